@@ -1,1 +1,25 @@
-//! signalbox-shared
+//! What the services of Signalbox have in common: names, the wire, tokens, configuration, telemetry, Redis keys.
+//!
+//! - [`id`]: rooms, users, roles, peers, nodes
+//! - [`protocol`]: `signalbox.v1`, the messages and their codes
+//! - [`token`]: what a token says and how it is checked
+//! - [`config`]: every setting, its default and its check
+//! - [`problem`]: errors over HTTP (RFC 9457)
+//! - [`origin`]: which browsers may talk to us
+//! - [`feed`]: what operators hear about rooms
+//! - [`keys`]: every Redis key
+//! - [`telemetry`]: logs, and what never goes into one
+//!
+//! Nothing here knows actix: the services turn these into HTTP.
+
+pub mod clock;
+pub mod config;
+pub mod feed;
+pub mod id;
+pub mod keys;
+pub mod origin;
+pub mod problem;
+pub mod protocol;
+pub mod telemetry;
+pub mod text;
+pub mod token;

@@ -1,0 +1,132 @@
+//! What a configuration must satisfy beyond parsing.
+
+use super::{ConfigError, PERMISSIONS, Settings, units::Span};
+
+/// Checks ranges and references; returns the unsafe choices, to be logged.
+pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+    check_limits(settings)?;
+    check_timing(settings)?;
+    check_roles(settings)?;
+    Ok(warnings(settings))
+}
+
+fn ensure(holds: bool, setting: &str, problem: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::value(setting, problem)) }
+}
+
+fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
+    let limits = &settings.limits;
+    ensure((1024..=1024 * 1024).contains(&limits.frame.0), "limits.frame", "must be from 1KiB to 1MiB")?;
+    // The envelope around a payload is under 512 bytes.
+    let largest = limits.sdp.max(limits.candidate).max(limits.data).max(limits.metadata);
+    ensure(
+        largest.0 + 512 <= limits.frame.0,
+        "limits.frame",
+        "must be 512B larger than limits.sdp, .candidate, .data and .metadata",
+    )?;
+    ensure((1..=1000).contains(&limits.room_peers), "limits.room_peers", "must be from 1 to 1000")?;
+    ensure(limits.user_peers >= 1, "limits.user_peers", "must be at least 1")?;
+    ensure(limits.connections >= 1, "limits.connections", "must be at least 1")?;
+    ensure(limits.burst >= 1 && limits.rate >= 1, "limits.burst and limits.rate", "must be at least 1")?;
+    ensure((8..=10_000).contains(&limits.backlog), "limits.backlog", "must be from 8 to 10000")?;
+    ensure(limits.backlog_bytes >= limits.frame, "limits.backlog_bytes", "must be at least limits.frame")?;
+    ensure(limits.outbox.0 >= 4 * limits.frame.0, "limits.outbox", "must be at least four times limits.frame")
+}
+
+fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
+    let (auth, timing) = (&settings.auth, &settings.timing);
+    let day = Span::secs(24 * 60 * 60);
+    let within = |span: Span, low: Span, high: Span| (low..=high).contains(&span);
+    ensure(within(auth.token_ttl_max, Span::secs(1), day), "auth.token_ttl_max", "must be from 1s to 24h")?;
+    ensure(
+        within(auth.token_ttl, Span::secs(1), auth.token_ttl_max),
+        "auth.token_ttl",
+        "must be from 1s to auth.token_ttl_max",
+    )?;
+    ensure(
+        within(auth.guest_ttl, Span::secs(1), auth.token_ttl_max),
+        "auth.guest_ttl",
+        "must be from 1s to auth.token_ttl_max",
+    )?;
+    ensure(
+        within(timing.ping, Span::millis(100), Span::secs(300)),
+        "timing.ping",
+        "must be from 100ms to 5m",
+    )?;
+    ensure(within(timing.grace, Span::millis(0), Span::secs(300)), "timing.grace", "must be at most 5m")?;
+    ensure(within(timing.room_life, Span::secs(60), day), "timing.room_life", "must be from 1m to 24h")?;
+    ensure(
+        within(timing.entry_life, timing.grace, Span::secs(600)),
+        "timing.entry_life",
+        "must be from timing.grace to 10m",
+    )?;
+    ensure(within(timing.drain, Span::millis(0), Span::secs(600)), "timing.drain", "must be at most 10m")?;
+    ensure(
+        within(settings.redis.deadline, Span::millis(50), Span::secs(2)),
+        "redis.deadline",
+        "must be from 50ms to 2s",
+    )
+}
+
+fn check_roles(settings: &Settings) -> Result<(), ConfigError> {
+    for (role, permissions) in &settings.roles.0 {
+        if let Some(unknown) = permissions.iter().find(|p| !PERMISSIONS.contains(&p.as_str())) {
+            let problem =
+                format!("has the unknown permission `{unknown}`; there are {}", PERMISSIONS.join(", "));
+            return Err(ConfigError::value(format!("roles.{role}"), problem));
+        }
+    }
+    for (setting, role) in
+        [("auth.guest_role", &settings.auth.guest_role), ("auth.default_role", &settings.auth.default_role)]
+    {
+        ensure(settings.roles.0.contains_key(role), setting, "names a role that [roles] does not have")?;
+    }
+    Ok(())
+}
+
+fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if settings.auth.guests == Some(true) && !settings.server.listen.ip().is_loopback() {
+        warnings.push("guests are on: anybody who reaches this server gets a token".to_owned());
+    }
+    if settings.server.allowed_origins.iter().any(|origin| origin == "*") {
+        warnings.push(
+            "server.allowed_origins holds *: any web site may use this server from its visitors' browsers"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::units::Size;
+
+    #[test]
+    fn the_defaults_pass() {
+        assert!(check(&Settings::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        let mut settings = Settings::default();
+        settings.limits.sdp = Size::kib(64);
+        assert!(check(&settings).unwrap_err().to_string().contains("limits.frame"));
+        let mut settings = Settings::default();
+        settings.auth.token_ttl_max = Span::secs(25 * 60 * 60);
+        assert!(check(&settings).unwrap_err().to_string().contains("24h"));
+        let mut settings = Settings::default();
+        settings.roles.0.clear();
+        assert!(check(&settings).unwrap_err().to_string().contains("auth.guest_role"));
+    }
+
+    #[test]
+    fn an_unsafe_choice_is_a_warning() {
+        let mut settings = Settings::default();
+        settings.auth.guests = Some(true);
+        assert!(check(&settings).unwrap().is_empty(), "guests on loopback are fine");
+        settings.server.listen = "0.0.0.0:8080".parse().unwrap();
+        assert_eq!(check(&settings).unwrap().len(), 1);
+    }
+}

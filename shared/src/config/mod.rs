@@ -1,0 +1,14 @@
+//! Configuration: flag > environment > file > default, checked at boot, printed by `--check-config`.
+//!
+//! Owns: every setting ([`Settings`]), every secret ([`Secrets`]), the flags all binaries share ([`Flags`]), and the only
+//! reading of the environment. Must not: open sockets or files other than the configuration's own.
+
+mod check;
+mod load;
+mod model;
+mod secrets;
+pub mod units;
+
+pub use load::{ConfigError, Environment, Flags, Loaded};
+pub use model::{Auth, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, Server, Settings, Timing};
+pub use secrets::{ApiKey, ApiKeys, Secrets};

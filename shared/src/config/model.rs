@@ -1,0 +1,244 @@
+//! Every setting, with its unit and its default. docs/CONFIGURATION.md is this file for people.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::units::{Size, Span};
+use crate::{
+    id::Role,
+    protocol::{IcePolicy, IceServer},
+    telemetry::LogFormat,
+};
+
+/// The settings of all services; each reads the sections it needs. Secrets stand beside it, in [`super::Secrets`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The listening socket and who may talk to it.
+    pub server: Server,
+    /// Tokens and callers.
+    pub auth: Auth,
+    /// What each role may do.
+    pub roles: RoleTable,
+    /// What a client is told about ICE.
+    pub ice: Ice,
+    /// How much of everything.
+    pub limits: Limits,
+    /// How long everything.
+    pub timing: Timing,
+    /// The shared store.
+    pub redis: Redis,
+    /// Logging.
+    pub log: Log,
+}
+
+/// The listening socket and who may talk to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Origins besides the site's own, as `https://app.example`; `*` is any and unsafe.
+    pub allowed_origins: Vec<String>,
+    /// Host names we answer to, without port; empty is any. On loopback it defaults to the loopback names.
+    pub allowed_hosts: Vec<String>,
+    /// Threads; 0 is one per core.
+    pub workers: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allowed_origins: vec![],
+            allowed_hosts: vec![],
+            workers: 0,
+        }
+    }
+}
+
+/// Tokens and callers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Whether callers without an API key get guest tokens. Unset: only in the embedded mode on loopback.
+    pub guests: Option<bool>,
+    /// The role of a guest.
+    pub guest_role: Role,
+    /// The life of a guest's token.
+    pub guest_ttl: Span,
+    /// The role where the caller names none.
+    pub default_role: Role,
+    /// The life of a token where the caller names none.
+    pub token_ttl: Span,
+    /// The longest life a caller may ask for; at most 24 h.
+    pub token_ttl_max: Span,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            guests: None,
+            guest_role: role("guest"),
+            guest_ttl: Span::secs(15 * 60),
+            default_role: role("guest"),
+            token_ttl: Span::secs(15 * 60),
+            token_ttl_max: Span::secs(60 * 60),
+        }
+    }
+}
+
+/// What each role may do: role → permissions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RoleTable(pub BTreeMap<Role, Vec<String>>);
+
+/// The permissions there are.
+pub const PERMISSIONS: [&str; 6] = ["publish", "message", "moderate", "admit", "end", "share"];
+
+impl Default for RoleTable {
+    fn default() -> Self {
+        let table: [(&str, &[&str]); 5] = [
+            ("host", &PERMISSIONS),
+            ("moderator", &["publish", "message", "moderate", "admit", "share"]),
+            ("speaker", &["publish", "message", "share"]),
+            ("guest", &["publish", "message"]),
+            ("viewer", &[]),
+        ];
+        let entry = |(name, permissions): (&str, &[&str])| {
+            (role(name), permissions.iter().map(|p| (*p).to_owned()).collect())
+        };
+        Self(table.into_iter().map(entry).collect())
+    }
+}
+
+#[expect(clippy::expect_used, reason = "only called with the literal names above, which a test reads")]
+fn role(name: &str) -> Role {
+    Role::parse(name).expect("a literal role name")
+}
+
+/// What a client is told about ICE.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ice {
+    /// `RTCConfiguration.iceServers`, as it is.
+    pub servers: Vec<IceServer>,
+    /// `RTCConfiguration.iceTransportPolicy`.
+    pub policy: IcePolicy,
+}
+
+/// How much of everything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Longest WebSocket message.
+    pub frame: Size,
+    /// Longest `sdp`.
+    pub sdp: Size,
+    /// Longest `candidate`.
+    pub candidate: Size,
+    /// Longest `data` of a message.
+    pub data: Size,
+    /// Longest `metadata`.
+    pub metadata: Size,
+    /// Longest HTTP request body.
+    pub body: Size,
+    /// Most peers in a room.
+    pub room_peers: u32,
+    /// Most peers of one user in a room.
+    pub user_peers: u32,
+    /// Most connections of one node; more are refused with 503.
+    pub connections: usize,
+    /// Frames a connection may send at once.
+    pub burst: u32,
+    /// Frames a second a connection may send after the burst.
+    pub rate: u32,
+    /// Entries that may wait in one peer's mailbox.
+    pub backlog: u32,
+    /// Bytes that may wait in one peer's mailbox.
+    pub backlog_bytes: Size,
+    /// Bytes that may wait for one socket; more closes it as a slow consumer.
+    pub outbox: Size,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame: Size::kib(64),
+            sdp: Size::kib(48),
+            candidate: Size::kib(2),
+            data: Size::kib(16),
+            metadata: Size::kib(4),
+            body: Size::kib(16),
+            room_peers: 100,
+            user_peers: 64,
+            connections: 15_000,
+            burst: 1_000,
+            rate: 100,
+            backlog: 512,
+            backlog_bytes: Size::kib(1024),
+            outbox: Size::kib(1024),
+        }
+    }
+}
+
+/// How long everything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// Between two pings to a client.
+    pub ping: Span,
+    /// How long a peer whose socket is lost stays detached before it has left.
+    pub grace: Span,
+    /// The longest life of a room; at most 24 h.
+    pub room_life: Span,
+    /// The longest an entry of a mailbox is kept.
+    pub entry_life: Span,
+    /// How long a stopping node lets its goodbyes drain.
+    pub drain: Span,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            ping: Span::secs(25),
+            grace: Span::secs(5),
+            room_life: Span::secs(12 * 60 * 60),
+            entry_life: Span::secs(40),
+            drain: Span::secs(5),
+        }
+    }
+}
+
+/// The shared store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redis {
+    /// The longest one command may take.
+    pub deadline: Span,
+    /// Between two attempts to connect, at most.
+    pub reconnect: Span,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self { deadline: Span::secs(2), reconnect: Span::secs(1) }
+    }
+}
+
+/// Logging.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A `tracing` filter: `info`, `debug`, `signalbox_signal=debug`.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}

@@ -1,0 +1,234 @@
+//! Secrets: from the environment or from a file it names, never from the configuration file, never printed.
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{ConfigError, Environment, Flags};
+use crate::token::{Secret, SharedSecret};
+
+/// Everything that must not be printed.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// Signs and verifies tokens (HS256).
+    pub auth: Option<SharedSecret>,
+    /// Still verifies, during a rotation.
+    pub auth_previous: Option<SharedSecret>,
+    /// The application backends that may ask for tokens.
+    pub api_keys: ApiKeys,
+    /// The shared store; its URL may hold a password.
+    pub redis_url: Option<RedisUrl>,
+}
+
+/// The URL of the shared store.
+#[derive(Clone)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The URL, for the driver.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The URL without user and password.
+    pub fn describe(&self) -> String {
+        match (self.0.split_once("://"), self.0.rfind('@')) {
+            (Some((scheme, _)), Some(at)) => format!("{scheme}://…@{}", &self.0[at + 1..]),
+            _ => self.0.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+/// An API key: its id and the SHA-256 of its secret. The secret itself is forgotten once it is read.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// Names the caller in logs and metrics.
+    pub id: String,
+    digest: [u8; 32],
+}
+
+/// The API keys there are.
+#[derive(Debug, Clone, Default)]
+pub struct ApiKeys(Vec<ApiKey>);
+
+impl ApiKeys {
+    /// Reads `id:secret` pairs separated by commas or white space. A secret may stand as `sha256=` and 64 hexadecimal digits instead.
+    ///
+    /// # Errors
+    /// Which pair is wrong, by its id or its place, never by its secret.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let pairs = text.split([',', ' ', '\t', '\r', '\n']).filter(|pair| !pair.is_empty());
+        let keys = pairs
+            .enumerate()
+            .map(|(place, pair)| Self::parse_pair(place, pair))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut ids: Vec<_> = keys.iter().map(|key| key.id.as_str()).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|two| two[0] == two[1]) {
+            Some(two) => Err(format!("names the key `{}` twice", two[0])),
+            None => Ok(Self(keys)),
+        }
+    }
+
+    fn parse_pair(place: usize, pair: &str) -> Result<ApiKey, String> {
+        let (id, secret) = pair.split_once(':').ok_or(format!("pair {} is not id:secret", place + 1))?;
+        let id_ok = (1..=64).contains(&id.len())
+            && id.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
+        if !id_ok {
+            return Err(format!("pair {} has an id that is not 1 to 64 of A-Z a-z 0-9 . _ -", place + 1));
+        }
+        let digest = match secret.strip_prefix("sha256=") {
+            Some(hex) => parse_digest(hex)
+                .ok_or(format!("key `{id}` has a sha256= that is not 64 hexadecimal digits"))?,
+            None => {
+                let different = secret.bytes().collect::<std::collections::HashSet<_>>().len();
+                if secret.len() < 22 || different < 10 {
+                    return Err(format!(
+                        "key `{id}` has a weak secret; use at least 128 random bits: openssl rand -hex 16"
+                    ));
+                }
+                Sha256::digest(secret.as_bytes()).into()
+            }
+        };
+        Ok(ApiKey { id: id.to_owned(), digest })
+    }
+
+    /// The key of a caller that proves itself. Every key is compared, each in constant time.
+    pub fn prove(&self, id: &str, secret: &str) -> Option<&ApiKey> {
+        let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+        let mut found = None;
+        for key in &self.0 {
+            if bool::from(key.digest.ct_eq(&digest)) && key.id == id {
+                found = Some(key);
+            }
+        }
+        found
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn parse_digest(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+impl Secrets {
+    pub(super) fn read(flags: &Flags, env: &Environment) -> Result<Self, ConfigError> {
+        let shared = |name: &str| -> Result<Option<SharedSecret>, ConfigError> {
+            let Some(text) = value_or_file(name, env)? else { return Ok(None) };
+            let advice = "; make one with: openssl rand -base64 48";
+            SharedSecret::new(Secret::new(text))
+                .map(Some)
+                .map_err(|weak| ConfigError::value(name, format!("{weak}{advice}")))
+        };
+        let auth = shared("AUTH_SECRET")?;
+        let auth_previous = shared("AUTH_SECRET_PREVIOUS")?;
+        if auth.is_some() && auth == auth_previous {
+            return Err(ConfigError::value("AUTH_SECRET_PREVIOUS", "is the same as AUTH_SECRET; unset it"));
+        }
+        let api_keys = match value_or_file("SIGNALBOX_API_KEYS", env)? {
+            Some(text) => {
+                ApiKeys::parse(&text).map_err(|problem| ConfigError::value("SIGNALBOX_API_KEYS", problem))?
+            }
+            None => ApiKeys::default(),
+        };
+        let url = match &flags.redis {
+            Some(url) => Some(url.clone()),
+            None => value_or_file("REDIS_URL", env)?,
+        };
+        if url
+            .as_ref()
+            .is_some_and(|url| !["redis://", "rediss://", "unix://"].iter().any(|s| url.starts_with(s)))
+        {
+            return Err(ConfigError::value("REDIS_URL", "must begin with redis:// or rediss://"));
+        }
+        Ok(Self { auth, auth_previous, api_keys, redis_url: url.map(RedisUrl) })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let set = |present: bool| if present { "set" } else { "not set" };
+        let keys: Vec<_> = self.api_keys.0.iter().map(|key| key.id.as_str()).collect();
+        format!(
+            "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
+            set(self.auth.is_some()),
+            set(self.auth_previous.is_some()),
+            if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
+            self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
+        )
+    }
+}
+
+/// `NAME`, or the content of the file that `NAME_FILE` names (without its last line break); both is an error.
+fn value_or_file(name: &str, env: &Environment) -> Result<Option<String>, ConfigError> {
+    let file_name = format!("{name}_FILE");
+    let text = match (env.get(name), env.get(&file_name)) {
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::value(name, format!("and {file_name} are both set; keep one")));
+        }
+        (Some(text), None) => text.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::value(file_name, format!("cannot be read: {error}")))?
+            .trim_end_matches(['\r', '\n'])
+            .to_owned(),
+        (None, None) => return Ok(None),
+    };
+    // Compose passes an unset variable as an empty one.
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_is_proven_by_id_and_secret_together() {
+        let (a, b) = (crate::id::random_hex(), crate::id::random_hex());
+        let digest: String = Sha256::digest(b.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let keys = ApiKeys::parse(&format!("one:{a},\n two:sha256={digest}")).unwrap();
+        assert_eq!(keys.prove("one", &a).unwrap().id, "one");
+        assert_eq!(keys.prove("two", &b).unwrap().id, "two");
+        for (id, secret) in [("one", &b), ("two", &a), ("two", &digest), ("three", &a)] {
+            assert!(keys.prove(id, secret).is_none(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_bad_pair_is_named_without_its_secret() {
+        let good = crate::id::random_hex();
+        for (text, expected) in [
+            ("nocolon".to_owned(), "pair 1"),
+            (format!("ok:{good},b a d"), "pair 2"),
+            ("weak:1234567890".to_owned(), "`weak`"),
+            (format!("weak:{}", "a".repeat(40)), "`weak`"),
+            ("d:sha256=12".to_owned(), "`d`"),
+            (format!("x:{good},x:{good}"), "`x` twice"),
+        ] {
+            let error = ApiKeys::parse(&text).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("1234567890"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_and_a_file_at_once_are_refused() {
+        let env = [("AUTH_SECRET", "x"), ("AUTH_SECRET_FILE", "/y")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        let error = Secrets::read(&Flags::default(), &env).unwrap_err();
+        assert!(error.to_string().contains("both set"), "{error}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Every Redis key and topic, and nowhere else.
+//!
+//! Owns: how a room maps to a partition, how a key is spelt. Must not: talk to Redis.
+//! Next: `signal-service/src/store/redis` writes them, each with a TTL.
+//!
+//! The hash tag `{tag}` of a room's partition keeps its keys and topics in one Redis Cluster slot, so that one
+//! script may touch them all.
+
+use crate::id::{NodeId, PeerId, RoomId};
+
+/// How many partitions rooms are spread over. Every node of a deployment must agree on it.
+pub const PARTITIONS: usize = 128;
+
+/// The hash tag of each partition: tag `p` falls in Redis Cluster slot `p * 128 + 64`, so that any number of shards
+/// gets an even share of the partitions.
+pub const TAGS: [&str; PARTITIONS] = [
+    "5n3", "d5m", "7me", "3xc", "a2j", "0i4", "cu4", "2jb", "5js", "92e", "bcu", "fvs", "4xr", "0mt", "cqt",
+    "x3", "dhn", "530", "3ah", "70f", "047", "4e9", "ex", "6fo", "9of", "57p", "fox", "j7n", "00w", "4ay",
+    "a8", "kag", "h8q", "1j7", "78o", "3ia", "4m0", "0x6", "6nf", "mq", "hx9", "1nw", "brw", "fgq", "4ip",
+    "81f", "kin", "i1", "174", "her", "34b", "7el", "ekm", "403", "0r", "63e", "13t", "5bz", "n3j", "jbd",
+    "8le", "44s", "42", "k4m", "7lu", "3ys", "hlk", "975", "k94", "9k", "a3z", "ebt", "7h5", "f3k", "5kc",
+    "93u", "6z4", "2o2", "4yb", "0ld", "nc0", "71v", "9j6", "h1h", "dh", "kd7", "8x7", "any", "3d8", "756",
+    "1gn", "5rh", "221", "cio", "01g", "aj9", "su7", "3hq", "h9a", "daw", "6ov", "la", "afp", "846", "7y7",
+    "3l1", "5za", "1og", "6k6", "g0h", "ab0", "09n", "35r", "jg4", "l5l", "hdb", "1b", "62u", "8i5", "i2k",
+    "312", "bjl", "12d", "5cj", "gmk", "665", "0dm", "45c",
+];
+
+/// The partition of a room: FNV-1a of its name, so that it is the same on every node and in every release.
+pub fn partition(room: &RoomId) -> usize {
+    let hash = room.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash % PARTITIONS as u64) as usize
+}
+
+fn tag(room: &RoomId) -> &'static str {
+    TAGS[partition(room)]
+}
+
+/// The room hash: incarnation, lineage, version, members and their counters. TTL: the room's longest life.
+pub fn room(room: &RoomId) -> String {
+    format!("sb:{{{}}}:room:{room}", tag(room))
+}
+
+/// The mailbox stream of one peer. TTL: the resume window and slack.
+pub fn mailbox(room: &RoomId, peer: &PeerId) -> String {
+    format!("sb:{{{}}}:box:{room}:{peer}", tag(room))
+}
+
+/// The start of a node's topic in a room's partition; the node's name follows. Scripts append it.
+pub fn node_topic_prefix(room: &RoomId) -> String {
+    format!("sb:{{{}}}:node:", tag(room))
+}
+
+/// What `node` must hear about the rooms of partition `p`. A sharded pub/sub topic: nothing is stored.
+pub fn node_topic(p: usize, node: &NodeId) -> String {
+    format!("sb:{{{}}}:node:{node}", TAGS[p])
+}
+
+/// The operators' feed of a room's partition. A sharded pub/sub topic: nothing is stored.
+pub fn feed_topic(room: &RoomId) -> String {
+    format!("sb:{{{}}}:feed", tag(room))
+}
+
+/// The operators' feed topics of all partitions.
+pub fn feed_topics() -> impl Iterator<Item = String> {
+    TAGS.iter().map(|tag| format!("sb:{{{tag}}}:feed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crc16(bytes: &[u8]) -> u16 {
+        bytes.iter().fold(0, |crc, byte| {
+            (0..8).fold(crc ^ (u16::from(*byte) << 8), |c, _| {
+                if c & 0x8000 == 0 { c << 1 } else { (c << 1) ^ 0x1021 }
+            })
+        })
+    }
+
+    #[test]
+    fn the_tags_fall_evenly_over_the_slots_of_a_cluster() {
+        for (p, tag) in TAGS.iter().enumerate() {
+            assert_eq!(usize::from(crc16(tag.as_bytes()) % 16_384), p * 128 + 64, "tag {tag}");
+        }
+    }
+
+    #[test]
+    fn a_rooms_keys_and_topics_share_its_tag() {
+        let (name, peer) = (RoomId::parse("stand-up").unwrap(), PeerId::from_bits(7));
+        let tag = format!("{{{}}}", TAGS[partition(&name)]);
+        for key in [room(&name), mailbox(&name, &peer), node_topic_prefix(&name), feed_topic(&name)] {
+            assert!(key.contains(&tag), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_partition_of_a_room_never_changes_between_releases() {
+        assert_eq!(partition(&RoomId::parse("stand-up").unwrap()), PINNED);
+    }
+    const PINNED: usize = 39;
+}

@@ -1,0 +1,69 @@
+//! Which browsers may talk to us: the `Origin` allow-list (RFC 6454) and the `Host` check against DNS rebinding.
+
+/// Whether a request's `Origin` may use the service. Absent is a native client and fine; a browser always sends it where it matters.
+///
+/// An origin is allowed if it is the site's own (its authority is the request's `Host`) or on the list. The scheme is not
+/// compared with the request's, because TLS ends at the edge.
+pub fn origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
+    let Some(origin) = origin else { return true };
+    if allowed.iter().any(|entry| entry == "*" || entry.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
+}
+
+/// Whether a request's `Host` is one we answer to; an empty list answers to all. Ports are not compared.
+pub fn host_allowed(host: Option<&str>, allowed: &[String]) -> bool {
+    allowed.is_empty()
+        || host.is_some_and(|host| allowed.iter().any(|entry| entry.eq_ignore_ascii_case(name(host))))
+}
+
+/// The host without its port; an IPv6 literal keeps its brackets.
+fn name(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_own_site_and_the_list_may_come_from_a_browser() {
+        let list = ["https://app.example".to_owned()];
+        for (origin, host, expected) in [
+            (None, Some("x"), true),
+            (Some("https://app.example"), Some("rtc.example"), true),
+            (Some("https://RTC.example"), Some("rtc.example"), true),
+            (Some("http://localhost:8080"), Some("localhost:8080"), true),
+            (Some("http://localhost:8081"), Some("localhost:8080"), false),
+            (Some("https://evil.example"), Some("rtc.example"), false),
+            (Some("https://app.example.evil"), Some("rtc.example"), false),
+            (Some("null"), Some("null"), false),
+            (Some(""), Some(""), false),
+            (Some("https://evil.example"), None, false),
+        ] {
+            assert_eq!(origin_allowed(origin, host, &list), expected, "{origin:?} at {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_rebound_name_is_not_ours() {
+        let ours = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+        for (host, expected) in [
+            (Some("localhost:8080"), true),
+            (Some("127.0.0.1"), true),
+            (Some("[::1]:8080"), true),
+            (Some("[::1]"), true),
+            (Some("evil.example:8080"), false),
+            (Some("localhost.evil.example"), false),
+            (None, false),
+        ] {
+            assert_eq!(host_allowed(host, &ours), expected, "{host:?}");
+        }
+        assert!(host_allowed(Some("anything"), &[]));
+    }
+}

@@ -1,0 +1,70 @@
+//! Errors over HTTP: problem details (RFC 9457) with a stable `code`.
+
+use serde::Serialize;
+
+/// An HTTP error. `detail` is for a person and never repeats what was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// What the status means.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code; docs/PROTOCOL.md lists them.
+    pub code: &'static str,
+    /// What happened and what to do next.
+    pub detail: String,
+    /// The member of the request at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// `Retry-After`, seconds.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
+}
+
+/// The media type of a problem.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+impl Problem {
+    /// A problem with the status's own title.
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        let retry_after = (status == 503).then_some(1);
+        Self {
+            kind: "about:blank",
+            title: title(status),
+            status,
+            code,
+            detail: detail.into(),
+            field: None,
+            retry_after,
+        }
+    }
+
+    /// Names the member of the request at fault.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The body as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        426 => "Upgrade Required",
+        503 => "Service Unavailable",
+        _ => "Internal Server Error",
+    }
+}

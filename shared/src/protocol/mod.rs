@@ -1,0 +1,22 @@
+//! The wire, `signalbox.v1`: what docs/PROTOCOL.md says, as types.
+//!
+//! Owns: parsing what clients send, the shape of what they get, the stable codes. Must not: decide anything about
+//! rooms. Next: `signal-service/src/connection` reads and writes these.
+
+mod client;
+mod close;
+mod error;
+mod json;
+mod server;
+
+pub use client::{Bounds, Broken, ClientMessage, Forward, ForwardKind};
+pub use close::CloseCode;
+pub use error::ErrorCode;
+pub use json::object_within;
+pub use server::{Described, IcePolicy, IceServer, Joined, LeftReason, PeerEntry, ServerMessage, WireLimits};
+
+/// The subprotocol, the only one that is echoed.
+pub const SUBPROTOCOL: &str = "signalbox.v1";
+
+/// The largest number that JSON carries exactly everywhere (RFC 8259, section 6).
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;

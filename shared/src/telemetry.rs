@@ -1,0 +1,65 @@
+//! Logs. What never goes into one: tokens, API keys, SDP, candidates, metadata, message data, resume handles, query
+//! strings, client addresses. Rooms, peers, users, nodes, codes, counts and durations may.
+//!
+//! A value that must be carried beside a log but never in it is wrapped in [`Redacted`].
+
+use std::fmt;
+
+use tracing_subscriber::EnvFilter;
+
+/// A value that shows as `[redacted]` wherever it is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Redacted<T>(pub T);
+
+impl<T> fmt::Debug for Redacted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl<T> fmt::Display for Redacted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error. Call once, at the start of `main`.
+///
+/// `filter` is a `tracing` filter such as `info` or `signalbox_signal=debug`. Dependencies that print what they parse (the
+/// WebSocket codec, the Redis driver, HTTP internals) never go below `warn`, whatever the filter says, because their debug
+/// lines hold payloads.
+pub fn init(filter: &str, format: LogFormat) {
+    const QUIET: &str = "actix_http=warn,actix_web=warn,actix_server=warn,actix_rt=warn,redis=warn,mio=warn,\
+                         h2=warn,tokio=warn,jsonwebtoken=warn";
+    let filter = EnvFilter::new(format!("{filter},{QUIET}"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging was already started");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redacted_value_never_shows() {
+        let value = Redacted("v=0 o=- candidate");
+        assert_eq!(format!("{value} {value:?}"), "[redacted] [redacted]");
+    }
+}
