@@ -1,1 +1,24 @@
-//! signalbox-auth
+//! The auth service: who gets a token, whether a token is good, and what operators hear.
+//!
+//! - [`issuer`]: pure: who a caller is, what it may have, the token itself
+//! - [`routes`]: `/auth/token`, `/auth/validate`, `/ws/events`; HTTP only
+//! - [`AuthState`]: what the routes share, made once per process
+//! - [`feed`]: the operators' events out of Redis
+//! - [`store`]: Redis as a thing to be checked and asked
+//! - [`app`]: the standalone process
+//!
+//! Must not: know a socket of a peer or the state of a room; the services meet in `shared::token`. It keeps nothing: a
+//! token carries all it says. Next: [`routes`] from the top.
+
+pub mod app;
+pub mod feed;
+pub mod issuer;
+mod metrics;
+pub mod routes;
+mod state;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+pub use routes::configure;
+pub use state::{AuthParts, AuthState};

@@ -1,1 +1,31 @@
-//! How the services speak HTTP.
+//! How the services speak HTTP: the same errors, headers, log lines and health answers on every port.
+//!
+//! - [`ApiError`], [`problem_response`]: problem details (RFC 9457)
+//! - [`json_config`], [`Members`]: request bodies
+//! - [`resource`], [`not_found`]: paths and methods that are not there
+//! - [`Gate`], [`gate`]: what happens to every request: Host check, security headers, access log
+//! - [`check_origin`]: which browsers may ask
+//! - [`health`], [`metrics_response`]: what operators ask
+//! - [`listener`], [`stop_signal`]: the process begins and ends
+//!
+//! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
+
+mod error;
+mod gate;
+mod health;
+mod json;
+mod listen;
+mod metrics;
+mod origin;
+mod route;
+mod stop;
+
+pub use error::{ApiError, problem_response};
+pub use gate::{Gate, gate};
+pub use health::health;
+pub use json::{Members, json_config};
+pub use listen::{ListenError, listener};
+pub use metrics::metrics_response;
+pub use origin::{check_host, check_origin};
+pub use route::{not_found, resource};
+pub use stop::stop_signal;

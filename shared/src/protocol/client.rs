@@ -199,6 +199,15 @@ struct CandidateInit<'a> {
 }
 
 impl<'a> ClientMessage<'a> {
+    /// The number it is to be answered under.
+    pub fn id(&self) -> Option<u64> {
+        match self {
+            Self::Forward(forward) => forward.id,
+            Self::Update { id, .. } | Self::Leave { id } | Self::Ping { id } => *id,
+            Self::Received { .. } => None,
+        }
+    }
+
     /// Parses one text message.
     ///
     /// # Errors

@@ -1,0 +1,151 @@
+//! The standalone process: settings in, a server until SIGTERM or SIGINT.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{App, HttpServer, middleware::from_fn, web};
+use signalbox_http::{
+    Gate, ListenError, gate, health, listener, metrics_response, not_found, resource, stop_signal,
+};
+use signalbox_shared::{
+    config::Loaded,
+    feed::{FEED_BACKLOG, FeedSender},
+    problem::Problem,
+};
+use tokio::sync::broadcast;
+
+use crate::{
+    AuthParts, AuthState, configure, feed,
+    store::{RedisStore, StoreError},
+};
+
+/// A head that has not come by then is not waited for.
+const REQUEST_HEAD: Duration = Duration::from_secs(5);
+
+/// Why the process does not start, or ends: one line.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nothing to sign with.
+    #[error(
+        "AUTH_SECRET is not set and nothing can be signed without it; make one with: openssl rand -base64 48"
+    )]
+    NoSecret,
+    /// The address cannot be used.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The store will not do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store's address will not do.
+    #[error("REDIS_URL is not usable: {0}")]
+    Feed(#[from] redis::RedisError),
+    /// A fault of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The runtime.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The exit code: 2 for a configuration to be mended, 1 for the rest.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoSecret | Self::Feed(_) | Self::Store(StoreError::BadUrl(_)) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// [`StartError`], for the operator.
+pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
+    let Loaded { settings, secrets, .. } = loaded;
+    let secret = secrets.auth.ok_or(StartError::NoSecret)?;
+    let guests = settings.auth.guests.unwrap_or(false);
+    if secrets.api_keys.is_empty() && !guests {
+        tracing::warn!("nobody can get a token: set SIGNALBOX_API_KEYS, or turn guests on");
+    }
+    let listener = listener(settings.server.listen)?;
+    let (feed, store) = match &secrets.redis_url {
+        Some(url) => {
+            let store = open_store(url.expose(), settings.redis.deadline.0).await?;
+            (feed::over_redis(url.expose(), &settings.redis)?, Some(Arc::new(store)))
+        }
+        None => (alone(), None),
+    };
+    let parts =
+        AuthParts { secret, previous: secrets.auth_previous, api_keys: secrets.api_keys, guests, feed };
+    let state = web::Data::new(AuthState::new(&settings, parts)?);
+    let gate_rules = web::Data::new(Gate::new(&settings.server));
+    let (stopping, told_to_stop) = (state.clone(), stop_signal()?);
+    let app = move || {
+        let (state, store) = (state.clone(), store.clone());
+        App::new()
+            .app_data(gate_rules.clone())
+            .wrap(from_fn(gate))
+            .configure(configure(state.clone()))
+            .configure(operations(state, store))
+            .default_service(web::to(not_found))
+    };
+    let mut server = HttpServer::new(app)
+        .client_request_timeout(REQUEST_HEAD)
+        .shutdown_timeout(settings.timing.drain.0.as_secs().max(1))
+        .shutdown_signal(async move {
+            told_to_stop.await;
+            tracing::info!("stopping");
+            stopping.stop();
+        });
+    if settings.server.workers > 0 {
+        server = server.workers(settings.server.workers);
+    }
+    tracing::info!(listen = %settings.server.listen, "the auth service is ready");
+    Ok(server.listen(listener)?.run().await?)
+}
+
+/// A server that does not answer yet is waited for by readiness; one that will not do is refused now.
+async fn open_store(url: &str, deadline: Duration) -> Result<RedisStore, StoreError> {
+    let store = RedisStore::open(url, deadline)?;
+    match store.ready().await {
+        Err(error @ StoreError::Unreachable(_)) => {
+            tracing::warn!(%error, "starting without Redis; not ready until it answers");
+            Ok(store)
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(store),
+    }
+}
+
+/// A feed on which nothing happens: without Redis this process hears of no room.
+fn alone() -> FeedSender {
+    broadcast::Sender::new(FEED_BACKLOG)
+}
+
+/// Health and metrics of the process.
+fn operations(
+    state: web::Data<AuthState>,
+    store: Option<Arc<RedisStore>>,
+) -> impl FnOnce(&mut web::ServiceConfig) {
+    let counted = state.clone();
+    move |config| {
+        config.configure(health(move || ready(state.clone(), store.clone()))).service(
+            resource("/metrics", "GET").route(web::get().to(move || {
+                let families = counted.metrics();
+                async move { metrics_response(&families) }
+            })),
+        );
+    }
+}
+
+async fn ready(state: web::Data<AuthState>, store: Option<Arc<RedisStore>>) -> Result<(), Problem> {
+    if state.stopping() {
+        return Err(Problem::new(503, "draining", "this process stops"));
+    }
+    match store {
+        Some(store) => {
+            store.ready().await.map_err(|error| Problem::new(503, "unavailable", error.to_string()))
+        }
+        None => Ok(()),
+    }
+}

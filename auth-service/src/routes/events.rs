@@ -1,0 +1,136 @@
+//! `/ws/events`: the operators' feed (docs/PROTOCOL.md, section 9).
+//!
+//! A reader gets what happens from now on and may miss what it is too slow for; it is told how much. Nothing it sends
+//! matters but pongs. Off the hot path, so actix-ws serves it.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
+use signalbox_http::{ApiError, check_origin};
+use signalbox_shared::problem::Problem;
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+use super::authorization;
+use crate::{AuthState, issuer::prove};
+
+/// A reader has nothing to say.
+const MAX_FRAME: usize = 1_024;
+
+/// Opens the feed. Judged before the upgrade: the web site, the API key, the number of readers.
+pub(super) async fn get(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    check_origin(request.headers(), &state.allowed_origins)?;
+    let reader = prove(authorization(&request), &state.api_keys)?.id.clone();
+    if state.stopping() {
+        return Err(Problem::new(503, "draining", "this process stops; try again").into());
+    }
+    let place = Arc::clone(&state.feed_places).try_acquire_owned();
+    let place = place.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
+    let events = state.feed.subscribe();
+    let (response, session, messages) = actix_ws::handle(&request, payload)
+        .map_err(|_| Problem::new(426, "upgrade_required", "this path takes a WebSocket upgrade"))?;
+    tracing::info!(target: "signalbox_auth::audit", caller = reader, "feed_opened");
+    actix_web::rt::spawn(async move {
+        state.metrics.feed_readers.inc();
+        let outcome = serve(&state, session, messages.max_frame_size(MAX_FRAME), events).await;
+        state.metrics.feed_readers.dec();
+        drop(place);
+        tracing::info!(target: "signalbox_auth::audit", caller = reader, ?outcome, "feed_closed");
+    });
+    Ok(response)
+}
+
+/// Why a reader is gone.
+#[derive(Debug)]
+enum Outcome {
+    /// It went, or its socket did.
+    Gone,
+    /// It did not read, or not answer pings.
+    Dead,
+    /// This process stops.
+    Stopping,
+}
+
+async fn serve(
+    state: &AuthState,
+    mut session: Session,
+    mut messages: MessageStream,
+    mut events: Receiver<Arc<str>>,
+) -> Outcome {
+    let mut stop = state.stopped();
+    let mut ping = interval(state.ping);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    loop {
+        // The end first, then what the reader says, so that a flood of events cannot starve its pongs.
+        let sent = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                let _ = timeout(state.ping, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
+                return Outcome::Stopping;
+            }
+            message = messages.recv() => {
+                heard = Instant::now();
+                listen(&mut session, message, state.ping).await
+            }
+            _ = ping.tick() => {
+                if heard.elapsed() > state.ping.mul_f32(2.5) {
+                    return Outcome::Dead;
+                }
+                within(state.ping, session.ping(b"")).await
+            }
+            event = events.recv() => match line(state, event) {
+                Some(line) => within(state.ping, session.text(line)).await,
+                None => Err(Outcome::Stopping),
+            },
+        };
+        if let Err(outcome) = sent {
+            return outcome;
+        }
+    }
+}
+
+async fn listen(
+    session: &mut Session,
+    message: Option<Result<Message, ProtocolError>>,
+    limit: Duration,
+) -> Result<(), Outcome> {
+    match message {
+        Some(Ok(Message::Ping(payload))) => within(limit, session.pong(&payload)).await,
+        Some(Ok(Message::Close(_))) => {
+            // RFC 6455, section 5.5.1: a close is answered with a close.
+            let _ = within(limit, session.clone().close(None)).await;
+            Err(Outcome::Gone)
+        }
+        Some(Err(_)) | None => Err(Outcome::Gone),
+        Some(Ok(_)) => Ok(()),
+    }
+}
+
+/// The next text frame; `None` when there will be no more events.
+fn line(state: &AuthState, event: Result<Arc<str>, RecvError>) -> Option<String> {
+    match event {
+        Ok(line) => Some((*line).to_owned()),
+        Err(RecvError::Lagged(count)) => {
+            state.metrics.feed_skipped.inc_by(count);
+            Some(format!(r#"{{"event":"skipped","count":{count}}}"#))
+        }
+        Err(RecvError::Closed) => None,
+    }
+}
+
+/// A full queue means that the reader does not read; it is given one ping interval.
+async fn within(limit: Duration, sending: impl Future<Output = Result<(), Closed>>) -> Result<(), Outcome> {
+    match timeout(limit, sending).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Closed)) => Err(Outcome::Gone),
+        Err(_) => Err(Outcome::Dead),
+    }
+}

@@ -1,0 +1,92 @@
+//! What the routes share. Made once per process, before the workers: a state per worker would count and bound by worker.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::proto::MetricFamily;
+use signalbox_shared::{
+    config::{ApiKeys, Settings},
+    feed::FeedSender,
+    token::{SharedSecret, Verifier},
+};
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    issuer::{Minter, Policy},
+    metrics::Metrics,
+};
+
+/// Sockets on the operators' feed at once.
+const FEED_READERS: usize = 64;
+
+/// What the configuration file does not hold.
+pub struct AuthParts {
+    /// Signs and verifies.
+    pub secret: SharedSecret,
+    /// Still verifies, during a rotation.
+    pub previous: Option<SharedSecret>,
+    /// The backends that may ask.
+    pub api_keys: ApiKeys,
+    /// Whether anybody may ask.
+    pub guests: bool,
+    /// What operators hear: the process's own, or [`crate::feed::over_redis`].
+    pub feed: FeedSender,
+}
+
+/// The auth service of one process.
+pub struct AuthState {
+    pub(crate) policy: Policy,
+    pub(crate) minter: Minter,
+    pub(crate) verifier: Verifier,
+    pub(crate) api_keys: ApiKeys,
+    pub(crate) guests: bool,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) body_limit: usize,
+    pub(crate) ping: Duration,
+    pub(crate) feed: FeedSender,
+    pub(crate) feed_places: Arc<Semaphore>,
+    pub(crate) metrics: Metrics,
+    stop: watch::Sender<bool>,
+}
+
+impl AuthState {
+    /// Puts the service together.
+    ///
+    /// # Errors
+    /// Only if a metric's name were taken, which the tests would show.
+    pub fn new(settings: &Settings, parts: AuthParts) -> prometheus::Result<Self> {
+        let verifier = Verifier::hs256(std::iter::once(&parts.secret).chain(&parts.previous));
+        Ok(Self {
+            policy: Policy::new(settings),
+            minter: Minter::new(&parts.secret),
+            verifier,
+            api_keys: parts.api_keys,
+            guests: parts.guests,
+            allowed_origins: settings.server.allowed_origins.clone(),
+            body_limit: settings.limits.body.0,
+            ping: settings.timing.ping.0,
+            feed: parts.feed,
+            feed_places: Arc::new(Semaphore::new(FEED_READERS)),
+            metrics: Metrics::new()?,
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// What this service has counted.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.metrics.gather()
+    }
+
+    /// Closes the feed's sockets, which would hold up the end of the process; new ones are refused.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Whether [`AuthState::stop`] was called.
+    pub fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+}

@@ -1,0 +1,50 @@
+//! docs/CONFIGURATION.md
+
+use serde_json::Value;
+use signalbox_shared::config::Settings;
+
+const DOC: &str = include_str!("../../../docs/CONFIGURATION.md");
+
+#[test]
+fn every_setting_stands_in_the_document_with_its_default() {
+    let settings = serde_json::to_value(Settings::default()).unwrap();
+    for (section, members) in settings.as_object().unwrap() {
+        assert!(DOC.contains(&format!("`[{section}]`")), "section {section}");
+        for (name, default) in members.as_object().unwrap() {
+            // A role is a name of the operator's own.
+            let setting =
+                if section == "roles" { format!("`{name}`") } else { format!("`{section}.{name}`") };
+            let row = DOC.lines().find(|line| line.starts_with(&format!("| {setting} |")));
+            let row = row.unwrap_or_else(|| panic!("{setting} has no row"));
+            let default = match default {
+                Value::Null => "unset".to_owned(),
+                Value::Array(list) if list.is_empty() => "none".to_owned(),
+                Value::Array(list) => {
+                    list.iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>().join(" ")
+                }
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let cell = row.split('|').nth(2).map(str::trim);
+            assert_eq!(cell, Some(&*format!("`{default}`")), "{row}");
+        }
+    }
+}
+
+#[test]
+fn every_secret_and_flag_stands_in_the_document() {
+    for name in [
+        "AUTH_SECRET",
+        "AUTH_SECRET_PREVIOUS",
+        "SIGNALBOX_API_KEYS",
+        "REDIS_URL",
+        "SIGNALBOX_LISTEN",
+        "--listen",
+        "--redis",
+        "--config",
+        "--check-config",
+        "--guests",
+    ] {
+        assert!(DOC.contains(&format!("`{name}")), "{name}");
+    }
+}

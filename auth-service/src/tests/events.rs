@@ -1,0 +1,150 @@
+//! `/ws/events`, over a real socket.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{App, HttpServer};
+use futures_util::{SinkExt as _, StreamExt as _};
+use signalbox_shared::config::units::Span;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest as _},
+};
+
+use super::Service;
+use crate::configure;
+
+type Reader = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Serves until the test ends; the address.
+fn serve(service: &Service) -> String {
+    let state = service.state.clone();
+    let listener = signalbox_http::listener(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = HttpServer::new(move || App::new().configure(configure(state.clone())));
+    actix_web::rt::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
+    addr.to_string()
+}
+
+async fn open(addr: &str, headers: &[(&'static str, &str)]) -> Result<Reader, u16> {
+    let mut request = format!("ws://{addr}/ws/events").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    match connect_async(request).await {
+        Ok((reader, _)) => Ok(reader),
+        Err(Error::Http(response)) => Err(response.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The next frame but pings.
+async fn next(reader: &mut Reader) -> Option<Message> {
+    loop {
+        match timeout(SOON, reader.next()).await.unwrap() {
+            Some(Ok(Message::Ping(_))) => {}
+            Some(Ok(message)) => return Some(message),
+            Some(Err(_)) | None => return None,
+        }
+    }
+}
+
+/// Waits until so many places are free again.
+async fn freed(service: &Service, places: usize) {
+    let all = service.state.feed_places.acquire_many(places as u32);
+    drop(timeout(SOON, all).await.unwrap().unwrap());
+}
+
+#[actix_web::test]
+async fn an_operator_hears_what_happens_from_then_on() {
+    let service = Service::new();
+    let addr = serve(&service);
+    let mut reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
+    reader.send(Message::text("ignored")).await.unwrap();
+    service.feed.send(Arc::from(r#"{"event":"room-opened"}"#)).unwrap();
+    assert_eq!(next(&mut reader).await.unwrap().to_text().unwrap(), r#"{"event":"room-opened"}"#);
+
+    service.state.stop();
+    assert!(
+        matches!(next(&mut reader).await, Some(Message::Close(Some(frame))) if u16::from(frame.code) == 1001)
+    );
+    assert_eq!(open(&addr, &[("authorization", &service.basic())]).await.unwrap_err(), 503);
+}
+
+#[actix_web::test]
+async fn only_a_backend_from_no_foreign_site_may_listen() {
+    let service = Service::with_guests();
+    let addr = serve(&service);
+    let basic = service.basic();
+    assert_eq!(open(&addr, &[]).await.unwrap_err(), 401);
+    assert_eq!(open(&addr, &[("authorization", "Basic eDp5")]).await.unwrap_err(), 401);
+    let foreign = [("authorization", &*basic), ("origin", "https://evil.example")];
+    assert_eq!(open(&addr, &foreign).await.unwrap_err(), 403);
+    let (status, answer) = service
+        .call(actix_web::test::TestRequest::get().uri("/ws/events").insert_header(("authorization", basic)))
+        .await;
+    assert_eq!((status, &answer["code"]), (426, &"upgrade_required".into()));
+}
+
+#[actix_web::test]
+async fn a_reader_that_is_too_slow_is_told_how_much_it_missed() {
+    let service = Service::new();
+    let addr = serve(&service);
+    let mut reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
+    // More than socket buffers and queues hold, while this side does not read: the feed holds eight.
+    let line: Arc<str> = Arc::from("x".repeat(64 * 1024));
+    for _ in 0..500 {
+        service.feed.send(Arc::clone(&line)).unwrap();
+    }
+    let (mut got, mut skipped) = (0, 0);
+    while got + skipped < 500 {
+        let frame = next(&mut reader).await.unwrap();
+        match frame.to_text().unwrap() {
+            text if *text == *line => got += 1,
+            text => {
+                let told: serde_json::Value = serde_json::from_str(text).unwrap();
+                assert_eq!(told["event"], "skipped");
+                skipped += told["count"].as_u64().unwrap();
+            }
+        }
+    }
+    assert!(skipped > 0);
+}
+
+#[actix_web::test]
+async fn a_long_frame_ends_the_reader_and_frees_its_place() {
+    let service = Service::new();
+    let addr = serve(&service);
+    let free = service.state.feed_places.available_permits();
+    let mut reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
+    assert_eq!(service.state.feed_places.available_permits(), free - 1);
+    reader.send(Message::text("x".repeat(2_000))).await.unwrap();
+    assert!(next(&mut reader).await.is_none_or(|message| message.is_close()));
+    freed(&service, free).await;
+}
+
+#[actix_web::test]
+async fn a_reader_that_answers_no_ping_is_dropped() {
+    let service = Service::with(|settings| settings.timing.ping = Span::millis(100), |_| {});
+    let addr = serve(&service);
+    let free = service.state.feed_places.available_permits();
+    let reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
+    assert_eq!(service.state.feed_places.available_permits(), free - 1);
+    // Nothing is read here, so the client library answers no ping.
+    freed(&service, free).await;
+    drop(reader);
+}
+
+#[actix_web::test]
+async fn there_are_only_so_many_readers() {
+    let service = Service::new();
+    let addr = serve(&service);
+    let places = &service.state.feed_places;
+    let last = places.try_acquire_many(places.available_permits() as u32).unwrap();
+    let basic = service.basic();
+    assert_eq!(open(&addr, &[("authorization", &basic)]).await.unwrap_err(), 503);
+    drop(last);
+    assert!(open(&addr, &[("authorization", &basic)]).await.is_ok());
+}

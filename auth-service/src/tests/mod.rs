@@ -1,0 +1,101 @@
+//! The service as those who call it see it.
+
+mod configuration_doc;
+mod events;
+mod token;
+mod validate;
+
+use actix_web::{
+    App,
+    http::header,
+    test::{TestRequest, call_service, init_service, read_body},
+    web,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+use signalbox_shared::{
+    config::{ApiKeys, Settings},
+    feed::FeedSender,
+    id::random_hex,
+    token::{Secret, SharedSecret},
+};
+
+use crate::{AuthParts, AuthState, configure};
+
+/// A service with one backend, called `backend`.
+struct Service {
+    state: web::Data<AuthState>,
+    secret: SharedSecret,
+    api_secret: String,
+    feed: FeedSender,
+}
+
+fn random_secret() -> SharedSecret {
+    SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex()))).unwrap()
+}
+
+impl Service {
+    fn new() -> Self {
+        Self::with(|_| {}, |_| {})
+    }
+
+    fn with_guests() -> Self {
+        Self::with(|_| {}, |parts| parts.guests = true)
+    }
+
+    fn with(change: impl FnOnce(&mut Settings), parts: impl FnOnce(&mut AuthParts)) -> Self {
+        let (secret, api_secret) = (random_secret(), random_hex());
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let feed = FeedSender::new(8);
+        let mut all = AuthParts {
+            secret: secret.clone(),
+            previous: None,
+            api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
+            guests: false,
+            feed: feed.clone(),
+        };
+        parts(&mut all);
+        let state = web::Data::new(AuthState::new(&settings, all).unwrap());
+        Self { state, secret, api_secret, feed }
+    }
+
+    fn basic(&self) -> String {
+        format!("Basic {}", STANDARD.encode(format!("backend:{}", self.api_secret)))
+    }
+
+    async fn call(&self, request: TestRequest) -> (u16, Value) {
+        let app = init_service(App::new().configure(configure(self.state.clone()))).await;
+        let response = call_service(&app, request.to_request()).await;
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&read_body(response).await).unwrap_or_default())
+    }
+
+    /// The backend asks for a token.
+    async fn ask(&self, body: &str) -> (u16, Value) {
+        self.call(ask(body).insert_header((header::AUTHORIZATION, self.basic()))).await
+    }
+
+    /// Somebody without a key asks for a token.
+    async fn ask_as_guest(&self, body: &str) -> (u16, Value) {
+        self.call(ask(body)).await
+    }
+
+    async fn validate(&self, token: &str) -> (u16, Value) {
+        let request = TestRequest::get().uri("/auth/validate");
+        self.call(request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")))).await
+    }
+
+    fn counted(&self, metric: &str, label: &str) -> f64 {
+        let families = self.state.metrics();
+        let family = families.iter().find(|family| family.name() == metric);
+        let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+        let labelled = metrics.iter().find(|m| m.get_label().iter().any(|pair| pair.value() == label));
+        labelled.map_or(0.0, |metric| metric.get_counter().get_value())
+    }
+}
+
+fn ask(body: &str) -> TestRequest {
+    let json = (header::CONTENT_TYPE, "application/json");
+    TestRequest::post().uri("/auth/token").insert_header(json).set_payload(body.to_owned())
+}

@@ -1,0 +1,209 @@
+//! `POST /auth/token`
+
+use actix_web::{http::header, test::TestRequest};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use signalbox_shared::{
+    clock,
+    config::units::{Size, Span},
+    token::Verifier,
+};
+
+use super::{Service, ask};
+
+#[actix_web::test]
+async fn a_backend_gets_exactly_what_it_asked_for() {
+    let service = Service::new();
+    let body = r#"{"room":"stand-up","user":"alice@example","role":"speaker","name":"Alice","ttl":60,"metadata":{"a": 1}}"#;
+    let (status, answer) = service.ask(body).await;
+    assert_eq!(status, 200, "{answer}");
+    let mut members: Vec<_> = answer.as_object().unwrap().keys().collect();
+    members.sort();
+    assert_eq!(members, ["expiresIn", "role", "room", "token", "user"]);
+    assert_eq!(answer["expiresIn"], 60);
+
+    let now = clock::now_s();
+    let token = answer["token"].as_str().unwrap();
+    let claims = Verifier::hs256([&service.secret]).room(token, now).unwrap();
+    assert_eq!((claims.room.as_str(), claims.sub.as_str()), ("stand-up", "alice@example"));
+    assert_eq!((claims.role.as_str(), claims.name.as_deref()), ("speaker", Some("Alice")));
+    assert_eq!(claims.permissions.iter().map(|p| &**p).collect::<Vec<_>>(), ["publish", "message", "share"]);
+    assert_eq!(claims.metadata.unwrap().get(), r#"{"a": 1}"#);
+    assert_eq!((claims.exp - claims.iat, claims.iat - claims.nbf), (60, 10));
+    assert!(now - claims.iat < 5);
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    assert_eq!(header.kid, Some(service.secret.kid()));
+    assert_eq!(service.counted("signalbox_auth_tokens_issued_total", "api_key"), 1.0);
+}
+
+#[actix_web::test]
+async fn what_is_not_asked_for_is_the_configurations() {
+    let (_, answer) = Service::new().ask(r#"{"room":"r","user":"u","role":null}"#).await;
+    assert_eq!((&answer["role"], &answer["expiresIn"]), (&json!("guest"), &json!(900)));
+}
+
+#[actix_web::test]
+async fn each_defect_of_a_wish_names_its_member() {
+    let service = Service::new();
+    let wish = |change: Value| {
+        let mut wish = json!({ "room": "r", "user": "u" });
+        wish.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        wish.to_string()
+    };
+    let tower =
+        format!(r#"{{"room":"r","user":"u","metadata":{{"a":{}{}}}}}"#, "[".repeat(64), "]".repeat(64));
+    for (body, status, field) in [
+        (r#"{"user":"u"}"#.to_owned(), 400, "room"),
+        (wish(json!({ "room": null })), 400, "room"),
+        (wish(json!({ "room": 7 })), 400, "room"),
+        (wish(json!({ "room": "" })), 400, "room"),
+        (wish(json!({ "room": "a b" })), 400, "room"),
+        (wish(json!({ "room": "x".repeat(65) })), 400, "room"),
+        (r#"{"room":"r"}"#.to_owned(), 400, "user"),
+        (wish(json!({ "user": "a b" })), 400, "user"),
+        (wish(json!({ "user": "x".repeat(129) })), 400, "user"),
+        (wish(json!({ "user": ["u"] })), 400, "user"),
+        (wish(json!({ "role": "HOST" })), 400, "role"),
+        (wish(json!({ "role": 1 })), 400, "role"),
+        (wish(json!({ "role": "emperor" })), 403, "role"),
+        (wish(json!({ "name": "x".repeat(65) })), 400, "name"),
+        (wish(json!({ "name": "a\nb" })), 400, "name"),
+        (wish(json!({ "name": "\u{202e}evil" })), 400, "name"),
+        (wish(json!({ "name": {} })), 400, "name"),
+        (wish(json!({ "ttl": 0 })), 400, "ttl"),
+        (wish(json!({ "ttl": -1 })), 400, "ttl"),
+        (wish(json!({ "ttl": 1.5 })), 400, "ttl"),
+        (wish(json!({ "ttl": "60" })), 400, "ttl"),
+        (wish(json!({ "ttl": 3601 })), 400, "ttl"),
+        (r#"{"room":"r","user":"u","ttl":99999999999999999999999}"#.to_owned(), 400, "ttl"),
+        (wish(json!({ "metadata": [] })), 400, "metadata"),
+        (wish(json!({ "metadata": "x" })), 400, "metadata"),
+        (wish(json!({ "metadata": { "a": "x".repeat(4096) } })), 400, "metadata"),
+        (tower, 400, "metadata"),
+        (wish(json!({ "rom": "r" })), 400, "rom"),
+        (r#"{"room":"r","user":"u","room":"r"}"#.to_owned(), 400, "room"),
+    ] {
+        let (got, answer) = service.ask(&body).await;
+        let code = if status == 403 { "role_not_allowed" } else { "bad_request" };
+        assert_eq!((got, &answer["code"], &answer["field"]), (status, &code.into(), &field.into()), "{body}");
+        assert_eq!((&answer["type"], &answer["status"]), (&"about:blank".into(), &status.into()));
+    }
+    assert_eq!(service.counted("signalbox_auth_tokens_refused_total", "bad_request"), 28.0);
+}
+
+#[actix_web::test]
+async fn a_body_that_is_no_json_object_is_refused() {
+    let service = Service::new();
+    for body in ["", "{", "[]", r#"["r","u",null,null,null,null]"#, "null", "\u{0}"] {
+        let (status, answer) = service.ask(body).await;
+        assert_eq!((status, &answer["code"]), (400, &"bad_request".into()), "{body}");
+    }
+    let (status, answer) = service.ask(&format!(r#"{{"room":"{}"}}"#, "x".repeat(16 * 1024))).await;
+    assert_eq!((status, &answer["code"]), (413, &"body_too_large".into()));
+    let form = ask(r#"{"room":"r","user":"u"}"#).insert_header((header::CONTENT_TYPE, "text/plain"));
+    let (status, answer) = service.call(form.insert_header((header::AUTHORIZATION, service.basic()))).await;
+    assert_eq!((status, &answer["code"]), (415, &"not_json".into()));
+}
+
+#[actix_web::test]
+async fn a_wrong_key_is_refused_even_where_guests_are_welcome_and_before_the_body_is_judged() {
+    for (service, guests) in [(Service::new(), false), (Service::with_guests(), true)] {
+        for proof in ["Basic YmFja2VuZDp3cm9uZw==", "Basic", "Basic ?", "Bearer x", ""] {
+            for body in [r#"{"room":"r","user":"u"}"#, "nonsense"] {
+                let request = ask(body).insert_header((header::AUTHORIZATION, proof));
+                let (status, answer) = service.call(request).await;
+                assert_eq!((status, &answer["code"]), (401, &"caller_unknown".into()), "{proof:?}");
+            }
+        }
+        let good = (header::AUTHORIZATION, service.basic());
+        let (status, _) = service.call(ask("{}").append_header(good.clone()).append_header(good)).await;
+        assert_eq!(status, 401, "two proofs are none");
+        let (status, answer) = service.ask_as_guest(r#"{"room":"r"}"#).await;
+        assert_eq!(status, if guests { 200 } else { 401 });
+        assert_eq!(answer["code"], if guests { Value::Null } else { "guests_off".into() });
+    }
+}
+
+#[actix_web::test]
+async fn a_guest_has_no_say_in_role_and_life_and_needs_no_name() {
+    let change = |settings: &mut signalbox_shared::config::Settings| {
+        settings.auth.guest_ttl = Span::secs(120);
+        settings.auth.token_ttl = Span::secs(240);
+    };
+    let service = Service::with(change, |parts| parts.guests = true);
+    for body in [
+        r#"{"room":"r"}"#,
+        r#"{"room":"r","role":"host","ttl":3000}"#,
+        r#"{"room":"r","role":"emperor","ttl":-1}"#,
+        r#"{"room":"r","role":7,"ttl":"x"}"#,
+    ] {
+        let (status, answer) = service.ask_as_guest(body).await;
+        assert_eq!((status, &answer["role"], &answer["expiresIn"]), (200, &"guest".into(), &120.into()));
+        assert!(answer["user"].as_str().unwrap().starts_with("guest-"), "{answer}");
+    }
+    let (_, answer) = service.ask_as_guest(r#"{"room":"r","user":"bob"}"#).await;
+    assert_eq!(answer["user"], "bob");
+    assert_eq!(service.counted("signalbox_auth_tokens_issued_total", "guest"), 5.0);
+}
+
+#[actix_web::test]
+async fn another_web_site_may_not_ask() {
+    let service = Service::with_guests();
+    for path in ["/auth/token", "/auth/validate"] {
+        let request = TestRequest::post().uri(path).insert_header((header::HOST, "rtc.example"));
+        let (status, answer) =
+            service.call(request.insert_header((header::ORIGIN, "https://evil.example"))).await;
+        assert_eq!((status, &answer["code"]), (403, &"origin_not_allowed".into()), "{path}");
+    }
+    let own = ask(r#"{"room":"r"}"#)
+        .insert_header((header::HOST, "rtc.example"))
+        .insert_header((header::ORIGIN, "https://rtc.example"));
+    assert_eq!(service.call(own).await.0, 200);
+}
+
+#[actix_web::test]
+async fn the_largest_token_is_one_that_verifies() {
+    let service = Service::with(|settings| settings.limits.metadata = Size::kib(60), |_| {});
+    let wish = |bytes: usize| {
+        json!({ "room": "r".repeat(64), "user": "u".repeat(128), "role": "host", "name": "\"".repeat(64),
+            "metadata": { "a": "x".repeat(bytes - 8) } })
+        .to_string()
+    };
+    let (status, answer) = service.ask(&wish(7 * 1024)).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(service.validate(answer["token"].as_str().unwrap()).await.0, 200);
+    let (status, answer) = service.ask(&wish(7 * 1024 + 1)).await;
+    assert_eq!((status, &answer["field"]), (400, &"metadata".into()));
+}
+
+#[test]
+fn no_body_makes_the_service_fail() {
+    let system = actix_web::rt::System::new();
+    let service = Service::with_guests();
+    let word = prop_oneof![
+        Just("\"room\"".to_owned()),
+        Just("\"user\"".to_owned()),
+        Just("\"ttl\"".to_owned()),
+        Just("\"metadata\"".to_owned()),
+        r#"[{}\[\]:,"0-9a-z\\ ]{1,4}"#,
+    ];
+    let almost_json = prop::collection::vec(word, 0..24).prop_map(|words| words.concat().into_bytes());
+    let value = r#"("[^"\\]{0,80}"|-?[0-9]{1,25}|null|\{\}|\[\]|\{"a":[0-9]{1,3}\})"#;
+    let wish = prop::array::uniform6(value).prop_map(|[room, user, role, name, ttl, metadata]| {
+        format!(
+            r#"{{"room":{room},"user":{user},"role":{role},"name":{name},"ttl":{ttl},"metadata":{metadata}}}"#
+        )
+        .into_bytes()
+    });
+    let bytes = prop::collection::vec(any::<u8>(), 0..200);
+    let bodies = prop_oneof![bytes, almost_json, wish];
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) };
+    proptest!(config, |(body in bodies, guest in any::<bool>())| {
+        let request = ask("").set_payload(body);
+        let request =
+            if guest { request } else { request.insert_header((header::AUTHORIZATION, service.basic())) };
+        let (status, answer) = system.block_on(service.call(request));
+        prop_assert!(matches!(status, 200 | 400 | 403), "{status} {answer}");
+        prop_assert!(answer["token"].is_string() != answer["code"].is_string());
+    });
+}

@@ -1,0 +1,71 @@
+/**
+ * The reading end of this peer's mailbox (docs/PROTOCOL.md, section 3.3): finds gaps and doubles, and tells the server how far it
+ * has read. Must not interpret what it lets through.
+ */
+
+const ACKNOWLEDGE_ENTRIES = 64;
+const ACKNOWLEDGE_MS = 5_000;
+const BEGINNINGS = new Set(['joined', 'resumed']);
+
+export class Inbox {
+  #seq = 0;
+  #acknowledged = 0;
+  /** Sender → the last id it used; ids grow within a peer. @type {Map<string, number>} */
+  #lastIds = new Map();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #acknowledge;
+
+  /** @param {(seq: number) => void} acknowledge sends `received` */
+  constructor(acknowledge) {
+    this.#acknowledge = acknowledge;
+  }
+
+  /** @param {number} seq the number before the first entry */
+  start(seq) {
+    this.stop();
+    this.#seq = this.#acknowledged = seq;
+    this.#lastIds.clear();
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /**
+   * What to do with a frame: `deliver` it, forget it as a `double`, or give up the connection because of a `gap`.
+   *
+   * @param {{ type: string, seq?: number, from?: string, id?: number, peerId?: string }} frame
+   * @returns {'deliver' | 'double' | 'gap'}
+   */
+  take(frame) {
+    // The `seq` of a first frame is where the mailbox begins, not an entry of it.
+    if (frame.seq === undefined || BEGINNINGS.has(frame.type)) return 'deliver';
+    if (frame.seq <= this.#seq) return 'double';
+    if (frame.seq !== this.#seq + 1) return 'gap';
+    this.#seq = frame.seq;
+    this.#progress();
+    if (frame.type === 'peer-left' && frame.peerId !== undefined) this.#lastIds.delete(frame.peerId);
+    return this.#isDouble(frame) ? 'double' : 'deliver';
+  }
+
+  /** @param {{ from?: string, id?: number }} frame */
+  #isDouble({ from, id }) {
+    if (from === undefined || id === undefined) return false;
+    if (id <= (this.#lastIds.get(from) ?? 0)) return true;
+    this.#lastIds.set(from, id);
+    return false;
+  }
+
+  #progress() {
+    if (this.#seq - this.#acknowledged >= ACKNOWLEDGE_ENTRIES) this.#tell();
+    else this.#timer ??= setTimeout(() => this.#tell(), ACKNOWLEDGE_MS);
+  }
+
+  #tell() {
+    this.stop();
+    this.#acknowledged = this.#seq;
+    this.#acknowledge(this.#seq);
+  }
+}

@@ -1,0 +1,17 @@
+/**
+ * `@signalbox/client`: a peer's side of the `signalbox.v1` signaling protocol. Start reading at client.js; peer.js adds WebRTC, and
+ * room.js puts both together.
+ */
+export { Backoff } from './backoff.js';
+export { SignalingClient } from './client.js';
+export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, SignalingError, isRetryable } from './codes.js';
+export { guestToken } from './http.js';
+export { parseFrame } from './messages.js';
+
+/**
+ * @typedef {import('./client.js').ClientOptions} ClientOptions
+ * @typedef {import('./client.js').ClientState} ClientState
+ * @typedef {import('./messages.js').Joined} Joined
+ * @typedef {import('./messages.js').PeerEntry} PeerEntry
+ * @typedef {import('./messages.js').Message} Message
+ */

@@ -1,0 +1,129 @@
+/**
+ * The frames of `signalbox.v1` as types, and the one place where text from the server becomes an object. Checks what this
+ * client relies on; members and types it does not know pass, as section 5 of docs/PROTOCOL.md asks.
+ */
+import { SignalingError } from './codes.js';
+
+/**
+ * @typedef {object} PeerEntry another peer of the room
+ * @property {string} peerId
+ * @property {string} userId
+ * @property {string} [name]
+ * @property {string} role
+ * @property {Record<string, unknown>} metadata
+ * @property {boolean} polite whether *this* side is the polite one toward that peer
+ * @property {boolean} detached whether its socket is lost for now
+ *
+ * @typedef {object} Limits
+ * @property {number} frameBytes
+ * @property {number} sdpBytes
+ * @property {number} candidateBytes
+ * @property {number} dataBytes
+ * @property {number} metadataBytes
+ * @property {number} roomPeers
+ * @property {number} burst
+ * @property {number} ratePerSecond
+ * @property {number} backlog
+ *
+ * @typedef {object} Joined the first frame of a connection
+ * @property {'joined'} type
+ * @property {string} peerId
+ * @property {string} roomId
+ * @property {string} userId
+ * @property {string} role
+ * @property {string[]} permissions
+ * @property {string} node
+ * @property {PeerEntry[]} peers the others
+ * @property {RTCIceServer[]} iceServers
+ * @property {RTCIceTransportPolicy} icePolicy
+ * @property {string | null} resume
+ * @property {number} seq
+ * @property {Limits} limits
+ * @property {number} pingInterval milliseconds
+ * @property {string[]} features
+ *
+ * @typedef {{ seq: number, from: string, id?: number, re?: number }} Forwarded
+ * @typedef {Forwarded & { type: 'offer' | 'answer' | 'pranswer', sdp: string }} Description
+ * @typedef {Forwarded & { type: 'rollback' }} Rollback
+ * @typedef {Forwarded & { type: 'candidate', candidate: RTCIceCandidateInit }} Candidate
+ * @typedef {Forwarded & { type: 'message', data: any, room?: boolean }} Message
+ * @typedef {Description | Rollback | Candidate} Signal what a negotiation is made of
+ *
+ * @typedef {{ seq: number, type: 'peer-joined' | 'peer-updated' } & PeerEntry} PeerFrame
+ * @typedef {{ seq: number, type: 'peer-detached' | 'peer-attached', peerId: string }} PeerLink
+ * @typedef {{ seq: number, type: 'peer-left', peerId: string, reason: string }} PeerLeft
+ * @typedef {{ seq: number, type: 'notice', code: string, message: string }} Notice
+ * @typedef {{ type: 'ack', id: number, duplicate?: boolean }} Ack
+ * @typedef {{ type: 'error', id?: number, code: string, message: string, field?: string, retryMs?: number }} ErrorFrame
+ * @typedef {{ type: 'pong', id?: number }} Pong
+ * @typedef {{ type: 'goaway', reconnectIn: number }} Goaway
+ * @typedef {Joined | Signal | Message | PeerFrame | PeerLink | PeerLeft | Notice | Ack | ErrorFrame | Pong | Goaway} ServerFrame
+ */
+
+const forwarded = { seq: 'number', from: 'string' };
+const peer = { peerId: 'string' };
+const entry = { ...peer, userId: 'string', role: 'string', metadata: 'object', polite: 'boolean' };
+
+/** Type → the members this client relies on, and their kind. @type {Record<string, Record<string, string>>} */
+const MEMBERS = {
+  joined: {
+    ...peer,
+    roomId: 'string',
+    userId: 'string',
+    role: 'string',
+    permissions: 'array',
+    peers: 'array',
+    iceServers: 'array',
+    icePolicy: 'string',
+    seq: 'number',
+    limits: 'object',
+    pingInterval: 'number',
+  },
+  offer: { ...forwarded, sdp: 'string' },
+  answer: { ...forwarded, sdp: 'string' },
+  pranswer: { ...forwarded, sdp: 'string' },
+  rollback: forwarded,
+  candidate: { ...forwarded, candidate: 'object' },
+  message: { ...forwarded, data: 'any' },
+  'peer-joined': { seq: 'number', ...entry },
+  'peer-updated': { seq: 'number', ...entry },
+  'peer-detached': { seq: 'number', ...peer },
+  'peer-attached': { seq: 'number', ...peer },
+  'peer-left': { seq: 'number', ...peer, reason: 'string' },
+  notice: { seq: 'number', code: 'string', message: 'string' },
+  ack: { id: 'number' },
+  error: { code: 'string', message: 'string' },
+  pong: {},
+  goaway: { reconnectIn: 'number' },
+};
+
+/** @param {unknown} value */
+function kindOf(value) {
+  if (Array.isArray(value)) return 'array';
+  return value === null ? 'null' : typeof value;
+}
+
+/**
+ * Reads one text message.
+ *
+ * @param {unknown} text
+ * @returns {ServerFrame | { type: string, seq?: number }} an unknown type comes back as it is
+ * @throws {SignalingError} `bad_frame`, with the member at fault
+ */
+export function parseFrame(text) {
+  let frame;
+  try {
+    frame = typeof text === 'string' ? JSON.parse(text) : undefined;
+  } catch {
+    frame = undefined;
+  }
+  if (kindOf(frame) !== 'object' || typeof frame.type !== 'string') {
+    throw new SignalingError('bad_frame', 'The server sent something that is no message.', { field: 'type' });
+  }
+  if (!Object.hasOwn(MEMBERS, frame.type)) return frame;
+  for (const [name, kind] of Object.entries(MEMBERS[frame.type] ?? {})) {
+    const fits = kind === 'any' ? Object.hasOwn(frame, name) : kindOf(frame[name]) === kind;
+    if (!fits) throw new SignalingError('bad_frame', `The server sent a "${frame.type}" with a wrong member.`, { field: name });
+  }
+  return frame;
+}

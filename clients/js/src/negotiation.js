@@ -1,0 +1,197 @@
+/**
+ * Perfect negotiation (webrtc-pc, section 10.7) between this side's RTCPeerConnection and one peer. Owns glare, the order of what is
+ * received, and which offer an answer or candidate belongs to; must not decide when to restart ICE (see peer.js).
+ *
+ * @typedef {import('./messages.js').Signal} Signal
+ * @typedef {import('./messages.js').Description} Description
+ * @typedef {import('./queue.js').Sending} Sending
+ * @typedef {import('./queue.js').ClientFrame} ClientFrame
+ */
+
+/** Candidates that came before their description; more than any gathering makes is an attack. */
+const EARLY_CANDIDATES = 256;
+
+/** How long the polite side leaves the first offer to the other one. */
+const FIRST_OFFER_MS = 2_000;
+
+export class Negotiation {
+  #makingOffer = false;
+  #ignoreOffer = false;
+  #isSettingRemoteAnswerPending = false;
+  /** This side's offer that has no answer yet. @type {Sending | null} */
+  #offer = null;
+  /** The offer that this side's description, and so its candidates, belong to. @type {Sending | number | undefined} */
+  #localRe;
+  /** The offer that the peer's latest description belongs to. @type {number | undefined} */
+  #remoteRe;
+  /** Descriptions being made; candidates wait so that they never overtake theirs. */
+  #describing = 0;
+  /** @type {RTCIceCandidateInit[]} */
+  #held = [];
+  #endSent = false;
+  /** @type {import('./messages.js').Candidate[]} */
+  #early = [];
+  /**
+   * Whether this side may offer. At the beginning both have something to offer, and a rollback of a first offer costs a round trip, and
+   * in Chromium the candidates too; so the polite side waits a moment. Later glare is perfect negotiation's.
+   */
+  #mayOffer;
+  #wantsToOffer = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #patience;
+  #chain = Promise.resolve();
+  #stopped = new AbortController();
+  #pc;
+  #polite;
+  #post;
+  #onError;
+
+  /**
+   * @param {{
+   *   pc: RTCPeerConnection, polite: boolean,
+   *   post: (frame: ClientFrame) => Sending, onError: (error: unknown) => void,
+   * }} options `post` adds the address
+   */
+  constructor({ pc, polite, post, onError }) {
+    this.#pc = pc;
+    this.#polite = polite;
+    this.#post = post;
+    this.#onError = onError;
+    this.#mayOffer = !polite;
+    if (polite) this.#patience = setTimeout(() => this.#offerAfterAll(), FIRST_OFFER_MS);
+    const { signal } = this.#stopped;
+    pc.addEventListener('negotiationneeded', () => this.#onNegotiationNeeded(), { signal });
+    pc.addEventListener('icecandidate', ({ candidate }) => this.#gathered(candidate), { signal });
+    pc.addEventListener('icegatheringstatechange', () => this.#gathering(), { signal });
+  }
+
+  /** Handles what the peer sent, strictly one after the other. @param {Signal} frame */
+  receive(frame) {
+    this.#chain = this.#chain.then(() => this.#handle(frame)).catch((error) => this.#report(error));
+    return this.#chain;
+  }
+
+  stop() {
+    clearTimeout(this.#patience);
+    this.#stopped.abort();
+  }
+
+  #onNegotiationNeeded() {
+    if (this.#mayOffer) void this.#negotiate();
+    // Nothing is lost if an offer comes: the event is fired again in `stable`, unless the answer said it all.
+    else this.#wantsToOffer = true;
+  }
+
+  #offerAfterAll() {
+    this.#mayOffer = true;
+    if (this.#wantsToOffer) void this.#negotiate();
+  }
+
+  async #negotiate() {
+    try {
+      this.#makingOffer = true;
+      await this.#describe(undefined);
+    } catch (error) {
+      this.#report(error);
+    } finally {
+      this.#makingOffer = false;
+    }
+  }
+
+  /** Makes and sends the local description that the state asks for. @param {number | undefined} re the offer it answers */
+  async #describe(re) {
+    this.#describing += 1;
+    try {
+      await this.#pc.setLocalDescription();
+      if (!this.#stopped.signal.aborted && this.#pc.localDescription) this.#sendDescription(this.#pc.localDescription, re);
+    } finally {
+      this.#describing -= 1;
+      if (this.#describing === 0) for (const candidate of this.#held.splice(0)) this.#sendCandidate(candidate);
+    }
+  }
+
+  /** @param {RTCSessionDescription} description @param {number | undefined} re */
+  #sendDescription({ type, sdp }, re) {
+    const sending = this.#post({ type, sdp, re });
+    this.#localRe = type === 'offer' ? sending : re;
+    if (type === 'offer') this.#offer = sending;
+  }
+
+  /** @param {Signal} frame */
+  async #handle(frame) {
+    if (this.#stopped.signal.aborted) return;
+    if (frame.type === 'candidate') await this.#onCandidate(frame);
+    else if (frame.type === 'rollback') await this.#onRollback();
+    else await this.#onDescription(frame);
+  }
+
+  /** @param {Description} description */
+  async #onDescription({ type, sdp, id, re }) {
+    const pc = this.#pc;
+    clearTimeout(this.#patience);
+    this.#mayOffer = true;
+    if (type !== 'offer' && !this.#isForPendingOffer(re)) return;
+
+    const readyForOffer = !this.#makingOffer && (pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending);
+    const offerCollision = type === 'offer' && !readyForOffer;
+    this.#ignoreOffer = !this.#polite && offerCollision;
+    this.#remoteRe = type === 'offer' ? id : re;
+    if (this.#ignoreOffer) return;
+
+    if (type === 'offer') this.#offer = null;
+    this.#isSettingRemoteAnswerPending = type === 'answer';
+    try {
+      await pc.setRemoteDescription({ type, sdp });
+    } finally {
+      this.#isSettingRemoteAnswerPending = false;
+    }
+    if (type === 'answer') this.#offer = null;
+    for (const early of this.#early.splice(0)) await this.#onCandidate(early);
+    if (type === 'offer') await this.#describe(id);
+  }
+
+  /** An answer to an offer that was rolled back or repeated is void. @param {number | undefined} re */
+  #isForPendingOffer(re) {
+    return this.#offer !== null && (re === undefined || re === this.#offer.id);
+  }
+
+  async #onRollback() {
+    this.#early = [];
+    if (this.#pc.signalingState === 'have-remote-offer') await this.#pc.setRemoteDescription({ type: 'rollback' });
+  }
+
+  /** @param {import('./messages.js').Candidate} frame */
+  async #onCandidate(frame) {
+    const { candidate, re } = frame;
+    if (this.#ignoreOffer && (re === undefined || re === this.#remoteRe)) return;
+    if (!this.#pc.remoteDescription && this.#remoteRe === undefined) {
+      if (this.#early.length < EARLY_CANDIDATES) this.#early.push(frame);
+      return;
+    }
+    if (re !== undefined && this.#remoteRe !== undefined && re !== this.#remoteRe) return;
+    await this.#pc.addIceCandidate(candidate);
+  }
+
+  /** @param {RTCIceCandidate | null} candidate null is the end of gathering in browsers that announce no end-of-candidates */
+  #gathered(candidate) {
+    if (candidate === null && this.#endSent) return;
+    const init = candidate?.toJSON() ?? { candidate: '' };
+    if (init.candidate === '') this.#endSent = true;
+    if (this.#describing > 0) this.#held.push(init);
+    else this.#sendCandidate(init);
+  }
+
+  #gathering() {
+    if (this.#pc.iceGatheringState === 'gathering') this.#endSent = false;
+  }
+
+  /** @param {RTCIceCandidateInit} candidate */
+  #sendCandidate(candidate) {
+    if (!this.#stopped.signal.aborted) this.#post({ type: 'candidate', candidate, re: this.#localRe });
+  }
+
+  /** What fails because the connection was closed meanwhile is no news. @param {unknown} error */
+  #report(error) {
+    if (!this.#stopped.signal.aborted) this.#onError(error);
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * One RTCPeerConnection to one peer of the room, kept alive: negotiated by the peers themselves, restarted when the network changes,
+ * closed when the peer leaves. Owns the connection and the media that arrives on it. See negotiation.js for glare.
+ */
+import { SignalingError } from './codes.js';
+import { Emitter } from './events.js';
+import { Negotiation } from './negotiation.js';
+
+/**
+ * @typedef {import('./client.js').SignalingClient} SignalingClient
+ * @typedef {import('./messages.js').PeerEntry} PeerEntry
+ *
+ * @typedef {'connecting' | 'connected' | 'reconnecting' | 'failed' | 'closed'} PeerState `failed` is no end: ICE starts anew
+ *
+ * @typedef {object} PeerOptions
+ * @property {SignalingClient} client
+ * @property {string} peerId a peer that is in the room
+ * @property {MediaStreamTrack[]} [tracks] what to send from the beginning
+ * @property {RTCConfiguration} [rtc] added to the ICE configuration that the server gave
+ * @property {boolean} [dataChannel] whether the impolite side opens {@link Peer.dataChannel}; it also connects two peers that
+ *   send no media
+ *
+ * @typedef {object} PeerEvents
+ * @property {PeerState} state
+ * @property {RTCTrackEvent} track
+ * @property {RTCDataChannel} datachannel {@link Peer.dataChannel} is open
+ * @property {PeerEntry} info the peer changed its name or metadata, or its socket was lost or came back
+ * @property {unknown} error
+ * @property {string} closed why
+ */
+
+/** A connection is often back by itself after so long; restarting ICE at once would cost more than it gains. */
+const DISCONNECTED_MS = 3_000;
+
+/** Of the data channel that every two peers have. */
+const LABEL = 'signalbox';
+
+/** @extends {Emitter<PeerEvents>} */
+export class Peer extends Emitter {
+  /** What arrives from the peer; tracks come and go, the stream stays. @readonly */
+  stream = new MediaStream();
+  /** @readonly @type {RTCPeerConnection} */
+  pc;
+  /** For the application, the same on both sides; null until it is open. @type {RTCDataChannel | null} */
+  dataChannel = null;
+  /** @type {PeerState} */
+  #state = 'connecting';
+  #wasConnected = false;
+  /** @type {PeerEntry} */
+  #info;
+  /** @type {Map<string, RTCRtpSender>} */
+  #senders = new Map();
+  #outgoing = new MediaStream();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #off = new AbortController();
+  #client;
+  #negotiation;
+
+  /** @param {PeerOptions} options */
+  constructor({ client, peerId, tracks = [], rtc = {}, dataChannel = true }) {
+    super();
+    const info = client.peers.get(peerId);
+    if (!info || !client.self) throw new SignalingError('no_such_peer', 'The peer is not in the room.');
+    this.#client = client;
+    this.#info = info;
+    const { iceServers, icePolicy } = client.self;
+    this.pc = new RTCPeerConnection({ iceServers, iceTransportPolicy: icePolicy, ...rtc });
+    this.#negotiation = new Negotiation({
+      pc: this.pc,
+      polite: info.polite,
+      post: (frame) => this.#post(frame),
+      onError: (error) => this.emit('error', error),
+    });
+    this.#listen();
+    // Not both sides: Chromium cannot start SCTP after an offer with a data channel was rolled back, and the impolite side never
+    // rolls back.
+    if (dataChannel && !info.polite) this.#onDataChannel(this.pc.createDataChannel(LABEL));
+    for (const track of tracks) void this.setTrack(track.kind, track);
+  }
+
+  get peerId() {
+    return this.#info.peerId;
+  }
+
+  get name() {
+    return this.#info.name ?? this.#info.userId;
+  }
+
+  /** The peer's public record. */
+  get info() {
+    return this.#info;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /**
+   * Sends this track from now on, in place of the one of that kind before it; null sends none.
+   *
+   * @param {string} kind `audio` or `video`
+   * @param {MediaStreamTrack | null} track
+   */
+  async setTrack(kind, track) {
+    const sender = this.#senders.get(kind);
+    if (sender) await sender.replaceTrack(track);
+    else if (track) this.#senders.set(kind, this.pc.addTrack(track, this.#outgoing));
+  }
+
+  /** @param {string} [why] */
+  close(why = 'closed') {
+    if (this.#state === 'closed') return;
+    this.#off.abort();
+    clearTimeout(this.#timer);
+    this.#negotiation.stop();
+    this.pc.close();
+    this.#setState('closed');
+    this.emit('closed', why);
+  }
+
+  #listen() {
+    const { signal } = this.#off;
+    const client = this.#client;
+    for (const name of /** @type {const} */ (['offer', 'answer', 'pranswer', 'rollback', 'candidate'])) {
+      client.on(name, (frame) => this.#isMine(frame.from) && void this.#negotiation.receive(frame), { signal });
+    }
+    client.on('peer-left', ({ peerId, reason }) => this.#isMine(peerId) && this.close(reason), { signal });
+    // A new `joined` is a new identity: what the peers agreed with the old one is void.
+    client.on('joined', () => this.close('session_gone'), { signal });
+    client.on('state', ({ state }) => state === 'closed' && this.close('left'), { signal });
+    for (const name of /** @type {const} */ (['peer-updated', 'peer-detached', 'peer-attached'])) {
+      client.on(name, ({ peerId }) => this.#isMine(peerId) && this.#renew(), { signal });
+    }
+    this.pc.addEventListener('track', (event) => this.#onTrack(event), { signal });
+    this.pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
+    this.pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
+  }
+
+  /** @param {string} peerId */
+  #isMine(peerId) {
+    return peerId === this.#info.peerId;
+  }
+
+  #renew() {
+    this.#info = this.#client.peers.get(this.peerId) ?? this.#info;
+    this.emit('info', this.#info);
+  }
+
+  /** @param {import('./queue.js').ClientFrame} frame */
+  #post(frame) {
+    const sending = this.#client.post({ ...frame, to: this.peerId });
+    sending.done.catch((error) => this.#refused(error));
+    return sending;
+  }
+
+  /** @param {SignalingError} error */
+  #refused(error) {
+    // That the peer is gone is also told by `peer-left`, but this may come first.
+    if (error.code === 'no_such_peer') this.close('left');
+    else if (this.#state !== 'closed') this.emit('error', error);
+  }
+
+  /** @param {RTCTrackEvent} event */
+  #onTrack(event) {
+    for (const old of this.stream.getTracks()) {
+      if (old.kind === event.track.kind && old !== event.track) this.stream.removeTrack(old);
+    }
+    this.stream.addTrack(event.track);
+    this.emit('track', event);
+  }
+
+  /** @param {RTCDataChannel} channel */
+  #onDataChannel(channel) {
+    const opened = () => {
+      this.dataChannel = channel;
+      this.emit('datachannel', channel);
+    };
+    if (channel.readyState === 'open') opened();
+    else channel.addEventListener('open', opened, { signal: this.#off.signal });
+  }
+
+  #onConnectionState() {
+    clearTimeout(this.#timer);
+    switch (this.pc.connectionState) {
+      case 'connected':
+        this.#wasConnected = true;
+        return this.#setState('connected');
+      case 'disconnected':
+        this.#timer = setTimeout(() => this.pc.restartIce(), DISCONNECTED_MS);
+        return this.#setState('reconnecting');
+      case 'failed':
+        this.pc.restartIce();
+        return this.#setState(this.#wasConnected ? 'reconnecting' : 'failed');
+      default:
+        return undefined;
+    }
+  }
+
+  /** @param {PeerState} state */
+  #setState(state) {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.emit('state', state);
+  }
+}

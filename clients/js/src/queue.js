@@ -1,0 +1,250 @@
+/**
+ * The one ordered pipeline of sends: numbers them, keeps each until it is answered, and goes back to the first refused one
+ * when the server says "not now" (docs/PROTOCOL.md, section 3.2). Owns ids, order and bounds; must not know sockets.
+ */
+import { SignalingError, isSentAgain } from './codes.js';
+
+/**
+ * @typedef {import('./messages.js').Ack} Ack
+ * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
+ * @typedef {{ type: string, to?: string, re?: number | Sending, [member: string]: unknown }} ClientFrame
+ */
+
+/** Most sends between transmission and answer: at most so many are refused before the client holds its tongue. */
+const WINDOW = 64;
+
+/** The wait where the server names none. */
+const DEFAULT_RETRY_MS = 500;
+
+const encoder = new TextEncoder();
+
+/** One send on its way. `id` is its number on the wire, from the first transmission on. */
+export class Sending {
+  /** @type {number | undefined} */
+  id;
+  /** @type {'new' | 'sent' | 'refused'} */
+  state = 'new';
+  /** When it was first refused by a full mailbox. @type {number | undefined} */
+  backloggedAt;
+  /** The last refusal. @type {SignalingError | undefined} */
+  refusal;
+
+  /** @param {ClientFrame} frame */
+  constructor(frame) {
+    this.frame = frame;
+    /** @type {(ack: Ack) => void} */
+    this.resolve = () => {};
+    /** @type {(error: SignalingError) => void} */
+    this.reject = () => {};
+    /** Settles with the server's answer. @type {Promise<Ack>} */
+    this.done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
+  }
+
+  /** The frame as text; an offer named by `re` is ahead of it in the pipeline, so its number is known. */
+  encode() {
+    const { re } = this.frame;
+    return JSON.stringify({ ...this.frame, id: this.id, re: re instanceof Sending ? re.id : re });
+  }
+}
+
+export class SendQueue {
+  /** Unanswered, in the order of transmission. @type {Sending[]} */
+  #entries = [];
+  #lastId = 0;
+  #lastAccepted = 0;
+  #open = false;
+  #frameBytes = Infinity;
+  #holdUntil = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #transmit;
+  #capacity;
+  #giveUpMs;
+  #random;
+
+  /**
+   * @param {(text: string) => void} transmit
+   * @param {{ capacity?: number, giveUpMs?: number, random?: () => number }} [options] `giveUpMs`: how long a full mailbox
+   *   is tried before the caller is told
+   */
+  constructor(transmit, { capacity = 256, giveUpMs = 15_000, random = Math.random } = {}) {
+    this.#transmit = transmit;
+    this.#capacity = capacity;
+    this.#giveUpMs = giveUpMs;
+    this.#random = random;
+  }
+
+  /** How many sends wait for an answer. */
+  get size() {
+    return this.#entries.length;
+  }
+
+  /**
+   * Takes a frame; it goes out now, or as soon as there is a connection.
+   *
+   * @param {ClientFrame} frame
+   */
+  push(frame) {
+    const sending = new Sending(frame);
+    if (this.#entries.length >= this.#capacity) {
+      sending.reject(new SignalingError('queue_full', `${this.#capacity} messages wait for an answer; this one was not taken.`));
+      return sending;
+    }
+    this.#entries.push(sending);
+    this.#pump();
+    return sending;
+  }
+
+  /**
+   * A connection has joined.
+   *
+   * @param {number} frameBytes the longest frame it takes; a longer one would cost the connection
+   */
+  open(frameBytes) {
+    this.#open = true;
+    this.#frameBytes = frameBytes;
+    this.#pump();
+  }
+
+  /** The connection is gone; what was not answered stays until the next one tells who is there. */
+  pause() {
+    this.#open = false;
+    this.#holdUntil = 0;
+    clearTimeout(this.#timer);
+  }
+
+  /**
+   * This client came back as another peer. What was transmitted has no answer any more; what was not may go on if it does not
+   * belong to the old identity and its target is there.
+   *
+   * @param {(peerId: string) => boolean} isPresent
+   */
+  rejoin(isPresent) {
+    const kept = [];
+    for (const sending of this.#entries) {
+      const error = verdictAfterRejoin(sending, isPresent);
+      if (error) sending.reject(error);
+      else kept.push(sending);
+    }
+    this.#entries = kept;
+  }
+
+  /** @param {SignalingError} error */
+  rejectAll(error) {
+    this.pause();
+    for (const sending of this.#entries.splice(0)) sending.reject(error);
+  }
+
+  /**
+   * An `ack`, or an `error` with an id.
+   *
+   * @param {Ack | ErrorFrame} answer
+   */
+  answer(answer) {
+    const index = this.#entries.findIndex((sending) => sending.state === 'sent' && sending.id === answer.id);
+    const sending = this.#entries[index];
+    if (!sending) return;
+    if (answer.type === 'error' && isSentAgain(answer.code)) {
+      this.#refused(sending, answer);
+    } else {
+      this.#entries.splice(index, 1);
+      if (answer.type === 'ack') this.#accepted(sending, answer);
+      else sending.reject(toError(answer));
+    }
+    if (this.#holdUntil) this.#armRelease();
+    else this.#pump();
+  }
+
+  /** @param {Sending} sending @param {Ack} ack */
+  #accepted(sending, ack) {
+    this.#lastAccepted = Math.max(this.#lastAccepted, ack.id);
+    sending.resolve(ack);
+  }
+
+  /** @param {Sending} sending @param {ErrorFrame} answer */
+  #refused(sending, answer) {
+    sending.state = 'refused';
+    sending.refusal = toError(answer);
+    if (answer.code === 'peer_backlogged') sending.backloggedAt ??= Date.now();
+    const retryMs = answer.retryMs ?? DEFAULT_RETRY_MS;
+    // Jitter: the clients of a store that was away must not all knock in the same millisecond.
+    this.#holdUntil = Math.max(this.#holdUntil, Date.now() + retryMs * (1 + this.#random() / 2));
+  }
+
+  /** Going back before everything in flight is answered would let a late answer be taken for the new one. */
+  #armRelease() {
+    if (this.#entries.some((sending) => sending.state === 'sent')) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#release(), Math.max(0, this.#holdUntil - Date.now()));
+  }
+
+  /**
+   * Sends again from the first refused one. One that a later id has overtaken (it was refused alone, the next was not) must get a
+   * new number, since the server takes the old for a double; those that keep theirs go first, since ids must grow and an id of
+   * unknown outcome has to be heard again before any other.
+   */
+  #release() {
+    this.#holdUntil = 0;
+    const waiting = this.#entries.filter((sending) => !this.#gaveUp(sending));
+    const overtaken = (/** @type {Sending} */ sending) =>
+      sending.state === 'refused' && sending.id !== undefined && sending.id < this.#lastAccepted;
+    const again = waiting.filter((sending) => sending.state === 'refused');
+    const late = again.filter(overtaken);
+    for (const sending of late) sending.id = undefined;
+    this.#entries = [
+      ...again.filter((sending) => sending.id !== undefined),
+      ...late,
+      ...waiting.filter((sending) => sending.state === 'new'),
+    ];
+    this.#pump();
+  }
+
+  /** @param {Sending} sending */
+  #gaveUp(sending) {
+    const { backloggedAt, refusal } = sending;
+    if (backloggedAt === undefined || refusal?.code !== 'peer_backlogged') return false;
+    if (Date.now() - backloggedAt < this.#giveUpMs) return false;
+    sending.reject(refusal);
+    return true;
+  }
+
+  #pump() {
+    if (!this.#open || this.#holdUntil) return;
+    let flying = this.#entries.filter((sending) => sending.state === 'sent').length;
+    for (const sending of [...this.#entries]) {
+      if (flying >= WINDOW) return;
+      if (sending.state !== 'sent' && this.#sendNow(sending)) flying += 1;
+    }
+  }
+
+  /** @param {Sending} sending */
+  #sendNow(sending) {
+    sending.id ??= ++this.#lastId;
+    const text = sending.encode();
+    if (text.length * 3 > this.#frameBytes && encoder.encode(text).length > this.#frameBytes) {
+      this.#entries.splice(this.#entries.indexOf(sending), 1);
+      sending.reject(new SignalingError('too_large', `A message is over ${this.#frameBytes} bytes.`));
+      return false;
+    }
+    sending.state = 'sent';
+    this.#transmit(text);
+    return true;
+  }
+}
+
+/**
+ * @param {Sending} sending
+ * @param {(peerId: string) => boolean} isPresent
+ */
+function verdictAfterRejoin({ frame, state }, isPresent) {
+  if (frame.to !== undefined && !isPresent(frame.to)) {
+    return new SignalingError('no_such_peer', 'The peer is no longer in the room.', { field: 'to' });
+  }
+  if (state === 'new' && (frame.type === 'message' || frame.type === 'update')) return undefined;
+  return new SignalingError('session_gone', 'The connection was lost before the answer came, and this client is a new peer now.');
+}
+
+/** @param {ErrorFrame} frame */
+function toError({ code, message, field, retryMs }) {
+  return new SignalingError(code, message, { field, retryMs });
+}

@@ -1,0 +1,84 @@
+/**
+ * A call in one object: a {@link SignalingClient} and one {@link Peer} for everyone else in the room. Owns who is connected and what is
+ * sent to all of them; must not touch the document.
+ */
+import { SignalingClient } from './client.js';
+import { Emitter } from './events.js';
+import { guestToken } from './http.js';
+import { Peer } from './peer.js';
+
+/**
+ * @typedef {object} RoomOptions
+ * @property {string} room
+ * @property {string} [name] how others see this peer
+ * @property {string} [user] the same for every tab that is the same person; made up where absent
+ * @property {MediaStream | null} [media] what to send from the beginning
+ * @property {string | URL} [url] of the server; the page's own origin where absent
+ * @property {() => Promise<string> | string} [getToken] a guest's token is asked for where absent
+ * @property {RTCConfiguration} [rtc] added to the ICE configuration that the server gives
+ *
+ * @typedef {object} RoomEvents
+ * @property {Peer} peer someone to connect to; `peer.on('closed')` is the end of it
+ */
+
+/** @extends {Emitter<RoomEvents>} */
+export class Room extends Emitter {
+  /** @readonly @type {SignalingClient} */
+  client;
+  /** @type {Map<string, Peer>} */
+  #peers = new Map();
+  /** What is sent to everyone, by kind. @type {Map<string, MediaStreamTrack | null>} */
+  #tracks = new Map();
+  #rtc;
+
+  /** @param {RoomOptions} options */
+  constructor({ room, name, user, media, url, getToken, rtc }) {
+    super();
+    this.#rtc = rtc;
+    for (const track of media?.getTracks() ?? []) this.#tracks.set(track.kind, track);
+    this.client = new SignalingClient({ url, getToken: getToken ?? (() => guestToken({ url, room, user, name })) });
+    this.client.on('joined', ({ peers }) => this.#connectAll(peers));
+    this.client.on('peer-joined', ({ peerId }) => this.#connect(peerId));
+  }
+
+  /** Everyone this side has a connection to, by peerId. @returns {ReadonlyMap<string, Peer>} */
+  get peers() {
+    return this.#peers;
+  }
+
+  /** Resolves when this peer is in the room; rejects with a `SignalingError` if it may not be. */
+  join() {
+    return this.client.connect();
+  }
+
+  /** Synchronous, so that a page may call it on `pagehide`. */
+  leave() {
+    this.client.leave();
+  }
+
+  /**
+   * Sends this track to everyone, now and later, in place of the one of that kind before it; null sends none.
+   *
+   * @param {'audio' | 'video'} kind
+   * @param {MediaStreamTrack | null} track
+   */
+  async setTrack(kind, track) {
+    this.#tracks.set(kind, track);
+    await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(kind, track)));
+  }
+
+  /** @param {{ peerId: string }[]} peers those that are there when this side joins, perhaps not for the first time */
+  #connectAll(peers) {
+    for (const old of [...this.#peers.values()]) old.close('session_gone');
+    for (const { peerId } of peers) this.#connect(peerId);
+  }
+
+  /** @param {string} peerId */
+  #connect(peerId) {
+    const tracks = [...this.#tracks.values()].filter((track) => track !== null);
+    const peer = new Peer({ client: this.client, peerId, tracks, rtc: this.#rtc });
+    this.#peers.set(peerId, peer);
+    peer.on('closed', () => this.#peers.delete(peerId));
+    this.emit('peer', peer);
+  }
+}

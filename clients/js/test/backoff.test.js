@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Backoff } from '../src/backoff.js';
+
+test('the bound of a wait doubles up to the cap', () => {
+  const backoff = new Backoff({ baseMs: 100, capMs: 1000, random: () => 1 });
+  assert.deepEqual([1, 2, 3, 4, 5, 6].map(() => backoff.next()), [100, 200, 400, 800, 1000, 1000]);
+});
+
+test('jitter is full: a wait may be nothing at all', () => {
+  assert.equal(new Backoff({ random: () => 0 }).next(), 0);
+});
+
+test('what the server asked for is waited for in full, and the jitter comes on top', () => {
+  const backoff = new Backoff({ baseMs: 100, random: () => 0.5 });
+  assert.equal(backoff.next(1000), 1050);
+});
+
+test('a connection that held begins the count anew', () => {
+  const backoff = new Backoff({ baseMs: 100, random: () => 1 });
+  backoff.next();
+  backoff.next();
+  backoff.reset();
+  assert.equal(backoff.next(), 100);
+});

@@ -1,0 +1,109 @@
+/** A WebSocket whose server is the test: for what a real server does only when it breaks. */
+import { SignalingClient } from '../src/index.js';
+
+export const ALICE = 'a'.repeat(32);
+export const BOB = 'b'.repeat(32);
+export const CAROL = 'c'.repeat(32);
+
+export function peerEntry(peerId, more = {}) {
+  return { peerId, userId: `user-${peerId[0]}`, name: peerId[0], role: 'guest', metadata: {}, polite: true, detached: false, ...more };
+}
+
+export function joinedFrame(more = {}) {
+  return {
+    type: 'joined',
+    peerId: ALICE,
+    roomId: 'r',
+    userId: 'alice',
+    role: 'guest',
+    permissions: ['publish', 'message'],
+    node: 'n1',
+    peers: [peerEntry(BOB)],
+    iceServers: [],
+    icePolicy: 'all',
+    resume: null,
+    seq: 0,
+    limits: { frameBytes: 65536, sdpBytes: 49152, candidateBytes: 2048, dataBytes: 16384, metadataBytes: 4096, roomPeers: 100, burst: 1000, ratePerSecond: 100, backlog: 512 },
+    pingInterval: 25000,
+    features: [],
+    ...more,
+  };
+}
+
+class ScriptedSocket {
+  readyState = 0;
+  sent = [];
+  constructor(address, protocols) {
+    Object.assign(this, { address, protocols });
+    this.server.sockets.push(this);
+    this.server.arrived?.(this);
+  }
+
+  /** What the client sent, as objects. */
+  frames(type) {
+    return this.sent.map((text) => JSON.parse(text)).filter((frame) => !type || frame.type === type);
+  }
+
+  send(text) {
+    this.sent.push(text);
+    this.server.onFrame?.(this, JSON.parse(text));
+  }
+
+  close() {
+    this.readyState = 3;
+  }
+
+  open() {
+    this.readyState = 1;
+    this.onopen?.({});
+  }
+
+  say(frame) {
+    this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) });
+  }
+
+  join(more) {
+    this.open();
+    this.say(joinedFrame(more));
+  }
+
+  /** The connection ends, as seen by the client. */
+  end(code, reason = '') {
+    this.readyState = 3;
+    this.onclose?.({ code, reason });
+  }
+}
+
+/** A scripted server: `next()` is the next socket that the client opens. */
+export function scriptedServer() {
+  const server = {
+    sockets: [],
+    arrived: null,
+    onFrame: null,
+    next: () => new Promise((resolve) => (server.arrived = resolve)),
+  };
+  server.WebSocket = class extends ScriptedSocket {
+    get server() {
+      return server;
+    }
+  };
+  return server;
+}
+
+/** A client of a scripted server, and the first socket it opens. `random: 0` makes each wait its floor. */
+export async function connectClient(options = {}) {
+  const server = scriptedServer();
+  const states = [];
+  const client = new SignalingClient({
+    url: 'http://signal.example',
+    getToken: () => 'T',
+    WebSocket: server.WebSocket,
+    random: () => 0,
+    ...options,
+  });
+  client.on('state', (state) => states.push(state));
+  const arrived = server.next();
+  const joined = client.connect();
+  joined.catch(() => {});
+  return { client, server, states, joined, socket: await arrived };
+}

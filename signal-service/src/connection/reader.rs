@@ -1,0 +1,148 @@
+//! What one connection's frames become: requests, answers, signs of life.
+
+use actix_http::ws::OpCode;
+use signalbox_shared::protocol::{
+    Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage,
+};
+use tokio::time::Instant;
+
+use super::{
+    frames::{Break, Incoming},
+    rate::{Pace, Rate},
+    requests::{Request, Requests},
+};
+use crate::{
+    app::Signal,
+    registry::LocalPeer,
+    store::{Item, Target},
+};
+
+/// What a connection's frames become: requests, answers, signs of life.
+pub(super) struct Reader<'a> {
+    signal: &'a Signal,
+    peer: &'a LocalPeer,
+    may_message: bool,
+    rate: Rate,
+    pub(super) requests: Requests,
+    pub(super) answers: Vec<ServerMessage>,
+    /// The last entry that the client has confirmed, if it confirms at all.
+    received: Option<u64>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        signal: &'a Signal,
+        peer: &'a LocalPeer,
+        may_message: bool,
+        requests: Requests,
+    ) -> Self {
+        let limits = &signal.settings.limits;
+        let rate = Rate::new(limits.burst, limits.rate, Instant::now());
+        Self { signal, peer, may_message, rate, requests, answers: Vec::new(), received: None }
+    }
+
+    /// Takes one message.
+    ///
+    /// # Errors
+    /// [`Break`] when the connection must end.
+    pub(super) fn take(&mut self, incoming: Incoming) -> Result<(), Break> {
+        match incoming {
+            Incoming::Text(bytes) => {
+                self.text(std::str::from_utf8(&bytes).map_err(|_| CloseCode::ProtocolError)?)
+            }
+            Incoming::Ping(payload) => {
+                // A flood of pings is paced like a flood of messages.
+                if self.rate.frame(Instant::now()) == Pace::Close {
+                    return Err(CloseCode::RateLimited.into());
+                }
+                self.peer.control(OpCode::Pong, &payload);
+                Ok(())
+            }
+            Incoming::Pong => Ok(()),
+            Incoming::Close => Err(Break::Closed),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Break> {
+        let pace = self.rate.frame(Instant::now());
+        if pace == Pace::Close {
+            return Err(CloseCode::RateLimited.into());
+        }
+        match ClientMessage::parse(text, &self.signal.bounds) {
+            Err(broken) if pace == Pace::Pass => self.refuse(&broken),
+            Ok(message) if pace == Pace::Pass => self.message(message),
+            parsed => self.slow_down(parsed.map_or_else(|broken| broken.id, |message| message.id())),
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: ClientMessage<'_>) {
+        match message {
+            ClientMessage::Forward(forward) => self.forward(forward),
+            ClientMessage::Update { id, name, metadata } => {
+                let metadata = metadata.map(|json| json.to_owned().into());
+                self.request(Request::Update { id, name: name.map(Into::into), metadata });
+            }
+            ClientMessage::Leave { id } => self.request(Request::Leave { id }),
+            ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
+            ClientMessage::Received { seq } if seq > self.peer.delivered() => {
+                self.error(None, ErrorCode::BadMessage, Some("seq"), "no such entry has been sent");
+            }
+            ClientMessage::Received { seq } => self.received = self.received.max(Some(seq)),
+        }
+    }
+
+    fn forward(&mut self, forward: Forward<'_>) {
+        if forward.kind == ForwardKind::Message && !self.may_message {
+            return self.error(
+                forward.id,
+                ErrorCode::NotPermitted,
+                None,
+                "the role lacks the permission `message`",
+            );
+        }
+        if forward.to.as_ref() == Some(&self.peer.id) {
+            return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
+        }
+        let body = forward.to_frame(&self.peer.id).into();
+        let to = forward.to.map_or(Target::Room, Target::Peer);
+        self.request(Request::Forward(Item { id: forward.id, to, body }));
+        self.signal.registry.hub().metrics.forwarded.inc();
+    }
+
+    fn request(&mut self, request: Request) {
+        if let Some(refusal) = self.requests.push(request) {
+            self.signal.registry.hub().metrics.refused_message(ErrorCode::Unavailable);
+            self.answers.push(refusal);
+        }
+    }
+
+    fn refuse(&mut self, broken: &Broken) {
+        self.error(broken.id, broken.code, broken.field, broken.message);
+    }
+
+    fn error(&mut self, id: Option<u64>, code: ErrorCode, field: Option<&str>, text: &str) {
+        self.signal.registry.hub().metrics.refused_message(code);
+        self.answers.push(ServerMessage::error(id, code, field, text));
+    }
+
+    fn slow_down(&mut self, id: Option<u64>) {
+        let code = ErrorCode::RateLimited;
+        self.signal.registry.hub().metrics.refused_message(code);
+        let retry_ms = Some(self.rate.wait().as_millis().max(1) as u32);
+        let message = "too many frames; wait, then send this again under a new id".to_owned();
+        self.answers.push(ServerMessage::Error { id, code, message, field: None, retry_ms });
+    }
+
+    pub(super) fn send_answers(&mut self) {
+        if !self.answers.is_empty() {
+            self.peer.send(&self.answers);
+            self.answers.clear();
+        }
+    }
+
+    /// The last entry that the client has: what it confirmed, or, if it never confirms, what its socket took.
+    pub(super) fn acked(&self) -> u64 {
+        self.received.unwrap_or_else(|| self.peer.written())
+    }
+}

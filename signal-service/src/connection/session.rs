@@ -1,0 +1,250 @@
+//! The loop of one connection: join, then frames in and entries out until it ends, then detach or leave.
+//!
+//! One task for each connection. It never waits for another peer: what it sends goes to the store, what it is sent comes through
+//! its outbox.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_http::ws::OpCode;
+use bytes::BytesMut;
+use signalbox_shared::{id::PeerId, protocol::CloseCode, token::RoomClaims};
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    admission::Place,
+    frames::{Break, Frames, Progress},
+    life::{join, linger, part},
+    reader::Reader,
+    requests::{Requests, Verdict},
+};
+use crate::{
+    app::Signal,
+    registry::{LocalPeer, LocalRoom},
+};
+
+/// How long an entry that is ahead waits for the missing one before the mailbox is read.
+const REORDER: Duration = Duration::from_millis(25);
+
+/// How many entries are delivered before the store is told without a message to ride on, as a part of the bound.
+const TELL_AT: u64 = 2;
+
+/// Serves one connection until it ends. The `101` has been written.
+pub(super) async fn run(signal: Arc<Signal>, place: Place, claims: RoomClaims, socket: TcpStream, early: BytesMut) {
+    // Small frames must not wait for each other.
+    let _ = socket.set_nodelay(true);
+    let socket = Arc::new(socket);
+    let limits = &signal.settings.limits;
+    let peer = LocalPeer::new(PeerId::random(), 1, socket.clone(), limits.outbox.0);
+    let room = signal.registry.register(&claims.room, &peer);
+    let metrics = &signal.registry.hub().metrics;
+    metrics.connections.inc();
+    let end = match join(&signal, &room, &peer, &claims).await {
+        Ok(()) => {
+            let session = Session::new(&signal, &claims, &room, &peer, socket.clone(), early);
+            session.serve().await
+        }
+        Err(code) => End::Close(code),
+    };
+    let code = match end {
+        End::Close(code) => Some(code),
+        End::Lost => None,
+    };
+    room.unregister(&peer);
+    part(&room, &peer, code);
+    if let Some(code) = code {
+        metrics.closed(code);
+        tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
+        linger(&socket, &peer, code).await;
+    }
+    metrics.connections.dec();
+    drop(place);
+}
+
+/// Why a connection ends.
+enum End {
+    /// The server closes it.
+    Close(CloseCode),
+    /// The socket is gone, or the client closed it.
+    Lost,
+}
+
+struct Session<'a> {
+    signal: &'a Signal,
+    room: &'a Arc<LocalRoom>,
+    peer: &'a Arc<LocalPeer>,
+    socket: Arc<TcpStream>,
+    frames: Frames,
+    input: Reader<'a>,
+    ping_every: Duration,
+    next_ping: Instant,
+    heard: Instant,
+    read_mailbox_at: Option<Instant>,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        signal: &'a Signal,
+        claims: &RoomClaims,
+        room: &'a Arc<LocalRoom>,
+        peer: &'a Arc<LocalPeer>,
+        socket: Arc<TcpStream>,
+        early: BytesMut,
+    ) -> Self {
+        let now = Instant::now();
+        let limits = &signal.settings.limits;
+        let may_message = claims.permissions.iter().any(|permission| &**permission == "message");
+        let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
+        Self {
+            signal,
+            room,
+            peer,
+            socket,
+            frames: Frames::new(limits.frame.0, early),
+            input: Reader::new(signal, peer, may_message, Requests::new(room.clone(), peer.clone())),
+            ping_every,
+            next_ping: now + ping_every,
+            heard: now,
+            read_mailbox_at: None,
+        }
+    }
+
+    async fn serve(mut self) -> End {
+        // Bytes may have come with the upgrade request.
+        let mut readable = true;
+        loop {
+            if readable && let Err(end) = self.read() {
+                return end;
+            }
+            if let Some(end) = self.settle().await {
+                return end;
+            }
+            let condition = self.peer.condition();
+            let mut interest = Interest::ERROR;
+            if !self.input.requests.is_full() {
+                interest |= Interest::READABLE;
+            }
+            if condition.waiting > 0 {
+                self.signal.registry.hub().metrics.outbox_waits(condition.waiting);
+                interest |= Interest::WRITABLE;
+            }
+            let deadline = self.read_mailbox_at.map_or(self.next_ping, |at| at.min(self.next_ping));
+            readable = false;
+            tokio::select! {
+                // Finished calls first, so that answers leave before more work is taken; then deliveries; then input.
+                biased;
+                verdict = self.input.requests.finished(&mut self.input.answers) => {
+                    if let Some(code) = close_code(&verdict) {
+                        self.input.send_answers();
+                        return End::Close(code);
+                    }
+                }
+                () = self.peer.woken() => {}
+                ready = self.socket.ready(interest) => match ready {
+                    Ok(ready) => {
+                        if ready.is_writable() {
+                            self.peer.flush();
+                        }
+                        readable = ready.is_readable() || ready.is_read_closed() || ready.is_error();
+                    }
+                    Err(_) => return End::Lost,
+                },
+                () = sleep_until(deadline) => {
+                    if let Some(code) = self.tick() {
+                        return End::Close(code);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what the socket holds, up to the bound on waiting requests.
+    fn read(&mut self) -> Result<(), End> {
+        // So many reads, then others have their turn.
+        for _ in 0..8 {
+            let input = &mut self.input;
+            let progress = self.frames.read(&self.socket, &mut |incoming| input.take(incoming));
+            if !matches!(progress, Ok(Progress::Blocked)) {
+                self.heard = Instant::now();
+            }
+            match progress {
+                Ok(Progress::More) if !self.input.requests.is_full() => {}
+                Ok(Progress::More | Progress::Blocked) => return Ok(()),
+                Ok(Progress::End) => return Err(End::Lost),
+                // The client's own close: answered, and the peer is detached like any lost one.
+                Err(Break::Closed) => {
+                    self.peer.write_close(CloseCode::Left);
+                    return Err(End::Lost);
+                }
+                Err(Break::Close(code)) => {
+                    self.input.send_answers();
+                    return Err(End::Close(code));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Between two waits: sends answers, starts the next call, looks after the mailbox.
+    async fn settle(&mut self) -> Option<End> {
+        self.input.send_answers();
+        let condition = self.peer.condition();
+        if let Some(code) = condition.closing {
+            return Some(End::Close(code));
+        }
+        let acked = self.input.acked();
+        self.input.requests.start(acked);
+        if acked - self.input.requests.told() >= u64::from(self.signal.settings.limits.backlog) / TELL_AT {
+            self.input.requests.acknowledge(acked);
+        }
+        match (condition.needs_reading, self.read_mailbox_at) {
+            (false, _) => self.read_mailbox_at = None,
+            (true, None) => self.read_mailbox_at = Some(Instant::now() + REORDER),
+            (true, Some(at)) if at <= Instant::now() => {
+                self.read_mailbox_at = None;
+                if self.room.catch_up(self.peer).await.is_err() {
+                    // The store is away: the gap stays known, and is looked at again.
+                    self.peer.doubt();
+                }
+            }
+            (true, Some(_)) => {}
+        }
+        None
+    }
+
+    /// A deadline has come: a ping, or silence for too long.
+    fn tick(&mut self) -> Option<CloseCode> {
+        let now = Instant::now();
+        if now < self.next_ping {
+            return None;
+        }
+        if now.duration_since(self.heard) > self.signal.settings.timing.ping.0.mul_f32(2.5) {
+            return Some(CloseCode::PingTimeout);
+        }
+        self.next_ping = now + self.ping_every;
+        self.peer.control(OpCode::Ping, b"");
+        let acked = self.input.acked();
+        self.input.requests.acknowledge(acked);
+        None
+    }
+}
+
+fn close_code(verdict: &Verdict) -> Option<CloseCode> {
+    match verdict {
+        Verdict::GoOn => None,
+        Verdict::Left => Some(CloseCode::Left),
+        Verdict::Fenced => Some(CloseCode::Replaced),
+        Verdict::Gone => Some(CloseCode::SessionGone),
+    }
+}
+
+/// Up to a tenth shorter, each peer its own share, so that pings do not come in step.
+fn jittered(every: Duration, peer: &PeerId) -> Duration {
+    let share =
+        peer.as_str().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)))
+            % 1_000;
+    every - every / 10_000 * share
+}

@@ -1,0 +1,204 @@
+//! Listening: HTTP on one port, and the upgrade requests among it.
+//!
+//! actix-http hands every upgrade request over with its socket. One for `/ws/signal` is judged, answered `101` and taken over: the
+//! loop in `session` then owns the bare socket, which costs a fraction of a response stream through the HTTP dispatcher.
+//! Any other (the operators' feed, `h2c` offers) is given back to the App: its head is put in front of the bytes again and a second
+//! dispatcher without the upgrade service reads it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_codec::{AsyncRead, AsyncWrite, Framed, ReadBuf};
+use actix_http::{
+    HttpMessage as _, HttpService, Request, Response,
+    body::BodySize,
+    h1::{Codec, Message},
+    header, ws,
+};
+use actix_server::{Server, ServerBuilder};
+use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
+use actix_web::{App, dev::AppConfig, middleware::from_fn, web};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::SinkExt as _;
+use signalbox_shared::{problem::Problem, protocol::SUBPROTOCOL};
+use tokio::net::TcpStream;
+
+use super::{admission::Knock, session};
+use crate::app::Signal;
+
+/// How long the head of a request may take.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Serves HTTP and `/ws/signal` on a listening socket. `configure` makes the routes, once for each worker.
+///
+/// # Errors
+/// If the socket cannot be used.
+pub fn serve<C, F>(listener: std::net::TcpListener, signal: &Arc<Signal>, configure: C) -> io::Result<Server>
+where
+    C: Fn() -> F + Clone + Send + 'static,
+    F: FnOnce(&mut web::ServiceConfig) + 'static,
+{
+    let signal = signal.clone();
+    let mut builder = ServerBuilder::new().disable_signals().shutdown_timeout(1);
+    if signal.settings.server.workers > 0 {
+        builder = builder.workers(signal.settings.server.workers);
+    }
+    let builder = builder.listen("signalbox", listener, move || {
+        let app = {
+            let configure = configure.clone();
+            move || {
+                map_config(App::new().wrap(from_fn(signalbox_http::gate)).configure(configure()), |_| {
+                    AppConfig::default()
+                })
+            }
+        };
+        let plain_app = app.clone();
+        let signal = signal.clone();
+        let upgrades = fn_factory(move || {
+            let plain =
+                HttpService::build().client_request_timeout(HEAD_DEADLINE).h1(plain_app()).new_service(());
+            let signal = signal.clone();
+            async move {
+                let plain = std::rc::Rc::new(plain.await?);
+                let service = fn_service(move |(request, framed): (Request, Framed<TcpStream, Codec>)| {
+                    let (signal, plain) = (signal.clone(), plain.clone());
+                    async move {
+                        if request.path() == "/ws/signal" {
+                            upgrade(&signal, &request, framed).await;
+                        } else {
+                            let address = request.peer_addr();
+                            // The dispatcher logs its own failures.
+                            let _ = actix_service::Service::call(
+                                &*plain,
+                                (Rewound::new(&request, framed), address),
+                            )
+                            .await;
+                        }
+                        Ok::<_, actix_web::Error>(())
+                    }
+                });
+                Ok::<_, ()>(service)
+            }
+        });
+        HttpService::build().client_request_timeout(HEAD_DEADLINE).upgrade(upgrades).h1(app()).tcp()
+    })?;
+    Ok(builder.run())
+}
+
+/// Judges one upgrade request for `/ws/signal` and answers it.
+async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
+    let knock = Knock::Upgrade(request.uri().query().unwrap_or(""), request.headers());
+    let judged = signal.door.enter().and_then(|place| {
+        let admission = signal.door.judge(&knock)?;
+        let handshake = ws::handshake(request.head()).map_err(|error| {
+            Problem::new(400, "bad_request", format!("this is not a WebSocket upgrade of RFC 6455: {error}"))
+        })?;
+        Ok((place, admission, handshake))
+    });
+    let (place, admission, mut handshake) = match judged {
+        Ok(judged) => judged,
+        Err(problem) => {
+            signal.registry.hub().metrics.refused_upgrade(problem.code);
+            tracing::info!(event = "upgrade_refused", status = problem.status, code = problem.code);
+            return refuse(&mut framed, &problem).await;
+        }
+    };
+    if admission.echo_subprotocol {
+        handshake.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
+    }
+    let response = handshake
+        .message_body(())
+        .unwrap_or_else(|_| Response::new(actix_http::StatusCode::SWITCHING_PROTOCOLS).drop_body());
+    if framed.send(Message::Item((response, BodySize::None))).await.is_err() {
+        return;
+    }
+    let parts = framed.into_parts();
+    // A task of its own: the dispatcher's state would otherwise live as long as the connection.
+    actix_rt::spawn(session::run(signal.clone(), place, admission.claims, parts.io, parts.read_buf));
+}
+
+/// Answers a refused upgrade as plain HTTP and closes.
+async fn refuse(framed: &mut Framed<TcpStream, Codec>, problem: &Problem) {
+    let body = problem.to_json();
+    let mut response = Response::build(actix_http::StatusCode::from_u16(problem.status).unwrap_or_default());
+    response.insert_header((header::CONTENT_TYPE, signalbox_shared::problem::CONTENT_TYPE));
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if let Some(seconds) = problem.retry_after {
+        response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+    }
+    if problem.status == 401 {
+        response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    response.force_close();
+    let Ok(head) = response.message_body(()) else { return };
+    let messages = [
+        Message::Item((head, BodySize::Sized(body.len() as u64))),
+        Message::Chunk(Some(Bytes::from(body))),
+        Message::Chunk(None),
+    ];
+    for message in messages {
+        if framed.send(message).await.is_err() {
+            return;
+        }
+    }
+    // The client has its answer, or is gone.
+    let _ = tokio::io::AsyncWriteExt::shutdown(framed.io_mut()).await;
+}
+
+/// A socket whose first request is read once more.
+struct Rewound {
+    head: BytesMut,
+    socket: TcpStream,
+}
+
+impl Rewound {
+    fn new(request: &Request, framed: Framed<TcpStream, Codec>) -> Self {
+        let mut head =
+            BytesMut::from(format!("{} {} HTTP/1.1\r\n", request.method(), request.uri()).as_bytes());
+        for (name, value) in request.headers() {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        let parts = framed.into_parts();
+        head.extend_from_slice(&parts.read_buf);
+        Self { head, socket: parts.io }
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.head.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buffer);
+        }
+        let count = self.head.len().min(buffer.remaining());
+        buffer.put_slice(&self.head[..count]);
+        self.head.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,86 @@
+//! The signaling service: `/ws/signal` for peers, with rooms in Redis or, without it, in this process.
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use signalbox_shared::{
+    config::{Flags, Loaded},
+    telemetry,
+    token::Verifier,
+};
+use signalbox_signal::{
+    app::{Signal, StoreChoice, configure_standalone},
+    connection,
+};
+
+/// Brings WebRTC peers together: carries SDP, ICE candidates and presence, never media.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let loaded = match Loaded::load(&args.flags, &Loaded::environment()) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(2, &error.to_string()),
+    };
+    if args.flags.check_config {
+        return describe(&loaded);
+    }
+    telemetry::init(&loaded.settings.log.filter, loaded.settings.log.format);
+    match actix_rt::System::new().block_on(run(loaded)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+async fn run(loaded: Loaded) -> anyhow::Result<()> {
+    for warning in &loaded.warnings {
+        tracing::warn!(event = "unsafe_setting", "{warning}");
+    }
+    let secrets = &loaded.secrets;
+    let auth = secrets.auth.as_ref().ok_or_else(|| {
+        anyhow::anyhow!(
+            "AUTH_SECRET is not set; give this service the auth-service's secret, made with: openssl rand -base64 48"
+        )
+    })?;
+    let verifier = Verifier::hs256(std::iter::once(auth).chain(&secrets.auth_previous));
+    let listener = signalbox_http::listener(loaded.settings.server.listen)?;
+    let choice =
+        secrets.redis_url.as_ref().map_or(StoreChoice::Memory(None), |url| StoreChoice::Redis(url.expose()));
+    if matches!(choice, StoreChoice::Memory(_)) {
+        tracing::warn!(
+            event = "no_redis",
+            "no --redis: rooms live in this process and this must be the only node"
+        );
+    }
+    let signal = Signal::start(loaded.settings.clone(), verifier, choice)?;
+    let routes = signal.clone();
+    let server = connection::serve(listener, &signal, move || configure_standalone(routes.clone()))?;
+    let handle = server.handle();
+    let (stopping, told_to_stop): (Arc<Signal>, _) = (signal.clone(), signalbox_http::stop_signal()?);
+    tracing::info!(event = "listening", address = %loaded.settings.server.listen);
+    actix_rt::spawn(async move {
+        told_to_stop.await;
+        stopping.drain().await;
+        handle.stop(true).await;
+    });
+    server.await?;
+    tracing::info!(event = "stopped");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to --check-config")]
+fn describe(loaded: &Loaded) -> ExitCode {
+    println!("{}", loaded.describe());
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stderr, reason = "one line for the operator, before or after logging")]
+fn fail(code: u8, line: &str) -> ExitCode {
+    eprintln!("signal-service: {line}");
+    ExitCode::from(code)
+}

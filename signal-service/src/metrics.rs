@@ -1,0 +1,92 @@
+//! What operators see of a signaling node. Labels are stable codes, never names, addresses or tokens.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+};
+use signalbox_shared::protocol::{CloseCode, ErrorCode};
+
+/// The metrics of one node.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Joins that were stored.
+    pub joins: IntCounter,
+    /// Messages forwarded, each once however many targets it has.
+    pub forwarded: IntCounter,
+    outbox_high_water: IntGauge,
+    /// Seconds an append took.
+    pub append_seconds: Histogram,
+    closes: IntCounterVec,
+    errors: IntCounterVec,
+    refusals: IntCounterVec,
+}
+
+impl Metrics {
+    /// Fresh metrics.
+    ///
+    /// # Errors
+    /// Only if two metrics had one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let vec = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
+        // From a quarter of a millisecond to the deadline.
+        let buckets = prometheus::exponential_buckets(0.000_25, 2.0, 14)?;
+        let metrics = Self {
+            registry: Registry::new(),
+            connections: IntGauge::new("signalbox_connections", "Open connections")?,
+            joins: IntCounter::new("signalbox_joins_total", "Peers that joined")?,
+            forwarded: IntCounter::new("signalbox_forwarded_total", "Messages forwarded")?,
+            outbox_high_water: IntGauge::new(
+                "signalbox_outbox_high_water_bytes",
+                "Most bytes that waited for one socket",
+            )?,
+            append_seconds: Histogram::with_opts(
+                HistogramOpts::new("signalbox_append_seconds", "Time the store took to append")
+                    .buckets(buckets),
+            )?,
+            closes: vec("signalbox_closes_total", "Connections closed by the server", "reason")?,
+            errors: vec("signalbox_errors_total", "Messages refused", "code")?,
+            refusals: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
+        };
+        let collectors: [Box<dyn Collector>; 8] = [
+            Box::new(metrics.connections.clone()),
+            Box::new(metrics.joins.clone()),
+            Box::new(metrics.forwarded.clone()),
+            Box::new(metrics.outbox_high_water.clone()),
+            Box::new(metrics.append_seconds.clone()),
+            Box::new(metrics.closes.clone()),
+            Box::new(metrics.errors.clone()),
+            Box::new(metrics.refusals.clone()),
+        ];
+        collectors.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
+        Ok(metrics)
+    }
+
+    /// So many bytes wait for one socket.
+    pub fn outbox_waits(&self, bytes: usize) {
+        if bytes as i64 > self.outbox_high_water.get() {
+            self.outbox_high_water.set(bytes as i64);
+        }
+    }
+
+    /// The server closed a connection.
+    pub fn closed(&self, code: CloseCode) {
+        self.closes.with_label_values(&[code.reason()]).inc();
+    }
+
+    /// A message was refused.
+    pub fn refused_message(&self, code: ErrorCode) {
+        self.errors.with_label_values(&[code.as_str()]).inc();
+    }
+
+    /// An upgrade was refused.
+    pub fn refused_upgrade(&self, code: &str) {
+        self.refusals.with_label_values(&[code]).inc();
+    }
+
+    /// The Prometheus text format.
+    pub fn response(&self) -> actix_web::HttpResponse {
+        signalbox_http::metrics_response(&self.registry.gather())
+    }
+}

@@ -1,0 +1,175 @@
+//! What waits for one socket, in whole frames, within a bound.
+//!
+//! While nothing waits a frame goes straight into the socket, from whichever thread delivers it. What the socket does not
+//! take waits here; the connection's task writes it when the socket is writable again.
+
+use std::{cell::RefCell, collections::VecDeque, io, sync::Arc};
+
+use actix_http::ws::{CloseReason, OpCode, Parser};
+use bytes::{Buf, BytesMut};
+use signalbox_shared::protocol::CloseCode;
+use tokio::net::TcpStream;
+
+thread_local! {
+    /// Where frames are put together before they are written; one for each thread, so an idle connection holds none.
+    static SCRATCH: RefCell<BytesMut> = RefCell::default();
+}
+
+/// The outbox is full: its reader is too slow.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// One socket's outbox.
+pub(super) struct Outbox {
+    socket: Arc<TcpStream>,
+    waiting: BytesMut,
+    /// The lengths of the frames in `waiting`; the first may have been written in part.
+    frames: VecDeque<usize>,
+    limit: usize,
+}
+
+impl Outbox {
+    /// An empty outbox that holds at most `limit` bytes.
+    pub(super) fn new(socket: Arc<TcpStream>, limit: usize) -> Self {
+        Self { socket, waiting: BytesMut::new(), frames: VecDeque::new(), limit }
+    }
+
+    /// Sends text frames, joined into one write where the socket takes it.
+    ///
+    /// # Errors
+    /// [`Full`]: they did not fit, and none was queued.
+    pub(super) fn send<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), Full> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            let mut lengths = Lengths::default();
+            for text in texts {
+                let before = scratch.len();
+                Parser::write_message(scratch, text, OpCode::Text, true, false);
+                lengths.push(scratch.len() - before);
+            }
+            self.write(scratch, &lengths)
+        })
+    }
+
+    /// Sends a control frame: ping or pong.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn control(&mut self, op: OpCode, payload: &[u8]) -> Result<(), Full> {
+        let mut frame = BytesMut::with_capacity(payload.len() + 2);
+        Parser::write_message(&mut frame, payload, op, true, false);
+        self.write(&frame, &Lengths::one(frame.len()))
+    }
+
+    /// Queues the close frame behind whatever has begun to be written; the rest is given up if the reader is too slow.
+    pub(super) fn close(&mut self, code: CloseCode) {
+        if code == CloseCode::SlowConsumer {
+            let begun = self.frames.pop_front().unwrap_or(0);
+            self.waiting.truncate(begun);
+            self.frames = VecDeque::from([begun]);
+        }
+        let reason = match code.retry_ms() {
+            Some(ms) => format!("{};{ms}", code.reason()),
+            None => code.reason().to_owned(),
+        };
+        let mut frame = BytesMut::new();
+        Parser::write_close(&mut frame, Some(CloseReason::from((code.code().into(), reason))), false);
+        self.waiting.extend_from_slice(&frame);
+        self.frames.push_back(frame.len());
+        self.flush();
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub(super) fn flush(&mut self) {
+        while !self.waiting.is_empty() {
+            match self.socket.try_write(&self.waiting) {
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The reading side learns of a broken socket.
+                Err(_) => self.advance(self.waiting.len()),
+            }
+        }
+        self.waiting = BytesMut::new();
+        self.frames = VecDeque::new();
+    }
+
+    /// Whether anything waits for the socket.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn write(&mut self, bytes: &[u8], lengths: &Lengths) -> Result<(), Full> {
+        let mut written = 0;
+        if self.waiting.is_empty() {
+            // Would block, or broken: either way nothing was written, and the connection's task finds out.
+            written = self.socket.try_write(bytes).unwrap_or(0);
+            if written == bytes.len() {
+                return Ok(());
+            }
+        }
+        let full = self.waiting.len() + bytes.len() - written > self.limit;
+        self.keep(&bytes[written..], lengths, written, full);
+        if full { Err(Full) } else { Ok(()) }
+    }
+
+    /// Keeps what the socket did not take. When full, only the rest of a frame that has begun: it must end, or the close frame
+    /// behind it could not be read.
+    fn keep(&mut self, mut rest: &[u8], lengths: &Lengths, mut written: usize, full: bool) {
+        for length in lengths.iter() {
+            let done = written.min(length);
+            written -= done;
+            if done == length {
+                continue;
+            }
+            if full && done == 0 {
+                return;
+            }
+            let (left, after) = rest.split_at(length - done);
+            self.waiting.extend_from_slice(left);
+            self.frames.push_back(left.len());
+            rest = after;
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.waiting.advance(written);
+        while let Some(first) = self.frames.front_mut() {
+            if written < *first {
+                *first -= written;
+                return;
+            }
+            written -= *first;
+            self.frames.pop_front();
+        }
+    }
+}
+
+/// Frame lengths of one write: nearly always one, so that it needs no allocation.
+#[derive(Default)]
+struct Lengths {
+    first: usize,
+    more: Vec<usize>,
+}
+
+impl Lengths {
+    fn one(length: usize) -> Self {
+        Self { first: length, more: Vec::new() }
+    }
+
+    fn push(&mut self, length: usize) {
+        if self.first == 0 {
+            self.first = length;
+        } else {
+            self.more.push(length);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.first).filter(|first| *first > 0).chain(self.more.iter().copied())
+    }
+}

@@ -1,0 +1,61 @@
+//! The call page and the JavaScript client, inside the binary: the files as they stand in `web/call` and `clients/js/src`.
+
+use actix_web::{HttpResponse, http::header, web};
+use include_dir::{Dir, File, include_dir};
+use signalbox_http::resource;
+
+static CALL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../web/call");
+static CLIENT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/js/src");
+
+/// Everything from here, nothing inline, nobody may frame it. A page of ours needs no more.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page may ask for camera and microphone, and for nothing else.
+const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=()";
+
+/// Registers one route for each file.
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    for file in files(&CALL) {
+        let path = format!("/{}", file.path().display());
+        if path == "/index.html" {
+            serve(config, "/", file);
+        }
+        serve(config, &path, file);
+    }
+    for file in files(&CLIENT) {
+        serve(config, &format!("/client/{}", file.path().display()), file);
+    }
+}
+
+fn files(dir: &'static Dir<'static>) -> Vec<&'static File<'static>> {
+    let below = dir.dirs().flat_map(files);
+    dir.files().chain(below).collect()
+}
+
+fn serve(config: &mut web::ServiceConfig, path: &str, file: &'static File<'static>) {
+    let content_type = content_type(path, file);
+    let answer = move || async move {
+        HttpResponse::Ok()
+            .content_type(content_type)
+            // A new binary is a new page: the browser asks each time.
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+            .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS_POLICY))
+            .body(file.contents())
+    };
+    let head = answer;
+    config.service(resource(path, "GET, HEAD").route(web::get().to(answer)).route(web::head().to(head)));
+}
+
+fn content_type(path: &str, file: &File<'_>) -> &'static str {
+    match file.path().extension().and_then(|extension| extension.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("webmanifest" | "json") => "application/json",
+        _ if path == "/" => "text/html; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,277 @@
+// What the edge does by itself: TLS, headers, limits by address, and what it hands on. Behind it stands a server of this test.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { request as plainRequest } from 'node:http';
+import { after, before, describe, it } from 'node:test';
+import { connect as tlsConnect } from 'node:tls';
+import { Site, stop } from './harness.mjs';
+
+// No token, but shaped like one, so that a leak of it is found in the logs.
+const SECRET = 'eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.tells-of-a-leak';
+
+describe('the edge', () => {
+  const site = new Site();
+  const seen = [];
+  let upstream;
+  let edge;
+
+  before(async () => {
+    upstream = await site.upstream((request, response) => {
+      seen.push(request);
+      response.setHeader('content-type', 'application/json').end('{}');
+    });
+    edge = await site.edge({ signal: [upstream.port], auth: [upstream.port] });
+  });
+  after(() => site.close());
+
+  const limited = (limits) => site.edge({ signal: [upstream.port], auth: [upstream.port], limits });
+  const statuses = async (count, ask) => {
+    const all = [];
+    for (let n = 0; n < count; n++) all.push((await ask(n)).status);
+    return all;
+  };
+  const opens = (target, path, options) => async () => {
+    const answer = await target.open(path, options);
+    answer.socket?.terminate();
+    return answer;
+  };
+
+  describe('TLS', () => {
+    const handshake = (version) =>
+      new Promise((resolve) => {
+        const socket = tlsConnect({ host: 'localhost', port: edge.tls, ca: edge.ca, minVersion: version, maxVersion: version });
+        socket.on('secureConnect', () => resolve(socket.getProtocol()) ?? socket.destroy());
+        socket.on('error', (error) => resolve(error.code));
+      });
+
+    it('1.3 is spoken', async () => assert.equal(await handshake('TLSv1.3'), 'TLSv1.3'));
+
+    it('1.2 and below are refused', async () => {
+      for (const version of ['TLSv1.2', 'TLSv1.1']) assert.match(await handshake(version), /ALERT|UNSUPPORTED|PROTOCOL/);
+    });
+
+    it('plain HTTP leads to HTTPS and nowhere else', async () => {
+      for (const path of ['/', '/auth/token', '/ws/signal', '/health/live']) {
+        const answer = await new Promise((resolve, reject) => {
+          const request = plainRequest({ host: '127.0.0.1', port: edge.plain, path, headers: { host: 'rtc.example' } }, resolve);
+          request.on('error', reject).end();
+        });
+        answer.resume();
+        assert.equal(answer.statusCode, 308, path);
+        assert.equal(answer.headers.location, `https://rtc.example${path}`);
+      }
+      assert.equal(seen.length, 0);
+    });
+  });
+
+  describe('headers', () => {
+    it('every kind of answer over HTTPS asks for HTTPS next time', async () => {
+      for (const path of ['/', '/client/index.js', '/nothing', '/auth/validate', '/ws/validate']) {
+        const { headers } = await edge.request(path);
+        assert.match(headers['strict-transport-security'] ?? '', /^max-age=\d{8,}/, path);
+      }
+    });
+
+    it('the call page may load nothing from elsewhere and be framed by nobody', async () => {
+      for (const path of ['/', '/client/index.js', '/nothing']) {
+        const { headers } = await edge.request(path);
+        assert.equal(
+          headers['content-security-policy'],
+          "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src 'self' blob:; " +
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+          path,
+        );
+        assert.match(headers['permissions-policy'], /camera=\(self\), microphone=\(self\)/);
+        assert.equal(headers['x-content-type-options'], 'nosniff');
+        assert.equal(headers['x-frame-options'], 'DENY');
+        assert.equal(headers['referrer-policy'], 'no-referrer');
+        assert.equal(headers.server, 'nginx', 'without a version');
+      }
+    });
+
+    it('the call page and the client are served with their types', async () => {
+      for (const [path, type] of [['/', /^text\/html/], ['/call.js', /javascript/], ['/client/index.js', /javascript/]]) {
+        const { status, headers } = await edge.request(path);
+        assert.equal(status, 200, path);
+        assert.match(headers['content-type'], type);
+      }
+      for (const path of ['/client/../package.json', '/client/%2e%2e/package.json', '/client../package.json', '/.git/config']) {
+        assert.ok([400, 404].includes((await edge.request(path)).status), path);
+      }
+    });
+  });
+
+  describe('what the services hear', () => {
+    const heard = async (path, headers) => {
+      seen.length = 0;
+      await edge.request(path, { headers });
+      assert.equal(seen.length, 1, path);
+      return seen[0];
+    };
+
+    it('the address of the client is set, not what it claims', async () => {
+      const claims = { 'X-Forwarded-For': '203.0.113.9', 'X-Real-IP': '203.0.113.9', Forwarded: 'for=203.0.113.9', 'X-Forwarded-Proto': 'http' };
+      for (const path of ['/auth/validate', '/ws/validate', '/ws/events']) {
+        const { headers } = await heard(path, claims);
+        assert.ok(['::ffff:127.0.0.1', '::1'].includes(headers['x-forwarded-for']), headers['x-forwarded-for']);
+        assert.equal(headers['x-forwarded-proto'], 'https');
+        assert.doesNotMatch(JSON.stringify(headers), /203\.0\.113\.9/);
+      }
+    });
+
+    it('Host comes with its port, so that the own Origin is known', async () => {
+      const { headers } = await heard('/auth/validate', { Origin: `https://localhost:${edge.tls}` });
+      assert.equal(headers.origin, `https://${headers.host}`);
+    });
+
+    it('health, metrics and unknown paths stay inside', async () => {
+      seen.length = 0;
+      for (const path of ['/health/live', '/health/ready', '/metrics', '/ws/', '/ws/other', '/ws/signal/x', '/auth', '/%68ealth/live', '//metrics']) {
+        assert.ok([301, 404].includes((await edge.request(path)).status), path);
+      }
+      assert.equal(seen.length, 0);
+    });
+  });
+
+  describe('limits by address', () => {
+    it('new connections over the rate are 429', async () => {
+      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '2' });
+      assert.deepEqual(await statuses(5, opens(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 101, 429, 429]);
+      const answer = await tight.open('/ws/signal', { protocols: ['signalbox.v1', `token.${SECRET}`] });
+      assert.equal(answer.status, 429, 'wherever the token stands');
+      assert.equal(answer.json().code, 'rate_limited');
+      assert.ok(Number(answer.headers['retry-after']) > 0);
+      assert.equal((await tight.request(`/ws/validate?token=${SECRET}`)).status, 429, 'the verdict alone counts too');
+    });
+
+    it('coming back has a bucket of its own', async () => {
+      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
+      assert.deepEqual(await statuses(3, opens(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 429]);
+      assert.deepEqual(await statuses(5, opens(tight, `/ws/signal?resume=${SECRET}&since=4`)), [101, 101, 101, 101, 429]);
+    });
+
+    it('a new connection cannot pass as one that comes back', async () => {
+      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1' });
+      const paths = [`token=${SECRET}`, `token=${SECRET}`, `token=${SECRET}&resume=1`, `resume=1&token=${SECRET}`, 'xresume=1'];
+      const all = await statuses(paths.length, (n) => opens(tight, `/ws/signal?${paths[n]}`)());
+      assert.deepEqual(all, [101, 101, 429, 429, 429]);
+    });
+
+    it('requests to /auth/ and tries at the feed share one rate', async () => {
+      const tight = await limited({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '2' });
+      const token = () => tight.request('/auth/token', { method: 'POST', body: '{}', headers: { authorization: `Basic ${SECRET}` } });
+      assert.deepEqual(await statuses(4, token), [200, 200, 200, 429]);
+      const answer = await token();
+      assert.equal(answer.headers['content-type'], 'application/problem+json');
+      assert.ok(answer.headers['strict-transport-security']);
+      assert.equal((await tight.open('/ws/events')).status, 429);
+      assert.equal((await tight.open('/ws/signal')).status, 101, 'signaling is another bucket');
+    });
+
+    it('sockets held at once are counted', async () => {
+      const tight = await limited({ EDGE_SOCKETS_PER_CLIENT: '2' });
+      const held = [await tight.open('/ws/signal'), await tight.open('/ws/signal')];
+      assert.equal((await tight.open('/ws/signal')).status, 429);
+      for (const { socket } of held) socket.terminate();
+    });
+
+    it('each address has its own buckets', async () => {
+      const tight = await limited({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' });
+      const ask = (localAddress) => tight.request('/auth/validate', { host: '127.0.0.1', localAddress });
+      assert.deepEqual(await statuses(6, (n) => ask(`127.0.0.${(n % 2) + 1}`)), [200, 200, 200, 200, 429, 429]);
+    });
+
+    it('the addresses of one IPv6 /64 are one client', async (t) => {
+      const addresses = ['fd00:5b:0:1::1', 'fd00:5b:0:1:ffff::2', 'fd00:5b:0:2::1'];
+      try {
+        for (const address of addresses) execFileSync('ip', ['-6', 'addr', 'add', `${address}/128`, 'dev', 'lo'], { stdio: 'pipe' });
+      } catch {
+        return t.skip('needs a network namespace of its own');
+      }
+      t.after(() => addresses.forEach((address) => execFileSync('ip', ['-6', 'addr', 'del', `${address}/128`, 'dev', 'lo'])));
+      const tight = await limited({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' });
+      const ask = (n) => tight.request('/auth/validate', { host: '::1', servername: 'localhost', localAddress: addresses[n % 3] });
+      assert.deepEqual(await statuses(6, ask), [200, 200, 200, 429, 429, 200]);
+    });
+
+    it('a body larger than any request of ours ends here', async () => {
+      seen.length = 0;
+      const answer = await edge.request('/auth/token', { method: 'POST', body: 'x'.repeat(70_000) });
+      assert.equal(answer.status, 413);
+      assert.equal(answer.json().code, 'body_too_large');
+      assert.equal(seen.length, 0);
+    });
+  });
+
+  describe('a node that does not answer', () => {
+    it('is passed over when it is down, refuses or stops', async () => {
+      const full = await site.upstream((_, response) => response.writeHead(503, { 'retry-after': '1' }).end('{}'));
+      for (const other of [1, full.port]) {
+        const two = await site.edge({ signal: [other, upstream.port], auth: [upstream.port] });
+        assert.deepEqual(await statuses(4, () => two.request('/ws/validate')), [200, 200, 200, 200]);
+      }
+    });
+
+    it('is a 503 that says when to try again, if there is no other', async () => {
+      const none = await site.edge({ signal: [1], auth: [1] });
+      for (const path of ['/ws/signal', '/auth/token', '/ws/validate']) {
+        const answer = await none.request(path);
+        assert.equal(answer.status, 503, path);
+        assert.equal(answer.json().code, 'unavailable');
+        assert.equal(answer.headers['retry-after'], '1');
+        assert.ok(answer.headers['strict-transport-security']);
+      }
+      assert.equal((await none.request('/')).status, 200, 'the page needs no service');
+    });
+  });
+
+  describe('logs', () => {
+    const provoke = async (target) => {
+      const protocols = ['signalbox.v1', `token.${SECRET}`];
+      for (let n = 0; n < 3; n++) {
+        await opens(target, `/ws/signal?token=${SECRET}`, { headers: { Referer: `https://x.example/?token=${SECRET}` } })();
+        await opens(target, `/ws/signal?resume=${SECRET}`)();
+        await opens(target, '/ws/signal', { protocols })();
+        await target.request(`/auth/validate?token=${SECRET}`, { headers: { authorization: `Bearer ${SECRET}` } });
+        await target.request(`/nothing?token=${SECRET}`);
+      }
+      await stop(target.child);
+    };
+    const assertClean = (target) => {
+      for (const mark of ['eyJ', 'tells-of', '?', 'token', 'resume=', 'Bearer']) {
+        // The path of the token endpoint is no secret.
+        const written = target.written().replaceAll('/auth/token', '');
+        assert.ok(!written.includes(mark), `${mark} in: ${written}`);
+      }
+    };
+
+    it('hold no query, no token and no header when all is well, limited or dead', async () => {
+      const limits = { EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '1', EDGE_SOCKETS_PER_CLIENT: '1' };
+      const cases = [
+        [{}, [101, 200]],
+        [{ limits: { ...limits, EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' } }, [101, 200, 429]],
+        [{ signal: [1], auth: [1] }, [503]],
+        // connect() fails here in the way it does when the source ports are used up: nginx logs that at `crit`.
+        [{ signal: ['[fe80::1]:9'], auth: ['[fe80::1]:9'] }, [503]],
+      ];
+      for (const [options, expected] of cases) {
+        const target = await site.edge({ signal: [upstream.port], auth: [upstream.port], ...options });
+        await provoke(target);
+        assertClean(target);
+        const found = new Set(target.accesses().map(({ status }) => status));
+        for (const status of expected) assert.ok(found.has(status), `${status} was not provoked: ${[...found]}`);
+      }
+    });
+
+    it('still tell who was limited and which node failed', async () => {
+      const tight = await site.edge({ signal: [1], auth: [upstream.port], limits: { EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' } });
+      for (let n = 0; n < 3; n++) await tight.request('/auth/validate');
+      await tight.request('/ws/validate');
+      await stop(tight.child);
+      const [, , limited, failed] = tight.accesses();
+      assert.deepEqual([limited.path, limited.status, limited.limit_req], ['/auth/validate', 429, 'REJECTED']);
+      assert.deepEqual([failed.path, failed.status, failed.upstream, failed.upstream_status], ['/ws/validate', 503, '127.0.0.1:1', '502']);
+    });
+  });
+});

@@ -1,0 +1,79 @@
+// The Redis that docker-compose.yml starts: its configuration, and what its users may not do.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { after, before, describe, it } from 'node:test';
+import { Site } from './harness.mjs';
+
+describe('the store', () => {
+  const site = new Site();
+  let port;
+  before(async () => (port = await site.redis()));
+  after(() => site.close());
+
+  const redis = (user, ...command) => {
+    const password = user && new URL(site.secret(`redis_url_${user}`)).password;
+    const args = ['-h', '127.0.0.1', '-p', `${port}`, ...(user ? ['--user', user] : []), ...command];
+    const env = { PATH: process.env.PATH, ...(password && { REDISCLI_AUTH: password }) };
+    const { stdout, stderr } = spawnSync('redis-cli', args, { env, encoding: 'utf8', timeout: 5_000 });
+    return (stdout + stderr).trim();
+  };
+  const info = (name) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(redis('signal', 'info'))?.[1];
+
+  it('answers nobody without a name', () => {
+    assert.match(redis(null, 'ping'), /^NOAUTH/);
+    assert.match(redis(null, 'hgetall', 'sb:x'), /^NOAUTH/);
+  });
+
+  it('lets the signaling service do its work', () => {
+    assert.equal(redis('signal', 'ping'), 'PONG');
+    const script = "redis.call('HSET', KEYS[1], 'f', ARGV[1]); redis.call('PEXPIRE', KEYS[1], 50000); redis.call('SPUBLISH', KEYS[1], 'x'); return redis.call('TIME')[1]";
+    assert.match(redis('signal', 'eval', script, '1', 'sb:{a}:room:r', 'v'), /^\d+$/);
+    assert.match(redis('signal', 'eval', "return redis.call('INFO', 'replication')", '0'), /master_replid:/);
+  });
+
+  it('keeps the signaling service to its own keys, topics and commands', () => {
+    for (const command of [
+      ['hset', 'other', 'f', 'v'],
+      ['spublish', 'other', 'x'],
+      ['flushall'],
+      ['keys', '*'],
+      ['scan', '0'],
+      ['config', 'set', 'maxmemory', '1'],
+      ['config', 'get', '*'],
+      ['acl', 'list'],
+      ['client', 'list'],
+      ['client', 'kill', 'type', 'normal'],
+      ['script', 'flush'],
+      ['slowlog', 'get'],
+      ['monitor'],
+      ['shutdown', 'nosave'],
+      ['replicaof', 'no', 'one'],
+      ['module', 'list'],
+      ['save'],
+      ['set', 'sb:x', '1'],
+      ['psubscribe', '*'],
+    ]) {
+      assert.match(redis('signal', ...command), /^NOPERM/, command.join(' '));
+    }
+  });
+
+  it('keeps its scripts to the same', () => {
+    for (const call of ["'FLUSHALL'", "'KEYS', '*'", "'CONFIG', 'GET', '*'", "'SET', 'sb:x', '1'", "'HSET', 'other', 'f', 'v'", "'SPUBLISH', 'other', 'x'"]) {
+      assert.match(redis('signal', 'eval', `return redis.call(${call})`, '0'), /can't (run|publish|access)|not allowed/, call);
+    }
+  });
+
+  it('lets the auth service hear the feed and nothing else', () => {
+    assert.equal(redis('auth', 'ping'), 'PONG');
+    for (const command of [['hgetall', 'sb:{a}:room:r'], ['spublish', 'sb:{a}:feed', 'x'], ['ssubscribe', 'sb:{a}:node:1'], ['eval', 'return 1', '0'], ['flushall']]) {
+      assert.match(redis('auth', ...command), /^NOPERM/, command.join(' '));
+    }
+  });
+
+  it('refuses rather than forgets, and writes nothing to disk', () => {
+    assert.equal(info('maxmemory_policy'), 'noeviction');
+    assert.equal(info('maxmemory'), `${256 * 1024 * 1024}`);
+    assert.equal(info('aof_enabled'), '0');
+  });
+});

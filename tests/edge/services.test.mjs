@@ -1,0 +1,137 @@
+// The deployment as docker-compose.yml wires it, without containers: nginx, auth-service, two signal-services and Redis with
+// the shipped configuration and users.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { Site, stop } from './harness.mjs';
+
+const SDP = 'v=0\r\no=- 46117317 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n';
+
+describe('a deployment', () => {
+  const site = new Site();
+  const nodes = [];
+  const sockets = [];
+  let redis;
+  let auth;
+  let edge;
+
+  before(async () => {
+    redis = await site.redis();
+    const start = [site.service('auth-service', 'auth', redis), site.service('signal-service', 'signal', redis), site.service('signal-service', 'signal', redis)];
+    const services = await Promise.all(start);
+    auth = services[0];
+    nodes.push(services[1], services[2]);
+    edge = await site.edge({ signal: nodes.map(({ port }) => port), auth: [auth.port] });
+  });
+  after(async () => {
+    for (const { socket } of sockets) socket.terminate();
+    await site.close();
+  });
+
+  const key = () => `Basic ${Buffer.from(site.secret('backend_key')).toString('base64')}`;
+  const ask = (body, headers = { authorization: key() }) =>
+    edge.request('/auth/token', { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
+  const token = async (room, user) => {
+    const answer = await ask({ room, user });
+    assert.equal(answer.status, 200, answer.text);
+    return answer.json().token;
+  };
+  const open = async (path, options) => {
+    const answer = await edge.open(path, options);
+    if (answer.socket) sockets.push(answer);
+    return answer;
+  };
+  const join = async (room, user) => {
+    const peer = await open(`/ws/signal?token=${await token(room, user)}`, { protocols: ['signalbox.v1'] });
+    assert.equal(peer.status, 101);
+    return { ...peer, joined: await peer.next('joined') };
+  };
+
+  it('carries an offer between peers on two nodes', async () => {
+    const alice = await join('stand-up', 'alice');
+    let bob = await join('stand-up', 'bob');
+    for (let n = 0; bob.joined.node === alice.joined.node && n < 4; n++) bob = await join('stand-up', `bob-${n}`);
+    assert.notEqual(bob.joined.node, alice.joined.node, 'connections are spread over the nodes');
+    alice.socket.send(JSON.stringify({ type: 'offer', to: bob.joined.peerId, id: 1, sdp: SDP }));
+    const offer = await bob.next('offer');
+    assert.deepEqual([offer.from, offer.sdp], [alice.joined.peerId, SDP]);
+    assert.equal((await alice.next('ack')).id, 1);
+  });
+
+  it('takes the token in the subprotocol and echoes only its own name', async () => {
+    const peer = await open('/ws/signal', { protocols: ['signalbox.v1', `token.${await token('r', 'alice')}`] });
+    assert.equal(peer.status, 101);
+    assert.equal(peer.protocol, 'signalbox.v1');
+    assert.equal((await peer.next('joined')).userId, 'alice');
+  });
+
+  it('refuses a bad token, and another web site, before the upgrade', async () => {
+    const good = await token('r', 'alice');
+    for (const [query, origin, status, code] of [
+      ['', undefined, 401, 'token_missing'],
+      [`?token=${good.slice(0, -6)}AAAAAA`, undefined, 401, 'token_bad_signature'],
+      [`?token=${good}`, 'https://evil.example', 403, 'origin_not_allowed'],
+      ['?resume=x', undefined, 401, 'resume_invalid'],
+    ]) {
+      const headers = origin ? { Origin: origin } : {};
+      const answer = await open(`/ws/signal${query}`, { headers });
+      assert.deepEqual([answer.status, answer.json?.().code], [status, code]);
+      const verdict = await edge.request(`/ws/validate${query}`, { headers });
+      assert.deepEqual([verdict.status, verdict.json().code], [status, code], 'the verdict is the same');
+    }
+    const own = await open(`/ws/signal?token=${good}`, { headers: { Origin: `https://localhost:${edge.tls}` } });
+    assert.equal(own.status, 101, 'the own page is not another web site');
+  });
+
+  it('gives tokens to callers with a key only', async () => {
+    assert.equal((await ask({ room: 'r', user: 'u' }, { authorization: `Basic ${Buffer.from('backend:nope').toString('base64')}` })).status, 401);
+    assert.equal((await ask({ room: 'r', user: 'u' }, {})).status, 401);
+    const good = await token('r', 'alice');
+    const verdict = await edge.request('/auth/validate', { headers: { authorization: `Bearer ${good}` } });
+    assert.equal(verdict.status, 200);
+    assert.ok(verdict.headers['strict-transport-security']);
+    assert.equal(verdict.headers['cache-control'], 'no-store');
+  });
+
+  it('carries the feed to an operator', async () => {
+    assert.equal((await open('/ws/events')).status, 401);
+    const feed = await open('/ws/events', { headers: { authorization: key() } });
+    assert.equal(feed.status, 101);
+    const heard = new Promise((resolve) => feed.socket.on('message', (data) => JSON.parse(data).room === 'watched' && resolve(JSON.parse(data))));
+    await join('watched', 'alice');
+    assert.match((await heard).event, /^(room-opened|peer-joined)$/);
+  });
+
+  it('shows health and metrics inside only', async () => {
+    for (const { port } of [auth, ...nodes]) {
+      for (const path of ['/health/live', '/health/ready', '/metrics']) assert.equal((await fetch(`http://127.0.0.1:${port}${path}`)).status, 200);
+    }
+    for (const path of ['/health/live', '/health/ready', '/metrics']) assert.equal((await edge.request(path)).status, 404);
+  });
+
+  it('goes on with one node when the other stops, and says so when there is none', async () => {
+    await nodes[0].stop();
+    for (let n = 0; n < 4; n++) {
+      const { joined } = await join('after', `peer-${n}`);
+      assert.equal(joined.peers.length, n);
+    }
+    const last = await token('after', 'late');
+    await nodes[1].stop();
+    const refused = await open(`/ws/signal?token=${last}`, { protocols: ['signalbox.v1', 'x.y'] });
+    assert.deepEqual([refused.status, refused.json().code], [503, 'unavailable']);
+    assert.equal((await ask({ room: 'r', user: 'u' })).status, 200, 'tokens do not need the nodes');
+    await auth.stop();
+    assert.equal((await ask({ room: 'r', user: 'u' })).status, 503);
+  });
+
+  it('has written no token, key or SDP to any log', async () => {
+    await stop(edge.child);
+    const secrets = ['backend_key', 'auth_secret', 'redis_url_signal', 'redis_url_auth'].map((name) => site.secret(name).split(':').pop().split('@')[0]);
+    for (const file of [edge.accessLog, edge.child.log, auth.child.log, ...nodes.map(({ child }) => child.log)]) {
+      const written = existsSync(file) ? readFileSync(file, 'utf8') : '';
+      for (const mark of ['eyJ', 'token=', 'resume=', 'v=0', 'Basic ', 'Bearer ', ...secrets]) assert.ok(!written.includes(mark), `${file} holds ${mark}`);
+    }
+    assert.ok(edge.accesses().length > 10);
+  });
+});

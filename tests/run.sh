@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+# Runs everything that is tested, as it is tested in CI.
+#   tests/run.sh             all steps
+#   tests/run.sh STEP...     some of them (tests/run.sh --list names them)
+# What is missing is installed first, and said. Then the tests run in a network namespace that has nothing but loopback: no
+# test can reach out, ports never collide, and no process outlives the run. Every step runs, whatever became of those before it.
+#   SIGNALBOX_TEST_LOGS=DIR  keeps the logs of all servers there (by default they go with the other temporary files)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+CARGO_DENY=0.20.2
+NODE=20          # clients/js says so in "engines"
+STEP_TIMEOUT=1500
+STEPS=(fmt clippy deny build cargo-test js-lint js-types js-test signatures compose edge browser hygiene)
+
+step_fmt() { cargo fmt --all --check; }
+step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+step_deny() {
+  finished deny || return
+  cargo deny --offline check bans licenses sources
+}
+step_build() { cargo build --workspace --locked --bins; }
+step_cargo_test() { cargo test --workspace --locked --no-fail-fast; }
+step_js_lint() { npm --prefix clients/js run lint; }
+step_js_types() { npm --prefix clients/js run types; }
+step_js_test() { npm --prefix clients/js test; }
+step_signatures() { finished signatures; }
+step_compose() {
+  local compose=(docker-compose)
+  command -v docker-compose >/dev/null || compose=(docker compose)
+  "${compose[@]}" version --short
+  "${compose[@]}" -f docker-compose.yml config -q
+  COMPOSE_PROFILES=edge "${compose[@]}" -f docker-compose.yml config -q
+}
+step_edge() { node_tests tests/edge; }
+step_browser() { node_tests tests/browser; }
+step_hygiene() { tests/hygiene.sh "$SIGNALBOX_TEST_LOGS"; }
+
+node_tests() {
+  local files
+  mapfile -t files < <(find "$1" -name '*.test.mjs' -o -name '*.test.js' | sort)
+  [ ${#files[@]} -gt 0 ] || { echo "no tests in $1"; return 1; }
+  node --test --test-reporter=spec --test-concurrency=1 "${files[@]}"
+}
+
+say() { printf '%s\n' "$*"; }
+die() { say "tests/run.sh: $*" >&2; exit 2; }
+
+# ---- before the namespace: whatever needs the network -----------------------------------------------------------------------
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else die "not root, and no sudo, to run: $*"; fi
+}
+
+install_packages() {
+  local pair command missing=()
+  for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx openssl:openssl envsubst:gettext-base chromium:chromium \
+    ip:iproute2 cc:gcc ld:libc6-dev unshare:util-linux; do
+    command=${pair%%:*}
+    PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${pair#*:}")
+  done
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+  command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || missing+=(docker-compose)
+  # npm is a large package; a node of the right age usually brought its own.
+  command -v npm >/dev/null || missing+=(nodejs npm)
+  if [ ${#missing[@]} -eq 0 ]; then say "packages: all there"; return; fi
+  command -v apt-get >/dev/null || die "missing: ${missing[*]} (and there is no apt-get to install them)"
+  say "packages: installing ${missing[*]}"
+  # The servers are started by the tests, not by their packages.
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+    as_root chmod +x /usr/sbin/policy-rc.d
+    policy_made=1
+  fi
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$WORK/apt.log" 2>&1 ||
+    { tail -20 "$WORK/apt.log"; die "apt-get could not install ${missing[*]}"; }
+}
+
+node_major() { node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0; }
+
+install_node() {
+  if [ "$(node_major)" -lt "$NODE" ]; then
+    local arch
+    arch=$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')
+    say "node: $(node --version 2>/dev/null || echo none) is older than $NODE; installing one for this run"
+    npm install --silent --no-audit --no-fund --prefix "$WORK/node" "node-linux-$arch@$((NODE + 2))"
+    PATH=$(dirname "$(find "$WORK/node/node_modules" -path '*/bin/node' | head -1)"):$PATH
+    export PATH
+  fi
+  say "node: $(node --version)"
+}
+
+install_modules() {
+  local lock folder
+  for lock in clients/js/package-lock.json tests/package-lock.json; do
+    folder=$(dirname "$lock")
+    if [ "$folder/node_modules/.package-lock.json" -nt "$lock" ]; then
+      say "npm: $folder has its modules"
+    else
+      say "npm: npm ci in $folder"
+      (cd "$folder" && npm ci --silent --ignore-scripts --no-audit --no-fund)
+    fi
+  done
+}
+
+# `in_background NAME COMMAND...` and, in the namespace, `finished NAME`: its output and its status.
+in_background() {
+  local name=$1
+  shift
+  { "$@" >"$WORK/$name.log" 2>&1 && echo 0 >"$WORK/$name.status" || echo $? >"$WORK/$name.status"; } &
+  background+=($!)
+}
+finished() {
+  [ -e "$WORK/$1.status" ] || say "waiting for what was started before…"
+  until [ -e "$WORK/$1.status" ]; do sleep 1; done
+  sleep 0.1
+  cat "$WORK/$1.log"
+  return "$(cat "$WORK/$1.status")"
+}
+
+cargo_deny() {
+  if command -v cargo-deny >/dev/null; then cargo deny --version; return; fi
+  cargo install --locked --quiet cargo-deny --version "$CARGO_DENY" && cargo deny --version
+}
+
+# The registry's signatures of what package-lock.json names. npm verifies them with keys it fetches from sigstore.dev.
+signatures() {
+  local folder output
+  for folder in clients/js tests; do
+    if output=$(cd "$folder" && npm audit signatures --fetch-retries=0 2>&1); then
+      say "$folder: $output"
+    elif grep -qE 'ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|E4[0-9][0-9]|No dependencies' <<<"$output"; then
+      say "skipped: the keys or the signatures cannot be fetched from here. The packages are still pinned by their hashes in package-lock.json."
+      grep -m1 -E 'request to|E4[0-9][0-9]' <<<"$output" || true
+      return 77
+    else
+      say "$folder: $output"
+      return 1
+    fi
+  done
+}
+
+prepare() {
+  command -v cargo >/dev/null || die "cargo is missing: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later (https://rustup.rs)"
+  install_packages
+  if chosen deny; then
+    command -v cargo-deny >/dev/null || say "cargo-deny: installing $CARGO_DENY in the background"
+    in_background deny cargo_deny
+  fi
+  install_node
+  install_modules
+  if chosen signatures; then in_background signatures signatures; fi
+  say "cargo: fetching dependencies"
+  cargo fetch --locked --quiet
+}
+
+# ---- in the namespace -------------------------------------------------------------------------------------------------------
+
+run_steps() {
+  export CARGO_NET_OFFLINE=true PATH=$PATH:/usr/sbin:/sbin
+  local step status start line results=() passed=0 failed=0 skipped=0
+  for step in "${CHOSEN[@]}"; do
+    printf '\n==== %s ====\n' "$step"
+    start=$SECONDS status=0
+    timeout --foreground --kill-after=10 "$STEP_TIMEOUT" "$0" --step "$step" </dev/null || status=$?
+    case $status in
+      0) line=passed passed=$((passed + 1)) ;;
+      77) line=skipped skipped=$((skipped + 1)) ;;
+      124 | 137) line="FAILED (not done in $STEP_TIMEOUT s)" failed=$((failed + 1)) ;;
+      *) line=FAILED failed=$((failed + 1)) ;;
+    esac
+    results+=("$(printf '%-12s %4d s  %s' "$step" $((SECONDS - start)) "$line")")
+  done
+  printf '\n==== summary ====\n'
+  printf '%s\n' "${results[@]}"
+  printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+  [ "$failed" -eq 0 ]
+}
+
+# Enters the best isolation there is: network and processes; else network; else none, and says so.
+isolated() {
+  local kind
+  for kind in '--net --pid --fork --mount-proc --kill-child' '--net' '--user --map-root-user --net --pid --fork --mount-proc --kill-child'; do
+    # shellcheck disable=SC2086
+    if unshare $kind true 2>/dev/null; then
+      say "namespace: unshare $kind"
+      # shellcheck disable=SC2086
+      unshare $kind -- "$0" --inside "${CHOSEN[@]}"
+      return
+    fi
+  done
+  say "namespace: not permitted here; the tests run in this machine's own network"
+  "$0" --inside "${CHOSEN[@]}"
+}
+
+chosen() { [[ " ${CHOSEN[*]} " == *" $1 "* ]]; }
+
+cleanup() {
+  local pid
+  for pid in "${background[@]}"; do kill "$pid" 2>/dev/null || true; done
+  if [ -n "$policy_made" ]; then as_root rm -f /usr/sbin/policy-rc.d; fi
+  rm -rf "$WORK"
+}
+
+case ${1-} in
+  --list) printf '%s\n' "${STEPS[@]}"; exit ;;
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit ;;
+  --step) "step_${2//-/_}"; exit ;;
+  --inside)
+    shift
+    CHOSEN=("$@")
+    ip link set lo up 2>/dev/null || true
+    run_steps
+    exit
+    ;;
+esac
+
+CHOSEN=("${@:-${STEPS[@]}}")
+[ $# -gt 0 ] || CHOSEN=("${STEPS[@]}")
+for step in "${CHOSEN[@]}"; do
+  [[ " ${STEPS[*]} " == *" $step "* ]] || die "there is no step $step; there are: ${STEPS[*]}"
+done
+
+background=() policy_made=''
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/signalbox-tests.XXXXXX")
+chmod 755 "$WORK"
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+export WORK TMPDIR=$WORK/tmp SIGNALBOX_TEST_LOGS=${SIGNALBOX_TEST_LOGS:-$WORK/logs}
+mkdir -p "$TMPDIR" "$SIGNALBOX_TEST_LOGS"
+
+prepare
+isolated

@@ -1,0 +1,112 @@
+/**
+ * The tiles: one for this person, one for everyone else. Owns the elements; what a tile says comes from its peer.
+ */
+import { find, say, showStream } from './dom.js';
+import * as words from './words.js';
+
+/** @typedef {import('/client/peer.js').Peer} Peer */
+
+/** @param {string} name */
+function initials(name) {
+  const parts = name.trim().split(/\s+/);
+  return parts.slice(0, 2).map((part) => [...part][0] ?? '').join('').toUpperCase();
+}
+
+export class Stage {
+  #list;
+  #onSilent;
+
+  /** @param {Element} list @param {() => void} onSilent the browser wants a click before it plays sound */
+  constructor(list, onSilent) {
+    this.#list = list;
+    this.#onSilent = onSilent;
+  }
+
+  clear() {
+    this.#list.replaceChildren();
+    this.#count();
+  }
+
+  /** @param {import('./media.js').Media} media @param {string} name */
+  addSelf(media, name) {
+    const tile = this.#add(`${name} (you)`);
+    const video = find('video', tile);
+    tile.classList.add('self');
+    video.classList.add('mirror');
+    /** @type {HTMLVideoElement} */ (video).muted = true;
+    const show = () => {
+      showStream(/** @type {HTMLVideoElement} */ (video), media.stream);
+      tile.toggleAttribute('data-video', media.isOn('video'));
+      tile.toggleAttribute('data-muted', !media.isOn('audio'));
+    };
+    media.addEventListener('change', show);
+    show();
+  }
+
+  /** @param {Peer} peer */
+  add(peer) {
+    const tile = this.#add(peer.name);
+    for (const element of [tile, find('video', tile)]) {
+      element.setAttribute('data-peer-id', peer.peerId);
+      element.setAttribute('data-user-id', peer.info.userId);
+    }
+    const show = () => this.#show(tile, peer);
+    peer.on('state', show);
+    peer.on('info', show);
+    const video = /** @type {HTMLVideoElement} */ (find('video', tile));
+    video.addEventListener('resize', show);
+    peer.on('track', ({ track }) => {
+      track.addEventListener('ended', show);
+      showStream(video, peer.stream);
+      this.#play(video);
+      show();
+    });
+    peer.on('closed', () => this.#remove(tile));
+    show();
+  }
+
+  /** After a click, which is what the browser waited for. */
+  playAll() {
+    for (const video of this.#list.querySelectorAll('video')) this.#play(video);
+  }
+
+  /** @param {Element} tile @param {Peer} peer */
+  #show(tile, peer) {
+    const { metadata, detached } = peer.info;
+    // Not `track.muted`: Chromium leaves it true on tracks that were negotiated around a rollback.
+    const picture = /** @type {HTMLVideoElement} */ (find('video', tile)).videoWidth > 0;
+    tile.setAttribute('data-state', peer.state);
+    tile.toggleAttribute('data-video', picture && metadata.video !== false);
+    tile.toggleAttribute('data-muted', metadata.audio === false);
+    say(find('.tile-name span', tile), peer.name);
+    say(find('.avatar', tile), initials(peer.name));
+    say(find('.tile-state', tile), words.peerState(peer.state, peer.name, detached));
+  }
+
+  /** @param {string} name */
+  #add(name) {
+    const template = /** @type {HTMLTemplateElement} */ (document.getElementById('tile'));
+    const tile = /** @type {Element} */ (/** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild);
+    say(find('.tile-name span', tile), name);
+    say(find('.avatar', tile), initials(name));
+    this.#list.append(tile);
+    this.#count();
+    return tile;
+  }
+
+  /** @param {Element} tile */
+  #remove(tile) {
+    /** @type {HTMLVideoElement} */ (find('video', tile)).srcObject = null;
+    tile.remove();
+    this.#count();
+  }
+
+  #count() {
+    this.#list.setAttribute('data-count', String(Math.min(this.#list.children.length, 7)));
+  }
+
+  /** @param {HTMLVideoElement} video */
+  #play(video) {
+    video.play().catch((error) => error.name === 'NotAllowedError' && this.#onSilent());
+  }
+}
