@@ -216,7 +216,7 @@ case ${1-} in
     ;;
 esac
 
-CHOSEN=("${@:-${STEPS[@]}}")
+CHOSEN=("$@")
 [ $# -gt 0 ] || CHOSEN=("${STEPS[@]}")
 for step in "${CHOSEN[@]}"; do
   [[ " ${STEPS[*]} " == *" $step "* ]] || die "there is no step $step; there are: ${STEPS[*]}"

@@ -3,7 +3,7 @@
 //!
 //! A value that must be carried beside a log but never in it is wrapped in [`Redacted`].
 
-use std::fmt;
+use std::{fmt, io::IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
@@ -45,7 +45,7 @@ pub fn init(filter: &str, format: LogFormat) {
     let filter = EnvFilter::new(format!("{filter},{QUIET}"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     if started.is_err() {

@@ -66,7 +66,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let bound = listener.local_addr()?;
 
     let (feed, choice) = match &secrets.redis_url {
-        Some(url) => (signalbox_auth::feed::over_redis(url.expose(), &settings.redis)?, StoreChoice::Redis(url.expose())),
+        Some(url) => (
+            signalbox_auth::feed::over_redis(url.expose(), &settings.redis)?,
+            StoreChoice::Redis(url.expose()),
+        ),
         None => {
             let feed = FeedSender::new(FEED_BACKLOG);
             (feed.clone(), StoreChoice::Memory(Some(feed)))
@@ -84,7 +87,8 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 
     let (routes_signal, routes_auth) = (signal.clone(), auth.clone());
-    let server = connection::serve(listener, &signal, move || routes(routes_signal.clone(), routes_auth.clone()))?;
+    let server =
+        connection::serve(listener, &signal, move || routes(routes_signal.clone(), routes_auth.clone()))?;
     let (handle, told_to_stop) = (server.handle(), stop_signal()?);
     actix_rt::spawn(async move {
         told_to_stop.await;
@@ -113,7 +117,10 @@ fn routes(signal: Arc<Signal>, auth: web::Data<AuthState>) -> impl FnOnce(&mut w
 
 /// A random signing key that lives as long as the process.
 fn own_secret() -> anyhow::Result<SharedSecret> {
-    tracing::info!(event = "own_secret", "no AUTH_SECRET: tokens are signed with a random key until this process ends");
+    tracing::info!(
+        event = "own_secret",
+        "no AUTH_SECRET: tokens are signed with a random key until this process ends"
+    );
     Ok(SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex())))?)
 }
 

@@ -12,7 +12,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page may ask for camera and microphone, and for nothing else.
-const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=()";
+const PERMISSIONS_POLICY: &str =
+    "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=()";
 
 /// Registers one route for each file.
 pub(crate) fn configure(config: &mut web::ServiceConfig) {

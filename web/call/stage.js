@@ -29,7 +29,8 @@ export class Stage {
 
   /** @param {import('./media.js').Media} media @param {string} name */
   addSelf(media, name) {
-    const tile = this.#add(`${name} (you)`);
+    const tile = this.#add(name);
+    say(find('.tile-name span', tile), `${name} (you)`);
     const video = find('video', tile);
     tile.classList.add('self');
     video.classList.add('mirror');

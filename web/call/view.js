@@ -30,7 +30,7 @@ export class CallView {
     this.#stage.clear();
     this.#stage.addSelf(media, name);
     say(find('#room-title'), title);
-    say(find('#call-problem'), '');
+    this.#showMediaProblem();
     this.#listen();
     this.#show();
   }
@@ -69,9 +69,12 @@ export class CallView {
 
   #onMedia() {
     for (const kind of /** @type {const} */ (['audio', 'video'])) void this.#room.setTrack(kind, this.#media.track(kind));
-    if (this.#media.error) say(find('#call-problem'), words.mediaProblem(this.#media.error));
-    else say(find('#call-problem'), '');
+    this.#showMediaProblem();
     this.#tell();
+  }
+
+  #showMediaProblem() {
+    say(find('#call-problem'), this.#media.error ? words.mediaProblem(this.#media.error) : '');
   }
 
   /** Others see who is muted from the public record, since silence and darkness look like a fault. */

@@ -33,7 +33,13 @@ const REORDER: Duration = Duration::from_millis(25);
 const TELL_AT: u64 = 2;
 
 /// Serves one connection until it ends. The `101` has been written.
-pub(super) async fn run(signal: Arc<Signal>, place: Place, claims: RoomClaims, socket: TcpStream, early: BytesMut) {
+pub(super) async fn run(
+    signal: Arc<Signal>,
+    place: Place,
+    claims: RoomClaims,
+    socket: TcpStream,
+    early: BytesMut,
+) {
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
     let socket = Arc::new(socket);

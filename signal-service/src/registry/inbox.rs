@@ -45,7 +45,7 @@ impl Inbox {
             self.delivered = entry.seq;
             return vec![entry];
         }
-        if self.held.len() < MOST_HELD {
+        if self.held.len() < MOST_HELD || entry.seq == self.delivered + 1 {
             self.held.insert(entry.seq, entry);
         } else {
             self.doubted = true;

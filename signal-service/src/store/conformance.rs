@@ -1,1 +1,430 @@
+//! The contract of the store, as tests over both stores: what holds in memory holds in Redis.
 
+use std::{
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::value::RawValue;
+use signalbox_shared::{
+    config::Settings,
+    id::{Role, UserId},
+};
+
+use super::*;
+use crate::room::Presence;
+
+const SMALL: Bounds =
+    Bounds { backlog: 8, backlog_bytes: 10_000, entry_life_ms: 60_000, room_life_ms: 60_000 };
+
+/// A Redis of its own, on a free port, ended when dropped.
+struct Server {
+    process: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let process = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--maxmemory-policy", "noeviction", "--dir", dir.path().to_str().unwrap()])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server must be installed: apt-get install redis-server");
+        Self { process, port, _dir: dir }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    fn raw<T: ::redis::FromRedisValue>(&self, cmd: &mut ::redis::Cmd) -> T {
+        let mut connection = ::redis::Client::open(self.url()).unwrap().get_connection().unwrap();
+        cmd.query(&mut connection).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What came in for the peers of one node, in the order it came.
+#[derive(Default)]
+struct Arrived {
+    seen: Mutex<Vec<Delivery>>,
+    more: tokio::sync::Notify,
+}
+
+impl Arrivals for Arrived {
+    fn deliver(&self, _: &RoomId, delivery: Delivery) {
+        self.seen.lock().unwrap().push(delivery);
+        self.more.notify_one();
+    }
+    fn catch_up(&self) {}
+}
+
+impl Arrived {
+    async fn wait_for(&self, count: usize) -> Vec<Delivery> {
+        let enough = async {
+            loop {
+                let seen = self.seen.lock().unwrap().clone();
+                if seen.len() >= count {
+                    return seen;
+                }
+                self.more.notified().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(5), enough).await.expect("the push came")
+    }
+}
+
+/// A store as node 1 sees it, and for Redis the same store as node 2 sees it.
+struct Backend {
+    store: Store,
+    other: Option<(Store, Arc<Arrived>)>,
+    server: Option<Server>,
+}
+
+fn node(n: u128) -> NodeId {
+    NodeId::from_bits(n)
+}
+
+fn peer(n: u128) -> PeerId {
+    PeerId::from_bits(n)
+}
+
+fn room() -> RoomId {
+    RoomId::parse("stand-up").unwrap()
+}
+
+impl Backend {
+    fn memory(bounds: Bounds) -> Self {
+        Self { store: Store::memory(bounds, None), other: None, server: None }
+    }
+
+    fn redis(bounds: Bounds) -> Self {
+        let server = Server::start();
+        let connect = || RedisStore::connect(&server.url(), &Settings::default().redis, bounds).unwrap();
+        let (mine, others) = (connect(), connect());
+        let arrived = Arc::new(Arrived::default());
+        let arrivals: Arc<dyn Arrivals> = arrived.clone();
+        others.listen(&node(2), Arc::downgrade(&arrivals)).unwrap();
+        let other = Some((Store::Redis(others), arrived));
+        Self { store: Store::Redis(mine), other, server: Some(server) }
+    }
+
+    async fn join(&self, state: &RoomState, who: u128, owner: u128) -> RoomState {
+        let mut next = state.clone();
+        next.version += 1;
+        next.members.insert(peer(who), member(owner));
+        let targets: Vec<PeerId> = state.members.keys().cloned().collect();
+        let events = if targets.is_empty() { vec![] } else { vec![announcement(who, targets)] };
+        let commit = Commit { put: vec![(peer(who), member(owner))], events, ..empty(state) };
+        assert!(matches!(self.store.commit(&room(), &node(1), &commit).await, Ok(Committed::Applied(_))));
+        next
+    }
+
+    async fn room_of(&self, owners: &[u128]) -> RoomState {
+        let mut state = RoomState::new("0a".into());
+        for (n, owner) in owners.iter().enumerate() {
+            state = self.join(&state, n as u128 + 1, *owner).await;
+        }
+        state
+    }
+
+    async fn append(&self, items: Vec<Item>, state: &RoomState) -> Result<Vec<Appended>, AppendError> {
+        self.store.append(&room(), &node(1), &batch(items, state)).await
+    }
+}
+
+fn member(owner: u128) -> Member {
+    Member {
+        user: UserId::parse("alice").unwrap(),
+        role: Role::parse("guest").unwrap(),
+        name: "Al \"ice\" 🚦".into(),
+        metadata: RawValue::from_string(r#"{"a":[1]}"#.into()).unwrap().into(),
+        presence: Presence::Attached,
+        owner: node(owner),
+        epoch: 1,
+    }
+}
+
+fn empty(state: &RoomState) -> Commit {
+    Commit {
+        incarnation: state.incarnation.clone(),
+        version: state.version,
+        put: vec![],
+        removed: vec![],
+        ends: false,
+        events: vec![],
+        accepted: vec![],
+        feed: vec![],
+    }
+}
+
+fn announcement(about: u128, targets: Vec<PeerId>) -> Announcement {
+    Announcement {
+        about: peer(about),
+        kind: EntryKind::PeerEntry,
+        body: r#"{"type":"peer-joined"}"#.into(),
+        targets,
+    }
+}
+
+fn batch(items: Vec<Item>, state: &RoomState) -> Append {
+    let members =
+        Arc::new(Members { version: state.version, peers: state.members.keys().cloned().collect() });
+    Append { sender: peer(1), epoch: 1, acked: 0, members, items }
+}
+
+fn to(who: u128, id: Option<u64>, text: &str) -> Item {
+    Item { id, to: Target::Peer(peer(who)), body: format!(r#"{{"t":"{text}"}}"#).into() }
+}
+
+fn to_all(id: Option<u64>) -> Item {
+    Item { id, to: Target::Room, body: r#"{"all":1}"#.into() }
+}
+
+fn kinds(results: &[Appended]) -> String {
+    let letter = |result: &Appended| match result {
+        Appended::Written(_) => 'w',
+        Appended::Duplicate => 'd',
+        Appended::NoSuchPeer => 'n',
+        Appended::Backlogged => 'b',
+        Appended::Stale => 's',
+    };
+    results.iter().map(letter).collect()
+}
+
+/// Each test runs over both stores, under its own name in each.
+macro_rules! contract {
+    ($($(#[$doc:meta])* $name:ident($backend:ident, $bounds:expr) $body:block)*) => {
+        $(async fn $name($backend: Backend) $body)*
+        mod memory_store {
+            use super::*;
+            $(#[tokio::test] async fn $name() { super::$name(Backend::memory($bounds)).await })*
+        }
+        mod redis_store {
+            use super::*;
+            $(#[tokio::test] async fn $name() { super::$name(Backend::redis($bounds)).await })*
+        }
+    };
+}
+
+contract! {
+    a_commit_on_a_stale_version_changes_nothing_and_brings_the_fresh_state(backend, SMALL) {
+        let first = backend.room_of(&[1]).await;
+        let second = backend.join(&first, 2, 1).await;
+        let stale = Commit { put: vec![(peer(3), member(1))], ..empty(&first) };
+        let Ok(Committed::Conflict(Some(fresh))) = backend.store.commit(&room(), &node(1), &stale).await else {
+            panic!("a stale commit is a conflict")
+        };
+        assert_eq!((fresh.version, fresh.members.len()), (second.version, 2));
+        let kept = &fresh.members[&peer(1)];
+        assert_eq!((&*kept.name, kept.metadata.get(), &kept.owner, kept.epoch), ("Al \"ice\" 🚦", r#"{"a":[1]}"#, &node(1), 1));
+    }
+
+    a_room_that_exists_is_not_made_again_and_one_that_does_not_is_not_changed(backend, SMALL) {
+        let state = backend.room_of(&[1]).await;
+        let again = Commit { put: vec![(peer(9), member(1))], ..empty(&RoomState::new("0b".into())) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &again).await, Ok(Committed::Conflict(Some(_)))));
+        let elsewhere = RoomId::parse("elsewhere").unwrap();
+        let change = Commit { put: vec![(peer(9), member(1))], ..empty(&state) };
+        assert!(matches!(backend.store.commit(&elsewhere, &node(1), &change).await, Ok(Committed::Conflict(None))));
+        assert!(backend.store.load(&elsewhere).await.unwrap().is_none());
+    }
+
+    entries_are_contiguous_over_events_and_messages_and_come_back_when_read(backend, SMALL) {
+        let state = backend.room_of(&[1, 1, 1]).await;
+        let results = backend.append(vec![to(2, Some(5), "a"), to_all(None), to(2, Some(6), "b")], &state).await.unwrap();
+        assert_eq!(kinds(&results), "www");
+        let Appended::Written(handed) = &results[2] else { unreachable!() };
+        assert_eq!((handed[0].peer.clone(), handed[0].epoch, handed[0].entry.seq), (peer(2), 1, 4));
+        let page = backend.store.read(&room(), &peer(2), 1, 0, 10).await.unwrap();
+        let read: Vec<_> = page.iter().map(|entry| (entry.seq, entry.id, entry.kind)).collect();
+        use EntryKind::{PeerEntry, Plain};
+        assert_eq!(read, [(1, None, PeerEntry), (2, Some(5), Plain), (3, None, Plain), (4, Some(6), Plain)]);
+        assert_eq!(page[3], handed[0].entry);
+        assert_eq!(backend.store.read(&room(), &peer(2), 1, 3, 10).await.unwrap().len(), 1);
+        assert_eq!(backend.store.read(&room(), &peer(2), 2, 0, 10).await.unwrap(), [], "another epoch's mailbox is another");
+    }
+
+    an_id_that_was_accepted_is_a_duplicate_and_writes_nothing(backend, SMALL) {
+        let state = backend.room_of(&[1, 1]).await;
+        let items = || vec![to(2, Some(7), "a"), to(2, Some(8), "b")];
+        assert_eq!(kinds(&backend.append(items(), &state).await.unwrap()), "ww");
+        assert_eq!(kinds(&backend.append(items(), &state).await.unwrap()), "dd");
+        assert_eq!(backend.store.read(&room(), &peer(2), 1, 0, 10).await.unwrap().len(), 2);
+    }
+
+    a_refused_message_does_not_use_up_its_id(backend, SMALL) {
+        let state = backend.room_of(&[1, 1]).await;
+        assert_eq!(kinds(&backend.append(vec![to(9, Some(1), "x"), to(2, Some(2), "y")], &state).await.unwrap()), "nw");
+        assert_eq!(kinds(&backend.append(vec![to(9, Some(3), "x")], &state).await.unwrap()), "n");
+        assert_eq!(kinds(&backend.append(vec![to(2, Some(3), "x")], &state).await.unwrap()), "w");
+    }
+
+    an_id_accepted_by_a_commit_counts_for_messages(backend, SMALL) {
+        let state = backend.room_of(&[1, 1]).await;
+        let update = Commit { put: vec![(peer(1), member(1))], accepted: vec![(peer(1), 4)], ..empty(&state) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &update).await, Ok(Committed::Applied(_))));
+        let results = backend.append(vec![to(2, Some(4), "x"), to(2, Some(5), "y")], &state).await.unwrap();
+        assert_eq!(kinds(&results), "dw");
+    }
+
+    only_the_owner_of_the_epoch_may_append(backend, SMALL) {
+        let state = backend.room_of(&[1, 1]).await;
+        let zombie = Append { epoch: 0, ..batch(vec![to(2, None, "x")], &state) };
+        assert_eq!(backend.store.append(&room(), &node(1), &zombie).await.unwrap_err(), AppendError::Fenced);
+        let thief = batch(vec![to(2, None, "x")], &state);
+        assert_eq!(backend.store.append(&room(), &node(3), &thief).await.unwrap_err(), AppendError::Fenced);
+        let stranger = Append { sender: peer(9), ..batch(vec![to(2, None, "x")], &state) };
+        assert_eq!(backend.store.append(&room(), &node(1), &stranger).await.unwrap_err(), AppendError::Gone);
+        assert_eq!(backend.store.read(&room(), &peer(2), 1, 0, 10).await.unwrap(), []);
+    }
+
+    a_message_to_the_room_on_a_stale_view_stops_the_batch_there(backend, SMALL) {
+        let old = backend.room_of(&[1, 1]).await;
+        let new = backend.join(&old, 3, 1).await;
+        let items = || vec![to(2, Some(1), "x"), to_all(Some(2)), to(2, Some(3), "y")];
+        assert_eq!(kinds(&backend.append(items(), &old).await.unwrap()), "ws");
+        assert_eq!(kinds(&backend.append(items(), &new).await.unwrap()), "dww");
+    }
+
+    a_full_mailbox_refuses_messages_to_it_and_to_the_room_until_it_is_acknowledged(backend, SMALL) {
+        let state = backend.room_of(&[1, 1, 1]).await;
+        let fill: Vec<_> = (1..=8).map(|id| to(2, Some(id), "x")).collect();
+        assert_eq!(kinds(&backend.append(fill, &state).await.unwrap()), "wwwwwwwb", "the join of peer 3 took one place");
+        assert_eq!(kinds(&backend.append(vec![to_all(Some(9)), to(3, Some(10), "x")], &state).await.unwrap()), "bw");
+        let read = Append { sender: peer(2), acked: 3, ..batch(vec![], &state) };
+        assert_eq!(kinds(&backend.store.append(&room(), &node(1), &read).await.unwrap()), "");
+        assert_eq!(kinds(&backend.append(vec![to(2, Some(11), "x")], &state).await.unwrap()), "w");
+        assert_eq!(backend.store.read(&room(), &peer(2), 1, 0, 20).await.unwrap()[0].seq, 4, "what was acknowledged is gone");
+    }
+
+    a_mailbox_is_full_by_bytes_too(backend, Bounds { backlog_bytes: 200, ..SMALL }) {
+        let state = backend.room_of(&[1, 1]).await;
+        let long = "x".repeat(150);
+        let results = backend.append(vec![to(2, None, &long), to(2, None, &long), to(2, None, "y")], &state).await.unwrap();
+        assert_eq!(kinds(&results), "wwb");
+    }
+
+    events_reach_a_full_mailbox_which_stays_bounded(backend, SMALL) {
+        let mut state = backend.room_of(&[1, 1]).await;
+        for n in 0..30 {
+            let update = Commit { put: vec![(peer(1), member(1))], events: vec![announcement(1, vec![peer(2)])], ..empty(&state) };
+            assert!(matches!(backend.store.commit(&room(), &node(1), &update).await, Ok(Committed::Applied(_))), "{n}");
+            state.version += 1;
+        }
+        let page = backend.store.read(&room(), &peer(2), 1, 0, 100).await.unwrap();
+        assert_eq!((page.len(), page[0].seq, page[15].seq), (16, 15, 30));
+    }
+
+    entries_older_than_their_life_are_gone(backend, Bounds { entry_life_ms: 50, ..SMALL }) {
+        let state = backend.room_of(&[1, 1]).await;
+        backend.append(vec![to(2, Some(1), "old")], &state).await.unwrap();
+        // The life of an entry passes.
+        tokio::time::sleep(std::time::Duration::from_millis(120)).await;
+        backend.append(vec![to(2, Some(2), "new")], &state).await.unwrap();
+        let page = backend.store.read(&room(), &peer(2), 1, 0, 10).await.unwrap();
+        assert_eq!(page.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2]);
+    }
+
+    a_room_that_nobody_is_left_in_is_gone_with_everything_of_it(backend, SMALL) {
+        let state = backend.room_of(&[1, 1]).await;
+        backend.append(vec![to(2, None, "x")], &state).await.unwrap();
+        let end = Commit { removed: vec![peer(1), peer(2)], ends: true, ..empty(&state) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &end).await, Ok(Committed::Applied(_))));
+        assert!(backend.store.load(&room()).await.unwrap().is_none());
+        assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), AppendError::Gone);
+        if let Some(server) = &backend.server {
+            assert_eq!(server.raw::<Vec<String>>(::redis::cmd("KEYS").arg("*")), [""; 0]);
+        }
+    }
+
+    a_room_ends_with_its_longest_life(backend, Bounds { room_life_ms: 80, ..SMALL }) {
+        let state = backend.room_of(&[1, 1]).await;
+        // The life of the room passes.
+        tokio::time::sleep(std::time::Duration::from_millis(160)).await;
+        assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), AppendError::Gone);
+        assert!(backend.store.load(&room()).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn another_node_is_pushed_what_was_written_for_its_peers_and_nothing_else() {
+    let backend = Backend::redis(SMALL);
+    let state = backend.room_of(&[1, 2, 1, 2]).await;
+    let arrived = backend.other.as_ref().map(|(_, arrived)| arrived.clone()).unwrap();
+    let results = backend
+        .append(vec![to_all(Some(1)), to(2, Some(2), "line\nbreak"), to(3, Some(3), "mine")], &state)
+        .await;
+    let handed: usize =
+        results.unwrap().iter().map(|r| if let Appended::Written(d) = r { d.len() } else { 0 }).sum();
+    assert_eq!(handed, 2, "peer 3 is ours: the room's message and its own");
+    // Peer 2 heard of peers 3 and 4, then both heard the room's message, then peer 2 its own.
+    let seen = arrived.wait_for(5).await;
+    let order: Vec<_> = seen.iter().map(|d| (d.peer.clone(), d.entry.seq, d.entry.id)).collect();
+    assert_eq!(order[..2], [(peer(2), 1, None), (peer(2), 2, None)]);
+    assert!(order[2..4].contains(&(peer(2), 3, Some(1))) && order[2..4].contains(&(peer(4), 1, Some(1))));
+    assert_eq!(order[4], (peer(2), 4, Some(2)));
+    assert_eq!(&*seen[4].entry.body, "{\"t\":\"line\nbreak\"}");
+    let (other, _) = backend.other.as_ref().unwrap();
+    let read = other.read(&room(), &peer(2), 1, 3, 10).await.unwrap();
+    assert_eq!(read[0], seen[4].entry, "pushed and read are the same");
+}
+
+#[tokio::test]
+async fn every_key_has_a_ttl_from_the_step_that_wrote_it() {
+    let backend = Backend::redis(SMALL);
+    let state = backend.room_of(&[1, 2]).await;
+    backend.append(vec![to(2, Some(1), "x")], &state).await.unwrap();
+    let server = backend.server.as_ref().unwrap();
+    let keys: Vec<String> = server.raw(::redis::cmd("KEYS").arg("*"));
+    assert_eq!(keys.len(), 3, "the room and two mailboxes: {keys:?}");
+    for key in keys {
+        let ttl: i64 = server.raw(::redis::cmd("PTTL").arg(&key));
+        assert!(ttl > 0 && ttl <= 60_000, "{key}: {ttl}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_of_another_lineage_counts_as_gone_and_can_be_made_again() {
+    let backend = Backend::redis(SMALL);
+    let state = backend.room_of(&[1, 1]).await;
+    let server = backend.server.as_ref().unwrap();
+    let key = signalbox_shared::keys::room(&room());
+    // What a failover looks like from the room: the server's replication id is not the one it was made under.
+    server.raw::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another"));
+    assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), AppendError::Gone);
+    let again = RoomState::new("0b".into());
+    let state = backend.join(&again, 7, 1).await;
+    let fresh = backend.store.load(&room()).await.unwrap().unwrap();
+    assert_eq!(
+        (fresh.members.len(), fresh.version, fresh.incarnation),
+        (1, state.version, state.incarnation)
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_the_scripts_gets_them_again() {
+    let backend = Backend::redis(SMALL);
+    let state = backend.room_of(&[1, 1]).await;
+    backend.server.as_ref().unwrap().raw::<()>(::redis::cmd("SCRIPT").arg("FLUSH"));
+    assert_eq!(kinds(&backend.append(vec![to(2, None, "x")], &state).await.unwrap()), "w");
+}
+
+#[test]
+fn a_server_that_evicts_is_refused() {
+    let server = Server::start();
+    let connect = || RedisStore::connect(&server.url(), &Settings::default().redis, SMALL);
+    drop(connect().unwrap());
+    server.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru"));
+    assert!(matches!(connect(), Err(StartError::Evicts(policy)) if policy == "allkeys-lru"));
+}
