@@ -1,7 +1,7 @@
 // Starts what stands behind and in the edge, on free ports, and stops it again by process id.
 //
-// nginx runs the files that docker-compose.yml mounts (deploy/nginx); only their paths under /etc and /tmp are moved, because
-// a test has no container of its own. Logs go to $SIGNALBOX_TEST_LOGS, which tests/hygiene.sh reads afterwards.
+// nginx runs the files that docker-compose.yml mounts (deploy/nginx); only the paths under /tmp are moved, because a test
+// has no container of its own. Logs go to $SIGNALBOX_TEST_LOGS, which tests/hygiene.sh reads afterwards.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -92,7 +92,6 @@ export class Site {
   async edge({ signal, auth, limits = {} }) {
     const [plain, tls] = [await freePort(), await freePort()];
     const dir = mkdtempSync(join(this.dir, 'nginx-'));
-    mkdirSync(join(dir, 'conf.d'));
     const accessLog = join(this.logs, `edge-${process.pid}-${tls}-access.log`);
     const env = {
       EDGE_HTTP_LISTEN: `127.0.0.1:${plain}`,
@@ -116,9 +115,9 @@ export class Site {
     const template = readFileSync(join(repo, 'deploy/nginx/edge.conf.template'));
     const names = Object.keys(env).map((name) => `$${name}`).join(' ');
     const site = execFileSync('envsubst', [names], { input: template, env: { PATH: process.env.PATH, ...env } });
-    writeFileSync(join(dir, 'conf.d/edge.conf'), site);
+    writeFileSync(join(dir, 'edge.conf'), site);
     const main = readFileSync(join(repo, 'deploy/nginx/nginx.conf'), 'utf8');
-    writeFileSync(join(dir, 'nginx.conf'), main.replace(/\/etc\/nginx(?=\/conf\.d)|\/tmp(?=\/)/g, dir));
+    writeFileSync(join(dir, 'nginx.conf'), main.replace(/\/tmp(?=\/)/g, dir));
 
     // As root nginx would drop to a user that may not read this checkout.
     const own = process.getuid() === 0 ? 'daemon off; user root;' : 'daemon off;';

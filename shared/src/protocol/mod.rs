@@ -7,6 +7,8 @@ mod client;
 mod close;
 mod error;
 mod json;
+#[cfg(test)]
+mod schema;
 mod server;
 
 pub use client::{Bounds, Broken, ClientMessage, Forward, ForwardKind};

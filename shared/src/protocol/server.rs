@@ -38,7 +38,7 @@ pub enum IcePolicy {
 }
 
 /// What one peer is told of another.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerEntry {
     /// The peer.
@@ -83,7 +83,7 @@ pub struct WireLimits {
 }
 
 /// The first frame: everything a peer needs to begin, so that no further trip is needed.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Joined {
     /// This peer.
@@ -146,7 +146,7 @@ impl LeftReason {
 }
 
 /// Everything the server sends. `seq` is absent from the frame that is stored and is put in front of it at delivery.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[expect(missing_docs, reason = "docs/PROTOCOL.md, section 5, describes each")]
 pub enum ServerMessage {
@@ -233,7 +233,7 @@ pub enum ServerMessage {
 }
 
 /// A forwarded description: an `RTCSessionDescriptionInit` with an address.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Described {
     /// Its place in the reader's mailbox.
     pub seq: u64,

@@ -1,7 +1,7 @@
 /** The call page and the ten lines of the README, in a real browser against the real server. `npm run test:browser`. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { binary, freePort, launch, person, seesOthers, startServer } from './server.js';
 
 const tenLines = readFileSync(new URL('../../examples/ten-lines.js', import.meta.url), 'utf8');
@@ -19,6 +19,8 @@ describe('in a browser', { skip: !binary && !process.env.CI && 'the server is no
     await server?.stop();
   });
   beforeEach(() => (complaints = []));
+  // Pages of an earlier test would go on coding pictures.
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
 
   const joins = async (name, room, prepare = () => {}) => {
     const page = await person(browser, complaints);

@@ -21,6 +21,8 @@ const args = [
   '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
   '--allow-loopback-in-peer-connection',
+  // A page that the test itself fulfils has no address, and would not be let through to 127.0.0.1.
+  '--disable-features=LocalNetworkAccessChecks',
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
 ];
 
