@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::web;
 use serde_json::value::RawValue;
-use signalbox_http::{Gate, health, not_found};
+use signalbox_http::{Gate, health, metrics_response, not_found, resource};
 use signalbox_shared::{
     config::Settings,
     feed::FeedSender,
@@ -17,7 +17,7 @@ use signalbox_shared::{
 use crate::{
     connection::Door,
     metrics::Metrics,
-    registry::Registry,
+    registry::{LocalRoom, Registry},
     store::{self, Arrivals, RedisStore, StartError, Store},
 };
 
@@ -108,20 +108,27 @@ impl Signal {
         }
     }
 
+    /// Everything it counts.
+    pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.hub().metrics.gather()
+    }
+
     /// Lets nobody in any more, says goodbye to everybody, and returns when all have gone or `timing.drain` is over.
     pub async fn drain(&self) {
         self.door.close();
-        let peers = self.registry.peers();
+        let rooms = self.registry.rooms();
+        let peers: Vec<_> = rooms.iter().flat_map(|room| room.peers()).collect();
         tracing::info!(event = "draining", peers = peers.len());
-        for (place, (_, peer)) in peers.iter().enumerate() {
+        for (place, peer) in peers.iter().enumerate() {
             // Spread over two seconds, so that they do not all knock at the next node at once.
             let reconnect_in = (place as u64 * 2_000) / peers.len() as u64;
             peer.send(&[ServerMessage::Goaway { reconnect_in }]);
             peer.close(CloseCode::GoingAway);
         }
+        rooms.iter().for_each(LocalRoom::give_up_detached);
         let connections = &self.registry.hub().metrics.connections;
         let gone = async {
-            while connections.get() > 0 {
+            while connections.get() > 0 || !self.registry.is_quiet() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -156,7 +163,7 @@ fn wire_limits(settings: &Settings) -> WireLimits {
     }
 }
 
-/// The routes of a node besides `/ws/signal`'s upgrade, without health, which the process owns.
+/// The routes of a node besides `/ws/signal`'s upgrade, without health and metrics, which the process owns.
 pub fn configure(signal: Arc<Signal>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| crate::routes::configure(config, signal)
 }
@@ -165,10 +172,12 @@ pub fn configure(signal: Arc<Signal>) -> impl FnOnce(&mut web::ServiceConfig) {
 pub fn configure_standalone(signal: Arc<Signal>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let gate = Gate::new(&signal.settings.server);
-        let ready = signal.clone();
+        let (ready, counted) = (signal.clone(), signal.clone());
+        let metrics = move || std::future::ready(metrics_response(&counted.metrics()));
         config
             .app_data(web::Data::new(gate))
             .configure(health(move || std::future::ready(ready.ready())))
+            .service(resource("/metrics", "GET").route(web::get().to(metrics)))
             .configure(configure(signal))
             .default_service(web::to(not_found));
     }

@@ -85,8 +85,8 @@ impl Metrics {
         self.refusals.with_label_values(&[code]).inc();
     }
 
-    /// The Prometheus text format.
-    pub fn response(&self) -> actix_web::HttpResponse {
-        signalbox_http::metrics_response(&self.registry.gather())
+    /// Everything, for `/metrics`.
+    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
     }
 }

@@ -10,7 +10,7 @@ use std::{io::Write as _, process::ExitCode, sync::Arc};
 use actix_web::web;
 use clap::Parser;
 use signalbox_auth::{AuthParts, AuthState};
-use signalbox_http::{Gate, health, listener, not_found, stop_signal};
+use signalbox_http::{Gate, health, listener, metrics_response, not_found, resource, stop_signal};
 use signalbox_shared::{
     config::{Flags, Loaded},
     feed::{FEED_BACKLOG, FeedSender},
@@ -105,9 +105,15 @@ fn routes(signal: Arc<Signal>, auth: web::Data<AuthState>) -> impl FnOnce(&mut w
     move |config| {
         let gate = Gate::new(&signal.settings.server);
         let ready = signal.clone();
+        let (counted_signal, counted_auth) = (signal.clone(), auth.clone());
+        let metrics = move || {
+            let families = [counted_signal.metrics(), counted_auth.metrics()].concat();
+            std::future::ready(metrics_response(&families))
+        };
         config
             .app_data(web::Data::new(gate))
             .configure(health(move || std::future::ready(ready.ready())))
+            .service(resource("/metrics", "GET").route(web::get().to(metrics)))
             .configure(signalbox_auth::configure(auth))
             .configure(app::configure(signal))
             .configure(pages::configure)

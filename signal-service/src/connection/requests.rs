@@ -74,6 +74,7 @@ pub(super) enum Verdict {
 enum Done {
     Appended(Vec<Option<u64>>, Result<Vec<Accepted>, AppendError>),
     Updated(Option<u64>, Result<Outcome, Unavailable>),
+    Repeated(Option<u64>),
     Left(Option<u64>),
 }
 
@@ -88,8 +89,8 @@ pub(super) struct Requests {
     call: Option<Call>,
     /// The first id whose outcome is unknown.
     unknown_from: Option<u64>,
-    /// The highest id that an update carried.
-    last_update: u64,
+    /// The highest id that was accepted.
+    accepted: u64,
     /// The last entry that the store was told of.
     told: u64,
 }
@@ -98,7 +99,7 @@ impl Requests {
     /// No requests yet.
     pub(super) fn new(room: Arc<LocalRoom>, peer: Arc<LocalPeer>) -> Self {
         let (waiting, bytes, call) = (VecDeque::new(), 0, None);
-        Self { room, peer, waiting, bytes, call, unknown_from: None, last_update: 0, told: 0 }
+        Self { room, peer, waiting, bytes, call, unknown_from: None, accepted: 0, told: 0 }
     }
 
     /// Whether the socket should not be read for now.
@@ -173,12 +174,11 @@ impl Requests {
     }
 
     fn update(&mut self, id: Option<u64>, name: Option<Arc<str>>, metadata: Option<Arc<RawValue>>) -> Call {
-        let duplicate = id.is_some_and(|id| id <= self.last_update);
-        self.last_update = self.last_update.max(id.unwrap_or(0));
+        let duplicate = id.is_some_and(|id| id <= self.accepted);
         let (room, peer) = (self.room.clone(), self.peer.id.clone());
         Box::pin(async move {
             if duplicate {
-                return Done::Updated(id, Ok(Outcome::Done));
+                return Done::Repeated(id);
             }
             let accepted = id.map(|id| (peer.clone(), id));
             let answer = room.submit(Input::Update { peer, name, metadata }, accepted).await;
@@ -206,6 +206,10 @@ impl Requests {
         match done {
             Done::Appended(ids, outcome) => self.appended(&ids, outcome, answers),
             Done::Updated(id, outcome) => self.updated(id, outcome, answers),
+            Done::Repeated(id) => {
+                answers.extend(id.map(|id| ServerMessage::Ack { id, duplicate: true }));
+                Verdict::GoOn
+            }
             Done::Left(id) => {
                 answers.extend(id.map(|id| ServerMessage::Ack { id, duplicate: false }));
                 Verdict::Left
@@ -221,7 +225,12 @@ impl Requests {
     ) -> Verdict {
         match outcome {
             Ok(results) => {
-                answers.extend(ids.iter().zip(results).filter_map(|(id, result)| reply(*id, result)));
+                for (id, result) in ids.iter().zip(results) {
+                    if matches!(result, Accepted::Written | Accepted::Duplicate) {
+                        self.accepted = self.accepted.max(id.unwrap_or(0));
+                    }
+                    answers.extend(reply(*id, result));
+                }
                 Verdict::GoOn
             }
             Err(AppendError::Fenced) => Verdict::Fenced,
@@ -240,11 +249,13 @@ impl Requests {
         answers: &mut Vec<ServerMessage>,
     ) -> Verdict {
         match (outcome, id) {
-            (Ok(Outcome::Done), Some(id)) => answers.push(ServerMessage::Ack { id, duplicate: false }),
+            (Ok(Outcome::Done), Some(id)) => {
+                self.accepted = self.accepted.max(id);
+                answers.push(ServerMessage::Ack { id, duplicate: false });
+            }
             (Ok(Outcome::Done), None) => {}
             (Ok(_), _) => return Verdict::Gone,
             (Err(Unavailable), Some(id)) => {
-                self.last_update = self.last_update.min(id - 1);
                 self.refuse_from(std::iter::once(id), answers);
             }
             (Err(Unavailable), None) => {

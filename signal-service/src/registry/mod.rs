@@ -78,10 +78,14 @@ impl Registry {
         local.clone()
     }
 
-    /// Every local peer of every room, with its room.
-    pub fn peers(&self) -> Vec<(Arc<LocalRoom>, Arc<LocalPeer>)> {
-        let rooms: Vec<_> = self.lock().values().cloned().collect();
-        rooms.iter().flat_map(|room| room.peers().into_iter().map(|peer| (room.clone(), peer))).collect()
+    /// The rooms with peers on this node.
+    pub fn rooms(&self) -> Vec<Arc<LocalRoom>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Whether nobody is here and nothing waits to be committed.
+    pub fn is_quiet(&self) -> bool {
+        self.rooms().iter().all(|room| room.is_quiet())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<LocalRoom>>> {
@@ -98,8 +102,8 @@ impl Arrivals for Registry {
     }
 
     fn catch_up(&self) {
-        for (_, peer) in self.peers() {
-            peer.doubt();
+        for room in self.rooms() {
+            room.peers().iter().for_each(|peer| peer.doubt());
         }
     }
 }

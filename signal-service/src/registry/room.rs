@@ -209,6 +209,23 @@ impl LocalRoom {
         });
     }
 
+    /// The node stops: its detached peers leave now, since nobody here will notice that their grace is over.
+    pub fn give_up_detached(self: &Arc<Self>) {
+        let Some(view) = self.inner().view.clone() else { return };
+        for (peer, member) in &view.members {
+            if member.owner == self.hub.node && member.presence != Presence::Attached {
+                let (peer, epoch, reason) = (peer.clone(), member.epoch, LeftReason::Timeout);
+                self.post(Input::Leave { peer, epoch, reason });
+            }
+        }
+    }
+
+    /// Whether nobody is here and nothing waits to be committed.
+    pub fn is_quiet(&self) -> bool {
+        let inner = self.inner();
+        inner.peers.is_empty() && inner.queue.is_empty() && !inner.driving
+    }
+
     fn view(&self) -> Arc<RoomState> {
         // Nothing known: decide as for a new room; if it exists, the conflict brings it.
         self.inner().view.clone().unwrap_or_else(|| Arc::new(RoomState::new(random_hex().into())))
@@ -288,10 +305,8 @@ impl LocalRoom {
     fn forget_if_idle(&self) {
         let Some(rooms) = self.rooms.upgrade() else { return };
         let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let inner = self.inner();
-        let idle = inner.peers.is_empty() && inner.queue.is_empty() && !inner.driving && !inner.timer_armed;
+        let idle = self.is_quiet() && !self.inner().timer_armed;
         if idle && rooms.get(&self.id).is_some_and(|found| std::ptr::eq(&**found, self)) {
-            drop(inner);
             rooms.remove(&self.id);
         }
     }

@@ -13,8 +13,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig, signal: Arc<Signal>) {
     config
         .app_data(web::Data::from(signal))
         .service(resource("/ws/validate", "GET").route(web::get().to(validate)))
-        .service(resource("/ws/signal", "GET").route(web::get().to(upgrade_required)))
-        .service(resource("/metrics", "GET").route(web::get().to(metrics)));
+        .service(resource("/ws/signal", "GET").route(web::get().to(upgrade_required)));
 }
 
 /// The verdict that an upgrade would get, over HTTP, because a browser cannot read the status of a failed upgrade.
@@ -27,8 +26,4 @@ async fn validate(signal: web::Data<Signal>, request: HttpRequest) -> Result<Htt
 
 async fn upgrade_required() -> Result<HttpResponse, ApiError> {
     Err(ApiError(Problem::new(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")))
-}
-
-async fn metrics(signal: web::Data<Signal>) -> HttpResponse {
-    signal.registry.hub().metrics.response()
 }
