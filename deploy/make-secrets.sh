@@ -31,6 +31,8 @@ random() { openssl rand -hex 32; }
 sha256() { printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
 if missing auth_secret; then openssl rand -base64 48 | put auth_secret; fi
+# Empty is none; during a rotation the old secret stands here.
+if missing auth_secret_previous; then put auth_secret_previous </dev/null; fi
 # The application backend's key, as id:secret. A service needs only the digest; the backend gets the key itself.
 if missing backend_key; then
   rm -f "$folder/api_keys"

@@ -77,8 +77,9 @@ export class Site {
     const port = await freePort();
     const url = join(this.dir, `redis-url-${port}`);
     writeFileSync(url, this.secret(`redis_url_${user}`).replace('@redis:6379', `@127.0.0.1:${redisPort}`), { mode: 0o600 });
-    const child = this.start(`${binary}-${port}`, join(bin, binary), ['--listen', `127.0.0.1:${port}`], {
+    const child = this.start(`${binary}-${port}`, join(bin, binary), ['--listen', `127.0.0.1:${port}`, '--config', join(repo, 'deploy/signalbox.toml')], {
       AUTH_SECRET_FILE: join(this.secrets, 'auth_secret'),
+      AUTH_SECRET_PREVIOUS_FILE: join(this.secrets, 'auth_secret_previous'),
       SIGNALBOX_API_KEYS_FILE: join(this.secrets, 'api_keys'),
       REDIS_URL_FILE: url,
       SIGNALBOX__LOG__FILTER: 'debug',

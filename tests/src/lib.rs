@@ -1,1 +1,28 @@
-//! signalbox-tests
+//! The black-box tests' harness: real processes on loopback ports, real sockets, real Redis.
+//!
+//! - [`cluster`]: a whole deployment, in one process or over Redis
+//! - [`peer`]: a well-behaved client; [`raw`]: one that breaks frames or does not read
+//! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
+//! - [`process`], [`redis`], [`net`]: what those stand on
+//!
+//! Owns: starting, watching and ending processes by their own id; waiting for events with a deadline. Must not: know the
+//! inside of a service, or use a pause where an event can be waited for.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking")]
+
+pub mod cluster;
+pub mod http;
+pub mod net;
+pub mod peer;
+pub mod process;
+pub mod raw;
+pub mod redis;
+pub mod token;
+
+/// An offer that every scenario may send; no log may hold it.
+pub const SDP: &str =
+    "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n";
+
+/// A candidate that every scenario may send; no log may hold it.
+pub const CANDIDATE: &str =
+    "candidate:842163049 1 udp 1677729535 203.0.113.7 46154 typ srflx raddr 0.0.0.0 rport 0";

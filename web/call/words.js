@@ -41,17 +41,17 @@ export function refusal(error, room) {
  */
 export function mediaProblem(error) {
   if (!navigator.mediaDevices) {
-    return 'Your browser gives no camera or microphone to this page, because its address is not secure. You can still join to see and hear the others; open the page by https to be seen and heard.';
+    return 'Your browser gives no camera or microphone to this page, because its address is not secure. You still see and hear the others; open the page by https to be seen and heard.';
   }
   switch (/** @type {{ name?: string }} */ (error)?.name) {
     case 'NotAllowedError':
-      return 'Your camera and microphone are blocked for this page. You can still join to see and hear the others; to be seen and heard, allow them beside the address bar and switch them on here.';
+      return 'Your camera and microphone are blocked for this page. Without them you still see and hear the others; to be seen and heard, allow them beside the address bar and switch them on here.';
     case 'NotFoundError':
-      return 'No camera or microphone was found. You can still join to see and hear the others; plug one in and switch it on here.';
+      return 'No camera or microphone was found. Without them you still see and hear the others; plug one in and switch it on here.';
     case 'NotReadableError':
-      return 'Your camera or microphone is in use by another program. You can still join; close the other program and switch it on here.';
+      return 'Your camera or microphone is in use by another program. You still see and hear the others; close the other program and switch it on here.';
     default:
-      return 'Your camera or microphone could not be started. You can still join to see and hear the others, and try again with the buttons.';
+      return 'Your camera or microphone could not be started. You still see and hear the others, and can try again with the buttons.';
   }
 }
 

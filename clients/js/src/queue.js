@@ -51,7 +51,6 @@ export class SendQueue {
   /** Unanswered, in the order of transmission. @type {Sending[]} */
   #entries = [];
   #lastId = 0;
-  #lastAccepted = 0;
   #open = false;
   #frameBytes = Infinity;
   #holdUntil = 0;
@@ -148,17 +147,11 @@ export class SendQueue {
       this.#refused(sending, answer);
     } else {
       this.#entries.splice(index, 1);
-      if (answer.type === 'ack') this.#accepted(sending, answer);
+      if (answer.type === 'ack') sending.resolve(answer);
       else sending.reject(toError(answer));
     }
     if (this.#holdUntil) this.#armRelease();
     else this.#pump();
-  }
-
-  /** @param {Sending} sending @param {Ack} ack */
-  #accepted(sending, ack) {
-    this.#lastAccepted = Math.max(this.#lastAccepted, ack.id);
-    sending.resolve(ack);
   }
 
   /** @param {Sending} sending @param {ErrorFrame} answer */
@@ -179,17 +172,14 @@ export class SendQueue {
   }
 
   /**
-   * Sends again from the first refused one. One that a later id has overtaken (it was refused alone, the next was not) must get a
-   * new number, since the server takes the old for a double; those that keep theirs go first, since ids must grow and an id of
-   * unknown outcome has to be heard again before any other.
+   * Sends again from the first refused one. A refusal is final for its id, so the message gets a new one; only `unavailable` leaves the
+   * outcome open, and that id has to be heard again before any other: those that keep theirs go first, and ids grow.
    */
   #release() {
     this.#holdUntil = 0;
     const waiting = this.#entries.filter((sending) => !this.#gaveUp(sending));
-    const overtaken = (/** @type {Sending} */ sending) =>
-      sending.state === 'refused' && sending.id !== undefined && sending.id < this.#lastAccepted;
     const again = waiting.filter((sending) => sending.state === 'refused');
-    const late = again.filter(overtaken);
+    const late = again.filter((sending) => sending.refusal?.code !== 'unavailable');
     for (const sending of late) sending.id = undefined;
     this.#entries = [
       ...again.filter((sending) => sending.id !== undefined),

@@ -112,7 +112,18 @@ test('going back waits for the answers that are still on their way', withTimers(
   assert.deepEqual(taken(), ['1:a', '2:b']);
 }));
 
-test('one that a later id has overtaken gets a new number, after those that keep theirs', withTimers(async () => {
+test('a refusal is final for its id: the message is sent again under a new one', withTimers(async () => {
+  const { queue, message, taken, refuse } = queueOnWire();
+  queue.open(1000);
+  for (const data of ['a', 'b']) message(data);
+  taken();
+  refuse(1, 'rate_limited', 100);
+  refuse(2, 'rate_limited', 100);
+  mock.timers.tick(100);
+  assert.deepEqual(taken(), ['3:a', '4:b']);
+}));
+
+test('an id of unknown outcome is sent again as it is, before those that get a new one', withTimers(async () => {
   const { queue, message, taken, ack, refuse } = queueOnWire();
   queue.open(1000);
   for (const data of ['a', 'b', 'c']) message(data);

@@ -30,7 +30,18 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     ensure(limits.burst >= 1 && limits.rate >= 1, "limits.burst and limits.rate", "must be at least 1")?;
     ensure((8..=10_000).contains(&limits.backlog), "limits.backlog", "must be from 8 to 10000")?;
     ensure(limits.backlog_bytes >= limits.frame, "limits.backlog_bytes", "must be at least limits.frame")?;
-    ensure(limits.outbox.0 >= 4 * limits.frame.0, "limits.outbox", "must be at least four times limits.frame")
+    ensure(
+        limits.outbox.0 >= 4 * limits.frame.0,
+        "limits.outbox",
+        "must be at least four times limits.frame",
+    )?;
+    // The first frame tells a peer of everybody in the room.
+    let joined = limits.room_peers as usize * (limits.metadata.0 + 512);
+    ensure(
+        limits.outbox.0 >= joined,
+        "limits.outbox",
+        "must be at least limits.room_peers times (limits.metadata + 512B)",
+    )
 }
 
 fn check_timing(settings: &Settings) -> Result<(), ConfigError> {

@@ -151,11 +151,13 @@ impl Secrets {
             Some(url) => Some(url.clone()),
             None => value_or_file("REDIS_URL", env)?,
         };
-        if url
-            .as_ref()
-            .is_some_and(|url| !["redis://", "rediss://", "unix://"].iter().any(|s| url.starts_with(s)))
-        {
-            return Err(ConfigError::value("REDIS_URL", "must begin with redis:// or rediss://"));
+        let begins = |scheme: &str| url.as_ref().is_some_and(|url| url.starts_with(scheme));
+        if begins("rediss://") {
+            let problem = "asks for TLS, which is not there yet; use redis:// on a network you trust";
+            return Err(ConfigError::value("REDIS_URL", problem));
+        }
+        if url.is_some() && !begins("redis://") && !begins("unix://") {
+            return Err(ConfigError::value("REDIS_URL", "must begin with redis:// or unix://"));
         }
         Ok(Self { auth, auth_previous, api_keys, redis_url: url.map(RedisUrl) })
     }

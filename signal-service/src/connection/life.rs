@@ -8,6 +8,7 @@ use signalbox_shared::{
 };
 use tokio::{net::TcpStream, time::timeout};
 
+use super::session::End;
 use crate::{
     app::Signal,
     registry::{LocalPeer, LocalRoom},
@@ -18,20 +19,19 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What becomes of the peer when its connection ends.
-pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, code: Option<CloseCode>) {
+pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
     let (peer, epoch) = (peer.id.clone(), peer.epoch);
-    match code {
-        // It has left already, was never in, or belongs to somebody else now.
-        Some(
-            CloseCode::Left
-            | CloseCode::RoomFull
+    match end {
+        // It was never in, or belongs to somebody else now, or is gone with its room.
+        End::Close(
+            CloseCode::RoomFull
             | CloseCode::UserLimit
             | CloseCode::Unavailable
             | CloseCode::Replaced
             | CloseCode::SessionGone,
         ) => {}
         // The node stops: nobody here will be there to notice that its grace is over.
-        Some(CloseCode::GoingAway) => room.post(Input::Leave { peer, epoch, reason: LeftReason::Left }),
+        End::Close(CloseCode::GoingAway) => room.post(Input::Leave { peer, epoch, reason: LeftReason::Left }),
         _ => room.post(Input::Detach { peer, epoch }),
     }
 }

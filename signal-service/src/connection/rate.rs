@@ -48,6 +48,11 @@ impl Rate {
         if self.overdrawn > self.burst { Pace::Close } else { Pace::Refuse }
     }
 
+    /// Charges what a frame costs beyond itself, at most another burst ahead.
+    pub(super) fn charge(&mut self, extra: u32) {
+        self.tokens = (self.tokens - f64::from(extra)).max(-f64::from(self.burst));
+    }
+
     /// How long until a frame passes again.
     pub(super) fn wait(&self) -> Duration {
         Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / f64::from(self.per_second))
@@ -66,6 +71,16 @@ mod tests {
         assert!(verdicts[..10].iter().all(|v| *v == Pace::Pass));
         assert!(verdicts[10..20].iter().all(|v| *v == Pace::Refuse));
         assert_eq!(verdicts[20], Pace::Close);
+    }
+
+    #[test]
+    fn a_frame_to_many_is_paid_for_before_the_next_one_passes() {
+        let now = Instant::now();
+        let mut rate = Rate::new(10, 10, now);
+        assert_eq!(rate.frame(now), Pace::Pass);
+        rate.charge(14);
+        assert_eq!(rate.frame(now), Pace::Refuse);
+        assert_eq!(rate.frame(now + rate.wait()), Pace::Pass);
     }
 
     #[test]

@@ -9,17 +9,18 @@ use tokio::time::Instant;
 use super::{
     frames::{Break, Incoming},
     rate::{Pace, Rate},
-    requests::{Request, Requests},
+    requests::{Request, Requests, Verdict},
 };
 use crate::{
     app::Signal,
-    registry::LocalPeer,
+    registry::{LocalPeer, LocalRoom},
     store::{Item, Target},
 };
 
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
     signal: &'a Signal,
+    room: &'a LocalRoom,
     peer: &'a LocalPeer,
     may_message: bool,
     rate: Rate,
@@ -32,13 +33,14 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         signal: &'a Signal,
+        room: &'a LocalRoom,
         peer: &'a LocalPeer,
         may_message: bool,
         requests: Requests,
     ) -> Self {
         let limits = &signal.settings.limits;
         let rate = Rate::new(limits.burst, limits.rate, Instant::now());
-        Self { signal, peer, may_message, rate, requests, answers: Vec::new(), received: None }
+        Self { signal, room, peer, may_message, rate, requests, answers: Vec::new(), received: None }
     }
 
     /// Takes one message.
@@ -80,6 +82,7 @@ impl<'a> Reader<'a> {
         match message {
             ClientMessage::Forward(forward) => self.forward(forward),
             ClientMessage::Update { id, name, metadata } => {
+                self.charge_for_the_room();
                 let metadata = metadata.map(|json| json.to_owned().into());
                 self.request(Request::Update { id, name: name.map(Into::into), metadata });
             }
@@ -105,9 +108,17 @@ impl<'a> Reader<'a> {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
         }
         let body = forward.to_frame(&self.peer.id).into();
+        if forward.to.is_none() {
+            self.charge_for_the_room();
+        }
         let to = forward.to.map_or(Target::Room, Target::Peer);
         self.request(Request::Forward(Item { id: forward.id, to, body }));
         self.signal.registry.hub().metrics.forwarded.inc();
+    }
+
+    /// What everybody hears costs more in a large room: one frame for every ten peers.
+    fn charge_for_the_room(&mut self) {
+        self.rate.charge(self.room.size() as u32 / 10);
     }
 
     fn request(&mut self, request: Request) {
@@ -138,6 +149,20 @@ impl<'a> Reader<'a> {
         if !self.answers.is_empty() {
             self.peer.send(&self.answers);
             self.answers.clear();
+        }
+    }
+
+    /// Carries out what was sent before the client closed. Whether the peer has left, or is not ours any more.
+    pub(super) async fn finish(&mut self) -> bool {
+        loop {
+            let acked = self.acked();
+            self.requests.start(acked);
+            if self.requests.is_done() {
+                return false;
+            }
+            if self.requests.finished(&mut self.answers).await != Verdict::GoOn {
+                return true;
+            }
         }
     }
 

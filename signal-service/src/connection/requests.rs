@@ -107,6 +107,11 @@ impl Requests {
         self.bytes >= MOST_BYTES || self.waiting.len() >= 4 * MOST_ITEMS
     }
 
+    /// Whether nothing waits and nothing is in flight.
+    pub(super) fn is_done(&self) -> bool {
+        self.call.is_none() && self.waiting.is_empty()
+    }
+
     /// Takes a request, or answers it at once.
     pub(super) fn push(&mut self, request: Request) -> Option<ServerMessage> {
         if let (Some(first), Some(id)) = (self.unknown_from, request.id()) {

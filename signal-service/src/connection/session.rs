@@ -29,6 +29,9 @@ use crate::{
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER: Duration = Duration::from_millis(25);
 
+/// Between two attempts to read a mailbox while the store is away.
+const READ_AGAIN: Duration = Duration::from_millis(500);
+
 /// How many entries are delivered before the store is told without a message to ride on, as a part of the bound.
 const TELL_AT: u64 = 2;
 
@@ -48,20 +51,20 @@ pub(super) async fn run(
     let room = signal.registry.register(&claims.room, &peer);
     let metrics = &signal.registry.hub().metrics;
     metrics.connections.inc();
-    let end = match join(&signal, &room, &peer, &claims).await {
-        Ok(()) => {
-            let session = Session::new(&signal, &claims, &room, &peer, socket.clone(), early);
-            session.serve().await
-        }
-        Err(code) => End::Close(code),
-    };
-    let code = match end {
-        End::Close(code) => Some(code),
-        End::Lost => None,
+    let (end, has_left) = match join(&signal, &room, &peer, &claims).await {
+        Ok(()) => Session::new(&signal, &claims, &room, &peer, socket.clone(), early).serve().await,
+        Err(code) => (End::Close(code), false),
     };
     room.unregister(&peer);
-    part(&room, &peer, code);
-    if let Some(code) = code {
+    let goodbye = match end {
+        End::Close(code) => Some(code),
+        End::Closed => Some(CloseCode::Left),
+        End::Lost => None,
+    };
+    if !has_left {
+        part(&room, &peer, &end);
+    }
+    if let Some(code) = goodbye {
         metrics.closed(code);
         tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
         linger(&socket, &peer, code).await;
@@ -71,10 +74,12 @@ pub(super) async fn run(
 }
 
 /// Why a connection ends.
-enum End {
+pub(super) enum End {
     /// The server closes it.
     Close(CloseCode),
-    /// The socket is gone, or the client closed it.
+    /// The client closed it, and is owed a close frame.
+    Closed,
+    /// The socket is gone.
     Lost,
 }
 
@@ -110,7 +115,7 @@ impl<'a> Session<'a> {
             peer,
             socket,
             frames: Frames::new(limits.frame.0, early),
-            input: Reader::new(signal, peer, may_message, Requests::new(room.clone(), peer.clone())),
+            input: Reader::new(signal, room, peer, may_message, Requests::new(room.clone(), peer.clone())),
             ping_every,
             next_ping: now + ping_every,
             heard: now,
@@ -118,7 +123,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn serve(mut self) -> End {
+    /// Serves until the end; also whether the peer has left by then.
+    async fn serve(mut self) -> (End, bool) {
+        let end = self.drive().await;
+        let has_left = match end {
+            End::Close(code) => code == CloseCode::Left,
+            // What the client sent before it closed still counts: a page says `leave` and is gone.
+            End::Closed | End::Lost => self.input.finish().await,
+        };
+        (end, has_left)
+    }
+
+    async fn drive(&mut self) -> End {
         // Bytes may have come with the upgrade request.
         let mut readable = true;
         loop {
@@ -180,11 +196,7 @@ impl<'a> Session<'a> {
                 Ok(Progress::More) if !self.input.requests.is_full() => {}
                 Ok(Progress::More | Progress::Blocked) => return Ok(()),
                 Ok(Progress::End) => return Err(End::Lost),
-                // The client's own close: answered, and the peer is detached like any lost one.
-                Err(Break::Closed) => {
-                    self.peer.write_close(CloseCode::Left);
-                    return Err(End::Lost);
-                }
+                Err(Break::Closed) => return Err(End::Closed),
                 Err(Break::Close(code)) => {
                     self.input.send_answers();
                     return Err(End::Close(code));
@@ -210,11 +222,9 @@ impl<'a> Session<'a> {
             (false, _) => self.read_mailbox_at = None,
             (true, None) => self.read_mailbox_at = Some(Instant::now() + REORDER),
             (true, Some(at)) if at <= Instant::now() => {
-                self.read_mailbox_at = None;
-                if self.room.catch_up(self.peer).await.is_err() {
-                    // The store is away: the gap stays known, and is looked at again.
-                    self.peer.doubt();
-                }
+                // Should the store be away, the gap stays known and is looked at again.
+                let read = self.room.catch_up(self.peer).await;
+                self.read_mailbox_at = read.err().map(|_| Instant::now() + READ_AGAIN);
             }
             (true, Some(_)) => {}
         }

@@ -92,6 +92,11 @@ impl LocalRoom {
         self.inner().peers.values().cloned().collect()
     }
 
+    /// How many peers the room has, as this node knows it.
+    pub fn size(&self) -> usize {
+        self.inner().members.peers.len()
+    }
+
     /// Hands an entry to a local peer.
     pub fn deliver(&self, delivery: Delivery) {
         let peer = self.inner().peers.get(&delivery.peer).cloned();
@@ -256,8 +261,13 @@ impl LocalRoom {
             let members = self.inner().members.clone();
             let batch = Append { sender: sender.id.clone(), epoch: sender.epoch, acked, members, items };
             let timer = self.hub.metrics.append_seconds.start_timer();
-            let appended = self.hub.store.append(&self.id, &self.hub.node, &batch).await?;
+            let appended = self.hub.store.append(&self.id, &self.hub.node, &batch).await;
             timer.observe_duration();
+            if let Err(AppendError::Unavailable(_)) = appended {
+                // Entries for local peers may have been written, and nobody hands them out.
+                self.peers().iter().for_each(|peer| peer.doubt());
+            }
+            let appended = appended?;
             let stale = matches!(appended.last(), Some(Appended::Stale));
             let done = appended.len() - usize::from(stale);
             results.extend(appended.into_iter().take(done).map(|result| self.hand_out(result)));

@@ -50,6 +50,15 @@ describe('in a browser', { skip: !binary && !process.env.CI && 'the server is no
     assert.deepEqual(complaints, []);
   });
 
+  test('two who switch their cameras on in the same moment are both seen: glare in a running call', async () => {
+    const dark = (page) => page.addInitScript(() => ['audio', 'video'].forEach((kind) => sessionStorage.setItem(`signalbox.${kind}-off`, '1')));
+    const pages = [await joins('Alice', 'glare', dark), await joins('Bob', 'glare', dark)];
+    await Promise.all(pages.map((page) => page.waitForSelector('.tile[data-peer-id][data-state=connected]')));
+    await Promise.all(pages.map((page) => page.click('.toolbar [data-toggle=video]')));
+    await Promise.all(pages.map((page) => seesOthers(page, 1)));
+    assert.deepEqual(complaints, []);
+  });
+
   test('a reload comes back to the same room, and the others see one person and not two', async () => {
     const alice = await joins('Alice', 'reload');
     const bob = await joins('Bob', 'reload');

@@ -1,0 +1,67 @@
+// Documents and deployment files that name each other.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { repo } from './harness.mjs';
+
+const read = (path) => readFileSync(join(repo, path), 'utf8');
+const names = (text, pattern) => new Set([...text.matchAll(pattern)].map(([, name]) => name));
+
+describe('deployment files', () => {
+  const compose = read('docker-compose.yml');
+  const template = read('deploy/nginx/edge.conf.template');
+  const deployment = read('docs/DEPLOYMENT.md');
+
+  it('give the edge every variable of its template', () => {
+    const wanted = names(template, /\$\{(EDGE_\w+)\}/g);
+    assert.ok(wanted.size > 10);
+    for (const name of wanted) assert.match(compose, new RegExp(`^ {6}${name}: \\S`, 'm'), name);
+  });
+
+  it('explain every setting an operator may change', () => {
+    for (const name of names(compose, /\$\{(\w+):-/g)) assert.ok(deployment.includes(`\`${name}\``), name);
+  });
+
+  it('publish no port but the ones of the edge', () => {
+    const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nnetworks:')).split(/\n {2}(?=[\w-]+:\n)/);
+    const publishing = services.filter((service) => /^ {4}ports:/m.test(service)).map((service) => service.split(':')[0]);
+    assert.deepEqual(publishing, ['edge']);
+  });
+
+  it('name tests that exist', () => {
+    const rows = read('SECURITY.md').split('\n').filter((line) => line.startsWith('| '));
+    const tests = rows.slice(1).flatMap((row) => [...row.split('|')[3].matchAll(/`([^`]+)`/g)].map(([, name]) => name));
+    assert.ok(tests.length > 40);
+    const folders = ['shared', 'http', 'auth-service', 'signal-service', 'signalbox', 'tests/src', 'tests/scenarios', 'tests/edge', 'tests/browser', 'tests/run.sh'];
+    const known = folders.map((folder) => sources(folder)).join('\n');
+    for (const name of tests) {
+      const found = known.includes(`fn ${name}(`) || known.includes(`it('${name}'`) || known.includes(`test('${name}'`) || /^(deny|signatures|tests\/\S+\.sh)$/.test(name);
+      assert.ok(found, `SECURITY.md names a test that is not there: ${name}`);
+    }
+  });
+
+  it('secrets that are made are strong, kept, and not in the repository', () => {
+    assert.match(read('deploy/.gitignore'), /^\/secrets\/$/m);
+    assert.ok(read('.dockerignore').startsWith('#') && /^\*$/m.test(read('.dockerignore')), 'nothing enters an image unless it is named');
+    const make = join(repo, 'deploy/make-secrets.sh');
+    const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
+    const all = () => readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]);
+    execFileSync(make, [folder]);
+    const first = all();
+    execFileSync(make, [folder]);
+    assert.deepEqual(all(), first, 'a second run changes nothing');
+    for (const [name] of names(compose, /deploy\/secrets\/([\w.]+)/g).entries()) assert.ok(first.some(([made]) => made === name), name);
+    const secret = Buffer.from(first.find(([name]) => name === 'auth_secret')[1], 'base64');
+    assert.ok(secret.length >= 48);
+    assert.ok(!first.find(([name]) => name === 'api_keys')[1].includes(first.find(([name]) => name === 'backend_key')[1].trim().split(':')[1]));
+    execFileSync('rm', ['-rf', folder]);
+  });
+});
+
+function sources(path) {
+  const files = execFileSync('find', [path, '-type', 'f', '(', '-name', '*.rs', '-o', '-name', '*.mjs', ')', '-not', '-path', '*/node_modules/*'], { cwd: repo, encoding: 'utf8' });
+  return files.split('\n').filter(Boolean).map(read).join('\n');
+}

@@ -1,0 +1,139 @@
+//! Who is in the room: every change is heard by every other peer, once.
+
+use serde_json::json;
+use signalbox_tests::peer::TestPeer;
+
+on_each_store! {
+    async fn joined_holds_all_that_a_client_needs(cluster) {
+        let room = cluster.room("r");
+        let alice = room.join_as(json!({"user": "alice", "role": "host", "name": "Alice", "metadata": {"a": [1]}})).await;
+        let bob = room.join("bob").await;
+        let joined = &bob.joined;
+        assert_eq!((&joined["roomId"], &joined["userId"], &joined["role"]), (&json!("r"), &json!("bob"), &json!("guest")));
+        assert_eq!(joined["permissions"], json!(["publish", "message"]));
+        assert_eq!(joined["limits"], json!({"frameBytes": 65536, "sdpBytes": 49152, "candidateBytes": 2048, "dataBytes": 16384,
+            "metadataBytes": 4096, "roomPeers": 100, "burst": 1000, "ratePerSecond": 100, "backlog": 512}));
+        assert_eq!((&joined["seq"], &joined["resume"], &joined["features"]), (&json!(0), &json!(null), &json!([])));
+        assert_eq!((&joined["pingInterval"], &joined["icePolicy"]), (&json!(25_000), &json!("all")));
+        assert_eq!((&joined["iceServers"], joined["node"].as_str().unwrap().len()), (&json!([]), 32));
+        let entry = &joined["peers"][0];
+        assert_eq!((&entry["peerId"], &entry["userId"]), (&json!(alice.id()), &json!("alice")));
+        assert_eq!((&entry["name"], &entry["role"]), (&json!("Alice"), &json!("host")));
+        assert_eq!((&entry["metadata"], &entry["detached"]), (&json!({"a": [1]}), &json!(false)));
+        assert_eq!(joined["peers"].as_array().unwrap().len(), 1);
+        if cluster.nodes.len() > 1 {
+            assert_ne!(alice.joined["node"], joined["node"], "peers that join in turn are on different nodes");
+        }
+    }
+
+    async fn of_two_peers_exactly_one_is_polite_and_both_know_it(cluster) {
+        let room = cluster.room("r");
+        for round in 0..6 {
+            let alice = room.join("alice").await;
+            let bob = room.join("bob").await;
+            let seen_by_bob = bob.joined["peers"][0]["polite"].as_bool().unwrap();
+            let seen_by_alice = alice.next_of_type("peer-joined").await["polite"].as_bool().unwrap();
+            assert_ne!(seen_by_alice, seen_by_bob, "round {round}");
+            assert_eq!(seen_by_bob, bob.id() < alice.id(), "the smaller id is polite");
+            bob.send(json!({"type": "update", "name": "Bob"})).await;
+            assert_eq!(alice.next_of_type("peer-updated").await["polite"], seen_by_alice);
+            bob.leave().await;
+            alice.leave().await;
+        }
+    }
+
+    async fn an_update_is_heard_whole(cluster) {
+        let (alice, bob) = cluster.room("r").join2().await;
+        bob.must(json!({"type": "update", "name": "Bob", "metadata": {"hand": true}})).await;
+        bob.must(json!({"type": "update", "name": "Robert"})).await;
+        let first = alice.next_of_type("peer-updated").await;
+        assert_eq!((&first["name"], &first["metadata"]), (&json!("Bob"), &json!({"hand": true})));
+        let second = alice.next_of_type("peer-updated").await;
+        assert_eq!((&second["name"], &second["metadata"]), (&json!("Robert"), &json!({"hand": true})), "what is absent stays");
+        assert_eq!((&second["peerId"], &second["userId"], &second["role"]), (&json!(bob.id()), &json!("bob"), &json!("guest")));
+        let carol = cluster.room("r").join("carol").await;
+        let entry = carol.joined["peers"].as_array().unwrap().iter().find(|peer| peer["peerId"] == bob.id()).unwrap().clone();
+        assert_eq!(entry["name"], "Robert");
+    }
+
+    async fn leaving_is_acknowledged_closed_with_1000_and_heard_once(cluster) {
+        let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
+        let [alice, bob, carol]: [TestPeer; 3] = peers.try_into().ok().unwrap();
+        let gone = alice.id().to_owned();
+        alice.leave().await;
+        for peer in [&bob, &carol] {
+            let left = peer.next_of_type("peer-left").await;
+            assert_eq!((&left["peerId"], &left["reason"]), (&json!(gone), &json!("left")));
+        }
+        bob.tell_room(json!("fence")).await;
+        carol.next_message().await;
+        carol.tell_room(json!("fence")).await;
+        bob.next_message().await;
+        for peer in [&bob, &carol] {
+            assert!(peer.rest().await.is_empty(), "a peer leaves once, and is not detached first");
+        }
+    }
+
+    async fn a_lost_socket_is_detached_first_and_has_left_after_the_grace(cluster) {
+        let (alice, bob) = cluster.room("r").join2().await;
+        let gone = bob.id().to_owned();
+        bob.cut();
+        let first = alice.next().await;
+        assert_eq!((&first["type"], &first["peerId"]), (&json!("peer-detached"), &json!(gone)));
+        let second = alice.next().await;
+        assert_eq!((&second["type"], &second["peerId"], &second["reason"]), (&json!("peer-left"), &json!(gone), &json!("timeout")));
+    }
+
+    async fn a_client_that_closes_without_leaving_is_detached_too(cluster) {
+        let (alice, bob) = cluster.room("r").join2().await;
+        let node = bob.joined["node"].clone();
+        assert!(node.is_string());
+        bob.close().await;
+        assert_eq!(alice.next().await["type"], "peer-detached");
+        assert_eq!(alice.next().await["reason"], "timeout");
+    }
+
+    /// Grace long enough to look at the room meanwhile.
+    async fn a_newcomer_sees_who_is_detached(cluster, [("TIMING__GRACE", "2s")]) {
+        let room = cluster.room("r");
+        let (alice, bob) = room.join2().await;
+        bob.cut();
+        alice.next_of_type("peer-detached").await;
+        let carol = room.join("carol").await;
+        let mut detached: Vec<_> = carol.joined["peers"].as_array().unwrap().iter().map(|peer| peer["detached"].clone()).collect();
+        detached.sort_by_key(|flag| flag.as_bool());
+        assert_eq!(detached, [json!(false), json!(true)]);
+        carol.next_of_type("peer-left").await;
+    }
+
+    /// The room's version guards it: joins at once, on both nodes, are all in and all know each other.
+    async fn twenty_that_join_at_once_are_all_in(cluster) {
+        let room = cluster.room("r");
+        let join = async |n: usize| room.join(&format!("u{n}")).await;
+        let peers = futures_util::future::join_all((0..20).map(join)).await;
+        for peer in &peers {
+            let mut known: Vec<String> =
+                peer.joined["peers"].as_array().unwrap().iter().map(|p| p["peerId"].as_str().unwrap().to_owned()).collect();
+            while known.len() < 19 {
+                known.push(peer.next_of_type("peer-joined").await["peerId"].as_str().unwrap().to_owned());
+            }
+            known.push(peer.id().to_owned());
+            known.sort();
+            let mut all: Vec<_> = peers.iter().map(|peer| peer.id().to_owned()).collect();
+            all.sort();
+            assert_eq!(known, all);
+        }
+    }
+
+    async fn a_peer_that_says_nothing_at_all_is_closed(cluster, [("TIMING__PING", "200ms")]) {
+        let room = cluster.room("r");
+        let alice = room.join("alice").await;
+        let token = room.token(json!({"user": "dead"})).await;
+        let mut dead = signalbox_tests::raw::RawSocket::open(cluster.nodes[0].address, &token, None).await;
+        assert_eq!(dead.next_text().await["type"], "joined");
+        // It reads, and answers no ping.
+        assert_eq!(dead.close_code().await, Some(4002));
+        alice.next_of_type("peer-joined").await;
+        assert_eq!(alice.next_of_type("peer-left").await["reason"], "timeout");
+    }
+}

@@ -1,0 +1,180 @@
+//! A client that breaks the rules: frames by hand (RFC 6455, section 5.2), or no reading at all.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::{http::Request, net::within};
+
+/// Opcodes.
+pub mod op {
+    #![expect(missing_docs, reason = "RFC 6455, section 11.8")]
+    pub const CONTINUATION: u8 = 0;
+    pub const TEXT: u8 = 1;
+    pub const BINARY: u8 = 2;
+    pub const CLOSE: u8 = 8;
+    pub const PING: u8 = 9;
+    pub const PONG: u8 = 10;
+}
+
+/// A frame to send. The default is a whole masked text frame.
+#[derive(Debug, Clone)]
+pub struct Frame<'a> {
+    /// Its opcode.
+    pub op: u8,
+    /// Whether the message ends with it.
+    pub fin: bool,
+    /// The three reserved bits.
+    pub reserved: u8,
+    /// Whether it is masked, as a client must.
+    pub masked: bool,
+    /// What its head says about its length, if that is not the payload's.
+    pub declared: Option<u64>,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// A whole text message.
+    pub fn text(payload: &'a [u8]) -> Self {
+        Self { op: op::TEXT, fin: true, reserved: 0, masked: true, declared: None, payload }
+    }
+
+    /// A whole message or control frame with this opcode.
+    pub fn of(op: u8, payload: &'a [u8]) -> Self {
+        Self { op, ..Self::text(payload) }
+    }
+
+    /// The bytes for the wire. The mask is constant: what it hides is nobody's secret here.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+        let mut bytes = vec![(u8::from(self.fin) << 7) | (self.reserved << 4) | self.op];
+        let bit = u8::from(self.masked) << 7;
+        match self.declared.unwrap_or(self.payload.len() as u64) {
+            length @ 0..126 => bytes.push(bit | length as u8),
+            length @ 126..0x1_0000 => {
+                bytes.push(bit | 126);
+                bytes.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            length => {
+                bytes.push(bit | 127);
+                bytes.extend_from_slice(&length.to_be_bytes());
+            }
+        }
+        if self.masked {
+            bytes.extend_from_slice(&MASK);
+            bytes.extend(self.payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        } else {
+            bytes.extend_from_slice(self.payload);
+        }
+        bytes
+    }
+}
+
+/// A WebSocket without a library. What it does not read stays in the kernel.
+pub struct RawSocket {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl RawSocket {
+    /// Connects; `receive_buffer` makes the kernel take little for a client that does not read.
+    ///
+    /// # Panics
+    /// If the upgrade is refused.
+    pub async fn open(address: SocketAddr, token: &str, receive_buffer: Option<u32>) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        if let Some(size) = receive_buffer {
+            socket.set_recv_buffer_size(size).expect("a socket option");
+        }
+        let mut stream = within("a connection", socket.connect(address)).await.expect("a connection");
+        let request = Request::upgrade(format!("/ws/signal?token={token}"));
+        stream.write_all(&request.to_bytes(address)).await.expect("an open socket");
+        let mut raw = Self { stream, bytes: Vec::new() };
+        let end = within("an upgrade", raw.head()).await;
+        let head = String::from_utf8_lossy(&raw.bytes[..end]).into_owned();
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        raw.bytes.drain(..end);
+        raw
+    }
+
+    async fn head(&mut self) -> usize {
+        loop {
+            if let Some(at) = self.bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                return at + 4;
+            }
+            assert!(self.more().await, "the connection ended before its head: {:?}", self.bytes);
+        }
+    }
+
+    async fn more(&mut self) -> bool {
+        matches!(self.stream.read_buf(&mut self.bytes).await, Ok(count) if count > 0)
+    }
+
+    /// Sends bytes; whether the socket took them.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        within("sending", self.stream.write_all(bytes)).await.is_ok()
+    }
+
+    /// Sends a frame; whether the socket took it.
+    pub async fn send(&mut self, frame: &Frame<'_>) -> bool {
+        self.send_bytes(&frame.to_bytes()).await
+    }
+
+    /// The next frame: opcode and payload. None when the connection is at its end.
+    pub async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        within("a frame", self.next_frame()).await
+    }
+
+    async fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            if let Some((head, length)) = lengths(&self.bytes)
+                && self.bytes.len() >= head + length
+            {
+                let op = self.bytes[0] & 0x0f;
+                let frame = self.bytes.drain(..head + length).skip(head).collect();
+                return Some((op, frame));
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// The next text message as JSON, past pings.
+    ///
+    /// # Panics
+    /// If the connection ends before it.
+    pub async fn next_text(&mut self) -> serde_json::Value {
+        loop {
+            match self.next().await {
+                Some((op::TEXT, payload)) => return serde_json::from_slice(&payload).expect("JSON"),
+                Some((op::PING | op::PONG, _)) => {}
+                other => panic!("no text: {other:?}"),
+            }
+        }
+    }
+
+    /// Reads to the end; the close code, if one came.
+    pub async fn close_code(&mut self) -> Option<u16> {
+        let mut code = None;
+        while let Some((op, payload)) = self.next().await {
+            if op == op::CLOSE && payload.len() >= 2 {
+                code = Some(u16::from_be_bytes([payload[0], payload[1]]));
+            }
+        }
+        code
+    }
+}
+
+/// The lengths of a frame's head and payload, once the head is there. A server does not mask.
+fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    match bytes.get(1)? & 0x7f {
+        126 => Some((4, u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into())),
+        127 => Some((10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize)),
+        length => Some((2, length.into())),
+    }
+}

@@ -1,0 +1,187 @@
+//! A Redis server of one's own, and a look at everything it holds.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use tempfile::TempDir;
+
+use crate::net::{eventually, eventually_within, free_address};
+
+/// The longest a room may live, and the slack for the window after it.
+const LONGEST_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
+
+/// A running `redis-server` without persistence.
+pub struct TestRedis {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Option<Child>,
+    policy: &'static str,
+    dir: TempDir,
+}
+
+/// One key.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Its name.
+    pub name: String,
+    /// Milliseconds it has left; negative where it has no TTL.
+    pub ttl_ms: i64,
+    /// The age of the oldest entry, if it is a stream.
+    pub oldest_ms: Option<u64>,
+}
+
+impl TestRedis {
+    /// Starts a server that never evicts.
+    pub async fn start() -> Self {
+        Self::with_policy("noeviction").await
+    }
+
+    /// Starts a server with this `maxmemory-policy`.
+    ///
+    /// # Panics
+    /// If it does not answer in time.
+    pub async fn with_policy(policy: &'static str) -> Self {
+        let dir = TempDir::with_prefix("signalbox-redis-").expect("a temporary folder");
+        let mut server = Self { address: free_address(), child: None, policy, dir };
+        server.go_on().await;
+        server
+    }
+
+    /// Starts it again on the same port, empty.
+    ///
+    /// # Panics
+    /// If it does not answer in time.
+    pub async fn go_on(&mut self) {
+        let port = self.address.port().to_string();
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
+            .args(["--maxmemory-policy", self.policy, "--dir"])
+            .arg(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        self.child = Some(child);
+        eventually("redis-server answers", async || {
+            let mut connection = self.try_connect().await?;
+            redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
+        })
+        .await;
+    }
+
+    /// Kills it; what it held is gone.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Its id.
+    ///
+    /// # Panics
+    /// If it is stopped.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running redis-server").id()
+    }
+
+    /// The URL for the product.
+    pub fn url(&self) -> String {
+        format!("redis://{}/0", self.address)
+    }
+
+    async fn try_connect(&self) -> Option<MultiplexedConnection> {
+        redis::Client::open(self.url()).ok()?.get_multiplexed_async_connection().await.ok()
+    }
+
+    /// A connection, to look or to interfere.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn connect(&self) -> MultiplexedConnection {
+        self.try_connect().await.expect("a Redis connection")
+    }
+
+    /// Every key there is.
+    ///
+    /// # Panics
+    /// If Redis does not answer.
+    pub async fn keys(&self) -> Vec<Key> {
+        let mut connection = self.connect().await;
+        let mut names: Vec<String> = Vec::new();
+        {
+            let mut scan = connection.scan::<String>().await.expect("SCAN");
+            while let Some(name) = scan.next_item().await {
+                names.push(name.expect("a key"));
+            }
+        }
+        let mut keys = Vec::new();
+        for name in names {
+            let ttl_ms: i64 = connection.pttl(&name).await.expect("PTTL");
+            let kind: String =
+                redis::cmd("TYPE").arg(&name).query_async(&mut connection).await.expect("TYPE");
+            // -2: it went while we looked.
+            if ttl_ms == -2 || kind == "none" {
+                continue;
+            }
+            let oldest_ms = if kind == "stream" { oldest(&mut connection, &name).await } else { None };
+            keys.push(Key { name, ttl_ms, oldest_ms });
+        }
+        keys
+    }
+
+    /// Checks I3: every key is ours and has a TTL, no room outlives a day and its window, no entry is older than `entry_life`.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub async fn assert_bounded(&self, entry_life: Duration) {
+        for key in self.keys().await {
+            assert!(key.name.starts_with("sb:{"), "a key outside the name space: {key:?}");
+            assert!(key.ttl_ms > 0, "a key without a TTL: {key:?}");
+            assert!(key.ttl_ms <= LONGEST_MS, "a key that outlives a room: {key:?}");
+            let most = entry_life.as_millis() as u64 + 1_000;
+            assert!(
+                key.oldest_ms.is_none_or(|age| age <= most),
+                "an entry older than {entry_life:?}: {key:?}"
+            );
+        }
+    }
+
+    /// Waits until nothing is left, at most `window` and some slack.
+    ///
+    /// # Panics
+    /// If something is.
+    pub async fn assert_clean_after(&self, window: Duration) {
+        let limit = window + Duration::from_secs(5);
+        eventually_within(limit, "no key is left", async || self.keys().await.is_empty().then_some(())).await;
+    }
+}
+
+/// The age of a stream's oldest entry by the server's clock. Entries carry `t`, when they were written.
+async fn oldest(connection: &mut MultiplexedConnection, name: &str) -> Option<u64> {
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await.expect("TIME");
+    let page: Vec<(String, Vec<String>)> = redis::cmd("XRANGE")
+        .arg(name)
+        .arg("-")
+        .arg("+")
+        .arg("COUNT")
+        .arg(1)
+        .query_async(connection)
+        .await
+        .ok()?;
+    let (_, fields) = page.into_iter().next()?;
+    let at = fields.chunks(2).find(|pair| pair[0] == "t").and_then(|pair| pair[1].parse::<u64>().ok());
+    Some((seconds * 1_000 + micros / 1_000).saturating_sub(at.expect("an entry says when it was written")))
+}
+
+impl Drop for TestRedis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

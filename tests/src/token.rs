@@ -1,0 +1,82 @@
+//! Tokens made by hand, so that each can have one defect.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use signalbox_shared::{
+    clock,
+    token::{AUDIENCE_SIGNAL, ISSUER, ROOM_TYP},
+};
+
+/// A token to be signed.
+#[derive(Debug, Clone)]
+pub struct Forgery {
+    /// Its header.
+    pub header: Header,
+    /// Its claims.
+    pub claims: Value,
+}
+
+impl Forgery {
+    /// Nothing is wrong with it yet.
+    pub fn good(room: &str, user: &str) -> Self {
+        let now = clock::now_s();
+        let mut header = Header::new(Algorithm::HS256);
+        header.typ = Some(ROOM_TYP.to_owned());
+        let claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE_SIGNAL, "sub": user, "room": room, "role": "guest",
+            "permissions": ["publish", "message"], "iat": now, "nbf": now, "exp": now + 900, "jti": "0",
+        });
+        Self { header, claims }
+    }
+
+    /// Replaces a claim.
+    #[must_use]
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.claims[name] = value.into();
+        self
+    }
+
+    /// Removes a claim.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.claims.as_object_mut().expect("claims are an object").remove(name);
+        self
+    }
+
+    /// Replaces the header's `typ`.
+    #[must_use]
+    pub fn typ(mut self, typ: Option<&str>) -> Self {
+        self.header.typ = typ.map(str::to_owned);
+        self
+    }
+
+    /// Replaces the header's `kid`.
+    #[must_use]
+    pub fn kid(mut self, kid: &str) -> Self {
+        self.header.kid = Some(kid.to_owned());
+        self
+    }
+
+    /// Replaces the algorithm.
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.header.alg = algorithm;
+        self
+    }
+
+    /// Signs it with an HMAC.
+    ///
+    /// # Panics
+    /// If the library refuses.
+    pub fn sign(&self, secret: &str) -> String {
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&self.header, &self.claims, &key).expect("a token")
+    }
+
+    /// Puts it together with a header of one's own, and a signature that need not be one.
+    pub fn assemble(&self, header: &Value, signature: &str) -> String {
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        format!("{}.{}.{signature}", part(header), part(&self.claims))
+    }
+}
