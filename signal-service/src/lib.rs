@@ -1,12 +1,13 @@
 //! The signaling service: rooms, mailboxes and the WebSockets of peers.
 //!
-//! Imports point one way: `main` → [`app`] → [`routes`] → [`connection`] → [`registry`] → [`room`], and [`store`] below the
-//! registry. An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order,
+//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], [`registry`] → [`store`] → [`room`]. An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order,
 //! `registry::room` appends it, `store` writes it to the target's mailbox, `registry::peer` hands it to the target's socket.
 
 pub mod app;
 pub mod connection;
+pub mod door;
 pub mod metrics;
+pub mod node;
 pub mod registry;
 pub mod room;
 mod routes;

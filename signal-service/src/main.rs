@@ -9,8 +9,9 @@ use signalbox_shared::{
     token::Verifier,
 };
 use signalbox_signal::{
-    app::{Signal, StoreChoice, configure_standalone},
+    app::configure_standalone,
     connection,
+    node::{Signal, StoreChoice},
 };
 
 /// Brings WebRTC peers together: carries SDP, ICE candidates and presence, never media.

@@ -19,8 +19,8 @@ use signalbox_shared::{
     token::{Secret, SharedSecret, Verifier},
 };
 use signalbox_signal::{
-    app::{self, Signal, StoreChoice},
-    connection,
+    app, connection,
+    node::{Signal, StoreChoice},
 };
 
 /// Signalbox: self-hosted WebRTC signaling. Without arguments: a working call page on http://127.0.0.1:8080

@@ -126,6 +126,8 @@ export class Person {
   /** The tokens that were given to the page. */
   tokens = [];
   complaints = [];
+  /** What the browser may complain of, because the test brings it about. @type {RegExp | undefined} */
+  expected;
 
   constructor(page) {
     this.page = page;
@@ -133,8 +135,9 @@ export class Person {
     page.on('domcontentloaded', () => (this.loads += 1));
     page.on('pageerror', (error) => this.complaints.push(String(error)));
     page.on('console', (message) => {
-      const bad = ['warning', 'error'].includes(message.type()) && !NO_COMPLAINT.test(message.text());
-      if (bad) this.complaints.push(message.text());
+      const text = `${message.text()} (${message.location().url})`;
+      const bad = ['warning', 'error'].includes(message.type()) && !NO_COMPLAINT.test(text) && !this.expected?.test(text);
+      if (bad) this.complaints.push(text);
     });
     page.on('request', (request) => this.addresses.push(request.url()));
     page.on('response', (response) => {

@@ -1,1 +1,165 @@
-//! x
+//! What is refused at the start: one line that names the setting and never repeats a secret.
+
+use std::{net::TcpListener, time::Duration};
+
+use serde_json::json;
+use signalbox_shared::id::random_hex;
+use signalbox_tests::{
+    cluster::random_secret,
+    http::Request,
+    net::free_address,
+    process::{AT_ONCE, Ended, Process, run},
+    redis::TestRedis,
+};
+
+const BINARIES: [&str; 3] = ["signalbox", "signal-service", "auth-service"];
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn assert_one_line(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    let said: Vec<_> =
+        ended.stderr.lines().filter(|line| !line.contains(" WARN ") && !line.contains(" INFO ")).collect();
+    assert_eq!(said.len(), 1, "not one line: {ended:?}");
+    for word in words {
+        assert!(said[0].contains(word), "{word:?} is missing: {}", said[0]);
+    }
+}
+
+#[tokio::test]
+async fn a_weak_secret_stops_every_service() {
+    let repeated = "0123456789abcdefg".repeat(2);
+    let rows = [
+        ("tiny-one", "32 random bytes"),
+        ("aaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbb", "different bytes"),
+        (&repeated, "repeated"),
+        ("this-is-my-super-secret-key-0123456789", "known example"),
+        ("CHANGEME-changeme-0123456789-abcdefghij", "known example"),
+        ("abcdefghijklmnopqrstuvwxyz012345", "known example"),
+    ];
+    for binary in BINARIES {
+        for name in ["AUTH_SECRET", "AUTH_SECRET_PREVIOUS"] {
+            for (secret, why) in rows {
+                let listen = free_address().to_string();
+                let ended = run(binary, &["--listen", &listen], &env(&[(name, secret)]), AT_ONCE).await;
+                assert_one_line(&ended, 2, &[name, why, "openssl rand"]);
+                let output = format!("{}{}", ended.stdout, ended.stderr);
+                assert!(!output.contains(secret), "{binary} repeats the secret: {output}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_weak_api_key_is_named_and_not_repeated() {
+    for binary in BINARIES {
+        let ended =
+            run(binary, &[], &env(&[("SIGNALBOX_API_KEYS", "backend:hunter2hunter2")]), AT_ONCE).await;
+        assert_one_line(&ended, 2, &["SIGNALBOX_API_KEYS", "`backend`"]);
+        assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_secret_the_services_do_not_start() {
+    for (binary, code) in [("signal-service", 1), ("auth-service", 2)] {
+        let listen = free_address().to_string();
+        let ended = run(binary, &["--listen", &listen], &[], AT_ONCE).await;
+        assert_one_line(&ended, code, &["AUTH_SECRET is not set", "openssl rand"]);
+    }
+    let listen = format!("0.0.0.0:{}", free_address().port());
+    let ended = run("signalbox", &["--listen", &listen], &[], AT_ONCE).await;
+    assert_one_line(&ended, 1, &["AUTH_SECRET is not set", "loopback"]);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_said() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    for binary in BINARIES {
+        let secret = random_secret();
+        let ended = run(binary, &["--listen", &listen], &env(&[("AUTH_SECRET", &secret)]), AT_ONCE).await;
+        assert_one_line(&ended, 1, &[&listen, "the port is taken", "--listen"]);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_flag_or_setting_is_named() {
+    for binary in BINARIES {
+        let ended = run(binary, &["--lisen", "127.0.0.1:1"], &[], AT_ONCE).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("--lisen"), "{ended:?}");
+        let ended = run(binary, &[], &env(&[("SIGNALBOX__LIMITS__BURTS", "10")]), AT_ONCE).await;
+        assert_one_line(&ended, 2, &["burts"]);
+        let ended = run(binary, &[], &env(&[("SIGNALBOX__TIMING__PING", "25")]), AT_ONCE).await;
+        assert_one_line(&ended, 2, &["ping"]);
+        let ended = run(binary, &[], &env(&[("SIGNALBOX__LIMITS__ROOM_PEERS", "5000")]), AT_ONCE).await;
+        assert_one_line(&ended, 2, &["limits.room_peers", "1000"]);
+        let ended = run(binary, &["--config", "/nowhere/signalbox.toml"], &[], AT_ONCE).await;
+        assert_one_line(&ended, 2, &["/nowhere/signalbox.toml"]);
+        let ended = run(binary, &["--redis", "http://127.0.0.1:1"], &[], AT_ONCE).await;
+        assert_one_line(&ended, 2, &["REDIS_URL", "redis://"]);
+    }
+}
+
+#[tokio::test]
+async fn the_effective_settings_are_printed_without_secrets() {
+    let (secret, previous, key, password) = (random_secret(), random_secret(), random_hex(), random_hex());
+    let env = env(&[
+        ("AUTH_SECRET", &secret),
+        ("AUTH_SECRET_PREVIOUS", &previous),
+        ("SIGNALBOX_API_KEYS", &format!("backend:{key}")),
+        ("REDIS_URL", &format!("redis://user:{password}@127.0.0.1:6379/0")),
+        ("SIGNALBOX__LIMITS__ROOM_PEERS", "7"),
+    ]);
+    for binary in BINARIES {
+        let ended = run(binary, &["--check-config"], &env, AT_ONCE).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(
+            ended.stdout.contains("room_peers = 7") && ended.stdout.contains("AUTH_SECRET: set"),
+            "{ended:?}"
+        );
+        let output = format!("{}{}", ended.stdout, ended.stderr);
+        for hidden in [&secret, &previous, &key, &password] {
+            assert!(!output.contains(hidden.as_str()), "{binary} prints a secret");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_embedded_mode_needs_nothing() {
+    let node = Process::start("signalbox", &[]).await;
+    let answer = Request::post("/auth/token", &json!({"room": "r"})).send(node.address).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let target = format!("/ws/signal?token={}", answer.json()["token"].as_str().unwrap());
+    assert_eq!(Request::upgrade(target).send(node.address).await.status, 101);
+    assert_eq!(Request::get("/").send(node.address).await.status, 200);
+    node.assert_clean_log(&[]);
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_refused() {
+    let redis = TestRedis::with_policy("allkeys-lru").await;
+    let secret = random_secret();
+    for binary in ["signal-service", "signalbox"] {
+        let listen = free_address().to_string();
+        let env = env(&[("AUTH_SECRET", &secret), ("REDIS_URL", &redis.url())]);
+        let ended = run(binary, &["--listen", &listen], &env, AT_ONCE).await;
+        assert_one_line(&ended, 1, &["maxmemory-policy allkeys-lru", "noeviction"]);
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_nobody_answers_for_is_refused_in_time() {
+    let secret = random_secret();
+    // The port is free: a connection is refused at once, again and again.
+    let url = format!("redis://user:{}@{}/0", random_hex(), free_address());
+    let env = env(&[("AUTH_SECRET", &secret), ("REDIS_URL", &url)]);
+    let listen = free_address().to_string();
+    let ended = run("signal-service", &["--listen", &listen], &env, Duration::from_secs(13)).await;
+    assert_one_line(&ended, 1, &["Redis did not answer", "is it running"]);
+    let password = url.split(['/', ':', '@']).nth(4).unwrap();
+    assert!(password.len() == 32 && !ended.stderr.contains(password), "{ended:?}");
+}

@@ -1,1 +1,116 @@
-//! x
+//! What Redis and logs hold, and for how long. Every scenario is audited besides; here the worst is done on purpose.
+
+use std::time::Duration;
+
+use serde_json::json;
+use signalbox_tests::{
+    CANDIDATE, SDP,
+    cluster::{Store, TestCluster},
+    http::Request,
+    raw::{Frame, RawSocket},
+};
+
+on_each_store! {
+    /// Secrets, SDP and candidates in every place where they do and do not belong, at debug level. The audit reads the logs.
+    async fn no_log_holds_a_secret_or_what_peers_say(cluster) {
+        let (alice, bob) = cluster.room("r").join2().await;
+        alice.offer(&bob, SDP).await;
+        alice.candidate(&bob, json!({"candidate": CANDIDATE}), 1).await;
+        alice.tell_room(json!({"sdp": SDP, "candidate": CANDIDATE})).await;
+        alice.must(json!({"type": "update", "name": "v=0", "metadata": {"sdp": SDP, "c": CANDIDATE}})).await;
+        for broken in [json!({"type": SDP}), json!({"type": "offer", "to": SDP, "sdp": SDP}), json!({"type": "offer", "to": bob.id(), "sdp": [SDP]}),
+            json!({"type": "candidate", "to": bob.id(), "candidate": CANDIDATE}), json!({"type": "offer", "id": SDP})] {
+            let answer = alice.refused(broken).await.to_string();
+            assert!(!answer.contains("v=0") && !answer.contains("candidate:"), "{answer}");
+        }
+        alice.send_text(SDP).await;
+        alice.next_of_type("error").await;
+        let node = &cluster.nodes[0];
+        let token = cluster.forge("r", "eve");
+        for request in [
+            Request::get(format!("/{token}")),
+            Request::get(format!("/ws/signal/{token}?token={token}")),
+            Request::get(format!("/ws/validate?token={token}x")),
+            Request::get("/ws/validate").header("Authorization", format!("Bearer {token}x")),
+            Request::upgrade(format!("/ws/signal?token={token}")).header("Origin", format!("https://{token}.example")),
+            Request::get(format!("/health/ready?token={token}")).header("Host", token.clone()),
+            Request::upgrade("/ws/signal").header("Sec-WebSocket-Protocol", format!("signalbox.v1, token.{token}x")),
+        ] {
+            request.send(node.address).await;
+        }
+        let auth = cluster.auth_address();
+        for request in [
+            Request::post("/auth/token", &json!({"room": token, "user": SDP})).header("Authorization", cluster.basic()),
+            Request::post("/auth/token", &json!({"room": "r", "metadata": SDP})).header("Authorization", cluster.basic()),
+            Request::post("/auth/validate", &json!({"token": format!("{token}x")})),
+            Request::get("/auth/validate").header("Authorization", format!("Bearer {token}")),
+            Request::get("/auth/validate").header("Authorization", cluster.basic()),
+        ] {
+            request.send(auth).await;
+        }
+        let mut raw = RawSocket::open(node.address, &token, None).await;
+        raw.send(&Frame { reserved: 7, ..Frame::text(SDP.as_bytes()) }).await;
+        raw.close_code().await;
+    }
+}
+
+/// While peers are in the room, every key has its TTL; when they have left, nothing is there any more.
+#[tokio::test]
+async fn every_key_has_a_life_and_a_room_leaves_nothing_behind() {
+    let cluster = TestCluster::redis(2).await;
+    let redis = cluster.redis.as_ref().unwrap();
+    let (alice, bob) = cluster.room("r").join2().await;
+    alice.offer(&bob, SDP).await;
+    bob.tell_room(json!(1)).await;
+    bob.next_offer().await;
+    alice.next_message().await;
+    let keys = redis.keys().await;
+    let named = |part: &str| keys.iter().filter(|key| key.name.contains(part)).count();
+    assert_eq!((named(":room:r"), named(":box:r:")), (1, 2), "{keys:?}");
+    redis.assert_bounded(Duration::from_secs(40)).await;
+    alice.leave().await;
+    bob.leave().await;
+    redis.assert_clean_after(Duration::ZERO).await;
+}
+
+/// The writer goes on, the reader never says a word: no entry may outlive `timing.entry_life`, neither while others come nor
+/// after the last one.
+#[tokio::test]
+async fn no_entry_outlives_its_life() {
+    let cluster =
+        TestCluster::start(Store::Redis(2), &[("TIMING__ENTRY_LIFE", "3s"), ("TIMING__PING", "60s")]).await;
+    let redis = cluster.redis.as_ref().unwrap();
+    let (alice, bob) = cluster.room("r").join2().await;
+    bob.stay_silent();
+    // Time passes between the messages, and after them: that is what is tested.
+    for n in 1..=10 {
+        alice.message(&bob, json!({"n": n, "sdp": SDP})).await;
+        bob.next_message().await;
+        tokio::time::sleep(Duration::from_millis(280)).await;
+        redis.assert_bounded(Duration::from_secs(3)).await;
+    }
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        redis.assert_bounded(Duration::from_secs(3)).await;
+    }
+}
+
+/// A node that is killed cannot clean up: the TTLs do.
+#[tokio::test]
+async fn mailboxes_of_a_killed_node_expire() {
+    let cluster =
+        TestCluster::start(Store::Redis(2), &[("TIMING__ENTRY_LIFE", "2s"), ("TIMING__ROOM_LIFE", "60s")])
+            .await;
+    let redis = cluster.redis.as_ref().unwrap();
+    let (alice, bob) = cluster.room("r").join2().await;
+    bob.offer(&alice, SDP).await;
+    alice.next_offer().await;
+    cluster.nodes.iter().for_each(signalbox_tests::process::Process::kill);
+    signalbox_tests::net::eventually("no mailbox is left", async || {
+        redis.keys().await.iter().all(|key| !key.name.contains(":box:")).then_some(())
+    })
+    .await;
+    for key in redis.keys().await {
+        assert!((1..=60_000).contains(&key.ttl_ms), "{key:?}");
+    }
+}

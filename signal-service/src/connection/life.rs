@@ -8,15 +8,24 @@ use signalbox_shared::{
 };
 use tokio::{net::TcpStream, time::timeout};
 
-use super::session::End;
 use crate::{
-    app::Signal,
+    node::Signal,
     registry::{LocalPeer, LocalRoom},
     room::{Input, Member, Outcome, Presence, RoomState},
 };
 
 /// How long a closing connection waits for its last bytes to go, and for the client to close.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a connection ends.
+pub(super) enum End {
+    /// The server closes it.
+    Close(CloseCode),
+    /// The client closed it, and is owed a close frame.
+    Closed,
+    /// The socket is gone.
+    Lost,
+}
 
 /// What becomes of the peer when its connection ends.
 pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {

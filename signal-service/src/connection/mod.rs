@@ -1,11 +1,10 @@
 //! One WebSocket, from the upgrade request to its last byte.
 //!
-//! Owns: who is let in (`admission`), taking the socket over after the `101` (`upgrade`), reading frames (`frames`), the order
+//! Owns: taking the socket over after the `101` (`upgrade`), reading frames (`frames`), the order
 //! of one peer's requests (`requests`), its rate (`rate`), what its
 //! frames mean (`reader`), its join and its goodbye (`life`), and the loop that drives them (`session`).
 //! Must not: know other peers; it hands messages to its room and is handed entries through its outbox.
 
-mod admission;
 mod frames;
 mod life;
 mod rate;
@@ -14,5 +13,4 @@ mod requests;
 mod session;
 mod upgrade;
 
-pub use admission::{Admission, Door, Knock};
 pub use upgrade::serve;

@@ -12,7 +12,7 @@ use super::{
     requests::{Request, Requests, Verdict},
 };
 use crate::{
-    app::Signal,
+    node::Signal,
     registry::{LocalPeer, LocalRoom},
     store::{Item, Target},
 };

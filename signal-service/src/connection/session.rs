@@ -15,14 +15,14 @@ use tokio::{
 };
 
 use super::{
-    admission::Place,
     frames::{Break, Frames, Progress},
-    life::{join, linger, part},
+    life::{End, join, linger, part},
     reader::Reader,
     requests::{Requests, Verdict},
 };
 use crate::{
-    app::Signal,
+    door::Place,
+    node::Signal,
     registry::{LocalPeer, LocalRoom},
 };
 
@@ -71,16 +71,6 @@ pub(super) async fn run(
     }
     metrics.connections.dec();
     drop(place);
-}
-
-/// Why a connection ends.
-pub(super) enum End {
-    /// The server closes it.
-    Close(CloseCode),
-    /// The client closed it, and is owed a close frame.
-    Closed,
-    /// The socket is gone.
-    Lost,
 }
 
 struct Session<'a> {
@@ -215,7 +205,7 @@ impl<'a> Session<'a> {
         }
         let acked = self.input.acked();
         self.input.requests.start(acked);
-        if acked - self.input.requests.told() >= u64::from(self.signal.settings.limits.backlog) / TELL_AT {
+        if acked.saturating_sub(self.input.requests.told()) >= u64::from(self.signal.settings.limits.backlog) / TELL_AT {
             self.input.requests.acknowledge(acked);
         }
         match (condition.needs_reading, self.read_mailbox_at) {

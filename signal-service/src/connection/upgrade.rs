@@ -28,8 +28,8 @@ use futures_util::SinkExt as _;
 use signalbox_shared::{problem::Problem, protocol::SUBPROTOCOL};
 use tokio::net::TcpStream;
 
-use super::{admission::Knock, session};
-use crate::app::Signal;
+use super::session;
+use crate::{door::Knock, node::Signal};
 
 /// How long the head of a request may take.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);

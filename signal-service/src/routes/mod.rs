@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_http::{ApiError, resource};
 use signalbox_shared::problem::Problem;
 
-use crate::{app::Signal, connection::Knock};
+use crate::{door::Knock, node::Signal};
 
 /// Registers the routes.
 pub(crate) fn configure(config: &mut web::ServiceConfig, signal: Arc<Signal>) {

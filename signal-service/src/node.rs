@@ -1,0 +1,166 @@
+//! One signaling node: what all its workers share, its start and its stop.
+//!
+//! Owns: putting store, registry and door together. Must not: know HTTP or a socket. Next: `app` for its routes, `connection` for
+//! its sockets.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+use signalbox_http::Gate;
+use signalbox_shared::{
+    config::Settings,
+    feed::FeedSender,
+    id::NodeId,
+    problem::Problem,
+    protocol::{Bounds, CloseCode, IceServer, ServerMessage, WireLimits},
+    token::Verifier,
+};
+
+use crate::{
+    door::Door,
+    metrics::Metrics,
+    registry::{LocalRoom, Registry},
+    store::{self, Arrivals, RedisStore, StartError, Store},
+};
+
+/// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
+pub struct Signal {
+    /// The settings in force.
+    pub settings: Settings,
+    /// Who is let in.
+    pub door: Arc<Door>,
+    /// The rooms it serves.
+    pub registry: Arc<Registry>,
+    pub(crate) bounds: Bounds,
+    pub(crate) wire_limits: WireLimits,
+    pub(crate) ice_servers: Arc<[IceServer]>,
+    pub(crate) empty_metadata: Arc<RawValue>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The shared store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StartError),
+    /// Two metrics have one name: a fault of the program.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Where a node keeps its rooms.
+pub enum StoreChoice<'a> {
+    /// In this process; operators hear of them through this.
+    Memory(Option<FeedSender>),
+    /// In Redis, at this URL.
+    Redis(&'a str),
+}
+
+impl Signal {
+    /// Starts a node: connects the store and, where it is shared, listens for other nodes.
+    ///
+    /// # Errors
+    /// [`NodeError`], one line for the operator.
+    pub fn start(
+        settings: Settings,
+        verifier: Verifier,
+        choice: StoreChoice<'_>,
+    ) -> Result<Arc<Self>, NodeError> {
+        let node = NodeId::random();
+        let bounds = store::Bounds::new(&settings.limits, &settings.timing);
+        let store = match choice {
+            StoreChoice::Memory(feed) => Store::memory(bounds, feed),
+            StoreChoice::Redis(url) => Store::Redis(RedisStore::connect(url, &settings.redis, bounds)?),
+        };
+        let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));
+        if let Store::Redis(redis) = &registry.hub().store {
+            let arrivals: Arc<dyn Arrivals> = registry.clone();
+            redis.listen(&node, Arc::downgrade(&arrivals))?;
+        }
+        let gate = Gate::new(&settings.server);
+        let door = Door::new(
+            verifier,
+            settings.server.allowed_origins.clone(),
+            gate.allowed_hosts().to_vec(),
+            settings.limits.connections,
+        );
+        tracing::info!(event = "node_started", node = %node);
+        Ok(Arc::new(Self {
+            door,
+            registry,
+            bounds: wire_bounds(&settings),
+            wire_limits: wire_limits(&settings),
+            ice_servers: settings.ice.servers.clone().into(),
+            empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
+            settings,
+        }))
+    }
+
+    /// Whether new peers may come: the store answers and the node does not stop.
+    ///
+    /// # Errors
+    /// 503 `draining` or `unavailable`.
+    pub fn ready(&self) -> Result<(), Problem> {
+        if self.door.is_draining() {
+            Err(Problem::new(503, "draining", "this node is stopping"))
+        } else if !self.registry.hub().store.is_ready() {
+            Err(Problem::new(503, "unavailable", "Redis does not answer"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Everything it counts.
+    pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.hub().metrics.gather()
+    }
+
+    /// Lets nobody in any more, says goodbye to everybody, and returns when all have gone or `timing.drain` is over.
+    pub async fn drain(&self) {
+        self.door.close();
+        let rooms = self.registry.rooms();
+        let peers: Vec<_> = rooms.iter().flat_map(|room| room.peers()).collect();
+        tracing::info!(event = "draining", peers = peers.len());
+        for (place, peer) in peers.iter().enumerate() {
+            // Spread over two seconds, so that they do not all knock at the next node at once.
+            let reconnect_in = (place as u64 * 2_000) / peers.len() as u64;
+            peer.send(&[ServerMessage::Goaway { reconnect_in }]);
+            peer.close(CloseCode::GoingAway);
+        }
+        rooms.iter().for_each(LocalRoom::give_up_detached);
+        let connections = &self.registry.hub().metrics.connections;
+        let gone = async {
+            while connections.get() > 0 || !self.registry.is_quiet() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(self.settings.timing.drain.0, gone).await.is_err() {
+            tracing::warn!(event = "drain_cut_short", connections = connections.get());
+        }
+    }
+}
+
+fn wire_bounds(settings: &Settings) -> Bounds {
+    let limits = &settings.limits;
+    Bounds {
+        sdp: limits.sdp.0,
+        candidate: limits.candidate.0,
+        data: limits.data.0,
+        metadata: limits.metadata.0,
+    }
+}
+
+fn wire_limits(settings: &Settings) -> WireLimits {
+    let limits = &settings.limits;
+    WireLimits {
+        frame_bytes: limits.frame.0 as u64,
+        sdp_bytes: limits.sdp.0 as u64,
+        candidate_bytes: limits.candidate.0 as u64,
+        data_bytes: limits.data.0 as u64,
+        metadata_bytes: limits.metadata.0 as u64,
+        room_peers: limits.room_peers,
+        burst: limits.burst,
+        rate_per_second: limits.rate,
+        backlog: limits.backlog,
+    }
+}
