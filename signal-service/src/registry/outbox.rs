@@ -173,3 +173,85 @@ impl Lengths {
         std::iter::once(self.first).filter(|first| *first > 0).chain(self.more.iter().copied())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_codec::Decoder;
+    use actix_http::ws::{Codec, Frame};
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    async fn pair() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Arc::new(near.unwrap()), far.unwrap().0)
+    }
+
+    /// Everything the other side reads, as frames; what is left over is not a whole frame.
+    async fn frames(mut far: TcpStream) -> (Vec<Frame>, usize) {
+        let mut bytes = BytesMut::new();
+        while far.read_buf(&mut bytes).await.unwrap() > 0 {}
+        let mut codec = Codec::new().client_mode();
+        let mut frames = Vec::new();
+        while let Some(frame) = codec.decode(&mut bytes).unwrap() {
+            frames.push(frame);
+        }
+        (frames, bytes.len())
+    }
+
+    fn text(n: u32) -> String {
+        format!("{n:09}{}", "x".repeat(3_000))
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_whole_frames_in_order_and_then_the_reason() {
+        const LIMIT: usize = 40_000;
+        let (near, far) = pair().await;
+        let mut outbox = Outbox::new(near.clone(), LIMIT);
+        let mut sent = 0;
+        // Two at a time, so that the bound is met in the middle of a write.
+        while outbox.send([text(sent), text(sent + 1)].iter().map(|text| text.as_bytes())).is_ok() {
+            sent += 2;
+            assert!(outbox.len() <= LIMIT, "the bound holds");
+        }
+        assert!(outbox.len() > 0, "the socket took no more");
+        outbox.close(CloseCode::SlowConsumer);
+        assert!(outbox.len() < 7_000, "what had not begun was given up");
+
+        let reading = tokio::spawn(frames(far));
+        while outbox.is_waiting() {
+            near.writable().await.unwrap();
+            outbox.flush();
+        }
+        drop(outbox);
+        drop(near);
+        let (frames, left_over) = reading.await.unwrap();
+        assert_eq!(left_over, 0, "no frame is cut");
+        let (last, texts) = frames.split_last().unwrap();
+        assert!(matches!(last, Frame::Close(Some(reason)) if u16::from(reason.code) == 4001), "{last:?}");
+        for (n, frame) in texts.iter().enumerate() {
+            assert_eq!(*frame, Frame::Text(text(n as u32).into()), "in order, none missing before the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_out_when_the_reader_reads() {
+        let (near, far) = pair().await;
+        let mut outbox = Outbox::new(near.clone(), usize::MAX);
+        for n in 0..4_000 {
+            outbox.send(std::iter::once(text(n).as_bytes())).unwrap();
+        }
+        assert!(outbox.is_waiting(), "12 MB are more than a socket takes");
+        let reading = tokio::spawn(frames(far));
+        while outbox.is_waiting() {
+            near.writable().await.unwrap();
+            outbox.flush();
+        }
+        outbox.close(CloseCode::GoingAway);
+        drop(outbox);
+        drop(near);
+        let (frames, left_over) = reading.await.unwrap();
+        assert_eq!((frames.len(), left_over), (4_001, 0));
+    }
+}
