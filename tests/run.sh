@@ -84,7 +84,7 @@ install_node() {
     local arch
     arch=$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')
     say "node: $(node --version 2>/dev/null || echo none) is older than $NODE; installing one for this run"
-    npm install --silent --no-audit --no-fund --prefix "$WORK/node" "node-linux-$arch@$((NODE + 2))"
+    npm install --loglevel=error --no-audit --no-fund --prefix "$WORK/node" "node-linux-$arch@$((NODE + 2))"
     PATH=$(dirname "$(find "$WORK/node/node_modules" -path '*/bin/node' | head -1)"):$PATH
     export PATH
   fi
@@ -99,7 +99,7 @@ install_modules() {
       say "npm: $folder has its modules"
     else
       say "npm: npm ci in $folder"
-      (cd "$folder" && npm ci --silent --ignore-scripts --no-audit --no-fund)
+      (cd "$folder" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund)
     fi
   done
 }
@@ -130,9 +130,9 @@ signatures() {
   for folder in clients/js tests; do
     if output=$(cd "$folder" && npm audit signatures --fetch-retries=0 2>&1); then
       say "$folder: $output"
-    elif grep -qE 'ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|E4[0-9][0-9]|No dependencies' <<<"$output"; then
+    elif grep -qiE 'ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|E4[0-9][0-9]|no dependencies to audit' <<<"$output"; then
       say "skipped: the keys or the signatures cannot be fetched from here. The packages are still pinned by their hashes in package-lock.json."
-      grep -m1 -E 'request to|E4[0-9][0-9]' <<<"$output" || true
+      grep -m1 -iE 'request to|E4[0-9][0-9]|no dependencies' <<<"$output" || true
       return 77
     else
       say "$folder: $output"

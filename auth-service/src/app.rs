@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use signalbox_http::{
-    Gate, ListenError, gate, health, listener, metrics_response, not_found, resource, stop_signal,
+    Gate, HEAD_DEADLINE, KEEP_ALIVE, ListenError, gate, health, listener, metrics_response, not_found,
+    resource, stop_signal,
 };
 use signalbox_shared::{
     config::Loaded,
@@ -17,9 +18,6 @@ use crate::{
     AuthParts, AuthState, configure, feed,
     store::{RedisStore, StoreError},
 };
-
-/// A head that has not come by then is not waited for.
-const REQUEST_HEAD: Duration = Duration::from_secs(5);
 
 /// Why the process does not start, or ends: one line.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +88,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
             .default_service(web::to(not_found))
     };
     let mut server = HttpServer::new(app)
-        .client_request_timeout(REQUEST_HEAD)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_DEADLINE)
         .shutdown_timeout(settings.timing.drain.0.as_secs().max(1))
         .shutdown_signal(async move {
             told_to_stop.await;

@@ -10,6 +10,8 @@
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
 
+use std::time::Duration;
+
 mod error;
 mod gate;
 mod health;
@@ -19,6 +21,13 @@ mod metrics;
 mod origin;
 mod route;
 mod stop;
+
+/// How long an idle HTTP connection is kept: longer than any common proxy keeps its side (60 s), so that a request never meets a
+/// connection that is just being closed here.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long the head of a request may take.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 pub use error::{ApiError, problem_response};
 pub use gate::{Gate, gate};

@@ -2,20 +2,14 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Site, freePort, repo, stop } from '../edge/harness.mjs';
+import { Site, freePort, repo } from '../edge/harness.mjs';
 import { until } from './people.mjs';
 
 export { Site, repo };
 
 const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
 
-export async function kill(child) {
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGKILL');
-  await gone;
-}
-
-/** `signalbox` on a port that it keeps over `kill` and `start`. */
+/** `signalbox` on a port that it keeps over `kill` and `start`; the site stops it at last. */
 export class Embedded {
   #site;
   #settings;
@@ -42,12 +36,10 @@ export class Embedded {
   }
 
   /** Without a goodbye. */
-  kill() {
-    return kill(this.#child);
-  }
-
-  stop() {
-    return stop(this.#child);
+  async kill() {
+    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
+    this.#child.kill('SIGKILL');
+    await gone;
   }
 }
 

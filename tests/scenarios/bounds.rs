@@ -120,7 +120,7 @@ on_each_store! {
 
     /// The same with a few large messages: the bound on bytes.
     async fn a_peer_that_reads_large_messages_is_not_backlogged(cluster,
-        [("LIMITS__BACKLOG_BYTES", "64KiB"), ("LIMITS__OUTBOX", "256KiB")]) {
+        [("LIMITS__BACKLOG_BYTES", "64KiB"), ("LIMITS__OUTBOX", "256KiB"), ("LIMITS__ROOM_PEERS", "10")]) {
         let (alice, bob) = cluster.room("r").join2().await;
         let large = "x".repeat(15 * 1024);
         for n in 1..=20 {

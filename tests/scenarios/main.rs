@@ -6,34 +6,35 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use signalbox_tests::cluster::{Settings, Store, TestCluster};
+
 /// Runs each scenario in one process and over Redis with two nodes, so that peers that join in turn are on different nodes.
 /// Settings stand in brackets. After each the cluster is audited: logs, keys, processes.
 macro_rules! on_each_store {
     ($($(#[$doc:meta])* async fn $name:ident($cluster:ident $(, [$($setting:expr),* $(,)?])?) $body:block)*) => {$(
         $(#[$doc])*
+        async fn $name($cluster: &signalbox_tests::cluster::TestCluster) $body
+
         mod $name {
-            #[expect(unused_imports, reason = "not every scenario needs everything")]
-            use super::*;
-
-            async fn scenario($cluster: &signalbox_tests::cluster::TestCluster) $body
-
-            async fn on(store: signalbox_tests::cluster::Store) {
-                let cluster = signalbox_tests::cluster::TestCluster::start(store, &[$($($setting),*)?]).await;
-                scenario(&cluster).await;
-                cluster.audit().await;
-            }
+            const SETTINGS: signalbox_tests::cluster::Settings<'static> = &[$($($setting),*)?];
 
             #[tokio::test]
             async fn in_memory() {
-                on(signalbox_tests::cluster::Store::Memory).await;
+                crate::audited(signalbox_tests::cluster::Store::Memory, SETTINGS, super::$name).await;
             }
 
             #[tokio::test]
             async fn over_redis() {
-                on(signalbox_tests::cluster::Store::Redis(2)).await;
+                crate::audited(signalbox_tests::cluster::Store::Redis(2), SETTINGS, super::$name).await;
             }
         }
     )*};
+}
+
+async fn audited(store: Store, settings: Settings<'_>, scenario: impl AsyncFn(&TestCluster)) {
+    let cluster = TestCluster::start(store, settings).await;
+    scenario(&cluster).await;
+    cluster.audit().await;
 }
 
 mod abuse;

@@ -1,1 +1,304 @@
-//! x
+//! What happens when a part stops: a node that is told to, Redis that goes away, a node that is killed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use signalbox_tests::{
+    SDP,
+    cluster::{Store, TestCluster},
+    http::Request,
+    net::{DEADLINE, eventually},
+    process::{Process, signal},
+    raw::{Frame, RawSocket, op},
+};
+
+async fn ready(process: &Process) -> u16 {
+    Request::get("/health/ready").send(process.address).await.status
+}
+
+async fn live(process: &Process) -> u16 {
+    Request::get("/health/live").send(process.address).await.status
+}
+
+async fn until_ready(cluster: &TestCluster, status: u16) {
+    for process in cluster.nodes.iter().chain(&cluster.auth) {
+        eventually(&format!("ready says {status}"), async || (ready(process).await == status).then_some(()))
+            .await;
+    }
+}
+
+/// A node that is told to stop says when to come back, closes with 4000, lets nobody in and ends in time.
+#[tokio::test]
+async fn a_stopping_node_says_goodbye_and_ends() {
+    let cluster = TestCluster::redis(2).await;
+    let room = cluster.room("r");
+    let (alice, bob) = room.join2().await;
+    let carol = room.join_on(&cluster.nodes[1], "carol").await;
+    bob.next_of_type("peer-joined").await;
+    alice.next_of_type("peer-joined").await;
+    let stopping = &cluster.nodes[0];
+    // It does not answer the close, so that the node still drains when others knock.
+    let token = cluster.room("other").token(json!({"user": "mallory"})).await;
+    let mut stubborn = RawSocket::open(stopping.address, &token, None).await;
+    assert_eq!(stubborn.next_text().await["type"], "joined");
+
+    let start = Instant::now();
+    stopping.terminate();
+    let goaway = alice.next_of_type("goaway").await;
+    assert!(goaway["reconnectIn"].as_u64().unwrap() <= 2_000, "{goaway}");
+    let closed = alice.closed().await;
+    assert_eq!((closed.code, closed.reason.as_str()), (4000, "going_away"));
+    let again = cluster.forge("r", "late");
+    Request::upgrade(format!("/ws/signal?token={again}"))
+        .send(stopping.address)
+        .await
+        .assert_problem(503, "draining");
+    Request::get("/health/ready").send(stopping.address).await.assert_problem(503, "draining");
+    assert_eq!(live(stopping).await, 200);
+    for peer in [&bob, &carol] {
+        let left = peer.next_of_type("peer-left").await;
+        assert_eq!((&left["peerId"], &left["reason"]), (&json!(alice.id()), &json!("left")));
+    }
+    let status = stopping.wait(Duration::from_secs(8)).await;
+    assert!(
+        status.success() && start.elapsed() < Duration::from_secs(7),
+        "{status} after {:?}",
+        start.elapsed()
+    );
+    // The others go on, and the room is as if Alice had left by herself.
+    bob.message(&carol, json!("still here")).await;
+    carol.next_message().await;
+    let back = room.join_on(&cluster.nodes[1], "alice").await;
+    assert_eq!(back.joined["peers"].as_array().unwrap().len(), 2);
+    drop((bob, carol, back, alice, stubborn));
+    cluster.assert_clean_logs();
+    cluster.redis.as_ref().unwrap().assert_clean_after(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn the_all_in_one_process_stops_the_same_way() {
+    let cluster = TestCluster::memory().await;
+    let (alice, bob) = cluster.room("r").join2().await;
+    cluster.nodes[0].terminate();
+    for peer in [&alice, &bob] {
+        peer.next_of_type("goaway").await;
+        assert_eq!(peer.closed().await.code, 4000);
+    }
+    assert!(cluster.nodes[0].wait(Duration::from_secs(8)).await.success());
+    cluster.assert_clean_logs();
+}
+
+/// An idle process ends at once.
+#[tokio::test]
+async fn an_idle_process_ends_at_once() {
+    let cluster = TestCluster::redis(1).await;
+    for process in cluster.nodes.iter().chain(&cluster.auth) {
+        let start = Instant::now();
+        process.terminate();
+        let status = process.wait(DEADLINE).await;
+        assert!(
+            status.success() && start.elapsed() < Duration::from_secs(3),
+            "{status} after {:?}",
+            start.elapsed()
+        );
+    }
+}
+
+/// A detached peer of a node that stops leaves with it: nobody else counts its grace.
+#[tokio::test]
+async fn a_stopping_node_takes_its_detached_peers_along() {
+    let cluster = TestCluster::start(Store::Redis(2), &[("TIMING__GRACE", "30s")]).await;
+    let (alice, bob) = cluster.room("r").join2().await;
+    let gone = alice.id().to_owned();
+    alice.cut();
+    bob.next_of_type("peer-detached").await;
+    cluster.nodes[0].terminate();
+    let left = bob.next_of_type("peer-left").await;
+    assert_eq!(left["peerId"], gone);
+    assert!(cluster.nodes[0].wait(Duration::from_secs(8)).await.success());
+}
+
+/// Redis is killed and comes back empty: nobody crashes, everybody is told, everybody may join again.
+#[tokio::test]
+async fn redis_goes_and_comes_back_empty() {
+    let mut cluster = TestCluster::redis(2).await;
+    let (alice, bob) = cluster.room("r").join2().await;
+    cluster.redis.as_mut().unwrap().stop();
+    until_ready(&cluster, 503).await;
+    for process in cluster.nodes.iter().chain(&cluster.auth) {
+        assert_eq!(live(process).await, 200);
+        process.assert_running();
+    }
+    let start = Instant::now();
+    let answer = alice.ask(json!({"type": "offer", "to": bob.id(), "sdp": SDP})).await;
+    assert_eq!((&answer["code"], &answer["retryMs"]), (&json!("unavailable"), &json!(500)), "{answer}");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    alice.ping().await;
+    let late = cluster.room("r").knock("late").await;
+    assert_eq!(late.next().await["code"], "unavailable");
+    let closed = late.closed().await;
+    assert_eq!((closed.code, closed.reason.as_str()), (4005, "unavailable;500"));
+
+    cluster.redis.as_mut().unwrap().go_on().await;
+    until_ready(&cluster, 200).await;
+    // Their room is gone. Who speaks learns it now; who is silent must learn it too.
+    alice.send(json!({"type": "offer", "to": bob.id(), "sdp": SDP, "id": answer["id"]})).await;
+    for peer in [&alice, &bob] {
+        let closed = peer.closed().await;
+        assert_eq!((closed.code, closed.reason.as_str()), (4004, "session_gone"));
+    }
+    let (alice, bob) = cluster.room("r").join2().await;
+    alice.offer(&bob, SDP).await;
+    assert_eq!(bob.next_offer().await.from, alice.id());
+    drop((alice, bob));
+    cluster.audit().await;
+}
+
+/// Redis hangs for longer than a command may take, and then goes on as if nothing had been: the room is the same, every id is
+/// accounted for, nothing is heard twice.
+#[tokio::test]
+async fn redis_hangs_and_goes_on() {
+    let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
+    let redis = cluster.redis.as_ref().unwrap();
+    let (alice, bob) = cluster.room("r").join2().await;
+    alice.message(&bob, json!("before")).await;
+    signal(redis.pid(), "STOP");
+    let mut refused = Vec::new();
+    for n in 0..3 {
+        let answer = alice.ask(json!({"type": "message", "to": bob.id(), "data": n})).await;
+        assert_eq!(answer["code"], "unavailable", "{answer}");
+        refused.push(answer["id"].as_u64().unwrap());
+    }
+    signal(redis.pid(), "CONT");
+    until_ready(&cluster, 200).await;
+    // The rule of section 3.2: from the first refused id on, in order.
+    for (n, id) in refused.iter().enumerate() {
+        let message = json!({"type": "message", "to": bob.id(), "data": n, "id": id});
+        eventually("the message is taken", async || {
+            alice.send(message.clone()).await;
+            (alice.answer(*id).await["type"] == "ack").then_some(())
+        })
+        .await;
+    }
+    alice.message(&bob, json!("after")).await;
+    let mut heard = Vec::new();
+    while heard.last() != Some(&json!("after")) {
+        heard.push(bob.next_message().await.data.unwrap());
+    }
+    assert_eq!(heard, [json!("before"), json!(0), json!(1), json!(2), json!("after")]);
+    drop((alice, bob));
+    cluster.audit().await;
+}
+
+/// What must happen happens when Redis is back: a leave and a lost socket during the outage are heard after it.
+#[tokio::test]
+async fn who_leaves_while_redis_hangs_has_left_when_it_goes_on() {
+    let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
+    let redis = cluster.redis.as_ref().unwrap();
+    let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
+    let [alice, bob, carol] = <[_; 3]>::try_from(peers).ok().unwrap();
+    let (bob_id, carol_id) = (bob.id().to_owned(), carol.id().to_owned());
+    signal(redis.pid(), "STOP");
+    bob.send(json!({"type": "leave"})).await;
+    assert_eq!(bob.closed().await.code, 1000);
+    carol.cut();
+    // The outage itself, a few deadlines long.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    signal(redis.pid(), "CONT");
+    let mut left = [alice.next_of_type("peer-left").await, alice.next_of_type("peer-left").await];
+    left.sort_by_key(|frame| frame["reason"].as_str().map(str::to_owned));
+    assert_eq!((&left[0]["peerId"], &left[0]["reason"]), (&json!(bob_id), &json!("left")));
+    assert_eq!((&left[1]["peerId"], &left[1]["reason"]), (&json!(carol_id), &json!("timeout")));
+    drop((alice, bob));
+    cluster.audit().await;
+}
+
+/// An update after the outage is one: the room is still there.
+#[tokio::test]
+async fn an_update_during_and_after_a_hang() {
+    let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
+    let redis = cluster.redis.as_ref().unwrap();
+    let (alice, bob) = cluster.room("r").join2().await;
+    signal(redis.pid(), "STOP");
+    let answer = alice.ask(json!({"type": "update", "name": "Alice"})).await;
+    assert_eq!(answer["code"], "unavailable", "{answer}");
+    signal(redis.pid(), "CONT");
+    until_ready(&cluster, 200).await;
+    let id = answer["id"].as_u64().unwrap();
+    eventually("the update is taken", async || {
+        alice.send(json!({"type": "update", "name": "Alice", "id": id})).await;
+        (alice.answer(id).await["type"] == "ack").then_some(())
+    })
+    .await;
+    assert_eq!(bob.next_of_type("peer-updated").await["name"], "Alice");
+    drop((alice, bob));
+    cluster.audit().await;
+}
+
+/// What other nodes published while the subscription was broken is read from the mailbox.
+#[tokio::test]
+async fn nothing_is_missed_when_the_subscription_breaks() {
+    let cluster = TestCluster::redis(2).await;
+    let redis = cluster.redis.as_ref().unwrap();
+    let (alice, bob) = cluster.room("r").join2().await;
+    for n in 0..10 {
+        let mut connection = redis.connect().await;
+        let _: i64 = redis::cmd("CLIENT")
+            .arg("KILL")
+            .arg("TYPE")
+            .arg("pubsub")
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        alice.message(&bob, json!(n)).await;
+    }
+    for n in 0..10 {
+        assert_eq!(bob.next_message().await.data, Some(json!(n)));
+    }
+    drop((alice, bob));
+    cluster.audit().await;
+}
+
+/// The all-in-one process is a node like any other where it is given a Redis.
+#[tokio::test]
+async fn the_all_in_one_process_over_redis_serves_the_same_rooms() {
+    let mut cluster = TestCluster::redis(1).await;
+    let another = Process::start("signalbox", cluster.env()).await;
+    cluster.nodes.push(another);
+    let (alice, bob) = cluster.room("r").join2().await;
+    assert_ne!(alice.joined["node"], bob.joined["node"]);
+    alice.offer(&bob, SDP).await;
+    assert_eq!(bob.next_offer().await.from, alice.id());
+    bob.tell_room(json!(1)).await;
+    assert_eq!(alice.next_message().await.from, bob.id());
+    drop((alice, bob));
+    cluster.audit().await;
+}
+
+/// `SCRIPT FLUSH` by an administrator is no outage.
+#[tokio::test]
+async fn a_script_flush_is_not_noticed() {
+    let cluster = TestCluster::redis(2).await;
+    let (alice, bob) = cluster.room("r").join2().await;
+    let mut connection = cluster.redis.as_ref().unwrap().connect().await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await.unwrap();
+    alice.offer(&bob, SDP).await;
+    bob.next_offer().await;
+    drop((alice, bob));
+    cluster.audit().await;
+}
+
+on_each_store! {
+    async fn a_client_that_goes_in_the_middle_of_a_frame_is_a_lost_socket(cluster) {
+        let room = cluster.room("r");
+        let alice = room.join("alice").await;
+        let token = room.token(json!({"user": "half"})).await;
+        let mut half = RawSocket::open(cluster.nodes[0].address, &token, None).await;
+        assert_eq!(half.next_text().await["type"], "joined");
+        alice.next_of_type("peer-joined").await;
+        half.send(&Frame { declared: Some(1_000), ..Frame::of(op::TEXT, b"{\"type\":") }).await;
+        drop(half);
+        alice.next_of_type("peer-detached").await;
+        assert_eq!(alice.next_of_type("peer-left").await["reason"], "timeout");
+    }
+}

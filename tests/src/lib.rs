@@ -8,7 +8,7 @@
 //! Owns: starting, watching and ending processes by their own id; waiting for events with a deadline. Must not: know the
 //! inside of a service, or use a pause where an event can be waited for.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking")]
+#![expect(clippy::expect_used, reason = "a harness fails by panicking")]
 
 pub mod cluster;
 pub mod http;

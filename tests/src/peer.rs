@@ -357,10 +357,8 @@ async fn read(
                     let _ = sink.lock().await.send(Message::text(text)).await;
                 }
             }
-            Message::Close(frame) => {
-                if let Some(frame) = frame {
-                    closed = Closed { code: frame.code.into(), reason: frame.reason.to_string() };
-                }
+            Message::Close(Some(frame)) => {
+                closed = Closed { code: frame.code.into(), reason: frame.reason.to_string() };
             }
             _ => {}
         }

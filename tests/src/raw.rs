@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use futures_util::future::join;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -122,6 +123,20 @@ impl RawSocket {
     /// Sends a frame; whether the socket took it.
     pub async fn send(&mut self, frame: &Frame<'_>) -> bool {
         self.send_bytes(&frame.to_bytes()).await
+    }
+
+    /// Writes all of it while it reads, until the connection is at its end: what came, in order.
+    pub async fn flood(&mut self, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        let Self { stream, bytes: read } = self;
+        let (mut from, mut to) = stream.split();
+        let reading = async { while matches!(from.read_buf(read).await, Ok(count) if count > 0) {} };
+        // The server may close long before the last byte.
+        let (_, ()) = within("the end of a flood", join(to.write_all(bytes), reading)).await;
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
     }
 
     /// The next frame: opcode and payload. None when the connection is at its end.

@@ -58,7 +58,8 @@ export function mediaProblem(error) {
 /** @param {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} state @param {number} others @param {boolean} wasOpen */
 export function clientState(state, others, wasOpen) {
   if (state === 'connecting' || state === 'waiting') {
-    return wasOpen ? 'The connection to the server is lost. Reconnecting…' : 'Joining…';
+    if (wasOpen) return 'The connection to the server is lost. Reconnecting…';
+    return state === 'waiting' ? 'The server does not answer. Trying again…' : 'Joining…';
   }
   if (state !== 'open') return '';
   if (others === 0) return 'You are the only one here. Send the link to whoever you want to talk to.';

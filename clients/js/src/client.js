@@ -218,7 +218,7 @@ export class SignalingClient extends Emitter {
       // Not the end: if it was an entry of the mailbox, the next one shows the gap.
       return this.emit('error', /** @type {SignalingError} */ (error));
     }
-    const verdict = this.#inbox.take(frame);
+    const verdict = this.#inbox.take(frame, String(text).length);
     if (verdict === 'gap') this.#link?.drop('seq_gap');
     if (verdict === 'deliver') this.#handle(/** @type {ServerFrame} */ (frame));
   }
@@ -264,7 +264,7 @@ export class SignalingClient extends Emitter {
     this.#comeBackAt = 0;
     this.#tokenRefused = false;
     this.#roster.reset(joined.peers);
-    this.#inbox.start(joined.seq);
+    this.#inbox.start(joined.seq, joined.limits.backlog);
     this.#keepalive.start(joined.pingInterval);
     this.#queue.rejoin((peerId) => this.peers.has(peerId));
     this.#setState('open');

@@ -4,12 +4,16 @@
  */
 
 const ACKNOWLEDGE_ENTRIES = 64;
+// The mailbox is bounded by bytes too (1 MiB by default): large offers fill it long before 64 entries.
+const ACKNOWLEDGE_CHARACTERS = 128 * 1024;
 const ACKNOWLEDGE_MS = 5_000;
 const BEGINNINGS = new Set(['joined', 'resumed']);
 
 export class Inbox {
   #seq = 0;
   #acknowledged = 0;
+  #characters = 0;
+  #every = ACKNOWLEDGE_ENTRIES;
   /** Sender → the last id it used; ids grow within a peer. @type {Map<string, number>} */
   #lastIds = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -21,10 +25,15 @@ export class Inbox {
     this.#acknowledge = acknowledge;
   }
 
-  /** @param {number} seq the number before the first entry */
-  start(seq) {
+  /**
+   * @param {number} seq the number before the first entry
+   * @param {number} backlog how many entries may wait before others are refused
+   */
+  start(seq, backlog) {
     this.stop();
     this.#seq = this.#acknowledged = seq;
+    this.#characters = 0;
+    this.#every = Math.max(1, Math.min(ACKNOWLEDGE_ENTRIES, Math.floor(backlog / 4)));
     this.#lastIds.clear();
   }
 
@@ -37,14 +46,16 @@ export class Inbox {
    * What to do with a frame: `deliver` it, forget it as a `double`, or give up the connection because of a `gap`.
    *
    * @param {{ type: string, seq?: number, from?: string, id?: number, peerId?: string }} frame
+   * @param {number} [characters] how long it was
    * @returns {'deliver' | 'double' | 'gap'}
    */
-  take(frame) {
+  take(frame, characters = 0) {
     // The `seq` of a first frame is where the mailbox begins, not an entry of it.
     if (frame.seq === undefined || BEGINNINGS.has(frame.type)) return 'deliver';
     if (frame.seq <= this.#seq) return 'double';
     if (frame.seq !== this.#seq + 1) return 'gap';
     this.#seq = frame.seq;
+    this.#characters += characters;
     this.#progress();
     if (frame.type === 'peer-left' && frame.peerId !== undefined) this.#lastIds.delete(frame.peerId);
     return this.#isDouble(frame) ? 'double' : 'deliver';
@@ -59,13 +70,15 @@ export class Inbox {
   }
 
   #progress() {
-    if (this.#seq - this.#acknowledged >= ACKNOWLEDGE_ENTRIES) this.#tell();
+    const due = this.#seq - this.#acknowledged >= this.#every || this.#characters >= ACKNOWLEDGE_CHARACTERS;
+    if (due) this.#tell();
     else this.#timer ??= setTimeout(() => this.#tell(), ACKNOWLEDGE_MS);
   }
 
   #tell() {
     this.stop();
     this.#acknowledged = this.#seq;
+    this.#characters = 0;
     this.#acknowledge(this.#seq);
   }
 }

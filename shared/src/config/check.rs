@@ -67,9 +67,9 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
     ensure(within(timing.grace, Span::millis(0), Span::secs(300)), "timing.grace", "must be at most 5m")?;
     ensure(within(timing.room_life, Span::secs(60), day), "timing.room_life", "must be from 1m to 24h")?;
     ensure(
-        within(timing.entry_life, timing.grace, Span::secs(600)),
+        within(timing.entry_life, Span(2 * timing.grace.0), Span::secs(600)),
         "timing.entry_life",
-        "must be from timing.grace to 10m",
+        "must be from twice timing.grace to 10m",
     )?;
     ensure(within(timing.drain, Span::millis(0), Span::secs(600)), "timing.drain", "must be at most 10m")?;
     ensure(

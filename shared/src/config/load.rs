@@ -84,9 +84,11 @@ impl Loaded {
             .with_list_parse_key("server.allowed_origins")
             .with_list_parse_key("server.allowed_hosts")
             .try_parsing(true)
+            // Compose passes an unset variable as an empty one.
+            .ignore_empty(true)
             .source(Some(env.clone()));
         let mut settings: Settings = sources.add_source(sections).build()?.try_deserialize()?;
-        if let Some(listen) = env.get("SIGNALBOX_LISTEN") {
+        if let Some(listen) = env.get("SIGNALBOX_LISTEN").filter(|listen| !listen.is_empty()) {
             settings.server.listen = listen.parse().map_err(|_| {
                 ConfigError::value("SIGNALBOX_LISTEN", "must be an address and a port, like 0.0.0.0:8080")
             })?;
@@ -139,6 +141,13 @@ mod tests {
         );
         flags.listen = Some("127.0.0.1:1003".parse().unwrap());
         assert_eq!(load(&flags, &pairs).server.listen.port(), 1003);
+    }
+
+    #[test]
+    fn an_empty_variable_is_an_absent_one() {
+        let loaded =
+            Loaded::load(&Flags::default(), &env(&[("SIGNALBOX__SERVER__ALLOWED_HOSTS", "")])).unwrap();
+        assert!(loaded.settings.server.allowed_hosts.is_empty());
     }
 
     #[test]

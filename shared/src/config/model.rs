@@ -193,7 +193,7 @@ pub struct Timing {
     pub grace: Span,
     /// The longest life of a room; at most 24 h.
     pub room_life: Span,
-    /// The longest an entry of a mailbox is kept.
+    /// The longest an entry of a mailbox is kept; it is kept at least half as long.
     pub entry_life: Span,
     /// How long a stopping node lets its goodbyes drain.
     pub drain: Span,

@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema, schema_for};
 use super::ServerMessage;
 use crate::id::PeerId;
 
-/// The schemas, by the name of their file in `docs/schema`.
-pub fn schemas() -> [(&'static str, Schema); 2] {
+// The schemas, by the name of their file in `docs/schema`.
+fn schemas() -> [(&'static str, Schema); 2] {
     [("client.schema.json", schema_for!(ClientFrame)), ("server.schema.json", schema_for!(ServerMessage))]
 }
 

@@ -11,9 +11,6 @@ use tokio::net::TcpStream;
 /// How much is read from a socket at a time.
 const CHUNK: usize = 16 * 1024;
 
-/// The longest head of a frame (RFC 6455, section 5.2).
-const LONGEST_HEAD: usize = 14;
-
 thread_local! {
     /// Where bytes are read and frames are cut out; one for each thread, so an idle connection holds none.
     static SCRATCH: RefCell<BytesMut> = RefCell::default();
@@ -116,7 +113,7 @@ impl Frames {
                     }
                 }
                 // The parser waits for the whole of a frame that is too large; nobody needs to send it.
-                Ok(None) if bytes.len() > self.limit + LONGEST_HEAD => {
+                Ok(None) if declared_length(bytes) > self.limit as u64 => {
                     return Err(CloseCode::FrameTooLarge.into());
                 }
                 Ok(None) => return Ok(()),
@@ -157,5 +154,16 @@ impl Frames {
         }
         whole.extend_from_slice(part);
         Ok(())
+    }
+}
+
+/// The payload length that the head of a frame declares (RFC 6455, section 5.2); 0 while that much of it has not come.
+fn declared_length(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [_, length, high, low, ..] if length & 0x7f == 126 => u64::from(u16::from_be_bytes([high, low])),
+        [_, length, a, b, c, d, e, f, g, h, ..] if length & 0x7f == 127 => {
+            u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        }
+        _ => 0,
     }
 }

@@ -148,9 +148,11 @@ impl Requests {
         }
     }
 
-    /// The last entry that the store was told of.
-    pub(super) fn told(&self) -> u64 {
-        self.told
+    /// Asks the store, by an empty call, whether the peer is still in its room.
+    pub(super) fn check(&mut self, acked: u64) {
+        if self.call.is_none() {
+            self.call = Some(self.append_items(Vec::new(), acked));
+        }
     }
 
     fn append(&mut self, first: Item, acked: u64) -> Call {
@@ -173,6 +175,7 @@ impl Requests {
 
     fn append_items(&mut self, items: Vec<Item>, acked: u64) -> Call {
         self.told = acked;
+        self.peer.told(acked);
         let (room, peer) = (self.room.clone(), self.peer.clone());
         let ids = items.iter().map(|item| item.id).collect();
         Box::pin(async move { Done::Appended(ids, room.append(&peer, acked, items).await) })

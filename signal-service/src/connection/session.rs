@@ -32,9 +32,6 @@ const REORDER: Duration = Duration::from_millis(25);
 /// Between two attempts to read a mailbox while the store is away.
 const READ_AGAIN: Duration = Duration::from_millis(500);
 
-/// How many entries are delivered before the store is told without a message to ride on, as a part of the bound.
-const TELL_AT: u64 = 2;
-
 /// Serves one connection until it ends. The `101` has been written.
 pub(super) async fn run(
     signal: Arc<Signal>,
@@ -47,7 +44,7 @@ pub(super) async fn run(
     let _ = socket.set_nodelay(true);
     let socket = Arc::new(socket);
     let limits = &signal.settings.limits;
-    let peer = LocalPeer::new(PeerId::random(), 1, socket.clone(), limits.outbox.0);
+    let peer = LocalPeer::new(PeerId::random(), 1, socket.clone(), limits);
     let room = signal.registry.register(&claims.room, &peer);
     let metrics = &signal.registry.hub().metrics;
     metrics.connections.inc();
@@ -55,7 +52,6 @@ pub(super) async fn run(
         Ok(()) => Session::new(&signal, &claims, &room, &peer, socket.clone(), early).serve().await,
         Err(code) => (End::Close(code), false),
     };
-    room.unregister(&peer);
     let goodbye = match end {
         End::Close(code) => Some(code),
         End::Closed => Some(CloseCode::Left),
@@ -64,6 +60,8 @@ pub(super) async fn run(
     if !has_left {
         part(&room, &peer, &end);
     }
+    // After its last input is queued: a room with nobody and nothing in it is forgotten, and a stop would not wait for it.
+    room.unregister(&peer);
     if let Some(code) = goodbye {
         metrics.closed(code);
         tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
@@ -205,7 +203,7 @@ impl<'a> Session<'a> {
         }
         let acked = self.input.acked();
         self.input.requests.start(acked);
-        if acked.saturating_sub(self.input.requests.told()) >= u64::from(self.signal.settings.limits.backlog) / TELL_AT {
+        if condition.should_tell {
             self.input.requests.acknowledge(acked);
         }
         match (condition.needs_reading, self.read_mailbox_at) {
@@ -214,6 +212,8 @@ impl<'a> Session<'a> {
             (true, Some(at)) if at <= Instant::now() => {
                 // Should the store be away, the gap stays known and is looked at again.
                 let read = self.room.catch_up(self.peer).await;
+                // Where entries were missed the peer itself may be: an empty call tells.
+                self.input.requests.check(acked);
                 self.read_mailbox_at = read.err().map(|_| Instant::now() + READ_AGAIN);
             }
             (true, Some(_)) => {}

@@ -10,7 +10,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use actix_codec::{AsyncRead, AsyncWrite, Framed, ReadBuf};
@@ -25,14 +24,12 @@ use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, middleware::from_fn, web};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::SinkExt as _;
+use signalbox_http::{HEAD_DEADLINE, KEEP_ALIVE};
 use signalbox_shared::{problem::Problem, protocol::SUBPROTOCOL};
 use tokio::net::TcpStream;
 
 use super::session;
 use crate::{door::Knock, node::Signal};
-
-/// How long the head of a request may take.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Serves HTTP and `/ws/signal` on a listening socket. `configure` makes the routes, once for each worker.
 ///
@@ -60,8 +57,11 @@ where
         let plain_app = app.clone();
         let signal = signal.clone();
         let upgrades = fn_factory(move || {
-            let plain =
-                HttpService::build().client_request_timeout(HEAD_DEADLINE).h1(plain_app()).new_service(());
+            let plain = HttpService::build()
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(HEAD_DEADLINE)
+                .h1(plain_app())
+                .new_service(());
             let signal = signal.clone();
             async move {
                 let plain = std::rc::Rc::new(plain.await?);
@@ -85,7 +85,12 @@ where
                 Ok::<_, ()>(service)
             }
         });
-        HttpService::build().client_request_timeout(HEAD_DEADLINE).upgrade(upgrades).h1(app()).tcp()
+        HttpService::build()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_DEADLINE)
+            .upgrade(upgrades)
+            .h1(app())
+            .tcp()
     })?;
     Ok(builder.run())
 }

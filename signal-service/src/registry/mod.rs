@@ -9,6 +9,7 @@ mod inbox;
 mod outbox;
 mod peer;
 mod room;
+mod untold;
 
 use std::{
     collections::{HashMap, hash_map},

@@ -103,6 +103,11 @@ impl Outbox {
         self.waiting.len()
     }
 
+    /// Frames that wait, the first perhaps in part.
+    pub(super) fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
     fn write(&mut self, bytes: &[u8], lengths: &Lengths) -> Result<(), Full> {
         let mut written = 0;
         if self.waiting.is_empty() {

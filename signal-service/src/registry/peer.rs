@@ -7,6 +7,7 @@ use std::sync::{
 
 use actix_http::ws::OpCode;
 use signalbox_shared::{
+    config::Limits,
     id::PeerId,
     protocol::{CloseCode, ServerMessage},
 };
@@ -15,6 +16,7 @@ use tokio::{net::TcpStream, sync::Notify};
 use super::{
     inbox::Inbox,
     outbox::{Full, Outbox},
+    untold::Untold,
 };
 use crate::store::{Delivery, Entry, EntryKind};
 
@@ -35,6 +37,7 @@ pub struct LocalPeer {
 struct Lane {
     inbox: Inbox,
     outbox: Outbox,
+    untold: Untold,
     closing: Option<CloseCode>,
 }
 
@@ -47,13 +50,15 @@ pub struct Condition {
     pub waiting: usize,
     /// The mailbox must be read.
     pub needs_reading: bool,
+    /// The store should be told what the peer has.
+    pub should_tell: bool,
 }
 
 impl LocalPeer {
     /// A peer whose inbox only collects until [`LocalPeer::open`].
-    pub fn new(id: PeerId, epoch: u64, socket: Arc<TcpStream>, outbox_limit: usize) -> Arc<Self> {
-        let outbox = Outbox::new(socket, outbox_limit);
-        let lane = Mutex::new(Lane { inbox: Inbox::closed(), outbox, closing: None });
+    pub fn new(id: PeerId, epoch: u64, socket: Arc<TcpStream>, limits: &Limits) -> Arc<Self> {
+        let (outbox, untold) = (Outbox::new(socket, limits.outbox.0), Untold::new(limits));
+        let lane = Mutex::new(Lane { inbox: Inbox::closed(), outbox, untold, closing: None });
         Arc::new(Self { id, epoch, lane, wake: Notify::new(), written: AtomicU64::new(0) })
     }
 
@@ -138,6 +143,7 @@ impl LocalPeer {
             closing: lane.closing,
             waiting: lane.outbox.len(),
             needs_reading: lane.inbox.needs_reading() && lane.closing.is_none(),
+            should_tell: lane.untold.is_due(),
         }
     }
 
@@ -156,13 +162,25 @@ impl LocalPeer {
         self.written.load(Ordering::Relaxed)
     }
 
+    /// The store is being told that the peer has all up to `seq`.
+    pub fn told(&self, seq: u64) {
+        self.lane().untold.told(seq);
+    }
+
     fn send_entries(&self, lane: &mut Lane, run: Vec<Entry>) {
         if run.is_empty() {
             return;
         }
         let frames: Vec<String> = run.iter().map(|entry| self.frame(entry)).collect();
         self.send_in(lane, frames.iter().map(String::as_bytes));
+        run.iter().for_each(|entry| lane.untold.push(entry.seq, entry.body.len()));
+        if lane.untold.would_fill(lane.outbox.frames(), lane.outbox.len()) {
+            self.give_up(lane);
+        }
         self.note_written(lane);
+        if lane.untold.is_due() {
+            self.wake.notify_one();
+        }
     }
 
     /// The entry as its reader sees it: `seq`, and for a peer entry `polite`, put in front of the stored body.
@@ -193,8 +211,10 @@ impl LocalPeer {
     }
 
     fn note_written(&self, lane: &Lane) {
-        if !lane.outbox.is_waiting() {
-            self.written.store(lane.inbox.delivered(), Ordering::Relaxed);
+        if lane.closing.is_none() {
+            // Each entry is one frame, so no more entries wait than frames.
+            let waiting = lane.outbox.frames() as u64;
+            self.written.fetch_max(lane.inbox.delivered().saturating_sub(waiting), Ordering::Relaxed);
         }
     }
 }

@@ -147,10 +147,21 @@ impl LocalRoom {
         let inputs: Vec<Input> = batch.iter().map(|queued| queued.input.clone()).collect();
         let accepted: Vec<(PeerId, u64)> =
             batch.iter().filter_map(|queued| queued.accepted.clone()).collect();
+        // Whether the view has been compared with the store since the batch came.
+        let mut fresh = false;
         loop {
             let view = self.view();
             let now = hub.store.now_ms();
             let decision = decide(&view, now, &inputs, &hub.rules);
+            if decision.is_empty() && !fresh {
+                // No commit will compare the view, and a refusal must not rest on an old one.
+                match hub.store.load(&self.id).await {
+                    Ok(state) => self.set_view(state.map(Arc::new)),
+                    Err(Unavailable) => return self.put_off(batch).await,
+                }
+                fresh = true;
+                continue;
+            }
             if decision.is_empty() {
                 self.arm_timer(&view, now);
                 return answer(batch, &decision.outcomes, &view);
@@ -164,7 +175,10 @@ impl LocalRoom {
                     self.arm_timer(&next, now);
                     return answer(batch, &decision.outcomes, &next);
                 }
-                Ok(Committed::Conflict(fresh)) => self.set_view(fresh.map(Arc::new)),
+                Ok(Committed::Conflict(state)) => {
+                    self.set_view(state.map(Arc::new));
+                    fresh = true;
+                }
                 Err(Unavailable) => return self.put_off(batch).await,
             }
         }

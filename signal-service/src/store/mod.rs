@@ -208,7 +208,9 @@ impl Bounds {
         Self {
             backlog: u64::from(limits.backlog),
             backlog_bytes: limits.backlog_bytes.0 as u64,
-            entry_life_ms: timing.entry_life.as_ms(),
+            // Half: an entry goes when it is that old and another comes, or that long after the last one. The TTL of a mailbox
+            // starts anew with each entry, so the two together are the longest that one is kept.
+            entry_life_ms: timing.entry_life.as_ms() / 2,
             room_life_ms: timing.room_life.as_ms(),
         }
     }
