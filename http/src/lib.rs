@@ -6,7 +6,7 @@
 //! - [`Gate`], [`gate`]: what happens to every request: Host check, security headers, access log
 //! - [`check_origin`]: which browsers may ask
 //! - [`health`], [`metrics_response`]: what operators ask
-//! - [`listener`], [`stop_signal`]: the process begins and ends
+//! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
 
@@ -19,6 +19,7 @@ mod json;
 mod listen;
 mod metrics;
 mod origin;
+mod process;
 mod route;
 mod stop;
 
@@ -36,5 +37,6 @@ pub use json::{Members, json_config};
 pub use listen::{ListenError, listener};
 pub use metrics::metrics_response;
 pub use origin::{check_host, check_origin};
+pub use process::{Failure, process, say};
 pub use route::{not_found, resource};
 pub use stop::stop_signal;

@@ -3,9 +3,9 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use signalbox_http::{Failure, process};
 use signalbox_shared::{
     config::{Flags, Loaded},
-    telemetry,
     token::Verifier,
 };
 use signalbox_signal::{
@@ -16,32 +16,19 @@ use signalbox_signal::{
 
 /// Brings WebRTC peers together: carries SDP, ICE candidates and presence, never media.
 #[derive(Parser)]
-#[command(version, about)]
-struct Args {
+#[command(name = "signal-service", version)]
+struct Cli {
     #[command(flatten)]
     flags: Flags,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let loaded = match Loaded::load(&args.flags, &Loaded::environment()) {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(2, &error.to_string()),
-    };
-    if args.flags.check_config {
-        return describe(&loaded);
-    }
-    telemetry::init(&loaded.settings.log.filter, loaded.settings.log.format);
-    match actix_rt::System::new().block_on(run(loaded)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &format!("{error:#}")),
-    }
+    process("signal-service", &Cli::parse().flags, |loaded| async {
+        run(loaded).await.map_err(|error| Failure::new(1, error))
+    })
 }
 
 async fn run(loaded: Loaded) -> anyhow::Result<()> {
-    for warning in &loaded.warnings {
-        tracing::warn!(event = "unsafe_setting", "{warning}");
-    }
     let secrets = &loaded.secrets;
     let auth = secrets.auth.as_ref().ok_or_else(|| {
         anyhow::anyhow!(
@@ -72,16 +59,4 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
     server.await?;
     tracing::info!(event = "stopped");
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the answer to --check-config")]
-fn describe(loaded: &Loaded) -> ExitCode {
-    println!("{}", loaded.describe());
-    ExitCode::SUCCESS
-}
-
-#[expect(clippy::print_stderr, reason = "one line for the operator, before or after logging")]
-fn fail(code: u8, line: &str) -> ExitCode {
-    eprintln!("signal-service: {line}");
-    ExitCode::from(code)
 }

@@ -5,17 +5,18 @@
 
 mod pages;
 
-use std::{io::Write as _, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use actix_web::web;
 use clap::Parser;
 use signalbox_auth::{AuthParts, AuthState};
-use signalbox_http::{Gate, health, listener, metrics_response, not_found, resource, stop_signal};
+use signalbox_http::{
+    Failure, Gate, health, listener, metrics_response, not_found, process, resource, say, stop_signal,
+};
 use signalbox_shared::{
     config::{Flags, Loaded},
     feed::{FEED_BACKLOG, FeedSender},
     id::random_hex,
-    telemetry,
     token::{Secret, SharedSecret, Verifier},
 };
 use signalbox_signal::{
@@ -32,23 +33,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let Cli { flags } = Cli::parse();
-    match Loaded::load(&flags, &Loaded::environment()) {
-        Err(error) => fail(2, &error),
-        Ok(loaded) if flags.check_config => say(&loaded.describe()),
-        Ok(loaded) => run(loaded),
-    }
-}
-
-fn run(loaded: Loaded) -> ExitCode {
-    telemetry::init(&loaded.settings.log.filter, loaded.settings.log.format);
-    for warning in &loaded.warnings {
-        tracing::warn!(event = "unsafe_setting", "{warning}");
-    }
-    match actix_rt::System::new().block_on(serve(loaded)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &format!("{error:#}")),
-    }
+    process("signalbox", &Cli::parse().flags, |loaded| async {
+        serve(loaded).await.map_err(|error| Failure::new(1, error))
+    })
 }
 
 async fn serve(loaded: Loaded) -> anyhow::Result<()> {
@@ -128,17 +115,4 @@ fn own_secret() -> anyhow::Result<SharedSecret> {
         "no AUTH_SECRET: tokens are signed with a random key until this process ends"
     );
     Ok(SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex())))?)
-}
-
-fn say(text: &str) -> ExitCode {
-    // A closed pipe is the reader's affair.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
-}
-
-/// One line for the person who started it.
-fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    let line = error.to_string().replace('\n', " ");
-    let _ = writeln!(std::io::stderr(), "signalbox: {line}");
-    ExitCode::from(code)
 }

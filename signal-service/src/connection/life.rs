@@ -31,16 +31,14 @@ pub(super) enum End {
 pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
     let (peer, epoch) = (peer.id.clone(), peer.epoch);
     match end {
-        // It was never in, or belongs to somebody else now, or is gone with its room.
+        // It was never in, or belongs to somebody else now.
         End::Close(
-            CloseCode::RoomFull
-            | CloseCode::UserLimit
-            | CloseCode::Unavailable
-            | CloseCode::Replaced
-            | CloseCode::SessionGone,
+            CloseCode::RoomFull | CloseCode::UserLimit | CloseCode::Unavailable | CloseCode::Replaced,
         ) => {}
-        // The node stops: nobody here will be there to notice that its grace is over.
-        End::Close(CloseCode::GoingAway) => room.post(Input::Leave { peer, epoch, reason: LeftReason::Left }),
+        // The node stops, and nobody here will be there to notice that its grace is over; or the client must begin anew.
+        End::Close(CloseCode::GoingAway | CloseCode::SessionGone) => {
+            room.post(Input::Leave { peer, epoch, reason: LeftReason::Left })
+        }
         _ => room.post(Input::Detach { peer, epoch }),
     }
 }

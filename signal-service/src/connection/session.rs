@@ -82,6 +82,8 @@ struct Session<'a> {
     next_ping: Instant,
     heard: Instant,
     read_mailbox_at: Option<Instant>,
+    /// Where the last read of the mailbox left a gap.
+    stuck_at: Option<u64>,
 }
 
 impl<'a> Session<'a> {
@@ -108,6 +110,7 @@ impl<'a> Session<'a> {
             next_ping: now + ping_every,
             heard: now,
             read_mailbox_at: None,
+            stuck_at: None,
         }
     }
 
@@ -210,15 +213,25 @@ impl<'a> Session<'a> {
             (false, _) => self.read_mailbox_at = None,
             (true, None) => self.read_mailbox_at = Some(Instant::now() + REORDER),
             (true, Some(at)) if at <= Instant::now() => {
-                // Should the store be away, the gap stays known and is looked at again.
-                let read = self.room.catch_up(self.peer).await;
-                // Where entries were missed the peer itself may be: an empty call tells.
-                self.input.requests.check(acked);
-                self.read_mailbox_at = read.err().map(|_| Instant::now() + READ_AGAIN);
+                if let Some(code) = self.read_mailbox(acked).await {
+                    return Some(End::Close(code));
+                }
             }
             (true, Some(_)) => {}
         }
         None
+    }
+
+    /// Reads the mailbox. A gap that two reads in a row did not fill is there for good: the client must begin anew.
+    async fn read_mailbox(&mut self, acked: u64) -> Option<CloseCode> {
+        let read = self.room.catch_up(self.peer).await;
+        // Where entries were missed the peer itself may be: an empty call tells.
+        self.input.requests.check(acked);
+        // Should the store be away, the gap stays known and is looked at again.
+        self.read_mailbox_at = read.err().map(|_| Instant::now() + READ_AGAIN);
+        let stuck_at = self.peer.condition().needs_reading.then(|| self.peer.delivered());
+        let stuck_before = if read.is_ok() { std::mem::replace(&mut self.stuck_at, stuck_at) } else { None };
+        (stuck_at.is_some() && stuck_at == stuck_before).then_some(CloseCode::SessionGone)
     }
 
     /// A deadline has come: a ping, or silence for too long.
