@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use clap::Parser;
 use signalbox_http::{Failure, process};
 use signalbox_shared::{
-    config::{Flags, Loaded},
+    config::{ConfigError, Flags, Loaded},
     token::Verifier,
 };
 use signalbox_signal::{
@@ -24,16 +24,15 @@ struct Cli {
 
 fn main() -> ExitCode {
     process("signal-service", &Cli::parse().flags, |loaded| async {
-        run(loaded).await.map_err(|error| Failure::new(1, error))
+        run(loaded).await.map_err(|error| Failure::new(if error.is::<ConfigError>() { 2 } else { 1 }, error))
     })
 }
 
 async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let secrets = &loaded.secrets;
     let auth = secrets.auth.as_ref().ok_or_else(|| {
-        anyhow::anyhow!(
-            "AUTH_SECRET is not set; give this service the auth-service's secret, made with: openssl rand -base64 48"
-        )
+        let problem = "is not set; give this service the auth-service's, made with: openssl rand -base64 48";
+        ConfigError::value("AUTH_SECRET", problem)
     })?;
     let verifier = Verifier::hs256(std::iter::once(auth).chain(&secrets.auth_previous));
     let listener = signalbox_http::listener(loaded.settings.server.listen)?;

@@ -14,7 +14,7 @@ use signalbox_http::{
     Failure, Gate, health, listener, metrics_response, not_found, process, resource, say, stop_signal,
 };
 use signalbox_shared::{
-    config::{Flags, Loaded},
+    config::{ConfigError, Flags, Loaded},
     feed::{FEED_BACKLOG, FeedSender},
     id::random_hex,
     token::{Secret, SharedSecret, Verifier},
@@ -34,7 +34,9 @@ struct Cli {
 
 fn main() -> ExitCode {
     process("signalbox", &Cli::parse().flags, |loaded| async {
-        serve(loaded).await.map_err(|error| Failure::new(1, error))
+        serve(loaded)
+            .await
+            .map_err(|error| Failure::new(if error.is::<ConfigError>() { 2 } else { 1 }, error))
     })
 }
 
@@ -44,9 +46,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let secret = match &secrets.auth {
         Some(secret) => secret.clone(),
         None if address.ip().is_loopback() => own_secret()?,
-        None => anyhow::bail!(
-            "AUTH_SECRET is not set, and only on a loopback address is one made up; make one with: openssl rand -base64 48"
-        ),
+        None => {
+            let problem = "is not set, and only on a loopback address is one made up; make one with: openssl rand -base64 48";
+            return Err(ConfigError::value("AUTH_SECRET", problem).into());
+        }
     };
     let guests = settings.auth.guests.unwrap_or(address.ip().is_loopback());
     let listener = listener(address)?;

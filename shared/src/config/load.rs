@@ -57,7 +57,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn value(setting: impl Into<String>, problem: impl Into<String>) -> Self {
+    /// A value that is wrong, or missing: `problem` says what would be right.
+    pub fn value(setting: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Value { setting: setting.into(), problem: problem.into() }
     }
 }
