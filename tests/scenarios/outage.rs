@@ -107,7 +107,7 @@ async fn an_idle_process_ends_at_once() {
 /// A detached peer of a node that stops leaves with it: nobody else counts its grace.
 #[tokio::test]
 async fn a_stopping_node_takes_its_detached_peers_along() {
-    let cluster = TestCluster::start(Store::Redis(2), &[("TIMING__GRACE", "30s")]).await;
+    let cluster = TestCluster::start(Store::Redis(2), &[("TIMING__GRACE", "15s")]).await;
     let (alice, bob) = cluster.room("r").join2().await;
     let gone = alice.id().to_owned();
     alice.cut();

@@ -109,15 +109,23 @@ pub(super) async fn linger(socket: &TcpStream, peer: &LocalPeer, code: CloseCode
         }
         // The peer may be gone already.
         let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
-        let mut sink = [0; 4096];
-        while socket.readable().await.is_ok() {
-            match socket.try_read(&mut sink) {
-                Ok(0) => return,
-                Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
-                _ => {}
-            }
-        }
+        while socket.readable().await.is_ok() && !discard(socket) {}
     };
     // A client that neither reads nor closes is cut off.
     let _ = timeout(LINGER, goodbye).await;
+}
+
+/// Reads what has come and forgets it; whether the other side has closed. Not in the future above, which every connection carries
+/// along all its life.
+fn discard(socket: &TcpStream) -> bool {
+    let mut sink = [0; 4096];
+    // So much, then others have their turn.
+    for _ in 0..64 {
+        match socket.try_read(&mut sink) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+        }
+    }
+    false
 }
