@@ -34,6 +34,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether a text is a filter: each part a level, or a target and a level.
+pub fn is_filter(text: &str) -> bool {
+    let level = |text: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&text);
+    text.split(',').map(str::trim).all(|part| match part.rsplit_once('=') {
+        Some((target, of)) => !target.is_empty() && level(of),
+        None => level(part),
+    })
+}
+
 /// Starts logging to standard error. Call once, at the start of `main`.
 ///
 /// `filter` is a `tracing` filter such as `info` or `signalbox_signal=debug`. Dependencies that print what they parse (the
@@ -43,7 +52,11 @@ pub fn init(filter: &str, format: LogFormat) {
     const QUIET: &str = "actix_http=warn,actix_web=warn,actix_server=warn,actix_rt=warn,redis=warn,mio=warn,\
                          h2=warn,tokio=warn,jsonwebtoken=warn";
     let filter = EnvFilter::new(format!("{filter},{QUIET}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost; saying so on the same closed pipe would be a panic.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -12,7 +12,7 @@ use signalbox_shared::{
     feed::FeedSender,
     id::NodeId,
     problem::Problem,
-    protocol::{Bounds, CloseCode, IceServer, ServerMessage, WireLimits},
+    protocol::{Bounds, IceServer, WireLimits},
     token::Verifier,
 };
 
@@ -124,8 +124,7 @@ impl Signal {
         for (place, peer) in peers.iter().enumerate() {
             // Spread over two seconds, so that they do not all knock at the next node at once.
             let reconnect_in = (place as u64 * 2_000) / peers.len() as u64;
-            peer.send(&[ServerMessage::Goaway { reconnect_in }]);
-            peer.close(CloseCode::GoingAway);
+            peer.say_goodbye(reconnect_in);
         }
         rooms.iter().for_each(LocalRoom::give_up_detached);
         let connections = &self.registry.hub().metrics.connections;

@@ -86,7 +86,8 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         signal.drain().await;
         handle.stop(true).await;
     });
-    say(&format!("Signalbox is at http://{bound}/ (open it in two tabs; stop with Ctrl-C)\n"));
+    let hint = if guests { "open it in two tabs" } else { "guests are off: tokens need an API key" };
+    say(&format!("Signalbox is at http://{bound}/ ({hint}; stop with Ctrl-C)\n"));
     Ok(server.await?)
 }
 

@@ -201,14 +201,14 @@ on_each_store! {
         Request::get("/nowhere").send(node.address).await.assert_problem(404, "not_found");
     }
 
-    async fn an_upgrade_that_is_none_of_rfc_6455_is_a_bad_request(cluster) {
+    async fn an_upgrade_that_is_none_of_rfc_6455_is_refused_and_told_why(cluster) {
         let node = &cluster.nodes[0];
         let target = format!("/ws/signal?token={}", cluster.forge("r", "alice"));
         let base = || Request::get(&target).header("Connection", "Upgrade").header("Upgrade", "websocket");
         let no_key = base().header("Sec-WebSocket-Version", "13").send(node.address).await;
         no_key.assert_problem(400, "bad_request");
         let old = base().header("Sec-WebSocket-Version", "8").header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").send(node.address).await;
-        old.assert_problem(400, "bad_request");
+        old.assert_problem(426, "upgrade_required");
     }
 
     async fn subprotocols_without_ours_are_refused(cluster) {

@@ -4,6 +4,7 @@ use super::{ConfigError, PERMISSIONS, Settings, units::Span};
 
 /// Checks ranges and references; returns the unsafe choices, to be logged.
 pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+    check_server(settings)?;
     check_limits(settings)?;
     check_timing(settings)?;
     check_roles(settings)?;
@@ -14,10 +15,48 @@ fn ensure(holds: bool, setting: &str, problem: &str) -> Result<(), ConfigError> 
     if holds { Ok(()) } else { Err(ConfigError::value(setting, problem)) }
 }
 
+fn check_server(settings: &Settings) -> Result<(), ConfigError> {
+    let server = &settings.server;
+    ensure(server.workers <= 512, "server.workers", "must be at most 512; 0 is one per core")?;
+    let origin = |text: &String| {
+        let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        text == "*"
+            || authority.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']))
+    };
+    ensure(
+        server.allowed_origins.iter().all(origin),
+        "server.allowed_origins",
+        "must hold origins like https://app.example, without a path or a slash at the end",
+    )?;
+    let host = |text: &String| match text.strip_prefix('[') {
+        Some(rest) => rest.ends_with(']'),
+        None => !text.is_empty() && !text.contains([':', '/', ' ']),
+    };
+    ensure(
+        server.allowed_hosts.iter().all(host),
+        "server.allowed_hosts",
+        "must hold names without a port, like rtc.example or [2001:db8::1]",
+    )?;
+    let schemes = ["stun:", "stuns:", "turn:", "turns:"];
+    let urls = settings.ice.servers.iter().flat_map(|server| &server.urls);
+    ensure(
+        urls.into_iter().all(|url| schemes.iter().any(|scheme| url.starts_with(scheme))),
+        "ice.servers",
+        "must hold urls that begin with stun:, stuns:, turn: or turns:",
+    )?;
+    ensure(
+        crate::telemetry::is_filter(&settings.log.filter),
+        "log.filter",
+        "must be like info, debug or signalbox_signal=debug; the levels are error, warn, info, debug, trace, off",
+    )
+}
+
 fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     let limits = &settings.limits;
     ensure((1024..=1024 * 1024).contains(&limits.frame.0), "limits.frame", "must be from 1KiB to 1MiB")?;
     // The envelope around a payload is under 512 bytes.
+    let smallest = limits.sdp.min(limits.candidate).min(limits.data).min(limits.metadata).min(limits.body);
+    ensure(smallest.0 >= 64, "limits.sdp, .candidate, .data, .metadata and .body", "must be at least 64B")?;
     let largest = limits.sdp.max(limits.candidate).max(limits.data).max(limits.metadata);
     ensure(
         largest.0 + 512 <= limits.frame.0,

@@ -179,7 +179,9 @@ impl Secrets {
 /// `NAME`, or the content of the file that `NAME_FILE` names (without its last line break); both is an error.
 fn value_or_file(name: &str, env: &Environment) -> Result<Option<String>, ConfigError> {
     let file_name = format!("{name}_FILE");
-    let text = match (env.get(name), env.get(&file_name)) {
+    // Compose passes an unset variable as an empty one.
+    let set = |name: &str| env.get(name).filter(|value| !value.is_empty());
+    let text = match (set(name), set(&file_name)) {
         (Some(_), Some(_)) => {
             return Err(ConfigError::value(name, format!("and {file_name} are both set; keep one")));
         }
@@ -190,7 +192,6 @@ fn value_or_file(name: &str, env: &Environment) -> Result<Option<String>, Config
             .to_owned(),
         (None, None) => return Ok(None),
     };
-    // Compose passes an unset variable as an empty one.
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 

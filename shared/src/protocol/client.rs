@@ -283,7 +283,10 @@ impl<'a> Envelope<'a> {
         let re = if matches!(kind, ForwardKind::Offer | ForwardKind::Message) {
             None
         } else {
-            number(self.re, "re")?
+            match number(self.re, "re")? {
+                Some(0) => return Err(Broken::field("re", "must be 1 or more")),
+                re => re,
+            }
         };
         Ok(ClientMessage::Forward(Forward { kind, to: to.into(), id, re, payload }))
     }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, io};
 
 use actix_codec::Decoder;
-use actix_http::ws::{Codec, Frame, Item};
+use actix_http::ws::{self, Codec, Frame, Item};
 use bytes::{Bytes, BytesMut};
 use signalbox_shared::protocol::CloseCode;
 use tokio::net::TcpStream;
@@ -23,10 +23,10 @@ pub(super) enum Incoming {
     Text(Bytes),
     /// A ping, to be answered with its payload.
     Ping(Bytes),
-    /// A pong.
-    Pong,
-    /// The client closes.
-    Close,
+    /// A pong, or a fragment that does not end its message: nothing to do, but it counts.
+    Nothing,
+    /// The client closes, with this code.
+    Close(u16),
 }
 
 /// What reading found.
@@ -45,8 +45,8 @@ pub(super) enum Progress {
 pub(super) enum Break {
     /// The server closes.
     Close(CloseCode),
-    /// The client has closed.
-    Closed,
+    /// The client has closed, with this code.
+    Closed(u16),
 }
 
 impl From<CloseCode> for Break {
@@ -127,18 +127,21 @@ impl Frames {
         match frame {
             Frame::Text(text) => Ok(Some(Incoming::Text(text))),
             Frame::Ping(payload) => Ok(Some(Incoming::Ping(payload))),
-            Frame::Pong(_) => Ok(Some(Incoming::Pong)),
-            Frame::Close(_) => Ok(Some(Incoming::Close)),
+            Frame::Pong(_) => Ok(Some(Incoming::Nothing)),
+            Frame::Close(reason) => {
+                let code = reason.map_or(ws::CloseCode::Normal, |reason| reason.code);
+                Ok(Some(Incoming::Close(code.into())))
+            }
             Frame::Binary(_) | Frame::Continuation(Item::FirstBinary(_)) => {
                 Err(CloseCode::BinaryNotSupported)
             }
             Frame::Continuation(Item::FirstText(begin)) => {
                 self.fragments = Some(BytesMut::from(&begin[..]));
-                Ok(None)
+                Ok(Some(Incoming::Nothing))
             }
             Frame::Continuation(Item::Continue(part)) => {
                 self.append(&part)?;
-                Ok(None)
+                Ok(Some(Incoming::Nothing))
             }
             Frame::Continuation(Item::Last(part)) => {
                 self.append(&part)?;

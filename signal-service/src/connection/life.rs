@@ -21,8 +21,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) enum End {
     /// The server closes it.
     Close(CloseCode),
-    /// The client closed it, and is owed a close frame.
-    Closed,
+    /// The client closed it with this code, and is owed a close frame.
+    Closed(u16),
     /// The socket is gone.
     Lost,
 }
@@ -96,10 +96,9 @@ fn welcome(signal: &Signal, peer: &LocalPeer, claims: &RoomClaims, state: &RoomS
     }
 }
 
-/// Lets the goodbye out: writes what waits and the close frame, then waits for the client to close, both within a bound. Without
+/// Lets the goodbye out: writes what waits, the close frame last, then waits for the client to close, both within a bound. Without
 /// reading on, the kernel would answer what still comes with a reset, and the client would never see the close code.
-pub(super) async fn linger(socket: &TcpStream, peer: &LocalPeer, code: CloseCode) {
-    peer.write_close(code);
+pub(super) async fn linger(socket: &TcpStream, peer: &LocalPeer) {
     let goodbye = async {
         while peer.condition().waiting > 0 {
             if socket.writable().await.is_err() {
@@ -109,7 +108,9 @@ pub(super) async fn linger(socket: &TcpStream, peer: &LocalPeer, code: CloseCode
         }
         // The peer may be gone already.
         let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
-        while socket.readable().await.is_ok() && !discard(socket) {}
+        while socket.readable().await.is_ok() && !discard(socket) {
+            tokio::task::yield_now().await;
+        }
     };
     // A client that neither reads nor closes is cut off.
     let _ = timeout(LINGER, goodbye).await;

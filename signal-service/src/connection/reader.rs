@@ -60,8 +60,12 @@ impl<'a> Reader<'a> {
                 self.peer.control(OpCode::Pong, &payload);
                 Ok(())
             }
-            Incoming::Pong => Ok(()),
-            Incoming::Close => Err(Break::Closed),
+            // Nor may pongs and fragments without end keep a worker busy.
+            Incoming::Nothing if self.rate.frame(Instant::now()) == Pace::Close => {
+                Err(CloseCode::RateLimited.into())
+            }
+            Incoming::Nothing => Ok(()),
+            Incoming::Close(code) => Err(Break::Closed(code)),
         }
     }
 
@@ -82,11 +86,14 @@ impl<'a> Reader<'a> {
         match message {
             ClientMessage::Forward(forward) => self.forward(forward),
             ClientMessage::Update { id, name, metadata } => {
-                self.charge_for_the_room();
                 let metadata = metadata.map(|json| json.to_owned().into());
-                self.request(Request::Update { id, name: name.map(Into::into), metadata });
+                if self.request(Request::Update { id, name: name.map(Into::into), metadata }) {
+                    self.charge_for_the_room();
+                }
             }
-            ClientMessage::Leave { id } => self.request(Request::Leave { id }),
+            ClientMessage::Leave { id } => {
+                self.request(Request::Leave { id });
+            }
             ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
             ClientMessage::Received { seq } if seq > self.peer.delivered() => {
                 self.error(None, ErrorCode::BadMessage, Some("seq"), "no such entry has been sent");
@@ -108,12 +115,14 @@ impl<'a> Reader<'a> {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
         }
         let body = forward.to_frame(&self.peer.id).into();
-        if forward.to.is_none() {
-            self.charge_for_the_room();
-        }
+        let to_room = forward.to.is_none();
         let to = forward.to.map_or(Target::Room, Target::Peer);
-        self.request(Request::Forward(Item { id: forward.id, to, body }));
-        self.signal.registry.hub().metrics.forwarded.inc();
+        if self.request(Request::Forward(Item { id: forward.id, to, body })) {
+            self.signal.registry.hub().metrics.forwarded.inc();
+            if to_room {
+                self.charge_for_the_room();
+            }
+        }
     }
 
     /// What everybody hears costs more in a large room: one frame for every ten peers.
@@ -121,11 +130,15 @@ impl<'a> Reader<'a> {
         self.rate.charge(self.room.size() as u32 / 10);
     }
 
-    fn request(&mut self, request: Request) {
-        if let Some(refusal) = self.requests.push(request) {
+    /// Queues a request; whether it was taken.
+    fn request(&mut self, request: Request) -> bool {
+        let refusal = self.requests.push(request);
+        if refusal.is_some() {
             self.signal.registry.hub().metrics.refused_message(ErrorCode::Unavailable);
-            self.answers.push(refusal);
         }
+        let taken = refusal.is_none();
+        self.answers.extend(refusal);
+        taken
     }
 
     fn refuse(&mut self, broken: &Broken) {
@@ -138,10 +151,18 @@ impl<'a> Reader<'a> {
     }
 
     fn slow_down(&mut self, id: Option<u64>) {
-        let code = ErrorCode::RateLimited;
+        // An id whose outcome is unknown keeps its number, so `rate_limited`, which is final for an id, would be wrong.
+        let (code, message) = if id.is_some_and(|id| self.requests.waits_for_an_earlier(id)) {
+            (
+                ErrorCode::Unavailable,
+                "too many frames; wait, then send this id again, and the later ones after it",
+            )
+        } else {
+            (ErrorCode::RateLimited, "too many frames; wait, then send this again under a new id")
+        };
         self.signal.registry.hub().metrics.refused_message(code);
         let retry_ms = Some(self.rate.wait().as_millis().max(1) as u32);
-        let message = "too many frames; wait, then send this again under a new id".to_owned();
+        let message = message.to_owned();
         self.answers.push(ServerMessage::Error { id, code, message, field: None, retry_ms });
     }
 

@@ -127,6 +127,11 @@ impl Requests {
         None
     }
 
+    /// Whether an id is, or comes after, one whose outcome is unknown.
+    pub(super) fn waits_for_an_earlier(&self, id: u64) -> bool {
+        self.unknown_from.is_some_and(|first| id >= first)
+    }
+
     /// Starts the next call if none is in flight. `acked` is the last entry the peer has; it rides along.
     pub(super) fn start(&mut self, acked: u64) {
         if self.call.is_some() {
@@ -244,6 +249,10 @@ impl Requests {
             Err(AppendError::Fenced) => Verdict::Fenced,
             Err(AppendError::Gone) => Verdict::Gone,
             Err(AppendError::Unavailable(_)) => {
+                if ids.contains(&None) {
+                    let text = "the store did not answer; what had no id may not have been sent";
+                    answers.push(ServerMessage::error(None, ErrorCode::Unavailable, None, text));
+                }
                 self.refuse_from(ids.iter().flatten().copied(), answers);
                 Verdict::GoOn
             }

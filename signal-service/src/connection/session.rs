@@ -32,6 +32,18 @@ const REORDER: Duration = Duration::from_millis(25);
 /// Between two attempts to read a mailbox while the store is away.
 const READ_AGAIN: Duration = Duration::from_millis(500);
 
+/// How often a connection reads before others of its worker have their turn. Being readable costs a task nothing of its share of
+/// the runtime, so it must give way by itself.
+const READS_A_TURN: usize = 8;
+
+/// Whether a connection has read what there was.
+enum Turn {
+    /// It has, or takes no more for now.
+    Enough,
+    /// There may be more, and it is others' turn.
+    Over,
+}
+
 /// Serves one connection until it ends. The `101` has been written.
 pub(super) async fn run(
     signal: Arc<Signal>,
@@ -46,26 +58,33 @@ pub(super) async fn run(
     let limits = &signal.settings.limits;
     let peer = LocalPeer::new(PeerId::random(), 1, socket.clone(), limits);
     let room = signal.registry.register(&claims.room, &peer);
+    if signal.door.is_draining() {
+        // It came through the door just before it was closed; whoever says goodbye may have missed it.
+        peer.close(CloseCode::GoingAway);
+    }
     let metrics = &signal.registry.hub().metrics;
     metrics.connections.inc();
     let (end, has_left) = match join(&signal, &room, &peer, &claims).await {
         Ok(()) => Session::new(&signal, &claims, &room, &peer, socket.clone(), early).serve().await,
         Err(code) => (End::Close(code), false),
     };
-    let goodbye = match end {
-        End::Close(code) => Some(code),
-        End::Closed => Some(CloseCode::Left),
-        End::Lost => None,
-    };
     if !has_left {
         part(&room, &peer, &end);
     }
     // After its last input is queued: a room with nobody and nothing in it is forgotten, and a stop would not wait for it.
     room.unregister(&peer);
-    if let Some(code) = goodbye {
-        metrics.closed(code);
-        tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
-        linger(&socket, &peer, code).await;
+    match end {
+        End::Close(code) => {
+            metrics.closed(code);
+            tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
+            peer.write_close(code);
+            linger(&socket, &peer).await;
+        }
+        End::Closed(code) => {
+            peer.echo_close(code);
+            linger(&socket, &peer).await;
+        }
+        End::Lost => {}
     }
     metrics.connections.dec();
     drop(place);
@@ -120,7 +139,7 @@ impl<'a> Session<'a> {
         let has_left = match end {
             End::Close(code) => code == CloseCode::Left,
             // What the client sent before it closed still counts: a page says `leave` and is gone.
-            End::Closed | End::Lost => self.input.finish().await,
+            End::Closed(_) | End::Lost => self.input.finish().await,
         };
         (end, has_left)
     }
@@ -129,8 +148,12 @@ impl<'a> Session<'a> {
         // Bytes may have come with the upgrade request.
         let mut readable = true;
         loop {
-            if readable && let Err(end) = self.read() {
-                return end;
+            if readable {
+                match self.read() {
+                    Ok(Turn::Over) => tokio::task::yield_now().await,
+                    Ok(Turn::Enough) => {}
+                    Err(end) => return end,
+                }
             }
             if let Some(end) = self.settle().await {
                 return end;
@@ -175,9 +198,8 @@ impl<'a> Session<'a> {
     }
 
     /// Reads what the socket holds, up to the bound on waiting requests.
-    fn read(&mut self) -> Result<(), End> {
-        // So many reads, then others have their turn.
-        for _ in 0..8 {
+    fn read(&mut self) -> Result<Turn, End> {
+        for _ in 0..READS_A_TURN {
             let input = &mut self.input;
             let progress = self.frames.read(&self.socket, &mut |incoming| input.take(incoming));
             if !matches!(progress, Ok(Progress::Blocked)) {
@@ -185,16 +207,16 @@ impl<'a> Session<'a> {
             }
             match progress {
                 Ok(Progress::More) if !self.input.requests.is_full() => {}
-                Ok(Progress::More | Progress::Blocked) => return Ok(()),
+                Ok(Progress::More | Progress::Blocked) => return Ok(Turn::Enough),
                 Ok(Progress::End) => return Err(End::Lost),
-                Err(Break::Closed) => return Err(End::Closed),
+                Err(Break::Closed(code)) => return Err(End::Closed(code)),
                 Err(Break::Close(code)) => {
                     self.input.send_answers();
                     return Err(End::Close(code));
                 }
             }
         }
-        Ok(())
+        Ok(Turn::Over)
     }
 
     /// Between two waits: sends answers, starts the next call, looks after the mailbox.

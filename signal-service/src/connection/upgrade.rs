@@ -100,8 +100,17 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     let knock = Knock::Upgrade(request.uri().query().unwrap_or(""), request.headers());
     let judged = signal.door.enter().and_then(|place| {
         let admission = signal.door.judge(&knock)?;
-        let handshake = ws::handshake(request.head()).map_err(|error| {
-            Problem::new(400, "bad_request", format!("this is not a WebSocket upgrade of RFC 6455: {error}"))
+        let handshake = ws::handshake(request.head()).map_err(|error| match error {
+            ws::HandshakeError::UnsupportedVersion => Problem::new(
+                426,
+                "upgrade_required",
+                "this server speaks version 13 of the WebSocket protocol",
+            ),
+            error => Problem::new(
+                400,
+                "bad_request",
+                format!("this is not a WebSocket upgrade of RFC 6455: {error}"),
+            ),
         })?;
         Ok((place, admission, handshake))
     });
@@ -139,6 +148,10 @@ async fn refuse(framed: &mut Framed<TcpStream, Codec>, problem: &Problem) {
     if problem.status == 401 {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
+    if problem.status == 426 {
+        response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+    }
+    response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
     response.force_close();
     let Ok(head) = response.message_body(()) else { return };
     let messages = [

@@ -44,6 +44,7 @@ pub(super) fn commit(
         version: state.version,
         put: decision.put.iter().filter_map(|peer| Some((peer.clone(), next.get(peer)?.clone()))).collect(),
         removed: decision.removed.iter().filter(|peer| state.members.contains_key(*peer)).cloned().collect(),
+        grows: decision.put.iter().any(|peer| !state.members.contains_key(peer)),
         ends: next.is_empty(),
         events: decision.events.iter().filter(|event| !event.targets.is_empty()).map(announcement).collect(),
         accepted,

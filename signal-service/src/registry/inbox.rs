@@ -55,13 +55,22 @@ impl Inbox {
 
     /// Takes a page read from the mailbox; returns what may go out now.
     pub(super) fn take_page(&mut self, page: Vec<Entry>) -> Vec<Entry> {
-        self.doubted = false;
         page.into_iter().flat_map(|entry| self.take(entry)).collect()
+    }
+
+    /// The mailbox is about to be read: what is doubted from now on is not answered by that.
+    pub(super) fn begin_read(&mut self) {
+        self.doubted = false;
     }
 
     /// Something may have been missed.
     pub(super) fn doubt(&mut self) {
         self.doubted = true;
+    }
+
+    /// Whether the first frame has been written.
+    pub(super) fn is_open(&self) -> bool {
+        !self.closed
     }
 
     /// Whether the mailbox must be read: an entry is missing, or may be.

@@ -72,8 +72,15 @@ impl Outbox {
             Some(ms) => format!("{};{ms}", code.reason()),
             None => code.reason().to_owned(),
         };
+        self.close_with(code.code(), reason);
+    }
+
+    /// Queues a close frame behind what waits.
+    pub(super) fn close_with(&mut self, code: u16, reason: String) {
         let mut frame = BytesMut::new();
-        Parser::write_close(&mut frame, Some(CloseReason::from((code.code().into(), reason))), false);
+        let reason =
+            CloseReason { code: code.into(), description: Some(reason).filter(|text| !text.is_empty()) };
+        Parser::write_close(&mut frame, Some(reason), false);
         self.waiting.extend_from_slice(&frame);
         self.frames.push_back(frame.len());
         self.flush();

@@ -95,6 +95,11 @@ impl LocalPeer {
         self.send_entries(&mut lane, run);
     }
 
+    /// The mailbox is about to be read.
+    pub fn begin_read(&self) {
+        self.lane().inbox.begin_read();
+    }
+
     /// Entries may have been missed: the mailbox must be read.
     pub fn doubt(&self) {
         self.lane().inbox.doubt();
@@ -116,6 +121,17 @@ impl LocalPeer {
         }
     }
 
+    /// The node stops: tells a peer that has joined when to come back, and asks the connection's task to end.
+    pub fn say_goodbye(&self, reconnect_in: u64) {
+        let mut lane = self.lane();
+        if lane.inbox.is_open() {
+            let goaway = ServerMessage::Goaway { reconnect_in }.to_json();
+            self.send_in(&mut lane, std::iter::once(goaway.as_bytes()));
+        }
+        drop(lane);
+        self.close(CloseCode::GoingAway);
+    }
+
     /// Asks the connection's task to end; the first reason stands.
     pub fn close(&self, code: CloseCode) {
         self.lane().closing.get_or_insert(code);
@@ -127,6 +143,13 @@ impl LocalPeer {
         let mut lane = self.lane();
         let code = *lane.closing.get_or_insert(code);
         lane.outbox.close(code);
+    }
+
+    /// Answers the client's own close frame (RFC 6455, section 5.5.1). Nothing is sent after it.
+    pub fn echo_close(&self, code: u16) {
+        let mut lane = self.lane();
+        lane.closing.get_or_insert(CloseCode::Left);
+        lane.outbox.close_with(code, String::new());
     }
 
     /// Writes what waits, as far as the socket takes it.

@@ -62,6 +62,12 @@ struct Inner {
     timer_armed: bool,
 }
 
+impl Inner {
+    fn is_quiet(&self) -> bool {
+        self.peers.is_empty() && self.queue.is_empty() && !self.driving
+    }
+}
+
 struct Queued {
     input: Input,
     accepted: Option<(PeerId, u64)>,
@@ -118,7 +124,10 @@ impl LocalRoom {
     }
 
     fn queue(self: &Arc<Self>, queued: Queued) {
-        let mut inner = self.inner();
+        self.queue_in(&mut self.inner(), queued);
+    }
+
+    fn queue_in(self: &Arc<Self>, inner: &mut Inner, queued: Queued) {
         inner.queue.push(queued);
         if !std::mem::replace(&mut inner.driving, true) {
             let room = self.clone();
@@ -223,8 +232,12 @@ impl LocalRoom {
         let room = self.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(Duration::from_millis(until.saturating_sub(now) + 1)).await;
-            room.inner().timer_armed = false;
-            room.post(Input::Tick { node: room.hub.node.clone() });
+            let tick =
+                Queued { input: Input::Tick { node: room.hub.node.clone() }, accepted: None, answer: None };
+            // Under one lock, or the room could be forgotten in between.
+            let mut inner = room.inner();
+            inner.timer_armed = false;
+            room.queue_in(&mut inner, tick);
         });
     }
 
@@ -241,8 +254,7 @@ impl LocalRoom {
 
     /// Whether nobody is here and nothing waits to be committed.
     pub fn is_quiet(&self) -> bool {
-        let inner = self.inner();
-        inner.peers.is_empty() && inner.queue.is_empty() && !inner.driving
+        self.inner().is_quiet()
     }
 
     fn view(&self) -> Arc<RoomState> {
@@ -257,7 +269,13 @@ impl LocalRoom {
         });
         let mut inner = self.inner();
         inner.members = Arc::new(members);
-        inner.view = view;
+        let before = std::mem::replace(&mut inner.view, view.clone());
+        let another_life = matches!((before, view), (Some(a), Some(b)) if a.incarnation != b.incarnation);
+        drop(inner);
+        if another_life {
+            // The room of these peers has ended and another has its name: each finds out by asking.
+            self.peers().iter().for_each(|peer| peer.doubt());
+        }
     }
 
     /// Appends one sender's messages and hands the entries for local peers out. One result for each message.
@@ -302,7 +320,11 @@ impl LocalRoom {
                 deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
                 Accepted::Written
             }
-            Appended::Duplicate => Accepted::Duplicate,
+            Appended::Duplicate => {
+                // The first time its answer was lost, and with it what local peers should have been handed.
+                self.peers().iter().for_each(|peer| peer.doubt());
+                Accepted::Duplicate
+            }
             Appended::Backlogged => Accepted::Backlogged,
             // `Stale` was taken off by the caller.
             Appended::NoSuchPeer | Appended::Stale => Accepted::NoSuchPeer,
@@ -316,10 +338,15 @@ impl LocalRoom {
     pub async fn catch_up(&self, peer: &LocalPeer) -> Result<(), Unavailable> {
         const PAGE: usize = 64;
         loop {
-            let page = self.hub.store.read(&self.id, &peer.id, peer.epoch, peer.delivered(), PAGE).await?;
+            let before = peer.delivered();
+            // What comes to be doubted while the page is on its way is not answered by it.
+            peer.begin_read();
+            let read = self.hub.store.read(&self.id, &peer.id, peer.epoch, before, PAGE).await;
+            let page = read.inspect_err(|_| peer.doubt())?;
             let full = page.len() == PAGE;
             peer.deliver_page(page);
-            if !full {
+            // A page that begins beyond a gap brings nothing forward; reading it again would not either.
+            if !full || peer.delivered() == before {
                 return Ok(());
             }
         }
@@ -329,7 +356,10 @@ impl LocalRoom {
     fn forget_if_idle(&self) {
         let Some(rooms) = self.rooms.upgrade() else { return };
         let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = self.is_quiet() && !self.inner().timer_armed;
+        let inner = self.inner();
+        let idle = inner.is_quiet() && !inner.timer_armed;
+        drop(inner);
+        // A peer registers, and a timer queues, only while the map or this room is locked: idle stays idle here.
         if idle && rooms.get(&self.id).is_some_and(|found| std::ptr::eq(&**found, self)) {
             rooms.remove(&self.id);
         }

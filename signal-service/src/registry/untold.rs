@@ -44,7 +44,9 @@ impl Untold {
     /// Whether so much waiting for the socket would soon have the mailbox refuse what others send: a slow consumer, which must not
     /// silence its room.
     pub(super) fn would_fill(&self, frames: usize, bytes: usize) -> bool {
-        4 * frames >= 3 * self.most_entries || 4 * bytes >= 3 * self.most_bytes
+        let socket = 4 * frames >= 3 * self.most_entries || 4 * bytes >= 3 * self.most_bytes;
+        // One that reads and does not confirm what it read fills its mailbox just so.
+        socket || self.entries.len() >= self.most_entries || self.bytes >= self.most_bytes
     }
 }
 
@@ -68,5 +70,9 @@ mod tests {
         assert!(untold.is_due());
         untold.told(5);
         assert!(!untold.is_due() && untold.bytes == 0);
+        untold.push(6, 999);
+        assert!(!untold.would_fill(0, 0));
+        untold.push(7, 1);
+        assert!(untold.would_fill(0, 0), "nobody confirmed a whole mailbox");
     }
 }

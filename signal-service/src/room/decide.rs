@@ -197,6 +197,11 @@ impl Batch<'_> {
         metadata: Option<&Arc<RawValue>>,
     ) -> Outcome {
         let Some(member) = self.decision.next.members.get_mut(peer) else { return Outcome::Gone };
+        let same_name = name.is_none_or(|name| *name == member.name);
+        let same_metadata = metadata.is_none_or(|metadata| metadata.get() == member.metadata.get());
+        if same_name && same_metadata {
+            return Outcome::Done;
+        }
         if let Some(name) = name {
             member.name = name.clone();
         }

@@ -125,7 +125,7 @@ impl Backend {
         next.members.insert(peer(who), member(owner));
         let targets: Vec<PeerId> = state.members.keys().cloned().collect();
         let events = if targets.is_empty() { vec![] } else { vec![announcement(who, targets)] };
-        let commit = Commit { put: vec![(peer(who), member(owner))], events, ..empty(state) };
+        let commit = Commit { put: vec![(peer(who), member(owner))], grows: true, events, ..empty(state) };
         assert!(matches!(self.store.commit(&room(), &node(1), &commit).await, Ok(Committed::Applied(_))));
         next
     }
@@ -161,6 +161,7 @@ fn empty(state: &RoomState) -> Commit {
         version: state.version,
         put: vec![],
         removed: vec![],
+        grows: false,
         ends: false,
         events: vec![],
         accepted: vec![],
@@ -403,6 +404,7 @@ async fn a_room_of_another_lineage_counts_as_gone_and_can_be_made_again() {
     // What a failover looks like from the room: the server's replication id is not the one it was made under.
     server.raw::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another"));
     assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), AppendError::Gone);
+    assert!(backend.store.load(&room()).await.unwrap().is_none());
     let again = RoomState::new("0b".into());
     let state = backend.join(&again, 7, 1).await;
     let fresh = backend.store.load(&room()).await.unwrap().unwrap();
@@ -410,6 +412,35 @@ async fn a_room_of_another_lineage_counts_as_gone_and_can_be_made_again() {
         (fresh.members.len(), fresh.version, fresh.incarnation),
         (1, state.version, state.incarnation)
     );
+}
+
+#[tokio::test]
+async fn a_full_server_takes_no_join_and_no_message_but_every_leave() {
+    let backend = Backend::redis(SMALL);
+    let state = backend.room_of(&[1, 1]).await;
+    let server = backend.server.as_ref().unwrap();
+    server.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1"));
+    let join = Commit { put: vec![(peer(3), member(1))], grows: true, ..empty(&state) };
+    assert_eq!(backend.store.commit(&room(), &node(1), &join).await.unwrap_err(), Unavailable);
+    let unavailable = AppendError::Unavailable(Unavailable);
+    assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), unavailable);
+    let left = Announcement { kind: EntryKind::Plain, ..announcement(1, vec![peer(2)]) };
+    let leave = Commit { removed: vec![peer(1)], events: vec![left], ..empty(&state) };
+    assert!(matches!(backend.store.commit(&room(), &node(1), &leave).await, Ok(Committed::Applied(_))));
+    let end = Commit { version: state.version + 1, removed: vec![peer(2)], ends: true, ..empty(&state) };
+    assert!(matches!(backend.store.commit(&room(), &node(1), &end).await, Ok(Committed::Applied(_))));
+    assert_eq!(server.raw::<Vec<String>>(::redis::cmd("KEYS").arg("*")), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_mailbox_that_expired_does_not_count_as_full() {
+    let backend = Backend::redis(SMALL);
+    let state = backend.room_of(&[1, 1]).await;
+    let five = || (0..5).map(|_| to(2, None, "x")).collect::<Vec<_>>();
+    assert_eq!(kinds(&backend.append(five(), &state).await.unwrap()), "wwwww");
+    let key = signalbox_shared::keys::mailbox(&room(), &peer(2));
+    backend.server.as_ref().unwrap().raw::<()>(::redis::cmd("DEL").arg(key));
+    assert_eq!(kinds(&backend.append(five(), &state).await.unwrap()), "wwwww");
 }
 
 #[tokio::test]

@@ -58,10 +58,15 @@ impl Mailbox {
         let entry = Entry { seq: self.head, from: from.clone(), id, kind, body: body.clone() };
         self.bytes += body.len();
         self.entries.push_back((now, entry.clone()));
-        let oldest = now.saturating_sub(bounds.entry_life_ms);
+        self.drop_old(now, bounds);
         let most = 2 * bounds.backlog as usize;
-        self.drop_while(|at, _, kept| at < oldest || kept > most);
+        self.drop_while(|_, _, kept| kept > most);
         entry
+    }
+
+    fn drop_old(&mut self, now: u64, bounds: &Bounds) {
+        let oldest = now.saturating_sub(bounds.entry_life_ms);
+        self.drop_while(|at, _, _| at < oldest);
     }
 
     fn acknowledge(&mut self, seq: u64) {
@@ -222,10 +227,10 @@ impl Room {
             }
         };
         for peer in &targets {
-            match self.mailboxes.get(peer) {
-                None => return Appended::NoSuchPeer,
-                Some(mailbox) if mailbox.is_full(bounds) => return Appended::Backlogged,
-                Some(_) => {}
+            let Some(mailbox) = self.mailboxes.get_mut(peer) else { return Appended::NoSuchPeer };
+            mailbox.drop_old(now, bounds);
+            if mailbox.is_full(bounds) {
+                return Appended::Backlogged;
             }
         }
         let mut deliveries = Vec::with_capacity(targets.len());

@@ -79,6 +79,9 @@ pub struct Commit {
     pub put: Vec<(PeerId, Member)>,
     /// Members to remove, with their mailboxes.
     pub removed: Vec<PeerId>,
+    /// Whether somebody new comes in. What does not grow is applied even where the store is full, or a full store could never
+    /// empty itself.
+    pub grows: bool,
     /// Whether nobody is left: the room ends and its keys go.
     pub ends: bool,
     /// What others hear, in order.

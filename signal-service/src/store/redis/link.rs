@@ -51,19 +51,33 @@ pub enum StartError {
 pub(super) enum ScriptId {
     Append,
     Commit,
+    /// A commit that nobody new comes in by: allowed when Redis is full.
+    Shrink,
+    Load,
+}
+
+impl ScriptId {
+    const ALL: [Self; 4] = [Self::Append, Self::Commit, Self::Shrink, Self::Load];
 }
 
 struct Scripts {
     append: Script,
     commit: Script,
+    shrink: Script,
+    load: Script,
 }
 
 impl Scripts {
     fn new() -> Self {
-        let script = |body: &str| Script::new(&format!("{}\n{body}", include_str!("lua/mailbox.lua")));
+        let script = |head: &str, body: &str| {
+            Script::new(&format!("{head}{}\n{body}", include_str!("lua/mailbox.lua")))
+        };
+        let commit = include_str!("lua/commit.lua");
         Self {
-            append: script(include_str!("lua/append.lua")),
-            commit: script(include_str!("lua/commit.lua")),
+            append: script("", include_str!("lua/append.lua")),
+            commit: script("", commit),
+            shrink: script("#!lua flags=allow-oom\n", commit),
+            load: script("", include_str!("lua/load.lua")),
         }
     }
 
@@ -71,6 +85,8 @@ impl Scripts {
         match id {
             ScriptId::Append => &self.append,
             ScriptId::Commit => &self.commit,
+            ScriptId::Shrink => &self.shrink,
+            ScriptId::Load => &self.load,
         }
     }
 }
@@ -152,9 +168,10 @@ impl Link {
 
     /// Watches the connection; when it breaks, opens another.
     async fn watch(&self) {
-        let looked = tokio::time::timeout(LOOK, self.broken.notified()).await;
-        let healthy = looked.is_err() && self.call(&redis::cmd("PING")).await.is_ok();
-        if healthy {
+        // A call that failed wakes this early; it may have been on a connection that has been replaced since, so the present one
+        // is asked either way.
+        let _ = tokio::time::timeout(LOOK, self.broken.notified()).await;
+        if self.call(&redis::cmd("PING")).await.is_ok() {
             return;
         }
         self.set(None);
@@ -178,7 +195,7 @@ impl Link {
             .set_connection_timeout(Some(self.deadline))
             .set_response_timeout(Some(self.deadline));
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        for id in [ScriptId::Append, ScriptId::Commit] {
+        for id in ScriptId::ALL {
             self.scripts.get(id).load_async(&mut connection).await?;
         }
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;

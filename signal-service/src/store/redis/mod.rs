@@ -58,8 +58,8 @@ impl RedisStore {
     }
 
     pub(super) async fn load(&self, room: &RoomId) -> Result<Option<RoomState>, Unavailable> {
-        let reply = self.link.call(redis::cmd("HGETALL").arg(keys::room(room))).await?;
-        Ok(codec::room_state(reply))
+        let call = ScriptCall::new(room);
+        Ok(codec::room_state(self.link.script(ScriptId::Load, call.keys, call.args).await?))
     }
 
     pub(super) async fn commit(
@@ -68,6 +68,7 @@ impl RedisStore {
         node: &NodeId,
         commit: &Commit,
     ) -> Result<Committed, Unavailable> {
+        let script = if commit.grows { ScriptId::Commit } else { ScriptId::Shrink };
         let mut call = ScriptCall::new(room);
         call.arg(&*commit.incarnation).arg(commit.version).arg(node.as_str()).arg(room.as_str());
         call.arg(keys::node_topic_prefix(room)).arg(keys::feed_topic(room));
@@ -96,7 +97,7 @@ impl RedisStore {
         for line in &commit.feed {
             call.arg(&**line);
         }
-        let mut reply = Reply::new(self.link.script(ScriptId::Commit, call.keys, call.args).await?);
+        let mut reply = Reply::new(self.link.script(script, call.keys, call.args).await?);
         match reply.text().as_deref() {
             Some("ok") => {
                 let handed = commit.events.iter().flat_map(|event| {

@@ -22,24 +22,28 @@ local last = tonumber(own[4] or 0)
 local accepted
 local results = { 'ok' }
 
+-- Whether a mailbox takes no more for now; its head and the bytes ever written to it.
+local function is_full(peer)
+  local f = redis.call('HMGET', room, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer)
+  local waiting = tonumber(f[1] or 0) - tonumber(f[2] or 0)
+  local waiting_bytes = tonumber(f[3] or 0) - tonumber(f[4] or 0)
+  return waiting >= backlog or waiting_bytes >= backlog_bytes, f[1] or 0, f[3] or 0
+end
+
 -- The targets of a message that begins at `at`, or the reason why it is refused.
 local function targets_of(at, count)
   local targets = {}
   for n = 1, count do
     local peer, box = ARGV[at + 2 * n - 2], KEYS[tonumber(ARGV[at + 2 * n - 1])]
-    local f = redis.call('HMGET', room, 'o:' .. peer, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer)
-    if not f[1] then return nil, 'n' end
-    local waiting = tonumber(f[2] or 0) - tonumber(f[3] or 0)
-    local waiting_bytes = tonumber(f[4] or 0) - tonumber(f[5] or 0)
-    if waiting >= backlog or waiting_bytes >= backlog_bytes then
-      -- What is too old does not count; only then is it full.
-      if redis.call('EXISTS', box) == 0 then
-        redis.call('HSET', room, 'a:' .. peer, f[2] or 0, 'c:' .. peer, f[4] or 0)
-      else
-        return nil, 'b'
-      end
+    local owned = redis.call('HGET', room, 'o:' .. peer)
+    if not owned then return nil, 'n' end
+    local node, e = owner(owned)
+    local full, head, bytes = is_full(peer)
+    -- What is too old does not count.
+    if full and not settle_expired(peer, box, head, bytes) then
+      drop_old(peer, e, box, life)
+      if is_full(peer) then return nil, 'b' end
     end
-    local node, e = owner(f[1])
     targets[n] = { peer = peer, node = node, epoch = e, box = box }
   end
   return targets

@@ -15,8 +15,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Entries of `box` up to `seq` are done with; `written` is the c of the last of them.
 local function acknowledge(peer, epoch, box, seq, written)
-  redis.call('XTRIM', box, 'MINID', epoch .. '-' .. (seq + 1))
+  -- The count before the entries: a full Redis takes no HSET but would take the XTRIM.
   redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written)
+  redis.call('XTRIM', box, 'MINID', epoch .. '-' .. (seq + 1))
 end
 
 -- Entries of `box` older than `life` ms go.
@@ -35,10 +36,18 @@ local function drop_old(peer, epoch, box, life)
   end
 end
 
+-- A mailbox that has expired took its entries along: none of them waits any more. `head` and `bytes` are what was written to it.
+local function settle_expired(peer, box, head, bytes)
+  local expired = redis.call('EXISTS', box) == 0
+  if expired then redis.call('HSET', room, 'a:' .. peer, head, 'c:' .. peer, bytes) end
+  return expired
+end
+
 -- Writes one entry and returns its seq. `most` bounds the stream, `life` its age and its TTL, both in the same step.
 local function write(peer, epoch, box, from, id, kind, body, most, life)
   local seq = redis.call('HINCRBY', room, 'h:' .. peer, 1)
   local bytes = redis.call('HINCRBY', room, 'b:' .. peer, #body)
+  settle_expired(peer, box, seq - 1, bytes - #body)
   redis.call('XADD', box, 'MAXLEN', most, epoch .. '-' .. seq,
     'f', from, 'i', id, 'k', kind, 't', string.format('%d', now), 'c', bytes, 'd', body)
   redis.call('PEXPIRE', box, life)
