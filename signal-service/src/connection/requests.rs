@@ -153,6 +153,11 @@ impl Requests {
         }
     }
 
+    /// The last entry that the store was told of.
+    pub(super) fn told(&self) -> u64 {
+        self.told
+    }
+
     /// Asks the store, by an empty call, whether the peer is still in its room.
     pub(super) fn check(&mut self, acked: u64) {
         if self.call.is_none() {
@@ -179,6 +184,8 @@ impl Requests {
     }
 
     fn append_items(&mut self, items: Vec<Item>, acked: u64) -> Call {
+        // A confirmation that comes late must not take back what was told for it.
+        let acked = acked.max(self.told);
         self.told = acked;
         self.peer.told(acked);
         let (room, peer) = (self.room.clone(), self.peer.clone());

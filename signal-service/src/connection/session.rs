@@ -229,7 +229,9 @@ impl<'a> Session<'a> {
         let acked = self.input.acked();
         self.input.requests.start(acked);
         if condition.should_tell {
-            self.input.requests.acknowledge(acked);
+            // Half a mailbox, and the client has confirmed nothing of it: what its socket took counts, or it would silence its room.
+            let news = acked > self.input.requests.told();
+            self.input.requests.acknowledge(if news { acked } else { self.peer.written() });
         }
         match (condition.needs_reading, self.read_mailbox_at) {
             (false, _) => self.read_mailbox_at = None,
