@@ -108,13 +108,18 @@ install_modules() {
 in_background() {
   local name=$1
   shift
-  { "$@" >"$WORK/$name.log" 2>&1 && echo 0 >"$WORK/$name.status" || echo $? >"$WORK/$name.status"; } &
+  # The status appears whole, by a rename: whoever sees it may read it.
+  {
+    local status=0
+    "$@" >"$WORK/$name.log" 2>&1 || status=$?
+    echo "$status" >"$WORK/$name.ended"
+    mv "$WORK/$name.ended" "$WORK/$name.status"
+  } &
   background+=($!)
 }
 finished() {
   [ -e "$WORK/$1.status" ] || say "waiting for what was started before…"
   until [ -e "$WORK/$1.status" ]; do sleep 1; done
-  sleep 0.1
   cat "$WORK/$1.log"
   return "$(cat "$WORK/$1.status")"
 }
