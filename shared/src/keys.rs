@@ -57,6 +57,22 @@ pub fn node_topic(p: usize, node: &NodeId) -> String {
     format!("sb:{{{}}}:node:{node}", TAGS[p])
 }
 
+/// The rooms of partition `p` where `node` has peers. TTL: a room's longest life.
+pub fn rooms_on(p: usize, node: &NodeId) -> String {
+    format!("sb:{{{}}}:on:{node}", TAGS[p])
+}
+
+/// The rooms of partition `p` by the next moment when something must be done about them. TTL: a room's longest life.
+pub fn due(p: usize) -> String {
+    format!("sb:{{{}}}:due", TAGS[p])
+}
+
+/// The nodes by the end of their leases. TTL: a room's longest life.
+pub const NODES: &str = "sb:{5n3}:nodes";
+
+/// The partition whose tag [`NODES`] carries.
+pub const NODES_PARTITION: usize = 0;
+
 /// The operators' feed of a room's partition. A sharded pub/sub topic: nothing is stored.
 pub fn feed_topic(room: &RoomId) -> String {
     format!("sb:{{{}}}:feed", tag(room))
@@ -84,6 +100,11 @@ mod tests {
         for (p, tag) in TAGS.iter().enumerate() {
             assert_eq!(usize::from(crc16(tag.as_bytes()) % 16_384), p * 128 + 64, "tag {tag}");
         }
+    }
+
+    #[test]
+    fn the_nodes_lie_where_they_are_looked_for() {
+        assert!(NODES.contains(&format!("{{{}}}", TAGS[NODES_PARTITION])));
     }
 
     #[test]

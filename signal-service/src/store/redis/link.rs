@@ -50,44 +50,71 @@ pub enum StartError {
 #[derive(Clone, Copy)]
 pub(super) enum ScriptId {
     Append,
+    /// An append without messages: allowed when Redis is full.
+    Acknowledge,
     Commit,
     /// A commit that nobody new comes in by: allowed when Redis is full.
     Shrink,
     Load,
+    Read,
+    Renew,
+    Heads,
+    Shatter,
+    Due,
+    Trim,
+    Lease,
+    Unlist,
 }
 
 impl ScriptId {
-    const ALL: [Self; 4] = [Self::Append, Self::Commit, Self::Shrink, Self::Load];
+    const ALL: [Self; 13] = [
+        Self::Append,
+        Self::Acknowledge,
+        Self::Commit,
+        Self::Shrink,
+        Self::Load,
+        Self::Read,
+        Self::Renew,
+        Self::Heads,
+        Self::Shatter,
+        Self::Due,
+        Self::Trim,
+        Self::Lease,
+        Self::Unlist,
+    ];
+
+    /// The script: what it shares with others, and its own text.
+    fn text(self) -> String {
+        const ROOM: &str = include_str!("lua/mailbox.lua");
+        const ALLOW_OOM: &str = "#!lua flags=allow-oom\n";
+        let (flags, shared, own) = match self {
+            Self::Append => ("", ROOM, include_str!("lua/append.lua")),
+            Self::Acknowledge => (ALLOW_OOM, ROOM, include_str!("lua/append.lua")),
+            Self::Commit => ("", ROOM, include_str!("lua/commit.lua")),
+            Self::Shrink => (ALLOW_OOM, ROOM, include_str!("lua/commit.lua")),
+            Self::Load => (ALLOW_OOM, ROOM, include_str!("lua/load.lua")),
+            Self::Read => (ALLOW_OOM, ROOM, include_str!("lua/read.lua")),
+            Self::Renew => (ALLOW_OOM, ROOM, include_str!("lua/renew.lua")),
+            Self::Heads => (ALLOW_OOM, ROOM, include_str!("lua/heads.lua")),
+            Self::Shatter => (ALLOW_OOM, ROOM, include_str!("lua/shatter.lua")),
+            Self::Due => (ALLOW_OOM, "", include_str!("lua/due.lua")),
+            Self::Trim => (ALLOW_OOM, ROOM, include_str!("lua/trim.lua")),
+            Self::Lease => (ALLOW_OOM, "", include_str!("lua/lease.lua")),
+            Self::Unlist => (ALLOW_OOM, ROOM, include_str!("lua/unlist.lua")),
+        };
+        format!("{flags}{shared}\n{own}")
+    }
 }
 
-struct Scripts {
-    append: Script,
-    commit: Script,
-    shrink: Script,
-    load: Script,
-}
+struct Scripts(Vec<Script>);
 
 impl Scripts {
     fn new() -> Self {
-        let script = |head: &str, body: &str| {
-            Script::new(&format!("{head}{}\n{body}", include_str!("lua/mailbox.lua")))
-        };
-        let commit = include_str!("lua/commit.lua");
-        Self {
-            append: script("", include_str!("lua/append.lua")),
-            commit: script("", commit),
-            shrink: script("#!lua flags=allow-oom\n", commit),
-            load: script("", include_str!("lua/load.lua")),
-        }
+        Self(ScriptId::ALL.iter().map(|id| Script::new(&id.text())).collect())
     }
 
     fn get(&self, id: ScriptId) -> &Script {
-        match id {
-            ScriptId::Append => &self.append,
-            ScriptId::Commit => &self.commit,
-            ScriptId::Shrink => &self.shrink,
-            ScriptId::Load => &self.load,
-        }
+        &self.0[id as usize]
     }
 }
 
@@ -98,6 +125,7 @@ pub(super) struct Link {
     // A std mutex: held only to clone or replace the handle.
     current: Mutex<Option<MultiplexedConnection>>,
     broken: Notify,
+    disturbed: Mutex<std::time::Instant>,
     clock_offset: AtomicI64,
     scripts: Scripts,
     runtime: tokio::runtime::Handle,
@@ -115,6 +143,7 @@ impl Link {
             pause: settings.reconnect.0,
             current: Mutex::new(None),
             broken: Notify::new(),
+            disturbed: Mutex::new(std::time::Instant::now()),
             clock_offset: AtomicI64::new(0),
             scripts: Scripts::new(),
             runtime,
@@ -171,7 +200,7 @@ impl Link {
         // A call that failed wakes this early; it may have been on a connection that has been replaced since, so the present one
         // is asked either way.
         let _ = tokio::time::timeout(LOOK, self.broken.notified()).await;
-        if self.call(&redis::cmd("PING")).await.is_ok() {
+        if self.call(0, &redis::cmd("PING")).await.is_ok() {
             return;
         }
         self.set(None);
@@ -179,6 +208,8 @@ impl Link {
         loop {
             match self.open().await {
                 Ok(connection) => {
+                    *self.disturbed.lock().unwrap_or_else(PoisonError::into_inner) =
+                        std::time::Instant::now();
                     self.set(Some(connection));
                     tracing::info!(event = "redis_back", "Redis answers again");
                     return;
@@ -216,13 +247,21 @@ impl Link {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    pub(super) fn is_open(&self, _partition: usize) -> bool {
+        self.is_ready()
+    }
+
+    pub(super) fn undisturbed_for(&self) -> Duration {
+        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     /// Milliseconds since 1970 by the server's clock, as it was compared when the connection was opened.
     pub(super) fn now_ms(&self) -> u64 {
         clock::now_ms().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
     }
 
     /// One command, one answer, within the deadline.
-    pub(super) async fn call(&self, cmd: &Cmd) -> Result<Value, Unavailable> {
+    pub(super) async fn call(&self, _partition: usize, cmd: &Cmd) -> Result<Value, Unavailable> {
         self.try_call(cmd).await.map_err(|_| Unavailable)
     }
 
@@ -243,6 +282,7 @@ impl Link {
     /// which cannot reorder because the caller has nothing else in flight.
     pub(super) async fn script(
         &self,
+        partition: usize,
         id: ScriptId,
         keys: Vec<String>,
         args: Vec<Vec<u8>>,
@@ -254,7 +294,7 @@ impl Link {
             Err(Some(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut connection = self.get().ok_or(Unavailable)?;
                 script.load_async(&mut connection).await.map_err(|_| Unavailable)?;
-                self.call(&cmd).await
+                self.call(partition, &cmd).await
             }
             Err(_) => Err(Unavailable),
         }

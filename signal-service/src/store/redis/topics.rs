@@ -20,7 +20,10 @@ use signalbox_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Arrivals, Link, StartError, codec};
+use super::{
+    Arrivals, Link, StartError,
+    codec::{self, News},
+};
 
 /// What a probe says; no message begins like this, because a message begins with a room.
 const PROBE: &[u8] = b" probe";
@@ -73,7 +76,7 @@ async fn keep(link: Weak<Link>, node: NodeId, arrivals: Weak<dyn Arrivals>, mut 
         };
         tracing::info!(event = "topics_back", "subscribed again; peers catch up");
         if let Some(arrivals) = arrivals.upgrade() {
-            arrivals.catch_up();
+            arrivals.catch_up(&(0..PARTITIONS).collect::<Vec<_>>());
         }
     }
 }
@@ -120,13 +123,14 @@ fn hand_over(data: Vec<Value>, arrivals: &Weak<dyn Arrivals>, probed: &Notify) {
         probed.notify_one();
         return;
     }
-    let parsed = std::str::from_utf8(&message).ok().and_then(codec::topic_message);
+    let parsed = std::str::from_utf8(&message).ok().and_then(codec::news);
     match (parsed, arrivals.upgrade()) {
-        (Some((room, deliveries)), Some(arrivals)) => {
+        (Some(News::Entries(room, deliveries)), Some(arrivals)) => {
             for delivery in deliveries {
                 arrivals.deliver(&room, delivery);
             }
         }
+        (Some(News::LookAfter(room, peers)), Some(arrivals)) => arrivals.look_after(&room, &peers),
         (None, _) => tracing::error!(event = "topic_message_unreadable", bytes = message.len()),
         (Some(_), None) => {}
     }
@@ -136,6 +140,6 @@ fn hand_over(data: Vec<Value>, arrivals: &Weak<dyn Arrivals>, probed: &Notify) {
 async fn probe(link: &Link, node: &NodeId, subscription: &Subscription) -> bool {
     let mut publish = redis::cmd("SPUBLISH");
     publish.arg(node_topic(0, node)).arg(PROBE);
-    link.call(&publish).await.is_ok()
+    link.call(0, &publish).await.is_ok()
         && tokio::time::timeout(link.deadline, subscription.probed.notified()).await.is_ok()
 }
