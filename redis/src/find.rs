@@ -147,7 +147,11 @@ impl Finder {
         let mut asked: FuturesUnordered<_> = nodes.iter().cloned().map(ask).collect();
         let mut end = Instant::now() + PATIENCE;
         let mut answers = Vec::new();
-        let silence = if self.target.is_tls() { "no answer in time; does it speak TLS there?" } else { "no answer in time" };
+        let silence = if self.target.is_tls() {
+            "no answer in time; does it speak TLS there?"
+        } else {
+            "no answer in time"
+        };
         let mut why = StartError::NoAnswer(silence.to_owned());
         while let Ok(Some((node, outcome))) = timeout_at(end, asked.next()).await {
             match outcome {

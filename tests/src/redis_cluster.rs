@@ -44,10 +44,11 @@ impl RedisCluster {
     /// # Panics
     /// If that does not happen in time.
     pub async fn start(guard: Guard) -> Self {
-        let mut args: Vec<&str> = "--cluster-enabled yes --cluster-node-timeout 1000 --cluster-replica-validity-factor 0 \
+        let mut args: Vec<&str> =
+            "--cluster-enabled yes --cluster-node-timeout 1000 --cluster-replica-validity-factor 0 \
             --cluster-allow-replica-migration no --cluster-require-full-coverage no"
-            .split_ascii_whitespace()
-            .collect();
+                .split_ascii_whitespace()
+                .collect();
         if guard.ca_file().is_some() {
             args.extend(["--tls-cluster", "yes"]);
         }
@@ -76,7 +77,8 @@ impl RedisCluster {
                     return None;
                 }
                 let seen = seen_by(node).await?;
-                let alive = |master: bool| seen.iter().filter(|one| !one.failed && one.master == master).count();
+                let alive =
+                    |master: bool| seen.iter().filter(|one| !one.failed && one.master == master).count();
                 if (alive(true), alive(false)) != (3, replicas) {
                     return None;
                 }
@@ -130,7 +132,8 @@ impl RedisCluster {
     pub async fn master_of(&self, partition: usize) -> usize {
         let slot = slot_of(partition);
         let seen = self.view().await;
-        let has = |one: &&Seen| one.master && one.slots.iter().any(|(low, high)| (*low..=*high).contains(&slot));
+        let has =
+            |one: &&Seen| one.master && one.slots.iter().any(|(low, high)| (*low..=*high).contains(&slot));
         self.place(seen.iter().find(has).expect("a master of the slot").port)
     }
 

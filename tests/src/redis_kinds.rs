@@ -41,7 +41,7 @@ enum Deployment {
 pub struct Lease {
     shared: Arc<Shared>,
     place: Vec<usize>,
-    // Dropped first: whoever waits for it has an `Arc` of the deployment already, which so goes on.
+    // Whoever waits for it has an `Arc` of the deployment already, so that it goes on.
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -56,7 +56,8 @@ impl Kind {
     pub async fn lease(self) -> Lease {
         // One at a time: it may have to be started.
         static STARTING: AsyncMutex<()> = AsyncMutex::const_new(());
-        static RUNNING: Mutex<[Weak<Shared>; 4]> = Mutex::new([Weak::new(), Weak::new(), Weak::new(), Weak::new()]);
+        static RUNNING: Mutex<[Weak<Shared>; 4]> =
+            Mutex::new([Weak::new(), Weak::new(), Weak::new(), Weak::new()]);
         let running = || RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = {
             let _starting = STARTING.lock().await;
@@ -73,14 +74,17 @@ impl Kind {
         let turn = shared.turn.clone().lock_owned().await;
         let place = shared.deployment.masters().await;
         let lease = Lease { shared, place, _turn: turn };
-        for words in ["FLUSHALL", "SCRIPT FLUSH", "CONFIG SET maxmemory 0", "CONFIG SET maxmemory-policy noeviction"] {
+        for words in
+            ["FLUSHALL", "SCRIPT FLUSH", "CONFIG SET maxmemory 0", "CONFIG SET maxmemory-policy noeviction"]
+        {
             lease.everywhere::<Value>(&words_cmd(words)).await;
         }
         lease
     }
 
     async fn start(self) -> Deployment {
-        let one = async |guard: Guard| Deployment::One(RedisNode::start(free_address(), &guard, &[]).await, guard);
+        let one =
+            async |guard: Guard| Deployment::One(RedisNode::start(free_address(), &guard, &[]).await, guard);
         match self {
             Self::Standalone => one(Guard::none()).await,
             Self::Guarded => one(Guard::both()).await,

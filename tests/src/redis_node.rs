@@ -30,10 +30,13 @@ impl RedisNode {
     pub async fn start(address: SocketAddr, guard: &Guard, more: &[&str]) -> Self {
         let dir = TempDir::with_prefix("signalbox-redis-").expect("a temporary folder");
         let mut args = guard.server_args(address.port(), dir.path());
-        let common = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"];
+        let common =
+            ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"];
         args.extend(common.iter().chain(more).map(|arg| (*arg).to_owned()));
         args.extend(["--dir".to_owned(), dir.path().display().to_string()]);
-        args.extend(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"].map(str::to_owned));
+        args.extend(
+            ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"].map(str::to_owned),
+        );
         let mut node = Self { address, guard: guard.clone(), child: None, args, _dir: dir };
         node.go_on().await;
         node
@@ -47,7 +50,8 @@ impl RedisNode {
         let open = guard.without_users();
         let mut args = vec![path.display().to_string(), "--sentinel".to_owned()];
         args.extend(open.server_args(address.port(), dir.path()));
-        std::fs::write(&path, format!("bind 127.0.0.1\ndir {}\n{config}", dir.path().display())).expect("a file");
+        std::fs::write(&path, format!("bind 127.0.0.1\ndir {}\n{config}", dir.path().display()))
+            .expect("a file");
         let mut node = Self { address, guard: open, child: None, args, _dir: dir };
         node.go_on().await;
         node

@@ -39,7 +39,8 @@ impl TestSentinel {
         })
         .await;
         let mut config = format!("sentinel monitor {NAME} 127.0.0.1 {port} 2\n");
-        config += &format!("sentinel down-after-milliseconds {NAME} 500\nsentinel failover-timeout {NAME} 3000\n");
+        config +=
+            &format!("sentinel down-after-milliseconds {NAME} 500\nsentinel failover-timeout {NAME} 3000\n");
         config += &format!("sentinel parallel-syncs {NAME} 2\n");
         if let Some(password) = guard.admin() {
             config += &format!("sentinel auth-user {NAME} admin\nsentinel auth-pass {NAME} {password}\n");

@@ -54,8 +54,7 @@ impl RedisStore {
     /// # Errors
     /// [`StoreError::BadUrl`].
     pub fn open(url: &str, settings: &config::Redis) -> Result<Self, StoreError> {
-        let target =
-            Target::new(url, settings).map_err(|error| StoreError::BadUrl(error.to_string()))?;
+        let target = Target::new(url, settings).map_err(|error| StoreError::BadUrl(error.to_string()))?;
         let deadline = settings.deadline.0;
         Ok(Self { target, deadline, topology: OnceCell::new(), masters: Mutex::default() })
     }

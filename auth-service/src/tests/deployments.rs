@@ -48,7 +48,10 @@ async fn readiness_and_the_feed_work_over_every_kind_of_redis() {
         store.ready().await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
         hears(&feed, "hello", async |cmd| {
             for (partition, topic) in keys::feed_topics().enumerate() {
-                if cmd.args_iter().any(|arg| matches!(arg, redis::Arg::Simple(arg) if arg == topic.as_bytes())) {
+                if cmd
+                    .args_iter()
+                    .any(|arg| matches!(arg, redis::Arg::Simple(arg) if arg == topic.as_bytes()))
+                {
                     redis.at::<i64>(partition, cmd).await;
                 }
             }

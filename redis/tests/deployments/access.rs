@@ -35,7 +35,10 @@ async fn a_certificate_of_another_authority_is_refused_at_once_and_said() {
     let start = std::time::Instant::now();
     for settings in [other.settings(), config::Redis::default()] {
         let problem = refusal(&url, &settings).await;
-        assert!(problem.contains("no authority trusted here") && problem.contains("redis.ca_file"), "{problem}");
+        assert!(
+            problem.contains("no authority trusted here") && problem.contains("redis.ca_file"),
+            "{problem}"
+        );
     }
     assert!(start.elapsed().as_secs() < 5, "waiting does not mend it");
     let by_name = format!("rediss://localhost:{}", node.address.port());

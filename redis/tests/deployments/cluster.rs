@@ -30,7 +30,12 @@ struct Flow {
 }
 
 impl Flow {
-    fn start(client: &Arc<Client>, name: &'static str, partition: usize, more: &'static [&'static str]) -> Self {
+    fn start(
+        client: &Arc<Client>,
+        name: &'static str,
+        partition: usize,
+        more: &'static [&'static str],
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (client, stopped) = (client.clone(), stop.clone());
         let task = tokio::spawn(async move {
@@ -68,8 +73,9 @@ async fn a_killed_master_disturbs_its_own_partitions_only() {
         (its, others)
     };
     assert!(its.len() > 40 && others.len() > 80);
-    let flows: Vec<_> =
-        [others[0], others[others.len() - 1]].map(|partition| Flow::start(&client, "flow", partition, &[])).into();
+    let flows: Vec<_> = [others[0], others[others.len() - 1]]
+        .map(|partition| Flow::start(&client, "flow", partition, &[]))
+        .into();
 
     let start = Instant::now();
     redis.kill_master_of(0).await;

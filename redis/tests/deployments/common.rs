@@ -48,9 +48,13 @@ impl Client {
     }
 
     /// The same, with further declared keys, which may exist or not.
-    pub(crate) async fn count_with(&self, partition: usize, id: &str, more: &[&str]) -> Result<i64, Unavailable> {
-        let keys: Vec<_> =
-            ["counts"].iter().chain(more).map(|name| key_in(partition, name)).collect();
+    pub(crate) async fn count_with(
+        &self,
+        partition: usize,
+        id: &str,
+        more: &[&str],
+    ) -> Result<i64, Unavailable> {
+        let keys: Vec<_> = ["counts"].iter().chain(more).map(|name| key_in(partition, name)).collect();
         let answer = self.link.script(partition, 0, &keys, &[id.as_bytes().to_vec()]).await?;
         Ok(redis::from_redis_value(answer).unwrap())
     }
