@@ -4,6 +4,8 @@
 //! - [`peer`]: a well-behaved client; [`raw`]: one that breaks frames or does not read
 //! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
 //! - [`process`], [`redis`], [`net`]: what those stand on
+//! - [`redis_sentinel`], [`redis_cluster`]: the deployments of Redis that survive a server; [`redis_kinds`]: one of each kind to test against
+//! - [`redis_node`], [`redis_guard`]: one server of them; TLS and users
 //!
 //! Owns: starting, watching and ending processes by their own id; waiting for events with a deadline. Must not: know the
 //! inside of a service, or use a pause where an event can be waited for.
@@ -17,6 +19,11 @@ pub mod peer;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod redis_cluster;
+pub mod redis_guard;
+pub mod redis_kinds;
+pub mod redis_node;
+pub mod redis_sentinel;
 pub mod token;
 
 /// An offer that every scenario may send; no log may hold it.

@@ -1,15 +1,13 @@
 //! The contract of the store, as tests over both stores: what holds in memory holds in Redis.
 
-use std::{
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use signalbox_shared::{
-    config::Settings,
     id::{Role, UserId},
+    keys,
 };
+use signalbox_tests::redis_kinds::{Kind, Lease};
 
 use super::*;
 use crate::room::{Member, Presence, RoomState};
@@ -22,43 +20,6 @@ const SMALL: Bounds = Bounds {
     window_ms: 1_000,
     lease_ms: 300,
 };
-
-/// A Redis of its own, on a free port, ended when dropped.
-struct Server {
-    process: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dir = tempfile::tempdir().unwrap();
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--maxmemory-policy", "noeviction", "--dir", dir.path().to_str().unwrap()])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server must be installed: apt-get install redis-server");
-        Self { process, port, _dir: dir }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    fn raw<T: ::redis::FromRedisValue>(&self, cmd: &mut ::redis::Cmd) -> T {
-        let mut connection = ::redis::Client::open(self.url()).unwrap().get_connection().unwrap();
-        cmd.query(&mut connection).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// What came in for the peers of one node, in the order it came.
 #[derive(Default)]
@@ -99,7 +60,7 @@ impl Arrived {
 struct Backend {
     store: Store,
     other: Option<(Store, Arc<Arrived>)>,
-    server: Option<Server>,
+    server: Option<Lease>,
 }
 
 fn node(n: u128) -> NodeId {
@@ -119,15 +80,20 @@ impl Backend {
         Self { store: Store::memory(bounds, None), other: None, server: None }
     }
 
-    fn redis(bounds: Bounds) -> Self {
-        let server = Server::start();
-        let connect = || RedisStore::connect(&server.url(), &Settings::default().redis, bounds).unwrap();
+    async fn redis(kind: Kind, bounds: Bounds) -> Self {
+        let server = kind.lease().await;
+        let connect = || RedisStore::connect(&server.url(), &server.settings(), bounds).unwrap();
         let (mine, others) = (connect(), connect());
         let arrived = Arc::new(Arrived::default());
         let arrivals: Arc<dyn Arrivals> = arrived.clone();
         others.listen(&node(2), Arc::downgrade(&arrivals)).unwrap();
         let other = Some((Store::Redis(others), arrived));
         Self { store: Store::Redis(mine), other, server: Some(server) }
+    }
+
+    /// One command on the server of the room.
+    async fn raw<T: ::redis::FromRedisValue>(&self, cmd: &::redis::Cmd) -> T {
+        self.server.as_ref().unwrap().at(keys::partition(&room()), cmd).await
     }
 
     async fn join(&self, state: &RoomState, who: u128, owner: u128) -> RoomState {
@@ -245,16 +211,22 @@ fn kinds(results: &[Appended]) -> String {
 
 /// Each test runs over both stores, under its own name in each.
 macro_rules! contract {
+    (@over $module:ident $kind:ident: $($name:ident $bounds:expr),*) => {
+        mod $module {
+            use super::*;
+            $(#[tokio::test] async fn $name() { super::$name(Backend::redis(Kind::$kind, $bounds).await).await })*
+        }
+    };
     ($($(#[$doc:meta])* $name:ident($backend:ident, $bounds:expr) $body:block)*) => {
         $(async fn $name($backend: Backend) $body)*
         mod memory_store {
             use super::*;
             $(#[tokio::test] async fn $name() { super::$name(Backend::memory($bounds)).await })*
         }
-        mod redis_store {
-            use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(Backend::redis($bounds)).await })*
-        }
+        contract! { @over one_server Standalone: $($name $bounds),* }
+        contract! { @over one_server_with_tls_and_acl Guarded: $($name $bounds),* }
+        contract! { @over behind_sentinels Sentinel: $($name $bounds),* }
+        contract! { @over a_cluster Cluster: $($name $bounds),* }
     };
 }
 
@@ -393,7 +365,7 @@ contract! {
         tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
         assert!(backend.load().await.is_none());
         if let Some(server) = &backend.server {
-            assert_eq!(server.raw::<Vec<String>>(::redis::cmd("KEYS").arg("*")), [""; 0]);
+            assert_eq!(server.keys().await, [""; 0]);
         }
     }
 
@@ -408,7 +380,7 @@ contract! {
 
 #[tokio::test]
 async fn another_node_is_pushed_what_was_written_for_its_peers_and_nothing_else() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 2, 1, 2]).await;
     let arrived = backend.other.as_ref().map(|(_, arrived)| arrived.clone()).unwrap();
     let results = backend
@@ -432,14 +404,14 @@ async fn another_node_is_pushed_what_was_written_for_its_peers_and_nothing_else(
 
 #[tokio::test]
 async fn every_key_has_a_ttl_from_the_step_that_wrote_it() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 2]).await;
     backend.append(vec![to(2, Some(1), "x")], &state).await.unwrap();
     let server = backend.server.as_ref().unwrap();
-    let keys: Vec<String> = server.raw(::redis::cmd("KEYS").arg("*"));
+    let keys = server.keys().await;
     assert_eq!(keys.len(), 4, "the room, the deadlines and two mailboxes: {keys:?}");
     for key in keys {
-        let ttl: i64 = server.raw(::redis::cmd("PTTL").arg(&key));
+        let ttl: i64 = backend.raw(::redis::cmd("PTTL").arg(&key)).await;
         assert!(ttl > 0 && ttl <= 61_000, "{key}: {ttl}");
     }
 }
@@ -447,13 +419,12 @@ async fn every_key_has_a_ttl_from_the_step_that_wrote_it() {
 /// D1: after a failover the same `seq` may be given out again and grow past what a client has, so numbers alone prove nothing.
 #[tokio::test]
 async fn in_another_lineage_every_mailbox_is_a_new_one() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
     backend.append(vec![to(2, Some(3), "before")], &state).await.unwrap();
-    let server = backend.server.as_ref().unwrap();
-    let key = signalbox_shared::keys::room(&room());
+    let key = keys::room(&room());
     // What a failover looks like from the room: the server's replication id is not the one it was written under.
-    server.raw::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another"));
+    backend.raw::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another")).await;
     let results =
         backend.append(vec![to(2, Some(3), "again"), to(2, Some(4), "after")], &state).await.unwrap();
     assert_eq!(kinds(&results), "dw", "what the store still knows to be accepted stays so");
@@ -472,12 +443,11 @@ async fn in_another_lineage_every_mailbox_is_a_new_one() {
 
 #[tokio::test]
 async fn a_store_that_was_emptied_says_so_and_takes_the_room_back() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 2]).await;
     let before = backend.store.load(&room()).await.unwrap();
     let known = before.room.unwrap();
-    let server = backend.server.as_ref().unwrap();
-    server.raw::<()>(&mut ::redis::cmd("FLUSHALL"));
+    backend.raw::<()>(&::redis::cmd("FLUSHALL")).await;
     let here = Reader { lineage: before.lineage.clone(), ..reader(1) };
     assert!(
         matches!(backend.store.read(&room(), &here, 0).await, Ok(Look::Gone)),
@@ -497,12 +467,12 @@ async fn a_store_that_was_emptied_says_so_and_takes_the_room_back() {
 
 #[tokio::test]
 async fn a_node_that_loses_a_peer_is_told_and_a_dead_one_can_be_found() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 2]).await;
     let (other, arrived) = backend.other.as_ref().unwrap();
     let list = Commit { listed: vec![node(2)], ..empty(&state) };
     assert!(matches!(backend.store.commit(&room(), &node(1), &list).await, Ok(Committed::Applied(..))));
-    let partition = signalbox_shared::keys::partition(&room());
+    let partition = keys::partition(&room());
     assert_eq!(other.rooms_on(partition, &node(2)).await.unwrap(), [room()]);
     other.unlist(&room(), &node(2)).await.unwrap();
     assert_eq!(other.rooms_on(partition, &node(2)).await.unwrap(), [room()], "it has a peer there");
@@ -529,7 +499,7 @@ async fn a_node_that_loses_a_peer_is_told_and_a_dead_one_can_be_found() {
 
 #[tokio::test]
 async fn a_lease_ends_and_the_dead_are_named_until_they_are_forgotten() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let store = &backend.store;
     assert!(!store.renew_lease(&node(1)).await.unwrap().held, "it is new");
     let census = store.renew_lease(&node(2)).await.unwrap();
@@ -547,7 +517,7 @@ async fn a_lease_ends_and_the_dead_are_named_until_they_are_forgotten() {
 /// D13: between the decision and the commit the client of a peer has used a newer handle.
 #[tokio::test]
 async fn a_handle_that_was_confirmed_meanwhile_voids_the_commit() {
-    for backend in [Backend::memory(SMALL), Backend::redis(SMALL)] {
+    for backend in [Backend::memory(SMALL), Backend::redis(Kind::Standalone, SMALL).await] {
         let state = backend.room_of(&[1, 1]).await;
         let confirm = Append { handle: Some(2), ..batch(vec![], &state) };
         assert_eq!(kinds(&backend.send(&confirm).await.unwrap()), "");
@@ -568,13 +538,13 @@ async fn a_handle_that_was_confirmed_meanwhile_voids_the_commit() {
 async fn a_deadline_is_named_when_it_has_come() {
     for backend in [
         Backend::memory(Bounds { window_ms: 100, ..SMALL }),
-        Backend::redis(Bounds { window_ms: 100, ..SMALL }),
+        Backend::redis(Kind::Standalone, Bounds { window_ms: 100, ..SMALL }).await,
     ] {
         let state = backend.room_of(&[1, 1]).await;
         let lost = Member { presence: Presence::Detached(0), ..member(1) };
         let detach = Commit { put: vec![(peer(1), lost)], detached: vec![peer(1)], ..empty(&state) };
         assert!(matches!(backend.store.commit(&room(), &node(1), &detach).await, Ok(Committed::Applied(..))));
-        let partition = signalbox_shared::keys::partition(&room());
+        let partition = keys::partition(&room());
         assert_eq!(backend.store.due(partition).await.unwrap(), []);
         // The window passes.
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
@@ -585,14 +555,14 @@ async fn a_deadline_is_named_when_it_has_come() {
 
 #[tokio::test]
 async fn what_is_too_old_in_a_quiet_mailbox_is_cut_off_at_its_deadline() {
-    let backend = Backend::redis(Bounds { entry_life_ms: 200, ..SMALL });
+    let backend = Backend::redis(Kind::Standalone, Bounds { entry_life_ms: 200, ..SMALL }).await;
     let state = backend.room_of(&[1, 1]).await;
     backend.append(vec![to(2, Some(1), "old")], &state).await.unwrap();
     // Most of its life passes, then another entry comes and the mailbox lives on.
     tokio::time::sleep(std::time::Duration::from_millis(150)).await;
     backend.append(vec![to(2, Some(2), "new")], &state).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    let partition = signalbox_shared::keys::partition(&room());
+    let partition = keys::partition(&room());
     assert!(backend.store.due(partition).await.unwrap().contains(&Due::Mailbox(room(), peer(2))));
     backend.store.trim(&room(), &peer(2)).await.unwrap();
     assert_eq!(backend.page(2, 0).await.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [Some(2)]);
@@ -600,10 +570,10 @@ async fn what_is_too_old_in_a_quiet_mailbox_is_cut_off_at_its_deadline() {
 
 #[tokio::test]
 async fn a_full_server_takes_no_join_and_no_message_but_every_leave() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
     let server = backend.server.as_ref().unwrap();
-    server.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1"));
+    backend.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1")).await;
     let join = Commit { put: vec![(peer(3), member(1))], grows: true, ..empty(&state) };
     assert_eq!(backend.store.commit(&room(), &node(1), &join).await.unwrap_err(), Unavailable);
     let unavailable = AppendError::Unavailable(Unavailable);
@@ -613,34 +583,35 @@ async fn a_full_server_takes_no_join_and_no_message_but_every_leave() {
     assert!(matches!(backend.store.commit(&room(), &node(1), &leave).await, Ok(Committed::Applied(..))));
     let end = Commit { version: state.version + 1, removed: vec![(peer(2), 1)], ends: true, ..empty(&state) };
     assert!(matches!(backend.store.commit(&room(), &node(1), &end).await, Ok(Committed::Applied(..))));
-    let left: Vec<String> = server.raw(::redis::cmd("KEYS").arg("*"));
-    assert_eq!(left, [signalbox_shared::keys::room(&room())], "who has left");
+    let left = server.keys().await;
+    assert_eq!(left, [keys::room(&room())], "who has left");
 }
 
 #[tokio::test]
 async fn a_mailbox_that_expired_does_not_count_as_full() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
     let five = || (0..5).map(|_| to(2, None, "x")).collect::<Vec<_>>();
     assert_eq!(kinds(&backend.append(five(), &state).await.unwrap()), "wwwww");
-    let key = signalbox_shared::keys::mailbox(&room(), &peer(2));
-    backend.server.as_ref().unwrap().raw::<()>(::redis::cmd("DEL").arg(key));
+    let key = keys::mailbox(&room(), &peer(2));
+    backend.raw::<()>(::redis::cmd("DEL").arg(key)).await;
     assert_eq!(kinds(&backend.append(five(), &state).await.unwrap()), "wwwww");
 }
 
 #[tokio::test]
 async fn a_server_that_forgot_the_scripts_gets_them_again() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
-    backend.server.as_ref().unwrap().raw::<()>(::redis::cmd("SCRIPT").arg("FLUSH"));
+    backend.raw::<()>(::redis::cmd("SCRIPT").arg("FLUSH")).await;
     assert_eq!(kinds(&backend.append(vec![to(2, None, "x")], &state).await.unwrap()), "w");
 }
 
-#[test]
-fn a_server_that_evicts_is_refused() {
-    let server = Server::start();
-    let connect = || RedisStore::connect(&server.url(), &Settings::default().redis, SMALL);
+#[tokio::test]
+async fn a_server_that_evicts_is_refused() {
+    let server = Kind::Standalone.lease().await;
+    let connect = || RedisStore::connect(&server.url(), &server.settings(), SMALL);
     drop(connect().unwrap());
-    server.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru"));
+    let _: Vec<()> =
+        server.everywhere(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru")).await;
     assert!(matches!(connect(), Err(StartError::Evicts(policy)) if policy == "allkeys-lru"));
 }

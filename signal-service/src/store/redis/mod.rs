@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Value};
+use redis::Value;
 use signalbox_shared::{
     config::Redis as Settings,
     id::{NodeId, PeerId, RoomId},
@@ -233,7 +233,7 @@ impl RedisStore {
         let args = [node.as_str().to_owned(), self.bounds.lease_ms.to_string(), longest.to_string()];
         let args = args.into_iter().map(String::into_bytes).collect();
         let keys = vec![keys::NODES.to_owned()];
-        let reply = self.link.script(keys::NODES_PARTITION, ScriptId::Lease, keys, args).await?;
+        let reply = self.link.script_key(ScriptId::Lease, keys, args).await?;
         codec::census(&mut Reply::new(reply)).ok_or(Unavailable)
     }
 
@@ -253,7 +253,7 @@ impl RedisStore {
     pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), Unavailable> {
         let mut cmd = redis::cmd("ZREM");
         cmd.arg(keys::NODES).arg(node.as_str());
-        self.link.call(keys::NODES_PARTITION, &cmd).await.map(drop)
+        self.link.call_key(keys::NODES, &cmd).await.map(drop)
     }
 }
 
@@ -328,11 +328,4 @@ impl ScriptCall {
             }
         }
     }
-}
-
-/// A script call as a command.
-fn evalsha(sha: &str, keys: &[String], args: &[Vec<u8>]) -> Cmd {
-    let mut cmd = redis::cmd("EVALSHA");
-    cmd.arg(sha).arg(keys.len()).arg(keys).arg(args);
-    cmd
 }
