@@ -3,20 +3,29 @@
 //! - [`cluster`]: a whole deployment, in one process or over Redis
 //! - [`peer`]: a well-behaved client; [`raw`]: one that breaks frames or does not read
 //! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
-//! - [`process`], [`redis`], [`net`]: what those stand on
+//! - [`client`]: the rules of a client that comes back; [`history`], [`checker`]: what clients saw, and whether it was right
+//! - [`proxy`]: breaks connections; [`rng`]: choices that a seed repeats
+//! - [`process`], [`redis`], [`net`], [`socket`]: what those stand on
 //!
 //! Owns: starting, watching and ending processes by their own id; waiting for events with a deadline. Must not: know the
 //! inside of a service, or use a pause where an event can be waited for.
 
 #![expect(clippy::expect_used, reason = "a harness fails by panicking")]
 
+pub mod checker;
+pub mod client;
 pub mod cluster;
+pub mod history;
 pub mod http;
 pub mod net;
 pub mod peer;
 pub mod process;
+pub mod proxy;
+mod proxy_frame;
 pub mod raw;
 pub mod redis;
+pub mod rng;
+pub mod socket;
 pub mod token;
 
 /// An offer that every scenario may send; no log may hold it.
