@@ -202,7 +202,7 @@ impl World {
         let to = frame["to"].as_str().map(str::to_owned);
         let call =
             Call { who, id: frame["id"].as_u64()?, to: to.as_deref().map(number), data: frame["data"].clone() };
-        actor.history.events.extend(first_of.map(|n| (now, Event::Sent { n, to })));
+        actor.history.events.extend(first_of.map(|first| (now, Event::Sent { n: first.n, to: first.to })));
         Some(call)
     }
 

@@ -320,8 +320,11 @@ fn turns(history: &History, from: At, to: At) -> String {
 
 /// What was done to the servers about that time.
 fn nearest(blows: &[Blow], at: At) -> String {
-    let near = blows.iter().filter(|blow| blow.from <= at + AROUND && at <= blow.to + AROUND);
-    near.map(|blow| format!("\n  near it: {:.2?}–{:.2?} {}", blow.from, blow.to, blow.what)).collect()
+    let distance = |blow: &Blow| blow.from.saturating_sub(at).max(at.saturating_sub(blow.to));
+    let mut near: Vec<_> = blows.iter().filter(|blow| distance(blow) <= AROUND).collect();
+    near.sort_by_key(|blow| distance(blow));
+    near.truncate(4);
+    near.iter().map(|blow| format!("\n  near it: {:.2?}–{:.2?} {}", blow.from, blow.to, blow.what)).collect()
 }
 
 impl Display for Verdict {

@@ -116,7 +116,16 @@ pub struct Outgoing {
     /// The text.
     pub text: String,
     /// The message that goes out for the first time with it.
-    pub first_of: Option<u64>,
+    pub first_of: Option<First>,
+}
+
+/// A message that has not been sent before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct First {
+    /// What the sender calls it.
+    pub n: u64,
+    /// The peerId of its target; none for the room.
+    pub to: Option<String>,
 }
 
 /// A client's state.
@@ -176,6 +185,10 @@ impl Client {
     /// The connection is lost.
     pub fn lost(&mut self) {
         self.live = false;
+        if self.handle.is_none() {
+            // Nothing to come back with.
+            self.forget_peer();
+        }
     }
 
     /// The peer has left: what was not answered never will be. What was seen stays seen.
@@ -230,7 +243,8 @@ impl Client {
             flying += 1;
             let one = &mut self.pending[at];
             one.stage = Stage::OnTheWire;
-            let first_of = (!std::mem::replace(&mut one.sent, true)).then_some(one.n);
+            let is_first = !std::mem::replace(&mut one.sent, true);
+            let first_of = is_first.then(|| First { n: one.n, to: one.to.clone() });
             out.push(Outgoing { text: one.text.clone(), first_of });
         }
     }

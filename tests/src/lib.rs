@@ -4,6 +4,7 @@
 //! - [`peer`]: a well-behaved client; [`raw`]: one that breaks frames or does not read
 //! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
 //! - [`client`]: the rules of a client that comes back; [`history`], [`checker`]: what clients saw, and whether it was right
+//! - [`swarm`]: many such clients at once; [`fleet`], [`backend`]: nodes and stores that can be killed, stopped and cut off
 //! - [`proxy`]: breaks connections; [`rng`]: choices that a seed repeats
 //! - [`process`], [`redis`], [`net`], [`socket`]: what those stand on
 //!
@@ -12,9 +13,11 @@
 
 #![expect(clippy::expect_used, reason = "a harness fails by panicking")]
 
+pub mod backend;
 pub mod checker;
 pub mod client;
 pub mod cluster;
+pub mod fleet;
 pub mod history;
 pub mod http;
 pub mod net;
@@ -26,6 +29,8 @@ pub mod raw;
 pub mod redis;
 pub mod rng;
 pub mod socket;
+pub mod swarm;
+mod swarm_member;
 pub mod token;
 
 /// An offer that every scenario may send; no log may hold it.

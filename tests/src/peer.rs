@@ -1,5 +1,5 @@
 //! A client that keeps to docs/PROTOCOL.md. A task reads everything at once and checks that `seq` has no gap; the test takes
-//! messages out in the order it likes.
+//! messages out in the order it likes, and comes back with a [`Ticket`] when it wants to.
 
 use std::{
     collections::VecDeque,
@@ -18,15 +18,18 @@ use futures_util::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
     sync::{Mutex, mpsc},
     task::JoinHandle,
 };
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::net::{DEADLINE, within};
+use crate::{
+    net::{DEADLINE, within},
+    process::Process,
+    socket::{self, Refusal, Socket},
+};
 
-type Sink = Arc<Mutex<SplitSink<WebSocketStream<TcpStream>, Message>>>;
+type Sink = Arc<Mutex<SplitSink<Socket, Message>>>;
 
 /// So many entries are confirmed at once (docs/PROTOCOL.md, section 3.3).
 const CONFIRM_EVERY: u64 = 64;
@@ -60,6 +63,24 @@ struct Inbox {
     /// Frames that were passed over.
     stash: VecDeque<Value>,
     closed: Option<Closed>,
+    /// The last `seq` that came out of `events`.
+    seq: u64,
+    /// The handle that came with it.
+    handle: Option<String>,
+}
+
+/// What a client needs to come back as the same peer.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// Its peerId.
+    pub peer_id: String,
+    /// The newest handle.
+    pub handle: String,
+    /// The last `seq` that it has.
+    pub since: u64,
+    next_id: u64,
+    /// What had come and was not taken yet.
+    unread: VecDeque<Value>,
 }
 
 /// A connection that has joined a room.
@@ -99,16 +120,25 @@ impl Link {
     /// # Panics
     /// If it is refused.
     pub async fn open(address: SocketAddr, token: &str) -> Self {
-        let url = format!("ws://{address}/ws/signal?token={token}");
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
-        stream.set_nodelay(true).expect("a socket option");
-        let (socket, _) = within("an upgrade", client_async(url, stream)).await.expect("an upgrade");
+        Self::ask_in(address, &format!("token={token}")).await.expect("an upgrade")
+    }
+
+    /// Connects with this query.
+    ///
+    /// # Errors
+    /// Where the upgrade is refused.
+    pub async fn ask_in(address: SocketAddr, query: &str) -> Result<Self, Refusal> {
+        let socket = socket::open(address, query, DEADLINE).await?;
+        Ok(Self::over(socket, 1, VecDeque::new()))
+    }
+
+    fn over(socket: Socket, next_id: u64, stash: VecDeque<Value>) -> Self {
         let (sink, stream) = socket.split();
         let (sink, confirms) = (Arc::new(Mutex::new(sink)), Arc::new(AtomicBool::new(true)));
         let (tx, events) = mpsc::unbounded_channel();
         let reader = tokio::spawn(read(stream, sink.clone(), confirms.clone(), tx));
-        let inbox = Mutex::new(Inbox { events, stash: VecDeque::new(), closed: None });
-        Self { sink, inbox, reader, next_id: AtomicU64::new(1), confirms }
+        let inbox = Mutex::new(Inbox { events, stash, closed: None, seq: 0, handle: None });
+        Self { sink, inbox, reader, next_id: AtomicU64::new(next_id), confirms }
     }
 
     /// Waits for `joined`.
@@ -197,13 +227,11 @@ impl Link {
         assert!(inbox.closed.is_none(), "waiting for {what}: {:?}", inbox.closed);
         let wait = async {
             loop {
-                match inbox.events.recv().await.expect("the reading task") {
-                    Event::Frame(frame) if fits(&frame) => return frame,
-                    Event::Frame(frame) => inbox.stash.push_back(frame),
-                    Event::Fault(fault) => panic!("{fault}"),
-                    Event::Closed(closed) => {
-                        panic!("waiting for {what}: {closed:?}; before: {:?}", inbox.stash)
-                    }
+                let event = inbox.events.recv().await.expect("the reading task");
+                match inbox.take(event) {
+                    Some(frame) if fits(&frame) => return frame,
+                    Some(frame) => inbox.stash.push_back(frame),
+                    None => panic!("waiting for {what}: {:?}; before: {:?}", inbox.closed, inbox.stash),
                 }
             }
         };
@@ -242,11 +270,8 @@ impl Link {
         let mut inbox = self.inbox.lock().await;
         let wait = async {
             while inbox.closed.is_none() {
-                match inbox.events.recv().await.expect("the reading task") {
-                    Event::Frame(frame) => inbox.stash.push_back(frame),
-                    Event::Fault(fault) => panic!("{fault}"),
-                    Event::Closed(closed) => inbox.closed = Some(closed),
-                }
+                let event = inbox.events.recv().await.expect("the reading task");
+                inbox.keep(event);
             }
             inbox.closed.clone().expect("just set")
         };
@@ -256,14 +281,15 @@ impl Link {
     /// Every frame that has come and was not taken.
     pub async fn rest(&self) -> Vec<Value> {
         let mut inbox = self.inbox.lock().await;
-        while let Ok(event) = inbox.events.try_recv() {
-            match event {
-                Event::Frame(frame) => inbox.stash.push_back(frame),
-                Event::Fault(fault) => panic!("{fault}"),
-                Event::Closed(closed) => inbox.closed = Some(closed),
-            }
-        }
+        inbox.keep_all();
         inbox.stash.drain(..).collect()
+    }
+
+    /// The last `seq` that has come.
+    pub async fn seq(&self) -> u64 {
+        let mut inbox = self.inbox.lock().await;
+        inbox.keep_all();
+        inbox.seq
     }
 
     /// Asks for a `pong`: everything sent before has been read by the server, and its answers to it have come.
@@ -274,7 +300,110 @@ impl Link {
     }
 }
 
+impl Inbox {
+    /// What an event brings: a frame, or none at the end of the connection.
+    fn take(&mut self, event: Event) -> Option<Value> {
+        match event {
+            Event::Frame(frame) => {
+                self.seq = frame["seq"].as_u64().unwrap_or(self.seq);
+                if let Some(handle) = frame["resume"].as_str() {
+                    self.handle = Some(handle.to_owned());
+                }
+                Some(frame)
+            }
+            Event::Fault(fault) => panic!("{fault}"),
+            Event::Closed(closed) => {
+                self.closed = Some(closed);
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, event: Event) {
+        let frame = self.take(event);
+        self.stash.extend(frame);
+    }
+
+    fn keep_all(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.keep(event);
+        }
+    }
+}
+
+impl Ticket {
+    /// The query that brings the peer back.
+    pub fn query(&self) -> String {
+        format!("resume={}&since={}", self.handle, self.since)
+    }
+
+    /// Comes back as the same peer, at this address.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn try_at(&self, address: SocketAddr) -> Result<Link, Refusal> {
+        let socket = socket::open(address, &self.query(), DEADLINE).await?;
+        Ok(Link::over(socket, self.next_id, self.unread.clone()))
+    }
+
+    /// Comes back as the same peer, through this node.
+    ///
+    /// # Panics
+    /// If it is refused, or the first frame is not a `resumed` that keeps the promises of docs/PROTOCOL.md, section 8.
+    pub async fn resume_on(&self, node: &Process) -> TestPeer {
+        self.resume_at(node.address).await
+    }
+
+    /// As [`Self::resume_on`], at an address.
+    ///
+    /// # Panics
+    /// As there.
+    pub async fn resume_at(&self, address: SocketAddr) -> TestPeer {
+        let link = self.try_at(address).await.unwrap_or_else(|refusal| panic!("no resume: {refusal:?}"));
+        let joined = link.next_of_type("resumed").await;
+        assert_eq!(joined["peerId"], *self.peer_id, "{joined}");
+        assert!(joined["lastId"].is_u64() && joined["recovered"].is_boolean(), "{joined}");
+        assert!(joined["resume"].as_str().is_some_and(|handle| handle != self.handle), "{joined}");
+        if joined["recovered"] == true {
+            assert_eq!(joined["seq"], self.since, "{joined}");
+        }
+        TestPeer { link, joined }
+    }
+
+    /// Begins anew in the place of the old peer, as a reloaded page does.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn take_over(&self, address: SocketAddr) -> Result<Link, Refusal> {
+        Link::ask_in(address, &format!("resume={}", self.handle)).await
+    }
+}
+
 impl TestPeer {
+    /// What it needs to come back, as of now.
+    ///
+    /// # Panics
+    /// If the server offers no coming back.
+    pub async fn ticket(&self) -> Ticket {
+        let mut inbox = self.inbox.lock().await;
+        inbox.keep_all();
+        Ticket {
+            peer_id: self.id().to_owned(),
+            handle: inbox.handle.clone().expect("a handle in joined.resume"),
+            since: inbox.seq,
+            next_id: self.next_id.load(Ordering::Relaxed),
+            unread: inbox.stash.clone(),
+        }
+    }
+
+    /// Loses the socket without a word; what it needs to come back.
+    pub async fn lose(mut self) -> Ticket {
+        self.link.reader.abort();
+        // It confirms nothing any more that is not in the ticket.
+        let _ = (&mut self.link.reader).await;
+        self.ticket().await
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         self.joined["peerId"].as_str().expect("a peerId")
@@ -338,7 +467,7 @@ impl Drop for Link {
 }
 
 async fn read(
-    mut stream: SplitStream<WebSocketStream<TcpStream>>,
+    mut stream: SplitStream<Socket>,
     sink: Sink,
     confirms: Arc<AtomicBool>,
     events: mpsc::UnboundedSender<Event>,
@@ -349,7 +478,7 @@ async fn read(
         match message {
             Message::Text(text) => {
                 let event = frame(&text, &mut last);
-                let is_entry = matches!(&event, Event::Frame(frame) if frame["type"] != "joined" && frame.get("seq").is_some());
+                let is_entry = matches!(&event, Event::Frame(frame) if !is_first(frame) && frame.get("seq").is_some());
                 // The test may have ended.
                 let _ = events.send(event);
                 if is_entry && last % CONFIRM_EVERY == 0 && confirms.load(Ordering::Relaxed) {
@@ -371,10 +500,15 @@ fn frame(text: &str, last: &mut u64) -> Event {
         return Event::Fault(format!("not JSON: {text}"));
     };
     if let Some(seq) = frame["seq"].as_u64() {
-        if frame["type"] != "joined" && seq != *last + 1 {
+        if !is_first(&frame) && seq != *last + 1 {
             return Event::Fault(format!("a gap or a double: seq {seq} after {last}: {frame}"));
         }
         *last = seq;
     }
     Event::Frame(frame)
+}
+
+/// A frame after which numbers begin anew.
+fn is_first(frame: &Value) -> bool {
+    frame["type"] == "joined" || frame["type"] == "resumed"
 }
