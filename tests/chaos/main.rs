@@ -11,9 +11,9 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use script::{Fault, Mode, Script};
 use signalbox_tests::{
+    backend::Backend,
     checker::{Verdict, check},
     cluster::Settings,
-    backend::Backend,
     fleet::Fleet,
     history::{Blow, Run},
     rng::Rng,
@@ -93,7 +93,10 @@ async fn run(options: &Options, mode: Mode, seed: u64) -> bool {
     report(&faults, &blows, &verdict);
     let passed = verdict.violations.is_empty();
     if !passed {
-        println!("again: chaos --redis {mode:?} --seed {seed} --seconds {} --peers {}", options.seconds, options.peers);
+        println!(
+            "again: chaos --redis {mode:?} --seed {seed} --seconds {} --peers {}",
+            options.seconds, options.peers
+        );
     }
     passed
 }

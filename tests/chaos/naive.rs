@@ -77,7 +77,6 @@ struct Actor {
     client: Client,
     history: History,
     node: usize,
-    heard_server: At,
 }
 
 /// What a node asks the store for a sender.
@@ -133,7 +132,7 @@ impl World {
             world.store.boxes.insert(who, Mailbox { generation: 1, ..Mailbox::default() });
             world.nodes[*home].inboxes.insert(who, Inbox { next: 1, ..Inbox::default() });
             let history = History { who, room: "r".to_owned(), ..History::default() };
-            world.actors.push(Actor { client: Client::default(), history, node: *home, heard_server: At::ZERO });
+            world.actors.push(Actor { client: Client::default(), history, node: *home });
         }
         for who in 0..homes.len() as Who {
             world.actor(who).client.opened();
@@ -154,8 +153,9 @@ impl World {
 
     fn welcome(&self, who: Who, seq: u64) -> Value {
         let others = (0..self.actors.len() as Who).filter(|other| *other != who);
-        let peers: Vec<_> =
-            others.map(|other| json!({"peerId": name(other), "userId": name(other), "detached": false})).collect();
+        let peers: Vec<_> = others
+            .map(|other| json!({"peerId": name(other), "userId": name(other), "detached": false}))
+            .collect();
         let handle = format!("{}.{}", self.store.boxes[&who].generation, self.store.boxes[&who].epoch);
         json!({"type": "joined", "peerId": name(who), "resume": handle, "seq": seq, "peers": peers})
     }
@@ -165,7 +165,6 @@ impl World {
         self.now += Duration::from_millis(1);
         let now = self.now;
         let actor = self.actor(who);
-        actor.heard_server = now;
         for occurred in actor.client.frame(now, frame) {
             let event = match occurred {
                 Occurred::Joined => Event::Joined { peer: name(who) },
@@ -200,8 +199,12 @@ impl World {
         let Outgoing { text, first_of } = actor.client.flush(now).into_iter().next()?;
         let frame: Value = serde_json::from_str(&text).unwrap();
         let to = frame["to"].as_str().map(str::to_owned);
-        let call =
-            Call { who, id: frame["id"].as_u64()?, to: to.as_deref().map(number), data: frame["data"].clone() };
+        let call = Call {
+            who,
+            id: frame["id"].as_u64()?,
+            to: to.as_deref().map(number),
+            data: frame["data"].clone(),
+        };
         actor.history.events.extend(first_of.map(|first| (now, Event::Sent { n: first.n, to: first.to })));
         Some(call)
     }
@@ -248,8 +251,13 @@ impl World {
         }
         sender.last_id = id;
         let home = self.actors[who as usize].node;
-        let targets: Vec<_> =
-            self.store.boxes.keys().copied().filter(|one| *one != who && to.is_none_or(|to| to == *one)).collect();
+        let targets: Vec<_> = self
+            .store
+            .boxes
+            .keys()
+            .copied()
+            .filter(|one| *one != who && to.is_none_or(|to| to == *one))
+            .collect();
         for target in targets {
             let mailbox = self.store.boxes.get_mut(&target).unwrap();
             let seq = mailbox.entries.last().map_or(1, |entry| entry.seq + 1);
@@ -310,7 +318,8 @@ impl World {
 
     fn deliver(&mut self, node: usize, who: Who, entry: &Entry) {
         self.nodes[node].inboxes.get_mut(&who).unwrap().next = entry.seq + 1;
-        let mut frame = json!({"type": "message", "seq": entry.seq, "from": name(entry.from), "data": entry.data});
+        let mut frame =
+            json!({"type": "message", "seq": entry.seq, "from": name(entry.from), "data": entry.data});
         if self.keeps(Rule::IdsOnEntries) {
             frame["id"] = entry.id.into();
         }
@@ -358,7 +367,9 @@ impl World {
 
     /// The client comes back: the script runs, and its answer is on the way to the node.
     pub(crate) fn begin_resume(&mut self, who: Who, node: usize) -> Option<Page> {
-        let WayBack::Resume { handle, since } = self.actor(who).client.way_back() else { panic!("no handle") };
+        let WayBack::Resume { handle, since } = self.actor(who).client.way_back() else {
+            panic!("no handle")
+        };
         let (generation, epoch) = handle.split_once('.').unwrap();
         let (generation, epoch): (u64, u64) = (generation.parse().unwrap(), epoch.parse().unwrap());
         let previous = u64::from(self.keeps(Rule::PreviousHandle));

@@ -57,7 +57,11 @@ async fn strike_light(step: &Step, doors: &[Arc<FaultProxy>]) -> String {
         Fault::Cut => format!("Cut: {} connections of node {}", door.cut(|| pick(&mut rng)), step.node),
         Fault::HalfOpen => {
             let way = *rng.pick(&[Way::Up, Way::Down, Way::Both]);
-            format!("HalfOpen {way:?}: {} connections of node {}", door.half_open(way, || pick(&mut rng)), step.node)
+            format!(
+                "HalfOpen {way:?}: {} connections of node {}",
+                door.half_open(way, || pick(&mut rng)),
+                step.node
+            )
         }
         Fault::AtResumed => {
             let what = *rng.pick(&[AtResumed::Lost, AtResumed::ThenCut]);

@@ -128,8 +128,13 @@ impl Verdict {
 
     /// Counts a record, judges what needs no other record, and sorts the rest.
     fn read<'a>(&mut self, run: &Run, history: &'a History) -> Client<'a> {
-        let mut client =
-            Client { history, sent: BTreeMap::new(), lives: Vec::new(), told: Vec::new(), heard: HashMap::new() };
+        let mut client = Client {
+            history,
+            sent: BTreeMap::new(),
+            lives: Vec::new(),
+            told: Vec::new(),
+            heard: HashMap::new(),
+        };
         self.dropped += history.dropped;
         for (at, event) in &history.events {
             client.note(*at, event);
@@ -161,7 +166,8 @@ impl Verdict {
                 self.fail(Kind::GivenUp, at, format!("{who} was told {why}, and it has no other connection"));
             }
             Event::PeerGone { why, silent } if *silent < run.window => {
-                let story = format!("{who}: {why}, {silent:?} after it heard the server, window {:?}", run.window);
+                let story =
+                    format!("{who}: {why}, {silent:?} after it heard the server, window {:?}", run.window);
                 self.fail(Kind::GivenUp, at, story);
             }
             Event::Resumed { recovered: false, .. } | Event::PeerGone { .. } if run.lossless => {
@@ -233,7 +239,9 @@ impl Verdict {
             let seen: Vec<_> = roster.keys().map(String::as_str).collect();
             let detached: Vec<_> = roster.iter().filter(|(_, member)| member.detached).collect();
             if seen != real || !detached.is_empty() {
-                let story = format!("client {who} of {room} sees {seen:?}, detached {detached:?}; there are {real:?}");
+                let story = format!(
+                    "client {who} of {room} sees {seen:?}, detached {detached:?}; there are {real:?}"
+                );
                 self.fail(Kind::View, end, story);
             }
         }
@@ -342,13 +350,20 @@ impl Display for Verdict {
         writeln!(
             f,
             "gaps: {} announced ({} times recovered: false, {} new peers), {} silent; doubles: {}; out of order: {}",
-            self.announced, self.resyncs, self.lost_peers, count(Kind::SilentGap), count(Kind::Double),
+            self.announced,
+            self.resyncs,
+            self.lost_peers,
+            count(Kind::SilentGap),
+            count(Kind::Double),
             count(Kind::Disorder)
         )?;
         writeln!(
             f,
             "resumes: {}, p50 {:.0?}, p99 {:.0?}, max {:.0?}",
-            self.resumes.len(), at(50), at(99), at(100)
+            self.resumes.len(),
+            at(50),
+            at(99),
+            at(100)
         )?;
         write!(f, "violations: {}", self.violations.len())?;
         for one in self.violations.iter().take(SHOWN) {

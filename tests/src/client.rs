@@ -317,7 +317,10 @@ impl Client {
             // What happened meanwhile follows as entries.
             self.roster = roster;
             if self.seq != since || !asked {
-                occurred.push(Occurred::Fault(format!("recovered, asked {asked}, at {} and not {since}", self.seq)));
+                occurred.push(Occurred::Fault(format!(
+                    "recovered, asked {asked}, at {} and not {since}",
+                    self.seq
+                )));
             }
         }
         occurred.push(Occurred::Resumed { recovered, asked });
@@ -349,7 +352,9 @@ impl Client {
         let code = text(frame, "code");
         if code != "unavailable" {
             let refused = self.take(frame).map(|one| Occurred::Refused { n: one.n, code: code.to_owned() });
-            return vec![refused.unwrap_or_else(|| Occurred::Fault(format!("an error for nothing: {frame}")))];
+            return vec![
+                refused.unwrap_or_else(|| Occurred::Fault(format!("an error for nothing: {frame}"))),
+            ];
         }
         if let Some(one) = self.pending.iter_mut().find(|one| frame["id"] == one.id) {
             one.stage = Stage::Unavailable;

@@ -6,7 +6,7 @@
 //! - [`client`]: the rules of a client that comes back; [`history`], [`checker`]: what clients saw, and whether it was right
 //! - [`swarm`]: many such clients at once; [`fleet`], [`backend`]: nodes and stores that can be killed, stopped and cut off
 //! - [`proxy`]: breaks connections; [`rng`]: choices that a seed repeats
-//! - [`process`], [`redis`], [`net`], [`socket`]: what those stand on
+//! - [`process`], [`redis`], [`monitor`], [`net`], [`socket`]: what those stand on
 //!
 //! Owns: starting, watching and ending processes by their own id; waiting for events with a deadline. Must not: know the
 //! inside of a service, or use a pause where an event can be waited for.
@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod fleet;
 pub mod history;
 pub mod http;
+pub mod monitor;
 pub mod net;
 pub mod peer;
 pub mod process;

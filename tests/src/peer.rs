@@ -24,7 +24,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    net::{DEADLINE, within},
+    net::{DEADLINE, eventually, within},
     process::Process,
     socket::{self, Refusal, Socket},
 };
@@ -419,6 +419,22 @@ impl TestPeer {
         answer["id"].as_u64().expect("an id")
     }
 
+    /// Sends a message under one id until it is acknowledged, as docs/PROTOCOL.md, section 3.2, has it after `unavailable`.
+    ///
+    /// # Panics
+    /// If it is refused for another reason, or not taken in time.
+    pub async fn insist(&self, mut message: Value) -> Value {
+        let id = self.next_id();
+        message["id"] = id.into();
+        eventually("the message is taken", async || {
+            self.send(message.clone()).await;
+            let answer = self.answer(id).await;
+            assert!(answer["type"] == "ack" || answer["code"] == "unavailable", "{answer}");
+            (answer["type"] == "ack").then_some(answer)
+        })
+        .await
+    }
+
     /// Sends an offer.
     pub async fn offer(&self, to: &Self, sdp: &str) -> u64 {
         self.must(json!({"type": "offer", "to": to.id(), "sdp": sdp})).await
@@ -478,7 +494,8 @@ async fn read(
         match message {
             Message::Text(text) => {
                 let event = frame(&text, &mut last);
-                let is_entry = matches!(&event, Event::Frame(frame) if !is_first(frame) && frame.get("seq").is_some());
+                let is_entry =
+                    matches!(&event, Event::Frame(frame) if !is_first(frame) && frame.get("seq").is_some());
                 // The test may have ended.
                 let _ = events.send(event);
                 if is_entry && last % CONFIRM_EVERY == 0 && confirms.load(Ordering::Relaxed) {

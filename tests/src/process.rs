@@ -56,7 +56,11 @@ pub fn binary(name: &str) -> PathBuf {
             let test = std::env::current_exe().expect("the test's own path");
             // target/PROFILE/deps/TEST, or target/PROFILE/BINARY
             let dir = test.parent().expect("the folder of the test");
-            if dir.ends_with("deps") { dir.parent().expect("target/PROFILE").to_owned() } else { dir.to_owned() }
+            if dir.ends_with("deps") {
+                dir.parent().expect("target/PROFILE").to_owned()
+            } else {
+                dir.to_owned()
+            }
         },
         PathBuf::from,
     );

@@ -45,8 +45,8 @@ impl Refusal {
 /// # Errors
 /// Where the upgrade is refused or nobody answers.
 pub async fn open(address: SocketAddr, query: &str, limit: Duration) -> Result<Socket, Refusal> {
-    let request = Request::upgrade(format!("/ws/signal?{query}"))
-        .header("Sec-WebSocket-Protocol", "signalbox.v1");
+    let request =
+        Request::upgrade(format!("/ws/signal?{query}")).header("Sec-WebSocket-Protocol", "signalbox.v1");
     match tokio::time::timeout(limit, upgrade(address, &request)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),

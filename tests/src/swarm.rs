@@ -149,7 +149,8 @@ impl Swarm {
 
     /// How many events of all records fit.
     pub fn events(&self, fits: impl Fn(At, &Event) -> bool) -> usize {
-        let count = |desk: &Shared| desk.lock().history.events.iter().filter(|(at, event)| fits(*at, event)).count();
+        let count =
+            |desk: &Shared| desk.lock().history.events.iter().filter(|(at, event)| fits(*at, event)).count();
         self.desks.iter().map(count).sum()
     }
 
@@ -169,7 +170,8 @@ impl Swarm {
             .iter()
             .map(|desk| {
                 let desk = desk.lock();
-                let whole = desk.client.is_live() && desk.client.roster.values().all(|member| !member.detached);
+                let whole =
+                    desk.client.is_live() && desk.client.roster.values().all(|member| !member.detached);
                 let mut all: Vec<_> = desk.client.roster.keys().cloned().collect();
                 all.extend(desk.client.peer.clone());
                 all.sort();
@@ -192,7 +194,8 @@ impl Swarm {
         self.until(end, || self.live() == self.size() && self.pending() == 0).await;
         self.phase.send_replace(Phase::Fence);
         let complete = |desk: &Desk| desk.fences.len() == desk.client.roster.len();
-        self.until(end, || self.views_agree() && self.count(complete) == self.size() && self.pending() == 0).await;
+        self.until(end, || self.views_agree() && self.count(complete) == self.size() && self.pending() == 0)
+            .await;
         // Before they end: then each sees others go.
         let histories = self.desks.iter().map(record).collect();
         self.phase.send_replace(Phase::End);

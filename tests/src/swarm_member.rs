@@ -70,7 +70,20 @@ impl Member {
         let door = rng.below(plan.doors.len());
         let next_word = rng.between(Duration::ZERO, 2 * plan.pace);
         let (lost_at, heard_at) = (None, At::ZERO);
-        Self { who, plan, desk, rng, phase, start, said: 0, next_word, fenced: false, door, lost_at, heard_at }
+        Self {
+            who,
+            plan,
+            desk,
+            rng,
+            phase,
+            start,
+            said: 0,
+            next_word,
+            fenced: false,
+            door,
+            lost_at,
+            heard_at,
+        }
     }
 
     fn now(&self) -> At {
@@ -132,7 +145,8 @@ impl Member {
 
     /// At once the first time, then longer and longer; never all clients in one moment.
     async fn pause(&mut self, failures: u32) {
-        let longest = Duration::from_millis(60).mul_f64(1.7_f64.powi(failures.min(12) as i32)).min(LONGEST_PAUSE);
+        let longest =
+            Duration::from_millis(60).mul_f64(1.7_f64.powi(failures.min(12) as i32)).min(LONGEST_PAUSE);
         let pause = self.rng.between(longest / 2, longest);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
