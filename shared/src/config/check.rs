@@ -1,5 +1,7 @@
 //! What a configuration must satisfy beyond parsing.
 
+use base64::Engine as _;
+
 use super::{ConfigError, PERMISSIONS, Settings, units::Span};
 
 /// Checks ranges and references; returns the unsafe choices, to be logged.
@@ -7,6 +9,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     check_server(settings)?;
     check_limits(settings)?;
     check_timing(settings)?;
+    check_redis(settings)?;
     check_roles(settings)?;
     Ok(warnings(settings))
 }
@@ -110,12 +113,38 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
         "timing.entry_life",
         "must be from twice timing.grace to 10m",
     )?;
-    ensure(within(timing.drain, Span::millis(0), Span::secs(600)), "timing.drain", "must be at most 10m")?;
+    ensure(within(timing.drain, Span::millis(0), Span::secs(600)), "timing.drain", "must be at most 10m")
+}
+
+fn check_redis(settings: &Settings) -> Result<(), ConfigError> {
+    let redis = &settings.redis;
+    let within = |span: Span, low: Span, high: Span| (low..=high).contains(&span);
     ensure(
-        within(settings.redis.deadline, Span::millis(50), Span::secs(2)),
+        within(redis.deadline, Span::millis(50), Span::secs(2)),
         "redis.deadline",
         "must be from 50ms to 2s",
-    )
+    )?;
+    ensure(
+        within(redis.reconnect, Span::millis(10), Span::secs(60)),
+        "redis.reconnect",
+        "must be from 10ms to 1m",
+    )?;
+    let Some(path) = &redis.ca_file else { return Ok(()) };
+    let setting = "redis.ca_file";
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::value(setting, format!("cannot be read: {error}")))?;
+    ensure(holds_certificate(&text), setting, "names a file without a certificate in PEM (RFC 7468)")
+}
+
+/// Whether there is at least one certificate in PEM, its content being base64 of a DER sequence. TLS looks closer.
+fn holds_certificate(text: &str) -> bool {
+    let begin = "-----BEGIN CERTIFICATE-----";
+    let mut blocks = text.split(begin).skip(1).map(|rest| {
+        let body = rest.split_once("-----END CERTIFICATE-----").map_or("", |(body, _)| body);
+        let body: String = body.split_ascii_whitespace().collect();
+        base64::engine::general_purpose::STANDARD.decode(body).is_ok_and(|der| der.first() == Some(&0x30))
+    });
+    blocks.clone().next().is_some() && blocks.all(|holds| holds)
 }
 
 fn check_roles(settings: &Settings) -> Result<(), ConfigError> {

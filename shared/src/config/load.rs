@@ -101,7 +101,10 @@ impl Loaded {
             settings.auth.guests = Some(true);
         }
         let secrets = Secrets::read(flags, env)?;
-        let warnings = check(&settings)?;
+        let mut warnings = check(&settings)?;
+        if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
+            warnings.push("redis.ca_file is set and REDIS_URL asks for no TLS: write rediss://".to_owned());
+        }
         Ok(Self { settings, secrets, warnings })
     }
 

@@ -1,14 +1,17 @@
 //! Configuration: flag > environment > file > default, checked at boot, printed by `--check-config`.
 //!
 //! Owns: every setting ([`Settings`]), every secret ([`Secrets`]), the flags all binaries share ([`Flags`]), and the only
-//! reading of the environment. Must not: open sockets or files other than the configuration's own.
+//! reading of the environment. Must not: open sockets, or files other than the configuration's own and
+//! those that a setting names.
 
 mod check;
 mod load;
 mod model;
+mod redis_url;
 mod secrets;
 pub mod units;
 
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{Auth, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, Server, Settings, Timing};
+pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};

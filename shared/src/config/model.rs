@@ -1,6 +1,6 @@
 //! Every setting, with its unit and its default. docs/CONFIGURATION.md is this file for people.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -219,11 +219,13 @@ pub struct Redis {
     pub deadline: Span,
     /// Between two attempts to connect, at most.
     pub reconnect: Span,
+    /// A PEM file with the certificates of the authorities that may vouch for a `rediss://` server. Unset: the public ones.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Redis {
     fn default() -> Self {
-        Self { deadline: Span::secs(2), reconnect: Span::secs(1) }
+        Self { deadline: Span::secs(2), reconnect: Span::secs(1), ca_file: None }
     }
 }
 

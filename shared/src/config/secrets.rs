@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{ConfigError, Environment, Flags};
+use super::{ConfigError, Environment, Flags, RedisUrl};
 use crate::token::{Secret, SharedSecret};
 
 /// Everything that must not be printed.
@@ -17,31 +17,6 @@ pub struct Secrets {
     pub api_keys: ApiKeys,
     /// The shared store; its URL may hold a password.
     pub redis_url: Option<RedisUrl>,
-}
-
-/// The URL of the shared store.
-#[derive(Clone)]
-pub struct RedisUrl(String);
-
-impl RedisUrl {
-    /// The URL, for the driver.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The URL without user and password.
-    pub fn describe(&self) -> String {
-        match (self.0.split_once("://"), self.0.rfind('@')) {
-            (Some((scheme, _)), Some(at)) => format!("{scheme}://…@{}", &self.0[at + 1..]),
-            _ => self.0.clone(),
-        }
-    }
-}
-
-impl std::fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.describe())
-    }
 }
 
 /// An API key: its id and the SHA-256 of its secret. The secret itself is forgotten once it is read.
@@ -152,15 +127,9 @@ impl Secrets {
             Some(url) => Some(url.clone()),
             None => value_or_file("REDIS_URL", env)?,
         };
-        let begins = |scheme: &str| url.as_ref().is_some_and(|url| url.starts_with(scheme));
-        if begins("rediss://") {
-            let problem = "asks for TLS, which is not there yet; use redis:// on a network you trust";
-            return Err(ConfigError::value("REDIS_URL", problem));
-        }
-        if url.is_some() && !begins("redis://") && !begins("unix://") {
-            return Err(ConfigError::value("REDIS_URL", "must begin with redis:// or unix://"));
-        }
-        Ok(Self { auth, auth_previous, api_keys, redis_url: url.map(RedisUrl) })
+        let redis_url = url.map(|url| RedisUrl::parse(&url)).transpose();
+        let redis_url = redis_url.map_err(|problem| ConfigError::value("REDIS_URL", problem))?;
+        Ok(Self { auth, auth_previous, api_keys, redis_url })
     }
 
     pub(super) fn describe(&self) -> String {

@@ -19,6 +19,7 @@ use std::{
 use signalbox_shared::{
     config::Settings,
     id::{NodeId, RoomId},
+    keys,
 };
 
 use crate::{
@@ -102,8 +103,14 @@ impl Arrivals for Registry {
         }
     }
 
-    fn catch_up(&self) {
-        for room in self.rooms() {
+    fn catch_up(&self, partitions: &[usize]) {
+        let rooms: Vec<_> = self
+            .lock()
+            .iter()
+            .filter(|(name, _)| partitions.contains(&keys::partition(name)))
+            .map(|(_, room)| room.clone())
+            .collect();
+        for room in rooms {
             room.peers().iter().for_each(|peer| peer.doubt());
         }
     }

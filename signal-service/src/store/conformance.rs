@@ -66,7 +66,7 @@ impl Arrivals for Arrived {
         self.seen.lock().unwrap().push(delivery);
         self.more.notify_one();
     }
-    fn catch_up(&self) {}
+    fn catch_up(&self, _: &[usize]) {}
 }
 
 impl Arrived {

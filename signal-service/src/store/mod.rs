@@ -223,8 +223,8 @@ impl Bounds {
 pub trait Arrivals: Send + Sync {
     /// An entry for a peer of this node. Must not block.
     fn deliver(&self, room: &RoomId, delivery: Delivery);
-    /// Some entries may have been missed: every peer must read its mailbox.
-    fn catch_up(&self);
+    /// Some entries of these partitions may have been missed: every peer with a room there must read its mailbox. Must not block.
+    fn catch_up(&self, partitions: &[usize]);
 }
 
 /// The store in use.

@@ -1,50 +1,19 @@
-//! The connection for commands: one, multiplexed, watched, with a deadline on every call and no retries.
+//! The scripts, and the connections they are called over.
 //!
-//! It lives on a thread of its own, so that neither a busy worker nor a stopping one holds up Redis.
+//! Owns: which scripts there are, and that [`Arrivals`] hear of partitions whose server was away or has changed. The connections, their
+//! deadlines and what happens to a call are `signalbox-redis`'.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value,
-    aio::MultiplexedConnection,
-};
-use signalbox_shared::{clock, config::Redis as Settings};
-use tokio::sync::Notify;
+use redis::{Cmd, Script, Value};
+use signalbox_shared::config::Redis as Settings;
 
-use super::{Unavailable, evalsha};
+use super::{Arrivals, Unavailable};
 
-/// How long a start may wait for Redis.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Between two looks at a quiet connection.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Why a start failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The URL is not one.
-    #[error("the Redis URL is not valid; write it like redis://user:password@host:6379/0")]
-    Url,
-    /// Nobody answers.
-    #[error("Redis did not answer within 10 s ({0}); is it running, and are the URL and password right?")]
-    NoAnswer(&'static str),
-    /// Too old for sharded pub/sub and script flags.
-    #[error("Redis is version {0}; 7.0 or newer is needed")]
-    TooOld(String),
-    /// It would drop keys under memory pressure.
-    #[error("Redis has maxmemory-policy {0}, which drops keys when memory is short; set it to noeviction")]
-    Evicts(String),
-    /// The thread could not be started.
-    #[error("cannot start the store's thread: {0}")]
-    Thread(std::io::Error),
-}
+pub use signalbox_redis::StartError;
 
 /// The scripts.
 #[derive(Clone, Copy)]
@@ -57,257 +26,96 @@ pub(super) enum ScriptId {
 }
 
 impl ScriptId {
+    /// In the order of the enum: a script is called by its place.
     const ALL: [Self; 4] = [Self::Append, Self::Commit, Self::Shrink, Self::Load];
-}
 
-struct Scripts {
-    append: Script,
-    commit: Script,
-    shrink: Script,
-    load: Script,
-}
-
-impl Scripts {
-    fn new() -> Self {
-        let script = |head: &str, body: &str| {
-            Script::new(&format!("{head}{}\n{body}", include_str!("lua/mailbox.lua")))
+    fn script(self) -> Script {
+        let (head, body) = match self {
+            Self::Append => ("", include_str!("lua/append.lua")),
+            Self::Commit => ("", include_str!("lua/commit.lua")),
+            Self::Shrink => ("#!lua flags=allow-oom\n", include_str!("lua/commit.lua")),
+            Self::Load => ("", include_str!("lua/load.lua")),
         };
-        let commit = include_str!("lua/commit.lua");
-        Self {
-            append: script("", include_str!("lua/append.lua")),
-            commit: script("", commit),
-            shrink: script("#!lua flags=allow-oom\n", commit),
-            load: script("", include_str!("lua/load.lua")),
-        }
-    }
-
-    fn get(&self, id: ScriptId) -> &Script {
-        match id {
-            ScriptId::Append => &self.append,
-            ScriptId::Commit => &self.commit,
-            ScriptId::Shrink => &self.shrink,
-            ScriptId::Load => &self.load,
-        }
+        Script::new(&format!("{head}{}\n{body}", include_str!("lua/mailbox.lua")))
     }
 }
 
+/// Calls, each to the master of its partition.
 pub(super) struct Link {
-    pub(super) client: Client,
-    pub(super) deadline: Duration,
-    pub(super) pause: Duration,
-    // A std mutex: held only to clone or replace the handle.
-    current: Mutex<Option<MultiplexedConnection>>,
-    broken: Notify,
-    clock_offset: AtomicI64,
-    scripts: Scripts,
-    runtime: tokio::runtime::Handle,
-    // Dropping it ends the thread.
-    _alive: tokio::sync::oneshot::Sender<()>,
+    connections: Arc<signalbox_redis::Link>,
 }
 
 impl Link {
     pub(super) fn connect(url: &str, settings: &Settings) -> Result<Arc<Self>, StartError> {
-        let client = Client::open(url).map_err(|_| StartError::Url)?;
-        let (runtime, alive) = own_thread()?;
-        let link = Arc::new(Self {
-            client,
-            deadline: settings.deadline.0,
-            pause: settings.reconnect.0,
-            current: Mutex::new(None),
-            broken: Notify::new(),
-            clock_offset: AtomicI64::new(0),
-            scripts: Scripts::new(),
-            runtime,
-            _alive: alive,
-        });
-        let first = link.clone();
-        link.run_and_wait(async move { first.first_connection().await })?;
-        let weak = Arc::downgrade(&link);
-        link.spawn(async move {
-            while let Some(link) = weak.upgrade() {
-                link.watch().await;
+        let scripts = ScriptId::ALL.map(ScriptId::script).into();
+        Ok(Arc::new(Self { connections: signalbox_redis::Link::connect(url, settings, scripts)? }))
+    }
+
+    /// From now on these are told of partitions whose server was away, has changed or has lost writes.
+    pub(super) fn tell(&self, arrivals: Weak<dyn Arrivals>) {
+        self.connections.on_disturbance(move |partitions| {
+            if let Some(arrivals) = arrivals.upgrade() {
+                arrivals.catch_up(partitions);
             }
         });
-        Ok(link)
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(task);
+    pub(super) fn connections(&self) -> &Arc<signalbox_redis::Link> {
+        &self.connections
     }
 
-    /// Runs a future on the store's thread and blocks this one until it is done. Only at start.
-    pub(super) fn run_and_wait<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = Result<T, StartError>> + Send + 'static,
-    ) -> Result<T, StartError> {
-        let (tx, rx) = mpsc::channel();
-        self.spawn(async move {
-            // The receiver waits below; it cannot be gone.
-            let _ = tx.send(task.await);
-        });
-        rx.recv().unwrap_or(Err(StartError::NoAnswer("the store's thread has stopped")))
-    }
-
-    async fn first_connection(&self) -> Result<(), StartError> {
-        let mut last = "no connection";
-        let attempts = async {
-            loop {
-                match self.open().await {
-                    Ok(connection) => return connection,
-                    Err(error) => last = describe(&error),
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let attempt = tokio::time::timeout(PATIENCE, attempts).await;
-        let Ok(mut connection) = attempt else { return Err(StartError::NoAnswer(last)) };
-        check_server(&mut connection).await?;
-        self.set(Some(connection));
-        Ok(())
-    }
-
-    /// Watches the connection; when it breaks, opens another.
-    async fn watch(&self) {
-        // A call that failed wakes this early; it may have been on a connection that has been replaced since, so the present one
-        // is asked either way.
-        let _ = tokio::time::timeout(LOOK, self.broken.notified()).await;
-        if self.call(&redis::cmd("PING")).await.is_ok() {
-            return;
-        }
-        self.set(None);
-        tracing::warn!(event = "redis_lost", "Redis does not answer; trying to reconnect");
-        loop {
-            match self.open().await {
-                Ok(connection) => {
-                    self.set(Some(connection));
-                    tracing::info!(event = "redis_back", "Redis answers again");
-                    return;
-                }
-                Err(error) => tracing::debug!(event = "redis_away", reason = describe(&error)),
-            }
-            tokio::time::sleep(self.pause).await;
-        }
-    }
-
-    /// A connection with the scripts loaded and the clock compared.
-    async fn open(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.deadline))
-            .set_response_timeout(Some(self.deadline));
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        for id in ScriptId::ALL {
-            self.scripts.get(id).load_async(&mut connection).await?;
-        }
-        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
-        let offset = seconds * 1_000 + micros / 1_000 - clock::now_ms() as i64;
-        self.clock_offset.store(offset, Ordering::Relaxed);
-        Ok(connection)
-    }
-
-    fn set(&self, connection: Option<MultiplexedConnection>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
-    }
-
-    fn get(&self) -> Option<MultiplexedConnection> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
+    /// Whether every master is connected.
     pub(super) fn is_ready(&self) -> bool {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.connections.is_ready()
+    }
+
+    /// Whether the master of a partition is connected; where it is not, calls fail at once.
+    #[expect(dead_code, reason = "the registry asks before it waits")]
+    pub(super) fn is_open(&self, partition: usize) -> bool {
+        self.connections.is_open(partition)
+    }
+
+    /// The time since the last reconnect, failover or move of a partition; zero while a server is away.
+    #[expect(dead_code, reason = "reaping waits for it")]
+    pub(super) fn undisturbed_for(&self) -> Duration {
+        self.connections.undisturbed_for()
     }
 
     /// Milliseconds since 1970 by the server's clock, as it was compared when the connection was opened.
     pub(super) fn now_ms(&self) -> u64 {
-        clock::now_ms().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
+        self.connections.now_ms()
     }
 
-    /// One command, one answer, within the deadline.
-    pub(super) async fn call(&self, cmd: &Cmd) -> Result<Value, Unavailable> {
-        self.try_call(cmd).await.map_err(|_| Unavailable)
+    /// One command on keys of a partition, one answer, within the deadline.
+    pub(super) async fn call(&self, partition: usize, cmd: &Cmd) -> Result<Value, Unavailable> {
+        self.connections.call(partition, cmd).await.map_err(|_| Unavailable)
     }
 
-    async fn try_call(&self, cmd: &Cmd) -> Result<Value, Option<RedisError>> {
-        let mut connection = self.get().ok_or(None)?;
-        let outcome = connection.send_packed_command(cmd).await.and_then(Value::extract_error);
-        outcome.map_err(|error| {
-            if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
-                self.broken.notify_one();
-            } else {
-                tracing::debug!(event = "redis_refused", reason = describe(&error));
-            }
-            Some(error)
-        })
+    /// One command on a key that is in no partition.
+    #[expect(dead_code, reason = "for the keys of all nodes")]
+    pub(super) async fn call_key(&self, key: &str, cmd: &Cmd) -> Result<Value, Unavailable> {
+        self.connections.call_key(key, cmd).await.map_err(|_| Unavailable)
     }
 
-    /// One script call. A server that has forgotten the script (`SCRIPT FLUSH`) has not run it: it is loaded and called again,
-    /// which cannot reorder because the caller has nothing else in flight.
+    /// One script call on keys of a partition, all of them declared.
     pub(super) async fn script(
+        &self,
+        partition: usize,
+        id: ScriptId,
+        keys: Vec<String>,
+        args: Vec<Vec<u8>>,
+    ) -> Result<Value, Unavailable> {
+        self.connections.script(partition, id as usize, &keys, &args).await.map_err(|_| Unavailable)
+    }
+
+    /// One script call on keys that are in no partition; the first says where.
+    #[expect(dead_code, reason = "for the keys of all nodes")]
+    pub(super) async fn script_key(
         &self,
         id: ScriptId,
         keys: Vec<String>,
         args: Vec<Vec<u8>>,
     ) -> Result<Value, Unavailable> {
-        let script = self.scripts.get(id);
-        let cmd = evalsha(script.get_hash(), &keys, &args);
-        match self.try_call(&cmd).await {
-            Ok(value) => Ok(value),
-            Err(Some(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let mut connection = self.get().ok_or(Unavailable)?;
-                script.load_async(&mut connection).await.map_err(|_| Unavailable)?;
-                self.call(&cmd).await
-            }
-            Err(_) => Err(Unavailable),
-        }
+        self.connections.script_key(id as usize, &keys, &args).await.map_err(|_| Unavailable)
     }
-}
-
-/// A thread with a runtime that lives until the returned sender is dropped.
-fn own_thread() -> Result<(tokio::runtime::Handle, tokio::sync::oneshot::Sender<()>), StartError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    let handle = runtime.handle().clone();
-    let (alive, ended) = tokio::sync::oneshot::channel::<()>();
-    std::thread::Builder::new()
-        .name("store".to_owned())
-        .spawn(move || {
-            // An error means the sender was dropped, which is the signal.
-            let _ = runtime.block_on(ended);
-        })
-        .map_err(StartError::Thread)?;
-    Ok((handle, alive))
-}
-
-/// What went wrong, without anything that was sent.
-fn describe(error: &RedisError) -> &'static str {
-    match error.kind() {
-        _ if error.is_timeout() => "it did not answer in time",
-        _ if error.is_io_error() => "the connection failed",
-        ErrorKind::AuthenticationFailed => "user or password is wrong",
-        ErrorKind::Server(ServerErrorKind::NoPerm) => "the ACL user lacks a permission",
-        ErrorKind::Server(ServerErrorKind::BusyLoading) => "it is still loading",
-        _ => match error.code() {
-            Some("OOM") => "it is out of memory",
-            Some("NOAUTH" | "WRONGPASS") => "user or password is wrong",
-            _ => "it refused a command",
-        },
-    }
-}
-
-async fn check_server(connection: &mut MultiplexedConnection) -> Result<(), StartError> {
-    let info: String = redis::cmd("INFO")
-        .query_async(connection)
-        .await
-        .map_err(|_| StartError::NoAnswer("INFO was refused; the ACL user needs +info"))?;
-    let field =
-        |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned();
-    let version = field("redis_version:");
-    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
-    if major < 7 {
-        return Err(StartError::TooOld(version));
-    }
-    let policy = field("maxmemory_policy:");
-    if policy != "noeviction" {
-        return Err(StartError::Evicts(policy));
-    }
-    Ok(())
 }

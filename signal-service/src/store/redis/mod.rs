@@ -10,7 +10,7 @@ mod topics;
 
 use std::sync::{Arc, Weak};
 
-use redis::{Cmd, Value};
+use redis::Value;
 use signalbox_shared::{
     config::Redis as Settings,
     id::{NodeId, PeerId, RoomId},
@@ -59,7 +59,9 @@ impl RedisStore {
 
     pub(super) async fn load(&self, room: &RoomId) -> Result<Option<RoomState>, Unavailable> {
         let call = ScriptCall::new(room);
-        Ok(codec::room_state(self.link.script(ScriptId::Load, call.keys, call.args).await?))
+        Ok(codec::room_state(
+            self.link.script(keys::partition(room), ScriptId::Load, call.keys, call.args).await?,
+        ))
     }
 
     pub(super) async fn commit(
@@ -97,7 +99,8 @@ impl RedisStore {
         for line in &commit.feed {
             call.arg(&**line);
         }
-        let mut reply = Reply::new(self.link.script(script, call.keys, call.args).await?);
+        let mut reply =
+            Reply::new(self.link.script(keys::partition(room), script, call.keys, call.args).await?);
         match reply.text().as_deref() {
             Some("ok") => {
                 let handed = commit.events.iter().flat_map(|event| {
@@ -129,7 +132,9 @@ impl RedisStore {
         for item in &batch.items {
             call.item(room, batch, item);
         }
-        let mut reply = Reply::new(self.link.script(ScriptId::Append, call.keys, call.args).await?);
+        let mut reply = Reply::new(
+            self.link.script(keys::partition(room), ScriptId::Append, call.keys, call.args).await?,
+        );
         match reply.text().as_deref() {
             Some("ok") => batch
                 .items
@@ -155,7 +160,7 @@ impl RedisStore {
             .arg(format!("{epoch}-{}", seq + 1))
             .arg(format!("{epoch}-{}", u64::MAX));
         cmd.arg("COUNT").arg(count);
-        Ok(codec::entries(self.link.call(&cmd).await?))
+        Ok(codec::entries(self.link.call(keys::partition(room), &cmd).await?))
     }
 }
 
@@ -219,11 +224,4 @@ impl ScriptCall {
             }
         }
     }
-}
-
-/// A script call as a command.
-fn evalsha(sha: &str, keys: &[String], args: &[Vec<u8>]) -> Cmd {
-    let mut cmd = redis::cmd("EVALSHA");
-    cmd.arg(sha).arg(keys.len()).arg(keys).arg(args);
-    cmd
 }

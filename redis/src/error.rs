@@ -1,0 +1,153 @@
+//! What goes wrong, for the operator: never a password, a key or an argument.
+
+use std::error::Error as _;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::target::Address;
+
+/// The store did not answer in time, or cannot be reached: the outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Redis did not answer in time")]
+pub struct Unavailable;
+
+/// Why Redis cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The URL is not one.
+    #[error("the Redis URL {0}")]
+    Url(String),
+    /// The certificates of `redis.ca_file` cannot be used.
+    #[error("redis.ca_file: {0}")]
+    CaFile(String),
+    /// Nobody answers, or not yet as needed.
+    #[error("Redis did not answer within 10 s ({0}); is it running, and are the URL and password right?")]
+    NoAnswer(String),
+    /// TLS failed.
+    #[error("TLS with Redis at {address} failed: {reason}")]
+    Tls {
+        /// Which server.
+        address: Address,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It does not know us.
+    #[error("Redis at {0} refused the user or the password")]
+    Login(Address),
+    /// The ACL is too narrow.
+    #[error("the ACL user of Redis at {address} lacks a permission: {lacks}")]
+    Permission {
+        /// Which server.
+        address: Address,
+        /// As it would stand in the ACL.
+        lacks: String,
+    },
+    /// Too old for sharded pub/sub and script flags.
+    #[error("Redis is version {0}; 7.0 or newer is needed")]
+    TooOld(String),
+    /// It would drop keys under memory pressure.
+    #[error("Redis has maxmemory-policy {0}, which drops keys when memory is short; set it to noeviction")]
+    Evicts(String),
+    /// It is something else than the URL says.
+    #[error("{0}")]
+    Unfit(String),
+    /// The thread could not be started.
+    #[error("cannot start the store's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+impl StartError {
+    /// Whether waiting is of no use: somebody has to change something.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::NoAnswer(_))
+    }
+
+    pub(crate) fn explain(address: &Address, error: &RedisError) -> Self {
+        let address = address.clone();
+        if let Some(tls) = tls_error(error) {
+            return Self::Tls { address, reason: tls_reason(tls) };
+        }
+        match (error.kind(), error.code()) {
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => Self::Login(address),
+            (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
+                Self::Permission { address, lacks: lacking(error.detail().unwrap_or_default()) }
+            }
+            (ErrorKind::RESP3NotSupported, _) => Self::TooOld("6 or older".to_owned()),
+            _ => Self::NoAnswer(describe(error)),
+        }
+    }
+}
+
+/// What went wrong, without anything that was sent.
+pub(crate) fn describe(error: &RedisError) -> String {
+    let fixed = match error.kind() {
+        _ if error.is_timeout() => "it did not answer in time",
+        _ if error.is_connection_refusal() => "the connection was refused",
+        _ if error.is_io_error() => "the connection failed",
+        ErrorKind::AuthenticationFailed => "user or password is wrong",
+        ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            return format!("the ACL user lacks {}", lacking(error.detail().unwrap_or_default()));
+        }
+        ErrorKind::Server(ServerErrorKind::BusyLoading) => "it is still loading",
+        ErrorKind::Server(ServerErrorKind::ClusterDown) => "the cluster is down",
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => "it is a replica",
+        _ => match error.code() {
+            Some("OOM") => "it is out of memory",
+            Some("NOAUTH" | "WRONGPASS") => "user or password is wrong",
+            _ => "it refused a command",
+        },
+    };
+    fixed.to_owned()
+}
+
+/// The permission that a NOPERM answer is about. It quotes a command's name; of keys and channels it quotes nothing.
+fn lacking(detail: &str) -> String {
+    match detail.split('\'').nth(1) {
+        Some(command) => format!("+{command}"),
+        None if detail.contains("channel") => "a channel, &sb:*".to_owned(),
+        None => "a key, ~sb:*".to_owned(),
+    }
+}
+
+fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
+    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref::<rustls::Error>()
+}
+
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error};
+    let fixed = match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            "no authority trusted here has signed its certificate; set redis.ca_file to that of yours"
+        }
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "its certificate has expired"
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is for another name than this",
+        Error::InvalidMessage(_) => "it does not speak TLS there",
+        other => return other.to_string(),
+    };
+    fixed.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_permission_that_lacks_is_named_as_the_acl_spells_it() {
+        for (detail, expected) in [
+            ("this user has no permissions to run the 'script|load' command", "+script|load"),
+            ("User signal has no permissions to run the 'info' command", "+info"),
+            (
+                "this user has no permissions to access one of the channels used as arguments",
+                "a channel, &sb:*",
+            ),
+            ("this user has no permissions to access one of the keys used as arguments", "a key, ~sb:*"),
+        ] {
+            assert_eq!(lacking(detail), expected);
+        }
+    }
+}

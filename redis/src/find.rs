@@ -1,0 +1,250 @@
+//! Finding out who is the master of what: one server says so itself, Sentinels are asked for theirs, any node of a Cluster knows all.
+//!
+//! Everybody who might know is asked at the same time, because those who do not answer are why we ask.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use redis::{FromRedisValue, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{
+    error::StartError,
+    map::Map,
+    server::{self, field},
+    target::{Address, Target},
+};
+
+/// How long one of them may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the others may still take when one has answered.
+const SECOND_OPINION: Duration = Duration::from_millis(100);
+
+/// What answers at the URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Standalone,
+    Sentinel,
+    Cluster,
+}
+
+/// Asks, over connections that are kept from one time to the next.
+pub(crate) struct Finder {
+    target: Target,
+    // A std mutex: held for one map operation.
+    connections: Mutex<HashMap<Address, MultiplexedConnection>>,
+}
+
+impl Finder {
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, connections: Mutex::default() }
+    }
+
+    /// What answers at the URL.
+    pub(crate) async fn mode(&self) -> Result<Mode, StartError> {
+        let wanted = self.target.master_name().is_some();
+        let seeds = self.target.seeds();
+        let answers = self.ask_all::<(String,)>(&seeds, redis::pipe().cmd("INFO")).await?;
+        let (address, (info,)) = &answers[0];
+        match (field(info, "redis_mode"), wanted) {
+            ("sentinel", true) => Ok(Mode::Sentinel),
+            ("sentinel", false) => Err(StartError::Unfit(format!(
+                "{address} is a Sentinel; write redis+sentinel://{address}/MASTER_NAME"
+            ))),
+            (_, true) => Err(StartError::Unfit(format!(
+                "{address} is no Sentinel; write redis:// for the server itself"
+            ))),
+            ("cluster", false) if self.target.db() != 0 => Err(StartError::Unfit(
+                "a Redis Cluster has no database but 0; leave it out of the URL".to_owned(),
+            )),
+            ("cluster", false) => Ok(Mode::Cluster),
+            _ if seeds.len() > 1 => {
+                let problem =
+                    format!("the Redis URL names several hosts, and {address} is not part of a Cluster");
+                Err(StartError::Unfit(problem))
+            }
+            _ => Ok(Mode::Standalone),
+        }
+    }
+
+    /// Who is the master of what now. `known` are those who knew the last time.
+    pub(crate) async fn map(&self, mode: Mode, known: &[Address]) -> Result<Map, StartError> {
+        match mode {
+            Mode::Standalone => {
+                Ok(self.target.seeds().into_iter().next().map_or_else(Map::empty, Map::single))
+            }
+            Mode::Sentinel => self.ask_sentinels().await.map(Map::single),
+            Mode::Cluster => {
+                let mut nodes = self.target.seeds();
+                nodes.extend(known.iter().filter(|node| !nodes.contains(node)).cloned().collect::<Vec<_>>());
+                self.ask_cluster(&nodes).await
+            }
+        }
+    }
+
+    /// The address that most Sentinels name, of those at which a master answers.
+    async fn ask_sentinels(&self) -> Result<Address, StartError> {
+        let name = self.target.master_name().unwrap_or_default();
+        let mut question = redis::pipe();
+        question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        let answers = self.ask_all::<(Option<(String, u16)>,)>(&self.target.seeds(), &question).await?;
+        let mut votes: HashMap<Address, usize> = HashMap::new();
+        for (host, port) in answers.into_iter().filter_map(|(_, (answer,))| answer) {
+            *votes.entry(Address::tcp(&host, port)).or_default() += 1;
+        }
+        let mut candidates: Vec<_> = votes.into_iter().collect();
+        candidates.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
+        let mut why = StartError::Unfit(format!("the Sentinels know no master by the name {name}"));
+        for (address, _) in candidates {
+            match self.is_master(&address).await {
+                Ok(true) => return Ok(address),
+                Ok(false) => why = StartError::NoAnswer(format!("{address} is not a master yet")),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    async fn is_master(&self, address: &Address) -> Result<bool, StartError> {
+        let mut question = redis::pipe();
+        question.add_command(server::replication());
+        match timeout(PATIENCE, self.ask::<(String,)>(address, false, &question)).await {
+            Ok(Ok((info,))) => Ok(server::is_master(&info)),
+            Ok(Err(error)) => Err(StartError::explain(address, &error)),
+            Err(_) => Err(StartError::NoAnswer(format!("{address} did not answer in time"))),
+        }
+    }
+
+    /// The view of the node that has seen the latest epoch, among those for which the cluster works.
+    async fn ask_cluster(&self, nodes: &[Address]) -> Result<Map, StartError> {
+        let mut question = redis::pipe();
+        question.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS");
+        let mut answers = self.ask_all::<(String, Value)>(nodes, &question).await?;
+        let rank = |info: &str| {
+            let epoch: u64 = field(info, "cluster_current_epoch").parse().unwrap_or(0);
+            (field(info, "cluster_state") == "ok", epoch)
+        };
+        answers.sort_by_key(|(_, (info, _))| std::cmp::Reverse(rank(info)));
+        answers
+            .iter()
+            .find_map(|(asked, (_, slots))| read_slots(asked, slots))
+            .ok_or_else(|| StartError::NoAnswer("no node of the cluster knows its slots yet".to_owned()))
+    }
+
+    /// The answers that came: the first, and those that came soon after it. Where none came, why not.
+    async fn ask_all<T: FromRedisValue>(
+        &self,
+        nodes: &[Address],
+        question: &Pipeline,
+    ) -> Result<Vec<(Address, T)>, StartError> {
+        let sentinel = self.target.master_name().is_some();
+        let ask = |node: Address| async move { (node.clone(), self.ask(&node, sentinel, question).await) };
+        let mut asked: FuturesUnordered<_> = nodes.iter().cloned().map(ask).collect();
+        let mut end = Instant::now() + PATIENCE;
+        let mut answers = Vec::new();
+        let mut why = StartError::NoAnswer("it did not answer in time".to_owned());
+        while let Ok(Some((node, outcome))) = timeout_at(end, asked.next()).await {
+            match outcome {
+                Ok(answer) => {
+                    answers.push((node, answer));
+                    end = end.min(Instant::now() + SECOND_OPINION);
+                }
+                Err(error) if !why.is_final() => why = StartError::explain(&node, &error),
+                Err(_) => {}
+            }
+        }
+        if answers.is_empty() { Err(why) } else { Ok(answers) }
+    }
+
+    async fn ask<T: FromRedisValue>(
+        &self,
+        address: &Address,
+        sentinel: bool,
+        question: &Pipeline,
+    ) -> RedisResult<T> {
+        let kept = self.kept().get(address).cloned();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None if sentinel => self.target.open_sentinel(address).await?,
+            None => self.target.open(address).await?,
+        };
+        // Taken out while it is asked: one that hangs is dropped with the question, and the next time begins anew.
+        self.kept().remove(address);
+        let answer = question.query_async(&mut connection).await?;
+        self.kept().insert(address.clone(), connection);
+        Ok(answer)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Address, MultiplexedConnection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `CLUSTER SLOTS`: ranges, each with its master first and then the replicas. None where it knows of no slot.
+fn read_slots(asked: &Address, slots: &Value) -> Option<Map> {
+    let Value::Array(ranges) = slots else { return None };
+    let mut map = Map::empty();
+    for range in ranges {
+        let Value::Array(range) = range else { return None };
+        let [Value::Int(first), Value::Int(last), master, replicas @ ..] = range.as_slice() else {
+            return None;
+        };
+        let range = u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?;
+        map.assign(range, &read_node(asked, master)?);
+        replicas.iter().filter_map(|node| read_node(asked, node)).for_each(|node| map.add_node(node));
+    }
+    let any = map.masters().next().is_some();
+    any.then_some(map)
+}
+
+/// `host port id …`; the host is none or empty where it is the one that was asked, and `?` where the node knows none.
+fn read_node(asked: &Address, node: &Value) -> Option<Address> {
+    let Value::Array(node) = node else { return None };
+    let [host, Value::Int(port), ..] = node.as_slice() else { return None };
+    let port = u16::try_from(*port).ok()?;
+    let host = match host {
+        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
+        Value::SimpleString(host) => host,
+        Value::Nil => "",
+        _ => return None,
+    };
+    match (host, asked) {
+        ("" | "?", Address::Tcp(asked)) => Some(Address::tcp(&asked.host, port)),
+        ("" | "?", Address::Socket(_)) => None,
+        (host, _) => Some(Address::tcp(host, port)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::slot_of;
+
+    fn node(host: &str, port: i64) -> Value {
+        Value::Array(vec![
+            if host == "nil" { Value::Nil } else { Value::BulkString(host.into()) },
+            Value::Int(port),
+            Value::BulkString("id".into()),
+        ])
+    }
+
+    #[test]
+    fn the_slots_of_a_cluster_are_read_with_their_replicas() {
+        let asked = Address::tcp("seed", 1);
+        let ranges = Value::Array(vec![
+            Value::Array(vec![Value::Int(0), Value::Int(8191), node("10.0.0.1", 7), node("10.0.0.2", 7)]),
+            Value::Array(vec![Value::Int(8192), Value::Int(16383), node("nil", 8)]),
+        ]);
+        let map = read_slots(&asked, &ranges).unwrap();
+        assert!(map.is_whole());
+        assert_eq!(map.master_of(slot_of(0)), Some(&Address::tcp("10.0.0.1", 7)));
+        assert_eq!(map.master_of(slot_of(127)), Some(&Address::tcp("seed", 8)), "it did not say which host");
+        assert!(map.nodes().contains(&Address::tcp("10.0.0.2", 7)));
+        assert!(read_slots(&asked, &Value::Array(vec![])).is_none());
+    }
+}

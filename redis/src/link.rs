@@ -1,0 +1,430 @@
+//! Commands and scripts: routed to the master of their slot, within one deadline, sent again only where they were not executed.
+//!
+//! It lives on a thread of its own, so that neither a busy worker nor a stopping one holds up Redis.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicI64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+use redis::{Cmd, RedisResult, Script, Value, aio::MultiplexedConnection};
+use signalbox_shared::{clock, config};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    error::{StartError, Unavailable},
+    jittered,
+    map::{Map, key_slot, slot_of},
+    outcome::Outcome,
+    shard::{self, Shard},
+    target::{Address, Target},
+    topology::Topology,
+};
+
+/// How long a start may wait for Redis.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Before a request that was not executed is sent again.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// What is told of partitions that may have missed something.
+type Listener = Box<dyn Fn(&[usize]) + Send + Sync>;
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The outcome is unknown.
+    Unavailable,
+    /// The server at the address refused it.
+    Refused(StartError),
+}
+
+/// A request and, if it is a script's, that script.
+struct Request<'a> {
+    cmd: &'a Cmd,
+    script: Option<&'a Script>,
+}
+
+/// See the module.
+pub struct Link {
+    me: Weak<Self>,
+    topology: Arc<Topology>,
+    scripts: Vec<Script>,
+    // Std mutexes: held for one map operation, or to read a time.
+    shards: Mutex<HashMap<Address, Arc<Shard>>>,
+    disturbed: Mutex<Instant>,
+    listener: Mutex<Option<Arc<Listener>>>,
+    clock_offset: AtomicI64,
+    runtime: tokio::runtime::Handle,
+    // Dropping it ends the thread.
+    _alive: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Link {
+    /// Connects to every master and loads the scripts there. Blocks until that is done.
+    ///
+    /// # Errors
+    /// [`StartError`]: at once what waiting does not mend, the rest after 10 s.
+    pub fn connect(
+        url: &str,
+        settings: &config::Redis,
+        scripts: Vec<Script>,
+    ) -> Result<Arc<Self>, StartError> {
+        let target = Target::new(url, settings)?;
+        let (runtime, alive) = own_thread()?;
+        let topology = wait_on(&runtime, async move { Topology::discover(&target).await })?;
+        let link = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            topology,
+            scripts,
+            shards: Mutex::default(),
+            disturbed: Mutex::new(Instant::now()),
+            listener: Mutex::default(),
+            clock_offset: AtomicI64::new(0),
+            runtime,
+            _alive: alive,
+        });
+        let first = link.clone();
+        link.run_and_wait(async move { first.first_shards().await })?;
+        link.spawn(follow(Arc::downgrade(&link)));
+        Ok(link)
+    }
+
+    /// Runs a task on the link's thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// Runs a future on the link's thread and blocks this one until it is done. Only at start.
+    ///
+    /// # Errors
+    /// Those of the future.
+    pub fn run_and_wait<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, StartError>> + Send + 'static,
+    ) -> Result<T, StartError> {
+        wait_on(&self.runtime, task)
+    }
+
+    /// Which server is the master of what.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        self.topology.target()
+    }
+
+    pub(crate) fn scripts(&self) -> &[Script] {
+        &self.scripts
+    }
+
+    async fn first_shards(self: Arc<Self>) -> Result<(), StartError> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let shards: Vec<_> =
+                self.topology.map().masters().map(|address| Arc::new(Shard::new(address.clone()))).collect();
+            match try_join_all(shards.iter().map(|shard| shard.open_first(&self))).await {
+                Ok(_) => {
+                    for shard in shards {
+                        self.shards().insert(shard.address.clone(), shard.clone());
+                        self.spawn(shard::keep(shard, Arc::downgrade(&self)));
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.is_final() || Instant::now() > end => return Err(error),
+                Err(_) => {
+                    self.topology.refresh();
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn shards(&self) -> MutexGuard<'_, HashMap<Address, Arc<Shard>>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shard at an address, made if it is new.
+    fn shard(&self, address: &Address) -> Arc<Shard> {
+        let mut shards = self.shards();
+        if let Some(shard) = shards.get(address) {
+            return shard.clone();
+        }
+        let shard = Arc::new(Shard::new(address.clone()));
+        shards.insert(address.clone(), shard.clone());
+        self.spawn(shard::keep(shard.clone(), self.me.clone()));
+        shard
+    }
+
+    /// Whether every partition has a master and every master is connected.
+    pub fn is_ready(&self) -> bool {
+        let map = self.topology.map();
+        let shards = self.shards();
+        map.is_whole() && map.masters().all(|master| shards.get(master).is_some_and(|shard| shard.is_open()))
+    }
+
+    /// Whether the master of a partition is connected. Where it is not, calls fail at once.
+    pub fn is_open(&self, partition: usize) -> bool {
+        let map = self.topology.map();
+        let master = map.master_of(slot_of(partition));
+        master.is_some_and(|master| self.shards().get(master).is_some_and(|shard| shard.is_open()))
+    }
+
+    /// How long every server has been connected, with the same history and the same slots: the time since the last reconnect or
+    /// failover, or since the start. Zero while one is away.
+    pub fn undisturbed_for(&self) -> Duration {
+        if !self.is_ready() {
+            return Duration::ZERO;
+        }
+        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Milliseconds since 1970 by the clock of partition 0's master, as it was compared when the connection was opened.
+    pub fn now_ms(&self) -> u64 {
+        clock::now_ms().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
+    }
+
+    /// Who is told of partitions whose server was away, has changed or has lost writes. Called on the link's thread; must not block.
+    pub fn on_disturbance(&self, listener: impl Fn(&[usize]) + Send + Sync + 'static) {
+        let listener: Listener = Box::new(listener);
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(listener));
+    }
+
+    fn disturbed(&self, partitions: &[usize]) {
+        *self.disturbed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(listener) = listener
+            && !partitions.is_empty()
+        {
+            listener(partitions);
+        }
+    }
+
+    /// The server is back, or its history is another one.
+    pub(crate) fn disturbed_at(&self, shard: &Shard) {
+        self.disturbed(&self.topology.map().partitions_of(&shard.address));
+    }
+
+    /// The server does not answer: somebody else may be in its place.
+    pub(crate) fn lost(&self, _: &Shard) {
+        self.topology.refresh();
+    }
+
+    pub(crate) fn compared_clocks(&self, shard: &Shard, offset: i64) {
+        if self.topology.map().master_of(slot_of(0)) == Some(&shard.address) {
+            self.clock_offset.store(offset, Ordering::Relaxed);
+        }
+    }
+
+    /// One command on keys of a partition, one answer, within the deadline.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it may or may not have been executed, or was refused.
+    pub async fn call(&self, partition: usize, cmd: &Cmd) -> Result<Value, Unavailable> {
+        self.answer(slot_of(partition), Request { cmd, script: None }).await
+    }
+
+    /// One command on a key that is in no partition.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn call_key(&self, key: &str, cmd: &Cmd) -> Result<Value, Unavailable> {
+        self.answer(key_slot(key), Request { cmd, script: None }).await
+    }
+
+    /// One call of a script, by its place in the list that was loaded. Every key of the script is in `keys`, all of one partition.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it may or may not have been executed, or was refused.
+    pub async fn script(
+        &self,
+        partition: usize,
+        script: usize,
+        keys: &[String],
+        args: &[Vec<u8>],
+    ) -> Result<Value, Unavailable> {
+        self.script_at(slot_of(partition), script, keys, args).await
+    }
+
+    /// One call of a script on keys that are in no partition; the first says where.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn script_key(
+        &self,
+        script: usize,
+        keys: &[String],
+        args: &[Vec<u8>],
+    ) -> Result<Value, Unavailable> {
+        let slot = keys.first().map_or(0, |key| key_slot(key));
+        self.script_at(slot, script, keys, args).await
+    }
+
+    async fn script_at(
+        &self,
+        slot: u16,
+        script: usize,
+        keys: &[String],
+        args: &[Vec<u8>],
+    ) -> Result<Value, Unavailable> {
+        let script = self.scripts.get(script).ok_or(Unavailable)?;
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
+        self.answer(slot, Request { cmd: &cmd, script: Some(script) }).await
+    }
+
+    async fn answer(&self, slot: u16, request: Request<'_>) -> Result<Value, Unavailable> {
+        self.attempts(slot, request).await.map_err(|failure| {
+            if let Failure::Refused(reason) = failure {
+                tracing::debug!(event = "redis_refused", %reason);
+            }
+            Unavailable
+        })
+    }
+
+    /// Like [`Link::call`], and says what was refused.
+    pub(crate) async fn try_call(&self, partition: usize, cmd: &Cmd) -> Result<Value, Failure> {
+        self.attempts(slot_of(partition), Request { cmd, script: None }).await
+    }
+
+    /// Sends a request until it was executed, refused, or the outcome is unknown.
+    async fn attempts(&self, slot: u16, request: Request<'_>) -> Result<Value, Failure> {
+        let end = Instant::now() + self.target().deadline;
+        // Where the last answer has sent us, and whether the server there wants to be asked for it.
+        let (mut sent_to, mut asking) = (None::<Address>, false);
+        for redirections in 0_u32.. {
+            let address = match sent_to.take() {
+                Some(address) => address,
+                None => self.topology.map().master_of(slot).ok_or(Failure::Unavailable)?.clone(),
+            };
+            let shard = self.shard(&address);
+            let connection = shard.connection(end).await.ok_or(Failure::Unavailable)?;
+            let answer = match timeout_at(end, send(&request, connection.clone(), asking)).await {
+                Ok(Ok(answer)) => answer,
+                // It may have been executed. Never again, then; and the connection is looked at.
+                _ => {
+                    shard.doubt();
+                    return Err(Failure::Unavailable);
+                }
+            };
+            let outcome = Outcome::of(answer, &address);
+            if redirections > 4 || matches!(outcome, Outcome::NotNow { .. }) {
+                if Instant::now() + PAUSE >= end {
+                    return Err(Failure::Unavailable);
+                }
+                sleep(jittered(PAUSE)).await;
+            }
+            match outcome {
+                // An error within the answer is a script's.
+                Outcome::Done(value) => return value.extract_error().map_err(|_| Failure::Unavailable),
+                Outcome::Refused(error) => {
+                    return Err(Failure::Refused(StartError::explain(&address, &error.into())));
+                }
+                Outcome::Moved(moved, to) => {
+                    self.topology.moved(moved, &to);
+                    (sent_to, asking) = (Some(to), false);
+                }
+                Outcome::Ask(to) => (sent_to, asking) = (Some(to), true),
+                Outcome::NoScript => {
+                    load(request.script, connection, end).await.ok_or(Failure::Unavailable)?;
+                    sent_to = Some(address);
+                }
+                Outcome::NotNow { elsewhere: true } => {
+                    self.topology.refresh();
+                    shard.doubt();
+                    asking = false;
+                }
+                // The slot moves, and the server it leaves says where to ask.
+                Outcome::NotNow { elsewhere: false } => asking = false,
+            }
+        }
+        Err(Failure::Unavailable)
+    }
+}
+
+/// Sends it; behind an ASKING where the server wants that, in one piece, so that nothing comes between the two.
+async fn send(
+    request: &Request<'_>,
+    mut connection: MultiplexedConnection,
+    asking: bool,
+) -> RedisResult<Value> {
+    if !asking {
+        return connection.send_packed_command(request.cmd).await;
+    }
+    let mut both = redis::pipe();
+    both.add_command(redis::cmd("ASKING")).add_command(request.cmd.clone());
+    let mut answers = connection.send_packed_commands(&both, 0, 2).await?.into_iter();
+    match (answers.next(), answers.next()) {
+        (Some(Value::ServerError(refused)), _) => Ok(Value::ServerError(refused)),
+        (_, Some(answer)) => Ok(answer),
+        _ => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
+    }
+}
+
+/// Loads a script that the server has forgotten (`SCRIPT FLUSH`, a slot that moves to a new server).
+async fn load(script: Option<&Script>, mut connection: MultiplexedConnection, end: Instant) -> Option<()> {
+    timeout_at(end, script?.load_async(&mut connection)).await.ok()?.ok()?;
+    Some(())
+}
+
+/// Follows the topology: shards come and go, and partitions that have another master are told of.
+async fn follow(link: Weak<Link>) {
+    let Some(strong) = link.upgrade() else { return };
+    let mut maps = strong.topology.watch();
+    let mut before: Arc<Map> = maps.borrow_and_update().clone();
+    drop(strong);
+    while maps.changed().await.is_ok() {
+        let now = maps.borrow_and_update().clone();
+        let Some(link) = link.upgrade() else { return };
+        let masters: HashSet<Address> = now.masters().cloned().collect();
+        link.shards().retain(|address, shard| {
+            let stays = masters.contains(address);
+            if !stays {
+                shard.retire();
+            }
+            stays
+        });
+        masters.iter().for_each(|master| drop(link.shard(master)));
+        let moved = now.differs_in(&before);
+        if !moved.is_empty() {
+            link.disturbed(&moved);
+        }
+        before = now;
+    }
+}
+
+/// Runs a future on a thread's runtime and blocks this thread until it is done.
+fn wait_on<T: Send + 'static>(
+    runtime: &tokio::runtime::Handle,
+    task: impl Future<Output = Result<T, StartError>> + Send + 'static,
+) -> Result<T, StartError> {
+    let (tx, rx) = mpsc::channel();
+    runtime.spawn(async move {
+        // The receiver waits below; it cannot be gone.
+        let _ = tx.send(task.await);
+    });
+    rx.recv().unwrap_or_else(|_| Err(StartError::NoAnswer("the store's thread has stopped".to_owned())))
+}
+
+/// A thread with a runtime that lives until the returned sender is dropped.
+fn own_thread() -> Result<(tokio::runtime::Handle, tokio::sync::oneshot::Sender<()>), StartError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let handle = runtime.handle().clone();
+    let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+    std::thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || {
+            // An error means the sender was dropped, which is the signal.
+            let _ = runtime.block_on(ended);
+        })
+        .map_err(StartError::Thread)?;
+    Ok((handle, alive))
+}

@@ -1,0 +1,321 @@
+//! The URL of the shared store: which servers, and as whom.
+//!
+//! Owns: the forms a URL may have. Must not: connect, or print what stands before the `@`. Next: `signalbox-redis` finds out what
+//! answers there.
+
+use std::path::PathBuf;
+
+/// What a URL must begin with.
+const SCHEMES: &str = "must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://, which it does not";
+
+/// A URL as it was given, and what it says. Neither `Debug` nor [`RedisUrl::describe`] show user or password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    text: String,
+    /// Where to begin.
+    pub hosts: RedisHosts,
+    /// Whether every connection is TLS.
+    pub tls: bool,
+    /// The ACL user; none is `default`.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// The database; a Cluster has only 0.
+    pub db: u32,
+}
+
+/// Where to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisHosts {
+    /// One server, or some servers of a Cluster: which it is, they say themselves.
+    Servers(Vec<HostPort>),
+    /// Sentinels, who know the address of the master of this name.
+    Sentinels {
+        /// Their addresses.
+        sentinels: Vec<HostPort>,
+        /// What they call the master.
+        master: String,
+    },
+    /// A socket in the file system.
+    Socket(PathBuf),
+}
+
+/// A name or an address (of IPv6 without its brackets), and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    /// See [`HostPort`].
+    pub host: String,
+    /// See [`HostPort`].
+    pub port: u16,
+}
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl RedisUrl {
+    /// Reads a URL: `redis://[user:password@]host:port[,host:port…][/db]`, `rediss://` for TLS, the same with `+sentinel` and
+    /// `/MASTER_NAME[/db]`, or `unix:///path[?user=…&pass=…&db=…]`. User and password are percent-encoded.
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence about the setting; nothing that was given is repeated.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").ok_or(SCHEMES)?;
+        let (tls, sentinel) = match scheme {
+            "redis" => (false, false),
+            "rediss" => (true, false),
+            "redis+sentinel" => (false, true),
+            "rediss+sentinel" => (true, true),
+            "unix" => return Self::socket(text, rest),
+            _ => return Err(SCHEMES.to_owned()),
+        };
+        if rest.contains(['?', '#']) {
+            let problem = "holds ? or #, which mean nothing here; within a password write %3F or %23";
+            return Err(problem.to_owned());
+        }
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, hosts) = match authority.rsplit_once('@') {
+            Some((login, hosts)) => (Some(login), hosts),
+            None => (None, authority),
+        };
+        let (user, password) = login.map_or(Ok((None, None)), parse_login)?;
+        let default_port = if sentinel { 26_379 } else { 6_379 };
+        let servers =
+            hosts.split(',').map(|host| parse_host(host, default_port)).collect::<Result<_, _>>()?;
+        let (hosts, db) = if sentinel {
+            let (master, db) = path.split_once('/').unwrap_or((path, ""));
+            (RedisHosts::Sentinels { sentinels: servers, master: parse_master(master)? }, db)
+        } else {
+            (RedisHosts::Servers(servers), path)
+        };
+        Ok(Self { text: text.to_owned(), hosts, tls, user, password, db: parse_db(db)? })
+    }
+
+    fn socket(text: &str, rest: &str) -> Result<Self, String> {
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if !path.starts_with('/') {
+            return Err("must name a socket by its whole path, like unix:///run/redis.sock".to_owned());
+        }
+        let hosts = RedisHosts::Socket(PathBuf::from(decode(path)?));
+        let mut url = Self { text: text.to_owned(), hosts, tls: false, user: None, password: None, db: 0 };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("db", db)) => url.db = parse_db(db)?,
+                Some(("user", user)) => url.user = Some(decode(user)?),
+                Some(("pass", password)) => url.password = Some(decode(password)?),
+                _ => return Err("may have only db, user and pass after the ?".to_owned()),
+            }
+        }
+        Ok(url)
+    }
+
+    /// The URL as it was given, secrets and all.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Scheme and hosts, and nothing else of it.
+    pub fn describe(&self) -> String {
+        let scheme = self.text.split("://").next().unwrap_or_default();
+        let list = |hosts: &[HostPort]| hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",");
+        match &self.hosts {
+            RedisHosts::Servers(hosts) => format!("{scheme}://{}", list(hosts)),
+            RedisHosts::Sentinels { sentinels, master } => format!("{scheme}://{}/{master}", list(sentinels)),
+            RedisHosts::Socket(path) => format!("unix://{}", path.display()),
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+/// User and password, each if there is one.
+type Login = (Option<String>, Option<String>);
+
+fn parse_login(login: &str) -> Result<Login, String> {
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    if password.is_empty() {
+        return Err("has an @ and no password before it: write user:password@ or :password@".to_owned());
+    }
+    let user = Some(decode(user)?).filter(|user| !user.is_empty());
+    Ok((user, Some(decode(password)?)))
+}
+
+fn parse_host(text: &str, default_port: u16) -> Result<HostPort, String> {
+    let problem = || {
+        "must name its hosts like redis.example:6379 or [2001:db8::1]:6379, with commas between".to_owned()
+    };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or_else(problem)?;
+            host.parse::<std::net::Ipv6Addr>().map_err(|_| problem())?;
+            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or_else(problem)?) })
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.is_empty() || !host.chars().all(known) {
+        return Err(problem());
+    }
+    if matches!(host, "0.0.0.0" | "::") {
+        return Err("names a host that is no address to connect to (0.0.0.0 or [::])".to_owned());
+    }
+    let port = port.map_or(Ok(default_port), |port| port.parse().map_err(|_| problem()))?;
+    if port == 0 { Err(problem()) } else { Ok(HostPort { host: host.to_owned(), port }) }
+}
+
+fn parse_master(name: &str) -> Result<String, String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if name.is_empty() || !name.chars().all(known) {
+        let problem = "must end with the name that the sentinels know the master by, like /mymaster";
+        return Err(problem.to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+fn parse_db(text: &str) -> Result<u32, String> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| "must end with the number of a database, or with nothing".to_owned())
+}
+
+/// Percent-decoding (RFC 3986, section 2.1).
+fn decode(text: &str) -> Result<String, String> {
+    let problem =
+        || "holds a % that is not followed by two hexadecimal digits of UTF-8; a % itself is %25".to_owned();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|c| char::from(c).to_digit(16)).ok_or_else(problem);
+        bytes.push((digit()? * 16 + digit()?) as u8);
+    }
+    String::from_utf8(bytes).map_err(|_| problem())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(host: &str, port: u16) -> HostPort {
+        HostPort { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn the_forms_of_a_url_say_where_and_as_whom() {
+        let servers = |list: &[(&str, u16)]| {
+            RedisHosts::Servers(list.iter().map(|(name, port)| host(name, *port)).collect())
+        };
+        let sentinels = |list: &[(&str, u16)], master: &str| RedisHosts::Sentinels {
+            sentinels: list.iter().map(|(name, port)| host(name, *port)).collect(),
+            master: master.to_owned(),
+        };
+        let table: [(&str, RedisHosts, bool, Option<&str>, Option<&str>, u32); 11] = [
+            ("redis://h:1", servers(&[("h", 1)]), false, None, None, 0),
+            ("redis://h", servers(&[("h", 6379)]), false, None, None, 0),
+            ("redis://h:1/", servers(&[("h", 1)]), false, None, None, 0),
+            ("redis://h:1/3", servers(&[("h", 1)]), false, None, None, 3),
+            ("redis://:p@h:1/0", servers(&[("h", 1)]), false, None, Some("p"), 0),
+            (
+                "rediss://u:p%40%2f%25:x@h:1,[::1]:2,10.0.0.1:3",
+                servers(&[("h", 1), ("::1", 2), ("10.0.0.1", 3)]),
+                true,
+                Some("u"),
+                Some("p@/%:x"),
+                0,
+            ),
+            ("redis://u:p@p@h:1", servers(&[("h", 1)]), false, Some("u"), Some("p@p"), 0),
+            (
+                "redis+sentinel://a:1,b/mymaster",
+                sentinels(&[("a", 1), ("b", 26379)], "mymaster"),
+                false,
+                None,
+                None,
+                0,
+            ),
+            (
+                "rediss+sentinel://u:p@a:1/m-1.x/2",
+                sentinels(&[("a", 1)], "m-1.x"),
+                true,
+                Some("u"),
+                Some("p"),
+                2,
+            ),
+            ("unix:///run/redis.sock", RedisHosts::Socket("/run/redis.sock".into()), false, None, None, 0),
+            (
+                "unix:///run/r%20s?db=2&user=u&pass=p%26",
+                RedisHosts::Socket("/run/r s".into()),
+                false,
+                Some("u"),
+                Some("p&"),
+                2,
+            ),
+        ];
+        for (text, hosts, tls, user, password, db) in table {
+            let url = RedisUrl::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            assert_eq!(url.hosts, hosts, "{text}");
+            let login = (url.user.as_deref(), url.password.as_deref());
+            assert_eq!((url.tls, login, url.db), (tls, (user, password), db), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_without_being_repeated() {
+        for text in [
+            "hunter2",
+            "http://hunter2@h:1",
+            "redis:/hunter2",
+            "redis://user:hunter2@:x",
+            "redis://user:hunter2@",
+            "redis://hunter2@h:1",
+            "redis://user:@h:1",
+            "redis://user:hunter2%4@h:1",
+            "redis://user:hunter2%ff@h:1",
+            "redis://user:hunter2@h:0",
+            "redis://user:hunter2@h:65536",
+            "redis://user:hunter2@h:1,",
+            "redis://user:hunter2@h:1/x",
+            "redis://user:hunter2@h:1/0/1",
+            "redis://user:hunter2@h:1/-1",
+            "redis://user:hunter2@0.0.0.0:1",
+            "redis://user:hunter2@[::]:1",
+            "redis://user:hunter2@[h]:1",
+            "redis://user:hunter2@h:1?protocol=3",
+            "rediss://user:hunter2@h:1/#insecure",
+            "redis+sentinel://user:hunter2@h:1",
+            "redis+sentinel://user:hunter2@h:1/",
+            "redis+sentinel://user:hunter2@h:1/m/x",
+            "redis+sentinel://user:hunter2@h:1/m a",
+            "unix://hunter2",
+            "unix:///s?pass=hunter2&x=1",
+        ] {
+            let problem = RedisUrl::parse(text).expect_err(text);
+            assert!(!problem.contains("hunter2") && !problem.contains('\n'), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_description_holds_scheme_and_hosts_only() {
+        for (text, expected) in [
+            ("redis://user:hunter2@h:1,[::1]:2/3", "redis://h:1,[::1]:2"),
+            ("rediss+sentinel://user:hunter2@a:1,b:2/m/3", "rediss+sentinel://a:1,b:2/m"),
+            ("unix:///run/redis.sock?user=user&pass=hunter2", "unix:///run/redis.sock"),
+        ] {
+            let url = RedisUrl::parse(text).unwrap();
+            assert_eq!((url.describe(), format!("{url:?}")), (expected.to_owned(), expected.to_owned()));
+        }
+    }
+}
