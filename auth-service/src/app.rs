@@ -1,6 +1,6 @@
 //! The standalone process: settings in, a server until SIGTERM or SIGINT.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use signalbox_http::{
@@ -8,7 +8,7 @@ use signalbox_http::{
     resource, stop_signal,
 };
 use signalbox_shared::{
-    config::Loaded,
+    config::{self, Loaded},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
 };
@@ -35,7 +35,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The store's address will not do.
     #[error("REDIS_URL is not usable: {0}")]
-    Feed(#[from] redis::RedisError),
+    Feed(#[from] signalbox_redis::StartError),
     /// A fault of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -68,7 +68,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     let listener = listener(settings.server.listen)?;
     let (feed, store) = match &secrets.redis_url {
         Some(url) => {
-            let store = open_store(url.expose(), settings.redis.deadline.0).await?;
+            let store = open_store(url.expose(), &settings.redis).await?;
             (feed::over_redis(url.expose(), &settings.redis)?, Some(Arc::new(store)))
         }
         None => (alone(), None),
@@ -104,8 +104,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
 }
 
 /// A server that does not answer yet is waited for by readiness; one that will not do is refused now.
-async fn open_store(url: &str, deadline: Duration) -> Result<RedisStore, StoreError> {
-    let store = RedisStore::open(url, deadline)?;
+async fn open_store(url: &str, settings: &config::Redis) -> Result<RedisStore, StoreError> {
+    let store = RedisStore::open(url, settings)?;
     match store.ready().await {
         Err(error @ StoreError::Unreachable(_)) => {
             tracing::warn!(%error, "starting without Redis; not ready until it answers");

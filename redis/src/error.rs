@@ -1,6 +1,6 @@
 //! What goes wrong, for the operator: never a password, a key or an argument.
 
-use std::error::Error as _;
+use std::{error::Error as _, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -62,7 +62,8 @@ impl StartError {
         !matches!(self, Self::NoAnswer(_))
     }
 
-    pub(crate) fn explain(address: &Address, error: &RedisError) -> Self {
+    /// What the driver's error means for the operator.
+    pub fn explain(address: &Address, error: &RedisError) -> Self {
         let address = address.clone();
         if let Some(tls) = tls_error(error) {
             return Self::Tls { address, reason: tls_reason(tls) };
@@ -110,7 +111,9 @@ fn lacking(detail: &str) -> String {
 }
 
 fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
-    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    // The driver's source is the pointer that it holds.
+    let held = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    let io = held.downcast_ref::<std::io::Error>()?;
     io.get_ref()?.downcast_ref::<rustls::Error>()
 }
 

@@ -147,7 +147,12 @@ impl Finder {
         let mut asked: FuturesUnordered<_> = nodes.iter().cloned().map(ask).collect();
         let mut end = Instant::now() + PATIENCE;
         let mut answers = Vec::new();
-        let mut why = StartError::NoAnswer("it did not answer in time".to_owned());
+        let silence = if self.target.is_tls() {
+            "no answer in time; does it speak TLS there?"
+        } else {
+            "no answer in time"
+        };
+        let mut why = StartError::NoAnswer(silence.to_owned());
         while let Ok(Some((node, outcome))) = timeout_at(end, asked.next()).await {
             match outcome {
                 Ok(answer) => {
@@ -175,7 +180,11 @@ impl Finder {
         };
         // Taken out while it is asked: one that hangs is dropped with the question, and the next time begins anew.
         self.kept().remove(address);
-        let answer = question.query_async(&mut connection).await?;
+        let count = question.cmd_iter().count();
+        let answers = connection.send_packed_commands(question, 0, count).await?;
+        // One refusal is the whole outcome, and says itself what lacks.
+        let answers = answers.into_iter().map(Value::extract_error).collect::<RedisResult<_>>()?;
+        let answer = redis::from_redis_value(Value::Array(answers))?;
         self.kept().insert(address.clone(), connection);
         Ok(answer)
     }

@@ -96,7 +96,7 @@ impl Map {
     }
 
     /// Whether every partition has a master.
-    pub(crate) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         (0..PARTITIONS).all(|p| self.master_of(slot_of(p)).is_some())
     }
 

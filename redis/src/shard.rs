@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it may take where a call has waited in vain already.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Between two questions who is the master now, while a server is away.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// The first wait before another attempt to connect; doubled up to `redis.reconnect`.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
@@ -229,10 +232,23 @@ impl Shard {
                 }
                 first
             });
-            strong.lost(self);
             drop(strong);
-            sleep_until(start + jittered(wait.min(longest))).await;
+            self.rest(link, start + jittered(wait)).await;
             wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// Waits for the next attempt. Meanwhile somebody else may have been put in the server's place.
+    async fn rest(&self, link: &Weak<Link>, until: Instant) {
+        loop {
+            if let Some(link) = link.upgrade() {
+                link.lost(self);
+            }
+            let next = until.min(Instant::now() + ASK_AGAIN);
+            sleep_until(next).await;
+            if next == until || self.is_retired() {
+                return;
+            }
         }
     }
 }

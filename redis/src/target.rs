@@ -76,6 +76,10 @@ impl Target {
         }
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     pub(crate) fn db(&self) -> u32 {
         self.url.db
     }

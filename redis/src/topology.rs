@@ -52,13 +52,20 @@ impl Topology {
     /// [`StartError`]: at once what waiting does not mend, the rest after 10 s.
     pub async fn discover(target: &Target) -> Result<Arc<Self>, StartError> {
         let start = Instant::now();
-        let topology = loop {
-            match Self::find(target).await {
-                Ok(topology) => break Arc::new(topology),
-                Err(error) if error.is_final() || start.elapsed() > PATIENCE => return Err(error),
-                Err(_) => sleep(PAUSE).await,
+        loop {
+            match Self::try_discover(target).await {
+                Err(error) if !error.is_final() && start.elapsed() < PATIENCE => sleep(PAUSE).await,
+                outcome => return outcome,
             }
-        };
+        }
+    }
+
+    /// The same, and does not wait for what is not there yet.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn try_discover(target: &Target) -> Result<Arc<Self>, StartError> {
+        let topology = Arc::new(Self::find(target).await?);
         if topology.mode != Mode::Standalone {
             tokio::spawn(keep(Arc::downgrade(&topology)));
         }

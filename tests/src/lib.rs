@@ -7,6 +7,8 @@
 //! - [`swarm`]: many such clients at once; [`fleet`], [`backend`]: nodes and stores that can be killed, stopped and cut off
 //! - [`proxy`]: breaks connections; [`rng`]: choices that a seed repeats
 //! - [`process`], [`redis`], [`monitor`], [`net`], [`socket`]: what those stand on
+//! - [`redis_sentinel`], [`redis_cluster`]: the deployments of Redis that survive a server; [`redis_kinds`]: one of each kind to test against
+//! - [`redis_node`], [`redis_guard`]: one server of them; TLS and users
 //!
 //! Owns: starting, watching and ending processes by their own id; waiting for events with a deadline. Must not: know the
 //! inside of a service, or use a pause where an event can be waited for.
@@ -28,6 +30,11 @@ pub mod proxy;
 mod proxy_frame;
 pub mod raw;
 pub mod redis;
+pub mod redis_cluster;
+pub mod redis_guard;
+pub mod redis_kinds;
+pub mod redis_node;
+pub mod redis_sentinel;
 pub mod rng;
 pub mod socket;
 pub mod swarm;

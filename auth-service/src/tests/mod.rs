@@ -1,6 +1,7 @@
 //! The service as those who call it see it.
 
 mod configuration_doc;
+mod deployments;
 mod events;
 mod token;
 mod validate;

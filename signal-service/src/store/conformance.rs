@@ -1,58 +1,19 @@
 //! The contract of the store, as tests over both stores: what holds in memory holds in Redis.
 
-use std::{
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use signalbox_shared::{
-    config::Settings,
     id::{Role, UserId},
+    keys,
 };
+use signalbox_tests::redis_kinds::{Kind, Lease};
 
 use super::*;
 use crate::room::Presence;
 
 const SMALL: Bounds =
     Bounds { backlog: 8, backlog_bytes: 10_000, entry_life_ms: 60_000, room_life_ms: 60_000 };
-
-/// A Redis of its own, on a free port, ended when dropped.
-struct Server {
-    process: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dir = tempfile::tempdir().unwrap();
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--maxmemory-policy", "noeviction", "--dir", dir.path().to_str().unwrap()])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server must be installed: apt-get install redis-server");
-        Self { process, port, _dir: dir }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    fn raw<T: ::redis::FromRedisValue>(&self, cmd: &mut ::redis::Cmd) -> T {
-        let mut connection = ::redis::Client::open(self.url()).unwrap().get_connection().unwrap();
-        cmd.query(&mut connection).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// What came in for the peers of one node, in the order it came.
 #[derive(Default)]
@@ -88,7 +49,7 @@ impl Arrived {
 struct Backend {
     store: Store,
     other: Option<(Store, Arc<Arrived>)>,
-    server: Option<Server>,
+    server: Option<Lease>,
 }
 
 fn node(n: u128) -> NodeId {
@@ -108,15 +69,20 @@ impl Backend {
         Self { store: Store::memory(bounds, None), other: None, server: None }
     }
 
-    fn redis(bounds: Bounds) -> Self {
-        let server = Server::start();
-        let connect = || RedisStore::connect(&server.url(), &Settings::default().redis, bounds).unwrap();
+    async fn redis(kind: Kind, bounds: Bounds) -> Self {
+        let server = kind.lease().await;
+        let connect = || RedisStore::connect(&server.url(), &server.settings(), bounds).unwrap();
         let (mine, others) = (connect(), connect());
         let arrived = Arc::new(Arrived::default());
         let arrivals: Arc<dyn Arrivals> = arrived.clone();
         others.listen(&node(2), Arc::downgrade(&arrivals)).unwrap();
         let other = Some((Store::Redis(others), arrived));
         Self { store: Store::Redis(mine), other, server: Some(server) }
+    }
+
+    /// One command on the server of the room.
+    async fn raw<T: ::redis::FromRedisValue>(&self, cmd: &::redis::Cmd) -> T {
+        self.server.as_ref().unwrap().at(keys::partition(&room()), cmd).await
     }
 
     async fn join(&self, state: &RoomState, who: u128, owner: u128) -> RoomState {
@@ -205,16 +171,22 @@ fn kinds(results: &[Appended]) -> String {
 
 /// Each test runs over both stores, under its own name in each.
 macro_rules! contract {
+    (@over $module:ident $kind:ident: $($name:ident $bounds:expr),*) => {
+        mod $module {
+            use super::*;
+            $(#[tokio::test] async fn $name() { super::$name(Backend::redis(Kind::$kind, $bounds).await).await })*
+        }
+    };
     ($($(#[$doc:meta])* $name:ident($backend:ident, $bounds:expr) $body:block)*) => {
         $(async fn $name($backend: Backend) $body)*
         mod memory_store {
             use super::*;
             $(#[tokio::test] async fn $name() { super::$name(Backend::memory($bounds)).await })*
         }
-        mod redis_store {
-            use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(Backend::redis($bounds)).await })*
-        }
+        contract! { @over one_server Standalone: $($name $bounds),* }
+        contract! { @over one_server_with_tls_and_acl Guarded: $($name $bounds),* }
+        contract! { @over behind_sentinels Sentinel: $($name $bounds),* }
+        contract! { @over a_cluster Cluster: $($name $bounds),* }
     };
 }
 
@@ -345,7 +317,7 @@ contract! {
         assert!(backend.store.load(&room()).await.unwrap().is_none());
         assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), AppendError::Gone);
         if let Some(server) = &backend.server {
-            assert_eq!(server.raw::<Vec<String>>(::redis::cmd("KEYS").arg("*")), [""; 0]);
+            assert_eq!(server.keys().await, [""; 0]);
         }
     }
 
@@ -360,7 +332,7 @@ contract! {
 
 #[tokio::test]
 async fn another_node_is_pushed_what_was_written_for_its_peers_and_nothing_else() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 2, 1, 2]).await;
     let arrived = backend.other.as_ref().map(|(_, arrived)| arrived.clone()).unwrap();
     let results = backend
@@ -383,26 +355,25 @@ async fn another_node_is_pushed_what_was_written_for_its_peers_and_nothing_else(
 
 #[tokio::test]
 async fn every_key_has_a_ttl_from_the_step_that_wrote_it() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 2]).await;
     backend.append(vec![to(2, Some(1), "x")], &state).await.unwrap();
     let server = backend.server.as_ref().unwrap();
-    let keys: Vec<String> = server.raw(::redis::cmd("KEYS").arg("*"));
+    let keys = server.keys().await;
     assert_eq!(keys.len(), 3, "the room and two mailboxes: {keys:?}");
     for key in keys {
-        let ttl: i64 = server.raw(::redis::cmd("PTTL").arg(&key));
+        let ttl: i64 = backend.raw(::redis::cmd("PTTL").arg(&key)).await;
         assert!(ttl > 0 && ttl <= 60_000, "{key}: {ttl}");
     }
 }
 
 #[tokio::test]
 async fn a_room_of_another_lineage_counts_as_gone_and_can_be_made_again() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
-    let server = backend.server.as_ref().unwrap();
-    let key = signalbox_shared::keys::room(&room());
+    let key = keys::room(&room());
     // What a failover looks like from the room: the server's replication id is not the one it was made under.
-    server.raw::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another"));
+    backend.raw::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another")).await;
     assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), AppendError::Gone);
     assert!(backend.store.load(&room()).await.unwrap().is_none());
     let again = RoomState::new("0b".into());
@@ -416,10 +387,10 @@ async fn a_room_of_another_lineage_counts_as_gone_and_can_be_made_again() {
 
 #[tokio::test]
 async fn a_full_server_takes_no_join_and_no_message_but_every_leave() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
     let server = backend.server.as_ref().unwrap();
-    server.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1"));
+    backend.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1")).await;
     let join = Commit { put: vec![(peer(3), member(1))], grows: true, ..empty(&state) };
     assert_eq!(backend.store.commit(&room(), &node(1), &join).await.unwrap_err(), Unavailable);
     let unavailable = AppendError::Unavailable(Unavailable);
@@ -429,33 +400,34 @@ async fn a_full_server_takes_no_join_and_no_message_but_every_leave() {
     assert!(matches!(backend.store.commit(&room(), &node(1), &leave).await, Ok(Committed::Applied(_))));
     let end = Commit { version: state.version + 1, removed: vec![peer(2)], ends: true, ..empty(&state) };
     assert!(matches!(backend.store.commit(&room(), &node(1), &end).await, Ok(Committed::Applied(_))));
-    assert_eq!(server.raw::<Vec<String>>(::redis::cmd("KEYS").arg("*")), [""; 0]);
+    assert_eq!(server.keys().await, [""; 0]);
 }
 
 #[tokio::test]
 async fn a_mailbox_that_expired_does_not_count_as_full() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
     let five = || (0..5).map(|_| to(2, None, "x")).collect::<Vec<_>>();
     assert_eq!(kinds(&backend.append(five(), &state).await.unwrap()), "wwwww");
-    let key = signalbox_shared::keys::mailbox(&room(), &peer(2));
-    backend.server.as_ref().unwrap().raw::<()>(::redis::cmd("DEL").arg(key));
+    let key = keys::mailbox(&room(), &peer(2));
+    backend.raw::<()>(::redis::cmd("DEL").arg(key)).await;
     assert_eq!(kinds(&backend.append(five(), &state).await.unwrap()), "wwwww");
 }
 
 #[tokio::test]
 async fn a_server_that_forgot_the_scripts_gets_them_again() {
-    let backend = Backend::redis(SMALL);
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
     let state = backend.room_of(&[1, 1]).await;
-    backend.server.as_ref().unwrap().raw::<()>(::redis::cmd("SCRIPT").arg("FLUSH"));
+    backend.raw::<()>(::redis::cmd("SCRIPT").arg("FLUSH")).await;
     assert_eq!(kinds(&backend.append(vec![to(2, None, "x")], &state).await.unwrap()), "w");
 }
 
-#[test]
-fn a_server_that_evicts_is_refused() {
-    let server = Server::start();
-    let connect = || RedisStore::connect(&server.url(), &Settings::default().redis, SMALL);
+#[tokio::test]
+async fn a_server_that_evicts_is_refused() {
+    let server = Kind::Standalone.lease().await;
+    let connect = || RedisStore::connect(&server.url(), &server.settings(), SMALL);
     drop(connect().unwrap());
-    server.raw::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru"));
+    let _: Vec<()> =
+        server.everywhere(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru")).await;
     assert!(matches!(connect(), Err(StartError::Evicts(policy)) if policy == "allkeys-lru"));
 }

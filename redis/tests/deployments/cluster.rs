@@ -1,0 +1,177 @@
+//! A Cluster: a master dies, a slot moves.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use signalbox_redis::Unavailable;
+use signalbox_tests::{
+    redis_cluster::{RedisCluster, key_in},
+    redis_guard::Guard,
+};
+
+use crate::common::{Client, Ears};
+
+async fn cluster(guard: Guard) -> (RedisCluster, Arc<Client>) {
+    let redis = RedisCluster::start(guard).await;
+    let client = Client::connect(&redis.url("signal"), &redis.guard().settings()).await;
+    (redis, Arc::new(client))
+}
+
+/// Calls one after the other until told to stop; what each id's outcome was, and how long the longest took.
+struct Flow {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<(BTreeMap<String, Result<i64, Unavailable>>, Duration)>,
+}
+
+impl Flow {
+    fn start(
+        client: &Arc<Client>,
+        name: &'static str,
+        partition: usize,
+        more: &'static [&'static str],
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (client, stopped) = (client.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            let (mut outcomes, mut longest) = (BTreeMap::new(), Duration::ZERO);
+            for n in 0.. {
+                let start = Instant::now();
+                let id = format!("{name}-{n}");
+                let outcome = client.count_with(partition, &id, more).await;
+                longest = longest.max(start.elapsed());
+                outcomes.insert(id, outcome);
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            (outcomes, longest)
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> (BTreeMap<String, Result<i64, Unavailable>>, Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_killed_master_disturbs_its_own_partitions_only() {
+    let (mut redis, client) = cluster(Guard::none()).await;
+    let ears = Ears::open(&client).await;
+    let killed = redis.master_of(0).await;
+    let (its, others) = {
+        let its = redis.partitions_of(killed).await;
+        let others: Vec<_> = (0..128).filter(|partition| !its.contains(partition)).collect();
+        (its, others)
+    };
+    assert!(its.len() > 40 && others.len() > 80);
+    let flows: Vec<_> = [others[0], others[others.len() - 1]]
+        .map(|partition| Flow::start(&client, "flow", partition, &[]))
+        .into();
+
+    let start = Instant::now();
+    redis.kill_master_of(0).await;
+    client.until_it_works(0, "the replica takes over").await;
+    let works = start.elapsed();
+    ears.until_heard(&client, 0, "from the new master").await;
+    println!("cluster: calls after {works:?}, topics after {:?}", start.elapsed());
+    assert!(client.link.is_open(0));
+    ears.wait_again(&its).await;
+    client.wait_disturbed(&its).await;
+
+    for flow in flows {
+        let (outcomes, longest) = flow.end().await;
+        assert!(outcomes.len() > 100, "it flowed: {}", outcomes.len());
+        assert!(outcomes.values().all(|outcome| *outcome == Ok(1)), "another shard's calls never fail");
+        assert!(longest < Duration::from_millis(500), "nor wait: {longest:?}");
+    }
+    for partition in &others {
+        assert!(!client.disturbed().contains(partition), "{partition} has its master");
+        assert!(!ears.again().contains(partition), "{partition} has its topic");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_while_scripts_flow_costs_no_call_and_doubles_none() {
+    let (redis, client) = cluster(Guard::acl()).await;
+    let ears = Ears::open(&client).await;
+    let partition = 5;
+    let from = redis.master_of(partition).await;
+    let to = *redis.masters().await.iter().find(|place| **place != from).unwrap();
+    // Some of the declared keys exist and some do not.
+    let other = key_in(partition, "exists");
+    redis.nodes[from].ask::<i64>(&format!("HINCRBY {other} f 1")).await;
+    let flow = Flow::start(&client, "many", partition, &["exists", "absent"]);
+    let single = Flow::start(&client, "one", partition, &[]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    redis.begin_move(partition, to).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    while redis.move_keys(partition, from, to, 1).await > 0 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let moved = Instant::now();
+    redis.finish_move(partition, from, to).await;
+    ears.wait_again(&[partition]).await;
+    ears.until_heard(&client, partition, "from the new master").await;
+    println!("slot moved: topics {:?} after the last step", moved.elapsed());
+    client.wait_disturbed(&[partition]).await;
+    let ((many, longest), (one, _)) = (flow.end().await, single.end().await);
+    println!("slot moved: {} calls, the longest {longest:?}", many.len() + one.len());
+
+    let counts: BTreeMap<String, i64> = client.counts(partition).await.into_iter().collect();
+    for (id, outcome) in many.iter().chain(&one) {
+        match outcome {
+            Ok(n) => assert_eq!((*n, counts.get(id)), (1, Some(&1)), "{id}"),
+            Err(Unavailable) => panic!("{id} had time enough"),
+        }
+    }
+    assert_eq!(counts.len(), many.len() + one.len());
+    assert_eq!(redis.master_of(partition).await, to);
+    let neighbours: Vec<_> = client.disturbed().into_iter().filter(|p| *p != partition).collect();
+    assert!(neighbours.is_empty(), "{neighbours:?}");
+}
+
+#[tokio::test]
+async fn a_multi_key_call_waits_for_a_slot_on_the_move_no_longer_than_its_deadline() {
+    let (redis, client) = cluster(Guard::none()).await;
+    let partition = 77;
+    client.count(partition, "before").await.unwrap();
+    let from = redis.master_of(partition).await;
+    let to = *redis.masters().await.iter().find(|place| **place != from).unwrap();
+    redis.nodes[from].ask::<i64>(&format!("HINCRBY {} f 1", key_in(partition, "exists"))).await;
+    redis.begin_move(partition, to).await;
+    // One of two keys has moved, and there it stays for now.
+    assert_eq!(redis.move_keys(partition, from, to, 1).await, 1);
+    let start = Instant::now();
+    let torn = client.count_with(partition, "torn", &["exists"]).await;
+    let waited = start.elapsed();
+    assert_eq!(torn, Err(Unavailable));
+    assert!((Duration::from_millis(1_500)..Duration::from_millis(2_300)).contains(&waited), "{waited:?}");
+    assert!(client.link.is_open(partition), "the server is there");
+    while redis.move_keys(partition, from, to, 10).await > 0 {}
+    redis.finish_move(partition, from, to).await;
+    assert_eq!(client.count_with(partition, "torn", &["exists"]).await, Ok(1), "it was not executed before");
+}
+
+#[tokio::test]
+async fn a_key_of_no_partition_is_found_wherever_it_is() {
+    let (_redis, client) = cluster(Guard::none()).await;
+    for key in ["sb:nodes", "sb:partitions", "a", "b", "c"] {
+        let mut cmd = redis::cmd("HINCRBY");
+        cmd.arg(key).arg("f").arg(1);
+        assert_eq!(client.link.call_key(key, &cmd).await, Ok(redis::Value::Int(1)), "{key}");
+        let answer = client.link.script_key(0, &[key.to_owned()], &[b"f".to_vec()]).await;
+        assert_eq!(answer, Ok(redis::Value::Int(2)), "{key}");
+    }
+    assert!(client.disturbed().is_empty());
+}
