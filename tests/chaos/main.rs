@@ -58,6 +58,9 @@ struct Options {
     /// The kinds of faults; all that fit the mode, where it is left out.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
+    /// What the nodes log, as `log.filter`.
+    #[arg(long, default_value = "debug")]
+    log: String,
     /// Says what the script is, and ends.
     #[arg(long)]
     plan: bool,
@@ -104,9 +107,11 @@ async fn run(options: &Options, mode: Mode, seed: u64) -> bool {
 async fn play(options: &Options, mode: Mode, seed: u64, script: &Script) -> (Vec<Blow>, Verdict) {
     let backend = match mode {
         Mode::Single => Backend::start_single().await,
-        _ => unreachable!(),
+        Mode::Sentinel => Backend::start_sentinel().await,
+        Mode::Cluster => Backend::start_cluster().await,
     };
-    let mut fleet = Fleet::start(backend, options.nodes, SETTINGS).await;
+    let settings: Vec<_> = SETTINGS.iter().copied().chain([("LOG__FILTER", &*options.log)]).collect();
+    let mut fleet = Fleet::start(backend, options.nodes, &settings).await;
     let plan = Plan {
         doors: fleet.doors(),
         secret: fleet.secret.clone(),

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use signalbox_tests::{
     fleet::Fleet,
     history::Blow,
-    process::signal,
     proxy::{Arrivals, AtResumed, FaultProxy, Way},
     rng::Rng,
     swarm::Swarm,
@@ -129,10 +128,9 @@ async fn strike_store(step: &Step, fleet: &mut Fleet) -> String {
             format!("Empty: Redis away {:?} and empty after it", step.lasts)
         }
         Fault::Hang => {
-            let pids = fleet.store.pids();
-            pids.iter().for_each(|pid| signal(*pid, "STOP"));
+            fleet.store.freeze();
             sleep(step.lasts).await;
-            pids.iter().for_each(|pid| signal(*pid, "CONT"));
+            fleet.store.thaw();
             format!("Hang: Redis for {:?}", step.lasts)
         }
         Fault::Away => {
@@ -151,6 +149,7 @@ async fn strike_store(step: &Step, fleet: &mut Fleet) -> String {
             fleet.store.unfill().await;
             format!("Full: Redis for {:?}", step.lasts)
         }
-        _ => unreachable!(),
+        Fault::Failover => fleet.store.fail_over(step.salt).await,
+        _ => fleet.store.reshard(step.salt).await,
     }
 }
