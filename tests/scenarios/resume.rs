@@ -7,10 +7,11 @@ use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::{Request, Response},
     net::within,
-    peer::{Closed, Link, TestPeer, Ticket},
+    peer::{Closed, Link, TestPeer},
     process::{Process, signal},
     proxy::{AtResumed, FaultProxy, Way},
     socket::{self, Refusal},
+    ticket::Ticket,
 };
 
 /// Long enough for what happens between a loss and a return.

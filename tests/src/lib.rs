@@ -1,7 +1,7 @@
 //! The black-box tests' harness: real processes on loopback ports, real sockets, real Redis.
 //!
 //! - [`cluster`]: a whole deployment, in one process or over Redis
-//! - [`peer`]: a well-behaved client; [`raw`]: one that breaks frames or does not read
+//! - [`peer`]: a well-behaved client; [`ticket`]: how it comes back; [`raw`]: one that breaks frames or does not read
 //! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
 //! - [`client`]: the rules of a client that comes back; [`history`], [`checker`]: what clients saw, and whether it was right
 //! - [`swarm`]: many such clients at once; [`fleet`], [`backend`]: nodes and stores that can be killed, stopped and cut off
@@ -39,6 +39,7 @@ pub mod rng;
 pub mod socket;
 pub mod swarm;
 mod swarm_member;
+pub mod ticket;
 pub mod token;
 
 /// An offer that every scenario may send; no log may hold it.

@@ -25,8 +25,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     net::{DEADLINE, eventually, within},
-    process::Process,
     socket::{self, Refusal, Socket},
+    ticket::Ticket,
 };
 
 type Sink = Arc<Mutex<SplitSink<Socket, Message>>>;
@@ -67,20 +67,6 @@ struct Inbox {
     seq: u64,
     /// The handle that came with it.
     handle: Option<String>,
-}
-
-/// What a client needs to come back as the same peer.
-#[derive(Debug, Clone)]
-pub struct Ticket {
-    /// Its peerId.
-    pub peer_id: String,
-    /// The newest handle.
-    pub handle: String,
-    /// The last `seq` that it has.
-    pub since: u64,
-    next_id: u64,
-    /// What had come and was not taken yet.
-    unread: VecDeque<Value>,
 }
 
 /// A connection that has joined a room.
@@ -132,7 +118,8 @@ impl Link {
         Ok(Self::over(socket, 1, VecDeque::new()))
     }
 
-    fn over(socket: Socket, next_id: u64, stash: VecDeque<Value>) -> Self {
+    /// A connection that has frames of the one before it to hand out, and goes on with its numbers.
+    pub(crate) fn over(socket: Socket, next_id: u64, stash: VecDeque<Value>) -> Self {
         let (sink, stream) = socket.split();
         let (sink, confirms) = (Arc::new(Mutex::new(sink)), Arc::new(AtomicBool::new(true)));
         let (tx, events) = mpsc::unbounded_channel();
@@ -331,55 +318,11 @@ impl Inbox {
     }
 }
 
-impl Ticket {
-    /// The query that brings the peer back.
-    pub fn query(&self) -> String {
-        format!("resume={}&since={}", self.handle, self.since)
-    }
-
-    /// Comes back as the same peer, at this address.
-    ///
-    /// # Errors
-    /// Where it is refused.
-    pub async fn try_at(&self, address: SocketAddr) -> Result<Link, Refusal> {
-        let socket = socket::open(address, &self.query(), DEADLINE).await?;
-        Ok(Link::over(socket, self.next_id, self.unread.clone()))
-    }
-
-    /// Comes back as the same peer, through this node.
-    ///
-    /// # Panics
-    /// If it is refused, or the first frame is not a `resumed` that keeps the promises of docs/PROTOCOL.md, section 8.
-    pub async fn resume_on(&self, node: &Process) -> TestPeer {
-        self.resume_at(node.address).await
-    }
-
-    /// As [`Self::resume_on`], at an address.
-    ///
-    /// # Panics
-    /// As there.
-    pub async fn resume_at(&self, address: SocketAddr) -> TestPeer {
-        let link = self.try_at(address).await.unwrap_or_else(|refusal| panic!("no resume: {refusal:?}"));
-        let joined = link.next_of_type("resumed").await;
-        assert_eq!(joined["peerId"], *self.peer_id, "{joined}");
-        assert!(joined["lastId"].is_u64() && joined["recovered"].is_boolean(), "{joined}");
-        assert!(joined["resume"].as_str().is_some_and(|handle| handle != self.handle), "{joined}");
-        if joined["recovered"] == true {
-            assert_eq!(joined["seq"], self.since, "{joined}");
-        }
-        TestPeer { link, joined }
-    }
-
-    /// Begins anew in the place of the old peer, as a reloaded page does.
-    ///
-    /// # Errors
-    /// Where it is refused.
-    pub async fn take_over(&self, address: SocketAddr) -> Result<Link, Refusal> {
-        Link::ask_in(address, &format!("resume={}", self.handle)).await
-    }
-}
-
 impl TestPeer {
+    pub(crate) fn over(link: Link, joined: Value) -> Self {
+        Self { link, joined }
+    }
+
     /// What it needs to come back, as of now.
     ///
     /// # Panics
