@@ -225,13 +225,17 @@ on_each_store! {
         }
     }
 
-    async fn coming_back_to_a_peer_is_reserved(cluster) {
+    async fn a_handle_that_is_not_ours_is_refused_before_the_upgrade(cluster) {
         let node = &cluster.nodes[0];
-        for target in ["/ws/signal?resume=H&since=3".to_owned(), format!("/ws/signal?resume=H&token={}", cluster.forge("r", "a"))] {
+        for target in ["/ws/signal?resume=H&since=3", "/ws/signal?resume=e30.AAAA", "/ws/validate?resume=H"] {
             Request::upgrade(target).send(node.address).await.assert_problem(401, "resume_invalid");
         }
         let offered = Request::upgrade("/ws/signal").header("Sec-WebSocket-Protocol", "signalbox.v1, resume.H");
         offered.send(node.address).await.assert_problem(401, "resume_invalid");
+        let both = format!("/ws/signal?resume=H&token={}", cluster.forge("r", "a"));
+        for bad in [&*both, "/ws/signal?resume=H&resume=H", "/ws/signal?resume=H&since=-1", "/ws/signal?resume=H&since=1&since=1"] {
+            Request::upgrade(bad).send(node.address).await.assert_problem(400, "bad_request");
+        }
     }
 
     async fn beyond_its_connections_a_node_says_when_to_come_back(cluster, [("LIMITS__CONNECTIONS", "2")]) {

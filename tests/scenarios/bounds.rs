@@ -146,7 +146,8 @@ on_each_store! {
 
 /// Bob's socket is lost and his grace is long, so what is sent to him waits, up to the bound.
 async fn a_mailbox_that_nobody_empties_gets_full(store: Store) {
-    let cluster = TestCluster::start(store, &[("LIMITS__BACKLOG", "8"), ("TIMING__GRACE", "15s")]).await;
+    let cluster =
+        TestCluster::start(store, &[("LIMITS__BACKLOG", "8"), ("TIMING__RESUME_WINDOW", "15s")]).await;
     let peers = cluster.room("r").join_all(&["alice", "carol", "bob"]).await;
     let [alice, carol, bob]: [TestPeer; 3] = peers.try_into().ok().unwrap();
     let bob_id = bob.id().to_owned();

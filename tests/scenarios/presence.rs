@@ -13,7 +13,8 @@ on_each_store! {
         assert_eq!(joined["permissions"], json!(["publish", "message"]));
         assert_eq!(joined["limits"], json!({"frameBytes": 65536, "sdpBytes": 49152, "candidateBytes": 2048, "dataBytes": 16384,
             "metadataBytes": 4096, "roomPeers": 100, "burst": 1000, "ratePerSecond": 100, "backlog": 512}));
-        assert_eq!((&joined["seq"], &joined["resume"], &joined["features"]), (&json!(0), &json!(null), &json!([])));
+        assert_eq!((&joined["seq"], &joined["features"]), (&json!(0), &json!(["resume"])));
+        assert!(joined["resume"].as_str().unwrap().len() > 64);
         assert_eq!((&joined["pingInterval"], &joined["icePolicy"]), (&json!(25_000), &json!("all")));
         assert_eq!((&joined["iceServers"], joined["node"].as_str().unwrap().len()), (&json!([]), 32));
         let entry = &joined["peers"][0];
@@ -94,7 +95,7 @@ on_each_store! {
     }
 
     /// Grace long enough to look at the room meanwhile.
-    async fn a_newcomer_sees_who_is_detached(cluster, [("TIMING__GRACE", "2s")]) {
+    async fn a_newcomer_sees_who_is_detached(cluster, [("TIMING__RESUME_WINDOW", "2s")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         bob.cut();

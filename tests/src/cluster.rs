@@ -30,8 +30,11 @@ pub enum Store {
 /// Settings as `("LIMITS__BURST", "10")`: what follows `SIGNALBOX__`.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
 
-/// The grace of a test cluster where the test names none: short, so that rooms end soon.
-pub const GRACE: Duration = Duration::from_millis(300);
+/// The resume window of a test cluster where the test names none: short, so that rooms end soon.
+pub const WINDOW: Duration = Duration::from_millis(300);
+
+/// The longest that an entry is kept in a test cluster: the window, three leases and the slack, and a moment until somebody looks.
+pub const ENTRY_LIFE: Duration = Duration::from_millis(300 + 3 * 500 + 4_000 + 1_000);
 
 /// A running deployment.
 pub struct TestCluster {
@@ -46,7 +49,6 @@ pub struct TestCluster {
     /// The secret of the API key `backend`.
     pub api_secret: String,
     settings: Vec<(String, String)>,
-    entry_life: Duration,
     next: AtomicUsize,
 }
 
@@ -72,13 +74,14 @@ impl TestCluster {
         let mut env = vec![
             ("AUTH_SECRET".to_owned(), secret.clone()),
             ("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{api_secret}")),
-            ("SIGNALBOX__TIMING__GRACE".to_owned(), format!("{}ms", GRACE.as_millis())),
+            ("SIGNALBOX__TIMING__RESUME_WINDOW".to_owned(), format!("{}ms", WINDOW.as_millis())),
+            // Deadlines count three leases after a start.
+            ("SIGNALBOX__TIMING__LEASE".to_owned(), "500ms".to_owned()),
+            ("SIGNALBOX__TIMING__DRAIN_SPREAD".to_owned(), "1s".to_owned()),
+            ("SIGNALBOX__TIMING__DRAIN".to_owned(), "4s".to_owned()),
             ("SIGNALBOX__SERVER__WORKERS".to_owned(), "2".to_owned()),
         ];
         env.extend(settings.iter().map(|(name, value)| (format!("SIGNALBOX__{name}"), (*value).to_owned())));
-        let life = settings.iter().find(|(name, _)| *name == "TIMING__ENTRY_LIFE");
-        let entry_life =
-            life.map_or(40, |(_, value)| value.trim_end_matches('s').parse().expect("whole seconds"));
         let mut cluster = Self {
             nodes: Vec::new(),
             auth: None,
@@ -86,7 +89,6 @@ impl TestCluster {
             secret,
             api_secret,
             settings: env,
-            entry_life: Duration::from_secs(entry_life),
             next: AtomicUsize::new(0),
         };
         match store {
@@ -161,8 +163,8 @@ impl TestCluster {
         self.nodes.iter().chain(&self.auth).for_each(Process::assert_running);
         self.assert_clean_logs();
         if let Some(redis) = &self.redis {
-            redis.assert_bounded(self.entry_life).await;
-            redis.assert_clean_after(GRACE).await;
+            redis.assert_bounded(ENTRY_LIFE).await;
+            redis.assert_clean_after(2 * WINDOW).await;
         }
     }
 
