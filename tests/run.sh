@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 CARGO_DENY=0.20.2
 NODE=20          # clients/js says so in "engines"
 STEP_TIMEOUT=1500
-STEPS=(fmt clippy deny build cargo-test js-lint js-types js-test signatures compose edge browser hygiene)
+STEPS=(fmt clippy deny build cargo-test chaos js-lint js-types js-test signatures compose edge browser hygiene)
 
 step_fmt() { cargo fmt --all --check; }
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
@@ -21,6 +21,11 @@ step_deny() {
 }
 step_build() { cargo build --workspace --locked --bins; }
 step_cargo_test() { cargo test --workspace --locked --no-fail-fast; }
+# A fixed seed, so that two runs of one commit do the same; tests/chaos/README.md has the long run.
+step_chaos() {
+  cargo build --workspace --locked --bins --quiet
+  "${CARGO_TARGET_DIR:-target}/debug/chaos" --redis single,sentinel,cluster --seed 7 --seconds 10 --peers 60
+}
 step_js_lint() { npm --prefix clients/js run lint; }
 step_js_types() { npm --prefix clients/js run types; }
 step_js_test() { npm --prefix clients/js test; }

@@ -1,8 +1,9 @@
 //! What Signalbox does, seen from outside: real processes, real sockets, real Redis.
 //!
 //! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`boot`] what is refused
-//! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`hygiene`] what
-//! Redis and logs hold, [`feed`] what operators hear.
+//! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`resume`] who comes back,
+//! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
+//! [`hygiene`] what Redis and logs hold, [`feed`] what operators hear.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -41,8 +42,14 @@ mod abuse;
 mod admission;
 mod boot;
 mod bounds;
+mod cost;
 mod delivery;
+mod drain;
 mod feed;
+mod ha;
 mod hygiene;
+mod node_death;
 mod outage;
 mod presence;
+mod redis_away;
+mod resume;

@@ -1,6 +1,6 @@
 //! One HTTP request on a connection of its own, without a library between the test and the bytes.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use serde_json::Value;
 use tokio::{
@@ -80,16 +80,7 @@ impl Request {
     pub async fn try_send(&self, address: SocketAddr) -> Option<Response> {
         let mut stream = TcpStream::connect(address).await.ok()?;
         stream.write_all(&self.to_bytes(address)).await.ok()?;
-        let mut bytes = Vec::new();
-        while !is_whole(&bytes) {
-            match stream.read_buf(&mut bytes).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
-        }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let status = text.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-        Some(Response { status, text })
+        Response::read(&mut stream, Vec::new()).await.ok()
     }
 
     /// Sends it and reads the answer.
@@ -121,6 +112,24 @@ fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
 }
 
 impl Response {
+    /// Reads the rest of an answer that begins with these bytes.
+    ///
+    /// # Errors
+    /// Where it is no answer.
+    pub async fn read(stream: &mut TcpStream, mut bytes: Vec<u8>) -> io::Result<Self> {
+        while !is_whole(&bytes) {
+            match stream.read_buf(&mut bytes).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let digits = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        let status = digits.and_then(|digits| digits.parse().ok());
+        let status = status.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { status, text })
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(self.text.split("\r\n\r\n").next().unwrap_or(""), name)

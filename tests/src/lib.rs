@@ -1,9 +1,12 @@
 //! The black-box tests' harness: real processes on loopback ports, real sockets, real Redis.
 //!
 //! - [`cluster`]: a whole deployment, in one process or over Redis
-//! - [`peer`]: a well-behaved client; [`raw`]: one that breaks frames or does not read
+//! - [`peer`]: a well-behaved client; [`ticket`]: how it comes back; [`raw`]: one that breaks frames or does not read
 //! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
-//! - [`process`], [`redis`], [`net`]: what those stand on
+//! - [`client`]: the rules of a client that comes back; [`history`], [`checker`]: what clients saw, and whether it was right
+//! - [`swarm`]: many such clients at once; [`fleet`], [`backend`]: nodes and stores that can be killed, stopped and cut off
+//! - [`proxy`]: breaks connections; [`rng`]: choices that a seed repeats
+//! - [`process`], [`redis`], [`monitor`], [`net`], [`socket`]: what those stand on
 //! - [`redis_sentinel`], [`redis_cluster`]: the deployments of Redis that survive a server; [`redis_kinds`]: one of each kind to test against
 //! - [`redis_node`], [`redis_guard`]: one server of them; TLS and users
 //!
@@ -12,11 +15,19 @@
 
 #![expect(clippy::expect_used, reason = "a harness fails by panicking")]
 
+pub mod backend;
+pub mod checker;
+pub mod client;
 pub mod cluster;
+pub mod fleet;
+pub mod history;
 pub mod http;
+pub mod monitor;
 pub mod net;
 pub mod peer;
 pub mod process;
+pub mod proxy;
+mod proxy_frame;
 pub mod raw;
 pub mod redis;
 pub mod redis_cluster;
@@ -24,6 +35,11 @@ pub mod redis_guard;
 pub mod redis_kinds;
 pub mod redis_node;
 pub mod redis_sentinel;
+pub mod rng;
+pub mod socket;
+pub mod swarm;
+mod swarm_member;
+pub mod ticket;
 pub mod token;
 
 /// An offer that every scenario may send; no log may hold it.

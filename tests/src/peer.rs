@@ -1,5 +1,5 @@
 //! A client that keeps to docs/PROTOCOL.md. A task reads everything at once and checks that `seq` has no gap; the test takes
-//! messages out in the order it likes.
+//! messages out in the order it likes, and comes back with a [`Ticket`] when it wants to.
 
 use std::{
     collections::VecDeque,
@@ -18,15 +18,18 @@ use futures_util::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
     sync::{Mutex, mpsc},
     task::JoinHandle,
 };
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::net::{DEADLINE, within};
+use crate::{
+    net::{DEADLINE, eventually, within},
+    socket::{self, Refusal, Socket},
+    ticket::Ticket,
+};
 
-type Sink = Arc<Mutex<SplitSink<WebSocketStream<TcpStream>, Message>>>;
+type Sink = Arc<Mutex<SplitSink<Socket, Message>>>;
 
 /// So many entries are confirmed at once (docs/PROTOCOL.md, section 3.3).
 const CONFIRM_EVERY: u64 = 64;
@@ -60,6 +63,10 @@ struct Inbox {
     /// Frames that were passed over.
     stash: VecDeque<Value>,
     closed: Option<Closed>,
+    /// The last `seq` that came out of `events`.
+    seq: u64,
+    /// The handle that came with it.
+    handle: Option<String>,
 }
 
 /// A connection that has joined a room.
@@ -99,16 +106,26 @@ impl Link {
     /// # Panics
     /// If it is refused.
     pub async fn open(address: SocketAddr, token: &str) -> Self {
-        let url = format!("ws://{address}/ws/signal?token={token}");
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("a connection");
-        stream.set_nodelay(true).expect("a socket option");
-        let (socket, _) = within("an upgrade", client_async(url, stream)).await.expect("an upgrade");
+        Self::ask_in(address, &format!("token={token}")).await.expect("an upgrade")
+    }
+
+    /// Connects with this query.
+    ///
+    /// # Errors
+    /// Where the upgrade is refused.
+    pub async fn ask_in(address: SocketAddr, query: &str) -> Result<Self, Refusal> {
+        let socket = socket::open(address, query, DEADLINE).await?;
+        Ok(Self::over(socket, 1, VecDeque::new()))
+    }
+
+    /// A connection that has frames of the one before it to hand out, and goes on with its numbers.
+    pub(crate) fn over(socket: Socket, next_id: u64, stash: VecDeque<Value>) -> Self {
         let (sink, stream) = socket.split();
         let (sink, confirms) = (Arc::new(Mutex::new(sink)), Arc::new(AtomicBool::new(true)));
         let (tx, events) = mpsc::unbounded_channel();
         let reader = tokio::spawn(read(stream, sink.clone(), confirms.clone(), tx));
-        let inbox = Mutex::new(Inbox { events, stash: VecDeque::new(), closed: None });
-        Self { sink, inbox, reader, next_id: AtomicU64::new(1), confirms }
+        let inbox = Mutex::new(Inbox { events, stash, closed: None, seq: 0, handle: None });
+        Self { sink, inbox, reader, next_id: AtomicU64::new(next_id), confirms }
     }
 
     /// Waits for `joined`.
@@ -197,13 +214,11 @@ impl Link {
         assert!(inbox.closed.is_none(), "waiting for {what}: {:?}", inbox.closed);
         let wait = async {
             loop {
-                match inbox.events.recv().await.expect("the reading task") {
-                    Event::Frame(frame) if fits(&frame) => return frame,
-                    Event::Frame(frame) => inbox.stash.push_back(frame),
-                    Event::Fault(fault) => panic!("{fault}"),
-                    Event::Closed(closed) => {
-                        panic!("waiting for {what}: {closed:?}; before: {:?}", inbox.stash)
-                    }
+                let event = inbox.events.recv().await.expect("the reading task");
+                match inbox.take(event) {
+                    Some(frame) if fits(&frame) => return frame,
+                    Some(frame) => inbox.stash.push_back(frame),
+                    None => panic!("waiting for {what}: {:?}; before: {:?}", inbox.closed, inbox.stash),
                 }
             }
         };
@@ -242,11 +257,8 @@ impl Link {
         let mut inbox = self.inbox.lock().await;
         let wait = async {
             while inbox.closed.is_none() {
-                match inbox.events.recv().await.expect("the reading task") {
-                    Event::Frame(frame) => inbox.stash.push_back(frame),
-                    Event::Fault(fault) => panic!("{fault}"),
-                    Event::Closed(closed) => inbox.closed = Some(closed),
-                }
+                let event = inbox.events.recv().await.expect("the reading task");
+                inbox.keep(event);
             }
             inbox.closed.clone().expect("just set")
         };
@@ -256,14 +268,15 @@ impl Link {
     /// Every frame that has come and was not taken.
     pub async fn rest(&self) -> Vec<Value> {
         let mut inbox = self.inbox.lock().await;
-        while let Ok(event) = inbox.events.try_recv() {
-            match event {
-                Event::Frame(frame) => inbox.stash.push_back(frame),
-                Event::Fault(fault) => panic!("{fault}"),
-                Event::Closed(closed) => inbox.closed = Some(closed),
-            }
-        }
+        inbox.keep_all();
         inbox.stash.drain(..).collect()
+    }
+
+    /// The last `seq` that has come.
+    pub async fn seq(&self) -> u64 {
+        let mut inbox = self.inbox.lock().await;
+        inbox.keep_all();
+        inbox.seq
     }
 
     /// Asks for a `pong`: everything sent before has been read by the server, and its answers to it have come.
@@ -274,7 +287,66 @@ impl Link {
     }
 }
 
+impl Inbox {
+    /// What an event brings: a frame, or none at the end of the connection.
+    fn take(&mut self, event: Event) -> Option<Value> {
+        match event {
+            Event::Frame(frame) => {
+                self.seq = frame["seq"].as_u64().unwrap_or(self.seq);
+                if let Some(handle) = frame["resume"].as_str() {
+                    self.handle = Some(handle.to_owned());
+                }
+                Some(frame)
+            }
+            Event::Fault(fault) => panic!("{fault}"),
+            Event::Closed(closed) => {
+                self.closed = Some(closed);
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, event: Event) {
+        let frame = self.take(event);
+        self.stash.extend(frame);
+    }
+
+    fn keep_all(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.keep(event);
+        }
+    }
+}
+
 impl TestPeer {
+    pub(crate) fn over(link: Link, joined: Value) -> Self {
+        Self { link, joined }
+    }
+
+    /// What it needs to come back, as of now.
+    ///
+    /// # Panics
+    /// If the server offers no coming back.
+    pub async fn ticket(&self) -> Ticket {
+        let mut inbox = self.inbox.lock().await;
+        inbox.keep_all();
+        Ticket {
+            peer_id: self.id().to_owned(),
+            handle: inbox.handle.clone().expect("a handle in joined.resume"),
+            since: inbox.seq,
+            next_id: self.next_id.load(Ordering::Relaxed),
+            unread: inbox.stash.clone(),
+        }
+    }
+
+    /// Loses the socket without a word; what it needs to come back.
+    pub async fn lose(mut self) -> Ticket {
+        self.link.reader.abort();
+        // It confirms nothing any more that is not in the ticket.
+        let _ = (&mut self.link.reader).await;
+        self.ticket().await
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         self.joined["peerId"].as_str().expect("a peerId")
@@ -288,6 +360,22 @@ impl TestPeer {
         let answer = self.ask(message).await;
         assert_eq!(answer["type"], "ack", "{answer}");
         answer["id"].as_u64().expect("an id")
+    }
+
+    /// Sends a message under one id until it is acknowledged, as docs/PROTOCOL.md, section 3.2, has it after `unavailable`.
+    ///
+    /// # Panics
+    /// If it is refused for another reason, or not taken in time.
+    pub async fn insist(&self, mut message: Value) -> Value {
+        let id = self.next_id();
+        message["id"] = id.into();
+        eventually("the message is taken", async || {
+            self.send(message.clone()).await;
+            let answer = self.answer(id).await;
+            assert!(answer["type"] == "ack" || answer["code"] == "unavailable", "{answer}");
+            (answer["type"] == "ack").then_some(answer)
+        })
+        .await
     }
 
     /// Sends an offer.
@@ -338,7 +426,7 @@ impl Drop for Link {
 }
 
 async fn read(
-    mut stream: SplitStream<WebSocketStream<TcpStream>>,
+    mut stream: SplitStream<Socket>,
     sink: Sink,
     confirms: Arc<AtomicBool>,
     events: mpsc::UnboundedSender<Event>,
@@ -349,7 +437,8 @@ async fn read(
         match message {
             Message::Text(text) => {
                 let event = frame(&text, &mut last);
-                let is_entry = matches!(&event, Event::Frame(frame) if frame["type"] != "joined" && frame.get("seq").is_some());
+                let is_entry =
+                    matches!(&event, Event::Frame(frame) if !is_first(frame) && frame.get("seq").is_some());
                 // The test may have ended.
                 let _ = events.send(event);
                 if is_entry && last % CONFIRM_EVERY == 0 && confirms.load(Ordering::Relaxed) {
@@ -371,10 +460,15 @@ fn frame(text: &str, last: &mut u64) -> Event {
         return Event::Fault(format!("not JSON: {text}"));
     };
     if let Some(seq) = frame["seq"].as_u64() {
-        if frame["type"] != "joined" && seq != *last + 1 {
+        if !is_first(&frame) && seq != *last + 1 {
             return Event::Fault(format!("a gap or a double: seq {seq} after {last}: {frame}"));
         }
         *last = seq;
     }
     Event::Frame(frame)
+}
+
+/// A frame after which numbers begin anew.
+fn is_first(frame: &Value) -> bool {
+    frame["type"] == "joined" || frame["type"] == "resumed"
 }

@@ -54,7 +54,13 @@ pub fn binary(name: &str) -> PathBuf {
     let dir = Loaded::environment().get("SIGNALBOX_BIN_DIR").map_or_else(
         || {
             let test = std::env::current_exe().expect("the test's own path");
-            test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/TEST").to_owned()
+            // target/PROFILE/deps/TEST, or target/PROFILE/BINARY
+            let dir = test.parent().expect("the folder of the test");
+            if dir.ends_with("deps") {
+                dir.parent().expect("target/PROFILE").to_owned()
+            } else {
+                dir.to_owned()
+            }
         },
         PathBuf::from,
     );
