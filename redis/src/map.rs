@@ -35,15 +35,16 @@ pub struct Map {
     slots: Vec<u16>,
     /// Everybody who could be asked, replicas too.
     nodes: Vec<Address>,
+    is_cluster: bool,
 }
 
 impl Map {
     pub(crate) fn single(master: Address) -> Self {
-        Self { masters: vec![master.clone()], slots: vec![0; SLOTS], nodes: vec![master] }
+        Self { masters: vec![master.clone()], slots: vec![0; SLOTS], nodes: vec![master], is_cluster: false }
     }
 
     pub(crate) fn empty() -> Self {
-        Self { masters: vec![], slots: vec![NOBODY; SLOTS], nodes: vec![] }
+        Self { masters: vec![], slots: vec![NOBODY; SLOTS], nodes: vec![], is_cluster: true }
     }
 
     pub(crate) fn add_node(&mut self, node: Address) {
@@ -88,6 +89,11 @@ impl Map {
             .enumerate()
             .filter(|(n, _)| self.slots.contains(&(*n as u16)))
             .map(|(_, master)| master)
+    }
+
+    /// Whether it is a Cluster, where one script may touch keys of one slot only.
+    pub fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     /// Everybody who could be asked.
