@@ -23,10 +23,13 @@ async fn cluster(guard: Guard) -> (RedisCluster, Arc<Client>) {
     (redis, Arc::new(client))
 }
 
-/// Calls one after the other until told to stop; what each id's outcome was, and how long the longest took.
+/// What became of each id, and how long the longest call took.
+type Outcomes = (BTreeMap<String, Result<i64, Unavailable>>, Duration);
+
+/// Calls one after the other until told to stop.
 struct Flow {
     stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<(BTreeMap<String, Result<i64, Unavailable>>, Duration)>,
+    task: tokio::task::JoinHandle<Outcomes>,
 }
 
 impl Flow {
@@ -56,7 +59,7 @@ impl Flow {
         Self { stop, task }
     }
 
-    async fn end(self) -> (BTreeMap<String, Result<i64, Unavailable>>, Duration) {
+    async fn end(self) -> Outcomes {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap()
     }
