@@ -124,8 +124,7 @@ mod tests {
             assert_eq!(key_slot(&format!("sb:{{{tag}}}:room:x")), slot_of(partition));
         }
         // Redis' own examples: an empty tag does not count, the first brace does.
-        assert_eq!(key_slot("123456789"), 0x31c3 % 16_384);
-        assert_eq!(key_slot("foo{}{bar}"), key_slot("foo{}{bar}x".strip_suffix('x').unwrap()));
+        assert_eq!(key_slot("123456789"), 0x31c3);
         assert_ne!(key_slot("foo{}{bar}"), key_slot("bar"));
         assert_eq!(key_slot("foo{bar}{zap}"), key_slot("bar"));
     }
