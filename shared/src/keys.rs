@@ -57,6 +57,19 @@ pub fn node_topic(p: usize, node: &NodeId) -> String {
     format!("sb:{{{}}}:node:{node}", TAGS[p])
 }
 
+/// The rooms of partition `p` where `node` has peers. TTL: a room's longest life.
+pub fn rooms_on(p: usize, node: &NodeId) -> String {
+    format!("sb:{{{}}}:on:{node}", TAGS[p])
+}
+
+/// The rooms of partition `p` by the next moment when something must be done about them. TTL: a room's longest life.
+pub fn due(p: usize) -> String {
+    format!("sb:{{{}}}:due", TAGS[p])
+}
+
+/// The nodes by the end of their leases. TTL: a room's longest life.
+pub const NODES: &str = "sb:nodes";
+
 /// The operators' feed of a room's partition. A sharded pub/sub topic: nothing is stored.
 pub fn feed_topic(room: &RoomId) -> String {
     format!("sb:{{{}}}:feed", tag(room))

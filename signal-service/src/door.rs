@@ -12,12 +12,15 @@ use actix_web::{
 use signalbox_http::{check_host, check_origin};
 use signalbox_shared::{
     clock,
+    id::{PeerId, RoomId},
     problem::Problem,
     protocol::SUBPROTOCOL,
     token::{RoomClaims, TokenError, Verifier},
 };
 
-/// Where a request may carry its token.
+use crate::handle::{Handle, HandleKeys};
+
+/// Where a request may carry its token or handle.
 #[derive(Debug, Clone, Copy)]
 pub enum Knock<'a> {
     /// An upgrade: `?token=` or the subprotocol `token.T`.
@@ -26,11 +29,55 @@ pub enum Knock<'a> {
     Question(&'a str, &'a HeaderMap),
 }
 
+/// What a connection is for.
+#[derive(Debug)]
+pub enum Wish {
+    /// A token: a new peer joins.
+    Join {
+        /// What the token says.
+        claims: Box<RoomClaims>,
+        /// The peer it will be.
+        peer: PeerId,
+    },
+    /// A handle and how far its client has come: the peer is back.
+    Resume {
+        /// What the handle says.
+        handle: Box<Handle>,
+        /// The last entry that the client has.
+        since: u64,
+    },
+    /// A handle without more, from a reloaded page: a new peer takes the place of the old one.
+    Replace {
+        /// What the handle says.
+        handle: Box<Handle>,
+        /// The peer it will be.
+        peer: PeerId,
+    },
+}
+
+impl Wish {
+    /// The room.
+    pub fn room(&self) -> &RoomId {
+        match self {
+            Self::Join { claims, .. } => &claims.room,
+            Self::Resume { handle, .. } | Self::Replace { handle, .. } => &handle.room,
+        }
+    }
+
+    /// The peer that the connection will serve.
+    pub fn peer(&self) -> PeerId {
+        match self {
+            Self::Join { peer, .. } | Self::Replace { peer, .. } => peer.clone(),
+            Self::Resume { handle, .. } => handle.peer.clone(),
+        }
+    }
+}
+
 /// A request that may become a connection.
 #[derive(Debug)]
 pub struct Admission {
-    /// What its token says.
-    pub claims: RoomClaims,
+    /// What it is for.
+    pub wish: Wish,
     /// Whether `signalbox.v1` is to be echoed.
     pub echo_subprotocol: bool,
 }
@@ -38,6 +85,7 @@ pub struct Admission {
 /// The door of one node.
 pub struct Door {
     verifier: Verifier,
+    handles: Arc<HandleKeys>,
     allowed_origins: Vec<String>,
     allowed_hosts: Vec<String>,
     most: usize,
@@ -58,12 +106,13 @@ impl Door {
     /// A door that lets at most `most` connections in at a time.
     pub fn new(
         verifier: Verifier,
+        handles: Arc<HandleKeys>,
         allowed_origins: Vec<String>,
         allowed_hosts: Vec<String>,
         most: usize,
     ) -> Arc<Self> {
         let (inside, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { verifier, allowed_origins, allowed_hosts, most, inside, draining })
+        Arc::new(Self { verifier, handles, allowed_origins, allowed_hosts, most, inside, draining })
     }
 
     /// Lets nobody in any more.
@@ -107,16 +156,31 @@ impl Door {
             Knock::Upgrade(..) => found.in_subprotocols(headers)?,
             Knock::Question(..) => found.in_authorization(headers),
         }
-        let claims = self.verifier.room(&found.token()?, clock::now_s()).map_err(TokenError::problem)?;
+        let wish = self.wish(&mut found)?;
         check_origin(headers, &self.allowed_origins)?;
-        Ok(Admission { claims, echo_subprotocol: found.versioned })
+        Ok(Admission { wish, echo_subprotocol: found.versioned })
+    }
+
+    fn wish(&self, found: &mut Found) -> Result<Wish, Problem> {
+        let Some(text) = found.handle()? else {
+            let claims = self.verifier.room(&found.token()?, clock::now_s()).map_err(TokenError::problem)?;
+            return Ok(Wish::Join { claims: Box::new(claims), peer: PeerId::random() });
+        };
+        let invalid =
+            || Problem::new(401, "resume_invalid", "the handle is not one of ours; join with a token");
+        let handle = Box::new(self.handles.open(&text).ok_or_else(invalid)?);
+        match found.since {
+            Some(since) => Ok(Wish::Resume { handle, since }),
+            None => Ok(Wish::Replace { handle, peer: PeerId::random() }),
+        }
     }
 }
 
 /// What a request carries.
 struct Found {
     tokens: Vec<String>,
-    resumes: usize,
+    resumes: Vec<String>,
+    since: Option<u64>,
     versioned: bool,
 }
 
@@ -125,9 +189,22 @@ impl Found {
         let pairs = Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|_| Problem::new(400, "bad_request", "the query string does not parse"))?
             .into_inner();
-        let resumes = pairs.iter().filter(|(name, _)| name == "resume").count();
-        let tokens = pairs.into_iter().filter(|(name, _)| name == "token").map(|(_, value)| value).collect();
-        Ok(Self { tokens, resumes, versioned: false })
+        let values = |name: &str| {
+            pairs
+                .iter()
+                .filter(|(found, _)| found == name)
+                .map(|(_, value)| value.clone())
+                .collect::<Vec<_>>()
+        };
+        let since = match values("since").as_slice() {
+            [] => None,
+            [one] => Some(parse_seq(one).ok_or_else(|| {
+                Problem::new(400, "bad_request", "`since` must be the last seq, a whole number")
+                    .field("since")
+            })?),
+            _ => return Err(Problem::new(400, "bad_request", "`since` stands there twice").field("since")),
+        };
+        Ok(Self { tokens: values("token"), resumes: values("resume"), since, versioned: false })
     }
 
     fn in_subprotocols(&mut self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -139,8 +216,8 @@ impl Found {
                 self.versioned = true;
             } else if let Some(token) = protocol.strip_prefix("token.") {
                 self.tokens.push(token.to_owned());
-            } else if protocol.starts_with("resume.") {
-                self.resumes += 1;
+            } else if let Some(handle) = protocol.strip_prefix("resume.") {
+                self.resumes.push(handle.to_owned());
             }
         }
         if offered && !self.versioned {
@@ -155,16 +232,29 @@ impl Found {
         self.tokens.extend(values.filter_map(|value| value.strip_prefix("Bearer ")).map(str::to_owned));
     }
 
+    /// The one handle, if there is one.
+    fn handle(&mut self) -> Result<Option<String>, Problem> {
+        let twice = |text| Problem::new(400, "bad_request", text);
+        match (self.resumes.len(), self.tokens.is_empty()) {
+            (0, _) => Ok(None),
+            (1, true) => Ok(self.resumes.pop()),
+            (1, false) => Err(twice("a token and a handle are given; keep one")),
+            _ => Err(twice("the handle stands in more than one place; keep one")),
+        }
+    }
+
     /// The one token.
     fn token(&mut self) -> Result<String, Problem> {
-        if self.resumes > 0 {
-            let detail = "coming back to a peer is not offered here; connect with a token";
-            return Err(Problem::new(401, "resume_invalid", detail));
-        }
         match self.tokens.len() {
             0 => Err(TokenError::Missing.problem()),
             1 => Ok(self.tokens.remove(0)),
             _ => Err(Problem::new(400, "token_twice", "the token stands in more than one place; keep one")),
         }
     }
+}
+
+/// A number as the protocol writes it: digits, at most 2^53−1.
+fn parse_seq(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    text.parse().ok().filter(|seq| digits && *seq < 1 << 53)
 }

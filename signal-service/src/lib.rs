@@ -6,6 +6,9 @@
 pub mod app;
 pub mod connection;
 pub mod door;
+mod drain;
+pub mod handle;
+mod keeper;
 pub mod metrics;
 pub mod node;
 pub mod registry;

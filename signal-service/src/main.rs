@@ -11,6 +11,7 @@ use signalbox_shared::{
 use signalbox_signal::{
     app::configure_standalone,
     connection,
+    handle::HandleKeys,
     node::{Signal, StoreChoice},
 };
 
@@ -35,6 +36,10 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
         ConfigError::value("AUTH_SECRET", problem)
     })?;
     let verifier = Verifier::hs256(std::iter::once(auth).chain(&secrets.auth_previous));
+    let handles = match &secrets.session {
+        Some(key) => HandleKeys::new(std::iter::once(key).chain(&secrets.session_previous)),
+        None => HandleKeys::derived(std::iter::once(auth).chain(&secrets.auth_previous)),
+    };
     let listener = signalbox_http::listener(loaded.settings.server.listen)?;
     let choice =
         secrets.redis_url.as_ref().map_or(StoreChoice::Memory(None), |url| StoreChoice::Redis(url.expose()));
@@ -44,7 +49,7 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
             "no --redis: rooms live in this process and this must be the only node"
         );
     }
-    let signal = Signal::start(loaded.settings.clone(), verifier, choice)?;
+    let signal = Signal::start(loaded.settings.clone(), verifier, handles, choice)?;
     let routes = signal.clone();
     let server = connection::serve(listener, &signal, move || configure_standalone(routes.clone()))?;
     let handle = server.handle();

@@ -13,6 +13,11 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Joins that were stored.
     pub joins: IntCounter,
+    resumes: IntCounterVec,
+    /// Live connections whose mailbox broke, so that their clients began anew.
+    pub broken: IntCounter,
+    /// Peers of dead nodes' rooms that were looked after.
+    pub buried: IntCounter,
     /// Messages forwarded, each once however many targets it has.
     pub forwarded: IntCounter,
     outbox_high_water: IntGauge,
@@ -36,6 +41,15 @@ impl Metrics {
             registry: Registry::new(),
             connections: IntGauge::new("signalbox_connections", "Open connections")?,
             joins: IntCounter::new("signalbox_joins_total", "Peers that joined")?,
+            resumes: vec("signalbox_resumes_total", "Peers that came back", "recovered")?,
+            broken: IntCounter::new(
+                "signalbox_mailboxes_renewed_total",
+                "Live connections that had to begin anew",
+            )?,
+            buried: IntCounter::new(
+                "signalbox_rooms_reaped_total",
+                "Rooms of dead nodes that were looked after",
+            )?,
             forwarded: IntCounter::new("signalbox_forwarded_total", "Messages forwarded")?,
             outbox_high_water: IntGauge::new(
                 "signalbox_outbox_high_water_bytes",
@@ -49,7 +63,10 @@ impl Metrics {
             errors: vec("signalbox_errors_total", "Messages refused", "code")?,
             refusals: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
         };
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 11] = [
+            Box::new(metrics.resumes.clone()),
+            Box::new(metrics.broken.clone()),
+            Box::new(metrics.buried.clone()),
             Box::new(metrics.connections.clone()),
             Box::new(metrics.joins.clone()),
             Box::new(metrics.forwarded.clone()),
@@ -68,6 +85,11 @@ impl Metrics {
         if bytes as i64 > self.outbox_high_water.get() {
             self.outbox_high_water.set(bytes as i64);
         }
+    }
+
+    /// A peer came back, with or without all it had missed.
+    pub fn resumed(&self, recovered: bool) {
+        self.resumes.with_label_values(&[if recovered { "true" } else { "false" }]).inc();
     }
 
     /// The server closed a connection.

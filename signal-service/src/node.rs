@@ -3,7 +3,7 @@
 //! Owns: putting store, registry and door together. Must not: know HTTP or a socket. Next: `app` for its routes, `connection` for
 //! its sockets.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use signalbox_http::Gate;
@@ -17,10 +17,13 @@ use signalbox_shared::{
 };
 
 use crate::{
-    door::Door,
+    door::{Door, Wish},
+    handle::HandleKeys,
+    keeper,
     metrics::Metrics,
-    registry::{LocalRoom, Registry},
-    store::{self, Arrivals, RedisStore, StartError, Store},
+    registry::Registry,
+    room::{Input, Outcome},
+    store::{self, Arrivals, RedisStore, StartError, Store, Unavailable},
 };
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
@@ -31,6 +34,7 @@ pub struct Signal {
     pub door: Arc<Door>,
     /// The rooms it serves.
     pub registry: Arc<Registry>,
+    pub(crate) handles: Arc<HandleKeys>,
     pub(crate) bounds: Bounds,
     pub(crate) wire_limits: WireLimits,
     pub(crate) ice_servers: Arc<[IceServer]>,
@@ -64,6 +68,7 @@ impl Signal {
     pub fn start(
         settings: Settings,
         verifier: Verifier,
+        handles: HandleKeys,
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
@@ -77,9 +82,12 @@ impl Signal {
             let arrivals: Arc<dyn Arrivals> = registry.clone();
             redis.listen(&node, Arc::downgrade(&arrivals))?;
         }
+        keeper::start(&registry, &settings.timing);
         let gate = Gate::new(&settings.server);
+        let handles = Arc::new(handles);
         let door = Door::new(
             verifier,
+            handles.clone(),
             settings.server.allowed_origins.clone(),
             gate.allowed_hosts().to_vec(),
             settings.limits.connections,
@@ -88,6 +96,7 @@ impl Signal {
         Ok(Arc::new(Self {
             door,
             registry,
+            handles,
             bounds: wire_bounds(&settings),
             wire_limits: wire_limits(&settings),
             ice_servers: settings.ice.servers.clone().into(),
@@ -115,26 +124,37 @@ impl Signal {
         self.registry.hub().metrics.gather()
     }
 
-    /// Lets nobody in any more, says goodbye to everybody, and returns when all have gone or `timing.drain` is over.
-    pub async fn drain(&self) {
-        self.door.close();
-        let rooms = self.registry.rooms();
-        let peers: Vec<_> = rooms.iter().flat_map(|room| room.peers()).collect();
-        tracing::info!(event = "draining", peers = peers.len());
-        for (place, peer) in peers.iter().enumerate() {
-            // Spread over two seconds, so that they do not all knock at the next node at once.
-            let reconnect_in = (place as u64 * 2_000) / peers.len() as u64;
-            peer.say_goodbye(reconnect_in);
+    /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.
+    ///
+    /// # Errors
+    /// 503 `unavailable`, 401 `resume_expired` or `resume_replaced`.
+    pub async fn consult(&self, wish: &Wish) -> Result<(), Problem> {
+        let away = |Unavailable| {
+            Problem::new(
+                503,
+                "unavailable",
+                "the store does not answer; keep the token or handle and try again",
+            )
+        };
+        if !self.registry.hub().store.is_open(wish.room()) {
+            return Err(away(Unavailable));
         }
-        rooms.iter().for_each(LocalRoom::give_up_detached);
-        let connections = &self.registry.hub().metrics.connections;
-        let gone = async {
-            while connections.get() > 0 || !self.registry.is_quiet() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        let input = match wish {
+            Wish::Join { .. } => return Ok(()),
+            Wish::Resume { handle, .. } => Input::Attach(Box::new(self.claim(handle))),
+            Wish::Replace { handle, peer } => {
+                Input::Replace { old: Box::new(self.claim(handle)), peer: peer.clone(), mailbox: 1 }
             }
         };
-        if tokio::time::timeout(self.settings.timing.drain.0, gone).await.is_err() {
-            tracing::warn!(event = "drain_cut_short", connections = connections.get());
+        match self.registry.room(wish.room()).consult(input).await.map_err(away)? {
+            Outcome::Replaced => {
+                let detail = "a newer connection has this peer; do not come back with this handle";
+                Err(Problem::new(401, "resume_replaced", detail))
+            }
+            Outcome::Gone => {
+                Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -21,6 +21,7 @@ use signalbox_shared::{
 };
 use signalbox_signal::{
     app, connection,
+    handle::HandleKeys,
     node::{Signal, StoreChoice},
 };
 
@@ -66,7 +67,11 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         }
     };
     let verifier = Verifier::hs256(std::iter::once(&secret).chain(&secrets.auth_previous));
-    let signal = Signal::start(settings.clone(), verifier, choice)?;
+    let handles = match &secrets.session {
+        Some(key) => HandleKeys::new(std::iter::once(key).chain(&secrets.session_previous)),
+        None => HandleKeys::derived(std::iter::once(&secret).chain(&secrets.auth_previous)),
+    };
+    let signal = Signal::start(settings.clone(), verifier, handles, choice)?;
     let parts = AuthParts {
         secret,
         previous: secrets.auth_previous.clone(),

@@ -121,6 +121,10 @@ export class Person {
   loads = 0;
   /** Every `joined` frame that reached the page, the last one last. */
   joined = [];
+  /** Every `resumed` frame, likewise. */
+  resumed = [];
+  /** Which node serves the page. @type {string | undefined} */
+  node;
   /** Every address the page asked for, sockets too. */
   addresses = [];
   /** The tokens that were given to the page. */
@@ -148,12 +152,10 @@ export class Person {
       socket.on('framereceived', ({ payload }) => {
         const frame = JSON.parse(payload);
         if (frame.type === 'joined') this.joined.push(frame);
+        if (frame.type === 'resumed') this.resumed.push(frame);
+        if (frame.node !== undefined) this.node = frame.node;
       });
     });
-  }
-
-  get node() {
-    return this.joined.at(-1)?.node;
   }
 
   /** Through the link that joins by itself. */

@@ -127,16 +127,17 @@ function bind() {
   };
   find('#people-close').addEventListener('click', closePeople);
   find('#people').addEventListener('keydown', (event) => /** @type {KeyboardEvent} */ (event).key === 'Escape' && closePeople());
-  addEventListener('pagehide', leaveForNow);
-  // Brought back by the back button, the page has left its call already.
+  addEventListener('pagehide', hangUp);
+  // Brought back by the back button, the page has hung up already.
   addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
 }
 
-/** The page goes, perhaps to come back by a reload: the room is left at once and stays remembered. */
-function leaveForNow() {
-  const room = memory.currentRoom.get();
-  call?.room.leave();
-  memory.currentRoom.set(room);
+/**
+ * The page goes, perhaps to come back by a reload, which takes its place in the room; so the room is not left. But nothing is sent any more, and
+ * that much can be told: whoever sees both the socket and the media end takes the tile away.
+ */
+function hangUp() {
+  for (const { pc } of call?.room.peers.values() ?? []) pc.close();
 }
 
 async function start() {

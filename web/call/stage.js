@@ -13,6 +13,8 @@ function initials(name) {
 }
 
 export class Stage {
+  /** @type {Map<string, Element>} */
+  #tiles = new Map();
   #list;
   #onSilent;
 
@@ -24,6 +26,7 @@ export class Stage {
 
   clear() {
     this.#list.replaceChildren();
+    this.#tiles.clear();
     this.#count();
   }
 
@@ -62,8 +65,15 @@ export class Stage {
       this.#play(video);
       show();
     });
-    peer.on('closed', () => this.#remove(tile));
+    this.#tiles.set(peer.peerId, tile);
+    peer.on('closed', () => this.#remove(tile, peer.peerId));
     show();
+  }
+
+  /** Takes a tile off the stage, perhaps not for good. @param {string} peerId @param {boolean} hidden */
+  hide(peerId, hidden) {
+    this.#tiles.get(peerId)?.toggleAttribute('hidden', hidden);
+    this.#count();
   }
 
   /** After a click, which is what the browser waited for. */
@@ -95,15 +105,16 @@ export class Stage {
     return tile;
   }
 
-  /** @param {Element} tile */
-  #remove(tile) {
+  /** @param {Element} tile @param {string} peerId */
+  #remove(tile, peerId) {
+    if (this.#tiles.get(peerId) === tile) this.#tiles.delete(peerId);
     /** @type {HTMLVideoElement} */ (find('video', tile)).srcObject = null;
     tile.remove();
     this.#count();
   }
 
   #count() {
-    this.#list.setAttribute('data-count', String(Math.min(this.#list.children.length, 7)));
+    this.#list.setAttribute('data-count', String(Math.min(this.#list.querySelectorAll('.tile:not([hidden])').length, 7)));
   }
 
   /** @param {HTMLVideoElement} video */

@@ -12,11 +12,16 @@ import * as words from './words.js';
  * @typedef {import('./media.js').Media} Media
  */
 
+/** A connection that is back in so short a time is not worth a word. */
+const HINT_MS = 1_000;
+
 export class CallView {
   #room;
   #media;
   #name;
   #wasOpen = false;
+  /** Until the hint that the connection is away; null where it is shown. @type {ReturnType<typeof setTimeout> | null | undefined} */
+  #hint;
   #stage;
   #status = find('#status');
   #off = new AbortController();
@@ -37,6 +42,7 @@ export class CallView {
 
   end() {
     this.#off.abort();
+    clearTimeout(this.#hint ?? undefined);
     this.#stage.clear();
   }
 
@@ -46,8 +52,7 @@ export class CallView {
     this.#room.on('peer', (peer) => this.#add(peer), { signal });
     client.on('state', () => this.#show(), { signal });
     client.on('joined', () => this.#tell(), { signal });
-    client.on('peer-joined', (entry) => this.#dropGhosts(entry), { signal });
-    client.on('peer-left', () => this.#show(), { signal });
+    for (const name of /** @type {const} */ (['resumed', 'peer-joined', 'peer-left'])) client.on(name, () => this.#show(), { signal });
     client.on('notice', ({ message }) => say(find('#call-problem'), message), { signal });
     this.#media.addEventListener('change', () => this.#onMedia(), { signal });
   }
@@ -56,15 +61,26 @@ export class CallView {
   #add(peer) {
     this.#stage.add(peer);
     for (const name of /** @type {const} */ (['state', 'info', 'closed'])) peer.on(name, () => this.#show());
+    peer.on('datachannel', (channel) => channel.addEventListener('close', () => this.#show()));
     peer.on('error', (error) => console.warn(`with ${peer.name}:`, error));
     this.#show();
   }
 
-  /** Whoever lost its connection and came back is a new peer; the old one would stand frozen beside it. @param {{ userId: string, peerId: string }} entry */
-  #dropGhosts({ userId, peerId }) {
-    for (const peer of [...this.#room.peers.values()]) {
-      if (peer.info.userId === userId && peer.peerId !== peerId && peer.info.detached) peer.close('replaced');
-    }
+  /**
+   * A peer whose page is gone, while the server still waits for it to come back: its socket is lost, and it has hung up or is here a second
+   * time. One that only lost its socket is still seen and heard.
+   *
+   * @param {Peer} peer
+   */
+  #isGhost({ peerId, info, dataChannel }) {
+    if (!info.detached) return false;
+    const others = [...this.#room.client.peers.values()];
+    return dataChannel?.readyState === 'closed' || others.some((other) => other.userId === info.userId && other.peerId !== peerId && !other.detached);
+  }
+
+  /** Who is on the stage. */
+  #present() {
+    return [...this.#room.peers.values()].filter((peer) => !this.#isGhost(peer));
   }
 
   #onMedia() {
@@ -80,23 +96,42 @@ export class CallView {
   /** Others see who is muted from the public record, since silence and darkness look like a fault. */
   #tell() {
     const metadata = { audio: this.#media.isOn('audio'), video: this.#media.isOn('video') };
-    // Told again with the next change or the next `joined`.
-    if (this.#room.client.state === 'open') this.#room.client.update({ metadata }).catch(() => {});
+    // Before the first `joined` there is nobody to tell; while the connection is away it waits for it.
+    if (this.#wasOpen) this.#room.client.update({ metadata }).catch(() => {});
     this.#show();
   }
 
   #show() {
     const { client, peers } = this.#room;
+    const present = this.#present();
     this.#wasOpen ||= client.state === 'open';
-    const pending = [...peers.values()].map((peer) => words.peerState(peer.state, peer.name, peer.info.detached)).find(Boolean);
-    const general = words.clientState(client.state, peers.size, this.#wasOpen);
-    say(this.#status, client.state === 'open' && pending ? pending : general);
+    for (const peer of peers.values()) this.#stage.hide(peer.peerId, !present.includes(peer));
+    const pending = present.map((peer) => words.peerState(peer.state, peer.name, peer.info.detached)).find(Boolean);
+    const general = words.clientState(client.state, present.length, this.#wasOpen);
+    if (this.#mayTell()) say(this.#status, client.state === 'open' && pending ? pending : general);
     document.body.setAttribute('data-state', client.state);
-    this.#list();
+    this.#list(present);
   }
 
-  #list() {
-    const others = [...this.#room.peers.values()].map((peer) => [
+  /** Whether the status line is to follow the state now: that a running call reconnects is only said when it takes a while. */
+  #mayTell() {
+    const away = this.#wasOpen && ['connecting', 'waiting'].includes(this.#room.client.state);
+    if (away && this.#hint === undefined) {
+      this.#hint = setTimeout(() => {
+        this.#hint = null;
+        this.#show();
+      }, HINT_MS);
+    }
+    if (!away) {
+      clearTimeout(this.#hint ?? undefined);
+      this.#hint = undefined;
+    }
+    return !away || this.#hint === null;
+  }
+
+  /** @param {Peer[]} present */
+  #list(present) {
+    const others = present.map((peer) => [
       peer.name,
       words.peerState(peer.state, peer.name, peer.info.detached) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected'),
     ]);

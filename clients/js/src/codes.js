@@ -24,6 +24,9 @@ export const CLOSE_CODES = Object.freeze({
   4514: 'ended',
 });
 
+/** The close that voids the handle: come back as another peer. */
+export const SESSION_GONE = 4004;
+
 /** The codes of `error` frames. */
 export const ERROR_CODES = Object.freeze([
   'bad_message',

@@ -25,9 +25,11 @@ export function endpoint(base, path) {
  * The WebSocket address of the site.
  *
  * @param {string | URL | undefined} base
+ * @param {number} [since] the last entry that a peer which comes back has had
  */
-export function signalAddress(base) {
+export function signalAddress(base, since) {
   const address = endpoint(base, 'ws/signal');
+  if (since !== undefined) address.searchParams.set('since', String(since));
   address.protocol = address.protocol.replace(/^http/, 'ws');
   return address.href;
 }
@@ -52,12 +54,14 @@ export async function guestToken({ url, room, user, name, fetch = globalThis.fet
 /**
  * Why an upgrade failed: a browser cannot read the status, so the same question is asked over HTTP.
  *
- * @param {{ url?: string | URL, token: string, fetch?: Fetch }} options
+ * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token, or a handle
  * @returns {Promise<SignalingError | undefined>} nothing where the server would have let it in
  */
-export async function whyRefused({ url, token, fetch = globalThis.fetch }) {
+export async function whyRefused({ url, token, resume, fetch = globalThis.fetch }) {
+  const address = endpoint(url, 'ws/validate');
+  if (resume !== undefined) address.searchParams.set('resume', resume);
   try {
-    const response = await ask(fetch, endpoint(url, 'ws/validate'), { headers: { Authorization: `Bearer ${token}` } });
+    const response = await ask(fetch, address, resume === undefined ? { headers: { Authorization: `Bearer ${token}` } } : {});
     return response.ok ? undefined : await problemOf(response);
   } catch (error) {
     if (error instanceof SignalingError) return error;

@@ -25,16 +25,36 @@ export class Inbox {
     this.#acknowledge = acknowledge;
   }
 
+  /** The last entry that was taken: where a resumed mailbox goes on. */
+  get seq() {
+    return this.#seq;
+  }
+
   /**
+   * A new peer's mailbox.
+   *
    * @param {number} seq the number before the first entry
    * @param {number} backlog how many entries may wait before others are refused
    */
   start(seq, backlog) {
-    this.stop();
-    this.#seq = this.#acknowledged = seq;
-    this.#characters = 0;
-    this.#every = Math.max(1, Math.min(ACKNOWLEDGE_ENTRIES, Math.floor(backlog / 4)));
-    this.#lastIds.clear();
+    this.restart(seq, backlog, () => false);
+  }
+
+  /** The connection is back and the mailbox whole; `since` has told the server how far it was read. @param {number} backlog */
+  resume(backlog) {
+    this.#begin(this.#seq, backlog);
+  }
+
+  /**
+   * The mailbox of this peer is another now, but what it holds may have been heard from the old one.
+   *
+   * @param {number} seq the number before the first entry
+   * @param {number} backlog
+   * @param {(peerId: string) => boolean} isKnown who may still be heard of
+   */
+  restart(seq, backlog, isKnown) {
+    for (const peerId of this.#lastIds.keys()) if (!isKnown(peerId)) this.#lastIds.delete(peerId);
+    this.#begin(seq, backlog);
   }
 
   stop() {
@@ -51,14 +71,25 @@ export class Inbox {
    */
   take(frame, characters = 0) {
     // The `seq` of a first frame is where the mailbox begins, not an entry of it.
-    if (frame.seq === undefined || BEGINNINGS.has(frame.type)) return 'deliver';
-    if (frame.seq <= this.#seq) return 'double';
-    if (frame.seq !== this.#seq + 1) return 'gap';
-    this.#seq = frame.seq;
-    this.#characters += characters;
-    this.#progress();
+    if (BEGINNINGS.has(frame.type)) return 'deliver';
+    if (frame.seq !== undefined) {
+      if (frame.seq <= this.#seq) return 'double';
+      if (frame.seq !== this.#seq + 1) return 'gap';
+      this.#seq = frame.seq;
+      this.#characters += characters;
+      this.#progress();
+    }
     if (frame.type === 'peer-left' && frame.peerId !== undefined) this.#lastIds.delete(frame.peerId);
-    return this.#isDouble(frame) ? 'double' : 'deliver';
+    // Also without `seq`: what came past the mailbox while the store was away may come again through it.
+    return this.#isDouble(frame) || frame.type === 'duplicate' ? 'double' : 'deliver';
+  }
+
+  /** @param {number} seq @param {number} backlog */
+  #begin(seq, backlog) {
+    this.stop();
+    this.#seq = this.#acknowledged = seq;
+    this.#characters = 0;
+    this.#every = Math.max(1, Math.min(ACKNOWLEDGE_ENTRIES, Math.floor(backlog / 4)));
   }
 
   /** @param {{ from?: string, id?: number }} frame */

@@ -11,7 +11,10 @@ export { parseFrame } from './messages.js';
 /**
  * @typedef {import('./client.js').ClientOptions} ClientOptions
  * @typedef {import('./client.js').ClientState} ClientState
+ * @typedef {import('./handle.js').HandlePlace} HandlePlace
+ * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').Joined} Joined
+ * @typedef {import('./messages.js').Resumed} Resumed
  * @typedef {import('./messages.js').PeerEntry} PeerEntry
  * @typedef {import('./messages.js').Message} Message
  */

@@ -11,7 +11,7 @@ const JOIN_MS = 15_000;
 /**
  * @typedef {{ code: number, reason: string, opened: boolean }} Closing `opened`: whether the upgrade had succeeded
  * @typedef {{
- *   address: string, token: string, WebSocket: typeof WebSocket,
+ *   address: string, proof: string, WebSocket: typeof WebSocket,
  *   onText: (text: unknown) => void, onClose: (closing: Closing) => void,
  * }} LinkOptions
  */
@@ -24,10 +24,10 @@ export class Link {
   #deadline;
 
   /** @param {LinkOptions} options */
-  constructor({ address, token, WebSocket, onText, onClose }) {
+  constructor({ address, proof, WebSocket, onText, onClose }) {
     this.#onClose = onClose;
-    // The token goes beside the subprotocol, because addresses end up in logs.
-    this.#socket = new WebSocket(address, [SUBPROTOCOL, `token.${token}`]);
+    // Token or handle go beside the subprotocol, because addresses end up in logs.
+    this.#socket = new WebSocket(address, [SUBPROTOCOL, proof]);
     this.#socket.onopen = () => (this.#opened = true);
     this.#socket.onmessage = ({ data }) => onText(data);
     this.#socket.onclose = ({ code, reason }) => this.#report(code, reason);

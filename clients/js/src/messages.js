@@ -36,13 +36,16 @@ import { SignalingError } from './codes.js';
  * @property {PeerEntry[]} peers the others
  * @property {RTCIceServer[]} iceServers
  * @property {RTCIceTransportPolicy} icePolicy
- * @property {string | null} resume
+ * @property {string | null} resume the handle to come back with; null where the server offers none
  * @property {number} seq
  * @property {Limits} limits
  * @property {number} pingInterval milliseconds
  * @property {string[]} features
  *
- * @typedef {{ seq: number, from: string, id?: number, re?: number }} Forwarded
+ * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number }} Resumed this peer is back;
+ *   `recovered: false`: what is told by `peers` replaces all that was known, and it may come unasked
+ *
+ * @typedef {{ seq?: number, from: string, id?: number, re?: number }} Forwarded without `seq`: outside the mailbox
  * @typedef {Forwarded & { type: 'offer' | 'answer' | 'pranswer', sdp: string }} Description
  * @typedef {Forwarded & { type: 'rollback' }} Rollback
  * @typedef {Forwarded & { type: 'candidate', candidate: RTCIceCandidateInit }} Candidate
@@ -53,32 +56,36 @@ import { SignalingError } from './codes.js';
  * @typedef {{ seq: number, type: 'peer-detached' | 'peer-attached', peerId: string }} PeerLink
  * @typedef {{ seq: number, type: 'peer-left', peerId: string, reason: string }} PeerLeft
  * @typedef {{ seq: number, type: 'notice', code: string, message: string }} Notice
- * @typedef {{ type: 'ack', id: number, duplicate?: boolean }} Ack
+ * @typedef {{ type: 'duplicate', seq: number, from: string, id: number }} Duplicate an entry that this peer has had; it only counts
+ * @typedef {{ type: 'ack', id: number, duplicate?: boolean, durable?: boolean }} Ack
  * @typedef {{ type: 'error', id?: number, code: string, message: string, field?: string, retryMs?: number }} ErrorFrame
  * @typedef {{ type: 'pong', id?: number }} Pong
  * @typedef {{ type: 'goaway', reconnectIn: number }} Goaway
- * @typedef {Joined | Signal | Message | PeerFrame | PeerLink | PeerLeft | Notice | Ack | ErrorFrame | Pong | Goaway} ServerFrame
+ * @typedef {Joined | Resumed | Signal | Message | PeerFrame | PeerLink | PeerLeft | Notice | Duplicate | Ack | ErrorFrame | Pong | Goaway} ServerFrame
  */
 
-const forwarded = { seq: 'number', from: 'string' };
+const forwarded = { from: 'string' };
 const peer = { peerId: 'string' };
 const entry = { ...peer, userId: 'string', role: 'string', metadata: 'object', polite: 'boolean' };
+const beginning = {
+  ...peer,
+  roomId: 'string',
+  userId: 'string',
+  role: 'string',
+  permissions: 'array',
+  peers: 'array',
+  iceServers: 'array',
+  icePolicy: 'string',
+  seq: 'number',
+  limits: 'object',
+  pingInterval: 'number',
+};
 
 /** Type → the members this client relies on, and their kind. @type {Record<string, Record<string, string>>} */
 const MEMBERS = {
-  joined: {
-    ...peer,
-    roomId: 'string',
-    userId: 'string',
-    role: 'string',
-    permissions: 'array',
-    peers: 'array',
-    iceServers: 'array',
-    icePolicy: 'string',
-    seq: 'number',
-    limits: 'object',
-    pingInterval: 'number',
-  },
+  joined: beginning,
+  resumed: { ...beginning, recovered: 'boolean', lastId: 'number' },
+  duplicate: { seq: 'number', from: 'string', id: 'number' },
   offer: { ...forwarded, sdp: 'string' },
   answer: { ...forwarded, sdp: 'string' },
   pranswer: { ...forwarded, sdp: 'string' },
@@ -108,7 +115,7 @@ function kindOf(value) {
  *
  * @param {unknown} text
  * @returns {ServerFrame | { type: string, seq?: number }} an unknown type comes back as it is
- * @throws {SignalingError} `bad_frame`, with the member at fault
+ * @throws {SignalingError} `bad_frame`, with the member at fault, and as `cause` the object if it is one
  */
 export function parseFrame(text) {
   let frame;
@@ -123,7 +130,7 @@ export function parseFrame(text) {
   if (!Object.hasOwn(MEMBERS, frame.type)) return frame;
   for (const [name, kind] of Object.entries(MEMBERS[frame.type] ?? {})) {
     const fits = kind === 'any' ? Object.hasOwn(frame, name) : kindOf(frame[name]) === kind;
-    if (!fits) throw new SignalingError('bad_frame', `The server sent a "${frame.type}" with a wrong member.`, { field: name });
+    if (!fits) throw new SignalingError('bad_frame', `The server sent a "${frame.type}" with a wrong member.`, { field: name, cause: frame });
   }
   return frame;
 }

@@ -1,7 +1,11 @@
 /**
  * Perfect negotiation (webrtc-pc, section 10.7) between this side's RTCPeerConnection and one peer. Owns glare, the order of what is
- * received, and which offer an answer or candidate belongs to; must not decide when to restart ICE (see peer.js).
- *
+ * received, and which offer an answer or candidate belongs to; must not decide when to restart ICE (see peer.js). What is lost on the way is
+ * made up for by repeating offers (see offer.js).
+ */
+import { PendingOffer } from './offer.js';
+
+/**
  * @typedef {import('./messages.js').Signal} Signal
  * @typedef {import('./messages.js').Description} Description
  * @typedef {import('./queue.js').Sending} Sending
@@ -18,8 +22,8 @@ export class Negotiation {
   #makingOffer = false;
   #ignoreOffer = false;
   #isSettingRemoteAnswerPending = false;
-  /** This side's offer that has no answer yet. @type {Sending | null} */
-  #offer = null;
+  /** This side's offer that has no answer yet. */
+  #offer;
   /** The offer that this side's description, and so its candidates, belong to. @type {Sending | number | undefined} */
   #localRe;
   /** The offer that the peer's latest description belongs to. @type {number | undefined} */
@@ -49,14 +53,15 @@ export class Negotiation {
   /**
    * @param {{
    *   pc: RTCPeerConnection, polite: boolean,
-   *   post: (frame: ClientFrame) => Sending, onError: (error: unknown) => void,
-   * }} options `post` adds the address
+   *   post: (frame: ClientFrame) => Sending, onError: (error: unknown) => void, isReachable?: () => boolean, random?: () => number,
+   * }} options `post` adds the address; `isReachable`: whether both this side and the peer are connected, as far as is known
    */
-  constructor({ pc, polite, post, onError }) {
+  constructor({ pc, polite, post, onError, isReachable = () => true, random }) {
     this.#pc = pc;
     this.#polite = polite;
     this.#post = post;
     this.#onError = onError;
+    this.#offer = new PendingOffer({ again: () => this.#inTurn(() => this.#offerAgain()), isReachable, random });
     this.#mayOffer = !polite;
     if (polite) this.#patience = setTimeout(() => this.#offerAfterAll(), FIRST_OFFER_MS);
     const { signal } = this.#stopped;
@@ -67,12 +72,30 @@ export class Negotiation {
 
   /** Handles what the peer sent, strictly one after the other. @param {Signal} frame */
   receive(frame) {
-    this.#chain = this.#chain.then(() => this.#handle(frame)).catch((error) => this.#report(error));
+    return this.#inTurn(() => this.#handle(frame));
+  }
+
+  /**
+   * What the two sides know of each other may differ, and candidates may be lost: ICE begins anew, media flows on meanwhile. An offer
+   * without an answer is replaced, which needs no rollback (the impolite side never rolls back, see peer.js); an answer to it is void.
+   */
+  renegotiate() {
+    return this.#inTurn(async () => {
+      this.#pc.restartIce();
+      // In `stable` the connection asks for it by itself.
+      if (this.#pc.signalingState === 'have-local-offer') await this.#negotiate();
+    });
+  }
+
+  /** @param {() => Promise<void>} step */
+  #inTurn(step) {
+    this.#chain = this.#chain.then(() => (this.#stopped.signal.aborted ? undefined : step())).catch((error) => this.#report(error));
     return this.#chain;
   }
 
   stop() {
     clearTimeout(this.#patience);
+    this.#offer.end();
     this.#stopped.abort();
   }
 
@@ -114,12 +137,20 @@ export class Negotiation {
   #sendDescription({ type, sdp }, re) {
     const sending = this.#post({ type, sdp, re });
     this.#localRe = type === 'offer' ? sending : re;
-    if (type === 'offer') this.#offer = sending;
+    if (type === 'offer') this.#offer.begin(sending);
+  }
+
+  /** The same offer once more, with the candidates found since. */
+  async #offerAgain() {
+    const { signalingState, localDescription } = this.#pc;
+    if (!this.#offer.isOpen || this.#makingOffer || signalingState !== 'have-local-offer' || !localDescription) return;
+    const sending = this.#post({ type: 'offer', sdp: localDescription.sdp });
+    this.#localRe = sending;
+    this.#offer.repeat(sending);
   }
 
   /** @param {Signal} frame */
   async #handle(frame) {
-    if (this.#stopped.signal.aborted) return;
     if (frame.type === 'candidate') await this.#onCandidate(frame);
     else if (frame.type === 'rollback') await this.#onRollback();
     else await this.#onDescription(frame);
@@ -130,29 +161,25 @@ export class Negotiation {
     const pc = this.#pc;
     clearTimeout(this.#patience);
     this.#mayOffer = true;
-    if (type !== 'offer' && !this.#isForPendingOffer(re)) return;
+    // An answer to an offer that was rolled back or repeated is void.
+    if (type !== 'offer' && !this.#offer.isAnsweredBy(re)) return;
 
     const readyForOffer = !this.#makingOffer && (pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending);
     const offerCollision = type === 'offer' && !readyForOffer;
     this.#ignoreOffer = !this.#polite && offerCollision;
     this.#remoteRe = type === 'offer' ? id : re;
-    if (this.#ignoreOffer) return;
+    if (this.#ignoreOffer) return this.#offer.hurry();
 
-    if (type === 'offer') this.#offer = null;
     this.#isSettingRemoteAnswerPending = type === 'answer';
     try {
       await pc.setRemoteDescription({ type, sdp });
     } finally {
       this.#isSettingRemoteAnswerPending = false;
     }
-    if (type === 'answer') this.#offer = null;
+    // Rolled back, or answered; not if the description was no good, since then the offer still stands.
+    if (type !== 'pranswer') this.#offer.end();
     for (const early of this.#early.splice(0)) await this.#onCandidate(early);
     if (type === 'offer') await this.#describe(id);
-  }
-
-  /** An answer to an offer that was rolled back or repeated is void. @param {number | undefined} re */
-  #isForPendingOffer(re) {
-    return this.#offer !== null && (re === undefined || re === this.#offer.id);
   }
 
   async #onRollback() {

@@ -32,6 +32,12 @@ import { Negotiation } from './negotiation.js';
 /** A connection is often back by itself after so long; restarting ICE at once would cost more than it gains. */
 const DISCONNECTED_MS = 3_000;
 
+/**
+ * A store that lost what it knew is filled again by each node with its own peers: who is missing from a snapshot may be back in a moment, and
+ * its media has never stopped.
+ */
+const MISSING_MS = 5_000;
+
 /** Of the data channel that every two peers have. */
 const LABEL = 'signalbox';
 
@@ -53,6 +59,8 @@ export class Peer extends Emitter {
   #outgoing = new MediaStream();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** Runs while the room does not know the peer. @type {ReturnType<typeof setTimeout> | undefined} */
+  #missing;
   #off = new AbortController();
   #client;
   #negotiation;
@@ -71,6 +79,7 @@ export class Peer extends Emitter {
       polite: info.polite,
       post: (frame) => this.#post(frame),
       onError: (error) => this.emit('error', error),
+      isReachable: () => client.state === 'open' && !this.#info.detached,
     });
     this.#listen();
     // Not both sides: Chromium cannot start SCTP after an offer with a data channel was rolled back, and the impolite side never
@@ -113,6 +122,7 @@ export class Peer extends Emitter {
     if (this.#state === 'closed') return;
     this.#off.abort();
     clearTimeout(this.#timer);
+    clearTimeout(this.#missing);
     this.#negotiation.stop();
     this.pc.close();
     this.#setState('closed');
@@ -128,6 +138,8 @@ export class Peer extends Emitter {
     client.on('peer-left', ({ peerId, reason }) => this.#isMine(peerId) && this.close(reason), { signal });
     // A new `joined` is a new identity: what the peers agreed with the old one is void.
     client.on('joined', () => this.close('session_gone'), { signal });
+    client.on('resumed', ({ recovered }) => !recovered && this.#onSnapshot(), { signal });
+    client.on('peer-joined', ({ peerId }) => this.#isMine(peerId) && this.#onSnapshot(), { signal });
     client.on('state', ({ state }) => state === 'closed' && this.close('left'), { signal });
     for (const name of /** @type {const} */ (['peer-updated', 'peer-detached', 'peer-attached'])) {
       client.on(name, ({ peerId }) => this.#isMine(peerId) && this.#renew(), { signal });
@@ -147,6 +159,19 @@ export class Peer extends Emitter {
     this.emit('info', this.#info);
   }
 
+  /** The room is told anew: what was sent between the two may be lost, but the connection stands. */
+  #onSnapshot() {
+    if (!this.#client.peers.has(this.peerId)) return this.#expect();
+    clearTimeout(this.#missing);
+    this.#missing = undefined;
+    this.#renew();
+    void this.#negotiation.renegotiate();
+  }
+
+  #expect() {
+    this.#missing ??= setTimeout(() => this.close('left'), MISSING_MS);
+  }
+
   /** @param {import('./queue.js').ClientFrame} frame */
   #post(frame) {
     const sending = this.#client.post({ ...frame, to: this.peerId });
@@ -156,8 +181,8 @@ export class Peer extends Emitter {
 
   /** @param {SignalingError} error */
   #refused(error) {
-    // That the peer is gone is also told by `peer-left`, but this may come first.
-    if (error.code === 'no_such_peer') this.close('left');
+    // That the peer is gone is also told by `peer-left`, but this may come first; or the peer is only missing for a moment.
+    if (error.code === 'no_such_peer') this.#expect();
     else if (this.#state !== 'closed') this.emit('error', error);
   }
 

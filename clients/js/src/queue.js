@@ -1,6 +1,12 @@
 /**
- * The one ordered pipeline of sends: numbers them, keeps each until it is answered, and goes back to the first refused one
- * when the server says "not now" (docs/PROTOCOL.md, section 3.2). Owns ids, order and bounds; must not know sockets.
+ * The one ordered pipeline of sends: numbers them, keeps each until it is answered, over any number of connections, and goes back to the
+ * first refused one when the server says "not now" (docs/PROTOCOL.md, section 3.2). Owns ids, order and bounds; must not know sockets.
+ *
+ * A refused send holds up what comes after it to the same targets, and nothing else: while the store is away, peers of one node go on. When
+ * its time has come everything stops until the answers on their way are in, and then all that was refused goes out again, lowest id
+ * first. The stop matters. A server whose store is back refuses every id after the first refused one until that one has been heard, and
+ * forgets about the refused ones after it: if the first were sent again while later ones still fly, one of those could be refused, the
+ * next be accepted, and the refused one would then count as a double and be lost.
  */
 import { SignalingError, isSentAgain } from './codes.js';
 
@@ -22,8 +28,8 @@ const encoder = new TextEncoder();
 export class Sending {
   /** @type {number | undefined} */
   id;
-  /** @type {'new' | 'sent' | 'refused'} */
-  state = 'new';
+  /** `refused`: it waits for the moment of going back. @type {'ready' | 'sent' | 'refused'} */
+  state = 'ready';
   /** When it was first refused by a full mailbox. @type {number | undefined} */
   backloggedAt;
   /** The last refusal. @type {SignalingError | undefined} */
@@ -48,12 +54,15 @@ export class Sending {
 }
 
 export class SendQueue {
-  /** Unanswered, in the order of transmission. @type {Sending[]} */
+  /** Unanswered, in the order in which those for the same targets go out. @type {Sending[]} */
   #entries = [];
   #lastId = 0;
   #open = false;
   #frameBytes = Infinity;
-  #holdUntil = 0;
+  /** When what was refused is sent again; 0 where nothing was. */
+  #backAt = 0;
+  /** Nothing goes out: the whole connection was refused, or the answers on their way are waited for. */
+  #silent = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #transmit;
@@ -105,11 +114,26 @@ export class SendQueue {
     this.#pump();
   }
 
-  /** The connection is gone; what was not answered stays until the next one tells who is there. */
+  /** The connection is gone; what was not answered stays until the next one tells who this is and who is there. */
   pause() {
     this.#open = false;
-    this.#holdUntil = 0;
-    clearTimeout(this.#timer);
+    this.#goOn();
+  }
+
+  /**
+   * The server knows this peer and has accepted its sends up to `lastId`. What it has not goes out again under its old numbers with the
+   * next {@link open}.
+   *
+   * @param {number} lastId
+   */
+  resume(lastId) {
+    this.pause();
+    this.#lastId = Math.max(this.#lastId, lastId);
+    for (const sending of this.#readyAgain()) {
+      if (sending.id === undefined || sending.id > lastId) continue;
+      this.#entries.splice(this.#entries.indexOf(sending), 1);
+      sending.resolve({ type: 'ack', id: sending.id, duplicate: true });
+    }
   }
 
   /**
@@ -150,7 +174,7 @@ export class SendQueue {
       if (answer.type === 'ack') sending.resolve(answer);
       else sending.reject(toError(answer));
     }
-    if (this.#holdUntil) this.#armRelease();
+    if (this.#backAt && Date.now() >= this.#backAt) this.#goBack();
     else this.#pump();
   }
 
@@ -159,34 +183,44 @@ export class SendQueue {
     sending.state = 'refused';
     sending.refusal = toError(answer);
     if (answer.code === 'peer_backlogged') sending.backloggedAt ??= Date.now();
-    const retryMs = answer.retryMs ?? DEFAULT_RETRY_MS;
+    const ofAll = answer.code === 'rate_limited';
+    this.#silent ||= ofAll;
+    // The first refusal sets the time, or a stream of them would put it off for ever; what is about the connection is always waited out.
+    if (this.#backAt && !ofAll) return;
     // Jitter: the clients of a store that was away must not all knock in the same millisecond.
-    this.#holdUntil = Math.max(this.#holdUntil, Date.now() + retryMs * (1 + this.#random() / 2));
+    const waitMs = (answer.retryMs ?? DEFAULT_RETRY_MS) * (1 + this.#random() / 2);
+    this.#backAt = Math.max(this.#backAt, Date.now() + waitMs);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#goBack(), this.#backAt - Date.now());
   }
 
-  /** Going back before everything in flight is answered would let a late answer be taken for the new one. */
-  #armRelease() {
+  /** As soon as nothing is on its way (see above), everything refused goes out again. */
+  #goBack() {
+    this.#silent = true;
     if (this.#entries.some((sending) => sending.state === 'sent')) return;
+    this.#goOn();
+    this.#entries = this.#entries.filter((sending) => !this.#gaveUp(sending));
+    this.#readyAgain();
+    this.#pump();
+  }
+
+  #goOn() {
+    this.#backAt = 0;
+    this.#silent = false;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#release(), Math.max(0, this.#holdUntil - Date.now()));
   }
 
   /**
-   * Sends again from the first refused one. A refusal is final for its id, so the message gets a new one; only `unavailable` leaves the
-   * outcome open, and that id has to be heard again before any other: those that keep theirs go first, and ids grow.
+   * Makes everything ready to be sent, in the order it has to go out. A refusal is final for its id, so the message gets a new one; only
+   * `unavailable` leaves the outcome open, and that id has to be heard again before any other.
    */
-  #release() {
-    this.#holdUntil = 0;
-    const waiting = this.#entries.filter((sending) => !this.#gaveUp(sending));
-    const again = waiting.filter((sending) => sending.state === 'refused');
-    const late = again.filter((sending) => sending.refusal?.code !== 'unavailable');
-    for (const sending of late) sending.id = undefined;
-    this.#entries = [
-      ...again.filter((sending) => sending.id !== undefined),
-      ...late,
-      ...waiting.filter((sending) => sending.state === 'new'),
-    ];
-    this.#pump();
+  #readyAgain() {
+    for (const sending of this.#entries) {
+      if (sending.state === 'refused' && sending.refusal?.code !== 'unavailable') sending.id = undefined;
+      sending.state = 'ready';
+    }
+    this.#entries.sort((one, other) => (one.id ?? Infinity) - (other.id ?? Infinity) || 0);
+    return [...this.#entries];
   }
 
   /** @param {Sending} sending */
@@ -199,11 +233,14 @@ export class SendQueue {
   }
 
   #pump() {
-    if (!this.#open || this.#holdUntil) return;
+    if (!this.#open || this.#silent) return;
+    const held = new Targets();
     let flying = this.#entries.filter((sending) => sending.state === 'sent').length;
     for (const sending of [...this.#entries]) {
       if (flying >= WINDOW) return;
-      if (sending.state !== 'sent' && this.#sendNow(sending)) flying += 1;
+      if (sending.state === 'sent') continue;
+      if (sending.state === 'refused' || held.overlap(sending.frame)) held.add(sending.frame);
+      else if (this.#sendNow(sending)) flying += 1;
     }
   }
 
@@ -222,15 +259,31 @@ export class SendQueue {
   }
 }
 
+/** Whom the sends that are held up are for. What names no peer concerns every one. */
+class Targets {
+  /** @type {Set<string | undefined>} */
+  #peers = new Set();
+
+  /** @param {ClientFrame} frame */
+  add({ to }) {
+    this.#peers.add(to);
+  }
+
+  /** @param {ClientFrame} frame */
+  overlap({ to }) {
+    return this.#peers.has(to) || this.#peers.has(undefined) || (to === undefined && this.#peers.size > 0);
+  }
+}
+
 /**
  * @param {Sending} sending
  * @param {(peerId: string) => boolean} isPresent
  */
-function verdictAfterRejoin({ frame, state }, isPresent) {
+function verdictAfterRejoin({ frame, id }, isPresent) {
   if (frame.to !== undefined && !isPresent(frame.to)) {
     return new SignalingError('no_such_peer', 'The peer is no longer in the room.', { field: 'to' });
   }
-  if (state === 'new' && (frame.type === 'message' || frame.type === 'update')) return undefined;
+  if (id === undefined && (frame.type === 'message' || frame.type === 'update')) return undefined;
   return new SignalingError('session_gone', 'The connection was lost before the answer came, and this client is a new peer now.');
 }
 

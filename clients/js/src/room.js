@@ -16,6 +16,8 @@ import { Peer } from './peer.js';
  * @property {string | URL} [url] of the server; the page's own origin where absent
  * @property {() => Promise<string> | string} [getToken] a guest's token is asked for where absent
  * @property {RTCConfiguration} [rtc] added to the ICE configuration that the server gives
+ * @property {import('./handle.js').HandlePlace | null} [session] where the handle survives a reload: sessionStorage where absent, null for
+ *   nowhere
  *
  * @typedef {object} RoomEvents
  * @property {Peer} peer someone to connect to; `peer.on('closed')` is the end of it
@@ -27,18 +29,21 @@ export class Room extends Emitter {
   client;
   /** @type {Map<string, Peer>} */
   #peers = new Map();
+  /** Who is in the room and was closed by the page. @type {Set<string>} */
+  #dismissed = new Set();
   /** What is sent to everyone, by kind. @type {Map<string, MediaStreamTrack | null>} */
   #tracks = new Map();
   #rtc;
 
   /** @param {RoomOptions} options */
-  constructor({ room, name, user, media, url, getToken, rtc }) {
+  constructor({ room, name, user, media, url, getToken, rtc, session = placeOf([url, room, user, name]) }) {
     super();
     this.#rtc = rtc;
     for (const track of media?.getTracks() ?? []) this.#tracks.set(track.kind, track);
-    this.client = new SignalingClient({ url, getToken: getToken ?? (() => guestToken({ url, room, user, name })) });
+    this.client = new SignalingClient({ url, session, getToken: getToken ?? (() => guestToken({ url, room, user, name })) });
     this.client.on('joined', ({ peers }) => this.#connectAll(peers));
-    this.client.on('peer-joined', ({ peerId }) => this.#connect(peerId));
+    this.client.on('resumed', ({ recovered }) => !recovered && this.#connectNew());
+    this.client.on('peer-joined', ({ peerId }) => this.#peers.has(peerId) || this.#connect(peerId));
   }
 
   /** Everyone this side has a connection to, by peerId. @returns {ReadonlyMap<string, Peer>} */
@@ -70,7 +75,15 @@ export class Room extends Emitter {
   /** @param {{ peerId: string }[]} peers those that are there when this side joins, perhaps not for the first time */
   #connectAll(peers) {
     for (const old of [...this.#peers.values()]) old.close('session_gone');
+    this.#dismissed.clear();
     for (const { peerId } of peers) this.#connect(peerId);
+  }
+
+  /** Each {@link Peer} looks after itself when the room is told anew; who had none yet gets one. */
+  #connectNew() {
+    for (const peerId of this.client.peers.keys()) {
+      if (!this.#peers.has(peerId) && !this.#dismissed.has(peerId)) this.#connect(peerId);
+    }
   }
 
   /** @param {string} peerId */
@@ -78,7 +91,28 @@ export class Room extends Emitter {
     const tracks = [...this.#tracks.values()].filter((track) => track !== null);
     const peer = new Peer({ client: this.client, peerId, tracks, rtc: this.#rtc });
     this.#peers.set(peerId, peer);
-    peer.on('closed', () => this.#peers.delete(peerId));
+    peer.on('closed', () => this.#closed(peerId));
     this.emit('peer', peer);
+  }
+
+  /** @param {string} peerId */
+  #closed(peerId) {
+    this.#peers.delete(peerId);
+    if (this.client.peers.has(peerId)) this.#dismissed.add(peerId);
+  }
+}
+
+/**
+ * The place of this peer's handle in the tab: by room and by who asks for it, because whoever comes back with it is that very peer again.
+ *
+ * @param {unknown[]} parts
+ * @returns {import('./handle.js').HandlePlace | null}
+ */
+function placeOf(parts) {
+  try {
+    const { sessionStorage: storage } = globalThis;
+    return storage ? { storage, key: `signalbox.resume ${JSON.stringify(parts.map((part) => part ?? null))}` } : null;
+  } catch {
+    return null; // storage is switched off
   }
 }

@@ -1,65 +1,11 @@
-/** Perfect negotiation against a scripted RTCPeerConnection: Node has none. Real browsers run it in the browser test. */
+/** Perfect negotiation against a scripted RTCPeerConnection. Real browsers run it in the browser test. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { Negotiation } from '../src/negotiation.js';
-import { Sending } from '../src/queue.js';
+import { settle, side } from './scripted-rtc.js';
 
 beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }));
 afterEach(() => mock.timers.reset());
 
-/** The parts of a connection's signaling state that decide who wins (RFC 9429, section 3.2). */
-class ScriptedConnection extends EventTarget {
-  signalingState = 'stable';
-  iceGatheringState = 'new';
-  localDescription = null;
-  remoteDescription = null;
-  log = [];
-
-  async setLocalDescription() {
-    const type = this.signalingState === 'have-remote-offer' ? 'answer' : 'offer';
-    this.signalingState = type === 'offer' ? 'have-local-offer' : 'stable';
-    this.localDescription = { type, sdp: `local ${type}` };
-    this.log.push(`local ${type}`);
-  }
-
-  async setRemoteDescription({ type, sdp }) {
-    if (type === 'offer' && this.signalingState === 'have-local-offer') this.log.push('rolled back');
-    this.signalingState = type === 'offer' ? 'have-remote-offer' : 'stable';
-    this.remoteDescription = { type, sdp };
-    this.log.push(`remote ${type}`);
-  }
-
-  async addIceCandidate({ candidate }) {
-    this.log.push(`add ${candidate}`);
-  }
-
-  need() {
-    this.dispatchEvent(new Event('negotiationneeded'));
-  }
-
-  gather(candidate) {
-    const event = new Event('icecandidate');
-    event.candidate = candidate === null ? null : { toJSON: () => ({ candidate }) };
-    this.dispatchEvent(event);
-  }
-}
-
-function side(polite) {
-  const pc = new ScriptedConnection();
-  const sent = [];
-  const errors = [];
-  let id = 0;
-  const post = (frame) => {
-    const sending = new Sending(frame);
-    sending.id = ++id;
-    sent.push(JSON.parse(sending.encode()));
-    return sending;
-  };
-  const negotiation = new Negotiation({ pc, polite, post, onError: (error) => errors.push(error) });
-  return { pc, sent, errors, negotiation, receive: (frame) => negotiation.receive({ seq: 1, from: 'x', ...frame }) };
-}
-
-const settle = () => new Promise((resolve) => setImmediate(resolve));
 const types = (sent) => sent.map(({ type }) => type);
 
 async function offered(polite) {

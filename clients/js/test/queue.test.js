@@ -182,3 +182,137 @@ test('a window bounds what is on its way', () => {
   ack(1);
   assert.deepEqual(taken(), ['65:65']);
 });
+
+test('a refused send holds up what goes to the same peer, to the room and to the public record, and nothing else', withTimers(async () => {
+  const { queue, message, taken, ack, refuse } = queueOnWire();
+  queue.open(1000);
+  message('a', 'bob');
+  taken();
+  refuse(1, 'unavailable', 500);
+  message('b', 'bob');
+  message('c', 'carol');
+  assert.deepEqual(taken(), ['2:c']);
+  ack(2);
+  message('room');
+  message('d', 'carol');
+  queue.push({ type: 'update', name: 'x' });
+  assert.deepEqual(taken(), [], 'carol is in the room, too');
+  mock.timers.tick(500);
+  assert.deepEqual(taken(), ['1:a', '3:b', '4:room', '5:d', '6:update']);
+}));
+
+test('when the store is back it wants the first refused id first: what it refuses until then follows in the order of ids', withTimers(async () => {
+  const { queue, message, taken, refuse } = queueOnWire();
+  queue.open(1000);
+  message('a', 'bob');
+  refuse(1, 'unavailable', 500);
+  message('b', 'bob');
+  message('c', 'carol');
+  refuse(2, 'unavailable', 500);
+  taken();
+  mock.timers.tick(500);
+  assert.deepEqual(taken(), ['1:a', '2:c', '3:b']);
+}));
+
+test('at the moment of going back nothing new goes out, so that the answers on their way come in', withTimers(async () => {
+  const { queue, message, taken, ack, refuse } = queueOnWire();
+  queue.open(1000);
+  message('a', 'bob');
+  refuse(1, 'unavailable', 500);
+  message('b', 'carol');
+  taken();
+  mock.timers.tick(500);
+  message('c', 'carol');
+  assert.deepEqual(taken(), []);
+  ack(2);
+  assert.deepEqual(taken(), ['1:a', '3:c']);
+}));
+
+test('a stream of refusals does not put the moment of going back off', withTimers(async () => {
+  const { queue, message, taken, refuse } = queueOnWire();
+  queue.open(1000);
+  for (let n = 1; n <= 4; n += 1) {
+    message(n, `peer ${n}`);
+    refuse(n, 'unavailable', 500);
+    mock.timers.tick(n < 4 ? 150 : 50);
+  }
+  assert.deepEqual(taken().slice(4), ['1:1', '2:2', '3:3', '4:4']);
+}));
+
+test('a full mailbox holds up its own peer only, "rate_limited" everything', withTimers(async () => {
+  const { queue, message, taken, ack, refuse } = queueOnWire();
+  queue.open(1000);
+  message('a', 'bob');
+  refuse(1, 'peer_backlogged', 500);
+  message('b', 'carol');
+  assert.deepEqual(taken(), ['1:a', '2:b']);
+  refuse(2, 'rate_limited', 900);
+  message('c', 'dave');
+  mock.timers.tick(899);
+  assert.deepEqual(taken(), []);
+  mock.timers.tick(1);
+  assert.deepEqual(taken(), ['3:a', '4:b', '5:c']);
+  ack(3);
+}));
+
+test('a send that went past the store is answered, and says so', async () => {
+  const { queue, message } = queueOnWire();
+  queue.open(1000);
+  const sending = message('a', 'bob');
+  queue.answer({ type: 'ack', id: 1, durable: false });
+  assert.deepEqual(await sending.done, { type: 'ack', id: 1, durable: false });
+});
+
+test('the same peer on a new connection: what was accepted is done, the rest goes out again under its old number', async () => {
+  const { queue, message, taken, ack } = queueOnWire();
+  queue.open(1000);
+  const sends = ['a', 'b', 'c'].map((data) => message(data, 'bob'));
+  taken();
+  queue.pause();
+  const late = message('d', 'bob');
+  queue.resume(2);
+  assert.deepEqual(taken(), [], 'not before the connection is open');
+  queue.open(1000);
+  assert.deepEqual(taken(), ['3:c', '4:d']);
+  assert.deepEqual(await sends[1].done, { type: 'ack', id: 2, duplicate: true });
+  ack(3);
+  ack(4);
+  await settle();
+  assert.deepEqual([...sends, late].map(({ outcome }) => outcome), ['ok', 'ok', 'ok', 'ok']);
+});
+
+test('what was refused for good is no accepted send, whatever came after it', withTimers(async () => {
+  const { queue, message, taken, ack, refuse } = queueOnWire();
+  queue.open(1000);
+  const limited = message('a', 'bob');
+  message('b', 'bob');
+  taken();
+  refuse(1, 'rate_limited', 500);
+  ack(2);
+  queue.resume(2);
+  queue.open(1000);
+  await settle();
+  assert.equal(limited.outcome, null);
+  assert.deepEqual(taken(), ['3:a']);
+}));
+
+test('a queue that knows less than the server goes on above it', () => {
+  const { queue, message, taken } = queueOnWire();
+  queue.resume(41);
+  queue.open(1000);
+  message('a');
+  assert.deepEqual(taken(), ['42:a']);
+});
+
+test('a queue that is paused or emptied leaves no timer behind', withTimers(async () => {
+  const { queue, message, taken, refuse } = queueOnWire();
+  queue.open(1000);
+  message('a').done.catch(() => {});
+  refuse(1, 'unavailable', 500);
+  taken();
+  queue.rejectAll(new Error('left'));
+  const before = Date.now();
+  mock.timers.runAll();
+  assert.equal(Date.now(), before);
+  assert.deepEqual(taken(), []);
+}));

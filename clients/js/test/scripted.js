@@ -30,6 +30,10 @@ export function joinedFrame(more = {}) {
   };
 }
 
+export function resumedFrame(more = {}) {
+  return joinedFrame({ type: 'resumed', recovered: true, lastId: 0, resume: 'handle.2', ...more });
+}
+
 class ScriptedSocket {
   readyState = 0;
   sent = [];
@@ -65,6 +69,11 @@ class ScriptedSocket {
   join(more) {
     this.open();
     this.say(joinedFrame(more));
+  }
+
+  resume(more) {
+    this.open();
+    this.say(resumedFrame(more));
   }
 
   /** The connection ends, as seen by the client. */
@@ -106,4 +115,15 @@ export async function connectClient(options = {}) {
   const joined = client.connect();
   joined.catch(() => {});
   return { client, server, states, joined, socket: await arrived };
+}
+
+/** Numbers that look random and are the same for the same seed (mulberry32). */
+export function dice(seed) {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
 }

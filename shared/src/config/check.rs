@@ -106,14 +106,23 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
         "timing.ping",
         "must be from 100ms to 5m",
     )?;
-    ensure(within(timing.grace, Span::millis(0), Span::secs(300)), "timing.grace", "must be at most 5m")?;
-    ensure(within(timing.room_life, Span::secs(60), day), "timing.room_life", "must be from 1m to 24h")?;
     ensure(
-        within(timing.entry_life, Span(2 * timing.grace.0), Span::secs(600)),
-        "timing.entry_life",
-        "must be from twice timing.grace to 10m",
+        within(timing.resume_window, Span::millis(100), Span::secs(300)),
+        "timing.resume_window",
+        "must be from 100ms to 5m",
     )?;
-    ensure(within(timing.drain, Span::millis(0), Span::secs(600)), "timing.drain", "must be at most 10m")
+    ensure(
+        within(timing.lease, Span::millis(200), Span::secs(30)),
+        "timing.lease",
+        "must be from 200ms to 30s",
+    )?;
+    ensure(within(timing.room_life, Span::secs(60), day), "timing.room_life", "must be from 1m to 24h")?;
+    ensure(within(timing.drain, Span::millis(0), Span::secs(600)), "timing.drain", "must be at most 10m")?;
+    ensure(
+        timing.drain_spread <= timing.drain,
+        "timing.drain_spread",
+        "must be at most timing.drain, the time when a stopping node ends",
+    )
 }
 
 fn check_redis(settings: &Settings) -> Result<(), ConfigError> {

@@ -189,13 +189,15 @@ impl Default for Limits {
 pub struct Timing {
     /// Between two pings to a client.
     pub ping: Span,
-    /// How long a peer whose socket is lost stays detached before it has left.
-    pub grace: Span,
+    /// How long a peer whose socket is lost may come back before it has left.
+    pub resume_window: Span,
+    /// How long a node counts as alive after its last word; it renews its lease four times as often.
+    pub lease: Span,
     /// The longest life of a room; at most 24 h.
     pub room_life: Span,
-    /// The longest an entry of a mailbox is kept; it is kept at least half as long.
-    pub entry_life: Span,
-    /// How long a stopping node lets its goodbyes drain.
+    /// A stopping node sends its clients away evenly over this time.
+    pub drain_spread: Span,
+    /// When a stopping node ends, whoever is still there.
     pub drain: Span,
 }
 
@@ -203,11 +205,20 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             ping: Span::secs(25),
-            grace: Span::secs(5),
+            resume_window: Span::secs(30),
+            lease: Span::secs(2),
             room_life: Span::secs(12 * 60 * 60),
-            entry_life: Span::secs(40),
-            drain: Span::secs(5),
+            drain_spread: Span::secs(5),
+            drain: Span::secs(8),
         }
+    }
+}
+
+impl Timing {
+    /// How long an entry of a mailbox is kept that its reader does not acknowledge: it may be noticed three leases late that the
+    /// reader is away, and a little later still.
+    pub fn entry_life(&self) -> Span {
+        Span(self.resume_window.0 + 3 * self.lease.0 + std::time::Duration::from_secs(4))
     }
 }
 

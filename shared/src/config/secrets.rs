@@ -13,6 +13,10 @@ pub struct Secrets {
     pub auth: Option<SharedSecret>,
     /// Still verifies, during a rotation.
     pub auth_previous: Option<SharedSecret>,
+    /// Seals resume handles; unset, a key is derived from `auth`.
+    pub session: Option<SharedSecret>,
+    /// Still opens them, during a rotation.
+    pub session_previous: Option<SharedSecret>,
     /// The application backends that may ask for tokens.
     pub api_keys: ApiKeys,
     /// The shared store; its URL may hold a password.
@@ -117,6 +121,12 @@ impl Secrets {
         if auth.is_some() && auth == auth_previous {
             return Err(ConfigError::value("AUTH_SECRET_PREVIOUS", "is the same as AUTH_SECRET; unset it"));
         }
+        let session = shared("SIGNALBOX_SESSION_KEY")?;
+        let session_previous = shared("SIGNALBOX_SESSION_KEY_PREVIOUS")?;
+        if session.is_none() && session_previous.is_some() {
+            let problem = "is set without SIGNALBOX_SESSION_KEY; a rotation needs both";
+            return Err(ConfigError::value("SIGNALBOX_SESSION_KEY_PREVIOUS", problem));
+        }
         let api_keys = match value_or_file("SIGNALBOX_API_KEYS", env)? {
             Some(text) => {
                 ApiKeys::parse(&text).map_err(|problem| ConfigError::value("SIGNALBOX_API_KEYS", problem))?
@@ -129,16 +139,19 @@ impl Secrets {
         };
         let redis_url = url.map(|url| RedisUrl::parse(&url)).transpose();
         let redis_url = redis_url.map_err(|problem| ConfigError::value("REDIS_URL", problem))?;
-        Ok(Self { auth, auth_previous, api_keys, redis_url })
+        Ok(Self { auth, auth_previous, session, session_previous, api_keys, redis_url })
     }
 
     pub(super) fn describe(&self) -> String {
         let set = |present: bool| if present { "set" } else { "not set" };
         let keys: Vec<_> = self.api_keys.0.iter().map(|key| key.id.as_str()).collect();
         format!(
-            "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
+            "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_SESSION_KEY: {}\n\
+             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
             set(self.auth.is_some()),
             set(self.auth_previous.is_some()),
+            if self.session.is_some() { "set" } else { "derived from AUTH_SECRET" },
+            set(self.session_previous.is_some()),
             if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
             self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
         )

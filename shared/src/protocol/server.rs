@@ -151,11 +151,24 @@ impl LeftReason {
 #[expect(missing_docs, reason = "docs/PROTOCOL.md, section 5, describes each")]
 pub enum ServerMessage {
     Joined(Joined),
+    Resumed {
+        #[serde(flatten)]
+        joined: Joined,
+        recovered: bool,
+        last_id: u64,
+    },
     #[serde(rename_all = "camelCase")]
     Ack {
         id: u64,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         duplicate: bool,
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        durable: bool,
+    },
+    Duplicate {
+        seq: u64,
+        from: PeerId,
+        id: u64,
     },
     Error {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,6 +245,15 @@ pub enum ServerMessage {
     },
 }
 
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
 /// A forwarded description: an `RTCSessionDescriptionInit` with an address.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Described {
@@ -251,6 +273,11 @@ pub struct Described {
 }
 
 impl ServerMessage {
+    /// What a message that was written is answered with.
+    pub fn ack(id: u64) -> Self {
+        Self::Ack { id, duplicate: false, durable: true }
+    }
+
     /// The frame as JSON text.
     pub fn to_json(&self) -> String {
         // Serialising these types to a string cannot fail: every map key is a string.

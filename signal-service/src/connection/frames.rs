@@ -23,7 +23,9 @@ pub(super) enum Incoming {
     Text(Bytes),
     /// A ping, to be answered with its payload.
     Ping(Bytes),
-    /// A pong, or a fragment that does not end its message: nothing to do, but it counts.
+    /// A pong, with its payload.
+    Pong(Bytes),
+    /// A fragment that does not end its message: nothing to do, but it counts.
     Nothing,
     /// The client closes, with this code.
     Close(u16),
@@ -127,7 +129,7 @@ impl Frames {
         match frame {
             Frame::Text(text) => Ok(Some(Incoming::Text(text))),
             Frame::Ping(payload) => Ok(Some(Incoming::Ping(payload))),
-            Frame::Pong(_) => Ok(Some(Incoming::Nothing)),
+            Frame::Pong(payload) => Ok(Some(Incoming::Pong(payload))),
             Frame::Close(reason) => {
                 let code = reason.map_or(ws::CloseCode::Normal, |reason| reason.code);
                 Ok(Some(Incoming::Close(code.into())))

@@ -1,17 +1,13 @@
-//! The begin and the end of a peer on its connection: join, detach or leave, and a goodbye that arrives.
+//! The end of a connection: what becomes of its peer, and a goodbye that arrives.
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_shared::{
-    protocol::{CloseCode, ErrorCode, Joined, LeftReason, ServerMessage},
-    token::RoomClaims,
-};
+use signalbox_shared::protocol::CloseCode;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    node::Signal,
     registry::{LocalPeer, LocalRoom},
-    room::{Input, Member, Outcome, Presence, RoomState},
+    room::Input,
 };
 
 /// How long a closing connection waits for its last bytes to go, and for the client to close.
@@ -29,70 +25,19 @@ pub(super) enum End {
 
 /// What becomes of the peer when its connection ends.
 pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
-    let (peer, epoch) = (peer.id.clone(), peer.epoch);
     match end {
-        // It was never in, or belongs to somebody else now.
+        // It was never in, or belongs to somebody else now, or to nobody.
         End::Close(
-            CloseCode::RoomFull | CloseCode::UserLimit | CloseCode::Unavailable | CloseCode::Replaced,
+            CloseCode::RoomFull
+            | CloseCode::UserLimit
+            | CloseCode::Unavailable
+            | CloseCode::Replaced
+            | CloseCode::SessionGone,
         ) => {}
-        // The node stops, and nobody here will be there to notice that its grace is over; or the client must begin anew.
-        End::Close(CloseCode::GoingAway | CloseCode::SessionGone) => {
-            room.post(Input::Leave { peer, epoch, reason: LeftReason::Left })
-        }
-        _ => room.post(Input::Detach { peer, epoch }),
+        _ => room.post(Input::Detach { peer: peer.id.clone(), epoch: peer.epoch() }),
     }
-}
-
-/// Commits the join and writes `joined`.
-pub(super) async fn join(
-    signal: &Signal,
-    room: &Arc<LocalRoom>,
-    peer: &Arc<LocalPeer>,
-    claims: &RoomClaims,
-) -> Result<(), CloseCode> {
-    let member = Member {
-        user: claims.sub.clone(),
-        role: claims.role.clone(),
-        name: claims.name.clone().unwrap_or_else(|| "".into()),
-        metadata: claims.metadata.clone().unwrap_or_else(|| signal.empty_metadata.clone()),
-        presence: Presence::Attached,
-        owner: signal.registry.hub().node.clone(),
-        epoch: peer.epoch,
-    };
-    let input = Input::Join { peer: peer.id.clone(), member: Box::new(member) };
-    let (refusal, close, text) = match room.submit(input, None).await {
-        Ok((Outcome::Done, state)) => {
-            signal.registry.hub().metrics.joins.inc();
-            tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %claims.sub, role = %claims.role);
-            peer.open(&ServerMessage::Joined(welcome(signal, peer, claims, &state)), 0);
-            return Ok(());
-        }
-        Ok((Outcome::UserLimit, _)) => {
-            (ErrorCode::UserLimit, CloseCode::UserLimit, "this user is in the room as often as it may be")
-        }
-        Ok(_) => (ErrorCode::RoomFull, CloseCode::RoomFull, "the room has no place left"),
-        Err(_) => (ErrorCode::Unavailable, CloseCode::Unavailable, "the join could not be stored; try again"),
-    };
-    peer.send(&[ServerMessage::error(None, refusal, None, text)]);
-    Err(close)
-}
-
-fn welcome(signal: &Signal, peer: &LocalPeer, claims: &RoomClaims, state: &RoomState) -> Joined {
-    Joined {
-        peer_id: peer.id.clone(),
-        room_id: claims.room.clone(),
-        user_id: claims.sub.clone(),
-        role: claims.role.clone(),
-        permissions: claims.permissions.clone(),
-        node: signal.registry.hub().node.clone(),
-        peers: state.entries_for(&peer.id),
-        ice_servers: signal.ice_servers.clone(),
-        ice_policy: signal.settings.ice.policy,
-        resume: None,
-        seq: 0,
-        limits: signal.wire_limits,
-        ping_interval: signal.settings.timing.ping.as_ms(),
-        features: Vec::new(),
+    if peer.has_unproven() {
+        room.shatter(&peer.id);
     }
 }
 

@@ -1,12 +1,14 @@
 //! One WebSocket, from the upgrade request to its last byte.
 //!
 //! Owns: taking the socket over after the `101` (`upgrade`), reading frames (`frames`), the order
-//! of one peer's requests (`requests`), its rate (`rate`), what its
-//! frames mean (`reader`), its join and its goodbye (`life`), and the loop that drives them (`session`).
+//! of one peer's requests (`requests`), its rate (`rate`), what its frames mean (`reader`), how it comes in (`enter`), what
+//! is done when its shared state is in doubt (`look`), its goodbye (`life`), and the loop that drives them (`session`).
 //! Must not: know other peers; it hands messages to its room and is handed entries through its outbox.
 
+mod enter;
 mod frames;
 mod life;
+mod look;
 mod rate;
 mod reader;
 mod requests;

@@ -28,6 +28,8 @@ pub(super) struct Reader<'a> {
     pub(super) answers: Vec<ServerMessage>,
     /// The last entry that the client has confirmed, if it confirms at all.
     received: Option<u64>,
+    /// The handle that the client was given; its first frame proves that it came.
+    given: Option<u64>,
 }
 
 impl<'a> Reader<'a> {
@@ -37,10 +39,11 @@ impl<'a> Reader<'a> {
         peer: &'a LocalPeer,
         may_message: bool,
         requests: Requests,
+        given: Option<u64>,
     ) -> Self {
         let limits = &signal.settings.limits;
         let rate = Rate::new(limits.burst, limits.rate, Instant::now());
-        Self { signal, room, peer, may_message, rate, requests, answers: Vec::new(), received: None }
+        Self { signal, room, peer, may_message, rate, requests, answers: Vec::new(), received: None, given }
     }
 
     /// Takes one message.
@@ -60,7 +63,14 @@ impl<'a> Reader<'a> {
                 self.peer.control(OpCode::Pong, &payload);
                 Ok(())
             }
-            // Nor may pongs and fragments without end keep a worker busy.
+            Incoming::Pong(payload) => {
+                self.peer.ponged(&payload);
+                if self.rate.frame(Instant::now()) == Pace::Close {
+                    return Err(CloseCode::RateLimited.into());
+                }
+                Ok(())
+            }
+            // Nor may fragments without end keep a worker busy.
             Incoming::Nothing if self.rate.frame(Instant::now()) == Pace::Close => {
                 Err(CloseCode::RateLimited.into())
             }
@@ -70,6 +80,9 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, text: &str) -> Result<(), Break> {
+        if let Some(handle) = self.given.take() {
+            self.requests.confirm_handle(handle);
+        }
         let pace = self.rate.frame(Instant::now());
         if pace == Pace::Close {
             return Err(CloseCode::RateLimited.into());
@@ -176,9 +189,8 @@ impl<'a> Reader<'a> {
     /// Carries out what was sent before the client closed. Whether the peer has left, or is not ours any more.
     pub(super) async fn finish(&mut self) -> bool {
         loop {
-            let acked = self.acked();
-            self.requests.start(acked);
-            if self.requests.is_done() {
+            self.start();
+            if self.requests.is_done() || self.requests.is_held() {
                 return false;
             }
             if self.requests.finished(&mut self.answers).await != Verdict::GoOn {
@@ -187,8 +199,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The last entry that the client has: what it confirmed, or, if it never confirms, what its socket took.
-    pub(super) fn acked(&self) -> u64 {
-        self.received.unwrap_or_else(|| self.peer.written())
+    /// Starts the next call.
+    pub(super) fn start(&mut self) {
+        self.requests.start(self.received.unwrap_or(0), &mut self.answers);
+    }
+
+    /// Tells the store what the client has, as far as `due` where it has confirmed less: a client that does not confirm, or falls far
+    /// behind, must not silence its room.
+    pub(super) fn acknowledge(&mut self, due: u64) {
+        let due = due.min(self.peer.written());
+        self.requests.acknowledge(self.received.map_or(due, |received| received.max(due)));
+    }
+
+    /// The mailbox is another one from here on.
+    pub(super) fn begin_mailbox(&mut self, seq: u64) {
+        self.received = self.received.map(|_| seq);
+        self.requests.begin_mailbox(seq);
     }
 }

@@ -1,18 +1,26 @@
 //! The order of one peer's requests: at most one store call in flight, what comes meanwhile goes into the next one.
 //!
 //! A call whose outcome is unknown leaves a mark: later ids are answered `unavailable` until the first unknown one has been
-//! sent again, so that nothing overtakes it.
+//! sent again, so that nothing overtakes it. While the store is away, messages whose targets are all on this node go straight to
+//! them; there an id that waits holds up only what goes to the same targets.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+};
 
 use serde_json::value::RawValue;
 use signalbox_shared::protocol::{ErrorCode, LeftReason, ServerMessage};
 
 use crate::{
-    registry::{Accepted, LocalPeer, LocalRoom},
+    registry::{Accepted, LocalPeer, LocalRoom, Riding},
     room::{Input, Outcome},
-    store::{AppendError, Item, Unavailable},
+    store::{AppendError, Item, Target, Unavailable},
 };
+
+/// Most ids that are remembered as refused; beyond it nothing goes straight any more.
+const MOST_REFUSED: usize = 1_024;
 
 /// Most messages in one call.
 const MOST_ITEMS: usize = 64;
@@ -49,6 +57,14 @@ impl Request {
         }
     }
 
+    /// Whom it reaches; a change of one's own record reaches everybody.
+    fn target(&self) -> &Target {
+        match self {
+            Self::Forward(item) => &item.to,
+            Self::Update { .. } | Self::Leave { .. } => &Target::Room,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Forward(item) => item.body.len(),
@@ -65,14 +81,12 @@ pub(super) enum Verdict {
     GoOn,
     /// The peer has left as it asked.
     Left,
-    /// A newer connection owns the peer.
-    Fenced,
-    /// The peer's shared state is gone.
-    Gone,
+    /// This node does not own the peer, or it is gone: somebody must look before the next call.
+    Look,
 }
 
 enum Done {
-    Appended(Vec<Option<u64>>, Result<Vec<Accepted>, AppendError>),
+    Appended(Vec<Item>, Result<Vec<Accepted>, AppendError>),
     Updated(Option<u64>, Result<Outcome, Unavailable>),
     Repeated(Option<u64>),
     Left(Option<u64>),
@@ -87,19 +101,39 @@ pub(super) struct Requests {
     waiting: VecDeque<Request>,
     bytes: usize,
     call: Option<Call>,
+    /// Whether the peer must be looked after before the next call.
+    held: bool,
     /// The first id whose outcome is unknown.
     unknown_from: Option<u64>,
-    /// The highest id that was accepted.
-    accepted: u64,
+    /// Ids that were refused and have not come again, with their targets.
+    refused: BTreeMap<u64, Target>,
+    /// Every id up to this one is settled.
+    floor: u64,
+    /// The highest id that went straight to its targets.
+    straight: u64,
     /// The last entry that the store was told of.
     told: u64,
+    /// The handle that the client is known to have, until the store knows too.
+    handle: Option<u64>,
 }
 
 impl Requests {
-    /// No requests yet.
-    pub(super) fn new(room: Arc<LocalRoom>, peer: Arc<LocalPeer>) -> Self {
-        let (waiting, bytes, call) = (VecDeque::new(), 0, None);
-        Self { room, peer, waiting, bytes, call, unknown_from: None, accepted: 0, told: 0 }
+    /// No requests yet; ids up to `floor` were accepted before.
+    pub(super) fn new(room: Arc<LocalRoom>, peer: Arc<LocalPeer>, floor: u64, told: u64) -> Self {
+        Self {
+            room,
+            peer,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            call: None,
+            held: false,
+            unknown_from: None,
+            refused: BTreeMap::new(),
+            floor,
+            straight: 0,
+            told,
+            handle: None,
+        }
     }
 
     /// Whether the socket should not be read for now.
@@ -114,11 +148,13 @@ impl Requests {
 
     /// Takes a request, or answers it at once.
     pub(super) fn push(&mut self, request: Request) -> Option<ServerMessage> {
-        if let (Some(first), Some(id)) = (self.unknown_from, request.id()) {
-            if id > first {
+        if let Some(id) = request.id() {
+            if self.is_held_up(id, &request) {
+                self.note_refused(id, request.target().clone());
                 return Some(unavailable(id));
             }
-            if id == first {
+            self.refused.remove(&id);
+            if self.unknown_from == Some(id) {
                 self.unknown_from = None;
             }
         }
@@ -127,40 +163,102 @@ impl Requests {
         None
     }
 
+    /// Whether an earlier id must come again before this one.
+    fn is_held_up(&self, id: u64, request: &Request) -> bool {
+        if self.goes_straight(request) {
+            let mut earlier = self.refused.range(..id);
+            return self.refused.len() >= MOST_REFUSED
+                || earlier.any(|(_, to)| to.overlaps(request.target()));
+        }
+        self.unknown_from.is_some_and(|first| id > first)
+    }
+
+    fn goes_straight(&self, request: &Request) -> bool {
+        matches!(request, Request::Forward(_)) && !self.room.is_open()
+    }
+
+    fn note_refused(&mut self, id: u64, target: Target) {
+        if self.refused.len() < MOST_REFUSED {
+            self.refused.insert(id, target);
+        }
+    }
+
     /// Whether an id is, or comes after, one whose outcome is unknown.
     pub(super) fn waits_for_an_earlier(&self, id: u64) -> bool {
         self.unknown_from.is_some_and(|first| id >= first)
     }
 
+    /// The highest id up to which all are settled.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
     /// Starts the next call if none is in flight. `acked` is the last entry the peer has; it rides along.
-    pub(super) fn start(&mut self, acked: u64) {
-        if self.call.is_some() {
-            return;
+    pub(super) fn start(&mut self, acked: u64, answers: &mut Vec<ServerMessage>) {
+        while self.call.is_none() && !self.held {
+            let Some(first) = self.waiting.pop_front() else {
+                if self.handle.is_some() {
+                    self.call = Some(self.append_items(Vec::new(), acked));
+                }
+                return;
+            };
+            self.bytes -= first.bytes();
+            // What was held up by nothing when it came may be now.
+            if let Some(id) = first.id().filter(|id| self.is_held_up(*id, &first)) {
+                self.note_refused(id, first.target().clone());
+                answers.push(unavailable(id));
+                continue;
+            }
+            let straight = self.goes_straight(&first);
+            match first {
+                Request::Forward(item) if straight => self.forward_straight(&item, answers),
+                Request::Forward(item) => self.call = Some(self.append(item, acked)),
+                Request::Update { id, name, metadata } => self.call = Some(self.update(id, name, metadata)),
+                Request::Leave { id } => self.call = Some(self.leave(id)),
+            }
         }
-        let Some(first) = self.waiting.pop_front() else { return };
-        self.bytes -= first.bytes();
-        self.call = Some(match first {
-            Request::Forward(item) => self.append(item, acked),
-            Request::Update { id, name, metadata } => self.update(id, name, metadata),
-            Request::Leave { id } => self.leave(id),
-        });
+    }
+
+    /// The store is away: straight to the targets if all are here, else refused.
+    fn forward_straight(&mut self, item: &Item, answers: &mut Vec<ServerMessage>) {
+        let arrived = self.room.forward_straight(&self.peer.id, item);
+        match (item.id, arrived) {
+            (Some(id), true) => {
+                self.straight = self.straight.max(id);
+                self.raise_floor();
+                answers.push(ServerMessage::Ack { id, duplicate: false, durable: false });
+            }
+            (None, true) => {}
+            (Some(id), false) => self.refuse_from(vec![(id, item.to.clone())], answers),
+            (None, false) => {
+                answers.push(lost("the store does not answer and the target is not on this node"))
+            }
+        }
+    }
+
+    /// The client has sent something, so it has the handle it was last given.
+    pub(super) fn confirm_handle(&mut self, handle: u64) {
+        self.handle = Some(handle);
+    }
+
+    /// Whether the peer must be looked after first.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The peer is ours.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Its mailbox is another one: nothing of it has been told.
+    pub(super) fn begin_mailbox(&mut self, seq: u64) {
+        self.told = seq;
     }
 
     /// Tells the store what the peer has, if that is not told by a message anyway.
     pub(super) fn acknowledge(&mut self, acked: u64) {
-        if self.call.is_none() && acked > self.told {
-            self.call = Some(self.append_items(Vec::new(), acked));
-        }
-    }
-
-    /// The last entry that the store was told of.
-    pub(super) fn told(&self) -> u64 {
-        self.told
-    }
-
-    /// Asks the store, by an empty call, whether the peer is still in its room.
-    pub(super) fn check(&mut self, acked: u64) {
-        if self.call.is_none() {
+        if self.call.is_none() && !self.held && acked > self.told && self.room.is_open() {
             self.call = Some(self.append_items(Vec::new(), acked));
         }
     }
@@ -189,12 +287,15 @@ impl Requests {
         self.told = acked;
         self.peer.told(acked);
         let (room, peer) = (self.room.clone(), self.peer.clone());
-        let ids = items.iter().map(|item| item.id).collect();
-        Box::pin(async move { Done::Appended(ids, room.append(&peer, acked, items).await) })
+        let riding = Riding { acked, floor: self.floor, handle: self.handle };
+        Box::pin(async move {
+            let outcome = room.append(&peer, riding, items.clone()).await;
+            Done::Appended(items, outcome)
+        })
     }
 
     fn update(&mut self, id: Option<u64>, name: Option<Arc<str>>, metadata: Option<Arc<RawValue>>) -> Call {
-        let duplicate = id.is_some_and(|id| id <= self.accepted);
+        let duplicate = id.is_some_and(|id| id <= self.floor);
         let (room, peer) = (self.room.clone(), self.peer.id.clone());
         Box::pin(async move {
             if duplicate {
@@ -209,7 +310,7 @@ impl Requests {
     fn leave(&mut self, id: Option<u64>) -> Call {
         let (room, peer) = (self.room.clone(), self.peer.clone());
         Box::pin(async move {
-            let input = Input::Leave { peer: peer.id.clone(), epoch: peer.epoch, reason: LeftReason::Left };
+            let input = Input::Leave { peer: peer.id.clone(), epoch: peer.epoch(), reason: LeftReason::Left };
             // Should the store be away, the leave stays queued and the peer may go.
             let _ = room.submit(input, None).await;
             Done::Left(id)
@@ -224,14 +325,14 @@ impl Requests {
         };
         self.call = None;
         match done {
-            Done::Appended(ids, outcome) => self.appended(&ids, outcome, answers),
+            Done::Appended(items, outcome) => self.appended(items, outcome, answers),
             Done::Updated(id, outcome) => self.updated(id, outcome, answers),
             Done::Repeated(id) => {
-                answers.extend(id.map(|id| ServerMessage::Ack { id, duplicate: true }));
+                answers.extend(id.map(|id| ServerMessage::Ack { id, duplicate: true, durable: true }));
                 Verdict::GoOn
             }
             Done::Left(id) => {
-                answers.extend(id.map(|id| ServerMessage::Ack { id, duplicate: false }));
+                answers.extend(id.map(ServerMessage::ack));
                 Verdict::Left
             }
         }
@@ -239,28 +340,37 @@ impl Requests {
 
     fn appended(
         &mut self,
-        ids: &[Option<u64>],
+        items: Vec<Item>,
         outcome: Result<Vec<Accepted>, AppendError>,
         answers: &mut Vec<ServerMessage>,
     ) -> Verdict {
         match outcome {
             Ok(results) => {
-                for (id, result) in ids.iter().zip(results) {
+                self.handle = None;
+                for (item, result) in items.iter().zip(results) {
                     if matches!(result, Accepted::Written | Accepted::Duplicate) {
-                        self.accepted = self.accepted.max(id.unwrap_or(0));
+                        self.settle(item.id);
                     }
-                    answers.extend(reply(*id, result));
+                    answers.extend(reply(item.id, result));
                 }
+                self.raise_floor();
                 Verdict::GoOn
             }
-            Err(AppendError::Fenced) => Verdict::Fenced,
-            Err(AppendError::Gone) => Verdict::Gone,
-            Err(AppendError::Unavailable(_)) => {
-                if ids.contains(&None) {
-                    let text = "the store did not answer; what had no id may not have been sent";
-                    answers.push(ServerMessage::error(None, ErrorCode::Unavailable, None, text));
+            Err(AppendError::NotOwner) => {
+                // Nothing was written: they go first when the peer has been looked after.
+                for item in items.into_iter().rev() {
+                    self.bytes += item.body.len();
+                    self.waiting.push_front(Request::Forward(item));
                 }
-                self.refuse_from(ids.iter().flatten().copied(), answers);
+                self.held = true;
+                Verdict::Look
+            }
+            Err(AppendError::Unavailable(_)) => {
+                if items.iter().any(|item| item.id.is_none()) {
+                    answers.push(lost("the store did not answer; what had no id may not have been sent"));
+                }
+                let refused = items.into_iter().filter_map(|item| Some((item.id?, item.to))).collect();
+                self.refuse_from(refused, answers);
                 Verdict::GoOn
             }
         }
@@ -273,35 +383,66 @@ impl Requests {
         answers: &mut Vec<ServerMessage>,
     ) -> Verdict {
         match (outcome, id) {
-            (Ok(Outcome::Done), Some(id)) => {
-                self.accepted = self.accepted.max(id);
-                answers.push(ServerMessage::Ack { id, duplicate: false });
+            (Ok(Outcome::Done), id) => {
+                self.settle(id);
+                self.raise_floor();
+                answers.extend(id.map(ServerMessage::ack));
             }
-            (Ok(Outcome::Done), None) => {}
-            (Ok(_), _) => return Verdict::Gone,
-            (Err(Unavailable), Some(id)) => {
-                self.refuse_from(std::iter::once(id), answers);
+            (Ok(_), id) => {
+                // It may be known again after a look.
+                self.held = true;
+                self.refuse_from(id.map(|id| (id, Target::Room)).into_iter().collect(), answers);
+                return Verdict::Look;
             }
+            (Err(Unavailable), Some(id)) => self.refuse_from(vec![(id, Target::Room)], answers),
             (Err(Unavailable), None) => {
-                let text = "the store did not answer; the update may not have been made";
-                answers.push(ServerMessage::error(None, ErrorCode::Unavailable, None, text));
+                answers.push(lost("the store did not answer; the update may not have been made"));
             }
         }
         Verdict::GoOn
     }
 
-    /// The outcome of these ids is unknown; they and every later one must come again.
-    fn refuse_from(&mut self, ids: impl Iterator<Item = u64>, answers: &mut Vec<ServerMessage>) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let later = waiting.iter().filter_map(Request::id).collect::<Vec<_>>();
-        let refused: Vec<u64> = ids.chain(later).collect();
-        self.unknown_from = self.unknown_from.or(refused.first().copied());
-        answers.extend(refused.into_iter().map(unavailable));
-        // What has no id has no promise, except a leave, which must happen.
-        self.waiting =
-            waiting.into_iter().filter(|request| matches!(request, Request::Leave { id: None })).collect();
-        self.bytes = 0;
+    /// The store has accepted this id, and so all before it.
+    fn settle(&mut self, id: Option<u64>) {
+        if let Some(id) = id {
+            self.floor = self.floor.max(id);
+            self.refused = self.refused.split_off(&id);
+        }
     }
+
+    /// What went straight counts as settled once nothing before it waits.
+    fn raise_floor(&mut self) {
+        let waits = |request: &Request| request.id().is_some_and(|id| id < self.straight);
+        if self.refused.is_empty() && !self.waiting.iter().any(waits) {
+            self.floor = self.floor.max(self.straight);
+        }
+    }
+
+    /// The outcome of these ids is unknown; they and what must not overtake them must come again.
+    fn refuse_from(&mut self, mut refused: Vec<(u64, Target)>, answers: &mut Vec<ServerMessage>) {
+        // While the store is away, what goes straight to others need not wait; the rest finds out by itself.
+        if self.room.is_open() {
+            for request in std::mem::take(&mut self.waiting) {
+                match request.id() {
+                    Some(id) => refused.push((id, request.target().clone())),
+                    // What has no id has no promise, except a leave, which must happen.
+                    None if matches!(request, Request::Leave { .. }) => self.waiting.push_back(request),
+                    None => {}
+                }
+            }
+            self.bytes = 0;
+        }
+        let first = refused.iter().map(|(id, _)| *id).min();
+        self.unknown_from = [self.unknown_from, first].into_iter().flatten().min();
+        for (id, target) in refused {
+            self.note_refused(id, target);
+            answers.push(unavailable(id));
+        }
+    }
+}
+
+fn lost(text: &str) -> ServerMessage {
+    ServerMessage::error(None, ErrorCode::Unavailable, None, text)
 }
 
 fn unavailable(id: u64) -> ServerMessage {
@@ -311,8 +452,8 @@ fn unavailable(id: u64) -> ServerMessage {
 
 fn reply(id: Option<u64>, result: Accepted) -> Option<ServerMessage> {
     match result {
-        Accepted::Written => id.map(|id| ServerMessage::Ack { id, duplicate: false }),
-        Accepted::Duplicate => id.map(|id| ServerMessage::Ack { id, duplicate: true }),
+        Accepted::Written => id.map(ServerMessage::ack),
+        Accepted::Duplicate => id.map(|id| ServerMessage::Ack { id, duplicate: true, durable: true }),
         Accepted::NoSuchPeer => Some(ServerMessage::error(
             id,
             ErrorCode::NoSuchPeer,

@@ -5,9 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_http::ws::OpCode;
 use bytes::BytesMut;
-use signalbox_shared::{id::PeerId, protocol::CloseCode, token::RoomClaims};
+use signalbox_shared::{id::PeerId, protocol::CloseCode};
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -15,22 +14,25 @@ use tokio::{
 };
 
 use super::{
+    enter::{Entered, enter},
     frames::{Break, Frames, Progress},
-    life::{End, join, linger, part},
+    life::{End, linger, part},
+    look::Looked,
     reader::Reader,
     requests::{Requests, Verdict},
 };
 use crate::{
-    door::Place,
+    door::{Place, Wish},
     node::Signal,
     registry::{LocalPeer, LocalRoom},
+    room::Member,
 };
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER: Duration = Duration::from_millis(25);
 
 /// Between two attempts to read a mailbox while the store is away.
-const READ_AGAIN: Duration = Duration::from_millis(500);
+const READ_AGAIN: Duration = Duration::from_millis(250);
 
 /// How often a connection reads before others of its worker have their turn. Being readable costs a task nothing of its share of
 /// the runtime, so it must give way by itself.
@@ -45,27 +47,21 @@ enum Turn {
 }
 
 /// Serves one connection until it ends. The `101` has been written.
-pub(super) async fn run(
-    signal: Arc<Signal>,
-    place: Place,
-    claims: RoomClaims,
-    socket: TcpStream,
-    early: BytesMut,
-) {
+pub(super) async fn run(signal: Arc<Signal>, place: Place, wish: Wish, socket: TcpStream, early: BytesMut) {
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
     let socket = Arc::new(socket);
     let limits = &signal.settings.limits;
-    let peer = LocalPeer::new(PeerId::random(), 1, socket.clone(), limits);
-    let room = signal.registry.register(&claims.room, &peer);
+    let peer = LocalPeer::new(wish.peer(), socket.clone(), limits);
+    let room = signal.registry.register(wish.room(), &peer);
     if signal.door.is_draining() {
         // It came through the door just before it was closed; whoever says goodbye may have missed it.
         peer.close(CloseCode::GoingAway);
     }
     let metrics = &signal.registry.hub().metrics;
     metrics.connections.inc();
-    let (end, has_left) = match join(&signal, &room, &peer, &claims).await {
-        Ok(()) => Session::new(&signal, &claims, &room, &peer, socket.clone(), early).serve().await,
+    let (end, has_left) = match enter(&signal, &room, &peer, wish).await {
+        Ok(entered) => Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await,
         Err(code) => (End::Close(code), false),
     };
     if !has_left {
@@ -90,25 +86,28 @@ pub(super) async fn run(
     drop(place);
 }
 
-struct Session<'a> {
-    signal: &'a Signal,
-    room: &'a Arc<LocalRoom>,
-    peer: &'a Arc<LocalPeer>,
+/// One connection at work.
+pub(super) struct Session<'a> {
+    pub(super) signal: &'a Signal,
+    pub(super) room: &'a Arc<LocalRoom>,
+    pub(super) peer: &'a Arc<LocalPeer>,
+    pub(super) input: Reader<'a>,
+    /// Which handle its client has.
+    pub(super) generation: u64,
+    /// The peer's record, should nobody else have it any more.
+    pub(super) record: Member,
     socket: Arc<TcpStream>,
     frames: Frames,
-    input: Reader<'a>,
     ping_every: Duration,
     next_ping: Instant,
     heard: Instant,
     read_mailbox_at: Option<Instant>,
-    /// Where the last read of the mailbox left a gap.
-    stuck_at: Option<u64>,
 }
 
 impl<'a> Session<'a> {
     fn new(
         signal: &'a Signal,
-        claims: &RoomClaims,
+        entered: &Entered,
         room: &'a Arc<LocalRoom>,
         peer: &'a Arc<LocalPeer>,
         socket: Arc<TcpStream>,
@@ -116,20 +115,23 @@ impl<'a> Session<'a> {
     ) -> Self {
         let now = Instant::now();
         let limits = &signal.settings.limits;
-        let may_message = claims.permissions.iter().any(|permission| &**permission == "message");
+        let may_message = entered.member.permissions.iter().any(|permission| &**permission == "message");
         let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
+        let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
+        let unconfirmed = entered.resumed.then_some(entered.generation);
         Self {
             signal,
             room,
             peer,
+            input: Reader::new(signal, room, peer, may_message, requests, unconfirmed),
+            generation: entered.generation,
+            record: entered.member.clone(),
             socket,
             frames: Frames::new(limits.frame.0, early),
-            input: Reader::new(signal, room, peer, may_message, Requests::new(room.clone(), peer.clone())),
             ping_every,
             next_ping: now + ping_every,
             heard: now,
             read_mailbox_at: None,
-            stuck_at: None,
         }
     }
 
@@ -167,17 +169,24 @@ impl<'a> Session<'a> {
                 self.signal.registry.hub().metrics.outbox_waits(condition.waiting);
                 interest |= Interest::WRITABLE;
             }
-            let deadline = self.read_mailbox_at.map_or(self.next_ping, |at| at.min(self.next_ping));
+            // While the socket has not taken the last page, the next one waits for it.
+            let read_at = self.read_mailbox_at.filter(|_| condition.waiting == 0);
+            let deadline = read_at.map_or(self.next_ping, |at| at.min(self.next_ping));
             readable = false;
             tokio::select! {
                 // Finished calls first, so that answers leave before more work is taken; then deliveries; then input.
                 biased;
-                verdict = self.input.requests.finished(&mut self.input.answers) => {
-                    if let Some(code) = close_code(&verdict) {
-                        self.input.send_answers();
-                        return End::Close(code);
+                verdict = self.input.requests.finished(&mut self.input.answers) => match verdict {
+                    Verdict::GoOn => {}
+                    Verdict::Look => {
+                        self.peer.doubt();
+                        self.read_mailbox_at = Some(Instant::now());
                     }
-                }
+                    Verdict::Left => {
+                        self.input.send_answers();
+                        return End::Close(CloseCode::Left);
+                    }
+                },
                 () = self.peer.woken() => {}
                 ready = self.socket.ready(interest) => match ready {
                     Ok(ready) => {
@@ -221,41 +230,31 @@ impl<'a> Session<'a> {
 
     /// Between two waits: sends answers, starts the next call, looks after the mailbox.
     async fn settle(&mut self) -> Option<End> {
+        self.input.start();
         self.input.send_answers();
         let condition = self.peer.condition();
         if let Some(code) = condition.closing {
             return Some(End::Close(code));
         }
-        let acked = self.input.acked();
-        self.input.requests.start(acked);
-        if condition.should_tell {
-            // Half a mailbox, and the client has confirmed nothing of it: what its socket took counts, or it would silence its room.
-            let news = acked > self.input.requests.told();
-            self.input.requests.acknowledge(if news { acked } else { self.peer.written() });
+        if let Some(due) = condition.should_tell {
+            self.input.acknowledge(due);
         }
+        let now = Instant::now();
         match (condition.needs_reading, self.read_mailbox_at) {
             (false, _) => self.read_mailbox_at = None,
-            (true, None) => self.read_mailbox_at = Some(Instant::now() + REORDER),
-            (true, Some(at)) if at <= Instant::now() => {
-                if let Some(code) = self.read_mailbox(acked).await {
-                    return Some(End::Close(code));
-                }
-            }
+            (true, None) if !condition.is_replaying => self.read_mailbox_at = Some(now + REORDER),
+            (true, None) => self.read_mailbox_at = Some(now),
             (true, Some(_)) => {}
         }
+        if condition.waiting == 0 && self.read_mailbox_at.is_some_and(|at| at <= now) {
+            self.read_mailbox_at = None;
+            match self.look_after().await {
+                Looked::Fine => {}
+                Looked::Away => self.read_mailbox_at = Some(Instant::now() + READ_AGAIN),
+                Looked::Over(code) => return Some(End::Close(code)),
+            }
+        }
         None
-    }
-
-    /// Reads the mailbox. A gap that two reads in a row did not fill is there for good: the client must begin anew.
-    async fn read_mailbox(&mut self, acked: u64) -> Option<CloseCode> {
-        let read = self.room.catch_up(self.peer).await;
-        // Where entries were missed the peer itself may be: an empty call tells.
-        self.input.requests.check(acked);
-        // Should the store be away, the gap stays known and is looked at again.
-        self.read_mailbox_at = read.err().map(|_| Instant::now() + READ_AGAIN);
-        let stuck_at = self.peer.condition().needs_reading.then(|| self.peer.delivered());
-        let stuck_before = if read.is_ok() { std::mem::replace(&mut self.stuck_at, stuck_at) } else { None };
-        (stuck_at.is_some() && stuck_at == stuck_before).then_some(CloseCode::SessionGone)
     }
 
     /// A deadline has come: a ping, or silence for too long.
@@ -268,19 +267,8 @@ impl<'a> Session<'a> {
             return Some(CloseCode::PingTimeout);
         }
         self.next_ping = now + self.ping_every;
-        self.peer.control(OpCode::Ping, b"");
-        let acked = self.input.acked();
-        self.input.requests.acknowledge(acked);
+        self.peer.ping();
         None
-    }
-}
-
-fn close_code(verdict: &Verdict) -> Option<CloseCode> {
-    match verdict {
-        Verdict::GoOn => None,
-        Verdict::Left => Some(CloseCode::Left),
-        Verdict::Fenced => Some(CloseCode::Replaced),
-        Verdict::Gone => Some(CloseCode::SessionGone),
     }
 }
 

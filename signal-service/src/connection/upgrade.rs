@@ -114,6 +114,12 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
         })?;
         Ok((place, admission, handshake))
     });
+    let judged = match judged {
+        Ok((place, admission, handshake)) => {
+            signal.consult(&admission.wish).await.map(|()| (place, admission, handshake))
+        }
+        Err(problem) => Err(problem),
+    };
     let (place, admission, mut handshake) = match judged {
         Ok(judged) => judged,
         Err(problem) => {
@@ -133,7 +139,7 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     }
     let parts = framed.into_parts();
     // A task of its own: the dispatcher's state would otherwise live as long as the connection.
-    actix_rt::spawn(session::run(signal.clone(), place, admission.claims, parts.io, parts.read_buf));
+    actix_rt::spawn(session::run(signal.clone(), place, admission.wish, parts.io, parts.read_buf));
 }
 
 /// Answers a refused upgrade as plain HTTP and closes.

@@ -11,7 +11,7 @@ use signalbox_shared::{
 };
 
 use crate::{
-    room::{Decision, Event, EventKind, Member, Presence, RoomState},
+    room::{Decision, Event, EventKind, Member, RoomState},
     store::{Announcement, Commit, EntryKind},
 };
 
@@ -38,18 +38,46 @@ pub(super) fn commit(
     accepted: Vec<(PeerId, u64)>,
 ) -> Commit {
     let feed = Feed { room, node, now, state, decision };
-    let next = &decision.next.members;
+    let (before, next) = (&state.members, &decision.next.members);
+    // A room that the store has forgotten is written whole.
+    let put: Vec<&PeerId> =
+        if state.version == 0 { next.keys().collect() } else { decision.put.iter().collect() };
+    let removed = decision.removed.iter().filter_map(|peer| Some((peer.clone(), before.get(peer)?.epoch)));
+    let (nodes_before, nodes_after) = (state.nodes(), decision.next.nodes());
+    let known = |nodes: &std::collections::BTreeSet<&NodeId>, node: &NodeId| {
+        state.version > 0 && nodes.contains(node)
+    };
     Commit {
         incarnation: state.incarnation.clone(),
         version: state.version,
-        put: decision.put.iter().filter_map(|peer| Some((peer.clone(), next.get(peer)?.clone()))).collect(),
-        removed: decision.removed.iter().filter(|peer| state.members.contains_key(*peer)).cloned().collect(),
-        grows: decision.put.iter().any(|peer| !state.members.contains_key(peer)),
+        grows: state.version == 0 || put.iter().any(|peer| !before.contains_key(*peer)),
+        put: put.into_iter().filter_map(|peer| Some((peer.clone(), next.get(peer)?.clone()))).collect(),
+        removed: removed.collect(),
+        forgotten: decision.forgotten.clone(),
+        detached: next.iter().filter(|(_, m)| m.owner().is_none()).map(|(peer, _)| peer.clone()).collect(),
+        listed: nodes_after.iter().filter(|n| !known(&nodes_before, n)).map(|n| (*n).clone()).collect(),
+        unlisted: nodes_before.difference(&nodes_after).map(|n| (*n).clone()).collect(),
+        notices: notices(node, state, decision),
+        opens: before.is_empty() || state.version == 0,
         ends: next.is_empty(),
         events: decision.events.iter().filter(|event| !event.targets.is_empty()).map(announcement).collect(),
         accepted,
         feed: feed.lines(),
     }
+}
+
+/// The peers that were attached and now are not, or not as they were, by the node that served them. This node's own find out by
+/// themselves.
+fn notices(me: &NodeId, state: &RoomState, decision: &Decision) -> Vec<(NodeId, Vec<PeerId>)> {
+    let mut notices: BTreeMap<&NodeId, Vec<PeerId>> = BTreeMap::new();
+    for (peer, member) in &state.members {
+        let Some(node) = member.owner().filter(|node| *node != me) else { continue };
+        let after = decision.next.members.get(peer);
+        if after.is_none_or(|after| after.epoch != member.epoch || after.owner() != Some(node)) {
+            notices.entry(node).or_default().push(peer.clone());
+        }
+    }
+    notices.into_iter().map(|(node, peers)| (node.clone(), peers)).collect()
 }
 
 fn announcement(event: &Event) -> Announcement {
@@ -60,10 +88,13 @@ fn announcement(event: &Event) -> Announcement {
             (EntryKind::PeerEntry, peer_entry("peer-updated", &event.about, member))
         }
         EventKind::Detached => {
-            (EntryKind::Plain, ServerMessage::PeerDetached { seq: None, peer_id }.to_json())
+            (EntryKind::Presence, ServerMessage::PeerDetached { seq: None, peer_id }.to_json())
+        }
+        EventKind::Attached => {
+            (EntryKind::Presence, ServerMessage::PeerAttached { seq: None, peer_id }.to_json())
         }
         EventKind::Left(reason) => {
-            (EntryKind::Plain, ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json())
+            (EntryKind::Presence, ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json())
         }
     };
     Announcement { about: event.about.clone(), kind, body: body.into(), targets: event.targets.clone() }
@@ -77,7 +108,7 @@ fn peer_entry(kind: &'static str, peer: &PeerId, member: &Member) -> String {
         name: &member.name,
         role: &member.role,
         metadata: &member.metadata,
-        detached: member.presence != Presence::Attached,
+        detached: member.owner().is_none(),
     };
     serde_json::to_string(&announced).unwrap_or_default()
 }
@@ -95,7 +126,7 @@ impl Feed<'_> {
         // Who a peer-left is about is no longer in the next state.
         let mut known: BTreeMap<&PeerId, &Member> = self.state.members.iter().collect();
         let mut lines = Vec::with_capacity(self.decision.events.len() + 1);
-        if self.state.version == 0 {
+        if self.state.members.is_empty() {
             lines.push(self.line("room-opened", None, None, None));
         }
         for event in &self.decision.events {
@@ -103,6 +134,7 @@ impl Feed<'_> {
                 EventKind::Joined(_) => ("peer-joined", None),
                 EventKind::Updated(_) => ("peer-updated", None),
                 EventKind::Detached => ("peer-detached", None),
+                EventKind::Attached => ("peer-attached", None),
                 EventKind::Left(reason) => ("peer-left", Some(reason.as_str())),
             };
             if let EventKind::Joined(member) | EventKind::Updated(member) = &event.kind {

@@ -5,6 +5,7 @@
 //! Next: `room.rs` drives commits and appends, `peer.rs` is one local peer: inbox and outbox.
 
 mod announce;
+mod forward;
 mod inbox;
 mod outbox;
 mod peer;
@@ -12,15 +13,16 @@ mod room;
 mod untold;
 
 use std::{
-    collections::{HashMap, hash_map},
+    collections::{BTreeSet, HashMap, hash_map},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use signalbox_shared::{
     config::Settings,
-    id::{NodeId, RoomId},
+    id::{NodeId, PeerId, RoomId},
     keys,
 };
+use tokio::sync::Notify;
 
 use crate::{
     metrics::Metrics,
@@ -28,8 +30,9 @@ use crate::{
     store::{Arrivals, Delivery, Store},
 };
 
+pub use forward::{Accepted, Riding, is_next};
 pub use peer::LocalPeer;
-pub use room::{Accepted, Answer, LocalRoom};
+pub use room::LocalRoom;
 
 /// What every room of this node needs.
 pub struct Hub {
@@ -41,6 +44,8 @@ pub struct Hub {
     pub rules: Rules,
     /// What operators see.
     pub metrics: Metrics,
+    /// Where rooms are driven.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// Rooms with peers on this node.
@@ -49,17 +54,22 @@ pub struct Registry {
     // A std mutex: held to look up, insert or remove one room, never across an await, and not on the message path of
     // one node (a connection holds its room).
     rooms: Arc<Mutex<HashMap<RoomId, Arc<LocalRoom>>>>,
+    /// Rooms whose peers may have missed something. A std mutex: held to add or take names.
+    doubted: Mutex<BTreeSet<RoomId>>,
+    doubt: Notify,
 }
 
 impl Registry {
-    /// An empty registry.
+    /// An empty registry. Rooms are driven on the runtime it is made in.
     pub fn new(node: NodeId, store: Store, settings: &Settings, metrics: Metrics) -> Self {
         let rules = Rules {
             room_peers: settings.limits.room_peers as usize,
             user_peers: settings.limits.user_peers as usize,
-            grace_ms: settings.timing.grace.as_ms(),
+            window_ms: settings.timing.resume_window.as_ms(),
         };
-        Self { hub: Arc::new(Hub { node, store, rules, metrics }), rooms: Arc::default() }
+        let runtime = tokio::runtime::Handle::current();
+        let hub = Arc::new(Hub { node, store, rules, metrics, runtime });
+        Self { hub, rooms: Arc::default(), doubted: Mutex::default(), doubt: Notify::new() }
     }
 
     /// What every room of this node needs.
@@ -67,17 +77,27 @@ impl Registry {
         &self.hub
     }
 
-    /// Adds a local peer to a room, before its join is committed, so that no entry can come too early.
-    pub fn register(&self, room: &RoomId, peer: &Arc<LocalPeer>) -> Arc<LocalRoom> {
-        let mut rooms = self.lock();
+    /// A room, whether or not it has peers here; without any it is forgotten when nothing is left to do for it.
+    pub fn room(&self, room: &RoomId) -> Arc<LocalRoom> {
+        self.room_in(&mut self.lock(), room)
+    }
+
+    fn room_in(&self, rooms: &mut HashMap<RoomId, Arc<LocalRoom>>, room: &RoomId) -> Arc<LocalRoom> {
         let local = match rooms.entry(room.clone()) {
             hash_map::Entry::Occupied(found) => found.into_mut(),
             hash_map::Entry::Vacant(place) => {
                 place.insert(LocalRoom::new(room.clone(), self.hub.clone(), Arc::downgrade(&self.rooms)))
             }
         };
-        local.register(peer);
         local.clone()
+    }
+
+    /// Adds a connection to a room before its peer is committed, so that no entry can come too early.
+    pub fn register(&self, room: &RoomId, peer: &Arc<LocalPeer>) -> Arc<LocalRoom> {
+        let mut rooms = self.lock();
+        let local = self.room_in(&mut rooms, room);
+        local.register(peer);
+        local
     }
 
     /// The rooms with peers on this node.
@@ -90,6 +110,27 @@ impl Registry {
         self.rooms().iter().all(|room| room.is_quiet())
     }
 
+    /// Rooms whose peers may have missed something since the last call; waits until there are some.
+    pub async fn doubted(&self) -> BTreeSet<RoomId> {
+        loop {
+            let rooms = std::mem::take(&mut *self.doubted.lock().unwrap_or_else(PoisonError::into_inner));
+            if !rooms.is_empty() {
+                return rooms;
+            }
+            self.doubt.notified().await;
+        }
+    }
+
+    /// Peers of these rooms may have missed something.
+    pub fn doubt(&self, rooms: impl IntoIterator<Item = RoomId>) {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner).extend(rooms);
+        self.doubt.notify_one();
+    }
+
+    fn find(&self, room: &RoomId) -> Option<Arc<LocalRoom>> {
+        self.lock().get(room).cloned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<LocalRoom>>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,21 +138,21 @@ impl Registry {
 
 impl Arrivals for Registry {
     fn deliver(&self, room: &RoomId, delivery: Delivery) {
-        let found = self.lock().get(room).cloned();
-        if let Some(room) = found {
-            room.deliver(delivery);
+        if let Some(room) = self.find(room) {
+            room.deliver_from_afar(delivery);
         }
     }
 
+    fn look_after(&self, room: &RoomId, peers: &[PeerId]) {
+        let Some(room) = self.find(room) else { return };
+        peers.iter().filter_map(|peer| room.peer(peer)).for_each(|peer| peer.doubt());
+    }
+
     fn catch_up(&self, partitions: &[usize]) {
-        let rooms: Vec<_> = self
-            .lock()
-            .iter()
-            .filter(|(name, _)| partitions.contains(&keys::partition(name)))
-            .map(|(_, room)| room.clone())
-            .collect();
-        for room in rooms {
-            room.peers().iter().for_each(|peer| peer.doubt());
-        }
+        let rooms = self.lock();
+        let concerned = rooms.keys().filter(|room| partitions.contains(&keys::partition(room)));
+        let concerned: Vec<RoomId> = concerned.cloned().collect();
+        drop(rooms);
+        self.doubt(concerned);
     }
 }

@@ -1,14 +1,17 @@
 //! One local peer: its inbox, its outbox, and what its connection must be woken for.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use actix_http::ws::OpCode;
 use signalbox_shared::{
     config::Limits,
-    id::PeerId,
+    id::{NodeId, PeerId},
     protocol::{CloseCode, ServerMessage},
 };
 use tokio::{net::TcpStream, sync::Notify};
@@ -18,18 +21,21 @@ use super::{
     outbox::{Full, Outbox},
     untold::Untold,
 };
-use crate::store::{Delivery, Entry, EntryKind};
+use crate::{
+    room::Lineage,
+    store::{Delivery, Entry, EntryKind, Head, Item, Page, Reader},
+};
 
 /// A peer with its socket on this node. Any thread may deliver to it; its connection's task does the rest.
 pub struct LocalPeer {
     /// The peer.
     pub id: PeerId,
-    /// The epoch this node owns it in.
-    pub epoch: u64,
     // A std mutex: held to order entries and to try one write that never blocks.
     lane: Mutex<Lane>,
     /// Wakes the connection's task.
     wake: Notify,
+    /// The epoch this node owns it in; 0 until it does.
+    epoch: AtomicU64,
     /// The last entry that is in the socket, or further.
     written: AtomicU64,
 }
@@ -38,6 +44,14 @@ struct Lane {
     inbox: Inbox,
     outbox: Outbox,
     untold: Untold,
+    /// The highest id delivered of each sender: a message may come twice, straight and through the mailbox, or through two mailboxes.
+    seen: HashMap<PeerId, u64>,
+    /// Where the peer was last known to be a member.
+    lineage: Lineage,
+    /// Pings sent, and the number of the first one that was sent after the last entry outside the mailbox: its pong proves that the
+    /// client has it.
+    pings: u64,
+    unproven: Option<u64>,
     closing: Option<CloseCode>,
 }
 
@@ -50,38 +64,84 @@ pub struct Condition {
     pub waiting: usize,
     /// The mailbox must be read.
     pub needs_reading: bool,
-    /// The store should be told what the peer has.
-    pub should_tell: bool,
+    /// The mailbox is being read from where the client left off.
+    pub is_replaying: bool,
+    /// The store should be told what the peer has, as far as this entry.
+    pub should_tell: Option<u64>,
 }
 
 impl LocalPeer {
     /// A peer whose inbox only collects until [`LocalPeer::open`].
-    pub fn new(id: PeerId, epoch: u64, socket: Arc<TcpStream>, limits: &Limits) -> Arc<Self> {
-        let (outbox, untold) = (Outbox::new(socket, limits.outbox.0), Untold::new(limits));
-        let lane = Mutex::new(Lane { inbox: Inbox::closed(), outbox, untold, closing: None });
-        Arc::new(Self { id, epoch, lane, wake: Notify::new(), written: AtomicU64::new(0) })
+    pub fn new(id: PeerId, socket: Arc<TcpStream>, limits: &Limits) -> Arc<Self> {
+        let lane = Mutex::new(Lane {
+            inbox: Inbox::default(),
+            outbox: Outbox::new(socket, limits.outbox.0),
+            untold: Untold::new(limits),
+            seen: HashMap::new(),
+            lineage: Lineage::default(),
+            pings: 0,
+            unproven: None,
+            closing: None,
+        });
+        let (epoch, written) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { id, lane, wake: Notify::new(), epoch, written })
     }
 
     fn lane(&self) -> MutexGuard<'_, Lane> {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the first frame, then everything that has come since.
-    pub fn open(&self, first: &ServerMessage, seq: u64) {
+    /// The epoch this node owns it in.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// This node owns it in a newer epoch.
+    pub fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    /// How the peer asks for its mailbox.
+    pub fn reader(&self, node: &NodeId) -> Reader {
+        let lineage = self.lane().lineage.clone();
+        Reader { peer: self.id.clone(), node: node.clone(), epoch: self.epoch(), lineage }
+    }
+
+    /// The number of its mailbox, as its inbox knows it.
+    pub fn mailbox(&self) -> u64 {
+        self.lane().inbox.mailbox()
+    }
+
+    /// Writes a first frame, then every entry of the mailbox after `seq` that has come since, and asks for those before them.
+    pub fn open(&self, first: &ServerMessage, lineage: &Lineage, mailbox: u64, seq: u64) {
         let mut lane = self.lane();
         let json = first.to_json();
         self.send_in(&mut lane, std::iter::once(json.as_bytes()));
-        let run = lane.inbox.open_after(seq);
+        lane.lineage = lineage.clone();
+        lane.untold.told(u64::MAX);
+        self.written.store(seq, Ordering::Relaxed);
+        let run = lane.inbox.open(mailbox, seq);
         self.send_entries(&mut lane, run);
+    }
+
+    /// The client misses what the mailbox holds beyond the `seq` it was opened with; `page` is the begin of it, where it is known.
+    pub fn replay(&self, page: Option<Page>) {
+        self.lane().inbox.replay(page.is_none());
+        if let Some(page) = page {
+            self.deliver_page(page);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Where the peer is known to be a member.
+    pub fn set_lineage(&self, lineage: &Lineage) {
+        self.lane().lineage = lineage.clone();
     }
 
     /// Takes an entry from this node or another.
     pub fn deliver(&self, delivery: Delivery) {
-        if delivery.epoch != self.epoch {
-            return;
-        }
         let mut lane = self.lane();
-        let run = lane.inbox.take(delivery.entry);
+        let run = lane.inbox.take(delivery);
         self.send_entries(&mut lane, run);
         if lane.inbox.needs_reading() {
             self.wake.notify_one();
@@ -89,10 +149,56 @@ impl LocalPeer {
     }
 
     /// Takes a page that was read from the mailbox.
-    pub fn deliver_page(&self, page: Vec<Entry>) {
+    pub fn deliver_page(&self, page: Page) {
         let mut lane = self.lane();
-        let run = lane.inbox.take_page(page);
+        lane.lineage = page.lineage;
+        let run = lane.inbox.take_page(page.entries, page.head);
         self.send_entries(&mut lane, run);
+    }
+
+    /// Takes a message straight from its sender, outside the mailbox, while the store is away. Whether the socket is there to take it.
+    pub fn deliver_straight(&self, from: &PeerId, item: &Item) -> bool {
+        let mut lane = self.lane();
+        if lane.closing.is_some() || !lane.inbox.is_open() {
+            return false;
+        }
+        if item.id.is_none_or(|id| note_seen(&mut lane.seen, from, id)) {
+            lane.unproven = Some(lane.pings + 1);
+            self.send_in(&mut lane, std::iter::once(item.body.as_bytes()));
+        }
+        true
+    }
+
+    /// Whether what came outside the mailbox may not have reached the client.
+    pub fn has_unproven(&self) -> bool {
+        self.lane().unproven.is_some()
+    }
+
+    /// The client answered a ping.
+    pub fn ponged(&self, payload: &[u8]) {
+        let Ok(number) = std::str::from_utf8(payload).unwrap_or_default().parse::<u64>() else { return };
+        let mut lane = self.lane();
+        lane.unproven = lane.unproven.filter(|first| number < *first || number > lane.pings);
+    }
+
+    /// Sends a ping whose pong is known again.
+    pub fn ping(&self) {
+        let mut lane = self.lane();
+        lane.pings += 1;
+        let payload = lane.pings.to_string();
+        self.control_in(&mut lane, OpCode::Ping, payload.as_bytes());
+    }
+
+    /// Compares what the store says of the peer with what is known here; what does not fit is looked after.
+    pub fn compare(&self, node: &NodeId, head: &Head) {
+        let owned = head.owner.as_ref().is_some_and(|(owner, epoch)| owner == node && *epoch == self.epoch());
+        let mut lane = self.lane();
+        if lane.inbox.is_open()
+            && !(owned && head.mailbox == lane.inbox.mailbox() && head.head <= lane.inbox.delivered())
+        {
+            lane.inbox.doubt();
+            self.wake.notify_one();
+        }
     }
 
     /// The mailbox is about to be read.
@@ -100,7 +206,7 @@ impl LocalPeer {
         self.lane().inbox.begin_read();
     }
 
-    /// Entries may have been missed: the mailbox must be read.
+    /// Entries may have been missed, or the peer be gone: the mailbox must be read.
     pub fn doubt(&self) {
         self.lane().inbox.doubt();
         self.wake.notify_one();
@@ -115,21 +221,23 @@ impl LocalPeer {
 
     /// Sends a WebSocket ping or pong.
     pub fn control(&self, op: OpCode, payload: &[u8]) {
-        let mut lane = self.lane();
+        self.control_in(&mut self.lane(), op, payload);
+    }
+
+    fn control_in(&self, lane: &mut Lane, op: OpCode, payload: &[u8]) {
         if lane.closing.is_none() && lane.outbox.control(op, payload) == Err(Full) {
-            self.give_up(&mut lane);
+            self.give_up(lane);
         }
     }
 
-    /// The node stops: tells a peer that has joined when to come back, and asks the connection's task to end.
-    pub fn say_goodbye(&self, reconnect_in: u64) {
+    /// The node stops: tells a peer that has joined when to come back. Whether it had joined.
+    pub fn announce_goodbye(&self, reconnect_in: u64) -> bool {
         let mut lane = self.lane();
         if lane.inbox.is_open() {
             let goaway = ServerMessage::Goaway { reconnect_in }.to_json();
             self.send_in(&mut lane, std::iter::once(goaway.as_bytes()));
         }
-        drop(lane);
-        self.close(CloseCode::GoingAway);
+        lane.inbox.is_open()
     }
 
     /// Asks the connection's task to end; the first reason stands.
@@ -166,7 +274,8 @@ impl LocalPeer {
             closing: lane.closing,
             waiting: lane.outbox.len(),
             needs_reading: lane.inbox.needs_reading() && lane.closing.is_none(),
-            should_tell: lane.untold.is_due(),
+            is_replaying: lane.inbox.is_replaying(),
+            should_tell: lane.untold.is_due().then(|| lane.untold.middle()).flatten(),
         }
     }
 
@@ -194,10 +303,11 @@ impl LocalPeer {
         if run.is_empty() {
             return;
         }
-        let frames: Vec<String> = run.iter().map(|entry| self.frame(entry)).collect();
+        let frames: Vec<String> = run.iter().map(|entry| self.frame(lane, entry)).collect();
         self.send_in(lane, frames.iter().map(String::as_bytes));
         run.iter().for_each(|entry| lane.untold.push(entry.seq, entry.body.len()));
-        if lane.untold.would_fill(lane.outbox.frames(), lane.outbox.len()) {
+        // A replay is as long as it is, and its pace is the socket's.
+        if !lane.inbox.is_replaying() && lane.untold.would_fill(lane.outbox.frames(), lane.outbox.len()) {
             self.give_up(lane);
         }
         self.note_written(lane);
@@ -206,13 +316,22 @@ impl LocalPeer {
         }
     }
 
-    /// The entry as its reader sees it: `seq`, and for a peer entry `polite`, put in front of the stored body.
-    fn frame(&self, entry: &Entry) -> String {
-        let rest = entry.body.strip_prefix('{').unwrap_or(&entry.body);
-        match entry.kind {
-            EntryKind::Plain => format!(r#"{{"seq":{},{rest}"#, entry.seq),
-            EntryKind::PeerEntry => {
-                format!(r#"{{"seq":{},"polite":{},{rest}"#, entry.seq, self.id.is_polite_toward(&entry.from))
+    /// The entry as its reader sees it: `seq`, and for a peer entry `polite`, put in front of the stored body. What the reader has had
+    /// already only counts.
+    fn frame(&self, lane: &mut Lane, entry: &Entry) -> String {
+        let (seq, rest) = (entry.seq, entry.body.strip_prefix('{').unwrap_or(&entry.body));
+        match (entry.kind, entry.id) {
+            (EntryKind::Forwarded, Some(id)) if !note_seen(&mut lane.seen, &entry.from, id) => {
+                ServerMessage::Duplicate { seq, from: entry.from.clone(), id }.to_json()
+            }
+            (EntryKind::Forwarded | EntryKind::Presence, _) => {
+                if entry.kind == EntryKind::Presence && entry.body.starts_with(r#"{"type":"peer-left""#) {
+                    lane.seen.remove(&entry.from);
+                }
+                format!(r#"{{"seq":{seq},{rest}"#)
+            }
+            (EntryKind::PeerEntry, _) => {
+                format!(r#"{{"seq":{seq},"polite":{},{rest}"#, self.id.is_polite_toward(&entry.from))
             }
         }
     }
@@ -238,6 +357,21 @@ impl LocalPeer {
             // Each entry is one frame, so no more entries wait than frames.
             let waiting = lane.outbox.frames() as u64;
             self.written.fetch_max(lane.inbox.delivered().saturating_sub(waiting), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether a sender's id is a new one; ids grow.
+fn note_seen(seen: &mut HashMap<PeerId, u64>, from: &PeerId, id: u64) -> bool {
+    match seen.get_mut(from) {
+        Some(last) if id <= *last => false,
+        Some(last) => {
+            *last = id;
+            true
+        }
+        None => {
+            seen.insert(from.clone(), id);
+            true
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One room as this node serves it: its local peers, its view of the shared state, and the driver that commits inputs.
 //!
-//! A node has one commit per room in flight; inputs that come meanwhile are folded into the next one. The view is a cache:
-//! a conflict brings the fresh state and the inputs are decided again on it.
+//! A node has one commit per room in flight; inputs that come meanwhile are folded into the next one. The view is a cache that
+//! follows what local peers are told: a conflict brings the fresh state and the inputs are decided again on it.
 
 use std::{
     collections::HashMap,
@@ -17,36 +17,23 @@ use tokio::sync::oneshot;
 
 use super::{Hub, announce, peer::LocalPeer};
 use crate::{
-    room::{Input, Outcome, Presence, RoomState, decide},
-    store::{Append, AppendError, Appended, Committed, Delivery, Item, Members, Unavailable},
+    room::{Decision, Input, Lineage, Outcome, Proof, RoomState, decide},
+    store::{Committed, Delivery, EntryKind, Found, Members, Unavailable},
 };
 
 /// What became of an input: its outcome and the room as it is now, or nobody knows.
-pub type Answer = Result<(Outcome, Arc<RoomState>), Unavailable>;
-
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accepted {
-    /// Written to every target.
-    Written,
-    /// Had been written before.
-    Duplicate,
-    /// The target is not in the room.
-    NoSuchPeer,
-    /// A target takes no more for now.
-    Backlogged,
-}
-
-/// How often a message to the room is tried on a fresh view before the sender is told to come again.
-const FRESH_VIEWS: usize = 16;
+pub(super) type Answer = Result<(Outcome, Arc<RoomState>), Unavailable>;
 
 type Rooms = Mutex<HashMap<RoomId, Arc<LocalRoom>>>;
+
+/// Between two attempts to commit what must happen while the store is away.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// A room with peers on this node.
 pub struct LocalRoom {
     /// Its name.
     pub id: RoomId,
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     rooms: Weak<Rooms>,
     // A std mutex: held to queue an input, look up a peer or swap the view, never across an await.
     inner: Mutex<Inner>,
@@ -55,16 +42,19 @@ pub struct LocalRoom {
 #[derive(Default)]
 struct Inner {
     peers: HashMap<PeerId, Arc<LocalPeer>>,
+    /// Connections that ask for a peer another connection has until they get it.
+    arriving: Vec<Arc<LocalPeer>>,
     view: Option<Arc<RoomState>>,
     members: Arc<Members>,
+    /// Whether the view is known to be older than what a local peer was told.
+    behind: bool,
     queue: Vec<Queued>,
     driving: bool,
-    timer_armed: bool,
 }
 
 impl Inner {
     fn is_quiet(&self) -> bool {
-        self.peers.is_empty() && self.queue.is_empty() && !self.driving
+        self.peers.is_empty() && self.arriving.is_empty() && self.queue.is_empty() && !self.driving
     }
 }
 
@@ -83,13 +73,30 @@ impl LocalRoom {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A connection asks for a peer: from now on it collects what comes for it.
     pub(super) fn register(&self, peer: &Arc<LocalPeer>) {
-        self.inner().peers.insert(peer.id.clone(), peer.clone());
+        self.inner().arriving.push(peer.clone());
     }
 
-    /// Removes a local peer whose socket is gone; its entries stay in its mailbox.
-    pub fn unregister(&self, peer: &LocalPeer) {
-        self.inner().peers.remove(&peer.id);
+    /// The connection has its peer. An older connection of this node that had it is closed.
+    pub fn settle(&self, peer: &Arc<LocalPeer>) {
+        let mut inner = self.inner();
+        inner.arriving.retain(|other| !Arc::ptr_eq(other, peer));
+        let before = inner.peers.insert(peer.id.clone(), peer.clone());
+        drop(inner);
+        if let Some(older) = before.filter(|older| !Arc::ptr_eq(older, peer)) {
+            older.doubt();
+        }
+    }
+
+    /// Removes a connection whose socket is gone; the entries of its peer stay in the mailbox.
+    pub fn unregister(&self, peer: &Arc<LocalPeer>) {
+        let mut inner = self.inner();
+        inner.arriving.retain(|other| !Arc::ptr_eq(other, peer));
+        if inner.peers.get(&peer.id).is_some_and(|found| Arc::ptr_eq(found, peer)) {
+            inner.peers.remove(&peer.id);
+        }
+        drop(inner);
         self.forget_if_idle();
     }
 
@@ -98,17 +105,56 @@ impl LocalRoom {
         self.inner().peers.values().cloned().collect()
     }
 
+    /// The local peers, and the connections that ask to be one.
+    pub fn connections(&self) -> Vec<Arc<LocalPeer>> {
+        let inner = self.inner();
+        inner.peers.values().chain(&inner.arriving).cloned().collect()
+    }
+
+    /// A local peer.
+    pub fn peer(&self, peer: &PeerId) -> Option<Arc<LocalPeer>> {
+        self.inner().peers.get(peer).cloned()
+    }
+
+    /// Whether the store that holds the room answers.
+    pub fn is_open(&self) -> bool {
+        self.hub.store.is_open(&self.id)
+    }
+
     /// How many peers the room has, as this node knows it.
     pub fn size(&self) -> usize {
         self.inner().members.peers.len()
     }
 
-    /// Hands an entry to a local peer.
-    pub fn deliver(&self, delivery: Delivery) {
-        let peer = self.inner().peers.get(&delivery.peer).cloned();
-        if let Some(peer) = peer {
-            peer.deliver(delivery);
+    /// The room as this node knows it, if it does.
+    pub fn known(&self) -> Option<Arc<RoomState>> {
+        self.inner().view.clone()
+    }
+
+    pub(super) fn members(&self) -> Arc<Members> {
+        self.inner().members.clone()
+    }
+
+    /// Hands an entry of this node's own calls to a local peer.
+    pub(super) fn deliver(&self, delivery: Delivery) {
+        let inner = self.inner();
+        let peer = inner.peers.get(&delivery.peer).cloned();
+        let arriving: Vec<_> =
+            inner.arriving.iter().filter(|peer| peer.id == delivery.peer).cloned().collect();
+        drop(inner);
+        for peer in arriving.into_iter().chain(peer) {
+            peer.deliver(delivery.clone());
         }
+    }
+
+    /// Hands an entry that another node wrote to a local peer. If it tells of a change of the room, the view follows.
+    pub(super) fn deliver_from_afar(self: &Arc<Self>, delivery: Delivery) {
+        if delivery.entry.kind != EntryKind::Forwarded {
+            let mut inner = self.inner();
+            inner.behind = true;
+            self.drive_in(&mut inner);
+        }
+        self.deliver(delivery);
     }
 
     /// Queues an input and waits for what becomes of it. `accepted` is the id that the peer's request carried.
@@ -124,30 +170,68 @@ impl LocalRoom {
     }
 
     fn queue(self: &Arc<Self>, queued: Queued) {
-        self.queue_in(&mut self.inner(), queued);
+        let mut inner = self.inner();
+        inner.queue.push(queued);
+        self.drive_in(&mut inner);
     }
 
-    fn queue_in(self: &Arc<Self>, inner: &mut Inner, queued: Queued) {
-        inner.queue.push(queued);
+    fn drive_in(self: &Arc<Self>, inner: &mut Inner) {
         if !std::mem::replace(&mut inner.driving, true) {
             let room = self.clone();
-            tokio::task::spawn_local(async move { room.drive().await });
+            // Not on the worker that happens to be here: topics are read elsewhere, and workers stop before rooms do.
+            self.hub.runtime.spawn(async move { room.drive().await });
         }
     }
 
     async fn drive(self: Arc<Self>) {
         loop {
-            let batch = {
+            let (batch, behind) = {
                 let mut inner = self.inner();
                 let batch = std::mem::take(&mut inner.queue);
-                inner.driving = !batch.is_empty();
-                batch
+                inner.driving = !batch.is_empty() || inner.behind;
+                (batch, inner.behind)
             };
-            if batch.is_empty() {
+            if !batch.is_empty() {
+                self.commit(batch).await;
+            } else if behind {
+                if self.refresh().await.is_err() {
+                    tokio::time::sleep(AGAIN).await;
+                }
+            } else {
                 return self.forget_if_idle();
             }
-            self.commit(batch).await;
         }
+    }
+
+    /// Reads the room. None if there is none.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn refresh(&self) -> Result<Found, Unavailable> {
+        self.inner().behind = false;
+        match self.hub.store.load(&self.id).await {
+            Ok(found) => {
+                self.take_view(&found);
+                Ok(found)
+            }
+            Err(Unavailable) => {
+                self.inner().behind = true;
+                Err(Unavailable)
+            }
+        }
+    }
+
+    /// What would become of an input now. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn consult(&self, input: Input) -> Result<Outcome, Unavailable> {
+        let outcome = self.refresh().await.map(|_| {
+            let view = self.view();
+            decide(&view, view.read_at, &[input], &self.hub.rules).outcomes.first().copied()
+        });
+        self.forget_if_idle();
+        Ok(outcome?.unwrap_or(Outcome::Gone))
     }
 
     /// Commits a batch, deciding again on each conflict.
@@ -159,97 +243,86 @@ impl LocalRoom {
         // Whether the view has been compared with the store since the batch came.
         let mut fresh = false;
         loop {
+            if !fresh && inputs.iter().any(|input| self.needs_fresh_view(input)) {
+                fresh = true;
+                if self.refresh().await.is_err() {
+                    return self.put_off(batch, None).await;
+                }
+            }
             let view = self.view();
-            let now = hub.store.now_ms();
+            let now = hub.store.now_ms().max(view.read_at);
             let decision = decide(&view, now, &inputs, &hub.rules);
             if decision.is_empty() && !fresh {
                 // No commit will compare the view, and a refusal must not rest on an old one.
-                match hub.store.load(&self.id).await {
-                    Ok(state) => self.set_view(state.map(Arc::new)),
-                    Err(Unavailable) => return self.put_off(batch).await,
-                }
                 fresh = true;
+                if self.refresh().await.is_err() {
+                    return self.put_off(batch, None).await;
+                }
                 continue;
             }
             if decision.is_empty() {
-                self.arm_timer(&view, now);
                 return answer(batch, &decision.outcomes, &view);
             }
             let commit = announce::commit(&self.id, &hub.node, now, &view, &decision, accepted.clone());
             match hub.store.commit(&self.id, &hub.node, &commit).await {
-                Ok(Committed::Applied(deliveries)) => {
-                    let next = Arc::new(decision.next);
-                    self.set_view((!commit.ends).then(|| next.clone()));
+                Ok(Committed::Applied(lineage, deliveries)) => {
+                    let lost = lost_here(hub, &view, &decision);
+                    let next = Arc::new(RoomState { lineage, ..decision.next });
+                    self.set_view(Some(next.clone()));
                     deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
-                    self.arm_timer(&next, now);
+                    lost.iter().filter_map(|peer| self.peer(peer)).for_each(|peer| peer.doubt());
                     return answer(batch, &decision.outcomes, &next);
                 }
-                Ok(Committed::Conflict(state)) => {
-                    self.set_view(state.map(Arc::new));
+                Ok(Committed::Conflict(found)) => {
+                    self.take_view(&found);
                     fresh = true;
                 }
-                Err(Unavailable) => return self.put_off(batch).await,
+                Err(Unavailable) => return self.put_off(batch, Some(&decision)).await,
             }
         }
     }
 
-    /// The store did not answer. Requests learn so; what must happen is queued again after a pause, and a join that may have
-    /// been applied is followed by a leave. Local peers read their mailboxes, since entries may have been written.
-    async fn put_off(self: &Arc<Self>, batch: Vec<Queued>) {
-        self.set_view(None);
+    /// What rests on the store's clock, or on whether it may have forgotten the room, is not decided on a guess.
+    fn needs_fresh_view(&self, input: &Input) -> bool {
+        match input {
+            Input::Tick => true,
+            Input::Attach(claim) | Input::Replace { old: claim, .. } => {
+                self.inner().view.is_none() || matches!(claim.proof, Proof::Socket { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// The store did not answer. Requests learn so; what must happen is queued again after a pause, and what may have been applied
+    /// without anybody to serve it is taken back. Local peers read their mailboxes, since entries may have been written.
+    async fn put_off(self: &Arc<Self>, batch: Vec<Queued>, decision: Option<&Decision>) {
+        self.inner().behind = true;
         let mut again = Vec::new();
-        for queued in batch {
-            match &queued.input {
-                Input::Join { peer, member } => {
-                    let undo =
-                        Input::Leave { peer: peer.clone(), epoch: member.epoch, reason: LeftReason::Left };
-                    again.push(Queued { input: undo, accepted: None, answer: None });
-                }
-                Input::Update { .. } => {}
-                _ => again.push(Queued { input: queued.input.clone(), accepted: None, answer: None }),
+        for (place, queued) in batch.into_iter().enumerate() {
+            let outcome = decision.and_then(|decision| decision.outcomes.get(place));
+            if let Some(input) = undone(&queued.input, outcome) {
+                again.push(Queued { input, accepted: None, answer: None });
             }
             if let Some(waiting) = queued.answer {
                 // The asker may have gone.
                 let _ = waiting.send(Err(Unavailable));
             }
         }
-        self.peers().iter().for_each(|peer| peer.doubt());
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        if decision.is_some() {
+            self.peers().iter().for_each(|peer| peer.doubt());
+        }
+        tokio::time::sleep(AGAIN).await;
         self.inner().queue.extend(again);
     }
 
-    /// While a peer of this node is detached, one timer looks again when the first grace is over.
-    fn arm_timer(self: &Arc<Self>, state: &RoomState, now: u64) {
-        let ours = state.members.values().filter(|member| member.owner == self.hub.node);
-        let first = ours.filter_map(|member| match member.presence {
-            Presence::Detached(until) => Some(until),
-            Presence::Attached => None,
-        });
-        let Some(until) = first.min() else { return };
-        if std::mem::replace(&mut self.inner().timer_armed, true) {
-            return;
-        }
-        let room = self.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(Duration::from_millis(until.saturating_sub(now) + 1)).await;
-            let tick =
-                Queued { input: Input::Tick { node: room.hub.node.clone() }, accepted: None, answer: None };
-            // Under one lock, or the room could be forgotten in between.
-            let mut inner = room.inner();
-            inner.timer_armed = false;
-            room.queue_in(&mut inner, tick);
-        });
-    }
-
-    /// The node stops: its detached peers leave now, since nobody here will notice that their grace is over.
-    pub fn give_up_detached(self: &Arc<Self>) {
-        let Some(view) = self.inner().view.clone() else { return };
-        for (peer, member) in &view.members {
-            if member.owner == self.hub.node && member.presence != Presence::Attached {
-                let (peer, epoch, reason) = (peer.clone(), member.epoch, LeftReason::Timeout);
-                self.post(Input::Leave { peer, epoch, reason });
+    /// Entries that went straight to a peer may not have arrived, and its connection is gone: whoever serves it next is told.
+    pub fn shatter(self: &Arc<Self>, peer: &PeerId) {
+        let (room, peer) = (self.clone(), peer.clone());
+        self.hub.runtime.spawn(async move {
+            while room.hub.store.shatter(&room.id, &peer).await.is_err() {
+                tokio::time::sleep(AGAIN).await;
             }
-        }
+        });
     }
 
     /// Whether nobody is here and nothing waits to be committed.
@@ -259,7 +332,24 @@ impl LocalRoom {
 
     fn view(&self) -> Arc<RoomState> {
         // Nothing known: decide as for a new room; if it exists, the conflict brings it.
-        self.inner().view.clone().unwrap_or_else(|| Arc::new(RoomState::new(random_hex().into())))
+        let unknown = || Arc::new(RoomState::new(random_hex().into(), Lineage::default()));
+        self.inner().view.clone().unwrap_or_else(unknown)
+    }
+
+    fn take_view(&self, found: &Found) {
+        let forgotten = |view: &Arc<RoomState>| {
+            let may_be = view.lineage != found.lineage && !view.members.is_empty();
+            may_be.then(|| view.restored(found.lineage.clone(), found.now))
+        };
+        let view = match &found.room {
+            Some(room) => room.clone(),
+            // The store has forgotten a room that this node knows: it is made again as it was.
+            None => self.known().as_ref().and_then(forgotten).unwrap_or_else(|| RoomState {
+                read_at: found.now,
+                ..RoomState::new(random_hex().into(), found.lineage.clone())
+            }),
+        };
+        self.set_view(Some(Arc::new(view)));
     }
 
     fn set_view(&self, view: Option<Arc<RoomState>>) {
@@ -269,100 +359,66 @@ impl LocalRoom {
         });
         let mut inner = self.inner();
         inner.members = Arc::new(members);
-        let before = std::mem::replace(&mut inner.view, view.clone());
-        let another_life = matches!((before, view), (Some(a), Some(b)) if a.incarnation != b.incarnation);
-        drop(inner);
-        if another_life {
-            // The room of these peers has ended and another has its name: each finds out by asking.
-            self.peers().iter().for_each(|peer| peer.doubt());
-        }
+        inner.view = view;
     }
 
-    /// Appends one sender's messages and hands the entries for local peers out. One result for each message.
-    ///
-    /// # Errors
-    /// [`AppendError`]; with `Unavailable` some may have been written.
-    pub async fn append(
-        &self,
-        sender: &LocalPeer,
-        acked: u64,
-        mut items: Vec<Item>,
-    ) -> Result<Vec<Accepted>, AppendError> {
-        let mut results = Vec::with_capacity(items.len());
-        for _ in 0..FRESH_VIEWS {
-            let members = self.inner().members.clone();
-            let batch = Append { sender: sender.id.clone(), epoch: sender.epoch, acked, members, items };
-            let timer = self.hub.metrics.append_seconds.start_timer();
-            let appended = self.hub.store.append(&self.id, &self.hub.node, &batch).await;
-            timer.observe_duration();
-            if let Err(AppendError::Unavailable(_)) = appended {
-                // Entries for local peers may have been written, and nobody hands them out.
-                self.peers().iter().for_each(|peer| peer.doubt());
-            }
-            let appended = appended?;
-            let stale = matches!(appended.last(), Some(Appended::Stale));
-            let done = appended.len() - usize::from(stale);
-            results.extend(appended.into_iter().take(done).map(|result| self.hand_out(result)));
-            if !stale {
-                return Ok(results);
-            }
-            items = batch.items;
-            items.drain(..done);
-            let fresh = self.hub.store.load(&self.id).await?;
-            self.set_view(fresh.map(Arc::new));
-        }
-        Err(AppendError::Unavailable(Unavailable))
-    }
-
-    fn hand_out(&self, result: Appended) -> Accepted {
-        match result {
-            Appended::Written(deliveries) => {
-                deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
-                Accepted::Written
-            }
-            Appended::Duplicate => {
-                // The first time its answer was lost, and with it what local peers should have been handed.
-                self.peers().iter().for_each(|peer| peer.doubt());
-                Accepted::Duplicate
-            }
-            Appended::Backlogged => Accepted::Backlogged,
-            // `Stale` was taken off by the caller.
-            Appended::NoSuchPeer | Appended::Stale => Accepted::NoSuchPeer,
-        }
-    }
-
-    /// Reads what a local peer's mailbox holds beyond its inbox, and delivers it.
+    /// Asks the store how far the mailboxes of the local peers have come; those that have missed something read theirs.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn catch_up(&self, peer: &LocalPeer) -> Result<(), Unavailable> {
-        const PAGE: usize = 64;
-        loop {
-            let before = peer.delivered();
-            // What comes to be doubted while the page is on its way is not answered by it.
-            peer.begin_read();
-            let read = self.hub.store.read(&self.id, &peer.id, peer.epoch, before, PAGE).await;
-            let page = read.inspect_err(|_| peer.doubt())?;
-            let full = page.len() == PAGE;
-            peer.deliver_page(page);
-            // A page that begins beyond a gap brings nothing forward; reading it again would not either.
-            if !full || peer.delivered() == before {
-                return Ok(());
-            }
+    pub async fn compare(&self) -> Result<(), Unavailable> {
+        let peers = self.peers();
+        let ids: Vec<PeerId> = peers.iter().map(|peer| peer.id.clone()).collect();
+        let heads = self.hub.store.heads(&self.id, &ids).await?;
+        for (peer, head) in peers.iter().zip(&heads) {
+            peer.compare(&self.hub.node, head);
         }
+        Ok(())
     }
 
-    /// A room without local peers, inputs or timers is forgotten, unless it came to life meanwhile.
+    /// A room without local peers or inputs is forgotten, unless it came to life meanwhile.
     fn forget_if_idle(&self) {
         let Some(rooms) = self.rooms.upgrade() else { return };
         let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let inner = self.inner();
-        let idle = inner.is_quiet() && !inner.timer_armed;
-        drop(inner);
-        // A peer registers, and a timer queues, only while the map or this room is locked: idle stays idle here.
+        // A peer registers, and an input is queued, only while the map or this room is locked: idle stays idle here.
+        let idle = self.inner().is_quiet();
         if idle && rooms.get(&self.id).is_some_and(|found| std::ptr::eq(&**found, self)) {
             rooms.remove(&self.id);
         }
+    }
+}
+
+/// Peers of this node that another connection has now, or nobody.
+fn lost_here(hub: &Hub, view: &RoomState, decision: &Decision) -> Vec<PeerId> {
+    let ours = view.members.iter().filter(|(_, member)| member.owner() == Some(&hub.node));
+    let changed = ours.filter(|(peer, member)| {
+        decision.next.members.get(*peer).is_none_or(|after| after.epoch != member.epoch)
+    });
+    changed.map(|(peer, _)| peer.clone()).collect()
+}
+
+/// What must be done about an input whose fate is unknown, beside telling its asker.
+fn undone(input: &Input, outcome: Option<&Outcome>) -> Option<Input> {
+    match (input, outcome) {
+        (Input::Join { peer, member }, _) => {
+            Some(Input::Leave { peer: peer.clone(), epoch: member.epoch, reason: LeftReason::Left })
+        }
+        (Input::Replace { peer, .. }, Some(Outcome::Done)) => {
+            Some(Input::Leave { peer: peer.clone(), epoch: 1, reason: LeftReason::Left })
+        }
+        (Input::Attach(claim), Some(Outcome::Attached(epoch))) => {
+            Some(Input::Detach { peer: claim.peer.clone(), epoch: *epoch })
+        }
+        (Input::Detach { .. } | Input::Leave { .. } | Input::Sweep { .. }, _) => Some(input.clone()),
+        // Asked for again by whoever still wants it.
+        (
+            Input::Update { .. }
+            | Input::Bury { .. }
+            | Input::Tick
+            | Input::Attach(_)
+            | Input::Replace { .. },
+            _,
+        ) => None,
     }
 }
 

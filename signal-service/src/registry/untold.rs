@@ -41,6 +41,12 @@ impl Untold {
         2 * self.entries.len() >= self.most_entries || 2 * self.bytes >= self.most_bytes
     }
 
+    /// The entry in the middle: so far the store may be told for a client that does not confirm. The newer half stays in the mailbox,
+    /// should the client lose its socket and with it what the network still held.
+    pub(super) fn middle(&self) -> Option<u64> {
+        self.entries.get(self.entries.len() / 2).map(|(seq, _)| *seq)
+    }
+
     /// Whether so much waiting for the socket would soon have the mailbox refuse what others send: a slow consumer, which must not
     /// silence its room.
     pub(super) fn would_fill(&self, frames: usize, bytes: usize) -> bool {

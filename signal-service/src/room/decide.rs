@@ -13,7 +13,7 @@ use signalbox_shared::{
     protocol::LeftReason,
 };
 
-use super::state::{Member, Presence, RoomState};
+use super::state::{Lineage, Member, Presence, RoomState, Tombstone};
 
 /// Something that happens to a room.
 #[derive(Debug, Clone)]
@@ -24,6 +24,17 @@ pub enum Input {
         peer: PeerId,
         /// Its record, with the node that serves it.
         member: Box<Member>,
+    },
+    /// A connection takes over a peer that is, or was, there.
+    Attach(Box<Claim>),
+    /// The client of a peer is back without its state: the peer has left, and a new one joins in its place.
+    Replace {
+        /// The peer it was.
+        old: Box<Claim>,
+        /// The peer it is.
+        peer: PeerId,
+        /// Its mailbox.
+        mailbox: u64,
     },
     /// A peer changes its public record; what is absent stays.
     Update {
@@ -50,11 +61,61 @@ pub enum Input {
         /// What the others are told.
         reason: LeftReason,
     },
-    /// Time has passed: detached peers of `node` whose time is over have left.
-    Tick {
-        /// The node whose peers are looked at.
+    /// A node is dead: its peers are detached.
+    Bury {
+        /// Which node.
         node: NodeId,
     },
+    /// A node has looked at its sockets: its peers without one are detached.
+    Sweep {
+        /// Which node.
+        node: NodeId,
+        /// Its peers with a socket.
+        live: BTreeSet<PeerId>,
+    },
+    /// Deadlines may have come: the windows of detached peers, or the longest life of the room.
+    Tick,
+}
+
+/// A connection's claim to a peer.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Which peer.
+    pub peer: PeerId,
+    /// Why it should be believed.
+    pub proof: Proof,
+    /// Where the peer was last known to be a member.
+    pub lineage: Lineage,
+    /// Whether it may be made a member again, should the store have forgotten it.
+    pub may_return: bool,
+    /// Its record in that case, attached to the node of the connection, with a mailbox it never had.
+    pub member: Member,
+}
+
+/// Why a claim should be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The client showed this handle; a newer one makes it void.
+    Handle {
+        /// Which handle of the peer.
+        generation: u64,
+        /// The epoch it was made for.
+        epoch: u64,
+    },
+    /// The client's socket has been there all the time, in this epoch; a newer one makes it void.
+    Socket {
+        /// The epoch.
+        epoch: u64,
+    },
+}
+
+impl Proof {
+    /// The newest epoch that the claimant knows of.
+    pub fn epoch(self) -> u64 {
+        match self {
+            Self::Handle { epoch, .. } | Self::Socket { epoch } => epoch,
+        }
+    }
 }
 
 /// What became of one input.
@@ -62,8 +123,12 @@ pub enum Input {
 pub enum Outcome {
     /// It holds now.
     Done,
+    /// The connection owns the peer in this epoch.
+    Attached(u64),
     /// The peer is not there any more, or another epoch owns it.
     Gone,
+    /// A newer connection has the peer.
+    Replaced,
     /// No place left in the room.
     RoomFull,
     /// No place left for this user.
@@ -90,6 +155,8 @@ pub enum EventKind {
     Updated(Box<Member>),
     /// Its socket is lost.
     Detached,
+    /// It is back.
+    Attached,
     /// It has left, finally.
     Left(LeftReason),
 }
@@ -101,8 +168,8 @@ pub struct Rules {
     pub room_peers: usize,
     /// Most peers of one user in a room.
     pub user_peers: usize,
-    /// How long a detached peer has, milliseconds.
-    pub grace_ms: u64,
+    /// How long a detached peer has, and a peer that left is remembered, milliseconds.
+    pub window_ms: u64,
 }
 
 /// What to commit.
@@ -114,6 +181,8 @@ pub struct Decision {
     pub put: BTreeSet<PeerId>,
     /// Members to remove.
     pub removed: BTreeSet<PeerId>,
+    /// Tombstones that are over.
+    pub forgotten: Vec<PeerId>,
     /// What others hear, in order.
     pub events: Vec<Event>,
     /// One for each input.
@@ -127,7 +196,7 @@ impl Decision {
     }
 }
 
-/// Decides a batch of inputs. Each input makes at most one event per affected peer, to at most `room_peers` targets.
+/// Decides a batch of inputs; `now` is the store's time. Each input makes at most one event per affected peer, to at most `room_peers` targets.
 pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> Decision {
     let mut batch = Batch {
         before: state.members.keys().cloned().collect(),
@@ -135,6 +204,7 @@ pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> D
             next: state.clone(),
             put: BTreeSet::new(),
             removed: BTreeSet::new(),
+            forgotten: Vec::new(),
             events: Vec::new(),
             outcomes: Vec::with_capacity(inputs.len()),
         },
@@ -165,7 +235,13 @@ impl Batch<'_> {
                 Some(_) => self.remove(peer, *reason),
                 None => Outcome::Gone,
             },
-            Input::Tick { node } => self.tick(node),
+            Input::Attach(claim) => self.attach(claim),
+            Input::Replace { old, peer, mailbox } => self.replace(old, peer, *mailbox),
+            Input::Bury { node } => self.detach_all(|member, _| member.owner() == Some(node)),
+            Input::Sweep { node, live } => {
+                self.detach_all(|member, peer| member.owner() == Some(node) && !live.contains(peer))
+            }
+            Input::Tick => self.tick(),
         }
     }
 
@@ -184,10 +260,15 @@ impl Batch<'_> {
         if self.decision.next.peers_of(&member.user) >= self.rules.user_peers {
             return Outcome::UserLimit;
         }
+        self.insert(peer, member.clone());
+        Outcome::Done
+    }
+
+    fn insert(&mut self, peer: &PeerId, member: Member) {
         self.decision.next.members.insert(peer.clone(), member.clone());
         self.decision.put.insert(peer.clone());
-        self.tell(peer, EventKind::Joined(Box::new(member.clone())));
-        Outcome::Done
+        self.decision.removed.remove(peer);
+        self.tell(peer, EventKind::Joined(Box::new(member)));
     }
 
     fn update(
@@ -215,9 +296,9 @@ impl Batch<'_> {
     }
 
     fn detach(&mut self, peer: &PeerId, epoch: u64) -> Outcome {
-        let until = self.now + self.rules.grace_ms;
+        let until = self.now + self.rules.window_ms;
         let Some(member) = self.owned(peer, epoch) else { return Outcome::Gone };
-        if member.presence == Presence::Attached {
+        if member.owner().is_some() {
             member.presence = Presence::Detached(until);
             self.decision.put.insert(peer.clone());
             self.tell(peer, EventKind::Detached);
@@ -225,20 +306,98 @@ impl Batch<'_> {
         Outcome::Done
     }
 
-    fn tick(&mut self, node: &NodeId) -> Outcome {
-        let now = self.now;
-        let over = |member: &Member| matches!(member.presence, Presence::Detached(until) if until <= now);
+    fn detach_all(&mut self, whose: impl Fn(&Member, &PeerId) -> bool) -> Outcome {
         let members = self.decision.next.members.iter();
+        let lost: Vec<_> =
+            members.filter(|(peer, m)| whose(m, peer)).map(|(peer, m)| (peer.clone(), m.epoch)).collect();
+        for (peer, epoch) in &lost {
+            self.detach(peer, *epoch);
+        }
+        Outcome::Done
+    }
+
+    fn attach(&mut self, claim: &Claim) -> Outcome {
+        match self.check(claim) {
+            Ok(Some(epoch)) => self.take(claim, epoch + 1),
+            Ok(None) => self.readmit(claim),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// The epoch of the peer that is claimed; none where the store has forgotten it.
+    fn check(&self, claim: &Claim) -> Result<Option<u64>, Outcome> {
+        let (state, peer) = (&self.decision.next, &claim.peer);
+        let Some(member) = state.members.get(peer) else {
+            let forgotten = claim.lineage != state.lineage && !state.left.contains_key(peer);
+            return if forgotten && claim.may_return { Ok(None) } else { Err(Outcome::Gone) };
+        };
+        // One whose window is over is still there until a tick removes it: it came in time.
+        match claim.proof {
+            Proof::Handle { generation, .. } if generation < member.generation => Err(Outcome::Replaced),
+            Proof::Socket { epoch } if epoch < member.epoch => Err(Outcome::Replaced),
+            // A restored room may know an older epoch than the claimant.
+            proof => Ok(Some(member.epoch.max(proof.epoch()))),
+        }
+    }
+
+    fn take(&mut self, claim: &Claim, epoch: u64) -> Outcome {
+        let Some(member) = self.decision.next.members.get_mut(&claim.peer) else { return Outcome::Gone };
+        let was_lost = member.owner().is_none();
+        member.presence = claim.member.presence.clone();
+        member.epoch = epoch;
+        if let Proof::Handle { generation, .. } = claim.proof {
+            member.generation = generation;
+        }
+        self.decision.put.insert(claim.peer.clone());
+        if was_lost {
+            self.tell(&claim.peer, EventKind::Attached);
+        }
+        Outcome::Attached(epoch)
+    }
+
+    /// Back into a room that has forgotten the peer; its place was its own, so no limit is asked.
+    fn readmit(&mut self, claim: &Claim) -> Outcome {
+        let epoch = claim.proof.epoch() + 1;
+        let member = Member { epoch, ..claim.member.clone() };
+        self.insert(&claim.peer, member);
+        Outcome::Attached(epoch)
+    }
+
+    fn replace(&mut self, old: &Claim, peer: &PeerId, mailbox: u64) -> Outcome {
+        if self.decision.next.members.contains_key(peer) {
+            return Outcome::Done;
+        }
+        let record = match self.check(old) {
+            Ok(Some(_)) => self.decision.next.members.get(&old.peer).cloned(),
+            Ok(None) => Some(old.member.clone()),
+            Err(outcome) => return outcome,
+        };
+        let Some(record) = record else { return Outcome::Gone };
+        if self.decision.next.members.contains_key(&old.peer) {
+            self.remove(&old.peer, LeftReason::Replaced);
+        }
+        let presence = old.member.presence.clone();
+        self.insert(peer, Member { presence, epoch: 1, generation: 1, mailbox, ..record });
+        Outcome::Done
+    }
+
+    fn tick(&mut self) -> Outcome {
+        let (now, state) = (self.now, &self.decision.next);
+        let ended = state.ends_at > 0 && state.ends_at <= now;
+        let over = |m: &Member| matches!(m.presence, Presence::Detached(until) if until <= now);
+        let members = state.members.iter();
         let due: Vec<PeerId> =
-            members.filter(|(_, m)| m.owner == *node && over(m)).map(|(peer, _)| peer.clone()).collect();
+            members.filter(|(_, m)| ended || over(m)).map(|(peer, _)| peer.clone()).collect();
         for peer in &due {
-            self.remove(peer, LeftReason::Timeout);
+            self.remove(peer, if ended { LeftReason::Ended } else { LeftReason::Timeout });
         }
         Outcome::Done
     }
 
     fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
-        self.decision.next.members.remove(peer);
+        let epoch = self.decision.next.members.remove(peer).map_or(0, |member| member.epoch);
+        let until = self.now + self.rules.window_ms;
+        self.decision.next.left.insert(peer.clone(), Tombstone { epoch, until });
         self.decision.put.remove(peer);
         self.decision.removed.insert(peer.clone());
         self.tell(peer, EventKind::Left(reason));
@@ -252,7 +411,16 @@ impl Batch<'_> {
 
     /// Drops targets that the batch itself removed: their mailboxes go with them.
     fn finish(mut self) -> Decision {
-        let next = &mut self.decision.next;
+        let (now, next) = (self.now, &mut self.decision.next);
+        if self.before.is_empty() {
+            // Another life begins; the store sets its end.
+            next.ends_at = 0;
+        }
+        let over = next.left.iter().filter(|(_, tombstone)| tombstone.until <= now);
+        self.decision.forgotten = over.map(|(peer, _)| peer.clone()).collect();
+        for peer in &self.decision.forgotten {
+            next.left.remove(peer);
+        }
         for event in &mut self.decision.events {
             event.targets.retain(|peer| next.members.contains_key(peer));
         }

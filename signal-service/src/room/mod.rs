@@ -10,5 +10,5 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Decision, Event, EventKind, Input, Outcome, Rules, decide};
-pub use state::{Incarnation, Member, Presence, RoomState};
+pub use decide::{Claim, Decision, Event, EventKind, Input, Outcome, Proof, Rules, decide};
+pub use state::{Incarnation, Lineage, Member, Presence, RoomState, Tombstone};

@@ -9,8 +9,12 @@ use signalbox_shared::{
     protocol::PeerEntry,
 };
 
-/// One life of a room: 32 hexadecimal digits, random. A room that was emptied and made again has another.
+/// One life of a room: 32 hexadecimal digits, random.
 pub type Incarnation = Arc<str>;
+
+/// Which history of the store something was true in. It changes when the store may have forgotten what it had acknowledged:
+/// after a failover, a restart, or the move of a slot.
+pub type Lineage = Arc<str>;
 
 /// A room: its members under a contiguous version. Changed only by compare-and-commit on `(incarnation, version)`.
 #[derive(Debug, Clone)]
@@ -19,8 +23,25 @@ pub struct RoomState {
     pub incarnation: Incarnation,
     /// Grows by one with each commit; 0 has never been committed.
     pub version: u64,
+    /// Where it was read.
+    pub lineage: Lineage,
+    /// When it was read, milliseconds since 1970 by the store's clock.
+    pub read_at: u64,
+    /// When its longest life is over, by the same clock; 0 before the first commit.
+    pub ends_at: u64,
     /// The members.
     pub members: BTreeMap<PeerId, Member>,
+    /// Who has left lately.
+    pub left: BTreeMap<PeerId, Tombstone>,
+}
+
+/// That a peer has left, remembered for the resume window, so that it is not taken for one the store has forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The epoch it left in.
+    pub epoch: u64,
+    /// Until when it is remembered, by the store's clock.
+    pub until: u64,
 }
 
 /// A member: its public record and who serves it.
@@ -30,39 +51,58 @@ pub struct Member {
     pub user: UserId,
     /// The role of its token.
     pub role: Role,
+    /// What the role may do.
+    pub permissions: Arc<[Arc<str>]>,
+    /// When its token ends, seconds since 1970.
+    pub expires: u64,
     /// The name to show; empty where none was given.
     pub name: Arc<str>,
     /// Whatever the application attached.
     pub metadata: Arc<RawValue>,
-    /// Whether its socket is there.
+    /// Where its socket is.
+    #[serde(skip)]
     pub presence: Presence,
-    /// The node that serves it.
-    #[serde(skip, default = "unowned")]
-    pub owner: NodeId,
-    /// Grows with each new owner; names its mailbox.
+    /// Grows with each connection that takes the peer; only the newest may write for it.
     #[serde(skip)]
     pub epoch: u64,
+    /// The handle that the client is known to have. This one and the next are good.
+    #[serde(skip)]
+    pub generation: u64,
+    /// Names its mailbox: a new number where entries may have been lost. Grows.
+    #[serde(skip)]
+    pub mailbox: u64,
 }
 
-// Owner and epoch stand in a field of their own in the store, where scripts compare them.
-fn unowned() -> NodeId {
-    NodeId::from_bits(0)
-}
-
-/// Whether a member's socket is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Where a member's socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// It is.
-    Attached,
-    /// It was lost; the member has left when this moment (milliseconds since 1970) comes.
+    /// On this node.
+    Attached(NodeId),
+    /// It is lost, and nobody may write for the peer; it has left when this moment comes (milliseconds since 1970).
     Detached(u64),
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self::Detached(0)
+    }
 }
 
 impl RoomState {
     /// A room before its first commit.
-    pub fn new(incarnation: Incarnation) -> Self {
-        Self { incarnation, version: 0, members: BTreeMap::new() }
+    pub fn new(incarnation: Incarnation, lineage: Lineage) -> Self {
+        let (members, left) = Default::default();
+        Self { incarnation, version: 0, lineage, read_at: 0, ends_at: 0, members, left }
+    }
+
+    /// The same room for a store that has forgotten it: its members as they were known, each with a new mailbox.
+    pub fn restored(&self, lineage: Lineage, now: u64) -> Self {
+        let renewed = |(peer, member): (&PeerId, &Member)| {
+            let mailbox = now.max(member.mailbox + 1);
+            (peer.clone(), Member { mailbox, ..member.clone() })
+        };
+        let members = self.members.iter().map(renewed).collect();
+        Self { version: 0, lineage, read_at: now, ends_at: 0, members, ..self.clone() }
     }
 
     /// The others as `reader` is told of them.
@@ -75,9 +115,22 @@ impl RoomState {
     pub fn peers_of(&self, user: &UserId) -> usize {
         self.members.values().filter(|member| member.user == *user).count()
     }
+
+    /// The nodes that serve a member.
+    pub fn nodes(&self) -> std::collections::BTreeSet<&NodeId> {
+        self.members.values().filter_map(Member::owner).collect()
+    }
 }
 
 impl Member {
+    /// The node that serves it, while it is attached.
+    pub fn owner(&self) -> Option<&NodeId> {
+        match &self.presence {
+            Presence::Attached(node) => Some(node),
+            Presence::Detached(_) => None,
+        }
+    }
+
     /// The member as others are told of it.
     pub fn entry(&self, peer: &PeerId, polite: bool) -> PeerEntry {
         PeerEntry {
@@ -87,7 +140,7 @@ impl Member {
             role: self.role.clone(),
             metadata: self.metadata.clone(),
             polite,
-            detached: self.presence != Presence::Attached,
+            detached: self.owner().is_none(),
         }
     }
 }

@@ -12,7 +12,7 @@ use signalbox_shared::{
 
 use super::*;
 
-const RULES: Rules = Rules { room_peers: 5, user_peers: 2, grace_ms: 1_000 };
+const RULES: Rules = Rules { room_peers: 5, user_peers: 2, window_ms: 1_000 };
 
 fn member(user: u8, node: u128) -> Box<Member> {
     Box::new(Member {
@@ -20,9 +20,12 @@ fn member(user: u8, node: u128) -> Box<Member> {
         role: Role::parse("guest").unwrap(),
         name: "".into(),
         metadata: RawValue::from_string("{}".into()).unwrap().into(),
-        presence: Presence::Attached,
-        owner: NodeId::from_bits(node),
+        permissions: Vec::new().into(),
+        expires: 0,
+        presence: Presence::Attached(NodeId::from_bits(node)),
         epoch: 1,
+        generation: 1,
+        mailbox: 1,
     })
 }
 
@@ -35,20 +38,21 @@ fn join(n: u8, user: u8) -> Input {
 }
 
 fn room_of(inputs: &[Input]) -> RoomState {
-    decide(&RoomState::new("r".into()), 0, inputs, &RULES).next
+    decide(&RoomState::new("r".into(), "L1".into()), 0, inputs, &RULES).next
 }
 
 #[test]
 fn a_room_takes_as_many_as_it_may_and_refuses_the_next() {
     let inputs: Vec<_> = (0..6).map(|n| join(n, n)).collect();
-    let decision = decide(&RoomState::new("r".into()), 0, &inputs, &RULES);
+    let decision = decide(&RoomState::new("r".into(), "L1".into()), 0, &inputs, &RULES);
     assert_eq!(decision.outcomes[4..], [Outcome::Done, Outcome::RoomFull]);
     assert_eq!(decision.next.members.len(), 5);
 }
 
 #[test]
 fn a_user_has_so_many_places_and_no_more() {
-    let decision = decide(&RoomState::new("r".into()), 0, &[join(1, 7), join(2, 7), join(3, 7)], &RULES);
+    let decision =
+        decide(&RoomState::new("r".into(), "L1".into()), 0, &[join(1, 7), join(2, 7), join(3, 7)], &RULES);
     assert_eq!(decision.outcomes, [Outcome::Done, Outcome::Done, Outcome::UserLimit]);
 }
 
@@ -61,21 +65,125 @@ fn peers_that_join_together_learn_of_each_other_from_the_snapshot_only() {
 }
 
 #[test]
-fn a_detached_peer_has_left_when_its_grace_is_over_and_not_before() {
+fn a_detached_peer_has_left_when_its_window_is_over_and_not_before() {
     let room = room_of(&[join(1, 1), join(2, 2)]);
     let detached = decide(&room, 500, &[Input::Detach { peer: peer(1), epoch: 1 }], &RULES).next;
-    let tick = [Input::Tick { node: NodeId::from_bits(1) }];
+    let tick = [Input::Tick];
     assert!(decide(&detached, 1_499, &tick, &RULES).is_empty());
     let decision = decide(&detached, 1_500, &tick, &RULES);
     assert!(matches!(decision.events[0].kind, EventKind::Left(LeftReason::Timeout)));
     assert!(decision.removed.contains(&peer(1)));
 }
 
+fn claim(n: u8, node: u128, proof: Proof, lineage: &str) -> Claim {
+    let member = Member { mailbox: 9, ..*member(n, node) };
+    Claim { peer: peer(n), proof, lineage: lineage.into(), may_return: true, member }
+}
+
+fn attach(n: u8, node: u128, proof: Proof) -> Input {
+    Input::Attach(Box::new(claim(n, node, proof, "L1")))
+}
+
+fn handle(generation: u64) -> Proof {
+    Proof::Handle { generation, epoch: 1 }
+}
+
+fn socket(epoch: u64) -> Proof {
+    Proof::Socket { epoch }
+}
+
 #[test]
-fn another_nodes_tick_leaves_our_detached_peer_alone() {
-    let room = room_of(&[join(1, 1)]);
+fn a_detached_peer_that_comes_back_is_there_again_on_another_node_and_nobody_hears_a_leave() {
+    let room = room_of(&[join(1, 1), join(2, 2)]);
     let detached = decide(&room, 0, &[Input::Detach { peer: peer(1), epoch: 1 }], &RULES).next;
-    assert!(decide(&detached, 9_999, &[Input::Tick { node: NodeId::from_bits(2) }], &RULES).is_empty());
+    assert!(detached.members[&peer(1)].owner().is_none(), "nobody may write for it");
+    let decision = decide(&detached, 10, &[attach(1, 7, handle(1))], &RULES);
+    assert_eq!(decision.outcomes, [Outcome::Attached(2)]);
+    assert_eq!(decision.next.members[&peer(1)].owner(), Some(&NodeId::from_bits(7)));
+    assert!(matches!(decision.events[..], [Event { kind: EventKind::Attached, .. }]));
+}
+
+#[test]
+fn who_comes_back_before_anybody_noticed_is_not_announced() {
+    let room = room_of(&[join(1, 1), join(2, 2)]);
+    let decision = decide(&room, 0, &[attach(1, 7, handle(1))], &RULES);
+    assert_eq!((decision.outcomes, decision.events.len()), (vec![Outcome::Attached(2)], 0));
+}
+
+#[test]
+fn the_newest_handle_and_the_one_before_it_are_good_and_no_older_one() {
+    let room = room_of(&[join(1, 1)]);
+    let again = decide(&room, 0, &[attach(1, 2, handle(1))], &RULES).next;
+    // The answer to the first was lost.
+    let third = decide(&again, 0, &[attach(1, 3, handle(1))], &RULES).next;
+    assert_eq!(third.members[&peer(1)].epoch, 3);
+    // The answer to the second came: handle 2 was used.
+    let fourth = decide(&third, 0, &[attach(1, 4, handle(2))], &RULES).next;
+    assert_eq!(decide(&fourth, 0, &[attach(1, 5, handle(1))], &RULES).outcomes, [Outcome::Replaced]);
+}
+
+#[test]
+fn a_socket_takes_its_peer_back_unless_a_newer_one_has_it() {
+    let room = room_of(&[join(1, 1)]);
+    let taken_for_dead = decide(&room, 0, &[Input::Bury { node: NodeId::from_bits(1) }], &RULES).next;
+    let back = decide(&taken_for_dead, 0, &[attach(1, 1, socket(1))], &RULES);
+    assert_eq!(back.outcomes, [Outcome::Attached(2)]);
+    let elsewhere = decide(&taken_for_dead, 0, &[attach(1, 2, handle(1))], &RULES).next;
+    assert_eq!(decide(&elsewhere, 0, &[attach(1, 1, socket(1))], &RULES).outcomes, [Outcome::Replaced]);
+}
+
+#[test]
+fn who_has_left_stays_away_and_who_was_forgotten_does_not() {
+    let room = room_of(&[join(1, 1), join(2, 2)]);
+    let left =
+        decide(&room, 0, &[Input::Leave { peer: peer(1), epoch: 1, reason: LeftReason::Left }], &RULES).next;
+    assert_eq!(decide(&left, 0, &[attach(1, 1, handle(1))], &RULES).outcomes, [Outcome::Gone]);
+    // The store fails over to one that knows of the leave: the tombstone tells.
+    let known = RoomState { lineage: "L2".into(), ..left.clone() };
+    assert_eq!(decide(&known, 0, &[attach(1, 1, handle(1))], &RULES).outcomes, [Outcome::Gone]);
+    // Where it tells nothing, only another lineage can have forgotten the peer.
+    let silent = RoomState { left: BTreeMap::new(), ..left };
+    assert_eq!(decide(&silent, 0, &[attach(1, 1, handle(1))], &RULES).outcomes, [Outcome::Gone]);
+    let forgotten = RoomState { lineage: "L2".into(), ..silent };
+    let decision = decide(&forgotten, 0, &[attach(1, 1, handle(1))], &RULES);
+    assert_eq!((decision.outcomes, decision.next.members[&peer(1)].epoch), (vec![Outcome::Attached(2)], 2));
+    let mut expired = claim(1, 1, handle(1), "L1");
+    expired.may_return = false;
+    assert_eq!(decide(&forgotten, 0, &[Input::Attach(Box::new(expired))], &RULES).outcomes, [Outcome::Gone]);
+}
+
+#[test]
+fn a_reloaded_page_takes_the_place_of_its_peer_even_in_a_full_room() {
+    let inputs: Vec<_> = (0..5).map(|n| join(n, n)).collect();
+    let room = room_of(&inputs);
+    let old = Box::new(claim(1, 9, handle(1), "L1"));
+    let decision = decide(&room, 0, &[Input::Replace { old, peer: peer(77), mailbox: 5 }], &RULES);
+    assert_eq!(decision.outcomes, [Outcome::Done]);
+    assert!(decision.removed.contains(&peer(1)) && decision.next.members.len() == 5);
+    let kinds: Vec<_> = decision.events.iter().map(|event| (&event.kind, &event.about)).collect();
+    assert!(
+        matches!(kinds[..], [(EventKind::Left(LeftReason::Replaced), _), (EventKind::Joined(_), _)]),
+        "{kinds:?}"
+    );
+    let new = &decision.next.members[&peer(77)];
+    assert_eq!((new.mailbox, new.epoch, new.user.as_str()), (5, 1, "user-1"));
+}
+
+#[test]
+fn only_the_peers_of_the_dead_node_are_detached() {
+    let room = room_of(&[join(1, 1), Input::Join { peer: peer(2), member: member(2, 2) }]);
+    let decision = decide(&room, 0, &[Input::Bury { node: NodeId::from_bits(2) }], &RULES);
+    assert_eq!(decision.put.iter().collect::<Vec<_>>(), [&peer(2)]);
+    let live = [peer(1)].into();
+    assert!(decide(&room, 0, &[Input::Sweep { node: NodeId::from_bits(1), live }], &RULES).is_empty());
+}
+
+#[test]
+fn at_the_end_of_its_longest_life_everybody_leaves_the_room() {
+    let room = RoomState { ends_at: 500, ..room_of(&[join(1, 1), join(2, 2)]) };
+    assert!(decide(&room, 499, &[Input::Tick], &RULES).is_empty());
+    let decision = decide(&room, 500, &[Input::Tick], &RULES);
+    assert_eq!((decision.removed.len(), decision.next.members.len()), (2, 0));
 }
 
 #[test]
@@ -126,7 +234,10 @@ impl View {
                 *self.leaves.entry(about).or_default() += 1;
             }
             EventKind::Detached => {
-                assert!(self.others.insert(about, true).is_some(), "a stranger was detached")
+                assert_eq!(self.others.insert(about, true), Some(false), "not there, or detached already");
+            }
+            EventKind::Attached => {
+                assert_eq!(self.others.insert(about, false), Some(true), "not there, or there already");
             }
             EventKind::Updated(_) => assert!(self.others.contains_key(&about), "a stranger was updated"),
         }
@@ -159,6 +270,9 @@ enum Kind {
     Detach,
     Leave,
     Tick,
+    Resume,
+    Replace,
+    Bury,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -168,7 +282,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Kind::Update),
         2 => Just(Kind::Detach),
         2 => Just(Kind::Leave),
-        1 => Just(Kind::Tick)
+        1 => Just(Kind::Tick),
+        3 => Just(Kind::Resume),
+        1 => Just(Kind::Replace),
+        1 => Just(Kind::Bury),
     ];
     prop_oneof![
         6 => (at(), kind, 0..12_u8).prop_map(|((room, node), input, peer)| Step::Queue { room, node, input, peer }),
@@ -181,7 +298,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 impl World {
     fn new() -> Self {
-        let rooms = || [RoomState::new("one".into()), RoomState::new("two".into())];
+        let rooms = || [RoomState::new("one".into(), "L1".into()), RoomState::new("two".into(), "L1".into())];
         Self {
             now: 0,
             truth: rooms(),
@@ -202,9 +319,20 @@ impl World {
                     Kind::Join if !self.ever_joined[room].insert(peer.clone()) => return,
                     Kind::Join => Input::Join { peer, member: member(n % 4, node as u128) },
                     Kind::Update => Input::Update { peer, name: Some("n".into()), metadata: None },
-                    Kind::Detach => Input::Detach { peer, epoch: 1 },
-                    Kind::Leave => Input::Leave { peer, epoch: 1, reason: LeftReason::Left },
-                    Kind::Tick => Input::Tick { node: NodeId::from_bits(node as u128) },
+                    Kind::Detach => Input::Detach { epoch: self.epoch(room, &peer), peer },
+                    Kind::Leave => {
+                        Input::Leave { epoch: self.epoch(room, &peer), peer, reason: LeftReason::Left }
+                    }
+                    Kind::Tick => Input::Tick,
+                    Kind::Bury => Input::Bury { node: NodeId::from_bits(1 - node as u128) },
+                    Kind::Resume => Input::Attach(Box::new(self.claim(room, node, peer))),
+                    Kind::Replace => {
+                        let new = PeerId::from_bits(1 << 32 | u128::from(n) | (room as u128) << 16);
+                        if !self.ever_joined[room].insert(new.clone()) {
+                            return;
+                        }
+                        Input::Replace { old: Box::new(self.claim(room, node, peer)), peer: new, mailbox: 1 }
+                    }
                 };
                 self.queued[node][room].push(input);
             }
@@ -215,11 +343,32 @@ impl World {
         }
     }
 
+    fn epoch(&self, room: usize, peer: &PeerId) -> u64 {
+        self.truth[room].members.get(peer).map_or(1, |member| member.epoch)
+    }
+
+    fn claim(&self, room: usize, node: usize, peer: PeerId) -> Claim {
+        let known = self.truth[room].members.get(&peer);
+        let (generation, epoch) = known.map_or((1, 1), |member| (member.generation, member.epoch));
+        let member = known.cloned().unwrap_or_else(|| *member(0, node as u128));
+        let presence = Presence::Attached(NodeId::from_bits(node as u128));
+        Claim {
+            peer,
+            proof: Proof::Handle { generation, epoch },
+            lineage: "L1".into(),
+            may_return: true,
+            member: Member { presence, ..member },
+        }
+    }
+
     fn commit(&mut self, room: usize, node: usize) {
         let inputs = std::mem::take(&mut self.queued[node][room]);
         loop {
             let decision = decide(&self.copies[node][room], self.now, &inputs, &RULES);
-            assert!(decision.events.len() <= inputs.len() + RULES.room_peers, "output is bounded by input");
+            assert!(
+                decision.events.len() <= 2 * inputs.len() + inputs.len() * RULES.room_peers,
+                "output is bounded by input"
+            );
             assert!(decision.events.iter().all(|event| event.targets.len() <= RULES.room_peers));
             if decision.is_empty() {
                 return;

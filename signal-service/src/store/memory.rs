@@ -1,7 +1,7 @@
 //! The store of one process: the embedded default, and the reference the Redis store is held against.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -9,36 +9,47 @@ use std::{
 use signalbox_shared::{
     clock,
     feed::FeedSender,
-    id::{NodeId, PeerId, RoomId},
+    id::{NodeId, PeerId, RoomId, random_hex},
+    keys,
 };
 
 use super::{
-    Announcement, Append, AppendError, Appended, Bounds, Commit, Committed, Delivery, Entry, EntryKind, Item,
-    Target,
+    Announcement, Append, AppendError, Appended, Batched, Bounds, Commit, Committed, Delivery, Due, Entry,
+    EntryKind, Found, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Page, Reader, Renewed, Target,
 };
-use crate::room::RoomState;
+use crate::room::{Lineage, Member, Presence, RoomState, Tombstone};
 
 /// Rooms are spread over this many locks, so that workers rarely meet.
 const SHARDS: usize = 64;
+
+/// How long until a room whose deadline has come is named again, milliseconds.
+const DUE_AGAIN_MS: u64 = 2_000;
 
 /// Rooms and mailboxes in this process.
 pub struct MemoryStore {
     // A std mutex: nothing under it awaits or blocks, and each holds for one room operation.
     shards: Vec<Mutex<HashMap<RoomId, Room>>>,
     hasher: RandomState,
+    // Taken under a shard's lock or alone, and never the other way round.
+    deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
     bounds: Bounds,
     feed: Option<FeedSender>,
+    /// Another one in each process: nothing outlives it.
+    lineage: Lineage,
 }
 
 struct Room {
     state: RoomState,
     mailboxes: HashMap<PeerId, Mailbox>,
-    ends_at: u64,
+    due: u64,
+    /// When it is forgotten.
+    gone_at: u64,
 }
 
 #[derive(Default)]
 struct Mailbox {
     head: u64,
+    acked: u64,
     last_id: u64,
     bytes: usize,
     entries: VecDeque<(u64, Entry)>,
@@ -70,6 +81,7 @@ impl Mailbox {
     }
 
     fn acknowledge(&mut self, seq: u64) {
+        self.acked = self.acked.max(seq);
         self.drop_while(|_, entry, _| entry.seq <= seq);
     }
 
@@ -84,6 +96,17 @@ impl Mailbox {
         }
     }
 
+    fn page(&self, seq: u64) -> Vec<Entry> {
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let room = bytes < PAGE_BYTES;
+            bytes += entry.body.len();
+            room
+        };
+        let after = self.entries.iter().map(|(_, entry)| entry).filter(|entry| entry.seq > seq);
+        after.take(PAGE_ENTRIES).take_while(fits).cloned().collect()
+    }
+
     fn is_full(&self, bounds: &Bounds) -> bool {
         self.entries.len() as u64 >= bounds.backlog || self.bytes as u64 >= bounds.backlog_bytes
     }
@@ -92,7 +115,8 @@ impl Mailbox {
 impl MemoryStore {
     pub(super) fn new(bounds: Bounds, feed: Option<FeedSender>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), bounds, feed }
+        let lineage = random_hex().into();
+        Self { shards, hasher: RandomState::new(), deadlines: Mutex::default(), bounds, feed, lineage }
     }
 
     fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, Room>> {
@@ -101,9 +125,19 @@ impl MemoryStore {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn load(&self, name: &RoomId) -> Option<RoomState> {
+    fn deadlines(&self) -> MutexGuard<'_, BTreeSet<(u64, RoomId)>> {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self, now: u64, room: Option<&RoomState>) -> Found {
+        let room = room.map(|state| RoomState { read_at: now, ..state.clone() });
+        Found { lineage: self.lineage.clone(), now, room }
+    }
+
+    pub(super) fn load(&self, name: &RoomId) -> Found {
+        let now = clock::now_ms();
         let mut rooms = self.shard(name);
-        alive(&mut rooms, name, clock::now_ms()).map(|room| room.state.clone())
+        self.found(now, alive(&mut rooms, name, now).map(|room| &room.state))
     }
 
     pub(super) fn commit(&self, name: &RoomId, commit: &Commit) -> Committed {
@@ -111,23 +145,34 @@ impl MemoryStore {
         let mut rooms = self.shard(name);
         let found = alive(&mut rooms, name, now);
         let expected = (commit.version > 0).then_some((&commit.incarnation, commit.version));
-        if found.as_ref().map(|room| (&room.state.incarnation, room.state.version)) != expected {
-            return Committed::Conflict(found.map(|room| room.state.clone()));
+        let voided = |room: &Room| {
+            let voids = |(peer, put): &(PeerId, Member)| {
+                room.state.members.get(peer).is_some_and(|known| known.generation > put.generation)
+            };
+            commit.put.iter().any(voids)
+        };
+        let matches = found.as_ref().map(|room| (&room.state.incarnation, room.state.version)) == expected
+            && !found.as_ref().is_some_and(|room| voided(room));
+        if !matches {
+            return Committed::Conflict(self.found(now, found.map(|room| &room.state)));
         }
         for line in &commit.feed {
             // No receiver is no error: nobody is watching.
             let _ = self.feed.as_ref().map(|feed| feed.send(line.clone()));
         }
-        if commit.ends {
-            rooms.remove(name);
-            return Committed::Applied(Vec::new());
-        }
         let room = rooms.entry(name.clone()).or_insert_with(|| Room {
-            state: RoomState::new(commit.incarnation.clone()),
+            state: RoomState::new(commit.incarnation.clone(), self.lineage.clone()),
             mailboxes: HashMap::new(),
-            ends_at: now + self.bounds.room_life_ms,
+            due: 0,
+            gone_at: 0,
         });
-        Committed::Applied(room.apply(commit, now, &self.bounds))
+        let deliveries = room.apply(commit, now, &self.bounds);
+        let due = room.deadline(now, commit, &self.bounds);
+        let before = std::mem::replace(&mut room.due, due);
+        let mut deadlines = self.deadlines();
+        deadlines.remove(&(before, name.clone()));
+        deadlines.insert((due, name.clone()));
+        Committed::Applied(self.lineage.clone(), deliveries)
     }
 
     pub(super) fn append(
@@ -135,16 +180,21 @@ impl MemoryStore {
         name: &RoomId,
         node: &NodeId,
         batch: &Append,
-    ) -> Result<Vec<Appended>, AppendError> {
+    ) -> Result<Batched, AppendError> {
         let now = clock::now_ms();
         let mut rooms = self.shard(name);
-        let room = alive(&mut rooms, name, now).ok_or(AppendError::Gone)?;
-        let member = room.state.members.get(&batch.sender).ok_or(AppendError::Gone)?;
-        if member.epoch != batch.epoch || member.owner != *node {
-            return Err(AppendError::Fenced);
+        let room = alive(&mut rooms, name, now).ok_or(AppendError::NotOwner)?;
+        let member = room.state.members.get_mut(&batch.sender).ok_or(AppendError::NotOwner)?;
+        if member.epoch != batch.epoch || member.owner() != Some(node) {
+            return Err(AppendError::NotOwner);
         }
+        member.generation = batch.handle.unwrap_or(member.generation);
+        let mailbox = member.mailbox;
         if let Some(own) = room.mailboxes.get_mut(&batch.sender) {
-            own.acknowledge(batch.acked);
+            own.last_id = own.last_id.max(batch.floor);
+            if batch.mailbox == mailbox {
+                own.acknowledge(batch.acked);
+            }
         }
         let mut results = Vec::with_capacity(batch.items.len());
         for item in &batch.items {
@@ -155,30 +205,69 @@ impl MemoryStore {
                 break;
             }
         }
-        Ok(results)
+        Ok(Batched { mailbox, results })
     }
 
-    pub(super) fn read(
-        &self,
-        name: &RoomId,
-        peer: &PeerId,
-        epoch: u64,
-        seq: u64,
-        count: usize,
-    ) -> Vec<Entry> {
+    pub(super) fn read(&self, name: &RoomId, reader: &Reader, seq: u64) -> Look {
         let mut rooms = self.shard(name);
-        let Some(room) = alive(&mut rooms, name, clock::now_ms()) else { return Vec::new() };
-        if room.state.members.get(peer).is_none_or(|member| member.epoch != epoch) {
-            return Vec::new();
+        let room = alive(&mut rooms, name, clock::now_ms());
+        let member = room.as_ref().and_then(|room| room.state.members.get(&reader.peer));
+        let found = member.map(|member| (member.owner(), member.epoch));
+        let has_left = room.as_ref().is_some_and(|room| room.state.left.contains_key(&reader.peer));
+        Look::judge(reader, found, has_left, &self.lineage, || {
+            let mailbox = room.as_ref().and_then(|room| room.mailboxes.get(&reader.peer));
+            let Some((mailbox, number)) = mailbox.zip(member.map(|member| member.mailbox)) else {
+                return Page::default();
+            };
+            let (head, acked, last_id) = (mailbox.head, mailbox.acked, mailbox.last_id);
+            let (lineage, entries) = (self.lineage.clone(), mailbox.page(seq));
+            Page { mailbox: number, head, acked, last_id, lineage, entries }
+        })
+    }
+
+    pub(super) fn renew(&self, name: &RoomId, reader: &Reader, mailbox: u64, floor: u64) -> Option<Renewed> {
+        let now = clock::now_ms();
+        let mut rooms = self.shard(name);
+        let room = alive(&mut rooms, name, now)?;
+        let member = room.state.members.get_mut(&reader.peer)?;
+        if member.epoch != reader.epoch || member.owner() != Some(&reader.node) {
+            return None;
         }
-        let entries = room.mailboxes.get(peer).into_iter().flat_map(|mailbox| &mailbox.entries);
-        entries.map(|(_, entry)| entry).filter(|entry| entry.seq > seq).take(count).cloned().collect()
+        let own = room.mailboxes.get_mut(&reader.peer)?;
+        if member.mailbox == mailbox {
+            member.mailbox = now.max(mailbox + 1);
+            own.acknowledge(own.head);
+        }
+        own.last_id = own.last_id.max(floor);
+        let (mailbox, seq, last_id) = (member.mailbox, own.acked, own.last_id);
+        Some(Renewed { mailbox, seq, last_id, state: RoomState { read_at: now, ..room.state.clone() } })
+    }
+
+    pub(super) fn due(&self, partition: usize) -> Vec<Due> {
+        let now = clock::now_ms();
+        let mut deadlines = self.deadlines();
+        let due = deadlines.iter().take_while(|(at, _)| *at <= now);
+        let due: Vec<_> = due.filter(|(_, name)| keys::partition(name) == partition).cloned().collect();
+        for deadline in &due {
+            deadlines.remove(deadline);
+        }
+        drop(deadlines);
+        due.into_iter().filter_map(|(_, name)| self.look_again(now, name).map(Due::Room)).collect()
+    }
+
+    /// A room whose deadline has come is named again a little later, unless it is over.
+    fn look_again(&self, now: u64, name: RoomId) -> Option<RoomId> {
+        let mut rooms = self.shard(&name);
+        let room = alive(&mut rooms, &name, now)?;
+        room.due = now + DUE_AGAIN_MS;
+        self.deadlines().insert((room.due, name.clone()));
+        Some(name)
     }
 }
 
-/// The room, unless its longest life is over; then it is forgotten.
+/// The room, unless it is over; then it is forgotten.
 fn alive<'a>(rooms: &'a mut HashMap<RoomId, Room>, name: &RoomId, now: u64) -> Option<&'a mut Room> {
-    if rooms.get(name).is_some_and(|room| room.ends_at <= now) {
+    if rooms.get(name).is_some_and(|room| room.gone_at <= now) {
         rooms.remove(name);
     }
     rooms.get_mut(name)
@@ -186,30 +275,61 @@ fn alive<'a>(rooms: &'a mut HashMap<RoomId, Room>, name: &RoomId, now: u64) -> O
 
 impl Room {
     fn apply(&mut self, commit: &Commit, now: u64, bounds: &Bounds) -> Vec<Delivery> {
-        for peer in &commit.removed {
-            self.state.members.remove(peer);
-            self.mailboxes.remove(peer);
+        let state = &mut self.state;
+        if commit.opens {
+            state.ends_at = now + bounds.room_life_ms;
         }
         for (peer, member) in &commit.put {
-            self.state.members.insert(peer.clone(), member.clone());
+            let before = state.members.get(peer);
+            let mailbox = before.map_or(member.mailbox, |before| before.mailbox);
+            let presence = match (&member.presence, before.map(|before| &before.presence)) {
+                (Presence::Detached(_), Some(kept @ Presence::Detached(_))) => kept.clone(),
+                (Presence::Detached(_), _) => Presence::Detached(now + bounds.window_ms),
+                (attached, _) => attached.clone(),
+            };
+            state.left.remove(peer);
+            state.members.insert(peer.clone(), Member { mailbox, presence, ..member.clone() });
             self.mailboxes.entry(peer.clone()).or_default();
+        }
+        for (peer, epoch) in &commit.removed {
+            state.members.remove(peer);
+            self.mailboxes.remove(peer);
+            state.left.insert(peer.clone(), Tombstone { epoch: *epoch, until: now + bounds.window_ms });
+        }
+        for peer in &commit.forgotten {
+            state.left.remove(peer);
         }
         for (peer, id) in &commit.accepted {
             if let Some(mailbox) = self.mailboxes.get_mut(peer) {
                 mailbox.last_id = mailbox.last_id.max(*id);
             }
         }
-        self.state.version = commit.version + 1;
+        state.version = commit.version + 1;
         let announce = |event: &Announcement| self.announce(event, now, bounds);
         commit.events.iter().flat_map(announce).collect()
+    }
+
+    /// When somebody must look at the room again.
+    fn deadline(&mut self, now: u64, commit: &Commit, bounds: &Bounds) -> u64 {
+        if commit.ends {
+            // Tombstones only; they are forgotten when the room is looked at.
+            self.gone_at = now + bounds.window_ms;
+            return self.gone_at;
+        }
+        self.gone_at = self.state.ends_at + bounds.window_ms;
+        let windows = self.state.members.values().filter_map(|member| match member.presence {
+            Presence::Detached(until) => Some(until),
+            Presence::Attached(_) => None,
+        });
+        windows.chain([self.state.ends_at]).min().unwrap_or(self.state.ends_at)
     }
 
     fn announce(&mut self, event: &Announcement, now: u64, bounds: &Bounds) -> Vec<Delivery> {
         let push = |peer: &PeerId| {
             let entry =
                 self.mailboxes.get_mut(peer)?.push(now, bounds, &event.about, None, event.kind, &event.body);
-            let epoch = self.state.members.get(peer)?.epoch;
-            Some(Delivery { peer: peer.clone(), epoch, entry })
+            let mailbox = self.state.members.get(peer)?.mailbox;
+            Some(Delivery { peer: peer.clone(), mailbox, entry })
         };
         event.targets.iter().filter_map(push).collect()
     }
@@ -240,8 +360,8 @@ impl Room {
             else {
                 continue;
             };
-            let entry = mailbox.push(now, bounds, &batch.sender, item.id, EntryKind::Plain, &item.body);
-            deliveries.push(Delivery { peer, epoch: member.epoch, entry });
+            let entry = mailbox.push(now, bounds, &batch.sender, item.id, EntryKind::Forwarded, &item.body);
+            deliveries.push(Delivery { peer, mailbox: member.mailbox, entry });
         }
         if let (Some(id), Some(own)) = (item.id, self.mailboxes.get_mut(&batch.sender)) {
             own.last_id = id;

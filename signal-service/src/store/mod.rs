@@ -2,7 +2,7 @@
 //!
 //! Owns: the contract below, kept alike by the memory store (one process) and the Redis store (any number), and shown by
 //! one conformance suite over both. Must not: decide who may do what (`room`), or know sockets (`connection`).
-//! Next: `registry` commits, reads and hands deliveries out; `connection` appends.
+//! Next: `registry` commits, reads and hands deliveries out; `connection` appends; `keeper` looks after leases and deadlines.
 //!
 //! The contract:
 //! - `commit` applies a decision if the room still has the `(incarnation, version)` it was made on, and appends its
@@ -12,220 +12,27 @@
 //! - A mailbox gives each entry the next `seq` of its peer, without gaps, and keeps it until it is acknowledged, or older than
 //!   `entry_life`. A message to a peer with a full mailbox is refused; an event is not (rooms must stay true) and the mailbox
 //!   holds at most twice its bound.
+//! - A mailbox has a number. Where entries may have been lost the peer gets a new one: what was in the old one is not promised any
+//!   more. A store of another lineage may have forgotten anything it had acknowledged, so that every mailbox is a new one.
 //! - Entries for peers of the calling node come back as deliveries; those of other nodes reach them through their topic.
 //! - Every failure to answer in time is [`Unavailable`]: the outcome is unknown. Nothing is retried here.
 
 #[cfg(test)]
 mod conformance;
+mod contract;
 mod memory;
 mod redis;
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use signalbox_shared::{
-    config::{Limits, Timing},
     feed::FeedSender,
     id::{NodeId, PeerId, RoomId},
 };
 
-use crate::room::{Incarnation, Member, RoomState};
-
+pub use contract::*;
 pub use memory::MemoryStore;
 pub use redis::{RedisStore, StartError};
-
-/// One entry of a mailbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place, from 1, without gaps.
-    pub seq: u64,
-    /// Who it is from or about.
-    pub from: PeerId,
-    /// The sender's number.
-    pub id: Option<u64>,
-    /// How it is presented.
-    pub kind: EntryKind,
-    /// The frame without `seq`: a JSON object.
-    pub body: Arc<str>,
-}
-
-/// How an entry is presented to its reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
-    /// As it is.
-    Plain,
-    /// A peer entry: `polite` is added, which differs from reader to reader.
-    PeerEntry,
-}
-
-/// An entry for a peer of this node.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    /// The reader.
-    pub peer: PeerId,
-    /// The epoch of the mailbox it was written to.
-    pub epoch: u64,
-    /// What was written.
-    pub entry: Entry,
-}
-
-/// A change of a room's membership, with what the others hear of it.
-#[derive(Debug)]
-pub struct Commit {
-    /// The incarnation and version it was decided on; version 0 means the room must not exist yet.
-    pub incarnation: Incarnation,
-    /// See `incarnation`.
-    pub version: u64,
-    /// Members to write.
-    pub put: Vec<(PeerId, Member)>,
-    /// Members to remove, with their mailboxes.
-    pub removed: Vec<PeerId>,
-    /// Whether somebody new comes in. What does not grow is applied even where the store is full, or a full store could never
-    /// empty itself.
-    pub grows: bool,
-    /// Whether nobody is left: the room ends and its keys go.
-    pub ends: bool,
-    /// What others hear, in order.
-    pub events: Vec<Announcement>,
-    /// Ids that these peers' requests carried, now accepted.
-    pub accepted: Vec<(PeerId, u64)>,
-    /// Lines for the operators' feed.
-    pub feed: Vec<Arc<str>>,
-}
-
-/// One event for several mailboxes.
-#[derive(Debug, Clone)]
-pub struct Announcement {
-    /// Who it is about.
-    pub about: PeerId,
-    /// How it is presented.
-    pub kind: EntryKind,
-    /// The frame without `seq`.
-    pub body: Arc<str>,
-    /// Who hears it.
-    pub targets: Vec<PeerId>,
-}
-
-/// What became of a commit.
-#[derive(Debug)]
-pub enum Committed {
-    /// It holds; these entries are for peers of this node.
-    Applied(Vec<Delivery>),
-    /// The room has moved on; this is where it is. None: it does not exist.
-    Conflict(Option<RoomState>),
-}
-
-/// One message to append.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// The sender's number.
-    pub id: Option<u64>,
-    /// Who gets it.
-    pub to: Target,
-    /// The frame without `seq`.
-    pub body: Arc<str>,
-}
-
-/// Who gets a message.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// One peer of the room.
-    Peer(PeerId),
-    /// Every other peer of the room.
-    Room,
-}
-
-/// A batch of one sender's messages.
-#[derive(Debug)]
-pub struct Append {
-    /// The sender.
-    pub sender: PeerId,
-    /// Its epoch.
-    pub epoch: u64,
-    /// The last entry of its own mailbox that it has confirmed.
-    pub acked: u64,
-    /// The room as the caller knows it: the targets of a message to the room.
-    pub members: Arc<Members>,
-    /// The messages, in order.
-    pub items: Vec<Item>,
-}
-
-/// Who is in a room, as one node knows it.
-#[derive(Debug, Default)]
-pub struct Members {
-    /// The version this was true at.
-    pub version: u64,
-    /// The members.
-    pub peers: Vec<PeerId>,
-}
-
-/// What became of one message.
-#[derive(Debug)]
-pub enum Appended {
-    /// Written to every target; these are of this node.
-    Written(Vec<Delivery>),
-    /// This id, or a later one, had been accepted before; nothing was written.
-    Duplicate,
-    /// The target is not in the room.
-    NoSuchPeer,
-    /// A target takes no more for now.
-    Backlogged,
-    /// The caller's members are out of date; neither this message nor any after it was looked at.
-    Stale,
-}
-
-/// Why a whole batch was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// A newer epoch owns the sender.
-    #[error("a newer connection owns the peer")]
-    Fenced,
-    /// The sender or the room is gone.
-    #[error("the peer or its room is gone")]
-    Gone,
-    /// See [`Unavailable`].
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-/// The store did not answer in time, or cannot be reached: the outcome is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the store did not answer in time")]
-pub struct Unavailable;
-
-/// Bounds of mailboxes and rooms.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Entries that may wait.
-    pub backlog: u64,
-    /// Bytes that may wait.
-    pub backlog_bytes: u64,
-    /// The longest an entry is kept, milliseconds.
-    pub entry_life_ms: u64,
-    /// The longest life of a room, milliseconds.
-    pub room_life_ms: u64,
-}
-
-impl Bounds {
-    /// From the settings.
-    pub fn new(limits: &Limits, timing: &Timing) -> Self {
-        Self {
-            backlog: u64::from(limits.backlog),
-            backlog_bytes: limits.backlog_bytes.0 as u64,
-            // Half: an entry goes when it is that old and another comes, or that long after the last one. The TTL of a mailbox
-            // starts anew with each entry, so the two together are the longest that one is kept.
-            entry_life_ms: timing.entry_life.as_ms() / 2,
-            room_life_ms: timing.room_life.as_ms(),
-        }
-    }
-}
-
-/// Where entries for this node's peers come in that other nodes wrote.
-pub trait Arrivals: Send + Sync {
-    /// An entry for a peer of this node. Must not block.
-    fn deliver(&self, room: &RoomId, delivery: Delivery);
-    /// Some entries of these partitions may have been missed: every peer with a room there must read its mailbox. Must not block.
-    fn catch_up(&self, partitions: &[usize]);
-}
 
 /// The store in use.
 pub enum Store {
@@ -249,11 +56,27 @@ impl Store {
         }
     }
 
-    /// Whether the store answers; never waits.
+    /// Whether all of the store answers; never waits.
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Memory(_) => true,
             Self::Redis(store) => store.is_ready(),
+        }
+    }
+
+    /// Whether the part of the store that holds a room answers; never waits.
+    pub fn is_open(&self, room: &RoomId) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Redis(store) => store.is_open(room),
+        }
+    }
+
+    /// How long ago the store may last have forgotten something, or this node last lost sight of it.
+    pub fn undisturbed_for(&self) -> Duration {
+        match self {
+            Self::Memory(_) => Duration::MAX,
+            Self::Redis(store) => store.undisturbed_for(),
         }
     }
 
@@ -277,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn load(&self, room: &RoomId) -> Result<Option<RoomState>, Unavailable> {
+    pub async fn load(&self, room: &RoomId) -> Result<Found, Unavailable> {
         match self {
             Self::Memory(store) => Ok(store.load(room)),
             Self::Redis(store) => store.load(room).await,
@@ -288,33 +111,128 @@ impl Store {
     ///
     /// # Errors
     /// [`AppendError`]: none was written, or with `Unavailable` nobody knows.
-    pub async fn append(
-        &self,
-        room: &RoomId,
-        node: &NodeId,
-        batch: &Append,
-    ) -> Result<Vec<Appended>, AppendError> {
+    pub async fn append(&self, room: &RoomId, node: &NodeId, batch: &Append) -> Result<Batched, AppendError> {
         match self {
             Self::Memory(store) => store.append(room, node, batch),
             Self::Redis(store) => store.append(room, node, batch).await,
         }
     }
 
-    /// Up to `count` entries of a peer's mailbox after `seq`.
+    /// What became of a peer, and the page of its mailbox after `seq`.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn read(
+    pub async fn read(&self, room: &RoomId, reader: &Reader, seq: u64) -> Result<Look, Unavailable> {
+        match self {
+            Self::Memory(store) => Ok(store.read(room, reader, seq)),
+            Self::Redis(store) => store.read(room, reader, seq).await,
+        }
+    }
+
+    /// Gives up the mailbox of this number: the peer goes on with a new one. `floor` is the highest id of the peer that the caller
+    /// knows to be accepted. None if the reader does not own the peer.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn renew(
         &self,
         room: &RoomId,
-        peer: &PeerId,
-        epoch: u64,
-        seq: u64,
-        count: usize,
-    ) -> Result<Vec<Entry>, Unavailable> {
+        reader: &Reader,
+        mailbox: u64,
+        floor: u64,
+    ) -> Result<Option<Renewed>, Unavailable> {
         match self {
-            Self::Memory(store) => Ok(store.read(room, peer, epoch, seq, count)),
-            Self::Redis(store) => store.read(room, peer, epoch, seq, count).await,
+            Self::Memory(store) => Ok(store.renew(room, reader, mailbox, floor)),
+            Self::Redis(store) => store.renew(room, reader, mailbox, floor).await,
+        }
+    }
+
+    /// How far the mailboxes of some peers have come, in their order.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn heads(&self, room: &RoomId, peers: &[PeerId]) -> Result<Vec<Head>, Unavailable> {
+        match self {
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Redis(store) => store.heads(room, peers).await,
+        }
+    }
+
+    /// Entries for a peer were lost outside its mailbox: it gets a new one, whoever owns it now.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn shatter(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(store) => store.shatter(room, peer).await,
+        }
+    }
+
+    /// What of a partition has a deadline that has come; each is named again a little later if nothing becomes of it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn due(&self, partition: usize) -> Result<Vec<Due>, Unavailable> {
+        match self {
+            Self::Memory(store) => Ok(store.due(partition)),
+            Self::Redis(store) => store.due(partition).await,
+        }
+    }
+
+    /// Cuts off what is too old in a mailbox.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn trim(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {
+        match self {
+            // It has no copy that outlives the process, and its clients confirm what they have.
+            Self::Memory(_) => Ok(()),
+            Self::Redis(store) => store.trim(room, peer).await,
+        }
+    }
+
+    /// Says that a node is alive, and asks who else is.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn renew_lease(&self, node: &NodeId) -> Result<Census, Unavailable> {
+        match self {
+            Self::Memory(_) => Ok(Census { held: true, alive: vec![node.clone()], dead: Vec::new() }),
+            Self::Redis(store) => store.renew_lease(node).await,
+        }
+    }
+
+    /// Rooms of a partition where a node has, or had, peers.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn rooms_on(&self, partition: usize, node: &NodeId) -> Result<Vec<RoomId>, Unavailable> {
+        match self {
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Redis(store) => store.rooms_on(partition, node).await,
+        }
+    }
+
+    /// A dead node has no peers in this room: it need not be looked for there.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn unlist(&self, room: &RoomId, node: &NodeId) -> Result<(), Unavailable> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(store) => store.unlist(room, node).await,
+        }
+    }
+
+    /// Forgets a node: one that is dead and has no peers anywhere, or that stops.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn forget_node(&self, node: &NodeId) -> Result<(), Unavailable> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(store) => store.forget_node(node).await,
         }
     }
 }

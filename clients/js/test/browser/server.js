@@ -11,7 +11,7 @@ const target = (profile) => fileURLToPath(new URL(`../../../../target/${profile}
 /** The server's binary: `SIGNALBOX_BIN`, or what was built last. */
 export const binary = process.env.SIGNALBOX_BIN ?? [target('release'), target('debug')].find(existsSync);
 
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+export const chromiumPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 const args = [
   '--no-sandbox',
@@ -50,7 +50,7 @@ export async function startServer(port) {
   throw new Error(`${binary} did not start`);
 }
 
-export const launch = () => chromium.launch({ executablePath, args });
+export const launch = () => chromium.launch({ executablePath: chromiumPath, args });
 
 /** A fresh person: own storage, own camera. Whatever the page complains about ends up in `complaints`. */
 export async function person(browser, complaints) {

@@ -6,8 +6,8 @@ use redis::Value;
 use signalbox_shared::id::{NodeId, PeerId, RoomId};
 
 use crate::{
-    room::{Member, RoomState},
-    store::{Delivery, Entry, EntryKind},
+    room::{Lineage, Member, Presence, RoomState, Tombstone},
+    store::{Census, Delivery, Due, Entry, EntryKind, Found, Head, Look, Page, Reader, Renewed},
 };
 
 /// A reply that is a list, read from its front.
@@ -27,6 +27,10 @@ impl Reply {
 
     pub(super) fn text(&mut self) -> Option<String> {
         self.next().and_then(text)
+    }
+
+    pub(super) fn number(&mut self) -> Option<u64> {
+        self.next().and_then(number)
     }
 
     pub(super) fn rest(self) -> Value {
@@ -52,16 +56,21 @@ fn number(value: Value) -> Option<u64> {
 
 pub(super) fn kind_text(kind: EntryKind) -> &'static str {
     match kind {
-        EntryKind::Plain => "f",
+        EntryKind::Forwarded => "f",
+        EntryKind::Presence => "m",
         EntryKind::PeerEntry => "p",
     }
 }
 
 fn kind(text: &str) -> EntryKind {
-    if text == "p" { EntryKind::PeerEntry } else { EntryKind::Plain }
+    match text {
+        "p" => EntryKind::PeerEntry,
+        "m" => EntryKind::Presence,
+        _ => EntryKind::Forwarded,
+    }
 }
 
-/// Reads `peer, epoch, seq, …` of one body.
+/// Reads `peer, mailbox, seq, …` of one body.
 pub(super) fn deliveries(
     value: Option<Value>,
     from: &PeerId,
@@ -71,32 +80,130 @@ pub(super) fn deliveries(
 ) -> Vec<Delivery> {
     let mut flat = Reply::new(value.unwrap_or(Value::Nil));
     let mut deliveries = Vec::new();
-    while let (Some(peer), Some(epoch), Some(seq)) = (flat.text(), flat.next(), flat.next()) {
-        let (Ok(peer), Some(epoch), Some(seq)) = (PeerId::parse(&peer), number(epoch), number(seq)) else {
-            continue;
-        };
+    while let (Some(peer), Some(mailbox), Some(seq)) = (flat.text(), flat.number(), flat.number()) {
+        let Ok(peer) = PeerId::parse(&peer) else { continue };
         let entry = Entry { seq, from: from.clone(), id, kind, body: body.clone() };
-        deliveries.push(Delivery { peer, epoch, entry });
+        deliveries.push(Delivery { peer, mailbox, entry });
     }
     deliveries
 }
 
+/// Reads a room as scripts return it: lineage, now, the hash.
+pub(super) fn found(reply: &mut Reply) -> Option<Found> {
+    let lineage: Lineage = reply.text()?.into();
+    let now = reply.number()?;
+    let room = reply.next().and_then(|hash| room_state(hash, &lineage, now));
+    Some(Found { lineage, now, room })
+}
+
 /// Reads a room hash. None where there is none.
-pub(super) fn room_state(hash: Value) -> Option<RoomState> {
-    let mut fields = pairs(hash);
-    let incarnation = fields.remove("inc")?;
-    let version = fields.remove("ver")?.parse().ok()?;
-    let mut members = BTreeMap::new();
-    for (field, record) in &fields {
-        let Some(peer) = field.strip_prefix("p:").and_then(|peer| PeerId::parse(peer).ok()) else { continue };
-        let owner = fields.get(&format!("o:{peer}")).and_then(|owner| owner.split_once(' '));
-        let (Some((node, epoch)), Ok(member)) = (owner, serde_json::from_str::<Member>(record)) else {
-            continue;
-        };
-        let (Ok(owner), Ok(epoch)) = (NodeId::parse(node), epoch.parse()) else { continue };
-        members.insert(peer, Member { owner, epoch, ..member });
+fn room_state(hash: Value, lineage: &Lineage, now: u64) -> Option<RoomState> {
+    let fields = pairs(hash);
+    let mut state = RoomState::new(fields.get("inc")?.as_str().into(), lineage.clone());
+    state.version = fields.get("ver")?.parse().ok()?;
+    state.ends_at = fields.get("end").and_then(|end| end.parse().ok()).unwrap_or(0);
+    state.read_at = now;
+    for (field, value) in &fields {
+        if let Some(peer) = peer_of(field, "p:") {
+            state.members.extend(member(&fields, &peer, value).map(|member| (peer, member)));
+        } else if let Some(peer) = peer_of(field, "t:") {
+            state.left.extend(tombstone(value).map(|tombstone| (peer, tombstone)));
+        }
     }
-    Some(RoomState { incarnation: incarnation.into(), version, members })
+    Some(state)
+}
+
+fn peer_of(field: &str, prefix: &str) -> Option<PeerId> {
+    PeerId::parse(field.strip_prefix(prefix)?).ok()
+}
+
+fn member(fields: &BTreeMap<String, String>, peer: &PeerId, record: &str) -> Option<Member> {
+    let number = |field: &str| fields.get(&format!("{field}:{peer}")).and_then(|text| text.parse().ok());
+    let (owner, epoch, mailbox) = owner(fields.get(&format!("o:{peer}"))?)?;
+    let presence = match owner {
+        Some(node) => Presence::Attached(node),
+        None => Presence::Detached(number("d").unwrap_or(0)),
+    };
+    let generation = number("g").unwrap_or(1);
+    Some(Member { presence, epoch, generation, mailbox, ..serde_json::from_str(record).ok()? })
+}
+
+/// Reads `node epoch mailbox`; the node is `-` where nobody owns the peer.
+fn owner(value: &str) -> Option<(Option<NodeId>, u64, u64)> {
+    let mut words = value.split(' ');
+    let node = words.next().and_then(|node| NodeId::parse(node).ok());
+    Some((node, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
+fn tombstone(value: &str) -> Option<Tombstone> {
+    let (epoch, until) = value.split_once(' ')?;
+    Some(Tombstone { epoch: epoch.parse().ok()?, until: until.parse().ok()? })
+}
+
+/// Reads what became of a peer.
+pub(super) fn look(reply: &mut Reply, reader: &Reader) -> Option<Look> {
+    let lineage: Lineage = reply.text()?.into();
+    let _exists = reply.number()?;
+    let (record, tombstone) = (reply.text()?, reply.text()?);
+    let found = owner(&record);
+    let judged = found.as_ref().map(|(node, epoch, _)| (node.as_ref(), *epoch));
+    let page = || page(reply, &lineage).unwrap_or_default();
+    Some(Look::judge(reader, judged, !tombstone.is_empty(), &lineage, page))
+}
+
+fn page(reply: &mut Reply, lineage: &Lineage) -> Option<Page> {
+    let (mailbox, head) = (reply.number()?, reply.number()?);
+    let (acked, last_id) = (reply.number()?, reply.number()?);
+    let entries = entries(reply.next()?);
+    Some(Page { mailbox, head, acked, last_id, lineage: lineage.clone(), entries })
+}
+
+/// Reads where a mailbox goes on.
+pub(super) fn renewed(reply: &mut Reply) -> Option<Renewed> {
+    let (mailbox, seq, last_id) = (reply.number()?, reply.number()?, reply.number()?);
+    Some(Renewed { mailbox, seq, last_id, state: found(reply)?.room? })
+}
+
+/// Reads how far mailboxes have come.
+pub(super) fn heads(list: Value) -> Vec<Head> {
+    let mut list = Reply::new(list);
+    std::iter::from_fn(|| {
+        let mut head = Reply::new(list.next()?);
+        let (record, seq) = (head.text()?, head.number()?);
+        let (node, epoch, mailbox) = owner(&record).unwrap_or_default();
+        Some(Head { owner: node.map(|node| (node, epoch)), mailbox, head: seq })
+    })
+    .collect()
+}
+
+/// Reads room names.
+pub(super) fn rooms(list: Value) -> Vec<RoomId> {
+    texts(list).iter().filter_map(|name| RoomId::parse(name).ok()).collect()
+}
+
+/// Reads what has a deadline: `room`, or `room peer`.
+pub(super) fn due(list: Value) -> Vec<Due> {
+    let read = |name: &String| match name.split_once(' ') {
+        Some((room, peer)) => Some(Due::Mailbox(RoomId::parse(room).ok()?, PeerId::parse(peer).ok()?)),
+        None => RoomId::parse(name).ok().map(Due::Room),
+    };
+    texts(list).iter().filter_map(read).collect()
+}
+
+/// Reads who is alive.
+pub(super) fn census(reply: &mut Reply) -> Option<Census> {
+    let held = reply.number()? == 1;
+    let mut nodes =
+        || Some(texts(reply.next()?).iter().filter_map(|name| NodeId::parse(name).ok()).collect());
+    Some(Census { held, alive: nodes()?, dead: nodes()? })
+}
+
+fn texts(list: Value) -> Vec<String> {
+    let mut list = match list {
+        Value::Set(items) => Reply::new(Value::Array(items)),
+        other => Reply::new(other),
+    };
+    std::iter::from_fn(|| list.text()).collect()
 }
 
 fn pairs(hash: Value) -> BTreeMap<String, String> {
@@ -109,8 +216,8 @@ fn pairs(hash: Value) -> BTreeMap<String, String> {
     }
 }
 
-/// Reads a page of a mailbox.
-pub(super) fn entries(page: Value) -> Vec<Entry> {
+/// Reads the entries of a page.
+fn entries(page: Value) -> Vec<Entry> {
     let mut page = Reply::new(page);
     let mut entries = Vec::new();
     while let Some(item) = page.next() {
@@ -133,8 +240,21 @@ fn entry(stream_id: &str, fields: Value) -> Option<Entry> {
     })
 }
 
-/// Reads what another node wrote: `room from id kind peer:epoch:seq,…`, a line break, the body.
-pub(super) fn topic_message(message: &str) -> Option<(RoomId, Vec<Delivery>)> {
+/// What came in on a topic.
+pub(super) enum News {
+    /// Another node wrote entries for peers of this one.
+    Entries(RoomId, Vec<Delivery>),
+    /// Something happened to these peers.
+    LookAfter(RoomId, Vec<PeerId>),
+}
+
+/// Reads `room from id kind peer:mailbox:seq,…`, a line break and the body; or `!room peer,…`.
+pub(super) fn news(message: &str) -> Option<News> {
+    if let Some(notice) = message.strip_prefix('!') {
+        let (room, peers) = notice.split_once(' ')?;
+        let peers = peers.split(',').map(|peer| PeerId::parse(peer).ok()).collect::<Option<_>>()?;
+        return Some(News::LookAfter(RoomId::parse(room).ok()?, peers));
+    }
     let (header, body) = message.split_once('\n')?;
     let mut words = header.split(' ');
     let room = RoomId::parse(words.next()?).ok()?;
@@ -145,9 +265,13 @@ pub(super) fn topic_message(message: &str) -> Option<(RoomId, Vec<Delivery>)> {
     let delivery = |target: &str| {
         let mut parts = target.split(':');
         let peer = PeerId::parse(parts.next()?).ok()?;
-        let (epoch, seq) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Delivery { peer, epoch, entry: Entry { seq, from: from.clone(), id, kind, body: body.clone() } })
+        let (mailbox, seq) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Delivery {
+            peer,
+            mailbox,
+            entry: Entry { seq, from: from.clone(), id, kind, body: body.clone() },
+        })
     };
-    let deliveries = words.next()?.split(',').map(delivery).collect::<Option<Vec<_>>>()?;
-    Some((room, deliveries))
+    let deliveries = words.next()?.split(',').map(delivery).collect::<Option<_>>()?;
+    Some(News::Entries(room, deliveries))
 }

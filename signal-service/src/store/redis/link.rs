@@ -19,24 +19,61 @@ pub use signalbox_redis::StartError;
 #[derive(Clone, Copy)]
 pub(super) enum ScriptId {
     Append,
+    /// An append without messages: allowed when Redis is full.
+    Acknowledge,
     Commit,
     /// A commit that nobody new comes in by: allowed when Redis is full.
     Shrink,
     Load,
+    Read,
+    Renew,
+    Heads,
+    Shatter,
+    Due,
+    Trim,
+    Lease,
+    Unlist,
 }
 
 impl ScriptId {
     /// In the order of the enum: a script is called by its place.
-    const ALL: [Self; 4] = [Self::Append, Self::Commit, Self::Shrink, Self::Load];
+    const ALL: [Self; 13] = [
+        Self::Append,
+        Self::Acknowledge,
+        Self::Commit,
+        Self::Shrink,
+        Self::Load,
+        Self::Read,
+        Self::Renew,
+        Self::Heads,
+        Self::Shatter,
+        Self::Due,
+        Self::Trim,
+        Self::Lease,
+        Self::Unlist,
+    ];
 
+    /// What it shares with others, and its own text.
     fn script(self) -> Script {
-        let (head, body) = match self {
-            Self::Append => ("", include_str!("lua/append.lua")),
-            Self::Commit => ("", include_str!("lua/commit.lua")),
-            Self::Shrink => ("#!lua flags=allow-oom\n", include_str!("lua/commit.lua")),
-            Self::Load => ("", include_str!("lua/load.lua")),
+        const ROOM: &str = include_str!("lua/mailbox.lua");
+        /// In the order of the enum: a script is called by its place.
+        const ALLOW_OOM: &str = "#!lua flags=allow-oom\n";
+        let (flags, shared, own) = match self {
+            Self::Append => ("", ROOM, include_str!("lua/append.lua")),
+            Self::Acknowledge => (ALLOW_OOM, ROOM, include_str!("lua/append.lua")),
+            Self::Commit => ("", ROOM, include_str!("lua/commit.lua")),
+            Self::Shrink => (ALLOW_OOM, ROOM, include_str!("lua/commit.lua")),
+            Self::Load => (ALLOW_OOM, ROOM, include_str!("lua/load.lua")),
+            Self::Read => (ALLOW_OOM, ROOM, include_str!("lua/read.lua")),
+            Self::Renew => (ALLOW_OOM, ROOM, include_str!("lua/renew.lua")),
+            Self::Heads => (ALLOW_OOM, ROOM, include_str!("lua/heads.lua")),
+            Self::Shatter => (ALLOW_OOM, ROOM, include_str!("lua/shatter.lua")),
+            Self::Due => (ALLOW_OOM, "", include_str!("lua/due.lua")),
+            Self::Trim => (ALLOW_OOM, ROOM, include_str!("lua/trim.lua")),
+            Self::Lease => (ALLOW_OOM, "", include_str!("lua/lease.lua")),
+            Self::Unlist => (ALLOW_OOM, ROOM, include_str!("lua/unlist.lua")),
         };
-        Script::new(&format!("{head}{}\n{body}", include_str!("lua/mailbox.lua")))
+        Script::new(&format!("{flags}{shared}\n{own}"))
     }
 }
 
@@ -70,13 +107,11 @@ impl Link {
     }
 
     /// Whether the master of a partition is connected; where it is not, calls fail at once.
-    #[expect(dead_code, reason = "the registry asks before it waits")]
     pub(super) fn is_open(&self, partition: usize) -> bool {
         self.connections.is_open(partition)
     }
 
     /// The time since the last reconnect, failover or move of a partition; zero while a server is away.
-    #[expect(dead_code, reason = "reaping waits for it")]
     pub(super) fn undisturbed_for(&self) -> Duration {
         self.connections.undisturbed_for()
     }
@@ -92,7 +127,6 @@ impl Link {
     }
 
     /// One command on a key that is in no partition.
-    #[expect(dead_code, reason = "for the keys of all nodes")]
     pub(super) async fn call_key(&self, key: &str, cmd: &Cmd) -> Result<Value, Unavailable> {
         self.connections.call_key(key, cmd).await.map_err(|_| Unavailable)
     }
@@ -109,7 +143,6 @@ impl Link {
     }
 
     /// One script call on keys that are in no partition; the first says where.
-    #[expect(dead_code, reason = "for the keys of all nodes")]
     pub(super) async fn script_key(
         &self,
         id: ScriptId,

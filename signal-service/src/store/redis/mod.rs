@@ -8,7 +8,10 @@ mod codec;
 mod link;
 mod topics;
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use redis::Value;
 use signalbox_shared::{
@@ -18,13 +21,19 @@ use signalbox_shared::{
 };
 
 use super::{
-    Append, AppendError, Appended, Arrivals, Bounds, Commit, Committed, Entry, Item, Target, Unavailable,
+    Append, AppendError, Appended, Arrivals, Batched, Bounds, Census, Commit, Committed, Due, EntryKind,
+    Found, Head, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Reader, Renewed, Target, Unavailable,
 };
-use crate::room::RoomState;
 use codec::Reply;
 use link::{Link, ScriptId};
 
 pub use link::StartError;
+
+/// Most rooms and mailboxes that are looked at in one go because their deadline has come.
+const DUE_ROOMS: usize = 256;
+
+/// How long until a room whose deadline has come is named again, milliseconds.
+const DUE_AGAIN_MS: u64 = 2_000;
 
 /// Rooms and mailboxes in Redis.
 pub struct RedisStore {
@@ -57,11 +66,21 @@ impl RedisStore {
         self.link.is_ready()
     }
 
-    pub(super) async fn load(&self, room: &RoomId) -> Result<Option<RoomState>, Unavailable> {
-        let call = ScriptCall::new(room);
-        Ok(codec::room_state(
-            self.link.script(keys::partition(room), ScriptId::Load, call.keys, call.args).await?,
-        ))
+    pub(super) fn is_open(&self, room: &RoomId) -> bool {
+        self.link.is_open(keys::partition(room))
+    }
+
+    pub(super) fn undisturbed_for(&self) -> Duration {
+        self.link.undisturbed_for()
+    }
+
+    async fn script(&self, script: ScriptId, call: ScriptCall) -> Result<Value, Unavailable> {
+        self.link.script(call.partition, script, call.keys, call.args).await
+    }
+
+    pub(super) async fn load(&self, room: &RoomId) -> Result<Found, Unavailable> {
+        let reply = self.script(ScriptId::Load, ScriptCall::new(room)).await?;
+        codec::found(&mut Reply::new(reply)).ok_or(Unavailable)
     }
 
     pub(super) async fn commit(
@@ -71,46 +90,52 @@ impl RedisStore {
         commit: &Commit,
     ) -> Result<Committed, Unavailable> {
         let script = if commit.grows { ScriptId::Commit } else { ScriptId::Shrink };
-        let mut call = ScriptCall::new(room);
-        call.arg(&*commit.incarnation).arg(commit.version).arg(node.as_str()).arg(room.as_str());
-        call.arg(keys::node_topic_prefix(room)).arg(keys::feed_topic(room));
-        call.arg(2 * self.bounds.backlog).arg(self.bounds.entry_life_ms).arg(self.bounds.room_life_ms);
-        call.arg(u8::from(commit.ends));
-        call.arg(commit.put.len());
-        for (peer, member) in &commit.put {
-            let record = serde_json::to_string(member).unwrap_or_default();
-            call.arg(peer.as_str()).arg(record).arg(format!("{} {}", member.owner, member.epoch));
-        }
-        call.arg(commit.removed.len());
-        commit.removed.iter().for_each(|peer| call.target(room, peer));
-        call.arg(commit.accepted.len());
-        for (peer, id) in &commit.accepted {
-            call.arg(peer.as_str()).arg(*id);
-        }
-        call.arg(commit.events.len());
-        for event in &commit.events {
-            call.arg(event.about.as_str())
-                .arg(codec::kind_text(event.kind))
-                .arg(&*event.body)
-                .arg(event.targets.len());
-            event.targets.iter().for_each(|peer| call.target(room, peer));
-        }
-        call.arg(commit.feed.len());
-        for line in &commit.feed {
-            call.arg(&**line);
-        }
-        let mut reply =
-            Reply::new(self.link.script(keys::partition(room), script, call.keys, call.args).await?);
+        let call = self.commit_call(room, node, commit);
+        let mut reply = Reply::new(self.script(script, call).await?);
         match reply.text().as_deref() {
             Some("ok") => {
+                let lineage = reply.text().ok_or(Unavailable)?.into();
                 let handed = commit.events.iter().flat_map(|event| {
                     codec::deliveries(reply.next(), &event.about, None, event.kind, &event.body)
                 });
-                Ok(Committed::Applied(handed.collect()))
+                Ok(Committed::Applied(lineage, handed.collect()))
             }
-            Some("conflict") => Ok(Committed::Conflict(reply.next().and_then(codec::room_state))),
+            Some("conflict") => codec::found(&mut reply).map(Committed::Conflict).ok_or(Unavailable),
             _ => Err(Unavailable),
         }
+    }
+
+    fn commit_call(&self, room: &RoomId, node: &NodeId, commit: &Commit) -> ScriptCall {
+        let bounds = &self.bounds;
+        let mut call = ScriptCall::new(room);
+        call.key(keys::due(keys::partition(room)));
+        call.arg(&*commit.incarnation).arg(commit.version).arg(node.as_str()).arg(room.as_str());
+        call.arg(keys::node_topic_prefix(room)).arg(keys::feed_topic(room));
+        call.arg(2 * bounds.backlog).arg(bounds.entry_life_ms).arg(bounds.room_life_ms).arg(bounds.window_ms);
+        call.arg(u8::from(commit.opens)).arg(u8::from(commit.ends));
+        call.each(&commit.put, |call, (peer, member)| {
+            let record = serde_json::to_string(member).unwrap_or_default();
+            call.arg(peer.as_str()).arg(record).arg(member.owner().map_or("-", NodeId::as_str));
+            call.arg(member.epoch).arg(member.mailbox).arg(member.generation);
+        });
+        call.each(&commit.removed, |call, (peer, epoch)| {
+            call.arg(peer.as_str()).arg(*epoch).index(keys::mailbox(room, peer));
+        });
+        call.each(&commit.forgotten, |call, peer| _ = call.arg(peer.as_str()));
+        call.each(&commit.detached, |call, peer| _ = call.arg(peer.as_str()));
+        call.each(&commit.listed, |call, node| _ = call.index(keys::rooms_on(keys::partition(room), node)));
+        call.each(&commit.unlisted, |call, node| _ = call.index(keys::rooms_on(keys::partition(room), node)));
+        call.each(&commit.accepted, |call, (peer, id)| _ = call.arg(peer.as_str()).arg(*id));
+        call.each(&commit.events, |call, event| {
+            call.arg(event.about.as_str()).arg(codec::kind_text(event.kind)).arg(&*event.body);
+            call.each(&event.targets, |call, peer| call.target(room, peer));
+        });
+        call.each(&commit.notices, |call, (node, peers)| {
+            let peers: Vec<&str> = peers.iter().map(PeerId::as_str).collect();
+            call.arg(node.as_str()).arg(peers.join(","));
+        });
+        call.each(&commit.feed, |call, line| _ = call.arg(&**line));
+        call
     }
 
     pub(super) async fn append(
@@ -118,49 +143,117 @@ impl RedisStore {
         room: &RoomId,
         node: &NodeId,
         batch: &Append,
-    ) -> Result<Vec<Appended>, AppendError> {
+    ) -> Result<Batched, AppendError> {
+        let bounds = &self.bounds;
         let mut call = ScriptCall::new(room);
-        call.key(room, &batch.sender);
-        call.arg(batch.sender.as_str())
-            .arg(node.as_str())
-            .arg(batch.epoch)
-            .arg(batch.acked)
-            .arg(room.as_str());
-        call.arg(keys::node_topic_prefix(room));
-        call.arg(self.bounds.backlog).arg(self.bounds.backlog_bytes).arg(self.bounds.entry_life_ms);
-        call.arg(batch.members.version).arg(batch.items.len());
+        call.key(keys::due(keys::partition(room)));
+        call.key(keys::mailbox(room, &batch.sender));
+        call.arg(batch.sender.as_str()).arg(node.as_str()).arg(batch.epoch);
+        call.arg(batch.mailbox).arg(batch.acked).arg(batch.floor);
+        match batch.handle {
+            Some(handle) => call.arg(handle),
+            None => call.arg(""),
+        };
+        call.arg(room.as_str()).arg(keys::node_topic_prefix(room));
+        call.arg(bounds.backlog).arg(bounds.backlog_bytes).arg(bounds.entry_life_ms);
+        call.arg(batch.members.version).arg(batch.items.len()).arg(bounds.room_life_ms + bounds.window_ms);
         for item in &batch.items {
             call.item(room, batch, item);
         }
-        let mut reply = Reply::new(
-            self.link.script(keys::partition(room), ScriptId::Append, call.keys, call.args).await?,
-        );
+        // What only acknowledges makes room, so that a full server takes it.
+        let script = if batch.items.is_empty() { ScriptId::Acknowledge } else { ScriptId::Append };
+        let mut reply = Reply::new(self.script(script, call).await?);
         match reply.text().as_deref() {
-            Some("ok") => batch
-                .items
-                .iter()
-                .map_while(|item| Some(appended(reply.next()?, &batch.sender, item)))
-                .collect(),
-            Some("gone") => Err(AppendError::Gone),
-            Some("fenced") => Err(AppendError::Fenced),
-            _ => Err(AppendError::Unavailable(Unavailable)),
+            Some("ok") => {
+                let mailbox = reply.number().ok_or(Unavailable)?;
+                let results = batch
+                    .items
+                    .iter()
+                    .map_while(|item| reply.next().map(|value| appended(value, &batch.sender, item)));
+                Ok(Batched { mailbox, results: results.collect::<Result<_, _>>()? })
+            }
+            Some("no") => Err(AppendError::NotOwner),
+            _ => Err(Unavailable.into()),
         }
     }
 
-    pub(super) async fn read(
+    pub(super) async fn read(&self, room: &RoomId, reader: &Reader, seq: u64) -> Result<Look, Unavailable> {
+        let mut call = ScriptCall::new(room);
+        call.key(keys::mailbox(room, &reader.peer));
+        call.arg(reader.peer.as_str()).arg(seq).arg(PAGE_ENTRIES).arg(PAGE_BYTES);
+        let reply = self.script(ScriptId::Read, call).await?;
+        codec::look(&mut Reply::new(reply), reader).ok_or(Unavailable)
+    }
+
+    pub(super) async fn renew(
         &self,
         room: &RoomId,
-        peer: &PeerId,
-        epoch: u64,
-        seq: u64,
-        count: usize,
-    ) -> Result<Vec<Entry>, Unavailable> {
-        let mut cmd = redis::cmd("XRANGE");
-        cmd.arg(keys::mailbox(room, peer))
-            .arg(format!("{epoch}-{}", seq + 1))
-            .arg(format!("{epoch}-{}", u64::MAX));
-        cmd.arg("COUNT").arg(count);
-        Ok(codec::entries(self.link.call(keys::partition(room), &cmd).await?))
+        reader: &Reader,
+        mailbox: u64,
+        floor: u64,
+    ) -> Result<Option<Renewed>, Unavailable> {
+        let mut call = ScriptCall::new(room);
+        call.arg(reader.peer.as_str()).arg(reader.node.as_str()).arg(reader.epoch).arg(mailbox).arg(floor);
+        match self.script(ScriptId::Renew, call).await? {
+            Value::Nil => Ok(None),
+            reply => codec::renewed(&mut Reply::new(reply)).map(Some).ok_or(Unavailable),
+        }
+    }
+
+    pub(super) async fn heads(&self, room: &RoomId, peers: &[PeerId]) -> Result<Vec<Head>, Unavailable> {
+        let mut call = ScriptCall::new(room);
+        for peer in peers {
+            call.arg(peer.as_str());
+        }
+        Ok(codec::heads(self.script(ScriptId::Heads, call).await?))
+    }
+
+    pub(super) async fn shatter(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {
+        let mut call = ScriptCall::new(room);
+        call.arg(peer.as_str()).arg(room.as_str()).arg(keys::node_topic_prefix(room));
+        self.script(ScriptId::Shatter, call).await.map(drop)
+    }
+
+    pub(super) async fn due(&self, partition: usize) -> Result<Vec<Due>, Unavailable> {
+        let args = vec![DUE_ROOMS.to_string().into_bytes(), DUE_AGAIN_MS.to_string().into_bytes()];
+        let keys = vec![keys::due(partition)];
+        Ok(codec::due(self.link.script(partition, ScriptId::Due, keys, args).await?))
+    }
+
+    pub(super) async fn trim(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {
+        let mut call = ScriptCall::new(room);
+        call.key(keys::due(keys::partition(room)));
+        call.key(keys::mailbox(room, peer));
+        call.arg(peer.as_str()).arg(room.as_str()).arg(self.bounds.entry_life_ms);
+        self.script(ScriptId::Trim, call).await.map(drop)
+    }
+
+    pub(super) async fn renew_lease(&self, node: &NodeId) -> Result<Census, Unavailable> {
+        let longest = self.bounds.room_life_ms + self.bounds.window_ms;
+        let args = [node.as_str().to_owned(), self.bounds.lease_ms.to_string(), longest.to_string()];
+        let args = args.into_iter().map(String::into_bytes).collect();
+        let keys = vec![keys::NODES.to_owned()];
+        let reply = self.link.script_key(ScriptId::Lease, keys, args).await?;
+        codec::census(&mut Reply::new(reply)).ok_or(Unavailable)
+    }
+
+    pub(super) async fn rooms_on(&self, partition: usize, node: &NodeId) -> Result<Vec<RoomId>, Unavailable> {
+        let mut cmd = redis::cmd("SMEMBERS");
+        cmd.arg(keys::rooms_on(partition, node));
+        Ok(codec::rooms(self.link.call(partition, &cmd).await?))
+    }
+
+    pub(super) async fn unlist(&self, room: &RoomId, node: &NodeId) -> Result<(), Unavailable> {
+        let mut call = ScriptCall::new(room);
+        call.key(keys::rooms_on(keys::partition(room), node));
+        call.arg(room.as_str()).arg(node.as_str());
+        self.script(ScriptId::Unlist, call).await.map(drop)
+    }
+
+    pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), Unavailable> {
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(keys::NODES).arg(node.as_str());
+        self.link.call_key(keys::NODES, &cmd).await.map(drop)
     }
 }
 
@@ -169,7 +262,7 @@ fn appended(value: Value, sender: &PeerId, item: &Item) -> Result<Appended, Appe
     let mut reply = Reply::new(value);
     match reply.text().as_deref() {
         Some("w") => {
-            let kind = super::EntryKind::Plain;
+            let kind = EntryKind::Forwarded;
             Ok(Appended::Written(codec::deliveries(Some(reply.rest()), sender, item.id, kind, &item.body)))
         }
         Some("d") => Ok(Appended::Duplicate),
@@ -182,13 +275,14 @@ fn appended(value: Value, sender: &PeerId, item: &Item) -> Result<Appended, Appe
 
 /// Keys and arguments of a script, every key declared (a script that touches others breaks while slots move).
 struct ScriptCall {
+    partition: usize,
     keys: Vec<String>,
     args: Vec<Vec<u8>>,
 }
 
 impl ScriptCall {
     fn new(room: &RoomId) -> Self {
-        Self { keys: vec![keys::room(room)], args: Vec::with_capacity(24) }
+        Self { partition: keys::partition(room), keys: vec![keys::room(room)], args: Vec::with_capacity(24) }
     }
 
     fn arg(&mut self, value: impl redis::ToRedisArgs) -> &mut Self {
@@ -196,15 +290,25 @@ impl ScriptCall {
         self
     }
 
-    /// Declares a peer's mailbox; returns its index as Lua counts.
-    fn key(&mut self, room: &RoomId, peer: &PeerId) -> usize {
-        self.keys.push(keys::mailbox(room, peer));
-        self.keys.len()
+    /// Declares a key.
+    fn key(&mut self, key: String) {
+        self.keys.push(key);
+    }
+
+    /// Declares a key and passes its index as Lua counts.
+    fn index(&mut self, key: String) -> &mut Self {
+        self.key(key);
+        self.arg(self.keys.len())
     }
 
     fn target(&mut self, room: &RoomId, peer: &PeerId) {
-        let index = self.key(room, peer);
-        self.arg(peer.as_str()).arg(index);
+        self.arg(peer.as_str()).index(keys::mailbox(room, peer));
+    }
+
+    /// A list: its length, then each.
+    fn each<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
+        self.arg(items.len());
+        items.iter().for_each(|item| write(self, item));
     }
 
     fn item(&mut self, room: &RoomId, batch: &Append, item: &Item) {

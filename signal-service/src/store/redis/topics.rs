@@ -11,7 +11,10 @@ use std::{
 use signalbox_redis::{Listener, Proof, Subscriber};
 use signalbox_shared::{id::NodeId, keys};
 
-use super::{Arrivals, Link, StartError, codec};
+use super::{
+    Arrivals, Link, StartError,
+    codec::{self, News},
+};
 
 /// Between two probes of a connection.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -37,13 +40,14 @@ impl Listener for Topics {
     }
 
     fn heard(&self, message: &[u8]) {
-        let parsed = std::str::from_utf8(message).ok().and_then(codec::topic_message);
+        let parsed = std::str::from_utf8(message).ok().and_then(codec::news);
         match (parsed, self.arrivals.upgrade()) {
-            (Some((room, deliveries)), Some(arrivals)) => {
+            (Some(News::Entries(room, deliveries)), Some(arrivals)) => {
                 for delivery in deliveries {
                     arrivals.deliver(&room, delivery);
                 }
             }
+            (Some(News::LookAfter(room, peers)), Some(arrivals)) => arrivals.look_after(&room, &peers),
             (None, _) => tracing::error!(event = "topic_message_unreadable", bytes = message.len()),
             (Some(_), None) => {}
         }

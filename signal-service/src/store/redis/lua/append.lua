@@ -1,26 +1,33 @@
 -- Appends a batch of one sender's messages. Every check of a message precedes its first write.
--- KEYS: 1 room hash, 2 the sender's mailbox, 3… mailboxes of the targets
--- ARGV: 1 sender, 2 node, 3 epoch, 4 acknowledged seq, 5 room name, 6 topic prefix, 7 backlog, 8 backlog bytes,
---       9 entry life ms, 10 the caller's version, 11 number of messages, then for each message:
+-- KEYS: 1 room hash, 2 deadlines of the partition, 3 the sender's mailbox, 4… mailboxes of the targets
+-- ARGV: 1 sender, 2 node, 3 epoch, 4 the sender's mailbox number, 5 acknowledged seq of it, 6 highest id accepted elsewhere,
+--       7 handle that the client has, or '', 8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms,
+--       13 the caller's version, 14 number of messages, 15 the longest that a room is kept, ms, then for each message:
 --       id or '', 'p' (one peer) or 'r' (the room), body, number of targets, then for each target: peer, index in KEYS
--- Returns {'gone'} | {'fenced'} | {'ok', one result per message…}: {'w', peer, epoch, seq, …} written (this node's targets)
---       | {'d'} duplicate | {'n'} no such peer | {'b'} backlogged | {'s'} stale view, and nothing after it was looked at
-local sender, me, epoch, acked = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local name, topic = ARGV[5], ARGV[6]
-local backlog, backlog_bytes, life = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+-- Returns {'no'} if the caller does not own the sender | {'ok', the sender's mailbox number, one result per message…}:
+--       {'w', peer, mailbox, seq, …} written (this node's targets) | {'d'} duplicate | {'n'} no such peer | {'b'} backlogged
+--       | {'s'} stale view, and nothing after it was looked at
+local sender, me, epoch = ARGV[1], ARGV[2], ARGV[3]
+local known_mailbox, acked, floor = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local name, topic = ARGV[8], ARGV[9]
+local backlog, backlog_bytes, life = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 
-local own = redis.call('HMGET', room, 'lin', 'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender)
-if not own[1] or own[1] ~= lineage or not own[3] then return { 'gone' } end
-if own[3] ~= me .. ' ' .. epoch then return { 'fenced' } end
+if not heal() then return { 'no' } end
+local own = redis.call('HMGET', room, 'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender)
+if not own[2] then return { 'no' } end
+local node, owned, mailbox = owner(own[2])
+if node ~= me or owned ~= epoch then return { 'no' } end
 
-if acked > tonumber(own[5] or 0) then
-  local entry = redis.call('XRANGE', KEYS[2], epoch .. '-' .. acked, epoch .. '-' .. acked)[1]
-  if entry then acknowledge(sender, epoch, KEYS[2], acked, entry[2][10]) end
+if ARGV[7] ~= '' then redis.call('HSET', room, 'g:' .. sender, ARGV[7]) end
+if mailbox == known_mailbox and acked > tonumber(own[4] or 0) then
+  local id = mailbox .. '-' .. text(acked)
+  local entry = redis.call('XRANGE', KEYS[3], id, id)[1]
+  if entry then acknowledge(sender, mailbox, KEYS[3], acked, entry[2][10]) end
 end
 
-local last = tonumber(own[4] or 0)
-local accepted
-local results = { 'ok' }
+local stored = tonumber(own[3] or 0)
+local last = math.max(stored, floor)
+local results = { 'ok', mailbox }
 
 -- Whether a mailbox takes no more for now; its head and the bytes ever written to it.
 local function is_full(peer)
@@ -35,35 +42,35 @@ local function targets_of(at, count)
   local targets = {}
   for n = 1, count do
     local peer, box = ARGV[at + 2 * n - 2], KEYS[tonumber(ARGV[at + 2 * n - 1])]
-    local owned = redis.call('HGET', room, 'o:' .. peer)
-    if not owned then return nil, 'n' end
-    local node, e = owner(owned)
+    local value = redis.call('HGET', room, 'o:' .. peer)
+    if not value then return nil, 'n' end
+    local its_node, _, its_mailbox = owner(value)
     local full, head, bytes = is_full(peer)
     -- What is too old does not count.
-    if full and not settle_expired(peer, box, head, bytes) then
-      drop_old(peer, e, box, life)
+    if full and not settle_empty(peer, box, head, bytes) then
+      drop_old(peer, its_mailbox, box, life)
       if is_full(peer) then return nil, 'b' end
     end
-    targets[n] = { peer = peer, node = node, epoch = e, box = box }
+    targets[n] = { peer = peer, node = its_node, mailbox = its_mailbox, box = box }
   end
   return targets
 end
 
-local at = 12
-for _ = 1, tonumber(ARGV[11]) do
+local at = 16
+for _ = 1, tonumber(ARGV[14]) do
   local id, to, body, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   at = at + 4
   local result
   if id ~= '' and tonumber(id) <= last then
     result = { 'd' }
-  elseif to == 'r' and ARGV[10] ~= own[2] then
+  elseif to == 'r' and ARGV[13] ~= own[1] then
     results[#results + 1] = { 's' }
     break
   else
     local targets, refusal = targets_of(at, count)
     if targets then
       result = { 'w', unpack(spread(targets, me, topic, name, sender, id, 'f', body, 2 * backlog, life)) }
-      if id ~= '' then last, accepted = tonumber(id), id end
+      if id ~= '' then last = tonumber(id) end
     else
       result = { refusal }
     end
@@ -71,5 +78,6 @@ for _ = 1, tonumber(ARGV[11]) do
   results[#results + 1] = result
   at = at + 2 * count
 end
-if accepted then redis.call('HSET', room, 'l:' .. sender, accepted) end
+redis.call('PEXPIRE', KEYS[2], ARGV[15])
+if last > stored then redis.call('HSET', room, 'l:' .. sender, text(last)) end
 return results

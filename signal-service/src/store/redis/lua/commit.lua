@@ -1,63 +1,117 @@
 -- Applies a change of membership if the room is still where it was decided on, and tells the others. All or nothing.
--- KEYS: 1 room hash, 2… mailboxes
+-- KEYS: 1 room hash, 2 deadlines of the partition, 3… sets of rooms by node, mailboxes
 -- ARGV: 1 incarnation, 2 version (0: the room must not exist), 3 node, 4 room name, 5 topic prefix, 6 feed topic,
---       7 stream bound, 8 entry life ms, 9 room life ms, 10 '1' if nobody is left, then four lists, each with its count first:
---       members to write: peer, record, "<node> <epoch>"; members to remove: peer, index in KEYS;
---       accepted ids: peer, id; events: about, kind, body, number of targets, then for each target: peer, index in KEYS;
---       and last the feed lines, count first
--- Returns {'ok', peer, epoch, seq, … per event (this node's targets)} | {'conflict'} (no room) | {'conflict', the hash, flat}
+--       7 stream bound, 8 entry life ms, 9 room life ms, 10 resume window ms, 11 '1' if nobody was in it before,
+--       12 '1' if nobody is left, then lists, each with its count first:
+--       members to write: peer, record, node or '-', epoch, mailbox (for one that has none yet), handle
+--       members to remove: peer, epoch, index in KEYS · tombstones to forget: peer · members that are detached: peer
+--       nodes that have their first peer here: index in KEYS · nodes that have none any more: index in KEYS
+--       accepted ids: peer, id
+--       events: about, kind, body, number of targets, then for each target: peer, index in KEYS
+--       peers that nodes must look after: node, peers with commas between
+--       and last the feed lines
+-- Returns {'ok', lineage, {peer, mailbox, seq, …} per event (this node's targets)} | {'conflict', lineage, now, the hash, flat, or nothing}
 local me, name, topic = ARGV[3], ARGV[4], ARGV[5]
-local most, life = tonumber(ARGV[7]), tonumber(ARGV[8])
+local most, life, window = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[10])
 
-local found = redis.call('HMGET', room, 'inc', 'ver', 'lin')
-local exists = found[1] and found[3] == lineage
+local exists = heal()
+local found = redis.call('HMGET', room, 'inc', 'ver')
 local version = tonumber(ARGV[2])
+local matches
 if version == 0 then
-  if exists then return { 'conflict', redis.call('HGETALL', room) } end
-elseif not exists then
-  return { 'conflict' }
-elseif found[1] ~= ARGV[1] or tonumber(found[2]) ~= version then
-  return { 'conflict', redis.call('HGETALL', room) }
+  matches = not exists
+else
+  matches = exists and found[1] == ARGV[1] and tonumber(found[2]) == version
 end
 
-local at = 11
+local at = 13
 local function take()
   at = at + 1
   return ARGV[at - 1]
 end
+local function each(what)
+  for _ = 1, tonumber(take()) do what() end
+end
 
-if version == 0 then
-  redis.call('DEL', room)
-  redis.call('HSET', room, 'inc', ARGV[1], 'lin', lineage)
-  redis.call('PEXPIRE', room, ARGV[9])
+-- A handle that was confirmed since the decision was made voids it.
+local writes = {}
+each(function()
+  local put = { peer = take(), record = take(), node = take(), epoch = take(), mailbox = take(), handle = take() }
+  local confirmed = redis.call('HGET', room, 'g:' .. put.peer)
+  if confirmed and tonumber(confirmed) > tonumber(put.handle) then matches = false end
+  writes[#writes + 1] = put
+end)
+if not matches then return { 'conflict', unpack(state()) } end
+
+if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', lineage) end
+if ARGV[11] == '1' then
+  redis.call('HSET', room, 'end', text(now + tonumber(ARGV[9])))
+  redis.call('PEXPIRE', room, text(tonumber(ARGV[9]) + window))
 end
-redis.call('HSET', room, 'ver', string.format('%d', version + 1))
-for _ = 1, tonumber(take()) do
-  local peer = take()
-  redis.call('HSET', room, 'p:' .. peer, take(), 'o:' .. peer, take())
+redis.call('HSET', room, 'ver', text(version + 1))
+for _, put in ipairs(writes) do
+  local peer = put.peer
+  local before = redis.call('HGET', room, 'o:' .. peer)
+  local mailbox = put.mailbox
+  if before then
+    local _, _, kept = owner(before)
+    mailbox = kept
+  end
+  redis.call('HSET', room, 'p:' .. peer, put.record, 'o:' .. peer, put.node .. ' ' .. put.epoch .. ' ' .. mailbox, 'g:' .. peer, put.handle)
+  redis.call('HDEL', room, 't:' .. peer)
+  if put.node ~= '-' then
+    redis.call('HDEL', room, 'd:' .. peer)
+  else
+    redis.call('HSETNX', room, 'd:' .. peer, text(now + window))
+  end
 end
-for _ = 1, tonumber(take()) do
+each(function()
   local peer = take()
-  redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'l:' .. peer, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer)
+  redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
+    'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer)
+  redis.call('HSET', room, 't:' .. peer, take() .. ' ' .. text(now + window))
   redis.call('DEL', KEYS[tonumber(take())])
-end
-for _ = 1, tonumber(take()) do
+  redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
+end)
+each(function() redis.call('HDEL', room, 't:' .. take()) end)
+local due = tonumber(redis.call('HGET', room, 'end') or 0)
+each(function()
+  local till = redis.call('HGET', room, 'd:' .. take())
+  if till then due = math.min(due, tonumber(till)) end
+end)
+local longest = text(tonumber(ARGV[9]) + window)
+each(function()
+  local on = KEYS[tonumber(take())]
+  redis.call('SADD', on, name)
+  redis.call('PEXPIRE', on, longest)
+end)
+each(function() redis.call('SREM', KEYS[tonumber(take())], name) end)
+each(function()
   local peer, id = take(), take()
   if tonumber(id) > tonumber(redis.call('HGET', room, 'l:' .. peer) or 0) then redis.call('HSET', room, 'l:' .. peer, id) end
-end
-local results = { 'ok' }
-for _ = 1, tonumber(take()) do
+end)
+local results = { 'ok', lineage }
+each(function()
   local about, kind, body = take(), take(), take()
   local targets = {}
   for n = 1, tonumber(take()) do
     local peer, box = take(), KEYS[tonumber(take())]
-    local node, epoch = owner(redis.call('HGET', room, 'o:' .. peer))
-    targets[n] = { peer = peer, node = node, epoch = epoch, box = box }
+    local node, _, mailbox = owner(redis.call('HGET', room, 'o:' .. peer))
+    targets[n] = { peer = peer, node = node, mailbox = mailbox, box = box }
   end
   results[#results + 1] = spread(targets, me, topic, name, about, '', kind, body, most, life)
+end)
+each(function()
+  local node = take()
+  redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())
+end)
+each(function() redis.call('SPUBLISH', ARGV[6], take()) end)
+if ARGV[12] == '1' then
+  -- What is left are tombstones, for as long as somebody may come back who has left.
+  redis.call('PEXPIRE', room, window)
+  redis.call('ZREM', KEYS[2], name)
+else
+  redis.call('ZADD', KEYS[2], text(due), name)
+  redis.call('PEXPIRE', KEYS[2], longest)
 end
-for _ = 1, tonumber(take()) do
-  redis.call('SPUBLISH', ARGV[6], take())
-end
-if ARGV[10] == '1' then redis.call('DEL', room) end
 return results

@@ -1,27 +1,70 @@
--- What both scripts share. KEYS[1] is the room hash:
---   inc incarnation · lin lineage (master_replid when the room was made) · ver version
---   p:<peer> record (JSON) · o:<peer> "<node> <epoch>" · l:<peer> highest accepted id
---   h:<peer> head, a:<peer> acknowledged: seqs · b:<peer>, c:<peer>: bytes ever written, ever acknowledged
--- A mailbox is a stream: entry id <epoch>-<seq>, fields in this order:
+-- What the scripts share. KEYS[2], where entries are written, holds the deadlines of the partition. KEYS[1] is the room hash:
+--   inc incarnation · lin lineage · ver version · end when its longest life is over, ms
+--   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox>" · g:<peer> handle that its client is known to have
+--   d:<peer> until when it is detached, ms · t:<peer> "<epoch> <until>": it has left
+--   l:<peer> highest accepted id · h:<peer> head, a:<peer> acknowledged: seqs · b:<peer>, c:<peer>: bytes ever written, ever acknowledged
+-- A mailbox is a stream: entry id <mailbox>-<seq>, fields in this order:
 --   f from · i the sender's id or '' · k kind · t written at, ms · c bytes ever written · d body
 local room = KEYS[1]
 
 -- The replication history this server stands in. A promoted replica or a restarted server has another one and may lack
--- acknowledged writes, so a room of another lineage counts as gone.
+-- acknowledged writes.
 local lineage = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- Numbers as text: Lua's own would round a moment in milliseconds.
+local function text(number)
+  return string.format('%d', number)
+end
+
+-- Splits "<node> <epoch> <mailbox>".
+local function owner(value)
+  local node, epoch, mailbox = string.match(value, '^(%S+) (%d+) (%d+)$')
+  return node, epoch, mailbox
+end
+
+-- Gives a peer a new mailbox: what was in the old one, or should have been, is not promised any more. Entries of the old one
+-- have smaller ids in the stream, so that they are neither read nor kept.
+local function renew(peer)
+  local node, epoch, mailbox = owner(redis.call('HGET', room, 'o:' .. peer))
+  local written = redis.call('HMGET', room, 'h:' .. peer, 'b:' .. peer)
+  local fresh = text(math.max(tonumber(mailbox) + 1, now))
+  redis.call('HSET', room, 'o:' .. peer, node .. ' ' .. epoch .. ' ' .. fresh,
+    'a:' .. peer, written[1] or 0, 'c:' .. peer, written[2] or 0)
+  return fresh, written[1] or '0'
+end
+
+-- A room of another lineage: nobody knows what was forgotten, so that every mailbox is a new one. Moving a slot looks the same.
+-- Returns whether the room exists.
+local function heal()
+  local known = redis.call('HGET', room, 'lin')
+  if known and known ~= lineage then
+    local fields = redis.call('HKEYS', room)
+    for _, field in ipairs(fields) do
+      local peer = string.match(field, '^o:(.+)$')
+      if peer then renew(peer) end
+    end
+    redis.call('HSET', room, 'lin', lineage)
+  end
+  return known
+end
+
+-- The room as callers read it.
+local function state()
+  return { lineage, text(now), redis.call('HGETALL', room) }
+end
+
 -- Entries of `box` up to `seq` are done with; `written` is the c of the last of them.
-local function acknowledge(peer, epoch, box, seq, written)
+local function acknowledge(peer, mailbox, box, seq, written)
   -- The count before the entries: a full Redis takes no HSET but would take the XTRIM.
   redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written)
-  redis.call('XTRIM', box, 'MINID', epoch .. '-' .. (seq + 1))
+  redis.call('XTRIM', box, 'MINID', mailbox .. '-' .. text(seq + 1))
 end
 
 -- Entries of `box` older than `life` ms go.
-local function drop_old(peer, epoch, box, life)
+local function drop_old(peer, mailbox, box, life)
   local page = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)
   while page[1] and tonumber(page[1][2][8]) < now - life do
     page = redis.call('XRANGE', box, '-', '+', 'COUNT', 128)
@@ -30,34 +73,36 @@ local function drop_old(peer, epoch, box, life)
       if tonumber(entry[2][8]) >= now - life then break end
       last = entry
     end
-    local seq = tonumber(string.match(last[1], '-(%d+)$'))
-    acknowledge(peer, epoch, box, seq, last[2][10])
+    local its_mailbox, seq = string.match(last[1], '^(%d+)-(%d+)$')
+    if its_mailbox == mailbox then
+      acknowledge(peer, mailbox, box, tonumber(seq), last[2][10])
+    else
+      redis.call('XTRIM', box, 'MINID', its_mailbox .. '-' .. text(tonumber(seq) + 1))
+    end
     page = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)
   end
 end
 
--- A mailbox that has expired took its entries along: none of them waits any more. `head` and `bytes` are what was written to it.
-local function settle_expired(peer, box, head, bytes)
-  local expired = redis.call('EXISTS', box) == 0
-  if expired then redis.call('HSET', room, 'a:' .. peer, head, 'c:' .. peer, bytes) end
-  return expired
+-- In an empty mailbox nothing waits, whether it was read or is too old. `head` and `bytes` are what was written to it.
+local function settle_empty(peer, box, head, bytes)
+  local empty = redis.call('XLEN', box) == 0
+  if empty then redis.call('HSET', room, 'a:' .. peer, head, 'c:' .. peer, bytes) end
+  return empty
 end
 
--- Writes one entry and returns its seq. `most` bounds the stream, `life` its age and its TTL, both in the same step.
-local function write(peer, epoch, box, from, id, kind, body, most, life)
+-- Writes one entry and returns its seq. `most` bounds the stream, `life` its age, in the same step; what gets too old while nothing
+-- is written is cut off at a deadline of the partition.
+local function write(peer, mailbox, box, name, from, id, kind, body, most, life)
   local seq = redis.call('HINCRBY', room, 'h:' .. peer, 1)
   local bytes = redis.call('HINCRBY', room, 'b:' .. peer, #body)
-  settle_expired(peer, box, seq - 1, bytes - #body)
-  redis.call('XADD', box, 'MAXLEN', most, epoch .. '-' .. seq,
-    'f', from, 'i', id, 'k', kind, 't', string.format('%d', now), 'c', bytes, 'd', body)
+  if settle_empty(peer, box, seq - 1, bytes - #body) then
+    redis.call('ZADD', KEYS[2], text(now + life), name .. ' ' .. peer)
+  end
+  redis.call('XADD', box, 'MAXLEN', most, mailbox .. '-' .. text(seq),
+    'f', from, 'i', id, 'k', kind, 't', text(now), 'c', bytes, 'd', body)
   redis.call('PEXPIRE', box, life)
-  drop_old(peer, epoch, box, life)
+  drop_old(peer, mailbox, box, life)
   return seq
-end
-
--- Splits "<node> <epoch>".
-local function owner(value)
-  return string.match(value, '^(%x+) (%d+)$')
 end
 
 -- Tells each other node once what was written for its peers: a header line, then the body.
@@ -68,19 +113,19 @@ local function publish(topic, per_node, name, from, id, kind, body)
   end
 end
 
--- Writes one body to several mailboxes. `targets` is a list of {peer, epoch, node, box}. Returns what `me` must hand out
--- itself, flat: peer, epoch, seq, …
+-- Writes one body to several mailboxes. `targets` is a list of {peer, mailbox, node, box}. Returns what `me` must hand out
+-- itself, flat: peer, mailbox, seq, …
 local function spread(targets, me, topic, name, from, id, kind, body, most, life)
   local mine, per_node = {}, {}
   for _, t in ipairs(targets) do
-    local seq = write(t.peer, t.epoch, t.box, from, id, kind, body, most, life)
+    local seq = write(t.peer, t.mailbox, t.box, name, from, id, kind, body, most, life)
     if t.node == me then
       mine[#mine + 1] = t.peer
-      mine[#mine + 1] = t.epoch
+      mine[#mine + 1] = t.mailbox
       mine[#mine + 1] = seq
-    else
+    elseif t.node ~= '-' then
       local list = per_node[t.node] or {}
-      list[#list + 1] = t.peer .. ':' .. t.epoch .. ':' .. seq
+      list[#list + 1] = t.peer .. ':' .. t.mailbox .. ':' .. seq
       per_node[t.node] = list
     end
   end

@@ -1,0 +1,166 @@
+/** Who keeps its RTCPeerConnection when, with connections that only count. Real ones run in the browser tests. */
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, mock, test } from 'node:test';
+import { Room } from '../src/room.js';
+import { ALICE, BOB, CAROL, joinedFrame, peerEntry, resumedFrame, scriptedServer } from './scripted.js';
+
+class CountedConnection extends EventTarget {
+  signalingState = 'stable';
+  connectionState = 'new';
+  restarts = 0;
+  closed = false;
+  createDataChannel = () => new EventTarget();
+  restartIce = () => (this.restarts += 1);
+  close = () => (this.closed = true);
+}
+
+const replaced = { RTCPeerConnection: CountedConnection, MediaStream: class {}, WebSocket: null };
+before(() => Object.assign(globalThis, replaced));
+after(() => Object.keys(replaced).forEach((name) => delete globalThis[name]));
+beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
+afterEach(() => mock.timers.reset());
+
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A room with Bob in it. */
+async function inRoom() {
+  const server = scriptedServer();
+  globalThis.WebSocket = server.WebSocket;
+  const room = new Room({ room: 'r', url: 'http://signal.example', getToken: () => 'T' });
+  const made = [];
+  const ends = [];
+  room.on('peer', (peer) => {
+    made.push(peer);
+    peer.on('closed', (why) => ends.push([peer.peerId[0], why]));
+  });
+  const arrived = server.next();
+  const joined = room.join();
+  const socket = await arrived;
+  socket.open();
+  socket.say(joinedFrame({ resume: 'handle.1' }));
+  await joined;
+  const resume = async (more) => {
+    socket.say(resumedFrame(more));
+    await settle();
+  };
+  return { room, server, socket, made, ends, resume, bob: room.peers.get(BOB) };
+}
+
+test('recovered: true changes nothing', async () => {
+  const { room, bob, resume, made } = await inRoom();
+  await resume({ recovered: true, peers: [] });
+  assert.deepEqual([room.peers.get(BOB), bob.pc.restarts, made.length], [bob, 0, 1]);
+});
+
+test('recovered: false: who is still there keeps its connection and renegotiates, who is new is connected', async () => {
+  const { room, bob, resume, made, ends } = await inRoom();
+  const infos = [];
+  bob.on('info', ({ detached }) => infos.push(detached));
+  await resume({ recovered: false, peers: [peerEntry(BOB, { detached: true }), peerEntry(CAROL)] });
+  assert.deepEqual([room.peers.get(BOB), bob.pc.restarts, bob.pc.closed], [bob, 1, false]);
+  assert.deepEqual(infos, [true]);
+  assert.deepEqual(made.map(({ peerId }) => peerId), [BOB, CAROL]);
+  mock.timers.tick(60_000);
+  assert.deepEqual(ends, []);
+});
+
+test('who is missing from the snapshot is given five seconds', async () => {
+  const { bob, resume, ends } = await inRoom();
+  await resume({ recovered: false, peers: [] });
+  mock.timers.tick(4999);
+  assert.deepEqual([bob.pc.closed, bob.pc.restarts], [false, 0]);
+  mock.timers.tick(1);
+  assert.deepEqual([bob.pc.closed, ends], [true, [['b', 'left']]]);
+});
+
+for (const [how, comeBack] of [
+  ['a peer-joined', ({ socket }) => socket.say({ type: 'peer-joined', seq: 1, ...peerEntry(BOB) })],
+  ['another snapshot', ({ resume }) => resume({ recovered: false, peers: [peerEntry(BOB)] })],
+]) {
+  test(`who is missing and comes back by ${how} keeps its connection, and there is no second one`, async () => {
+    const context = await inRoom();
+    const { room, bob, resume, made, ends } = context;
+    await resume({ recovered: false, peers: [] });
+    mock.timers.tick(3000);
+    await comeBack(context);
+    await settle();
+    mock.timers.tick(60_000);
+    assert.deepEqual([room.peers.get(BOB), bob.pc.restarts, made.length, ends], [bob, 1, 1, []]);
+  });
+}
+
+test('the five seconds are not begun anew by another snapshot without the peer', async () => {
+  const { bob, resume } = await inRoom();
+  await resume({ recovered: false, peers: [] });
+  mock.timers.tick(4000);
+  await resume({ recovered: false, peers: [] });
+  mock.timers.tick(1000);
+  assert.equal(bob.pc.closed, true);
+});
+
+test('"no such peer" is no reason to close at once', async () => {
+  const { bob, socket, made } = await inRoom();
+  made[0].pc.dispatchEvent(Object.assign(new Event('icecandidate'), { candidate: { toJSON: () => ({ candidate: 'host' }) } }));
+  const [{ id }] = socket.frames('candidate');
+  socket.say({ type: 'error', id, code: 'no_such_peer', message: '' });
+  await settle();
+  assert.equal(bob.pc.closed, false);
+  socket.say({ type: 'peer-left', seq: 1, peerId: BOB, reason: 'left' });
+  assert.equal(bob.pc.closed, true);
+});
+
+test('while the connection to the server is away the peers stay', async () => {
+  const { room, bob, socket } = await inRoom();
+  socket.end(1006);
+  mock.timers.tick(20_000);
+  assert.deepEqual([room.peers.get(BOB), bob.pc.closed, bob.pc.restarts], [bob, false, 0]);
+});
+
+test('a new identity connects to everyone anew, also to who is back later', async () => {
+  const { room, bob, server, socket, made, ends } = await inRoom();
+  const arrived = server.next();
+  socket.end(4004, 'session_gone');
+  mock.timers.runAll();
+  const again = await arrived;
+  again.join({ peerId: 'd'.repeat(32) });
+  assert.deepEqual([bob.pc.closed, made[1].pc.closed], [true, false]);
+  assert.deepEqual([made.length, ends, room.peers.get(BOB) === made[1]], [2, [['b', 'session_gone']], true]);
+  again.say(resumedFrame({ recovered: false, peers: [] }));
+  mock.timers.tick(5000);
+  again.say(resumedFrame({ recovered: false, peers: [peerEntry(BOB)] }));
+  assert.equal(made.length, 3);
+});
+
+test('whom the page has closed stays closed', async () => {
+  const { room, bob, resume, made } = await inRoom();
+  bob.close();
+  await resume({ recovered: false, peers: [peerEntry(BOB)] });
+  assert.deepEqual([room.peers.size, made.length], [0, 1]);
+});
+
+test('leave closes every connection and leaves no timer', async () => {
+  const { room, bob, resume } = await inRoom();
+  await resume({ recovered: false, peers: [] });
+  room.leave();
+  assert.equal(bob.pc.closed, true);
+  const now = Date.now();
+  mock.timers.runAll();
+  assert.equal(Date.now(), now);
+  assert.equal(room.client.peerId, ALICE);
+});
+
+test('in a browser the handle is kept in sessionStorage, apart for each room and person; null keeps it nowhere', async () => {
+  const kept = new Map();
+  globalThis.sessionStorage = { getItem: (key) => kept.get(key) ?? null, setItem: () => {}, removeItem: (key) => asked.push(key) };
+  const asked = [];
+  try {
+    for (const more of [{}, { room: 'other' }, { user: 'ada' }, { session: null }]) {
+      const room = new Room({ room: 'r', url: 'http://x', getToken: () => new Promise(() => {}), ...more });
+      room.join().catch(() => {});
+      room.leave();
+    }
+  } finally {
+    delete globalThis.sessionStorage;
+  }
+  assert.equal(new Set(asked).size, 3);
+});

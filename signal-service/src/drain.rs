@@ -1,0 +1,56 @@
+//! The stop of a node: its clients go elsewhere one after the other, and nothing of theirs is lost.
+//!
+//! Owns: who goes when. Must not: end the process; `main` does, when this returns.
+
+use std::{sync::Arc, time::Duration};
+
+use signalbox_shared::protocol::CloseCode;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use crate::{node::Signal, registry::LocalPeer};
+
+/// How much later than announced a connection is closed: a client that keeps its moment goes by itself.
+const COURTESY: Duration = Duration::from_millis(100);
+
+impl Signal {
+    /// Lets nobody in any more, sends everybody away over `timing.drain_spread`, and returns when all have gone or `timing.drain`
+    /// is over.
+    pub async fn drain(&self) {
+        let deadline = Instant::now() + self.settings.timing.drain.0;
+        self.door.close();
+        let rooms = self.registry.rooms();
+        let peers: Vec<_> = rooms.iter().flat_map(|room| room.connections()).collect();
+        tracing::info!(event = "draining", peers = peers.len());
+        let connections = &self.registry.hub().metrics.connections;
+        let gone = async {
+            send_away(&peers, self.settings.timing.drain_spread.0).await;
+            while connections.get() > 0 || !self.registry.is_quiet() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if timeout_at(deadline, gone).await.is_err() {
+            tracing::warn!(event = "drain_cut_short", connections = connections.get());
+        }
+        let hub = self.registry.hub();
+        // Its lease ends by itself, should the store be away.
+        let _ = hub.store.forget_node(&hub.node).await;
+    }
+}
+
+/// Tells everybody at once when to go, each a moment of its own, and closes those who are still there then.
+async fn send_away(peers: &[Arc<LocalPeer>], spread: Duration) {
+    let start = Instant::now();
+    // The last one goes before the spread is over.
+    let moment = |place: usize| spread.mul_f64(place as f64 / peers.len().max(1) as f64);
+    let joined: Vec<bool> = peers
+        .iter()
+        .enumerate()
+        .map(|(place, peer)| peer.announce_goodbye(moment(place).as_millis() as u64))
+        .collect();
+    for (place, peer) in peers.iter().enumerate() {
+        if joined[place] {
+            sleep_until(start + moment(place) + COURTESY).await;
+        }
+        peer.close(CloseCode::GoingAway);
+    }
+}

@@ -1,0 +1,24 @@
+-- Where the mailbox of a peer goes on after entries may have been lost, with the room as it is at that point.
+-- KEYS: 1 room hash
+-- ARGV: 1 peer, 2 node, 3 epoch, 4 mailbox number that the caller gives up, 5 highest id that the caller knows to be accepted
+-- Returns nothing if the caller does not own the peer | mailbox number, the seq before its first entry, highest accepted id,
+--       lineage, now, the hash, flat
+if not heal() then return false end
+local peer = ARGV[1]
+local value = redis.call('HGET', room, 'o:' .. peer)
+if not value then return false end
+local node, epoch, mailbox = owner(value)
+if node ~= ARGV[2] or epoch ~= ARGV[3] then return false end
+local seq
+if mailbox == ARGV[4] then
+  mailbox, seq = renew(peer)
+else
+  -- It has been renewed already, and nobody has read from the new one.
+  seq = redis.call('HGET', room, 'a:' .. peer) or '0'
+end
+local last = redis.call('HGET', room, 'l:' .. peer) or '0'
+if tonumber(ARGV[5]) > tonumber(last) then
+  last = ARGV[5]
+  redis.call('HSET', room, 'l:' .. peer, last)
+end
+return { mailbox, seq, last, unpack(state()) }

@@ -1,0 +1,10 @@
+-- Entries for a peer were lost outside its mailbox: it gets a new one, whoever owns it now, and its node is told.
+-- KEYS: 1 room hash
+-- ARGV: 1 peer, 2 room name, 3 topic prefix
+heal()
+local value = redis.call('HGET', room, 'o:' .. ARGV[1])
+if not value then return 0 end
+renew(ARGV[1])
+local node = owner(value)
+if node ~= '-' then redis.call('SPUBLISH', ARGV[3] .. node, '!' .. ARGV[2] .. ' ' .. ARGV[1]) end
+return 1
