@@ -155,6 +155,8 @@ pub struct Client {
     pending: VecDeque<Pending>,
     hold: Option<At>,
     seen: HashMap<String, HashSet<u64>>,
+    /// Whether the view came with a `resumed`: it is as of then, and entries that follow may say what it has already.
+    ahead: bool,
     /// What was last said about peers, for the story of a fault.
     recent: VecDeque<String>,
     live: bool,
@@ -277,6 +279,8 @@ impl Client {
         match text(frame, "type") {
             "joined" => self.joined(frame),
             "resumed" => self.resumed(frame),
+            // Why there will be no first frame; the close that follows says what to do.
+            "error" if !self.live => Vec::new(),
             _ if !self.live => vec![Occurred::Fault(format!("the first frame is a {}", text(frame, "type")))],
             "ack" => self.ack(frame),
             "error" => self.error(now, frame),
@@ -326,7 +330,7 @@ impl Client {
         let since = self.seq;
         let roster = self.roster.clone();
         self.begin(frame);
-        self.recent.push_back(format!("resumed recovered={recovered} at {}", self.seq));
+        self.ahead |= !recovered;
         if recovered {
             // What happened meanwhile follows as entries.
             self.roster = roster;
@@ -420,28 +424,26 @@ impl Client {
 
     fn presence(&mut self, frame: &Value) -> Result<(), String> {
         let peer = text(frame, "peerId");
-        let known = self.roster.get_mut(peer);
         self.recent.push_back(format!("{} {} {peer}", frame["seq"], text(frame, "type")));
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
+        let known = self.roster.get_mut(peer);
         match (text(frame, "type"), known) {
+            // What it does not know a client ignores.
+            (kind, _) if !kind.starts_with("peer-") => {}
             ("peer-joined", None) => {
                 let (peer, member) = member(frame);
                 self.roster.insert(peer, member);
             }
             ("peer-updated", Some(_)) => {}
-            // What it does not know a client ignores.
-            (kind, _) if !kind.starts_with("peer-") => {}
             ("peer-detached", Some(member)) if !member.detached => member.detached = true,
             ("peer-attached", Some(member)) if member.detached => member.detached = false,
             ("peer-left", Some(_)) => drop(self.roster.remove(peer)),
+            // Said again, of a view that was as of then and not as of `seq`.
+            _ if self.ahead => {}
             (kind, known) => {
-                let before: Vec<_> = self
-                    .recent
-                    .iter()
-                    .filter(|said| said.ends_with(peer) || said.starts_with("resumed"))
-                    .collect();
+                let before: Vec<_> = self.recent.iter().filter(|said| said.ends_with(peer)).collect();
                 return Err(format!(
                     "{kind} of {peer}, which was {known:?}; what was said of it: {before:?}"
                 ));

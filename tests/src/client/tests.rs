@@ -112,6 +112,19 @@ fn a_gap_a_double_and_a_stranger_are_faults() {
 }
 
 #[test]
+fn a_view_that_came_with_a_break_may_be_ahead_of_the_entries() {
+    let mut client = joined();
+    let peers = json!([{"peerId": "a", "userId": "a", "detached": true}]);
+    client.frame(at(0), &first("resumed", json!({"recovered": false, "seq": 4, "peers": peers})));
+    let said = [("peer-detached", "a"), ("peer-left", "b"), ("peer-attached", "a")];
+    for (seq, (kind, peer)) in (5..).zip(said) {
+        assert_eq!(client.frame(at(0), &json!({"type": kind, "seq": seq, "peerId": peer})), []);
+    }
+    assert_eq!(client.roster["a"], Member { user: "a".to_owned(), detached: false });
+    assert_eq!(client.roster.len(), 1);
+}
+
+#[test]
 fn it_confirms_every_64_entries_or_5_seconds() {
     let mut client = joined();
     let confirms =
