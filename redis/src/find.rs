@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,11 +41,16 @@ pub(crate) struct Finder {
     target: Target,
     // A std mutex: held for one map operation.
     connections: Mutex<HashMap<Address, MultiplexedConnection>>,
+    /// The epoch of the master that the Sentinels named last.
+    epoch: AtomicU64,
 }
+
+/// What they call the address of the master, and all that they know of their masters.
+type SentinelAnswer = (Option<(String, u16)>, Vec<HashMap<String, String>>);
 
 impl Finder {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, connections: Mutex::default() }
+        Self { target, connections: Mutex::default(), epoch: AtomicU64::new(0) }
     }
 
     /// What answers at the URL.
@@ -87,27 +95,35 @@ impl Finder {
         }
     }
 
-    /// The address that most Sentinels name, of those at which a master answers.
+    /// The address that the Sentinel with the latest epoch names, if a master answers there.
+    ///
+    /// Not the one that most of them name: an old master that is started again says it is a master, and Sentinels that have not
+    /// heard of the failover yet still name it.
     async fn ask_sentinels(&self) -> Result<Address, StartError> {
         let name = self.target.master_name().unwrap_or_default();
+        let seeds = self.target.seeds();
         let mut question = redis::pipe();
-        question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        let answers = self.ask_all::<(Option<(String, u16)>,)>(&self.target.seeds(), &question).await?;
-        let mut votes: HashMap<Address, usize> = HashMap::new();
-        for (host, port) in answers.into_iter().filter_map(|(_, (answer,))| answer) {
-            *votes.entry(Address::tcp(&host, port)).or_default() += 1;
+        question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).cmd("SENTINEL").arg("MASTERS");
+        let answers = self.ask_all::<SentinelAnswer>(&seeds, &question).await?;
+        let asked = answers.len();
+        let named = answers.into_iter().filter_map(|(_, (address, masters))| {
+            let (host, port) = address?;
+            let master = masters.into_iter().find(|master| master.get("name").is_some_and(|n| n == name))?;
+            Some((master.get("config-epoch")?.parse::<u64>().ok()?, Address::tcp(&host, port)))
+        });
+        let Some((epoch, address)) = named.max_by_key(|(epoch, _)| *epoch) else {
+            return Err(StartError::Unfit(format!("the Sentinels know no master by the name {name}")));
+        };
+        // Fewer than most of them may be those that know the least; most of them may have been set up anew.
+        let before = self.epoch.load(Ordering::Relaxed);
+        if epoch < before && asked * 2 <= seeds.len() {
+            return Err(StartError::NoAnswer("only Sentinels answer that have missed a failover".to_owned()));
         }
-        let mut candidates: Vec<_> = votes.into_iter().collect();
-        candidates.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
-        let mut why = StartError::Unfit(format!("the Sentinels know no master by the name {name}"));
-        for (address, _) in candidates {
-            match self.is_master(&address).await {
-                Ok(true) => return Ok(address),
-                Ok(false) => why = StartError::NoAnswer(format!("{address} is not a master yet")),
-                Err(error) => why = error,
-            }
+        if !self.is_master(&address).await? {
+            return Err(StartError::NoAnswer(format!("{address} is not a master yet")));
         }
-        Err(why)
+        self.epoch.store(epoch, Ordering::Relaxed);
+        Ok(address)
     }
 
     async fn is_master(&self, address: &Address) -> Result<bool, StartError> {

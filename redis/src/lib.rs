@@ -19,6 +19,7 @@ mod shard;
 mod subscriber;
 mod subscription;
 mod target;
+mod thread;
 mod topology;
 
 pub use error::{StartError, Unavailable};

@@ -7,7 +7,6 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicI64, Ordering},
-        mpsc,
     },
     time::Duration,
 };
@@ -24,6 +23,7 @@ use crate::{
     outcome::Outcome,
     shard::{self, Shard},
     target::{Address, Target},
+    thread::{own_thread, wait_on},
     topology::Topology,
 };
 
@@ -398,33 +398,4 @@ async fn follow(link: Weak<Link>) {
         }
         before = now;
     }
-}
-
-/// Runs a future on a thread's runtime and blocks this thread until it is done.
-fn wait_on<T: Send + 'static>(
-    runtime: &tokio::runtime::Handle,
-    task: impl Future<Output = Result<T, StartError>> + Send + 'static,
-) -> Result<T, StartError> {
-    let (tx, rx) = mpsc::channel();
-    runtime.spawn(async move {
-        // The receiver waits below; it cannot be gone.
-        let _ = tx.send(task.await);
-    });
-    rx.recv().unwrap_or_else(|_| Err(StartError::NoAnswer("the store's thread has stopped".to_owned())))
-}
-
-/// A thread with a runtime that lives until the returned sender is dropped.
-fn own_thread() -> Result<(tokio::runtime::Handle, tokio::sync::oneshot::Sender<()>), StartError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    let handle = runtime.handle().clone();
-    let (alive, ended) = tokio::sync::oneshot::channel::<()>();
-    std::thread::Builder::new()
-        .name("store".to_owned())
-        .spawn(move || {
-            // An error means the sender was dropped, which is the signal.
-            let _ = runtime.block_on(ended);
-        })
-        .map_err(StartError::Thread)?;
-    Ok((handle, alive))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use signalbox_tests::{
     CANDIDATE, SDP,
-    cluster::{ENTRY_LIFE, Store, TestCluster},
+    cluster::{Store, TestCluster},
     http::Request,
     raw::{Frame, RawSocket},
 };
@@ -86,11 +86,11 @@ async fn no_entry_outlives_its_life() {
         alice.message(&bob, json!({"n": n, "sdp": SDP})).await;
         bob.next_message().await;
         tokio::time::sleep(Duration::from_millis(400)).await;
-        redis.assert_bounded(ENTRY_LIFE).await;
+        redis.assert_bounded(cluster.entry_life()).await;
     }
     for _ in 0..30 {
         tokio::time::sleep(Duration::from_millis(250)).await;
-        redis.assert_bounded(ENTRY_LIFE).await;
+        redis.assert_bounded(cluster.entry_life()).await;
     }
 }
 

@@ -106,7 +106,7 @@ async fn an_idle_process_ends_at_once() {
     }
 }
 
-/// Redis is killed and comes back empty: nobody crashes, everybody is told, everybody may join again.
+/// Redis is killed and comes back empty: nobody crashes, nobody is closed, everybody is told and goes on as the same peer.
 #[tokio::test]
 async fn redis_goes_and_comes_back_empty() {
     let mut cluster = TestCluster::redis(2).await;
@@ -122,21 +122,24 @@ async fn redis_goes_and_comes_back_empty() {
     assert_eq!((&answer["code"], &answer["retryMs"]), (&json!("unavailable"), &json!(500)), "{answer}");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     alice.ping().await;
-    let late = cluster.room("r").knock("late").await;
-    assert_eq!(late.next().await["code"], "unavailable");
-    let closed = late.closed().await;
-    assert_eq!((closed.code, closed.reason.as_str()), (4005, "unavailable;500"));
+    let token = cluster.forge("r", "late");
+    let knock = Request::upgrade(format!("/ws/signal?token={token}"));
+    knock.send(cluster.nodes[0].address).await.assert_problem(503, "unavailable");
 
     cluster.redis.as_mut().unwrap().go_on().await;
     until_ready(&cluster, 200).await;
-    // Their room is gone. Who speaks learns it now; who is silent must learn it too.
-    alice.send(json!({"type": "offer", "to": bob.id(), "sdp": SDP, "id": answer["id"]})).await;
+    // The store has forgotten the room; its nodes have not.
     for peer in [&alice, &bob] {
-        let closed = peer.closed().await;
-        assert_eq!((closed.code, closed.reason.as_str()), (4004, "session_gone"));
+        let resumed = peer.next_of_type("resumed").await;
+        assert_eq!(
+            (&resumed["recovered"], &resumed["peerId"]),
+            (&json!(false), &json!(peer.id())),
+            "{resumed}"
+        );
+        assert_eq!(resumed["peers"].as_array().unwrap().len(), 1, "{resumed}");
     }
-    let (alice, bob) = cluster.room("r").join2().await;
-    alice.offer(&bob, SDP).await;
+    alice.send(json!({"type": "offer", "to": bob.id(), "sdp": SDP, "id": answer["id"]})).await;
+    assert_eq!(alice.answer(answer["id"].as_u64().unwrap()).await["type"], "ack");
     assert_eq!(bob.next_offer().await.from, alice.id());
     drop((alice, bob));
     cluster.audit().await;

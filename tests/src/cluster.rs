@@ -33,9 +33,6 @@ pub type Settings<'a> = &'a [(&'a str, &'a str)];
 /// The resume window of a test cluster where the test names none: short, so that rooms end soon.
 pub const WINDOW: Duration = Duration::from_millis(300);
 
-/// The longest that an entry is kept in a test cluster: the window, three leases and the slack, and a moment until somebody looks.
-pub const ENTRY_LIFE: Duration = Duration::from_millis(300 + 3 * 500 + 4_000 + 1_000);
-
 /// A running deployment.
 pub struct TestCluster {
     /// The signaling processes; the only one, all-in-one, without Redis.
@@ -163,8 +160,26 @@ impl TestCluster {
         self.nodes.iter().chain(&self.auth).for_each(Process::assert_running);
         self.assert_clean_logs();
         if let Some(redis) = &self.redis {
-            redis.assert_bounded(ENTRY_LIFE).await;
-            redis.assert_clean_after(2 * WINDOW).await;
+            redis.assert_bounded(self.entry_life()).await;
+            redis.assert_clean_after(2 * self.span("RESUME_WINDOW")).await;
+        }
+    }
+
+    /// The longest that an entry is kept: the window, three leases and the slack, and a moment until somebody looks.
+    pub fn entry_life(&self) -> Duration {
+        self.span("RESUME_WINDOW") + 3 * self.span("LEASE") + Duration::from_secs(5)
+    }
+
+    /// A setting of the section `timing`; the last one stands.
+    fn span(&self, name: &str) -> Duration {
+        let name = format!("SIGNALBOX__TIMING__{name}");
+        let (_, text) = self.settings.iter().rev().find(|(found, _)| *found == name).expect("a setting");
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let number: u64 = digits.parse().expect("a whole number");
+        match &text[digits.len()..] {
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_secs(number),
+            unit => panic!("{name}: {unit}"),
         }
     }
 

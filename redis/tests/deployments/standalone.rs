@@ -1,6 +1,9 @@
 //! One server: it hangs, it goes, it forgets.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use signalbox_redis::Unavailable;
 use signalbox_shared::keys::PARTITIONS;
@@ -10,7 +13,10 @@ use signalbox_tests::{
     redis_node::RedisNode,
 };
 
-use crate::common::{Client, Ears};
+use crate::{
+    common::{Client, Ears},
+    proxy::Proxy,
+};
 
 async fn server() -> (RedisNode, Client) {
     let node = RedisNode::start(free_address(), &Guard::none(), &["--enable-debug-command", "yes"]).await;
@@ -129,4 +135,40 @@ async fn topics_whose_connection_is_cut_are_heard_again_with_a_catch_up() {
     ears.wait_again(&all()).await;
     ears.until_heard(&client, 7, "after").await;
     assert!(client.disturbed().is_empty(), "the commands' connection is another");
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_breaks_after_it_was_executed_is_not_sent_again() {
+    let (node, client) = server().await;
+    let client = Arc::new(client);
+    let mut administrator = node.connect().await;
+    // The server finds the call and behind it the order to close the caller's connection: it has no time to answer.
+    node.freeze();
+    let calling = tokio::spawn({
+        let client = client.clone();
+        async move { client.count(1, "once").await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+    let killing = tokio::spawn(async move { kill.query_async::<i64>(&mut administrator).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    node.thaw();
+    assert_eq!(calling.await.unwrap(), Err(Unavailable));
+    assert!(killing.await.unwrap().unwrap() > 0);
+    client.until_it_works(2, "the link is back").await;
+    assert_eq!(client.counts(1).await, [("once".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn a_topic_connection_that_hears_nothing_any_more_is_found_out_by_its_probe() {
+    let node = RedisNode::start(free_address(), &Guard::none(), &[]).await;
+    let proxy = Proxy::start(node.address).await;
+    let client = Client::connect(&format!("redis://{}/0", proxy.address), &Guard::none().settings()).await;
+    let ears = Ears::open(&client).await;
+    ears.until_heard(&client, 9, "before").await;
+    proxy.mute();
+    ears.wait_again(&all()).await;
+    ears.until_heard(&client, 9, "after").await;
+    assert!(client.disturbed().is_empty(), "calls went on all the while");
 }

@@ -217,4 +217,32 @@ mod tests {
         settings.server.listen = "0.0.0.0:8080".parse().unwrap();
         assert_eq!(check(&settings).unwrap().len(), 1);
     }
+
+    #[test]
+    fn a_ca_file_that_holds_no_certificate_is_refused_by_the_settings_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let block = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        for (text, taken) in [
+            (block("MAA="), true),
+            (block("MAA=") + &block("MA\nA="), true),
+            (String::new(), false),
+            ("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n".to_owned(), false),
+            (block("not base64"), false),
+            (block(""), false),
+            ("-----BEGIN CERTIFICATE-----\nMAA=".to_owned(), false),
+        ] {
+            std::fs::write(file.path(), &text).unwrap();
+            let mut settings = Settings::default();
+            settings.redis.ca_file = Some(file.path().to_owned());
+            match check(&settings) {
+                Ok(_) => assert!(taken, "{text}"),
+                Err(error) => {
+                    assert!(!taken && error.to_string().contains("redis.ca_file"), "{text}: {error}")
+                }
+            }
+        }
+        let mut settings = Settings::default();
+        settings.redis.ca_file = Some("/nowhere/ca.crt".into());
+        assert!(check(&settings).unwrap_err().to_string().contains("redis.ca_file"));
+    }
 }

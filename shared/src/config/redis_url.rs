@@ -223,7 +223,7 @@ mod tests {
             sentinels: list.iter().map(|(name, port)| host(name, *port)).collect(),
             master: master.to_owned(),
         };
-        let table: [(&str, RedisHosts, bool, Option<&str>, Option<&str>, u32); 11] = [
+        for (text, hosts, tls, user, password, db) in [
             ("redis://h:1", servers(&[("h", 1)]), false, None, None, 0),
             ("redis://h", servers(&[("h", 6379)]), false, None, None, 0),
             ("redis://h:1/", servers(&[("h", 1)]), false, None, None, 0),
@@ -263,8 +263,7 @@ mod tests {
                 Some("p&"),
                 2,
             ),
-        ];
-        for (text, hosts, tls, user, password, db) in table {
+        ] {
             let url = RedisUrl::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
             assert_eq!(url.hosts, hosts, "{text}");
             let login = (url.user.as_deref(), url.password.as_deref());

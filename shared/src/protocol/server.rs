@@ -133,6 +133,14 @@ pub enum LeftReason {
 }
 
 impl LeftReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::Left, Self::Timeout, Self::Replaced, Self::Removed, Self::Ended];
+
+    /// Reads the stable text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
     /// The stable text.
     pub fn as_str(self) -> &'static str {
         match self {

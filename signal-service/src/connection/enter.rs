@@ -7,6 +7,7 @@ use signalbox_shared::{
     token::RoomClaims,
 };
 
+use super::look::gone;
 use crate::{
     door::Wish,
     handle::{Handle, MOST_METADATA},
@@ -155,7 +156,7 @@ async fn pick_up(
     let page = match hub.store.read(&room.id, &reader, since).await {
         Ok(Look::Mine(page)) => page,
         Ok(Look::Fenced) => return Err(CloseCode::Replaced),
-        Ok(Look::Gone) => return Err(CloseCode::SessionGone),
+        Ok(Look::Gone(reason)) => return Err(gone(reason)),
         Ok(Look::Unowned | Look::Forgotten) | Err(Unavailable) => return Err(CloseCode::Unavailable),
     };
     if page.mailbox == handle.mailbox && page.continues(since) {

@@ -1,7 +1,7 @@
 //! Looking after a peer whose socket is fine and whose shared state may not be: entries that were missed, a mailbox that broke, a
 //! peer that was taken for lost, a store that has forgotten it.
 
-use signalbox_shared::protocol::{CloseCode, ServerMessage};
+use signalbox_shared::protocol::{CloseCode, LeftReason, ServerMessage};
 
 use super::{enter::welcome, session::Session};
 use crate::{
@@ -45,7 +45,7 @@ impl Session<'_> {
                     Err(Unavailable) => Err(Unavailable),
                 },
                 Ok(Look::Fenced) => return Looked::Over(CloseCode::Replaced),
-                Ok(Look::Gone) => return Looked::Over(CloseCode::SessionGone),
+                Ok(Look::Gone(reason)) => return Looked::Over(gone(reason)),
                 Err(Unavailable) => Err(Unavailable),
             };
             if turn.is_err() {
@@ -103,5 +103,15 @@ impl Session<'_> {
         peer.open(&resumed, &renewed.state.lineage, mailbox, seq);
         self.input.begin_mailbox(seq);
         Ok(())
+    }
+}
+
+/// How a connection ends whose peer has left.
+pub(super) fn gone(reason: Option<LeftReason>) -> CloseCode {
+    match reason {
+        Some(LeftReason::Replaced) => CloseCode::Replaced,
+        Some(LeftReason::Removed) => CloseCode::Removed,
+        // The longest life of the room is over, or the peer was away for too long: it may join anew.
+        Some(LeftReason::Left | LeftReason::Timeout | LeftReason::Ended) | None => CloseCode::SessionGone,
     }
 }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     door::{Place, Wish},
     node::Signal,
-    registry::{LocalPeer, LocalRoom},
+    registry::{Condition, LocalPeer, LocalRoom},
     room::Member,
 };
 
@@ -239,22 +239,27 @@ impl<'a> Session<'a> {
         if let Some(due) = condition.should_tell {
             self.input.acknowledge(due);
         }
-        let now = Instant::now();
-        match (condition.needs_reading, self.read_mailbox_at) {
-            (false, _) => self.read_mailbox_at = None,
-            (true, None) if !condition.is_replaying => self.read_mailbox_at = Some(now + REORDER),
-            (true, None) => self.read_mailbox_at = Some(now),
-            (true, Some(_)) => {}
-        }
-        if condition.waiting == 0 && self.read_mailbox_at.is_some_and(|at| at <= now) {
+        self.plan_look(&condition);
+        if condition.waiting == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
             self.read_mailbox_at = None;
             match self.look_after().await {
-                Looked::Fine => {}
+                // Pages are bounded: there may be another.
+                Looked::Fine => self.plan_look(&self.peer.condition()),
                 Looked::Away => self.read_mailbox_at = Some(Instant::now() + READ_AGAIN),
                 Looked::Over(code) => return Some(End::Close(code)),
             }
         }
         None
+    }
+
+    /// When to look after the peer, if it must be. An entry that is only ahead may be overtaken by the missing one in a moment.
+    fn plan_look(&mut self, condition: &Condition) {
+        let patience = if condition.is_replaying { Duration::ZERO } else { REORDER };
+        self.read_mailbox_at = match (condition.needs_reading, self.read_mailbox_at) {
+            (false, _) => None,
+            (true, None) => Some(Instant::now() + patience),
+            (true, planned) => planned,
+        };
     }
 
     /// A deadline has come: a ping, or silence for too long.

@@ -42,7 +42,8 @@ pub(super) fn commit(
     // A room that the store has forgotten is written whole.
     let put: Vec<&PeerId> =
         if state.version == 0 { next.keys().collect() } else { decision.put.iter().collect() };
-    let removed = decision.removed.iter().filter_map(|peer| Some((peer.clone(), before.get(peer)?.epoch)));
+    let gone = decision.removed.iter().filter(|peer| before.contains_key(*peer));
+    let removed = gone.filter_map(|peer| Some((peer.clone(), *decision.next.left.get(peer)?)));
     let (nodes_before, nodes_after) = (state.nodes(), decision.next.nodes());
     let known = |nodes: &std::collections::BTreeSet<&NodeId>, node: &NodeId| {
         state.version > 0 && nodes.contains(node)

@@ -31,7 +31,7 @@ use crate::{
 };
 
 pub use forward::{Accepted, Riding, is_next};
-pub use peer::LocalPeer;
+pub use peer::{Condition, LocalPeer};
 pub use room::LocalRoom;
 
 /// What every room of this node needs.

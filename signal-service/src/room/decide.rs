@@ -397,7 +397,7 @@ impl Batch<'_> {
     fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
         let epoch = self.decision.next.members.remove(peer).map_or(0, |member| member.epoch);
         let until = self.now + self.rules.window_ms;
-        self.decision.next.left.insert(peer.clone(), Tombstone { epoch, until });
+        self.decision.next.left.insert(peer.clone(), Tombstone { epoch, reason, until });
         self.decision.put.remove(peer);
         self.decision.removed.insert(peer.clone());
         self.tell(peer, EventKind::Left(reason));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_shared::{
     id::{NodeId, PeerId, Role, UserId},
-    protocol::PeerEntry,
+    protocol::{LeftReason, PeerEntry},
 };
 
 /// One life of a room: 32 hexadecimal digits, random.
@@ -40,6 +40,8 @@ pub struct RoomState {
 pub struct Tombstone {
     /// The epoch it left in.
     pub epoch: u64,
+    /// Why.
+    pub reason: LeftReason,
     /// Until when it is remembered, by the store's clock.
     pub until: u64,
 }

@@ -6,11 +6,12 @@ use serde_json::value::RawValue;
 use signalbox_shared::{
     id::{Role, UserId},
     keys,
+    protocol::LeftReason,
 };
 use signalbox_tests::redis_kinds::{Kind, Lease};
 
 use super::*;
-use crate::room::{Member, Presence, RoomState};
+use crate::room::{Member, Presence, RoomState, Tombstone};
 
 const SMALL: Bounds = Bounds {
     backlog: 8,
@@ -20,6 +21,8 @@ const SMALL: Bounds = Bounds {
     window_ms: 1_000,
     lease_ms: 300,
 };
+
+const LEFT: Tombstone = Tombstone { epoch: 1, reason: LeftReason::Left, until: 0 };
 
 /// What came in for the peers of one node, in the order it came.
 #[derive(Default)]
@@ -355,11 +358,11 @@ contract! {
     a_room_that_nobody_is_left_in_is_gone_with_everything_of_it(backend, SMALL) {
         let state = backend.room_of(&[1, 1]).await;
         backend.append(vec![to(2, None, "x")], &state).await.unwrap();
-        let end = Commit { removed: vec![(peer(1), 1), (peer(2), 1)], ends: true, ..empty(&state) };
+        let end = Commit { removed: vec![(peer(1), LEFT), (peer(2), LEFT)], ends: true, ..empty(&state) };
         assert!(matches!(backend.store.commit(&room(), &node(1), &end).await, Ok(Committed::Applied(..))));
         let left = backend.load().await.unwrap();
         assert!(left.members.is_empty() && left.left.len() == 2, "who has left is remembered for a while");
-        assert!(matches!(backend.store.read(&room(), &reader(1), 0).await, Ok(Look::Gone)));
+        assert!(matches!(backend.store.read(&room(), &reader(1), 0).await, Ok(Look::Gone(_))));
         assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), AppendError::NotOwner);
         // The resume window passes.
         tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
@@ -450,7 +453,7 @@ async fn a_store_that_was_emptied_says_so_and_takes_the_room_back() {
     backend.raw::<()>(&::redis::cmd("FLUSHALL")).await;
     let here = Reader { lineage: before.lineage.clone(), ..reader(1) };
     assert!(
-        matches!(backend.store.read(&room(), &here, 0).await, Ok(Look::Gone)),
+        matches!(backend.store.read(&room(), &here, 0).await, Ok(Look::Gone(_))),
         "nothing says that it was forgotten"
     );
     assert!(
@@ -545,11 +548,11 @@ async fn a_deadline_is_named_when_it_has_come() {
         let detach = Commit { put: vec![(peer(1), lost)], detached: vec![peer(1)], ..empty(&state) };
         assert!(matches!(backend.store.commit(&room(), &node(1), &detach).await, Ok(Committed::Applied(..))));
         let partition = keys::partition(&room());
-        assert_eq!(backend.store.due(partition).await.unwrap(), []);
+        assert_eq!(backend.store.due(&[partition]).await.unwrap(), []);
         // The window passes.
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
-        assert_eq!(backend.store.due(partition).await.unwrap(), [Due::Room(room())]);
-        assert_eq!(backend.store.due(partition).await.unwrap(), [], "and not again at once");
+        assert_eq!(backend.store.due(&[partition]).await.unwrap(), [Due::Room(room())]);
+        assert_eq!(backend.store.due(&[partition]).await.unwrap(), [], "and not again at once");
     }
 }
 
@@ -563,7 +566,7 @@ async fn what_is_too_old_in_a_quiet_mailbox_is_cut_off_at_its_deadline() {
     backend.append(vec![to(2, Some(2), "new")], &state).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let partition = keys::partition(&room());
-    assert!(backend.store.due(partition).await.unwrap().contains(&Due::Mailbox(room(), peer(2))));
+    assert!(backend.store.due(&[partition]).await.unwrap().contains(&Due::Mailbox(room(), peer(2))));
     backend.store.trim(&room(), &peer(2)).await.unwrap();
     assert_eq!(backend.page(2, 0).await.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [Some(2)]);
 }
@@ -579,9 +582,10 @@ async fn a_full_server_takes_no_join_and_no_message_but_every_leave() {
     let unavailable = AppendError::Unavailable(Unavailable);
     assert_eq!(backend.append(vec![to(2, None, "x")], &state).await.unwrap_err(), unavailable);
     let left = Announcement { kind: EntryKind::Presence, ..announcement(1, vec![peer(2)]) };
-    let leave = Commit { removed: vec![(peer(1), 1)], events: vec![left], ..empty(&state) };
+    let leave = Commit { removed: vec![(peer(1), LEFT)], events: vec![left], ..empty(&state) };
     assert!(matches!(backend.store.commit(&room(), &node(1), &leave).await, Ok(Committed::Applied(..))));
-    let end = Commit { version: state.version + 1, removed: vec![(peer(2), 1)], ends: true, ..empty(&state) };
+    let end =
+        Commit { version: state.version + 1, removed: vec![(peer(2), LEFT)], ends: true, ..empty(&state) };
     assert!(matches!(backend.store.commit(&room(), &node(1), &end).await, Ok(Committed::Applied(..))));
     let left = server.keys().await;
     assert_eq!(left, [keys::room(&room())], "who has left");

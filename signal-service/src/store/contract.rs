@@ -5,9 +5,10 @@ use std::sync::Arc;
 use signalbox_shared::{
     config::{Limits, Timing},
     id::{NodeId, PeerId, RoomId},
+    protocol::LeftReason,
 };
 
-use crate::room::{Incarnation, Lineage, Member, RoomState};
+use crate::room::{Incarnation, Lineage, Member, RoomState, Tombstone};
 
 /// One entry of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +56,8 @@ pub struct Commit {
     pub version: u64,
     /// Members to write. One that has a mailbox already keeps it.
     pub put: Vec<(PeerId, Member)>,
-    /// Members to remove, with their mailboxes, and the epoch they leave in.
-    pub removed: Vec<(PeerId, u64)>,
+    /// Members to remove, with their mailboxes; what is remembered of them.
+    pub removed: Vec<(PeerId, Tombstone)>,
     /// Tombstones that are over.
     pub forgotten: Vec<PeerId>,
     /// Who is detached after it.
@@ -234,18 +235,18 @@ pub enum Look {
     Unowned,
     /// A newer connection owns it.
     Fenced,
-    /// It has left.
-    Gone,
+    /// It has left, for this reason where that is remembered.
+    Gone(Option<LeftReason>),
     /// It is not known in a store that may have forgotten it.
     Forgotten,
 }
 
 impl Look {
-    /// Judges what the store holds: the peer's owner and epoch, or whether it is remembered to have left.
+    /// Judges what the store holds: the peer's owner and epoch, or why it left.
     pub(super) fn judge(
         reader: &Reader,
         found: Option<(Option<&NodeId>, u64)>,
-        has_left: bool,
+        left: Option<LeftReason>,
         lineage: &Lineage,
         page: impl FnOnce() -> Page,
     ) -> Self {
@@ -253,7 +254,7 @@ impl Look {
             Some((Some(node), epoch)) if *node == reader.node && epoch == reader.epoch => Self::Mine(page()),
             Some((_, epoch)) if epoch > reader.epoch => Self::Fenced,
             Some(_) => Self::Unowned,
-            None if has_left || *lineage == reader.lineage => Self::Gone,
+            None if left.is_some() || *lineage == reader.lineage => Self::Gone(left),
             None => Self::Forgotten,
         }
     }

@@ -213,8 +213,8 @@ impl MemoryStore {
         let room = alive(&mut rooms, name, clock::now_ms());
         let member = room.as_ref().and_then(|room| room.state.members.get(&reader.peer));
         let found = member.map(|member| (member.owner(), member.epoch));
-        let has_left = room.as_ref().is_some_and(|room| room.state.left.contains_key(&reader.peer));
-        Look::judge(reader, found, has_left, &self.lineage, || {
+        let left = room.as_ref().and_then(|room| room.state.left.get(&reader.peer));
+        Look::judge(reader, found, left.map(|tombstone| tombstone.reason), &self.lineage, || {
             let mailbox = room.as_ref().and_then(|room| room.mailboxes.get(&reader.peer));
             let Some((mailbox, number)) = mailbox.zip(member.map(|member| member.mailbox)) else {
                 return Page::default();
@@ -243,11 +243,12 @@ impl MemoryStore {
         Some(Renewed { mailbox, seq, last_id, state: RoomState { read_at: now, ..room.state.clone() } })
     }
 
-    pub(super) fn due(&self, partition: usize) -> Vec<Due> {
+    pub(super) fn due(&self, partitions: &[usize]) -> Vec<Due> {
         let now = clock::now_ms();
         let mut deadlines = self.deadlines();
         let due = deadlines.iter().take_while(|(at, _)| *at <= now);
-        let due: Vec<_> = due.filter(|(_, name)| keys::partition(name) == partition).cloned().collect();
+        let due: Vec<_> =
+            due.filter(|(_, name)| partitions.contains(&keys::partition(name))).cloned().collect();
         for deadline in &due {
             deadlines.remove(deadline);
         }
@@ -291,10 +292,10 @@ impl Room {
             state.members.insert(peer.clone(), Member { mailbox, presence, ..member.clone() });
             self.mailboxes.entry(peer.clone()).or_default();
         }
-        for (peer, epoch) in &commit.removed {
+        for (peer, tombstone) in &commit.removed {
             state.members.remove(peer);
             self.mailboxes.remove(peer);
-            state.left.insert(peer.clone(), Tombstone { epoch: *epoch, until: now + bounds.window_ms });
+            state.left.insert(peer.clone(), Tombstone { until: now + bounds.window_ms, ..*tombstone });
         }
         for peer in &commit.forgotten {
             state.left.remove(peer);

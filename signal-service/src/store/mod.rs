@@ -169,14 +169,14 @@ impl Store {
         }
     }
 
-    /// What of a partition has a deadline that has come; each is named again a little later if nothing becomes of it.
+    /// What of some partitions has a deadline that has come; each is named again a little later if nothing becomes of it.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn due(&self, partition: usize) -> Result<Vec<Due>, Unavailable> {
+    pub async fn due(&self, partitions: &[usize]) -> Result<Vec<Due>, Unavailable> {
         match self {
-            Self::Memory(store) => Ok(store.due(partition)),
-            Self::Redis(store) => store.due(partition).await,
+            Self::Memory(store) => Ok(store.due(partitions)),
+            Self::Redis(store) => store.due(partitions).await,
         }
     }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use redis::Value;
-use signalbox_shared::id::{NodeId, PeerId, RoomId};
+use signalbox_shared::{
+    id::{NodeId, PeerId, RoomId},
+    protocol::LeftReason,
+};
 
 use crate::{
     room::{Lineage, Member, Presence, RoomState, Tombstone},
@@ -136,8 +139,9 @@ fn owner(value: &str) -> Option<(Option<NodeId>, u64, u64)> {
 }
 
 fn tombstone(value: &str) -> Option<Tombstone> {
-    let (epoch, until) = value.split_once(' ')?;
-    Some(Tombstone { epoch: epoch.parse().ok()?, until: until.parse().ok()? })
+    let mut words = value.split(' ');
+    let (epoch, until) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Tombstone { epoch, until, reason: LeftReason::parse(words.next()?)? })
 }
 
 /// Reads what became of a peer.
@@ -148,7 +152,8 @@ pub(super) fn look(reply: &mut Reply, reader: &Reader) -> Option<Look> {
     let found = owner(&record);
     let judged = found.as_ref().map(|(node, epoch, _)| (node.as_ref(), *epoch));
     let page = || page(reply, &lineage).unwrap_or_default();
-    Some(Look::judge(reader, judged, !tombstone.is_empty(), &lineage, page))
+    let left = self::tombstone(&tombstone).map(|tombstone| tombstone.reason);
+    Some(Look::judge(reader, judged, left, &lineage, page))
 }
 
 fn page(reply: &mut Reply, lineage: &Lineage) -> Option<Page> {

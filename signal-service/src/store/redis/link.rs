@@ -101,6 +101,11 @@ impl Link {
         &self.connections
     }
 
+    /// Whether keys of different slots must not meet in one script.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.connections.topology().map().is_cluster()
+    }
+
     /// Whether every master is connected.
     pub(super) fn is_ready(&self) -> bool {
         self.connections.is_ready()

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::try_join_all;
 use redis::Value;
 use signalbox_shared::{
     config::Redis as Settings,
@@ -118,8 +119,9 @@ impl RedisStore {
             call.arg(peer.as_str()).arg(record).arg(member.owner().map_or("-", NodeId::as_str));
             call.arg(member.epoch).arg(member.mailbox).arg(member.generation);
         });
-        call.each(&commit.removed, |call, (peer, epoch)| {
-            call.arg(peer.as_str()).arg(*epoch).index(keys::mailbox(room, peer));
+        call.each(&commit.removed, |call, (peer, tombstone)| {
+            call.arg(peer.as_str()).arg(tombstone.epoch).arg(tombstone.reason.as_str());
+            call.index(keys::mailbox(room, peer));
         });
         call.each(&commit.forgotten, |call, peer| _ = call.arg(peer.as_str()));
         call.each(&commit.detached, |call, peer| _ = call.arg(peer.as_str()));
@@ -214,10 +216,15 @@ impl RedisStore {
         self.script(ScriptId::Shatter, call).await.map(drop)
     }
 
-    pub(super) async fn due(&self, partition: usize) -> Result<Vec<Due>, Unavailable> {
-        let args = vec![DUE_ROOMS.to_string().into_bytes(), DUE_AGAIN_MS.to_string().into_bytes()];
-        let keys = vec![keys::due(partition)];
-        Ok(codec::due(self.link.script(partition, ScriptId::Due, keys, args).await?))
+    pub(super) async fn due(&self, partitions: &[usize]) -> Result<Vec<Due>, Unavailable> {
+        // One call where a script may touch keys of several slots; in a Cluster one for each, at once.
+        let at_once = if self.link.is_cluster() { 1 } else { partitions.len().max(1) };
+        let calls = partitions.chunks(at_once).map(|partitions| async move {
+            let args = vec![DUE_ROOMS.to_string().into_bytes(), DUE_AGAIN_MS.to_string().into_bytes()];
+            let keys = partitions.iter().map(|partition| keys::due(*partition)).collect();
+            self.link.script(partitions[0], ScriptId::Due, keys, args).await
+        });
+        Ok(try_join_all(calls).await?.into_iter().flat_map(codec::due).collect())
     }
 
     pub(super) async fn trim(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {

@@ -4,7 +4,7 @@
 --       7 stream bound, 8 entry life ms, 9 room life ms, 10 resume window ms, 11 '1' if nobody was in it before,
 --       12 '1' if nobody is left, then lists, each with its count first:
 --       members to write: peer, record, node or '-', epoch, mailbox (for one that has none yet), handle
---       members to remove: peer, epoch, index in KEYS · tombstones to forget: peer · members that are detached: peer
+--       members to remove: peer, epoch, reason, index in KEYS · tombstones to forget: peer · members that are detached: peer
 --       nodes that have their first peer here: index in KEYS · nodes that have none any more: index in KEYS
 --       accepted ids: peer, id
 --       events: about, kind, body, number of targets, then for each target: peer, index in KEYS
@@ -69,7 +69,8 @@ each(function()
   local peer = take()
   redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
     'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer)
-  redis.call('HSET', room, 't:' .. peer, take() .. ' ' .. text(now + window))
+  local epoch, reason = take(), take()
+  redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason)
   redis.call('DEL', KEYS[tonumber(take())])
   redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
 end)

@@ -1,10 +1,13 @@
--- Which rooms have a deadline that has come. Each is looked at again a little later, should nobody finish it now.
--- KEYS: 1 deadlines of the partition
--- ARGV: 1 most rooms, 2 that little, ms
+-- Which rooms and mailboxes have a deadline that has come. Each is named again a little later, should nobody see to it now.
+-- KEYS: deadlines of partitions
+-- ARGV: 1 most of a partition, 2 that little, ms
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local rooms = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%d', now), 'LIMIT', 0, ARGV[1])
-for _, name in ipairs(rooms) do
-  redis.call('ZADD', KEYS[1], string.format('%d', now + tonumber(ARGV[2])), name)
+local names = {}
+for _, key in ipairs(KEYS) do
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', string.format('%d', now), 'LIMIT', 0, ARGV[1])) do
+    redis.call('ZADD', key, string.format('%d', now + tonumber(ARGV[2])), name)
+    names[#names + 1] = name
+  end
 end
-return rooms
+return names
