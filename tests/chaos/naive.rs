@@ -171,7 +171,8 @@ impl World {
                 Occurred::Resumed { recovered, asked } => {
                     Event::Resumed { recovered, took: asked.then_some(Duration::ZERO) }
                 }
-                Occurred::Accepted { n, durable } => Event::Accepted { n, durable },
+                Occurred::Accepted { n, durable, duplicate } => Event::Accepted { n, durable, duplicate },
+                Occurred::Unavailable { n } => Event::Unavailable { n },
                 Occurred::Refused { n, code } => Event::Refused { n, code },
                 Occurred::Heard { from, data } => {
                     Event::Heard { sender: number(&from), from, n: data["n"].as_u64().unwrap() }
@@ -196,7 +197,7 @@ impl World {
         self.now += Duration::from_millis(1);
         let now = self.now;
         let actor = self.actor(who);
-        let Outgoing { text, first_of } = actor.client.flush(now).into_iter().next()?;
+        let Outgoing { text, message } = actor.client.flush(now).into_iter().next()?;
         let frame: Value = serde_json::from_str(&text).unwrap();
         let to = frame["to"].as_str().map(str::to_owned);
         let call = Call {
@@ -205,7 +206,9 @@ impl World {
             to: to.as_deref().map(number),
             data: frame["data"].clone(),
         };
-        actor.history.events.extend(first_of.map(|first| (now, Event::Sent { n: first.n, to: first.to })));
+        let sent =
+            message.filter(|said| !said.again).map(|said| (now, Event::Sent { n: said.n, to: said.to }));
+        actor.history.events.extend(sent);
         Some(call)
     }
 

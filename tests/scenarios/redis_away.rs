@@ -200,3 +200,38 @@ async fn in_a_full_redis_one_can_still_leave() {
     assert_eq!(carol.0.next_message().await.data, Some(json!("fits")));
     fleet.audit();
 }
+
+/// Two ids are refused, for two targets. The first is taken again; the second is not, so nothing later may be, or it would look like
+/// a copy when it comes.
+#[tokio::test]
+async fn a_refused_id_is_overtaken_by_none_that_comes_after_it() {
+    let mut trio = Trio::start().await;
+    let dave = join(&trio.fleet, 1, "dave").await;
+    let pid = trio.fleet.store.single().pid();
+    let Trio { fleet, alice, carol, .. } = &trio;
+    let message = |id: u64, to: &TestPeer| json!({"type": "message", "to": to.id(), "id": id, "data": id});
+    let first = alice.next_id();
+    let (second, third) = (first + 1, first + 2);
+    signal(pid, "STOP");
+    for (id, to) in [(first, carol), (second, &dave)] {
+        alice.send(message(id, to)).await;
+        assert_eq!(alice.answer(id).await["code"], "unavailable");
+    }
+    signal(pid, "CONT");
+    until_ready(fleet, 200, Duration::from_secs(5)).await;
+    eventually("the first is taken", async || {
+        alice.send(message(first, carol)).await;
+        (alice.answer(first).await["type"] == "ack").then_some(())
+    })
+    .await;
+    alice.send(message(third, carol)).await;
+    assert_eq!(alice.answer(third).await["code"], "unavailable", "the second has not come again");
+    alice.send(message(second, &dave)).await;
+    alice.answer(second).await;
+    assert_eq!(dave.next_message().await.data, Some(json!(second)));
+    alice.send(message(third, carol)).await;
+    assert_eq!(alice.answer(third).await, json!({"type": "ack", "id": third}));
+    for id in [first, third] {
+        assert_eq!(carol.next_message().await.data, Some(json!(id)));
+    }
+}

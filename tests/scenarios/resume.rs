@@ -14,8 +14,8 @@ use signalbox_tests::{
     ticket::Ticket,
 };
 
-/// Long enough for what happens between a loss and a return.
-const WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "5s");
+/// Long enough for what happens between a loss and a return, and no longer: the audit waits for it.
+const WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "2s");
 
 const REPLACED: (u16, &str) = (4512, "replaced");
 

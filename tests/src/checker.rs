@@ -268,7 +268,7 @@ impl<'a> Client<'a> {
                 self.sent.entry(*n).and_modify(|one| one.refused = Some(code));
             }
             Event::Heard { sender, from, n } => self.heard.entry(*sender).or_default().push((at, from, *n)),
-            Event::Resumed { .. } | Event::Lost(_) | Event::Fault(_) => {}
+            _ => {}
         }
     }
 
@@ -294,7 +294,7 @@ fn gap(
     format!(
         "{} -> {} of {}: {n} to {} was sent at {:?}, acknowledged at {:?}, never heard, never announced.\n  \
          the receiver heard {:?} before it and {after:?} after it; it was told of gaps at {:?}\n  \
-         the sender then:   {}\n  the receiver then: {}",
+         the messages about it:{}\n  the sender then: {}\n  the receiver then: {}",
         sender.history.who,
         receiver.history.who,
         sender.history.room,
@@ -303,9 +303,28 @@ fn gap(
         message.accepted.unwrap_or_default(),
         &before[before.len().saturating_sub(3)..],
         receiver.told,
+        way(sender.history, n),
         turns(sender.history, from, to),
         turns(receiver.history, from, to),
     )
+}
+
+/// What became of a message and of those beside it, as their sender saw it.
+fn way(history: &History, wanted: u64) -> String {
+    let near = wanted.saturating_sub(1)..=wanted + 2;
+    let step = |event: &Event| match event {
+        Event::Sent { n, to } => Some((*n, format!("sent to {}", to.as_deref().unwrap_or("the room")))),
+        Event::Again { n } => Some((*n, "sent again".to_owned())),
+        Event::Unavailable { n } => Some((*n, "unavailable".to_owned())),
+        Event::Refused { n, code } => Some((*n, code.clone())),
+        Event::Accepted { n, durable, duplicate } => {
+            Some((*n, format!("acknowledged, durable={durable} duplicate={duplicate}")))
+        }
+        _ => None,
+    };
+    let steps = history.events.iter().filter_map(|(at, event)| Some((at, step(event)?)));
+    let steps = steps.filter(|(_, (n, _))| near.contains(n));
+    steps.map(|(at, (n, what))| format!("\n    {at:.3?} {n} {what}")).collect()
 }
 
 /// How much of the records is shown around a violation.

@@ -19,6 +19,8 @@ const CONFIRM_EVERY: u64 = 64;
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
 /// Unanswered messages on the wire.
 const IN_FLIGHT: usize = 32;
+/// So much of what was said about peers is kept.
+const RECENT: usize = 40;
 /// Where an `unavailable` does not say it.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -63,6 +65,13 @@ pub enum Occurred {
         n: u64,
         /// Whether it was written to the mailbox.
         durable: bool,
+        /// Whether it had been accepted before.
+        duplicate: bool,
+    },
+    /// Nobody knows what became of a message: it is kept.
+    Unavailable {
+        /// What the sender calls it.
+        n: u64,
     },
     /// A message was refused for good.
     Refused {
@@ -115,17 +124,19 @@ impl Pending {
 pub struct Outgoing {
     /// The text.
     pub text: String,
-    /// The message that goes out for the first time with it.
-    pub first_of: Option<First>,
+    /// The message in it, if it is one.
+    pub message: Option<Said>,
 }
 
-/// A message that has not been sent before.
+/// A message that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct First {
+pub struct Said {
     /// What the sender calls it.
     pub n: u64,
     /// The peerId of its target; none for the room.
     pub to: Option<String>,
+    /// Whether it was sent before.
+    pub again: bool,
 }
 
 /// A client's state.
@@ -144,6 +155,10 @@ pub struct Client {
     pending: VecDeque<Pending>,
     hold: Option<At>,
     seen: HashMap<String, HashSet<u64>>,
+    /// Whether the view came with a `resumed`: it is as of then, and entries that follow may say what it has already.
+    ahead: bool,
+    /// What was last said about peers, for the story of a fault.
+    recent: VecDeque<String>,
     live: bool,
     expects_resumed: bool,
 }
@@ -219,7 +234,7 @@ impl Client {
             self.confirm_at = None;
             self.confirmed = self.seq;
             let text = json!({"type": "received", "seq": self.seq}).to_string();
-            out.push(Outgoing { text, first_of: None });
+            out.push(Outgoing { text, message: None });
         }
         if self.hold.is_some_and(|until| until <= now) {
             self.hold = None;
@@ -243,9 +258,9 @@ impl Client {
             flying += 1;
             let one = &mut self.pending[at];
             one.stage = Stage::OnTheWire;
-            let is_first = !std::mem::replace(&mut one.sent, true);
-            let first_of = is_first.then(|| First { n: one.n, to: one.to.clone() });
-            out.push(Outgoing { text: one.text.clone(), first_of });
+            let again = std::mem::replace(&mut one.sent, true);
+            let message = Some(Said { n: one.n, to: one.to.clone(), again });
+            out.push(Outgoing { text: one.text.clone(), message });
         }
     }
 
@@ -264,6 +279,8 @@ impl Client {
         match text(frame, "type") {
             "joined" => self.joined(frame),
             "resumed" => self.resumed(frame),
+            // Why there will be no first frame; the close that follows says what to do.
+            "error" if !self.live => Vec::new(),
             _ if !self.live => vec![Occurred::Fault(format!("the first frame is a {}", text(frame, "type")))],
             "ack" => self.ack(frame),
             "error" => self.error(now, frame),
@@ -313,6 +330,7 @@ impl Client {
         let since = self.seq;
         let roster = self.roster.clone();
         self.begin(frame);
+        self.ahead |= !recovered;
         if recovered {
             // What happened meanwhile follows as entries.
             self.roster = roster;
@@ -333,7 +351,10 @@ impl Client {
         self.hold = None;
         self.again(|_| true);
         let later = self.pending.iter().position(|one| one.id > last_id).unwrap_or(self.pending.len());
-        self.pending.drain(..later).map(|one| Occurred::Accepted { n: one.n, durable: true }).collect()
+        self.pending
+            .drain(..later)
+            .map(|one| Occurred::Accepted { n: one.n, durable: true, duplicate: true })
+            .collect()
     }
 
     fn take(&mut self, frame: &Value) -> Option<Pending> {
@@ -345,7 +366,8 @@ impl Client {
     fn ack(&mut self, frame: &Value) -> Vec<Occurred> {
         let durable = frame["durable"] != false;
         // After a `resumed` on a live connection an id may be answered twice.
-        self.take(frame).map(|one| Occurred::Accepted { n: one.n, durable }).into_iter().collect()
+        let duplicate = frame["duplicate"] == true;
+        self.take(frame).map(|one| Occurred::Accepted { n: one.n, durable, duplicate }).into_iter().collect()
     }
 
     fn error(&mut self, now: At, frame: &Value) -> Vec<Occurred> {
@@ -360,6 +382,7 @@ impl Client {
             one.stage = Stage::Unavailable;
             let wait = frame["retryMs"].as_u64().map_or(RETRY, Duration::from_millis);
             self.hold.get_or_insert(now + wait);
+            return vec![Occurred::Unavailable { n: one.n }];
         }
         Vec::new()
     }
@@ -401,19 +424,30 @@ impl Client {
 
     fn presence(&mut self, frame: &Value) -> Result<(), String> {
         let peer = text(frame, "peerId");
+        self.recent.push_back(format!("{} {} {peer}", frame["seq"], text(frame, "type")));
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
         let known = self.roster.get_mut(peer);
         match (text(frame, "type"), known) {
+            // What it does not know a client ignores.
+            (kind, _) if !kind.starts_with("peer-") => {}
             ("peer-joined", None) => {
                 let (peer, member) = member(frame);
                 self.roster.insert(peer, member);
             }
             ("peer-updated", Some(_)) => {}
-            // What it does not know a client ignores.
-            (kind, _) if !kind.starts_with("peer-") => {}
             ("peer-detached", Some(member)) if !member.detached => member.detached = true,
             ("peer-attached", Some(member)) if member.detached => member.detached = false,
             ("peer-left", Some(_)) => drop(self.roster.remove(peer)),
-            (kind, known) => return Err(format!("{kind} of {peer}, which was {known:?}")),
+            // Said again, of a view that was as of then and not as of `seq`.
+            _ if self.ahead => {}
+            (kind, known) => {
+                let before: Vec<_> = self.recent.iter().filter(|said| said.ends_with(peer)).collect();
+                return Err(format!(
+                    "{kind} of {peer}, which was {known:?}; what was said of it: {before:?}"
+                ));
+            }
         }
         Ok(())
     }

@@ -46,6 +46,18 @@ pub enum Event {
         n: u64,
         /// Whether it was written to the mailbox.
         durable: bool,
+        /// Whether it had been accepted before.
+        duplicate: bool,
+    },
+    /// A message was sent again under its id.
+    Again {
+        /// Its number.
+        n: u64,
+    },
+    /// A message was answered `unavailable`.
+    Unavailable {
+        /// Its number.
+        n: u64,
     },
     /// A message of its own was refused for good.
     Refused {

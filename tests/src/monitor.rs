@@ -17,6 +17,7 @@ use tokio::{
 /// A running count.
 pub struct Monitor {
     count: Arc<AtomicU64>,
+    rooms: Arc<AtomicU64>,
     task: AbortHandle,
 }
 
@@ -31,14 +32,21 @@ impl Monitor {
         let mut lines = BufReader::new(stream).lines();
         let first = lines.next_line().await.expect("an answer");
         assert_eq!(first.as_deref(), Some("+OK"));
-        let count = Arc::new(AtomicU64::new(0));
-        let counter = count.clone();
+        let (count, rooms) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let counters = (count.clone(), rooms.clone());
         let task = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                counter.fetch_add(u64::from(is_asked(&line)), Ordering::Relaxed);
+                let asked = is_asked(&line);
+                counters.0.fetch_add(u64::from(asked), Ordering::Relaxed);
+                counters.1.fetch_add(u64::from(asked && is_of_room(&line)), Ordering::Relaxed);
             }
         });
-        Self { count, task: task.abort_handle() }
+        Self { count, rooms, task: task.abort_handle() }
+    }
+
+    /// Commands so far that name a room or a mailbox: all but what nodes do by themselves, idle or not.
+    pub fn of_rooms(&self) -> u64 {
+        self.rooms.load(Ordering::Relaxed)
     }
 
     /// Commands so far.
@@ -56,6 +64,10 @@ impl Drop for Monitor {
 /// `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`; what a script does is from `lua`.
 fn is_asked(line: &str) -> bool {
     line.starts_with('+') && line.contains(" [") && !line.contains(" lua] ")
+}
+
+fn is_of_room(line: &str) -> bool {
+    line.contains(":room:") || line.contains(":box:")
 }
 
 #[cfg(test)]

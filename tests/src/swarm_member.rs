@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    client::{At, Occurred, WayBack},
+    client::{At, Occurred, Said, WayBack},
     history::{Event, Who},
     rng::Rng,
     socket::{self, Refusal, Socket},
@@ -106,11 +106,10 @@ impl Member {
             let query = self.query(&way);
             match socket::open(self.plan.doors[self.door], &query, STEP).await {
                 Ok(socket) => {
-                    let before = self.desk.lock().history.events.len();
                     let ending = self.attend(socket).await;
-                    self.desk.lock().client.lost();
-                    let came_in = self.desk.lock().history.events[before..].iter().any(is_first);
+                    let came_in = self.desk.lock().client.is_live();
                     failures = if came_in { 0 } else { failures + 1 };
+                    self.desk.lock().client.lost();
                     self.ended(&ending);
                 }
                 Err(refusal) => {
@@ -245,10 +244,12 @@ impl Member {
     fn due(&self, now: At) -> Vec<String> {
         let mut desk = self.desk.lock();
         let out = desk.client.flush(now);
-        let firsts = out.iter().filter_map(|one| one.first_of.clone());
-        let sent = firsts.map(|first| (now, Event::Sent { n: first.n, to: first.to }));
-        let sent: Vec<_> = sent.collect();
-        desk.history.events.extend(sent);
+        let said = out.iter().filter_map(|one| one.message.clone());
+        let event = |said: Said| match said.again {
+            false => Event::Sent { n: said.n, to: said.to },
+            true => Event::Again { n: said.n },
+        };
+        desk.history.events.extend(said.map(|said| (now, event(said))));
         out.into_iter().map(|one| one.text).collect()
     }
 
@@ -332,7 +333,8 @@ impl Member {
                 let lost_at = if asked { self.lost_at.take() } else { None };
                 Event::Resumed { recovered, took: lost_at.map(|at| self.now().saturating_sub(at)) }
             }
-            Occurred::Accepted { n, durable } => Event::Accepted { n, durable },
+            Occurred::Accepted { n, durable, duplicate } => Event::Accepted { n, durable, duplicate },
+            Occurred::Unavailable { n } => Event::Unavailable { n },
             Occurred::Refused { n, code } => Event::Refused { n, code },
             Occurred::Heard { from, data } => self.heard(from, &data),
             Occurred::Fault(what) => Event::Fault(what),
@@ -350,8 +352,4 @@ impl Member {
         }
         Event::Heard { sender, from, n }
     }
-}
-
-fn is_first(event: &(At, Event)) -> bool {
-    matches!(event.1, Event::Joined { .. } | Event::Resumed { .. })
 }
