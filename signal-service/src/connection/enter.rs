@@ -128,6 +128,8 @@ async fn resume(
     let first = ServerMessage::Resumed { joined, recovered: page.is_some(), last_id: floor };
     peer.open(&first, &state.lineage, mailbox, seq);
     peer.replay(page);
+    // Only when the others here are known to have what it sent through another node may it go straight to them, should the store go.
+    signal.registry.doubt([room.id.clone()]);
     Ok(Entered { member: member.clone(), generation, resumed: true, floor, told })
 }
 

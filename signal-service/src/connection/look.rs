@@ -3,6 +3,8 @@
 
 use signalbox_shared::protocol::{CloseCode, LeftReason, ServerMessage};
 
+use tokio::time::Instant;
+
 use super::{enter::welcome, session::Session};
 use crate::{
     room::{Claim, Input, Member, Outcome, Presence, Proof},
@@ -29,12 +31,12 @@ impl Session<'_> {
         for _ in 0..MOST_TURNS {
             // What comes to be doubted while the page is on its way is not answered by it.
             peer.begin_read();
-            let (reader, since) = (peer.reader(&hub.node), peer.delivered());
+            let (reader, since, asked) = (peer.reader(&hub.node), peer.delivered(), Instant::now());
             let turn = match hub.store.read(&self.room.id, &reader, since).await {
                 Ok(Look::Mine(page)) => {
                     self.input.requests.release();
                     if page.mailbox == peer.mailbox() && page.continues(since) {
-                        peer.deliver_page(page);
+                        peer.deliver_page(page, asked);
                         return Looked::Fine;
                     }
                     self.renew().await

@@ -28,6 +28,8 @@ pub(super) struct Reader<'a> {
     pub(super) answers: Vec<ServerMessage>,
     /// The last entry that the client has confirmed, if it confirms at all.
     received: Option<u64>,
+    /// Whether the mailbox has become another one on this connection.
+    renewed: bool,
     /// The handle that the client was given; its first frame proves that it came.
     given: Option<u64>,
 }
@@ -43,7 +45,18 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let limits = &signal.settings.limits;
         let rate = Rate::new(limits.burst, limits.rate, Instant::now());
-        Self { signal, room, peer, may_message, rate, requests, answers: Vec::new(), received: None, given }
+        Self {
+            signal,
+            room,
+            peer,
+            may_message,
+            rate,
+            requests,
+            answers: Vec::new(),
+            received: None,
+            renewed: false,
+            given,
+        }
     }
 
     /// Takes one message.
@@ -108,6 +121,8 @@ impl<'a> Reader<'a> {
                 self.request(Request::Leave { id });
             }
             ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
+            // It may be about the mailbox before, and on its way when that broke.
+            ClientMessage::Received { seq } if seq > self.peer.delivered() && self.renewed => {}
             ClientMessage::Received { seq } if seq > self.peer.delivered() => {
                 self.error(None, ErrorCode::BadMessage, Some("seq"), "no such entry has been sent");
             }
@@ -213,6 +228,7 @@ impl<'a> Reader<'a> {
 
     /// The mailbox is another one from here on.
     pub(super) fn begin_mailbox(&mut self, seq: u64) {
+        self.renewed = true;
         self.received = self.received.map(|_| seq);
         self.requests.begin_mailbox(seq);
     }

@@ -217,7 +217,7 @@ impl Requests {
 
     /// The store is away: straight to the targets if all are here, else refused.
     fn forward_straight(&mut self, item: &Item, answers: &mut Vec<ServerMessage>) {
-        let arrived = self.room.forward_straight(&self.peer.id, item);
+        let arrived = self.room.forward_straight(&self.peer, item);
         match (item.id, arrived) {
             (Some(id), true) => {
                 self.straight = self.straight.max(id);

@@ -3,7 +3,7 @@
 use signalbox_shared::id::PeerId;
 
 use super::{peer::LocalPeer, room::LocalRoom};
-use crate::store::{Append, AppendError, Appended, Item, Page, Target, Unavailable};
+use crate::store::{Append, AppendError, Appended, Delivery, Item, Target, Unavailable};
 
 /// How often a message to the room is tried on a fresh view before the sender is told to come again.
 const FRESH_VIEWS: usize = 16;
@@ -62,7 +62,8 @@ impl LocalRoom {
             }
             let stale = matches!(appended.results.last(), Some(Appended::Stale));
             let done = appended.results.len() - usize::from(stale);
-            results.extend(appended.results.into_iter().take(done).map(|result| self.hand_out(result)));
+            let done_items = batch.items.iter().zip(appended.results).take(done);
+            results.extend(done_items.map(|(item, result)| self.hand_out(&sender.id, item, result)));
             if !stale {
                 return Ok(results);
             }
@@ -73,9 +74,10 @@ impl LocalRoom {
         Err(AppendError::Unavailable(Unavailable))
     }
 
-    fn hand_out(&self, result: Appended) -> Accepted {
+    fn hand_out(&self, sender: &PeerId, item: &Item, result: Appended) -> Accepted {
         match result {
             Appended::Written(deliveries) => {
+                self.doubt_who_is_left_out(sender, item, &deliveries);
                 deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
                 Accepted::Written
             }
@@ -90,18 +92,32 @@ impl LocalRoom {
         }
     }
 
-    /// Hands a message straight to its targets, outside their mailboxes, if all of them are here. Only while the store is away.
-    pub fn forward_straight(&self, sender: &PeerId, item: &Item) -> bool {
+    /// A target with its socket here that is not handed the entry here: somebody took it for lost, and its mailbox holds more than it
+    /// was given.
+    fn doubt_who_is_left_out(&self, sender: &PeerId, item: &Item, deliveries: &[Delivery]) {
+        match &item.to {
+            Target::Peer(peer) if deliveries.is_empty() => {
+                self.peer(peer).inspect(|peer| peer.doubt());
+            }
+            Target::Room if deliveries.len() + 1 < self.local_count() => {
+                let handed = |peer: &LocalPeer| deliveries.iter().any(|delivery| delivery.peer == peer.id);
+                let left_out = self.peers().into_iter().filter(|peer| peer.id != *sender && !handed(peer));
+                left_out.for_each(|peer| peer.doubt());
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands a message straight to its targets, outside their mailboxes, if all of them are here and can take it. Only while the
+    /// store is away.
+    pub fn forward_straight(&self, sender: &LocalPeer, item: &Item) -> bool {
         let targets: Vec<PeerId> = match &item.to {
             Target::Peer(peer) => vec![peer.clone()],
-            Target::Room => self.members().peers.iter().filter(|peer| *peer != sender).cloned().collect(),
+            Target::Room => self.members().peers.iter().filter(|peer| **peer != sender.id).cloned().collect(),
         };
-        let here: Option<Vec<_>> = targets.iter().map(|peer| self.peer(peer)).collect();
-        here.is_some_and(|peers| peers.iter().all(|peer| peer.deliver_straight(sender, item)))
+        let here: Option<Vec<_>> =
+            targets.iter().map(|peer| self.peer(peer).filter(|peer| peer.takes_straight(sender))).collect();
+        here.as_ref().into_iter().flatten().for_each(|peer| peer.deliver_straight(&sender.id, item));
+        here.is_some()
     }
-}
-
-/// Whether a page is the next one for a peer.
-pub fn is_next(peer: &LocalPeer, page: &Page) -> bool {
-    page.mailbox == peer.mailbox() && page.continues(peer.delivered())
 }

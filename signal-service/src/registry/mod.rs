@@ -30,7 +30,7 @@ use crate::{
     store::{Arrivals, Delivery, Store},
 };
 
-pub use forward::{Accepted, Riding, is_next};
+pub use forward::{Accepted, Riding};
 pub use peer::{Condition, LocalPeer};
 pub use room::LocalRoom;
 

@@ -14,7 +14,7 @@ use signalbox_shared::{
     id::{NodeId, PeerId},
     protocol::{CloseCode, ServerMessage},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{net::TcpStream, sync::Notify, time::Instant};
 
 use super::{
     inbox::Inbox,
@@ -30,6 +30,8 @@ use crate::{
 pub struct LocalPeer {
     /// The peer.
     pub id: PeerId,
+    /// Since when it may have sent messages through this node alone: from its join on, or from its return.
+    pub since: Instant,
     // A std mutex: held to order entries and to try one write that never blocks.
     lane: Mutex<Lane>,
     /// Wakes the connection's task.
@@ -48,6 +50,8 @@ struct Lane {
     seen: HashMap<PeerId, u64>,
     /// Where the peer was last known to be a member.
     lineage: Lineage,
+    /// When its client was last known to have all that the mailbox held.
+    complete_at: Instant,
     /// Pings sent, and the number of the first one that was sent after the last entry outside the mailbox: its pong proves that the
     /// client has it.
     pings: u64,
@@ -79,12 +83,13 @@ impl LocalPeer {
             untold: Untold::new(limits),
             seen: HashMap::new(),
             lineage: Lineage::default(),
+            complete_at: Instant::now(),
             pings: 0,
             unproven: None,
             closing: None,
         });
         let (epoch, written) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { id, lane, wake: Notify::new(), epoch, written })
+        Arc::new(Self { id, since: Instant::now(), lane, wake: Notify::new(), epoch, written })
     }
 
     fn lane(&self) -> MutexGuard<'_, Lane> {
@@ -128,7 +133,7 @@ impl LocalPeer {
     pub fn replay(&self, page: Option<Page>) {
         self.lane().inbox.replay(page.is_none());
         if let Some(page) = page {
-            self.deliver_page(page);
+            self.deliver_page(page, self.since);
         }
         self.wake.notify_one();
     }
@@ -148,25 +153,37 @@ impl LocalPeer {
         }
     }
 
-    /// Takes a page that was read from the mailbox.
-    pub fn deliver_page(&self, page: Page) {
+    /// Takes a page that was read from the mailbox after `asked`.
+    pub fn deliver_page(&self, page: Page, asked: Instant) {
         let mut lane = self.lane();
         lane.lineage = page.lineage;
         let run = lane.inbox.take_page(page.entries, page.head);
+        if lane.inbox.delivered() >= page.head {
+            lane.complete_at = asked;
+        }
         self.send_entries(&mut lane, run);
     }
 
-    /// Takes a message straight from its sender, outside the mailbox, while the store is away. Whether the socket is there to take it.
-    pub fn deliver_straight(&self, from: &PeerId, item: &Item) -> bool {
+    /// Whether a message may come straight from its sender, outside the mailbox: not while an earlier one of that sender may still
+    /// lie in there.
+    pub fn takes_straight(&self, sender: &Self) -> bool {
+        let lane = self.lane();
+        let is_complete = !lane.inbox.needs_reading() && (sender.is_new() || lane.complete_at > sender.since);
+        lane.closing.is_none() && lane.inbox.is_open() && is_complete
+    }
+
+    /// Whether it has sent nothing before this connection.
+    fn is_new(&self) -> bool {
+        self.epoch() == 1
+    }
+
+    /// Takes a message straight from its sender while the store is away.
+    pub fn deliver_straight(&self, from: &PeerId, item: &Item) {
         let mut lane = self.lane();
-        if lane.closing.is_some() || !lane.inbox.is_open() {
-            return false;
-        }
         if item.id.is_none_or(|id| note_seen(&mut lane.seen, from, id)) {
             lane.unproven = Some(lane.pings + 1);
             self.send_in(&mut lane, std::iter::once(item.body.as_bytes()));
         }
-        true
     }
 
     /// Whether what came outside the mailbox may not have reached the client.
@@ -189,13 +206,13 @@ impl LocalPeer {
         self.control_in(&mut lane, OpCode::Ping, payload.as_bytes());
     }
 
-    /// Compares what the store says of the peer with what is known here; what does not fit is looked after.
-    pub fn compare(&self, node: &NodeId, head: &Head) {
+    /// Compares what the store said of the peer after `asked` with what is known here; what does not fit is looked after.
+    pub fn compare(&self, node: &NodeId, head: &Head, asked: Instant) {
         let owned = head.owner.as_ref().is_some_and(|(owner, epoch)| owner == node && *epoch == self.epoch());
         let mut lane = self.lane();
-        if lane.inbox.is_open()
-            && !(owned && head.mailbox == lane.inbox.mailbox() && head.head <= lane.inbox.delivered())
-        {
+        if owned && head.mailbox == lane.inbox.mailbox() && head.head <= lane.inbox.delivered() {
+            lane.complete_at = asked;
+        } else if lane.inbox.is_open() {
             lane.inbox.doubt();
             self.wake.notify_one();
         }

@@ -13,7 +13,7 @@ use signalbox_shared::{
     id::{PeerId, RoomId, random_hex},
     protocol::LeftReason,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Hub, announce, peer::LocalPeer};
 use crate::{
@@ -119,6 +119,11 @@ impl LocalRoom {
     /// Whether the store that holds the room answers.
     pub fn is_open(&self) -> bool {
         self.hub.store.is_open(&self.id)
+    }
+
+    /// How many of its peers are here.
+    pub(super) fn local_count(&self) -> usize {
+        self.inner().peers.len()
     }
 
     /// How many peers the room has, as this node knows it.
@@ -367,11 +372,11 @@ impl LocalRoom {
     /// # Errors
     /// [`Unavailable`].
     pub async fn compare(&self) -> Result<(), Unavailable> {
-        let peers = self.peers();
+        let (peers, asked) = (self.peers(), Instant::now());
         let ids: Vec<PeerId> = peers.iter().map(|peer| peer.id.clone()).collect();
         let heads = self.hub.store.heads(&self.id, &ids).await?;
         for (peer, head) in peers.iter().zip(&heads) {
-            peer.compare(&self.hub.node, head);
+            peer.compare(&self.hub.node, head, asked);
         }
         Ok(())
     }
