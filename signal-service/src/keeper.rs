@@ -145,7 +145,7 @@ impl Keeper {
                 match due {
                     Due::Room(room) => registry.room(&room).post(Input::Tick),
                     // What fails now is named again.
-                    Due::Mailbox(room, peer) => _ = hub.store.trim(&room, &peer).await,
+                    Due::Mailboxes(room, peers) => _ = hub.store.trim(&room, &peers).await,
                 }
             }
         }

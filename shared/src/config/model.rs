@@ -216,9 +216,9 @@ impl Default for Timing {
 
 impl Timing {
     /// How long an entry of a mailbox is kept that its reader does not acknowledge: it may be noticed three leases late that the
-    /// reader is away, and a little later still.
+    /// reader is away.
     pub fn entry_life(&self) -> Span {
-        Span(self.resume_window.0 + 3 * self.lease.0 + std::time::Duration::from_secs(4))
+        Span(self.resume_window.0 + 3 * self.lease.0)
     }
 }
 

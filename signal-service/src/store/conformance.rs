@@ -17,6 +17,7 @@ const SMALL: Bounds = Bounds {
     backlog: 8,
     backlog_bytes: 10_000,
     entry_life_ms: 60_000,
+    slack_ms: 4_000,
     room_life_ms: 60_000,
     window_ms: 1_000,
     lease_ms: 300,
@@ -558,17 +559,21 @@ async fn a_deadline_is_named_when_it_has_come() {
 
 #[tokio::test]
 async fn what_is_too_old_in_a_quiet_mailbox_is_cut_off_at_its_deadline() {
-    let backend = Backend::redis(Kind::Standalone, Bounds { entry_life_ms: 200, ..SMALL }).await;
+    let bounds = Bounds { entry_life_ms: 200, slack_ms: 50, ..SMALL };
+    let backend = Backend::redis(Kind::Standalone, bounds).await;
     let state = backend.room_of(&[1, 1]).await;
+    let partition = keys::partition(&room());
     backend.append(vec![to(2, Some(1), "old")], &state).await.unwrap();
     // Most of its life passes, then another entry comes and the mailbox lives on.
-    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
     backend.append(vec![to(2, Some(2), "new")], &state).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    let partition = keys::partition(&room());
-    assert!(backend.store.due(&[partition]).await.unwrap().contains(&Due::Mailbox(room(), peer(2))));
-    backend.store.trim(&room(), &peer(2)).await.unwrap();
-    assert_eq!(backend.page(2, 0).await.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [Some(2)]);
+    assert_eq!(backend.store.due(&[partition]).await.unwrap(), []);
+    tokio::time::sleep(Duration::from_millis(110)).await;
+    let due = backend.store.due(&[partition]).await.unwrap();
+    assert_eq!(due, [Due::Mailboxes(room(), vec![peer(2)])], "that of peer 1 expires by itself");
+    backend.store.trim(&room(), &[peer(2)]).await.unwrap();
+    let left: Vec<_> = backend.page(2, 0).await.entries.iter().map(|entry| entry.id).collect();
+    assert_eq!(left, [Some(2)]);
 }
 
 #[tokio::test]

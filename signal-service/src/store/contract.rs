@@ -316,8 +316,8 @@ pub struct Head {
 pub enum Due {
     /// A room: a window of a peer, or its longest life.
     Room(RoomId),
-    /// A mailbox: its oldest entry.
-    Mailbox(RoomId, PeerId),
+    /// Mailboxes of a room: their oldest entries.
+    Mailboxes(RoomId, Vec<PeerId>),
 }
 
 /// Who is alive.
@@ -331,6 +331,9 @@ pub struct Census {
     pub dead: Vec<NodeId>,
 }
 
+/// How much longer than its life an entry may be there.
+const SLACK_MS: u64 = 4_000;
+
 /// Bounds of mailboxes and rooms.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -338,8 +341,10 @@ pub struct Bounds {
     pub backlog: u64,
     /// Bytes that may wait.
     pub backlog_bytes: u64,
-    /// The longest an entry is kept, milliseconds.
+    /// How long an entry is kept, milliseconds.
     pub entry_life_ms: u64,
+    /// How much longer it may be there until somebody looks, milliseconds.
+    pub slack_ms: u64,
     /// The longest life of a room, milliseconds.
     pub room_life_ms: u64,
     /// How long a detached peer may come back, milliseconds.
@@ -355,6 +360,7 @@ impl Bounds {
             backlog: u64::from(limits.backlog),
             backlog_bytes: limits.backlog_bytes.0 as u64,
             entry_life_ms: timing.entry_life().as_ms(),
+            slack_ms: SLACK_MS,
             room_life_ms: timing.room_life.as_ms(),
             window_ms: timing.resume_window.as_ms(),
             lease_ms: timing.lease.as_ms(),

@@ -180,15 +180,15 @@ impl Store {
         }
     }
 
-    /// Cuts off what is too old in a mailbox.
+    /// Cuts off what is too old in mailboxes of a room.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn trim(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {
+    pub async fn trim(&self, room: &RoomId, peers: &[PeerId]) -> Result<(), Unavailable> {
         match self {
             // It has no copy that outlives the process, and its clients confirm what they have.
             Self::Memory(_) => Ok(()),
-            Self::Redis(store) => store.trim(room, peer).await,
+            Self::Redis(store) => store.trim(room, peers).await,
         }
     }
 

@@ -186,13 +186,20 @@ pub(super) fn rooms(list: Value) -> Vec<RoomId> {
     texts(list).iter().filter_map(|name| RoomId::parse(name).ok()).collect()
 }
 
-/// Reads what has a deadline: `room`, or `room peer`.
-pub(super) fn due(list: Value) -> Vec<Due> {
-    let read = |name: &String| match name.split_once(' ') {
-        Some((room, peer)) => Some(Due::Mailbox(RoomId::parse(room).ok()?, PeerId::parse(peer).ok()?)),
-        None => RoomId::parse(name).ok().map(Due::Room),
-    };
-    texts(list).iter().filter_map(read).collect()
+/// Reads what has a deadline: `room`, or `room peer`, whose mailboxes are put together by room.
+pub(super) fn due(lists: Vec<Value>) -> Vec<Due> {
+    let mut mailboxes: BTreeMap<RoomId, Vec<PeerId>> = BTreeMap::new();
+    let mut due = Vec::new();
+    for name in lists.into_iter().flat_map(texts) {
+        let (room, peer) = name.split_once(' ').map_or((&*name, None), |(room, peer)| (room, Some(peer)));
+        match (RoomId::parse(room), peer.map(PeerId::parse)) {
+            (Ok(room), None) => due.push(Due::Room(room)),
+            (Ok(room), Some(Ok(peer))) => mailboxes.entry(room).or_default().push(peer),
+            _ => {}
+        }
+    }
+    due.extend(mailboxes.into_iter().map(|(room, peers)| Due::Mailboxes(room, peers)));
+    due
 }
 
 /// Reads who is alive.

@@ -113,7 +113,7 @@ impl RedisStore {
         call.arg(&*commit.incarnation).arg(commit.version).arg(node.as_str()).arg(room.as_str());
         call.arg(keys::node_topic_prefix(room)).arg(keys::feed_topic(room));
         call.arg(2 * bounds.backlog).arg(bounds.entry_life_ms).arg(bounds.room_life_ms).arg(bounds.window_ms);
-        call.arg(u8::from(commit.opens)).arg(u8::from(commit.ends));
+        call.arg(u8::from(commit.opens)).arg(bounds.slack_ms).arg(u8::from(commit.ends));
         call.each(&commit.put, |call, (peer, member)| {
             let record = serde_json::to_string(member).unwrap_or_default();
             call.arg(peer.as_str()).arg(record).arg(member.owner().map_or("-", NodeId::as_str));
@@ -157,7 +157,7 @@ impl RedisStore {
             None => call.arg(""),
         };
         call.arg(room.as_str()).arg(keys::node_topic_prefix(room));
-        call.arg(bounds.backlog).arg(bounds.backlog_bytes).arg(bounds.entry_life_ms);
+        call.arg(bounds.backlog).arg(bounds.backlog_bytes).arg(bounds.entry_life_ms).arg(bounds.slack_ms);
         call.arg(batch.members.version).arg(batch.items.len()).arg(bounds.room_life_ms + bounds.window_ms);
         for item in &batch.items {
             call.item(room, batch, item);
@@ -224,14 +224,17 @@ impl RedisStore {
             let keys = partitions.iter().map(|partition| keys::due(*partition)).collect();
             self.link.script(partitions[0], ScriptId::Due, keys, args).await
         });
-        Ok(try_join_all(calls).await?.into_iter().flat_map(codec::due).collect())
+        Ok(codec::due(try_join_all(calls).await?))
     }
 
-    pub(super) async fn trim(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {
+    pub(super) async fn trim(&self, room: &RoomId, peers: &[PeerId]) -> Result<(), Unavailable> {
         let mut call = ScriptCall::new(room);
         call.key(keys::due(keys::partition(room)));
-        call.key(keys::mailbox(room, peer));
-        call.arg(peer.as_str()).arg(room.as_str()).arg(self.bounds.entry_life_ms);
+        call.arg(room.as_str()).arg(self.bounds.entry_life_ms).arg(self.bounds.slack_ms);
+        for peer in peers {
+            call.key(keys::mailbox(room, peer));
+            call.arg(peer.as_str());
+        }
         self.script(ScriptId::Trim, call).await.map(drop)
     }
 

@@ -1,8 +1,8 @@
 -- Appends a batch of one sender's messages. Every check of a message precedes its first write.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3 the sender's mailbox, 4… mailboxes of the targets
 -- ARGV: 1 sender, 2 node, 3 epoch, 4 the sender's mailbox number, 5 acknowledged seq of it, 6 highest id accepted elsewhere,
---       7 handle that the client has, or '', 8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms,
---       13 the caller's version, 14 number of messages, 15 the longest that a room is kept, ms, then for each message:
+--       7 handle that the client has, or '', 8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms, 13 slack ms,
+--       14 the caller's version, 15 number of messages, 16 the longest that a room is kept, ms, then for each message:
 --       id or '', 'p' (one peer) or 'r' (the room), body, number of targets, then for each target: peer, index in KEYS
 -- Returns {'no'} if the caller does not own the sender | {'ok', the sender's mailbox number, one result per message…}:
 --       {'w', peer, mailbox, seq, …} written (this node's targets) | {'d'} duplicate | {'n'} no such peer | {'b'} backlogged
@@ -11,6 +11,7 @@ local sender, me, epoch = ARGV[1], ARGV[2], ARGV[3]
 local known_mailbox, acked, floor = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local name, topic = ARGV[8], ARGV[9]
 local backlog, backlog_bytes, life = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local kept = { most = 2 * backlog, life = life, slack = tonumber(ARGV[13]) }
 
 if not heal() then return { 'no' } end
 local own = redis.call('HMGET', room, 'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender)
@@ -56,20 +57,20 @@ local function targets_of(at, count)
   return targets
 end
 
-local at = 16
-for _ = 1, tonumber(ARGV[14]) do
+local at = 17
+for _ = 1, tonumber(ARGV[15]) do
   local id, to, body, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   at = at + 4
   local result
   if id ~= '' and tonumber(id) <= last then
     result = { 'd' }
-  elseif to == 'r' and ARGV[13] ~= own[1] then
+  elseif to == 'r' and ARGV[14] ~= own[1] then
     results[#results + 1] = { 's' }
     break
   else
     local targets, refusal = targets_of(at, count)
     if targets then
-      result = { 'w', unpack(spread(targets, me, topic, name, sender, id, 'f', body, 2 * backlog, life)) }
+      result = { 'w', unpack(spread(targets, me, topic, name, sender, id, 'f', body, kept)) }
       if id ~= '' then last = tonumber(id) end
     else
       result = { refusal }
@@ -78,6 +79,6 @@ for _ = 1, tonumber(ARGV[14]) do
   results[#results + 1] = result
   at = at + 2 * count
 end
-redis.call('PEXPIRE', KEYS[2], ARGV[15])
+redis.call('PEXPIRE', KEYS[2], ARGV[16])
 if last > stored then redis.call('HSET', room, 'l:' .. sender, text(last)) end
 return results

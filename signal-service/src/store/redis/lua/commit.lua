@@ -2,7 +2,7 @@
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3… sets of rooms by node, mailboxes
 -- ARGV: 1 incarnation, 2 version (0: the room must not exist), 3 node, 4 room name, 5 topic prefix, 6 feed topic,
 --       7 stream bound, 8 entry life ms, 9 room life ms, 10 resume window ms, 11 '1' if nobody was in it before,
---       12 '1' if nobody is left, then lists, each with its count first:
+--       12 slack ms, 13 '1' if nobody is left, then lists, each with its count first:
 --       members to write: peer, record, node or '-', epoch, mailbox (for one that has none yet), handle
 --       members to remove: peer, epoch, reason, index in KEYS · tombstones to forget: peer · members that are detached: peer
 --       nodes that have their first peer here: index in KEYS · nodes that have none any more: index in KEYS
@@ -12,7 +12,8 @@
 --       and last the feed lines
 -- Returns {'ok', lineage, {peer, mailbox, seq, …} per event (this node's targets)} | {'conflict', lineage, now, the hash, flat, or nothing}
 local me, name, topic = ARGV[3], ARGV[4], ARGV[5]
-local most, life, window = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[10])
+local window = tonumber(ARGV[10])
+local kept = { most = tonumber(ARGV[7]), life = tonumber(ARGV[8]), slack = tonumber(ARGV[12]) }
 
 local exists = heal()
 local found = redis.call('HMGET', room, 'inc', 'ver')
@@ -24,7 +25,7 @@ else
   matches = exists and found[1] == ARGV[1] and tonumber(found[2]) == version
 end
 
-local at = 13
+local at = 14
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -100,14 +101,14 @@ each(function()
     local node, _, mailbox = owner(redis.call('HGET', room, 'o:' .. peer))
     targets[n] = { peer = peer, node = node, mailbox = mailbox, box = box }
   end
-  results[#results + 1] = spread(targets, me, topic, name, about, '', kind, body, most, life)
+  results[#results + 1] = spread(targets, me, topic, name, about, '', kind, body, kept)
 end)
 each(function()
   local node = take()
   redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())
 end)
 each(function() redis.call('SPUBLISH', ARGV[6], take()) end)
-if ARGV[12] == '1' then
+if ARGV[13] == '1' then
   -- What is left are tombstones, for as long as somebody may come back who has left.
   redis.call('PEXPIRE', room, window)
   redis.call('ZREM', KEYS[2], name)

@@ -63,13 +63,12 @@ local function acknowledge(peer, mailbox, box, seq, written)
   redis.call('XTRIM', box, 'MINID', mailbox .. '-' .. text(seq + 1))
 end
 
--- Entries of `box` older than `life` ms go.
+-- Entries of `box` older than `life` ms go. Returns when the first that is left was written.
 local function drop_old(peer, mailbox, box, life)
-  local page = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)
-  while page[1] and tonumber(page[1][2][8]) < now - life do
-    page = redis.call('XRANGE', box, '-', '+', 'COUNT', 128)
+  local first = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)[1]
+  while first and tonumber(first[2][8]) < now - life do
     local last
-    for _, entry in ipairs(page) do
+    for _, entry in ipairs(redis.call('XRANGE', box, '-', '+', 'COUNT', 128)) do
       if tonumber(entry[2][8]) >= now - life then break end
       last = entry
     end
@@ -79,8 +78,9 @@ local function drop_old(peer, mailbox, box, life)
     else
       redis.call('XTRIM', box, 'MINID', its_mailbox .. '-' .. text(tonumber(seq) + 1))
     end
-    page = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)
+    first = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)[1]
   end
+  return first and tonumber(first[2][8])
 end
 
 -- In an empty mailbox nothing waits, whether it was read or is too old. `head` and `bytes` are what was written to it.
@@ -90,18 +90,20 @@ local function settle_empty(peer, box, head, bytes)
   return empty
 end
 
--- Writes one entry and returns its seq. `most` bounds the stream, `life` its age, in the same step; what gets too old while nothing
--- is written is cut off at a deadline of the partition.
-local function write(peer, mailbox, box, name, from, id, kind, body, most, life)
+-- Writes one entry and returns its seq. `kept` says how much is kept: `most` entries, each for `life` ms, and `slack` ms longer
+-- while nobody looks. The TTL alone would let the first entry live on with each that follows, so that one that has waited for
+-- longer than the slack gets a deadline of its own.
+local function write(peer, mailbox, box, name, from, id, kind, body, kept)
   local seq = redis.call('HINCRBY', room, 'h:' .. peer, 1)
   local bytes = redis.call('HINCRBY', room, 'b:' .. peer, #body)
-  if settle_empty(peer, box, seq - 1, bytes - #body) then
-    redis.call('ZADD', KEYS[2], text(now + life), name .. ' ' .. peer)
-  end
-  redis.call('XADD', box, 'MAXLEN', most, mailbox .. '-' .. text(seq),
+  settle_empty(peer, box, seq - 1, bytes - #body)
+  redis.call('XADD', box, 'MAXLEN', kept.most, mailbox .. '-' .. text(seq),
     'f', from, 'i', id, 'k', kind, 't', text(now), 'c', bytes, 'd', body)
-  redis.call('PEXPIRE', box, life)
-  drop_old(peer, mailbox, box, life)
+  redis.call('PEXPIRE', box, kept.life)
+  local first = drop_old(peer, mailbox, box, kept.life)
+  if first < now - kept.slack then
+    redis.call('ZADD', KEYS[2], 'NX', text(first + kept.life + kept.slack), name .. ' ' .. peer)
+  end
   return seq
 end
 
@@ -115,10 +117,10 @@ end
 
 -- Writes one body to several mailboxes. `targets` is a list of {peer, mailbox, node, box}. Returns what `me` must hand out
 -- itself, flat: peer, mailbox, seq, …
-local function spread(targets, me, topic, name, from, id, kind, body, most, life)
+local function spread(targets, me, topic, name, from, id, kind, body, kept)
   local mine, per_node = {}, {}
   for _, t in ipairs(targets) do
-    local seq = write(t.peer, t.mailbox, t.box, name, from, id, kind, body, most, life)
+    local seq = write(t.peer, t.mailbox, t.box, name, from, id, kind, body, kept)
     if t.node == me then
       mine[#mine + 1] = t.peer
       mine[#mine + 1] = t.mailbox

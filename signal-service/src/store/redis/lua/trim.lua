@@ -1,19 +1,24 @@
--- Cuts off what is too old in a mailbox.
--- KEYS: 1 room hash, 2 deadlines of the partition, 3 the mailbox
--- ARGV: 1 peer, 2 room name, 3 entry life ms
+-- Cuts off what is too old in mailboxes of a room.
+-- KEYS: 1 room hash, 2 deadlines of the partition, 3… mailboxes
+-- ARGV: 1 room name, 2 entry life ms, 3 slack ms, 4… peers, one for each mailbox
 heal()
-local peer, name, life = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local value = redis.call('HGET', room, 'o:' .. peer)
-if value then
-  local _, _, mailbox = owner(value)
-  drop_old(peer, mailbox, KEYS[3], life)
-else
-  redis.call('DEL', KEYS[3])
-end
-local first = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
-if first then
-  redis.call('ZADD', KEYS[2], text(tonumber(first[2][8]) + life), name .. ' ' .. peer)
-else
-  redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
+local name, life, slack = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+for n = 3, #KEYS do
+  local peer, box = ARGV[n + 1], KEYS[n]
+  local value = redis.call('HGET', room, 'o:' .. peer)
+  local first
+  if value then
+    local _, _, mailbox = owner(value)
+    first = drop_old(peer, mailbox, box, life)
+  else
+    redis.call('DEL', box)
+  end
+  local limit = first and first + life + slack
+  -- The TTL does the rest where it comes first.
+  if first and now + redis.call('PTTL', box) > limit then
+    redis.call('ZADD', KEYS[2], text(limit), name .. ' ' .. peer)
+  else
+    redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
+  end
 end
 return 1
