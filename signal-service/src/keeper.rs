@@ -52,6 +52,7 @@ pub(crate) fn start(registry: &Arc<Registry>, timing: &Timing) {
     let runtime = &registry.hub().runtime;
     runtime.spawn(keeper.clone().keep_lease());
     runtime.spawn(keeper.clone().keep_deadlines(look));
+    runtime.spawn(keeper.clone().keep_partition_count());
     runtime.spawn(keeper.compare());
 }
 
@@ -66,7 +67,7 @@ impl Keeper {
     }
 
     async fn keep_lease(self: Arc<Self>) {
-        let mut held_before = false;
+        let (mut held_before, mut swept) = (false, false);
         loop {
             let Some(registry) = self.registry.upgrade() else { return };
             match registry.hub().store.renew_lease(&registry.hub().node).await {
@@ -79,10 +80,14 @@ impl Keeper {
                         );
                         registry.doubt(registry.rooms().iter().map(|room| room.id.clone()));
                     }
+                    swept &= census.held;
                     held_before = true;
-                    if !census.dead.is_empty() && self.is_undisturbed(&registry) {
+                    if !self.is_undisturbed(&registry) {
+                        swept = false;
+                    } else {
                         // What fails now is tried with the next lease.
                         let _ = self.bury(&registry, &census).await;
+                        swept = swept || sweep(&registry).await.is_ok();
                     }
                 }
                 Err(Unavailable) => tracing::debug!(event = "lease_not_renewed"),
@@ -151,6 +156,15 @@ impl Keeper {
         }
     }
 
+    async fn keep_partition_count(self: Arc<Self>) {
+        loop {
+            sleep(Duration::from_secs(60 * 60)).await;
+            let Some(registry) = self.registry.upgrade() else { return };
+            // An hour is nothing to the two days that it is kept.
+            let _ = registry.hub().store.keep_partition_count().await;
+        }
+    }
+
     /// Compares rooms in which something may have been missed.
     async fn compare(self: Arc<Self>) {
         loop {
@@ -172,6 +186,21 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Compares what the store says is on this node with its sockets. After a break there may be more: a commit whose answer was lost,
+/// or a room that was made again from an old view.
+async fn sweep(registry: &Arc<Registry>) -> Result<(), Unavailable> {
+    let hub = registry.hub();
+    for partition in 0..PARTITIONS {
+        for name in hub.store.rooms_on(partition, &hub.node).await? {
+            let room = registry.room(&name);
+            let live = room.connections().iter().map(|peer| peer.id.clone()).collect();
+            room.submit(Input::Sweep { node: hub.node.clone(), live }, None).await?;
+            hub.store.unlist(&name, &hub.node).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The partitions that a node looks after.

@@ -1,7 +1,7 @@
 //! The order of one peer's requests: at most one store call in flight, what comes meanwhile goes into the next one.
 //!
-//! A call whose outcome is unknown leaves a mark: later ids are answered `unavailable` until the first unknown one has been
-//! sent again, so that nothing overtakes it. While the store is away, messages whose targets are all on this node go straight to
+//! Ids whose outcome is unknown are remembered: later ids are answered `unavailable` until every earlier one has been sent again, so
+//! that nothing overtakes them. Only the first would not do: its client may send it again before it hears of the others. While the store is away, messages whose targets are all on this node go straight to
 //! them; there an id that waits holds up only what goes to the same targets.
 
 use std::{
@@ -19,7 +19,7 @@ use crate::{
     store::{AppendError, Item, Target, Unavailable},
 };
 
-/// Most ids that are remembered as refused; beyond it nothing goes straight any more.
+/// Most ids that are remembered as refused; beyond it only these are taken.
 const MOST_REFUSED: usize = 1_024;
 
 /// Most messages in one call.
@@ -103,8 +103,6 @@ pub(super) struct Requests {
     call: Option<Call>,
     /// Whether the peer must be looked after before the next call.
     held: bool,
-    /// The first id whose outcome is unknown.
-    unknown_from: Option<u64>,
     /// Ids that were refused and have not come again, with their targets.
     refused: BTreeMap<u64, Target>,
     /// Every id up to this one is settled.
@@ -127,7 +125,6 @@ impl Requests {
             bytes: 0,
             call: None,
             held: false,
-            unknown_from: None,
             refused: BTreeMap::new(),
             floor,
             straight: 0,
@@ -154,9 +151,6 @@ impl Requests {
                 return Some(unavailable(id));
             }
             self.refused.remove(&id);
-            if self.unknown_from == Some(id) {
-                self.unknown_from = None;
-            }
         }
         self.bytes += request.bytes();
         self.waiting.push_back(request);
@@ -165,12 +159,14 @@ impl Requests {
 
     /// Whether an earlier id must come again before this one.
     fn is_held_up(&self, id: u64, request: &Request) -> bool {
-        if self.goes_straight(request) {
-            let mut earlier = self.refused.range(..id);
-            return self.refused.len() >= MOST_REFUSED
-                || earlier.any(|(_, to)| to.overlaps(request.target()));
+        let mut earlier = self.refused.range(..id);
+        if self.refused.len() >= MOST_REFUSED && !self.refused.contains_key(&id) {
+            return true;
         }
-        self.unknown_from.is_some_and(|first| id > first)
+        match self.goes_straight(request) {
+            true => earlier.any(|(_, to)| to.overlaps(request.target())),
+            false => earlier.next().is_some(),
+        }
     }
 
     fn goes_straight(&self, request: &Request) -> bool {
@@ -185,7 +181,7 @@ impl Requests {
 
     /// Whether an id is, or comes after, one whose outcome is unknown.
     pub(super) fn waits_for_an_earlier(&self, id: u64) -> bool {
-        self.unknown_from.is_some_and(|first| id >= first)
+        self.refused.range(..=id).next().is_some()
     }
 
     /// The highest id up to which all are settled.
@@ -432,8 +428,6 @@ impl Requests {
             }
             self.bytes = 0;
         }
-        let first = refused.iter().map(|(id, _)| *id).min();
-        self.unknown_from = [self.unknown_from, first].into_iter().flatten().min();
         for (id, target) in refused {
             self.note_refused(id, target);
             answers.push(unavailable(id));

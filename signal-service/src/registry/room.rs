@@ -392,7 +392,8 @@ impl LocalRoom {
 fn lost_here(hub: &Hub, view: &RoomState, decision: &Decision) -> Vec<PeerId> {
     let ours = view.members.iter().filter(|(_, member)| member.owner() == Some(&hub.node));
     let changed = ours.filter(|(peer, member)| {
-        decision.next.members.get(*peer).is_none_or(|after| after.epoch != member.epoch)
+        let after = decision.next.members.get(*peer);
+        after.is_none_or(|after| after.epoch != member.epoch || after.owner() != member.owner())
     });
     changed.map(|(peer, _)| peer.clone()).collect()
 }

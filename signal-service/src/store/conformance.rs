@@ -23,6 +23,11 @@ const SMALL: Bounds = Bounds {
     lease_ms: 300,
 };
 
+/// What is there of rooms.
+async fn rooms_of(server: &Lease) -> Vec<String> {
+    server.keys().await.into_iter().filter(|key| key != keys::PARTITION_COUNT).collect()
+}
+
 const LEFT: Tombstone = Tombstone { epoch: 1, reason: LeftReason::Left, until: 0 };
 
 /// What came in for the peers of one node, in the order it came.
@@ -369,7 +374,7 @@ contract! {
         tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
         assert!(backend.load().await.is_none());
         if let Some(server) = &backend.server {
-            assert_eq!(server.keys().await, [""; 0]);
+            assert_eq!(rooms_of(server).await, [""; 0]);
         }
     }
 
@@ -412,7 +417,7 @@ async fn every_key_has_a_ttl_from_the_step_that_wrote_it() {
     let state = backend.room_of(&[1, 2]).await;
     backend.append(vec![to(2, Some(1), "x")], &state).await.unwrap();
     let server = backend.server.as_ref().unwrap();
-    let keys = server.keys().await;
+    let keys = rooms_of(server).await;
     assert_eq!(keys.len(), 4, "the room, the deadlines and two mailboxes: {keys:?}");
     for key in keys {
         let ttl: i64 = backend.raw(::redis::cmd("PTTL").arg(&key)).await;
@@ -592,7 +597,7 @@ async fn a_full_server_takes_no_join_and_no_message_but_every_leave() {
     let end =
         Commit { version: state.version + 1, removed: vec![(peer(2), LEFT)], ends: true, ..empty(&state) };
     assert!(matches!(backend.store.commit(&room(), &node(1), &end).await, Ok(Committed::Applied(..))));
-    let left = server.keys().await;
+    let left = rooms_of(server).await;
     assert_eq!(left, [keys::room(&room())], "who has left");
 }
 
@@ -623,4 +628,14 @@ async fn a_server_that_evicts_is_refused() {
     let _: Vec<()> =
         server.everywhere(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru")).await;
     assert!(matches!(connect(), Err(StartError::Evicts(policy)) if policy == "allkeys-lru"));
+}
+
+#[tokio::test]
+async fn a_server_whose_rooms_are_spread_otherwise_is_refused() {
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
+    backend.raw::<()>(::redis::cmd("SET").arg(keys::PARTITION_COUNT).arg(64)).await;
+    let (Store::Redis(store), Some((_, arrived))) = (&backend.store, &backend.other) else { unreachable!() };
+    let arrivals: Arc<dyn Arrivals> = arrived.clone();
+    let refused = store.listen(&node(9), Arc::downgrade(&arrivals)).unwrap_err().to_string();
+    assert!(refused.contains("64 partitions and this one over 128"), "{refused}");
 }

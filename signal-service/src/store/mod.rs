@@ -203,6 +203,17 @@ impl Store {
         }
     }
 
+    /// Keeps it known over how many partitions rooms are spread. Now and then.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn keep_partition_count(&self) -> Result<(), Unavailable> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(store) => store.keep_partition_count().await,
+        }
+    }
+
     /// Rooms of a partition where a node has, or had, peers.
     ///
     /// # Errors

@@ -51,12 +51,18 @@ impl RedisStore {
         Ok(Self { link: Link::connect(url, settings)?, bounds })
     }
 
-    /// Subscribes to this node's topics; returns when a message of its own has come back.
+    /// Checks that all nodes agree on the partitions, then subscribes to this node's topics; returns when a message of its own has come back.
     ///
     /// # Errors
     /// [`StartError`] if that does not happen in time.
     pub fn listen(&self, node: &NodeId, arrivals: Weak<dyn Arrivals>) -> Result<(), StartError> {
+        let link = self.link.clone();
+        self.link.connections().run_and_wait(async move { agree_on_partitions(&link).await })?;
         topics::start(&self.link, node, arrivals)
+    }
+
+    pub(super) async fn keep_partition_count(&self) -> Result<(), Unavailable> {
+        partition_count(&self.link).await.map(drop)
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -265,6 +271,34 @@ impl RedisStore {
         cmd.arg(keys::NODES).arg(node.as_str());
         self.link.call_key(keys::NODES, &cmd).await.map(drop)
     }
+}
+
+/// A room lies where the number of partitions puts it: a node with another number would not find it.
+async fn agree_on_partitions(link: &Link) -> Result<(), StartError> {
+    let unanswered = |Unavailable| StartError::NoAnswer("how rooms are spread could not be read".to_owned());
+    let found = partition_count(link).await.map_err(unanswered)?;
+    if found == keys::PARTITIONS.to_string() {
+        return Ok(());
+    }
+    Err(StartError::Unfit(format!(
+        "other nodes spread rooms over {found} partitions and this one over {}; stop all nodes of the other release first, and delete {}",
+        keys::PARTITIONS,
+        keys::PARTITION_COUNT,
+    )))
+}
+
+/// The number of partitions that stands in Redis; this node's where there is none.
+async fn partition_count(link: &Link) -> Result<String, Unavailable> {
+    let (key, days) = (keys::PARTITION_COUNT, 2 * 24 * 60 * 60 * 1_000_u64);
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(keys::PARTITIONS).arg("NX").arg("PX").arg(days);
+    link.call_key(key, &set).await?;
+    let mut renew = redis::cmd("PEXPIRE");
+    renew.arg(key).arg(days);
+    link.call_key(key, &renew).await?;
+    let mut get = redis::cmd("GET");
+    get.arg(key);
+    codec::text(link.call_key(key, &get).await?).ok_or(Unavailable)
 }
 
 /// One message's result.
