@@ -20,7 +20,8 @@ step_deny() {
   cargo deny --offline check bans licenses sources
 }
 step_build() { cargo build --workspace --locked --bins; }
-step_cargo_test() { cargo test --workspace --locked --no-fail-fast; }
+# The scenarios wait more than they work, so more of them than cores at once.
+step_cargo_test() { RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --workspace --locked --no-fail-fast; }
 # A fixed seed, so that two runs of one commit do the same; tests/chaos/README.md has the long run.
 step_chaos() {
   cargo build --workspace --locked --bins --quiet

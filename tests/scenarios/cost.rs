@@ -7,7 +7,7 @@ use serde_json::json;
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     monitor::Monitor,
-    net::eventually,
+    net::{eventually, eventually_within},
     peer::TestPeer,
 };
 
@@ -25,10 +25,20 @@ async fn idle(monitor: &Monitor, time: Duration) -> u64 {
     monitor.count() - before
 }
 
+/// Waits until nobody talks about rooms any more: what joins entailed has been told.
+async fn until_quiet(monitor: &Monitor) {
+    eventually_within(Duration::from_secs(30), "rooms are idle", async || {
+        let before = monitor.of_rooms();
+        idle(monitor, Duration::from_secs(2)).await;
+        (monitor.of_rooms() == before).then_some(())
+    })
+    .await;
+}
+
 /// What two nodes ask of Redis for many silent peers is what they ask for five.
 #[tokio::test]
 async fn idle_peers_cost_redis_nothing() {
-    let (many, time) = if long() { (5_000, Duration::from_secs(60)) } else { (150, Duration::from_secs(5)) };
+    let (many, time) = if long() { (5_000, Duration::from_secs(60)) } else { (150, Duration::from_secs(4)) };
     let cluster = TestCluster::start(Store::Redis(2), &[("TIMING__PING", "1s")]).await;
     let mut peers = Vec::new();
     let mut fill = async |up_to: usize| {
@@ -40,10 +50,11 @@ async fn idle_peers_cost_redis_nothing() {
     let monitor = monitor(&cluster).await;
     fill(5).await;
     // Nodes that have just started look at no deadlines yet.
-    idle(&monitor, Duration::from_secs(3)).await;
+    idle(&monitor, Duration::from_secs(2)).await;
+    until_quiet(&monitor).await;
     let few = idle(&monitor, time).await;
     fill(many).await;
-    idle(&monitor, Duration::from_secs(1)).await;
+    until_quiet(&monitor).await;
     let full = idle(&monitor, time).await;
     assert!(few > 0 && full * 10 <= few * 11, "{few} commands with 5 peers, {full} with {many}");
 }

@@ -2,7 +2,7 @@
 //!
 //! A message that was acknowledged must be heard by every client it was for, unless that client was *told* that something is
 //! missing: by `recovered: false` or by being a new peer, after the message was sent and before a later message of the same sender
-//! was heard. What was never acknowledged may be heard once or not at all. [`Verdict`] is the outcome.
+//! was heard; for what was acknowledged as not durable the order of the two does not count. What was never acknowledged may be heard once or not at all. [`Verdict`] is the outcome.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -62,6 +62,8 @@ pub struct Verdict {
     pub not_durable: u64,
     /// Messages missing at a receiver that was told so.
     pub announced: u64,
+    /// Of these, what was never written anywhere (`durable: false`) and told only after a later message.
+    pub late: u64,
     /// `recovered: false`.
     pub resyncs: u64,
     /// Clients that had to join anew.
@@ -77,6 +79,7 @@ struct Message<'a> {
     sent: At,
     to: Option<&'a str>,
     accepted: Option<At>,
+    durable: bool,
     refused: Option<&'a str>,
 }
 
@@ -163,7 +166,9 @@ impl Verdict {
         match event {
             Event::Fault(what) => self.fail(Kind::Protocol, at, format!("{who}: {what}")),
             Event::Banished(why) => {
-                self.fail(Kind::GivenUp, at, format!("{who} was told {why}, and it has no other connection"));
+                let story =
+                    format!("{who} was told {why}, and it has no other connection: {}", about(history, at));
+                self.fail(Kind::GivenUp, at, story);
             }
             Event::PeerGone { why, silent } if *silent < run.window => {
                 let story =
@@ -192,6 +197,10 @@ impl Verdict {
             let until = later.unwrap_or(At::MAX);
             if receiver.told.iter().any(|told| (message.sent..=until).contains(told)) {
                 self.announced += 1;
+            } else if !message.durable && receiver.told.iter().any(|told| *told >= message.sent) {
+                // The node that knew of it may reach the store only after the receiver has come back elsewhere.
+                self.announced += 1;
+                self.late += 1;
             } else {
                 let story = gap(sender, receiver, *n, message, heard);
                 self.fail(Kind::SilentGap, message.sent, story);
@@ -258,11 +267,12 @@ impl<'a> Client<'a> {
                 self.lives.last_mut().into_iter().for_each(|life| life.to = at);
             }
             Event::Sent { n, to } => {
-                let message = Message { sent: at, to: to.as_deref(), accepted: None, refused: None };
+                let message =
+                    Message { sent: at, to: to.as_deref(), accepted: None, durable: true, refused: None };
                 self.sent.insert(*n, message);
             }
-            Event::Accepted { n, .. } => {
-                self.sent.entry(*n).and_modify(|one| one.accepted = Some(at));
+            Event::Accepted { n, durable, .. } => {
+                self.sent.entry(*n).and_modify(|one| (one.accepted, one.durable) = (Some(at), *durable));
             }
             Event::Refused { n, code } => {
                 self.sent.entry(*n).and_modify(|one| one.refused = Some(code));
@@ -290,7 +300,6 @@ fn gap(
 ) -> String {
     let before: Vec<_> = heard.iter().filter(|(_, _, other)| *other < n).map(|(_, _, other)| other).collect();
     let after: Vec<_> = heard.iter().filter(|(_, _, other)| *other > n).take(3).collect();
-    let (from, to) = (message.sent.saturating_sub(AROUND), message.sent + AROUND);
     format!(
         "{} -> {} of {}: {n} to {} was sent at {:?}, acknowledged at {:?}, never heard, never announced.\n  \
          the receiver heard {:?} before it and {after:?} after it; it was told of gaps at {:?}\n  \
@@ -304,8 +313,8 @@ fn gap(
         &before[before.len().saturating_sub(3)..],
         receiver.told,
         way(sender.history, n),
-        turns(sender.history, from, to),
-        turns(receiver.history, from, to),
+        about(sender.history, message.sent),
+        about(receiver.history, message.sent),
     )
 }
 
@@ -330,8 +339,9 @@ fn way(history: &History, wanted: u64) -> String {
 /// How much of the records is shown around a violation.
 const AROUND: Duration = Duration::from_secs(6);
 
-/// What happened to a client's connection in a time.
-fn turns(history: &History, from: At, to: At) -> String {
+/// What happened to a client's connection about that time.
+fn about(history: &History, at: At) -> String {
+    let (from, to) = (at.saturating_sub(AROUND), at + AROUND);
     let turn = |event: &Event| match event {
         Event::Joined { .. } => Some("joined".to_owned()),
         Event::Resumed { recovered, .. } => Some(format!("resumed recovered={recovered}")),
@@ -368,8 +378,9 @@ impl Display for Verdict {
         )?;
         writeln!(
             f,
-            "gaps: {} announced ({} times recovered: false, {} new peers), {} silent; doubles: {}; out of order: {}",
+            "gaps: {} announced ({} late, {} times recovered: false, {} new peers), {} silent; doubles: {}; out of order: {}",
             self.announced,
+            self.late,
             self.resyncs,
             self.lost_peers,
             count(Kind::SilentGap),

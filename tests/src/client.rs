@@ -278,7 +278,7 @@ impl Client {
     pub fn frame(&mut self, now: At, frame: &Value) -> Vec<Occurred> {
         match text(frame, "type") {
             "joined" => self.joined(frame),
-            "resumed" => self.resumed(frame),
+            "resumed" => self.resumed(now, frame),
             // Why there will be no first frame; the close that follows says what to do.
             "error" if !self.live => Vec::new(),
             _ if !self.live => vec![Occurred::Fault(format!("the first frame is a {}", text(frame, "type")))],
@@ -317,7 +317,7 @@ impl Client {
         self.roster = frame["peers"].as_array().into_iter().flatten().map(member).collect();
     }
 
-    fn resumed(&mut self, frame: &Value) -> Vec<Occurred> {
+    fn resumed(&mut self, now: At, frame: &Value) -> Vec<Occurred> {
         let asked = !self.live;
         let mut occurred = Vec::new();
         if asked && !self.expects_resumed {
@@ -331,6 +331,10 @@ impl Client {
         let roster = self.roster.clone();
         self.begin(frame);
         self.ahead |= !recovered;
+        if asked {
+            // Its first word voids the handle before: what still lies in some socket must not bring back an older connection.
+            self.confirm_at = Some(now);
+        }
         if recovered {
             // What happened meanwhile follows as entries.
             self.roster = roster;
