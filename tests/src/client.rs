@@ -378,9 +378,12 @@ impl Client {
         let code = text(frame, "code");
         if code != "unavailable" {
             let refused = self.take(frame).map(|one| Occurred::Refused { n: one.n, code: code.to_owned() });
-            return vec![
-                refused.unwrap_or_else(|| Occurred::Fault(format!("an error for nothing: {frame}"))),
-            ];
+            return vec![refused.unwrap_or_else(|| {
+                Occurred::Fault(format!(
+                    "an error for nothing, confirmed {} of {}: {frame}",
+                    self.confirmed, self.seq
+                ))
+            })];
         }
         if let Some(one) = self.pending.iter_mut().find(|one| frame["id"] == one.id) {
             one.stage = Stage::Unavailable;
