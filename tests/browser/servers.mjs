@@ -3,12 +3,10 @@
 import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { Site, freePort, repo } from '../edge/harness.mjs';
+import { Site, bin, freePort, repo } from '../edge/harness.mjs';
 import { until } from './people.mjs';
 
 export { Site, repo };
-
-const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
 
 /** `signalbox` on a port that it keeps over `kill` and `start`; the site stops it at last. */
 export class Embedded {

@@ -16,7 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 
 export const repo = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
+export const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
 const deadline = 10_000;
 
 /** A place of its own for a test file: processes, folders, logs. `close` undoes all of it. */
