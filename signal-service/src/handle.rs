@@ -53,19 +53,15 @@ pub struct Handle {
 pub struct HandleKeys(Vec<Hmac<Sha256>>);
 
 impl HandleKeys {
-    /// From session keys of their own, the newest first.
-    pub fn new<'a>(keys: impl IntoIterator<Item = &'a SharedSecret>) -> Self {
-        Self(keys.into_iter().map(|key| seal_key(key, b"signalbox handle v1")).collect())
-    }
-
-    /// Derived from the token secrets, the newest first, where there are no session keys.
-    pub fn derived<'a>(secrets: impl IntoIterator<Item = &'a SharedSecret>) -> Self {
-        Self(
-            secrets
-                .into_iter()
-                .map(|secret| seal_key(secret, b"signalbox handle v1 from token secret"))
-                .collect(),
-        )
+    /// The session keys, the newest first, and where there are none, keys that are derived from the token secrets, the newest first. These
+    /// open handles in any case, so that the first session key voids none.
+    pub fn new<'a>(
+        session: impl IntoIterator<Item = &'a SharedSecret>,
+        tokens: impl IntoIterator<Item = &'a SharedSecret>,
+    ) -> Self {
+        let own = session.into_iter().map(|key| seal_key(key, b"signalbox handle v1"));
+        let derived = tokens.into_iter().map(|key| seal_key(key, b"signalbox handle v1 from token secret"));
+        Self(own.chain(derived).collect())
     }
 
     /// The handle as text.
@@ -90,4 +86,83 @@ fn seal_key(secret: &SharedSecret, info: &[u8]) -> Hmac<Sha256> {
     let derived = Hkdf::<Sha256>::new(None, secret.expose()).expand(info, &mut key);
     debug_assert!(derived.is_ok(), "64 bytes are two blocks of SHA-256");
     Hmac::<Sha256>::new(&key.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use signalbox_shared::{
+        id::{Role, UserId, random_hex},
+        token::Secret,
+    };
+
+    use super::*;
+    use crate::room::Presence;
+
+    fn secret() -> SharedSecret {
+        SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex()))).unwrap()
+    }
+
+    fn handle() -> Handle {
+        let member = Member {
+            user: UserId::parse("alice").unwrap(),
+            role: Role::parse("guest").unwrap(),
+            permissions: vec!["message".into()].into(),
+            expires: 7,
+            name: "Alïce".into(),
+            metadata: RawValue::from_string("{}".into()).unwrap().into(),
+            presence: Presence::default(),
+            epoch: 1,
+            generation: 1,
+            mailbox: 1,
+        };
+        let (room, peer) = (RoomId::parse("r").unwrap(), PeerId::from_bits(7));
+        Handle { room, peer, epoch: 3, generation: 2, mailbox: 5, lineage: "L".into(), member }
+    }
+
+    #[test]
+    fn a_handle_says_what_was_sealed_and_fits_into_a_subprotocol() {
+        let keys = HandleKeys::new([], [&secret()]);
+        let text = keys.seal(&handle()).unwrap();
+        assert!(
+            text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)),
+            "RFC 9110, section 5.6.2"
+        );
+        let opened = keys.open(&text).unwrap();
+        assert_eq!((opened.peer, opened.epoch, opened.generation), (PeerId::from_bits(7), 3, 2));
+        assert_eq!(&*opened.member.name, "Alïce");
+    }
+
+    #[test]
+    fn a_handle_that_was_changed_or_sealed_by_another_is_not_ours() {
+        let keys = HandleKeys::new([], [&secret()]);
+        let text = keys.seal(&handle()).unwrap();
+        assert!(HandleKeys::new([], [&secret()]).open(&text).is_none());
+        for place in [0, 10, text.len() / 2, text.find('.').unwrap() + 3] {
+            let mut bytes = text.clone().into_bytes();
+            bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
+            assert!(keys.open(std::str::from_utf8(&bytes).unwrap()).is_none(), "{place}");
+        }
+        let (body, tag) = text.split_once('.').unwrap();
+        for broken in
+            ["", ".", body, &format!("{body}."), &format!("{body}.{}", &tag[..20]), &"x".repeat(9_000)]
+        {
+            assert!(keys.open(broken).is_none());
+        }
+    }
+
+    #[test]
+    fn a_key_can_be_changed_without_losing_a_handle() {
+        let (token, first, second) = (secret(), secret(), secret());
+        let derived = HandleKeys::new([], [&token]).seal(&handle()).unwrap();
+        let one = HandleKeys::new([&first], [&token]);
+        let sealed = one.seal(&handle()).unwrap();
+        assert!(one.open(&derived).is_some(), "the first session key voids none");
+        assert!(HandleKeys::new([&second, &first], [&token]).open(&sealed).is_some());
+        assert!(HandleKeys::new([&second], [&token]).open(&sealed).is_none());
+        assert!(
+            HandleKeys::new([], [&first]).open(&sealed).is_none(),
+            "a token secret and a session key are not one"
+        );
+    }
 }

@@ -36,10 +36,10 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
         ConfigError::value("AUTH_SECRET", problem)
     })?;
     let verifier = Verifier::hs256(std::iter::once(auth).chain(&secrets.auth_previous));
-    let handles = match &secrets.session {
-        Some(key) => HandleKeys::new(std::iter::once(key).chain(&secrets.session_previous)),
-        None => HandleKeys::derived(std::iter::once(auth).chain(&secrets.auth_previous)),
-    };
+    let handles = HandleKeys::new(
+        secrets.session.iter().chain(&secrets.session_previous),
+        std::iter::once(auth).chain(&secrets.auth_previous),
+    );
     let listener = signalbox_http::listener(loaded.settings.server.listen)?;
     let choice =
         secrets.redis_url.as_ref().map_or(StoreChoice::Memory(None), |url| StoreChoice::Redis(url.expose()));

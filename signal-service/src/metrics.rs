@@ -18,6 +18,8 @@ pub struct Metrics {
     pub broken: IntCounter,
     /// Peers of dead nodes' rooms that were looked after.
     pub buried: IntCounter,
+    /// Messages that went straight to peers of this node because the store was away.
+    pub straight: IntCounter,
     /// Messages forwarded, each once however many targets it has.
     pub forwarded: IntCounter,
     outbox_high_water: IntGauge,
@@ -50,6 +52,10 @@ impl Metrics {
                 "signalbox_rooms_reaped_total",
                 "Rooms of dead nodes that were looked after",
             )?,
+            straight: IntCounter::new(
+                "signalbox_straight_total",
+                "Messages that went outside the mailboxes",
+            )?,
             forwarded: IntCounter::new("signalbox_forwarded_total", "Messages forwarded")?,
             outbox_high_water: IntGauge::new(
                 "signalbox_outbox_high_water_bytes",
@@ -63,7 +69,8 @@ impl Metrics {
             errors: vec("signalbox_errors_total", "Messages refused", "code")?,
             refusals: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
         };
-        let collectors: [Box<dyn Collector>; 11] = [
+        let collectors: [Box<dyn Collector>; 12] = [
+            Box::new(metrics.straight.clone()),
             Box::new(metrics.resumes.clone()),
             Box::new(metrics.broken.clone()),
             Box::new(metrics.buried.clone()),

@@ -67,10 +67,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         }
     };
     let verifier = Verifier::hs256(std::iter::once(&secret).chain(&secrets.auth_previous));
-    let handles = match &secrets.session {
-        Some(key) => HandleKeys::new(std::iter::once(key).chain(&secrets.session_previous)),
-        None => HandleKeys::derived(std::iter::once(&secret).chain(&secrets.auth_previous)),
-    };
+    let handles = HandleKeys::new(
+        secrets.session.iter().chain(&secrets.session_previous),
+        std::iter::once(&secret).chain(&secrets.auth_previous),
+    );
     let signal = Signal::start(settings.clone(), verifier, handles, choice)?;
     let parts = AuthParts {
         secret,

@@ -376,6 +376,10 @@ impl Client {
 
     fn error(&mut self, now: At, frame: &Value) -> Vec<Occurred> {
         let code = text(frame, "code");
+        // After a `resumed` on a live connection an id may be answered twice.
+        if frame["id"].as_u64().is_some_and(|id| self.pending.front().is_none_or(|first| id < first.id)) {
+            return Vec::new();
+        }
         if code != "unavailable" {
             let refused = self.take(frame).map(|one| Occurred::Refused { n: one.n, code: code.to_owned() });
             return vec![refused.unwrap_or_else(|| {

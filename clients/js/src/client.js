@@ -238,6 +238,8 @@ export class SignalingClient extends Emitter {
     }
     this.#queue.resume(lastId);
     if (this.#state !== 'open') this.#setState('open');
+    // The first frame makes the handle before this one void: a request with it may still lie somewhere on the way.
+    this.#inbox.tell();
     this.emit('resumed', resumed);
     this.#queue.open(limits.frameBytes);
   }

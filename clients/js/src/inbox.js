@@ -102,11 +102,12 @@ export class Inbox {
 
   #progress() {
     const due = this.#seq - this.#acknowledged >= this.#every || this.#characters >= ACKNOWLEDGE_CHARACTERS;
-    if (due) this.#tell();
-    else this.#timer ??= setTimeout(() => this.#tell(), ACKNOWLEDGE_MS);
+    if (due) this.tell();
+    else this.#timer ??= setTimeout(() => this.tell(), ACKNOWLEDGE_MS);
   }
 
-  #tell() {
+  /** Tells the server how far this side has read. */
+  tell() {
     this.stop();
     this.#acknowledged = this.#seq;
     this.#characters = 0;

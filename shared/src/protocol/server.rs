@@ -234,7 +234,8 @@ pub enum ServerMessage {
     Pranswer(Described),
     Rollback(Described),
     Candidate {
-        seq: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
         from: PeerId,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<u64>,
@@ -243,7 +244,8 @@ pub enum ServerMessage {
         candidate: serde_json::Map<String, serde_json::Value>,
     },
     Message {
-        seq: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
         from: PeerId,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         room: bool,
@@ -265,8 +267,9 @@ fn is_yes(value: &bool) -> bool {
 /// A forwarded description: an `RTCSessionDescriptionInit` with an address.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Described {
-    /// Its place in the reader's mailbox.
-    pub seq: u64,
+    /// Its place in the reader's mailbox; absent where it came outside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
     /// Who sent it; set by the server.
     pub from: PeerId,
     /// The sender's number.

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use signalbox_shared::{id::PeerId, protocol::CloseCode};
 use tokio::{
     io::Interest,
@@ -60,11 +61,16 @@ pub(super) async fn run(signal: Arc<Signal>, place: Place, wish: Wish, socket: T
     }
     let metrics = &signal.registry.hub().metrics;
     metrics.connections.inc();
-    let (end, has_left) = match enter(&signal, &room, &peer, wish).await {
-        Ok(entered) => Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await,
-        Err(code) => (End::Close(code), false),
+    let entered = if is_gone(&socket) {
+        Err(End::Lost)
+    } else {
+        enter(&signal, &room, &peer, wish).await.map_err(End::Close)
     };
-    if !has_left {
+    let (end, has_left) = match entered {
+        Ok(entered) => Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await,
+        Err(end) => (end, false),
+    };
+    if !has_left && peer.epoch() > 0 {
         part(&room, &peer, &end);
     }
     // After its last input is queued: a room with nobody and nothing in it is forgotten, and a stop would not wait for it.
@@ -275,6 +281,12 @@ impl<'a> Session<'a> {
         self.peer.ping();
         None
     }
+}
+
+/// Whether the client has closed meanwhile: a node that slept may find requests of clients that have long gone elsewhere, and must not
+/// take their peers from there.
+fn is_gone(socket: &TcpStream) -> bool {
+    matches!(socket.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)))
 }
 
 /// Up to a tenth shorter, each peer its own share, so that pings do not come in step.

@@ -97,12 +97,12 @@ impl LocalRoom {
     fn doubt_who_is_left_out(&self, sender: &PeerId, item: &Item, deliveries: &[Delivery]) {
         match &item.to {
             Target::Peer(peer) if deliveries.is_empty() => {
-                self.peer(peer).inspect(|peer| peer.doubt());
+                self.peer(peer).inspect(|peer| peer.leave_out());
             }
             Target::Room if deliveries.len() + 1 < self.local_count() => {
                 let handed = |peer: &LocalPeer| deliveries.iter().any(|delivery| delivery.peer == peer.id);
                 let left_out = self.peers().into_iter().filter(|peer| peer.id != *sender && !handed(peer));
-                left_out.for_each(|peer| peer.doubt());
+                left_out.for_each(|peer| peer.leave_out());
             }
             _ => {}
         }
@@ -117,6 +117,9 @@ impl LocalRoom {
         };
         let here: Option<Vec<_>> =
             targets.iter().map(|peer| self.peer(peer).filter(|peer| peer.takes_straight(sender))).collect();
+        if here.is_some() {
+            self.hub.metrics.straight.inc();
+        }
         here.as_ref().into_iter().flatten().for_each(|peer| peer.deliver_straight(&sender.id, item));
         here.is_some()
     }

@@ -111,6 +111,11 @@ impl Inbox {
         self.mailbox
     }
 
+    /// Whether entries are known to be missing before those that have come.
+    pub(super) fn is_behind(&self) -> bool {
+        self.replaying || !self.held.is_empty()
+    }
+
     /// Whether the mailbox must be read: an entry is missing, or may be.
     pub(super) fn needs_reading(&self) -> bool {
         self.is_open() && (self.doubted || !self.held.is_empty())

@@ -5,6 +5,7 @@
 //! Next: `lua/` for what happens in Redis, `link` for the connection, `topics` for what other nodes wrote.
 
 mod codec;
+mod known;
 mod link;
 mod topics;
 
@@ -25,7 +26,9 @@ use super::{
     Append, AppendError, Appended, Arrivals, Batched, Bounds, Census, Commit, Committed, Due, EntryKind,
     Found, Head, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Reader, Renewed, Target, Unavailable,
 };
+use crate::room::Lineage;
 use codec::Reply;
+use known::KnownWrites;
 use link::{Link, ScriptId};
 
 pub use link::StartError;
@@ -40,6 +43,7 @@ const DUE_AGAIN_MS: u64 = 2_000;
 pub struct RedisStore {
     link: Arc<Link>,
     bounds: Bounds,
+    known: KnownWrites,
 }
 
 impl RedisStore {
@@ -48,7 +52,7 @@ impl RedisStore {
     /// # Errors
     /// [`StartError`] says what is wrong with the server or the URL, without the password.
     pub fn connect(url: &str, settings: &Settings, bounds: Bounds) -> Result<Self, StartError> {
-        Ok(Self { link: Link::connect(url, settings)?, bounds })
+        Ok(Self { link: Link::connect(url, settings)?, bounds, known: KnownWrites::default() })
     }
 
     /// Checks that all nodes agree on the partitions, then subscribes to this node's topics; returns when a message of its own has come back.
@@ -81,8 +85,17 @@ impl RedisStore {
         self.link.undisturbed_for()
     }
 
-    async fn script(&self, script: ScriptId, call: ScriptCall) -> Result<Value, Unavailable> {
+    async fn script(&self, script: ScriptId, mut call: ScriptCall) -> Result<Value, Unavailable> {
+        let (lineage, age, stale) = self.known.at(call.partition);
+        call.arg(&*lineage).arg(age).arg(stale);
         self.link.script(call.partition, script, call.keys, call.args).await
+    }
+
+    /// A write was acknowledged, in the lineage that comes next in the reply.
+    fn written(&self, room: &RoomId, reply: &mut Reply) -> Result<Lineage, Unavailable> {
+        let lineage: Lineage = reply.text().ok_or(Unavailable)?.into();
+        self.known.note(keys::partition(room), &lineage);
+        Ok(lineage)
     }
 
     pub(super) async fn load(&self, room: &RoomId) -> Result<Found, Unavailable> {
@@ -101,7 +114,7 @@ impl RedisStore {
         let mut reply = Reply::new(self.script(script, call).await?);
         match reply.text().as_deref() {
             Some("ok") => {
-                let lineage = reply.text().ok_or(Unavailable)?.into();
+                let lineage = self.written(room, &mut reply)?;
                 let handed = commit.events.iter().flat_map(|event| {
                     codec::deliveries(reply.next(), &event.about, None, event.kind, &event.body)
                 });
@@ -173,6 +186,7 @@ impl RedisStore {
         let mut reply = Reply::new(self.script(script, call).await?);
         match reply.text().as_deref() {
             Some("ok") => {
+                self.written(room, &mut reply)?;
                 let mailbox = reply.number().ok_or(Unavailable)?;
                 let results = batch
                     .items
@@ -289,12 +303,12 @@ async fn agree_on_partitions(link: &Link) -> Result<(), StartError> {
 
 /// The number of partitions that stands in Redis; this node's where there is none.
 async fn partition_count(link: &Link) -> Result<String, Unavailable> {
-    let (key, days) = (keys::PARTITION_COUNT, 2 * 24 * 60 * 60 * 1_000_u64);
+    let (key, day) = (keys::PARTITION_COUNT, 24 * 60 * 60 * 1_000_u64);
     let mut set = redis::cmd("SET");
-    set.arg(key).arg(keys::PARTITIONS).arg("NX").arg("PX").arg(days);
+    set.arg(key).arg(keys::PARTITIONS).arg("NX").arg("PX").arg(day);
     link.call_key(key, &set).await?;
     let mut renew = redis::cmd("PEXPIRE");
-    renew.arg(key).arg(days);
+    renew.arg(key).arg(day);
     link.call_key(key, &renew).await?;
     let mut get = redis::cmd("GET");
     get.arg(key);

@@ -4,7 +4,7 @@
 --       7 handle that the client has, or '', 8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms, 13 slack ms,
 --       14 the caller's version, 15 number of messages, 16 the longest that a room is kept, ms, then for each message:
 --       id or '', 'p' (one peer) or 'r' (the room), body, number of targets, then for each target: peer, index in KEYS
--- Returns {'no'} if the caller does not own the sender | {'ok', the sender's mailbox number, one result per message…}:
+-- Returns {'no'} if the caller does not own the sender | {'ok', lineage, the sender's mailbox number, one result per message…}:
 --       {'w', peer, mailbox, seq, …} written (this node's targets) | {'d'} duplicate | {'n'} no such peer | {'b'} backlogged
 --       | {'s'} stale view, and nothing after it was looked at
 local sender, me, epoch = ARGV[1], ARGV[2], ARGV[3]
@@ -28,7 +28,7 @@ end
 
 local stored = tonumber(own[3] or 0)
 local last = math.max(stored, floor)
-local results = { 'ok', mailbox }
+local results = { 'ok', lineage, mailbox }
 
 -- Whether a mailbox takes no more for now; its head and the bytes ever written to it.
 local function is_full(peer)

@@ -44,7 +44,7 @@ each(function()
 end)
 if not matches then return { 'conflict', unpack(state()) } end
 
-if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', lineage) end
+if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', lineage, 'hl', text(now)) end
 if ARGV[11] == '1' then
   redis.call('HSET', room, 'end', text(now + tonumber(ARGV[9])))
   redis.call('PEXPIRE', room, text(tonumber(ARGV[9]) + window))

@@ -1,5 +1,5 @@
 -- What the scripts share. KEYS[2], where entries are written, holds the deadlines of the partition. KEYS[1] is the room hash:
---   inc incarnation · lin lineage · ver version · end when its longest life is over, ms
+--   inc incarnation · lin lineage · hl since when every mailbox is of that lineage, ms · ver version · end when its longest life is over, ms
 --   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox>" · g:<peer> handle that its client is known to have
 --   d:<peer> until when it is detached, ms · t:<peer> "<epoch> <until> <reason>": it has left
 --   l:<peer> highest accepted id · h:<peer> head, a:<peer> acknowledged: seqs · b:<peer>, c:<peer>: bytes ever written, ever acknowledged
@@ -36,19 +36,37 @@ local function renew(peer)
   return fresh, written[1] or '0'
 end
 
--- A room of another lineage: nobody knows what was forgotten, so that every mailbox is a new one. Moving a slot looks the same.
--- Returns whether the room exists.
+-- When the calling node was last told of a write that this server may not know of; -1 if there was none. The last three ARGV of every
+-- script say it: the lineage of the last write it was told of in this partition, how long ago that was, and how long ago the last one of
+-- another lineage was, or -1. A demoted master may have taken writes for a while after its successor had.
+local function last_lost()
+  local known, age, stale = ARGV[#ARGV - 2], tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
+  local lost = -1
+  if stale >= 0 then lost = now - stale end
+  if known ~= '' and known ~= lineage then lost = math.max(lost, now - age) end
+  return lost
+end
+
+-- A room of another lineage, or one in which a node was told of a write since it was last healed: nobody knows what was forgotten, so
+-- that every mailbox is a new one, and all nodes are told. Moving a slot looks the same. Returns whether the room exists.
 local function heal()
-  local known = redis.call('HGET', room, 'lin')
-  if known and known ~= lineage then
-    local fields = redis.call('HKEYS', room)
-    for _, field in ipairs(fields) do
-      local peer = string.match(field, '^o:(.+)$')
-      if peer then renew(peer) end
+  local known = redis.call('HMGET', room, 'lin', 'hl')
+  if not known[1] or known[1] == lineage and last_lost() < tonumber(known[2]) then return known[1] end
+  local prefix, name = string.match(room, '^(sb:{%w+}:)room:(.*)$')
+  local served = {}
+  for _, field in ipairs(redis.call('HKEYS', room)) do
+    local peer = string.match(field, '^o:(.+)$')
+    if peer then
+      renew(peer)
+      local node = owner(redis.call('HGET', room, field))
+      served[node] = served[node] and served[node] .. ',' .. peer or peer
     end
-    redis.call('HSET', room, 'lin', lineage)
   end
-  return known
+  redis.call('HSET', room, 'lin', lineage, 'hl', text(now))
+  for node, peers in pairs(served) do
+    if node ~= '-' then redis.call('SPUBLISH', prefix .. 'node:' .. node, '!' .. name .. ' ' .. peers) end
+  end
+  return known[1]
 end
 
 -- The room as callers read it.
