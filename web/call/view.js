@@ -19,6 +19,9 @@ const HINT_MS = 1_000;
 /** Nor is another's, who is seen and heard all the while. */
 const PEER_HINT_MS = 4_000;
 
+/** Whose page went, by a reload most of the time, keeps the place on the stage so long: the next page is here in less. */
+const GHOST_MS = 1_000;
+
 export class CallView {
   #room;
   #media;
@@ -63,7 +66,7 @@ export class CallView {
   /** @param {Peer} peer */
   #add(peer) {
     this.#stage.add(peer);
-    peer.on('closed', () => this.#lasting.forget(peer.peerId));
+    peer.on('closed', () => ['ghost', 'away'].forEach((what) => this.#lasting.forget(`${what} ${peer.peerId}`)));
     for (const name of /** @type {const} */ (['state', 'info', 'closed'])) peer.on(name, () => this.#show());
     peer.on('datachannel', (channel) => channel.addEventListener('close', () => this.#show()));
     peer.on('error', (error) => console.warn(`with ${peer.name}:`, error));
@@ -77,9 +80,10 @@ export class CallView {
    * @param {Peer} peer
    */
   #isGhost({ peerId, info, dataChannel }) {
-    if (!info.detached) return false;
+    const hungUp = info.detached && dataChannel?.readyState === 'closed';
+    if (this.#lasting.note(`ghost ${peerId}`, hungUp, GHOST_MS)) return true;
     const others = [...this.#room.client.peers.values()];
-    return dataChannel?.readyState === 'closed' || others.some((other) => other.userId === info.userId && other.peerId !== peerId && !other.detached);
+    return info.detached && others.some((other) => other.userId === info.userId && other.peerId !== peerId && !other.detached);
   }
 
   /** Who is on the stage. */
@@ -119,7 +123,7 @@ export class CallView {
 
   /** @param {Peer} peer */
   #sentence({ peerId, state, name, info }) {
-    return words.peerState(state, name, this.#lasting.note(peerId, info.detached, PEER_HINT_MS));
+    return words.peerState(state, name, this.#lasting.note(`away ${peerId}`, info.detached, PEER_HINT_MS));
   }
 
   /** Whether the status line is to follow the state now: that a running call reconnects is only said when it takes a while. */
