@@ -33,6 +33,9 @@ sha256() { printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 if missing auth_secret; then openssl rand -base64 48 | put auth_secret; fi
 # Empty is none; during a rotation the old secret stands here.
 if missing auth_secret_previous; then put auth_secret_previous </dev/null; fi
+# Seals the handles with which clients come back; of its own, so that it can be changed without the tokens.
+if missing session_key; then openssl rand -base64 48 | put session_key; fi
+if missing session_key_previous; then put session_key_previous </dev/null; fi
 # The application backend's key, as id:secret. A service needs only the digest; the backend gets the key itself.
 if missing backend_key; then
   rm -f "$folder/api_keys"

@@ -1,9 +1,11 @@
 // Calls by the call page through one process with its defaults: what people see of each other, and what the page tells them.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { Crowd, allSeeAll, until } from './people.mjs';
 import { Embedded, Site } from './servers.mjs';
+import { Witness } from './witness.mjs';
 
 describe('a call by the call page', () => {
   const site = new Site();
@@ -55,11 +57,13 @@ describe('a call by the call page', () => {
 
   it('goes on while the server is gone, says so in words, and is whole again when it is back', async () => {
     const [alice, bob] = [await join('gone', 'Alice'), await join('gone', 'Bob')];
+    // It makes a secret of its own at each start, so what it gave before is worth nothing.
+    for (const person of [alice, bob]) person.expected = /status of 401/;
     await allSeeAll(alice, bob);
     const loads = [alice.loads, bob.loads];
 
     await server.kill();
-    await Promise.all([alice, bob].map((person) => person.reads('#status', /connection to the server is lost/)));
+    await Promise.all([alice, bob].map((person) => person.reads('#status', /Reconnecting to the server/)));
     await allSeeAll(alice, bob);
 
     await server.start();
@@ -67,6 +71,24 @@ describe('a call by the call page', () => {
     await allSeeAll(alice, bob);
     assert.deepEqual([alice.loads, bob.loads], loads);
     assert.deepEqual([alice.joined.length, bob.joined.length], [2, 2]);
+  });
+
+  it('is one call over a restart of the server, where its secret stays the same', async () => {
+    const kept = await Embedded.start(site, { AUTH_SECRET: randomBytes(48).toString('base64') });
+    const [alice, bob] = [await crowd.joins(kept.origin, 'kept', 'Alice'), await crowd.joins(kept.origin, 'kept', 'Bob')];
+    await allSeeAll(alice, bob);
+    const witnesses = await Promise.all([alice, bob].map((person) => Witness.of(person)));
+    await kept.kill();
+    await Promise.all([alice, bob].map((person) => person.reads('#status', /Reconnecting to the server/)));
+    await kept.start();
+    await until('both are back', () => [alice, bob].every(({ resumed }) => resumed.length > 0));
+    assert.ok([alice, bob].every(({ resumed }) => !resumed[0].recovered), 'nothing was kept, so nothing is claimed');
+    await bob.toggles('video');
+    await alice.page.locator('.tile[data-peer-id]:not([data-video])').waitFor();
+    await bob.toggles('video');
+    await allSeeAll(alice, bob);
+    await Promise.all([alice, bob].map((person) => person.reads('#status', /One other person is here/)));
+    for (const witness of witnesses) await witness.sawNothing({ darkTile: true });
   });
 
   it('takes people without a camera, and says what to do about it', async () => {

@@ -125,6 +125,10 @@ export class Person {
   resumed = [];
   /** Which node serves the page. @type {string | undefined} */
   node;
+  /** As whom. @type {string | undefined} */
+  peerId;
+  /** How many sockets the page has opened. */
+  sockets = 0;
   /** Every address the page asked for, sockets too. */
   addresses = [];
   /** The tokens that were given to the page. */
@@ -149,11 +153,12 @@ export class Person {
     });
     page.on('websocket', (socket) => {
       this.addresses.push(socket.url());
+      this.sockets += 1;
       socket.on('framereceived', ({ payload }) => {
         const frame = JSON.parse(payload);
         if (frame.type === 'joined') this.joined.push(frame);
         if (frame.type === 'resumed') this.resumed.push(frame);
-        if (frame.node !== undefined) this.node = frame.node;
+        if (frame.node !== undefined) [this.node, this.peerId] = [frame.node, frame.peerId];
       });
     });
   }
@@ -163,6 +168,28 @@ export class Person {
     const joins = this.joined.length;
     await this.page.goto(`${origin}/?${new URLSearchParams({ room, name, autojoin: '1' })}`);
     await until(`${name} joins ${room}`, () => this.joined.length > joins);
+  }
+
+  /** Through the lobby, with the camera switched off there. */
+  async joinsDark(origin, room, name) {
+    await this.page.goto(`${origin}/?${new URLSearchParams({ room, name })}`);
+    await this.page.locator('.lobby[data-video]').waitFor();
+    await this.page.click('.lobby [data-toggle=video]');
+    await this.page.click('#join-button');
+    await until(`${name} joins ${room}`, () => this.joined.length > 0);
+  }
+
+  /** @param {'audio' | 'video'} kind */
+  toggles(kind) {
+    return this.page.click(`.toolbar [data-toggle=${kind}]`);
+  }
+
+  /** The same page once more in another tab, which begins with a copy of this one's sessionStorage. */
+  async duplicates() {
+    const [page] = await Promise.all([this.page.waitForEvent('popup'), this.page.evaluate(() => void open(location.href))]);
+    const twin = new Person(page);
+    await until('the other tab has joined', () => twin.joined.length > 0);
+    return twin;
   }
 
   async reloads() {
@@ -184,6 +211,21 @@ export class Person {
     });
   }
 
+  /** Exactly so many connections, each with sound that goes on. */
+  async hears(others) {
+    const before = new Map((await this.traffic()).map(({ id, sound }) => [id, sound]));
+    await until(`${others} connections bring new sound`, async () => {
+      const now = await this.traffic();
+      return (now.length === others && now.every(({ id, sound }) => sound > (before.get(id) ?? 0) + 10)) || now;
+    });
+  }
+
+  /** On every connection something new arrives, all the time. @param {number} ms */
+  async hearsFor(ms) {
+    const end = Date.now() + ms;
+    while (Date.now() < end) await this.hears((await this.traffic()).length);
+  }
+
   /** Receives so many others, and shows them. */
   async seesAndHears(others) {
     await this.receives(others);
@@ -193,9 +235,9 @@ export class Person {
     });
   }
 
-  /** The others, as their tiles name them. */
+  /** The others, as the tiles on the stage name them. */
   async names() {
-    return (await this.page.locator('.tile[data-peer-id] .tile-name span').allTextContents()).sort();
+    return (await this.page.locator('.tile[data-peer-id]:not([hidden]) .tile-name span').allTextContents()).sort();
   }
 
   async sees(...names) {

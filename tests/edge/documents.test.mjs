@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { repo } from './harness.mjs';
+import { bin, repo } from './harness.mjs';
 
 const read = (path) => readFileSync(join(repo, path), 'utf8');
 const names = (text, pattern) => new Set([...text.matchAll(pattern)].map(([, name]) => name));
@@ -31,6 +32,15 @@ describe('deployment files', () => {
     assert.deepEqual(publishing, ['edge']);
   });
 
+  it('give a stopping node the time that it takes', () => {
+    const settings = { AUTH_SECRET: randomBytes(48).toString('base64'), REDIS_URL: 'redis://localhost' };
+    const args = ['--config', join(repo, 'deploy/signalbox.toml'), '--check-config'];
+    const checked = execFileSync(join(bin, 'signal-service'), args, { env: settings, encoding: 'utf8' });
+    const drain = Number(/^drain = "(\d+)s"$/m.exec(checked)[1]);
+    const grace = Number(/x-service:[^]*?stop_grace_period: (\d+)s/.exec(compose)[1]);
+    assert.ok(drain + 5 <= grace, `${drain} s of ${grace} s`);
+  });
+
   it('name tests that exist', () => {
     const rows = read('SECURITY.md').split('\n').filter((line) => line.startsWith('| '));
     const tests = rows.slice(1).flatMap((row) => [...row.split('|')[3].matchAll(/`([^`]+)`/g)].map(([, name]) => name));
@@ -53,10 +63,11 @@ describe('deployment files', () => {
     const first = all();
     execFileSync(make, [folder]);
     assert.deepEqual(all(), first, 'a second run changes nothing');
-    for (const [name] of names(compose, /deploy\/secrets\/([\w.]+)/g).entries()) assert.ok(first.some(([made]) => made === name), name);
-    const secret = Buffer.from(first.find(([name]) => name === 'auth_secret')[1], 'base64');
-    assert.ok(secret.length >= 48);
-    assert.ok(!first.find(([name]) => name === 'api_keys')[1].includes(first.find(([name]) => name === 'backend_key')[1].trim().split(':')[1]));
+    for (const name of names(compose, /deploy\/secrets\/([\w.]+)/g)) assert.ok(first.some(([file]) => file === name), name);
+    const made = (wanted) => first.find(([name]) => name === wanted)[1];
+    for (const name of ['auth_secret', 'session_key']) assert.ok(Buffer.from(made(name), 'base64').length >= 48, name);
+    assert.notEqual(made('auth_secret'), made('session_key'));
+    assert.ok(!made('api_keys').includes(made('backend_key').trim().split(':')[1]));
     execFileSync('rm', ['-rf', folder]);
   });
 });

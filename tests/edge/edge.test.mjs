@@ -151,11 +151,21 @@ describe('the edge', () => {
       assert.deepEqual(await statuses(5, opens(tight, `/ws/signal?resume=${SECRET}&since=4`)), [101, 101, 101, 101, 429]);
     });
 
+    it('coming back as browsers do it, with the handle as a subprotocol, is in that bucket too', async () => {
+      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
+      const resume = { protocols: ['signalbox.v1', `resume.${SECRET}`] };
+      assert.deepEqual(await statuses(3, (n) => opens(tight, n === 1 ? '/ws/signal' : '/ws/signal?since=4', resume)()), [101, 101, 101]);
+      assert.deepEqual(await statuses(3, opens(tight, '/ws/signal')), [101, 101, 429], 'the other one is still full');
+      assert.deepEqual(await statuses(2, opens(tight, '/ws/signal?since=4', resume)), [101, 429]);
+    });
+
     it('a new connection cannot pass as one that comes back', async () => {
       const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1' });
       const paths = [`token=${SECRET}`, `token=${SECRET}`, `token=${SECRET}&resume=1`, `resume=1&token=${SECRET}`, 'xresume=1'];
       const all = await statuses(paths.length, (n) => opens(tight, `/ws/signal?${paths[n]}`)());
       assert.deepEqual(all, [101, 101, 429, 429, 429]);
+      const protocols = ['signalbox.v1', `token.${SECRET}`, `resume.${SECRET}`];
+      assert.equal((await tight.open('/ws/signal?since=4', { protocols })).status, 429);
     });
 
     it('requests to /auth/ and tries at the feed share one rate', async () => {
@@ -231,7 +241,9 @@ describe('the edge', () => {
       const protocols = ['signalbox.v1', `token.${SECRET}`];
       for (let n = 0; n < 3; n++) {
         await opens(target, `/ws/signal?token=${SECRET}`, { headers: { Referer: `https://x.example/?token=${SECRET}` } })();
-        await opens(target, `/ws/signal?resume=${SECRET}`)();
+        await opens(target, `/ws/signal?resume=${SECRET}&since=4`)();
+        await opens(target, '/ws/signal?since=4', { protocols: ['signalbox.v1', `resume.${SECRET}`] })();
+        await target.request(`/ws/validate?resume=${SECRET}`);
         await opens(target, '/ws/signal', { protocols })();
         await target.request(`/auth/validate?token=${SECRET}`, { headers: { authorization: `Bearer ${SECRET}` } });
         await target.request(`/nothing?token=${SECRET}`);
@@ -239,7 +251,7 @@ describe('the edge', () => {
       await stop(target.child);
     };
     const assertClean = (target) => {
-      for (const mark of ['eyJ', 'tells-of', '?', 'token', 'resume=', 'Bearer']) {
+      for (const mark of ['eyJ', 'tells-of', '?', 'token', 'resume', 'since', 'Bearer']) {
         // The path of the token endpoint is no secret.
         const written = target.written().replaceAll('/auth/token', '');
         assert.ok(!written.includes(mark), `${mark} in: ${written}`);

@@ -16,7 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 
 export const repo = join(dirname(fileURLToPath(import.meta.url)), '../..');
-const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
+export const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
 const deadline = 10_000;
 
 /** A place of its own for a test file: processes, folders, logs. `close` undoes all of it. */
@@ -62,14 +62,21 @@ export class Site {
     return child;
   }
 
-  async redis() {
+  /** The store of docker-compose.yml; it comes back empty after `stop` and `start`. */
+  async store() {
     const port = await freePort();
-    const child = this.start('redis', 'redis-server', [
-      join(repo, 'deploy/redis/redis.conf'),
-      ...['--aclfile', join(this.secrets, 'redis.acl'), '--bind', '127.0.0.1', '--port', `${port}`, '--dir', this.dir],
-    ]);
-    await listening(port, child);
-    return port;
+    return new Program(port, async () => {
+      const child = this.start('redis', 'redis-server', [
+        join(repo, 'deploy/redis/redis.conf'),
+        ...['--aclfile', join(this.secrets, 'redis.acl'), '--bind', '127.0.0.1', '--port', `${port}`, '--dir', this.dir],
+      ]);
+      await listening(port, child);
+      return child;
+    }).start();
+  }
+
+  async redis() {
+    return (await this.store()).port;
   }
 
   /** Starts a service on a free port and waits until it is ready. */
@@ -77,16 +84,27 @@ export class Site {
     const port = await freePort();
     const url = join(this.dir, `redis-url-${port}`);
     writeFileSync(url, this.secret(`redis_url_${user}`).replace('@redis:6379', `@127.0.0.1:${redisPort}`), { mode: 0o600 });
-    const child = this.start(`${binary}-${port}`, join(bin, binary), ['--listen', `127.0.0.1:${port}`, '--config', join(repo, 'deploy/signalbox.toml')], {
+    const args = ['--listen', `127.0.0.1:${port}`, '--config', join(repo, 'deploy/signalbox.toml')];
+    const env = {
       AUTH_SECRET_FILE: join(this.secrets, 'auth_secret'),
       AUTH_SECRET_PREVIOUS_FILE: join(this.secrets, 'auth_secret_previous'),
-      SIGNALBOX_API_KEYS_FILE: join(this.secrets, 'api_keys'),
+      ...(user === 'auth' ? { SIGNALBOX_API_KEYS_FILE: join(this.secrets, 'api_keys') } : this.#sessionKeys()),
       REDIS_URL_FILE: url,
       SIGNALBOX__LOG__FILTER: 'debug',
       ...settings,
-    });
-    await eventually(`${binary} is ready`, child, async () => (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok);
-    return { port, child, stop: () => stop(child) };
+    };
+    return new Program(port, async () => {
+      const child = this.start(`${binary}-${port}`, join(bin, binary), args, env);
+      await eventually(`${binary} is ready`, child, async () => (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok);
+      return child;
+    }).start();
+  }
+
+  #sessionKeys() {
+    return {
+      SIGNALBOX_SESSION_KEY_FILE: join(this.secrets, 'session_key'),
+      SIGNALBOX_SESSION_KEY_PREVIOUS_FILE: join(this.secrets, 'session_key_previous'),
+    };
   }
 
   /** Starts nginx with the shipped files. `limits` are EDGE_* variables; the rest is generous, so that only a test of limits meets one. */
@@ -143,6 +161,50 @@ export class Site {
       server.close();
     });
     return { port };
+  }
+}
+
+/** A running program that keeps its port over `stop`, `kill` and `start`; each run has a log of its own. */
+class Program {
+  /** Of every run, the last one last. */
+  logs = [];
+  #begin;
+
+  constructor(port, begin) {
+    this.port = port;
+    this.#begin = begin;
+  }
+
+  async start() {
+    this.child = await this.#begin();
+    this.logs.push(this.child.log);
+    return this;
+  }
+
+  /** What a signaling node calls itself; another in every run. */
+  get node() {
+    return /event="node_started" node=(\w+)/.exec(readFileSync(this.child.log, 'utf8'))?.[1];
+  }
+
+  /** With a goodbye. */
+  stop() {
+    return stop(this.child);
+  }
+
+  /** Without one. */
+  async kill() {
+    const gone = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.kill('SIGKILL');
+    await gone;
+  }
+
+  /** It keeps its connections and answers nothing, until `goOn`. */
+  freeze() {
+    this.child.kill('SIGSTOP');
+  }
+
+  goOn() {
+    this.child.kill('SIGCONT');
   }
 }
 
@@ -228,7 +290,8 @@ export async function stop(child) {
   if (child.exitCode !== null || child.signalCode !== null || !child.pid) return;
   const gone = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
-  const slow = setTimeout(() => child.kill('SIGKILL'), 8_000);
+  // Later than timing.drain: who is ended here did not end by itself.
+  const slow = setTimeout(() => child.kill('SIGKILL'), 12_000);
   await gone;
   clearTimeout(slow);
 }

@@ -51,7 +51,8 @@ describe('the store', () => {
       ['replicaof', 'no', 'one'],
       ['module', 'list'],
       ['save'],
-      ['set', 'sb:x', '1'],
+      ['set', 'other', '1'],
+      ['append', 'sb:x', '1'],
       ['psubscribe', '*'],
     ]) {
       assert.match(redis('signal', ...command), /^NOPERM/, command.join(' '));
@@ -59,7 +60,7 @@ describe('the store', () => {
   });
 
   it('keeps its scripts to the same', () => {
-    for (const call of ["'FLUSHALL'", "'KEYS', '*'", "'CONFIG', 'GET', '*'", "'SET', 'sb:x', '1'", "'HSET', 'other', 'f', 'v'", "'SPUBLISH', 'other', 'x'"]) {
+    for (const call of ["'FLUSHALL'", "'KEYS', '*'", "'CONFIG', 'GET', '*'", "'APPEND', 'sb:x', '1'", "'SET', 'other', '1'", "'HSET', 'other', 'f', 'v'", "'SPUBLISH', 'other', 'x'"]) {
       assert.match(redis('signal', 'eval', `return redis.call(${call})`, '0'), /can't (run|publish|access)|not allowed/, call);
     }
   });

@@ -84,6 +84,48 @@ describe('a deployment', () => {
     assert.equal(own.status, 101, 'the own page is not another web site');
   });
 
+  const back = (handle, since = 0) => open(`/ws/signal?since=${since}`, { protocols: ['signalbox.v1', `resume.${handle}`] });
+
+  it('has a peer back by its handle, wherever the handle stands, and whoever took its place by a reload', async () => {
+    const alice = await join('back', 'alice');
+    const bob = await join('back', 'bob');
+    alice.socket.terminate();
+    assert.equal((await bob.next('peer-detached')).peerId, alice.joined.peerId);
+    const verdict = await edge.request(`/ws/validate?resume=${alice.joined.resume}`);
+    assert.equal(verdict.status, 200, verdict.text);
+    const again = await back(alice.joined.resume, 1);
+    const resumed = await again.next('resumed');
+    assert.deepEqual([resumed.peerId, resumed.recovered], [alice.joined.peerId, true]);
+    again.socket.send('{"type":"ping","id":1}');
+    await again.next('pong');
+
+    const old = await edge.request(`/ws/validate?resume=${alice.joined.resume}`);
+    assert.deepEqual([old.status, old.json().code], [401, 'resume_replaced'], 'the handle before is void');
+    const third = await open(`/ws/signal?resume=${resumed.resume}&since=${resumed.seq}`, { protocols: ['signalbox.v1'] });
+    const handle = (await third.next('resumed')).resume;
+    const reloaded = await open('/ws/signal', { protocols: ['signalbox.v1', `resume.${handle}`] });
+    const { peerId } = await reloaded.next('joined');
+    const left = await bob.next('peer-left');
+    assert.deepEqual([left.peerId, left.reason], [alice.joined.peerId, 'replaced']);
+    assert.notEqual(peerId, alice.joined.peerId);
+  });
+
+  it('takes tokens and handles of every length that the limits allow', async () => {
+    for (const length of [512, 4000]) {
+      const metadata = { note: 'x'.repeat(length) };
+      const answer = await ask({ room: 'long', user: `user-${length}`, metadata });
+      assert.equal(answer.status, 200, answer.text);
+      const peer = await open('/ws/signal', { protocols: ['signalbox.v1', `token.${answer.json().token}`] });
+      const { peerId, resume } = await peer.next('joined');
+      peer.socket.terminate();
+      const resumed = await (await back(resume)).next('resumed');
+      assert.equal(resumed.peerId, peerId);
+      assert.equal((await edge.request(`/ws/validate?resume=${resumed.resume}`)).status, 200);
+      const other = await open(`/ws/signal?resume=${resumed.resume}&since=0`);
+      assert.equal((await other.next('resumed')).peerId, peerId, 'in the query too');
+    }
+  });
+
   it('gives tokens to callers with a key only', async () => {
     assert.equal((await ask({ room: 'r', user: 'u' }, { authorization: `Basic ${Buffer.from('backend:nope').toString('base64')}` })).status, 401);
     assert.equal((await ask({ room: 'r', user: 'u' }, {})).status, 401);
@@ -127,7 +169,7 @@ describe('a deployment', () => {
 
   it('has written no token, key or SDP to any log', async () => {
     await stop(edge.child);
-    const secrets = ['backend_key', 'auth_secret', 'redis_url_signal', 'redis_url_auth'].map((name) => site.secret(name).split(':').pop().split('@')[0]);
+    const secrets = ['backend_key', 'auth_secret', 'session_key', 'redis_url_signal', 'redis_url_auth'].map((name) => site.secret(name).split(':').pop().split('@')[0]);
     for (const file of [edge.accessLog, edge.child.log, auth.child.log, ...nodes.map(({ child }) => child.log)]) {
       const written = existsSync(file) ? readFileSync(file, 'utf8') : '';
       for (const mark of ['eyJ', 'token=', 'resume=', 'v=0', 'Basic ', 'Bearer ', ...secrets]) assert.ok(!written.includes(mark), `${file} holds ${mark}`);

@@ -2,7 +2,6 @@
  * The tiles: one for this person, one for everyone else. Owns the elements; what a tile says comes from its peer.
  */
 import { find, say, showStream } from './dom.js';
-import * as words from './words.js';
 
 /** @typedef {import('/client/peer.js').Peer} Peer */
 
@@ -70,9 +69,17 @@ export class Stage {
     show();
   }
 
-  /** Takes a tile off the stage, perhaps not for good. @param {string} peerId @param {boolean} hidden */
-  hide(peerId, hidden) {
-    this.#tiles.get(peerId)?.toggleAttribute('hidden', hidden);
+  /**
+   * What the tile says of its peer; hidden, it is off the stage, perhaps not for good.
+   *
+   * @param {string} peerId
+   * @param {{ hidden: boolean, sentence: string }} now
+   */
+  update(peerId, { hidden, sentence }) {
+    const tile = this.#tiles.get(peerId);
+    if (!tile) return;
+    tile.toggleAttribute('hidden', hidden);
+    say(find('.tile-state', tile), sentence);
     this.#count();
   }
 
@@ -83,7 +90,7 @@ export class Stage {
 
   /** @param {Element} tile @param {Peer} peer */
   #show(tile, peer) {
-    const { metadata, detached } = peer.info;
+    const { metadata } = peer.info;
     // Not `track.muted`: Chromium leaves it true on tracks that were negotiated around a rollback.
     const picture = /** @type {HTMLVideoElement} */ (find('video', tile)).videoWidth > 0;
     tile.setAttribute('data-state', peer.state);
@@ -91,7 +98,6 @@ export class Stage {
     tile.toggleAttribute('data-muted', metadata.audio === false);
     say(find('.tile-name span', tile), peer.name);
     say(find('.avatar', tile), initials(peer.name));
-    say(find('.tile-state', tile), words.peerState(peer.state, peer.name, detached));
   }
 
   /** @param {string} name */

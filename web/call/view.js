@@ -3,6 +3,7 @@
  * room and the media are given to it.
  */
 import { find, say } from './dom.js';
+import { Lasting } from './lasting.js';
 import { Stage } from './stage.js';
 import * as words from './words.js';
 
@@ -12,16 +13,21 @@ import * as words from './words.js';
  * @typedef {import('./media.js').Media} Media
  */
 
-/** A connection that is back in so short a time is not worth a word. */
+/** This page's connection to the server that is back in so short a time is not worth a word. */
 const HINT_MS = 1_000;
+
+/** Nor is another's, who is seen and heard all the while. */
+const PEER_HINT_MS = 4_000;
+
+/** Whose page went, by a reload most of the time, keeps the place on the stage so long: the next page is here in less. */
+const GHOST_MS = 1_000;
 
 export class CallView {
   #room;
   #media;
   #name;
   #wasOpen = false;
-  /** Until the hint that the connection is away; null where it is shown. @type {ReturnType<typeof setTimeout> | null | undefined} */
-  #hint;
+  #lasting = new Lasting(() => this.#show());
   #stage;
   #status = find('#status');
   #off = new AbortController();
@@ -42,7 +48,7 @@ export class CallView {
 
   end() {
     this.#off.abort();
-    clearTimeout(this.#hint ?? undefined);
+    this.#lasting.end();
     this.#stage.clear();
   }
 
@@ -60,6 +66,7 @@ export class CallView {
   /** @param {Peer} peer */
   #add(peer) {
     this.#stage.add(peer);
+    peer.on('closed', () => ['ghost', 'away'].forEach((what) => this.#lasting.forget(`${what} ${peer.peerId}`)));
     for (const name of /** @type {const} */ (['state', 'info', 'closed'])) peer.on(name, () => this.#show());
     peer.on('datachannel', (channel) => channel.addEventListener('close', () => this.#show()));
     peer.on('error', (error) => console.warn(`with ${peer.name}:`, error));
@@ -73,9 +80,10 @@ export class CallView {
    * @param {Peer} peer
    */
   #isGhost({ peerId, info, dataChannel }) {
-    if (!info.detached) return false;
+    const hungUp = info.detached && dataChannel?.readyState === 'closed';
+    if (this.#lasting.note(`ghost ${peerId}`, hungUp, GHOST_MS)) return true;
     const others = [...this.#room.client.peers.values()];
-    return dataChannel?.readyState === 'closed' || others.some((other) => other.userId === info.userId && other.peerId !== peerId && !other.detached);
+    return info.detached && others.some((other) => other.userId === info.userId && other.peerId !== peerId && !other.detached);
   }
 
   /** Who is on the stage. */
@@ -105,35 +113,30 @@ export class CallView {
     const { client, peers } = this.#room;
     const present = this.#present();
     this.#wasOpen ||= client.state === 'open';
-    for (const peer of peers.values()) this.#stage.hide(peer.peerId, !present.includes(peer));
-    const pending = present.map((peer) => words.peerState(peer.state, peer.name, peer.info.detached)).find(Boolean);
+    for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !present.includes(peer), sentence: this.#sentence(peer) });
+    const pending = present.map((peer) => this.#sentence(peer)).find(Boolean);
     const general = words.clientState(client.state, present.length, this.#wasOpen);
     if (this.#mayTell()) say(this.#status, client.state === 'open' && pending ? pending : general);
     document.body.setAttribute('data-state', client.state);
     this.#list(present);
   }
 
+  /** @param {Peer} peer */
+  #sentence({ peerId, state, name, info }) {
+    return words.peerState(state, name, this.#lasting.note(`away ${peerId}`, info.detached, PEER_HINT_MS));
+  }
+
   /** Whether the status line is to follow the state now: that a running call reconnects is only said when it takes a while. */
   #mayTell() {
     const away = this.#wasOpen && ['connecting', 'waiting'].includes(this.#room.client.state);
-    if (away && this.#hint === undefined) {
-      this.#hint = setTimeout(() => {
-        this.#hint = null;
-        this.#show();
-      }, HINT_MS);
-    }
-    if (!away) {
-      clearTimeout(this.#hint ?? undefined);
-      this.#hint = undefined;
-    }
-    return !away || this.#hint === null;
+    return this.#lasting.note('server', away, HINT_MS) || !away;
   }
 
   /** @param {Peer[]} present */
   #list(present) {
     const others = present.map((peer) => [
       peer.name,
-      words.peerState(peer.state, peer.name, peer.info.detached) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected'),
+      this.#sentence(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected'),
     ]);
     const rows = [[`${this.#name} (you)`, this.#media.isOn('audio') ? 'Connected' : 'Muted'], ...others];
     find('#people-list').replaceChildren(...rows.map(([name = '', state = '']) => row(name, state)));

@@ -58,7 +58,7 @@ export function mediaProblem(error) {
 /** @param {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} state @param {number} others @param {boolean} wasOpen */
 export function clientState(state, others, wasOpen) {
   if (state === 'connecting' || state === 'waiting') {
-    if (wasOpen) return 'The connection to the server is lost. Reconnecting… What you see and hear goes on.';
+    if (wasOpen) return 'Reconnecting to the server… The call goes on.';
     return state === 'waiting' ? 'The server does not answer. Trying again…' : 'Joining…';
   }
   if (state !== 'open') return '';

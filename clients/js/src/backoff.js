@@ -19,9 +19,10 @@ export class Backoff {
    * The next wait in milliseconds, never under `floorMs`: what the server asked for comes before the jitter, not instead of it.
    *
    * @param {number} [floorMs]
+   * @param {number} [capMs] where the wait must be shorter than it might be
    */
-  next(floorMs = 0) {
-    const bound = Math.min(this.#capMs, this.#baseMs * 2 ** this.#attempt);
+  next(floorMs = 0, capMs = this.#capMs) {
+    const bound = Math.min(capMs, this.#capMs, this.#baseMs * 2 ** this.#attempt);
     this.#attempt += 1;
     return Math.round(floorMs + this.#random() * bound);
   }

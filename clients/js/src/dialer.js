@@ -31,6 +31,13 @@ const HELD_MS = 5_000;
 /** After the loss of a good one the first attempt is made at once; so much is only to keep the clients of a node out of step. */
 const FIRST_MS = 200;
 
+/**
+ * A server keeps the place of a lost peer for its resume window, 30 s by default; so as long as that may be, a client must not sleep through the moment
+ * when the server is back.
+ */
+const RESUMABLE_MS = 60_000;
+const RESUMABLE_CAP_MS = 4_000;
+
 /** Statuses which another token may cure. */
 const ABOUT_THE_TOKEN = new Set([401, 403]);
 
@@ -48,6 +55,8 @@ export class Dialer {
   #comeBackAt = 0;
   /** @type {number | null} */
   #upAt = null;
+  /** When the last connection that was up was lost, or the client started. */
+  #lostAt = 0;
   #tokenRefused = false;
   /** The last `error` without an id: the words for the close that follows it. @type {ErrorFrame | null} */
   #lastWords = null;
@@ -76,6 +85,7 @@ export class Dialer {
   start() {
     globalThis.addEventListener?.('online', this.#onOnline);
     this.#handle.open();
+    this.#lostAt = Date.now();
     void this.#attempt();
   }
 
@@ -222,10 +232,12 @@ export class Dialer {
   /** @param {SignalingError} error */
   #wait(error) {
     const held = this.#upAt !== null && Date.now() - this.#upAt >= HELD_MS;
+    if (this.#upAt !== null) this.#lostAt = Date.now();
     this.#upAt = null;
     if (held) this.#backoff.reset();
+    const mayResume = this.#handle.value !== null && Date.now() - this.#lostAt < RESUMABLE_MS;
     const floorMs = Math.max(error.retryMs ?? 0, this.#comeBackAt - Date.now(), 0);
-    const retryInMs = held ? Math.round(floorMs + this.#random() * FIRST_MS) : this.#backoff.next(floorMs);
+    const retryInMs = held ? Math.round(floorMs + this.#random() * FIRST_MS) : this.#backoff.next(floorMs, mayResume ? RESUMABLE_CAP_MS : undefined);
     this.#timer = setTimeout(() => void this.#attempt(), retryInMs);
     this.#phase = 'waiting';
     this.#on.onWaiting(error, retryInMs);

@@ -38,6 +38,9 @@ const DISCONNECTED_MS = 3_000;
  */
 const MISSING_MS = 5_000;
 
+/** As long as its media is there, so is the peer, and only slow to come back; but no server waits for ever. */
+const MISSING_CONNECTED_MS = 45_000;
+
 /** Of the data channel that every two peers have. */
 const LABEL = 'signalbox';
 
@@ -169,7 +172,18 @@ export class Peer extends Emitter {
   }
 
   #expect() {
-    this.#missing ??= setTimeout(() => this.close('left'), MISSING_MS);
+    if (this.#missing !== undefined) return;
+    const end = Date.now() + MISSING_CONNECTED_MS;
+    const look = () => {
+      if (!this.#isThere() || Date.now() >= end) this.close('left');
+      else this.#missing = setTimeout(look, MISSING_MS);
+    };
+    this.#missing = setTimeout(look, MISSING_MS);
+  }
+
+  /** Whether the peer itself has neither hung up nor become silent. */
+  #isThere() {
+    return this.pc.connectionState === 'connected' && this.dataChannel?.readyState !== 'closed';
   }
 
   /** @param {import('./queue.js').ClientFrame} frame */

@@ -175,6 +175,21 @@ test('after the loss of a connection that held, the first attempt waits for a sm
   assert.deepEqual(waits, [2500, 3000, 4000], 'Retry-After first, then the backoff');
 });
 
+test('as long as the server may keep its place, the client asks often; then it takes its time', async () => {
+  const context = await heldClient({ random: () => 1, fetch: async () => Promise.reject(new TypeError('no network')) });
+  context.socket.end(1006);
+  const waits = [];
+  for (let passed = 200; passed < 75_000; passed += waits.at(-1)) {
+    const again = await nextSocket(context);
+    const waiting = context.client.next('state');
+    again.end(1006);
+    waits.push((await waiting).retryInMs);
+  }
+  const later = waits.findIndex((wait) => wait > 4000);
+  assert.ok(waits.slice(0, later).reduce((sum, wait) => sum + wait) >= 60_000 - 200, String(waits));
+  assert.equal(waits[later], 20_000);
+});
+
 test('a connection that is lost as soon as it is there is no reason to hurry', async () => {
   const context = await heldClient({ random: () => 1 });
   context.socket.end(1006);

@@ -73,6 +73,25 @@ test('who is missing from the snapshot is given five seconds', async () => {
   assert.deepEqual([bob.pc.closed, ends], [true, [['b', 'left']]]);
 });
 
+test('who is missing from the snapshot is given more time as long as the connection stands, but not for ever', async () => {
+  const { bob, resume, ends } = await inRoom();
+  bob.pc.connectionState = 'connected';
+  await resume({ recovered: false, peers: [] });
+  mock.timers.tick(40_000);
+  assert.equal(bob.pc.closed, false);
+  mock.timers.tick(5000);
+  assert.deepEqual([bob.pc.closed, ends], [true, [['b', 'left']]]);
+});
+
+test('who is missing from the snapshot and has hung up is given five seconds', async () => {
+  const { bob, resume } = await inRoom();
+  bob.pc.connectionState = 'connected';
+  bob.dataChannel = { readyState: 'closed' };
+  await resume({ recovered: false, peers: [] });
+  mock.timers.tick(5000);
+  assert.equal(bob.pc.closed, true);
+});
+
 for (const [how, comeBack] of [
   ['a peer-joined', ({ socket }) => socket.say({ type: 'peer-joined', seq: 1, ...peerEntry(BOB) })],
   ['another snapshot', ({ resume }) => resume({ recovered: false, peers: [peerEntry(BOB)] })],
