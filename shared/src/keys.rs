@@ -70,7 +70,7 @@ pub fn due(p: usize) -> String {
 /// The nodes by the end of their leases. TTL: a room's longest life.
 pub const NODES: &str = "sb:nodes";
 
-/// How many partitions there are, so that a node with another number finds out. TTL: two days, renewed by nodes.
+/// How many partitions there are, so that a node with another number finds out. TTL: a day, renewed by nodes.
 pub const PARTITION_COUNT: &str = "sb:partitions";
 
 /// The operators' feed of a room's partition. A sharded pub/sub topic: nothing is stored.

@@ -2,9 +2,10 @@
 //!
 //! Owns: room → local peers, the room driver (one commit in flight per room), delivery to local sockets.
 //! Must not: parse frames (`connection`) or decide who may do what (`room`).
-//! Next: `room.rs` drives commits and appends, `peer.rs` is one local peer: inbox and outbox.
+//! Next: `driver.rs` commits, `forward.rs` appends, `peer.rs` is one local peer: inbox and outbox.
 
 mod announce;
+mod driver;
 mod forward;
 mod inbox;
 mod outbox;

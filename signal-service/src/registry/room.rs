@@ -1,33 +1,27 @@
-//! One room as this node serves it: its local peers, its view of the shared state, and the driver that commits inputs.
+//! One room as this node serves it: its local peers and its view of the shared state.
 //!
-//! A node has one commit per room in flight; inputs that come meanwhile are folded into the next one. The view is a cache that
-//! follows what local peers are told: a conflict brings the fresh state and the inputs are decided again on it.
+//! Owns: who has a socket here, handing entries to them, and when the room is forgotten. Next: `driver` commits inputs and keeps the
+//! view, `forward` appends messages.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
 };
 
-use signalbox_shared::{
-    id::{PeerId, RoomId, random_hex},
-    protocol::LeftReason,
-};
-use tokio::{sync::oneshot, time::Instant};
+use signalbox_shared::id::{PeerId, RoomId};
+use tokio::time::{Instant, sleep};
 
-use super::{Hub, announce, peer::LocalPeer};
+use super::{
+    Hub,
+    driver::{AGAIN, Queued},
+    peer::LocalPeer,
+};
 use crate::{
-    room::{Decision, Input, Lineage, Outcome, Proof, RoomState, decide},
-    store::{Committed, Delivery, EntryKind, Found, Members, Unavailable},
+    room::RoomState,
+    store::{Delivery, EntryKind, Members, Unavailable},
 };
-
-/// What became of an input: its outcome and the room as it is now, or nobody knows.
-pub(super) type Answer = Result<(Outcome, Arc<RoomState>), Unavailable>;
 
 type Rooms = Mutex<HashMap<RoomId, Arc<LocalRoom>>>;
-
-/// Between two attempts to commit what must happen while the store is away.
-const AGAIN: Duration = Duration::from_millis(250);
 
 /// A room with peers on this node.
 pub struct LocalRoom {
@@ -40,16 +34,16 @@ pub struct LocalRoom {
 }
 
 #[derive(Default)]
-struct Inner {
-    peers: HashMap<PeerId, Arc<LocalPeer>>,
+pub(super) struct Inner {
+    pub(super) peers: HashMap<PeerId, Arc<LocalPeer>>,
     /// Connections that ask for a peer another connection has until they get it.
-    arriving: Vec<Arc<LocalPeer>>,
-    view: Option<Arc<RoomState>>,
-    members: Arc<Members>,
+    pub(super) arriving: Vec<Arc<LocalPeer>>,
+    pub(super) view: Option<Arc<RoomState>>,
+    pub(super) members: Arc<Members>,
     /// Whether the view is known to be older than what a local peer was told.
-    behind: bool,
-    queue: Vec<Queued>,
-    driving: bool,
+    pub(super) behind: bool,
+    pub(super) queue: Vec<Queued>,
+    pub(super) driving: bool,
 }
 
 impl Inner {
@@ -58,18 +52,12 @@ impl Inner {
     }
 }
 
-struct Queued {
-    input: Input,
-    accepted: Option<(PeerId, u64)>,
-    answer: Option<oneshot::Sender<Answer>>,
-}
-
 impl LocalRoom {
     pub(super) fn new(id: RoomId, hub: Arc<Hub>, rooms: Weak<Rooms>) -> Arc<Self> {
         Arc::new(Self { id, hub, rooms, inner: Mutex::default() })
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,191 +153,12 @@ impl LocalRoom {
         self.deliver(delivery);
     }
 
-    /// Queues an input and waits for what becomes of it. `accepted` is the id that the peer's request carried.
-    pub async fn submit(self: &Arc<Self>, input: Input, accepted: Option<(PeerId, u64)>) -> Answer {
-        self.begin(input, accepted).await.unwrap_or(Err(Unavailable))
-    }
-
-    /// Queues an input; the answer comes through what is returned.
-    pub(super) fn begin(
-        self: &Arc<Self>,
-        input: Input,
-        accepted: Option<(PeerId, u64)>,
-    ) -> oneshot::Receiver<Answer> {
-        let (tx, rx) = oneshot::channel();
-        self.queue(Queued { input, accepted, answer: Some(tx) });
-        rx
-    }
-
-    /// Queues a look at who of this node is there without a socket. In one step with the list of those who have one, or who joins
-    /// meanwhile would be missing there.
-    pub(super) fn begin_sweep(self: &Arc<Self>) -> oneshot::Receiver<Answer> {
-        let (tx, rx) = oneshot::channel();
-        let mut inner = self.inner();
-        let live = inner.peers.keys().cloned().chain(inner.arriving.iter().map(|peer| peer.id.clone()));
-        let input = Input::Sweep { node: self.hub.node.clone(), live: live.collect() };
-        inner.queue.push(Queued { input, accepted: None, answer: Some(tx) });
-        self.drive_in(&mut inner);
-        rx
-    }
-
-    /// Queues an input that must happen whoever waits for it.
-    pub fn post(self: &Arc<Self>, input: Input) {
-        self.queue(Queued { input, accepted: None, answer: None });
-    }
-
-    fn queue(self: &Arc<Self>, queued: Queued) {
-        let mut inner = self.inner();
-        inner.queue.push(queued);
-        self.drive_in(&mut inner);
-    }
-
-    fn drive_in(self: &Arc<Self>, inner: &mut Inner) {
-        if !std::mem::replace(&mut inner.driving, true) {
-            let room = self.clone();
-            // Not on the worker that happens to be here: topics are read elsewhere, and workers stop before rooms do.
-            self.hub.runtime.spawn(async move { room.drive().await });
-        }
-    }
-
-    async fn drive(self: Arc<Self>) {
-        loop {
-            let (batch, behind) = {
-                let mut inner = self.inner();
-                let batch = std::mem::take(&mut inner.queue);
-                inner.driving = !batch.is_empty() || inner.behind;
-                (batch, inner.behind)
-            };
-            if !batch.is_empty() {
-                self.commit(batch).await;
-            } else if behind {
-                if self.refresh().await.is_err() {
-                    tokio::time::sleep(AGAIN).await;
-                }
-            } else {
-                return self.forget_if_idle();
-            }
-        }
-    }
-
-    /// Reads the room. None if there is none.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub async fn refresh(&self) -> Result<Found, Unavailable> {
-        self.inner().behind = false;
-        match self.hub.store.load(&self.id).await {
-            Ok(found) => {
-                self.take_view(&found);
-                Ok(found)
-            }
-            Err(Unavailable) => {
-                self.inner().behind = true;
-                Err(Unavailable)
-            }
-        }
-    }
-
-    /// What would become of an input now. Nothing is changed.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub async fn consult(&self, input: Input) -> Result<Outcome, Unavailable> {
-        let outcome = self.refresh().await.map(|_| {
-            let view = self.view();
-            decide(&view, view.read_at, &[input], &self.hub.rules).outcomes.first().copied()
-        });
-        self.forget_if_idle();
-        Ok(outcome?.unwrap_or(Outcome::Gone))
-    }
-
-    /// Commits a batch, deciding again on each conflict.
-    async fn commit(self: &Arc<Self>, batch: Vec<Queued>) {
-        let hub = &self.hub;
-        let inputs: Vec<Input> = batch.iter().map(|queued| queued.input.clone()).collect();
-        let accepted: Vec<(PeerId, u64)> =
-            batch.iter().filter_map(|queued| queued.accepted.clone()).collect();
-        // Whether the view has been compared with the store since the batch came.
-        let mut fresh = false;
-        loop {
-            if !fresh && inputs.iter().any(|input| self.needs_fresh_view(input)) {
-                fresh = true;
-                if self.refresh().await.is_err() {
-                    return self.put_off(batch, None).await;
-                }
-            }
-            let view = self.view();
-            let now = hub.store.now_ms().max(view.read_at);
-            let decision = decide(&view, now, &inputs, &hub.rules);
-            if decision.is_empty() && !fresh {
-                // No commit will compare the view, and a refusal must not rest on an old one.
-                fresh = true;
-                if self.refresh().await.is_err() {
-                    return self.put_off(batch, None).await;
-                }
-                continue;
-            }
-            if decision.is_empty() {
-                return answer(batch, &decision.outcomes, &view);
-            }
-            let commit = announce::commit(&self.id, &hub.node, now, &view, &decision, accepted.clone());
-            match hub.store.commit(&self.id, &hub.node, &commit).await {
-                Ok(Committed::Applied(lineage, deliveries)) => {
-                    let lost = lost_here(hub, &view, &decision);
-                    let next = Arc::new(RoomState { lineage, ..decision.next });
-                    self.set_view(Some(next.clone()));
-                    deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
-                    lost.iter().filter_map(|peer| self.peer(peer)).for_each(|peer| peer.doubt());
-                    return answer(batch, &decision.outcomes, &next);
-                }
-                Ok(Committed::Conflict(found)) => {
-                    self.take_view(&found);
-                    fresh = true;
-                }
-                Err(Unavailable) => return self.put_off(batch, Some(&decision)).await,
-            }
-        }
-    }
-
-    /// What rests on the store's clock, or on whether it may have forgotten the room, is not decided on a guess.
-    fn needs_fresh_view(&self, input: &Input) -> bool {
-        match input {
-            Input::Tick => true,
-            Input::Attach(claim) | Input::Replace { old: claim, .. } => {
-                self.inner().view.is_none() || matches!(claim.proof, Proof::Socket { .. })
-            }
-            _ => false,
-        }
-    }
-
-    /// The store did not answer. Requests learn so; what must happen is queued again after a pause, and what may have been applied
-    /// without anybody to serve it is taken back. Local peers read their mailboxes, since entries may have been written.
-    async fn put_off(self: &Arc<Self>, batch: Vec<Queued>, decision: Option<&Decision>) {
-        self.inner().behind = true;
-        let mut again = Vec::new();
-        for (place, queued) in batch.into_iter().enumerate() {
-            let outcome = decision.and_then(|decision| decision.outcomes.get(place));
-            if let Some(input) = undone(&queued.input, outcome) {
-                again.push(Queued { input, accepted: None, answer: None });
-            }
-            if let Some(waiting) = queued.answer {
-                // The asker may have gone.
-                let _ = waiting.send(Err(Unavailable));
-            }
-        }
-        if decision.is_some() {
-            self.peers().iter().for_each(|peer| peer.suspect());
-        }
-        tokio::time::sleep(AGAIN).await;
-        self.inner().queue.extend(again);
-    }
-
     /// Entries that went straight to a peer may not have arrived, and its connection is gone: whoever serves it next is told.
     pub fn shatter(self: &Arc<Self>, peer: &PeerId) {
         let (room, peer) = (self.clone(), peer.clone());
         self.hub.runtime.spawn(async move {
             while room.hub.store.shatter(&room.id, &peer).await.is_err() {
-                tokio::time::sleep(AGAIN).await;
+                sleep(AGAIN).await;
             }
         });
     }
@@ -357,38 +166,6 @@ impl LocalRoom {
     /// Whether nobody is here and nothing waits to be committed.
     pub fn is_quiet(&self) -> bool {
         self.inner().is_quiet()
-    }
-
-    fn view(&self) -> Arc<RoomState> {
-        // Nothing known: decide as for a new room; if it exists, the conflict brings it.
-        let unknown = || Arc::new(RoomState::new(random_hex().into(), Lineage::default()));
-        self.inner().view.clone().unwrap_or_else(unknown)
-    }
-
-    fn take_view(&self, found: &Found) {
-        let forgotten = |view: &Arc<RoomState>| {
-            let may_be = view.lineage != found.lineage && !view.members.is_empty();
-            may_be.then(|| view.restored(found.lineage.clone(), found.now))
-        };
-        let view = match &found.room {
-            Some(room) => room.clone(),
-            // The store has forgotten a room that this node knows: it is made again as it was.
-            None => self.known().as_ref().and_then(forgotten).unwrap_or_else(|| RoomState {
-                read_at: found.now,
-                ..RoomState::new(random_hex().into(), found.lineage.clone())
-            }),
-        };
-        self.set_view(Some(Arc::new(view)));
-    }
-
-    fn set_view(&self, view: Option<Arc<RoomState>>) {
-        let members = view.as_ref().map_or_else(Members::default, |view| Members {
-            version: view.version,
-            peers: view.members.keys().cloned().collect(),
-        });
-        let mut inner = self.inner();
-        inner.members = Arc::new(members);
-        inner.view = view;
     }
 
     /// Asks the store how far the mailboxes of the local peers have come; those that have missed something read theirs.
@@ -407,7 +184,7 @@ impl LocalRoom {
     }
 
     /// A room without local peers or inputs is forgotten, unless it came to life meanwhile.
-    fn forget_if_idle(&self) {
+    pub(super) fn forget_if_idle(&self) {
         let Some(rooms) = self.rooms.upgrade() else { return };
         let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
         // A peer registers, and an input is queued, only while the map or this room is locked: idle stays idle here.
@@ -419,49 +196,6 @@ impl LocalRoom {
 }
 
 /// Peers of this node that another connection has now, or nobody.
-fn lost_here(hub: &Hub, view: &RoomState, decision: &Decision) -> Vec<PeerId> {
-    let ours = view.members.iter().filter(|(_, member)| member.owner() == Some(&hub.node));
-    let changed = ours.filter(|(peer, member)| {
-        let after = decision.next.members.get(*peer);
-        after.is_none_or(|after| after.epoch != member.epoch || after.owner() != member.owner())
-    });
-    changed.map(|(peer, _)| peer.clone()).collect()
-}
-
-/// What must be done about an input whose fate is unknown, beside telling its asker.
-fn undone(input: &Input, outcome: Option<&Outcome>) -> Option<Input> {
-    match (input, outcome) {
-        (Input::Join { peer, member }, _) => {
-            Some(Input::Leave { peer: peer.clone(), epoch: member.epoch, reason: LeftReason::Left })
-        }
-        (Input::Replace { peer, .. }, Some(Outcome::Done)) => {
-            Some(Input::Leave { peer: peer.clone(), epoch: 1, reason: LeftReason::Left })
-        }
-        (Input::Attach(claim), Some(Outcome::Attached(epoch))) => {
-            Some(Input::Detach { peer: claim.peer.clone(), epoch: *epoch })
-        }
-        (Input::Detach { .. } | Input::Leave { .. } | Input::Sweep { .. }, _) => Some(input.clone()),
-        // Asked for again by whoever still wants it.
-        (
-            Input::Update { .. }
-            | Input::Bury { .. }
-            | Input::Tick
-            | Input::Attach(_)
-            | Input::Replace { .. },
-            _,
-        ) => None,
-    }
-}
-
-fn answer(batch: Vec<Queued>, outcomes: &[Outcome], state: &Arc<RoomState>) {
-    for (queued, outcome) in batch.into_iter().zip(outcomes) {
-        if let Some(waiting) = queued.answer {
-            // The asker may have gone.
-            let _ = waiting.send(Ok((*outcome, state.clone())));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use signalbox_shared::{config::Settings, id::NodeId};
