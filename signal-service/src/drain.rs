@@ -30,6 +30,8 @@ impl Signal {
         };
         if timeout_at(deadline, gone).await.is_err() {
             tracing::warn!(event = "drain_cut_short", connections = connections.get());
+            // Others look after what is left when its lease has ended; of a node that they do not know they would not.
+            return;
         }
         let hub = self.registry.hub();
         // Its lease ends by itself, should the store be away.

@@ -8,11 +8,14 @@
 //! is taken for dead and no deadline counts.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use signalbox_shared::{
     config::Timing,
     id::{NodeId, RoomId},
@@ -36,29 +39,33 @@ const AGAIN: Duration = Duration::from_millis(250);
 struct Keeper {
     registry: Weak<Registry>,
     lease: Duration,
-    /// Who is alive, by the last answer. A std mutex: held to swap or clone the list.
-    alive: Mutex<Arc<[NodeId]>>,
+    /// Who is alive, by the last answer. A std mutex: held to swap or clone the pointer.
+    census: Mutex<Arc<Census>>,
+    /// Whether the store may say things of this node that are not so.
+    unswept: AtomicBool,
 }
 
 /// Starts the keeper of a node; it ends with the registry.
 pub(crate) fn start(registry: &Arc<Registry>, timing: &Timing) {
-    let alone: Arc<[NodeId]> = Arc::from([registry.hub().node.clone()]);
+    let alone = Census { alive: vec![registry.hub().node.clone()], ..Census::default() };
     let keeper = Arc::new(Keeper {
         registry: Arc::downgrade(registry),
         lease: timing.lease.0,
-        alive: Mutex::new(alone),
+        census: Mutex::new(Arc::new(alone)),
+        unswept: AtomicBool::new(true),
     });
     let look = (timing.resume_window.0 / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
     let runtime = &registry.hub().runtime;
     runtime.spawn(keeper.clone().keep_lease());
+    runtime.spawn(keeper.clone().keep_rooms());
     runtime.spawn(keeper.clone().keep_deadlines(look));
     runtime.spawn(keeper.clone().keep_partition_count());
     runtime.spawn(keeper.compare());
 }
 
 impl Keeper {
-    fn alive(&self) -> Arc<[NodeId]> {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn census(&self) -> Arc<Census> {
+        self.census.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether leases and deadlines count.
@@ -66,13 +73,13 @@ impl Keeper {
         registry.hub().store.undisturbed_for() >= 3 * self.lease
     }
 
+    /// Renews the lease and does nothing else: whatever takes its time must not make the others take this node for dead.
     async fn keep_lease(self: Arc<Self>) {
-        let (mut held_before, mut swept) = (false, false);
+        let mut held_before = false;
         loop {
             let Some(registry) = self.registry.upgrade() else { return };
             match registry.hub().store.renew_lease(&registry.hub().node).await {
                 Ok(census) => {
-                    *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = census.alive.clone().into();
                     if held_before && !census.held {
                         tracing::warn!(
                             event = "lease_lost",
@@ -80,20 +87,33 @@ impl Keeper {
                         );
                         registry.doubt(registry.rooms().iter().map(|room| room.id.clone()));
                     }
-                    swept &= census.held;
-                    held_before = true;
-                    if !self.is_undisturbed(&registry) {
-                        swept = false;
-                    } else {
-                        // What fails now is tried with the next lease.
-                        let _ = self.bury(&registry, &census).await;
-                        swept = swept || sweep(&registry).await.is_ok();
+                    if !census.held {
+                        self.unswept.store(true, Ordering::Relaxed);
                     }
+                    held_before = true;
+                    *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(census);
                 }
                 Err(Unavailable) => tracing::debug!(event = "lease_not_renewed"),
             }
             drop(registry);
             sleep(self.lease / 4).await;
+        }
+    }
+
+    /// Looks after the rooms of dead nodes, and after its own once after each break.
+    async fn keep_rooms(self: Arc<Self>) {
+        loop {
+            sleep(self.lease / 4).await;
+            let Some(registry) = self.registry.upgrade() else { return };
+            if !self.is_undisturbed(&registry) {
+                self.unswept.store(true, Ordering::Relaxed);
+                continue;
+            }
+            // What fails now is tried again.
+            let _ = self.bury(&registry, &self.census()).await;
+            if self.unswept.swap(false, Ordering::Relaxed) && sweep(&registry).await.is_err() {
+                self.unswept.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -109,7 +129,7 @@ impl Keeper {
                 tracing::warn!(event = "node_dead", node = %dead, rooms = rooms.len());
             }
             let buried = stream::iter(rooms).for_each_concurrent(AT_A_TIME, |room| async move {
-                let done = registry.room(&room).submit(Input::Bury { node: dead.clone() }, None).await;
+                let done = registry.submit(&room, Input::Bury { node: dead.clone() }).await;
                 if done.is_ok() {
                     hub.metrics.buried.inc();
                     // Should the index be older than the room; else it has gone with the commit.
@@ -145,10 +165,11 @@ impl Keeper {
             }
             let hub = registry.hub();
             // What fails now is asked for again.
-            let due = hub.store.due(&partitions_of(&hub.node, &self.alive())).await.unwrap_or_default();
+            let due =
+                hub.store.due(&partitions_of(&hub.node, &self.census().alive)).await.unwrap_or_default();
             for due in due {
                 match due {
-                    Due::Room(room) => registry.room(&room).post(Input::Tick),
+                    Due::Room(room) => registry.post(&room, Input::Tick),
                     // What fails now is named again.
                     Due::Mailboxes(room, peers) => _ = hub.store.trim(&room, &peers).await,
                 }
@@ -189,18 +210,35 @@ impl Keeper {
 }
 
 /// Compares what the store says is on this node with its sockets. After a break there may be more: a commit whose answer was lost,
-/// or a room that was made again from an old view.
+/// or a room that was made again from an old view. Such a room may also name a node that nobody knows any more.
 async fn sweep(registry: &Arc<Registry>) -> Result<(), Unavailable> {
     let hub = registry.hub();
-    for partition in 0..PARTITIONS {
-        for name in hub.store.rooms_on(partition, &hub.node).await? {
-            let room = registry.room(&name);
-            let live = room.connections().iter().map(|peer| peer.id.clone()).collect();
-            room.submit(Input::Sweep { node: hub.node.clone(), live }, None).await?;
-            hub.store.unlist(&name, &hub.node).await?;
-        }
-    }
-    Ok(())
+    let (rooms, me) = (rooms_of(registry, &hub.node).await?, &hub.node);
+    let sweeping = stream::iter(rooms).map(|name| async move {
+        let owners = registry.sweep(&name).await?;
+        hub.store.unlist(&name, me).await?;
+        Ok((name, owners))
+    });
+    let found: Vec<_> = sweeping.buffer_unordered(AT_A_TIME).try_collect().await?;
+    // Asked after the rooms were read, so that none of a node that has just started is among the unknown.
+    let census = hub.store.renew_lease(me).await?;
+    let is_known = |node: &NodeId| census.alive.contains(node) || census.dead.contains(node);
+    let lost =
+        found.into_iter().flat_map(|(name, owners)| owners.into_iter().map(move |o| (name.clone(), o)));
+    let burying = stream::iter(lost.filter(|(_, owner)| !is_known(owner))).map(|(name, node)| async move {
+        tracing::warn!(event = "node_unknown", %node, room = %name);
+        registry.submit(&name, Input::Bury { node: node.clone() }).await?;
+        hub.store.unlist(&name, &node).await
+    });
+    burying.buffer_unordered(AT_A_TIME).try_collect().await
+}
+
+/// The rooms where a node has, or had, peers.
+async fn rooms_of(registry: &Registry, node: &NodeId) -> Result<Vec<RoomId>, Unavailable> {
+    let store = &registry.hub().store;
+    let asking = stream::iter(0..PARTITIONS).map(|partition| store.rooms_on(partition, node));
+    let lists: Vec<Vec<RoomId>> = asking.buffer_unordered(AT_A_TIME).try_collect().await?;
+    Ok(lists.into_iter().flatten().collect())
 }
 
 /// The partitions that a node looks after.

@@ -201,7 +201,8 @@ on_each_store! {
 
     /// It never reads while everybody talks to it: it is cut off, and nobody else notices.
     async fn who_never_reads_is_closed_and_others_go_on(cluster,
-        [("LIMITS__OUTBOX", "512KiB"), ("LIMITS__ROOM_PEERS", "10"), ("TIMING__PING", "60s")]) {
+        // A mailbox that is never full, so that the outbox decides.
+        [("LIMITS__OUTBOX", "512KiB"), ("LIMITS__BACKLOG_BYTES", "8MiB"), ("LIMITS__ROOM_PEERS", "10"), ("TIMING__PING", "60s")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let node = &cluster.nodes[0];

@@ -39,7 +39,11 @@ async fn until_quiet(monitor: &Monitor) {
 #[tokio::test]
 async fn idle_peers_cost_redis_nothing() {
     let (many, time) = if long() { (5_000, Duration::from_secs(60)) } else { (150, Duration::from_secs(4)) };
-    let cluster = TestCluster::start(Store::Redis(2), &[("TIMING__PING", "1s")]).await;
+    // The pace of a deployment, and a node that is busy with the test is not taken for dead.
+    let settings = [("TIMING__PING", "1s"), ("TIMING__LEASE", "2s"), ("TIMING__RESUME_WINDOW", "8s")];
+    let cluster = TestCluster::start(Store::Redis(2), &settings).await;
+    // What a node does once after its start is over: three leases, and then it looks at its rooms.
+    tokio::time::sleep(Duration::from_secs(8)).await;
     let mut peers = Vec::new();
     let mut fill = async |up_to: usize| {
         while peers.len() < up_to {

@@ -40,6 +40,7 @@ async fn audited(store: Store, settings: Settings<'_>, scenario: impl AsyncFn(&T
 
 mod abuse;
 mod admission;
+mod between;
 mod boot;
 mod bounds;
 mod cost;

@@ -46,7 +46,14 @@ impl Session<'_> {
                     Ok(Some(code)) => return Looked::Over(code),
                     Err(Unavailable) => Err(Unavailable),
                 },
-                Ok(Look::Fenced) => return Looked::Over(CloseCode::Replaced),
+                Ok(Look::Fenced) => match self.maybe_epoch.take() {
+                    // The newer connection may be this one: it took its peer back, and was not told.
+                    Some(epoch) if epoch > peer.epoch() => {
+                        peer.set_epoch(epoch);
+                        Ok(())
+                    }
+                    _ => return Looked::Over(CloseCode::Replaced),
+                },
                 Ok(Look::Gone(reason)) => return Looked::Over(gone(reason)),
                 Err(Unavailable) => Err(Unavailable),
             };
@@ -54,7 +61,7 @@ impl Session<'_> {
                 break;
             }
         }
-        peer.doubt();
+        peer.fail_read();
         Looked::Away
     }
 
@@ -74,7 +81,9 @@ impl Session<'_> {
             member: Member { presence, epoch, mailbox, generation: self.generation, ..record },
         };
         let accepted = Some((peer.id.clone(), self.input.requests.floor()));
+        self.maybe_epoch = Some(epoch + 1);
         let (outcome, state) = self.room.submit(Input::Attach(Box::new(claim)), accepted).await?;
+        self.maybe_epoch = None;
         tracing::info!(event = "taken_back", room = %self.room.id, peer = %peer.id, ?outcome);
         match outcome {
             Outcome::Attached(epoch) => {

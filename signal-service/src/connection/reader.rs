@@ -201,15 +201,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Carries out what was sent before the client closed. Whether the peer has left, or is not ours any more.
+    /// Carries out what was sent before the client closed, as far as the peer is ours. Whether it has left.
     pub(super) async fn finish(&mut self) -> bool {
         loop {
             self.start();
             if self.requests.is_done() || self.requests.is_held() {
                 return false;
             }
-            if self.requests.finished(&mut self.answers).await != Verdict::GoOn {
-                return true;
+            match self.requests.finished(&mut self.answers).await {
+                Verdict::GoOn => {}
+                Verdict::Left => return true,
+                // Whoever has it now, if anybody, is not told by us that it is gone; and what is lost of it is.
+                Verdict::Look => return false,
             }
         }
     }

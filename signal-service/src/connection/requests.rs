@@ -113,6 +113,8 @@ pub(super) struct Requests {
     told: u64,
     /// The handle that the client is known to have, until the store knows too.
     handle: Option<u64>,
+    /// Whether it may be told without a message to ride on: once, and again when the store has answered something else.
+    handle_alone: bool,
 }
 
 impl Requests {
@@ -130,6 +132,7 @@ impl Requests {
             straight: 0,
             told,
             handle: None,
+            handle_alone: true,
         }
     }
 
@@ -193,7 +196,8 @@ impl Requests {
     pub(super) fn start(&mut self, acked: u64, answers: &mut Vec<ServerMessage>) {
         while self.call.is_none() && !self.held {
             let Some(first) = self.waiting.pop_front() else {
-                if self.handle.is_some() {
+                if self.handle.is_some() && self.handle_alone && self.room.is_open() {
+                    self.handle_alone = false;
                     self.call = Some(self.append_items(Vec::new(), acked));
                 }
                 return;
@@ -235,6 +239,7 @@ impl Requests {
     /// The client has sent something, so it has the handle it was last given.
     pub(super) fn confirm_handle(&mut self, handle: u64) {
         self.handle = Some(handle);
+        self.handle_alone = true;
     }
 
     /// Whether the peer must be looked after first.
@@ -245,6 +250,7 @@ impl Requests {
     /// The peer is ours.
     pub(super) fn release(&mut self) {
         self.held = false;
+        self.handle_alone = true;
     }
 
     /// Its mailbox is another one: nothing of it has been told.
@@ -431,6 +437,15 @@ impl Requests {
         for (id, target) in refused {
             self.note_refused(id, target);
             answers.push(unavailable(id));
+        }
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if self.call.is_some() {
+            // What it wrote for peers of this node stands in its answer only, which nobody reads any more.
+            self.room.peers().iter().for_each(|peer| peer.doubt());
         }
     }
 }

@@ -102,6 +102,8 @@ pub(super) struct Session<'a> {
     pub(super) generation: u64,
     /// The peer's record, should nobody else have it any more.
     pub(super) record: Member,
+    /// The epoch that its node may have been given by a call whose answer was lost.
+    pub(super) maybe_epoch: Option<u64>,
     socket: Arc<TcpStream>,
     frames: Frames,
     ping_every: Duration,
@@ -132,6 +134,7 @@ impl<'a> Session<'a> {
             input: Reader::new(signal, room, peer, may_message, requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
+            maybe_epoch: None,
             socket,
             frames: Frames::new(limits.frame.0, early),
             ping_every,

@@ -54,7 +54,7 @@ impl LocalRoom {
             timer.observe_duration();
             if let Err(AppendError::Unavailable(_)) = appended {
                 // Entries for local peers may have been written, and nobody hands them out.
-                self.peers().iter().for_each(|peer| peer.doubt());
+                self.peers().iter().for_each(|peer| peer.suspect());
             }
             let appended = appended?;
             if appended.mailbox != mailbox {
@@ -97,12 +97,12 @@ impl LocalRoom {
     fn doubt_who_is_left_out(&self, sender: &PeerId, item: &Item, deliveries: &[Delivery]) {
         match &item.to {
             Target::Peer(peer) if deliveries.is_empty() => {
-                self.peer(peer).inspect(|peer| peer.leave_out());
+                self.peer(peer).inspect(|peer| peer.doubt());
             }
             Target::Room if deliveries.len() + 1 < self.local_count() => {
                 let handed = |peer: &LocalPeer| deliveries.iter().any(|delivery| delivery.peer == peer.id);
                 let left_out = self.peers().into_iter().filter(|peer| peer.id != *sender && !handed(peer));
-                left_out.for_each(|peer| peer.leave_out());
+                left_out.for_each(|peer| peer.doubt());
             }
             _ => {}
         }

@@ -22,6 +22,10 @@ pub(super) struct Inbox {
     early: Vec<Delivery>,
     /// Some entries may have been missed without a sign.
     doubted: bool,
+    /// The mailbox should be read, and nothing of a sender on this node can be missing that it was not told of.
+    suspected: bool,
+    /// What was doubted is being read.
+    reading: bool,
     /// The mailbox is being read from where the client left off, not yet to its end.
     replaying: bool,
 }
@@ -83,6 +87,7 @@ impl Inbox {
     /// Takes a page read from the mailbox, whose last entry then was `head`; returns what may go out now.
     pub(super) fn take_page(&mut self, page: Vec<Entry>, head: u64) -> Vec<Entry> {
         let out: Vec<Entry> = page.into_iter().flat_map(|entry| self.take_entry(entry)).collect();
+        self.reading = false;
         if self.delivered < head {
             self.doubted = true;
         } else {
@@ -93,7 +98,24 @@ impl Inbox {
 
     /// The mailbox is about to be read: what is doubted from now on is not answered by that.
     pub(super) fn begin_read(&mut self) {
-        self.doubted = false;
+        self.reading |= std::mem::take(&mut self.doubted);
+        self.suspected = false;
+    }
+
+    /// The read has brought nothing.
+    pub(super) fn fail_read(&mut self) {
+        self.doubted |= std::mem::take(&mut self.reading);
+        self.suspected = true;
+    }
+
+    /// A call failed that may have written something. A sender whose own it was has been told.
+    pub(super) fn suspect(&mut self) {
+        self.suspected = true;
+    }
+
+    /// Whether something that a sender on this node knows to be written may not have gone out yet.
+    pub(super) fn lacks(&self) -> bool {
+        self.doubted || self.reading || self.replaying || !self.held.is_empty()
     }
 
     /// Something may have been missed.
@@ -111,14 +133,9 @@ impl Inbox {
         self.mailbox
     }
 
-    /// Whether entries are known to be missing before those that have come.
-    pub(super) fn is_behind(&self) -> bool {
-        self.replaying || !self.held.is_empty()
-    }
-
     /// Whether the mailbox must be read: an entry is missing, or may be.
     pub(super) fn needs_reading(&self) -> bool {
-        self.is_open() && (self.doubted || !self.held.is_empty())
+        self.is_open() && (self.doubted || self.suspected || !self.held.is_empty())
     }
 
     /// The last entry that went out.

@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 
 use crate::{
     metrics::Metrics,
-    room::Rules,
-    store::{Arrivals, Delivery, Store},
+    room::{Input, Rules},
+    store::{Arrivals, Delivery, Store, Unavailable},
 };
 
 pub use forward::{Accepted, Riding};
@@ -98,6 +98,38 @@ impl Registry {
         let local = self.room_in(&mut rooms, room);
         local.register(peer);
         local
+    }
+
+    /// Queues an input for a room that need not be served here. In one step with finding it: a room that is forgotten in between
+    /// would hand its entries to nobody.
+    pub fn post(&self, room: &RoomId, input: Input) {
+        let mut rooms = self.lock();
+        self.room_in(&mut rooms, room).post(input);
+    }
+
+    /// As [`Registry::post`], and waits for what becomes of it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn submit(&self, room: &RoomId, input: Input) -> Result<(), Unavailable> {
+        let answer = {
+            let mut rooms = self.lock();
+            self.room_in(&mut rooms, room).begin(input, None)
+        };
+        answer.await.unwrap_or(Err(Unavailable)).map(drop)
+    }
+
+    /// Detaches peers of this node that have no socket here; returns which other nodes serve somebody in the room.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn sweep(&self, room: &RoomId) -> Result<Vec<NodeId>, Unavailable> {
+        let answer = {
+            let mut rooms = self.lock();
+            self.room_in(&mut rooms, room).begin_sweep()
+        };
+        let (_, state) = answer.await.unwrap_or(Err(Unavailable))?;
+        Ok(state.nodes().into_iter().filter(|node| **node != self.hub.node).cloned().collect())
     }
 
     /// The rooms with peers on this node.

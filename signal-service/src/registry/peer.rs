@@ -52,8 +52,6 @@ struct Lane {
     lineage: Lineage,
     /// When its client was last known to have all that the mailbox held.
     complete_at: Instant,
-    /// Whether the mailbox is known to hold what the inbox was not given.
-    left_out: bool,
     /// Pings sent, and the number of the first one that was sent after the last entry outside the mailbox: its pong proves that the
     /// client has it.
     pings: u64,
@@ -86,7 +84,6 @@ impl LocalPeer {
             seen: HashMap::new(),
             lineage: Lineage::default(),
             complete_at: Instant::now(),
-            left_out: false,
             pings: 0,
             unproven: None,
             closing: None,
@@ -163,7 +160,6 @@ impl LocalPeer {
         let run = lane.inbox.take_page(page.entries, page.head);
         if lane.inbox.delivered() >= page.head {
             lane.complete_at = asked;
-            lane.left_out = false;
         }
         self.send_entries(&mut lane, run);
     }
@@ -172,9 +168,8 @@ impl LocalPeer {
     /// lie in there, or may be because it came through another node. (One whose outcome is unknown holds its sender up by itself.)
     pub fn takes_straight(&self, sender: &Self) -> bool {
         let lane = self.lane();
-        let is_complete = !lane.left_out && !lane.inbox.is_behind();
         let is_ours_alone = sender.is_new() || lane.complete_at > sender.since;
-        lane.closing.is_none() && lane.inbox.is_open() && is_complete && is_ours_alone
+        lane.closing.is_none() && lane.inbox.is_open() && !lane.inbox.lacks() && is_ours_alone
     }
 
     /// Whether it has sent nothing before this connection.
@@ -218,16 +213,10 @@ impl LocalPeer {
         if owned && head.mailbox == lane.inbox.mailbox() && head.head <= lane.inbox.delivered() {
             lane.complete_at = asked;
         } else if lane.inbox.is_open() {
-            lane.left_out = true;
             lane.inbox.doubt();
-            self.wake.notify_one();
         }
-    }
-
-    /// The mailbox holds an entry that the inbox was not given.
-    pub fn leave_out(&self) {
-        self.lane().left_out = true;
-        self.doubt();
+        // The store answers: what waited for that may be told now.
+        self.wake.notify_one();
     }
 
     /// The mailbox is about to be read.
@@ -238,6 +227,18 @@ impl LocalPeer {
     /// Entries may have been missed, or the peer be gone: the mailbox must be read.
     pub fn doubt(&self) {
         self.lane().inbox.doubt();
+        self.wake.notify_one();
+    }
+
+    /// The mailbox could not be read.
+    pub fn fail_read(&self) {
+        self.lane().inbox.fail_read();
+        self.wake.notify_one();
+    }
+
+    /// A call of this node failed and may have written something: the mailbox should be read.
+    pub fn suspect(&self) {
+        self.lane().inbox.suspect();
         self.wake.notify_one();
     }
 

@@ -78,15 +78,18 @@ impl LocalRoom {
         self.inner().arriving.push(peer.clone());
     }
 
-    /// The connection has its peer. An older connection of this node that had it is closed.
+    /// The connection has its peer. An older connection of this node that had it finds out and ends; which one is older, its epoch
+    /// says: they may hear of their turn in any order.
     pub fn settle(&self, peer: &Arc<LocalPeer>) {
         let mut inner = self.inner();
         inner.arriving.retain(|other| !Arc::ptr_eq(other, peer));
-        let before = inner.peers.insert(peer.id.clone(), peer.clone());
+        let known = inner.peers.get(&peer.id).cloned();
+        let older = match known {
+            Some(newer) if newer.epoch() > peer.epoch() => Some(peer.clone()),
+            _ => inner.peers.insert(peer.id.clone(), peer.clone()),
+        };
         drop(inner);
-        if let Some(older) = before.filter(|older| !Arc::ptr_eq(older, peer)) {
-            older.doubt();
-        }
+        older.iter().for_each(|older| older.doubt());
     }
 
     /// Removes a connection whose socket is gone; the entries of its peer stay in the mailbox.
@@ -164,9 +167,30 @@ impl LocalRoom {
 
     /// Queues an input and waits for what becomes of it. `accepted` is the id that the peer's request carried.
     pub async fn submit(self: &Arc<Self>, input: Input, accepted: Option<(PeerId, u64)>) -> Answer {
+        self.begin(input, accepted).await.unwrap_or(Err(Unavailable))
+    }
+
+    /// Queues an input; the answer comes through what is returned.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        input: Input,
+        accepted: Option<(PeerId, u64)>,
+    ) -> oneshot::Receiver<Answer> {
         let (tx, rx) = oneshot::channel();
         self.queue(Queued { input, accepted, answer: Some(tx) });
-        rx.await.unwrap_or(Err(Unavailable))
+        rx
+    }
+
+    /// Queues a look at who of this node is there without a socket. In one step with the list of those who have one, or who joins
+    /// meanwhile would be missing there.
+    pub(super) fn begin_sweep(self: &Arc<Self>) -> oneshot::Receiver<Answer> {
+        let (tx, rx) = oneshot::channel();
+        let mut inner = self.inner();
+        let live = inner.peers.keys().cloned().chain(inner.arriving.iter().map(|peer| peer.id.clone()));
+        let input = Input::Sweep { node: self.hub.node.clone(), live: live.collect() };
+        inner.queue.push(Queued { input, accepted: None, answer: Some(tx) });
+        self.drive_in(&mut inner);
+        rx
     }
 
     /// Queues an input that must happen whoever waits for it.
@@ -314,7 +338,7 @@ impl LocalRoom {
             }
         }
         if decision.is_some() {
-            self.peers().iter().for_each(|peer| peer.doubt());
+            self.peers().iter().for_each(|peer| peer.suspect());
         }
         tokio::time::sleep(AGAIN).await;
         self.inner().queue.extend(again);
@@ -378,6 +402,7 @@ impl LocalRoom {
         for (peer, head) in peers.iter().zip(&heads) {
             peer.compare(&self.hub.node, head, asked);
         }
+        self.forget_if_idle();
         Ok(())
     }
 
@@ -434,5 +459,45 @@ fn answer(batch: Vec<Queued>, outcomes: &[Outcome], state: &Arc<RoomState>) {
             // The asker may have gone.
             let _ = waiting.send(Ok((*outcome, state.clone())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_shared::{config::Settings, id::NodeId};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        registry::Registry,
+        store::{Bounds, Store},
+    };
+
+    async fn socket() -> Arc<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Arc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap())
+    }
+
+    /// Two connections got the same peer, one after the other; their tasks hear of it in any order.
+    #[tokio::test]
+    async fn the_newest_epoch_has_the_peer_whoever_settles_last() {
+        let settings = Settings::default();
+        let store = Store::memory(Bounds::new(&settings.limits, &settings.timing), None);
+        let registry = Registry::new(NodeId::from_bits(1), store, &settings, Metrics::new().unwrap());
+        let name = RoomId::parse("r").unwrap();
+        let mut connections = Vec::new();
+        for epoch in [2, 3] {
+            let peer = LocalPeer::new(PeerId::from_bits(7), socket().await, &settings.limits);
+            registry.register(&name, &peer);
+            peer.set_epoch(epoch);
+            connections.push(peer);
+        }
+        let room = registry.room(&name);
+        room.settle(&connections[1]);
+        room.settle(&connections[0]);
+        room.unregister(&connections[0]);
+        let found = room.peer(&connections[1].id).expect("the newest connection");
+        assert!(Arc::ptr_eq(&found, &connections[1]));
     }
 }

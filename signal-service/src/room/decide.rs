@@ -335,6 +335,12 @@ impl Batch<'_> {
         match claim.proof {
             Proof::Handle { generation, .. } if generation < member.generation => Err(Outcome::Replaced),
             Proof::Socket { epoch } if epoch < member.epoch => Err(Outcome::Replaced),
+            Proof::Socket { epoch }
+                if epoch == member.epoch
+                    && member.owner().is_some_and(|node| Some(node) != claim.member.owner()) =>
+            {
+                Err(Outcome::Replaced)
+            }
             // A restored room may know an older epoch than the claimant.
             proof => Ok(Some(member.epoch.max(proof.epoch()))),
         }

@@ -639,3 +639,26 @@ async fn a_server_whose_rooms_are_spread_otherwise_is_refused() {
     let refused = store.listen(&node(9), Arc::downgrade(&arrivals)).unwrap_err().to_string();
     assert!(refused.contains("64 partitions and this one over 128"), "{refused}");
 }
+
+/// D1: a failover lost a commit, and others made one of the same number. Who saw the lost one is out of date all the same.
+#[tokio::test]
+async fn a_version_that_was_lost_is_not_taken_for_another_of_its_number() {
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
+    let before = backend.room_of(&[1, 1]).await;
+    let key = keys::room(&room());
+    let old: Vec<u8> = backend.raw(::redis::cmd("DUMP").arg(&key)).await;
+    let lost = backend.join(&before, 3, 1).await;
+    // The failover.
+    backend.raw::<()>(::redis::cmd("RESTORE").arg(&key).arg(60_000).arg(&old[..]).arg("REPLACE")).await;
+    backend.raw::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another")).await;
+    let healed = backend.load().await.unwrap();
+    backend.join(&healed, 4, 1).await;
+    let sent = backend.append(vec![to_all(Some(1))], &lost).await.unwrap();
+    assert_eq!(kinds(&sent), "s", "peer 4 would not hear it");
+    let leave = Commit {
+        removed: vec![(peer(1), LEFT)],
+        events: vec![announcement(1, vec![peer(2), peer(3)])],
+        ..empty(&lost)
+    };
+    assert!(matches!(backend.store.commit(&room(), &node(1), &leave).await, Ok(Committed::Conflict(_))));
+}

@@ -253,6 +253,8 @@ impl Look {
         match found {
             Some((Some(node), epoch)) if *node == reader.node && epoch == reader.epoch => Self::Mine(page()),
             Some((_, epoch)) if epoch > reader.epoch => Self::Fenced,
+            // The reader's own attach was lost with its history, and somebody else's took its place.
+            Some((Some(node), epoch)) if *node != reader.node && epoch == reader.epoch => Self::Fenced,
             Some(_) => Self::Unowned,
             None if left.is_some() || *lineage == reader.lineage => Self::Gone(left),
             None => Self::Forgotten,

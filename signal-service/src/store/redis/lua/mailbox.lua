@@ -62,7 +62,9 @@ local function heal()
       served[node] = served[node] and served[node] .. ',' .. peer or peer
     end
   end
-  redis.call('HSET', room, 'lin', lineage, 'hl', text(now))
+  -- Nor may a version of the lost history be taken for one of this: the numbers go on where no other has been.
+  local version = math.max(tonumber(redis.call('HGET', room, 'ver')) + 1, now * 1000)
+  redis.call('HSET', room, 'lin', lineage, 'hl', text(now), 'ver', text(version))
   for node, peers in pairs(served) do
     if node ~= '-' then redis.call('SPUBLISH', prefix .. 'node:' .. node, '!' .. name .. ' ' .. peers) end
   end
