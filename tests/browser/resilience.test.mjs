@@ -25,13 +25,13 @@ describe('a call goes on', () => {
 
   const nodeOf = (person) => running.nodes.find(({ node }) => node === person.node);
 
-  /** Alice with her camera and Bob without his, on different nodes. */
-  async function aliceAndDarkBob(room) {
+  /** Alice with her camera and Bob without his, on different nodes or on the same. */
+  async function aliceAndDarkBob(room, { together = false } = {}) {
     const alice = await crowd.joins(running.origin, room, 'Alice');
     const bob = await crowd.person();
     await bob.joinsDark(running.origin, room, 'Bob');
-    for (let n = 0; n < 12 && bob.node === alice.node; n++) await bob.reloads();
-    assert.notEqual(bob.node, alice.node, 'the edge spreads connections over the nodes');
+    for (let n = 0; n < 20 && (bob.node === alice.node) !== together; n++) await bob.reloads();
+    assert.equal(bob.node === alice.node, together, 'the edge spreads connections over the nodes');
     await Promise.all([bob.seesAndHears(1), alice.hears(1)]);
     return [alice, bob, ...(await Promise.all([Witness.of(alice), Witness.of(bob)]))];
   }
@@ -100,6 +100,19 @@ describe('a call goes on', () => {
     await Promise.all([bob.hearsFor(6_000), alice.hearsFor(6_000)]);
     running.store.goOn();
     await alice.page.locator('.tile[data-peer-id][data-muted][data-video]').waitFor();
+    byAlice.keptItsSocket();
+    byBob.keptItsSocket();
+    await byAlice.wasNotBothered({ darkTile: true });
+    await byBob.wasNotBothered();
+  });
+
+  it('while the store does not answer, and a camera arrives meanwhile where both are on one node', async () => {
+    const [alice, bob, byAlice, byBob] = await aliceAndDarkBob('straight', { together: true });
+    running.store.freeze();
+    await bob.toggles('video');
+    await Promise.all([alice.receives(1), bob.receives(1)]);
+    running.store.goOn();
+    await allSeeAll(alice, bob);
     byAlice.keptItsSocket();
     byBob.keptItsSocket();
     await byAlice.wasNotBothered({ darkTile: true });
