@@ -639,3 +639,48 @@ async fn a_server_whose_rooms_are_spread_otherwise_is_refused() {
     let refused = store.listen(&node(9), Arc::downgrade(&arrivals)).unwrap_err().to_string();
     assert!(refused.contains("64 partitions and this one over 128"), "{refused}");
 }
+
+#[tokio::test]
+async fn only_the_owner_of_the_epoch_may_give_its_mailbox_up() {
+    for backend in [Backend::memory(SMALL), Backend::redis(Kind::Standalone, SMALL).await] {
+        backend.room_of(&[1, 1]).await;
+        let (zombie, thief) = (Reader { epoch: 0, ..reader(2) }, Reader { node: node(3), ..reader(2) });
+        for stranger in [zombie, thief, reader(9)] {
+            assert!(backend.store.renew(&room(), &stranger, 5, 0).await.unwrap().is_none());
+        }
+        assert_eq!(backend.page(2, 0).await.mailbox, 5);
+        assert!(backend.store.renew(&room(), &reader(2), 5, 0).await.unwrap().unwrap().mailbox > 5);
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_of_an_older_mailbox_is_not_taken_for_the_newer_one() {
+    for backend in [Backend::memory(SMALL), Backend::redis(Kind::Standalone, SMALL).await] {
+        let state = backend.room_of(&[1, 1]).await;
+        backend.append(vec![to(2, Some(1), "x"), to(2, Some(2), "y")], &state).await.unwrap();
+        let late = Append { sender: peer(2), mailbox: 4, acked: 2, ..batch(vec![], &state) };
+        assert_eq!(kinds(&backend.send(&late).await.unwrap()), "");
+        let page = backend.page(2, 0).await;
+        assert_eq!((page.acked, page.entries.len()), (0, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_shattered_mailbox_is_another_one_and_its_node_is_told() {
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
+    backend.room_of(&[1, 2]).await;
+    let (other, arrived) = backend.other.as_ref().unwrap();
+    backend.store.shatter(&room(), &peer(2)).await.unwrap();
+    let told = async {
+        while arrived.noticed.lock().unwrap().is_empty() {
+            arrived.more.notified().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), told).await.unwrap();
+    assert_eq!(*arrived.noticed.lock().unwrap(), [peer(2)]);
+    let Look::Mine(page) = other.read(&room(), &Reader { node: node(2), ..reader(2) }, 0).await.unwrap()
+    else {
+        panic!("it is still its own")
+    };
+    assert!(page.mailbox > 5);
+}
