@@ -351,11 +351,11 @@ contract! {
         assert_eq!((page.len(), page[0].seq, page[15].seq), (16, 15, 30));
     }
 
-    entries_older_than_their_life_are_gone(backend, Bounds { entry_life_ms: 50, ..SMALL }) {
+    entries_older_than_their_life_are_gone(backend, Bounds { entry_life_ms: 500, ..SMALL }) {
         let state = backend.room_of(&[1, 1]).await;
         backend.append(vec![to(2, Some(1), "old")], &state).await.unwrap();
         // The life of an entry passes.
-        tokio::time::sleep(std::time::Duration::from_millis(120)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(800)).await;
         backend.append(vec![to(2, Some(2), "new")], &state).await.unwrap();
         let page = backend.page(2, 0).await.entries;
         assert_eq!(page.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2]);
@@ -564,16 +564,16 @@ async fn a_deadline_is_named_when_it_has_come() {
 
 #[tokio::test]
 async fn what_is_too_old_in_a_quiet_mailbox_is_cut_off_at_its_deadline() {
-    let bounds = Bounds { entry_life_ms: 200, slack_ms: 50, ..SMALL };
+    let bounds = Bounds { entry_life_ms: 2_000, slack_ms: 500, ..SMALL };
     let backend = Backend::redis(Kind::Standalone, bounds).await;
     let state = backend.room_of(&[1, 1]).await;
     let partition = keys::partition(&room());
     backend.append(vec![to(2, Some(1), "old")], &state).await.unwrap();
     // Most of its life passes, then another entry comes and the mailbox lives on.
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     backend.append(vec![to(2, Some(2), "new")], &state).await.unwrap();
     assert_eq!(backend.store.due(&[partition]).await.unwrap(), []);
-    tokio::time::sleep(Duration::from_millis(110)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     let due = backend.store.due(&[partition]).await.unwrap();
     assert_eq!(due, [Due::Mailboxes(room(), vec![peer(2)])], "that of peer 1 expires by itself");
     backend.store.trim(&room(), &[peer(2)]).await.unwrap();
@@ -661,4 +661,49 @@ async fn a_version_that_was_lost_is_not_taken_for_another_of_its_number() {
         ..empty(&lost)
     };
     assert!(matches!(backend.store.commit(&room(), &node(1), &leave).await, Ok(Committed::Conflict(_))));
+}
+
+#[tokio::test]
+async fn only_the_owner_of_the_epoch_may_give_its_mailbox_up() {
+    for backend in [Backend::memory(SMALL), Backend::redis(Kind::Standalone, SMALL).await] {
+        backend.room_of(&[1, 1]).await;
+        let (zombie, thief) = (Reader { epoch: 0, ..reader(2) }, Reader { node: node(3), ..reader(2) });
+        for stranger in [zombie, thief, reader(9)] {
+            assert!(backend.store.renew(&room(), &stranger, 5, 0).await.unwrap().is_none());
+        }
+        assert_eq!(backend.page(2, 0).await.mailbox, 5);
+        assert!(backend.store.renew(&room(), &reader(2), 5, 0).await.unwrap().unwrap().mailbox > 5);
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_of_an_older_mailbox_is_not_taken_for_the_newer_one() {
+    for backend in [Backend::memory(SMALL), Backend::redis(Kind::Standalone, SMALL).await] {
+        let state = backend.room_of(&[1, 1]).await;
+        backend.append(vec![to(2, Some(1), "x"), to(2, Some(2), "y")], &state).await.unwrap();
+        let late = Append { sender: peer(2), mailbox: 4, acked: 2, ..batch(vec![], &state) };
+        assert_eq!(kinds(&backend.send(&late).await.unwrap()), "");
+        let page = backend.page(2, 0).await;
+        assert_eq!((page.acked, page.entries.len()), (0, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_shattered_mailbox_is_another_one_and_its_node_is_told() {
+    let backend = Backend::redis(Kind::Standalone, SMALL).await;
+    backend.room_of(&[1, 2]).await;
+    let (other, arrived) = backend.other.as_ref().unwrap();
+    backend.store.shatter(&room(), &peer(2)).await.unwrap();
+    let told = async {
+        while arrived.noticed.lock().unwrap().is_empty() {
+            arrived.more.notified().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), told).await.unwrap();
+    assert_eq!(*arrived.noticed.lock().unwrap(), [peer(2)]);
+    let Look::Mine(page) = other.read(&room(), &Reader { node: node(2), ..reader(2) }, 0).await.unwrap()
+    else {
+        panic!("it is still its own")
+    };
+    assert!(page.mailbox > 5);
 }
