@@ -157,7 +157,7 @@ async fn pick_up(
     let reader = peer.reader(&hub.node);
     let page = match hub.store.read(&room.id, &reader, since).await {
         Ok(Look::Mine(page)) => page,
-        Ok(Look::Fenced) => return Err(CloseCode::Replaced),
+        Ok(Look::Fenced { .. }) => return Err(CloseCode::Replaced),
         Ok(Look::Gone(reason)) => return Err(gone(reason)),
         Ok(Look::Unowned | Look::Forgotten) | Err(Unavailable) => return Err(CloseCode::Unavailable),
     };

@@ -46,13 +46,13 @@ impl Session<'_> {
                     Ok(Some(code)) => return Looked::Over(code),
                     Err(Unavailable) => Err(Unavailable),
                 },
-                Ok(Look::Fenced) => match self.maybe_epoch.take() {
+                Ok(Look::Fenced { certain }) => match self.maybe_epoch.take() {
                     // The newer connection may be this one: it took its peer back, and was not told.
                     Some(epoch) if epoch > peer.epoch() => {
                         peer.set_epoch(epoch);
                         Ok(())
                     }
-                    _ => return Looked::Over(CloseCode::Replaced),
+                    _ => return Looked::Over(fenced(certain)),
                 },
                 Ok(Look::Gone(reason)) => return Looked::Over(gone(reason)),
                 Err(Unavailable) => Err(Unavailable),
@@ -73,6 +73,7 @@ impl Session<'_> {
         let (epoch, reader) = (peer.epoch(), peer.reader(&hub.node));
         let mailbox = hub.store.now_ms().max(peer.mailbox() + 1);
         let presence = Presence::Attached(hub.node.clone());
+        let known_in = reader.lineage.clone();
         let claim = Claim {
             peer: peer.id.clone(),
             proof: Proof::Socket { epoch },
@@ -91,7 +92,7 @@ impl Session<'_> {
                 peer.set_lineage(&state.lineage);
                 Ok(None)
             }
-            Outcome::Replaced => Ok(Some(CloseCode::Replaced)),
+            Outcome::Replaced => Ok(Some(fenced(state.lineage == known_in))),
             _ => Ok(Some(CloseCode::SessionGone)),
         }
     }
@@ -115,6 +116,12 @@ impl Session<'_> {
         self.input.begin_mailbox(seq);
         Ok(())
     }
+}
+
+/// How a connection ends whose peer another one has. Where the store may have forgotten which is the newer one, the client comes back with
+/// its handle, which tells.
+fn fenced(certain: bool) -> CloseCode {
+    if certain { CloseCode::Replaced } else { CloseCode::Unavailable }
 }
 
 /// How a connection ends whose peer has left.

@@ -503,7 +503,12 @@ async fn a_node_that_loses_a_peer_is_told_and_a_dead_one_can_be_found() {
     tokio::time::timeout(std::time::Duration::from_secs(5), told).await.unwrap();
     assert_eq!(*arrived.noticed.lock().unwrap(), [peer(2)]);
     let theirs = Reader { node: node(2), ..reader(2) };
-    assert!(matches!(other.read(&room(), &theirs, 0).await, Ok(Look::Fenced)));
+    assert!(
+        matches!(other.read(&room(), &theirs, 0).await, Ok(Look::Fenced { certain: false })),
+        "it never asked in this lineage"
+    );
+    let here = Reader { lineage: other.load(&room()).await.unwrap().lineage, ..theirs };
+    assert!(matches!(other.read(&room(), &here, 0).await, Ok(Look::Fenced { certain: true })));
 }
 
 #[tokio::test]

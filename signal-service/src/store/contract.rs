@@ -233,8 +233,11 @@ pub enum Look {
     Mine(Page),
     /// It is a member and nobody owns it, or an older epoch does.
     Unowned,
-    /// A newer connection owns it.
-    Fenced,
+    /// A newer connection owns it; or, where the store may have forgotten which is newer, another one.
+    Fenced {
+        /// Whether it has forgotten nothing since the reader last asked.
+        certain: bool,
+    },
     /// It has left, for this reason where that is remembered.
     Gone(Option<LeftReason>),
     /// It is not known in a store that may have forgotten it.
@@ -250,13 +253,16 @@ impl Look {
         lineage: &Lineage,
         page: impl FnOnce() -> Page,
     ) -> Self {
+        let certain = *lineage == reader.lineage;
         match found {
             Some((Some(node), epoch)) if *node == reader.node && epoch == reader.epoch => Self::Mine(page()),
-            Some((_, epoch)) if epoch > reader.epoch => Self::Fenced,
+            Some((_, epoch)) if epoch > reader.epoch => Self::Fenced { certain },
             // The reader's own attach was lost with its history, and somebody else's took its place.
-            Some((Some(node), epoch)) if *node != reader.node && epoch == reader.epoch => Self::Fenced,
+            Some((Some(node), epoch)) if *node != reader.node && epoch == reader.epoch => {
+                Self::Fenced { certain }
+            }
             Some(_) => Self::Unowned,
-            None if left.is_some() || *lineage == reader.lineage => Self::Gone(left),
+            None if left.is_some() || certain => Self::Gone(left),
             None => Self::Forgotten,
         }
     }
