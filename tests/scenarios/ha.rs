@@ -1,9 +1,12 @@
 //! A master of Redis dies with what it had acknowledged, or slots move: nobody loses anything without being told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde_json::json;
+use signalbox_shared::{id::RoomId, keys::partition};
 use signalbox_tests::{
-    backend::Backend, checker::check, cluster::Settings, fleet::Fleet, history::Run, swarm::Swarm,
+    backend::Backend, checker::check, cluster::Settings, fleet::Fleet, history::Run, peer::Link,
+    swarm::Swarm, token::Forgery,
 };
 
 use crate::node_death::plan;
@@ -52,6 +55,40 @@ async fn a_dead_master_of_a_shard_is_announced() {
         fleet.store.fail_over(1).await;
     })
     .await;
+}
+
+/// While one master is dead and another takes its place, rooms of the others talk on as if nothing had been.
+#[tokio::test]
+async fn rooms_of_other_shards_notice_nothing() {
+    let mut fleet = Fleet::start(Backend::start_cluster().await, 2, SETTINGS).await;
+    let Backend::Cluster(cluster) = &fleet.store else { unreachable!() };
+    let others = cluster.partitions_of(cluster.master_of(127).await).await;
+    assert!(!others.contains(&0), "the first and the last partition lie on different masters");
+    let names = (0..).map(|n| format!("room-{n}"));
+    let name =
+        names.into_iter().find(|name| others.contains(&partition(&RoomId::parse(name).unwrap()))).unwrap();
+    let join = async |node: usize, user: &str| {
+        let token = Forgery::good(&name, user).sign(&fleet.secret);
+        Link::open(fleet.nodes[node].process.address, &token).await.into_peer().await
+    };
+    let (alice, bob) = (join(0, "alice").await, join(1, "bob").await);
+    alice.next_of_type("peer-joined").await;
+    let Backend::Cluster(cluster) = &mut fleet.store else { unreachable!() };
+    cluster.kill_master_of(0).await;
+    // Until long after the failover: what is promised here is that nothing happens.
+    let end = Instant::now() + Duration::from_secs(6);
+    let mut said = 0;
+    while Instant::now() < end {
+        alice.message(&bob, json!(said)).await;
+        assert_eq!(bob.next_message().await.data, Some(json!(said)));
+        said += 1;
+        // The pace of the load.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for peer in [&alice, &bob] {
+        let rest = peer.rest().await;
+        assert!(rest.is_empty(), "{rest:?}");
+    }
 }
 
 /// Slots move from one master to another while their rooms talk.
