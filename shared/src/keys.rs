@@ -25,24 +25,27 @@ pub const TAGS: [&str; PARTITIONS] = [
     "312", "bjl", "12d", "5cj", "gmk", "665", "0dm", "45c",
 ];
 
-/// The partition of a room: FNV-1a of its name, so that it is the same on every node and in every release.
+/// FNV-1a: the same on every node and in every release.
+pub fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// The partition of a room.
 pub fn partition(room: &RoomId) -> usize {
-    let hash = room.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    (hash % PARTITIONS as u64) as usize
+    (fnv1a(room.as_str().bytes()) % PARTITIONS as u64) as usize
 }
 
 fn tag(room: &RoomId) -> &'static str {
     TAGS[partition(room)]
 }
 
-/// The room hash: incarnation, lineage, version, members and their counters. TTL: the room's longest life.
+/// The room hash: incarnation, lineage, version, members and their counters. TTL: the room's longest life and the resume window.
 pub fn room(room: &RoomId) -> String {
     format!("sb:{{{}}}:room:{room}", tag(room))
 }
 
-/// The mailbox stream of one peer. TTL: the resume window and slack.
+/// The mailbox stream of one peer. TTL: the resume window and three leases.
 pub fn mailbox(room: &RoomId, peer: &PeerId) -> String {
     format!("sb:{{{}}}:box:{room}:{peer}", tag(room))
 }

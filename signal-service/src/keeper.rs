@@ -19,7 +19,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use signalbox_shared::{
     config::Timing,
     id::{NodeId, RoomId},
-    keys::PARTITIONS,
+    keys::{PARTITIONS, fnv1a},
 };
 use tokio::time::sleep;
 
@@ -249,10 +249,7 @@ fn partitions_of(node: &NodeId, alive: &[NodeId]) -> Vec<usize> {
 /// Rendezvous hashing: of the nodes that are alive, the one with the highest score looks after `what`.
 fn looks_after(node: &NodeId, what: &str, alive: &[NodeId]) -> bool {
     let score = |node: &NodeId| {
-        let bytes = node.as_str().bytes().chain([b' ']).chain(what.bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = fnv1a(node.as_str().bytes().chain([b' ']).chain(what.bytes()));
         // FNV's last bytes stir its high bits too little to be compared.
         (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     };

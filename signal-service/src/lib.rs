@@ -1,7 +1,8 @@
 //! The signaling service: rooms, mailboxes and the WebSockets of peers.
 //!
-//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], [`registry`] → [`store`] → [`room`]. An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order,
-//! `registry::room` appends it, `store` writes it to the target's mailbox, `registry::peer` hands it to the target's socket.
+//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], `keeper`, [`registry`] → [`store`] → [`room`].
+//! An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order, `registry::forward` appends it, `store`
+//! writes it to the target's mailbox, `registry::peer` hands it to the target's socket.
 
 pub mod app;
 pub mod connection;

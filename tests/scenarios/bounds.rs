@@ -144,7 +144,7 @@ on_each_store! {
     }
 }
 
-/// Bob's socket is lost and his grace is long, so what is sent to him waits, up to the bound.
+/// Bob's socket is lost and the window is long, so what is sent to him waits, up to the bound.
 async fn a_mailbox_that_nobody_empties_gets_full(store: Store) {
     let cluster =
         TestCluster::start(store, &[("LIMITS__BACKLOG", "8"), ("TIMING__RESUME_WINDOW", "15s")]).await;

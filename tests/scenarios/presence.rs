@@ -75,7 +75,7 @@ on_each_store! {
         }
     }
 
-    async fn a_lost_socket_is_detached_first_and_has_left_after_the_grace(cluster) {
+    async fn a_lost_socket_is_detached_first_and_has_left_after_the_window(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         let gone = bob.id().to_owned();
         bob.cut();

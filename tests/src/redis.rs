@@ -1,15 +1,14 @@
 //! A Redis server of one's own, and a look at everything it holds.
 
-use std::{
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
-use tempfile::TempDir;
 
-use crate::net::{eventually, eventually_within, free_address};
+use crate::{
+    net::{eventually_within, free_address},
+    redis_guard::Guard,
+    redis_node::RedisNode,
+};
 
 /// The longest a room may live, and the slack for the window after it.
 const LONGEST_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
@@ -18,9 +17,7 @@ const LONGEST_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
 pub struct TestRedis {
     /// Where it listens.
     pub address: SocketAddr,
-    child: Option<Child>,
-    policy: &'static str,
-    dir: TempDir,
+    node: RedisNode,
 }
 
 /// One key.
@@ -45,10 +42,9 @@ impl TestRedis {
     /// # Panics
     /// If it does not answer in time.
     pub async fn with_policy(policy: &'static str) -> Self {
-        let dir = TempDir::with_prefix("signalbox-redis-").expect("a temporary folder");
-        let mut server = Self { address: free_address(), child: None, policy, dir };
-        server.go_on().await;
-        server
+        let address = free_address();
+        let node = RedisNode::start(address, &Guard::none(), &["--maxmemory-policy", policy]).await;
+        Self { address, node }
     }
 
     /// Starts it again on the same port, empty.
@@ -56,31 +52,12 @@ impl TestRedis {
     /// # Panics
     /// If it does not answer in time.
     pub async fn go_on(&mut self) {
-        let port = self.address.port().to_string();
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
-            .args(["--maxmemory-policy", self.policy, "--dir"])
-            .arg(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        self.child = Some(child);
-        eventually("redis-server answers", async || {
-            let mut connection = self.try_connect().await?;
-            redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
-        })
-        .await;
+        self.node.go_on().await;
     }
 
     /// Kills it; what it held is gone.
     pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.node.kill();
     }
 
     /// Its id.
@@ -88,7 +65,7 @@ impl TestRedis {
     /// # Panics
     /// If it is stopped.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running redis-server").id()
+        self.node.pid()
     }
 
     /// The URL for the product.
@@ -96,16 +73,12 @@ impl TestRedis {
         format!("redis://{}/0", self.address)
     }
 
-    async fn try_connect(&self) -> Option<MultiplexedConnection> {
-        redis::Client::open(self.url()).ok()?.get_multiplexed_async_connection().await.ok()
-    }
-
     /// A connection, to look or to interfere.
     ///
     /// # Panics
     /// If there is none.
     pub async fn connect(&self) -> MultiplexedConnection {
-        self.try_connect().await.expect("a Redis connection")
+        self.node.connect().await
     }
 
     /// Every key there is.
@@ -184,10 +157,4 @@ async fn oldest(connection: &mut MultiplexedConnection, name: &str) -> Option<u6
     let (_, fields) = page.into_iter().next()?;
     let at = fields.chunks(2).find(|pair| pair[0] == "t").and_then(|pair| pair[1].parse::<u64>().ok());
     Some((seconds * 1_000 + micros / 1_000).saturating_sub(at.expect("an entry says when it was written")))
-}
-
-impl Drop for TestRedis {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }

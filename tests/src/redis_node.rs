@@ -91,12 +91,20 @@ impl RedisNode {
         self.child.is_some()
     }
 
+    /// The id of its process.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running redis-server").id()
+    }
+
     /// Its process does nothing any more and keeps its connections.
     ///
     /// # Panics
     /// If it is not running.
     pub fn freeze(&self) {
-        signal(self.child.as_ref().expect("a running redis-server").id(), "STOP");
+        signal(self.pid(), "STOP");
     }
 
     /// It goes on where it was.
@@ -104,7 +112,7 @@ impl RedisNode {
     /// # Panics
     /// If it is not running.
     pub fn thaw(&self) {
-        signal(self.child.as_ref().expect("a running redis-server").id(), "CONT");
+        signal(self.pid(), "CONT");
     }
 
     /// A connection that may do everything, if the server answers.

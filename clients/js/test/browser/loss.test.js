@@ -74,6 +74,7 @@ describe('in a browser, with losses', { skip: !existsSync(chromiumPath) && !proc
       if (type === 'candidate') {
         // All of one side's and the other's: only descriptions get through, and the mailboxes break in between.
         await pages[0].waitForFunction(() => made[0]?.signalingState === 'stable');
+        // How long the fault lasts.
         await new Promise((resolve) => setTimeout(resolve, 500));
         server.loses = () => false;
         server.breakBox(peers()[0]);
