@@ -14,7 +14,7 @@ use signalbox_shared::{
     token::SharedSecret,
 };
 
-use crate::room::{Lineage, Member};
+use signalbox_rooms::room::{Lineage, Member};
 
 /// The longest text that is looked at.
 const MOST_BYTES: usize = 8 * 1024;
@@ -97,7 +97,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::room::Presence;
+    use signalbox_rooms::room::Presence;
 
     fn secret() -> SharedSecret {
         SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex()))).unwrap()

@@ -13,6 +13,8 @@ use crate::{
     handle::{Handle, MOST_METADATA},
     node::Signal,
     registry::{LocalPeer, LocalRoom},
+};
+use signalbox_rooms::{
     room::{Claim, Input, Member, Outcome, Presence, Proof, RoomState},
     store::{Look, Page, Unavailable},
 };

@@ -6,7 +6,7 @@ use signalbox_shared::protocol::{CloseCode, LeftReason, ServerMessage};
 use tokio::time::Instant;
 
 use super::{enter::welcome, session::Session};
-use crate::{
+use signalbox_rooms::{
     room::{Claim, Input, Member, Outcome, Presence, Proof},
     store::{Look, Unavailable},
 };
