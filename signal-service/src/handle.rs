@@ -92,7 +92,7 @@ fn seal_key(secret: &SharedSecret, info: &[u8]) -> Hmac<Sha256> {
 mod tests {
     use serde_json::value::RawValue;
     use signalbox_shared::{
-        id::{Role, UserId, random_hex},
+        id::{CallerId, Role, TokenId, UserId, random_hex},
         token::Secret,
     };
 
@@ -108,7 +108,10 @@ mod tests {
             user: UserId::parse("alice").unwrap(),
             role: Role::parse("guest").unwrap(),
             permissions: vec!["message".into()].into(),
+            token: TokenId::random(),
+            issued: 0,
             expires: 7,
+            caller: CallerId::app(),
             name: "Alïce".into(),
             metadata: RawValue::from_string("{}".into()).unwrap().into(),
             presence: Presence::default(),
