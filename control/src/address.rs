@@ -46,7 +46,7 @@ fn canonical(range: IpNet) -> IpNet {
 
 /// Ranges, each with a value, by the length of their prefix: a question is one lookup for each length there is.
 #[derive(Debug, Clone, Default)]
-pub struct Ranges<T> {
+pub struct Ranges<T = ()> {
     v4: Vec<(u32, HashMap<u32, T>)>,
     v6: Vec<(u128, HashMap<u128, T>)>,
 }
@@ -66,12 +66,12 @@ impl<T> Ranges<T> {
             IpAddr::V4(address) => (Some(u32::from(address)), None),
             IpAddr::V6(address) => (None, Some(u128::from(address))),
         };
-        let v4 = v4.into_iter().flat_map(|bits| {
-            self.v4.iter().filter_map(move |(mask, ranges)| ranges.get(&(bits & mask)))
-        });
-        let v6 = v6.into_iter().flat_map(|bits| {
-            self.v6.iter().filter_map(move |(mask, ranges)| ranges.get(&(bits & mask)))
-        });
+        let v4 = v4
+            .into_iter()
+            .flat_map(|bits| self.v4.iter().filter_map(move |(mask, ranges)| ranges.get(&(bits & mask))));
+        let v6 = v6
+            .into_iter()
+            .flat_map(|bits| self.v6.iter().filter_map(move |(mask, ranges)| ranges.get(&(bits & mask))));
         v4.chain(v6)
     }
 

@@ -1,18 +1,14 @@
 //! The rules by what is asked: some lookups for each question, however many rules there are.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr};
 
 use signalbox_shared::{
-    id::{RoomId, UserId},
+    id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
     protocol::CloseCode,
 };
 
-use crate::{GrantId, LimitChanges, Ranges, Rule, RuleKey};
+use crate::{LimitChanges, Ranges, Rule, RuleKey};
 
 /// How long clients wait after a shutdown where nobody said, milliseconds.
 const SHUT_DOWN_RETRY_MS: u32 = 30_000;
@@ -91,7 +87,7 @@ impl Verdict {
 }
 
 /// When something was said and until when it holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Times {
     at: u64,
     until: u64,
@@ -112,14 +108,14 @@ impl Times {
 /// What is in force, by what is asked.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
-    tokens: HashMap<GrantId, Times>,
+    tokens: HashMap<TokenId, Times>,
     users_before: HashMap<UserId, Times>,
     rooms_before: HashMap<RoomId, Times>,
     all_before: Option<Times>,
     bans: HashMap<UserId, Times>,
     room_bans: HashMap<UserId, HashMap<RoomId, Times>>,
     denied: Ranges<Times>,
-    keys: HashMap<Arc<str>, (Times, bool)>,
+    keys: HashMap<CallerId, (Times, bool)>,
     limits: Option<(Times, LimitChanges)>,
     shutdown: Option<(Times, u32)>,
 }
@@ -179,9 +175,9 @@ impl Index {
         let issued = subject.issuer.and_then(|id| self.keys.get(id));
         self.tokens.get(subject.grant).is_some_and(|times| times.hold(now))
             || issued.is_some_and(|(times, issued)| *issued && times.hold(now))
-            || subject.issued_s.is_some_and(|issued_s| {
-                self.befores(subject).any(|times| times.take_back(issued_s, now))
-            })
+            || subject
+                .issued_s
+                .is_some_and(|issued_s| self.befores(subject).any(|times| times.take_back(issued_s, now)))
     }
 
     /// The rules that take back what was issued before them to such a subject.

@@ -1,43 +1,12 @@
 //! What a rule is about, as a type and as the text that it is stored and asked for by.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use signalbox_shared::id::{RoomId, UserId};
+use signalbox_shared::id::{CallerId, RoomId, TokenId, UserId};
 
 use crate::address;
-
-/// What all tokens that come from one grant share: the part of `jti` before the first dot.
-pub fn grant_of(jti: &str) -> &str {
-    jti.split_once('.').map_or(jti, |(grant, _)| grant)
-}
-
-/// A grant: 1 to 256 bytes without control characters and dots. An application that signs its own tokens chooses its `jti`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GrantId(Arc<str>);
-
-impl GrantId {
-    /// Checks length and characters.
-    ///
-    /// # Errors
-    /// [`BadKey`].
-    pub fn parse(text: &str) -> Result<Self, BadKey> {
-        let fits = (1..=256).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '.');
-        if fits { Ok(Self(Arc::from(text))) } else { Err(BadKey("grant")) }
-    }
-
-    /// The grant as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::borrow::Borrow<str> for GrantId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
 
 /// A text that is no key of a rule; says which part is at fault, never repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,8 +18,8 @@ pub struct BadKey(pub &'static str);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RuleKey {
-    /// All that comes from one grant.
-    Token(GrantId),
+    /// All tokens of one making: what the `jti` of each begins with.
+    Token(TokenId),
     /// What was issued to a user before the rule.
     UserBefore(UserId),
     /// What was issued for a room before the rule.
@@ -67,7 +36,7 @@ pub enum RuleKey {
     /// Addresses of clients.
     Deny(IpNet),
     /// An API key.
-    Key(Arc<str>),
+    Key(CallerId),
     /// Limits other than the configured ones.
     Limits,
     /// Everybody.
@@ -104,7 +73,7 @@ impl fmt::Display for RuleKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Self::Token(grant) => write!(f, "{kind}:{}", grant.as_str()),
+            Self::Token(grant) => write!(f, "{kind}:{}", grant),
             Self::UserBefore(user) => write!(f, "{kind}:{user}"),
             Self::RoomBefore(room) => write!(f, "{kind}:{room}"),
             Self::Ban { room: Some(room), user } => write!(f, "{kind}:{room}:{user}"),
@@ -129,7 +98,7 @@ impl FromStr for RuleKey {
                 "shutdown" => Ok(Self::Shutdown),
                 _ => Err(BadKey("kind")),
             },
-            Some(("token", rest)) => GrantId::parse(rest).map(Self::Token),
+            Some(("token", rest)) => grant(rest).map(Self::Token),
             Some(("user-before", rest)) => user(rest).map(Self::UserBefore),
             Some(("room-before", rest)) => room(rest).map(Self::RoomBefore),
             Some(("ban", rest)) => match rest.split_once(':') {
@@ -138,17 +107,15 @@ impl FromStr for RuleKey {
                 None => Err(BadKey("user")),
             },
             Some(("deny", rest)) => address::parse_denied(rest).map(Self::Deny).map_err(|_| BadKey("range")),
-            Some(("key", rest)) => key_id(rest).map(Self::Key),
+            Some(("key", rest)) => CallerId::parse(rest).map(Self::Key).map_err(|_| BadKey("API key")),
             Some(_) => Err(BadKey("kind")),
         }
     }
 }
 
-/// An API key's id, as `SIGNALBOX_API_KEYS` takes it.
-fn key_id(text: &str) -> Result<Arc<str>, BadKey> {
-    let fits = (1..=64).contains(&text.len())
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
-    if fits { Ok(Arc::from(text)) } else { Err(BadKey("API key")) }
+/// What all tokens of one making share: the part of `jti` before the dot.
+fn grant(text: &str) -> Result<TokenId, BadKey> {
+    TokenId::parse(text).ok().filter(|token| token.grant() == text).ok_or(BadKey("grant"))
 }
 
 impl TryFrom<String> for RuleKey {
@@ -172,7 +139,7 @@ mod tests {
     fn a_key_reads_as_it_is_written() {
         for text in [
             "token:3f9c",
-            "token:an app's own: jti",
+            "token:app:own~1",
             "user-before:a:b@c",
             "room-before:stand-up",
             "all-before",
@@ -193,16 +160,24 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused() {
         for text in [
-            "", "x", "token", "token:", "token:a.b", "token:a\nb", "all-before:x", "ban:mallory", "ban::m", "ban:a b:m",
-            "deny:0.0.0.0/0", "deny:x", "key:a b", "user-before:", "shutdown:", ":log",
+            "",
+            "x",
+            "token",
+            "token:",
+            "token:a.b",
+            "token:a\nb",
+            "all-before:x",
+            "ban:mallory",
+            "ban::m",
+            "ban:a b:m",
+            "deny:0.0.0.0/0",
+            "deny:x",
+            "key:a b",
+            "user-before:",
+            "shutdown:",
+            ":log",
         ] {
             assert!(text.parse::<RuleKey>().is_err(), "{text}");
         }
-        assert!(GrantId::parse(&"x".repeat(257)).is_err());
-    }
-
-    #[test]
-    fn tokens_of_one_grant_share_what_stands_before_the_dot() {
-        assert_eq!((grant_of("a.1"), grant_of("a"), grant_of("a.1.2"), grant_of("")), ("a", "a", "a", ""));
     }
 }

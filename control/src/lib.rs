@@ -22,7 +22,7 @@ mod word;
 pub use address::{BadRange, Ranges, parse_range};
 pub use follower::{ApplyError, Control};
 pub use index::{Issuer, Subject, Verdict};
-pub use key::{BadKey, GrantId, RuleKey, grant_of};
+pub use key::{BadKey, KINDS, RuleKey};
 pub use log::{Change, Connection, Log, MemoryLog, RedisLog, scripts};
 pub use rule::{LimitChanges, Rule, Terms};
 pub use rules::Rules;

@@ -87,6 +87,12 @@ impl Rule {
         Self { key, at, until, keep: until, lifted: false, terms, text }
     }
 
+    /// The same rule, lifted.
+    pub(crate) fn lifted_at(&self, at: u64, terms: Terms) -> Self {
+        let text = serde_json::to_string(&terms).unwrap_or_default().into();
+        Self { at, lifted: true, terms, text, ..self.clone() }
+    }
+
     /// As it is stored.
     pub fn value(&self) -> String {
         format!("{} {} {} {} {}", self.at, self.until, self.keep, u8::from(self.lifted), self.text)

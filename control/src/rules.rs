@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use crate::{
-    LimitChanges, Rule, RuleKey, Subject, Verdict,
-    index::Index,
-};
+use crate::{LimitChanges, Rule, RuleKey, Subject, Verdict, index::Index};
 
 /// The rules that a process holds. A change makes another set; readers keep the one they have.
 #[derive(Debug, Clone, Default)]
