@@ -4,11 +4,12 @@ use std::{collections::HashMap, net::IpAddr};
 
 use signalbox_shared::{
     id::{CallerId, RoomId, TokenId, UserId},
+    address::Ranges,
     problem::Problem,
     protocol::CloseCode,
 };
 
-use crate::{LimitChanges, Ranges, Rule, RuleKey};
+use crate::{LimitChanges, Rule, RuleKey};
 
 /// How long clients wait after a shutdown where nobody said, milliseconds.
 const SHUT_DOWN_RETRY_MS: u32 = 30_000;

@@ -19,7 +19,7 @@ mod rule;
 mod rules;
 mod word;
 
-pub use address::{BadRange, Ranges, parse_range};
+pub use address::{BadRange, parse_denied};
 pub use follower::{ApplyError, Control};
 pub use index::{Issuer, Subject, Verdict};
 pub use key::{BadKey, KINDS, RuleKey};

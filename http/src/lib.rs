@@ -5,6 +5,7 @@
 //! - [`resource`], [`not_found`]: paths and methods that are not there
 //! - [`Gate`], [`gate`]: what happens to every request: Host check, security headers, access log
 //! - [`check_origin`]: which browsers may ask
+//! - [`Proxies`]: where a client is, behind proxies
 //! - [`health`], [`metrics_response`]: what operators ask
 //! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
 //!
@@ -12,6 +13,7 @@
 
 use std::time::Duration;
 
+mod client;
 mod error;
 mod gate;
 mod health;
@@ -30,6 +32,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the head of a request may take.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
+pub use client::Proxies;
 pub use error::{ApiError, problem_response};
 pub use gate::{Gate, gate};
 pub use health::health;

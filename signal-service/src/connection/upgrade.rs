@@ -29,7 +29,7 @@ use signalbox_shared::{problem::Problem, protocol::SUBPROTOCOL};
 use tokio::net::TcpStream;
 
 use super::session;
-use crate::{door::Knock, node::Signal};
+use crate::{door::Knock, node::Signal, standing::Standing};
 
 /// Serves HTTP and `/ws/signal` on a listening socket. `configure` makes the routes, once for each worker.
 ///
@@ -116,11 +116,17 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     });
     let judged = match judged {
         Ok((place, admission, handshake)) => {
-            signal.consult(&admission.wish).await.map(|()| (place, admission, handshake))
+            let address = signal.proxies.client(request.peer_addr().map(|peer| peer.ip()), request.headers());
+            let standing = Standing::of(&admission.wish, address);
+            let judged = match signal.judge(&standing) {
+                Ok(()) => signal.consult(&admission.wish).await,
+                Err(problem) => Err(problem),
+            };
+            judged.map(|()| (place, admission, standing, handshake))
         }
         Err(problem) => Err(problem),
     };
-    let (place, admission, mut handshake) = match judged {
+    let (place, admission, standing, mut handshake) = match judged {
         Ok(judged) => judged,
         Err(problem) => {
             signal.registry.hub().metrics.refused_upgrade(problem.code);
@@ -139,7 +145,7 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     }
     let parts = framed.into_parts();
     // A task of its own: the dispatcher's state would otherwise live as long as the connection.
-    actix_rt::spawn(session::run(signal.clone(), place, admission.wish, parts.io, parts.read_buf));
+    actix_rt::spawn(session::run(signal.clone(), place, (admission.wish, standing), parts.io, parts.read_buf));
 }
 
 /// Answers a refused upgrade as plain HTTP and closes.
