@@ -1,6 +1,6 @@
 //! The signaling service: rooms, mailboxes and the WebSockets of peers.
 //!
-//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], `keeper`, [`registry`] → [`store`] → [`room`].
+//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], `keeper`, [`keys`], [`registry`] → [`store`] → [`room`].
 //! An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order, `registry::forward` appends it, `store`
 //! writes it to the target's mailbox, `registry::peer` hands it to the target's socket.
 
@@ -10,6 +10,7 @@ pub mod door;
 mod drain;
 pub mod handle;
 mod keeper;
+pub mod keys;
 pub mod metrics;
 pub mod node;
 pub mod registry;
