@@ -33,6 +33,9 @@ pub struct Metrics {
     swept: IntCounterVec,
     rules: IntGaugeVec,
     rules_lag: Gauge,
+    /// Seconds since the published keys were last got; 0 where a shared secret checks.
+    pub jwks_age: Gauge,
+    jwks_looks: IntCounterVec,
 }
 
 impl Metrics {
@@ -76,11 +79,15 @@ impl Metrics {
             swept: vec("signalbox_swept_total", "Connections that a rule ended", "code")?,
             rules: IntGaugeVec::new(Opts::new("signalbox_rules", "Rules in force, as held here"), &["kind"])?,
             rules_lag: Gauge::new("signalbox_rules_lag_seconds", "Time since the store was last asked for new rules")?,
+            jwks_age: Gauge::new("signalbox_jwks_age_seconds", "Since the keys for tokens were last got")?,
+            jwks_looks: vec("signalbox_jwks_fetches_total", "Looks at the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 15] = [
+        let collectors: [Box<dyn Collector>; 17] = [
             Box::new(metrics.swept.clone()),
             Box::new(metrics.rules.clone()),
             Box::new(metrics.rules_lag.clone()),
+            Box::new(metrics.jwks_age.clone()),
+            Box::new(metrics.jwks_looks.clone()),
             Box::new(metrics.straight.clone()),
             Box::new(metrics.resumes.clone()),
             Box::new(metrics.broken.clone()),
@@ -113,6 +120,11 @@ impl Metrics {
     /// The server closed a connection.
     pub fn closed(&self, code: CloseCode) {
         self.closes.with_label_values(&[code.reason()]).inc();
+    }
+
+    /// Somebody has looked at the published keys.
+    pub fn looked_for_keys(&self, good: bool) {
+        self.jwks_looks.with_label_values(&[if good { "ok" } else { "failed" }]).inc();
     }
 
     /// A message was refused.

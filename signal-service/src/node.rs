@@ -14,13 +14,13 @@ use signalbox_shared::{
     id::NodeId,
     problem::Problem,
     protocol::{Bounds, IceServer, WireLimits},
-    token::Verifier,
 };
 
 use crate::{
     door::{Door, Wish},
     handle::HandleKeys,
     keeper,
+    keys::TokenKeys,
     metrics::Metrics,
     registry::Registry,
     sweep,
@@ -74,7 +74,7 @@ impl Signal {
     /// [`NodeError`], one line for the operator.
     pub fn start(
         settings: Settings,
-        verifier: Verifier,
+        keys: TokenKeys,
         handles: HandleKeys,
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
@@ -96,13 +96,14 @@ impl Signal {
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
         let door = Door::new(
-            verifier,
+            keys,
             handles.clone(),
             settings.server.allowed_origins.clone(),
             gate.allowed_hosts().to_vec(),
             settings.limits.connections,
         );
         sweep::start(&registry, &door, &control);
+        door.keys().start(&registry.hub().metrics);
         tracing::info!(event = "node_started", node = %node);
         Ok(Arc::new(Self {
             door,
@@ -118,7 +119,7 @@ impl Signal {
         }))
     }
 
-    /// Whether new peers may come: the store answers and the node does not stop.
+    /// Whether new peers may come: the store answers, there are keys to check tokens with, and the node does not stop.
     ///
     /// # Errors
     /// 503 `draining` or `unavailable`.
@@ -128,7 +129,7 @@ impl Signal {
         } else if !self.registry.hub().store.is_ready() {
             Err(Problem::new(503, "unavailable", "Redis does not answer"))
         } else {
-            Ok(())
+            self.door.keys().ready()
         }
     }
 
@@ -144,6 +145,9 @@ impl Signal {
     pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
         let metrics = &self.registry.hub().metrics;
         metrics.rules_are(&self.control);
+        if let Some(age_s) = self.door.keys().age_s() {
+            metrics.jwks_age.set(age_s);
+        }
         metrics.gather()
     }
 
