@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
+use signalbox_control::{Control, Log, RedisLog};
 use signalbox_http::{
     Gate, HEAD_DEADLINE, KEEP_ALIVE, ListenError, gate, health, listener, metrics_response, not_found,
     resource, stop_signal,
@@ -79,7 +80,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         None => (alone(), None),
     };
     tokio::spawn(keys.clone().follow());
-    let parts = AuthParts { keys, api_keys: secrets.api_keys, guests, feed };
+    let control = follow_rules(&settings, &secrets)?;
+    let parts = AuthParts { keys, api_keys: secrets.api_keys, guests, feed, control };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(Gate::new(&settings.server));
     let (stopping, told_to_stop) = (state.clone(), stop_signal()?);
@@ -119,6 +121,17 @@ fn signing_keys(settings: &Settings, secrets: &Secrets) -> Result<Arc<SigningKey
         (None, Some(secret)) => Ok(SigningKeys::shared(secret, previous)),
         (None, None) => Err(StartError::NoSecret),
     }
+}
+
+/// What was taken back: shared through Redis where there is one, else known to this process alone.
+fn follow_rules(settings: &Settings, secrets: &Secrets) -> Result<Arc<Control>, StartError> {
+    let log = match &secrets.redis_url {
+        Some(url) => Log::Redis(RedisLog::later(url.expose(), &settings.redis)?),
+        None => Log::Memory(Arc::default()),
+    };
+    let control = Control::new(log, settings.limits.rules as usize);
+    tokio::spawn(Control::follow(&control));
+    Ok(control)
 }
 
 /// A server that does not answer yet is waited for by readiness; one that will not do is refused now.

@@ -14,6 +14,7 @@
 pub mod app;
 pub mod feed;
 pub mod issuer;
+mod judge;
 pub mod keys;
 mod metrics;
 pub mod routes;

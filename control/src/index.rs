@@ -3,8 +3,8 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use signalbox_shared::{
-    id::{CallerId, RoomId, TokenId, UserId},
     address::Ranges,
+    id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
     protocol::CloseCode,
 };

@@ -27,7 +27,8 @@ impl Proxies {
         if !self.0.hold(socket) {
             return Some(socket);
         }
-        let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).map(|line| line.to_str().unwrap_or("?")).collect();
+        let lines: Vec<&str> =
+            headers.get_all(FORWARDED_FOR).map(|line| line.to_str().unwrap_or("?")).collect();
         for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
             let address = address(hop.trim())?;
             if !self.0.hold(address) {
@@ -41,8 +42,10 @@ impl Proxies {
 
 /// An address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inside, _)| inside);
-    let address = bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|with| with.ip()));
+    let bare =
+        text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inside, _)| inside);
+    let address =
+        bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|with| with.ip()));
     address.map(|address: IpAddr| address.to_canonical())
 }
 

@@ -78,7 +78,10 @@ impl Metrics {
             refusals: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
             swept: vec("signalbox_swept_total", "Connections that a rule ended", "code")?,
             rules: IntGaugeVec::new(Opts::new("signalbox_rules", "Rules in force, as held here"), &["kind"])?,
-            rules_lag: Gauge::new("signalbox_rules_lag_seconds", "Time since the store was last asked for new rules")?,
+            rules_lag: Gauge::new(
+                "signalbox_rules_lag_seconds",
+                "Time since the store was last asked for new rules",
+            )?,
             jwks_age: Gauge::new("signalbox_jwks_age_seconds", "Since the keys for tokens were last got")?,
             jwks_looks: vec("signalbox_jwks_fetches_total", "Looks at the published keys", "outcome")?,
         };

@@ -82,9 +82,12 @@ impl Signal {
         let bounds = store::Bounds::new(&settings.limits, &settings.timing);
         let store = match choice {
             StoreChoice::Memory(feed) => Store::memory(bounds, feed),
-            StoreChoice::Redis(url) => {
-                Store::Redis(RedisStore::connect_with(url, &settings.redis, bounds, signalbox_control::scripts())?)
-            }
+            StoreChoice::Redis(url) => Store::Redis(RedisStore::connect_with(
+                url,
+                &settings.redis,
+                bounds,
+                signalbox_control::scripts(),
+            )?),
         };
         let control = follow_rules(&store, settings.limits.rules as usize);
         let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));

@@ -98,12 +98,18 @@ impl Signal {
         if self.control.is_current() {
             return Ok(());
         }
-        let detail = "this node does not know yet what was taken back; keep the token or handle and try again";
+        let detail =
+            "this node does not know yet what was taken back; keep the token or handle and try again";
         Err(Problem::new(503, "unavailable", detail))
     }
 
     /// Whether a peer that has been committed may stay, by what the store says of it.
-    pub(crate) fn admit(&self, room: &RoomId, peer: &Arc<LocalPeer>, member: &Member) -> Result<(), CloseCode> {
+    pub(crate) fn admit(
+        &self,
+        room: &RoomId,
+        peer: &Arc<LocalPeer>,
+        member: &Member,
+    ) -> Result<(), CloseCode> {
         let standing = Standing::of_member(room, member, peer.standing().address);
         let verdict = self.control.judge(&standing.subject());
         peer.set_standing(standing);

@@ -28,7 +28,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Starts the task; it ends with the registry.
 pub(crate) fn start(registry: &Arc<Registry>, door: &Arc<Door>, control: &Arc<Control>) {
     let runtime = &registry.hub().runtime;
-    let sweeper = Sweeper { registry: Arc::downgrade(registry), door: door.clone(), control: control.clone() };
+    let sweeper =
+        Sweeper { registry: Arc::downgrade(registry), door: door.clone(), control: control.clone() };
     runtime.spawn(sweeper.follow_rules());
     runtime.spawn(tell_words(Arc::downgrade(registry), control.clone()));
 }

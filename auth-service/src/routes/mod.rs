@@ -2,6 +2,7 @@
 //!
 //! A file is a path, a function is a method. Health and metrics are the process's (`app.rs`), not the service's.
 
+mod api;
 mod events;
 mod jwks;
 mod token;
@@ -28,11 +29,12 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             )
             .service(
                 resource("/auth/validate", "GET, POST")
-                    .app_data(bodies)
+                    .app_data(bodies.clone())
                     .route(web::get().to(validate::get))
                     .route(web::post().to(validate::post)),
             )
             .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
+            .configure(|config| api::configure(config, &bodies))
             .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }

@@ -15,6 +15,7 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
+use signalbox_control::{Control, Log};
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -55,6 +56,7 @@ impl Service {
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             guests: false,
             feed: feed.clone(),
+            control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());

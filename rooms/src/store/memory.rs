@@ -13,9 +13,10 @@ use signalbox_shared::{
     keys,
 };
 
-use super::{contract::LiveBounds, 
+use super::{
     Announcement, Append, AppendError, Appended, Batched, Bounds, Commit, Committed, Delivery, Due, Entry,
     EntryKind, Found, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Page, Reader, Renewed, Target,
+    contract::LiveBounds,
 };
 use crate::room::{Lineage, Member, Presence, RoomState, Tombstone};
 

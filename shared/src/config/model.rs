@@ -34,6 +34,14 @@ pub struct Settings {
     pub log: Log,
 }
 
+impl Settings {
+    /// The longest that anything of one grant may be good, milliseconds: its tokens, and the handles of a peer that joined with one.
+    pub fn longest_grant_ms(&self) -> u64 {
+        let handles = self.timing.room_life.as_ms() + self.timing.resume_window.as_ms();
+        self.auth.token_ttl_max.as_ms().max(handles)
+    }
+}
+
 /// The listening socket and who may talk to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,7 +75,8 @@ impl Default for Server {
 fn ranges<'de, D: serde::Deserializer<'de>>(texts: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(texts)?;
     let range = |text: &String| {
-        crate::address::parse_range(text).map_err(|bad| serde::de::Error::custom(format!("server.trusted_proxies {bad}")))
+        crate::address::parse_range(text)
+            .map_err(|bad| serde::de::Error::custom(format!("server.trusted_proxies {bad}")))
     };
     texts.iter().map(range).collect()
 }

@@ -84,9 +84,7 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             // Nor may fragments without end keep a worker busy.
-            Incoming::Nothing if self.pace() == Pace::Close => {
-                Err(CloseCode::RateLimited.into())
-            }
+            Incoming::Nothing if self.pace() == Pace::Close => Err(CloseCode::RateLimited.into()),
             Incoming::Nothing => Ok(()),
             Incoming::Close(code) => Err(Break::Closed(code)),
         }

@@ -23,10 +23,10 @@ use super::{
     requests::{Requests, Verdict},
 };
 use crate::{
-    standing::Standing,
     door::{Place, Wish},
     node::Signal,
     registry::{Condition, LocalPeer, LocalRoom},
+    standing::Standing,
 };
 use signalbox_rooms::room::Member;
 

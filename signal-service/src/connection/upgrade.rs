@@ -121,7 +121,13 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     }
     let parts = framed.into_parts();
     // A task of its own: the dispatcher's state would otherwise live as long as the connection.
-    actix_rt::spawn(session::run(signal.clone(), place, (admission.wish, standing), parts.io, parts.read_buf));
+    actix_rt::spawn(session::run(
+        signal.clone(),
+        place,
+        (admission.wish, standing),
+        parts.io,
+        parts.read_buf,
+    ));
 }
 
 /// The verdict over an upgrade, and what it becomes if it is good.

@@ -225,7 +225,8 @@ mod tests {
         let name = RoomId::parse("r").unwrap();
         let mut connections = Vec::new();
         for epoch in [2, 3] {
-            let peer = LocalPeer::new(PeerId::from_bits(7), standing(&name), socket().await, &settings.limits);
+            let peer =
+                LocalPeer::new(PeerId::from_bits(7), standing(&name), socket().await, &settings.limits);
             registry.register(&name, &peer);
             peer.set_epoch(epoch);
             connections.push(peer);

@@ -87,7 +87,11 @@ pub(super) struct Link {
 
 impl Link {
     /// The scripts of others come after ours.
-    pub(super) fn connect(url: &str, settings: &Settings, others: Vec<Script>) -> Result<Arc<Self>, StartError> {
+    pub(super) fn connect(
+        url: &str,
+        settings: &Settings,
+        others: Vec<Script>,
+    ) -> Result<Arc<Self>, StartError> {
         let scripts = ScriptId::ALL.map(ScriptId::script).into_iter().chain(others).collect();
         Ok(Arc::new(Self { connections: signalbox_redis::Link::connect(url, settings, scripts)? }))
     }

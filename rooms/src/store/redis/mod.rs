@@ -22,9 +22,10 @@ use signalbox_shared::{
     keys,
 };
 
-use super::{contract::LiveBounds, 
+use super::{
     Append, AppendError, Appended, Arrivals, Batched, Bounds, Census, Commit, Committed, Due, EntryKind,
     Found, Head, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Reader, Renewed, Target, Unavailable,
+    contract::LiveBounds,
 };
 use crate::room::Lineage;
 use codec::Reply;
