@@ -4,6 +4,7 @@ mod configuration_doc;
 mod deployments;
 mod events;
 mod jwks;
+mod taken_back;
 mod token;
 mod validate;
 
