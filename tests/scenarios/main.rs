@@ -54,3 +54,4 @@ mod outage;
 mod presence;
 mod redis_away;
 mod resume;
+mod taken_back;
