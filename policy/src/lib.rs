@@ -18,6 +18,8 @@ mod lines;
 mod media;
 mod refused;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 

@@ -11,24 +11,12 @@ const MAX_LINES: usize = 4_096;
 /// More sections than a room has peers to hear.
 const MAX_SECTIONS: usize = 128;
 
-/// Attributes that decide something here. Each has to be spelled as it stands.
-const SPELLED: [&str; 15] = [
-    "sendrecv",
-    "sendonly",
-    "recvonly",
-    "inactive",
-    "bundle-only",
-    "mid",
-    "group",
-    "content",
-    "simulcast",
-    "rid",
-    "ssrc",
-    "msid",
-    "candidate",
-    "remote-candidates",
-    "rtcp",
-];
+/// Attributes without a value that decide something here. Nothing else may begin with one of them.
+const FLAGS: [&str; 5] = ["sendrecv", "sendonly", "recvonly", "inactive", "bundle-only"];
+
+/// Attributes with a value that decide something here. Each has to be spelled as it stands.
+const SPELLED: [&str; 10] =
+    ["mid", "group", "content", "simulcast", "rid", "ssrc", "msid", "candidate", "remote-candidates", "rtcp"];
 
 /// One line, without its end.
 #[derive(Debug, Clone, Copy)]
@@ -105,11 +93,14 @@ fn line(whole: &str, number: usize) -> Result<Line<'_>, Refused> {
     Ok(line)
 }
 
-/// Whether an attribute that decides something stands there as it should: its name in lower case, nothing but `:` after it.
+/// Whether an attribute that decides something stands there as it should: in lower case, with nothing but `:` after its name.
 fn spelled(value: &str) -> bool {
+    let begins = |flag: &str| value.get(..flag.len()).is_some_and(|start| start.eq_ignore_ascii_case(flag));
+    if let Some(flag) = FLAGS.iter().find(|flag| begins(flag)) {
+        return value == *flag;
+    }
     let end = value.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(value.len());
     let (word, rest) = value.split_at(end);
     let Some(known) = SPELLED.iter().find(|known| known.eq_ignore_ascii_case(word)) else { return true };
-    let flag = matches!(*known, "sendrecv" | "sendonly" | "recvonly" | "inactive" | "bundle-only");
-    word == *known && if flag { rest.is_empty() } else { rest.len() > 1 && rest.starts_with(':') }
+    word == *known && rest.len() > 1 && rest.starts_with(':')
 }

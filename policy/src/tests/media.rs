@@ -1,15 +1,15 @@
 //! Who may send what: real descriptions of Chromium and Firefox, and what somebody without `publish` might try.
 
-use signalbox_policy::{CandidateRules, Kind, MediaRules, Refused, Rules};
+use crate::{CandidateRules, Kind, MediaRules, Refused, Rules};
 
-const VIEWER: &str = include_str!("sdp/viewer.sdp");
-const PUBLISHER: &str = include_str!("sdp/publisher.sdp");
-const ANSWER: &str = include_str!("sdp/answer.sdp");
-const STOPPED: &str = include_str!("sdp/stopped.sdp");
-const DATA: &str = include_str!("sdp/data.sdp");
-const FIREFOX_VIEWER: &str = include_str!("sdp/firefox-viewer.sdp");
-const FIREFOX_PUBLISHER: &str = include_str!("sdp/firefox-publisher.sdp");
-const FIREFOX_ANSWER: &str = include_str!("sdp/firefox-answer.sdp");
+const VIEWER: &str = include_str!("../../sdp/viewer.sdp");
+const PUBLISHER: &str = include_str!("../../sdp/publisher.sdp");
+const ANSWER: &str = include_str!("../../sdp/answer.sdp");
+const STOPPED: &str = include_str!("../../sdp/stopped.sdp");
+const DATA: &str = include_str!("../../sdp/data.sdp");
+const FIREFOX_VIEWER: &str = include_str!("../../sdp/firefox-viewer.sdp");
+const FIREFOX_PUBLISHER: &str = include_str!("../../sdp/firefox-publisher.sdp");
+const FIREFOX_ANSWER: &str = include_str!("../../sdp/firefox-answer.sdp");
 
 const WATCH: MediaRules = MediaRules { publish: false, share: false, data: true };
 const SPEAK: MediaRules = MediaRules { publish: true, share: false, data: true };
@@ -143,6 +143,8 @@ fn no_spelling_gets_media_past_the_rule() {
         "a=RECVONLY",
         "a=recvonly ",
         "a=recvonly:x",
+        "a=recvonly\r\na=sendrecvx",
+        "a=recvonly\r\na=SENDRECV-x",
         "a=recvonly x",
         "a= recvonly",
         "a=\trecvonly",

@@ -1,11 +1,9 @@
 //! Which candidates are told: the grammar, the rules, descriptions.
 
-use signalbox_policy::{
-    Candidate, CandidateRules, CandidateType, Host, Kind, MediaRules, Refused, Rules, Verdict,
-};
+use crate::{Candidate, CandidateRules, CandidateType, Host, Kind, MediaRules, Refused, Rules, Verdict};
 
-const VIEWER: &str = include_str!("sdp/viewer.sdp");
-const FIREFOX_PUBLISHER: &str = include_str!("sdp/firefox-publisher.sdp");
+const VIEWER: &str = include_str!("../../sdp/viewer.sdp");
+const FIREFOX_PUBLISHER: &str = include_str!("../../sdp/firefox-publisher.sdp");
 
 const HOST: &str = "candidate:2868818822 1 udp 2122260223 192.168.1.5 42472 typ host generation 0 ufrag o5Kf network-id 1 network-cost 50";
 const MDNS: &str =
