@@ -93,14 +93,17 @@ fn line(whole: &str, number: usize) -> Result<Line<'_>, Refused> {
     Ok(line)
 }
 
-/// Whether an attribute that decides something stands there as it should: in lower case, with nothing but `:` after its name.
+/// Whether an attribute is a name, alone or with `:` and a value, and one that decides something is in lower case.
 fn spelled(value: &str) -> bool {
+    let name = value.split(':').next().unwrap_or_default();
+    // Firefox skips delimiters: `a=:sendrecv` is a direction to it.
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return false;
+    }
     let begins = |flag: &str| value.get(..flag.len()).is_some_and(|start| start.eq_ignore_ascii_case(flag));
     if let Some(flag) = FLAGS.iter().find(|flag| begins(flag)) {
         return value == *flag;
     }
-    let end = value.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(value.len());
-    let (word, rest) = value.split_at(end);
-    let Some(known) = SPELLED.iter().find(|known| known.eq_ignore_ascii_case(word)) else { return true };
-    word == *known && rest.len() > 1 && rest.starts_with(':')
+    let Some(known) = SPELLED.iter().find(|known| known.eq_ignore_ascii_case(name)) else { return true };
+    name == *known && value.len() > name.len() + 1
 }
