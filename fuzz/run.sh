@@ -27,7 +27,8 @@ for target in "${targets[@]}"; do
   else
     failed=1
     echo "$target: FAILED"
-    tail -40 "$log"
+    grep -a -A2 panicked "$log" || true
+    tail -15 "$log" | cut -c1-400
   fi
   rm -f "$log"
 done
