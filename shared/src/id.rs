@@ -99,11 +99,48 @@ name!(
     /// A node: one signaling process, random at each boot.
     NodeId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
 );
+name!(
+    /// On whose word something was done: the id of an API key, or `guest`, `user`, `invite`, `app`.
+    CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c)
+);
+name!(
+    /// A region, as the operator names them.
+    Region, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
+);
+name!(
+    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones, tickets) share the part before the
+    /// first dot.
+    TokenId, 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
+);
 
 /// 128 random bits as 32 hexadecimal digits.
 #[expect(clippy::disallowed_methods, reason = "ids are made here")]
 pub fn random_hex() -> String {
     uuid::Uuid::new_v4().simple().to_string()
+}
+
+impl CallerId {
+    /// An application that signs its tokens by itself.
+    pub fn app() -> Self {
+        Self(Arc::from("app"))
+    }
+}
+
+impl TokenId {
+    /// A new grant, and the first token of it.
+    pub fn random() -> Self {
+        Self(Arc::from(random_hex()))
+    }
+
+    /// What all tokens of one making have in common. It is empty only in a text that no token may have.
+    pub fn grant(&self) -> &str {
+        self.0.split('.').next().unwrap_or_default()
+    }
+
+    /// The name of another token of the same making.
+    pub fn sibling(&self, number: u64) -> Self {
+        Self(Arc::from(format!("{}.{number}", self.grant())))
+    }
 }
 
 impl PeerId {

@@ -22,6 +22,8 @@ use crate::{
     keeper,
     metrics::Metrics,
     registry::Registry,
+};
+use signalbox_rooms::{
     room::{Input, Outcome},
     store::{self, Arrivals, RedisStore, StartError, Store, Unavailable},
 };

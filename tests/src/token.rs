@@ -5,7 +5,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use signalbox_shared::{
     clock,
-    token::{AUDIENCE_SIGNAL, ISSUER, ROOM_TYP},
+    id::random_hex,
+    token::{ISSUER, TokenKind},
 };
 
 /// A token to be signed.
@@ -22,10 +23,10 @@ impl Forgery {
     pub fn good(room: &str, user: &str) -> Self {
         let now = clock::now_s();
         let mut header = Header::new(Algorithm::HS256);
-        header.typ = Some(ROOM_TYP.to_owned());
+        header.typ = Some(TokenKind::Room.typ().to_owned());
         let claims = json!({
-            "iss": ISSUER, "aud": AUDIENCE_SIGNAL, "sub": user, "room": room, "role": "guest",
-            "permissions": ["publish", "message"], "iat": now, "nbf": now, "exp": now + 900, "jti": "0",
+            "iss": ISSUER, "aud": TokenKind::Room.aud(), "sub": user, "room": room, "role": "guest",
+            "permissions": ["publish", "message"], "iat": now, "nbf": now, "exp": now + 900, "jti": random_hex(),
         });
         Self { header, claims }
     }

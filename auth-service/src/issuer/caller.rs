@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use signalbox_shared::{
     config::{ApiKey, ApiKeys},
+    id::CallerId,
     problem::Problem,
 };
 
@@ -30,6 +31,12 @@ impl Caller<'_> {
             Self::ApiKey(key) => &key.id,
             Self::Guest => "guest",
         }
+    }
+
+    /// The name, for a token.
+    pub fn caller_id(&self) -> CallerId {
+        // The id of a key has this alphabet since it was read.
+        CallerId::parse(self.id()).unwrap_or_else(|_| CallerId::app())
     }
 }
 

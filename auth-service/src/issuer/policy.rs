@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::value::RawValue;
 use signalbox_shared::{
     config::Settings,
-    id::{Role, RoomId, UserId},
+    id::{CallerId, Region, Role, RoomId, UserId},
     problem::Problem,
 };
 
@@ -44,6 +44,10 @@ pub struct Grant {
     pub name: Option<Arc<str>>,
     /// Whatever the application attached.
     pub metadata: Option<Arc<RawValue>>,
+    /// On whose word.
+    pub caller: CallerId,
+    /// Where the peer is.
+    pub region: Option<Region>,
     /// Its life, seconds.
     pub ttl_s: u64,
 }
@@ -54,7 +58,12 @@ impl Policy {
         let permissions = |names: &Vec<String>| -> Arc<[Arc<str>]> {
             names.iter().map(|name| Arc::from(&**name)).collect()
         };
-        let roles = settings.roles.0.iter().map(|(role, names)| (role.clone(), permissions(names))).collect();
+        let roles = settings
+            .roles
+            .0
+            .iter()
+            .map(|(role, template)| (role.clone(), permissions(&template.permissions)))
+            .collect();
         let auth = &settings.auth;
         Self {
             roles,
@@ -84,7 +93,8 @@ impl Policy {
         let permissions = self.roles.get(&role).cloned().ok_or_else(|| self.no_such_role())?;
         let name = wish::display_name(&wish.name)?;
         let metadata = wish::metadata(wish.metadata, self.metadata_max)?;
-        Ok(Grant { room, user, role, permissions, name, metadata, ttl_s })
+        let caller = caller.caller_id();
+        Ok(Grant { room, user, role, permissions, name, metadata, caller, region: None, ttl_s })
     }
 
     /// Role and life: a guest has no say in either.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     clock,
-    id::{Role, RoomId, UserId, random_hex},
+    id::{Role, RoomId, TokenId, UserId, random_hex},
     problem::Problem,
 };
 
@@ -47,7 +47,7 @@ fn issue(state: &AuthState, caller: &Caller<'_>, body: Body) -> Result<Issued, P
     let grant = state.policy.grant(caller, wish, &random_hex())?;
     let (room, user, role, expires_in) =
         (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token = state.minter.mint(grant, clock::now_s(), random_hex()).map_err(|error| {
+    let token = state.minter.mint(grant, clock::now_s(), TokenId::random()).map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
         Problem::new(500, "internal", "the token could not be made; the server's log says why")
     })?;

@@ -1,15 +1,22 @@
 //! Tokens: where the services meet.
 //!
-//! Owns: what a token says ([`RoomClaims`]), how it is checked ([`Verifier`]), what a good secret is ([`SharedSecret`]).
-//! Must not: decide who gets one (`auth-service/src/issuer`).
+//! Owns: the kinds there are ([`TokenKind`]), what each says ([`RoomClaims`], [`UserClaims`], [`ManagementClaims`]), how it is
+//! checked ([`Verifier`]), what a good secret is ([`SharedSecret`]).
+//! Must not: decide who gets one (`auth-service/src/issuer`), or be able to make one.
 //!
-//! A verifier holds a list of keys, each with its `kid` and its one algorithm (RFC 8725, section 3.1); asymmetric keys
-//! will be further entries of that list.
+//! A verifier holds a list of keys, each with its `kid` and its one algorithm (RFC 8725, section 3.1).
 
 mod claims;
+mod error;
+mod header;
+mod kind;
 mod secret;
+#[cfg(test)]
+mod tests;
 mod verify;
 
-pub use claims::{AUDIENCE_SIGNAL, ISSUER, ROOM_TYP, RoomClaims};
+pub use claims::{ISSUER, ManagementClaims, RoomClaims, UserClaims};
+pub use error::TokenError;
+pub use kind::{Claims, Registered, TokenKind};
 pub use secret::{Secret, SharedSecret, WeakSecret};
-pub use verify::{TokenError, Verifier};
+pub use verify::{Verifier, VerifyKey};

@@ -1,107 +1,65 @@
 //! Checking a token: algorithm and kind first, then the signature, then what it says (RFC 8725).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, errors::ErrorKind};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey};
 
-use super::{AUDIENCE_SIGNAL, ISSUER, ROOM_TYP, RoomClaims, SharedSecret};
+use super::{
+    Claims, ISSUER, ManagementClaims, RoomClaims, SharedSecret, TokenError, UserClaims,
+    header::{self, Parts},
+};
 
 /// The longest text that is looked at: a token with full metadata is under 8 KiB.
-const MAX_TOKEN_BYTES: usize = 12 * 1024;
+pub(super) const MAX_TOKEN_BYTES: usize = 12 * 1024;
 
-/// Why a token is refused. Each has its own stable code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum TokenError {
-    /// There is none.
-    #[error(
-        "no token was given; get one from POST /auth/token and pass it as ?token= or as the subprotocol token.T"
-    )]
-    Missing,
-    /// Not a JWT, or its claims are not those of its kind.
-    #[error("the token is not a JWT of this kind")]
-    Malformed,
-    /// Its life is over.
-    #[error("the token has expired; get a new one from POST /auth/token")]
-    Expired,
-    /// Its life has not begun.
-    #[error("the token is not valid yet; the clocks of the issuer and this server may differ")]
-    NotYetValid,
-    /// No key of ours made it.
-    #[error("the token was not signed by a key this server knows")]
-    BadSignature,
-    /// Not the algorithm of the key.
-    #[error("the token's algorithm is not accepted")]
-    WrongAlgorithm,
-    /// Made for another service.
-    #[error("the token is meant for another audience")]
-    WrongAudience,
-    /// Made by somebody else.
-    #[error("the token is from another issuer")]
-    WrongIssuer,
-    /// Another kind of token.
-    #[error("the token is of another kind")]
-    WrongType,
-}
+/// How far ahead of this machine's clock a token may say it was made, seconds. What is taken back is compared with that time, so
+/// it must not lie far in the future.
+const IAT_SKEW_S: u64 = 60;
 
-impl TokenError {
-    /// Every refusal, for tests.
-    pub const ALL: [Self; 9] = [
-        Self::Missing,
-        Self::Malformed,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::BadSignature,
-        Self::WrongAlgorithm,
-        Self::WrongAudience,
-        Self::WrongIssuer,
-        Self::WrongType,
-    ];
-
-    /// The stable code (docs/PROTOCOL.md, section 1).
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Missing => "token_missing",
-            Self::Malformed => "token_malformed",
-            Self::Expired => "token_expired",
-            Self::NotYetValid => "token_not_yet_valid",
-            Self::BadSignature => "token_bad_signature",
-            Self::WrongAlgorithm => "token_wrong_algorithm",
-            Self::WrongAudience => "token_wrong_audience",
-            Self::WrongIssuer => "token_wrong_issuer",
-            Self::WrongType => "token_wrong_type",
-        }
-    }
-
-    /// The refusal over HTTP: always 401.
-    pub fn problem(self) -> crate::problem::Problem {
-        crate::problem::Problem::new(401, self.code(), self.to_string())
-    }
-}
-
-struct Key {
+/// A key that checks signatures: its name, its one algorithm (RFC 8725, section 3.1), its bytes.
+#[derive(Clone)]
+pub struct VerifyKey {
     kid: String,
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
-/// Checks tokens with the keys it was given; it can never mint one. Cheap to clone.
+impl VerifyKey {
+    /// A shared secret.
+    pub fn hs256(secret: &SharedSecret) -> Self {
+        Self {
+            kid: secret.kid(),
+            algorithm: Algorithm::HS256,
+            key: DecodingKey::from_secret(secret.expose()),
+        }
+    }
+
+    /// Its name.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    fn made(&self, parts: &Parts<'_>) -> bool {
+        jsonwebtoken::crypto::verify(parts.signature, parts.message.as_bytes(), &self.key, self.algorithm)
+            .unwrap_or(false)
+    }
+}
+
+/// Checks tokens with the keys it was given; it can never mint one. Cheap to clone; clones see the same keys.
 #[derive(Clone)]
 pub struct Verifier {
-    keys: Arc<[Key]>,
+    /// What the process was started with.
+    fixed: Arc<[VerifyKey]>,
+    /// What changes while it runs. Held for the copy of a pointer.
+    changing: Arc<RwLock<Arc<[VerifyKey]>>>,
 }
 
 impl Verifier {
     /// A verifier for HS256 with the current secret and, during a rotation, the previous one.
     pub fn hs256<'a>(secrets: impl IntoIterator<Item = &'a SharedSecret>) -> Self {
-        let keys = secrets
-            .into_iter()
-            .map(|secret| Key {
-                kid: secret.kid(),
-                algorithm: Algorithm::HS256,
-                key: DecodingKey::from_secret(secret.expose()),
-            })
-            .collect();
-        Self { keys }
+        let fixed = secrets.into_iter().map(VerifyKey::hs256).collect();
+        Self { fixed, changing: Arc::default() }
     }
 
     /// Checks a room token at the time `now_s` (seconds since 1970).
@@ -109,82 +67,91 @@ impl Verifier {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn room(&self, token: &str, now_s: u64) -> Result<RoomClaims, TokenError> {
+        self.check(token, now_s)
+    }
+
+    /// Checks a user token at the time `now_s` (seconds since 1970).
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn user(&self, token: &str, now_s: u64) -> Result<UserClaims, TokenError> {
+        self.check(token, now_s)
+    }
+
+    /// Checks a management token at the time `now_s` (seconds since 1970).
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn management(&self, token: &str, now_s: u64) -> Result<ManagementClaims, TokenError> {
+        self.check(token, now_s)
+    }
+
+    /// Checks a token of the kind that is asked for, at the time `now_s` (seconds since 1970).
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn check<C: Claims>(&self, token: &str, now_s: u64) -> Result<C, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
         }
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
-        let header = header(token)?;
-        let algorithm_known = self.keys.iter().any(|key| key.algorithm == header.alg);
-        if !algorithm_known {
+        let parts = header::parse(token)?;
+        let changing = self.changing.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = || self.fixed.iter().chain(changing.iter());
+        let algorithm: Algorithm = parts.alg.parse().map_err(|_| TokenError::WrongAlgorithm)?;
+        if !keys().any(|key| key.algorithm == algorithm) {
             return Err(TokenError::WrongAlgorithm);
         }
-        if header.typ.as_deref() != Some(ROOM_TYP) {
+        if parts.typ.as_deref() != Some(C::KIND.typ()) {
             return Err(TokenError::WrongType);
         }
-        let claims = self.signed_claims(token, &header)?;
-        judge(claims, now_s)
+        signed(keys(), algorithm, &parts)?;
+        let json = URL_SAFE_NO_PAD.decode(parts.claims).map_err(|_| TokenError::Malformed)?;
+        let claims: C = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+        judge(&claims, now_s)?;
+        Ok(claims)
     }
+}
 
-    fn signed_claims(&self, token: &str, header: &Header) -> Result<RoomClaims, TokenError> {
-        // A `kid` picks the key; a token without one (made by an app with the shared secret) is tried against each.
-        let candidates = self.keys.iter().filter(|key| header.kid.as_ref().is_none_or(|kid| *kid == key.kid));
-        for key in candidates.filter(|key| key.algorithm == header.alg) {
-            match jsonwebtoken::decode::<RoomClaims>(token, &key.key, &signature_only(key.algorithm)) {
-                Ok(data) => return Ok(data.claims),
-                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
-                Err(_) => return Err(TokenError::Malformed),
+/// Whether one of the keys made the signature. A `kid` picks the key, and the key has one algorithm. A token without a `kid`
+/// comes from an application that signs with the shared secret: it is tried against each of those, and no other.
+fn signed<'a>(
+    mut keys: impl Iterator<Item = &'a VerifyKey>,
+    algorithm: Algorithm,
+    parts: &Parts<'_>,
+) -> Result<(), TokenError> {
+    let made = match &parts.kid {
+        Some(kid) => {
+            let key = keys.find(|key| key.kid == *kid).ok_or(TokenError::BadSignature)?;
+            if key.algorithm != algorithm {
+                return Err(TokenError::WrongAlgorithm);
             }
+            key.made(parts)
         }
-        Err(TokenError::BadSignature)
-    }
+        None => keys
+            .any(|key| key.algorithm == Algorithm::HS256 && algorithm == Algorithm::HS256 && key.made(parts)),
+    };
+    if made { Ok(()) } else { Err(TokenError::BadSignature) }
 }
 
-/// The header, with `none` and unknown algorithms told apart from text that is no JWT at all.
-fn header(token: &str) -> Result<Header, TokenError> {
-    jsonwebtoken::decode_header(token).map_err(|_| {
-        let alg = token.split('.').next().and_then(|part| {
-            use base64::Engine as _;
-            let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok()?;
-            let header: serde_json::Value = serde_json::from_slice(&json).ok()?;
-            header.get("alg")?.as_str().map(str::to_owned)
-        });
-        if alg.is_some() && token.split('.').count() == 3 {
-            TokenError::WrongAlgorithm
-        } else {
-            TokenError::Malformed
-        }
-    })
-}
-
-/// The library checks the signature; times, audience and issuer are judged here, with the caller's clock.
-fn signature_only(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation
-}
-
-fn judge(claims: RoomClaims, now_s: u64) -> Result<RoomClaims, TokenError> {
-    if claims.iss != ISSUER {
+fn judge<C: Claims>(claims: &C, now_s: u64) -> Result<(), TokenError> {
+    let said = claims.registered();
+    if said.iss != ISSUER {
         Err(TokenError::WrongIssuer)
-    } else if claims.aud != AUDIENCE_SIGNAL {
+    } else if said.aud != C::KIND.aud() {
         Err(TokenError::WrongAudience)
-    } else if claims.exp <= now_s {
+    } else if said.exp <= now_s {
         Err(TokenError::Expired)
-    } else if claims.nbf > now_s {
+    } else if said.nbf > now_s || said.iat > now_s.saturating_add(IAT_SKEW_S) {
         Err(TokenError::NotYetValid)
-    } else if claims
-        .metadata
-        .as_deref()
-        .is_some_and(|m| !crate::protocol::object_within(m.get(), MAX_TOKEN_BYTES))
-        || claims.name.as_deref().is_some_and(|name| !crate::text::is_display_name(name))
+    } else if said.exp.saturating_sub(said.iat) > C::KIND.max_life_s()
+        || said.jti.grant().is_empty()
+        || !claims.within_bounds()
     {
         Err(TokenError::Malformed)
     } else {
-        Ok(claims)
+        Ok(())
     }
 }

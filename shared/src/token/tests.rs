@@ -1,0 +1,212 @@
+//! Every kind against every defect.
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+
+/// How a verifier is asked for one kind.
+fn check(verifier: &Verifier, kind: TokenKind, token: &str) -> Result<(), TokenError> {
+    match kind {
+        TokenKind::Room => verifier.room(token, NOW).map(drop),
+        TokenKind::User => verifier.user(token, NOW).map(drop),
+        TokenKind::Management => verifier.management(token, NOW).map(drop),
+    }
+}
+
+fn claims(kind: TokenKind) -> Value {
+    let mut claims = json!({ "iss": ISSUER, "aud": kind.aud(), "sub": "alice", "iat": NOW, "nbf": NOW, "exp": NOW + 900,
+        "jti": "0a1b.2" });
+    let own = match kind {
+        TokenKind::Room => json!({ "room": "r", "role": "guest", "permissions": ["publish"] }),
+        TokenKind::User => json!({ "role": "guest" }),
+        TokenKind::Management => json!({ "scopes": ["rooms"] }),
+    };
+    for (name, value) in own.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+fn header(kind: TokenKind) -> Header {
+    Header { typ: Some(kind.typ().to_owned()), ..Header::new(Algorithm::HS256) }
+}
+
+fn secret() -> SharedSecret {
+    SharedSecret::new(Secret::new("Zm9vYmFyMTIzNDU2Nzg5MHF3ZXJ0eXVpb3BhcwQx")).unwrap()
+}
+
+fn sign(header: &Header, claims: &Value) -> String {
+    jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(secret().expose())).unwrap()
+}
+
+/// Signs texts as they stand, well-formed or not.
+fn sign_raw(header: &str, claims: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+    let message = format!("{}.{}", B64.encode(header), B64.encode(claims));
+    let key = EncodingKey::from_secret(secret().expose());
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+fn verifier() -> Verifier {
+    Verifier::hs256([&secret()])
+}
+
+#[test]
+fn a_token_passes_where_its_kind_is_asked_for_and_nowhere_else() {
+    for made in TokenKind::ALL {
+        for asked in TokenKind::ALL {
+            let token = sign(&header(made), &claims(made));
+            let expected = if made == asked { Ok(()) } else { Err(TokenError::WrongType) };
+            assert_eq!(check(&verifier(), asked, &token), expected, "{made:?} at {asked:?}");
+            // Neither does one with the right `typ` and another's audience.
+            let token = sign(&header(asked), &claims(asked).tap("aud", json!(made.aud())));
+            let expected = if made == asked { Ok(()) } else { Err(TokenError::WrongAudience) };
+            assert_eq!(check(&verifier(), asked, &token), expected, "{made:?} at {asked:?}");
+        }
+    }
+}
+
+trait Tap {
+    fn tap(self, name: &str, value: Value) -> Self;
+}
+
+impl Tap for Value {
+    fn tap(mut self, name: &str, value: Value) -> Self {
+        self[name] = value;
+        self
+    }
+}
+
+#[test]
+fn a_claim_that_is_wrong_has_its_code_for_every_kind() {
+    use TokenError::{Expired, Malformed, NotYetValid, WrongAudience, WrongIssuer};
+    for kind in TokenKind::ALL {
+        let day_and_more = NOW + kind.max_life_s() + 1;
+        for (name, value, expected) in [
+            ("iss", json!("other"), WrongIssuer),
+            ("aud", json!("other"), WrongAudience),
+            ("aud", json!([kind.aud()]), Malformed),
+            ("sub", json!("not a name"), Malformed),
+            ("exp", json!(NOW), Expired),
+            ("exp", json!(NOW as f64 + 900.5), Malformed),
+            ("exp", json!(-1), Malformed),
+            ("exp", json!(day_and_more), Malformed),
+            ("exp", json!(u64::MAX), Malformed),
+            ("nbf", json!(NOW + 1), NotYetValid),
+            ("iat", json!(NOW + 61), NotYetValid),
+            ("iat", json!("now"), Malformed),
+            ("jti", json!(""), Malformed),
+            ("jti", json!(".1"), Malformed),
+            ("jti", json!("a b"), Malformed),
+            ("jti", json!("x".repeat(129)), Malformed),
+        ] {
+            let token = sign(&header(kind), &claims(kind).tap(name, value.clone()));
+            assert_eq!(check(&verifier(), kind, &token), Err(expected), "{kind:?} {name} {value}");
+        }
+        for name in ["iss", "aud", "sub", "iat", "nbf", "exp", "jti"] {
+            let mut claims = claims(kind);
+            claims.as_object_mut().unwrap().remove(name);
+            assert_eq!(
+                check(&verifier(), kind, &sign(&header(kind), &claims)),
+                Err(Malformed),
+                "{kind:?} {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_member_that_stands_twice_is_refused() {
+    for kind in TokenKind::ALL {
+        let (good, head) = (claims(kind), format!(r#"{{"alg":"HS256","typ":"{}"}}"#, kind.typ()));
+        assert_eq!(check(&verifier(), kind, &sign_raw(&head, &good.to_string())), Ok(()));
+        for (name, value) in good.as_object().unwrap() {
+            let twice = good.to_string().replacen('{', &format!(r#"{{"{name}":{value},"#), 1);
+            let verdict = check(&verifier(), kind, &sign_raw(&head, &twice));
+            assert_eq!(verdict, Err(TokenError::Malformed), "{kind:?} {name}");
+        }
+        let twice = head.replacen('{', r#"{"alg":"none","#, 1);
+        assert_eq!(
+            check(&verifier(), kind, &sign_raw(&twice, &good.to_string())),
+            Err(TokenError::Malformed)
+        );
+    }
+}
+
+#[test]
+fn a_header_that_brings_a_key_or_changes_the_reading_is_refused() {
+    for kind in TokenKind::ALL {
+        for member in [
+            r#""crit":["exp"]"#,
+            r#""crit":[],"b64":false"#,
+            r#""b64":true"#,
+            r#""zip":"DEF""#,
+            r#""enc":"A256GCM""#,
+            r#""jwk":{"kty":"oct","k":"AA"}"#,
+            r#""jku":"https://evil.example/jwks""#,
+            r#""x5u":"https://evil.example/crt""#,
+            r#""x5c":[]"#,
+        ] {
+            let head = format!(r#"{{"alg":"HS256","typ":"{}",{member}}}"#, kind.typ());
+            let token = sign_raw(&head, &claims(kind).to_string());
+            assert_eq!(check(&verifier(), kind, &token), Err(TokenError::Malformed), "{member}");
+        }
+    }
+}
+
+#[test]
+fn algorithm_and_key_belong_together() {
+    use TokenError::{BadSignature, Malformed, WrongAlgorithm, WrongType};
+    for kind in TokenKind::ALL {
+        let payload = claims(kind).to_string();
+        let of = |head: String| check(&verifier(), kind, &sign_raw(&head, &payload));
+        let typ = kind.typ();
+        for algorithm in
+            ["none", "NONE", "hs256", "HS384", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA", ""]
+        {
+            let head = format!(r#"{{"alg":"{algorithm}","typ":"{typ}"}}"#);
+            assert_eq!(of(head), Err(WrongAlgorithm), "{algorithm}");
+        }
+        assert_eq!(of(format!(r#"{{"typ":"{typ}"}}"#)), Err(Malformed));
+        assert_eq!(of(format!(r#"{{"alg":"HS256","typ":"{typ}","kid":"other"}}"#)), Err(BadSignature));
+        let kid = secret().kid();
+        assert_eq!(of(format!(r#"{{"alg":"HS256","typ":"{typ}","kid":"{kid}"}}"#)), Ok(()));
+        for typ in ["JWT", "at+jwt", "", &typ.to_uppercase(), &format!("application/{typ}")] {
+            assert_eq!(of(format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#)), Err(WrongType), "{typ}");
+        }
+        assert_eq!(of(r#"{"alg":"HS256"}"#.to_owned()), Err(WrongType));
+    }
+}
+
+#[test]
+fn what_is_no_token_at_all_is_told_apart() {
+    let long = "x".repeat(13 * 1024);
+    for kind in TokenKind::ALL {
+        let good = sign(&header(kind), &claims(kind));
+        let (message, signature) = good.rsplit_once('.').unwrap();
+        for (text, expected) in [
+            ("", TokenError::Missing),
+            (long.as_str(), TokenError::Malformed),
+            ("x", TokenError::Malformed),
+            ("a.b.c", TokenError::Malformed),
+            (&format!("{good}.x"), TokenError::Malformed),
+            (&format!("{good}="), TokenError::BadSignature),
+            (&format!("{message}."), TokenError::BadSignature),
+            (&format!("{message}x.{signature}"), TokenError::BadSignature),
+        ] {
+            assert_eq!(check(&verifier(), kind, text), Err(expected), "{kind:?} {text}");
+        }
+    }
+}
+
+#[test]
+fn a_token_of_an_application_that_signs_by_itself_needs_no_caller() {
+    let token = sign(&header(TokenKind::Room), &claims(TokenKind::Room));
+    let said = verifier().room(&token, NOW).unwrap();
+    assert_eq!((said.caller.as_str(), said.region, said.jti.grant()), ("app", None, "0a1b"));
+    assert_eq!(said.jti.sibling(3).grant(), "0a1b");
+}
