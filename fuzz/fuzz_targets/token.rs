@@ -2,6 +2,9 @@
 //! The verifier. The fuzzer knows no key, so no token is good but those of the seeds, each as its kind and at its time; and where
 //! it is lent the key (an input that begins with `{`), a good token says what a naive reading of its claims says.
 
+use std::collections::HashMap;
+
+use serde_json::{Value, value::RawValue};
 use signalbox_fuzz::{KEY, signed};
 use signalbox_shared::token::{Secret, SharedSecret, Verifier};
 
