@@ -1,7 +1,7 @@
 //! Every Redis key and topic, and nowhere else.
 //!
 //! Owns: how a room maps to a partition, how a key is spelt. Must not: talk to Redis.
-//! Next: `signal-service/src/store/redis` writes them, each with a TTL.
+//! Next: `rooms/src/store/redis` writes them, each with a TTL.
 //!
 //! The hash tag `{tag}` of a room's partition keeps its keys and topics in one Redis Cluster slot, so that one
 //! script may touch them all.

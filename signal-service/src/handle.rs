@@ -14,7 +14,7 @@ use signalbox_shared::{
     token::SharedSecret,
 };
 
-use crate::room::{Lineage, Member};
+use signalbox_rooms::room::{Lineage, Member};
 
 /// The longest text that is looked at.
 const MOST_BYTES: usize = 8 * 1024;
@@ -92,12 +92,12 @@ fn seal_key(secret: &SharedSecret, info: &[u8]) -> Hmac<Sha256> {
 mod tests {
     use serde_json::value::RawValue;
     use signalbox_shared::{
-        id::{Role, UserId, random_hex},
+        id::{CallerId, Role, TokenId, UserId, random_hex},
         token::Secret,
     };
 
     use super::*;
-    use crate::room::Presence;
+    use signalbox_rooms::room::Presence;
 
     fn secret() -> SharedSecret {
         SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex()))).unwrap()
@@ -108,7 +108,10 @@ mod tests {
             user: UserId::parse("alice").unwrap(),
             role: Role::parse("guest").unwrap(),
             permissions: vec!["message".into()].into(),
+            token: TokenId::random(),
+            issued: 0,
             expires: 7,
+            caller: CallerId::app(),
             name: "Alïce".into(),
             metadata: RawValue::from_string("{}".into()).unwrap().into(),
             presence: Presence::default(),

@@ -23,8 +23,8 @@ use signalbox_shared::{
 };
 use tokio::time::sleep;
 
-use crate::{
-    registry::Registry,
+use crate::registry::Registry;
+use signalbox_rooms::{
     room::Input,
     store::{Census, Due, Unavailable},
 };

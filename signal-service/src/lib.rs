@@ -1,7 +1,7 @@
-//! The signaling service: rooms, mailboxes and the WebSockets of peers.
+//! The signaling service: the WebSockets of peers, and this node's part in their rooms.
 //!
-//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], `keeper`, [`keys`], [`registry`] → [`store`] → [`room`].
-//! An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order, `registry::forward` appends it, `store`
+//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], `keeper`, [`keys`], [`registry`] → `signalbox_rooms`.
+//! An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order, `registry::forward` appends it, the store
 //! writes it to the target's mailbox, `registry::peer` hands it to the target's socket.
 
 pub mod app;
@@ -14,6 +14,4 @@ pub mod keys;
 pub mod metrics;
 pub mod node;
 pub mod registry;
-pub mod room;
 mod routes;
-pub mod store;

@@ -22,6 +22,8 @@ use crate::{
     keys::TokenKeys,
     metrics::Metrics,
     registry::Registry,
+};
+use signalbox_rooms::{
     room::{Input, Outcome},
     store::{self, Arrivals, RedisStore, StartError, Store, Unavailable},
 };

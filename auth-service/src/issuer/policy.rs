@@ -58,7 +58,12 @@ impl Policy {
         let permissions = |names: &Vec<String>| -> Arc<[Arc<str>]> {
             names.iter().map(|name| Arc::from(&**name)).collect()
         };
-        let roles = settings.roles.0.iter().map(|(role, names)| (role.clone(), permissions(names))).collect();
+        let roles = settings
+            .roles
+            .0
+            .iter()
+            .map(|(role, template)| (role.clone(), permissions(&template.permissions)))
+            .collect();
         let auth = &settings.auth;
         Self {
             roles,

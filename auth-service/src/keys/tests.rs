@@ -215,7 +215,8 @@ fn no_key_serves_another_algorithm_than_its_own() {
     }
     let header = Header { alg: Algorithm::EdDSA, ..Header::default() };
     assert_eq!(header.typ.as_deref(), Some("JWT"));
-    let untyped = jsonwebtoken::encode(&Header { kid: Some(ed), ..header }, &claims(NOW), of(&ed).encoding());
+    let untyped =
+        jsonwebtoken::encode(&Header { kid: Some(ed.clone()), ..header }, &claims(NOW), of(&ed).encoding());
     assert!(without.verifier().user(&untyped.unwrap(), NOW).is_err());
 }
 

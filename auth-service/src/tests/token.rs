@@ -27,7 +27,10 @@ async fn a_backend_gets_exactly_what_it_asked_for() {
     let claims = Verifier::hs256([&service.secret]).room(token, now).unwrap();
     assert_eq!((claims.room.as_str(), claims.sub.as_str()), ("stand-up", "alice@example"));
     assert_eq!((claims.role.as_str(), claims.name.as_deref()), ("speaker", Some("Alice")));
-    assert_eq!(claims.permissions.iter().map(|p| &**p).collect::<Vec<_>>(), ["publish", "message", "share"]);
+    assert_eq!(
+        claims.permissions.iter().map(|p| &**p).collect::<Vec<_>>(),
+        ["publish", "message", "share", "data"]
+    );
     assert_eq!(claims.metadata.unwrap().get(), r#"{"a": 1}"#);
     assert_eq!((claims.exp - claims.iat, claims.iat - claims.nbf), (60, 10));
     assert!(now - claims.iat < 5);

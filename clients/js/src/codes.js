@@ -14,6 +14,8 @@ export const CLOSE_CODES = Object.freeze({
   4005: 'unavailable',
   4006: 'token_expired',
   4007: 'internal',
+  4008: 'shut_down',
+  4009: 'token_in_use',
   4500: 'protocol_error',
   4501: 'binary_not_supported',
   4502: 'frame_too_large',
@@ -22,6 +24,13 @@ export const CLOSE_CODES = Object.freeze({
   4512: 'replaced',
   4513: 'removed',
   4514: 'ended',
+  4515: 'banned',
+  4516: 'revoked',
+  4517: 'room_locked',
+  4518: 'room_disabled',
+  4519: 'room_not_started',
+  4520: 'address_denied',
+  4521: 'denied',
 });
 
 /** The close that voids the handle: come back as another peer. */
@@ -40,6 +49,15 @@ export const ERROR_CODES = Object.freeze([
   'unavailable',
   'room_full',
   'user_limit',
+  'token_in_use',
+  'bad_token',
+  'room_locked',
+  'room_disabled',
+  'room_not_started',
+  'room_not_allowed',
+  'banned',
+  'revoked',
+  'denied',
   'internal',
 ]);
 

@@ -181,8 +181,8 @@ fn holds_certificate(text: &str) -> bool {
 }
 
 fn check_roles(settings: &Settings) -> Result<(), ConfigError> {
-    for (role, permissions) in &settings.roles.0 {
-        if let Some(unknown) = permissions.iter().find(|p| !PERMISSIONS.contains(&p.as_str())) {
+    for (role, template) in &settings.roles.0 {
+        if let Some(unknown) = template.permissions.iter().find(|p| !PERMISSIONS.contains(&p.as_str())) {
             let problem =
                 format!("has the unknown permission `{unknown}`; there are {}", PERMISSIONS.join(", "));
             return Err(ConfigError::value(format!("roles.{role}"), problem));

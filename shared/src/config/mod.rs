@@ -12,6 +12,9 @@ mod secrets;
 pub mod units;
 
 pub use load::{ConfigError, Environment, Flags, Loaded};
-pub use model::{Auth, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, Server, Settings, Timing};
+pub use model::{
+    Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Server, Settings,
+    Timing,
+};
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};

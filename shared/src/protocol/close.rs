@@ -21,6 +21,10 @@ pub enum CloseCode {
     TokenExpired,
     /// A fault of the server.
     Internal,
+    /// The operator has shut everything down for now.
+    ShutDown,
+    /// The peer of this token is connected elsewhere.
+    TokenInUse,
     /// A frame that RFC 6455 does not allow, or text that is not UTF-8.
     ProtocolError,
     /// A binary message.
@@ -37,11 +41,25 @@ pub enum CloseCode {
     Removed,
     /// The room has ended.
     Ended,
+    /// The user is banned.
+    Banned,
+    /// The token was taken back.
+    Revoked,
+    /// The room is locked.
+    RoomLocked,
+    /// The room is switched off.
+    RoomDisabled,
+    /// The room has not begun.
+    RoomNotStarted,
+    /// The address of the client is denied.
+    AddressDenied,
+    /// The peer was not admitted from the lobby.
+    Denied,
 }
 
 impl CloseCode {
     /// Every code, for tests and metrics.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 26] = [
         Self::Left,
         Self::GoingAway,
         Self::SlowConsumer,
@@ -51,6 +69,8 @@ impl CloseCode {
         Self::Unavailable,
         Self::TokenExpired,
         Self::Internal,
+        Self::ShutDown,
+        Self::TokenInUse,
         Self::ProtocolError,
         Self::BinaryNotSupported,
         Self::FrameTooLarge,
@@ -59,6 +79,13 @@ impl CloseCode {
         Self::Replaced,
         Self::Removed,
         Self::Ended,
+        Self::Banned,
+        Self::Revoked,
+        Self::RoomLocked,
+        Self::RoomDisabled,
+        Self::RoomNotStarted,
+        Self::AddressDenied,
+        Self::Denied,
     ];
 
     /// The number on the wire (RFC 6455, section 7.4).
@@ -73,6 +100,8 @@ impl CloseCode {
             Self::Unavailable => 4005,
             Self::TokenExpired => 4006,
             Self::Internal => 4007,
+            Self::ShutDown => 4008,
+            Self::TokenInUse => 4009,
             Self::ProtocolError => 4500,
             Self::BinaryNotSupported => 4501,
             Self::FrameTooLarge => 4502,
@@ -81,6 +110,13 @@ impl CloseCode {
             Self::Replaced => 4512,
             Self::Removed => 4513,
             Self::Ended => 4514,
+            Self::Banned => 4515,
+            Self::Revoked => 4516,
+            Self::RoomLocked => 4517,
+            Self::RoomDisabled => 4518,
+            Self::RoomNotStarted => 4519,
+            Self::AddressDenied => 4520,
+            Self::Denied => 4521,
         }
     }
 
@@ -96,6 +132,8 @@ impl CloseCode {
             Self::Unavailable => "unavailable",
             Self::TokenExpired => "token_expired",
             Self::Internal => "internal",
+            Self::ShutDown => "shut_down",
+            Self::TokenInUse => "token_in_use",
             Self::ProtocolError => "protocol_error",
             Self::BinaryNotSupported => "binary_not_supported",
             Self::FrameTooLarge => "frame_too_large",
@@ -104,13 +142,21 @@ impl CloseCode {
             Self::Replaced => "replaced",
             Self::Removed => "removed",
             Self::Ended => "ended",
+            Self::Banned => "banned",
+            Self::Revoked => "revoked",
+            Self::RoomLocked => "room_locked",
+            Self::RoomDisabled => "room_disabled",
+            Self::RoomNotStarted => "room_not_started",
+            Self::AddressDenied => "address_denied",
+            Self::Denied => "denied",
         }
     }
 
     /// How long the client should wait before it comes back, milliseconds; none where it may come at once or not at all.
     pub fn retry_ms(self) -> Option<u32> {
         match self {
-            Self::SlowConsumer | Self::RateLimited | Self::Internal => Some(1_000),
+            Self::SlowConsumer | Self::RateLimited | Self::Internal | Self::TokenInUse => Some(1_000),
+            Self::ShutDown => Some(30_000),
             Self::Unavailable => Some(500),
             _ => None,
         }

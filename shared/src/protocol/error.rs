@@ -29,13 +29,31 @@ pub enum ErrorCode {
     RoomFull,
     /// The user has no place left in the room.
     UserLimit,
+    /// The peer of this token is connected elsewhere.
+    TokenInUse,
+    /// The token of a `refresh` will not do.
+    BadToken,
+    /// The room is locked.
+    RoomLocked,
+    /// The room is switched off.
+    RoomDisabled,
+    /// The room has not begun.
+    RoomNotStarted,
+    /// No such room, and none is made by joining.
+    RoomNotAllowed,
+    /// The user is banned.
+    Banned,
+    /// The token was taken back.
+    Revoked,
+    /// The peer was not admitted from the lobby.
+    Denied,
     /// A fault of the server.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, for tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 21] = [
         Self::BadMessage,
         Self::UnknownType,
         Self::Unsupported,
@@ -47,6 +65,15 @@ impl ErrorCode {
         Self::Unavailable,
         Self::RoomFull,
         Self::UserLimit,
+        Self::TokenInUse,
+        Self::BadToken,
+        Self::RoomLocked,
+        Self::RoomDisabled,
+        Self::RoomNotStarted,
+        Self::RoomNotAllowed,
+        Self::Banned,
+        Self::Revoked,
+        Self::Denied,
         Self::Internal,
     ];
 
@@ -64,6 +91,15 @@ impl ErrorCode {
             Self::Unavailable => "unavailable",
             Self::RoomFull => "room_full",
             Self::UserLimit => "user_limit",
+            Self::TokenInUse => "token_in_use",
+            Self::BadToken => "bad_token",
+            Self::RoomLocked => "room_locked",
+            Self::RoomDisabled => "room_disabled",
+            Self::RoomNotStarted => "room_not_started",
+            Self::RoomNotAllowed => "room_not_allowed",
+            Self::Banned => "banned",
+            Self::Revoked => "revoked",
+            Self::Denied => "denied",
             Self::Internal => "internal",
         }
     }
@@ -71,7 +107,7 @@ impl ErrorCode {
     /// When to try again, milliseconds; none where trying again does not help.
     pub fn retry_ms(self) -> Option<u32> {
         match self {
-            Self::RateLimited => Some(1_000),
+            Self::RateLimited | Self::TokenInUse => Some(1_000),
             Self::PeerBacklogged | Self::Unavailable | Self::Internal => Some(500),
             _ => None,
         }

@@ -130,11 +130,26 @@ pub enum LeftReason {
     Removed,
     /// The room ended.
     Ended,
+    /// The life of its token was over.
+    Expired,
+    /// Its user was banned.
+    Banned,
+    /// Its token was taken back.
+    Revoked,
 }
 
 impl LeftReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Left, Self::Timeout, Self::Replaced, Self::Removed, Self::Ended];
+    pub const ALL: [Self; 8] = [
+        Self::Left,
+        Self::Timeout,
+        Self::Replaced,
+        Self::Removed,
+        Self::Ended,
+        Self::Expired,
+        Self::Banned,
+        Self::Revoked,
+    ];
 
     /// Reads the stable text.
     pub fn parse(text: &str) -> Option<Self> {
@@ -149,6 +164,9 @@ impl LeftReason {
             Self::Replaced => "replaced",
             Self::Removed => "removed",
             Self::Ended => "ended",
+            Self::Expired => "expired",
+            Self::Banned => "banned",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -194,6 +212,15 @@ pub enum ServerMessage {
     },
     Goaway {
         reconnect_in: u64,
+    },
+    TokenExpiring {
+        expires_in: u64,
+    },
+    IceServers {
+        ice_servers: Arc<[IceServer]>,
+        ice_policy: IcePolicy,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_in: Option<u64>,
     },
     PeerJoined {
         #[serde(default, skip_serializing_if = "Option::is_none")]

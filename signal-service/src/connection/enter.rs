@@ -13,6 +13,8 @@ use crate::{
     handle::{Handle, MOST_METADATA},
     node::Signal,
     registry::{LocalPeer, LocalRoom},
+};
+use signalbox_rooms::{
     room::{Claim, Input, Member, Outcome, Presence, Proof, RoomState},
     store::{Look, Page, Unavailable},
 };
@@ -59,7 +61,10 @@ fn newcomer(signal: &Signal, claims: &RoomClaims) -> Member {
         user: claims.sub.clone(),
         role: claims.role.clone(),
         permissions: claims.permissions.clone(),
+        token: claims.jti.clone(),
+        issued: claims.iat,
         expires: claims.exp,
+        caller: claims.caller.clone(),
         name: claims.name.clone().unwrap_or_else(|| "".into()),
         metadata: claims.metadata.clone().unwrap_or_else(|| signal.empty_metadata.clone()),
         presence: Presence::Attached(hub.node.clone()),

@@ -5,10 +5,8 @@ use std::{sync::Arc, time::Duration};
 use signalbox_shared::protocol::CloseCode;
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{
-    registry::{LocalPeer, LocalRoom},
-    room::Input,
-};
+use crate::registry::{LocalPeer, LocalRoom};
+use signalbox_rooms::room::Input;
 
 /// How long a closing connection waits for its last bytes to go, and for the client to close.
 const LINGER: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use signalbox_shared::protocol::{CloseCode, LeftReason, ServerMessage};
 use tokio::time::Instant;
 
 use super::{enter::welcome, session::Session};
-use crate::{
+use signalbox_rooms::{
     room::{Claim, Input, Member, Outcome, Presence, Proof},
     store::{Look, Unavailable},
 };
@@ -129,6 +129,9 @@ pub(super) fn gone(reason: Option<LeftReason>) -> CloseCode {
     match reason {
         Some(LeftReason::Replaced) => CloseCode::Replaced,
         Some(LeftReason::Removed) => CloseCode::Removed,
+        Some(LeftReason::Expired) => CloseCode::TokenExpired,
+        Some(LeftReason::Banned) => CloseCode::Banned,
+        Some(LeftReason::Revoked) => CloseCode::Revoked,
         // The longest life of the room is over, or the peer was away for too long: it may join anew.
         Some(LeftReason::Left | LeftReason::Timeout | LeftReason::Ended) | None => CloseCode::SessionGone,
     }

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     node::Signal,
     registry::{LocalPeer, LocalRoom},
-    store::{Item, Target},
 };
+use signalbox_rooms::store::{Item, Target};
 
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {

@@ -13,8 +13,8 @@ use std::{
 use serde_json::value::RawValue;
 use signalbox_shared::protocol::{ErrorCode, LeftReason, ServerMessage};
 
-use crate::{
-    registry::{Accepted, LocalPeer, LocalRoom, Riding},
+use crate::registry::{Accepted, LocalPeer, LocalRoom, Riding};
+use signalbox_rooms::{
     room::{Input, Outcome},
     store::{AppendError, Item, Target, Unavailable},
 };

@@ -26,8 +26,8 @@ use crate::{
     door::{Place, Wish},
     node::Signal,
     registry::{Condition, LocalPeer, LocalRoom},
-    room::Member,
 };
+use signalbox_rooms::room::Member;
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER: Duration = Duration::from_millis(25);

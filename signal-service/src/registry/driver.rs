@@ -11,10 +11,11 @@ use signalbox_shared::{
 use tokio::sync::oneshot;
 
 use super::{
-    Hub, announce,
+    Hub,
     room::{Inner, LocalRoom},
 };
-use crate::{
+use signalbox_rooms::{
+    announce,
     room::{Decision, Input, Lineage, Outcome, Proof, RoomState, decide},
     store::{Committed, Found, Members, Unavailable},
 };

@@ -3,7 +3,7 @@
 use signalbox_shared::id::PeerId;
 
 use super::{peer::LocalPeer, room::LocalRoom};
-use crate::store::{Append, AppendError, Appended, Delivery, Item, Target, Unavailable};
+use signalbox_rooms::store::{Append, AppendError, Appended, Delivery, Item, Target, Unavailable};
 
 /// How often a message to the room is tried on a fresh view before the sender is told to come again.
 const FRESH_VIEWS: usize = 16;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::{Delivery, Entry};
+use signalbox_rooms::store::{Delivery, Entry};
 
 /// How many entries may wait for one that is missing; beyond it they are read from the mailbox instead.
 const MOST_HELD: usize = 256;
@@ -159,7 +159,7 @@ mod tests {
     use signalbox_shared::id::PeerId;
 
     use super::*;
-    use crate::store::EntryKind;
+    use signalbox_rooms::store::EntryKind;
 
     fn entry(seq: u64) -> Entry {
         Entry { seq, from: PeerId::from_bits(1), id: None, kind: EntryKind::Forwarded, body: "{}".into() }

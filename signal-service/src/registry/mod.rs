@@ -4,7 +4,6 @@
 //! Must not: parse frames (`connection`) or decide who may do what (`room`).
 //! Next: `driver.rs` commits, `forward.rs` appends, `peer.rs` is one local peer: inbox and outbox.
 
-mod announce;
 mod driver;
 mod forward;
 mod inbox;
@@ -25,8 +24,8 @@ use signalbox_shared::{
 };
 use tokio::sync::Notify;
 
-use crate::{
-    metrics::Metrics,
+use crate::metrics::Metrics;
+use signalbox_rooms::{
     room::{Input, Rules},
     store::{Arrivals, Delivery, Store, Unavailable},
 };

@@ -21,7 +21,7 @@ use super::{
     outbox::{Full, Outbox},
     untold::Untold,
 };
-use crate::{
+use signalbox_rooms::{
     room::Lineage,
     store::{Delivery, Entry, EntryKind, Head, Item, Page, Reader},
 };

@@ -16,7 +16,7 @@ use super::{
     driver::{AGAIN, Queued},
     peer::LocalPeer,
 };
-use crate::{
+use signalbox_rooms::{
     room::RoomState,
     store::{Delivery, EntryKind, Members, Unavailable},
 };
@@ -198,15 +198,12 @@ impl LocalRoom {
 /// Peers of this node that another connection has now, or nobody.
 #[cfg(test)]
 mod tests {
+    use signalbox_rooms::store::{Bounds, Store};
     use signalbox_shared::{config::Settings, id::NodeId};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::{
-        metrics::Metrics,
-        registry::Registry,
-        store::{Bounds, Store},
-    };
+    use crate::{metrics::Metrics, registry::Registry};
 
     async fn socket() -> Arc<TcpStream> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

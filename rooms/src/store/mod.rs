@@ -1,8 +1,8 @@
 //! The store: what all nodes share. Rooms change by compare-and-commit, messages are appended to mailboxes.
 //!
 //! Owns: the contract below, kept alike by the memory store (one process) and the Redis store (any number), and shown by
-//! one conformance suite over both. Must not: decide who may do what (`room`), or know sockets (`connection`).
-//! Next: `registry` commits, reads and hands deliveries out; `connection` appends; `keeper` looks after leases and deadlines.
+//! one conformance suite over both. Must not: decide who may do what (`room`), or know sockets.
+//! Next: in the signaling service, `registry` commits, reads and hands deliveries out; `connection` appends; `keeper` looks after leases and deadlines.
 //!
 //! The contract:
 //! - `commit` applies a decision if the room still has the `(incarnation, version)` it was made on, and appends its

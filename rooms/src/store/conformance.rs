@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use signalbox_shared::{
-    id::{Role, UserId},
+    id::{CallerId, Role, TokenId, UserId},
     keys,
     protocol::LeftReason,
 };
@@ -152,7 +152,10 @@ fn member(owner: u128) -> Member {
         name: "Al \"ice\" 🚦".into(),
         metadata: RawValue::from_string(r#"{"a":[1]}"#.into()).unwrap().into(),
         permissions: vec!["message".into()].into(),
+        token: TokenId::random(),
+        issued: 0,
         expires: 77,
+        caller: CallerId::app(),
         presence: Presence::Attached(node(owner)),
         epoch: 1,
         generation: 1,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_shared::{
-    id::{NodeId, PeerId, Role, UserId},
+    id::{CallerId, NodeId, PeerId, Role, TokenId, UserId},
     protocol::{LeftReason, PeerEntry},
 };
 
@@ -55,8 +55,14 @@ pub struct Member {
     pub role: Role,
     /// What the role may do.
     pub permissions: Arc<[Arc<str>]>,
+    /// Its token: the part before the dot is the grant, which is what can be taken back.
+    pub token: TokenId,
+    /// When its token was made, seconds since 1970.
+    pub issued: u64,
     /// When its token ends, seconds since 1970.
     pub expires: u64,
+    /// On whose word its token was made.
+    pub caller: CallerId,
     /// The name to show; empty where none was given.
     pub name: Arc<str>,
     /// Whatever the application attached.

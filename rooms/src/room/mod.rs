@@ -1,9 +1,9 @@
 //! The rules of a room, without I/O: who may join, what the others hear, who has left.
 //!
 //! Owns: [`RoomState`], what all nodes agree on, and [`decide`], which turns `(state, now, inputs)` into the next state and
-//! the events. It reads no clock, makes no ids and sends nothing; the registry commits what it decides.
+//! the events. It reads no clock, makes no ids and sends nothing; whoever has an input commits what it decides.
 //! Must not: know sockets, stores or JSON frames beyond a peer's own metadata.
-//! Next: `registry/room.rs` runs it; `store` commits its [`Decision`].
+//! Next: `announce` turns its [`Decision`] into a commit, `store` commits it; a node's registry drives it for its sockets.
 
 mod decide;
 mod state;

@@ -29,7 +29,7 @@ struct Announced<'a> {
 }
 
 /// The commit that carries a decision made on `state`.
-pub(super) fn commit(
+pub fn commit(
     room: &RoomId,
     node: &NodeId,
     now: u64,

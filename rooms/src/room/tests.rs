@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use signalbox_shared::{
-    id::{NodeId, PeerId, Role, UserId},
+    id::{CallerId, NodeId, PeerId, Role, TokenId, UserId},
     protocol::LeftReason,
 };
 
@@ -21,7 +21,10 @@ fn member(user: u8, node: u128) -> Box<Member> {
         name: "".into(),
         metadata: RawValue::from_string("{}".into()).unwrap().into(),
         permissions: Vec::new().into(),
+        token: TokenId::random(),
+        issued: 0,
         expires: 0,
+        caller: CallerId::app(),
         presence: Presence::Attached(NodeId::from_bits(node)),
         epoch: 1,
         generation: 1,

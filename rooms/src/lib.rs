@@ -1,0 +1,12 @@
+//! Rooms: their rules, and the store that all processes share.
+//!
+//! - [`room`]: the rules, pure: `decide(state, now, inputs)`
+//! - [`store`]: the contract, and two stores that keep it: one process's memory, and Redis
+//! - [`announce`]: from a decision to a commit: what the others hear
+//!
+//! Owns: every change of a room, whoever asks for it: a node for its sockets, the auth service for its API. Must not: know a socket,
+//! HTTP or a token. Imports point one way: `announce` → `store` → `room`.
+
+pub mod announce;
+pub mod room;
+pub mod store;
