@@ -185,9 +185,8 @@ on_each_store! {
             })
             .await;
         }
-        // It may still have to wait for its pace.
-        alice.insist(json!({ "type": "leave" })).await;
-        bob.leave().await;
+        alice.close().await;
+        bob.close().await;
     }
 
     async fn a_notice_reaches_those_it_is_for(cluster, [("TIMING__RESUME_WINDOW", "5s")]) {
