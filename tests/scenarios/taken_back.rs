@@ -435,20 +435,22 @@ async fn an_operator_takes_back_by_commands() {
         ("revoke --all", "rules lift all-before", "token_revoked"),
     ] {
         let done = command(taking).await;
-        assert!(done.status.success(), "{taking}: {done:?}");
-        let verdict = Request::get(format!("/ws/validate?token={token}")).send(cluster.nodes[0].address).await;
+        assert!(done.code == Some(0), "{taking}: {done:?}");
+        let verdict =
+            Request::get(format!("/ws/validate?token={token}")).send(cluster.nodes[0].address).await;
         assert_eq!(verdict.json()["code"], expected, "{taking}");
         let done = command(back).await;
-        assert!(done.status.success(), "{back}: {done:?}");
-        let verdict = Request::get(format!("/ws/validate?token={token}")).send(cluster.nodes[0].address).await;
+        assert!(done.code == Some(0), "{back}: {done:?}");
+        let verdict =
+            Request::get(format!("/ws/validate?token={token}")).send(cluster.nodes[0].address).await;
         assert_eq!(verdict.status, 200, "{back}");
     }
     for words in ["limits --room-peers 5 --for 1h", "rules --kind limits", "limits --reset", "notice hello"] {
         let done = command(words).await;
-        assert!(done.status.success(), "{words}: {done:?}");
+        assert!(done.code == Some(0), "{words}: {done:?}");
     }
     let done = command("unban nobody").await;
-    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert_eq!(done.code, Some(1), "{done:?}");
     assert!(done.stderr.contains("no_such_rule"), "{done:?}");
     cluster.audit().await;
 }
