@@ -161,7 +161,7 @@ async fn a_lifted_rule_is_in_force_nowhere(backend: Backend) {
     until(&one, "the end of it", |rules| !bans(rules, &one, "mallory")).await;
     assert_eq!(two.lift(&ban("mallory"), terms()).await, Err(ApplyError::NoSuchRule));
     // What one holds that missed it revives nothing.
-    one.log.restore(&[Arc::new(first)]).await.unwrap();
+    one.log.restore(&[Arc::new(first.clone())]).await.unwrap();
     assert_eq!(judge(&*backend.process(100).await, "mallory"), Ok(()));
     one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
     until(&two, "the next ban", |rules| bans(rules, &two, "mallory")).await;
