@@ -30,7 +30,12 @@ pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
             | CloseCode::UserLimit
             | CloseCode::Unavailable
             | CloseCode::Replaced
-            | CloseCode::SessionGone,
+            | CloseCode::SessionGone
+            | CloseCode::Removed
+            | CloseCode::Ended
+            | CloseCode::Banned
+            | CloseCode::Revoked
+            | CloseCode::Denied,
         ) => {}
         _ => room.post(Input::Detach { peer: peer.id.clone(), epoch: peer.epoch() }),
     }

@@ -2,7 +2,7 @@
 
 use actix_http::ws::OpCode;
 use signalbox_shared::protocol::{
-    Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage,
+    Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage,
 };
 use tokio::time::Instant;
 
@@ -15,14 +15,16 @@ use crate::{
     node::Signal,
     registry::{LocalPeer, LocalRoom},
 };
-use signalbox_rooms::store::{Item, Target};
+use signalbox_rooms::{
+    room::Permission,
+    store::{Item, Target},
+};
 
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
     signal: &'a Signal,
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
-    may_message: bool,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -39,7 +41,6 @@ impl<'a> Reader<'a> {
         signal: &'a Signal,
         room: &'a LocalRoom,
         peer: &'a LocalPeer,
-        may_message: bool,
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
@@ -49,7 +50,6 @@ impl<'a> Reader<'a> {
             signal,
             room,
             peer,
-            may_message,
             rate,
             requests,
             answers: Vec::new(),
@@ -109,6 +109,10 @@ impl<'a> Reader<'a> {
     }
 
     fn message(&mut self, message: ClientMessage<'_>) {
+        if self.peer.waits() && !message.is_for_anybody() {
+            let text = "you wait to be let in; until then only leave, ping and refresh are taken";
+            return self.error(message.id(), ErrorCode::NotPermitted, None, text);
+        }
         match message {
             ClientMessage::Forward(forward) => self.forward(forward),
             ClientMessage::Update { id, name, metadata } => {
@@ -120,6 +124,7 @@ impl<'a> Reader<'a> {
             ClientMessage::Leave { id } => {
                 self.request(Request::Leave { id });
             }
+            ClientMessage::Command { id, command } => self.command(id, command),
             ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
             // It may be about the mailbox before, and on its way when that broke.
             ClientMessage::Received { seq } if seq > self.peer.delivered() && self.renewed => {}
@@ -131,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     fn forward(&mut self, forward: Forward<'_>) {
-        if forward.kind == ForwardKind::Message && !self.may_message {
+        if forward.kind == ForwardKind::Message && !self.peer.may(Permission::Message) {
             return self.error(
                 forward.id,
                 ErrorCode::NotPermitted,
@@ -150,6 +155,28 @@ impl<'a> Reader<'a> {
             if to_room {
                 self.charge_for_the_room();
             }
+        }
+    }
+
+    /// Whoever may not is told at once; the commit looks again, for what it may have changed meanwhile.
+    fn command(&mut self, id: Option<u64>, command: Command) {
+        let (may, text) = match command {
+            Command::Admit(_) => (self.peer.may(Permission::Admit), "the role lacks the permission `admit`"),
+            Command::End { .. } => (self.peer.may(Permission::End), "the role lacks the permission `end`"),
+            // Who may let somebody in may send it away, too.
+            Command::Kick(_) => (
+                self.peer.may(Permission::Moderate) || self.peer.may(Permission::Admit),
+                "the role lacks the permission `moderate`",
+            ),
+            Command::Mute { .. } | Command::Lock(_) => {
+                (self.peer.may(Permission::Moderate), "the role lacks the permission `moderate`")
+            }
+        };
+        if !may {
+            return self.error(id, ErrorCode::NotPermitted, None, text);
+        }
+        if self.request(Request::Command { id, command }) {
+            self.charge_for_the_room();
         }
     }
 

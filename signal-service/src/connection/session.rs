@@ -123,7 +123,6 @@ impl<'a> Session<'a> {
     ) -> Self {
         let now = Instant::now();
         let limits = &signal.settings.limits;
-        let may_message = entered.member.permissions.iter().any(|permission| &**permission == "message");
         let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
         let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
         let unconfirmed = entered.resumed.then_some(entered.generation);
@@ -131,7 +130,7 @@ impl<'a> Session<'a> {
             signal,
             room,
             peer,
-            input: Reader::new(signal, room, peer, may_message, requests, unconfirmed),
+            input: Reader::new(signal, room, peer, requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
             maybe_epoch: None,
@@ -251,7 +250,8 @@ impl<'a> Session<'a> {
         self.plan_look(&condition);
         if condition.waiting == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
             self.read_mailbox_at = None;
-            match self.look_after().await {
+            let looked = if self.peer.waits() { self.look_in_lobby().await } else { self.look_after().await };
+            match looked {
                 // Pages are bounded: there may be another.
                 Looked::Fine => self.plan_look(&self.peer.condition()),
                 Looked::Away => self.read_mailbox_at = Some(Instant::now() + READ_AGAIN),
