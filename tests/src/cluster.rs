@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use signalbox_shared::id::random_hex;
 
 use crate::{
-    http::Request,
+    http::{Request, Response},
     peer::{Link, TestPeer},
     process::Process,
     redis::TestRedis,
@@ -134,6 +134,12 @@ impl TestCluster {
         let answer = request.send(self.auth_address()).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Asks the API with the key `backend`; a null body is none.
+    pub async fn api(&self, method: &'static str, path: &str, body: &Value) -> Response {
+        let request = Request::call(method, path, body).header("Authorization", self.basic());
+        request.send(self.auth_address()).await
     }
 
     /// A good token made by hand.

@@ -41,6 +41,15 @@ impl Request {
         request.header("Content-Type", "application/json")
     }
 
+    /// Any method, with a JSON body unless that is null.
+    pub fn call(method: &'static str, target: impl Into<String>, body: &Value) -> Self {
+        let request = Self { method, target: target.into(), ..Self::default() };
+        if body.is_null() {
+            return request;
+        }
+        Self { body: body.to_string(), ..request.header("Content-Type", "application/json") }
+    }
+
     /// `GET target` as a WebSocket upgrade (RFC 6455, section 4.1).
     pub fn upgrade(target: impl Into<String>) -> Self {
         Self::get(target)
@@ -112,6 +121,13 @@ fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
 }
 
 impl Response {
+    /// # Panics
+    /// If it has another status.
+    pub fn assert_status(&self, status: u16) -> &Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
     /// Reads the rest of an answer that begins with these bytes.
     ///
     /// # Errors

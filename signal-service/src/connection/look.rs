@@ -70,9 +70,9 @@ impl Session<'_> {
         let (hub, peer) = (self.signal.registry.hub(), self.peer);
         let known = self.room.known().and_then(|state| state.members.get(&peer.id).cloned());
         let mut record = known.unwrap_or_else(|| self.record.clone());
-        if let Some(standing) = peer.standing() {
-            record.role = standing.role.clone();
-            record.permissions = standing.permissions.clone();
+        if let Some(powers) = peer.powers() {
+            record.role = powers.role.clone();
+            record.permissions = powers.permissions.clone();
         }
         let (epoch, reader) = (peer.epoch(), peer.reader(&hub.node));
         let mailbox = hub.store.now_ms().max(peer.mailbox() + 1);

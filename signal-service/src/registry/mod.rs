@@ -34,7 +34,7 @@ use signalbox_rooms::{
 };
 
 pub use forward::{Accepted, Riding};
-pub use peer::{Condition, LocalPeer, Standing};
+pub use peer::{Condition, LocalPeer, Powers};
 pub use room::LocalRoom;
 
 /// What every room of this node needs.

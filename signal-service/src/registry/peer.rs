@@ -42,14 +42,14 @@ pub struct LocalPeer {
     /// The last entry that is in the socket, or further.
     written: AtomicU64,
     /// What it may do, as its client was last told. A std mutex: held to clone or swap the pointer.
-    standing: Mutex<Option<Arc<Standing>>>,
+    powers: Mutex<Option<Arc<Powers>>>,
     /// Whether it waits in the lobby: nothing goes out but what answers it.
     waits: AtomicBool,
 }
 
 /// What a peer is and may do now, whatever its token said.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Standing {
+pub struct Powers {
     /// Its role.
     pub role: Role,
     /// What it may do.
@@ -103,9 +103,9 @@ impl LocalPeer {
             closing: None,
         });
         let (epoch, written) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (standing, waits) = (Mutex::default(), AtomicBool::new(false));
+        let (powers, waits) = (Mutex::default(), AtomicBool::new(false));
         let (since, wake) = (Instant::now(), Notify::new());
-        Arc::new(Self { id, since, lane, wake, epoch, written, standing, waits })
+        Arc::new(Self { id, since, lane, wake, epoch, written, powers, waits })
     }
 
     fn lane(&self) -> MutexGuard<'_, Lane> {
@@ -113,24 +113,24 @@ impl LocalPeer {
     }
 
     /// What it is and may do now; none before it is in.
-    pub fn standing(&self) -> Option<Arc<Standing>> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn powers(&self) -> Option<Arc<Powers>> {
+        self.powers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it has a permission now.
     pub fn may(&self, permission: Permission) -> bool {
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = standing.as_ref().map(|standing| &standing.permissions[..]).unwrap_or_default();
+        let powers = self.powers.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = powers.as_ref().map(|powers| &powers.permissions[..]).unwrap_or_default();
         names.iter().any(|name| &**name == permission.as_str())
     }
 
-    fn stand(&self, standing: Standing) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(standing));
+    fn grant(&self, powers: Powers) {
+        *self.powers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(powers));
     }
 
     /// It is this member now, in the room or in its lobby.
     pub fn follow(&self, member: &Member) {
-        self.stand(Standing { role: member.role.clone(), permissions: member.permissions.clone() });
+        self.grant(Powers { role: member.role.clone(), permissions: member.permissions.clone() });
         self.waits.store(member.waiting, Ordering::Relaxed);
     }
 
@@ -410,8 +410,8 @@ impl LocalPeer {
                 format!(r#"{{"seq":{seq},{rest}"#)
             }
             (EntryKind::Standing, _) => {
-                if let Ok(standing) = serde_json::from_str(&entry.body) {
-                    self.stand(standing);
+                if let Ok(powers) = serde_json::from_str(&entry.body) {
+                    self.grant(powers);
                 }
                 format!(r#"{{"seq":{seq},{rest}"#)
             }
