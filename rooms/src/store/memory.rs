@@ -16,6 +16,7 @@ use signalbox_shared::{
 use super::{
     Announcement, Append, AppendError, Appended, Batched, Bounds, Commit, Committed, Delivery, Due, Entry,
     EntryKind, Found, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Page, Reader, Renewed, Target,
+    contract::LiveBounds,
 };
 use crate::room::{Lineage, Member, Presence, RoomState, Tombstone};
 
@@ -34,7 +35,7 @@ pub struct MemoryStore {
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
     /// The rooms that users have made, and until when they are kept. A std mutex: held for one user's rooms.
     made: Mutex<HashMap<UserId, HashMap<RoomId, u64>>>,
-    bounds: Bounds,
+    bounds: LiveBounds,
     feed: Option<FeedSender>,
     /// Another one in each process: nothing outlives it.
     lineage: Lineage,
@@ -119,7 +120,12 @@ impl MemoryStore {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let lineage = random_hex().into();
         let (deadlines, made) = (Mutex::default(), Mutex::default());
+        let bounds = LiveBounds::new(bounds);
         Self { shards, hasher: RandomState::new(), deadlines, made, bounds, feed, lineage }
+    }
+
+    pub(super) fn set_backlog(&self, backlog: u64) {
+        self.bounds.set_backlog(backlog);
     }
 
     fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, Room>> {
@@ -169,8 +175,8 @@ impl MemoryStore {
             due: 0,
             gone_at: 0,
         });
-        let deliveries = room.apply(commit, now, &self.bounds);
-        let due = room.deadline(now, commit, &self.bounds);
+        let deliveries = room.apply(commit, now, &self.bounds.get());
+        let due = room.deadline(now, commit, &self.bounds.get());
         let before = std::mem::replace(&mut room.due, due);
         let mut deadlines = self.deadlines();
         deadlines.remove(&(before, name.clone()));
@@ -201,7 +207,7 @@ impl MemoryStore {
         }
         let mut results = Vec::with_capacity(batch.items.len());
         for item in &batch.items {
-            let result = room.append(batch, item, now, &self.bounds);
+            let result = room.append(batch, item, now, &self.bounds.get());
             let stale = matches!(result, Appended::Stale);
             results.push(result);
             if stale {

@@ -93,6 +93,7 @@ async fn join(
     let Some(member) = state.members.get(&peer.id) else { return Err(unavailable(peer)) };
     peer.set_epoch(member.epoch);
     room.settle(peer);
+    signal.admit(&room.id, peer, member)?;
     peer.follow(member);
     if member.waiting {
         return Ok(wait(signal, room, peer, member, &state, member.generation, false));
@@ -119,6 +120,9 @@ async fn resume(
     };
     peer.set_epoch(epoch);
     room.settle(peer);
+    if let Some(member) = state.members.get(&peer.id) {
+        signal.admit(&room.id, peer, member)?;
+    }
     let generation = handle.generation + 1;
     if let Some(member) = state.members.get(&peer.id).filter(|member| member.waiting) {
         peer.follow(member);
@@ -254,7 +258,7 @@ pub(super) fn welcome(
         waiting: state.knockers_for(&peer.id),
         resume: seal(signal, room, peer, member, state, mailbox, generation),
         seq,
-        limits: signal.wire_limits,
+        limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
         features: vec!["resume".to_owned()],
     }

@@ -44,7 +44,7 @@ pub(super) fn wait(
         node: signal.registry.hub().node.clone(),
         resume: seal(signal, room, peer, member, state, member.mailbox, generation),
         seq: 0,
-        limits: signal.wire_limits,
+        limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
         features: vec!["resume".to_owned()],
     };

@@ -126,7 +126,7 @@ impl LocalRoom {
     pub async fn consult(&self, input: Input) -> Result<Outcome, Unavailable> {
         let outcome = self.refresh().await.map(|_| {
             let view = self.view();
-            decide(&view, view.read_at, &[input], &self.hub.rules).outcomes.first().copied()
+            decide(&view, view.read_at, &[input], &self.hub.limits.rules()).outcomes.first().copied()
         });
         self.forget_if_idle();
         Ok(outcome?.unwrap_or(Outcome::Gone))
@@ -149,7 +149,7 @@ impl LocalRoom {
             }
             let view = self.view();
             let now = hub.store.now_ms().max(view.read_at);
-            let decision = decide(&view, now, &inputs, &hub.rules);
+            let decision = decide(&view, now, &inputs, &hub.limits.rules());
             if decision.is_empty() && !fresh {
                 // No commit will compare the view, and a refusal must not rest on an old one.
                 fresh = true;
@@ -162,7 +162,7 @@ impl LocalRoom {
                 return answer(batch, &decision.outcomes, &view);
             }
             let commit =
-                announce::commit(&self.id, &hub.node, now, &view, &decision, accepted.clone(), &hub.rules);
+                announce::commit(&self.id, &hub.node, now, &view, &decision, accepted.clone(), &hub.limits.rules());
             match hub.store.commit(&self.id, &hub.node, &commit).await {
                 Ok(Committed::Applied(lineage, deliveries)) => {
                     let lost = lost_here(hub, &view, &decision);

@@ -25,10 +25,10 @@ use signalbox_shared::{
 };
 use tokio::{sync::Notify, time::timeout};
 
-use crate::metrics::Metrics;
+use crate::{limits::Live, metrics::Metrics};
 use signalbox_rooms::{
     clerk::{Changed, Rooms},
-    room::{Decision, Input, RoomState, Rules},
+    room::{Decision, Input, RoomState},
     store::{Arrivals, Delivery, Store, Unavailable},
     taken_back::{OnTakenBack, taken_back},
 };
@@ -43,8 +43,8 @@ pub struct Hub {
     pub node: NodeId,
     /// Where rooms are shared.
     pub store: Store,
-    /// The limits of rooms.
-    pub rules: Rules,
+    /// The limits that may change.
+    pub limits: Live,
     /// What operators see.
     pub metrics: Metrics,
     /// Where rooms are driven.
@@ -81,10 +81,10 @@ pub struct Registry {
 impl Registry {
     /// An empty registry. Rooms are driven on the runtime it is made in.
     pub fn new(node: NodeId, store: Store, settings: &Settings, metrics: Metrics) -> Self {
-        let rules = Rules::new(settings);
+        let limits = Live::new(settings);
         let runtime = tokio::runtime::Handle::current();
         let on_taken_back = OnceLock::new();
-        let hub = Arc::new(Hub { node, store, rules, metrics, runtime, on_taken_back });
+        let hub = Arc::new(Hub { node, store, limits, metrics, runtime, on_taken_back });
         Self { hub, rooms: Arc::default(), doubted: Mutex::default(), doubt: Notify::new() }
     }
 
