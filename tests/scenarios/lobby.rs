@@ -33,7 +33,7 @@ async fn resume(address: SocketAddr, (handle, since): (String, u64)) -> Link {
 
 on_each_store! {
     async fn who_knocks_waits_unheard_and_is_new_to_all_when_let_in(cluster) {
-        let (room, host) = with_host(&cluster, json!({})).await;
+        let (room, host) = with_host(cluster, json!({})).await;
         let alice = room.knock("alice").await;
         let id = alice.in_lobby().await;
         let knock = host.next_of_type("knock").await;
@@ -54,11 +54,11 @@ on_each_store! {
         host.must(on("admit", &id)).await;
         alice.message(&host, json!("here")).await;
         host.next_message().await;
-        over(&cluster).await;
+        over(cluster).await;
     }
 
     async fn who_is_denied_is_told_and_cannot_come_back_with_the_handle(cluster) {
-        let (room, host) = with_host(&cluster, json!({})).await;
+        let (room, host) = with_host(cluster, json!({})).await;
         let alice = room.knock("alice").await;
         let id = alice.in_lobby().await;
         let (handle, _) = alice.handle().await;
@@ -68,11 +68,11 @@ on_each_store! {
         assert_eq!(host.next_of_type("knock-ended").await["reason"], "denied");
         let again = Request::upgrade(format!("/ws/signal?resume={handle}&since=0")).send(cluster.nodes[0].address).await;
         again.assert_problem(401, "resume_expired");
-        over(&cluster).await;
+        over(cluster).await;
     }
 
     async fn who_waits_may_lose_its_socket_and_wait_on_elsewhere(cluster, [("TIMING__RESUME_WINDOW", "5s")]) {
-        let (room, host) = with_host(&cluster, json!({})).await;
+        let (room, host) = with_host(cluster, json!({})).await;
         let alice = room.knock("alice").await;
         let id = alice.in_lobby().await;
         let handle = alice.handle().await;
@@ -87,11 +87,11 @@ on_each_store! {
         let first = back.next().await;
         assert_eq!((&first["type"], &first["recovered"]), (&"resumed".into(), &true.into()), "{first}");
         assert_eq!(first["peers"][0]["userId"], "host", "{first}");
-        over(&cluster).await;
+        over(cluster).await;
     }
 
     async fn who_waits_and_stays_away_has_left_and_only_the_host_hears(cluster) {
-        let (room, host) = with_host(&cluster, json!({})).await;
+        let (room, host) = with_host(cluster, json!({})).await;
         let bob = room.knock("bob").await;
         let bob_id = bob.in_lobby().await;
         host.must(on("admit", &bob_id)).await;
@@ -104,21 +104,21 @@ on_each_store! {
         bob.ping().await;
         let heard = bob.rest().await;
         assert!(heard.iter().all(|frame| !["knock", "knock-ended", "peer-left"].contains(&frame["type"].as_str().unwrap())), "{heard:?}");
-        over(&cluster).await;
+        over(cluster).await;
     }
 
     async fn those_who_wait_have_their_places(cluster) {
-        let (room, _host) = with_host(&cluster, json!({"maxPeers": 2})).await;
+        let (room, _host) = with_host(cluster, json!({"maxPeers": 2})).await;
         let alice = room.knock("alice").await;
         alice.in_lobby().await;
         let bob = room.knock("bob").await;
         assert_eq!(bob.next().await["code"], "room_full");
         assert_eq!(bob.closed().await.code, 4510);
-        over(&cluster).await;
+        over(cluster).await;
     }
 
     async fn whoever_may_let_in_learns_who_waits_though_the_first_host_has_gone(cluster) {
-        let (room, host) = with_host(&cluster, json!({})).await;
+        let (room, host) = with_host(cluster, json!({})).await;
         let alice = room.knock("alice").await;
         let id = alice.in_lobby().await;
         host.leave().await;
@@ -126,25 +126,25 @@ on_each_store! {
         assert_eq!(second.joined["waiting"][0]["peerId"], json!(id), "{}", second.joined);
         second.must(on("admit", &id)).await;
         alice.into_peer().await;
-        over(&cluster).await;
+        over(cluster).await;
     }
 
     async fn the_end_of_the_room_ends_the_wait(cluster) {
-        let (room, host) = with_host(&cluster, json!({})).await;
+        let (room, host) = with_host(cluster, json!({})).await;
         let alice = room.knock("alice").await;
         alice.in_lobby().await;
         host.must(json!({"type": "end"})).await;
         assert_eq!(alice.closed().await.code, 4514);
-        over(&cluster).await;
+        over(cluster).await;
     }
 
     async fn who_waits_may_leave(cluster) {
-        let (room, host) = with_host(&cluster, json!({})).await;
+        let (room, host) = with_host(cluster, json!({})).await;
         let alice = room.knock("alice").await;
         alice.in_lobby().await;
         let answer = alice.ask(json!({"type": "leave"})).await;
         assert_eq!(answer["type"], "ack", "{answer}");
         assert_eq!(host.next_of_type("knock-ended").await["reason"], "left");
-        over(&cluster).await;
+        over(cluster).await;
     }
 }

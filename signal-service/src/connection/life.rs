@@ -33,8 +33,6 @@ pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
             | CloseCode::SessionGone
             | CloseCode::Removed
             | CloseCode::Ended
-            | CloseCode::Banned
-            | CloseCode::Revoked
             | CloseCode::Denied,
         ) => {}
         // It has no way back, and the others need not wait for it.

@@ -161,8 +161,15 @@ impl LocalRoom {
             if decision.is_empty() {
                 return answer(batch, &decision.outcomes, &view);
             }
-            let commit =
-                announce::commit(&self.id, &hub.node, now, &view, &decision, accepted.clone(), &hub.limits.rules());
+            let commit = announce::commit(
+                &self.id,
+                &hub.node,
+                now,
+                &view,
+                &decision,
+                accepted.clone(),
+                &hub.limits.rules(),
+            );
             match hub.store.commit(&self.id, &hub.node, &commit).await {
                 Ok(Committed::Applied(lineage, deliveries)) => {
                     let lost = lost_here(hub, &view, &decision);

@@ -202,8 +202,8 @@ impl Rooms for Registry {
         })
     }
 
-    fn store(&self) -> &Store {
-        &self.hub.store
+    fn store(&self) -> Result<&Store, Unavailable> {
+        Ok(&self.hub.store)
     }
 }
 

@@ -349,6 +349,11 @@ impl LocalPeer {
         first
     }
 
+    /// Asks for the end with another reason than before.
+    pub fn close_instead(&self, code: CloseCode) {
+        self.lane().closing = Some(code);
+    }
+
     /// Sends frames outside the mailbox to a peer that has had its first one.
     pub fn announce(&self, messages: &[ServerMessage]) {
         let mut lane = self.lane();
