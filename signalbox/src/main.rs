@@ -74,8 +74,14 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     };
     let signal = Signal::start(settings.clone(), keys.verifier().clone().into(), handles, choice)?;
     actix_rt::spawn(keys.clone().follow());
-    let parts =
-        AuthParts { keys, api_keys: secrets.api_keys.clone(), guests, feed, control: signal.control.clone() };
+    let parts = AuthParts {
+        keys,
+        api_keys: secrets.api_keys.clone(),
+        guests,
+        feed,
+        control: signal.control.clone(),
+        rooms: Some(signal.registry.clone()),
+    };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 
     let (routes_signal, routes_auth) = (signal.clone(), auth.clone());
