@@ -10,6 +10,7 @@ mod frames;
 mod life;
 mod lobby;
 mod look;
+mod policy;
 mod rate;
 mod reader;
 mod requests;

@@ -1,6 +1,9 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
+use std::sync::Arc;
+
 use actix_http::ws::OpCode;
+use signalbox_policy::Rules;
 use signalbox_shared::protocol::{
     Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage,
 };
@@ -8,12 +11,13 @@ use tokio::time::Instant;
 
 use super::{
     frames::{Break, Incoming},
+    policy::{self, Fate},
     rate::{Pace, Rate},
     requests::{Request, Requests, Verdict},
 };
 use crate::{
     node::Signal,
-    registry::{LocalPeer, LocalRoom},
+    registry::{LocalPeer, LocalRoom, Powers},
 };
 use signalbox_rooms::{
     room::Permission,
@@ -25,6 +29,9 @@ pub(super) struct Reader<'a> {
     signal: &'a Signal,
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
+    /// What its role may not send, if there is anything, and for which powers that was found out.
+    rules: Option<Rules>,
+    ruled_for: Option<Arc<Powers>>,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -50,6 +57,8 @@ impl<'a> Reader<'a> {
             signal,
             room,
             peer,
+            rules: None,
+            ruled_for: None,
             rate,
             requests,
             answers: Vec::new(),
@@ -139,7 +148,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn forward(&mut self, forward: Forward<'_>) {
+    /// What a role may not send changes with the role.
+    fn follow_powers(&mut self) {
+        let powers = self.peer.powers();
+        let is_known = match (&powers, &self.ruled_for) {
+            (Some(now), Some(before)) => Arc::ptr_eq(now, before),
+            (now, before) => now.is_none() && before.is_none(),
+        };
+        if !is_known {
+            let settings = &self.signal.settings;
+            self.rules = powers.as_ref().and_then(|powers| policy::rules(settings, powers));
+            self.ruled_for = powers;
+        }
+    }
+
+    fn forward(&mut self, mut forward: Forward<'_>) {
+        self.follow_powers();
         if forward.kind == ForwardKind::Message && !self.peer.may(Permission::Message) {
             return self.error(
                 forward.id,
@@ -150,6 +174,16 @@ impl<'a> Reader<'a> {
         }
         if forward.to.as_ref() == Some(&self.peer.id) {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
+        }
+        match self.rules.as_ref().map(|rules| policy::apply(rules, &mut forward)) {
+            None | Some(Ok(Fate::Send)) => {}
+            Some(Ok(Fate::Drop)) => {
+                self.request(Request::Drop { id: forward.id });
+                return;
+            }
+            Some(Err(refused)) => {
+                return self.error(forward.id, refused.code, Some(refused.field), &refused.why);
+            }
         }
         let body = forward.to_frame(&self.peer.id).into();
         let to_room = forward.to.is_none();

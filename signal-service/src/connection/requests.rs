@@ -33,6 +33,11 @@ const MOST_BYTES: usize = 256 * 1024;
 pub(super) enum Request {
     /// A message to forward.
     Forward(Item),
+    /// A message that the rules of its sender's role keep back: it is accepted and goes nowhere.
+    Drop {
+        /// Its number.
+        id: Option<u64>,
+    },
     /// A change of its own public record.
     Update {
         /// Its number.
@@ -60,7 +65,10 @@ impl Request {
     fn id(&self) -> Option<u64> {
         match self {
             Self::Forward(item) => item.id,
-            Self::Update { id, .. } | Self::Leave { id } | Self::Command { id, .. } => *id,
+            Self::Drop { id, .. }
+            | Self::Update { id, .. }
+            | Self::Leave { id }
+            | Self::Command { id, .. } => *id,
         }
     }
 
@@ -68,7 +76,9 @@ impl Request {
     fn target(&self) -> &Target {
         match self {
             Self::Forward(item) => &item.to,
-            Self::Update { .. } | Self::Leave { .. } | Self::Command { .. } => &Target::Room,
+            Self::Drop { .. } | Self::Update { .. } | Self::Leave { .. } | Self::Command { .. } => {
+                &Target::Room
+            }
         }
     }
 
@@ -76,7 +86,7 @@ impl Request {
         match self {
             Self::Forward(item) => item.body.len(),
             Self::Update { metadata, .. } => metadata.as_ref().map_or(0, |json| json.get().len()),
-            Self::Leave { .. } | Self::Command { .. } => 0,
+            Self::Drop { .. } | Self::Leave { .. } | Self::Command { .. } => 0,
         }
     }
 }
@@ -220,11 +230,19 @@ impl Requests {
             match first {
                 Request::Forward(item) if straight => self.forward_straight(&item, answers),
                 Request::Forward(item) => self.call = Some(self.append(item, acked)),
+                Request::Drop { id } => self.keep_back(id, answers),
                 Request::Update { id, name, metadata } => self.call = Some(self.update(id, name, metadata)),
                 Request::Leave { id } => self.call = Some(self.leave(id)),
                 Request::Command { id, command } => self.call = Some(self.command(id, command)),
             }
         }
+    }
+
+    /// Nothing is written: what was sent before it has been settled, and so is this.
+    fn keep_back(&mut self, id: Option<u64>, answers: &mut Vec<ServerMessage>) {
+        self.settle(id);
+        self.raise_floor();
+        answers.extend(id.map(ServerMessage::ack));
     }
 
     /// The store is away: straight to the targets if all are here, else refused.

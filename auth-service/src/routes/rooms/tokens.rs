@@ -70,7 +70,7 @@ pub(super) async fn token(
         Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
         judged => judged.unwrap_or(false),
     };
-    Ok(answer(&state, state.client(&request), grant, lobby)?)
+    Ok(answer(&state, state.client(&request), grant, lobby).await?)
 }
 
 /// A user comes in with its own token, if the room takes it.
@@ -96,7 +96,7 @@ pub(super) async fn join(
         ttl_s: state.policy.default_ttl_s(),
     };
     let lobby = would_wait(&state, &grant, &known)?;
-    Ok(answer(&state, state.client(&request), grant, lobby)?)
+    Ok(answer(&state, state.client(&request), grant, lobby).await?)
 }
 
 /// Who has made a room has a role of its own there.
@@ -130,7 +130,7 @@ async fn known(state: &AuthState, room: &RoomId) -> Result<RoomState, Problem> {
 }
 
 /// Signs, where nothing was taken back.
-fn answer(
+async fn answer(
     state: &AuthState,
     address: Option<IpAddr>,
     grant: Grant,
@@ -145,7 +145,7 @@ fn answer(
         address,
     };
     state.judge(&subject)?;
-    let issued_s = state.issued_s(&subject);
+    let issued_s = state.issued_s(&subject).await;
     let (room, user, role, expires_in) =
         (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
     let caller = grant.caller.clone();
