@@ -315,8 +315,8 @@ contract! {
         assert!(store.take_place(&user, &name(3), 60_000, 2).await.unwrap());
         tokio::time::sleep(std::time::Duration::from_millis(350)).await;
         assert!(store.take_place(&user, &name(4), 300, 2).await.unwrap(), "the second is over");
-        if backend.server.is_some() {
-            let (server, mut ttl) = (backend.server.as_ref().unwrap(), ::redis::cmd("PTTL"));
+        if let Some(server) = &backend.server {
+            let mut ttl = ::redis::cmd("PTTL");
             let ttl: i64 = server.at(keys::partition_of_user(&user), ttl.arg(keys::rooms_of(&user))).await;
             assert!(ttl > 0, "{ttl}");
         }
