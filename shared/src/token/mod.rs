@@ -19,4 +19,4 @@ pub use claims::{ISSUER, ManagementClaims, RoomClaims, UserClaims};
 pub use error::TokenError;
 pub use kind::{Claims, Registered, TokenKind};
 pub use secret::{Secret, SharedSecret, WeakSecret};
-pub use verify::{Verifier, VerifyKey};
+pub use verify::{MAX_TOKEN_BYTES, Verifier, VerifyKey};
