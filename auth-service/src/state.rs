@@ -9,6 +9,7 @@ use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
     token::Verifier,
+    turn::IceBook,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -33,6 +34,8 @@ pub struct AuthParts {
     pub feed: FeedSender,
     /// What was taken back.
     pub control: Arc<Control>,
+    /// What clients are told about ICE.
+    pub ice: IceBook,
 }
 
 /// The auth service of one process.
@@ -48,6 +51,7 @@ pub struct AuthState {
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
     pub(crate) control: Arc<Control>,
+    pub(crate) ice: IceBook,
     pub(crate) proxies: Proxies,
     /// How long something of one grant may be good: what is taken back is remembered for so long.
     pub(crate) longest_grant_ms: u64,
@@ -75,6 +79,7 @@ impl AuthState {
             body_limit: settings.limits.body.0,
             ping: settings.timing.ping.0,
             feed: parts.feed,
+            ice: parts.ice,
             control: parts.control,
             proxies: Proxies::new(&settings.server),
             longest_grant_ms: settings.longest_grant_ms(),

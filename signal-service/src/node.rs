@@ -13,8 +13,9 @@ use signalbox_shared::{
     feed::FeedSender,
     id::NodeId,
     problem::Problem,
-    protocol::{Bounds, IceServer, WireLimits},
-    token::TokenError,
+    protocol::{Bounds, WireLimits},
+    token::{TicketShelf, TokenError},
+    turn::IceBook,
 };
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     sweep,
+    tickets::Tickets,
 };
 use signalbox_rooms::{
     room::{Input, Outcome},
@@ -45,7 +47,7 @@ pub struct Signal {
     /// What was taken back.
     pub control: Arc<Control>,
     pub(crate) proxies: Proxies,
-    pub(crate) ice_servers: Arc<[IceServer]>,
+    pub(crate) ice: IceBook,
     pub(crate) empty_metadata: Arc<RawValue>,
 }
 
@@ -77,6 +79,7 @@ impl Signal {
         settings: Settings,
         keys: TokenKeys,
         handles: HandleKeys,
+        ice: IceBook,
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
@@ -90,6 +93,10 @@ impl Signal {
                 signalbox_control::scripts(),
             )?),
         };
+        let tickets = match &store {
+            Store::Memory(_) => Tickets::Here(TicketShelf::default()),
+            Store::Redis(redis) => Tickets::Shared(redis.shared_link().0),
+        };
         let control = follow_rules(&store, settings.limits.rules as usize);
         let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));
         if let Store::Redis(redis) = &registry.hub().store {
@@ -99,13 +106,7 @@ impl Signal {
         keeper::start(&registry, &settings.timing);
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
-        let door = Door::new(
-            keys,
-            handles.clone(),
-            settings.server.allowed_origins.clone(),
-            gate.allowed_hosts().to_vec(),
-            settings.limits.connections,
-        );
+        let door = Door::new(keys, tickets, handles.clone(), gate.allowed_hosts().to_vec(), &settings);
         sweep::start(&registry, &door, &control);
         door.keys().start(&registry.hub().metrics);
         tracing::info!(event = "node_started", node = %node);
@@ -117,7 +118,7 @@ impl Signal {
             wire_limits: wire_limits(&settings),
             control,
             proxies: Proxies::new(&settings.server),
-            ice_servers: settings.ice.servers.clone().into(),
+            ice,
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
             settings,
         }))

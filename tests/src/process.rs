@@ -92,7 +92,15 @@ impl Process {
     /// # Panics
     /// If it ends or does not get ready in time.
     pub async fn start(name: &str, env: Env<'_>) -> Self {
-        let process = Self::launch(name, env);
+        Self::start_with(name, env, &[]).await
+    }
+
+    /// As [`Process::start`], with more flags.
+    ///
+    /// # Panics
+    /// As there.
+    pub async fn start_with(name: &str, env: Env<'_>, flags: &[&str]) -> Self {
+        let process = Self::launch_with(name, env, flags);
         eventually(&format!("{name} is ready"), async || {
             process.assert_running();
             let answer = Request::get("/health/ready").try_send(process.address).await?;
@@ -107,11 +115,16 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     pub fn launch(name: &str, env: Env<'_>) -> Self {
+        Self::launch_with(name, env, &[])
+    }
+
+    fn launch_with(name: &str, env: Env<'_>, flags: &[&str]) -> Self {
         let address = free_address();
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
         let child = Command::new(binary(name))
             .args(["--listen", &address.to_string()])
+            .args(flags)
             .env_clear()
             .env("SIGNALBOX__LOG__FILTER", "debug")
             .envs(env.iter().cloned())

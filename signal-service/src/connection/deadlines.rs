@@ -52,9 +52,9 @@ impl Deadlines {
         self.plan(now, wall_ms);
     }
 
-    /// New TURN credentials are due in so long, or never.
-    pub(super) fn set_ice(&mut self, now: Instant, after: Option<Duration>) {
-        self.ice_at = after.map(|after| now + after);
+    /// New TURN credentials are due when a quarter is left of the life of those that were told now; never, if they do not end.
+    pub(super) fn set_ice(&mut self, now: Instant, life: Option<Duration>) {
+        self.ice_at = life.map(|life| now + life / 4 * 3);
     }
 
     /// The next moment when something may be due.
@@ -165,7 +165,7 @@ mod tests {
     fn pings_and_credentials_come_in_between() {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(start, 1_000_000, PING, (1_000, 1_060));
-        deadlines.set_ice(start, Some(secs(30)));
+        deadlines.set_ice(start, Some(secs(40)));
         let expected =
             [(25, Due::Ping), (30, Due::Ice), (45, Due::Warn(15_000)), (50, Due::Ping), (60, Due::Ended)];
         assert_eq!(story(deadlines, start, 1_000), expected);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use signalbox_shared::{
+    clock,
     protocol::{CloseCode, ErrorCode, Joined, ServerMessage},
     token::RoomClaims,
 };
@@ -224,6 +225,7 @@ pub(super) fn welcome(
     generation: u64,
     seq: u64,
 ) -> Joined {
+    let ice = signal.ice.offer(&member.role, member.region.as_ref(), member.token.grant(), clock::now_s());
     Joined {
         peer_id: peer.id.clone(),
         room_id: room.id.clone(),
@@ -232,8 +234,8 @@ pub(super) fn welcome(
         permissions: member.permissions.clone(),
         node: signal.registry.hub().node.clone(),
         peers: state.entries_for(&peer.id),
-        ice_servers: signal.ice_servers.clone(),
-        ice_policy: signal.settings.ice.policy,
+        ice_servers: ice.servers,
+        ice_policy: ice.policy,
         resume: handle(signal, room, peer, member, &state.lineage, mailbox, generation),
         seq,
         limits: signal.wire_limits(),
@@ -276,7 +278,7 @@ impl Signal {
             peer: handle.peer.clone(),
             proof: Proof::Handle { generation, epoch },
             lineage: handle.lineage.clone(),
-            now_s: Some(signalbox_shared::clock::now_s()),
+            now_s: Some(clock::now_s()),
             member: Member { presence, epoch, generation, mailbox, ..handle.member.clone() },
         }
     }

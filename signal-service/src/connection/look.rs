@@ -113,6 +113,8 @@ impl Session<'_> {
         hub.metrics.broken.inc();
         tracing::info!(event = "mailbox_renewed", room = %self.room.id, peer = %peer.id);
         self.record = member.clone();
+        // They were told with it.
+        self.deadlines.set_ice(Instant::now(), self.signal.ice.life());
         peer.open(&resumed, &renewed.state.lineage, mailbox, seq);
         self.input.begin_mailbox(seq);
         Ok(())

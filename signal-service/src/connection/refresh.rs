@@ -71,6 +71,11 @@ impl<'a> Badge<'a> {
         self.record.permissions.iter().any(|allowed| &**allowed == permission)
     }
 
+    /// What the token in force says.
+    pub(super) fn record(&self) -> &TokenRecord {
+        &self.record
+    }
+
     /// The begin and the end of the token in force, if that has changed since the last call.
     pub(super) fn changed(&mut self) -> Option<(u64, u64)> {
         std::mem::take(&mut self.changed).then_some((self.record.issued, self.record.expires))

@@ -140,7 +140,8 @@ impl<'a> Session<'a> {
         let limits = &signal.settings.limits;
         let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
         let life = (entered.member.issued, entered.member.expires);
-        let deadlines = Deadlines::new(now, clock::now_ms(), ping_every, life);
+        let mut deadlines = Deadlines::new(now, clock::now_ms(), ping_every, life);
+        deadlines.set_ice(now, signal.ice.life());
         let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
         let badge = Badge::new(signal, room, peer, &entered.member);
         let unconfirmed = entered.resumed.then_some(entered.generation);
@@ -303,14 +304,26 @@ impl<'a> Session<'a> {
                     return Some(CloseCode::PingTimeout);
                 }
                 Due::Ping => self.peer.ping(),
-                Due::Ice => {}
+                Due::Ice => self.push_ice(),
             }
         }
         None
     }
 
+    /// New TURN credentials, and when the next ones are due.
+    fn push_ice(&mut self) {
+        let record = self.input.badge.record();
+        let (region, grant) = (record.region.as_ref(), record.token.grant());
+        let ice = self.signal.ice.offer(&record.role, region, grant, clock::now_s());
+        let expires_in = ice.life.map(|life| life.as_millis() as u64);
+        let (ice_servers, ice_policy) = (ice.servers, ice.policy);
+        self.peer.send(&[ServerMessage::IceServers { ice_servers, ice_policy, expires_in }]);
+        self.deadlines.set_ice(Instant::now(), ice.life);
+    }
+
     /// What the client hears of its refresh.
     fn answer_refresh(&mut self, refreshed: Refreshed) {
+        let role_before = self.record.role.clone();
         let (id, durable) = match refreshed {
             Refreshed::Refused(id, problem) => return self.input.refuse_token(id, &problem),
             Refreshed::Committed(id, member) => {
@@ -322,9 +335,14 @@ impl<'a> Session<'a> {
         let record = self.input.badge.applied_to(self.record.clone());
         let ack = id.map(|id| ServerMessage::Ack { id, duplicate: false, durable });
         let told = self.token_refreshed(&record);
+        let policy = |role| self.signal.ice.policy(role);
+        let other_ice = policy(&record.role) != policy(&role_before);
         self.record = record;
         tracing::debug!(event = "refreshed", room = %self.room.id, peer = %self.peer.id, durable);
         self.peer.send(&ack.into_iter().chain([told]).collect::<Vec<_>>());
+        if other_ice {
+            self.push_ice();
+        }
     }
 
     fn token_refreshed(&self, member: &Member) -> ServerMessage {
