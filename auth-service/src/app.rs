@@ -174,6 +174,7 @@ async fn ready(state: web::Data<AuthState>, store: Option<Arc<RedisStore>>) -> R
     if state.stopping() {
         return Err(Problem::new(503, "draining", "this process stops"));
     }
+    state.knows_the_rules()?;
     match store {
         Some(store) => {
             store.ready().await.map_err(|error| Problem::new(503, "unavailable", error.to_string()))

@@ -1,10 +1,10 @@
 //! What was taken back, asked before anything is given or vouched for.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use actix_web::HttpRequest;
 use signalbox_control::{Subject, Verdict};
-use signalbox_shared::{clock, problem::Problem};
+use signalbox_shared::problem::Problem;
 
 use crate::AuthState;
 
@@ -34,18 +34,29 @@ impl AuthState {
         self.knows_the_rules()
     }
 
-    fn knows_the_rules(&self) -> Result<(), Problem> {
+    /// Whether the rules have been read, so that tokens can be given and judged.
+    ///
+    /// # Errors
+    /// 503 `unavailable`.
+    pub(crate) fn knows_the_rules(&self) -> Result<(), Problem> {
         if self.control.is_settled() {
             return Ok(());
         }
         Err(Problem::new(503, "unavailable", "this process does not know yet what was taken back; try again"))
     }
 
-    /// What a token says of when it was issued: by the clock that rules are dated with, and later than every rule that was there before.
-    pub(crate) fn issued_s(&self, subject: &Subject<'_>) -> u64 {
-        let now = self.control.now_ms();
-        // Not further ahead than verifiers allow, should the clocks differ by more.
-        let latest = clock::now_s() + 50;
-        (now / 1_000).max(self.control.rules().first_good_second(subject, now)).min(latest)
+    /// What a token says of when it was issued, by the clock that rules are dated with. Times of tokens are whole seconds, and a rule takes back
+    /// the whole second it falls into; so who asks in the rest of that second is answered in the next one. To date a token ahead instead would
+    /// let it survive the next rule of the same second.
+    pub(crate) async fn issued_s(&self, subject: &Subject<'_>) -> u64 {
+        loop {
+            let now = self.control.now_ms();
+            let first = self.control.rules().first_good_second(subject, now);
+            if now / 1_000 >= first {
+                return now / 1_000;
+            }
+            // At most a second: no rule is dated ahead. Longer only if the store's clock was put back meanwhile.
+            tokio::time::sleep(Duration::from_millis((first * 1_000 - now).min(1_000))).await;
+        }
     }
 }

@@ -39,6 +39,7 @@ pub use client::Proxies;
 pub use error::{ApiError, problem_response};
 pub use gate::{Gate, gate};
 pub use health::health;
+pub use hyper::header::{HeaderName, HeaderValue};
 pub use json::{Members, json_config};
 pub use listen::{ListenError, listener};
 pub use metrics::metrics_response;

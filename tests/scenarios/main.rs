@@ -55,6 +55,7 @@ mod outage;
 mod presence;
 mod redis_away;
 mod resume;
+mod taken_back;
 mod tickets;
 mod token_life;
 mod turn;

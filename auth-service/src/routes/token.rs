@@ -38,8 +38,9 @@ pub(super) async fn post(
         .and_then(|()| identify(authorization(&request), &state.api_keys, state.guests))
         .map_err(|problem| refused(&state, None, problem))?;
     let address = state.client(&request);
-    let issued =
-        issue(&state, &caller, address, body).map_err(|problem| refused(&state, Some(&caller), problem))?;
+    let issued = issue(&state, &caller, address, body)
+        .await
+        .map_err(|problem| refused(&state, Some(&caller), problem))?;
     state.metrics.issued.with_label_values(&[caller.kind()]).inc();
     let Issued { room, user, role, expires_in, .. } = &issued;
     tracing::info!(target: "signalbox_auth::audit", caller = caller.id(), kind = caller.kind(),
@@ -47,7 +48,7 @@ pub(super) async fn post(
     Ok(HttpResponse::Ok().json(issued))
 }
 
-fn issue(
+async fn issue(
     state: &AuthState,
     caller: &Caller<'_>,
     address: Option<IpAddr>,
@@ -67,7 +68,7 @@ fn issue(
         address,
     };
     state.judge(&subject)?;
-    let issued_s = state.issued_s(&subject);
+    let issued_s = state.issued_s(&subject).await;
     let (room, user, role, expires_in) =
         (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
     let token = state.minter.mint(grant, clock::now_s(), issued_s, TokenId::random()).map_err(|error| {

@@ -5,6 +5,7 @@ mod deployments;
 mod events;
 mod ice;
 mod jwks;
+mod taken_back;
 mod token;
 mod validate;
 

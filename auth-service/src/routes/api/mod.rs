@@ -8,8 +8,6 @@ mod notices;
 mod revocations;
 mod rules;
 mod shutdown;
-#[cfg(test)]
-mod tests;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::value::RawValue;
