@@ -28,7 +28,7 @@ use crate::{
 pub enum StartError {
     /// Nothing to sign with.
     #[error(
-        "neither auth.keys_dir nor AUTH_SECRET is set and nothing can be signed; make a key with: signalbox keys new --dir D"
+        "AUTH_SECRET is not set, and neither is auth.keys_dir: nothing can be signed; make a key with: signalbox keys new --dir D, or a secret with: openssl rand -base64 48"
     )]
     NoSecret,
     /// The folder of keys will not do.

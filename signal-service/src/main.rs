@@ -72,8 +72,8 @@ fn token_keys(loaded: &Loaded) -> anyhow::Result<TokenKeys> {
     let shared = secrets.auth.iter().chain(&secrets.auth_previous);
     match (source, &secrets.auth) {
         (None, None) => {
-            let problem = "is not set, nor AUTH_SECRET; name the auth service's public keys, like http://auth-service:8080/.well-known/jwks.json";
-            Err(ConfigError::value("auth.jwks_url", problem).into())
+            let problem = "is not set, and neither is auth.jwks_url: name the auth service's public keys there, or give this service its secret, made with: openssl rand -base64 48";
+            Err(ConfigError::value("AUTH_SECRET", problem).into())
         }
         (Some(_), None) if secrets.session.is_none() => {
             let problem = "is not set, and without AUTH_SECRET nothing else seals handles; give every node the same, made with: openssl rand -base64 48";

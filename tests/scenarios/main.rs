@@ -4,7 +4,7 @@
 //! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`resume`] who comes back,
 //! [`token_life`] how long a token counts, [`tickets`] and how a ticket opens one connection, [`turn`] what is told of ICE servers,
 //! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
-//! [`hygiene`] what Redis and logs hold, [`feed`] what operators hear.
+//! [`keys`] what happens when keys change and nobody can ask for them, [`hygiene`] what Redis and logs hold, [`feed`] what operators hear.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -50,8 +50,10 @@ mod drain;
 mod feed;
 mod ha;
 mod hygiene;
+mod keys;
 mod node_death;
 mod outage;
+mod policy;
 mod presence;
 mod redis_away;
 mod resume;

@@ -100,14 +100,22 @@ impl Process {
     /// # Panics
     /// As there.
     pub async fn start_with(name: &str, env: Env<'_>, flags: &[&str]) -> Self {
-        let process = Self::launch_with(name, env, flags);
-        eventually(&format!("{name} is ready"), async || {
-            process.assert_running();
-            let answer = Request::get("/health/ready").try_send(process.address).await?;
+        let process = Self::spawn(name, free_address(), env, flags);
+        process.until_ready().await;
+        process
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// If it ends or does not get ready in time.
+    pub async fn until_ready(&self) {
+        eventually(&format!("{} is ready", self.name), async || {
+            self.assert_running();
+            let answer = Request::get("/health/ready").try_send(self.address).await?;
             (answer.status == 200).then_some(())
         })
         .await;
-        process
     }
 
     /// Starts a binary and does not wait.
@@ -115,11 +123,18 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     pub fn launch(name: &str, env: Env<'_>) -> Self {
-        Self::launch_with(name, env, &[])
+        Self::launch_at(name, free_address(), env)
     }
 
-    fn launch_with(name: &str, env: Env<'_>, flags: &[&str]) -> Self {
-        let address = free_address();
+    /// Starts a binary at this address and does not wait.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn launch_at(name: &str, address: SocketAddr, env: Env<'_>) -> Self {
+        Self::spawn(name, address, env, &[])
+    }
+
+    fn spawn(name: &str, address: SocketAddr, env: Env<'_>, flags: &[&str]) -> Self {
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
         let child = Command::new(binary(name))

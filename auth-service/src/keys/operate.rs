@@ -102,7 +102,11 @@ pub fn rotate(
     if published >= MAX_JWKS_KEYS {
         return Err(KeysError::TooManyPublished(published + 1).into());
     }
-    let signs_from = if at_once { now_s } else { now_s + times.lead_s };
+    let mut signs_from = if at_once { now_s } else { now_s + times.lead_s };
+    // Of two that begin in the same second the name would decide which is the newer.
+    while keys.iter().any(|key| key.signs_from == signs_from) {
+        signs_from += 1;
+    }
     let next = PrivateKey::generate(algorithm.unwrap_or(newest.public.algorithm()), signs_from)?;
     folder::write(path, &next)?;
     let mut removed = Vec::new();

@@ -162,7 +162,9 @@ fn signed_with(key: &EncodingKey, algorithm: Algorithm) -> impl Fn(&[u8]) -> Str
 fn no_key_serves_another_algorithm_than_its_own() {
     use TokenError::{BadSignature, WrongAlgorithm};
     let (_dir, path, ed) = folder_with(KeyAlgorithm::EdDSA);
-    let es = rotate(&path, Some(KeyAlgorithm::ES256), times(), NOW, true).unwrap().kid;
+    let es = rotate(&path, Some(KeyAlgorithm::ES256), times(), NOW, true).unwrap();
+    assert_eq!(es.signs_from, NOW + 1, "of two that begin at once none is the newer");
+    let es = es.kid;
     let secret = SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex()))).unwrap();
     let without = ring(&path, NOW);
     let with = SigningKeys::in_folder(path.clone(), &auth(), [&secret], NOW).unwrap();
@@ -214,7 +216,7 @@ fn no_key_serves_another_algorithm_than_its_own() {
     let header = Header { alg: Algorithm::EdDSA, ..Header::default() };
     assert_eq!(header.typ.as_deref(), Some("JWT"));
     let untyped =
-        jsonwebtoken::encode(&Header { kid: Some(ed), ..header }, &claims(NOW), private[0].encoding());
+        jsonwebtoken::encode(&Header { kid: Some(ed.clone()), ..header }, &claims(NOW), of(&ed).encoding());
     assert!(without.verifier().user(&untyped.unwrap(), NOW).is_err());
 }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     frames::{Break, Incoming},
+    policy::{self, Fate},
     rate::{Pace, Rate},
     refresh::{Badge, Refreshed},
     requests::{Request, Requests, Verdict},
@@ -141,7 +142,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn forward(&mut self, forward: Forward<'_>) {
+    fn forward(&mut self, mut forward: Forward<'_>) {
         if forward.kind == ForwardKind::Message && !self.badge.may("message") {
             return self.error(
                 forward.id,
@@ -152,6 +153,16 @@ impl<'a> Reader<'a> {
         }
         if forward.to.as_ref() == Some(&self.peer.id) {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
+        }
+        match self.badge.rules().map(|rules| policy::apply(rules, &mut forward)) {
+            None | Some(Ok(Fate::Send)) => {}
+            Some(Ok(Fate::Drop)) => {
+                self.request(Request::Drop { id: forward.id });
+                return;
+            }
+            Some(Err(refused)) => {
+                return self.error(forward.id, refused.code, Some(refused.field), &refused.why);
+            }
         }
         let body = forward.to_frame(&self.peer.id).into();
         let to_room = forward.to.is_none();

@@ -8,12 +8,14 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::FutureExt as _;
 use signalbox_control::Verdict;
+use signalbox_policy::Rules;
 use signalbox_rooms::{
     room::{Input, Member, Outcome, RoomState, TokenRecord},
     store::Unavailable,
 };
 use signalbox_shared::{clock, problem::Problem, token::RoomClaims};
 
+use super::policy;
 use crate::{
     node::Signal,
     registry::{LocalPeer, LocalRoom},
@@ -38,6 +40,8 @@ pub(super) struct Badge<'a> {
     room: &'a Arc<LocalRoom>,
     peer: &'a Arc<LocalPeer>,
     record: TokenRecord,
+    /// What its role may not send, if there is anything.
+    rules: Option<Rules>,
     role_set: bool,
     stage: Stage<'a>,
     id: Option<u64>,
@@ -63,7 +67,8 @@ impl<'a> Badge<'a> {
         member: &Member,
     ) -> Self {
         let (record, role_set) = (member.token_record(), member.role_set);
-        Self { signal, room, peer, record, role_set, stage: Stage::Idle, id: None, changed: false }
+        let rules = policy::rules(&signal.settings, &record);
+        Self { signal, room, peer, record, rules, role_set, stage: Stage::Idle, id: None, changed: false }
     }
 
     /// Whether the peer has a permission.
@@ -74,6 +79,11 @@ impl<'a> Badge<'a> {
     /// What the token in force says.
     pub(super) fn record(&self) -> &TokenRecord {
         &self.record
+    }
+
+    /// What it may not send, if there is anything.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
     }
 
     /// The begin and the end of the token in force, if that has changed since the last call.
@@ -146,8 +156,7 @@ impl<'a> Badge<'a> {
         }
         let room = self.room.clone();
         let telling = Box::pin(async move { room.submit(input, None).await });
-        self.stage = Stage::Told(telling, Box::new(std::mem::replace(&mut self.record, record)));
-        self.changed = true;
+        self.stage = Stage::Told(telling, Box::new(self.put(record)));
         Ok(())
     }
 
@@ -203,8 +212,14 @@ impl<'a> Badge<'a> {
 
     fn be(&mut self, record: TokenRecord) {
         self.stand_on(&record);
-        self.record = record;
+        self.put(record);
+    }
+
+    /// Puts a token in force; the one before.
+    fn put(&mut self, record: TokenRecord) -> TokenRecord {
+        self.rules = policy::rules(&self.signal.settings, &record);
         self.changed = true;
+        std::mem::replace(&mut self.record, record)
     }
 }
 
