@@ -82,11 +82,11 @@ impl Sweeper {
         let now = self.control.now_ms();
         for room in registry.rooms() {
             for peer in room.connections() {
-                if let Err(verdict) = rules.judge(&peer.standing().subject(), now) {
-                    if peer.close(verdict.close_code()) {
-                        registry.hub().metrics.swept(verdict.code());
-                        closed += 1;
-                    }
+                if let Err(verdict) = rules.judge(&peer.standing().subject(), now)
+                    && peer.close(verdict.close_code())
+                {
+                    registry.hub().metrics.swept(verdict.code());
+                    closed += 1;
                 }
                 judged += 1;
                 if judged % SLICE == 0 {

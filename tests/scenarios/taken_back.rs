@@ -185,9 +185,8 @@ on_each_store! {
             })
             .await;
         }
-        // It may still have to wait for its pace.
-        alice.insist(json!({ "type": "leave" })).await;
-        bob.leave().await;
+        alice.close().await;
+        bob.close().await;
     }
 
     async fn a_notice_reaches_those_it_is_for(cluster, [("TIMING__RESUME_WINDOW", "5s")]) {
@@ -411,4 +410,47 @@ async fn what_was_taken_back_survives_a_redis_that_is_killed_and_comes_back_empt
     Link::open(newest.address, &reformed).await.into_peer().await.leave().await;
     alice.next_of_type("resumed").await;
     alice.leave().await;
+}
+
+/// Each is one command.
+#[tokio::test]
+async fn an_operator_takes_back_by_commands() {
+    let cluster = TestCluster::start(Store::Memory, &[WINDOW]).await;
+    let url = format!("http://{}", cluster.auth_address());
+    let env = [
+        ("SIGNALBOX_URL".to_owned(), url),
+        ("SIGNALBOX_API_KEY".to_owned(), format!("backend:{}", cluster.api_secret)),
+    ];
+    let command = async |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        signalbox_tests::process::run("signalbox", &words, &env, Duration::from_secs(10)).await
+    };
+    let token = cluster.forge("r", "mallory");
+    for (taking, back, expected) in [
+        ("ban mallory --for 10m --reason spam", "unban mallory", "banned"),
+        ("ban mallory --for 10m --room r", "unban mallory --room r", "banned"),
+        ("deny 127.0.0.0/8 --for 10m", "allow 127.0.0.0/8", "address_denied"),
+        ("shutdown --retry 5s", "shutdown --end", "shut_down"),
+        ("revoke --user mallory", "rules lift user-before:mallory", "token_revoked"),
+        ("revoke --all", "rules lift all-before", "token_revoked"),
+    ] {
+        let done = command(taking).await;
+        assert!(done.code == Some(0), "{taking}: {done:?}");
+        let verdict =
+            Request::get(format!("/ws/validate?token={token}")).send(cluster.nodes[0].address).await;
+        assert_eq!(verdict.json()["code"], expected, "{taking}");
+        let done = command(back).await;
+        assert!(done.code == Some(0), "{back}: {done:?}");
+        let verdict =
+            Request::get(format!("/ws/validate?token={token}")).send(cluster.nodes[0].address).await;
+        assert_eq!(verdict.status, 200, "{back}");
+    }
+    for words in ["limits --room-peers 5 --for 1h", "rules --kind limits", "limits --reset", "notice hello"] {
+        let done = command(words).await;
+        assert!(done.code == Some(0), "{words}: {done:?}");
+    }
+    let done = command("unban nobody").await;
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.stderr.contains("no_such_rule"), "{done:?}");
+    cluster.audit().await;
 }

@@ -62,7 +62,7 @@ struct What {
 impl Revoke {
     pub(super) fn request(&self) -> Result<Request, String> {
         let What { token_file, grant, user, room, key, all } = &self.what;
-        let token = token_file.as_ref().map(|path| read(path)).transpose()?;
+        let token = token_file.as_ref().map(read).transpose()?;
         let flag = |on: bool| if on { Value::Bool(true) } else { Value::Null };
         let body = object([
             ("token", json!(token)),

@@ -39,28 +39,20 @@ pub(crate) enum Command {
 
 /// Does it.
 pub(crate) fn run(command: &Command, flags: &Flags) -> ExitCode {
-    let requests = match command {
-        Command::Keys(_) => None,
-        Command::Revoke(command) => Some((command.request(), &command.server)),
-        Command::Ban(command) => Some((Ok(command.request()), &command.server)),
-        Command::Unban(command) => Some((Ok(command.request()), &command.server)),
-        Command::Deny(command) => Some((Ok(command.request()), &command.server)),
-        Command::Allow(command) => Some((Ok(command.request()), &command.server)),
-        Command::Notice(command) => Some((Ok(command.request()), &command.server)),
-        Command::Shutdown(command) => Some((Ok(command.request()), &command.server)),
-        Command::Limits(command) => Some((Ok(command.request()), &command.server)),
-        Command::Rules(command) => Some((Ok(command.request()), &command.server)),
-    };
-    if let Some((request, server)) = requests {
-        return api::run(request, server);
-    }
-    let loaded = match Loaded::load(flags, &Loaded::environment()) {
-        Ok(loaded) => loaded,
-        Err(error) => return failed(2, &error),
-    };
     match command {
-        Command::Keys(command) => keys::run(command, &loaded.settings.auth),
-        _ => ExitCode::SUCCESS,
+        Command::Keys(command) => match Loaded::load(flags, &Loaded::environment()) {
+            Ok(loaded) => keys::run(command, &loaded.settings.auth),
+            Err(error) => failed(2, &error),
+        },
+        Command::Revoke(command) => api::run(command.request(), &command.server),
+        Command::Ban(command) => api::run(Ok(command.request()), &command.server),
+        Command::Unban(command) => api::run(Ok(command.request()), &command.server),
+        Command::Deny(command) => api::run(Ok(command.request()), &command.server),
+        Command::Allow(command) => api::run(Ok(command.request()), &command.server),
+        Command::Notice(command) => api::run(Ok(command.request()), &command.server),
+        Command::Shutdown(command) => api::run(Ok(command.request()), &command.server),
+        Command::Limits(command) => api::run(Ok(command.request()), &command.server),
+        Command::Rules(command) => api::run(Ok(command.request()), &command.server),
     }
 }
 
