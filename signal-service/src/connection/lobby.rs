@@ -9,7 +9,7 @@ use std::sync::Arc;
 use signalbox_shared::protocol::{CloseCode, ServerMessage, Waiting};
 
 use super::{
-    enter::{Entered, seal, welcome},
+    enter::{Entered, handle, welcome},
     look::{Looked, fenced, gone},
     session::Session,
 };
@@ -42,7 +42,7 @@ pub(super) fn wait(
         user_id: member.user.clone(),
         role: member.role.clone(),
         node: signal.registry.hub().node.clone(),
-        resume: seal(signal, room, peer, member, state, member.mailbox, generation),
+        resume: handle(signal, room, peer, member, &state.lineage, member.mailbox, generation),
         seq: 0,
         limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),

@@ -120,7 +120,10 @@ fn problem_of(outcome: Outcome) -> Option<Problem> {
     let (status, code, detail) = match outcome {
         Outcome::Done | Outcome::Attached(_) | Outcome::Removed(_) => return None,
         Outcome::NoSuchRoom => return Some(no_such_room()),
-        Outcome::NoSuchPeer | Outcome::Gone | Outcome::Replaced => return Some(no_such_peer()),
+        Outcome::NoSuchPeer | Outcome::Gone | Outcome::Replaced | Outcome::Expired => {
+            return Some(no_such_peer());
+        }
+        Outcome::TokenInUse => (409, "conflict", "the token is that of another peer"),
         Outcome::RoomExists => (409, "room_exists", "there is such a room already"),
         Outcome::RoomFull => (409, "room_full", "the room has no place left"),
         Outcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),

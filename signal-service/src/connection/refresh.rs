@@ -1,0 +1,217 @@
+//! A newer token for a connection that stays (docs/PROTOCOL.md, section 2.2).
+//!
+//! Owns: the token in force on one connection, and the one refresh that is on its way: checked, then told to the room. The life of a token
+//! counts from the moment it was found good, whether or not the store answers: a connection must not end because of an outage. Its role
+//! counts when the room has it, and comes back through the mailbox, in order with what moderators do. Must not: check tokens (`keys`), or
+//! know what was taken back (`standing`).
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::FutureExt as _;
+use signalbox_control::Verdict;
+use signalbox_rooms::{
+    room::{Input, Member, Outcome, RoomState, TokenRecord},
+    store::Unavailable,
+};
+use signalbox_shared::{clock, problem::Problem, token::RoomClaims};
+
+use crate::{
+    node::Signal,
+    registry::{LocalPeer, LocalRoom},
+    standing::Standing,
+};
+
+type Told = Result<(Outcome, Arc<RoomState>), Unavailable>;
+
+/// The refresh that is on its way.
+enum Stage<'a> {
+    /// None.
+    Idle,
+    /// The token is being checked: its key is not known yet.
+    Checked(Pin<Box<dyn Future<Output = Result<RoomClaims, Problem>> + 'a>>),
+    /// The room is being told; what was in force before.
+    Told(Pin<Box<dyn Future<Output = Told>>>, Box<TokenRecord>),
+}
+
+/// The token in force on a connection.
+pub(super) struct Badge<'a> {
+    signal: &'a Signal,
+    room: &'a Arc<LocalRoom>,
+    peer: &'a Arc<LocalPeer>,
+    record: TokenRecord,
+    stage: Stage<'a>,
+    id: Option<u64>,
+    changed: bool,
+}
+
+/// What became of a refresh.
+pub(super) enum Refreshed {
+    /// The token will not do, or nobody can tell.
+    Refused(Option<u64>, Problem),
+    /// The room has it; this is the peer's record.
+    Committed(Option<u64>, Box<Member>),
+    /// The store does not answer, or does not know the peer for now; the token counts here.
+    Kept(Option<u64>),
+}
+
+impl<'a> Badge<'a> {
+    /// What the peer has joined or come back with.
+    pub(super) fn new(
+        signal: &'a Signal,
+        room: &'a Arc<LocalRoom>,
+        peer: &'a Arc<LocalPeer>,
+        member: &Member,
+    ) -> Self {
+        let record = member.token_record();
+        Self { signal, room, peer, record, stage: Stage::Idle, id: None, changed: false }
+    }
+
+    /// What the token in force says.
+    pub(super) fn record(&self) -> &TokenRecord {
+        &self.record
+    }
+
+    /// The begin and the end of the token in force, if that has changed since the last call.
+    pub(super) fn changed(&mut self) -> Option<(u64, u64)> {
+        std::mem::take(&mut self.changed).then_some((self.record.issued, self.record.expires))
+    }
+
+    /// The peer's record, with what this connection knows of a newer token.
+    pub(super) fn applied_to(&self, mut member: Member) -> Member {
+        if member.token_record().is_older_than(&self.record) {
+            member.adopt(&self.record);
+        }
+        member
+    }
+
+    /// Whether a refresh is on its way.
+    pub(super) fn is_busy(&self) -> bool {
+        !matches!(self.stage, Stage::Idle)
+    }
+
+    /// Takes a token that the client shows. One that can be checked at once, as any but the first of a new key can, is in force for
+    /// whatever the client sent after it.
+    pub(super) fn show(&mut self, id: Option<u64>, token: String) -> Option<Refreshed> {
+        let keys = self.signal.door.keys();
+        let mut check = Box::pin(async move { keys.room(&token, clock::now_s()).await });
+        self.id = id;
+        match check.as_mut().now_or_never() {
+            Some(verdict) => self.checked(verdict),
+            None => {
+                self.stage = Stage::Checked(check);
+                None
+            }
+        }
+    }
+
+    fn checked(&mut self, verdict: Result<RoomClaims, Problem>) -> Option<Refreshed> {
+        match verdict.and_then(|claims| self.take(&claims)) {
+            Ok(()) => None,
+            Err(problem) => {
+                self.stage = Stage::Idle;
+                Some(Refreshed::Refused(self.id.take(), problem))
+            }
+        }
+    }
+
+    /// Puts a checked token in force and begins to tell the room.
+    fn take(&mut self, claims: &RoomClaims) -> Result<(), Problem> {
+        let before = self.peer.standing();
+        let bad = |detail: &str| Err(Problem::new(401, "bad_token", detail));
+        let record = record(claims);
+        if claims.sub != before.user {
+            return bad("the token is another user's");
+        }
+        if claims.room != before.room {
+            return bad("the token is for another room");
+        }
+        if record.is_older_than(&self.record) {
+            return bad("the token is older than the one in force");
+        }
+        // In force first, judged then: what is taken back in between is found by one or the other.
+        self.stand_on(&record);
+        if let Err(verdict) = self.signal.control.judge(&self.peer.standing().subject()) {
+            self.peer.set_standing((*before).clone());
+            return Err(Verdict::problem(verdict));
+        }
+        let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
+        let input = Input::Refresh { peer, epoch, record: Box::new(record.clone()) };
+        let room = self.room.clone();
+        let telling = Box::pin(async move { room.submit(input, None).await });
+        self.stage = Stage::Told(telling, Box::new(self.put(record)));
+        Ok(())
+    }
+
+    fn stand_on(&self, record: &TokenRecord) {
+        let (token, issued, caller) = (record.token.clone(), record.issued, record.caller.clone());
+        self.peer.set_standing(Standing { token, issued, caller, ..(*self.peer.standing()).clone() });
+    }
+
+    /// Waits for what becomes of the refresh on its way; for ever if there is none.
+    pub(super) async fn finished(&mut self) -> Refreshed {
+        loop {
+            match &mut self.stage {
+                Stage::Idle => return std::future::pending().await,
+                Stage::Checked(check) => {
+                    let verdict = check.await;
+                    if let Some(refreshed) = self.checked(verdict) {
+                        return refreshed;
+                    }
+                }
+                Stage::Told(telling, _) => {
+                    let told = telling.await;
+                    return self.told(told);
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, told: Told) -> Refreshed {
+        let (id, stage) = (self.id.take(), std::mem::replace(&mut self.stage, Stage::Idle));
+        match told {
+            Ok((Outcome::Done, state)) => match state.members.get(&self.peer.id) {
+                Some(member) => {
+                    self.be(member.token_record());
+                    Refreshed::Committed(id, Box::new(member.clone()))
+                }
+                None => Refreshed::Kept(id),
+            },
+            Ok((Outcome::TokenInUse, _)) => {
+                if let Stage::Told(_, before) = stage {
+                    self.be(*before);
+                }
+                Refreshed::Refused(id, Problem::new(401, "bad_token", "the token is that of another peer"))
+            }
+            Ok(_) => {
+                // It was taken for lost; when it is taken back the room hears of the token too.
+                self.peer.doubt();
+                Refreshed::Kept(id)
+            }
+            Err(Unavailable) => Refreshed::Kept(id),
+        }
+    }
+
+    fn be(&mut self, record: TokenRecord) {
+        self.stand_on(&record);
+        self.put(record);
+    }
+
+    /// Puts a token in force; the one before.
+    fn put(&mut self, record: TokenRecord) -> TokenRecord {
+        self.changed = true;
+        std::mem::replace(&mut self.record, record)
+    }
+}
+
+/// What a token says of its peer.
+fn record(claims: &RoomClaims) -> TokenRecord {
+    TokenRecord {
+        token: claims.jti.clone(),
+        issued: claims.iat,
+        expires: claims.exp,
+        role: claims.role.clone(),
+        permissions: claims.permissions.clone(),
+        caller: claims.caller.clone(),
+        region: claims.region.clone(),
+    }
+}
