@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use prometheus::proto::MetricFamily;
 use signalbox_control::Control;
 use signalbox_http::Proxies;
+use signalbox_rooms::clerk::Rooms;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -17,6 +18,7 @@ use crate::{
     issuer::{Minter, Policy},
     keys::SigningKeys,
     metrics::Metrics,
+    routes::rooms::RoomRules,
 };
 
 /// Sockets on the operators' feed at once.
@@ -36,6 +38,8 @@ pub struct AuthParts {
     pub control: Arc<Control>,
     /// What clients are told about ICE.
     pub ice: IceBook,
+    /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
+    pub rooms: Option<Arc<dyn Rooms>>,
 }
 
 /// The auth service of one process.
@@ -52,6 +56,8 @@ pub struct AuthState {
     pub(crate) feed: FeedSender,
     pub(crate) control: Arc<Control>,
     pub(crate) ice: IceBook,
+    pub(crate) rooms: Option<Arc<dyn Rooms>>,
+    pub(crate) room_rules: RoomRules,
     pub(crate) proxies: Proxies,
     /// How long something of one grant may be good: what is taken back is remembered for so long.
     pub(crate) longest_grant_ms: u64,
@@ -81,6 +87,8 @@ impl AuthState {
             feed: parts.feed,
             ice: parts.ice,
             control: parts.control,
+            rooms: parts.rooms,
+            room_rules: RoomRules::new(settings),
             proxies: Proxies::new(&settings.server),
             longest_grant_ms: settings.longest_grant_ms(),
             largest_room: largest_room(settings),

@@ -84,6 +84,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         feed,
         ice,
         control: signal.control.clone(),
+        rooms: Some(signal.registry.clone()),
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 

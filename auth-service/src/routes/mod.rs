@@ -6,6 +6,7 @@ mod api;
 mod events;
 mod ice;
 mod jwks;
+pub(crate) mod rooms;
 mod token;
 mod validate;
 
@@ -37,6 +38,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             .service(resource("/auth/ice", "GET").route(web::get().to(ice::get)))
             .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
             .configure(|config| api::configure(config, &bodies))
+            .configure(|config| rooms::configure(config, &bodies))
             .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }

@@ -5,6 +5,7 @@ mod deployments;
 mod events;
 mod ice;
 mod jwks;
+mod rooms;
 mod taken_back;
 mod token;
 mod validate;
@@ -18,6 +19,11 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signalbox_control::{Control, Log};
+use signalbox_rooms::{
+    clerk::Clerk,
+    room::Rules,
+    store::{Bounds, Store},
+};
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -65,6 +71,7 @@ impl Service {
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
             ice: IceBook::new(&settings, &turn),
+            rooms: Some(std::sync::Arc::new(clerk(&settings))),
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());
@@ -104,6 +111,12 @@ impl Service {
         let labelled = metrics.iter().find(|m| m.get_label().iter().any(|pair| pair.value() == label));
         labelled.map_or(0.0, |metric| metric.get_counter().get_value())
     }
+}
+
+/// Rooms in this process.
+fn clerk(settings: &Settings) -> Clerk {
+    let bounds = Bounds::new(&settings.limits, &settings.timing);
+    Clerk::new(Store::memory(bounds, None), Rules::new(settings), std::sync::Arc::new(|_| {}))
 }
 
 fn ask(body: &str) -> TestRequest {

@@ -7,7 +7,7 @@ use signalbox_shared::{
 
 use super::{
     decide::{Batch, Claim, EventKind, Outcome},
-    state::{Member, TokenRecord},
+    state::{Member, Permission, TokenRecord},
 };
 
 impl Claim {
@@ -27,16 +27,30 @@ impl Claim {
     }
 }
 
+impl Member {
+    /// A newcomer in the place of a peer of the same grant: what was decided about that one holds on.
+    fn in_place_of(&self, before: &Self) -> Self {
+        let mut member = self.clone();
+        if before.overridden {
+            (member.role, member.permissions) = (before.role.clone(), before.permissions.clone());
+            (member.muted, member.overridden) = (before.muted, true);
+        }
+        member.waiting = before.waiting && !member.passes_lobby();
+        member
+    }
+}
+
 impl Batch<'_> {
     /// Binds the grant of a newcomer to it. A peer that has it and whose socket is lost gives way: its client has come back without
-    /// its handle. One that is connected does not: the token may be stolen.
-    pub(super) fn bind(&mut self, member: &Member) -> Result<(), Outcome> {
-        let Some((twin, is_lost)) = self.twin(&member.user, &member.token, None) else { return Ok(()) };
+    /// its handle, and what is returned joins in its place. One that is connected does not: the token may be stolen.
+    pub(super) fn bind(&mut self, member: &Member) -> Result<Option<Member>, Outcome> {
+        let Some((twin, is_lost)) = self.twin(&member.user, &member.token, None) else { return Ok(None) };
         if !is_lost {
             return Err(Outcome::TokenInUse);
         }
+        let before = self.decision.next.members.get(&twin).cloned();
         self.remove(&twin, LeftReason::Replaced);
-        Ok(())
+        Ok(before.map(|before| member.in_place_of(&before)))
     }
 
     /// The other member of this user with this grant, and whether its socket is lost.
@@ -63,15 +77,25 @@ impl Batch<'_> {
     /// Takes over what a token says, unless the room knows a newer one.
     fn renew_token(&mut self, peer: &PeerId, record: &TokenRecord) {
         let Some(member) = self.decision.next.members.get_mut(peer) else { return };
-        let known = member.token_record();
+        let (known, knew_of_knocks) = (member.token_record(), member.may(Permission::Admit));
         if known == *record || record.is_older_than(&known) {
             return;
         }
         member.adopt(record);
-        let (changed, member) = (member.role != known.role, Box::new(member.clone()));
+        let member = Box::new(member.clone());
         self.decision.put.insert(peer.clone());
-        if changed {
+        if member.waiting {
+            if member.passes_lobby() {
+                self.admit(peer);
+            }
+            return;
+        }
+        let hears_of_knocks = member.may(Permission::Admit) && !knew_of_knocks;
+        if member.role != known.role {
             self.tell(peer, EventKind::Updated(member));
+        }
+        if hears_of_knocks {
+            self.tell_of_knocks(peer);
         }
     }
 
@@ -137,6 +161,30 @@ mod tests {
         assert_eq!(one(&room, join(9, 9, "g9")), Outcome::RoomFull);
     }
 
+    #[test]
+    fn who_takes_the_place_of_a_peer_gets_around_nothing_that_was_decided_about_it() {
+        let lost = [Input::Detach { peer: peer(1), epoch: 1 }];
+        let mut room = decide(&room_of(&[join(1, 1, "g")]), 0, &lost, &RULES).next;
+        let known = room.members.get_mut(&peer(1)).unwrap();
+        (known.role, known.overridden, known.muted) = (Role::parse("viewer").unwrap(), true, true);
+        let next = decide(&room, 0, &[join(9, 1, "g.1")], &RULES).next;
+        let member = &next.members[&peer(9)];
+        assert_eq!((member.role.as_str(), member.overridden, member.muted), ("viewer", true, true));
+        room.members.get_mut(&peer(1)).unwrap().waiting = true;
+        assert!(decide(&room, 0, &[join(9, 1, "g.1")], &RULES).next.members[&peer(9)].waiting);
+    }
+
+    #[test]
+    fn a_token_that_may_let_itself_in_does() {
+        let mut room = room_of(&[join(1, 1, "g"), join(2, 2, "h")]);
+        room.members.get_mut(&peer(1)).unwrap().waiting = true;
+        let quiet = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "guest"))], &RULES);
+        assert!(quiet.next.members[&peer(1)].waiting == !quiet.next.members[&peer(1)].passes_lobby());
+        let decision = decide(&room, 0, &[refresh(1, 1, shown("g.2", 11, 20, "moderator"))], &RULES);
+        assert!(!decision.next.members[&peer(1)].waiting);
+        assert!(decision.events.iter().any(|event| matches!(event.kind, EventKind::Joined(_))));
+    }
+
     fn shown(token: &str, issued: u64, expires: u64, role: &str) -> Box<TokenRecord> {
         let role = Role::parse(role).unwrap();
         let record = with(1, token).token_record();
@@ -175,7 +223,7 @@ mod tests {
     fn a_role_that_was_set_outlives_refreshes() {
         let mut room = room_of(&[join(1, 1, "g")]);
         let member = room.members.get_mut(&peer(1)).unwrap();
-        (member.role, member.role_set) = (Role::parse("viewer").unwrap(), true);
+        (member.role, member.overridden) = (Role::parse("viewer").unwrap(), true);
         let next = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "moderator"))], &RULES).next;
         let member = &next.members[&peer(1)];
         assert_eq!((member.role.as_str(), member.expires, member.permissions.len()), ("viewer", 20, 0));

@@ -8,7 +8,7 @@ use signalbox_shared::{
     token::RoomClaims,
 };
 
-use super::look::gone;
+use super::{lobby::wait, look::gone};
 use crate::{
     door::Wish,
     handle::{Handle, MOST_METADATA},
@@ -67,9 +67,11 @@ fn newcomer(signal: &Signal, claims: &RoomClaims) -> Member {
         expires: claims.exp,
         caller: claims.caller.clone(),
         region: claims.region.clone(),
-        role_set: false,
         name: claims.name.clone().unwrap_or_else(|| "".into()),
         metadata: claims.metadata.clone().unwrap_or_else(|| signal.empty_metadata.clone()),
+        waiting: false,
+        muted: false,
+        overridden: false,
         presence: Presence::Attached(hub.node.clone()),
         epoch: 1,
         generation: 1,
@@ -94,6 +96,10 @@ async fn join(
     peer.set_epoch(member.epoch);
     room.settle(peer);
     signal.admit(&room.id, peer, member)?;
+    peer.follow(member);
+    if member.waiting {
+        return Ok(wait(signal, room, peer, member, &state, member.generation, false));
+    }
     signal.registry.hub().metrics.joins.inc();
     tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
     let welcome = welcome(signal, room, peer, member, &state, member.mailbox, member.generation, 0);
@@ -120,6 +126,10 @@ async fn resume(
         signal.admit(&room.id, peer, member)?;
     }
     let generation = handle.generation + 1;
+    if let Some(member) = state.members.get(&peer.id).filter(|member| member.waiting) {
+        peer.follow(member);
+        return Ok(wait(signal, room, peer, member, &state, generation, true));
+    }
     let resumed = match pick_up(signal, room, peer, handle, since, &state).await {
         Ok(resumed) => resumed,
         Err(code) => {
@@ -136,6 +146,7 @@ async fn resume(
     tracing::info!(event = "resumed", room = %room.id, peer = %peer.id, recovered = resumed.page.is_some());
     let Resumed { state, page, mailbox, seq, floor, told } = resumed;
     let Some(member) = state.members.get(&peer.id) else { return Err(CloseCode::SessionGone) };
+    peer.follow(member);
     let joined = welcome(signal, room, peer, member, &state, mailbox, generation, seq);
     let first = ServerMessage::Resumed { joined, recovered: page.is_some(), last_id: floor };
     peer.open(&first, &state.lineage, mailbox, seq);
@@ -201,7 +212,21 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
         // The close code says it all.
         Outcome::Replaced => return CloseCode::Replaced,
         Outcome::Expired => return CloseCode::TokenExpired,
-        Outcome::Gone | Outcome::Done | Outcome::Attached(_) => return CloseCode::SessionGone,
+        Outcome::RoomLocked => {
+            (ErrorCode::RoomLocked, CloseCode::RoomLocked, "the room is locked and takes nobody in")
+        }
+        Outcome::RoomDisabled => {
+            (ErrorCode::RoomDisabled, CloseCode::RoomDisabled, "the room is switched off")
+        }
+        Outcome::NotStarted => {
+            (ErrorCode::RoomNotStarted, CloseCode::RoomNotStarted, "the room has not begun")
+        }
+        Outcome::NotAllowed => (
+            ErrorCode::RoomNotAllowed,
+            CloseCode::RoomNotAllowed,
+            "there is no such room, and none is made by joining",
+        ),
+        _ => return CloseCode::SessionGone,
     };
     peer.send(&[ServerMessage::error(None, code, None, text)]);
     close
@@ -236,7 +261,9 @@ pub(super) fn welcome(
         peers: state.entries_for(&peer.id),
         ice_servers: ice.servers,
         ice_policy: ice.policy,
-        resume: handle(signal, room, peer, member, &state.lineage, mailbox, generation),
+        room: state.settings.info(state.ends_at),
+        waiting: state.knockers_for(&peer.id),
+        resume: seal(signal, room, peer, member, &state.lineage, mailbox, generation),
         seq,
         limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
@@ -244,8 +271,8 @@ pub(super) fn welcome(
     }
 }
 
-/// What proves the peer next time.
-pub(super) fn handle(
+/// A handle for the next time.
+pub(super) fn seal(
     signal: &Signal,
     room: &LocalRoom,
     peer: &LocalPeer,

@@ -31,7 +31,10 @@ pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
             | CloseCode::TokenInUse
             | CloseCode::Unavailable
             | CloseCode::Replaced
-            | CloseCode::SessionGone,
+            | CloseCode::SessionGone
+            | CloseCode::Removed
+            | CloseCode::Ended
+            | CloseCode::Denied,
         ) => {}
         End::Close(CloseCode::TokenExpired) => leave(room, peer, LeftReason::Expired),
         // It has no way back, and the others need not wait for it.

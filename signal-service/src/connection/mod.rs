@@ -9,6 +9,7 @@ mod deadlines;
 mod enter;
 mod frames;
 mod life;
+mod lobby;
 mod look;
 mod policy;
 mod rate;

@@ -8,17 +8,18 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::FutureExt as _;
 use signalbox_control::Verdict;
-use signalbox_policy::Rules;
 use signalbox_rooms::{
     room::{Input, Member, Outcome, RoomState, TokenRecord},
     store::Unavailable,
 };
-use signalbox_shared::{clock, problem::Problem, token::RoomClaims};
+use signalbox_shared::{clock, problem::Problem, protocol::ServerMessage, token::RoomClaims};
+use tokio::time::Instant;
 
-use super::policy;
+use super::{enter::seal, session::Session};
+
 use crate::{
     node::Signal,
-    registry::{LocalPeer, LocalRoom},
+    registry::{LocalPeer, LocalRoom, Powers},
     standing::Standing,
 };
 
@@ -40,9 +41,10 @@ pub(super) struct Badge<'a> {
     room: &'a Arc<LocalRoom>,
     peer: &'a Arc<LocalPeer>,
     record: TokenRecord,
-    /// What its role may not send, if there is anything.
-    rules: Option<Rules>,
-    role_set: bool,
+    /// Whether role and permissions are somebody's else to say.
+    overridden: bool,
+    /// What the last refresh has put in force.
+    granted: Option<Arc<Powers>>,
     stage: Stage<'a>,
     id: Option<u64>,
     changed: bool,
@@ -66,24 +68,22 @@ impl<'a> Badge<'a> {
         peer: &'a Arc<LocalPeer>,
         member: &Member,
     ) -> Self {
-        let (record, role_set) = (member.token_record(), member.role_set);
-        let rules = policy::rules(&signal.settings, &record);
-        Self { signal, room, peer, record, rules, role_set, stage: Stage::Idle, id: None, changed: false }
-    }
-
-    /// Whether the peer has a permission.
-    pub(super) fn may(&self, permission: &str) -> bool {
-        self.record.permissions.iter().any(|allowed| &**allowed == permission)
+        Self {
+            signal,
+            room,
+            peer,
+            record: member.token_record(),
+            overridden: member.overridden,
+            granted: None,
+            stage: Stage::Idle,
+            id: None,
+            changed: false,
+        }
     }
 
     /// What the token in force says.
     pub(super) fn record(&self) -> &TokenRecord {
         &self.record
-    }
-
-    /// What it may not send, if there is anything.
-    pub(super) fn rules(&self) -> Option<&Rules> {
-        self.rules.as_ref()
     }
 
     /// The begin and the end of the token in force, if that has changed since the last call.
@@ -151,13 +151,25 @@ impl<'a> Badge<'a> {
         }
         let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
         let input = Input::Refresh { peer, epoch, record: Box::new(record.clone()) };
-        if self.role_set {
-            (record.role, record.permissions) = (self.record.role.clone(), self.record.permissions.clone());
-        }
+        self.empower(&mut record);
         let room = self.room.clone();
         let telling = Box::pin(async move { room.submit(input, None).await });
         self.stage = Stage::Told(telling, Box::new(self.put(record)));
         Ok(())
+    }
+
+    /// What the token allows is allowed, unless somebody has said otherwise of this peer.
+    fn empower(&mut self, record: &mut TokenRecord) {
+        let seen = self.peer.powers();
+        let own = Powers { role: self.record.role.clone(), permissions: self.record.permissions.clone() };
+        if self.overridden || seen.as_deref() != Some(&own) {
+            let kept = seen.as_deref().unwrap_or(&own);
+            (record.role, record.permissions) = (kept.role.clone(), kept.permissions.clone());
+            self.granted = seen;
+        } else {
+            let new = Powers { role: record.role.clone(), permissions: record.permissions.clone() };
+            self.granted = self.peer.grant_after(seen.as_ref(), new);
+        }
     }
 
     fn stand_on(&self, record: &TokenRecord) {
@@ -190,7 +202,7 @@ impl<'a> Badge<'a> {
             Ok((Outcome::Done, state)) => match state.members.get(&self.peer.id) {
                 Some(member) => {
                     self.be(member.token_record());
-                    self.role_set = member.role_set;
+                    self.overridden = member.overridden;
                     Refreshed::Committed(id, Box::new(member.clone()))
                 }
                 None => Refreshed::Kept(id),
@@ -210,16 +222,65 @@ impl<'a> Badge<'a> {
         }
     }
 
+    /// The room has said what is in force. What it says of role and permissions may have been overtaken by what somebody set since.
     fn be(&mut self, record: TokenRecord) {
         self.stand_on(&record);
+        let powers = Powers { role: record.role.clone(), permissions: record.permissions.clone() };
+        self.granted = self.peer.grant_after(self.granted.as_ref(), powers);
         self.put(record);
     }
 
     /// Puts a token in force; the one before.
     fn put(&mut self, record: TokenRecord) -> TokenRecord {
-        self.rules = policy::rules(&self.signal.settings, &record);
         self.changed = true;
         std::mem::replace(&mut self.record, record)
+    }
+}
+
+impl Session<'_> {
+    /// New TURN credentials, and when the next ones are due.
+    pub(super) fn push_ice(&mut self) {
+        let record = self.input.badge.record();
+        let (region, grant) = (record.region.as_ref(), record.token.grant());
+        let ice = self.signal.ice.offer(&record.role, region, grant, clock::now_s());
+        let expires_in = ice.life.map(|life| life.as_millis() as u64);
+        let (ice_servers, ice_policy) = (ice.servers, ice.policy);
+        self.peer.send(&[ServerMessage::IceServers { ice_servers, ice_policy, expires_in }]);
+        self.deadlines.set_ice(Instant::now(), ice.life);
+    }
+
+    /// What the client hears of its refresh.
+    pub(super) fn answer_refresh(&mut self, refreshed: Refreshed) {
+        let role_before = self.record.role.clone();
+        let (id, durable) = match refreshed {
+            Refreshed::Refused(id, problem) => return self.input.refuse_token(id, &problem),
+            Refreshed::Committed(id, member) => {
+                self.record = *member;
+                (id, true)
+            }
+            Refreshed::Kept(id) => (id, false),
+        };
+        let record = self.input.badge.applied_to(self.record.clone());
+        let ack = id.map(|id| ServerMessage::Ack { id, duplicate: false, durable });
+        let told = self.token_refreshed(&record);
+        let policy = |role| self.signal.ice.policy(role);
+        let other_ice = policy(&record.role) != policy(&role_before);
+        self.record = record;
+        tracing::debug!(event = "refreshed", room = %self.room.id, peer = %self.peer.id, durable);
+        self.peer.send(&ack.into_iter().chain([told]).collect::<Vec<_>>());
+        if other_ice {
+            self.push_ice();
+        }
+    }
+
+    fn token_refreshed(&self, member: &Member) -> ServerMessage {
+        let (peer, lineage) = (self.peer, self.peer.lineage());
+        ServerMessage::TokenRefreshed {
+            expires_in: (member.expires * 1_000).saturating_sub(clock::now_ms()),
+            role: member.role.clone(),
+            permissions: member.permissions.clone(),
+            resume: seal(self.signal, self.room, peer, member, &lineage, peer.mailbox(), self.generation),
+        }
     }
 }
 

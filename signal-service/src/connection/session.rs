@@ -16,17 +16,17 @@ use signalbox_shared::{
 use tokio::{
     io::Interest,
     net::TcpStream,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     deadlines::{Deadlines, Due},
-    enter::{Entered, enter, handle},
+    enter::{Entered, enter},
     frames::{Break, Frames, Progress},
     life::{End, linger, part},
-    look::Looked,
+    look::{Looked, gone},
     reader::Reader,
-    refresh::{Badge, Refreshed},
+    refresh::Badge,
     requests::{Requests, Verdict},
 };
 use crate::{
@@ -35,10 +35,13 @@ use crate::{
     registry::{Condition, LocalPeer, LocalRoom},
     standing::Standing,
 };
-use signalbox_rooms::room::Member;
+use signalbox_rooms::{room::Member, store::Look};
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER: Duration = Duration::from_millis(25);
+
+/// How long a connection that must end waits to hear why.
+const WHY: Duration = Duration::from_millis(100);
 
 /// Between two attempts to read a mailbox while the store is away.
 const READ_AGAIN: Duration = Duration::from_millis(250);
@@ -84,6 +87,10 @@ pub(super) async fn run(
         Ok(entered) => Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await,
         Err(end) => (end, false),
     };
+    let end = match end {
+        End::Close(CloseCode::Revoked) => End::Close(why_revoked(&signal, &room, &peer).await),
+        end => end,
+    };
     if !has_left && peer.epoch() > 0 {
         part(&room, &peer, &end);
     }
@@ -104,6 +111,21 @@ pub(super) async fn run(
     }
     metrics.connections.dec();
     drop(place);
+}
+
+/// A peer that is removed from its room has its grant taken back too, and either may be heard of first. The room says more.
+async fn why_revoked(signal: &Signal, room: &LocalRoom, peer: &LocalPeer) -> CloseCode {
+    if room.is_open() {
+        let hub = signal.registry.hub();
+        let reader = peer.reader(&hub.node);
+        let look = timeout(WHY, hub.store.read(&room.id, &reader, 0)).await;
+        if let Ok(Ok(Look::Gone(Some(reason)))) = look {
+            let code = gone(Some(reason));
+            peer.close_instead(code);
+            return code;
+        }
+    }
+    CloseCode::Revoked
 }
 
 /// One connection at work.
@@ -273,7 +295,8 @@ impl<'a> Session<'a> {
         self.plan_look(&condition);
         if condition.waiting == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
             self.read_mailbox_at = None;
-            match self.look_after().await {
+            let looked = if self.peer.waits() { self.look_in_lobby().await } else { self.look_after().await };
+            match looked {
                 // Pages are bounded: there may be another.
                 Looked::Fine => self.plan_look(&self.peer.condition()),
                 Looked::Away => self.read_mailbox_at = Some(Instant::now() + READ_AGAIN),
@@ -308,51 +331,6 @@ impl<'a> Session<'a> {
             }
         }
         None
-    }
-
-    /// New TURN credentials, and when the next ones are due.
-    fn push_ice(&mut self) {
-        let record = self.input.badge.record();
-        let (region, grant) = (record.region.as_ref(), record.token.grant());
-        let ice = self.signal.ice.offer(&record.role, region, grant, clock::now_s());
-        let expires_in = ice.life.map(|life| life.as_millis() as u64);
-        let (ice_servers, ice_policy) = (ice.servers, ice.policy);
-        self.peer.send(&[ServerMessage::IceServers { ice_servers, ice_policy, expires_in }]);
-        self.deadlines.set_ice(Instant::now(), ice.life);
-    }
-
-    /// What the client hears of its refresh.
-    fn answer_refresh(&mut self, refreshed: Refreshed) {
-        let role_before = self.record.role.clone();
-        let (id, durable) = match refreshed {
-            Refreshed::Refused(id, problem) => return self.input.refuse_token(id, &problem),
-            Refreshed::Committed(id, member) => {
-                self.record = *member;
-                (id, true)
-            }
-            Refreshed::Kept(id) => (id, false),
-        };
-        let record = self.input.badge.applied_to(self.record.clone());
-        let ack = id.map(|id| ServerMessage::Ack { id, duplicate: false, durable });
-        let told = self.token_refreshed(&record);
-        let policy = |role| self.signal.ice.policy(role);
-        let other_ice = policy(&record.role) != policy(&role_before);
-        self.record = record;
-        tracing::debug!(event = "refreshed", room = %self.room.id, peer = %self.peer.id, durable);
-        self.peer.send(&ack.into_iter().chain([told]).collect::<Vec<_>>());
-        if other_ice {
-            self.push_ice();
-        }
-    }
-
-    fn token_refreshed(&self, member: &Member) -> ServerMessage {
-        let (peer, lineage) = (self.peer, self.peer.lineage());
-        ServerMessage::TokenRefreshed {
-            expires_in: (member.expires * 1_000).saturating_sub(clock::now_ms()),
-            role: member.role.clone(),
-            permissions: member.permissions.clone(),
-            resume: handle(self.signal, self.room, peer, member, &lineage, peer.mailbox(), self.generation),
-        }
     }
 }
 
