@@ -7,7 +7,7 @@ use signalbox_shared::{
 
 use super::{
     decide::{Batch, Claim, EventKind, Outcome},
-    state::{Member, TokenRecord},
+    state::{Member, Permission, TokenRecord},
 };
 
 impl Claim {
@@ -27,16 +27,30 @@ impl Claim {
     }
 }
 
+impl Member {
+    /// A newcomer in the place of a peer of the same grant: what was decided about that one holds on.
+    fn in_place_of(&self, before: &Self) -> Self {
+        let mut member = self.clone();
+        if before.overridden {
+            (member.role, member.permissions) = (before.role.clone(), before.permissions.clone());
+            (member.muted, member.overridden) = (before.muted, true);
+        }
+        member.waiting = before.waiting && !member.passes_lobby();
+        member
+    }
+}
+
 impl Batch<'_> {
     /// Binds the grant of a newcomer to it. A peer that has it and whose socket is lost gives way: its client has come back without
-    /// its handle. One that is connected does not: the token may be stolen.
-    pub(super) fn bind(&mut self, member: &Member) -> Result<(), Outcome> {
-        let Some((twin, is_lost)) = self.twin(&member.user, &member.token, None) else { return Ok(()) };
+    /// its handle, and what is returned joins in its place. One that is connected does not: the token may be stolen.
+    pub(super) fn bind(&mut self, member: &Member) -> Result<Option<Member>, Outcome> {
+        let Some((twin, is_lost)) = self.twin(&member.user, &member.token, None) else { return Ok(None) };
         if !is_lost {
             return Err(Outcome::TokenInUse);
         }
+        let before = self.decision.next.members.get(&twin).cloned();
         self.remove(&twin, LeftReason::Replaced);
-        Ok(())
+        Ok(before.map(|before| member.in_place_of(&before)))
     }
 
     /// The other member of this user with this grant, and whether its socket is lost.
@@ -63,7 +77,7 @@ impl Batch<'_> {
     /// Takes over what a token says, unless the room knows a newer one.
     fn renew_token(&mut self, peer: &PeerId, record: &TokenRecord) {
         let Some(member) = self.decision.next.members.get_mut(peer) else { return };
-        let known = member.token_record();
+        let (known, knew_of_knocks) = (member.token_record(), member.may(Permission::Admit));
         if known == *record || record.is_older_than(&known) {
             return;
         }
@@ -75,6 +89,9 @@ impl Batch<'_> {
         }
         if member.role != known.role && !member.waiting {
             self.tell(peer, EventKind::Updated(member));
+        }
+        if hears_of_knocks {
+            self.tell_of_knocks(peer);
         }
     }
 
@@ -138,6 +155,30 @@ mod tests {
         let kinds: Vec<_> = decision.events.iter().map(|event| (&event.kind, event.about.clone())).collect();
         assert!(matches!(kinds[..], [(EventKind::Left(LeftReason::Replaced), _), (EventKind::Joined(_), _)]));
         assert_eq!(one(&room, join(9, 9, "g9")), Outcome::RoomFull);
+    }
+
+    #[test]
+    fn who_takes_the_place_of_a_peer_gets_around_nothing_that_was_decided_about_it() {
+        let lost = [Input::Detach { peer: peer(1), epoch: 1 }];
+        let mut room = decide(&room_of(&[join(1, 1, "g")]), 0, &lost, &RULES).next;
+        let known = room.members.get_mut(&peer(1)).unwrap();
+        (known.role, known.overridden, known.muted) = (Role::parse("viewer").unwrap(), true, true);
+        let next = decide(&room, 0, &[join(9, 1, "g.1")], &RULES).next;
+        let member = &next.members[&peer(9)];
+        assert_eq!((member.role.as_str(), member.overridden, member.muted), ("viewer", true, true));
+        room.members.get_mut(&peer(1)).unwrap().waiting = true;
+        assert!(decide(&room, 0, &[join(9, 1, "g.1")], &RULES).next.members[&peer(9)].waiting);
+    }
+
+    #[test]
+    fn a_token_that_may_let_itself_in_does() {
+        let mut room = room_of(&[join(1, 1, "g"), join(2, 2, "h")]);
+        room.members.get_mut(&peer(1)).unwrap().waiting = true;
+        let quiet = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "guest"))], &RULES);
+        assert!(quiet.next.members[&peer(1)].waiting == !quiet.next.members[&peer(1)].passes_lobby());
+        let decision = decide(&room, 0, &[refresh(1, 1, shown("g.2", 11, 20, "moderator"))], &RULES);
+        assert!(!decision.next.members[&peer(1)].waiting);
+        assert!(decision.events.iter().any(|event| matches!(event.kind, EventKind::Joined(_))));
     }
 
     fn shown(token: &str, issued: u64, expires: u64, role: &str) -> Box<TokenRecord> {

@@ -273,7 +273,7 @@ impl<'a> ClientMessage<'a> {
 
     /// Whether one may send it who waits to be let in.
     pub fn is_for_anybody(&self) -> bool {
-        matches!(self, Self::Leave { .. } | Self::Ping { .. } | Self::Received { .. })
+        matches!(self, Self::Leave { .. } | Self::Ping { .. } | Self::Received { .. } | Self::Refresh { .. })
     }
 
     /// Parses one text message.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use signalbox_shared::protocol::{CloseCode, ServerMessage, Waiting};
+use tokio::time::Instant;
 
 use super::{
     enter::{Entered, handle, welcome},
@@ -117,9 +118,12 @@ impl Session<'_> {
         }
         signal.registry.hub().metrics.joins.inc();
         tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
+        member = self.input.badge.applied_to(member);
         peer.follow(&member);
         let joined = welcome(signal, room, peer, &member, &state, mailbox, self.generation, seq);
         self.record = member;
+        // They were told with it.
+        self.deadlines.set_ice(Instant::now(), signal.ice.life());
         peer.open(&ServerMessage::Joined(joined), &state.lineage, mailbox, seq);
         self.input.begin_mailbox(seq);
         peer.replay(is_whole.then_some(page));

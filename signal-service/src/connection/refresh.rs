@@ -13,11 +13,14 @@ use signalbox_rooms::{
     room::{Input, Member, Outcome, RoomState, TokenRecord},
     store::Unavailable,
 };
-use signalbox_shared::{clock, problem::Problem, token::RoomClaims};
+use signalbox_shared::{clock, problem::Problem, protocol::ServerMessage, token::RoomClaims};
+use tokio::time::Instant;
+
+use super::{enter::seal, session::Session};
 
 use crate::{
     node::Signal,
-    registry::{LocalPeer, LocalRoom},
+    registry::{LocalPeer, LocalRoom, Powers},
     standing::Standing,
 };
 
@@ -142,6 +145,20 @@ impl<'a> Badge<'a> {
         Ok(())
     }
 
+    /// What the token allows is allowed, unless somebody has said otherwise of this peer.
+    fn empower(&mut self, record: &mut TokenRecord) {
+        let seen = self.peer.powers();
+        let own = Powers { role: self.record.role.clone(), permissions: self.record.permissions.clone() };
+        if self.overridden || seen.as_deref() != Some(&own) {
+            let kept = seen.as_deref().unwrap_or(&own);
+            (record.role, record.permissions) = (kept.role.clone(), kept.permissions.clone());
+            self.granted = seen;
+        } else {
+            let new = Powers { role: record.role.clone(), permissions: record.permissions.clone() };
+            self.granted = self.peer.grant_after(seen.as_ref(), new);
+        }
+    }
+
     fn stand_on(&self, record: &TokenRecord) {
         let (token, issued, caller) = (record.token.clone(), record.issued, record.caller.clone());
         self.peer.set_standing(Standing { token, issued, caller, ..(*self.peer.standing()).clone() });
@@ -191,8 +208,11 @@ impl<'a> Badge<'a> {
         }
     }
 
+    /// The room has said what is in force. What it says of role and permissions may have been overtaken by what somebody set since.
     fn be(&mut self, record: TokenRecord) {
         self.stand_on(&record);
+        let powers = Powers { role: record.role.clone(), permissions: record.permissions.clone() };
+        self.granted = self.peer.grant_after(self.granted.as_ref(), powers);
         self.put(record);
     }
 
@@ -200,6 +220,53 @@ impl<'a> Badge<'a> {
     fn put(&mut self, record: TokenRecord) -> TokenRecord {
         self.changed = true;
         std::mem::replace(&mut self.record, record)
+    }
+}
+
+impl Session<'_> {
+    /// New TURN credentials, and when the next ones are due.
+    pub(super) fn push_ice(&mut self) {
+        let record = self.input.badge.record();
+        let (region, grant) = (record.region.as_ref(), record.token.grant());
+        let ice = self.signal.ice.offer(&record.role, region, grant, clock::now_s());
+        let expires_in = ice.life.map(|life| life.as_millis() as u64);
+        let (ice_servers, ice_policy) = (ice.servers, ice.policy);
+        self.peer.send(&[ServerMessage::IceServers { ice_servers, ice_policy, expires_in }]);
+        self.deadlines.set_ice(Instant::now(), ice.life);
+    }
+
+    /// What the client hears of its refresh.
+    pub(super) fn answer_refresh(&mut self, refreshed: Refreshed) {
+        let role_before = self.record.role.clone();
+        let (id, durable) = match refreshed {
+            Refreshed::Refused(id, problem) => return self.input.refuse_token(id, &problem),
+            Refreshed::Committed(id, member) => {
+                self.record = *member;
+                (id, true)
+            }
+            Refreshed::Kept(id) => (id, false),
+        };
+        let record = self.input.badge.applied_to(self.record.clone());
+        let ack = id.map(|id| ServerMessage::Ack { id, duplicate: false, durable });
+        let told = self.token_refreshed(&record);
+        let policy = |role| self.signal.ice.policy(role);
+        let other_ice = policy(&record.role) != policy(&role_before);
+        self.record = record;
+        tracing::debug!(event = "refreshed", room = %self.room.id, peer = %self.peer.id, durable);
+        self.peer.send(&ack.into_iter().chain([told]).collect::<Vec<_>>());
+        if other_ice {
+            self.push_ice();
+        }
+    }
+
+    fn token_refreshed(&self, member: &Member) -> ServerMessage {
+        let (peer, lineage) = (self.peer, self.peer.lineage());
+        ServerMessage::TokenRefreshed {
+            expires_in: (member.expires * 1_000).saturating_sub(clock::now_ms()),
+            role: member.role.clone(),
+            permissions: member.permissions.clone(),
+            resume: seal(self.signal, self.room, peer, member, &lineage, peer.mailbox(), self.generation),
+        }
     }
 }
 

@@ -21,12 +21,12 @@ use tokio::{
 
 use super::{
     deadlines::{Deadlines, Due},
-    enter::{Entered, enter, handle},
+    enter::{Entered, enter},
     frames::{Break, Frames, Progress},
     life::{End, linger, part},
     look::{Looked, gone},
     reader::Reader,
-    refresh::{Badge, Refreshed},
+    refresh::Badge,
     requests::{Requests, Verdict},
 };
 use crate::{
@@ -331,51 +331,6 @@ impl<'a> Session<'a> {
             }
         }
         None
-    }
-
-    /// New TURN credentials, and when the next ones are due.
-    fn push_ice(&mut self) {
-        let record = self.input.badge.record();
-        let (region, grant) = (record.region.as_ref(), record.token.grant());
-        let ice = self.signal.ice.offer(&record.role, region, grant, clock::now_s());
-        let expires_in = ice.life.map(|life| life.as_millis() as u64);
-        let (ice_servers, ice_policy) = (ice.servers, ice.policy);
-        self.peer.send(&[ServerMessage::IceServers { ice_servers, ice_policy, expires_in }]);
-        self.deadlines.set_ice(Instant::now(), ice.life);
-    }
-
-    /// What the client hears of its refresh.
-    fn answer_refresh(&mut self, refreshed: Refreshed) {
-        let role_before = self.record.role.clone();
-        let (id, durable) = match refreshed {
-            Refreshed::Refused(id, problem) => return self.input.refuse_token(id, &problem),
-            Refreshed::Committed(id, member) => {
-                self.record = *member;
-                (id, true)
-            }
-            Refreshed::Kept(id) => (id, false),
-        };
-        let record = self.input.badge.applied_to(self.record.clone());
-        let ack = id.map(|id| ServerMessage::Ack { id, duplicate: false, durable });
-        let told = self.token_refreshed(&record);
-        let policy = |role| self.signal.ice.policy(role);
-        let other_ice = policy(&record.role) != policy(&role_before);
-        self.record = record;
-        tracing::debug!(event = "refreshed", room = %self.room.id, peer = %self.peer.id, durable);
-        self.peer.send(&ack.into_iter().chain([told]).collect::<Vec<_>>());
-        if other_ice {
-            self.push_ice();
-        }
-    }
-
-    fn token_refreshed(&self, member: &Member) -> ServerMessage {
-        let (peer, lineage) = (self.peer, self.peer.lineage());
-        ServerMessage::TokenRefreshed {
-            expires_in: (member.expires * 1_000).saturating_sub(clock::now_ms()),
-            role: member.role.clone(),
-            permissions: member.permissions.clone(),
-            resume: handle(self.signal, self.room, peer, member, &lineage, peer.mailbox(), self.generation),
-        }
     }
 }
 

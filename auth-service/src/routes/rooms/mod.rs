@@ -126,6 +126,7 @@ fn problem_of(outcome: Outcome) -> Option<Problem> {
         Outcome::TokenInUse => (409, "conflict", "the token is that of another peer"),
         Outcome::RoomExists => (409, "room_exists", "there is such a room already"),
         Outcome::RoomFull => (409, "room_full", "the room has no place left"),
+        Outcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),
         Outcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),
         Outcome::RoomLocked => (403, "room_locked", "the room is locked and takes nobody in"),
         Outcome::RoomDisabled => (403, "room_disabled", "the room is switched off"),
