@@ -70,8 +70,8 @@ impl Service {
             guests: false,
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
-            rooms: Some(std::sync::Arc::new(clerk(&settings))),
             ice: IceBook::new(&settings, &turn),
+            rooms: Some(std::sync::Arc::new(clerk(&settings))),
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());

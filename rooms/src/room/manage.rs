@@ -306,7 +306,7 @@ impl Batch<'_> {
         Outcome::Done
     }
 
-    pub(super) fn standing_changed(&mut self, peer: &PeerId, member: &Member, ice_policy: Option<IcePolicy>) {
+    fn standing_changed(&mut self, peer: &PeerId, member: &Member, ice_policy: Option<IcePolicy>) {
         self.decision.put.insert(peer.clone());
         if !member.waiting {
             self.tell_only(peer, peer, EventKind::Standing(Box::new(member.clone()), ice_policy));
