@@ -13,14 +13,14 @@ use signalbox_tests::{
 async fn with_host<'a>(cluster: &'a TestCluster, settings: Value) -> (TestRoom<'a>, TestPeer) {
     let mut body = json!({"id": "r", "lobby": true});
     body.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-    cluster.rooms_api("POST", "/api/rooms", &body).await.assert_status(201);
+    cluster.api("POST", "/api/rooms", &body).await.assert_status(201);
     let room = cluster.room("r");
     let host = room.join_as(json!({"user": "host", "role": "host"})).await;
     (room, host)
 }
 
 async fn over(cluster: &TestCluster) {
-    cluster.rooms_api("DELETE", "/api/rooms/r", &json!(null)).await.assert_status(204);
+    cluster.api("DELETE", "/api/rooms/r", &json!(null)).await.assert_status(204);
 }
 
 fn on(kind: &str, peer: &str) -> Value {

@@ -5,11 +5,11 @@ use signalbox_tests::{cluster::TestCluster, http::Request, peer::Link};
 
 async fn make(cluster: &TestCluster, mut settings: Value) {
     settings["id"] = "r".into();
-    cluster.rooms_api("POST", "/api/rooms", &settings).await.assert_status(201);
+    cluster.api("POST", "/api/rooms", &settings).await.assert_status(201);
 }
 
 async fn over(cluster: &TestCluster) {
-    cluster.rooms_api("DELETE", "/api/rooms/r", &Value::Null).await.assert_status(204);
+    cluster.api("DELETE", "/api/rooms/r", &Value::Null).await.assert_status(204);
 }
 
 async fn knock(cluster: &TestCluster, token: &str) -> Link {
@@ -23,13 +23,13 @@ on_each_store! {
         assert_eq!((&alice.joined["room"]["name"], &alice.joined["room"]["maxPeers"]), (&"Stand-up".into(), &1.into()));
         let bob = cluster.room("r").knock("bob").await;
         assert_eq!(bob.next().await["code"], "room_full");
-        let room = cluster.rooms_api("GET", "/api/rooms/r", &Value::Null).await.json();
+        let room = cluster.api("GET", "/api/rooms/r", &Value::Null).await.json();
         assert_eq!((&room["peers"], &room["name"]), (&1.into(), &"Stand-up".into()), "{room}");
         alice.leave().await;
-        let room = cluster.rooms_api("GET", "/api/rooms/r", &Value::Null).await.json();
+        let room = cluster.api("GET", "/api/rooms/r", &Value::Null).await.json();
         assert_eq!((&room["peers"], &room["name"]), (&0.into(), &"Stand-up".into()), "{room}");
         over(cluster).await;
-        cluster.rooms_api("GET", "/api/rooms/r", &Value::Null).await.assert_problem(404, "no_such_room");
+        cluster.api("GET", "/api/rooms/r", &Value::Null).await.assert_problem(404, "no_such_room");
     }
 
     async fn each_rule_of_a_room_is_told_at_the_join(cluster) {
@@ -39,12 +39,12 @@ on_each_store! {
             (json!({"locked": true}), "room_locked", 4517),
             (json!({"locked": false, "enabled": false}), "room_disabled", 4518),
         ] {
-            cluster.rooms_api("PATCH", "/api/rooms/r", &change).await.assert_status(200);
+            cluster.api("PATCH", "/api/rooms/r", &change).await.assert_status(200);
             let late = cluster.room("r").knock("late").await;
             assert_eq!(late.next().await["code"], code);
             assert_eq!(late.closed().await.code, close);
         }
-        cluster.rooms_api("PATCH", "/api/rooms/r", &json!({"startsAt": soon})).await.assert_problem(400, "bad_request");
+        cluster.api("PATCH", "/api/rooms/r", &json!({"startsAt": soon})).await.assert_problem(400, "bad_request");
         over(cluster).await;
     }
 
@@ -52,7 +52,7 @@ on_each_store! {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let path = format!("/api/rooms/r/participants/{}", alice.id());
-        cluster.rooms_api("PATCH", &path, &json!({"role": "viewer"})).await.assert_status(200);
+        cluster.api("PATCH", &path, &json!({"role": "viewer"})).await.assert_status(200);
         let standing = alice.next_of_type("permissions").await;
         assert_eq!((&standing["role"], &standing["permissions"]), (&"viewer".into(), &json!([])), "{standing}");
         assert_eq!(bob.next_of_type("peer-updated").await["role"], "viewer");
@@ -62,7 +62,7 @@ on_each_store! {
         assert_eq!(alice.joined["role"], "viewer");
         let refused = alice.ask(json!({"type": "message", "data": 1})).await;
         assert_eq!(refused["code"], "not_permitted", "{refused}");
-        cluster.rooms_api("PATCH", &path, &json!({"role": "host"})).await.assert_status(200);
+        cluster.api("PATCH", &path, &json!({"role": "host"})).await.assert_status(200);
         alice.next_where("its new role", |frame| frame["type"] == "permissions" && frame["role"] == "host").await;
         alice.must(json!({"type": "kick", "peer": bob.id()})).await;
     }
@@ -74,7 +74,7 @@ on_each_store! {
         let mallory = knock(cluster, &token).await.into_peer().await;
         let ticket = mallory.ticket().await;
         let path = format!("/api/rooms/r/participants/{}", mallory.id());
-        cluster.rooms_api("DELETE", &path, &Value::Null).await.assert_status(200);
+        cluster.api("DELETE", &path, &Value::Null).await.assert_status(200);
         assert_eq!(mallory.closed().await.code, 4513);
         for node in &cluster.nodes {
             signalbox_tests::net::eventually("its token is taken back on every node", async || {
@@ -92,14 +92,14 @@ on_each_store! {
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let guests = room.join_all(&["a", "b"]).await;
         let twice = room.join_as(json!({"user": "twice", "role": "speaker"})).await;
-        let answer = cluster.rooms_api("DELETE", "/api/rooms/r/participants?role=guest", &Value::Null).await;
+        let answer = cluster.api("DELETE", "/api/rooms/r/participants?role=guest", &Value::Null).await;
         assert_eq!(answer.json()["removed"], 2, "{}", answer.text);
         for guest in guests {
             assert_eq!(guest.closed().await.code, 4513);
         }
-        cluster.rooms_api("DELETE", "/api/rooms/r/participants?user=twice", &Value::Null).await.assert_status(200);
+        cluster.api("DELETE", "/api/rooms/r/participants?user=twice", &Value::Null).await.assert_status(200);
         assert_eq!(twice.closed().await.code, 4513);
-        let list = cluster.rooms_api("GET", "/api/rooms/r/participants", &Value::Null).await.json();
+        let list = cluster.api("GET", "/api/rooms/r/participants", &Value::Null).await.json();
         assert_eq!((&list["participants"][0]["peerId"], list["participants"].as_array().unwrap().len()), (&json!(host.id()), 1));
     }
 
@@ -108,7 +108,7 @@ on_each_store! {
         let host = room.join("host").await;
         let mallory = room.join("mallory").await;
         let fresh = cluster.forge("r", "mallory");
-        cluster.rooms_api("POST", "/api/rooms/r/bans", &json!({"user": "mallory", "for": 60})).await.assert_status(201);
+        cluster.api("POST", "/api/rooms/r/bans", &json!({"user": "mallory", "for": 60})).await.assert_status(201);
         assert_eq!(mallory.closed().await.code, 4515);
         assert_eq!(host.next_of_type("peer-left").await["reason"], "banned");
         for node in &cluster.nodes {
@@ -123,8 +123,8 @@ on_each_store! {
     async fn what_the_backend_says_reaches_members_in_order_with_the_rest(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.message(&bob, json!(1)).await;
-        cluster.rooms_api("POST", "/api/rooms/r/messages", &json!({"data": {"text": "soon over"}})).await.assert_status(202);
-        cluster.rooms_api("POST", "/api/rooms/r/messages", &json!({"to": bob.id(), "data": 2})).await.assert_status(202);
+        cluster.api("POST", "/api/rooms/r/messages", &json!({"data": {"text": "soon over"}})).await.assert_status(202);
+        cluster.api("POST", "/api/rooms/r/messages", &json!({"to": bob.id(), "data": 2})).await.assert_status(202);
         assert_eq!(alice.next_of_type("message").await["data"]["text"], "soon over");
         let first = bob.next_of_type("message").await;
         assert_eq!((&first["from"], &first["data"]), (&json!(alice.id()), &1.into()));
@@ -136,12 +136,12 @@ on_each_store! {
     async fn the_end_with_a_lock_keeps_everybody_out_until_it_is_unlocked(cluster) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
-        cluster.rooms_api("POST", "/api/rooms/r/end", &json!({"lock": true})).await.assert_status(200);
+        cluster.api("POST", "/api/rooms/r/end", &json!({"lock": true})).await.assert_status(200);
         for peer in [alice, bob] {
             assert_eq!(peer.closed().await.code, 4514);
         }
         assert_eq!(room.knock("alice").await.next().await["code"], "room_locked");
-        cluster.rooms_api("POST", "/api/rooms/r/unlock", &Value::Null).await.assert_status(200);
+        cluster.api("POST", "/api/rooms/r/unlock", &Value::Null).await.assert_status(200);
         room.join("alice").await.leave().await;
         over(cluster).await;
     }

@@ -43,18 +43,9 @@ impl Request {
 
     /// Any method, with a JSON body unless that is null.
     pub fn call(method: &'static str, target: impl Into<String>, body: &Value) -> Self {
-        let request = Self { method, target: target.into(), ..Self::default() };
-        if body.is_null() {
-            return request;
-        }
-        Self { body: body.to_string(), ..request.header("Content-Type", "application/json") }
-    }
-
-    /// Any method, with a JSON body where there is one.
-    pub fn of(method: &'static str, target: impl Into<String>, body: Option<&Value>) -> Self {
         match body {
-            Some(body) => Self { method, ..Self::post(target, body) },
-            None => Self { method, ..Self::get(target) },
+            Value::Null => Self { method, ..Self::get(target) },
+            body => Self { method, ..Self::post(target, body) },
         }
     }
 

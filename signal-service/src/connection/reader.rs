@@ -1,9 +1,6 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
-use std::sync::Arc;
-
 use actix_http::ws::OpCode;
-use signalbox_policy::Rules;
 use signalbox_shared::protocol::{
     Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage,
 };
@@ -11,13 +8,13 @@ use tokio::time::Instant;
 
 use super::{
     frames::{Break, Incoming},
-    policy::{self, Fate},
+    policy::{Fate, Policy},
     rate::{Pace, Rate},
     requests::{Request, Requests, Verdict},
 };
 use crate::{
     node::Signal,
-    registry::{LocalPeer, LocalRoom, Powers},
+    registry::{LocalPeer, LocalRoom},
 };
 use signalbox_rooms::{
     room::Permission,
@@ -29,9 +26,8 @@ pub(super) struct Reader<'a> {
     signal: &'a Signal,
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
-    /// What its role may not send, if there is anything, and for which powers that was found out.
-    rules: Option<Rules>,
-    ruled_for: Option<Arc<Powers>>,
+    /// What its role may not send.
+    policy: Policy,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -57,8 +53,7 @@ impl<'a> Reader<'a> {
             signal,
             room,
             peer,
-            rules: None,
-            ruled_for: None,
+            policy: Policy::default(),
             rate,
             requests,
             answers: Vec::new(),
@@ -148,22 +143,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a role may not send changes with the role.
-    fn follow_powers(&mut self) {
-        let powers = self.peer.powers();
-        let is_known = match (&powers, &self.ruled_for) {
-            (Some(now), Some(before)) => Arc::ptr_eq(now, before),
-            (now, before) => now.is_none() && before.is_none(),
-        };
-        if !is_known {
-            let settings = &self.signal.settings;
-            self.rules = powers.as_ref().and_then(|powers| policy::rules(settings, powers));
-            self.ruled_for = powers;
-        }
-    }
-
     fn forward(&mut self, mut forward: Forward<'_>) {
-        self.follow_powers();
         if forward.kind == ForwardKind::Message && !self.peer.may(Permission::Message) {
             return self.error(
                 forward.id,
@@ -175,13 +155,13 @@ impl<'a> Reader<'a> {
         if forward.to.as_ref() == Some(&self.peer.id) {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
         }
-        match self.rules.as_ref().map(|rules| policy::apply(rules, &mut forward)) {
-            None | Some(Ok(Fate::Send)) => {}
-            Some(Ok(Fate::Drop)) => {
+        match self.policy.judge(self.signal, self.peer, &mut forward) {
+            Ok(Fate::Send) => {}
+            Ok(Fate::Drop) => {
                 self.request(Request::Drop { id: forward.id });
                 return;
             }
-            Some(Err(refused)) => {
+            Err(refused) => {
                 return self.error(forward.id, refused.code, Some(refused.field), &refused.why);
             }
         }
