@@ -177,8 +177,7 @@ impl Batch<'_> {
 
     fn create(&mut self, settings: &Arc<RoomSettings>) -> Outcome {
         let known = &self.decision.next.settings;
-        let is_same = known.created_at == settings.created_at && known.created_by == settings.created_by;
-        if known.is_made() && is_same {
+        if known.making.is_some() && known.making == settings.making {
             return Outcome::Done;
         }
         if self.decision.next.is_there(self.now) {
