@@ -75,6 +75,14 @@ pub struct Auth {
     pub token_ttl: Span,
     /// The longest life a caller may ask for; at most 24 h.
     pub token_ttl_max: Span,
+    /// The folder of the private keys that sign tokens (auth service). Unset: `AUTH_SECRET` signs.
+    pub keys_dir: Option<PathBuf>,
+    /// Where a signaling node gets the public keys: `/.well-known/jwks.json` of the auth service.
+    pub jwks_url: Option<String>,
+    /// A file with them instead.
+    pub jwks_file: Option<PathBuf>,
+    /// How long a signaling node keeps them before it asks again. The auth service publishes a key so much before it signs.
+    pub jwks_ttl: Span,
 }
 
 impl Default for Auth {
@@ -86,6 +94,10 @@ impl Default for Auth {
             default_role: role("guest"),
             token_ttl: Span::secs(15 * 60),
             token_ttl_max: Span::secs(60 * 60),
+            keys_dir: None,
+            jwks_url: None,
+            jwks_file: None,
+            jwks_ttl: Span::secs(5 * 60),
         }
     }
 }

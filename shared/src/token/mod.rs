@@ -1,7 +1,7 @@
 //! Tokens: where the services meet.
 //!
 //! Owns: the kinds there are ([`TokenKind`]), what each says ([`RoomClaims`], [`UserClaims`], [`ManagementClaims`]), how it is
-//! checked ([`Verifier`]), what a good secret is ([`SharedSecret`]).
+//! checked ([`Verifier`]), public keys ([`PublicJwk`]), what a good secret is ([`SharedSecret`]).
 //! Must not: decide who gets one (`auth-service/src/issuer`), or be able to make one.
 //!
 //! A verifier holds a list of keys, each with its `kid` and its one algorithm (RFC 8725, section 3.1).
@@ -9,6 +9,7 @@
 mod claims;
 mod error;
 mod header;
+mod jwk;
 mod kind;
 mod secret;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod verify;
 
 pub use claims::{ISSUER, ManagementClaims, RoomClaims, UserClaims};
 pub use error::TokenError;
+pub use jwk::{BadJwks, JWKS_PATH, KeyAlgorithm, MAX_JWKS_BYTES, MAX_JWKS_KEYS, PublicJwk, parse_jwks};
 pub use kind::{Claims, Registered, TokenKind};
 pub use secret::{Secret, SharedSecret, WeakSecret};
 pub use verify::{Verifier, VerifyKey};
