@@ -8,6 +8,7 @@
 //! - [`origin`]: which browsers may talk to us
 //! - [`feed`]: what operators hear about rooms
 //! - [`keys`]: every Redis key
+//! - [`usage`]: joins and peer-minutes by API key and room
 //! - [`telemetry`]: logs, and what never goes into one
 //!
 //! Nothing here knows actix: the services turn these into HTTP.
@@ -23,3 +24,4 @@ pub mod protocol;
 pub mod telemetry;
 pub mod text;
 pub mod token;
+pub mod usage;
