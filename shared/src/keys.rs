@@ -86,7 +86,8 @@ pub fn feed_topics() -> impl Iterator<Item = String> {
     TAGS.iter().map(|tag| format!("sb:{{{tag}}}:feed"))
 }
 
-/// What webhooks are to be told of the rooms of partition `p`: a stream, bounded by number and age. TTL: at most 25 hours.
+/// What webhooks are to be told of the rooms of partition `p`: a stream, bounded by number and age. TTL: `webhooks.give_up` and a
+/// minute, at most a day and a minute.
 pub fn hooks(p: usize) -> String {
     format!("sb:{{{}}}:hooks", TAGS[p])
 }

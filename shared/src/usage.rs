@@ -101,8 +101,34 @@ pub struct Amount {
 /// Who is counted: the API key, or in its place `guest`, `user`, `invite`; and the room.
 pub type Pair = (CallerId, RoomId);
 
-/// The usage of one day by pair, as it is read. The room may be [`OTHER_ROOMS`].
-pub type DayUsage = BTreeMap<(String, String), Amount>;
+/// The usage of one day by API key and room, as it is read. The room may be [`OTHER_ROOMS`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DayUsage(pub BTreeMap<(String, String), Amount>);
+
+impl DayUsage {
+    /// Reads the hash in which a day is kept: `j:<caller> <room>` joins, `m:<caller> <room>` milliseconds; the rest is not of rooms.
+    pub fn from_fields(fields: &[(String, String)]) -> Self {
+        let mut day = Self::default();
+        for (field, value) in fields {
+            let of_pair = field.split_once(':').and_then(|(kind, pair)| Some((kind, pair.split_once(' ')?)));
+            let (Some((kind, (caller, room))), Ok(value)) = (of_pair, value.parse()) else { continue };
+            let amount = day.0.entry((caller.to_owned(), room.to_owned())).or_default();
+            match kind {
+                "j" => amount.joins = value,
+                "m" => amount.ms = value,
+                _ => {}
+            }
+        }
+        day
+    }
+}
+
+impl std::ops::Deref for DayUsage {
+    type Target = BTreeMap<(String, String), Amount>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 /// The usage of a process without Redis. Lost with it.
 #[derive(Debug)]
@@ -131,9 +157,10 @@ impl UsageBook {
         let of_day = days.entry(day).or_default();
         for ((caller, room), amount) in amounts {
             let own = (caller.to_string(), room.to_string());
-            let is_full = !of_day.contains_key(&own) && of_day.len() >= self.pairs;
+            let rooms = of_day.0.keys().filter(|(_, room)| room != OTHER_ROOMS).count();
+            let is_full = !of_day.0.contains_key(&own) && rooms >= self.pairs;
             let key = if is_full { (own.0, OTHER_ROOMS.to_owned()) } else { own };
-            let sum = of_day.entry(key).or_default();
+            let sum = of_day.0.entry(key).or_default();
             sum.joins += amount.joins;
             sum.ms += amount.ms;
         }
@@ -187,7 +214,7 @@ mod tests {
             book.add(day, &[(pair(room), one)]);
         }
         let joins: Vec<_> =
-            book.day(day).into_iter().map(|((_, room), amount)| (room, amount.joins)).collect();
+            book.day(day).0.into_iter().map(|((_, room), amount)| (room, amount.joins)).collect();
         assert_eq!(joins, [("a".to_owned(), 2), ("b".to_owned(), 1), ("~other".to_owned(), 2)]);
         book.add(day.plus(2), &[(pair("a"), one)]);
         assert!(book.day(day).is_empty());

@@ -74,7 +74,7 @@ impl Signal {
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
-        let bounds = store::Bounds::new(&settings.limits, &settings.timing);
+        let bounds = store::Bounds::new(&settings);
         let store = match choice {
             StoreChoice::Memory(feed) => Store::memory(bounds, feed),
             StoreChoice::Redis(url) => Store::Redis(RedisStore::connect(url, &settings.redis, bounds)?),

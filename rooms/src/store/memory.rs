@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use signalbox_shared::{
@@ -11,6 +11,7 @@ use signalbox_shared::{
     feed::FeedSender,
     id::{NodeId, PeerId, RoomId, random_hex},
     keys,
+    usage::UsageBook,
 };
 
 use super::{
@@ -34,6 +35,7 @@ pub struct MemoryStore {
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
     bounds: Bounds,
     feed: Option<FeedSender>,
+    usage: Arc<UsageBook>,
     /// Another one in each process: nothing outlives it.
     lineage: Lineage,
 }
@@ -116,7 +118,12 @@ impl MemoryStore {
     pub(super) fn new(bounds: Bounds, feed: Option<FeedSender>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let lineage = random_hex().into();
-        Self { shards, hasher: RandomState::new(), deadlines: Mutex::default(), bounds, feed, lineage }
+        let usage = Arc::new(UsageBook::new(bounds.usage.pairs as usize, bounds.usage.kept_ms));
+        Self { shards, hasher: RandomState::new(), deadlines: Mutex::default(), bounds, feed, usage, lineage }
+    }
+
+    pub(super) fn usage(&self) -> &Arc<UsageBook> {
+        &self.usage
     }
 
     fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, Room>> {
