@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod node;
 pub mod registry;
 mod routes;
+pub mod usage;

@@ -22,6 +22,7 @@ use crate::{
     keeper,
     metrics::Metrics,
     registry::Registry,
+    usage::{self, Meter},
 };
 use signalbox_rooms::{
     room::{Input, Outcome},
@@ -41,6 +42,8 @@ pub struct Signal {
     pub(crate) wire_limits: WireLimits,
     pub(crate) ice_servers: Arc<[IceServer]>,
     pub(crate) empty_metadata: Arc<RawValue>,
+    /// What is counted for `/api/usage`, if anything is.
+    pub(crate) meter: Option<Arc<Meter>>,
 }
 
 /// Why a node cannot start.
@@ -85,6 +88,9 @@ impl Signal {
             redis.listen(&node, Arc::downgrade(&arrivals))?;
         }
         keeper::start(&registry, &settings.timing);
+        let counts = !settings.usage.kept.0.is_zero();
+        let meter = counts.then(|| Meter::new(settings.usage.pairs as usize));
+        meter.iter().for_each(|meter| usage::start(meter, &registry));
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
         let door = Door::new(
@@ -103,6 +109,7 @@ impl Signal {
             wire_limits: wire_limits(&settings),
             ice_servers: settings.ice.servers.clone().into(),
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
+            meter,
             settings,
         }))
     }
