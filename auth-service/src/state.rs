@@ -6,12 +6,13 @@ use prometheus::proto::MetricFamily;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
-    token::{SharedSecret, Verifier},
+    token::Verifier,
 };
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     issuer::{Minter, Policy},
+    keys::SigningKeys,
     metrics::Metrics,
 };
 
@@ -20,10 +21,8 @@ const FEED_READERS: usize = 64;
 
 /// What the configuration file does not hold.
 pub struct AuthParts {
-    /// Signs and verifies.
-    pub secret: SharedSecret,
-    /// Still verifies, during a rotation.
-    pub previous: Option<SharedSecret>,
+    /// What signs, and checks what was signed.
+    pub keys: Arc<SigningKeys>,
     /// The backends that may ask.
     pub api_keys: ApiKeys,
     /// Whether anybody may ask.
@@ -36,6 +35,7 @@ pub struct AuthParts {
 pub struct AuthState {
     pub(crate) policy: Policy,
     pub(crate) minter: Minter,
+    pub(crate) keys: Arc<SigningKeys>,
     pub(crate) verifier: Verifier,
     pub(crate) api_keys: ApiKeys,
     pub(crate) guests: bool,
@@ -54,11 +54,11 @@ impl AuthState {
     /// # Errors
     /// Only if a metric's name were taken, which the tests would show.
     pub fn new(settings: &Settings, parts: AuthParts) -> prometheus::Result<Self> {
-        let verifier = Verifier::hs256(std::iter::once(&parts.secret).chain(&parts.previous));
         Ok(Self {
             policy: Policy::new(settings),
-            minter: Minter::new(&parts.secret),
-            verifier,
+            minter: Minter::new(parts.keys.clone()),
+            verifier: parts.keys.verifier().clone(),
+            keys: parts.keys,
             api_keys: parts.api_keys,
             guests: parts.guests,
             allowed_origins: settings.server.allowed_origins.clone(),

@@ -3,6 +3,7 @@
 //! A file is a path, a function is a method. Health and metrics are the process's (`app.rs`), not the service's.
 
 mod events;
+mod jwks;
 mod token;
 mod validate;
 
@@ -12,7 +13,7 @@ use actix_web::{
     web,
 };
 use signalbox_http::{ApiError, Members, json_config, resource};
-use signalbox_shared::problem::Problem;
+use signalbox_shared::{problem::Problem, token::JWKS_PATH};
 
 use crate::AuthState;
 
@@ -31,6 +32,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
                     .route(web::get().to(validate::get))
                     .route(web::post().to(validate::post)),
             )
+            .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
             .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }

@@ -3,6 +3,7 @@
 mod configuration_doc;
 mod deployments;
 mod events;
+mod jwks;
 mod token;
 mod validate;
 
@@ -21,7 +22,7 @@ use signalbox_shared::{
     token::{Secret, SharedSecret},
 };
 
-use crate::{AuthParts, AuthState, configure};
+use crate::{AuthParts, AuthState, configure, keys::SigningKeys};
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -50,8 +51,7 @@ impl Service {
         change(&mut settings);
         let feed = FeedSender::new(8);
         let mut all = AuthParts {
-            secret: secret.clone(),
-            previous: None,
+            keys: SigningKeys::shared(&secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             guests: false,
             feed: feed.clone(),
