@@ -14,6 +14,8 @@ use crate::{
     issuer::{Minter, Policy},
     keys::SigningKeys,
     metrics::Metrics,
+    usage::UsageReader,
+    webhooks::Webhooks,
 };
 
 /// Sockets on the operators' feed at once.
@@ -29,6 +31,10 @@ pub struct AuthParts {
     pub guests: bool,
     /// What operators hear: the process's own, or [`crate::feed::over_redis`].
     pub feed: FeedSender,
+    /// What is told over HTTP, if anything is.
+    pub webhooks: Option<Webhooks>,
+    /// Where usage is kept.
+    pub usage: UsageReader,
 }
 
 /// The auth service of one process.
@@ -45,6 +51,8 @@ pub struct AuthState {
     pub(crate) feed: FeedSender,
     pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
+    pub(crate) webhooks: Option<Webhooks>,
+    pub(crate) usage: UsageReader,
     stop: watch::Sender<bool>,
 }
 
@@ -67,13 +75,16 @@ impl AuthState {
             feed: parts.feed,
             feed_places: Arc::new(Semaphore::new(FEED_READERS)),
             metrics: Metrics::new()?,
+            webhooks: parts.webhooks,
+            usage: parts.usage,
             stop: watch::Sender::new(false),
         })
     }
 
     /// What this service has counted.
     pub fn metrics(&self) -> Vec<MetricFamily> {
-        self.metrics.gather()
+        let webhooks = self.webhooks.as_ref().map(Webhooks::metrics);
+        self.metrics.gather().into_iter().chain(webhooks.into_iter().flatten()).collect()
     }
 
     /// Closes the feed's sockets, which would hold up the end of the process; new ones are refused.

@@ -13,6 +13,7 @@ use signalbox_shared::{
     id::NodeId,
     problem::Problem,
     protocol::{Bounds, IceServer, WireLimits},
+    usage::UsageBook,
 };
 
 use crate::{
@@ -127,6 +128,11 @@ impl Signal {
         } else {
             self.door.keys().ready()
         }
+    }
+
+    /// The usage counted in this process, where no other keeps it.
+    pub fn usage_book(&self) -> Option<Arc<UsageBook>> {
+        self.registry.hub().store.usage_book()
     }
 
     /// Everything it counts.

@@ -5,7 +5,9 @@
 mod events;
 mod jwks;
 mod token;
+mod usage;
 mod validate;
+mod webhooks;
 
 use actix_web::{
     Error, HttpRequest,
@@ -20,7 +22,8 @@ use crate::AuthState;
 /// Registers the service's paths.
 pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        let bodies = json_config(state.body_limit);
+        let body_limit = state.body_limit;
+        let bodies = json_config(body_limit);
         config
             .app_data(state)
             .service(
@@ -33,6 +36,13 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
                     .route(web::post().to(validate::post)),
             )
             .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
+            .service(resource("/api/usage", "GET").route(web::get().to(usage::get)))
+            .service(resource("/api/webhooks/dead", "GET").route(web::get().to(webhooks::dead)))
+            .service(
+                resource("/api/webhooks/replay", "POST")
+                    .app_data(json_config(body_limit))
+                    .route(web::post().to(webhooks::replay)),
+            )
             .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }
@@ -59,4 +69,21 @@ fn authorization(request: &HttpRequest) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION);
     let first = values.next()?;
     Some(if values.next().is_some() { b"" } else { first.as_bytes() })
+}
+
+/// The parameters of a query, each at most once, and none but these.
+fn query<const N: usize>(request: &HttpRequest, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+    let bad = |detail: &str| Problem::new(400, "bad_request", detail.to_owned());
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|_| bad("the query could not be read"))?;
+    let mut found = names.map(|_| None);
+    for (name, value) in pairs.into_inner() {
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            return Err(bad(&format!("the query may hold {}", names.join(", "))));
+        };
+        if found[place].replace(value).is_some() {
+            return Err(bad("it stands there twice").field(names[place]));
+        }
+    }
+    Ok(found)
 }

@@ -5,7 +5,9 @@ mod deployments;
 mod events;
 mod jwks;
 mod token;
+mod usage;
 mod validate;
+mod webhooks;
 
 use actix_web::{
     App,
@@ -22,7 +24,7 @@ use signalbox_shared::{
     token::{Secret, SharedSecret},
 };
 
-use crate::{AuthParts, AuthState, configure, keys::SigningKeys};
+use crate::{AuthParts, AuthState, configure, keys::SigningKeys, usage::UsageReader};
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -55,6 +57,8 @@ impl Service {
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             guests: false,
             feed: feed.clone(),
+            webhooks: None,
+            usage: UsageReader::None,
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());

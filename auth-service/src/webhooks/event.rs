@@ -76,7 +76,8 @@ impl Endpoint {
     pub(crate) fn new(rule: &WebhookEndpoint) -> Self {
         let digest = Sha256::digest(rule.url.as_bytes());
         let id = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let host = rule.url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+        let host =
+            rule.url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
         Self { id, host: host.to_owned(), rule: rule.clone() }
     }
 

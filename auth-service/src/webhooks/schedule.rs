@@ -132,7 +132,9 @@ impl Schedule {
     /// Takes a recorded event; of one partition in order. `tried` says how often an endpoint has been tried before; none: it is done.
     pub(super) fn take(&mut self, event: Event, now_ms: u64, tried: impl Fn(&str) -> Option<u32>) {
         let (partition, entry, event) = (event.partition, event.entry, Arc::new(event));
-        if self.holds(partition, entry) {
+        // What is done with, and not yet written down so, is not taken again.
+        let is_done = |effects: &Effects| effects.finished.contains(&entry);
+        if self.holds(partition, entry) || self.effects.get(&partition).is_some_and(is_done) {
             return;
         }
         let mut pending = BTreeSet::new();
@@ -167,7 +169,9 @@ impl Schedule {
             for endpoint in pending {
                 let key = (endpoint, event.room.clone());
                 let Some(lane) = self.lanes.get_mut(&key) else { continue };
-                let Some(place) = lane.waiting.iter().position(|waiting| waiting.entry == event.entry) else { continue };
+                let Some(place) = lane.waiting.iter().position(|waiting| waiting.entry == event.entry) else {
+                    continue;
+                };
                 if place == 0 && lane.under_way {
                     continue;
                 }
@@ -200,6 +204,16 @@ impl Schedule {
         }
         self.due.extend(put_off);
         jobs
+    }
+
+    /// An attempt is not made after all, not before this moment.
+    pub(super) fn put_off(&mut self, job: &Job, until_ms: u64) {
+        self.busy[job.endpoint] = self.busy[job.endpoint].saturating_sub(1);
+        let key = (job.endpoint, job.event.room.clone());
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            (lane.under_way, lane.due_ms) = (false, until_ms);
+            self.due.insert((until_ms, key));
+        }
     }
 
     /// When something may be tried next, if not for want of a free place.
@@ -286,6 +300,16 @@ impl Schedule {
         } else {
             effects.progress.insert((event.entry, self.endpoints[endpoint].id.clone()), None);
         }
+    }
+
+    /// An entry that is no event is done with.
+    pub(super) fn skip(&mut self, partition: usize, entry: EntryId) {
+        self.effects.entry(partition).or_default().finished.push(entry);
+    }
+
+    /// How many entries of a partition are known to this process: held, or done with and not yet written down so.
+    pub(super) fn known(&self, partition: usize) -> usize {
+        self.count(partition) + self.effects.get(&partition).map_or(0, |effects| effects.finished.len())
     }
 
     /// What must be written down, by partition.
