@@ -55,3 +55,5 @@ mod outage;
 mod presence;
 mod redis_away;
 mod resume;
+mod usage;
+mod webhooks;

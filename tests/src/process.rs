@@ -43,7 +43,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// Environment variables for a process; it gets no others.
+/// Environment variables for a process; it gets no others. One whose name begins with `--` is a flag.
 pub type Env<'a> = &'a [(String, String)];
 
 /// The path of a binary of this workspace: beside the running test, or in `$SIGNALBOX_BIN_DIR`.
@@ -125,11 +125,13 @@ impl Process {
     pub fn launch_at(name: &str, address: SocketAddr, env: Env<'_>) -> Self {
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
+        let flags = env.iter().filter(|(name, _)| name.starts_with("--"));
         let child = Command::new(binary(name))
             .args(["--listen", &address.to_string()])
+            .args(flags.flat_map(|(name, value)| [name, value]))
             .env_clear()
             .env("SIGNALBOX__LOG__FILTER", "debug")
-            .envs(env.iter().cloned())
+            .envs(env.iter().filter(|(name, _)| !name.starts_with("--")).cloned())
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a log file"))
             .stderr(out)
