@@ -127,7 +127,9 @@ impl Feed<'_> {
         // Who a peer-left is about is no longer in the next state.
         let mut known: BTreeMap<&PeerId, &Member> = self.state.members.iter().collect();
         let mut lines = Vec::with_capacity(self.decision.events.len() + 1);
-        if self.state.members.is_empty() {
+        // Of a room in which nobody was and nobody comes nothing is told.
+        let opens = self.state.members.is_empty() && !self.decision.events.is_empty();
+        if opens {
             lines.push(self.line("room-opened", None, None, None));
         }
         for event in &self.decision.events {
@@ -144,7 +146,7 @@ impl Feed<'_> {
             }
             lines.push(self.line(name, Some(&event.about), known.get(&event.about).copied(), reason));
         }
-        if self.decision.next.members.is_empty() {
+        if self.decision.next.members.is_empty() && (opens || !self.state.members.is_empty()) {
             lines.push(self.line("room-closed", None, None, None));
         }
         lines

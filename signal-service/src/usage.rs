@@ -42,10 +42,13 @@ pub struct Meter {
     unwritten: AsyncMutex<Unwritten>,
 }
 
+/// A numbered batch, and the day it was used on.
+type Batch = (u64, Day, Vec<(Pair, Amount)>);
+
 #[derive(Default)]
 struct Unwritten {
     number: u64,
-    batches: VecDeque<(u64, Day, Vec<(Pair, Amount)>)>,
+    batches: VecDeque<Batch>,
     /// When it was last taken, by the clock of the day.
     taken_ms: u64,
 }

@@ -65,9 +65,9 @@ describe('the store', () => {
     }
   });
 
-  it('lets the auth service hear the feed and nothing else', () => {
+  it('keeps the auth service to the feed, what webhooks are told, and usage', () => {
     assert.equal(redis('auth', 'ping'), 'PONG');
-    for (const command of [['hgetall', 'sb:{a}:room:r'], ['spublish', 'sb:{a}:feed', 'x'], ['ssubscribe', 'sb:{a}:node:1'], ['eval', 'return 1', '0'], ['flushall']]) {
+    for (const command of [['hgetall', 'sb:{a}:room:r'], ['spublish', 'sb:{a}:feed', 'x'], ['hset', 'sb:usage:2026-11-21', 'j:a b', '1'], ['del', 'sb:{a}:box:r:p'], ['ssubscribe', 'sb:{a}:node:1'], ['eval', 'return 1', '0'], ['flushall']]) {
       assert.match(redis('auth', ...command), /^NOPERM/, command.join(' '));
     }
   });

@@ -1,4 +1,4 @@
-//! `/api/usage`: joins and peer-minutes by day, API key and room (docs/PROTOCOL.md, section 11).
+//! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;

@@ -5,7 +5,6 @@ mod deployments;
 mod events;
 mod jwks;
 mod token;
-mod usage;
 mod validate;
 mod webhooks;
 
