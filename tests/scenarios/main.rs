@@ -52,6 +52,7 @@ mod hygiene;
 mod keys;
 mod node_death;
 mod outage;
+mod policy;
 mod presence;
 mod redis_away;
 mod resume;

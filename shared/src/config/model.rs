@@ -150,7 +150,7 @@ impl Default for RoleTable {
             ("host", &PERMISSIONS),
             ("moderator", &["publish", "message", "moderate", "admit", "share", "data"]),
             ("speaker", &["publish", "message", "share", "data"]),
-            ("guest", &["publish", "message", "data"]),
+            ("guest", &["publish", "message", "share", "data"]),
             ("viewer", &[]),
         ];
         let entry = |(name, permissions): (&str, &[&str])| {

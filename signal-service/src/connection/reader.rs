@@ -1,6 +1,7 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
 use actix_http::ws::OpCode;
+use signalbox_policy::Rules;
 use signalbox_shared::protocol::{
     Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage,
 };
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     frames::{Break, Incoming},
+    policy::{self, Fate},
     rate::{Pace, Rate},
     requests::{Request, Requests, Verdict},
 };
@@ -15,7 +17,10 @@ use crate::{
     node::Signal,
     registry::{LocalPeer, LocalRoom},
 };
-use signalbox_rooms::store::{Item, Target};
+use signalbox_rooms::{
+    room::Member,
+    store::{Item, Target},
+};
 
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
@@ -23,6 +28,8 @@ pub(super) struct Reader<'a> {
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
     may_message: bool,
+    /// What its role may not send, if there is anything.
+    rules: Option<Rules>,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -39,17 +46,20 @@ impl<'a> Reader<'a> {
         signal: &'a Signal,
         room: &'a LocalRoom,
         peer: &'a LocalPeer,
-        may_message: bool,
+        member: &Member,
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
         let limits = &signal.settings.limits;
         let rate = Rate::new(limits.burst, limits.rate, Instant::now());
+        let may_message = member.permissions.iter().any(|permission| &**permission == "message");
+        let rules = policy::rules(&signal.settings, member);
         Self {
             signal,
             room,
             peer,
             may_message,
+            rules,
             rate,
             requests,
             answers: Vec::new(),
@@ -130,7 +140,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn forward(&mut self, forward: Forward<'_>) {
+    fn forward(&mut self, mut forward: Forward<'_>) {
         if forward.kind == ForwardKind::Message && !self.may_message {
             return self.error(
                 forward.id,
@@ -141,6 +151,16 @@ impl<'a> Reader<'a> {
         }
         if forward.to.as_ref() == Some(&self.peer.id) {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
+        }
+        match self.rules.as_ref().map(|rules| policy::apply(rules, &mut forward)) {
+            None | Some(Ok(Fate::Send)) => {}
+            Some(Ok(Fate::Drop)) => {
+                self.request(Request::Drop { id: forward.id });
+                return;
+            }
+            Some(Err(refused)) => {
+                return self.error(forward.id, refused.code, Some(refused.field), &refused.why);
+            }
         }
         let body = forward.to_frame(&self.peer.id).into();
         let to_room = forward.to.is_none();

@@ -130,7 +130,6 @@ impl<'a> Session<'a> {
     ) -> Self {
         let now = Instant::now();
         let limits = &signal.settings.limits;
-        let may_message = entered.member.permissions.iter().any(|permission| &**permission == "message");
         let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
         let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
         let unconfirmed = entered.resumed.then_some(entered.generation);
@@ -138,7 +137,7 @@ impl<'a> Session<'a> {
             signal,
             room,
             peer,
-            input: Reader::new(signal, room, peer, may_message, requests, unconfirmed),
+            input: Reader::new(signal, room, peer, &entered.member, requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
             maybe_epoch: None,
