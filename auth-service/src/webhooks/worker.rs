@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use signalbox_http::{AskError, HeaderName, HeaderValue, Patience};
 use signalbox_shared::{clock, feed::FeedSender, keys, keys::PARTITIONS};
 use tokio::{
@@ -30,6 +31,9 @@ use super::{
 /// Between two looks at everything. What happens meanwhile the feed tells of.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Between two attempts while the store is away.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// The longest answer that is read, bytes.
 const MOST_ANSWER: usize = 1_024;
 
@@ -49,8 +53,9 @@ struct Worker {
     schedule: Schedule,
     parts: Vec<Part>,
     endpoints: Vec<String>,
-    /// Partitions in which something was recorded.
+    /// Partitions in which something was recorded, and when they are looked at.
     news: BTreeSet<usize>,
+    news_at: Instant,
     look_at: Instant,
     attempts: mpsc::UnboundedSender<(Job, Verdict)>,
 }
@@ -60,8 +65,8 @@ pub(super) fn start(inner: Arc<Inner>, schedule: Schedule, feed: &FeedSender) {
     let (attempts, outcomes) = mpsc::unbounded_channel();
     let endpoints = schedule.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
     let parts = (0..PARTITIONS).map(|_| Part::default()).collect();
-    let (news, look_at) = (BTreeSet::new(), Instant::now());
-    let worker = Worker { inner, schedule, parts, endpoints, news, look_at, attempts };
+    let (news, news_at, look_at) = (BTreeSet::new(), Instant::now(), Instant::now());
+    let worker = Worker { inner, schedule, parts, endpoints, news, news_at, look_at, attempts };
     tokio::spawn(worker.run(outcomes, feed.subscribe()));
 }
 
@@ -109,7 +114,8 @@ impl Worker {
             let wait = due.saturating_sub(self.inner.store.now_ms()).clamp(1, LOOK.as_millis() as u64);
             Instant::now() + Duration::from_millis(wait)
         });
-        due.map_or(self.look_at, |due| due.min(self.look_at))
+        let news = (!self.news.is_empty()).then_some(self.news_at);
+        [due, news].into_iter().flatten().fold(self.look_at, Instant::min)
     }
 
     fn begin_attempts(&mut self) {
@@ -162,7 +168,7 @@ impl Worker {
         let now = Instant::now();
         let everywhere = now >= self.look_at;
         let asked: Vec<Asked> = (0..PARTITIONS)
-            .filter(|partition| everywhere || self.news.contains(partition))
+            .filter(|partition| everywhere || (now >= self.news_at && self.news.contains(partition)))
             .map(|partition| {
                 let part = &self.parts[partition];
                 Asked { partition, after: part.last, is_new: part.held_until.is_none() }
@@ -171,7 +177,7 @@ impl Worker {
         if asked.is_empty() {
             return;
         }
-        self.news.clear();
+        asked.iter().for_each(|asked| _ = self.news.remove(&asked.partition));
         if everywhere {
             // Processes that were started together do not ask together.
             self.look_at = now + LOOK.mul_f64(0.9 + 0.1 * jitter());
@@ -182,14 +188,16 @@ impl Worker {
                     self.take(asked, lineage, found, now).await;
                 }
             }
-            Err(_) if !everywhere => self.news.extend(asked.iter().map(|asked| asked.partition)),
-            Err(_) => {}
+            Err(_) => {
+                self.news.extend(asked.iter().map(|asked| asked.partition));
+                self.news_at = now + AGAIN;
+            }
         }
     }
 
     async fn take(&mut self, asked: Asked, lineage: Arc<str>, found: Option<Found>, asked_at: Instant) {
         let partition = asked.partition;
-        let Some(found) = found else { return self.lose(partition, Some(lineage)).await };
+        let Some(found) = found else { return self.lose(partition, &lineage).await };
         let part = &mut self.parts[partition];
         part.held_until = Some(asked_at + LEASE);
         let is_another = part.lineage.replace(lineage.clone()).is_some_and(|before| before != lineage);
@@ -226,10 +234,10 @@ impl Worker {
     }
 
     /// Another process tells this partition's events. If the store may have forgotten them, they are put there again.
-    async fn lose(&mut self, partition: usize, lineage: Option<Arc<str>>) {
+    async fn lose(&mut self, partition: usize, lineage: &Arc<str>) {
         let part = std::mem::take(&mut self.parts[partition]);
         let events = self.schedule.forget(partition);
-        let forgotten = part.lineage.zip(lineage).is_some_and(|(before, now)| before != now);
+        let forgotten = part.lineage.is_some_and(|before| before != *lineage);
         if forgotten && !events.is_empty() {
             let events: Vec<Recorded> = events
                 .iter()
@@ -248,16 +256,24 @@ impl Worker {
     /// Writes down how events went. What cannot be written stays until it can.
     async fn write_down(&mut self) {
         let effects: BTreeMap<usize, Effects> = self.schedule.effects();
-        for (partition, effects) in effects {
-            if effects.is_empty() {
-                continue;
-            }
-            match self.inner.store.finish(partition, &effects, &self.endpoints).await {
+        let (store, endpoints) = (&self.inner.store, &self.endpoints);
+        let writes = effects.into_iter().filter(|(_, effects)| !effects.is_empty()).map(
+            |(partition, effects)| async move {
+                let written = store.finish(partition, &effects, endpoints).await;
+                (partition, effects, written)
+            },
+        );
+        for (partition, effects, written) in join_all(writes).await {
+            match written {
                 Ok(Some(gone)) => {
                     self.tell_of_the_dead(&effects);
                     self.inner.metrics.lose("dead_letters", gone);
                 }
-                Ok(None) => self.lose(partition, None).await,
+                // Another process may tell them now, or the store has forgotten who did: the next look says which.
+                Ok(None) => {
+                    self.schedule.put_back(partition, effects);
+                    self.news.insert(partition);
+                }
                 Err(_) => self.schedule.put_back(partition, effects),
             }
         }
