@@ -37,7 +37,7 @@ fn names(jobs: &[Job]) -> Vec<(usize, &str)> {
 fn a_room_is_told_in_order_and_one_that_fails_holds_up_no_other() {
     let mut schedule = schedule(1, BOUNDS);
     for (n, room) in [(1, "a"), (2, "a"), (3, "b"), (4, "b")] {
-        schedule.take(event(n, room), 10, fresh);
+        schedule.take(event(n, room), n, fresh);
     }
     let jobs = started(&mut schedule, 10);
     assert_eq!(names(&jobs), [(0, "evt_1"), (0, "evt_3")]);
