@@ -15,6 +15,7 @@
 pub mod app;
 pub mod feed;
 pub mod issuer;
+mod judge;
 pub mod keys;
 pub mod link;
 mod metrics;

@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::proto::MetricFamily;
+use signalbox_control::Control;
+use signalbox_http::Proxies;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -31,6 +33,8 @@ pub struct AuthParts {
     pub guests: bool,
     /// What operators hear: the process's own, or [`crate::feed::over_redis`].
     pub feed: FeedSender,
+    /// What was taken back.
+    pub control: Arc<Control>,
     /// What is told over HTTP, if anything is.
     pub webhooks: Option<Webhooks>,
     /// Where usage is kept.
@@ -49,6 +53,12 @@ pub struct AuthState {
     pub(crate) body_limit: usize,
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
+    pub(crate) control: Arc<Control>,
+    pub(crate) proxies: Proxies,
+    /// How long something of one grant may be good: what is taken back is remembered for so long.
+    pub(crate) longest_grant_ms: u64,
+    /// The most peers in a room that can be told in one frame.
+    pub(crate) largest_room: u32,
     pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) webhooks: Option<Webhooks>,
@@ -73,6 +83,10 @@ impl AuthState {
             body_limit: settings.limits.body.0,
             ping: settings.timing.ping.0,
             feed: parts.feed,
+            control: parts.control,
+            proxies: Proxies::new(&settings.server),
+            longest_grant_ms: settings.longest_grant_ms(),
+            largest_room: largest_room(settings),
             feed_places: Arc::new(Semaphore::new(FEED_READERS)),
             metrics: Metrics::new()?,
             webhooks: parts.webhooks,
@@ -83,6 +97,7 @@ impl AuthState {
 
     /// What this service has counted.
     pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.metrics.rules_are(&self.control);
         let webhooks = self.webhooks.as_ref().map(Webhooks::metrics);
         self.metrics.gather().into_iter().chain(webhooks.into_iter().flatten()).collect()
     }
@@ -100,4 +115,10 @@ impl AuthState {
     pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
+}
+
+/// As the check of the configuration has it, for a limit that is changed at run time.
+fn largest_room(settings: &Settings) -> u32 {
+    let largest = settings.limits.outbox.0 / (settings.limits.metadata.0 + 512);
+    u32::try_from(largest).unwrap_or(u32::MAX).clamp(1, 1_000)
 }

@@ -90,6 +90,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         api_keys: secrets.api_keys.clone(),
         guests,
         feed,
+        control: signal.control.clone(),
         webhooks: webhooks.clone(),
         usage,
     };

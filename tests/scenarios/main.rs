@@ -56,5 +56,6 @@ mod policy;
 mod presence;
 mod redis_away;
 mod resume;
+mod taken_back;
 mod usage;
 mod webhooks;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use signalbox_shared::id::random_hex;
 
 use crate::{
-    http::Request,
+    http::{Request, Response},
     peer::{Link, TestPeer},
     process::{Env, Process},
     redis::TestRedis,
@@ -140,6 +140,37 @@ impl TestCluster {
         let answer = request.send(self.auth_address()).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Calls the API with the key of `backend`.
+    pub async fn api(&self, method: &'static str, path: &str, body: Option<Value>) -> Response {
+        let request = Request::of(method, path, body.as_ref()).header("Authorization", self.basic());
+        request.send(self.auth_address()).await
+    }
+
+    /// Takes something back; the rule that came of it.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn take_back(&self, path: &str, body: Value) -> Value {
+        let answer = self
+            .api(
+                if path == "/api/shutdown" || path == "/api/limits" { "PUT" } else { "POST" },
+                path,
+                Some(body),
+            )
+            .await;
+        assert!(matches!(answer.status, 200 | 202), "{}", answer.text);
+        answer.json()
+    }
+
+    /// Lifts a rule.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn lift(&self, key: &str) {
+        let answer = self.api("DELETE", &format!("/api/rules/{}", key.replace('/', "%2F")), None).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
     }
 
     /// A good token made by hand.

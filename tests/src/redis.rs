@@ -13,6 +13,9 @@ use crate::{
 /// The longest a room may live, and the slack for the window after it.
 const LONGEST_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
 
+/// The keys of what was taken back, and the longest they live.
+const CONTROL: &str = "sb:{control}:";
+const CONTROL_MS: i64 = (31 * 24 + 1) * 60 * 60 * 1_000;
 /// How long a day's usage is kept.
 const USAGE_MS: i64 = 35 * 24 * 60 * 60 * 1_000;
 
@@ -106,8 +109,8 @@ impl TestRedis {
             if ttl_ms == -2 || kind == "none" {
                 continue;
             }
-            let is_box = kind == "stream" && name.contains(":box:");
-            let oldest_ms = if is_box { oldest(&mut connection, &name).await } else { None };
+            let is_dated = kind == "stream" && !name.contains("}:hooks");
+            let oldest_ms = if is_dated { oldest(&mut connection, &name).await } else { None };
             keys.push(Key { name, ttl_ms, oldest_ms });
         }
         keys
@@ -121,9 +124,15 @@ impl TestRedis {
         for key in self.keys().await {
             assert!(key.name.starts_with("sb:"), "a key outside the name space: {key:?}");
             assert!(key.ttl_ms > 0, "a key without a TTL: {key:?}");
-            let longest = if key.name.starts_with("sb:usage:") { USAGE_MS } else { LONGEST_MS };
+            // What was taken back is remembered for longer than any room, its log for less.
+            let longest = match &key.name {
+                name if name.starts_with(CONTROL) => CONTROL_MS,
+                name if name.starts_with("sb:usage:") => USAGE_MS,
+                _ => LONGEST_MS,
+            };
             assert!(key.ttl_ms <= longest, "a key that outlives a room: {key:?}");
-            let most = entry_life.as_millis() as u64 + 1_000;
+            let log = key.name.starts_with(CONTROL);
+            let most = if log { 600_000 } else { entry_life.as_millis() as u64 + 1_000 };
             assert!(
                 key.oldest_ms.is_none_or(|age| age <= most),
                 "an entry older than {entry_life:?}: {key:?}"
@@ -146,7 +155,7 @@ impl TestRedis {
 /// what webhooks are told.
 pub fn is_of_nodes(key: &str) -> bool {
     let is_kept = key.starts_with("sb:usage:") || key.contains("}:hooks");
-    is_kept || key.ends_with(":nodes") || key.ends_with(":partitions")
+    is_kept || key.starts_with(CONTROL) || key.ends_with(":nodes") || key.ends_with(":partitions")
 }
 
 /// The age of a stream's oldest entry by the server's clock. Entries carry `t`, when they were written.

@@ -2,6 +2,7 @@
 //!
 //! A file is a path, a function is a method. Health and metrics are the process's (`app.rs`), not the service's.
 
+mod api;
 mod events;
 mod jwks;
 mod token;
@@ -31,7 +32,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             )
             .service(
                 resource("/auth/validate", "GET, POST")
-                    .app_data(bodies)
+                    .app_data(bodies.clone())
                     .route(web::get().to(validate::get))
                     .route(web::post().to(validate::post)),
             )
@@ -40,9 +41,10 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             .service(resource("/api/webhooks/dead", "GET").route(web::get().to(webhooks::dead)))
             .service(
                 resource("/api/webhooks/replay", "POST")
-                    .app_data(json_config(body_limit))
+                    .app_data(bodies.clone())
                     .route(web::post().to(webhooks::replay)),
             )
+            .configure(|config| api::configure(config, &bodies))
             .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }

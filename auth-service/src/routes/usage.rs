@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use signalbox_http::{ApiError, check_origin};
+use signalbox_http::ApiError;
 use signalbox_redis::Unavailable;
 use signalbox_shared::{
     clock,
@@ -10,8 +10,11 @@ use signalbox_shared::{
     usage::{Amount, Day},
 };
 
-use super::{authorization, query};
-use crate::{AuthState, issuer::prove};
+use super::{
+    api::{Scope, authorize},
+    query,
+};
+use crate::AuthState;
 
 /// Most days that may be asked for at once.
 const MOST_DAYS: u64 = 400;
@@ -87,8 +90,7 @@ fn read_cursor(text: &str) -> Option<(Day, (String, String))> {
 
 /// In the order of day, key and room.
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    prove(authorization(&request), &state.api_keys)?;
+    authorize(&request, &state, Scope::Usage)?;
     let wish = wish(&request, Day::of(clock::now_ms()))?;
     let answer = rows(&state, &wish)
         .await

@@ -3,14 +3,17 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
-use signalbox_http::{ApiError, check_origin};
+use signalbox_http::ApiError;
 use signalbox_redis::Unavailable;
 use signalbox_shared::{id::RoomId, keys, problem::Problem};
 
-use super::{Body, authorization, members, query};
+use super::{
+    Body,
+    api::{Scope, authorize},
+    members, query,
+};
 use crate::{
     AuthState,
-    issuer::prove,
     webhooks::{EntryId, Letter, Webhooks},
 };
 
@@ -58,8 +61,7 @@ pub(super) async fn dead(
     request: HttpRequest,
     state: web::Data<AuthState>,
 ) -> Result<HttpResponse, ApiError> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    prove(authorization(&request), &state.api_keys)?;
+    authorize(&request, &state, Scope::Webhooks)?;
     let [limit, cursor] = query(&request, ["limit", "cursor"])?;
     let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_LETTERS).contains(limit)));
     let limit = limit.unwrap_or(Some(LETTERS)).ok_or_else(|| bad("limit", "must be from 1 to 500"))?;
@@ -112,8 +114,7 @@ pub(super) async fn replay(
     state: web::Data<AuthState>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    let caller = &prove(authorization(&request), &state.api_keys)?.id;
+    let caller = authorize(&request, &state, Scope::Webhooks)?.id;
     let which = which(body)?;
     let Some(webhooks) = &state.webhooks else {
         return Ok(HttpResponse::Ok().json(json!({ "replayed": 0 })));

@@ -4,6 +4,7 @@ mod configuration_doc;
 mod deployments;
 mod events;
 mod jwks;
+mod taken_back;
 mod token;
 mod validate;
 mod webhooks;
@@ -16,6 +17,7 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
+use signalbox_control::{Control, Log};
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -56,6 +58,7 @@ impl Service {
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             guests: false,
             feed: feed.clone(),
+            control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
             webhooks: None,
             usage: UsageReader::None,
         };

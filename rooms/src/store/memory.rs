@@ -17,6 +17,7 @@ use signalbox_shared::{
 use super::{
     Announcement, Append, AppendError, Appended, Batched, Bounds, Commit, Committed, Delivery, Due, Entry,
     EntryKind, Found, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Page, Reader, Renewed, Target,
+    contract::LiveBounds,
 };
 use crate::room::{Lineage, Member, Presence, RoomState, Tombstone};
 
@@ -33,7 +34,7 @@ pub struct MemoryStore {
     hasher: RandomState,
     // Taken under a shard's lock or alone, and never the other way round.
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
-    bounds: Bounds,
+    bounds: LiveBounds,
     feed: Option<FeedSender>,
     usage: Arc<UsageBook>,
     /// Another one in each process: nothing outlives it.
@@ -119,11 +120,16 @@ impl MemoryStore {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let lineage = random_hex().into();
         let usage = Arc::new(UsageBook::new(bounds.usage.pairs as usize, bounds.usage.kept_ms));
+        let bounds = LiveBounds::new(bounds);
         Self { shards, hasher: RandomState::new(), deadlines: Mutex::default(), bounds, feed, usage, lineage }
     }
 
     pub(super) fn usage(&self) -> &Arc<UsageBook> {
         &self.usage
+    }
+
+    pub(super) fn set_backlog(&self, backlog: u64) {
+        self.bounds.set_backlog(backlog);
     }
 
     fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, Room>> {
@@ -173,8 +179,8 @@ impl MemoryStore {
             due: 0,
             gone_at: 0,
         });
-        let deliveries = room.apply(commit, now, &self.bounds);
-        let due = room.deadline(now, commit, &self.bounds);
+        let deliveries = room.apply(commit, now, &self.bounds.get());
+        let due = room.deadline(now, commit, &self.bounds.get());
         let before = std::mem::replace(&mut room.due, due);
         let mut deadlines = self.deadlines();
         deadlines.remove(&(before, name.clone()));
@@ -205,7 +211,7 @@ impl MemoryStore {
         }
         let mut results = Vec::with_capacity(batch.items.len());
         for item in &batch.items {
-            let result = room.append(batch, item, now, &self.bounds);
+            let result = room.append(batch, item, now, &self.bounds.get());
             let stale = matches!(result, Appended::Stale);
             results.push(result);
             if stale {

@@ -84,6 +84,7 @@ impl Loaded {
             .list_separator(",")
             .with_list_parse_key("server.allowed_origins")
             .with_list_parse_key("server.allowed_hosts")
+            .with_list_parse_key("server.trusted_proxies")
             .try_parsing(true)
             // Compose passes an unset variable as an empty one.
             .ignore_empty(true)

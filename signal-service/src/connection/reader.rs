@@ -50,8 +50,8 @@ impl<'a> Reader<'a> {
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
-        let limits = &signal.settings.limits;
-        let rate = Rate::new(limits.burst, limits.rate, Instant::now());
+        let (burst, per_second) = signal.registry.hub().limits.pace();
+        let rate = Rate::new(burst, per_second, Instant::now());
         let may_message = member.permissions.iter().any(|permission| &**permission == "message");
         let rules = policy::rules(&signal.settings, member);
         Self {
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
             }
             Incoming::Ping(payload) => {
                 // A flood of pings is paced like a flood of messages.
-                if self.rate.frame(Instant::now()) == Pace::Close {
+                if self.pace() == Pace::Close {
                     return Err(CloseCode::RateLimited.into());
                 }
                 self.peer.control(OpCode::Pong, &payload);
@@ -88,25 +88,29 @@ impl<'a> Reader<'a> {
             }
             Incoming::Pong(payload) => {
                 self.peer.ponged(&payload);
-                if self.rate.frame(Instant::now()) == Pace::Close {
+                if self.pace() == Pace::Close {
                     return Err(CloseCode::RateLimited.into());
                 }
                 Ok(())
             }
             // Nor may fragments without end keep a worker busy.
-            Incoming::Nothing if self.rate.frame(Instant::now()) == Pace::Close => {
-                Err(CloseCode::RateLimited.into())
-            }
+            Incoming::Nothing if self.pace() == Pace::Close => Err(CloseCode::RateLimited.into()),
             Incoming::Nothing => Ok(()),
             Incoming::Close(code) => Err(Break::Closed(code)),
         }
+    }
+
+    fn pace(&mut self) -> Pace {
+        let (burst, per_second) = self.signal.registry.hub().limits.pace();
+        self.rate.change(burst, per_second);
+        self.rate.frame(Instant::now())
     }
 
     fn text(&mut self, text: &str) -> Result<(), Break> {
         if let Some(handle) = self.given.take() {
             self.requests.confirm_handle(handle);
         }
-        let pace = self.rate.frame(Instant::now());
+        let pace = self.pace();
         if pace == Pace::Close {
             return Err(CloseCode::RateLimited.into());
         }
