@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use prometheus::proto::MetricFamily;
 use signalbox_control::Control;
 use signalbox_http::Proxies;
+use signalbox_rooms::clerk::Rooms;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -16,6 +17,7 @@ use crate::{
     issuer::{Minter, Policy},
     keys::SigningKeys,
     metrics::Metrics,
+    routes::rooms::RoomRules,
     usage::UsageReader,
     webhooks::Webhooks,
 };
@@ -35,6 +37,8 @@ pub struct AuthParts {
     pub feed: FeedSender,
     /// What was taken back.
     pub control: Arc<Control>,
+    /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
+    pub rooms: Option<Arc<dyn Rooms>>,
     /// What is told over HTTP, if anything is.
     pub webhooks: Option<Webhooks>,
     /// Where usage is kept.
@@ -54,6 +58,8 @@ pub struct AuthState {
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
     pub(crate) control: Arc<Control>,
+    pub(crate) rooms: Option<Arc<dyn Rooms>>,
+    pub(crate) room_rules: RoomRules,
     pub(crate) proxies: Proxies,
     /// How long something of one grant may be good: what is taken back is remembered for so long.
     pub(crate) longest_grant_ms: u64,
@@ -84,6 +90,8 @@ impl AuthState {
             ping: settings.timing.ping.0,
             feed: parts.feed,
             control: parts.control,
+            rooms: parts.rooms,
+            room_rules: RoomRules::new(settings),
             proxies: Proxies::new(&settings.server),
             longest_grant_ms: settings.longest_grant_ms(),
             largest_room: largest_room(settings),

@@ -6,7 +6,13 @@ use serde::Serialize;
 use crate::id::{NodeId, PeerId, Role, RoomId, UserId};
 
 /// What can happen.
-pub const EVENTS: [&str; 7] = [
+pub const EVENTS: [&str; 13] = [
+    "room-created",
+    "room-updated",
+    "room-deleted",
+    "peer-permissions",
+    "peer-knocked",
+    "knock-ended",
     "room-opened",
     "room-closed",
     "peer-joined",

@@ -30,6 +30,7 @@ use crate::{
 use signalbox_rooms::{
     room::{Input, Outcome},
     store::{self, Arrivals, RedisStore, StartError, Store, Unavailable},
+    taken_back::{OnTakenBack, TakenBack},
 };
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
@@ -99,6 +100,7 @@ impl Signal {
             let arrivals: Arc<dyn Arrivals> = registry.clone();
             redis.listen(&node, Arc::downgrade(&arrivals))?;
         }
+        registry.on_taken_back(keep_away(&control, &settings));
         keeper::start(&registry, &settings.timing);
         let counts = !settings.usage.kept.0.is_zero();
         let meter = counts.then(|| Meter::new(settings.usage.pairs as usize));
@@ -200,6 +202,16 @@ impl Signal {
             _ => Ok(()),
         }
     }
+}
+
+/// Whoever is removed does not come back with what it holds: its grant is taken back, for as long as something of it may be good.
+fn keep_away(control: &Arc<Control>, settings: &Settings) -> OnTakenBack {
+    let (control, life_ms) = (control.clone(), settings.longest_grant_ms());
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |who: TakenBack| {
+        let control = control.clone();
+        runtime.spawn(async move { control.take_grant_back(&who.token, life_ms, "room").await });
+    })
 }
 
 /// What was taken back lives where the rooms live.

@@ -91,6 +91,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         guests,
         feed,
         control: signal.control.clone(),
+        rooms: Some(signal.registry.clone()),
         webhooks: webhooks.clone(),
         usage,
     };

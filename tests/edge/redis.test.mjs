@@ -65,12 +65,12 @@ describe('the store', () => {
     }
   });
 
-  it('keeps the auth service to the feed, what was taken back, what webhooks are told, and usage', () => {
+  it('keeps the auth service to its own keys, topics and commands', () => {
     assert.equal(redis('auth', 'ping'), 'PONG');
-    for (const command of [['hgetall', 'sb:{a}:room:r'], ['spublish', 'sb:{a}:feed', 'x'], ['hset', 'sb:usage:2026-11-21', 'j:a b', '1'], ['del', 'sb:{a}:box:r:p'], ['ssubscribe', 'sb:{a}:node:1'], ['zrange', 'sb:nodes', '0', '-1'], ['flushall']]) {
+    for (const command of [['keys', '*'], ['config', 'get', '*'], ['set', 'other', '1'], ['spublish', 'other', 'x'], ['psubscribe', '*'], ['monitor'], ['flushall']]) {
       assert.match(redis('auth', ...command), /^NOPERM/, command.join(' '));
     }
-    assert.match(redis('auth', 'eval', "return redis.call('HGETALL', 'sb:{a}:room:r')", '0'), /can't (run|access)|not allowed/);
+    assert.match(redis('auth', 'eval', "return redis.call('HSET', 'other', 'f', 'v')", '0'), /can't (run|access)|not allowed/);
   });
 
   it('refuses rather than forgets, and writes nothing to disk', () => {

@@ -107,6 +107,29 @@ impl Policy {
         Ok((role.unwrap_or_else(|| self.default_role.clone()), ttl_s.unwrap_or(self.default_ttl_s)))
     }
 
+    /// What a role may do.
+    ///
+    /// # Errors
+    /// 403 `role_not_allowed`.
+    pub(crate) fn permissions_of(&self, role: &Role) -> Result<Arc<[Arc<str>]>, Problem> {
+        self.roles.get(role).cloned().ok_or_else(|| self.no_such_role())
+    }
+
+    /// The role where the caller names none.
+    pub(crate) fn default_role(&self) -> &Role {
+        &self.default_role
+    }
+
+    /// The longest life of a token.
+    pub(crate) fn max_ttl_s(&self) -> u64 {
+        self.max_ttl_s
+    }
+
+    /// The life of a token where the caller names none.
+    pub(crate) fn default_ttl_s(&self) -> u64 {
+        self.default_ttl_s
+    }
+
     fn no_such_role(&self) -> Problem {
         let known = self.roles.keys().map(Role::as_str).collect::<Vec<_>>().join(", ");
         Problem::new(403, "role_not_allowed", format!("role is not one of {known}")).field("role")

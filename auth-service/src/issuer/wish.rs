@@ -52,7 +52,7 @@ pub(crate) fn named<T>(
 }
 
 /// A display name.
-pub(super) fn display_name(raw: &Raw) -> Result<Option<Arc<str>>, Problem> {
+pub(crate) fn display_name(raw: &Raw) -> Result<Option<Arc<str>>, Problem> {
     match typed::<String>("name", raw, "must be a string")? {
         Some(name) if !is_display_name(&name) => Err(refuse("name", DISPLAY_NAME_RULE)),
         name => Ok(name.map(Arc::from)),
@@ -69,7 +69,7 @@ pub(super) fn ttl(raw: &Raw, max: u64) -> Result<Option<u64>, Problem> {
 }
 
 /// A JSON object of at most `max` bytes, kept as it was sent.
-pub(super) fn metadata(raw: Raw, max: usize) -> Result<Option<Arc<RawValue>>, Problem> {
+pub(crate) fn metadata(raw: Raw, max: usize) -> Result<Option<Arc<RawValue>>, Problem> {
     match raw {
         Some(raw) if !object_within(raw.get(), max) => {
             Err(refuse("metadata", format!("must be a JSON object of at most {max} bytes, 64 levels deep")))

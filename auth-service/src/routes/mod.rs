@@ -5,6 +5,7 @@
 mod api;
 mod events;
 mod jwks;
+pub(crate) mod rooms;
 mod token;
 mod usage;
 mod validate;
@@ -45,6 +46,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
                     .route(web::post().to(webhooks::replay)),
             )
             .configure(|config| api::configure(config, &bodies))
+            .configure(|config| rooms::configure(config, &bodies))
             .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }

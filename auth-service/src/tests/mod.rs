@@ -4,6 +4,7 @@ mod configuration_doc;
 mod deployments;
 mod events;
 mod jwks;
+mod rooms;
 mod taken_back;
 mod token;
 mod validate;
@@ -18,6 +19,11 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signalbox_control::{Control, Log};
+use signalbox_rooms::{
+    clerk::Clerk,
+    room::Rules,
+    store::{Bounds, Store},
+};
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -59,6 +65,7 @@ impl Service {
             guests: false,
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
+            rooms: Some(std::sync::Arc::new(clerk(&settings))),
             webhooks: None,
             usage: UsageReader::None,
         };
@@ -100,6 +107,12 @@ impl Service {
         let labelled = metrics.iter().find(|m| m.get_label().iter().any(|pair| pair.value() == label));
         labelled.map_or(0.0, |metric| metric.get_counter().get_value())
     }
+}
+
+/// Rooms in this process.
+fn clerk(settings: &Settings) -> Clerk {
+    let bounds = Bounds::new(&settings);
+    Clerk::new(Store::memory(bounds, None), Rules::new(settings), std::sync::Arc::new(|_| {}))
 }
 
 fn ask(body: &str) -> TestRequest {

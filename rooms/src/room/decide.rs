@@ -9,11 +9,16 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use signalbox_shared::{
+    config::Settings,
     id::{NodeId, PeerId},
-    protocol::LeftReason,
+    protocol::{IcePolicy, LeftReason},
 };
 
-use super::state::{Lineage, Member, Presence, RoomState, Tombstone};
+use super::{
+    manage::Manage,
+    settings::RoomSettings,
+    state::{Lineage, Member, Permission, Presence, RoomState, Tombstone},
+};
 
 /// Something that happens to a room.
 #[derive(Debug, Clone)]
@@ -73,8 +78,10 @@ pub enum Input {
         /// Its peers with a socket.
         live: BTreeSet<PeerId>,
     },
-    /// Deadlines may have come: the windows of detached peers, or the longest life of the room.
+    /// Deadlines may have come: the windows of detached peers, the longest life of the room, or until when it is kept.
     Tick,
+    /// Somebody who may changes the room or its members.
+    Manage(Box<Manage>),
 }
 
 /// A connection's claim to a peer.
@@ -133,6 +140,24 @@ pub enum Outcome {
     RoomFull,
     /// No place left for this user.
     UserLimit,
+    /// The room takes nobody in for now.
+    RoomLocked,
+    /// The room is switched off.
+    RoomDisabled,
+    /// The room has not begun.
+    NotStarted,
+    /// There is no such room, and none is made by joining.
+    NotAllowed,
+    /// There is such a room already.
+    RoomExists,
+    /// There is no such room.
+    NoSuchRoom,
+    /// There is no such peer in the room, or none that waits.
+    NoSuchPeer,
+    /// Who asks may not do that, or not to this peer.
+    NotPermitted,
+    /// So many peers have left by it.
+    Removed(usize),
 }
 
 /// What the others hear.
@@ -159,6 +184,21 @@ pub enum EventKind {
     Attached,
     /// It has left, finally.
     Left(LeftReason),
+    /// It waits to be let in; those hear of it who may let it in.
+    Knocked(Box<Member>),
+    /// It waits no more: it was let in, or is gone for this reason.
+    KnockEnded(Option<LeftReason>),
+    /// Its own role or permissions are now these; it alone hears of it.
+    Standing(Box<Member>, Option<IcePolicy>),
+    /// The room's settings are now these.
+    RoomUpdated(Arc<RoomSettings>),
+    /// The API has said something.
+    Said {
+        /// Whether to everybody.
+        to_room: bool,
+        /// What.
+        data: Arc<RawValue>,
+    },
 }
 
 /// The limits the rules need.
@@ -170,6 +210,26 @@ pub struct Rules {
     pub user_peers: usize,
     /// How long a detached peer has, and a peer that left is remembered, milliseconds.
     pub window_ms: u64,
+    /// The longest life of a room, milliseconds.
+    pub room_life_ms: u64,
+    /// How long a room is kept that is locked by its end, milliseconds.
+    pub kept_ms: u64,
+    /// Whether a room that nobody made springs up at the first join.
+    pub implicit: bool,
+}
+
+impl Rules {
+    /// From the configuration.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            room_peers: settings.limits.room_peers as usize,
+            user_peers: settings.limits.user_peers as usize,
+            window_ms: settings.timing.resume_window.as_ms(),
+            room_life_ms: settings.timing.room_life.as_ms(),
+            kept_ms: settings.rooms.kept.as_ms(),
+            implicit: settings.rooms.implicit,
+        }
+    }
 }
 
 /// What to commit.
@@ -183,6 +243,10 @@ pub struct Decision {
     pub removed: BTreeSet<PeerId>,
     /// Tombstones that are over.
     pub forgotten: Vec<PeerId>,
+    /// Whether the settings are to be written.
+    pub configured: bool,
+    /// Whether something is said that changes nothing.
+    pub said: bool,
     /// What others hear, in order.
     pub events: Vec<Event>,
     /// One for each input.
@@ -192,19 +256,22 @@ pub struct Decision {
 impl Decision {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.removed.is_empty()
+        self.put.is_empty() && self.removed.is_empty() && !self.configured && !self.said
     }
 }
 
 /// Decides a batch of inputs; `now` is the store's time. Each input makes at most one event per affected peer, to at most `room_peers` targets.
 pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> Decision {
     let mut batch = Batch {
-        before: state.members.keys().cloned().collect(),
+        before: state.members.iter().filter(|(_, m)| !m.waiting).map(|(peer, _)| peer.clone()).collect(),
+        was_empty: state.members.is_empty(),
         decision: Decision {
             next: state.clone(),
             put: BTreeSet::new(),
             removed: BTreeSet::new(),
             forgotten: Vec::new(),
+            configured: false,
+            said: false,
             events: Vec::new(),
             outcomes: Vec::with_capacity(inputs.len()),
         },
@@ -218,11 +285,14 @@ pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> D
     batch.finish()
 }
 
-struct Batch<'a> {
+/// A batch while it is decided.
+pub(super) struct Batch<'a> {
+    /// Who hears of it: who was there before and did not wait.
     before: BTreeSet<PeerId>,
-    decision: Decision,
-    now: u64,
-    rules: &'a Rules,
+    was_empty: bool,
+    pub(super) decision: Decision,
+    pub(super) now: u64,
+    pub(super) rules: &'a Rules,
 }
 
 impl Batch<'_> {
@@ -242,6 +312,7 @@ impl Batch<'_> {
                 self.detach_all(|member, peer| member.owner() == Some(node) && !live.contains(peer))
             }
             Input::Tick => self.tick(),
+            Input::Manage(manage) => self.manage(manage),
         }
     }
 
@@ -254,21 +325,48 @@ impl Batch<'_> {
         if members.contains_key(peer) {
             return Outcome::Done;
         }
-        if members.len() >= self.rules.room_peers {
+        if let Some(refused) = self.closed_to(member) {
+            return refused;
+        }
+        let settings = &self.decision.next.settings;
+        let most =
+            settings.max_peers.map_or(self.rules.room_peers, |most| self.rules.room_peers.min(most as usize));
+        if members.len() >= most {
             return Outcome::RoomFull;
         }
         if self.decision.next.peers_of(&member.user) >= self.rules.user_peers {
             return Outcome::UserLimit;
         }
-        self.insert(peer, member.clone());
+        let waiting = settings.lobby && !member.passes_lobby();
+        self.insert(peer, Member { waiting, ..member.clone() });
         Outcome::Done
+    }
+
+    /// Why the room takes this newcomer in under no circumstances; none if it may.
+    fn closed_to(&self, member: &Member) -> Option<Outcome> {
+        let (state, settings) = (&self.decision.next, &self.decision.next.settings);
+        if !self.rules.implicit && !state.is_there(self.now) {
+            return Some(Outcome::NotAllowed);
+        }
+        if !settings.enabled {
+            return Some(Outcome::RoomDisabled);
+        }
+        // Who moderates may prepare the room.
+        if settings.starts_at.is_some_and(|at| at > self.now) && !member.may(Permission::Moderate) {
+            return Some(Outcome::NotStarted);
+        }
+        settings.locked.then_some(Outcome::RoomLocked)
     }
 
     fn insert(&mut self, peer: &PeerId, member: Member) {
         self.decision.next.members.insert(peer.clone(), member.clone());
         self.decision.put.insert(peer.clone());
         self.decision.removed.remove(peer);
-        self.tell(peer, EventKind::Joined(Box::new(member)));
+        if member.waiting {
+            self.tell_admitters(peer, EventKind::Knocked(Box::new(member)));
+        } else {
+            self.tell(peer, EventKind::Joined(Box::new(member)));
+        }
     }
 
     fn update(
@@ -291,7 +389,9 @@ impl Batch<'_> {
         }
         let member = Box::new(member.clone());
         self.decision.put.insert(peer.clone());
-        self.tell(peer, EventKind::Updated(member));
+        if !member.waiting {
+            self.tell(peer, EventKind::Updated(member));
+        }
         Outcome::Done
     }
 
@@ -300,8 +400,11 @@ impl Batch<'_> {
         let Some(member) = self.owned(peer, epoch) else { return Outcome::Gone };
         if member.owner().is_some() {
             member.presence = Presence::Detached(until);
+            let waiting = member.waiting;
             self.decision.put.insert(peer.clone());
-            self.tell(peer, EventKind::Detached);
+            if !waiting {
+                self.tell(peer, EventKind::Detached);
+            }
         }
         Outcome::Done
     }
@@ -348,7 +451,7 @@ impl Batch<'_> {
 
     fn take(&mut self, claim: &Claim, epoch: u64) -> Outcome {
         let Some(member) = self.decision.next.members.get_mut(&claim.peer) else { return Outcome::Gone };
-        let was_lost = member.owner().is_none();
+        let was_lost = member.owner().is_none() && !member.waiting;
         member.presence = claim.member.presence.clone();
         member.epoch = epoch;
         if let Proof::Handle { generation, .. } = claim.proof {
@@ -389,38 +492,92 @@ impl Batch<'_> {
 
     fn tick(&mut self) -> Outcome {
         let (now, state) = (self.now, &self.decision.next);
+        // Where the room's own limit came first it has ended; at the end of the longest life of any room another one may begin.
+        let own = state.settings.life_ms(self.rules.room_life_ms) < self.rules.room_life_ms;
         let ended = state.ends_at > 0 && state.ends_at <= now;
         let over = |m: &Member| matches!(m.presence, Presence::Detached(until) if until <= now);
         let members = state.members.iter();
         let due: Vec<PeerId> =
             members.filter(|(_, m)| ended || over(m)).map(|(peer, _)| peer.clone()).collect();
         for peer in &due {
-            self.remove(peer, if ended { LeftReason::Ended } else { LeftReason::Timeout });
+            match (ended, own) {
+                (true, true) => self.remove(peer, LeftReason::Ended),
+                (true, false) => self.remove_as(peer, LeftReason::Ended, LeftReason::Timeout),
+                (false, _) => self.remove(peer, LeftReason::Timeout),
+            };
+        }
+        let next = &self.decision.next;
+        if next.members.is_empty() && next.settings.kept_until > 0 && !next.settings.is_kept(now) {
+            // It was kept for long enough.
+            self.decision.configured = true;
         }
         Outcome::Done
     }
 
-    fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
-        let epoch = self.decision.next.members.remove(peer).map_or(0, |member| member.epoch);
+    pub(super) fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
+        self.remove_as(peer, reason, reason)
+    }
+
+    /// Removes a member; what its own connection finds may differ from what the others are told.
+    fn remove_as(&mut self, peer: &PeerId, told: LeftReason, reason: LeftReason) -> Outcome {
+        let member = self.decision.next.members.remove(peer);
+        let (epoch, waiting) = member.map_or((0, false), |member| (member.epoch, member.waiting));
         let until = self.now + self.rules.window_ms;
         self.decision.next.left.insert(peer.clone(), Tombstone { epoch, reason, until });
         self.decision.put.remove(peer);
         self.decision.removed.insert(peer.clone());
-        self.tell(peer, EventKind::Left(reason));
+        if waiting {
+            self.tell_admitters(peer, EventKind::KnockEnded(Some(told)));
+        } else {
+            self.tell(peer, EventKind::Left(told));
+        }
         Outcome::Done
     }
 
-    fn tell(&mut self, about: &PeerId, kind: EventKind) {
+    pub(super) fn tell(&mut self, about: &PeerId, kind: EventKind) {
         let targets = self.before.iter().filter(|peer| *peer != about).cloned().collect();
         self.decision.events.push(Event { kind, about: about.clone(), targets });
     }
 
+    /// Tells one member. One that is new in this batch learns it from its snapshot.
+    pub(super) fn tell_only(&mut self, about: &PeerId, target: &PeerId, kind: EventKind) {
+        let targets = self.before.get(target).cloned().into_iter().collect();
+        self.decision.events.push(Event { kind, about: about.clone(), targets });
+    }
+
+    /// Tells those who may let somebody in.
+    pub(super) fn tell_admitters(&mut self, about: &PeerId, kind: EventKind) {
+        let members = &self.decision.next.members;
+        let may = |peer: &&PeerId| members.get(*peer).is_some_and(|member| member.may(Permission::Admit));
+        let targets = self.before.iter().filter(|peer| *peer != about).filter(may).cloned().collect();
+        self.decision.events.push(Event { kind, about: about.clone(), targets });
+    }
+
+    /// Tells one who may let somebody in from now on of those who wait.
+    pub(super) fn tell_of_knocks(&mut self, reader: &PeerId) {
+        let waiting = self.decision.next.members.iter().filter(|(_, member)| member.waiting);
+        let waiting: Vec<_> = waiting.map(|(peer, member)| (peer.clone(), member.clone())).collect();
+        for (peer, member) in waiting {
+            self.tell_only(&peer, reader, EventKind::Knocked(Box::new(member)));
+        }
+    }
+
     /// Drops targets that the batch itself removed: their mailboxes go with them.
     fn finish(mut self) -> Decision {
-        let (now, next) = (self.now, &mut self.decision.next);
-        if self.before.is_empty() {
-            // Another life begins; the store sets its end.
+        let (now, configured) = (self.now, self.decision.configured);
+        let next = &mut self.decision.next;
+        if self.was_empty || next.members.is_empty() {
+            // Another life begins, or one is over. The store sets the moments by its own clock; these are close to them.
+            next.began_at = if next.members.is_empty() { 0 } else { now };
+        }
+        if next.began_at == 0 {
             next.ends_at = 0;
+        } else if self.was_empty || configured {
+            next.ends_at = next.began_at + next.settings.life_ms(self.rules.room_life_ms);
+        }
+        if next.members.is_empty() && !next.settings.is_kept(now) {
+            // Nothing of it is left but tombstones.
+            next.settings = Arc::default();
         }
         let over = next.left.iter().filter(|(_, tombstone)| tombstone.until <= now);
         self.decision.forgotten = over.map(|(peer, _)| peer.clone()).collect();

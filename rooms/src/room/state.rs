@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_shared::{
     id::{CallerId, NodeId, PeerId, Role, TokenId, UserId},
-    protocol::{LeftReason, PeerEntry},
+    protocol::{Knocker, LeftReason, PeerEntry},
 };
+
+use super::settings::RoomSettings;
 
 /// One life of a room: 32 hexadecimal digits, random.
 pub type Incarnation = Arc<str>;
@@ -29,6 +31,10 @@ pub struct RoomState {
     pub read_at: u64,
     /// When its longest life is over, by the same clock; 0 before the first commit.
     pub ends_at: u64,
+    /// When its life began, by the same clock; 0 where nobody has been in it.
+    pub began_at: u64,
+    /// What is set for it.
+    pub settings: Arc<RoomSettings>,
     /// The members.
     pub members: BTreeMap<PeerId, Member>,
     /// Who has left lately.
@@ -67,6 +73,15 @@ pub struct Member {
     pub name: Arc<str>,
     /// Whatever the application attached.
     pub metadata: Arc<RawValue>,
+    /// Whether it waits in the lobby: it has a place, and neither hears nor says anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
+    /// Whether somebody has taken its permission to publish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub muted: bool,
+    /// Whether role and permissions are no longer its token's, so that another token does not bring them back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overridden: bool,
     /// Where its socket is.
     #[serde(skip)]
     pub presence: Presence,
@@ -99,8 +114,22 @@ impl Default for Presence {
 impl RoomState {
     /// A room before its first commit.
     pub fn new(incarnation: Incarnation, lineage: Lineage) -> Self {
-        let (members, left) = Default::default();
-        Self { incarnation, version: 0, lineage, read_at: 0, ends_at: 0, members, left }
+        Self {
+            incarnation,
+            version: 0,
+            lineage,
+            read_at: 0,
+            ends_at: 0,
+            began_at: 0,
+            settings: Arc::default(),
+            members: BTreeMap::new(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    /// Whether there is such a room: somebody is in it, or it is kept.
+    pub fn is_there(&self, now: u64) -> bool {
+        !self.members.is_empty() || self.settings.is_kept(now)
     }
 
     /// The same room for a store that has forgotten it: its members as they were known, each with a new mailbox.
@@ -110,13 +139,20 @@ impl RoomState {
             (peer.clone(), Member { mailbox, ..member.clone() })
         };
         let members = self.members.iter().map(renewed).collect();
-        Self { version: 0, lineage, read_at: now, ends_at: 0, members, ..self.clone() }
+        Self { version: 0, lineage, read_at: now, ends_at: 0, began_at: 0, members, ..self.clone() }
     }
 
     /// The others as `reader` is told of them.
     pub fn entries_for(&self, reader: &PeerId) -> Vec<PeerEntry> {
-        let others = self.members.iter().filter(|(peer, _)| *peer != reader);
+        let others = self.members.iter().filter(|(peer, member)| *peer != reader && !member.waiting);
         others.map(|(peer, member)| member.entry(peer, reader.is_polite_toward(peer))).collect()
+    }
+
+    /// Who waits in the lobby, as `reader` is told: those who may not let anybody in hear of nobody.
+    pub fn knockers_for(&self, reader: &PeerId) -> Vec<Knocker> {
+        let may = self.members.get(reader).is_some_and(|member| member.may(Permission::Admit));
+        let waiting = self.members.iter().filter(|(_, member)| may && member.waiting);
+        waiting.map(|(peer, member)| member.knocker(peer)).collect()
     }
 
     /// How many peers a user has here.
@@ -130,7 +166,56 @@ impl RoomState {
     }
 }
 
+/// What a member may do, as the roles of the configuration name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Send audio and video.
+    Publish,
+    /// Send messages.
+    Message,
+    /// Remove and mute others, and lock the room.
+    Moderate,
+    /// Let somebody in from the lobby.
+    Admit,
+    /// End the room.
+    End,
+}
+
+impl Permission {
+    /// The name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Message => "message",
+            Self::Moderate => "moderate",
+            Self::Admit => "admit",
+            Self::End => "end",
+        }
+    }
+}
+
 impl Member {
+    /// Whether it has a permission now.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.iter().any(|name| &**name == permission.as_str())
+    }
+
+    /// Whether no lobby holds it up: who lets others in need not wait for that.
+    pub fn passes_lobby(&self) -> bool {
+        self.may(Permission::Admit) || self.may(Permission::Moderate)
+    }
+
+    /// The member as those are told of it who may let it in.
+    pub fn knocker(&self, peer: &PeerId) -> Knocker {
+        Knocker {
+            peer_id: peer.clone(),
+            user_id: self.user.clone(),
+            name: self.name.clone(),
+            role: self.role.clone(),
+            metadata: self.metadata.clone(),
+        }
+    }
+
     /// The node that serves it, while it is attached.
     pub fn owner(&self) -> Option<&NodeId> {
         match &self.presence {

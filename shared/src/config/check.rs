@@ -10,6 +10,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     check_limits(settings)?;
     check_timing(settings)?;
     check_redis(settings)?;
+    check_rooms(settings)?;
     check_roles(settings)?;
     check_keys(settings)?;
     let hooks = super::hooks::check(&settings.webhooks, &settings.usage)?;
@@ -125,6 +126,24 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
         timing.drain_spread <= timing.drain,
         "timing.drain_spread",
         "must be at most timing.drain, the time when a stopping node ends",
+    )
+}
+
+fn check_rooms(settings: &Settings) -> Result<(), ConfigError> {
+    let rooms = &settings.rooms;
+    let day = Span::secs(24 * 60 * 60);
+    ensure((Span::secs(60)..=day).contains(&rooms.kept), "rooms.kept", "must be from 1m to 24h")?;
+    ensure((1..=10_000).contains(&rooms.per_user), "rooms.per_user", "must be from 1 to 10000")?;
+    ensure(
+        rooms.creator_role.as_ref().is_none_or(|role| settings.roles.0.contains_key(role)),
+        "rooms.creator_role",
+        "names a role that [roles] does not have",
+    )?;
+    let is_url = |url: &String| url.starts_with("wss://") || url.starts_with("ws://");
+    ensure(
+        rooms.signal_url.as_ref().is_none_or(is_url),
+        "rooms.signal_url",
+        "must begin with wss:// or ws://",
     )
 }
 

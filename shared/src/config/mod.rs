@@ -16,8 +16,8 @@ mod webhook_secrets;
 pub use hooks::{Usage, WebhookEndpoint, Webhooks};
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
-    Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Server, Settings,
-    Timing,
+    Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Rooms, Server,
+    Settings, Timing,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};

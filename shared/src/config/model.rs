@@ -25,6 +25,8 @@ pub struct Settings {
     pub auth: Auth,
     /// What each role may do.
     pub roles: RoleTable,
+    /// Rooms and who makes them.
+    pub rooms: Rooms,
     /// What a client is told about ICE.
     pub ice: Ice,
     /// How much of everything.
@@ -186,6 +188,36 @@ impl Default for RoleTable {
 #[expect(clippy::expect_used, reason = "only called with the literal names above, which a test reads")]
 fn role(name: &str) -> Role {
     Role::parse(name).expect("a literal role name")
+}
+
+/// Rooms and who makes them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// Whether a room that nobody made springs up at the first join.
+    pub implicit: bool,
+    /// How long a room that was made is there though nobody is in it; at most 24 h.
+    pub kept: Span,
+    /// Most rooms that one user has made and that are still kept; made with an API key they do not count.
+    pub per_user: u32,
+    /// The role of a user in the rooms it has made. Unset: `host` where there is one, else its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator_role: Option<Role>,
+    /// Where clients connect, as `wss://rtc.example/ws/signal`, told by `/join`. Unset: the path `/ws/signal` of the same site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_url: Option<String>,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            implicit: true,
+            kept: Span::secs(24 * 60 * 60),
+            per_user: 100,
+            creator_role: None,
+            signal_url: None,
+        }
+    }
 }
 
 /// What a client is told about ICE.

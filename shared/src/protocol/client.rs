@@ -43,6 +43,13 @@ pub enum ClientMessage<'a> {
         /// To be acknowledged under this number.
         id: Option<u64>,
     },
+    /// The peer asks for something to be done to the room, or to another.
+    Command {
+        /// To be acknowledged under this number.
+        id: Option<u64>,
+        /// What.
+        command: Command,
+    },
     /// All entries up to `seq` have arrived.
     Received {
         /// The last entry that arrived.
@@ -52,6 +59,29 @@ pub enum ClientMessage<'a> {
     Ping {
         /// Echoed in the `pong`.
         id: Option<u64>,
+    },
+}
+
+/// What a peer may ask to be done to the room, or to another, where it is permitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A peer is removed, or sent away from the lobby.
+    Kick(PeerId),
+    /// A peer may not publish any more, or again.
+    Mute {
+        /// Which peer.
+        peer: PeerId,
+        /// Whether it may not.
+        on: bool,
+    },
+    /// The room takes nobody in any more, or somebody again.
+    Lock(bool),
+    /// A peer is let in from the lobby.
+    Admit(PeerId),
+    /// Everybody leaves.
+    End {
+        /// Whether the room takes nobody in afterwards.
+        lock: bool,
     },
 }
 
@@ -189,6 +219,14 @@ struct Envelope<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     seq: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    peer: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    muted: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    locked: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    lock: Option<&'a RawValue>,
 }
 
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<Option<&'a RawValue>, D::Error> {
@@ -215,9 +253,16 @@ impl<'a> ClientMessage<'a> {
     pub fn id(&self) -> Option<u64> {
         match self {
             Self::Forward(forward) => forward.id,
-            Self::Update { id, .. } | Self::Leave { id } | Self::Ping { id } => *id,
+            Self::Update { id, .. } | Self::Leave { id } | Self::Ping { id } | Self::Command { id, .. } => {
+                *id
+            }
             Self::Received { .. } => None,
         }
+    }
+
+    /// Whether one may send it who waits to be let in.
+    pub fn is_for_anybody(&self) -> bool {
+        matches!(self, Self::Leave { .. } | Self::Ping { .. } | Self::Received { .. })
     }
 
     /// Parses one text message.
@@ -258,7 +303,10 @@ impl<'a> Envelope<'a> {
                 Ok(ClientMessage::Received { seq })
             }
             "ping" => Ok(ClientMessage::Ping { id }),
-            "refresh" | "report" | "admit" | "kick" | "mute" | "lock" | "end" => Err(Broken {
+            "kick" | "mute" | "lock" | "admit" | "end" => {
+                Ok(ClientMessage::Command { id, command: self.command(&kind)? })
+            }
+            "refresh" | "report" => Err(Broken {
                 code: ErrorCode::Unsupported,
                 field: Some("type"),
                 id: None,
@@ -278,6 +326,26 @@ impl<'a> Envelope<'a> {
             Some(0) => Err(Broken::field("id", "must be 1 or more")),
             id => Ok(id),
         }
+    }
+
+    fn command(&self, kind: &str) -> Result<Command, Broken> {
+        let flag = |raw: Option<&'a RawValue>, field, absent| match raw {
+            None => Ok(absent),
+            Some(raw) => {
+                serde_json::from_str(raw.get()).map_err(|_| Broken::field(field, "must be true or false"))
+            }
+        };
+        let peer = || {
+            let peer: Cow<'a, str> = required(self.peer, "peer", "must be a peerId")?;
+            PeerId::parse(&peer).map_err(|_| Broken::field("peer", "must be a peerId"))
+        };
+        Ok(match kind {
+            "kick" => Command::Kick(peer()?),
+            "mute" => Command::Mute { peer: peer()?, on: flag(self.muted, "muted", true)? },
+            "admit" => Command::Admit(peer()?),
+            "lock" => Command::Lock(flag(self.locked, "locked", true)?),
+            _ => Command::End { lock: flag(self.lock, "lock", false)? },
+        })
     }
 
     fn target(&self) -> Result<PeerId, Broken> {
@@ -449,7 +517,12 @@ mod tests {
             (r#"{"id":1}"#, BadMessage, Some("type")),
             (r#"{"type":1}"#, BadMessage, Some("type")),
             (r#"{"type":"Offer"}"#, UnknownType, Some("type")),
-            (r#"{"type":"kick"}"#, Unsupported, Some("type")),
+            (r#"{"type":"report"}"#, Unsupported, Some("type")),
+            (r#"{"type":"kick"}"#, BadMessage, Some("peer")),
+            (r#"{"type":"admit","peer":"bob"}"#, BadMessage, Some("peer")),
+            (r#"{"type":"mute","peer":"$B","muted":1}"#, BadMessage, Some("muted")),
+            (r#"{"type":"lock","locked":null}"#, BadMessage, Some("locked")),
+            (r#"{"type":"end","lock":"yes"}"#, BadMessage, Some("lock")),
             (r#"{"type":"offer","sdp":"v=0"}"#, BadMessage, Some("to")),
             (r#"{"type":"offer","to":"bob","sdp":"v=0"}"#, BadMessage, Some("to")),
             (r#"{"type":"offer","to":"$B"}"#, BadMessage, Some("sdp")),

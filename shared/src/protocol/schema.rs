@@ -28,6 +28,11 @@ enum ClientFrame {
     Leave(Numbered),
     Received(Received),
     Ping(Numbered),
+    Kick(About),
+    Mute(Mute),
+    Lock(Lock),
+    Admit(About),
+    End(End),
 }
 
 /// An `RTCSessionDescriptionInit` with an address.
@@ -119,6 +124,49 @@ struct Update {
 struct Received {
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     seq: u64,
+}
+
+/// Something that is done to another peer.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct About {
+    peer: PeerId,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Mute {
+    peer: PeerId,
+    /// Absent is true.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    muted: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Lock {
+    /// Absent is true.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    locked: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct End {
+    /// Absent is false.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    lock: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
 }
 
 /// A number to be answered under.

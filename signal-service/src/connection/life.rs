@@ -30,7 +30,10 @@ pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
             | CloseCode::UserLimit
             | CloseCode::Unavailable
             | CloseCode::Replaced
-            | CloseCode::SessionGone,
+            | CloseCode::SessionGone
+            | CloseCode::Removed
+            | CloseCode::Ended
+            | CloseCode::Denied,
         ) => {}
         // It has no way back, and the others need not wait for it.
         End::Close(CloseCode::Banned | CloseCode::AddressDenied) => leave(room, peer, LeftReason::Banned),

@@ -8,6 +8,7 @@
 mod enter;
 mod frames;
 mod life;
+mod lobby;
 mod look;
 mod policy;
 mod rate;

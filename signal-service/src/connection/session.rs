@@ -11,14 +11,14 @@ use signalbox_shared::{config::Limits, id::PeerId, protocol::CloseCode};
 use tokio::{
     io::Interest,
     net::TcpStream,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     enter::{Entered, enter},
     frames::{Break, Frames, Progress},
     life::{End, linger, part},
-    look::Looked,
+    look::{Looked, gone},
     reader::Reader,
     requests::{Requests, Verdict},
 };
@@ -28,10 +28,13 @@ use crate::{
     registry::{Condition, LocalPeer, LocalRoom},
     standing::Standing,
 };
-use signalbox_rooms::room::Member;
+use signalbox_rooms::{room::Member, store::Look};
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER: Duration = Duration::from_millis(25);
+
+/// How long a connection that must end waits to hear why.
+const WHY: Duration = Duration::from_millis(100);
 
 /// Between two attempts to read a mailbox while the store is away.
 const READ_AGAIN: Duration = Duration::from_millis(250);
@@ -84,6 +87,10 @@ pub(super) async fn run(
         }
         Err(end) => (end, false),
     };
+    let end = match end {
+        End::Close(CloseCode::Revoked) => End::Close(why_revoked(&signal, &room, &peer).await),
+        end => end,
+    };
     if !has_left && peer.epoch() > 0 {
         part(&room, &peer, &end);
     }
@@ -104,6 +111,21 @@ pub(super) async fn run(
     }
     metrics.connections.dec();
     drop(place);
+}
+
+/// A peer that is removed from its room has its grant taken back too, and either may be heard of first. The room says more.
+async fn why_revoked(signal: &Signal, room: &LocalRoom, peer: &LocalPeer) -> CloseCode {
+    if room.is_open() {
+        let hub = signal.registry.hub();
+        let reader = peer.reader(&hub.node);
+        let look = timeout(WHY, hub.store.read(&room.id, &reader, 0)).await;
+        if let Ok(Ok(Look::Gone(Some(reason)))) = look {
+            let code = gone(Some(reason));
+            peer.close_instead(code);
+            return code;
+        }
+    }
+    CloseCode::Revoked
 }
 
 /// One connection at work.
@@ -144,7 +166,7 @@ impl<'a> Session<'a> {
             signal,
             room,
             peer,
-            input: Reader::new(signal, room, peer, &entered.member, requests, unconfirmed),
+            input: Reader::new(signal, room, peer, requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
             maybe_epoch: None,
@@ -264,7 +286,8 @@ impl<'a> Session<'a> {
         self.plan_look(&condition);
         if condition.waiting == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
             self.read_mailbox_at = None;
-            match self.look_after().await {
+            let looked = if self.peer.waits() { self.look_in_lobby().await } else { self.look_after().await };
+            match looked {
                 // Pages are bounded: there may be another.
                 Looked::Fine => self.plan_look(&self.peer.condition()),
                 Looked::Away => self.read_mailbox_at = Some(Instant::now() + READ_AGAIN),

@@ -32,6 +32,12 @@ type Raw = Option<Box<RawValue>>;
 pub(super) enum Scope {
     /// To take things back.
     Security,
+    /// To make, change and see rooms.
+    Rooms,
+    /// To remove, ban and admit, and to say something.
+    Moderate,
+    /// To make tokens.
+    Tokens,
     /// To read usage.
     Usage,
     /// To see what webhooks could not be told, and tell it again.
@@ -119,7 +125,7 @@ fn audit(caller: &str, event: &'static str, rule: &Rule) {
     tracing::warn!(target: "signalbox_auth::audit", event, caller, kind, key, until = rule.until, "rule_changed");
 }
 
-fn problem(error: ApplyError) -> Problem {
+pub(super) fn problem(error: ApplyError) -> Problem {
     let (status, code) = match error {
         ApplyError::Full => (409, "rule_limit"),
         ApplyError::NoSuchRule => (404, "no_such_rule"),
@@ -129,7 +135,7 @@ fn problem(error: ApplyError) -> Problem {
 }
 
 /// How long a rule is in force, milliseconds: `for` in whole seconds.
-fn life_ms(raw: &Raw) -> Result<Option<u64>, Problem> {
+pub(super) fn life_ms(raw: &Raw) -> Result<Option<u64>, Problem> {
     let most = LONGEST_MS / 1_000;
     let rule = format!("must be a whole number of seconds from 1 to {most}");
     match typed::<u64>("for", raw, &rule)? {
@@ -139,7 +145,7 @@ fn life_ms(raw: &Raw) -> Result<Option<u64>, Problem> {
 }
 
 /// Why, for those who read the rules later.
-fn reason(raw: &Raw) -> Result<Option<std::sync::Arc<str>>, Problem> {
+pub(super) fn reason(raw: &Raw) -> Result<Option<std::sync::Arc<str>>, Problem> {
     words("reason", raw, 256)
 }
 
@@ -152,6 +158,6 @@ fn words(field: &str, raw: &Raw, most: usize) -> Result<Option<std::sync::Arc<st
     }
 }
 
-fn missing(field: &str) -> Problem {
+pub(super) fn missing(field: &str) -> Problem {
     refuse(field, "is missing")
 }

@@ -33,12 +33,13 @@ pub(super) enum ScriptId {
     Trim,
     Lease,
     Unlist,
+    Place,
     Usage,
 }
 
 impl ScriptId {
     /// In the order of the enum: a script is called by its place.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Append,
         Self::Acknowledge,
         Self::Commit,
@@ -52,6 +53,7 @@ impl ScriptId {
         Self::Trim,
         Self::Lease,
         Self::Unlist,
+        Self::Place,
         Self::Usage,
     ];
 
@@ -74,6 +76,7 @@ impl ScriptId {
             Self::Trim => (ALLOW_OOM, ROOM, include_str!("lua/trim.lua")),
             Self::Lease => (ALLOW_OOM, "", include_str!("lua/lease.lua")),
             Self::Unlist => (ALLOW_OOM, ROOM, include_str!("lua/unlist.lua")),
+            Self::Place => ("#!lua\n", "", include_str!("lua/place.lua")),
             Self::Usage => ("", "", include_str!("lua/usage.lua")),
         };
         Script::new(&format!("{flags}{shared}\n{own}"))
