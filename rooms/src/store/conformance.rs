@@ -275,12 +275,12 @@ contract! {
         let state = backend.load().await.unwrap();
         assert_eq!((state.ends_at, state.settings.kept_until), (0, kept_until));
         assert_eq!(backend.store.rooms_in(partition).await.unwrap(), [room()]);
-        if backend.server.is_some() {
+        if let Some(server) = &backend.server {
             let ttl: u64 = backend.raw(::redis::cmd("PTTL").arg(keys::room(&room()))).await;
             assert!(ttl <= 400 + SMALL.window_ms, "{ttl}");
         }
         let used = backend.join(&RoomState { members: Default::default(), ..state }, 1, 1).await;
-        if backend.server.is_some() {
+        if let Some(server) = &backend.server {
             let ttl: u64 = backend.raw(::redis::cmd("PTTL").arg(keys::room(&room()))).await;
             assert!(ttl > 50_000, "a life is longer than it is kept: {ttl}");
         }
@@ -319,8 +319,8 @@ contract! {
         assert!(store.take_place(&user, &name(3), 60_000, 2).await.unwrap());
         tokio::time::sleep(std::time::Duration::from_millis(350)).await;
         assert!(store.take_place(&user, &name(4), 300, 2).await.unwrap(), "the second is over");
-        if backend.server.is_some() {
-            let (server, mut ttl) = (backend.server.as_ref().unwrap(), ::redis::cmd("PTTL"));
+        if let Some(server) = &backend.server {
+            let mut ttl = ::redis::cmd("PTTL");
             let ttl: i64 = server.at(keys::partition_of_user(&user), ttl.arg(keys::rooms_of(&user))).await;
             assert!(ttl > 0, "{ttl}");
         }

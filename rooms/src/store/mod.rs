@@ -269,7 +269,10 @@ impl Store {
     /// [`Unavailable`]: it comes back later.
     pub async fn give_place_back(&self, user: &UserId, room: &RoomId) -> Result<(), Unavailable> {
         match self {
-            Self::Memory(store) => Ok(store.give_place_back(user, room)),
+            Self::Memory(store) => {
+                store.give_place_back(user, room);
+                Ok(())
+            }
             Self::Redis(store) => store.give_place_back(user, room).await,
         }
     }
