@@ -111,7 +111,7 @@ impl Service {
 
 /// Rooms in this process.
 fn clerk(settings: &Settings) -> Clerk {
-    let bounds = Bounds::new(&settings);
+    let bounds = Bounds::new(settings);
     Clerk::new(Store::memory(bounds, None), Rules::new(settings), std::sync::Arc::new(|_| {}))
 }
 
