@@ -17,6 +17,7 @@ use signalbox_shared::{
     config::{self, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
+    turn::IceBook,
 };
 use tokio::sync::broadcast;
 
@@ -100,6 +101,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         Some(url) => Some(clerk(url.expose(), &settings, &control)?),
         None => None,
     };
+    let ice = IceBook::new(&settings, &secrets.turn);
     let source = shared.clone().map_or(Source::Feed, Source::Redis);
     let webhooks = Webhooks::start(&settings, &secrets.webhooks, source, &feed)?;
     let parts = AuthParts {
@@ -109,6 +111,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         feed,
         control,
         rooms,
+        ice,
         webhooks: webhooks.clone(),
         usage: shared.map_or(UsageReader::None, UsageReader::Redis),
     };

@@ -10,6 +10,7 @@ use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
     token::Verifier,
+    turn::IceBook,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -39,6 +40,8 @@ pub struct AuthParts {
     pub control: Arc<Control>,
     /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
     pub rooms: Option<Arc<dyn Rooms>>,
+    /// What clients are told about ICE.
+    pub ice: IceBook,
     /// What is told over HTTP, if anything is.
     pub webhooks: Option<Webhooks>,
     /// Where usage is kept.
@@ -60,6 +63,7 @@ pub struct AuthState {
     pub(crate) control: Arc<Control>,
     pub(crate) rooms: Option<Arc<dyn Rooms>>,
     pub(crate) room_rules: RoomRules,
+    pub(crate) ice: IceBook,
     pub(crate) proxies: Proxies,
     /// How long something of one grant may be good: what is taken back is remembered for so long.
     pub(crate) longest_grant_ms: u64,
@@ -89,6 +93,7 @@ impl AuthState {
             body_limit: settings.limits.body.0,
             ping: settings.timing.ping.0,
             feed: parts.feed,
+            ice: parts.ice,
             control: parts.control,
             rooms: parts.rooms,
             room_rules: RoomRules::new(settings),

@@ -115,6 +115,7 @@ mod tests {
             waiting: false,
             muted: false,
             overridden: false,
+            region: None,
             name: "Alïce".into(),
             metadata: RawValue::from_string("{}".into()).unwrap().into(),
             presence: Presence::default(),

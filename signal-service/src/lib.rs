@@ -18,4 +18,5 @@ pub mod registry;
 mod routes;
 pub mod standing;
 mod sweep;
+mod tickets;
 pub mod usage;

@@ -26,6 +26,7 @@ use signalbox_shared::{
     feed::{FEED_BACKLOG, FeedSender},
     id::random_hex,
     token::{Secret, SharedSecret},
+    turn::IceBook,
 };
 use signalbox_signal::{
     app, connection,
@@ -75,7 +76,9 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
             (feed.clone(), StoreChoice::Memory(Some(feed)))
         }
     };
-    let signal = Signal::start(settings.clone(), keys.verifier().clone().into(), handles, choice)?;
+    let ice = IceBook::new(&settings, &secrets.turn);
+    let signal =
+        Signal::start(settings.clone(), keys.verifier().clone().into(), handles, ice.clone(), choice)?;
     actix_rt::spawn(keys.clone().follow());
     let shared = secrets.redis_url.as_ref().map(|url| SharedLink::open(url.expose(), &settings.redis));
     let usage = match (&shared, signal.usage_book()) {
@@ -90,6 +93,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         api_keys: secrets.api_keys.clone(),
         guests,
         feed,
+        ice,
         control: signal.control.clone(),
         rooms: Some(signal.registry.clone()),
         webhooks: webhooks.clone(),

@@ -4,6 +4,7 @@
 
 mod api;
 mod events;
+mod ice;
 mod jwks;
 pub(crate) mod rooms;
 mod token;
@@ -37,6 +38,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
                     .route(web::get().to(validate::get))
                     .route(web::post().to(validate::post)),
             )
+            .service(resource("/auth/ice", "GET").route(web::get().to(ice::get)))
             .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
             .service(resource("/api/usage", "GET").route(web::get().to(usage::get)))
             .service(resource("/api/webhooks/dead", "GET").route(web::get().to(webhooks::dead)))

@@ -3,6 +3,7 @@
 mod configuration_doc;
 mod deployments;
 mod events;
+mod ice;
 mod jwks;
 mod rooms;
 mod taken_back;
@@ -29,9 +30,13 @@ use signalbox_shared::{
     feed::FeedSender,
     id::random_hex,
     token::{Secret, SharedSecret},
+    turn::IceBook,
 };
 
 use crate::{AuthParts, AuthState, configure, keys::SigningKeys, usage::UsageReader};
+
+/// What the TURN servers of a test know; used where it has any.
+const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -59,6 +64,7 @@ impl Service {
         let mut settings = Settings::default();
         change(&mut settings);
         let feed = FeedSender::new(8);
+        let turn = [SharedSecret::new(Secret::new(TURN_SECRET)).unwrap()];
         let mut all = AuthParts {
             keys: SigningKeys::shared(&secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
@@ -66,6 +72,7 @@ impl Service {
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
             rooms: Some(std::sync::Arc::new(clerk(&settings))),
+            ice: IceBook::new(&settings, &turn),
             webhooks: None,
             usage: UsageReader::None,
         };

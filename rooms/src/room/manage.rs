@@ -306,14 +306,14 @@ impl Batch<'_> {
         Outcome::Done
     }
 
-    fn standing_changed(&mut self, peer: &PeerId, member: &Member, ice_policy: Option<IcePolicy>) {
+    pub(super) fn standing_changed(&mut self, peer: &PeerId, member: &Member, ice_policy: Option<IcePolicy>) {
         self.decision.put.insert(peer.clone());
         if !member.waiting {
             self.tell_only(peer, peer, EventKind::Standing(Box::new(member.clone()), ice_policy));
         }
     }
 
-    fn admit(&mut self, peer: &PeerId) -> Outcome {
+    pub(super) fn admit(&mut self, peer: &PeerId) -> Outcome {
         let Some(member) = self.decision.next.members.get_mut(peer) else { return Outcome::NoSuchPeer };
         if !std::mem::replace(&mut member.waiting, false) {
             return Outcome::Done;

@@ -163,6 +163,7 @@ fn member(owner: u128) -> Member {
         waiting: false,
         muted: false,
         overridden: false,
+        region: None,
         presence: Presence::Attached(node(owner)),
         epoch: 1,
         generation: 1,

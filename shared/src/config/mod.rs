@@ -17,7 +17,7 @@ pub use hooks::{Usage, WebhookEndpoint, Webhooks};
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
     Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Rooms, Server,
-    Settings, Timing,
+    Settings, Timing, TurnServer,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};
