@@ -97,11 +97,11 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     };
     tokio::spawn(keys.clone().follow());
     let control = follow_rules(&settings, &secrets)?;
+    let ice = IceBook::new(&settings, &secrets.turn);
     let rooms = match &secrets.redis_url {
         Some(url) => Some(clerk(url.expose(), &settings, &control)?),
         None => None,
     };
-    let ice = IceBook::new(&settings, &secrets.turn);
     let source = shared.clone().map_or(Source::Feed, Source::Redis);
     let webhooks = Webhooks::start(&settings, &secrets.webhooks, source, &feed)?;
     let parts = AuthParts {

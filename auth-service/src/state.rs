@@ -38,10 +38,10 @@ pub struct AuthParts {
     pub feed: FeedSender,
     /// What was taken back.
     pub control: Arc<Control>,
-    /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
-    pub rooms: Option<Arc<dyn Rooms>>,
     /// What clients are told about ICE.
     pub ice: IceBook,
+    /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
+    pub rooms: Option<Arc<dyn Rooms>>,
     /// What is told over HTTP, if anything is.
     pub webhooks: Option<Webhooks>,
     /// Where usage is kept.
@@ -61,9 +61,9 @@ pub struct AuthState {
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
     pub(crate) control: Arc<Control>,
+    pub(crate) ice: IceBook,
     pub(crate) rooms: Option<Arc<dyn Rooms>>,
     pub(crate) room_rules: RoomRules,
-    pub(crate) ice: IceBook,
     pub(crate) proxies: Proxies,
     /// How long something of one grant may be good: what is taken back is remembered for so long.
     pub(crate) longest_grant_ms: u64,

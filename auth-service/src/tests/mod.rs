@@ -71,8 +71,8 @@ impl Service {
             guests: false,
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
-            rooms: Some(std::sync::Arc::new(clerk(&settings))),
             ice: IceBook::new(&settings, &turn),
+            rooms: Some(std::sync::Arc::new(clerk(&settings))),
             webhooks: None,
             usage: UsageReader::None,
         };

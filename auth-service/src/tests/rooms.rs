@@ -93,7 +93,7 @@ async fn each_bad_member_is_named() {
     }
     let (status, problem) = service.rooms_api("POST", "/api/rooms", json!({"e2ee": "required"})).await;
     assert_eq!((status, &problem["code"], &problem["field"]), (409, &"conflict".into(), &"e2ee".into()));
-    assert!(problem["detail"].as_str().unwrap().contains("the role guest"), "it says why: {problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("the role viewer"), "it says why: {problem}");
 }
 
 #[actix_web::test]

@@ -342,14 +342,19 @@ impl Batch<'_> {
         if let Some(refused) = self.closed_to(member) {
             return refused;
         }
-        if let Err(outcome) = self.bind(member) {
-            return outcome;
-        }
+        let member = match self.bind(member) {
+            Ok(Some(successor)) => {
+                // Its place was its own: no limit is asked.
+                self.insert(peer, successor);
+                return Outcome::Done;
+            }
+            Ok(None) => member,
+            Err(outcome) => return outcome,
+        };
         let settings = &self.decision.next.settings;
         let most =
             settings.max_peers.map_or(self.rules.room_peers, |most| self.rules.room_peers.min(most as usize));
-        let members = &self.decision.next.members;
-        if members.len() >= most {
+        if self.decision.next.members.len() >= most {
             return Outcome::RoomFull;
         }
         if self.decision.next.peers_of(&member.user) >= self.rules.user_peers {

@@ -84,10 +84,14 @@ impl Batch<'_> {
         member.adopt(record);
         let member = Box::new(member.clone());
         self.decision.put.insert(peer.clone());
-        if (&member.role, &member.permissions) != (&known.role, &known.permissions) {
-            self.standing_changed(peer, &member, None);
+        if member.waiting {
+            if member.passes_lobby() {
+                self.admit(peer);
+            }
+            return;
         }
-        if member.role != known.role && !member.waiting {
+        let hears_of_knocks = member.may(Permission::Admit) && !knew_of_knocks;
+        if member.role != known.role {
             self.tell(peer, EventKind::Updated(member));
         }
         if hears_of_knocks {
@@ -175,7 +179,7 @@ mod tests {
         let mut room = room_of(&[join(1, 1, "g"), join(2, 2, "h")]);
         room.members.get_mut(&peer(1)).unwrap().waiting = true;
         let quiet = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "guest"))], &RULES);
-        assert!(quiet.next.members[&peer(1)].waiting == !quiet.next.members[&peer(1)].passes_lobby());
+        assert!(quiet.next.members[&peer(1)].waiting != quiet.next.members[&peer(1)].passes_lobby());
         let decision = decide(&room, 0, &[refresh(1, 1, shown("g.2", 11, 20, "moderator"))], &RULES);
         assert!(!decision.next.members[&peer(1)].waiting);
         assert!(decision.events.iter().any(|event| matches!(event.kind, EventKind::Joined(_))));

@@ -177,8 +177,7 @@ impl Batch<'_> {
 
     fn create(&mut self, settings: &Arc<RoomSettings>) -> Outcome {
         let known = &self.decision.next.settings;
-        let is_same = known.created_at == settings.created_at && known.created_by == settings.created_by;
-        if known.is_made() && is_same {
+        if known.making.is_some() && known.making == settings.making {
             return Outcome::Done;
         }
         if self.decision.next.is_there(self.now) {
@@ -306,7 +305,7 @@ impl Batch<'_> {
         Outcome::Done
     }
 
-    pub(super) fn standing_changed(&mut self, peer: &PeerId, member: &Member, ice_policy: Option<IcePolicy>) {
+    fn standing_changed(&mut self, peer: &PeerId, member: &Member, ice_policy: Option<IcePolicy>) {
         self.decision.put.insert(peer.clone());
         if !member.waiting {
             self.tell_only(peer, peer, EventKind::Standing(Box::new(member.clone()), ice_policy));

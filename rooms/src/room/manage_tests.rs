@@ -39,6 +39,7 @@ fn outcome(state: &RoomState, now: u64, input: Input) -> Outcome {
 fn set(change: impl FnOnce(&mut RoomSettings)) -> Input {
     let mut settings = RoomSettings { created_at: 1, kept_until: 50_000, ..RoomSettings::default() };
     change(&mut settings);
+    settings.making = Some(settings.created_at.to_string().into());
     Manage::api(Act::Create(settings.into()))
 }
 

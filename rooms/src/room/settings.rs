@@ -41,6 +41,9 @@ pub struct RoomSettings {
     pub created_by: Option<Creator>,
     /// When it was made, milliseconds since 1970 by the store's clock; 0 where nobody made it.
     pub created_at: u64,
+    /// Which making it was: random, so that a making that is repeated because its answer was lost is told from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub making: Option<Arc<str>>,
     /// Until when it is there though nobody is in it, by the same clock; 0: it goes with its last member.
     pub kept_until: u64,
 }
@@ -78,6 +81,7 @@ impl Default for RoomSettings {
             e2ee: E2ee::Off,
             created_by: None,
             created_at: 0,
+            making: None,
             kept_until: 0,
         }
     }

@@ -314,10 +314,10 @@ impl<'a> Envelope<'a> {
                 Ok(ClientMessage::Received { seq })
             }
             "ping" => Ok(ClientMessage::Ping { id }),
+            "refresh" => self.refresh(id),
             "kick" | "mute" | "lock" | "admit" | "end" => {
                 Ok(ClientMessage::Command { id, command: self.command(&kind)? })
             }
-            "refresh" => self.refresh(id),
             "report" => Err(Broken {
                 code: ErrorCode::Unsupported,
                 field: Some("type"),

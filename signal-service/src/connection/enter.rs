@@ -211,6 +211,7 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
         Outcome::RoomFull => (ErrorCode::RoomFull, CloseCode::RoomFull, "the room has no place left"),
         // The close code says it all.
         Outcome::Replaced => return CloseCode::Replaced,
+        Outcome::Expired => return CloseCode::TokenExpired,
         Outcome::RoomLocked => {
             (ErrorCode::RoomLocked, CloseCode::RoomLocked, "the room is locked and takes nobody in")
         }
@@ -225,7 +226,6 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
             CloseCode::RoomNotAllowed,
             "there is no such room, and none is made by joining",
         ),
-        Outcome::Expired => return CloseCode::TokenExpired,
         _ => return CloseCode::SessionGone,
     };
     peer.send(&[ServerMessage::error(None, code, None, text)]);
@@ -263,7 +263,7 @@ pub(super) fn welcome(
         ice_policy: ice.policy,
         room: state.settings.info(state.ends_at),
         waiting: state.knockers_for(&peer.id),
-        resume: handle(signal, room, peer, member, &state.lineage, mailbox, generation),
+        resume: seal(signal, room, peer, member, &state.lineage, mailbox, generation),
         seq,
         limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
@@ -271,8 +271,8 @@ pub(super) fn welcome(
     }
 }
 
-/// What proves the peer next time.
-pub(super) fn handle(
+/// A handle for the next time.
+pub(super) fn seal(
     signal: &Signal,
     room: &LocalRoom,
     peer: &LocalPeer,

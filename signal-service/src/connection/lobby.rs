@@ -10,7 +10,7 @@ use signalbox_shared::protocol::{CloseCode, ServerMessage, Waiting};
 use tokio::time::Instant;
 
 use super::{
-    enter::{Entered, handle, welcome},
+    enter::{Entered, seal, welcome},
     look::{Looked, fenced, gone},
     session::Session,
 };
@@ -43,7 +43,7 @@ pub(super) fn wait(
         user_id: member.user.clone(),
         role: member.role.clone(),
         node: signal.registry.hub().node.clone(),
-        resume: handle(signal, room, peer, member, &state.lineage, member.mailbox, generation),
+        resume: seal(signal, room, peer, member, &state.lineage, member.mailbox, generation),
         seq: 0,
         limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),

@@ -69,12 +69,11 @@ impl Session<'_> {
     pub(super) async fn take_back(&mut self) -> Result<Option<CloseCode>, Unavailable> {
         let (hub, peer) = (self.signal.registry.hub(), self.peer);
         let known = self.room.known().and_then(|state| state.members.get(&peer.id).cloned());
-        let mut record = known.unwrap_or_else(|| self.record.clone());
+        let mut record = self.input.badge.applied_to(known.unwrap_or_else(|| self.record.clone()));
         if let Some(powers) = peer.powers() {
             record.role = powers.role.clone();
             record.permissions = powers.permissions.clone();
         }
-        let record = self.input.badge.applied_to(record);
         let (epoch, reader) = (peer.epoch(), peer.reader(&hub.node));
         let mailbox = hub.store.now_ms().max(peer.mailbox() + 1);
         let presence = Presence::Attached(hub.node.clone());

@@ -31,10 +31,10 @@ pub(super) struct Reader<'a> {
     signal: &'a Signal,
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
-    /// What its role may not send.
-    policy: Policy,
     /// The token in force.
     pub(super) badge: Badge<'a>,
+    /// What its role may not send.
+    policy: Policy,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -61,8 +61,8 @@ impl<'a> Reader<'a> {
             signal,
             room,
             peer,
-            policy: Policy::default(),
             badge,
+            policy: Policy::default(),
             rate,
             requests,
             answers: Vec::new(),
@@ -141,8 +141,8 @@ impl<'a> Reader<'a> {
             ClientMessage::Leave { id } => {
                 self.request(Request::Leave { id });
             }
-            ClientMessage::Command { id, command } => self.command(id, command),
             ClientMessage::Refresh { id, token } => self.refresh(id, &token),
+            ClientMessage::Command { id, command } => self.command(id, command),
             ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
             // It may be about the mailbox before, and on its way when that broke.
             ClientMessage::Received { seq } if seq > self.peer.delivered() && self.renewed => {}
@@ -186,6 +186,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A newer token. Once it is found good it counts, and the room is told.
+    fn refresh(&mut self, id: Option<u64>, token: &str) {
+        self.rate.charge(REFRESH_COST);
+        if self.badge.is_busy() {
+            let text = "the refresh before is still on its way";
+            return self.error(id, ErrorCode::RateLimited, Some("token"), text);
+        }
+        if let Some(Refreshed::Refused(id, problem)) = self.badge.show(id, token.to_owned()) {
+            self.refuse_token(id, &problem);
+        }
+    }
+
+    /// Says what is wrong with a token, or that nobody can tell for now.
+    pub(super) fn refuse_token(&mut self, id: Option<u64>, problem: &Problem) {
+        let code = if problem.status == 503 { ErrorCode::Unavailable } else { ErrorCode::BadToken };
+        self.error(id, code, Some("token"), &problem.detail);
+    }
+
     /// Whoever may not is told at once; the commit looks again, for what it may have changed meanwhile.
     fn command(&mut self, id: Option<u64>, command: Command) {
         let (may, text) = match command {
@@ -206,24 +224,6 @@ impl<'a> Reader<'a> {
         if self.request(Request::Command { id, command }) {
             self.charge_for_the_room();
         }
-    }
-
-    /// A newer token. Once it is found good it counts, and the room is told.
-    fn refresh(&mut self, id: Option<u64>, token: &str) {
-        self.rate.charge(REFRESH_COST);
-        if self.badge.is_busy() {
-            let text = "the refresh before is still on its way";
-            return self.error(id, ErrorCode::RateLimited, Some("token"), text);
-        }
-        if let Some(Refreshed::Refused(id, problem)) = self.badge.show(id, token.to_owned()) {
-            self.refuse_token(id, &problem);
-        }
-    }
-
-    /// Says what is wrong with a token, or that nobody can tell for now.
-    pub(super) fn refuse_token(&mut self, id: Option<u64>, problem: &Problem) {
-        let code = if problem.status == 503 { ErrorCode::Unavailable } else { ErrorCode::BadToken };
-        self.error(id, code, Some("token"), &problem.detail);
     }
 
     /// What everybody hears costs more in a large room: one frame for every ten peers.

@@ -1,9 +1,8 @@
 //! A newer token for a connection that stays (docs/PROTOCOL.md, section 2.2).
 //!
-//! Owns: the token in force on one connection, and the one refresh that is on its way: checked, then told to the room. The life of a token
-//! counts from the moment it was found good, whether or not the store answers: a connection must not end because of an outage. Its role
-//! counts when the room has it, and comes back through the mailbox, in order with what moderators do. Must not: check tokens (`keys`), or
-//! know what was taken back (`standing`).
+//! Owns: the token in force on one connection, and the one refresh that is on its way: checked, then told to the room. A token counts from
+//! the moment it was found good, whether or not the store answers: a connection must not end because of an outage. Must not: check
+//! tokens (`keys`), or know what was taken back (`standing`).
 
 use std::{pin::Pin, sync::Arc};
 
@@ -42,6 +41,10 @@ pub(super) struct Badge<'a> {
     room: &'a Arc<LocalRoom>,
     peer: &'a Arc<LocalPeer>,
     record: TokenRecord,
+    /// Whether role and permissions are somebody's else to say.
+    overridden: bool,
+    /// What the last refresh has put in force.
+    granted: Option<Arc<Powers>>,
     stage: Stage<'a>,
     id: Option<u64>,
     changed: bool,
@@ -65,8 +68,17 @@ impl<'a> Badge<'a> {
         peer: &'a Arc<LocalPeer>,
         member: &Member,
     ) -> Self {
-        let record = member.token_record();
-        Self { signal, room, peer, record, stage: Stage::Idle, id: None, changed: false }
+        Self {
+            signal,
+            room,
+            peer,
+            record: member.token_record(),
+            overridden: member.overridden,
+            granted: None,
+            stage: Stage::Idle,
+            id: None,
+            changed: false,
+        }
     }
 
     /// What the token in force says.
@@ -121,7 +133,7 @@ impl<'a> Badge<'a> {
     fn take(&mut self, claims: &RoomClaims) -> Result<(), Problem> {
         let before = self.peer.standing();
         let bad = |detail: &str| Err(Problem::new(401, "bad_token", detail));
-        let record = record(claims);
+        let mut record = record(claims);
         if claims.sub != before.user {
             return bad("the token is another user's");
         }
@@ -139,6 +151,7 @@ impl<'a> Badge<'a> {
         }
         let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
         let input = Input::Refresh { peer, epoch, record: Box::new(record.clone()) };
+        self.empower(&mut record);
         let room = self.room.clone();
         let telling = Box::pin(async move { room.submit(input, None).await });
         self.stage = Stage::Told(telling, Box::new(self.put(record)));
@@ -189,6 +202,7 @@ impl<'a> Badge<'a> {
             Ok((Outcome::Done, state)) => match state.members.get(&self.peer.id) {
                 Some(member) => {
                     self.be(member.token_record());
+                    self.overridden = member.overridden;
                     Refreshed::Committed(id, Box::new(member.clone()))
                 }
                 None => Refreshed::Kept(id),

@@ -56,6 +56,7 @@ pub(super) async fn post(
     let settings = RoomSettings {
         created_by: Some(who.creator()),
         created_at: now,
+        making: Some(random_hex().into()),
         kept_until,
         ..patch.apply(&RoomSettings::default())
     };

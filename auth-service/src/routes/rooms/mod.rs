@@ -123,7 +123,6 @@ fn problem_of(outcome: Outcome) -> Option<Problem> {
         Outcome::NoSuchPeer | Outcome::Gone | Outcome::Replaced | Outcome::Expired => {
             return Some(no_such_peer());
         }
-        Outcome::TokenInUse => (409, "conflict", "the token is that of another peer"),
         Outcome::RoomExists => (409, "room_exists", "there is such a room already"),
         Outcome::RoomFull => (409, "room_full", "the room has no place left"),
         Outcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),

@@ -149,9 +149,9 @@ async fn answer(
     let (room, user, role, expires_in) =
         (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
     let caller = grant.caller.clone();
-    let token_id = TokenId::random();
-    let ice = state.ice.offer(&role, None, token_id.grant(), clock::now_s());
-    let token = state.minter.mint(grant, clock::now_s(), issued_s, token_id).map_err(|error| {
+    let id = TokenId::random();
+    let ice = state.ice.offer(&role, None, id.grant(), clock::now_s());
+    let token = state.minter.mint(grant, clock::now_s(), issued_s, id).map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
         Problem::new(500, "internal", "the token could not be made; the server's log says why")
     })?;
