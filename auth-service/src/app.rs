@@ -112,6 +112,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         control,
         ice,
         rooms,
+        ice,
         webhooks: webhooks.clone(),
         usage: shared.map_or(UsageReader::None, UsageReader::Redis),
     };

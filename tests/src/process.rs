@@ -137,11 +137,11 @@ impl Process {
     fn spawn(name: &str, address: SocketAddr, env: Env<'_>, flags: &[&str]) -> Self {
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
-        let settings = env.iter().filter(|(name, _)| name.starts_with("--"));
+        let typed = env.iter().filter(|(name, _)| name.starts_with("--"));
         let child = Command::new(binary(name))
             .args(["--listen", &address.to_string()])
+            .args(typed.flat_map(|(name, value)| [name, value]))
             .args(flags)
-            .args(settings.flat_map(|(name, value)| [name, value]))
             .env_clear()
             .env("SIGNALBOX__LOG__FILTER", "debug")
             .envs(env.iter().filter(|(name, _)| !name.starts_with("--")).cloned())
