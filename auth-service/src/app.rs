@@ -17,6 +17,7 @@ use signalbox_shared::{
     config::{self, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
+    turn::IceBook,
 };
 use tokio::sync::broadcast;
 
@@ -85,11 +86,12 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     };
     tokio::spawn(keys.clone().follow());
     let control = follow_rules(&settings, &secrets)?;
+    let ice = IceBook::new(&settings, &secrets.turn);
     let rooms = match &secrets.redis_url {
         Some(url) => Some(clerk(url.expose(), &settings, &control)?),
         None => None,
     };
-    let parts = AuthParts { keys, api_keys: secrets.api_keys, guests, feed, control, rooms };
+    let parts = AuthParts { keys, api_keys: secrets.api_keys, guests, feed, control, ice, rooms };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(Gate::new(&settings.server));
     let (stopping, told_to_stop) = (state.clone(), stop_signal()?);

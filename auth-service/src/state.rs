@@ -10,6 +10,7 @@ use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
     token::Verifier,
+    turn::IceBook,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -35,6 +36,8 @@ pub struct AuthParts {
     pub feed: FeedSender,
     /// What was taken back.
     pub control: Arc<Control>,
+    /// What clients are told about ICE.
+    pub ice: IceBook,
     /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
     pub rooms: Option<Arc<dyn Rooms>>,
 }
@@ -52,6 +55,7 @@ pub struct AuthState {
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
     pub(crate) control: Arc<Control>,
+    pub(crate) ice: IceBook,
     pub(crate) rooms: Option<Arc<dyn Rooms>>,
     pub(crate) room_rules: RoomRules,
     pub(crate) proxies: Proxies,
@@ -81,6 +85,7 @@ impl AuthState {
             body_limit: settings.limits.body.0,
             ping: settings.timing.ping.0,
             feed: parts.feed,
+            ice: parts.ice,
             control: parts.control,
             rooms: parts.rooms,
             room_rules: RoomRules::new(settings),

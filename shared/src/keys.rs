@@ -86,6 +86,21 @@ pub const NODES: &str = "sb:nodes";
 /// How many partitions there are, so that a node with another number finds out. TTL: a day, renewed by nodes.
 pub const PARTITION_COUNT: &str = "sb:partitions";
 
+/// What a ticket stands for, by its digest. TTL: the ticket's life.
+pub fn ticket(digest: &str) -> String {
+    format!("sb:ticket:{digest}")
+}
+
+/// A family of refresh tokens: what the newest one looks like, and what it brings. TTL: the newest one's life, at most that of the family.
+pub fn refresh(family: &str) -> String {
+    format!("sb:refresh:{family}")
+}
+
+/// The invites to a room. TTL: the longest of theirs.
+pub fn invites(room: &RoomId) -> String {
+    format!("sb:invite:{room}")
+}
+
 /// What was taken back, as a hash: rule → what it says. One tag for this and the two below, so that one script may touch them all.
 /// TTL: that of the rule that is remembered longest, at most 31 days and an hour.
 pub const RULES: &str = "sb:{control}:rules";

@@ -112,6 +112,7 @@ mod tests {
             issued: 0,
             expires: 7,
             caller: CallerId::app(),
+            region: None,
             waiting: false,
             muted: false,
             overridden: false,

@@ -13,7 +13,9 @@ use signalbox_shared::{
     feed::FeedSender,
     id::NodeId,
     problem::Problem,
-    protocol::{Bounds, IceServer, WireLimits},
+    protocol::{Bounds, WireLimits},
+    token::{TicketShelf, TokenError},
+    turn::IceBook,
 };
 
 use crate::{
@@ -24,6 +26,7 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     sweep,
+    tickets::Tickets,
 };
 use signalbox_rooms::{
     room::{Input, Outcome},
@@ -45,7 +48,7 @@ pub struct Signal {
     /// What was taken back.
     pub control: Arc<Control>,
     pub(crate) proxies: Proxies,
-    pub(crate) ice_servers: Arc<[IceServer]>,
+    pub(crate) ice: IceBook,
     pub(crate) empty_metadata: Arc<RawValue>,
 }
 
@@ -77,6 +80,7 @@ impl Signal {
         settings: Settings,
         keys: TokenKeys,
         handles: HandleKeys,
+        ice: IceBook,
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
@@ -90,6 +94,10 @@ impl Signal {
                 signalbox_control::scripts(),
             )?),
         };
+        let tickets = match &store {
+            Store::Memory(_) => Tickets::Here(TicketShelf::default()),
+            Store::Redis(redis) => Tickets::Shared(redis.shared_link().0),
+        };
         let control = follow_rules(&store, settings.limits.rules as usize);
         let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));
         if let Store::Redis(redis) = &registry.hub().store {
@@ -100,13 +108,7 @@ impl Signal {
         keeper::start(&registry, &settings.timing);
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
-        let door = Door::new(
-            keys,
-            handles.clone(),
-            settings.server.allowed_origins.clone(),
-            gate.allowed_hosts().to_vec(),
-            settings.limits.connections,
-        );
+        let door = Door::new(keys, tickets, handles.clone(), gate.allowed_hosts().to_vec(), &settings);
         sweep::start(&registry, &door, &control);
         door.keys().start(&registry.hub().metrics);
         tracing::info!(event = "node_started", node = %node);
@@ -118,7 +120,7 @@ impl Signal {
             wire_limits: wire_limits(&settings),
             control,
             proxies: Proxies::new(&settings.server),
-            ice_servers: settings.ice.servers.clone().into(),
+            ice,
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
             settings,
         }))
@@ -133,6 +135,8 @@ impl Signal {
             Err(Problem::new(503, "draining", "this node is stopping"))
         } else if !self.registry.hub().store.is_ready() {
             Err(Problem::new(503, "unavailable", "Redis does not answer"))
+        } else if !self.control.is_current() {
+            Err(Problem::new(503, "unavailable", "this node does not know yet what was taken back"))
         } else {
             self.door.keys().ready()
         }
@@ -159,7 +163,7 @@ impl Signal {
     /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.
     ///
     /// # Errors
-    /// 503 `unavailable`, 401 `resume_expired` or `resume_replaced`.
+    /// 503 `unavailable`, 401 `resume_expired`, `resume_replaced` or `token_expired`.
     pub async fn consult(&self, wish: &Wish) -> Result<(), Problem> {
         let away = |Unavailable| {
             Problem::new(
@@ -183,6 +187,7 @@ impl Signal {
                 let detail = "a newer connection has this peer; do not come back with this handle";
                 Err(Problem::new(401, "resume_replaced", detail))
             }
+            Outcome::Expired => Err(TokenError::Expired.problem()),
             Outcome::Gone => {
                 Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
             }

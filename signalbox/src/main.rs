@@ -23,6 +23,7 @@ use signalbox_shared::{
     feed::{FEED_BACKLOG, FeedSender},
     id::random_hex,
     token::{Secret, SharedSecret},
+    turn::IceBook,
 };
 use signalbox_signal::{
     app, connection,
@@ -72,13 +73,16 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
             (feed.clone(), StoreChoice::Memory(Some(feed)))
         }
     };
-    let signal = Signal::start(settings.clone(), keys.verifier().clone().into(), handles, choice)?;
+    let ice = IceBook::new(&settings, &secrets.turn);
+    let signal =
+        Signal::start(settings.clone(), keys.verifier().clone().into(), handles, ice.clone(), choice)?;
     actix_rt::spawn(keys.clone().follow());
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys.clone(),
         guests,
         feed,
+        ice,
         control: signal.control.clone(),
         rooms: Some(signal.registry.clone()),
     };

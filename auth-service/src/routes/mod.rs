@@ -4,6 +4,7 @@
 
 mod api;
 mod events;
+mod ice;
 mod jwks;
 pub(crate) mod rooms;
 mod token;
@@ -34,6 +35,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
                     .route(web::get().to(validate::get))
                     .route(web::post().to(validate::post)),
             )
+            .service(resource("/auth/ice", "GET").route(web::get().to(ice::get)))
             .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
             .configure(|config| api::configure(config, &bodies))
             .configure(|config| rooms::configure(config, &bodies))

@@ -24,11 +24,7 @@ struct Valid {
 /// The token in `Authorization: Bearer` (RFC 6750, section 2.1).
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
     check_origin(request.headers(), &state.allowed_origins)?;
-    let token = match authorization(&request) {
-        Some(header) => bearer(header).ok_or(TokenError::Malformed),
-        None => Err(TokenError::Missing),
-    };
-    answer(&state, state.client(&request), token)
+    answer(&state, state.client(&request), in_header(&request))
 }
 
 /// The token in the body, where no header log sees it.
@@ -44,6 +40,13 @@ pub(super) async fn post(
     answer(&state, state.client(&request), Ok(&token.ok_or_else(not_text)?))
 }
 
+/// The token in the `Authorization` header.
+pub(super) fn in_header(request: &HttpRequest) -> Result<&str, TokenError> {
+    authorization(request)
+        .ok_or(TokenError::Missing)
+        .and_then(|header| bearer(header).ok_or(TokenError::Malformed))
+}
+
 fn bearer(header: &[u8]) -> Option<&str> {
     let (scheme, token) = std::str::from_utf8(header).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
@@ -54,8 +57,20 @@ fn answer(
     address: Option<IpAddr>,
     token: Result<&str, TokenError>,
 ) -> Result<HttpResponse, ApiError> {
+    let verdict = claims(state, address, token);
+    let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
+    state.metrics.validated.with_label_values(&[outcome]).inc();
+    Ok(HttpResponse::Ok().json(Valid { valid: true, claims: verdict? }))
+}
+
+/// What a room token says, if it is good here and now.
+pub(super) fn claims(
+    state: &AuthState,
+    address: Option<IpAddr>,
+    token: Result<&str, TokenError>,
+) -> Result<RoomClaims, Problem> {
     let verified = token.and_then(|token| state.verifier.room(token, clock::now_s()));
-    let verdict = verified.map_err(TokenError::problem).and_then(|claims| {
+    verified.map_err(TokenError::problem).and_then(|claims| {
         let subject = Subject {
             user: &claims.sub,
             room: Some(&claims.room),
@@ -66,9 +81,5 @@ fn answer(
         };
         state.judge(&subject)?;
         Ok(claims)
-    });
-    let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
-    state.metrics.validated.with_label_values(&[outcome]).inc();
-    let claims = verdict?;
-    Ok(HttpResponse::Ok().json(Valid { valid: true, claims }))
+    })
 }

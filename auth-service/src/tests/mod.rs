@@ -3,6 +3,7 @@
 mod configuration_doc;
 mod deployments;
 mod events;
+mod ice;
 mod jwks;
 mod rooms;
 mod taken_back;
@@ -28,9 +29,13 @@ use signalbox_shared::{
     feed::FeedSender,
     id::random_hex,
     token::{Secret, SharedSecret},
+    turn::IceBook,
 };
 
 use crate::{AuthParts, AuthState, configure, keys::SigningKeys};
+
+/// What the TURN servers of a test know; used where it has any.
+const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -58,12 +63,14 @@ impl Service {
         let mut settings = Settings::default();
         change(&mut settings);
         let feed = FeedSender::new(8);
+        let turn = [SharedSecret::new(Secret::new(TURN_SECRET)).unwrap()];
         let mut all = AuthParts {
             keys: SigningKeys::shared(&secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             guests: false,
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
+            ice: IceBook::new(&settings, &turn),
             rooms: Some(std::sync::Arc::new(clerk(&settings))),
         };
         parts(&mut all);

@@ -312,7 +312,7 @@ impl Batch<'_> {
         }
     }
 
-    fn admit(&mut self, peer: &PeerId) -> Outcome {
+    pub(super) fn admit(&mut self, peer: &PeerId) -> Outcome {
         let Some(member) = self.decision.next.members.get_mut(peer) else { return Outcome::NoSuchPeer };
         if !std::mem::replace(&mut member.waiting, false) {
             return Outcome::Done;

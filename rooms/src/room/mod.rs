@@ -6,6 +6,7 @@
 //! Next: `announce` turns its [`Decision`] into a commit, `store` commits it; a node's registry drives it for its sockets.
 
 mod decide;
+mod grant;
 mod manage;
 #[cfg(test)]
 mod manage_tests;
@@ -17,4 +18,4 @@ mod tests;
 pub use decide::{Claim, Decision, Event, EventKind, Input, Outcome, Proof, Rules, decide};
 pub use manage::{Act, Manage, Whom};
 pub use settings::{Creator, CreatorKind, LONGEST_KEPT_MS, Patch, RoomSettings};
-pub use state::{Incarnation, Lineage, Member, Permission, Presence, RoomState, Tombstone};
+pub use state::{Incarnation, Lineage, Member, Permission, Presence, RoomState, TokenRecord, Tombstone};

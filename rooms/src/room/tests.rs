@@ -32,6 +32,7 @@ pub(super) fn member(user: u8, node: u128) -> Box<Member> {
         issued: 0,
         expires: 0,
         caller: CallerId::app(),
+        region: None,
         waiting: false,
         muted: false,
         overridden: false,
@@ -90,7 +91,7 @@ fn a_detached_peer_has_left_when_its_window_is_over_and_not_before() {
 
 pub(super) fn claim(n: u8, node: u128, proof: Proof, lineage: &str) -> Claim {
     let member = Member { mailbox: 9, ..*member(n, node) };
-    Claim { peer: peer(n), proof, lineage: lineage.into(), may_return: true, member }
+    Claim { peer: peer(n), proof, lineage: lineage.into(), now_s: None, member }
 }
 
 pub(super) fn attach(n: u8, node: u128, proof: Proof) -> Input {
@@ -161,8 +162,11 @@ fn who_has_left_stays_away_and_who_was_forgotten_does_not() {
     let decision = decide(&forgotten, 0, &[attach(1, 1, handle(1))], &RULES);
     assert_eq!((decision.outcomes, decision.next.members[&peer(1)].epoch), (vec![Outcome::Attached(2)], 2));
     let mut expired = claim(1, 1, handle(1), "L1");
-    expired.may_return = false;
-    assert_eq!(decide(&forgotten, 0, &[Input::Attach(Box::new(expired))], &RULES).outcomes, [Outcome::Gone]);
+    expired.now_s = Some(1);
+    assert_eq!(
+        decide(&forgotten, 0, &[Input::Attach(Box::new(expired))], &RULES).outcomes,
+        [Outcome::Expired]
+    );
 }
 
 #[test]
@@ -440,7 +444,7 @@ impl World {
             peer,
             proof: Proof::Handle { generation, epoch },
             lineage: "L1".into(),
-            may_return: true,
+            now_s: None,
             member: Member { presence, ..member },
         }
     }

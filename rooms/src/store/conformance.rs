@@ -156,6 +156,7 @@ fn member(owner: u128) -> Member {
         issued: 0,
         expires: 77,
         caller: CallerId::app(),
+        region: None,
         waiting: false,
         muted: false,
         overridden: false,

@@ -14,7 +14,7 @@ pub mod units;
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
     Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Rooms, Server,
-    Settings, Timing,
+    Settings, Timing, TurnServer,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Size, Span};
 use crate::{
-    id::Role,
+    id::{Region, Role},
     protocol::{IcePolicy, IceServer},
     telemetry::LogFormat,
 };
@@ -93,6 +93,8 @@ pub struct Auth {
     pub guest_role: Role,
     /// The life of a guest's token.
     pub guest_ttl: Span,
+    /// Whether a connection is opened with a ticket only: what stands in a URL is then worth nothing afterwards.
+    pub tickets_only: bool,
     /// The role where the caller names none.
     pub default_role: Role,
     /// The life of a token where the caller names none.
@@ -115,6 +117,7 @@ impl Default for Auth {
             guests: None,
             guest_role: role("guest"),
             guest_ttl: Span::secs(15 * 60),
+            tickets_only: false,
             default_role: role("guest"),
             token_ttl: Span::secs(15 * 60),
             token_ttl_max: Span::secs(60 * 60),
@@ -214,13 +217,34 @@ impl Default for Rooms {
 }
 
 /// What a client is told about ICE.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ice {
+    /// `RTCConfiguration.iceTransportPolicy`, where a role does not say otherwise.
+    pub policy: IcePolicy,
+    /// How long a TURN credential is good.
+    pub turn_ttl: Span,
     /// `RTCConfiguration.iceServers`, as it is.
     pub servers: Vec<IceServer>,
-    /// `RTCConfiguration.iceTransportPolicy`.
-    pub policy: IcePolicy,
+    /// TURN servers that credentials are minted for.
+    pub turn: Vec<TurnServer>,
+}
+
+impl Default for Ice {
+    fn default() -> Self {
+        Self { policy: IcePolicy::All, turn_ttl: Span::secs(60 * 60), servers: vec![], turn: vec![] }
+    }
+}
+
+/// TURN servers with the same secret, at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnServer {
+    /// `turn:` and `turns:` URLs (RFC 7065).
+    pub urls: Vec<String>,
+    /// Where it is. A client whose token names this region is told of the servers there only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
 }
 
 /// How much of everything.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use signalbox_shared::{
+    clock,
     protocol::{CloseCode, ErrorCode, Joined, ServerMessage},
     token::RoomClaims,
 };
@@ -15,7 +16,7 @@ use crate::{
     registry::{LocalPeer, LocalRoom},
 };
 use signalbox_rooms::{
-    room::{Claim, Input, Member, Outcome, Presence, Proof, RoomState},
+    room::{Claim, Input, Lineage, Member, Outcome, Presence, Proof, RoomState},
     store::{Look, Page, Unavailable},
 };
 
@@ -65,6 +66,7 @@ fn newcomer(signal: &Signal, claims: &RoomClaims) -> Member {
         issued: claims.iat,
         expires: claims.exp,
         caller: claims.caller.clone(),
+        region: claims.region.clone(),
         name: claims.name.clone().unwrap_or_else(|| "".into()),
         metadata: claims.metadata.clone().unwrap_or_else(|| signal.empty_metadata.clone()),
         waiting: false,
@@ -203,9 +205,13 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
         Outcome::UserLimit => {
             (ErrorCode::UserLimit, CloseCode::UserLimit, "this user is in the room as often as it may be")
         }
+        Outcome::TokenInUse => {
+            (ErrorCode::TokenInUse, CloseCode::TokenInUse, "the peer of this token is connected elsewhere")
+        }
         Outcome::RoomFull => (ErrorCode::RoomFull, CloseCode::RoomFull, "the room has no place left"),
         // The close code says it all.
         Outcome::Replaced => return CloseCode::Replaced,
+        Outcome::Expired => return CloseCode::TokenExpired,
         Outcome::RoomLocked => {
             (ErrorCode::RoomLocked, CloseCode::RoomLocked, "the room is locked and takes nobody in")
         }
@@ -244,6 +250,7 @@ pub(super) fn welcome(
     generation: u64,
     seq: u64,
 ) -> Joined {
+    let ice = signal.ice.offer(&member.role, member.region.as_ref(), member.token.grant(), clock::now_s());
     Joined {
         peer_id: peer.id.clone(),
         room_id: room.id.clone(),
@@ -252,11 +259,11 @@ pub(super) fn welcome(
         permissions: member.permissions.clone(),
         node: signal.registry.hub().node.clone(),
         peers: state.entries_for(&peer.id),
-        ice_servers: signal.ice_servers.clone(),
-        ice_policy: signal.settings.ice.policy,
+        ice_servers: ice.servers,
+        ice_policy: ice.policy,
         room: state.settings.info(state.ends_at),
         waiting: state.knockers_for(&peer.id),
-        resume: seal(signal, room, peer, member, state, mailbox, generation),
+        resume: seal(signal, room, peer, member, &state.lineage, mailbox, generation),
         seq,
         limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
@@ -270,22 +277,21 @@ pub(super) fn seal(
     room: &LocalRoom,
     peer: &LocalPeer,
     member: &Member,
-    state: &RoomState,
+    lineage: &Lineage,
     mailbox: u64,
     generation: u64,
 ) -> Option<String> {
     let small = member.metadata.get().len() <= MOST_METADATA;
     let metadata = if small { &member.metadata } else { &signal.empty_metadata };
-    let handle = Handle {
+    signal.handles.seal(&Handle {
         room: room.id.clone(),
         peer: peer.id.clone(),
         epoch: peer.epoch(),
         generation,
         mailbox,
-        lineage: state.lineage.clone(),
+        lineage: lineage.clone(),
         member: Member { metadata: metadata.clone(), ..member.clone() },
-    };
-    signal.handles.seal(&handle)
+    })
 }
 
 impl Signal {
@@ -299,7 +305,7 @@ impl Signal {
             peer: handle.peer.clone(),
             proof: Proof::Handle { generation, epoch },
             lineage: handle.lineage.clone(),
-            may_return: handle.member.expires > signalbox_shared::clock::now_s(),
+            now_s: Some(clock::now_s()),
             member: Member { presence, epoch, generation, mailbox, ..handle.member.clone() },
         }
     }

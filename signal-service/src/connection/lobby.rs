@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use signalbox_shared::protocol::{CloseCode, ServerMessage, Waiting};
+use tokio::time::Instant;
 
 use super::{
     enter::{Entered, seal, welcome},
@@ -42,7 +43,7 @@ pub(super) fn wait(
         user_id: member.user.clone(),
         role: member.role.clone(),
         node: signal.registry.hub().node.clone(),
-        resume: seal(signal, room, peer, member, state, member.mailbox, generation),
+        resume: seal(signal, room, peer, member, &state.lineage, member.mailbox, generation),
         seq: 0,
         limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
@@ -117,9 +118,12 @@ impl Session<'_> {
         }
         signal.registry.hub().metrics.joins.inc();
         tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
+        member = self.input.badge.applied_to(member);
         peer.follow(&member);
         let joined = welcome(signal, room, peer, &member, &state, mailbox, self.generation, seq);
         self.record = member;
+        // They were told with it.
+        self.deadlines.set_ice(Instant::now(), signal.ice.life());
         peer.open(&ServerMessage::Joined(joined), &state.lineage, mailbox, seq);
         self.input.begin_mailbox(seq);
         peer.replay(is_whole.then_some(page));

@@ -69,7 +69,7 @@ impl Session<'_> {
     pub(super) async fn take_back(&mut self) -> Result<Option<CloseCode>, Unavailable> {
         let (hub, peer) = (self.signal.registry.hub(), self.peer);
         let known = self.room.known().and_then(|state| state.members.get(&peer.id).cloned());
-        let mut record = known.unwrap_or_else(|| self.record.clone());
+        let mut record = self.input.badge.applied_to(known.unwrap_or_else(|| self.record.clone()));
         if let Some(powers) = peer.powers() {
             record.role = powers.role.clone();
             record.permissions = powers.permissions.clone();
@@ -82,7 +82,7 @@ impl Session<'_> {
             peer: peer.id.clone(),
             proof: Proof::Socket { epoch },
             lineage: reader.lineage,
-            may_return: true,
+            now_s: None,
             member: Member { presence, epoch, mailbox, generation: self.generation, ..record },
         };
         let accepted = Some((peer.id.clone(), self.input.requests.floor()));
@@ -109,6 +109,7 @@ impl Session<'_> {
         // None: it is not ours any more, which the next look finds out.
         let Some(renewed) = renewed else { return Ok(()) };
         let Some(member) = renewed.state.members.get(&peer.id) else { return Ok(()) };
+        let member = &self.input.badge.applied_to(member.clone());
         let (mailbox, seq) = (renewed.mailbox, renewed.seq);
         let joined =
             welcome(self.signal, self.room, peer, member, &renewed.state, mailbox, self.generation, seq);
@@ -117,6 +118,8 @@ impl Session<'_> {
         tracing::info!(event = "mailbox_renewed", room = %self.room.id, peer = %peer.id);
         self.record = member.clone();
         peer.follow(member);
+        // They were told with it.
+        self.deadlines.set_ice(Instant::now(), self.signal.ice.life());
         peer.open(&resumed, &renewed.state.lineage, mailbox, seq);
         self.input.begin_mailbox(seq);
         Ok(())

@@ -1,8 +1,9 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
 use actix_http::ws::OpCode;
-use signalbox_shared::protocol::{
-    Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage,
+use signalbox_shared::{
+    problem::Problem,
+    protocol::{Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage},
 };
 use tokio::time::Instant;
 
@@ -10,6 +11,7 @@ use super::{
     frames::{Break, Incoming},
     policy::{Fate, Policy},
     rate::{Pace, Rate},
+    refresh::{Badge, Refreshed},
     requests::{Request, Requests, Verdict},
 };
 use crate::{
@@ -21,11 +23,16 @@ use signalbox_rooms::{
     store::{Item, Target},
 };
 
+/// Frames that a refresh costs beyond itself: a signature is checked.
+const REFRESH_COST: u32 = 9;
+
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
     signal: &'a Signal,
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
+    /// The token in force.
+    pub(super) badge: Badge<'a>,
     /// What its role may not send.
     policy: Policy,
     rate: Rate,
@@ -44,6 +51,7 @@ impl<'a> Reader<'a> {
         signal: &'a Signal,
         room: &'a LocalRoom,
         peer: &'a LocalPeer,
+        badge: Badge<'a>,
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
@@ -53,6 +61,7 @@ impl<'a> Reader<'a> {
             signal,
             room,
             peer,
+            badge,
             policy: Policy::default(),
             rate,
             requests,
@@ -132,6 +141,7 @@ impl<'a> Reader<'a> {
             ClientMessage::Leave { id } => {
                 self.request(Request::Leave { id });
             }
+            ClientMessage::Refresh { id, token } => self.refresh(id, &token),
             ClientMessage::Command { id, command } => self.command(id, command),
             ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
             // It may be about the mailbox before, and on its way when that broke.
@@ -174,6 +184,24 @@ impl<'a> Reader<'a> {
                 self.charge_for_the_room();
             }
         }
+    }
+
+    /// A newer token. Once it is found good it counts, and the room is told.
+    fn refresh(&mut self, id: Option<u64>, token: &str) {
+        self.rate.charge(REFRESH_COST);
+        if self.badge.is_busy() {
+            let text = "the refresh before is still on its way";
+            return self.error(id, ErrorCode::RateLimited, Some("token"), text);
+        }
+        if let Some(Refreshed::Refused(id, problem)) = self.badge.show(id, token.to_owned()) {
+            self.refuse_token(id, &problem);
+        }
+    }
+
+    /// Says what is wrong with a token, or that nobody can tell for now.
+    pub(super) fn refuse_token(&mut self, id: Option<u64>, problem: &Problem) {
+        let code = if problem.status == 503 { ErrorCode::Unavailable } else { ErrorCode::BadToken };
+        self.error(id, code, Some("token"), &problem.detail);
     }
 
     /// Whoever may not is told at once; the commit looks again, for what it may have changed meanwhile.

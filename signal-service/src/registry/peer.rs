@@ -149,6 +149,15 @@ impl LocalPeer {
         *self.powers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(powers));
     }
 
+    /// As [`LocalPeer::follow`], if nobody else has changed what it may do since `seen`. What it may do now.
+    pub fn grant_after(&self, seen: Option<&Arc<Powers>>, powers: Powers) -> Option<Arc<Powers>> {
+        let mut held = self.powers.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().map(Arc::as_ptr) == seen.map(Arc::as_ptr) {
+            *held = Some(Arc::new(powers));
+        }
+        held.clone()
+    }
+
     /// It is this member now, in the room or in its lobby.
     pub fn follow(&self, member: &Member) {
         self.grant(Powers { role: member.role.clone(), permissions: member.permissions.clone() });
@@ -174,6 +183,11 @@ impl LocalPeer {
     pub fn reader(&self, node: &NodeId) -> Reader {
         let lineage = self.lane().lineage.clone();
         Reader { peer: self.id.clone(), node: node.clone(), epoch: self.epoch(), lineage }
+    }
+
+    /// Where the peer was last known to be a member.
+    pub fn lineage(&self) -> Lineage {
+        self.lane().lineage.clone()
     }
 
     /// The number of its mailbox, as its inbox knows it.

@@ -120,9 +120,12 @@ fn problem_of(outcome: Outcome) -> Option<Problem> {
     let (status, code, detail) = match outcome {
         Outcome::Done | Outcome::Attached(_) | Outcome::Removed(_) => return None,
         Outcome::NoSuchRoom => return Some(no_such_room()),
-        Outcome::NoSuchPeer | Outcome::Gone | Outcome::Replaced => return Some(no_such_peer()),
+        Outcome::NoSuchPeer | Outcome::Gone | Outcome::Replaced | Outcome::Expired => {
+            return Some(no_such_peer());
+        }
         Outcome::RoomExists => (409, "room_exists", "there is such a room already"),
         Outcome::RoomFull => (409, "room_full", "the room has no place left"),
+        Outcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),
         Outcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),
         Outcome::RoomLocked => (403, "room_locked", "the room is locked and takes nobody in"),
         Outcome::RoomDisabled => (403, "room_disabled", "the room is switched off"),

@@ -1,12 +1,10 @@
 //! What the configuration says of rooms, as the API needs it.
 
-use std::sync::Arc;
-
 use signalbox_rooms::room::{LONGEST_KEPT_MS, Rules};
 use signalbox_shared::{
     config::{CandidateTable, RoleTemplate, Settings},
     id::Role,
-    protocol::{IcePolicy, IceServer},
+    protocol::IcePolicy,
 };
 
 /// The rules of the configuration that the API judges by itself.
@@ -21,8 +19,6 @@ pub(crate) struct RoomRules {
     pub(super) creator_role: Option<Role>,
     /// Where clients connect.
     pub(super) signal_url: String,
-    /// What they are told of ICE.
-    pub(super) ice_servers: Arc<[IceServer]>,
     pub(super) metadata_max: usize,
     pub(super) data_max: usize,
     /// Why a room cannot demand encryption end to end; none if it can.
@@ -42,7 +38,6 @@ impl RoomRules {
             per_user: rooms.per_user,
             creator_role: rooms.creator_role.clone().or_else(host),
             signal_url: rooms.signal_url.clone().unwrap_or_else(|| "/ws/signal".to_owned()),
-            ice_servers: settings.ice.servers.clone().into(),
             metadata_max: settings.limits.metadata.0,
             data_max: settings.limits.data.0,
             no_e2ee: reader_of_sdp(settings),

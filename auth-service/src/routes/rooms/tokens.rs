@@ -149,7 +149,9 @@ async fn answer(
     let (room, user, role, expires_in) =
         (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
     let caller = grant.caller.clone();
-    let token = state.minter.mint(grant, clock::now_s(), issued_s, TokenId::random()).map_err(|error| {
+    let id = TokenId::random();
+    let ice = state.ice.offer(&role, None, id.grant(), clock::now_s());
+    let token = state.minter.mint(grant, clock::now_s(), issued_s, id).map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
         Problem::new(500, "internal", "the token could not be made; the server's log says why")
     })?;
@@ -159,7 +161,7 @@ async fn answer(
         token,
         expires_in,
         url: &rules.signal_url,
-        ice_servers: &rules.ice_servers,
+        ice_servers: &ice.servers,
         room: &room,
         user: &user,
         role: &role,
@@ -181,6 +183,7 @@ fn would_wait(state: &AuthState, grant: &Grant, known: &RoomState) -> Result<boo
         issued: 0,
         expires: 0,
         caller: grant.caller.clone(),
+        region: None,
         name: "".into(),
         metadata: Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_default()),
         waiting: false,
