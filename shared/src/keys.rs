@@ -76,6 +76,21 @@ pub const NODES: &str = "sb:nodes";
 /// How many partitions there are, so that a node with another number finds out. TTL: a day, renewed by nodes.
 pub const PARTITION_COUNT: &str = "sb:partitions";
 
+/// What a ticket stands for, by its digest. TTL: the ticket's life.
+pub fn ticket(digest: &str) -> String {
+    format!("sb:ticket:{digest}")
+}
+
+/// A family of refresh tokens: what the newest one looks like, and what it brings. TTL: the newest one's life, at most that of the family.
+pub fn refresh(family: &str) -> String {
+    format!("sb:refresh:{family}")
+}
+
+/// The invites to a room. TTL: the longest of theirs.
+pub fn invites(room: &RoomId) -> String {
+    format!("sb:invite:{room}")
+}
+
 /// The operators' feed of a room's partition. A sharded pub/sub topic: nothing is stored.
 pub fn feed_topic(room: &RoomId) -> String {
     format!("sb:{{{}}}:feed", tag(room))

@@ -161,9 +161,17 @@ impl Door {
         Ok(Admission { wish, echo_subprotocol: found.versioned })
     }
 
+    /// What a room token says, if it is good here and now: to join, and to stay.
+    ///
+    /// # Errors
+    /// 401 and what is wrong with it.
+    pub fn claims(&self, token: &str) -> Result<RoomClaims, Problem> {
+        self.verifier.room(token, clock::now_s()).map_err(TokenError::problem)
+    }
+
     fn wish(&self, found: &mut Found) -> Result<Wish, Problem> {
         let Some(text) = found.handle()? else {
-            let claims = self.verifier.room(&found.token()?, clock::now_s()).map_err(TokenError::problem)?;
+            let claims = self.claims(&found.token()?)?;
             return Ok(Wish::Join { claims: Box::new(claims), peer: PeerId::random() });
         };
         let invalid =

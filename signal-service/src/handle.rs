@@ -112,6 +112,8 @@ mod tests {
             issued: 0,
             expires: 7,
             caller: CallerId::app(),
+            region: None,
+            role_set: false,
             name: "Alïce".into(),
             metadata: RawValue::from_string("{}".into()).unwrap().into(),
             presence: Presence::default(),

@@ -13,7 +13,7 @@ use signalbox_shared::{
     id::NodeId,
     problem::Problem,
     protocol::{Bounds, IceServer, WireLimits},
-    token::Verifier,
+    token::{TokenError, Verifier},
 };
 
 use crate::{
@@ -129,7 +129,7 @@ impl Signal {
     /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.
     ///
     /// # Errors
-    /// 503 `unavailable`, 401 `resume_expired` or `resume_replaced`.
+    /// 503 `unavailable`, 401 `resume_expired`, `resume_replaced` or `token_expired`.
     pub async fn consult(&self, wish: &Wish) -> Result<(), Problem> {
         let away = |Unavailable| {
             Problem::new(
@@ -153,6 +153,7 @@ impl Signal {
                 let detail = "a newer connection has this peer; do not come back with this handle";
                 Err(Problem::new(401, "resume_replaced", detail))
             }
+            Outcome::Expired => Err(TokenError::Expired.problem()),
             Outcome::Gone => {
                 Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
             }

@@ -2,6 +2,7 @@
 //!
 //! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`boot`] what is refused
 //! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`resume`] who comes back,
+//! [`token_life`] how long a token counts,
 //! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
 //! [`hygiene`] what Redis and logs hold, [`feed`] what operators hear.
 
@@ -54,3 +55,4 @@ mod outage;
 mod presence;
 mod redis_away;
 mod resume;
+mod token_life;

@@ -13,7 +13,7 @@ use signalbox_shared::{
     protocol::LeftReason,
 };
 
-use super::state::{Lineage, Member, Presence, RoomState, Tombstone};
+use super::state::{Lineage, Member, Presence, RoomState, TokenRecord, Tombstone};
 
 /// Something that happens to a room.
 #[derive(Debug, Clone)]
@@ -44,6 +44,15 @@ pub enum Input {
         name: Option<Arc<str>>,
         /// Its new metadata.
         metadata: Option<Arc<RawValue>>,
+    },
+    /// A peer has shown another token. Only the owner of that epoch may say so.
+    Refresh {
+        /// Which peer.
+        peer: PeerId,
+        /// The epoch whose connection it was shown on.
+        epoch: u64,
+        /// What the token says.
+        record: Box<TokenRecord>,
     },
     /// A peer's socket is lost. Only the owner of that epoch may say so.
     Detach {
@@ -86,8 +95,9 @@ pub struct Claim {
     pub proof: Proof,
     /// Where the peer was last known to be a member.
     pub lineage: Lineage,
-    /// Whether it may be made a member again, should the store have forgotten it.
-    pub may_return: bool,
+    /// The claimant's clock, seconds since 1970: a token that has ended by it gives nothing back. None for a connection that was there
+    /// all the time, which watches over its token itself.
+    pub now_s: Option<u64>,
     /// Its record in that case, attached to the node of the connection, with a mailbox it never had.
     pub member: Member,
 }
@@ -129,6 +139,10 @@ pub enum Outcome {
     Gone,
     /// A newer connection has the peer.
     Replaced,
+    /// The life of its token is over.
+    Expired,
+    /// Another peer has the grant of its token.
+    TokenInUse,
     /// No place left in the room.
     RoomFull,
     /// No place left for this user.
@@ -218,9 +232,9 @@ pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> D
     batch.finish()
 }
 
-struct Batch<'a> {
+pub(super) struct Batch<'a> {
     before: BTreeSet<PeerId>,
-    decision: Decision,
+    pub(super) decision: Decision,
     now: u64,
     rules: &'a Rules,
 }
@@ -230,6 +244,7 @@ impl Batch<'_> {
         match input {
             Input::Join { peer, member } => self.join(peer, member),
             Input::Update { peer, name, metadata } => self.update(peer, name.as_ref(), metadata.as_ref()),
+            Input::Refresh { peer, epoch, record } => self.refresh(peer, *epoch, record),
             Input::Detach { peer, epoch } => self.detach(peer, *epoch),
             Input::Leave { peer, epoch, reason } => match self.owned(peer, *epoch) {
                 Some(_) => self.remove(peer, *reason),
@@ -245,15 +260,18 @@ impl Batch<'_> {
         }
     }
 
-    fn owned(&mut self, peer: &PeerId, epoch: u64) -> Option<&mut Member> {
+    pub(super) fn owned(&mut self, peer: &PeerId, epoch: u64) -> Option<&mut Member> {
         self.decision.next.members.get_mut(peer).filter(|member| member.epoch == epoch)
     }
 
     fn join(&mut self, peer: &PeerId, member: &Member) -> Outcome {
-        let members = &self.decision.next.members;
-        if members.contains_key(peer) {
+        if self.decision.next.members.contains_key(peer) {
             return Outcome::Done;
         }
+        if let Err(outcome) = self.bind(member) {
+            return outcome;
+        }
+        let members = &self.decision.next.members;
         if members.len() >= self.rules.room_peers {
             return Outcome::RoomFull;
         }
@@ -328,8 +346,13 @@ impl Batch<'_> {
     fn check(&self, claim: &Claim) -> Result<Option<u64>, Outcome> {
         let (state, peer) = (&self.decision.next, &claim.peer);
         let Some(member) = state.members.get(peer) else {
-            let forgotten = claim.lineage != state.lineage && !state.left.contains_key(peer);
-            return if forgotten && claim.may_return { Ok(None) } else { Err(Outcome::Gone) };
+            return match state.left.get(peer) {
+                Some(tombstone) if tombstone.reason == LeftReason::Expired => Err(Outcome::Expired),
+                None if claim.lineage != state.lineage => {
+                    claim.is_current(None).then_some(None).ok_or(Outcome::Expired)
+                }
+                _ => Err(Outcome::Gone),
+            };
         };
         // One whose window is over is still there until a tick removes it: it came in time.
         match claim.proof {
@@ -341,6 +364,7 @@ impl Batch<'_> {
             {
                 Err(Outcome::Replaced)
             }
+            _ if !claim.is_current(Some(member)) => Err(Outcome::Expired),
             // A restored room may know an older epoch than the claimant.
             proof => Ok(Some(member.epoch.max(proof.epoch()))),
         }
@@ -358,6 +382,7 @@ impl Batch<'_> {
         if was_lost {
             self.tell(&claim.peer, EventKind::Attached);
         }
+        self.renew_by(claim);
         Outcome::Attached(epoch)
     }
 
@@ -374,7 +399,7 @@ impl Batch<'_> {
             return Outcome::Done;
         }
         let record = match self.check(old) {
-            Ok(Some(_)) => self.decision.next.members.get(&old.peer).cloned(),
+            Ok(Some(_)) => self.decision.next.members.get(&old.peer).map(|known| old.newest(known)),
             Ok(None) => Some(old.member.clone()),
             Err(outcome) => return outcome,
         };
@@ -400,7 +425,7 @@ impl Batch<'_> {
         Outcome::Done
     }
 
-    fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
+    pub(super) fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
         let epoch = self.decision.next.members.remove(peer).map_or(0, |member| member.epoch);
         let until = self.now + self.rules.window_ms;
         self.decision.next.left.insert(peer.clone(), Tombstone { epoch, reason, until });
@@ -410,7 +435,7 @@ impl Batch<'_> {
         Outcome::Done
     }
 
-    fn tell(&mut self, about: &PeerId, kind: EventKind) {
+    pub(super) fn tell(&mut self, about: &PeerId, kind: EventKind) {
         let targets = self.before.iter().filter(|peer| *peer != about).cloned().collect();
         self.decision.events.push(Event { kind, about: about.clone(), targets });
     }

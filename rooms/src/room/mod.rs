@@ -6,9 +6,10 @@
 //! Next: `announce` turns its [`Decision`] into a commit, `store` commits it; a node's registry drives it for its sockets.
 
 mod decide;
+mod grant;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{Claim, Decision, Event, EventKind, Input, Outcome, Proof, Rules, decide};
-pub use state::{Incarnation, Lineage, Member, Presence, RoomState, Tombstone};
+pub use state::{Incarnation, Lineage, Member, Presence, RoomState, TokenRecord, Tombstone};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_shared::{
-    id::{CallerId, NodeId, PeerId, Role, TokenId, UserId},
+    id::{CallerId, NodeId, PeerId, Region, Role, TokenId, UserId},
     protocol::{LeftReason, PeerEntry},
 };
 
@@ -63,6 +63,12 @@ pub struct Member {
     pub expires: u64,
     /// On whose word its token was made.
     pub caller: CallerId,
+    /// Where the peer is, as its token says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// Whether its role was set by somebody else than its token: then no token changes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub role_set: bool,
     /// The name to show; empty where none was given.
     pub name: Arc<str>,
     /// Whatever the application attached.
@@ -79,6 +85,32 @@ pub struct Member {
     /// Names its mailbox: a new number where entries may have been lost. Grows.
     #[serde(skip)]
     pub mailbox: u64,
+}
+
+/// What a token says of its peer beyond room and user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Its name; the part before the dot is the grant.
+    pub token: TokenId,
+    /// When it was made, seconds since 1970.
+    pub issued: u64,
+    /// When it ends, seconds since 1970.
+    pub expires: u64,
+    /// The role.
+    pub role: Role,
+    /// What the role may do.
+    pub permissions: Arc<[Arc<str>]>,
+    /// On whose word it was made.
+    pub caller: CallerId,
+    /// Where the peer is.
+    pub region: Option<Region>,
+}
+
+impl TokenRecord {
+    /// Of two tokens of a peer the one that was made later counts; of two made in one second, the one that ends later.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        (self.issued, self.expires) < (other.issued, other.expires)
+    }
 }
 
 /// Where a member's socket is.
@@ -137,6 +169,29 @@ impl Member {
             Presence::Attached(node) => Some(node),
             Presence::Detached(_) => None,
         }
+    }
+
+    /// What its token says.
+    pub fn token_record(&self) -> TokenRecord {
+        TokenRecord {
+            token: self.token.clone(),
+            issued: self.issued,
+            expires: self.expires,
+            role: self.role.clone(),
+            permissions: self.permissions.clone(),
+            caller: self.caller.clone(),
+            region: self.region.clone(),
+        }
+    }
+
+    /// Takes over what another token of the peer says. A role that was set stays as it is.
+    pub fn adopt(&mut self, record: &TokenRecord) {
+        let TokenRecord { token, issued, expires, role, permissions, caller, region } = record.clone();
+        if !self.role_set {
+            (self.role, self.permissions) = (role, permissions);
+        }
+        (self.token, self.issued, self.expires) = (token, issued, expires);
+        (self.caller, self.region) = (caller, region);
     }
 
     /// The member as others are told of it.

@@ -12,9 +12,9 @@ use signalbox_shared::{
 
 use super::*;
 
-const RULES: Rules = Rules { room_peers: 5, user_peers: 2, window_ms: 1_000 };
+pub(super) const RULES: Rules = Rules { room_peers: 5, user_peers: 2, window_ms: 1_000 };
 
-fn member(user: u8, node: u128) -> Box<Member> {
+pub(super) fn member(user: u8, node: u128) -> Box<Member> {
     Box::new(Member {
         user: UserId::parse(&format!("user-{user}")).unwrap(),
         role: Role::parse("guest").unwrap(),
@@ -25,6 +25,8 @@ fn member(user: u8, node: u128) -> Box<Member> {
         issued: 0,
         expires: 0,
         caller: CallerId::app(),
+        region: None,
+        role_set: false,
         presence: Presence::Attached(NodeId::from_bits(node)),
         epoch: 1,
         generation: 1,
@@ -32,7 +34,7 @@ fn member(user: u8, node: u128) -> Box<Member> {
     })
 }
 
-fn peer(n: u8) -> PeerId {
+pub(super) fn peer(n: u8) -> PeerId {
     PeerId::from_bits(u128::from(n))
 }
 
@@ -40,7 +42,7 @@ fn join(n: u8, user: u8) -> Input {
     Input::Join { peer: peer(n), member: member(user, 1) }
 }
 
-fn room_of(inputs: &[Input]) -> RoomState {
+pub(super) fn room_of(inputs: &[Input]) -> RoomState {
     decide(&RoomState::new("r".into(), "L1".into()), 0, inputs, &RULES).next
 }
 
@@ -78,16 +80,16 @@ fn a_detached_peer_has_left_when_its_window_is_over_and_not_before() {
     assert!(decision.removed.contains(&peer(1)));
 }
 
-fn claim(n: u8, node: u128, proof: Proof, lineage: &str) -> Claim {
+pub(super) fn claim(n: u8, node: u128, proof: Proof, lineage: &str) -> Claim {
     let member = Member { mailbox: 9, ..*member(n, node) };
-    Claim { peer: peer(n), proof, lineage: lineage.into(), may_return: true, member }
+    Claim { peer: peer(n), proof, lineage: lineage.into(), now_s: None, member }
 }
 
 fn attach(n: u8, node: u128, proof: Proof) -> Input {
     Input::Attach(Box::new(claim(n, node, proof, "L1")))
 }
 
-fn handle(generation: u64) -> Proof {
+pub(super) fn handle(generation: u64) -> Proof {
     Proof::Handle { generation, epoch: 1 }
 }
 
@@ -151,8 +153,11 @@ fn who_has_left_stays_away_and_who_was_forgotten_does_not() {
     let decision = decide(&forgotten, 0, &[attach(1, 1, handle(1))], &RULES);
     assert_eq!((decision.outcomes, decision.next.members[&peer(1)].epoch), (vec![Outcome::Attached(2)], 2));
     let mut expired = claim(1, 1, handle(1), "L1");
-    expired.may_return = false;
-    assert_eq!(decide(&forgotten, 0, &[Input::Attach(Box::new(expired))], &RULES).outcomes, [Outcome::Gone]);
+    expired.now_s = Some(1);
+    assert_eq!(
+        decide(&forgotten, 0, &[Input::Attach(Box::new(expired))], &RULES).outcomes,
+        [Outcome::Expired]
+    );
 }
 
 #[test]
@@ -359,7 +364,7 @@ impl World {
             peer,
             proof: Proof::Handle { generation, epoch },
             lineage: "L1".into(),
-            may_return: true,
+            now_s: None,
             member: Member { presence, ..member },
         }
     }

@@ -156,6 +156,8 @@ fn member(owner: u128) -> Member {
         issued: 0,
         expires: 77,
         caller: CallerId::app(),
+        region: None,
+        role_set: false,
         presence: Presence::Attached(node(owner)),
         epoch: 1,
         generation: 1,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{ErrorCode, MAX_SAFE_INTEGER, json::depth_within_bound, object_within};
-use crate::id::PeerId;
+use crate::{id::PeerId, token::MAX_TOKEN_BYTES};
 
 /// Byte bounds of the members of a client message.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,13 @@ pub enum ClientMessage<'a> {
     Received {
         /// The last entry that arrived.
         seq: u64,
+    },
+    /// The peer shows a newer token.
+    Refresh {
+        /// To be acknowledged under this number.
+        id: Option<u64>,
+        /// The token.
+        token: Cow<'a, str>,
     },
     /// A sign of life is asked for.
     Ping {
@@ -177,6 +184,8 @@ struct Envelope<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     seq: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    token: Option<&'a RawValue>,
 }
 
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<Option<&'a RawValue>, D::Error> {
@@ -203,7 +212,9 @@ impl<'a> ClientMessage<'a> {
     pub fn id(&self) -> Option<u64> {
         match self {
             Self::Forward(forward) => forward.id,
-            Self::Update { id, .. } | Self::Leave { id } | Self::Ping { id } => *id,
+            Self::Update { id, .. } | Self::Leave { id } | Self::Refresh { id, .. } | Self::Ping { id } => {
+                *id
+            }
             Self::Received { .. } => None,
         }
     }
@@ -246,7 +257,8 @@ impl<'a> Envelope<'a> {
                 Ok(ClientMessage::Received { seq })
             }
             "ping" => Ok(ClientMessage::Ping { id }),
-            "refresh" | "report" | "admit" | "kick" | "mute" | "lock" | "end" => Err(Broken {
+            "refresh" => self.refresh(id),
+            "report" | "admit" | "kick" | "mute" | "lock" | "end" => Err(Broken {
                 code: ErrorCode::Unsupported,
                 field: Some("type"),
                 id: None,
@@ -334,6 +346,18 @@ impl<'a> Envelope<'a> {
             return Err(Broken::field("data", "nests deeper than 64"));
         }
         self.forward(ForwardKind::Message, to, id, Some(("data", data)))
+    }
+
+    fn refresh(&self, id: Option<u64>) -> Result<ClientMessage<'a>, Broken> {
+        if self.token.is_some_and(|token| token.get().len() > MAX_TOKEN_BYTES) {
+            return Err(Broken::too_large("token"));
+        }
+        let rule = "must be a string that is not empty";
+        let token: Cow<'a, str> = required(self.token, "token", rule)?;
+        if token.is_empty() {
+            return Err(Broken::field("token", rule));
+        }
+        Ok(ClientMessage::Refresh { id, token })
     }
 
     fn update(&self, id: Option<u64>, bounds: &Bounds) -> Result<ClientMessage<'a>, Broken> {

@@ -27,6 +27,7 @@ enum ClientFrame {
     Update(Update),
     Leave(Numbered),
     Received(Received),
+    Refresh(Refresh),
     Ping(Numbered),
 }
 
@@ -122,6 +123,16 @@ struct Received {
 }
 
 /// A number to be answered under.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Refresh {
+    /// A room token of the same user and room.
+    #[schemars(length(min = 1))]
+    token: String,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
 struct Numbered {

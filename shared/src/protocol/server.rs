@@ -216,6 +216,12 @@ pub enum ServerMessage {
     TokenExpiring {
         expires_in: u64,
     },
+    TokenRefreshed {
+        expires_in: u64,
+        role: Role,
+        permissions: Arc<[Arc<str>]>,
+        resume: Option<String>,
+    },
     IceServers {
         ice_servers: Arc<[IceServer]>,
         ice_policy: IcePolicy,

@@ -15,7 +15,7 @@ use crate::{
     registry::{LocalPeer, LocalRoom},
 };
 use signalbox_rooms::{
-    room::{Claim, Input, Member, Outcome, Presence, Proof, RoomState},
+    room::{Claim, Input, Lineage, Member, Outcome, Presence, Proof, RoomState},
     store::{Look, Page, Unavailable},
 };
 
@@ -65,6 +65,8 @@ fn newcomer(signal: &Signal, claims: &RoomClaims) -> Member {
         issued: claims.iat,
         expires: claims.exp,
         caller: claims.caller.clone(),
+        region: claims.region.clone(),
+        role_set: false,
         name: claims.name.clone().unwrap_or_else(|| "".into()),
         metadata: claims.metadata.clone().unwrap_or_else(|| signal.empty_metadata.clone()),
         presence: Presence::Attached(hub.node.clone()),
@@ -187,9 +189,13 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
         Outcome::UserLimit => {
             (ErrorCode::UserLimit, CloseCode::UserLimit, "this user is in the room as often as it may be")
         }
+        Outcome::TokenInUse => {
+            (ErrorCode::TokenInUse, CloseCode::TokenInUse, "the peer of this token is connected elsewhere")
+        }
         Outcome::RoomFull => (ErrorCode::RoomFull, CloseCode::RoomFull, "the room has no place left"),
         // The close code says it all.
         Outcome::Replaced => return CloseCode::Replaced,
+        Outcome::Expired => return CloseCode::TokenExpired,
         Outcome::Gone | Outcome::Done | Outcome::Attached(_) => return CloseCode::SessionGone,
     };
     peer.send(&[ServerMessage::error(None, code, None, text)]);
@@ -214,17 +220,6 @@ pub(super) fn welcome(
     generation: u64,
     seq: u64,
 ) -> Joined {
-    let small = member.metadata.get().len() <= MOST_METADATA;
-    let metadata = if small { &member.metadata } else { &signal.empty_metadata };
-    let handle = Handle {
-        room: room.id.clone(),
-        peer: peer.id.clone(),
-        epoch: peer.epoch(),
-        generation,
-        mailbox,
-        lineage: state.lineage.clone(),
-        member: Member { metadata: metadata.clone(), ..member.clone() },
-    };
     Joined {
         peer_id: peer.id.clone(),
         room_id: room.id.clone(),
@@ -235,12 +230,35 @@ pub(super) fn welcome(
         peers: state.entries_for(&peer.id),
         ice_servers: signal.ice_servers.clone(),
         ice_policy: signal.settings.ice.policy,
-        resume: signal.handles.seal(&handle),
+        resume: handle(signal, room, peer, member, &state.lineage, mailbox, generation),
         seq,
         limits: signal.wire_limits,
         ping_interval: signal.settings.timing.ping.as_ms(),
         features: vec!["resume".to_owned()],
     }
+}
+
+/// What proves the peer next time.
+pub(super) fn handle(
+    signal: &Signal,
+    room: &LocalRoom,
+    peer: &LocalPeer,
+    member: &Member,
+    lineage: &Lineage,
+    mailbox: u64,
+    generation: u64,
+) -> Option<String> {
+    let small = member.metadata.get().len() <= MOST_METADATA;
+    let metadata = if small { &member.metadata } else { &signal.empty_metadata };
+    signal.handles.seal(&Handle {
+        room: room.id.clone(),
+        peer: peer.id.clone(),
+        epoch: peer.epoch(),
+        generation,
+        mailbox,
+        lineage: lineage.clone(),
+        member: Member { metadata: metadata.clone(), ..member.clone() },
+    })
 }
 
 impl Signal {
@@ -254,7 +272,7 @@ impl Signal {
             peer: handle.peer.clone(),
             proof: Proof::Handle { generation, epoch },
             lineage: handle.lineage.clone(),
-            may_return: handle.member.expires > signalbox_shared::clock::now_s(),
+            now_s: Some(signalbox_shared::clock::now_s()),
             member: Member { presence, epoch, generation, mailbox, ..handle.member.clone() },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_shared::protocol::CloseCode;
+use signalbox_shared::protocol::{CloseCode, LeftReason};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::registry::{LocalPeer, LocalRoom};
@@ -28,10 +28,16 @@ pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
         End::Close(
             CloseCode::RoomFull
             | CloseCode::UserLimit
+            | CloseCode::TokenInUse
             | CloseCode::Unavailable
             | CloseCode::Replaced
             | CloseCode::SessionGone,
         ) => {}
+        End::Close(CloseCode::TokenExpired) => room.post(Input::Leave {
+            peer: peer.id.clone(),
+            epoch: peer.epoch(),
+            reason: LeftReason::Expired,
+        }),
         _ => room.post(Input::Detach { peer: peer.id.clone(), epoch: peer.epoch() }),
     }
     if peer.has_unproven() {

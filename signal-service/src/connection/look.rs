@@ -69,7 +69,7 @@ impl Session<'_> {
     async fn take_back(&mut self) -> Result<Option<CloseCode>, Unavailable> {
         let (hub, peer) = (self.signal.registry.hub(), self.peer);
         let known = self.room.known().and_then(|state| state.members.get(&peer.id).cloned());
-        let record = known.unwrap_or_else(|| self.record.clone());
+        let record = self.input.badge.applied_to(known.unwrap_or_else(|| self.record.clone()));
         let (epoch, reader) = (peer.epoch(), peer.reader(&hub.node));
         let mailbox = hub.store.now_ms().max(peer.mailbox() + 1);
         let presence = Presence::Attached(hub.node.clone());
@@ -78,7 +78,7 @@ impl Session<'_> {
             peer: peer.id.clone(),
             proof: Proof::Socket { epoch },
             lineage: reader.lineage,
-            may_return: true,
+            now_s: None,
             member: Member { presence, epoch, mailbox, generation: self.generation, ..record },
         };
         let accepted = Some((peer.id.clone(), self.input.requests.floor()));
@@ -105,6 +105,7 @@ impl Session<'_> {
         // None: it is not ours any more, which the next look finds out.
         let Some(renewed) = renewed else { return Ok(()) };
         let Some(member) = renewed.state.members.get(&peer.id) else { return Ok(()) };
+        let member = &self.input.badge.applied_to(member.clone());
         let (mailbox, seq) = (renewed.mailbox, renewed.seq);
         let joined =
             welcome(self.signal, self.room, peer, member, &renewed.state, mailbox, self.generation, seq);

@@ -5,12 +5,14 @@
 //! is done when its shared state is in doubt (`look`), its goodbye (`life`), and the loop that drives them (`session`).
 //! Must not: know other peers; it hands messages to its room and is handed entries through its outbox.
 
+mod deadlines;
 mod enter;
 mod frames;
 mod life;
 mod look;
 mod rate;
 mod reader;
+mod refresh;
 mod requests;
 mod session;
 mod upgrade;

@@ -1,5 +1,7 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
+use std::sync::Arc;
+
 use actix_http::ws::OpCode;
 use signalbox_shared::protocol::{
     Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage,
@@ -9,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     frames::{Break, Incoming},
     rate::{Pace, Rate},
+    refresh::Badge,
     requests::{Request, Requests, Verdict},
 };
 use crate::{
@@ -17,12 +20,16 @@ use crate::{
 };
 use signalbox_rooms::store::{Item, Target};
 
+/// Frames that a refresh costs beyond itself: a signature is checked.
+const REFRESH_COST: u32 = 9;
+
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
     signal: &'a Signal,
-    room: &'a LocalRoom,
+    room: &'a Arc<LocalRoom>,
     peer: &'a LocalPeer,
-    may_message: bool,
+    /// The token in force.
+    pub(super) badge: Badge,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -37,9 +44,9 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         signal: &'a Signal,
-        room: &'a LocalRoom,
+        room: &'a Arc<LocalRoom>,
         peer: &'a LocalPeer,
-        may_message: bool,
+        badge: Badge,
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
@@ -49,7 +56,7 @@ impl<'a> Reader<'a> {
             signal,
             room,
             peer,
-            may_message,
+            badge,
             rate,
             requests,
             answers: Vec::new(),
@@ -120,6 +127,7 @@ impl<'a> Reader<'a> {
             ClientMessage::Leave { id } => {
                 self.request(Request::Leave { id });
             }
+            ClientMessage::Refresh { id, token } => self.refresh(id, &token),
             ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
             // It may be about the mailbox before, and on its way when that broke.
             ClientMessage::Received { seq } if seq > self.peer.delivered() && self.renewed => {}
@@ -131,7 +139,7 @@ impl<'a> Reader<'a> {
     }
 
     fn forward(&mut self, forward: Forward<'_>) {
-        if forward.kind == ForwardKind::Message && !self.may_message {
+        if forward.kind == ForwardKind::Message && !self.badge.may("message") {
             return self.error(
                 forward.id,
                 ErrorCode::NotPermitted,
@@ -150,6 +158,24 @@ impl<'a> Reader<'a> {
             if to_room {
                 self.charge_for_the_room();
             }
+        }
+    }
+
+    /// A newer token. Once it is found good it counts at once, and the room is told.
+    fn refresh(&mut self, id: Option<u64>, token: &str) {
+        self.rate.charge(REFRESH_COST);
+        if self.badge.is_busy() {
+            let text = "the refresh before is still on its way";
+            return self.error(id, ErrorCode::RateLimited, Some("token"), text);
+        }
+        let shown = match self.signal.door.claims(token) {
+            Ok(claims) => {
+                self.badge.show(self.room, self.peer, id, &claims).map_err(std::borrow::ToOwned::to_owned)
+            }
+            Err(problem) => Err(problem.detail),
+        };
+        if let Err(text) = shown {
+            self.error(id, ErrorCode::BadToken, Some("token"), &text);
         }
     }
 

@@ -7,7 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use signalbox_shared::{id::PeerId, protocol::CloseCode};
+use signalbox_shared::{
+    clock,
+    id::PeerId,
+    protocol::{CloseCode, ErrorCode, ServerMessage},
+};
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -15,11 +19,13 @@ use tokio::{
 };
 
 use super::{
-    enter::{Entered, enter},
+    deadlines::{Deadlines, Due},
+    enter::{Entered, enter, handle},
     frames::{Break, Frames, Progress},
     life::{End, linger, part},
     look::Looked,
     reader::Reader,
+    refresh::{Badge, Refreshed},
     requests::{Requests, Verdict},
 };
 use crate::{
@@ -106,9 +112,10 @@ pub(super) struct Session<'a> {
     pub(super) maybe_epoch: Option<u64>,
     socket: Arc<TcpStream>,
     frames: Frames,
-    ping_every: Duration,
-    next_ping: Instant,
+    pub(super) deadlines: Deadlines,
     heard: Instant,
+    /// So long a client may say nothing at all.
+    silence: Duration,
     read_mailbox_at: Option<Instant>,
 }
 
@@ -123,23 +130,24 @@ impl<'a> Session<'a> {
     ) -> Self {
         let now = Instant::now();
         let limits = &signal.settings.limits;
-        let may_message = entered.member.permissions.iter().any(|permission| &**permission == "message");
         let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
+        let life = (entered.member.issued, entered.member.expires);
+        let deadlines = Deadlines::new(now, clock::now_ms(), ping_every, life);
         let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
         let unconfirmed = entered.resumed.then_some(entered.generation);
         Self {
             signal,
             room,
             peer,
-            input: Reader::new(signal, room, peer, may_message, requests, unconfirmed),
+            input: Reader::new(signal, room, peer, Badge::new(&entered.member), requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
             maybe_epoch: None,
             socket,
             frames: Frames::new(limits.frame.0, early),
-            ping_every,
-            next_ping: now + ping_every,
+            deadlines,
             heard: now,
+            silence: signal.settings.timing.ping.0.mul_f32(2.5),
             read_mailbox_at: None,
         }
     }
@@ -159,6 +167,10 @@ impl<'a> Session<'a> {
         // Bytes may have come with the upgrade request.
         let mut readable = true;
         loop {
+            // Before anything is read: a node may have slept over the end of a token.
+            if let Some(code) = self.keep_time() {
+                return End::Close(code);
+            }
             if readable {
                 match self.read() {
                     Ok(Turn::Over) => tokio::task::yield_now().await,
@@ -180,7 +192,7 @@ impl<'a> Session<'a> {
             }
             // While the socket has not taken the last page, the next one waits for it.
             let read_at = self.read_mailbox_at.filter(|_| condition.waiting == 0);
-            let deadline = read_at.map_or(self.next_ping, |at| at.min(self.next_ping));
+            let deadline = read_at.map_or(self.deadlines.next(), |at| at.min(self.deadlines.next()));
             readable = false;
             tokio::select! {
                 // Finished calls first, so that answers leave before more work is taken; then deliveries; then input.
@@ -196,6 +208,7 @@ impl<'a> Session<'a> {
                         return End::Close(CloseCode::Left);
                     }
                 },
+                refreshed = self.input.badge.finished(self.peer) => self.answer_refresh(refreshed),
                 () = self.peer.woken() => {}
                 ready = self.socket.ready(interest) => match ready {
                     Ok(ready) => {
@@ -206,11 +219,7 @@ impl<'a> Session<'a> {
                     }
                     Err(_) => return End::Lost,
                 },
-                () = sleep_until(deadline) => {
-                    if let Some(code) = self.tick() {
-                        return End::Close(code);
-                    }
-                }
+                () = sleep_until(deadline) => {}
             }
         }
     }
@@ -241,6 +250,9 @@ impl<'a> Session<'a> {
     async fn settle(&mut self) -> Option<End> {
         self.input.start();
         self.input.send_answers();
+        if let Some(life) = self.input.badge.changed() {
+            self.deadlines.set_token(Instant::now(), clock::now_ms(), life);
+        }
         let condition = self.peer.condition();
         if let Some(code) = condition.closing {
             return Some(End::Close(code));
@@ -271,18 +283,54 @@ impl<'a> Session<'a> {
         };
     }
 
-    /// A deadline has come: a ping, or silence for too long.
-    fn tick(&mut self) -> Option<CloseCode> {
+    /// Does what is due; why the connection must end, if it must.
+    fn keep_time(&mut self) -> Option<CloseCode> {
         let now = Instant::now();
-        if now < self.next_ping {
-            return None;
+        while let Some(due) = self.deadlines.due(now, clock::now_ms) {
+            match due {
+                Due::Ended => return Some(CloseCode::TokenExpired),
+                Due::Warn(expires_in) => self.peer.send(&[ServerMessage::TokenExpiring { expires_in }]),
+                Due::Ping if now.duration_since(self.heard) > self.silence => {
+                    return Some(CloseCode::PingTimeout);
+                }
+                Due::Ping => self.peer.ping(),
+                Due::Ice => {}
+            }
         }
-        if now.duration_since(self.heard) > self.signal.settings.timing.ping.0.mul_f32(2.5) {
-            return Some(CloseCode::PingTimeout);
-        }
-        self.next_ping = now + self.ping_every;
-        self.peer.ping();
         None
+    }
+
+    /// What the client hears of its refresh.
+    fn answer_refresh(&mut self, refreshed: Refreshed) {
+        let (id, durable) = match refreshed {
+            Refreshed::InUse(id) => {
+                let text = "the token is that of another peer";
+                let field = Some("token");
+                self.peer.send(&[ServerMessage::error(id, ErrorCode::BadToken, field, text)]);
+                return;
+            }
+            Refreshed::Committed(id, member) => {
+                self.record = *member;
+                (id, true)
+            }
+            Refreshed::Kept(id) => (id, false),
+        };
+        let record = self.input.badge.applied_to(self.record.clone());
+        let ack = id.map(|id| ServerMessage::Ack { id, duplicate: false, durable });
+        let told = self.token_refreshed(&record);
+        self.record = record;
+        tracing::debug!(event = "refreshed", room = %self.room.id, peer = %self.peer.id, durable);
+        self.peer.send(&ack.into_iter().chain([told]).collect::<Vec<_>>());
+    }
+
+    fn token_refreshed(&self, member: &Member) -> ServerMessage {
+        let (peer, lineage) = (self.peer, self.peer.lineage());
+        ServerMessage::TokenRefreshed {
+            expires_in: (member.expires * 1_000).saturating_sub(clock::now_ms()),
+            role: member.role.clone(),
+            permissions: member.permissions.clone(),
+            resume: handle(self.signal, self.room, peer, member, &lineage, peer.mailbox(), self.generation),
+        }
     }
 }
 

@@ -267,7 +267,10 @@ fn undone(input: &Input, outcome: Option<&Outcome>) -> Option<Input> {
         (Input::Attach(claim), Some(Outcome::Attached(epoch))) => {
             Some(Input::Detach { peer: claim.peer.clone(), epoch: *epoch })
         }
-        (Input::Detach { .. } | Input::Leave { .. } | Input::Sweep { .. }, _) => Some(input.clone()),
+        // A refresh was good when it was shown, and its client was told so.
+        (Input::Detach { .. } | Input::Leave { .. } | Input::Sweep { .. } | Input::Refresh { .. }, _) => {
+            Some(input.clone())
+        }
         // Asked for again by whoever still wants it.
         (
             Input::Update { .. }

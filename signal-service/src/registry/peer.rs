@@ -112,6 +112,11 @@ impl LocalPeer {
         Reader { peer: self.id.clone(), node: node.clone(), epoch: self.epoch(), lineage }
     }
 
+    /// Where the peer was last known to be a member.
+    pub fn lineage(&self) -> Lineage {
+        self.lane().lineage.clone()
+    }
+
     /// The number of its mailbox, as its inbox knows it.
     pub fn mailbox(&self) -> u64 {
         self.lane().inbox.mailbox()
