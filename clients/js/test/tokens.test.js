@@ -75,6 +75,7 @@ describe('on an open connection', () => {
     const getToken = mock.fn(() => (getToken.mock.callCount() === 0 ? 'T1' : Promise.reject(new TypeError('network'))));
     const { socket, errors } = await inRoom({ getToken, random: () => 1 });
     socket.say({ type: 'token-expiring', expiresIn: 4000 });
+    await settle();
     for (let second = 0; second < 60; second += 1) await tick(1000);
     assert.deepEqual(errors, ['no_token', 'no_token', 'no_token']);
   });
