@@ -68,7 +68,6 @@ export class CallView {
     client.on('state', ({ error }) => this.#onState(error?.code), { signal });
     for (const name of /** @type {const} */ (['joined', 'permissions'])) client.on(name, () => this.#tell(), { signal });
     for (const name of /** @type {const} */ (['resumed', 'peer-joined', 'peer-left'])) client.on(name, () => this.#show(), { signal });
-    client.on('error', (error) => console.warn('signaling:', error), { signal });
     this.#media.addEventListener('change', () => this.#onMedia(), { signal });
   }
 

@@ -112,9 +112,9 @@ export class Room extends Emitter {
     return this.client.send({ type: 'lock', locked });
   }
 
-  /** Ends the room: everybody leaves it, this peer too. Needs `end`. */
-  end() {
-    return this.client.send({ type: 'end' });
+  /** Ends the room: everybody leaves it, this peer too; locked, nobody opens it again. Needs `end`. @param {{ lock?: boolean }} [options] */
+  end({ lock = false } = {}) {
+    return this.client.send({ type: 'end', ...(lock && { lock }) });
   }
 
   /** Shows the server a newer token. @param {string} token */
