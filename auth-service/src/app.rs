@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
+use signalbox_control::{Control, Log, RedisLog};
 use signalbox_http::{
     Gate, HEAD_DEADLINE, KEEP_ALIVE, ListenError, gate, health, listener, metrics_response, not_found,
     resource, stop_signal,
 };
 use signalbox_shared::{
-    config::{self, Loaded},
+    clock,
+    config::{self, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
 };
@@ -16,6 +18,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     AuthParts, AuthState, configure, feed,
+    keys::{KeysError, SigningKeys},
     store::{RedisStore, StoreError},
 };
 
@@ -24,9 +27,12 @@ use crate::{
 pub enum StartError {
     /// Nothing to sign with.
     #[error(
-        "AUTH_SECRET is not set and nothing can be signed without it; make one with: openssl rand -base64 48"
+        "neither auth.keys_dir nor AUTH_SECRET is set and nothing can be signed; make a key with: signalbox keys new --dir D"
     )]
     NoSecret,
+    /// The folder of keys will not do.
+    #[error("auth.keys_dir: {0}")]
+    Keys(#[from] KeysError),
     /// The address cannot be used.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -48,7 +54,7 @@ impl StartError {
     /// The exit code: 2 for a configuration to be mended, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoSecret | Self::Feed(_) | Self::Store(StoreError::BadUrl(_)) => 2,
+            Self::NoSecret | Self::Keys(_) | Self::Feed(_) | Self::Store(StoreError::BadUrl(_)) => 2,
             _ => 1,
         }
     }
@@ -60,7 +66,7 @@ impl StartError {
 /// [`StartError`], for the operator.
 pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     let Loaded { settings, secrets, .. } = loaded;
-    let secret = secrets.auth.ok_or(StartError::NoSecret)?;
+    let keys = signing_keys(&settings, &secrets)?;
     let guests = settings.auth.guests.unwrap_or(false);
     if secrets.api_keys.is_empty() && !guests {
         tracing::warn!("nobody can get a token: set SIGNALBOX_API_KEYS, or turn guests on");
@@ -73,8 +79,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         }
         None => (alone(), None),
     };
-    let parts =
-        AuthParts { secret, previous: secrets.auth_previous, api_keys: secrets.api_keys, guests, feed };
+    tokio::spawn(keys.clone().follow());
+    let control = follow_rules(&settings, &secrets)?;
+    let parts = AuthParts { keys, api_keys: secrets.api_keys, guests, feed, control };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(Gate::new(&settings.server));
     let (stopping, told_to_stop) = (state.clone(), stop_signal()?);
@@ -101,6 +108,30 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     }
     tracing::info!(listen = %settings.server.listen, "the auth service is ready");
     Ok(server.listen(listener)?.run().await?)
+}
+
+/// The folder where one is set, and with it tokens by a shared secret only if that is set too; else the shared secret.
+fn signing_keys(settings: &Settings, secrets: &Secrets) -> Result<Arc<SigningKeys>, StartError> {
+    let (secret, previous) = (secrets.auth.as_ref(), secrets.auth_previous.as_ref());
+    match (&settings.auth.keys_dir, secret) {
+        (Some(folder), _) => {
+            let secrets = secret.into_iter().chain(previous);
+            Ok(SigningKeys::in_folder(folder.clone(), &settings.auth, secrets, clock::now_s())?)
+        }
+        (None, Some(secret)) => Ok(SigningKeys::shared(secret, previous)),
+        (None, None) => Err(StartError::NoSecret),
+    }
+}
+
+/// What was taken back: shared through Redis where there is one, else known to this process alone.
+fn follow_rules(settings: &Settings, secrets: &Secrets) -> Result<Arc<Control>, StartError> {
+    let log = match &secrets.redis_url {
+        Some(url) => Log::Redis(RedisLog::later(url.expose(), &settings.redis)?),
+        None => Log::Memory(Arc::default()),
+    };
+    let control = Control::new(log, settings.limits.rules as usize);
+    tokio::spawn(Control::follow(&control));
+    Ok(control)
 }
 
 /// A server that does not answer yet is waited for by readiness; one that will not do is refused now.

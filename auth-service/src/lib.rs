@@ -1,7 +1,8 @@
 //! The auth service: who gets a token, whether a token is good, and what operators hear.
 //!
+//! - [`keys`]: what tokens are signed with, and what is published of it
 //! - [`issuer`]: pure: who a caller is, what it may have, the token itself
-//! - [`routes`]: `/auth/token`, `/auth/validate`, `/ws/events`; HTTP only
+//! - [`routes`]: `/auth/token`, `/auth/validate`, `/.well-known/jwks.json`, `/ws/events`; HTTP only
 //! - [`AuthState`]: what the routes share, made once per process
 //! - [`feed`]: the operators' events out of Redis
 //! - [`store`]: Redis as a thing to be checked and asked
@@ -13,6 +14,8 @@
 pub mod app;
 pub mod feed;
 pub mod issuer;
+mod judge;
+pub mod keys;
 mod metrics;
 pub mod routes;
 mod state;

@@ -3,15 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::proto::MetricFamily;
+use signalbox_control::Control;
+use signalbox_http::Proxies;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
-    token::{SharedSecret, Verifier},
+    token::Verifier,
 };
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     issuer::{Minter, Policy},
+    keys::SigningKeys,
     metrics::Metrics,
 };
 
@@ -20,22 +23,23 @@ const FEED_READERS: usize = 64;
 
 /// What the configuration file does not hold.
 pub struct AuthParts {
-    /// Signs and verifies.
-    pub secret: SharedSecret,
-    /// Still verifies, during a rotation.
-    pub previous: Option<SharedSecret>,
+    /// What signs, and checks what was signed.
+    pub keys: Arc<SigningKeys>,
     /// The backends that may ask.
     pub api_keys: ApiKeys,
     /// Whether anybody may ask.
     pub guests: bool,
     /// What operators hear: the process's own, or [`crate::feed::over_redis`].
     pub feed: FeedSender,
+    /// What was taken back.
+    pub control: Arc<Control>,
 }
 
 /// The auth service of one process.
 pub struct AuthState {
     pub(crate) policy: Policy,
     pub(crate) minter: Minter,
+    pub(crate) keys: Arc<SigningKeys>,
     pub(crate) verifier: Verifier,
     pub(crate) api_keys: ApiKeys,
     pub(crate) guests: bool,
@@ -43,6 +47,12 @@ pub struct AuthState {
     pub(crate) body_limit: usize,
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
+    pub(crate) control: Arc<Control>,
+    pub(crate) proxies: Proxies,
+    /// How long something of one grant may be good: what is taken back is remembered for so long.
+    pub(crate) longest_grant_ms: u64,
+    /// The most peers in a room that can be told in one frame.
+    pub(crate) largest_room: u32,
     pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     stop: watch::Sender<bool>,
@@ -54,17 +64,21 @@ impl AuthState {
     /// # Errors
     /// Only if a metric's name were taken, which the tests would show.
     pub fn new(settings: &Settings, parts: AuthParts) -> prometheus::Result<Self> {
-        let verifier = Verifier::hs256(std::iter::once(&parts.secret).chain(&parts.previous));
         Ok(Self {
             policy: Policy::new(settings),
-            minter: Minter::new(&parts.secret),
-            verifier,
+            minter: Minter::new(parts.keys.clone()),
+            verifier: parts.keys.verifier().clone(),
+            keys: parts.keys,
             api_keys: parts.api_keys,
             guests: parts.guests,
             allowed_origins: settings.server.allowed_origins.clone(),
             body_limit: settings.limits.body.0,
             ping: settings.timing.ping.0,
             feed: parts.feed,
+            control: parts.control,
+            proxies: Proxies::new(&settings.server),
+            longest_grant_ms: settings.longest_grant_ms(),
+            largest_room: largest_room(settings),
             feed_places: Arc::new(Semaphore::new(FEED_READERS)),
             metrics: Metrics::new()?,
             stop: watch::Sender::new(false),
@@ -73,6 +87,7 @@ impl AuthState {
 
     /// What this service has counted.
     pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.metrics.rules_are(&self.control);
         self.metrics.gather()
     }
 
@@ -89,4 +104,10 @@ impl AuthState {
     pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
+}
+
+/// As the check of the configuration has it, for a limit that is changed at run time.
+fn largest_room(settings: &Settings) -> u32 {
+    let largest = settings.limits.outbox.0 / (settings.limits.metadata.0 + 512);
+    u32::try_from(largest).unwrap_or(u32::MAX).clamp(1, 1_000)
 }

@@ -5,13 +5,17 @@
 //! - [`resource`], [`not_found`]: paths and methods that are not there
 //! - [`Gate`], [`gate`]: what happens to every request: Host check, security headers, access log
 //! - [`check_origin`]: which browsers may ask
+//! - [`Proxies`]: where a client is, behind proxies
 //! - [`health`], [`metrics_response`]: what operators ask
+//! - [`Ask`]: asking others, with a deadline and a bound
 //! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
 
 use std::time::Duration;
 
+mod ask;
+mod client;
 mod error;
 mod gate;
 mod health;
@@ -30,6 +34,8 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the head of a request may take.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
+pub use ask::{Answer, Ask, AskError, Patience};
+pub use client::Proxies;
 pub use error::{ApiError, problem_response};
 pub use gate::{Gate, gate};
 pub use health::health;

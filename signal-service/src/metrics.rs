@@ -1,8 +1,10 @@
 //! What operators see of a signaling node. Labels are stable codes, never names, addresses or tokens.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
+use signalbox_control::{Control, KINDS};
 use signalbox_shared::protocol::{CloseCode, ErrorCode};
 
 /// The metrics of one node.
@@ -28,6 +30,12 @@ pub struct Metrics {
     closes: IntCounterVec,
     errors: IntCounterVec,
     refusals: IntCounterVec,
+    swept: IntCounterVec,
+    rules: IntGaugeVec,
+    rules_lag: Gauge,
+    /// Seconds since the published keys were last got; 0 where a shared secret checks.
+    pub jwks_age: Gauge,
+    jwks_looks: IntCounterVec,
 }
 
 impl Metrics {
@@ -68,8 +76,21 @@ impl Metrics {
             closes: vec("signalbox_closes_total", "Connections closed by the server", "reason")?,
             errors: vec("signalbox_errors_total", "Messages refused", "code")?,
             refusals: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
+            swept: vec("signalbox_swept_total", "Connections that a rule ended", "code")?,
+            rules: IntGaugeVec::new(Opts::new("signalbox_rules", "Rules in force, as held here"), &["kind"])?,
+            rules_lag: Gauge::new(
+                "signalbox_rules_lag_seconds",
+                "Time since the store was last asked for new rules",
+            )?,
+            jwks_age: Gauge::new("signalbox_jwks_age_seconds", "Since the keys for tokens were last got")?,
+            jwks_looks: vec("signalbox_jwks_fetches_total", "Looks at the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 12] = [
+        let collectors: [Box<dyn Collector>; 17] = [
+            Box::new(metrics.swept.clone()),
+            Box::new(metrics.rules.clone()),
+            Box::new(metrics.rules_lag.clone()),
+            Box::new(metrics.jwks_age.clone()),
+            Box::new(metrics.jwks_looks.clone()),
             Box::new(metrics.straight.clone()),
             Box::new(metrics.resumes.clone()),
             Box::new(metrics.broken.clone()),
@@ -104,6 +125,11 @@ impl Metrics {
         self.closes.with_label_values(&[code.reason()]).inc();
     }
 
+    /// Somebody has looked at the published keys.
+    pub fn looked_for_keys(&self, good: bool) {
+        self.jwks_looks.with_label_values(&[if good { "ok" } else { "failed" }]).inc();
+    }
+
     /// A message was refused.
     pub fn refused_message(&self, code: ErrorCode) {
         self.errors.with_label_values(&[code.as_str()]).inc();
@@ -112,6 +138,20 @@ impl Metrics {
     /// An upgrade was refused.
     pub fn refused_upgrade(&self, code: &str) {
         self.refusals.with_label_values(&[code]).inc();
+    }
+
+    /// A rule has ended a connection.
+    pub fn swept(&self, code: &str) {
+        self.swept.with_label_values(&[code]).inc();
+    }
+
+    /// What is held of the rules now.
+    pub fn rules_are(&self, control: &Control) {
+        KINDS.iter().for_each(|kind| self.rules.with_label_values(&[*kind]).set(0));
+        for rule in control.rules().in_force(control.now_ms()) {
+            self.rules.with_label_values(&[rule.key.kind()]).inc();
+        }
+        self.rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
     }
 
     /// Everything, for `/metrics`.

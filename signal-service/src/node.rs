@@ -6,22 +6,25 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use signalbox_http::Gate;
+use signalbox_control::{Control, Log, RedisLog};
+use signalbox_http::{Gate, Proxies};
 use signalbox_shared::{
     config::Settings,
     feed::FeedSender,
     id::NodeId,
     problem::Problem,
     protocol::{Bounds, IceServer, WireLimits},
-    token::{TokenError, Verifier},
+    token::TokenError,
 };
 
 use crate::{
     door::{Door, Wish},
     handle::HandleKeys,
     keeper,
+    keys::TokenKeys,
     metrics::Metrics,
     registry::Registry,
+    sweep,
 };
 use signalbox_rooms::{
     room::{Input, Outcome},
@@ -38,7 +41,10 @@ pub struct Signal {
     pub registry: Arc<Registry>,
     pub(crate) handles: Arc<HandleKeys>,
     pub(crate) bounds: Bounds,
-    pub(crate) wire_limits: WireLimits,
+    wire_limits: WireLimits,
+    /// What was taken back.
+    pub control: Arc<Control>,
+    pub(crate) proxies: Proxies,
     pub(crate) ice_servers: Arc<[IceServer]>,
     pub(crate) empty_metadata: Arc<RawValue>,
 }
@@ -69,7 +75,7 @@ impl Signal {
     /// [`NodeError`], one line for the operator.
     pub fn start(
         settings: Settings,
-        verifier: Verifier,
+        keys: TokenKeys,
         handles: HandleKeys,
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
@@ -77,8 +83,14 @@ impl Signal {
         let bounds = store::Bounds::new(&settings.limits, &settings.timing);
         let store = match choice {
             StoreChoice::Memory(feed) => Store::memory(bounds, feed),
-            StoreChoice::Redis(url) => Store::Redis(RedisStore::connect(url, &settings.redis, bounds)?),
+            StoreChoice::Redis(url) => Store::Redis(RedisStore::connect_with(
+                url,
+                &settings.redis,
+                bounds,
+                signalbox_control::scripts(),
+            )?),
         };
+        let control = follow_rules(&store, settings.limits.rules as usize);
         let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));
         if let Store::Redis(redis) = &registry.hub().store {
             let arrivals: Arc<dyn Arrivals> = registry.clone();
@@ -88,12 +100,14 @@ impl Signal {
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
         let door = Door::new(
-            verifier,
+            keys,
             handles.clone(),
             settings.server.allowed_origins.clone(),
             gate.allowed_hosts().to_vec(),
             settings.limits.connections,
         );
+        sweep::start(&registry, &door, &control);
+        door.keys().start(&registry.hub().metrics);
         tracing::info!(event = "node_started", node = %node);
         Ok(Arc::new(Self {
             door,
@@ -101,13 +115,15 @@ impl Signal {
             handles,
             bounds: wire_bounds(&settings),
             wire_limits: wire_limits(&settings),
+            control,
+            proxies: Proxies::new(&settings.server),
             ice_servers: settings.ice.servers.clone().into(),
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
             settings,
         }))
     }
 
-    /// Whether new peers may come: the store answers and the node does not stop.
+    /// Whether new peers may come: the store answers, there are keys to check tokens with, and the node does not stop.
     ///
     /// # Errors
     /// 503 `draining` or `unavailable`.
@@ -117,13 +133,26 @@ impl Signal {
         } else if !self.registry.hub().store.is_ready() {
             Err(Problem::new(503, "unavailable", "Redis does not answer"))
         } else {
-            Ok(())
+            self.door.keys().ready()
         }
+    }
+
+    /// The limits that a client is told.
+    pub(crate) fn wire_limits(&self) -> WireLimits {
+        let limits = &self.registry.hub().limits;
+        let (burst, rate_per_second) = limits.pace();
+        let (room_peers, backlog) = (limits.room_peers(), limits.backlog());
+        WireLimits { room_peers, burst, rate_per_second, backlog, ..self.wire_limits }
     }
 
     /// Everything it counts.
     pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
-        self.registry.hub().metrics.gather()
+        let metrics = &self.registry.hub().metrics;
+        metrics.rules_are(&self.control);
+        if let Some(age_s) = self.door.keys().age_s() {
+            metrics.jwks_age.set(age_s);
+        }
+        metrics.gather()
     }
 
     /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.
@@ -158,6 +187,23 @@ impl Signal {
                 Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// What was taken back lives where the rooms live.
+fn follow_rules(store: &Store, most: usize) -> Arc<Control> {
+    match store {
+        Store::Memory(_) => {
+            let control = Control::new(Log::Memory(Arc::default()), most);
+            tokio::spawn(Control::follow(&control));
+            control
+        }
+        Store::Redis(redis) => {
+            let (link, first) = redis.shared_link();
+            let control = Control::new(Log::Redis(RedisLog::over(link.clone(), first)), most);
+            link.spawn(Control::follow(&control));
+            control
         }
     }
 }

@@ -6,7 +6,7 @@
 mod caller;
 mod mint;
 mod policy;
-mod wish;
+pub(crate) mod wish;
 
 pub use caller::{Caller, identify, prove};
 pub use mint::Minter;

@@ -37,12 +37,12 @@ impl From<[Raw; 6]> for Wish {
     }
 }
 
-pub(super) fn refuse(field: &str, rule: impl std::fmt::Display) -> Problem {
+pub(crate) fn refuse(field: &str, rule: impl std::fmt::Display) -> Problem {
     Problem::new(400, "bad_request", format!("{field} {rule}")).field(field)
 }
 
 /// A room, user or role; `None` where it is absent.
-pub(super) fn named<T>(
+pub(crate) fn named<T>(
     field: &str,
     raw: &Raw,
     parse: fn(&str) -> Result<T, BadName>,
@@ -78,7 +78,8 @@ pub(super) fn metadata(raw: Raw, max: usize) -> Result<Option<Arc<RawValue>>, Pr
     }
 }
 
-fn typed<T: DeserializeOwned>(field: &str, raw: &Raw, rule: &str) -> Result<Option<T>, Problem> {
+/// A member of one type; `rule` says which.
+pub(crate) fn typed<T: DeserializeOwned>(field: &str, raw: &Raw, rule: &str) -> Result<Option<T>, Problem> {
     let Some(raw) = raw else { return Ok(None) };
     serde_json::from_str(raw.get()).map(Some).map_err(|_| refuse(field, rule))
 }

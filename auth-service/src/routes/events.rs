@@ -28,6 +28,7 @@ pub(super) async fn get(
 ) -> Result<HttpResponse, ApiError> {
     check_origin(request.headers(), &state.allowed_origins)?;
     let reader = prove(authorization(&request), &state.api_keys)?.id.clone();
+    state.judge_key(&reader)?;
     if state.stopping() {
         return Err(Problem::new(503, "draining", "this process stops; try again").into());
     }

@@ -2,7 +2,9 @@
 //!
 //! A file is a path, a function is a method. Health and metrics are the process's (`app.rs`), not the service's.
 
+mod api;
 mod events;
+mod jwks;
 mod token;
 mod validate;
 
@@ -12,7 +14,7 @@ use actix_web::{
     web,
 };
 use signalbox_http::{ApiError, Members, json_config, resource};
-use signalbox_shared::problem::Problem;
+use signalbox_shared::{problem::Problem, token::JWKS_PATH};
 
 use crate::AuthState;
 
@@ -27,10 +29,12 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             )
             .service(
                 resource("/auth/validate", "GET, POST")
-                    .app_data(bodies)
+                    .app_data(bodies.clone())
                     .route(web::get().to(validate::get))
                     .route(web::post().to(validate::post)),
             )
+            .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
+            .configure(|config| api::configure(config, &bodies))
             .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }

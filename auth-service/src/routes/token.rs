@@ -1,7 +1,10 @@
 //! `/auth/token`
 
+use std::net::IpAddr;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     clock,
@@ -34,7 +37,9 @@ pub(super) async fn post(
     let caller = check_origin(request.headers(), &state.allowed_origins)
         .and_then(|()| identify(authorization(&request), &state.api_keys, state.guests))
         .map_err(|problem| refused(&state, None, problem))?;
-    let issued = issue(&state, &caller, body).map_err(|problem| refused(&state, Some(&caller), problem))?;
+    let address = state.client(&request);
+    let issued =
+        issue(&state, &caller, address, body).map_err(|problem| refused(&state, Some(&caller), problem))?;
     state.metrics.issued.with_label_values(&[caller.kind()]).inc();
     let Issued { room, user, role, expires_in, .. } = &issued;
     tracing::info!(target: "signalbox_auth::audit", caller = caller.id(), kind = caller.kind(),
@@ -42,12 +47,30 @@ pub(super) async fn post(
     Ok(HttpResponse::Ok().json(issued))
 }
 
-fn issue(state: &AuthState, caller: &Caller<'_>, body: Body) -> Result<Issued, Problem> {
+fn issue(
+    state: &AuthState,
+    caller: &Caller<'_>,
+    address: Option<IpAddr>,
+    body: Body,
+) -> Result<Issued, Problem> {
+    if let Caller::ApiKey(key) = caller {
+        state.judge_key(&key.id)?;
+    }
     let wish = Wish::from(members(body, Wish::MEMBERS)?);
     let grant = state.policy.grant(caller, wish, &random_hex())?;
+    let subject = Subject {
+        user: &grant.user,
+        room: Some(&grant.room),
+        grant: "",
+        issued_s: None,
+        issuer: None,
+        address,
+    };
+    state.judge(&subject)?;
+    let issued_s = state.issued_s(&subject);
     let (room, user, role, expires_in) =
         (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token = state.minter.mint(grant, clock::now_s(), TokenId::random()).map_err(|error| {
+    let token = state.minter.mint(grant, clock::now_s(), issued_s, TokenId::random()).map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
         Problem::new(500, "internal", "the token could not be made; the server's log says why")
     })?;

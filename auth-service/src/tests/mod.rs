@@ -3,6 +3,7 @@
 mod configuration_doc;
 mod deployments;
 mod events;
+mod jwks;
 mod token;
 mod validate;
 
@@ -14,6 +15,7 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
+use signalbox_control::{Control, Log};
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -21,7 +23,7 @@ use signalbox_shared::{
     token::{Secret, SharedSecret},
 };
 
-use crate::{AuthParts, AuthState, configure};
+use crate::{AuthParts, AuthState, configure, keys::SigningKeys};
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -50,11 +52,11 @@ impl Service {
         change(&mut settings);
         let feed = FeedSender::new(8);
         let mut all = AuthParts {
-            secret: secret.clone(),
-            previous: None,
+            keys: SigningKeys::shared(&secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             guests: false,
             feed: feed.clone(),
+            control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());

@@ -11,6 +11,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     check_timing(settings)?;
     check_redis(settings)?;
     check_roles(settings)?;
+    check_keys(settings)?;
     Ok(warnings(settings))
 }
 
@@ -70,6 +71,7 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     ensure(limits.user_peers >= 1, "limits.user_peers", "must be at least 1")?;
     ensure(limits.connections >= 1, "limits.connections", "must be at least 1")?;
     ensure(limits.burst >= 1 && limits.rate >= 1, "limits.burst and limits.rate", "must be at least 1")?;
+    ensure((100..=100_000).contains(&limits.rules), "limits.rules", "must be from 100 to 100000")?;
     ensure((8..=10_000).contains(&limits.backlog), "limits.backlog", "must be from 8 to 10000")?;
     ensure(limits.backlog_bytes >= limits.frame, "limits.backlog_bytes", "must be at least limits.frame")?;
     ensure(
@@ -122,6 +124,29 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
         timing.drain_spread <= timing.drain,
         "timing.drain_spread",
         "must be at most timing.drain, the time when a stopping node ends",
+    )
+}
+
+fn check_keys(settings: &Settings) -> Result<(), ConfigError> {
+    let auth = &settings.auth;
+    let day = Span::secs(24 * 60 * 60);
+    ensure((Span::secs(1)..=day).contains(&auth.jwks_ttl), "auth.jwks_ttl", "must be from 1s to 24h")?;
+    ensure(
+        auth.jwks_url.is_none() || auth.jwks_file.is_none(),
+        "auth.jwks_url",
+        "and auth.jwks_file are both set; keep one",
+    )?;
+    let web = |url: &String| {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        rest.is_some_and(|rest| {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            !authority.is_empty() && !authority.contains('@') && !url.contains([' ', '#'])
+        })
+    };
+    ensure(
+        auth.jwks_url.as_ref().is_none_or(web),
+        "auth.jwks_url",
+        "must be like http://auth-service:8080/.well-known/jwks.json, without user and password",
     )
 }
 

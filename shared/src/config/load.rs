@@ -16,7 +16,7 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
     /// A TOML file with settings
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Print the effective settings, without secrets, and exit
     #[arg(long)]
@@ -84,6 +84,7 @@ impl Loaded {
             .list_separator(",")
             .with_list_parse_key("server.allowed_origins")
             .with_list_parse_key("server.allowed_hosts")
+            .with_list_parse_key("server.trusted_proxies")
             .try_parsing(true)
             // Compose passes an unset variable as an empty one.
             .ignore_empty(true)

@@ -34,6 +34,14 @@ pub struct Settings {
     pub log: Log,
 }
 
+impl Settings {
+    /// The longest that anything of one grant may be good, milliseconds: its tokens, and the handles of a peer that joined with one.
+    pub fn longest_grant_ms(&self) -> u64 {
+        let handles = self.timing.room_life.as_ms() + self.timing.resume_window.as_ms();
+        self.auth.token_ttl_max.as_ms().max(handles)
+    }
+}
+
 /// The listening socket and who may talk to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +52,9 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Host names we answer to, without port; empty is any. On loopback it defaults to the loopback names.
     pub allowed_hosts: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "ranges")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Threads; 0 is one per core.
     pub workers: usize,
 }
@@ -54,9 +65,20 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             allowed_origins: vec![],
             allowed_hosts: vec![],
+            trusted_proxies: vec![],
             workers: 0,
         }
     }
+}
+
+/// A bare address is a range of one.
+fn ranges<'de, D: serde::Deserializer<'de>>(texts: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(texts)?;
+    let range = |text: &String| {
+        crate::address::parse_range(text)
+            .map_err(|bad| serde::de::Error::custom(format!("server.trusted_proxies {bad}")))
+    };
+    texts.iter().map(range).collect()
 }
 
 /// Tokens and callers.
@@ -75,6 +97,14 @@ pub struct Auth {
     pub token_ttl: Span,
     /// The longest life a caller may ask for; at most 24 h.
     pub token_ttl_max: Span,
+    /// The folder of the private keys that sign tokens (auth service). Unset: `AUTH_SECRET` signs.
+    pub keys_dir: Option<PathBuf>,
+    /// Where a signaling node gets the public keys: `/.well-known/jwks.json` of the auth service.
+    pub jwks_url: Option<String>,
+    /// A file with them instead.
+    pub jwks_file: Option<PathBuf>,
+    /// How long a signaling node keeps them before it asks again. The auth service publishes a key so much before it signs.
+    pub jwks_ttl: Span,
 }
 
 impl Default for Auth {
@@ -86,6 +116,10 @@ impl Default for Auth {
             default_role: role("guest"),
             token_ttl: Span::secs(15 * 60),
             token_ttl_max: Span::secs(60 * 60),
+            keys_dir: None,
+            jwks_url: None,
+            jwks_file: None,
+            jwks_ttl: Span::secs(5 * 60),
         }
     }
 }
@@ -189,6 +223,8 @@ pub struct Limits {
     pub backlog_bytes: Size,
     /// Bytes that may wait for one socket; more closes it as a slow consumer.
     pub outbox: Size,
+    /// Rules that may be in force: bans, revocations, denied addresses.
+    pub rules: u32,
 }
 
 impl Default for Limits {
@@ -208,6 +244,7 @@ impl Default for Limits {
             backlog: 512,
             backlog_bytes: Size::kib(1024),
             outbox: Size::kib(1024),
+            rules: 10_000,
         }
     }
 }

@@ -1,17 +1,16 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
-use std::sync::Arc;
-
 use actix_http::ws::OpCode;
-use signalbox_shared::protocol::{
-    Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage,
+use signalbox_shared::{
+    problem::Problem,
+    protocol::{Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage},
 };
 use tokio::time::Instant;
 
 use super::{
     frames::{Break, Incoming},
     rate::{Pace, Rate},
-    refresh::Badge,
+    refresh::{Badge, Refreshed},
     requests::{Request, Requests, Verdict},
 };
 use crate::{
@@ -26,10 +25,10 @@ const REFRESH_COST: u32 = 9;
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
     signal: &'a Signal,
-    room: &'a Arc<LocalRoom>,
+    room: &'a LocalRoom,
     peer: &'a LocalPeer,
     /// The token in force.
-    pub(super) badge: Badge,
+    pub(super) badge: Badge<'a>,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -44,14 +43,14 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         signal: &'a Signal,
-        room: &'a Arc<LocalRoom>,
+        room: &'a LocalRoom,
         peer: &'a LocalPeer,
-        badge: Badge,
+        badge: Badge<'a>,
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
-        let limits = &signal.settings.limits;
-        let rate = Rate::new(limits.burst, limits.rate, Instant::now());
+        let (burst, per_second) = signal.registry.hub().limits.pace();
+        let rate = Rate::new(burst, per_second, Instant::now());
         Self {
             signal,
             room,
@@ -77,7 +76,7 @@ impl<'a> Reader<'a> {
             }
             Incoming::Ping(payload) => {
                 // A flood of pings is paced like a flood of messages.
-                if self.rate.frame(Instant::now()) == Pace::Close {
+                if self.pace() == Pace::Close {
                     return Err(CloseCode::RateLimited.into());
                 }
                 self.peer.control(OpCode::Pong, &payload);
@@ -85,25 +84,29 @@ impl<'a> Reader<'a> {
             }
             Incoming::Pong(payload) => {
                 self.peer.ponged(&payload);
-                if self.rate.frame(Instant::now()) == Pace::Close {
+                if self.pace() == Pace::Close {
                     return Err(CloseCode::RateLimited.into());
                 }
                 Ok(())
             }
             // Nor may fragments without end keep a worker busy.
-            Incoming::Nothing if self.rate.frame(Instant::now()) == Pace::Close => {
-                Err(CloseCode::RateLimited.into())
-            }
+            Incoming::Nothing if self.pace() == Pace::Close => Err(CloseCode::RateLimited.into()),
             Incoming::Nothing => Ok(()),
             Incoming::Close(code) => Err(Break::Closed(code)),
         }
+    }
+
+    fn pace(&mut self) -> Pace {
+        let (burst, per_second) = self.signal.registry.hub().limits.pace();
+        self.rate.change(burst, per_second);
+        self.rate.frame(Instant::now())
     }
 
     fn text(&mut self, text: &str) -> Result<(), Break> {
         if let Some(handle) = self.given.take() {
             self.requests.confirm_handle(handle);
         }
-        let pace = self.rate.frame(Instant::now());
+        let pace = self.pace();
         if pace == Pace::Close {
             return Err(CloseCode::RateLimited.into());
         }
@@ -161,22 +164,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A newer token. Once it is found good it counts at once, and the room is told.
+    /// A newer token. Once it is found good it counts, and the room is told.
     fn refresh(&mut self, id: Option<u64>, token: &str) {
         self.rate.charge(REFRESH_COST);
         if self.badge.is_busy() {
             let text = "the refresh before is still on its way";
             return self.error(id, ErrorCode::RateLimited, Some("token"), text);
         }
-        let shown = match self.signal.door.claims(token) {
-            Ok(claims) => {
-                self.badge.show(self.room, self.peer, id, &claims).map_err(std::borrow::ToOwned::to_owned)
-            }
-            Err(problem) => Err(problem.detail),
-        };
-        if let Err(text) = shown {
-            self.error(id, ErrorCode::BadToken, Some("token"), &text);
+        if let Some(Refreshed::Refused(id, problem)) = self.badge.show(id, token.to_owned()) {
+            self.refuse_token(id, &problem);
         }
+    }
+
+    /// Says what is wrong with a token, or that nobody can tell for now.
+    pub(super) fn refuse_token(&mut self, id: Option<u64>, problem: &Problem) {
+        let code = if problem.status == 503 { ErrorCode::Unavailable } else { ErrorCode::BadToken };
+        self.error(id, code, Some("token"), &problem.detail);
     }
 
     /// What everybody hears costs more in a large room: one frame for every ten peers.

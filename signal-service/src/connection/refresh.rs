@@ -1,67 +1,69 @@
 //! A newer token for a connection that stays (docs/PROTOCOL.md, section 2.2).
 //!
-//! Owns: the token in force on one connection, and the one commit that tells the room of another. It counts from the moment it was
-//! found good, whether or not the store answers: a connection must not end because of an outage. Must not: judge tokens; `door` does.
+//! Owns: the token in force on one connection, and the one refresh that is on its way: checked, then told to the room. A token counts from
+//! the moment it was found good, whether or not the store answers: a connection must not end because of an outage. Must not: check
+//! tokens (`keys`), or know what was taken back (`standing`).
 
 use std::{pin::Pin, sync::Arc};
 
+use futures_util::FutureExt as _;
+use signalbox_control::Verdict;
 use signalbox_rooms::{
     room::{Input, Member, Outcome, RoomState, TokenRecord},
     store::Unavailable,
 };
-use signalbox_shared::{id::UserId, token::RoomClaims};
+use signalbox_shared::{clock, problem::Problem, token::RoomClaims};
 
-use crate::registry::{LocalPeer, LocalRoom};
+use crate::{
+    node::Signal,
+    registry::{LocalPeer, LocalRoom},
+    standing::Standing,
+};
 
-type Call = Pin<Box<dyn Future<Output = Result<(Outcome, Arc<RoomState>), Unavailable>>>>;
+type Told = Result<(Outcome, Arc<RoomState>), Unavailable>;
+
+/// The refresh that is on its way.
+enum Stage<'a> {
+    /// None.
+    Idle,
+    /// The token is being checked: its key is not known yet.
+    Checked(Pin<Box<dyn Future<Output = Result<RoomClaims, Problem>> + 'a>>),
+    /// The room is being told; what was in force before.
+    Told(Pin<Box<dyn Future<Output = Told>>>, Box<TokenRecord>),
+}
 
 /// The token in force on a connection.
-pub(super) struct Badge {
-    user: UserId,
+pub(super) struct Badge<'a> {
+    signal: &'a Signal,
+    room: &'a Arc<LocalRoom>,
+    peer: &'a Arc<LocalPeer>,
     record: TokenRecord,
     role_set: bool,
-    /// The one before, until the room has the new one.
-    before: Option<TokenRecord>,
+    stage: Stage<'a>,
     id: Option<u64>,
-    call: Option<Call>,
     changed: bool,
 }
 
 /// What became of a refresh.
 pub(super) enum Refreshed {
+    /// The token will not do, or nobody can tell.
+    Refused(Option<u64>, Problem),
     /// The room has it; this is the peer's record.
     Committed(Option<u64>, Box<Member>),
     /// The store does not answer, or does not know the peer for now; the token counts here.
     Kept(Option<u64>),
-    /// Its grant is another peer's: the token before is in force again.
-    InUse(Option<u64>),
 }
 
-/// What a token says of its peer.
-pub(super) fn record(claims: &RoomClaims) -> TokenRecord {
-    TokenRecord {
-        token: claims.jti.clone(),
-        issued: claims.iat,
-        expires: claims.exp,
-        role: claims.role.clone(),
-        permissions: claims.permissions.clone(),
-        caller: claims.caller.clone(),
-        region: claims.region.clone(),
-    }
-}
-
-impl Badge {
+impl<'a> Badge<'a> {
     /// What the peer has joined or come back with.
-    pub(super) fn new(member: &Member) -> Self {
-        Self {
-            user: member.user.clone(),
-            record: member.token_record(),
-            role_set: member.role_set,
-            before: None,
-            id: None,
-            call: None,
-            changed: false,
-        }
+    pub(super) fn new(
+        signal: &'a Signal,
+        room: &'a Arc<LocalRoom>,
+        peer: &'a Arc<LocalPeer>,
+        member: &Member,
+    ) -> Self {
+        let (record, role_set) = (member.token_record(), member.role_set);
+        Self { signal, room, peer, record, role_set, stage: Stage::Idle, id: None, changed: false }
     }
 
     /// Whether the peer has a permission.
@@ -82,77 +84,134 @@ impl Badge {
         member
     }
 
-    /// Takes a token that was found good; the room learns of it. Says what is wrong with it otherwise.
-    pub(super) fn show(
-        &mut self,
-        room: &Arc<LocalRoom>,
-        peer: &LocalPeer,
-        id: Option<u64>,
-        claims: &RoomClaims,
-    ) -> Result<(), &'static str> {
-        let record = record(claims);
-        if claims.sub != self.user {
-            return Err("the token is another user's");
+    /// Whether a refresh is on its way.
+    pub(super) fn is_busy(&self) -> bool {
+        !matches!(self.stage, Stage::Idle)
+    }
+
+    /// Takes a token that the client shows. One that can be checked at once, as any but the first of a new key can, is in force for
+    /// whatever the client sent after it.
+    pub(super) fn show(&mut self, id: Option<u64>, token: String) -> Option<Refreshed> {
+        let keys = self.signal.door.keys();
+        let mut check = Box::pin(async move { keys.room(&token, clock::now_s()).await });
+        self.id = id;
+        match check.as_mut().now_or_never() {
+            Some(verdict) => self.checked(verdict),
+            None => {
+                self.stage = Stage::Checked(check);
+                None
+            }
         }
-        if claims.room != room.id {
-            return Err("the token is for another room");
+    }
+
+    fn checked(&mut self, verdict: Result<RoomClaims, Problem>) -> Option<Refreshed> {
+        match verdict.and_then(|claims| self.take(&claims)) {
+            Ok(()) => None,
+            Err(problem) => {
+                self.stage = Stage::Idle;
+                Some(Refreshed::Refused(self.id.take(), problem))
+            }
+        }
+    }
+
+    /// Puts a checked token in force and begins to tell the room.
+    fn take(&mut self, claims: &RoomClaims) -> Result<(), Problem> {
+        let before = self.peer.standing();
+        let bad = |detail: &str| Err(Problem::new(401, "bad_token", detail));
+        let mut record = record(claims);
+        if claims.sub != before.user {
+            return bad("the token is another user's");
+        }
+        if claims.room != before.room {
+            return bad("the token is for another room");
         }
         if record.is_older_than(&self.record) {
-            return Err("the token is older than the one in force");
+            return bad("the token is older than the one in force");
         }
-        let input =
-            Input::Refresh { peer: peer.id.clone(), epoch: peer.epoch(), record: Box::new(record.clone()) };
-        let room = room.clone();
-        self.call = Some(Box::pin(async move { room.submit(input, None).await }));
-        self.id = id;
-        self.before = Some(self.put(record));
+        // In force first, judged then: what is taken back in between is found by one or the other.
+        self.stand_on(&record);
+        if let Err(verdict) = self.signal.control.judge(&self.peer.standing().subject()) {
+            self.peer.set_standing((*before).clone());
+            return Err(Verdict::problem(verdict));
+        }
+        let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
+        let input = Input::Refresh { peer, epoch, record: Box::new(record.clone()) };
+        if self.role_set {
+            (record.role, record.permissions) = (self.record.role.clone(), self.record.permissions.clone());
+        }
+        let room = self.room.clone();
+        let telling = Box::pin(async move { room.submit(input, None).await });
+        self.stage = Stage::Told(telling, Box::new(std::mem::replace(&mut self.record, record)));
+        self.changed = true;
         Ok(())
     }
 
-    /// Whether the room has not been told of the last one yet.
-    pub(super) fn is_busy(&self) -> bool {
-        self.call.is_some()
+    fn stand_on(&self, record: &TokenRecord) {
+        let (token, issued, caller) = (record.token.clone(), record.issued, record.caller.clone());
+        self.peer.set_standing(Standing { token, issued, caller, ..(*self.peer.standing()).clone() });
     }
 
-    /// Puts another token in force; the one before. A role that was set is not the token's to change.
-    fn put(&mut self, mut record: TokenRecord) -> TokenRecord {
-        if self.role_set {
-            record.role = self.record.role.clone();
-            record.permissions = self.record.permissions.clone();
+    /// Waits for what becomes of the refresh on its way; for ever if there is none.
+    pub(super) async fn finished(&mut self) -> Refreshed {
+        loop {
+            match &mut self.stage {
+                Stage::Idle => return std::future::pending().await,
+                Stage::Checked(check) => {
+                    let verdict = check.await;
+                    if let Some(refreshed) = self.checked(verdict) {
+                        return refreshed;
+                    }
+                }
+                Stage::Told(telling, _) => {
+                    let told = telling.await;
+                    return self.told(told);
+                }
+            }
         }
-        self.changed = true;
-        std::mem::replace(&mut self.record, record)
     }
 
-    /// Waits until the room has been told, or the store has not answered; for ever if there is nothing to tell.
-    pub(super) async fn finished(&mut self, peer: &LocalPeer) -> Refreshed {
-        let answer = match &mut self.call {
-            Some(call) => call.await,
-            None => std::future::pending().await,
-        };
-        self.call = None;
-        let (id, before) = (self.id.take(), self.before.take());
-        match answer {
-            Ok((Outcome::Done, state)) => match state.members.get(&peer.id) {
+    fn told(&mut self, told: Told) -> Refreshed {
+        let (id, stage) = (self.id.take(), std::mem::replace(&mut self.stage, Stage::Idle));
+        match told {
+            Ok((Outcome::Done, state)) => match state.members.get(&self.peer.id) {
                 Some(member) => {
+                    self.be(member.token_record());
                     self.role_set = member.role_set;
-                    self.record = member.token_record();
-                    self.changed = true;
                     Refreshed::Committed(id, Box::new(member.clone()))
                 }
                 None => Refreshed::Kept(id),
             },
             Ok((Outcome::TokenInUse, _)) => {
-                self.record = before.unwrap_or_else(|| self.record.clone());
-                self.changed = true;
-                Refreshed::InUse(id)
+                if let Stage::Told(_, before) = stage {
+                    self.be(*before);
+                }
+                Refreshed::Refused(id, Problem::new(401, "bad_token", "the token is that of another peer"))
             }
             Ok(_) => {
                 // It was taken for lost; when it is taken back the room hears of the token too.
-                peer.doubt();
+                self.peer.doubt();
                 Refreshed::Kept(id)
             }
             Err(Unavailable) => Refreshed::Kept(id),
         }
+    }
+
+    fn be(&mut self, record: TokenRecord) {
+        self.stand_on(&record);
+        self.record = record;
+        self.changed = true;
+    }
+}
+
+/// What a token says of its peer.
+fn record(claims: &RoomClaims) -> TokenRecord {
+    TokenRecord {
+        token: claims.jti.clone(),
+        issued: claims.iat,
+        expires: claims.exp,
+        role: claims.role.clone(),
+        permissions: claims.permissions.clone(),
+        caller: claims.caller.clone(),
+        region: claims.region.clone(),
     }
 }

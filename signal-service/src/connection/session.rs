@@ -9,8 +9,9 @@ use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use signalbox_shared::{
     clock,
+    config::Limits,
     id::PeerId,
-    protocol::{CloseCode, ErrorCode, ServerMessage},
+    protocol::{CloseCode, ServerMessage},
 };
 use tokio::{
     io::Interest,
@@ -32,6 +33,7 @@ use crate::{
     door::{Place, Wish},
     node::Signal,
     registry::{Condition, LocalPeer, LocalRoom},
+    standing::Standing,
 };
 use signalbox_rooms::room::Member;
 
@@ -54,12 +56,18 @@ enum Turn {
 }
 
 /// Serves one connection until it ends. The `101` has been written.
-pub(super) async fn run(signal: Arc<Signal>, place: Place, wish: Wish, socket: TcpStream, early: BytesMut) {
+pub(super) async fn run(
+    signal: Arc<Signal>,
+    place: Place,
+    (wish, standing): (Wish, Standing),
+    socket: TcpStream,
+    early: BytesMut,
+) {
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
     let socket = Arc::new(socket);
-    let limits = &signal.settings.limits;
-    let peer = LocalPeer::new(wish.peer(), socket.clone(), limits);
+    let limits = Limits { backlog: signal.registry.hub().limits.backlog(), ..signal.settings.limits.clone() };
+    let peer = LocalPeer::new(wish.peer(), standing, socket.clone(), &limits);
     let room = signal.registry.register(wish.room(), &peer);
     if signal.door.is_draining() {
         // It came through the door just before it was closed; whoever says goodbye may have missed it.
@@ -134,12 +142,13 @@ impl<'a> Session<'a> {
         let life = (entered.member.issued, entered.member.expires);
         let deadlines = Deadlines::new(now, clock::now_ms(), ping_every, life);
         let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
+        let badge = Badge::new(signal, room, peer, &entered.member);
         let unconfirmed = entered.resumed.then_some(entered.generation);
         Self {
             signal,
             room,
             peer,
-            input: Reader::new(signal, room, peer, Badge::new(&entered.member), requests, unconfirmed),
+            input: Reader::new(signal, room, peer, badge, requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
             maybe_epoch: None,
@@ -208,7 +217,7 @@ impl<'a> Session<'a> {
                         return End::Close(CloseCode::Left);
                     }
                 },
-                refreshed = self.input.badge.finished(self.peer) => self.answer_refresh(refreshed),
+                refreshed = self.input.badge.finished() => self.answer_refresh(refreshed),
                 () = self.peer.woken() => {}
                 ready = self.socket.ready(interest) => match ready {
                     Ok(ready) => {
@@ -303,12 +312,7 @@ impl<'a> Session<'a> {
     /// What the client hears of its refresh.
     fn answer_refresh(&mut self, refreshed: Refreshed) {
         let (id, durable) = match refreshed {
-            Refreshed::InUse(id) => {
-                let text = "the token is that of another peer";
-                let field = Some("token");
-                self.peer.send(&[ServerMessage::error(id, ErrorCode::BadToken, field, text)]);
-                return;
-            }
+            Refreshed::Refused(id, problem) => return self.input.refuse_token(id, &problem),
             Refreshed::Committed(id, member) => {
                 self.record = *member;
                 (id, true)

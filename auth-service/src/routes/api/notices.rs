@@ -1,0 +1,46 @@
+//! `/api/notices`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use signalbox_control::{Audience, Word};
+use signalbox_http::ApiError;
+use signalbox_shared::{
+    id::{Role, RoomId, UserId},
+    problem::Problem,
+};
+
+use super::{Scope, authorize, missing, problem, words};
+use crate::{
+    AuthState,
+    issuer::wish::{named, refuse, typed},
+    routes::{Body, members},
+};
+
+/// Says something to everybody who is connected, or to those of a room or of a user.
+pub(super) async fn post(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let caller = authorize(&request, &state, Scope::Security)?;
+    let [room, user, code, message] = members(body, ["room", "user", "code", "message"])?;
+    let (to, whom) = match (named("room", &room, RoomId::parse)?, named("user", &user, UserId::parse)?) {
+        (None, None) => (Audience::All, "all"),
+        (Some(room), None) => (Audience::Room(room), "room"),
+        (None, Some(user)) => (Audience::User(user), "user"),
+        (Some(_), Some(_)) => return Err(refuse("user", "and room exclude each other").into()),
+    };
+    let code = code_word(typed("code", &code, CODE)?.ok_or_else(|| missing("code"))?)?;
+    let message = words("message", &message, 512)?.ok_or_else(|| missing("message"))?;
+    let word = Word { to, code: code.as_str().into(), message };
+    state.control.say(&word).await.map_err(problem)?;
+    tracing::warn!(target: "signalbox_auth::audit", event = "notice_sent", caller = caller.id, whom, code, "notice");
+    Ok(HttpResponse::Accepted().json(serde_json::json!({})))
+}
+
+const CODE: &str = "must be a string of 1 to 32 characters of a-z 0-9 - _";
+
+fn code_word(code: String) -> Result<String, Problem> {
+    // A role has the same form, but for the underscore.
+    Role::parse(&code.replace('_', "-")).map_err(|_| refuse("code", CODE))?;
+    Ok(code)
+}
