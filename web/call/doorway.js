@@ -111,7 +111,7 @@ export class Doorway {
 
   /** @param {string} peerId @param {string} name */
   async #remove(peerId, name) {
-    if (await ask(`Remove ${name}?`, `${name} leaves the call at once and cannot come back with the same invitation.`, 'Remove')) this.#do(this.#room.kick(peerId));
+    if (await ask(`Remove ${name}?`, `${name} leaves the call at once. Lock the room as well if nobody is to come back.`, 'Remove')) this.#do(this.#room.kick(peerId));
   }
 
   async #end() {
