@@ -112,7 +112,6 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         control,
         ice,
         rooms,
-        ice,
         webhooks: webhooks.clone(),
         usage: shared.map_or(UsageReader::None, UsageReader::Redis),
     };
