@@ -110,8 +110,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         guests,
         feed,
         control,
-        rooms,
         ice,
+        rooms,
         webhooks: webhooks.clone(),
         usage: shared.map_or(UsageReader::None, UsageReader::Redis),
     };
