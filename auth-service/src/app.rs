@@ -11,12 +11,13 @@ use signalbox_shared::{
     config::{self, Loaded},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
+    token::TicketShelf,
 };
 use tokio::sync::broadcast;
 
 use crate::{
     AuthParts, AuthState, configure, feed,
-    store::{RedisStore, StoreError},
+    store::{AuthStore, RedisStore, StoreError},
 };
 
 /// Why the process does not start, or ends: one line.
@@ -73,8 +74,15 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         }
         None => (alone(), None),
     };
-    let parts =
-        AuthParts { secret, previous: secrets.auth_previous, api_keys: secrets.api_keys, guests, feed };
+    let parts = AuthParts {
+        secret,
+        previous: secrets.auth_previous,
+        api_keys: secrets.api_keys,
+        user_secret: secrets.user,
+        guests,
+        feed,
+        store: store.clone().map_or_else(|| AuthStore::memory(TicketShelf::default()), AuthStore::Redis),
+    };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(Gate::new(&settings.server));
     let (stopping, told_to_stop) = (state.clone(), stop_signal()?);

@@ -1,18 +1,20 @@
 //! The auth service: who gets a token, whether a token is good, and what operators hear.
 //!
 //! - [`issuer`]: pure: who a caller is, what it may have, the token itself
-//! - [`routes`]: `/auth/token`, `/auth/validate`, `/ws/events`; HTTP only
+//! - [`routes`]: `/auth/…`, `/api/…`, `/ws/events`; HTTP only
+//! - `judge`: what was taken back, asked at each issue
 //! - [`AuthState`]: what the routes share, made once per process
 //! - [`feed`]: the operators' events out of Redis
-//! - [`store`]: Redis as a thing to be checked and asked
+//! - [`store`]: refresh tokens, tickets and invites, in Redis or in the process
 //! - [`app`]: the standalone process
 //!
-//! Must not: know a socket of a peer or the state of a room; the services meet in `shared::token`. It keeps nothing: a
-//! token carries all it says. Next: [`routes`] from the top.
+//! Must not: know a socket of a peer or the state of a room; the services meet in `shared::token`. It keeps only what must be
+//! remembered ([`store`]): a token carries all it says. Next: [`routes`] from the top.
 
 pub mod app;
 pub mod feed;
 pub mod issuer;
+mod judge;
 mod metrics;
 pub mod routes;
 mod state;

@@ -11,8 +11,10 @@ use signalbox_shared::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    issuer::{Minter, Policy},
+    issuer::{Backends, Minter, Policy},
+    judge::Judge,
     metrics::Metrics,
+    store::AuthStore,
 };
 
 /// Sockets on the operators' feed at once.
@@ -26,10 +28,23 @@ pub struct AuthParts {
     pub previous: Option<SharedSecret>,
     /// The backends that may ask.
     pub api_keys: ApiKeys,
+    /// Signs the application's own tokens about its users.
+    pub user_secret: Option<SharedSecret>,
     /// Whether anybody may ask.
     pub guests: bool,
+    /// Where refresh tokens, tickets and invites are remembered.
+    pub store: AuthStore,
     /// What operators hear: the process's own, or [`crate::feed::over_redis`].
     pub feed: FeedSender,
+}
+
+/// How long refresh tokens are good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefreshLives {
+    /// One that is not used, ms.
+    pub(crate) life_ms: u64,
+    /// One after the other, ms.
+    pub(crate) longest_ms: u64,
 }
 
 /// The auth service of one process.
@@ -37,7 +52,10 @@ pub struct AuthState {
     pub(crate) policy: Policy,
     pub(crate) minter: Minter,
     pub(crate) verifier: Verifier,
-    pub(crate) api_keys: ApiKeys,
+    pub(crate) backends: Backends,
+    pub(crate) judge: Judge,
+    pub(crate) store: AuthStore,
+    pub(crate) refresh: RefreshLives,
     pub(crate) guests: bool,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) body_limit: usize,
@@ -59,7 +77,13 @@ impl AuthState {
             policy: Policy::new(settings),
             minter: Minter::new(&parts.secret),
             verifier,
-            api_keys: parts.api_keys,
+            backends: Backends::new(parts.api_keys, settings),
+            judge: Judge,
+            store: parts.store,
+            refresh: RefreshLives {
+                life_ms: settings.auth.refresh_ttl.as_ms(),
+                longest_ms: settings.auth.refresh_ttl_max.as_ms(),
+            },
             guests: parts.guests,
             allowed_origins: settings.server.allowed_origins.clone(),
             body_limit: settings.limits.body.0,

@@ -4,6 +4,7 @@
 //! - [`protocol`]: `signalbox.v1`, the messages and their codes
 //! - [`token`]: what a token says and how it is checked
 //! - [`config`]: every setting, its default and its check
+//! - [`scope`]: what a backend may be allowed
 //! - [`problem`]: errors over HTTP (RFC 9457)
 //! - [`origin`]: which browsers may talk to us
 //! - [`feed`]: what operators hear about rooms
@@ -20,6 +21,7 @@ pub mod keys;
 pub mod origin;
 pub mod problem;
 pub mod protocol;
+pub mod scope;
 pub mod telemetry;
 pub mod text;
 pub mod token;

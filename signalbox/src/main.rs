@@ -9,7 +9,10 @@ use std::{process::ExitCode, sync::Arc};
 
 use actix_web::web;
 use clap::Parser;
-use signalbox_auth::{AuthParts, AuthState};
+use signalbox_auth::{
+    AuthParts, AuthState,
+    store::{AuthStore, RedisStore},
+};
 use signalbox_http::{
     Failure, Gate, health, listener, metrics_response, not_found, process, resource, say, stop_signal,
 };
@@ -17,7 +20,7 @@ use signalbox_shared::{
     config::{ConfigError, Flags, Loaded},
     feed::{FEED_BACKLOG, FeedSender},
     id::random_hex,
-    token::{Secret, SharedSecret, Verifier},
+    token::{Secret, SharedSecret, TicketShelf, Verifier},
 };
 use signalbox_signal::{
     app, connection,
@@ -56,14 +59,16 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let listener = listener(address)?;
     let bound = listener.local_addr()?;
 
-    let (feed, choice) = match &secrets.redis_url {
+    let tickets = TicketShelf::default();
+    let (feed, choice, store) = match &secrets.redis_url {
         Some(url) => (
             signalbox_auth::feed::over_redis(url.expose(), &settings.redis)?,
             StoreChoice::Redis(url.expose()),
+            AuthStore::Redis(Arc::new(RedisStore::open(url.expose(), &settings.redis)?)),
         ),
         None => {
             let feed = FeedSender::new(FEED_BACKLOG);
-            (feed.clone(), StoreChoice::Memory(Some(feed)))
+            (feed.clone(), StoreChoice::Memory(Some(feed)), AuthStore::memory(tickets))
         }
     };
     let verifier = Verifier::hs256(std::iter::once(&secret).chain(&secrets.auth_previous));
@@ -76,8 +81,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         secret,
         previous: secrets.auth_previous.clone(),
         api_keys: secrets.api_keys.clone(),
+        user_secret: secrets.user.clone(),
         guests,
         feed,
+        store,
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 

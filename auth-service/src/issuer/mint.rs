@@ -9,7 +9,7 @@ use signalbox_shared::{
 use super::Grant;
 
 /// How long before its making a token is good already, seconds: the clocks of two machines differ.
-const SKEW_S: u64 = 10;
+pub const SKEW_S: u64 = 10;
 
 /// Signs with one secret (HS256, RFC 7515); its `kid` tells verifiers which.
 pub struct Minter {

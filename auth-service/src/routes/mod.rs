@@ -1,37 +1,71 @@
-//! HTTP, and nothing else: read the request, ask [`crate::issuer`], write the answer (docs/PROTOCOL.md, sections 1 and 9).
+//! HTTP, and nothing else: read the request, ask [`crate::issuer`] and the store, write the answer (docs/PROTOCOL.md, sections 1 and 9).
 //!
-//! A file is a path, a function is a method. Health and metrics are the process's (`app.rs`), not the service's.
+//! - `caller`: who asks; `issue`: from a grant to an answer; `doc`: the OpenAPI document; `cors`: what other sites may do
+//! - the other files are a path each, their functions a method
+//!
+//! Adding a route: its handler with `#[utoipa::path]` stands in `doc::Doc`, its path in [`paths`]. Health and metrics are the process's
+//! (`app.rs`), not the service's.
 
+mod caller;
+mod cors;
+pub(crate) mod doc;
 mod events;
+mod invites;
+mod issue;
+mod management;
+mod refresh;
+mod ticket;
 mod token;
 mod validate;
 
-use actix_web::{
-    Error, HttpRequest,
-    http::header::{self, HeaderMap},
-    web,
-};
+use actix_web::{Error, Resource, web};
+use caller::{authorize, authorize_key, authorize_or_guest, room_token_of};
 use signalbox_http::{ApiError, Members, json_config, resource};
-use signalbox_shared::problem::Problem;
+use signalbox_shared::{id::RoomId, problem::Problem};
 
 use crate::AuthState;
+
+/// A path of the API: its pattern, the methods it takes as in `Allow`, and what serves it.
+pub(crate) struct Path {
+    pub(crate) pattern: &'static str,
+    pub(crate) methods: &'static str,
+    pub(crate) resource: Resource,
+}
+
+/// Every path of the API. Each of its methods is an operation of the document.
+pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
+    let path = |pattern, methods, routes: &[fn() -> actix_web::Route]| {
+        let resource = resource(pattern, methods).app_data(bodies.clone());
+        let resource = routes.iter().fold(resource, |resource, route| resource.route(route()));
+        Path { pattern, methods, resource }
+    };
+    vec![
+        path("/auth/token", "POST", &[|| web::post().to(token::post)]),
+        path(
+            "/auth/validate",
+            "GET, POST",
+            &[|| web::get().to(validate::get), || web::post().to(validate::post)],
+        ),
+        path("/auth/refresh", "POST", &[|| web::post().to(refresh::post)]),
+        path("/auth/ticket", "POST", &[|| web::post().to(ticket::post)]),
+        path("/auth/management", "POST", &[|| web::post().to(management::post)]),
+        path(
+            "/api/rooms/{room}/invites",
+            "GET, POST",
+            &[|| web::get().to(invites::get), || web::post().to(invites::post)],
+        ),
+        path("/api/rooms/{room}/invites/{invite}", "DELETE", &[|| web::delete().to(invites::delete)]),
+        path("/api/openapi.json", "GET", &[doc::route]),
+    ]
+}
 
 /// Registers the service's paths.
 pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        let bodies = json_config(state.body_limit);
-        config
-            .app_data(state)
-            .service(
-                resource("/auth/token", "POST").app_data(bodies.clone()).route(web::post().to(token::post)),
-            )
-            .service(
-                resource("/auth/validate", "GET, POST")
-                    .app_data(bodies)
-                    .route(web::get().to(validate::get))
-                    .route(web::post().to(validate::post)),
-            )
-            .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
+        for path in paths(&json_config(state.body_limit)) {
+            config.service(cors::wrap(path.resource, &state.allowed_origins));
+        }
+        config.app_data(state).service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }
 
@@ -51,10 +85,8 @@ fn members<const N: usize>(
     }
 }
 
-/// The `Authorization` header; one that stands twice proves nothing.
-fn authorization(request: &HttpRequest) -> Option<&[u8]> {
-    let headers: &HeaderMap = request.headers();
-    let mut values = headers.get_all(header::AUTHORIZATION);
-    let first = values.next()?;
-    Some(if values.next().is_some() { b"" } else { first.as_bytes() })
+/// The room in a path.
+fn room_in_path(text: &str) -> Result<RoomId, Problem> {
+    let refuse = |bad| Problem::new(400, "bad_request", format!("room {bad}")).field("room");
+    RoomId::parse(text).map_err(refuse)
 }

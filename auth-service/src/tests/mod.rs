@@ -1,8 +1,12 @@
 //! The service as those who call it see it.
 
+mod callers;
 mod configuration_doc;
+mod cors;
 mod deployments;
 mod events;
+mod life;
+mod openapi;
 mod token;
 mod validate;
 
@@ -18,10 +22,10 @@ use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
     id::random_hex,
-    token::{Secret, SharedSecret},
+    token::{Secret, SharedSecret, TicketShelf},
 };
 
-use crate::{AuthParts, AuthState, configure};
+use crate::{AuthParts, AuthState, configure, store::AuthStore};
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -53,7 +57,9 @@ impl Service {
             secret: secret.clone(),
             previous: None,
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
+            user_secret: None,
             guests: false,
+            store: AuthStore::memory(TicketShelf::default()),
             feed: feed.clone(),
         };
         parts(&mut all);

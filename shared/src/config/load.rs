@@ -84,6 +84,7 @@ impl Loaded {
             .list_separator(",")
             .with_list_parse_key("server.allowed_origins")
             .with_list_parse_key("server.allowed_hosts")
+            .with_list_parse_key("auth.guest_rooms")
             .try_parsing(true)
             // Compose passes an unset variable as an empty one.
             .ignore_empty(true)
@@ -104,6 +105,15 @@ impl Loaded {
         let mut warnings = check(&settings)?;
         if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
             warnings.push("redis.ca_file is set and REDIS_URL asks for no TLS: write rediss://".to_owned());
+        }
+        let app = settings.auth.providers.iter().any(|provider| provider.is_app());
+        if secrets.user.is_some() && !app {
+            settings.auth.providers.push(super::Provider::app());
+        }
+        for id in settings.api_keys.keys() {
+            if !secrets.api_keys.is_empty() && secrets.api_keys.get(id.as_str()).is_none() {
+                warnings.push(format!("api_keys.{id} has settings and SIGNALBOX_API_KEYS has no such key"));
+            }
         }
         Ok(Self { settings, secrets, warnings })
     }

@@ -13,8 +13,8 @@ pub mod units;
 
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
-    Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Server, Settings,
-    Timing,
+    ApiKeyTable, Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Provider, Redis, RoleTable,
+    RoleTemplate, Server, Settings, Timing, UserAlgorithm,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};

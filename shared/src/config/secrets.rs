@@ -17,6 +17,8 @@ pub struct Secrets {
     pub session: Option<SharedSecret>,
     /// Still opens them, during a rotation.
     pub session_previous: Option<SharedSecret>,
+    /// Signs the application's own tokens about its users (HS256); it signs none of ours.
+    pub user: Option<SharedSecret>,
     /// The application backends that may ask for tokens.
     pub api_keys: ApiKeys,
     /// The shared store; its URL may hold a password.
@@ -61,6 +63,9 @@ impl ApiKeys {
         if !id_ok {
             return Err(format!("pair {} has an id that is not 1 to 64 of A-Z a-z 0-9 . _ -", place + 1));
         }
+        if crate::id::CallerId::RESERVED.contains(&id) {
+            return Err(format!("key `{id}` has a name that stands for other callers"));
+        }
         let digest = match secret.strip_prefix("sha256=") {
             Some(hex) => parse_digest(hex)
                 .ok_or(format!("key `{id}` has a sha256= that is not 64 hexadecimal digits"))?,
@@ -88,6 +93,11 @@ impl ApiKeys {
             }
         }
         found
+    }
+
+    /// The key with this id.
+    pub fn get(&self, id: &str) -> Option<&ApiKey> {
+        self.0.iter().find(|key| key.id == id)
     }
 
     /// Whether there are none.
@@ -127,6 +137,12 @@ impl Secrets {
             let problem = "is set without SIGNALBOX_SESSION_KEY; a rotation needs both";
             return Err(ConfigError::value("SIGNALBOX_SESSION_KEY_PREVIOUS", problem));
         }
+        let user = shared("SIGNALBOX_USER_SECRET")?;
+        if user.is_some() && (user == auth || user == auth_previous) {
+            let problem =
+                "is the same as AUTH_SECRET: who may say who a user is must not be able to make tokens";
+            return Err(ConfigError::value("SIGNALBOX_USER_SECRET", problem));
+        }
         let api_keys = match value_or_file("SIGNALBOX_API_KEYS", env)? {
             Some(text) => {
                 ApiKeys::parse(&text).map_err(|problem| ConfigError::value("SIGNALBOX_API_KEYS", problem))?
@@ -139,7 +155,7 @@ impl Secrets {
         };
         let redis_url = url.map(|url| RedisUrl::parse(&url)).transpose();
         let redis_url = redis_url.map_err(|problem| ConfigError::value("REDIS_URL", problem))?;
-        Ok(Self { auth, auth_previous, session, session_previous, api_keys, redis_url })
+        Ok(Self { auth, auth_previous, session, session_previous, user, api_keys, redis_url })
     }
 
     pub(super) fn describe(&self) -> String {
@@ -147,11 +163,12 @@ impl Secrets {
         let keys: Vec<_> = self.api_keys.0.iter().map(|key| key.id.as_str()).collect();
         format!(
             "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_SESSION_KEY: {}\n\
-             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
+             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_USER_SECRET: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
             set(self.auth.is_some()),
             set(self.auth_previous.is_some()),
             if self.session.is_some() { "set" } else { "derived from AUTH_SECRET" },
             set(self.session_previous.is_some()),
+            set(self.user.is_some()),
             if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
             self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
         )
@@ -202,6 +219,7 @@ mod tests {
             ("weak:1234567890".to_owned(), "`weak`"),
             (format!("weak:{}", "a".repeat(40)), "`weak`"),
             ("d:sha256=12".to_owned(), "`d`"),
+            (format!("guest:{good}"), "`guest`"),
             (format!("x:{good},x:{good}"), "`x` twice"),
         ] {
             let error = ApiKeys::parse(&text).unwrap_err();
