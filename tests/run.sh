@@ -9,11 +9,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
+FUZZ_SECONDS=5   # for each target; fuzz/README.md has the long run
 NODE=20          # clients/js says so in "engines"
 STEP_TIMEOUT=1500
-STEPS=(fmt clippy deny build cargo-test chaos js-lint js-types js-test signatures compose edge browser hygiene)
+STEPS=(fmt clippy deny build cargo-test fuzz chaos js-lint js-types js-test signatures compose edge browser hygiene)
 
-step_fmt() { cargo fmt --all --check; }
+step_fmt() { cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check; }
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 step_deny() {
   finished deny || return
@@ -22,6 +24,10 @@ step_deny() {
 step_build() { cargo build --workspace --locked --bins; }
 # The scenarios wait more than they work, so more of them than cores at once.
 step_cargo_test() { RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --workspace --locked --no-fail-fast; }
+step_fuzz() {
+  finished fuzz || return
+  fuzz/run.sh "$FUZZ_SECONDS"
+}
 # A fixed seed, so that two runs of one commit do the same; tests/chaos/README.md has the long run.
 step_chaos() {
   cargo build --workspace --locked --bins --quiet
@@ -61,7 +67,7 @@ as_root() {
 install_packages() {
   local pair command missing=()
   for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx openssl:openssl envsubst:gettext-base chromium:chromium \
-    ip:iproute2 cc:gcc ld:libc6-dev unshare:util-linux; do
+    ip:iproute2 cc:gcc c++:g++ ld:libc6-dev unshare:util-linux; do
     command=${pair%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${pair#*:}")
   done
@@ -135,6 +141,11 @@ cargo_deny() {
   cargo install --locked --quiet cargo-deny --version "$CARGO_DENY" && cargo deny --version
 }
 
+cargo_fuzz() {
+  if command -v cargo-fuzz >/dev/null; then cargo fuzz --version; return; fi
+  cargo install --locked --quiet cargo-fuzz --version "$CARGO_FUZZ" && cargo fuzz --version
+}
+
 # The registry's signatures of what package-lock.json names. npm verifies them with keys it fetches from sigstore.dev.
 signatures() {
   local folder output
@@ -159,11 +170,16 @@ prepare() {
     command -v cargo-deny >/dev/null || say "cargo-deny: installing $CARGO_DENY in the background"
     in_background deny cargo_deny
   fi
+  if chosen fuzz; then
+    command -v cargo-fuzz >/dev/null || say "cargo-fuzz: installing $CARGO_FUZZ in the background"
+    in_background fuzz cargo_fuzz
+  fi
   install_node
   install_modules
   if chosen signatures; then in_background signatures signatures; fi
   say "cargo: fetching dependencies"
   cargo fetch --locked --quiet
+  if chosen fuzz; then cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml; fi
 }
 
 # ---- in the namespace -------------------------------------------------------------------------------------------------------

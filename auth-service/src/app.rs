@@ -8,7 +8,8 @@ use signalbox_http::{
     resource, stop_signal,
 };
 use signalbox_shared::{
-    config::{self, Loaded},
+    clock,
+    config::{self, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
     token::TicketShelf,
@@ -17,6 +18,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     AuthParts, AuthState, configure, feed,
+    keys::{KeysError, SigningKeys},
     store::{AuthStore, RedisStore, StoreError},
 };
 
@@ -25,9 +27,12 @@ use crate::{
 pub enum StartError {
     /// Nothing to sign with.
     #[error(
-        "AUTH_SECRET is not set and nothing can be signed without it; make one with: openssl rand -base64 48"
+        "AUTH_SECRET is not set, and neither is auth.keys_dir: nothing can be signed; make a key with: signalbox keys new --dir D, or a secret with: openssl rand -base64 48"
     )]
     NoSecret,
+    /// The folder of keys will not do.
+    #[error("auth.keys_dir: {0}")]
+    Keys(#[from] KeysError),
     /// The address cannot be used.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -49,7 +54,7 @@ impl StartError {
     /// The exit code: 2 for a configuration to be mended, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoSecret | Self::Feed(_) | Self::Store(StoreError::BadUrl(_)) => 2,
+            Self::NoSecret | Self::Keys(_) | Self::Feed(_) | Self::Store(StoreError::BadUrl(_)) => 2,
             _ => 1,
         }
     }
@@ -61,7 +66,7 @@ impl StartError {
 /// [`StartError`], for the operator.
 pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     let Loaded { settings, secrets, .. } = loaded;
-    let secret = secrets.auth.ok_or(StartError::NoSecret)?;
+    let keys = signing_keys(&settings, &secrets)?;
     let guests = settings.auth.guests.unwrap_or(false);
     if secrets.api_keys.is_empty() && !guests {
         tracing::warn!("nobody can get a token: set SIGNALBOX_API_KEYS, or turn guests on");
@@ -74,9 +79,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         }
         None => (alone(), None),
     };
+    tokio::spawn(keys.clone().follow());
     let parts = AuthParts {
-        secret,
-        previous: secrets.auth_previous,
+        keys,
         api_keys: secrets.api_keys,
         user_secret: secrets.user,
         guests,
@@ -109,6 +114,19 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     }
     tracing::info!(listen = %settings.server.listen, "the auth service is ready");
     Ok(server.listen(listener)?.run().await?)
+}
+
+/// The folder where one is set, and with it tokens by a shared secret only if that is set too; else the shared secret.
+fn signing_keys(settings: &Settings, secrets: &Secrets) -> Result<Arc<SigningKeys>, StartError> {
+    let (secret, previous) = (secrets.auth.as_ref(), secrets.auth_previous.as_ref());
+    match (&settings.auth.keys_dir, secret) {
+        (Some(folder), _) => {
+            let secrets = secret.into_iter().chain(previous);
+            Ok(SigningKeys::in_folder(folder.clone(), &settings.auth, secrets, clock::now_s())?)
+        }
+        (None, Some(secret)) => Ok(SigningKeys::shared(secret, previous)),
+        (None, None) => Err(StartError::NoSecret),
+    }
 }
 
 /// A server that does not answer yet is waited for by readiness; one that will not do is refused now.

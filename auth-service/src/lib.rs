@@ -1,7 +1,8 @@
 //! The auth service: who gets a token, whether a token is good, and what operators hear.
 //!
+//! - [`keys`]: what tokens are signed with, and what is published of it
 //! - [`issuer`]: pure: who a caller is, what it may have, the token itself
-//! - [`routes`]: `/auth/…`, `/api/…`, `/ws/events`; HTTP only
+//! - [`routes`]: `/auth/…`, `/api/…`, `/.well-known/jwks.json`, `/ws/events`; HTTP only
 //! - `judge`: what was taken back, asked at each issue
 //! - [`AuthState`]: what the routes share, made once per process
 //! - [`feed`]: the operators' events out of Redis
@@ -15,6 +16,7 @@ pub mod app;
 pub mod feed;
 pub mod issuer;
 mod judge;
+pub mod keys;
 mod metrics;
 pub mod routes;
 mod state;

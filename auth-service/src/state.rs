@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     issuer::{Backends, Minter, Policy},
     judge::Judge,
+    keys::SigningKeys,
     metrics::Metrics,
     store::AuthStore,
 };
@@ -22,10 +23,8 @@ const FEED_READERS: usize = 64;
 
 /// What the configuration file does not hold.
 pub struct AuthParts {
-    /// Signs and verifies.
-    pub secret: SharedSecret,
-    /// Still verifies, during a rotation.
-    pub previous: Option<SharedSecret>,
+    /// What signs, and checks what was signed.
+    pub keys: Arc<SigningKeys>,
     /// The backends that may ask.
     pub api_keys: ApiKeys,
     /// Signs the application's own tokens about its users.
@@ -51,6 +50,7 @@ pub(crate) struct RefreshLives {
 pub struct AuthState {
     pub(crate) policy: Policy,
     pub(crate) minter: Minter,
+    pub(crate) keys: Arc<SigningKeys>,
     pub(crate) verifier: Verifier,
     pub(crate) backends: Backends,
     pub(crate) judge: Judge,
@@ -72,11 +72,11 @@ impl AuthState {
     /// # Errors
     /// Only if a metric's name were taken, which the tests would show.
     pub fn new(settings: &Settings, parts: AuthParts) -> prometheus::Result<Self> {
-        let verifier = Verifier::hs256(std::iter::once(&parts.secret).chain(&parts.previous));
         Ok(Self {
             policy: Policy::new(settings),
-            minter: Minter::new(&parts.secret),
-            verifier,
+            minter: Minter::new(parts.keys.clone()),
+            verifier: parts.keys.verifier().clone(),
+            keys: parts.keys,
             backends: Backends::new(parts.api_keys, settings),
             judge: Judge,
             store: parts.store,

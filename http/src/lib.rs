@@ -6,12 +6,14 @@
 //! - [`Gate`], [`gate`]: what happens to every request: Host check, security headers, access log
 //! - [`check_origin`]: which browsers may ask
 //! - [`health`], [`metrics_response`]: what operators ask
+//! - [`Ask`]: asking others, with a deadline and a bound
 //! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
 
 use std::time::Duration;
 
+mod ask;
 mod error;
 mod gate;
 mod health;
@@ -30,6 +32,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the head of a request may take.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
+pub use ask::{Answer, Ask, AskError, Patience};
 pub use error::{ApiError, problem_response};
 pub use gate::{Gate, gate};
 pub use health::health;

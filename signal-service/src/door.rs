@@ -15,10 +15,13 @@ use signalbox_shared::{
     id::{PeerId, RoomId},
     problem::Problem,
     protocol::SUBPROTOCOL,
-    token::{RoomClaims, TokenError, Verifier},
+    token::{RoomClaims, TokenError},
 };
 
-use crate::handle::{Handle, HandleKeys};
+use crate::{
+    handle::{Handle, HandleKeys},
+    keys::TokenKeys,
+};
 
 /// Where a request may carry its token or handle.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +87,7 @@ pub struct Admission {
 
 /// The door of one node.
 pub struct Door {
-    verifier: Verifier,
+    keys: TokenKeys,
     handles: Arc<HandleKeys>,
     allowed_origins: Vec<String>,
     allowed_hosts: Vec<String>,
@@ -105,14 +108,14 @@ impl Drop for Place {
 impl Door {
     /// A door that lets at most `most` connections in at a time.
     pub fn new(
-        verifier: Verifier,
+        keys: TokenKeys,
         handles: Arc<HandleKeys>,
         allowed_origins: Vec<String>,
         allowed_hosts: Vec<String>,
         most: usize,
     ) -> Arc<Self> {
         let (inside, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { verifier, handles, allowed_origins, allowed_hosts, most, inside, draining })
+        Arc::new(Self { keys, handles, allowed_origins, allowed_hosts, most, inside, draining })
     }
 
     /// Lets nobody in any more.
@@ -123,6 +126,11 @@ impl Door {
     /// Whether the node stops.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What tokens are checked with.
+    pub fn keys(&self) -> &TokenKeys {
+        &self.keys
     }
 
     /// Takes a place inside.
@@ -148,7 +156,7 @@ impl Door {
     ///
     /// # Errors
     /// The status and code of docs/PROTOCOL.md, section 1.
-    pub fn judge(&self, knock: &Knock<'_>) -> Result<Admission, Problem> {
+    pub async fn judge(&self, knock: &Knock<'_>) -> Result<Admission, Problem> {
         let (Knock::Upgrade(query, headers) | Knock::Question(query, headers)) = *knock;
         check_host(headers, &self.allowed_hosts)?;
         let mut found = Found::in_query(query)?;
@@ -156,14 +164,14 @@ impl Door {
             Knock::Upgrade(..) => found.in_subprotocols(headers)?,
             Knock::Question(..) => found.in_authorization(headers),
         }
-        let wish = self.wish(&mut found)?;
+        let wish = self.wish(&mut found).await?;
         check_origin(headers, &self.allowed_origins)?;
         Ok(Admission { wish, echo_subprotocol: found.versioned })
     }
 
-    fn wish(&self, found: &mut Found) -> Result<Wish, Problem> {
+    async fn wish(&self, found: &mut Found) -> Result<Wish, Problem> {
         let Some(text) = found.handle()? else {
-            let claims = self.verifier.room(&found.token()?, clock::now_s()).map_err(TokenError::problem)?;
+            let claims = self.keys.room(&found.token()?, clock::now_s()).await?;
             return Ok(Wish::Join { claims: Box::new(claims), peer: PeerId::random() });
         };
         let invalid =

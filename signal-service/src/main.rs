@@ -12,6 +12,7 @@ use signalbox_signal::{
     app::configure_standalone,
     connection,
     handle::HandleKeys,
+    keys::{Source, TokenKeys},
     node::{Signal, StoreChoice},
 };
 
@@ -31,14 +32,10 @@ fn main() -> ExitCode {
 
 async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let secrets = &loaded.secrets;
-    let auth = secrets.auth.as_ref().ok_or_else(|| {
-        let problem = "is not set; give this service the auth-service's, made with: openssl rand -base64 48";
-        ConfigError::value("AUTH_SECRET", problem)
-    })?;
-    let verifier = Verifier::hs256(std::iter::once(auth).chain(&secrets.auth_previous));
+    let keys = token_keys(&loaded)?;
     let handles = HandleKeys::new(
         secrets.session.iter().chain(&secrets.session_previous),
-        std::iter::once(auth).chain(&secrets.auth_previous),
+        secrets.auth.iter().chain(&secrets.auth_previous),
     );
     let listener = signalbox_http::listener(loaded.settings.server.listen)?;
     let choice =
@@ -49,7 +46,7 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
             "no --redis: rooms live in this process and this must be the only node"
         );
     }
-    let signal = Signal::start(loaded.settings.clone(), verifier, handles, choice)?;
+    let signal = Signal::start(loaded.settings.clone(), keys, handles, choice)?;
     let routes = signal.clone();
     let server = connection::serve(listener, &signal, move || configure_standalone(routes.clone()))?;
     let handle = server.handle();
@@ -63,4 +60,24 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
     server.await?;
     tracing::info!(event = "stopped");
     Ok(())
+}
+
+/// What tokens are checked with: the published keys where their place is set, and the shared secret where one is given.
+fn token_keys(loaded: &Loaded) -> anyhow::Result<TokenKeys> {
+    let (auth, secrets) = (&loaded.settings.auth, &loaded.secrets);
+    let url = auth.jwks_url.clone().map(Source::Url);
+    let source = url.or_else(|| auth.jwks_file.clone().map(Source::File));
+    let shared = secrets.auth.iter().chain(&secrets.auth_previous);
+    match (source, &secrets.auth) {
+        (None, None) => {
+            let problem = "is not set, and neither is auth.jwks_url: name the auth service's public keys there, or give this service its secret, made with: openssl rand -base64 48";
+            Err(ConfigError::value("AUTH_SECRET", problem).into())
+        }
+        (Some(_), None) if secrets.session.is_none() => {
+            let problem = "is not set, and without AUTH_SECRET nothing else seals handles; give every node the same, made with: openssl rand -base64 48";
+            Err(ConfigError::value("SIGNALBOX_SESSION_KEY", problem).into())
+        }
+        (None, Some(_)) => Ok(Verifier::hs256(shared).into()),
+        (Some(source), _) => Ok(TokenKeys::published(Verifier::changing(shared), source, auth.jwks_ttl.0)?),
+    }
 }

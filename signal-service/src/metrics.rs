@@ -1,7 +1,7 @@
 //! What operators see of a signaling node. Labels are stable codes, never names, addresses or tokens.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 use signalbox_shared::protocol::{CloseCode, ErrorCode};
 
@@ -28,6 +28,9 @@ pub struct Metrics {
     closes: IntCounterVec,
     errors: IntCounterVec,
     refusals: IntCounterVec,
+    /// Seconds since the published keys were last got; 0 where a shared secret checks.
+    pub jwks_age: Gauge,
+    jwks_looks: IntCounterVec,
 }
 
 impl Metrics {
@@ -68,8 +71,12 @@ impl Metrics {
             closes: vec("signalbox_closes_total", "Connections closed by the server", "reason")?,
             errors: vec("signalbox_errors_total", "Messages refused", "code")?,
             refusals: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
+            jwks_age: Gauge::new("signalbox_jwks_age_seconds", "Since the keys for tokens were last got")?,
+            jwks_looks: vec("signalbox_jwks_fetches_total", "Looks at the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 12] = [
+        let collectors: [Box<dyn Collector>; 14] = [
+            Box::new(metrics.jwks_age.clone()),
+            Box::new(metrics.jwks_looks.clone()),
             Box::new(metrics.straight.clone()),
             Box::new(metrics.resumes.clone()),
             Box::new(metrics.broken.clone()),
@@ -102,6 +109,11 @@ impl Metrics {
     /// The server closed a connection.
     pub fn closed(&self, code: CloseCode) {
         self.closes.with_label_values(&[code.reason()]).inc();
+    }
+
+    /// Somebody has looked at the published keys.
+    pub fn looked_for_keys(&self, good: bool) {
+        self.jwks_looks.with_label_values(&[if good { "ok" } else { "failed" }]).inc();
     }
 
     /// A message was refused.

@@ -13,13 +13,13 @@ use signalbox_shared::{
     id::NodeId,
     problem::Problem,
     protocol::{Bounds, IceServer, WireLimits},
-    token::Verifier,
 };
 
 use crate::{
     door::{Door, Wish},
     handle::HandleKeys,
     keeper,
+    keys::TokenKeys,
     metrics::Metrics,
     registry::Registry,
 };
@@ -69,7 +69,7 @@ impl Signal {
     /// [`NodeError`], one line for the operator.
     pub fn start(
         settings: Settings,
-        verifier: Verifier,
+        keys: TokenKeys,
         handles: HandleKeys,
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
@@ -88,12 +88,13 @@ impl Signal {
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
         let door = Door::new(
-            verifier,
+            keys,
             handles.clone(),
             settings.server.allowed_origins.clone(),
             gate.allowed_hosts().to_vec(),
             settings.limits.connections,
         );
+        door.keys().start(&registry.hub().metrics);
         tracing::info!(event = "node_started", node = %node);
         Ok(Arc::new(Self {
             door,
@@ -107,7 +108,7 @@ impl Signal {
         }))
     }
 
-    /// Whether new peers may come: the store answers and the node does not stop.
+    /// Whether new peers may come: the store answers, there are keys to check tokens with, and the node does not stop.
     ///
     /// # Errors
     /// 503 `draining` or `unavailable`.
@@ -117,13 +118,17 @@ impl Signal {
         } else if !self.registry.hub().store.is_ready() {
             Err(Problem::new(503, "unavailable", "Redis does not answer"))
         } else {
-            Ok(())
+            self.door.keys().ready()
         }
     }
 
     /// Everything it counts.
     pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
-        self.registry.hub().metrics.gather()
+        let metrics = &self.registry.hub().metrics;
+        if let Some(age_s) = self.door.keys().age_s() {
+            metrics.jwks_age.set(age_s);
+        }
+        metrics.gather()
     }
 
     /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.

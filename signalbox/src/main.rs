@@ -3,6 +3,7 @@
 //! Owns: the embedded mode, which on a loopback address needs no settings at all. Must not: have rules of its own; it puts the
 //! two services together. Next: `signalbox_auth` and `signalbox_signal`.
 
+mod cli;
 mod pages;
 
 use std::{process::ExitCode, sync::Arc};
@@ -11,16 +12,18 @@ use actix_web::web;
 use clap::Parser;
 use signalbox_auth::{
     AuthParts, AuthState,
+    keys::{KeysError, SigningKeys},
     store::{AuthStore, RedisStore},
 };
 use signalbox_http::{
     Failure, Gate, health, listener, metrics_response, not_found, process, resource, say, stop_signal,
 };
 use signalbox_shared::{
-    config::{ConfigError, Flags, Loaded},
+    clock,
+    config::{ConfigError, Flags, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     id::random_hex,
-    token::{Secret, SharedSecret, TicketShelf, Verifier},
+    token::{Secret, SharedSecret, TicketShelf},
 };
 use signalbox_signal::{
     app, connection,
@@ -34,27 +37,28 @@ use signalbox_signal::{
 struct Cli {
     #[command(flatten)]
     flags: Flags,
+    /// Without one: serve
+    #[command(subcommand)]
+    command: Option<cli::Command>,
 }
 
 fn main() -> ExitCode {
-    process("signalbox", &Cli::parse().flags, |loaded| async {
-        serve(loaded)
-            .await
-            .map_err(|error| Failure::new(if error.is::<ConfigError>() { 2 } else { 1 }, error))
+    let Cli { flags, command } = Cli::parse();
+    if let Some(command) = command {
+        return cli::run(&command, &flags);
+    }
+    process("signalbox", &flags, |loaded| async {
+        serve(loaded).await.map_err(|error| {
+            let to_be_mended = error.is::<ConfigError>() || error.is::<KeysError>();
+            Failure::new(if to_be_mended { 2 } else { 1 }, error)
+        })
     })
 }
 
 async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let Loaded { settings, secrets, .. } = loaded;
     let address = settings.server.listen;
-    let secret = match &secrets.auth {
-        Some(secret) => secret.clone(),
-        None if address.ip().is_loopback() => own_secret()?,
-        None => {
-            let problem = "is not set, and only on a loopback address is one made up; make one with: openssl rand -base64 48";
-            return Err(ConfigError::value("AUTH_SECRET", problem).into());
-        }
-    };
+    let (keys, handles) = keys(&settings, &secrets)?;
     let guests = settings.auth.guests.unwrap_or(address.ip().is_loopback());
     let listener = listener(address)?;
     let bound = listener.local_addr()?;
@@ -71,15 +75,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
             (feed.clone(), StoreChoice::Memory(Some(feed)), AuthStore::memory(tickets))
         }
     };
-    let verifier = Verifier::hs256(std::iter::once(&secret).chain(&secrets.auth_previous));
-    let handles = HandleKeys::new(
-        secrets.session.iter().chain(&secrets.session_previous),
-        std::iter::once(&secret).chain(&secrets.auth_previous),
-    );
-    let signal = Signal::start(settings.clone(), verifier, handles, choice)?;
+    let signal = Signal::start(settings.clone(), keys.verifier().clone().into(), handles, choice)?;
+    actix_rt::spawn(keys.clone().follow());
     let parts = AuthParts {
-        secret,
-        previous: secrets.auth_previous.clone(),
+        keys,
         api_keys: secrets.api_keys.clone(),
         user_secret: secrets.user.clone(),
         guests,
@@ -124,11 +123,48 @@ fn routes(signal: Arc<Signal>, auth: web::Data<AuthState>) -> impl FnOnce(&mut w
     }
 }
 
+/// What signs tokens, and what seals handles. On a loopback address both are made up where nothing is set.
+fn keys(settings: &Settings, secrets: &Secrets) -> anyhow::Result<(Arc<SigningKeys>, HandleKeys)> {
+    let (auth, loopback) = (&settings.auth, settings.server.listen.ip().is_loopback());
+    if auth.jwks_url.is_some() || auth.jwks_file.is_some() {
+        let problem =
+            "is for a signal-service of its own; this process signs tokens itself: set auth.keys_dir";
+        return Err(ConfigError::value("auth.jwks_url or auth.jwks_file", problem).into());
+    }
+    let missing = |name: &str| {
+        let problem = "is not set, and only on a loopback address is one made up; make one with: openssl rand -base64 48";
+        ConfigError::value(name, problem)
+    };
+    let own = match (&auth.keys_dir, &secrets.auth) {
+        // It seals handles and nothing else: the folder signs, and no shared secret was given.
+        (Some(_), None) if secrets.session.is_none() && loopback => Some(random_secret()?),
+        (Some(_), None) if secrets.session.is_none() => return Err(missing("SIGNALBOX_SESSION_KEY").into()),
+        (None, None) if loopback => Some(own_secret()?),
+        (None, None) => return Err(missing("AUTH_SECRET").into()),
+        _ => None,
+    };
+    let given = secrets.auth.iter().chain(&secrets.auth_previous);
+    let handles = HandleKeys::new(
+        secrets.session.iter().chain(&secrets.session_previous),
+        own.iter().chain(given.clone()),
+    );
+    let keys = match (&auth.keys_dir, secrets.auth.as_ref().or(own.as_ref())) {
+        (Some(folder), _) => SigningKeys::in_folder(folder.clone(), auth, given, clock::now_s())?,
+        (None, Some(secret)) => SigningKeys::shared(secret, secrets.auth_previous.as_ref()),
+        (None, None) => return Err(missing("AUTH_SECRET").into()),
+    };
+    Ok((keys, handles))
+}
+
 /// A random signing key that lives as long as the process.
 fn own_secret() -> anyhow::Result<SharedSecret> {
     tracing::info!(
         event = "own_secret",
         "no AUTH_SECRET: tokens are signed with a random key until this process ends"
     );
+    random_secret()
+}
+
+fn random_secret() -> anyhow::Result<SharedSecret> {
     Ok(SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex())))?)
 }

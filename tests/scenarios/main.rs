@@ -3,7 +3,7 @@
 //! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`boot`] what is refused
 //! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`resume`] who comes back,
 //! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
-//! [`hygiene`] what Redis and logs hold, [`feed`] what operators hear.
+//! [`keys`] what happens when keys change and nobody can ask for them, [`hygiene`] what Redis and logs hold, [`feed`] what operators hear.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -49,6 +49,7 @@ mod drain;
 mod feed;
 mod ha;
 mod hygiene;
+mod keys;
 mod node_death;
 mod outage;
 mod presence;

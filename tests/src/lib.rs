@@ -1,6 +1,7 @@
 //! The black-box tests' harness: real processes on loopback ports, real sockets, real Redis.
 //!
 //! - [`cluster`]: a whole deployment, in one process or over Redis
+//! - [`keyed`]: one whose nodes hold public keys only
 //! - [`peer`]: a well-behaved client; [`ticket`]: how it comes back; [`raw`]: one that breaks frames or does not read
 //! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
 //! - [`client`]: the rules of a client that comes back; [`history`], [`checker`]: what clients saw, and whether it was right
@@ -22,6 +23,7 @@ pub mod cluster;
 pub mod fleet;
 pub mod history;
 pub mod http;
+pub mod keyed;
 pub mod monitor;
 pub mod net;
 pub mod peer;

@@ -93,13 +93,21 @@ impl Process {
     /// If it ends or does not get ready in time.
     pub async fn start(name: &str, env: Env<'_>) -> Self {
         let process = Self::launch(name, env);
-        eventually(&format!("{name} is ready"), async || {
-            process.assert_running();
-            let answer = Request::get("/health/ready").try_send(process.address).await?;
+        process.until_ready().await;
+        process
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// If it ends or does not get ready in time.
+    pub async fn until_ready(&self) {
+        eventually(&format!("{} is ready", self.name), async || {
+            self.assert_running();
+            let answer = Request::get("/health/ready").try_send(self.address).await?;
             (answer.status == 200).then_some(())
         })
         .await;
-        process
     }
 
     /// Starts a binary and does not wait.
@@ -107,7 +115,14 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     pub fn launch(name: &str, env: Env<'_>) -> Self {
-        let address = free_address();
+        Self::launch_at(name, free_address(), env)
+    }
+
+    /// Starts a binary at this address and does not wait.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn launch_at(name: &str, address: SocketAddr, env: Env<'_>) -> Self {
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
         let child = Command::new(binary(name))

@@ -1,31 +1,27 @@
 //! The signed token.
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use std::sync::Arc;
+
 use signalbox_shared::{
     id::TokenId,
-    token::{Claims, ISSUER, RoomClaims, SharedSecret, TokenKind},
+    token::{Claims, ISSUER, RoomClaims, TokenKind},
 };
 
 use super::Grant;
+use crate::keys::SigningKeys;
 
 /// How long before its making a token is good already, seconds: the clocks of two machines differ.
 pub const SKEW_S: u64 = 10;
 
-/// Signs with one secret (HS256, RFC 7515); its `kid` tells verifiers which.
+/// Makes tokens, signed with whatever key signs at the moment.
 pub struct Minter {
-    algorithm: Algorithm,
-    kid: String,
-    key: EncodingKey,
+    keys: Arc<SigningKeys>,
 }
 
 impl Minter {
-    /// A minter with the shared secret.
-    pub fn new(secret: &SharedSecret) -> Self {
-        Self {
-            algorithm: Algorithm::HS256,
-            kid: secret.kid(),
-            key: EncodingKey::from_secret(secret.expose()),
-        }
+    /// A minter with these keys.
+    pub fn new(keys: Arc<SigningKeys>) -> Self {
+        Self { keys }
     }
 
     /// The token of a grant, made at `now_s` (seconds since 1970), with `jti` as its own name.
@@ -61,11 +57,6 @@ impl Minter {
     /// # Errors
     /// Only a fault of the library; there is nothing a caller could send to cause it.
     pub fn sign<C: Claims>(&self, claims: &C) -> Result<String, jsonwebtoken::errors::Error> {
-        let header = Header {
-            typ: Some(C::KIND.typ().to_owned()),
-            kid: Some(self.kid.clone()),
-            ..Header::new(self.algorithm)
-        };
-        jsonwebtoken::encode(&header, claims, &self.key)
+        self.keys.sign(claims)
     }
 }

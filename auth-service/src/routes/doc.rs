@@ -9,7 +9,7 @@ use utoipa::{
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use super::{invites, management, refresh, ticket, token, validate};
+use super::{invites, jwks, management, refresh, ticket, token, validate};
 
 /// Every operation there is.
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ use super::{invites, management, refresh, ticket, token, validate};
         invites::post,
         invites::get,
         invites::delete,
+        jwks::get,
         get,
     )
 )]

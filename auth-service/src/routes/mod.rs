@@ -12,6 +12,7 @@ pub(crate) mod doc;
 mod events;
 mod invites;
 mod issue;
+mod jwks;
 mod management;
 mod refresh;
 mod ticket;
@@ -21,13 +22,14 @@ mod validate;
 use actix_web::{Error, Resource, web};
 use caller::{authorize, authorize_key, authorize_or_guest, room_token_of};
 use signalbox_http::{ApiError, Members, json_config, resource};
-use signalbox_shared::{id::RoomId, problem::Problem};
+use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
 
 use crate::AuthState;
 
 /// A path of the API: its pattern, the methods it takes as in `Allow`, and what serves it.
 pub(crate) struct Path {
     pub(crate) pattern: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test holds it against the document"))]
     pub(crate) methods: &'static str,
     pub(crate) resource: Resource,
 }
@@ -55,6 +57,7 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
             &[|| web::get().to(invites::get), || web::post().to(invites::post)],
         ),
         path("/api/rooms/{room}/invites/{invite}", "DELETE", &[|| web::delete().to(invites::delete)]),
+        path(JWKS_PATH, "GET", &[|| web::get().to(jwks::get)]),
         path("/api/openapi.json", "GET", &[doc::route]),
     ]
 }
@@ -63,7 +66,12 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
 pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         for path in paths(&json_config(state.body_limit)) {
-            config.service(cors::wrap(path.resource, &state.allowed_origins));
+            // What is for everybody says so itself.
+            if path.pattern.starts_with("/.well-known/") {
+                config.service(path.resource);
+            } else {
+                config.service(cors::wrap(path.resource, &state.allowed_origins));
+            }
         }
         config.app_data(state).service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }

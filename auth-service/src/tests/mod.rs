@@ -5,6 +5,7 @@ mod configuration_doc;
 mod cors;
 mod deployments;
 mod events;
+mod jwks;
 mod life;
 mod openapi;
 mod token;
@@ -25,7 +26,7 @@ use signalbox_shared::{
     token::{Secret, SharedSecret, TicketShelf},
 };
 
-use crate::{AuthParts, AuthState, configure, store::AuthStore};
+use crate::{AuthParts, AuthState, configure, keys::SigningKeys, store::AuthStore};
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -54,8 +55,7 @@ impl Service {
         change(&mut settings);
         let feed = FeedSender::new(8);
         let mut all = AuthParts {
-            secret: secret.clone(),
-            previous: None,
+            keys: SigningKeys::shared(&secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             user_secret: None,
             guests: false,

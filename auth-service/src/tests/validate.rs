@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use signalbox_shared::{clock, token::SharedSecret};
 
 use super::{Service, random_secret};
+use crate::keys::SigningKeys;
 
 /// A token made by hand: a good one, changed.
 fn forge(secret: &SharedSecret, header: impl FnOnce(&mut Header), claims: Value) -> String {
@@ -96,10 +97,11 @@ async fn no_token_another_scheme_and_a_bad_body_are_told_apart() {
 async fn during_a_rotation_the_previous_secret_still_verifies_and_the_current_one_signs() {
     let previous = random_secret();
     let old = forge(&previous, |head| head.kid = Some(previous.kid()), json!({}));
-    let service = Service::with(|_| {}, |parts| parts.previous = Some(previous));
+    let current = random_secret();
+    let service = Service::with(|_| {}, |parts| parts.keys = SigningKeys::shared(&current, Some(&previous)));
     assert_eq!(service.validate(&old).await.0, 200);
     let (_, issued) = service.ask(r#"{"room":"r","user":"u"}"#).await;
     let header = jsonwebtoken::decode_header(issued["token"].as_str().unwrap()).unwrap();
-    assert_eq!(header.kid, Some(service.secret.kid()));
+    assert_eq!(header.kid, Some(current.kid()));
     assert_eq!(Service::new().validate(&old).await.1["code"], "token_bad_signature");
 }

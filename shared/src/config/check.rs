@@ -12,6 +12,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     check_redis(settings)?;
     check_roles(settings)?;
     check_providers(settings)?;
+    check_keys(settings)?;
     Ok(warnings(settings))
 }
 
@@ -134,6 +135,29 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
         timing.drain_spread <= timing.drain,
         "timing.drain_spread",
         "must be at most timing.drain, the time when a stopping node ends",
+    )
+}
+
+fn check_keys(settings: &Settings) -> Result<(), ConfigError> {
+    let auth = &settings.auth;
+    let day = Span::secs(24 * 60 * 60);
+    ensure((Span::secs(1)..=day).contains(&auth.jwks_ttl), "auth.jwks_ttl", "must be from 1s to 24h")?;
+    ensure(
+        auth.jwks_url.is_none() || auth.jwks_file.is_none(),
+        "auth.jwks_url",
+        "and auth.jwks_file are both set; keep one",
+    )?;
+    let web = |url: &String| {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        rest.is_some_and(|rest| {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            !authority.is_empty() && !authority.contains('@') && !url.contains([' ', '#'])
+        })
+    };
+    ensure(
+        auth.jwks_url.as_ref().is_none_or(web),
+        "auth.jwks_url",
+        "must be like http://auth-service:8080/.well-known/jwks.json, without user and password",
     )
 }
 

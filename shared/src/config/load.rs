@@ -16,7 +16,7 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
     /// A TOML file with settings
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Print the effective settings, without secrets, and exit
     #[arg(long)]

@@ -86,6 +86,14 @@ pub struct Auth {
     pub refresh_ttl_max: Span,
     /// Whose tokens are exchanged for user tokens.
     pub providers: Vec<Provider>,
+    /// The folder of the private keys that sign tokens (auth service). Unset: `AUTH_SECRET` signs.
+    pub keys_dir: Option<PathBuf>,
+    /// Where a signaling node gets the public keys: `/.well-known/jwks.json` of the auth service.
+    pub jwks_url: Option<String>,
+    /// A file with them instead.
+    pub jwks_file: Option<PathBuf>,
+    /// How long a signaling node keeps them before it asks again. The auth service publishes a key so much before it signs.
+    pub jwks_ttl: Span,
 }
 
 impl Default for Auth {
@@ -101,6 +109,10 @@ impl Default for Auth {
             refresh_ttl: Span::secs(7 * 24 * 60 * 60),
             refresh_ttl_max: Span::secs(30 * 24 * 60 * 60),
             providers: vec![],
+            keys_dir: None,
+            jwks_url: None,
+            jwks_file: None,
+            jwks_ttl: Span::secs(5 * 60),
         }
     }
 }

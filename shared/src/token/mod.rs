@@ -1,7 +1,8 @@
 //! Tokens: where the services meet.
 //!
 //! Owns: the kinds there are ([`TokenKind`]), what each says ([`RoomClaims`], [`UserClaims`], [`ManagementClaims`]), how it is
-//! checked ([`Verifier`]), what a good secret is ([`SharedSecret`]), secrets that say nothing ([`Opaque`]), tickets ([`TicketShelf`]).
+//! checked ([`Verifier`]), public keys ([`PublicJwk`]), what a good secret is ([`SharedSecret`]), secrets that say nothing ([`Opaque`]), tickets
+//! ([`TicketShelf`]).
 //! Must not: decide who gets one (`auth-service/src/issuer`), or be able to make one.
 //!
 //! A verifier holds a list of keys, each with its `kid` and its one algorithm (RFC 8725, section 3.1).
@@ -9,6 +10,7 @@
 mod claims;
 mod error;
 mod header;
+mod jwk;
 mod kind;
 mod opaque;
 mod secret;
@@ -19,6 +21,7 @@ mod verify;
 
 pub use claims::{ISSUER, ManagementClaims, RoomClaims, UserClaims};
 pub use error::TokenError;
+pub use jwk::{BadJwks, JWKS_PATH, KeyAlgorithm, MAX_JWKS_BYTES, MAX_JWKS_KEYS, PublicJwk, parse_jwks};
 pub use kind::{Claims, Registered, TokenKind};
 pub use opaque::{Opaque, OpaqueKind};
 pub use secret::{Secret, SharedSecret, WeakSecret};

@@ -29,7 +29,10 @@ use signalbox_shared::{problem::Problem, protocol::SUBPROTOCOL};
 use tokio::net::TcpStream;
 
 use super::session;
-use crate::{door::Knock, node::Signal};
+use crate::{
+    door::{Admission, Knock, Place},
+    node::Signal,
+};
 
 /// Serves HTTP and `/ws/signal` on a listening socket. `configure` makes the routes, once for each worker.
 ///
@@ -97,29 +100,7 @@ where
 
 /// Judges one upgrade request for `/ws/signal` and answers it.
 async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
-    let knock = Knock::Upgrade(request.uri().query().unwrap_or(""), request.headers());
-    let judged = signal.door.enter().and_then(|place| {
-        let admission = signal.door.judge(&knock)?;
-        let handshake = ws::handshake(request.head()).map_err(|error| match error {
-            ws::HandshakeError::UnsupportedVersion => Problem::new(
-                426,
-                "upgrade_required",
-                "this server speaks version 13 of the WebSocket protocol",
-            ),
-            error => Problem::new(
-                400,
-                "bad_request",
-                format!("this is not a WebSocket upgrade of RFC 6455: {error}"),
-            ),
-        })?;
-        Ok((place, admission, handshake))
-    });
-    let judged = match judged {
-        Ok((place, admission, handshake)) => {
-            signal.consult(&admission.wish).await.map(|()| (place, admission, handshake))
-        }
-        Err(problem) => Err(problem),
-    };
+    let judged = judge(signal, request).await;
     let (place, admission, mut handshake) = match judged {
         Ok(judged) => judged,
         Err(problem) => {
@@ -140,6 +121,27 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     let parts = framed.into_parts();
     // A task of its own: the dispatcher's state would otherwise live as long as the connection.
     actix_rt::spawn(session::run(signal.clone(), place, admission.wish, parts.io, parts.read_buf));
+}
+
+/// The verdict over an upgrade, and what it becomes if it is good.
+async fn judge(
+    signal: &Signal,
+    request: &Request,
+) -> Result<(Place, Admission, actix_http::ResponseBuilder), Problem> {
+    let knock = Knock::Upgrade(request.uri().query().unwrap_or(""), request.headers());
+    let place = signal.door.enter()?;
+    let admission = signal.door.judge(&knock).await?;
+    let handshake = ws::handshake(request.head()).map_err(|error| match error {
+        ws::HandshakeError::UnsupportedVersion => {
+            Problem::new(426, "upgrade_required", "this server speaks version 13 of the WebSocket protocol")
+        }
+        error => {
+            let detail = format!("this is not a WebSocket upgrade of RFC 6455: {error}");
+            Problem::new(400, "bad_request", detail)
+        }
+    })?;
+    signal.consult(&admission.wish).await?;
+    Ok((place, admission, handshake))
 }
 
 /// Answers a refused upgrade as plain HTTP and closes.

@@ -19,7 +19,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig, signal: Arc<Signal>) {
 /// The verdict that an upgrade would get, over HTTP, because a browser cannot read the status of a failed upgrade.
 async fn validate(signal: web::Data<Signal>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let knock = Knock::Question(request.query_string(), request.headers());
-    let admission = signal.door.judge(&knock).map_err(ApiError)?;
+    let admission = signal.door.judge(&knock).await.map_err(ApiError)?;
     drop(signal.door.enter().map_err(ApiError)?);
     signal.consult(&admission.wish).await.map_err(ApiError)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(r#"{"valid":true}"#))

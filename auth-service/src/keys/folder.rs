@@ -1,0 +1,111 @@
+//! The folder of private keys: one file `KID.json` for each, closed to everybody but its owner.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{KeysError, PrivateKey};
+
+/// The longest file that is read, bytes.
+const MAX_FILE_BYTES: u64 = 4 * 1024;
+
+/// The most files that are read.
+const MAX_FILES: usize = 256;
+
+/// The keys of a folder, oldest first.
+///
+/// # Errors
+/// [`KeysError`]: the folder or a file is open to others, or not what it should be. Nothing is passed over silently, except what is
+/// not called `*.json`.
+pub fn read(folder: &Path) -> Result<Vec<PrivateKey>, KeysError> {
+    closed(folder)?;
+    let mut keys = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
+        let path = entry.map_err(|error| unreadable(folder, &error))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden || path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        keys.push(read_key(&path)?);
+        if keys.len() > MAX_FILES {
+            return Err(KeysError::TooMany(folder.to_owned()));
+        }
+    }
+    // By name where they begin at once, so that every process has the same order.
+    keys.sort_by(|one, two| (one.signs_from, one.public.kid()).cmp(&(two.signs_from, two.public.kid())));
+    Ok(keys)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKey, KeysError> {
+    let meta = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    open_to_others(path, &meta, "600")?;
+    let broken = |problem| KeysError::Broken { path: path.to_owned(), problem };
+    if !meta.is_file() || meta.len() > MAX_FILE_BYTES {
+        return Err(broken("is not a short file"));
+    }
+    let key =
+        PrivateKey::parse(&fs::read(path).map_err(|error| unreadable(path, &error))?).map_err(broken)?;
+    if path.file_stem().is_some_and(|stem| *stem == *key.public.kid()) {
+        Ok(key)
+    } else {
+        Err(broken("is not called KID.json"))
+    }
+}
+
+/// Makes the folder where it is not there, closed.
+///
+/// # Errors
+/// [`KeysError`]
+pub fn make(folder: &Path) -> Result<(), KeysError> {
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(folder) {
+        Ok(()) => closed(folder),
+        Err(error) => Err(unreadable(folder, &error)),
+    }
+}
+
+/// Writes a key: whole, or not at all, so that a reader never meets half a file.
+///
+/// # Errors
+/// [`KeysError`]
+pub fn write(folder: &Path, key: &PrivateKey) -> Result<PathBuf, KeysError> {
+    let path = folder.join(format!("{}.json", key.public.kid()));
+    let part = folder.join(format!(".{}.part", key.public.kid()));
+    let written = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        file.write_all(&key.to_file()?)?;
+        file.sync_all()?;
+        fs::rename(&part, &path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    written().map_err(|error| unreadable(&path, &error))?;
+    Ok(path)
+}
+
+/// Removes a key.
+///
+/// # Errors
+/// [`KeysError`]
+pub fn remove(folder: &Path, key: &PrivateKey) -> Result<(), KeysError> {
+    let path = folder.join(format!("{}.json", key.public.kid()));
+    fs::remove_file(&path).map_err(|error| unreadable(&path, &error))
+}
+
+fn closed(folder: &Path) -> Result<(), KeysError> {
+    let meta = fs::metadata(folder).map_err(|error| unreadable(folder, &error))?;
+    if !meta.is_dir() {
+        return Err(KeysError::Broken { path: folder.to_owned(), problem: "is not a folder" });
+    }
+    open_to_others(folder, &meta, "700")
+}
+
+fn open_to_others(path: &Path, meta: &fs::Metadata, right: &'static str) -> Result<(), KeysError> {
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(KeysError::Open { path: path.to_owned(), mode, right }) }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> KeysError {
+    KeysError::Unreadable { path: path.to_owned(), problem: error.to_string() }
+}

@@ -1,0 +1,45 @@
+//! `/.well-known/jwks.json`
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ETAG, EntityTag, Header as _, IfNoneMatch},
+    web,
+};
+use signalbox_http::ApiError;
+use signalbox_shared::problem::Problem;
+
+use super::doc::ProblemView;
+use crate::AuthState;
+
+/// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
+/// nothing to hide in them.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys",
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = Object),
+        (status = 304, description = "It is the one that was named"),
+        (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
+    security(()))]
+pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+    let none = || {
+        Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
+    };
+    let published = state.keys.jwks().ok_or_else(none).map_err(ApiError)?;
+    let kept = match IfNoneMatch::parse(&request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => {
+            let own = EntityTag::new_strong(published.etag.trim_matches('"').to_owned());
+            tags.iter().any(|tag| tag.weak_eq(&own))
+        }
+        Err(_) => false,
+    };
+    let mut answer = if kept { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer
+        .insert_header((ETAG, published.etag.clone()))
+        .insert_header((CACHE_CONTROL, format!("public, max-age={}", published.max_age_s)))
+        .insert_header(("access-control-allow-origin", "*"))
+        .insert_header(("cross-origin-resource-policy", "cross-origin"));
+    Ok(if kept {
+        answer.finish()
+    } else {
+        answer.content_type("application/jwk-set+json").body(published.body.clone())
+    })
+}

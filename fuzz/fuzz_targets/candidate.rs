@@ -1,0 +1,38 @@
+#![no_main]
+//! The candidate parser and filter: written as read, filtered twice is filtered once, and nothing but what may be told.
+
+use signalbox_fuzz::{addresses, candidate_rules, choice_and_text};
+use signalbox_policy::{Candidate, MediaRules, Rules, Verdict};
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let Some((choice, text)) = choice_and_text(data) else { return };
+    if let Ok(candidate) = Candidate::parse(text) {
+        assert_eq!(Candidate::parse(&candidate.to_string()).as_ref(), Ok(&candidate));
+    }
+    let candidates = candidate_rules(choice);
+    let relay_only = candidates.relay_only;
+    let Some(rules) = Rules::new(MediaRules::ALL, candidates) else { return };
+    // Text that is no object is a bare candidate, so that the fuzzer need not write JSON.
+    let json = if text.starts_with('{') {
+        text.to_owned()
+    } else {
+        serde_json::json!({ "candidate": text }).to_string()
+    };
+    let Ok(Verdict::Pass(once)) = rules.candidate(&json) else { return };
+    assert_eq!(rules.candidate(&once), Ok(Verdict::Pass(once.clone())), "a second time changes nothing");
+    let init: serde_json::Value = serde_json::from_str(&once).expect("JSON");
+    let told = init["candidate"].as_str().expect("a candidate");
+    let members = ["candidate", "sdpMid", "sdpMLineIndex", "usernameFragment"];
+    assert!(init.as_object().expect("an object").keys().all(|name| members.contains(&name.as_str())));
+    if relay_only && !told.is_empty() {
+        assert!(told.to_lowercase().contains(" typ relay"), "{told}");
+        assert!(
+            addresses(told).all(|ip| told.split(' ').nth(4) == Some(&ip.to_string()) || same(told, ip)),
+            "{told}"
+        );
+    }
+});
+
+fn same(told: &str, ip: std::net::IpAddr) -> bool {
+    told.split(' ').nth(4).is_some_and(|word| addresses(word).any(|address| address == ip))
+}

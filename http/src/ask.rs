@@ -1,0 +1,258 @@
+//! Asking others over HTTP: a key set, an issuer's metadata, somebody's webhook.
+//!
+//! Owns: that every question has an end: a deadline over all of it, and a bound on what is read. Must not: know what the answer means,
+//! follow a redirect (an answer of another place than the one that was configured is none), use a proxy from the environment, or log
+//! a URL, which may hold a secret.
+//!
+//! One client keeps its connections; clones share them. TLS 1.2 and 1.3 by rustls with ring, certificates always checked.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, StatusCode, Uri,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
+};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
+
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Bounds of one question.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For all of it: name, connection, TLS, answer.
+    pub deadline: Duration,
+    /// The longest body that is read, bytes.
+    pub most_bytes: usize,
+}
+
+/// An answer, whatever its status: the caller judges it. A redirect is an answer like any other.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, whole.
+    pub body: Bytes,
+}
+
+/// Why there is no answer. No text holds the URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Not an absolute `http:` or `https:` URL, or a header that cannot be one.
+    #[error("the URL or a header is not usable")]
+    Unusable,
+    /// The authority's certificates cannot be used.
+    #[error("no certificate of an authority can be read from the given PEM")]
+    BadAuthority,
+    /// Not in time.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+    /// More than was asked for.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// No connection, no TLS, or broken off.
+    #[error("not reachable: {0}")]
+    Unreachable(String),
+}
+
+/// Asks. Cheap to clone.
+#[derive(Clone)]
+pub struct Ask {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Ask {
+    /// A client that trusts the public authorities, as Mozilla lists them; or, where a PEM text is given, only those in it.
+    ///
+    /// # Errors
+    /// [`AskError::BadAuthority`]
+    pub fn new(authorities: Option<&[u8]>) -> Result<Self, AskError> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| AskError::Unreachable(error.to_string()))?;
+        let tls = match authorities {
+            None => builder.with_webpki_roots(),
+            Some(pem) => builder.with_root_certificates(roots(pem)?),
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.with_no_client_auth())
+            .https_or_http()
+            .enable_http1();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(4)
+            .build(connector.build());
+        Ok(Self { client })
+    }
+
+    /// `GET`, wanting JSON.
+    ///
+    /// # Errors
+    /// [`AskError`]; a status of 400 and above is an answer.
+    pub async fn get(&self, url: &str, patience: Patience) -> Result<Answer, AskError> {
+        let request = base(Method::GET, url)?.header(ACCEPT, "application/json").body(Full::default());
+        self.send(request.map_err(|_| AskError::Unusable)?, patience).await
+    }
+
+    /// `POST` of a body of this media type, with more headers.
+    ///
+    /// # Errors
+    /// [`AskError`]; a status of 400 and above is an answer.
+    pub async fn post(
+        &self,
+        url: &str,
+        media_type: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        patience: Patience,
+    ) -> Result<Answer, AskError> {
+        let mut request = base(Method::POST, url)?.header(CONTENT_TYPE, media_type);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.send(request.body(Full::new(body)).map_err(|_| AskError::Unusable)?, patience).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>, patience: Patience) -> Result<Answer, AskError> {
+        let asked = async {
+            let answer = self.client.request(request).await.map_err(unreachable)?;
+            let (head, body) = answer.into_parts();
+            let read = Limited::new(body, patience.most_bytes).collect().await;
+            let body = read.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    AskError::TooLong(patience.most_bytes)
+                } else {
+                    AskError::Unreachable("the answer breaks off".to_owned())
+                }
+            })?;
+            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+        };
+        let late = |_| AskError::Late(patience.deadline);
+        tokio::time::timeout(patience.deadline, asked).await.map_err(late)?
+    }
+}
+
+fn base(method: Method, url: &str) -> Result<hyper::http::request::Builder, AskError> {
+    let uri: Uri = url.parse().map_err(|_| AskError::Unusable)?;
+    if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(AskError::Unusable);
+    }
+    let agent = concat!("signalbox/", env!("CARGO_PKG_VERSION"));
+    Ok(Request::builder().method(method).uri(uri).header(USER_AGENT, agent))
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, AskError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.map_err(|_| AskError::BadAuthority)?).map_err(|_| AskError::BadAuthority)?;
+    }
+    if roots.is_empty() { Err(AskError::BadAuthority) } else { Ok(roots) }
+}
+
+/// The innermost cause: "connection refused" says more than "client error".
+fn unreachable(error: hyper_util::client::legacy::Error) -> AskError {
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    AskError::Unreachable(cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience { deadline: Duration::from_millis(500), most_bytes: 8 };
+
+    /// A server that gives one answer, and tells what it was asked.
+    async fn server(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; 4096];
+            let read = socket.read(&mut bytes).await.unwrap();
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            if answer.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            String::from_utf8_lossy(&bytes[..read]).into_owned()
+        });
+        (url, asked)
+    }
+
+    async fn get(answer: &'static str) -> Result<Answer, AskError> {
+        let (url, _asked) = server(answer).await;
+        Ask::new(None).unwrap().get(&url, PATIENCE).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_whole_and_no_further_than_its_bound() {
+        let answer = get("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n12345678").await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"12345678"[..]));
+        let long = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123456789";
+        assert_eq!(get(long).await.unwrap_err(), AskError::TooLong(8));
+        let chunks =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n5\r\n12345\r\n0\r\n\r\n";
+        assert_eq!(get(chunks).await.unwrap_err(), AskError::TooLong(8));
+        let broken = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n123";
+        assert!(matches!(get(broken).await.unwrap_err(), AskError::Unreachable(_)));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_not_followed() {
+        let away = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(get(away).await.unwrap().status.as_u16(), 302);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_not_waited_for() {
+        assert_eq!(get("").await.unwrap_err(), AskError::Late(PATIENCE.deadline));
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let error = Ask::new(None).unwrap().get(&format!("http://{closed}/"), PATIENCE).await.unwrap_err();
+        assert!(matches!(&error, AskError::Unreachable(why) if why.contains("refused")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_post_carries_its_headers_and_body() {
+        let (url, asked) = server("HTTP/1.1 204 No Content\r\n\r\n").await;
+        let headers = [(HeaderName::from_static("webhook-id"), HeaderValue::from_static("7"))];
+        let ask = Ask::new(None).unwrap();
+        let answer = ask.post(&url, "application/json", &headers, Bytes::from("{}"), PATIENCE).await.unwrap();
+        assert_eq!(answer.status.as_u16(), 204);
+        let asked = asked.await.unwrap();
+        assert!(asked.starts_with("POST /x HTTP/1.1\r\n") && asked.ends_with("\r\n\r\n{}"), "{asked}");
+        assert!(
+            asked.contains("webhook-id: 7") && asked.contains("content-type: application/json"),
+            "{asked}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_refused_without_being_repeated() {
+        let ask = Ask::new(None).unwrap();
+        for url in ["", "x", "/x", "ftp://h/", "http://", "file:///etc/passwd", "http://h/ x"] {
+            assert_eq!(ask.get(url, PATIENCE).await.unwrap_err(), AskError::Unusable, "{url}");
+        }
+        assert_eq!(Ask::new(Some(b"none")).map(drop).unwrap_err(), AskError::BadAuthority);
+    }
+}

@@ -1,0 +1,320 @@
+//! Which candidates are told: the grammar, the rules, descriptions.
+
+use crate::{Candidate, CandidateRules, CandidateType, Host, Kind, MediaRules, Refused, Rules, Verdict};
+
+const VIEWER: &str = include_str!("../../sdp/viewer.sdp");
+const FIREFOX_PUBLISHER: &str = include_str!("../../sdp/firefox-publisher.sdp");
+
+const HOST: &str = "candidate:2868818822 1 udp 2122260223 192.168.1.5 42472 typ host generation 0 ufrag o5Kf network-id 1 network-cost 50";
+const MDNS: &str =
+    "candidate:1 1 udp 2113937151 3c6a7d7e-0c2f-4a40-8f0d-3d4f2d0f7a11.local 42472 typ host generation 0";
+const SRFLX: &str = "candidate:842163049 1 udp 1677729535 203.0.113.9 42472 typ srflx raddr 192.168.1.5 rport 42472 generation 0";
+const SRFLX_HIDDEN: &str =
+    "candidate:842163049 1 udp 1677729535 203.0.113.9 42472 typ srflx raddr 0.0.0.0 rport 0 generation 0";
+const RELAY: &str =
+    "candidate:3 1 udp 41885439 198.51.100.7 50001 typ relay raddr 203.0.113.9 rport 42472 generation 0";
+const RELAY_HIDDEN: &str =
+    "candidate:3 1 udp 41885439 198.51.100.7 50001 typ relay raddr 0.0.0.0 rport 0 generation 0";
+
+fn rules(candidates: CandidateRules) -> Rules {
+    Rules::new(MediaRules::ALL, candidates).expect("something is ruled")
+}
+
+fn relay() -> CandidateRules {
+    CandidateRules { relay_only: true, ..CandidateRules::default() }
+}
+
+fn public() -> CandidateRules {
+    CandidateRules { drop_private: true, ..CandidateRules::default() }
+}
+
+fn deny(network: &str) -> CandidateRules {
+    CandidateRules { deny: vec![network.parse().unwrap()], ..CandidateRules::default() }
+}
+
+fn allow(network: &str) -> CandidateRules {
+    CandidateRules { allow: vec![network.parse().unwrap()], ..CandidateRules::default() }
+}
+
+/// What others get of a trickled candidate.
+fn told(candidates: CandidateRules, candidate: &str) -> Option<String> {
+    let json = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 }).to_string();
+    match rules(candidates).candidate(&json).unwrap() {
+        Verdict::Pass(json) => {
+            let init: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!((&init["sdpMid"], &init["sdpMLineIndex"]), (&"0".into(), &0.into()));
+            Some(init["candidate"].as_str().unwrap().to_owned())
+        }
+        Verdict::Drop => None,
+    }
+}
+
+fn at(address: &str, kind: &str) -> String {
+    format!("candidate:1 1 udp 1 {address} 9 typ {kind}")
+}
+
+#[test]
+fn relay_tells_relay_candidates_alone_and_not_whose() {
+    for dropped in [
+        HOST,
+        MDNS,
+        SRFLX,
+        &at("203.0.113.9", "prflx"),
+        &at("203.0.113.9", "later"),
+        &at("turn.example", "relay"),
+    ] {
+        assert_eq!(told(relay(), dropped), None, "{dropped}");
+    }
+    assert_eq!(told(relay(), RELAY).unwrap(), RELAY_HIDDEN);
+    assert_eq!(told(relay(), RELAY_HIDDEN).unwrap(), RELAY_HIDDEN);
+    assert_eq!(told(relay(), "").unwrap(), "");
+    let v6 = "candidate:3 1 udp 1 2001:db8::7 50001 typ relay raddr fe80::1 rport 5";
+    assert_eq!(
+        told(relay(), v6).unwrap(),
+        "candidate:3 1 udp 1 2001:db8::7 50001 typ relay raddr :: rport 0"
+    );
+    let named =
+        "candidate:3 1 udp 1 2001:db8::7 50001 TYP RELAY RADDR my.host RPORT 5 x-at 10.0.0.1 generation 0";
+    assert_eq!(
+        told(relay(), named).unwrap(),
+        "candidate:3 1 udp 1 2001:db8::7 50001 typ RELAY raddr :: rport 0 generation 0"
+    );
+}
+
+#[test]
+fn private_addresses_are_kept_back_and_multicast_names_pass() {
+    assert_eq!(told(public(), HOST), None);
+    assert_eq!(told(public(), MDNS).unwrap(), MDNS);
+    assert_eq!(told(public(), SRFLX).unwrap(), SRFLX_HIDDEN);
+    assert_eq!(told(public(), RELAY).unwrap(), RELAY);
+    for address in [
+        "10.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "fd00::1",
+        "fe80::1",
+        "100.64.0.1",
+        "127.0.0.1",
+        "::1",
+    ] {
+        assert_eq!(told(public(), &at(address, "host")), None, "{address}");
+        // The word `srflx` makes no address public; a TURN server may well be in one's own network.
+        assert_eq!(told(public(), &at(address, "srflx")), None, "{address}");
+        assert!(told(public(), &at(address, "relay")).is_some(), "{address}");
+    }
+    // A name may stand for any address.
+    for name in ["intranet.example", "host.corp.local", "localhost", "x.local."] {
+        assert_eq!(told(public(), &at(name, "host")), None, "{name}");
+    }
+    assert!(told(public(), &at("203.0.113.9", "host")).is_some());
+    assert!(told(public(), &at("2001:db8::1", "host")).is_some());
+}
+
+#[test]
+fn networks_are_denied_in_every_form_and_before_they_are_allowed() {
+    for address in ["203.0.113.9", "::ffff:203.0.113.9", "64:ff9b::203.0.113.9", "2002:cb00:7109::1"] {
+        assert_eq!(told(deny("203.0.113.0/24"), &at(address, "host")), None, "{address}");
+        assert_eq!(told(deny("203.0.113.0/24"), &at(address, "relay")), None, "{address}");
+    }
+    assert_eq!(told(deny("192.168.0.0/16"), SRFLX).unwrap(), SRFLX_HIDDEN);
+    assert!(told(deny("203.0.113.0/24"), HOST).is_some());
+    assert!(told(deny("203.0.113.0/24"), MDNS).is_some());
+    assert_eq!(told(deny("203.0.113.0/24"), &at("any.example", "host")), None);
+
+    assert!(told(allow("203.0.113.0/24"), &at("203.0.113.9", "host")).is_some());
+    assert!(told(allow("203.0.113.0/24"), &at("::ffff:203.0.113.9", "host")).is_some());
+    assert_eq!(told(allow("203.0.113.0/24"), SRFLX).unwrap(), SRFLX_HIDDEN);
+    for other in [HOST, MDNS, RELAY, &at("64:ff9b::203.0.113.9", "host"), &at("any.example", "host")] {
+        assert_eq!(told(allow("203.0.113.0/24"), other), None, "{other}");
+    }
+    let both = CandidateRules { deny: deny("203.0.113.9/32").deny, ..allow("203.0.113.0/24") };
+    assert_eq!(told(both, &at("203.0.113.9", "host")), None);
+}
+
+#[test]
+fn only_the_four_members_of_the_dictionary_go_on() {
+    let json = format!(
+        r#"{{"candidate":"{MDNS}","sdpMid":null,"usernameFragment":"o5Kf","address":"192.168.1.5","relatedAddress":"10.0.0.1","url":{{"a":[1]}}}}"#
+    );
+    let Verdict::Pass(out) = rules(public()).candidate(&json).unwrap() else { panic!() };
+    assert_eq!(out, format!(r#"{{"candidate":"{MDNS}","usernameFragment":"o5Kf"}}"#));
+    let plain = format!(r#"{{ "candidate":"{MDNS}", "sdpMid":"0"}}"#);
+    assert_eq!(rules(public()).candidate(&plain).unwrap(), Verdict::Pass(plain.as_str().into()));
+    let end = r#"{"candidate":"","sdpMid":"0"}"#;
+    assert_eq!(rules(relay()).candidate(end).unwrap(), Verdict::Pass(end.into()));
+}
+
+#[test]
+fn without_a_rule_on_candidates_nothing_of_them_is_read() {
+    let rules = Rules::new(MediaRules::default(), CandidateRules::default()).unwrap();
+    assert_eq!(rules.candidate("{whatever").unwrap(), Verdict::Pass("{whatever".into()));
+}
+
+#[test]
+fn what_is_no_candidate_is_refused_where_there_is_a_rule() {
+    let good = "candidate:1 1 udp 1 203.0.113.9 9 typ host";
+    assert!(Candidate::parse(good).is_ok());
+    for bad in [
+        "candidate",
+        "candidate:",
+        "Candidate:1 1 udp 1 203.0.113.9 9 typ host",
+        "A=candidate:1 1 udp 1 203.0.113.9 9 typ host",
+        "1 1 udp 1 203.0.113.9 9 typ host",
+        " candidate:1 1 udp 1 203.0.113.9 9 typ host",
+        "candidate: 1 1 udp 1 203.0.113.9 9 typ host",
+        "candidate:1  1 udp 1 203.0.113.9 9 typ host",
+        "candidate:1\t1 udp 1 203.0.113.9 9 typ host",
+        "candidate:1 0 udp 1 203.0.113.9 9 typ host",
+        "candidate:1 257 udp 1 203.0.113.9 9 typ host",
+        "candidate:1 1 u=p 1 203.0.113.9 9 typ host",
+        "candidate:1 1 udp -1 203.0.113.9 9 typ host",
+        "candidate:1 1 udp 4294967296 203.0.113.9 9 typ host",
+        "candidate:1 1 udp 1 203.0.113.9 65536 typ host",
+        "candidate:1 1 udp 1 203.0.113.9 +9 typ host",
+        "candidate:1 1 udp 1 203.0.113.9 9 type host",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ ",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host ",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host raddr",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host raddr 1.2.3 rport 1",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host rport x",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host rport 1 raddr 1.2.3.4",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host generation 0 raddr 1.2.3.4",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host raddr 1.2.3.4 raddr 1.2.3.4",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host typ relay",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host generation 0 generation 1",
+        "candidate:1 1 tcp 1 203.0.113.9 9 typ host tcptype open",
+        "candidate:1 1 udp 1 fe80::1%eth0 9 typ host",
+        "candidate:1 1 udp 1 [::1] 9 typ host",
+        "candidate:1 1 udp 1 127.1 9 typ host",
+        "candidate:1 1 udp 1 2130706433 9 typ host",
+        "candidate:1 1 udp 1 0x7f000001 9 typ host",
+        "candidate:1 1 udp 1 010.0.0.1 9 typ host",
+        "candidate:1 1 udp 1 x..y 9 typ host",
+        "candidate:1 1 udp 1 . 9 typ host",
+        "candidate:1 1 udp 1 ex\u{e4}mple.de 9 typ host",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host\r\n",
+        "candidate:1 1 udp 1 203.0.113.9 9 typ host\r\na=candidate:1 1 udp 1 10.0.0.1 9 typ host",
+        "candidate:1 1 udp 1 203.0.113.9\0 9 typ host",
+        "candidate:abcdefghijklmnopqrstuvwxyz0123456 1 udp 1 203.0.113.9 9 typ host",
+        &format!("{good}{}", " a b".repeat(300)),
+    ] {
+        assert!(Candidate::parse(bad).is_err(), "{bad:?}");
+        let json = serde_json::json!({ "candidate": bad }).to_string();
+        let refused = rules(relay()).candidate(&json).unwrap_err();
+        assert_eq!(refused.kind, Kind::Malformed, "{bad:?}");
+    }
+    for json in [
+        "",
+        "[]",
+        "null",
+        "{}",
+        r#"{"candidate":null}"#,
+        r#"{"candidate":"","candidate":""}"#,
+        r#"{"candidate":"","sdpMid":1}"#,
+    ] {
+        assert!(rules(relay()).candidate(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn what_browsers_write_is_read_and_written_back_as_it_was() {
+    for text in [
+        HOST,
+        MDNS,
+        SRFLX,
+        RELAY,
+        "a=candidate:0 1 UDP 2122252543 10.99.0.1 46686 typ host",
+        "candidate:1 2 TCP 2105524478 10.99.0.1 9 typ host tcptype active",
+        "candidate:Ha0a80101 1 UDP 2122252543 2001:db8::1 46686 typ host",
+        "candidate:4+/ 1 ssltcp 1 2001:DB8:0:0::1 443 typ prflx raddr :: rport 0 tcptype so",
+    ] {
+        assert_eq!(Candidate::parse(text).unwrap().to_string(), text);
+    }
+    let relay = Candidate::parse(RELAY).unwrap();
+    assert_eq!((relay.kind, relay.port, relay.related_port), (CandidateType::Relay, 50_001, Some(42_472)));
+    assert_eq!(relay.related, Some(Host::Ip("203.0.113.9".parse().unwrap())));
+}
+
+fn rewritten(candidates: CandidateRules, sdp: &str) -> Result<String, Refused> {
+    let rules = rules(candidates);
+    let once = rules.description(sdp)?.into_owned();
+    assert_eq!(rules.description(&once)?, once, "a second time changes nothing");
+    Ok(once)
+}
+
+#[test]
+fn in_a_description_relay_leaves_no_address_of_the_sender() {
+    let with_relay =
+        VIEWER.replacen("a=candidate:", &format!("a={SRFLX}\r\na={RELAY}\r\na={MDNS}\r\na=candidate:"), 1);
+    let with_relay = with_relay.replacen(
+        "a=mid:0",
+        "a=remote-candidates:1 10.1.2.3 99\r\na=rtcp:4711 IN IP6 fd00::9\r\na=mid:0",
+        1,
+    );
+    let out = rewritten(relay(), &with_relay).unwrap();
+    for gone in [
+        "127.0.0.1",
+        "192.168.1.5",
+        "203.0.113.9",
+        "10.1.2.3",
+        "fd00::9",
+        "42472",
+        "4711",
+        ".local",
+        "typ host",
+        "srflx",
+    ] {
+        assert!(!out.contains(gone), "{gone} in {out}");
+    }
+    for there in [
+        RELAY_HIDDEN,
+        "m=audio 9 UDP",
+        "c=IN IP4 0.0.0.0",
+        "a=rtcp:9 IN IP6 ::",
+        " 2 IN IP4 0.0.0.0\r\n",
+        "a=mid:2\r\n",
+    ] {
+        assert!(out.contains(there), "{there} not in {out}");
+    }
+    let firefox = rewritten(relay(), FIREFOX_PUBLISHER).unwrap();
+    assert!(!firefox.contains("10.99.0.1"), "{firefox}");
+    // Nothing else has changed: a bundled section keeps its port 0, Firefox its lines.
+    assert!(firefox.contains("m=video 0 UDP/TLS/RTP/SAVPF") && firefox.contains("a=end-of-candidates\r\n"));
+}
+
+#[test]
+fn in_a_description_private_addresses_go_and_others_stay() {
+    let sdp = VIEWER.replacen("a=candidate:", &format!("a={SRFLX}\r\na={MDNS}\r\na=candidate:"), 1);
+    let out = rewritten(public(), &sdp).unwrap();
+    assert!(out.contains(SRFLX_HIDDEN) && out.contains(MDNS));
+    assert!(!out.contains("127.0.0.1") && !out.contains("192.168.1.5"), "{out}");
+}
+
+#[test]
+fn an_address_that_was_taken_out_may_not_stand_elsewhere() {
+    for line in [
+        "a=x-mine:192.168.1.5",
+        "a=x-mine:udp,192.168.1.5:99",
+        "a=fmtp:111 host=[::ffff:192.168.1.5]",
+        "i=192.168.1.5",
+    ] {
+        let sdp = VIEWER.replacen("a=candidate:", &format!("a={HOST}\r\n{line}\r\na=candidate:"), 1);
+        assert_eq!(rewritten(relay(), &sdp).unwrap_err().kind, Kind::Malformed, "{line}");
+    }
+}
+
+#[test]
+fn a_candidate_in_an_odd_line_is_refused_and_named() {
+    for line in [
+        "a=Candidate:1 1 udp 1 10.0.0.1 9 typ host",
+        "a=candidate",
+        "a=candidate 1 1 udp 1 10.0.0.1 9 typ host",
+        "a=candidate:x",
+    ] {
+        let sdp = VIEWER.replacen("a=mid:1\r\n", &format!("{line}\r\na=mid:1\r\n"), 1);
+        let refused = rewritten(relay(), &sdp).unwrap_err();
+        assert_eq!(refused.kind, Kind::Malformed);
+        assert!(refused.line.is_some() && !refused.to_string().contains("10.0.0.1"), "{refused}");
+    }
+}

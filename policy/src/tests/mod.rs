@@ -1,0 +1,4 @@
+//! What the rules hold, seen from outside.
+
+mod candidates;
+mod media;

@@ -1,0 +1,279 @@
+//! Public keys as JSON Web Keys (RFC 7517, RFC 7518, RFC 8037), and sets of them.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::VerifyKey;
+
+/// Where the auth service publishes its public keys (RFC 8414 has other names under the same roof).
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+
+/// The longest set that is read, bytes.
+pub const MAX_JWKS_BYTES: usize = 64 * 1024;
+
+/// The most keys a set may hold.
+pub const MAX_JWKS_KEYS: usize = 32;
+
+/// The algorithms of asymmetric keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyAlgorithm {
+    /// Ed25519 (RFC 8037).
+    EdDSA,
+    /// ECDSA with P-256 and SHA-256 (RFC 7518, section 3.4).
+    ES256,
+}
+
+impl KeyAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::EdDSA, Self::ES256];
+
+    /// Its name in a header (RFC 7518, section 3.1).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EdDSA => "EdDSA",
+            Self::ES256 => "ES256",
+        }
+    }
+
+    /// The one with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
+    /// As the library names it.
+    pub const fn library(self) -> Algorithm {
+        match self {
+            Self::EdDSA => Algorithm::EdDSA,
+            Self::ES256 => Algorithm::ES256,
+        }
+    }
+}
+
+/// A public key. What is published holds this and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicJwk {
+    kty: String,
+    crv: String,
+    x: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    y: Option<String>,
+    alg: KeyAlgorithm,
+    #[serde(rename = "use")]
+    usage: String,
+    kid: String,
+}
+
+/// Why a text is no set of public keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadJwks {
+    /// Too long to be looked at.
+    #[error("is longer than 64 KiB")]
+    TooLong,
+    /// Not `{"keys":[{…}]}`.
+    #[error("is not a JSON Web Key Set")]
+    NotASet,
+    /// More than anybody rotates through.
+    #[error("holds {0} keys; at most 32 are taken")]
+    TooMany(usize),
+    /// Somebody has published what must stay secret.
+    #[error(
+        "holds a private or symmetric key; public keys only are taken from a set, and that one is to be replaced"
+    )]
+    Secret,
+    /// A key of a kind we know that is broken.
+    #[error("holds a key that is broken: {0}")]
+    Broken(&'static str),
+}
+
+impl PublicJwk {
+    /// A key from its bytes: `x` of Ed25519, or `x` and `y` of P-256. Its `kid` is its thumbprint.
+    ///
+    /// # Errors
+    /// [`BadJwks::Broken`] if the bytes are no point of the curve.
+    pub fn new(alg: KeyAlgorithm, x: String, y: Option<String>) -> Result<Self, BadJwks> {
+        let (kty, crv) = match alg {
+            KeyAlgorithm::EdDSA => ("OKP", "Ed25519"),
+            KeyAlgorithm::ES256 => ("EC", "P-256"),
+        };
+        let (kty, crv, usage) = (kty.to_owned(), crv.to_owned(), "sig".to_owned());
+        let mut key = Self { kty, crv, x, y, alg, usage, kid: String::new() };
+        key.verify_key()?;
+        key.kid = key.thumbprint();
+        Ok(key)
+    }
+
+    /// Its name.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Its one algorithm.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.alg
+    }
+
+    /// The thumbprint (RFC 7638, RFC 8037): SHA-256 over the required members in the order of their names.
+    pub fn thumbprint(&self) -> String {
+        let Self { kty, crv, x, y, .. } = self;
+        let members = match y {
+            Some(y) => format!(r#"{{"crv":"{crv}","kty":"{kty}","x":"{x}","y":"{y}"}}"#),
+            None => format!(r#"{{"crv":"{crv}","kty":"{kty}","x":"{x}"}}"#),
+        };
+        URL_SAFE_NO_PAD.encode(Sha256::digest(members))
+    }
+
+    /// What checks signatures with it. The point is looked at now, so that no token is the first to find it broken.
+    ///
+    /// # Errors
+    /// [`BadJwks::Broken`]
+    pub fn verify_key(&self) -> Result<VerifyKey, BadJwks> {
+        let bytes = |text: &str| {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32);
+            bytes.ok_or(BadJwks::Broken("a coordinate is not 32 bytes in base64url"))
+        };
+        bytes(&self.x)?;
+        let key = match (self.alg, &self.y) {
+            (KeyAlgorithm::EdDSA, None) => DecodingKey::from_ed_components(&self.x),
+            (KeyAlgorithm::ES256, Some(y)) => {
+                bytes(y)?;
+                DecodingKey::from_ec_components(&self.x, y)
+            }
+            _ => return Err(BadJwks::Broken("its members are not those of its algorithm")),
+        };
+        let key = key.map_err(|_| BadJwks::Broken("it does not parse"))?;
+        // The library makes a verifier of the key, which fails where the bytes are no point, before it looks at a signature.
+        jsonwebtoken::crypto::verify("", b"", &key, self.alg.library())
+            .map_err(|_| BadJwks::Broken("it is no point of its curve"))?;
+        Ok(VerifyKey::asymmetric(self.kid.clone(), self.alg, key))
+    }
+}
+
+/// Reads a set (RFC 7517, section 5). Keys of a kind we do not know, for another use, or without a `kid` are passed over, as section 5 asks; a
+/// private or symmetric key is refused, and the whole set with it. An empty set is one.
+///
+/// # Errors
+/// [`BadJwks`], for the operator.
+pub fn parse_jwks(text: &[u8]) -> Result<Vec<VerifyKey>, BadJwks> {
+    if text.len() > MAX_JWKS_BYTES {
+        return Err(BadJwks::TooLong);
+    }
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Map<String, Value>>,
+    }
+    let set: Set = serde_json::from_slice(text).map_err(|_| BadJwks::NotASet)?;
+    if set.keys.len() > MAX_JWKS_KEYS {
+        return Err(BadJwks::TooMany(set.keys.len()));
+    }
+    let private = |key: &Map<String, Value>| {
+        key.get("kty").is_some_and(|kty| kty == "oct")
+            || ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|name| key.contains_key(*name))
+    };
+    if set.keys.iter().any(private) {
+        return Err(BadJwks::Secret);
+    }
+    let mut keys: Vec<VerifyKey> = Vec::new();
+    for key in set.keys {
+        let Some(public) = known(key)? else { continue };
+        if keys.iter().any(|held| held.kid() == public.kid()) {
+            return Err(BadJwks::Broken("two keys have one kid"));
+        }
+        keys.push(public.verify_key()?);
+    }
+    Ok(keys)
+}
+
+/// A key of a kind that is used here, or none.
+fn known(key: Map<String, Value>) -> Result<Option<PublicJwk>, BadJwks> {
+    let text = |name: &str| key.get(name).and_then(Value::as_str);
+    let alg = match (text("kty"), text("crv")) {
+        (Some("OKP"), Some("Ed25519")) => KeyAlgorithm::EdDSA,
+        (Some("EC"), Some("P-256")) => KeyAlgorithm::ES256,
+        _ => return Ok(None),
+    };
+    let for_another_use = text("use").is_some_and(|usage| usage != "sig")
+        || text("alg").is_some_and(|name| name != alg.as_str());
+    let Some(kid) = text("kid").filter(|kid| !kid.is_empty() && kid.len() <= super::header::MAX_KID_BYTES)
+    else {
+        return Ok(None);
+    };
+    if for_another_use {
+        return Ok(None);
+    }
+    let x = text("x").ok_or(BadJwks::Broken("it has no x"))?.to_owned();
+    let mut public = PublicJwk::new(alg, x, text("y").map(str::to_owned))?;
+    // The publisher names its keys as it likes.
+    kid.clone_into(&mut public.kid);
+    Ok(Some(public))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The key of RFC 8037, appendix A.
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn key() -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": X, "kid": "one", "alg": "EdDSA", "use": "sig" })
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut key = key();
+        key[name] = value;
+        key
+    }
+
+    fn read(keys: Value) -> Result<Vec<String>, BadJwks> {
+        let set = json!({ "keys": keys }).to_string();
+        Ok(parse_jwks(set.as_bytes())?.iter().map(|key| key.kid().to_owned()).collect())
+    }
+
+    #[test]
+    fn a_thumbprint_is_that_of_the_rfc() {
+        let key = PublicJwk::new(KeyAlgorithm::EdDSA, X.to_owned(), None).unwrap();
+        assert_eq!(key.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn what_is_unknown_is_passed_over_and_what_is_secret_refuses_the_set() {
+        for (added, expected) in [
+            (with("kid", json!("two")), Ok(2)),
+            (with("kty", json!("RSA")), Ok(1)),
+            (with("crv", json!("X25519")), Ok(1)),
+            (with("use", json!("enc")), Ok(1)),
+            (with("alg", json!("ES256")), Ok(1)),
+            (with("kid", Value::Null), Ok(1)),
+            (with("kid", json!("x".repeat(200))), Ok(1)),
+            (with("d", json!("AA")), Err(BadJwks::Secret)),
+            (json!({ "kty": "oct", "kid": "s" }), Err(BadJwks::Secret)),
+            (json!({ "kty": "RSA", "n": "AA", "e": "AQAB", "p": "AA" }), Err(BadJwks::Secret)),
+            (key(), Err(BadJwks::Broken("two keys have one kid"))),
+            (with("y", json!(X)), Err(BadJwks::Broken("its members are not those of its algorithm"))),
+            (with("x", json!("AAAA")), Err(BadJwks::Broken("a coordinate is not 32 bytes in base64url"))),
+            (
+                json!({ "kty": "EC", "crv": "P-256", "x": X, "y": X, "kid": "p" }),
+                Err(BadJwks::Broken("it is no point of its curve")),
+            ),
+        ] {
+            assert_eq!(read(json!([key(), added])).map(|kids| kids.len()), expected, "{added}");
+        }
+        assert_eq!(read(json!([])), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_set_is_bounded() {
+        let many = |count: usize| (0..count).map(|n| with("kid", json!(n.to_string()))).collect::<Value>();
+        assert_eq!(read(many(32)).unwrap().len(), 32);
+        assert_eq!(read(many(33)), Err(BadJwks::TooMany(33)));
+        assert_eq!(parse_jwks(&vec![b' '; MAX_JWKS_BYTES + 1]).map(|_| ()), Err(BadJwks::TooLong));
+        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[1]}"#] {
+            assert_eq!(parse_jwks(text.as_bytes()).map(|_| ()), Err(BadJwks::NotASet), "{text}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `signalbox keys`
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use signalbox_auth::keys::{
+    Times,
+    operate::{self, Listed, OperateError},
+};
+use signalbox_http::say;
+use signalbox_shared::{clock, config::Auth, token::KeyAlgorithm};
+
+use super::failed;
+
+/// Keys in a folder, each a private JWK. What a key does follows from the clock: publishing, signing, retiring, over.
+#[derive(Subcommand)]
+pub(crate) enum Keys {
+    /// Make the first key, and the folder; it signs at once
+    New {
+        #[command(flatten)]
+        folder: Folder,
+        /// Its algorithm
+        #[arg(long, value_name = "ALG", default_value = "EdDSA")]
+        alg: Algorithm,
+        /// Do nothing where there is a key already
+        #[arg(long)]
+        if_none: bool,
+    },
+    /// Make the next key, which signs as soon as every node knows it, and remove those that are over
+    Rotate {
+        #[command(flatten)]
+        folder: Folder,
+        /// Its algorithm; the newest key's unless given
+        #[arg(long, value_name = "ALG")]
+        alg: Option<Algorithm>,
+        /// It signs at once: for a key that has leaked, whose file is to be removed afterwards
+        #[arg(long)]
+        now: bool,
+    },
+    /// Show every key and its state
+    List {
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// Where the keys are.
+#[derive(Args)]
+pub(crate) struct Folder {
+    /// The folder; auth.keys_dir unless given
+    #[arg(long, value_name = "D")]
+    dir: Option<PathBuf>,
+}
+
+/// As the standards name them.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Algorithm {
+    /// Ed25519
+    #[value(name = "EdDSA")]
+    EdDSA,
+    /// ECDSA with P-256 and SHA-256
+    #[value(name = "ES256")]
+    Es256,
+}
+
+impl From<Algorithm> for KeyAlgorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::EdDSA => Self::EdDSA,
+            Algorithm::Es256 => Self::ES256,
+        }
+    }
+}
+
+/// Does it. The times of a rotation are those of the settings: they must be the ones that the services run with.
+pub(super) fn run(command: &Keys, auth: &Auth) -> ExitCode {
+    let (Keys::New { folder, .. } | Keys::Rotate { folder, .. } | Keys::List { folder }) = command;
+    let Some(path) = folder.dir.as_ref().or(auth.keys_dir.as_ref()) else {
+        return failed(2, &"name the folder of the keys with --dir, or set auth.keys_dir");
+    };
+    let (times, now_s) = (Times::new(auth), clock::now_s());
+    let done = match command {
+        Keys::New { alg, if_none, .. } => match operate::first(path, (*alg).into(), now_s) {
+            Err(OperateError::NotEmpty) if *if_none => Ok("There is a key already.\n".to_owned()),
+            made => made.map(|kid| format!("{kid} signs from now on.\n")),
+        },
+        Keys::Rotate { alg, now, .. } => {
+            operate::rotate(path, alg.map(Into::into), times, now_s, *now).map(|rotated| {
+                let gone: String =
+                    rotated.removed.iter().map(|kid| format!("{kid} was over and is removed.\n")).collect();
+                format!("{} signs from {} on.\n{gone}", rotated.kid, moment(rotated.signs_from))
+            })
+        }
+        Keys::List { .. } => operate::list(path, times, now_s).map(|keys| table(&keys)).map_err(Into::into),
+    };
+    match done {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(1, &error),
+    }
+}
+
+/// RFC 3339, UTC.
+fn moment(seconds: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}
+
+fn table(keys: &[Listed]) -> String {
+    let when = |seconds: Option<u64>| seconds.map_or("-".to_owned(), moment);
+    let mut text = format!("{:<43}  {:<5}  {:<10}  {:<20}  UNTIL\n", "KID", "ALG", "STATE", "SINCE");
+    for Listed { kid, algorithm, place } in keys {
+        let (alg, state) = (algorithm.as_str(), place.state.as_str());
+        let (since, until) = (when(place.since_s), when(place.until_s));
+        text += &format!("{kid:<43}  {alg:<5}  {state:<10}  {since:<20}  {until}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_auth::keys::{KeyState, Place};
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_key() {
+        let place = Place { state: KeyState::Publishing, since_s: None, until_s: Some(0), published: true };
+        let text = table(&[Listed { kid: "k".repeat(43), algorithm: KeyAlgorithm::ES256, place }]);
+        let line = text.lines().nth(1).unwrap();
+        assert_eq!(
+            line.split_whitespace().skip(1).collect::<Vec<_>>(),
+            ["ES256", "publishing", "-", "1970-01-01T00:00:00Z"]
+        );
+    }
+}
