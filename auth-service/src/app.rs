@@ -17,7 +17,7 @@ use signalbox_shared::{
 use tokio::sync::broadcast;
 
 use crate::{
-    AuthParts, AuthState, configure, feed,
+    AuthParts, AuthState, BadState, configure, feed,
     keys::{KeysError, SigningKeys},
     store::{AuthStore, RedisStore, StoreError},
 };
@@ -42,9 +42,9 @@ pub enum StartError {
     /// The store's address will not do.
     #[error("REDIS_URL is not usable: {0}")]
     Feed(#[from] signalbox_redis::StartError),
-    /// A fault of ours.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
+    /// The service cannot be put together.
+    #[error(transparent)]
+    State(#[from] BadState),
     /// The runtime.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -54,7 +54,11 @@ impl StartError {
     /// The exit code: 2 for a configuration to be mended, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoSecret | Self::Keys(_) | Self::Feed(_) | Self::Store(StoreError::BadUrl(_)) => 2,
+            Self::NoSecret
+            | Self::Keys(_)
+            | Self::State(BadState::Providers(_))
+            | Self::Feed(_)
+            | Self::Store(StoreError::BadUrl(_)) => 2,
             _ => 1,
         }
     }

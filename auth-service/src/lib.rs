@@ -3,6 +3,7 @@
 //! - [`keys`]: what tokens are signed with, and what is published of it
 //! - [`issuer`]: pure: who a caller is, what it may have, the token itself
 //! - [`routes`]: `/auth/…`, `/api/…`, `/.well-known/jwks.json`, `/ws/events`; HTTP only
+//! - [`exchange`]: whose tokens about users are believed
 //! - `judge`: what was taken back, asked at each issue
 //! - [`AuthState`]: what the routes share, made once per process
 //! - [`feed`]: the operators' events out of Redis
@@ -13,6 +14,7 @@
 //! remembered ([`store`]): a token carries all it says. Next: [`routes`] from the top.
 
 pub mod app;
+pub mod exchange;
 pub mod feed;
 pub mod issuer;
 mod judge;
@@ -25,4 +27,4 @@ pub mod store;
 mod tests;
 
 pub use routes::configure;
-pub use state::{AuthParts, AuthState};
+pub use state::{AuthParts, AuthState, BadState};

@@ -11,6 +11,7 @@ use signalbox_shared::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
+    exchange::{BadProviders, Exchange},
     issuer::{Backends, Minter, Policy},
     judge::Judge,
     keys::SigningKeys,
@@ -37,6 +38,17 @@ pub struct AuthParts {
     pub feed: FeedSender,
 }
 
+/// Why the service cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BadState {
+    /// The providers of the configuration will not do.
+    #[error(transparent)]
+    Providers(#[from] BadProviders),
+    /// A fault of ours, which the tests would show.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
 /// How long refresh tokens are good.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RefreshLives {
@@ -54,6 +66,7 @@ pub struct AuthState {
     pub(crate) verifier: Verifier,
     pub(crate) backends: Backends,
     pub(crate) judge: Judge,
+    pub(crate) exchange: Exchange,
     pub(crate) store: AuthStore,
     pub(crate) refresh: RefreshLives,
     pub(crate) guests: bool,
@@ -70,8 +83,8 @@ impl AuthState {
     /// Puts the service together.
     ///
     /// # Errors
-    /// Only if a metric's name were taken, which the tests would show.
-    pub fn new(settings: &Settings, parts: AuthParts) -> prometheus::Result<Self> {
+    /// [`BadState`]
+    pub fn new(settings: &Settings, parts: AuthParts) -> Result<Self, BadState> {
         Ok(Self {
             policy: Policy::new(settings),
             minter: Minter::new(parts.keys.clone()),
@@ -79,6 +92,7 @@ impl AuthState {
             keys: parts.keys,
             backends: Backends::new(parts.api_keys, settings),
             judge: Judge,
+            exchange: Exchange::new(settings, parts.user_secret.as_ref())?,
             store: parts.store,
             refresh: RefreshLives {
                 life_ms: settings.auth.refresh_ttl.as_ms(),

@@ -9,7 +9,7 @@ use utoipa::{
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use super::{invites, jwks, management, refresh, ticket, token, validate};
+use super::{exchange, invites, jwks, management, refresh, ticket, token, validate};
 
 /// Every operation there is.
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use super::{invites, jwks, management, refresh, ticket, token, validate};
         validate::get,
         validate::post,
         refresh::post,
+        exchange::post,
         ticket::post,
         management::post,
         invites::post,

@@ -10,6 +10,7 @@ mod caller;
 mod cors;
 pub(crate) mod doc;
 mod events;
+mod exchange;
 mod invites;
 mod issue;
 mod jwks;
@@ -49,6 +50,7 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
             &[|| web::get().to(validate::get), || web::post().to(validate::post)],
         ),
         path("/auth/refresh", "POST", &[|| web::post().to(refresh::post)]),
+        path("/auth/exchange", "POST", &[|| web::post().to(exchange::post)]),
         path("/auth/ticket", "POST", &[|| web::post().to(ticket::post)]),
         path("/auth/management", "POST", &[|| web::post().to(management::post)]),
         path(

@@ -5,6 +5,7 @@ mod configuration_doc;
 mod cors;
 mod deployments;
 mod events;
+mod exchange;
 mod jwks;
 mod life;
 mod openapi;

@@ -247,7 +247,7 @@ fn check_providers(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 /// Whether keys may be fetched there: what comes over plain HTTP is believed from this machine only.
-fn is_web(url: &str) -> bool {
+pub fn is_web(url: &str) -> bool {
     let authority = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
     if let Some(rest) = url.strip_prefix("https://") {
         return !authority(rest).is_empty() && !authority(rest).contains(['@', ' ']);

@@ -11,6 +11,7 @@ mod redis_url;
 mod secrets;
 pub mod units;
 
+pub use check::is_web;
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
     ApiKeyTable, Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Provider, Redis, RoleTable,
