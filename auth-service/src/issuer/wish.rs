@@ -93,9 +93,12 @@ pub fn ttl(raw: &Raw, max: u64) -> Result<Option<u64>, Problem> {
 /// 400 `bad_request` that names it.
 pub fn within(field: &str, raw: &Raw, min: u64, max: u64, what: &str) -> Result<Option<u64>, Problem> {
     let rule = format!("must be {what} from {min} to {max}");
-    match typed::<u64>(field, raw, &rule)? {
-        Some(number) if !(min..=max).contains(&number) => Err(refuse(field, rule)),
-        number => Ok(number),
+    // `60.0` is a whole number too (JSON Schema Validation, section 6.1.1).
+    match typed::<f64>(field, raw, &rule)? {
+        Some(number) if number.fract() != 0.0 || !(min as f64..=max as f64).contains(&number) => {
+            Err(refuse(field, rule))
+        }
+        number => Ok(number.map(|number| number as u64)),
     }
 }
 

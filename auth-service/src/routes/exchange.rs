@@ -25,6 +25,7 @@ use crate::{
 
 /// A token of the user's own provider.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct ExchangeWish {
     /// An ID or access token of an OpenID provider, or one that the application has signed itself.

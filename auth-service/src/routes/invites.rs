@@ -34,7 +34,7 @@ const MOST_USES: u64 = 10_000;
 
 /// What an invite is to say.
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct InviteWish {
     /// The role of who comes with it; the usual one where none is named.
@@ -46,8 +46,8 @@ pub(super) struct InviteWish {
     /// How long it is good, seconds; a day where nothing is said.
     #[schema(minimum = 1, maximum = 2_592_000)]
     expires_in: Option<u64>,
-    /// The life of the tokens it brings, seconds.
-    #[schema(minimum = 1)]
+    /// The life of the tokens it brings, seconds; at most the configured one.
+    #[schema(minimum = 1, maximum = 86_400)]
     ttl: Option<u64>,
 }
 

@@ -34,23 +34,23 @@ pub(crate) struct Issued {
     /// The role.
     #[schema(value_type = String)]
     role: Role,
-    #[serde(flatten)]
-    refresh: Option<Refresh>,
+    /// What brings the next token: good for one `POST /auth/refresh`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// How long it may wait for that, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_expires_in: Option<u64>,
 }
 
 /// What brings the next token.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct Refresh {
-    /// Good for one `POST /auth/refresh`.
-    refresh_token: String,
-    /// How long it may wait for that, seconds.
-    refresh_expires_in: u64,
+    token: String,
+    expires_in: u64,
 }
 
 impl Refresh {
     pub(super) fn new(token: &Opaque, left_ms: u64) -> Self {
-        Self { refresh_token: token.to_text(OpaqueKind::Refresh), refresh_expires_in: left_ms / 1_000 }
+        Self { token: token.to_text(OpaqueKind::Refresh), expires_in: left_ms / 1_000 }
     }
 }
 
@@ -79,7 +79,8 @@ pub(super) fn room_token(
     let (room, user, role, expires_in) =
         (Some(grant.room.clone()), grant.user.clone(), grant.role.clone(), grant.ttl_s);
     let token = state.minter.mint(grant, clock::now_s(), jti).map_err(|error| unsigned(&error))?;
-    Ok(Issued { token, expires_in, room, user, role, refresh })
+    Ok(Issued { token, expires_in, room, user, role, refresh_token: None, refresh_expires_in: None }
+        .with(refresh))
 }
 
 pub(super) fn user_token(
@@ -102,7 +103,16 @@ pub(super) fn user_token(
         jti,
     };
     let token = state.minter.sign(&claims).map_err(|error| unsigned(&error))?;
-    Ok(Issued { token, expires_in: ttl_s, room: None, user, role, refresh })
+    let issued = Issued {
+        token,
+        expires_in: ttl_s,
+        room: None,
+        user,
+        role,
+        refresh_token: None,
+        refresh_expires_in: None,
+    };
+    Ok(issued.with(refresh))
 }
 
 /// Begins a family of refresh tokens.
@@ -141,11 +151,19 @@ pub(super) fn unwritten(error: &serde_json::Error) -> Problem {
 }
 
 impl Issued {
+    fn with(mut self, refresh: Option<Refresh>) -> Self {
+        if let Some(Refresh { token, expires_in }) = refresh {
+            self.refresh_token = Some(token);
+            self.refresh_expires_in = Some(expires_in);
+        }
+        self
+    }
+
     /// One line for the audit: what was given, never the token.
     pub(crate) fn audit(&self, event: &'static str, caller: &str, kind: &'static str) {
-        let Self { room, user, role, expires_in, refresh, .. } = self;
+        let Self { room, user, role, expires_in, refresh_token, .. } = self;
         let room = room.as_ref().map(RoomId::as_str);
         tracing::info!(target: "signalbox_auth::audit", event, caller, kind, room, %user, %role,
-            ttl_s = expires_in, refresh = refresh.is_some(), "{event}");
+            ttl_s = expires_in, refresh = refresh_token.is_some(), "{event}");
     }
 }

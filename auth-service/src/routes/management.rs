@@ -23,12 +23,28 @@ use crate::{
 /// The life of a management token where none is asked for, seconds.
 const USUAL_TTL_S: u64 = 60 * 60;
 
+/// What a token may allow.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document reads it")]
+enum ScopeName {
+    Tokens,
+    Rooms,
+    Moderate,
+    Security,
+    Usage,
+    Events,
+    Webhooks,
+}
+
 /// What a management token is to allow.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct ManagementWish {
-    /// Some of the key's; all of them where none are named.
-    scopes: Option<Vec<String>>,
+    /// Some of the key's; all of them where nothing is said.
+    #[schema(min_items = 1)]
+    scopes: Option<Vec<ScopeName>>,
     /// Its life, seconds.
     #[schema(minimum = 1, maximum = 1_209_600)]
     ttl: Option<u64>,

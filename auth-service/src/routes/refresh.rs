@@ -25,7 +25,7 @@ use crate::{
 
 /// A refresh token.
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct RefreshWish {
     #[schema(pattern = "^sbr_[A-Za-z0-9_-]{43}$")]

@@ -19,6 +19,7 @@ use crate::{
 
 /// What a token is to say. Room and user are needed of an API key, the room alone of a guest, the invite alone of somebody who has one.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it; members are judged one by one")]
 pub(super) struct TokenWish {
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
@@ -30,8 +31,8 @@ pub(super) struct TokenWish {
     /// The name to show.
     #[schema(max_length = 64)]
     name: Option<String>,
-    /// The life of the token, seconds.
-    #[schema(minimum = 1)]
+    /// The life of the token, seconds; at most the configured one.
+    #[schema(minimum = 1, maximum = 86_400)]
     ttl: Option<u64>,
     /// Anything, in an object.
     #[schema(value_type = Option<Object>)]

@@ -25,6 +25,7 @@ pub(super) struct Valid {
 
 /// A token to look at.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct Shown {
     token: String,
