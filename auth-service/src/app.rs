@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
+use signalbox_control::{Control, Log, RedisLog};
 use signalbox_http::{
     Gate, HEAD_DEADLINE, KEEP_ALIVE, ListenError, gate, health, listener, metrics_response, not_found,
     resource, stop_signal,
@@ -84,12 +85,14 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         None => (alone(), None),
     };
     tokio::spawn(keys.clone().follow());
+    let control = follow_rules(&settings, &secrets)?;
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys,
         user_secret: secrets.user,
         guests,
         feed,
+        control,
         store: store.clone().map_or_else(|| AuthStore::memory(TicketShelf::default()), AuthStore::Redis),
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
@@ -133,6 +136,17 @@ fn signing_keys(settings: &Settings, secrets: &Secrets) -> Result<Arc<SigningKey
     }
 }
 
+/// What was taken back: shared through Redis where there is one, else known to this process alone.
+fn follow_rules(settings: &Settings, secrets: &Secrets) -> Result<Arc<Control>, StartError> {
+    let log = match &secrets.redis_url {
+        Some(url) => Log::Redis(RedisLog::later(url.expose(), &settings.redis)?),
+        None => Log::Memory(Arc::default()),
+    };
+    let control = Control::new(log, settings.limits.rules as usize);
+    tokio::spawn(Control::follow(&control));
+    Ok(control)
+}
+
 /// A server that does not answer yet is waited for by readiness; one that will not do is refused now.
 async fn open_store(url: &str, settings: &config::Redis) -> Result<RedisStore, StoreError> {
     let store = RedisStore::open(url, settings)?;
@@ -171,6 +185,7 @@ async fn ready(state: web::Data<AuthState>, store: Option<Arc<RedisStore>>) -> R
     if state.stopping() {
         return Err(Problem::new(503, "draining", "this process stops"));
     }
+    state.knows_the_rules()?;
     match store {
         Some(store) => {
             store.ready().await.map_err(|error| Problem::new(503, "unavailable", error.to_string()))

@@ -1,52 +1,92 @@
-//! What was taken back, asked at every issue: the one place where the auth service meets the rules.
-//!
-//! Owns: the questions. Must not: know where rules are kept. Until there are rules every answer is yes.
+//! What was taken back, asked before anything is given or vouched for.
 
+use std::{net::IpAddr, time::Duration};
+
+use actix_web::HttpRequest;
+use signalbox_control::{Change, RuleKey, Subject, Terms, Verdict};
 use signalbox_shared::{
-    id::{CallerId, RoomId, UserId},
+    id::TokenId,
     problem::Problem,
+    token::{ManagementClaims, TokenError},
 };
 
-/// Somebody to whom something is about to be given.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
-    /// The user.
-    pub(crate) user: &'a UserId,
-    /// The room, where it is for one.
-    pub(crate) room: Option<&'a RoomId>,
-    /// What it comes from; none where this is the first of its grant.
-    pub(crate) grant: Option<&'a str>,
-    /// When what is shown was made, seconds since 1970; none where nothing is shown but a secret.
-    pub(crate) iat: Option<u64>,
-    /// On whose word.
-    pub(crate) caller: &'a CallerId,
-}
+use crate::AuthState;
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(crate) struct Judge;
-
-impl Judge {
-    /// Whether an API key, and what was made with it, still counts.
-    ///
-    /// # Errors
-    /// 401 `token_revoked`.
-    pub(crate) fn key(&self, _id: &CallerId) -> Result<(), Problem> {
-        Ok(())
+impl AuthState {
+    /// Where a client is; see `server.trusted_proxies`.
+    pub(crate) fn client(&self, request: &HttpRequest) -> Option<IpAddr> {
+        self.proxies.client(request.peer_addr().map(|peer| peer.ip()), request.headers())
     }
 
-    /// Whether somebody may be given a token, a ticket or the successor of a refresh token.
+    /// Whether somebody may have, or use, a token, by the rules that are held. While the store is away those are decided on.
     ///
     /// # Errors
-    /// 403 `banned`, 401 `token_revoked`, 503 `shut_down` or `unavailable`.
-    pub(crate) fn issue(&self, asked: Asked<'_>) -> Result<(), Problem> {
-        let Asked { user, room, grant, iat, caller } = asked;
-        tracing::trace!(%user, room = room.map(RoomId::as_str), grant, iat, %caller, "something is asked for");
-        Ok(())
+    /// 401 `token_revoked`, 403 `banned` or `address_denied`, 503 `shut_down` or `unavailable`.
+    pub(crate) fn judge(&self, subject: &Subject<'_>) -> Result<(), Problem> {
+        self.control.judge(subject).map_err(Verdict::problem)?;
+        self.knows_the_rules()
     }
 
-    /// Takes a grant back, for as long as anything of it could be shown: its refresh token was used twice.
-    pub(crate) fn take_back(&self, grant: &str, life_ms: u64) {
-        tracing::debug!(grant, life_ms, "a grant is taken back");
+    /// Whether an API key is still good.
+    ///
+    /// # Errors
+    /// 401 `token_revoked`, 503 `unavailable`.
+    pub(crate) fn judge_key(&self, id: &str) -> Result<(), Problem> {
+        if self.control.rules().has_revoked_key(id, self.control.now_ms()) {
+            return Err(Problem::new(401, "token_revoked", "this API key was taken back"));
+        }
+        self.knows_the_rules()
+    }
+
+    /// Whether the rules have been read, so that tokens can be given and judged.
+    ///
+    /// # Errors
+    /// 503 `unavailable`.
+    pub(crate) fn knows_the_rules(&self) -> Result<(), Problem> {
+        if self.control.is_settled() {
+            return Ok(());
+        }
+        Err(Problem::new(503, "unavailable", "this process does not know yet what was taken back; try again"))
+    }
+
+    /// What a token says of when it was issued, by the clock that rules are dated with. Times of tokens are whole seconds, and a rule takes back
+    /// the whole second it falls into; so who asks in the rest of that second is answered in the next one. To date a token ahead instead would
+    /// let it survive the next rule of the same second.
+    pub(crate) async fn issued_s(&self, subject: &Subject<'_>) -> u64 {
+        loop {
+            let now = self.control.now_ms();
+            let first = self.control.rules().first_good_second(subject, now);
+            if now / 1_000 >= first {
+                return now / 1_000;
+            }
+            // At most a second: no rule is dated ahead. Longer only if the store's clock was put back meanwhile.
+            tokio::time::sleep(Duration::from_millis((first * 1_000 - now).min(1_000))).await;
+        }
+    }
+
+    /// Whether a management token, and the API key it was made with, are still good. It is of no user and no room.
+    ///
+    /// # Errors
+    /// 401 `token_revoked`, 503 `unavailable`.
+    pub(crate) fn judge_management(&self, claims: &ManagementClaims) -> Result<(), Problem> {
+        let (rules, now) = (self.control.rules(), self.control.now_ms());
+        let grant = TokenId::parse(claims.grant()).map(RuleKey::Token);
+        let taken_back = grant.is_ok_and(|key| rules.get(&key, now).is_some())
+            || rules.get(&RuleKey::AllBefore, now).is_some_and(|rule| claims.iat <= rule.at / 1_000);
+        if taken_back {
+            return Err(TokenError::Revoked.problem());
+        }
+        self.judge_key(claims.sub.as_str())
+    }
+
+    /// Takes a grant back, for as long as anything of it can be good: its refresh token was used twice. Where that cannot be written the
+    /// family is dead all the same, and the next use of it tries again.
+    pub(crate) async fn take_back(&self, grant: &str) {
+        let Ok(grant) = TokenId::parse(grant) else { return };
+        let terms = Terms { by: "refresh".into(), reason: Some("refresh_reused".into()), ..Terms::default() };
+        let change = Change { key: RuleKey::Token(grant), life_ms: self.longest_live_ms, terms };
+        if let Err(error) = self.control.apply(change).await {
+            tracing::warn!(event = "take_back_failed", %error, "a grant could not be taken back");
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! What this service counts. Labels are fixed words: never a user, a room or anything that was sent.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector, proto::MetricFamily};
+use prometheus::{
+    Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    proto::MetricFamily,
+};
+use signalbox_control::{Control, KINDS};
 
 pub(crate) struct Metrics {
     registry: Registry,
@@ -16,6 +20,8 @@ pub(crate) struct Metrics {
     pub(crate) reused: IntCounter,
     /// By outcome: `valid`, or the code of the refusal.
     pub(crate) validated: IntCounterVec,
+    rules: IntGaugeVec,
+    rules_lag: Gauge,
     /// Sockets on the operators' feed.
     pub(crate) feed_readers: IntGauge,
     /// Events that slow readers did not get.
@@ -33,10 +39,20 @@ impl Metrics {
             tickets: counters("signalbox_auth_tickets_total", "Tickets asked for", "outcome")?,
             reused: IntCounter::new("signalbox_auth_refresh_reused_total", "Refresh tokens used twice")?,
             validated: counters("signalbox_auth_validations_total", "Tokens validated", "outcome")?,
+            rules: IntGaugeVec::new(
+                Opts::new("signalbox_auth_rules", "Rules in force, as held here"),
+                &["kind"],
+            )?,
+            rules_lag: Gauge::new(
+                "signalbox_auth_rules_lag_seconds",
+                "Time since the store was last asked for new rules",
+            )?,
             feed_readers: IntGauge::new("signalbox_auth_feed_readers", "Sockets on the event feed")?,
             feed_skipped: IntCounter::new("signalbox_auth_feed_skipped_total", "Events slow readers missed")?,
         };
-        let all: [Box<dyn Collector>; 8] = [
+        let all: [Box<dyn Collector>; 10] = [
+            Box::new(metrics.rules.clone()),
+            Box::new(metrics.rules_lag.clone()),
             Box::new(metrics.issued.clone()),
             Box::new(metrics.refused.clone()),
             Box::new(metrics.failures.clone()),
@@ -48,6 +64,15 @@ impl Metrics {
         ];
         all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
+    }
+
+    /// What is held of the rules now.
+    pub(crate) fn rules_are(&self, control: &Control) {
+        KINDS.iter().for_each(|kind| self.rules.with_label_values(&[*kind]).set(0));
+        for rule in control.rules().in_force(control.now_ms()) {
+            self.rules.with_label_values(&[rule.key.kind()]).inc();
+        }
+        self.rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
     }
 
     pub(crate) fn gather(&self) -> Vec<MetricFamily> {

@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::proto::MetricFamily;
+use signalbox_control::Control;
+use signalbox_http::Proxies;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
@@ -13,7 +15,6 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     exchange::{BadProviders, Exchange},
     issuer::{Backends, Minter, Policy},
-    judge::Judge,
     keys::SigningKeys,
     metrics::Metrics,
     store::AuthStore,
@@ -36,6 +37,8 @@ pub struct AuthParts {
     pub store: AuthStore,
     /// What operators hear: the process's own, or [`crate::feed::over_redis`].
     pub feed: FeedSender,
+    /// What was taken back.
+    pub control: Arc<Control>,
 }
 
 /// Why the service cannot be put together.
@@ -65,7 +68,6 @@ pub struct AuthState {
     pub(crate) keys: Arc<SigningKeys>,
     pub(crate) verifier: Verifier,
     pub(crate) backends: Backends,
-    pub(crate) judge: Judge,
     pub(crate) exchange: Exchange,
     pub(crate) store: AuthStore,
     pub(crate) refresh: RefreshLives,
@@ -74,6 +76,14 @@ pub struct AuthState {
     pub(crate) body_limit: usize,
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
+    pub(crate) control: Arc<Control>,
+    pub(crate) proxies: Proxies,
+    /// How long something of one grant may be good: what is taken back is remembered for so long.
+    pub(crate) longest_grant_ms: u64,
+    /// How long a token or a handle of one grant may be good, a refresh token aside.
+    pub(crate) longest_live_ms: u64,
+    /// The most peers in a room that can be told in one frame.
+    pub(crate) largest_room: u32,
     pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     stop: watch::Sender<bool>,
@@ -91,7 +101,6 @@ impl AuthState {
             verifier: parts.keys.verifier().clone(),
             keys: parts.keys,
             backends: Backends::new(parts.api_keys, settings),
-            judge: Judge,
             exchange: Exchange::new(settings, parts.user_secret.as_ref())?,
             store: parts.store,
             refresh: RefreshLives {
@@ -103,6 +112,11 @@ impl AuthState {
             body_limit: settings.limits.body.0,
             ping: settings.timing.ping.0,
             feed: parts.feed,
+            control: parts.control,
+            proxies: Proxies::new(&settings.server),
+            longest_grant_ms: settings.longest_grant_ms(),
+            longest_live_ms: settings.longest_live_ms(),
+            largest_room: largest_room(settings),
             feed_places: Arc::new(Semaphore::new(FEED_READERS)),
             metrics: Metrics::new()?,
             stop: watch::Sender::new(false),
@@ -111,6 +125,7 @@ impl AuthState {
 
     /// What this service has counted.
     pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.metrics.rules_are(&self.control);
         self.metrics.gather()
     }
 
@@ -127,4 +142,10 @@ impl AuthState {
     pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
+}
+
+/// As the check of the configuration has it, for a limit that is changed at run time.
+fn largest_room(settings: &Settings) -> u32 {
+    let largest = settings.limits.outbox.0 / (settings.limits.metadata.0 + 512);
+    u32::try_from(largest).unwrap_or(u32::MAX).clamp(1, 1_000)
 }

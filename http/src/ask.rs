@@ -127,6 +127,30 @@ impl Ask {
         self.send(request.body(Full::new(body)).map_err(|_| AskError::Unusable)?, patience).await
     }
 
+    /// Any method, wanting JSON, with more headers and, where there is one, a body of JSON.
+    ///
+    /// # Errors
+    /// [`AskError`]; a status of 400 and above is an answer.
+    pub async fn json(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<Bytes>,
+        patience: Patience,
+    ) -> Result<Answer, AskError> {
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| AskError::Unusable)?;
+        let mut request = base(method, url)?.header(ACCEPT, "application/json");
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body.unwrap_or_default()));
+        self.send(request.map_err(|_| AskError::Unusable)?, patience).await
+    }
+
     async fn send(&self, request: Request<Full<Bytes>>, patience: Patience) -> Result<Answer, AskError> {
         let asked = async {
             let answer = self.client.request(request).await.map_err(unreachable)?;

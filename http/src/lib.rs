@@ -5,6 +5,7 @@
 //! - [`resource`], [`not_found`]: paths and methods that are not there
 //! - [`Gate`], [`gate`]: what happens to every request: Host check, security headers, access log
 //! - [`check_origin`]: which browsers may ask
+//! - [`Proxies`]: where a client is, behind proxies
 //! - [`health`], [`metrics_response`]: what operators ask
 //! - [`Ask`]: asking others, with a deadline and a bound
 //! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
@@ -14,6 +15,7 @@
 use std::time::Duration;
 
 mod ask;
+mod client;
 mod error;
 mod gate;
 mod health;
@@ -33,9 +35,11 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 pub use ask::{Answer, Ask, AskError, Patience};
+pub use client::Proxies;
 pub use error::{ApiError, problem_response};
 pub use gate::{Gate, gate};
 pub use health::health;
+pub use hyper::header::{HeaderName, HeaderValue};
 pub use json::{Members, json_config};
 pub use listen::{ListenError, listener};
 pub use metrics::metrics_response;

@@ -120,6 +120,9 @@ pub fn random_hex() -> String {
 }
 
 impl CallerId {
+    /// [`CallerId::user`] as a text.
+    pub const USER: &str = "user";
+
     /// The names that no API key may have.
     pub const RESERVED: [&str; 4] = ["guest", "user", "invite", "app"];
 
@@ -130,7 +133,7 @@ impl CallerId {
 
     /// One of the application's users, by its own word.
     pub fn user() -> Self {
-        Self(Arc::from("user"))
+        Self(Arc::from(Self::USER))
     }
 
     /// Somebody with an invite.

@@ -91,6 +91,16 @@ pub fn invites(room: &RoomId) -> String {
     format!("sb:invite:{room}")
 }
 
+/// What was taken back, as a hash: rule → what it says. One tag for this and the two below, so that one script may touch them all.
+/// TTL: that of the rule that is remembered longest, at most 31 days and an hour.
+pub const RULES: &str = "sb:{control}:rules";
+
+/// The rules by the moment until when they are remembered. TTL: as [`RULES`].
+pub const RULE_ENDS: &str = "sb:{control}:ends";
+
+/// The latest changes of rules, and words to everybody: a stream, bounded by number and age. TTL: ten minutes.
+pub const CONTROL_LOG: &str = "sb:{control}:log";
+
 /// The operators' feed of a room's partition. A sharded pub/sub topic: nothing is stored.
 pub fn feed_topic(room: &RoomId) -> String {
     format!("sb:{{{}}}:feed", tag(room))

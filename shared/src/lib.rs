@@ -7,12 +7,14 @@
 //! - [`scope`]: what a backend may be allowed
 //! - [`problem`]: errors over HTTP (RFC 9457)
 //! - [`origin`]: which browsers may talk to us
+//! - [`address`]: ranges of addresses
 //! - [`feed`]: what operators hear about rooms
 //! - [`keys`]: every Redis key
 //! - [`telemetry`]: logs, and what never goes into one
 //!
 //! Nothing here knows actix: the services turn these into HTTP.
 
+pub mod address;
 pub mod clock;
 pub mod config;
 pub mod feed;

@@ -91,7 +91,7 @@ pub struct Door {
     handles: Arc<HandleKeys>,
     allowed_origins: Vec<String>,
     allowed_hosts: Vec<String>,
-    most: usize,
+    most: AtomicUsize,
     inside: AtomicUsize,
     draining: AtomicBool,
 }
@@ -114,8 +114,13 @@ impl Door {
         allowed_hosts: Vec<String>,
         most: usize,
     ) -> Arc<Self> {
-        let (inside, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (most, inside, draining) = (AtomicUsize::new(most), AtomicUsize::new(0), AtomicBool::new(false));
         Arc::new(Self { keys, handles, allowed_origins, allowed_hosts, most, inside, draining })
+    }
+
+    /// From now on at most so many connections; who is inside stays.
+    pub fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// Lets nobody in any more.
@@ -145,7 +150,7 @@ impl Door {
                 "this node is stopping; come back to the same address",
             ));
         }
-        if self.inside.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.inside.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.inside.fetch_sub(1, Ordering::Relaxed);
             return Err(Problem::new(503, "overloaded", "this node has no place left; try again shortly"));
         }

@@ -1,8 +1,10 @@
 //! What operators see of a signaling node. Labels are stable codes, never names, addresses or tokens.
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
+use signalbox_control::{Control, KINDS};
 use signalbox_shared::protocol::{CloseCode, ErrorCode};
 
 /// The metrics of one node.
@@ -28,6 +30,9 @@ pub struct Metrics {
     closes: IntCounterVec,
     errors: IntCounterVec,
     refusals: IntCounterVec,
+    swept: IntCounterVec,
+    rules: IntGaugeVec,
+    rules_lag: Gauge,
     /// Seconds since the published keys were last got; 0 where a shared secret checks.
     pub jwks_age: Gauge,
     jwks_looks: IntCounterVec,
@@ -71,10 +76,19 @@ impl Metrics {
             closes: vec("signalbox_closes_total", "Connections closed by the server", "reason")?,
             errors: vec("signalbox_errors_total", "Messages refused", "code")?,
             refusals: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
+            swept: vec("signalbox_swept_total", "Connections that a rule ended", "code")?,
+            rules: IntGaugeVec::new(Opts::new("signalbox_rules", "Rules in force, as held here"), &["kind"])?,
+            rules_lag: Gauge::new(
+                "signalbox_rules_lag_seconds",
+                "Time since the store was last asked for new rules",
+            )?,
             jwks_age: Gauge::new("signalbox_jwks_age_seconds", "Since the keys for tokens were last got")?,
             jwks_looks: vec("signalbox_jwks_fetches_total", "Looks at the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 17] = [
+            Box::new(metrics.swept.clone()),
+            Box::new(metrics.rules.clone()),
+            Box::new(metrics.rules_lag.clone()),
             Box::new(metrics.jwks_age.clone()),
             Box::new(metrics.jwks_looks.clone()),
             Box::new(metrics.straight.clone()),
@@ -124,6 +138,20 @@ impl Metrics {
     /// An upgrade was refused.
     pub fn refused_upgrade(&self, code: &str) {
         self.refusals.with_label_values(&[code]).inc();
+    }
+
+    /// A rule has ended a connection.
+    pub fn swept(&self, code: &str) {
+        self.swept.with_label_values(&[code]).inc();
+    }
+
+    /// What is held of the rules now.
+    pub fn rules_are(&self, control: &Control) {
+        KINDS.iter().for_each(|kind| self.rules.with_label_values(&[*kind]).set(0));
+        for rule in control.rules().in_force(control.now_ms()) {
+            self.rules.with_label_values(&[rule.key.kind()]).inc();
+        }
+        self.rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
     }
 
     /// Everything, for `/metrics`.

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use signalbox_http::Gate;
+use signalbox_control::{Control, Log, RedisLog};
+use signalbox_http::{Gate, Proxies};
 use signalbox_shared::{
     config::Settings,
     feed::FeedSender,
@@ -22,6 +23,7 @@ use crate::{
     keys::TokenKeys,
     metrics::Metrics,
     registry::Registry,
+    sweep,
 };
 use signalbox_rooms::{
     room::{Input, Outcome},
@@ -38,7 +40,10 @@ pub struct Signal {
     pub registry: Arc<Registry>,
     pub(crate) handles: Arc<HandleKeys>,
     pub(crate) bounds: Bounds,
-    pub(crate) wire_limits: WireLimits,
+    wire_limits: WireLimits,
+    /// What was taken back.
+    pub control: Arc<Control>,
+    pub(crate) proxies: Proxies,
     pub(crate) ice_servers: Arc<[IceServer]>,
     pub(crate) empty_metadata: Arc<RawValue>,
 }
@@ -77,8 +82,14 @@ impl Signal {
         let bounds = store::Bounds::new(&settings.limits, &settings.timing);
         let store = match choice {
             StoreChoice::Memory(feed) => Store::memory(bounds, feed),
-            StoreChoice::Redis(url) => Store::Redis(RedisStore::connect(url, &settings.redis, bounds)?),
+            StoreChoice::Redis(url) => Store::Redis(RedisStore::connect_with(
+                url,
+                &settings.redis,
+                bounds,
+                signalbox_control::scripts(),
+            )?),
         };
+        let control = follow_rules(&store, settings.limits.rules as usize);
         let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));
         if let Store::Redis(redis) = &registry.hub().store {
             let arrivals: Arc<dyn Arrivals> = registry.clone();
@@ -94,6 +105,7 @@ impl Signal {
             gate.allowed_hosts().to_vec(),
             settings.limits.connections,
         );
+        sweep::start(&registry, &door, &control);
         door.keys().start(&registry.hub().metrics);
         tracing::info!(event = "node_started", node = %node);
         Ok(Arc::new(Self {
@@ -102,6 +114,8 @@ impl Signal {
             handles,
             bounds: wire_bounds(&settings),
             wire_limits: wire_limits(&settings),
+            control,
+            proxies: Proxies::new(&settings.server),
             ice_servers: settings.ice.servers.clone().into(),
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
             settings,
@@ -122,9 +136,18 @@ impl Signal {
         }
     }
 
+    /// The limits that a client is told.
+    pub(crate) fn wire_limits(&self) -> WireLimits {
+        let limits = &self.registry.hub().limits;
+        let (burst, rate_per_second) = limits.pace();
+        let (room_peers, backlog) = (limits.room_peers(), limits.backlog());
+        WireLimits { room_peers, burst, rate_per_second, backlog, ..self.wire_limits }
+    }
+
     /// Everything it counts.
     pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
         let metrics = &self.registry.hub().metrics;
+        metrics.rules_are(&self.control);
         if let Some(age_s) = self.door.keys().age_s() {
             metrics.jwks_age.set(age_s);
         }
@@ -162,6 +185,23 @@ impl Signal {
                 Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// What was taken back lives where the rooms live.
+fn follow_rules(store: &Store, most: usize) -> Arc<Control> {
+    match store {
+        Store::Memory(_) => {
+            let control = Control::new(Log::Memory(Arc::default()), most);
+            tokio::spawn(Control::follow(&control));
+            control
+        }
+        Store::Redis(redis) => {
+            let (link, first) = redis.shared_link();
+            let control = Control::new(Log::Redis(RedisLog::over(link.clone(), first)), most);
+            link.spawn(Control::follow(&control));
+            control
         }
     }
 }

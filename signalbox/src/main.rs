@@ -83,6 +83,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         user_secret: secrets.user.clone(),
         guests,
         feed,
+        control: signal.control.clone(),
         store,
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);

@@ -65,11 +65,12 @@ describe('the store', () => {
     }
   });
 
-  it('lets the auth service hear the feed and nothing else', () => {
+  it('lets the auth service hear the feed, write what was taken back, and nothing else', () => {
     assert.equal(redis('auth', 'ping'), 'PONG');
-    for (const command of [['hgetall', 'sb:{a}:room:r'], ['spublish', 'sb:{a}:feed', 'x'], ['ssubscribe', 'sb:{a}:node:1'], ['eval', 'return 1', '0'], ['flushall']]) {
+    for (const command of [['hgetall', 'sb:{a}:room:r'], ['spublish', 'sb:{a}:feed', 'x'], ['ssubscribe', 'sb:{a}:node:1'], ['get', 'sb:{control}:rules'], ['flushall']]) {
       assert.match(redis('auth', ...command), /^NOPERM/, command.join(' '));
     }
+    assert.match(redis('auth', 'eval', "return redis.call('HGETALL', 'sb:{a}:room:r')", '0'), /can't (run|access)|not allowed/);
   });
 
   it('refuses rather than forgets, and writes nothing to disk', () => {

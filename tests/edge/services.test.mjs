@@ -18,7 +18,9 @@ describe('a deployment', () => {
 
   before(async () => {
     redis = await site.redis();
-    const start = [site.service('auth-service', 'auth', redis), site.service('signal-service', 'signal', redis), site.service('signal-service', 'signal', redis)];
+    // As docker-compose.yml has it: nginx and nobody else says where a client is.
+    const trust = { SIGNALBOX__SERVER__TRUSTED_PROXIES: '127.0.0.1' };
+    const start = ['auth-service', 'signal-service', 'signal-service'].map((name) => site.service(name, name === 'auth-service' ? 'auth' : 'signal', redis, trust));
     const services = await Promise.all(start);
     auth = services[0];
     nodes.push(services[1], services[2]);
@@ -47,6 +49,28 @@ describe('a deployment', () => {
     assert.equal(peer.status, 101);
     return { ...peer, joined: await peer.next('joined') };
   };
+
+  it('refuses clients of a denied address, whatever they claim, and nobody who claims to be one', async () => {
+    const inside = async (method, path, body) => {
+      const headers = { authorization: key(), 'content-type': 'application/json' };
+      const answer = await fetch(`http://127.0.0.1:${auth.port}${path}`, { method, headers, body: body && JSON.stringify(body) });
+      assert.equal(answer.status, 200, path);
+    };
+    const verdict = async (token, localAddress, claimed) => {
+      const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': claimed };
+      const answer = await edge.request('/ws/validate', { headers, localAddress, host: '127.0.0.1', servername: 'localhost' });
+      return answer.status === 200 ? 200 : answer.json().code;
+    };
+    const good = await token('denied', 'alice');
+    await inside('POST', '/api/denials', { cidr: '127.0.0.5', for: 60 });
+    const end = Date.now() + 5000;
+    while ((await verdict(good, '127.0.0.5', '192.0.2.1')) === 200) assert.ok(Date.now() < end, 'the rule is known');
+    for (let n = 0; n < 4; n++) {
+      assert.equal(await verdict(good, '127.0.0.5', `192.0.2.${n}`), 'address_denied');
+      assert.equal(await verdict(good, '127.0.0.6', '127.0.0.5'), 200, 'it only claims to be there');
+    }
+    await inside('DELETE', '/api/rules/deny%3A127.0.0.5%2F32');
+  });
 
   it('carries an offer between peers on two nodes', async () => {
     const alice = await join('stand-up', 'alice');

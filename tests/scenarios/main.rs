@@ -40,6 +40,7 @@ async fn audited(store: Store, settings: Settings<'_>, scenario: impl AsyncFn(&T
 
 mod abuse;
 mod admission;
+mod auth;
 mod between;
 mod boot;
 mod bounds;
@@ -52,6 +53,8 @@ mod hygiene;
 mod keys;
 mod node_death;
 mod outage;
+mod policy;
 mod presence;
 mod redis_away;
 mod resume;
+mod taken_back;

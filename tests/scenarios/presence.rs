@@ -10,7 +10,7 @@ on_each_store! {
         let bob = room.join("bob").await;
         let joined = &bob.joined;
         assert_eq!((&joined["roomId"], &joined["userId"], &joined["role"]), (&json!("r"), &json!("bob"), &json!("guest")));
-        assert_eq!(joined["permissions"], json!(["publish", "message", "data"]));
+        assert_eq!(joined["permissions"], json!(["publish", "message", "share", "data"]));
         assert_eq!(joined["limits"], json!({"frameBytes": 65536, "sdpBytes": 49152, "candidateBytes": 2048, "dataBytes": 16384,
             "metadataBytes": 4096, "roomPeers": 100, "burst": 1000, "ratePerSecond": 100, "backlog": 512}));
         assert_eq!((&joined["seq"], &joined["features"]), (&json!(0), &json!(["resume"])));

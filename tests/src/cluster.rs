@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use signalbox_shared::id::random_hex;
 
 use crate::{
-    http::Request,
+    http::{Request, Response},
     peer::{Link, TestPeer},
     process::Process,
     redis::TestRedis,
@@ -49,6 +49,9 @@ pub struct TestCluster {
     next: AtomicUsize,
 }
 
+/// What the API key of a test cluster may do.
+const EVERY_SCOPE: &str = "tokens,rooms,moderate,security,usage,events,webhooks";
+
 /// A secret that passes the boot check.
 pub fn random_secret() -> String {
     format!("{}{}", random_hex(), random_hex())
@@ -71,6 +74,7 @@ impl TestCluster {
         let mut env = vec![
             ("AUTH_SECRET".to_owned(), secret.clone()),
             ("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{api_secret}")),
+            ("SIGNALBOX__API_KEYS__BACKEND__SCOPES".to_owned(), EVERY_SCOPE.to_owned()),
             ("SIGNALBOX__TIMING__RESUME_WINDOW".to_owned(), format!("{}ms", WINDOW.as_millis())),
             // Deadlines count three leases after a start.
             ("SIGNALBOX__TIMING__LEASE".to_owned(), "500ms".to_owned()),
@@ -134,6 +138,37 @@ impl TestCluster {
         let answer = request.send(self.auth_address()).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Calls the API with the key of `backend`.
+    pub async fn api(&self, method: &'static str, path: &str, body: Option<Value>) -> Response {
+        let request = Request::of(method, path, body.as_ref()).header("Authorization", self.basic());
+        request.send(self.auth_address()).await
+    }
+
+    /// Takes something back; the rule that came of it.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn take_back(&self, path: &str, body: Value) -> Value {
+        let answer = self
+            .api(
+                if path == "/api/shutdown" || path == "/api/limits" { "PUT" } else { "POST" },
+                path,
+                Some(body),
+            )
+            .await;
+        assert!(matches!(answer.status, 200 | 202), "{}", answer.text);
+        answer.json()
+    }
+
+    /// Lifts a rule.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn lift(&self, key: &str) {
+        let answer = self.api("DELETE", &format!("/api/rules/{}", key.replace('/', "%2F")), None).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
     }
 
     /// A good token made by hand.

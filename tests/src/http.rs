@@ -41,6 +41,14 @@ impl Request {
         request.header("Content-Type", "application/json")
     }
 
+    /// Any method, with a JSON body where there is one.
+    pub fn of(method: &'static str, target: impl Into<String>, body: Option<&Value>) -> Self {
+        match body {
+            Some(body) => Self { method, ..Self::post(target, body) },
+            None => Self { method, ..Self::get(target) },
+        }
+    }
+
     /// `GET target` as a WebSocket upgrade (RFC 6455, section 4.1).
     pub fn upgrade(target: impl Into<String>) -> Self {
         Self::get(target)

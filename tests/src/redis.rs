@@ -13,6 +13,17 @@ use crate::{
 /// The longest a room may live, and the slack for the window after it.
 const LONGEST_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
 
+/// The keys of what was taken back, and the longest they live.
+const CONTROL: &str = "sb:{control}:";
+const CONTROL_MS: i64 = (31 * 24 + 1) * 60 * 60 * 1_000;
+
+/// The keys of the auth service, and the longest each lives: tickets, refresh tokens, invites.
+const AUTH: [(&str, i64); 3] = [
+    ("sb:ticket:", 30_000),
+    ("sb:refresh:", (30 * 24 + 1) * 60 * 60 * 1_000),
+    ("sb:invite:", (30 * 24 + 1) * 60 * 60 * 1_000),
+];
+
 /// A running `redis-server` without persistence.
 pub struct TestRedis {
     /// Where it listens.
@@ -117,8 +128,16 @@ impl TestRedis {
         for key in self.keys().await {
             assert!(key.name.starts_with("sb:"), "a key outside the name space: {key:?}");
             assert!(key.ttl_ms > 0, "a key without a TTL: {key:?}");
-            assert!(key.ttl_ms <= LONGEST_MS, "a key that outlives a room: {key:?}");
-            let most = entry_life.as_millis() as u64 + 1_000;
+            // What was taken back is remembered for longer than any room, its log for less.
+            let longest = match &key.name {
+                name if name.starts_with(CONTROL) => CONTROL_MS,
+                name => {
+                    AUTH.iter().find(|(start, _)| name.starts_with(start)).map_or(LONGEST_MS, |(_, ms)| *ms)
+                }
+            };
+            assert!(key.ttl_ms <= longest, "a key that outlives a room: {key:?}");
+            let log = key.name.starts_with(CONTROL);
+            let most = if log { 600_000 } else { entry_life.as_millis() as u64 + 1_000 };
             assert!(
                 key.oldest_ms.is_none_or(|age| age <= most),
                 "an entry older than {entry_life:?}: {key:?}"
@@ -137,9 +156,12 @@ impl TestRedis {
     }
 }
 
-/// Whether a key is there while there are nodes, with or without rooms.
+/// Whether a key is there with or without rooms: of nodes, of what was taken back, of tokens.
 pub fn is_of_nodes(key: &str) -> bool {
-    key.ends_with(":nodes") || key.ends_with(":partitions")
+    key.ends_with(":nodes")
+        || key.ends_with(":partitions")
+        || key.starts_with(CONTROL)
+        || AUTH.iter().any(|(start, _)| key.starts_with(start))
 }
 
 /// The age of a stream's oldest entry by the server's clock. Entries carry `t`, when they were written.

@@ -24,7 +24,8 @@ impl Minter {
         Self { keys }
     }
 
-    /// The token of a grant, made at `now_s` (seconds since 1970), with `jti` as its own name.
+    /// The token of a grant, made at `now_s` (seconds since 1970), with `jti` as its own name. `issued_s` is what it says of that moment: by
+    /// the clock of the rules, which may take back what was issued before them.
     ///
     /// # Errors
     /// Only a fault of the library; there is nothing a caller could send to cause it.
@@ -32,6 +33,7 @@ impl Minter {
         &self,
         grant: Grant,
         now_s: u64,
+        issued_s: u64,
         jti: TokenId,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         self.sign(&RoomClaims {
@@ -45,7 +47,7 @@ impl Minter {
             metadata: grant.metadata,
             caller: grant.caller,
             region: grant.region,
-            iat: now_s,
+            iat: issued_s,
             nbf: now_s.saturating_sub(SKEW_S),
             exp: now_s + grant.ttl_s,
             jti,

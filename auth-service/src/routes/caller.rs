@@ -14,7 +14,15 @@ use actix_web::{
     http::header::{self, HeaderMap},
 };
 use signalbox_http::{ApiError, check_origin};
-use signalbox_shared::{clock, problem::Problem, scope::Scope, token::TokenError};
+use signalbox_shared::{
+    clock,
+    id::CallerId,
+    problem::Problem,
+    scope::Scope,
+    token::{TokenError, UserClaims},
+};
+
+use signalbox_control::Subject;
 
 use crate::{
     AuthState,
@@ -44,7 +52,7 @@ pub(super) fn authorize_or_user(
 ) -> Result<Caller, ApiError> {
     judged(request, state, scope, |header| match bearer(header) {
         Some(token) => match state.verifier.user(token, clock::now_s()) {
-            Ok(claims) => Ok(Caller::User(Arc::new(claims))),
+            Ok(claims) => user(request, state, claims),
             Err(TokenError::WrongType) => management(state, token),
             Err(error) => Err(error.problem()),
         },
@@ -116,22 +124,35 @@ fn judged(
 
 fn may(state: &AuthState, caller: Caller, scope: Scope) -> Result<Caller, Problem> {
     if let Caller::ApiKey(backend) | Caller::Management(backend, _) = &caller {
-        state.judge.key(&backend.id)?;
+        state.judge_key(backend.id.as_str())?;
         backend.needs(scope)?;
     }
     Ok(caller)
 }
 
 fn known(state: &AuthState, backend: Backend) -> Result<Backend, Problem> {
-    state.judge.key(&backend.id).map(|()| backend)
+    state.judge_key(backend.id.as_str()).map(|()| backend)
 }
 
 fn site(request: &HttpRequest, state: &AuthState) -> Result<(), Problem> {
     check_origin(request.headers(), &state.allowed_origins)
 }
 
+fn user(request: &HttpRequest, state: &AuthState, claims: UserClaims) -> Result<Caller, Problem> {
+    state.judge(&Subject {
+        user: &claims.sub,
+        room: None,
+        grant: claims.grant(),
+        issued_s: Some(claims.iat),
+        issuer: Some(CallerId::USER),
+        address: state.client(request),
+    })?;
+    Ok(Caller::User(Arc::new(claims)))
+}
+
 fn management(state: &AuthState, token: &str) -> Result<Caller, Problem> {
     let claims = state.verifier.management(token, clock::now_s()).map_err(TokenError::problem)?;
+    state.judge_management(&claims)?;
     // Its key may have been removed since.
     let backend = state.backends.of(&claims).ok_or_else(|| TokenError::Revoked.problem())?;
     Ok(Caller::Management(backend, Arc::new(claims)))

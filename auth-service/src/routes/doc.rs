@@ -9,7 +9,7 @@ use utoipa::{
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use super::{exchange, invites, jwks, management, refresh, ticket, token, validate};
+use super::{api, exchange, invites, jwks, management, refresh, ticket, token, validate};
 
 /// Every operation there is.
 #[derive(OpenApi)]
@@ -28,6 +28,16 @@ use super::{exchange, invites, jwks, management, refresh, ticket, token, validat
         invites::get,
         invites::delete,
         jwks::get,
+        api::rules::list,
+        api::rules::lift,
+        api::revocations::post,
+        api::bans::post,
+        api::denials::post,
+        api::notices::post,
+        api::shutdown::put,
+        api::shutdown::delete,
+        api::limits::put,
+        api::limits::delete,
         get,
     )
 )]

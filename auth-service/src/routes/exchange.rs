@@ -1,6 +1,9 @@
 //! `/auth/exchange`
 
+use std::net::IpAddr;
+
 use actix_web::{HttpRequest, HttpResponse, web};
+use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     clock,
@@ -20,7 +23,6 @@ use crate::{
     AuthState,
     exchange::NotBelieved,
     issuer::{Renewable, UserGrant, wish},
-    judge::Asked,
 };
 
 /// A token of the user's own provider.
@@ -44,13 +46,15 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, ApiError> {
     let site = check_origin(request.headers(), &state.allowed_origins);
     site.map_err(|problem| refused(&state, None, problem))?;
-    let issued = exchange(&state, body).await.map_err(|problem| refused(&state, Some("user"), problem))?;
+    let issued = exchange(&state, state.client(&request), body)
+        .await
+        .map_err(|problem| refused(&state, Some("user"), problem))?;
     state.metrics.issued.with_label_values(&["user"]).inc();
     issued.audit("user_exchanged", "user", "user");
     Ok(HttpResponse::Ok().json(issued))
 }
 
-async fn exchange(state: &AuthState, body: Body) -> Result<Issued, Problem> {
+async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
     let [token, refresh] = members(body, ["token", "refresh"])?;
     let token: Option<String> = wish::typed("token", &token, "must be a string")?;
     let token = token.ok_or_else(|| wish::refuse("token", "is missing"))?;
@@ -59,14 +63,16 @@ async fn exchange(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let (usual_role, ttl_s) = state.policy.usual();
     let role = said.role.unwrap_or_else(|| usual_role.clone());
     let grant = UserGrant { user: said.user, role, name: said.name, ttl_s };
-    let (user, caller) = (&grant.user, &CallerId::user());
-    state.judge.issue(Asked { user, room: None, grant: None, iat: None, caller })?;
+    let issuer = Some(CallerId::USER);
+    let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address };
+    state.judge(&subject)?;
+    let issued_s = state.issued_s(&subject).await;
     let jti = TokenId::random();
     let refresh = match refresh {
         true => Some(begin(state, &Renewable::User(grant.clone()), &jti).await?),
         false => None,
     };
-    user_token(state, grant, jti, refresh)
+    user_token(state, grant, issued_s, jti, refresh)
 }
 
 fn not_believed(why: NotBelieved) -> Problem {

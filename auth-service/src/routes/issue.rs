@@ -1,6 +1,9 @@
 //! From a grant to an answer: the same for every route that gives tokens.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
+use signalbox_control::Subject;
 use signalbox_shared::{
     clock,
     id::{Role, RoomId, TokenId, UserId},
@@ -12,7 +15,6 @@ use utoipa::ToSchema;
 use crate::{
     AuthState,
     issuer::{Grant, Renewable, SKEW_S, UserGrant, family_of, new_salt},
-    judge::Asked,
     store::contract::{NewFamily, Refusal},
 };
 
@@ -58,27 +60,33 @@ impl Refresh {
 pub(crate) async fn first_room_token(
     state: &AuthState,
     grant: Grant,
+    address: Option<IpAddr>,
     refresh: bool,
 ) -> Result<Issued, Problem> {
     let Grant { user, room, caller, .. } = &grant;
-    state.judge.issue(Asked { user, room: Some(room), grant: None, iat: None, caller })?;
+    let issuer = Some(caller.as_str());
+    let subject = Subject { user, room: Some(room), grant: "", issued_s: None, issuer, address };
+    state.judge(&subject)?;
+    // Before the family begins, which is dated too.
+    let issued_s = state.issued_s(&subject).await;
     let jti = TokenId::random();
     let refresh = match refresh {
         true => Some(begin(state, &Renewable::Room(grant.clone()), &jti).await?),
         false => None,
     };
-    room_token(state, grant, jti, refresh)
+    room_token(state, grant, issued_s, jti, refresh)
 }
 
 pub(super) fn room_token(
     state: &AuthState,
     grant: Grant,
+    issued_s: u64,
     jti: TokenId,
     refresh: Option<Refresh>,
 ) -> Result<Issued, Problem> {
     let (room, user, role, expires_in) =
         (Some(grant.room.clone()), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token = state.minter.mint(grant, clock::now_s(), jti).map_err(|error| unsigned(&error))?;
+    let token = state.minter.mint(grant, clock::now_s(), issued_s, jti).map_err(|error| unsigned(&error))?;
     Ok(Issued { token, expires_in, room, user, role, refresh_token: None, refresh_expires_in: None }
         .with(refresh))
 }
@@ -86,6 +94,7 @@ pub(super) fn room_token(
 pub(super) fn user_token(
     state: &AuthState,
     grant: UserGrant,
+    issued_s: u64,
     jti: TokenId,
     refresh: Option<Refresh>,
 ) -> Result<Issued, Problem> {
@@ -97,7 +106,7 @@ pub(super) fn user_token(
         sub: user.clone(),
         role: role.clone(),
         name,
-        iat: now_s,
+        iat: issued_s,
         nbf: now_s.saturating_sub(SKEW_S),
         exp: now_s + ttl_s,
         jti,

@@ -6,6 +6,7 @@
 //! Adding a route: its handler with `#[utoipa::path]` stands in `doc::Doc`, its path in [`paths`]. Health and metrics are the process's
 //! (`app.rs`), not the service's.
 
+mod api;
 mod caller;
 mod cors;
 pub(crate) mod doc;
@@ -20,7 +21,7 @@ mod ticket;
 mod token;
 mod validate;
 
-use actix_web::{Error, Resource, web};
+use actix_web::{Error, Resource, Route, web};
 use caller::{authorize, authorize_key, authorize_or_guest, room_token_of};
 use signalbox_http::{ApiError, Members, json_config, resource};
 use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
@@ -37,12 +38,12 @@ pub(crate) struct Path {
 
 /// Every path of the API. Each of its methods is an operation of the document.
 pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
-    let path = |pattern, methods, routes: &[fn() -> actix_web::Route]| {
+    let path = |pattern, methods, routes: &[fn() -> Route]| {
         let resource = resource(pattern, methods).app_data(bodies.clone());
         let resource = routes.iter().fold(resource, |resource, route| resource.route(route()));
         Path { pattern, methods, resource }
     };
-    vec![
+    let mut paths = vec![
         path("/auth/token", "POST", &[|| web::post().to(token::post)]),
         path(
             "/auth/validate",
@@ -61,7 +62,9 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
         path("/api/rooms/{room}/invites/{invite}", "DELETE", &[|| web::delete().to(invites::delete)]),
         path(JWKS_PATH, "GET", &[|| web::get().to(jwks::get)]),
         path("/api/openapi.json", "GET", &[doc::route]),
-    ]
+    ];
+    paths.extend(api::paths(path));
+    paths
 }
 
 /// Registers the service's paths.

@@ -1,6 +1,9 @@
 //! `/auth/refresh`
 
+use std::net::IpAddr;
+
 use actix_web::{HttpRequest, HttpResponse, web};
+use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     id::{CallerId, TokenId},
@@ -19,7 +22,6 @@ use super::{
 use crate::{
     AuthState,
     issuer::{GRACE_MS, Renewable, family_of, successor, wish},
-    judge::Asked,
     store::contract::{Family, Turn, Turned},
 };
 
@@ -44,13 +46,15 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, ApiError> {
     let site = check_origin(request.headers(), &state.allowed_origins);
     site.map_err(|problem| refused(&state, None, problem))?;
-    let issued = renew(&state, body).await.map_err(|problem| refused(&state, Some("refresh"), problem))?;
+    let issued = renew(&state, state.client(&request), body)
+        .await
+        .map_err(|problem| refused(&state, Some("refresh"), problem))?;
     state.metrics.issued.with_label_values(&["refresh"]).inc();
     issued.audit("token_refreshed", "refresh", "refresh");
     Ok(HttpResponse::Ok().json(issued))
 }
 
-async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
+async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
     let [token] = members(body, ["refreshToken"])?;
     let text: Option<String> = wish::typed("refreshToken", &token, "must be a string")?;
     let text = text.ok_or_else(|| wish::refuse("refreshToken", "is missing"))?;
@@ -58,7 +62,8 @@ async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let name = family_of(&token);
     let family = state.store.family(&name).await.map_err(refusal)?.ok_or_else(invalid)?;
     // Judged before it is used up: who is shut out for a while keeps the token.
-    let what = if family.what.is_empty() { None } else { Some(still_allowed(state, &family)?) };
+    let what =
+        if family.what.is_empty() { None } else { Some(still_allowed(state, &family, address).await?) };
     let next = successor(&token, &family.salt);
     let turn = Turn {
         name,
@@ -68,15 +73,15 @@ async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
         life_ms: state.refresh.life_ms,
     };
     match (state.store.turn(&turn).await.map_err(refusal)?, what) {
-        (Turned::Next { number, left_ms }, Some(what)) => {
+        (Turned::Next { number, left_ms }, Some((what, issued_s))) => {
             let jti = sibling(&family, number)?;
             let refresh = Some(Refresh::new(&next, left_ms));
             match what {
-                Renewable::Room(grant) => room_token(state, grant, jti, refresh),
-                Renewable::User(grant) => user_token(state, grant, jti, refresh),
+                Renewable::Room(grant) => room_token(state, grant, issued_s, jti, refresh),
+                Renewable::User(grant) => user_token(state, grant, issued_s, jti, refresh),
             }
         }
-        (Turned::Reused { first, left_ms }, _) => Err(reused(state, &family, first, left_ms)),
+        (Turned::Reused { first, .. }, _) => Err(reused(state, &family, first).await),
         (Turned::Expired, _) => {
             Err(Problem::new(401, "refresh_expired", "the refresh token was not used for too long"))
         }
@@ -84,8 +89,12 @@ async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     }
 }
 
-/// What a family brings, as far as it is allowed now.
-fn still_allowed(state: &AuthState, family: &Family) -> Result<Renewable, Problem> {
+/// What a family brings, as far as it is allowed now, and what its next token says of when it was issued.
+async fn still_allowed(
+    state: &AuthState,
+    family: &Family,
+    address: Option<IpAddr>,
+) -> Result<(Renewable, u64), Problem> {
     let mut what: Renewable = serde_json::from_str(&family.what).map_err(|_| invalid())?;
     let by_user = CallerId::user();
     let (user, room, caller) = match &mut what {
@@ -101,11 +110,13 @@ fn still_allowed(state: &AuthState, family: &Family) -> Result<Renewable, Proble
     if let Some(backend) = backend_of(caller) {
         // A key that was removed brings no more tokens.
         state.backends.get(backend).ok_or_else(invalid)?;
-        state.judge.key(backend)?;
+        state.judge_key(backend.as_str())?;
     }
-    let (grant, iat) = (Some(&*family.grant), Some(family.born_ms / 1_000));
-    state.judge.issue(Asked { user, room, grant, iat, caller })?;
-    Ok(what)
+    let (issued_s, issuer) = (Some(family.born_ms / 1_000), Some(caller.as_str()));
+    let subject = Subject { user, room, grant: &family.grant, issued_s, issuer, address };
+    state.judge(&subject)?;
+    let issued_s = state.issued_s(&subject).await;
+    Ok((what, issued_s))
 }
 
 /// The API key on whose word something was made, if it was one.
@@ -117,9 +128,9 @@ fn sibling(family: &Family, number: u64) -> Result<TokenId, Problem> {
     Ok(TokenId::parse(&family.grant).map_err(|_| invalid())?.sibling(number))
 }
 
-fn reused(state: &AuthState, family: &Family, first: bool, left_ms: u64) -> Problem {
+async fn reused(state: &AuthState, family: &Family, first: bool) -> Problem {
     // Each time: the first time it may not have come through.
-    state.judge.take_back(&family.grant, left_ms);
+    state.take_back(&family.grant).await;
     if first {
         state.metrics.reused.inc();
         tracing::warn!(target: "signalbox_auth::audit", grant = family.grant, "refresh_reused");

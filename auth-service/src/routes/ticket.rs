@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     clock,
@@ -15,7 +16,7 @@ use super::{
     issue::{refusal, unwritten},
     room_token_of,
 };
-use crate::{AuthState, judge::Asked};
+use crate::AuthState;
 
 /// A ticket.
 #[derive(Serialize, ToSchema)]
@@ -47,9 +48,14 @@ async fn issue(request: &HttpRequest, state: &AuthState) -> Result<(Ticket, Room
     check_origin(request.headers(), &state.allowed_origins)?;
     let claims = room_token_of(request).and_then(|token| state.verifier.room(token, clock::now_s()));
     let claims = claims.map_err(TokenError::problem)?;
-    let (grant, iat) = (Some(claims.grant()), Some(claims.iat));
-    let (user, room, caller) = (&claims.sub, Some(&claims.room), &claims.caller);
-    state.judge.issue(Asked { user, room, grant, iat, caller })?;
+    state.judge(&Subject {
+        user: &claims.sub,
+        room: Some(&claims.room),
+        grant: claims.grant(),
+        issued_s: Some(claims.iat),
+        issuer: Some(claims.caller.as_str()),
+        address: state.client(request),
+    })?;
     let ticket = Opaque::random();
     let record = serde_json::to_string(&claims).map_err(|error| unwritten(&error))?;
     state.store.put_ticket(&ticket.digest(), record).await.map_err(refusal)?;

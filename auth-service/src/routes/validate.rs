@@ -1,7 +1,10 @@
 //! `/auth/validate`
 
+use std::net::IpAddr;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     clock,
@@ -36,7 +39,7 @@ pub(super) struct Shown {
     responses((status = 200, body = Valid), Problems), security(("token" = [])))]
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
     check_origin(request.headers(), &state.allowed_origins)?;
-    answer(&state, room_token_of(&request))
+    answer(&state, state.client(&request), room_token_of(&request))
 }
 
 /// Looks at the room token in the body, where no header log sees it.
@@ -51,13 +54,29 @@ pub(super) async fn post(
     let [token] = members(body, ["token"])?;
     let token: Option<String> = token.and_then(|raw| serde_json::from_str(raw.get()).ok());
     let not_text = || Problem::new(400, "bad_request", "token must be a string").field("token");
-    answer(&state, Ok(&token.ok_or_else(not_text)?))
+    answer(&state, state.client(&request), Ok(&token.ok_or_else(not_text)?))
 }
 
-fn answer(state: &AuthState, token: Result<&str, TokenError>) -> Result<HttpResponse, ApiError> {
-    let verdict = token.and_then(|token| state.verifier.room(token, clock::now_s()));
-    let outcome = verdict.as_ref().map_or_else(|error| error.code(), |_| "valid");
+fn answer(
+    state: &AuthState,
+    address: Option<IpAddr>,
+    token: Result<&str, TokenError>,
+) -> Result<HttpResponse, ApiError> {
+    let verified = token.and_then(|token| state.verifier.room(token, clock::now_s()));
+    let verdict = verified.map_err(TokenError::problem).and_then(|claims| {
+        let subject = Subject {
+            user: &claims.sub,
+            room: Some(&claims.room),
+            grant: claims.grant(),
+            issued_s: Some(claims.iat),
+            issuer: Some(claims.caller.as_str()),
+            address,
+        };
+        state.judge(&subject)?;
+        Ok(claims)
+    });
+    let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
     state.metrics.validated.with_label_values(&[outcome]).inc();
-    let claims = verdict.map_err(TokenError::problem)?;
+    let claims = verdict?;
     Ok(HttpResponse::Ok().json(Valid { valid: true, claims }))
 }

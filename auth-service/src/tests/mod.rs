@@ -9,6 +9,7 @@ mod exchange;
 mod jwks;
 mod life;
 mod openapi;
+mod taken_back;
 mod token;
 mod validate;
 
@@ -20,10 +21,12 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
+use signalbox_control::{Control, Log};
 use signalbox_shared::{
-    config::{ApiKeys, Settings},
+    config::{ApiKeyTable, ApiKeys, Settings},
     feed::FeedSender,
-    id::random_hex,
+    id::{CallerId, random_hex},
+    scope::Scope,
     token::{Secret, SharedSecret, TicketShelf},
 };
 
@@ -53,6 +56,8 @@ impl Service {
     fn with(change: impl FnOnce(&mut Settings), parts: impl FnOnce(&mut AuthParts)) -> Self {
         let (secret, api_secret) = (random_secret(), random_hex());
         let mut settings = Settings::default();
+        let table = ApiKeyTable { scopes: Some(Scope::ALL.to_vec()), rooms: None };
+        settings.api_keys.insert(CallerId::parse("backend").unwrap(), table);
         change(&mut settings);
         let feed = FeedSender::new(8);
         let mut all = AuthParts {
@@ -62,6 +67,7 @@ impl Service {
             guests: false,
             store: AuthStore::memory(TicketShelf::default()),
             feed: feed.clone(),
+            control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());

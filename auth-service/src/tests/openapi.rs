@@ -36,7 +36,7 @@ async fn every_route_is_documented_and_every_documented_operation_is_served() {
     let service = Service::new();
     for operation in &served {
         let (_, path) = operation.split_once(' ').unwrap();
-        let concrete = path.replace("{room}", "r").replace("{invite}", "i");
+        let concrete = path.replace("{room}", "r").replace("{invite}", "i").replace("{key}", "k");
         for method in METHODS {
             let known = served.contains(&format!("{} {path}", method.to_uppercase()));
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();

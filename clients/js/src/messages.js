@@ -55,7 +55,7 @@ import { SignalingError } from './codes.js';
  * @typedef {{ seq: number, type: 'peer-joined' | 'peer-updated' } & PeerEntry} PeerFrame
  * @typedef {{ seq: number, type: 'peer-detached' | 'peer-attached', peerId: string }} PeerLink
  * @typedef {{ seq: number, type: 'peer-left', peerId: string, reason: string }} PeerLeft
- * @typedef {{ seq: number, type: 'notice', code: string, message: string }} Notice
+ * @typedef {{ seq?: number, type: 'notice', code: string, message: string }} Notice without `seq`: to whoever is connected
  * @typedef {{ type: 'duplicate', seq: number, from: string, id: number }} Duplicate an entry that this peer has had; it only counts
  * @typedef {{ type: 'ack', id: number, duplicate?: boolean, durable?: boolean }} Ack
  * @typedef {{ type: 'error', id?: number, code: string, message: string, field?: string, retryMs?: number }} ErrorFrame
@@ -97,7 +97,7 @@ const MEMBERS = {
   'peer-detached': { seq: 'number', ...peer },
   'peer-attached': { seq: 'number', ...peer },
   'peer-left': { seq: 'number', ...peer, reason: 'string' },
-  notice: { seq: 'number', code: 'string', message: 'string' },
+  notice: { code: 'string', message: 'string' },
   ack: { id: 'number' },
   error: { code: 'string', message: 'string' },
   pong: {},

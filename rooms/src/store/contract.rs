@@ -361,6 +361,28 @@ pub struct Bounds {
     pub lease_ms: u64,
 }
 
+/// The bounds in force: one of them can be changed while rooms are in use.
+#[derive(Debug)]
+pub(super) struct LiveBounds {
+    configured: Bounds,
+    backlog: std::sync::atomic::AtomicU64,
+}
+
+impl LiveBounds {
+    pub(super) fn new(configured: Bounds) -> Self {
+        Self { configured, backlog: configured.backlog.into() }
+    }
+
+    pub(super) fn get(&self) -> Bounds {
+        let backlog = self.backlog.load(std::sync::atomic::Ordering::Relaxed);
+        Bounds { backlog, ..self.configured }
+    }
+
+    pub(super) fn set_backlog(&self, backlog: u64) {
+        self.backlog.store(backlog, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 impl Bounds {
     /// From the settings.
     pub fn new(limits: &Limits, timing: &Timing) -> Self {

@@ -16,6 +16,7 @@ use signalbox_shared::{
 use super::{
     Announcement, Append, AppendError, Appended, Batched, Bounds, Commit, Committed, Delivery, Due, Entry,
     EntryKind, Found, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Page, Reader, Renewed, Target,
+    contract::LiveBounds,
 };
 use crate::room::{Lineage, Member, Presence, RoomState, Tombstone};
 
@@ -32,7 +33,7 @@ pub struct MemoryStore {
     hasher: RandomState,
     // Taken under a shard's lock or alone, and never the other way round.
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
-    bounds: Bounds,
+    bounds: LiveBounds,
     feed: Option<FeedSender>,
     /// Another one in each process: nothing outlives it.
     lineage: Lineage,
@@ -116,7 +117,12 @@ impl MemoryStore {
     pub(super) fn new(bounds: Bounds, feed: Option<FeedSender>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let lineage = random_hex().into();
+        let bounds = LiveBounds::new(bounds);
         Self { shards, hasher: RandomState::new(), deadlines: Mutex::default(), bounds, feed, lineage }
+    }
+
+    pub(super) fn set_backlog(&self, backlog: u64) {
+        self.bounds.set_backlog(backlog);
     }
 
     fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, Room>> {
@@ -166,8 +172,8 @@ impl MemoryStore {
             due: 0,
             gone_at: 0,
         });
-        let deliveries = room.apply(commit, now, &self.bounds);
-        let due = room.deadline(now, commit, &self.bounds);
+        let deliveries = room.apply(commit, now, &self.bounds.get());
+        let due = room.deadline(now, commit, &self.bounds.get());
         let before = std::mem::replace(&mut room.due, due);
         let mut deadlines = self.deadlines();
         deadlines.remove(&(before, name.clone()));
@@ -198,7 +204,7 @@ impl MemoryStore {
         }
         let mut results = Vec::with_capacity(batch.items.len());
         for item in &batch.items {
-            let result = room.append(batch, item, now, &self.bounds);
+            let result = room.append(batch, item, now, &self.bounds.get());
             let stale = matches!(result, Appended::Stale);
             results.push(result);
             if stale {

@@ -96,6 +96,14 @@ impl Store {
         }
     }
 
+    /// From now on so many entries may wait in a mailbox.
+    pub fn set_backlog(&self, backlog: u32) {
+        match self {
+            Self::Memory(store) => store.set_backlog(backlog.into()),
+            Self::Redis(store) => store.set_backlog(backlog.into()),
+        }
+    }
+
     /// The room as it is now.
     ///
     /// # Errors

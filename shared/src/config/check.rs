@@ -72,6 +72,7 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     ensure(limits.user_peers >= 1, "limits.user_peers", "must be at least 1")?;
     ensure(limits.connections >= 1, "limits.connections", "must be at least 1")?;
     ensure(limits.burst >= 1 && limits.rate >= 1, "limits.burst and limits.rate", "must be at least 1")?;
+    ensure((100..=100_000).contains(&limits.rules), "limits.rules", "must be from 100 to 100000")?;
     ensure((8..=10_000).contains(&limits.backlog), "limits.backlog", "must be from 8 to 10000")?;
     ensure(limits.backlog_bytes >= limits.frame, "limits.backlog_bytes", "must be at least limits.frame")?;
     ensure(

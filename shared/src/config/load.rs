@@ -78,6 +78,10 @@ impl Loaded {
         if let Some(path) = &flags.config {
             sources = sources.add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
         }
+        let lists = env.keys().filter_map(|name| {
+            let id = name.strip_prefix("SIGNALBOX__API_KEYS__")?.strip_suffix("__SCOPES")?;
+            Some(format!("api_keys.{}.scopes", id.to_ascii_lowercase()))
+        });
         let sections = config::Environment::with_prefix("SIGNALBOX")
             .prefix_separator("__")
             .separator("__")
@@ -85,7 +89,10 @@ impl Loaded {
             .with_list_parse_key("server.allowed_origins")
             .with_list_parse_key("server.allowed_hosts")
             .with_list_parse_key("auth.guest_rooms")
-            .try_parsing(true)
+            .with_list_parse_key("server.trusted_proxies")
+            .try_parsing(true);
+        let sections = lists
+            .fold(sections, |sections, list| sections.with_list_parse_key(&list))
             // Compose passes an unset variable as an empty one.
             .ignore_empty(true)
             .source(Some(env.clone()));

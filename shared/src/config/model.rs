@@ -37,6 +37,19 @@ pub struct Settings {
     pub log: Log,
 }
 
+impl Settings {
+    /// The longest that anything of one grant may be good, milliseconds: its tokens, and the handles of a peer that joined with one.
+    pub fn longest_live_ms(&self) -> u64 {
+        let handles = self.timing.room_life.as_ms() + self.timing.resume_window.as_ms();
+        self.auth.token_ttl_max.as_ms().max(handles)
+    }
+
+    /// The same, with refresh tokens: how long what was taken back of it must be remembered.
+    pub fn longest_grant_ms(&self) -> u64 {
+        self.longest_live_ms().max(self.auth.refresh_ttl_max.as_ms())
+    }
+}
+
 /// The listening socket and who may talk to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -47,6 +60,9 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Host names we answer to, without port; empty is any. On loopback it defaults to the loopback names.
     pub allowed_hosts: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "ranges")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Threads; 0 is one per core.
     pub workers: usize,
 }
@@ -57,9 +73,20 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             allowed_origins: vec![],
             allowed_hosts: vec![],
+            trusted_proxies: vec![],
             workers: 0,
         }
     }
+}
+
+/// A bare address is a range of one.
+fn ranges<'de, D: serde::Deserializer<'de>>(texts: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(texts)?;
+    let range = |text: &String| {
+        crate::address::parse_range(text)
+            .map_err(|bad| serde::de::Error::custom(format!("server.trusted_proxies {bad}")))
+    };
+    texts.iter().map(range).collect()
 }
 
 /// Tokens and callers.
@@ -256,7 +283,7 @@ impl Default for RoleTable {
             ("host", &PERMISSIONS),
             ("moderator", &["publish", "message", "moderate", "admit", "share", "data"]),
             ("speaker", &["publish", "message", "share", "data"]),
-            ("guest", &["publish", "message", "data"]),
+            ("guest", &["publish", "message", "share", "data"]),
             ("viewer", &[]),
         ];
         let entry = |(name, permissions): (&str, &[&str])| {
@@ -314,6 +341,8 @@ pub struct Limits {
     pub backlog_bytes: Size,
     /// Bytes that may wait for one socket; more closes it as a slow consumer.
     pub outbox: Size,
+    /// Rules that may be in force: bans, revocations, denied addresses.
+    pub rules: u32,
 }
 
 impl Default for Limits {
@@ -333,6 +362,7 @@ impl Default for Limits {
             backlog: 512,
             backlog_bytes: Size::kib(1024),
             outbox: Size::kib(1024),
+            rules: 10_000,
         }
     }
 }

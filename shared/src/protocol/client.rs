@@ -98,13 +98,25 @@ pub struct Forward<'a> {
     /// The `id` of the offer it belongs to.
     pub re: Option<u64>,
     /// The payload member's name and its JSON, as it came.
-    payload: Option<(&'static str, &'a str)>,
+    payload: Option<(&'static str, Cow<'a, str>)>,
 }
 
 impl Forward<'_> {
+    /// The JSON of its payload: a string for a description, an object for a candidate.
+    pub fn payload(&self) -> Option<&str> {
+        self.payload.as_ref().map(|(_, json)| &**json)
+    }
+
+    /// The same message with another payload, which must be JSON.
+    pub fn replace_payload(&mut self, json: String) {
+        if let Some((_, payload)) = &mut self.payload {
+            *payload = json.into();
+        }
+    }
+
     /// The JSON object that the targets get, without `seq`: `{"type":…,"from":…,…}`.
     pub fn to_frame(&self, from: &PeerId) -> String {
-        let payload = self.payload.map_or(0, |(name, json)| name.len() + json.len());
+        let payload = self.payload.as_ref().map_or(0, |(name, json)| name.len() + json.len());
         let mut out = String::with_capacity(payload + 120);
         // Writing to a String cannot fail, and every part is JSON already: names are checked alphabets.
         let _ = write!(out, r#"{{"type":"{}","from":"{from}""#, self.kind.as_str());
@@ -117,7 +129,7 @@ impl Forward<'_> {
         if let Some(re) = self.re {
             let _ = write!(out, r#","re":{re}"#);
         }
-        if let Some((name, json)) = self.payload {
+        if let Some((name, json)) = &self.payload {
             let _ = write!(out, r#","{name}":{json}"#);
         }
         out.push('}');
@@ -288,6 +300,7 @@ impl<'a> Envelope<'a> {
                 re => re,
             }
         };
+        let payload = payload.map(|(name, json)| (name, json.into()));
         Ok(ClientMessage::Forward(Forward { kind, to: to.into(), id, re, payload }))
     }
 

@@ -90,6 +90,7 @@ async fn join(
     let Some(member) = state.members.get(&peer.id) else { return Err(unavailable(peer)) };
     peer.set_epoch(member.epoch);
     room.settle(peer);
+    signal.admit(&room.id, peer, member)?;
     signal.registry.hub().metrics.joins.inc();
     tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
     let welcome = welcome(signal, room, peer, member, &state, member.mailbox, member.generation, 0);
@@ -112,6 +113,9 @@ async fn resume(
     };
     peer.set_epoch(epoch);
     room.settle(peer);
+    if let Some(member) = state.members.get(&peer.id) {
+        signal.admit(&room.id, peer, member)?;
+    }
     let generation = handle.generation + 1;
     let resumed = match pick_up(signal, room, peer, handle, since, &state).await {
         Ok(resumed) => resumed,
@@ -237,7 +241,7 @@ pub(super) fn welcome(
         ice_policy: signal.settings.ice.policy,
         resume: signal.handles.seal(&handle),
         seq,
-        limits: signal.wire_limits,
+        limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
         features: vec!["resume".to_owned()],
     }

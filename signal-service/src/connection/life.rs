@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_shared::protocol::CloseCode;
+use signalbox_shared::protocol::{CloseCode, LeftReason};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::registry::{LocalPeer, LocalRoom};
@@ -32,11 +32,18 @@ pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
             | CloseCode::Replaced
             | CloseCode::SessionGone,
         ) => {}
+        // It has no way back, and the others need not wait for it.
+        End::Close(CloseCode::Banned | CloseCode::AddressDenied) => leave(room, peer, LeftReason::Banned),
+        End::Close(CloseCode::Revoked) => leave(room, peer, LeftReason::Revoked),
         _ => room.post(Input::Detach { peer: peer.id.clone(), epoch: peer.epoch() }),
     }
     if peer.has_unproven() {
         room.shatter(&peer.id);
     }
+}
+
+fn leave(room: &Arc<LocalRoom>, peer: &LocalPeer, reason: LeftReason) {
+    room.post(Input::Leave { peer: peer.id.clone(), epoch: peer.epoch(), reason });
 }
 
 /// Lets the goodbye out: writes what waits, the close frame last, then waits for the client to close, both within a bound. Without

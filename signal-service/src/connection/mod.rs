@@ -9,6 +9,7 @@ mod enter;
 mod frames;
 mod life;
 mod look;
+mod policy;
 mod rate;
 mod reader;
 mod requests;

@@ -31,6 +31,11 @@ impl Rate {
         Self { burst, per_second, tokens: f64::from(burst), at: now, overdrawn: 0 }
     }
 
+    /// From now on these count; what was saved up stays, up to the new burst.
+    pub(super) fn change(&mut self, burst: u32, per_second: u32) {
+        (self.burst, self.per_second) = (burst, per_second);
+    }
+
     /// Judges one frame.
     pub(super) fn frame(&mut self, now: Instant) -> Pace {
         let refill = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(self.per_second);

@@ -1,6 +1,7 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
 use actix_http::ws::OpCode;
+use signalbox_policy::Rules;
 use signalbox_shared::protocol::{
     Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage,
 };
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     frames::{Break, Incoming},
+    policy::{self, Fate},
     rate::{Pace, Rate},
     requests::{Request, Requests, Verdict},
 };
@@ -15,7 +17,10 @@ use crate::{
     node::Signal,
     registry::{LocalPeer, LocalRoom},
 };
-use signalbox_rooms::store::{Item, Target};
+use signalbox_rooms::{
+    room::Member,
+    store::{Item, Target},
+};
 
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
@@ -23,6 +28,8 @@ pub(super) struct Reader<'a> {
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
     may_message: bool,
+    /// What its role may not send, if there is anything.
+    rules: Option<Rules>,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -39,17 +46,20 @@ impl<'a> Reader<'a> {
         signal: &'a Signal,
         room: &'a LocalRoom,
         peer: &'a LocalPeer,
-        may_message: bool,
+        member: &Member,
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
-        let limits = &signal.settings.limits;
-        let rate = Rate::new(limits.burst, limits.rate, Instant::now());
+        let (burst, per_second) = signal.registry.hub().limits.pace();
+        let rate = Rate::new(burst, per_second, Instant::now());
+        let may_message = member.permissions.iter().any(|permission| &**permission == "message");
+        let rules = policy::rules(&signal.settings, member);
         Self {
             signal,
             room,
             peer,
             may_message,
+            rules,
             rate,
             requests,
             answers: Vec::new(),
@@ -70,7 +80,7 @@ impl<'a> Reader<'a> {
             }
             Incoming::Ping(payload) => {
                 // A flood of pings is paced like a flood of messages.
-                if self.rate.frame(Instant::now()) == Pace::Close {
+                if self.pace() == Pace::Close {
                     return Err(CloseCode::RateLimited.into());
                 }
                 self.peer.control(OpCode::Pong, &payload);
@@ -78,25 +88,29 @@ impl<'a> Reader<'a> {
             }
             Incoming::Pong(payload) => {
                 self.peer.ponged(&payload);
-                if self.rate.frame(Instant::now()) == Pace::Close {
+                if self.pace() == Pace::Close {
                     return Err(CloseCode::RateLimited.into());
                 }
                 Ok(())
             }
             // Nor may fragments without end keep a worker busy.
-            Incoming::Nothing if self.rate.frame(Instant::now()) == Pace::Close => {
-                Err(CloseCode::RateLimited.into())
-            }
+            Incoming::Nothing if self.pace() == Pace::Close => Err(CloseCode::RateLimited.into()),
             Incoming::Nothing => Ok(()),
             Incoming::Close(code) => Err(Break::Closed(code)),
         }
+    }
+
+    fn pace(&mut self) -> Pace {
+        let (burst, per_second) = self.signal.registry.hub().limits.pace();
+        self.rate.change(burst, per_second);
+        self.rate.frame(Instant::now())
     }
 
     fn text(&mut self, text: &str) -> Result<(), Break> {
         if let Some(handle) = self.given.take() {
             self.requests.confirm_handle(handle);
         }
-        let pace = self.rate.frame(Instant::now());
+        let pace = self.pace();
         if pace == Pace::Close {
             return Err(CloseCode::RateLimited.into());
         }
@@ -130,7 +144,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn forward(&mut self, forward: Forward<'_>) {
+    fn forward(&mut self, mut forward: Forward<'_>) {
         if forward.kind == ForwardKind::Message && !self.may_message {
             return self.error(
                 forward.id,
@@ -141,6 +155,16 @@ impl<'a> Reader<'a> {
         }
         if forward.to.as_ref() == Some(&self.peer.id) {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
+        }
+        match self.rules.as_ref().map(|rules| policy::apply(rules, &mut forward)) {
+            None | Some(Ok(Fate::Send)) => {}
+            Some(Ok(Fate::Drop)) => {
+                self.request(Request::Drop { id: forward.id });
+                return;
+            }
+            Some(Err(refused)) => {
+                return self.error(forward.id, refused.code, Some(refused.field), &refused.why);
+            }
         }
         let body = forward.to_frame(&self.peer.id).into();
         let to_room = forward.to.is_none();

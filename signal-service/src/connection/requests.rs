@@ -33,6 +33,11 @@ const MOST_BYTES: usize = 256 * 1024;
 pub(super) enum Request {
     /// A message to forward.
     Forward(Item),
+    /// A message that the rules of its sender's role keep back: it is accepted and goes nowhere.
+    Drop {
+        /// Its number.
+        id: Option<u64>,
+    },
     /// A change of its own public record.
     Update {
         /// Its number.
@@ -53,7 +58,7 @@ impl Request {
     fn id(&self) -> Option<u64> {
         match self {
             Self::Forward(item) => item.id,
-            Self::Update { id, .. } | Self::Leave { id } => *id,
+            Self::Drop { id, .. } | Self::Update { id, .. } | Self::Leave { id } => *id,
         }
     }
 
@@ -61,7 +66,7 @@ impl Request {
     fn target(&self) -> &Target {
         match self {
             Self::Forward(item) => &item.to,
-            Self::Update { .. } | Self::Leave { .. } => &Target::Room,
+            Self::Drop { .. } | Self::Update { .. } | Self::Leave { .. } => &Target::Room,
         }
     }
 
@@ -69,7 +74,7 @@ impl Request {
         match self {
             Self::Forward(item) => item.body.len(),
             Self::Update { metadata, .. } => metadata.as_ref().map_or(0, |json| json.get().len()),
-            Self::Leave { .. } => 0,
+            Self::Drop { .. } | Self::Leave { .. } => 0,
         }
     }
 }
@@ -213,10 +218,18 @@ impl Requests {
             match first {
                 Request::Forward(item) if straight => self.forward_straight(&item, answers),
                 Request::Forward(item) => self.call = Some(self.append(item, acked)),
+                Request::Drop { id } => self.keep_back(id, answers),
                 Request::Update { id, name, metadata } => self.call = Some(self.update(id, name, metadata)),
                 Request::Leave { id } => self.call = Some(self.leave(id)),
             }
         }
+    }
+
+    /// Nothing is written: what was sent before it has been settled, and so is this.
+    fn keep_back(&mut self, id: Option<u64>, answers: &mut Vec<ServerMessage>) {
+        self.settle(id);
+        self.raise_floor();
+        answers.extend(id.map(ServerMessage::ack));
     }
 
     /// The store is away: straight to the targets if all are here, else refused.

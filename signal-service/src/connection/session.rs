@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use signalbox_shared::{id::PeerId, protocol::CloseCode};
+use signalbox_shared::{config::Limits, id::PeerId, protocol::CloseCode};
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -26,6 +26,7 @@ use crate::{
     door::{Place, Wish},
     node::Signal,
     registry::{Condition, LocalPeer, LocalRoom},
+    standing::Standing,
 };
 use signalbox_rooms::room::Member;
 
@@ -48,12 +49,18 @@ enum Turn {
 }
 
 /// Serves one connection until it ends. The `101` has been written.
-pub(super) async fn run(signal: Arc<Signal>, place: Place, wish: Wish, socket: TcpStream, early: BytesMut) {
+pub(super) async fn run(
+    signal: Arc<Signal>,
+    place: Place,
+    (wish, standing): (Wish, Standing),
+    socket: TcpStream,
+    early: BytesMut,
+) {
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
     let socket = Arc::new(socket);
-    let limits = &signal.settings.limits;
-    let peer = LocalPeer::new(wish.peer(), socket.clone(), limits);
+    let limits = Limits { backlog: signal.registry.hub().limits.backlog(), ..signal.settings.limits.clone() };
+    let peer = LocalPeer::new(wish.peer(), standing, socket.clone(), &limits);
     let room = signal.registry.register(wish.room(), &peer);
     if signal.door.is_draining() {
         // It came through the door just before it was closed; whoever says goodbye may have missed it.
@@ -123,7 +130,6 @@ impl<'a> Session<'a> {
     ) -> Self {
         let now = Instant::now();
         let limits = &signal.settings.limits;
-        let may_message = entered.member.permissions.iter().any(|permission| &**permission == "message");
         let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
         let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
         let unconfirmed = entered.resumed.then_some(entered.generation);
@@ -131,7 +137,7 @@ impl<'a> Session<'a> {
             signal,
             room,
             peer,
-            input: Reader::new(signal, room, peer, may_message, requests, unconfirmed),
+            input: Reader::new(signal, room, peer, &entered.member, requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
             maybe_epoch: None,

@@ -32,6 +32,7 @@ use super::session;
 use crate::{
     door::{Admission, Knock, Place},
     node::Signal,
+    standing::Standing,
 };
 
 /// Serves HTTP and `/ws/signal` on a listening socket. `configure` makes the routes, once for each worker.
@@ -101,7 +102,7 @@ where
 /// Judges one upgrade request for `/ws/signal` and answers it.
 async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
     let judged = judge(signal, request).await;
-    let (place, admission, mut handshake) = match judged {
+    let (place, admission, standing, mut handshake) = match judged {
         Ok(judged) => judged,
         Err(problem) => {
             signal.registry.hub().metrics.refused_upgrade(problem.code);
@@ -120,14 +121,20 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     }
     let parts = framed.into_parts();
     // A task of its own: the dispatcher's state would otherwise live as long as the connection.
-    actix_rt::spawn(session::run(signal.clone(), place, admission.wish, parts.io, parts.read_buf));
+    actix_rt::spawn(session::run(
+        signal.clone(),
+        place,
+        (admission.wish, standing),
+        parts.io,
+        parts.read_buf,
+    ));
 }
 
 /// The verdict over an upgrade, and what it becomes if it is good.
 async fn judge(
     signal: &Signal,
     request: &Request,
-) -> Result<(Place, Admission, actix_http::ResponseBuilder), Problem> {
+) -> Result<(Place, Admission, Standing, actix_http::ResponseBuilder), Problem> {
     let knock = Knock::Upgrade(request.uri().query().unwrap_or(""), request.headers());
     let place = signal.door.enter()?;
     let admission = signal.door.judge(&knock).await?;
@@ -140,8 +147,11 @@ async fn judge(
             Problem::new(400, "bad_request", detail)
         }
     })?;
+    let address = signal.proxies.client(request.peer_addr().map(|peer| peer.ip()), request.headers());
+    let standing = Standing::of(&admission.wish, address);
+    signal.judge(&standing)?;
     signal.consult(&admission.wish).await?;
-    Ok((place, admission, handshake))
+    Ok((place, admission, standing, handshake))
 }
 
 /// Answers a refused upgrade as plain HTTP and closes.

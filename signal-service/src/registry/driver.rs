@@ -126,7 +126,7 @@ impl LocalRoom {
     pub async fn consult(&self, input: Input) -> Result<Outcome, Unavailable> {
         let outcome = self.refresh().await.map(|_| {
             let view = self.view();
-            decide(&view, view.read_at, &[input], &self.hub.rules).outcomes.first().copied()
+            decide(&view, view.read_at, &[input], &self.hub.limits.rules()).outcomes.first().copied()
         });
         self.forget_if_idle();
         Ok(outcome?.unwrap_or(Outcome::Gone))
@@ -149,7 +149,7 @@ impl LocalRoom {
             }
             let view = self.view();
             let now = hub.store.now_ms().max(view.read_at);
-            let decision = decide(&view, now, &inputs, &hub.rules);
+            let decision = decide(&view, now, &inputs, &hub.limits.rules());
             if decision.is_empty() && !fresh {
                 // No commit will compare the view, and a refusal must not rest on an old one.
                 fresh = true;

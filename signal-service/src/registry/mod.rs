@@ -24,9 +24,9 @@ use signalbox_shared::{
 };
 use tokio::sync::Notify;
 
-use crate::metrics::Metrics;
+use crate::{limits::Live, metrics::Metrics};
 use signalbox_rooms::{
-    room::{Input, Rules},
+    room::Input,
     store::{Arrivals, Delivery, Store, Unavailable},
 };
 
@@ -40,8 +40,8 @@ pub struct Hub {
     pub node: NodeId,
     /// Where rooms are shared.
     pub store: Store,
-    /// The limits of rooms.
-    pub rules: Rules,
+    /// The limits that may change.
+    pub limits: Live,
     /// What operators see.
     pub metrics: Metrics,
     /// Where rooms are driven.
@@ -62,13 +62,9 @@ pub struct Registry {
 impl Registry {
     /// An empty registry. Rooms are driven on the runtime it is made in.
     pub fn new(node: NodeId, store: Store, settings: &Settings, metrics: Metrics) -> Self {
-        let rules = Rules {
-            room_peers: settings.limits.room_peers as usize,
-            user_peers: settings.limits.user_peers as usize,
-            window_ms: settings.timing.resume_window.as_ms(),
-        };
+        let limits = Live::new(settings);
         let runtime = tokio::runtime::Handle::current();
-        let hub = Arc::new(Hub { node, store, rules, metrics, runtime });
+        let hub = Arc::new(Hub { node, store, limits, metrics, runtime });
         Self { hub, rooms: Arc::default(), doubted: Mutex::default(), doubt: Notify::new() }
     }
 

@@ -16,6 +16,8 @@ use signalbox_shared::{
 };
 use tokio::{net::TcpStream, sync::Notify, time::Instant};
 
+use crate::standing::Standing;
+
 use super::{
     inbox::Inbox,
     outbox::{Full, Outbox},
@@ -36,6 +38,8 @@ pub struct LocalPeer {
     lane: Mutex<Lane>,
     /// Wakes the connection's task.
     wake: Notify,
+    // A std mutex: held to clone or swap the pointer.
+    standing: Mutex<Arc<Standing>>,
     /// The epoch this node owns it in; 0 until it does.
     epoch: AtomicU64,
     /// The last entry that is in the socket, or further.
@@ -76,7 +80,7 @@ pub struct Condition {
 
 impl LocalPeer {
     /// A peer whose inbox only collects until [`LocalPeer::open`].
-    pub fn new(id: PeerId, socket: Arc<TcpStream>, limits: &Limits) -> Arc<Self> {
+    pub fn new(id: PeerId, standing: Standing, socket: Arc<TcpStream>, limits: &Limits) -> Arc<Self> {
         let lane = Mutex::new(Lane {
             inbox: Inbox::default(),
             outbox: Outbox::new(socket, limits.outbox.0),
@@ -89,7 +93,24 @@ impl LocalPeer {
             closing: None,
         });
         let (epoch, written) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { id, since: Instant::now(), lane, wake: Notify::new(), epoch, written })
+        let standing = Mutex::new(Arc::new(standing));
+        Arc::new(Self { id, since: Instant::now(), lane, wake: Notify::new(), standing, epoch, written })
+    }
+
+    /// What is judged of it.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this is judged of it.
+    pub fn set_standing(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
+    }
+
+    /// From now on its mailbox holds so many entries.
+    pub fn set_backlog(&self, entries: u32) {
+        self.lane().untold.set_most(entries);
+        self.wake.notify_one();
     }
 
     fn lane(&self) -> MutexGuard<'_, Lane> {
@@ -270,10 +291,23 @@ impl LocalPeer {
         lane.inbox.is_open()
     }
 
-    /// Asks the connection's task to end; the first reason stands.
-    pub fn close(&self, code: CloseCode) {
-        self.lane().closing.get_or_insert(code);
+    /// Asks the connection's task to end; the first reason stands. Whether this is the first.
+    pub fn close(&self, code: CloseCode) -> bool {
+        let mut lane = self.lane();
+        let first = lane.closing.is_none();
+        lane.closing.get_or_insert(code);
+        drop(lane);
         self.wake.notify_one();
+        first
+    }
+
+    /// Sends frames outside the mailbox to a peer that has had its first one.
+    pub fn announce(&self, messages: &[ServerMessage]) {
+        let mut lane = self.lane();
+        if lane.inbox.is_open() {
+            let texts: Vec<String> = messages.iter().map(ServerMessage::to_json).collect();
+            self.send_in(&mut lane, texts.iter().map(String::as_bytes));
+        }
     }
 
     /// Writes the close frame. Nothing is sent after it.

@@ -203,11 +203,17 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::{metrics::Metrics, registry::Registry};
+    use crate::{metrics::Metrics, registry::Registry, standing::Standing};
 
     async fn socket() -> Arc<TcpStream> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Arc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap())
+    }
+
+    fn standing(room: &RoomId) -> Standing {
+        use signalbox_shared::id::{CallerId, TokenId, UserId};
+        let (user, token) = (UserId::parse("ann").unwrap(), TokenId::random());
+        Standing { room: room.clone(), user, token, issued: 0, caller: CallerId::app(), address: None }
     }
 
     /// Two connections got the same peer, one after the other; their tasks hear of it in any order.
@@ -219,7 +225,8 @@ mod tests {
         let name = RoomId::parse("r").unwrap();
         let mut connections = Vec::new();
         for epoch in [2, 3] {
-            let peer = LocalPeer::new(PeerId::from_bits(7), socket().await, &settings.limits);
+            let peer =
+                LocalPeer::new(PeerId::from_bits(7), standing(&name), socket().await, &settings.limits);
             registry.register(&name, &peer);
             peer.set_epoch(epoch);
             connections.push(peer);

@@ -19,6 +19,11 @@ impl Untold {
         Self { entries: VecDeque::new(), bytes: 0, most_entries, most_bytes }
     }
 
+    /// From now on the mailbox holds so many entries.
+    pub(super) fn set_most(&mut self, entries: u32) {
+        self.most_entries = entries as usize;
+    }
+
     /// The peer was handed an entry of so many bytes.
     pub(super) fn push(&mut self, seq: u64, bytes: usize) {
         self.entries.push_back((seq, bytes));

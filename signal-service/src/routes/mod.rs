@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_http::{ApiError, resource};
 use signalbox_shared::problem::Problem;
 
-use crate::{door::Knock, node::Signal};
+use crate::{door::Knock, node::Signal, standing::Standing};
 
 /// Registers the routes.
 pub(crate) fn configure(config: &mut web::ServiceConfig, signal: Arc<Signal>) {
@@ -21,6 +21,8 @@ async fn validate(signal: web::Data<Signal>, request: HttpRequest) -> Result<Htt
     let knock = Knock::Question(request.query_string(), request.headers());
     let admission = signal.door.judge(&knock).await.map_err(ApiError)?;
     drop(signal.door.enter().map_err(ApiError)?);
+    let address = signal.proxies.client(request.peer_addr().map(|peer| peer.ip()), request.headers());
+    signal.judge(&Standing::of(&admission.wish, address)).map_err(ApiError)?;
     signal.consult(&admission.wish).await.map_err(ApiError)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(r#"{"valid":true}"#))
 }

@@ -77,14 +77,22 @@ impl ScriptId {
     }
 }
 
+/// How many scripts are ours.
+pub(super) const OWN_SCRIPTS: usize = ScriptId::ALL.len();
+
 /// Calls, each to the master of its partition.
 pub(super) struct Link {
     connections: Arc<signalbox_redis::Link>,
 }
 
 impl Link {
-    pub(super) fn connect(url: &str, settings: &Settings) -> Result<Arc<Self>, StartError> {
-        let scripts = ScriptId::ALL.map(ScriptId::script).into();
+    /// The scripts of others come after ours.
+    pub(super) fn connect(
+        url: &str,
+        settings: &Settings,
+        others: Vec<Script>,
+    ) -> Result<Arc<Self>, StartError> {
+        let scripts = ScriptId::ALL.map(ScriptId::script).into_iter().chain(others).collect();
         Ok(Arc::new(Self { connections: signalbox_redis::Link::connect(url, settings, scripts)? }))
     }
 

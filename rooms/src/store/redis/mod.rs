@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use redis::Value;
+use redis::{Script, Value};
 use signalbox_shared::{
     config::Redis as Settings,
     id::{NodeId, PeerId, RoomId},
@@ -25,6 +25,7 @@ use signalbox_shared::{
 use super::{
     Append, AppendError, Appended, Arrivals, Batched, Bounds, Census, Commit, Committed, Due, EntryKind,
     Found, Head, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Reader, Renewed, Target, Unavailable,
+    contract::LiveBounds,
 };
 use crate::room::Lineage;
 use codec::Reply;
@@ -42,7 +43,7 @@ const DUE_AGAIN_MS: u64 = 2_000;
 /// Rooms and mailboxes in Redis.
 pub struct RedisStore {
     link: Arc<Link>,
-    bounds: Bounds,
+    bounds: LiveBounds,
     known: KnownWrites,
 }
 
@@ -52,7 +53,30 @@ impl RedisStore {
     /// # Errors
     /// [`StartError`] says what is wrong with the server or the URL, without the password.
     pub fn connect(url: &str, settings: &Settings, bounds: Bounds) -> Result<Self, StartError> {
-        Ok(Self { link: Link::connect(url, settings)?, bounds, known: KnownWrites::default() })
+        Self::connect_with(url, settings, bounds, Vec::new())
+    }
+
+    /// As [`RedisStore::connect`], with scripts of others loaded on the same connections: [`RedisStore::shared_link`].
+    ///
+    /// # Errors
+    /// As [`RedisStore::connect`].
+    pub fn connect_with(
+        url: &str,
+        settings: &Settings,
+        bounds: Bounds,
+        scripts: Vec<Script>,
+    ) -> Result<Self, StartError> {
+        let (link, bounds) = (Link::connect(url, settings, scripts)?, LiveBounds::new(bounds));
+        Ok(Self { link, bounds, known: KnownWrites::default() })
+    }
+
+    /// The connections, and the place of the first script of others.
+    pub fn shared_link(&self) -> (Arc<signalbox_redis::Link>, usize) {
+        (self.link.connections().clone(), link::OWN_SCRIPTS)
+    }
+
+    pub(super) fn set_backlog(&self, backlog: u64) {
+        self.bounds.set_backlog(backlog);
     }
 
     /// Checks that all nodes agree on the partitions, then subscribes to this node's topics; returns when a message of its own has come back.
@@ -126,7 +150,7 @@ impl RedisStore {
     }
 
     fn commit_call(&self, room: &RoomId, node: &NodeId, commit: &Commit) -> ScriptCall {
-        let bounds = &self.bounds;
+        let bounds = &self.bounds.get();
         let mut call = ScriptCall::new(room);
         call.key(keys::due(keys::partition(room)));
         call.arg(&*commit.incarnation).arg(commit.version).arg(node.as_str()).arg(room.as_str());
@@ -165,7 +189,7 @@ impl RedisStore {
         node: &NodeId,
         batch: &Append,
     ) -> Result<Batched, AppendError> {
-        let bounds = &self.bounds;
+        let bounds = &self.bounds.get();
         let mut call = ScriptCall::new(room);
         call.key(keys::due(keys::partition(room)));
         call.key(keys::mailbox(room, &batch.sender));
@@ -250,7 +274,7 @@ impl RedisStore {
     pub(super) async fn trim(&self, room: &RoomId, peers: &[PeerId]) -> Result<(), Unavailable> {
         let mut call = ScriptCall::new(room);
         call.key(keys::due(keys::partition(room)));
-        call.arg(room.as_str()).arg(self.bounds.entry_life_ms).arg(self.bounds.slack_ms);
+        call.arg(room.as_str()).arg(self.bounds.get().entry_life_ms).arg(self.bounds.get().slack_ms);
         for peer in peers {
             call.key(keys::mailbox(room, peer));
             call.arg(peer.as_str());
@@ -259,8 +283,9 @@ impl RedisStore {
     }
 
     pub(super) async fn renew_lease(&self, node: &NodeId) -> Result<Census, Unavailable> {
-        let longest = self.bounds.room_life_ms + self.bounds.window_ms;
-        let args = [node.as_str().to_owned(), self.bounds.lease_ms.to_string(), longest.to_string()];
+        let bounds = self.bounds.get();
+        let longest = bounds.room_life_ms + bounds.window_ms;
+        let args = [node.as_str().to_owned(), bounds.lease_ms.to_string(), longest.to_string()];
         let args = args.into_iter().map(String::into_bytes).collect();
         let keys = vec![keys::NODES.to_owned()];
         let reply = self.link.script_key(ScriptId::Lease, keys, args).await?;

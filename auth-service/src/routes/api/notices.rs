@@ -1,0 +1,69 @@
+//! `/api/notices`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use signalbox_control::{Audience, Word};
+use signalbox_http::ApiError;
+use signalbox_shared::{
+    id::{Role, RoomId, UserId},
+    problem::Problem,
+};
+
+use signalbox_shared::scope::Scope;
+use utoipa::ToSchema;
+
+use super::{authorize, missing, problem, words};
+use crate::routes::doc::Problems;
+use crate::{
+    AuthState,
+    issuer::wish::{named, refuse, typed},
+    routes::{Body, members},
+};
+
+/// A word to everybody, to a room, or to a user.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct NoticeWish {
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
+    room: Option<String>,
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
+    user: Option<String>,
+    /// For programs.
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9_-]+$")]
+    code: String,
+    /// For people.
+    #[schema(min_length = 1, max_length = 512)]
+    message: String,
+}
+
+/// Says something to everybody who is connected, or to those of a room or of a user.
+#[utoipa::path(post, path = "/api/notices", tag = "control", operation_id = "notices_post", request_body = NoticeWish,
+    responses((status = 202, description = "It is on its way"), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn post(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let caller = authorize(&request, &state, Scope::Security)?;
+    let [room, user, code, message] = members(body, ["room", "user", "code", "message"])?;
+    let (to, whom) = match (named("room", &room, RoomId::parse)?, named("user", &user, UserId::parse)?) {
+        (None, None) => (Audience::All, "all"),
+        (Some(room), None) => (Audience::Room(room), "room"),
+        (None, Some(user)) => (Audience::User(user), "user"),
+        (Some(_), Some(_)) => return Err(refuse("user", "and room exclude each other").into()),
+    };
+    let code = code_word(typed("code", &code, CODE)?.ok_or_else(|| missing("code"))?)?;
+    let message = words("message", &message, 512)?.ok_or_else(|| missing("message"))?;
+    let word = Word { to, code: code.as_str().into(), message };
+    state.control.say(&word).await.map_err(problem)?;
+    tracing::warn!(target: "signalbox_auth::audit", event = "notice_sent", caller = caller.id, whom, code, "notice");
+    Ok(HttpResponse::Accepted().json(serde_json::json!({})))
+}
+
+const CODE: &str = "must be a string of 1 to 32 characters of a-z 0-9 - _";
+
+fn code_word(code: String) -> Result<String, Problem> {
+    // A role has the same form, but for the underscore.
+    Role::parse(&code.replace('_', "-")).map_err(|_| refuse("code", CODE))?;
+    Ok(code)
+}

@@ -1,0 +1,429 @@
+//! The contract of the log and of those who follow it, over memory and over Redis.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use signalbox_redis::Link;
+use signalbox_shared::{
+    config,
+    id::{CallerId, RoomId, TokenId, UserId},
+    keys,
+};
+use signalbox_tests::{
+    redis::TestRedis,
+    redis_kinds::{KINDS, Kind, Lease},
+};
+use tokio::time::timeout;
+
+use crate::{
+    ApplyError, Audience, Change, Control, LimitChanges, Log, MemoryLog, RedisLog, Rule, RuleKey, Rules,
+    Subject, Terms, Verdict, Word, log::Place, scripts,
+};
+
+const MINUTE: u64 = 60_000;
+
+/// Who may be waited for.
+const SOON: Duration = Duration::from_secs(5);
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn ban(name: &str) -> RuleKey {
+    RuleKey::Ban { room: None, user: user(name) }
+}
+
+fn change(key: RuleKey, life_ms: u64) -> Change {
+    Change { key, life_ms, terms: Terms { by: "op".into(), ..Terms::default() } }
+}
+
+fn judge(control: &Control, name: &str) -> Result<(), Verdict> {
+    let user = user(name);
+    control.judge(&Subject {
+        user: &user,
+        room: None,
+        grant: "g",
+        issued_s: Some(u64::MAX),
+        issuer: None,
+        address: None,
+    })
+}
+
+/// Waits until what is held satisfies.
+async fn until(control: &Control, what: &str, holds: impl Fn(&Rules) -> bool) {
+    let mut rules = control.watch();
+    let outcome = timeout(SOON, rules.wait_for(|rules| holds(rules))).await;
+    assert!(matches!(outcome, Ok(Ok(_))), "not in time: {what}");
+}
+
+async fn until_current(control: &Control) {
+    let current = async {
+        while !control.is_current() {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, current).await.expect("current in time");
+}
+
+fn bans(rules: &Rules, control: &Control, name: &str) -> bool {
+    rules.get(&ban(name), control.now_ms()).is_some()
+}
+
+/// Makes processes that share one log.
+enum Backend {
+    Memory(Arc<MemoryLog>),
+    Redis(String, config::Redis),
+}
+
+impl Backend {
+    fn of(lease: &Lease) -> Self {
+        Self::Redis(lease.url(), lease.settings())
+    }
+
+    fn at(address: SocketAddr) -> Self {
+        Self::Redis(format!("redis://{address}/0"), config::Redis::default())
+    }
+
+    fn log(&self) -> Log {
+        match self {
+            Self::Memory(log) => Log::Memory(log.clone()),
+            Self::Redis(url, settings) => {
+                Log::Redis(RedisLog::over(Link::connect(url, settings, scripts()).unwrap(), 0))
+            }
+        }
+    }
+
+    /// One that follows.
+    async fn process(&self, most: usize) -> Arc<Control> {
+        let control = Control::new(self.log(), most);
+        tokio::spawn(Control::follow(&control));
+        until_current(&control).await;
+        control
+    }
+}
+
+/// Runs a test over memory and over every kind of Redis.
+macro_rules! everywhere {
+    ($($name:ident),* $(,)?) => {
+        mod over_memory {$(
+            #[tokio::test]
+            async fn $name() {
+                super::$name(super::Backend::Memory(std::sync::Arc::default())).await;
+            }
+        )*}
+        mod over_redis {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                for kind in super::KINDS {
+                    let lease = kind.lease().await;
+                    super::$name(super::Backend::of(&lease)).await;
+                }
+            }
+        )*}
+    };
+}
+
+everywhere![
+    a_rule_is_held_at_once_where_it_was_written_and_soon_elsewhere,
+    a_lifted_rule_is_in_force_nowhere,
+    there_are_so_many_rules_and_single_ones_always,
+    a_word_is_heard_by_whoever_follows_and_by_nobody_later,
+    what_a_rule_says_arrives_whole,
+    a_rule_that_is_over_makes_room,
+];
+
+async fn a_rule_is_held_at_once_where_it_was_written_and_soon_elsewhere(backend: Backend) {
+    let (one, two) = (backend.process(100).await, backend.process(100).await);
+    assert!(one.is_current() && two.is_current(), "nothing is held, and nothing was ever there");
+    let rule = one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    assert_eq!(judge(&one, "mallory"), Err(Verdict::Banned));
+    assert!(rule.until - rule.at == MINUTE && rule.at.abs_diff(one.now_ms()) < 5_000);
+    until(&two, "the ban", |rules| bans(rules, &two, "mallory")).await;
+    assert_eq!(judge(&two, "mallory"), Err(Verdict::Banned));
+    assert_eq!(judge(&two, "alice"), Ok(()));
+    let late = backend.process(100).await;
+    assert_eq!(
+        judge(&late, "mallory"),
+        Err(Verdict::Banned),
+        "one that comes later has it when it is current"
+    );
+}
+
+async fn a_lifted_rule_is_in_force_nowhere(backend: Backend) {
+    let (one, two) = (backend.process(100).await, backend.process(100).await);
+    let terms = || Terms { by: "op".into(), ..Terms::default() };
+    assert_eq!(one.lift(&ban("mallory"), terms()).await, Err(ApplyError::NoSuchRule));
+    let first = one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    until(&two, "the ban", |rules| bans(rules, &two, "mallory")).await;
+    let lifted = two.lift(&ban("mallory"), terms()).await.unwrap();
+    assert!(lifted.lifted && lifted.at > first.at && lifted.keep == first.keep);
+    assert_eq!(judge(&two, "mallory"), Ok(()));
+    until(&one, "the end of it", |rules| !bans(rules, &one, "mallory")).await;
+    assert_eq!(two.lift(&ban("mallory"), terms()).await, Err(ApplyError::NoSuchRule));
+    // What one holds that missed it revives nothing.
+    one.log.restore(&[Arc::new(first)]).await.unwrap();
+    assert_eq!(judge(&*backend.process(100).await, "mallory"), Ok(()));
+    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    until(&two, "the next ban", |rules| bans(rules, &two, "mallory")).await;
+}
+
+async fn there_are_so_many_rules_and_single_ones_always(backend: Backend) {
+    let one = backend.process(3).await;
+    for n in 0..3 {
+        one.apply(change(ban(&format!("u{n}")), MINUTE)).await.unwrap();
+    }
+    assert_eq!(one.apply(change(ban("u3"), MINUTE)).await, Err(ApplyError::Full));
+    one.apply(change(ban("u2"), MINUTE)).await.expect("the same rule again");
+    for key in [RuleKey::Shutdown, RuleKey::AllBefore, RuleKey::Limits] {
+        one.apply(change(key, MINUTE)).await.expect("an emergency");
+    }
+}
+
+async fn a_word_is_heard_by_whoever_follows_and_by_nobody_later(backend: Backend) {
+    let (one, two) = (backend.process(100).await, backend.process(100).await);
+    let mut ears = [one.words(), two.words()];
+    let room = RoomId::parse("stand-up").unwrap();
+    for to in [Audience::All, Audience::Room(room), Audience::User(user("ann:x"))] {
+        let word = Word { to, code: "maintenance".into(), message: "back \"soon\"\n".into() };
+        one.say(&word).await.unwrap();
+        for ear in &mut ears {
+            assert_eq!(*timeout(SOON, ear.recv()).await.expect("in time").unwrap(), word);
+        }
+    }
+    let late = backend.process(100).await;
+    let mut ear = late.words();
+    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    until(&late, "the ban", |rules| bans(rules, &late, "mallory")).await;
+    assert!(ear.try_recv().is_err(), "what was said before");
+}
+
+async fn what_a_rule_says_arrives_whole(backend: Backend) {
+    let (one, two) = (backend.process(100).await, backend.process(100).await);
+    let room = RoomId::parse("r.1").unwrap();
+    let keys = [
+        RuleKey::Token(TokenId::parse("3f:a~b").unwrap()),
+        RuleKey::UserBefore(user("a:b@c")),
+        RuleKey::RoomBefore(room.clone()),
+        RuleKey::AllBefore,
+        RuleKey::Ban { room: Some(room), user: user("a:b@c") },
+        RuleKey::Deny("2001:db8::/48".parse().unwrap()),
+        RuleKey::Key(CallerId::parse("backend").unwrap()),
+        RuleKey::Limits,
+        RuleKey::Shutdown,
+    ];
+    for key in keys {
+        let terms = Terms {
+            by: "op".into(),
+            reason: Some("spam; \"quoted\" \\ ünïcode 100 %".into()),
+            issued: true,
+            limits: Some(LimitChanges { rate: Some(7), ..LimitChanges::default() }),
+            retry_ms: Some(1_234),
+        };
+        let rule =
+            one.apply(Change { key: key.clone(), life_ms: MINUTE, terms: terms.clone() }).await.unwrap();
+        assert_eq!(rule.terms, terms);
+        until(&two, key.kind(), |rules| rules.get(&key, two.now_ms()).is_some_and(|held| **held == rule))
+            .await;
+    }
+    assert_eq!(two.rules().limits(two.now_ms()).rate, Some(7));
+}
+
+async fn a_rule_that_is_over_makes_room(backend: Backend) {
+    let one = backend.process(1).await;
+    let short = one.apply(change(ban("u0"), 1)).await.unwrap();
+    while one.now_ms() <= short.keep {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(judge(&one, "u0"), Ok(()));
+    one.apply(change(ban("u1"), MINUTE)).await.expect("the first one is over");
+    assert_eq!(one.rules().remembered(0).count(), 1);
+}
+
+/// What a process holds survives a store that has forgotten it.
+#[tokio::test]
+async fn memory_that_was_emptied_gets_back_what_is_held() {
+    let log = Arc::new(MemoryLog::default());
+    let backend = Backend::Memory(log.clone());
+    let (one, two) = (backend.process(100).await, backend.process(100).await);
+    let before = one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    until(&two, "the ban", |rules| bans(rules, &two, "mallory")).await;
+    log.forget();
+    one.apply(change(ban("eve"), MINUTE)).await.unwrap();
+    until(&two, "the next ban", |rules| bans(rules, &two, "eve")).await;
+    let late = backend.process(100).await;
+    until(&late, "the ban from before", |rules| bans(rules, &late, "mallory")).await;
+    assert_eq!(late.rules().get(&ban("mallory"), late.now_ms()).unwrap().at, before.at);
+}
+
+async fn held_in(server: &TestRedis, key: &RuleKey) -> Option<String> {
+    let mut connection = server.connect().await;
+    redis::cmd("HGET").arg(keys::RULES).arg(key.to_string()).query_async(&mut connection).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_was_restarted_empty_gets_back_what_two_processes_hold_and_nothing_that_was_lifted() {
+    let mut server = TestRedis::start().await;
+    let backend = Backend::at(server.address);
+    let (one, two) = (backend.process(100).await, backend.process(100).await);
+    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    one.apply(change(ban("reformed"), MINUTE)).await.unwrap();
+    until(&two, "both", |rules| bans(rules, &two, "mallory") && bans(rules, &two, "reformed")).await;
+    two.lift(&ban("reformed"), Terms::default()).await.unwrap();
+    until(&one, "the end of one", |rules| !bans(rules, &one, "reformed")).await;
+    server.stop();
+    assert_eq!(judge(&two, "mallory"), Err(Verdict::Banned), "while it is away what is held is decided on");
+    server.go_on().await;
+    let restored = async {
+        while held_in(&server, &ban("mallory")).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, restored).await.expect("written back");
+    until_current(&one).await;
+    until_current(&two).await;
+    let late = backend.process(100).await;
+    assert_eq!((judge(&late, "mallory"), judge(&late, "reformed")), (Err(Verdict::Banned), Ok(())));
+    assert!(
+        held_in(&server, &ban("reformed")).await.unwrap().contains(" 1 {"),
+        "that it was lifted is known too"
+    );
+    // A process that missed the lifting comes back last.
+    let at = late.now_ms() - 30_000;
+    let stale = Rule::new(ban("reformed"), at, MINUTE, Terms::default());
+    late.log.restore(&[Arc::new(stale)]).await.unwrap();
+    assert_eq!(judge(&*backend.process(100).await, "reformed"), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_is_current_again_only_when_the_store_has_what_it_holds() {
+    let mut server = TestRedis::start().await;
+    let backend = Backend::at(server.address);
+    let one = Control::new(backend.log(), 100);
+    let mut place: Option<Place> = None;
+    assert!(!one.is_current(), "before it has read anything");
+    one.look(&mut place).await.unwrap();
+    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    one.look(&mut place).await.unwrap();
+    assert!(one.is_current());
+    server.stop();
+    assert!(one.look(&mut place).await.is_err());
+    assert!(one.is_settled(), "Redis away: decide on what is held");
+    server.go_on().await;
+    let mut connection = server.connect().await;
+    // It answers, and takes no write: nothing can be written back.
+    redis::cmd("CONFIG")
+        .arg(&["SET", "min-replicas-to-write", "1"])
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let refused = async { while one.look(&mut place).await.is_err() && one.is_settled() {} };
+    timeout(SOON, refused).await.expect("the restart is noticed");
+    assert!(!one.is_current() && judge(&one, "mallory") == Err(Verdict::Banned));
+    redis::cmd("CONFIG")
+        .arg(&["SET", "min-replicas-to-write", "0"])
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let healed = async { while one.look(&mut place).await.is_err() {} };
+    timeout(SOON, healed).await.expect("it heals");
+    assert!(one.is_current() && held_in(&server, &ban("mallory")).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_has_missed_more_than_the_log_holds_reads_all_rules() {
+    let lease = Kind::Standalone.lease().await;
+    let backend = Backend::of(&lease);
+    let (one, slow) = (backend.process(100).await, Control::new(backend.log(), 100));
+    let mut place: Option<Place> = None;
+    slow.look(&mut place).await.unwrap();
+    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    for n in 0..super::log::ENTRIES {
+        let word = Word { to: Audience::All, code: "n".into(), message: n.to_string().into() };
+        one.say(&word).await.unwrap();
+    }
+    let length: usize = lease.at(0, redis::cmd("XLEN").arg(keys::CONTROL_LOG)).await;
+    assert_eq!(length, super::log::ENTRIES, "the log is bounded");
+    slow.look(&mut place).await.unwrap();
+    assert_eq!(judge(&slow, "mallory"), Err(Verdict::Banned));
+    one.apply(change(ban("eve"), MINUTE)).await.unwrap();
+    slow.look(&mut place).await.unwrap();
+    assert_eq!(judge(&slow, "eve"), Err(Verdict::Banned), "and follows from there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_flushed_and_has_grown_past_is_noticed() {
+    let lease = Kind::Standalone.lease().await;
+    let backend = Backend::of(&lease);
+    let (one, slow) = (backend.process(100).await, Control::new(backend.log(), 100));
+    let mut place: Option<Place> = None;
+    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    slow.look(&mut place).await.unwrap();
+    lease.everywhere::<redis::Value>(&redis::cmd("FLUSHALL")).await;
+    let other = Control::new(backend.log(), 100);
+    for name in ["a", "b", "c"] {
+        other.apply(change(ban(name), MINUTE)).await.unwrap();
+    }
+    slow.look(&mut place).await.unwrap();
+    for name in ["mallory", "a", "b", "c"] {
+        assert_eq!(judge(&slow, name), Err(Verdict::Banned), "{name}");
+    }
+}
+
+/// The clock of a process counts for nothing: what it holds is dated by the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_are_the_stores() {
+    let lease = Kind::Standalone.lease().await;
+    let backend = Backend::of(&lease);
+    let one = backend.process(100).await;
+    // As if the clock of the process were years behind when it started.
+    *one.heard.lock().unwrap() =
+        crate::follower::Heard { store_ms: 5, at: tokio::time::Instant::now(), told: false };
+    let (seconds, _): (u64, u64) = lease.at(0, &redis::cmd("TIME")).await;
+    let rule = one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    assert!((rule.at / 1_000).abs_diff(seconds) < 5);
+    let told = async {
+        while one.now_ms() < rule.at {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    timeout(SOON, told).await.expect("the next answer puts it right");
+    assert_eq!(judge(&one, "mallory"), Err(Verdict::Banned));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_has_a_ttl_from_the_step_that_wrote_it() {
+    let lease = Kind::Standalone.lease().await;
+    let one = Backend::of(&lease).process(100).await;
+    let ttl = async |key: &str| lease.at::<i64>(0, redis::cmd("PTTL").arg(key)).await;
+    one.say(&Word { to: Audience::All, code: "c".into(), message: "m".into() }).await.unwrap();
+    for key in [keys::RULES, keys::CONTROL_LOG] {
+        assert!((1..=3_600_000).contains(&ttl(key).await), "{key}");
+    }
+    one.apply(change(ban("mallory"), u64::MAX)).await.unwrap();
+    one.apply(change(ban("eve"), MINUTE)).await.unwrap();
+    let longest = crate::LONGEST_MS as i64 + 3_600_000;
+    for key in [keys::RULES, keys::RULE_ENDS] {
+        assert!((longest - 60_000..=longest).contains(&ttl(key).await), "{key}");
+    }
+    assert!((1..=600_000).contains(&ttl(keys::CONTROL_LOG).await));
+    assert_eq!(lease.keys().await.len(), 3, "no other key");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_takes_rules() {
+    let lease = Kind::Standalone.lease().await;
+    let one = Backend::of(&lease).process(100).await;
+    lease.everywhere::<redis::Value>(redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"])).await;
+    one.apply(change(ban("mallory"), MINUTE)).await.expect("what is taken back is taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipped_acl_of_the_auth_service_is_enough() {
+    let lease = Kind::Guarded.lease().await;
+    let backend = Backend::Redis(lease.url_for("auth"), lease.settings());
+    let one = backend.process(100).await;
+    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    one.lift(&ban("mallory"), Terms::default()).await.unwrap();
+    one.log.restore(&one.rules().remembered(0).cloned().collect::<Vec<_>>()).await.unwrap();
+    one.say(&Word { to: Audience::All, code: "c".into(), message: "m".into() }).await.unwrap();
+}

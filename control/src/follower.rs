@@ -1,0 +1,278 @@
+//! What a process holds of the rules, and the task that keeps it true.
+//!
+//! A process decides on what it holds: a question costs no trip, and none waits for the store. Every 250 ms it asks for what is new. Where
+//! the store is another one, or has forgotten, it writes back what it holds, reads all rules, and only then counts as current.
+//!
+//! The store's clock is the only one that counts. Between two answers it goes on by the process' own steady one.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use signalbox_redis::Unavailable;
+use signalbox_shared::clock;
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
+
+use crate::{
+    Change, Log, Rule, RuleKey, Rules, Subject, Terms, Verdict, Word,
+    log::{At, Entry, News, Place, Written},
+};
+
+/// How many words may wait for one listener.
+const WORDS: usize = 256;
+
+/// How often the store may change while it is read, before it is asked again later.
+const MOST_TURNS: usize = 4;
+
+/// Why a rule was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// There are as many rules as there may be.
+    #[error("there are as many rules as limits.rules allows; lift some")]
+    Full,
+    /// There is no such rule in force.
+    #[error("there is no such rule in force")]
+    NoSuchRule,
+    /// The store does not answer: it may or may not have been written.
+    #[error("the store does not answer; the rule may or may not be in force")]
+    Unavailable,
+}
+
+impl From<Unavailable> for ApplyError {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+/// The store's time at a moment of ours.
+#[derive(Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) store_ms: u64,
+    pub(crate) at: Instant,
+    /// Whether it was the store that said so.
+    pub(crate) told: bool,
+}
+
+/// What this process holds. Made once, shared by all that judge.
+pub struct Control {
+    pub(crate) log: Log,
+    most: usize,
+    rules: watch::Sender<Arc<Rules>>,
+    words: broadcast::Sender<Arc<Word>>,
+    // A std mutex: held to read or write two numbers.
+    pub(crate) heard: Mutex<Heard>,
+    settled: AtomicBool,
+    /// How far was read when this was made.
+    start: Mutex<Option<Place>>,
+}
+
+impl Control {
+    /// Of a shared log nothing is known yet: [`Control::follow`] must run. There may be `most` rules.
+    pub fn new(log: Log, most: usize) -> Arc<Self> {
+        let heard = Heard { store_ms: clock::now_ms(), at: Instant::now(), told: false };
+        let (mut start, mut rules) = (None, Rules::default());
+        if let Log::Memory(log) = &log {
+            let (at, all) = log.load();
+            rules = rules.merged(all, at.now_ms).unwrap_or_default();
+            start = Some(at.place);
+        }
+        Arc::new(Self {
+            settled: AtomicBool::new(start.is_some()),
+            start: Mutex::new(start),
+            log,
+            most,
+            rules: watch::Sender::new(Arc::new(rules)),
+            words: broadcast::Sender::new(WORDS),
+            heard: Mutex::new(heard),
+        })
+    }
+
+    /// The rules as they are held now.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.borrow().clone()
+    }
+
+    /// The rules, and word of every change of them.
+    pub fn watch(&self) -> watch::Receiver<Arc<Rules>> {
+        self.rules.subscribe()
+    }
+
+    /// The words that are said from now on.
+    pub fn words(&self) -> broadcast::Receiver<Arc<Word>> {
+        self.words.subscribe()
+    }
+
+    /// Milliseconds since 1970 by the store's clock.
+    pub fn now_ms(&self) -> u64 {
+        let heard = self.heard();
+        heard.store_ms + heard.at.elapsed().as_millis() as u64
+    }
+
+    fn heard(&self) -> Heard {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether all that was written is held, as far as can be known: new connections wait until it is.
+    pub fn is_current(&self) -> bool {
+        self.is_settled()
+            && self.log.freshness().is_none_or(|longest| self.lag().is_some_and(|lag| lag <= longest))
+    }
+
+    /// Whether the rules were read, and written back where the store had forgotten them. While the store is away this stays as it was: what is held is decided on.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// How long ago the store was heard; none if it never was.
+    pub fn lag(&self) -> Option<Duration> {
+        let heard = self.heard();
+        heard.told.then(|| heard.at.elapsed())
+    }
+
+    /// Whether somebody may be here, by what is held now.
+    ///
+    /// # Errors
+    /// [`Verdict`].
+    pub fn judge(&self, subject: &Subject<'_>) -> Result<(), Verdict> {
+        self.rules.borrow().judge(subject, self.now_ms())
+    }
+
+    /// Writes a rule. It is held here when this returns, and elsewhere when the next question is answered.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub async fn apply(&self, change: Change) -> Result<Rule, ApplyError> {
+        let written = self.log.apply(&change, self.most).await?;
+        self.written(written)
+    }
+
+    /// Lifts a rule.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub async fn lift(&self, key: &RuleKey, by: Terms) -> Result<Rule, ApplyError> {
+        let written = self.log.lift(key, &by).await?;
+        self.written(written)
+    }
+
+    fn written(&self, written: Written) -> Result<Rule, ApplyError> {
+        match written {
+            Written::Done(rule) => {
+                self.take(vec![rule.clone()]);
+                Ok(rule)
+            }
+            Written::Full => Err(ApplyError::Full),
+            Written::None => Err(ApplyError::NoSuchRule),
+        }
+    }
+
+    /// Says a word to whoever is connected.
+    ///
+    /// # Errors
+    /// [`ApplyError::Unavailable`].
+    pub async fn say(&self, word: &Word) -> Result<(), ApplyError> {
+        Ok(self.log.say(word).await?)
+    }
+
+    fn take(&self, rules: Vec<Rule>) {
+        let now = self.now_ms();
+        self.rules.send_if_modified(|held| {
+            let merged = held.merged(rules, now);
+            let changed = merged.is_some();
+            if let Some(merged) = merged {
+                *held = Arc::new(merged);
+            }
+            changed
+        });
+    }
+
+    fn hear(&self, at: &At) {
+        let heard = Heard { store_ms: at.now_ms, at: Instant::now(), told: true };
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+    }
+
+    /// Follows the log for as long as somebody holds the rules.
+    pub fn follow(control: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let start = control.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        follow(Arc::downgrade(control), start)
+    }
+
+    pub(crate) async fn look(&self, place: &mut Option<Place>) -> Result<(), Unavailable> {
+        let Some(known) = place else { return self.reload(place, false).await };
+        let (at, news) = self.log.poll(known).await?;
+        self.hear(&at);
+        match news {
+            News::Same => {}
+            News::More(entries) => {
+                self.take_entries(entries);
+                *place = Some(at.place);
+            }
+            News::Behind => self.reload(place, false).await?,
+            News::Other => self.reload(place, true).await?,
+        }
+        Ok(())
+    }
+
+    fn take_entries(&self, entries: Vec<Entry>) {
+        let mut rules = Vec::new();
+        for entry in entries {
+            match entry {
+                Entry::Rule(rule) => rules.push(rule),
+                // An error only says that nobody listens.
+                Entry::Word(word) => drop(self.words.send(Arc::new(word))),
+                Entry::Unknown => {
+                    tracing::warn!(event = "rule_unknown", "a rule of another release is not followed");
+                }
+            }
+        }
+        self.take(rules);
+    }
+
+    /// Reads all rules, after writing back those that are held where the store may lack them.
+    async fn reload(&self, place: &mut Option<Place>, store_forgot: bool) -> Result<(), Unavailable> {
+        for _ in 0..MOST_TURNS {
+            let now = self.now_ms();
+            let held: Vec<_> =
+                if store_forgot { self.rules().remembered(now).cloned().collect() } else { Vec::new() };
+            let mut written = None;
+            if !held.is_empty() {
+                self.settled.store(false, Ordering::Release);
+                tracing::warn!(
+                    event = "rules_restored",
+                    rules = held.len(),
+                    "the store may have forgotten rules"
+                );
+                written = Some(self.log.restore(&held).await?.place);
+            }
+            let (at, rules) = self.log.load().await?;
+            self.hear(&at);
+            let is_where_it_was_written = written
+                .is_none_or(|written| written.lineage == at.place.lineage && written.life == at.place.life);
+            if is_where_it_was_written {
+                self.take(rules);
+                *place = Some(at.place);
+                self.settled.store(true, Ordering::Release);
+                return Ok(());
+            }
+        }
+        Err(Unavailable)
+    }
+}
+
+async fn follow(control: Weak<Control>, mut place: Option<Place>) {
+    while let Some(held) = control.upgrade() {
+        // What fails is tried again with the next look; meanwhile what is held is decided on.
+        let _ = held.look(&mut place).await;
+        let seen = place.as_ref().map_or(0, |place| place.number);
+        let wait = held.log.worth_a_look(seen);
+        drop(held);
+        wait.await;
+    }
+}

@@ -1,0 +1,74 @@
+//! What a role may send, applied to what a peer is about to send.
+//!
+//! Owns: which rules a member has, and what they make of one message. Must not: read SDP or candidates itself
+//! (`signalbox_policy`), or cost anything where a role has no rules. Next: `reader` asks for every message.
+
+use std::borrow::Cow;
+
+use signalbox_policy::{CandidateRules, Kind, MediaRules, Refused, Rules, Verdict};
+use signalbox_rooms::room::Member;
+use signalbox_shared::{
+    config::Settings,
+    protocol::{ErrorCode, Forward, ForwardKind, IcePolicy},
+};
+
+/// What becomes of a message.
+pub(super) enum Fate {
+    /// It goes on, perhaps without what must not be told.
+    Send,
+    /// It goes nowhere, and its sender need not know.
+    Drop,
+}
+
+/// Why a message does not go on.
+pub(super) struct NotAllowed {
+    pub(super) code: ErrorCode,
+    pub(super) field: &'static str,
+    pub(super) why: String,
+}
+
+/// The rules of a member: its permissions, and what its role's template says of candidates. None where nothing is ruled.
+pub(super) fn rules(settings: &Settings, member: &Member) -> Option<Rules> {
+    let may = |wanted: &str| member.permissions.iter().any(|permission| &**permission == wanted);
+    let media = MediaRules { publish: may("publish"), share: may("share"), data: may("data") };
+    // A role that the configuration has no more: its permissions stand in the token.
+    let template = settings.roles.0.get(&member.role);
+    let ice = template.and_then(|template| template.ice).unwrap_or(settings.ice.policy);
+    let table = template.map(|template| template.candidates.clone()).unwrap_or_default();
+    let candidates = CandidateRules {
+        relay_only: ice == IcePolicy::Relay,
+        drop_private: table.drop_private,
+        deny: table.deny,
+        allow: table.allow,
+    };
+    Rules::new(media, candidates)
+}
+
+/// Judges a message, and takes out of it what must not be told.
+pub(super) fn apply(rules: &Rules, forward: &mut Forward<'_>) -> Result<Fate, NotAllowed> {
+    let kind = forward.kind;
+    let field = if kind == ForwardKind::Candidate { "candidate" } else { "sdp" };
+    let refuse = |refused: Refused| NotAllowed {
+        code: match refused.kind {
+            Kind::Malformed => ErrorCode::BadMessage,
+            Kind::NotPermitted => ErrorCode::NotPermitted,
+        },
+        field,
+        why: refused.to_string(),
+    };
+    let Some(json) = forward.payload() else { return Ok(Fate::Send) };
+    let rewritten = match kind {
+        ForwardKind::Offer | ForwardKind::Answer | ForwardKind::Pranswer => {
+            rules.description_json(json).map_err(refuse)?
+        }
+        ForwardKind::Candidate => match rules.candidate(json).map_err(refuse)? {
+            Verdict::Pass(json) => json,
+            Verdict::Drop => return Ok(Fate::Drop),
+        },
+        ForwardKind::Rollback | ForwardKind::Message => return Ok(Fate::Send),
+    };
+    if let Cow::Owned(json) = rewritten {
+        forward.replace_payload(json);
+    }
+    Ok(Fate::Send)
+}
