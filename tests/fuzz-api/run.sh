@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the HTTP API by its own OpenAPI document: no 5xx, no answer that is not documented.
 #   tests/fuzz-api/run.sh BINARY VENV [ARGS...]
-# BINARY is the all-in-one server, VENV a Python environment with requirements.txt. Its API key is made here, and has all scopes but
-# `security`: with that one it would shut the server down, and be right to.
+# BINARY is the all-in-one server, VENV a Python environment with requirements.txt. Its API key is made here, and may do everything.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 binary=$1 venv=$2
@@ -20,7 +19,9 @@ trap 'exit 130' INT TERM
 secret=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
 : >"$work/out"
 # The document names the largest bounds that a configuration can have.
-SIGNALBOX_API_KEYS="fuzz:$secret" SIGNALBOX__AUTH__TOKEN_TTL_MAX=24h "$binary" --listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
+SIGNALBOX_API_KEYS="fuzz:$secret" SIGNALBOX__AUTH__TOKEN_TTL_MAX=24h \
+  SIGNALBOX__API_KEYS__FUZZ__SCOPES=tokens,rooms,moderate,security,usage,events,webhooks \
+  "$binary" --listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
 server=$!
 for _ in $(seq 100); do
   url=$(sed -n 's|.*at \(http://[^/]*\)/.*|\1|p' "$work/out")

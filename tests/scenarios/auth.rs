@@ -9,8 +9,6 @@ use signalbox_tests::{
     token::Forgery,
 };
 
-use crate::on_each_store;
-
 async fn post(cluster: &TestCluster, path: &str, proof: Option<&str>, body: &Value) -> Response {
     let request = Request::post(path, body);
     let request = match proof {
@@ -33,7 +31,7 @@ on_each_store! {
         let again = post(cluster, "/auth/refresh", None, &json!({ "refreshToken": first["refreshToken"] })).await;
         again.assert_problem(401, "refresh_reused");
         let newest = post(cluster, "/auth/refresh", None, &json!({ "refreshToken": third.json()["refreshToken"] })).await;
-        newest.assert_problem(401, "token_revoked");
+        newest.assert_problem(401, "refresh_reused");
     }
 
     async fn somebody_invited_joins_without_a_key_as_often_as_the_invite_says(cluster) {

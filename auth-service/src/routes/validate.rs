@@ -30,7 +30,7 @@ pub(super) struct Valid {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct Shown {
+pub(super) struct TokenView {
     token: String,
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Re
 }
 
 /// Looks at the room token in the body, where no header log sees it.
-#[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = Shown,
+#[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = TokenView,
     responses((status = 200, body = Valid), Problems), security(()))]
 pub(super) async fn post(
     request: HttpRequest,

@@ -14,7 +14,7 @@ use super::{Raw, apply, authorize, life_ms, lift, reason};
 use crate::routes::doc::Problems;
 use crate::{
     AuthState,
-    issuer::wish::{refuse, typed},
+    issuer::wish::{refuse, within},
     routes::{Body, members},
 };
 
@@ -82,12 +82,12 @@ pub(super) async fn put(
     let caller = authorize(&request, &state, Scope::Security)?;
     let [room_peers, user_peers, connections, burst, rate, backlog, lasts, why] = members(body, MEMBERS)?;
     let changes = LimitChanges {
-        room_peers: within("roomPeers", &room_peers, 1, state.largest_room)?,
-        user_peers: within("userPeers", &user_peers, 1, 1_000)?,
-        connections: within("connections", &connections, 1, 1_000_000)?,
-        burst: within("burst", &burst, 1, 1_000_000)?,
-        rate: within("rate", &rate, 1, 1_000_000)?,
-        backlog: within("backlog", &backlog, 8, 10_000)?,
+        room_peers: limit("roomPeers", &room_peers, 1, state.largest_room)?,
+        user_peers: limit("userPeers", &user_peers, 1, 1_000)?,
+        connections: limit("connections", &connections, 1, 1_000_000)?,
+        burst: limit("burst", &burst, 1, 1_000_000)?,
+        rate: limit("rate", &rate, 1, 1_000_000)?,
+        backlog: limit("backlog", &backlog, 8, 10_000)?,
     };
     if changes == LimitChanges::default() {
         return Err(refuse("roomPeers", "or another limit must be there").into());
@@ -97,12 +97,9 @@ pub(super) async fn put(
     Ok(apply(&state, &caller, "limits_changed", (RuleKey::Limits, life_ms), terms).await?)
 }
 
-fn within(field: &str, raw: &Raw, low: u32, high: u32) -> Result<Option<u32>, Problem> {
-    let rule = format!("must be a whole number from {low} to {high}");
-    match typed::<u32>(field, raw, &rule)? {
-        Some(value) if !(low..=high).contains(&value) => Err(refuse(field, rule)),
-        value => Ok(value),
-    }
+fn limit(field: &str, raw: &Raw, low: u32, high: u32) -> Result<Option<u32>, Problem> {
+    let value = within(field, raw, low.into(), high.into(), "a whole number")?;
+    Ok(value.and_then(|value| u32::try_from(value).ok()))
 }
 
 /// The configured limits are in force again.

@@ -18,7 +18,7 @@ use signalbox_shared::{problem::Problem, scope::Scope, text};
 use super::Path;
 use crate::{
     AuthState,
-    issuer::wish::{refuse, typed},
+    issuer::wish::{refuse, typed, within},
 };
 
 /// A member of a body as it was sent.
@@ -98,12 +98,8 @@ fn problem(error: ApplyError) -> Problem {
 
 /// How long a rule is in force, milliseconds: `for` in whole seconds.
 fn life_ms(raw: &Raw) -> Result<Option<u64>, Problem> {
-    let most = LONGEST_MS / 1_000;
-    let rule = format!("must be a whole number of seconds from 1 to {most}");
-    match typed::<u64>("for", raw, &rule)? {
-        Some(seconds) if !(1..=most).contains(&seconds) => Err(refuse("for", rule)),
-        seconds => Ok(seconds.map(|seconds| seconds * 1_000)),
-    }
+    let seconds = within("for", raw, 1, LONGEST_MS / 1_000, "a whole number of seconds")?;
+    Ok(seconds.map(|seconds| seconds * 1_000))
 }
 
 /// Why, for those who read the rules later.

@@ -12,7 +12,7 @@ use super::{apply, authorize, life_ms, lift, reason};
 use crate::routes::doc::Problems;
 use crate::{
     AuthState,
-    issuer::wish::{refuse, typed},
+    issuer::wish::within,
     routes::{Body, members},
 };
 
@@ -42,13 +42,9 @@ pub(super) async fn put(
 ) -> Result<HttpResponse, ApiError> {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [retry, lasts, why] = members(body, ["retry", "for", "reason"])?;
-    let rule = "must be a whole number of seconds from 1 to 3600";
-    let retry = typed::<u32>("retry", &retry, rule)?;
-    if retry.is_some_and(|seconds| !(1..=3_600).contains(&seconds)) {
-        return Err(refuse("retry", rule).into());
-    }
+    let retry = within("retry", &retry, 1, 3_600, "a whole number of seconds")?;
     let life_ms = life_ms(&lasts)?.unwrap_or(LONGEST_MS);
-    let retry_ms = retry.map(|seconds| seconds * 1_000);
+    let retry_ms = retry.and_then(|seconds| u32::try_from(seconds * 1_000).ok());
     let terms = Terms { reason: reason(&why)?, retry_ms, ..Terms::default() };
     Ok(apply(&state, &caller, "shutdown_started", (RuleKey::Shutdown, life_ms), terms).await?)
 }
