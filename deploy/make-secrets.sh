@@ -36,6 +36,14 @@ if missing auth_secret_previous; then put auth_secret_previous </dev/null; fi
 # Seals the handles with which clients come back; of its own, so that it can be changed without the tokens.
 if missing session_key; then openssl rand -base64 48 | put session_key; fi
 if missing session_key_previous; then put session_key_previous </dev/null; fi
+# What TURN credentials are made with, for the services, and the same as coturn reads it (profile `turn`).
+if missing turn_secrets; then
+  rm -f "$folder/turnserver.conf"
+  random | put turn_secrets
+fi
+if missing turnserver.conf; then
+  tr -s ', \t' '\n' <"$folder/turn_secrets" | sed -n 's/^..*$/static-auth-secret=&/p' | put turnserver.conf
+fi
 # The application backend's key, as id:secret. A service needs only the digest; the backend gets the key itself.
 if missing backend_key; then
   rm -f "$folder/api_keys"

@@ -72,7 +72,7 @@ as_root() {
 
 install_packages() {
   local pair command missing=()
-  for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx openssl:openssl envsubst:gettext-base chromium:chromium \
+  for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx turnserver:coturn openssl:openssl envsubst:gettext-base chromium:chromium \
     ip:iproute2 cc:gcc c++:g++ ld:libc6-dev unshare:util-linux; do
     command=${pair%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${pair#*:}")

@@ -8,12 +8,17 @@ use signalbox_http::{
     Gate, HEAD_DEADLINE, KEEP_ALIVE, ListenError, gate, health, listener, metrics_response, not_found,
     resource, stop_signal,
 };
+use signalbox_rooms::{
+    clerk::{Clerk, Rooms},
+    taken_back::TakenBack,
+};
 use signalbox_shared::{
     clock,
     config::{self, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
     token::TicketShelf,
+    turn::IceBook,
 };
 use tokio::sync::broadcast;
 
@@ -86,6 +91,11 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     };
     tokio::spawn(keys.clone().follow());
     let control = follow_rules(&settings, &secrets)?;
+    let ice = IceBook::new(&settings, &secrets.turn);
+    let rooms = match &secrets.redis_url {
+        Some(url) => Some(clerk(url.expose(), &settings, &control)?),
+        None => None,
+    };
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys,
@@ -93,6 +103,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         guests,
         feed,
         control,
+        ice,
+        rooms,
         store: store.clone().map_or_else(|| AuthStore::memory(TicketShelf::default()), AuthStore::Redis),
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
@@ -145,6 +157,17 @@ fn follow_rules(settings: &Settings, secrets: &Secrets) -> Result<Arc<Control>, 
     let control = Control::new(log, settings.limits.rules as usize);
     tokio::spawn(Control::follow(&control));
     Ok(control)
+}
+
+/// Changes rooms in Redis. Whoever is removed does not come back with what it holds.
+fn clerk(url: &str, settings: &Settings, control: &Arc<Control>) -> std::io::Result<Arc<dyn Rooms>> {
+    let (control, life_ms) = (control.clone(), settings.longest_grant_ms());
+    let runtime = tokio::runtime::Handle::current();
+    let keep_away = move |who: TakenBack| {
+        let control = control.clone();
+        runtime.spawn(async move { control.take_grant_back(&who.token, life_ms, "room").await });
+    };
+    Ok(Arc::new(Clerk::later(url, settings, Arc::new(keep_away))?))
 }
 
 /// A server that does not answer yet is waited for by readiness; one that will not do is refused now.

@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 use prometheus::proto::MetricFamily;
 use signalbox_control::Control;
 use signalbox_http::Proxies;
+use signalbox_rooms::clerk::Rooms;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
     token::{SharedSecret, Verifier},
+    turn::IceBook,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -17,6 +19,7 @@ use crate::{
     issuer::{Backends, Minter, Policy},
     keys::SigningKeys,
     metrics::Metrics,
+    routes::rooms::RoomRules,
     store::AuthStore,
 };
 
@@ -39,6 +42,10 @@ pub struct AuthParts {
     pub feed: FeedSender,
     /// What was taken back.
     pub control: Arc<Control>,
+    /// What clients are told about ICE.
+    pub ice: IceBook,
+    /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
+    pub rooms: Option<Arc<dyn Rooms>>,
 }
 
 /// Why the service cannot be put together.
@@ -77,6 +84,9 @@ pub struct AuthState {
     pub(crate) ping: Duration,
     pub(crate) feed: FeedSender,
     pub(crate) control: Arc<Control>,
+    pub(crate) ice: IceBook,
+    pub(crate) rooms: Option<Arc<dyn Rooms>>,
+    pub(crate) room_rules: RoomRules,
     pub(crate) proxies: Proxies,
     /// How long something of one grant may be good: what is taken back is remembered for so long.
     pub(crate) longest_grant_ms: u64,
@@ -112,7 +122,10 @@ impl AuthState {
             body_limit: settings.limits.body.0,
             ping: settings.timing.ping.0,
             feed: parts.feed,
+            ice: parts.ice,
             control: parts.control,
+            rooms: parts.rooms,
+            room_rules: RoomRules::new(settings),
             proxies: Proxies::new(&settings.server),
             longest_grant_ms: settings.longest_grant_ms(),
             longest_live_ms: settings.longest_live_ms(),

@@ -161,10 +161,13 @@ async fn a_lifted_rule_is_in_force_nowhere(backend: Backend) {
     until(&one, "the end of it", |rules| !bans(rules, &one, "mallory")).await;
     assert_eq!(two.lift(&ban("mallory"), terms()).await, Err(ApplyError::NoSuchRule));
     // What one holds that missed it revives nothing.
-    one.log.restore(&[Arc::new(first)]).await.unwrap();
+    one.log.restore(&[Arc::new(first.clone())]).await.unwrap();
     assert_eq!(judge(&*backend.process(100).await, "mallory"), Ok(()));
     one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
     until(&two, "the next ban", |rules| bans(rules, &two, "mallory")).await;
+    // A shorter one is remembered until none of those before it could be in force.
+    let short = one.apply(change(ban("mallory"), 10)).await.unwrap();
+    assert!(short.keep >= first.keep && short.until < first.until, "{short:?}");
 }
 
 async fn there_are_so_many_rules_and_single_ones_always(backend: Backend) {

@@ -14,10 +14,10 @@ use std::{
 };
 
 use signalbox_redis::Unavailable;
-use signalbox_shared::clock;
+use signalbox_shared::{clock, id::TokenId};
 use tokio::{
     sync::{broadcast, watch},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use crate::{
@@ -27,6 +27,9 @@ use crate::{
 
 /// How many words may wait for one listener.
 const WORDS: usize = 256;
+
+/// How often it is tried to take a grant back.
+const GRANT_TURNS: usize = 120;
 
 /// How often the store may change while it is read, before it is asked again later.
 const MOST_TURNS: usize = 4;
@@ -151,6 +154,20 @@ impl Control {
     pub async fn apply(&self, change: Change) -> Result<Rule, ApplyError> {
         let written = self.log.apply(&change, self.most).await?;
         self.written(written)
+    }
+
+    /// Takes a grant back whose peer was removed from its room; goes on trying for a while where the store does not answer.
+    pub async fn take_grant_back(&self, token: &TokenId, life_ms: u64, by: &str) {
+        let Ok(grant) = TokenId::parse(token.grant()) else { return };
+        for _ in 0..GRANT_TURNS {
+            let terms = Terms { by: by.into(), ..Terms::default() };
+            match self.apply(Change { key: RuleKey::Token(grant.clone()), life_ms, terms }).await {
+                Err(ApplyError::Unavailable) => sleep(crate::POLL).await,
+                Err(error) => return tracing::error!(event = "grant_not_taken_back", %error),
+                Ok(_) => return,
+            }
+        }
+        tracing::error!(event = "grant_not_taken_back", error = "the store did not answer");
     }
 
     /// Lifts a rule.

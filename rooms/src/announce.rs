@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 use signalbox_shared::{
     feed::FeedEvent,
     id::{NodeId, PeerId, Role, RoomId, UserId},
-    protocol::ServerMessage,
+    protocol::{KnockEnd, LeftReason, ServerMessage},
 };
 
 use crate::{
-    room::{Decision, Event, EventKind, Member, RoomState},
+    room::{Decision, Event, EventKind, Member, RoomState, Rules},
     store::{Announcement, Commit, EntryKind},
 };
 
@@ -36,7 +36,10 @@ pub fn commit(
     state: &RoomState,
     decision: &Decision,
     accepted: Vec<(PeerId, u64)>,
+    rules: &Rules,
 ) -> Commit {
+    let settings = &decision.next.settings;
+    let is_set = decision.configured || state.version == 0 && (settings.is_made() || settings.kept_until > 0);
     let feed = Feed { room, node, now, state, decision };
     let (before, next) = (&state.members, &decision.next.members);
     // A room that the store has forgotten is written whole.
@@ -44,6 +47,7 @@ pub fn commit(
         if state.version == 0 { next.keys().collect() } else { decision.put.iter().collect() };
     let gone = decision.removed.iter().filter(|peer| before.contains_key(*peer));
     let removed = gone.filter_map(|peer| Some((peer.clone(), *decision.next.left.get(peer)?)));
+    let ends_at = decision.next.ends_at;
     let (nodes_before, nodes_after) = (state.nodes(), decision.next.nodes());
     let known = |nodes: &std::collections::BTreeSet<&NodeId>, node: &NodeId| {
         state.version > 0 && nodes.contains(node)
@@ -51,7 +55,10 @@ pub fn commit(
     Commit {
         incarnation: state.incarnation.clone(),
         version: state.version,
-        grows: state.version == 0 || put.iter().any(|peer| !before.contains_key(*peer)),
+        grows: state.version == 0
+            || decision.configured && settings.is_kept(now)
+            || decision.said
+            || put.iter().any(|peer| !before.contains_key(*peer)),
         put: put.into_iter().filter_map(|peer| Some((peer.clone(), next.get(peer)?.clone()))).collect(),
         removed: removed.collect(),
         forgotten: decision.forgotten.clone(),
@@ -59,9 +66,18 @@ pub fn commit(
         listed: nodes_after.iter().filter(|n| !known(&nodes_before, n)).map(|n| (*n).clone()).collect(),
         unlisted: nodes_before.difference(&nodes_after).map(|n| (*n).clone()).collect(),
         notices: notices(node, state, decision),
-        opens: before.is_empty() || state.version == 0,
-        ends: next.is_empty(),
-        events: decision.events.iter().filter(|event| !event.targets.is_empty()).map(announcement).collect(),
+        opens: (before.is_empty() || state.version == 0) && !next.is_empty(),
+        empty: next.is_empty(),
+        ends: next.is_empty() && !settings.is_kept(now),
+        settings: is_set.then(|| settings.clone()),
+        life_ms: settings.life_ms(rules.room_life_ms),
+        kept_until: settings.kept_until,
+        events: decision
+            .events
+            .iter()
+            .filter(|event| !event.targets.is_empty())
+            .map(|event| announcement(event, ends_at))
+            .collect(),
         accepted,
         feed: feed.lines(),
     }
@@ -74,14 +90,17 @@ fn notices(me: &NodeId, state: &RoomState, decision: &Decision) -> Vec<(NodeId, 
     for (peer, member) in &state.members {
         let Some(node) = member.owner().filter(|node| *node != me) else { continue };
         let after = decision.next.members.get(peer);
-        if after.is_none_or(|after| after.epoch != member.epoch || after.owner() != Some(node)) {
+        if after.is_none_or(|after| {
+            let admitted = member.waiting && !after.waiting;
+            after.epoch != member.epoch || after.owner() != Some(node) || admitted
+        }) {
             notices.entry(node).or_default().push(peer.clone());
         }
     }
     notices.into_iter().map(|(node, peers)| (node.clone(), peers)).collect()
 }
 
-fn announcement(event: &Event) -> Announcement {
+fn announcement(event: &Event, ends_at: u64) -> Announcement {
     let peer_id = event.about.clone();
     let (kind, body) = match &event.kind {
         EventKind::Joined(member) => (EntryKind::PeerEntry, peer_entry("peer-joined", &event.about, member)),
@@ -96,6 +115,28 @@ fn announcement(event: &Event) -> Announcement {
         }
         EventKind::Left(reason) => {
             (EntryKind::Presence, ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json())
+        }
+        EventKind::Knocked(member) => {
+            let knock = ServerMessage::Knock { seq: None, peer: member.knocker(&event.about) };
+            (EntryKind::Presence, knock.to_json())
+        }
+        EventKind::KnockEnded(reason) => {
+            let reason = reason.map_or(KnockEnd::Admitted, KnockEnd::Left);
+            (EntryKind::Presence, ServerMessage::KnockEnded { seq: None, peer_id, reason }.to_json())
+        }
+        EventKind::Standing(member, ice_policy) => {
+            let (role, permissions) = (member.role.clone(), member.permissions.clone());
+            let (muted, ice_policy) = (member.muted, *ice_policy);
+            let standing = ServerMessage::Permissions { seq: None, role, permissions, muted, ice_policy };
+            (EntryKind::Standing, standing.to_json())
+        }
+        EventKind::RoomUpdated(settings) => {
+            let room = settings.info(ends_at);
+            (EntryKind::Presence, ServerMessage::RoomUpdated { seq: None, room }.to_json())
+        }
+        EventKind::Said { to_room, data } => {
+            let room = if *to_room { r#","room":true"# } else { "" };
+            (EntryKind::Presence, format!(r#"{{"type":"message"{room},"data":{}}}"#, data.get()))
         }
     };
     Announcement { about: event.about.clone(), kind, body: body.into(), targets: event.targets.clone() }
@@ -127,7 +168,12 @@ impl Feed<'_> {
         // Who a peer-left is about is no longer in the next state.
         let mut known: BTreeMap<&PeerId, &Member> = self.state.members.iter().collect();
         let mut lines = Vec::with_capacity(self.decision.events.len() + 1);
-        if self.state.members.is_empty() {
+        let (was_made, is_made) = (self.state.settings.is_made(), self.decision.next.settings.is_made());
+        if is_made && !was_made {
+            lines.push(self.line("room-created", None, None, None));
+        }
+        let (before, after) = (&self.state.members, &self.decision.next.members);
+        if before.is_empty() && !after.is_empty() {
             lines.push(self.line("room-opened", None, None, None));
         }
         for event in &self.decision.events {
@@ -137,14 +183,31 @@ impl Feed<'_> {
                 EventKind::Detached => ("peer-detached", None),
                 EventKind::Attached => ("peer-attached", None),
                 EventKind::Left(reason) => ("peer-left", Some(reason.as_str())),
+                EventKind::Knocked(_) => ("peer-knocked", None),
+                EventKind::KnockEnded(reason) => {
+                    ("knock-ended", Some(reason.map_or("admitted", LeftReason::as_str)))
+                }
+                // One that was made is told of by its making.
+                EventKind::RoomUpdated(_) if is_made != was_made => continue,
+                EventKind::RoomUpdated(_) => ("room-updated", None),
+                EventKind::Standing(..) => ("peer-permissions", None),
+                EventKind::Said { .. } => continue,
             };
-            if let EventKind::Joined(member) | EventKind::Updated(member) = &event.kind {
+            if let EventKind::Joined(member)
+            | EventKind::Updated(member)
+            | EventKind::Knocked(member)
+            | EventKind::Standing(member, _) = &event.kind
+            {
                 known.insert(&event.about, member);
             }
-            lines.push(self.line(name, Some(&event.about), known.get(&event.about).copied(), reason));
+            let about = (event.about != PeerId::nobody()).then_some(&event.about);
+            lines.push(self.line(name, about, known.get(&event.about).copied(), reason));
         }
-        if self.decision.next.members.is_empty() {
+        if after.is_empty() && !before.is_empty() {
             lines.push(self.line("room-closed", None, None, None));
+        }
+        if was_made && !is_made {
+            lines.push(self.line("room-deleted", None, None, None));
         }
         lines
     }

@@ -175,6 +175,11 @@ impl PeerId {
         Self(Arc::from(format!("{bits:032x}")))
     }
 
+    /// Stands where an entry is about no peer: about the room, or from the API. No peer has this id.
+    pub fn nobody() -> Self {
+        Self::from_bits(u128::MAX)
+    }
+
     /// Whether this peer is the polite one toward `other`: the smaller id is.
     pub fn is_polite_toward(&self, other: &Self) -> bool {
         self < other

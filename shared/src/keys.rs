@@ -6,7 +6,7 @@
 //! The hash tag `{tag}` of a room's partition keeps its keys and topics in one Redis Cluster slot, so that one
 //! script may touch them all.
 
-use crate::id::{NodeId, PeerId, RoomId};
+use crate::id::{NodeId, PeerId, RoomId, UserId};
 
 /// How many partitions rooms are spread over. Every node of a deployment must agree on it.
 pub const PARTITIONS: usize = 128;
@@ -68,6 +68,16 @@ pub fn rooms_on(p: usize, node: &NodeId) -> String {
 /// The rooms of partition `p` by the next moment when something must be done about them. TTL: a room's longest life.
 pub fn due(p: usize) -> String {
     format!("sb:{{{}}}:due", TAGS[p])
+}
+
+/// The partition of what is kept for a user.
+pub fn partition_of_user(user: &UserId) -> usize {
+    (fnv1a(user.as_str().bytes()) % PARTITIONS as u64) as usize
+}
+
+/// The rooms that a user has made, by until when they are kept. TTL: until the last of them is over.
+pub fn rooms_of(user: &UserId) -> String {
+    format!("sb:{{{}}}:made:{user}", TAGS[partition_of_user(user)])
 }
 
 /// The nodes by the end of their leases. TTL: a room's longest life.

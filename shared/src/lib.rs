@@ -3,6 +3,7 @@
 //! - [`id`]: rooms, users, roles, peers, nodes
 //! - [`protocol`]: `signalbox.v1`, the messages and their codes
 //! - [`token`]: what a token says and how it is checked
+//! - [`turn`]: ICE servers and TURN credentials for clients
 //! - [`config`]: every setting, its default and its check
 //! - [`scope`]: what a backend may be allowed
 //! - [`problem`]: errors over HTTP (RFC 9457)
@@ -27,3 +28,4 @@ pub mod scope;
 pub mod telemetry;
 pub mod text;
 pub mod token;
+pub mod turn;

@@ -12,15 +12,17 @@ use actix_web::{
 use signalbox_http::{check_host, check_origin};
 use signalbox_shared::{
     clock,
+    config::Settings,
     id::{PeerId, RoomId},
     problem::Problem,
     protocol::SUBPROTOCOL,
-    token::{RoomClaims, TokenError},
+    token::{OpaqueKind, RoomClaims, TicketShelf, TokenError},
 };
 
 use crate::{
     handle::{Handle, HandleKeys},
     keys::TokenKeys,
+    tickets::{Ticket, Tickets},
 };
 
 /// Where a request may carry its token or handle.
@@ -81,6 +83,8 @@ impl Wish {
 pub struct Admission {
     /// What it is for.
     pub wish: Wish,
+    /// The ticket it came with, to be used as the last step.
+    pub ticket: Option<Ticket>,
     /// Whether `signalbox.v1` is to be echoed.
     pub echo_subprotocol: bool,
 }
@@ -88,6 +92,8 @@ pub struct Admission {
 /// The door of one node.
 pub struct Door {
     keys: TokenKeys,
+    tickets: Tickets,
+    tickets_only: bool,
     handles: Arc<HandleKeys>,
     allowed_origins: Vec<String>,
     allowed_hosts: Vec<String>,
@@ -109,13 +115,26 @@ impl Door {
     /// A door that lets at most `most` connections in at a time.
     pub fn new(
         keys: TokenKeys,
+        tickets: Tickets,
         handles: Arc<HandleKeys>,
-        allowed_origins: Vec<String>,
         allowed_hosts: Vec<String>,
-        most: usize,
+        settings: &Settings,
     ) -> Arc<Self> {
+        let (tickets_only, allowed_origins) =
+            (settings.auth.tickets_only, settings.server.allowed_origins.clone());
+        let most = settings.limits.connections;
         let (most, inside, draining) = (AtomicUsize::new(most), AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { keys, handles, allowed_origins, allowed_hosts, most, inside, draining })
+        Arc::new(Self {
+            keys,
+            tickets,
+            tickets_only,
+            handles,
+            allowed_origins,
+            allowed_hosts,
+            most,
+            inside,
+            draining,
+        })
     }
 
     /// From now on at most so many connections; who is inside stays.
@@ -169,20 +188,49 @@ impl Door {
             Knock::Upgrade(..) => found.in_subprotocols(headers)?,
             Knock::Question(..) => found.in_authorization(headers),
         }
-        let wish = self.wish(&mut found).await?;
+        let (wish, ticket) = match found.handle()? {
+            Some(text) => (self.come_back(&text, found.since)?, None),
+            None => self.join(&found.token()?).await?,
+        };
         check_origin(headers, &self.allowed_origins)?;
-        Ok(Admission { wish, echo_subprotocol: found.versioned })
+        Ok(Admission { wish, ticket, echo_subprotocol: found.versioned })
     }
 
-    async fn wish(&self, found: &mut Found) -> Result<Wish, Problem> {
-        let Some(text) = found.handle()? else {
-            let claims = self.keys.room(&found.token()?, clock::now_s()).await?;
-            return Ok(Wish::Join { claims: Box::new(claims), peer: PeerId::random() });
+    /// Uses a ticket up. Nothing may stand between this and the `101`.
+    ///
+    /// # Errors
+    /// 401 `ticket_used` or `ticket_invalid`, 503 `unavailable`.
+    pub async fn redeem(&self, ticket: &Ticket) -> Result<(), Problem> {
+        self.tickets.redeem(ticket).await
+    }
+
+    /// The tickets of this process, where they are kept in it.
+    pub fn ticket_shelf(&self) -> Option<TicketShelf> {
+        match &self.tickets {
+            Tickets::Here(shelf) => Some(shelf.clone()),
+            Tickets::Shared(_) => None,
+        }
+    }
+
+    /// A new peer, with a token or a ticket in its place.
+    async fn join(&self, text: &str) -> Result<(Wish, Option<Ticket>), Problem> {
+        let (claims, ticket) = if OpaqueKind::Ticket.claims(text) {
+            let (ticket, claims) = self.tickets.look(text).await?;
+            (claims, Some(ticket))
+        } else if self.tickets_only && !text.is_empty() {
+            let detail = "only a ticket opens a connection here; get one from POST /auth/ticket";
+            return Err(Problem::new(401, "ticket_required", detail));
+        } else {
+            (self.keys.room(text, clock::now_s()).await?, None)
         };
+        Ok((Wish::Join { claims: Box::new(claims), peer: PeerId::random() }, ticket))
+    }
+
+    fn come_back(&self, text: &str, since: Option<u64>) -> Result<Wish, Problem> {
         let invalid =
             || Problem::new(401, "resume_invalid", "the handle is not one of ours; join with a token");
-        let handle = Box::new(self.handles.open(&text).ok_or_else(invalid)?);
-        match found.since {
+        let handle = Box::new(self.handles.open(text).ok_or_else(invalid)?);
+        match since {
             Some(since) => Ok(Wish::Resume { handle, since }),
             None => Ok(Wish::Replace { handle, peer: PeerId::random() }),
         }

@@ -18,3 +18,4 @@ pub mod registry;
 mod routes;
 pub mod standing;
 mod sweep;
+mod tickets;

@@ -14,7 +14,7 @@ pub struct Live {
     configured: LimitChanges,
     /// No room may be so large that its first frame does not fit into an outbox.
     largest_room: u32,
-    window_ms: u64,
+    rules: Rules,
     room_peers: AtomicU32,
     user_peers: AtomicU32,
     connections: AtomicU32,
@@ -40,7 +40,7 @@ impl Live {
         let live = Self {
             configured,
             largest_room: u32::try_from(largest).unwrap_or(u32::MAX),
-            window_ms: settings.timing.resume_window.as_ms(),
+            rules: Rules::new(settings),
             room_peers: 0.into(),
             user_peers: 0.into(),
             connections: 0.into(),
@@ -76,7 +76,7 @@ impl Live {
         Rules {
             room_peers: self.room_peers() as usize,
             user_peers: self.user_peers.load(Ordering::Relaxed) as usize,
-            window_ms: self.window_ms,
+            ..self.rules
         }
     }
 

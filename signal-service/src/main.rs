@@ -7,6 +7,7 @@ use signalbox_http::{Failure, process};
 use signalbox_shared::{
     config::{ConfigError, Flags, Loaded},
     token::Verifier,
+    turn::IceBook,
 };
 use signalbox_signal::{
     app::configure_standalone,
@@ -37,6 +38,7 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
         secrets.session.iter().chain(&secrets.session_previous),
         secrets.auth.iter().chain(&secrets.auth_previous),
     );
+    let ice = IceBook::new(&loaded.settings, &secrets.turn);
     let listener = signalbox_http::listener(loaded.settings.server.listen)?;
     let choice =
         secrets.redis_url.as_ref().map_or(StoreChoice::Memory(None), |url| StoreChoice::Redis(url.expose()));
@@ -46,7 +48,7 @@ async fn run(loaded: Loaded) -> anyhow::Result<()> {
             "no --redis: rooms live in this process and this must be the only node"
         );
     }
-    let signal = Signal::start(loaded.settings.clone(), keys, handles, choice)?;
+    let signal = Signal::start(loaded.settings.clone(), keys, handles, ice, choice)?;
     let routes = signal.clone();
     let server = connection::serve(listener, &signal, move || configure_standalone(routes.clone()))?;
     let handle = server.handle();

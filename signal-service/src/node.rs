@@ -13,7 +13,9 @@ use signalbox_shared::{
     feed::FeedSender,
     id::NodeId,
     problem::Problem,
-    protocol::{Bounds, IceServer, WireLimits},
+    protocol::{Bounds, WireLimits},
+    token::{TicketShelf, TokenError},
+    turn::IceBook,
 };
 
 use crate::{
@@ -24,10 +26,12 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     sweep,
+    tickets::Tickets,
 };
 use signalbox_rooms::{
     room::{Input, Outcome},
     store::{self, Arrivals, RedisStore, StartError, Store, Unavailable},
+    taken_back::{OnTakenBack, TakenBack},
 };
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
@@ -44,7 +48,7 @@ pub struct Signal {
     /// What was taken back.
     pub control: Arc<Control>,
     pub(crate) proxies: Proxies,
-    pub(crate) ice_servers: Arc<[IceServer]>,
+    pub(crate) ice: IceBook,
     pub(crate) empty_metadata: Arc<RawValue>,
 }
 
@@ -76,6 +80,7 @@ impl Signal {
         settings: Settings,
         keys: TokenKeys,
         handles: HandleKeys,
+        ice: IceBook,
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
@@ -89,22 +94,21 @@ impl Signal {
                 signalbox_control::scripts(),
             )?),
         };
+        let tickets = match &store {
+            Store::Memory(_) => Tickets::Here(TicketShelf::default()),
+            Store::Redis(redis) => Tickets::Shared(redis.shared_link().0),
+        };
         let control = follow_rules(&store, settings.limits.rules as usize);
         let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));
         if let Store::Redis(redis) = &registry.hub().store {
             let arrivals: Arc<dyn Arrivals> = registry.clone();
             redis.listen(&node, Arc::downgrade(&arrivals))?;
         }
+        registry.on_taken_back(keep_away(&control, &settings));
         keeper::start(&registry, &settings.timing);
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
-        let door = Door::new(
-            keys,
-            handles.clone(),
-            settings.server.allowed_origins.clone(),
-            gate.allowed_hosts().to_vec(),
-            settings.limits.connections,
-        );
+        let door = Door::new(keys, tickets, handles.clone(), gate.allowed_hosts().to_vec(), &settings);
         sweep::start(&registry, &door, &control);
         door.keys().start(&registry.hub().metrics);
         tracing::info!(event = "node_started", node = %node);
@@ -116,7 +120,7 @@ impl Signal {
             wire_limits: wire_limits(&settings),
             control,
             proxies: Proxies::new(&settings.server),
-            ice_servers: settings.ice.servers.clone().into(),
+            ice,
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
             settings,
         }))
@@ -131,6 +135,8 @@ impl Signal {
             Err(Problem::new(503, "draining", "this node is stopping"))
         } else if !self.registry.hub().store.is_ready() {
             Err(Problem::new(503, "unavailable", "Redis does not answer"))
+        } else if !self.control.is_current() {
+            Err(Problem::new(503, "unavailable", "this node does not know yet what was taken back"))
         } else {
             self.door.keys().ready()
         }
@@ -157,7 +163,7 @@ impl Signal {
     /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.
     ///
     /// # Errors
-    /// 503 `unavailable`, 401 `resume_expired` or `resume_replaced`.
+    /// 503 `unavailable`, 401 `resume_expired`, `resume_replaced` or `token_expired`.
     pub async fn consult(&self, wish: &Wish) -> Result<(), Problem> {
         let away = |Unavailable| {
             Problem::new(
@@ -181,12 +187,23 @@ impl Signal {
                 let detail = "a newer connection has this peer; do not come back with this handle";
                 Err(Problem::new(401, "resume_replaced", detail))
             }
+            Outcome::Expired => Err(TokenError::Expired.problem()),
             Outcome::Gone => {
                 Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// Whoever is removed does not come back with what it holds: its grant is taken back, for as long as something of it may be good.
+fn keep_away(control: &Arc<Control>, settings: &Settings) -> OnTakenBack {
+    let (control, life_ms) = (control.clone(), settings.longest_grant_ms());
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |who: TakenBack| {
+        let control = control.clone();
+        runtime.spawn(async move { control.take_grant_back(&who.token, life_ms, "room").await });
+    })
 }
 
 /// What was taken back lives where the rooms live.

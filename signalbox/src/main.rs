@@ -23,7 +23,8 @@ use signalbox_shared::{
     config::{ConfigError, Flags, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     id::random_hex,
-    token::{Secret, SharedSecret, TicketShelf},
+    token::{Secret, SharedSecret},
+    turn::IceBook,
 };
 use signalbox_signal::{
     app, connection,
@@ -63,27 +64,33 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let listener = listener(address)?;
     let bound = listener.local_addr()?;
 
-    let tickets = TicketShelf::default();
-    let (feed, choice, store) = match &secrets.redis_url {
+    let (feed, choice) = match &secrets.redis_url {
         Some(url) => (
             signalbox_auth::feed::over_redis(url.expose(), &settings.redis)?,
             StoreChoice::Redis(url.expose()),
-            AuthStore::Redis(Arc::new(RedisStore::open(url.expose(), &settings.redis)?)),
         ),
         None => {
             let feed = FeedSender::new(FEED_BACKLOG);
-            (feed.clone(), StoreChoice::Memory(Some(feed)), AuthStore::memory(tickets))
+            (feed.clone(), StoreChoice::Memory(Some(feed)))
         }
     };
-    let signal = Signal::start(settings.clone(), keys.verifier().clone().into(), handles, choice)?;
+    let ice = IceBook::new(&settings, &secrets.turn);
+    let signal =
+        Signal::start(settings.clone(), keys.verifier().clone().into(), handles, ice.clone(), choice)?;
     actix_rt::spawn(keys.clone().follow());
+    let store = match &secrets.redis_url {
+        Some(url) => AuthStore::Redis(Arc::new(RedisStore::open(url.expose(), &settings.redis)?)),
+        None => AuthStore::memory(signal.door.ticket_shelf().unwrap_or_default()),
+    };
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys.clone(),
         user_secret: secrets.user.clone(),
         guests,
         feed,
+        ice,
         control: signal.control.clone(),
+        rooms: Some(signal.registry.clone()),
         store,
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);

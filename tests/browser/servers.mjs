@@ -12,12 +12,14 @@ export { Site, repo };
 export class Embedded {
   #site;
   #settings;
+  #flags;
   #child;
 
-  static async start(site, settings = {}) {
+  static async start(site, settings = {}, flags = []) {
     const server = new Embedded();
     server.#site = site;
     server.#settings = settings;
+    server.#flags = flags;
     server.port = await freePort();
     server.origin = `http://localhost:${server.port}`;
     await server.start();
@@ -26,7 +28,7 @@ export class Embedded {
 
   async start() {
     const settings = { SIGNALBOX__LOG__FILTER: 'debug', ...this.#settings };
-    this.#child = this.#site.start('signalbox', join(bin, 'signalbox'), ['--listen', `127.0.0.1:${this.port}`], settings);
+    this.#child = this.#site.start('signalbox', join(bin, 'signalbox'), ['--listen', `127.0.0.1:${this.port}`, ...this.#flags], settings);
     const child = this.#child;
     await until('signalbox answers', async () => {
       if (child.failure || child.exitCode !== null) return readFileSync(child.log, 'utf8').slice(-2000);

@@ -2,8 +2,10 @@
 //!
 //! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`boot`] what is refused
 //! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`resume`] who comes back,
+//! [`token_life`] how long a token counts, [`tickets`] and how a ticket opens one connection, [`turn`] what is told of ICE servers,
 //! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
-//! [`keys`] what happens when keys change and nobody can ask for them, [`hygiene`] what Redis and logs hold, [`feed`] what operators hear.
+//! [`keys`] what happens when keys change and nobody can ask for them, [`hygiene`] what Redis and logs hold, [`feed`] what operators hear,
+//! [`rooms`] what the API does to rooms, [`moderation`] what members may do to others, [`lobby`] who waits to be let in.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -51,10 +53,16 @@ mod feed;
 mod ha;
 mod hygiene;
 mod keys;
+mod lobby;
+mod moderation;
 mod node_death;
 mod outage;
 mod policy;
 mod presence;
 mod redis_away;
 mod resume;
+mod rooms;
 mod taken_back;
+mod tickets;
+mod token_life;
+mod turn;

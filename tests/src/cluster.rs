@@ -140,9 +140,9 @@ impl TestCluster {
         answer.json()["token"].as_str().expect("a token").to_owned()
     }
 
-    /// Calls the API with the key of `backend`.
-    pub async fn api(&self, method: &'static str, path: &str, body: Option<Value>) -> Response {
-        let request = Request::of(method, path, body.as_ref()).header("Authorization", self.basic());
+    /// Asks the API with the key `backend`; a null body is none.
+    pub async fn api(&self, method: &'static str, path: &str, body: &Value) -> Response {
+        let request = Request::call(method, path, body).header("Authorization", self.basic());
         request.send(self.auth_address()).await
     }
 
@@ -151,13 +151,8 @@ impl TestCluster {
     /// # Panics
     /// If it is refused.
     pub async fn take_back(&self, path: &str, body: Value) -> Value {
-        let answer = self
-            .api(
-                if path == "/api/shutdown" || path == "/api/limits" { "PUT" } else { "POST" },
-                path,
-                Some(body),
-            )
-            .await;
+        let method = if matches!(path, "/api/shutdown" | "/api/limits") { "PUT" } else { "POST" };
+        let answer = self.api(method, path, &body).await;
         assert!(matches!(answer.status, 200 | 202), "{}", answer.text);
         answer.json()
     }
@@ -167,7 +162,8 @@ impl TestCluster {
     /// # Panics
     /// If there is none.
     pub async fn lift(&self, key: &str) {
-        let answer = self.api("DELETE", &format!("/api/rules/{}", key.replace('/', "%2F")), None).await;
+        let answer =
+            self.api("DELETE", &format!("/api/rules/{}", key.replace('/', "%2F")), &Value::Null).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
     }
 

@@ -41,11 +41,11 @@ impl Request {
         request.header("Content-Type", "application/json")
     }
 
-    /// Any method, with a JSON body where there is one.
-    pub fn of(method: &'static str, target: impl Into<String>, body: Option<&Value>) -> Self {
+    /// Any method, with a JSON body unless that is null.
+    pub fn call(method: &'static str, target: impl Into<String>, body: &Value) -> Self {
         match body {
-            Some(body) => Self { method, ..Self::post(target, body) },
-            None => Self { method, ..Self::get(target) },
+            Value::Null => Self { method, ..Self::get(target) },
+            body => Self { method, ..Self::post(target, body) },
         }
     }
 
@@ -120,6 +120,13 @@ fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
 }
 
 impl Response {
+    /// # Panics
+    /// If it has another status.
+    pub fn assert_status(&self, status: u16) -> &Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
     /// Reads the rest of an answer that begins with these bytes.
     ///
     /// # Errors

@@ -138,6 +138,26 @@ impl Link {
         TestPeer { link: self, joined }
     }
 
+    /// Waits for `waiting`: the peer is in the lobby. Its id.
+    ///
+    /// # Panics
+    /// If something else comes.
+    pub async fn in_lobby(&self) -> String {
+        let waiting = self.next().await;
+        assert_eq!(waiting["type"], "waiting", "{waiting}");
+        waiting["peerId"].as_str().expect("a peerId").to_owned()
+    }
+
+    /// The last handle that it was given, and the last `seq` that has come.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn handle(&self) -> (String, u64) {
+        let mut inbox = self.inbox.lock().await;
+        inbox.keep_all();
+        (inbox.handle.clone().expect("a handle"), inbox.seq)
+    }
+
     /// Never sends `received` from now on.
     pub fn stay_silent(&self) {
         self.confirms.store(false, Ordering::Relaxed);
@@ -470,5 +490,5 @@ fn frame(text: &str, last: &mut u64) -> Event {
 
 /// A frame after which numbers begin anew.
 fn is_first(frame: &Value) -> bool {
-    frame["type"] == "joined" || frame["type"] == "resumed"
+    ["joined", "resumed", "waiting"].iter().any(|first| frame["type"] == *first)
 }

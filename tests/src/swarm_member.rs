@@ -158,7 +158,7 @@ impl Member {
         self.lost_at.get_or_insert(now);
         self.note(Event::Lost(ending.why.clone()));
         match ending.code {
-            4004 => self.gone(&ending.why),
+            4004 | 4006 => self.gone(&ending.why),
             1000..4500 => {}
             _ => {
                 self.note(Event::Banished(ending.why.clone()));
@@ -170,7 +170,7 @@ impl Member {
     fn refused(&mut self, refusal: &Refusal) {
         let code = refusal.code();
         match code.as_str() {
-            "resume_expired" => self.gone(&code),
+            "resume_expired" | "token_expired" => self.gone(&code),
             "resume_invalid" | "resume_replaced" => {
                 self.note(Event::Banished(code));
                 self.desk.lock().client.forget_peer();

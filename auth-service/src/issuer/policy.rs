@@ -136,7 +136,7 @@ impl Policy {
     /// What is the same for everybody: name, metadata, region, and what the role may do.
     fn fill(&self, wish: Wish, standing: Standing) -> Result<Grant, Problem> {
         let (room, user, role, ttl_s, caller) = standing;
-        let permissions = self.permissions(&role)?;
+        let permissions = self.permissions_of(&role)?;
         let name = wish::display_name(&wish.name)?;
         let region = wish::named("region", &wish.region, Region::parse)?;
         let metadata = wish::metadata(wish.metadata, self.metadata_max)?;
@@ -148,17 +148,9 @@ impl Policy {
     /// # Errors
     /// 403 `role_not_allowed` if the role is gone.
     pub fn renew(&self, grant: &mut Grant) -> Result<(), Problem> {
-        grant.permissions = self.permissions(&grant.role)?;
+        grant.permissions = self.permissions_of(&grant.role)?;
         grant.ttl_s = grant.ttl_s.min(self.max_ttl_s);
         Ok(())
-    }
-
-    /// What a role may do.
-    ///
-    /// # Errors
-    /// 403 `role_not_allowed` if there is none by this name.
-    pub fn permissions(&self, role: &Role) -> Result<Arc<[Arc<str>]>, Problem> {
-        self.roles.get(role).cloned().ok_or_else(|| self.no_such_role())
     }
 
     /// A role and a life that a backend names, or those of the configuration.
@@ -167,13 +159,8 @@ impl Policy {
     /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`.
     pub fn role_and_ttl(&self, role: &wish::Raw, ttl: &wish::Raw) -> Result<(Role, Option<u64>), Problem> {
         let role = wish::named("role", role, Role::parse)?.unwrap_or_else(|| self.default_role.clone());
-        self.permissions(&role)?;
+        self.permissions_of(&role)?;
         Ok((role, wish::ttl(ttl, self.max_ttl_s)?))
-    }
-
-    /// The role where nobody names one, and the life of a token.
-    pub fn usual(&self) -> (&Role, u64) {
-        (&self.default_role, self.default_ttl_s)
     }
 
     fn may_be_in(&self, caller: &Caller, room: &RoomId) -> Result<(), Problem> {
@@ -194,6 +181,29 @@ impl Policy {
         }
         let (role, ttl_s) = self.role_and_ttl(&wish.role, &wish.ttl)?;
         Ok((role, ttl_s.unwrap_or(self.default_ttl_s)))
+    }
+
+    /// What a role may do.
+    ///
+    /// # Errors
+    /// 403 `role_not_allowed`.
+    pub(crate) fn permissions_of(&self, role: &Role) -> Result<Arc<[Arc<str>]>, Problem> {
+        self.roles.get(role).cloned().ok_or_else(|| self.no_such_role())
+    }
+
+    /// The role where the caller names none.
+    pub(crate) fn default_role(&self) -> &Role {
+        &self.default_role
+    }
+
+    /// The longest life of a token.
+    pub(crate) fn max_ttl_s(&self) -> u64 {
+        self.max_ttl_s
+    }
+
+    /// The life of a token where the caller names none.
+    pub(crate) fn default_ttl_s(&self) -> u64 {
+        self.default_ttl_s
     }
 
     fn no_such_role(&self) -> Problem {

@@ -72,7 +72,7 @@ pub fn named<T>(field: &str, raw: &Raw, parse: fn(&str) -> Result<T, BadName>) -
 }
 
 /// A display name.
-pub(super) fn display_name(raw: &Raw) -> Result<Option<Arc<str>>, Problem> {
+pub(crate) fn display_name(raw: &Raw) -> Result<Option<Arc<str>>, Problem> {
     match typed::<String>("name", raw, "must be a string")? {
         Some(name) if !is_display_name(&name) => Err(refuse("name", DISPLAY_NAME_RULE)),
         name => Ok(name.map(Arc::from)),
@@ -103,7 +103,7 @@ pub fn within(field: &str, raw: &Raw, min: u64, max: u64, what: &str) -> Result<
 }
 
 /// A JSON object of at most `max` bytes, kept as it was sent.
-pub(super) fn metadata(raw: Raw, max: usize) -> Result<Option<Arc<RawValue>>, Problem> {
+pub(crate) fn metadata(raw: Raw, max: usize) -> Result<Option<Arc<RawValue>>, Problem> {
     match raw {
         Some(raw) if !object_within(raw.get(), max) => {
             Err(refuse("metadata", format!("must be a JSON object of at most {max} bytes, 64 levels deep")))

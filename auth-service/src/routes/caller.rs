@@ -2,6 +2,7 @@
 //!
 //! - [`authorize`]: a backend, by API key or management token, with the scope that the route needs
 //! - [`authorize_or_user`]: or one of the application's users, by a user token
+//! - [`authorize_user`]: one of those, and nobody else; [`authorize_key`]: an API key itself, and nothing else
 //! - [`authorize_or_guest`]: or nobody in particular, where guests are on; for `/auth/token`, which takes no management token
 //!
 //! A wrong header is never taken for an absent one, and two prove nothing. The web site is judged before the caller
@@ -44,7 +45,6 @@ pub(super) fn authorize(request: &HttpRequest, state: &AuthState, scope: Scope) 
 ///
 /// # Errors
 /// As [`authorize`].
-#[expect(dead_code, reason = "for the rooms API")]
 pub(super) fn authorize_or_user(
     request: &HttpRequest,
     state: &AuthState,
@@ -52,12 +52,24 @@ pub(super) fn authorize_or_user(
 ) -> Result<Caller, ApiError> {
     judged(request, state, scope, |header| match bearer(header) {
         Some(token) => match state.verifier.user(token, clock::now_s()) {
-            Ok(claims) => user(request, state, claims),
+            Ok(claims) => user(request, state, claims).map(Caller::User),
             Err(TokenError::WrongType) => management(state, token),
             Err(error) => Err(error.problem()),
         },
         None => state.backends.prove(header).map(Caller::ApiKey),
     })
+}
+
+/// A user with a user token, and nobody else.
+///
+/// # Errors
+/// 403 `origin_not_allowed`, the token's code, and what [`AuthState::judge`] refuses.
+pub(super) fn authorize_user(request: &HttpRequest, state: &AuthState) -> Result<Arc<UserClaims>, ApiError> {
+    let proven = site(request, state)
+        .and_then(|()| authorization(request).and_then(bearer).ok_or_else(|| TokenError::Missing.problem()))
+        .and_then(|token| state.verifier.user(token, clock::now_s()).map_err(TokenError::problem))
+        .and_then(|claims| user(request, state, claims));
+    proven.map_err(|problem| refused(state, problem))
 }
 
 /// An API key with its secret, and nothing else.
@@ -98,7 +110,7 @@ pub(super) fn authorize_or_guest(
     guest.map_err(|problem| refused(state, problem))
 }
 
-/// The room token in `Authorization: Bearer`, where that is what a route takes.
+/// The token in `Authorization: Bearer`, where a token is what a route takes.
 ///
 /// # Errors
 /// `token_missing`, `token_malformed`.
@@ -138,7 +150,7 @@ fn site(request: &HttpRequest, state: &AuthState) -> Result<(), Problem> {
     check_origin(request.headers(), &state.allowed_origins)
 }
 
-fn user(request: &HttpRequest, state: &AuthState, claims: UserClaims) -> Result<Caller, Problem> {
+fn user(request: &HttpRequest, state: &AuthState, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
     state.judge(&Subject {
         user: &claims.sub,
         room: None,
@@ -147,7 +159,7 @@ fn user(request: &HttpRequest, state: &AuthState, claims: UserClaims) -> Result<
         issuer: Some(CallerId::USER),
         address: state.client(request),
     })?;
-    Ok(Caller::User(Arc::new(claims)))
+    Ok(Arc::new(claims))
 }
 
 fn management(state: &AuthState, token: &str) -> Result<Caller, Problem> {

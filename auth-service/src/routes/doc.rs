@@ -9,7 +9,7 @@ use utoipa::{
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use super::{api, exchange, invites, jwks, management, refresh, ticket, token, validate};
+use super::{api, exchange, ice, invites, jwks, management, refresh, rooms, ticket, token, validate};
 
 /// Every operation there is.
 #[derive(OpenApi)]
@@ -27,7 +27,23 @@ use super::{api, exchange, invites, jwks, management, refresh, ticket, token, va
         invites::post,
         invites::get,
         invites::delete,
+        ice::get,
         jwks::get,
+        rooms::collection::post,
+        rooms::collection::get,
+        rooms::one::get,
+        rooms::one::patch,
+        rooms::one::delete,
+        rooms::one::act,
+        rooms::tokens::token,
+        rooms::tokens::join,
+        rooms::words::post,
+        rooms::participants::list,
+        rooms::participants::remove_some,
+        rooms::participants::patch,
+        rooms::participants::remove,
+        rooms::participants::decide,
+        rooms::participants::ban,
         api::rules::list,
         api::rules::lift,
         api::revocations::post,

@@ -60,8 +60,8 @@ async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Res
     let token = token.ok_or_else(|| wish::refuse("token", "is missing"))?;
     let refresh = wish::typed("refresh", &refresh, "must be true or false")?.unwrap_or(false);
     let said = state.exchange.believe(&token, clock::now_ms()).await.map_err(not_believed)?;
-    let (usual_role, ttl_s) = state.policy.usual();
-    let role = said.role.unwrap_or_else(|| usual_role.clone());
+    let role = said.role.unwrap_or_else(|| state.policy.default_role().clone());
+    let ttl_s = state.policy.default_ttl_s();
     let grant = UserGrant { user: said.user, role, name: said.name, ttl_s };
     let issuer = Some(CallerId::USER);
     let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address };

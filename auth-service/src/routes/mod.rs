@@ -12,17 +12,21 @@ mod cors;
 pub(crate) mod doc;
 mod events;
 mod exchange;
+mod ice;
 mod invites;
 mod issue;
 mod jwks;
 mod management;
 mod refresh;
+pub(crate) mod rooms;
 mod ticket;
 mod token;
 mod validate;
 
 use actix_web::{Error, Resource, Route, web};
-use caller::{authorize, authorize_key, authorize_or_guest, room_token_of};
+use caller::{
+    authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
+};
 use signalbox_http::{ApiError, Members, json_config, resource};
 use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
 
@@ -53,6 +57,7 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
         path("/auth/refresh", "POST", &[|| web::post().to(refresh::post)]),
         path("/auth/exchange", "POST", &[|| web::post().to(exchange::post)]),
         path("/auth/ticket", "POST", &[|| web::post().to(ticket::post)]),
+        path("/auth/ice", "GET", &[|| web::get().to(ice::get)]),
         path("/auth/management", "POST", &[|| web::post().to(management::post)]),
         path(
             "/api/rooms/{room}/invites",
@@ -64,6 +69,7 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
         path("/api/openapi.json", "GET", &[doc::route]),
     ];
     paths.extend(api::paths(path));
+    paths.extend(rooms::paths(path));
     paths
 }
 

@@ -103,7 +103,7 @@ async fn still_allowed(
             (&grant.user, Some(&grant.room), &grant.caller)
         }
         Renewable::User(grant) => {
-            state.policy.permissions(&grant.role)?;
+            state.policy.permissions_of(&grant.role)?;
             (&grant.user, None, &by_user)
         }
     };

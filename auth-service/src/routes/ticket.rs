@@ -2,19 +2,17 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
-    clock,
     problem::Problem,
-    token::{Opaque, OpaqueKind, RoomClaims, TICKET_LIFE, TokenError},
+    token::{Opaque, OpaqueKind, RoomClaims, TICKET_LIFE},
 };
 use utoipa::ToSchema;
 
 use super::{
     doc::Problems,
     issue::{refusal, unwritten},
-    room_token_of,
+    room_token_of, validate,
 };
 use crate::AuthState;
 
@@ -46,16 +44,7 @@ pub(super) async fn post(
 
 async fn issue(request: &HttpRequest, state: &AuthState) -> Result<(Ticket, RoomClaims), Problem> {
     check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = room_token_of(request).and_then(|token| state.verifier.room(token, clock::now_s()));
-    let claims = claims.map_err(TokenError::problem)?;
-    state.judge(&Subject {
-        user: &claims.sub,
-        room: Some(&claims.room),
-        grant: claims.grant(),
-        issued_s: Some(claims.iat),
-        issuer: Some(claims.caller.as_str()),
-        address: state.client(request),
-    })?;
+    let claims = validate::claims(state, state.client(request), room_token_of(request))?;
     let ticket = Opaque::random();
     let record = serde_json::to_string(&claims).map_err(|error| unwritten(&error))?;
     state.store.put_ticket(&ticket.digest(), record).await.map_err(refusal)?;

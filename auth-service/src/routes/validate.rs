@@ -62,8 +62,20 @@ fn answer(
     address: Option<IpAddr>,
     token: Result<&str, TokenError>,
 ) -> Result<HttpResponse, ApiError> {
+    let verdict = claims(state, address, token);
+    let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
+    state.metrics.validated.with_label_values(&[outcome]).inc();
+    Ok(HttpResponse::Ok().json(Valid { valid: true, claims: verdict? }))
+}
+
+/// What a room token says, if it is good here and now.
+pub(super) fn claims(
+    state: &AuthState,
+    address: Option<IpAddr>,
+    token: Result<&str, TokenError>,
+) -> Result<RoomClaims, Problem> {
     let verified = token.and_then(|token| state.verifier.room(token, clock::now_s()));
-    let verdict = verified.map_err(TokenError::problem).and_then(|claims| {
+    verified.map_err(TokenError::problem).and_then(|claims| {
         let subject = Subject {
             user: &claims.sub,
             room: Some(&claims.room),
@@ -74,9 +86,5 @@ fn answer(
         };
         state.judge(&subject)?;
         Ok(claims)
-    });
-    let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
-    state.metrics.validated.with_label_values(&[outcome]).inc();
-    let claims = verdict?;
-    Ok(HttpResponse::Ok().json(Valid { valid: true, claims }))
+    })
 }

@@ -144,3 +144,51 @@ async fn a_wrong_proof_is_never_taken_for_none_and_two_prove_nothing() {
         service.call(ask(r#"{"room":"r"}"#).append_header((header::AUTHORIZATION, bearer))).await;
     assert_eq!((status, &answer["code"]), (401, &"caller_unknown".into()));
 }
+
+#[actix_web::test]
+async fn at_the_rooms_api_a_key_sees_and_touches_its_own_rooms_only() {
+    let table: ApiKeyTable =
+        serde_json::from_value(json!({ "scopes": ["rooms", "moderate", "tokens"], "rooms": "acme-*" }))
+            .unwrap();
+    let secret = signalbox_shared::id::random_hex();
+    let keys = format!("all:{secret},acme:{secret}");
+    let every = ApiKeyTable { scopes: Some(Scope::ALL.to_vec()), rooms: None };
+    let service = Service::with(
+        move |settings| {
+            settings.api_keys.insert(CallerId::parse("acme").unwrap(), table);
+            settings.api_keys.insert(CallerId::parse("all").unwrap(), every);
+        },
+        |parts| parts.api_keys = signalbox_shared::config::ApiKeys::parse(&keys).unwrap(),
+    );
+    let proof = |id: &str| {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+    };
+    let (all, acme) = (proof("all"), proof("acme"));
+    for room in ["acme-1", "other"] {
+        assert_eq!(post(&service, "/api/rooms", &all, &json!({ "id": room })).await.0, 201);
+    }
+    let get = async |path: &str, proof: &str| {
+        let request = TestRequest::get().uri(path).insert_header((header::AUTHORIZATION, proof.to_owned()));
+        service.call(request).await
+    };
+    let names = |listed: &Value| {
+        let rooms = listed["rooms"].as_array().unwrap();
+        rooms.iter().map(|room| room["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&get("/api/rooms", &acme).await.1), ["acme-1"]);
+    assert_eq!(names(&get("/api/rooms", &all).await.1).len(), 2);
+    assert_eq!(get("/api/rooms/acme-1", &acme).await.0, 200);
+    assert_eq!(get("/api/rooms/other", &acme).await.1["code"], "room_not_allowed");
+    for (path, body) in [
+        ("/api/rooms", json!({ "id": "mine" })),
+        ("/api/rooms/other/lock", json!({})),
+        ("/api/rooms/other/token", json!({ "user": "u" })),
+        ("/api/rooms/other/messages", json!({ "data": 1 })),
+        ("/api/rooms/other/bans", json!({ "user": "u", "for": 1 })),
+        ("/api/rooms/other/invites", json!({})),
+    ] {
+        let (status, answer) = post(&service, path, &acme, &body).await;
+        assert_eq!((status, &answer["code"]), (403, &"room_not_allowed".into()), "{path}");
+    }
+}

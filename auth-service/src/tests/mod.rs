@@ -6,9 +6,11 @@ mod cors;
 mod deployments;
 mod events;
 mod exchange;
+mod ice;
 mod jwks;
 mod life;
 mod openapi;
+mod rooms;
 mod taken_back;
 mod token;
 mod validate;
@@ -22,15 +24,24 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signalbox_control::{Control, Log};
+use signalbox_rooms::{
+    clerk::Clerk,
+    room::Rules,
+    store::{Bounds, Store},
+};
 use signalbox_shared::{
     config::{ApiKeyTable, ApiKeys, Settings},
     feed::FeedSender,
     id::{CallerId, random_hex},
     scope::Scope,
     token::{Secret, SharedSecret, TicketShelf},
+    turn::IceBook,
 };
 
 use crate::{AuthParts, AuthState, configure, keys::SigningKeys, store::AuthStore};
+
+/// What the TURN servers of a test know; used where it has any.
+const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// A service with one backend, called `backend`.
 struct Service {
@@ -60,6 +71,7 @@ impl Service {
         settings.api_keys.insert(CallerId::parse("backend").unwrap(), table);
         change(&mut settings);
         let feed = FeedSender::new(8);
+        let turn = [SharedSecret::new(Secret::new(TURN_SECRET)).unwrap()];
         let mut all = AuthParts {
             keys: SigningKeys::shared(&secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
@@ -68,6 +80,8 @@ impl Service {
             store: AuthStore::memory(TicketShelf::default()),
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
+            ice: IceBook::new(&settings, &turn),
+            rooms: Some(std::sync::Arc::new(clerk(&settings))),
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());
@@ -107,6 +121,12 @@ impl Service {
         let labelled = metrics.iter().find(|m| m.get_label().iter().any(|pair| pair.value() == label));
         labelled.map_or(0.0, |metric| metric.get_counter().get_value())
     }
+}
+
+/// Rooms in this process.
+fn clerk(settings: &Settings) -> Clerk {
+    let bounds = Bounds::new(&settings.limits, &settings.timing);
+    Clerk::new(Store::memory(bounds, None), Rules::new(settings), std::sync::Arc::new(|_| {}))
 }
 
 fn ask(body: &str) -> TestRequest {

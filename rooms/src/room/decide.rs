@@ -9,11 +9,16 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use signalbox_shared::{
+    config::Settings,
     id::{NodeId, PeerId},
-    protocol::LeftReason,
+    protocol::{IcePolicy, LeftReason},
 };
 
-use super::state::{Lineage, Member, Presence, RoomState, Tombstone};
+use super::{
+    manage::Manage,
+    settings::RoomSettings,
+    state::{Lineage, Member, Permission, Presence, RoomState, TokenRecord, Tombstone},
+};
 
 /// Something that happens to a room.
 #[derive(Debug, Clone)]
@@ -45,6 +50,15 @@ pub enum Input {
         /// Its new metadata.
         metadata: Option<Arc<RawValue>>,
     },
+    /// A peer has shown another token. Only the owner of that epoch may say so.
+    Refresh {
+        /// Which peer.
+        peer: PeerId,
+        /// The epoch whose connection it was shown on.
+        epoch: u64,
+        /// What the token says.
+        record: Box<TokenRecord>,
+    },
     /// A peer's socket is lost. Only the owner of that epoch may say so.
     Detach {
         /// Which peer.
@@ -73,8 +87,10 @@ pub enum Input {
         /// Its peers with a socket.
         live: BTreeSet<PeerId>,
     },
-    /// Deadlines may have come: the windows of detached peers, or the longest life of the room.
+    /// Deadlines may have come: the windows of detached peers, the longest life of the room, or until when it is kept.
     Tick,
+    /// Somebody who may changes the room or its members.
+    Manage(Box<Manage>),
 }
 
 /// A connection's claim to a peer.
@@ -86,8 +102,9 @@ pub struct Claim {
     pub proof: Proof,
     /// Where the peer was last known to be a member.
     pub lineage: Lineage,
-    /// Whether it may be made a member again, should the store have forgotten it.
-    pub may_return: bool,
+    /// The claimant's clock, seconds since 1970: a token that has ended by it gives nothing back. None for a connection that was there
+    /// all the time, which watches over its token itself.
+    pub now_s: Option<u64>,
     /// Its record in that case, attached to the node of the connection, with a mailbox it never had.
     pub member: Member,
 }
@@ -129,10 +146,32 @@ pub enum Outcome {
     Gone,
     /// A newer connection has the peer.
     Replaced,
+    /// The life of its token is over.
+    Expired,
+    /// Another peer has the grant of its token.
+    TokenInUse,
     /// No place left in the room.
     RoomFull,
     /// No place left for this user.
     UserLimit,
+    /// The room takes nobody in for now.
+    RoomLocked,
+    /// The room is switched off.
+    RoomDisabled,
+    /// The room has not begun.
+    NotStarted,
+    /// There is no such room, and none is made by joining.
+    NotAllowed,
+    /// There is such a room already.
+    RoomExists,
+    /// There is no such room.
+    NoSuchRoom,
+    /// There is no such peer in the room, or none that waits.
+    NoSuchPeer,
+    /// Who asks may not do that, or not to this peer.
+    NotPermitted,
+    /// So many peers have left by it.
+    Removed(usize),
 }
 
 /// What the others hear.
@@ -159,6 +198,21 @@ pub enum EventKind {
     Attached,
     /// It has left, finally.
     Left(LeftReason),
+    /// It waits to be let in; those hear of it who may let it in.
+    Knocked(Box<Member>),
+    /// It waits no more: it was let in, or is gone for this reason.
+    KnockEnded(Option<LeftReason>),
+    /// Its own role or permissions are now these; it alone hears of it.
+    Standing(Box<Member>, Option<IcePolicy>),
+    /// The room's settings are now these.
+    RoomUpdated(Arc<RoomSettings>),
+    /// The API has said something.
+    Said {
+        /// Whether to everybody.
+        to_room: bool,
+        /// What.
+        data: Arc<RawValue>,
+    },
 }
 
 /// The limits the rules need.
@@ -170,6 +224,26 @@ pub struct Rules {
     pub user_peers: usize,
     /// How long a detached peer has, and a peer that left is remembered, milliseconds.
     pub window_ms: u64,
+    /// The longest life of a room, milliseconds.
+    pub room_life_ms: u64,
+    /// How long a room is kept that is locked by its end, milliseconds.
+    pub kept_ms: u64,
+    /// Whether a room that nobody made springs up at the first join.
+    pub implicit: bool,
+}
+
+impl Rules {
+    /// From the configuration.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            room_peers: settings.limits.room_peers as usize,
+            user_peers: settings.limits.user_peers as usize,
+            window_ms: settings.timing.resume_window.as_ms(),
+            room_life_ms: settings.timing.room_life.as_ms(),
+            kept_ms: settings.rooms.kept.as_ms(),
+            implicit: settings.rooms.implicit,
+        }
+    }
 }
 
 /// What to commit.
@@ -183,6 +257,10 @@ pub struct Decision {
     pub removed: BTreeSet<PeerId>,
     /// Tombstones that are over.
     pub forgotten: Vec<PeerId>,
+    /// Whether the settings are to be written.
+    pub configured: bool,
+    /// Whether something is said that changes nothing.
+    pub said: bool,
     /// What others hear, in order.
     pub events: Vec<Event>,
     /// One for each input.
@@ -192,19 +270,22 @@ pub struct Decision {
 impl Decision {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.removed.is_empty()
+        self.put.is_empty() && self.removed.is_empty() && !self.configured && !self.said
     }
 }
 
 /// Decides a batch of inputs; `now` is the store's time. Each input makes at most one event per affected peer, to at most `room_peers` targets.
 pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> Decision {
     let mut batch = Batch {
-        before: state.members.keys().cloned().collect(),
+        before: state.members.iter().filter(|(_, m)| !m.waiting).map(|(peer, _)| peer.clone()).collect(),
+        was_empty: state.members.is_empty(),
         decision: Decision {
             next: state.clone(),
             put: BTreeSet::new(),
             removed: BTreeSet::new(),
             forgotten: Vec::new(),
+            configured: false,
+            said: false,
             events: Vec::new(),
             outcomes: Vec::with_capacity(inputs.len()),
         },
@@ -218,11 +299,14 @@ pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> D
     batch.finish()
 }
 
-struct Batch<'a> {
+/// A batch while it is decided.
+pub(super) struct Batch<'a> {
+    /// Who hears of it: who was there before and did not wait.
     before: BTreeSet<PeerId>,
-    decision: Decision,
-    now: u64,
-    rules: &'a Rules,
+    was_empty: bool,
+    pub(super) decision: Decision,
+    pub(super) now: u64,
+    pub(super) rules: &'a Rules,
 }
 
 impl Batch<'_> {
@@ -230,6 +314,7 @@ impl Batch<'_> {
         match input {
             Input::Join { peer, member } => self.join(peer, member),
             Input::Update { peer, name, metadata } => self.update(peer, name.as_ref(), metadata.as_ref()),
+            Input::Refresh { peer, epoch, record } => self.refresh(peer, *epoch, record),
             Input::Detach { peer, epoch } => self.detach(peer, *epoch),
             Input::Leave { peer, epoch, reason } => match self.owned(peer, *epoch) {
                 Some(_) => self.remove(peer, *reason),
@@ -242,33 +327,69 @@ impl Batch<'_> {
                 self.detach_all(|member, peer| member.owner() == Some(node) && !live.contains(peer))
             }
             Input::Tick => self.tick(),
+            Input::Manage(manage) => self.manage(manage),
         }
     }
 
-    fn owned(&mut self, peer: &PeerId, epoch: u64) -> Option<&mut Member> {
+    pub(super) fn owned(&mut self, peer: &PeerId, epoch: u64) -> Option<&mut Member> {
         self.decision.next.members.get_mut(peer).filter(|member| member.epoch == epoch)
     }
 
     fn join(&mut self, peer: &PeerId, member: &Member) -> Outcome {
-        let members = &self.decision.next.members;
-        if members.contains_key(peer) {
+        if self.decision.next.members.contains_key(peer) {
             return Outcome::Done;
         }
-        if members.len() >= self.rules.room_peers {
+        if let Some(refused) = self.closed_to(member) {
+            return refused;
+        }
+        let member = match self.bind(member) {
+            Ok(Some(successor)) => {
+                // Its place was its own: no limit is asked.
+                self.insert(peer, successor);
+                return Outcome::Done;
+            }
+            Ok(None) => member,
+            Err(outcome) => return outcome,
+        };
+        let settings = &self.decision.next.settings;
+        let most =
+            settings.max_peers.map_or(self.rules.room_peers, |most| self.rules.room_peers.min(most as usize));
+        if self.decision.next.members.len() >= most {
             return Outcome::RoomFull;
         }
         if self.decision.next.peers_of(&member.user) >= self.rules.user_peers {
             return Outcome::UserLimit;
         }
-        self.insert(peer, member.clone());
+        let waiting = settings.lobby && !member.passes_lobby();
+        self.insert(peer, Member { waiting, ..member.clone() });
         Outcome::Done
+    }
+
+    /// Why the room takes this newcomer in under no circumstances; none if it may.
+    fn closed_to(&self, member: &Member) -> Option<Outcome> {
+        let (state, settings) = (&self.decision.next, &self.decision.next.settings);
+        if !self.rules.implicit && !state.is_there(self.now) {
+            return Some(Outcome::NotAllowed);
+        }
+        if !settings.enabled {
+            return Some(Outcome::RoomDisabled);
+        }
+        // Who moderates may prepare the room.
+        if settings.starts_at.is_some_and(|at| at > self.now) && !member.may(Permission::Moderate) {
+            return Some(Outcome::NotStarted);
+        }
+        settings.locked.then_some(Outcome::RoomLocked)
     }
 
     fn insert(&mut self, peer: &PeerId, member: Member) {
         self.decision.next.members.insert(peer.clone(), member.clone());
         self.decision.put.insert(peer.clone());
         self.decision.removed.remove(peer);
-        self.tell(peer, EventKind::Joined(Box::new(member)));
+        if member.waiting {
+            self.tell_admitters(peer, EventKind::Knocked(Box::new(member)));
+        } else {
+            self.tell(peer, EventKind::Joined(Box::new(member)));
+        }
     }
 
     fn update(
@@ -291,7 +412,9 @@ impl Batch<'_> {
         }
         let member = Box::new(member.clone());
         self.decision.put.insert(peer.clone());
-        self.tell(peer, EventKind::Updated(member));
+        if !member.waiting {
+            self.tell(peer, EventKind::Updated(member));
+        }
         Outcome::Done
     }
 
@@ -300,8 +423,11 @@ impl Batch<'_> {
         let Some(member) = self.owned(peer, epoch) else { return Outcome::Gone };
         if member.owner().is_some() {
             member.presence = Presence::Detached(until);
+            let waiting = member.waiting;
             self.decision.put.insert(peer.clone());
-            self.tell(peer, EventKind::Detached);
+            if !waiting {
+                self.tell(peer, EventKind::Detached);
+            }
         }
         Outcome::Done
     }
@@ -328,8 +454,13 @@ impl Batch<'_> {
     fn check(&self, claim: &Claim) -> Result<Option<u64>, Outcome> {
         let (state, peer) = (&self.decision.next, &claim.peer);
         let Some(member) = state.members.get(peer) else {
-            let forgotten = claim.lineage != state.lineage && !state.left.contains_key(peer);
-            return if forgotten && claim.may_return { Ok(None) } else { Err(Outcome::Gone) };
+            return match state.left.get(peer) {
+                Some(tombstone) if tombstone.reason == LeftReason::Expired => Err(Outcome::Expired),
+                None if claim.lineage != state.lineage => {
+                    claim.is_current(None).then_some(None).ok_or(Outcome::Expired)
+                }
+                _ => Err(Outcome::Gone),
+            };
         };
         // One whose window is over is still there until a tick removes it: it came in time.
         match claim.proof {
@@ -341,6 +472,7 @@ impl Batch<'_> {
             {
                 Err(Outcome::Replaced)
             }
+            _ if !claim.is_current(Some(member)) => Err(Outcome::Expired),
             // A restored room may know an older epoch than the claimant.
             proof => Ok(Some(member.epoch.max(proof.epoch()))),
         }
@@ -348,7 +480,7 @@ impl Batch<'_> {
 
     fn take(&mut self, claim: &Claim, epoch: u64) -> Outcome {
         let Some(member) = self.decision.next.members.get_mut(&claim.peer) else { return Outcome::Gone };
-        let was_lost = member.owner().is_none();
+        let was_lost = member.owner().is_none() && !member.waiting;
         member.presence = claim.member.presence.clone();
         member.epoch = epoch;
         if let Proof::Handle { generation, .. } = claim.proof {
@@ -358,6 +490,7 @@ impl Batch<'_> {
         if was_lost {
             self.tell(&claim.peer, EventKind::Attached);
         }
+        self.renew_by(claim);
         Outcome::Attached(epoch)
     }
 
@@ -374,7 +507,7 @@ impl Batch<'_> {
             return Outcome::Done;
         }
         let record = match self.check(old) {
-            Ok(Some(_)) => self.decision.next.members.get(&old.peer).cloned(),
+            Ok(Some(_)) => self.decision.next.members.get(&old.peer).map(|known| old.newest(known)),
             Ok(None) => Some(old.member.clone()),
             Err(outcome) => return outcome,
         };
@@ -389,38 +522,92 @@ impl Batch<'_> {
 
     fn tick(&mut self) -> Outcome {
         let (now, state) = (self.now, &self.decision.next);
+        // Where the room's own limit came first it has ended; at the end of the longest life of any room another one may begin.
+        let own = state.settings.life_ms(self.rules.room_life_ms) < self.rules.room_life_ms;
         let ended = state.ends_at > 0 && state.ends_at <= now;
         let over = |m: &Member| matches!(m.presence, Presence::Detached(until) if until <= now);
         let members = state.members.iter();
         let due: Vec<PeerId> =
             members.filter(|(_, m)| ended || over(m)).map(|(peer, _)| peer.clone()).collect();
         for peer in &due {
-            self.remove(peer, if ended { LeftReason::Ended } else { LeftReason::Timeout });
+            match (ended, own) {
+                (true, true) => self.remove(peer, LeftReason::Ended),
+                (true, false) => self.remove_as(peer, LeftReason::Ended, LeftReason::Timeout),
+                (false, _) => self.remove(peer, LeftReason::Timeout),
+            };
+        }
+        let next = &self.decision.next;
+        if next.members.is_empty() && next.settings.kept_until > 0 && !next.settings.is_kept(now) {
+            // It was kept for long enough.
+            self.decision.configured = true;
         }
         Outcome::Done
     }
 
-    fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
-        let epoch = self.decision.next.members.remove(peer).map_or(0, |member| member.epoch);
+    pub(super) fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
+        self.remove_as(peer, reason, reason)
+    }
+
+    /// Removes a member; what its own connection finds may differ from what the others are told.
+    fn remove_as(&mut self, peer: &PeerId, told: LeftReason, reason: LeftReason) -> Outcome {
+        let member = self.decision.next.members.remove(peer);
+        let (epoch, waiting) = member.map_or((0, false), |member| (member.epoch, member.waiting));
         let until = self.now + self.rules.window_ms;
         self.decision.next.left.insert(peer.clone(), Tombstone { epoch, reason, until });
         self.decision.put.remove(peer);
         self.decision.removed.insert(peer.clone());
-        self.tell(peer, EventKind::Left(reason));
+        if waiting {
+            self.tell_admitters(peer, EventKind::KnockEnded(Some(told)));
+        } else {
+            self.tell(peer, EventKind::Left(told));
+        }
         Outcome::Done
     }
 
-    fn tell(&mut self, about: &PeerId, kind: EventKind) {
+    pub(super) fn tell(&mut self, about: &PeerId, kind: EventKind) {
         let targets = self.before.iter().filter(|peer| *peer != about).cloned().collect();
         self.decision.events.push(Event { kind, about: about.clone(), targets });
     }
 
+    /// Tells one member. One that is new in this batch learns it from its snapshot.
+    pub(super) fn tell_only(&mut self, about: &PeerId, target: &PeerId, kind: EventKind) {
+        let targets = self.before.get(target).cloned().into_iter().collect();
+        self.decision.events.push(Event { kind, about: about.clone(), targets });
+    }
+
+    /// Tells those who may let somebody in.
+    pub(super) fn tell_admitters(&mut self, about: &PeerId, kind: EventKind) {
+        let members = &self.decision.next.members;
+        let may = |peer: &&PeerId| members.get(*peer).is_some_and(|member| member.may(Permission::Admit));
+        let targets = self.before.iter().filter(|peer| *peer != about).filter(may).cloned().collect();
+        self.decision.events.push(Event { kind, about: about.clone(), targets });
+    }
+
+    /// Tells one who may let somebody in from now on of those who wait.
+    pub(super) fn tell_of_knocks(&mut self, reader: &PeerId) {
+        let waiting = self.decision.next.members.iter().filter(|(_, member)| member.waiting);
+        let waiting: Vec<_> = waiting.map(|(peer, member)| (peer.clone(), member.clone())).collect();
+        for (peer, member) in waiting {
+            self.tell_only(&peer, reader, EventKind::Knocked(Box::new(member)));
+        }
+    }
+
     /// Drops targets that the batch itself removed: their mailboxes go with them.
     fn finish(mut self) -> Decision {
-        let (now, next) = (self.now, &mut self.decision.next);
-        if self.before.is_empty() {
-            // Another life begins; the store sets its end.
+        let (now, configured) = (self.now, self.decision.configured);
+        let next = &mut self.decision.next;
+        if self.was_empty || next.members.is_empty() {
+            // Another life begins, or one is over. The store sets the moments by its own clock; these are close to them.
+            next.began_at = if next.members.is_empty() { 0 } else { now };
+        }
+        if next.began_at == 0 {
             next.ends_at = 0;
+        } else if self.was_empty || configured {
+            next.ends_at = next.began_at + next.settings.life_ms(self.rules.room_life_ms);
+        }
+        if next.members.is_empty() && !next.settings.is_kept(now) {
+            // Nothing of it is left but tombstones.
+            next.settings = Arc::default();
         }
         let over = next.left.iter().filter(|(_, tombstone)| tombstone.until <= now);
         self.decision.forgotten = over.map(|(peer, _)| peer.clone()).collect();

@@ -6,9 +6,16 @@
 //! Next: `announce` turns its [`Decision`] into a commit, `store` commits it; a node's registry drives it for its sockets.
 
 mod decide;
+mod grant;
+mod manage;
+#[cfg(test)]
+mod manage_tests;
+mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{Claim, Decision, Event, EventKind, Input, Outcome, Proof, Rules, decide};
-pub use state::{Incarnation, Lineage, Member, Presence, RoomState, Tombstone};
+pub use manage::{Act, Manage, Whom};
+pub use settings::{Creator, CreatorKind, LONGEST_KEPT_MS, Patch, RoomSettings};
+pub use state::{Incarnation, Lineage, Member, Permission, Presence, RoomState, TokenRecord, Tombstone};

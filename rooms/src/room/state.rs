@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_shared::{
-    id::{CallerId, NodeId, PeerId, Role, TokenId, UserId},
-    protocol::{LeftReason, PeerEntry},
+    id::{CallerId, NodeId, PeerId, Region, Role, TokenId, UserId},
+    protocol::{Knocker, LeftReason, PeerEntry},
 };
+
+use super::settings::RoomSettings;
 
 /// One life of a room: 32 hexadecimal digits, random.
 pub type Incarnation = Arc<str>;
@@ -29,6 +31,10 @@ pub struct RoomState {
     pub read_at: u64,
     /// When its longest life is over, by the same clock; 0 before the first commit.
     pub ends_at: u64,
+    /// When its life began, by the same clock; 0 where nobody has been in it.
+    pub began_at: u64,
+    /// What is set for it.
+    pub settings: Arc<RoomSettings>,
     /// The members.
     pub members: BTreeMap<PeerId, Member>,
     /// Who has left lately.
@@ -63,10 +69,22 @@ pub struct Member {
     pub expires: u64,
     /// On whose word its token was made.
     pub caller: CallerId,
+    /// Where the peer is, as its token says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
     /// The name to show; empty where none was given.
     pub name: Arc<str>,
     /// Whatever the application attached.
     pub metadata: Arc<RawValue>,
+    /// Whether it waits in the lobby: it has a place, and neither hears nor says anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
+    /// Whether somebody has taken its permission to publish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub muted: bool,
+    /// Whether role and permissions are no longer its token's, so that another token does not bring them back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overridden: bool,
     /// Where its socket is.
     #[serde(skip)]
     pub presence: Presence,
@@ -79,6 +97,32 @@ pub struct Member {
     /// Names its mailbox: a new number where entries may have been lost. Grows.
     #[serde(skip)]
     pub mailbox: u64,
+}
+
+/// What a token says of its peer beyond room and user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Its name; the part before the dot is the grant.
+    pub token: TokenId,
+    /// When it was made, seconds since 1970.
+    pub issued: u64,
+    /// When it ends, seconds since 1970.
+    pub expires: u64,
+    /// The role.
+    pub role: Role,
+    /// What the role may do.
+    pub permissions: Arc<[Arc<str>]>,
+    /// On whose word it was made.
+    pub caller: CallerId,
+    /// Where the peer is.
+    pub region: Option<Region>,
+}
+
+impl TokenRecord {
+    /// Of two tokens of a peer the one that was made later counts; of two made in one second, the one that ends later.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        (self.issued, self.expires) < (other.issued, other.expires)
+    }
 }
 
 /// Where a member's socket is.
@@ -99,8 +143,22 @@ impl Default for Presence {
 impl RoomState {
     /// A room before its first commit.
     pub fn new(incarnation: Incarnation, lineage: Lineage) -> Self {
-        let (members, left) = Default::default();
-        Self { incarnation, version: 0, lineage, read_at: 0, ends_at: 0, members, left }
+        Self {
+            incarnation,
+            version: 0,
+            lineage,
+            read_at: 0,
+            ends_at: 0,
+            began_at: 0,
+            settings: Arc::default(),
+            members: BTreeMap::new(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    /// Whether there is such a room: somebody is in it, or it is kept.
+    pub fn is_there(&self, now: u64) -> bool {
+        !self.members.is_empty() || self.settings.is_kept(now)
     }
 
     /// The same room for a store that has forgotten it: its members as they were known, each with a new mailbox.
@@ -110,13 +168,20 @@ impl RoomState {
             (peer.clone(), Member { mailbox, ..member.clone() })
         };
         let members = self.members.iter().map(renewed).collect();
-        Self { version: 0, lineage, read_at: now, ends_at: 0, members, ..self.clone() }
+        Self { version: 0, lineage, read_at: now, ends_at: 0, began_at: 0, members, ..self.clone() }
     }
 
     /// The others as `reader` is told of them.
     pub fn entries_for(&self, reader: &PeerId) -> Vec<PeerEntry> {
-        let others = self.members.iter().filter(|(peer, _)| *peer != reader);
+        let others = self.members.iter().filter(|(peer, member)| *peer != reader && !member.waiting);
         others.map(|(peer, member)| member.entry(peer, reader.is_polite_toward(peer))).collect()
+    }
+
+    /// Who waits in the lobby, as `reader` is told: those who may not let anybody in hear of nobody.
+    pub fn knockers_for(&self, reader: &PeerId) -> Vec<Knocker> {
+        let may = self.members.get(reader).is_some_and(|member| member.may(Permission::Admit));
+        let waiting = self.members.iter().filter(|(_, member)| may && member.waiting);
+        waiting.map(|(peer, member)| member.knocker(peer)).collect()
     }
 
     /// How many peers a user has here.
@@ -130,13 +195,85 @@ impl RoomState {
     }
 }
 
+/// What a member may do, as the roles of the configuration name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Send audio and video.
+    Publish,
+    /// Send messages.
+    Message,
+    /// Remove and mute others, and lock the room.
+    Moderate,
+    /// Let somebody in from the lobby.
+    Admit,
+    /// End the room.
+    End,
+}
+
+impl Permission {
+    /// The name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Message => "message",
+            Self::Moderate => "moderate",
+            Self::Admit => "admit",
+            Self::End => "end",
+        }
+    }
+}
+
 impl Member {
+    /// Whether it has a permission now.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.iter().any(|name| &**name == permission.as_str())
+    }
+
+    /// Whether no lobby holds it up: who lets others in need not wait for that.
+    pub fn passes_lobby(&self) -> bool {
+        self.may(Permission::Admit) || self.may(Permission::Moderate)
+    }
+
+    /// The member as those are told of it who may let it in.
+    pub fn knocker(&self, peer: &PeerId) -> Knocker {
+        Knocker {
+            peer_id: peer.clone(),
+            user_id: self.user.clone(),
+            name: self.name.clone(),
+            role: self.role.clone(),
+            metadata: self.metadata.clone(),
+        }
+    }
+
     /// The node that serves it, while it is attached.
     pub fn owner(&self) -> Option<&NodeId> {
         match &self.presence {
             Presence::Attached(node) => Some(node),
             Presence::Detached(_) => None,
         }
+    }
+
+    /// What its token says.
+    pub fn token_record(&self) -> TokenRecord {
+        TokenRecord {
+            token: self.token.clone(),
+            issued: self.issued,
+            expires: self.expires,
+            role: self.role.clone(),
+            permissions: self.permissions.clone(),
+            caller: self.caller.clone(),
+            region: self.region.clone(),
+        }
+    }
+
+    /// Takes over what another token of the peer says. A role that was set stays as it is.
+    pub fn adopt(&mut self, record: &TokenRecord) {
+        let TokenRecord { token, issued, expires, role, permissions, caller, region } = record.clone();
+        if !self.overridden {
+            (self.role, self.permissions) = (role, permissions);
+        }
+        (self.token, self.issued, self.expires) = (token, issued, expires);
+        (self.caller, self.region) = (caller, region);
     }
 
     /// The member as others are told of it.

@@ -12,9 +12,16 @@ use signalbox_shared::{
 
 use super::*;
 
-const RULES: Rules = Rules { room_peers: 5, user_peers: 2, window_ms: 1_000 };
+pub(super) const RULES: Rules = Rules {
+    room_peers: 5,
+    user_peers: 2,
+    window_ms: 1_000,
+    room_life_ms: 60_000,
+    kept_ms: 100_000,
+    implicit: true,
+};
 
-fn member(user: u8, node: u128) -> Box<Member> {
+pub(super) fn member(user: u8, node: u128) -> Box<Member> {
     Box::new(Member {
         user: UserId::parse(&format!("user-{user}")).unwrap(),
         role: Role::parse("guest").unwrap(),
@@ -25,6 +32,10 @@ fn member(user: u8, node: u128) -> Box<Member> {
         issued: 0,
         expires: 0,
         caller: CallerId::app(),
+        region: None,
+        waiting: false,
+        muted: false,
+        overridden: false,
         presence: Presence::Attached(NodeId::from_bits(node)),
         epoch: 1,
         generation: 1,
@@ -32,15 +43,15 @@ fn member(user: u8, node: u128) -> Box<Member> {
     })
 }
 
-fn peer(n: u8) -> PeerId {
+pub(super) fn peer(n: u8) -> PeerId {
     PeerId::from_bits(u128::from(n))
 }
 
-fn join(n: u8, user: u8) -> Input {
+pub(super) fn join(n: u8, user: u8) -> Input {
     Input::Join { peer: peer(n), member: member(user, 1) }
 }
 
-fn room_of(inputs: &[Input]) -> RoomState {
+pub(super) fn room_of(inputs: &[Input]) -> RoomState {
     decide(&RoomState::new("r".into(), "L1".into()), 0, inputs, &RULES).next
 }
 
@@ -78,16 +89,16 @@ fn a_detached_peer_has_left_when_its_window_is_over_and_not_before() {
     assert!(decision.removed.contains(&peer(1)));
 }
 
-fn claim(n: u8, node: u128, proof: Proof, lineage: &str) -> Claim {
+pub(super) fn claim(n: u8, node: u128, proof: Proof, lineage: &str) -> Claim {
     let member = Member { mailbox: 9, ..*member(n, node) };
-    Claim { peer: peer(n), proof, lineage: lineage.into(), may_return: true, member }
+    Claim { peer: peer(n), proof, lineage: lineage.into(), now_s: None, member }
 }
 
-fn attach(n: u8, node: u128, proof: Proof) -> Input {
+pub(super) fn attach(n: u8, node: u128, proof: Proof) -> Input {
     Input::Attach(Box::new(claim(n, node, proof, "L1")))
 }
 
-fn handle(generation: u64) -> Proof {
+pub(super) fn handle(generation: u64) -> Proof {
     Proof::Handle { generation, epoch: 1 }
 }
 
@@ -151,8 +162,11 @@ fn who_has_left_stays_away_and_who_was_forgotten_does_not() {
     let decision = decide(&forgotten, 0, &[attach(1, 1, handle(1))], &RULES);
     assert_eq!((decision.outcomes, decision.next.members[&peer(1)].epoch), (vec![Outcome::Attached(2)], 2));
     let mut expired = claim(1, 1, handle(1), "L1");
-    expired.may_return = false;
-    assert_eq!(decide(&forgotten, 0, &[Input::Attach(Box::new(expired))], &RULES).outcomes, [Outcome::Gone]);
+    expired.now_s = Some(1);
+    assert_eq!(
+        decide(&forgotten, 0, &[Input::Attach(Box::new(expired))], &RULES).outcomes,
+        [Outcome::Expired]
+    );
 }
 
 #[test]
@@ -214,6 +228,9 @@ struct View {
     others: BTreeMap<PeerId, bool>,
     joins: BTreeMap<PeerId, u32>,
     leaves: BTreeMap<PeerId, u32>,
+    knocks: BTreeSet<PeerId>,
+    permissions: Vec<String>,
+    locked: bool,
 }
 
 impl View {
@@ -222,7 +239,9 @@ impl View {
         let others: BTreeMap<_, _> =
             entries.into_iter().map(|entry| (entry.peer_id, entry.detached)).collect();
         let joins = others.keys().map(|peer| (peer.clone(), 1)).collect();
-        Self { others, joins, leaves: BTreeMap::new() }
+        let knocks = state.knockers_for(me).into_iter().map(|knocker| knocker.peer_id).collect();
+        let permissions = permissions_of(&state.members[me]);
+        Self { others, joins, leaves: BTreeMap::new(), knocks, permissions, locked: state.settings.locked }
     }
 
     fn hear(&mut self, event: &Event) {
@@ -243,8 +262,22 @@ impl View {
                 assert_eq!(self.others.insert(about, false), Some(true), "not there, or there already");
             }
             EventKind::Updated(_) => assert!(self.others.contains_key(&about), "a stranger was updated"),
+            EventKind::Knocked(_) => assert!(self.knocks.insert(about), "one knocked twice"),
+            EventKind::KnockEnded(_) => assert!(self.knocks.remove(&about), "one ends that did not knock"),
+            EventKind::Standing(member, _) => {
+                self.permissions = permissions_of(member);
+                if !member.may(Permission::Admit) {
+                    self.knocks.clear();
+                }
+            }
+            EventKind::RoomUpdated(settings) => self.locked = settings.locked,
+            EventKind::Said { .. } => {}
         }
     }
+}
+
+fn permissions_of(member: &Member) -> Vec<String> {
+    member.permissions.iter().map(|name| name.to_string()).collect()
 }
 
 /// Two rooms, each the shared truth of two nodes whose copies may lag; the truth accepts only what was decided on its version.
@@ -276,6 +309,32 @@ enum Kind {
     Resume,
     Replace,
     Bury,
+    Promote,
+    Demote,
+    Mute(bool),
+    Lock(bool),
+    Lobby(bool),
+    Admit,
+    Kick,
+    End(bool),
+    Create,
+    Delete,
+}
+
+fn act_on(kind: Kind, peer: PeerId) -> Act {
+    let role = |name: &str, permissions: &[&str]| Act::SetRole {
+        peer: peer.clone(),
+        role: Role::parse(name).unwrap(),
+        permissions: permissions.iter().map(|name| (*name).into()).collect(),
+        ice_policy: None,
+    };
+    match kind {
+        Kind::Promote => role("host", &["publish", "moderate", "admit", "end"]),
+        Kind::Demote => role("guest", &["publish"]),
+        Kind::Mute(on) => Act::Mute { peer, on },
+        Kind::Admit => Act::Admit(peer),
+        _ => Act::Remove { whom: Whom::Peer(peer), reason: LeftReason::Removed },
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -289,6 +348,16 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Kind::Resume),
         1 => Just(Kind::Replace),
         1 => Just(Kind::Bury),
+        2 => Just(Kind::Promote),
+        1 => Just(Kind::Demote),
+        1 => any::<bool>().prop_map(Kind::Mute),
+        1 => any::<bool>().prop_map(Kind::Lock),
+        2 => any::<bool>().prop_map(Kind::Lobby),
+        2 => Just(Kind::Admit),
+        1 => Just(Kind::Kick),
+        1 => any::<bool>().prop_map(Kind::End),
+        1 => Just(Kind::Create),
+        1 => Just(Kind::Delete),
     ];
     prop_oneof![
         6 => (at(), kind, 0..12_u8).prop_map(|((room, node), input, peer)| Step::Queue { room, node, input, peer }),
@@ -327,6 +396,20 @@ impl World {
                         Input::Leave { epoch: self.epoch(room, &peer), peer, reason: LeftReason::Left }
                     }
                     Kind::Tick => Input::Tick,
+                    Kind::Promote | Kind::Demote | Kind::Mute(_) | Kind::Admit | Kind::Kick => {
+                        Manage::api(act_on(input, peer))
+                    }
+                    Kind::Lock(on) => Manage::api(Act::Lock(on)),
+                    Kind::Lobby(on) => {
+                        Manage::api(Act::Configure(Patch { lobby: Some(on), ..Patch::default() }))
+                    }
+                    Kind::End(lock) => Manage::api(Act::End { lock }),
+                    Kind::Delete => Manage::api(Act::Delete),
+                    Kind::Create => {
+                        let (created_at, kept_until) = (self.now + 1, self.now + 3_000);
+                        let settings = RoomSettings { created_at, kept_until, ..RoomSettings::default() };
+                        Manage::api(Act::Create(settings.into()))
+                    }
                     Kind::Bury => Input::Bury { node: NodeId::from_bits(1 - node as u128) },
                     Kind::Resume => Input::Attach(Box::new(self.claim(room, node, peer))),
                     Kind::Replace => {
@@ -359,7 +442,7 @@ impl World {
             peer,
             proof: Proof::Handle { generation, epoch },
             lineage: "L1".into(),
-            may_return: true,
+            now_s: None,
             member: Member { presence, ..member },
         }
     }
@@ -369,7 +452,7 @@ impl World {
         loop {
             let decision = decide(&self.copies[node][room], self.now, &inputs, &RULES);
             assert!(
-                decision.events.len() <= 2 * inputs.len() + inputs.len() * RULES.room_peers,
+                decision.events.len() <= 2 * inputs.len() * (1 + RULES.room_peers),
                 "output is bounded by input"
             );
             assert!(decision.events.iter().all(|event| event.targets.len() <= RULES.room_peers));
@@ -384,11 +467,13 @@ impl World {
     }
 
     fn apply(&mut self, room: usize, node: usize, decision: Decision) {
-        let joined: Vec<_> =
-            decision.put.iter().filter(|p| !self.truth[room].members.contains_key(*p)).cloned().collect();
+        let was_in = |p: &&PeerId| self.truth[room].members.get(*p).is_some_and(|member| !member.waiting);
+        let is_in = |p: &&PeerId| decision.next.members.get(*p).is_some_and(|member| !member.waiting);
+        let joined: Vec<_> = decision.put.iter().filter(|p| !was_in(p) && is_in(p)).cloned().collect();
         for event in &decision.events {
             for target in &event.targets {
-                assert!(!event.targets.contains(&event.about), "a peer hears of itself");
+                let own = matches!(event.kind, EventKind::Standing(..));
+                assert_eq!(*target == event.about, own, "a peer hears of itself only how it stands");
                 // Each room has its own peer ids: an event that strays finds no view here.
                 self.views[room].get_mut(target).expect("only members of the room hear it").hear(event);
             }
@@ -406,8 +491,13 @@ impl World {
         for room in 0..2 {
             let truth = &self.truth[room];
             assert!(truth.members.len() <= RULES.room_peers);
-            assert_eq!(self.views[room].keys().collect::<Vec<_>>(), truth.members.keys().collect::<Vec<_>>());
+            let inside = truth.members.iter().filter(|(_, member)| !member.waiting).map(|(peer, _)| peer);
+            assert_eq!(self.views[room].keys().collect::<Vec<_>>(), inside.collect::<Vec<_>>());
             for (me, view) in &self.views[room] {
+                assert_eq!(view.locked, truth.settings.locked, "everybody knows whether it is locked");
+                assert_eq!(view.permissions, permissions_of(&truth.members[me]), "and what it may do");
+                let knocks = truth.knockers_for(me).into_iter().map(|knocker| knocker.peer_id).collect();
+                assert_eq!(view.knocks, knocks, "who may let in knows who waits, and nobody else does");
                 let expected: BTreeMap<_, _> =
                     truth.entries_for(me).into_iter().map(|entry| (entry.peer_id, entry.detached)).collect();
                 assert_eq!(view.others, expected, "every live view agrees with the room");

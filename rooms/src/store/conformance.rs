@@ -11,7 +11,7 @@ use signalbox_shared::{
 use signalbox_tests::redis_kinds::{Kind, Lease};
 
 use super::*;
-use crate::room::{Member, Presence, RoomState, Tombstone};
+use crate::room::{Member, Presence, RoomSettings, RoomState, Tombstone};
 
 const SMALL: Bounds = Bounds {
     backlog: 8,
@@ -156,6 +156,10 @@ fn member(owner: u128) -> Member {
         issued: 0,
         expires: 77,
         caller: CallerId::app(),
+        region: None,
+        waiting: false,
+        muted: false,
+        overridden: false,
         presence: Presence::Attached(node(owner)),
         epoch: 1,
         generation: 1,
@@ -180,7 +184,11 @@ fn empty(state: &RoomState) -> Commit {
         notices: vec![],
         grows: false,
         opens: state.members.is_empty(),
+        empty: false,
         ends: false,
+        settings: None,
+        life_ms: SMALL.room_life_ms,
+        kept_until: 0,
         events: vec![],
         accepted: vec![],
         feed: vec![],
@@ -243,6 +251,78 @@ macro_rules! contract {
 }
 
 contract! {
+    what_is_set_for_a_room_comes_back_as_it_was_and_bounds_its_life(backend, SMALL) {
+        let state = backend.room_of(&[1]).await;
+        let settings = RoomSettings { name: Some("Al \"ice\" 🚦".into()), max_duration: Some(20), locked: true, ..RoomSettings::default() };
+        let set = Commit { settings: Some(settings.into()), life_ms: 20_000, opens: false, ..empty(&state) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &set).await, Ok(Committed::Applied(..))));
+        let found = backend.load().await.unwrap();
+        assert_eq!((found.settings.name.as_deref(), found.settings.locked), (Some("Al \"ice\" 🚦"), true));
+        assert_eq!(found.ends_at, found.began_at + 20_000, "counted from when somebody came in");
+    }
+
+    a_kept_room_is_there_without_anybody_until_then_and_its_keys_have_an_end(backend, SMALL) {
+        let partition = keys::partition(&room());
+        let begin = backend.store.load(&room()).await.unwrap().now;
+        let kept_until = begin + 400;
+        let settings = RoomSettings { created_at: 1, kept_until, ..RoomSettings::default() };
+        let none = RoomState::new("0a".into(), "".into());
+        let make = Commit { settings: Some(settings.into()), kept_until, empty: true, opens: false, grows: true, ..empty(&none) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &make).await, Ok(Committed::Applied(..))));
+        let state = backend.load().await.unwrap();
+        assert_eq!((state.ends_at, state.settings.kept_until), (0, kept_until));
+        assert_eq!(backend.store.rooms_in(partition).await.unwrap(), [room()]);
+        if backend.server.is_some() {
+            let ttl: u64 = backend.raw(::redis::cmd("PTTL").arg(keys::room(&room()))).await;
+            assert!(ttl > 100 + SMALL.window_ms && ttl <= 400 + SMALL.window_ms, "until then, and the window: {ttl}");
+        }
+        let used = backend.join(&RoomState { members: Default::default(), ..state }, 1, 1).await;
+        if backend.server.is_some() {
+            let ttl: u64 = backend.raw(::redis::cmd("PTTL").arg(keys::room(&room()))).await;
+            assert!(ttl > 50_000, "a life is longer than it is kept: {ttl}");
+        }
+        let last = Commit { removed: vec![(peer(1), LEFT)], empty: true, opens: false, kept_until, ..empty(&used) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &last).await, Ok(Committed::Applied(..))));
+        assert_eq!(backend.store.due(&[partition]).await.unwrap(), []);
+        tokio::time::sleep(std::time::Duration::from_millis(450)).await;
+        assert_eq!(backend.store.due(&[partition]).await.unwrap(), [Due::Room(room())]);
+        let state = backend.load().await.unwrap();
+        let over = Commit { settings: Some(Default::default()), empty: true, ends: true, opens: false, ..empty(&state) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &over).await, Ok(Committed::Applied(..))));
+        assert!(!backend.load().await.unwrap().settings.is_made());
+        // In memory the name stays until somebody looks for what is due.
+        assert!(backend.server.is_none() || backend.store.rooms_in(partition).await.unwrap().is_empty());
+    }
+
+    one_who_waits_is_reached_by_nobody_until_it_is_let_in(backend, SMALL) {
+        let state = backend.room_of(&[1, 1]).await;
+        let put = |waiting| vec![(peer(2), Member { waiting, ..member(1) })];
+        let wait = Commit { put: put(true), opens: false, ..empty(&state) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &wait).await, Ok(Committed::Applied(..))));
+        assert!(backend.load().await.unwrap().members[&peer(2)].waiting);
+        assert_eq!(kinds(&backend.append(vec![to(2, Some(1), "x")], &state).await.unwrap()), "n");
+        let admit = Commit { put: put(false), opens: false, version: state.version + 1, ..empty(&state) };
+        assert!(matches!(backend.store.commit(&room(), &node(1), &admit).await, Ok(Committed::Applied(..))));
+        assert_eq!(kinds(&backend.append(vec![to(2, Some(1), "x")], &state).await.unwrap()), "w");
+    }
+
+    a_user_has_so_many_rooms_and_places_come_back_when_they_are_over(backend, SMALL) {
+        let (store, user) = (&backend.store, UserId::parse("al:ice@x").unwrap());
+        let name = |n: u32| RoomId::parse(&format!("r{n}")).unwrap();
+        for (n, taken) in [(1, true), (2, true), (2, true), (3, false)] {
+            assert_eq!(store.take_place(&user, &name(n), 300, 2).await.unwrap(), taken, "{n}");
+        }
+        store.give_place_back(&user, &name(1)).await.unwrap();
+        assert!(store.take_place(&user, &name(3), 60_000, 2).await.unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(350)).await;
+        assert!(store.take_place(&user, &name(4), 300, 2).await.unwrap(), "the second is over");
+        if let Some(server) = &backend.server {
+            let mut ttl = ::redis::cmd("PTTL");
+            let ttl: i64 = server.at(keys::partition_of_user(&user), ttl.arg(keys::rooms_of(&user))).await;
+            assert!(ttl > 0, "{ttl}");
+        }
+    }
+
     a_commit_on_a_stale_version_changes_nothing_and_brings_the_fresh_state(backend, SMALL) {
         let first = backend.room_of(&[1]).await;
         let second = backend.join(&first, 2, 1).await;
@@ -424,7 +504,9 @@ async fn every_key_has_a_ttl_from_the_step_that_wrote_it() {
     assert_eq!(keys.len(), 4, "the room, the deadlines and two mailboxes: {keys:?}");
     for key in keys {
         let ttl: i64 = backend.raw(::redis::cmd("PTTL").arg(&key)).await;
-        assert!(ttl > 0 && ttl <= 61_000, "{key}: {ttl}");
+        // The deadlines of a partition last as long as any room of it may be kept.
+        let most = if key.ends_with(":due") { 24 * 60 * 60 * 1_000 + 1_000 } else { 61_000 };
+        assert!(ttl > 0 && ttl <= most, "{key}: {ttl}");
     }
 }
 

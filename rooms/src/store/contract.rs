@@ -8,7 +8,7 @@ use signalbox_shared::{
     protocol::LeftReason,
 };
 
-use crate::room::{Incarnation, Lineage, Member, RoomState, Tombstone};
+use crate::room::{Incarnation, LONGEST_KEPT_MS, Lineage, Member, RoomSettings, RoomState, Tombstone};
 
 /// One entry of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum EntryKind {
     Forwarded,
     /// A change of the room, as it is.
     Presence,
+    /// The reader's own role or permissions, as it is.
+    Standing,
     /// A peer entry, which is a change of the room too: `polite` is added, which differs from reader to reader.
     PeerEntry,
 }
@@ -73,8 +75,16 @@ pub struct Commit {
     pub grows: bool,
     /// Whether nobody was in the room: a life begins.
     pub opens: bool,
-    /// Whether nobody is left: the room ends and its keys go, but for the tombstones.
+    /// Whether nobody is in it after it.
+    pub empty: bool,
+    /// Whether nobody is left and the room is not kept: it ends and its keys go, but for the tombstones.
     pub ends: bool,
+    /// What is set for the room, where it is to be written.
+    pub settings: Option<Arc<RoomSettings>>,
+    /// The longest that somebody may be in it without a break, milliseconds.
+    pub life_ms: u64,
+    /// Until when it is there though nobody is in it, by the store's clock; 0: it goes with its last member.
+    pub kept_until: u64,
     /// What others hear, in order.
     pub events: Vec<Announcement>,
     /// Ids that these peers' requests carried, now accepted.
@@ -384,6 +394,11 @@ impl LiveBounds {
 }
 
 impl Bounds {
+    /// How long the deadlines of a partition are kept, milliseconds: as long as any room of it may be there.
+    pub(super) fn longest_ms(&self) -> u64 {
+        self.room_life_ms.max(LONGEST_KEPT_MS) + self.window_ms
+    }
+
     /// From the settings.
     pub fn new(limits: &Limits, timing: &Timing) -> Self {
         Self {

@@ -9,7 +9,7 @@ use std::{
 use signalbox_shared::{
     clock,
     feed::FeedSender,
-    id::{NodeId, PeerId, RoomId, random_hex},
+    id::{NodeId, PeerId, RoomId, UserId, random_hex},
     keys,
 };
 
@@ -33,6 +33,8 @@ pub struct MemoryStore {
     hasher: RandomState,
     // Taken under a shard's lock or alone, and never the other way round.
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
+    /// The rooms that users have made, and until when they are kept. A std mutex: held for one user's rooms.
+    made: Mutex<HashMap<UserId, HashMap<RoomId, u64>>>,
     bounds: LiveBounds,
     feed: Option<FeedSender>,
     /// Another one in each process: nothing outlives it.
@@ -117,8 +119,9 @@ impl MemoryStore {
     pub(super) fn new(bounds: Bounds, feed: Option<FeedSender>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let lineage = random_hex().into();
+        let (deadlines, made) = (Mutex::default(), Mutex::default());
         let bounds = LiveBounds::new(bounds);
-        Self { shards, hasher: RandomState::new(), deadlines: Mutex::default(), bounds, feed, lineage }
+        Self { shards, hasher: RandomState::new(), deadlines, made, bounds, feed, lineage }
     }
 
     pub(super) fn set_backlog(&self, backlog: u64) {
@@ -262,6 +265,35 @@ impl MemoryStore {
         due.into_iter().filter_map(|(_, name)| self.look_again(now, name).map(Due::Room)).collect()
     }
 
+    pub(super) fn rooms_in(&self, partition: usize) -> Vec<RoomId> {
+        let deadlines = self.deadlines();
+        let names = deadlines.iter().map(|(_, name)| name.clone());
+        names.filter(|name| keys::partition(name) == partition).collect()
+    }
+
+    pub(super) fn take_place(&self, user: &UserId, room: &RoomId, kept_ms: u64, most: u32) -> bool {
+        let now = clock::now_ms();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // Users without a room that is kept are forgotten by whoever comes next.
+        made.retain(|_, rooms| {
+            rooms.retain(|_, until| *until > now);
+            !rooms.is_empty()
+        });
+        let rooms = made.entry(user.clone()).or_default();
+        let has_place = rooms.contains_key(room) || rooms.len() < most as usize;
+        if has_place {
+            rooms.insert(room.clone(), now + kept_ms);
+        }
+        has_place
+    }
+
+    pub(super) fn give_place_back(&self, user: &UserId, room: &RoomId) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rooms) = made.get_mut(user) {
+            rooms.remove(room);
+        }
+    }
+
     /// A room whose deadline has come is named again a little later, unless it is over.
     fn look_again(&self, now: u64, name: RoomId) -> Option<RoomId> {
         let mut rooms = self.shard(&name);
@@ -284,7 +316,19 @@ impl Room {
     fn apply(&mut self, commit: &Commit, now: u64, bounds: &Bounds) -> Vec<Delivery> {
         let state = &mut self.state;
         if commit.opens {
-            state.ends_at = now + bounds.room_life_ms;
+            state.began_at = now;
+        }
+        if let Some(settings) = &commit.settings {
+            state.settings = settings.clone();
+        }
+        if state.began_at > 0 && (commit.opens || commit.settings.is_some()) {
+            state.ends_at = state.began_at + commit.life_ms.min(bounds.room_life_ms);
+        }
+        if commit.empty {
+            (state.began_at, state.ends_at) = (0, 0);
+        }
+        if commit.ends {
+            state.settings = std::sync::Arc::default();
         }
         for (peer, member) in &commit.put {
             let before = state.members.get(peer);
@@ -323,7 +367,10 @@ impl Room {
             self.gone_at = now + bounds.window_ms;
             return self.gone_at;
         }
-        self.gone_at = self.state.ends_at + bounds.window_ms;
+        self.gone_at = self.state.ends_at.max(commit.kept_until) + bounds.window_ms;
+        if commit.empty {
+            return commit.kept_until;
+        }
         let windows = self.state.members.values().filter_map(|member| match member.presence {
             Presence::Detached(until) => Some(until),
             Presence::Attached(_) => None,
@@ -354,7 +401,10 @@ impl Room {
             }
         };
         for peer in &targets {
-            let Some(mailbox) = self.mailboxes.get_mut(peer) else { return Appended::NoSuchPeer };
+            let waits = self.state.members.get(peer).is_some_and(|member| member.waiting);
+            let Some(mailbox) = self.mailboxes.get_mut(peer).filter(|_| !waits) else {
+                return Appended::NoSuchPeer;
+            };
             mailbox.drop_old(now, bounds);
             if mailbox.is_full(bounds) {
                 return Appended::Backlogged;

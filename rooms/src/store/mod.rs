@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use signalbox_shared::{
     feed::FeedSender,
-    id::{NodeId, PeerId, RoomId},
+    id::{NodeId, PeerId, RoomId, UserId},
 };
 
 pub use contract::*;
@@ -230,6 +230,49 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
             Self::Redis(store) => store.rooms_on(partition, node).await,
+        }
+    }
+
+    /// The rooms of a partition, in no order. Some may be over.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn rooms_in(&self, partition: usize) -> Result<Vec<RoomId>, Unavailable> {
+        match self {
+            Self::Memory(store) => Ok(store.rooms_in(partition)),
+            Self::Redis(store) => store.rooms_in(partition).await,
+        }
+    }
+
+    /// Takes one of the `most` places that a user has for rooms of its own making, for as long as the room is kept. Whether there was
+    /// one, or the room has one already.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn take_place(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        kept_ms: u64,
+        most: u32,
+    ) -> Result<bool, Unavailable> {
+        match self {
+            Self::Memory(store) => Ok(store.take_place(user, room, kept_ms, most)),
+            Self::Redis(store) => store.take_place(user, room, kept_ms, most).await,
+        }
+    }
+
+    /// Gives a place back before its room would have been over.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it comes back later.
+    pub async fn give_place_back(&self, user: &UserId, room: &RoomId) -> Result<(), Unavailable> {
+        match self {
+            Self::Memory(store) => {
+                store.give_place_back(user, room);
+                Ok(())
+            }
+            Self::Redis(store) => store.give_place_back(user, room).await,
         }
     }
 

@@ -10,8 +10,10 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     check_limits(settings)?;
     check_timing(settings)?;
     check_redis(settings)?;
+    check_rooms(settings)?;
     check_roles(settings)?;
     check_providers(settings)?;
+    check_turn(settings)?;
     check_keys(settings)?;
     Ok(warnings(settings))
 }
@@ -139,6 +141,24 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
     )
 }
 
+fn check_rooms(settings: &Settings) -> Result<(), ConfigError> {
+    let rooms = &settings.rooms;
+    let day = Span::secs(24 * 60 * 60);
+    ensure((Span::secs(60)..=day).contains(&rooms.kept), "rooms.kept", "must be from 1m to 24h")?;
+    ensure((1..=10_000).contains(&rooms.per_user), "rooms.per_user", "must be from 1 to 10000")?;
+    ensure(
+        rooms.creator_role.as_ref().is_none_or(|role| settings.roles.0.contains_key(role)),
+        "rooms.creator_role",
+        "names a role that [roles] does not have",
+    )?;
+    let is_url = |url: &String| url.starts_with("wss://") || url.starts_with("ws://");
+    ensure(
+        rooms.signal_url.as_ref().is_none_or(is_url),
+        "rooms.signal_url",
+        "must begin with wss:// or ws://",
+    )
+}
+
 fn check_keys(settings: &Settings) -> Result<(), ConfigError> {
     let auth = &settings.auth;
     let day = Span::secs(24 * 60 * 60);
@@ -191,6 +211,41 @@ fn holds_certificate(text: &str) -> bool {
         base64::engine::general_purpose::STANDARD.decode(body).is_ok_and(|der| der.first() == Some(&0x30))
     });
     blocks.clone().next().is_some() && blocks.all(|holds| holds)
+}
+
+fn check_turn(settings: &Settings) -> Result<(), ConfigError> {
+    let ice = &settings.ice;
+    let is_url = |url: &String| {
+        let rest = url.strip_prefix("turn:").or_else(|| url.strip_prefix("turns:"));
+        rest.is_some_and(|rest| {
+            !rest.is_empty() && !rest.starts_with(['/', '?']) && !rest.contains([' ', '@'])
+        })
+    };
+    ensure(
+        ice.turn.iter().all(|server| !server.urls.is_empty() && server.urls.iter().all(is_url)),
+        "ice.turn",
+        "must hold urls like turn:turn.example:3478?transport=udp or turns:turn.example:5349 (RFC 7065)",
+    )?;
+    ensure(
+        (Span::secs(4)..=Span::secs(24 * 60 * 60)).contains(&ice.turn_ttl),
+        "ice.turn_ttl",
+        "must be from 4s to 24h",
+    )
+}
+
+/// TURN servers and what their credentials are made with belong together.
+pub(super) fn check_turn_secrets(settings: &Settings, secrets: usize) -> Result<(), ConfigError> {
+    match (settings.ice.turn.is_empty(), secrets) {
+        (true, 1..) => Err(ConfigError::value(
+            "SIGNALBOX_TURN_SECRETS",
+            "is set, and there is no [[ice.turn]] to use it for",
+        )),
+        (false, 0) => {
+            let problem = "has servers and SIGNALBOX_TURN_SECRETS is not set; servers with a fixed password stand in [[ice.servers]]";
+            Err(ConfigError::value("ice.turn", problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_roles(settings: &Settings) -> Result<(), ConfigError> {
@@ -294,6 +349,38 @@ mod tests {
         let mut settings = Settings::default();
         settings.roles.0.clear();
         assert!(check(&settings).unwrap_err().to_string().contains("auth.guest_role"));
+    }
+
+    #[test]
+    fn turn_servers_are_urls_of_turn_and_have_a_secret() {
+        let with = |url: &str| {
+            let mut settings = Settings::default();
+            settings.ice.turn = vec![crate::config::TurnServer { urls: vec![url.to_owned()], region: None }];
+            settings
+        };
+        for good in ["turn:t.example", "turn:t.example:3478?transport=tcp", "turns:[2001:db8::1]:5349"] {
+            assert!(check(&with(good)).is_ok(), "{good}");
+        }
+        for bad in
+            ["stun:t.example", "turn:", "turn://t.example", "turn:u@t.example", "turn:t example", "https://t"]
+        {
+            assert!(check(&with(bad)).unwrap_err().to_string().contains("ice.turn"), "{bad}");
+        }
+        let mut settings = with("turn:t.example");
+        settings.ice.turn[0].urls.clear();
+        assert!(check(&settings).is_err());
+        for ttl in [Span::secs(3), Span::secs(24 * 60 * 60 + 1)] {
+            let mut settings = with("turn:t.example");
+            settings.ice.turn_ttl = ttl;
+            assert!(check(&settings).unwrap_err().to_string().contains("ice.turn_ttl"));
+        }
+        assert!(check_turn_secrets(&with("turn:t"), 0).unwrap_err().to_string().contains("ice.turn"));
+        let unused = check_turn_secrets(&Settings::default(), 1).unwrap_err().to_string();
+        assert!(unused.contains("SIGNALBOX_TURN_SECRETS"), "{unused}");
+        assert!(
+            check_turn_secrets(&with("turn:t"), 2).is_ok()
+                && check_turn_secrets(&Settings::default(), 0).is_ok()
+        );
     }
 
     #[test]

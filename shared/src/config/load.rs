@@ -4,7 +4,10 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::{Secrets, Settings, check::check};
+use super::{
+    Secrets, Settings,
+    check::{check, check_turn_secrets},
+};
 
 /// The flags every binary takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -110,6 +113,7 @@ impl Loaded {
         }
         let secrets = Secrets::read(flags, env)?;
         let mut warnings = check(&settings)?;
+        check_turn_secrets(&settings, secrets.turn.len())?;
         if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
             warnings.push("redis.ca_file is set and REDIS_URL asks for no TLS: write rediss://".to_owned());
         }

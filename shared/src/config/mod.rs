@@ -15,7 +15,7 @@ pub use check::is_web;
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
     ApiKeyTable, Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Provider, Redis, RoleTable,
-    RoleTemplate, Server, Settings, Timing, UserAlgorithm,
+    RoleTemplate, Rooms, Server, Settings, Timing, TurnServer, UserAlgorithm,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Size, Span};
 use crate::{
-    id::{CallerId, Role},
+    id::{CallerId, Region, Role},
     protocol::{IcePolicy, IceServer},
     scope::{RoomPattern, Scope},
     telemetry::LogFormat,
@@ -25,6 +25,8 @@ pub struct Settings {
     pub api_keys: BTreeMap<CallerId, ApiKeyTable>,
     /// What each role may do.
     pub roles: RoleTable,
+    /// Rooms and who makes them.
+    pub rooms: Rooms,
     /// What a client is told about ICE.
     pub ice: Ice,
     /// How much of everything.
@@ -101,6 +103,8 @@ pub struct Auth {
     pub guest_role: Role,
     /// The life of a guest's token.
     pub guest_ttl: Span,
+    /// Whether a connection is opened with a ticket only: what stands in a URL is then worth nothing afterwards.
+    pub tickets_only: bool,
     /// The role where the caller names none.
     pub default_role: Role,
     /// The life of a token where the caller names none.
@@ -130,6 +134,7 @@ impl Default for Auth {
             guest_rooms: vec![],
             guest_role: role("guest"),
             guest_ttl: Span::secs(15 * 60),
+            tickets_only: false,
             default_role: role("guest"),
             token_ttl: Span::secs(15 * 60),
             token_ttl_max: Span::secs(60 * 60),
@@ -299,14 +304,65 @@ fn role(name: &str) -> Role {
     Role::parse(name).expect("a literal role name")
 }
 
+/// Rooms and who makes them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// Whether a room that nobody made springs up at the first join.
+    pub implicit: bool,
+    /// How long a room that was made is there though nobody is in it; at most 24 h.
+    pub kept: Span,
+    /// Most rooms that one user has made and that are still kept; made with an API key they do not count.
+    pub per_user: u32,
+    /// The role of a user in the rooms it has made. Unset: `host` where there is one, else its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator_role: Option<Role>,
+    /// Where clients connect, as `wss://rtc.example/ws/signal`, told by `/join`. Unset: the path `/ws/signal` of the same site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_url: Option<String>,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            implicit: true,
+            kept: Span::secs(24 * 60 * 60),
+            per_user: 100,
+            creator_role: None,
+            signal_url: None,
+        }
+    }
+}
+
 /// What a client is told about ICE.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ice {
+    /// `RTCConfiguration.iceTransportPolicy`, where a role does not say otherwise.
+    pub policy: IcePolicy,
+    /// How long a TURN credential is good.
+    pub turn_ttl: Span,
     /// `RTCConfiguration.iceServers`, as it is.
     pub servers: Vec<IceServer>,
-    /// `RTCConfiguration.iceTransportPolicy`.
-    pub policy: IcePolicy,
+    /// TURN servers that credentials are minted for.
+    pub turn: Vec<TurnServer>,
+}
+
+impl Default for Ice {
+    fn default() -> Self {
+        Self { policy: IcePolicy::All, turn_ttl: Span::secs(60 * 60), servers: vec![], turn: vec![] }
+    }
+}
+
+/// TURN servers with the same secret, at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnServer {
+    /// `turn:` and `turns:` URLs (RFC 7065).
+    pub urls: Vec<String>,
+    /// Where it is. A client whose token names this region is told of the servers there only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
 }
 
 /// How much of everything.

@@ -19,6 +19,8 @@ pub struct Secrets {
     pub session_previous: Option<SharedSecret>,
     /// Signs the application's own tokens about its users (HS256); it signs none of ours.
     pub user: Option<SharedSecret>,
+    /// What TURN credentials are made with: the first makes them, the others may stand in TURN servers.
+    pub turn: Vec<SharedSecret>,
     /// The application backends that may ask for tokens.
     pub api_keys: ApiKeys,
     /// The shared store; its URL may hold a password.
@@ -143,6 +145,8 @@ impl Secrets {
                 "is the same as AUTH_SECRET: who may say who a user is must not be able to make tokens";
             return Err(ConfigError::value("SIGNALBOX_USER_SECRET", problem));
         }
+        let turn = value_or_file("SIGNALBOX_TURN_SECRETS", env)?
+            .map_or(Ok(Vec::new()), |text| turn_secrets(&text))?;
         let api_keys = match value_or_file("SIGNALBOX_API_KEYS", env)? {
             Some(text) => {
                 ApiKeys::parse(&text).map_err(|problem| ConfigError::value("SIGNALBOX_API_KEYS", problem))?
@@ -155,7 +159,7 @@ impl Secrets {
         };
         let redis_url = url.map(|url| RedisUrl::parse(&url)).transpose();
         let redis_url = redis_url.map_err(|problem| ConfigError::value("REDIS_URL", problem))?;
-        Ok(Self { auth, auth_previous, session, session_previous, user, api_keys, redis_url })
+        Ok(Self { auth, auth_previous, session, session_previous, user, turn, api_keys, redis_url })
     }
 
     pub(super) fn describe(&self) -> String {
@@ -163,16 +167,34 @@ impl Secrets {
         let keys: Vec<_> = self.api_keys.0.iter().map(|key| key.id.as_str()).collect();
         format!(
             "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_SESSION_KEY: {}\n\
-             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_USER_SECRET: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
+             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_USER_SECRET: {}\n# SIGNALBOX_TURN_SECRETS: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
             set(self.auth.is_some()),
             set(self.auth_previous.is_some()),
             if self.session.is_some() { "set" } else { "derived from AUTH_SECRET" },
             set(self.session_previous.is_some()),
             set(self.user.is_some()),
+            self.turn.len(),
             if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
             self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
         )
     }
+}
+
+/// Reads secrets with commas or white space between them.
+fn turn_secrets(text: &str) -> Result<Vec<SharedSecret>, ConfigError> {
+    let name = "SIGNALBOX_TURN_SECRETS";
+    let parts = text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|part| !part.is_empty());
+    let mut secrets: Vec<SharedSecret> = Vec::new();
+    for (place, part) in parts.enumerate() {
+        let problem = |weak| format!("number {} {weak}; make one with: openssl rand -hex 32", place + 1);
+        let secret =
+            SharedSecret::new(Secret::new(part)).map_err(|weak| ConfigError::value(name, problem(weak)))?;
+        if secrets.contains(&secret) {
+            return Err(ConfigError::value(name, format!("holds number {} twice", place + 1)));
+        }
+        secrets.push(secret);
+    }
+    Ok(secrets)
 }
 
 /// `NAME`, or the content of the file that `NAME_FILE` names (without its last line break); both is an error.
@@ -224,6 +246,17 @@ mod tests {
         ] {
             let error = ApiKeys::parse(&text).unwrap_err();
             assert!(error.contains(expected) && !error.contains("1234567890"), "{error}");
+        }
+    }
+
+    #[test]
+    fn turn_secrets_are_a_list_and_each_is_checked() {
+        let strong = || format!("{}{}", crate::id::random_hex(), crate::id::random_hex());
+        let (a, b) = (strong(), strong());
+        assert_eq!(turn_secrets(&format!("{a}, {b}\n")).unwrap().len(), 2);
+        for (text, expected) in [(format!("{a},short"), "number 2"), (format!("{a} {a}"), "twice")] {
+            let error = turn_secrets(&text).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains(&a), "{error}");
         }
     }
 

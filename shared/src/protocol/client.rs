@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{ErrorCode, MAX_SAFE_INTEGER, json::depth_within_bound, object_within};
-use crate::id::PeerId;
+use crate::{id::PeerId, token::MAX_TOKEN_BYTES};
 
 /// Byte bounds of the members of a client message.
 #[derive(Debug, Clone, Copy)]
@@ -43,15 +43,52 @@ pub enum ClientMessage<'a> {
         /// To be acknowledged under this number.
         id: Option<u64>,
     },
+    /// The peer asks for something to be done to the room, or to another.
+    Command {
+        /// To be acknowledged under this number.
+        id: Option<u64>,
+        /// What.
+        command: Command,
+    },
     /// All entries up to `seq` have arrived.
     Received {
         /// The last entry that arrived.
         seq: u64,
     },
+    /// The peer shows a newer token.
+    Refresh {
+        /// To be acknowledged under this number.
+        id: Option<u64>,
+        /// The token.
+        token: Cow<'a, str>,
+    },
     /// A sign of life is asked for.
     Ping {
         /// Echoed in the `pong`.
         id: Option<u64>,
+    },
+}
+
+/// What a peer may ask to be done to the room, or to another, where it is permitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A peer is removed, or sent away from the lobby.
+    Kick(PeerId),
+    /// A peer may not publish any more, or again.
+    Mute {
+        /// Which peer.
+        peer: PeerId,
+        /// Whether it may not.
+        on: bool,
+    },
+    /// The room takes nobody in any more, or somebody again.
+    Lock(bool),
+    /// A peer is let in from the lobby.
+    Admit(PeerId),
+    /// Everybody leaves.
+    End {
+        /// Whether the room takes nobody in afterwards.
+        lock: bool,
     },
 }
 
@@ -189,6 +226,16 @@ struct Envelope<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     seq: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    token: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    peer: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    muted: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    locked: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    lock: Option<&'a RawValue>,
 }
 
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<Option<&'a RawValue>, D::Error> {
@@ -215,9 +262,18 @@ impl<'a> ClientMessage<'a> {
     pub fn id(&self) -> Option<u64> {
         match self {
             Self::Forward(forward) => forward.id,
-            Self::Update { id, .. } | Self::Leave { id } | Self::Ping { id } => *id,
+            Self::Update { id, .. }
+            | Self::Leave { id }
+            | Self::Refresh { id, .. }
+            | Self::Ping { id }
+            | Self::Command { id, .. } => *id,
             Self::Received { .. } => None,
         }
+    }
+
+    /// Whether one may send it who waits to be let in.
+    pub fn is_for_anybody(&self) -> bool {
+        matches!(self, Self::Leave { .. } | Self::Ping { .. } | Self::Received { .. } | Self::Refresh { .. })
     }
 
     /// Parses one text message.
@@ -258,7 +314,11 @@ impl<'a> Envelope<'a> {
                 Ok(ClientMessage::Received { seq })
             }
             "ping" => Ok(ClientMessage::Ping { id }),
-            "refresh" | "report" | "admit" | "kick" | "mute" | "lock" | "end" => Err(Broken {
+            "refresh" => self.refresh(id),
+            "kick" | "mute" | "lock" | "admit" | "end" => {
+                Ok(ClientMessage::Command { id, command: self.command(&kind)? })
+            }
+            "report" => Err(Broken {
                 code: ErrorCode::Unsupported,
                 field: Some("type"),
                 id: None,
@@ -278,6 +338,26 @@ impl<'a> Envelope<'a> {
             Some(0) => Err(Broken::field("id", "must be 1 or more")),
             id => Ok(id),
         }
+    }
+
+    fn command(&self, kind: &str) -> Result<Command, Broken> {
+        let flag = |raw: Option<&'a RawValue>, field, absent| match raw {
+            None => Ok(absent),
+            Some(raw) => {
+                serde_json::from_str(raw.get()).map_err(|_| Broken::field(field, "must be true or false"))
+            }
+        };
+        let peer = || {
+            let peer: Cow<'a, str> = required(self.peer, "peer", "must be a peerId")?;
+            PeerId::parse(&peer).map_err(|_| Broken::field("peer", "must be a peerId"))
+        };
+        Ok(match kind {
+            "kick" => Command::Kick(peer()?),
+            "mute" => Command::Mute { peer: peer()?, on: flag(self.muted, "muted", true)? },
+            "admit" => Command::Admit(peer()?),
+            "lock" => Command::Lock(flag(self.locked, "locked", true)?),
+            _ => Command::End { lock: flag(self.lock, "lock", false)? },
+        })
     }
 
     fn target(&self) -> Result<PeerId, Broken> {
@@ -347,6 +427,18 @@ impl<'a> Envelope<'a> {
             return Err(Broken::field("data", "nests deeper than 64"));
         }
         self.forward(ForwardKind::Message, to, id, Some(("data", data)))
+    }
+
+    fn refresh(&self, id: Option<u64>) -> Result<ClientMessage<'a>, Broken> {
+        if self.token.is_some_and(|token| token.get().len() > MAX_TOKEN_BYTES) {
+            return Err(Broken::too_large("token"));
+        }
+        let rule = "must be a string that is not empty";
+        let token: Cow<'a, str> = required(self.token, "token", rule)?;
+        if token.is_empty() {
+            return Err(Broken::field("token", rule));
+        }
+        Ok(ClientMessage::Refresh { id, token })
     }
 
     fn update(&self, id: Option<u64>, bounds: &Bounds) -> Result<ClientMessage<'a>, Broken> {
@@ -449,7 +541,12 @@ mod tests {
             (r#"{"id":1}"#, BadMessage, Some("type")),
             (r#"{"type":1}"#, BadMessage, Some("type")),
             (r#"{"type":"Offer"}"#, UnknownType, Some("type")),
-            (r#"{"type":"kick"}"#, Unsupported, Some("type")),
+            (r#"{"type":"report"}"#, Unsupported, Some("type")),
+            (r#"{"type":"kick"}"#, BadMessage, Some("peer")),
+            (r#"{"type":"admit","peer":"bob"}"#, BadMessage, Some("peer")),
+            (r#"{"type":"mute","peer":"$B","muted":1}"#, BadMessage, Some("muted")),
+            (r#"{"type":"lock","locked":null}"#, BadMessage, Some("locked")),
+            (r#"{"type":"end","lock":"yes"}"#, BadMessage, Some("lock")),
             (r#"{"type":"offer","sdp":"v=0"}"#, BadMessage, Some("to")),
             (r#"{"type":"offer","to":"bob","sdp":"v=0"}"#, BadMessage, Some("to")),
             (r#"{"type":"offer","to":"$B"}"#, BadMessage, Some("sdp")),

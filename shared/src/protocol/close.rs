@@ -55,11 +55,13 @@ pub enum CloseCode {
     AddressDenied,
     /// The peer was not admitted from the lobby.
     Denied,
+    /// There is no such room, and none is made by joining.
+    RoomNotAllowed,
 }
 
 impl CloseCode {
     /// Every code, for tests and metrics.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Left,
         Self::GoingAway,
         Self::SlowConsumer,
@@ -86,6 +88,7 @@ impl CloseCode {
         Self::RoomNotStarted,
         Self::AddressDenied,
         Self::Denied,
+        Self::RoomNotAllowed,
     ];
 
     /// The number on the wire (RFC 6455, section 7.4).
@@ -117,6 +120,7 @@ impl CloseCode {
             Self::RoomNotStarted => 4519,
             Self::AddressDenied => 4520,
             Self::Denied => 4521,
+            Self::RoomNotAllowed => 4522,
         }
     }
 
@@ -149,6 +153,7 @@ impl CloseCode {
             Self::RoomNotStarted => "room_not_started",
             Self::AddressDenied => "address_denied",
             Self::Denied => "denied",
+            Self::RoomNotAllowed => "room_not_allowed",
         }
     }
 

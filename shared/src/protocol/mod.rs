@@ -11,11 +11,14 @@ mod json;
 mod schema;
 mod server;
 
-pub use client::{Bounds, Broken, ClientMessage, Forward, ForwardKind};
+pub use client::{Bounds, Broken, ClientMessage, Command, Forward, ForwardKind};
 pub use close::CloseCode;
 pub use error::ErrorCode;
 pub use json::object_within;
-pub use server::{Described, IcePolicy, IceServer, Joined, LeftReason, PeerEntry, ServerMessage, WireLimits};
+pub use server::{
+    Described, E2ee, IcePolicy, IceServer, Joined, KnockEnd, Knocker, LeftReason, PeerEntry, RoomInfo,
+    ServerMessage, Waiting, WireLimits,
+};
 
 /// The subprotocol, the only one that is echoed.
 pub const SUBPROTOCOL: &str = "signalbox.v1";

@@ -27,7 +27,13 @@ enum ClientFrame {
     Update(Update),
     Leave(Numbered),
     Received(Received),
+    Refresh(Refresh),
     Ping(Numbered),
+    Kick(About),
+    Mute(Mute),
+    Lock(Lock),
+    Admit(About),
+    End(End),
 }
 
 /// An `RTCSessionDescriptionInit` with an address.
@@ -121,7 +127,60 @@ struct Received {
     seq: u64,
 }
 
+/// Something that is done to another peer.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct About {
+    peer: PeerId,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Mute {
+    peer: PeerId,
+    /// Absent is true.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    muted: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Lock {
+    /// Absent is true.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    locked: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct End {
+    /// Absent is false.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    lock: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
 /// A number to be answered under.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Refresh {
+    /// A room token of the same user and room.
+    #[schemars(length(min = 1))]
+    token: String,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
 struct Numbered {

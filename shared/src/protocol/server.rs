@@ -58,6 +58,100 @@ pub struct PeerEntry {
     pub detached: bool,
 }
 
+/// Whether the peers of a room encrypt end to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum E2ee {
+    /// They do not.
+    #[default]
+    Off,
+    /// Those who can do.
+    Optional,
+    /// All of them do.
+    Required,
+}
+
+/// What the members of a room are told of it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomInfo {
+    /// The name to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// Whatever the application attached: a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub metadata: Option<Arc<RawValue>>,
+    /// Whether somebody may come in at all.
+    pub enabled: bool,
+    /// Whether it is closed to newcomers for now.
+    pub locked: bool,
+    /// Whether newcomers wait until they are admitted.
+    pub lobby: bool,
+    /// Whether peers encrypt end to end.
+    pub e2ee: E2ee,
+    /// Most peers, where the room has a limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_peers: Option<u32>,
+    /// When everybody must leave, milliseconds since 1970, where the room has a limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<u64>,
+}
+
+/// Somebody who waits to be let in.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Knocker {
+    /// The peer.
+    pub peer_id: PeerId,
+    /// Its user.
+    pub user_id: UserId,
+    /// The name to show; empty where none was given.
+    pub name: Arc<str>,
+    /// Its role.
+    pub role: Role,
+    /// Whatever the application attached: a JSON object.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub metadata: Arc<RawValue>,
+}
+
+/// The first frame of a peer that waits in the lobby.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// This peer.
+    pub peer_id: PeerId,
+    /// The room it waits for.
+    pub room_id: RoomId,
+    /// Its user.
+    pub user_id: UserId,
+    /// Its role.
+    pub role: Role,
+    /// The process that serves the connection.
+    pub node: NodeId,
+    /// What proves this peer when it comes back.
+    pub resume: Option<String>,
+    /// Always 0: a peer that waits is told nothing.
+    pub seq: u64,
+    /// The limits in force.
+    pub limits: WireLimits,
+    /// Milliseconds between the server's pings.
+    pub ping_interval: u64,
+    /// Optional parts of the protocol that this server serves.
+    pub features: Vec<String>,
+}
+
+/// Why somebody waits no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KnockEnd {
+    /// It was let in.
+    Admitted,
+    /// It is gone, for this reason.
+    #[serde(untagged)]
+    Left(LeftReason),
+}
+
 /// The limits a client is told, so that it can keep them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +194,11 @@ pub struct Joined {
     pub node: NodeId,
     /// The others.
     pub peers: Vec<PeerEntry>,
+    /// What the room is like.
+    pub room: RoomInfo,
+    /// Who waits to be let in, for those who may let somebody in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Knocker>,
     /// For `RTCConfiguration`.
     pub ice_servers: Arc<[IceServer]>,
     /// For `RTCConfiguration`.
@@ -136,11 +235,13 @@ pub enum LeftReason {
     Banned,
     /// Its token was taken back.
     Revoked,
+    /// It was not admitted from the lobby; only in `knock-ended`, since others never knew of it.
+    Denied,
 }
 
 impl LeftReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Left,
         Self::Timeout,
         Self::Replaced,
@@ -149,6 +250,7 @@ impl LeftReason {
         Self::Expired,
         Self::Banned,
         Self::Revoked,
+        Self::Denied,
     ];
 
     /// Reads the stable text.
@@ -167,6 +269,7 @@ impl LeftReason {
             Self::Expired => "expired",
             Self::Banned => "banned",
             Self::Revoked => "revoked",
+            Self::Denied => "denied",
         }
     }
 }
@@ -183,6 +286,7 @@ pub enum ServerMessage {
         recovered: bool,
         last_id: u64,
     },
+    Waiting(Waiting),
     #[serde(rename_all = "camelCase")]
     Ack {
         id: u64,
@@ -215,6 +319,12 @@ pub enum ServerMessage {
     },
     TokenExpiring {
         expires_in: u64,
+    },
+    TokenRefreshed {
+        expires_in: u64,
+        role: Role,
+        permissions: Arc<[Arc<str>]>,
+        resume: Option<String>,
     },
     IceServers {
         ice_servers: Arc<[IceServer]>,
@@ -250,6 +360,34 @@ pub enum ServerMessage {
         peer_id: PeerId,
         reason: LeftReason,
     },
+    Knock {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(flatten)]
+        peer: Knocker,
+    },
+    KnockEnded {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        peer_id: PeerId,
+        reason: KnockEnd,
+    },
+    RoomUpdated {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(flatten)]
+        room: RoomInfo,
+    },
+    Permissions {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        role: Role,
+        permissions: Arc<[Arc<str>]>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        muted: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ice_policy: Option<IcePolicy>,
+    },
     Notice {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
@@ -273,7 +411,8 @@ pub enum ServerMessage {
     Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
-        from: PeerId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<PeerId>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         room: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The longest text that is looked at: a token with full metadata is under 8 KiB.
-pub(super) const MAX_TOKEN_BYTES: usize = 12 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 12 * 1024;
 
 /// How far ahead of this machine's clock a token may say it was made, seconds. What is taken back is compared with that time, so
 /// it must not lie far in the future.

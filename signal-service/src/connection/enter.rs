@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use signalbox_shared::{
+    clock,
     protocol::{CloseCode, ErrorCode, Joined, ServerMessage},
     token::RoomClaims,
 };
 
-use super::look::gone;
+use super::{lobby::wait, look::gone};
 use crate::{
     door::Wish,
     handle::{Handle, MOST_METADATA},
@@ -15,7 +16,7 @@ use crate::{
     registry::{LocalPeer, LocalRoom},
 };
 use signalbox_rooms::{
-    room::{Claim, Input, Member, Outcome, Presence, Proof, RoomState},
+    room::{Claim, Input, Lineage, Member, Outcome, Presence, Proof, RoomState},
     store::{Look, Page, Unavailable},
 };
 
@@ -65,8 +66,12 @@ fn newcomer(signal: &Signal, claims: &RoomClaims) -> Member {
         issued: claims.iat,
         expires: claims.exp,
         caller: claims.caller.clone(),
+        region: claims.region.clone(),
         name: claims.name.clone().unwrap_or_else(|| "".into()),
         metadata: claims.metadata.clone().unwrap_or_else(|| signal.empty_metadata.clone()),
+        waiting: false,
+        muted: false,
+        overridden: false,
         presence: Presence::Attached(hub.node.clone()),
         epoch: 1,
         generation: 1,
@@ -91,6 +96,10 @@ async fn join(
     peer.set_epoch(member.epoch);
     room.settle(peer);
     signal.admit(&room.id, peer, member)?;
+    peer.follow(member);
+    if member.waiting {
+        return Ok(wait(signal, room, peer, member, &state, member.generation, false));
+    }
     signal.registry.hub().metrics.joins.inc();
     tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
     let welcome = welcome(signal, room, peer, member, &state, member.mailbox, member.generation, 0);
@@ -117,6 +126,10 @@ async fn resume(
         signal.admit(&room.id, peer, member)?;
     }
     let generation = handle.generation + 1;
+    if let Some(member) = state.members.get(&peer.id).filter(|member| member.waiting) {
+        peer.follow(member);
+        return Ok(wait(signal, room, peer, member, &state, generation, true));
+    }
     let resumed = match pick_up(signal, room, peer, handle, since, &state).await {
         Ok(resumed) => resumed,
         Err(code) => {
@@ -133,6 +146,7 @@ async fn resume(
     tracing::info!(event = "resumed", room = %room.id, peer = %peer.id, recovered = resumed.page.is_some());
     let Resumed { state, page, mailbox, seq, floor, told } = resumed;
     let Some(member) = state.members.get(&peer.id) else { return Err(CloseCode::SessionGone) };
+    peer.follow(member);
     let joined = welcome(signal, room, peer, member, &state, mailbox, generation, seq);
     let first = ServerMessage::Resumed { joined, recovered: page.is_some(), last_id: floor };
     peer.open(&first, &state.lineage, mailbox, seq);
@@ -191,10 +205,28 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
         Outcome::UserLimit => {
             (ErrorCode::UserLimit, CloseCode::UserLimit, "this user is in the room as often as it may be")
         }
+        Outcome::TokenInUse => {
+            (ErrorCode::TokenInUse, CloseCode::TokenInUse, "the peer of this token is connected elsewhere")
+        }
         Outcome::RoomFull => (ErrorCode::RoomFull, CloseCode::RoomFull, "the room has no place left"),
         // The close code says it all.
         Outcome::Replaced => return CloseCode::Replaced,
-        Outcome::Gone | Outcome::Done | Outcome::Attached(_) => return CloseCode::SessionGone,
+        Outcome::Expired => return CloseCode::TokenExpired,
+        Outcome::RoomLocked => {
+            (ErrorCode::RoomLocked, CloseCode::RoomLocked, "the room is locked and takes nobody in")
+        }
+        Outcome::RoomDisabled => {
+            (ErrorCode::RoomDisabled, CloseCode::RoomDisabled, "the room is switched off")
+        }
+        Outcome::NotStarted => {
+            (ErrorCode::RoomNotStarted, CloseCode::RoomNotStarted, "the room has not begun")
+        }
+        Outcome::NotAllowed => (
+            ErrorCode::RoomNotAllowed,
+            CloseCode::RoomNotAllowed,
+            "there is no such room, and none is made by joining",
+        ),
+        _ => return CloseCode::SessionGone,
     };
     peer.send(&[ServerMessage::error(None, code, None, text)]);
     close
@@ -218,17 +250,7 @@ pub(super) fn welcome(
     generation: u64,
     seq: u64,
 ) -> Joined {
-    let small = member.metadata.get().len() <= MOST_METADATA;
-    let metadata = if small { &member.metadata } else { &signal.empty_metadata };
-    let handle = Handle {
-        room: room.id.clone(),
-        peer: peer.id.clone(),
-        epoch: peer.epoch(),
-        generation,
-        mailbox,
-        lineage: state.lineage.clone(),
-        member: Member { metadata: metadata.clone(), ..member.clone() },
-    };
+    let ice = signal.ice.offer(&member.role, member.region.as_ref(), member.token.grant(), clock::now_s());
     Joined {
         peer_id: peer.id.clone(),
         room_id: room.id.clone(),
@@ -237,14 +259,39 @@ pub(super) fn welcome(
         permissions: member.permissions.clone(),
         node: signal.registry.hub().node.clone(),
         peers: state.entries_for(&peer.id),
-        ice_servers: signal.ice_servers.clone(),
-        ice_policy: signal.settings.ice.policy,
-        resume: signal.handles.seal(&handle),
+        ice_servers: ice.servers,
+        ice_policy: ice.policy,
+        room: state.settings.info(state.ends_at),
+        waiting: state.knockers_for(&peer.id),
+        resume: seal(signal, room, peer, member, &state.lineage, mailbox, generation),
         seq,
         limits: signal.wire_limits(),
         ping_interval: signal.settings.timing.ping.as_ms(),
         features: vec!["resume".to_owned()],
     }
+}
+
+/// A handle for the next time.
+pub(super) fn seal(
+    signal: &Signal,
+    room: &LocalRoom,
+    peer: &LocalPeer,
+    member: &Member,
+    lineage: &Lineage,
+    mailbox: u64,
+    generation: u64,
+) -> Option<String> {
+    let small = member.metadata.get().len() <= MOST_METADATA;
+    let metadata = if small { &member.metadata } else { &signal.empty_metadata };
+    signal.handles.seal(&Handle {
+        room: room.id.clone(),
+        peer: peer.id.clone(),
+        epoch: peer.epoch(),
+        generation,
+        mailbox,
+        lineage: lineage.clone(),
+        member: Member { metadata: metadata.clone(), ..member.clone() },
+    })
 }
 
 impl Signal {
@@ -258,7 +305,7 @@ impl Signal {
             peer: handle.peer.clone(),
             proof: Proof::Handle { generation, epoch },
             lineage: handle.lineage.clone(),
-            may_return: handle.member.expires > signalbox_shared::clock::now_s(),
+            now_s: Some(clock::now_s()),
             member: Member { presence, epoch, generation, mailbox, ..handle.member.clone() },
         }
     }

@@ -28,10 +28,15 @@ pub(super) fn part(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &End) {
         End::Close(
             CloseCode::RoomFull
             | CloseCode::UserLimit
+            | CloseCode::TokenInUse
             | CloseCode::Unavailable
             | CloseCode::Replaced
-            | CloseCode::SessionGone,
+            | CloseCode::SessionGone
+            | CloseCode::Removed
+            | CloseCode::Ended
+            | CloseCode::Denied,
         ) => {}
+        End::Close(CloseCode::TokenExpired) => leave(room, peer, LeftReason::Expired),
         // It has no way back, and the others need not wait for it.
         End::Close(CloseCode::Banned | CloseCode::AddressDenied) => leave(room, peer, LeftReason::Banned),
         End::Close(CloseCode::Revoked) => leave(room, peer, LeftReason::Revoked),

@@ -66,10 +66,14 @@ impl Session<'_> {
     }
 
     /// The socket was there all the time: the peer is this node's again, unless a newer connection has it.
-    async fn take_back(&mut self) -> Result<Option<CloseCode>, Unavailable> {
+    pub(super) async fn take_back(&mut self) -> Result<Option<CloseCode>, Unavailable> {
         let (hub, peer) = (self.signal.registry.hub(), self.peer);
         let known = self.room.known().and_then(|state| state.members.get(&peer.id).cloned());
-        let record = known.unwrap_or_else(|| self.record.clone());
+        let mut record = self.input.badge.applied_to(known.unwrap_or_else(|| self.record.clone()));
+        if let Some(powers) = peer.powers() {
+            record.role = powers.role.clone();
+            record.permissions = powers.permissions.clone();
+        }
         let (epoch, reader) = (peer.epoch(), peer.reader(&hub.node));
         let mailbox = hub.store.now_ms().max(peer.mailbox() + 1);
         let presence = Presence::Attached(hub.node.clone());
@@ -78,7 +82,7 @@ impl Session<'_> {
             peer: peer.id.clone(),
             proof: Proof::Socket { epoch },
             lineage: reader.lineage,
-            may_return: true,
+            now_s: None,
             member: Member { presence, epoch, mailbox, generation: self.generation, ..record },
         };
         let accepted = Some((peer.id.clone(), self.input.requests.floor()));
@@ -98,13 +102,14 @@ impl Session<'_> {
     }
 
     /// Entries are lost: the client learns so, and goes on from the room as it is.
-    async fn renew(&mut self) -> Result<(), Unavailable> {
+    pub(super) async fn renew(&mut self) -> Result<(), Unavailable> {
         let (hub, peer) = (self.signal.registry.hub(), self.peer);
         let (reader, floor) = (peer.reader(&hub.node), self.input.requests.floor());
         let renewed = hub.store.renew(&self.room.id, &reader, peer.mailbox(), floor).await?;
         // None: it is not ours any more, which the next look finds out.
         let Some(renewed) = renewed else { return Ok(()) };
         let Some(member) = renewed.state.members.get(&peer.id) else { return Ok(()) };
+        let member = &self.input.badge.applied_to(member.clone());
         let (mailbox, seq) = (renewed.mailbox, renewed.seq);
         let joined =
             welcome(self.signal, self.room, peer, member, &renewed.state, mailbox, self.generation, seq);
@@ -112,6 +117,9 @@ impl Session<'_> {
         hub.metrics.broken.inc();
         tracing::info!(event = "mailbox_renewed", room = %self.room.id, peer = %peer.id);
         self.record = member.clone();
+        peer.follow(member);
+        // They were told with it.
+        self.deadlines.set_ice(Instant::now(), self.signal.ice.life());
         peer.open(&resumed, &renewed.state.lineage, mailbox, seq);
         self.input.begin_mailbox(seq);
         Ok(())
@@ -120,7 +128,7 @@ impl Session<'_> {
 
 /// How a connection ends whose peer another one has. Where the store may have forgotten which is the newer one, the client comes back with
 /// its handle, which tells.
-fn fenced(certain: bool) -> CloseCode {
+pub(super) fn fenced(certain: bool) -> CloseCode {
     if certain { CloseCode::Replaced } else { CloseCode::Unavailable }
 }
 
@@ -129,10 +137,12 @@ pub(super) fn gone(reason: Option<LeftReason>) -> CloseCode {
     match reason {
         Some(LeftReason::Replaced) => CloseCode::Replaced,
         Some(LeftReason::Removed) => CloseCode::Removed,
+        Some(LeftReason::Ended) => CloseCode::Ended,
+        Some(LeftReason::Denied) => CloseCode::Denied,
         Some(LeftReason::Expired) => CloseCode::TokenExpired,
         Some(LeftReason::Banned) => CloseCode::Banned,
         Some(LeftReason::Revoked) => CloseCode::Revoked,
         // The longest life of the room is over, or the peer was away for too long: it may join anew.
-        Some(LeftReason::Left | LeftReason::Timeout | LeftReason::Ended) | None => CloseCode::SessionGone,
+        Some(LeftReason::Left | LeftReason::Timeout) | None => CloseCode::SessionGone,
     }
 }

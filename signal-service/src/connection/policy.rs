@@ -3,13 +3,17 @@
 //! Owns: which rules a member has, and what they make of one message. Must not: read SDP or candidates itself
 //! (`signalbox_policy`), or cost anything where a role has no rules. Next: `reader` asks for every message.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use signalbox_policy::{CandidateRules, Kind, MediaRules, Refused, Rules, Verdict};
-use signalbox_rooms::room::Member;
 use signalbox_shared::{
     config::Settings,
     protocol::{ErrorCode, Forward, ForwardKind, IcePolicy},
+};
+
+use crate::{
+    node::Signal,
+    registry::{LocalPeer, Powers},
 };
 
 /// What becomes of a message.
@@ -27,12 +31,39 @@ pub(super) struct NotAllowed {
     pub(super) why: String,
 }
 
-/// The rules of a member: its permissions, and what its role's template says of candidates. None where nothing is ruled.
-pub(super) fn rules(settings: &Settings, member: &Member) -> Option<Rules> {
-    let may = |wanted: &str| member.permissions.iter().any(|permission| &**permission == wanted);
+/// The rules of one peer, made anew when what it may do has changed.
+#[derive(Default)]
+pub(super) struct Policy {
+    powers: Option<Arc<Powers>>,
+    rules: Option<Rules>,
+}
+
+impl Policy {
+    /// Judges a message, and takes out of it what must not be told.
+    pub(super) fn judge(
+        &mut self,
+        signal: &Signal,
+        peer: &LocalPeer,
+        forward: &mut Forward<'_>,
+    ) -> Result<Fate, NotAllowed> {
+        if matches!(forward.kind, ForwardKind::Rollback | ForwardKind::Message) {
+            return Ok(Fate::Send);
+        }
+        let powers = peer.powers();
+        if self.powers.as_ref().map(Arc::as_ptr) != powers.as_ref().map(Arc::as_ptr) {
+            self.rules = powers.as_ref().and_then(|powers| rules(&signal.settings, powers));
+            self.powers = powers;
+        }
+        self.rules.as_ref().map_or(Ok(Fate::Send), |rules| apply(rules, forward))
+    }
+}
+
+/// The rules of a role and its permissions, and what the role's template says of candidates. None where nothing is ruled.
+fn rules(settings: &Settings, powers: &Powers) -> Option<Rules> {
+    let may = |wanted: &str| powers.permissions.iter().any(|permission| &**permission == wanted);
     let media = MediaRules { publish: may("publish"), share: may("share"), data: may("data") };
     // A role that the configuration has no more: its permissions stand in the token.
-    let template = settings.roles.0.get(&member.role);
+    let template = settings.roles.0.get(&powers.role);
     let ice = template.and_then(|template| template.ice).unwrap_or(settings.ice.policy);
     let table = template.map(|template| template.candidates.clone()).unwrap_or_default();
     let candidates = CandidateRules {
@@ -44,8 +75,7 @@ pub(super) fn rules(settings: &Settings, member: &Member) -> Option<Rules> {
     Rules::new(media, candidates)
 }
 
-/// Judges a message, and takes out of it what must not be told.
-pub(super) fn apply(rules: &Rules, forward: &mut Forward<'_>) -> Result<Fate, NotAllowed> {
+fn apply(rules: &Rules, forward: &mut Forward<'_>) -> Result<Fate, NotAllowed> {
     let kind = forward.kind;
     let field = if kind == ForwardKind::Candidate { "candidate" } else { "sdp" };
     let refuse = |refused: Refused| NotAllowed {

@@ -1,16 +1,17 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
 use actix_http::ws::OpCode;
-use signalbox_policy::Rules;
-use signalbox_shared::protocol::{
-    Broken, ClientMessage, CloseCode, ErrorCode, Forward, ForwardKind, ServerMessage,
+use signalbox_shared::{
+    problem::Problem,
+    protocol::{Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage},
 };
 use tokio::time::Instant;
 
 use super::{
     frames::{Break, Incoming},
-    policy::{self, Fate},
+    policy::{Fate, Policy},
     rate::{Pace, Rate},
+    refresh::{Badge, Refreshed},
     requests::{Request, Requests, Verdict},
 };
 use crate::{
@@ -18,18 +19,22 @@ use crate::{
     registry::{LocalPeer, LocalRoom},
 };
 use signalbox_rooms::{
-    room::Member,
+    room::Permission,
     store::{Item, Target},
 };
+
+/// Frames that a refresh costs beyond itself: a signature is checked.
+const REFRESH_COST: u32 = 9;
 
 /// What a connection's frames become: requests, answers, signs of life.
 pub(super) struct Reader<'a> {
     signal: &'a Signal,
     room: &'a LocalRoom,
     peer: &'a LocalPeer,
-    may_message: bool,
-    /// What its role may not send, if there is anything.
-    rules: Option<Rules>,
+    /// The token in force.
+    pub(super) badge: Badge<'a>,
+    /// What its role may not send.
+    policy: Policy,
     rate: Rate,
     pub(super) requests: Requests,
     pub(super) answers: Vec<ServerMessage>,
@@ -46,20 +51,18 @@ impl<'a> Reader<'a> {
         signal: &'a Signal,
         room: &'a LocalRoom,
         peer: &'a LocalPeer,
-        member: &Member,
+        badge: Badge<'a>,
         requests: Requests,
         given: Option<u64>,
     ) -> Self {
         let (burst, per_second) = signal.registry.hub().limits.pace();
         let rate = Rate::new(burst, per_second, Instant::now());
-        let may_message = member.permissions.iter().any(|permission| &**permission == "message");
-        let rules = policy::rules(&signal.settings, member);
         Self {
             signal,
             room,
             peer,
-            may_message,
-            rules,
+            badge,
+            policy: Policy::default(),
             rate,
             requests,
             answers: Vec::new(),
@@ -123,6 +126,10 @@ impl<'a> Reader<'a> {
     }
 
     fn message(&mut self, message: ClientMessage<'_>) {
+        if self.peer.waits() && !message.is_for_anybody() {
+            let text = "you wait to be let in; until then only leave, ping and refresh are taken";
+            return self.error(message.id(), ErrorCode::NotPermitted, None, text);
+        }
         match message {
             ClientMessage::Forward(forward) => self.forward(forward),
             ClientMessage::Update { id, name, metadata } => {
@@ -134,6 +141,8 @@ impl<'a> Reader<'a> {
             ClientMessage::Leave { id } => {
                 self.request(Request::Leave { id });
             }
+            ClientMessage::Refresh { id, token } => self.refresh(id, &token),
+            ClientMessage::Command { id, command } => self.command(id, command),
             ClientMessage::Ping { id } => self.answers.push(ServerMessage::Pong { id }),
             // It may be about the mailbox before, and on its way when that broke.
             ClientMessage::Received { seq } if seq > self.peer.delivered() && self.renewed => {}
@@ -145,7 +154,7 @@ impl<'a> Reader<'a> {
     }
 
     fn forward(&mut self, mut forward: Forward<'_>) {
-        if forward.kind == ForwardKind::Message && !self.may_message {
+        if forward.kind == ForwardKind::Message && !self.peer.may(Permission::Message) {
             return self.error(
                 forward.id,
                 ErrorCode::NotPermitted,
@@ -156,13 +165,13 @@ impl<'a> Reader<'a> {
         if forward.to.as_ref() == Some(&self.peer.id) {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
         }
-        match self.rules.as_ref().map(|rules| policy::apply(rules, &mut forward)) {
-            None | Some(Ok(Fate::Send)) => {}
-            Some(Ok(Fate::Drop)) => {
+        match self.policy.judge(self.signal, self.peer, &mut forward) {
+            Ok(Fate::Send) => {}
+            Ok(Fate::Drop) => {
                 self.request(Request::Drop { id: forward.id });
                 return;
             }
-            Some(Err(refused)) => {
+            Err(refused) => {
                 return self.error(forward.id, refused.code, Some(refused.field), &refused.why);
             }
         }
@@ -174,6 +183,46 @@ impl<'a> Reader<'a> {
             if to_room {
                 self.charge_for_the_room();
             }
+        }
+    }
+
+    /// A newer token. Once it is found good it counts, and the room is told.
+    fn refresh(&mut self, id: Option<u64>, token: &str) {
+        self.rate.charge(REFRESH_COST);
+        if self.badge.is_busy() {
+            let text = "the refresh before is still on its way";
+            return self.error(id, ErrorCode::RateLimited, Some("token"), text);
+        }
+        if let Some(Refreshed::Refused(id, problem)) = self.badge.show(id, token.to_owned()) {
+            self.refuse_token(id, &problem);
+        }
+    }
+
+    /// Says what is wrong with a token, or that nobody can tell for now.
+    pub(super) fn refuse_token(&mut self, id: Option<u64>, problem: &Problem) {
+        let code = if problem.status == 503 { ErrorCode::Unavailable } else { ErrorCode::BadToken };
+        self.error(id, code, Some("token"), &problem.detail);
+    }
+
+    /// Whoever may not is told at once; the commit looks again, for what it may have changed meanwhile.
+    fn command(&mut self, id: Option<u64>, command: Command) {
+        let (may, text) = match command {
+            Command::Admit(_) => (self.peer.may(Permission::Admit), "the role lacks the permission `admit`"),
+            Command::End { .. } => (self.peer.may(Permission::End), "the role lacks the permission `end`"),
+            // Who may let somebody in may send it away, too.
+            Command::Kick(_) => (
+                self.peer.may(Permission::Moderate) || self.peer.may(Permission::Admit),
+                "the role lacks the permission `moderate`",
+            ),
+            Command::Mute { .. } | Command::Lock(_) => {
+                (self.peer.may(Permission::Moderate), "the role lacks the permission `moderate`")
+            }
+        };
+        if !may {
+            return self.error(id, ErrorCode::NotPermitted, None, text);
+        }
+        if self.request(Request::Command { id, command }) {
+            self.charge_for_the_room();
         }
     }
 

@@ -11,11 +11,11 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use signalbox_shared::protocol::{ErrorCode, LeftReason, ServerMessage};
+use signalbox_shared::protocol::{Command, ErrorCode, LeftReason, ServerMessage};
 
 use crate::registry::{Accepted, LocalPeer, LocalRoom, Riding};
 use signalbox_rooms::{
-    room::{Input, Outcome},
+    room::{Act, Input, Manage, Outcome, Whom},
     store::{AppendError, Item, Target, Unavailable},
 };
 
@@ -52,13 +52,23 @@ pub(super) enum Request {
         /// Its number.
         id: Option<u64>,
     },
+    /// The peer asks for something to be done to the room, or to another.
+    Command {
+        /// Its number.
+        id: Option<u64>,
+        /// What.
+        command: Command,
+    },
 }
 
 impl Request {
     fn id(&self) -> Option<u64> {
         match self {
             Self::Forward(item) => item.id,
-            Self::Drop { id, .. } | Self::Update { id, .. } | Self::Leave { id } => *id,
+            Self::Drop { id, .. }
+            | Self::Update { id, .. }
+            | Self::Leave { id }
+            | Self::Command { id, .. } => *id,
         }
     }
 
@@ -66,7 +76,9 @@ impl Request {
     fn target(&self) -> &Target {
         match self {
             Self::Forward(item) => &item.to,
-            Self::Drop { .. } | Self::Update { .. } | Self::Leave { .. } => &Target::Room,
+            Self::Drop { .. } | Self::Update { .. } | Self::Leave { .. } | Self::Command { .. } => {
+                &Target::Room
+            }
         }
     }
 
@@ -74,7 +86,7 @@ impl Request {
         match self {
             Self::Forward(item) => item.body.len(),
             Self::Update { metadata, .. } => metadata.as_ref().map_or(0, |json| json.get().len()),
-            Self::Drop { .. } | Self::Leave { .. } => 0,
+            Self::Drop { .. } | Self::Leave { .. } | Self::Command { .. } => 0,
         }
     }
 }
@@ -221,6 +233,7 @@ impl Requests {
                 Request::Drop { id } => self.keep_back(id, answers),
                 Request::Update { id, name, metadata } => self.call = Some(self.update(id, name, metadata)),
                 Request::Leave { id } => self.call = Some(self.leave(id)),
+                Request::Command { id, command } => self.call = Some(self.command(id, command)),
             }
         }
     }
@@ -322,6 +335,19 @@ impl Requests {
         })
     }
 
+    fn command(&mut self, id: Option<u64>, command: Command) -> Call {
+        let duplicate = id.is_some_and(|id| id <= self.floor);
+        let (room, peer) = (self.room.clone(), self.peer.id.clone());
+        Box::pin(async move {
+            if duplicate {
+                return Done::Repeated(id);
+            }
+            let accepted = id.map(|id| (peer.clone(), id));
+            let answer = room.submit(Manage::member(peer, act(command)), accepted).await;
+            Done::Updated(id, answer.map(|(outcome, _)| outcome))
+        })
+    }
+
     fn leave(&mut self, id: Option<u64>) -> Call {
         let (room, peer) = (self.room.clone(), self.peer.clone());
         Box::pin(async move {
@@ -398,7 +424,15 @@ impl Requests {
         answers: &mut Vec<ServerMessage>,
     ) -> Verdict {
         match (outcome, id) {
-            (Ok(Outcome::Done), id) => {
+            (Ok(Outcome::NotPermitted), id) => {
+                let text = "you may not do that, or not to this peer";
+                answers.push(ServerMessage::error(id, ErrorCode::NotPermitted, None, text));
+            }
+            (Ok(Outcome::NoSuchPeer), id) => {
+                let text = "there is no such peer in this room";
+                answers.push(ServerMessage::error(id, ErrorCode::NoSuchPeer, Some("peer"), text));
+            }
+            (Ok(Outcome::Done | Outcome::Removed(_)), id) => {
                 self.settle(id);
                 self.raise_floor();
                 answers.extend(id.map(ServerMessage::ack));
@@ -460,6 +494,17 @@ impl Drop for Requests {
             // What it wrote for peers of this node stands in its answer only, which nobody reads any more.
             self.room.peers().iter().for_each(|peer| peer.doubt());
         }
+    }
+}
+
+/// What a command does to the room.
+fn act(command: Command) -> Act {
+    match command {
+        Command::Kick(peer) => Act::Remove { whom: Whom::Peer(peer), reason: LeftReason::Removed },
+        Command::Mute { peer, on } => Act::Mute { peer, on },
+        Command::Lock(locked) => Act::Lock(locked),
+        Command::Admit(peer) => Act::Admit(peer),
+        Command::End { lock } => Act::End { lock },
     }
 }
 

@@ -7,19 +7,26 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use signalbox_shared::{config::Limits, id::PeerId, protocol::CloseCode};
+use signalbox_shared::{
+    clock,
+    config::Limits,
+    id::PeerId,
+    protocol::{CloseCode, ServerMessage},
+};
 use tokio::{
     io::Interest,
     net::TcpStream,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
+    deadlines::{Deadlines, Due},
     enter::{Entered, enter},
     frames::{Break, Frames, Progress},
     life::{End, linger, part},
-    look::Looked,
+    look::{Looked, gone},
     reader::Reader,
+    refresh::Badge,
     requests::{Requests, Verdict},
 };
 use crate::{
@@ -28,10 +35,13 @@ use crate::{
     registry::{Condition, LocalPeer, LocalRoom},
     standing::Standing,
 };
-use signalbox_rooms::room::Member;
+use signalbox_rooms::{room::Member, store::Look};
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER: Duration = Duration::from_millis(25);
+
+/// How long a connection that must end waits to hear why.
+const WHY: Duration = Duration::from_millis(100);
 
 /// Between two attempts to read a mailbox while the store is away.
 const READ_AGAIN: Duration = Duration::from_millis(250);
@@ -77,6 +87,10 @@ pub(super) async fn run(
         Ok(entered) => Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await,
         Err(end) => (end, false),
     };
+    let end = match end {
+        End::Close(CloseCode::Revoked) => End::Close(why_revoked(&signal, &room, &peer).await),
+        end => end,
+    };
     if !has_left && peer.epoch() > 0 {
         part(&room, &peer, &end);
     }
@@ -99,6 +113,21 @@ pub(super) async fn run(
     drop(place);
 }
 
+/// A peer that is removed from its room has its grant taken back too, and either may be heard of first. The room says more.
+async fn why_revoked(signal: &Signal, room: &LocalRoom, peer: &LocalPeer) -> CloseCode {
+    if room.is_open() {
+        let hub = signal.registry.hub();
+        let reader = peer.reader(&hub.node);
+        let look = timeout(WHY, hub.store.read(&room.id, &reader, 0)).await;
+        if let Ok(Ok(Look::Gone(Some(reason)))) = look {
+            let code = gone(Some(reason));
+            peer.close_instead(code);
+            return code;
+        }
+    }
+    CloseCode::Revoked
+}
+
 /// One connection at work.
 pub(super) struct Session<'a> {
     pub(super) signal: &'a Signal,
@@ -113,9 +142,10 @@ pub(super) struct Session<'a> {
     pub(super) maybe_epoch: Option<u64>,
     socket: Arc<TcpStream>,
     frames: Frames,
-    ping_every: Duration,
-    next_ping: Instant,
+    pub(super) deadlines: Deadlines,
     heard: Instant,
+    /// So long a client may say nothing at all.
+    silence: Duration,
     read_mailbox_at: Option<Instant>,
 }
 
@@ -131,21 +161,25 @@ impl<'a> Session<'a> {
         let now = Instant::now();
         let limits = &signal.settings.limits;
         let ping_every = jittered(signal.settings.timing.ping.0, &peer.id);
+        let life = (entered.member.issued, entered.member.expires);
+        let mut deadlines = Deadlines::new(now, clock::now_ms(), ping_every, life);
+        deadlines.set_ice(now, signal.ice.life());
         let requests = Requests::new(room.clone(), peer.clone(), entered.floor, entered.told);
+        let badge = Badge::new(signal, room, peer, &entered.member);
         let unconfirmed = entered.resumed.then_some(entered.generation);
         Self {
             signal,
             room,
             peer,
-            input: Reader::new(signal, room, peer, &entered.member, requests, unconfirmed),
+            input: Reader::new(signal, room, peer, badge, requests, unconfirmed),
             generation: entered.generation,
             record: entered.member.clone(),
             maybe_epoch: None,
             socket,
             frames: Frames::new(limits.frame.0, early),
-            ping_every,
-            next_ping: now + ping_every,
+            deadlines,
             heard: now,
+            silence: signal.settings.timing.ping.0.mul_f32(2.5),
             read_mailbox_at: None,
         }
     }
@@ -165,6 +199,10 @@ impl<'a> Session<'a> {
         // Bytes may have come with the upgrade request.
         let mut readable = true;
         loop {
+            // Before anything is read: a node may have slept over the end of a token.
+            if let Some(code) = self.keep_time() {
+                return End::Close(code);
+            }
             if readable {
                 match self.read() {
                     Ok(Turn::Over) => tokio::task::yield_now().await,
@@ -186,7 +224,7 @@ impl<'a> Session<'a> {
             }
             // While the socket has not taken the last page, the next one waits for it.
             let read_at = self.read_mailbox_at.filter(|_| condition.waiting == 0);
-            let deadline = read_at.map_or(self.next_ping, |at| at.min(self.next_ping));
+            let deadline = read_at.map_or(self.deadlines.next(), |at| at.min(self.deadlines.next()));
             readable = false;
             tokio::select! {
                 // Finished calls first, so that answers leave before more work is taken; then deliveries; then input.
@@ -202,6 +240,7 @@ impl<'a> Session<'a> {
                         return End::Close(CloseCode::Left);
                     }
                 },
+                refreshed = self.input.badge.finished() => self.answer_refresh(refreshed),
                 () = self.peer.woken() => {}
                 ready = self.socket.ready(interest) => match ready {
                     Ok(ready) => {
@@ -212,11 +251,7 @@ impl<'a> Session<'a> {
                     }
                     Err(_) => return End::Lost,
                 },
-                () = sleep_until(deadline) => {
-                    if let Some(code) = self.tick() {
-                        return End::Close(code);
-                    }
-                }
+                () = sleep_until(deadline) => {}
             }
         }
     }
@@ -247,6 +282,9 @@ impl<'a> Session<'a> {
     async fn settle(&mut self) -> Option<End> {
         self.input.start();
         self.input.send_answers();
+        if let Some(life) = self.input.badge.changed() {
+            self.deadlines.set_token(Instant::now(), clock::now_ms(), life);
+        }
         let condition = self.peer.condition();
         if let Some(code) = condition.closing {
             return Some(End::Close(code));
@@ -257,7 +295,8 @@ impl<'a> Session<'a> {
         self.plan_look(&condition);
         if condition.waiting == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
             self.read_mailbox_at = None;
-            match self.look_after().await {
+            let looked = if self.peer.waits() { self.look_in_lobby().await } else { self.look_after().await };
+            match looked {
                 // Pages are bounded: there may be another.
                 Looked::Fine => self.plan_look(&self.peer.condition()),
                 Looked::Away => self.read_mailbox_at = Some(Instant::now() + READ_AGAIN),
@@ -277,17 +316,20 @@ impl<'a> Session<'a> {
         };
     }
 
-    /// A deadline has come: a ping, or silence for too long.
-    fn tick(&mut self) -> Option<CloseCode> {
+    /// Does what is due; why the connection must end, if it must.
+    fn keep_time(&mut self) -> Option<CloseCode> {
         let now = Instant::now();
-        if now < self.next_ping {
-            return None;
+        while let Some(due) = self.deadlines.due(now, clock::now_ms) {
+            match due {
+                Due::Ended => return Some(CloseCode::TokenExpired),
+                Due::Warn(expires_in) => self.peer.send(&[ServerMessage::TokenExpiring { expires_in }]),
+                Due::Ping if now.duration_since(self.heard) > self.silence => {
+                    return Some(CloseCode::PingTimeout);
+                }
+                Due::Ping => self.peer.ping(),
+                Due::Ice => self.push_ice(),
+            }
         }
-        if now.duration_since(self.heard) > self.signal.settings.timing.ping.0.mul_f32(2.5) {
-            return Some(CloseCode::PingTimeout);
-        }
-        self.next_ping = now + self.ping_every;
-        self.peer.ping();
         None
     }
 }

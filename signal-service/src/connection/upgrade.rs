@@ -151,6 +151,9 @@ async fn judge(
     let standing = Standing::of(&admission.wish, address);
     signal.judge(&standing)?;
     signal.consult(&admission.wish).await?;
+    if let Some(ticket) = &admission.ticket {
+        signal.door.redeem(ticket).await?;
+    }
     Ok((place, admission, standing, handshake))
 }
 

@@ -161,10 +161,19 @@ impl LocalRoom {
             if decision.is_empty() {
                 return answer(batch, &decision.outcomes, &view);
             }
-            let commit = announce::commit(&self.id, &hub.node, now, &view, &decision, accepted.clone());
+            let commit = announce::commit(
+                &self.id,
+                &hub.node,
+                now,
+                &view,
+                &decision,
+                accepted.clone(),
+                &hub.limits.rules(),
+            );
             match hub.store.commit(&self.id, &hub.node, &commit).await {
                 Ok(Committed::Applied(lineage, deliveries)) => {
                     let lost = lost_here(hub, &view, &decision);
+                    hub.tell_taken_back(&self.id, &view, &decision);
                     let next = Arc::new(RoomState { lineage, ..decision.next });
                     self.set_view(Some(next.clone()));
                     deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
@@ -238,7 +247,7 @@ impl LocalRoom {
     fn set_view(&self, view: Option<Arc<RoomState>>) {
         let members = view.as_ref().map_or_else(Members::default, |view| Members {
             version: view.version,
-            peers: view.members.keys().cloned().collect(),
+            peers: view.members.iter().filter(|(_, m)| !m.waiting).map(|(peer, _)| peer.clone()).collect(),
         });
         let mut inner = self.inner();
         inner.members = Arc::new(members);
@@ -250,7 +259,10 @@ fn lost_here(hub: &Hub, view: &RoomState, decision: &Decision) -> Vec<PeerId> {
     let ours = view.members.iter().filter(|(_, member)| member.owner() == Some(&hub.node));
     let changed = ours.filter(|(peer, member)| {
         let after = decision.next.members.get(*peer);
-        after.is_none_or(|after| after.epoch != member.epoch || after.owner() != member.owner())
+        after.is_none_or(|after| {
+            let admitted = member.waiting && !after.waiting;
+            after.epoch != member.epoch || after.owner() != member.owner() || admitted
+        })
     });
     changed.map(|(peer, _)| peer.clone()).collect()
 }
@@ -267,14 +279,18 @@ fn undone(input: &Input, outcome: Option<&Outcome>) -> Option<Input> {
         (Input::Attach(claim), Some(Outcome::Attached(epoch))) => {
             Some(Input::Detach { peer: claim.peer.clone(), epoch: *epoch })
         }
-        (Input::Detach { .. } | Input::Leave { .. } | Input::Sweep { .. }, _) => Some(input.clone()),
+        // A refresh was good when it was shown, and its client was told so.
+        (Input::Detach { .. } | Input::Leave { .. } | Input::Sweep { .. } | Input::Refresh { .. }, _) => {
+            Some(input.clone())
+        }
         // Asked for again by whoever still wants it.
         (
             Input::Update { .. }
             | Input::Bury { .. }
             | Input::Tick
             | Input::Attach(_)
-            | Input::Replace { .. },
+            | Input::Replace { .. }
+            | Input::Manage(_),
             _,
         ) => None,
     }

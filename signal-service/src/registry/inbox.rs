@@ -123,6 +123,11 @@ impl Inbox {
         self.doubted = true;
     }
 
+    /// Whether something may have been missed, though nothing goes out yet.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted || self.suspected
+    }
+
     /// Whether the first frame has been written.
     pub(super) fn is_open(&self) -> bool {
         self.mailbox != 0

@@ -14,7 +14,8 @@ mod untold;
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use signalbox_shared::{
@@ -22,16 +23,18 @@ use signalbox_shared::{
     id::{NodeId, PeerId, RoomId},
     keys,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{limits::Live, metrics::Metrics};
 use signalbox_rooms::{
-    room::Input,
+    clerk::{Changed, Rooms},
+    room::{Decision, Input, RoomState},
     store::{Arrivals, Delivery, Store, Unavailable},
+    taken_back::{OnTakenBack, taken_back},
 };
 
 pub use forward::{Accepted, Riding};
-pub use peer::{Condition, LocalPeer};
+pub use peer::{Condition, LocalPeer, Powers};
 pub use room::LocalRoom;
 
 /// What every room of this node needs.
@@ -46,7 +49,23 @@ pub struct Hub {
     pub metrics: Metrics,
     /// Where rooms are driven.
     pub runtime: tokio::runtime::Handle,
+    on_taken_back: OnceLock<OnTakenBack>,
 }
+
+impl Hub {
+    /// Says who was removed by a commit, to whoever keeps such peers away.
+    fn tell_taken_back(&self, room: &RoomId, state: &RoomState, decision: &Decision) {
+        for who in taken_back(state, decision) {
+            tracing::info!(event = "removed", room = %room, peer = %who.peer, user = %who.user);
+            if let Some(hook) = self.on_taken_back.get() {
+                hook(who);
+            }
+        }
+    }
+}
+
+/// How long a change that the API asks for may take.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Rooms with peers on this node.
 pub struct Registry {
@@ -64,13 +83,20 @@ impl Registry {
     pub fn new(node: NodeId, store: Store, settings: &Settings, metrics: Metrics) -> Self {
         let limits = Live::new(settings);
         let runtime = tokio::runtime::Handle::current();
-        let hub = Arc::new(Hub { node, store, limits, metrics, runtime });
+        let on_taken_back = OnceLock::new();
+        let hub = Arc::new(Hub { node, store, limits, metrics, runtime, on_taken_back });
         Self { hub, rooms: Arc::default(), doubted: Mutex::default(), doubt: Notify::new() }
     }
 
     /// What every room of this node needs.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// From now on this hears of everybody who is removed by a moderator or the API, after the commit. The first one stands.
+    pub fn on_taken_back(&self, hook: OnTakenBack) {
+        // Only `main` sets it.
+        let _ = self.hub.on_taken_back.set(hook);
     }
 
     /// A room, whether or not it has peers here; without any it is forgotten when nothing is left to do for it.
@@ -161,6 +187,23 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<LocalRoom>>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rooms for Registry {
+    fn change<'a>(&'a self, room: &'a RoomId, input: Input) -> Changed<'a> {
+        let answer = {
+            let mut rooms = self.lock();
+            self.room_in(&mut rooms, room).begin(input, None)
+        };
+        Box::pin(async move {
+            let answer = timeout(CHANGE_DEADLINE, answer).await.map_err(|_| Unavailable)?;
+            answer.unwrap_or(Err(Unavailable))
+        })
+    }
+
+    fn store(&self) -> Result<&Store, Unavailable> {
+        Ok(&self.hub.store)
     }
 }
 

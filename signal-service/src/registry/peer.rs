@@ -4,14 +4,15 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use actix_http::ws::OpCode;
+use serde::Deserialize;
 use signalbox_shared::{
     config::Limits,
-    id::{NodeId, PeerId},
+    id::{NodeId, PeerId, Role},
     protocol::{CloseCode, ServerMessage},
 };
 use tokio::{net::TcpStream, sync::Notify, time::Instant};
@@ -24,7 +25,7 @@ use super::{
     untold::Untold,
 };
 use signalbox_rooms::{
-    room::Lineage,
+    room::{Lineage, Member, Permission},
     store::{Delivery, Entry, EntryKind, Head, Item, Page, Reader},
 };
 
@@ -44,6 +45,19 @@ pub struct LocalPeer {
     epoch: AtomicU64,
     /// The last entry that is in the socket, or further.
     written: AtomicU64,
+    /// What it may do, as its client was last told. A std mutex: held to clone or swap the pointer.
+    powers: Mutex<Option<Arc<Powers>>>,
+    /// Whether it waits in the lobby: nothing goes out but what answers it.
+    waits: AtomicBool,
+}
+
+/// What a peer is and may do now, whatever its token said.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Powers {
+    /// Its role.
+    pub role: Role,
+    /// What it may do.
+    pub permissions: Arc<[Arc<str>]>,
 }
 
 struct Lane {
@@ -93,8 +107,10 @@ impl LocalPeer {
             closing: None,
         });
         let (epoch, written) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (powers, waits) = (Mutex::default(), AtomicBool::new(false));
         let standing = Mutex::new(Arc::new(standing));
-        Arc::new(Self { id, since: Instant::now(), lane, wake: Notify::new(), standing, epoch, written })
+        let (since, wake) = (Instant::now(), Notify::new());
+        Arc::new(Self { id, since, lane, wake, epoch, written, standing, powers, waits })
     }
 
     /// What is judged of it.
@@ -117,6 +133,42 @@ impl LocalPeer {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What it is and may do now; none before it is in.
+    pub fn powers(&self) -> Option<Arc<Powers>> {
+        self.powers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has a permission now.
+    pub fn may(&self, permission: Permission) -> bool {
+        let powers = self.powers.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = powers.as_ref().map(|powers| &powers.permissions[..]).unwrap_or_default();
+        names.iter().any(|name| &**name == permission.as_str())
+    }
+
+    fn grant(&self, powers: Powers) {
+        *self.powers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(powers));
+    }
+
+    /// As [`LocalPeer::follow`], if nobody else has changed what it may do since `seen`. What it may do now.
+    pub fn grant_after(&self, seen: Option<&Arc<Powers>>, powers: Powers) -> Option<Arc<Powers>> {
+        let mut held = self.powers.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().map(Arc::as_ptr) == seen.map(Arc::as_ptr) {
+            *held = Some(Arc::new(powers));
+        }
+        held.clone()
+    }
+
+    /// It is this member now, in the room or in its lobby.
+    pub fn follow(&self, member: &Member) {
+        self.grant(Powers { role: member.role.clone(), permissions: member.permissions.clone() });
+        self.waits.store(member.waiting, Ordering::Relaxed);
+    }
+
+    /// Whether it waits in the lobby.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
     /// The epoch this node owns it in.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
@@ -131,6 +183,11 @@ impl LocalPeer {
     pub fn reader(&self, node: &NodeId) -> Reader {
         let lineage = self.lane().lineage.clone();
         Reader { peer: self.id.clone(), node: node.clone(), epoch: self.epoch(), lineage }
+    }
+
+    /// Where the peer was last known to be a member.
+    pub fn lineage(&self) -> Lineage {
+        self.lane().lineage.clone()
     }
 
     /// The number of its mailbox, as its inbox knows it.
@@ -168,8 +225,12 @@ impl LocalPeer {
     pub fn deliver(&self, delivery: Delivery) {
         let mut lane = self.lane();
         let run = lane.inbox.take(delivery);
+        if self.waits() {
+            // Nothing is written for one who waits: it was let in.
+            lane.inbox.doubt();
+        }
         self.send_entries(&mut lane, run);
-        if lane.inbox.needs_reading() {
+        if lane.inbox.needs_reading() || self.waits() {
             self.wake.notify_one();
         }
     }
@@ -233,7 +294,7 @@ impl LocalPeer {
         let mut lane = self.lane();
         if owned && head.mailbox == lane.inbox.mailbox() && head.head <= lane.inbox.delivered() {
             lane.complete_at = asked;
-        } else if lane.inbox.is_open() {
+        } else if lane.inbox.is_open() || self.waits() {
             lane.inbox.doubt();
         }
         // The store answers: what waited for that may be told now.
@@ -284,11 +345,12 @@ impl LocalPeer {
     /// The node stops: tells a peer that has joined when to come back. Whether it had joined.
     pub fn announce_goodbye(&self, reconnect_in: u64) -> bool {
         let mut lane = self.lane();
-        if lane.inbox.is_open() {
+        let has_joined = lane.inbox.is_open() || self.waits();
+        if has_joined {
             let goaway = ServerMessage::Goaway { reconnect_in }.to_json();
             self.send_in(&mut lane, std::iter::once(goaway.as_bytes()));
         }
-        lane.inbox.is_open()
+        has_joined
     }
 
     /// Asks the connection's task to end; the first reason stands. Whether this is the first.
@@ -299,6 +361,11 @@ impl LocalPeer {
         drop(lane);
         self.wake.notify_one();
         first
+    }
+
+    /// Asks for the end with another reason than before.
+    pub fn close_instead(&self, code: CloseCode) {
+        self.lane().closing = Some(code);
     }
 
     /// Sends frames outside the mailbox to a peer that has had its first one.
@@ -337,7 +404,8 @@ impl LocalPeer {
         Condition {
             closing: lane.closing,
             waiting: lane.outbox.len(),
-            needs_reading: lane.inbox.needs_reading() && lane.closing.is_none(),
+            needs_reading: lane.closing.is_none()
+                && (lane.inbox.needs_reading() || self.waits() && lane.inbox.is_doubted()),
             is_replaying: lane.inbox.is_replaying(),
             should_tell: lane.untold.is_due().then(|| lane.untold.middle()).flatten(),
         }
@@ -391,6 +459,12 @@ impl LocalPeer {
             (EntryKind::Forwarded | EntryKind::Presence, _) => {
                 if entry.kind == EntryKind::Presence && entry.body.starts_with(r#"{"type":"peer-left""#) {
                     lane.seen.remove(&entry.from);
+                }
+                format!(r#"{{"seq":{seq},{rest}"#)
+            }
+            (EntryKind::Standing, _) => {
+                if let Ok(powers) = serde_json::from_str(&entry.body) {
+                    self.grant(powers);
                 }
                 format!(r#"{{"seq":{seq},{rest}"#)
             }

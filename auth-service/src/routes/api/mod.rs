@@ -37,7 +37,7 @@ fn authorize(request: &HttpRequest, state: &AuthState, scope: Scope) -> Result<A
 }
 
 /// The paths.
-pub(super) fn paths(path: impl Fn(&'static str, &'static str, &[fn() -> Route]) -> Path) -> Vec<Path> {
+pub(super) fn paths(path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> Path) -> Vec<Path> {
     vec![
         path("/api/rules", "GET", &[|| web::get().to(rules::list)]),
         path("/api/rules/{key}", "DELETE", &[|| web::delete().to(rules::lift)]),
@@ -87,7 +87,7 @@ fn audit(caller: &str, event: &'static str, rule: &Rule) {
     tracing::warn!(target: "signalbox_auth::audit", event, caller, kind, key, until = rule.until, "rule_changed");
 }
 
-fn problem(error: ApplyError) -> Problem {
+pub(super) fn problem(error: ApplyError) -> Problem {
     let (status, code) = match error {
         ApplyError::Full => (409, "rule_limit"),
         ApplyError::NoSuchRule => (404, "no_such_rule"),
@@ -97,13 +97,13 @@ fn problem(error: ApplyError) -> Problem {
 }
 
 /// How long a rule is in force, milliseconds: `for` in whole seconds.
-fn life_ms(raw: &Raw) -> Result<Option<u64>, Problem> {
+pub(super) fn life_ms(raw: &Raw) -> Result<Option<u64>, Problem> {
     let seconds = within("for", raw, 1, LONGEST_MS / 1_000, "a whole number of seconds")?;
     Ok(seconds.map(|seconds| seconds * 1_000))
 }
 
 /// Why, for those who read the rules later.
-fn reason(raw: &Raw) -> Result<Option<std::sync::Arc<str>>, Problem> {
+pub(super) fn reason(raw: &Raw) -> Result<Option<std::sync::Arc<str>>, Problem> {
     words("reason", raw, 256)
 }
 
@@ -116,6 +116,6 @@ fn words(field: &str, raw: &Raw, most: usize) -> Result<Option<std::sync::Arc<st
     }
 }
 
-fn missing(field: &str) -> Problem {
+pub(super) fn missing(field: &str) -> Problem {
     refuse(field, "is missing")
 }

@@ -62,6 +62,7 @@ pub(super) fn kind_text(kind: EntryKind) -> &'static str {
         EntryKind::Forwarded => "f",
         EntryKind::Presence => "m",
         EntryKind::PeerEntry => "p",
+        EntryKind::Standing => "s",
     }
 }
 
@@ -69,6 +70,7 @@ fn kind(text: &str) -> EntryKind {
     match text {
         "p" => EntryKind::PeerEntry,
         "m" => EntryKind::Presence,
+        "s" => EntryKind::Standing,
         _ => EntryKind::Forwarded,
     }
 }
@@ -105,6 +107,10 @@ fn room_state(hash: Value, lineage: &Lineage, now: u64) -> Option<RoomState> {
     let mut state = RoomState::new(fields.get("inc")?.as_str().into(), lineage.clone());
     state.version = fields.get("ver")?.parse().ok()?;
     state.ends_at = fields.get("end").and_then(|end| end.parse().ok()).unwrap_or(0);
+    state.began_at = fields.get("beg").and_then(|began| began.parse().ok()).unwrap_or(0);
+    if let Some(settings) = fields.get("set").and_then(|json| serde_json::from_str(json).ok()) {
+        state.settings = Arc::new(settings);
+    }
     state.read_at = now;
     for (field, value) in &fields {
         if let Some(peer) = peer_of(field, "p:") {

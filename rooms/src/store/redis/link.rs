@@ -33,11 +33,12 @@ pub(super) enum ScriptId {
     Trim,
     Lease,
     Unlist,
+    Place,
 }
 
 impl ScriptId {
     /// In the order of the enum: a script is called by its place.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Append,
         Self::Acknowledge,
         Self::Commit,
@@ -51,6 +52,7 @@ impl ScriptId {
         Self::Trim,
         Self::Lease,
         Self::Unlist,
+        Self::Place,
     ];
 
     /// What it shares with others, and its own text.
@@ -72,6 +74,7 @@ impl ScriptId {
             Self::Trim => (ALLOW_OOM, ROOM, include_str!("lua/trim.lua")),
             Self::Lease => (ALLOW_OOM, "", include_str!("lua/lease.lua")),
             Self::Unlist => (ALLOW_OOM, ROOM, include_str!("lua/unlist.lua")),
+            Self::Place => ("#!lua\n", "", include_str!("lua/place.lua")),
         };
         Script::new(&format!("{flags}{shared}\n{own}"))
     }

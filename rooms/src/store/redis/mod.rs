@@ -18,7 +18,7 @@ use futures_util::future::try_join_all;
 use redis::{Script, Value};
 use signalbox_shared::{
     config::Redis as Settings,
-    id::{NodeId, PeerId, RoomId},
+    id::{NodeId, PeerId, RoomId, UserId},
     keys,
 };
 
@@ -157,10 +157,12 @@ impl RedisStore {
         call.arg(keys::node_topic_prefix(room)).arg(keys::feed_topic(room));
         call.arg(2 * bounds.backlog).arg(bounds.entry_life_ms).arg(bounds.room_life_ms).arg(bounds.window_ms);
         call.arg(u8::from(commit.opens)).arg(bounds.slack_ms).arg(u8::from(commit.ends));
+        call.arg(commit.settings.as_ref().map_or_else(String::new, |settings| settings.to_json()));
+        call.arg(commit.life_ms).arg(commit.kept_until).arg(bounds.longest_ms()).arg(u8::from(commit.empty));
         call.each(&commit.put, |call, (peer, member)| {
             let record = serde_json::to_string(member).unwrap_or_default();
             call.arg(peer.as_str()).arg(record).arg(member.owner().map_or("-", NodeId::as_str));
-            call.arg(member.epoch).arg(member.mailbox).arg(member.generation);
+            call.arg(member.epoch).arg(member.mailbox).arg(member.generation).arg(u8::from(member.waiting));
         });
         call.each(&commit.removed, |call, (peer, tombstone)| {
             call.arg(peer.as_str()).arg(tombstone.epoch).arg(tombstone.reason.as_str());
@@ -201,7 +203,7 @@ impl RedisStore {
         };
         call.arg(room.as_str()).arg(keys::node_topic_prefix(room));
         call.arg(bounds.backlog).arg(bounds.backlog_bytes).arg(bounds.entry_life_ms).arg(bounds.slack_ms);
-        call.arg(batch.members.version).arg(batch.items.len()).arg(bounds.room_life_ms + bounds.window_ms);
+        call.arg(batch.members.version).arg(batch.items.len()).arg(bounds.longest_ms());
         for item in &batch.items {
             call.item(room, batch, item);
         }
@@ -296,6 +298,33 @@ impl RedisStore {
         let mut cmd = redis::cmd("SMEMBERS");
         cmd.arg(keys::rooms_on(partition, node));
         Ok(codec::rooms(self.link.call(partition, &cmd).await?))
+    }
+
+    pub(super) async fn rooms_in(&self, partition: usize) -> Result<Vec<RoomId>, Unavailable> {
+        let mut cmd = redis::cmd("ZRANGEBYSCORE");
+        cmd.arg(keys::due(partition)).arg("-inf").arg("+inf");
+        // Mailboxes with a deadline stand there too; their names are no rooms'.
+        Ok(codec::rooms(self.link.call(partition, &cmd).await?))
+    }
+
+    pub(super) async fn take_place(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        kept_ms: u64,
+        most: u32,
+    ) -> Result<bool, Unavailable> {
+        let args = [room.as_str().to_owned(), kept_ms.to_string(), most.to_string()];
+        let args = args.into_iter().map(String::into_bytes).collect();
+        let partition = keys::partition_of_user(user);
+        let reply = self.link.script(partition, ScriptId::Place, vec![keys::rooms_of(user)], args).await?;
+        Ok(reply == Value::Int(1))
+    }
+
+    pub(super) async fn give_place_back(&self, user: &UserId, room: &RoomId) -> Result<(), Unavailable> {
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(keys::rooms_of(user)).arg(room.as_str());
+        self.link.call(keys::partition_of_user(user), &cmd).await.map(drop)
     }
 
     pub(super) async fn unlist(&self, room: &RoomId, node: &NodeId) -> Result<(), Unavailable> {

@@ -30,12 +30,12 @@ local stored = tonumber(own[3] or 0)
 local last = math.max(stored, floor)
 local results = { 'ok', lineage, mailbox }
 
--- Whether a mailbox takes no more for now; its head and the bytes ever written to it.
+-- Whether a mailbox takes no more for now; its head and the bytes ever written to it; whether its peer waits in the lobby.
 local function is_full(peer)
-  local f = redis.call('HMGET', room, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer)
+  local f = redis.call('HMGET', room, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer)
   local waiting = tonumber(f[1] or 0) - tonumber(f[2] or 0)
   local waiting_bytes = tonumber(f[3] or 0) - tonumber(f[4] or 0)
-  return waiting >= backlog or waiting_bytes >= backlog_bytes, f[1] or 0, f[3] or 0
+  return waiting >= backlog or waiting_bytes >= backlog_bytes, f[1] or 0, f[3] or 0, f[5]
 end
 
 -- The targets of a message that begins at `at`, or the reason why it is refused.
@@ -46,7 +46,9 @@ local function targets_of(at, count)
     local value = redis.call('HGET', room, 'o:' .. peer)
     if not value then return nil, 'n' end
     local its_node, _, its_mailbox = owner(value)
-    local full, head, bytes = is_full(peer)
+    local full, head, bytes, in_lobby = is_full(peer)
+    -- Nobody reaches one who has not been let in.
+    if in_lobby then return nil, 'n' end
     -- What is too old does not count.
     if full and not settle_empty(peer, box, head, bytes) then
       drop_old(peer, its_mailbox, box, life)

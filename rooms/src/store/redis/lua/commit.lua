@@ -2,8 +2,9 @@
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3… sets of rooms by node, mailboxes
 -- ARGV: 1 incarnation, 2 version (0: the room must not exist), 3 node, 4 room name, 5 topic prefix, 6 feed topic,
 --       7 stream bound, 8 entry life ms, 9 room life ms, 10 resume window ms, 11 '1' if nobody was in it before,
---       12 slack ms, 13 '1' if nobody is left, then lists, each with its count first:
---       members to write: peer, record, node or '-', epoch, mailbox (for one that has none yet), handle
+--       12 slack ms, 13 '1' if nobody is left and the room is not kept, 14 settings (JSON) or '', 15 life of the room ms,
+--       16 until when it is kept without anybody in it, 17 the longest that deadlines are kept, ms, 18 '1' if nobody is left, then lists, each with its count first:
+--       members to write: peer, record, node or '-', epoch, mailbox (for one that has none yet), handle, '1' if it waits
 --       members to remove: peer, epoch, reason, index in KEYS · tombstones to forget: peer · members that are detached: peer
 --       nodes that have their first peer here: index in KEYS · nodes that have none any more: index in KEYS
 --       accepted ids: peer, id
@@ -25,7 +26,7 @@ else
   matches = exists and found[1] == ARGV[1] and tonumber(found[2]) == version
 end
 
-local at = 14
+local at = 19
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -37,7 +38,7 @@ end
 -- A handle that was confirmed since the decision was made voids it.
 local writes = {}
 each(function()
-  local put = { peer = take(), record = take(), node = take(), epoch = take(), mailbox = take(), handle = take() }
+  local put = { peer = take(), record = take(), node = take(), epoch = take(), mailbox = take(), handle = take(), waits = take() }
   local confirmed = redis.call('HGET', room, 'g:' .. put.peer)
   if confirmed and tonumber(confirmed) > tonumber(put.handle) then matches = false end
   writes[#writes + 1] = put
@@ -45,9 +46,11 @@ end)
 if not matches then return { 'conflict', unpack(state()) } end
 
 if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', lineage, 'hl', text(now)) end
-if ARGV[11] == '1' then
-  redis.call('HSET', room, 'end', text(now + tonumber(ARGV[9])))
-  redis.call('PEXPIRE', room, text(tonumber(ARGV[9]) + window))
+if ARGV[11] == '1' then redis.call('HSET', room, 'beg', text(now)) end
+if ARGV[14] ~= '' then redis.call('HSET', room, 'set', ARGV[14]) end
+local began = redis.call('HGET', room, 'beg')
+if began and (ARGV[11] == '1' or ARGV[14] ~= '') then
+  redis.call('HSET', room, 'end', text(tonumber(began) + math.min(tonumber(ARGV[15]), tonumber(ARGV[9]))))
 end
 redis.call('HSET', room, 'ver', text(version + 1))
 for _, put in ipairs(writes) do
@@ -60,6 +63,7 @@ for _, put in ipairs(writes) do
   end
   redis.call('HSET', room, 'p:' .. peer, put.record, 'o:' .. peer, put.node .. ' ' .. put.epoch .. ' ' .. mailbox, 'g:' .. peer, put.handle)
   redis.call('HDEL', room, 't:' .. peer)
+  if put.waits == '1' then redis.call('HSET', room, 'w:' .. peer, '1') else redis.call('HDEL', room, 'w:' .. peer) end
   if put.node ~= '-' then
     redis.call('HDEL', room, 'd:' .. peer)
   else
@@ -69,14 +73,17 @@ end
 each(function()
   local peer = take()
   redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
-    'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer)
+    'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer)
   local epoch, reason = take(), take()
   redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason)
   redis.call('DEL', KEYS[tonumber(take())])
   redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
 end)
 each(function() redis.call('HDEL', room, 't:' .. take()) end)
-local due = tonumber(redis.call('HGET', room, 'end') or 0)
+if ARGV[18] == '1' then redis.call('HDEL', room, 'beg', 'end') end
+local kept_until, ends = tonumber(ARGV[16]), tonumber(redis.call('HGET', room, 'end') or 0)
+-- With nobody in it there is no end but that of its keeping.
+local due = ends > 0 and ends or kept_until
 each(function()
   local till = redis.call('HGET', room, 'd:' .. take())
   if till then due = math.min(due, tonumber(till)) end
@@ -110,10 +117,15 @@ end)
 each(function() redis.call('SPUBLISH', ARGV[6], take()) end)
 if ARGV[13] == '1' then
   -- What is left are tombstones, for as long as somebody may come back who has left.
+  redis.call('HDEL', room, 'set', 'beg', 'end')
   redis.call('PEXPIRE', room, window)
   redis.call('ZREM', KEYS[2], name)
 else
   redis.call('ZADD', KEYS[2], text(due), name)
-  redis.call('PEXPIRE', KEYS[2], longest)
+  redis.call('PEXPIRE', KEYS[2], ARGV[17])
+  -- Set once for a life: a room that is silent for hours must not lose it. It changes with what it follows from, and with the last member.
+  if ARGV[11] == '1' or ARGV[14] ~= '' or ARGV[18] == '1' then
+    redis.call('PEXPIRE', room, text(math.max(ends, kept_until, now) - now + window))
+  end
 end
 return results

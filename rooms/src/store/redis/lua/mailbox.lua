@@ -1,7 +1,8 @@
 -- What the scripts share. KEYS[2], where entries are written, holds the deadlines of the partition. KEYS[1] is the room hash:
 --   inc incarnation · lin lineage · hl since when every mailbox is of that lineage, ms · ver version · end when its longest life is over, ms
+--   set settings (JSON) · beg when its life began, ms
 --   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox>" · g:<peer> handle that its client is known to have
---   d:<peer> until when it is detached, ms · t:<peer> "<epoch> <until> <reason>": it has left
+--   d:<peer> until when it is detached, ms · t:<peer> "<epoch> <until> <reason>": it has left · w:<peer> it waits in the lobby
 --   l:<peer> highest accepted id · h:<peer> head, a:<peer> acknowledged: seqs · b:<peer>, c:<peer>: bytes ever written, ever acknowledged
 -- A mailbox is a stream: entry id <mailbox>-<seq>, fields in this order:
 --   f from · i the sender's id or '' · k kind · t written at, ms · c bytes ever written · d body

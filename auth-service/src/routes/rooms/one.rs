@@ -1,0 +1,202 @@
+//! `/api/rooms/{room}` and what is done to it
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use signalbox_http::ApiError;
+use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
+use signalbox_shared::scope::Scope;
+use signalbox_shared::{id::UserId, problem::Problem, protocol::E2ee};
+
+use utoipa::ToSchema;
+
+use super::{
+    audit, change, load, room_in,
+    shown::ShownRoom,
+    store,
+    who::{backend, backend_or_user},
+};
+use crate::{
+    AuthState,
+    issuer::wish::{display_name, metadata, refuse, typed, within},
+    routes::{Body, doc::Problems, members},
+};
+
+/// What may be set.
+pub(super) const MEMBERS: [&str; 9] =
+    ["name", "metadata", "maxPeers", "maxDuration", "startsAt", "enabled", "locked", "lobby", "e2ee"];
+
+type Raw = Option<Box<RawValue>>;
+
+/// Reads a change; every refusal names its member. `""`, `{}` and 0 unset what may be unset.
+pub(super) fn patch_of(state: &AuthState, raw: [Raw; 9]) -> Result<Patch, Problem> {
+    let [name, meta, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee] = raw;
+    let rules = &state.room_rules;
+    let number = |field, raw: &Raw, most: u64| -> Result<Option<Option<u64>>, Problem> {
+        let value = within(field, raw, 0, most, "a whole number (0 is none)")?;
+        Ok(value.map(|value| (value > 0).then_some(value)))
+    };
+    let flag = |field, raw: &Raw| typed::<bool>(field, raw, "must be true or false");
+    let meta = metadata(meta, rules.metadata_max)?;
+    let longest = rules.rules.room_life_ms / 1_000;
+    let most_peers = u64::try_from(rules.rules.room_peers).unwrap_or(u64::MAX);
+    Ok(Patch {
+        name: display_name(&name)?.map(|name| Some(name).filter(|name| !name.is_empty())),
+        metadata: meta.map(|json| Some(json).filter(|json| json.get() != "{}")),
+        max_peers: number("maxPeers", &max_peers, most_peers)?.map(|most| most.map(|most| most as u32)),
+        max_duration: number("maxDuration", &max_duration, longest)?,
+        starts_at: number("startsAt", &starts_at, (1 << 53) - 1)?,
+        enabled: flag("enabled", &enabled)?,
+        locked: flag("locked", &locked)?,
+        lobby: flag("lobby", &lobby)?,
+        e2ee: one_of::<E2ee>("e2ee", &e2ee, "must be off, optional or required")?,
+    })
+}
+
+fn one_of<T: DeserializeOwned>(field: &str, raw: &Raw, rule: &str) -> Result<Option<T>, Problem> {
+    typed(field, raw, rule)
+}
+
+/// Whether settings go together, and with the configuration.
+pub(super) fn fit(state: &AuthState, settings: &RoomSettings, kept_until: u64) -> Result<(), Problem> {
+    if settings.starts_at.is_some_and(|at| kept_until > 0 && at >= kept_until) {
+        return Err(refuse("startsAt", "must come before the room is over; a room is kept for rooms.kept"));
+    }
+    match &state.room_rules.no_e2ee {
+        Some(why) if settings.e2ee == E2ee::Required => {
+            let detail = format!("e2ee cannot be required here: {why}");
+            Err(Problem::new(409, "conflict", detail).field("e2ee"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is to be changed.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct RoomChange {
+    /// The name to show; empty is none.
+    #[schema(max_length = 64)]
+    name: Option<String>,
+    /// Anything, in an object.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+    /// Most peers; 0 is the configured number.
+    #[schema(minimum = 0, maximum = 1_000)]
+    max_peers: Option<u32>,
+    /// Longest life, seconds; 0 is the configured one.
+    #[schema(minimum = 0, maximum = 86_400)]
+    max_duration: Option<u64>,
+    /// When it begins, ms since 1970; 0 is at once.
+    #[schema(minimum = 0)]
+    starts_at: Option<u64>,
+    enabled: Option<bool>,
+    locked: Option<bool>,
+    /// Whether whoever comes waits to be let in.
+    lobby: Option<bool>,
+    /// `off`, `optional` or `required`.
+    #[schema(pattern = "^(off|optional|required)$")]
+    e2ee: Option<String>,
+}
+
+/// What can be done to a room.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) enum RoomVerb {
+    Lock,
+    Unlock,
+    Enable,
+    Disable,
+    End,
+}
+
+/// What a room is like. A user may see it too.
+#[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
+pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+    backend_or_user(&request, &state, Scope::Rooms)?;
+    let id = room_in(&request)?;
+    Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &load(&state, &id).await?)))
+}
+
+/// Changes settings.
+#[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomChange,
+    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn patch(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let caller = backend(&request, &state, Scope::Rooms)?;
+    let id = room_in(&request)?;
+    let patch = patch_of(&state, members(body, MEMBERS)?)?;
+    let known = load(&state, &id).await?;
+    fit(&state, &patch.apply(&known.settings), known.settings.kept_until)?;
+    let (_, room) = change(&state, &id, Act::Configure(patch)).await?;
+    audit("room_updated", &caller, &id);
+    Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room)))
+}
+
+/// Sends everybody out and forgets the room.
+#[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    responses((status = 204, description = "It is gone"), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn delete(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = backend(&request, &state, Scope::Rooms)?;
+    let id = room_in(&request)?;
+    let known = load(&state, &id).await?;
+    change(&state, &id, Act::Delete).await?;
+    let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == CreatorKind::User);
+    if let Some(user) = creator.and_then(|creator| UserId::parse(&creator.id).ok()) {
+        // Else it comes back when the room would have been over.
+        let _ = store(&state)?.give_place_back(&user, &id).await;
+    }
+    audit("room_deleted", &caller, &id);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `lock`, `unlock`, `enable`, `disable`, `end`.
+#[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("verb" = RoomVerb, Path, description = "What is done")),
+    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn act(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    body: Option<Body>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = backend(&request, &state, Scope::Rooms)?;
+    let id = room_in(&request)?;
+    let enabled = |on| Act::Configure(Patch { enabled: Some(on), ..Patch::default() });
+    let (event, act) = match request.match_info().get("verb").unwrap_or_default() {
+        "lock" => ("room_locked", Act::Lock(true)),
+        "unlock" => ("room_unlocked", Act::Lock(false)),
+        "enable" => ("room_enabled", enabled(true)),
+        "disable" => ("room_disabled", enabled(false)),
+        _ => ("room_ended", Act::End { lock: lock_too(&request, body)? }),
+    };
+    let (outcome, room) = change(&state, &id, act).await?;
+    audit(event, &caller, &id);
+    let shown = Arc::new(serde_json::to_value(ShownRoom::of(&id, &room)).unwrap_or_default());
+    let mut shown = Arc::unwrap_or_clone(shown);
+    if let Outcome::Removed(count) = outcome {
+        shown["removed"] = count.into();
+    }
+    Ok(HttpResponse::Ok().json(shown))
+}
+
+/// `{"lock": true}`, where there is a body.
+fn lock_too(request: &HttpRequest, body: Option<Body>) -> Result<bool, Problem> {
+    let has_body = request.headers().contains_key(actix_web::http::header::CONTENT_TYPE);
+    let Some(body) = body.filter(|_| has_body) else { return Ok(false) };
+    let [lock] = members(body, ["lock"])?;
+    Ok(typed::<bool>("lock", &lock, "must be true or false")?.unwrap_or(false))
+}

@@ -1,0 +1,109 @@
+//! Who asks for something about rooms: a backend with the scope for it, or one of the application's users.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use signalbox_http::ApiError;
+use signalbox_rooms::room::{Creator, CreatorKind};
+use signalbox_shared::{
+    id::{CallerId, RoomId},
+    problem::Problem,
+    scope::{RoomPattern, Scope},
+    token::UserClaims,
+};
+
+use crate::{
+    AuthState,
+    issuer::Caller,
+    routes::{authorize, authorize_or_user, authorize_user},
+};
+
+/// Somebody who may.
+pub(super) enum Who {
+    /// A backend.
+    Backend(Caller),
+    /// A user of the application.
+    User(Arc<UserClaims>),
+}
+
+impl Who {
+    /// For the audit log.
+    pub(super) fn id(&self) -> CallerId {
+        match self {
+            Self::Backend(caller) => caller.id(),
+            Self::User(_) => CallerId::user(),
+        }
+    }
+
+    /// Whether it may act on a room, as far as its API key is limited to some.
+    ///
+    /// # Errors
+    /// 403 `room_not_allowed`.
+    pub(super) fn may_use(&self, room: &RoomId) -> Result<(), Problem> {
+        match self {
+            Self::Backend(caller) => caller.may_use(room),
+            Self::User(_) => Ok(()),
+        }
+    }
+
+    /// As the maker of a room.
+    pub(super) fn creator(&self) -> Creator {
+        match self {
+            Self::Backend(caller) => Creator { kind: CreatorKind::Key, id: caller.id().as_str().into() },
+            Self::User(claims) => Creator { kind: CreatorKind::User, id: claims.sub.as_str().into() },
+        }
+    }
+}
+
+/// A backend that may do this, with the room of the path, if there is one; its id.
+///
+/// # Errors
+/// 401, 403.
+pub(super) fn backend(request: &HttpRequest, state: &AuthState, scope: Scope) -> Result<CallerId, ApiError> {
+    let caller = authorize(request, state, scope)?;
+    here(request, &caller)?;
+    Ok(caller.id())
+}
+
+/// A backend that may do this, and the rooms it is limited to.
+///
+/// # Errors
+/// 401, 403.
+pub(super) fn lister(
+    request: &HttpRequest,
+    state: &AuthState,
+    scope: Scope,
+) -> Result<Option<RoomPattern>, ApiError> {
+    Ok(authorize(request, state, scope)?.rooms().cloned())
+}
+
+/// A backend that may do this, or a user with a token; what the user may is the route's to ask.
+///
+/// # Errors
+/// 401, 403.
+pub(super) fn backend_or_user(
+    request: &HttpRequest,
+    state: &AuthState,
+    scope: Scope,
+) -> Result<Who, ApiError> {
+    let caller = authorize_or_user(request, state, scope)?;
+    here(request, &caller)?;
+    Ok(match caller {
+        Caller::User(claims) => Who::User(claims),
+        backend => Who::Backend(backend),
+    })
+}
+
+/// A user with a token.
+///
+/// # Errors
+/// 401, 403.
+pub(super) fn user(request: &HttpRequest, state: &AuthState) -> Result<Arc<UserClaims>, ApiError> {
+    authorize_user(request, state)
+}
+
+/// Whether a caller may act on the room that the path names.
+fn here(request: &HttpRequest, caller: &Caller) -> Result<(), Problem> {
+    let room = request.match_info().get("room").and_then(|room| RoomId::parse(room).ok());
+    room.map_or(Ok(()), |room| caller.may_use(&room))
+}

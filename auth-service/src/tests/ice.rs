@@ -1,0 +1,51 @@
+//! `/auth/ice`
+
+use actix_web::{http::header, test::TestRequest};
+use serde_json::{Value, json};
+use signalbox_shared::{clock, config::TurnServer, id::Region, protocol::IcePolicy};
+
+use super::Service;
+
+fn service() -> Service {
+    let change = |settings: &mut signalbox_shared::config::Settings| {
+        let server = |url: &str, region: Option<&str>| TurnServer {
+            urls: vec![url.to_owned()],
+            region: region.map(|region| Region::parse(region).unwrap()),
+        };
+        settings.ice.turn =
+            vec![server("turn:eu.example", Some("eu")), server("turn:us.example", Some("us"))];
+        let (_, guest) = settings.roles.0.iter_mut().find(|(role, _)| role.as_str() == "guest").unwrap();
+        guest.ice = Some(IcePolicy::Relay);
+    };
+    Service::with(change, |_| {})
+}
+
+async fn ice(service: &Service, token: &str) -> (u16, Value) {
+    let request = TestRequest::get().uri("/auth/ice");
+    service.call(request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")))).await
+}
+
+#[actix_web::test]
+async fn whoever_has_a_room_token_is_told_of_servers_and_policy() {
+    let service = service();
+    let (_, issued) = service.ask(r#"{"room":"r","user":"u"}"#).await;
+    let (status, told) = ice(&service, issued["token"].as_str().unwrap()).await;
+    assert_eq!((status, &told["icePolicy"], &told["expiresIn"]), (200, &json!("relay"), &json!(3_600)));
+    let servers = told["iceServers"].as_array().unwrap();
+    assert_eq!(servers.len(), 2, "{told}");
+    let (end, name) = servers[0]["username"].as_str().unwrap().split_once(':').unwrap();
+    let end: u64 = end.parse().unwrap();
+    assert!(end.abs_diff(clock::now_s() + 3_600) < 5 && name.len() == 32, "{told}");
+    assert!(servers[0]["credential"].is_string());
+}
+
+#[actix_web::test]
+async fn nobody_else_is() {
+    let service = service();
+    let bare = service.call(TestRequest::get().uri("/auth/ice")).await;
+    assert_eq!((bare.0, &bare.1["code"]), (401, &json!("token_missing")));
+    let bad = ice(&service, "nonsense").await;
+    assert_eq!((bad.0, &bad.1["code"]), (401, &json!("token_malformed")));
+    let strange = TestRequest::get().uri("/auth/ice").insert_header((header::ORIGIN, "https://evil.example"));
+    assert_eq!(service.call(strange).await.0, 403);
+}

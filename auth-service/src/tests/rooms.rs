@@ -1,0 +1,217 @@
+//! `/api/rooms` over rooms in this process.
+
+use actix_web::{
+    http::{Method, header},
+    test::TestRequest,
+};
+use serde_json::{Value, json};
+use signalbox_shared::{
+    clock,
+    id::{Role, TokenId, UserId},
+    token::{ISSUER, TokenKind, UserClaims},
+};
+
+use super::Service;
+
+impl Service {
+    async fn rooms_api(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        self.api_as(&self.basic(), method, path, body).await
+    }
+
+    async fn api_as(&self, who: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let request = TestRequest::with_uri(path).method(method).insert_header((header::AUTHORIZATION, who));
+        let request = if body.is_null() { request } else { request.set_json(body) };
+        self.call(request).await
+    }
+
+    /// `Authorization` of a user with this role.
+    fn user(&self, user: &str, role: &str) -> String {
+        let now = clock::now_s();
+        let claims = UserClaims {
+            iss: ISSUER.to_owned(),
+            aud: TokenKind::User.aud().to_owned(),
+            sub: UserId::parse(user).unwrap(),
+            role: Role::parse(role).unwrap(),
+            name: None,
+            iat: now,
+            nbf: now - 1,
+            exp: now + 60,
+            jti: TokenId::random(),
+        };
+        format!("Bearer {}", self.state.minter.sign(&claims).unwrap())
+    }
+}
+
+#[actix_web::test]
+async fn a_room_is_made_changed_and_deleted() {
+    let service = Service::new();
+    let body = json!({"id": "r", "name": "Stand-up", "maxPeers": 5, "metadata": {"k": 1}});
+    let (status, made) = service.rooms_api("POST", "/api/rooms", body.clone()).await;
+    assert_eq!((status, &made["name"], &made["maxPeers"]), (201, &"Stand-up".into(), &5.into()), "{made}");
+    assert_eq!(made["createdBy"], json!({"kind": "key", "id": "backend"}));
+    assert_eq!(service.rooms_api("POST", "/api/rooms", body).await.1["code"], "room_exists");
+    let (status, changed) =
+        service.rooms_api("PATCH", "/api/rooms/r", json!({"maxPeers": 0, "lobby": true})).await;
+    assert_eq!((status, changed.get("maxPeers"), &changed["lobby"]), (200, None, &true.into()), "{changed}");
+    for (verb, member, value) in [
+        ("lock", "locked", true),
+        ("unlock", "locked", false),
+        ("disable", "enabled", false),
+        ("enable", "enabled", true),
+    ] {
+        let (status, room) = service.rooms_api("POST", &format!("/api/rooms/r/{verb}"), Value::Null).await;
+        assert_eq!((status, &room[member]), (200, &value.into()), "{verb}: {room}");
+    }
+    let (status, ended) = service.rooms_api("POST", "/api/rooms/r/end", json!({"lock": true})).await;
+    assert_eq!((status, &ended["locked"], &ended["removed"]), (200, &true.into(), &0.into()), "{ended}");
+    assert_eq!(service.rooms_api("DELETE", "/api/rooms/r", Value::Null).await.0, 204);
+    for (method, path) in [("GET", "/api/rooms/r"), ("DELETE", "/api/rooms/r"), ("POST", "/api/rooms/r/lock")]
+    {
+        let (status, problem) = service.rooms_api(method, path, Value::Null).await;
+        assert_eq!((status, &problem["code"]), (404, &"no_such_room".into()), "{method} {path}");
+    }
+}
+
+#[actix_web::test]
+async fn each_bad_member_is_named() {
+    let service = Service::new();
+    for (member, value) in [
+        ("id", json!("a b")),
+        ("name", json!("a\u{7}")),
+        ("metadata", json!([])),
+        ("maxPeers", json!(101)),
+        ("maxDuration", json!(12 * 60 * 60 + 1)),
+        ("startsAt", json!(u64::from(u32::MAX) * 1_000)),
+        ("enabled", json!("yes")),
+        ("e2ee", json!("maybe")),
+        ("locked", json!(1)),
+        ("colour", json!("red")),
+    ] {
+        let (status, problem) = service.rooms_api("POST", "/api/rooms", json!({member: value})).await;
+        assert_eq!((status, &problem["field"]), (400, &member.into()), "{problem}");
+    }
+    let (status, problem) = service.rooms_api("POST", "/api/rooms", json!({"e2ee": "required"})).await;
+    assert_eq!((status, &problem["code"], &problem["field"]), (409, &"conflict".into(), &"e2ee".into()));
+    assert!(problem["detail"].as_str().unwrap().contains("the role viewer"), "it says why: {problem}");
+}
+
+#[actix_web::test]
+async fn a_user_makes_rooms_where_its_role_says_so_and_so_many() {
+    let service = Service::with(|settings| settings.rooms.per_user = 2, |_| {});
+    let (host, guest) = (service.user("alice", "host"), service.user("bob", "guest"));
+    let (status, problem) = service.api_as(&guest, "POST", "/api/rooms", json!({})).await;
+    assert_eq!((status, &problem["code"]), (403, &"not_permitted".into()));
+    for name in ["a", "b"] {
+        assert_eq!(service.api_as(&host, "POST", "/api/rooms", json!({"id": name})).await.0, 201);
+    }
+    let (status, problem) = service.api_as(&host, "POST", "/api/rooms", json!({"id": "c"})).await;
+    assert_eq!((status, &problem["code"]), (409, &"room_limit".into()));
+    assert_eq!(service.rooms_api("DELETE", "/api/rooms/a", Value::Null).await.0, 204);
+    assert_eq!(service.api_as(&host, "POST", "/api/rooms", json!({"id": "c"})).await.0, 201);
+    // Nothing else is theirs.
+    assert_eq!(service.api_as(&host, "GET", "/api/rooms/b", Value::Null).await.0, 200);
+    for (method, path) in [("GET", "/api/rooms"), ("DELETE", "/api/rooms/b"), ("POST", "/api/rooms/b/lock")] {
+        assert_eq!(service.api_as(&host, method, path, Value::Null).await.0, 401, "{method} {path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_user_joins_with_its_own_token_if_the_room_takes_it() {
+    let service = Service::new();
+    let (host, guest) = (service.user("alice", "host"), service.user("bob", "guest"));
+    service.api_as(&host, "POST", "/api/rooms", json!({"id": "r", "lobby": true})).await;
+    let (status, own) = service.api_as(&host, "POST", "/api/rooms/r/join", json!({})).await;
+    assert_eq!((status, &own["role"], &own["lobby"]), (200, &"host".into(), &false.into()), "{own}");
+    let (status, issued) = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({"name": "Bob"})).await;
+    assert_eq!(
+        (status, &issued["role"], &issued["lobby"], &issued["url"]),
+        (200, &"guest".into(), &true.into(), &"/ws/signal".into())
+    );
+    assert_eq!(service.validate(issued["token"].as_str().unwrap()).await.0, 200);
+    for (change, status, code) in [
+        (json!({"locked": true}), 403, "room_locked"),
+        (json!({"locked": false, "enabled": false}), 403, "room_disabled"),
+        (json!({"enabled": true, "startsAt": clock::now_ms() + 60_000}), 403, "room_not_started"),
+    ] {
+        assert_eq!(service.rooms_api("PATCH", "/api/rooms/r", change).await.0, 200);
+        let answer = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
+        assert_eq!((answer.0, &answer.1["code"]), (status, &code.into()), "{}", answer.1);
+    }
+    // Each token has its place.
+    assert_eq!(service.api_as(&guest, "POST", "/api/rooms/r/token", json!({"user": "u"})).await.0, 401);
+    let (status, _) =
+        service.rooms_api("POST", "/api/rooms/r/token", json!({"user": "u", "role": "viewer"})).await;
+    assert_eq!(status, 200);
+    assert_eq!(service.rooms_api("POST", "/api/rooms/r/join", json!({})).await.1["code"], "token_missing");
+}
+
+#[actix_web::test]
+async fn without_implicit_rooms_nobody_joins_what_nobody_made() {
+    let service = Service::with(|settings| settings.rooms.implicit = false, |_| {});
+    let guest = service.user("bob", "guest");
+    let (status, problem) = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
+    assert_eq!((status, &problem["code"]), (403, &"room_not_allowed".into()));
+    let (status, problem) = service.rooms_api("POST", "/api/rooms/r/token", json!({"user": "u"})).await;
+    assert_eq!((status, &problem["code"]), (404, &"no_such_room".into()));
+}
+
+#[actix_web::test]
+async fn the_list_has_each_room_once_though_others_come_and_go() {
+    let service = Service::new();
+    let name = |n: u32| format!("room-{n}");
+    for n in 0..25 {
+        service.rooms_api("POST", "/api/rooms", json!({"id": name(n)})).await;
+    }
+    let (mut seen, mut cursor, mut page) = (Vec::new(), String::new(), 0);
+    loop {
+        let (status, list) =
+            service.rooms_api("GET", &format!("/api/rooms?limit=4{cursor}"), Value::Null).await;
+        assert_eq!(status, 200, "{list}");
+        let rooms = list["rooms"].as_array().unwrap();
+        seen.extend(rooms.iter().map(|room| room["id"].as_str().unwrap().to_owned()));
+        // One comes and one goes while somebody turns the pages.
+        service.rooms_api("POST", "/api/rooms", json!({"id": format!("new-{page}")})).await;
+        service.rooms_api("DELETE", &format!("/api/rooms/new-{}", page / 2), Value::Null).await;
+        page += 1;
+        match list["cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    for n in 0..25 {
+        assert_eq!(seen.iter().filter(|id| **id == name(n)).count(), 1, "{seen:?}");
+    }
+    for bad in ["limit=0", "limit=101", "cursor=x", "limit=x", "page=1"] {
+        assert_eq!(service.rooms_api("GET", &format!("/api/rooms?{bad}"), Value::Null).await.0, 400, "{bad}");
+    }
+}
+
+#[actix_web::test]
+async fn who_is_not_there_cannot_be_acted_on() {
+    let service = Service::new();
+    service.rooms_api("POST", "/api/rooms", json!({"id": "r"})).await;
+    let nobody = format!("/api/rooms/r/participants/{:032x}", 7);
+    for (method, path, body) in [
+        ("PATCH", nobody.clone(), json!({"role": "host"})),
+        ("DELETE", nobody.clone(), Value::Null),
+        ("POST", format!("{nobody}/admit"), Value::Null),
+        ("POST", format!("{nobody}/deny"), Value::Null),
+        ("DELETE", "/api/rooms/r/participants/x".to_owned(), Value::Null),
+        ("POST", "/api/rooms/r/messages".to_owned(), json!({"to": format!("{:032x}", 7), "data": 1})),
+    ] {
+        // An empty kept room is there and has no members.
+        let (status, problem) = service.rooms_api(method, &path, body).await;
+        assert_eq!((status, &problem["code"]), (404, &"no_such_peer".into()), "{method} {path}");
+    }
+    assert_eq!(service.rooms_api("PATCH", &nobody, json!({})).await.0, 400);
+    assert_eq!(service.rooms_api("DELETE", "/api/rooms/r/participants", Value::Null).await.0, 400);
+    assert_eq!(
+        service.rooms_api("DELETE", "/api/rooms/r/participants?role=guest", Value::Null).await.1["removed"],
+        0
+    );
+    assert_eq!(service.rooms_api("POST", "/api/rooms/r/messages", json!({"data": {"a": 1}})).await.0, 202);
+    let (status, banned) =
+        service.rooms_api("POST", "/api/rooms/r/bans", json!({"user": "mallory", "for": 60})).await;
+    assert_eq!((status, &banned["rule"]), (201, &"ban:r:mallory".into()), "{banned}");
+}

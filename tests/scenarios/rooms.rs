@@ -1,0 +1,165 @@
+//! What the API does to rooms and to those who are in them.
+
+use serde_json::{Value, json};
+use signalbox_tests::{cluster::TestCluster, http::Request, peer::Link};
+
+async fn make(cluster: &TestCluster, mut settings: Value) {
+    settings["id"] = "r".into();
+    cluster.api("POST", "/api/rooms", &settings).await.assert_status(201);
+}
+
+async fn over(cluster: &TestCluster) {
+    cluster.api("DELETE", "/api/rooms/r", &Value::Null).await.assert_status(204);
+}
+
+async fn knock(cluster: &TestCluster, token: &str) -> Link {
+    Link::open(cluster.next_node().address, token).await
+}
+
+on_each_store! {
+    async fn a_made_room_waits_for_its_members_and_outlives_them(cluster) {
+        make(cluster, json!({"name": "Stand-up", "maxPeers": 1})).await;
+        let alice = cluster.room("r").join("alice").await;
+        assert_eq!((&alice.joined["room"]["name"], &alice.joined["room"]["maxPeers"]), (&"Stand-up".into(), &1.into()));
+        let bob = cluster.room("r").knock("bob").await;
+        assert_eq!(bob.next().await["code"], "room_full");
+        let room = cluster.api("GET", "/api/rooms/r", &Value::Null).await.json();
+        assert_eq!((&room["peers"], &room["name"]), (&1.into(), &"Stand-up".into()), "{room}");
+        alice.leave().await;
+        let room = cluster.api("GET", "/api/rooms/r", &Value::Null).await.json();
+        assert_eq!((&room["peers"], &room["name"]), (&0.into(), &"Stand-up".into()), "{room}");
+        over(cluster).await;
+        cluster.api("GET", "/api/rooms/r", &Value::Null).await.assert_problem(404, "no_such_room");
+    }
+
+    async fn each_rule_of_a_room_is_told_at_the_join(cluster) {
+        make(cluster, json!({})).await;
+        let soon = 4_000_000_000_000_u64;
+        for (change, code, close) in [
+            (json!({"locked": true}), "room_locked", 4517),
+            (json!({"locked": false, "enabled": false}), "room_disabled", 4518),
+        ] {
+            cluster.api("PATCH", "/api/rooms/r", &change).await.assert_status(200);
+            let late = cluster.room("r").knock("late").await;
+            assert_eq!(late.next().await["code"], code);
+            assert_eq!(late.closed().await.code, close);
+        }
+        cluster.api("PATCH", "/api/rooms/r", &json!({"startsAt": soon})).await.assert_problem(400, "bad_request");
+        over(cluster).await;
+    }
+
+    async fn a_role_is_changed_on_the_live_socket_and_holds_over_a_resume(cluster) {
+        let room = cluster.room("r");
+        let (alice, bob) = room.join2().await;
+        let path = format!("/api/rooms/r/participants/{}", alice.id());
+        cluster.api("PATCH", &path, &json!({"role": "viewer"})).await.assert_status(200);
+        let standing = alice.next_of_type("permissions").await;
+        assert_eq!((&standing["role"], &standing["permissions"]), (&"viewer".into(), &json!([])), "{standing}");
+        assert_eq!(bob.next_of_type("peer-updated").await["role"], "viewer");
+        let refused = alice.ask(json!({"type": "message", "data": 1})).await;
+        assert_eq!(refused["code"], "not_permitted", "{refused}");
+        let alice = alice.lose().await.resume_on(cluster.next_node()).await;
+        assert_eq!(alice.joined["role"], "viewer");
+        let refused = alice.ask(json!({"type": "message", "data": 1})).await;
+        assert_eq!(refused["code"], "not_permitted", "{refused}");
+        cluster.api("PATCH", &path, &json!({"role": "host"})).await.assert_status(200);
+        alice.next_where("its new role", |frame| frame["type"] == "permissions" && frame["role"] == "host").await;
+        alice.must(json!({"type": "kick", "peer": bob.id()})).await;
+    }
+
+    async fn who_is_removed_comes_back_with_neither_handle_nor_token(cluster) {
+        let room = cluster.room("r");
+        let _host = room.join("host").await;
+        let token = room.token(json!({"user": "mallory"})).await;
+        let mallory = knock(cluster, &token).await.into_peer().await;
+        let ticket = mallory.ticket().await;
+        let path = format!("/api/rooms/r/participants/{}", mallory.id());
+        cluster.api("DELETE", &path, &Value::Null).await.assert_status(200);
+        assert_eq!(mallory.closed().await.code, 4513);
+        for node in &cluster.nodes {
+            signalbox_tests::net::eventually("its token is taken back on every node", async || {
+                let answer = Request::upgrade(format!("/ws/signal?token={token}")).send(node.address).await;
+                (answer.status == 401 && answer.json()["code"] == "token_revoked").then_some(())
+            }).await;
+            let again = Request::upgrade(format!("/ws/signal?{}", ticket.query())).send(node.address).await;
+            assert_eq!(again.status, 401, "{}", again.text);
+        }
+        room.join("mallory").await.leave().await;
+    }
+
+    async fn all_of_a_role_or_of_a_user_are_removed_at_once(cluster) {
+        let room = cluster.room("r");
+        let host = room.join_as(json!({"user": "host", "role": "host"})).await;
+        let guests = room.join_all(&["a", "b"]).await;
+        let twice = room.join_as(json!({"user": "twice", "role": "speaker"})).await;
+        let answer = cluster.api("DELETE", "/api/rooms/r/participants?role=guest", &Value::Null).await;
+        assert_eq!(answer.json()["removed"], 2, "{}", answer.text);
+        for guest in guests {
+            assert_eq!(guest.closed().await.code, 4513);
+        }
+        cluster.api("DELETE", "/api/rooms/r/participants?user=twice", &Value::Null).await.assert_status(200);
+        assert_eq!(twice.closed().await.code, 4513);
+        let list = cluster.api("GET", "/api/rooms/r/participants", &Value::Null).await.json();
+        assert_eq!((&list["participants"][0]["peerId"], list["participants"].as_array().unwrap().len()), (&json!(host.id()), 1));
+    }
+
+    async fn who_is_banned_from_a_room_is_gone_and_stays_out_of_that_one(cluster) {
+        let (room, elsewhere) = (cluster.room("r"), cluster.room("elsewhere"));
+        let host = room.join("host").await;
+        let mallory = room.join("mallory").await;
+        let fresh = cluster.forge("r", "mallory");
+        cluster.api("POST", "/api/rooms/r/bans", &json!({"user": "mallory", "for": 60})).await.assert_status(201);
+        assert_eq!(mallory.closed().await.code, 4515);
+        assert_eq!(host.next_of_type("peer-left").await["reason"], "banned");
+        for node in &cluster.nodes {
+            signalbox_tests::net::eventually("the ban is known on every node", async || {
+                let answer = Request::upgrade(format!("/ws/signal?token={fresh}")).send(node.address).await;
+                (answer.status == 403).then_some(())
+            }).await;
+        }
+        elsewhere.join("mallory").await.leave().await;
+    }
+
+    async fn what_the_backend_says_reaches_members_in_order_with_the_rest(cluster) {
+        let (alice, bob) = cluster.room("r").join2().await;
+        alice.message(&bob, json!(1)).await;
+        cluster.api("POST", "/api/rooms/r/messages", &json!({"data": {"text": "soon over"}})).await.assert_status(202);
+        cluster.api("POST", "/api/rooms/r/messages", &json!({"to": bob.id(), "data": 2})).await.assert_status(202);
+        assert_eq!(alice.next_of_type("message").await["data"]["text"], "soon over");
+        let first = bob.next_of_type("message").await;
+        assert_eq!((&first["from"], &first["data"]), (&json!(alice.id()), &1.into()));
+        let second = bob.next_of_type("message").await;
+        assert_eq!((second.get("from"), &second["room"]), (None, &true.into()), "{second}");
+        assert_eq!(bob.next_of_type("message").await["data"], 2);
+    }
+
+    async fn the_end_with_a_lock_keeps_everybody_out_until_it_is_unlocked(cluster) {
+        let room = cluster.room("r");
+        let (alice, bob) = room.join2().await;
+        cluster.api("POST", "/api/rooms/r/end", &json!({"lock": true})).await.assert_status(200);
+        for peer in [alice, bob] {
+            assert_eq!(peer.closed().await.code, 4514);
+        }
+        assert_eq!(room.knock("alice").await.next().await["code"], "room_locked");
+        cluster.api("POST", "/api/rooms/r/unlock", &Value::Null).await.assert_status(200);
+        room.join("alice").await.leave().await;
+        over(cluster).await;
+    }
+
+    async fn the_limit_of_a_room_ends_it(cluster) {
+        make(cluster, json!({"maxDuration": 1})).await;
+        let alice = cluster.room("r").join("alice").await;
+        assert!(alice.joined["room"]["endsAt"].is_u64(), "{}", alice.joined);
+        assert_eq!(alice.closed().await.code, 4514);
+        over(cluster).await;
+    }
+
+    async fn without_implicit_rooms_only_made_ones_take_somebody_in(cluster, [("ROOMS__IMPLICIT", "false")]) {
+        let link = cluster.room("r").knock("alice").await;
+        assert_eq!(link.next().await["code"], "room_not_allowed");
+        assert_eq!(link.closed().await.code, 4522);
+        make(cluster, json!({})).await;
+        cluster.room("r").join("alice").await.leave().await;
+        over(cluster).await;
+    }
+}
