@@ -72,7 +72,7 @@ enum Keys {
     /// The application's own secret.
     App(DecodingKey),
     /// Fetched from the provider.
-    Fetched(KeyCache),
+    Fetched(Box<KeyCache>),
 }
 
 /// Why nobody can be believed: one line for the operator.
@@ -102,7 +102,7 @@ impl Exchange {
                     Some(ask) => ask,
                     None => ask.insert(Ask::new(None)?),
                 };
-                Keys::Fetched(KeyCache::new(ask.clone(), rules))
+                Keys::Fetched(Box::new(KeyCache::new(ask.clone(), rules)))
             };
             let algorithms = rules.algorithms.iter().copied().map(library).collect();
             providers.push(Provider { rules: rules.clone(), algorithms, keys });

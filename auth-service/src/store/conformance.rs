@@ -184,7 +184,7 @@ async fn a_ticket_is_kept_for_its_life_under_its_digest() {
             continue;
         };
         let key = signalbox_shared::keys::ticket(&ticket.digest());
-        assert_eq!(redis.keys().await, [key.clone()], "{name}");
+        assert_eq!(redis.keys().await, std::slice::from_ref(&key), "{name}");
         let mut redeem = redis::cmd("SET");
         redeem.arg(&key).arg(TICKET_USED).arg("XX").arg("GET").arg("KEEPTTL");
         let mut before = Vec::new();
