@@ -25,7 +25,10 @@ use tokio::sync::broadcast;
 use crate::{
     AuthParts, AuthState, BadState, configure, feed,
     keys::{KeysError, SigningKeys},
+    link::SharedLink,
     store::{AuthStore, RedisStore, StoreError},
+    usage::UsageReader,
+    webhooks::{Source, Webhooks, WebhooksError},
 };
 
 /// Why the process does not start, or ends: one line.
@@ -48,6 +51,9 @@ pub enum StartError {
     /// The store's address will not do.
     #[error("REDIS_URL is not usable: {0}")]
     Feed(#[from] signalbox_redis::StartError),
+    /// What is told over HTTP cannot be.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     /// The service cannot be put together.
     #[error(transparent)]
     State(#[from] BadState),
@@ -61,6 +67,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoSecret
+            | Self::Webhooks(WebhooksError::NoSecret)
             | Self::Keys(_)
             | Self::State(BadState::Providers(_))
             | Self::Feed(_)
@@ -82,6 +89,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         tracing::warn!("nobody can get a token: set SIGNALBOX_API_KEYS, or turn guests on");
     }
     let listener = listener(settings.server.listen)?;
+    let shared = secrets.redis_url.as_ref().map(|url| SharedLink::open(url.expose(), &settings.redis));
     let (feed, store) = match &secrets.redis_url {
         Some(url) => {
             let store = open_store(url.expose(), &settings.redis).await?;
@@ -96,6 +104,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         Some(url) => Some(clerk(url.expose(), &settings, &control)?),
         None => None,
     };
+    let source = shared.clone().map_or(Source::Feed, Source::Redis);
+    let webhooks = Webhooks::start(&settings, &secrets.webhooks, source, &feed)?;
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys,
@@ -105,6 +115,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         control,
         ice,
         rooms,
+        webhooks: webhooks.clone(),
+        usage: shared.map_or(UsageReader::None, UsageReader::Redis),
         store: store.clone().map_or_else(|| AuthStore::memory(TicketShelf::default()), AuthStore::Redis),
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
@@ -132,7 +144,11 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         server = server.workers(settings.server.workers);
     }
     tracing::info!(listen = %settings.server.listen, "the auth service is ready");
-    Ok(server.listen(listener)?.run().await?)
+    server.listen(listener)?.run().await?;
+    if let Some(webhooks) = webhooks {
+        webhooks.stop().await;
+    }
+    Ok(())
 }
 
 /// The folder where one is set, and with it tokens by a shared secret only if that is set too; else the shared secret.

@@ -7,6 +7,7 @@
 //! - `judge`: what was taken back, asked at each issue
 //! - [`AuthState`]: what the routes share, made once per process
 //! - [`feed`]: the operators' events out of Redis
+//! - [`webhooks`]: what happens in rooms, told over HTTP; [`usage`]: what was used; [`link`]: Redis for both
 //! - [`store`]: refresh tokens, tickets and invites, in Redis or in the process
 //! - [`app`]: the standalone process
 //!
@@ -19,12 +20,15 @@ pub mod feed;
 pub mod issuer;
 mod judge;
 pub mod keys;
+pub mod link;
 mod metrics;
 pub mod routes;
 mod state;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod usage;
+pub mod webhooks;
 
 pub use routes::configure;
 pub use state::{AuthParts, AuthState, BadState};

@@ -11,6 +11,7 @@
 //! - [`address`]: ranges of addresses
 //! - [`feed`]: what operators hear about rooms
 //! - [`keys`]: every Redis key
+//! - [`usage`]: joins and peer-minutes by API key and room
 //! - [`telemetry`]: logs, and what never goes into one
 //!
 //! Nothing here knows actix: the services turn these into HTTP.
@@ -29,3 +30,4 @@ pub mod telemetry;
 pub mod text;
 pub mod token;
 pub mod turn;
+pub mod usage;

@@ -23,6 +23,7 @@ pub mod client;
 pub mod cluster;
 pub mod fleet;
 pub mod history;
+pub mod hook;
 pub mod http;
 pub mod idp;
 pub mod keyed;

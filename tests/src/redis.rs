@@ -16,6 +16,8 @@ const LONGEST_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
 /// The keys of what was taken back, and the longest they live.
 const CONTROL: &str = "sb:{control}:";
 const CONTROL_MS: i64 = (31 * 24 + 1) * 60 * 60 * 1_000;
+/// How long a day's usage is kept.
+const USAGE_MS: i64 = 35 * 24 * 60 * 60 * 1_000;
 
 /// The keys of the auth service, and the longest each lives: tickets, refresh tokens, invites.
 const AUTH: [(&str, i64); 3] = [
@@ -114,7 +116,8 @@ impl TestRedis {
             if ttl_ms == -2 || kind == "none" {
                 continue;
             }
-            let oldest_ms = if kind == "stream" { oldest(&mut connection, &name).await } else { None };
+            let is_dated = kind == "stream" && !name.contains("}:hooks");
+            let oldest_ms = if is_dated { oldest(&mut connection, &name).await } else { None };
             keys.push(Key { name, ttl_ms, oldest_ms });
         }
         keys
@@ -131,6 +134,7 @@ impl TestRedis {
             // What was taken back is remembered for longer than any room, its log for less.
             let longest = match &key.name {
                 name if name.starts_with(CONTROL) => CONTROL_MS,
+                name if name.starts_with("sb:usage:") => USAGE_MS,
                 name => {
                     AUTH.iter().find(|(start, _)| name.starts_with(start)).map_or(LONGEST_MS, |(_, ms)| *ms)
                 }
@@ -156,9 +160,12 @@ impl TestRedis {
     }
 }
 
-/// Whether a key is there with or without rooms: of nodes, of what was taken back, of tokens.
+/// Whether a key is there with or without rooms: of nodes, of what was taken back, of tokens; or is kept for the operator when rooms are
+/// over: a day's usage, and what webhooks are told.
 pub fn is_of_nodes(key: &str) -> bool {
-    key.ends_with(":nodes")
+    let is_kept = key.starts_with("sb:usage:") || key.contains("}:hooks");
+    is_kept
+        || key.ends_with(":nodes")
         || key.ends_with(":partitions")
         || key.starts_with(CONTROL)
         || AUTH.iter().any(|(start, _)| key.starts_with(start))

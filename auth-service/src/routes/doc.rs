@@ -9,7 +9,9 @@ use utoipa::{
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use super::{api, exchange, ice, invites, jwks, management, refresh, rooms, ticket, token, validate};
+use super::{
+    api, exchange, ice, invites, jwks, management, refresh, rooms, ticket, token, usage, validate, webhooks,
+};
 
 /// Every operation there is.
 #[derive(OpenApi)]
@@ -54,6 +56,9 @@ use super::{api, exchange, ice, invites, jwks, management, refresh, rooms, ticke
         api::shutdown::delete,
         api::limits::put,
         api::limits::delete,
+        usage::get,
+        webhooks::dead,
+        webhooks::replay,
         get,
     )
 )]

@@ -21,9 +21,11 @@ mod refresh;
 pub(crate) mod rooms;
 mod ticket;
 mod token;
+mod usage;
 mod validate;
+mod webhooks;
 
-use actix_web::{Error, Resource, Route, web};
+use actix_web::{Error, HttpRequest, Resource, Route, web};
 use caller::{
     authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
 };
@@ -66,6 +68,9 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
         ),
         path("/api/rooms/{room}/invites/{invite}", "DELETE", &[|| web::delete().to(invites::delete)]),
         path(JWKS_PATH, "GET", &[|| web::get().to(jwks::get)]),
+        path("/api/usage", "GET", &[|| web::get().to(usage::get)]),
+        path("/api/webhooks/dead", "GET", &[|| web::get().to(webhooks::dead)]),
+        path("/api/webhooks/replay", "POST", &[|| web::post().to(webhooks::replay)]),
         path("/api/openapi.json", "GET", &[doc::route]),
     ];
     paths.extend(api::paths(path));
@@ -108,4 +113,21 @@ fn members<const N: usize>(
 fn room_in_path(text: &str) -> Result<RoomId, Problem> {
     let refuse = |bad| Problem::new(400, "bad_request", format!("room {bad}")).field("room");
     RoomId::parse(text).map_err(refuse)
+}
+
+/// The parameters of a query, each at most once, and none but these.
+fn query<const N: usize>(request: &HttpRequest, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+    let bad = |detail: &str| Problem::new(400, "bad_request", detail.to_owned());
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|_| bad("the query could not be read"))?;
+    let mut found = names.map(|_| None);
+    for (name, value) in pairs.into_inner() {
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            return Err(bad(&format!("the query may hold {}", names.join(", "))));
+        };
+        if found[place].replace(value).is_some() {
+            return Err(bad("it stands there twice").field(names[place]));
+        }
+    }
+    Ok(found)
 }

@@ -5,13 +5,16 @@
 //! those that a setting names.
 
 mod check;
+mod hooks;
 mod load;
 mod model;
 mod redis_url;
 mod secrets;
 pub mod units;
+mod webhook_secrets;
 
 pub use check::is_web;
+pub use hooks::{Usage, WebhookEndpoint, Webhooks};
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
     ApiKeyTable, Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Provider, Redis, RoleTable,
@@ -19,3 +22,4 @@ pub use model::{
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};
+pub use webhook_secrets::WebhookSecrets;
