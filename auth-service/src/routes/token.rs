@@ -31,7 +31,7 @@ pub(super) struct TokenWish {
     #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
     role: Option<String>,
     /// The name to show.
-    #[schema(max_length = 64)]
+    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
     name: Option<String>,
     /// The life of the token, seconds; at most the configured one.
     #[schema(minimum = 1, maximum = 86_400)]

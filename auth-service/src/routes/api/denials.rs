@@ -27,7 +27,11 @@ pub(super) struct DenialWish {
     #[schema(minimum = 1, maximum = 2_678_400)]
     r#for: u64,
     /// Why, for those who read the rules later.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
+    )]
     reason: Option<String>,
 }
 

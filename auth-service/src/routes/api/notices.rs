@@ -32,7 +32,11 @@ pub(super) struct NoticeWish {
     #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9_-]+$")]
     code: String,
     /// For people.
-    #[schema(min_length = 1, max_length = 512)]
+    #[schema(
+        min_length = 1,
+        max_length = 512,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
+    )]
     message: String,
 }
 

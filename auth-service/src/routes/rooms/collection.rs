@@ -48,7 +48,7 @@ pub(super) struct RoomWish {
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
     id: Option<String>,
     /// The name to show; empty is none.
-    #[schema(max_length = 64)]
+    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
     name: Option<String>,
     /// Anything, in an object.
     #[schema(value_type = Option<Object>)]
@@ -60,7 +60,7 @@ pub(super) struct RoomWish {
     #[schema(minimum = 0, maximum = 86_400)]
     max_duration: Option<u64>,
     /// When it begins, ms since 1970; 0 is at once.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991i64)]
     starts_at: Option<u64>,
     enabled: Option<bool>,
     locked: Option<bool>,

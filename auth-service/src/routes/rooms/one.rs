@@ -79,7 +79,7 @@ pub(super) fn fit(state: &AuthState, settings: &RoomSettings, kept_until: u64) -
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct RoomChange {
     /// The name to show; empty is none.
-    #[schema(max_length = 64)]
+    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
     name: Option<String>,
     /// Anything, in an object.
     #[schema(value_type = Option<Object>)]
@@ -91,7 +91,7 @@ pub(super) struct RoomChange {
     #[schema(minimum = 0, maximum = 86_400)]
     max_duration: Option<u64>,
     /// When it begins, ms since 1970; 0 is at once.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991i64)]
     starts_at: Option<u64>,
     enabled: Option<bool>,
     locked: Option<bool>,
@@ -166,7 +166,7 @@ pub(super) async fn delete(
 
 /// `lock`, `unlock`, `enable`, `disable`, `end`.
 #[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("verb" = RoomVerb, Path, description = "What is done")),
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("verb" = inline(RoomVerb), Path, description = "What is done")),
     responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn act(
     request: HttpRequest,

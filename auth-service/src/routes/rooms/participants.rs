@@ -60,7 +60,11 @@ pub(super) struct RoomBanWish {
     /// Seconds.
     #[schema(minimum = 1, maximum = 2_678_400)]
     r#for: u64,
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
+    )]
     reason: Option<String>,
 }
 
@@ -170,7 +174,7 @@ pub(super) async fn remove_some(
 
 /// `admit` or `deny` one that waits.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$"), ("verb" = LobbyVerb, Path, description = "What is done")),
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$"), ("verb" = inline(LobbyVerb), Path, description = "What is done")),
     responses((status = 204, description = "Done"), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn decide(
     request: HttpRequest,

@@ -52,7 +52,7 @@ struct Issued<'a> {
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct JoinWish {
     /// The name to show.
-    #[schema(max_length = 64)]
+    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
     name: Option<String>,
     #[schema(value_type = Option<Object>)]
     metadata: Option<()>,
@@ -67,7 +67,7 @@ pub(super) struct RoomTokenWish {
     user: String,
     #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
     role: Option<String>,
-    #[schema(max_length = 64)]
+    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
     name: Option<String>,
     /// Seconds; at most the configured life.
     #[schema(minimum = 1, maximum = 86_400)]
