@@ -24,7 +24,10 @@ use tokio::sync::broadcast;
 use crate::{
     AuthParts, AuthState, configure, feed,
     keys::{KeysError, SigningKeys},
+    link::SharedLink,
     store::{RedisStore, StoreError},
+    usage::UsageReader,
+    webhooks::{Source, Webhooks, WebhooksError},
 };
 
 /// Why the process does not start, or ends: one line.
@@ -47,6 +50,9 @@ pub enum StartError {
     /// The store's address will not do.
     #[error("REDIS_URL is not usable: {0}")]
     Feed(#[from] signalbox_redis::StartError),
+    /// What is told over HTTP cannot be.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     /// A fault of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -59,7 +65,11 @@ impl StartError {
     /// The exit code: 2 for a configuration to be mended, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoSecret | Self::Keys(_) | Self::Feed(_) | Self::Store(StoreError::BadUrl(_)) => 2,
+            Self::NoSecret
+            | Self::Webhooks(WebhooksError::NoSecret)
+            | Self::Keys(_)
+            | Self::Feed(_)
+            | Self::Store(StoreError::BadUrl(_)) => 2,
             _ => 1,
         }
     }
@@ -77,6 +87,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         tracing::warn!("nobody can get a token: set SIGNALBOX_API_KEYS, or turn guests on");
     }
     let listener = listener(settings.server.listen)?;
+    let shared = secrets.redis_url.as_ref().map(|url| SharedLink::open(url.expose(), &settings.redis));
     let (feed, store) = match &secrets.redis_url {
         Some(url) => {
             let store = open_store(url.expose(), &settings.redis).await?;
@@ -91,7 +102,19 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         Some(url) => Some(clerk(url.expose(), &settings, &control)?),
         None => None,
     };
-    let parts = AuthParts { keys, api_keys: secrets.api_keys, guests, feed, control, ice, rooms };
+    let source = shared.clone().map_or(Source::Feed, Source::Redis);
+    let webhooks = Webhooks::start(&settings, &secrets.webhooks, source, &feed)?;
+    let parts = AuthParts {
+        keys,
+        api_keys: secrets.api_keys,
+        guests,
+        feed,
+        control,
+        ice,
+        rooms,
+        webhooks: webhooks.clone(),
+        usage: shared.map_or(UsageReader::None, UsageReader::Redis),
+    };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(Gate::new(&settings.server));
     let (stopping, told_to_stop) = (state.clone(), stop_signal()?);
@@ -117,7 +140,11 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         server = server.workers(settings.server.workers);
     }
     tracing::info!(listen = %settings.server.listen, "the auth service is ready");
-    Ok(server.listen(listener)?.run().await?)
+    server.listen(listener)?.run().await?;
+    if let Some(webhooks) = webhooks {
+        webhooks.stop().await;
+    }
+    Ok(())
 }
 
 /// The folder where one is set, and with it tokens by a shared secret only if that is set too; else the shared secret.

@@ -5,6 +5,7 @@
 //! - [`routes`]: `/auth/token`, `/auth/validate`, `/.well-known/jwks.json`, `/ws/events`; HTTP only
 //! - [`AuthState`]: what the routes share, made once per process
 //! - [`feed`]: the operators' events out of Redis
+//! - [`webhooks`]: what happens in rooms, told over HTTP; [`usage`]: what was used; [`link`]: Redis for both
 //! - [`store`]: Redis as a thing to be checked and asked
 //! - [`app`]: the standalone process
 //!
@@ -16,12 +17,15 @@ pub mod feed;
 pub mod issuer;
 mod judge;
 pub mod keys;
+pub mod link;
 mod metrics;
 pub mod routes;
 mod state;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod usage;
+pub mod webhooks;
 
 pub use routes::configure;
 pub use state::{AuthParts, AuthState};

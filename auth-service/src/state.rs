@@ -19,6 +19,8 @@ use crate::{
     keys::SigningKeys,
     metrics::Metrics,
     routes::rooms::RoomRules,
+    usage::UsageReader,
+    webhooks::Webhooks,
 };
 
 /// Sockets on the operators' feed at once.
@@ -40,6 +42,10 @@ pub struct AuthParts {
     pub ice: IceBook,
     /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
     pub rooms: Option<Arc<dyn Rooms>>,
+    /// What is told over HTTP, if anything is.
+    pub webhooks: Option<Webhooks>,
+    /// Where usage is kept.
+    pub usage: UsageReader,
 }
 
 /// The auth service of one process.
@@ -65,6 +71,8 @@ pub struct AuthState {
     pub(crate) largest_room: u32,
     pub(crate) feed_places: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
+    pub(crate) webhooks: Option<Webhooks>,
+    pub(crate) usage: UsageReader,
     stop: watch::Sender<bool>,
 }
 
@@ -94,6 +102,8 @@ impl AuthState {
             largest_room: largest_room(settings),
             feed_places: Arc::new(Semaphore::new(FEED_READERS)),
             metrics: Metrics::new()?,
+            webhooks: parts.webhooks,
+            usage: parts.usage,
             stop: watch::Sender::new(false),
         })
     }
@@ -101,7 +111,8 @@ impl AuthState {
     /// What this service has counted.
     pub fn metrics(&self) -> Vec<MetricFamily> {
         self.metrics.rules_are(&self.control);
-        self.metrics.gather()
+        let webhooks = self.webhooks.as_ref().map(Webhooks::metrics);
+        self.metrics.gather().into_iter().chain(webhooks.into_iter().flatten()).collect()
     }
 
     /// Closes the feed's sockets, which would hold up the end of the process; new ones are refused.

@@ -127,6 +127,33 @@ impl Ask {
         self.send(request.body(Full::new(body)).map_err(|_| AskError::Unusable)?, patience).await
     }
 
+    /// `POST` whose answer matters only by its status and headers. Of its body so much is read as `patience` allows, and forgotten; a
+    /// longer one is no error, and ends the connection.
+    ///
+    /// # Errors
+    /// [`AskError`]; a status of 400 and above is an answer.
+    pub async fn tell(
+        &self,
+        url: &str,
+        media_type: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        patience: Patience,
+    ) -> Result<(StatusCode, HeaderMap), AskError> {
+        let mut request = base(Method::POST, url)?.header(CONTENT_TYPE, media_type);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body)).map_err(|_| AskError::Unusable)?;
+        let end = tokio::time::Instant::now() + patience.deadline;
+        let asked = tokio::time::timeout_at(end, self.client.request(request)).await;
+        let (head, body) =
+            asked.map_err(|_| AskError::Late(patience.deadline))?.map_err(unreachable)?.into_parts();
+        // Read to its end the connection can be used again; the status is known without.
+        let _ = tokio::time::timeout_at(end, Limited::new(body, patience.most_bytes).collect()).await;
+        Ok((head.status, head.headers))
+    }
+
     /// Any method, wanting JSON, with more headers and, where there is one, a body of JSON.
     ///
     /// # Errors
@@ -269,6 +296,23 @@ mod tests {
             asked.contains("webhook-id: 7") && asked.contains("content-type: application/json"),
             "{asked}"
         );
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_that_is_only_heard_a_long_or_broken_body_is_no_error() {
+        for (answer, status) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123456789", 200),
+            ("HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 20\r\n\r\n123", 503),
+            ("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 302),
+        ] {
+            let (url, _asked) = server(answer).await;
+            let told =
+                Ask::new(None).unwrap().tell(&url, "application/json", &[], Bytes::new(), PATIENCE).await;
+            assert_eq!(told.unwrap().0.as_u16(), status);
+        }
+        let (url, _asked) = server("").await;
+        let told = Ask::new(None).unwrap().tell(&url, "application/json", &[], Bytes::new(), PATIENCE).await;
+        assert_eq!(told.unwrap_err(), AskError::Late(PATIENCE.deadline));
     }
 
     #[tokio::test]

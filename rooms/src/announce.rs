@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_shared::{
     feed::FeedEvent,
-    id::{NodeId, PeerId, Role, RoomId, UserId},
+    id::{NodeId, PeerId, Role, RoomId, UserId, random_hex},
     protocol::{KnockEnd, LeftReason, ServerMessage},
 };
 
@@ -177,6 +177,7 @@ impl Feed<'_> {
             lines.push(self.line("room-opened", None, None, None));
         }
         for event in &self.decision.events {
+            // Each of `feed::EVENTS`, but for those of the room itself.
             let (name, reason) = match &event.kind {
                 EventKind::Joined(_) => ("peer-joined", None),
                 EventKind::Updated(_) => ("peer-updated", None),
@@ -220,6 +221,7 @@ impl Feed<'_> {
         reason: Option<&'static str>,
     ) -> Arc<str> {
         let event = FeedEvent {
+            id: format!("evt_{}", random_hex()),
             event,
             at: self.now,
             room: self.room.clone(),

@@ -70,7 +70,7 @@ impl Clerk {
     pub fn later(url: &str, settings: &Settings, on_taken_back: OnTakenBack) -> Result<Self, std::io::Error> {
         let store = Arc::new(OnceLock::new());
         let (weak, url) = (Arc::downgrade(&store), url.to_owned());
-        let (redis, bounds) = (settings.redis.clone(), Bounds::new(&settings.limits, &settings.timing));
+        let (redis, bounds) = (settings.redis.clone(), Bounds::new(settings));
         let keep_trying = move || {
             while let Some(store) = weak.upgrade() {
                 if let Ok(connected) = RedisStore::connect(&url, &redis, bounds) {
@@ -133,7 +133,7 @@ mod tests {
 
     fn clerk() -> Clerk {
         let settings = Settings::default();
-        let store = Store::memory(Bounds::new(&settings.limits, &settings.timing), None);
+        let store = Store::memory(Bounds::new(&settings), None);
         Clerk::new(store, Rules::new(&settings), Arc::new(|_| {}))
     }
 

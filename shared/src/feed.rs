@@ -5,10 +5,29 @@ use serde::Serialize;
 
 use crate::id::{NodeId, PeerId, Role, RoomId, UserId};
 
-/// One line of the feed.
+/// What can happen.
+pub const EVENTS: [&str; 13] = [
+    "room-created",
+    "room-updated",
+    "room-deleted",
+    "peer-permissions",
+    "peer-knocked",
+    "knock-ended",
+    "room-opened",
+    "room-closed",
+    "peer-joined",
+    "peer-updated",
+    "peer-detached",
+    "peer-attached",
+    "peer-left",
+];
+
+/// One line of the feed. It holds no token, no SDP, no candidate and no address.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedEvent {
+    /// Names it for good, `evt_` and 32 hexadecimal digits: who hears it twice can tell.
+    pub id: String,
     /// What happened: `room-opened`, `peer-joined`, …
     pub event: &'static str,
     /// When, milliseconds since 1970.

@@ -121,6 +121,32 @@ pub fn feed_topics() -> impl Iterator<Item = String> {
     TAGS.iter().map(|tag| format!("sb:{{{tag}}}:feed"))
 }
 
+/// What webhooks are to be told of the rooms of partition `p`: a stream, bounded by number and age. TTL: `webhooks.give_up` and a
+/// minute, at most a day and a minute.
+pub fn hooks(p: usize) -> String {
+    format!("sb:{{{}}}:hooks", TAGS[p])
+}
+
+/// How far webhooks of partition `p` have come: a hash. TTL: as [`hooks`].
+pub fn hooks_state(p: usize) -> String {
+    format!("sb:{{{}}}:hooks:state", TAGS[p])
+}
+
+/// Which process tells the webhooks of partition `p`. TTL: a few seconds.
+pub fn hooks_lease(p: usize) -> String {
+    format!("sb:{{{}}}:hooks:lease", TAGS[p])
+}
+
+/// What webhooks of partition `p` could not be told: a stream, bounded by number and age. TTL: `webhooks.dead_kept`.
+pub fn hooks_dead(p: usize) -> String {
+    format!("sb:{{{}}}:hooks:dead", TAGS[p])
+}
+
+/// What was used on a day, `2026-11-21`, by API key and room: a hash. TTL: `usage.kept` after it was last written.
+pub fn usage(day: &str) -> String {
+    format!("sb:usage:{day}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +170,10 @@ mod tests {
     fn a_rooms_keys_and_topics_share_its_tag() {
         let (name, peer) = (RoomId::parse("stand-up").unwrap(), PeerId::from_bits(7));
         let tag = format!("{{{}}}", TAGS[partition(&name)]);
-        for key in [room(&name), mailbox(&name, &peer), node_topic_prefix(&name), feed_topic(&name)] {
+        let p = partition(&name);
+        let hooks = [hooks(p), hooks_state(p), hooks_lease(p), hooks_dead(p)];
+        let others = [room(&name), mailbox(&name, &peer), node_topic_prefix(&name), feed_topic(&name)];
+        for key in hooks.into_iter().chain(others) {
             assert!(key.contains(&tag), "{key}");
         }
     }

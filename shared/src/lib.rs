@@ -10,6 +10,7 @@
 //! - [`address`]: ranges of addresses
 //! - [`feed`]: what operators hear about rooms
 //! - [`keys`]: every Redis key
+//! - [`usage`]: joins and peer-minutes by API key and room
 //! - [`telemetry`]: logs, and what never goes into one
 //!
 //! Nothing here knows actix: the services turn these into HTTP.
@@ -27,3 +28,4 @@ pub mod telemetry;
 pub mod text;
 pub mod token;
 pub mod turn;
+pub mod usage;

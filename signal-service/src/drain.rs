@@ -28,7 +28,13 @@ impl Signal {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout_at(deadline, gone).await.is_err() {
+        let in_time = timeout_at(deadline, gone).await.is_ok();
+        if let Some(meter) = &self.meter
+            && meter.flush(&self.registry, true).await.is_err()
+        {
+            tracing::warn!(event = "usage_lost", "the store is away; what this node counted last is lost");
+        }
+        if !in_time {
             tracing::warn!(event = "drain_cut_short", connections = connections.get());
             // Others look after what is left when its lease has ended; of a node that they do not know they would not.
             return;

@@ -19,3 +19,4 @@ mod routes;
 pub mod standing;
 mod sweep;
 mod tickets;
+pub mod usage;

@@ -15,6 +15,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Joins that were stored.
     pub joins: IntCounter,
+    /// Rooms that came into being through this node.
+    pub rooms_opened: IntCounter,
     resumes: IntCounterVec,
     /// Live connections whose mailbox broke, so that their clients began anew.
     pub broken: IntCounter,
@@ -51,6 +53,7 @@ impl Metrics {
             registry: Registry::new(),
             connections: IntGauge::new("signalbox_connections", "Open connections")?,
             joins: IntCounter::new("signalbox_joins_total", "Peers that joined")?,
+            rooms_opened: IntCounter::new("signalbox_rooms_opened_total", "Rooms that came into being")?,
             resumes: vec("signalbox_resumes_total", "Peers that came back", "recovered")?,
             broken: IntCounter::new(
                 "signalbox_mailboxes_renewed_total",
@@ -85,10 +88,11 @@ impl Metrics {
             jwks_age: Gauge::new("signalbox_jwks_age_seconds", "Since the keys for tokens were last got")?,
             jwks_looks: vec("signalbox_jwks_fetches_total", "Looks at the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 17] = [
+        let collectors: [Box<dyn Collector>; 18] = [
             Box::new(metrics.swept.clone()),
             Box::new(metrics.rules.clone()),
             Box::new(metrics.rules_lag.clone()),
+            Box::new(metrics.rooms_opened.clone()),
             Box::new(metrics.jwks_age.clone()),
             Box::new(metrics.jwks_looks.clone()),
             Box::new(metrics.straight.clone()),

@@ -16,6 +16,7 @@ use signalbox_shared::{
     protocol::{Bounds, WireLimits},
     token::{TicketShelf, TokenError},
     turn::IceBook,
+    usage::UsageBook,
 };
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     registry::Registry,
     sweep,
     tickets::Tickets,
+    usage::{self, Meter},
 };
 use signalbox_rooms::{
     room::{Input, Outcome},
@@ -50,6 +52,8 @@ pub struct Signal {
     pub(crate) proxies: Proxies,
     pub(crate) ice: IceBook,
     pub(crate) empty_metadata: Arc<RawValue>,
+    /// What is counted for `/api/usage`, if anything is.
+    pub(crate) meter: Option<Arc<Meter>>,
 }
 
 /// Why a node cannot start.
@@ -84,7 +88,7 @@ impl Signal {
         choice: StoreChoice<'_>,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
-        let bounds = store::Bounds::new(&settings.limits, &settings.timing);
+        let bounds = store::Bounds::new(&settings);
         let store = match choice {
             StoreChoice::Memory(feed) => Store::memory(bounds, feed),
             StoreChoice::Redis(url) => Store::Redis(RedisStore::connect_with(
@@ -106,6 +110,9 @@ impl Signal {
         }
         registry.on_taken_back(keep_away(&control, &settings));
         keeper::start(&registry, &settings.timing);
+        let counts = !settings.usage.kept.0.is_zero();
+        let meter = counts.then(|| Meter::new(settings.usage.pairs as usize));
+        meter.iter().for_each(|meter| usage::start(meter, &registry));
         let gate = Gate::new(&settings.server);
         let handles = Arc::new(handles);
         let door = Door::new(keys, tickets, handles.clone(), gate.allowed_hosts().to_vec(), &settings);
@@ -122,6 +129,7 @@ impl Signal {
             proxies: Proxies::new(&settings.server),
             ice,
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
+            meter,
             settings,
         }))
     }
@@ -140,6 +148,11 @@ impl Signal {
         } else {
             self.door.keys().ready()
         }
+    }
+
+    /// The usage counted in this process, where no other keeps it.
+    pub fn usage_book(&self) -> Option<Arc<UsageBook>> {
+        self.registry.hub().store.usage_book()
     }
 
     /// The limits that a client is told.

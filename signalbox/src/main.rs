@@ -13,6 +13,9 @@ use clap::Parser;
 use signalbox_auth::{
     AuthParts, AuthState,
     keys::{KeysError, SigningKeys},
+    link::SharedLink,
+    usage::UsageReader,
+    webhooks::{Source, Webhooks},
 };
 use signalbox_http::{
     Failure, Gate, health, listener, metrics_response, not_found, process, resource, say, stop_signal,
@@ -77,6 +80,14 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let signal =
         Signal::start(settings.clone(), keys.verifier().clone().into(), handles, ice.clone(), choice)?;
     actix_rt::spawn(keys.clone().follow());
+    let shared = secrets.redis_url.as_ref().map(|url| SharedLink::open(url.expose(), &settings.redis));
+    let usage = match (&shared, signal.usage_book()) {
+        (Some(shared), _) => UsageReader::Redis(shared.clone()),
+        (None, Some(book)) => UsageReader::Book(book),
+        (None, None) => UsageReader::None,
+    };
+    let source = shared.map_or(Source::Feed, Source::Redis);
+    let webhooks = Webhooks::start(&settings, &secrets.webhooks, source, &feed)?;
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys.clone(),
@@ -85,6 +96,8 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         ice,
         control: signal.control.clone(),
         rooms: Some(signal.registry.clone()),
+        webhooks: webhooks.clone(),
+        usage,
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 
@@ -96,6 +109,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         told_to_stop.await;
         auth.stop();
         signal.drain().await;
+        // After the nodes' last events.
+        if let Some(webhooks) = webhooks {
+            webhooks.stop().await;
+        }
         handle.stop(true).await;
     });
     let hint = if guests { "open it in two tabs" } else { "guests are off: tokens need an API key" };

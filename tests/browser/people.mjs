@@ -163,6 +163,15 @@ export class Person {
     });
   }
 
+  /** This person comes through an application, whose backend asks for the tokens with its key and a role. @param {string} role @param {string} key `id:secret` */
+  async hasRole(role, key) {
+    await this.page.route('**/auth/token', async (route) => {
+      const headers = { ...route.request().headers(), authorization: `Basic ${Buffer.from(key).toString('base64')}` };
+      const response = await route.fetch({ headers, postData: JSON.stringify({ ...route.request().postDataJSON(), role }) });
+      await route.fulfill({ response });
+    });
+  }
+
   /** Through the link that joins by itself. */
   async joins(origin, room, name) {
     const joins = this.joined.length;
@@ -218,6 +227,14 @@ export class Person {
       const now = await this.traffic();
       return (now.length === others && now.every(({ id, sound }) => sound > (before.get(id) ?? 0) + 10)) || now;
     });
+  }
+
+  /** Whether no connection brings anything new for a while. @param {number} ms */
+  async hearsNothing(ms) {
+    const sum = async () => (await this.traffic()).reduce((total, { pictures, sound }) => total + pictures + sound, 0);
+    const before = await sum();
+    await pause(ms);
+    return (await sum()) - before === 0;
   }
 
   /** On every connection something new arrives, all the time. @param {number} ms */

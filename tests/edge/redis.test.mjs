@@ -65,12 +65,12 @@ describe('the store', () => {
     }
   });
 
-  it('lets the auth service hear the feed, write what was taken back, and nothing else', () => {
+  it('keeps the auth service to its own keys, topics and commands', () => {
     assert.equal(redis('auth', 'ping'), 'PONG');
-    for (const command of [['hgetall', 'sb:{a}:room:r'], ['spublish', 'sb:{a}:feed', 'x'], ['ssubscribe', 'sb:{a}:node:1'], ['get', 'sb:{control}:rules'], ['flushall']]) {
+    for (const command of [['keys', '*'], ['config', 'get', '*'], ['set', 'other', '1'], ['spublish', 'other', 'x'], ['psubscribe', '*'], ['monitor'], ['flushall']]) {
       assert.match(redis('auth', ...command), /^NOPERM/, command.join(' '));
     }
-    assert.match(redis('auth', 'eval', "return redis.call('HGETALL', 'sb:{a}:room:r')", '0'), /can't (run|access)|not allowed/);
+    assert.match(redis('auth', 'eval', "return redis.call('HSET', 'other', 'f', 'v')", '0'), /can't (run|access)|not allowed/);
   });
 
   it('refuses rather than forgets, and writes nothing to disk', () => {

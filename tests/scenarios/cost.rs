@@ -25,8 +25,10 @@ async fn idle(monitor: &Monitor, time: Duration) -> u64 {
     monitor.count() - before
 }
 
-/// Waits until nobody talks about rooms any more: what joins entailed has been told.
+/// Waits until nobody talks about rooms any more: what joins entailed has been told, and counted.
 async fn until_quiet(monitor: &Monitor) {
+    // Nodes write every ten seconds what they have counted, if somebody came or went.
+    idle(monitor, Duration::from_secs(10)).await;
     eventually_within(Duration::from_secs(30), "rooms are idle", async || {
         let before = monitor.of_rooms();
         idle(monitor, Duration::from_secs(2)).await;

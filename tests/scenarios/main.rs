@@ -65,3 +65,5 @@ mod taken_back;
 mod tickets;
 mod token_life;
 mod turn;
+mod usage;
+mod webhooks;

@@ -13,7 +13,7 @@ use signalbox_shared::id::random_hex;
 use crate::{
     http::{Request, Response},
     peer::{Link, TestPeer},
-    process::Process,
+    process::{Env, Process},
     redis::TestRedis,
     token::Forgery,
 };
@@ -67,6 +67,11 @@ impl TestCluster {
 
     /// Either, with settings.
     pub async fn start(store: Store, settings: Settings<'_>) -> Self {
+        Self::start_with(store, settings, &[]).await
+    }
+
+    /// Either, with settings, and more of the environment.
+    pub async fn start_with(store: Store, settings: Settings<'_>, more: Env<'_>) -> Self {
         let (secret, api_secret) = (random_secret(), random_hex());
         let mut env = vec![
             ("AUTH_SECRET".to_owned(), secret.clone()),
@@ -78,6 +83,7 @@ impl TestCluster {
             ("SIGNALBOX__TIMING__DRAIN".to_owned(), "4s".to_owned()),
             ("SIGNALBOX__SERVER__WORKERS".to_owned(), "2".to_owned()),
         ];
+        env.extend_from_slice(more);
         env.extend(settings.iter().map(|(name, value)| (format!("SIGNALBOX__{name}"), (*value).to_owned())));
         let mut cluster = Self {
             nodes: Vec::new(),

@@ -22,6 +22,7 @@ pub mod client;
 pub mod cluster;
 pub mod fleet;
 pub mod history;
+pub mod hook;
 pub mod http;
 pub mod keyed;
 pub mod monitor;

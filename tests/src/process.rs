@@ -43,7 +43,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// Environment variables for a process; it gets no others.
+/// Environment variables for a process; it gets no others. One whose name begins with `--` is a flag.
 pub type Env<'a> = &'a [(String, String)];
 
 /// The path of a binary of this workspace: beside the running test, or in `$SIGNALBOX_BIN_DIR`.
@@ -137,12 +137,14 @@ impl Process {
     fn spawn(name: &str, address: SocketAddr, env: Env<'_>, flags: &[&str]) -> Self {
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
+        let typed = env.iter().filter(|(name, _)| name.starts_with("--"));
         let child = Command::new(binary(name))
             .args(["--listen", &address.to_string()])
+            .args(typed.flat_map(|(name, value)| [name, value]))
             .args(flags)
             .env_clear()
             .env("SIGNALBOX__LOG__FILTER", "debug")
-            .envs(env.iter().cloned())
+            .envs(env.iter().filter(|(name, _)| !name.starts_with("--")).cloned())
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a log file"))
             .stderr(out)

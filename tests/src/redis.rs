@@ -16,6 +16,8 @@ const LONGEST_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
 /// The keys of what was taken back, and the longest they live.
 const CONTROL: &str = "sb:{control}:";
 const CONTROL_MS: i64 = (31 * 24 + 1) * 60 * 60 * 1_000;
+/// How long a day's usage is kept.
+const USAGE_MS: i64 = 35 * 24 * 60 * 60 * 1_000;
 
 /// A running `redis-server` without persistence.
 pub struct TestRedis {
@@ -107,7 +109,8 @@ impl TestRedis {
             if ttl_ms == -2 || kind == "none" {
                 continue;
             }
-            let oldest_ms = if kind == "stream" { oldest(&mut connection, &name).await } else { None };
+            let is_dated = kind == "stream" && !name.contains("}:hooks");
+            let oldest_ms = if is_dated { oldest(&mut connection, &name).await } else { None };
             keys.push(Key { name, ttl_ms, oldest_ms });
         }
         keys
@@ -122,7 +125,11 @@ impl TestRedis {
             assert!(key.name.starts_with("sb:"), "a key outside the name space: {key:?}");
             assert!(key.ttl_ms > 0, "a key without a TTL: {key:?}");
             // What was taken back is remembered for longer than any room, its log for less.
-            let longest = if key.name.starts_with(CONTROL) { CONTROL_MS } else { LONGEST_MS };
+            let longest = match &key.name {
+                name if name.starts_with(CONTROL) => CONTROL_MS,
+                name if name.starts_with("sb:usage:") => USAGE_MS,
+                _ => LONGEST_MS,
+            };
             assert!(key.ttl_ms <= longest, "a key that outlives a room: {key:?}");
             let log = key.name.starts_with(CONTROL);
             let most = if log { 600_000 } else { entry_life.as_millis() as u64 + 1_000 };
@@ -144,9 +151,11 @@ impl TestRedis {
     }
 }
 
-/// Whether a key is there while there are nodes, with or without rooms.
+/// Whether a key is there while there are nodes, with or without rooms; or is kept for the operator when rooms are over: a day's usage, and
+/// what webhooks are told.
 pub fn is_of_nodes(key: &str) -> bool {
-    key.ends_with(":nodes") || key.ends_with(":partitions") || key.starts_with(CONTROL)
+    let is_kept = key.starts_with("sb:usage:") || key.contains("}:hooks");
+    is_kept || key.starts_with(CONTROL) || key.ends_with(":nodes") || key.ends_with(":partitions")
 }
 
 /// The age of a stream's oldest entry by the server's clock. Entries carry `t`, when they were written.

@@ -1,7 +1,8 @@
 /**
- * The call page: a lobby, a call, and the way between them. Reads `?room=NAME`; `?name=NAME` fills the name in, and `?autojoin=1` joins
- * without a click (tests and links from other pages use both).
+ * The call page: a lobby, a call, and the way between them. Reads `?room=NAME`; `?invite=CODE` is how this person gets in, `?name=NAME` fills the
+ * name in, and `?autojoin=1` joins without a click (tests and links from other pages use both).
  */
+import { tokenSource } from '/client/index.js';
 import { Room } from '/client/room.js';
 import { bindToggles, find, say, showStream } from './dom.js';
 import { Media } from './media.js';
@@ -47,7 +48,11 @@ async function join() {
   memory.name.set(nameField.value.trim());
   say(find('#lobby-error'), '');
   joinButton.disabled = true;
-  const room = new Room({ room: title, name, user: memory.user(), media: media.stream });
+  const user = memory.user();
+  const invite = query.get('invite') ?? undefined;
+  // A guest's token is asked for again before it ends; an invitation is used once, and what comes of it is refreshed.
+  const getToken = invite === undefined ? undefined : tokenSource({ invite, user, name });
+  const room = new Room({ room: title, name, user, media: media.stream, getToken });
   call = { room, view: new CallView({ room, media, name, title }) };
   room.client.on('state', ({ state, error }) => state === 'closed' && backToLobby(title, error));
   show(true);
@@ -55,7 +60,7 @@ async function join() {
   try {
     await room.join();
     memory.currentRoom.set(title);
-    showAddress(linkTo(title));
+    showAddress(invite === undefined ? linkTo(title) : `${linkTo(title)}&invite=${encodeURIComponent(invite)}`);
   } catch {
     // The `closed` state has said why, in the lobby.
   }

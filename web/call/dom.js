@@ -18,6 +18,16 @@ export function say(element, text) {
 }
 
 /**
+ * A copy of what a template holds.
+ *
+ * @param {string} id
+ */
+export function copyOf(id) {
+  const template = /** @type {HTMLTemplateElement} */ (document.getElementById(id));
+  return /** @type {Element} */ (/** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild);
+}
+
+/**
  * Plays a stream, or nothing while it is empty: an element that waits for its first picture keeps the page loading.
  *
  * @param {HTMLVideoElement} video

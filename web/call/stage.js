@@ -1,7 +1,7 @@
 /**
  * The tiles: one for this person, one for everyone else. Owns the elements; what a tile says comes from its peer.
  */
-import { find, say, showStream } from './dom.js';
+import { copyOf, find, say, showStream } from './dom.js';
 
 /** @typedef {import('/client/peer.js').Peer} Peer */
 
@@ -29,8 +29,8 @@ export class Stage {
     this.#count();
   }
 
-  /** @param {import('./media.js').Media} media @param {string} name */
-  addSelf(media, name) {
+  /** @param {import('./media.js').Media} media @param {string} name @param {() => boolean} maySend */
+  addSelf(media, name, maySend) {
     const tile = this.#add(name);
     say(find('.tile-name span', tile), `${name} (you)`);
     const video = find('video', tile);
@@ -40,10 +40,11 @@ export class Stage {
     const show = () => {
       showStream(/** @type {HTMLVideoElement} */ (video), media.stream);
       tile.toggleAttribute('data-video', media.isOn('video'));
-      tile.toggleAttribute('data-muted', !media.isOn('audio'));
+      tile.toggleAttribute('data-muted', !media.isOn('audio') || !maySend());
     };
     media.addEventListener('change', show);
     show();
+    return show;
   }
 
   /** @param {Peer} peer */
@@ -102,8 +103,7 @@ export class Stage {
 
   /** @param {string} name */
   #add(name) {
-    const template = /** @type {HTMLTemplateElement} */ (document.getElementById('tile'));
-    const tile = /** @type {Element} */ (/** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild);
+    const tile = copyOf('tile');
     say(find('.tile-name span', tile), name);
     say(find('.avatar', tile), initials(name));
     this.#list.append(tile);

@@ -3,7 +3,9 @@
  * room and the media are given to it.
  */
 import { find, say } from './dom.js';
+import { Doorway } from './doorway.js';
 import { Lasting } from './lasting.js';
+import { PeopleList } from './list.js';
 import { Stage } from './stage.js';
 import * as words from './words.js';
 
@@ -27,8 +29,13 @@ export class CallView {
   #media;
   #name;
   #wasOpen = false;
+  /** @type {string | undefined} */
+  #why;
   #lasting = new Lasting(() => this.#show());
   #stage;
+  #showSelf;
+  #doorway;
+  #people = new PeopleList(find('#people-list'));
   #status = find('#status');
   #off = new AbortController();
 
@@ -39,7 +46,8 @@ export class CallView {
     this.#name = name;
     this.#stage = new Stage(find('#stage'), () => this.#askForClick());
     this.#stage.clear();
-    this.#stage.addSelf(media, name);
+    this.#showSelf = this.#stage.addSelf(media, name, () => this.#maySend());
+    this.#doorway = new Doorway(room, () => this.#show());
     say(find('#room-title'), title);
     this.#showMediaProblem();
     this.#listen();
@@ -49,6 +57,7 @@ export class CallView {
   end() {
     this.#off.abort();
     this.#lasting.end();
+    this.#doorway.end();
     this.#stage.clear();
   }
 
@@ -56,11 +65,16 @@ export class CallView {
     const { signal } = this.#off;
     const { client } = this.#room;
     this.#room.on('peer', (peer) => this.#add(peer), { signal });
-    client.on('state', () => this.#show(), { signal });
-    client.on('joined', () => this.#tell(), { signal });
+    client.on('state', ({ error }) => this.#onState(error?.code), { signal });
+    for (const name of /** @type {const} */ (['joined', 'permissions'])) client.on(name, () => this.#tell(), { signal });
     for (const name of /** @type {const} */ (['resumed', 'peer-joined', 'peer-left'])) client.on(name, () => this.#show(), { signal });
-    client.on('notice', ({ message }) => say(find('#call-problem'), message), { signal });
     this.#media.addEventListener('change', () => this.#onMedia(), { signal });
+  }
+
+  /** @param {string | undefined} why the connection is away */
+  #onState(why) {
+    if (why !== undefined || this.#room.client.state === 'open') this.#why = why;
+    this.#show();
   }
 
   /** @param {Peer} peer */
@@ -97,13 +111,20 @@ export class CallView {
     this.#tell();
   }
 
+  /** Before this page is in the room nobody has said that it may not. */
+  #maySend() {
+    return this.#room.client.self === null || this.#room.may('publish');
+  }
+
   #showMediaProblem() {
     say(find('#call-problem'), this.#media.error ? words.mediaProblem(this.#media.error) : '');
   }
 
   /** Others see who is muted from the public record, since silence and darkness look like a fault. */
   #tell() {
-    const metadata = { audio: this.#media.isOn('audio'), video: this.#media.isOn('video') };
+    const maySend = this.#maySend();
+    const metadata = { audio: maySend && this.#media.isOn('audio'), video: maySend && this.#media.isOn('video') };
+    this.#showSelf();
     // Before the first `joined` there is nobody to tell; while the connection is away it waits for it.
     if (this.#wasOpen) this.#room.client.update({ metadata }).catch(() => {});
     this.#show();
@@ -115,7 +136,7 @@ export class CallView {
     this.#wasOpen ||= client.state === 'open';
     for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !present.includes(peer), sentence: this.#sentence(peer) });
     const pending = present.map((peer) => this.#sentence(peer)).find(Boolean);
-    const general = words.clientState(client.state, present.length, this.#wasOpen);
+    const general = words.clientState(client.state, present.length, this.#wasOpen, this.#why);
     if (this.#mayTell()) say(this.#status, client.state === 'open' && pending ? pending : general);
     document.body.setAttribute('data-state', client.state);
     this.#list(present);
@@ -134,13 +155,12 @@ export class CallView {
 
   /** @param {Peer[]} present */
   #list(present) {
-    const others = present.map((peer) => [
-      peer.name,
-      this.#sentence(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected'),
-    ]);
-    const rows = [[`${this.#name} (you)`, this.#media.isOn('audio') ? 'Connected' : 'Muted'], ...others];
-    find('#people-list').replaceChildren(...rows.map(([name = '', state = '']) => row(name, state)));
-    say(find('#people-button span'), `People (${rows.length})`);
+    const what = (/** @type {Peer} */ peer) => this.#sentence(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected');
+    const others = present.map((peer) => ({ id: peer.peerId, who: peer.name, what: what(peer), actions: this.#doorway.actionsFor(peer) }));
+    const isHeard = this.#maySend() && this.#media.isOn('audio');
+    const own = { id: 'self', who: `${this.#name} (you)`, what: isHeard ? 'Connected' : 'Muted', actions: [] };
+    this.#people.show([own, ...others]);
+    say(find('#people-button span'), `People (${others.length + 1})`);
   }
 
   #askForClick() {
@@ -153,14 +173,4 @@ export class CallView {
     });
     find('#call-problem').replaceChildren('Your browser waits for a click before it plays the others. ', button);
   }
-}
-
-/** @param {string} name @param {string} state */
-function row(name, state) {
-  const item = document.createElement('li');
-  const [who, what] = [document.createElement('span'), document.createElement('span')];
-  who.textContent = name;
-  what.textContent = state;
-  item.append(who, what);
-  return item;
 }

@@ -16,6 +16,21 @@ const REFUSALS = {
   draining: () => 'The server is being restarted. Try again in a moment.',
   unavailable: () => 'The server cannot reach its own storage just now. Try again in a moment.',
   replaced: () => 'This call goes on somewhere else, because you joined again from another place. Join here to bring it back.',
+  token_expired: () => 'The call ended for you, because your permission to be in it ran out and could not be renewed. Join again, or ask whoever invited you for a new link.',
+  token_in_use: () => 'You are in this call already, in another tab or on another device. Leave it there and try again here.',
+  shut_down: () => 'Whoever runs this server has closed it for now. Try again later.',
+  banned: (room) => `You may not join “${room}”, because you were banned. If you think that is a mistake, ask whoever runs it.`,
+  revoked: (room) => `The call in “${room}” ended for you, because your permission was taken back. Ask whoever invited you for a new link.`,
+  token_revoked: (room) => `You could not join “${room}”, because your permission was taken back. Ask whoever invited you for a new link.`,
+  room_locked: (room) => `“${room}” is locked: nobody else is let in for now. Ask someone who is inside to unlock it, and try again.`,
+  room_disabled: (room) => `“${room}” is switched off. Ask whoever runs it.`,
+  room_not_started: (room) => `“${room}” has not begun yet. Come back when it is time.`,
+  room_ended: (room) => `The call in “${room}” is over.`,
+  address_denied: () => 'This server takes no connections from your network. Try from another one, or ask whoever runs the server.',
+  denied: (room) => `You were not let into “${room}”. Ask whoever runs the call before you try again.`,
+  invite_invalid: () => 'This invitation is not known here. Check that the link is whole, or ask for a new one.',
+  invite_expired: () => 'This invitation has run out. Ask for a new one.',
+  invite_used_up: () => 'This invitation was used as often as it may be. Ask for a new one.',
   removed: (room) => `A moderator removed you from “${room}”. Ask them before you come back.`,
   ended: (room) => `The call in “${room}” has ended. You can start a new one.`,
 };
@@ -32,6 +47,34 @@ export function refusal(error, room) {
   if (field === 'name') return 'This name cannot be used: it may have up to 64 characters. Choose another.';
   const known = REFUSALS[code];
   return known?.(room) ?? `The call could not go on: ${message || 'no reason was given'} (${code || 'unknown'}). Reload the page to try again.`;
+}
+
+/**
+ * Why something that a moderator asked for was not done.
+ *
+ * @param {{ code?: string, message?: string }} error
+ */
+export function notDone({ code, message }) {
+  switch (code) {
+    case 'not_permitted':
+      return 'That was not done, because you may not do it, or not to this person.';
+    case 'no_such_peer':
+      return 'That was not needed any more: the person has left.';
+    default:
+      return `That was not done: ${message || 'the server did not answer'}. Try again.`;
+  }
+}
+
+/** @param {string} name */
+export function knocks(name) {
+  return `${name} waits to be let in.`;
+}
+
+/** @param {boolean} mayPublish @param {boolean} muted by a moderator */
+export function standing(mayPublish, muted) {
+  if (mayPublish) return '';
+  if (muted) return 'A moderator has muted you: the others neither hear nor see you until that is undone.';
+  return 'You are here to watch: you see and hear the others, who neither hear nor see you.';
 }
 
 /**
@@ -55,9 +98,11 @@ export function mediaProblem(error) {
   }
 }
 
-/** @param {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} state @param {number} others @param {boolean} wasOpen */
-export function clientState(state, others, wasOpen) {
+/** @param {import('/client/index.js').ClientState} state @param {number} others @param {boolean} wasOpen @param {string} [why] */
+export function clientState(state, others, wasOpen, why) {
   if (state === 'connecting' || state === 'waiting') {
+    if (why === 'shut_down') return 'Whoever runs this server has closed it for now. Trying again…';
+    if (why === 'token_in_use') return 'You are in this call already, in another tab or on another device. Trying again…';
     if (wasOpen) return 'Reconnecting to the server… The call goes on.';
     return state === 'waiting' ? 'The server does not answer. Trying again…' : 'Joining…';
   }

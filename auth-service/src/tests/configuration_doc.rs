@@ -37,6 +37,7 @@ fn every_secret_and_flag_stands_in_the_document() {
         "AUTH_SECRET",
         "AUTH_SECRET_PREVIOUS",
         "SIGNALBOX_API_KEYS",
+        "SIGNALBOX_WEBHOOK_SECRETS",
         "REDIS_URL",
         "SIGNALBOX_LISTEN",
         "--listen",

@@ -9,6 +9,7 @@ mod rooms;
 mod taken_back;
 mod token;
 mod validate;
+mod webhooks;
 
 use actix_web::{
     App,
@@ -32,7 +33,7 @@ use signalbox_shared::{
     turn::IceBook,
 };
 
-use crate::{AuthParts, AuthState, configure, keys::SigningKeys};
+use crate::{AuthParts, AuthState, configure, keys::SigningKeys, usage::UsageReader};
 
 /// What the TURN servers of a test know; used where it has any.
 const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
@@ -72,6 +73,8 @@ impl Service {
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
             ice: IceBook::new(&settings, &turn),
             rooms: Some(std::sync::Arc::new(clerk(&settings))),
+            webhooks: None,
+            usage: UsageReader::None,
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());
@@ -115,7 +118,7 @@ impl Service {
 
 /// Rooms in this process.
 fn clerk(settings: &Settings) -> Clerk {
-    let bounds = Bounds::new(&settings.limits, &settings.timing);
+    let bounds = Bounds::new(settings);
     Clerk::new(Store::memory(bounds, None), Rules::new(settings), std::sync::Arc::new(|_| {}))
 }
 

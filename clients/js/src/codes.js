@@ -31,10 +31,14 @@ export const CLOSE_CODES = Object.freeze({
   4519: 'room_not_started',
   4520: 'address_denied',
   4521: 'denied',
+  4522: 'room_not_allowed',
 });
 
 /** The close that voids the handle: come back as another peer. */
 export const SESSION_GONE = 4004;
+
+/** The close at the end of the token's life: the peer has left, so the handle is void too. */
+export const TOKEN_EXPIRED = 4006;
 
 /** The codes of `error` frames. */
 export const ERROR_CODES = Object.freeze([
@@ -67,7 +71,9 @@ export const LOCAL_CODES = Object.freeze([
   'closed', // the client was closed by its own side
   'join_timeout', // the connection opened, and no `joined` came
   'lost', // the connection broke without a close frame
+  'no_answer', // the server said nothing to a new token
   'no_pong', // silence, and no answer to a ping
+  'no_token', // who was asked for a token gave none
   'queue_full', // too many sends wait for an answer
   'seq_gap', // an entry of the mailbox is missing
   'session_gone', // sent as a peer that is no more
@@ -78,7 +84,7 @@ export const LOCAL_CODES = Object.freeze([
 const SENT_AGAIN = new Set(['unavailable', 'rate_limited', 'peer_backlogged']);
 
 /** Codes after which the same request may well succeed later. */
-const PASSING = new Set([...SENT_AGAIN, 'internal', 'overloaded', 'draining', 'unreachable', 'queue_full', 'lost']);
+const PASSING = new Set([...SENT_AGAIN, 'internal', 'overloaded', 'draining', 'unreachable', 'queue_full', 'lost', 'no_answer']);
 
 /** What RFC 6455 and its registry call a lost, restarting or overloaded server. */
 const LOST = new Set([1001, 1006, 1011, 1012, 1013]);
@@ -115,6 +121,11 @@ export function readClose(closeCode, reason) {
   return { code, retryMs: /^\d{1,9}$/.test(wait) ? Number(wait) : 0 };
 }
 
+/** A WebSocket throws it, as a DOMException, at what cannot be a subprotocol. @param {unknown} cause */
+function isSyntaxError(cause) {
+  return cause instanceof Error && cause.name === 'SyntaxError';
+}
+
 /** What went wrong, with a stable `code` for programs and a sentence for people. */
 export class SignalingError extends Error {
   /**
@@ -141,6 +152,18 @@ export class SignalingError extends Error {
   get retryable() {
     if (this.closeCode !== undefined) return isRetryable(this.closeCode);
     if (this.status !== undefined) return this.status === 429 || this.status >= 500;
+    // The provider of tokens failed in a way of its own; a text that is no token fails the same way next time.
+    if (this.code === 'no_token') return this.cause !== undefined && !isSyntaxError(this.cause);
     return PASSING.has(this.code);
   }
+}
+
+/**
+ * What a provider of tokens threw, as one of ours: a {@link SignalingError} is taken at its word, anything else may pass.
+ *
+ * @param {unknown} cause
+ */
+export function toTokenError(cause) {
+  if (cause instanceof SignalingError) return cause;
+  return new SignalingError('no_token', 'Who was asked for a token gave none.', { cause });
 }

@@ -3,16 +3,16 @@
  * attempts, their timers and the handle; must not know what travels over the link (see client.js).
  */
 import { Backoff } from './backoff.js';
-import { SESSION_GONE, SignalingError, isRetryable, readClose } from './codes.js';
+import { SESSION_GONE, SignalingError, TOKEN_EXPIRED, isRetryable, readClose, toTokenError } from './codes.js';
 import { Handle } from './handle.js';
-import { signalAddress, whyRefused } from './http.js';
+import { signalAddress, ticketFor, whyRefused } from './http.js';
 import { Keepalive } from './keepalive.js';
 import { Link } from './link.js';
 
 /**
  * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
  * @typedef {import('./link.js').Closing} Closing
- * @typedef {import('./client.js').ClientOptions} ClientOptions
+ * @typedef {import('./client.js').ClientOptions & { getToken: () => Promise<string> | string }} ClientOptions
  * @typedef {{ token: string, resume?: undefined, since?: undefined } | { token?: undefined, resume: string, since?: number }} Proof
  *   a handle without `since` takes over
  *
@@ -41,6 +41,9 @@ const RESUMABLE_CAP_MS = 4_000;
 /** Statuses which another token may cure. */
 const ABOUT_THE_TOKEN = new Set([401, 403]);
 
+/** A ticket that was good once: the answer was lost, or took too long. The token behind it is as good as before. */
+const ABOUT_THE_TICKET = new Set(['ticket_used', 'ticket_invalid']);
+
 export class Dialer {
   /** @type {'idle' | 'connecting' | 'up' | 'waiting' | 'stopped'} */
   #phase = 'idle';
@@ -58,6 +61,8 @@ export class Dialer {
   /** When the last connection that was up was lost, or the client started. */
   #lostAt = 0;
   #tokenRefused = false;
+  /** Whether each token is exchanged for a ticket before it is used. */
+  #tickets;
   /** The last `error` without an id: the words for the close that follows it. @type {ErrorFrame | null} */
   #lastWords = null;
   /** @type {Proof} */
@@ -78,6 +83,7 @@ export class Dialer {
     this.#options = options;
     this.#on = callbacks;
     this.#random = options.random ?? Math.random;
+    this.#tickets = options.ticket ?? false;
     this.#backoff = new Backoff({ random: options.random });
     this.#handle = new Handle(options.session);
   }
@@ -110,7 +116,7 @@ export class Dialer {
   }
 
   /**
-   * A `joined` or `resumed` came.
+   * The first frame came, or one like it later: `joined`, `resumed`, `waiting`.
    *
    * @param {{ resume: string | null, pingInterval: number }} frame
    */
@@ -123,6 +129,11 @@ export class Dialer {
     this.#upAt = Date.now();
     this.#comeBackAt = 0;
     this.#tokenRefused = false;
+  }
+
+  /** The handle is another one, because the token is. @param {string | null} resume */
+  renewed(resume) {
+    this.#handle.renew(resume);
   }
 
   /** @param {number} reconnectIn milliseconds */
@@ -142,11 +153,18 @@ export class Dialer {
     this.#phase = 'connecting';
     this.#on.onConnecting();
     try {
-      const proof = this.#resumption() ?? { token: await this.#options.getToken() };
+      const proof = this.#resumption() ?? { token: await this.#admission() };
       if (epoch === this.#epoch) this.#open(proof);
     } catch (cause) {
       if (epoch === this.#epoch) this.#failedBefore(cause);
     }
+  }
+
+  /** A token, or a ticket in its place. */
+  async #admission() {
+    const { getToken, url, fetch } = this.#options;
+    const token = await getToken();
+    return this.#tickets ? ticketFor({ url, token, fetch }) : token;
   }
 
   /** @returns {Proof | null} */
@@ -158,8 +176,8 @@ export class Dialer {
 
   /** @param {unknown} cause of having no token, or none that fits into a request */
   #failedBefore(cause) {
-    const error = cause instanceof SignalingError ? cause : new SignalingError('no_token', 'There is no token to join with.', { cause });
-    if (error.retryable || !(cause instanceof SignalingError || cause instanceof SyntaxError)) this.#wait(error);
+    const error = toTokenError(cause);
+    if (error.retryable) this.#wait(error);
     else this.stop(error);
   }
 
@@ -188,7 +206,7 @@ export class Dialer {
     const { code: name, retryMs } = readClose(code, reason);
     const words = this.#lastWords?.code === name ? this.#lastWords.message : undefined;
     const error = new SignalingError(name, words, { closeCode: code, retryMs });
-    if (code === SESSION_GONE) this.#handle.forget();
+    if (code === SESSION_GONE || code === TOKEN_EXPIRED) this.#handle.forget();
     if (opened) return isRetryable(code) ? this.#wait(error) : this.stop(error);
     const { token, resume } = this.#proof;
     const refusal = await whyRefused({ url: this.#options.url, token, resume, fetch: this.#options.fetch });
@@ -202,6 +220,9 @@ export class Dialer {
     // A 404 is a proxy without its server behind it; the others will be the same next time.
     if (status === undefined || error.retryable || status === 404) return this.#wait(error);
     if (this.#proof.resume !== undefined) return this.#notResumed(error);
+    if (ABOUT_THE_TICKET.has(error.code)) return this.#wait(error);
+    // A server that takes nothing else says so.
+    if (error.code === 'ticket_required') this.#tickets = true;
     if (this.#tokenRefused || !ABOUT_THE_TOKEN.has(status)) return this.stop(error);
     this.#tokenRefused = true;
     return void this.#attempt();

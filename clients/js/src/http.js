@@ -1,12 +1,15 @@
 /**
- * The three HTTP questions of a client: where is everything, a guest's token please, and why was I refused? Problem details
+ * The HTTP questions of a client: where is everything, a token please (or a ticket for it), and why was I refused? Problem details
  * (RFC 9457) become a {@link SignalingError}; nothing is stored.
  */
 import { SignalingError } from './codes.js';
 
 const DEADLINE_MS = 10_000;
 
-/** @typedef {typeof globalThis.fetch} Fetch */
+/**
+ * @typedef {typeof globalThis.fetch} Fetch
+ * @typedef {{ token: string, refreshToken?: string, expiresIn?: number }} Grant `expiresIn` in seconds
+ */
 
 /**
  * The address of an endpoint under the site's base address.
@@ -40,15 +43,30 @@ export function signalAddress(base, since) {
  * @param {{ url?: string | URL, room: string, user?: string, name?: string, fetch?: Fetch }} options
  * @returns {Promise<string>}
  */
-export async function guestToken({ url, room, user, name, fetch = globalThis.fetch }) {
-  const response = await ask(fetch, endpoint(url, 'auth/token'), {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ room, user, name }),
-  });
-  if (!response.ok) throw await problemOf(response);
-  const { token } = await response.json();
+export async function guestToken({ url, room, user, name, fetch }) {
+  const { token } = await askForGrant({ url, path: 'auth/token', body: { room, user, name }, fetch });
   return token;
+}
+
+/**
+ * `POST /auth/token` or `/auth/refresh`.
+ *
+ * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, fetch?: Fetch, deadlineMs?: number }} options
+ * @returns {Promise<Grant>}
+ */
+export function askForGrant({ url, path, body, fetch, deadlineMs }) {
+  return post(fetch, endpoint(url, path), { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' }, deadlineMs });
+}
+
+/**
+ * A ticket for a token: good for one connection within half a minute.
+ *
+ * @param {{ url?: string | URL, token: string, fetch?: Fetch }} options
+ * @returns {Promise<string>}
+ */
+export async function ticketFor({ url, token, fetch }) {
+  const { ticket } = await post(fetch, endpoint(url, 'auth/ticket'), { headers: { Authorization: `Bearer ${token}` } });
+  return ticket;
 }
 
 /**
@@ -70,13 +88,27 @@ export async function whyRefused({ url, token, resume, fetch = globalThis.fetch 
 }
 
 /**
+ * @param {Fetch | undefined} fetch
+ * @param {URL} address
+ * @param {{ body?: string, headers: Record<string, string>, deadlineMs?: number }} init
+ */
+async function post(fetch, address, { deadlineMs, ...init }) {
+  const response = await ask(fetch ?? globalThis.fetch, address, { method: 'POST', ...init }, deadlineMs);
+  if (!response.ok) throw await problemOf(response);
+  return response.json().catch((cause) => {
+    throw new SignalingError('unreachable', 'The answer of the server was cut off.', { cause });
+  });
+}
+
+/**
  * @param {Fetch} fetch
  * @param {URL} address
  * @param {RequestInit} init
+ * @param {number} [deadlineMs]
  */
-async function ask(fetch, address, init) {
+async function ask(fetch, address, init, deadlineMs = DEADLINE_MS) {
   try {
-    return await fetch(address, { ...init, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(DEADLINE_MS) });
+    return await fetch(address, { ...init, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(deadlineMs) });
   } catch (cause) {
     throw new SignalingError('unreachable', 'The server did not answer.', { cause });
   }

@@ -7,7 +7,7 @@ const ACKNOWLEDGE_ENTRIES = 64;
 // The mailbox is bounded by bytes too (1 MiB by default): large offers fill it long before 64 entries.
 const ACKNOWLEDGE_CHARACTERS = 128 * 1024;
 const ACKNOWLEDGE_MS = 5_000;
-const BEGINNINGS = new Set(['joined', 'resumed']);
+const BEGINNINGS = new Set(['joined', 'resumed', 'waiting']);
 
 export class Inbox {
   #seq = 0;

@@ -5,8 +5,9 @@
 export { Backoff } from './backoff.js';
 export { SignalingClient } from './client.js';
 export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, SignalingError, isRetryable } from './codes.js';
-export { guestToken } from './http.js';
+export { guestToken, ticketFor } from './http.js';
 export { parseFrame } from './messages.js';
+export { tokenSource } from './tokens.js';
 
 /**
  * @typedef {import('./client.js').ClientOptions} ClientOptions
@@ -16,5 +17,9 @@ export { parseFrame } from './messages.js';
  * @typedef {import('./messages.js').Joined} Joined
  * @typedef {import('./messages.js').Resumed} Resumed
  * @typedef {import('./messages.js').PeerEntry} PeerEntry
+ * @typedef {import('./messages.js').Knocker} Knocker
+ * @typedef {import('./messages.js').RoomInfo} RoomInfo
+ * @typedef {import('./http.js').Grant} Grant
+ * @typedef {import('./tokens.js').TokenSourceOptions} TokenSourceOptions
  * @typedef {import('./messages.js').Message} Message
  */

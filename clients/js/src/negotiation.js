@@ -4,6 +4,7 @@
  * made up for by repeating offers (see offer.js).
  */
 import { PendingOffer } from './offer.js';
+import { withoutData } from './sdp.js';
 
 /**
  * @typedef {import('./messages.js').Signal} Signal
@@ -14,6 +15,10 @@ import { PendingOffer } from './offer.js';
 
 /** Candidates that came before their description; more than any gathering makes is an attack. */
 const EARLY_CANDIDATES = 256;
+
+/** How often, and after how long at first, an offer that the server did not let through is made anew. */
+const REFUSALS = 4;
+const REFUSED_MS = 250;
 
 /** How long the polite side leaves the first offer to the other one. */
 const FIRST_OFFER_MS = 2_000;
@@ -43,24 +48,32 @@ export class Negotiation {
   #wantsToOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #patience;
+  /** Offers in a row that the server did not let through, because of what this side may. */
+  #refusals = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #refused;
   #chain = Promise.resolve();
   #stopped = new AbortController();
   #pc;
   #polite;
   #post;
   #onError;
+  #mayHaveData;
 
   /**
    * @param {{
    *   pc: RTCPeerConnection, polite: boolean,
    *   post: (frame: ClientFrame) => Sending, onError: (error: unknown) => void, isReachable?: () => boolean, random?: () => number,
-   * }} options `post` adds the address; `isReachable`: whether both this side and the peer are connected, as far as is known
+   *   mayHaveData?: () => boolean,
+   * }} options `post` adds the address; `isReachable`: whether both this side and the peer are connected, as far as is known; `mayHaveData`:
+   *   whether this side may agree to data channels now
    */
-  constructor({ pc, polite, post, onError, isReachable = () => true, random }) {
+  constructor({ pc, polite, post, onError, isReachable = () => true, random, mayHaveData = () => true }) {
     this.#pc = pc;
     this.#polite = polite;
     this.#post = post;
     this.#onError = onError;
+    this.#mayHaveData = mayHaveData;
     this.#offer = new PendingOffer({ again: () => this.#inTurn(() => this.#offerAgain()), isReachable, random });
     this.#mayOffer = !polite;
     if (polite) this.#patience = setTimeout(() => this.#offerAfterAll(), FIRST_OFFER_MS);
@@ -87,6 +100,13 @@ export class Negotiation {
     });
   }
 
+  /** What this side may is different now: an offer that was refused before has another chance. */
+  allowed() {
+    const isRefused = this.#refusals > 0;
+    this.#refusals = 0;
+    if (isRefused) this.#describeAnew();
+  }
+
   /** @param {() => Promise<void>} step */
   #inTurn(step) {
     this.#chain = this.#chain.then(() => (this.#stopped.signal.aborted ? undefined : step())).catch((error) => this.#report(error));
@@ -95,6 +115,7 @@ export class Negotiation {
 
   stop() {
     clearTimeout(this.#patience);
+    clearTimeout(this.#refused);
     this.#offer.end();
     this.#stopped.abort();
   }
@@ -135,18 +156,50 @@ export class Negotiation {
 
   /** @param {RTCSessionDescription} description @param {number | undefined} re */
   #sendDescription({ type, sdp }, re) {
-    const sending = this.#post({ type, sdp, re });
+    const sending = this.#post({ type, sdp: this.#permitted(sdp), re });
     this.#localRe = type === 'offer' ? sending : re;
     if (type === 'offer') this.#offer.begin(sending);
+    this.#watch(sending, type);
+  }
+
+  /** @param {string} sdp */
+  #permitted(sdp) {
+    return this.#mayHaveData() ? sdp : withoutData(sdp);
+  }
+
+  /**
+   * A moderator may take a permission away while a description is on its way, and its refusal may be here before the news of that. Then an offer is
+   * made anew; the offer to an answer is repeated by the other side.
+   *
+   * @param {Sending} sending
+   * @param {string} type
+   */
+  #watch(sending, type) {
+    const onRefused = (/** @type {import('./codes.js').SignalingError} */ error) => {
+      if (error.code !== 'not_permitted') return;
+      if (this.#refusals >= REFUSALS) return this.#report(error);
+      clearTimeout(this.#refused);
+      if (type === 'offer') this.#refused = setTimeout(() => this.#describeAnew(), REFUSED_MS * 2 ** this.#refusals);
+      this.#refusals += 1;
+    };
+    sending.done.then(() => (this.#refusals = 0), onRefused);
+  }
+
+  #describeAnew() {
+    clearTimeout(this.#refused);
+    void this.#inTurn(async () => {
+      if (this.#pc.signalingState === 'have-local-offer') await this.#negotiate();
+    });
   }
 
   /** The same offer once more, with the candidates found since. */
   async #offerAgain() {
     const { signalingState, localDescription } = this.#pc;
     if (!this.#offer.isOpen || this.#makingOffer || signalingState !== 'have-local-offer' || !localDescription) return;
-    const sending = this.#post({ type: 'offer', sdp: localDescription.sdp });
+    const sending = this.#post({ type: 'offer', sdp: this.#permitted(localDescription.sdp) });
     this.#localRe = sending;
     this.#offer.repeat(sending);
+    this.#watch(sending, 'offer');
   }
 
   /** @param {Signal} frame */
@@ -172,7 +225,7 @@ export class Negotiation {
 
     this.#isSettingRemoteAnswerPending = type === 'answer';
     try {
-      await pc.setRemoteDescription({ type, sdp });
+      await pc.setRemoteDescription({ type, sdp: type === 'offer' ? this.#permitted(sdp) : sdp });
     } finally {
       this.#isSettingRemoteAnswerPending = false;
     }

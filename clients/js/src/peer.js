@@ -1,10 +1,11 @@
 /**
  * One RTCPeerConnection to one peer of the room, kept alive: negotiated by the peers themselves, restarted when the network changes,
- * closed when the peer leaves. Owns the connection and the media that arrives on it. See negotiation.js for glare.
+ * closed when the peer leaves. Owns the connection and the media that arrives on it. See negotiation.js for glare, outgoing.js for what is sent.
  */
 import { SignalingError } from './codes.js';
 import { Emitter } from './events.js';
 import { Negotiation } from './negotiation.js';
+import { Outgoing } from './outgoing.js';
 
 /**
  * @typedef {import('./client.js').SignalingClient} SignalingClient
@@ -57,9 +58,6 @@ export class Peer extends Emitter {
   #wasConnected = false;
   /** @type {PeerEntry} */
   #info;
-  /** @type {Map<string, RTCRtpSender>} */
-  #senders = new Map();
-  #outgoing = new MediaStream();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** Runs while the room does not know the peer. @type {ReturnType<typeof setTimeout> | undefined} */
@@ -67,6 +65,14 @@ export class Peer extends Emitter {
   #off = new AbortController();
   #client;
   #negotiation;
+  #outgoing;
+  #rtc;
+  /** Whether there is to be a {@link dataChannel}. */
+  #opensData;
+  #mayData;
+  /** Whether there has been one. */
+  #dataBegan = false;
+  #icePolicy;
 
   /** @param {PeerOptions} options */
   constructor({ client, peerId, tracks = [], rtc = {}, dataChannel = true }) {
@@ -75,19 +81,26 @@ export class Peer extends Emitter {
     if (!info || !client.self) throw new SignalingError('no_such_peer', 'The peer is not in the room.');
     this.#client = client;
     this.#info = info;
-    const { iceServers, icePolicy } = client.self;
-    this.pc = new RTCPeerConnection({ iceServers, iceTransportPolicy: icePolicy, ...rtc });
+    this.#rtc = rtc;
+    this.#icePolicy = client.self.icePolicy;
+    this.pc = new RTCPeerConnection(this.#configuration());
     this.#negotiation = new Negotiation({
       pc: this.pc,
       polite: info.polite,
       post: (frame) => this.#post(frame),
       onError: (error) => this.emit('error', error),
       isReachable: () => client.state === 'open' && !this.#info.detached,
+      mayHaveData: () => client.may('data'),
     });
+    this.#outgoing = new Outgoing(this.pc, client.may('publish'));
     this.#listen();
     // Not both sides: Chromium cannot start SCTP after an offer with a data channel was rolled back, and the impolite side never
     // rolls back.
-    if (dataChannel && !info.polite) this.#onDataChannel(this.pc.createDataChannel(LABEL));
+    this.#opensData = dataChannel;
+    this.#mayData = client.may('data');
+    if (dataChannel && !info.polite && this.#mayData) this.#openData();
+    // Nor does the impolite side wait to be offered something.
+    if (!info.polite && !client.may('publish')) this.#outgoing.listen();
     for (const track of tracks) void this.setTrack(track.kind, track);
   }
 
@@ -109,15 +122,14 @@ export class Peer extends Emitter {
   }
 
   /**
-   * Sends this track from now on, in place of the one of that kind before it; null sends none.
+   * Sends this track from now on, in place of the one of that kind before it; null sends none. Without the permission `publish` it waits for
+   * that.
    *
    * @param {string} kind `audio` or `video`
    * @param {MediaStreamTrack | null} track
    */
   async setTrack(kind, track) {
-    const sender = this.#senders.get(kind);
-    if (sender) await sender.replaceTrack(track);
-    else if (track) this.#senders.set(kind, this.pc.addTrack(track, this.#outgoing));
+    await this.#outgoing.set(kind, track);
   }
 
   /** @param {string} [why] */
@@ -140,8 +152,10 @@ export class Peer extends Emitter {
     }
     client.on('peer-left', ({ peerId, reason }) => this.#isMine(peerId) && this.close(reason), { signal });
     // A new `joined` is a new identity: what the peers agreed with the old one is void.
-    client.on('joined', () => this.close('session_gone'), { signal });
-    client.on('resumed', ({ recovered }) => !recovered && this.#onSnapshot(), { signal });
+    for (const name of /** @type {const} */ (['joined', 'lobby'])) client.on(name, () => this.close('session_gone'), { signal });
+    client.on('resumed', ({ recovered }) => this.#onResumed(recovered), { signal });
+    client.on('permissions', () => this.#onPermissions(), { signal });
+    client.on('ice-servers', () => this.#onIceServers(), { signal });
     client.on('peer-joined', ({ peerId }) => this.#isMine(peerId) && this.#onSnapshot(), { signal });
     client.on('state', ({ state }) => state === 'closed' && this.close('left'), { signal });
     for (const name of /** @type {const} */ (['peer-updated', 'peer-detached', 'peer-attached'])) {
@@ -155,6 +169,46 @@ export class Peer extends Emitter {
   /** @param {string} peerId */
   #isMine(peerId) {
     return peerId === this.#info.peerId;
+  }
+
+  /** What the server says, and what the application adds; `relay` is kept whoever of the two wants it. */
+  #configuration() {
+    const { iceServers = [], icePolicy = 'all' } = this.#client.self ?? {};
+    const isRelay = icePolicy === 'relay' || this.#rtc.iceTransportPolicy === 'relay';
+    return { iceServers, ...this.#rtc, iceTransportPolicy: /** @type {RTCIceTransportPolicy} */ (isRelay ? 'relay' : 'all') };
+  }
+
+  /** New credentials are for what is gathered from now on; what stands goes on, unless it stands on what is not allowed any more. */
+  #onIceServers() {
+    const { icePolicy } = this.#client.self ?? {};
+    try {
+      this.pc.setConfiguration(this.#configuration());
+    } catch (error) {
+      this.emit('error', error);
+    }
+    if (icePolicy && icePolicy !== this.#icePolicy) this.pc.restartIce();
+    this.#icePolicy = icePolicy ?? this.#icePolicy;
+  }
+
+  #onPermissions() {
+    this.#outgoing.allow(this.#client.may('publish')).catch((error) => this.emit('error', error));
+    const gainsData = this.#client.may('data') && !this.#mayData;
+    this.#mayData = this.#client.may('data');
+    if (!this.#mayData) this.dataChannel?.close();
+    // Not a second time: Chromium's renderer dies of data channels that come back to a connection where they were given up.
+    else if (gainsData && this.#opensData && !this.#dataBegan) this.#openData();
+    this.#negotiation.allowed();
+  }
+
+  /** @param {boolean} recovered */
+  #onResumed(recovered) {
+    this.#onIceServers();
+    this.#onPermissions();
+    if (!recovered) this.#onSnapshot();
+  }
+
+  #openData() {
+    this.#onDataChannel(this.pc.createDataChannel(LABEL));
   }
 
   #renew() {
@@ -189,12 +243,14 @@ export class Peer extends Emitter {
   /** @param {import('./queue.js').ClientFrame} frame */
   #post(frame) {
     const sending = this.#client.post({ ...frame, to: this.peerId });
-    sending.done.catch((error) => this.#refused(error));
+    sending.done.catch((error) => this.#refused(error, frame.type));
     return sending;
   }
 
-  /** @param {SignalingError} error */
-  #refused(error) {
+  /** @param {SignalingError} error @param {string} type of what was refused */
+  #refused(error, type) {
+    // A description that this side may not send is the negotiation's to make anew.
+    if (error.code === 'not_permitted' && type !== 'candidate') return;
     // That the peer is gone is also told by `peer-left`, but this may come first; or the peer is only missing for a moment.
     if (error.code === 'no_such_peer') this.#expect();
     else if (this.#state !== 'closed') this.emit('error', error);
@@ -211,6 +267,7 @@ export class Peer extends Emitter {
 
   /** @param {RTCDataChannel} channel */
   #onDataChannel(channel) {
+    this.#dataBegan = true;
     const opened = () => {
       this.dataChannel = channel;
       this.emit('datachannel', channel);

@@ -1,16 +1,25 @@
 /**
- * Who is in the room, kept from `joined` and the presence frames. Owns the map and nothing else.
+ * Who is in the room and who waits before it, kept from `joined` and the presence frames. Owns the two maps and nothing else.
  *
  * @typedef {import('./messages.js').PeerEntry} PeerEntry
+ * @typedef {import('./messages.js').Knocker} Knocker
  * @typedef {import('./messages.js').ServerFrame} ServerFrame
  */
 export class Roster {
   /** peerId → entry. @type {Map<string, PeerEntry>} */
   peers = new Map();
+  /** peerId → who knocks. @type {Map<string, Knocker>} */
+  waiting = new Map();
 
-  /** @param {PeerEntry[]} entries */
-  reset(entries) {
+  /** @param {PeerEntry[]} entries @param {Knocker[]} [waiting] */
+  reset(entries, waiting = []) {
     this.peers = new Map(entries.map((entry) => [entry.peerId, entry]));
+    this.waiting = new Map(waiting.map((knocker) => [knocker.peerId, knocker]));
+  }
+
+  /** Who may let nobody in hears no more of those who knock. */
+  forgetKnocks() {
+    this.waiting.clear();
   }
 
   /** @param {ServerFrame} frame */
@@ -26,6 +35,12 @@ export class Roster {
         break;
       case 'peer-left':
         this.peers.delete(frame.peerId);
+        break;
+      case 'knock':
+        this.waiting.set(frame.peerId, knockerOf(frame));
+        break;
+      case 'knock-ended':
+        this.waiting.delete(frame.peerId);
         break;
     }
   }
@@ -43,4 +58,12 @@ export class Roster {
  */
 function entryOf({ peerId, userId, name, role, metadata, polite, detached }) {
   return { peerId, userId, name, role, metadata, polite, detached: detached ?? false };
+}
+
+/**
+ * @param {Knocker} frame
+ * @returns {Knocker}
+ */
+function knockerOf({ peerId, userId, name, role, metadata }) {
+  return { peerId, userId, name, role, metadata };
 }

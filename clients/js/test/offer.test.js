@@ -59,7 +59,7 @@ test('an offer that the server has not taken yet is the queue\'s business', asyn
 });
 
 test('an offer that was refused for now is made good, one that was refused for good is not', async () => {
-  for (const [code, expected] of [['peer_backlogged', [1, 2]], ['not_permitted', [1]]]) {
+  for (const [code, expected] of [['peer_backlogged', [1, 2]], ['too_large', [1]]]) {
     const { sent, sendings } = await offeredAndTaken(false, { taken: false });
     sendings[0].reject(new SignalingError(code));
     await settle();

@@ -12,6 +12,7 @@ class CountedConnection extends EventTarget {
   createDataChannel = () => new EventTarget();
   restartIce = () => (this.restarts += 1);
   close = () => (this.closed = true);
+  setConfiguration = (configuration) => Object.assign(this, { configuration });
 }
 
 const replaced = { RTCPeerConnection: CountedConnection, MediaStream: class {}, WebSocket: null };

@@ -16,7 +16,7 @@ export function joinedFrame(more = {}) {
     roomId: 'r',
     userId: 'alice',
     role: 'guest',
-    permissions: ['publish', 'message'],
+    permissions: ['publish', 'message', 'data'],
     node: 'n1',
     peers: [peerEntry(BOB)],
     iceServers: [],

@@ -247,8 +247,10 @@ impl View {
     fn hear(&mut self, event: &Event) {
         let about = event.about.clone();
         match &event.kind {
-            EventKind::Joined(_) => {
-                assert!(self.others.insert(about.clone(), false).is_none(), "a peer joined twice");
+            EventKind::Joined(member) => {
+                // One may be let in while its socket is lost.
+                let detached = member.owner().is_none();
+                assert!(self.others.insert(about.clone(), detached).is_none(), "a peer joined twice");
                 *self.joins.entry(about).or_default() += 1;
             }
             EventKind::Left(_) => {

@@ -1,5 +1,7 @@
 //! The contract of the store, as tests over both stores: what holds in memory holds in Redis.
 
+mod recorded;
+
 use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
@@ -21,6 +23,8 @@ const SMALL: Bounds = Bounds {
     room_life_ms: 60_000,
     window_ms: 1_000,
     lease_ms: 300,
+    hooks: None,
+    usage: UsageBounds { pairs: 3, kept_ms: 60_000 },
 };
 
 /// What is there of rooms.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use signalbox_shared::{
-    config::{Limits, Timing},
+    config::Settings,
     id::{NodeId, PeerId, RoomId},
     protocol::LeftReason,
 };
@@ -369,6 +369,10 @@ pub struct Bounds {
     pub window_ms: u64,
     /// How long a node counts as alive after its last word, milliseconds.
     pub lease_ms: u64,
+    /// What is kept for webhooks, if anything is.
+    pub hooks: Option<HookBounds>,
+    /// What is kept of usage.
+    pub usage: UsageBounds,
 }
 
 /// The bounds in force: one of them can be changed while rooms are in use.
@@ -393,6 +397,27 @@ impl LiveBounds {
     }
 }
 
+/// Bounds of what is kept for webhooks.
+#[derive(Debug, Clone, Copy)]
+pub struct HookBounds {
+    /// Events of one partition; the oldest go, and are counted.
+    pub most: u64,
+    /// How long each is kept, milliseconds.
+    pub life_ms: u64,
+}
+
+/// Bounds of usage.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageBounds {
+    /// Pairs of API key and room that are counted apart on one day.
+    pub pairs: u32,
+    /// How long a day is kept after it was last written, milliseconds.
+    pub kept_ms: u64,
+}
+
+/// How much longer than it is tried an event is kept, milliseconds: whoever tries it gives it up first.
+const GIVING_UP_MS: u64 = 60_000;
+
 impl Bounds {
     /// How long the deadlines of a partition are kept, milliseconds: as long as any room of it may be there.
     pub(super) fn longest_ms(&self) -> u64 {
@@ -400,7 +425,13 @@ impl Bounds {
     }
 
     /// From the settings.
-    pub fn new(limits: &Limits, timing: &Timing) -> Self {
+    pub fn new(settings: &Settings) -> Self {
+        let Settings { limits, timing, webhooks, usage, .. } = settings;
+        // Twice as many as the one who tells them holds: what is too much for it becomes a dead letter, and is not just gone.
+        let hooks = HookBounds {
+            most: 2 * u64::from(webhooks.backlog),
+            life_ms: webhooks.give_up.as_ms() + GIVING_UP_MS,
+        };
         Self {
             backlog: u64::from(limits.backlog),
             backlog_bytes: limits.backlog_bytes.0 as u64,
@@ -409,6 +440,8 @@ impl Bounds {
             room_life_ms: timing.room_life.as_ms(),
             window_ms: timing.resume_window.as_ms(),
             lease_ms: timing.lease.as_ms(),
+            hooks: webhooks.records().then_some(hooks),
+            usage: UsageBounds { pairs: usage.pairs, kept_ms: usage.kept.as_ms() },
         }
     }
 }

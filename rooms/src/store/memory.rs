@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use signalbox_shared::{
@@ -11,6 +11,7 @@ use signalbox_shared::{
     feed::FeedSender,
     id::{NodeId, PeerId, RoomId, UserId, random_hex},
     keys,
+    usage::UsageBook,
 };
 
 use super::{
@@ -37,6 +38,7 @@ pub struct MemoryStore {
     made: Mutex<HashMap<UserId, HashMap<RoomId, u64>>>,
     bounds: LiveBounds,
     feed: Option<FeedSender>,
+    usage: Arc<UsageBook>,
     /// Another one in each process: nothing outlives it.
     lineage: Lineage,
 }
@@ -120,8 +122,13 @@ impl MemoryStore {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let lineage = random_hex().into();
         let (deadlines, made) = (Mutex::default(), Mutex::default());
+        let usage = Arc::new(UsageBook::new(bounds.usage.pairs as usize, bounds.usage.kept_ms));
         let bounds = LiveBounds::new(bounds);
-        Self { shards, hasher: RandomState::new(), deadlines, made, bounds, feed, lineage }
+        Self { shards, hasher: RandomState::new(), deadlines, made, bounds, feed, usage, lineage }
+    }
+
+    pub(super) fn usage(&self) -> &Arc<UsageBook> {
+        &self.usage
     }
 
     pub(super) fn set_backlog(&self, backlog: u64) {

@@ -23,11 +23,12 @@ mod contract;
 mod memory;
 mod redis;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use signalbox_shared::{
     feed::FeedSender,
     id::{NodeId, PeerId, RoomId, UserId},
+    usage::{Amount, Day, Pair, UsageBook},
 };
 
 pub use contract::*;
@@ -284,6 +285,35 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Redis(store) => store.unlist(room, node).await,
+        }
+    }
+
+    /// Adds what a node has counted on a day. `number` grows with each call of the node: one that was executed before is not executed
+    /// again, so that a call whose outcome is unknown may be repeated.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn add_usage(
+        &self,
+        node: &NodeId,
+        number: u64,
+        day: Day,
+        amounts: &[(Pair, Amount)],
+    ) -> Result<(), Unavailable> {
+        match self {
+            Self::Memory(store) => {
+                store.usage().add(day, amounts);
+                Ok(())
+            }
+            Self::Redis(store) => store.add_usage(node, number, day, amounts).await,
+        }
+    }
+
+    /// The usage counted in this process, where no other keeps it.
+    pub fn usage_book(&self) -> Option<Arc<UsageBook>> {
+        match self {
+            Self::Memory(store) => Some(store.usage().clone()),
+            Self::Redis(_) => None,
         }
     }
 

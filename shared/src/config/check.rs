@@ -14,7 +14,8 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     check_roles(settings)?;
     check_turn(settings)?;
     check_keys(settings)?;
-    Ok(warnings(settings))
+    let hooks = super::hooks::check(&settings.webhooks, &settings.usage)?;
+    Ok(warnings(settings).into_iter().chain(hooks).collect())
 }
 
 fn ensure(holds: bool, setting: &str, problem: &str) -> Result<(), ConfigError> {

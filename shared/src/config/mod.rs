@@ -5,12 +5,15 @@
 //! those that a setting names.
 
 mod check;
+mod hooks;
 mod load;
 mod model;
 mod redis_url;
 mod secrets;
 pub mod units;
+mod webhook_secrets;
 
+pub use hooks::{Usage, WebhookEndpoint, Webhooks};
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
     Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Rooms, Server,
@@ -18,3 +21,4 @@ pub use model::{
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};
+pub use webhook_secrets::WebhookSecrets;

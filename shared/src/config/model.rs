@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Size, Span};
+use super::{
+    hooks::{Usage, Webhooks},
+    units::{Size, Span},
+};
 use crate::{
     id::{Region, Role},
     protocol::{IcePolicy, IceServer},
@@ -32,6 +35,10 @@ pub struct Settings {
     pub timing: Timing,
     /// The shared store.
     pub redis: Redis,
+    /// What is told to others over HTTP.
+    pub webhooks: Webhooks,
+    /// What is counted for the operator.
+    pub usage: Usage,
     /// Logging.
     pub log: Log,
 }

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{ConfigError, Environment, Flags, RedisUrl};
+use super::{ConfigError, Environment, Flags, RedisUrl, WebhookSecrets};
 use crate::token::{Secret, SharedSecret};
 
 /// Everything that must not be printed.
@@ -21,6 +21,8 @@ pub struct Secrets {
     pub turn: Vec<SharedSecret>,
     /// The application backends that may ask for tokens.
     pub api_keys: ApiKeys,
+    /// What webhooks are signed with.
+    pub webhooks: WebhookSecrets,
     /// The shared store; its URL may hold a password.
     pub redis_url: Option<RedisUrl>,
 }
@@ -137,13 +139,16 @@ impl Secrets {
             }
             None => ApiKeys::default(),
         };
+        let name = "SIGNALBOX_WEBHOOK_SECRETS";
+        let webhooks = value_or_file(name, env)?.map(|text| WebhookSecrets::parse(&text)).transpose();
+        let webhooks = webhooks.map_err(|problem| ConfigError::value(name, problem))?.unwrap_or_default();
         let url = match &flags.redis {
             Some(url) => Some(url.clone()),
             None => value_or_file("REDIS_URL", env)?,
         };
         let redis_url = url.map(|url| RedisUrl::parse(&url)).transpose();
         let redis_url = redis_url.map_err(|problem| ConfigError::value("REDIS_URL", problem))?;
-        Ok(Self { auth, auth_previous, session, session_previous, turn, api_keys, redis_url })
+        Ok(Self { auth, auth_previous, session, session_previous, turn, api_keys, webhooks, redis_url })
     }
 
     pub(super) fn describe(&self) -> String {
@@ -151,13 +156,14 @@ impl Secrets {
         let keys: Vec<_> = self.api_keys.0.iter().map(|key| key.id.as_str()).collect();
         format!(
             "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_SESSION_KEY: {}\n\
-             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_TURN_SECRETS: {}\n# SIGNALBOX_API_KEYS: {}\n# REDIS_URL: {}\n",
+             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_TURN_SECRETS: {}\n# SIGNALBOX_API_KEYS: {}\n# SIGNALBOX_WEBHOOK_SECRETS: {}\n# REDIS_URL: {}\n",
             set(self.auth.is_some()),
             set(self.auth_previous.is_some()),
             if self.session.is_some() { "set" } else { "derived from AUTH_SECRET" },
             set(self.session_previous.is_some()),
             self.turn.len(),
             if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
+            set(!self.webhooks.is_empty()),
             self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
         )
     }

@@ -43,6 +43,11 @@ impl From<Span> for String {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Humantime counts months, of so many days that nobody would write them.
+        let (days, rest) = (self.0.as_secs() / 86_400, self.0.as_secs() % 86_400);
+        if days > 0 && rest == 0 && self.0.subsec_nanos() == 0 {
+            return write!(f, "{days}d");
+        }
         humantime::format_duration(self.0).fmt(f)
     }
 }
@@ -118,7 +123,7 @@ mod tests {
         for text in ["1B", "1023B", "64KiB", "1MiB"] {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
-        for text in ["250ms", "30s", "15m", "12h"] {
+        for text in ["250ms", "30s", "15m", "12h", "1d", "35d"] {
             assert_eq!(Span::try_from(text.to_owned()).unwrap().to_string(), text);
         }
     }

@@ -78,13 +78,20 @@ pub(super) async fn run(
     }
     let metrics = &signal.registry.hub().metrics;
     metrics.connections.inc();
+    let has_joined = matches!(wish, Wish::Join { .. });
     let entered = if is_gone(&socket) {
         Err(End::Lost)
     } else {
         enter(&signal, &room, &peer, wish).await.map_err(End::Close)
     };
     let (end, has_left) = match entered {
-        Ok(entered) => Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await,
+        Ok(entered) => {
+            let pair = || (entered.member.caller.clone(), room.id.clone());
+            let connected = signal.meter.as_ref().map(|meter| meter.connected(pair(), has_joined));
+            let end = Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await;
+            drop(connected);
+            end
+        }
         Err(end) => (end, false),
     };
     let end = match end {

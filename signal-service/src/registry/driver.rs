@@ -172,6 +172,8 @@ impl LocalRoom {
             );
             match hub.store.commit(&self.id, &hub.node, &commit).await {
                 Ok(Committed::Applied(lineage, deliveries)) => {
+                    let opened = view.members.is_empty() && !decision.next.members.is_empty();
+                    hub.metrics.rooms_opened.inc_by(u64::from(opened));
                     let lost = lost_here(hub, &view, &decision);
                     hub.tell_taken_back(&self.id, &view, &decision);
                     let next = Arc::new(RoomState { lineage, ..decision.next });

@@ -220,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn the_newest_epoch_has_the_peer_whoever_settles_last() {
         let settings = Settings::default();
-        let store = Store::memory(Bounds::new(&settings.limits, &settings.timing), None);
+        let store = Store::memory(Bounds::new(&settings), None);
         let registry = Registry::new(NodeId::from_bits(1), store, &settings, Metrics::new().unwrap());
         let name = RoomId::parse("r").unwrap();
         let mut connections = Vec::new();

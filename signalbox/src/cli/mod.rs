@@ -5,6 +5,7 @@
 mod api;
 mod control;
 mod keys;
+mod webhooks;
 
 use std::{fmt::Display, io::Write as _, process::ExitCode};
 
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Limits(control::Limits),
     /// Show the rules in force, or lift one
     Rules(control::Rules),
+    /// What webhooks could not be told, and telling it again
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
 }
 
 /// Does it.
@@ -53,6 +57,7 @@ pub(crate) fn run(command: &Command, flags: &Flags) -> ExitCode {
         Command::Shutdown(command) => api::run(Ok(command.request()), &command.server),
         Command::Limits(command) => api::run(Ok(command.request()), &command.server),
         Command::Rules(command) => api::run(Ok(command.request()), &command.server),
+        Command::Webhooks(command) => api::run(Ok(command.request()), command.server()),
     }
 }
 

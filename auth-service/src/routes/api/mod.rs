@@ -38,6 +38,10 @@ pub(super) enum Scope {
     Moderate,
     /// To make tokens.
     Tokens,
+    /// To read usage.
+    Usage,
+    /// To see what webhooks could not be told, and tell it again.
+    Webhooks,
 }
 
 /// A caller that may.

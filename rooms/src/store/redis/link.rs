@@ -34,11 +34,12 @@ pub(super) enum ScriptId {
     Lease,
     Unlist,
     Place,
+    Usage,
 }
 
 impl ScriptId {
     /// In the order of the enum: a script is called by its place.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Append,
         Self::Acknowledge,
         Self::Commit,
@@ -53,6 +54,7 @@ impl ScriptId {
         Self::Lease,
         Self::Unlist,
         Self::Place,
+        Self::Usage,
     ];
 
     /// What it shares with others, and its own text.
@@ -75,6 +77,7 @@ impl ScriptId {
             Self::Lease => (ALLOW_OOM, "", include_str!("lua/lease.lua")),
             Self::Unlist => (ALLOW_OOM, ROOM, include_str!("lua/unlist.lua")),
             Self::Place => ("#!lua\n", "", include_str!("lua/place.lua")),
+            Self::Usage => ("", "", include_str!("lua/usage.lua")),
         };
         Script::new(&format!("{flags}{shared}\n{own}"))
     }

@@ -20,6 +20,7 @@ use signalbox_shared::{
     config::Redis as Settings,
     id::{NodeId, PeerId, RoomId, UserId},
     keys,
+    usage::{Amount, Day, Pair},
 };
 
 use super::{
@@ -87,6 +88,11 @@ impl RedisStore {
         let link = self.link.clone();
         self.link.connections().run_and_wait(async move { agree_on_partitions(&link).await })?;
         topics::start(&self.link, node, arrivals)
+    }
+
+    #[cfg(test)]
+    pub(super) async fn raw(&self, key: &str, cmd: &redis::Cmd) -> Value {
+        self.link.call_key(key, cmd).await.unwrap()
     }
 
     pub(super) async fn keep_partition_count(&self) -> Result<(), Unavailable> {
@@ -180,6 +186,11 @@ impl RedisStore {
         call.each(&commit.notices, |call, (node, peers)| {
             let peers: Vec<&str> = peers.iter().map(PeerId::as_str).collect();
             call.arg(node.as_str()).arg(peers.join(","));
+        });
+        let hooks = bounds.hooks.filter(|_| !commit.feed.is_empty());
+        call.each(hooks.as_slice(), |call, hooks| {
+            let p = keys::partition(room);
+            call.index(keys::hooks(p)).index(keys::hooks_state(p)).arg(hooks.most).arg(hooks.life_ms);
         });
         call.each(&commit.feed, |call, line| _ = call.arg(&**line));
         call
@@ -332,6 +343,24 @@ impl RedisStore {
         call.key(keys::rooms_on(keys::partition(room), node));
         call.arg(room.as_str()).arg(node.as_str());
         self.script(ScriptId::Unlist, call).await.map(drop)
+    }
+
+    pub(super) async fn add_usage(
+        &self,
+        node: &NodeId,
+        number: u64,
+        day: Day,
+        amounts: &[(Pair, Amount)],
+    ) -> Result<(), Unavailable> {
+        let usage = self.bounds.get().usage;
+        let mut args = vec![node.as_str().to_owned(), number.to_string()];
+        args.extend([usage.pairs.to_string(), usage.kept_ms.to_string()]);
+        for ((caller, room), amount) in amounts {
+            args.extend([caller.to_string(), room.to_string()]);
+            args.extend([amount.joins.to_string(), amount.ms.to_string()]);
+        }
+        let args = args.into_iter().map(String::into_bytes).collect();
+        self.link.script_key(ScriptId::Usage, vec![keys::usage(&day.to_string())], args).await.map(drop)
     }
 
     pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), Unavailable> {

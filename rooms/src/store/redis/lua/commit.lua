@@ -10,6 +10,7 @@
 --       accepted ids: peer, id
 --       events: about, kind, body, number of targets, then for each target: peer, index in KEYS
 --       peers that nodes must look after: node, peers with commas between
+--       where webhooks' events are kept, if they are: index in KEYS of the stream and of its state, most events, how long ms
 --       and last the feed lines
 -- Returns {'ok', lineage, {peer, mailbox, seq, …} per event (this node's targets)} | {'conflict', lineage, now, the hash, flat, or nothing}
 local me, name, topic = ARGV[3], ARGV[4], ARGV[5]
@@ -114,7 +115,26 @@ each(function()
   local node = take()
   redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())
 end)
-each(function() redis.call('SPUBLISH', ARGV[6], take()) end)
+-- What webhooks must be told is kept in this step: pub/sub alone would lose it with a connection.
+local record = function() end
+each(function()
+  local stream, progress = KEYS[tonumber(take())], KEYS[tonumber(take())]
+  local most, life = tonumber(take()), tonumber(take())
+  record = function(line)
+    redis.call('XADD', stream, '*', 'd', line)
+    redis.call('PEXPIRE', stream, life)
+    local gone = redis.call('XTRIM', stream, 'MAXLEN', most) + redis.call('XTRIM', stream, 'MINID', text(now - life))
+    if gone > 0 then
+      redis.call('HINCRBY', progress, 'lost', gone)
+      redis.call('PEXPIRE', progress, life)
+    end
+  end
+end)
+each(function()
+  local line = take()
+  redis.call('SPUBLISH', ARGV[6], line)
+  record(line)
+end)
 if ARGV[13] == '1' then
   -- What is left are tombstones, for as long as somebody may come back who has left.
   redis.call('HDEL', room, 'set', 'beg', 'end')

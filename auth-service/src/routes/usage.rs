@@ -1,0 +1,124 @@
+//! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use signalbox_http::ApiError;
+use signalbox_redis::Unavailable;
+use signalbox_shared::{
+    clock,
+    problem::Problem,
+    usage::{Amount, Day},
+};
+
+use super::{
+    api::{Scope, authorize},
+    query,
+};
+use crate::AuthState;
+
+/// Most days that may be asked for at once.
+const MOST_DAYS: u64 = 400;
+/// Rows of one answer, where nothing is said, and at most.
+const ROWS: usize = 1_000;
+const MOST_ROWS: usize = 10_000;
+
+#[derive(Serialize)]
+struct Answer {
+    days: Vec<Row>,
+    /// Where to go on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    day: String,
+    key: String,
+    room: String,
+    joins: u64,
+    peer_minutes: f64,
+}
+
+impl Row {
+    fn new(day: Day, (key, room): (String, String), amount: Amount) -> Self {
+        // To a thousandth: 60 ms.
+        let peer_minutes = (amount.ms as f64 / 60.0).round() / 1_000.0;
+        Self { day: day.to_string(), key, room, joins: amount.joins, peer_minutes }
+    }
+}
+
+/// What is asked for.
+struct Wish {
+    from: Day,
+    to: Day,
+    key: Option<String>,
+    room: Option<String>,
+    limit: usize,
+    /// The last row of the page before.
+    after: Option<(Day, (String, String))>,
+}
+
+fn bad(field: &str, detail: &str) -> Problem {
+    Problem::new(400, "bad_request", detail.to_owned()).field(field)
+}
+
+fn wish(request: &HttpRequest, today: Day) -> Result<Wish, Problem> {
+    let [from, to, key, room, limit, cursor] =
+        query(request, ["from", "to", "key", "room", "limit", "cursor"])?;
+    let day = |text: Option<String>, field, default| match text {
+        None => Ok(default),
+        Some(text) => Day::parse(&text).ok_or_else(|| bad(field, "must be a day like 2026-11-21")),
+    };
+    let to = day(to, "to", today)?;
+    let from = day(from, "from", to)?;
+    let days = from.until(to).ok_or_else(|| bad("from", "must not be later than to"))?;
+    if days >= MOST_DAYS {
+        return Err(bad("from", "must be less than 400 days before to"));
+    }
+    let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_ROWS).contains(limit)));
+    let limit = limit.unwrap_or(Some(ROWS)).ok_or_else(|| bad("limit", "must be from 1 to 10000"))?;
+    let after = cursor.map(|text| read_cursor(&text).ok_or_else(|| bad("cursor", "is not one of an answer")));
+    Ok(Wish { from, to, key, room, limit, after: after.transpose()? })
+}
+
+fn read_cursor(text: &str) -> Option<(Day, (String, String))> {
+    let mut parts = text.splitn(3, '/');
+    let day = Day::parse(parts.next()?)?;
+    Some((day, (parts.next()?.to_owned(), parts.next()?.to_owned())))
+}
+
+/// In the order of day, key and room.
+pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+    authorize(&request, &state, Scope::Usage)?;
+    let wish = wish(&request, Day::of(clock::now_ms()))?;
+    let answer = rows(&state, &wish)
+        .await
+        .map_err(|Unavailable| Problem::new(503, "unavailable", "the store does not answer; try again"))?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+async fn rows(state: &AuthState, wish: &Wish) -> Result<Answer, Unavailable> {
+    let mut days: Vec<Row> = Vec::new();
+    let mut day = wish.after.as_ref().map_or(wish.from, |(day, _)| wish.from.max(*day));
+    while day <= wish.to {
+        let fits = |pair: &(String, String)| {
+            wish.key.as_ref().is_none_or(|key| *key == pair.0)
+                && wish.room.as_ref().is_none_or(|room| *room == pair.1)
+        };
+        let is_after =
+            |pair: &(String, String)| wish.after.as_ref().is_none_or(|(of, last)| *of != day || pair > last);
+        for (pair, amount) in state.usage.day(day).await?.0 {
+            if !fits(&pair) || !is_after(&pair) {
+                continue;
+            }
+            if days.len() == wish.limit {
+                let next = days.last().map(|row| format!("{}/{}/{}", row.day, row.key, row.room));
+                return Ok(Answer { days, next });
+            }
+            days.push(Row::new(day, pair, amount));
+        }
+        day = day.plus(1);
+    }
+    Ok(Answer { days, next: None })
+}

@@ -1,0 +1,133 @@
+//! `/api/webhooks`: what could not be told, and telling it again (docs/WEBHOOKS.md).
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+use signalbox_http::ApiError;
+use signalbox_redis::Unavailable;
+use signalbox_shared::{id::RoomId, keys, problem::Problem};
+
+use super::{
+    Body,
+    api::{Scope, authorize},
+    members, query,
+};
+use crate::{
+    AuthState,
+    webhooks::{EntryId, Letter, Webhooks},
+};
+
+/// Letters of one answer, where nothing is said, and at most.
+const LETTERS: usize = 100;
+const MOST_LETTERS: usize = 500;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dead {
+    endpoint: String,
+    host: Option<String>,
+    /// When it was given up, milliseconds since 1970.
+    at: u64,
+    cause: String,
+    attempts: u32,
+    last: String,
+    /// The event, as it would have been sent.
+    event: Box<RawValue>,
+}
+
+fn away(_: Unavailable) -> Problem {
+    Problem::new(503, "unavailable", "the store does not answer; try again")
+}
+
+fn bad(field: &str, detail: &str) -> Problem {
+    Problem::new(400, "bad_request", detail.to_owned()).field(field)
+}
+
+fn listed(webhooks: &Webhooks, letter: Letter) -> Option<Dead> {
+    let Letter { entry, dead, .. } = letter;
+    Some(Dead {
+        host: webhooks.host(&dead.endpoint).map(str::to_owned),
+        endpoint: dead.endpoint,
+        at: entry.0,
+        cause: dead.cause,
+        attempts: dead.attempts,
+        last: dead.last,
+        event: RawValue::from_string(dead.line.to_string()).ok()?,
+    })
+}
+
+/// What was given up.
+pub(super) async fn dead(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+) -> Result<HttpResponse, ApiError> {
+    authorize(&request, &state, Scope::Webhooks)?;
+    let [limit, cursor] = query(&request, ["limit", "cursor"])?;
+    let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_LETTERS).contains(limit)));
+    let limit = limit.unwrap_or(Some(LETTERS)).ok_or_else(|| bad("limit", "must be from 1 to 500"))?;
+    let from = match cursor {
+        None => (0, None),
+        Some(text) => read_cursor(&text).ok_or_else(|| bad("cursor", "is not one of an answer"))?,
+    };
+    let Some(webhooks) = &state.webhooks else { return Ok(HttpResponse::Ok().json(json!({ "dead": [] }))) };
+    let (letters, next) = webhooks.dead(from, limit).await.map_err(away)?;
+    let dead: Vec<Dead> = letters.into_iter().filter_map(|letter| listed(webhooks, letter)).collect();
+    Ok(HttpResponse::Ok().json(match next {
+        Some((partition, entry)) => json!({ "dead": dead, "next": format!("{partition}.{entry}") }),
+        None => json!({ "dead": dead }),
+    }))
+}
+
+fn read_cursor(text: &str) -> Option<(usize, Option<EntryId>)> {
+    let (partition, entry) = text.split_once('.')?;
+    let partition = partition.parse().ok().filter(|partition| *partition < keys::PARTITIONS)?;
+    Some((partition, Some(EntryId::parse(entry)?)))
+}
+
+/// Which letters are told again.
+enum Which {
+    Id(String),
+    Room(RoomId),
+    All,
+}
+
+fn which(body: Body) -> Result<Which, Problem> {
+    let [id, room, all] = members(body, ["id", "room", "all"])?;
+    let text = |raw: Box<RawValue>, field| {
+        serde_json::from_str::<String>(raw.get()).map_err(|_| bad(field, "must be a string"))
+    };
+    match (id, room, all) {
+        (Some(id), None, None) => text(id, "id").map(Which::Id),
+        (None, Some(room), None) => {
+            let room = RoomId::parse(&text(room, "room")?);
+            room.map(Which::Room).map_err(|_| bad("room", "is not the name of a room"))
+        }
+        (None, None, Some(all)) if all.get() == "true" => Ok(Which::All),
+        (None, None, Some(_)) => Err(bad("all", "must be true")),
+        _ => Err(Problem::new(400, "bad_request", "say exactly one of id, room, all")),
+    }
+}
+
+/// Tells again what was given up, to the endpoint that did not take it.
+pub(super) async fn replay(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let caller = authorize(&request, &state, Scope::Webhooks)?.id;
+    let which = which(body)?;
+    let Some(webhooks) = &state.webhooks else {
+        return Ok(HttpResponse::Ok().json(json!({ "replayed": 0 })));
+    };
+    let replayed = match &which {
+        Which::All => webhooks.replay(None, |_| true).await,
+        Which::Room(room) => {
+            let fits = |letter: &Letter| letter.is_of(|head| head.room == room.as_str());
+            webhooks.replay(Some(keys::partition(room)), fits).await
+        }
+        Which::Id(id) => webhooks.replay(None, |letter| letter.is_of(|head| head.id == *id)).await,
+    };
+    let replayed = replayed.map_err(away)?;
+    tracing::info!(target: "signalbox_auth::audit", caller, replayed, "webhooks_replayed");
+    Ok(HttpResponse::Ok().json(json!({ "replayed": replayed })))
+}

@@ -1,0 +1,167 @@
+//! What is told, to whom, and how it went.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use signalbox_shared::config::WebhookEndpoint;
+
+/// A place among the events of a partition: as Redis names entries of a stream, milliseconds and a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EntryId(pub(crate) u64, pub(crate) u64);
+
+impl EntryId {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (ms, number) = text.split_once('-')?;
+        Some(Self(ms.parse().ok()?, number.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for EntryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+/// An event that was recorded.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Its partition.
+    pub(crate) partition: usize,
+    /// Its place there; the first number says when it was recorded, milliseconds since 1970.
+    pub(crate) entry: EntryId,
+    /// Names it for good.
+    pub(crate) id: String,
+    /// What happened.
+    pub(crate) kind: String,
+    /// Where.
+    pub(crate) room: Arc<str>,
+    /// The body that is sent.
+    pub(crate) line: Arc<str>,
+    /// The only endpoint that is to be told, where it is told again.
+    pub(crate) only: Option<String>,
+}
+
+/// What of a line is looked at.
+#[derive(Deserialize)]
+pub(crate) struct Head {
+    pub(crate) id: String,
+    pub(crate) event: String,
+    pub(crate) room: String,
+}
+
+impl Event {
+    /// Reads a recorded line; none where it is not one.
+    pub(crate) fn read(partition: usize, entry: EntryId, line: &str, only: Option<String>) -> Option<Self> {
+        let head: Head = serde_json::from_str(line).ok()?;
+        // It becomes the value of a header.
+        let names = head.id.len() <= 64 && head.id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+        let (id, kind, room) = (head.id, head.event, head.room.into());
+        names.then(|| Self { partition, entry, id, kind, room, line: line.into(), only })
+    }
+}
+
+/// An endpoint.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// Names it where its URL must not stand.
+    pub(crate) id: String,
+    /// Its host, for people.
+    pub(crate) host: String,
+    /// What it wants, and where it is.
+    pub(crate) rule: WebhookEndpoint,
+}
+
+impl Endpoint {
+    pub(crate) fn new(rule: &WebhookEndpoint) -> Self {
+        let digest = Sha256::digest(rule.url.as_bytes());
+        let id = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let host =
+            rule.url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+        Self { id, host: host.to_owned(), rule: rule.clone() }
+    }
+
+    pub(crate) fn wants(&self, event: &Event) -> bool {
+        match &event.only {
+            Some(only) => *only == self.id,
+            None => self.rule.wants(&event.kind, &event.room),
+        }
+    }
+}
+
+/// How an attempt went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was taken.
+    Taken,
+    /// Not now. The endpoint may have said when to try again.
+    Later { why: Failure, after: Option<Duration> },
+    /// Never again: 410.
+    Gone,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It answered with this status.
+    Status(u16),
+    /// It did not answer in time.
+    Late,
+    /// No connection, no TLS, or broken off.
+    Unreachable,
+}
+
+impl Failure {
+    /// For metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Late => "late",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Late | Self::Unreachable => f.write_str(self.word()),
+        }
+    }
+}
+
+/// Why an event was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cause {
+    /// Tried for as long as `webhooks.give_up` says.
+    Age,
+    /// Tried as often as `webhooks.attempts` says.
+    Attempts,
+    /// The endpoint answered 410.
+    Gone,
+    /// More waited than `webhooks.backlog` says.
+    Backlog,
+}
+
+impl Cause {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Attempts => "attempts",
+            Self::Gone => "gone",
+            Self::Backlog => "backlog",
+        }
+    }
+}
+
+/// An event that was given up for one endpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Dead {
+    pub(crate) endpoint: String,
+    pub(crate) cause: Cause,
+    pub(crate) attempts: u32,
+    /// How the last attempt failed; empty if there was none.
+    pub(crate) last: String,
+    pub(crate) line: Arc<str>,
+}

@@ -1,0 +1,26 @@
+-- Puts events among those to be told: dead letters that are told again, or what a store that has forgotten it does not hold.
+-- KEYS: 1 stream, 2 dead letters
+-- ARGV: 1 most entries, 2 kept ms, then for each: its id among the dead letters, or 'x' and its id in the stream; line, endpoint or ''
+-- Returns how many were put
+local count = 0
+for n = 3, #ARGV, 3 do
+  local id, line, endpoint = ARGV[n], ARGV[n + 1], ARGV[n + 2]
+  local own = string.match(id, '^x(.+)$')
+  local wanted
+  if own then
+    wanted = #redis.call('XRANGE', KEYS[1], own, own) == 0
+  else
+    -- Whoever takes it first puts it; and nothing is put where something else would have to go.
+    wanted = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1]) and redis.call('XDEL', KEYS[2], id) == 1
+  end
+  if wanted then
+    if endpoint == '' then
+      redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[1], '*', 'd', line)
+    else
+      redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[1], '*', 'd', line, 'e', endpoint)
+    end
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    count = count + 1
+  end
+end
+return count

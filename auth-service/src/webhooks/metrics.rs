@@ -1,0 +1,54 @@
+//! What webhooks count. Labels are fixed words, and the ids of endpoints.
+
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry, core::Collector, proto::MetricFamily};
+
+pub(super) struct Metrics {
+    registry: Registry,
+    /// By endpoint.
+    pub(super) told: IntCounterVec,
+    /// By endpoint and kind of failure.
+    pub(super) failures: IntCounterVec,
+    /// By cause.
+    pub(super) dead: IntCounterVec,
+    /// By cause: `unread` while nobody told them, `dead_letters` for want of room, `feed` within one process.
+    pub(super) lost: IntCounterVec,
+    pub(super) waiting: IntGauge,
+}
+
+impl Metrics {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        let counters = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let metrics = Self {
+            registry: Registry::new(),
+            told: counters("signalbox_webhooks_told_total", "Events that were taken", &["endpoint"])?,
+            failures: counters(
+                "signalbox_webhooks_failures_total",
+                "Attempts that failed",
+                &["endpoint", "reason"],
+            )?,
+            dead: counters("signalbox_webhooks_dead_total", "Events given up", &["cause"])?,
+            lost: counters("signalbox_webhooks_lost_total", "Events lost", &["cause"])?,
+            waiting: IntGauge::new("signalbox_webhooks_waiting", "Events this process has to tell")?,
+        };
+        let all: [Box<dyn Collector>; 5] = [
+            Box::new(metrics.told.clone()),
+            Box::new(metrics.failures.clone()),
+            Box::new(metrics.dead.clone()),
+            Box::new(metrics.lost.clone()),
+            Box::new(metrics.waiting.clone()),
+        ];
+        all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
+        Ok(metrics)
+    }
+
+    pub(super) fn lose(&self, cause: &'static str, count: u64) {
+        if count > 0 {
+            self.lost.with_label_values(&[cause]).inc_by(count);
+            tracing::warn!(target: "signalbox_auth::audit", cause, count, "webhooks_lost");
+        }
+    }
+
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}
