@@ -13,7 +13,7 @@ CARGO_FUZZ=0.13.2
 FUZZ_SECONDS=5   # for each target; fuzz/README.md has the long run
 NODE=20          # clients/js says so in "engines"
 STEP_TIMEOUT=1500
-STEPS=(fmt clippy deny build cargo-test fuzz chaos js-lint js-types js-test signatures compose edge browser hygiene)
+STEPS=(fmt clippy deny build cargo-test fuzz chaos js-lint js-types js-test signatures compose api edge browser hygiene)
 
 step_fmt() { cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check; }
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
@@ -44,6 +44,12 @@ step_compose() {
   "${compose[@]}" -f docker-compose.yml config -q
   COMPOSE_PROFILES=edge "${compose[@]}" -f docker-compose.yml config -q
 }
+# The HTTP API against its own OpenAPI document, with a fixed seed.
+step_api() {
+  finished schemathesis || return
+  cargo build --workspace --locked --bins --quiet
+  tests/fuzz-api/run.sh "${CARGO_TARGET_DIR:-target}/debug/signalbox" "$WORK/schemathesis"
+}
 step_edge() { node_tests tests/edge; }
 step_browser() { node_tests tests/browser; }
 step_hygiene() { tests/hygiene.sh "$SIGNALBOX_TEST_LOGS"; }
@@ -71,6 +77,7 @@ install_packages() {
     command=${pair%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${pair#*:}")
   done
+  python3 -c "import ensurepip" 2>/dev/null || missing+=(python3 python3-venv)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || missing+=(docker-compose)
   # npm is a large package; a node of the right age usually brought its own.
@@ -146,6 +153,13 @@ cargo_fuzz() {
   cargo install --locked --quiet cargo-fuzz --version "$CARGO_FUZZ" && cargo fuzz --version
 }
 
+# In an environment of its own; every package is pinned by its hash.
+schemathesis() {
+  python3 -m venv "$WORK/schemathesis" &&
+    "$WORK/schemathesis/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r tests/fuzz-api/requirements.txt &&
+    "$WORK/schemathesis/bin/schemathesis" --version
+}
+
 # The registry's signatures of what package-lock.json names. npm verifies them with keys it fetches from sigstore.dev.
 signatures() {
   local folder output
@@ -174,6 +188,7 @@ prepare() {
     command -v cargo-fuzz >/dev/null || say "cargo-fuzz: installing $CARGO_FUZZ in the background"
     in_background fuzz cargo_fuzz
   fi
+  if chosen api; then in_background schemathesis schemathesis; fi
   install_node
   install_modules
   if chosen signatures; then in_background signatures signatures; fi

@@ -17,15 +17,16 @@ use signalbox_shared::{
     config::{self, Loaded, Secrets, Settings},
     feed::{FEED_BACKLOG, FeedSender},
     problem::Problem,
+    token::TicketShelf,
     turn::IceBook,
 };
 use tokio::sync::broadcast;
 
 use crate::{
-    AuthParts, AuthState, configure, feed,
+    AuthParts, AuthState, BadState, configure, feed,
     keys::{KeysError, SigningKeys},
     link::SharedLink,
-    store::{RedisStore, StoreError},
+    store::{AuthStore, RedisStore, StoreError},
     usage::UsageReader,
     webhooks::{Source, Webhooks, WebhooksError},
 };
@@ -53,9 +54,9 @@ pub enum StartError {
     /// What is told over HTTP cannot be.
     #[error(transparent)]
     Webhooks(#[from] WebhooksError),
-    /// A fault of ours.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
+    /// The service cannot be put together.
+    #[error(transparent)]
+    State(#[from] BadState),
     /// The runtime.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -68,6 +69,7 @@ impl StartError {
             Self::NoSecret
             | Self::Webhooks(WebhooksError::NoSecret)
             | Self::Keys(_)
+            | Self::State(BadState::Providers(_))
             | Self::Feed(_)
             | Self::Store(StoreError::BadUrl(_)) => 2,
             _ => 1,
@@ -107,6 +109,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys,
+        user_secret: secrets.user,
         guests,
         feed,
         control,
@@ -114,6 +117,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartError> {
         rooms,
         webhooks: webhooks.clone(),
         usage: shared.map_or(UsageReader::None, UsageReader::Redis),
+        store: store.clone().map_or_else(|| AuthStore::memory(TicketShelf::default()), AuthStore::Redis),
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(Gate::new(&settings.server));

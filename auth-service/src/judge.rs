@@ -3,8 +3,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use actix_web::HttpRequest;
-use signalbox_control::{Subject, Verdict};
-use signalbox_shared::problem::Problem;
+use signalbox_control::{Change, RuleKey, Subject, Terms, Verdict};
+use signalbox_shared::{
+    id::TokenId,
+    problem::Problem,
+    token::{ManagementClaims, TokenError},
+};
 
 use crate::AuthState;
 
@@ -57,6 +61,32 @@ impl AuthState {
             }
             // At most a second: no rule is dated ahead. Longer only if the store's clock was put back meanwhile.
             tokio::time::sleep(Duration::from_millis((first * 1_000 - now).min(1_000))).await;
+        }
+    }
+
+    /// Whether a management token, and the API key it was made with, are still good. It is of no user and no room.
+    ///
+    /// # Errors
+    /// 401 `token_revoked`, 503 `unavailable`.
+    pub(crate) fn judge_management(&self, claims: &ManagementClaims) -> Result<(), Problem> {
+        let (rules, now) = (self.control.rules(), self.control.now_ms());
+        let grant = TokenId::parse(claims.grant()).map(RuleKey::Token);
+        let taken_back = grant.is_ok_and(|key| rules.get(&key, now).is_some())
+            || rules.get(&RuleKey::AllBefore, now).is_some_and(|rule| claims.iat <= rule.at / 1_000);
+        if taken_back {
+            return Err(TokenError::Revoked.problem());
+        }
+        self.judge_key(claims.sub.as_str())
+    }
+
+    /// Takes a grant back, for as long as anything of it can be good: its refresh token was used twice. Where that cannot be written the
+    /// family is dead all the same, and the next use of it tries again.
+    pub(crate) async fn take_back(&self, grant: &str) {
+        let Ok(grant) = TokenId::parse(grant) else { return };
+        let terms = Terms { by: "refresh".into(), reason: Some("refresh_reused".into()), ..Terms::default() };
+        let change = Change { key: RuleKey::Token(grant), life_ms: self.longest_live_ms, terms };
+        if let Err(error) = self.control.apply(change).await {
+            tracing::warn!(event = "take_back_failed", %error, "a grant could not be taken back");
         }
     }
 }

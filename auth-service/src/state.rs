@@ -9,16 +9,18 @@ use signalbox_rooms::clerk::Rooms;
 use signalbox_shared::{
     config::{ApiKeys, Settings},
     feed::FeedSender,
-    token::Verifier,
+    token::{SharedSecret, Verifier},
     turn::IceBook,
 };
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    issuer::{Minter, Policy},
+    exchange::{BadProviders, Exchange},
+    issuer::{Backends, Minter, Policy},
     keys::SigningKeys,
     metrics::Metrics,
     routes::rooms::RoomRules,
+    store::AuthStore,
     usage::UsageReader,
     webhooks::Webhooks,
 };
@@ -32,8 +34,12 @@ pub struct AuthParts {
     pub keys: Arc<SigningKeys>,
     /// The backends that may ask.
     pub api_keys: ApiKeys,
+    /// Signs the application's own tokens about its users.
+    pub user_secret: Option<SharedSecret>,
     /// Whether anybody may ask.
     pub guests: bool,
+    /// Where refresh tokens, tickets and invites are remembered.
+    pub store: AuthStore,
     /// What operators hear: the process's own, or [`crate::feed::over_redis`].
     pub feed: FeedSender,
     /// What was taken back.
@@ -48,13 +54,36 @@ pub struct AuthParts {
     pub usage: UsageReader,
 }
 
+/// Why the service cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BadState {
+    /// The providers of the configuration will not do.
+    #[error(transparent)]
+    Providers(#[from] BadProviders),
+    /// A fault of ours, which the tests would show.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// How long refresh tokens are good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefreshLives {
+    /// One that is not used, ms.
+    pub(crate) life_ms: u64,
+    /// One after the other, ms.
+    pub(crate) longest_ms: u64,
+}
+
 /// The auth service of one process.
 pub struct AuthState {
     pub(crate) policy: Policy,
     pub(crate) minter: Minter,
     pub(crate) keys: Arc<SigningKeys>,
     pub(crate) verifier: Verifier,
-    pub(crate) api_keys: ApiKeys,
+    pub(crate) backends: Backends,
+    pub(crate) exchange: Exchange,
+    pub(crate) store: AuthStore,
+    pub(crate) refresh: RefreshLives,
     pub(crate) guests: bool,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) body_limit: usize,
@@ -67,6 +96,8 @@ pub struct AuthState {
     pub(crate) proxies: Proxies,
     /// How long something of one grant may be good: what is taken back is remembered for so long.
     pub(crate) longest_grant_ms: u64,
+    /// How long a token or a handle of one grant may be good, a refresh token aside.
+    pub(crate) longest_live_ms: u64,
     /// The most peers in a room that can be told in one frame.
     pub(crate) largest_room: u32,
     pub(crate) feed_places: Arc<Semaphore>,
@@ -80,14 +111,20 @@ impl AuthState {
     /// Puts the service together.
     ///
     /// # Errors
-    /// Only if a metric's name were taken, which the tests would show.
-    pub fn new(settings: &Settings, parts: AuthParts) -> prometheus::Result<Self> {
+    /// [`BadState`]
+    pub fn new(settings: &Settings, parts: AuthParts) -> Result<Self, BadState> {
         Ok(Self {
             policy: Policy::new(settings),
             minter: Minter::new(parts.keys.clone()),
             verifier: parts.keys.verifier().clone(),
             keys: parts.keys,
-            api_keys: parts.api_keys,
+            backends: Backends::new(parts.api_keys, settings),
+            exchange: Exchange::new(settings, parts.user_secret.as_ref())?,
+            store: parts.store,
+            refresh: RefreshLives {
+                life_ms: settings.auth.refresh_ttl.as_ms(),
+                longest_ms: settings.auth.refresh_ttl_max.as_ms(),
+            },
             guests: parts.guests,
             allowed_origins: settings.server.allowed_origins.clone(),
             body_limit: settings.limits.body.0,
@@ -99,6 +136,7 @@ impl AuthState {
             room_rules: RoomRules::new(settings),
             proxies: Proxies::new(&settings.server),
             longest_grant_ms: settings.longest_grant_ms(),
+            longest_live_ms: settings.longest_live_ms(),
             largest_room: largest_room(settings),
             feed_places: Arc::new(Semaphore::new(FEED_READERS)),
             metrics: Metrics::new()?,

@@ -61,6 +61,11 @@ fn is_member_name(name: &str) -> bool {
 pub struct Members(Vec<(String, Box<RawValue>)>);
 
 impl Members {
+    /// Whether a member stands there, whatever its value; `null` counts as absent.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, value)| known == name && value.get() != "null")
+    }
+
     /// The values of `names`, in that order; `null` counts as absent.
     ///
     /// # Errors

@@ -121,6 +121,14 @@ impl Topology {
         self.refresh();
     }
 
+    /// A server that was asked has said, in an error of the driver, who has the slot now. Whether that could be read.
+    pub fn redirected(&self, asked: &Address, error: &redis::RedisError) -> bool {
+        let Some((to, slot)) = error.redirect_node() else { return false };
+        let Some(master) = Address::redirected(to, asked) else { return false };
+        self.moved(slot, &master);
+        true
+    }
+
     async fn look(&self) {
         let known = self.map().nodes().to_vec();
         match self.finder.map(self.mode, &known).await {

@@ -120,6 +120,27 @@ pub fn random_hex() -> String {
 }
 
 impl CallerId {
+    /// [`CallerId::user`] as a text.
+    pub const USER: &str = "user";
+
+    /// The names that no API key may have.
+    pub const RESERVED: [&str; 4] = ["guest", "user", "invite", "app"];
+
+    /// Nobody in particular.
+    pub fn guest() -> Self {
+        Self(Arc::from("guest"))
+    }
+
+    /// One of the application's users, by its own word.
+    pub fn user() -> Self {
+        Self(Arc::from(Self::USER))
+    }
+
+    /// Somebody with an invite.
+    pub fn invite() -> Self {
+        Self(Arc::from("invite"))
+    }
+
     /// An application that signs its tokens by itself.
     pub fn app() -> Self {
         Self(Arc::from("app"))

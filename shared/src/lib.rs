@@ -5,6 +5,7 @@
 //! - [`token`]: what a token says and how it is checked
 //! - [`turn`]: ICE servers and TURN credentials for clients
 //! - [`config`]: every setting, its default and its check
+//! - [`scope`]: what a backend may be allowed
 //! - [`problem`]: errors over HTTP (RFC 9457)
 //! - [`origin`]: which browsers may talk to us
 //! - [`address`]: ranges of addresses
@@ -24,6 +25,7 @@ pub mod keys;
 pub mod origin;
 pub mod problem;
 pub mod protocol;
+pub mod scope;
 pub mod telemetry;
 pub mod text;
 pub mod token;

@@ -14,6 +14,7 @@ use signalbox_auth::{
     AuthParts, AuthState,
     keys::{KeysError, SigningKeys},
     link::SharedLink,
+    store::{AuthStore, RedisStore},
     usage::UsageReader,
     webhooks::{Source, Webhooks},
 };
@@ -88,9 +89,14 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     };
     let source = shared.map_or(Source::Feed, Source::Redis);
     let webhooks = Webhooks::start(&settings, &secrets.webhooks, source, &feed)?;
+    let store = match &secrets.redis_url {
+        Some(url) => AuthStore::Redis(Arc::new(RedisStore::open(url.expose(), &settings.redis)?)),
+        None => AuthStore::memory(signal.door.ticket_shelf().unwrap_or_default()),
+    };
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys.clone(),
+        user_secret: secrets.user.clone(),
         guests,
         feed,
         ice,
@@ -98,6 +104,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         rooms: Some(signal.registry.clone()),
         webhooks: webhooks.clone(),
         usage,
+        store,
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 

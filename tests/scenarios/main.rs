@@ -42,6 +42,7 @@ async fn audited(store: Store, settings: Settings<'_>, scenario: impl AsyncFn(&T
 
 mod abuse;
 mod admission;
+mod auth;
 mod between;
 mod boot;
 mod bounds;

@@ -32,7 +32,7 @@ on_each_store! {
         let left = bob.next_of_type("peer-left").await;
         assert_eq!((left["peerId"].as_str(), &left["reason"]), (Some(mallory.id()), &"removed".into()));
         for node in &cluster.nodes {
-            assert_cannot_resume(node.address, &ticket, "token_revoked").await;
+            assert_cannot_resume(node.address, &ticket, "resume_expired").await;
         }
     }
 
@@ -106,7 +106,7 @@ on_each_store! {
             let closed = peer.closed().await;
             assert_eq!((closed.code, &*closed.reason), (4514, "ended"));
         }
-        assert_cannot_resume(cluster.nodes[0].address, &ticket, "token_revoked").await;
+        assert_cannot_resume(cluster.nodes[0].address, &ticket, "resume_expired").await;
         room.join("alice").await.leave().await;
     }
 

@@ -49,6 +49,9 @@ pub struct TestCluster {
     next: AtomicUsize,
 }
 
+/// What the API key of a test cluster may do.
+const EVERY_SCOPE: &str = "tokens,rooms,moderate,security,usage,events,webhooks";
+
 /// A secret that passes the boot check.
 pub fn random_secret() -> String {
     format!("{}{}", random_hex(), random_hex())
@@ -76,6 +79,7 @@ impl TestCluster {
         let mut env = vec![
             ("AUTH_SECRET".to_owned(), secret.clone()),
             ("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{api_secret}")),
+            ("SIGNALBOX__API_KEYS__BACKEND__SCOPES".to_owned(), EVERY_SCOPE.to_owned()),
             ("SIGNALBOX__TIMING__RESUME_WINDOW".to_owned(), format!("{}ms", WINDOW.as_millis())),
             // Deadlines count three leases after a start.
             ("SIGNALBOX__TIMING__LEASE".to_owned(), "500ms".to_owned()),

@@ -4,6 +4,7 @@
 //! - [`keyed`]: one whose nodes hold public keys only
 //! - [`peer`]: a well-behaved client; [`ticket`]: how it comes back; [`raw`]: one that breaks frames or does not read
 //! - [`http`]: one request, one answer, byte for byte; [`token`]: tokens, good and broken
+//! - [`idp`]: an OpenID provider
 //! - [`client`]: the rules of a client that comes back; [`history`], [`checker`]: what clients saw, and whether it was right
 //! - [`swarm`]: many such clients at once; [`fleet`], [`backend`]: nodes and stores that can be killed, stopped and cut off
 //! - [`proxy`]: breaks connections; [`rng`]: choices that a seed repeats
@@ -24,6 +25,7 @@ pub mod fleet;
 pub mod history;
 pub mod hook;
 pub mod http;
+pub mod idp;
 pub mod keyed;
 pub mod monitor;
 pub mod net;

@@ -225,7 +225,7 @@ impl Process {
     /// If it does.
     pub fn assert_clean_log(&self, more: &[&str]) {
         let log = self.log();
-        let marks = ["eyJ", "v=0", "candidate:", "token=", "panicked at"];
+        let marks = ["eyJ", "v=0", "candidate:", "token=", "sbt_", "sbr_", "sbi_", "panicked at"];
         for mark in marks.iter().chain(more) {
             if let Some(line) = log.lines().find(|line| line.contains(mark)) {
                 panic!("the log of {} holds {mark:?}: {line}", self.name);

@@ -19,6 +19,13 @@ const CONTROL_MS: i64 = (31 * 24 + 1) * 60 * 60 * 1_000;
 /// How long a day's usage is kept.
 const USAGE_MS: i64 = 35 * 24 * 60 * 60 * 1_000;
 
+/// The keys of the auth service, and the longest each lives: tickets, refresh tokens, invites.
+const AUTH: [(&str, i64); 3] = [
+    ("sb:ticket:", 30_000),
+    ("sb:refresh:", (30 * 24 + 1) * 60 * 60 * 1_000),
+    ("sb:invite:", (30 * 24 + 1) * 60 * 60 * 1_000),
+];
+
 /// A running `redis-server` without persistence.
 pub struct TestRedis {
     /// Where it listens.
@@ -128,7 +135,9 @@ impl TestRedis {
             let longest = match &key.name {
                 name if name.starts_with(CONTROL) => CONTROL_MS,
                 name if name.starts_with("sb:usage:") => USAGE_MS,
-                _ => LONGEST_MS,
+                name => {
+                    AUTH.iter().find(|(start, _)| name.starts_with(start)).map_or(LONGEST_MS, |(_, ms)| *ms)
+                }
             };
             assert!(key.ttl_ms <= longest, "a key that outlives a room: {key:?}");
             let log = key.name.starts_with(CONTROL);
@@ -151,11 +160,15 @@ impl TestRedis {
     }
 }
 
-/// Whether a key is there while there are nodes, with or without rooms; or is kept for the operator when rooms are over: a day's usage, and
-/// what webhooks are told.
+/// Whether a key is there with or without rooms: of nodes, of what was taken back, of tokens; or is kept for the operator when rooms are
+/// over: a day's usage, and what webhooks are told.
 pub fn is_of_nodes(key: &str) -> bool {
     let is_kept = key.starts_with("sb:usage:") || key.contains("}:hooks");
-    is_kept || key.starts_with(CONTROL) || key.ends_with(":nodes") || key.ends_with(":partitions")
+    is_kept
+        || key.ends_with(":nodes")
+        || key.ends_with(":partitions")
+        || key.starts_with(CONTROL)
+        || AUTH.iter().any(|(start, _)| key.starts_with(start))
 }
 
 /// The age of a stream's oldest entry by the server's clock. Entries carry `t`, when they were written.

@@ -156,6 +156,15 @@ impl Lease {
         answers
     }
 
+    /// The same, where those that do not have the key say so: the answers that came.
+    pub async fn try_everywhere<T: FromRedisValue>(&self, cmd: &Cmd) -> Vec<Option<T>> {
+        let mut answers = Vec::with_capacity(self.place.len());
+        for place in &self.place {
+            answers.push(self.shared.deployment.nodes()[*place].try_run(cmd).await);
+        }
+        answers
+    }
+
     /// Every key there is.
     pub async fn keys(&self) -> Vec<String> {
         self.everywhere::<Vec<String>>(&words_cmd("KEYS *")).await.concat()

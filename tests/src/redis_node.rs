@@ -136,6 +136,11 @@ impl RedisNode {
         cmd.query_async(&mut self.connect().await).await.expect("an answer")
     }
 
+    /// One command, by the administrator, if it succeeds.
+    pub async fn try_run<T: FromRedisValue>(&self, cmd: &Cmd) -> Option<T> {
+        cmd.query_async(&mut self.try_connect().await?).await.ok()
+    }
+
     /// One command in words, if it succeeds.
     pub async fn try_ask<T: FromRedisValue>(&self, words: &str) -> Option<T> {
         words_cmd(words).query_async(&mut self.try_connect().await?).await.ok()

@@ -1,84 +1,173 @@
-//! Who asks: an application backend with an API key, or a guest.
+//! Who asks: an application backend with an API key or a token of one, a user of the application, or a guest.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use signalbox_shared::{
-    config::{ApiKey, ApiKeys},
-    id::CallerId,
+    config::{ApiKeyTable, ApiKeys, Settings},
+    id::{CallerId, RoomId},
     problem::Problem,
+    scope::{RoomPattern, Scope, Scopes},
+    token::{ManagementClaims, UserClaims},
 };
 
 /// Somebody who may ask.
-#[derive(Debug, Clone, Copy)]
-pub enum Caller<'a> {
-    /// A backend that has proven itself.
-    ApiKey(&'a ApiKey),
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// A backend that has proven itself with its secret (RFC 7617).
+    ApiKey(Backend),
+    /// A backend with a management token (RFC 6750).
+    Management(Backend, Arc<ManagementClaims>),
+    /// One of the application's users, with a user token.
+    User(Arc<UserClaims>),
     /// Anybody, where guests are on.
     Guest,
 }
 
-impl Caller<'_> {
+/// An API key, and what it may do.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// Its id.
+    pub id: CallerId,
+    /// What it allows.
+    pub scopes: Scopes,
+    /// For which rooms; none is all.
+    pub rooms: Option<RoomPattern>,
+}
+
+impl Caller {
+    /// Every [`Caller::kind`].
+    pub const KINDS: [&str; 4] = ["api_key", "management", "user", "guest"];
+
     /// The kind, for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
+            Self::Management(..) => "management",
+            Self::User(_) => "user",
             Self::Guest => "guest",
         }
     }
 
-    /// The name, for logs.
-    pub fn id(&self) -> &str {
+    /// On whose word, for tokens, records and logs: the id of the key, `user` or `guest`.
+    pub fn id(&self) -> CallerId {
         match self {
-            Self::ApiKey(key) => &key.id,
-            Self::Guest => "guest",
+            Self::ApiKey(backend) | Self::Management(backend, _) => backend.id.clone(),
+            Self::User(_) => CallerId::user(),
+            Self::Guest => CallerId::guest(),
         }
     }
 
-    /// The name, for a token.
-    pub fn caller_id(&self) -> CallerId {
-        // The id of a key has this alphabet since it was read.
-        CallerId::parse(self.id()).unwrap_or_else(|_| CallerId::app())
+    /// The user, where one asks for itself.
+    pub fn user(&self) -> Option<&UserClaims> {
+        match self {
+            Self::User(claims) => Some(claims),
+            _ => None,
+        }
     }
-}
 
-/// Judges an `Authorization` header. A wrong one is never taken for an absent one: a backend with a mistyped key must
-/// hear of it, not get guest tokens.
-///
-/// # Errors
-/// 401 `caller_unknown` or `guests_off`.
-pub fn identify<'a>(
-    authorization: Option<&[u8]>,
-    keys: &'a ApiKeys,
-    guests: bool,
-) -> Result<Caller<'a>, Problem> {
-    match authorization {
-        Some(header) => prove(Some(header), keys).map(Caller::ApiKey),
-        None if guests => Ok(Caller::Guest),
-        None => {
-            Err(Problem::new(401, "guests_off", "guests are off; send an API key as Authorization: Basic"))
+    /// Whether it may act on a room, as far as that is limited to some. Users and guests are limited elsewhere.
+    ///
+    /// # Errors
+    /// 403 `room_not_allowed`.
+    pub fn may_use(&self, room: &RoomId) -> Result<(), Problem> {
+        match self {
+            Self::ApiKey(backend) | Self::Management(backend, _) => backend.may_use(room),
+            Self::User(_) | Self::Guest => Ok(()),
+        }
+    }
+
+    /// The rooms that it may see, where that is limited to some: for lists.
+    pub fn rooms(&self) -> Option<&RoomPattern> {
+        match self {
+            Self::ApiKey(backend) | Self::Management(backend, _) => backend.rooms.as_ref(),
+            Self::User(_) | Self::Guest => None,
         }
     }
 }
 
-/// Where only an API key will do.
-///
-/// # Errors
-/// 401 `caller_unknown`.
-pub fn prove<'a>(authorization: Option<&[u8]>, keys: &'a ApiKeys) -> Result<&'a ApiKey, Problem> {
+impl Backend {
+    /// Whether it has a scope.
+    ///
+    /// # Errors
+    /// 403 `scope_missing`, `field` being the scope.
+    pub fn needs(&self, scope: Scope) -> Result<(), Problem> {
+        if self.scopes.has(scope) {
+            return Ok(());
+        }
+        let detail = format!("this API key or management token lacks the scope {}", scope.as_str());
+        Err(Problem::new(403, "scope_missing", detail).field(scope.as_str()))
+    }
+
+    fn may_use(&self, room: &RoomId) -> Result<(), Problem> {
+        if self.rooms.as_ref().is_none_or(|rooms| rooms.matches(room)) {
+            return Ok(());
+        }
+        let detail = "this API key is limited to other rooms";
+        Err(Problem::new(403, "room_not_allowed", detail).field("room"))
+    }
+}
+
+/// The backends there are: their secrets, and what the configuration says about each.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    keys: ApiKeys,
+    tables: BTreeMap<CallerId, ApiKeyTable>,
+}
+
+impl Backends {
+    /// Puts keys and configuration together.
+    pub fn new(keys: ApiKeys, settings: &Settings) -> Self {
+        Self { keys, tables: settings.api_keys.clone() }
+    }
+
+    /// The backend with this id, if its key has not been removed.
+    pub fn get(&self, id: &CallerId) -> Option<Backend> {
+        self.keys.get(id.as_str())?;
+        let table = self.tables.get(id);
+        let scopes = table.and_then(|table| table.scopes.as_ref());
+        Some(Backend {
+            id: id.clone(),
+            scopes: scopes.map_or_else(Scopes::usual, |scopes| scopes.iter().copied().collect()),
+            rooms: table.and_then(|table| table.rooms.clone()),
+        })
+    }
+
+    /// The backend of a management token: it allows what both the token and the key allow now. None if the key is gone.
+    pub fn of(&self, claims: &ManagementClaims) -> Option<Backend> {
+        let mut backend = self.get(&claims.sub)?;
+        let said: Scopes = claims.scopes.iter().filter_map(|name| Scope::parse(name)).collect();
+        backend.scopes = backend.scopes.and(said);
+        Some(backend)
+    }
+
+    /// Judges `Authorization: Basic` (RFC 7617): the scheme in any case, then base64 of `id:secret`.
+    ///
+    /// # Errors
+    /// 401 `caller_unknown`.
+    pub fn prove(&self, header: &[u8]) -> Result<Backend, Problem> {
+        self.find(header).ok_or_else(unknown)
+    }
+
+    fn find(&self, header: &[u8]) -> Option<Backend> {
+        let proof = credentials(header, "basic")?;
+        let proof = String::from_utf8(STANDARD.decode(proof.trim()).ok()?).ok()?;
+        let (id, secret) = proof.split_once(':')?;
+        let key = self.keys.prove(id, secret)?;
+        self.get(&CallerId::parse(&key.id).ok()?)
+    }
+}
+
+/// What follows the scheme in an `Authorization` header, if it is this scheme.
+pub fn credentials<'a>(header: &'a [u8], wanted: &str) -> Option<&'a str> {
+    let (scheme, rest) = std::str::from_utf8(header).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
+}
+
+/// 401 `caller_unknown`
+pub fn unknown() -> Problem {
     let detail = "the API key is missing or wrong; send Authorization: Basic with base64 of id:secret";
-    authorization
-        .and_then(|header| find(header, keys))
-        .ok_or_else(|| Problem::new(401, "caller_unknown", detail))
-}
-
-/// RFC 7617: the scheme in any case, then base64 of `id:secret`.
-fn find<'a>(header: &[u8], keys: &'a ApiKeys) -> Option<&'a ApiKey> {
-    let (scheme, proof) = std::str::from_utf8(header).ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let proof = String::from_utf8(STANDARD.decode(proof.trim()).ok()?).ok()?;
-    let (id, secret) = proof.split_once(':')?;
-    keys.prove(id, secret)
+    Problem::new(401, "caller_unknown", detail)
 }
 
 #[cfg(test)]
@@ -86,28 +175,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_is_known_a_guest_or_refused() {
+    fn a_backend_is_known_by_id_and_secret_and_by_nothing_else() {
         let secret = signalbox_shared::id::random_hex();
         let keys = ApiKeys::parse(&format!("backend:{secret}")).unwrap();
+        let backends = Backends::new(keys, &Settings::default());
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
         let good = basic(&format!("backend:{secret}"));
-        for (header, guests, expected) in [
-            (Some(good.clone()), false, Ok("backend")),
-            (Some(good.replace("Basic", "bASIC")), false, Ok("backend")),
-            (Some(basic(&format!("other:{secret}"))), true, Err("caller_unknown")),
-            (Some(basic("backend:wrong")), true, Err("caller_unknown")),
-            (Some(basic("backend")), true, Err("caller_unknown")),
-            (Some("Basic".to_owned()), true, Err("caller_unknown")),
-            (Some("Basic ***".to_owned()), true, Err("caller_unknown")),
-            (Some(format!("Bearer {secret}")), true, Err("caller_unknown")),
-            (Some(String::new()), true, Err("caller_unknown")),
-            (None, true, Ok("guest")),
-            (None, false, Err("guests_off")),
+        for (header, known) in [
+            (good.clone(), true),
+            (good.replace("Basic", "bASIC"), true),
+            (basic(&format!("other:{secret}")), false),
+            (basic("backend:wrong"), false),
+            (basic("backend"), false),
+            ("Basic".to_owned(), false),
+            ("Basic ***".to_owned(), false),
+            (format!("Bearer {secret}"), false),
+            (String::new(), false),
         ] {
-            let caller = identify(header.as_deref().map(str::as_bytes), &keys, guests);
-            let outcome = caller.as_ref().map(Caller::id).map_err(|problem| problem.code);
-            assert_eq!(outcome, expected, "{header:?}");
+            let caller = backends.prove(header.as_bytes());
+            assert_eq!(caller.is_ok(), known, "{header}");
+            assert!(caller.map_or_else(|problem| problem.code == "caller_unknown", |_| true));
         }
-        assert_eq!(identify(Some(b"Basic \xff\xfe"), &keys, true).unwrap_err().code, "caller_unknown");
+        assert!(backends.prove(b"Basic \xff\xfe").is_err());
+    }
+
+    #[test]
+    fn a_key_may_do_what_the_configuration_says_and_a_token_of_it_no_more() {
+        let mut settings = Settings::default();
+        let table: ApiKeyTable =
+            serde_json::from_str(r#"{"scopes":["tokens","security"],"rooms":"acme-*"}"#).unwrap();
+        settings.api_keys.insert(CallerId::parse("narrow").unwrap(), table);
+        let hex = signalbox_shared::id::random_hex;
+        let keys = ApiKeys::parse(&format!("narrow:{},plain:{}", hex(), hex())).unwrap();
+        let backends = Backends::new(keys, &settings);
+        let narrow = backends.get(&CallerId::parse("narrow").unwrap()).unwrap();
+        let plain = backends.get(&CallerId::parse("plain").unwrap()).unwrap();
+        for scope in Scope::ALL {
+            let listed = matches!(scope, Scope::Tokens | Scope::Security);
+            assert_eq!(narrow.needs(scope).is_ok(), listed);
+            assert_eq!(plain.needs(scope).is_ok(), scope != Scope::Security);
+        }
+        let room = |name: &str| RoomId::parse(name).unwrap();
+        assert!(narrow.may_use(&room("acme-1")).is_ok() && plain.may_use(&room("other")).is_ok());
+        assert_eq!(narrow.may_use(&room("other")).unwrap_err().code, "room_not_allowed");
+
+        let claims = |id: &str, scopes: &[&str]| ManagementClaims {
+            iss: String::new(),
+            aud: String::new(),
+            sub: CallerId::parse(id).unwrap(),
+            scopes: scopes.iter().map(|scope| Arc::from(*scope)).collect(),
+            iat: 0,
+            nbf: 0,
+            exp: 0,
+            jti: signalbox_shared::id::TokenId::random(),
+        };
+        let of = backends.of(&claims("narrow", &["tokens", "rooms", "nonsense"])).unwrap();
+        assert_eq!(of.scopes.iter().collect::<Vec<_>>(), [Scope::Tokens]);
+        assert!(of.may_use(&room("other")).is_err());
+        assert!(backends.of(&claims("gone", &["tokens"])).is_none());
     }
 }

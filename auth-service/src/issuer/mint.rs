@@ -11,7 +11,7 @@ use super::Grant;
 use crate::keys::SigningKeys;
 
 /// How long before its making a token is good already, seconds: the clocks of two machines differ.
-const SKEW_S: u64 = 10;
+pub const SKEW_S: u64 = 10;
 
 /// Makes tokens, signed with whatever key signs at the moment.
 pub struct Minter {

@@ -2,15 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_shared::{
     config::Settings,
     id::{CallerId, Region, Role, RoomId, UserId},
     problem::Problem,
+    scope::RoomPattern,
 };
 
 use super::{
-    Caller,
+    Caller, InviteTerms,
     wish::{self, Wish, refuse},
 };
 
@@ -23,14 +25,15 @@ pub struct Policy {
     roles: BTreeMap<Role, Arc<[Arc<str>]>>,
     guest_role: Role,
     guest_ttl_s: u64,
+    guest_rooms: Vec<RoomPattern>,
     default_role: Role,
     default_ttl_s: u64,
     max_ttl_s: u64,
     metadata_max: usize,
 }
 
-/// What a token will say, beside its times.
-#[derive(Debug, Clone)]
+/// What a room token will say, beside its times. Kept with a refresh token, without the permissions: those are the role's at each making.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Grant {
     /// The room.
     pub room: RoomId,
@@ -39,6 +42,7 @@ pub struct Grant {
     /// The role.
     pub role: Role,
     /// What the role may do.
+    #[serde(skip)]
     pub permissions: Arc<[Arc<str>]>,
     /// The name to show.
     pub name: Option<Arc<str>>,
@@ -51,6 +55,22 @@ pub struct Grant {
     /// Its life, seconds.
     pub ttl_s: u64,
 }
+
+/// What a user token will say, beside its times.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserGrant {
+    /// The user.
+    pub user: UserId,
+    /// The role.
+    pub role: Role,
+    /// The name to show.
+    pub name: Option<Arc<str>>,
+    /// Its life, seconds.
+    pub ttl_s: u64,
+}
+
+/// Room, user, role, life in seconds, on whose word.
+type Standing = (RoomId, UserId, Role, u64, CallerId);
 
 impl Policy {
     /// Reads the rules.
@@ -69,6 +89,7 @@ impl Policy {
             roles,
             guest_role: auth.guest_role.clone(),
             guest_ttl_s: auth.guest_ttl.0.as_secs(),
+            guest_rooms: auth.guest_rooms.clone(),
             default_role: auth.default_role.clone(),
             default_ttl_s: auth.token_ttl.0.as_secs(),
             max_ttl_s: auth.token_ttl_max.0.as_secs(),
@@ -79,32 +100,87 @@ impl Policy {
     /// Judges a wish. `random` names a guest that brings no name of its own.
     ///
     /// # Errors
-    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`.
-    pub fn grant(&self, caller: &Caller<'_>, wish: Wish, random: &str) -> Result<Grant, Problem> {
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `room_not_allowed`, `not_permitted`.
+    pub fn grant(&self, caller: &Caller, wish: Wish, random: &str) -> Result<Grant, Problem> {
         let room = wish::named("room", &wish.room, RoomId::parse)?.ok_or_else(|| missing("room"))?;
+        self.may_be_in(caller, &room)?;
         let user = match (wish::named("user", &wish.user, UserId::parse)?, caller) {
             (Some(user), _) => user,
-            (None, Caller::Guest) => {
-                UserId::parse(&format!("guest-{random}")).map_err(|bad| refuse("user", bad))?
-            }
-            (None, Caller::ApiKey(_)) => return Err(missing("user")),
+            (None, Caller::Guest) => made_up(random)?,
+            (None, _) => return Err(missing("user")),
         };
+        if matches!(caller, Caller::Guest) && wish.refresh()? {
+            let detail = "guests get no refresh token; they may ask for a new token at any time";
+            return Err(Problem::new(403, "not_permitted", detail).field("refresh"));
+        }
         let (role, ttl_s) = self.standing(caller, &wish)?;
-        let permissions = self.roles.get(&role).cloned().ok_or_else(|| self.no_such_role())?;
+        self.fill(wish, (room, user, role, ttl_s, caller.id()))
+    }
+
+    /// Judges the wish of somebody with an invite: room, role and life are the invite's, whatever the wish says, and the user is made up,
+    /// so that an invite is never a way to be somebody else.
+    ///
+    /// # Errors
+    /// As [`Policy::grant`].
+    pub fn invited(
+        &self,
+        room: RoomId,
+        terms: &InviteTerms,
+        wish: Wish,
+        random: &str,
+    ) -> Result<Grant, Problem> {
+        let ttl_s = terms.ttl_s.unwrap_or(self.default_ttl_s).min(self.max_ttl_s);
+        self.fill(wish, (room, made_up(random)?, terms.role.clone(), ttl_s, CallerId::invite()))
+    }
+
+    /// What is the same for everybody: name, metadata, region, and what the role may do.
+    fn fill(&self, wish: Wish, standing: Standing) -> Result<Grant, Problem> {
+        let (room, user, role, ttl_s, caller) = standing;
+        let permissions = self.permissions_of(&role)?;
         let name = wish::display_name(&wish.name)?;
+        let region = wish::named("region", &wish.region, Region::parse)?;
         let metadata = wish::metadata(wish.metadata, self.metadata_max)?;
-        let caller = caller.caller_id();
-        Ok(Grant { room, user, role, permissions, name, metadata, caller, region: None, ttl_s })
+        Ok(Grant { room, user, role, permissions, name, metadata, caller, region, ttl_s })
+    }
+
+    /// Gives a grant what its role may do now, and at most the life that is allowed now.
+    ///
+    /// # Errors
+    /// 403 `role_not_allowed` if the role is gone.
+    pub fn renew(&self, grant: &mut Grant) -> Result<(), Problem> {
+        grant.permissions = self.permissions_of(&grant.role)?;
+        grant.ttl_s = grant.ttl_s.min(self.max_ttl_s);
+        Ok(())
+    }
+
+    /// A role and a life that a backend names, or those of the configuration.
+    ///
+    /// # Errors
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`.
+    pub fn role_and_ttl(&self, role: &wish::Raw, ttl: &wish::Raw) -> Result<(Role, Option<u64>), Problem> {
+        let role = wish::named("role", role, Role::parse)?.unwrap_or_else(|| self.default_role.clone());
+        self.permissions_of(&role)?;
+        Ok((role, wish::ttl(ttl, self.max_ttl_s)?))
+    }
+
+    fn may_be_in(&self, caller: &Caller, room: &RoomId) -> Result<(), Problem> {
+        caller.may_use(room)?;
+        let open = self.guest_rooms.is_empty() || self.guest_rooms.iter().any(|rooms| rooms.matches(room));
+        if matches!(caller, Caller::Guest) && !open {
+            return Err(
+                Problem::new(403, "room_not_allowed", "guests may be in other rooms only").field("room")
+            );
+        }
+        Ok(())
     }
 
     /// Role and life: a guest has no say in either.
-    fn standing(&self, caller: &Caller<'_>, wish: &Wish) -> Result<(Role, u64), Problem> {
+    fn standing(&self, caller: &Caller, wish: &Wish) -> Result<(Role, u64), Problem> {
         if matches!(caller, Caller::Guest) {
             return Ok((self.guest_role.clone(), self.guest_ttl_s));
         }
-        let role = wish::named("role", &wish.role, Role::parse)?;
-        let ttl_s = wish::ttl(&wish.ttl, self.max_ttl_s)?;
-        Ok((role.unwrap_or_else(|| self.default_role.clone()), ttl_s.unwrap_or(self.default_ttl_s)))
+        let (role, ttl_s) = self.role_and_ttl(&wish.role, &wish.ttl)?;
+        Ok((role, ttl_s.unwrap_or(self.default_ttl_s)))
     }
 
     /// What a role may do.
@@ -134,6 +210,10 @@ impl Policy {
         let known = self.roles.keys().map(Role::as_str).collect::<Vec<_>>().join(", ");
         Problem::new(403, "role_not_allowed", format!("role is not one of {known}")).field("role")
     }
+}
+
+fn made_up(random: &str) -> Result<UserId, Problem> {
+    UserId::parse(&format!("guest-{random}")).map_err(|bad| refuse("user", bad))
 }
 
 fn missing(field: &str) -> Problem {

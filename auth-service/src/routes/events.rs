@@ -7,15 +7,15 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
-use signalbox_http::{ApiError, check_origin};
-use signalbox_shared::problem::Problem;
+use signalbox_http::ApiError;
+use signalbox_shared::{problem::Problem, scope::Scope};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::authorization;
-use crate::{AuthState, issuer::prove};
+use super::authorize_key;
+use crate::AuthState;
 
 /// A reader has nothing to say.
 const MAX_FRAME: usize = 1_024;
@@ -26,9 +26,7 @@ pub(super) async fn get(
     state: web::Data<AuthState>,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    let reader = prove(authorization(&request), &state.api_keys)?.id.clone();
-    state.judge_key(&reader)?;
+    let reader = authorize_key(&request, &state, Some(Scope::Events))?.id;
     if state.stopping() {
         return Err(Problem::new(503, "draining", "this process stops; try again").into());
     }
@@ -37,13 +35,13 @@ pub(super) async fn get(
     let events = state.feed.subscribe();
     let (response, session, messages) = actix_ws::handle(&request, payload)
         .map_err(|_| Problem::new(426, "upgrade_required", "this path takes a WebSocket upgrade"))?;
-    tracing::info!(target: "signalbox_auth::audit", caller = reader, "feed_opened");
+    tracing::info!(target: "signalbox_auth::audit", caller = %reader, "feed_opened");
     actix_web::rt::spawn(async move {
         state.metrics.feed_readers.inc();
         let outcome = serve(&state, session, messages.max_frame_size(MAX_FRAME), events).await;
         state.metrics.feed_readers.dec();
         drop(place);
-        tracing::info!(target: "signalbox_auth::audit", caller = reader, ?outcome, "feed_closed");
+        tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
     });
     Ok(response)
 }

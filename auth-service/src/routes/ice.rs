@@ -9,14 +9,20 @@ use signalbox_shared::{
     clock,
     protocol::{IcePolicy, IceServer},
 };
+use utoipa::ToSchema;
 
-use super::validate;
+use super::{doc::Problems, room_token_of, validate};
 use crate::AuthState;
 
-#[derive(Serialize)]
+/// What a client is told about ICE.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+pub(super) struct Told {
+    /// `RTCConfiguration.iceServers`.
+    #[schema(value_type = Vec<Object>)]
     ice_servers: Arc<[IceServer]>,
+    /// `RTCConfiguration.iceTransportPolicy`.
+    #[schema(value_type = String)]
     ice_policy: IcePolicy,
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,9 +30,11 @@ struct Told {
 }
 
 /// What a client is told about ICE, for whoever has a room token in `Authorization: Bearer`: before it joins, or without a socket.
+#[utoipa::path(get, path = "/auth/ice", tag = "tokens", operation_id = "ice_get",
+    responses((status = 200, body = Told), Problems), security(("token" = [])))]
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
     check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = validate::claims(&state, state.client(&request), validate::in_header(&request))?;
+    let claims = validate::claims(&state, state.client(&request), room_token_of(&request))?;
     let ice = state.ice.offer(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
     let told = Told {
         ice_servers: ice.servers,

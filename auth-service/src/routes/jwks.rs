@@ -8,10 +8,16 @@ use actix_web::{
 use signalbox_http::ApiError;
 use signalbox_shared::problem::Problem;
 
+use super::doc::ProblemView;
 use crate::AuthState;
 
 /// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
 /// nothing to hide in them.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys",
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = Object),
+        (status = 304, description = "It is the one that was named"),
+        (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
+    security(()))]
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
     let none = || {
         Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")

@@ -1,55 +1,95 @@
-//! HTTP, and nothing else: read the request, ask [`crate::issuer`], write the answer (docs/PROTOCOL.md, sections 1 and 9).
+//! HTTP, and nothing else: read the request, ask [`crate::issuer`] and the store, write the answer (docs/PROTOCOL.md, sections 1 and 9).
 //!
-//! A file is a path, a function is a method. Health and metrics are the process's (`app.rs`), not the service's.
+//! - `caller`: who asks; `issue`: from a grant to an answer; `doc`: the OpenAPI document; `cors`: what other sites may do
+//! - the other files are a path each, their functions a method
+//!
+//! Adding a route: its handler with `#[utoipa::path]` stands in `doc::Doc`, its path in [`paths`]. Health and metrics are the process's
+//! (`app.rs`), not the service's.
 
 mod api;
+mod caller;
+mod cors;
+pub(crate) mod doc;
 mod events;
+mod exchange;
 mod ice;
+mod invites;
+mod issue;
 mod jwks;
+mod management;
+mod refresh;
 pub(crate) mod rooms;
+mod ticket;
 mod token;
 mod usage;
 mod validate;
 mod webhooks;
 
-use actix_web::{
-    Error, HttpRequest,
-    http::header::{self, HeaderMap},
-    web,
+use actix_web::{Error, HttpRequest, Resource, Route, web};
+use caller::{
+    authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
 };
 use signalbox_http::{ApiError, Members, json_config, resource};
-use signalbox_shared::{problem::Problem, token::JWKS_PATH};
+use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
 
 use crate::AuthState;
+
+/// A path of the API: its pattern, the methods it takes as in `Allow`, and what serves it.
+pub(crate) struct Path {
+    pub(crate) pattern: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test holds it against the document"))]
+    pub(crate) methods: &'static str,
+    pub(crate) resource: Resource,
+}
+
+/// Every path of the API. Each of its methods is an operation of the document.
+pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
+    let path = |pattern, methods, routes: &[fn() -> Route]| {
+        let resource = resource(pattern, methods).app_data(bodies.clone());
+        let resource = routes.iter().fold(resource, |resource, route| resource.route(route()));
+        Path { pattern, methods, resource }
+    };
+    let mut paths = vec![
+        path("/auth/token", "POST", &[|| web::post().to(token::post)]),
+        path(
+            "/auth/validate",
+            "GET, POST",
+            &[|| web::get().to(validate::get), || web::post().to(validate::post)],
+        ),
+        path("/auth/refresh", "POST", &[|| web::post().to(refresh::post)]),
+        path("/auth/exchange", "POST", &[|| web::post().to(exchange::post)]),
+        path("/auth/ticket", "POST", &[|| web::post().to(ticket::post)]),
+        path("/auth/ice", "GET", &[|| web::get().to(ice::get)]),
+        path("/auth/management", "POST", &[|| web::post().to(management::post)]),
+        path(
+            "/api/rooms/{room}/invites",
+            "GET, POST",
+            &[|| web::get().to(invites::get), || web::post().to(invites::post)],
+        ),
+        path("/api/rooms/{room}/invites/{invite}", "DELETE", &[|| web::delete().to(invites::delete)]),
+        path(JWKS_PATH, "GET", &[|| web::get().to(jwks::get)]),
+        path("/api/usage", "GET", &[|| web::get().to(usage::get)]),
+        path("/api/webhooks/dead", "GET", &[|| web::get().to(webhooks::dead)]),
+        path("/api/webhooks/replay", "POST", &[|| web::post().to(webhooks::replay)]),
+        path("/api/openapi.json", "GET", &[doc::route]),
+    ];
+    paths.extend(api::paths(path));
+    paths.extend(rooms::paths(path));
+    paths
+}
 
 /// Registers the service's paths.
 pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        let body_limit = state.body_limit;
-        let bodies = json_config(body_limit);
-        config
-            .app_data(state)
-            .service(
-                resource("/auth/token", "POST").app_data(bodies.clone()).route(web::post().to(token::post)),
-            )
-            .service(
-                resource("/auth/validate", "GET, POST")
-                    .app_data(bodies.clone())
-                    .route(web::get().to(validate::get))
-                    .route(web::post().to(validate::post)),
-            )
-            .service(resource("/auth/ice", "GET").route(web::get().to(ice::get)))
-            .service(resource(JWKS_PATH, "GET").route(web::get().to(jwks::get)))
-            .service(resource("/api/usage", "GET").route(web::get().to(usage::get)))
-            .service(resource("/api/webhooks/dead", "GET").route(web::get().to(webhooks::dead)))
-            .service(
-                resource("/api/webhooks/replay", "POST")
-                    .app_data(bodies.clone())
-                    .route(web::post().to(webhooks::replay)),
-            )
-            .configure(|config| api::configure(config, &bodies))
-            .configure(|config| rooms::configure(config, &bodies))
-            .service(resource("/ws/events", "GET").route(web::get().to(events::get)));
+        for path in paths(&json_config(state.body_limit)) {
+            // What is for everybody says so itself.
+            if path.pattern.starts_with("/.well-known/") {
+                config.service(path.resource);
+            } else {
+                config.service(cors::wrap(path.resource, &state.allowed_origins));
+            }
+        }
+        config.app_data(state).service(resource("/ws/events", "GET").route(web::get().to(events::get)));
     }
 }
 
@@ -69,12 +109,10 @@ fn members<const N: usize>(
     }
 }
 
-/// The `Authorization` header; one that stands twice proves nothing.
-fn authorization(request: &HttpRequest) -> Option<&[u8]> {
-    let headers: &HeaderMap = request.headers();
-    let mut values = headers.get_all(header::AUTHORIZATION);
-    let first = values.next()?;
-    Some(if values.next().is_some() { b"" } else { first.as_bytes() })
+/// The room in a path.
+fn room_in_path(text: &str) -> Result<RoomId, Problem> {
+    let refuse = |bad| Problem::new(400, "bad_request", format!("room {bad}")).field("room");
+    RoomId::parse(text).map_err(refuse)
 }
 
 /// The parameters of a query, each at most once, and none but these.

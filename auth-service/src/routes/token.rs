@@ -3,87 +3,143 @@
 use std::net::IpAddr;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
-use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
-use signalbox_shared::{
-    clock,
-    id::{Role, RoomId, TokenId, UserId, random_hex},
-    problem::Problem,
-};
+use signalbox_shared::{id::random_hex, problem::Problem, scope::Scope};
+use utoipa::ToSchema;
 
-use super::{Body, authorization, members};
+use super::{
+    Body, authorize_or_guest,
+    doc::Problems,
+    issue::{Issued, first_room_token, refusal},
+    members,
+};
 use crate::{
     AuthState,
-    issuer::{Caller, Wish, identify},
+    issuer::{Caller, InviteCode, InviteTerms, Wish},
+    store::contract::Invited,
 };
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Issued {
-    token: String,
-    expires_in: u64,
-    room: RoomId,
-    user: UserId,
-    role: Role,
+/// What a token is to say. Room and user are needed of an API key, the room alone of a guest, the invite alone of somebody who has one.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it; members are judged one by one")]
+pub(super) struct TokenWish {
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
+    room: Option<String>,
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
+    user: Option<String>,
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
+    role: Option<String>,
+    /// The name to show.
+    #[schema(max_length = 64)]
+    name: Option<String>,
+    /// The life of the token, seconds; at most the configured one.
+    #[schema(minimum = 1, maximum = 86_400)]
+    ttl: Option<u64>,
+    /// Anything, in an object.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+    /// Where the peer is, for the choice of a TURN server.
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
+    region: Option<String>,
+    /// Whether a refresh token is wanted too.
+    refresh: Option<bool>,
+    /// The code of an invite, in place of room and role.
+    invite: Option<String>,
 }
 
-/// Makes a token. Judged in this order: the web site, the caller, the body.
+/// Makes a room token.
+///
+/// Judged in this order: the web site, the caller, the body. With an invite no API key is needed.
+#[utoipa::path(post, path = "/auth/token", tag = "tokens", request_body = TokenWish,
+    responses((status = 200, body = Issued), Problems),
+    security((), ("key" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
     state: web::Data<AuthState>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = check_origin(request.headers(), &state.allowed_origins)
-        .and_then(|()| identify(authorization(&request), &state.api_keys, state.guests))
-        .map_err(|problem| refused(&state, None, problem))?;
     let address = state.client(&request);
-    let issued = issue(&state, &caller, address, body)
-        .await
-        .map_err(|problem| refused(&state, Some(&caller), problem))?;
-    state.metrics.issued.with_label_values(&[caller.kind()]).inc();
-    let Issued { room, user, role, expires_in, .. } = &issued;
-    tracing::info!(target: "signalbox_auth::audit", caller = caller.id(), kind = caller.kind(),
-        %room, %user, %role, ttl_s = expires_in, "token_issued");
+    let invited = body.as_ref().is_ok_and(|members| members.has("invite"));
+    let (issued, kind) = if invited {
+        check_origin(request.headers(), &state.allowed_origins)
+            .map_err(|problem| refused(&state, None, problem))?;
+        (
+            by_invite(&state, address, body)
+                .await
+                .map_err(|problem| refused(&state, Some("invite"), problem))?,
+            "invite",
+        )
+    } else {
+        let caller = authorize_or_guest(&request, &state, Scope::Tokens)
+            .map_err(|ApiError(problem)| refused(&state, None, problem))?;
+        let issued = issue(&state, &caller, address, body).await;
+        let issued = issued.map_err(|problem| refused(&state, Some(caller.id().as_str()), problem))?;
+        issued.audit("token_issued", caller.id().as_str(), caller.kind());
+        (issued, caller.kind())
+    };
+    state.metrics.issued.with_label_values(&[kind]).inc();
     Ok(HttpResponse::Ok().json(issued))
 }
 
 async fn issue(
     state: &AuthState,
-    caller: &Caller<'_>,
+    caller: &Caller,
     address: Option<IpAddr>,
     body: Body,
 ) -> Result<Issued, Problem> {
-    if let Caller::ApiKey(key) = caller {
-        state.judge_key(&key.id)?;
-    }
     let wish = Wish::from(members(body, Wish::MEMBERS)?);
+    let refresh = wish.refresh()?;
     let grant = state.policy.grant(caller, wish, &random_hex())?;
-    let subject = Subject {
-        user: &grant.user,
-        room: Some(&grant.room),
-        grant: "",
-        issued_s: None,
-        issuer: None,
-        address,
-    };
-    state.judge(&subject)?;
-    let issued_s = state.issued_s(&subject).await;
-    let (room, user, role, expires_in) =
-        (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token = state.minter.mint(grant, clock::now_s(), issued_s, TokenId::random()).map_err(|error| {
-        tracing::error!(%error, "a token could not be signed");
-        Problem::new(500, "internal", "the token could not be made; the server's log says why")
-    })?;
-    Ok(Issued { token, expires_in, room, user, role })
+    first_room_token(state, grant, address, refresh).await
+}
+
+/// The invite is used last: what is wrong with the rest of the wish costs no use.
+async fn by_invite(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+    let wish = Wish::from(members(body, Wish::MEMBERS)?);
+    let refresh = wish.refresh()?;
+    let code = wish.invite()?.unwrap_or_default();
+    let code = InviteCode::parse(&code).ok_or_else(unknown)?;
+    let id = code.id();
+    let known = state.store.invites(&code.room).await.map_err(refusal)?;
+    let terms = known.iter().find(|invite| invite.id == id).map(|invite| &*invite.what);
+    let draft = terms.map(|what| terms_of(state, what)).transpose()?;
+    let draft = draft
+        .map(|terms| state.policy.invited(code.room.clone(), &terms, wish, &random_hex()))
+        .transpose()?;
+    match (state.store.use_invite(&code.room, &id).await.map_err(refusal)?, draft) {
+        (Invited::Good(_), Some(grant)) => {
+            let issued = first_room_token(state, grant, address, refresh).await?;
+            tracing::info!(target: "signalbox_auth::audit", invite = id, room = %code.room, "invite_used");
+            issued.audit("token_issued", "invite", "invite");
+            Ok(issued)
+        }
+        (Invited::Expired, _) => Err(Problem::new(401, "invite_expired", "the invite is over")),
+        (Invited::UsedUp, _) => {
+            Err(Problem::new(401, "invite_used_up", "the invite was used as often as it may be"))
+        }
+        (Invited::Good(_) | Invited::Unknown, _) => Err(unknown()),
+    }
+}
+
+/// What an invite says, if whoever made it still may.
+fn terms_of(state: &AuthState, what: &str) -> Result<InviteTerms, Problem> {
+    let terms: InviteTerms = serde_json::from_str(what).map_err(|_| unknown())?;
+    state.backends.get(&terms.by).ok_or_else(unknown)?;
+    state.judge_key(terms.by.as_str()).map_err(|_| unknown())?;
+    Ok(terms)
+}
+
+fn unknown() -> Problem {
+    Problem::new(401, "invite_invalid", "there is no such invite, or it was taken back")
 }
 
 /// Counts and logs a refusal. A caller that has not proven itself has no name here: what it calls itself may be a secret
 /// in the wrong place.
-fn refused(state: &AuthState, caller: Option<&Caller<'_>>, problem: Problem) -> ApiError {
+pub(super) fn refused(state: &AuthState, caller: Option<&str>, problem: Problem) -> ApiError {
     let (code, field) = (problem.code, problem.field.as_deref());
     state.metrics.refused.with_label_values(&[code]).inc();
-    let caller = caller.map_or("unknown", Caller::id);
+    let caller = caller.unwrap_or("unknown");
     tracing::info!(target: "signalbox_auth::audit", caller, code, field, "token_refused");
     ApiError(problem)
 }

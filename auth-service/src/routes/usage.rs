@@ -7,13 +7,13 @@ use signalbox_redis::Unavailable;
 use signalbox_shared::{
     clock,
     problem::Problem,
+    scope::Scope,
     usage::{Amount, Day},
 };
 
-use super::{
-    api::{Scope, authorize},
-    query,
-};
+use super::{authorize, doc::Problems, query};
+use utoipa::{IntoParams, ToSchema};
+
 use crate::AuthState;
 
 /// Most days that may be asked for at once.
@@ -22,22 +22,51 @@ const MOST_DAYS: u64 = 400;
 const ROWS: usize = 1_000;
 const MOST_ROWS: usize = 10_000;
 
-#[derive(Serialize)]
-struct Answer {
+/// A page of what was used.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Answer {
     days: Vec<Row>,
     /// Where to go on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// What one API key used in one room on one day.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+pub(super) struct Row {
+    /// Of UTC.
     day: String,
+    /// The API key, or who else the token came from.
     key: String,
+    /// The room; `~other` where there are too many.
     room: String,
+    /// Peers that came.
     joins: u64,
+    /// The time that peers were connected.
     peer_minutes: f64,
+}
+
+/// What is asked for, as the document has it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct Asked {
+    /// The first day, of UTC; `to` where it is absent.
+    #[param(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    from: Option<String>,
+    /// The last day; today where it is absent.
+    #[param(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    to: Option<String>,
+    /// Only this API key.
+    key: Option<String>,
+    /// Only this room.
+    room: Option<String>,
+    /// The most rows of the page.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+    /// Where the page before ended.
+    cursor: Option<String>,
 }
 
 impl Row {
@@ -88,7 +117,9 @@ fn read_cursor(text: &str) -> Option<(Day, (String, String))> {
     Some((day, (parts.next()?.to_owned(), parts.next()?.to_owned())))
 }
 
-/// In the order of day, key and room.
+/// What was used, in the order of day, key and room.
+#[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(Asked),
+    responses((status = 200, body = Answer), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
     authorize(&request, &state, Scope::Usage)?;
     let wish = wish(&request, Day::of(clock::now_ms()))?;

@@ -11,23 +11,40 @@ use signalbox_shared::{
     problem::Problem,
     token::{RoomClaims, TokenError},
 };
+use utoipa::ToSchema;
 
-use super::{Body, authorization, members};
+use super::{Body, doc::Problems, members, room_token_of};
 use crate::AuthState;
 
-#[derive(Serialize)]
-struct Valid {
+/// A good token.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Valid {
+    /// Always true: a bad token is a 401.
     valid: bool,
+    /// What it says (docs/PROTOCOL.md, section 1).
+    #[schema(value_type = Object)]
     claims: RoomClaims,
 }
 
-/// The token in `Authorization: Bearer` (RFC 6750, section 2.1).
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    answer(&state, state.client(&request), in_header(&request))
+/// A token to look at.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct TokenView {
+    token: String,
 }
 
-/// The token in the body, where no header log sees it.
+/// Looks at the room token in `Authorization: Bearer` (RFC 6750, section 2.1).
+#[utoipa::path(get, path = "/auth/validate", tag = "tokens",
+    responses((status = 200, body = Valid), Problems), security(("token" = [])))]
+pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+    check_origin(request.headers(), &state.allowed_origins)?;
+    answer(&state, state.client(&request), room_token_of(&request))
+}
+
+/// Looks at the room token in the body, where no header log sees it.
+#[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = TokenView,
+    responses((status = 200, body = Valid), Problems), security(()))]
 pub(super) async fn post(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -38,18 +55,6 @@ pub(super) async fn post(
     let token: Option<String> = token.and_then(|raw| serde_json::from_str(raw.get()).ok());
     let not_text = || Problem::new(400, "bad_request", "token must be a string").field("token");
     answer(&state, state.client(&request), Ok(&token.ok_or_else(not_text)?))
-}
-
-/// The token in the `Authorization` header.
-pub(super) fn in_header(request: &HttpRequest) -> Result<&str, TokenError> {
-    authorization(request)
-        .ok_or(TokenError::Missing)
-        .and_then(|header| bearer(header).ok_or(TokenError::Malformed))
-}
-
-fn bearer(header: &[u8]) -> Option<&str> {
-    let (scheme, token) = std::str::from_utf8(header).ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 fn answer(

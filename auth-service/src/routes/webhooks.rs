@@ -5,13 +5,11 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use signalbox_http::ApiError;
 use signalbox_redis::Unavailable;
-use signalbox_shared::{id::RoomId, keys, problem::Problem};
+use signalbox_shared::{id::RoomId, keys, problem::Problem, scope::Scope};
 
-use super::{
-    Body,
-    api::{Scope, authorize},
-    members, query,
-};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Body, authorize, doc::Problems, members, query};
 use crate::{
     AuthState,
     webhooks::{EntryId, Letter, Webhooks},
@@ -56,7 +54,36 @@ fn listed(webhooks: &Webhooks, letter: Letter) -> Option<Dead> {
     })
 }
 
+/// Which page of it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct Page {
+    /// The most letters of the page.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+}
+
+/// Exactly one of them.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct Again {
+    /// The event of this id.
+    id: Option<String>,
+    /// All of this room.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
+    room: Option<String>,
+    /// All there are.
+    all: Option<bool>,
+}
+
 /// What was given up.
+#[utoipa::path(get, path = "/api/webhooks/dead", tag = "webhooks", operation_id = "webhooks_dead", params(Page),
+    responses((status = 200, description = "A page of events that were given up", body = Object), Problems),
+    security(("key" = []), ("management" = [])))]
 pub(super) async fn dead(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -109,12 +136,14 @@ fn which(body: Body) -> Result<Which, Problem> {
 }
 
 /// Tells again what was given up, to the endpoint that did not take it.
+#[utoipa::path(post, path = "/api/webhooks/replay", tag = "webhooks", operation_id = "webhooks_replay", request_body = Again,
+    responses((status = 200, description = "How many", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn replay(
     request: HttpRequest,
     state: web::Data<AuthState>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = authorize(&request, &state, Scope::Webhooks)?.id;
+    let caller = authorize(&request, &state, Scope::Webhooks)?;
     let which = which(body)?;
     let Some(webhooks) = &state.webhooks else {
         return Ok(HttpResponse::Ok().json(json!({ "replayed": 0 })));
@@ -128,6 +157,6 @@ pub(super) async fn replay(
         Which::Id(id) => webhooks.replay(None, |letter| letter.is_of(|head| head.id == *id)).await,
     };
     let replayed = replayed.map_err(away)?;
-    tracing::info!(target: "signalbox_auth::audit", caller, replayed, "webhooks_replayed");
+    tracing::info!(target: "signalbox_auth::audit", caller = caller.id().as_str(), replayed, "webhooks_replayed");
     Ok(HttpResponse::Ok().json(json!({ "replayed": replayed })))
 }

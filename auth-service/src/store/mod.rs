@@ -1,8 +1,143 @@
-//! Redis, asked and answered. Nothing is stored yet: tokens carry all they say.
+//! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an end; tokens carry all else they say.
 //!
-//! Owns: the pool, the check of the server, readiness. Must not: subscribe; [`crate::feed`] has a connection of its own,
-//! because a pooled one would go back with its subscriptions. Every wait has a deadline.
+//! - [`AuthStore`]: in Redis, or in this process where there is none
+//! - [`contract`]: what it keeps and answers; `conformance`: the same as a test, over both
+//! - [`RedisStore`]: the pools, the check of the servers, readiness
+//!
+//! Owns: one atomic step for each change. Must not: see a secret (digests only), know what a record says, or subscribe;
+//! [`crate::feed`] has a connection of its own, because a pooled one would go back with its subscriptions. Every wait has a deadline.
 
+mod calls;
+#[cfg(test)]
+mod conformance;
+pub mod contract;
+mod memory;
 mod redis;
 
+use std::sync::Arc;
+
+pub use memory::MemoryStore;
 pub use redis::{RedisStore, StoreError};
+use signalbox_shared::{clock, id::RoomId, token::TicketShelf};
+
+use contract::{Family, Invite, Invited, NewFamily, NewInvite, Refusal, Turn, Turned};
+
+/// Where the auth service remembers. Cheap to clone.
+#[derive(Clone)]
+pub enum AuthStore {
+    /// In this process.
+    Memory(Arc<MemoryStore>),
+    /// In Redis.
+    Redis(Arc<RedisStore>),
+}
+
+impl AuthStore {
+    /// A store in this process; tickets go where the signaling service of the process finds them.
+    pub fn memory(tickets: TicketShelf) -> Self {
+        Self::Memory(Arc::new(MemoryStore::new(tickets)))
+    }
+
+    /// Keeps a ticket: the claims of the token that it stands for, under its digest.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn put_ticket(&self, digest: &str, claims: String) -> Result<(), Refusal> {
+        match self {
+            Self::Memory(store) => store.put_ticket(digest, claims, clock::now_ms()),
+            Self::Redis(store) => store.put_ticket(digest, &claims).await,
+        }
+    }
+
+    /// Begins a family of refresh tokens.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn start_family(&self, family: NewFamily) -> Result<(), Refusal> {
+        match self {
+            Self::Memory(store) => store.start_family(family, clock::now_ms()),
+            Self::Redis(store) => store.start_family(&family).await,
+        }
+    }
+
+    /// Looks a family up.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn family(&self, name: &str) -> Result<Option<Family>, Refusal> {
+        match self {
+            Self::Memory(store) => Ok(store.family(name, clock::now_ms())),
+            Self::Redis(store) => store.family(name).await,
+        }
+    }
+
+    /// Puts the successor of a refresh token in its place.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn turn(&self, turn: &Turn) -> Result<Turned, Refusal> {
+        match self {
+            Self::Memory(store) => Ok(store.turn(turn, clock::now_ms())),
+            Self::Redis(store) => store.turn(turn).await,
+        }
+    }
+
+    /// Keeps an invite; the moment it ends, ms since 1970.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn put_invite(&self, invite: NewInvite) -> Result<u64, Refusal> {
+        match self {
+            Self::Memory(store) => store.put_invite(invite, clock::now_ms()),
+            Self::Redis(store) => store.put_invite(&invite).await,
+        }
+    }
+
+    /// Uses an invite once.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn use_invite(&self, room: &RoomId, id: &str) -> Result<Invited, Refusal> {
+        match self {
+            Self::Memory(store) => Ok(store.use_invite(room, id, clock::now_ms())),
+            Self::Redis(store) => store.use_invite(room, id).await,
+        }
+    }
+
+    /// The invites to a room that are not over, by when they end.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn invites(&self, room: &RoomId) -> Result<Vec<Invite>, Refusal> {
+        let now_ms = clock::now_ms();
+        let mut invites = match self {
+            Self::Memory(store) => store.invites(room),
+            Self::Redis(store) => store.invites(room).await?,
+        };
+        invites.retain(|invite| invite.ends_ms > now_ms);
+        invites.sort_by(|a, b| (a.ends_ms, &a.id).cmp(&(b.ends_ms, &b.id)));
+        Ok(invites)
+    }
+
+    /// Takes an invite back; whether there was one.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn drop_invite(&self, room: &RoomId, id: &str) -> Result<bool, Refusal> {
+        match self {
+            Self::Memory(store) => Ok(store.drop_invite(room, id)),
+            Self::Redis(store) => store.drop_invite(room, id).await,
+        }
+    }
+
+    /// Takes all invites to a room back: it is gone.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn drop_invites(&self, room: &RoomId) -> Result<(), Refusal> {
+        match self {
+            Self::Memory(store) => store.drop_invites(room),
+            Self::Redis(store) => return store.drop_invites(room).await,
+        }
+        Ok(())
+    }
+}

@@ -7,15 +7,15 @@ use std::{
 };
 
 use deadpool_redis::{
-    Manager, Pool, PoolError, Runtime,
+    Connection, Manager, Pool, PoolError, Runtime,
     redis::{AsyncConnectionConfig, cmd},
 };
 use signalbox_redis::{Address, StartError, Target, Topology, is_master, judge};
 use signalbox_shared::config;
 use tokio::{sync::OnceCell, time::timeout};
 
-/// Readiness probes come one at a time; two may overlap.
-const POOL_SIZE: usize = 2;
+/// Connections to one master. Each call is one round trip, so that a few carry thousands a second; more wait, within their deadline.
+const POOL_SIZE: usize = 16;
 
 /// Why Redis cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum StoreError {
 /// Request and response with Redis: one server, a master behind Sentinels, or all masters of a Cluster.
 pub struct RedisStore {
     target: Target,
-    deadline: Duration,
+    pub(super) deadline: Duration,
     /// Found out when Redis first answers; it may not have been there at boot.
     topology: OnceCell<Arc<Topology>>,
     // A std mutex: held for one map operation.
@@ -70,9 +70,18 @@ impl RedisStore {
         }
     }
 
+    /// Who has what; found out when Redis first answers.
+    pub(super) async fn topology(&self) -> Result<&Arc<Topology>, StoreError> {
+        Ok(self.topology.get_or_try_init(|| Topology::try_discover(&self.target)).await?)
+    }
+
+    /// A connection to a master, for one request.
+    pub(super) async fn connection(&self, address: &Address) -> Result<Connection, StoreError> {
+        self.pool(address)?.get().await.map_err(|error| pool_error(address, error))
+    }
+
     async fn ask_all(&self) -> Result<(), StoreError> {
-        let topology = self.topology.get_or_try_init(|| Topology::try_discover(&self.target)).await?;
-        let map = topology.map();
+        let map = self.topology().await?.map();
         if !map.is_whole() {
             return Err(StoreError::Unreachable("no server has some of the cluster's slots".to_owned()));
         }
@@ -85,8 +94,7 @@ impl RedisStore {
 
     /// `INFO` and not `CONFIG GET`: the former needs no more than `+info`, which a narrow ACL user can be given.
     async fn ask(&self, address: &Address) -> Result<(), StoreError> {
-        let pool = self.pool(address)?;
-        let mut connection = pool.get().await.map_err(|error| pool_error(address, error))?;
+        let mut connection = self.connection(address).await?;
         let fit = self.masters().fit.contains(address);
         let mut question = cmd("INFO");
         if fit {

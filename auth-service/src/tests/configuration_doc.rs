@@ -38,6 +38,7 @@ fn every_secret_and_flag_stands_in_the_document() {
         "AUTH_SECRET_PREVIOUS",
         "SIGNALBOX_API_KEYS",
         "SIGNALBOX_WEBHOOK_SECRETS",
+        "SIGNALBOX_USER_SECRET",
         "REDIS_URL",
         "SIGNALBOX_LISTEN",
         "--listen",

@@ -1,10 +1,15 @@
 //! The service as those who call it see it.
 
+mod callers;
 mod configuration_doc;
+mod cors;
 mod deployments;
 mod events;
+mod exchange;
 mod ice;
 mod jwks;
+mod life;
+mod openapi;
 mod rooms;
 mod taken_back;
 mod token;
@@ -26,14 +31,15 @@ use signalbox_rooms::{
     store::{Bounds, Store},
 };
 use signalbox_shared::{
-    config::{ApiKeys, Settings},
+    config::{ApiKeyTable, ApiKeys, Settings},
     feed::FeedSender,
-    id::random_hex,
-    token::{Secret, SharedSecret},
+    id::{CallerId, random_hex},
+    scope::Scope,
+    token::{Secret, SharedSecret, TicketShelf},
     turn::IceBook,
 };
 
-use crate::{AuthParts, AuthState, configure, keys::SigningKeys, usage::UsageReader};
+use crate::{AuthParts, AuthState, configure, keys::SigningKeys, store::AuthStore, usage::UsageReader};
 
 /// What the TURN servers of a test know; used where it has any.
 const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
@@ -62,13 +68,17 @@ impl Service {
     fn with(change: impl FnOnce(&mut Settings), parts: impl FnOnce(&mut AuthParts)) -> Self {
         let (secret, api_secret) = (random_secret(), random_hex());
         let mut settings = Settings::default();
+        let table = ApiKeyTable { scopes: Some(Scope::ALL.to_vec()), rooms: None };
+        settings.api_keys.insert(CallerId::parse("backend").unwrap(), table);
         change(&mut settings);
         let feed = FeedSender::new(8);
         let turn = [SharedSecret::new(Secret::new(TURN_SECRET)).unwrap()];
         let mut all = AuthParts {
             keys: SigningKeys::shared(&secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
+            user_secret: None,
             guests: false,
+            store: AuthStore::memory(TicketShelf::default()),
             feed: feed.clone(),
             control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
             ice: IceBook::new(&settings, &turn),

@@ -247,3 +247,66 @@ async fn beyond_so_many_rules_only_an_emergency_is_taken() {
     assert_eq!((status, &problem["code"]), (409, &json!("rule_limit")));
     assert_eq!(service.post("/api/revocations", json!({ "all": true })).await.0, 200);
 }
+
+#[actix_web::test]
+async fn who_is_banned_or_revoked_gets_no_ticket_and_no_next_token_and_keeps_the_refresh_token() {
+    let service = Service::new();
+    let (_, issued) = service.ask(&format!("{{{MEMBERS},\"refresh\":true}}")).await;
+    let token = issued["token"].as_str().unwrap().to_owned();
+    let ticket = async || {
+        let request = TestRequest::post().uri("/auth/ticket");
+        service.call(request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")))).await
+    };
+    let refresh =
+        async || service.post("/auth/refresh", json!({ "refreshToken": issued["refreshToken"] })).await;
+    let code = |answer: &(u16, Value)| (answer.0, answer.1["code"].as_str().unwrap_or_default().to_owned());
+    let (_, rule) = service.post("/api/bans", json!({ "user": "mallory", "for": 60 })).await;
+    assert_eq!(code(&ticket().await), (403, "banned".to_owned()));
+    assert_eq!(code(&refresh().await), (403, "banned".to_owned()));
+    let path = format!("/api/rules/{}", rule["key"].as_str().unwrap());
+    assert_eq!(service.api(Method::DELETE, &path, Value::Null).await.0, 200);
+    assert_eq!((ticket().await.0, refresh().await.0), (200, 200));
+    service.post("/api/revocations", json!({ "user": "mallory" })).await;
+    assert_eq!(code(&ticket().await), (401, "token_revoked".to_owned()));
+    assert_eq!(code(&refresh().await), (401, "token_revoked".to_owned()));
+}
+
+#[actix_web::test]
+async fn a_refresh_token_that_is_used_twice_takes_the_whole_grant_back() {
+    let service = Service::new();
+    let (_, first) = service.ask(&format!("{{{MEMBERS},\"refresh\":true}}")).await;
+    let refresh = async |of: &Value| {
+        service.post("/auth/refresh", json!({ "refreshToken": of["refreshToken"] })).await.1
+    };
+    let second = refresh(&first).await;
+    let third = refresh(&second).await;
+    assert_eq!(service.outcome(third["token"].as_str().unwrap()).await, "valid");
+    assert_eq!(refresh(&first).await["code"], "refresh_reused");
+    for issued in [&first, &second, &third] {
+        assert_eq!(service.outcome(issued["token"].as_str().unwrap()).await, "token_revoked");
+    }
+    let next = service.token(MEMBERS).await;
+    assert_eq!(service.outcome(&next).await, "valid", "another grant of the same user");
+}
+
+#[actix_web::test]
+async fn a_management_token_goes_with_its_key_with_its_grant_and_with_everything() {
+    for by in ["key", "grant", "all"] {
+        let service = Service::new();
+        let (_, made) = service.post("/auth/management", json!({})).await;
+        let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+        let rules = async || {
+            let request = TestRequest::get().uri("/api/rules");
+            service.call(request.insert_header((header::AUTHORIZATION, bearer.clone()))).await
+        };
+        assert_eq!(rules().await.0, 200);
+        let body = match by {
+            "key" => json!({ "key": "backend" }),
+            "grant" => json!({ "token": made["token"] }),
+            _ => json!({ "all": true }),
+        };
+        assert_eq!(service.post("/api/revocations", body).await.0, 200);
+        let (status, answer) = rules().await;
+        assert_eq!((status, &answer["code"]), (401, &"token_revoked".into()), "{by}");
+    }
+}

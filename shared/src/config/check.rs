@@ -12,6 +12,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
     check_redis(settings)?;
     check_rooms(settings)?;
     check_roles(settings)?;
+    check_providers(settings)?;
     check_turn(settings)?;
     check_keys(settings)?;
     let hooks = super::hooks::check(&settings.webhooks, &settings.usage)?;
@@ -105,6 +106,17 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
         within(auth.guest_ttl, Span::secs(1), auth.token_ttl_max),
         "auth.guest_ttl",
         "must be from 1s to auth.token_ttl_max",
+    )?;
+    let month = Span::secs(30 * 24 * 60 * 60);
+    ensure(
+        within(auth.refresh_ttl_max, Span::secs(60), month),
+        "auth.refresh_ttl_max",
+        "must be from 1m to 30days",
+    )?;
+    ensure(
+        within(auth.refresh_ttl, Span::secs(60), auth.refresh_ttl_max),
+        "auth.refresh_ttl",
+        "must be from 1m to auth.refresh_ttl_max",
     )?;
     ensure(
         within(timing.ping, Span::millis(100), Span::secs(300)),
@@ -251,6 +263,56 @@ fn check_roles(settings: &Settings) -> Result<(), ConfigError> {
         ensure(settings.roles.0.contains_key(role), setting, "names a role that [roles] does not have")?;
     }
     Ok(())
+}
+
+fn check_providers(settings: &Settings) -> Result<(), ConfigError> {
+    let setting = "auth.providers";
+    let providers = &settings.auth.providers;
+    for (n, provider) in providers.iter().enumerate() {
+        let named = |text: &str| !text.is_empty() && text.len() <= 512;
+        ensure(named(&provider.issuer) && named(&provider.audience), setting, "need issuer and audience")?;
+        ensure(
+            !providers[..n].iter().any(|other| other.issuer == provider.issuer),
+            setting,
+            "name the same issuer twice",
+        )?;
+        let hs = provider.algorithms.contains(&super::UserAlgorithm::HS256);
+        ensure(
+            !provider.algorithms.is_empty() && (!hs || provider.is_app()),
+            setting,
+            "must have algorithms: HS256 alone, or some of the others",
+        )?;
+        ensure(
+            hs || is_web(provider.jwks_url.as_ref().unwrap_or(&provider.issuer)),
+            setting,
+            "must have a jwks_url, or an issuer that is a URL, with https:// (or http:// on this machine)",
+        )?;
+        ensure(
+            provider.user_prefix.is_empty() || crate::id::UserId::parse(&provider.user_prefix).is_ok(),
+            setting,
+            "must have a user_prefix of characters that a user may have",
+        )?;
+        let mut roles = provider.role_map.values().chain(&provider.default_role);
+        ensure(
+            roles.all(|role| settings.roles.0.contains_key(role)),
+            setting,
+            "name a role that [roles] does not have",
+        )?;
+    }
+    let apps = providers.iter().filter(|provider| provider.is_app()).count();
+    ensure(apps <= 1, setting, "may have one with HS256, since there is one SIGNALBOX_USER_SECRET")
+}
+
+/// Whether keys may be fetched there: what comes over plain HTTP is believed from this machine only.
+pub fn is_web(url: &str) -> bool {
+    let authority = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
+    if let Some(rest) = url.strip_prefix("https://") {
+        return !authority(rest).is_empty() && !authority(rest).contains(['@', ' ']);
+    }
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = authority(rest);
+    let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+    ["localhost", "127.0.0.1", "[::1]"].contains(&host)
 }
 
 fn warnings(settings: &Settings) -> Vec<String> {

@@ -81,14 +81,21 @@ impl Loaded {
         if let Some(path) = &flags.config {
             sources = sources.add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
         }
+        let lists = env.keys().filter_map(|name| {
+            let id = name.strip_prefix("SIGNALBOX__API_KEYS__")?.strip_suffix("__SCOPES")?;
+            Some(format!("api_keys.{}.scopes", id.to_ascii_lowercase()))
+        });
         let sections = config::Environment::with_prefix("SIGNALBOX")
             .prefix_separator("__")
             .separator("__")
             .list_separator(",")
             .with_list_parse_key("server.allowed_origins")
             .with_list_parse_key("server.allowed_hosts")
+            .with_list_parse_key("auth.guest_rooms")
             .with_list_parse_key("server.trusted_proxies")
-            .try_parsing(true)
+            .try_parsing(true);
+        let sections = lists
+            .fold(sections, |sections, list| sections.with_list_parse_key(&list))
             // Compose passes an unset variable as an empty one.
             .ignore_empty(true)
             .source(Some(env.clone()));
@@ -109,6 +116,15 @@ impl Loaded {
         check_turn_secrets(&settings, secrets.turn.len())?;
         if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
             warnings.push("redis.ca_file is set and REDIS_URL asks for no TLS: write rediss://".to_owned());
+        }
+        let app = settings.auth.providers.iter().any(|provider| provider.is_app());
+        if secrets.user.is_some() && !app {
+            settings.auth.providers.push(super::Provider::app());
+        }
+        for id in settings.api_keys.keys() {
+            if !secrets.api_keys.is_empty() && secrets.api_keys.get(id.as_str()).is_none() {
+                warnings.push(format!("api_keys.{id} has settings and SIGNALBOX_API_KEYS has no such key"));
+            }
         }
         Ok(Self { settings, secrets, warnings })
     }

@@ -13,11 +13,12 @@ mod secrets;
 pub mod units;
 mod webhook_secrets;
 
+pub use check::is_web;
 pub use hooks::{Usage, WebhookEndpoint, Webhooks};
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
-    Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Redis, RoleTable, RoleTemplate, Rooms, Server,
-    Settings, Timing, TurnServer,
+    ApiKeyTable, Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Provider, Redis, RoleTable,
+    RoleTemplate, Rooms, Server, Settings, Timing, TurnServer, UserAlgorithm,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};

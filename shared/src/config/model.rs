@@ -10,8 +10,9 @@ use super::{
     units::{Size, Span},
 };
 use crate::{
-    id::{Region, Role},
+    id::{CallerId, Region, Role},
     protocol::{IcePolicy, IceServer},
+    scope::{RoomPattern, Scope},
     telemetry::LogFormat,
 };
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub server: Server,
     /// Tokens and callers.
     pub auth: Auth,
+    /// What each API key may do.
+    pub api_keys: BTreeMap<CallerId, ApiKeyTable>,
     /// What each role may do.
     pub roles: RoleTable,
     /// Rooms and who makes them.
@@ -45,9 +48,14 @@ pub struct Settings {
 
 impl Settings {
     /// The longest that anything of one grant may be good, milliseconds: its tokens, and the handles of a peer that joined with one.
-    pub fn longest_grant_ms(&self) -> u64 {
+    pub fn longest_live_ms(&self) -> u64 {
         let handles = self.timing.room_life.as_ms() + self.timing.resume_window.as_ms();
         self.auth.token_ttl_max.as_ms().max(handles)
+    }
+
+    /// The same, with refresh tokens: how long what was taken back of it must be remembered.
+    pub fn longest_grant_ms(&self) -> u64 {
+        self.longest_live_ms().max(self.auth.refresh_ttl_max.as_ms())
     }
 }
 
@@ -96,6 +104,8 @@ fn ranges<'de, D: serde::Deserializer<'de>>(texts: D) -> Result<Vec<IpNet>, D::E
 pub struct Auth {
     /// Whether callers without an API key get guest tokens. Unset: only in the embedded mode on loopback.
     pub guests: Option<bool>,
+    /// The rooms where guests may be; empty is all.
+    pub guest_rooms: Vec<RoomPattern>,
     /// The role of a guest.
     pub guest_role: Role,
     /// The life of a guest's token.
@@ -108,6 +118,12 @@ pub struct Auth {
     pub token_ttl: Span,
     /// The longest life a caller may ask for; at most 24 h.
     pub token_ttl_max: Span,
+    /// The life of a refresh token that is not used; at most 30 days.
+    pub refresh_ttl: Span,
+    /// How long one token can be followed by the next; at most 30 days.
+    pub refresh_ttl_max: Span,
+    /// Whose tokens are exchanged for user tokens.
+    pub providers: Vec<Provider>,
     /// The folder of the private keys that sign tokens (auth service). Unset: `AUTH_SECRET` signs.
     pub keys_dir: Option<PathBuf>,
     /// Where a signaling node gets the public keys: `/.well-known/jwks.json` of the auth service.
@@ -122,17 +138,119 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             guests: None,
+            guest_rooms: vec![],
             guest_role: role("guest"),
             guest_ttl: Span::secs(15 * 60),
             tickets_only: false,
             default_role: role("guest"),
             token_ttl: Span::secs(15 * 60),
             token_ttl_max: Span::secs(60 * 60),
+            refresh_ttl: Span::secs(7 * 24 * 60 * 60),
+            refresh_ttl_max: Span::secs(30 * 24 * 60 * 60),
+            providers: vec![],
             keys_dir: None,
             jwks_url: None,
             jwks_file: None,
             jwks_ttl: Span::secs(5 * 60),
         }
+    }
+}
+
+/// What an API key may do. A key without a table has the usual scopes ([`crate::scope::Scopes::usual`]) for all rooms.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiKeyTable {
+    /// What it allows. Unset: the usual scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<Scope>>,
+    /// For which rooms. Unset: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rooms: Option<RoomPattern>,
+}
+
+/// Somebody whose tokens about users are believed: an OpenID provider, or the application itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// The `iss` of its tokens, letter by letter.
+    pub issuer: String,
+    /// What its tokens' `aud` must name.
+    pub audience: String,
+    /// Where its keys are. Unset: what its discovery document says (OpenID Connect Discovery 1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// Which algorithms it signs with; a key has one of them. `HS256` alone: with `SIGNALBOX_USER_SECRET`.
+    #[serde(default = "Provider::usual_algorithms")]
+    pub algorithms: Vec<UserAlgorithm>,
+    /// The claim that names the user.
+    #[serde(default = "Provider::usual_user_claim")]
+    pub user_claim: String,
+    /// The claim with the name to show.
+    #[serde(default = "Provider::usual_name_claim")]
+    pub name_claim: String,
+    /// The claim that says the role: a text or a list of texts; a dot steps into an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_claim: Option<String>,
+    /// Which value of the claim gives which role. Of several the first in the alphabet of values that is found.
+    #[serde(default)]
+    pub role_map: BTreeMap<String, Role>,
+    /// The role of everybody else. Unset: `auth.default_role`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_role: Option<Role>,
+    /// What stands before the name of each of its users, so that two providers cannot name the same one.
+    #[serde(default)]
+    pub user_prefix: String,
+}
+
+/// An algorithm that a user's own token may be signed with (RFC 7518, section 3.1; RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the RFC's own names")]
+pub enum UserAlgorithm {
+    HS256,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Provider {
+    fn usual_algorithms() -> Vec<UserAlgorithm> {
+        use UserAlgorithm::{ES256, EdDSA, PS256, RS256};
+        vec![RS256, PS256, ES256, EdDSA]
+    }
+
+    fn usual_user_claim() -> String {
+        "sub".to_owned()
+    }
+
+    fn usual_name_claim() -> String {
+        "name".to_owned()
+    }
+
+    /// The application itself, where it has a secret of its own and no table.
+    pub fn app() -> Self {
+        Self {
+            issuer: "app".to_owned(),
+            audience: "signalbox".to_owned(),
+            jwks_url: None,
+            algorithms: vec![UserAlgorithm::HS256],
+            user_claim: Self::usual_user_claim(),
+            name_claim: Self::usual_name_claim(),
+            role_claim: None,
+            role_map: BTreeMap::new(),
+            default_role: None,
+            user_prefix: String::new(),
+        }
+    }
+
+    /// Whether its tokens are signed with the application's own secret.
+    pub fn is_app(&self) -> bool {
+        self.algorithms == [UserAlgorithm::HS256]
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Secrets {
     pub session: Option<SharedSecret>,
     /// Still opens them, during a rotation.
     pub session_previous: Option<SharedSecret>,
+    /// Signs the application's own tokens about its users (HS256); it signs none of ours.
+    pub user: Option<SharedSecret>,
     /// What TURN credentials are made with: the first makes them, the others may stand in TURN servers.
     pub turn: Vec<SharedSecret>,
     /// The application backends that may ask for tokens.
@@ -65,6 +67,9 @@ impl ApiKeys {
         if !id_ok {
             return Err(format!("pair {} has an id that is not 1 to 64 of A-Z a-z 0-9 . _ -", place + 1));
         }
+        if crate::id::CallerId::RESERVED.contains(&id) {
+            return Err(format!("key `{id}` has a name that stands for other callers"));
+        }
         let digest = match secret.strip_prefix("sha256=") {
             Some(hex) => parse_digest(hex)
                 .ok_or(format!("key `{id}` has a sha256= that is not 64 hexadecimal digits"))?,
@@ -92,6 +97,11 @@ impl ApiKeys {
             }
         }
         found
+    }
+
+    /// The key with this id.
+    pub fn get(&self, id: &str) -> Option<&ApiKey> {
+        self.0.iter().find(|key| key.id == id)
     }
 
     /// Whether there are none.
@@ -131,6 +141,12 @@ impl Secrets {
             let problem = "is set without SIGNALBOX_SESSION_KEY; a rotation needs both";
             return Err(ConfigError::value("SIGNALBOX_SESSION_KEY_PREVIOUS", problem));
         }
+        let user = shared("SIGNALBOX_USER_SECRET")?;
+        if user.is_some() && (user == auth || user == auth_previous) {
+            let problem =
+                "is the same as AUTH_SECRET: who may say who a user is must not be able to make tokens";
+            return Err(ConfigError::value("SIGNALBOX_USER_SECRET", problem));
+        }
         let turn = value_or_file("SIGNALBOX_TURN_SECRETS", env)?
             .map_or(Ok(Vec::new()), |text| turn_secrets(&text))?;
         let api_keys = match value_or_file("SIGNALBOX_API_KEYS", env)? {
@@ -148,7 +164,7 @@ impl Secrets {
         };
         let redis_url = url.map(|url| RedisUrl::parse(&url)).transpose();
         let redis_url = redis_url.map_err(|problem| ConfigError::value("REDIS_URL", problem))?;
-        Ok(Self { auth, auth_previous, session, session_previous, turn, api_keys, webhooks, redis_url })
+        Ok(Self { auth, auth_previous, session, session_previous, user, turn, api_keys, webhooks, redis_url })
     }
 
     pub(super) fn describe(&self) -> String {
@@ -156,11 +172,13 @@ impl Secrets {
         let keys: Vec<_> = self.api_keys.0.iter().map(|key| key.id.as_str()).collect();
         format!(
             "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_SESSION_KEY: {}\n\
-             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_TURN_SECRETS: {}\n# SIGNALBOX_API_KEYS: {}\n# SIGNALBOX_WEBHOOK_SECRETS: {}\n# REDIS_URL: {}\n",
+             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_USER_SECRET: {}\n# SIGNALBOX_TURN_SECRETS: {}\n# SIGNALBOX_API_KEYS: {}\n\
+             # SIGNALBOX_WEBHOOK_SECRETS: {}\n# REDIS_URL: {}\n",
             set(self.auth.is_some()),
             set(self.auth_previous.is_some()),
             if self.session.is_some() { "set" } else { "derived from AUTH_SECRET" },
             set(self.session_previous.is_some()),
+            set(self.user.is_some()),
             self.turn.len(),
             if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
             set(!self.webhooks.is_empty()),
@@ -230,6 +248,7 @@ mod tests {
             ("weak:1234567890".to_owned(), "`weak`"),
             (format!("weak:{}", "a".repeat(40)), "`weak`"),
             ("d:sha256=12".to_owned(), "`d`"),
+            (format!("guest:{good}"), "`guest`"),
             (format!("x:{good},x:{good}"), "`x` twice"),
         ] {
             let error = ApiKeys::parse(&text).unwrap_err();

@@ -4,14 +4,36 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_control::{RuleKey, Terms, parse_denied};
 use signalbox_http::ApiError;
 
-use super::{Scope, apply, authorize, life_ms, missing, reason};
+use signalbox_shared::scope::Scope;
+use utoipa::ToSchema;
+
+use super::rules::Shown;
+use super::{apply, authorize, life_ms, missing, reason};
+use crate::routes::doc::Problems;
 use crate::{
     AuthState,
     issuer::wish::{refuse, typed},
     routes::{Body, members},
 };
 
+/// Addresses.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct DenialWish {
+    /// An address, or a range of them.
+    cidr: String,
+    /// How long, seconds.
+    #[schema(minimum = 1, maximum = 2_678_400)]
+    r#for: u64,
+    /// Why, for those who read the rules later.
+    #[schema(min_length = 1, max_length = 256)]
+    reason: Option<String>,
+}
+
 /// Refuses clients of an address or range for a time.
+#[utoipa::path(post, path = "/api/denials", tag = "control", operation_id = "denials_post", request_body = DenialWish,
+    responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
     state: web::Data<AuthState>,

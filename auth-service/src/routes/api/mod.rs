@@ -1,48 +1,28 @@
 //! The server-side API of what was taken back: revocations, bans, denied addresses, notices, limits, an emergency stop (docs/PROTOCOL.md,
 //! section 10). A file is a path, a function is a method.
 
-mod bans;
-mod denials;
-mod limits;
-mod notices;
-mod revocations;
-mod rules;
-mod shutdown;
+pub(super) mod bans;
+pub(super) mod denials;
+pub(super) mod limits;
+pub(super) mod notices;
+pub(super) mod revocations;
+pub(super) mod rules;
+pub(super) mod shutdown;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, Route, web};
 use serde_json::value::RawValue;
 use signalbox_control::{ApplyError, Change, LONGEST_MS, Rule, RuleKey, Terms};
-use signalbox_http::{check_origin, resource};
-use signalbox_shared::{problem::Problem, text};
+use signalbox_http::ApiError;
+use signalbox_shared::{problem::Problem, scope::Scope, text};
 
-use super::authorization;
+use super::Path;
 use crate::{
     AuthState,
-    issuer::{
-        prove,
-        wish::{refuse, typed},
-    },
+    issuer::wish::{refuse, typed, within},
 };
 
 /// A member of a body as it was sent.
 type Raw = Option<Box<RawValue>>;
-
-/// What a caller must be allowed.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Scope {
-    /// To take things back.
-    Security,
-    /// To make, change and see rooms.
-    Rooms,
-    /// To remove, ban and admit, and to say something.
-    Moderate,
-    /// To make tokens.
-    Tokens,
-    /// To read usage.
-    Usage,
-    /// To see what webhooks could not be told, and tell it again.
-    Webhooks,
-}
 
 /// A caller that may.
 pub(super) struct Authorized {
@@ -50,50 +30,32 @@ pub(super) struct Authorized {
     pub(super) id: String,
 }
 
-/// Judges who asks, before what is asked is looked at. The seam for scopes: until keys have them, every API key has all.
-///
-/// # Errors
-/// 401 `caller_unknown` or `token_revoked`, 403 `origin_not_allowed`, 503 `unavailable`.
-pub(super) fn authorize(
-    request: &HttpRequest,
-    state: &AuthState,
-    _scope: Scope,
-) -> Result<Authorized, Problem> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    let id = prove(authorization(request), &state.api_keys)?.id.clone();
-    state.judge_key(&id)?;
-    Ok(Authorized { id })
+/// Judges who asks, before what is asked is looked at.
+fn authorize(request: &HttpRequest, state: &AuthState, scope: Scope) -> Result<Authorized, ApiError> {
+    let caller = super::authorize(request, state, scope)?;
+    Ok(Authorized { id: caller.id().as_str().to_owned() })
 }
 
-/// Registers the paths.
-pub(super) fn configure(config: &mut web::ServiceConfig, bodies: &actix_web::web::JsonConfig) {
-    config
-        .service(resource("/api/rules", "GET").route(web::get().to(rules::list)))
-        .service(resource("/api/rules/{key}", "DELETE").route(web::delete().to(rules::lift)))
-        .service(
-            resource("/api/revocations", "POST")
-                .app_data(bodies.clone())
-                .route(web::post().to(revocations::post)),
-        )
-        .service(resource("/api/bans", "POST").app_data(bodies.clone()).route(web::post().to(bans::post)))
-        .service(
-            resource("/api/denials", "POST").app_data(bodies.clone()).route(web::post().to(denials::post)),
-        )
-        .service(
-            resource("/api/notices", "POST").app_data(bodies.clone()).route(web::post().to(notices::post)),
-        )
-        .service(
-            resource("/api/shutdown", "PUT, DELETE")
-                .app_data(bodies.clone())
-                .route(web::put().to(shutdown::put))
-                .route(web::delete().to(shutdown::delete)),
-        )
-        .service(
-            resource("/api/limits", "PUT, DELETE")
-                .app_data(bodies.clone())
-                .route(web::put().to(limits::put))
-                .route(web::delete().to(limits::delete)),
-        );
+/// The paths.
+pub(super) fn paths(path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> Path) -> Vec<Path> {
+    vec![
+        path("/api/rules", "GET", &[|| web::get().to(rules::list)]),
+        path("/api/rules/{key}", "DELETE", &[|| web::delete().to(rules::lift)]),
+        path("/api/revocations", "POST", &[|| web::post().to(revocations::post)]),
+        path("/api/bans", "POST", &[|| web::post().to(bans::post)]),
+        path("/api/denials", "POST", &[|| web::post().to(denials::post)]),
+        path("/api/notices", "POST", &[|| web::post().to(notices::post)]),
+        path(
+            "/api/shutdown",
+            "PUT, DELETE",
+            &[|| web::put().to(shutdown::put), || web::delete().to(shutdown::delete)],
+        ),
+        path(
+            "/api/limits",
+            "PUT, DELETE",
+            &[|| web::put().to(limits::put), || web::delete().to(limits::delete)],
+        ),
+    ]
 }
 
 /// Writes a rule and tells of it.
@@ -136,12 +98,8 @@ pub(super) fn problem(error: ApplyError) -> Problem {
 
 /// How long a rule is in force, milliseconds: `for` in whole seconds.
 pub(super) fn life_ms(raw: &Raw) -> Result<Option<u64>, Problem> {
-    let most = LONGEST_MS / 1_000;
-    let rule = format!("must be a whole number of seconds from 1 to {most}");
-    match typed::<u64>("for", raw, &rule)? {
-        Some(seconds) if !(1..=most).contains(&seconds) => Err(refuse("for", rule)),
-        seconds => Ok(seconds.map(|seconds| seconds * 1_000)),
-    }
+    let seconds = within("for", raw, 1, LONGEST_MS / 1_000, "a whole number of seconds")?;
+    Ok(seconds.map(|seconds| seconds * 1_000))
 }
 
 /// Why, for those who read the rules later.

@@ -8,14 +8,37 @@ use signalbox_shared::{
     problem::Problem,
 };
 
-use super::{Scope, authorize, missing, problem, words};
+use signalbox_shared::scope::Scope;
+use utoipa::ToSchema;
+
+use super::{authorize, missing, problem, words};
+use crate::routes::doc::Problems;
 use crate::{
     AuthState,
     issuer::wish::{named, refuse, typed},
     routes::{Body, members},
 };
 
+/// A word to everybody, to a room, or to a user.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct NoticeWish {
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
+    room: Option<String>,
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
+    user: Option<String>,
+    /// For programs.
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9_-]+$")]
+    code: String,
+    /// For people.
+    #[schema(min_length = 1, max_length = 512)]
+    message: String,
+}
+
 /// Says something to everybody who is connected, or to those of a room or of a user.
+#[utoipa::path(post, path = "/api/notices", tag = "control", operation_id = "notices_post", request_body = NoticeWish,
+    responses((status = 202, description = "It is on its way"), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
     state: web::Data<AuthState>,

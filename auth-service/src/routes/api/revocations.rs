@@ -10,7 +10,12 @@ use signalbox_shared::{
     problem::Problem,
 };
 
-use super::{Raw, Scope, apply, authorize, reason};
+use signalbox_shared::scope::Scope;
+use utoipa::ToSchema;
+
+use super::rules::Shown;
+use super::{Raw, apply, authorize, reason};
+use crate::routes::doc::Problems;
 use crate::{
     AuthState,
     issuer::wish::{named, refuse, typed},
@@ -19,8 +24,34 @@ use crate::{
 
 const MEMBERS: [&str; 8] = ["token", "grant", "user", "room", "all", "key", "issued", "reason"];
 
+/// What is taken back: one of the first six.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct RevocationWish {
+    /// A token: everything of its grant.
+    token: Option<String>,
+    /// A grant: what stands before the first dot of a `jti`.
+    grant: Option<String>,
+    /// Everything of a user until now.
+    user: Option<String>,
+    /// Everything of a room until now.
+    room: Option<String>,
+    /// Everything until now.
+    all: Option<bool>,
+    /// An API key.
+    key: Option<String>,
+    /// Whether what the key has issued is taken back too.
+    issued: Option<bool>,
+    /// Why, for those who read the rules later.
+    #[schema(min_length = 1, max_length = 256)]
+    reason: Option<String>,
+}
+
 /// Takes back what was issued: one grant (by its id or one of its tokens), everything of a user or a room until now, everything until now, or an
 /// API key.
+#[utoipa::path(post, path = "/api/revocations", tag = "control", operation_id = "revocations_post", request_body = RevocationWish,
+    responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
     state: web::Data<AuthState>,

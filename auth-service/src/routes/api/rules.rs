@@ -6,7 +6,11 @@ use signalbox_control::{KINDS, LimitChanges, Rule, RuleKey};
 use signalbox_http::ApiError;
 use signalbox_shared::problem::Problem;
 
-use super::{Scope, authorize, lift as lift_rule, limits};
+use signalbox_shared::scope::Scope;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{authorize, lift as lift_rule, limits};
+use crate::routes::doc::Problems;
 use crate::{AuthState, issuer::wish::refuse};
 
 /// Rules in one answer where nobody says otherwise, and at most.
@@ -14,7 +18,7 @@ const PAGE: usize = 100;
 const MOST: usize = 1_000;
 
 /// A rule as a caller sees it. Times are milliseconds since 1970, by the store's clock.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown {
     key: String,
@@ -53,22 +57,30 @@ impl Shown {
 }
 
 /// Which rules.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    /// Only rules of this kind.
     kind: Option<String>,
+    /// Where the page before ended.
     cursor: Option<String>,
+    /// The most rules of the page.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct Listed {
+/// A page of rules.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Listed {
     rules: Vec<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
 
 /// The rules in force, in the order of their keys, page by page.
+#[utoipa::path(get, path = "/api/rules", tag = "control", operation_id = "rules_list", params(Query),
+    responses((status = 200, body = Listed), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn list(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -99,6 +111,8 @@ pub(super) async fn list(
 }
 
 /// Lifts one.
+#[utoipa::path(delete, path = "/api/rules/{key}", tag = "control", operation_id = "rules_lift", params(("key" = String, Path, description = "The rule")),
+    responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn lift(
     request: HttpRequest,
     state: web::Data<AuthState>,

@@ -4,14 +4,37 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_control::{LONGEST_MS, RuleKey, Terms};
 use signalbox_http::ApiError;
 
-use super::{Scope, apply, authorize, life_ms, lift, reason};
+use signalbox_shared::scope::Scope;
+use utoipa::ToSchema;
+
+use super::rules::Shown;
+use super::{apply, authorize, life_ms, lift, reason};
+use crate::routes::doc::Problems;
 use crate::{
     AuthState,
-    issuer::wish::{refuse, typed},
+    issuer::wish::within,
     routes::{Body, members},
 };
 
+/// An emergency stop.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct ShutdownWish {
+    /// When clients are to ask again, seconds.
+    #[schema(minimum = 1, maximum = 3_600)]
+    retry: Option<u32>,
+    /// How long, seconds.
+    #[schema(minimum = 1, maximum = 2_678_400)]
+    r#for: Option<u64>,
+    /// Why, for those who read the rules later.
+    #[schema(min_length = 1, max_length = 256)]
+    reason: Option<String>,
+}
+
 /// Sends everybody away and lets nobody in, until it is lifted or over.
+#[utoipa::path(put, path = "/api/shutdown", tag = "control", operation_id = "shutdown_put", request_body = ShutdownWish,
+    responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn put(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -19,18 +42,16 @@ pub(super) async fn put(
 ) -> Result<HttpResponse, ApiError> {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [retry, lasts, why] = members(body, ["retry", "for", "reason"])?;
-    let rule = "must be a whole number of seconds from 1 to 3600";
-    let retry = typed::<u32>("retry", &retry, rule)?;
-    if retry.is_some_and(|seconds| !(1..=3_600).contains(&seconds)) {
-        return Err(refuse("retry", rule).into());
-    }
+    let retry = within("retry", &retry, 1, 3_600, "a whole number of seconds")?;
     let life_ms = life_ms(&lasts)?.unwrap_or(LONGEST_MS);
-    let retry_ms = retry.map(|seconds| seconds * 1_000);
+    let retry_ms = retry.and_then(|seconds| u32::try_from(seconds * 1_000).ok());
     let terms = Terms { reason: reason(&why)?, retry_ms, ..Terms::default() };
     Ok(apply(&state, &caller, "shutdown_started", (RuleKey::Shutdown, life_ms), terms).await?)
 }
 
 /// Lets everybody in again.
+#[utoipa::path(delete, path = "/api/shutdown", tag = "control", operation_id = "shutdown_delete",
+    responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn delete(
     request: HttpRequest,
     state: web::Data<AuthState>,

@@ -11,23 +11,26 @@ use signalbox_rooms::{
     room::{Act, RoomSettings, RoomState},
     store::Store,
 };
+use signalbox_shared::scope::{RoomPattern, Scope};
 use signalbox_shared::{
     id::{RoomId, random_hex},
     keys::PARTITIONS,
     problem::Problem,
 };
 
+use utoipa::{IntoParams, ToSchema};
+
 use super::{
     audit, change,
     one::{MEMBERS, fit, patch_of},
     shown::ShownRoom,
     store, unavailable,
-    who::{Scope, Who, backend, backend_or_user},
+    who::{Who, backend_or_user, lister},
 };
 use crate::{
     AuthState,
     issuer::wish::{named, refuse},
-    routes::{Body, members},
+    routes::{Body, doc::Problems, members},
 };
 
 /// Rooms of one page, at most.
@@ -36,7 +39,41 @@ const MOST: usize = 100;
 /// Partitions and rooms that are asked for at a time.
 const AT_A_TIME: usize = 16;
 
+/// A room that is to be made.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct RoomWish {
+    /// Its name in URLs and tokens; made up where there is none.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
+    id: Option<String>,
+    /// The name to show; empty is none.
+    #[schema(max_length = 64)]
+    name: Option<String>,
+    /// Anything, in an object.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+    /// Most peers; 0 is the configured number.
+    #[schema(minimum = 0, maximum = 1_000)]
+    max_peers: Option<u32>,
+    /// Longest life, seconds; 0 is the configured one.
+    #[schema(minimum = 0, maximum = 86_400)]
+    max_duration: Option<u64>,
+    /// When it begins, ms since 1970; 0 is at once.
+    #[schema(minimum = 0)]
+    starts_at: Option<u64>,
+    enabled: Option<bool>,
+    locked: Option<bool>,
+    /// Whether whoever comes waits to be let in.
+    lobby: Option<bool>,
+    /// `off`, `optional` or `required`.
+    #[schema(pattern = "^(off|optional|required)$")]
+    e2ee: Option<String>,
+}
+
 /// Makes a room.
+#[utoipa::path(post, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_post", request_body = RoomWish,
+    responses((status = 201, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -50,6 +87,7 @@ pub(super) async fn post(
         Some(id) => id,
         None => RoomId::parse(&random_hex()).map_err(|bad| refuse("id", bad))?,
     };
+    who.may_use(&id)?;
     let patch = patch_of(&state, rest)?;
     let now = store(&state)?.now_ms();
     let kept_until = now + state.room_rules.kept_ms;
@@ -62,7 +100,7 @@ pub(super) async fn post(
     };
     fit(&state, &settings, kept_until)?;
     let made = make(&state, &who, &id, settings).await?;
-    audit("room_created", who.id(), &id);
+    audit("room_created", &who.id(), &id);
     let place = format!("/api/rooms/{id}");
     Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(ShownRoom::of(&id, &made)))
 }
@@ -109,10 +147,14 @@ async fn make(
     Ok(made?.1)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
+    /// Where the page before ended.
     cursor: Option<String>,
+    /// The most rooms of the page.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
 }
 
@@ -125,8 +167,11 @@ struct Listed<'a> {
 }
 
 /// Lists rooms, page by page. A room that is there all the time is listed exactly once, whatever comes and goes meanwhile.
+#[utoipa::path(get, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_get",
+    params(Page),
+    responses((status = 200, description = "A page of rooms", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
-    backend(&request, &state, Scope::Rooms)?;
+    let limited = lister(&request, &state, Scope::Rooms)?;
     let page = web::Query::<Page>::from_query(request.query_string());
     let page = page.map_err(|_| refuse("cursor", "and limit are the only parameters"))?.into_inner();
     let limit = page.limit.unwrap_or(MOST);
@@ -134,7 +179,7 @@ pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Re
         return Err(refuse("limit", format!("must be from 1 to {MOST}")).into());
     }
     let from = page.cursor.as_deref().map(read_cursor).transpose()?;
-    let (rooms, next) = list(store(&state)?, from, limit).await?;
+    let (rooms, next) = list(store(&state)?, limited.as_ref(), from, limit).await?;
     let cursor = next.map(|(partition, name)| URL_SAFE_NO_PAD.encode(format!("{partition} {name}")));
     let rooms = rooms.iter().map(|(id, room)| ShownRoom::of(id, room)).collect();
     Ok(HttpResponse::Ok().json(Listed { rooms, cursor }))
@@ -154,6 +199,7 @@ fn read_cursor(text: &str) -> Result<Cursor, Problem> {
 /// The rooms after a place, by partition and name, at most `limit`, and the place where the next page begins.
 async fn list(
     store: &Store,
+    limited: Option<&RoomPattern>,
     from: Option<Cursor>,
     limit: usize,
 ) -> Result<(Vec<(RoomId, RoomState)>, Option<Cursor>), Problem> {
@@ -164,6 +210,7 @@ async fn list(
     let mut found: Vec<(RoomId, RoomState)> = Vec::new();
     while let Some((partition, mut rooms)) = names.try_next().await.map_err(unavailable)? {
         rooms.retain(|room| partition > first || room.as_str() > &*after);
+        rooms.retain(|room| limited.is_none_or(|limited| limited.matches(room)));
         rooms.sort();
         let mut states = stream::iter(rooms)
             .map(|room| async move { store.load(&room).await.map(|found| (room, found)) })

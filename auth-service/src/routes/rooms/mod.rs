@@ -3,67 +3,71 @@
 //! Owns: HTTP, and who may ask. What becomes of a room is decided with the room (`signalbox_rooms`): by the node of this process where
 //! it serves peers, so that they hear at once, else by a clerk. A file is a part of the path, a function is a method.
 
-mod collection;
-mod one;
-mod participants;
+pub(super) mod collection;
+pub(super) mod one;
+pub(super) mod participants;
 mod rules;
 mod shown;
-mod tokens;
+pub(super) mod tokens;
 mod who;
-mod words;
+pub(super) mod words;
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, web};
-use signalbox_http::resource;
+use actix_web::{HttpRequest, Route, web};
 use signalbox_rooms::{
     clerk::Rooms,
     room::{Act, Manage, Outcome, RoomState},
     store::{Store, Unavailable},
 };
-use signalbox_shared::{id::RoomId, problem::Problem};
+use signalbox_shared::{
+    id::{CallerId, RoomId},
+    problem::Problem,
+};
 
+use super::Path;
 use crate::AuthState;
 
 pub(crate) use rules::RoomRules;
 
-/// Registers the paths.
-pub(super) fn configure(config: &mut web::ServiceConfig, bodies: &web::JsonConfig) {
-    let with_body = |path: &str, allow| resource(path, allow).app_data(bodies.clone());
-    config
-        .service(
-            with_body("/api/rooms", "GET, POST")
-                .route(web::get().to(collection::get))
-                .route(web::post().to(collection::post)),
-        )
-        .service(
-            with_body("/api/rooms/{room}", "GET, PATCH, DELETE")
-                .route(web::get().to(one::get))
-                .route(web::patch().to(one::patch))
-                .route(web::delete().to(one::delete)),
-        )
-        .service(with_body("/api/rooms/{room}/token", "POST").route(web::post().to(tokens::token)))
-        .service(with_body("/api/rooms/{room}/join", "POST").route(web::post().to(tokens::join)))
-        .service(with_body("/api/rooms/{room}/messages", "POST").route(web::post().to(words::post)))
-        .service(with_body("/api/rooms/{room}/bans", "POST").route(web::post().to(participants::ban)))
-        .service(
-            resource("/api/rooms/{room}/participants", "GET, DELETE")
-                .route(web::get().to(participants::list))
-                .route(web::delete().to(participants::remove_some)),
-        )
-        .service(
-            with_body("/api/rooms/{room}/participants/{peer}", "PATCH, DELETE")
-                .route(web::patch().to(participants::patch))
-                .route(web::delete().to(participants::remove)),
-        )
-        .service(
-            resource("/api/rooms/{room}/participants/{peer}/{verb:admit|deny}", "POST")
-                .route(web::post().to(participants::decide)),
-        )
-        .service(
-            with_body("/api/rooms/{room}/{verb:lock|unlock|enable|disable|end}", "POST")
-                .route(web::post().to(one::act)),
-        );
+/// The paths.
+pub(super) fn paths(path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> Path) -> Vec<Path> {
+    vec![
+        path(
+            "/api/rooms",
+            "GET, POST",
+            &[|| web::get().to(collection::get), || web::post().to(collection::post)],
+        ),
+        path(
+            "/api/rooms/{room}",
+            "GET, PATCH, DELETE",
+            &[|| web::get().to(one::get), || web::patch().to(one::patch), || web::delete().to(one::delete)],
+        ),
+        path("/api/rooms/{room}/token", "POST", &[|| web::post().to(tokens::token)]),
+        path("/api/rooms/{room}/join", "POST", &[|| web::post().to(tokens::join)]),
+        path("/api/rooms/{room}/messages", "POST", &[|| web::post().to(words::post)]),
+        path("/api/rooms/{room}/bans", "POST", &[|| web::post().to(participants::ban)]),
+        path(
+            "/api/rooms/{room}/participants",
+            "GET, DELETE",
+            &[|| web::get().to(participants::list), || web::delete().to(participants::remove_some)],
+        ),
+        path(
+            "/api/rooms/{room}/participants/{peer}",
+            "PATCH, DELETE",
+            &[|| web::patch().to(participants::patch), || web::delete().to(participants::remove)],
+        ),
+        path(
+            "/api/rooms/{room}/participants/{peer}/{verb:admit|deny}",
+            "POST",
+            &[|| web::post().to(participants::decide)],
+        ),
+        path(
+            "/api/rooms/{room}/{verb:lock|unlock|enable|disable|end}",
+            "POST",
+            &[|| web::post().to(one::act)],
+        ),
+    ]
 }
 
 /// The room that the path names.
@@ -139,6 +143,6 @@ fn problem_of(outcome: Outcome) -> Option<Problem> {
 }
 
 /// An event with a stable name.
-fn audit(event: &'static str, caller: &str, room: &RoomId) {
-    tracing::info!(target: "signalbox_auth::audit", event, caller, %room, "room_changed");
+fn audit(event: &'static str, caller: &CallerId, room: &RoomId) {
+    tracing::info!(target: "signalbox_auth::audit", event, %caller, %room, "room_changed");
 }

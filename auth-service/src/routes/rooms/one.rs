@@ -7,18 +7,21 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use signalbox_http::ApiError;
 use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
+use signalbox_shared::scope::Scope;
 use signalbox_shared::{id::UserId, problem::Problem, protocol::E2ee};
+
+use utoipa::ToSchema;
 
 use super::{
     audit, change, load, room_in,
     shown::ShownRoom,
     store,
-    who::{Scope, backend, backend_or_user},
+    who::{backend, backend_or_user},
 };
 use crate::{
     AuthState,
-    issuer::wish::{display_name, metadata, refuse, typed},
-    routes::{Body, members},
+    issuer::wish::{display_name, metadata, refuse, typed, within},
+    routes::{Body, doc::Problems, members},
 };
 
 /// What may be set.
@@ -32,11 +35,8 @@ pub(super) fn patch_of(state: &AuthState, raw: [Raw; 9]) -> Result<Patch, Proble
     let [name, meta, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee] = raw;
     let rules = &state.room_rules;
     let number = |field, raw: &Raw, most: u64| -> Result<Option<Option<u64>>, Problem> {
-        let rule = format!("must be a whole number from 0 to {most}; 0 is none");
-        match typed::<u64>(field, raw, &rule)? {
-            Some(value) if value > most => Err(refuse(field, rule)),
-            value => Ok(value.map(|value| (value > 0).then_some(value))),
-        }
+        let value = within(field, raw, 0, most, "a whole number (0 is none)")?;
+        Ok(value.map(|value| (value > 0).then_some(value)))
     };
     let flag = |field, raw: &Raw| typed::<bool>(field, raw, "must be true or false");
     let meta = metadata(meta, rules.metadata_max)?;
@@ -73,7 +73,51 @@ pub(super) fn fit(state: &AuthState, settings: &RoomSettings, kept_until: u64) -
     }
 }
 
+/// What is to be changed.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct RoomChange {
+    /// The name to show; empty is none.
+    #[schema(max_length = 64)]
+    name: Option<String>,
+    /// Anything, in an object.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+    /// Most peers; 0 is the configured number.
+    #[schema(minimum = 0, maximum = 1_000)]
+    max_peers: Option<u32>,
+    /// Longest life, seconds; 0 is the configured one.
+    #[schema(minimum = 0, maximum = 86_400)]
+    max_duration: Option<u64>,
+    /// When it begins, ms since 1970; 0 is at once.
+    #[schema(minimum = 0)]
+    starts_at: Option<u64>,
+    enabled: Option<bool>,
+    locked: Option<bool>,
+    /// Whether whoever comes waits to be let in.
+    lobby: Option<bool>,
+    /// `off`, `optional` or `required`.
+    #[schema(pattern = "^(off|optional|required)$")]
+    e2ee: Option<String>,
+}
+
+/// What can be done to a room.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) enum RoomVerb {
+    Lock,
+    Unlock,
+    Enable,
+    Disable,
+    End,
+}
+
 /// What a room is like. A user may see it too.
+#[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
 pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
     backend_or_user(&request, &state, Scope::Rooms)?;
     let id = room_in(&request)?;
@@ -81,6 +125,9 @@ pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Re
 }
 
 /// Changes settings.
+#[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomChange,
+    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn patch(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -97,6 +144,9 @@ pub(super) async fn patch(
 }
 
 /// Sends everybody out and forgets the room.
+#[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    responses((status = 204, description = "It is gone"), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn delete(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -115,6 +165,9 @@ pub(super) async fn delete(
 }
 
 /// `lock`, `unlock`, `enable`, `disable`, `end`.
+#[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("verb" = RoomVerb, Path, description = "What is done")),
+    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn act(
     request: HttpRequest,
     state: web::Data<AuthState>,

@@ -5,21 +5,20 @@ use serde::{Deserialize, Serialize};
 use signalbox_control::{Change, RuleKey, Terms};
 use signalbox_http::ApiError;
 use signalbox_rooms::room::{Act, Outcome, Whom};
+use signalbox_shared::scope::Scope;
 use signalbox_shared::{
     id::{PeerId, Role, UserId},
     problem::Problem,
     protocol::LeftReason,
 };
 
-use super::{
-    audit, change, load, no_such_peer, room_in,
-    shown::ShownMember,
-    who::{Scope, backend},
-};
+use utoipa::ToSchema;
+
+use super::{audit, change, load, no_such_peer, room_in, shown::ShownMember, who::backend};
 use crate::{
     AuthState,
     issuer::wish::{named, refuse, typed},
-    routes::{Body, api, members},
+    routes::{Body, api, doc::Problems, members},
 };
 
 #[derive(Serialize)]
@@ -41,7 +40,43 @@ fn removed(outcome: Outcome) -> HttpResponse {
     HttpResponse::Ok().json(Removed { removed })
 }
 
+/// What is to be changed: one of these at least.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct MemberChange {
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
+    role: Option<String>,
+    muted: Option<bool>,
+}
+
+/// Who, and for how long.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct RoomBanWish {
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
+    user: String,
+    /// Seconds.
+    #[schema(minimum = 1, maximum = 2_678_400)]
+    r#for: u64,
+    #[schema(min_length = 1, max_length = 256)]
+    reason: Option<String>,
+}
+
+/// What can be done to one that waits.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) enum LobbyVerb {
+    Admit,
+    Deny,
+}
+
 /// Who is in the room, and who waits to be let in.
+#[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    responses((status = 200, description = "Who is there", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn list(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -54,6 +89,9 @@ pub(super) async fn list(
 }
 
 /// Gives a member another role, or mutes it.
+#[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$")), request_body = MemberChange,
+    responses((status = 200, description = "The member", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn patch(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -83,6 +121,9 @@ pub(super) async fn patch(
 }
 
 /// Removes a member; neither its token nor its handle brings it back.
+#[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$")),
+    responses((status = 200, description = "How many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn remove(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -103,6 +144,9 @@ struct Which {
 }
 
 /// Removes all members of a role, or of a user.
+#[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
+    responses((status = 200, description = "How many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn remove_some(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -125,6 +169,9 @@ pub(super) async fn remove_some(
 }
 
 /// `admit` or `deny` one that waits.
+#[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$"), ("verb" = LobbyVerb, Path, description = "What is done")),
+    responses((status = 204, description = "Done"), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn decide(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -138,6 +185,9 @@ pub(super) async fn decide(
 }
 
 /// Bans a user from the room for a time, whatever token it has, and removes its peers.
+#[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomBanWish,
+    responses((status = 201, description = "The rule, and how many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn ban(
     request: HttpRequest,
     state: web::Data<AuthState>,

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use signalbox_control::Subject;
 use signalbox_http::ApiError;
 use signalbox_rooms::room::{CreatorKind, Input, Member, Presence, RoomState, decide};
+use signalbox_shared::scope::Scope;
 use signalbox_shared::{
     clock,
     id::{CallerId, NodeId, PeerId, Role, RoomId, TokenId, UserId, random_hex},
@@ -16,17 +17,19 @@ use signalbox_shared::{
     token::UserClaims,
 };
 
+use utoipa::ToSchema;
+
 use super::{
     no_such_room, problem_of, room_in, store, unavailable,
-    who::{self, Scope, backend},
+    who::{self, backend},
 };
 use crate::{
     AuthState,
     issuer::{
         Grant,
-        wish::{display_name, metadata, named, refuse, typed},
+        wish::{display_name, metadata, named, ttl},
     },
-    routes::{Body, api, members},
+    routes::{Body, api, doc::Problems, members},
 };
 
 #[derive(Serialize)]
@@ -43,7 +46,40 @@ struct Issued<'a> {
     lobby: bool,
 }
 
+/// Who comes.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct JoinWish {
+    /// The name to show.
+    #[schema(max_length = 64)]
+    name: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+}
+
+/// For whom.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct RoomTokenWish {
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
+    user: String,
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
+    role: Option<String>,
+    #[schema(max_length = 64)]
+    name: Option<String>,
+    /// Seconds; at most the configured life.
+    #[schema(minimum = 1, maximum = 86_400)]
+    ttl: Option<u64>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
+}
+
 /// Makes a token for a user of the backend's choice. Locks and limits of the room are asked when it joins.
+#[utoipa::path(post, path = "/api/rooms/{room}/token", tag = "rooms", operation_id = "rooms_tokens_token",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomTokenWish,
+    responses((status = 200, description = "A token, and what to come with it needs", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn token(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -51,7 +87,7 @@ pub(super) async fn token(
 ) -> Result<HttpResponse, ApiError> {
     let caller = backend(&request, &state, Scope::Tokens)?;
     let room = room_in(&request)?;
-    let [user, role, name, ttl, meta] = members(body, ["user", "role", "name", "ttl", "metadata"])?;
+    let [user, role, name, lasts, meta] = members(body, ["user", "role", "name", "ttl", "metadata"])?;
     let user = named("user", &user, UserId::parse)?.ok_or_else(|| api::missing("user"))?;
     let role = named("role", &role, Role::parse)?.unwrap_or_else(|| state.policy.default_role().clone());
     let grant = Grant {
@@ -61,9 +97,9 @@ pub(super) async fn token(
         role,
         name: display_name(&name)?,
         metadata: metadata(meta, state.room_rules.metadata_max)?,
-        caller: CallerId::parse(&caller).unwrap_or_else(|_| CallerId::app()),
+        caller,
         region: None,
-        ttl_s: life(&state, &ttl)?,
+        ttl_s: life(&state, &lasts)?,
     };
     let known = known(&state, &grant.room).await?;
     let lobby = match would_wait(&state, &grant, &known) {
@@ -74,6 +110,9 @@ pub(super) async fn token(
 }
 
 /// A user comes in with its own token, if the room takes it.
+#[utoipa::path(post, path = "/api/rooms/{room}/join", tag = "rooms", operation_id = "rooms_tokens_join",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = JoinWish,
+    responses((status = 200, description = "A token, and what to come with it needs", body = Object), Problems), security(("user" = [])))]
 pub(super) async fn join(
     request: HttpRequest,
     state: web::Data<AuthState>,
@@ -91,7 +130,7 @@ pub(super) async fn join(
         role,
         name: display_name(&name)?.or_else(|| claims.name.clone()),
         metadata: metadata(meta, state.room_rules.metadata_max)?,
-        caller: CallerId::parse("user").unwrap_or_else(|_| CallerId::app()),
+        caller: CallerId::user(),
         region: None,
         ttl_s: state.policy.default_ttl_s(),
     };
@@ -111,12 +150,7 @@ fn role_of(state: &AuthState, claims: &UserClaims, room: &RoomState) -> Role {
 }
 
 fn life(state: &AuthState, raw: &Option<Box<RawValue>>) -> Result<u64, Problem> {
-    let most = state.policy.max_ttl_s();
-    let rule = format!("must be a whole number of seconds from 1 to {most}");
-    match typed::<u64>("ttl", raw, &rule)? {
-        Some(ttl) if !(1..=most).contains(&ttl) => Err(refuse("ttl", rule)),
-        ttl => Ok(ttl.unwrap_or_else(|| state.policy.default_ttl_s())),
-    }
+    Ok(ttl(raw, state.policy.max_ttl_s())?.unwrap_or_else(|| state.policy.default_ttl_s()))
 }
 
 /// The room as it is, or as it would be made by joining.

@@ -3,54 +3,78 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use signalbox_control::{Issuer, Subject};
-use signalbox_http::{ApiError, check_origin};
+use signalbox_http::ApiError;
 use signalbox_rooms::room::{Creator, CreatorKind};
 use signalbox_shared::{
-    clock,
+    id::{CallerId, RoomId},
     problem::Problem,
-    token::{TokenError, UserClaims},
+    scope::{RoomPattern, Scope},
+    token::UserClaims,
 };
 
 use crate::{
     AuthState,
-    routes::{api, authorization},
+    issuer::Caller,
+    routes::{authorize, authorize_or_user, authorize_user},
 };
-
-pub(super) use crate::routes::api::Scope;
 
 /// Somebody who may.
 pub(super) enum Who {
-    /// A backend, by the id of its API key.
-    Backend(String),
+    /// A backend.
+    Backend(Caller),
     /// A user of the application.
     User(Arc<UserClaims>),
 }
 
 impl Who {
     /// For the audit log.
-    pub(super) fn id(&self) -> &str {
+    pub(super) fn id(&self) -> CallerId {
         match self {
-            Self::Backend(id) => id,
-            Self::User(_) => "user",
+            Self::Backend(caller) => caller.id(),
+            Self::User(_) => CallerId::user(),
+        }
+    }
+
+    /// Whether it may act on a room, as far as its API key is limited to some.
+    ///
+    /// # Errors
+    /// 403 `room_not_allowed`.
+    pub(super) fn may_use(&self, room: &RoomId) -> Result<(), Problem> {
+        match self {
+            Self::Backend(caller) => caller.may_use(room),
+            Self::User(_) => Ok(()),
         }
     }
 
     /// As the maker of a room.
     pub(super) fn creator(&self) -> Creator {
         match self {
-            Self::Backend(id) => Creator { kind: CreatorKind::Key, id: id.as_str().into() },
+            Self::Backend(caller) => Creator { kind: CreatorKind::Key, id: caller.id().as_str().into() },
             Self::User(claims) => Creator { kind: CreatorKind::User, id: claims.sub.as_str().into() },
         }
     }
 }
 
-/// A backend that may do this.
+/// A backend that may do this, with the room of the path, if there is one; its id.
 ///
 /// # Errors
 /// 401, 403.
-pub(super) fn backend(request: &HttpRequest, state: &AuthState, scope: Scope) -> Result<String, ApiError> {
-    Ok(api::authorize(request, state, scope)?.id)
+pub(super) fn backend(request: &HttpRequest, state: &AuthState, scope: Scope) -> Result<CallerId, ApiError> {
+    let caller = authorize(request, state, scope)?;
+    here(request, &caller)?;
+    Ok(caller.id())
+}
+
+/// A backend that may do this, and the rooms it is limited to.
+///
+/// # Errors
+/// 401, 403.
+pub(super) fn lister(
+    request: &HttpRequest,
+    state: &AuthState,
+    scope: Scope,
+) -> Result<Option<RoomPattern>, ApiError> {
+    Ok(authorize(request, state, scope)?.rooms().cloned())
 }
 
 /// A backend that may do this, or a user with a token; what the user may is the route's to ask.
@@ -62,10 +86,12 @@ pub(super) fn backend_or_user(
     state: &AuthState,
     scope: Scope,
 ) -> Result<Who, ApiError> {
-    match bearer(request) {
-        Some(token) => Ok(Who::User(user_of(request, state, token)?)),
-        None => Ok(Who::Backend(backend(request, state, scope)?)),
-    }
+    let caller = authorize_or_user(request, state, scope)?;
+    here(request, &caller)?;
+    Ok(match caller {
+        Caller::User(claims) => Who::User(claims),
+        backend => Who::Backend(backend),
+    })
 }
 
 /// A user with a token.
@@ -73,27 +99,11 @@ pub(super) fn backend_or_user(
 /// # Errors
 /// 401, 403.
 pub(super) fn user(request: &HttpRequest, state: &AuthState) -> Result<Arc<UserClaims>, ApiError> {
-    let token = bearer(request).ok_or_else(|| TokenError::Missing.problem())?;
-    Ok(user_of(request, state, token)?)
+    authorize_user(request, state)
 }
 
-fn user_of(request: &HttpRequest, state: &AuthState, token: &str) -> Result<Arc<UserClaims>, Problem> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = state.verifier.user(token, clock::now_s()).map_err(TokenError::problem)?;
-    let issuer: Issuer<'_> = None;
-    let subject = Subject {
-        user: &claims.sub,
-        room: None,
-        grant: claims.grant(),
-        issued_s: Some(claims.iat),
-        issuer,
-        address: state.client(request),
-    };
-    state.judge(&subject)?;
-    Ok(Arc::new(claims))
-}
-
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let (scheme, token) = std::str::from_utf8(authorization(request)?).ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+/// Whether a caller may act on the room that the path names.
+fn here(request: &HttpRequest, caller: &Caller) -> Result<(), Problem> {
+    let room = request.match_info().get("room").and_then(|room| RoomId::parse(room).ok());
+    room.map_or(Ok(()), |room| caller.may_use(&room))
 }

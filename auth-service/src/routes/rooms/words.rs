@@ -3,19 +3,35 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_http::ApiError;
 use signalbox_rooms::room::Act;
+use signalbox_shared::scope::Scope;
 use signalbox_shared::{id::PeerId, problem::Problem};
 
-use super::{
-    audit, change, room_in,
-    who::{Scope, backend},
-};
+use utoipa::ToSchema;
+
+use super::{audit, change, room_in, who::backend};
 use crate::{
     AuthState,
     issuer::wish::named,
-    routes::{Body, api, members},
+    routes::{Body, api, doc::Problems, members},
 };
 
+/// What is said.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct MessageWish {
+    /// To whom; to all where nobody is named.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    to: Option<String>,
+    /// Anything but `null`.
+    #[schema(value_type = Object)]
+    data: (),
+}
+
 /// Says something to the members, or to one of them: a `message` without `from`.
+#[utoipa::path(post, path = "/api/rooms/{room}/messages", tag = "rooms", operation_id = "rooms_words_post",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = MessageWish,
+    responses((status = 202, description = "It is on its way", body = Object), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
     state: web::Data<AuthState>,

@@ -1,0 +1,69 @@
+//! Invites: a code that lets somebody without an account into one room, `sbi_SECRET.ROOM`.
+
+use serde::{Deserialize, Serialize};
+use signalbox_shared::{
+    id::{CallerId, Role, RoomId},
+    token::{Opaque, OpaqueKind},
+};
+
+/// What an invite says, as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InviteTerms {
+    /// The role of who comes with it.
+    pub role: Role,
+    /// The life of the token it brings, seconds; none is the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+    /// The API key that made it.
+    pub by: CallerId,
+    /// When, ms since 1970.
+    pub created_at: u64,
+}
+
+/// A code: which room, and a secret.
+#[derive(Debug, Clone)]
+pub struct InviteCode {
+    /// The room it is for. The code names it, so that all invites of a room can be kept, counted and dropped together.
+    pub room: RoomId,
+    secret: Opaque,
+}
+
+impl InviteCode {
+    /// A new one.
+    pub fn random(room: RoomId) -> Self {
+        Self { room, secret: Opaque::random() }
+    }
+
+    /// Reads a code.
+    pub fn parse(text: &str) -> Option<Self> {
+        // The secret's alphabet has no dot.
+        let (secret, room) = text.split_once('.')?;
+        Some(Self { room: RoomId::parse(room).ok()?, secret: Opaque::parse(OpaqueKind::Invite, secret)? })
+    }
+
+    /// The code for whoever is invited.
+    pub fn to_text(&self) -> String {
+        format!("{}.{}", self.secret.to_text(OpaqueKind::Invite), self.room)
+    }
+
+    /// The name by which it is known: half of the secret's digest. It opens nothing.
+    pub fn id(&self) -> String {
+        self.secret.digest()[..32].to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_reads_as_it_is_written_and_another_rooms_code_is_another() {
+        let code = InviteCode::random(RoomId::parse("a.b").unwrap());
+        let read = InviteCode::parse(&code.to_text()).unwrap();
+        assert_eq!((read.id(), read.room.as_str()), (code.id(), "a.b"));
+        for bad in ["", "sbi_", "a.b", &code.to_text()[1..], &code.to_text().replace('.', "")] {
+            assert!(InviteCode::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

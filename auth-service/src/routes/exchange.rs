@@ -1,0 +1,83 @@
+//! `/auth/exchange`
+
+use std::net::IpAddr;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use signalbox_control::Subject;
+use signalbox_http::{ApiError, check_origin};
+use signalbox_shared::{
+    clock,
+    id::{CallerId, TokenId},
+    problem::Problem,
+};
+use utoipa::ToSchema;
+
+use super::{
+    Body,
+    doc::Problems,
+    issue::{Issued, begin, user_token},
+    members,
+    token::refused,
+};
+use crate::{
+    AuthState,
+    exchange::NotBelieved,
+    issuer::{Renewable, UserGrant, wish},
+};
+
+/// A token of the user's own provider.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct ExchangeWish {
+    /// An ID or access token of an OpenID provider, or one that the application has signed itself.
+    token: String,
+    /// Whether a refresh token is wanted too.
+    refresh: Option<bool>,
+}
+
+/// Gives a user token for a token of the user's own provider.
+#[utoipa::path(post, path = "/auth/exchange", tag = "tokens", request_body = ExchangeWish,
+    responses((status = 200, body = Issued), Problems), security(()))]
+pub(super) async fn post(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let site = check_origin(request.headers(), &state.allowed_origins);
+    site.map_err(|problem| refused(&state, None, problem))?;
+    let issued = exchange(&state, state.client(&request), body)
+        .await
+        .map_err(|problem| refused(&state, Some("user"), problem))?;
+    state.metrics.issued.with_label_values(&["user"]).inc();
+    issued.audit("user_exchanged", "user", "user");
+    Ok(HttpResponse::Ok().json(issued))
+}
+
+async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+    let [token, refresh] = members(body, ["token", "refresh"])?;
+    let token: Option<String> = wish::typed("token", &token, "must be a string")?;
+    let token = token.ok_or_else(|| wish::refuse("token", "is missing"))?;
+    let refresh = wish::typed("refresh", &refresh, "must be true or false")?.unwrap_or(false);
+    let said = state.exchange.believe(&token, clock::now_ms()).await.map_err(not_believed)?;
+    let role = said.role.unwrap_or_else(|| state.policy.default_role().clone());
+    let ttl_s = state.policy.default_ttl_s();
+    let grant = UserGrant { user: said.user, role, name: said.name, ttl_s };
+    let issuer = Some(CallerId::USER);
+    let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address };
+    state.judge(&subject)?;
+    let issued_s = state.issued_s(&subject).await;
+    let jti = TokenId::random();
+    let refresh = match refresh {
+        true => Some(begin(state, &Renewable::User(grant.clone()), &jti).await?),
+        false => None,
+    };
+    user_token(state, grant, issued_s, jti, refresh)
+}
+
+fn not_believed(why: NotBelieved) -> Problem {
+    if why == NotBelieved::NoKeys {
+        return Problem::new(503, "unavailable", why.to_string());
+    }
+    Problem::new(401, "exchange_refused", format!("the token is not believed: {why}"))
+}

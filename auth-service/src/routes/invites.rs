@@ -1,0 +1,188 @@
+//! `/api/rooms/{room}/invites`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use signalbox_http::ApiError;
+use signalbox_shared::{
+    clock,
+    id::{CallerId, Role, RoomId},
+    problem::Problem,
+    scope::Scope,
+};
+use utoipa::ToSchema;
+
+use super::{
+    Body, authorize,
+    doc::Problems,
+    issue::{refusal, unwritten},
+    members, room_in_path,
+};
+use crate::{
+    AuthState,
+    issuer::{Caller, InviteCode, InviteTerms, wish},
+    store::contract::{Invite, NewInvite, Refusal},
+};
+
+/// The life of an invite where none is asked for, seconds.
+const USUAL_LIFE_S: u64 = 24 * 60 * 60;
+
+/// The longest.
+const LONGEST_LIFE_S: u64 = 30 * 24 * 60 * 60;
+
+/// How often one may be used at most.
+const MOST_USES: u64 = 10_000;
+
+/// What an invite is to say.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct InviteWish {
+    /// The role of who comes with it; the usual one where none is named.
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
+    role: Option<String>,
+    /// How often it may be used; once where nothing is said.
+    #[schema(minimum = 1, maximum = 10_000)]
+    max_uses: Option<u64>,
+    /// How long it is good, seconds; a day where nothing is said.
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    expires_in: Option<u64>,
+    /// The life of the tokens it brings, seconds; at most the configured one.
+    #[schema(minimum = 1, maximum = 86_400)]
+    ttl: Option<u64>,
+}
+
+/// An invite.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InviteView {
+    /// Its name.
+    invite: String,
+    /// The room.
+    #[schema(value_type = String)]
+    room: RoomId,
+    /// The role it gives.
+    #[schema(value_type = String)]
+    role: Role,
+    /// How often it may be used.
+    max_uses: u32,
+    /// How often it was.
+    uses: u32,
+    /// Until when, ms since 1970.
+    expires_at: u64,
+    /// Since when, ms since 1970.
+    created_at: u64,
+    /// The API key that made it.
+    #[schema(value_type = String)]
+    created_by: CallerId,
+    /// What the invited send to `POST /auth/token`. It is shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+}
+
+/// Invites, by when they end.
+#[derive(Serialize, ToSchema)]
+pub(super) struct InviteList {
+    invites: Vec<InviteView>,
+}
+
+/// Makes an invite to a room.
+#[utoipa::path(post, path = "/api/rooms/{room}/invites", tag = "invites", request_body = InviteWish,
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    responses((status = 201, body = InviteView), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn post(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    path: web::Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let (caller, room) = allowed(&request, &state, &path)?;
+    let made = make(&state, &caller, room, body).await?;
+    tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %made.room,
+        invite = made.invite, role = %made.role, max_uses = made.max_uses, "invite_created");
+    Ok(HttpResponse::Created().json(made))
+}
+
+/// The invites to a room that are not over.
+#[utoipa::path(get, path = "/api/rooms/{room}/invites", tag = "invites",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    responses((status = 200, body = InviteList), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn get(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let (_, room) = allowed(&request, &state, &path)?;
+    let kept = state.store.invites(&room).await.map_err(refusal)?;
+    let invites = kept.into_iter().filter_map(|invite| view(&room, invite)).collect();
+    Ok(HttpResponse::Ok().json(InviteList { invites }))
+}
+
+/// Takes an invite back. Who has come with it stays.
+#[utoipa::path(delete, path = "/api/rooms/{room}/invites/{invite}", tag = "invites",
+    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"),
+        ("invite" = String, Path, description = "Its name")),
+    responses((status = 204), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn delete(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (room, invite) = path.into_inner();
+    let (caller, room) = allowed(&request, &state, &room)?;
+    let is_name = invite.len() == 32 && invite.bytes().all(|c| c.is_ascii_hexdigit());
+    if !is_name || !state.store.drop_invite(&room, &invite).await.map_err(refusal)? {
+        return Err(Problem::new(404, "no_such_invite", "the room has no such invite").into());
+    }
+    tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), %room, invite, "invite_deleted");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn allowed(request: &HttpRequest, state: &AuthState, room: &str) -> Result<(Caller, RoomId), ApiError> {
+    let caller = authorize(request, state, Scope::Tokens)?;
+    let room = room_in_path(room)?;
+    caller.may_use(&room)?;
+    Ok((caller, room))
+}
+
+async fn make(state: &AuthState, caller: &Caller, room: RoomId, body: Body) -> Result<InviteView, Problem> {
+    let [role, max_uses, expires_in, ttl] = members(body, ["role", "maxUses", "expiresIn", "ttl"])?;
+    let (role, ttl_s) = state.policy.role_and_ttl(&role, &ttl)?;
+    let max_uses = wish::within("maxUses", &max_uses, 1, MOST_USES, "a whole number")?.unwrap_or(1);
+    let life_s = wish::within("expiresIn", &expires_in, 1, LONGEST_LIFE_S, "a whole number of seconds")?;
+    let code = InviteCode::random(room.clone());
+    let terms = InviteTerms { role, ttl_s, by: caller.id(), created_at: clock::now_ms() };
+    let invite = NewInvite {
+        room: room.clone(),
+        id: code.id(),
+        what: serde_json::to_string(&terms).map_err(|error| unwritten(&error))?,
+        max_uses: u32::try_from(max_uses).unwrap_or(u32::MAX),
+        life_ms: life_s.unwrap_or(USUAL_LIFE_S) * 1_000,
+    };
+    let (id, max_uses) = (invite.id.clone(), invite.max_uses);
+    let ends_ms = state.store.put_invite(invite).await.map_err(|why| match why {
+        Refusal::Full => Problem::new(409, "conflict", "the room has as many invites as it may have"),
+        Refusal::Away => refusal(why),
+    })?;
+    let kept = Invite { id, what: String::new(), max_uses, uses: 0, ends_ms };
+    Ok(seen(&room, kept, terms, Some(code.to_text())))
+}
+
+/// What can be shown of an invite; none of one that another release has written.
+fn view(room: &RoomId, invite: Invite) -> Option<InviteView> {
+    let terms = serde_json::from_str(&invite.what).ok()?;
+    Some(seen(room, invite, terms, None))
+}
+
+fn seen(room: &RoomId, invite: Invite, terms: InviteTerms, code: Option<String>) -> InviteView {
+    InviteView {
+        invite: invite.id,
+        room: room.clone(),
+        role: terms.role,
+        max_uses: invite.max_uses,
+        uses: invite.uses,
+        expires_at: invite.ends_ms,
+        created_at: terms.created_at,
+        created_by: terms.by,
+        code,
+    }
+}

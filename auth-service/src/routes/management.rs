@@ -1,0 +1,118 @@
+//! `/auth/management`
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use signalbox_http::ApiError;
+use signalbox_shared::{
+    clock,
+    id::TokenId,
+    problem::Problem,
+    scope::{Scope, Scopes},
+    token::{ISSUER, ManagementClaims, TokenKind},
+};
+use utoipa::ToSchema;
+
+use super::{Body, authorize_key, doc::Problems, issue::unsigned, members, token::refused};
+use crate::{
+    AuthState,
+    issuer::{Backend, SKEW_S, wish},
+};
+
+/// The life of a management token where none is asked for, seconds.
+const USUAL_TTL_S: u64 = 60 * 60;
+
+/// What a token may allow.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document reads it")]
+enum ScopeName {
+    Tokens,
+    Rooms,
+    Moderate,
+    Security,
+    Usage,
+    Events,
+    Webhooks,
+}
+
+/// What a management token is to allow.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct ManagementWish {
+    /// Some of the key's; all of them where nothing is said.
+    #[schema(min_items = 1)]
+    scopes: Option<Vec<ScopeName>>,
+    /// Its life, seconds.
+    #[schema(minimum = 1, maximum = 1_209_600)]
+    ttl: Option<u64>,
+}
+
+/// A management token.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Managing {
+    /// The token, a JWT.
+    token: String,
+    /// Its life, seconds.
+    expires_in: u64,
+    /// What it allows, as long as its key allows it too.
+    #[schema(value_type = Vec<String>)]
+    scopes: Arc<[Arc<str>]>,
+}
+
+/// Makes a management token of an API key: for a tool that should not hold the key.
+#[utoipa::path(post, path = "/auth/management", tag = "tokens", request_body = ManagementWish,
+    responses((status = 200, body = Managing), Problems), security(("key" = [])))]
+pub(super) async fn post(
+    request: HttpRequest,
+    state: web::Data<AuthState>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let backend = authorize_key(&request, &state, None)?;
+    let made = make(&state, &backend, body);
+    let made = made.map_err(|problem| refused(&state, Some(backend.id.as_str()), problem))?;
+    state.metrics.issued.with_label_values(&["management"]).inc();
+    tracing::info!(target: "signalbox_auth::audit", caller = %backend.id, scopes = made.scopes.join(" "),
+        ttl_s = made.expires_in, "management_token_issued");
+    Ok(HttpResponse::Ok().json(made))
+}
+
+fn make(state: &AuthState, backend: &Backend, body: Body) -> Result<Managing, Problem> {
+    let [scopes, ttl] = members(body, ["scopes", "ttl"])?;
+    let expires_in = wish::ttl(&ttl, TokenKind::Management.max_life_s())?.unwrap_or(USUAL_TTL_S);
+    let scopes = match wish::typed::<Vec<String>>("scopes", &scopes, "must be a list of scopes")? {
+        Some(names) => chosen(backend, &names)?,
+        None => backend.scopes,
+    };
+    let (now_s, names) = (clock::now_s(), scopes.names());
+    let claims = ManagementClaims {
+        iss: ISSUER.to_owned(),
+        aud: TokenKind::Management.aud().to_owned(),
+        sub: backend.id.clone(),
+        scopes: names.clone(),
+        iat: now_s,
+        nbf: now_s.saturating_sub(SKEW_S),
+        exp: now_s + expires_in,
+        jti: TokenId::random(),
+    };
+    let token = state.minter.sign(&claims).map_err(|error| unsigned(&error))?;
+    Ok(Managing { token, expires_in, scopes: names })
+}
+
+fn chosen(backend: &Backend, names: &[String]) -> Result<Scopes, Problem> {
+    let known = || {
+        let known = Scope::ALL.map(Scope::as_str).join(", ");
+        wish::refuse("scopes", format!("must be some of {known}"))
+    };
+    if names.is_empty() {
+        return Err(known());
+    }
+    let scope = |name: &String| {
+        let scope = Scope::parse(name).ok_or_else(known)?;
+        backend.needs(scope).map(|()| scope)
+    };
+    names.iter().map(scope).collect()
+}

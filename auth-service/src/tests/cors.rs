@@ -1,0 +1,75 @@
+//! Pages of other sites.
+
+use actix_web::{
+    App,
+    http::{Method, header},
+    test::{TestRequest, call_service, init_service},
+};
+
+use super::Service;
+use crate::configure;
+
+const SITE: &str = "https://app.example";
+
+fn service() -> Service {
+    Service::with(|settings| settings.server.allowed_origins = vec![SITE.to_owned()], |_| {})
+}
+
+/// Status and headers.
+async fn call(service: &Service, request: TestRequest) -> (u16, header::HeaderMap) {
+    let app = init_service(App::new().configure(configure(service.state.clone()))).await;
+    let request = request.insert_header((header::HOST, "rtc.example"));
+    let response = call_service(&app, request.to_request()).await;
+    (response.status().as_u16(), response.headers().clone())
+}
+
+fn preflight(path: &str, origin: &str) -> TestRequest {
+    TestRequest::default()
+        .method(Method::OPTIONS)
+        .uri(path)
+        .insert_header((header::ORIGIN, origin))
+        .insert_header((header::ACCESS_CONTROL_REQUEST_METHOD, "POST"))
+        .insert_header((header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type"))
+}
+
+#[actix_web::test]
+async fn a_site_on_the_list_may_ask_and_read() {
+    let service = service();
+    for path in ["/auth/token", "/auth/refresh", "/api/rooms/r/invites"] {
+        let (status, headers) = call(&service, preflight(path, SITE)).await;
+        assert_eq!(status, 200, "{path}");
+        assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), SITE);
+        assert!(headers.get(header::ACCESS_CONTROL_ALLOW_CREDENTIALS).is_none());
+        let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_HEADERS).unwrap().to_str().unwrap();
+        assert!(allowed.to_lowercase().contains("authorization"), "{allowed}");
+    }
+    // What is refused can be read too.
+    let request = TestRequest::post().uri("/auth/refresh").insert_header((header::ORIGIN, SITE));
+    let (status, headers) = call(&service, request).await;
+    assert_eq!(status, 415);
+    assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), SITE);
+    let exposed =
+        headers.get(header::ACCESS_CONTROL_EXPOSE_HEADERS).unwrap().to_str().unwrap().to_lowercase();
+    assert!(exposed.contains("retry-after") && exposed.contains("www-authenticate"), "{exposed}");
+    assert!(headers.get(header::VARY).is_some());
+}
+
+#[actix_web::test]
+async fn another_site_gets_403_before_and_after_the_preflight() {
+    let service = service();
+    for origin in ["https://evil.example", "null", "https://app.example.evil"] {
+        let (status, headers) = call(&service, preflight("/auth/token", origin)).await;
+        assert_eq!(status, 403, "{origin}");
+        assert!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
+        for path in
+            ["/auth/token", "/auth/refresh", "/auth/ticket", "/auth/management", "/api/rooms/r/invites"]
+        {
+            let request = TestRequest::post().uri(path).insert_header((header::ORIGIN, origin));
+            let (status, headers) = call(&service, request).await;
+            assert_eq!(status, 403, "{origin} {path}");
+            assert!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
+        }
+    }
+    let (status, _) = call(&service, preflight("/auth/token", "https://rtc.example")).await;
+    assert_eq!(status, 200, "the own site");
+}

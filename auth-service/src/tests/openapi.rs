@@ -1,0 +1,87 @@
+//! The document against what is served.
+
+use actix_web::{http::Method, test::TestRequest};
+use serde_json::Value;
+use signalbox_http::json_config;
+
+use super::Service;
+use crate::routes::paths;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// A pattern as the document spells it: what a part may be stands with the parameter.
+fn documented_as(pattern: &str) -> String {
+    let mut parts = pattern.split('{');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |path, part| {
+        let (name, rest) = part.split_once('}').unwrap();
+        format!("{path}{{{}}}{rest}", name.split(':').next().unwrap())
+    })
+}
+
+async fn document() -> Value {
+    let (status, document) = Service::new().call(TestRequest::get().uri("/api/openapi.json")).await;
+    assert_eq!(status, 200);
+    document
+}
+
+#[actix_web::test]
+async fn every_route_is_documented_and_every_documented_operation_is_served() {
+    let document = document().await;
+    let mut documented: Vec<String> = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            documented.push(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let mut served: Vec<String> = Vec::new();
+    for path in paths(&json_config(64)) {
+        served.extend(
+            path.methods.split(", ").map(|method| format!("{method} {}", documented_as(path.pattern))),
+        );
+    }
+    documented.sort();
+    served.sort();
+    assert_eq!(documented, served);
+
+    // `Allow` says the truth: what it names is not 405, and all else is.
+    let service = Service::new();
+    for operation in &served {
+        let (_, path) = operation.split_once(' ').unwrap();
+        let concrete = path
+            .replace("{peer}/{verb}", "p/admit")
+            .replace("{verb}", "lock")
+            .replace("{room}", "r")
+            .replace("{invite}", "i")
+            .replace("{key}", "k")
+            .replace("{peer}", "p");
+        for method in METHODS {
+            let known = served.contains(&format!("{} {path}", method.to_uppercase()));
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let (status, _) =
+                service.call(TestRequest::default().method(method.clone()).uri(&concrete)).await;
+            assert_eq!(status != 405, known, "{method} {path}: {status}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn every_operation_says_who_may_and_what_can_go_wrong() {
+    let document = document().await;
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    assert!(schemes.contains_key("key") && schemes.contains_key("management"));
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let what = format!("{method} {path}");
+            assert!(operation["security"].is_array(), "{what} has no security");
+            assert!(operation["summary"].is_string(), "{what} has no summary");
+            if path == "/api/openapi.json" || path == "/.well-known/jwks.json" {
+                continue;
+            }
+            for status in ["400", "401", "403", "503"] {
+                let body = &operation["responses"][status]["content"]["application/problem+json"];
+                assert!(body["schema"].is_object(), "{what} {status}");
+            }
+        }
+    }
+}
