@@ -14,18 +14,6 @@ use signalbox_tests::{
 /// The grant that is taken back.
 const REVOKED: &str = "a-grant-that-is-taken-back";
 
-/// An enum that knows all its values.
-macro_rules! all_of {
-    ($(#[$doc:meta])* $name:ident { $($value:ident),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum $name { $($value),* }
-        impl $name {
-            const ALL: &[Self] = &[$(Self::$value),*];
-        }
-    };
-}
-
 all_of!(
     /// Where a room token may stand.
     Place { Query, Subprotocol, ValidateQuery, ValidateBearer, AuthValidateBearer, AuthValidateBody, Ticket, Ice, Refresh }
