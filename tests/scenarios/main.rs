@@ -80,4 +80,5 @@ mod tickets;
 mod token_life;
 mod turn;
 mod usage;
+mod ways_back;
 mod webhooks;
