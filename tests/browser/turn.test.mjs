@@ -120,6 +120,42 @@ const restartWithPushed = async (token) => {
   return { first, second, open, old, pushed, types: [...new Set([...names].map((name) => name.split(' ')[0]))] };
 };
 
+/** Runs in a page: one who does not keep to `icePolicy` sends all its candidates to another, who writes down what comes over the wire. */
+const leak = async (tokens) => {
+  const enter = async (token) => {
+    const wire = [];
+    const socket = new WebSocket(`${location.origin.replace('http', 'ws')}/ws/signal?token=${token}`, ['signalbox.v1']);
+    const came = (type) =>
+      new Promise((resolve) => {
+        const look = () => wire.map((text) => JSON.parse(text)).find((frame) => frame.type === type);
+        if (look()) return resolve(look());
+        socket.addEventListener('message', () => look() && resolve(look()));
+      });
+    socket.addEventListener('message', ({ data }) => wire.push(data));
+    return { socket, wire, came, joined: await came('joined') };
+  };
+  const watcher = await enter(tokens[0]);
+  const sender = await enter(tokens[1]);
+  const to = watcher.joined.peerId;
+  let id = 0;
+  const send = (message) => sender.socket.send(JSON.stringify({ to, id: ++id, ...message }));
+  const pc = new RTCPeerConnection({ iceServers: sender.joined.iceServers });
+  const own = new Set();
+  pc.onicecandidate = ({ candidate }) => {
+    if (!candidate) return;
+    if (candidate.candidate) own.add(candidate.type);
+    send({ type: 'candidate', candidate: candidate.toJSON() });
+  };
+  pc.createDataChannel('x');
+  await pc.setLocalDescription();
+  while (pc.iceGatheringState !== 'complete') await new Promise((resolve) => setTimeout(resolve, 20));
+  send({ type: 'offer', sdp: pc.localDescription.sdp });
+  await watcher.came('offer');
+  pc.close();
+  for (const { socket } of [watcher, sender]) socket.close();
+  return { own: [...own].sort(), wire: watcher.wire };
+};
+
 describe('a TURN server', () => {
   const site = new Site();
   const [current, next, foreign] = [secret(), secret(), secret()];
@@ -162,6 +198,20 @@ describe('a TURN server', () => {
     const username = `${Math.floor(Date.now() / 1000) + end}:somebody`;
     return [{ urls: [url('udp')], username, credential: createHmac('sha1', key).update(username).digest('base64') }];
   };
+
+  it('is all that others hear of who may only be relayed, whatever it sends', async () => {
+    const page = await blank();
+    const ask = () => fetch(`${origin}/auth/token`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"room":"wire"}' });
+    const tokens = [(await (await ask()).json()).token, (await (await ask()).json()).token];
+    const { own, wire } = await page.evaluate(leak, tokens);
+    assert.deepEqual(own, ['host', 'relay'], 'it had more to tell');
+    const told = wire.join('\n');
+    assert.match(told, /typ relay/);
+    assert.doesNotMatch(told, /typ (host|srflx|prflx)/);
+    const offer = wire.map((text) => JSON.parse(text)).find(({ type }) => type === 'offer');
+    assert.match(offer.sdp, /a=candidate:.* typ relay raddr 0\.0\.0\.0 rport/);
+    await crowd.disperse();
+  });
 
   it('refuses a credential that has ended, and one of another secret', async () => {
     const page = await blank();
