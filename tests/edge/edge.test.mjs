@@ -112,7 +112,7 @@ describe('the edge', () => {
 
     it('the address of the client is set, not what it claims', async () => {
       const claims = { 'X-Forwarded-For': '203.0.113.9', 'X-Real-IP': '203.0.113.9', Forwarded: 'for=203.0.113.9', 'X-Forwarded-Proto': 'http' };
-      for (const path of ['/auth/validate', '/ws/validate', '/ws/events']) {
+      for (const path of ['/auth/validate', '/api/rooms', '/ws/validate', '/ws/events']) {
         const { headers } = await heard(path, claims);
         assert.ok(['::ffff:127.0.0.1', '::1'].includes(headers['x-forwarded-for']), headers['x-forwarded-for']);
         assert.equal(headers['x-forwarded-proto'], 'https');
@@ -176,6 +176,7 @@ describe('the edge', () => {
       assert.equal(answer.headers['content-type'], 'application/problem+json');
       assert.ok(answer.headers['strict-transport-security']);
       assert.equal((await tight.open('/ws/events')).status, 429);
+      assert.equal((await tight.request('/api/rooms')).status, 429, 'nor can keys be tried there instead');
       assert.equal((await tight.open('/ws/signal')).status, 101, 'signaling is another bucket');
     });
 

@@ -1,66 +1,67 @@
 //! Who is let in. The table is places × defects; a cell that is missing does not compile.
 
 use jsonwebtoken::Algorithm;
-use serde_json::json;
+use serde_json::{Value, json};
+use signalbox_shared::{clock, token::TokenKind};
 use signalbox_tests::{
     cluster::{Settings, Store, TestCluster, random_secret},
     http::{Request, Response},
+    peer::{Link, TestPeer},
     process::Process,
     token::Forgery,
 };
 
-/// An enum that knows all its values.
-macro_rules! all_of {
-    ($(#[$doc:meta])* $name:ident { $($value:ident),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum $name { $($value),* }
-        impl $name {
-            const ALL: &[Self] = &[$(Self::$value),*];
-        }
-    };
-}
+/// The grant that is taken back.
+const REVOKED: &str = "a-grant-that-is-taken-back";
 
 all_of!(
-    /// Where a token may stand.
-    Place { Query, Subprotocol, ValidateQuery, ValidateBearer }
+    /// Where a room token may stand.
+    Place { Query, Subprotocol, ValidateQuery, ValidateBearer, AuthValidateBearer, AuthValidateBody, Ticket, Ice, Refresh }
 );
 
 all_of!(
     /// What may be wrong with it.
     Defect {
         Missing, Empty, Malformed, TwoParts, Oversized, ClaimMissing, BadRoomName, Expired, NotYetValid, WrongKey, Tampered, ForeignKid,
-        WrongAlgHs384, WrongAlgHs512, AlgRs256, AlgNone, WrongAudience, WrongIssuer, WrongType, TypJwt, TypMissing, TokenTwice,
+        WrongAlgHs384, WrongAlgHs512, AlgRs256, AlgEs256, AlgEdDsa, AlgNone, Critical, OwnKey, KeyUrl, WrongAudience, WrongIssuer, WrongType,
+        UserToken, ManagementToken, TypJwt, TypMissing, TokenIdMissing, MadeInTheFuture, LifeTooLong, Revoked, Banned, BannedFromRoom,
+        TokenTwice,
     }
 );
 
 /// What the server must say.
 fn expected(place: Place, defect: Defect) -> (u16, &'static str) {
     use Defect::*;
-    use Place::*;
+    let told = match defect {
+        Missing | Empty => (401, "token_missing"),
+        Malformed | TwoParts | Oversized | ClaimMissing | BadRoomName | TokenIdMissing | LifeTooLong
+        | Critical | OwnKey | KeyUrl => (401, "token_malformed"),
+        Expired => (401, "token_expired"),
+        NotYetValid | MadeInTheFuture => (401, "token_not_yet_valid"),
+        WrongKey | Tampered | ForeignKid => (401, "token_bad_signature"),
+        WrongAlgHs384 | WrongAlgHs512 | AlgRs256 | AlgEs256 | AlgEdDsa | AlgNone => {
+            (401, "token_wrong_algorithm")
+        }
+        WrongAudience => (401, "token_wrong_audience"),
+        WrongIssuer => (401, "token_wrong_issuer"),
+        WrongType | UserToken | ManagementToken | TypJwt | TypMissing => (401, "token_wrong_type"),
+        Revoked => (401, "token_revoked"),
+        Banned | BannedFromRoom => (403, "banned"),
+        TokenTwice => (400, "token_twice"),
+    };
     match (place, defect) {
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, Missing | Empty) => (401, "token_missing"),
-        (
-            Query | Subprotocol | ValidateQuery | ValidateBearer,
-            Malformed | TwoParts | Oversized | ClaimMissing | BadRoomName,
-        ) => (401, "token_malformed"),
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, Expired) => (401, "token_expired"),
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, NotYetValid) => (401, "token_not_yet_valid"),
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, WrongKey | Tampered | ForeignKid) => {
-            (401, "token_bad_signature")
+        // A header without a token, or two headers, prove nothing.
+        (Place::AuthValidateBearer | Place::Ticket | Place::Ice, Empty | TokenTwice) => {
+            (401, "token_malformed")
         }
-        (
-            Query | Subprotocol | ValidateQuery | ValidateBearer,
-            WrongAlgHs384 | WrongAlgHs512 | AlgRs256 | AlgNone,
-        ) => (401, "token_wrong_algorithm"),
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, WrongAudience) => {
-            (401, "token_wrong_audience")
-        }
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, WrongIssuer) => (401, "token_wrong_issuer"),
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, WrongType | TypJwt | TypMissing) => {
-            (401, "token_wrong_type")
-        }
-        (Query | Subprotocol | ValidateQuery | ValidateBearer, TokenTwice) => (400, "token_twice"),
+        (Place::AuthValidateBody, Oversized) => (413, "body_too_large"),
+        // A member that is not there, or stands twice, is a fault of the body.
+        (Place::AuthValidateBody, Missing | TokenTwice) => (400, "bad_request"),
+        // On an open connection it is no status, and has one code; `field` says what it is about.
+        (Place::Refresh, Missing | Empty | TokenTwice) => (0, "bad_message"),
+        (Place::Refresh, Oversized) => (0, "too_large"),
+        (Place::Refresh, _) => (0, "bad_token"),
+        _ => told,
     }
 }
 
@@ -68,7 +69,12 @@ fn expected(place: Place, defect: Defect) -> (u16, &'static str) {
 fn token(defect: Defect, secret: &str) -> Option<String> {
     let good = Forgery::good("r", "alice");
     let far = 4_000_000_000_u64;
-    let header = |alg: &str| json!({"alg": alg, "typ": "signalbox-room+jwt"});
+    let header = |alg: &str| json!({"alg": alg, "typ": TokenKind::Room.typ()});
+    let extended = |name: &str, value: Value| {
+        let mut header = header("HS256");
+        header[name] = value;
+        good.sign_with(&header, secret)
+    };
     Some(match defect {
         Defect::Missing => return None,
         Defect::Empty => String::new(),
@@ -89,7 +95,26 @@ fn token(defect: Defect, secret: &str) -> Option<String> {
         Defect::WrongAlgHs384 => good.algorithm(Algorithm::HS384).sign(secret),
         Defect::WrongAlgHs512 => good.algorithm(Algorithm::HS512).sign(secret),
         Defect::AlgRs256 => good.assemble(&header("RS256"), "c2lnbmF0dXJl"),
+        Defect::AlgEs256 => good.assemble(&header("ES256"), "c2lnbmF0dXJl"),
+        Defect::AlgEdDsa => good.assemble(&header("EdDSA"), "c2lnbmF0dXJl"),
         Defect::AlgNone => good.assemble(&header("none"), ""),
+        Defect::Critical => extended("crit", json!(["exp"])),
+        Defect::OwnKey => extended("jwk", json!({"kty": "oct", "k": "c2VjcmV0"})),
+        Defect::KeyUrl => extended("jku", json!("https://keys.example/jwks.json")),
+        Defect::UserToken => {
+            good.typ(Some(TokenKind::User.typ())).claim("aud", TokenKind::User.aud()).sign(secret)
+        }
+        Defect::ManagementToken => good
+            .typ(Some(TokenKind::Management.typ()))
+            .claim("aud", TokenKind::Management.aud())
+            .claim("scopes", vec!["tokens"])
+            .sign(secret),
+        Defect::TokenIdMissing => good.without("jti").sign(secret),
+        Defect::MadeInTheFuture => good.claim("iat", clock::now_s() + 600).sign(secret),
+        Defect::LifeTooLong => good.claim("exp", clock::now_s() + 25 * 60 * 60).sign(secret),
+        Defect::Revoked => good.claim("jti", REVOKED).sign(secret),
+        Defect::Banned => good.claim("sub", "banned").sign(secret),
+        Defect::BannedFromRoom => good.claim("sub", "banned-here").sign(secret),
         Defect::WrongAudience => good.claim("aud", "signalbox-management").sign(secret),
         Defect::WrongIssuer => good.claim("iss", "somebody").sign(secret),
         Defect::WrongType => good.typ(Some("signalbox-management+jwt")).sign(secret),
@@ -103,6 +128,11 @@ fn request(place: Place, token: Option<&str>, twice: bool) -> Request {
     let query = |path: &str| token.map_or_else(|| path.to_owned(), |token| format!("{path}?token={token}"));
     let protocols = |token: Option<&str>| {
         token.map_or_else(|| "signalbox.v1".to_owned(), |token| format!("signalbox.v1, token.{token}"))
+    };
+    let bearer = |request: Request| {
+        let header = |request: Request, token| request.header("Authorization", format!("Bearer {token}"));
+        let once = token.map_or(request.clone(), |token| header(request.clone(), token));
+        if twice { header(once, token.unwrap()) } else { once }
     };
     match (place, twice) {
         (Place::Query, false) => Request::upgrade(query("/ws/signal")),
@@ -119,14 +149,31 @@ fn request(place: Place, token: Option<&str>, twice: bool) -> Request {
         (Place::ValidateQuery, true) => {
             Request::get(format!("{}&token={}", query("/ws/validate"), token.unwrap()))
         }
-        (Place::ValidateBearer, false) => {
-            let request = Request::get("/ws/validate");
-            token.map_or(request.clone(), |token| request.header("Authorization", format!("Bearer {token}")))
-        }
+        (Place::ValidateBearer, false) => bearer(Request::get("/ws/validate")),
         (Place::ValidateBearer, true) => {
             Request::get(query("/ws/validate")).header("Authorization", format!("Bearer {}", token.unwrap()))
         }
+        (Place::AuthValidateBearer, _) => bearer(Request::get("/auth/validate")),
+        (Place::AuthValidateBody, false) => {
+            Request::post("/auth/validate", &token.map_or(json!({}), |token| json!({ "token": token })))
+        }
+        (Place::AuthValidateBody, true) => {
+            let token = token.unwrap();
+            Request::post_text("/auth/validate", format!(r#"{{"token":"{token}","token":"{token}"}}"#))
+        }
+        (Place::Ticket, _) => bearer(Request::post("/auth/ticket", &json!({}))),
+        (Place::Ice, _) => bearer(Request::get("/auth/ice")),
+        (Place::Refresh, _) => unreachable!("no request"),
     }
+}
+
+/// The answer on an open connection, as `(0, code)`.
+async fn refresh(peer: &TestPeer, token: Option<&str>, twice: bool) -> (u16, String) {
+    let member = token.map_or(String::new(), |token| format!(r#","token":"{token}""#));
+    let again = if twice { member.clone() } else { String::new() };
+    peer.send_text(&format!(r#"{{"type":"refresh"{member}{again}}}"#)).await;
+    let answer = peer.next_of_type("error").await;
+    (0, answer["code"].as_str().unwrap().to_owned())
 }
 
 fn assert_tells_nothing(answer: &Response, token: Option<&str>) {
@@ -137,23 +184,49 @@ fn assert_tells_nothing(answer: &Response, token: Option<&str>) {
 
 on_each_store! {
     async fn every_bad_token_in_every_place_gets_its_own_answer_and_no_upgrade(cluster) {
-        let node = &cluster.nodes[0];
+        let (node, auth) = (&cluster.nodes[0], cluster.auth_address());
+        // The connection on which tokens are refreshed; its pace is not what is tested.
+        let inside = Link::open(node.address, &cluster.forge("r", "alice")).await.into_peer().await;
+        cluster.take_back("/api/revocations", json!({"grant": REVOKED})).await;
+        cluster.take_back("/api/bans", json!({"user": "banned", "for": 600})).await;
+        cluster.take_back("/api/bans", json!({"user": "banned-here", "room": "r", "for": 600})).await;
+        signalbox_tests::net::eventually("the node knows", async || {
+            let asked = request(Place::ValidateBearer, token(Defect::BannedFromRoom, &cluster.secret).as_deref(), false);
+            (asked.send(node.address).await.status == 403).then_some(())
+        })
+        .await;
+        let (mut rows, mut wrong) = (0, Vec::new());
         for (place, defect) in Place::ALL.iter().flat_map(|place| Defect::ALL.iter().map(move |defect| (*place, *defect))) {
-            let token = token(defect, &cluster.secret);
-            let answer = request(place, token.as_deref(), defect == Defect::TokenTwice).send(node.address).await;
+            let (token, twice) = (token(defect, &cluster.secret), defect == Defect::TokenTwice);
             let (status, code) = expected(place, defect);
-            assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{place:?} × {defect:?}");
+            rows += 1;
+            if place == Place::Refresh {
+                let told = refresh(&inside, token.as_deref(), twice).await;
+                if told != (status, code.to_owned()) {
+                    wrong.push(format!("{place:?} × {defect:?}: {told:?}"));
+                }
+                continue;
+            }
+            let at_node = matches!(place, Place::Query | Place::Subprotocol | Place::ValidateQuery | Place::ValidateBearer);
+            let answer = request(place, token.as_deref(), twice).send(if at_node { node.address } else { auth }).await;
+            let told = (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned());
+            if told != (status, code.to_owned()) {
+                wrong.push(format!("{place:?} × {defect:?}: {told:?}"));
+                continue;
+            }
             answer.assert_problem(status, code);
             assert_tells_nothing(&answer, token.as_deref());
         }
-        assert_eq!(node.metric("signalbox_joins_total").await, 0.0, "nobody got in");
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(rows > 300, "{rows}");
+        assert_eq!(node.metric("signalbox_joins_total").await, 1.0, "nobody else got in");
     }
 
     async fn a_good_token_is_good_in_every_place(cluster) {
         let node = &cluster.nodes[0];
         let issued = cluster.issue(&json!({"room": "r", "user": "alice"})).await;
         for token in [issued, cluster.forge("r", "made-by-an-app")] {
-            for place in Place::ALL {
+            for place in [Place::Query, Place::Subprotocol, Place::ValidateQuery, Place::ValidateBearer].iter() {
                 let answer = request(*place, Some(&token), false).send(node.address).await;
                 let upgrade = matches!(place, Place::Query | Place::Subprotocol);
                 assert_eq!(answer.status, if upgrade { 101 } else { 200 }, "{place:?}: {}", answer.text);

@@ -34,6 +34,18 @@ macro_rules! on_each_store {
     )*};
 }
 
+/// An enum that knows all its values.
+macro_rules! all_of {
+    ($(#[$doc:meta])* $name:ident { $($value:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum $name { $($value),* }
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$value),*];
+        }
+    };
+}
+
 async fn audited(store: Store, settings: Settings<'_>, scenario: impl AsyncFn(&TestCluster)) {
     let cluster = TestCluster::start(store, settings).await;
     scenario(&cluster).await;
@@ -53,6 +65,7 @@ mod feed;
 mod ha;
 mod hygiene;
 mod keys;
+mod kinds;
 mod lobby;
 mod moderation;
 mod node_death;

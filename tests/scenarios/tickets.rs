@@ -45,6 +45,24 @@ async fn cluster(settings: Settings<'_>) -> (TestCluster, MultiplexedConnection)
     (cluster, connection)
 }
 
+on_each_store! {
+    async fn what_the_auth_service_gives_for_a_token_opens_one_connection(cluster) {
+        let token = cluster.forge("r", "alice");
+        let asked = Request::post("/auth/ticket", &json!({})).header("Authorization", format!("Bearer {token}"));
+        let answer = asked.send(cluster.auth_address()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let text = answer.json()["ticket"].as_str().unwrap().to_owned();
+        let node = cluster.nodes.last().unwrap().address;
+        assert_eq!(validate(&text).send(node).await.status, 200);
+        let alice = Link::open(node, &text).await.into_peer().await;
+        assert_eq!(alice.joined["userId"], "alice");
+        for node in &cluster.nodes {
+            assert_refused(&upgrade(&text).send(node.address).await, "ticket_used");
+        }
+        alice.leave().await;
+    }
+}
+
 #[tokio::test]
 async fn a_ticket_opens_one_connection_and_is_used_by_nothing_else() {
     let (cluster, mut redis) = cluster(&[]).await;

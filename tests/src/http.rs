@@ -34,6 +34,12 @@ impl Request {
         Self { method: "GET", target: target.into(), ..Self::default() }
     }
 
+    /// `POST target` with a body that says it is JSON.
+    pub fn post_text(target: impl Into<String>, body: String) -> Self {
+        let request = Self { method: "POST", target: target.into(), body, ..Self::default() };
+        request.header("Content-Type", "application/json")
+    }
+
     /// `POST target` with a JSON body.
     pub fn post(target: impl Into<String>, body: &Value) -> Self {
         let request =

@@ -170,7 +170,7 @@ struct End {
     numbered: Numbered,
 }
 
-/// A number to be answered under.
+/// Another token for the connection.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
 struct Refresh {
@@ -181,6 +181,7 @@ struct Refresh {
     numbered: Numbered,
 }
 
+/// A number to be answered under.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
 struct Numbered {
