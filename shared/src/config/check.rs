@@ -111,7 +111,7 @@ fn check_timing(settings: &Settings) -> Result<(), ConfigError> {
     ensure(
         within(auth.refresh_ttl_max, Span::secs(60), month),
         "auth.refresh_ttl_max",
-        "must be from 1m to 30days",
+        "must be from 1m to 30d",
     )?;
     ensure(
         within(auth.refresh_ttl, Span::secs(60), auth.refresh_ttl_max),
