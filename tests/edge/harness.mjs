@@ -15,6 +15,9 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 
+/** What an operator's key may do, and no key may by itself. */
+const SCOPES = { SIGNALBOX__API_KEYS__BACKEND__SCOPES: 'tokens,rooms,moderate,security,usage,events,webhooks' };
+
 export const repo = join(dirname(fileURLToPath(import.meta.url)), '../..');
 export const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
 const deadline = 10_000;
@@ -88,7 +91,7 @@ export class Site {
     const env = {
       AUTH_SECRET_FILE: join(this.secrets, 'auth_secret'),
       AUTH_SECRET_PREVIOUS_FILE: join(this.secrets, 'auth_secret_previous'),
-      ...(user === 'auth' ? { SIGNALBOX_API_KEYS_FILE: join(this.secrets, 'api_keys') } : this.#sessionKeys()),
+      ...(user === 'auth' ? { SIGNALBOX_API_KEYS_FILE: join(this.secrets, 'api_keys'), ...SCOPES } : this.#sessionKeys()),
       REDIS_URL_FILE: url,
       SIGNALBOX__LOG__FILTER: 'debug',
       ...settings,
