@@ -219,7 +219,11 @@ async fn what_waits_in_the_process_outlives_a_redis_that_is_restarted_empty() {
     let hooks = Hooks::new(&[&receiver], "", "");
     let mut cluster = start(Store::Redis(1), &hooks).await;
     visit(&cluster, "before", "alice").await;
-    eventually("it is tried", async || (!receiver.told().is_empty()).then_some(())).await;
+    let auth = cluster.auth.as_ref().unwrap();
+    eventually("all four wait in the process", async || {
+        (auth.metric("signalbox_webhooks_waiting").await == 4.0).then_some(())
+    })
+    .await;
     let query = format!("token={}", cluster.forge("after", "bob"));
     let redis = cluster.redis.as_mut().unwrap();
     redis.stop();
