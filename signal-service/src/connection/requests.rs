@@ -13,10 +13,13 @@ use std::{
 use serde_json::value::RawValue;
 use signalbox_shared::protocol::{Command, ErrorCode, LeftReason, ServerMessage};
 
-use crate::registry::{Accepted, LocalPeer, LocalRoom, Riding};
+use crate::{
+    registry::{Accepted, LocalPeer, LocalRoom, Outgoing, Riding},
+    rules::NotAllowed,
+};
 use signalbox_rooms::{
     room::{Act, Input, Manage, Outcome, Whom},
-    store::{AppendError, Item, Target, Unavailable},
+    store::{AppendError, Target, Unavailable},
 };
 
 /// Most ids that are remembered as refused; beyond it only these are taken.
@@ -32,7 +35,7 @@ const MOST_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) enum Request {
     /// A message to forward.
-    Forward(Item),
+    Forward(Outgoing),
     /// A message that the rules of its sender's role keep back: it is accepted and goes nowhere.
     Drop {
         /// Its number.
@@ -103,7 +106,7 @@ pub(super) enum Verdict {
 }
 
 enum Done {
-    Appended(Vec<Item>, Result<Vec<Accepted>, AppendError>),
+    Appended(Vec<Outgoing>, Result<Vec<Accepted>, AppendError>),
     Updated(Option<u64>, Result<Outcome, Unavailable>),
     Repeated(Option<u64>),
     Left(Option<u64>),
@@ -246,17 +249,17 @@ impl Requests {
     }
 
     /// The store is away: straight to the targets if all are here, else refused.
-    fn forward_straight(&mut self, item: &Item, answers: &mut Vec<ServerMessage>) {
-        let arrived = self.room.forward_straight(&self.peer, item);
-        match (item.id, arrived) {
-            (Some(id), true) => {
+    fn forward_straight(&mut self, item: &Outgoing, answers: &mut Vec<ServerMessage>) {
+        match (item.id, self.room.forward_straight(&self.peer, item)) {
+            (Some(id), Some(Accepted::Written)) => {
                 self.straight = self.straight.max(id);
                 self.raise_floor();
                 answers.push(ServerMessage::Ack { id, duplicate: false, durable: false });
             }
-            (None, true) => {}
-            (Some(id), false) => self.refuse_from(vec![(id, item.to.clone())], answers),
-            (None, false) => {
+            (None, Some(Accepted::Written)) => {}
+            (id, Some(refused)) => answers.extend(reply(id, refused)),
+            (Some(id), None) => self.refuse_from(vec![(id, item.to.clone())], answers),
+            (None, None) => {
                 answers.push(lost("the store does not answer and the target is not on this node"))
             }
         }
@@ -291,7 +294,7 @@ impl Requests {
         }
     }
 
-    fn append(&mut self, first: Item, acked: u64) -> Call {
+    fn append(&mut self, first: Outgoing, acked: u64) -> Call {
         let mut items = vec![first];
         while items.len() < MOST_ITEMS {
             match self.waiting.pop_front() {
@@ -309,7 +312,7 @@ impl Requests {
         self.append_items(items, acked)
     }
 
-    fn append_items(&mut self, items: Vec<Item>, acked: u64) -> Call {
+    fn append_items(&mut self, items: Vec<Outgoing>, acked: u64) -> Call {
         // A confirmation that comes late must not take back what was told for it.
         let acked = acked.max(self.told);
         self.told = acked;
@@ -317,7 +320,7 @@ impl Requests {
         let (room, peer) = (self.room.clone(), self.peer.clone());
         let riding = Riding { acked, floor: self.floor, handle: self.handle };
         Box::pin(async move {
-            let outcome = room.append(&peer, riding, items.clone()).await;
+            let outcome = room.append(&peer, riding, &items).await;
             Done::Appended(items, outcome)
         })
     }
@@ -381,7 +384,7 @@ impl Requests {
 
     fn appended(
         &mut self,
-        items: Vec<Item>,
+        items: Vec<Outgoing>,
         outcome: Result<Vec<Accepted>, AppendError>,
         answers: &mut Vec<ServerMessage>,
     ) -> Verdict {
@@ -530,6 +533,9 @@ fn reply(id: Option<u64>, result: Accepted) -> Option<ServerMessage> {
         Accepted::Backlogged => {
             let text = "the target takes no more for now; try again later under a new id";
             Some(ServerMessage::error(id, ErrorCode::PeerBacklogged, Some("to"), text))
+        }
+        Accepted::Refused(NotAllowed { code, field, why }) => {
+            Some(ServerMessage::error(id, code, Some(field), &why))
         }
     }
 }
