@@ -1,98 +1,36 @@
 //! The order of one peer's requests: at most one store call in flight, what comes meanwhile goes into the next one.
 //!
-//! Ids whose outcome is unknown are remembered: later ids are answered `unavailable` until every earlier one has been sent again, so
-//! that nothing overtakes them. Only the first would not do: its client may send it again before it hears of the others. While the store is away, messages whose targets are all on this node go straight to
-//! them; there an id that waits holds up only what goes to the same targets.
+//! Owns: the queue (`start` begins the next call, `finished` takes what became of it) and what rides on calls. While the store is away,
+//! messages whose targets are all on this node go straight to them. Must not: decide what a peer may send (`reader`, `policy`).
+//! Next: `request` is one request, `calls` what it becomes, `ids` which ids must come again before others, `answers` what the client hears.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    pin::Pin,
-    sync::Arc,
+mod answers;
+mod calls;
+mod ids;
+mod request;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use signalbox_shared::protocol::ServerMessage;
+
+use self::{
+    answers::{lost, unavailable},
+    calls::{Call, Done},
+    ids::Ids,
 };
-
-use serde_json::value::RawValue;
-use signalbox_shared::protocol::{Command, ErrorCode, LeftReason, ServerMessage};
-
-use crate::{
-    registry::{Accepted, LocalPeer, LocalRoom, Outgoing, Riding},
-    rules::NotAllowed,
-};
+use crate::registry::{Accepted, LocalPeer, LocalRoom, Outgoing, Riding};
 use signalbox_rooms::{
-    room::{Act, Input, Manage, Outcome, Whom},
+    room::{Input, Manage, Outcome},
     store::{AppendError, Target, Unavailable},
 };
 
-/// Most ids that are remembered as refused; beyond it only these are taken.
-const MOST_REFUSED: usize = 1_024;
+pub(super) use request::Request;
 
 /// Most messages in one call.
 const MOST_ITEMS: usize = 64;
 
 /// Bytes that may wait for their call; beyond it nothing more is read from the socket.
 const MOST_BYTES: usize = 256 * 1024;
-
-/// One request of a peer.
-#[derive(Debug)]
-pub(super) enum Request {
-    /// A message to forward.
-    Forward(Outgoing),
-    /// A message that the rules of its sender's role keep back: it is accepted and goes nowhere.
-    Drop {
-        /// Its number.
-        id: Option<u64>,
-    },
-    /// A change of its own public record.
-    Update {
-        /// Its number.
-        id: Option<u64>,
-        /// The new name.
-        name: Option<Arc<str>>,
-        /// The new metadata.
-        metadata: Option<Arc<RawValue>>,
-    },
-    /// The peer leaves.
-    Leave {
-        /// Its number.
-        id: Option<u64>,
-    },
-    /// The peer asks for something to be done to the room, or to another.
-    Command {
-        /// Its number.
-        id: Option<u64>,
-        /// What.
-        command: Command,
-    },
-}
-
-impl Request {
-    fn id(&self) -> Option<u64> {
-        match self {
-            Self::Forward(item) => item.id,
-            Self::Drop { id, .. }
-            | Self::Update { id, .. }
-            | Self::Leave { id }
-            | Self::Command { id, .. } => *id,
-        }
-    }
-
-    /// Whom it reaches; a change of one's own record reaches everybody.
-    fn target(&self) -> &Target {
-        match self {
-            Self::Forward(item) => &item.to,
-            Self::Drop { .. } | Self::Update { .. } | Self::Leave { .. } | Self::Command { .. } => {
-                &Target::Room
-            }
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Forward(item) => item.body.len(),
-            Self::Update { metadata, .. } => metadata.as_ref().map_or(0, |json| json.get().len()),
-            Self::Drop { .. } | Self::Leave { .. } | Self::Command { .. } => 0,
-        }
-    }
-}
 
 /// What a finished call means for the connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,15 +43,6 @@ pub(super) enum Verdict {
     Look,
 }
 
-enum Done {
-    Appended(Vec<Outgoing>, Result<Vec<Accepted>, AppendError>),
-    Updated(Option<u64>, Result<Outcome, Unavailable>),
-    Repeated(Option<u64>),
-    Left(Option<u64>),
-}
-
-type Call = Pin<Box<dyn Future<Output = Done>>>;
-
 /// The requests of one peer, in order.
 pub(super) struct Requests {
     room: Arc<LocalRoom>,
@@ -123,12 +52,7 @@ pub(super) struct Requests {
     call: Option<Call>,
     /// Whether the peer must be looked after before the next call.
     held: bool,
-    /// Ids that were refused and have not come again, with their targets.
-    refused: BTreeMap<u64, Target>,
-    /// Every id up to this one is settled.
-    floor: u64,
-    /// The highest id that went straight to its targets.
-    straight: u64,
+    ids: Ids,
     /// The last entry that the store was told of.
     told: u64,
     /// The handle that the client is known to have, until the store knows too.
@@ -147,9 +71,7 @@ impl Requests {
             bytes: 0,
             call: None,
             held: false,
-            refused: BTreeMap::new(),
-            floor,
-            straight: 0,
+            ids: Ids::new(floor),
             told,
             handle: None,
             handle_alone: true,
@@ -170,10 +92,10 @@ impl Requests {
     pub(super) fn push(&mut self, request: Request) -> Option<ServerMessage> {
         if let Some(id) = request.id() {
             if self.is_held_up(id, &request) {
-                self.note_refused(id, request.target().clone());
+                self.ids.refuse(id, request.target().clone());
                 return Some(unavailable(id));
             }
-            self.refused.remove(&id);
+            self.ids.take(id);
         }
         self.bytes += request.bytes();
         self.waiting.push_back(request);
@@ -182,34 +104,21 @@ impl Requests {
 
     /// Whether an earlier id must come again before this one.
     fn is_held_up(&self, id: u64, request: &Request) -> bool {
-        let mut earlier = self.refused.range(..id);
-        if self.refused.len() >= MOST_REFUSED && !self.refused.contains_key(&id) {
-            return true;
-        }
-        match self.goes_straight(request) {
-            true => earlier.any(|(_, to)| to.overlaps(request.target())),
-            false => earlier.next().is_some(),
-        }
+        self.ids.is_held_up(id, self.goes_straight(request).then(|| request.target()))
     }
 
     fn goes_straight(&self, request: &Request) -> bool {
         matches!(request, Request::Forward(_)) && !self.room.is_open()
     }
 
-    fn note_refused(&mut self, id: u64, target: Target) {
-        if self.refused.len() < MOST_REFUSED {
-            self.refused.insert(id, target);
-        }
-    }
-
     /// Whether an id is, or comes after, one whose outcome is unknown.
     pub(super) fn waits_for_an_earlier(&self, id: u64) -> bool {
-        self.refused.range(..=id).next().is_some()
+        self.ids.waits_for_an_earlier(id)
     }
 
     /// The highest id up to which all are settled.
     pub(super) fn floor(&self) -> u64 {
-        self.floor
+        self.ids.floor()
     }
 
     /// Starts the next call if none is in flight. `acked` is the last entry the peer has; it rides along.
@@ -218,32 +127,44 @@ impl Requests {
             let Some(first) = self.waiting.pop_front() else {
                 if self.handle.is_some() && self.handle_alone && self.room.is_open() {
                     self.handle_alone = false;
-                    self.call = Some(self.append_items(Vec::new(), acked));
+                    self.call = Some(self.append(Vec::new(), acked));
                 }
                 return;
             };
             self.bytes -= first.bytes();
             // What was held up by nothing when it came may be now.
             if let Some(id) = first.id().filter(|id| self.is_held_up(*id, &first)) {
-                self.note_refused(id, first.target().clone());
+                self.ids.refuse(id, first.target().clone());
                 answers.push(unavailable(id));
                 continue;
             }
-            let straight = self.goes_straight(&first);
-            match first {
-                Request::Forward(item) if straight => self.forward_straight(&item, answers),
-                Request::Forward(item) => self.call = Some(self.append(item, acked)),
-                Request::Drop { id } => self.keep_back(id, answers),
-                Request::Update { id, name, metadata } => self.call = Some(self.update(id, name, metadata)),
-                Request::Leave { id } => self.call = Some(self.leave(id)),
-                Request::Command { id, command } => self.call = Some(self.command(id, command)),
+            self.begin(first, acked, answers);
+        }
+    }
+
+    /// Begins the call of one request, or does without.
+    fn begin(&mut self, request: Request, acked: u64, answers: &mut Vec<ServerMessage>) {
+        let straight = self.goes_straight(&request);
+        match request {
+            Request::Forward(item) if straight => self.forward_straight(&item, answers),
+            Request::Forward(item) => {
+                let batch = self.batch(item);
+                self.call = Some(self.append(batch, acked));
             }
+            Request::Drop { id } => self.keep_back(id, answers),
+            Request::Update { id, name, metadata } => {
+                self.change(id, Input::Update { peer: self.peer.id.clone(), name, metadata });
+            }
+            Request::Command { id, command } => {
+                self.change(id, Manage::member(self.peer.id.clone(), request::act(command)));
+            }
+            Request::Leave { id } => self.call = Some(calls::leave(&self.room, &self.peer, id)),
         }
     }
 
     /// Nothing is written: what was sent before it has been settled, and so is this.
     fn keep_back(&mut self, id: Option<u64>, answers: &mut Vec<ServerMessage>) {
-        self.settle(id);
+        self.ids.settle(id);
         self.raise_floor();
         answers.extend(id.map(ServerMessage::ack));
     }
@@ -252,12 +173,12 @@ impl Requests {
     fn forward_straight(&mut self, item: &Outgoing, answers: &mut Vec<ServerMessage>) {
         match (item.id, self.room.forward_straight(&self.peer, item)) {
             (Some(id), Some(Accepted::Written)) => {
-                self.straight = self.straight.max(id);
+                self.ids.went_straight(id);
                 self.raise_floor();
                 answers.push(ServerMessage::Ack { id, duplicate: false, durable: false });
             }
             (None, Some(Accepted::Written)) => {}
-            (id, Some(refused)) => answers.extend(reply(id, refused)),
+            (id, Some(refused)) => answers.extend(answers::of_message(id, refused)),
             (Some(id), None) => self.refuse_from(vec![(id, item.to.clone())], answers),
             (None, None) => {
                 answers.push(lost("the store does not answer and the target is not on this node"))
@@ -290,11 +211,12 @@ impl Requests {
     /// Tells the store what the peer has, if that is not told by a message anyway.
     pub(super) fn acknowledge(&mut self, acked: u64) {
         if self.call.is_none() && !self.held && acked > self.told && self.room.is_open() {
-            self.call = Some(self.append_items(Vec::new(), acked));
+            self.call = Some(self.append(Vec::new(), acked));
         }
     }
 
-    fn append(&mut self, first: Outgoing, acked: u64) -> Call {
+    /// A message and those that wait right behind it.
+    fn batch(&mut self, first: Outgoing) -> Vec<Outgoing> {
         let mut items = vec![first];
         while items.len() < MOST_ITEMS {
             match self.waiting.pop_front() {
@@ -309,56 +231,24 @@ impl Requests {
                 None => break,
             }
         }
-        self.append_items(items, acked)
+        items
     }
 
-    fn append_items(&mut self, items: Vec<Outgoing>, acked: u64) -> Call {
+    fn append(&mut self, items: Vec<Outgoing>, acked: u64) -> Call {
         // A confirmation that comes late must not take back what was told for it.
         let acked = acked.max(self.told);
         self.told = acked;
         self.peer.told(acked);
-        let (room, peer) = (self.room.clone(), self.peer.clone());
-        let riding = Riding { acked, floor: self.floor, handle: self.handle };
-        Box::pin(async move {
-            let outcome = room.append(&peer, riding, &items).await;
-            Done::Appended(items, outcome)
-        })
+        let riding = Riding { acked, floor: self.floor(), handle: self.handle };
+        calls::append(&self.room, &self.peer, riding, items)
     }
 
-    fn update(&mut self, id: Option<u64>, name: Option<Arc<str>>, metadata: Option<Arc<RawValue>>) -> Call {
-        let duplicate = id.is_some_and(|id| id <= self.floor);
-        let (room, peer) = (self.room.clone(), self.peer.id.clone());
-        Box::pin(async move {
-            if duplicate {
-                return Done::Repeated(id);
-            }
-            let accepted = id.map(|id| (peer.clone(), id));
-            let answer = room.submit(Input::Update { peer, name, metadata }, accepted).await;
-            Done::Updated(id, answer.map(|(outcome, _)| outcome))
-        })
-    }
-
-    fn command(&mut self, id: Option<u64>, command: Command) -> Call {
-        let duplicate = id.is_some_and(|id| id <= self.floor);
-        let (room, peer) = (self.room.clone(), self.peer.id.clone());
-        Box::pin(async move {
-            if duplicate {
-                return Done::Repeated(id);
-            }
-            let accepted = id.map(|id| (peer.clone(), id));
-            let answer = room.submit(Manage::member(peer, act(command)), accepted).await;
-            Done::Updated(id, answer.map(|(outcome, _)| outcome))
-        })
-    }
-
-    fn leave(&mut self, id: Option<u64>) -> Call {
-        let (room, peer) = (self.room.clone(), self.peer.clone());
-        Box::pin(async move {
-            let input = Input::Leave { peer: peer.id.clone(), epoch: peer.epoch(), reason: LeftReason::Left };
-            // Should the store be away, the leave stays queued and the peer may go.
-            let _ = room.submit(input, None).await;
-            Done::Left(id)
-        })
+    fn change(&mut self, id: Option<u64>, input: Input) {
+        let repeated = self.ids.is_settled(id);
+        self.call = Some(match repeated {
+            true => calls::repeat(id),
+            false => calls::change(&self.room, &self.peer, id, input),
+        });
     }
 
     /// Waits for the call in flight; for ever if there is none. Pushes the answers.
@@ -372,7 +262,7 @@ impl Requests {
             Done::Appended(items, outcome) => self.appended(items, outcome, answers),
             Done::Updated(id, outcome) => self.updated(id, outcome, answers),
             Done::Repeated(id) => {
-                answers.extend(id.map(|id| ServerMessage::Ack { id, duplicate: true, durable: true }));
+                answers.extend(id.map(answers::repeated));
                 Verdict::GoOn
             }
             Done::Left(id) => {
@@ -393,9 +283,9 @@ impl Requests {
                 self.handle = None;
                 for (item, result) in items.iter().zip(results) {
                     if matches!(result, Accepted::Written | Accepted::Duplicate) {
-                        self.settle(item.id);
+                        self.ids.settle(item.id);
                     }
-                    answers.extend(reply(item.id, result));
+                    answers.extend(answers::of_message(item.id, result));
                 }
                 self.raise_floor();
                 Verdict::GoOn
@@ -427,16 +317,10 @@ impl Requests {
         answers: &mut Vec<ServerMessage>,
     ) -> Verdict {
         match (outcome, id) {
-            (Ok(Outcome::NotPermitted), id) => {
-                let text = "you may not do that, or not to this peer";
-                answers.push(ServerMessage::error(id, ErrorCode::NotPermitted, None, text));
-            }
-            (Ok(Outcome::NoSuchPeer), id) => {
-                let text = "there is no such peer in this room";
-                answers.push(ServerMessage::error(id, ErrorCode::NoSuchPeer, Some("peer"), text));
-            }
+            (Ok(Outcome::NotPermitted), id) => answers.push(answers::not_permitted(id)),
+            (Ok(Outcome::NoSuchPeer), id) => answers.push(answers::no_such_peer(id, "peer")),
             (Ok(Outcome::Done | Outcome::Removed(_)), id) => {
-                self.settle(id);
+                self.ids.settle(id);
                 self.raise_floor();
                 answers.extend(id.map(ServerMessage::ack));
             }
@@ -454,20 +338,8 @@ impl Requests {
         Verdict::GoOn
     }
 
-    /// The store has accepted this id, and so all before it.
-    fn settle(&mut self, id: Option<u64>) {
-        if let Some(id) = id {
-            self.floor = self.floor.max(id);
-            self.refused = self.refused.split_off(&id);
-        }
-    }
-
-    /// What went straight counts as settled once nothing before it waits.
     fn raise_floor(&mut self) {
-        let waits = |request: &Request| request.id().is_some_and(|id| id < self.straight);
-        if self.refused.is_empty() && !self.waiting.iter().any(waits) {
-            self.floor = self.floor.max(self.straight);
-        }
+        self.ids.raise_floor(self.waiting.iter().filter_map(Request::id));
     }
 
     /// The outcome of these ids is unknown; they and what must not overtake them must come again.
@@ -485,7 +357,7 @@ impl Requests {
             self.bytes = 0;
         }
         for (id, target) in refused {
-            self.note_refused(id, target);
+            self.ids.refuse(id, target);
             answers.push(unavailable(id));
         }
     }
@@ -496,46 +368,6 @@ impl Drop for Requests {
         if self.call.is_some() {
             // What it wrote for peers of this node stands in its answer only, which nobody reads any more.
             self.room.peers().iter().for_each(|peer| peer.doubt());
-        }
-    }
-}
-
-/// What a command does to the room.
-fn act(command: Command) -> Act {
-    match command {
-        Command::Kick(peer) => Act::Remove { whom: Whom::Peer(peer), reason: LeftReason::Removed },
-        Command::Mute { peer, on } => Act::Mute { peer, on },
-        Command::Lock(locked) => Act::Lock(locked),
-        Command::Admit(peer) => Act::Admit(peer),
-        Command::End { lock } => Act::End { lock },
-    }
-}
-
-fn lost(text: &str) -> ServerMessage {
-    ServerMessage::error(None, ErrorCode::Unavailable, None, text)
-}
-
-fn unavailable(id: u64) -> ServerMessage {
-    let text = "the store did not answer; send this id again, and the later ones after it";
-    ServerMessage::error(Some(id), ErrorCode::Unavailable, None, text)
-}
-
-fn reply(id: Option<u64>, result: Accepted) -> Option<ServerMessage> {
-    match result {
-        Accepted::Written => id.map(ServerMessage::ack),
-        Accepted::Duplicate => id.map(|id| ServerMessage::Ack { id, duplicate: true, durable: true }),
-        Accepted::NoSuchPeer => Some(ServerMessage::error(
-            id,
-            ErrorCode::NoSuchPeer,
-            Some("to"),
-            "there is no such peer in this room",
-        )),
-        Accepted::Backlogged => {
-            let text = "the target takes no more for now; try again later under a new id";
-            Some(ServerMessage::error(id, ErrorCode::PeerBacklogged, Some("to"), text))
-        }
-        Accepted::Refused(NotAllowed { code, field, why }) => {
-            Some(ServerMessage::error(id, code, Some(field), &why))
         }
     }
 }
