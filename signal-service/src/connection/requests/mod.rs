@@ -291,12 +291,7 @@ impl Requests {
                 Verdict::GoOn
             }
             Err(AppendError::NotOwner) => {
-                // Nothing was written: they go first when the peer has been looked after.
-                for item in items.into_iter().rev() {
-                    self.bytes += item.body.len();
-                    self.waiting.push_front(Request::Forward(item));
-                }
-                self.held = true;
+                self.put_back(items);
                 Verdict::Look
             }
             Err(AppendError::Unavailable(_)) => {
@@ -308,6 +303,15 @@ impl Requests {
                 Verdict::GoOn
             }
         }
+    }
+
+    /// Nothing was written: they go first when the peer has been looked after.
+    fn put_back(&mut self, items: Vec<Outgoing>) {
+        for item in items.into_iter().rev() {
+            self.bytes += item.body.len();
+            self.waiting.push_front(Request::Forward(item));
+        }
+        self.held = true;
     }
 
     fn updated(
