@@ -529,6 +529,23 @@ mod tests {
     }
 
     #[test]
+    fn the_payload_of_a_frame_is_where_it_is_said_to_be() {
+        let init = r#"{"candidate":"","sdpMid":"0"}"#;
+        for (rest, payload) in [
+            (r#""type":"offer","id":7,"re":3,"sdp":"v=0""#.to_owned(), Some(r#""v=0""#)),
+            (format!(r#""type":"candidate","candidate":{init}"#), Some(init)),
+            (r#""type":"rollback","id":1"#.to_owned(), None),
+        ] {
+            let text = format!(r#"{{"to":"{}",{rest}}}"#, peer());
+            let Ok(ClientMessage::Forward(forward)) = ClientMessage::parse(&text, &BOUNDS) else {
+                panic!("{text}")
+            };
+            let frame = forward.to_frame(&peer());
+            assert_eq!(forward.payload_in(&frame).map(|at| &frame[at]), payload, "{frame}");
+        }
+    }
+
+    #[test]
     fn null_is_data_and_absence_is_not() {
         assert!(frame(r#"{"type":"message","data":null}"#).unwrap().ends_with(r#""room":true,"data":null}"#));
         assert_eq!(refused(r#"{"type":"message"}"#), (ErrorCode::BadMessage, Some("data")));
