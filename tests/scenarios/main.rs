@@ -38,7 +38,7 @@ macro_rules! on_each_store {
 macro_rules! all_of {
     ($(#[$doc:meta])* $vis:vis $name:ident { $($value:ident),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         $vis enum $name { $($value),* }
         impl $name {
             $vis const ALL: &[Self] = &[$(Self::$value),*];

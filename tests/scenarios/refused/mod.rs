@@ -8,6 +8,8 @@
 //! asserted, so that none is passed over. Must not: know how the services judge. Next: `kinds`, where each kind is good, and `ways_back`.
 
 mod defects;
+mod keyring;
+mod keys;
 mod places;
 mod tokens;
 
@@ -15,7 +17,7 @@ use futures_util::{StreamExt as _, stream};
 use signalbox_tests::http::Response;
 
 /// Requests that are on their way at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
 
 /// Status and code of an answer; of one over an open connection the status is 0, of one that is no error the code is empty.
 type Told = (u16, String);
