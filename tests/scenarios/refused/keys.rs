@@ -19,9 +19,9 @@ use signalbox_tests::{
 };
 
 use super::{
-    Expected, assert_rows, assert_tells_nothing,
+    Expected, assert_rows,
     defects::{self, SCOPES, next},
-    holds, is_past_the_door,
+    holds, is_past_the_door, judge,
     keyring::{self, Pair},
     places::{self, Place, Reader, Service},
     product, told,
@@ -392,10 +392,7 @@ async fn no_key_is_mistaken_for_another(deployment: Deployment) {
     let mut count = assert_rows(requests, async |(place, victim, attack)| {
         let token = made.of(place, victim, attack);
         let answer = place.show(running.service, Some(token), false).await;
-        assert_tells_nothing(&answer, Some(token));
-        let told = told(&answer);
-        let holds = holds(expected(deployment, place, attack), &told);
-        if holds { Ok(()) } else { Err(format!("{place:?} × {victim:?} × {attack:?}: {told:?}")) }
+        judge(&(place, victim, attack), expected(deployment, place, attack), Some(token), &answer)
     })
     .await;
     count += frames.len();

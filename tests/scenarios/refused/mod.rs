@@ -8,12 +8,19 @@
 //! asserted, so that none is passed over. Must not: know how the services judge. Next: `kinds`, where each kind is good, and `ways_back`.
 
 mod defects;
+mod handles;
+mod invites;
 mod keyring;
 mod keys;
 mod places;
+mod refreshes;
+mod tickets;
 mod tokens;
 
+use std::{fmt::Debug, time::Duration};
+
 use futures_util::{StreamExt as _, stream};
+use signalbox_shared::clock;
 use signalbox_tests::http::Response;
 
 /// Requests that are on their way at once.
@@ -42,12 +49,25 @@ fn holds(expected: Expected, told: &Told) -> bool {
     }
 }
 
+/// Whether an answer is what a cell must be; else the row.
+fn judge(row: &dyn Debug, expected: Expected, shown: Option<&str>, answer: &Response) -> Result<(), String> {
+    let told = told(answer);
+    if !holds(expected, &told) {
+        return Err(format!("{row:?}: {told:?}"));
+    }
+    if let Some((status, code)) = expected {
+        answer.assert_problem(status, code);
+        assert_tells_nothing(answer, shown);
+    }
+    Ok(())
+}
+
 /// # Panics
 /// If an answer repeats what was shown, or any token.
 fn assert_tells_nothing(answer: &Response, shown: Option<&str>) {
-    assert!(!answer.text.contains("eyJ"), "{}", answer.text);
+    assert!(!answer.text.contains("eyJ"), "the answer, {}, holds a token", answer.status);
     let told = shown.is_some_and(|shown| shown.len() > 7 && answer.text.contains(shown));
-    assert!(!told, "the answer repeats what was shown: {}", answer.text);
+    assert!(!told, "the answer, {}, repeats what was shown", answer.status);
 }
 
 /// Asks for all rows, several at a time; how many there were.
@@ -69,4 +89,10 @@ async fn assert_rows<R: Copy>(
 /// Every pair.
 fn product<A: Copy, B: Copy>(ones: &'static [A], others: &'static [B]) -> impl Iterator<Item = (A, B)> {
     ones.iter().flat_map(move |one| others.iter().map(move |other| (*one, *other)))
+}
+
+/// Waits for the end of a life: this second, since 1970, has begun.
+async fn until(second: u64) {
+    let left = (second * 1_000).saturating_sub(clock::now_ms());
+    tokio::time::sleep(Duration::from_millis(left)).await;
 }

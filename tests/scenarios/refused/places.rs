@@ -133,7 +133,7 @@ impl Place {
         let room = if self.kind() == TokenKind::User { ROOM } else { "nowhere" };
         let verb = if self == Self::RoomAct { "end" } else { "admit" };
         let filled = path.replace("{room}", room).replace("{verb}", verb).replace("{key}", "ban:*:nobody");
-        filled.replace("{peer}", &"0".repeat(26)).replace("{invite}", &"0".repeat(32))
+        filled.replace("{peer}", &"0".repeat(32)).replace("{invite}", &"0".repeat(32))
     }
 
     /// A body that nobody acts on: the room is there, or the member is unknown.
