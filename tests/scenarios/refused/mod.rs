@@ -1,18 +1,19 @@
 //! Every kind of proof × every place where it may be shown × everything that can be wrong with it: each is refused with its code.
 //!
 //! - [`places`]: where tokens are read, held against the server's own document; [`defects`]: what is wrong with them
-//! - [`tokens`]: those two, multiplied; [`keys`], [`keyring`]: the same for asymmetric keys, and how they are mistaken for others
+//! - [`tokens`]: those two, multiplied; [`keys`], [`attacks`], [`keyring`]: the same for asymmetric keys, and how they are mistaken for others
 //! - [`tickets`], [`refreshes`], [`invites`], [`handles`]: what is opaque
 //!
 //! Owns: the tables. What is expected of a cell is an exhaustive `match`, so that a missing one does not compile; the number of rows is
 //! asserted, so that none is passed over. Must not: know how the services judge. Next: `kinds`, where each kind is good, and `ways_back`.
 
-mod defects;
+mod attacks;
+pub(crate) mod defects;
 mod handles;
 mod invites;
 mod keyring;
 mod keys;
-mod places;
+pub(crate) mod places;
 mod refreshes;
 mod tickets;
 mod tokens;
@@ -27,7 +28,7 @@ use signalbox_tests::http::Response;
 const AT_ONCE: usize = 32;
 
 /// Status and code of an answer; of one over an open connection the status is 0, of one that is no error the code is empty.
-type Told = (u16, String);
+pub(crate) type Told = (u16, String);
 
 fn told(answer: &Response) -> Told {
     let code = if answer.status < 400 { String::new() } else { answer.json()["code"].to_string() };
@@ -40,9 +41,9 @@ fn is_past_the_door((status, _): &Told) -> bool {
 }
 
 /// What a cell must answer: a refusal, or none where what is shown is good there.
-type Expected = Option<(u16, &'static str)>;
+pub(crate) type Expected = Option<(u16, &'static str)>;
 
-fn holds(expected: Expected, told: &Told) -> bool {
+pub(crate) fn holds(expected: Expected, told: &Told) -> bool {
     match expected {
         Some((status, code)) => (told.0, &*told.1) == (status, code),
         None => is_past_the_door(told),
@@ -50,7 +51,12 @@ fn holds(expected: Expected, told: &Told) -> bool {
 }
 
 /// Whether an answer is what a cell must be; else the row.
-fn judge(row: &dyn Debug, expected: Expected, shown: Option<&str>, answer: &Response) -> Result<(), String> {
+pub(crate) fn judge(
+    row: &dyn Debug,
+    expected: Expected,
+    shown: Option<&str>,
+    answer: &Response,
+) -> Result<(), String> {
     let told = told(answer);
     if !holds(expected, &told) {
         return Err(format!("{row:?}: {told:?}"));
@@ -74,7 +80,7 @@ fn assert_tells_nothing(answer: &Response, shown: Option<&str>) {
 ///
 /// # Panics
 /// If one does not hold, with all that do not.
-async fn assert_rows<R: Copy>(
+pub(crate) async fn assert_rows<R: Copy>(
     rows: impl IntoIterator<Item = R>,
     ask: impl AsyncFn(R) -> Result<(), String>,
 ) -> usize {
