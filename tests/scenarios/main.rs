@@ -5,6 +5,7 @@
 //! [`token_life`] how long a token counts, [`tickets`] and how a ticket opens one connection, [`turn`] what is told of ICE servers,
 //! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
 //! [`keys`] what happens when keys change and nobody can ask for them, [`hygiene`] what Redis and logs hold, [`feed`] what operators hear,
+//! [`taken_back`], [`ways_back`] and [`crowd`] what was taken back stays away, also from a thousand at once,
 //! [`rooms`] what the API does to rooms, [`moderation`] what members may do to others, [`lobby`] who waits to be let in.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -59,6 +60,7 @@ mod between;
 mod boot;
 mod bounds;
 mod cost;
+mod crowd;
 mod delivery;
 mod drain;
 mod feed;
