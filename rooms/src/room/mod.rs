@@ -8,8 +8,6 @@
 mod decide;
 mod grant;
 mod manage;
-#[cfg(test)]
-mod manage_tests;
 mod settings;
 mod state;
 #[cfg(test)]

@@ -2,16 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-use signalbox_shared::{
-    id::{PeerId, Role},
-    protocol::LeftReason,
-};
-
-use super::{
-    tests::{RULES, attach, handle, join, member, peer, room_of},
-    *,
-};
+use super::*;
 
 const HOST: &[&str] = &["publish", "message", "moderate", "admit", "end"];
 const MODERATOR: &[&str] = &["publish", "message", "moderate", "admit"];
@@ -163,7 +154,7 @@ fn who_was_removed_is_remembered_and_cannot_come_back_with_the_handle() {
 #[test]
 fn a_muted_member_may_not_publish_and_may_again_what_it_might_before() {
     let room = room_of(&[join_as(1, HOST), join_as(2, &["message", "publish"]), join(3, 3)]);
-    let mute = |peer, on| Manage::member(tests::peer(1), Act::Mute { peer, on });
+    let mute = |peer, on| Manage::member(super::peer(1), Act::Mute { peer, on });
     let muted = after(&room, 0, &[mute(peer(2), true)]);
     assert!(!muted.members[&peer(2)].may(Permission::Publish) && muted.members[&peer(2)].muted);
     let again = after(&muted, 0, &[mute(peer(2), false)]);
