@@ -6,7 +6,9 @@ use signalbox_shared::{
 };
 
 use super::{
-    decide::{Batch, Claim, EventKind, Outcome},
+    claim::Claim,
+    decide::Batch,
+    outcome::{EventKind, Outcome},
     state::{Member, Permission, TokenRecord},
 };
 
