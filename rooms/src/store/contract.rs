@@ -208,7 +208,7 @@ pub enum Appended {
 /// Why a whole batch was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The caller does not own the sender, or not in this epoch; nothing was written. [`Look`] says why.
+    /// The caller does not own the sender, or not in this epoch; nothing was written. [`super::Look`] says why.
     #[error("the caller does not own the peer")]
     NotOwner,
     /// See [`Unavailable`].
