@@ -108,8 +108,10 @@ impl Batch<'_> {
     /// Back into a room that has forgotten the peer; its place was its own, so no limit is asked.
     fn readmit(&mut self, claim: &Claim) -> Outcome {
         let epoch = claim.proof.epoch() + 1;
-        let member = Member { epoch, ..claim.member.clone() };
-        self.insert(&claim.peer, member);
+        match self.bind_again(&claim.member) {
+            Ok(member) => self.insert(&claim.peer, Member { epoch, ..member }),
+            Err(outcome) => return outcome,
+        }
         Outcome::Attached(epoch)
     }
 
@@ -119,7 +121,10 @@ impl Batch<'_> {
         }
         let record = match self.check(old) {
             Ok(Some(_)) => self.decision.next.members.get(&old.peer).map(|known| old.newest(known)),
-            Ok(None) => Some(old.member.clone()),
+            Ok(None) => match self.bind_again(&old.member) {
+                Ok(member) => Some(member),
+                Err(outcome) => return outcome,
+            },
             Err(outcome) => return outcome,
         };
         let Some(record) = record else { return Outcome::Gone };

@@ -26,6 +26,7 @@ pub fn decide(state: &RoomState, now: u64, inputs: &[Input], rules: &Rules) -> D
             next: state.clone(),
             put: BTreeSet::new(),
             removed: BTreeSet::new(),
+            left: Vec::new(),
             forgotten: Vec::new(),
             configured: false,
             said: false,
@@ -56,7 +57,9 @@ impl Batch<'_> {
     fn input(&mut self, input: &Input) -> Outcome {
         match input {
             Input::Join { peer, member } => self.join(peer, member),
-            Input::Update { peer, name, metadata } => self.update(peer, name.as_ref(), metadata.as_ref()),
+            Input::Update { peer, epoch, name, metadata } => {
+                self.update(peer, *epoch, name.as_ref(), metadata.as_ref())
+            }
             Input::Refresh { peer, epoch, record } => self.refresh(peer, *epoch, record),
             Input::Detach { peer, epoch } => self.detach(peer, *epoch),
             Input::Leave { peer, epoch, reason } => match self.owned(peer, *epoch) {

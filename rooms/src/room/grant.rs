@@ -55,6 +55,13 @@ impl Batch<'_> {
         Ok(before.map(|before| member.in_place_of(&before)))
     }
 
+    /// Binds the grant of a peer that the store has forgotten to it again: somebody may have joined with it meanwhile. One that was
+    /// inside need not wait because that one does.
+    pub(super) fn bind_again(&mut self, member: &Member) -> Result<Member, Outcome> {
+        let successor = self.bind(member)?.unwrap_or_else(|| member.clone());
+        Ok(Member { waiting: member.waiting && successor.waiting, ..successor })
+    }
+
     /// The other member of this user with this grant, and whether its socket is lost.
     fn twin(&self, user: &UserId, token: &TokenId, but: Option<&PeerId>) -> Option<(PeerId, bool)> {
         let mut members = self.decision.next.members.iter();
@@ -105,7 +112,9 @@ impl Batch<'_> {
     pub(super) fn renew_by(&mut self, claim: &Claim) {
         let record = claim.member.token_record();
         let known = self.decision.next.members.get(&claim.peer).map(Member::token_record);
-        if known.is_some_and(|known| known.is_older_than(&record)) {
+        let is_newer = known.is_some_and(|known| known.is_older_than(&record));
+        // A refresh that the room has never heard of may be into the grant of another peer.
+        if is_newer && self.twin(&claim.member.user, &record.token, Some(&claim.peer)).is_none() {
             self.renew_token(&claim.peer, &record);
         }
     }

@@ -35,10 +35,12 @@ pub enum Input {
         /// Its mailbox.
         mailbox: u64,
     },
-    /// A peer changes its public record; what is absent stays.
+    /// A peer changes its public record; what is absent stays. Only the owner of that epoch may say so.
     Update {
         /// Which peer.
         peer: PeerId,
+        /// The epoch whose connection says so.
+        epoch: u64,
         /// Its new name.
         name: Option<Arc<str>>,
         /// Its new metadata.

@@ -64,7 +64,8 @@ impl Batch<'_> {
     /// Removes a member; what its own connection finds may differ from what the others are told.
     fn remove_as(&mut self, peer: &PeerId, told: LeftReason, reason: LeftReason) -> Outcome {
         let member = self.decision.next.members.remove(peer);
-        let (epoch, waiting) = member.map_or((0, false), |member| (member.epoch, member.waiting));
+        let (epoch, waiting) = member.as_ref().map_or((0, false), |member| (member.epoch, member.waiting));
+        self.decision.left.extend(member.map(|member| (peer.clone(), member)));
         let until = self.now + self.rules.window_ms;
         self.decision.next.left.insert(peer.clone(), Tombstone { epoch, reason, until });
         self.decision.put.remove(peer);

@@ -25,8 +25,8 @@ use super::{
 /// An act on a room, and on whose word.
 #[derive(Debug, Clone)]
 pub struct Manage {
-    /// The member who wants it; none is the API, which may do everything.
-    pub by: Option<PeerId>,
+    /// The member who wants it, and the epoch of the connection that says so; none is the API, which may do everything.
+    pub by: Option<(PeerId, u64)>,
     /// What.
     pub act: Act,
 }
@@ -102,9 +102,9 @@ impl Manage {
         Input::Manage(Box::new(Self { by: None, act }))
     }
 
-    /// An act that a member asks for.
-    pub fn member(peer: PeerId, act: Act) -> Input {
-        Input::Manage(Box::new(Self { by: Some(peer), act }))
+    /// An act that a member asks for, on the connection of an epoch.
+    pub fn member(peer: PeerId, epoch: u64, act: Act) -> Input {
+        Input::Manage(Box::new(Self { by: Some((peer, epoch)), act }))
     }
 }
 
@@ -152,15 +152,19 @@ impl Batch<'_> {
     }
 
     /// Why a member may not; none if it may.
-    fn refuse(&self, by: &PeerId, act: &Act) -> Option<Outcome> {
+    fn refuse(&self, (by, epoch): &(PeerId, u64), act: &Act) -> Option<Outcome> {
         let members = &self.decision.next.members;
-        let Some(actor) = members.get(by) else { return Some(Outcome::Gone) };
+        // An older connection of it may still have to say what its client has taken back on the newer one.
+        let Some(actor) = members.get(by).filter(|actor| actor.epoch == *epoch) else {
+            return Some(Outcome::Gone);
+        };
         let may = |permission| !actor.waiting && actor.may(permission);
         let outranks = |peer: &PeerId| members.get(peer).is_none_or(|target| rank(actor) > rank(target));
         let allowed = match act {
             Act::Lock(_) => may(Permission::Moderate),
             Act::End { .. } => may(Permission::End),
-            Act::Mute { peer, .. } => may(Permission::Moderate) && (by == peer || outranks(peer)),
+            // Nobody lifts what somebody else has laid on it: of itself one only takes.
+            Act::Mute { peer, on } => may(Permission::Moderate) && (by == peer && *on || outranks(peer)),
             Act::Remove { whom: Whom::Peer(peer), .. } if members.get(peer).is_some_and(|m| m.waiting) => {
                 may(Permission::Admit) || may(Permission::Moderate)
             }

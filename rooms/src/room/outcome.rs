@@ -102,6 +102,8 @@ pub struct Decision {
     pub put: BTreeSet<PeerId>,
     /// Members to remove.
     pub removed: BTreeSet<PeerId>,
+    /// Who has left by it, as it was last: one too that came in by it.
+    pub left: Vec<(PeerId, Member)>,
     /// Tombstones that are over.
     pub forgotten: Vec<PeerId>,
     /// Whether the settings are to be written.

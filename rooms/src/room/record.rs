@@ -14,10 +14,11 @@ impl Batch<'_> {
     pub(super) fn update(
         &mut self,
         peer: &PeerId,
+        epoch: u64,
         name: Option<&Arc<str>>,
         metadata: Option<&Arc<RawValue>>,
     ) -> Outcome {
-        let Some(member) = self.decision.next.members.get_mut(peer) else { return Outcome::Gone };
+        let Some(member) = self.owned(peer, epoch) else { return Outcome::Gone };
         let same_name = name.is_none_or(|name| *name == member.name);
         let same_metadata = metadata.is_none_or(|metadata| metadata.get() == member.metadata.get());
         if same_name && same_metadata {

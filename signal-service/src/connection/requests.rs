@@ -324,26 +324,26 @@ impl Requests {
 
     fn update(&mut self, id: Option<u64>, name: Option<Arc<str>>, metadata: Option<Arc<RawValue>>) -> Call {
         let duplicate = id.is_some_and(|id| id <= self.floor);
-        let (room, peer) = (self.room.clone(), self.peer.id.clone());
+        let (room, peer, epoch) = (self.room.clone(), self.peer.id.clone(), self.peer.epoch());
         Box::pin(async move {
             if duplicate {
                 return Done::Repeated(id);
             }
             let accepted = id.map(|id| (peer.clone(), id));
-            let answer = room.submit(Input::Update { peer, name, metadata }, accepted).await;
+            let answer = room.submit(Input::Update { peer, epoch, name, metadata }, accepted).await;
             Done::Updated(id, answer.map(|(outcome, _)| outcome))
         })
     }
 
     fn command(&mut self, id: Option<u64>, command: Command) -> Call {
         let duplicate = id.is_some_and(|id| id <= self.floor);
-        let (room, peer) = (self.room.clone(), self.peer.id.clone());
+        let (room, peer, epoch) = (self.room.clone(), self.peer.id.clone(), self.peer.epoch());
         Box::pin(async move {
             if duplicate {
                 return Done::Repeated(id);
             }
             let accepted = id.map(|id| (peer.clone(), id));
-            let answer = room.submit(Manage::member(peer, act(command)), accepted).await;
+            let answer = room.submit(Manage::member(peer, epoch, act(command)), accepted).await;
             Done::Updated(id, answer.map(|(outcome, _)| outcome))
         })
     }

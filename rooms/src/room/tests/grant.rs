@@ -150,3 +150,33 @@ fn whose_token_has_ended_hears_so_and_not_that_its_window_is_over() {
     assert_eq!(one(&forgotten, Input::Attach(comes_back(99, 1, 98))), Outcome::Attached(2));
     assert!(matches!(forgotten.members[&peer(2)].presence, Presence::Attached(_)));
 }
+
+/// Two connections with one stolen token would both be in, had the store but once forgotten the first.
+#[test]
+fn a_grant_stays_one_peers_when_the_store_has_forgotten_whose_it_was() {
+    let comes = |n: u8, lineage: &str| {
+        let mut claim = claim(n, 2, Proof::Socket { epoch: 1 }, lineage);
+        claim.member.token = TokenId::parse("g").unwrap();
+        Box::new(claim)
+    };
+    // Peer 1 was in with the grant; the store forgot; peer 9 has joined with it since.
+    let room = RoomState { lineage: "L2".into(), ..room_of(&[join(9, 1, "g")]) };
+    assert_eq!(one(&room, Input::Attach(comes(1, "L1"))), Outcome::TokenInUse);
+    let replace = |old| Input::Replace { old, peer: peer(7), mailbox: 1 };
+    assert_eq!(one(&room, replace(comes(1, "L1"))), Outcome::TokenInUse);
+    let lost = decide(&room, 0, &[Input::Detach { peer: peer(9), epoch: 1 }], &RULES).next;
+    for input in [Input::Attach(comes(1, "L1")), replace(comes(1, "L1"))] {
+        let next = decide(&lost, 0, &[input], &RULES).next;
+        assert_eq!((next.members.len(), next.left[&peer(9)].reason), (1, LeftReason::Replaced));
+    }
+}
+
+#[test]
+fn a_refresh_that_only_the_claim_knows_of_takes_no_other_peers_grant() {
+    let room = room_of(&[join(1, 1, "g"), join(2, 1, "h")]);
+    let mut claim = comes_back(30, 11, 1);
+    claim.member.token = TokenId::parse("h.1").unwrap();
+    let decision = decide(&room, 0, &[Input::Attach(claim)], &RULES);
+    assert_eq!(decision.outcomes, [Outcome::Attached(2)]);
+    assert_eq!(decision.next.members[&peer(1)].token.grant(), "g");
+}

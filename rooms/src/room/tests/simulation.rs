@@ -177,7 +177,10 @@ impl World {
                 let input = match input {
                     Kind::Join if !self.ever_joined[room].insert(peer.clone()) => return,
                     Kind::Join => Input::Join { peer, member: member(n % 4, node as u128) },
-                    Kind::Update => Input::Update { peer, name: Some("n".into()), metadata: None },
+                    Kind::Update => {
+                        let epoch = self.epoch(room, &peer);
+                        Input::Update { peer, epoch, name: Some("n".into()), metadata: None }
+                    }
                     Kind::Detach => Input::Detach { epoch: self.epoch(room, &peer), peer },
                     Kind::Leave => {
                         Input::Leave { epoch: self.epoch(room, &peer), peer, reason: LeftReason::Left }
