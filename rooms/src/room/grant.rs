@@ -9,6 +9,7 @@ use super::{
     claim::Claim,
     decide::Batch,
     outcome::{EventKind, Outcome},
+    roles::RoleBook,
     state::{Member, Permission, TokenRecord},
 };
 
@@ -31,13 +32,13 @@ impl Claim {
 
 impl Member {
     /// A newcomer in the place of a peer of the same grant: what was decided about that one holds on.
-    fn in_place_of(&self, before: &Self) -> Self {
+    fn in_place_of(&self, before: &Self, roles: &RoleBook) -> Self {
         let mut member = self.clone();
         if before.overridden {
             (member.role, member.permissions) = (before.role.clone(), before.permissions.clone());
             (member.muted, member.overridden) = (before.muted, true);
         }
-        member.waiting = before.waiting && !member.passes_lobby();
+        member.waiting = before.waiting && !member.passes_lobby(roles);
         member
     }
 }
@@ -52,7 +53,7 @@ impl Batch<'_> {
         }
         let before = self.decision.next.members.get(&twin).cloned();
         self.remove(&twin, LeftReason::Replaced);
-        Ok(before.map(|before| member.in_place_of(&before)))
+        Ok(before.map(|before| member.in_place_of(&before, &self.rules.roles)))
     }
 
     /// Binds the grant of a peer that the store has forgotten to it again: somebody may have joined with it meanwhile. One that was
@@ -79,8 +80,17 @@ impl Batch<'_> {
         if self.twin(&user, &record.token, Some(peer)).is_some() {
             return Outcome::TokenInUse;
         }
+        if !self.takes_with(peer, record) {
+            return Outcome::RoleNotTaken;
+        }
         self.renew_token(peer, record);
         Outcome::Done
+    }
+
+    /// Whether the room takes a member with what a token says; where somebody else has said what it is, that stays.
+    fn takes_with(&self, peer: &PeerId, record: &TokenRecord) -> bool {
+        let is_set = self.decision.next.members.get(peer).is_some_and(|member| member.overridden);
+        is_set || self.takes(&record.role, &record.permissions)
     }
 
     /// Takes over what a token says, unless the room knows a newer one.
@@ -94,7 +104,7 @@ impl Batch<'_> {
         let member = Box::new(member.clone());
         self.decision.put.insert(peer.clone());
         if member.waiting {
-            if member.passes_lobby() {
+            if member.passes_lobby(&self.rules.roles) {
                 self.admit(peer);
             }
             return;
@@ -113,8 +123,9 @@ impl Batch<'_> {
         let record = claim.member.token_record();
         let known = self.decision.next.members.get(&claim.peer).map(Member::token_record);
         let is_newer = known.is_some_and(|known| known.is_older_than(&record));
-        // A refresh that the room has never heard of may be into the grant of another peer.
-        if is_newer && self.twin(&claim.member.user, &record.token, Some(&claim.peer)).is_none() {
+        // A refresh that the room has never heard of may be into the grant of another peer, or a role that the room does not take.
+        let is_bound = self.twin(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
+        if is_newer && !is_bound && self.takes_with(&claim.peer, &record) {
             self.renew_token(&claim.peer, &record);
         }
     }

@@ -1,11 +1,14 @@
 //! A newcomer: whether the room takes it in, and whether it waits first.
 
+use std::sync::Arc;
+
+use signalbox_shared::id::{PeerId, Role};
+
 use super::{
     decide::Batch,
     outcome::{EventKind, Outcome},
     state::{Member, Permission},
 };
-use signalbox_shared::id::PeerId;
 
 impl Batch<'_> {
     pub(super) fn join(&mut self, peer: &PeerId, member: &Member) -> Outcome {
@@ -33,7 +36,7 @@ impl Batch<'_> {
         if self.decision.next.peers_of(&member.user) >= self.rules.user_peers {
             return Outcome::UserLimit;
         }
-        let waiting = settings.lobby && !member.passes_lobby();
+        let waiting = settings.lobby && !member.passes_lobby(&self.rules.roles);
         self.insert(peer, Member { waiting, ..member.clone() });
         Outcome::Done
     }
@@ -47,11 +50,21 @@ impl Batch<'_> {
         if !settings.enabled {
             return Some(Outcome::RoomDisabled);
         }
+        if !self.takes(&member.role, &member.permissions) {
+            return Some(Outcome::RoleNotTaken);
+        }
         // Who moderates may prepare the room.
         if settings.starts_at.is_some_and(|at| at > self.now) && !member.may(Permission::Moderate) {
             return Some(Outcome::NotStarted);
         }
         settings.locked.then_some(Outcome::RoomLocked)
+    }
+
+    /// Whether somebody with this role, and what it may do, may be in the room at all.
+    pub(super) fn takes(&self, role: &Role, permissions: &[Arc<str>]) -> bool {
+        let settings = &self.decision.next.settings;
+        let is_named = settings.roles.as_ref().is_none_or(|roles| roles.contains(role));
+        is_named && !(settings.demands_e2ee() && self.rules.roles.reads(role, permissions).is_some())
     }
 
     pub(super) fn insert(&mut self, peer: &PeerId, member: Member) {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | what can happen, and what comes of it | `input`, `manage` (the acts), `outcome` |
 //! | a batch from its begin to its end | `decide` |
-//! | who is let in, who waits first | `join`, `lobby`, `rules` |
+//! | who is let in, who waits first | `join`, `lobby`, `rules`, `roles` |
 //! | coming back, fencing | `claim` |
 //! | losing a socket, leaving, deadlines | `leave` |
 //! | tokens of a member | `grant` |
@@ -29,6 +29,7 @@ mod manage;
 mod moderate;
 mod outcome;
 mod record;
+mod roles;
 mod rules;
 mod set;
 mod settings;
@@ -42,6 +43,7 @@ pub use decide::decide;
 pub use input::Input;
 pub use manage::{Act, Manage, Whom};
 pub use outcome::{Decision, Event, EventKind, Outcome};
+pub use roles::RoleBook;
 pub use rules::Rules;
 pub use settings::{Creator, CreatorKind, LONGEST_KEPT_MS, Patch, RoomSettings};
 pub use state::{Incarnation, Lineage, Member, Permission, Presence, RoomState, TokenRecord, Tombstone};

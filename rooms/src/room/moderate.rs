@@ -43,7 +43,11 @@ impl Batch<'_> {
         permissions: &Arc<[Arc<str>]>,
         ice_policy: Option<IcePolicy>,
     ) -> Outcome {
+        let takes = self.takes(role, permissions);
         let Some(member) = self.decision.next.members.get_mut(peer) else { return Outcome::NoSuchPeer };
+        if !takes {
+            return Outcome::RoleNotTaken;
+        }
         if member.role == *role && member.permissions == *permissions && member.overridden && !member.muted {
             return Outcome::Done;
         }
@@ -56,7 +60,7 @@ impl Batch<'_> {
         let member = member.clone();
         self.standing_changed(peer, &member, ice_policy);
         if member.waiting {
-            return if member.passes_lobby() { self.admit(peer) } else { Outcome::Done };
+            return if member.passes_lobby(&self.rules.roles) { self.admit(peer) } else { Outcome::Done };
         }
         if other_role {
             self.tell(peer, EventKind::Updated(Box::new(member.clone())));
@@ -69,10 +73,14 @@ impl Batch<'_> {
 
     pub(super) fn mute(&mut self, peer: &PeerId, on: bool) -> Outcome {
         const PUBLISH: &str = Permission::Publish.as_str();
+        let closed = self.decision.next.settings.demands_e2ee();
         let Some(member) = self.decision.next.members.get_mut(peer).filter(|member| !member.waiting) else {
             return Outcome::NoSuchPeer;
         };
         let may_publish = member.may(Permission::Publish);
+        if on && may_publish && closed {
+            return Outcome::MustNotRead;
+        }
         if on && may_publish {
             member.permissions =
                 member.permissions.iter().filter(|name| &***name != PUBLISH).cloned().collect();

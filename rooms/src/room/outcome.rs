@@ -40,6 +40,10 @@ pub enum Outcome {
     NotStarted,
     /// There is no such room, and none is made by joining.
     NotAllowed,
+    /// The room takes nobody in with this role: others are named, or what it sends would have to be read where nothing may be.
+    RoleNotTaken,
+    /// It would make the server read what a member sends, in a room that demands encryption end to end.
+    MustNotRead,
     /// There is such a room already.
     RoomExists,
     /// There is no such room.

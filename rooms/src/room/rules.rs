@@ -1,9 +1,13 @@
 //! What the configuration says of rooms.
 
+use std::sync::Arc;
+
 use signalbox_shared::config::Settings;
 
+use super::roles::RoleBook;
+
 /// The limits the rules need.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// Most peers in a room.
     pub room_peers: usize,
@@ -17,6 +21,8 @@ pub struct Rules {
     pub kept_ms: u64,
     /// Whether a room that nobody made springs up at the first join.
     pub implicit: bool,
+    /// The roles.
+    pub roles: Arc<RoleBook>,
 }
 
 impl Rules {
@@ -29,6 +35,7 @@ impl Rules {
             room_life_ms: settings.timing.room_life.as_ms(),
             kept_ms: settings.rooms.kept.as_ms(),
             implicit: settings.rooms.implicit,
+            roles: Arc::new(RoleBook::new(settings)),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     decide::Batch,
     outcome::{EventKind, Outcome},
     settings::{LONGEST_KEPT_MS, Patch, RoomSettings},
+    state::Member,
 };
 
 impl Batch<'_> {
@@ -27,6 +28,10 @@ impl Batch<'_> {
         let next = patch.apply(&self.decision.next.settings);
         if next.to_json() == self.decision.next.settings.to_json() {
             return Outcome::Done;
+        }
+        let reads = |member: &Member| self.rules.roles.reads(&member.role, &member.permissions).is_some();
+        if next.demands_e2ee() && self.decision.next.members.values().any(reads) {
+            return Outcome::MustNotRead;
         }
         let lobby_closes = self.decision.next.settings.lobby && !next.lobby;
         self.set(next);

@@ -224,6 +224,9 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
         Outcome::NotStarted => {
             (ErrorCode::RoomNotStarted, CloseCode::RoomNotStarted, "the room has not begun")
         }
+        Outcome::RoleNotTaken => {
+            (ErrorCode::RoomNotAllowed, CloseCode::RoomNotAllowed, "the room takes nobody in with this role")
+        }
         Outcome::NotAllowed => (
             ErrorCode::RoomNotAllowed,
             CloseCode::RoomNotAllowed,

@@ -428,6 +428,10 @@ impl Requests {
                 let text = "you may not do that, or not to this peer";
                 answers.push(ServerMessage::error(id, ErrorCode::NotPermitted, None, text));
             }
+            (Ok(Outcome::MustNotRead), id) => {
+                let text = "the room demands encryption end to end, and this would make the server read what the peer sends";
+                answers.push(ServerMessage::error(id, ErrorCode::NotPermitted, None, text));
+            }
             (Ok(Outcome::NoSuchPeer), id) => {
                 let text = "there is no such peer in this room";
                 answers.push(ServerMessage::error(id, ErrorCode::NoSuchPeer, Some("peer"), text));

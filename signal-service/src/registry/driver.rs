@@ -147,7 +147,8 @@ impl LocalRoom {
             }
             let view = self.view();
             let now = hub.store.now_ms().max(view.read_at);
-            let decision = decide(&view, now, &inputs, &hub.limits.rules());
+            let rules = hub.limits.rules();
+            let decision = decide(&view, now, &inputs, &rules);
             if decision.is_empty() && !fresh {
                 // No commit will compare the view, and a refusal must not rest on an old one.
                 fresh = true;
@@ -166,7 +167,7 @@ impl LocalRoom {
                 &view,
                 &decision,
                 accepted(&batch, &decision),
-                &hub.limits.rules(),
+                &rules,
             );
             match hub.store.commit(&self.id, &hub.node, &commit).await {
                 Ok(Committed::Applied(lineage, deliveries)) => {

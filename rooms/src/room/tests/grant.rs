@@ -58,7 +58,7 @@ fn a_token_that_may_let_itself_in_does() {
     let mut room = room_of(&[join(1, 1, "g"), join(2, 2, "h")]);
     room.members.get_mut(&peer(1)).unwrap().waiting = true;
     let quiet = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "guest"))], &RULES);
-    assert!(quiet.next.members[&peer(1)].waiting != quiet.next.members[&peer(1)].passes_lobby());
+    assert!(quiet.next.members[&peer(1)].waiting != quiet.next.members[&peer(1)].passes_lobby(&RULES.roles));
     let decision = decide(&room, 0, &[refresh(1, 1, shown("g.2", 11, 20, "moderator"))], &RULES);
     assert!(!decision.next.members[&peer(1)].waiting);
     assert!(decision.events.iter().any(|event| matches!(event.kind, EventKind::Joined(_))));

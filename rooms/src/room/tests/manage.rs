@@ -1,7 +1,5 @@
 //! What the API and moderators may do to a room, as sentences.
 
-use std::sync::Arc;
-
 use super::*;
 
 const HOST: &[&str] = &["publish", "message", "moderate", "admit", "end"];
@@ -81,7 +79,7 @@ fn each_rule_of_a_room_has_its_own_refusal() {
     assert_eq!(refused(|settings| settings.max_peers = Some(0)), Outcome::RoomFull);
     let early = made(|settings| settings.starts_at = Some(101));
     assert_eq!(outcome(&early, 100, join_as(1, MODERATOR)), Outcome::Done, "who moderates prepares it");
-    let rules = Rules { implicit: false, ..RULES };
+    let rules = Rules { implicit: false, ..RULES.clone() };
     let nowhere = RoomState::new("r".into(), "L1".into());
     assert_eq!(decide(&nowhere, 0, &[join(1, 1)], &rules).outcomes, [Outcome::NotAllowed]);
     assert_eq!(decide(&made(|_| {}), 0, &[join(1, 1)], &rules).outcomes, [Outcome::Done]);

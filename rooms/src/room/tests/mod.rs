@@ -3,26 +3,32 @@
 mod grant;
 mod manage;
 mod members;
+mod roles;
 mod simulation;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use serde_json::value::RawValue;
 use signalbox_shared::{
+    config::Settings,
     id::{CallerId, NodeId, PeerId, Role, TokenId, UserId},
     protocol::LeftReason,
 };
 
 use super::*;
 
-pub(super) const RULES: Rules = Rules {
+pub(super) static RULES: LazyLock<Rules> = LazyLock::new(|| Rules {
     room_peers: 5,
     user_peers: 2,
     window_ms: 1_000,
     room_life_ms: 60_000,
     kept_ms: 100_000,
     implicit: true,
-};
+    roles: Arc::new(RoleBook::new(&Settings::default())),
+});
 
 pub(super) fn member(user: u8, node: u128) -> Box<Member> {
     Box::new(Member {

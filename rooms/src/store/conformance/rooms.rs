@@ -1,15 +1,18 @@
 //! Rooms: commits, settings, lives and deadlines.
 
+use signalbox_shared::protocol::E2ee;
+
 use super::*;
 
 contract! {
     what_is_set_for_a_room_comes_back_as_it_was_and_bounds_its_life(backend, SMALL) {
         let state = backend.room_of(&[1]).await;
-        let settings = RoomSettings { name: Some("Al \"ice\" 🚦".into()), max_duration: Some(20), locked: true, ..RoomSettings::default() };
+        let settings = RoomSettings { name: Some("Al \"ice\" 🚦".into()), max_duration: Some(20), locked: true, e2ee: E2ee::Required, roles: Some([Role::parse("guest").unwrap()].into()), ..RoomSettings::default() };
         let set = Commit { settings: Some(settings.into()), life_ms: 20_000, opens: false, ..empty(&state) };
         assert!(matches!(backend.store.commit(&room(), &node(1), &set).await, Ok(Committed::Applied(..))));
         let found = backend.load().await.unwrap();
         assert_eq!((found.settings.name.as_deref(), found.settings.locked), (Some("Al \"ice\" 🚦"), true));
+        assert_eq!((found.settings.demands_e2ee(), found.settings.roles.as_ref().map(|roles| roles[0].as_str())), (true, Some("guest")));
         assert_eq!(found.ends_at, found.began_at + 20_000, "counted from when somebody came in");
     }
 

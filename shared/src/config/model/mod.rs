@@ -22,7 +22,7 @@ use crate::{id::CallerId, telemetry::LogFormat};
 pub use auth::{ApiKeyTable, Auth};
 pub use limits::{Limits, Timing};
 pub use provider::{Provider, UserAlgorithm};
-pub use roles::{CandidateTable, PERMISSIONS, RoleTable, RoleTemplate};
+pub use roles::{CandidateTable, LobbyRule, PERMISSIONS, RoleTable, RoleTemplate};
 pub use rooms::{Ice, Rooms, TurnServer};
 
 /// The settings of all services; each reads the sections it needs. Secrets stand beside it, in [`super::Secrets`].

@@ -23,6 +23,19 @@ pub struct RoleTemplate {
     pub ice: Option<IcePolicy>,
     /// Which candidates of it are forwarded.
     pub candidates: CandidateTable,
+    /// What it does in a room with a lobby. Unset: it waits. With `admit` or `moderate` it never waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lobby: Option<LobbyRule>,
+}
+
+/// What a role does in a room with a lobby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LobbyRule {
+    /// It waits until somebody lets it in.
+    Wait,
+    /// It passes.
+    Pass,
 }
 
 /// Which candidates are forwarded.
