@@ -10,7 +10,6 @@ use signalbox_http::ApiError;
 use signalbox_rooms::room::{CreatorKind, Input, Member, Presence, RoomState, decide};
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{
-    clock,
     id::{CallerId, NodeId, PeerId, Role, RoomId, TokenId, UserId, random_hex},
     problem::Problem,
     protocol::IceServer,
@@ -179,13 +178,13 @@ async fn answer(
         address,
     };
     state.judge(&subject)?;
-    let issued_s = state.issued_s(&subject).await;
+    let moment = state.moment(&subject).await;
     let (room, user, role, expires_in) =
         (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
     let caller = grant.caller.clone();
     let id = TokenId::random();
-    let ice = state.ice.offer(&role, None, id.grant(), clock::now_s());
-    let token = state.minter.mint(grant, clock::now_s(), issued_s, id).map_err(|error| {
+    let ice = state.ice.offer(&role, None, id.grant(), moment.now_s);
+    let token = state.minter.mint(grant, moment, id).map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
         Problem::new(500, "internal", "the token could not be made; the server's log says why")
     })?;

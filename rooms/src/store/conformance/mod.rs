@@ -243,11 +243,15 @@ fn batch(items: Vec<Item>, state: &RoomState) -> Append {
 }
 
 fn to(who: u128, id: Option<u64>, text: &str) -> Item {
-    Item { id, to: Target::Peer(peer(who)), body: format!(r#"{{"t":"{text}"}}"#).into() }
+    Item { id, to: Target::Peer(peer(who)), body: format!(r#"{{"t":"{text}"}}"#).into(), judged: false }
+}
+
+fn judged(item: Item) -> Item {
+    Item { judged: true, ..item }
 }
 
 fn to_all(id: Option<u64>) -> Item {
-    Item { id, to: Target::Room, body: r#"{"all":1}"#.into() }
+    Item { id, to: Target::Room, body: r#"{"all":1}"#.into(), judged: false }
 }
 
 fn kinds(results: &[Appended]) -> String {
