@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use signalbox_control::Subject;
-use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     clock,
     id::{CallerId, TokenId},
@@ -13,11 +12,10 @@ use signalbox_shared::{
 use utoipa::ToSchema;
 
 use super::{
-    Body,
+    Answered, Body, State,
     doc::Problems,
     issue::{Issued, begin, user_token},
-    members,
-    token::refused,
+    members, token,
 };
 use crate::{
     AuthState,
@@ -39,19 +37,10 @@ pub(super) struct ExchangeWish {
 /// Gives a user token for a token of the user's own provider.
 #[utoipa::path(post, path = "/auth/exchange", tag = "tokens", request_body = ExchangeWish,
     responses((status = 200, body = Issued), Problems), security(()))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let site = check_origin(request.headers(), &state.allowed_origins);
-    site.map_err(|problem| refused(&state, None, problem))?;
-    let issued = exchange(&state, state.client(&request), body)
-        .await
-        .map_err(|problem| refused(&state, Some("user"), problem))?;
-    state.metrics.issued.with_label_values(&["user"]).inc();
-    issued.audit("user_exchanged", "user", "user");
-    Ok(HttpResponse::Ok().json(issued))
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
+    token::site(&request, &state)?;
+    let exchanged = exchange(&state, state.client(&request), body).await;
+    token::outcome(&state, "user", "user_exchanged", exchanged)
 }
 
 async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {

@@ -12,6 +12,7 @@ use signalbox_shared::{
 };
 use utoipa::ToSchema;
 
+use super::forms::{RoleName, RoomName, UserName};
 use crate::{
     AuthState,
     issuer::{Grant, Renewable, SKEW_S, UserGrant, family_of, new_salt},
@@ -28,13 +29,13 @@ pub(crate) struct Issued {
     expires_in: u64,
     /// The room, of a room token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<RoomName>)]
     room: Option<RoomId>,
     /// The user.
-    #[schema(value_type = String)]
+    #[schema(value_type = UserName)]
     user: UserId,
     /// The role.
-    #[schema(value_type = String)]
+    #[schema(value_type = RoleName)]
     role: Role,
     /// What brings the next token: good for one `POST /auth/refresh`.
     #[serde(skip_serializing_if = "Option::is_none")]

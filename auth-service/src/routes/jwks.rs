@@ -3,13 +3,11 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, ETAG, EntityTag, Header as _, IfNoneMatch},
-    web,
 };
 use signalbox_http::ApiError;
 use signalbox_shared::problem::Problem;
 
-use super::doc::ProblemView;
-use crate::AuthState;
+use super::{Answered, State, doc::ProblemView};
 
 /// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
 /// nothing to hide in them.
@@ -18,7 +16,7 @@ use crate::AuthState;
         (status = 304, description = "It is the one that was named"),
         (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
     security(()))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     let none = || {
         Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
     };

@@ -1,6 +1,7 @@
 //! HTTP, and nothing else: read the request, ask [`crate::issuer`] and the store, write the answer (docs/PROTOCOL.md, sections 1 and 9).
 //!
 //! - `caller`: who asks; `issue`: from a grant to an answer; `doc`: the OpenAPI document; `cors`: what other sites may do
+//! - `forms`: the forms of names and texts, as the document has them
 //! - the other files are a path each, their functions a method
 //!
 //! Adding a route: its handler with `#[utoipa::path]` stands in `doc::Doc`, its path in [`paths`]. Health and metrics are the process's
@@ -12,6 +13,7 @@ mod cors;
 pub(crate) mod doc;
 mod events;
 mod exchange;
+mod forms;
 mod ice;
 mod invites;
 mod issue;
@@ -25,7 +27,7 @@ mod usage;
 mod validate;
 mod webhooks;
 
-use actix_web::{Error, HttpRequest, Resource, Route, web};
+use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, web};
 use caller::{
     authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
 };
@@ -33,6 +35,10 @@ use signalbox_http::{ApiError, Members, json_config, resource};
 use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
 
 use crate::AuthState;
+
+/// What every handler is given, and what it gives.
+type State = web::Data<AuthState>;
+type Answered = Result<HttpResponse, ApiError>;
 
 /// A path of the API: its pattern, the methods it takes as in `Allow`, and what serves it.
 pub(crate) struct Path {
@@ -79,7 +85,7 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
 }
 
 /// Registers the service's paths.
-pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
+pub fn configure(state: State) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         for path in paths(&json_config(state.body_limit)) {
             // What is for everybody says so itself.

@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use signalbox_control::Subject;
-use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     id::{CallerId, TokenId},
     problem::Problem,
@@ -13,11 +12,10 @@ use signalbox_shared::{
 use utoipa::ToSchema;
 
 use super::{
-    Body,
+    Answered, Body, State,
     doc::Problems,
     issue::{Issued, Refresh, refusal, room_token, user_token},
-    members,
-    token::refused,
+    members, token,
 };
 use crate::{
     AuthState,
@@ -39,19 +37,10 @@ pub(super) struct RefreshWish {
 /// The one that was shown is used up; shown again within 10 s it brings the same successor, and later it ends the whole family.
 #[utoipa::path(post, path = "/auth/refresh", tag = "tokens", request_body = RefreshWish,
     responses((status = 200, body = Issued), Problems), security(()))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let site = check_origin(request.headers(), &state.allowed_origins);
-    site.map_err(|problem| refused(&state, None, problem))?;
-    let issued = renew(&state, state.client(&request), body)
-        .await
-        .map_err(|problem| refused(&state, Some("refresh"), problem))?;
-    state.metrics.issued.with_label_values(&["refresh"]).inc();
-    issued.audit("token_refreshed", "refresh", "refresh");
-    Ok(HttpResponse::Ok().json(issued))
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
+    token::site(&request, &state)?;
+    let renewed = renew(&state, state.client(&request), body).await;
+    token::outcome(&state, "refresh", "token_refreshed", renewed)
 }
 
 async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {

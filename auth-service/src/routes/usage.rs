@@ -1,8 +1,7 @@
 //! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use signalbox_http::ApiError;
 use signalbox_redis::Unavailable;
 use signalbox_shared::{
     clock,
@@ -11,7 +10,7 @@ use signalbox_shared::{
     usage::{Amount, Day},
 };
 
-use super::{authorize, doc::Problems, query};
+use super::{Answered, State, authorize, doc::Problems, query};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::AuthState;
@@ -120,7 +119,7 @@ fn read_cursor(text: &str) -> Option<(Day, (String, String))> {
 /// What was used, in the order of day, key and room.
 #[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(Asked),
     responses((status = 200, body = Answer), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     authorize(&request, &state, Scope::Usage)?;
     let wish = wish(&request, Day::of(clock::now_ms()))?;
     let answer = rows(&state, &wish)

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use signalbox_control::Subject;
-use signalbox_http::{ApiError, check_origin};
+use signalbox_http::check_origin;
 use signalbox_shared::{
     clock,
     problem::Problem,
@@ -13,7 +13,7 @@ use signalbox_shared::{
 };
 use utoipa::ToSchema;
 
-use super::{Body, doc::Problems, members, room_token_of};
+use super::{Answered, Body, State, doc::Problems, members, room_token_of};
 use crate::AuthState;
 
 /// A good token.
@@ -37,7 +37,7 @@ pub(super) struct TokenView {
 /// Looks at the room token in `Authorization: Bearer` (RFC 6750, section 2.1).
 #[utoipa::path(get, path = "/auth/validate", tag = "tokens",
     responses((status = 200, body = Valid), Problems), security(("token" = [])))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     check_origin(request.headers(), &state.allowed_origins)?;
     answer(&state, state.client(&request), room_token_of(&request))
 }
@@ -45,11 +45,7 @@ pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Re
 /// Looks at the room token in the body, where no header log sees it.
 #[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = TokenView,
     responses((status = 200, body = Valid), Problems), security(()))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     check_origin(request.headers(), &state.allowed_origins)?;
     let [token] = members(body, ["token"])?;
     let token: Option<String> = token.and_then(|raw| serde_json::from_str(raw.get()).ok());
@@ -57,11 +53,7 @@ pub(super) async fn post(
     answer(&state, state.client(&request), Ok(&token.ok_or_else(not_text)?))
 }
 
-fn answer(
-    state: &AuthState,
-    address: Option<IpAddr>,
-    token: Result<&str, TokenError>,
-) -> Result<HttpResponse, ApiError> {
+fn answer(state: &AuthState, address: Option<IpAddr>, token: Result<&str, TokenError>) -> Answered {
     let verdict = claims(state, address, token);
     let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
     state.metrics.validated.with_label_values(&[outcome]).inc();

@@ -1,19 +1,15 @@
 //! `/api/webhooks`: what could not be told, and telling it again (docs/WEBHOOKS.md).
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
-use signalbox_http::ApiError;
 use signalbox_redis::Unavailable;
 use signalbox_shared::{id::RoomId, keys, problem::Problem, scope::Scope};
 
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Body, authorize, doc::Problems, members, query};
-use crate::{
-    AuthState,
-    webhooks::{EntryId, Letter, Webhooks},
-};
+use super::{Answered, Body, State, authorize, doc::Problems, forms::RoomName, members, query};
+use crate::webhooks::{EntryId, Letter, Webhooks};
 
 /// Letters of one answer, where nothing is said, and at most.
 const LETTERS: usize = 100;
@@ -74,8 +70,7 @@ pub(super) struct Again {
     /// The event of this id.
     id: Option<String>,
     /// All of this room.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
-    room: Option<String>,
+    room: Option<RoomName>,
     /// All there are.
     all: Option<bool>,
 }
@@ -84,10 +79,7 @@ pub(super) struct Again {
 #[utoipa::path(get, path = "/api/webhooks/dead", tag = "webhooks", operation_id = "webhooks_dead", params(Page),
     responses((status = 200, description = "A page of events that were given up", body = Object), Problems),
     security(("key" = []), ("management" = [])))]
-pub(super) async fn dead(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn dead(request: HttpRequest, state: State) -> Answered {
     authorize(&request, &state, Scope::Webhooks)?;
     let [limit, cursor] = query(&request, ["limit", "cursor"])?;
     let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_LETTERS).contains(limit)));
@@ -138,11 +130,7 @@ fn which(body: Body) -> Result<Which, Problem> {
 /// Tells again what was given up, to the endpoint that did not take it.
 #[utoipa::path(post, path = "/api/webhooks/replay", tag = "webhooks", operation_id = "webhooks_replay", request_body = Again,
     responses((status = 200, description = "How many", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn replay(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn replay(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Webhooks)?;
     let which = which(body)?;
     let Some(webhooks) = &state.webhooks else {

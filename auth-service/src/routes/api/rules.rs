@@ -3,15 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use signalbox_control::{KINDS, LimitChanges, Rule, RuleKey};
-use signalbox_http::ApiError;
 use signalbox_shared::problem::Problem;
 
 use signalbox_shared::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{authorize, lift as lift_rule, limits};
-use crate::routes::doc::Problems;
-use crate::{AuthState, issuer::wish::refuse};
+use crate::issuer::wish::refuse;
+use crate::routes::{Answered, State, doc::Problems};
 
 /// Rules in one answer where nobody says otherwise, and at most.
 const PAGE: usize = 100;
@@ -83,9 +82,9 @@ pub(super) struct Listed {
     responses((status = 200, body = Listed), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn list(
     request: HttpRequest,
-    state: web::Data<AuthState>,
+    state: State,
     query: Result<web::Query<Query>, actix_web::Error>,
-) -> Result<HttpResponse, ApiError> {
+) -> Answered {
     authorize(&request, &state, Scope::Security)?;
     let unreadable = |_| Problem::new(400, "bad_request", "the query takes kind, cursor and limit");
     let Query { kind, cursor, limit } = query.map_err(unreadable)?.into_inner();
@@ -113,11 +112,7 @@ pub(super) async fn list(
 /// Lifts one.
 #[utoipa::path(delete, path = "/api/rules/{key}", tag = "control", operation_id = "rules_lift", params(("key" = String, Path, description = "The rule")),
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn lift(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    key: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn lift(request: HttpRequest, state: State, key: web::Path<String>) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let key: RuleKey = key.parse().map_err(|bad| refuse("key", bad))?;
     Ok(lift_rule(&state, &caller, &key).await?)

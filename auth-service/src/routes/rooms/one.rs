@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use signalbox_http::ApiError;
 use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{id::UserId, problem::Problem, protocol::E2ee};
@@ -21,7 +20,12 @@ use super::{
 use crate::{
     AuthState,
     issuer::wish::{display_name, metadata, refuse, typed, within},
-    routes::{Body, doc::Problems, members},
+    routes::{
+        Answered, Body, State,
+        doc::Problems,
+        forms::{DisplayName, Encryption, InRoom, Metadata},
+        members,
+    },
 };
 
 /// What may be set.
@@ -79,11 +83,8 @@ pub(super) fn fit(state: &AuthState, settings: &RoomSettings, kept_until: u64) -
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct RoomChange {
     /// The name to show; empty is none.
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
-    /// Anything, in an object.
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
+    name: Option<DisplayName>,
+    metadata: Option<Metadata>,
     /// Most peers; 0 is the configured number.
     #[schema(minimum = 0, maximum = 1_000)]
     max_peers: Option<u32>,
@@ -97,9 +98,7 @@ pub(super) struct RoomChange {
     locked: Option<bool>,
     /// Whether whoever comes waits to be let in.
     lobby: Option<bool>,
-    /// `off`, `optional` or `required`.
-    #[schema(pattern = "^(off|optional|required)$")]
-    e2ee: Option<String>,
+    e2ee: Option<Encryption>,
 }
 
 /// What can be done to a room.
@@ -116,9 +115,9 @@ pub(super) enum RoomVerb {
 
 /// What a room is like. A user may see it too.
 #[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    params(InRoom),
     responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     backend_or_user(&request, &state, Scope::Rooms)?;
     let id = room_in(&request)?;
     Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &load(&state, &id).await?)))
@@ -126,15 +125,10 @@ pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Re
 
 /// Changes settings.
 #[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomChange,
+    params(InRoom), request_body = RoomChange,
     responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn patch(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Rooms)?;
-    let id = room_in(&request)?;
+pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let patch = patch_of(&state, members(body, MEMBERS)?)?;
     let known = load(&state, &id).await?;
     fit(&state, &patch.apply(&known.settings), known.settings.kept_until)?;
@@ -145,14 +139,10 @@ pub(super) async fn patch(
 
 /// Sends everybody out and forgets the room.
 #[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    params(InRoom),
     responses((status = 204, description = "It is gone"), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn delete(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Rooms)?;
-    let id = room_in(&request)?;
+pub(super) async fn delete(request: HttpRequest, state: State) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let known = load(&state, &id).await?;
     change(&state, &id, Act::Delete).await?;
     let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == CreatorKind::User);
@@ -166,15 +156,10 @@ pub(super) async fn delete(
 
 /// `lock`, `unlock`, `enable`, `disable`, `end`.
 #[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("verb" = inline(RoomVerb), Path, description = "What is done")),
+    params(InRoom, ("verb" = inline(RoomVerb), Path, description = "What is done")),
     responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn act(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Option<Body>,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Rooms)?;
-    let id = room_in(&request)?;
+pub(super) async fn act(request: HttpRequest, state: State, body: Option<Body>) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let enabled = |on| Act::Configure(Patch { enabled: Some(on), ..Patch::default() });
     let (event, act) = match request.match_info().get("verb").unwrap_or_default() {
         "lock" => ("room_locked", Act::Lock(true)),

@@ -2,11 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_control::Subject;
-use signalbox_http::ApiError;
 use signalbox_rooms::room::{CreatorKind, Input, Member, Presence, RoomState, decide};
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{
@@ -29,7 +28,12 @@ use crate::{
         Grant,
         wish::{display_name, metadata, named, ttl},
     },
-    routes::{Body, api, doc::Problems, members},
+    routes::{
+        Answered, Body, State, api,
+        doc::Problems,
+        forms::{DisplayName, InRoom, Metadata, RoleName, UserName},
+        members,
+    },
 };
 
 #[derive(Serialize)]
@@ -52,10 +56,8 @@ struct Issued<'a> {
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct JoinWish {
     /// The name to show.
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
+    name: Option<DisplayName>,
+    metadata: Option<Metadata>,
 }
 
 /// For whom.
@@ -63,30 +65,21 @@ pub(super) struct JoinWish {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct RoomTokenWish {
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
-    user: String,
-    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
-    role: Option<String>,
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
+    user: UserName,
+    role: Option<RoleName>,
+    name: Option<DisplayName>,
     /// Seconds; at most the configured life.
     #[schema(minimum = 1, maximum = 86_400)]
     ttl: Option<u64>,
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
+    metadata: Option<Metadata>,
 }
 
 /// Makes a token for a user of the backend's choice. Locks and limits of the room are asked when it joins.
 #[utoipa::path(post, path = "/api/rooms/{room}/token", tag = "rooms", operation_id = "rooms_tokens_token",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomTokenWish,
+    params(InRoom), request_body = RoomTokenWish,
     responses((status = 200, description = "A token, and what to come with it needs", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn token(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Tokens)?;
-    let room = room_in(&request)?;
+pub(super) async fn token(request: HttpRequest, state: State, body: Body) -> Answered {
+    let (caller, room) = backend(&request, &state, Scope::Tokens)?;
     let [user, role, name, lasts, meta] = members(body, ["user", "role", "name", "ttl", "metadata"])?;
     let user = named("user", &user, UserId::parse)?.ok_or_else(|| api::missing("user"))?;
     let role = named("role", &role, Role::parse)?.unwrap_or_else(|| state.policy.default_role().clone());
@@ -111,13 +104,9 @@ pub(super) async fn token(
 
 /// A user comes in with its own token, if the room takes it.
 #[utoipa::path(post, path = "/api/rooms/{room}/join", tag = "rooms", operation_id = "rooms_tokens_join",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = JoinWish,
+    params(InRoom), request_body = JoinWish,
     responses((status = 200, description = "A token, and what to come with it needs", body = Object), Problems), security(("user" = [])))]
-pub(super) async fn join(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn join(request: HttpRequest, state: State, body: Body) -> Answered {
     let claims = who::user(&request, &state)?;
     let room = room_in(&request)?;
     let [name, meta] = members(body, ["name", "metadata"])?;

@@ -12,6 +12,7 @@ use signalbox_shared::{
     token::UserClaims,
 };
 
+use super::room_in;
 use crate::{
     AuthState,
     issuer::Caller,
@@ -55,14 +56,18 @@ impl Who {
     }
 }
 
-/// A backend that may do this, with the room of the path, if there is one; its id.
+/// A backend that may do this in the room of the path; its id, and the room.
 ///
 /// # Errors
-/// 401, 403.
-pub(super) fn backend(request: &HttpRequest, state: &AuthState, scope: Scope) -> Result<CallerId, ApiError> {
+/// 401, 403; 404 `no_such_room` where no room can have that name.
+pub(super) fn backend(
+    request: &HttpRequest,
+    state: &AuthState,
+    scope: Scope,
+) -> Result<(CallerId, RoomId), ApiError> {
     let caller = authorize(request, state, scope)?;
     here(request, &caller)?;
-    Ok(caller.id())
+    Ok((caller.id(), room_in(request)?))
 }
 
 /// A backend that may do this, and the rooms it is limited to.
