@@ -6,8 +6,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
-use serde_json::Value;
-use signalbox_http::{Answer, Ask, HeaderName, HeaderValue, Patience, say};
+use serde_json::{Map, Value};
+use signalbox_http::{Answer, Ask as Client, HeaderName, HeaderValue, Patience, say};
 use signalbox_shared::config::Loaded;
 
 use super::failed;
@@ -19,11 +19,40 @@ const PATIENCE: Patience = Patience { deadline: Duration::from_secs(10), most_by
 #[derive(Args)]
 pub(crate) struct Server {
     /// The auth service, or the all-in-one process
-    #[arg(long, value_name = "URL", env = "SIGNALBOX_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SIGNALBOX_URL",
+        default_value = "http://127.0.0.1:8080",
+        global = true
+    )]
     url: String,
     /// A PEM file with the authorities that may vouch for it; the public ones unless given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     ca_file: Option<PathBuf>,
+}
+
+/// A command that is one request, and where it is sent.
+#[derive(Args)]
+pub(crate) struct Call<C: Args> {
+    #[command(flatten)]
+    pub(super) command: C,
+    #[command(flatten, next_help_heading = "Where the service is")]
+    server: Server,
+}
+
+/// What a command asks for.
+pub(crate) trait Ask {
+    /// # Errors
+    /// Why it cannot be asked, for the operator.
+    fn request(&self) -> Result<Request, String>;
+}
+
+impl<C: Args + Ask> Call<C> {
+    /// Does it.
+    pub(super) fn run(&self) -> ExitCode {
+        run(self.command.request(), &self.server)
+    }
 }
 
 /// One request.
@@ -39,10 +68,26 @@ impl Request {
         Self { method: "POST", path: path.to_owned(), body: Some(body) }
     }
 
+    pub(super) fn get(path: String) -> Self {
+        Self { method: "GET", path, body: None }
+    }
+
     /// Lifts the rule of a key.
     pub(super) fn lift(key: &str) -> Self {
         Self { method: "DELETE", path: format!("/api/rules/{}", percent(key)), body: None }
     }
+}
+
+/// The members of a body; what is absent is not sent.
+pub(super) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    given.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+}
+
+/// A path that has a query, and more parameters, those that are there.
+pub(super) fn query<const N: usize>(path: &str, parameters: [(&str, Option<&String>); N]) -> String {
+    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    given.fold(path.to_owned(), |path, (name, value)| format!("{path}&{name}={}", percent(value)))
 }
 
 /// A part of a path (RFC 3986): everything but the unreserved characters is escaped.
@@ -55,7 +100,7 @@ pub(super) fn percent(text: &str) -> String {
 }
 
 /// Sends it and prints the answer. 0: done. 1: not done. 2: something is to be mended here.
-pub(super) fn run(request: Result<Request, String>, server: &Server) -> ExitCode {
+fn run(request: Result<Request, String>, server: &Server) -> ExitCode {
     let (request, authorization) = match request.and_then(|request| Ok((request, authorization()?))) {
         Ok(both) => both,
         Err(problem) => return failed(2, &problem),
@@ -74,7 +119,7 @@ pub(super) fn run(request: Result<Request, String>, server: &Server) -> ExitCode
 async fn send(request: &Request, server: &Server, authorization: HeaderValue) -> Result<Answer, String> {
     let authorities = server.ca_file.as_ref().map(std::fs::read).transpose();
     let authorities = authorities.map_err(|error| format!("--ca-file: {error}"))?;
-    let ask = Ask::new(authorities.as_deref()).map_err(|error| error.to_string())?;
+    let ask = Client::new(authorities.as_deref()).map_err(|error| error.to_string())?;
     let url = format!("{}{}", server.url.trim_end_matches('/'), request.path);
     let headers = [(HeaderName::from_static("authorization"), authorization)];
     let body = request.body.as_ref().map(|body| body.to_string().into());
