@@ -1,7 +1,5 @@
 //! `/auth/exchange`
 
-use std::net::IpAddr;
-
 use actix_web::HttpRequest;
 use signalbox_control::Subject;
 use signalbox_shared::{
@@ -39,11 +37,11 @@ pub(super) struct ExchangeWish {
     responses((status = 200, body = Issued), Problems), security(()))]
 pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     token::site(&request, &state)?;
-    let exchanged = exchange(&state, state.client(&request), body).await;
+    let exchanged = exchange(&state, body).await;
     token::outcome(&state, "user", "user_exchanged", exchanged)
 }
 
-async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+async fn exchange(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let [token, refresh] = members(body, ["token", "refresh"])?;
     let token: Option<String> = wish::typed("token", &token, "must be a string")?;
     let token = token.ok_or_else(|| wish::refuse("token", "is missing"))?;
@@ -53,7 +51,7 @@ async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Res
     let ttl_s = state.policy.default_ttl_s();
     let grant = UserGrant { user: said.user, role, name: said.name, ttl_s };
     let issuer = Some(CallerId::USER);
-    let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address };
+    let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address: None };
     state.judge(&subject)?;
     let issued_s = state.issued_s(&subject).await;
     let jti = TokenId::random();

@@ -1,6 +1,7 @@
 //! The forms of what stands in bodies and paths, as the document has them: one component each, so that a client generator makes one type of
 //! each. The handlers judge by `signalbox_shared::id`; these only say it.
 
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 /// The name of a room.
@@ -48,21 +49,6 @@ pub(super) struct Reason(#[expect(dead_code, reason = "the document reads it")] 
 #[schema(value_type = Object)]
 pub(super) struct Metadata(());
 
-/// What permissions there are.
-#[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "the document reads it")]
-pub(super) enum PermissionName {
-    Publish,
-    Message,
-    Moderate,
-    Admit,
-    End,
-    Share,
-    Data,
-    Create,
-}
-
 /// Whether what is sent is encrypted end to end.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -90,6 +76,10 @@ pub(super) struct IceServerView {
     username: Option<String>,
     credential: Option<String>,
 }
+
+/// Nothing to say: `{}`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Nothing {}
 
 /// A path about a room.
 #[derive(IntoParams)]

@@ -38,7 +38,7 @@ pub(super) struct Told {
     responses((status = 200, body = Told), Problems), security(("token" = [])))]
 pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = validate::claims(&state, state.client(&request), room_token_of(&request))?;
+    let claims = validate::claims(&state, room_token_of(&request))?;
     let ice = state.ice.offer(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
     let told = Told {
         ice_servers: ice.servers,

@@ -1,7 +1,5 @@
 //! From a grant to an answer: the same for every route that gives tokens.
 
-use std::net::IpAddr;
-
 use serde::Serialize;
 use signalbox_control::Subject;
 use signalbox_shared::{
@@ -43,6 +41,8 @@ pub(crate) struct Issued {
     /// How long it may wait for that, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_expires_in: Option<u64>,
+    #[serde(skip)]
+    jti: TokenId,
 }
 
 /// What brings the next token.
@@ -61,12 +61,11 @@ impl Refresh {
 pub(crate) async fn first_room_token(
     state: &AuthState,
     grant: Grant,
-    address: Option<IpAddr>,
     refresh: bool,
 ) -> Result<Issued, Problem> {
     let Grant { user, room, caller, .. } = &grant;
     let issuer = Some(caller.as_str());
-    let subject = Subject { user, room: Some(room), grant: "", issued_s: None, issuer, address };
+    let subject = Subject { user, room: Some(room), grant: "", issued_s: None, issuer, address: None };
     state.judge(&subject)?;
     // Before the family begins, which is dated too.
     let issued_s = state.issued_s(&subject).await;
@@ -87,9 +86,11 @@ pub(super) fn room_token(
 ) -> Result<Issued, Problem> {
     let (room, user, role, expires_in) =
         (Some(grant.room.clone()), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token = state.minter.mint(grant, clock::now_s(), issued_s, jti).map_err(|error| unsigned(&error))?;
-    Ok(Issued { token, expires_in, room, user, role, refresh_token: None, refresh_expires_in: None }
-        .with(refresh))
+    let token =
+        state.minter.mint(grant, clock::now_s(), issued_s, jti.clone()).map_err(|error| unsigned(&error))?;
+    let issued =
+        Issued { token, expires_in, room, user, role, refresh_token: None, refresh_expires_in: None, jti };
+    Ok(issued.with(refresh))
 }
 
 pub(super) fn user_token(
@@ -110,7 +111,7 @@ pub(super) fn user_token(
         iat: issued_s,
         nbf: now_s.saturating_sub(SKEW_S),
         exp: now_s + ttl_s,
-        jti,
+        jti: jti.clone(),
     };
     let token = state.minter.sign(&claims).map_err(|error| unsigned(&error))?;
     let issued = Issued {
@@ -121,6 +122,7 @@ pub(super) fn user_token(
         role,
         refresh_token: None,
         refresh_expires_in: None,
+        jti,
     };
     Ok(issued.with(refresh))
 }
@@ -167,6 +169,11 @@ impl Issued {
             self.refresh_expires_in = Some(expires_in);
         }
         self
+    }
+
+    /// What all tokens of its making share.
+    pub(crate) fn grant(&self) -> &str {
+        self.jti.grant()
     }
 
     /// One line for the audit: what was given, never the token.

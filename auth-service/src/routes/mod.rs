@@ -1,6 +1,7 @@
 //! HTTP, and nothing else: read the request, ask [`crate::issuer`] and the store, write the answer (docs/PROTOCOL.md, sections 1 and 9).
 //!
-//! - `caller`: who asks; `issue`: from a grant to an answer; `doc`: the OpenAPI document; `cors`: what other sites may do
+//! - `caller`: who asks; `issue`: from a grant to an answer; `doc`: the OpenAPI document; `cors`: what other sites may do; `denied`: whom nothing here is
+//!   for
 //! - `forms`: the forms of names and texts, as the document has them
 //! - the other files are a path each, their functions a method
 //!
@@ -10,6 +11,7 @@
 mod api;
 mod caller;
 mod cors;
+mod denied;
 pub(crate) mod doc;
 mod events;
 mod exchange;
@@ -27,7 +29,7 @@ mod usage;
 mod validate;
 mod webhooks;
 
-use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, web};
+use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, middleware::from_fn, web};
 use caller::{
     authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
 };
@@ -95,7 +97,8 @@ pub fn configure(state: State) -> impl FnOnce(&mut web::ServiceConfig) {
                 config.service(cors::wrap(path.resource, &state.allowed_origins));
             }
         }
-        config.app_data(state).service(resource("/ws/events", "GET").route(web::get().to(events::get)));
+        let feed = resource("/ws/events", "GET").route(web::get().to(events::get));
+        config.app_data(state).service(feed.wrap(from_fn(denied::guard)));
     }
 }
 

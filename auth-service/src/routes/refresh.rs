@@ -1,7 +1,5 @@
 //! `/auth/refresh`
 
-use std::net::IpAddr;
-
 use actix_web::HttpRequest;
 use signalbox_control::Subject;
 use signalbox_shared::{
@@ -39,11 +37,11 @@ pub(super) struct RefreshWish {
     responses((status = 200, body = Issued), Problems), security(()))]
 pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     token::site(&request, &state)?;
-    let renewed = renew(&state, state.client(&request), body).await;
+    let renewed = renew(&state, body).await;
     token::outcome(&state, "refresh", "token_refreshed", renewed)
 }
 
-async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let [token] = members(body, ["refreshToken"])?;
     let text: Option<String> = wish::typed("refreshToken", &token, "must be a string")?;
     let text = text.ok_or_else(|| wish::refuse("refreshToken", "is missing"))?;
@@ -51,8 +49,7 @@ async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result
     let name = family_of(&token);
     let family = state.store.family(&name).await.map_err(refusal)?.ok_or_else(invalid)?;
     // Judged before it is used up: who is shut out for a while keeps the token.
-    let what =
-        if family.what.is_empty() { None } else { Some(still_allowed(state, &family, address).await?) };
+    let what = if family.what.is_empty() { None } else { Some(still_allowed(state, &family).await?) };
     let next = successor(&token, &family.salt);
     let turn = Turn {
         name,
@@ -79,11 +76,7 @@ async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result
 }
 
 /// What a family brings, as far as it is allowed now, and what its next token says of when it was issued.
-async fn still_allowed(
-    state: &AuthState,
-    family: &Family,
-    address: Option<IpAddr>,
-) -> Result<(Renewable, u64), Problem> {
+async fn still_allowed(state: &AuthState, family: &Family) -> Result<(Renewable, u64), Problem> {
     let mut what: Renewable = serde_json::from_str(&family.what).map_err(|_| invalid())?;
     let by_user = CallerId::user();
     let (user, room, caller) = match &mut what {
@@ -102,7 +95,7 @@ async fn still_allowed(
         state.judge_key(backend.as_str())?;
     }
     let (issued_s, issuer) = (Some(family.born_ms / 1_000), Some(caller.as_str()));
-    let subject = Subject { user, room, grant: &family.grant, issued_s, issuer, address };
+    let subject = Subject { user, room, grant: &family.grant, issued_s, issuer, address: None };
     state.judge(&subject)?;
     let issued_s = state.issued_s(&subject).await;
     Ok((what, issued_s))

@@ -1,7 +1,5 @@
 //! `/auth/token`
 
-use std::net::IpAddr;
-
 use actix_web::{HttpRequest, HttpResponse};
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{id::random_hex, problem::Problem, scope::Scope};
@@ -49,20 +47,14 @@ pub(super) struct TokenWish {
     responses((status = 200, body = Issued), Problems),
     security((), ("key" = [])))]
 pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
-    let address = state.client(&request);
     let invited = body.as_ref().is_ok_and(|members| members.has("invite"));
     let (issued, kind) = if invited {
         site(&request, &state)?;
-        (
-            by_invite(&state, address, body)
-                .await
-                .map_err(|problem| refused(&state, Some("invite"), problem))?,
-            "invite",
-        )
+        (by_invite(&state, body).await.map_err(|problem| refused(&state, Some("invite"), problem))?, "invite")
     } else {
         let caller = authorize_or_guest(&request, &state, Scope::Tokens)
             .map_err(|ApiError(problem)| refused(&state, None, problem))?;
-        let issued = issue(&state, &caller, address, body).await;
+        let issued = issue(&state, &caller, body).await;
         let issued = issued.map_err(|problem| refused(&state, Some(caller.id().as_str()), problem))?;
         issued.audit("token_issued", caller.id().as_str(), caller.kind());
         (issued, caller.kind())
@@ -71,20 +63,15 @@ pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answ
     Ok(HttpResponse::Ok().json(issued))
 }
 
-async fn issue(
-    state: &AuthState,
-    caller: &Caller,
-    address: Option<IpAddr>,
-    body: Body,
-) -> Result<Issued, Problem> {
+async fn issue(state: &AuthState, caller: &Caller, body: Body) -> Result<Issued, Problem> {
     let wish = Wish::from(members(body, Wish::MEMBERS)?);
     let refresh = wish.refresh()?;
     let grant = state.policy.grant(caller, wish, &random_hex())?;
-    first_room_token(state, grant, address, refresh).await
+    first_room_token(state, grant, refresh).await
 }
 
 /// The invite is used last: what is wrong with the rest of the wish costs no use.
-async fn by_invite(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+async fn by_invite(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let wish = Wish::from(members(body, Wish::MEMBERS)?);
     let refresh = wish.refresh()?;
     let code = wish.invite()?.unwrap_or_default();
@@ -98,7 +85,7 @@ async fn by_invite(state: &AuthState, address: Option<IpAddr>, body: Body) -> Re
         .transpose()?;
     match (state.store.use_invite(&code.room, &id).await.map_err(refusal)?, draft) {
         (Invited::Good(_), Some(grant)) => {
-            let issued = first_room_token(state, grant, address, refresh).await?;
+            let issued = first_room_token(state, grant, refresh).await?;
             tracing::info!(target: "signalbox_auth::audit", invite = id, room = %code.room, "invite_used");
             issued.audit("token_issued", "invite", "invite");
             Ok(issued)

@@ -23,6 +23,7 @@ const MOST_ROWS: usize = 10_000;
 
 /// A page of what was used.
 #[derive(Serialize, ToSchema)]
+#[schema(as = UsagePage)]
 pub(super) struct Answer {
     days: Vec<Row>,
     /// Where to go on, if there is more.
@@ -32,6 +33,7 @@ pub(super) struct Answer {
 
 /// What one API key used in one room on one day.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Usage)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row {
     /// Of UTC.

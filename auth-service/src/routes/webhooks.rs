@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use signalbox_redis::Unavailable;
 use signalbox_shared::{id::RoomId, keys, problem::Problem, scope::Scope};
 
@@ -15,18 +15,41 @@ use crate::webhooks::{EntryId, Letter, Webhooks};
 const LETTERS: usize = 100;
 const MOST_LETTERS: usize = 500;
 
-#[derive(Serialize)]
+/// An event that was given up.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
 #[serde(rename_all = "camelCase")]
 struct Dead {
+    /// Who did not take it: an id, because a URL may be confidential.
     endpoint: String,
+    /// The host of its URL; none where it is not configured any more.
     host: Option<String>,
     /// When it was given up, milliseconds since 1970.
     at: u64,
+    /// `age`, `attempts`, `gone` or `backlog`.
     cause: String,
     attempts: u32,
+    /// How the last attempt failed.
     last: String,
     /// The event, as it would have been sent.
+    #[schema(value_type = Object)]
     event: Box<RawValue>,
+}
+
+/// A page of events that were given up.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetterPage)]
+pub(super) struct Given {
+    dead: Vec<Dead>,
+    /// Where to go on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// How many are told again.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Replayed {
+    replayed: usize,
 }
 
 fn away(_: Unavailable) -> Problem {
@@ -77,7 +100,7 @@ pub(super) struct Again {
 
 /// What was given up.
 #[utoipa::path(get, path = "/api/webhooks/dead", tag = "webhooks", operation_id = "webhooks_dead", params(Page),
-    responses((status = 200, description = "A page of events that were given up", body = Object), Problems),
+    responses((status = 200, body = Given), Problems),
     security(("key" = []), ("management" = [])))]
 pub(super) async fn dead(request: HttpRequest, state: State) -> Answered {
     authorize(&request, &state, Scope::Webhooks)?;
@@ -88,13 +111,13 @@ pub(super) async fn dead(request: HttpRequest, state: State) -> Answered {
         None => (0, None),
         Some(text) => read_cursor(&text).ok_or_else(|| bad("cursor", "is not one of an answer"))?,
     };
-    let Some(webhooks) = &state.webhooks else { return Ok(HttpResponse::Ok().json(json!({ "dead": [] }))) };
+    let Some(webhooks) = &state.webhooks else {
+        return Ok(HttpResponse::Ok().json(Given { dead: vec![], next: None }));
+    };
     let (letters, next) = webhooks.dead(from, limit).await.map_err(away)?;
-    let dead: Vec<Dead> = letters.into_iter().filter_map(|letter| listed(webhooks, letter)).collect();
-    Ok(HttpResponse::Ok().json(match next {
-        Some((partition, entry)) => json!({ "dead": dead, "next": format!("{partition}.{entry}") }),
-        None => json!({ "dead": dead }),
-    }))
+    let dead = letters.into_iter().filter_map(|letter| listed(webhooks, letter)).collect();
+    let next = next.map(|(partition, entry)| format!("{partition}.{entry}"));
+    Ok(HttpResponse::Ok().json(Given { dead, next }))
 }
 
 fn read_cursor(text: &str) -> Option<(usize, Option<EntryId>)> {
@@ -129,12 +152,12 @@ fn which(body: Body) -> Result<Which, Problem> {
 
 /// Tells again what was given up, to the endpoint that did not take it.
 #[utoipa::path(post, path = "/api/webhooks/replay", tag = "webhooks", operation_id = "webhooks_replay", request_body = Again,
-    responses((status = 200, description = "How many", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 200, body = Replayed), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn replay(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Webhooks)?;
     let which = which(body)?;
     let Some(webhooks) = &state.webhooks else {
-        return Ok(HttpResponse::Ok().json(json!({ "replayed": 0 })));
+        return Ok(HttpResponse::Ok().json(Replayed { replayed: 0 }));
     };
     let replayed = match &which {
         Which::All => webhooks.replay(None, |_| true).await,
@@ -146,5 +169,5 @@ pub(super) async fn replay(request: HttpRequest, state: State, body: Body) -> An
     };
     let replayed = replayed.map_err(away)?;
     tracing::info!(target: "signalbox_auth::audit", caller = caller.id().as_str(), replayed, "webhooks_replayed");
-    Ok(HttpResponse::Ok().json(json!({ "replayed": replayed })))
+    Ok(HttpResponse::Ok().json(Replayed { replayed }))
 }

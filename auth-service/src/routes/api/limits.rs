@@ -17,6 +17,7 @@ use crate::{
 
 /// Changed limits as callers name them.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ChangedLimits)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Named {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ use crate::{
     routes::{
         Answered, Body, State,
         doc::Problems,
-        forms::{RoomName, UserName},
+        forms::{Nothing, RoomName, UserName},
         members,
     },
 };
@@ -42,7 +42,7 @@ pub(super) struct NoticeWish {
 
 /// Says something to everybody who is connected, or to those of a room or of a user.
 #[utoipa::path(post, path = "/api/notices", tag = "control", operation_id = "notices_post", request_body = NoticeWish,
-    responses((status = 202, description = "It is on its way"), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 202, description = "It is on its way", body = Nothing), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [room, user, code, message] = members(body, ["room", "user", "code", "message"])?;
@@ -57,7 +57,7 @@ pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answ
     let word = Word { to, code: code.as_str().into(), message };
     state.control.say(&word).await.map_err(problem)?;
     tracing::warn!(target: "signalbox_auth::audit", event = "notice_sent", caller = caller.id, whom, code, "notice");
-    Ok(HttpResponse::Accepted().json(serde_json::json!({})))
+    Ok(HttpResponse::Accepted().json(Nothing {}))
 }
 
 const CODE: &str = "must be a string of 1 to 32 characters of a-z 0-9 - _";

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{authorize, lift as lift_rule, limits};
 use crate::issuer::wish::refuse;
-use crate::routes::{Answered, State, doc::Problems};
+use crate::routes::{Answered, State, doc::Problems, forms::Reason};
 
 /// Rules in one answer where nobody says otherwise, and at most.
 const PAGE: usize = 100;
@@ -18,23 +18,51 @@ const MOST: usize = 1_000;
 
 /// A rule as a caller sees it. Times are milliseconds since 1970, by the store's clock.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Rule)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown {
+    /// Kind and target: what `DELETE /api/rules/{key}` lifts.
     key: String,
+    #[schema(value_type = RuleKind)]
     kind: &'static str,
+    /// When it was written.
     at: u64,
+    /// When it is over.
     until: u64,
+    /// The API key that wrote it, or what part of the server did.
     by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Reason>)]
     reason: Option<String>,
+    /// Whether it is not in force any more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     lifted: bool,
+    /// Of an API key: whether what it has issued is taken back too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     issued: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<limits::Named>,
+    /// Of a shutdown: when clients are to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_ms: Option<u32>,
+}
+
+/// What a rule is about.
+#[derive(ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "the document reads it")]
+enum RuleKind {
+    Token,
+    UserBefore,
+    RoomBefore,
+    AllBefore,
+    Ban,
+    Deny,
+    Key,
+    Limits,
+    Shutdown,
 }
 
 impl Shown {
@@ -71,8 +99,10 @@ pub(super) struct Query {
 
 /// A page of rules.
 #[derive(Serialize, ToSchema)]
+#[schema(as = RulePage)]
 pub(super) struct Listed {
     rules: Vec<Shown>,
+    /// Where to go on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }

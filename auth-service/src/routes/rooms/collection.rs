@@ -62,7 +62,7 @@ impl ToSchema for RoomWish {
 
 /// Makes a room.
 #[utoipa::path(post, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_post", request_body = RoomWish,
-    responses((status = 201, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
+    responses((status = 201, body = ShownRoom, headers(("Location" = String, description = "Its path"))), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
 pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let who = backend_or_user(&request, &state, Scope::Rooms)?;
     may_create(&state, &who)?;
@@ -143,10 +143,12 @@ pub(super) struct Page {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed<'a> {
+/// A page of rooms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RoomPage)]
+pub(super) struct Listed<'a> {
     rooms: Vec<ShownRoom<'a>>,
+    /// Where to go on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
@@ -154,7 +156,7 @@ struct Listed<'a> {
 /// Lists rooms, page by page. A room that is there all the time is listed exactly once, whatever comes and goes meanwhile.
 #[utoipa::path(get, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_get",
     params(Page),
-    responses((status = 200, description = "A page of rooms", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 200, body = Listed), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     let limited = lister(&request, &state, Scope::Rooms)?;
     let page = web::Query::<Page>::from_query(request.query_string());

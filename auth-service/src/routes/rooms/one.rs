@@ -1,7 +1,5 @@
 //! `/api/rooms/{room}` and what is done to it
 
-use std::sync::Arc;
-
 use actix_web::{HttpRequest, HttpResponse};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -110,13 +108,21 @@ pub(super) enum RoomVerb {
     Unlock,
     Enable,
     Disable,
-    End,
+}
+
+/// How a room is to end.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct EndWish {
+    /// Whether the room is kept, locked.
+    lock: Option<bool>,
 }
 
 /// What a room is like. A user may see it too.
 #[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
     params(InRoom),
-    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
 pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     backend_or_user(&request, &state, Scope::Rooms)?;
     let id = room_in(&request)?;
@@ -126,7 +132,7 @@ pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
 /// Changes settings.
 #[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",
     params(InRoom), request_body = RoomChange,
-    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let patch = patch_of(&state, members(body, MEMBERS)?)?;
@@ -154,28 +160,34 @@ pub(super) async fn delete(request: HttpRequest, state: State) -> Answered {
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `lock`, `unlock`, `enable`, `disable`, `end`.
+/// `lock`, `unlock`, `enable`, `disable`.
 #[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
     params(InRoom, ("verb" = inline(RoomVerb), Path, description = "What is done")),
-    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn act(request: HttpRequest, state: State, body: Option<Body>) -> Answered {
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn act(request: HttpRequest, state: State) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let enabled = |on| Act::Configure(Patch { enabled: Some(on), ..Patch::default() });
     let (event, act) = match request.match_info().get("verb").unwrap_or_default() {
         "lock" => ("room_locked", Act::Lock(true)),
         "unlock" => ("room_unlocked", Act::Lock(false)),
         "enable" => ("room_enabled", enabled(true)),
-        "disable" => ("room_disabled", enabled(false)),
-        _ => ("room_ended", Act::End { lock: lock_too(&request, body)? }),
+        _ => ("room_disabled", enabled(false)),
     };
-    let (outcome, room) = change(&state, &id, act).await?;
+    let (_, room) = change(&state, &id, act).await?;
     audit(event, &caller, &id);
-    let shown = Arc::new(serde_json::to_value(ShownRoom::of(&id, &room)).unwrap_or_default());
-    let mut shown = Arc::unwrap_or_clone(shown);
-    if let Outcome::Removed(count) = outcome {
-        shown["removed"] = count.into();
-    }
-    Ok(HttpResponse::Ok().json(shown))
+    Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room)))
+}
+
+/// Sends everybody out; the room goes too, unless it is to be kept, locked.
+#[utoipa::path(post, path = "/api/rooms/{room}/end", tag = "rooms", operation_id = "rooms_one_end",
+    params(InRoom), request_body = Option<EndWish>,
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn end(request: HttpRequest, state: State, body: Option<Body>) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
+    let (outcome, room) = change(&state, &id, Act::End { lock: lock_too(&request, body)? }).await?;
+    audit("room_ended", &caller, &id);
+    let removed = if let Outcome::Removed(count) = outcome { Some(count) } else { None };
+    Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room).without(removed)))
 }
 
 /// `{"lock": true}`, where there is a body.

@@ -24,13 +24,26 @@ use crate::{
     },
 };
 
-#[derive(Serialize)]
-struct Participants<'a> {
+/// Who is in a room.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Participants<'a> {
     participants: Vec<ShownMember<'a>>,
 }
 
-#[derive(Serialize)]
-struct Removed {
+/// How many were removed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Removed {
+    removed: usize,
+}
+
+/// A ban from a room.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Banned {
+    /// The key of the rule: what `DELETE /api/rules/{key}` lifts.
+    rule: String,
+    /// Until when, ms since 1970.
+    until: u64,
+    /// How many were removed.
     removed: usize,
 }
 
@@ -76,7 +89,7 @@ pub(super) enum LobbyVerb {
 /// Who is in the room, and who waits to be let in.
 #[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
     params(InRoom),
-    responses((status = 200, description = "Who is there", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 200, body = Participants), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn list(request: HttpRequest, state: State) -> Answered {
     let (_, id) = backend(&request, &state, Scope::Rooms)?;
     let room = load(&state, &id).await?;
@@ -87,7 +100,7 @@ pub(super) async fn list(request: HttpRequest, state: State) -> Answered {
 /// Gives a member another role, or mutes it.
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
     params(OfPeer), request_body = MemberChange,
-    responses((status = 200, description = "The member", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 200, body = ShownMember), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let peer = peer_in(&request)?;
@@ -115,7 +128,7 @@ pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Ans
 /// Removes a member; neither its token nor its handle brings it back.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
     params(OfPeer),
-    responses((status = 200, description = "How many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 200, body = Removed), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn remove(request: HttpRequest, state: State) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Moderate)?;
     let peer = peer_in(&request)?;
@@ -135,7 +148,7 @@ struct Which {
 /// Removes all members of a role, or of a user.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
     params(InRoom, ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
-    responses((status = 200, description = "How many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 200, body = Removed), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn remove_some(request: HttpRequest, state: State) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Moderate)?;
     let which = web::Query::<Which>::from_query(request.query_string());
@@ -169,7 +182,7 @@ pub(super) async fn decide(request: HttpRequest, state: State) -> Answered {
 /// Bans a user from the room for a time, whatever token it has, and removes its peers.
 #[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
     params(InRoom), request_body = RoomBanWish,
-    responses((status = 201, description = "The rule, and how many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 201, body = Banned), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn ban(request: HttpRequest, state: State, body: Body) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Moderate)?;
     let [user, lasts, why] = members(body, ["user", "for", "reason"])?;
@@ -188,6 +201,6 @@ pub(super) async fn ban(request: HttpRequest, state: State, body: Body) -> Answe
     };
     audit("user_banned", &caller, &id);
     let removed = if let Outcome::Removed(count) = outcome { count } else { 0 };
-    let answer = serde_json::json!({ "rule": rule.key.to_string(), "until": rule.until, "removed": removed });
-    Ok(HttpResponse::Created().json(answer))
+    let banned = Banned { rule: rule.key.to_string(), until: rule.until, removed };
+    Ok(HttpResponse::Created().json(banned))
 }

@@ -13,7 +13,7 @@ use crate::{
     routes::{
         Answered, Body, State, api,
         doc::Problems,
-        forms::{InRoom, PeerName},
+        forms::{InRoom, Nothing, PeerName},
         members,
     },
 };
@@ -33,7 +33,7 @@ pub(super) struct MessageWish {
 /// Says something to the members, or to one of them: a `message` without `from`.
 #[utoipa::path(post, path = "/api/rooms/{room}/messages", tag = "rooms", operation_id = "rooms_words_post",
     params(InRoom), request_body = MessageWish,
-    responses((status = 202, description = "It is on its way", body = Object), Problems), security(("key" = []), ("management" = [])))]
+    responses((status = 202, description = "It is on its way", body = Nothing), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Moderate)?;
     let [to, data] = members(body, ["to", "data"])?;
@@ -45,5 +45,5 @@ pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answ
     }
     change(&state, &id, Act::Say { to, data: data.into() }).await?;
     audit("message_sent", &caller, &id);
-    Ok(HttpResponse::Accepted().json(serde_json::json!({})))
+    Ok(HttpResponse::Accepted().json(Nothing {}))
 }
