@@ -2,7 +2,10 @@
 //! each. The handlers judge by `signalbox_shared::id`; these only say it.
 
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
+};
 
 /// The name of a room.
 #[derive(ToSchema)]
@@ -48,6 +51,19 @@ pub(super) struct Reason(#[expect(dead_code, reason = "the document reads it")] 
 #[derive(ToSchema)]
 #[schema(value_type = Object)]
 pub(super) struct Metadata(());
+
+/// Anything but `null`.
+pub(super) struct Data;
+
+impl PartialSchema for Data {
+    fn schema() -> RefOr<Schema> {
+        let types = [Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean];
+        let anything = ObjectBuilder::new().schema_type(SchemaType::from_iter(types));
+        anything.description(Some("Anything but `null`.")).into()
+    }
+}
+
+impl ToSchema for Data {}
 
 /// Whether what is sent is encrypted end to end.
 #[derive(ToSchema)]

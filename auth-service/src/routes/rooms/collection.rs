@@ -19,7 +19,7 @@ use signalbox_shared::{
 
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
-    openapi::{RefOr, Schema},
+    openapi::{ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type},
 };
 
 use super::{
@@ -48,7 +48,9 @@ impl PartialSchema for RoomWish {
     fn schema() -> RefOr<Schema> {
         let mut wish = RoomChange::schema();
         if let RefOr::T(Schema::Object(settings)) = &mut wish {
-            settings.properties.insert("id".to_owned(), RoomName::schema());
+            let none = ObjectBuilder::new().schema_type(Type::Null);
+            let id = OneOfBuilder::new().item(none).item(Ref::from_schema_name(RoomName::name()));
+            settings.properties.insert("id".to_owned(), id.into());
         }
         wish
     }
@@ -56,6 +58,7 @@ impl PartialSchema for RoomWish {
 
 impl ToSchema for RoomWish {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((RoomName::name().into_owned(), RoomName::schema()));
         RoomChange::schemas(schemas);
     }
 }

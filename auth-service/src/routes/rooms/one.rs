@@ -1,8 +1,9 @@
 //! `/api/rooms/{room}` and what is done to it
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{Error, HttpRequest, HttpResponse, http::header::CONTENT_TYPE, web};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use signalbox_http::Members;
 use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{id::UserId, problem::Problem, protocol::E2ee};
@@ -182,7 +183,7 @@ pub(super) async fn act(request: HttpRequest, state: State) -> Answered {
 #[utoipa::path(post, path = "/api/rooms/{room}/end", tag = "rooms", operation_id = "rooms_one_end",
     params(InRoom), request_body = Option<EndWish>,
     responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn end(request: HttpRequest, state: State, body: Option<Body>) -> Answered {
+pub(super) async fn end(request: HttpRequest, state: State, body: BodyOrNull) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let (outcome, room) = change(&state, &id, Act::End { lock: lock_too(&request, body)? }).await?;
     audit("room_ended", &caller, &id);
@@ -190,10 +191,16 @@ pub(super) async fn end(request: HttpRequest, state: State, body: Option<Body>) 
     Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room).without(removed)))
 }
 
+/// A body that may be absent, or `null`.
+type BodyOrNull = Result<web::Json<Option<Members>>, Error>;
+
 /// `{"lock": true}`, where there is a body.
-fn lock_too(request: &HttpRequest, body: Option<Body>) -> Result<bool, Problem> {
-    let has_body = request.headers().contains_key(actix_web::http::header::CONTENT_TYPE);
-    let Some(body) = body.filter(|_| has_body) else { return Ok(false) };
+fn lock_too(request: &HttpRequest, body: BodyOrNull) -> Result<bool, Problem> {
+    if !request.headers().contains_key(CONTENT_TYPE) {
+        return Ok(false);
+    }
+    let body = body.map(|json| json.into_inner().map(web::Json)).transpose();
+    let Some(body) = body else { return Ok(false) };
     let [lock] = members(body, ["lock"])?;
     Ok(typed::<bool>("lock", &lock, "must be true or false")?.unwrap_or(false))
 }

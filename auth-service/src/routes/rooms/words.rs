@@ -13,7 +13,7 @@ use crate::{
     routes::{
         Answered, Body, State, api,
         doc::Problems,
-        forms::{InRoom, Nothing, PeerName},
+        forms::{Data, InRoom, Nothing, PeerName},
         members,
     },
 };
@@ -25,9 +25,7 @@ use crate::{
 pub(super) struct MessageWish {
     /// To whom; to all where nobody is named.
     to: Option<PeerName>,
-    /// Anything but `null`.
-    #[schema(value_type = Object)]
-    data: (),
+    data: Data,
 }
 
 /// Says something to the members, or to one of them: a `message` without `from`.
