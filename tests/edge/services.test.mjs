@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Site, bin, repo, stop } from './harness.mjs';
 
@@ -54,8 +53,8 @@ describe('a deployment', () => {
 
   it('refuses clients of a denied address, whatever they claim, and nobody who claims to be one', async () => {
     // As the service `operator` of docker-compose.yml has it.
-    const env = { SIGNALBOX_URL: `http://127.0.0.1:${auth.port}`, SIGNALBOX_API_KEY_FILE: join(site.secrets, 'operator_key') };
-    const operator = (...words) => execFileSync(join(bin, 'signalbox'), ['--config', join(repo, 'deploy/signalbox.toml'), ...words], { env });
+    const env = { SIGNALBOX_URL: `http://127.0.0.1:${auth.port}`, SIGNALBOX_API_KEY_FILE: `${site.secrets}/operator_key` };
+    const operator = (...words) => execFileSync(`${bin}/signalbox`, ['--config', `${repo}/deploy/signalbox.toml`, ...words], { env });
     const verdict = async (token, localAddress, claimed) => {
       const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': claimed };
       const answer = await edge.request('/ws/validate', { headers, localAddress, host: '127.0.0.1', servername: 'localhost' });

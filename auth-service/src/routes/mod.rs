@@ -36,7 +36,7 @@ use caller::{
 use signalbox_http::{ApiError, Members, json_config, resource};
 use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
 
-use crate::AuthState;
+use crate::{AuthState, issuer::wish::refuse};
 
 /// What every handler is given, and what it gives.
 type State = web::Data<AuthState>;
@@ -120,8 +120,7 @@ fn members<const N: usize>(
 
 /// The room in a path.
 fn room_in_path(text: &str) -> Result<RoomId, Problem> {
-    let refuse = |bad| Problem::new(400, "bad_request", format!("room {bad}")).field("room");
-    RoomId::parse(text).map_err(refuse)
+    RoomId::parse(text).map_err(|bad| refuse("room", bad))
 }
 
 /// The parameters of a query, each at most once, and none but these.
@@ -135,7 +134,7 @@ fn query<const N: usize>(request: &HttpRequest, names: [&str; N]) -> Result<[Opt
             return Err(bad(&format!("the query may hold {}", names.join(", "))));
         };
         if found[place].replace(value).is_some() {
-            return Err(bad("it stands there twice").field(names[place]));
+            return Err(refuse(names[place], "stands there twice"));
         }
     }
     Ok(found)

@@ -13,7 +13,7 @@ use signalbox_shared::{
 use super::{Answered, State, authorize, doc::Problems, query};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::AuthState;
+use crate::{AuthState, issuer::wish::refuse};
 
 /// Most days that may be asked for at once.
 const MOST_DAYS: u64 = 400;
@@ -89,26 +89,23 @@ struct Wish {
     after: Option<(Day, (String, String))>,
 }
 
-fn bad(field: &str, detail: &str) -> Problem {
-    Problem::new(400, "bad_request", detail.to_owned()).field(field)
-}
-
 fn wish(request: &HttpRequest, today: Day) -> Result<Wish, Problem> {
     let [from, to, key, room, limit, cursor] =
         query(request, ["from", "to", "key", "room", "limit", "cursor"])?;
     let day = |text: Option<String>, field, default| match text {
         None => Ok(default),
-        Some(text) => Day::parse(&text).ok_or_else(|| bad(field, "must be a day like 2026-11-21")),
+        Some(text) => Day::parse(&text).ok_or_else(|| refuse(field, "must be a day like 2026-11-21")),
     };
     let to = day(to, "to", today)?;
     let from = day(from, "from", to)?;
-    let days = from.until(to).ok_or_else(|| bad("from", "must not be later than to"))?;
+    let days = from.until(to).ok_or_else(|| refuse("from", "must not be later than to"))?;
     if days >= MOST_DAYS {
-        return Err(bad("from", "must be less than 400 days before to"));
+        return Err(refuse("from", "must be less than 400 days before to"));
     }
     let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_ROWS).contains(limit)));
-    let limit = limit.unwrap_or(Some(ROWS)).ok_or_else(|| bad("limit", "must be from 1 to 10000"))?;
-    let after = cursor.map(|text| read_cursor(&text).ok_or_else(|| bad("cursor", "is not one of an answer")));
+    let limit = limit.unwrap_or(Some(ROWS)).ok_or_else(|| refuse("limit", "must be from 1 to 10000"))?;
+    let after =
+        cursor.map(|text| read_cursor(&text).ok_or_else(|| refuse("cursor", "is not one of an answer")));
     Ok(Wish { from, to, key, room, limit, after: after.transpose()? })
 }
 

@@ -9,7 +9,10 @@ use signalbox_shared::{id::RoomId, keys, problem::Problem, scope::Scope};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Answered, Body, State, authorize, doc::Problems, forms::RoomName, members, query};
-use crate::webhooks::{EntryId, Letter, Webhooks};
+use crate::{
+    issuer::wish::refuse,
+    webhooks::{EntryId, Letter, Webhooks},
+};
 
 /// Letters of one answer, where nothing is said, and at most.
 const LETTERS: usize = 100;
@@ -54,10 +57,6 @@ pub(super) struct Replayed {
 
 fn away(_: Unavailable) -> Problem {
     Problem::new(503, "unavailable", "the store does not answer; try again")
-}
-
-fn bad(field: &str, detail: &str) -> Problem {
-    Problem::new(400, "bad_request", detail.to_owned()).field(field)
 }
 
 fn listed(webhooks: &Webhooks, letter: Letter) -> Option<Dead> {
@@ -106,10 +105,10 @@ pub(super) async fn dead(request: HttpRequest, state: State) -> Answered {
     authorize(&request, &state, Scope::Webhooks)?;
     let [limit, cursor] = query(&request, ["limit", "cursor"])?;
     let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_LETTERS).contains(limit)));
-    let limit = limit.unwrap_or(Some(LETTERS)).ok_or_else(|| bad("limit", "must be from 1 to 500"))?;
+    let limit = limit.unwrap_or(Some(LETTERS)).ok_or_else(|| refuse("limit", "must be from 1 to 500"))?;
     let from = match cursor {
         None => (0, None),
-        Some(text) => read_cursor(&text).ok_or_else(|| bad("cursor", "is not one of an answer"))?,
+        Some(text) => read_cursor(&text).ok_or_else(|| refuse("cursor", "is not one of an answer"))?,
     };
     let Some(webhooks) = &state.webhooks else {
         return Ok(HttpResponse::Ok().json(Given { dead: vec![], next: None }));
@@ -136,16 +135,16 @@ enum Which {
 fn which(body: Body) -> Result<Which, Problem> {
     let [id, room, all] = members(body, ["id", "room", "all"])?;
     let text = |raw: Box<RawValue>, field| {
-        serde_json::from_str::<String>(raw.get()).map_err(|_| bad(field, "must be a string"))
+        serde_json::from_str::<String>(raw.get()).map_err(|_| refuse(field, "must be a string"))
     };
     match (id, room, all) {
         (Some(id), None, None) => text(id, "id").map(Which::Id),
         (None, Some(room), None) => {
             let room = RoomId::parse(&text(room, "room")?);
-            room.map(Which::Room).map_err(|_| bad("room", "is not the name of a room"))
+            room.map(Which::Room).map_err(|_| refuse("room", "is not the name of a room"))
         }
         (None, None, Some(all)) if all.get() == "true" => Ok(Which::All),
-        (None, None, Some(_)) => Err(bad("all", "must be true")),
+        (None, None, Some(_)) => Err(refuse("all", "must be true")),
         _ => Err(Problem::new(400, "bad_request", "say exactly one of id, room, all")),
     }
 }

@@ -236,18 +236,22 @@ impl Ask for Shutdown {
 
 #[derive(Args)]
 pub(crate) struct Limits {
-    /// Back to the configured ones
-    #[arg(long, conflicts_with_all = ["Changed", "lasts", "reason"], required_unless_present = "Changed")]
-    reset: bool,
     #[command(flatten)]
     changed: Changed,
     #[command(flatten)]
     terms: UntilEnded,
 }
 
+/// What `--reset` goes without.
+const CHANGES: [&str; 8] =
+    ["room_peers", "user_peers", "connections", "burst", "rate", "backlog", "lasts", "reason"];
+
 #[derive(Args)]
-#[group(multiple = true)]
+#[group(required = true, multiple = true)]
 struct Changed {
+    /// Back to the configured ones
+    #[arg(long, conflicts_with_all = CHANGES)]
+    reset: bool,
     /// Most peers in a room
     #[arg(long, value_name = "N")]
     room_peers: Option<u32>,
@@ -270,10 +274,10 @@ struct Changed {
 
 impl Ask for Limits {
     fn request(&self) -> Result<Request, String> {
-        if self.reset {
+        let Changed { reset, room_peers, user_peers, connections, burst, rate, backlog } = self.changed;
+        if reset {
             return Ok(Request::lift("limits"));
         }
-        let Changed { room_peers, user_peers, connections, burst, rate, backlog } = self.changed;
         let body = object([
             ("roomPeers", json!(room_peers)),
             ("userPeers", json!(user_peers)),
