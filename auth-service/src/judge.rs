@@ -5,12 +5,13 @@ use std::{net::IpAddr, time::Duration};
 use actix_web::HttpRequest;
 use signalbox_control::{Change, RuleKey, Subject, Terms, Verdict};
 use signalbox_shared::{
+    clock,
     id::TokenId,
     problem::Problem,
     token::{ManagementClaims, TokenError},
 };
 
-use crate::AuthState;
+use crate::{AuthState, issuer::Moment};
 
 impl AuthState {
     /// Where a client is; see `server.trusted_proxies`.
@@ -50,15 +51,15 @@ impl AuthState {
         Err(Problem::new(503, "unavailable", "this process does not know yet what was taken back; try again"))
     }
 
-    /// What a token says of when it was issued, by the clock that rules are dated with. Times of tokens are whole seconds, and a rule takes back
+    /// The moment in which a token is made. What it says of that is by the clock that rules are dated with. Times of tokens are whole seconds, and a rule takes back
     /// the whole second it falls into; so who asks in the rest of that second is answered in the next one. To date a token ahead instead would
     /// let it survive the next rule of the same second.
-    pub(crate) async fn issued_s(&self, subject: &Subject<'_>) -> u64 {
+    pub(crate) async fn moment(&self, subject: &Subject<'_>) -> Moment {
         loop {
             let now = self.control.now_ms();
             let first = self.control.rules().first_good_second(subject, now);
             if now / 1_000 >= first {
-                return now / 1_000;
+                return Moment::new(now, clock::now_ms());
             }
             // At most a second: no rule is dated ahead. Longer only if the store's clock was put back meanwhile.
             tokio::time::sleep(Duration::from_millis((first * 1_000 - now).min(1_000))).await;

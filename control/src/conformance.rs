@@ -327,9 +327,44 @@ async fn a_process_is_current_again_only_when_the_store_has_what_it_holds() {
         .exec_async(&mut connection)
         .await
         .unwrap();
-    let healed = async { while one.look(&mut place).await.is_err() {} };
+    let healed = async { while one.look(&mut place).await.is_err() || !one.is_current() {} };
     timeout(SOON, healed).await.expect("it heals");
-    assert!(one.is_current() && held_in(&server, &ban("mallory")).await.is_some());
+    assert!(held_in(&server, &ban("mallory")).await.is_some());
+}
+
+/// It was answered that the rule is in force, and Redis died before others had heard of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_was_lost_with_the_store_before_all_had_heard_of_it_is_waited_for() {
+    let mut server = TestRedis::start().await;
+    let backend = Backend::at(server.address);
+    let (writer, late) = (Control::new(backend.log(), 100), Control::new(backend.log(), 100));
+    let (mut place, mut lates) = (None::<Place>, None::<Place>);
+    writer.look(&mut place).await.unwrap();
+    late.look(&mut lates).await.unwrap();
+    assert!(late.is_current());
+    writer.apply(change(ban("mallory"), MINUTE)).await.unwrap();
+    server.stop();
+    server.go_on().await;
+    // The one that has not heard of the rule finds the empty store first, and knows nothing that it would write back.
+    let first = async {
+        while late.look(&mut lates).await.is_err() {
+            assert!(late.is_settled(), "Redis away: decide on what is held");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(SOON, first).await.expect("it is found");
+    late.look(&mut lates).await.unwrap();
+    assert!(!late.is_current() && judge(&late, "mallory") == Ok(()), "it has read an empty store, and waits");
+    let second = async { while writer.look(&mut place).await.is_err() {} };
+    timeout(SOON, second).await.expect("it is written back");
+    let settled = async {
+        while !late.is_current() {
+            late.look(&mut lates).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, settled).await.expect("it waits no longer than it must");
+    assert_eq!(judge(&late, "mallory"), Err(Verdict::Banned));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,15 @@
 //! What a process holds of the rules, and the task that keeps it true.
 //!
 //! A process decides on what it holds: a question costs no trip, and none waits for the store. Every 250 ms it asks for what is new. Where
-//! the store is another one, or has forgotten, it writes back what it holds, reads all rules, and only then counts as current.
+//! the store is another one, or has forgotten, it writes back what it holds, reads all rules, and only then counts as current. Of another store
+//! it does so after a quiet time only: a rule may have been answered and lost with the old one before this process heard of it, and whoever
+//! wrote it finds the new one at another moment.
 //!
 //! The store's clock is the only one that counts. Between two answers it goes on by the process' own steady one.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -30,6 +32,9 @@ const WORDS: usize = 256;
 
 /// How often it is tried to take a grant back.
 const GRANT_TURNS: usize = 120;
+
+/// How long what was heard is good for.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// How often the store may change while it is read, before it is asked again later.
 const MOST_TURNS: usize = 4;
@@ -72,6 +77,9 @@ pub struct Control {
     // A std mutex: held to read or write two numbers.
     pub(crate) heard: Mutex<Heard>,
     settled: AtomicBool,
+    /// Until when others may still write back to another store what they hold.
+    // A std mutex: held to read or write one moment.
+    quiet_until: Mutex<Option<Instant>>,
     /// How far was read when this was made.
     start: Mutex<Option<Place>>,
 }
@@ -88,6 +96,7 @@ impl Control {
         }
         Arc::new(Self {
             settled: AtomicBool::new(start.is_some()),
+            quiet_until: Mutex::default(),
             start: Mutex::new(start),
             log,
             most,
@@ -124,13 +133,15 @@ impl Control {
 
     /// Whether all that was written is held, as far as can be known: new connections wait until it is.
     pub fn is_current(&self) -> bool {
-        self.is_settled()
-            && self.log.freshness().is_none_or(|longest| self.lag().is_some_and(|lag| lag <= longest))
+        let is_fresh = || self.lag().is_some_and(|lag| lag <= FRESH);
+        self.is_settled() && (!self.log.is_shared() || is_fresh())
     }
 
-    /// Whether the rules were read, and written back where the store had forgotten them. While the store is away this stays as it was: what is held is decided on.
+    /// Whether the rules were read, and written back where the store had forgotten them, by others too. While the store is away this stays as it
+    /// was: what is held is decided on. When it is found again nothing is known until it was asked whether it is the same.
     pub fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire)
+        let heard_since = |since| self.lag().is_none_or(|lag| lag <= since);
+        self.settled.load(Ordering::Acquire) && self.log.since_disturbance().is_none_or(heard_since)
     }
 
     /// How long ago the store was heard; none if it never was.
@@ -210,7 +221,12 @@ impl Control {
         });
     }
 
-    fn hear(&self, at: &At) {
+    /// Takes the time from an answer. One of another store than before says first that nobody is let in until others have written back, too.
+    fn hear(&self, at: &At, before: Option<&Place>) {
+        if before.is_some_and(|before| before.lineage != at.place.lineage) {
+            *self.quiet_until() = Some(Instant::now() + self.log.quiet());
+            self.settled.store(false, Ordering::Release);
+        }
         let heard = Heard { store_ms: at.now_ms, at: Instant::now(), told: true };
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
     }
@@ -223,8 +239,9 @@ impl Control {
 
     pub(crate) async fn look(&self, place: &mut Option<Place>) -> Result<(), Unavailable> {
         let Some(known) = place else { return self.reload(place, false).await };
+        let is_quiet = self.is_quiet();
         let (at, news) = self.log.poll(known).await?;
-        self.hear(&at);
+        self.hear(&at, Some(known));
         match news {
             News::Same => {}
             News::More(entries) => {
@@ -234,7 +251,20 @@ impl Control {
             News::Behind => self.reload(place, false).await?,
             News::Other => self.reload(place, true).await?,
         }
+        // A look that began in the quiet time may have missed what was written back at its end.
+        if !is_quiet && !self.is_quiet() {
+            *self.quiet_until() = None;
+            self.settled.store(true, Ordering::Release);
+        }
         Ok(())
+    }
+
+    fn quiet_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet_until().is_some_and(|until| Instant::now() < until)
     }
 
     fn take_entries(&self, entries: Vec<Entry>) {
@@ -269,13 +299,14 @@ impl Control {
                 written = Some(self.log.restore(&held).await?.place);
             }
             let (at, rules) = self.log.load().await?;
-            self.hear(&at);
+            self.hear(&at, place.as_ref());
             let is_where_it_was_written = written
                 .is_none_or(|written| written.lineage == at.place.lineage && written.life == at.place.life);
             if is_where_it_was_written {
                 self.take(rules);
                 *place = Some(at.place);
-                self.settled.store(true, Ordering::Release);
+                let is_over = self.quiet_until().is_none();
+                self.settled.store(is_over, Ordering::Release);
                 return Ok(());
             }
         }

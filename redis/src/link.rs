@@ -112,6 +112,11 @@ impl Link {
         wait_on(&self.runtime, task)
     }
 
+    /// The longest wait between two attempts to connect to a server that is away.
+    pub fn longest_wait(&self) -> Duration {
+        self.target().reconnect
+    }
+
     /// Which server is the master of what.
     pub fn topology(&self) -> &Arc<Topology> {
         &self.topology
@@ -180,10 +185,7 @@ impl Link {
     /// How long every server has been connected, with the same history and the same slots: the time since the last reconnect or
     /// failover, or since the start. Zero while one is away.
     pub fn undisturbed_for(&self) -> Duration {
-        if !self.is_ready() {
-            return Duration::ZERO;
-        }
-        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        if self.is_ready() { self.since_disturbance() } else { Duration::ZERO }
     }
 
     /// Milliseconds since 1970 by the clock of partition 0's master, as it was compared when the connection was opened.
@@ -197,8 +199,18 @@ impl Link {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(listener));
     }
 
-    fn disturbed(&self, partitions: &[usize]) {
+    /// How long ago a server was last found again, or found to be another one; also while one is away.
+    pub fn since_disturbance(&self) -> Duration {
+        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// What was heard before this moment may have been forgotten.
+    pub(crate) fn note_disturbance(&self) {
         *self.disturbed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn disturbed(&self, partitions: &[usize]) {
+        self.note_disturbance();
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(listener) = listener
             && !partitions.is_empty()

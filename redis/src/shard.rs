@@ -218,6 +218,8 @@ impl Shard {
                         tracing::error!(event = "redis_unfit", redis = %self.address, %error);
                     }
                     tracing::info!(event = "redis_back", redis = %self.address, "Redis answers");
+                    // Noted before anybody can use it, so that nothing from before is taken for what it says.
+                    strong.note_disturbance();
                     self.take(&strong, opened);
                     strong.disturbed_at(self);
                     return;

@@ -1,10 +1,11 @@
 //! What Signalbox does, seen from outside: real processes, real sockets, real Redis.
 //!
-//! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`boot`] what is refused
+//! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`refused`] and who is not, by kind, place and defect, [`boot`] what is refused
 //! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`resume`] who comes back,
 //! [`token_life`] how long a token counts, [`tickets`] and how a ticket opens one connection, [`turn`] what is told of ICE servers,
 //! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
 //! [`keys`] what happens when keys change and nobody can ask for them, [`hygiene`] what Redis and logs hold, [`feed`] what operators hear,
+//! [`taken_back`], [`ways_back`] and [`crowd`] what was taken back stays away, also from a thousand at once,
 //! [`rooms`] what the API does to rooms, [`moderation`] what members may do to others, [`lobby`] who waits to be let in.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -36,12 +37,12 @@ macro_rules! on_each_store {
 
 /// An enum that knows all its values.
 macro_rules! all_of {
-    ($(#[$doc:meta])* $name:ident { $($value:ident),* $(,)? }) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident { $($value:ident),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum $name { $($value),* }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        $vis enum $name { $($value),* }
         impl $name {
-            const ALL: &[Self] = &[$(Self::$value),*];
+            $vis const ALL: &[Self] = &[$(Self::$value),*];
         }
     };
 }
@@ -59,6 +60,7 @@ mod between;
 mod boot;
 mod bounds;
 mod cost;
+mod crowd;
 mod delivery;
 mod drain;
 mod feed;
@@ -73,6 +75,7 @@ mod outage;
 mod policy;
 mod presence;
 mod redis_away;
+mod refused;
 mod resume;
 mod rooms;
 mod taken_back;

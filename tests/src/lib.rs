@@ -21,6 +21,7 @@ pub mod backend;
 pub mod checker;
 pub mod client;
 pub mod cluster;
+pub mod crowd;
 pub mod fleet;
 pub mod history;
 pub mod hook;

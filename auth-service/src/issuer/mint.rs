@@ -13,6 +13,25 @@ use crate::keys::SigningKeys;
 /// How long before its making a token is good already, seconds: the clocks of two machines differ.
 pub const SKEW_S: u64 = 10;
 
+/// The moment of a token's making, read once: of two readings a second may end between, and a token would say of itself that it lives for
+/// another time than was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// What it says of when it was issued, seconds since 1970: by the clock of the rules, which may take back what was issued before them.
+    pub issued_s: u64,
+    /// What its begin and end count from, seconds since 1970: by the clock of this machine, as those who judge it have one like it.
+    pub now_s: u64,
+}
+
+impl Moment {
+    /// From what both clocks say at the same moment. Where they agree to a second they are taken for one.
+    pub fn new(rules_ms: u64, here_ms: u64) -> Self {
+        let issued_s = rules_ms / 1_000;
+        let now_s = if rules_ms.abs_diff(here_ms) < 1_000 { issued_s } else { here_ms / 1_000 };
+        Self { issued_s, now_s }
+    }
+}
+
 /// Makes tokens, signed with whatever key signs at the moment.
 pub struct Minter {
     keys: Arc<SigningKeys>,
@@ -24,16 +43,14 @@ impl Minter {
         Self { keys }
     }
 
-    /// The token of a grant, made at `now_s` (seconds since 1970), with `jti` as its own name. `issued_s` is what it says of that moment: by
-    /// the clock of the rules, which may take back what was issued before them.
+    /// The token of a grant, with `jti` as its own name.
     ///
     /// # Errors
     /// Only a fault of the library; there is nothing a caller could send to cause it.
     pub fn mint(
         &self,
         grant: Grant,
-        now_s: u64,
-        issued_s: u64,
+        Moment { issued_s, now_s }: Moment,
         jti: TokenId,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         self.sign(&RoomClaims {
@@ -60,5 +77,23 @@ impl Minter {
     /// Only a fault of the library; there is nothing a caller could send to cause it.
     pub fn sign<C: Claims>(&self, claims: &C) -> Result<String, jsonwebtoken::errors::Error> {
         self.keys.sign(claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_that_ends_between_two_clocks_is_in_no_token() {
+        for (rules_ms, here_ms) in [(5_999, 6_000), (6_000, 5_999), (5_000, 5_999), (6_998, 5_999)] {
+            let Moment { issued_s, now_s } = Moment::new(rules_ms, here_ms);
+            assert_eq!((issued_s, now_s), (rules_ms / 1_000, rules_ms / 1_000), "{rules_ms} {here_ms}");
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ_are_kept_apart() {
+        assert_eq!(Moment::new(9_000, 5_999), Moment { issued_s: 9, now_s: 5 });
     }
 }

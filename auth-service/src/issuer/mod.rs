@@ -13,7 +13,7 @@ pub mod wish;
 
 pub use caller::{Backend, Backends, Caller, credentials, unknown};
 pub use invite::{InviteCode, InviteTerms};
-pub use mint::{Minter, SKEW_S};
+pub use mint::{Minter, Moment, SKEW_S};
 pub use policy::{Grant, Policy, UserGrant};
 pub use renewal::{GRACE_MS, Renewable, family_of, new_salt, successor};
 pub use wish::Wish;

@@ -53,13 +53,13 @@ async fn exchange(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let issuer = Some(CallerId::USER);
     let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address: None };
     state.judge(&subject)?;
-    let issued_s = state.issued_s(&subject).await;
+    let moment = state.moment(&subject).await;
     let jti = TokenId::random();
     let refresh = match refresh {
         true => Some(begin(state, &Renewable::User(grant.clone()), &jti).await?),
         false => None,
     };
-    user_token(state, grant, issued_s, jti, refresh)
+    user_token(state, grant, moment, jti, refresh)
 }
 
 fn not_believed(why: NotBelieved) -> Problem {

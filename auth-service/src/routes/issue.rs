@@ -3,7 +3,6 @@
 use serde::Serialize;
 use signalbox_control::Subject;
 use signalbox_shared::{
-    clock,
     id::{Role, RoomId, TokenId, UserId},
     problem::Problem,
     token::{ISSUER, Opaque, OpaqueKind, TokenKind, UserClaims},
@@ -13,7 +12,7 @@ use utoipa::ToSchema;
 use super::forms::{RoleName, RoomName, UserName};
 use crate::{
     AuthState,
-    issuer::{Grant, Renewable, SKEW_S, UserGrant, family_of, new_salt},
+    issuer::{Grant, Moment, Renewable, SKEW_S, UserGrant, family_of, new_salt},
     store::contract::{NewFamily, Refusal},
 };
 
@@ -68,26 +67,25 @@ pub(crate) async fn first_room_token(
     let subject = Subject { user, room: Some(room), grant: "", issued_s: None, issuer, address: None };
     state.judge(&subject)?;
     // Before the family begins, which is dated too.
-    let issued_s = state.issued_s(&subject).await;
+    let moment = state.moment(&subject).await;
     let jti = TokenId::random();
     let refresh = match refresh {
         true => Some(begin(state, &Renewable::Room(grant.clone()), &jti).await?),
         false => None,
     };
-    room_token(state, grant, issued_s, jti, refresh)
+    room_token(state, grant, moment, jti, refresh)
 }
 
 pub(super) fn room_token(
     state: &AuthState,
     grant: Grant,
-    issued_s: u64,
+    moment: Moment,
     jti: TokenId,
     refresh: Option<Refresh>,
 ) -> Result<Issued, Problem> {
     let (room, user, role, expires_in) =
         (Some(grant.room.clone()), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token =
-        state.minter.mint(grant, clock::now_s(), issued_s, jti.clone()).map_err(|error| unsigned(&error))?;
+    let token = state.minter.mint(grant, moment, jti.clone()).map_err(|error| unsigned(&error))?;
     let issued =
         Issued { token, expires_in, room, user, role, refresh_token: None, refresh_expires_in: None, jti };
     Ok(issued.with(refresh))
@@ -96,11 +94,11 @@ pub(super) fn room_token(
 pub(super) fn user_token(
     state: &AuthState,
     grant: UserGrant,
-    issued_s: u64,
+    moment: Moment,
     jti: TokenId,
     refresh: Option<Refresh>,
 ) -> Result<Issued, Problem> {
-    let now_s = clock::now_s();
+    let Moment { issued_s, now_s } = moment;
     let UserGrant { user, role, name, ttl_s } = grant;
     let claims = UserClaims {
         iss: ISSUER.to_owned(),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     AuthState,
-    issuer::{GRACE_MS, Renewable, family_of, successor, wish},
+    issuer::{GRACE_MS, Moment, Renewable, family_of, successor, wish},
     store::contract::{Family, Turn, Turned},
 };
 
@@ -59,12 +59,12 @@ async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
         life_ms: state.refresh.life_ms,
     };
     match (state.store.turn(&turn).await.map_err(refusal)?, what) {
-        (Turned::Next { number, left_ms }, Some((what, issued_s))) => {
+        (Turned::Next { number, left_ms }, Some((what, moment))) => {
             let jti = sibling(&family, number)?;
             let refresh = Some(Refresh::new(&next, left_ms));
             match what {
-                Renewable::Room(grant) => room_token(state, grant, issued_s, jti, refresh),
-                Renewable::User(grant) => user_token(state, grant, issued_s, jti, refresh),
+                Renewable::Room(grant) => room_token(state, grant, moment, jti, refresh),
+                Renewable::User(grant) => user_token(state, grant, moment, jti, refresh),
             }
         }
         (Turned::Reused { first, .. }, _) => Err(reused(state, &family, first).await),
@@ -75,8 +75,8 @@ async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     }
 }
 
-/// What a family brings, as far as it is allowed now, and what its next token says of when it was issued.
-async fn still_allowed(state: &AuthState, family: &Family) -> Result<(Renewable, u64), Problem> {
+/// What a family brings, as far as it is allowed now, and when its next token is made.
+async fn still_allowed(state: &AuthState, family: &Family) -> Result<(Renewable, Moment), Problem> {
     let mut what: Renewable = serde_json::from_str(&family.what).map_err(|_| invalid())?;
     let by_user = CallerId::user();
     let (user, room, caller) = match &mut what {
@@ -97,8 +97,8 @@ async fn still_allowed(state: &AuthState, family: &Family) -> Result<(Renewable,
     let (issued_s, issuer) = (Some(family.born_ms / 1_000), Some(caller.as_str()));
     let subject = Subject { user, room, grant: &family.grant, issued_s, issuer, address: None };
     state.judge(&subject)?;
-    let issued_s = state.issued_s(&subject).await;
-    Ok((what, issued_s))
+    let moment = state.moment(&subject).await;
+    Ok((what, moment))
 }
 
 /// The API key on whose word something was made, if it was one.

@@ -153,11 +153,24 @@ impl Log {
         }
     }
 
-    /// How long what was heard last is good for; none where nothing can happen unheard.
-    pub(crate) fn freshness(&self) -> Option<Duration> {
+    /// Whether others write to it, so that something may happen unheard.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// How long ago the store was found again, so that it may be another one; none where that cannot be.
+    pub(crate) fn since_disturbance(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => None,
-            Self::Redis(_) => Some(Duration::from_secs(2)),
+            Self::Redis(log) => log.since_disturbance(),
+        }
+    }
+
+    /// How long to wait for what others write back to another store, before its rules count as all there are.
+    pub(crate) fn quiet(&self) -> Duration {
+        match self {
+            Self::Memory(_) => Duration::ZERO,
+            Self::Redis(log) => log.quiet(),
         }
     }
 }

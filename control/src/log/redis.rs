@@ -1,19 +1,22 @@
 //! The rules in Redis: one script call each, on keys of one tag.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use redis::{FromRedisValue, Script, Value, from_redis_value};
 use signalbox_redis::{Link, StartError, Target, Unavailable};
 use signalbox_shared::{config, keys};
 
 use super::{At, Change, Entry, News, Place, Written};
-use crate::{LONGEST_MS, Rule, RuleKey, Terms};
+use crate::{LONGEST_MS, POLL, Rule, RuleKey, Terms};
 
 /// Most rules that are written back in one call: a server serves others between two.
 const AT_ONCE: usize = 256;
 
 /// Before another attempt to connect.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy)]
 enum ScriptId {
@@ -83,6 +86,16 @@ impl RedisLog {
             .spawn(keep_trying)
             .map_err(StartError::Thread)?;
         Ok(Self { connection, first: 0 })
+    }
+
+    pub(super) fn since_disturbance(&self) -> Option<Duration> {
+        self.connection.get().map(|link| link.since_disturbance())
+    }
+
+    /// How long after this process others may find a store that was away: the longest wait between two attempts of theirs, and the looks that
+    /// follow it.
+    pub(super) fn quiet(&self) -> Duration {
+        self.connection.get().map_or(Duration::ZERO, |link| link.longest_wait() + 3 * POLL)
     }
 
     async fn call(&self, script: ScriptId, args: &[Vec<u8>]) -> Result<Reply, Unavailable> {

@@ -513,8 +513,35 @@ impl World {
     }
 }
 
+/// A case that the simulation has found: somebody who waits loses its node, and the lobby closes in the same batch.
+#[test]
+fn who_is_let_in_while_its_socket_is_lost_is_seen_as_lost() {
+    let mut world = World::new();
+    let at = |node, input, peer| Step::Queue { room: 0, node, input, peer };
+    let commit = |node| Step::Commit { room: 0, node };
+    let refresh = |node| Step::Refresh { room: 0, node };
+    let steps = [
+        at(0, Kind::Join, 0),
+        commit(0),
+        at(0, Kind::Lobby(true), 0),
+        at(0, Kind::Join, 1),
+        commit(0),
+        refresh(1),
+        at(1, Kind::Bury, 0),
+        at(1, Kind::Lobby(false), 0),
+        commit(1),
+    ];
+    for step in &steps {
+        world.step(step);
+        world.check();
+    }
+    let inside: Vec<_> = world.truth[0].members.values().map(|m| (m.waiting, m.owner().is_some())).collect();
+    assert_eq!(inside, [(false, false); 2], "both are in, and their sockets are lost");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    // `PROPTEST_CASES=20000` for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_leaves_its_room_and_every_view_agrees(steps in prop::collection::vec(step(), 1..120)) {

@@ -1,7 +1,10 @@
 //! The header of a token (RFC 7515, section 4), read strictly.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::TokenError;
 
@@ -45,6 +48,11 @@ pub(super) struct Parts<'a> {
     pub(super) signature: &'a str,
 }
 
+/// Reads a JSON object. The library would take an array for one, its values in the order of our members.
+pub(super) fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
+}
+
 /// Cuts a token in the compact serialisation (RFC 7515, section 7.1).
 pub(super) fn parse(token: &str) -> Result<Parts<'_>, TokenError> {
     let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -53,7 +61,7 @@ pub(super) fn parse(token: &str) -> Result<Parts<'_>, TokenError> {
         return Err(TokenError::Malformed);
     }
     let json = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
-    let raw: Raw = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+    let raw: Raw = object(&json).ok_or(TokenError::Malformed)?;
     if raw.has_a_refused_member() || raw.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
         return Err(TokenError::Malformed);
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::VerifyKey;
+use super::{VerifyKey, header::object};
 
 /// Where the auth service publishes its public keys (RFC 8414 has other names under the same roof).
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -164,7 +164,7 @@ pub fn parse_jwks(text: &[u8]) -> Result<Vec<VerifyKey>, BadJwks> {
     struct Set {
         keys: Vec<Map<String, Value>>,
     }
-    let set: Set = serde_json::from_slice(text).map_err(|_| BadJwks::NotASet)?;
+    let set: Set = object(text).ok_or(BadJwks::NotASet)?;
     if set.keys.len() > MAX_JWKS_KEYS {
         return Err(BadJwks::TooMany(set.keys.len()));
     }
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(read(many(32)).unwrap().len(), 32);
         assert_eq!(read(many(33)), Err(BadJwks::TooMany(33)));
         assert_eq!(parse_jwks(&vec![b' '; MAX_JWKS_BYTES + 1]).map(|_| ()), Err(BadJwks::TooLong));
-        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[1]}"#] {
+        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[1]}"#, "[[]]"] {
             assert_eq!(parse_jwks(text.as_bytes()).map(|_| ()), Err(BadJwks::NotASet), "{text}");
         }
     }

@@ -137,6 +137,19 @@ fn a_member_that_stands_twice_is_refused() {
     }
 }
 
+/// RFC 7515, section 4, and RFC 7519, section 7.2: each is an object. An array with the same values in the order of our members is none.
+#[test]
+fn header_and_claims_are_objects() {
+    let kind = TokenKind::Management;
+    let (head, good) = (json!({ "alg": "HS256", "typ": kind.typ() }), claims(kind));
+    let values = ["iss", "aud", "sub", "scopes", "iat", "nbf", "exp", "jti"].map(|name| good[name].clone());
+    let listed = json!(["HS256", kind.typ(), null, null, null, null, null, null, null, null, null]);
+    for (head, claims) in [(&head, &json!(values)), (&listed, &good)] {
+        let token = sign_raw(&head.to_string(), &claims.to_string());
+        assert_eq!(check(&verifier(), kind, &token), Err(TokenError::Malformed), "{head} {claims}");
+    }
+}
+
 #[test]
 fn a_header_that_brings_a_key_or_changes_the_reading_is_refused() {
     for kind in TokenKind::ALL {

@@ -140,7 +140,7 @@ impl Verifier {
         }
         signed(keys(), algorithm, &parts)?;
         let json = URL_SAFE_NO_PAD.decode(parts.claims).map_err(|_| TokenError::Malformed)?;
-        let claims: C = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+        let claims: C = header::object(&json).ok_or(TokenError::Malformed)?;
         judge(&claims, now_s)?;
         Ok(claims)
     }

@@ -23,6 +23,7 @@ use crate::{
         Answered, Body, State,
         doc::Problems,
         forms::{DisplayName, Encryption, InRoom, Metadata},
+        issue::refusal,
         members,
     },
 };
@@ -144,13 +145,15 @@ pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Ans
     Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room)))
 }
 
-/// Sends everybody out and forgets the room.
+/// Sends everybody out and forgets the room and the invites to it.
 #[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
     params(InRoom),
     responses((status = 204, description = "It is gone"), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn delete(request: HttpRequest, state: State) -> Answered {
     let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let known = load(&state, &id).await?;
+    // First: where that cannot be done the room is there still, and deleting it can be tried again.
+    state.store.drop_invites(&id).await.map_err(refusal)?;
     change(&state, &id, Act::Delete).await?;
     let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == CreatorKind::User);
     if let Some(user) = creator.and_then(|creator| UserId::parse(&creator.id).ok()) {
