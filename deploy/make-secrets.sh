@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes what docker-compose.yml mounts as secrets, in deploy/secrets (or the folder given): never overwrites a file.
+# Makes what docker-compose.yml mounts as secrets, in deploy/secrets (or the folder given): never overwrites a file, but for api_keys,
+# which gets the digest of a key that was made anew.
 #   deploy/make-secrets.sh [--name HOST] [FOLDER]
 # --name is the name in the self-signed certificate of the edge (default localhost). Put your own certificate there instead.
 set -eu
@@ -44,15 +45,23 @@ fi
 if missing turnserver.conf; then
   tr -s ', \t' '\n' <"$folder/turn_secrets" | sed -n 's/^..*$/static-auth-secret=&/p' | put turnserver.conf
 fi
-# The application backend's key, as id:secret. A service needs only the digest; the backend gets the key itself.
-if missing backend_key; then
+# Keys of the API, as id:secret: the application backend's, and the operator's, which takes back. A service needs only the
+# digests; they are in api_keys, beside those that you have added.
+digest() {
+  [ -s "$folder/$1_key" ] || return 0
+  key=$(cat "$folder/$1_key")
+  printf '%s:sha256=%s\n' "${key%%:*}" "$(sha256 "${key#*:}")"
+}
+others() { tr -s ', \t' '\n' <"$folder/api_keys" | grep -v -e "^$1:" -e '^$' || true; }
+for id in backend operator; do
+  missing "${id}_key" || continue
+  printf '%s:%s\n' "$id" "$(random)" | put "${id}_key"
+  [ -e "$folder/api_keys" ] || continue
+  all=$(others "$id" && digest "$id")
   rm -f "$folder/api_keys"
-  printf 'backend:%s\n' "$(random)" | put backend_key
-fi
-if missing api_keys; then
-  key=$(cat "$folder/backend_key")
-  printf '%s:sha256=%s\n' "${key%%:*}" "$(sha256 "${key#*:}")" | put api_keys
-fi
+  printf '%s\n' "$all" | put api_keys
+done
+if missing api_keys; then { digest backend && digest operator; } | put api_keys; fi
 
 # The store's passwords and its list of users belong together.
 if missing redis.acl; then

@@ -67,7 +67,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoSecret
-            | Self::Webhooks(WebhooksError::NoSecret)
+            | Self::Webhooks(WebhooksError::NoSecret(_))
             | Self::Keys(_)
             | Self::State(BadState::Providers(_))
             | Self::Feed(_)

@@ -19,10 +19,11 @@ impl AuthState {
         self.proxies.client(request.peer_addr().map(|peer| peer.ip()), request.headers())
     }
 
-    /// Whether somebody may have, or use, a token, by the rules that are held. While the store is away those are decided on.
+    /// Whether somebody may have, or use, a token, by the rules that are held. While the store is away those are decided on. Where the
+    /// client is was judged at the door.
     ///
     /// # Errors
-    /// 401 `token_revoked`, 403 `banned` or `address_denied`, 503 `shut_down` or `unavailable`.
+    /// 401 `token_revoked`, 403 `banned`, 503 `shut_down` or `unavailable`.
     pub(crate) fn judge(&self, subject: &Subject<'_>) -> Result<(), Problem> {
         self.control.judge(subject).map_err(Verdict::problem)?;
         self.knows_the_rules()

@@ -40,7 +40,10 @@ pub use error::{ApiError, problem_response};
 pub use gate::{Gate, gate};
 pub use health::health;
 /// The headers of [`Ask`], which are not actix-web's.
-pub use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+pub use hyper::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 pub use json::{Members, json_config};
 pub use listen::{ListenError, listener};
 pub use metrics::metrics_response;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { bin, repo } from './harness.mjs';
@@ -67,7 +67,17 @@ describe('deployment files', () => {
     const made = (wanted) => first.find(([name]) => name === wanted)[1];
     for (const name of ['auth_secret', 'session_key']) assert.ok(Buffer.from(made(name), 'base64').length >= 48, name);
     assert.notEqual(made('auth_secret'), made('session_key'));
-    assert.ok(!made('api_keys').includes(made('backend_key').trim().split(':')[1]));
+    for (const name of ['backend_key', 'operator_key']) assert.ok(!made('api_keys').includes(made(name).trim().split(':')[1]), name);
+    // A key that is made anew replaces its own digest and no other; what was added stays.
+    const keys = () => readFileSync(join(folder, 'api_keys'), 'utf8').split('\n').filter(Boolean);
+    const before = [...keys(), `shop:sha256=${'0'.repeat(64)}`];
+    writeFileSync(join(folder, 'added'), `${before.join(',')}\n`);
+    execFileSync('mv', ['-f', join(folder, 'added'), join(folder, 'api_keys')]);
+    execFileSync('rm', ['-f', join(folder, 'operator_key')]);
+    execFileSync(make, [folder]);
+    const ids = (lines) => lines.map((line) => line.split(':')[0]).sort();
+    assert.deepEqual(ids(keys()), ids(before));
+    assert.deepEqual(keys().filter((line) => before.includes(line)).length, before.length - 1, 'one digest has changed');
     execFileSync('rm', ['-rf', folder]);
   });
 });

@@ -15,10 +15,9 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 
-/** What an operator's key may do, and no key may by itself. */
-const SCOPES = { SIGNALBOX__API_KEYS__BACKEND__SCOPES: 'tokens,rooms,moderate,security,usage,events,webhooks' };
-
 export const repo = join(dirname(fileURLToPath(import.meta.url)), '../..');
+/** What the operator's key may do, as docker-compose.yml has it. */
+const SCOPES = Object.fromEntries([readFileSync(join(repo, 'docker-compose.yml'), 'utf8').match(/(\w+OPERATOR__SCOPES): (.*)/).slice(1)]);
 export const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
 const deadline = 10_000;
 

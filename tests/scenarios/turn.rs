@@ -41,10 +41,10 @@ async fn place() -> Place {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(CONFIG.as_bytes()).unwrap();
     let (secret, turn) = (random_secret(), random_secret());
+    let config = file.path().to_str().unwrap().to_owned();
     let env =
-        [("AUTH_SECRET".to_owned(), secret.clone()), ("SIGNALBOX_TURN_SECRETS".to_owned(), turn.clone())];
-    let args = ["--config", file.path().to_str().unwrap()];
-    let node = Process::start_with("signalbox", &env, &args).await;
+        [("--config", config), ("AUTH_SECRET", secret.clone()), ("SIGNALBOX_TURN_SECRETS", turn.clone())];
+    let node = Process::start("signalbox", &env.map(|(name, value)| (name.to_owned(), value))).await;
     Place { node, secret, turn, _file: file }
 }
 

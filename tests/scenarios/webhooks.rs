@@ -95,6 +95,23 @@ async fn what_happens_is_told_signed_and_in_order() {
 }
 
 #[tokio::test]
+async fn an_endpoint_with_a_secret_of_its_own_hears_nothing_that_another_could_have_signed() {
+    let (shop, other) = (Receiver::willing().await, Receiver::willing().await);
+    let own = format!("[[webhooks.endpoints]]\nurl = \"{}\"\nsecrets_env = \"SHOP_HOOKS\"", shop.url());
+    let hooks = Hooks::new(&[&other], &own, "");
+    let shops = Hooks::new(&[], "", "").secret;
+    let env = [hooks.env(), vec![("SHOP_HOOKS".to_owned(), shops.clone())]].concat();
+    let cluster = TestCluster::start_with(Store::Memory, &[], &env).await;
+    visit(&cluster, "stand-up", "alice").await;
+    for (receiver, secret, others) in [(&shop, &shops, &hooks.secret), (&other, &hooks.secret, &shops)] {
+        for told in receiver.wait_for(SOON, 4).await {
+            assert!(is_signed(&told, secret) && !is_signed(&told, others), "{told:?}");
+        }
+    }
+    cluster.audit().await;
+}
+
+#[tokio::test]
 async fn an_endpoint_hears_only_what_it_wants() {
     let receiver = Receiver::willing().await;
     let hooks = Hooks::new(&[&receiver], "", "events = [\"peer-left\"]\nrooms = \"team-*\"");

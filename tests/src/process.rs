@@ -92,15 +92,7 @@ impl Process {
     /// # Panics
     /// If it ends or does not get ready in time.
     pub async fn start(name: &str, env: Env<'_>) -> Self {
-        Self::start_with(name, env, &[]).await
-    }
-
-    /// As [`Process::start`], with more flags.
-    ///
-    /// # Panics
-    /// As there.
-    pub async fn start_with(name: &str, env: Env<'_>, flags: &[&str]) -> Self {
-        let process = Self::spawn(name, free_address(), env, flags);
+        let process = Self::launch(name, env);
         process.until_ready().await;
         process
     }
@@ -131,17 +123,12 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     pub fn launch_at(name: &str, address: SocketAddr, env: Env<'_>) -> Self {
-        Self::spawn(name, address, env, &[])
-    }
-
-    fn spawn(name: &str, address: SocketAddr, env: Env<'_>, flags: &[&str]) -> Self {
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
         let typed = env.iter().filter(|(name, _)| name.starts_with("--"));
         let child = Command::new(binary(name))
             .args(["--listen", &address.to_string()])
             .args(typed.flat_map(|(name, value)| [name, value]))
-            .args(flags)
             .env_clear()
             .env("SIGNALBOX__LOG__FILTER", "debug")
             .envs(env.iter().filter(|(name, _)| !name.starts_with("--")).cloned())

@@ -191,6 +191,11 @@ impl Policy {
         self.roles.get(role).cloned().ok_or_else(|| self.no_such_role())
     }
 
+    /// The longest metadata that a token carries, bytes.
+    pub(crate) fn metadata_max(&self) -> usize {
+        self.metadata_max
+    }
+
     /// The role where the caller names none.
     pub(crate) fn default_role(&self) -> &Role {
         &self.default_role

@@ -52,7 +52,7 @@ pub(super) fn authorize_or_user(
 ) -> Result<Caller, ApiError> {
     judged(request, state, scope, |header| match bearer(header) {
         Some(token) => match state.verifier.user(token, clock::now_s()) {
-            Ok(claims) => user(request, state, claims).map(Caller::User),
+            Ok(claims) => user(state, claims).map(Caller::User),
             Err(TokenError::WrongType) => management(state, token),
             Err(error) => Err(error.problem()),
         },
@@ -68,7 +68,7 @@ pub(super) fn authorize_user(request: &HttpRequest, state: &AuthState) -> Result
     let proven = site(request, state)
         .and_then(|()| authorization(request).and_then(bearer).ok_or_else(|| TokenError::Missing.problem()))
         .and_then(|token| state.verifier.user(token, clock::now_s()).map_err(TokenError::problem))
-        .and_then(|claims| user(request, state, claims));
+        .and_then(|claims| user(state, claims));
     proven.map_err(|problem| refused(state, problem))
 }
 
@@ -150,14 +150,14 @@ fn site(request: &HttpRequest, state: &AuthState) -> Result<(), Problem> {
     check_origin(request.headers(), &state.allowed_origins)
 }
 
-fn user(request: &HttpRequest, state: &AuthState, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
+fn user(state: &AuthState, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
     state.judge(&Subject {
         user: &claims.sub,
         room: None,
         grant: claims.grant(),
         issued_s: Some(claims.iat),
         issuer: Some(CallerId::USER),
-        address: state.client(request),
+        address: None,
     })?;
     Ok(Arc::new(claims))
 }

@@ -12,6 +12,8 @@ use actix_web::{
 use signalbox_http::{check_origin, problem_response};
 use signalbox_shared::origin::origin_allowed;
 
+use super::denied;
+
 /// How long a browser may remember the answer to a preflight, seconds.
 const MAX_AGE_S: usize = 600;
 
@@ -27,7 +29,11 @@ pub(super) fn wrap(resource: Resource, allowed: &[String]) -> impl HttpServiceFa
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(MAX_AGE_S);
-    resource.wrap(cors).wrap(from_fn(move |request, next| preflight(refused.clone(), request, next)))
+    // Addresses are judged within, so that a page can read why it was refused.
+    resource
+        .wrap(from_fn(denied::guard))
+        .wrap(cors)
+        .wrap(from_fn(move |request, next| preflight(refused.clone(), request, next)))
 }
 
 /// A preflight of a site that is not on the list is refused as its request would be.

@@ -18,6 +18,7 @@ use super::{
 #[openapi(
     info(title = "Signalbox", description = "Tokens, rooms and control of a WebRTC signaling server.", license(name = "Apache-2.0")),
     modifiers(&Schemes),
+    components(schemas(ProblemView)),
     paths(
         token::post,
         validate::get,
@@ -37,6 +38,7 @@ use super::{
         rooms::one::patch,
         rooms::one::delete,
         rooms::one::act,
+        rooms::one::end,
         rooms::tokens::token,
         rooms::tokens::join,
         rooms::words::post,
@@ -66,6 +68,7 @@ pub(super) struct Doc;
 
 /// An HTTP error (RFC 9457).
 #[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(super) struct ProblemView {
     /// Always `about:blank`: `code` says what it is.
     #[serde(rename = "type")]
@@ -89,28 +92,28 @@ pub(super) struct ProblemView {
 pub(super) enum Problems {
     /// The request does not parse; `field` names what is wrong.
     #[response(status = 400, content_type = "application/problem+json")]
-    Bad(#[to_schema] ProblemView),
+    Bad(ProblemView),
     /// No proof, or a bad one.
     #[response(status = 401, content_type = "application/problem+json")]
-    Unproven(#[to_schema] ProblemView),
+    Unproven(ProblemView),
     /// Known, and not allowed.
     #[response(status = 403, content_type = "application/problem+json")]
-    NotAllowed(#[to_schema] ProblemView),
+    NotAllowed(ProblemView),
     /// There is no such thing.
     #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] ProblemView),
+    NotFound(ProblemView),
     /// It contradicts what is there.
     #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(#[to_schema] ProblemView),
+    Conflict(ProblemView),
     /// The body is too long.
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLong(#[to_schema] ProblemView),
+    TooLong(ProblemView),
     /// The body is not JSON.
     #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] ProblemView),
+    NotJson(ProblemView),
     /// Not now; `Retry-After` says when.
     #[response(status = 503, content_type = "application/problem+json")]
-    NotNow(#[to_schema] ProblemView),
+    NotNow(ProblemView),
 }
 
 /// How callers prove themselves.

@@ -5,27 +5,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, web};
 use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
-use signalbox_http::ApiError;
 use signalbox_shared::{problem::Problem, scope::Scope};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::authorize_key;
+use super::{Answered, State, authorize_key};
 use crate::AuthState;
 
 /// A reader has nothing to say.
 const MAX_FRAME: usize = 1_024;
 
 /// Opens the feed. Judged before the upgrade: the web site, the API key, the number of readers.
-pub(super) async fn get(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    payload: web::Payload,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State, payload: web::Payload) -> Answered {
     let reader = authorize_key(&request, &state, Some(Scope::Events))?.id;
     if state.stopping() {
         return Err(Problem::new(503, "draining", "this process stops; try again").into());

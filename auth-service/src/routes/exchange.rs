@@ -1,10 +1,7 @@
 //! `/auth/exchange`
 
-use std::net::IpAddr;
-
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use signalbox_control::Subject;
-use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     clock,
     id::{CallerId, TokenId},
@@ -13,11 +10,10 @@ use signalbox_shared::{
 use utoipa::ToSchema;
 
 use super::{
-    Body,
+    Answered, Body, State,
     doc::Problems,
     issue::{Issued, begin, user_token},
-    members,
-    token::refused,
+    members, token,
 };
 use crate::{
     AuthState,
@@ -39,22 +35,13 @@ pub(super) struct ExchangeWish {
 /// Gives a user token for a token of the user's own provider.
 #[utoipa::path(post, path = "/auth/exchange", tag = "tokens", request_body = ExchangeWish,
     responses((status = 200, body = Issued), Problems), security(()))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let site = check_origin(request.headers(), &state.allowed_origins);
-    site.map_err(|problem| refused(&state, None, problem))?;
-    let issued = exchange(&state, state.client(&request), body)
-        .await
-        .map_err(|problem| refused(&state, Some("user"), problem))?;
-    state.metrics.issued.with_label_values(&["user"]).inc();
-    issued.audit("user_exchanged", "user", "user");
-    Ok(HttpResponse::Ok().json(issued))
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
+    token::site(&request, &state)?;
+    let exchanged = exchange(&state, body).await;
+    token::outcome(&state, "user", "user_exchanged", exchanged)
 }
 
-async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+async fn exchange(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let [token, refresh] = members(body, ["token", "refresh"])?;
     let token: Option<String> = wish::typed("token", &token, "must be a string")?;
     let token = token.ok_or_else(|| wish::refuse("token", "is missing"))?;
@@ -64,7 +51,7 @@ async fn exchange(state: &AuthState, address: Option<IpAddr>, body: Body) -> Res
     let ttl_s = state.policy.default_ttl_s();
     let grant = UserGrant { user: said.user, role, name: said.name, ttl_s };
     let issuer = Some(CallerId::USER);
-    let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address };
+    let subject = Subject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address: None };
     state.judge(&subject)?;
     let moment = state.moment(&subject).await;
     let jti = TokenId::random();

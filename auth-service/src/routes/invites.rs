@@ -12,8 +12,9 @@ use signalbox_shared::{
 use utoipa::ToSchema;
 
 use super::{
-    Body, authorize,
+    Answered, Body, State, authorize,
     doc::Problems,
+    forms::{CallerName, InRoom, RoleName, RoomName},
     issue::{refusal, unwritten},
     members, room_in_path,
 };
@@ -38,8 +39,7 @@ const MOST_USES: u64 = 10_000;
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct InviteWish {
     /// The role of who comes with it; the usual one where none is named.
-    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
-    role: Option<String>,
+    role: Option<RoleName>,
     /// How often it may be used; once where nothing is said.
     #[schema(minimum = 1, maximum = 10_000)]
     max_uses: Option<u64>,
@@ -58,10 +58,10 @@ pub(super) struct InviteView {
     /// Its name.
     invite: String,
     /// The room.
-    #[schema(value_type = String)]
+    #[schema(value_type = RoomName)]
     room: RoomId,
     /// The role it gives.
-    #[schema(value_type = String)]
+    #[schema(value_type = RoleName)]
     role: Role,
     /// How often it may be used.
     max_uses: u32,
@@ -72,7 +72,7 @@ pub(super) struct InviteView {
     /// Since when, ms since 1970.
     created_at: u64,
     /// The API key that made it.
-    #[schema(value_type = String)]
+    #[schema(value_type = CallerName)]
     created_by: CallerId,
     /// What the invited send to `POST /auth/token`. It is shown this once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,14 +87,14 @@ pub(super) struct InviteList {
 
 /// Makes an invite to a room.
 #[utoipa::path(post, path = "/api/rooms/{room}/invites", tag = "invites", request_body = InviteWish,
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    params(InRoom),
     responses((status = 201, body = InviteView), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
-    state: web::Data<AuthState>,
+    state: State,
     path: web::Path<String>,
     body: Body,
-) -> Result<HttpResponse, ApiError> {
+) -> Answered {
     let (caller, room) = allowed(&request, &state, &path)?;
     let made = make(&state, &caller, room, body).await?;
     tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %made.room,
@@ -104,13 +104,9 @@ pub(super) async fn post(
 
 /// The invites to a room that are not over.
 #[utoipa::path(get, path = "/api/rooms/{room}/invites", tag = "invites",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    params(InRoom),
     responses((status = 200, body = InviteList), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn get(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    path: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State, path: web::Path<String>) -> Answered {
     let (_, room) = allowed(&request, &state, &path)?;
     let kept = state.store.invites(&room).await.map_err(refusal)?;
     let invites = kept.into_iter().filter_map(|invite| view(&room, invite)).collect();
@@ -119,14 +115,13 @@ pub(super) async fn get(
 
 /// Takes an invite back. Who has come with it stays.
 #[utoipa::path(delete, path = "/api/rooms/{room}/invites/{invite}", tag = "invites",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"),
-        ("invite" = String, Path, description = "Its name")),
+    params(InRoom, ("invite" = String, Path, description = "Its name")),
     responses((status = 204), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn delete(
     request: HttpRequest,
-    state: web::Data<AuthState>,
+    state: State,
     path: web::Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
+) -> Answered {
     let (room, invite) = path.into_inner();
     let (caller, room) = allowed(&request, &state, &room)?;
     let is_name = invite.len() == 32 && invite.bytes().all(|c| c.is_ascii_hexdigit());

@@ -1,7 +1,5 @@
 //! From a grant to an answer: the same for every route that gives tokens.
 
-use std::net::IpAddr;
-
 use serde::Serialize;
 use signalbox_control::Subject;
 use signalbox_shared::{
@@ -11,6 +9,7 @@ use signalbox_shared::{
 };
 use utoipa::ToSchema;
 
+use super::forms::{RoleName, RoomName, UserName};
 use crate::{
     AuthState,
     issuer::{Grant, Moment, Renewable, SKEW_S, UserGrant, family_of, new_salt},
@@ -27,13 +26,13 @@ pub(crate) struct Issued {
     expires_in: u64,
     /// The room, of a room token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<RoomName>)]
     room: Option<RoomId>,
     /// The user.
-    #[schema(value_type = String)]
+    #[schema(value_type = UserName)]
     user: UserId,
     /// The role.
-    #[schema(value_type = String)]
+    #[schema(value_type = RoleName)]
     role: Role,
     /// What brings the next token: good for one `POST /auth/refresh`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +40,8 @@ pub(crate) struct Issued {
     /// How long it may wait for that, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_expires_in: Option<u64>,
+    #[serde(skip)]
+    jti: TokenId,
 }
 
 /// What brings the next token.
@@ -59,12 +60,11 @@ impl Refresh {
 pub(crate) async fn first_room_token(
     state: &AuthState,
     grant: Grant,
-    address: Option<IpAddr>,
     refresh: bool,
 ) -> Result<Issued, Problem> {
     let Grant { user, room, caller, .. } = &grant;
     let issuer = Some(caller.as_str());
-    let subject = Subject { user, room: Some(room), grant: "", issued_s: None, issuer, address };
+    let subject = Subject { user, room: Some(room), grant: "", issued_s: None, issuer, address: None };
     state.judge(&subject)?;
     // Before the family begins, which is dated too.
     let moment = state.moment(&subject).await;
@@ -85,9 +85,10 @@ pub(super) fn room_token(
 ) -> Result<Issued, Problem> {
     let (room, user, role, expires_in) =
         (Some(grant.room.clone()), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token = state.minter.mint(grant, moment, jti).map_err(|error| unsigned(&error))?;
-    Ok(Issued { token, expires_in, room, user, role, refresh_token: None, refresh_expires_in: None }
-        .with(refresh))
+    let token = state.minter.mint(grant, moment, jti.clone()).map_err(|error| unsigned(&error))?;
+    let issued =
+        Issued { token, expires_in, room, user, role, refresh_token: None, refresh_expires_in: None, jti };
+    Ok(issued.with(refresh))
 }
 
 pub(super) fn user_token(
@@ -108,7 +109,7 @@ pub(super) fn user_token(
         iat: issued_s,
         nbf: now_s.saturating_sub(SKEW_S),
         exp: now_s + ttl_s,
-        jti,
+        jti: jti.clone(),
     };
     let token = state.minter.sign(&claims).map_err(|error| unsigned(&error))?;
     let issued = Issued {
@@ -119,6 +120,7 @@ pub(super) fn user_token(
         role,
         refresh_token: None,
         refresh_expires_in: None,
+        jti,
     };
     Ok(issued.with(refresh))
 }
@@ -165,6 +167,11 @@ impl Issued {
             self.refresh_expires_in = Some(expires_in);
         }
         self
+    }
+
+    /// What all tokens of its making share.
+    pub(crate) fn grant(&self) -> &str {
+        self.jti.grant()
     }
 
     /// One line for the audit: what was given, never the token.

@@ -3,22 +3,44 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, ETAG, EntityTag, Header as _, IfNoneMatch},
-    web,
 };
 use signalbox_http::ApiError;
 use signalbox_shared::problem::Problem;
 
-use super::doc::ProblemView;
-use crate::AuthState;
+use utoipa::ToSchema;
+
+use super::{Answered, State, doc::ProblemView};
+
+/// A JWK set (RFC 7517).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct Jwks {
+    keys: Vec<Jwk>,
+}
+
+/// A public key: Ed25519 (RFC 8037) or P-256 (RFC 7518).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the document reads it")]
+struct Jwk {
+    kty: String,
+    crv: String,
+    x: String,
+    /// Of P-256.
+    y: Option<String>,
+    /// Its thumbprint (RFC 7638).
+    kid: String,
+    alg: String,
+    r#use: String,
+}
 
 /// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
 /// nothing to hide in them.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys",
-    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = Object),
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = Jwks),
         (status = 304, description = "It is the one that was named"),
         (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
     security(()))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     let none = || {
         Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
     };

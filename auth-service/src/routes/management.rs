@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use signalbox_http::ApiError;
 use signalbox_shared::{
     clock,
     id::TokenId,
@@ -14,7 +13,7 @@ use signalbox_shared::{
 };
 use utoipa::ToSchema;
 
-use super::{Body, authorize_key, doc::Problems, issue::unsigned, members, token::refused};
+use super::{Answered, Body, State, authorize_key, doc::Problems, issue::unsigned, members, token::refused};
 use crate::{
     AuthState,
     issuer::{Backend, SKEW_S, wish},
@@ -66,11 +65,7 @@ pub(super) struct Managing {
 /// Makes a management token of an API key: for a tool that should not hold the key.
 #[utoipa::path(post, path = "/auth/management", tag = "tokens", request_body = ManagementWish,
     responses((status = 200, body = Managing), Problems), security(("key" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let backend = authorize_key(&request, &state, None)?;
     let made = make(&state, &backend, body);
     let made = made.map_err(|problem| refused(&state, Some(backend.id.as_str()), problem))?;

@@ -1,6 +1,8 @@
 //! HTTP, and nothing else: read the request, ask [`crate::issuer`] and the store, write the answer (docs/PROTOCOL.md, sections 1 and 9).
 //!
-//! - `caller`: who asks; `issue`: from a grant to an answer; `doc`: the OpenAPI document; `cors`: what other sites may do
+//! - `caller`: who asks; `issue`: from a grant to an answer; `doc`: the OpenAPI document; `cors`: what other sites may do; `denied`: whom nothing here is
+//!   for
+//! - `forms`: the forms of names and texts, as the document has them
 //! - the other files are a path each, their functions a method
 //!
 //! Adding a route: its handler with `#[utoipa::path]` stands in `doc::Doc`, its path in [`paths`]. Health and metrics are the process's
@@ -9,9 +11,11 @@
 mod api;
 mod caller;
 mod cors;
+mod denied;
 pub(crate) mod doc;
 mod events;
 mod exchange;
+mod forms;
 mod ice;
 mod invites;
 mod issue;
@@ -25,14 +29,18 @@ mod usage;
 mod validate;
 mod webhooks;
 
-use actix_web::{Error, HttpRequest, Resource, Route, web};
+use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, middleware::from_fn, web};
 use caller::{
     authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
 };
 use signalbox_http::{ApiError, Members, json_config, resource};
 use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
 
-use crate::AuthState;
+use crate::{AuthState, issuer::wish::refuse};
+
+/// What every handler is given, and what it gives.
+type State = web::Data<AuthState>;
+type Answered = Result<HttpResponse, ApiError>;
 
 /// A path of the API: its pattern, the methods it takes as in `Allow`, and what serves it.
 pub(crate) struct Path {
@@ -79,7 +87,7 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
 }
 
 /// Registers the service's paths.
-pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
+pub fn configure(state: State) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         for path in paths(&json_config(state.body_limit)) {
             // What is for everybody says so itself.
@@ -89,7 +97,8 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
                 config.service(cors::wrap(path.resource, &state.allowed_origins));
             }
         }
-        config.app_data(state).service(resource("/ws/events", "GET").route(web::get().to(events::get)));
+        let feed = resource("/ws/events", "GET").route(web::get().to(events::get));
+        config.app_data(state).service(feed.wrap(from_fn(denied::guard)));
     }
 }
 
@@ -111,8 +120,7 @@ fn members<const N: usize>(
 
 /// The room in a path.
 fn room_in_path(text: &str) -> Result<RoomId, Problem> {
-    let refuse = |bad| Problem::new(400, "bad_request", format!("room {bad}")).field("room");
-    RoomId::parse(text).map_err(refuse)
+    RoomId::parse(text).map_err(|bad| refuse("room", bad))
 }
 
 /// The parameters of a query, each at most once, and none but these.
@@ -126,7 +134,7 @@ fn query<const N: usize>(request: &HttpRequest, names: [&str; N]) -> Result<[Opt
             return Err(bad(&format!("the query may hold {}", names.join(", "))));
         };
         if found[place].replace(value).is_some() {
-            return Err(bad("it stands there twice").field(names[place]));
+            return Err(refuse(names[place], "stands there twice"));
         }
     }
     Ok(found)

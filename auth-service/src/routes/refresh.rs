@@ -1,10 +1,7 @@
 //! `/auth/refresh`
 
-use std::net::IpAddr;
-
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use signalbox_control::Subject;
-use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{
     id::{CallerId, TokenId},
     problem::Problem,
@@ -13,11 +10,10 @@ use signalbox_shared::{
 use utoipa::ToSchema;
 
 use super::{
-    Body,
+    Answered, Body, State,
     doc::Problems,
     issue::{Issued, Refresh, refusal, room_token, user_token},
-    members,
-    token::refused,
+    members, token,
 };
 use crate::{
     AuthState,
@@ -39,22 +35,13 @@ pub(super) struct RefreshWish {
 /// The one that was shown is used up; shown again within 10 s it brings the same successor, and later it ends the whole family.
 #[utoipa::path(post, path = "/auth/refresh", tag = "tokens", request_body = RefreshWish,
     responses((status = 200, body = Issued), Problems), security(()))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let site = check_origin(request.headers(), &state.allowed_origins);
-    site.map_err(|problem| refused(&state, None, problem))?;
-    let issued = renew(&state, state.client(&request), body)
-        .await
-        .map_err(|problem| refused(&state, Some("refresh"), problem))?;
-    state.metrics.issued.with_label_values(&["refresh"]).inc();
-    issued.audit("token_refreshed", "refresh", "refresh");
-    Ok(HttpResponse::Ok().json(issued))
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
+    token::site(&request, &state)?;
+    let renewed = renew(&state, body).await;
+    token::outcome(&state, "refresh", "token_refreshed", renewed)
 }
 
-async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+async fn renew(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let [token] = members(body, ["refreshToken"])?;
     let text: Option<String> = wish::typed("refreshToken", &token, "must be a string")?;
     let text = text.ok_or_else(|| wish::refuse("refreshToken", "is missing"))?;
@@ -62,8 +49,7 @@ async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result
     let name = family_of(&token);
     let family = state.store.family(&name).await.map_err(refusal)?.ok_or_else(invalid)?;
     // Judged before it is used up: who is shut out for a while keeps the token.
-    let what =
-        if family.what.is_empty() { None } else { Some(still_allowed(state, &family, address).await?) };
+    let what = if family.what.is_empty() { None } else { Some(still_allowed(state, &family).await?) };
     let next = successor(&token, &family.salt);
     let turn = Turn {
         name,
@@ -90,11 +76,7 @@ async fn renew(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result
 }
 
 /// What a family brings, as far as it is allowed now, and when its next token is made.
-async fn still_allowed(
-    state: &AuthState,
-    family: &Family,
-    address: Option<IpAddr>,
-) -> Result<(Renewable, Moment), Problem> {
+async fn still_allowed(state: &AuthState, family: &Family) -> Result<(Renewable, Moment), Problem> {
     let mut what: Renewable = serde_json::from_str(&family.what).map_err(|_| invalid())?;
     let by_user = CallerId::user();
     let (user, room, caller) = match &mut what {
@@ -113,7 +95,7 @@ async fn still_allowed(
         state.judge_key(backend.as_str())?;
     }
     let (issued_s, issuer) = (Some(family.born_ms / 1_000), Some(caller.as_str()));
-    let subject = Subject { user, room, grant: &family.grant, issued_s, issuer, address };
+    let subject = Subject { user, room, grant: &family.grant, issued_s, issuer, address: None };
     state.judge(&subject)?;
     let moment = state.moment(&subject).await;
     Ok((what, moment))

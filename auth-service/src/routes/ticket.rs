@@ -1,8 +1,8 @@
 //! `/auth/ticket`
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use signalbox_http::{ApiError, check_origin};
+use signalbox_http::check_origin;
 use signalbox_shared::{
     problem::Problem,
     token::{Opaque, OpaqueKind, RoomClaims, TICKET_LIFE},
@@ -10,6 +10,7 @@ use signalbox_shared::{
 use utoipa::ToSchema;
 
 use super::{
+    Answered, State,
     doc::Problems,
     issue::{refusal, unwritten},
     room_token_of, validate,
@@ -29,10 +30,7 @@ pub(super) struct Ticket {
 /// Gives a ticket for a room token: good once, for 30 s, so that what stands in a URL is worth nothing afterwards.
 #[utoipa::path(post, path = "/auth/ticket", tag = "tokens",
     responses((status = 200, body = Ticket), Problems), security(("token" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn post(request: HttpRequest, state: State) -> Answered {
     let issued = issue(&request, &state).await;
     let outcome = issued.as_ref().map_or_else(|problem| problem.code, |_| "issued");
     state.metrics.tickets.with_label_values(&[outcome]).inc();
@@ -44,7 +42,7 @@ pub(super) async fn post(
 
 async fn issue(request: &HttpRequest, state: &AuthState) -> Result<(Ticket, RoomClaims), Problem> {
     check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = validate::claims(state, state.client(request), room_token_of(request))?;
+    let claims = validate::claims(state, room_token_of(request))?;
     let ticket = Opaque::random();
     let record = serde_json::to_string(&claims).map_err(|error| unwritten(&error))?;
     state.store.put_ticket(&ticket.digest(), record).await.map_err(refusal)?;

@@ -1,16 +1,15 @@
 //! `/auth/token`
 
-use std::net::IpAddr;
-
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{id::random_hex, problem::Problem, scope::Scope};
 use utoipa::ToSchema;
 
 use super::{
-    Body, authorize_or_guest,
+    Answered, Body, State, authorize_or_guest,
     doc::Problems,
+    forms::{DisplayName, Metadata, RegionName, RoleName, RoomName, UserName},
     issue::{Issued, first_room_token, refusal},
     members,
 };
@@ -25,24 +24,17 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it; members are judged one by one")]
 pub(super) struct TokenWish {
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
-    room: Option<String>,
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
-    user: Option<String>,
-    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
-    role: Option<String>,
+    room: Option<RoomName>,
+    user: Option<UserName>,
+    role: Option<RoleName>,
     /// The name to show.
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
+    name: Option<DisplayName>,
     /// The life of the token, seconds; at most the configured one.
     #[schema(minimum = 1, maximum = 86_400)]
     ttl: Option<u64>,
-    /// Anything, in an object.
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
+    metadata: Option<Metadata>,
     /// Where the peer is, for the choice of a TURN server.
-    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
-    region: Option<String>,
+    region: Option<RegionName>,
     /// Whether a refresh token is wanted too.
     refresh: Option<bool>,
     /// The code of an invite, in place of room and role.
@@ -55,26 +47,15 @@ pub(super) struct TokenWish {
 #[utoipa::path(post, path = "/auth/token", tag = "tokens", request_body = TokenWish,
     responses((status = 200, body = Issued), Problems),
     security((), ("key" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let address = state.client(&request);
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let invited = body.as_ref().is_ok_and(|members| members.has("invite"));
     let (issued, kind) = if invited {
-        check_origin(request.headers(), &state.allowed_origins)
-            .map_err(|problem| refused(&state, None, problem))?;
-        (
-            by_invite(&state, address, body)
-                .await
-                .map_err(|problem| refused(&state, Some("invite"), problem))?,
-            "invite",
-        )
+        site(&request, &state)?;
+        (by_invite(&state, body).await.map_err(|problem| refused(&state, Some("invite"), problem))?, "invite")
     } else {
         let caller = authorize_or_guest(&request, &state, Scope::Tokens)
             .map_err(|ApiError(problem)| refused(&state, None, problem))?;
-        let issued = issue(&state, &caller, address, body).await;
+        let issued = issue(&state, &caller, body).await;
         let issued = issued.map_err(|problem| refused(&state, Some(caller.id().as_str()), problem))?;
         issued.audit("token_issued", caller.id().as_str(), caller.kind());
         (issued, caller.kind())
@@ -83,20 +64,15 @@ pub(super) async fn post(
     Ok(HttpResponse::Ok().json(issued))
 }
 
-async fn issue(
-    state: &AuthState,
-    caller: &Caller,
-    address: Option<IpAddr>,
-    body: Body,
-) -> Result<Issued, Problem> {
+async fn issue(state: &AuthState, caller: &Caller, body: Body) -> Result<Issued, Problem> {
     let wish = Wish::from(members(body, Wish::MEMBERS)?);
     let refresh = wish.refresh()?;
     let grant = state.policy.grant(caller, wish, &random_hex())?;
-    first_room_token(state, grant, address, refresh).await
+    first_room_token(state, grant, refresh).await
 }
 
 /// The invite is used last: what is wrong with the rest of the wish costs no use, and neither does a refusal for another reason.
-async fn by_invite(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
+async fn by_invite(state: &AuthState, body: Body) -> Result<Issued, Problem> {
     let wish = Wish::from(members(body, Wish::MEMBERS)?);
     let refresh = wish.refresh()?;
     let code = wish.invite()?.unwrap_or_default();
@@ -110,11 +86,11 @@ async fn by_invite(state: &AuthState, address: Option<IpAddr>, body: Body) -> Re
         .transpose()?;
     if let Some(Grant { user, room, caller, .. }) = &draft {
         let (room, issuer) = (Some(room), Some(caller.as_str()));
-        state.judge(&Subject { user, room, grant: "", issued_s: None, issuer, address })?;
+        state.judge(&Subject { user, room, grant: "", issued_s: None, issuer, address: None })?;
     }
     match (state.store.use_invite(&code.room, &id).await.map_err(refusal)?, draft) {
         (Invited::Good(_), Some(grant)) => {
-            let issued = first_room_token(state, grant, address, refresh).await?;
+            let issued = first_room_token(state, grant, refresh).await?;
             tracing::info!(target: "signalbox_auth::audit", invite = id, room = %code.room, "invite_used");
             issued.audit("token_issued", "invite", "invite");
             Ok(issued)
@@ -137,6 +113,24 @@ fn terms_of(state: &AuthState, what: &str) -> Result<InviteTerms, Problem> {
 
 fn unknown() -> Problem {
     Problem::new(401, "invite_invalid", "there is no such invite, or it was taken back")
+}
+
+/// The web site, where nobody has to prove who asks.
+pub(super) fn site(request: &HttpRequest, state: &AuthState) -> Result<(), ApiError> {
+    check_origin(request.headers(), &state.allowed_origins).map_err(|problem| refused(state, None, problem))
+}
+
+/// What somebody got who proved himself by what the body holds, or why nothing: counted and logged by what that was.
+pub(super) fn outcome(
+    state: &AuthState,
+    kind: &'static str,
+    event: &'static str,
+    issued: Result<Issued, Problem>,
+) -> Answered {
+    let issued = issued.map_err(|problem| refused(state, Some(kind), problem))?;
+    state.metrics.issued.with_label_values(&[kind]).inc();
+    issued.audit(event, kind, kind);
+    Ok(HttpResponse::Ok().json(issued))
 }
 
 /// Counts and logs a refusal. A caller that has not proven itself has no name here: what it calls itself may be a secret

@@ -1,8 +1,7 @@
 //! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use signalbox_http::ApiError;
 use signalbox_redis::Unavailable;
 use signalbox_shared::{
     clock,
@@ -11,10 +10,10 @@ use signalbox_shared::{
     usage::{Amount, Day},
 };
 
-use super::{authorize, doc::Problems, query};
+use super::{Answered, State, authorize, doc::Problems, query};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::AuthState;
+use crate::{AuthState, issuer::wish::refuse};
 
 /// Most days that may be asked for at once.
 const MOST_DAYS: u64 = 400;
@@ -24,6 +23,7 @@ const MOST_ROWS: usize = 10_000;
 
 /// A page of what was used.
 #[derive(Serialize, ToSchema)]
+#[schema(as = UsagePage)]
 pub(super) struct Answer {
     days: Vec<Row>,
     /// Where to go on, if there is more.
@@ -33,6 +33,7 @@ pub(super) struct Answer {
 
 /// What one API key used in one room on one day.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Usage)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row {
     /// Of UTC.
@@ -88,26 +89,23 @@ struct Wish {
     after: Option<(Day, (String, String))>,
 }
 
-fn bad(field: &str, detail: &str) -> Problem {
-    Problem::new(400, "bad_request", detail.to_owned()).field(field)
-}
-
 fn wish(request: &HttpRequest, today: Day) -> Result<Wish, Problem> {
     let [from, to, key, room, limit, cursor] =
         query(request, ["from", "to", "key", "room", "limit", "cursor"])?;
     let day = |text: Option<String>, field, default| match text {
         None => Ok(default),
-        Some(text) => Day::parse(&text).ok_or_else(|| bad(field, "must be a day like 2026-11-21")),
+        Some(text) => Day::parse(&text).ok_or_else(|| refuse(field, "must be a day like 2026-11-21")),
     };
     let to = day(to, "to", today)?;
     let from = day(from, "from", to)?;
-    let days = from.until(to).ok_or_else(|| bad("from", "must not be later than to"))?;
+    let days = from.until(to).ok_or_else(|| refuse("from", "must not be later than to"))?;
     if days >= MOST_DAYS {
-        return Err(bad("from", "must be less than 400 days before to"));
+        return Err(refuse("from", "must be less than 400 days before to"));
     }
     let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_ROWS).contains(limit)));
-    let limit = limit.unwrap_or(Some(ROWS)).ok_or_else(|| bad("limit", "must be from 1 to 10000"))?;
-    let after = cursor.map(|text| read_cursor(&text).ok_or_else(|| bad("cursor", "is not one of an answer")));
+    let limit = limit.unwrap_or(Some(ROWS)).ok_or_else(|| refuse("limit", "must be from 1 to 10000"))?;
+    let after =
+        cursor.map(|text| read_cursor(&text).ok_or_else(|| refuse("cursor", "is not one of an answer")));
     Ok(Wish { from, to, key, room, limit, after: after.transpose()? })
 }
 
@@ -120,7 +118,7 @@ fn read_cursor(text: &str) -> Option<(Day, (String, String))> {
 /// What was used, in the order of day, key and room.
 #[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(Asked),
     responses((status = 200, body = Answer), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     authorize(&request, &state, Scope::Usage)?;
     let wish = wish(&request, Day::of(clock::now_ms()))?;
     let answer = rows(&state, &wish)

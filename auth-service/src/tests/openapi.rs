@@ -85,3 +85,25 @@ async fn every_operation_says_who_may_and_what_can_go_wrong() {
         }
     }
 }
+
+#[actix_web::test]
+async fn every_answer_is_of_a_named_type_and_every_name_is_explained() {
+    let document = document().await;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                if path == "/api/openapi.json" || matches!(status.as_str(), "204" | "304") {
+                    continue;
+                }
+                for body in answer["content"].as_object().expect(path).values() {
+                    assert!(body["schema"]["$ref"].is_string(), "{method} {path} {status}: {body}");
+                }
+            }
+        }
+    }
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#/").skip(1) {
+        let pointer = format!("/{}", reference.split('"').next().unwrap());
+        assert!(document.pointer(&pointer).is_some(), "{pointer} is not there");
+    }
+}

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use signalbox_control::{Change, LimitChanges, RuleKey, Terms};
 use signalbox_shared::{
     clock,
-    id::{Role, TokenId, UserId},
+    config::TurnServer,
+    id::{Region, Role, TokenId, UserId},
     token::{ISSUER, TokenKind, UserClaims},
 };
 
@@ -155,6 +156,54 @@ async fn a_user_joins_with_its_own_token_if_the_room_takes_it() {
         service.rooms_api("POST", "/api/rooms/r/token", json!({"user": "u", "role": "viewer"})).await;
     assert_eq!(status, 200);
     assert_eq!(service.rooms_api("POST", "/api/rooms/r/join", json!({})).await.1["code"], "token_missing");
+}
+
+#[actix_web::test]
+async fn who_comes_by_token_or_by_join_has_all_that_coming_needs_and_what_brings_the_next_token() {
+    let service = Service::with(
+        |settings| {
+            settings.ice.turn = ["eu", "us"]
+                .map(|region| TurnServer {
+                    urls: vec![format!("turn:{region}.turn.example:3478")],
+                    region: Some(Region::parse(region).unwrap()),
+                })
+                .to_vec();
+        },
+        |_| {},
+    );
+    let guest = service.user("bob", "guest");
+    let key = service.basic();
+    for (who, path, body) in [
+        (&guest, "/api/rooms/r/join", json!({"refresh": true, "region": "eu"})),
+        (&key, "/api/rooms/r/token", json!({"user": "bob", "refresh": true, "region": "eu"})),
+    ] {
+        let (status, entry) = service.api_as(who, "POST", path, body).await;
+        assert_eq!((status, &entry["url"], &entry["icePolicy"]), (200, &"/ws/signal".into(), &"all".into()));
+        let servers = entry["iceServers"].as_array().unwrap();
+        assert_eq!(
+            (servers.len(), &servers[0]["urls"][0]),
+            (1, &"turn:eu.turn.example:3478".into()),
+            "{path}"
+        );
+        assert!(servers[0]["credential"].is_string());
+        assert_eq!(entry["refreshExpiresIn"], 7 * 24 * 60 * 60);
+        let (status, claims) = service.validate(entry["token"].as_str().unwrap()).await;
+        assert_eq!((status, &claims["claims"]["region"]), (200, &"eu".into()));
+        // The next token is for the same room and says the same.
+        let body = json!({"refreshToken": entry["refreshToken"]});
+        let (status, next) = service.api_as(who, "POST", "/auth/refresh", body).await;
+        assert_eq!((status, &next["room"], &next["user"]), (200, &"r".into(), &"bob".into()), "{next}");
+        assert_eq!(service.validate(next["token"].as_str().unwrap()).await.1["claims"]["region"], "eu");
+        for (member, value) in [("refresh", json!("yes")), ("region", json!("Europe!"))] {
+            let mut body = if path.ends_with("token") { json!({"user": "bob"}) } else { json!({}) };
+            body[member] = value;
+            let (status, problem) = service.api_as(who, "POST", path, body).await;
+            assert_eq!((status, &problem["field"]), (400, &member.into()), "{path} {problem}");
+        }
+    }
+    // Who wants none gets none.
+    let (_, entry) = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
+    assert_eq!((entry.get("refreshToken"), entry.get("refreshExpiresIn")), (None, None));
 }
 
 #[actix_web::test]

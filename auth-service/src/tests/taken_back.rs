@@ -4,8 +4,10 @@ use actix_web::http::{Method, header};
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 use signalbox_control::{ApplyError, Change, RuleKey, Terms};
+use signalbox_http::json_config;
 
 use super::Service;
+use crate::routes::paths;
 
 const MEMBERS: &str = r#""room":"r","user":"mallory""#;
 
@@ -100,6 +102,42 @@ async fn a_denied_address_is_refused_where_its_proxy_is_trusted() {
         assert_eq!(status, expected, "{peer} {forwarded} {body}");
         assert!(status == 200 || body["code"] == "address_denied", "{body}");
     }
+}
+
+#[actix_web::test]
+async fn at_a_denied_address_nothing_is_answered_but_the_public_keys_and_the_way_back() {
+    let service = Service::new();
+    let from_there = |method: &str, path: &str| {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let request = TestRequest::default().method(method).uri(path);
+        request
+            .peer_addr("203.0.113.4:9".parse().unwrap())
+            .insert_header((header::AUTHORIZATION, service.basic()))
+    };
+    let rule = json!({ "cidr": "203.0.113.0/24", "for": 60 });
+    assert_eq!(service.post("/api/denials", rule).await.0, 200);
+    let mut asked = 0;
+    let served = paths(&json_config(64)).into_iter().map(|path| (path.pattern, path.methods));
+    for (pattern, methods) in served.chain([("/ws/events", "GET")]) {
+        let path = pattern
+            .replace("{verb:admit|deny}", "admit")
+            .replace("{verb:lock|unlock|enable|disable}", "lock")
+            .replace(['{', '}'], "");
+        for method in methods.split(", ") {
+            let (status, problem) = service.call(from_there(method, &path)).await;
+            let open = ["/api/rules", "/api/rules/{key}", "/.well-known/jwks.json"].contains(&pattern);
+            let refused = (status, &problem["code"]) == (403, &json!("address_denied"));
+            assert_eq!(refused, !open, "{method} {path}: {status} {problem}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 40, "{asked}");
+    // Whoever may lift it sees it and lifts it, from there too.
+    let (status, listed) = service.call(from_there("GET", "/api/rules?kind=deny")).await;
+    assert_eq!((status, &listed["rules"][0]["key"]), (200, &json!("deny:203.0.113.0/24")), "{listed}");
+    let (status, _) = service.call(from_there("DELETE", "/api/rules/deny:203.0.113.0%2F24")).await;
+    assert_eq!(status, 200);
+    assert_eq!(service.call(from_there("GET", "/api/rooms")).await.0, 200);
 }
 
 #[actix_web::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signalbox_shared::{
-    config::{Settings, WebhookEndpoint, WebhookSecrets},
+    config::{Settings, WebhookEndpoint, WebhookKeys, WebhookSecrets},
     feed::FeedSender,
     id::RoomId,
     keys,
@@ -25,7 +25,13 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn settings(receiver: &Receiver) -> Settings {
     let mut settings = Settings::default();
-    let endpoint = WebhookEndpoint { url: receiver.url(), events: vec![], rooms: None, insecure: false };
+    let endpoint = WebhookEndpoint {
+        url: receiver.url(),
+        events: vec![],
+        rooms: None,
+        insecure: false,
+        secrets_env: None,
+    };
     settings.webhooks.endpoints = vec![endpoint];
     settings.webhooks.attempts = 1;
     settings
@@ -53,7 +59,8 @@ async fn webhooks_are_told_and_told_again_over_every_kind_of_redis() {
         let redis: Lease = kind.lease().await;
         let receiver = Receiver::start(|_, _| Answer::Status(500)).await;
         let link = SharedLink::open(&redis.url_for("auth"), &redis.settings());
-        let secrets = WebhookSecrets::parse(&Hooks::new(&[], "", "").secret).unwrap();
+        let common = WebhookSecrets::parse(&Hooks::new(&[], "", "").secret).unwrap();
+        let secrets = WebhookKeys { common, ..WebhookKeys::default() };
         let webhooks =
             Webhooks::start(&settings(&receiver), &secrets, Source::Redis(link), &FeedSender::new(8));
         let webhooks = webhooks.unwrap().unwrap();
@@ -93,9 +100,16 @@ async fn a_day_is_read_over_every_kind_of_redis() {
 #[actix_web::test]
 async fn an_endpoint_without_a_secret_stops_the_start() {
     let receiver = Receiver::willing().await;
-    let none = WebhookSecrets::default();
+    let none = WebhookKeys::default();
     let started = Webhooks::start(&settings(&receiver), &none, Source::Feed, &FeedSender::new(8));
-    assert!(matches!(started, Err(WebhooksError::NoSecret)));
+    assert!(matches!(started, Err(WebhooksError::NoSecret(name)) if name == "SIGNALBOX_WEBHOOK_SECRETS"));
+    // The common ones do not stand in for its own: whoever has those could speak in its name.
+    let common = WebhookSecrets::parse(&Hooks::new(&[], "", "").secret).unwrap();
+    let mut own = settings(&receiver);
+    own.webhooks.endpoints[0].secrets_env = Some("SHOP_SECRETS".to_owned());
+    let keys = WebhookKeys { common, ..WebhookKeys::default() };
+    let started = Webhooks::start(&own, &keys, Source::Feed, &FeedSender::new(8));
+    assert!(matches!(started, Err(WebhooksError::NoSecret(name)) if name == "SHOP_SECRETS"));
     let nobody = Webhooks::start(&Settings::default(), &none, Source::Feed, &FeedSender::new(8));
     assert!(matches!(nobody, Ok(None)));
 }

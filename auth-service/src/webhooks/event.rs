@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use signalbox_shared::config::WebhookEndpoint;
+use signalbox_shared::config::{WebhookEndpoint, WebhookSecrets};
 
 /// A place among the events of a partition: as Redis names entries of a stream, milliseconds and a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,15 +70,17 @@ pub(crate) struct Endpoint {
     pub(crate) host: String,
     /// What it wants, and where it is.
     pub(crate) rule: WebhookEndpoint,
+    /// What it is signed with.
+    pub(crate) secrets: Arc<WebhookSecrets>,
 }
 
 impl Endpoint {
-    pub(crate) fn new(rule: &WebhookEndpoint) -> Self {
+    pub(crate) fn new(rule: &WebhookEndpoint, secrets: WebhookSecrets) -> Self {
         let digest = Sha256::digest(rule.url.as_bytes());
         let id = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let host =
             rule.url.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
-        Self { id, host: host.to_owned(), rule: rule.clone() }
+        Self { id, host: host.to_owned(), rule: rule.clone(), secrets: Arc::new(secrets) }
     }
 
     pub(crate) fn wants(&self, event: &Event) -> bool {

@@ -22,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 use signalbox_http::{Ask, AskError};
 use signalbox_redis::Unavailable;
 use signalbox_shared::{
-    config::{Settings, WebhookSecrets},
+    config::{Settings, WebhookEndpoint, WebhookKeys},
     feed::FeedSender,
     id::random_hex,
     keys::PARTITIONS,
@@ -52,9 +52,9 @@ const LAST_WORDS: Duration = Duration::from_secs(4);
 pub enum WebhooksError {
     /// Nothing to sign with.
     #[error(
-        "webhooks.endpoints is set without SIGNALBOX_WEBHOOK_SECRETS; make one with: echo whsec_$(openssl rand -base64 32)"
+        "webhooks.endpoints is set without {0}, which signs; make one with: echo whsec_$(openssl rand -base64 32)"
     )]
-    NoSecret,
+    NoSecret(String),
     /// No client.
     #[error("webhooks: {0}")]
     Client(#[from] AskError),
@@ -77,7 +77,6 @@ pub struct Webhooks(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    secrets: WebhookSecrets,
     ask: Ask,
     deadline: Duration,
     metrics: Metrics,
@@ -89,6 +88,13 @@ struct Inner {
     endpoints: Vec<(String, String)>,
 }
 
+/// An endpoint with what it is signed with.
+fn endpoint(rule: &WebhookEndpoint, secrets: &WebhookKeys) -> Result<Endpoint, WebhooksError> {
+    let name = || rule.secrets_env.as_deref().unwrap_or("SIGNALBOX_WEBHOOK_SECRETS").to_owned();
+    let secrets = secrets.of(rule).ok_or_else(|| WebhooksError::NoSecret(name()))?;
+    Ok(Endpoint::new(rule, secrets.clone()))
+}
+
 impl Webhooks {
     /// Begins to tell, if there is somebody to be told. Call once, inside a runtime.
     ///
@@ -96,7 +102,7 @@ impl Webhooks {
     /// [`WebhooksError`], for the operator.
     pub fn start(
         settings: &Settings,
-        secrets: &WebhookSecrets,
+        secrets: &WebhookKeys,
         source: Source,
         feed: &FeedSender,
     ) -> Result<Option<Self>, WebhooksError> {
@@ -104,9 +110,8 @@ impl Webhooks {
         if rules.endpoints.is_empty() {
             return Ok(None);
         }
-        if secrets.is_empty() {
-            return Err(WebhooksError::NoSecret);
-        }
+        let endpoints: Vec<Endpoint> =
+            rules.endpoints.iter().map(|rule| endpoint(rule, secrets)).collect::<Result<_, _>>()?;
         let most = most_recorded(rules.backlog);
         let dead_ms = rules.dead_kept.as_ms();
         let store = match source {
@@ -123,7 +128,6 @@ impl Webhooks {
             }),
             Source::Feed => Store::Memory(MemoryStore::new(most, rules.dead as usize, dead_ms)),
         };
-        let endpoints: Vec<Endpoint> = rules.endpoints.iter().map(Endpoint::new).collect();
         let bounds = Bounds {
             give_up_ms: rules.give_up.as_ms(),
             attempts: rules.attempts,
@@ -132,7 +136,6 @@ impl Webhooks {
         };
         let inner = Arc::new(Inner {
             store,
-            secrets: secrets.clone(),
             ask: Ask::new(None)?,
             deadline: rules.deadline.0,
             metrics: Metrics::new()?,

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::join_all;
 use signalbox_http::{AskError, HeaderName, HeaderValue, Patience};
-use signalbox_shared::{clock, feed::FeedSender, keys, keys::PARTITIONS};
+use signalbox_shared::{clock, config::WebhookSecrets, feed::FeedSender, keys, keys::PARTITIONS};
 use tokio::{
     sync::{
         broadcast::{Receiver, error::RecvError},
@@ -127,9 +127,10 @@ impl Worker {
                 continue;
             }
             let (inner, done) = (self.inner.clone(), self.attempts.clone());
-            let url = self.schedule.endpoints[job.endpoint].rule.url.clone();
+            let endpoint = &self.schedule.endpoints[job.endpoint];
+            let (url, secrets) = (endpoint.rule.url.clone(), endpoint.secrets.clone());
             tokio::spawn(async move {
-                let verdict = attempt(&inner, &url, &job.event).await;
+                let verdict = attempt(&inner, &url, &secrets, &job.event).await;
                 // The worker may have stopped.
                 let _ = done.send((job, verdict));
             });
@@ -308,9 +309,9 @@ impl Worker {
     }
 }
 
-async fn attempt(inner: &Inner, url: &str, event: &Event) -> Verdict {
+async fn attempt(inner: &Inner, url: &str, secrets: &WebhookSecrets, event: &Event) -> Verdict {
     let now = clock::now_s();
-    let signature = sign::signature(&inner.secrets, &event.id, now, &event.line);
+    let signature = sign::signature(secrets, &event.id, now, &event.line);
     let header =
         |name, value: String| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?));
     let headers: Option<Vec<_>> = [

@@ -67,6 +67,10 @@ pub struct WebhookEndpoint {
     /// Whether `http://` may lead out of the own network.
     #[serde(default)]
     pub insecure: bool,
+    /// The environment variable with the secrets of its own that it is signed with, or with `_FILE` behind it the one that names their file.
+    /// Unset: those of `SIGNALBOX_WEBHOOK_SECRETS`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_env: Option<String>,
 }
 
 impl WebhookEndpoint {
@@ -158,7 +162,14 @@ fn check_endpoint(endpoint: &WebhookEndpoint) -> Result<(), ConfigError> {
         let name = pattern.strip_suffix('*').unwrap_or(pattern);
         RoomId::parse(name).is_ok() || pattern == "*"
     });
-    ensure(pattern_ok, setting, "must hold in rooms the name of a room, or the begin of names and *")
+    ensure(pattern_ok, setting, "must hold in rooms the name of a room, or the begin of names and *")?;
+    let is_variable = |name: &str| {
+        name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_')
+    };
+    let named_well = endpoint.secrets_env.as_deref().is_none_or(is_variable);
+    ensure(named_well, setting, "must hold in secrets_env the name of a variable, like SHOP_WEBHOOK_SECRETS")
 }
 
 fn is_plain(url: &str) -> bool {
@@ -201,7 +212,13 @@ mod tests {
     use super::*;
 
     fn endpoint(url: &str) -> WebhookEndpoint {
-        WebhookEndpoint { url: url.to_owned(), events: vec![], rooms: None, insecure: false }
+        WebhookEndpoint {
+            url: url.to_owned(),
+            events: vec![],
+            rooms: None,
+            insecure: false,
+            secrets_env: None,
+        }
     }
 
     fn check_one(endpoint: WebhookEndpoint) -> Result<Vec<String>, ConfigError> {
@@ -267,7 +284,9 @@ mod tests {
         for bad in [
             WebhookEndpoint { events: vec!["peer-gone".to_owned()], ..all.clone() },
             WebhookEndpoint { rooms: Some("a*b".to_owned()), ..all.clone() },
-            WebhookEndpoint { rooms: Some(String::new()), ..all },
+            WebhookEndpoint { rooms: Some(String::new()), ..all.clone() },
+            WebhookEndpoint { secrets_env: Some("whsec_AAAA".to_owned()), ..all.clone() },
+            WebhookEndpoint { secrets_env: Some(String::new()), ..all },
         ] {
             assert!(check_one(bad).is_err());
         }

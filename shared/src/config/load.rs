@@ -115,8 +115,9 @@ impl Loaded {
         if flags.guests {
             settings.auth.guests = Some(true);
         }
-        let secrets = Secrets::read(flags, env)?;
+        let mut secrets = Secrets::read(flags, env)?;
         let mut warnings = check(&settings)?;
+        secrets.read_own(&settings.webhooks, env)?;
         check_turn_secrets(&settings, secrets.turn.len())?;
         if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
             warnings.push("redis.ca_file is set and REDIS_URL asks for no TLS: write rediss://".to_owned());

@@ -22,4 +22,4 @@ pub use model::{
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::{ApiKey, ApiKeys, Secrets};
-pub use webhook_secrets::WebhookSecrets;
+pub use webhook_secrets::{WebhookKeys, WebhookSecrets};

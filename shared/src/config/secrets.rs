@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{ConfigError, Environment, Flags, RedisUrl, WebhookSecrets};
+use super::{ConfigError, Environment, Flags, RedisUrl, WebhookKeys, WebhookSecrets, Webhooks};
 use crate::token::{Secret, SharedSecret};
 
 /// Everything that must not be printed.
@@ -24,7 +24,7 @@ pub struct Secrets {
     /// The application backends that may ask for tokens.
     pub api_keys: ApiKeys,
     /// What webhooks are signed with.
-    pub webhooks: WebhookSecrets,
+    pub webhooks: WebhookKeys,
     /// The shared store; its URL may hold a password.
     pub redis_url: Option<RedisUrl>,
 }
@@ -155,9 +155,8 @@ impl Secrets {
             }
             None => ApiKeys::default(),
         };
-        let name = "SIGNALBOX_WEBHOOK_SECRETS";
-        let webhooks = value_or_file(name, env)?.map(|text| WebhookSecrets::parse(&text)).transpose();
-        let webhooks = webhooks.map_err(|problem| ConfigError::value(name, problem))?.unwrap_or_default();
+        let common = webhook_secrets("SIGNALBOX_WEBHOOK_SECRETS", env)?.unwrap_or_default();
+        let webhooks = WebhookKeys { common, ..WebhookKeys::default() };
         let url = match &flags.redis {
             Some(url) => Some(url.clone()),
             None => value_or_file("REDIS_URL", env)?,
@@ -165,6 +164,16 @@ impl Secrets {
         let redis_url = url.map(|url| RedisUrl::parse(&url)).transpose();
         let redis_url = redis_url.map_err(|problem| ConfigError::value("REDIS_URL", problem))?;
         Ok(Self { auth, auth_previous, session, session_previous, user, turn, api_keys, webhooks, redis_url })
+    }
+
+    /// Reads the secrets that endpoints have of their own. A process that tells nothing need not have them.
+    pub(super) fn read_own(&mut self, webhooks: &Webhooks, env: &Environment) -> Result<(), ConfigError> {
+        for name in webhooks.endpoints.iter().filter_map(|endpoint| endpoint.secrets_env.as_ref()) {
+            if let Some(secrets) = webhook_secrets(name, env)? {
+                self.webhooks.own.insert(name.clone(), secrets);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn describe(&self) -> String {
@@ -181,7 +190,7 @@ impl Secrets {
             set(self.user.is_some()),
             self.turn.len(),
             if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
-            set(!self.webhooks.is_empty()),
+            set(!self.webhooks.common.is_empty()),
             self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
         )
     }
@@ -205,6 +214,11 @@ fn turn_secrets(text: &str) -> Result<Vec<SharedSecret>, ConfigError> {
 }
 
 /// `NAME`, or the content of the file that `NAME_FILE` names (without its last line break); both is an error.
+fn webhook_secrets(name: &str, env: &Environment) -> Result<Option<WebhookSecrets>, ConfigError> {
+    let secrets = value_or_file(name, env)?.map(|text| WebhookSecrets::parse(&text)).transpose();
+    secrets.map_err(|problem| ConfigError::value(name, problem))
+}
+
 fn value_or_file(name: &str, env: &Environment) -> Result<Option<String>, ConfigError> {
     let file_name = format!("{name}_FILE");
     // Compose passes an unset variable as an empty one.

@@ -1,7 +1,10 @@
 //! What webhooks are signed with, as Standard Webhooks writes it: `whsec_` and base64.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use super::WebhookEndpoint;
 use crate::telemetry::Redacted;
 
 /// The secrets there are; each signs. The bytes never show.
@@ -45,6 +48,26 @@ impl WebhookSecrets {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// The secrets of all endpoints.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookKeys {
+    /// Of those that have none of their own.
+    pub common: WebhookSecrets,
+    /// The others, by the environment variable they are from.
+    pub own: BTreeMap<String, WebhookSecrets>,
+}
+
+impl WebhookKeys {
+    /// What an endpoint is signed with; none where nothing is set.
+    pub fn of(&self, endpoint: &WebhookEndpoint) -> Option<&WebhookSecrets> {
+        let secrets = match &endpoint.secrets_env {
+            Some(name) => self.own.get(name)?,
+            None => &self.common,
+        };
+        Some(secrets).filter(|secrets| !secrets.is_empty())
     }
 }
 

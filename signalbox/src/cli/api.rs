@@ -2,12 +2,12 @@
 //!
 //! Owns: where it is, the API key, how answers and refusals look. Must not: take a secret from the command line, where others can read it.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt::Display, path::PathBuf, process::ExitCode, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
-use serde_json::Value;
-use signalbox_http::{Answer, Ask, HeaderName, HeaderValue, Patience, say};
+use serde_json::{Map, Value};
+use signalbox_http::{Answer, Ask as Client, AskError, HeaderName, HeaderValue, Patience, StatusCode, say};
 use signalbox_shared::config::Loaded;
 
 use super::failed;
@@ -15,15 +15,53 @@ use super::failed;
 /// How long an answer may take, and how long it may be.
 const PATIENCE: Patience = Patience { deadline: Duration::from_secs(10), most_bytes: 4 * 1024 * 1024 };
 
-/// Where the service is. The API key is taken from SIGNALBOX_API_KEY, or the file that SIGNALBOX_API_KEY_FILE names, as id:secret.
+/// Where the service is.
 #[derive(Args)]
 pub(crate) struct Server {
     /// The auth service, or the all-in-one process
-    #[arg(long, value_name = "URL", env = "SIGNALBOX_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SIGNALBOX_URL",
+        default_value = "http://127.0.0.1:8080",
+        global = true
+    )]
     url: String,
     /// A PEM file with the authorities that may vouch for it; the public ones unless given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     ca_file: Option<PathBuf>,
+}
+
+/// Behind the help of each command.
+const HELP: &str = "\
+Environment:
+  SIGNALBOX_API_KEY       The API key to ask with, as id:secret
+  SIGNALBOX_API_KEY_FILE  Or a file that holds it
+
+The answer is printed as JSON. Exit code 1: the service refused, or did not answer. 2: the command line or the key is to be mended.";
+
+/// A command that is one request, and where it is sent.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Call<C: Args> {
+    #[command(flatten)]
+    pub(super) command: C,
+    #[command(flatten, next_help_heading = "Where the service is")]
+    server: Server,
+}
+
+/// What a command asks for.
+pub(crate) trait Ask {
+    /// # Errors
+    /// Why it cannot be asked, for the operator.
+    fn request(&self) -> Result<Request, String>;
+}
+
+impl<C: Args + Ask> Call<C> {
+    /// Does it.
+    pub(super) fn run(&self) -> ExitCode {
+        run(self.command.request(), &self.server)
+    }
 }
 
 /// One request.
@@ -39,10 +77,26 @@ impl Request {
         Self { method: "POST", path: path.to_owned(), body: Some(body) }
     }
 
+    pub(super) fn get(path: String) -> Self {
+        Self { method: "GET", path, body: None }
+    }
+
     /// Lifts the rule of a key.
     pub(super) fn lift(key: &str) -> Self {
         Self { method: "DELETE", path: format!("/api/rules/{}", percent(key)), body: None }
     }
+}
+
+/// The members of a body; what is absent is not sent.
+pub(super) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    given.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+}
+
+/// A path that has a query, and more parameters, those that are there.
+pub(super) fn query<const N: usize>(path: &str, parameters: [(&str, Option<&String>); N]) -> String {
+    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    given.fold(path.to_owned(), |path, (name, value)| format!("{path}&{name}={}", percent(value)))
 }
 
 /// A part of a path (RFC 3986): everything but the unreserved characters is escaped.
@@ -55,52 +109,60 @@ pub(super) fn percent(text: &str) -> String {
 }
 
 /// Sends it and prints the answer. 0: done. 1: not done. 2: something is to be mended here.
-pub(super) fn run(request: Result<Request, String>, server: &Server) -> ExitCode {
-    let (request, authorization) = match request.and_then(|request| Ok((request, authorization()?))) {
-        Ok(both) => both,
+fn run(request: Result<Request, String>, server: &Server) -> ExitCode {
+    let ready = request.and_then(|request| Ok((request, authorization()?, client(server)?)));
+    let (request, authorization, client) = match ready {
+        Ok(all) => all,
         Err(problem) => return failed(2, &problem),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(send(&request, server, authorization)),
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
         Err(error) => return failed(1, &error),
     };
-    match outcome {
-        Ok(answer) => tell(&answer),
-        Err(problem) => failed(1, &problem),
-    }
-}
-
-async fn send(request: &Request, server: &Server, authorization: HeaderValue) -> Result<Answer, String> {
-    let authorities = server.ca_file.as_ref().map(std::fs::read).transpose();
-    let authorities = authorities.map_err(|error| format!("--ca-file: {error}"))?;
-    let ask = Ask::new(authorities.as_deref()).map_err(|error| error.to_string())?;
     let url = format!("{}{}", server.url.trim_end_matches('/'), request.path);
     let headers = [(HeaderName::from_static("authorization"), authorization)];
     let body = request.body.as_ref().map(|body| body.to_string().into());
-    ask.json(request.method, &url, &headers, body, PATIENCE).await.map_err(|error| error.to_string())
+    match runtime.block_on(client.json(request.method, &url, &headers, body, PATIENCE)) {
+        Ok(answer) => tell(&answer),
+        Err(AskError::Unusable) => {
+            failed(2, &format!("{} is no URL of a service; write it like http://127.0.0.1:8080", server.url))
+        }
+        Err(error) => {
+            let next = "is it running there? --url or SIGNALBOX_URL names another place";
+            failed(1, &format!("{}: {error}; {next}", server.url))
+        }
+    }
+}
+
+fn client(server: &Server) -> Result<Client, String> {
+    let Some(path) = &server.ca_file else { return Client::new(None).map_err(|error| error.to_string()) };
+    let problem = |error: &dyn Display| format!("--ca-file {}: {error}", path.display());
+    let authorities = std::fs::read(path).map_err(|error| problem(&error))?;
+    Client::new(Some(&authorities)).map_err(|error| problem(&error))
 }
 
 fn authorization() -> Result<HeaderValue, String> {
     let env = Loaded::environment();
     let given = |name: &str| env.get(name).filter(|value| !value.is_empty());
+    let mut from = "SIGNALBOX_API_KEY".to_owned();
     let key = match (given("SIGNALBOX_API_KEY"), given("SIGNALBOX_API_KEY_FILE")) {
         (Some(key), None) => key.clone(),
         (None, Some(path)) => {
-            std::fs::read_to_string(path).map_err(|error| format!("SIGNALBOX_API_KEY_FILE: {error}"))?
+            from = format!("SIGNALBOX_API_KEY_FILE: {path}");
+            std::fs::read_to_string(path).map_err(|error| format!("{from}: {error}"))?
         }
         (Some(_), Some(_)) => return Err("SIGNALBOX_API_KEY and SIGNALBOX_API_KEY_FILE: give one".to_owned()),
         (None, None) => {
-            return Err(
-                "SIGNALBOX_API_KEY or SIGNALBOX_API_KEY_FILE must hold an API key as id:secret".to_owned()
-            );
+            let problem = "no API key to ask with: set SIGNALBOX_API_KEY to id:secret, or SIGNALBOX_API_KEY_FILE to a file that holds it";
+            return Err(problem.to_owned());
         }
     };
-    if !key.trim().contains(':') {
-        return Err("SIGNALBOX_API_KEY must be id:secret".to_owned());
+    let unusable = || format!("{from} must hold one API key, as id:secret");
+    if !key.trim().contains(':') || key.trim().contains(char::is_whitespace) {
+        return Err(unusable());
     }
-    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(key.trim())))
-        .map_err(|_| "SIGNALBOX_API_KEY must be id:secret".to_owned())?;
+    let mut value =
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(key.trim()))).map_err(|_| unusable())?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -108,18 +170,50 @@ fn authorization() -> Result<HeaderValue, String> {
 /// JSON as it came for what was done, a line for what was not.
 fn tell(answer: &Answer) -> ExitCode {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    if answer.status.is_success() {
+    if answer.status == StatusCode::NO_CONTENT {
+        return ExitCode::SUCCESS;
+    }
+    // Whatever else answers there has done nothing.
+    if answer.status.is_success() && body.is_object() {
         say(&format!("{}\n", serde_json::to_string_pretty(&body).unwrap_or_default()));
         return ExitCode::SUCCESS;
     }
-    let part = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    let problem = format!("{} {}: {}", answer.status.as_u16(), part("code"), part("detail"));
-    failed(1, &problem)
+    failed(1, &refusal(answer.status, &body))
+}
+
+/// What was said, and what to do next where that is not said with it.
+fn refusal(status: StatusCode, body: &Value) -> String {
+    let (Some(code), Some(detail)) = (body["code"].as_str(), body["detail"].as_str()) else {
+        return format!("{} of something else than Signalbox: is the URL right?", status.as_u16());
+    };
+    let next = match code {
+        "caller_unknown" => "; SIGNALBOX_API_KEY must be one of the service's, with its secret",
+        "scope_missing" => "; the operator of the service gives scopes in [api_keys.ID]",
+        "address_denied" => {
+            "; `signalbox rules --kind deny` shows the range, `signalbox allow RANGE` lifts it"
+        }
+        "no_such_rule" => "; `signalbox rules` shows what is",
+        "host_not_allowed" => "; add the name in the URL to server.allowed_hosts",
+        "rule_limit" => "; lift some that are not needed, or raise limits.rules",
+        _ => "",
+    };
+    format!("{} {code}: {detail}{next}", status.as_u16())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do_next_and_a_stranger_is_not_believed() {
+        let problem = json!({ "code": "no_such_rule", "detail": "there is no such rule in force" });
+        let line = refusal(StatusCode::NOT_FOUND, &problem);
+        assert_eq!(line, "404 no_such_rule: there is no such rule in force; `signalbox rules` shows what is");
+        let page = refusal(StatusCode::OK, &Value::Null);
+        assert!(page.contains("is the URL right?"), "{page}");
+    }
 
     #[test]
     fn a_key_stands_in_a_path_whatever_it_holds() {

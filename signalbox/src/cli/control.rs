@@ -3,23 +3,47 @@
 use std::{io::Read as _, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::api::{Request, Server, percent};
+use super::api::{Ask, Request, object, query};
 
-/// What is absent is not sent.
-fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
-    let given = members.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
-}
+/// The longest that a rule is in force.
+const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
-/// `30s`, `2h`, `7d`.
+/// `30s`, `2h`, `7d`: whole seconds, at most 31 days.
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write it like 30s, 15m, 12h or 7d".to_owned())
+    let lasts =
+        humantime::parse_duration(text).map_err(|_| "write it like 30s, 15m, 12h or 7d".to_owned())?;
+    if lasts.subsec_nanos() > 0 || lasts.is_zero() || lasts > LONGEST {
+        return Err("must be whole seconds, from 1s to 31d".to_owned());
+    }
+    Ok(lasts)
 }
 
 fn seconds(span: Option<Duration>) -> Value {
     span.map_or(Value::Null, |span| json!(span.as_secs()))
+}
+
+/// Of something that is over by itself.
+#[derive(Args)]
+struct ForATime {
+    /// How long, like 30m, 12h or 7d; at most 31d
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    lasts: Duration,
+    /// Why, for those who read the rules later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Of something that lasts until it is ended.
+#[derive(Args)]
+struct UntilEnded {
+    /// How long, like 30m, 12h or 7d; 31d unless given
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    lasts: Option<Duration>,
+    /// Why, for those who read the rules later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Args)]
@@ -30,10 +54,8 @@ pub(crate) struct Revoke {
     #[arg(long, requires = "key")]
     issued: bool,
     /// Why, for those who read the rules later
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    #[command(flatten)]
-    pub(crate) server: Server,
 }
 
 #[derive(Args)]
@@ -59,8 +81,8 @@ struct What {
     all: bool,
 }
 
-impl Revoke {
-    pub(super) fn request(&self) -> Result<Request, String> {
+impl Ask for Revoke {
+    fn request(&self) -> Result<Request, String> {
         let What { token_file, grant, user, room, key, all } = &self.what;
         let token = token_file.as_ref().map(read).transpose()?;
         let flag = |on: bool| if on { Value::Bool(true) } else { Value::Null };
@@ -86,51 +108,45 @@ fn read(path: &PathBuf) -> Result<String, String> {
     } else {
         std::fs::read_to_string(path).map(|read| text = read)
     };
-    outcome.map_err(|error| format!("--token-file: {error}"))?;
+    outcome.map_err(|error| format!("--token-file {}: {error}", path.display()))?;
     Ok(text.trim().to_owned())
 }
 
 #[derive(Args)]
 pub(crate) struct Ban {
+    /// The user, as its tokens name it
     user: String,
-    /// How long, like 30m, 12h or 7d; at most 31d
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
-    lasts: Duration,
     /// From this room only
     #[arg(long)]
     room: Option<String>,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
     #[command(flatten)]
-    pub(crate) server: Server,
+    terms: ForATime,
 }
 
-impl Ban {
-    pub(super) fn request(&self) -> Request {
+impl Ask for Ban {
+    fn request(&self) -> Result<Request, String> {
         let body = object([
             ("user", json!(self.user)),
             ("room", json!(self.room)),
-            ("for", seconds(Some(self.lasts))),
-            ("reason", json!(self.reason)),
+            ("for", seconds(Some(self.terms.lasts))),
+            ("reason", json!(self.terms.reason)),
         ]);
-        Request::post("/api/bans", body)
+        Ok(Request::post("/api/bans", body))
     }
 }
 
 #[derive(Args)]
 pub(crate) struct Unban {
+    /// The user
     user: String,
-    /// The ban from this room
+    /// The ban from this room; the one from all rooms unless given
     #[arg(long)]
     room: Option<String>,
-    #[command(flatten)]
-    pub(crate) server: Server,
 }
 
-impl Unban {
-    pub(super) fn request(&self) -> Request {
-        Request::lift(&format!("ban:{}:{}", self.room.as_deref().unwrap_or("*"), self.user))
+impl Ask for Unban {
+    fn request(&self) -> Result<Request, String> {
+        Ok(Request::lift(&format!("ban:{}:{}", self.room.as_deref().unwrap_or("*"), self.user)))
     }
 }
 
@@ -138,46 +154,38 @@ impl Unban {
 pub(crate) struct Deny {
     /// An address or a range, like 203.0.113.7 or 2001:db8::/48
     range: String,
-    /// How long, like 30m, 12h or 7d; at most 31d
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
-    lasts: Duration,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
     #[command(flatten)]
-    pub(crate) server: Server,
+    terms: ForATime,
 }
 
-impl Deny {
-    pub(super) fn request(&self) -> Request {
+impl Ask for Deny {
+    fn request(&self) -> Result<Request, String> {
         let body = object([
             ("cidr", json!(self.range)),
-            ("for", seconds(Some(self.lasts))),
-            ("reason", json!(self.reason)),
+            ("for", seconds(Some(self.terms.lasts))),
+            ("reason", json!(self.terms.reason)),
         ]);
-        Request::post("/api/denials", body)
+        Ok(Request::post("/api/denials", body))
     }
 }
 
 #[derive(Args)]
 pub(crate) struct Allow {
-    /// The address or range that was denied
+    /// The address or range that was denied, as `signalbox rules --kind deny` shows it
     range: String,
-    #[command(flatten)]
-    pub(crate) server: Server,
 }
 
-impl Allow {
-    pub(super) fn request(&self) -> Request {
-        Request::lift(&format!("deny:{}", self.range))
+impl Ask for Allow {
+    fn request(&self) -> Result<Request, String> {
+        Ok(Request::lift(&format!("deny:{}", self.range)))
     }
 }
 
 #[derive(Args)]
 pub(crate) struct Notice {
-    /// For people
+    /// What people read; at most 512 characters
     message: String,
-    /// For clients
+    /// What programs go by: 1 to 32 of a-z 0-9 - _
     #[arg(long, default_value = "notice")]
     code: String,
     /// To the peers of this room
@@ -186,19 +194,17 @@ pub(crate) struct Notice {
     /// To the peers of this user
     #[arg(long)]
     user: Option<String>,
-    #[command(flatten)]
-    pub(crate) server: Server,
 }
 
-impl Notice {
-    pub(super) fn request(&self) -> Request {
+impl Ask for Notice {
+    fn request(&self) -> Result<Request, String> {
         let body = object([
             ("message", json!(self.message)),
             ("code", json!(self.code)),
             ("room", json!(self.room)),
             ("user", json!(self.user)),
         ]);
-        Request::post("/api/notices", body)
+        Ok(Request::post("/api/notices", body))
     }
 }
 
@@ -207,37 +213,44 @@ pub(crate) struct Shutdown {
     /// Let everybody in again
     #[arg(long, conflicts_with_all = ["retry", "lasts", "reason"])]
     end: bool,
-    /// When clients are to ask again
+    /// When clients are to ask again, up to 1h; 30s unless given
     #[arg(long, value_name = "TIME", value_parser = duration)]
     retry: Option<Duration>,
-    /// How long; until it is ended unless given, at most 31d
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
-    lasts: Option<Duration>,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
     #[command(flatten)]
-    pub(crate) server: Server,
+    terms: UntilEnded,
 }
 
-impl Shutdown {
-    pub(super) fn request(&self) -> Request {
+impl Ask for Shutdown {
+    fn request(&self) -> Result<Request, String> {
         if self.end {
-            return Request::lift("shutdown");
+            return Ok(Request::lift("shutdown"));
         }
         let body = object([
             ("retry", seconds(self.retry)),
-            ("for", seconds(self.lasts)),
-            ("reason", json!(self.reason)),
+            ("for", seconds(self.terms.lasts)),
+            ("reason", json!(self.terms.reason)),
         ]);
-        Request { method: "PUT", ..Request::post("/api/shutdown", body) }
+        Ok(Request { method: "PUT", ..Request::post("/api/shutdown", body) })
     }
 }
 
 #[derive(Args)]
 pub(crate) struct Limits {
+    #[command(flatten)]
+    changed: Changed,
+    #[command(flatten)]
+    terms: UntilEnded,
+}
+
+/// What `--reset` goes without.
+const CHANGES: [&str; 8] =
+    ["room_peers", "user_peers", "connections", "burst", "rate", "backlog", "lasts", "reason"];
+
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+struct Changed {
     /// Back to the configured ones
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = CHANGES)]
     reset: bool,
     /// Most peers in a room
     #[arg(long, value_name = "N")]
@@ -257,47 +270,39 @@ pub(crate) struct Limits {
     /// Entries that may wait in one peer's mailbox
     #[arg(long, value_name = "N")]
     backlog: Option<u32>,
-    /// How long; until they are reset unless given, at most 31d
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
-    lasts: Option<Duration>,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
-    #[command(flatten)]
-    pub(crate) server: Server,
 }
 
-impl Limits {
-    pub(super) fn request(&self) -> Request {
-        if self.reset {
-            return Request::lift("limits");
+impl Ask for Limits {
+    fn request(&self) -> Result<Request, String> {
+        let Changed { reset, room_peers, user_peers, connections, burst, rate, backlog } = self.changed;
+        if reset {
+            return Ok(Request::lift("limits"));
         }
         let body = object([
-            ("roomPeers", json!(self.room_peers)),
-            ("userPeers", json!(self.user_peers)),
-            ("connections", json!(self.connections)),
-            ("burst", json!(self.burst)),
-            ("rate", json!(self.rate)),
-            ("backlog", json!(self.backlog)),
-            ("for", seconds(self.lasts)),
-            ("reason", json!(self.reason)),
+            ("roomPeers", json!(room_peers)),
+            ("userPeers", json!(user_peers)),
+            ("connections", json!(connections)),
+            ("burst", json!(burst)),
+            ("rate", json!(rate)),
+            ("backlog", json!(backlog)),
+            ("for", seconds(self.terms.lasts)),
+            ("reason", json!(self.terms.reason)),
         ]);
-        Request { method: "PUT", ..Request::post("/api/limits", body) }
+        Ok(Request { method: "PUT", ..Request::post("/api/limits", body) })
     }
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Rules {
     #[command(subcommand)]
     command: Option<RulesCommand>,
     /// Of one kind only: token, user-before, room-before, all-before, ban, deny, key, limits, shutdown
     #[arg(long)]
     kind: Option<String>,
-    /// Where the page before ended
+    /// Where the page before ended: its `cursor`
     #[arg(long)]
     cursor: Option<String>,
-    #[command(flatten)]
-    pub(crate) server: Server,
 }
 
 #[derive(Subcommand)]
@@ -309,17 +314,14 @@ enum RulesCommand {
     },
 }
 
-impl Rules {
-    pub(super) fn request(&self) -> Request {
+impl Ask for Rules {
+    fn request(&self) -> Result<Request, String> {
         if let Some(RulesCommand::Lift { key }) = &self.command {
-            return Request::lift(key);
+            return Ok(Request::lift(key));
         }
-        let mut path = "/api/rules?limit=1000".to_owned();
-        for (name, value) in [("kind", &self.kind), ("cursor", &self.cursor)] {
-            if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", percent(value)));
-            }
-        }
-        Request { method: "GET", path, body: None }
+        Ok(Request::get(query(
+            "/api/rules?limit=1000",
+            [("kind", self.kind.as_ref()), ("cursor", self.cursor.as_ref())],
+        )))
     }
 }

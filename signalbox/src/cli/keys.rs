@@ -82,6 +82,10 @@ pub(super) fn run(command: &Keys, auth: &Auth) -> ExitCode {
     let Some(path) = folder.dir.as_ref().or(auth.keys_dir.as_ref()) else {
         return failed(2, &"name the folder of the keys with --dir, or set auth.keys_dir");
     };
+    if !matches!(command, Keys::New { .. }) && !path.exists() {
+        let (path, new) = (path.display(), "make it, and the first key, with: signalbox keys new --dir");
+        return failed(1, &format!("there is no folder {path}; {new} {path}"));
+    }
     let (times, now_s) = (Times::new(auth), clock::now_s());
     let done = match command {
         Keys::New { alg, if_none, .. } => match operate::first(path, (*alg).into(), now_s) {

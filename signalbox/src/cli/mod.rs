@@ -12,6 +12,8 @@ use std::{fmt::Display, io::Write as _, process::ExitCode};
 use clap::Subcommand;
 use signalbox_shared::config::{Flags, Loaded};
 
+use api::Call;
+
 /// What can be done besides serving.
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -19,26 +21,25 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     /// Take back a token, everything of a user or a room until now, everything until now, or an API key
-    Revoke(control::Revoke),
+    Revoke(Call<control::Revoke>),
     /// Ban a user for a time
-    Ban(control::Ban),
+    Ban(Call<control::Ban>),
     /// Lift a ban
-    Unban(control::Unban),
+    Unban(Call<control::Unban>),
     /// Refuse clients of an address or range for a time
-    Deny(control::Deny),
+    Deny(Call<control::Deny>),
     /// Lift a refusal
-    Allow(control::Allow),
+    Allow(Call<control::Allow>),
     /// Say something to whoever is connected
-    Notice(control::Notice),
+    Notice(Call<control::Notice>),
     /// Send everybody away, until it is ended
-    Shutdown(control::Shutdown),
+    Shutdown(Call<control::Shutdown>),
     /// Change limits on every node without a restart
-    Limits(control::Limits),
+    Limits(Call<control::Limits>),
     /// Show the rules in force, or lift one
-    Rules(control::Rules),
+    Rules(Call<control::Rules>),
     /// What webhooks could not be told, and telling it again
-    #[command(subcommand)]
-    Webhooks(webhooks::Webhooks),
+    Webhooks(Call<webhooks::Webhooks>),
 }
 
 /// Does it.
@@ -48,16 +49,16 @@ pub(crate) fn run(command: &Command, flags: &Flags) -> ExitCode {
             Ok(loaded) => keys::run(command, &loaded.settings.auth),
             Err(error) => failed(2, &error),
         },
-        Command::Revoke(command) => api::run(command.request(), &command.server),
-        Command::Ban(command) => api::run(Ok(command.request()), &command.server),
-        Command::Unban(command) => api::run(Ok(command.request()), &command.server),
-        Command::Deny(command) => api::run(Ok(command.request()), &command.server),
-        Command::Allow(command) => api::run(Ok(command.request()), &command.server),
-        Command::Notice(command) => api::run(Ok(command.request()), &command.server),
-        Command::Shutdown(command) => api::run(Ok(command.request()), &command.server),
-        Command::Limits(command) => api::run(Ok(command.request()), &command.server),
-        Command::Rules(command) => api::run(Ok(command.request()), &command.server),
-        Command::Webhooks(command) => api::run(Ok(command.request()), command.server()),
+        Command::Revoke(call) => call.run(),
+        Command::Ban(call) => call.run(),
+        Command::Unban(call) => call.run(),
+        Command::Deny(call) => call.run(),
+        Command::Allow(call) => call.run(),
+        Command::Notice(call) => call.run(),
+        Command::Shutdown(call) => call.run(),
+        Command::Limits(call) => call.run(),
+        Command::Rules(call) => call.run(),
+        Command::Webhooks(call) => call.run(),
     }
 }
 

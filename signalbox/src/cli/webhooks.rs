@@ -3,10 +3,16 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::api::{Request, Server, percent};
+use super::api::{Ask, Request, query};
+
+#[derive(Args)]
+pub(crate) struct Webhooks {
+    #[command(subcommand)]
+    command: WebhooksCommand,
+}
 
 #[derive(Subcommand)]
-pub(crate) enum Webhooks {
+enum WebhooksCommand {
     /// List what was given up
     Dead(Dead),
     /// Tell it again, to the endpoint that did not take it
@@ -14,23 +20,19 @@ pub(crate) enum Webhooks {
 }
 
 #[derive(Args)]
-pub(crate) struct Dead {
+struct Dead {
     /// How many at most; 1 to 500
     #[arg(long, default_value_t = 100)]
     limit: u32,
     /// Where the answer before ended: its `next`
     #[arg(long)]
     cursor: Option<String>,
-    #[command(flatten)]
-    server: Server,
 }
 
 #[derive(Args)]
-pub(crate) struct Replay {
+struct Replay {
     #[command(flatten)]
     which: Which,
-    #[command(flatten)]
-    server: Server,
 }
 
 #[derive(Args)]
@@ -47,15 +49,14 @@ struct Which {
     all: bool,
 }
 
-impl Webhooks {
-    pub(super) fn request(&self) -> Request {
-        match self {
-            Self::Dead(Dead { limit, cursor, .. }) => {
-                let cursor = cursor.as_ref().map(|cursor| format!("&cursor={}", percent(cursor)));
-                let path = format!("/api/webhooks/dead?limit={limit}{}", cursor.unwrap_or_default());
-                Request { method: "GET", path, body: None }
+impl Ask for Webhooks {
+    fn request(&self) -> Result<Request, String> {
+        Ok(match &self.command {
+            WebhooksCommand::Dead(Dead { limit, cursor }) => {
+                let path = format!("/api/webhooks/dead?limit={limit}");
+                Request::get(query(&path, [("cursor", cursor.as_ref())]))
             }
-            Self::Replay(Replay { which, .. }) => {
+            WebhooksCommand::Replay(Replay { which }) => {
                 let body = match which {
                     Which { id: Some(id), .. } => json!({ "id": id }),
                     Which { room: Some(room), .. } => json!({ "room": room }),
@@ -63,14 +64,7 @@ impl Webhooks {
                 };
                 Request::post("/api/webhooks/replay", body)
             }
-        }
-    }
-
-    pub(super) fn server(&self) -> &Server {
-        match self {
-            Self::Dead(command) => &command.server,
-            Self::Replay(command) => &command.server,
-        }
+        })
     }
 }
 
@@ -82,12 +76,12 @@ mod tests {
 
     #[derive(Parser)]
     struct Line {
-        #[command(subcommand)]
+        #[command(flatten)]
         command: Webhooks,
     }
 
     fn request(line: &str) -> Option<Request> {
-        Line::try_parse_from(line.split(' ')).ok().map(|line| line.command.request())
+        Line::try_parse_from(line.split(' ')).ok()?.command.request().ok()
     }
 
     #[test]

@@ -1,19 +1,16 @@
 //! `/api/denials`
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use signalbox_control::{RuleKey, Terms, parse_denied};
-use signalbox_http::ApiError;
 
 use signalbox_shared::scope::Scope;
 use utoipa::ToSchema;
 
 use super::rules::Shown;
 use super::{apply, authorize, life_ms, missing, reason};
-use crate::routes::doc::Problems;
 use crate::{
-    AuthState,
     issuer::wish::{refuse, typed},
-    routes::{Body, members},
+    routes::{Answered, Body, State, doc::Problems, forms::Reason, members},
 };
 
 /// Addresses.
@@ -26,23 +23,13 @@ pub(super) struct DenialWish {
     /// How long, seconds.
     #[schema(minimum = 1, maximum = 2_678_400)]
     r#for: u64,
-    /// Why, for those who read the rules later.
-    #[schema(
-        min_length = 1,
-        max_length = 256,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
-    )]
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// Refuses clients of an address or range for a time.
 #[utoipa::path(post, path = "/api/denials", tag = "control", operation_id = "denials_post", request_body = DenialWish,
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [cidr, lasts, why] = members(body, ["cidr", "for", "reason"])?;
     let text = typed::<String>("cidr", &cidr, "must be a string")?.ok_or_else(|| missing("cidr"))?;

@@ -1,9 +1,8 @@
 //! `/api/limits`
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use serde::Serialize;
 use signalbox_control::{LONGEST_MS, LimitChanges, RuleKey, Terms};
-use signalbox_http::ApiError;
 use signalbox_shared::problem::Problem;
 
 use signalbox_shared::scope::Scope;
@@ -11,15 +10,14 @@ use utoipa::ToSchema;
 
 use super::rules::Shown;
 use super::{Raw, apply, authorize, life_ms, lift, reason};
-use crate::routes::doc::Problems;
 use crate::{
-    AuthState,
     issuer::wish::{refuse, within},
-    routes::{Body, members},
+    routes::{Answered, Body, State, doc::Problems, forms::Reason, members},
 };
 
 /// Changed limits as callers name them.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ChangedLimits)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Named {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,23 +64,13 @@ pub(super) struct LimitsWish {
     /// How long, seconds.
     #[schema(minimum = 1, maximum = 2_678_400)]
     r#for: Option<u64>,
-    /// Why, for those who read the rules later.
-    #[schema(
-        min_length = 1,
-        max_length = 256,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
-    )]
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// Puts limits in force on every node, in place of those that were changed before; what is absent is as it is configured.
 #[utoipa::path(put, path = "/api/limits", tag = "control", operation_id = "limits_put", request_body = LimitsWish,
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn put(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn put(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [room_peers, user_peers, connections, burst, rate, backlog, lasts, why] = members(body, MEMBERS)?;
     let changes = LimitChanges {
@@ -109,10 +97,7 @@ fn limit(field: &str, raw: &Raw, low: u32, high: u32) -> Result<Option<u32>, Pro
 /// The configured limits are in force again.
 #[utoipa::path(delete, path = "/api/limits", tag = "control", operation_id = "limits_delete",
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn delete(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn delete(request: HttpRequest, state: State) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     Ok(lift(&state, &caller, &RuleKey::Limits).await?)
 }

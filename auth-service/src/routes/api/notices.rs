@@ -1,8 +1,7 @@
 //! `/api/notices`
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use signalbox_control::{Audience, Word};
-use signalbox_http::ApiError;
 use signalbox_shared::{
     id::{Role, RoomId, UserId},
     problem::Problem,
@@ -12,11 +11,14 @@ use signalbox_shared::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{authorize, missing, problem, words};
-use crate::routes::doc::Problems;
 use crate::{
-    AuthState,
     issuer::wish::{named, refuse, typed},
-    routes::{Body, members},
+    routes::{
+        Answered, Body, State,
+        doc::Problems,
+        forms::{Nothing, RoomName, UserName},
+        members,
+    },
 };
 
 /// A word to everybody, to a room, or to a user.
@@ -24,10 +26,8 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct NoticeWish {
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
-    room: Option<String>,
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
-    user: Option<String>,
+    room: Option<RoomName>,
+    user: Option<UserName>,
     /// For programs.
     #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9_-]+$")]
     code: String,
@@ -42,12 +42,8 @@ pub(super) struct NoticeWish {
 
 /// Says something to everybody who is connected, or to those of a room or of a user.
 #[utoipa::path(post, path = "/api/notices", tag = "control", operation_id = "notices_post", request_body = NoticeWish,
-    responses((status = 202, description = "It is on its way"), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+    responses((status = 202, description = "It is on its way", body = Nothing), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [room, user, code, message] = members(body, ["room", "user", "code", "message"])?;
     let (to, whom) = match (named("room", &room, RoomId::parse)?, named("user", &user, UserId::parse)?) {
@@ -61,7 +57,7 @@ pub(super) async fn post(
     let word = Word { to, code: code.as_str().into(), message };
     state.control.say(&word).await.map_err(problem)?;
     tracing::warn!(target: "signalbox_auth::audit", event = "notice_sent", caller = caller.id, whom, code, "notice");
-    Ok(HttpResponse::Accepted().json(serde_json::json!({})))
+    Ok(HttpResponse::Accepted().json(Nothing {}))
 }
 
 const CODE: &str = "must be a string of 1 to 32 characters of a-z 0-9 - _";

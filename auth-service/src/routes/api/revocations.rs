@@ -1,10 +1,9 @@
 //! `/api/revocations`
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use signalbox_control::{LONGEST_MS, RuleKey, Terms};
-use signalbox_http::ApiError;
 use signalbox_shared::{
     id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
@@ -15,11 +14,9 @@ use utoipa::ToSchema;
 
 use super::rules::Shown;
 use super::{Raw, apply, authorize, reason};
-use crate::routes::doc::Problems;
 use crate::{
-    AuthState,
     issuer::wish::{named, refuse, typed},
-    routes::{Body, members},
+    routes::{Answered, Body, State, doc::Problems, forms::Reason, members},
 };
 
 const MEMBERS: [&str; 8] = ["token", "grant", "user", "room", "all", "key", "issued", "reason"];
@@ -43,24 +40,14 @@ pub(super) struct RevocationWish {
     key: Option<String>,
     /// Whether what the key has issued is taken back too.
     issued: Option<bool>,
-    /// Why, for those who read the rules later.
-    #[schema(
-        min_length = 1,
-        max_length = 256,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
-    )]
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// Takes back what was issued: one grant (by its id or one of its tokens), everything of a user or a room until now, everything until now, or an
 /// API key.
 #[utoipa::path(post, path = "/api/revocations", tag = "control", operation_id = "revocations_post", request_body = RevocationWish,
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [token, grant, user, room, all, key, issued, why] = members(body, MEMBERS)?;
     let all = typed::<bool>("all", &all, "must be true")?;

@@ -3,15 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use signalbox_control::{KINDS, LimitChanges, Rule, RuleKey};
-use signalbox_http::ApiError;
 use signalbox_shared::problem::Problem;
 
 use signalbox_shared::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{authorize, lift as lift_rule, limits};
-use crate::routes::doc::Problems;
-use crate::{AuthState, issuer::wish::refuse};
+use crate::issuer::wish::refuse;
+use crate::routes::{Answered, State, doc::Problems, forms::Reason};
 
 /// Rules in one answer where nobody says otherwise, and at most.
 const PAGE: usize = 100;
@@ -19,23 +18,51 @@ const MOST: usize = 1_000;
 
 /// A rule as a caller sees it. Times are milliseconds since 1970, by the store's clock.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Rule)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown {
+    /// Kind and target: what `DELETE /api/rules/{key}` lifts.
     key: String,
+    #[schema(value_type = RuleKind)]
     kind: &'static str,
+    /// When it was written.
     at: u64,
+    /// When it is over.
     until: u64,
+    /// The API key that wrote it, or what part of the server did.
     by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Reason>)]
     reason: Option<String>,
+    /// Whether it is not in force any more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     lifted: bool,
+    /// Of an API key: whether what it has issued is taken back too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     issued: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<limits::Named>,
+    /// Of a shutdown: when clients are to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_ms: Option<u32>,
+}
+
+/// What a rule is about.
+#[derive(ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "the document reads it")]
+enum RuleKind {
+    Token,
+    UserBefore,
+    RoomBefore,
+    AllBefore,
+    Ban,
+    Deny,
+    Key,
+    Limits,
+    Shutdown,
 }
 
 impl Shown {
@@ -72,8 +99,10 @@ pub(super) struct Query {
 
 /// A page of rules.
 #[derive(Serialize, ToSchema)]
+#[schema(as = RulePage)]
 pub(super) struct Listed {
     rules: Vec<Shown>,
+    /// Where to go on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
@@ -83,9 +112,9 @@ pub(super) struct Listed {
     responses((status = 200, body = Listed), Problems), security(("key" = []), ("management" = [])))]
 pub(super) async fn list(
     request: HttpRequest,
-    state: web::Data<AuthState>,
+    state: State,
     query: Result<web::Query<Query>, actix_web::Error>,
-) -> Result<HttpResponse, ApiError> {
+) -> Answered {
     authorize(&request, &state, Scope::Security)?;
     let unreadable = |_| Problem::new(400, "bad_request", "the query takes kind, cursor and limit");
     let Query { kind, cursor, limit } = query.map_err(unreadable)?.into_inner();
@@ -113,11 +142,7 @@ pub(super) async fn list(
 /// Lifts one.
 #[utoipa::path(delete, path = "/api/rules/{key}", tag = "control", operation_id = "rules_lift", params(("key" = String, Path, description = "The rule")),
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn lift(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    key: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn lift(request: HttpRequest, state: State, key: web::Path<String>) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let key: RuleKey = key.parse().map_err(|bad| refuse("key", bad))?;
     Ok(lift_rule(&state, &caller, &key).await?)

@@ -1,19 +1,16 @@
 //! `/api/shutdown`
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
 use signalbox_control::{LONGEST_MS, RuleKey, Terms};
-use signalbox_http::ApiError;
 
 use signalbox_shared::scope::Scope;
 use utoipa::ToSchema;
 
 use super::rules::Shown;
 use super::{apply, authorize, life_ms, lift, reason};
-use crate::routes::doc::Problems;
 use crate::{
-    AuthState,
     issuer::wish::within,
-    routes::{Body, members},
+    routes::{Answered, Body, State, doc::Problems, forms::Reason, members},
 };
 
 /// An emergency stop.
@@ -27,23 +24,13 @@ pub(super) struct ShutdownWish {
     /// How long, seconds.
     #[schema(minimum = 1, maximum = 2_678_400)]
     r#for: Option<u64>,
-    /// Why, for those who read the rules later.
-    #[schema(
-        min_length = 1,
-        max_length = 256,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
-    )]
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// Sends everybody away and lets nobody in, until it is lifted or over.
 #[utoipa::path(put, path = "/api/shutdown", tag = "control", operation_id = "shutdown_put", request_body = ShutdownWish,
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn put(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn put(request: HttpRequest, state: State, body: Body) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     let [retry, lasts, why] = members(body, ["retry", "for", "reason"])?;
     let retry = within("retry", &retry, 1, 3_600, "a whole number of seconds")?;
@@ -56,10 +43,7 @@ pub(super) async fn put(
 /// Lets everybody in again.
 #[utoipa::path(delete, path = "/api/shutdown", tag = "control", operation_id = "shutdown_delete",
     responses((status = 200, body = Shown), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn delete(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn delete(request: HttpRequest, state: State) -> Answered {
     let caller = authorize(&request, &state, Scope::Security)?;
     Ok(lift(&state, &caller, &RuleKey::Shutdown).await?)
 }

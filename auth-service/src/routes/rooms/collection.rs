@@ -6,7 +6,6 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use signalbox_http::ApiError;
 use signalbox_rooms::{
     room::{Act, RoomSettings, RoomState},
     store::Store,
@@ -18,11 +17,14 @@ use signalbox_shared::{
     problem::Problem,
 };
 
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type},
+};
 
 use super::{
     audit, change,
-    one::{MEMBERS, fit, patch_of},
+    one::{MEMBERS, RoomChange, fit, patch_of},
     shown::ShownRoom,
     store, unavailable,
     who::{Who, backend_or_user, lister},
@@ -30,7 +32,7 @@ use super::{
 use crate::{
     AuthState,
     issuer::wish::{named, refuse},
-    routes::{Body, doc::Problems, members},
+    routes::{Answered, Body, State, doc::Problems, forms::RoomName, members},
 };
 
 /// Rooms of one page, at most.
@@ -39,49 +41,32 @@ const MOST: usize = 100;
 /// Partitions and rooms that are asked for at a time.
 const AT_A_TIME: usize = 16;
 
-/// A room that is to be made.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
-pub(super) struct RoomWish {
-    /// Its name in URLs and tokens; made up where there is none.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")]
-    id: Option<String>,
-    /// The name to show; empty is none.
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
-    /// Anything, in an object.
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
-    /// Most peers; 0 is the configured number.
-    #[schema(minimum = 0, maximum = 1_000)]
-    max_peers: Option<u32>,
-    /// Longest life, seconds; 0 is the configured one.
-    #[schema(minimum = 0, maximum = 86_400)]
-    max_duration: Option<u64>,
-    /// When it begins, ms since 1970; 0 is at once.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_991i64)]
-    starts_at: Option<u64>,
-    enabled: Option<bool>,
-    locked: Option<bool>,
-    /// Whether whoever comes waits to be let in.
-    lobby: Option<bool>,
-    /// `off`, `optional` or `required`.
-    #[schema(pattern = "^(off|optional|required)$")]
-    e2ee: Option<String>,
-    /// The roles that it takes in; an empty list is all.
-    #[schema(max_items = 32)]
-    roles: Option<Vec<String>>,
+/// A room that is to be made: its settings, and its name in URLs and tokens (`id`), which is made up where there is none.
+pub(super) struct RoomWish;
+
+impl PartialSchema for RoomWish {
+    fn schema() -> RefOr<Schema> {
+        let mut wish = RoomChange::schema();
+        if let RefOr::T(Schema::Object(settings)) = &mut wish {
+            let none = ObjectBuilder::new().schema_type(Type::Null);
+            let id = OneOfBuilder::new().item(none).item(Ref::from_schema_name(RoomName::name()));
+            settings.properties.insert("id".to_owned(), id.into());
+        }
+        wish
+    }
+}
+
+impl ToSchema for RoomWish {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((RoomName::name().into_owned(), RoomName::schema()));
+        RoomChange::schemas(schemas);
+    }
 }
 
 /// Makes a room.
 #[utoipa::path(post, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_post", request_body = RoomWish,
-    responses((status = 201, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+    responses((status = 201, body = ShownRoom, headers(("Location" = String, description = "Its path"))), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
     let who = backend_or_user(&request, &state, Scope::Rooms)?;
     may_create(&state, &who)?;
     let [id, rest @ ..] = members(body, ALL_MEMBERS)?;
@@ -90,7 +75,7 @@ pub(super) async fn post(
         Some(id) => id,
         None => RoomId::parse(&random_hex()).map_err(|bad| refuse("id", bad))?,
     };
-    who.may_use(&request, &state, &id)?;
+    who.may_use(&state, &id)?;
     let patch = patch_of(&state, rest)?;
     let now = store(&state)?.now_ms();
     let kept_until = now + state.room_rules.kept_ms;
@@ -161,10 +146,12 @@ pub(super) struct Page {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed<'a> {
+/// A page of rooms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RoomPage)]
+pub(super) struct Listed<'a> {
     rooms: Vec<ShownRoom<'a>>,
+    /// Where to go on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
@@ -172,8 +159,8 @@ struct Listed<'a> {
 /// Lists rooms, page by page. A room that is there all the time is listed exactly once, whatever comes and goes meanwhile.
 #[utoipa::path(get, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_get",
     params(Page),
-    responses((status = 200, description = "A page of rooms", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+    responses((status = 200, body = Listed), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     let limited = lister(&request, &state, Scope::Rooms)?;
     let page = web::Query::<Page>::from_query(request.query_string());
     let page = page.map_err(|_| refuse("cursor", "and limit are the only parameters"))?.into_inner();

@@ -62,11 +62,8 @@ pub(super) fn paths(path: impl Copy + Fn(&'static str, &'static str, &[fn() -> R
             "POST",
             &[|| web::post().to(participants::decide)],
         ),
-        path(
-            "/api/rooms/{room}/{verb:lock|unlock|enable|disable|end}",
-            "POST",
-            &[|| web::post().to(one::act)],
-        ),
+        path("/api/rooms/{room}/end", "POST", &[|| web::post().to(one::end)]),
+        path("/api/rooms/{room}/{verb:lock|unlock|enable|disable}", "POST", &[|| web::post().to(one::act)]),
     ]
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpRequest, HttpResponse, http::header::CONTENT_TYPE, web};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use signalbox_http::ApiError;
+use signalbox_http::Members;
 use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{
@@ -25,7 +25,13 @@ use super::{
 use crate::{
     AuthState,
     issuer::wish::{display_name, metadata, refuse, typed, within},
-    routes::{Body, doc::Problems, issue::refusal, members},
+    routes::{
+        Answered, Body, State,
+        doc::Problems,
+        forms::{DisplayName, Encryption, InRoom, Metadata, RoleName},
+        issue::refusal,
+        members,
+    },
 };
 
 /// What may be set.
@@ -114,11 +120,8 @@ pub(super) fn fit(state: &AuthState, settings: &RoomSettings, kept_until: u64) -
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct RoomChange {
     /// The name to show; empty is none.
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
-    /// Anything, in an object.
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
+    name: Option<DisplayName>,
+    metadata: Option<Metadata>,
     /// Most peers; 0 is the configured number.
     #[schema(minimum = 0, maximum = 1_000)]
     max_peers: Option<u32>,
@@ -132,12 +135,10 @@ pub(super) struct RoomChange {
     locked: Option<bool>,
     /// Whether whoever comes waits to be let in.
     lobby: Option<bool>,
-    /// `off`, `optional` or `required`.
-    #[schema(pattern = "^(off|optional|required)$")]
-    e2ee: Option<String>,
+    e2ee: Option<Encryption>,
     /// The roles that it takes in; an empty list is all.
     #[schema(max_items = 32)]
-    roles: Option<Vec<String>>,
+    roles: Option<Vec<RoleName>>,
 }
 
 /// What can be done to a room.
@@ -149,14 +150,22 @@ pub(super) enum RoomVerb {
     Unlock,
     Enable,
     Disable,
-    End,
+}
+
+/// How a room is to end.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(super) struct EndWish {
+    /// Whether the room is kept, locked.
+    lock: Option<bool>,
 }
 
 /// What a room is like. A user may see it too.
 #[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
-    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
-pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Result<HttpResponse, ApiError> {
+    params(InRoom),
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = []), ("user" = [])))]
+pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
     backend_or_user(&request, &state, Scope::Rooms)?;
     let id = room_in(&request)?;
     Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &load(&state, &id).await?)))
@@ -164,15 +173,10 @@ pub(super) async fn get(request: HttpRequest, state: web::Data<AuthState>) -> Re
 
 /// Changes settings.
 #[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomChange,
-    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn patch(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Rooms)?;
-    let id = room_in(&request)?;
+    params(InRoom), request_body = RoomChange,
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let patch = patch_of(&state, members(body, MEMBERS)?)?;
     let known = load(&state, &id).await?;
     fit(&state, &patch.apply(&known.settings), known.settings.kept_until)?;
@@ -183,14 +187,10 @@ pub(super) async fn patch(
 
 /// Sends everybody out and forgets the room and the invites to it.
 #[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
+    params(InRoom),
     responses((status = 204, description = "It is gone"), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn delete(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Rooms)?;
-    let id = room_in(&request)?;
+pub(super) async fn delete(request: HttpRequest, state: State) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let known = load(&state, &id).await?;
     // First: where that cannot be done the room is there still, and deleting it can be tried again.
     state.store.drop_invites(&id).await.map_err(refusal)?;
@@ -204,39 +204,46 @@ pub(super) async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `lock`, `unlock`, `enable`, `disable`, `end`.
+/// `lock`, `unlock`, `enable`, `disable`.
 #[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("verb" = inline(RoomVerb), Path, description = "What is done")),
-    responses((status = 200, description = "The room", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn act(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Option<Body>,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Rooms)?;
-    let id = room_in(&request)?;
+    params(InRoom, ("verb" = inline(RoomVerb), Path, description = "What is done")),
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn act(request: HttpRequest, state: State) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
     let enabled = |on| Act::Configure(Patch { enabled: Some(on), ..Patch::default() });
     let (event, act) = match request.match_info().get("verb").unwrap_or_default() {
         "lock" => ("room_locked", Act::Lock(true)),
         "unlock" => ("room_unlocked", Act::Lock(false)),
         "enable" => ("room_enabled", enabled(true)),
-        "disable" => ("room_disabled", enabled(false)),
-        _ => ("room_ended", Act::End { lock: lock_too(&request, body)? }),
+        _ => ("room_disabled", enabled(false)),
     };
-    let (outcome, room) = change(&state, &id, act).await?;
+    let (_, room) = change(&state, &id, act).await?;
     audit(event, &caller, &id);
-    let shown = Arc::new(serde_json::to_value(ShownRoom::of(&id, &room)).unwrap_or_default());
-    let mut shown = Arc::unwrap_or_clone(shown);
-    if let Outcome::Removed(count) = outcome {
-        shown["removed"] = count.into();
-    }
-    Ok(HttpResponse::Ok().json(shown))
+    Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room)))
 }
 
+/// Sends everybody out; the room goes too, unless it is to be kept, locked.
+#[utoipa::path(post, path = "/api/rooms/{room}/end", tag = "rooms", operation_id = "rooms_one_end",
+    params(InRoom), request_body = Option<EndWish>,
+    responses((status = 200, body = ShownRoom), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn end(request: HttpRequest, state: State, body: BodyOrNull) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
+    let (outcome, room) = change(&state, &id, Act::End { lock: lock_too(&request, body)? }).await?;
+    audit("room_ended", &caller, &id);
+    let removed = if let Outcome::Removed(count) = outcome { Some(count) } else { None };
+    Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room).without(removed)))
+}
+
+/// A body that may be absent, or `null`.
+type BodyOrNull = Result<web::Json<Option<Members>>, Error>;
+
 /// `{"lock": true}`, where there is a body.
-fn lock_too(request: &HttpRequest, body: Option<Body>) -> Result<bool, Problem> {
-    let has_body = request.headers().contains_key(actix_web::http::header::CONTENT_TYPE);
-    let Some(body) = body.filter(|_| has_body) else { return Ok(false) };
+fn lock_too(request: &HttpRequest, body: BodyOrNull) -> Result<bool, Problem> {
+    if !request.headers().contains_key(CONTENT_TYPE) {
+        return Ok(false);
+    }
+    let body = body.map(|json| json.into_inner().map(web::Json)).transpose();
+    let Some(body) = body else { return Ok(false) };
     let [lock] = members(body, ["lock"])?;
     Ok(typed::<bool>("lock", &lock, "must be true or false")?.unwrap_or(false))
 }

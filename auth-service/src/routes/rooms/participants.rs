@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use signalbox_control::{Change, RuleKey, Terms};
-use signalbox_http::ApiError;
 use signalbox_rooms::room::{Act, Outcome, Whom};
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{
@@ -14,20 +13,37 @@ use signalbox_shared::{
 
 use utoipa::ToSchema;
 
-use super::{audit, change, load, no_such_peer, room_in, shown::ShownMember, who::backend};
+use super::{audit, change, load, no_such_peer, shown::ShownMember, who::backend};
 use crate::{
-    AuthState,
     issuer::wish::{named, refuse, typed},
-    routes::{Body, api, doc::Problems, members},
+    routes::{
+        Answered, Body, State, api,
+        doc::Problems,
+        forms::{InRoom, OfPeer, Reason, RoleName, UserName},
+        members,
+    },
 };
 
-#[derive(Serialize)]
-struct Participants<'a> {
+/// Who is in a room.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Participants<'a> {
     participants: Vec<ShownMember<'a>>,
 }
 
-#[derive(Serialize)]
-struct Removed {
+/// How many were removed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Removed {
+    removed: usize,
+}
+
+/// A ban from a room.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Banned {
+    /// The key of the rule: what `DELETE /api/rules/{key}` lifts.
+    rule: String,
+    /// Until when, ms since 1970.
+    until: u64,
+    /// How many were removed.
     removed: usize,
 }
 
@@ -45,8 +61,7 @@ fn removed(outcome: Outcome) -> HttpResponse {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct MemberChange {
-    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
-    role: Option<String>,
+    role: Option<RoleName>,
     muted: Option<bool>,
 }
 
@@ -55,17 +70,11 @@ pub(super) struct MemberChange {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct RoomBanWish {
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
-    user: String,
+    user: UserName,
     /// Seconds.
     #[schema(minimum = 1, maximum = 2_678_400)]
     r#for: u64,
-    #[schema(
-        min_length = 1,
-        max_length = 256,
-        pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"
-    )]
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 /// What can be done to one that waits.
@@ -79,14 +88,10 @@ pub(super) enum LobbyVerb {
 
 /// Who is in the room, and who waits to be let in.
 #[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
-    responses((status = 200, description = "Who is there", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn list(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
-    backend(&request, &state, Scope::Rooms)?;
-    let id = room_in(&request)?;
+    params(InRoom),
+    responses((status = 200, body = Participants), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn list(request: HttpRequest, state: State) -> Answered {
+    let (_, id) = backend(&request, &state, Scope::Rooms)?;
     let room = load(&state, &id).await?;
     let participants = room.members.iter().map(|(peer, member)| ShownMember::of(peer, member)).collect();
     Ok(HttpResponse::Ok().json(Participants { participants }))
@@ -94,15 +99,11 @@ pub(super) async fn list(
 
 /// Gives a member another role, or mutes it.
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$")), request_body = MemberChange,
-    responses((status = 200, description = "The member", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn patch(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Rooms)?;
-    let (id, peer) = (room_in(&request)?, peer_in(&request)?);
+    params(OfPeer), request_body = MemberChange,
+    responses((status = 200, body = ShownMember), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
+    let peer = peer_in(&request)?;
     let [role, muted] = members(body, ["role", "muted"])?;
     let role = named("role", &role, Role::parse)?;
     let muted = typed::<bool>("muted", &muted, "must be true or false")?;
@@ -126,14 +127,11 @@ pub(super) async fn patch(
 
 /// Removes a member; neither its token nor its handle brings it back.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$")),
-    responses((status = 200, description = "How many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn remove(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Moderate)?;
-    let (id, peer) = (room_in(&request)?, peer_in(&request)?);
+    params(OfPeer),
+    responses((status = 200, body = Removed), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn remove(request: HttpRequest, state: State) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
+    let peer = peer_in(&request)?;
     let act = Act::Remove { whom: Whom::Peer(peer), reason: LeftReason::Removed };
     let (outcome, _) = change(&state, &id, act).await?;
     audit("peer_removed", &caller, &id);
@@ -149,14 +147,10 @@ struct Which {
 
 /// Removes all members of a role, or of a user.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
-    responses((status = 200, description = "How many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn remove_some(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Moderate)?;
-    let id = room_in(&request)?;
+    params(InRoom, ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
+    responses((status = 200, body = Removed), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn remove_some(request: HttpRequest, state: State) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
     let which = web::Query::<Which>::from_query(request.query_string());
     let whom = match which.map(web::Query::into_inner) {
         Ok(Which { role: Some(role), user: None }) => {
@@ -174,14 +168,11 @@ pub(super) async fn remove_some(
 
 /// `admit` or `deny` one that waits.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$"), ("peer" = String, Path, description = "The peer", pattern = "^[0-9a-f]{32}$"), ("verb" = inline(LobbyVerb), Path, description = "What is done")),
+    params(OfPeer, ("verb" = inline(LobbyVerb), Path, description = "What is done")),
     responses((status = 204, description = "Done"), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn decide(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Moderate)?;
-    let (id, peer) = (room_in(&request)?, peer_in(&request)?);
+pub(super) async fn decide(request: HttpRequest, state: State) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
+    let peer = peer_in(&request)?;
     let admits = request.match_info().get("verb") == Some("admit");
     change(&state, &id, if admits { Act::Admit(peer) } else { Act::Deny(peer) }).await?;
     audit(if admits { "peer_admitted" } else { "peer_denied" }, &caller, &id);
@@ -190,15 +181,10 @@ pub(super) async fn decide(
 
 /// Bans a user from the room for a time, whatever token it has, and removes its peers.
 #[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomBanWish,
-    responses((status = 201, description = "The rule, and how many were removed", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn ban(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Moderate)?;
-    let id = room_in(&request)?;
+    params(InRoom), request_body = RoomBanWish,
+    responses((status = 201, body = Banned), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn ban(request: HttpRequest, state: State, body: Body) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
     let [user, lasts, why] = members(body, ["user", "for", "reason"])?;
     let user = named("user", &user, UserId::parse)?.ok_or_else(|| api::missing("user"))?;
     let life_ms = api::life_ms(&lasts)?.ok_or_else(|| api::missing("for"))?;
@@ -215,6 +201,6 @@ pub(super) async fn ban(
     };
     audit("user_banned", &caller, &id);
     let removed = if let Outcome::Removed(count) = outcome { count } else { 0 };
-    let answer = serde_json::json!({ "rule": rule.key.to_string(), "until": rule.until, "removed": removed });
-    Ok(HttpResponse::Created().json(answer))
+    let banned = Banned { rule: rule.key.to_string(), until: rule.until, removed };
+    Ok(HttpResponse::Created().json(banned))
 }

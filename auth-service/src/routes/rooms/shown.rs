@@ -9,46 +9,95 @@ use signalbox_shared::{
     id::{CallerId, PeerId, Role, RoomId, UserId},
     protocol::E2ee,
 };
+use utoipa::ToSchema;
 
-/// A room.
-#[derive(Serialize)]
+use crate::routes::forms::{
+    CallerName, DisplayName, Encryption, Metadata, PeerName, RoleName, RoomName, UserName,
+};
+
+/// A room. Times are milliseconds since 1970.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Room)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ShownRoom<'a> {
+    #[schema(value_type = RoomName)]
     id: &'a RoomId,
+    /// The name to show.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DisplayName>)]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Metadata>)]
     metadata: Option<&'a RawValue>,
+    /// Most peers, if fewer than configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_peers: Option<u32>,
+    /// The longest that somebody is in it without a break, seconds, if shorter than configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_duration: Option<u64>,
+    /// Nobody comes in before.
     #[serde(skip_serializing_if = "Option::is_none")]
     starts_at: Option<u64>,
+    /// Whether somebody may come in at all.
     enabled: bool,
+    /// Whether it takes nobody in for now.
     locked: bool,
+    /// Whether whoever comes waits to be let in.
     lobby: bool,
+    #[schema(value_type = Encryption)]
     e2ee: E2ee,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RoleName>>)]
     roles: Option<&'a [Role]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<MakerView>)]
     created_by: Option<&'a Creator>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
+    /// Until when it is there though nobody is in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_until: Option<u64>,
-    /// Members, and of them those whose socket is lost.
+    /// Members that are not waiting.
     peers: usize,
+    /// Of them those whose socket is lost.
     detached: usize,
     /// Those who wait to be let in.
     waiting: usize,
+    /// When the first of those who are in it came.
     #[serde(skip_serializing_if = "Option::is_none")]
     began_at: Option<u64>,
+    /// When it ends whoever is in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     ends_at: Option<u64>,
+    /// How many were sent out, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<usize>,
+}
+
+/// Who made a room.
+#[derive(ToSchema)]
+#[schema(as = Maker)]
+#[expect(dead_code, reason = "the document reads it")]
+struct MakerView {
+    kind: MakerKind,
+    /// The API key's id, or the user.
+    id: String,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document reads it")]
+enum MakerKind {
+    Key,
+    User,
 }
 
 impl<'a> ShownRoom<'a> {
+    /// The same, where so many were sent out.
+    pub(super) fn without(self, removed: Option<usize>) -> Self {
+        Self { removed, ..self }
+    }
+
     pub(super) fn of(id: &'a RoomId, state: &'a RoomState) -> Self {
         let set = &*state.settings;
         let known = |moment: u64| (moment > 0).then_some(moment);
@@ -73,23 +122,37 @@ impl<'a> ShownRoom<'a> {
             waiting: state.members.values().filter(|member| member.waiting).count(),
             began_at: known(state.began_at),
             ends_at: known(state.ends_at),
+            removed: None,
         }
     }
 }
 
 /// A member.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Participant)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ShownMember<'a> {
+    #[schema(value_type = PeerName)]
     peer_id: &'a PeerId,
+    #[schema(value_type = UserName)]
     user_id: &'a UserId,
+    /// The name to show; empty where it has none.
+    #[schema(value_type = DisplayName)]
     name: &'a str,
+    #[schema(value_type = RoleName)]
     role: &'a Role,
+    /// What it may do now.
+    #[schema(value_type = Vec<String>)]
     permissions: &'a [Arc<str>],
+    #[schema(value_type = Metadata)]
     metadata: &'a RawValue,
+    /// Whether it waits to be let in.
     waiting: bool,
+    /// Whether its socket is lost.
     detached: bool,
+    /// Whether it may not publish, whatever its role.
     muted: bool,
+    #[schema(value_type = CallerName)]
     caller: &'a CallerId,
     /// When its token ends, seconds since 1970.
     expires: u64,

@@ -1,18 +1,17 @@
 //! `/api/rooms/{room}/token` for backends, `/api/rooms/{room}/join` for users
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use signalbox_control::Subject;
-use signalbox_http::ApiError;
 use signalbox_rooms::room::{CreatorKind, Input, Member, Presence, RoomState, decide};
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{
-    id::{CallerId, NodeId, PeerId, Role, RoomId, TokenId, UserId, random_hex},
+    clock,
+    id::{CallerId, NodeId, PeerId, Region, Role, RoomId, TokenId, UserId, random_hex},
     problem::Problem,
-    protocol::IceServer,
+    protocol::{IcePolicy, IceServer},
     token::UserClaims,
 };
 
@@ -26,21 +25,33 @@ use crate::{
     AuthState,
     issuer::{
         Grant,
-        wish::{display_name, metadata, named, ttl},
+        wish::{Raw, display_name, metadata, named, ttl, typed},
     },
-    routes::{Body, api, doc::Problems, members},
+    routes::{
+        Answered, Body, State, api,
+        doc::Problems,
+        forms::{
+            DisplayName, IceServerView, IceTransportPolicy, InRoom, Metadata, RegionName, RoleName, UserName,
+        },
+        issue::{Issued, first_room_token},
+        members,
+    },
 };
 
-#[derive(Serialize)]
+/// A token, and what to come with it needs.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Issued<'a> {
-    token: String,
-    expires_in: u64,
-    url: &'a str,
-    ice_servers: &'a [IceServer],
-    room: &'a RoomId,
-    user: &'a UserId,
-    role: &'a Role,
+pub(super) struct Entry {
+    #[serde(flatten)]
+    issued: Issued,
+    /// Where to connect.
+    url: String,
+    /// `RTCConfiguration.iceServers`.
+    #[schema(value_type = Vec<IceServerView>)]
+    ice_servers: Arc<[IceServer]>,
+    /// `RTCConfiguration.iceTransportPolicy`.
+    #[schema(value_type = IceTransportPolicy)]
+    ice_policy: IcePolicy,
     /// Whether whoever comes with it waits to be let in.
     lobby: bool,
 }
@@ -51,10 +62,12 @@ struct Issued<'a> {
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct JoinWish {
     /// The name to show.
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
+    name: Option<DisplayName>,
+    metadata: Option<Metadata>,
+    /// Where the peer is, for the choice of a TURN server.
+    region: Option<RegionName>,
+    /// Whether a refresh token is wanted too.
+    refresh: Option<bool>,
 }
 
 /// For whom.
@@ -62,31 +75,27 @@ pub(super) struct JoinWish {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct RoomTokenWish {
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._~@:+-]+$")]
-    user: String,
-    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z0-9-]+$")]
-    role: Option<String>,
-    #[schema(max_length = 64, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$")]
-    name: Option<String>,
+    user: UserName,
+    role: Option<RoleName>,
+    name: Option<DisplayName>,
     /// Seconds; at most the configured life.
     #[schema(minimum = 1, maximum = 86_400)]
     ttl: Option<u64>,
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<()>,
+    metadata: Option<Metadata>,
+    /// Where the peer is, for the choice of a TURN server.
+    region: Option<RegionName>,
+    /// Whether a refresh token is wanted too.
+    refresh: Option<bool>,
 }
 
 /// Makes a token for a user of the backend's choice. Locks and limits of the room are asked when it joins.
 #[utoipa::path(post, path = "/api/rooms/{room}/token", tag = "rooms", operation_id = "rooms_tokens_token",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = RoomTokenWish,
-    responses((status = 200, description = "A token, and what to come with it needs", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn token(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Tokens)?;
-    let room = room_in(&request)?;
-    let [user, role, name, lasts, meta] = members(body, ["user", "role", "name", "ttl", "metadata"])?;
+    params(InRoom), request_body = RoomTokenWish,
+    responses((status = 200, body = Entry), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn token(request: HttpRequest, state: State, body: Body) -> Answered {
+    let (caller, room) = backend(&request, &state, Scope::Tokens)?;
+    let [user, role, name, lasts, meta, region, refresh] =
+        members(body, ["user", "role", "name", "ttl", "metadata", "region", "refresh"])?;
     let user = named("user", &user, UserId::parse)?.ok_or_else(|| api::missing("user"))?;
     let role = named("role", &role, Role::parse)?.unwrap_or_else(|| state.policy.default_role().clone());
     let grant = Grant {
@@ -95,31 +104,28 @@ pub(super) async fn token(
         user,
         role,
         name: display_name(&name)?,
-        metadata: metadata(meta, state.room_rules.metadata_max)?,
+        metadata: metadata(meta, state.policy.metadata_max())?,
         caller,
-        region: None,
+        region: named("region", &region, Region::parse)?,
         ttl_s: life(&state, &lasts)?,
     };
+    let refresh = wants_refresh(&refresh)?;
     let known = known(&state, &grant.room).await?;
     let lobby = match would_wait(&state, &grant, &known) {
         Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
         judged => judged.unwrap_or(false),
     };
-    Ok(answer(&state, state.client(&request), grant, lobby).await?)
+    Ok(answer(&state, grant, refresh, lobby).await?)
 }
 
 /// A user comes in with its own token, if the room takes it.
 #[utoipa::path(post, path = "/api/rooms/{room}/join", tag = "rooms", operation_id = "rooms_tokens_join",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = JoinWish,
-    responses((status = 200, description = "A token, and what to come with it needs", body = Object), Problems), security(("user" = [])))]
-pub(super) async fn join(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+    params(InRoom), request_body = JoinWish,
+    responses((status = 200, body = Entry), Problems), security(("user" = [])))]
+pub(super) async fn join(request: HttpRequest, state: State, body: Body) -> Answered {
     let claims = who::user(&request, &state)?;
     let room = room_in(&request)?;
-    let [name, meta] = members(body, ["name", "metadata"])?;
+    let [name, meta, region, refresh] = members(body, ["name", "metadata", "region", "refresh"])?;
     let known = known(&state, &room).await?;
     let role = role_of(&state, &claims, &known);
     let grant = Grant {
@@ -128,13 +134,14 @@ pub(super) async fn join(
         user: claims.sub.clone(),
         role,
         name: display_name(&name)?.or_else(|| claims.name.clone()),
-        metadata: metadata(meta, state.room_rules.metadata_max)?,
+        metadata: metadata(meta, state.policy.metadata_max())?,
         caller: CallerId::user(),
-        region: None,
+        region: named("region", &region, Region::parse)?,
         ttl_s: state.policy.default_ttl_s(),
     };
+    let refresh = wants_refresh(&refresh)?;
     let lobby = would_wait(&state, &grant, &known)?;
-    Ok(answer(&state, state.client(&request), grant, lobby).await?)
+    Ok(answer(&state, grant, refresh, lobby).await?)
 }
 
 /// Who has made a room has a role of its own there.
@@ -148,8 +155,12 @@ fn role_of(state: &AuthState, claims: &UserClaims, room: &RoomState) -> Role {
     own.cloned().unwrap_or_else(|| claims.role.clone())
 }
 
-fn life(state: &AuthState, raw: &Option<Box<RawValue>>) -> Result<u64, Problem> {
+fn life(state: &AuthState, raw: &Raw) -> Result<u64, Problem> {
     Ok(ttl(raw, state.policy.max_ttl_s())?.unwrap_or_else(|| state.policy.default_ttl_s()))
+}
+
+fn wants_refresh(raw: &Raw) -> Result<bool, Problem> {
+    Ok(typed("refresh", raw, "must be true or false")?.unwrap_or(false))
 }
 
 /// The room as it is, or as it would be made by joining.
@@ -165,41 +176,20 @@ async fn known(state: &AuthState, room: &RoomId) -> Result<RoomState, Problem> {
 /// Signs, where nothing was taken back.
 async fn answer(
     state: &AuthState,
-    address: Option<IpAddr>,
     grant: Grant,
+    refresh: bool,
     lobby: bool,
 ) -> Result<HttpResponse, Problem> {
-    let subject = Subject {
-        user: &grant.user,
-        room: Some(&grant.room),
-        grant: "",
-        issued_s: None,
-        issuer: None,
-        address,
-    };
-    state.judge(&subject)?;
-    let moment = state.moment(&subject).await;
-    let (room, user, role, expires_in) =
-        (grant.room.clone(), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let caller = grant.caller.clone();
-    let id = TokenId::random();
-    let ice = state.ice.offer(&role, None, id.grant(), moment.now_s);
-    let token = state.minter.mint(grant, moment, id).map_err(|error| {
-        tracing::error!(%error, "a token could not be signed");
-        Problem::new(500, "internal", "the token could not be made; the server's log says why")
-    })?;
-    tracing::info!(target: "signalbox_auth::audit", %caller, %room, %user, %role, ttl_s = expires_in, "token_issued");
-    let rules = &state.room_rules;
-    Ok(HttpResponse::Ok().json(Issued {
-        token,
-        expires_in,
-        url: &rules.signal_url,
-        ice_servers: &ice.servers,
-        room: &room,
-        user: &user,
-        role: &role,
-        lobby,
-    }))
+    let (caller, role, region) = (grant.caller.clone(), grant.role.clone(), grant.region.clone());
+    let kind = if caller == CallerId::user() { CallerId::USER } else { "api_key" };
+    let issued = first_room_token(state, grant, refresh).await?;
+    state.metrics.issued.with_label_values(&[kind]).inc();
+    issued.audit("token_issued", caller.as_str(), kind);
+    let ice = state.ice.offer(&role, region.as_ref(), issued.grant(), clock::now_s());
+    let url = state.room_rules.signal_url.clone();
+    let entry = Entry { issued, url, ice_servers: ice.servers, ice_policy: ice.policy, lobby };
+    // It holds a password.
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(entry))
 }
 
 /// Whether it would wait, were it to join now.

@@ -13,6 +13,7 @@ use signalbox_shared::{
     token::UserClaims,
 };
 
+use super::room_in;
 use crate::{
     AuthState,
     issuer::Caller,
@@ -40,12 +41,7 @@ impl Who {
     ///
     /// # Errors
     /// 403 `room_not_allowed` or `banned`.
-    pub(super) fn may_use(
-        &self,
-        request: &HttpRequest,
-        state: &AuthState,
-        room: &RoomId,
-    ) -> Result<(), Problem> {
+    pub(super) fn may_use(&self, state: &AuthState, room: &RoomId) -> Result<(), Problem> {
         match self {
             Self::Backend(caller) => caller.may_use(room),
             Self::User(claims) => state.judge(&Subject {
@@ -55,7 +51,7 @@ impl Who {
                 grant: claims.grant(),
                 issued_s: None,
                 issuer: None,
-                address: state.client(request),
+                address: None,
             }),
         }
     }
@@ -69,14 +65,18 @@ impl Who {
     }
 }
 
-/// A backend that may do this, with the room of the path, if there is one; its id.
+/// A backend that may do this in the room of the path; its id, and the room.
 ///
 /// # Errors
-/// 401, 403.
-pub(super) fn backend(request: &HttpRequest, state: &AuthState, scope: Scope) -> Result<CallerId, ApiError> {
+/// 401, 403; 404 `no_such_room` where no room can have that name.
+pub(super) fn backend(
+    request: &HttpRequest,
+    state: &AuthState,
+    scope: Scope,
+) -> Result<(CallerId, RoomId), ApiError> {
     let caller = authorize(request, state, scope)?;
     here(request, &caller)?;
-    Ok(caller.id())
+    Ok((caller.id(), room_in(request)?))
 }
 
 /// A backend that may do this, and the rooms it is limited to.
@@ -105,7 +105,7 @@ pub(super) fn backend_or_user(
         backend => Who::Backend(backend),
     };
     if let Some(room) = room_of(request) {
-        who.may_use(request, state, &room)?;
+        who.may_use(state, &room)?;
     }
     Ok(who)
 }

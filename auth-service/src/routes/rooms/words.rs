@@ -1,18 +1,21 @@
 //! `/api/rooms/{room}/messages`
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use signalbox_http::ApiError;
+use actix_web::{HttpRequest, HttpResponse};
 use signalbox_rooms::room::Act;
 use signalbox_shared::scope::Scope;
 use signalbox_shared::{id::PeerId, problem::Problem};
 
 use utoipa::ToSchema;
 
-use super::{audit, change, room_in, who::backend};
+use super::{audit, change, who::backend};
 use crate::{
-    AuthState,
     issuer::wish::named,
-    routes::{Body, api, doc::Problems, members},
+    routes::{
+        Answered, Body, State, api,
+        doc::Problems,
+        forms::{Data, InRoom, Nothing, PeerName},
+        members,
+    },
 };
 
 /// What is said.
@@ -21,24 +24,16 @@ use crate::{
 #[expect(dead_code, reason = "the document reads it")]
 pub(super) struct MessageWish {
     /// To whom; to all where nobody is named.
-    #[schema(pattern = "^[0-9a-f]{32}$")]
-    to: Option<String>,
-    /// Anything but `null`.
-    #[schema(value_type = Object)]
-    data: (),
+    to: Option<PeerName>,
+    data: Data,
 }
 
 /// Says something to the members, or to one of them: a `message` without `from`.
 #[utoipa::path(post, path = "/api/rooms/{room}/messages", tag = "rooms", operation_id = "rooms_words_post",
-    params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")), request_body = MessageWish,
-    responses((status = 202, description = "It is on its way", body = Object), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn post(
-    request: HttpRequest,
-    state: web::Data<AuthState>,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
-    let caller = backend(&request, &state, Scope::Moderate)?;
-    let id = room_in(&request)?;
+    params(InRoom), request_body = MessageWish,
+    responses((status = 202, description = "It is on its way", body = Nothing), Problems), security(("key" = []), ("management" = [])))]
+pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
+    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
     let [to, data] = members(body, ["to", "data"])?;
     let to = named("to", &to, PeerId::parse)?;
     let data = data.ok_or_else(|| api::missing("data"))?;
@@ -48,5 +43,5 @@ pub(super) async fn post(
     }
     change(&state, &id, Act::Say { to, data: data.into() }).await?;
     audit("message_sent", &caller, &id);
-    Ok(HttpResponse::Accepted().json(serde_json::json!({})))
+    Ok(HttpResponse::Accepted().json(Nothing {}))
 }

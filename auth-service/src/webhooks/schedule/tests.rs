@@ -1,6 +1,6 @@
 //! The schedule, over days in no time.
 
-use signalbox_shared::config::WebhookEndpoint;
+use signalbox_shared::config::{WebhookEndpoint, WebhookSecrets};
 
 use super::*;
 
@@ -8,8 +8,12 @@ const BOUNDS: Bounds = Bounds { give_up_ms: 24 * 60 * 60_000, attempts: 300, par
 const LATER: Verdict = Verdict::Later { why: Failure::Status(500), after: None };
 const SECOND: u64 = 1_000;
 
+fn rule(url: &str) -> WebhookEndpoint {
+    WebhookEndpoint { url: url.to_owned(), events: vec![], rooms: None, insecure: false, secrets_env: None }
+}
+
 fn endpoint(url: &str) -> Endpoint {
-    Endpoint::new(&WebhookEndpoint { url: url.to_owned(), events: vec![], rooms: None, insecure: false })
+    Endpoint::new(&rule(url), WebhookSecrets::default())
 }
 
 fn schedule(endpoints: usize, bounds: Bounds) -> Schedule {
@@ -180,13 +184,9 @@ fn of_a_partition_that_another_tells_nothing_is_told_or_written() {
 
 #[test]
 fn who_wants_nothing_of_it_is_not_told_and_a_replay_is_for_one() {
-    let some = WebhookEndpoint {
-        url: "https://e.example/".to_owned(),
-        events: vec!["peer-left".to_owned()],
-        rooms: None,
-        insecure: false,
-    };
-    let mut schedule = Schedule::new(vec![Endpoint::new(&some), endpoint("https://f.example/")], BOUNDS);
+    let some = WebhookEndpoint { events: vec!["peer-left".to_owned()], ..rule("https://e.example/") };
+    let some = Endpoint::new(&some, WebhookSecrets::default());
+    let mut schedule = Schedule::new(vec![some, endpoint("https://f.example/")], BOUNDS);
     schedule.take(event(1, "a"), 0, fresh);
     assert_eq!(names(&started(&mut schedule, 0)), [(1, "evt_1")]);
     let only = Some(schedule.endpoints[0].id.clone());
