@@ -26,6 +26,8 @@ struct Announced<'a> {
     role: &'a Role,
     metadata: &'a RawValue,
     detached: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    muted: bool,
 }
 
 /// The commit that carries a decision made on `state`.
@@ -151,6 +153,7 @@ fn peer_entry(kind: &'static str, peer: &PeerId, member: &Member) -> String {
         role: &member.role,
         metadata: &member.metadata,
         detached: member.owner().is_none(),
+        muted: member.muted,
     };
     serde_json::to_string(&announced).unwrap_or_default()
 }

@@ -61,6 +61,15 @@ pub enum Wish {
 }
 
 impl Wish {
+    /// Whether nobody has counted the peer as joined: it comes for the first time, or was in the lobby when it was last heard of. (Should
+    /// its `joined` be lost with its socket, it counts twice; that it was let in while it was away looks the same.)
+    pub fn is_new(&self) -> bool {
+        match self {
+            Self::Join { .. } => true,
+            Self::Resume { handle, .. } | Self::Replace { handle, .. } => handle.member.waiting,
+        }
+    }
+
     /// The room.
     pub fn room(&self) -> &RoomId {
         match self {

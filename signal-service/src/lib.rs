@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod node;
 pub mod registry;
 mod routes;
+pub mod rules;
 pub mod standing;
 mod sweep;
 mod tickets;

@@ -29,14 +29,32 @@ async function turnServer(site, secrets) {
   return port;
 }
 
-/** Signalbox whose guests may use this TURN server and nothing else. */
+const KEY = `backend:${secret()}`;
+
+/** Signalbox whose guests may use this TURN server and nothing else; its speakers may use anything. */
 function signalbox(site, name, { urls, secrets, ttl = '1h' }) {
   const file = join(site.dir, `${name}.toml`);
   const lines = ['[ice]', `turn_ttl = "${ttl}"`, '[[ice.turn]]', `urls = ${JSON.stringify(urls)}`];
-  const guest = ['[roles.guest]', 'permissions = ["publish", "message", "data"]', 'ice = "relay"'];
-  writeFileSync(file, [...lines, ...guest, ''].join('\n'));
-  return Embedded.start(site, { SIGNALBOX_TURN_SECRETS: secrets.join(',') }, ['--config', file]);
+  const role = (role, ice) => [`[roles.${role}]`, 'permissions = ["publish", "message", "share", "data"]', `ice = "${ice}"`];
+  writeFileSync(file, [...lines, ...role('guest', 'relay'), ...role('speaker', 'all'), ''].join('\n'));
+  return Embedded.start(site, { SIGNALBOX_TURN_SECRETS: secrets.join(','), SIGNALBOX_API_KEYS: KEY }, ['--config', file]);
 }
+
+/** Runs in every page of one who uses every candidate there is, whatever it was told. */
+function useEverything() {
+  const all = (configuration) => ({ ...configuration, iceTransportPolicy: 'all' });
+  globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(configuration) {
+      super(all(configuration));
+    }
+    setConfiguration(configuration) {
+      super.setConfiguration(all(configuration));
+    }
+  };
+}
+
+/** Every candidate in some frames, with what stands behind its type: trickled and in descriptions. */
+const candidatesIn = (frames) => frames.flatMap((text) => text.match(/candidate:[^"\\]*? typ [^"\\]*/g) ?? []);
 
 /** Runs in a page: of every open connection, how both sides are reached. */
 const routes = async () =>
@@ -211,6 +229,25 @@ describe('a TURN server', () => {
     const offer = wire.map((text) => JSON.parse(text)).find(({ type }) => type === 'offer');
     assert.match(offer.sdp, /a=candidate:.* typ relay raddr 0\.0\.0\.0 rport/);
     await crowd.disperse();
+  });
+
+  it('is all that one who may only be relayed hears of another who uses everything, and they see each other', async () => {
+    const [grace, ada] = [await crowd.person(), await crowd.person()];
+    const [heard, told] = [[], []];
+    grace.page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => heard.push(payload)));
+    ada.page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => told.push(payload)));
+    await ada.page.addInitScript(useEverything);
+    await ada.hasRole('speaker', KEY);
+    await grace.joins(origin, 'mixed', 'Grace');
+    await ada.joins(origin, 'mixed', 'Ada');
+    assert.deepEqual([grace.joined[0].icePolicy, ada.joined[0].icePolicy], ['relay', 'all']);
+    await Promise.all([ada.receives(1), grace.receives(1)]);
+    assert.match((await grace.page.evaluate(routes))[0], /^relay udp /);
+    assert.ok(candidatesIn(told).some((candidate) => / typ host/.test(candidate)), 'it had more to tell');
+    assert.ok(candidatesIn(heard).length > 0);
+    for (const candidate of candidatesIn(heard)) assert.match(candidate, / typ relay raddr (0\.0\.0\.0|::) rport (0|9)\b/);
+    assert.doesNotMatch(heard.join('\n'), /typ (host|srflx|prflx)/);
+    assert.deepEqual(await crowd.disperse(), []);
   });
 
   it('refuses a credential that has ended, and one of another secret', async () => {

@@ -5,7 +5,11 @@ use signalbox_shared::token::TokenKind;
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::{Request, Response},
-    token::Forgery,
+};
+
+use crate::refused::{
+    Expected, Told, assert_rows, defects, holds, judge,
+    places::{self, Place, Reader, Service},
 };
 
 all_of!(
@@ -14,43 +18,67 @@ all_of!(
 );
 
 all_of!(
-    /// Where it may be shown.
-    Place { Upgrade, Resume, WsValidate, AuthValidate, TicketPost, Ice, RefreshPost, InvitePost, Rules, Join }
+    /// Where something else than a token is read.
+    Elsewhere { Resume, Takeover, ValidateHandle, RefreshPost, InvitePost, TokenPost, ManagementPost, Exchange, Events }
 );
 
-/// Whether a kind opens a place; else what is said.
-fn expected(kind: Kind, place: Place) -> Result<u16, (u16, &'static str)> {
-    let is_jwt = matches!(kind, Kind::Room | Kind::User | Kind::Management);
-    let other = (401, if is_jwt { "token_wrong_type" } else { "token_malformed" });
-    match (place, kind) {
-        (Place::Upgrade, Kind::Room | Kind::Ticket) | (Place::Resume, Kind::Handle) => Ok(101),
-        (Place::Resume, _) => Err((401, "resume_invalid")),
-        (Place::WsValidate, Kind::Room | Kind::Ticket) => Ok(200),
-        (Place::AuthValidate | Place::TicketPost | Place::Ice, Kind::Room) => Ok(200),
-        (Place::RefreshPost, Kind::Refresh) | (Place::InvitePost, Kind::Invite) => Ok(200),
-        (Place::RefreshPost, _) => Err((401, "refresh_invalid")),
-        (Place::InvitePost, _) => Err((401, "invite_invalid")),
-        (Place::Rules, Kind::Management) | (Place::Join, Kind::User) => Ok(200),
-        (
-            Place::Upgrade
-            | Place::WsValidate
-            | Place::AuthValidate
-            | Place::TicketPost
-            | Place::Ice
-            | Place::Rules
-            | Place::Join,
-            _,
-        ) => Err(other),
+/// Where it may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spot {
+    Token(Place),
+    Elsewhere(Elsewhere),
+}
+
+impl Kind {
+    fn of_token(self) -> Option<TokenKind> {
+        match self {
+            Self::Room => Some(TokenKind::Room),
+            Self::User => Some(TokenKind::User),
+            Self::Management => Some(TokenKind::Management),
+            Self::Ticket | Self::Refresh | Self::Invite | Self::Handle | Self::ApiKey => None,
+        }
+    }
+}
+
+/// What is said, where a kind does not open a place.
+fn expected(kind: Kind, spot: Spot) -> Expected {
+    let unless = |good: Kind, code| (kind != good).then_some((401, code));
+    match spot {
+        Spot::Token(place) => at_token(kind, place),
+        Spot::Elsewhere(elsewhere) => match elsewhere {
+            Elsewhere::Resume | Elsewhere::Takeover | Elsewhere::ValidateHandle => {
+                unless(Kind::Handle, "resume_invalid")
+            }
+            Elsewhere::RefreshPost => unless(Kind::Refresh, "refresh_invalid"),
+            Elsewhere::InvitePost => unless(Kind::Invite, "invite_invalid"),
+            // There it is the user's own token; ours is none of theirs.
+            Elsewhere::Exchange => Some((401, "exchange_refused")),
+            // An API key with its secret, as Basic, and nothing else.
+            Elsewhere::TokenPost | Elsewhere::ManagementPost | Elsewhere::Events => {
+                Some((401, "caller_unknown"))
+            }
+        },
+    }
+}
+
+fn at_token(kind: Kind, place: Place) -> Expected {
+    let reader = place.reader();
+    match kind.of_token() {
+        Some(kind) if place.takes(kind) => None,
+        None if kind == Kind::Ticket && reader == Reader::Node => None,
+        _ if reader == Reader::Frame => Some((0, "bad_token")),
+        Some(_) => Some((401, "token_wrong_type")),
+        None => Some((401, "token_malformed")),
     }
 }
 
 /// A fresh one of a kind.
 async fn make(cluster: &TestCluster, kind: Kind) -> String {
-    let signed = |kind: TokenKind| {
-        let good = Forgery::good("r", "u").typ(Some(kind.typ())).claim("aud", kind.aud());
+    let signed = |kind| {
+        let good = defects::good(kind);
         // A management token is that of an API key.
-        let good = if kind == TokenKind::Management { good.claim("sub", "backend") } else { good };
-        good.claim("scopes", vec!["security"]).sign(&cluster.secret)
+        let good = if kind == TokenKind::Management { good } else { good.claim("sub", "u") };
+        good.sign(&cluster.secret)
     };
     let asked = async |path: &str, body: Value, member: &str| {
         let answer = cluster.api("POST", path, &body).await.json();
@@ -77,42 +105,52 @@ async fn make(cluster: &TestCluster, kind: Kind) -> String {
     }
 }
 
-async fn show(cluster: &TestCluster, place: Place, proof: &str) -> Response {
+async fn show(service: Service, elsewhere: Elsewhere, proof: &str) -> Response {
     let bearer = |request: Request| request.header("Authorization", format!("Bearer {proof}"));
-    let (request, at_node) = match place {
-        Place::Upgrade => (Request::upgrade(format!("/ws/signal?token={proof}")), true),
-        Place::Resume => (Request::upgrade(format!("/ws/signal?resume={proof}&since=0")), true),
-        Place::WsValidate => (Request::get(format!("/ws/validate?token={proof}")), true),
-        Place::AuthValidate => (Request::post("/auth/validate", &json!({ "token": proof })), false),
-        Place::TicketPost => (bearer(Request::post("/auth/ticket", &json!({}))), false),
-        Place::Ice => (bearer(Request::get("/auth/ice")), false),
-        Place::RefreshPost => (Request::post("/auth/refresh", &json!({ "refreshToken": proof })), false),
-        Place::InvitePost => (Request::post("/auth/token", &json!({ "invite": proof })), false),
-        Place::Rules => (bearer(Request::get("/api/rules")), false),
-        Place::Join => (bearer(Request::post("/api/rooms/r/join", &json!({}))), false),
+    let wish = json!({ "room": "r", "user": "u" });
+    let (request, at_node) = match elsewhere {
+        Elsewhere::Resume => (Request::upgrade(format!("/ws/signal?resume={proof}&since=0")), true),
+        Elsewhere::Takeover => (Request::upgrade(format!("/ws/signal?resume={proof}")), true),
+        Elsewhere::ValidateHandle => (Request::get(format!("/ws/validate?resume={proof}")), true),
+        Elsewhere::RefreshPost => (Request::post("/auth/refresh", &json!({ "refreshToken": proof })), false),
+        Elsewhere::InvitePost => (Request::post("/auth/token", &json!({ "invite": proof })), false),
+        Elsewhere::TokenPost => (bearer(Request::post("/auth/token", &wish)), false),
+        Elsewhere::ManagementPost => (bearer(Request::post("/auth/management", &json!({}))), false),
+        Elsewhere::Exchange => (Request::post("/auth/exchange", &json!({ "token": proof })), false),
+        Elsewhere::Events => (bearer(Request::upgrade("/ws/events")), false),
     };
-    let address = if at_node { cluster.next_node().address } else { cluster.auth_address() };
-    request.send(address).await
+    request.send(if at_node { service.node } else { service.auth }).await
 }
 
 async fn each_kind_opens_its_own_places_and_no_other(store: Store) {
-    let cluster = TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
-    let mut wrong = Vec::new();
-    for (kind, place) in Kind::ALL.iter().flat_map(|kind| Place::ALL.iter().map(move |place| (*kind, *place)))
-    {
-        let proof = make(&cluster, kind).await;
-        let answer = show(&cluster, place, &proof).await;
-        let told = match answer.status {
-            good @ (101 | 200) => Ok(good),
-            bad => Err((bad, answer.json()["code"].as_str().unwrap_or_default().to_owned())),
-        };
-        let should = expected(kind, place).map_err(|(status, code)| (status, code.to_owned()));
-        if told != should {
-            wrong.push(format!("{kind:?} × {place:?}: {told:?}"));
-        }
-        assert!(told.is_ok() || !answer.text.contains(&proof), "{kind:?} × {place:?} repeats what was shown");
+    let cluster = &TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
+    let spots = Place::ALL.iter().map(|place| Spot::Token(*place));
+    let spots: Vec<_> = spots.chain(Elsewhere::ALL.iter().map(|place| Spot::Elsewhere(*place))).collect();
+    let service = Service { node: cluster.next_node().address, auth: cluster.auth_address() };
+    let mut count = 0;
+    for kind in Kind::ALL {
+        let inside = cluster.room("r").join("u").await;
+        // Where it is refused it is not used, so that one does for all of these places.
+        let shared = make(cluster, *kind).await;
+        let rows = spots.iter().copied().filter(|spot| *spot != Spot::Token(Place::Refresh));
+        count += assert_rows(rows, async |spot| {
+            let fresh = expected(*kind, spot).is_none();
+            let proof = if fresh { make(cluster, *kind).await } else { shared.clone() };
+            let answer = match spot {
+                Spot::Token(place) => place.show(service, Some(&proof), false).await,
+                Spot::Elsewhere(elsewhere) => show(service, elsewhere, &proof).await,
+            };
+            judge(&(kind, spot), expected(*kind, spot), Some(&proof), &answer)
+        })
+        .await;
+        let told: Told = places::refresh(&inside, Some(&shared), false).await;
+        let spot = Spot::Token(Place::Refresh);
+        assert!(told.1.is_empty() || holds(expected(*kind, spot), &told), "{kind:?} × {spot:?}: {told:?}");
+        assert_eq!(told.1.is_empty(), expected(*kind, spot).is_none(), "{kind:?} × {spot:?}: {told:?}");
+        count += 1;
+        inside.leave().await;
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(count, 8 * (42 + 9), "rows");
 }
 
 #[tokio::test]

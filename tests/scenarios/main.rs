@@ -1,6 +1,6 @@
 //! What Signalbox does, seen from outside: real processes, real sockets, real Redis.
 //!
-//! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`boot`] what is refused
+//! Each file is one promise: [`delivery`] and [`presence`] what peers hear, [`admission`] who is let in, [`refused`] and who is not, by kind, place and defect, [`boot`] what is refused
 //! at the start, [`abuse`] what bad input does, [`bounds`] where limits are, [`outage`] what happens when a part stops, [`resume`] who comes back,
 //! [`token_life`] how long a token counts, [`tickets`] and how a ticket opens one connection, [`turn`] what is told of ICE servers,
 //! [`node_death`], [`drain`], [`redis_away`] and [`ha`] what is lost when a node or Redis goes (nothing), [`cost`] what Redis is asked,
@@ -37,12 +37,12 @@ macro_rules! on_each_store {
 
 /// An enum that knows all its values.
 macro_rules! all_of {
-    ($(#[$doc:meta])* $name:ident { $($value:ident),* $(,)? }) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident { $($value:ident),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        enum $name { $($value),* }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        $vis enum $name { $($value),* }
         impl $name {
-            const ALL: &[Self] = &[$(Self::$value),*];
+            $vis const ALL: &[Self] = &[$(Self::$value),*];
         }
     };
 }
@@ -75,6 +75,7 @@ mod outage;
 mod policy;
 mod presence;
 mod redis_away;
+mod refused;
 mod resume;
 mod rooms;
 mod taken_back;

@@ -79,6 +79,31 @@ on_each_store! {
         room.join("late").await;
     }
 
+    async fn everybody_sees_who_is_muted_late_joiners_too(cluster) {
+        let room = cluster.room("r");
+        let host = room.join_as(json!({"user": "host", "role": "host"})).await;
+        let (alice, bob) = room.join2().await;
+        let entry = |peer: &signalbox_tests::peer::TestPeer, of: &str| {
+            let entries = peer.joined["peers"].as_array().unwrap().iter();
+            entries.clone().find(|entry| entry["peerId"] == of).unwrap().clone()
+        };
+        assert_eq!(entry(&bob, alice.id()).get("muted"), None);
+        host.must(on("mute", alice.id())).await;
+        let updated = bob.next_of_type("peer-updated").await;
+        assert_eq!((updated["peerId"].as_str(), &updated["muted"]), (Some(alice.id()), &true.into()), "{updated}");
+        host.next_of_type("peer-updated").await;
+        let late = room.join("late").await;
+        assert_eq!(entry(&late, alice.id())["muted"], true);
+        let path = format!("/api/rooms/r/participants/{}", alice.id());
+        for (change, muted) in [(json!({"muted": false}), Value::Null), (json!({"muted": true}), true.into()), (json!({"role": "guest"}), Value::Null)] {
+            cluster.api("PATCH", &path, &change).await.assert_status(200);
+            let updated = bob.next_of_type("peer-updated").await;
+            assert_eq!(updated["muted"], muted, "after {change}: {updated}");
+        }
+        let bob = bob.lose().await.resume_on(cluster.next_node()).await;
+        assert_eq!(entry(&bob, alice.id()).get("muted"), None);
+    }
+
     async fn who_is_muted_hears_what_it_may_still_do(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::Request,
-    net::eventually_within,
+    net::{eventually, eventually_within},
     peer::Link,
 };
 use tokio::time::Instant;
@@ -60,6 +60,52 @@ async fn lifetimes_are_counted_once_whatever_becomes_of_the_sockets() {
         assert!((seconds - expected).abs() < 1.0, "{seconds} s of {expected} s");
         let rows = usage(&cluster, "?room=r").await;
         assert!(rows["days"].as_array().unwrap().iter().all(|row| row["key"] == "backend"), "{rows}");
+        cluster.audit().await;
+    }
+}
+
+/// Whoever waits is not in the room: not before it is let in, and never if it is not.
+#[tokio::test]
+async fn one_who_waits_is_counted_from_its_admission_on() {
+    for store in [Store::Memory, Store::Redis(2)] {
+        let cluster = TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
+        cluster.api("POST", "/api/rooms", &json!({"id": "r", "lobby": true})).await.assert_status(201);
+        let room = cluster.room("r");
+        let begun = Instant::now();
+        let host = room.join_as(json!({"user": "host", "role": "host"})).await;
+        let [alice, bob, carol] =
+            [room.knock("alice").await, room.knock("bob").await, room.knock("carol").await];
+        let (alice_id, bob_id) = (alice.in_lobby().await, bob.in_lobby().await);
+        carol.in_lobby().await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        // Carol gives up; Alice is let in, and Bob while it is away.
+        assert_eq!(carol.ask(json!({"type": "leave"})).await["type"], "ack");
+        host.must(json!({"type": "admit", "peer": alice_id})).await;
+        let let_in = Instant::now();
+        let alice = alice.into_peer().await;
+        let handle = bob.handle().await;
+        drop(bob);
+        eventually("Bob is seen to be away", async || {
+            let listed = cluster.api("GET", "/api/rooms/r/participants", &Value::Null).await.json();
+            let away = |peer: &Value| peer["peerId"] == bob_id.as_str() && peer["detached"] == true;
+            listed["participants"].as_array().unwrap().iter().any(away).then_some(())
+        })
+        .await;
+        host.must(json!({"type": "admit", "peer": bob_id})).await;
+        let query = format!("resume={}&since={}", handle.0, handle.1);
+        let bob = Link::ask_in(cluster.nodes[0].address, &query).await.unwrap();
+        assert_eq!(bob.next().await["type"], "resumed");
+        let back = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (host_s, alice_s, bob_s) = (begun.elapsed(), let_in.elapsed(), back.elapsed());
+        assert_eq!(bob.ask(json!({"type": "leave"})).await["type"], "ack");
+        alice.leave().await;
+        host.leave().await;
+        let expected = (host_s + alice_s + bob_s).as_secs_f64();
+        let (joins, seconds) = counted(&cluster, "r", 3, expected).await;
+        assert_eq!(joins, 3, "who gave up has not joined");
+        assert!((seconds - expected).abs() < 1.0, "{seconds} s of {expected} s");
+        cluster.api("DELETE", "/api/rooms/r", &json!(null)).await.assert_status(204);
         cluster.audit().await;
     }
 }

@@ -15,16 +15,11 @@ export class Doorway {
   #room;
   #off = new AbortController();
   #knocks = new PeopleList(find('#knocks-list'));
-  /** Whom this page has muted; the server tells nobody else. @type {Set<string>} */
-  #muted = new Set();
   #isMuted = false;
 
-  #onChange;
-
-  /** @param {Room} room @param {() => void} onChange what may be done to somebody is different now */
-  constructor(room, onChange) {
+  /** @param {Room} room */
+  constructor(room) {
     this.#room = room;
-    this.#onChange = onChange;
     const { signal } = this.#off;
     const { client } = room;
     for (const name of /** @type {const} */ (['state', 'joined', 'resumed', 'lobby', 'knock', 'knock-ended', 'room-updated', 'permissions'])) {
@@ -70,15 +65,15 @@ export class Doorway {
    * @param {import('/client/peer.js').Peer} peer
    * @returns {Action[]}
    */
-  actionsFor({ peerId, name }) {
+  actionsFor({ peerId, name, info }) {
     if (!this.#room.may('moderate')) return [];
-    const isMuted = this.#muted.has(peerId);
+    const isMuted = info.muted ?? false;
     return [
       {
         id: 'mute',
         label: isMuted ? 'Unmute' : 'Mute',
         for: isMuted ? `Let ${name} be heard and seen again` : `Mute ${name} for everyone`,
-        act: () => this.#do(this.#mute(peerId, !isMuted)),
+        act: () => this.#do(this.#room.mute(peerId, !isMuted)),
       },
       { id: 'kick', label: 'Remove', for: `Remove ${name} from the call`, kind: 'stop', act: () => void this.#remove(peerId, name) },
     ];
@@ -99,14 +94,6 @@ export class Doorway {
     if (hadFocus && !find('#knocks').contains(document.activeElement)) {
       /** @type {HTMLElement} */ (document.querySelector('#knocks:not([hidden]) button') ?? find('#room-title')).focus();
     }
-  }
-
-  /** @param {string} peerId @param {boolean} on */
-  async #mute(peerId, on) {
-    await this.#room.mute(peerId, on);
-    if (on) this.#muted.add(peerId);
-    else this.#muted.delete(peerId);
-    this.#onChange();
   }
 
   /** @param {string} peerId @param {string} name */

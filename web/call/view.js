@@ -47,7 +47,7 @@ export class CallView {
     this.#stage = new Stage(find('#stage'), () => this.#askForClick());
     this.#stage.clear();
     this.#showSelf = this.#stage.addSelf(media, name, () => this.#maySend());
-    this.#doorway = new Doorway(room, () => this.#show());
+    this.#doorway = new Doorway(room);
     say(find('#room-title'), title);
     this.#showMediaProblem();
     this.#listen();

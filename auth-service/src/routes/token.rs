@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use signalbox_control::Subject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_shared::{id::random_hex, problem::Problem, scope::Scope};
 use utoipa::ToSchema;
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     AuthState,
-    issuer::{Caller, InviteCode, InviteTerms, Wish},
+    issuer::{Caller, Grant, InviteCode, InviteTerms, Wish},
     store::contract::Invited,
 };
 
@@ -94,7 +95,7 @@ async fn issue(
     first_room_token(state, grant, address, refresh).await
 }
 
-/// The invite is used last: what is wrong with the rest of the wish costs no use.
+/// The invite is used last: what is wrong with the rest of the wish costs no use, and neither does a refusal for another reason.
 async fn by_invite(state: &AuthState, address: Option<IpAddr>, body: Body) -> Result<Issued, Problem> {
     let wish = Wish::from(members(body, Wish::MEMBERS)?);
     let refresh = wish.refresh()?;
@@ -107,6 +108,10 @@ async fn by_invite(state: &AuthState, address: Option<IpAddr>, body: Body) -> Re
     let draft = draft
         .map(|terms| state.policy.invited(code.room.clone(), &terms, wish, &random_hex()))
         .transpose()?;
+    if let Some(Grant { user, room, caller, .. }) = &draft {
+        let (room, issuer) = (Some(room), Some(caller.as_str()));
+        state.judge(&Subject { user, room, grant: "", issued_s: None, issuer, address })?;
+    }
     match (state.store.use_invite(&code.room, &id).await.map_err(refusal)?, draft) {
         (Invited::Good(_), Some(grant)) => {
             let issued = first_room_token(state, grant, address, refresh).await?;

@@ -13,6 +13,7 @@ import { SignalingError } from './codes.js';
  * @property {Record<string, unknown>} metadata
  * @property {boolean} polite whether *this* side is the polite one toward that peer
  * @property {boolean} detached whether its socket is lost for now
+ * @property {boolean} [muted] whether a moderator took `publish` away from it
  *
  * @typedef {Pick<PeerEntry, 'peerId' | 'userId' | 'name' | 'role' | 'metadata'>} Knocker somebody who waits to be let in
  *

@@ -56,8 +56,8 @@ export class Roster {
  * @param {PeerEntry} frame
  * @returns {PeerEntry}
  */
-function entryOf({ peerId, userId, name, role, metadata, polite, detached }) {
-  return { peerId, userId, name, role, metadata, polite, detached: detached ?? false };
+function entryOf({ peerId, userId, name, role, metadata, polite, detached, muted }) {
+  return { peerId, userId, name, role, metadata, polite, detached: detached ?? false, muted: muted ?? false };
 }
 
 /**

@@ -263,7 +263,7 @@ impl Batch<'_> {
             return Outcome::Done;
         }
         let knew_of_knocks = member.may(Permission::Admit);
-        let other_role = member.role != *role;
+        let looks_different = member.role != *role || member.muted;
         member.role = role.clone();
         member.permissions = permissions.clone();
         member.overridden = true;
@@ -273,7 +273,7 @@ impl Batch<'_> {
         if member.waiting {
             return if member.passes_lobby() { self.admit(peer) } else { Outcome::Done };
         }
-        if other_role {
+        if looks_different {
             self.tell(peer, EventKind::Updated(Box::new(member.clone())));
         }
         if member.may(Permission::Admit) && !knew_of_knocks {
@@ -302,6 +302,7 @@ impl Batch<'_> {
         member.overridden = true;
         let member = member.clone();
         self.standing_changed(peer, &member, None);
+        self.tell(peer, EventKind::Updated(Box::new(member)));
         Outcome::Done
     }
 

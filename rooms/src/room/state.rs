@@ -286,6 +286,7 @@ impl Member {
             metadata: self.metadata.clone(),
             polite,
             detached: self.owner().is_none(),
+            muted: self.muted,
         }
     }
 }

@@ -215,11 +215,15 @@ fn batch(items: Vec<Item>, state: &RoomState) -> Append {
 }
 
 fn to(who: u128, id: Option<u64>, text: &str) -> Item {
-    Item { id, to: Target::Peer(peer(who)), body: format!(r#"{{"t":"{text}"}}"#).into() }
+    Item { id, to: Target::Peer(peer(who)), body: format!(r#"{{"t":"{text}"}}"#).into(), judged: false }
+}
+
+fn judged(item: Item) -> Item {
+    Item { judged: true, ..item }
 }
 
 fn to_all(id: Option<u64>) -> Item {
-    Item { id, to: Target::Room, body: r#"{"all":1}"#.into() }
+    Item { id, to: Target::Room, body: r#"{"all":1}"#.into(), judged: false }
 }
 
 fn kinds(results: &[Appended]) -> String {
@@ -407,6 +411,28 @@ contract! {
         let items = || vec![to(2, Some(1), "x"), to_all(Some(2)), to(2, Some(3), "y")];
         assert_eq!(kinds(&backend.append(items(), &old).await.unwrap()), "ws");
         assert_eq!(kinds(&backend.append(items(), &new).await.unwrap()), "dww");
+    }
+
+    what_rests_on_a_stale_view_of_its_target_is_not_written(backend, SMALL) {
+        let old = backend.room_of(&[1, 1]).await;
+        let new = backend.join(&old, 3, 1).await;
+        let items = || vec![to(2, Some(1), "x"), judged(to(2, Some(2), "y")), to(2, Some(3), "z")];
+        assert_eq!(kinds(&backend.append(items(), &old).await.unwrap()), "ws");
+        assert_eq!(kinds(&backend.append(vec![judged(to(9, Some(2), "y"))], &old).await.unwrap()), "s");
+        assert_eq!(kinds(&backend.append(items(), &new).await.unwrap()), "dww");
+        assert_eq!(kinds(&backend.append(vec![judged(to(9, Some(4), "y"))], &new).await.unwrap()), "n");
+    }
+
+    what_is_kept_back_takes_its_number_and_reaches_nobody(backend, SMALL) {
+        let old = backend.room_of(&[1, 1]).await;
+        let new = backend.join(&old, 3, 1).await;
+        let kept = || vec![judged(Item { to: Target::Nobody, ..to(2, Some(1), "x") })];
+        assert_eq!(kinds(&backend.append(kept(), &old).await.unwrap()), "s");
+        let heads = [backend.page(2, 0).await.head, backend.page(3, 0).await.head];
+        let results = backend.append(kept(), &new).await.unwrap();
+        assert!(matches!(&results[..], [Appended::Written(handed)] if handed.is_empty()), "{results:?}");
+        assert_eq!(kinds(&backend.append(kept(), &new).await.unwrap()), "d");
+        assert_eq!([backend.page(2, 0).await.head, backend.page(3, 0).await.head], heads);
     }
 
     a_full_mailbox_refuses_messages_to_it_and_to_the_room_until_it_is_acknowledged(backend, SMALL) {

@@ -135,6 +135,9 @@ pub struct Item {
     pub to: Target,
     /// The frame without `seq`.
     pub body: Arc<str>,
+    /// Whether it rests on what the caller knows of its target, so that it is stale once the room has moved on. One to the room does
+    /// anyway.
+    pub judged: bool,
 }
 
 /// Who gets a message.
@@ -144,6 +147,8 @@ pub enum Target {
     Peer(PeerId),
     /// Every other peer of the room.
     Room,
+    /// Nobody: it is kept back, and for its sender it was sent.
+    Nobody,
 }
 
 impl Target {

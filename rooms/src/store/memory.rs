@@ -401,11 +401,14 @@ impl Room {
             return Appended::Duplicate;
         }
         let targets: Vec<PeerId> = match &item.to {
+            to if (item.judged || *to == Target::Room) && batch.members.version != self.state.version => {
+                return Appended::Stale;
+            }
             Target::Peer(peer) => vec![peer.clone()],
-            Target::Room if batch.members.version != self.state.version => return Appended::Stale,
             Target::Room => {
                 batch.members.peers.iter().filter(|peer| **peer != batch.sender).cloned().collect()
             }
+            Target::Nobody => Vec::new(),
         };
         for peer in &targets {
             let waits = self.state.members.get(peer).is_some_and(|member| member.waiting);

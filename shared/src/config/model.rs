@@ -265,7 +265,7 @@ pub struct RoleTable(pub BTreeMap<Role, RoleTemplate>);
 pub struct RoleTemplate {
     /// Some of [`PERMISSIONS`].
     pub permissions: Vec<String>,
-    /// Its `RTCConfiguration.iceTransportPolicy`; with `relay` no other candidate of it is forwarded either. Unset: `ice.policy`.
+    /// Its `RTCConfiguration.iceTransportPolicy`; with `relay` no other candidate is forwarded from it or to it. Unset: `ice.policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ice: Option<IcePolicy>,
     /// Which candidates of it are forwarded.

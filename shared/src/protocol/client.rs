@@ -3,7 +3,7 @@
 //! Only the envelope is understood here; the payload stays a borrowed slice of the frame and is copied once, into the
 //! frame that the targets get. Every refusal names the member at fault and never repeats its value.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, fmt::Write as _, ops::Range};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -151,7 +151,7 @@ impl Forward<'_> {
         }
     }
 
-    /// The JSON object that the targets get, without `seq`: `{"type":…,"from":…,…}`.
+    /// The JSON object that the targets get, without `seq`: `{"type":…,"from":…,…}`. Its payload, if it has one, is its last member.
     pub fn to_frame(&self, from: &PeerId) -> String {
         let payload = self.payload.as_ref().map_or(0, |(name, json)| name.len() + json.len());
         let mut out = String::with_capacity(payload + 120);
@@ -171,6 +171,12 @@ impl Forward<'_> {
         }
         out.push('}');
         out
+    }
+
+    /// Where in its frame the JSON of the payload stands.
+    pub fn payload_in(&self, frame: &str) -> Option<Range<usize>> {
+        let end = frame.len().checked_sub(1)?;
+        Some(end.checked_sub(self.payload()?.len())?..end)
     }
 }
 

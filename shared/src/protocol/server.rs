@@ -56,6 +56,9 @@ pub struct PeerEntry {
     pub polite: bool,
     /// Whether its socket is lost for now.
     pub detached: bool,
+    /// Whether a moderator took its permission to publish; absent where not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub muted: bool,
 }
 
 /// Whether the peers of a room encrypt end to end.

@@ -122,6 +122,7 @@ impl Session<'_> {
         peer.follow(&member);
         let joined = welcome(signal, room, peer, &member, &state, mailbox, self.generation, seq);
         self.record = member;
+        self.count(true);
         // They were told with it.
         self.deadlines.set_ice(Instant::now(), signal.ice.life());
         peer.open(&ServerMessage::Joined(joined), &state.lineage, mailbox, seq);

@@ -1,34 +1,28 @@
 //! What a role may send, applied to what a peer is about to send.
 //!
-//! Owns: which rules a member has, and what they make of one message. Must not: read SDP or candidates itself
-//! (`signalbox_policy`), or cost anything where a role has no rules. Next: `reader` asks for every message.
+//! Owns: which rules a member has now, and whether its target's role counts too. Must not: know the rules (`rules`) or the target
+//! (`registry::forward`), or cost anything where no role has rules. Next: `reader` asks for every message.
 
 use std::{borrow::Cow, sync::Arc};
 
-use signalbox_policy::{CandidateRules, Kind, MediaRules, Refused, Rules, Verdict};
-use signalbox_shared::{
-    config::Settings,
-    protocol::{ErrorCode, Forward, ForwardKind, IcePolicy},
-};
+use signalbox_policy::Rules;
+use signalbox_shared::protocol::Forward;
 
 use crate::{
     node::Signal,
     registry::{LocalPeer, Powers},
+    rules::{self, Judged, NotAllowed},
 };
 
 /// What becomes of a message.
 pub(super) enum Fate {
-    /// It goes on, perhaps without what must not be told.
-    Send,
+    /// It goes on, perhaps without what must not be told; whether its target may have to be told less.
+    Send {
+        /// See `Send`.
+        mind_target: bool,
+    },
     /// It goes nowhere, and its sender need not know.
     Drop,
-}
-
-/// Why a message does not go on.
-pub(super) struct NotAllowed {
-    pub(super) code: ErrorCode,
-    pub(super) field: &'static str,
-    pub(super) why: String,
 }
 
 /// The rules of one peer, made anew when what it may do has changed.
@@ -36,6 +30,8 @@ pub(super) struct NotAllowed {
 pub(super) struct Policy {
     powers: Option<Arc<Powers>>,
     rules: Option<Rules>,
+    /// Whether what it sends holds relayed candidates only, whoever hears it.
+    tells_relayed_only: bool,
 }
 
 impl Policy {
@@ -46,59 +42,32 @@ impl Policy {
         peer: &LocalPeer,
         forward: &mut Forward<'_>,
     ) -> Result<Fate, NotAllowed> {
-        if matches!(forward.kind, ForwardKind::Rollback | ForwardKind::Message) {
-            return Ok(Fate::Send);
+        if !rules::is_judged(forward.kind) {
+            return Ok(Fate::Send { mind_target: false });
         }
+        self.keep_up(signal, peer);
+        let relays = signal.registry.hub().relays.as_ref();
+        let mind_target = relays.is_some() && !self.tells_relayed_only;
+        let (Some(rules), Some(json)) = (&self.rules, forward.payload()) else {
+            return Ok(Fate::Send { mind_target });
+        };
+        match rules::judge(rules, forward.kind, json)? {
+            Judged::Drop => return Ok(Fate::Drop),
+            Judged::Send(Cow::Owned(json)) => forward.replace_payload(json),
+            Judged::Send(Cow::Borrowed(_)) => {}
+        }
+        Ok(Fate::Send { mind_target })
+    }
+
+    fn keep_up(&mut self, signal: &Signal, peer: &LocalPeer) {
         let powers = peer.powers();
-        if self.powers.as_ref().map(Arc::as_ptr) != powers.as_ref().map(Arc::as_ptr) {
-            self.rules = powers.as_ref().and_then(|powers| rules(&signal.settings, powers));
-            self.powers = powers;
+        if self.powers.as_ref().map(Arc::as_ptr) == powers.as_ref().map(Arc::as_ptr) {
+            return;
         }
-        self.rules.as_ref().map_or(Ok(Fate::Send), |rules| apply(rules, forward))
+        let relays = signal.registry.hub().relays.as_ref();
+        let told = |powers: &Arc<Powers>| relays.is_some_and(|relays| relays.has(&powers.role));
+        self.rules = powers.as_ref().and_then(|powers| rules::of_sender(&signal.settings, powers));
+        self.tells_relayed_only = powers.as_ref().is_some_and(told);
+        self.powers = powers;
     }
-}
-
-/// The rules of a role and its permissions, and what the role's template says of candidates. None where nothing is ruled.
-fn rules(settings: &Settings, powers: &Powers) -> Option<Rules> {
-    let may = |wanted: &str| powers.permissions.iter().any(|permission| &**permission == wanted);
-    let media = MediaRules { publish: may("publish"), share: may("share"), data: may("data") };
-    // A role that the configuration has no more: its permissions stand in the token.
-    let template = settings.roles.0.get(&powers.role);
-    let ice = template.and_then(|template| template.ice).unwrap_or(settings.ice.policy);
-    let table = template.map(|template| template.candidates.clone()).unwrap_or_default();
-    let candidates = CandidateRules {
-        relay_only: ice == IcePolicy::Relay,
-        drop_private: table.drop_private,
-        deny: table.deny,
-        allow: table.allow,
-    };
-    Rules::new(media, candidates)
-}
-
-fn apply(rules: &Rules, forward: &mut Forward<'_>) -> Result<Fate, NotAllowed> {
-    let kind = forward.kind;
-    let field = if kind == ForwardKind::Candidate { "candidate" } else { "sdp" };
-    let refuse = |refused: Refused| NotAllowed {
-        code: match refused.kind {
-            Kind::Malformed => ErrorCode::BadMessage,
-            Kind::NotPermitted => ErrorCode::NotPermitted,
-        },
-        field,
-        why: refused.to_string(),
-    };
-    let Some(json) = forward.payload() else { return Ok(Fate::Send) };
-    let rewritten = match kind {
-        ForwardKind::Offer | ForwardKind::Answer | ForwardKind::Pranswer => {
-            rules.description_json(json).map_err(refuse)?
-        }
-        ForwardKind::Candidate => match rules.candidate(json).map_err(refuse)? {
-            Verdict::Pass(json) => json,
-            Verdict::Drop => return Ok(Fate::Drop),
-        },
-        ForwardKind::Rollback | ForwardKind::Message => return Ok(Fate::Send),
-    };
-    if let Cow::Owned(json) = rewritten {
-        forward.replace_payload(json);
-    }
-    Ok(Fate::Send)
 }

@@ -16,12 +16,9 @@ use super::{
 };
 use crate::{
     node::Signal,
-    registry::{LocalPeer, LocalRoom},
+    registry::{Addresses, LocalPeer, LocalRoom, Outgoing},
 };
-use signalbox_rooms::{
-    room::Permission,
-    store::{Item, Target},
-};
+use signalbox_rooms::{room::Permission, store::Target};
 
 /// Frames that a refresh costs beyond itself: a signature is checked.
 const REFRESH_COST: u32 = 9;
@@ -165,8 +162,8 @@ impl<'a> Reader<'a> {
         if forward.to.as_ref() == Some(&self.peer.id) {
             return self.error(forward.id, ErrorCode::BadMessage, Some("to"), "must be another peer");
         }
-        match self.policy.judge(self.signal, self.peer, &mut forward) {
-            Ok(Fate::Send) => {}
+        let mind_target = match self.policy.judge(self.signal, self.peer, &mut forward) {
+            Ok(Fate::Send { mind_target }) => mind_target,
             Ok(Fate::Drop) => {
                 self.request(Request::Drop { id: forward.id });
                 return;
@@ -174,11 +171,13 @@ impl<'a> Reader<'a> {
             Err(refused) => {
                 return self.error(forward.id, refused.code, Some(refused.field), &refused.why);
             }
-        }
-        let body = forward.to_frame(&self.peer.id).into();
+        };
+        let body = forward.to_frame(&self.peer.id);
+        let at = forward.payload_in(&body).filter(|_| mind_target);
+        let addresses = at.map(|at| Addresses { kind: forward.kind, at });
         let to_room = forward.to.is_none();
         let to = forward.to.map_or(Target::Room, Target::Peer);
-        if self.request(Request::Forward(Item { id: forward.id, to, body })) {
+        if self.request(Request::Forward(Outgoing { id: forward.id, to, body: body.into(), addresses })) {
             self.signal.registry.hub().metrics.forwarded.inc();
             if to_room {
                 self.charge_for_the_room();

@@ -34,6 +34,7 @@ use crate::{
     node::Signal,
     registry::{Condition, LocalPeer, LocalRoom},
     standing::Standing,
+    usage::Connected,
 };
 use signalbox_rooms::{room::Member, store::Look};
 
@@ -78,7 +79,7 @@ pub(super) async fn run(
     }
     let metrics = &signal.registry.hub().metrics;
     metrics.connections.inc();
-    let has_joined = matches!(wish, Wish::Join { .. });
+    let is_new = wish.is_new();
     let entered = if is_gone(&socket) {
         Err(End::Lost)
     } else {
@@ -86,11 +87,11 @@ pub(super) async fn run(
     };
     let (end, has_left) = match entered {
         Ok(entered) => {
-            let pair = || (entered.member.caller.clone(), room.id.clone());
-            let connected = signal.meter.as_ref().map(|meter| meter.connected(pair(), has_joined));
-            let end = Session::new(&signal, &entered, &room, &peer, socket.clone(), early).serve().await;
-            drop(connected);
-            end
+            let mut session = Session::new(&signal, &entered, &room, &peer, socket.clone(), early);
+            if !entered.member.waiting {
+                session.count(is_new);
+            }
+            session.serve().await
         }
         Err(end) => (end, false),
     };
@@ -154,6 +155,8 @@ pub(super) struct Session<'a> {
     /// So long a client may say nothing at all.
     silence: Duration,
     read_mailbox_at: Option<Instant>,
+    /// Counts its time; none while it waits in the lobby.
+    connected: Option<Connected>,
 }
 
 impl<'a> Session<'a> {
@@ -188,7 +191,14 @@ impl<'a> Session<'a> {
             heard: now,
             silence: signal.settings.timing.ping.0.mul_f32(2.5),
             read_mailbox_at: None,
+            connected: None,
         }
+    }
+
+    /// It is in the room: from now on its time counts, and, where it was never counted before, its join.
+    pub(super) fn count(&mut self, is_new: bool) {
+        let pair = || (self.record.caller.clone(), self.room.id.clone());
+        self.connected = self.signal.meter.as_ref().map(|meter| meter.connected(pair(), is_new));
     }
 
     /// Serves until the end; also whether the peer has left by then.

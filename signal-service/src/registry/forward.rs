@@ -1,17 +1,47 @@
 //! Forwarding: a sender's messages into the mailboxes of their targets, or straight to them while the store is away.
+//!
+//! Owns: one call of the store for a batch, again on a fresh view where the room has moved on, and handing the entries out. Must not:
+//! know what a role may do (`rules`), or the order of requests (`connection::requests`). Next: `told` chooses what a target is told.
 
-use signalbox_shared::id::PeerId;
+use std::{ops::Range, sync::Arc};
+
+use signalbox_shared::{id::PeerId, protocol::ForwardKind};
 
 use super::{peer::LocalPeer, room::LocalRoom};
-use signalbox_rooms::store::{Append, AppendError, Appended, Delivery, Item, Target, Unavailable};
+use crate::rules::NotAllowed;
+use signalbox_rooms::store::{
+    Append, AppendError, Appended, Batched, Delivery, Item, Members, Target, Unavailable,
+};
 
 /// How often a message to the room is tried on a fresh view before the sender is told to come again.
 const FRESH_VIEWS: usize = 16;
 
+/// A message as its sender may send it.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The sender's number.
+    pub id: Option<u64>,
+    /// Who gets it.
+    pub to: Target,
+    /// The frame without `seq`.
+    pub body: Arc<str>,
+    /// Where addresses may stand in it that not every target may be told; none where all may be.
+    pub addresses: Option<Addresses>,
+}
+
+/// The payload of a message in its frame.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// What kind of message it is.
+    pub kind: ForwardKind,
+    /// Where its JSON stands.
+    pub at: Range<usize>,
+}
+
 /// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
-    /// Written to every target.
+    /// Written to every target, or kept from one that may not be told.
     Written,
     /// Had been written before.
     Duplicate,
@@ -19,6 +49,8 @@ pub enum Accepted {
     NoSuchPeer,
     /// A target takes no more for now.
     Backlogged,
+    /// It cannot be read, so that nobody knows whether its target may be told.
+    Refused(NotAllowed),
 }
 
 /// What a sender's call says beside its messages.
@@ -41,37 +73,51 @@ impl LocalRoom {
         &self,
         sender: &LocalPeer,
         riding: Riding,
-        mut items: Vec<Item>,
+        messages: &[Outgoing],
     ) -> Result<Vec<Accepted>, AppendError> {
-        let mut results = Vec::with_capacity(items.len());
+        let mut results = Vec::with_capacity(messages.len());
         for _ in 0..FRESH_VIEWS {
-            let (mailbox, members) = (sender.mailbox(), self.members());
-            let Riding { acked, floor, handle } = riding;
-            let (id, epoch) = (sender.id.clone(), sender.epoch());
-            let batch = Append { sender: id, epoch, mailbox, acked, floor, handle, members, items };
-            let timer = self.hub.metrics.append_seconds.start_timer();
-            let appended = self.hub.store.append(&self.id, &self.hub.node, &batch).await;
-            timer.observe_duration();
-            if let Err(AppendError::Unavailable(_)) = appended {
-                // Entries for local peers may have been written, and nobody hands them out.
-                self.peers().iter().for_each(|peer| peer.suspect());
+            let (members, choices) = self.choose(&messages[results.len()..]);
+            let items = choices.iter().filter_map(|choice| choice.as_ref().ok().cloned()).collect();
+            let (batch, appended) = self.append_once(sender, riding, members, items).await?;
+            let mut written = batch.items.iter().zip(appended.results);
+            for choice in choices {
+                results.push(match choice.map(|_| written.next()) {
+                    Err(refused) => Accepted::Refused(refused),
+                    Ok(Some((_, Appended::Stale)) | None) => break,
+                    Ok(Some((item, result))) => self.hand_out(&sender.id, item, result),
+                });
             }
-            let appended = appended?;
-            if appended.mailbox != mailbox {
-                sender.doubt();
-            }
-            let stale = matches!(appended.results.last(), Some(Appended::Stale));
-            let done = appended.results.len() - usize::from(stale);
-            let done_items = batch.items.iter().zip(appended.results).take(done);
-            results.extend(done_items.map(|(item, result)| self.hand_out(&sender.id, item, result)));
-            if !stale {
+            if results.len() == messages.len() {
                 return Ok(results);
             }
-            items = batch.items;
-            items.drain(..done);
             self.refresh().await?;
         }
         Err(AppendError::Unavailable(Unavailable))
+    }
+
+    async fn append_once(
+        &self,
+        sender: &LocalPeer,
+        riding: Riding,
+        members: Arc<Members>,
+        items: Vec<Item>,
+    ) -> Result<(Append, Batched), AppendError> {
+        let (id, epoch, mailbox) = (sender.id.clone(), sender.epoch(), sender.mailbox());
+        let Riding { acked, floor, handle } = riding;
+        let batch = Append { sender: id, epoch, mailbox, acked, floor, handle, members, items };
+        let timer = self.hub.metrics.append_seconds.start_timer();
+        let appended = self.hub.store.append(&self.id, &self.hub.node, &batch).await;
+        timer.observe_duration();
+        if let Err(AppendError::Unavailable(_)) = appended {
+            // Entries for local peers may have been written, and nobody hands them out.
+            self.peers().iter().for_each(|peer| peer.suspect());
+        }
+        let appended = appended?;
+        if appended.mailbox != mailbox {
+            sender.doubt();
+        }
+        Ok((batch, appended))
     }
 
     fn hand_out(&self, sender: &PeerId, item: &Item, result: Appended) -> Accepted {
@@ -108,19 +154,24 @@ impl LocalRoom {
         }
     }
 
-    /// Hands a message straight to its targets, outside their mailboxes, if all of them are here and can take it. Only while the
-    /// store is away.
-    pub fn forward_straight(&self, sender: &LocalPeer, item: &Item) -> bool {
-        let targets: Vec<PeerId> = match &item.to {
+    /// Hands a message straight to its targets, outside their mailboxes, if all of them are here and can take it; none if not. Only
+    /// while the store is away.
+    pub fn forward_straight(&self, sender: &LocalPeer, message: &Outgoing) -> Option<Accepted> {
+        let targets: Vec<PeerId> = match &message.to {
             Target::Peer(peer) => vec![peer.clone()],
             Target::Room => self.members().peers.iter().filter(|peer| **peer != sender.id).cloned().collect(),
+            Target::Nobody => Vec::new(),
         };
-        let here: Option<Vec<_>> =
-            targets.iter().map(|peer| self.peer(peer).filter(|peer| peer.takes_straight(sender))).collect();
-        if here.is_some() {
-            self.hub.metrics.straight.inc();
+        let here = |peer: &PeerId| self.peer(peer).filter(|peer| peer.takes_straight(sender));
+        let here: Vec<_> = targets.iter().map(here).collect::<Option<_>>()?;
+        self.hub.metrics.straight.inc();
+        let item = match self.choose(std::slice::from_ref(message)).1.pop()? {
+            Ok(item) => item,
+            Err(refused) => return Some(Accepted::Refused(refused)),
+        };
+        if item.to != Target::Nobody {
+            here.iter().for_each(|peer| peer.deliver_straight(&sender.id, &item));
         }
-        here.as_ref().into_iter().flatten().for_each(|peer| peer.deliver_straight(&sender.id, item));
-        here.is_some()
+        Some(Accepted::Written)
     }
 }

@@ -10,6 +10,7 @@ mod inbox;
 mod outbox;
 mod peer;
 mod room;
+mod told;
 mod untold;
 
 use std::{
@@ -25,7 +26,7 @@ use signalbox_shared::{
 };
 use tokio::{sync::Notify, time::timeout};
 
-use crate::{limits::Live, metrics::Metrics};
+use crate::{limits::Live, metrics::Metrics, rules::RelayRoles};
 use signalbox_rooms::{
     clerk::{Changed, Rooms},
     room::{Decision, Input, RoomState},
@@ -33,7 +34,7 @@ use signalbox_rooms::{
     taken_back::{OnTakenBack, taken_back},
 };
 
-pub use forward::{Accepted, Riding};
+pub use forward::{Accepted, Addresses, Outgoing, Riding};
 pub use peer::{Condition, LocalPeer, Powers};
 pub use room::LocalRoom;
 
@@ -47,6 +48,8 @@ pub struct Hub {
     pub limits: Live,
     /// What operators see.
     pub metrics: Metrics,
+    /// The roles that are told of relayed candidates only, if there are any.
+    pub relays: Option<RelayRoles>,
     /// Where rooms are driven.
     pub runtime: tokio::runtime::Handle,
     on_taken_back: OnceLock<OnTakenBack>,
@@ -83,8 +86,8 @@ impl Registry {
     pub fn new(node: NodeId, store: Store, settings: &Settings, metrics: Metrics) -> Self {
         let limits = Live::new(settings);
         let runtime = tokio::runtime::Handle::current();
-        let on_taken_back = OnceLock::new();
-        let hub = Arc::new(Hub { node, store, limits, metrics, runtime, on_taken_back });
+        let (relays, on_taken_back) = (RelayRoles::new(settings), OnceLock::new());
+        let hub = Arc::new(Hub { node, store, limits, metrics, relays, runtime, on_taken_back });
         Self { hub, rooms: Arc::default(), doubted: Mutex::default(), doubt: Notify::new() }
     }
 

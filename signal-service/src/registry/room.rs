@@ -131,6 +131,12 @@ impl LocalRoom {
         self.inner().members.clone()
     }
 
+    /// Who is in it and the room, at one version.
+    pub(super) fn members_and_view(&self) -> (Arc<Members>, Option<Arc<RoomState>>) {
+        let inner = self.inner();
+        (inner.members.clone(), inner.view.clone())
+    }
+
     /// Hands an entry of this node's own calls to a local peer.
     pub(super) fn deliver(&self, delivery: Delivery) {
         let inner = self.inner();

@@ -87,7 +87,7 @@ pub(super) async fn post(
         Some(id) => id,
         None => RoomId::parse(&random_hex()).map_err(|bad| refuse("id", bad))?,
     };
-    who.may_use(&id)?;
+    who.may_use(&request, &state, &id)?;
     let patch = patch_of(&state, rest)?;
     let now = store(&state)?.now_ms();
     let kept_until = now + state.room_rules.kept_ms;

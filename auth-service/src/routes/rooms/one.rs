@@ -21,7 +21,7 @@ use super::{
 use crate::{
     AuthState,
     issuer::wish::{display_name, metadata, refuse, typed, within},
-    routes::{Body, doc::Problems, members},
+    routes::{Body, doc::Problems, issue::refusal, members},
 };
 
 /// What may be set.
@@ -143,7 +143,7 @@ pub(super) async fn patch(
     Ok(HttpResponse::Ok().json(ShownRoom::of(&id, &room)))
 }
 
-/// Sends everybody out and forgets the room.
+/// Sends everybody out and forgets the room and the invites to it.
 #[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
     params(("room" = String, Path, description = "The room", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]+$")),
     responses((status = 204, description = "It is gone"), Problems), security(("key" = []), ("management" = [])))]
@@ -154,6 +154,8 @@ pub(super) async fn delete(
     let caller = backend(&request, &state, Scope::Rooms)?;
     let id = room_in(&request)?;
     let known = load(&state, &id).await?;
+    // First: where that cannot be done the room is there still, and deleting it can be tried again.
+    state.store.drop_invites(&id).await.map_err(refusal)?;
     change(&state, &id, Act::Delete).await?;
     let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == CreatorKind::User);
     if let Some(user) = creator.and_then(|creator| UserId::parse(&creator.id).ok()) {

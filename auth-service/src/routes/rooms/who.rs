@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
+use signalbox_control::Subject;
 use signalbox_http::ApiError;
 use signalbox_rooms::room::{Creator, CreatorKind};
 use signalbox_shared::{
@@ -35,14 +36,27 @@ impl Who {
         }
     }
 
-    /// Whether it may act on a room, as far as its API key is limited to some.
+    /// Whether it may act on a room: its API key may be limited to some, a user may be banned from one.
     ///
     /// # Errors
-    /// 403 `room_not_allowed`.
-    pub(super) fn may_use(&self, room: &RoomId) -> Result<(), Problem> {
+    /// 403 `room_not_allowed` or `banned`.
+    pub(super) fn may_use(
+        &self,
+        request: &HttpRequest,
+        state: &AuthState,
+        room: &RoomId,
+    ) -> Result<(), Problem> {
         match self {
             Self::Backend(caller) => caller.may_use(room),
-            Self::User(_) => Ok(()),
+            Self::User(claims) => state.judge(&Subject {
+                user: &claims.sub,
+                room: Some(room),
+                // The token is of no room: what was issued for this one is not asked.
+                grant: claims.grant(),
+                issued_s: None,
+                issuer: None,
+                address: state.client(request),
+            }),
         }
     }
 
@@ -86,12 +100,14 @@ pub(super) fn backend_or_user(
     state: &AuthState,
     scope: Scope,
 ) -> Result<Who, ApiError> {
-    let caller = authorize_or_user(request, state, scope)?;
-    here(request, &caller)?;
-    Ok(match caller {
+    let who = match authorize_or_user(request, state, scope)? {
         Caller::User(claims) => Who::User(claims),
         backend => Who::Backend(backend),
-    })
+    };
+    if let Some(room) = room_of(request) {
+        who.may_use(request, state, &room)?;
+    }
+    Ok(who)
 }
 
 /// A user with a token.
@@ -104,6 +120,10 @@ pub(super) fn user(request: &HttpRequest, state: &AuthState) -> Result<Arc<UserC
 
 /// Whether a caller may act on the room that the path names.
 fn here(request: &HttpRequest, caller: &Caller) -> Result<(), Problem> {
-    let room = request.match_info().get("room").and_then(|room| RoomId::parse(room).ok());
-    room.map_or(Ok(()), |room| caller.may_use(&room))
+    room_of(request).map_or(Ok(()), |room| caller.may_use(&room))
+}
+
+/// The room that the path names.
+fn room_of(request: &HttpRequest) -> Option<RoomId> {
+    request.match_info().get("room").and_then(|room| RoomId::parse(room).ok())
 }

@@ -457,10 +457,14 @@ impl ScriptCall {
             Some(id) => self.arg(id),
             None => self.arg(""),
         };
+        let whenever = if item.judged { "v" } else { "p" };
         match &item.to {
             Target::Peer(peer) => {
-                self.arg("p").arg(&*item.body).arg(1);
+                self.arg(whenever).arg(&*item.body).arg(1);
                 self.target(room, peer);
+            }
+            Target::Nobody => {
+                self.arg(whenever).arg("").arg(0);
             }
             Target::Room => {
                 let others = || batch.members.peers.iter().filter(|peer| **peer != batch.sender);

@@ -3,7 +3,8 @@
 -- ARGV: 1 sender, 2 node, 3 epoch, 4 the sender's mailbox number, 5 acknowledged seq of it, 6 highest id accepted elsewhere,
 --       7 handle that the client has, or '', 8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms, 13 slack ms,
 --       14 the caller's version, 15 number of messages, 16 the longest that a room is kept, ms, then for each message:
---       id or '', 'p' (one peer) or 'r' (the room), body, number of targets, then for each target: peer, index in KEYS
+--       id or '', 'p' (one peer), 'v' (one peer or nobody, as long as the caller's version is the room's) or 'r' (the room, likewise),
+--       body, number of targets, then for each target: peer, index in KEYS
 -- Returns {'no'} if the caller does not own the sender | {'ok', lineage, the sender's mailbox number, one result per message…}:
 --       {'w', peer, mailbox, seq, …} written (this node's targets) | {'d'} duplicate | {'n'} no such peer | {'b'} backlogged
 --       | {'s'} stale view, and nothing after it was looked at
@@ -66,7 +67,7 @@ for _ = 1, tonumber(ARGV[15]) do
   local result
   if id ~= '' and tonumber(id) <= last then
     result = { 'd' }
-  elseif to == 'r' and ARGV[14] ~= own[1] then
+  elseif to ~= 'p' and ARGV[14] ~= own[1] then
     results[#results + 1] = { 's' }
     break
   else
