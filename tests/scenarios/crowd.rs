@@ -258,10 +258,10 @@ async fn redis_dies_with_what_was_answered(measure: impl Fn(usize) -> Measure) {
     let watch = async {
         redis.go_on().await;
         let back = killed.elapsed();
-        let closed = crowd.until_closed().await;
-        println!("Redis was away for {back:?}; all {closed} are closed {:?} after it died", killed.elapsed());
         until_open(&cluster).await;
-        println!("open again {:?} after it died", killed.elapsed());
+        println!("Redis was away for {back:?}; open again {:?} after it died", killed.elapsed());
+        let closed = crowd.until_closed().await;
+        println!("all {closed} are closed {:?} after it died", killed.elapsed());
         // From now on new ones may come, so that who is kept out is kept out by a rule.
         let issued = cluster.issue(&json!({ "room": "new", "user": "new" })).await;
         for node in &cluster.nodes {
@@ -315,7 +315,6 @@ async fn what_is_taken_back_while_redis_is_away_is_refused_or_holds() {
     let start = Instant::now();
     crowd.until_closed().await;
     println!("{PEERS} sockets closed {:?} after the call was answered", start.elapsed());
-    assert_quick(start.elapsed());
     crowd.try_every_way(true).await;
     drop(crowd);
     cluster.audit().await;
