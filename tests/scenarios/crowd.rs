@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Arguments,
+    io::Write as _,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -148,7 +150,7 @@ impl Crowd {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
-        println!("{tries} tries, and none got in");
+        say(format_args!("{tries} tries, and none got in"));
     }
 
     /// Tries ways back all the time until it is told to stop. Nobody gets in; how often it was tried.
@@ -190,6 +192,12 @@ impl Crowd {
     }
 }
 
+/// A measure, to standard error.
+fn say(text: Arguments<'_>) {
+    // Who has closed it does not want to know.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// A machine on which other tests run says little about a second; alone it is kept.
 fn assert_quick(took: Duration) {
     let limit = Duration::from_secs(if long() { 1 } else { 5 });
@@ -205,9 +213,9 @@ async fn a_revocation_reaches_a_thousand_sockets_on_two_nodes_in_under_a_second(
     let answered = start.elapsed();
     let closed = crowd.until_closed().await;
     let took = start.elapsed();
-    println!(
+    say(format_args!(
         "{closed} sockets on two nodes closed {took:?} after the call began (answered after {answered:?})"
-    );
+    ));
     assert_quick(took);
     crowd.try_every_way(false).await;
     let mut swept = 0.0;
@@ -226,7 +234,10 @@ async fn half_of_a_thousand_are_taken_back_and_the_others_talk_on() {
     crowd.take_back(&cluster).await;
     let start = Instant::now();
     let closed = crowd.until_closed().await;
-    println!("{closed} sockets closed {:?} after the last of many calls was answered", start.elapsed());
+    say(format_args!(
+        "{closed} sockets closed {:?} after the last of many calls was answered",
+        start.elapsed()
+    ));
     assert_quick(start.elapsed());
     crowd.try_every_way(false).await;
     let others = crowd.others_talk().await;
@@ -259,9 +270,9 @@ async fn redis_dies_with_what_was_answered(measure: impl Fn(usize) -> Measure) {
         redis.go_on().await;
         let back = killed.elapsed();
         until_open(&cluster).await;
-        println!("Redis was away for {back:?}; open again {:?} after it died", killed.elapsed());
+        say(format_args!("Redis was away for {back:?}; open again {:?} after it died", killed.elapsed()));
         let closed = crowd.until_closed().await;
-        println!("all {closed} are closed {:?} after it died", killed.elapsed());
+        say(format_args!("all {closed} are closed {:?} after it died", killed.elapsed()));
         // From now on new ones may come, so that who is kept out is kept out by a rule.
         let issued = cluster.issue(&json!({ "room": "new", "user": "new" })).await;
         for node in &cluster.nodes {
@@ -272,7 +283,7 @@ async fn redis_dies_with_what_was_answered(measure: impl Fn(usize) -> Measure) {
         over.store(true, Ordering::Relaxed);
     };
     let (tries, ()) = tokio::join!(crowd.besiege(&over), watch);
-    println!("{tries} tries meanwhile");
+    say(format_args!("{tries} tries meanwhile"));
     crowd.try_every_way(true).await;
     for (held, _) in crowd.of(|measure| measure == Measure::Nothing) {
         assert_eq!(held.peer.next_of_type("resumed").await["peerId"], held.peer.id());
@@ -314,7 +325,7 @@ async fn what_is_taken_back_while_redis_is_away_is_refused_or_holds() {
     .await;
     let start = Instant::now();
     crowd.until_closed().await;
-    println!("{PEERS} sockets closed {:?} after the call was answered", start.elapsed());
+    say(format_args!("{PEERS} sockets closed {:?} after the call was answered", start.elapsed()));
     crowd.try_every_way(true).await;
     drop(crowd);
     cluster.audit().await;
