@@ -69,6 +69,9 @@ pub(super) struct RoomWish {
     /// `off`, `optional` or `required`.
     #[schema(pattern = "^(off|optional|required)$")]
     e2ee: Option<String>,
+    /// The roles that it takes in; an empty list is all.
+    #[schema(max_items = 32)]
+    roles: Option<Vec<String>>,
 }
 
 /// Makes a room.
@@ -105,9 +108,9 @@ pub(super) async fn post(
     Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(ShownRoom::of(&id, &made)))
 }
 
-const ALL_MEMBERS: [&str; 10] = {
-    let [name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee] = MEMBERS;
-    ["id", name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee]
+const ALL_MEMBERS: [&str; 11] = {
+    let [name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles] = MEMBERS;
+    ["id", name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles]
 };
 
 /// A user makes rooms where its role says so.

@@ -30,6 +30,8 @@ pub(super) struct ShownRoom<'a> {
     lobby: bool,
     e2ee: E2ee,
     #[serde(skip_serializing_if = "Option::is_none")]
+    roles: Option<&'a [Role]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<&'a Creator>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
@@ -62,6 +64,7 @@ impl<'a> ShownRoom<'a> {
             locked: set.locked,
             lobby: set.lobby,
             e2ee: set.e2ee,
+            roles: set.roles.as_deref(),
             created_by: set.created_by.as_ref(),
             created_at: known(set.created_at),
             kept_until: known(set.kept_until),
