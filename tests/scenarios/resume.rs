@@ -88,10 +88,10 @@ on_each_store! {
         assert_eq!(handle.matches('.').count(), 1, "{handle}");
         assert!(handle.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{handle}");
         let joined = bob.joined.clone();
-        let handle = bob.lose().await;
-        // Who comes back before its loss was noticed was never away to others.
+        let lost = bob.lose().await;
+        // Who comes back before anybody has noticed is not announced.
         alice.next_of_type("peer-detached").await;
-        let back = handle.resume_on(last_node(cluster)).await;
+        let back = lost.resume_on(last_node(cluster)).await;
         let same = ["peerId", "roomId", "userId", "role", "permissions", "peers", "iceServers", "icePolicy", "limits",
             "pingInterval", "features", "seq"];
         for name in same {

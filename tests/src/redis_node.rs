@@ -3,12 +3,16 @@
 use std::{
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use redis::{Cmd, FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
 use crate::{net::eventually, process::signal, redis_guard::Guard};
+
+/// How long it may take to answer: the driver's half a second is short for a machine that compiles.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See the module. Ended by its own id when dropped.
 pub struct RedisNode {
@@ -117,7 +121,10 @@ impl RedisNode {
 
     /// A connection that may do everything, if the server answers.
     pub async fn try_connect(&self) -> Option<MultiplexedConnection> {
-        self.guard.client(self.address).get_multiplexed_async_connection().await.ok()
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        self.guard.client(self.address).get_multiplexed_async_connection_with_config(&patient).await.ok()
     }
 
     /// A connection that may do everything.

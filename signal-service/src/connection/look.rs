@@ -97,7 +97,8 @@ impl Session<'_> {
                 Ok(None)
             }
             Outcome::Replaced => Ok(Some(fenced(state.lineage == known_in))),
-            _ => Ok(Some(CloseCode::SessionGone)),
+            // Another node, or the API, may have taken it out of the room first, and said why.
+            _ => Ok(Some(gone(state.left.get(&peer.id).map(|tombstone| tombstone.reason)))),
         }
     }
 

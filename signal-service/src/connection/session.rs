@@ -42,7 +42,7 @@ use signalbox_rooms::{room::Member, store::Look};
 const REORDER: Duration = Duration::from_millis(25);
 
 /// How long a connection that must end waits to hear why.
-const WHY: Duration = Duration::from_millis(100);
+const WHY: Duration = Duration::from_millis(500);
 
 /// Between two attempts to read a mailbox while the store is away.
 const READ_AGAIN: Duration = Duration::from_millis(250);
