@@ -98,7 +98,7 @@ impl Clerk {
             let commit = announce::commit(room, &self.name, now, &state, &decision, Vec::new(), &self.rules);
             match store.commit(room, &self.name, &commit).await? {
                 Committed::Applied(lineage, _) => {
-                    taken_back(&state, &decision).into_iter().for_each(|who| (self.on_taken_back)(who));
+                    taken_back(&decision).for_each(|who| (self.on_taken_back)(who));
                     return Ok((outcome, Arc::new(RoomState { lineage, ..decision.next })));
                 }
                 Committed::Conflict(fresh) => found = fresh,

@@ -5,7 +5,7 @@ use signalbox_shared::{
     protocol::LeftReason,
 };
 
-use crate::room::{Decision, RoomState};
+use crate::room::Decision;
 
 /// A peer that was removed: neither its token nor its handle may bring it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,17 +23,15 @@ pub struct TakenBack {
 /// What a process does with those who were removed. Called once for each after its commit; must not block.
 pub type OnTakenBack = std::sync::Arc<dyn Fn(TakenBack) + Send + Sync>;
 
-/// Who was removed by a decision that was made on `state`: by a moderator, or by the API.
-pub fn taken_back(state: &RoomState, decision: &Decision) -> Vec<TakenBack> {
+/// Who was removed by a decision: by a moderator, or by the API. One too whose join was in the same batch, since its token is good.
+pub fn taken_back(decision: &Decision) -> impl Iterator<Item = TakenBack> {
     let reason = |peer: &PeerId| decision.next.left.get(peer).map(|tombstone| tombstone.reason);
     let removed = decision
-        .removed
+        .left
         .iter()
-        .filter(|peer| matches!(reason(peer), Some(LeftReason::Removed | LeftReason::Denied)));
-    let record = |peer: &PeerId| {
-        let member = state.members.get(peer)?;
+        .filter(move |(peer, _)| matches!(reason(peer), Some(LeftReason::Removed | LeftReason::Denied)));
+    removed.map(|(peer, member)| {
         let (user, token) = (member.user.clone(), member.token.clone());
-        Some(TakenBack { peer: peer.clone(), user, token, until: member.expires })
-    };
-    removed.filter_map(record).collect()
+        TakenBack { peer: peer.clone(), user, token, until: member.expires }
+    })
 }

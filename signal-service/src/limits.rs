@@ -76,7 +76,7 @@ impl Live {
         Rules {
             room_peers: self.room_peers() as usize,
             user_peers: self.user_peers.load(Ordering::Relaxed) as usize,
-            ..self.rules
+            ..self.rules.clone()
         }
     }
 

@@ -118,3 +118,47 @@ impl RelayRoles {
         judge(&self.rules, kind, json)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use signalbox_rooms::room::RoleBook;
+    use signalbox_shared::id::Role;
+
+    use super::*;
+
+    /// A room that demands encryption end to end rests on it.
+    #[test]
+    fn the_room_knows_exactly_whose_messages_are_read() {
+        let configurations = [
+            r#"{}"#,
+            r#"{"ice": {"policy": "relay"}}"#,
+            r#"{"roles": {"guest": {"ice": "relay"}, "host": {"candidates": {"drop_private": true}}, "speaker": {"ice": "all"}}}"#,
+            r#"{"ice": {"policy": "relay"}, "roles": {"guest": {"candidates": {"deny": ["10.0.0.0/8"]}}, "speaker": {"ice": "all"}}}"#,
+            r#"{"roles": {"guest": {"candidates": {"allow": ["10.0.0.0/8"]}}}}"#,
+        ];
+        let permissions = [
+            &["publish", "share", "data"][..],
+            &["publish", "share"],
+            &["share", "data"],
+            &["publish", "data"],
+            &[],
+        ];
+        for configuration in configurations {
+            let settings: Settings = serde_json::from_str(configuration).unwrap();
+            let book = RoleBook::new(&settings);
+            for role in ["host", "guest", "speaker", "unknown"] {
+                for permissions in permissions {
+                    let permissions = permissions.iter().map(|name| Arc::from(*name)).collect();
+                    let powers = Powers { role: Role::parse(role).unwrap(), permissions };
+                    let (is_read, known) = (
+                        of_sender(&settings, &powers).is_some(),
+                        book.reads(&powers.role, &powers.permissions),
+                    );
+                    assert_eq!(is_read, known.is_some(), "{configuration} {powers:?} {known:?}");
+                }
+            }
+        }
+    }
+}

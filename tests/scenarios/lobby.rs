@@ -108,6 +108,22 @@ on_each_store! {
         over(cluster).await;
     }
 
+    async fn a_role_passes_where_its_template_says_so(cluster, [
+        ("ROLES__HOST__PERMISSIONS", "admit,end"), ("ROLES__GUEST__PERMISSIONS", "message"),
+        ("ROLES__SPEAKER__PERMISSIONS", "message"), ("ROLES__SPEAKER__LOBBY", "pass"),
+    ]) {
+        let (room, host) = with_host(cluster, json!({})).await;
+        let alice = room.knock("alice").await;
+        let id = alice.in_lobby().await;
+        let bob = room.join_as(json!({"user": "bob", "role": "speaker"})).await;
+        assert_eq!(host.next_of_type("peer-joined").await["peerId"], json!(bob.id()));
+        // Who waits passes with such a role.
+        let path = format!("/api/rooms/r/participants/{id}");
+        cluster.api("PATCH", &path, &json!({"role": "speaker"})).await.assert_status(200);
+        assert_eq!(alice.into_peer().await.id(), id);
+        over(cluster).await;
+    }
+
     async fn those_who_wait_have_their_places(cluster) {
         let (room, _host) = with_host(cluster, json!({"maxPeers": 2})).await;
         let alice = room.knock("alice").await;

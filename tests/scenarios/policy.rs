@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::TestCluster,
+    cluster::{Store, TestCluster},
     fleet::Fleet,
     http::Request,
-    net::eventually_within,
+    monitor::Monitor,
+    net::{eventually, eventually_within},
     peer::{Link, TestPeer},
     proxy::Arrivals,
     token::Forgery,
@@ -240,6 +241,38 @@ on_each_store! {
         let refused: Value = speaker.ask(json!({"type": "candidate", "to": nobody, "candidate": {"candidate": HOST}})).await;
         assert_eq!(refused["code"], "no_such_peer", "{refused}");
     }
+}
+
+/// A choice costs no trip of its own while nobody comes, goes or changes.
+#[tokio::test]
+async fn in_a_mixed_room_too_a_message_costs_one_round_trip() {
+    const EACH: u64 = 100;
+    let settings =
+        [("ROLES__VIEWER__ICE", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")];
+    let cluster = TestCluster::start(Store::Redis(2), &settings).await;
+    let viewer = enter(&cluster, "viewer", "viewer").await;
+    let speaker = enter(&cluster, "speaker", "speaker").await;
+    let other = enter(&cluster, "other", "speaker").await;
+    for peer in [&viewer, &speaker] {
+        peer.next_where("the last one joins", |frame| frame["userId"] == "other").await;
+    }
+    // The first one reads the room again, where it was not read since the last join.
+    speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
+    speaker.candidate(&other, json!({"candidate": HOST}), 1).await;
+    let monitor = Monitor::start(cluster.redis.as_ref().unwrap().address).await;
+    for _ in 0..EACH {
+        speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
+        speaker.candidate(&other, json!({"candidate": HOST}), 1).await;
+        // Kept back.
+        speaker.candidate(&viewer, json!({"candidate": HOST}), 1).await;
+    }
+    let messages = 3 * EACH;
+    let seen = async || (monitor.of_rooms() >= messages).then_some(());
+    eventually("the monitor has seen the messages", seen).await;
+    let trips = monitor.of_rooms() as f64 / messages as f64;
+    assert!(trips <= 1.05, "{trips:.3} round trips for a message");
+    drop((viewer, speaker, other));
+    cluster.audit().await;
 }
 
 /// What goes straight from socket to socket while the store is away is chosen alike.

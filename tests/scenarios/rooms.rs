@@ -48,6 +48,28 @@ on_each_store! {
         over(cluster).await;
     }
 
+    async fn a_room_that_demands_encryption_takes_in_nobody_who_must_be_read(cluster) {
+        cluster.api("POST", "/api/rooms", &json!({"e2ee": "required"})).await.assert_problem(409, "conflict");
+        make(cluster, json!({"e2ee": "required", "roles": ["guest", "host"]})).await;
+        let room = cluster.room("r");
+        let host = room.join_as(json!({"user": "host", "role": "host"})).await;
+        let alice = room.join("alice").await;
+        for role in ["viewer", "speaker"] {
+            let token = room.token(json!({"user": "late", "role": role})).await;
+            let late = knock(cluster, &token).await;
+            assert_eq!(late.next().await["code"], "room_not_allowed", "{role}");
+            assert_eq!(late.closed().await.code, 4522, "{role}");
+        }
+        let refused = host.ask(json!({"type": "mute", "peer": alice.id()})).await;
+        assert_eq!(refused["code"], "not_permitted", "{refused}");
+        let path = format!("/api/rooms/r/participants/{}", alice.id());
+        cluster.api("PATCH", &path, &json!({"role": "viewer"})).await.assert_problem(403, "role_not_allowed");
+        cluster.api("PATCH", &path, &json!({"muted": true})).await.assert_problem(409, "conflict");
+        host.must(json!({"type": "kick", "peer": alice.id()})).await;
+        assert_eq!(alice.closed().await.code, 4513);
+        over(cluster).await;
+    }
+
     async fn a_role_is_changed_on_the_live_socket_and_holds_over_a_resume(cluster) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;

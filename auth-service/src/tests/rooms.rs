@@ -5,6 +5,7 @@ use actix_web::{
     test::TestRequest,
 };
 use serde_json::{Value, json};
+use signalbox_control::{Change, LimitChanges, RuleKey, Terms};
 use signalbox_shared::{
     clock,
     config::TurnServer,
@@ -24,6 +25,13 @@ impl Service {
         let request = TestRequest::with_uri(path).method(method).insert_header((header::AUTHORIZATION, who));
         let request = if body.is_null() { request } else { request.set_json(body) };
         self.call(request).await
+    }
+
+    /// From now on these limits are in force.
+    async fn limit(&self, limits: LimitChanges) {
+        let terms = Terms { limits: Some(limits), ..Terms::default() };
+        let change = Change { key: RuleKey::Limits, life_ms: 60_000, terms };
+        self.state.control.apply(change).await.unwrap();
     }
 
     /// `Authorization` of a user with this role.
@@ -87,6 +95,9 @@ async fn each_bad_member_is_named() {
         ("enabled", json!("yes")),
         ("e2ee", json!("maybe")),
         ("locked", json!(1)),
+        ("roles", json!("guest")),
+        ("roles", json!(["nobody"])),
+        ("roles", json!(vec!["guest"; 33])),
         ("colour", json!("red")),
     ] {
         let (status, problem) = service.rooms_api("POST", "/api/rooms", json!({member: value})).await;
@@ -263,4 +274,39 @@ async fn who_is_not_there_cannot_be_acted_on() {
     let (status, banned) =
         service.rooms_api("POST", "/api/rooms/r/bans", json!({"user": "mallory", "for": 60})).await;
     assert_eq!((status, &banned["rule"]), (201, &"ban:r:mallory".into()), "{banned}");
+}
+
+#[actix_web::test]
+async fn a_room_that_demands_encryption_names_roles_that_need_not_be_read() {
+    let service = Service::new();
+    let wish = |roles: Value| json!({"id": "r", "e2ee": "required", "roles": roles});
+    for read in [json!([]), json!(["guest", "viewer"])] {
+        let (status, problem) = service.rooms_api("POST", "/api/rooms", wish(read)).await;
+        assert_eq!((status, &problem["code"], &problem["field"]), (409, &"conflict".into(), &"e2ee".into()));
+    }
+    let (status, room) = service.rooms_api("POST", "/api/rooms", wish(json!(["guest", "host"]))).await;
+    assert_eq!((status, &room["roles"], &room["e2ee"]), (201, &json!(["guest", "host"]), &"required".into()));
+    for (role, status, code) in [("guest", 200, Value::Null), ("viewer", 403, "role_not_allowed".into())] {
+        let who = service.user("bob", role);
+        let answer = service.api_as(&who, "POST", "/api/rooms/r/join", json!({})).await;
+        assert_eq!((answer.0, &answer.1["code"]), (status, &code), "{role}: {}", answer.1);
+    }
+    let patch = |change| service.rooms_api("PATCH", "/api/rooms/r", change);
+    assert_eq!(patch(json!({"roles": []})).await.1["code"], "conflict", "any role, and one must be read");
+    let (status, room) = patch(json!({"e2ee": "off", "roles": []})).await;
+    assert_eq!((status, room.get("roles")), (200, None), "{room}");
+}
+
+#[actix_web::test]
+async fn the_size_of_a_room_is_judged_by_the_limits_in_force() {
+    let service = Service::with(|settings| settings.limits.room_peers = 10, |_| {});
+    let make = |most: u32| service.rooms_api("POST", "/api/rooms", json!({"maxPeers": most}));
+    let in_force = |peers: u32| LimitChanges { room_peers: Some(peers), ..LimitChanges::default() };
+    assert_eq!((make(10).await.0, make(11).await.0), (201, 400));
+    service.limit(in_force(20)).await;
+    assert_eq!((make(20).await.0, make(21).await.0), (201, 400));
+    service.limit(in_force(5)).await;
+    assert_eq!((make(5).await.0, make(6).await.0), (201, 400));
+    service.limit(in_force(1_000_000)).await;
+    assert_eq!(make(228).await.0, 400, "never more than a first frame can tell of");
 }

@@ -6,7 +6,10 @@ use signalbox_shared::{
 };
 
 use super::{
-    decide::{Batch, Claim, EventKind, Outcome},
+    claim::Claim,
+    decide::Batch,
+    outcome::{EventKind, Outcome},
+    roles::RoleBook,
     state::{Member, Permission, TokenRecord},
 };
 
@@ -29,13 +32,13 @@ impl Claim {
 
 impl Member {
     /// A newcomer in the place of a peer of the same grant: what was decided about that one holds on.
-    fn in_place_of(&self, before: &Self) -> Self {
+    fn in_place_of(&self, before: &Self, roles: &RoleBook) -> Self {
         let mut member = self.clone();
         if before.overridden {
             (member.role, member.permissions) = (before.role.clone(), before.permissions.clone());
             (member.muted, member.overridden) = (before.muted, true);
         }
-        member.waiting = before.waiting && !member.passes_lobby();
+        member.waiting = before.waiting && !member.passes_lobby(roles);
         member
     }
 }
@@ -50,7 +53,14 @@ impl Batch<'_> {
         }
         let before = self.decision.next.members.get(&twin).cloned();
         self.remove(&twin, LeftReason::Replaced);
-        Ok(before.map(|before| member.in_place_of(&before)))
+        Ok(before.map(|before| member.in_place_of(&before, &self.rules.roles)))
+    }
+
+    /// Binds the grant of a peer that the store has forgotten to it again: somebody may have joined with it meanwhile. One that was
+    /// inside need not wait because that one does.
+    pub(super) fn bind_again(&mut self, member: &Member) -> Result<Member, Outcome> {
+        let successor = self.bind(member)?.unwrap_or_else(|| member.clone());
+        Ok(Member { waiting: member.waiting && successor.waiting, ..successor })
     }
 
     /// The other member of this user with this grant, and whether its socket is lost.
@@ -70,8 +80,17 @@ impl Batch<'_> {
         if self.twin(&user, &record.token, Some(peer)).is_some() {
             return Outcome::TokenInUse;
         }
+        if !self.takes_with(peer, record) {
+            return Outcome::RoleNotTaken;
+        }
         self.renew_token(peer, record);
         Outcome::Done
+    }
+
+    /// Whether the room takes a member with what a token says; where somebody else has said what it is, that stays.
+    fn takes_with(&self, peer: &PeerId, record: &TokenRecord) -> bool {
+        let is_set = self.decision.next.members.get(peer).is_some_and(|member| member.overridden);
+        is_set || self.takes(&record.role, &record.permissions)
     }
 
     /// Takes over what a token says, unless the room knows a newer one.
@@ -85,7 +104,7 @@ impl Batch<'_> {
         let member = Box::new(member.clone());
         self.decision.put.insert(peer.clone());
         if member.waiting {
-            if member.passes_lobby() {
+            if member.passes_lobby(&self.rules.roles) {
                 self.admit(peer);
             }
             return;
@@ -103,173 +122,11 @@ impl Batch<'_> {
     pub(super) fn renew_by(&mut self, claim: &Claim) {
         let record = claim.member.token_record();
         let known = self.decision.next.members.get(&claim.peer).map(Member::token_record);
-        if known.is_some_and(|known| known.is_older_than(&record)) {
+        let is_newer = known.is_some_and(|known| known.is_older_than(&record));
+        // A refresh that the room has never heard of may be into the grant of another peer, or a role that the room does not take.
+        let is_bound = self.twin(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
+        if is_newer && !is_bound && self.takes_with(&claim.peer, &record) {
             self.renew_token(&claim.peer, &record);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use signalbox_shared::id::Role;
-
-    use super::*;
-    use crate::room::{
-        Event, Input, Presence, RoomState, decide,
-        tests::{RULES, claim, handle, member, peer, room_of},
-    };
-
-    fn with(user: u8, token: &str) -> Box<Member> {
-        Box::new(Member { token: TokenId::parse(token).unwrap(), ..*member(user, 1) })
-    }
-
-    fn join(n: u8, user: u8, token: &str) -> Input {
-        Input::Join { peer: peer(n), member: with(user, token) }
-    }
-
-    fn one(room: &RoomState, input: Input) -> Outcome {
-        decide(room, 0, &[input], &RULES).outcomes[0]
-    }
-
-    #[test]
-    fn a_grant_is_one_connected_peers() {
-        let room = room_of(&[join(1, 1, "g.7")]);
-        assert_eq!(one(&room, join(2, 1, "g")), Outcome::TokenInUse);
-        assert_eq!(one(&room, join(2, 1, "g.8")), Outcome::TokenInUse);
-        assert_eq!(one(&room, join(2, 1, "other")), Outcome::Done);
-        assert_eq!(
-            one(&room, join(2, 2, "g.7")),
-            Outcome::Done,
-            "an application may number its users' tokens"
-        );
-        assert_eq!(one(&room, join(1, 1, "g.7")), Outcome::Done, "deciding twice decides the same");
-        let new = RoomState::new("r".into(), "L1".into());
-        let both = decide(&new, 0, &[join(1, 1, "g"), join(2, 1, "g")], &RULES);
-        assert_eq!(both.outcomes, [Outcome::Done, Outcome::TokenInUse]);
-    }
-
-    #[test]
-    fn a_peer_that_lost_its_socket_gives_way_to_its_grant_in_a_full_room_too() {
-        let all: Vec<_> = (1..=5).map(|n| join(n, n, &format!("g{n}"))).collect();
-        let lost = [Input::Detach { peer: peer(1), epoch: 1 }];
-        let room = decide(&room_of(&all), 0, &lost, &RULES).next;
-        let decision = decide(&room, 0, &[join(9, 1, "g1.2")], &RULES);
-        assert_eq!(decision.outcomes, [Outcome::Done]);
-        assert!(decision.removed.contains(&peer(1)) && decision.next.members.contains_key(&peer(9)));
-        let kinds: Vec<_> = decision.events.iter().map(|event| (&event.kind, event.about.clone())).collect();
-        assert!(matches!(kinds[..], [(EventKind::Left(LeftReason::Replaced), _), (EventKind::Joined(_), _)]));
-        assert_eq!(one(&room, join(9, 9, "g9")), Outcome::RoomFull);
-    }
-
-    #[test]
-    fn who_takes_the_place_of_a_peer_gets_around_nothing_that_was_decided_about_it() {
-        let lost = [Input::Detach { peer: peer(1), epoch: 1 }];
-        let mut room = decide(&room_of(&[join(1, 1, "g")]), 0, &lost, &RULES).next;
-        let known = room.members.get_mut(&peer(1)).unwrap();
-        (known.role, known.overridden, known.muted) = (Role::parse("viewer").unwrap(), true, true);
-        let next = decide(&room, 0, &[join(9, 1, "g.1")], &RULES).next;
-        let member = &next.members[&peer(9)];
-        assert_eq!((member.role.as_str(), member.overridden, member.muted), ("viewer", true, true));
-        room.members.get_mut(&peer(1)).unwrap().waiting = true;
-        assert!(decide(&room, 0, &[join(9, 1, "g.1")], &RULES).next.members[&peer(9)].waiting);
-    }
-
-    #[test]
-    fn a_token_that_may_let_itself_in_does() {
-        let mut room = room_of(&[join(1, 1, "g"), join(2, 2, "h")]);
-        room.members.get_mut(&peer(1)).unwrap().waiting = true;
-        let quiet = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "guest"))], &RULES);
-        assert!(quiet.next.members[&peer(1)].waiting != quiet.next.members[&peer(1)].passes_lobby());
-        let decision = decide(&room, 0, &[refresh(1, 1, shown("g.2", 11, 20, "moderator"))], &RULES);
-        assert!(!decision.next.members[&peer(1)].waiting);
-        assert!(decision.events.iter().any(|event| matches!(event.kind, EventKind::Joined(_))));
-    }
-
-    fn shown(token: &str, issued: u64, expires: u64, role: &str) -> Box<TokenRecord> {
-        let role = Role::parse(role).unwrap();
-        let record = with(1, token).token_record();
-        Box::new(TokenRecord { issued, expires, role, permissions: vec![role_permission()].into(), ..record })
-    }
-
-    fn role_permission() -> std::sync::Arc<str> {
-        "moderate".into()
-    }
-
-    fn refresh(n: u8, epoch: u64, record: Box<TokenRecord>) -> Input {
-        Input::Refresh { peer: peer(n), epoch, record }
-    }
-
-    #[test]
-    fn the_newest_token_counts_and_others_hear_of_another_role() {
-        let room = room_of(&[join(1, 1, "g"), join(2, 2, "h")]);
-        let decision = decide(&room, 0, &[refresh(1, 1, shown("g2", 10, 20, "moderator"))], &RULES);
-        assert!(matches!(&decision.events[..], [Event { kind: EventKind::Updated(_), .. }]));
-        let member = &decision.next.members[&peer(1)];
-        assert_eq!((member.expires, member.role.as_str(), member.token.grant()), (20, "moderator", "g2"));
-        assert_eq!(member.permissions[..], [role_permission()]);
-        // One that was on its way for longer changes nothing; nor does the same one again.
-        for late in
-            [shown("g3", 9, 99, "guest"), shown("g3", 10, 19, "guest"), shown("g2", 10, 20, "moderator")]
-        {
-            assert!(decide(&decision.next, 0, &[refresh(1, 1, late)], &RULES).is_empty());
-        }
-        let quiet = decide(&decision.next, 0, &[refresh(1, 1, shown("g3", 10, 30, "moderator"))], &RULES);
-        assert_eq!((quiet.events.len(), quiet.put.len()), (0, 1));
-        assert_eq!(one(&room, refresh(1, 2, shown("g2", 10, 20, "guest"))), Outcome::Gone, "another epoch");
-        assert_eq!(one(&room, refresh(3, 1, shown("g2", 10, 20, "guest"))), Outcome::Gone, "nobody");
-    }
-
-    #[test]
-    fn a_role_that_was_set_outlives_refreshes() {
-        let mut room = room_of(&[join(1, 1, "g")]);
-        let member = room.members.get_mut(&peer(1)).unwrap();
-        (member.role, member.overridden) = (Role::parse("viewer").unwrap(), true);
-        let next = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "moderator"))], &RULES).next;
-        let member = &next.members[&peer(1)];
-        assert_eq!((member.role.as_str(), member.expires, member.permissions.len()), ("viewer", 20, 0));
-    }
-
-    #[test]
-    fn the_grant_of_another_peer_cannot_be_refreshed_into() {
-        let room = room_of(&[join(1, 1, "g"), join(2, 1, "h")]);
-        assert_eq!(one(&room, refresh(1, 1, shown("h.1", 10, 20, "guest"))), Outcome::TokenInUse);
-        assert_eq!(one(&room, refresh(2, 1, shown("h.1", 10, 20, "guest"))), Outcome::Done);
-    }
-
-    fn comes_back(expires: u64, issued: u64, now_s: u64) -> Box<Claim> {
-        let mut claim = claim(1, 2, handle(1), "L1");
-        (claim.member.expires, claim.member.issued) = (expires, issued);
-        Box::new(Claim { now_s: Some(now_s), ..claim })
-    }
-
-    #[test]
-    fn the_newer_of_room_and_handle_says_when_the_token_ends() {
-        let room = room_of(&[join(1, 1, "g")]);
-        let room = decide(&room, 0, &[refresh(1, 1, shown("g.1", 10, 20, "guest"))], &RULES).next;
-        let attach = |claim| one(&room, Input::Attach(claim));
-        let replace = |old| one(&room, Input::Replace { old, peer: peer(7), mailbox: 1 });
-        assert_eq!(attach(comes_back(5, 1, 19)), Outcome::Attached(2), "an old handle of a refreshed peer");
-        assert_eq!(attach(comes_back(5, 1, 20)), Outcome::Expired);
-        assert_eq!(attach(comes_back(99, 1, 20)), Outcome::Expired, "an older token that would end later");
-        assert_eq!(attach(comes_back(30, 11, 29)), Outcome::Attached(2), "a refresh the room never heard of");
-        assert_eq!(attach(comes_back(30, 11, 30)), Outcome::Expired);
-        assert_eq!(replace(comes_back(30, 11, 29)), Outcome::Done);
-        assert_eq!(replace(comes_back(5, 1, 20)), Outcome::Expired);
-        let next = decide(&room, 0, &[Input::Attach(comes_back(30, 11, 29))], &RULES).next;
-        assert_eq!(next.members[&peer(1)].expires, 30);
-        let input = [Input::Replace { old: comes_back(30, 11, 29), peer: peer(7), mailbox: 1 }];
-        assert_eq!(decide(&room, 0, &input, &RULES).next.members[&peer(7)].expires, 30);
-    }
-
-    #[test]
-    fn whose_token_has_ended_hears_so_and_not_that_its_window_is_over() {
-        let room = room_of(&[join(1, 1, "g"), join(2, 2, "h")]);
-        let leave = Input::Leave { peer: peer(1), epoch: 1, reason: LeftReason::Expired };
-        let left = decide(&room, 0, &[leave], &RULES).next;
-        assert_eq!(one(&left, Input::Attach(comes_back(99, 1, 1))), Outcome::Expired);
-        let forgotten = RoomState { left: [].into(), lineage: "L2".into(), ..left };
-        assert_eq!(one(&forgotten, Input::Attach(comes_back(99, 1, 99))), Outcome::Expired);
-        assert_eq!(one(&forgotten, Input::Attach(comes_back(99, 1, 98))), Outcome::Attached(2));
-        assert!(matches!(forgotten.members[&peer(2)].presence, Presence::Attached(_)));
     }
 }

@@ -3,6 +3,8 @@
 //! A member's permissions are asked here, on the state that the change is committed to, so that one who lost them a moment ago has lost
 //! them. The ranks: `end` stands above `moderate`, which stands above everybody else. Nobody acts on a member of the same rank or a
 //! higher one; the API does.
+//!
+//! Owns: the acts, and who may. Next: what is done to a room is in `set`, what is done to members in `moderate` and `lobby`.
 
 use std::sync::Arc;
 
@@ -13,16 +15,18 @@ use signalbox_shared::{
 };
 
 use super::{
-    decide::{Batch, EventKind, Input, Outcome},
-    settings::{LONGEST_KEPT_MS, Patch, RoomSettings},
+    decide::Batch,
+    input::Input,
+    outcome::Outcome,
+    settings::{Patch, RoomSettings},
     state::{Member, Permission},
 };
 
 /// An act on a room, and on whose word.
 #[derive(Debug, Clone)]
 pub struct Manage {
-    /// The member who wants it; none is the API, which may do everything.
-    pub by: Option<PeerId>,
+    /// The member who wants it, and the epoch of the connection that says so; none is the API, which may do everything.
+    pub by: Option<(PeerId, u64)>,
     /// What.
     pub act: Act,
 }
@@ -98,14 +102,14 @@ impl Manage {
         Input::Manage(Box::new(Self { by: None, act }))
     }
 
-    /// An act that a member asks for.
-    pub fn member(peer: PeerId, act: Act) -> Input {
-        Input::Manage(Box::new(Self { by: Some(peer), act }))
+    /// An act that a member asks for, on the connection of an epoch.
+    pub fn member(peer: PeerId, epoch: u64, act: Act) -> Input {
+        Input::Manage(Box::new(Self { by: Some((peer, epoch)), act }))
     }
 }
 
 impl Whom {
-    fn fits(&self, peer: &PeerId, member: &Member) -> bool {
+    pub(super) fn fits(&self, peer: &PeerId, member: &Member) -> bool {
         match self {
             Self::Peer(wanted) => wanted == peer,
             Self::Role(role) => *role == member.role,
@@ -142,24 +146,25 @@ impl Batch<'_> {
             }
             Act::Mute { peer, on } => self.mute(peer, *on),
             Act::Admit(peer) => self.admit(peer),
-            Act::Deny(peer) => match self.decision.next.members.get(peer) {
-                Some(member) if member.waiting => self.remove(peer, LeftReason::Denied),
-                _ => Outcome::NoSuchPeer,
-            },
+            Act::Deny(peer) => self.deny(peer),
             Act::Say { to, data } => self.say(to.as_ref(), data),
         }
     }
 
     /// Why a member may not; none if it may.
-    fn refuse(&self, by: &PeerId, act: &Act) -> Option<Outcome> {
+    fn refuse(&self, (by, epoch): &(PeerId, u64), act: &Act) -> Option<Outcome> {
         let members = &self.decision.next.members;
-        let Some(actor) = members.get(by) else { return Some(Outcome::Gone) };
+        // An older connection of it may still have to say what its client has taken back on the newer one.
+        let Some(actor) = members.get(by).filter(|actor| actor.epoch == *epoch) else {
+            return Some(Outcome::Gone);
+        };
         let may = |permission| !actor.waiting && actor.may(permission);
         let outranks = |peer: &PeerId| members.get(peer).is_none_or(|target| rank(actor) > rank(target));
         let allowed = match act {
             Act::Lock(_) => may(Permission::Moderate),
             Act::End { .. } => may(Permission::End),
-            Act::Mute { peer, .. } => may(Permission::Moderate) && (by == peer || outranks(peer)),
+            // Nobody lifts what somebody else has laid on it: of itself one only takes.
+            Act::Mute { peer, on } => may(Permission::Moderate) && (by == peer && *on || outranks(peer)),
             Act::Remove { whom: Whom::Peer(peer), .. } if members.get(peer).is_some_and(|m| m.waiting) => {
                 may(Permission::Admit) || may(Permission::Moderate)
             }
@@ -173,170 +178,5 @@ impl Batch<'_> {
             | Act::Say { .. } => false,
         };
         (!allowed).then_some(Outcome::NotPermitted)
-    }
-
-    fn create(&mut self, settings: &Arc<RoomSettings>) -> Outcome {
-        let known = &self.decision.next.settings;
-        if known.making.is_some() && known.making == settings.making {
-            return Outcome::Done;
-        }
-        if self.decision.next.is_there(self.now) {
-            return Outcome::RoomExists;
-        }
-        self.set(RoomSettings::clone(settings));
-        Outcome::Done
-    }
-
-    fn configure(&mut self, patch: &Patch) -> Outcome {
-        let next = patch.apply(&self.decision.next.settings);
-        if next.to_json() == self.decision.next.settings.to_json() {
-            return Outcome::Done;
-        }
-        let lobby_closes = self.decision.next.settings.lobby && !next.lobby;
-        self.set(next);
-        if lobby_closes {
-            let members = self.decision.next.members.iter();
-            let waiting: Vec<PeerId> =
-                members.filter(|(_, m)| m.waiting).map(|(peer, _)| peer.clone()).collect();
-            waiting.iter().for_each(|peer| _ = self.admit(peer));
-        }
-        Outcome::Done
-    }
-
-    /// Writes the settings and tells the members what they may know of them.
-    pub(super) fn set(&mut self, settings: RoomSettings) {
-        self.decision.next.settings = Arc::new(settings);
-        self.decision.configured = true;
-        let kind = EventKind::RoomUpdated(self.decision.next.settings.clone());
-        self.tell(&PeerId::nobody(), kind);
-    }
-
-    fn end(&mut self, lock: bool) -> Outcome {
-        if lock {
-            // The lock must outlast those who are sent out, or the next one would open the room again.
-            let settings = &self.decision.next.settings;
-            let kept_until = settings.kept_until.max(self.now + self.rules.kept_ms.min(LONGEST_KEPT_MS));
-            if !settings.locked || !settings.is_kept(self.now) {
-                self.set(RoomSettings { locked: true, kept_until, ..RoomSettings::clone(settings) });
-            }
-        }
-        self.remove_everybody(LeftReason::Ended)
-    }
-
-    fn delete(&mut self) -> Outcome {
-        let outcome = self.remove_everybody(LeftReason::Ended);
-        // What is not kept and has no members is over.
-        self.decision.next.settings = Arc::default();
-        self.decision.configured = true;
-        outcome
-    }
-
-    fn remove_everybody(&mut self, reason: LeftReason) -> Outcome {
-        let everybody: Vec<PeerId> = self.decision.next.members.keys().cloned().collect();
-        everybody.iter().for_each(|peer| _ = self.remove(peer, reason));
-        Outcome::Removed(everybody.len())
-    }
-
-    fn remove_all(&mut self, whom: &Whom, reason: LeftReason) -> Outcome {
-        let members = self.decision.next.members.iter();
-        let fitting = members.filter(|(peer, member)| whom.fits(peer, member));
-        let fitting: Vec<_> = fitting.map(|(peer, member)| (peer.clone(), member.waiting)).collect();
-        if fitting.is_empty() && matches!(whom, Whom::Peer(_)) {
-            return Outcome::NoSuchPeer;
-        }
-        for (peer, waiting) in &fitting {
-            let denied = *waiting && reason == LeftReason::Removed;
-            self.remove(peer, if denied { LeftReason::Denied } else { reason });
-        }
-        Outcome::Removed(fitting.len())
-    }
-
-    fn set_role(
-        &mut self,
-        peer: &PeerId,
-        role: &Role,
-        permissions: &Arc<[Arc<str>]>,
-        ice_policy: Option<IcePolicy>,
-    ) -> Outcome {
-        let Some(member) = self.decision.next.members.get_mut(peer) else { return Outcome::NoSuchPeer };
-        if member.role == *role && member.permissions == *permissions && member.overridden && !member.muted {
-            return Outcome::Done;
-        }
-        let knew_of_knocks = member.may(Permission::Admit);
-        let looks_different = member.role != *role || member.muted;
-        member.role = role.clone();
-        member.permissions = permissions.clone();
-        member.overridden = true;
-        member.muted = false;
-        let member = member.clone();
-        self.standing_changed(peer, &member, ice_policy);
-        if member.waiting {
-            return if member.passes_lobby() { self.admit(peer) } else { Outcome::Done };
-        }
-        if looks_different {
-            self.tell(peer, EventKind::Updated(Box::new(member.clone())));
-        }
-        if member.may(Permission::Admit) && !knew_of_knocks {
-            self.tell_of_knocks(peer);
-        }
-        Outcome::Done
-    }
-
-    fn mute(&mut self, peer: &PeerId, on: bool) -> Outcome {
-        const PUBLISH: &str = Permission::Publish.as_str();
-        let Some(member) = self.decision.next.members.get_mut(peer).filter(|member| !member.waiting) else {
-            return Outcome::NoSuchPeer;
-        };
-        let may_publish = member.may(Permission::Publish);
-        if on && may_publish {
-            member.permissions =
-                member.permissions.iter().filter(|name| &***name != PUBLISH).cloned().collect();
-            member.muted = true;
-        } else if !on && member.muted {
-            member.permissions =
-                std::iter::once(Arc::from(PUBLISH)).chain(member.permissions.iter().cloned()).collect();
-            member.muted = false;
-        } else {
-            return Outcome::Done;
-        }
-        member.overridden = true;
-        let member = member.clone();
-        self.standing_changed(peer, &member, None);
-        self.tell(peer, EventKind::Updated(Box::new(member)));
-        Outcome::Done
-    }
-
-    fn standing_changed(&mut self, peer: &PeerId, member: &Member, ice_policy: Option<IcePolicy>) {
-        self.decision.put.insert(peer.clone());
-        if !member.waiting {
-            self.tell_only(peer, peer, EventKind::Standing(Box::new(member.clone()), ice_policy));
-        }
-    }
-
-    pub(super) fn admit(&mut self, peer: &PeerId) -> Outcome {
-        let Some(member) = self.decision.next.members.get_mut(peer) else { return Outcome::NoSuchPeer };
-        if !std::mem::replace(&mut member.waiting, false) {
-            return Outcome::Done;
-        }
-        let member = member.clone();
-        self.decision.put.insert(peer.clone());
-        self.tell_admitters(peer, EventKind::KnockEnded(None));
-        self.tell(peer, EventKind::Joined(Box::new(member)));
-        Outcome::Done
-    }
-
-    fn say(&mut self, to: Option<&PeerId>, data: &Arc<RawValue>) -> Outcome {
-        let kind = EventKind::Said { to_room: to.is_none(), data: data.clone() };
-        match to {
-            None => self.tell(&PeerId::nobody(), kind),
-            Some(peer) => {
-                if self.decision.next.members.get(peer).is_none_or(|member| member.waiting) {
-                    return Outcome::NoSuchPeer;
-                }
-                self.tell_only(&PeerId::nobody(), peer, kind);
-            }
-        }
-        self.decision.said = true;
-        Outcome::Done
     }
 }

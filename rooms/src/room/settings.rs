@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use signalbox_shared::protocol::{E2ee, RoomInfo};
+use signalbox_shared::{
+    id::Role,
+    protocol::{E2ee, RoomInfo},
+};
 
 /// The longest that an empty room is kept, milliseconds: a day.
 pub const LONGEST_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -36,6 +39,9 @@ pub struct RoomSettings {
     pub lobby: bool,
     /// Whether peers encrypt end to end.
     pub e2ee: E2ee,
+    /// The roles that it takes in; none is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Arc<[Role]>>,
     /// Who made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Creator>,
@@ -79,6 +85,7 @@ impl Default for RoomSettings {
             locked: false,
             lobby: false,
             e2ee: E2ee::Off,
+            roles: None,
             created_by: None,
             created_at: 0,
             making: None,
@@ -96,6 +103,11 @@ impl RoomSettings {
     /// Whether the room is there without anybody in it.
     pub fn is_kept(&self, now: u64) -> bool {
         self.kept_until > now
+    }
+
+    /// Whether nothing of its members may be read.
+    pub fn demands_e2ee(&self) -> bool {
+        self.e2ee == E2ee::Required
     }
 
     /// How long somebody may be in the room without a break, milliseconds.
@@ -144,6 +156,8 @@ pub struct Patch {
     pub lobby: Option<bool>,
     /// See [`RoomSettings::e2ee`].
     pub e2ee: Option<E2ee>,
+    /// See [`RoomSettings::roles`].
+    pub roles: Option<Option<Arc<[Role]>>>,
 }
 
 impl Patch {
@@ -155,6 +169,7 @@ impl Patch {
         take(&mut next.locked, self.locked);
         take(&mut next.lobby, self.lobby);
         next.e2ee = self.e2ee.unwrap_or(next.e2ee);
+        next.roles = self.roles.clone().unwrap_or(next.roles);
         next.name = self.name.clone().unwrap_or(next.name);
         next.metadata = self.metadata.clone().unwrap_or(next.metadata);
         next.max_peers = self.max_peers.unwrap_or(next.max_peers);

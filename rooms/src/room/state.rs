@@ -9,7 +9,7 @@ use signalbox_shared::{
     protocol::{Knocker, LeftReason, PeerEntry},
 };
 
-use super::settings::RoomSettings;
+use super::{roles::RoleBook, settings::RoomSettings};
 
 /// One life of a room: 32 hexadecimal digits, random.
 pub type Incarnation = Arc<str>;
@@ -229,9 +229,9 @@ impl Member {
         self.permissions.iter().any(|name| &**name == permission.as_str())
     }
 
-    /// Whether no lobby holds it up: who lets others in need not wait for that.
-    pub fn passes_lobby(&self) -> bool {
-        self.may(Permission::Admit) || self.may(Permission::Moderate)
+    /// Whether no lobby holds it up: who lets others in need not wait for that, nor whose role passes.
+    pub(super) fn passes_lobby(&self, roles: &RoleBook) -> bool {
+        self.may(Permission::Admit) || self.may(Permission::Moderate) || roles.passes_lobby(&self.role)
     }
 
     /// The member as those are told of it who may let it in.

@@ -1,14 +1,12 @@
 //! The words of the contract: what goes into the store and what comes out.
+//!
+//! Next: `look` for what is asked about one peer and its mailbox, `bounds` for how much and how long.
 
 use std::sync::Arc;
 
-use signalbox_shared::{
-    config::Settings,
-    id::{NodeId, PeerId, RoomId},
-    protocol::LeftReason,
-};
+use signalbox_shared::id::{NodeId, PeerId, RoomId};
 
-use crate::room::{Incarnation, LONGEST_KEPT_MS, Lineage, Member, RoomSettings, RoomState, Tombstone};
+use crate::room::{Incarnation, Lineage, Member, RoomSettings, RoomState, Tombstone};
 
 /// One entry of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,7 +213,7 @@ pub enum Appended {
 /// Why a whole batch was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The caller does not own the sender, or not in this epoch; nothing was written. [`Look`] says why.
+    /// The caller does not own the sender, or not in this epoch; nothing was written. [`super::Look`] says why.
     #[error("the caller does not own the peer")]
     NotOwner,
     /// See [`Unavailable`].
@@ -227,112 +225,6 @@ pub enum AppendError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store did not answer in time")]
 pub struct Unavailable;
-
-/// Who asks for a mailbox.
-#[derive(Debug, Clone)]
-pub struct Reader {
-    /// Which peer's.
-    pub peer: PeerId,
-    /// The asking node.
-    pub node: NodeId,
-    /// The epoch in which it owns the peer, or believes so.
-    pub epoch: u64,
-    /// Where the peer was last known to be a member.
-    pub lineage: Lineage,
-}
-
-/// What became of a peer.
-#[derive(Debug)]
-pub enum Look {
-    /// The reader owns it.
-    Mine(Page),
-    /// It is a member and nobody owns it, or an older epoch does.
-    Unowned,
-    /// A newer connection owns it; or, where the store may have forgotten which is newer, another one.
-    Fenced {
-        /// Whether it has forgotten nothing since the reader last asked.
-        certain: bool,
-    },
-    /// It has left, for this reason where that is remembered.
-    Gone(Option<LeftReason>),
-    /// It is not known in a store that may have forgotten it.
-    Forgotten,
-}
-
-impl Look {
-    /// Judges what the store holds: the peer's owner and epoch, or why it left.
-    pub(super) fn judge(
-        reader: &Reader,
-        found: Option<(Option<&NodeId>, u64)>,
-        left: Option<LeftReason>,
-        lineage: &Lineage,
-        page: impl FnOnce() -> Page,
-    ) -> Self {
-        let certain = *lineage == reader.lineage;
-        match found {
-            Some((Some(node), epoch)) if *node == reader.node && epoch == reader.epoch => Self::Mine(page()),
-            Some((_, epoch)) if epoch > reader.epoch => Self::Fenced { certain },
-            // The reader's own attach was lost with its history, and somebody else's took its place.
-            Some((Some(node), epoch)) if *node != reader.node && epoch == reader.epoch => {
-                Self::Fenced { certain }
-            }
-            Some(_) => Self::Unowned,
-            None if left.is_some() || certain => Self::Gone(left),
-            None => Self::Forgotten,
-        }
-    }
-}
-
-/// A page of a mailbox.
-#[derive(Debug, Default)]
-pub struct Page {
-    /// The number of the mailbox.
-    pub mailbox: u64,
-    /// The last entry ever written to it.
-    pub head: u64,
-    /// The last entry that is known to be confirmed.
-    pub acked: u64,
-    /// The highest id that was accepted from the peer.
-    pub last_id: u64,
-    /// The lineage of the room.
-    pub lineage: Lineage,
-    /// The entries after the asked one that are still there.
-    pub entries: Vec<Entry>,
-}
-
-impl Page {
-    /// Whether nothing is missing after `seq`, as far as the page goes.
-    pub fn continues(&self, seq: u64) -> bool {
-        match self.entries.first() {
-            Some(first) => first.seq == seq + 1,
-            None => self.head == seq,
-        }
-    }
-}
-
-/// Where a mailbox goes on after entries may have been lost.
-#[derive(Debug)]
-pub struct Renewed {
-    /// Its number.
-    pub mailbox: u64,
-    /// The seq before its first entry.
-    pub seq: u64,
-    /// The highest id that was accepted from the peer.
-    pub last_id: u64,
-    /// The room at that point.
-    pub state: RoomState,
-}
-
-/// How far a peer's mailbox has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// Who owns the peer, in which epoch.
-    pub owner: Option<(NodeId, u64)>,
-    /// The number of the mailbox.
-    pub mailbox: u64,
-    /// The last entry written to it.
-    pub head: u64,
-}
 
 /// What has a deadline that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -353,109 +245,6 @@ pub struct Census {
     /// The nodes that are dead and not forgotten.
     pub dead: Vec<NodeId>,
 }
-
-/// How much longer than its life an entry may be there.
-const SLACK_MS: u64 = 4_000;
-
-/// Bounds of mailboxes and rooms.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Entries that may wait.
-    pub backlog: u64,
-    /// Bytes that may wait.
-    pub backlog_bytes: u64,
-    /// How long an entry is kept, milliseconds.
-    pub entry_life_ms: u64,
-    /// How much longer it may be there until somebody looks, milliseconds.
-    pub slack_ms: u64,
-    /// The longest life of a room, milliseconds.
-    pub room_life_ms: u64,
-    /// How long a detached peer may come back, milliseconds.
-    pub window_ms: u64,
-    /// How long a node counts as alive after its last word, milliseconds.
-    pub lease_ms: u64,
-    /// What is kept for webhooks, if anything is.
-    pub hooks: Option<HookBounds>,
-    /// What is kept of usage.
-    pub usage: UsageBounds,
-}
-
-/// The bounds in force: one of them can be changed while rooms are in use.
-#[derive(Debug)]
-pub(super) struct LiveBounds {
-    configured: Bounds,
-    backlog: std::sync::atomic::AtomicU64,
-}
-
-impl LiveBounds {
-    pub(super) fn new(configured: Bounds) -> Self {
-        Self { configured, backlog: configured.backlog.into() }
-    }
-
-    pub(super) fn get(&self) -> Bounds {
-        let backlog = self.backlog.load(std::sync::atomic::Ordering::Relaxed);
-        Bounds { backlog, ..self.configured }
-    }
-
-    pub(super) fn set_backlog(&self, backlog: u64) {
-        self.backlog.store(backlog, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-/// Bounds of what is kept for webhooks.
-#[derive(Debug, Clone, Copy)]
-pub struct HookBounds {
-    /// Events of one partition; the oldest go, and are counted.
-    pub most: u64,
-    /// How long each is kept, milliseconds.
-    pub life_ms: u64,
-}
-
-/// Bounds of usage.
-#[derive(Debug, Clone, Copy)]
-pub struct UsageBounds {
-    /// Pairs of API key and room that are counted apart on one day.
-    pub pairs: u32,
-    /// How long a day is kept after it was last written, milliseconds.
-    pub kept_ms: u64,
-}
-
-/// How much longer than it is tried an event is kept, milliseconds: whoever tries it gives it up first.
-const GIVING_UP_MS: u64 = 60_000;
-
-impl Bounds {
-    /// How long the deadlines of a partition are kept, milliseconds: as long as any room of it may be there.
-    pub(super) fn longest_ms(&self) -> u64 {
-        self.room_life_ms.max(LONGEST_KEPT_MS) + self.window_ms
-    }
-
-    /// From the settings.
-    pub fn new(settings: &Settings) -> Self {
-        let Settings { limits, timing, webhooks, usage, .. } = settings;
-        // Twice as many as the one who tells them holds: what is too much for it becomes a dead letter, and is not just gone.
-        let hooks = HookBounds {
-            most: 2 * u64::from(webhooks.backlog),
-            life_ms: webhooks.give_up.as_ms() + GIVING_UP_MS,
-        };
-        Self {
-            backlog: u64::from(limits.backlog),
-            backlog_bytes: limits.backlog_bytes.0 as u64,
-            entry_life_ms: timing.entry_life().as_ms(),
-            slack_ms: SLACK_MS,
-            room_life_ms: timing.room_life.as_ms(),
-            window_ms: timing.resume_window.as_ms(),
-            lease_ms: timing.lease.as_ms(),
-            hooks: webhooks.records().then_some(hooks),
-            usage: UsageBounds { pairs: usage.pairs, kept_ms: usage.kept.as_ms() },
-        }
-    }
-}
-
-/// Most entries of a page.
-pub(super) const PAGE_ENTRIES: usize = 64;
-
-/// A page ends with the entry that reaches so many bytes, so that it fits into an outbox.
-pub(super) const PAGE_BYTES: usize = 128 * 1024;
 
 /// Where news for this node's peers comes in.
 pub trait Arrivals: Send + Sync {

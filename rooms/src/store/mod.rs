@@ -17,9 +17,11 @@
 //! - Entries for peers of the calling node come back as deliveries; those of other nodes reach them through their topic.
 //! - Every failure to answer in time is [`Unavailable`]: the outcome is unknown. Nothing is retried here.
 
+mod bounds;
 #[cfg(test)]
 mod conformance;
 mod contract;
+mod look;
 mod memory;
 mod redis;
 
@@ -31,7 +33,9 @@ use signalbox_shared::{
     usage::{Amount, Day, Pair, UsageBook},
 };
 
+pub use bounds::*;
 pub use contract::*;
+pub use look::*;
 pub use memory::MemoryStore;
 pub use redis::{RedisStore, StartError};
 

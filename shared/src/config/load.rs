@@ -82,8 +82,12 @@ impl Loaded {
             sources = sources.add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
         }
         let lists = env.keys().filter_map(|name| {
-            let id = name.strip_prefix("SIGNALBOX__API_KEYS__")?.strip_suffix("__SCOPES")?;
-            Some(format!("api_keys.{}.scopes", id.to_ascii_lowercase()))
+            let lists = [("API_KEYS", "SCOPES"), ("ROLES", "PERMISSIONS")];
+            lists.into_iter().find_map(|(section, list)| {
+                let of_section = name.strip_prefix("SIGNALBOX__")?.strip_prefix(section)?;
+                let id = of_section.strip_prefix("__")?.strip_suffix(list)?.strip_suffix("__")?;
+                Some(format!("{section}.{id}.{list}").to_ascii_lowercase())
+            })
         });
         let sections = config::Environment::with_prefix("SIGNALBOX")
             .prefix_separator("__")

@@ -17,7 +17,7 @@ pub use check::is_web;
 pub use hooks::{Usage, WebhookEndpoint, Webhooks};
 pub use load::{ConfigError, Environment, Flags, Loaded};
 pub use model::{
-    ApiKeyTable, Auth, CandidateTable, Ice, Limits, Log, PERMISSIONS, Provider, Redis, RoleTable,
+    ApiKeyTable, Auth, CandidateTable, Ice, Limits, LobbyRule, Log, PERMISSIONS, Provider, Redis, RoleTable,
     RoleTemplate, Rooms, Server, Settings, Timing, TurnServer, UserAlgorithm,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};

@@ -92,7 +92,10 @@ async fn join(
         Ok((outcome, _)) => return Err(refuse(peer, outcome)),
         Err(Unavailable) => return Err(unavailable(peer)),
     };
-    let Some(member) = state.members.get(&peer.id) else { return Err(unavailable(peer)) };
+    let Some(member) = state.members.get(&peer.id) else {
+        // Somebody has removed it in the same moment.
+        return Err(gone(state.left.get(&peer.id).map(|tombstone| tombstone.reason)));
+    };
     peer.set_epoch(member.epoch);
     room.settle(peer);
     signal.admit(&room.id, peer, member)?;
@@ -220,6 +223,9 @@ fn refuse(peer: &LocalPeer, outcome: Outcome) -> CloseCode {
         }
         Outcome::NotStarted => {
             (ErrorCode::RoomNotStarted, CloseCode::RoomNotStarted, "the room has not begun")
+        }
+        Outcome::RoleNotTaken => {
+            (ErrorCode::RoomNotAllowed, CloseCode::RoomNotAllowed, "the room takes nobody in with this role")
         }
         Outcome::NotAllowed => (
             ErrorCode::RoomNotAllowed,

@@ -207,11 +207,15 @@ impl<'a> Badge<'a> {
                 }
                 None => Refreshed::Kept(id),
             },
-            Ok((Outcome::TokenInUse, _)) => {
+            Ok((refused @ (Outcome::TokenInUse | Outcome::RoleNotTaken), _)) => {
                 if let Stage::Told(_, before) = stage {
                     self.be(*before);
                 }
-                Refreshed::Refused(id, Problem::new(401, "bad_token", "the token is that of another peer"))
+                let why = match refused {
+                    Outcome::TokenInUse => "the token is that of another peer",
+                    _ => "the room takes nobody with the role of the token",
+                };
+                Refreshed::Refused(id, Problem::new(401, "bad_token", why))
             }
             Ok(_) => {
                 // It was taken for lost; when it is taken back the room hears of the token too.

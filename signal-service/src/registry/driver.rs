@@ -136,8 +136,6 @@ impl LocalRoom {
     async fn commit(self: &Arc<Self>, batch: Vec<Queued>) {
         let hub = &self.hub;
         let inputs: Vec<Input> = batch.iter().map(|queued| queued.input.clone()).collect();
-        let accepted: Vec<(PeerId, u64)> =
-            batch.iter().filter_map(|queued| queued.accepted.clone()).collect();
         // Whether the view has been compared with the store since the batch came.
         let mut fresh = false;
         loop {
@@ -149,7 +147,8 @@ impl LocalRoom {
             }
             let view = self.view();
             let now = hub.store.now_ms().max(view.read_at);
-            let decision = decide(&view, now, &inputs, &hub.limits.rules());
+            let rules = hub.limits.rules();
+            let decision = decide(&view, now, &inputs, &rules);
             if decision.is_empty() && !fresh {
                 // No commit will compare the view, and a refusal must not rest on an old one.
                 fresh = true;
@@ -167,15 +166,15 @@ impl LocalRoom {
                 now,
                 &view,
                 &decision,
-                accepted.clone(),
-                &hub.limits.rules(),
+                accepted(&batch, &decision),
+                &rules,
             );
             match hub.store.commit(&self.id, &hub.node, &commit).await {
                 Ok(Committed::Applied(lineage, deliveries)) => {
                     let opened = view.members.is_empty() && !decision.next.members.is_empty();
                     hub.metrics.rooms_opened.inc_by(u64::from(opened));
                     let lost = lost_here(hub, &view, &decision);
-                    hub.tell_taken_back(&self.id, &view, &decision);
+                    hub.tell_taken_back(&self.id, &decision);
                     let next = Arc::new(RoomState { lineage, ..decision.next });
                     self.set_view(Some(next.clone()));
                     deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
@@ -255,6 +254,14 @@ impl LocalRoom {
         inner.members = Arc::new(members);
         inner.view = view;
     }
+}
+
+/// The ids of the requests that the decision carries out. One that it refuses has not used its id up.
+fn accepted(batch: &[Queued], decision: &Decision) -> Vec<(PeerId, u64)> {
+    let done =
+        |outcome: &Outcome| matches!(outcome, Outcome::Done | Outcome::Removed(_) | Outcome::Attached(_));
+    let carried = batch.iter().zip(&decision.outcomes).filter(|(_, outcome)| done(outcome));
+    carried.filter_map(|(queued, _)| queued.accepted.clone()).collect()
 }
 
 fn lost_here(hub: &Hub, view: &RoomState, decision: &Decision) -> Vec<PeerId> {

@@ -29,7 +29,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{limits::Live, metrics::Metrics, rules::RelayRoles};
 use signalbox_rooms::{
     clerk::{Changed, Rooms},
-    room::{Decision, Input, RoomState},
+    room::{Decision, Input},
     store::{Arrivals, Delivery, Store, Unavailable},
     taken_back::{OnTakenBack, taken_back},
 };
@@ -57,8 +57,8 @@ pub struct Hub {
 
 impl Hub {
     /// Says who was removed by a commit, to whoever keeps such peers away.
-    fn tell_taken_back(&self, room: &RoomId, state: &RoomState, decision: &Decision) {
-        for who in taken_back(state, decision) {
+    fn tell_taken_back(&self, room: &RoomId, decision: &Decision) {
+        for who in taken_back(decision) {
             tracing::info!(event = "removed", room = %room, peer = %who.peer, user = %who.user);
             if let Some(hook) = self.on_taken_back.get() {
                 hook(who);

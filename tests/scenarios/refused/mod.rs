@@ -30,7 +30,7 @@ const AT_ONCE: usize = 32;
 /// Status and code of an answer; of one over an open connection the status is 0, of one that is no error the code is empty.
 pub(crate) type Told = (u16, String);
 
-fn told(answer: &Response) -> Told {
+pub(crate) fn told(answer: &Response) -> Told {
     let code = if answer.status < 400 { String::new() } else { answer.json()["code"].to_string() };
     (answer.status, code.trim_matches('"').to_owned())
 }

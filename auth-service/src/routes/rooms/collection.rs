@@ -93,9 +93,9 @@ pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answ
     Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(ShownRoom::of(&id, &made)))
 }
 
-const ALL_MEMBERS: [&str; 10] = {
-    let [name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee] = MEMBERS;
-    ["id", name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee]
+const ALL_MEMBERS: [&str; 11] = {
+    let [name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles] = MEMBERS;
+    ["id", name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles]
 };
 
 /// A user makes rooms where its role says so.

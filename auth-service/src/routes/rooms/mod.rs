@@ -134,6 +134,14 @@ fn problem_of(outcome: Outcome) -> Option<Problem> {
         Outcome::NotAllowed => {
             (403, "room_not_allowed", "there is no such room, and none is made by joining")
         }
+        Outcome::RoleNotTaken => {
+            let detail = "the room takes nobody in with this role";
+            return Some(Problem::new(403, "role_not_allowed", detail).field("role"));
+        }
+        Outcome::MustNotRead => {
+            let detail = "the room demands encryption end to end, and this would make the server read what somebody sends";
+            return Some(Problem::new(409, "conflict", detail));
+        }
         Outcome::NotPermitted => (403, "not_permitted", "that is not permitted"),
     };
     Some(Problem::new(status, code, detail))

@@ -1,12 +1,18 @@
 //! `/api/rooms/{room}` and what is done to it
 
+use std::sync::Arc;
+
 use actix_web::{Error, HttpRequest, HttpResponse, http::header::CONTENT_TYPE, web};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use signalbox_http::Members;
 use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
 use signalbox_shared::scope::Scope;
-use signalbox_shared::{id::UserId, problem::Problem, protocol::E2ee};
+use signalbox_shared::{
+    id::{Role, UserId},
+    problem::Problem,
+    protocol::E2ee,
+};
 
 use utoipa::ToSchema;
 
@@ -22,30 +28,43 @@ use crate::{
     routes::{
         Answered, Body, State,
         doc::Problems,
-        forms::{DisplayName, Encryption, InRoom, Metadata},
+        forms::{DisplayName, Encryption, InRoom, Metadata, RoleName},
         issue::refusal,
         members,
     },
 };
 
 /// What may be set.
-pub(super) const MEMBERS: [&str; 9] =
-    ["name", "metadata", "maxPeers", "maxDuration", "startsAt", "enabled", "locked", "lobby", "e2ee"];
+pub(super) const MEMBERS: [&str; 10] = [
+    "name",
+    "metadata",
+    "maxPeers",
+    "maxDuration",
+    "startsAt",
+    "enabled",
+    "locked",
+    "lobby",
+    "e2ee",
+    "roles",
+];
+
+/// Roles that one room may name.
+const MOST_ROLES: usize = 32;
 
 type Raw = Option<Box<RawValue>>;
 
-/// Reads a change; every refusal names its member. `""`, `{}` and 0 unset what may be unset.
-pub(super) fn patch_of(state: &AuthState, raw: [Raw; 9]) -> Result<Patch, Problem> {
-    let [name, meta, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee] = raw;
-    let rules = &state.room_rules;
+/// Reads a change; every refusal names its member. `""`, `{}`, `[]` and 0 unset what may be unset.
+pub(super) fn patch_of(state: &AuthState, raw: [Raw; 10]) -> Result<Patch, Problem> {
+    let [name, meta, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles] = raw;
+    let rules = state.live_rules();
     let number = |field, raw: &Raw, most: u64| -> Result<Option<Option<u64>>, Problem> {
         let value = within(field, raw, 0, most, "a whole number (0 is none)")?;
         Ok(value.map(|value| (value > 0).then_some(value)))
     };
     let flag = |field, raw: &Raw| typed::<bool>(field, raw, "must be true or false");
-    let meta = metadata(meta, rules.metadata_max)?;
-    let longest = rules.rules.room_life_ms / 1_000;
-    let most_peers = u64::try_from(rules.rules.room_peers).unwrap_or(u64::MAX);
+    let meta = metadata(meta, state.room_rules.metadata_max)?;
+    let longest = rules.room_life_ms / 1_000;
+    let most_peers = u64::try_from(rules.room_peers).unwrap_or(u64::MAX);
     Ok(Patch {
         name: display_name(&name)?.map(|name| Some(name).filter(|name| !name.is_empty())),
         metadata: meta.map(|json| Some(json).filter(|json| json.get() != "{}")),
@@ -56,7 +75,22 @@ pub(super) fn patch_of(state: &AuthState, raw: [Raw; 9]) -> Result<Patch, Proble
         locked: flag("locked", &locked)?,
         lobby: flag("lobby", &lobby)?,
         e2ee: one_of::<E2ee>("e2ee", &e2ee, "must be off, optional or required")?,
+        roles: roles_of(state, &roles)?,
     })
+}
+
+fn roles_of(state: &AuthState, raw: &Raw) -> Result<Option<Option<Arc<[Role]>>>, Problem> {
+    let rule = format!("must be a list of at most {MOST_ROLES} roles; an empty one is every role");
+    let Some(names) = typed::<Vec<String>>("roles", raw, &rule)? else { return Ok(None) };
+    if names.len() > MOST_ROLES {
+        return Err(refuse("roles", rule));
+    }
+    let known = |name: &String| {
+        let role = Role::parse(name).ok().filter(|role| state.policy.permissions_of(role).is_ok());
+        role.ok_or_else(|| refuse("roles", "names a role that this server does not have"))
+    };
+    let roles = names.iter().map(known).collect::<Result<Vec<Role>, Problem>>()?;
+    Ok(Some((!roles.is_empty()).then(|| roles.into())))
 }
 
 fn one_of<T: DeserializeOwned>(field: &str, raw: &Raw, rule: &str) -> Result<Option<T>, Problem> {
@@ -68,13 +102,16 @@ pub(super) fn fit(state: &AuthState, settings: &RoomSettings, kept_until: u64) -
     if settings.starts_at.is_some_and(|at| kept_until > 0 && at >= kept_until) {
         return Err(refuse("startsAt", "must come before the room is over; a room is kept for rooms.kept"));
     }
-    match &state.room_rules.no_e2ee {
-        Some(why) if settings.e2ee == E2ee::Required => {
-            let detail = format!("e2ee cannot be required here: {why}");
-            Err(Problem::new(409, "conflict", detail).field("e2ee"))
-        }
-        _ => Ok(()),
-    }
+    let book = &state.room_rules.rules.roles;
+    let read = match &settings.roles {
+        _ if !settings.demands_e2ee() => None,
+        Some(roles) => book.reads_any(roles.iter()),
+        None => book.reads_any(book.names()),
+    };
+    read.map_or(Ok(()), |why| {
+        let detail = format!("e2ee cannot be required for these roles: {why}; name others in `roles`");
+        Err(Problem::new(409, "conflict", detail).field("e2ee"))
+    })
 }
 
 /// What is to be changed.
@@ -99,6 +136,9 @@ pub(super) struct RoomChange {
     /// Whether whoever comes waits to be let in.
     lobby: Option<bool>,
     e2ee: Option<Encryption>,
+    /// The roles that it takes in; an empty list is all.
+    #[schema(max_items = 32)]
+    roles: Option<Vec<RoleName>>,
 }
 
 /// What can be done to a room.

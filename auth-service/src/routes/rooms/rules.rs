@@ -1,15 +1,13 @@
 //! What the configuration says of rooms, as the API needs it.
 
 use signalbox_rooms::room::{LONGEST_KEPT_MS, Rules};
-use signalbox_shared::{
-    config::{CandidateTable, RoleTemplate, Settings},
-    id::Role,
-    protocol::IcePolicy,
-};
+use signalbox_shared::{config::Settings, id::Role, protocol::IcePolicy};
+
+use crate::AuthState;
 
 /// The rules of the configuration that the API judges by itself.
 pub(crate) struct RoomRules {
-    /// As a node decides by.
+    /// As a node decides by, with the limits of the configuration: [`AuthState::live_rules`] has those in force.
     pub(super) rules: Rules,
     /// How long a made room is kept, milliseconds.
     pub(super) kept_ms: u64,
@@ -21,8 +19,6 @@ pub(crate) struct RoomRules {
     pub(super) signal_url: String,
     pub(super) metadata_max: usize,
     pub(super) data_max: usize,
-    /// Why a room cannot demand encryption end to end; none if it can.
-    pub(super) no_e2ee: Option<String>,
     ice: IcePolicy,
     roles: Vec<(Role, Option<IcePolicy>)>,
 }
@@ -40,7 +36,6 @@ impl RoomRules {
             signal_url: rooms.signal_url.clone().unwrap_or_else(|| "/ws/signal".to_owned()),
             metadata_max: settings.limits.metadata.0,
             data_max: settings.limits.data.0,
-            no_e2ee: reader_of_sdp(settings),
             ice: settings.ice.policy,
             roles: settings.roles.0.iter().map(|(role, template)| (role.clone(), template.ice)).collect(),
         }
@@ -52,18 +47,16 @@ impl RoomRules {
     }
 }
 
-/// The first role whose descriptions or candidates the server must read or change.
-fn reader_of_sdp(settings: &Settings) -> Option<String> {
-    if settings.ice.policy == IcePolicy::Relay {
-        return Some("ice.policy is relay, so candidates in descriptions are changed".to_owned());
-    }
-    let lacks = |template: &RoleTemplate, name: &str| !template.permissions.iter().any(|known| known == name);
-    settings.roles.0.iter().find_map(|(role, template)| {
-        if let Some(name) = ["publish", "share", "data"].into_iter().find(|name| lacks(template, name)) {
-            return Some(format!("the role {role} lacks `{name}`, so its descriptions are read"));
+impl AuthState {
+    /// The rules of rooms, with the limits in force.
+    pub(super) fn live_rules(&self) -> Rules {
+        let rules = self.room_rules.rules.clone();
+        let limits = self.control.rules().limits(self.control.now_ms());
+        let largest = |peers: u32| peers.clamp(1, self.largest_room) as usize;
+        Rules {
+            room_peers: limits.room_peers.map_or(rules.room_peers, largest),
+            user_peers: limits.user_peers.map_or(rules.user_peers, |peers| peers.max(1) as usize),
+            ..rules
         }
-        let filters =
-            template.ice == Some(IcePolicy::Relay) || template.candidates != CandidateTable::default();
-        filters.then(|| format!("the role {role} has rules for candidates, so its descriptions are changed"))
-    })
+    }
 }

@@ -47,6 +47,10 @@ pub(super) struct ShownRoom<'a> {
     #[schema(value_type = Encryption)]
     e2ee: E2ee,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The roles that it takes in; all where none are named.
+    #[schema(value_type = Option<Vec<RoleName>>)]
+    roles: Option<&'a [Role]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<MakerView>)]
     created_by: Option<&'a Creator>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +114,7 @@ impl<'a> ShownRoom<'a> {
             locked: set.locked,
             lobby: set.lobby,
             e2ee: set.e2ee,
+            roles: set.roles.as_deref(),
             created_by: set.created_by.as_ref(),
             created_at: known(set.created_at),
             kept_until: known(set.kept_until),

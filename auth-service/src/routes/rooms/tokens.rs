@@ -218,7 +218,7 @@ fn would_wait(state: &AuthState, grant: &Grant, known: &RoomState) -> Result<boo
         mailbox: 1,
     };
     let input = Input::Join { peer: peer.clone(), member: Box::new(member) };
-    let decision = decide(known, known.read_at, &[input], &state.room_rules.rules);
+    let decision = decide(known, known.read_at, &[input], &state.live_rules());
     match decision.outcomes.first().copied().and_then(problem_of) {
         Some(problem) => Err(problem),
         None => Ok(decision.next.members.get(&peer).is_some_and(|member| member.waiting)),

@@ -10,7 +10,10 @@ use signalbox_shared::{
 
 use crate::{
     room::{Lineage, Member, Presence, RoomState, Tombstone},
-    store::{Census, Delivery, Due, Entry, EntryKind, Found, Head, Look, Page, Reader, Renewed},
+    store::{
+        AppendError, Appended, Census, Delivery, Due, Entry, EntryKind, Found, Head, Item, Look, Page,
+        Reader, Renewed, Unavailable,
+    },
 };
 
 /// A reply that is a list, read from its front.
@@ -292,4 +295,20 @@ pub(super) fn news(message: &str) -> Option<News> {
     };
     let deliveries = words.next()?.split(',').map(delivery).collect::<Option<_>>()?;
     Some(News::Entries(room, deliveries))
+}
+
+/// One message's result.
+pub(super) fn appended(value: Value, sender: &PeerId, item: &Item) -> Result<Appended, AppendError> {
+    let mut reply = Reply::new(value);
+    match reply.text().as_deref() {
+        Some("w") => {
+            let kind = EntryKind::Forwarded;
+            Ok(Appended::Written(deliveries(Some(reply.rest()), sender, item.id, kind, &item.body)))
+        }
+        Some("d") => Ok(Appended::Duplicate),
+        Some("n") => Ok(Appended::NoSuchPeer),
+        Some("b") => Ok(Appended::Backlogged),
+        Some("s") => Ok(Appended::Stale),
+        _ => Err(AppendError::Unavailable(Unavailable)),
+    }
 }

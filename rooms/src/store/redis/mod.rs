@@ -2,11 +2,13 @@
 //!
 //! Owns: turning the contract of `store` into one script call each. Must not: retry (an unknown outcome belongs to the
 //! caller, who has at most one call in flight per sender), or use a pooled connection (order per sender).
-//! Next: `lua/` for what happens in Redis, `link` for the connection, `topics` for what other nodes wrote.
+//! Next: `lua/` for what happens in Redis, `call` and `codec` for what goes there and comes back, `link` for the connection, `topics` for what other nodes wrote.
 
+mod call;
 mod codec;
 mod known;
 mod link;
+mod partitions;
 mod topics;
 
 use std::{
@@ -24,11 +26,11 @@ use signalbox_shared::{
 };
 
 use super::{
-    Append, AppendError, Appended, Arrivals, Batched, Bounds, Census, Commit, Committed, Due, EntryKind,
-    Found, Head, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Reader, Renewed, Target, Unavailable,
-    contract::LiveBounds,
+    Append, AppendError, Arrivals, Batched, Bounds, Census, Commit, Committed, Due, Found, Head, Look,
+    PAGE_BYTES, PAGE_ENTRIES, Reader, Renewed, Unavailable, bounds::LiveBounds,
 };
 use crate::room::Lineage;
+use call::ScriptCall;
 use codec::Reply;
 use known::KnownWrites;
 use link::{Link, ScriptId};
@@ -86,7 +88,7 @@ impl RedisStore {
     /// [`StartError`] if that does not happen in time.
     pub fn listen(&self, node: &NodeId, arrivals: Weak<dyn Arrivals>) -> Result<(), StartError> {
         let link = self.link.clone();
-        self.link.connections().run_and_wait(async move { agree_on_partitions(&link).await })?;
+        self.link.connections().run_and_wait(async move { partitions::agree(&link).await })?;
         topics::start(&self.link, node, arrivals)
     }
 
@@ -96,7 +98,7 @@ impl RedisStore {
     }
 
     pub(super) async fn keep_partition_count(&self) -> Result<(), Unavailable> {
-        partition_count(&self.link).await.map(drop)
+        partitions::count(&self.link).await.map(drop)
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -140,7 +142,7 @@ impl RedisStore {
         commit: &Commit,
     ) -> Result<Committed, Unavailable> {
         let script = if commit.grows { ScriptId::Commit } else { ScriptId::Shrink };
-        let call = self.commit_call(room, node, commit);
+        let call = ScriptCall::commit(room, node, commit, &self.bounds.get());
         let mut reply = Reply::new(self.script(script, call).await?);
         match reply.text().as_deref() {
             Some("ok") => {
@@ -155,47 +157,6 @@ impl RedisStore {
         }
     }
 
-    fn commit_call(&self, room: &RoomId, node: &NodeId, commit: &Commit) -> ScriptCall {
-        let bounds = &self.bounds.get();
-        let mut call = ScriptCall::new(room);
-        call.key(keys::due(keys::partition(room)));
-        call.arg(&*commit.incarnation).arg(commit.version).arg(node.as_str()).arg(room.as_str());
-        call.arg(keys::node_topic_prefix(room)).arg(keys::feed_topic(room));
-        call.arg(2 * bounds.backlog).arg(bounds.entry_life_ms).arg(bounds.room_life_ms).arg(bounds.window_ms);
-        call.arg(u8::from(commit.opens)).arg(bounds.slack_ms).arg(u8::from(commit.ends));
-        call.arg(commit.settings.as_ref().map_or_else(String::new, |settings| settings.to_json()));
-        call.arg(commit.life_ms).arg(commit.kept_until).arg(bounds.longest_ms()).arg(u8::from(commit.empty));
-        call.each(&commit.put, |call, (peer, member)| {
-            let record = serde_json::to_string(member).unwrap_or_default();
-            call.arg(peer.as_str()).arg(record).arg(member.owner().map_or("-", NodeId::as_str));
-            call.arg(member.epoch).arg(member.mailbox).arg(member.generation).arg(u8::from(member.waiting));
-        });
-        call.each(&commit.removed, |call, (peer, tombstone)| {
-            call.arg(peer.as_str()).arg(tombstone.epoch).arg(tombstone.reason.as_str());
-            call.index(keys::mailbox(room, peer));
-        });
-        call.each(&commit.forgotten, |call, peer| _ = call.arg(peer.as_str()));
-        call.each(&commit.detached, |call, peer| _ = call.arg(peer.as_str()));
-        call.each(&commit.listed, |call, node| _ = call.index(keys::rooms_on(keys::partition(room), node)));
-        call.each(&commit.unlisted, |call, node| _ = call.index(keys::rooms_on(keys::partition(room), node)));
-        call.each(&commit.accepted, |call, (peer, id)| _ = call.arg(peer.as_str()).arg(*id));
-        call.each(&commit.events, |call, event| {
-            call.arg(event.about.as_str()).arg(codec::kind_text(event.kind)).arg(&*event.body);
-            call.each(&event.targets, |call, peer| call.target(room, peer));
-        });
-        call.each(&commit.notices, |call, (node, peers)| {
-            let peers: Vec<&str> = peers.iter().map(PeerId::as_str).collect();
-            call.arg(node.as_str()).arg(peers.join(","));
-        });
-        let hooks = bounds.hooks.filter(|_| !commit.feed.is_empty());
-        call.each(hooks.as_slice(), |call, hooks| {
-            let p = keys::partition(room);
-            call.index(keys::hooks(p)).index(keys::hooks_state(p)).arg(hooks.most).arg(hooks.life_ms);
-        });
-        call.each(&commit.feed, |call, line| _ = call.arg(&**line));
-        call
-    }
-
     pub(super) async fn append(
         &self,
         room: &RoomId,
@@ -203,21 +164,7 @@ impl RedisStore {
         batch: &Append,
     ) -> Result<Batched, AppendError> {
         let bounds = &self.bounds.get();
-        let mut call = ScriptCall::new(room);
-        call.key(keys::due(keys::partition(room)));
-        call.key(keys::mailbox(room, &batch.sender));
-        call.arg(batch.sender.as_str()).arg(node.as_str()).arg(batch.epoch);
-        call.arg(batch.mailbox).arg(batch.acked).arg(batch.floor);
-        match batch.handle {
-            Some(handle) => call.arg(handle),
-            None => call.arg(""),
-        };
-        call.arg(room.as_str()).arg(keys::node_topic_prefix(room));
-        call.arg(bounds.backlog).arg(bounds.backlog_bytes).arg(bounds.entry_life_ms).arg(bounds.slack_ms);
-        call.arg(batch.members.version).arg(batch.items.len()).arg(bounds.longest_ms());
-        for item in &batch.items {
-            call.item(room, batch, item);
-        }
+        let call = ScriptCall::append(room, node, batch, bounds);
         // What only acknowledges makes room, so that a full server takes it.
         let script = if batch.items.is_empty() { ScriptId::Acknowledge } else { ScriptId::Append };
         let mut reply = Reply::new(self.script(script, call).await?);
@@ -228,7 +175,7 @@ impl RedisStore {
                 let results = batch
                     .items
                     .iter()
-                    .map_while(|item| reply.next().map(|value| appended(value, &batch.sender, item)));
+                    .map_while(|item| reply.next().map(|value| codec::appended(value, &batch.sender, item)));
                 Ok(Batched { mailbox, results: results.collect::<Result<_, _>>()? })
             }
             Some("no") => Err(AppendError::NotOwner),
@@ -367,110 +314,5 @@ impl RedisStore {
         let mut cmd = redis::cmd("ZREM");
         cmd.arg(keys::NODES).arg(node.as_str());
         self.link.call_key(keys::NODES, &cmd).await.map(drop)
-    }
-}
-
-/// A room lies where the number of partitions puts it: a node with another number would not find it.
-async fn agree_on_partitions(link: &Link) -> Result<(), StartError> {
-    let unanswered = |Unavailable| StartError::NoAnswer("how rooms are spread could not be read".to_owned());
-    let found = partition_count(link).await.map_err(unanswered)?;
-    if found == keys::PARTITIONS.to_string() {
-        return Ok(());
-    }
-    Err(StartError::Unfit(format!(
-        "other nodes spread rooms over {found} partitions and this one over {}; stop all nodes of the other release first, and delete {}",
-        keys::PARTITIONS,
-        keys::PARTITION_COUNT,
-    )))
-}
-
-/// The number of partitions that stands in Redis; this node's where there is none.
-async fn partition_count(link: &Link) -> Result<String, Unavailable> {
-    let (key, day) = (keys::PARTITION_COUNT, 24 * 60 * 60 * 1_000_u64);
-    let mut set = redis::cmd("SET");
-    set.arg(key).arg(keys::PARTITIONS).arg("NX").arg("PX").arg(day);
-    link.call_key(key, &set).await?;
-    let mut renew = redis::cmd("PEXPIRE");
-    renew.arg(key).arg(day);
-    link.call_key(key, &renew).await?;
-    let mut get = redis::cmd("GET");
-    get.arg(key);
-    codec::text(link.call_key(key, &get).await?).ok_or(Unavailable)
-}
-
-/// One message's result.
-fn appended(value: Value, sender: &PeerId, item: &Item) -> Result<Appended, AppendError> {
-    let mut reply = Reply::new(value);
-    match reply.text().as_deref() {
-        Some("w") => {
-            let kind = EntryKind::Forwarded;
-            Ok(Appended::Written(codec::deliveries(Some(reply.rest()), sender, item.id, kind, &item.body)))
-        }
-        Some("d") => Ok(Appended::Duplicate),
-        Some("n") => Ok(Appended::NoSuchPeer),
-        Some("b") => Ok(Appended::Backlogged),
-        Some("s") => Ok(Appended::Stale),
-        _ => Err(AppendError::Unavailable(Unavailable)),
-    }
-}
-
-/// Keys and arguments of a script, every key declared (a script that touches others breaks while slots move).
-struct ScriptCall {
-    partition: usize,
-    keys: Vec<String>,
-    args: Vec<Vec<u8>>,
-}
-
-impl ScriptCall {
-    fn new(room: &RoomId) -> Self {
-        Self { partition: keys::partition(room), keys: vec![keys::room(room)], args: Vec::with_capacity(24) }
-    }
-
-    fn arg(&mut self, value: impl redis::ToRedisArgs) -> &mut Self {
-        self.args.extend(value.to_redis_args());
-        self
-    }
-
-    /// Declares a key.
-    fn key(&mut self, key: String) {
-        self.keys.push(key);
-    }
-
-    /// Declares a key and passes its index as Lua counts.
-    fn index(&mut self, key: String) -> &mut Self {
-        self.key(key);
-        self.arg(self.keys.len())
-    }
-
-    fn target(&mut self, room: &RoomId, peer: &PeerId) {
-        self.arg(peer.as_str()).index(keys::mailbox(room, peer));
-    }
-
-    /// A list: its length, then each.
-    fn each<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
-        self.arg(items.len());
-        items.iter().for_each(|item| write(self, item));
-    }
-
-    fn item(&mut self, room: &RoomId, batch: &Append, item: &Item) {
-        match item.id {
-            Some(id) => self.arg(id),
-            None => self.arg(""),
-        };
-        let whenever = if item.judged { "v" } else { "p" };
-        match &item.to {
-            Target::Peer(peer) => {
-                self.arg(whenever).arg(&*item.body).arg(1);
-                self.target(room, peer);
-            }
-            Target::Nobody => {
-                self.arg(whenever).arg("").arg(0);
-            }
-            Target::Room => {
-                let others = || batch.members.peers.iter().filter(|peer| **peer != batch.sender);
-                self.arg("r").arg(&*item.body).arg(others().count());
-                others().for_each(|peer| self.target(room, peer));
-            }
-        }
     }
 }

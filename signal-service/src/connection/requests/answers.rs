@@ -26,6 +26,13 @@ pub(super) fn not_permitted(id: Option<u64>) -> ServerMessage {
     ServerMessage::error(id, ErrorCode::NotPermitted, None, text)
 }
 
+/// Then the server would have to read what the peer sends.
+pub(super) fn must_not_read(id: Option<u64>) -> ServerMessage {
+    let text =
+        "the room demands encryption end to end, and this would make the server read what the peer sends";
+    ServerMessage::error(id, ErrorCode::NotPermitted, None, text)
+}
+
 /// Nobody is there whose id stands in this member.
 pub(super) fn no_such_peer(id: Option<u64>, field: &str) -> ServerMessage {
     ServerMessage::error(id, ErrorCode::NoSuchPeer, Some(field), "there is no such peer in this room")

@@ -153,10 +153,12 @@ impl Requests {
             }
             Request::Drop { id } => self.keep_back(id, answers),
             Request::Update { id, name, metadata } => {
-                self.change(id, Input::Update { peer: self.peer.id.clone(), name, metadata });
+                let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
+                self.change(id, Input::Update { peer, epoch, name, metadata });
             }
             Request::Command { id, command } => {
-                self.change(id, Manage::member(self.peer.id.clone(), request::act(command)));
+                let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
+                self.change(id, Manage::member(peer, epoch, request::act(command)));
             }
             Request::Leave { id } => self.call = Some(calls::leave(&self.room, &self.peer, id)),
         }
@@ -322,6 +324,7 @@ impl Requests {
     ) -> Verdict {
         match (outcome, id) {
             (Ok(Outcome::NotPermitted), id) => answers.push(answers::not_permitted(id)),
+            (Ok(Outcome::MustNotRead), id) => answers.push(answers::must_not_read(id)),
             (Ok(Outcome::NoSuchPeer), id) => answers.push(answers::no_such_peer(id, "peer")),
             (Ok(Outcome::Done | Outcome::Removed(_)), id) => {
                 self.ids.settle(id);

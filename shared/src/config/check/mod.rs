@@ -1,8 +1,15 @@
 //! What a configuration must satisfy beyond parsing.
 
+mod auth;
+#[cfg(test)]
+mod tests;
+
 use base64::Engine as _;
 
 use super::{ConfigError, PERMISSIONS, Settings, units::Span};
+use auth::{check_keys, check_providers};
+
+pub use auth::is_web;
 
 /// Checks ranges and references; returns the unsafe choices, to be logged.
 pub(super) fn check(settings: &Settings) -> Result<Vec<String>, ConfigError> {
@@ -160,29 +167,6 @@ fn check_rooms(settings: &Settings) -> Result<(), ConfigError> {
     )
 }
 
-fn check_keys(settings: &Settings) -> Result<(), ConfigError> {
-    let auth = &settings.auth;
-    let day = Span::secs(24 * 60 * 60);
-    ensure((Span::secs(1)..=day).contains(&auth.jwks_ttl), "auth.jwks_ttl", "must be from 1s to 24h")?;
-    ensure(
-        auth.jwks_url.is_none() || auth.jwks_file.is_none(),
-        "auth.jwks_url",
-        "and auth.jwks_file are both set; keep one",
-    )?;
-    let web = |url: &String| {
-        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        rest.is_some_and(|rest| {
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            !authority.is_empty() && !authority.contains('@') && !url.contains([' ', '#'])
-        })
-    };
-    ensure(
-        auth.jwks_url.as_ref().is_none_or(web),
-        "auth.jwks_url",
-        "must be like http://auth-service:8080/.well-known/jwks.json, without user and password",
-    )
-}
-
 fn check_redis(settings: &Settings) -> Result<(), ConfigError> {
     let redis = &settings.redis;
     let within = |span: Span, low: Span, high: Span| (low..=high).contains(&span);
@@ -265,56 +249,6 @@ fn check_roles(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_providers(settings: &Settings) -> Result<(), ConfigError> {
-    let setting = "auth.providers";
-    let providers = &settings.auth.providers;
-    for (n, provider) in providers.iter().enumerate() {
-        let named = |text: &str| !text.is_empty() && text.len() <= 512;
-        ensure(named(&provider.issuer) && named(&provider.audience), setting, "need issuer and audience")?;
-        ensure(
-            !providers[..n].iter().any(|other| other.issuer == provider.issuer),
-            setting,
-            "name the same issuer twice",
-        )?;
-        let hs = provider.algorithms.contains(&super::UserAlgorithm::HS256);
-        ensure(
-            !provider.algorithms.is_empty() && (!hs || provider.is_app()),
-            setting,
-            "must have algorithms: HS256 alone, or some of the others",
-        )?;
-        ensure(
-            hs || is_web(provider.jwks_url.as_ref().unwrap_or(&provider.issuer)),
-            setting,
-            "must have a jwks_url, or an issuer that is a URL, with https:// (or http:// on this machine)",
-        )?;
-        ensure(
-            provider.user_prefix.is_empty() || crate::id::UserId::parse(&provider.user_prefix).is_ok(),
-            setting,
-            "must have a user_prefix of characters that a user may have",
-        )?;
-        let mut roles = provider.role_map.values().chain(&provider.default_role);
-        ensure(
-            roles.all(|role| settings.roles.0.contains_key(role)),
-            setting,
-            "name a role that [roles] does not have",
-        )?;
-    }
-    let apps = providers.iter().filter(|provider| provider.is_app()).count();
-    ensure(apps <= 1, setting, "may have one with HS256, since there is one SIGNALBOX_USER_SECRET")
-}
-
-/// Whether keys may be fetched there: what comes over plain HTTP is believed from this machine only.
-pub fn is_web(url: &str) -> bool {
-    let authority = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
-    if let Some(rest) = url.strip_prefix("https://") {
-        return !authority(rest).is_empty() && !authority(rest).contains(['@', ' ']);
-    }
-    let Some(rest) = url.strip_prefix("http://") else { return false };
-    let authority = authority(rest);
-    let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
-    ["localhost", "127.0.0.1", "[::1]"].contains(&host)
-}
-
 fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.auth.guests == Some(true) && !settings.server.listen.ip().is_loopback() {
@@ -327,97 +261,4 @@ fn warnings(settings: &Settings) -> Vec<String> {
         );
     }
     warnings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::units::Size;
-
-    #[test]
-    fn the_defaults_pass() {
-        assert!(check(&Settings::default()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_value_out_of_range_is_named() {
-        let mut settings = Settings::default();
-        settings.limits.sdp = Size::kib(64);
-        assert!(check(&settings).unwrap_err().to_string().contains("limits.frame"));
-        let mut settings = Settings::default();
-        settings.auth.token_ttl_max = Span::secs(25 * 60 * 60);
-        assert!(check(&settings).unwrap_err().to_string().contains("24h"));
-        let mut settings = Settings::default();
-        settings.roles.0.clear();
-        assert!(check(&settings).unwrap_err().to_string().contains("auth.guest_role"));
-    }
-
-    #[test]
-    fn turn_servers_are_urls_of_turn_and_have_a_secret() {
-        let with = |url: &str| {
-            let mut settings = Settings::default();
-            settings.ice.turn = vec![crate::config::TurnServer { urls: vec![url.to_owned()], region: None }];
-            settings
-        };
-        for good in ["turn:t.example", "turn:t.example:3478?transport=tcp", "turns:[2001:db8::1]:5349"] {
-            assert!(check(&with(good)).is_ok(), "{good}");
-        }
-        for bad in
-            ["stun:t.example", "turn:", "turn://t.example", "turn:u@t.example", "turn:t example", "https://t"]
-        {
-            assert!(check(&with(bad)).unwrap_err().to_string().contains("ice.turn"), "{bad}");
-        }
-        let mut settings = with("turn:t.example");
-        settings.ice.turn[0].urls.clear();
-        assert!(check(&settings).is_err());
-        for ttl in [Span::secs(3), Span::secs(24 * 60 * 60 + 1)] {
-            let mut settings = with("turn:t.example");
-            settings.ice.turn_ttl = ttl;
-            assert!(check(&settings).unwrap_err().to_string().contains("ice.turn_ttl"));
-        }
-        assert!(check_turn_secrets(&with("turn:t"), 0).unwrap_err().to_string().contains("ice.turn"));
-        let unused = check_turn_secrets(&Settings::default(), 1).unwrap_err().to_string();
-        assert!(unused.contains("SIGNALBOX_TURN_SECRETS"), "{unused}");
-        assert!(
-            check_turn_secrets(&with("turn:t"), 2).is_ok()
-                && check_turn_secrets(&Settings::default(), 0).is_ok()
-        );
-    }
-
-    #[test]
-    fn an_unsafe_choice_is_a_warning() {
-        let mut settings = Settings::default();
-        settings.auth.guests = Some(true);
-        assert!(check(&settings).unwrap().is_empty(), "guests on loopback are fine");
-        settings.server.listen = "0.0.0.0:8080".parse().unwrap();
-        assert_eq!(check(&settings).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_ca_file_that_holds_no_certificate_is_refused_by_the_settings_name() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let block = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
-        for (text, taken) in [
-            (block("MAA="), true),
-            (block("MAA=") + &block("MA\nA="), true),
-            (String::new(), false),
-            ("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n".to_owned(), false),
-            (block("not base64"), false),
-            (block(""), false),
-            ("-----BEGIN CERTIFICATE-----\nMAA=".to_owned(), false),
-        ] {
-            std::fs::write(file.path(), &text).unwrap();
-            let mut settings = Settings::default();
-            settings.redis.ca_file = Some(file.path().to_owned());
-            match check(&settings) {
-                Ok(_) => assert!(taken, "{text}"),
-                Err(error) => {
-                    assert!(!taken && error.to_string().contains("redis.ca_file"), "{text}: {error}")
-                }
-            }
-        }
-        let mut settings = Settings::default();
-        settings.redis.ca_file = Some("/nowhere/ca.crt".into());
-        assert!(check(&settings).unwrap_err().to_string().contains("redis.ca_file"));
-    }
 }

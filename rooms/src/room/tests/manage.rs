@@ -1,17 +1,6 @@
 //! What the API and moderators may do to a room, as sentences.
 
-use std::sync::Arc;
-
-use serde_json::value::RawValue;
-use signalbox_shared::{
-    id::{PeerId, Role},
-    protocol::LeftReason,
-};
-
-use super::{
-    tests::{RULES, attach, handle, join, member, peer, room_of},
-    *,
-};
+use super::*;
 
 const HOST: &[&str] = &["publish", "message", "moderate", "admit", "end"];
 const MODERATOR: &[&str] = &["publish", "message", "moderate", "admit"];
@@ -49,7 +38,7 @@ fn made(change: impl FnOnce(&mut RoomSettings)) -> RoomState {
 
 fn kick(by: u8, whom: u8) -> Input {
     let act = Act::Remove { whom: Whom::Peer(peer(whom)), reason: LeftReason::Removed };
-    Manage::member(peer(by), act)
+    Manage::member(peer(by), 1, act)
 }
 
 fn told(decision: &Decision, about: u8) -> Vec<(&EventKind, &[PeerId])> {
@@ -90,7 +79,7 @@ fn each_rule_of_a_room_has_its_own_refusal() {
     assert_eq!(refused(|settings| settings.max_peers = Some(0)), Outcome::RoomFull);
     let early = made(|settings| settings.starts_at = Some(101));
     assert_eq!(outcome(&early, 100, join_as(1, MODERATOR)), Outcome::Done, "who moderates prepares it");
-    let rules = Rules { implicit: false, ..RULES };
+    let rules = Rules { implicit: false, ..RULES.clone() };
     let nowhere = RoomState::new("r".into(), "L1".into());
     assert_eq!(decide(&nowhere, 0, &[join(1, 1)], &rules).outcomes, [Outcome::NotAllowed]);
     assert_eq!(decide(&made(|_| {}), 0, &[join(1, 1)], &rules).outcomes, [Outcome::Done]);
@@ -99,7 +88,7 @@ fn each_rule_of_a_room_has_its_own_refusal() {
 #[test]
 fn a_lock_that_is_committed_with_a_join_holds_or_came_too_late_and_nothing_between() {
     let room = room_of(&[join_as(1, HOST)]);
-    let lock = || Manage::member(peer(1), Act::Lock(true));
+    let lock = || Manage::member(peer(1), 1, Act::Lock(true));
     assert_eq!(decide(&room, 0, &[lock(), join(2, 2)], &RULES).outcomes[1], Outcome::RoomLocked);
     let late = decide(&room, 0, &[join(2, 2), lock()], &RULES);
     assert!(late.next.members.contains_key(&peer(2)) && late.next.settings.locked);
@@ -163,7 +152,7 @@ fn who_was_removed_is_remembered_and_cannot_come_back_with_the_handle() {
 #[test]
 fn a_muted_member_may_not_publish_and_may_again_what_it_might_before() {
     let room = room_of(&[join_as(1, HOST), join_as(2, &["message", "publish"]), join(3, 3)]);
-    let mute = |peer, on| Manage::member(tests::peer(1), Act::Mute { peer, on });
+    let mute = |peer, on| Manage::member(super::peer(1), 1, Act::Mute { peer, on });
     let muted = after(&room, 0, &[mute(peer(2), true)]);
     assert!(!muted.members[&peer(2)].may(Permission::Publish) && muted.members[&peer(2)].muted);
     let again = after(&muted, 0, &[mute(peer(2), false)]);
@@ -177,7 +166,7 @@ fn who_waits_has_a_place_and_nobody_hears_of_it_but_who_may_let_it_in() {
     let room =
         after(&made(|settings| settings.lobby = true), 0, &[join_as(1, HOST), join_as(2, &["message"])]);
     assert!(room.members[&peer(2)].waiting && !room.members[&peer(1)].waiting);
-    let inside = after(&room, 0, &[Manage::member(peer(1), Act::Admit(peer(2)))]);
+    let inside = after(&room, 0, &[Manage::member(peer(1), 1, Act::Admit(peer(2)))]);
     let knocked = decide(&inside, 0, &[join(3, 3)], &RULES);
     assert!(matches!(told(&knocked, 3)[..], [(EventKind::Knocked(_), [only])] if *only == peer(1)));
     assert_eq!(knocked.next.entries_for(&peer(2)).len(), 1, "the host");
@@ -196,7 +185,7 @@ fn who_waits_has_a_place_and_nobody_hears_of_it_but_who_may_let_it_in() {
 #[test]
 fn an_admitted_peer_is_new_to_all_and_admitting_it_twice_changes_nothing() {
     let room = after(&made(|s| s.lobby = true), 0, &[join_as(1, HOST), join_as(2, MODERATOR), join(3, 3)]);
-    let admit = || Manage::member(peer(1), Act::Admit(peer(3)));
+    let admit = || Manage::member(peer(1), 1, Act::Admit(peer(3)));
     let decision = decide(&room, 0, &[admit(), admit()], &RULES);
     assert_eq!(decision.outcomes, [Outcome::Done, Outcome::Done]);
     let events = told(&decision, 3);
@@ -205,7 +194,7 @@ fn an_admitted_peer_is_new_to_all_and_admitting_it_twice_changes_nothing() {
         "{events:?}"
     );
     assert_eq!(
-        outcome(&decision.next, 0, Manage::member(peer(3), Act::Admit(peer(3)))),
+        outcome(&decision.next, 0, Manage::member(peer(3), 1, Act::Admit(peer(3)))),
         Outcome::NotPermitted
     );
 }
@@ -213,7 +202,7 @@ fn an_admitted_peer_is_new_to_all_and_admitting_it_twice_changes_nothing() {
 #[test]
 fn who_is_denied_or_removed_while_waiting_was_denied() {
     let room = after(&made(|s| s.lobby = true), 0, &[join_as(1, HOST), join(2, 2), join(3, 3)]);
-    let deny = Manage::member(peer(1), Act::Deny(peer(2)));
+    let deny = Manage::member(peer(1), 1, Act::Deny(peer(2)));
     let next = after(&room, 0, &[deny, kick(1, 3)]);
     assert_eq!(
         (next.left[&peer(2)].reason, next.left[&peer(3)].reason),
@@ -246,7 +235,7 @@ fn who_may_let_in_from_now_on_is_told_of_those_who_wait() {
 #[test]
 fn the_end_of_a_room_sends_everybody_out_and_its_lock_outlasts_them() {
     let room = room_of(&[join_as(1, HOST), join(2, 2)]);
-    let ended = decide(&room, 0, &[Manage::member(peer(1), Act::End { lock: true })], &RULES);
+    let ended = decide(&room, 0, &[Manage::member(peer(1), 1, Act::End { lock: true })], &RULES);
     assert_eq!((ended.outcomes[0], ended.next.members.len()), (Outcome::Removed(2), 0));
     assert_eq!(ended.next.left[&peer(1)].reason, LeftReason::Ended);
     assert_eq!(outcome(&ended.next, 10, join(3, 3)), Outcome::RoomLocked);
@@ -275,4 +264,39 @@ fn what_is_set_survives_a_store_that_has_forgotten_the_room() {
     let restored = locked.restored("L2".into(), 5);
     assert!(restored.settings.locked && restored.version == 0);
     assert_eq!(outcome(&restored, 5, join(2, 2)), Outcome::RoomLocked);
+}
+
+#[test]
+fn who_was_muted_cannot_lift_it_itself() {
+    let room = room_of(&[join_as(1, HOST), join_as(2, MODERATOR)]);
+    let mute = |by: u8, on| Manage::member(peer(by), 1, Act::Mute { peer: peer(2), on });
+    let muted = after(&room, 0, &[mute(1, true)]);
+    assert_eq!(outcome(&muted, 0, mute(2, false)), Outcome::NotPermitted);
+    assert_eq!(outcome(&muted, 0, mute(1, false)), Outcome::Done);
+    assert_eq!(outcome(&room, 0, mute(2, true)), Outcome::Done, "of itself it may take");
+}
+
+/// Its frames may still lie in a buffer when its client has gone on elsewhere, and said something else there.
+#[test]
+fn an_older_connection_can_neither_rename_its_peer_nor_act_for_it() {
+    let room = after(&room_of(&[join_as(1, HOST), join(2, 2)]), 0, &[attach(1, 7, handle(1))]);
+    let rename = |epoch| Input::Update { peer: peer(1), epoch, name: Some("late".into()), metadata: None };
+    let lock = |epoch| Manage::member(peer(1), epoch, Act::Lock(true));
+    let late = decide(&room, 0, &[rename(1), lock(1)], &RULES);
+    assert!(late.is_empty());
+    assert_eq!(late.outcomes, [Outcome::Gone, Outcome::Gone]);
+    assert_eq!(decide(&room, 0, &[rename(2), lock(2)], &RULES).outcomes, [Outcome::Done, Outcome::Done]);
+}
+
+#[test]
+fn who_joins_and_is_removed_in_one_commit_does_not_come_back_either() {
+    let room = room_of(&[join_as(1, HOST)]);
+    let everybody = Act::Remove { whom: Whom::User(member(2, 1).user), reason: LeftReason::Removed };
+    let newcomer = member(2, 1);
+    let token = newcomer.token.clone();
+    let joins = Input::Join { peer: peer(2), member: newcomer };
+    let decision = decide(&room, 0, &[joins, Manage::api(everybody)], &RULES);
+    assert_eq!(decision.outcomes, [Outcome::Done, Outcome::Removed(1)]);
+    let back: Vec<_> = crate::taken_back::taken_back(&decision).map(|who| who.token).collect();
+    assert_eq!(back, [token]);
 }

@@ -1,7 +1,12 @@
 //! The store of one process: the embedded default, and the reference the Redis store is held against.
+//!
+//! Owns: the locks, and when a room is looked at again. Next: `room` for what a commit and a message change, `mailbox` for the entries.
+
+mod mailbox;
+mod room;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,11 +20,11 @@ use signalbox_shared::{
 };
 
 use super::{
-    Announcement, Append, AppendError, Appended, Batched, Bounds, Commit, Committed, Delivery, Due, Entry,
-    EntryKind, Found, Item, Look, PAGE_BYTES, PAGE_ENTRIES, Page, Reader, Renewed, Target,
-    contract::LiveBounds,
+    Append, AppendError, Appended, Batched, Bounds, Commit, Committed, Due, Found, Look, Page, Reader,
+    Renewed, bounds::LiveBounds,
 };
-use crate::room::{Lineage, Member, Presence, RoomState, Tombstone};
+use crate::room::{Lineage, Member, RoomState};
+use room::Room;
 
 /// Rooms are spread over this many locks, so that workers rarely meet.
 const SHARDS: usize = 64;
@@ -41,80 +46,6 @@ pub struct MemoryStore {
     usage: Arc<UsageBook>,
     /// Another one in each process: nothing outlives it.
     lineage: Lineage,
-}
-
-struct Room {
-    state: RoomState,
-    mailboxes: HashMap<PeerId, Mailbox>,
-    due: u64,
-    /// When it is forgotten.
-    gone_at: u64,
-}
-
-#[derive(Default)]
-struct Mailbox {
-    head: u64,
-    acked: u64,
-    last_id: u64,
-    bytes: usize,
-    entries: VecDeque<(u64, Entry)>,
-}
-
-impl Mailbox {
-    fn push(
-        &mut self,
-        now: u64,
-        bounds: &Bounds,
-        from: &PeerId,
-        id: Option<u64>,
-        kind: EntryKind,
-        body: &std::sync::Arc<str>,
-    ) -> Entry {
-        self.head += 1;
-        let entry = Entry { seq: self.head, from: from.clone(), id, kind, body: body.clone() };
-        self.bytes += body.len();
-        self.entries.push_back((now, entry.clone()));
-        self.drop_old(now, bounds);
-        let most = 2 * bounds.backlog as usize;
-        self.drop_while(|_, _, kept| kept > most);
-        entry
-    }
-
-    fn drop_old(&mut self, now: u64, bounds: &Bounds) {
-        let oldest = now.saturating_sub(bounds.entry_life_ms);
-        self.drop_while(|at, _, _| at < oldest);
-    }
-
-    fn acknowledge(&mut self, seq: u64) {
-        self.acked = self.acked.max(seq);
-        self.drop_while(|_, entry, _| entry.seq <= seq);
-    }
-
-    fn drop_while(&mut self, drop: impl Fn(u64, &Entry, usize) -> bool) {
-        while self.entries.front().is_some_and(|(at, entry)| drop(*at, entry, self.entries.len())) {
-            if let Some((_, entry)) = self.entries.pop_front() {
-                self.bytes -= entry.body.len();
-            }
-        }
-        if self.entries.is_empty() {
-            self.entries = VecDeque::new();
-        }
-    }
-
-    fn page(&self, seq: u64) -> Vec<Entry> {
-        let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            let room = bytes < PAGE_BYTES;
-            bytes += entry.body.len();
-            room
-        };
-        let after = self.entries.iter().map(|(_, entry)| entry).filter(|entry| entry.seq > seq);
-        after.take(PAGE_ENTRIES).take_while(fits).cloned().collect()
-    }
-
-    fn is_full(&self, bounds: &Bounds) -> bool {
-        self.entries.len() as u64 >= bounds.backlog || self.bytes as u64 >= bounds.backlog_bytes
-    }
 }
 
 impl MemoryStore {
@@ -317,122 +248,4 @@ fn alive<'a>(rooms: &'a mut HashMap<RoomId, Room>, name: &RoomId, now: u64) -> O
         rooms.remove(name);
     }
     rooms.get_mut(name)
-}
-
-impl Room {
-    fn apply(&mut self, commit: &Commit, now: u64, bounds: &Bounds) -> Vec<Delivery> {
-        let state = &mut self.state;
-        if commit.opens {
-            state.began_at = now;
-        }
-        if let Some(settings) = &commit.settings {
-            state.settings = settings.clone();
-        }
-        if state.began_at > 0 && (commit.opens || commit.settings.is_some()) {
-            state.ends_at = state.began_at + commit.life_ms.min(bounds.room_life_ms);
-        }
-        if commit.empty {
-            (state.began_at, state.ends_at) = (0, 0);
-        }
-        if commit.ends {
-            state.settings = std::sync::Arc::default();
-        }
-        for (peer, member) in &commit.put {
-            let before = state.members.get(peer);
-            let mailbox = before.map_or(member.mailbox, |before| before.mailbox);
-            let presence = match (&member.presence, before.map(|before| &before.presence)) {
-                (Presence::Detached(_), Some(kept @ Presence::Detached(_))) => kept.clone(),
-                (Presence::Detached(_), _) => Presence::Detached(now + bounds.window_ms),
-                (attached, _) => attached.clone(),
-            };
-            state.left.remove(peer);
-            state.members.insert(peer.clone(), Member { mailbox, presence, ..member.clone() });
-            self.mailboxes.entry(peer.clone()).or_default();
-        }
-        for (peer, tombstone) in &commit.removed {
-            state.members.remove(peer);
-            self.mailboxes.remove(peer);
-            state.left.insert(peer.clone(), Tombstone { until: now + bounds.window_ms, ..*tombstone });
-        }
-        for peer in &commit.forgotten {
-            state.left.remove(peer);
-        }
-        for (peer, id) in &commit.accepted {
-            if let Some(mailbox) = self.mailboxes.get_mut(peer) {
-                mailbox.last_id = mailbox.last_id.max(*id);
-            }
-        }
-        state.version = commit.version + 1;
-        let announce = |event: &Announcement| self.announce(event, now, bounds);
-        commit.events.iter().flat_map(announce).collect()
-    }
-
-    /// When somebody must look at the room again.
-    fn deadline(&mut self, now: u64, commit: &Commit, bounds: &Bounds) -> u64 {
-        if commit.ends {
-            // Tombstones only; they are forgotten when the room is looked at.
-            self.gone_at = now + bounds.window_ms;
-            return self.gone_at;
-        }
-        self.gone_at = self.state.ends_at.max(commit.kept_until) + bounds.window_ms;
-        if commit.empty {
-            return commit.kept_until;
-        }
-        let windows = self.state.members.values().filter_map(|member| match member.presence {
-            Presence::Detached(until) => Some(until),
-            Presence::Attached(_) => None,
-        });
-        windows.chain([self.state.ends_at]).min().unwrap_or(self.state.ends_at)
-    }
-
-    fn announce(&mut self, event: &Announcement, now: u64, bounds: &Bounds) -> Vec<Delivery> {
-        let push = |peer: &PeerId| {
-            let entry =
-                self.mailboxes.get_mut(peer)?.push(now, bounds, &event.about, None, event.kind, &event.body);
-            let mailbox = self.state.members.get(peer)?.mailbox;
-            Some(Delivery { peer: peer.clone(), mailbox, entry })
-        };
-        event.targets.iter().filter_map(push).collect()
-    }
-
-    fn append(&mut self, batch: &Append, item: &Item, now: u64, bounds: &Bounds) -> Appended {
-        let last_id = self.mailboxes.get(&batch.sender).map_or(0, |own| own.last_id);
-        if item.id.is_some_and(|id| id <= last_id) {
-            return Appended::Duplicate;
-        }
-        let targets: Vec<PeerId> = match &item.to {
-            to if (item.judged || *to == Target::Room) && batch.members.version != self.state.version => {
-                return Appended::Stale;
-            }
-            Target::Peer(peer) => vec![peer.clone()],
-            Target::Room => {
-                batch.members.peers.iter().filter(|peer| **peer != batch.sender).cloned().collect()
-            }
-            Target::Nobody => Vec::new(),
-        };
-        for peer in &targets {
-            let waits = self.state.members.get(peer).is_some_and(|member| member.waiting);
-            let Some(mailbox) = self.mailboxes.get_mut(peer).filter(|_| !waits) else {
-                return Appended::NoSuchPeer;
-            };
-            mailbox.drop_old(now, bounds);
-            if mailbox.is_full(bounds) {
-                return Appended::Backlogged;
-            }
-        }
-        let mut deliveries = Vec::with_capacity(targets.len());
-        for peer in targets {
-            let (Some(mailbox), Some(member)) =
-                (self.mailboxes.get_mut(&peer), self.state.members.get(&peer))
-            else {
-                continue;
-            };
-            let entry = mailbox.push(now, bounds, &batch.sender, item.id, EntryKind::Forwarded, &item.body);
-            deliveries.push(Delivery { peer, mailbox: member.mailbox, entry });
-        }
-        if let (Some(id), Some(own)) = (item.id, self.mailboxes.get_mut(&batch.sender)) {
-            own.last_id = id;
-        }
-        Appended::Written(deliveries)
-    }
 }
