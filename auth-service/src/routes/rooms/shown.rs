@@ -47,6 +47,7 @@ pub(super) struct ShownRoom<'a> {
     #[schema(value_type = Encryption)]
     e2ee: E2ee,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The roles that it takes in; all where none are named.
     #[schema(value_type = Option<Vec<RoleName>>)]
     roles: Option<&'a [Role]>,
     #[serde(skip_serializing_if = "Option::is_none")]
