@@ -329,7 +329,7 @@ fn who_is_let_in_while_its_socket_is_lost_is_seen_as_lost() {
 
 proptest! {
     // `PROPTEST_CASES=20000` for more.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_leaves_its_room_and_every_view_agrees(steps in prop::collection::vec(step(), 1..120)) {
