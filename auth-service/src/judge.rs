@@ -66,6 +66,19 @@ impl AuthState {
         }
     }
 
+    /// Whether something that was issued before is still good, by whatever was answered until now, here or by another process.
+    ///
+    /// What is made from it says that it was issued now, so it must be known to be good after that: a rule that comes later is dated later
+    /// than what was made, and takes it back.
+    ///
+    /// # Errors
+    /// As [`AuthState::judge`].
+    pub(crate) async fn judge_anew(&self, subject: &Subject<'_>) -> Result<(), Problem> {
+        let away = |_| Problem::new(503, "unavailable", "the store does not answer; try again");
+        self.control.catch_up().await.map_err(away)?;
+        self.judge(subject)
+    }
+
     /// Whether a management token, and the API key it was made with, are still good. It is of no user and no room.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,8 +18,8 @@ use std::{
 use signalbox_redis::Unavailable;
 use signalbox_shared::{clock, id::TokenId};
 use tokio::{
-    sync::{broadcast, watch},
-    time::{Instant, sleep},
+    sync::{Notify, broadcast, watch},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -32,6 +32,9 @@ const WORDS: usize = 256;
 
 /// How often it is tried to take a grant back.
 const GRANT_TURNS: usize = 120;
+
+/// How long one who must know what was written just now waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long what was heard is good for.
 const FRESH: Duration = Duration::from_secs(2);
@@ -82,6 +85,11 @@ pub struct Control {
     quiet_until: Mutex<Option<Instant>>,
     /// How far was read when this was made.
     start: Mutex<Option<Place>>,
+    /// Somebody cannot wait for the next look.
+    wanted: Arc<Notify>,
+    /// The number of the look that began last, and of the last one that came to its end.
+    begun: AtomicU64,
+    ended: watch::Sender<u64>,
 }
 
 impl Control {
@@ -103,6 +111,9 @@ impl Control {
             rules: watch::Sender::new(Arc::new(rules)),
             words: broadcast::Sender::new(WORDS),
             heard: Mutex::new(heard),
+            wanted: Arc::default(),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::new(0),
         })
     }
 
@@ -207,6 +218,22 @@ impl Control {
     /// [`ApplyError::Unavailable`].
     pub async fn say(&self, word: &Word) -> Result<(), ApplyError> {
         Ok(self.log.say(word).await?)
+    }
+
+    /// Waits until whatever was answered elsewhere before this call is held here. Costs a look at once, which all who wait share.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the store does not answer.
+    pub async fn catch_up(&self) -> Result<(), Unavailable> {
+        if !self.log.is_shared() {
+            return Ok(());
+        }
+        // One that has begun may have asked before that answer.
+        let begun = self.begun.load(Ordering::SeqCst);
+        let mut ended = self.ended.subscribe();
+        self.wanted.notify_one();
+        let caught_up = timeout(PATIENCE, ended.wait_for(|ended| *ended > begun)).await;
+        caught_up.ok().and_then(Result::ok).map(drop).ok_or(Unavailable)
     }
 
     fn take(&self, rules: Vec<Rule>) {
@@ -316,11 +343,18 @@ impl Control {
 
 async fn follow(control: Weak<Control>, mut place: Option<Place>) {
     while let Some(held) = control.upgrade() {
+        let number = held.begun.fetch_add(1, Ordering::SeqCst) + 1;
         // What fails is tried again with the next look; meanwhile what is held is decided on.
-        let _ = held.look(&mut place).await;
+        if held.look(&mut place).await.is_ok() {
+            held.ended.send_replace(number);
+        }
         let seen = place.as_ref().map_or(0, |place| place.number);
         let wait = held.log.worth_a_look(seen);
+        let wanted = held.wanted.clone();
         drop(held);
-        wait.await;
+        tokio::select! {
+            () = wait => {}
+            () = wanted.notified() => {}
+        }
     }
 }

@@ -18,9 +18,9 @@ use tokio::time::timeout;
 
 use crate::{
     announce,
-    room::{Input, Outcome, RoomState, Rules, decide},
+    room::{Decision, Input, Outcome, RoomState, Rules, decide},
     store::{Bounds, Committed, Found, RedisStore, Store, Unavailable},
-    taken_back::{OnTakenBack, taken_back},
+    taken_back::{OnTakenBack, found_out, taken_back},
 };
 
 /// How often another may be faster before the clerk gives up.
@@ -48,7 +48,10 @@ pub trait Rooms: Send + Sync {
 }
 
 /// Changes rooms and serves none.
-pub struct Clerk {
+pub struct Clerk(Arc<Desk>);
+
+/// What a change needs, wherever it is made.
+struct Desk {
     /// Comes when the store first answers.
     store: Arc<OnceLock<Store>>,
     rules: Rules,
@@ -60,7 +63,11 @@ pub struct Clerk {
 impl Clerk {
     /// A clerk over a store.
     pub fn new(store: Store, rules: Rules, on_taken_back: OnTakenBack) -> Self {
-        Self { store: Arc::new(store.into()), rules, name: NodeId::random(), on_taken_back }
+        Self::at(Arc::new(store.into()), rules, on_taken_back)
+    }
+
+    fn at(store: Arc<OnceLock<Store>>, rules: Rules, on_taken_back: OnTakenBack) -> Self {
+        Self(Arc::new(Desk { store, rules, name: NodeId::random(), on_taken_back }))
     }
 
     /// A clerk over Redis, which need not answer yet: until it does every change is [`Unavailable`].
@@ -81,10 +88,16 @@ impl Clerk {
             }
         };
         std::thread::Builder::new().name("clerk".to_owned()).spawn(keep_trying)?;
-        Ok(Self { store, rules: Rules::new(settings), name: NodeId::random(), on_taken_back })
+        Ok(Self::at(store, Rules::new(settings), on_taken_back))
     }
+}
 
-    async fn commit(&self, room: &RoomId, input: Input) -> Result<(Outcome, Arc<RoomState>), Unavailable> {
+impl Desk {
+    async fn commit(
+        self: &Arc<Self>,
+        room: &RoomId,
+        input: Input,
+    ) -> Result<(Outcome, Arc<RoomState>), Unavailable> {
         let inputs = [input];
         let store = self.store.get().ok_or(Unavailable)?;
         let mut found = store.load(room).await?;
@@ -96,25 +109,51 @@ impl Clerk {
                 return Ok((outcome, Arc::new(state)));
             }
             let commit = announce::commit(room, &self.name, now, &state, &decision, Vec::new(), &self.rules);
-            match store.commit(room, &self.name, &commit).await? {
-                Committed::Applied(lineage, _) => {
+            match store.commit(room, &self.name, &commit).await {
+                Ok(Committed::Applied(lineage, _)) => {
                     taken_back(&decision).for_each(|who| (self.on_taken_back)(who));
                     return Ok((outcome, Arc::new(RoomState { lineage, ..decision.next })));
                 }
-                Committed::Conflict(fresh) => found = fresh,
+                Ok(Committed::Conflict(fresh)) => found = fresh,
+                Err(Unavailable) => {
+                    self.find_out(room, &decision);
+                    return Err(Unavailable);
+                }
             }
         }
         Err(Unavailable)
+    }
+
+    /// Nobody knows whether it was done: who was removed all the same must not come back.
+    fn find_out(self: &Arc<Self>, room: &RoomId, decision: &Decision) {
+        let doubtful: Vec<_> = taken_back(decision).collect();
+        if doubtful.is_empty() {
+            return;
+        }
+        let (desk, room) = (self.clone(), room.clone());
+        tokio::spawn(async move {
+            if let Some(store) = desk.store.get() {
+                found_out(store, &room, doubtful).await.into_iter().for_each(|who| (desk.on_taken_back)(who));
+            }
+        });
     }
 }
 
 impl Rooms for Clerk {
     fn change<'a>(&'a self, room: &'a RoomId, input: Input) -> Changed<'a> {
-        Box::pin(async move { timeout(DEADLINE, self.commit(room, input)).await.unwrap_or(Err(Unavailable)) })
+        let (desk, room) = (self.0.clone(), room.clone());
+        // A task of its own: whoever asked may hang up between a commit and what follows from it.
+        let change = tokio::spawn(async move { desk.commit(&room, input).await });
+        Box::pin(async move {
+            match timeout(DEADLINE, change).await {
+                Ok(Ok(changed)) => changed,
+                _ => Err(Unavailable),
+            }
+        })
     }
 
     fn store(&self) -> Result<&Store, Unavailable> {
-        self.store.get().ok_or(Unavailable)
+        self.0.store.get().ok_or(Unavailable)
     }
 }
 
@@ -128,8 +167,17 @@ fn state_of(found: Found) -> RoomState {
 
 #[cfg(test)]
 mod tests {
+    use signalbox_shared::protocol::LeftReason;
+    use tokio::sync::mpsc;
+
     use super::*;
-    use crate::room::{Act, Manage, Patch, RoomSettings};
+    use crate::{
+        room::{
+            Act, Manage, Member, Patch, RoomSettings, Whom,
+            tests::{member, peer},
+        },
+        taken_back::TakenBack,
+    };
 
     fn clerk() -> Clerk {
         let settings = Settings::default();
@@ -172,5 +220,38 @@ mod tests {
         let outcomes = futures_util::future::join_all((1..=8).map(change)).await;
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Done));
         assert_eq!(clerk.store().unwrap().load(&room()).await.unwrap().room.unwrap().version, 9);
+    }
+
+    /// Two peers in a room, of whom the first is to be removed.
+    async fn two(clerk: &Clerk) -> Input {
+        for n in [1, 2] {
+            clerk.change(&room(), Input::Join { peer: peer(n), member: member(n, 1) }).await.unwrap();
+        }
+        Manage::api(Act::Remove { whom: Whom::Peer(peer(1)), reason: LeftReason::Removed })
+    }
+
+    #[tokio::test]
+    async fn who_asks_may_hang_up_and_what_follows_from_the_change_is_done_all_the_same() {
+        let settings = Settings::default();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let hook: OnTakenBack = Arc::new(move |who| told.send(who).unwrap());
+        let store = Store::memory(Bounds::new(&settings), None);
+        let clerk = Clerk::new(store, Rules::new(&settings), hook);
+        let removal = two(&clerk).await;
+        drop(clerk.change(&room(), removal));
+        assert_eq!(heard.recv().await.unwrap().peer, peer(1));
+    }
+
+    #[tokio::test]
+    async fn of_those_in_doubt_who_was_removed_is_found_out() {
+        let clerk = clerk();
+        let removal = two(&clerk).await;
+        clerk.change(&room(), removal).await.unwrap();
+        let doubtful = |n| {
+            let Member { user, token, expires, .. } = *member(n, 1);
+            TakenBack { peer: peer(n), user, token, until: expires }
+        };
+        let removed = found_out(clerk.store().unwrap(), &room(), vec![doubtful(1), doubtful(2)]).await;
+        assert_eq!(removed.iter().map(|who| &who.peer).collect::<Vec<_>>(), [&peer(1)]);
     }
 }

@@ -150,7 +150,7 @@ async fn each_kind_opens_its_own_places_and_no_other(store: Store) {
         count += 1;
         inside.leave().await;
     }
-    assert_eq!(count, 8 * (42 + 9), "rows");
+    assert_eq!(count, 8 * (43 + 9), "rows");
 }
 
 #[tokio::test]

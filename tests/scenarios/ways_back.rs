@@ -6,6 +6,8 @@ use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::{Request, Response},
     net::eventually,
+    process::Process,
+    token::Forgery,
 };
 
 use crate::refused::{Expected, defects, holds, told};
@@ -209,4 +211,28 @@ async fn who_was_sent_away_has_no_way_back_in_memory() {
 #[tokio::test]
 async fn who_was_sent_away_has_no_way_back_over_redis() {
     who_was_sent_away_has_no_way_back(Store::Redis(2)).await;
+}
+
+/// What is made from something older says that it was made now: were it made by a process that has not heard yet, no rule would take it back.
+#[tokio::test]
+async fn what_was_revoked_at_one_auth_service_brings_nothing_new_at_another() {
+    let cluster = TestCluster::start(Store::Redis(1), &[]).await;
+    let other = Process::start("auth-service", cluster.env()).await;
+    for n in 0..10 {
+        let user = format!("u{n}");
+        let wish = json!({ "room": "r", "user": user, "refresh": true });
+        let issued = post(&cluster, "/auth/token", Some(cluster.basic()), &wish).await.json();
+        let good =
+            Forgery::good("r", &user).typ(Some(TokenKind::User.typ())).claim("aud", TokenKind::User.aud());
+        let bearer = format!("Bearer {}", good.sign(&cluster.secret));
+        cluster.take_back("/api/revocations", json!({ "user": user })).await;
+        let join =
+            Request::post("/api/rooms/r/join", &json!({ "refresh": true })).header("Authorization", bearer);
+        let refresh = Request::post("/auth/refresh", &json!({ "refreshToken": issued["refreshToken"] }));
+        // The second finds what the first has looked for.
+        for request in if n % 2 == 0 { [join, refresh] } else { [refresh, join] } {
+            request.send(other.address).await.assert_problem(401, "token_revoked");
+        }
+    }
+    cluster.audit().await;
 }

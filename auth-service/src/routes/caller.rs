@@ -151,15 +151,20 @@ fn site(request: &HttpRequest, state: &AuthState) -> Result<(), Problem> {
 }
 
 fn user(state: &AuthState, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
-    state.judge(&Subject {
+    state.judge(&subject_of(&claims))?;
+    Ok(Arc::new(claims))
+}
+
+/// A user token, as rules are asked about it.
+pub(super) fn subject_of(claims: &UserClaims) -> Subject<'_> {
+    Subject {
         user: &claims.sub,
         room: None,
         grant: claims.grant(),
         issued_s: Some(claims.iat),
         issuer: Some(CallerId::USER),
         address: None,
-    })?;
-    Ok(Arc::new(claims))
+    }
 }
 
 fn management(state: &AuthState, token: &str) -> Result<Caller, Problem> {

@@ -32,6 +32,7 @@ mod webhooks;
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, middleware::from_fn, web};
 use caller::{
     authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
+    subject_of,
 };
 use signalbox_http::{ApiError, Members, json_config, resource};
 use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};

@@ -98,6 +98,7 @@ async fn still_allowed(state: &AuthState, family: &Family) -> Result<(Renewable,
     let subject = Subject { user, room, grant: &family.grant, issued_s, issuer, address: None };
     state.judge(&subject)?;
     let moment = state.moment(&subject).await;
+    state.judge_anew(&subject).await?;
     Ok((what, moment))
 }
 

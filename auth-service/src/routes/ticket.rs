@@ -43,6 +43,7 @@ pub(super) async fn post(request: HttpRequest, state: State) -> Answered {
 async fn issue(request: &HttpRequest, state: &AuthState) -> Result<(Ticket, RoomClaims), Problem> {
     check_origin(request.headers(), &state.allowed_origins)?;
     let claims = validate::claims(state, room_token_of(request))?;
+    state.judge_anew(&validate::subject_of(&claims)).await?;
     let ticket = Opaque::random();
     let record = serde_json::to_string(&claims).map_err(|error| unwritten(&error))?;
     state.store.put_ticket(&ticket.digest(), record).await.map_err(refusal)?;

@@ -89,16 +89,19 @@ fn answer(state: &AuthState, token: Result<&str, TokenError>) -> Answered {
 /// What a room token says, if it is good here and now.
 pub(super) fn claims(state: &AuthState, token: Result<&str, TokenError>) -> Result<RoomClaims, Problem> {
     let verified = token.and_then(|token| state.verifier.room(token, clock::now_s()));
-    verified.map_err(TokenError::problem).and_then(|claims| {
-        let subject = Subject {
-            user: &claims.sub,
-            room: Some(&claims.room),
-            grant: claims.grant(),
-            issued_s: Some(claims.iat),
-            issuer: Some(claims.caller.as_str()),
-            address: None,
-        };
-        state.judge(&subject)?;
-        Ok(claims)
-    })
+    let claims = verified.map_err(TokenError::problem)?;
+    state.judge(&subject_of(&claims))?;
+    Ok(claims)
+}
+
+/// A room token, as rules are asked about it.
+pub(super) fn subject_of(claims: &RoomClaims) -> Subject<'_> {
+    Subject {
+        user: &claims.sub,
+        room: Some(&claims.room),
+        grant: claims.grant(),
+        issued_s: Some(claims.iat),
+        issuer: Some(claims.caller.as_str()),
+        address: None,
+    }
 }

@@ -76,6 +76,21 @@ async fn a_process_is_current_again_only_when_the_store_has_what_it_holds() {
     assert!(held_in(&server, &ban("mallory")).await.is_some());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_catches_up_knows_what_was_answered_before() {
+    let server = TestRedis::start().await;
+    let backend = Backend::at(server.address);
+    let (writer, reader) = (Control::new(backend.log(), 100), Control::new(backend.log(), 100));
+    tokio::spawn(Control::follow(&reader));
+    reader.catch_up().await.unwrap();
+    for n in 0..50 {
+        let user = format!("u{n}");
+        writer.apply(change(ban(&user), MINUTE)).await.unwrap();
+        reader.catch_up().await.unwrap();
+        assert_eq!(judge(&reader, &user), Err(Verdict::Banned), "{user}");
+    }
+}
+
 /// It was answered that the rule is in force, and Redis died before others had heard of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_that_was_lost_with_the_store_before_all_had_heard_of_it_is_waited_for() {

@@ -36,7 +36,7 @@ mod settings;
 mod state;
 mod tell;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use claim::{Claim, Proof};
 pub use decide::decide;

@@ -68,7 +68,8 @@ impl ApiKeys {
             return Err(format!("pair {} has an id that is not 1 to 64 of A-Z a-z 0-9 . _ -", place + 1));
         }
         if crate::id::CallerId::RESERVED.contains(&id) {
-            return Err(format!("key `{id}` has a name that stands for other callers"));
+            let taken = crate::id::CallerId::RESERVED.join(", ");
+            return Err(format!("key `{id}` needs another id: {taken} stand for other callers"));
         }
         let digest = match secret.strip_prefix("sha256=") {
             Some(hex) => parse_digest(hex)

@@ -18,6 +18,7 @@ use signalbox_rooms::{
     announce,
     room::{Decision, Input, Lineage, Outcome, Proof, RoomState, decide},
     store::{Committed, Found, Members, Unavailable},
+    taken_back::taken_back,
 };
 
 /// What became of an input: its outcome and the room as it is now, or nobody knows.
@@ -174,7 +175,7 @@ impl LocalRoom {
                     let opened = view.members.is_empty() && !decision.next.members.is_empty();
                     hub.metrics.rooms_opened.inc_by(u64::from(opened));
                     let lost = lost_here(hub, &view, &decision);
-                    hub.tell_taken_back(&self.id, &decision);
+                    hub.tell_taken_back(&self.id, taken_back(&decision));
                     let next = Arc::new(RoomState { lineage, ..decision.next });
                     self.set_view(Some(next.clone()));
                     deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
@@ -185,7 +186,10 @@ impl LocalRoom {
                     self.take_view(&found);
                     fresh = true;
                 }
-                Err(Unavailable) => return self.put_off(batch, Some(&decision)).await,
+                Err(Unavailable) => {
+                    Hub::find_out(hub, &self.id, &decision);
+                    return self.put_off(batch, Some(&decision)).await;
+                }
             }
         }
     }

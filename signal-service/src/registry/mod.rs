@@ -31,7 +31,7 @@ use signalbox_rooms::{
     clerk::{Changed, Rooms},
     room::{Decision, Input},
     store::{Arrivals, Delivery, Store, Unavailable},
-    taken_back::{OnTakenBack, taken_back},
+    taken_back::{OnTakenBack, TakenBack, found_out, taken_back},
 };
 
 pub use forward::{Accepted, Addresses, Outgoing, Riding};
@@ -57,13 +57,25 @@ pub struct Hub {
 
 impl Hub {
     /// Says who was removed by a commit, to whoever keeps such peers away.
-    fn tell_taken_back(&self, room: &RoomId, decision: &Decision) {
-        for who in taken_back(decision) {
+    fn tell_taken_back(&self, room: &RoomId, removed: impl IntoIterator<Item = TakenBack>) {
+        for who in removed {
             tracing::info!(event = "removed", room = %room, peer = %who.peer, user = %who.user);
             if let Some(hook) = self.on_taken_back.get() {
                 hook(who);
             }
         }
+    }
+
+    /// Nobody knows whether a commit was done: who was removed by it all the same must not come back.
+    fn find_out(hub: &Arc<Self>, room: &RoomId, decision: &Decision) {
+        let doubtful: Vec<_> = taken_back(decision).collect();
+        if doubtful.is_empty() {
+            return;
+        }
+        let (here, room) = (hub.clone(), room.clone());
+        hub.runtime.spawn(async move {
+            here.tell_taken_back(&room, found_out(&here.store, &room, doubtful).await);
+        });
     }
 }
 

@@ -203,7 +203,7 @@ async fn no_key_is_mistaken_for_another(deployment: Deployment) {
     // A frame whose key is unknown waits for another look at the set, and the next one of the same client with it.
     let shares = frames.chunks(frames.len().div_ceil(inside.len())).zip(&inside);
     join_all(shares.map(|(share, peer)| running.assert_frames(deployment, (&made, share), peer))).await;
-    assert_eq!(count, 7_056, "rows");
+    assert_eq!(count, 7_224, "rows");
     assert_eq!(running.joins().await, joins, "nobody got in");
     running.audit();
 }

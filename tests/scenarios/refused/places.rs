@@ -19,7 +19,7 @@ all_of!(
         // User tokens.
         UserMakes, UserReads, UserJoins,
         // Management tokens: rooms.
-        RoomMake, RoomList, RoomRead, RoomChange, RoomDelete, RoomAct, RoomToken, RoomMessage, RoomBan,
+        RoomMake, RoomList, RoomRead, RoomChange, RoomDelete, RoomAct, RoomEnd, RoomToken, RoomMessage, RoomBan,
         Participants, ParticipantsRemove, ParticipantChange, ParticipantRemove, ParticipantDecide,
         InviteMake, InviteList, InviteDelete,
         // Management tokens: control.
@@ -100,6 +100,7 @@ impl Place {
             Self::RoomChange => ("PATCH", "/api/rooms/{room}"),
             Self::RoomDelete => ("DELETE", "/api/rooms/{room}"),
             Self::RoomAct => ("POST", "/api/rooms/{room}/{verb}"),
+            Self::RoomEnd => ("POST", "/api/rooms/{room}/end"),
             Self::RoomToken => ("POST", "/api/rooms/{room}/token"),
             Self::RoomMessage => ("POST", "/api/rooms/{room}/messages"),
             Self::RoomBan => ("POST", "/api/rooms/{room}/bans"),
@@ -131,7 +132,7 @@ impl Place {
     fn path(self) -> String {
         let (_, path) = self.operation();
         let room = if self.kind() == TokenKind::User { ROOM } else { "nowhere" };
-        let verb = if self == Self::RoomAct { "end" } else { "admit" };
+        let verb = if self == Self::RoomAct { "unlock" } else { "admit" };
         let filled = path.replace("{room}", room).replace("{verb}", verb).replace("{key}", "ban:*:nobody");
         filled.replace("{peer}", &"0".repeat(32)).replace("{invite}", &"0".repeat(32))
     }

@@ -123,7 +123,7 @@ async fn every_bad_token_in_every_place_gets_its_own_answer_and_no_upgrade(store
         assert!(holds(expected(place, defect), &told), "{place:?} × {defect:?}: {told:?}");
         count += 1;
     }
-    assert_eq!(count, 2_370, "rows");
+    assert_eq!(count, 2_426, "rows");
     assert_eq!(cluster.nodes[0].metric("signalbox_joins_total").await, 1.0, "nobody else got in");
     inside.leave().await;
     cluster.audit().await;

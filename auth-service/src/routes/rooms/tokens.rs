@@ -34,7 +34,7 @@ use crate::{
             DisplayName, IceServerView, IceTransportPolicy, InRoom, Metadata, RegionName, RoleName, UserName,
         },
         issue::{Issued, first_room_token},
-        members,
+        members, subject_of,
     },
 };
 
@@ -141,7 +141,10 @@ pub(super) async fn join(request: HttpRequest, state: State, body: Body) -> Answ
     };
     let refresh = wants_refresh(&refresh)?;
     let lobby = would_wait(&state, &grant, &known)?;
-    Ok(answer(&state, grant, refresh, lobby).await?)
+    let answer = answer(&state, grant, refresh, lobby).await?;
+    // The last step: what is given is dated before it, and so is what brings the next one.
+    state.judge_anew(&subject_of(&claims)).await?;
+    Ok(answer)
 }
 
 /// Who has made a room has a role of its own there.

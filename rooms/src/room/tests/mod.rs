@@ -30,7 +30,7 @@ pub(super) static RULES: LazyLock<Rules> = LazyLock::new(|| Rules {
     roles: Arc::new(RoleBook::new(&Settings::default())),
 });
 
-pub(super) fn member(user: u8, node: u128) -> Box<Member> {
+pub(crate) fn member(user: u8, node: u128) -> Box<Member> {
     Box::new(Member {
         user: UserId::parse(&format!("user-{user}")).unwrap(),
         role: Role::parse("guest").unwrap(),
@@ -52,7 +52,7 @@ pub(super) fn member(user: u8, node: u128) -> Box<Member> {
     })
 }
 
-pub(super) fn peer(n: u8) -> PeerId {
+pub(crate) fn peer(n: u8) -> PeerId {
     PeerId::from_bits(u128::from(n))
 }
 
