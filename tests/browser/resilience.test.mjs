@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { Crowd, allSeeAll, until } from './people.mjs';
-import { Cable, Site, deployment } from './servers.mjs';
+import { Cable, Site, deployment, everythingIsReady } from './servers.mjs';
 import { Witness } from './witness.mjs';
 
 describe('a call goes on', () => {
@@ -27,6 +27,7 @@ describe('a call goes on', () => {
 
   /** Alice with her camera and Bob without his, on different nodes or on the same. */
   async function aliceAndDarkBob(room, { together = false } = {}) {
+    await everythingIsReady(running);
     const alice = await crowd.joins(running.origin, room, 'Alice');
     const bob = await crowd.person();
     await bob.joinsDark(running.origin, room, 'Bob');

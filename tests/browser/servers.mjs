@@ -59,6 +59,12 @@ export async function deployment(site, { nodes: count = 2, settings = {} } = {})
   return { edge, auth, nodes, store, origin: `https://localhost:${edge.tls}` };
 }
 
+/** Nobody new is let in for a moment after the store was away. */
+export async function everythingIsReady({ auth, nodes }) {
+  const isReady = async ({ port }) => (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok;
+  await until('everything is ready', async () => (await Promise.all([auth, ...nodes].map(isReady))).every(Boolean));
+}
+
 /** The cable between one person and the edge: TCP passed on as it is, until it is cut. */
 export class Cable {
   #port;
