@@ -75,7 +75,7 @@ impl Live {
     pub fn rules(&self) -> Rules {
         Rules {
             room_peers: self.room_peers() as usize,
-            user_peers: self.user_peers.load(Ordering::Relaxed) as usize,
+            user_peers: self.user_peers() as usize,
             ..self.rules.clone()
         }
     }
@@ -83,6 +83,11 @@ impl Live {
     /// Most peers in a room.
     pub fn room_peers(&self) -> u32 {
         self.room_peers.load(Ordering::Relaxed)
+    }
+
+    /// Most peers of one user in a room.
+    pub fn user_peers(&self) -> u32 {
+        self.user_peers.load(Ordering::Relaxed)
     }
 
     /// Most connections of this node.

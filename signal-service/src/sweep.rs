@@ -63,10 +63,12 @@ impl Sweeper {
         if !hub.limits.change(&rules.limits(self.control.now_ms())) {
             return;
         }
-        let backlog = hub.limits.backlog();
-        self.door.set_most(hub.limits.connections());
+        let (backlog, connections) = (hub.limits.backlog(), hub.limits.connections());
+        self.door.set_most(connections);
         hub.store.set_backlog(backlog);
-        tracing::warn!(event = "limits_changed", limits = ?hub.limits);
+        let (room_peers, user_peers, (burst, rate)) =
+            (hub.limits.room_peers(), hub.limits.user_peers(), hub.limits.pace());
+        tracing::warn!(event = "limits_changed", room_peers, user_peers, connections, burst, rate, backlog);
         for room in registry.rooms() {
             room.connections().iter().for_each(|peer| peer.set_backlog(backlog));
             yield_now().await;

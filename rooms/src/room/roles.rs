@@ -18,13 +18,14 @@ const ENFORCED: [&str; 3] = ["publish", "share", "data"];
 #[derive(Debug, Clone, Default)]
 pub struct RoleBook {
     ice: IcePolicy,
-    roles: BTreeMap<Role, RoleTemplate>,
+    // Shared: rules are handed to each decision.
+    roles: Arc<BTreeMap<Role, RoleTemplate>>,
 }
 
 impl RoleBook {
     /// From the configuration.
     pub fn new(settings: &Settings) -> Self {
-        Self { ice: settings.ice.policy, roles: settings.roles.0.clone() }
+        Self { ice: settings.ice.policy, roles: settings.roles.0.clone().into() }
     }
 
     /// Why descriptions or candidates of a member must be read, for a person; none if they need not be. A role that the configuration

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use actix_web::{Error, HttpRequest, HttpResponse, http::header::CONTENT_TYPE, web};
+use actix_web::{
+    Error, HttpRequest, HttpResponse,
+    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    web,
+};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use signalbox_http::Members;
@@ -239,7 +243,9 @@ type BodyOrNull = Result<web::Json<Option<Members>>, Error>;
 
 /// `{"lock": true}`, where there is a body.
 fn lock_too(request: &HttpRequest, body: BodyOrNull) -> Result<bool, Problem> {
-    if !request.headers().contains_key(CONTENT_TYPE) {
+    // RFC 9112, section 6.3: neither says that a body follows.
+    let length = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if !length && !request.headers().contains_key(TRANSFER_ENCODING) {
         return Ok(false);
     }
     let body = body.map(|json| json.into_inner().map(web::Json)).transpose();
