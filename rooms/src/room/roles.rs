@@ -1,7 +1,7 @@
 //! What the configuration says of roles, as far as rooms go by it: what of a role must be read, and who passes a lobby.
 //!
 //! Must not: read a description itself. What is read of a role is up to the signaling node, which has the same rule
-//! (`signal-service/src/connection/policy.rs`, where a test holds the two together).
+//! (`signal-service/src/rules.rs`, where a test holds the two together).
 
 use std::{collections::BTreeMap, sync::Arc};
 
