@@ -269,10 +269,15 @@ async fn redis_dies_with_what_was_answered(measure: impl Fn(usize) -> Measure) {
     let watch = async {
         redis.go_on().await;
         let back = killed.elapsed();
-        until_open(&cluster).await;
-        say(format_args!("Redis was away for {back:?}; open again {:?} after it died", killed.elapsed()));
-        let closed = crowd.until_closed().await;
-        say(format_args!("all {closed} are closed {:?} after it died", killed.elapsed()));
+        let opening = async {
+            until_open(&cluster).await;
+            killed.elapsed()
+        };
+        let closing = async { (crowd.until_closed().await, killed.elapsed()) };
+        let (open, (closed, gone)) = tokio::join!(opening, closing);
+        say(format_args!(
+            "Redis was away for {back:?}; {closed} closed {gone:?} after it died, open {open:?} after it"
+        ));
         // From now on new ones may come, so that who is kept out is kept out by a rule.
         let issued = cluster.issue(&json!({ "room": "new", "user": "new" })).await;
         for node in &cluster.nodes {
