@@ -108,26 +108,7 @@ impl Ask {
         self.send(request.map_err(|_| AskError::Unusable)?, patience).await
     }
 
-    /// `POST` of a body of this media type, with more headers.
-    ///
-    /// # Errors
-    /// [`AskError`]; a status of 400 and above is an answer.
-    pub async fn post(
-        &self,
-        url: &str,
-        media_type: &str,
-        headers: &[(HeaderName, HeaderValue)],
-        body: Bytes,
-        patience: Patience,
-    ) -> Result<Answer, AskError> {
-        let mut request = base(Method::POST, url)?.header(CONTENT_TYPE, media_type);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        self.send(request.body(Full::new(body)).map_err(|_| AskError::Unusable)?, patience).await
-    }
-
-    /// `POST` whose answer matters only by its status and headers. Of its body so much is read as `patience` allows, and forgotten; a
+    /// `POST` of a body of this media type, with more headers, whose answer matters only by its status and headers. Of its body so much is read as `patience` allows, and forgotten; a
     /// longer one is no error, and ends the connection.
     ///
     /// # Errors
@@ -288,8 +269,9 @@ mod tests {
         let (url, asked) = server("HTTP/1.1 204 No Content\r\n\r\n").await;
         let headers = [(HeaderName::from_static("webhook-id"), HeaderValue::from_static("7"))];
         let ask = Ask::new(None).unwrap();
-        let answer = ask.post(&url, "application/json", &headers, Bytes::from("{}"), PATIENCE).await.unwrap();
-        assert_eq!(answer.status.as_u16(), 204);
+        let (status, _) =
+            ask.tell(&url, "application/json", &headers, Bytes::from("{}"), PATIENCE).await.unwrap();
+        assert_eq!(status.as_u16(), 204);
         let asked = asked.await.unwrap();
         assert!(asked.starts_with("POST /x HTTP/1.1\r\n") && asked.ends_with("\r\n\r\n{}"), "{asked}");
         assert!(
