@@ -3,23 +3,20 @@
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
-use signalbox_control::{Control, Log, RedisLog};
+use signalbox_access::{Control, Log, RedisLog};
+use signalbox_config::{self as config, Loaded, Secrets, Settings};
 use signalbox_http::{
     Gate, HEAD_DEADLINE, KEEP_ALIVE, ListenError, gate, health, listener, metrics_response, not_found,
     resource, stop_signal,
 };
+use signalbox_protocol::{clock, problem::Problem};
+use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use signalbox_rooms::{
     clerk::{Clerk, Rooms},
     taken_back::TakenBack,
 };
-use signalbox_shared::{
-    clock,
-    config::{self, Loaded, Secrets, Settings},
-    feed::{FEED_BACKLOG, FeedSender},
-    problem::Problem,
-    token::TicketShelf,
-    turn::IceBook,
-};
+use signalbox_token::TicketShelf;
+use signalbox_turn::IceBook;
 use tokio::sync::broadcast;
 
 use crate::{

@@ -6,12 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use signalbox_config as config;
+use signalbox_redis::keys;
 use signalbox_redis::{Listener, Proof, StartError, Subscriber, Target, Topology};
-use signalbox_shared::{
-    config,
-    feed::{FEED_BACKLOG, FeedSender},
-    keys,
-};
+use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use tokio::{sync::broadcast, time::sleep};
 
 /// How often a subscription's connection is asked whether it still is one to a master.

@@ -3,13 +3,9 @@
 use std::{net::IpAddr, time::Duration};
 
 use actix_web::HttpRequest;
-use signalbox_control::{Change, RuleKey, Subject, Terms, Verdict};
-use signalbox_shared::{
-    clock,
-    id::TokenId,
-    problem::Problem,
-    token::{ManagementClaims, TokenError},
-};
+use signalbox_access::{Change, RuleKey, Subject, Terms, Verdict};
+use signalbox_protocol::{clock, id::TokenId, problem::Problem};
+use signalbox_token::{ManagementClaims, TokenError};
 
 use crate::{AuthState, issuer::Moment};
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use redis::{Cmd, Script, Value};
+use signalbox_config as config;
 use signalbox_redis::{Link, Unavailable};
-use signalbox_shared::config;
 
 /// The scripts, in the order in which they are loaded: one is called by its place.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +75,7 @@ impl SharedLink {
 
     /// Milliseconds since 1970 by the store's clock.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.get().map_or_else(|_| signalbox_shared::clock::now_ms(), |link| link.now_ms())
+        self.get().map_or_else(|_| signalbox_protocol::clock::now_ms(), |link| link.now_ms())
     }
 
     /// Whether keys of different partitions must not meet in one script.

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use signalbox_auth::app;
+use signalbox_config::Flags;
 use signalbox_http::{Failure, process};
-use signalbox_shared::config::Flags;
 
 /// Signalbox's auth service: issues and validates room tokens.
 #[derive(Parser)]

@@ -4,7 +4,7 @@ use prometheus::{
     Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
     proto::MetricFamily,
 };
-use signalbox_control::{Control, KINDS};
+use signalbox_access::{Control, KINDS};
 
 pub(crate) struct Metrics {
     registry: Registry,

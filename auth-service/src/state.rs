@@ -3,15 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::proto::MetricFamily;
-use signalbox_control::Control;
+use signalbox_access::Control;
+use signalbox_config::{ApiKeys, Settings};
 use signalbox_http::Proxies;
 use signalbox_rooms::clerk::Rooms;
-use signalbox_shared::{
-    config::{ApiKeys, Settings},
-    feed::FeedSender,
-    token::{SharedSecret, Verifier},
-    turn::IceBook,
-};
+use signalbox_rooms::feed::FeedSender;
+use signalbox_token::{SharedSecret, Verifier};
+use signalbox_turn::IceBook;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{

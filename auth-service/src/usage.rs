@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use redis::FromRedisValue as _;
 use signalbox_redis::Unavailable;
-use signalbox_shared::{
-    keys,
-    usage::{Day, DayUsage, UsageBook},
-};
+use signalbox_redis::keys;
+use signalbox_rooms::usage::{Day, DayUsage, UsageBook};
 
 use crate::link::SharedLink;
 

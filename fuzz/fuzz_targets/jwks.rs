@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use signalbox_fuzz::token::{FROM, Recipe, good_claims, public};
-use signalbox_shared::token::{KeyAlgorithm, TokenKind, Verifier, parse_jwks};
+use signalbox_token::{parse_jwks, KeyAlgorithm, TokenKind, Verifier};
 
 /// Room tokens by the known keys, under their names.
 const BY: [([u8; 4], KeyAlgorithm); 2] = [(*b"9@00", KeyAlgorithm::EdDSA), (*b"<@00", KeyAlgorithm::ES256)];

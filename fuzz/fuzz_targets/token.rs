@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, value::RawValue};
 use signalbox_fuzz::token::{FROM, Recipe, UNTIL, good_as, good_claims};
-use signalbox_shared::token::TokenKind;
+use signalbox_token::TokenKind;
 
 const NOW: u64 = (FROM + UNTIL) / 2;
 

@@ -9,9 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, jwk};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use signalbox_shared::token::{
-    KeyAlgorithm, PublicJwk, Secret, SharedSecret, TokenKind, Verifier, parse_jwks,
-};
+use signalbox_token::{parse_jwks, KeyAlgorithm, PublicJwk, Secret, SharedSecret, TokenKind, Verifier};
 
 /// What signs. Two keys of each algorithm: one that is known, and one that is not.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::HS256, Algorithm::EdDSA, Algorithm::ES256];

@@ -9,15 +9,14 @@ use actix_web::{
     http::header::{self, HeaderMap},
     web::Query,
 };
+use signalbox_config::Settings;
 use signalbox_http::{check_host, check_origin};
-use signalbox_shared::{
-    clock,
-    config::Settings,
+use signalbox_protocol::{
+    SUBPROTOCOL, clock,
     id::{PeerId, RoomId},
     problem::Problem,
-    protocol::SUBPROTOCOL,
-    token::{OpaqueKind, RoomClaims, TicketShelf, TokenError},
 };
+use signalbox_token::{OpaqueKind, RoomClaims, TicketShelf, TokenError};
 
 use crate::{
     handle::{Handle, HandleKeys},

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_shared::protocol::CloseCode;
+use signalbox_protocol::CloseCode;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{node::Signal, registry::LocalPeer};

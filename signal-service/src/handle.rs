@@ -9,10 +9,8 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use signalbox_shared::{
-    id::{PeerId, RoomId},
-    token::SharedSecret,
-};
+use signalbox_protocol::id::{PeerId, RoomId};
+use signalbox_token::SharedSecret;
 
 use signalbox_rooms::room::{Lineage, Member};
 
@@ -91,10 +89,8 @@ fn seal_key(secret: &SharedSecret, info: &[u8]) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use serde_json::value::RawValue;
-    use signalbox_shared::{
-        id::{CallerId, Role, TokenId, UserId, random_hex},
-        token::Secret,
-    };
+    use signalbox_protocol::id::{CallerId, Role, TokenId, UserId, random_hex};
+    use signalbox_token::Secret;
 
     use super::*;
     use signalbox_rooms::room::Presence;

@@ -16,11 +16,9 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use signalbox_shared::{
-    config::Timing,
-    id::{NodeId, RoomId},
-    keys::{PARTITIONS, fnv1a},
-};
+use signalbox_config::Timing;
+use signalbox_protocol::id::{NodeId, RoomId};
+use signalbox_redis::keys::{PARTITIONS, fnv1a};
 use tokio::time::sleep;
 
 use crate::registry::Registry;

@@ -13,10 +13,8 @@ use std::{
 };
 
 use signalbox_http::{Ask, AskError};
-use signalbox_shared::{
-    problem::Problem,
-    token::{BadJwks, MAX_JWKS_BYTES, RoomClaims, TokenError, Verifier, VerifyKey, parse_jwks},
-};
+use signalbox_protocol::problem::Problem;
+use signalbox_token::{BadJwks, MAX_JWKS_BYTES, RoomClaims, TokenError, Verifier, VerifyKey, parse_jwks};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, sleep_until, timeout},

@@ -4,9 +4,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use signalbox_control::LimitChanges;
+use signalbox_access::LimitChanges;
+use signalbox_config::Settings;
 use signalbox_rooms::room::Rules;
-use signalbox_shared::config::Settings;
 
 /// The limits in force.
 #[derive(Debug)]

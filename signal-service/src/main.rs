@@ -3,12 +3,8 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use signalbox_config::{ConfigError, Flags, Loaded};
 use signalbox_http::{Failure, process};
-use signalbox_shared::{
-    config::{ConfigError, Flags, Loaded},
-    token::Verifier,
-    turn::IceBook,
-};
 use signalbox_signal::{
     app::configure_standalone,
     connection,
@@ -16,6 +12,8 @@ use signalbox_signal::{
     keys::{Source, TokenKeys},
     node::{Signal, StoreChoice},
 };
+use signalbox_token::Verifier;
+use signalbox_turn::IceBook;
 
 /// Brings WebRTC peers together: carries SDP, ICE candidates and presence, never media.
 #[derive(Parser)]

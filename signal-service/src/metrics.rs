@@ -4,8 +4,8 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
 };
-use signalbox_control::{Control, KINDS};
-use signalbox_shared::protocol::{CloseCode, ErrorCode};
+use signalbox_access::{Control, KINDS};
+use signalbox_protocol::{CloseCode, ErrorCode};
 
 /// The metrics of one node.
 #[derive(Clone)]

@@ -6,18 +6,14 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use signalbox_control::{Control, Log, RedisLog};
+use signalbox_access::{Control, Log, RedisLog};
+use signalbox_config::Settings;
 use signalbox_http::{Gate, Proxies};
-use signalbox_shared::{
-    config::Settings,
-    feed::FeedSender,
-    id::NodeId,
-    problem::Problem,
-    protocol::{Bounds, WireLimits},
-    token::{TicketShelf, TokenError},
-    turn::IceBook,
-    usage::UsageBook,
-};
+use signalbox_protocol::{Bounds, WireLimits, id::NodeId, problem::Problem};
+use signalbox_rooms::feed::FeedSender;
+use signalbox_rooms::usage::UsageBook;
+use signalbox_token::{TicketShelf, TokenError};
+use signalbox_turn::IceBook;
 
 use crate::{
     door::{Door, Wish},
@@ -95,7 +91,7 @@ impl Signal {
                 url,
                 &settings.redis,
                 bounds,
-                signalbox_control::scripts(),
+                signalbox_access::scripts(),
             )?),
         };
         let tickets = match &store {

@@ -6,12 +6,9 @@
 
 use std::borrow::Cow;
 
+use signalbox_config::Settings;
 use signalbox_policy::{CandidateRules, Kind, MediaRules, Refused, Rules, Verdict};
-use signalbox_shared::{
-    config::Settings,
-    id::Role,
-    protocol::{ErrorCode, ForwardKind, IcePolicy},
-};
+use signalbox_protocol::{ErrorCode, ForwardKind, IcePolicy, id::Role};
 
 use crate::registry::Powers;
 
@@ -123,8 +120,8 @@ impl RelayRoles {
 mod tests {
     use std::sync::Arc;
 
+    use signalbox_protocol::id::Role;
     use signalbox_rooms::room::RoleBook;
-    use signalbox_shared::id::Role;
 
     use super::*;
 

@@ -6,13 +6,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use signalbox_control::{Subject, Verdict};
-use signalbox_rooms::room::Member;
-use signalbox_shared::{
+use signalbox_access::{Subject, Verdict};
+use signalbox_protocol::{
+    CloseCode,
     id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
-    protocol::CloseCode,
 };
+use signalbox_rooms::room::Member;
 
 use crate::{door::Wish, node::Signal, registry::LocalPeer};
 

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use signalbox_control::{Control, Rules, Verdict, Word};
+use signalbox_access::{Control, Rules, Verdict, Word};
+use signalbox_protocol::{LeftReason, ServerMessage};
 use signalbox_rooms::room::{Input, Presence};
-use signalbox_shared::protocol::{LeftReason, ServerMessage};
 use tokio::{sync::broadcast::error::RecvError, task::yield_now, time::sleep};
 
 use crate::{

@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use redis::Value;
-use signalbox_shared::{
-    clock, keys,
-    problem::Problem,
-    token::{Redeemed, RoomClaims, TICKET_USED, TicketShelf, TokenError, ticket_digest},
-};
+use signalbox_protocol::{clock, problem::Problem};
+use signalbox_redis::keys;
+use signalbox_token::{Redeemed, RoomClaims, TICKET_USED, TicketShelf, TokenError, ticket_digest};
 
 /// Where tickets are.
 pub enum Tickets {

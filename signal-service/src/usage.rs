@@ -10,12 +10,9 @@ use std::{
     time::Duration,
 };
 
+use signalbox_protocol::{clock, id::RoomId};
 use signalbox_rooms::store::Unavailable;
-use signalbox_shared::{
-    clock,
-    id::RoomId,
-    usage::{Amount, DAY_MS, Day, OTHER_ROOMS, Pair},
-};
+use signalbox_rooms::usage::{Amount, DAY_MS, Day, OTHER_ROOMS, Pair};
 use tokio::{
     sync::Mutex as AsyncMutex,
     time::{Instant, sleep},
@@ -201,7 +198,7 @@ async fn keep(meter: Arc<Meter>, registry: Weak<Registry>) {
 
 #[cfg(test)]
 mod tests {
-    use signalbox_shared::id::CallerId;
+    use signalbox_protocol::id::CallerId;
 
     use super::*;
 

@@ -18,22 +18,19 @@ use signalbox_auth::{
     usage::UsageReader,
     webhooks::{Source, Webhooks},
 };
+use signalbox_config::{ConfigError, Flags, Loaded, Secrets, Settings};
 use signalbox_http::{
     Failure, Gate, health, listener, metrics_response, not_found, process, resource, say, stop_signal,
 };
-use signalbox_shared::{
-    clock,
-    config::{ConfigError, Flags, Loaded, Secrets, Settings},
-    feed::{FEED_BACKLOG, FeedSender},
-    id::random_hex,
-    token::{Secret, SharedSecret},
-    turn::IceBook,
-};
+use signalbox_protocol::{clock, id::random_hex};
+use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use signalbox_signal::{
     app, connection,
     handle::HandleKeys,
     node::{Signal, StoreChoice},
 };
+use signalbox_token::{Secret, SharedSecret};
+use signalbox_turn::IceBook;
 
 /// Signalbox: self-hosted WebRTC signaling. Without arguments: a working call page on http://127.0.0.1:8080
 #[derive(Parser)]

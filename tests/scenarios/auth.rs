@@ -1,7 +1,7 @@
 //! Tokens that follow one another, tickets and invites, over HTTP and over Redis.
 
 use serde_json::{Value, json};
-use signalbox_shared::clock;
+use signalbox_protocol::clock;
 use signalbox_tests::{
     cluster::{TestCluster, random_secret},
     http::{Request, Response},

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, time::Duration};
 
 use serde_json::json;
-use signalbox_shared::id::random_hex;
+use signalbox_protocol::id::random_hex;
 use signalbox_tests::{
     cluster::random_secret,
     http::Request,

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use signalbox_shared::{id::RoomId, keys::partition};
+use signalbox_protocol::id::RoomId;
+use signalbox_redis::keys::partition;
 use signalbox_tests::{
     backend::Backend, checker::check, cluster::Settings, fleet::Fleet, history::Run, peer::Link,
     swarm::Swarm, token::Forgery,

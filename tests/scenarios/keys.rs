@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::future::join_all;
 use serde_json::json;
-use signalbox_shared::config::Loaded;
+use signalbox_config::Loaded;
 use signalbox_tests::{
     cluster::random_secret,
     http::Request,

@@ -1,11 +1,11 @@
 //! Each kind of proof opens its own places and no other. The table is kinds × places; a cell that is missing does not compile.
 
 use serde_json::{Value, json};
-use signalbox_shared::token::TokenKind;
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::{Request, Response},
 };
+use signalbox_token::TokenKind;
 
 use crate::refused::{
     Expected, Told, assert_rows, defects, holds, judge,

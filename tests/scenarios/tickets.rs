@@ -3,10 +3,7 @@
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
-use signalbox_shared::{
-    keys,
-    token::{Opaque, OpaqueKind, ticket_digest},
-};
+use signalbox_redis::keys;
 use signalbox_tests::{
     cluster::{Settings, Store, TestCluster},
     fleet::Fleet,
@@ -16,6 +13,7 @@ use signalbox_tests::{
     process::signal,
     token::Forgery,
 };
+use signalbox_token::{Opaque, OpaqueKind, ticket_digest};
 
 /// Puts a ticket where the auth service puts it, good for thirty seconds.
 async fn ticket(connection: &mut MultiplexedConnection, token: &Forgery) -> String {

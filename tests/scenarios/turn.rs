@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use signalbox_shared::clock;
+use signalbox_protocol::clock;
 use signalbox_tests::{
     cluster::{TestCluster, random_secret},
     http::Request,

@@ -1,7 +1,6 @@
 //! Who was sent away has no way back. The table is measures × ways; a cell that is missing does not compile.
 
 use serde_json::{Value, json};
-use signalbox_shared::token::TokenKind;
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::{Request, Response},
@@ -9,6 +8,7 @@ use signalbox_tests::{
     process::Process,
     token::Forgery,
 };
+use signalbox_token::TokenKind;
 
 use crate::refused::{Expected, defects, holds, told};
 

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use signalbox_shared::id::random_hex;
+use signalbox_protocol::id::random_hex;
 
 use crate::{
     http::{Request, Response},

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use signalbox_shared::token::TokenKind;
+use signalbox_token::TokenKind;
 
 use crate::{
     cluster::TestCluster,

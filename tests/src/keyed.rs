@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use signalbox_shared::id::random_hex;
+use signalbox_protocol::id::random_hex;
 use tempfile::TempDir;
 
 use crate::{

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use signalbox_shared::config::Loaded;
+use signalbox_config::Loaded;
 use tempfile::TempDir;
 
 use crate::{

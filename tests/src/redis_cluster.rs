@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use signalbox_shared::keys::{PARTITIONS, TAGS};
+use signalbox_redis::keys::{PARTITIONS, TAGS};
 
 use crate::{
     net::{eventually_within, free_address},

@@ -7,7 +7,8 @@ use std::{
 };
 
 use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, TlsCertificates};
-use signalbox_shared::{config, id::random_hex};
+use signalbox_config as config;
+use signalbox_protocol::id::random_hex;
 use tempfile::TempDir;
 
 use crate::redis_node::host_port;

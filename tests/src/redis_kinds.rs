@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use redis::{Cmd, FromRedisValue, Value};
-use signalbox_shared::config;
+use signalbox_config as config;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::{

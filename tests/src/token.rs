@@ -3,11 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use signalbox_shared::{
-    clock,
-    id::random_hex,
-    token::{ISSUER, TokenKind},
-};
+use signalbox_protocol::{clock, id::random_hex};
+use signalbox_token::{ISSUER, TokenKind};
 
 /// A token to be signed.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use signalbox_shared::{
-    config::Provider,
+use signalbox_config::Provider;
+use signalbox_protocol::{
     id::{Role, UserId},
     text::is_display_name,
 };

@@ -11,8 +11,8 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use signalbox_config::{self as config, is_web};
 use signalbox_http::{Ask, Patience};
-use signalbox_shared::config::{self, is_web};
 use tokio::sync::Mutex;
 
 use super::NotBelieved;

@@ -13,11 +13,9 @@ mod keys;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::{Deserialize, de::IgnoredAny};
+use signalbox_config::{self as config, Settings, UserAlgorithm};
 use signalbox_http::{Ask, AskError};
-use signalbox_shared::{
-    config::{self, Settings, UserAlgorithm},
-    token::SharedSecret,
-};
+use signalbox_token::SharedSecret;
 
 pub use claims::Said;
 use keys::KeyCache;

@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use signalbox_shared::{
-    config::{ApiKeyTable, ApiKeys, Settings},
+use signalbox_config::{ApiKeyTable, ApiKeys, Settings};
+use signalbox_protocol::{
     id::{CallerId, RoomId},
     problem::Problem,
+};
+use signalbox_token::{
+    ManagementClaims, UserClaims,
     scope::{RoomPattern, Scope, Scopes},
-    token::{ManagementClaims, UserClaims},
 };
 
 /// Somebody who may ask.
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_backend_is_known_by_id_and_secret_and_by_nothing_else() {
-        let secret = signalbox_shared::id::random_hex();
+        let secret = signalbox_protocol::id::random_hex();
         let keys = ApiKeys::parse(&format!("backend:{secret}")).unwrap();
         let backends = Backends::new(keys, &Settings::default());
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
@@ -205,7 +207,7 @@ mod tests {
         let table: ApiKeyTable =
             serde_json::from_str(r#"{"scopes":["tokens","security"],"rooms":"acme-*"}"#).unwrap();
         settings.api_keys.insert(CallerId::parse("narrow").unwrap(), table);
-        let hex = signalbox_shared::id::random_hex;
+        let hex = signalbox_protocol::id::random_hex;
         let keys = ApiKeys::parse(&format!("narrow:{},plain:{}", hex(), hex())).unwrap();
         let backends = Backends::new(keys, &settings);
         let narrow = backends.get(&CallerId::parse("narrow").unwrap()).unwrap();
@@ -227,7 +229,7 @@ mod tests {
             iat: 0,
             nbf: 0,
             exp: 0,
-            jti: signalbox_shared::id::TokenId::random(),
+            jti: signalbox_protocol::id::TokenId::random(),
         };
         let of = backends.of(&claims("narrow", &["tokens", "rooms", "nonsense"])).unwrap();
         assert_eq!(of.scopes.iter().collect::<Vec<_>>(), [Scope::Tokens]);

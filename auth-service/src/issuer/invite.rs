@@ -1,10 +1,8 @@
 //! Invites: a code that lets somebody without an account into one room, `sbi_SECRET.ROOM`.
 
 use serde::{Deserialize, Serialize};
-use signalbox_shared::{
-    id::{CallerId, Role, RoomId},
-    token::{Opaque, OpaqueKind},
-};
+use signalbox_protocol::id::{CallerId, Role, RoomId};
+use signalbox_token::{Opaque, OpaqueKind};
 
 /// What an invite says, as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]

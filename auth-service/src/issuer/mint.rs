@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use signalbox_shared::{
-    id::TokenId,
-    token::{Claims, ISSUER, RoomClaims, TokenKind},
-};
+use signalbox_protocol::id::TokenId;
+use signalbox_token::{Claims, ISSUER, RoomClaims, TokenKind};
 
 use super::Grant;
 use crate::keys::SigningKeys;

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use signalbox_shared::{
-    config::Settings,
+use signalbox_config::Settings;
+use signalbox_protocol::{
     id::{CallerId, Region, Role, RoomId, UserId},
     problem::Problem,
-    scope::RoomPattern,
 };
+use signalbox_token::scope::RoomPattern;
 
 use super::{
     Caller, InviteTerms,

@@ -6,7 +6,7 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use signalbox_shared::token::Opaque;
+use signalbox_token::Opaque;
 
 use super::{Grant, UserGrant};
 

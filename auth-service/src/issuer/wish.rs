@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use signalbox_shared::{
+use signalbox_protocol::{
     id::BadName,
+    object_within,
     problem::Problem,
-    protocol::object_within,
     text::{DISPLAY_NAME_RULE, is_display_name},
 };
 

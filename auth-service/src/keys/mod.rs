@@ -16,7 +16,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use signalbox_shared::token::MAX_JWKS_KEYS;
+use signalbox_token::MAX_JWKS_KEYS;
 
 pub use private::PrivateKey;
 pub use ring::{Published, SigningKeys};

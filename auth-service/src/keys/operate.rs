@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use signalbox_shared::token::{KeyAlgorithm, MAX_JWKS_KEYS};
+use signalbox_token::{KeyAlgorithm, MAX_JWKS_KEYS};
 
 use super::{KeyState, KeysError, Place, PrivateKey, Times, folder, places};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, jwk};
 use serde::{Deserialize, Serialize};
-use signalbox_shared::token::{KeyAlgorithm, PublicJwk};
+use signalbox_token::{KeyAlgorithm, PublicJwk};
 
 use super::KeysError;
 

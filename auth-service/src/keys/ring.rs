@@ -9,10 +9,8 @@ use std::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use signalbox_shared::{
-    clock,
-    token::{Claims, MAX_JWKS_KEYS, PublicJwk, SharedSecret, Verifier, VerifyKey},
-};
+use signalbox_protocol::clock;
+use signalbox_token::{Claims, MAX_JWKS_KEYS, PublicJwk, SharedSecret, Verifier, VerifyKey};
 
 use super::{KeyState, KeysError, PrivateKey, Times, folder, places};
 
@@ -74,7 +72,7 @@ impl SigningKeys {
     /// [`KeysError`], for the operator.
     pub fn in_folder<'a>(
         path: PathBuf,
-        auth: &signalbox_shared::config::Auth,
+        auth: &signalbox_config::Auth,
         secrets: impl IntoIterator<Item = &'a SharedSecret>,
         now_s: u64,
     ) -> Result<Arc<Self>, KeysError> {

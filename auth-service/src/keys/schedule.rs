@@ -1,6 +1,7 @@
 //! When a key does what. Nothing of this is stored: it follows from when each key begins to sign.
 
-use signalbox_shared::{config::Auth, token::TokenKind};
+use signalbox_config::Auth;
+use signalbox_token::TokenKind;
 
 /// More than it takes until a process has looked into the folder, and clocks differ, seconds.
 const SLACK_S: u64 = 2;
@@ -98,7 +99,7 @@ pub fn places(begins: &[u64], now_s: u64, times: Times) -> Vec<Place> {
 #[cfg(test)]
 mod tests {
     use KeyState::{Over, Publishing, Retiring, Signing};
-    use signalbox_shared::config::Settings;
+    use signalbox_config::Settings;
 
     use super::*;
 

@@ -9,10 +9,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use signalbox_shared::{
-    config::{Auth, Settings},
-    id::random_hex,
-    token::{ISSUER, KeyAlgorithm, Secret, SharedSecret, TokenError, TokenKind, UserClaims, parse_jwks},
+use signalbox_config::{Auth, Settings};
+use signalbox_protocol::id::random_hex;
+use signalbox_token::{
+    ISSUER, KeyAlgorithm, Secret, SharedSecret, TokenError, TokenKind, UserClaims, parse_jwks,
 };
 use tempfile::TempDir;
 

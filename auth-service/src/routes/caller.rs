@@ -15,15 +15,10 @@ use actix_web::{
     http::header::{self, HeaderMap},
 };
 use signalbox_http::{ApiError, check_origin};
-use signalbox_shared::{
-    clock,
-    id::CallerId,
-    problem::Problem,
-    scope::Scope,
-    token::{TokenError, UserClaims},
-};
+use signalbox_protocol::{clock, id::CallerId, problem::Problem};
+use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
-use signalbox_control::Subject;
+use signalbox_access::Subject;
 
 use crate::{
     AuthState,

@@ -9,8 +9,8 @@ use actix_web::{
     http::{Method, header},
     middleware::{Next, from_fn},
 };
+use signalbox_config::origin::origin_allowed;
 use signalbox_http::{check_origin, problem_response};
-use signalbox_shared::origin::origin_allowed;
 
 use super::denied;
 

@@ -10,7 +10,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use signalbox_control::Verdict;
+use signalbox_access::Verdict;
 use signalbox_http::problem_response;
 
 use crate::AuthState;

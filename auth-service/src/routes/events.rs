@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, web};
 use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
-use signalbox_shared::{problem::Problem, scope::Scope};
+use signalbox_protocol::problem::Problem;
+use signalbox_token::scope::Scope;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, MissedTickBehavior, interval, timeout},

@@ -1,8 +1,8 @@
 //! `/auth/exchange`
 
 use actix_web::HttpRequest;
-use signalbox_control::Subject;
-use signalbox_shared::{
+use signalbox_access::Subject;
+use signalbox_protocol::{
     clock,
     id::{CallerId, TokenId},
     problem::Problem,

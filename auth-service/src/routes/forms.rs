@@ -1,5 +1,5 @@
 //! The forms of what stands in bodies and paths, as the document has them: one component each, so that a client generator makes one type of
-//! each. The handlers judge by `signalbox_shared::id`; these only say it.
+//! each. The handlers judge by `signalbox_protocol::id`; these only say it.
 
 use serde::Serialize;
 use utoipa::{

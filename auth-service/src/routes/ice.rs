@@ -5,10 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde::Serialize;
 use signalbox_http::check_origin;
-use signalbox_shared::{
-    clock,
-    protocol::{IcePolicy, IceServer},
-};
+use signalbox_protocol::{IcePolicy, IceServer, clock};
 use utoipa::ToSchema;
 
 use super::{

@@ -3,12 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use signalbox_http::ApiError;
-use signalbox_shared::{
+use signalbox_protocol::{
     clock,
     id::{CallerId, Role, RoomId},
     problem::Problem,
-    scope::Scope,
 };
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{

@@ -1,12 +1,12 @@
 //! From a grant to an answer: the same for every route that gives tokens.
 
 use serde::Serialize;
-use signalbox_control::Subject;
-use signalbox_shared::{
+use signalbox_access::Subject;
+use signalbox_protocol::{
     id::{Role, RoomId, TokenId, UserId},
     problem::Problem,
-    token::{ISSUER, Opaque, OpaqueKind, TokenKind, UserClaims},
 };
+use signalbox_token::{ISSUER, Opaque, OpaqueKind, TokenKind, UserClaims};
 use utoipa::ToSchema;
 
 use super::forms::{RoleName, RoomName, UserName};

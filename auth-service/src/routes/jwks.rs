@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, ETAG, EntityTag, Header as _, IfNoneMatch},
 };
 use signalbox_http::ApiError;
-use signalbox_shared::problem::Problem;
+use signalbox_protocol::problem::Problem;
 
 use utoipa::ToSchema;
 

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use signalbox_shared::{
-    clock,
-    id::TokenId,
-    problem::Problem,
+use signalbox_protocol::{clock, id::TokenId, problem::Problem};
+use signalbox_token::{
+    ISSUER, ManagementClaims, TokenKind,
     scope::{Scope, Scopes},
-    token::{ISSUER, ManagementClaims, TokenKind},
 };
 use utoipa::ToSchema;
 

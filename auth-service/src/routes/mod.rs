@@ -35,7 +35,8 @@ use caller::{
     subject_of,
 };
 use signalbox_http::{ApiError, Members, json_config, resource};
-use signalbox_shared::{id::RoomId, problem::Problem, token::JWKS_PATH};
+use signalbox_protocol::{id::RoomId, problem::Problem};
+use signalbox_token::JWKS_PATH;
 
 use crate::{AuthState, issuer::wish::refuse};
 

@@ -1,12 +1,12 @@
 //! `/auth/refresh`
 
 use actix_web::HttpRequest;
-use signalbox_control::Subject;
-use signalbox_shared::{
+use signalbox_access::Subject;
+use signalbox_protocol::{
     id::{CallerId, TokenId},
     problem::Problem,
-    token::{Opaque, OpaqueKind},
 };
+use signalbox_token::{Opaque, OpaqueKind};
 use utoipa::ToSchema;
 
 use super::{

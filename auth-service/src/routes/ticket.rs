@@ -3,10 +3,8 @@
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use signalbox_http::check_origin;
-use signalbox_shared::{
-    problem::Problem,
-    token::{Opaque, OpaqueKind, RoomClaims, TICKET_LIFE},
-};
+use signalbox_protocol::problem::Problem;
+use signalbox_token::{Opaque, OpaqueKind, RoomClaims, TICKET_LIFE};
 use utoipa::ToSchema;
 
 use super::{

@@ -1,9 +1,10 @@
 //! `/auth/token`
 
 use actix_web::{HttpRequest, HttpResponse};
-use signalbox_control::Subject;
+use signalbox_access::Subject;
 use signalbox_http::{ApiError, check_origin};
-use signalbox_shared::{id::random_hex, problem::Problem, scope::Scope};
+use signalbox_protocol::{id::random_hex, problem::Problem};
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{

@@ -2,13 +2,10 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use signalbox_protocol::{clock, problem::Problem};
 use signalbox_redis::Unavailable;
-use signalbox_shared::{
-    clock,
-    problem::Problem,
-    scope::Scope,
-    usage::{Amount, Day},
-};
+use signalbox_rooms::usage::{Amount, Day};
+use signalbox_token::scope::Scope;
 
 use super::{Answered, State, authorize, doc::Problems, query};
 use utoipa::{IntoParams, ToSchema};

@@ -2,13 +2,10 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use signalbox_control::Subject;
+use signalbox_access::Subject;
 use signalbox_http::check_origin;
-use signalbox_shared::{
-    clock,
-    problem::Problem,
-    token::{RoomClaims, TokenError},
-};
+use signalbox_protocol::{clock, problem::Problem};
+use signalbox_token::{RoomClaims, TokenError};
 use utoipa::ToSchema;
 
 use super::{

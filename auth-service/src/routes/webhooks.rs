@@ -3,8 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_redis::Unavailable;
-use signalbox_shared::{id::RoomId, keys, problem::Problem, scope::Scope};
+use signalbox_redis::keys;
+use signalbox_token::scope::Scope;
 
 use utoipa::{IntoParams, ToSchema};
 

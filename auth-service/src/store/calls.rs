@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 use deadpool_redis::redis::{
     Cmd, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value, cmd, from_redis_value,
 };
+use signalbox_protocol::id::RoomId;
+use signalbox_redis::keys;
 use signalbox_redis::{StartError, key_slot};
-use signalbox_shared::{id::RoomId, keys, token::TICKET_LIFE};
+use signalbox_token::TICKET_LIFE;
 use tokio::time::timeout;
 
 use super::{

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use signalbox_shared::{
+use signalbox_protocol::{
     clock,
     id::{RoomId, random_hex},
-    token::{Opaque, Redeemed, TICKET_USED, TicketShelf},
 };
 use signalbox_tests::redis_kinds::{KINDS, Lease};
+use signalbox_token::{Opaque, Redeemed, TICKET_USED, TicketShelf};
 
 use super::{
     AuthStore, MemoryStore, RedisStore,
@@ -183,7 +183,7 @@ async fn a_ticket_is_kept_for_its_life_under_its_digest() {
             assert!(matches!(tickets.redeem(&ticket.digest(), clock::now_ms()), Redeemed::Used));
             continue;
         };
-        let key = signalbox_shared::keys::ticket(&ticket.digest());
+        let key = signalbox_redis::keys::ticket(&ticket.digest());
         assert_eq!(redis.keys().await, std::slice::from_ref(&key), "{name}");
         let mut redeem = redis::cmd("SET");
         redeem.arg(&key).arg(TICKET_USED).arg("XX").arg("GET").arg("KEEPTTL");

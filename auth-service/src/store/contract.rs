@@ -1,6 +1,6 @@
 //! What the store keeps and answers, whichever it is. The conformance suite says the same as a test.
 
-use signalbox_shared::id::RoomId;
+use signalbox_protocol::id::RoomId;
 
 /// Why nothing can be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use signalbox_shared::{id::RoomId, token::TicketShelf};
+use signalbox_protocol::id::RoomId;
+use signalbox_token::TicketShelf;
 
 use super::contract::{
     Family, Invite, Invited, MOST_INVITES, NewFamily, NewInvite, Refusal, SLACK_MS, Turn, Turned,

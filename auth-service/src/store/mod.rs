@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 pub use memory::MemoryStore;
 pub use redis::{RedisStore, StoreError};
-use signalbox_shared::{clock, id::RoomId, token::TicketShelf};
+use signalbox_protocol::{clock, id::RoomId};
+use signalbox_token::TicketShelf;
 
 use contract::{Family, Invite, Invited, NewFamily, NewInvite, Refusal, Turn, Turned};
 

@@ -10,8 +10,8 @@ use deadpool_redis::{
     Connection, Manager, Pool, PoolError, Runtime,
     redis::{AsyncConnectionConfig, cmd},
 };
+use signalbox_config as config;
 use signalbox_redis::{Address, StartError, Target, Topology, is_master, judge};
-use signalbox_shared::config;
 use tokio::{sync::OnceCell, time::timeout};
 
 /// Connections to one master. Each call is one round trip, so that a few carry thousands a second; more wait, within their deadline.
@@ -157,7 +157,7 @@ fn pool_error(address: &Address, error: PoolError) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use signalbox_shared::config::units::Span;
+    use signalbox_config::units::Span;
 
     use super::*;
 

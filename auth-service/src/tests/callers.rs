@@ -2,7 +2,9 @@
 
 use actix_web::{http::header, test::TestRequest};
 use serde_json::{Value, json};
-use signalbox_shared::{config::ApiKeyTable, id::CallerId, scope::Scope};
+use signalbox_config::ApiKeyTable;
+use signalbox_protocol::id::CallerId;
+use signalbox_token::scope::Scope;
 
 use super::{Service, ask};
 
@@ -68,9 +70,9 @@ async fn a_key_for_some_rooms_is_refused_in_others() {
 
 #[actix_web::test]
 async fn guests_may_be_where_the_configuration_says() {
-    let rooms = |settings: &mut signalbox_shared::config::Settings| {
+    let rooms = |settings: &mut signalbox_config::Settings| {
         settings.auth.guest_rooms = ["lobby", "open-*"]
-            .map(|text| signalbox_shared::scope::RoomPattern::try_from(text.to_owned()).unwrap())
+            .map(|text| signalbox_token::scope::RoomPattern::try_from(text.to_owned()).unwrap())
             .to_vec();
     };
     let service = Service::with(rooms, |parts| parts.guests = true);
@@ -150,7 +152,7 @@ async fn at_the_rooms_api_a_key_sees_and_touches_its_own_rooms_only() {
     let table: ApiKeyTable =
         serde_json::from_value(json!({ "scopes": ["rooms", "moderate", "tokens"], "rooms": "acme-*" }))
             .unwrap();
-    let secret = signalbox_shared::id::random_hex();
+    let secret = signalbox_protocol::id::random_hex();
     let keys = format!("all:{secret},acme:{secret}");
     let every = ApiKeyTable { scopes: Some(Scope::ALL.to_vec()), rooms: None };
     let service = Service::with(
@@ -158,7 +160,7 @@ async fn at_the_rooms_api_a_key_sees_and_touches_its_own_rooms_only() {
             settings.api_keys.insert(CallerId::parse("acme").unwrap(), table);
             settings.api_keys.insert(CallerId::parse("all").unwrap(), every);
         },
-        |parts| parts.api_keys = signalbox_shared::config::ApiKeys::parse(&keys).unwrap(),
+        |parts| parts.api_keys = signalbox_config::ApiKeys::parse(&keys).unwrap(),
     );
     let proof = |id: &str| {
         use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -1,7 +1,7 @@
 //! docs/CONFIGURATION.md
 
 use serde_json::Value;
-use signalbox_shared::config::Settings;
+use signalbox_config::Settings;
 
 const DOC: &str = include_str!("../../../docs/CONFIGURATION.md");
 

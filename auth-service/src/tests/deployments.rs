@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use signalbox_shared::{config, feed::FeedSender, keys};
+use signalbox_config as config;
+use signalbox_redis::keys;
+use signalbox_rooms::feed::FeedSender;
 use signalbox_tests::{
     net::{eventually, eventually_within},
     redis_guard::Guard,

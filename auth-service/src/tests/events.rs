@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer};
 use futures_util::{SinkExt as _, StreamExt as _};
-use signalbox_shared::config::units::Span;
+use signalbox_config::units::Span;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,

@@ -3,8 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use signalbox_shared::{clock, config::Provider, token::Verifier};
+use signalbox_config::Provider;
+use signalbox_protocol::clock;
 use signalbox_tests::idp::{IdpKey, TestIdp};
+use signalbox_token::Verifier;
 
 use super::{Service, ask, random_secret};
 use crate::exchange::{Exchange, NotBelieved};
@@ -146,7 +148,7 @@ async fn the_applications_own_token_is_believed_by_its_secret_and_by_no_other() 
     refused(&service, &sign(Algorithm::HS512, secret.expose()), NotBelieved::Algorithm).await;
     let (status, answer) = service.validate(&sign(Algorithm::HS256, secret.expose())).await;
     assert_eq!((status, &answer["code"]), (401, &"token_wrong_type".into()), "it opens nothing by itself");
-    let mut settings = signalbox_shared::config::Settings::default();
+    let mut settings = signalbox_config::Settings::default();
     settings.auth.providers.push(Provider::app());
     assert!(Exchange::new(&settings, None).is_err());
 }

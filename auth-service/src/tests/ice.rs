@@ -2,12 +2,13 @@
 
 use actix_web::{http::header, test::TestRequest};
 use serde_json::{Value, json};
-use signalbox_shared::{clock, config::TurnServer, id::Region, protocol::IcePolicy};
+use signalbox_config::TurnServer;
+use signalbox_protocol::{IcePolicy, clock, id::Region};
 
 use super::Service;
 
 fn service() -> Service {
-    let change = |settings: &mut signalbox_shared::config::Settings| {
+    let change = |settings: &mut signalbox_config::Settings| {
         let server = |url: &str, region: Option<&str>| TurnServer {
             urls: vec![url.to_owned()],
             region: region.map(|region| Region::parse(region).unwrap()),

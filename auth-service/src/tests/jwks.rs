@@ -6,7 +6,9 @@ use actix_web::{
     test::{TestRequest, call_service, init_service, read_body},
 };
 use serde_json::Value;
-use signalbox_shared::{clock, config::Settings, token::KeyAlgorithm};
+use signalbox_config::Settings;
+use signalbox_protocol::clock;
+use signalbox_token::KeyAlgorithm;
 
 use super::Service;
 use crate::{

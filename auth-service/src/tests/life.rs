@@ -2,10 +2,8 @@
 
 use actix_web::{http::header, test::TestRequest};
 use serde_json::{Value, json};
-use signalbox_shared::{
-    clock,
-    token::{Redeemed, TicketShelf, Verifier, ticket_digest},
-};
+use signalbox_protocol::clock;
+use signalbox_token::{Redeemed, TicketShelf, Verifier, ticket_digest};
 
 use super::{Service, ask};
 use crate::store::AuthStore;
@@ -65,8 +63,8 @@ async fn what_is_no_refresh_token_is_refused_by_name() {
     let service = Service::new();
     let (_, issued) = service.ask(r#"{"room":"r","user":"u","refresh":true}"#).await;
     let good = text(&issued, "refreshToken");
-    let stranger = signalbox_shared::token::Opaque::random();
-    let stranger = stranger.to_text(signalbox_shared::token::OpaqueKind::Refresh);
+    let stranger = signalbox_token::Opaque::random();
+    let stranger = stranger.to_text(signalbox_token::OpaqueKind::Refresh);
     for (body, status, code, field) in [
         (json!({ "refreshToken": stranger }), 401, "refresh_invalid", None),
         (json!({ "refreshToken": good.replace("sbr_", "sbt_") }), 401, "refresh_invalid", None),

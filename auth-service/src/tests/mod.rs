@@ -24,20 +24,17 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use signalbox_control::{Control, Log};
+use signalbox_access::{Control, Log};
+use signalbox_config::{ApiKeyTable, ApiKeys, Settings};
+use signalbox_protocol::id::{CallerId, random_hex};
+use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::{
     clerk::Clerk,
     room::Rules,
     store::{Bounds, Store},
 };
-use signalbox_shared::{
-    config::{ApiKeyTable, ApiKeys, Settings},
-    feed::FeedSender,
-    id::{CallerId, random_hex},
-    scope::Scope,
-    token::{Secret, SharedSecret, TicketShelf},
-    turn::IceBook,
-};
+use signalbox_token::{Secret, SharedSecret, TicketShelf, scope::Scope};
+use signalbox_turn::IceBook;
 
 use crate::{AuthParts, AuthState, configure, keys::SigningKeys, store::AuthStore, usage::UsageReader};
 

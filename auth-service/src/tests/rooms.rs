@@ -5,13 +5,13 @@ use actix_web::{
     test::TestRequest,
 };
 use serde_json::{Value, json};
-use signalbox_control::{Change, LimitChanges, RuleKey, Terms};
-use signalbox_shared::{
+use signalbox_access::{Change, LimitChanges, RuleKey, Terms};
+use signalbox_config::TurnServer;
+use signalbox_protocol::{
     clock,
-    config::TurnServer,
     id::{Region, Role, TokenId, UserId},
-    token::{ISSUER, TokenKind, UserClaims},
 };
+use signalbox_token::{ISSUER, TokenKind, UserClaims};
 
 use super::Service;
 

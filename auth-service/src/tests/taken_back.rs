@@ -3,7 +3,7 @@
 use actix_web::http::{Method, header};
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
-use signalbox_control::{ApplyError, Change, RuleKey, Terms};
+use signalbox_access::{ApplyError, Change, RuleKey, Terms};
 use signalbox_http::json_config;
 
 use super::Service;
@@ -85,7 +85,7 @@ async fn a_banned_user_gets_no_token_and_has_none() {
 
 #[actix_web::test]
 async fn a_denied_address_is_refused_where_its_proxy_is_trusted() {
-    let trusted = signalbox_shared::address::parse_range("127.0.0.1").unwrap();
+    let trusted = signalbox_config::address::parse_range("127.0.0.1").unwrap();
     let service = Service::with(|settings| settings.server.trusted_proxies = vec![trusted], |_| {});
     let token = service.token(MEMBERS).await;
     let (status, rule) = service.post("/api/denials", json!({ "cidr": "203.0.113.9/24", "for": 60 })).await;
@@ -276,7 +276,7 @@ async fn nobody_without_an_api_key_takes_anything_back() {
 async fn beyond_so_many_rules_only_an_emergency_is_taken() {
     let service = Service::new();
     for n in 0..100 {
-        let key = RuleKey::Token(signalbox_shared::id::TokenId::parse(&format!("g{n}")).unwrap());
+        let key = RuleKey::Token(signalbox_protocol::id::TokenId::parse(&format!("g{n}")).unwrap());
         let outcome =
             service.state.control.apply(Change { key, life_ms: 60_000, terms: Terms::default() }).await;
         assert_ne!(outcome.err(), Some(ApplyError::Full));

@@ -3,11 +3,9 @@
 use actix_web::{http::header, test::TestRequest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use signalbox_shared::{
-    clock,
-    config::units::{Size, Span},
-    token::Verifier,
-};
+use signalbox_config::units::{Size, Span};
+use signalbox_protocol::clock;
+use signalbox_token::Verifier;
 
 use super::{Service, ask};
 
@@ -129,7 +127,7 @@ async fn a_wrong_key_is_refused_even_where_guests_are_welcome_and_before_the_bod
 
 #[actix_web::test]
 async fn a_guest_has_no_say_in_role_and_life_and_needs_no_name() {
-    let change = |settings: &mut signalbox_shared::config::Settings| {
+    let change = |settings: &mut signalbox_config::Settings| {
         settings.auth.guest_ttl = Span::secs(120);
         settings.auth.token_ttl = Span::secs(240);
     };

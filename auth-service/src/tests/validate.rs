@@ -3,7 +3,8 @@
 use actix_web::{http::header, test::TestRequest};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use signalbox_shared::{clock, token::SharedSecret};
+use signalbox_protocol::clock;
+use signalbox_token::SharedSecret;
 
 use super::{Service, random_secret};
 use crate::keys::SigningKeys;

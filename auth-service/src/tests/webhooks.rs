@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use signalbox_shared::{
-    config::{Settings, WebhookEndpoint, WebhookKeys, WebhookSecrets},
-    feed::FeedSender,
-    id::RoomId,
-    keys,
-    usage::Day,
-};
+use signalbox_config::{Settings, WebhookEndpoint, WebhookKeys, WebhookSecrets};
+use signalbox_protocol::id::RoomId;
+use signalbox_redis::keys;
+use signalbox_rooms::feed::FeedSender;
+use signalbox_rooms::usage::Day;
 use signalbox_tests::{
     hook::{Answer, Hooks, Receiver},
     net::eventually_within,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use signalbox_shared::config::{WebhookEndpoint, WebhookSecrets};
+use signalbox_config::{WebhookEndpoint, WebhookSecrets};
 
 /// A place among the events of a partition: as Redis names entries of a stream, milliseconds and a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

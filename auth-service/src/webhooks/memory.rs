@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use signalbox_shared::{clock, keys};
+use signalbox_protocol::clock;
+use signalbox_redis::keys;
 
 use super::{
     event::{EntryId, Head},
@@ -50,7 +51,7 @@ impl MemoryStore {
     /// Takes a line of the feed; its partition.
     pub(super) fn record(&self, line: &Arc<str>) -> Option<usize> {
         let head: Head = serde_json::from_str(line).ok()?;
-        let partition = keys::partition(&signalbox_shared::id::RoomId::parse(&head.room).ok()?);
+        let partition = keys::partition(&signalbox_protocol::id::RoomId::parse(&head.room).ok()?);
         self.put(partition, line.clone(), None);
         Some(partition)
     }

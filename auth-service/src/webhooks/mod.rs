@@ -19,14 +19,12 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
+use signalbox_config::{Settings, WebhookEndpoint, WebhookKeys};
 use signalbox_http::{Ask, AskError};
+use signalbox_protocol::id::random_hex;
 use signalbox_redis::Unavailable;
-use signalbox_shared::{
-    config::{Settings, WebhookEndpoint, WebhookKeys},
-    feed::FeedSender,
-    id::random_hex,
-    keys::PARTITIONS,
-};
+use signalbox_redis::keys::PARTITIONS;
+use signalbox_rooms::feed::FeedSender;
 use tokio::sync::{Notify, watch};
 
 use self::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{join_all, try_join_all};
 use redis::{FromRedisValue as _, Value};
 use signalbox_redis::Unavailable;
-use signalbox_shared::keys;
+use signalbox_redis::keys;
 
 use super::{
     event::EntryId,

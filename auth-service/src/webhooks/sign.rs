@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use signalbox_shared::config::WebhookSecrets;
+use signalbox_config::WebhookSecrets;
 
 /// The value of `webhook-signature`: `v1,…` for each secret, with spaces between.
 pub(super) fn signature(secrets: &WebhookSecrets, id: &str, timestamp_s: u64, body: &str) -> String {

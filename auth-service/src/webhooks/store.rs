@@ -91,7 +91,7 @@ impl Store {
     pub(super) fn now_ms(&self) -> u64 {
         match self {
             Self::Redis(store) => store.link.now_ms(),
-            Self::Memory(_) => signalbox_shared::clock::now_ms(),
+            Self::Memory(_) => signalbox_protocol::clock::now_ms(),
         }
     }
 

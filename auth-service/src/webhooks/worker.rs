@@ -10,8 +10,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use signalbox_config::WebhookSecrets;
 use signalbox_http::{AskError, HeaderName, HeaderValue, Patience};
-use signalbox_shared::{clock, config::WebhookSecrets, feed::FeedSender, keys, keys::PARTITIONS};
+use signalbox_protocol::clock;
+use signalbox_redis::keys::{self, PARTITIONS};
+use signalbox_rooms::feed::FeedSender;
 use tokio::{
     sync::{
         broadcast::{Receiver, error::RecvError},
@@ -156,7 +159,7 @@ impl Worker {
             (Ok(line), Store::Memory(store)) => self.news.extend(store.record(&line)),
             (Ok(line), Store::Redis(_)) => {
                 let head = serde_json::from_str::<Head>(&line).ok();
-                let room = head.and_then(|head| signalbox_shared::id::RoomId::parse(&head.room).ok());
+                let room = head.and_then(|head| signalbox_protocol::id::RoomId::parse(&head.room).ok());
                 self.news.extend(room.map(|room| keys::partition(&room)));
             }
             (Err(RecvError::Lagged(count)), Store::Memory(_)) => self.inner.metrics.lose("feed", count),

@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use signalbox_shared::{
-    clock,
-    protocol::{CloseCode, ErrorCode, Joined, ServerMessage},
-    token::RoomClaims,
-};
+use signalbox_protocol::{CloseCode, ErrorCode, Joined, ServerMessage, clock};
+use signalbox_token::RoomClaims;
 
 use super::{lobby::wait, look::gone};
 use crate::{

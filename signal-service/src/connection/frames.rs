@@ -5,7 +5,7 @@ use std::{cell::RefCell, io};
 use actix_codec::Decoder;
 use actix_http::ws::{self, Codec, Frame, Item};
 use bytes::{Bytes, BytesMut};
-use signalbox_shared::protocol::CloseCode;
+use signalbox_protocol::CloseCode;
 use tokio::net::TcpStream;
 
 /// How much is read from a socket at a time.

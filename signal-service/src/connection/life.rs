@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_shared::protocol::{CloseCode, LeftReason};
+use signalbox_protocol::{CloseCode, LeftReason};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::registry::{LocalPeer, LocalRoom};

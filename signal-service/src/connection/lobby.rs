@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use signalbox_shared::protocol::{CloseCode, ServerMessage, Waiting};
+use signalbox_protocol::{CloseCode, ServerMessage, Waiting};
 use tokio::time::Instant;
 
 use super::{

@@ -1,7 +1,7 @@
 //! Looking after a peer whose socket is fine and whose shared state may not be: entries that were missed, a mailbox that broke, a
 //! peer that was taken for lost, a store that has forgotten it.
 
-use signalbox_shared::protocol::{CloseCode, LeftReason, ServerMessage};
+use signalbox_protocol::{CloseCode, LeftReason, ServerMessage};
 
 use tokio::time::Instant;
 

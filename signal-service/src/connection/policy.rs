@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use signalbox_policy::Rules;
-use signalbox_shared::protocol::Forward;
+use signalbox_protocol::Forward;
 
 use crate::{
     node::Signal,

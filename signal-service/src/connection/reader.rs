@@ -1,9 +1,9 @@
 //! What one connection's frames become: requests, answers, signs of life.
 
 use actix_http::ws::OpCode;
-use signalbox_shared::{
+use signalbox_protocol::{
+    Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage,
     problem::Problem,
-    protocol::{Broken, ClientMessage, CloseCode, Command, ErrorCode, Forward, ForwardKind, ServerMessage},
 };
 use tokio::time::Instant;
 

@@ -7,12 +7,13 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::FutureExt as _;
-use signalbox_control::Verdict;
+use signalbox_access::Verdict;
+use signalbox_protocol::{ServerMessage, clock, problem::Problem};
 use signalbox_rooms::{
     room::{Input, Member, Outcome, RoomState, TokenRecord},
     store::Unavailable,
 };
-use signalbox_shared::{clock, problem::Problem, protocol::ServerMessage, token::RoomClaims};
+use signalbox_token::RoomClaims;
 use tokio::time::Instant;
 
 use super::{enter::seal, session::Session};

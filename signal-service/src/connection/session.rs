@@ -7,12 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use signalbox_shared::{
-    clock,
-    config::Limits,
-    id::PeerId,
-    protocol::{CloseCode, ServerMessage},
-};
+use signalbox_config::Limits;
+use signalbox_protocol::{CloseCode, ServerMessage, clock, id::PeerId};
 use tokio::{
     io::Interest,
     net::TcpStream,

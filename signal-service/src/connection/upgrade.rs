@@ -25,7 +25,7 @@ use actix_web::{App, dev::AppConfig, middleware::from_fn, web};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::SinkExt as _;
 use signalbox_http::{HEAD_DEADLINE, KEEP_ALIVE};
-use signalbox_shared::{problem::Problem, protocol::SUBPROTOCOL};
+use signalbox_protocol::{SUBPROTOCOL, problem::Problem};
 use tokio::net::TcpStream;
 
 use super::session;
@@ -161,7 +161,7 @@ async fn judge(
 async fn refuse(framed: &mut Framed<TcpStream, Codec>, problem: &Problem) {
     let body = problem.to_json();
     let mut response = Response::build(actix_http::StatusCode::from_u16(problem.status).unwrap_or_default());
-    response.insert_header((header::CONTENT_TYPE, signalbox_shared::problem::CONTENT_TYPE));
+    response.insert_header((header::CONTENT_TYPE, signalbox_protocol::problem::CONTENT_TYPE));
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     if let Some(seconds) = problem.retry_after {
         response.insert_header((header::RETRY_AFTER, seconds.to_string()));

@@ -4,9 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_shared::{
+use signalbox_protocol::{
+    LeftReason,
     id::{PeerId, random_hex},
-    protocol::LeftReason,
 };
 use tokio::sync::oneshot;
 

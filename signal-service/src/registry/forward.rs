@@ -5,7 +5,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use signalbox_shared::{id::PeerId, protocol::ForwardKind};
+use signalbox_protocol::{ForwardKind, id::PeerId};
 
 use super::{peer::LocalPeer, room::LocalRoom};
 use crate::rules::NotAllowed;

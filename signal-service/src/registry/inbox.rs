@@ -161,7 +161,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use signalbox_shared::id::PeerId;
+    use signalbox_protocol::id::PeerId;
 
     use super::*;
     use signalbox_rooms::store::EntryKind;

@@ -19,11 +19,9 @@ use std::{
     time::Duration,
 };
 
-use signalbox_shared::{
-    config::Settings,
-    id::{NodeId, PeerId, RoomId},
-    keys,
-};
+use signalbox_config::Settings;
+use signalbox_protocol::id::{NodeId, PeerId, RoomId};
+use signalbox_redis::keys;
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{limits::Live, metrics::Metrics, rules::RelayRoles};

@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::VecDeque, io, sync::Arc};
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{Buf, BytesMut};
-use signalbox_shared::protocol::CloseCode;
+use signalbox_protocol::CloseCode;
 use tokio::net::TcpStream;
 
 thread_local! {

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use signalbox_shared::id::{PeerId, RoomId};
+use signalbox_protocol::id::{PeerId, RoomId};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -204,8 +204,9 @@ impl LocalRoom {
 /// Peers of this node that another connection has now, or nobody.
 #[cfg(test)]
 mod tests {
+    use signalbox_config::Settings;
+    use signalbox_protocol::id::NodeId;
     use signalbox_rooms::store::{Bounds, Store};
-    use signalbox_shared::{config::Settings, id::NodeId};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -217,7 +218,7 @@ mod tests {
     }
 
     fn standing(room: &RoomId) -> Standing {
-        use signalbox_shared::id::{CallerId, TokenId, UserId};
+        use signalbox_protocol::id::{CallerId, TokenId, UserId};
         let (user, token) = (UserId::parse("ann").unwrap(), TokenId::random());
         Standing { room: room.clone(), user, token, issued: 0, caller: CallerId::app(), address: None }
     }

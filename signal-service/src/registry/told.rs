@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
+use signalbox_protocol::id::PeerId;
 use signalbox_rooms::{
     room::RoomState,
     store::{Item, Members, Target},
 };
-use signalbox_shared::id::PeerId;
 
 use super::{
     forward::{Addresses, Outgoing},

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use signalbox_shared::config::Limits;
+use signalbox_config::Limits;
 
 /// The entries of one peer that the store still counts as waiting, with their bytes.
 pub(super) struct Untold {
@@ -61,7 +61,7 @@ impl Untold {
 
 #[cfg(test)]
 mod tests {
-    use signalbox_shared::config::units::Size;
+    use signalbox_config::units::Size;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_http::{ApiError, resource};
-use signalbox_shared::problem::Problem;
+use signalbox_protocol::problem::Problem;
 
 use crate::{door::Knock, node::Signal, standing::Standing};
 

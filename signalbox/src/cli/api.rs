@@ -7,8 +7,8 @@ use std::{fmt::Display, path::PathBuf, process::ExitCode, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::{Map, Value};
+use signalbox_config::Loaded;
 use signalbox_http::{Answer, Ask as Client, AskError, HeaderName, HeaderValue, Patience, StatusCode, say};
-use signalbox_shared::config::Loaded;
 
 use super::failed;
 

@@ -11,8 +11,10 @@ use signalbox_auth::keys::{
     Times,
     operate::{self, Listed, OperateError},
 };
+use signalbox_config::Auth;
 use signalbox_http::say;
-use signalbox_shared::{clock, config::Auth, token::KeyAlgorithm};
+use signalbox_protocol::clock;
+use signalbox_token::KeyAlgorithm;
 
 use super::failed;
 

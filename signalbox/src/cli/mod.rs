@@ -10,7 +10,7 @@ mod webhooks;
 use std::{fmt::Display, io::Write as _, process::ExitCode};
 
 use clap::Subcommand;
-use signalbox_shared::config::{Flags, Loaded};
+use signalbox_config::{Flags, Loaded};
 
 use api::Call;
 

@@ -3,8 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use signalbox_shared::token::TokenKind;
 use signalbox_tests::token::Forgery;
+use signalbox_token::TokenKind;
 
 use super::{
     defects::next,

@@ -2,8 +2,9 @@
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use signalbox_shared::{clock, token::TokenKind};
+use signalbox_protocol::clock;
 use signalbox_tests::{cluster::random_secret, token::Forgery};
+use signalbox_token::TokenKind;
 
 all_of!(
     /// What may be wrong with a token.

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
-use signalbox_shared::clock;
+use signalbox_protocol::clock;
 use signalbox_tests::{
     cluster::{Store, TestCluster, random_secret},
     http::Request,

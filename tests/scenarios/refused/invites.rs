@@ -1,15 +1,12 @@
 //! Invites. The table is callers × defects: what else somebody shows makes no bad invite good.
 
 use serde_json::{Value, json};
-use signalbox_shared::{
-    clock,
-    id::random_hex,
-    token::{Opaque, OpaqueKind},
-};
+use signalbox_protocol::{clock, id::random_hex};
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::{Request, Response},
 };
+use signalbox_token::{Opaque, OpaqueKind};
 
 use super::{Expected, assert_rows, defects::SPARE_KEY, judge, until};
 

@@ -9,8 +9,8 @@ use base64::{
 };
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
-use signalbox_shared::token::KeyAlgorithm;
 use signalbox_tests::token::Forgery;
+use signalbox_token::KeyAlgorithm;
 
 /// Ed25519 in PKCS #8 (RFC 8410, section 7), up to the seed.
 const PKCS8_ED25519: [u8; 16] =

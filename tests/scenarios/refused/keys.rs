@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
-use signalbox_shared::{clock, token::TokenKind};
+use signalbox_protocol::clock;
 use signalbox_tests::{
     cluster::random_secret,
     http::Request,
@@ -13,6 +13,7 @@ use signalbox_tests::{
     peer::{Link, TestPeer},
     process::Process,
 };
+use signalbox_token::TokenKind;
 
 use super::{
     Expected, assert_rows,

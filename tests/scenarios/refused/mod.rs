@@ -21,7 +21,7 @@ mod tokens;
 use std::{fmt::Debug, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use signalbox_shared::clock;
+use signalbox_protocol::clock;
 use signalbox_tests::http::Response;
 
 /// Requests that are on their way at once.

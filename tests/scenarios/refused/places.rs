@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use signalbox_shared::token::TokenKind;
 use signalbox_tests::{
     http::{Request, Response},
     peer::TestPeer,
 };
+use signalbox_token::TokenKind;
 
 use super::Told;
 

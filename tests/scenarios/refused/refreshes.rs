@@ -3,12 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signalbox_shared::{
-    clock,
-    id::random_hex,
-    keys,
-    token::{Opaque, OpaqueKind},
-};
+use signalbox_protocol::{clock, id::random_hex};
+use signalbox_redis::keys;
 use signalbox_tests::{
     cluster::{Store, TestCluster, random_secret},
     http::{Request, Response},
@@ -16,6 +12,7 @@ use signalbox_tests::{
     peer::Link,
     token::Forgery,
 };
+use signalbox_token::{Opaque, OpaqueKind};
 
 use super::{Expected, defects::SPARE_KEY, judge, product, told};
 

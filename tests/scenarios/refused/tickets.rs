@@ -1,10 +1,8 @@
 //! Tickets. The table is nodes × places × defects; where a ticket is shown at the wrong door is in `kinds`.
 
 use serde_json::json;
-use signalbox_shared::{
-    clock, keys,
-    token::{Opaque, OpaqueKind, ticket_digest},
-};
+use signalbox_protocol::clock;
+use signalbox_redis::keys;
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::Request,
@@ -12,6 +10,7 @@ use signalbox_tests::{
     peer::Link,
     token::Forgery,
 };
+use signalbox_token::{Opaque, OpaqueKind, ticket_digest};
 
 use super::{
     Expected, assert_rows,

@@ -1,12 +1,13 @@
 //! Room, user and management tokens that are signed with the shared secret. The table is places × defects.
 
 use serde_json::json;
-use signalbox_shared::{clock, id::random_hex, token::TokenKind};
+use signalbox_protocol::{clock, id::random_hex};
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     net::eventually,
     peer::{Link, TestPeer},
 };
+use signalbox_token::TokenKind;
 
 use super::{
     Expected, assert_rows, assert_tells_nothing,

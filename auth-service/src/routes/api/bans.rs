@@ -1,10 +1,10 @@
 //! `/api/bans`
 
 use actix_web::HttpRequest;
-use signalbox_control::{RuleKey, Terms};
-use signalbox_shared::id::{RoomId, UserId};
+use signalbox_access::{RuleKey, Terms};
+use signalbox_protocol::id::{RoomId, UserId};
 
-use signalbox_shared::scope::Scope;
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::rules::Shown;

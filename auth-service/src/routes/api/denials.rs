@@ -1,9 +1,9 @@
 //! `/api/denials`
 
 use actix_web::HttpRequest;
-use signalbox_control::{RuleKey, Terms, parse_denied};
+use signalbox_access::{RuleKey, Terms, parse_denied};
 
-use signalbox_shared::scope::Scope;
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::rules::Shown;

@@ -2,10 +2,10 @@
 
 use actix_web::HttpRequest;
 use serde::Serialize;
-use signalbox_control::{LONGEST_MS, LimitChanges, RuleKey, Terms};
-use signalbox_shared::problem::Problem;
+use signalbox_access::{LONGEST_MS, LimitChanges, RuleKey, Terms};
+use signalbox_protocol::problem::Problem;
 
-use signalbox_shared::scope::Scope;
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::rules::Shown;

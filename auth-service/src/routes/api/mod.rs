@@ -11,9 +11,10 @@ pub(super) mod shutdown;
 
 use actix_web::{HttpRequest, HttpResponse, Route, web};
 use serde_json::value::RawValue;
-use signalbox_control::{ApplyError, Change, LONGEST_MS, Rule, RuleKey, Terms};
+use signalbox_access::{ApplyError, Change, LONGEST_MS, Rule, RuleKey, Terms};
 use signalbox_http::ApiError;
-use signalbox_shared::{problem::Problem, scope::Scope, text};
+use signalbox_protocol::{problem::Problem, text};
+use signalbox_token::scope::Scope;
 
 use super::Path;
 use crate::{

@@ -1,13 +1,13 @@
 //! `/api/notices`
 
 use actix_web::{HttpRequest, HttpResponse};
-use signalbox_control::{Audience, Word};
-use signalbox_shared::{
+use signalbox_access::{Audience, Word};
+use signalbox_protocol::{
     id::{Role, RoomId, UserId},
     problem::Problem,
 };
 
-use signalbox_shared::scope::Scope;
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{authorize, missing, problem, words};

@@ -3,13 +3,13 @@
 use actix_web::HttpRequest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use signalbox_control::{LONGEST_MS, RuleKey, Terms};
-use signalbox_shared::{
+use signalbox_access::{LONGEST_MS, RuleKey, Terms};
+use signalbox_protocol::{
     id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
 };
 
-use signalbox_shared::scope::Scope;
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::rules::Shown;

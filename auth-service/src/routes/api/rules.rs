@@ -2,10 +2,10 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use signalbox_control::{KINDS, LimitChanges, Rule, RuleKey};
-use signalbox_shared::problem::Problem;
+use signalbox_access::{KINDS, LimitChanges, Rule, RuleKey};
+use signalbox_protocol::problem::Problem;
 
-use signalbox_shared::scope::Scope;
+use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{authorize, lift as lift_rule, limits};

@@ -1,9 +1,9 @@
 //! `/api/shutdown`
 
 use actix_web::HttpRequest;
-use signalbox_control::{LONGEST_MS, RuleKey, Terms};
+use signalbox_access::{LONGEST_MS, RuleKey, Terms};
 
-use signalbox_shared::scope::Scope;
+use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::rules::Shown;

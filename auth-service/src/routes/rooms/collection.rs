@@ -6,16 +6,16 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
+use signalbox_protocol::{
+    id::{RoomId, random_hex},
+    problem::Problem,
+};
+use signalbox_redis::keys::PARTITIONS;
 use signalbox_rooms::{
     room::{Act, RoomSettings, RoomState},
     store::Store,
 };
-use signalbox_shared::scope::{RoomPattern, Scope};
-use signalbox_shared::{
-    id::{RoomId, random_hex},
-    keys::PARTITIONS,
-    problem::Problem,
-};
+use signalbox_token::scope::{RoomPattern, Scope};
 
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,

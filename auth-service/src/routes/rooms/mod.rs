@@ -15,14 +15,14 @@ pub(super) mod words;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, Route, web};
+use signalbox_protocol::{
+    id::{CallerId, RoomId},
+    problem::Problem,
+};
 use signalbox_rooms::{
     clerk::Rooms,
     room::{Act, Manage, Outcome, RoomState},
     store::{Store, Unavailable},
-};
-use signalbox_shared::{
-    id::{CallerId, RoomId},
-    problem::Problem,
 };
 
 use super::Path;

@@ -10,13 +10,13 @@ use actix_web::{
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use signalbox_http::Members;
-use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
-use signalbox_shared::scope::Scope;
-use signalbox_shared::{
+use signalbox_protocol::{
+    E2ee,
     id::{Role, UserId},
     problem::Problem,
-    protocol::E2ee,
 };
+use signalbox_rooms::room::{Act, CreatorKind, Outcome, Patch, RoomSettings};
+use signalbox_token::scope::Scope;
 
 use utoipa::ToSchema;
 

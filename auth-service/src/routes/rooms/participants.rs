@@ -2,14 +2,14 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use signalbox_control::{Change, RuleKey, Terms};
-use signalbox_rooms::room::{Act, Outcome, Whom};
-use signalbox_shared::scope::Scope;
-use signalbox_shared::{
+use signalbox_access::{Change, RuleKey, Terms};
+use signalbox_protocol::{
+    LeftReason,
     id::{PeerId, Role, UserId},
     problem::Problem,
-    protocol::LeftReason,
 };
+use signalbox_rooms::room::{Act, Outcome, Whom};
+use signalbox_token::scope::Scope;
 
 use utoipa::ToSchema;
 

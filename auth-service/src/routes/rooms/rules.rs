@@ -1,7 +1,8 @@
 //! What the configuration says of rooms, as the API needs it.
 
+use signalbox_config::Settings;
+use signalbox_protocol::{IcePolicy, id::Role};
 use signalbox_rooms::room::{LONGEST_KEPT_MS, Rules};
-use signalbox_shared::{config::Settings, id::Role, protocol::IcePolicy};
 
 use crate::AuthState;
 

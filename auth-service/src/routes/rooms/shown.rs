@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use signalbox_rooms::room::{Creator, Member, RoomState};
-use signalbox_shared::{
+use signalbox_protocol::{
+    E2ee,
     id::{CallerId, PeerId, Role, RoomId, UserId},
-    protocol::E2ee,
 };
+use signalbox_rooms::room::{Creator, Member, RoomState};
 use utoipa::ToSchema;
 
 use crate::routes::forms::{

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use signalbox_rooms::room::{CreatorKind, Input, Member, Presence, RoomState, decide};
-use signalbox_shared::scope::Scope;
-use signalbox_shared::{
-    clock,
+use signalbox_protocol::{
+    IcePolicy, IceServer, clock,
     id::{CallerId, NodeId, PeerId, Region, Role, RoomId, TokenId, UserId, random_hex},
     problem::Problem,
-    protocol::{IcePolicy, IceServer},
-    token::UserClaims,
 };
+use signalbox_rooms::room::{CreatorKind, Input, Member, Presence, RoomState, decide};
+use signalbox_token::UserClaims;
+use signalbox_token::scope::Scope;
 
 use utoipa::ToSchema;
 

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use signalbox_control::Subject;
+use signalbox_access::Subject;
 use signalbox_http::ApiError;
-use signalbox_rooms::room::{Creator, CreatorKind};
-use signalbox_shared::{
+use signalbox_protocol::{
     id::{CallerId, RoomId},
     problem::Problem,
+};
+use signalbox_rooms::room::{Creator, CreatorKind};
+use signalbox_token::{
+    UserClaims,
     scope::{RoomPattern, Scope},
-    token::UserClaims,
 };
 
 use super::room_in;

@@ -1,9 +1,9 @@
 //! `/api/rooms/{room}/messages`
 
 use actix_web::{HttpRequest, HttpResponse};
+use signalbox_protocol::{id::PeerId, problem::Problem};
 use signalbox_rooms::room::Act;
-use signalbox_shared::scope::Scope;
-use signalbox_shared::{id::PeerId, problem::Problem};
+use signalbox_token::scope::Scope;
 
 use utoipa::ToSchema;
 

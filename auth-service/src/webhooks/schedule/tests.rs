@@ -1,6 +1,6 @@
 //! The schedule, over days in no time.
 
-use signalbox_shared::config::{WebhookEndpoint, WebhookSecrets};
+use signalbox_config::{WebhookEndpoint, WebhookSecrets};
 
 use super::*;
 

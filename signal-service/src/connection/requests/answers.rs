@@ -1,6 +1,6 @@
 //! What a client is answered.
 
-use signalbox_shared::protocol::{ErrorCode, ServerMessage};
+use signalbox_protocol::{ErrorCode, ServerMessage};
 
 use crate::{registry::Accepted, rules::NotAllowed};
 

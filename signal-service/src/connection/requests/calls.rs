@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use signalbox_shared::protocol::LeftReason;
+use signalbox_protocol::LeftReason;
 
 use crate::registry::{Accepted, LocalPeer, LocalRoom, Outgoing, Riding};
 use signalbox_rooms::{

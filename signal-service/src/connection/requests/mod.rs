@@ -11,7 +11,7 @@ mod request;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use signalbox_shared::protocol::ServerMessage;
+use signalbox_protocol::ServerMessage;
 
 use self::{
     answers::{lost, unavailable},

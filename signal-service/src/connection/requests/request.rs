@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use signalbox_shared::protocol::{Command, LeftReason};
+use signalbox_protocol::{Command, LeftReason};
 
 use crate::registry::Outgoing;
 use signalbox_rooms::{

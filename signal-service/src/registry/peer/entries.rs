@@ -5,9 +5,9 @@
 
 use std::{collections::HashMap, sync::atomic::Ordering};
 
-use signalbox_shared::{
+use signalbox_protocol::{
+    ServerMessage,
     id::{NodeId, PeerId},
-    protocol::ServerMessage,
 };
 use tokio::time::Instant;
 

@@ -16,10 +16,10 @@ use std::{
     },
 };
 
-use signalbox_shared::{
-    config::Limits,
+use signalbox_config::Limits;
+use signalbox_protocol::{
+    CloseCode,
     id::{NodeId, PeerId},
-    protocol::CloseCode,
 };
 use tokio::{net::TcpStream, sync::Notify, time::Instant};
 

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use actix_http::ws::OpCode;
-use signalbox_shared::protocol::{CloseCode, ServerMessage};
+use signalbox_protocol::{CloseCode, ServerMessage};
 
 use super::{Lane, LocalPeer};
 use crate::registry::outbox::Full;

@@ -5,7 +5,7 @@
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use serde::Deserialize;
-use signalbox_shared::id::Role;
+use signalbox_protocol::id::Role;
 
 use super::LocalPeer;
 use crate::standing::Standing;

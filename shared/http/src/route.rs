@@ -1,0 +1,56 @@
+//! Paths that are not there, and methods that are not.
+
+use actix_web::{HttpResponse, Resource, http::header, web};
+use signalbox_protocol::problem::Problem;
+
+use crate::{ApiError, problem_response};
+
+/// A path whose other methods are answered 405 `method_not_allowed`; `allow` is the `Allow` header, like `GET, POST`
+/// (RFC 9110, section 15.5.6).
+pub fn resource(path: &str, allow: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move { method_not_allowed(allow) }))
+}
+
+fn method_not_allowed(allow: &'static str) -> HttpResponse {
+    let detail = format!("this path takes {allow}");
+    let mut response = problem_response(&Problem::new(405, "method_not_allowed", detail));
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    response
+}
+
+/// The default service of an app: 404 `not_found`.
+///
+/// # Errors
+/// Always.
+pub async fn not_found() -> Result<HttpResponse, ApiError> {
+    Err(ApiError(Problem::new(404, "not_found", "there is nothing at this path")))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, http::Method, test};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_wrong_path_and_a_wrong_method_are_problems() {
+        let app = test::init_service(
+            App::new()
+                .service(resource("/here", "GET").route(web::get().to(HttpResponse::Ok)))
+                .default_service(web::to(not_found)),
+        )
+        .await;
+        for (method, path, status, code) in [
+            (Method::GET, "/there", 404, "not_found"),
+            (Method::POST, "/here", 405, "method_not_allowed"),
+            (Method::OPTIONS, "/here", 405, "method_not_allowed"),
+        ] {
+            let request = test::TestRequest::with_uri(path).method(method).to_request();
+            let response = test::call_service(&app, request).await;
+            assert_eq!(response.status().as_u16(), status, "{path}");
+            assert_eq!(response.headers().contains_key(header::ALLOW), status == 405);
+            let body: serde_json::Value = test::read_body_json(response).await;
+            assert_eq!(body["code"], code);
+        }
+    }
+}

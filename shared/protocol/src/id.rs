@@ -1,0 +1,227 @@
+//! Names: rooms, users, roles, peers, nodes, each a type of its own with its alphabet checked once, at the edge.
+//!
+//! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the making of ids. Must not: know what the names are for.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be {min} to {max} characters of {alphabet}")]
+pub struct BadName {
+    min: usize,
+    max: usize,
+    alphabet: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $min:literal..=$max:literal, $alphabet:literal, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Checks length and alphabet.
+            ///
+            /// # Errors
+            /// [`BadName`] says what the name must look like; it never repeats the text.
+            pub fn parse(text: &str) -> Result<Self, BadName> {
+                let allowed: fn(u8) -> bool = $allowed;
+                if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) {
+                    Ok(Self(Arc::from(text)))
+                } else {
+                    Err(BadName { min: $min, max: $max, alphabet: $alphabet })
+                }
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                Self::parse(&text)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        #[cfg(test)]
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "minLength": $min, "maxLength": $max,
+                    "description": concat!("characters: ", $alphabet) })
+            }
+        }
+    };
+}
+
+name!(
+    /// A room. The alphabet is RFC 3986's unreserved characters, so a room can stand in a URL and in a Redis key as it is.
+    RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c)
+);
+name!(
+    /// A user: the subject of a token.
+    UserId, 1..=128, "A-Z a-z 0-9 . _ ~ @ : + -", |c| c.is_ascii_alphanumeric() || b"._~@:+-".contains(&c)
+);
+name!(
+    /// A role: the name of a permission template in the configuration.
+    Role, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
+);
+name!(
+    /// A peer: a member of a room. 128 random bits, so it cannot be guessed; compared as text to tell who is polite.
+    PeerId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
+);
+name!(
+    /// A node: one signaling process, random at each boot.
+    NodeId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
+);
+name!(
+    /// On whose word something was done: the id of an API key, or `guest`, `user`, `invite`, `app`.
+    CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c)
+);
+name!(
+    /// A region, as the operator names them.
+    Region, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
+);
+name!(
+    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones, tickets) share the part before the
+    /// first dot.
+    TokenId, 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
+);
+
+/// 128 random bits as 32 hexadecimal digits.
+#[expect(clippy::disallowed_methods, reason = "ids are made here")]
+pub fn random_hex() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+impl CallerId {
+    /// [`CallerId::user`] as a text.
+    pub const USER: &str = "user";
+
+    /// The names that no API key may have.
+    pub const RESERVED: [&str; 4] = ["guest", "user", "invite", "app"];
+
+    /// Nobody in particular.
+    pub fn guest() -> Self {
+        Self(Arc::from("guest"))
+    }
+
+    /// One of the application's users, by its own word.
+    pub fn user() -> Self {
+        Self(Arc::from(Self::USER))
+    }
+
+    /// Somebody with an invite.
+    pub fn invite() -> Self {
+        Self(Arc::from("invite"))
+    }
+
+    /// An application that signs its tokens by itself.
+    pub fn app() -> Self {
+        Self(Arc::from("app"))
+    }
+}
+
+impl TokenId {
+    /// A new grant, and the first token of it.
+    pub fn random() -> Self {
+        Self(Arc::from(random_hex()))
+    }
+
+    /// What all tokens of one making have in common. It is empty only in a text that no token may have.
+    pub fn grant(&self) -> &str {
+        self.0.split('.').next().unwrap_or_default()
+    }
+
+    /// The name of another token of the same making.
+    pub fn sibling(&self, number: u64) -> Self {
+        Self(Arc::from(format!("{}.{number}", self.grant())))
+    }
+}
+
+impl PeerId {
+    /// A new random peer.
+    pub fn random() -> Self {
+        Self(Arc::from(random_hex()))
+    }
+
+    /// A peer whose id is these bits, for tests and simulations.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(Arc::from(format!("{bits:032x}")))
+    }
+
+    /// Stands where an entry is about no peer: about the room, or from the API. No peer has this id.
+    pub fn nobody() -> Self {
+        Self::from_bits(u128::MAX)
+    }
+
+    /// Whether this peer is the polite one toward `other`: the smaller id is.
+    pub fn is_polite_toward(&self, other: &Self) -> bool {
+        self < other
+    }
+}
+
+impl NodeId {
+    /// A new random node.
+    pub fn random() -> Self {
+        Self(Arc::from(random_hex()))
+    }
+
+    /// A node whose id is these bits, for tests and simulations.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(Arc::from(format!("{bits:032x}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_name_cannot_break_out_of_a_key_or_a_url() {
+        for bad in ["", "a b", "a/b", "a{b}", "a:b", "é", "a\n", &"x".repeat(65)] {
+            assert!(RoomId::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "Stand-up_1.~", &"x".repeat(64)] {
+            assert!(RoomId::parse(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_peers_exactly_one_is_polite() {
+        let (a, b) = (PeerId::random(), PeerId::random());
+        assert_ne!(a.is_polite_toward(&b), b.is_polite_toward(&a));
+    }
+
+    #[test]
+    fn a_bad_name_is_not_repeated_in_its_error() {
+        let error = UserId::parse("se cret").unwrap_err().to_string();
+        assert!(!error.contains("cret"), "{error}");
+    }
+}

@@ -1,0 +1,297 @@
+//! The JSON Schema of the wire (docs/schema), generated from the Rust types.
+//!
+//! Clients' messages are parsed by hand for speed (`client`), so their shape is described here once more as types; the golden
+//! vectors hold the two together: what the parser takes, the schema takes.
+
+use schemars::{JsonSchema, Schema, schema_for};
+
+use super::ServerMessage;
+use crate::id::PeerId;
+
+// The schemas, by the name of their file in `docs/schema`.
+fn schemas() -> [(&'static str, Schema); 2] {
+    [("client.schema.json", schema_for!(ClientFrame)), ("server.schema.json", schema_for!(ServerMessage))]
+}
+
+/// What clients send (docs/PROTOCOL.md, section 4).
+#[derive(JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[expect(dead_code, reason = "described, not made")]
+enum ClientFrame {
+    Offer(Description),
+    Answer(Reply),
+    Pranswer(Reply),
+    Rollback(Rollback),
+    Candidate(Candidate),
+    Message(Message),
+    Update(Update),
+    Leave(Numbered),
+    Received(Received),
+    Refresh(Refresh),
+    Ping(Numbered),
+    Kick(About),
+    Mute(Mute),
+    Lock(Lock),
+    Admit(About),
+    End(End),
+}
+
+/// An `RTCSessionDescriptionInit` with an address.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Description {
+    to: PeerId,
+    #[schemars(length(min = 1))]
+    sdp: String,
+    #[serde(default)]
+    #[schemars(with = "u64", range(min = 1, max = 9_007_199_254_740_991_u64))]
+    id: Option<u64>,
+}
+
+/// A description that belongs to an offer.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Reply {
+    #[serde(flatten)]
+    description: Description,
+    /// The `id` of the offer.
+    #[serde(default)]
+    #[schemars(with = "u64", range(max = 9_007_199_254_740_991_u64))]
+    re: Option<u64>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Rollback {
+    to: PeerId,
+    #[serde(flatten)]
+    numbered: Numbered,
+    #[serde(default)]
+    #[schemars(with = "u64", range(max = 9_007_199_254_740_991_u64))]
+    re: Option<u64>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Candidate {
+    to: PeerId,
+    candidate: CandidateInit,
+    #[serde(flatten)]
+    numbered: Numbered,
+    #[serde(default)]
+    #[schemars(with = "u64", range(max = 9_007_199_254_740_991_u64))]
+    re: Option<u64>,
+}
+
+/// An `RTCIceCandidateInit`.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "described, not made")]
+struct CandidateInit {
+    /// Empty for end-of-candidates.
+    candidate: String,
+    sdp_mid: Option<String>,
+    #[serde(rename = "sdpMLineIndex")]
+    sdp_m_line_index: Option<u16>,
+    username_fragment: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Message {
+    #[serde(default)]
+    #[schemars(with = "PeerId")]
+    to: Option<PeerId>,
+    data: serde_json::Value,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Update {
+    #[serde(default)]
+    #[schemars(with = "String", length(max = 64))]
+    name: Option<String>,
+    #[serde(default)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Received {
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    seq: u64,
+}
+
+/// Something that is done to another peer.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct About {
+    peer: PeerId,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Mute {
+    peer: PeerId,
+    /// Absent is true.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    muted: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Lock {
+    /// Absent is true.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    locked: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct End {
+    /// Absent is false.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    lock: Option<bool>,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+/// Another token for the connection.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Refresh {
+    /// A room token of the same user and room.
+    #[schemars(length(min = 1))]
+    token: String,
+    #[serde(flatten)]
+    numbered: Numbered,
+}
+
+/// A number to be answered under.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct Numbered {
+    #[serde(default)]
+    #[schemars(with = "u64", range(min = 1, max = 9_007_199_254_740_991_u64))]
+    id: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{Bounds, ClientMessage, ServerMessage};
+
+    const BOUNDS: Bounds = Bounds { sdp: 49_152, candidate: 2_048, data: 16_384, metadata: 4_096 };
+
+    fn docs(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(name)
+    }
+
+    /// Name, frame as text, and the whole case.
+    fn cases(file: &str) -> Vec<(String, String, Value)> {
+        let text = fs::read_to_string(docs("vectors").join(file)).unwrap();
+        let vectors: Value = serde_json::from_str(&text).unwrap();
+        let case = |case: &Value| {
+            let frame = match &case["frame"] {
+                Value::String(raw) => raw.clone(),
+                object => object.to_string(),
+            };
+            (case["name"].as_str().unwrap().to_owned(), frame, case.clone())
+        };
+        vectors["cases"].as_array().unwrap().iter().map(case).collect()
+    }
+
+    fn validator(file: &str) -> jsonschema::Validator {
+        let schema = schemas().into_iter().find(|(name, _)| *name == file).unwrap().1;
+        jsonschema::validator_for(schema.as_value()).unwrap()
+    }
+
+    #[test]
+    fn the_schemas_in_the_docs_are_those_of_the_types() {
+        for (name, schema) in schemas() {
+            let expected = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+            if std::env::var_os("UPDATE_SCHEMA").is_some() {
+                fs::write(docs(name), &expected).unwrap();
+            }
+            let found = fs::read_to_string(docs(name)).unwrap_or_default();
+            assert!(
+                found == expected,
+                "docs/schema/{name} is out of date: UPDATE_SCHEMA=1 cargo test -p signalbox-protocol schema"
+            );
+        }
+    }
+
+    #[test]
+    fn every_client_vector_is_taken_or_refused_as_it_says() {
+        let schema = validator("client.schema.json");
+        for (name, frame, case) in cases("client.json") {
+            match ClientMessage::parse(&frame, &BOUNDS) {
+                Ok(_) => {
+                    assert_eq!(case["ok"], true, "{name}: was taken");
+                    let frame: Value = serde_json::from_str(&frame).unwrap();
+                    assert!(schema.is_valid(&frame), "{name}: the parser takes it, the schema does not");
+                }
+                Err(broken) => {
+                    assert_eq!(case["ok"], false, "{name}: {broken:?}");
+                    assert_eq!(case["code"], broken.code.as_str(), "{name}");
+                    assert_eq!(case["field"].as_str(), broken.field, "{name}");
+                }
+            }
+        }
+    }
+
+    /// The members that the schema of one `type` names.
+    fn members_of(kind: &str) -> Vec<String> {
+        let schema = serde_json::to_value(schema_for!(ServerMessage)).unwrap();
+        let branches = schema["oneOf"].as_array().unwrap();
+        let branch =
+            branches.iter().find(|branch| branch["properties"]["type"]["const"] == kind).expect(kind);
+        let referred = branch["$ref"].as_str().map(|path| schema.pointer(&path[1..]).unwrap());
+        let objects = std::iter::once(branch).chain(referred);
+        objects.flat_map(|object| object["properties"].as_object().unwrap().keys().cloned()).collect()
+    }
+
+    #[test]
+    fn every_server_vector_is_as_the_schema_says_member_by_member() {
+        let schema = validator("server.schema.json");
+        for (name, frame, _) in cases("server.json") {
+            let value: Value = serde_json::from_str(&frame).unwrap();
+            assert!(schema.is_valid(&value), "{name}: not as the schema says");
+            let known = members_of(value["type"].as_str().unwrap());
+            for member in value.as_object().unwrap().keys() {
+                assert!(known.contains(member), "{name}: the types have no member {member}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_forwarded_client_vector_becomes_a_server_message() {
+        let schema = validator("server.schema.json");
+        for (name, frame, case) in cases("client.json") {
+            let Ok(ClientMessage::Forward(forward)) = ClientMessage::parse(&frame, &BOUNDS) else { continue };
+            let body = forward.to_frame(&PeerId::from_bits(1));
+            let delivered = format!(r#"{{"seq":1,{}"#, &body[1..]);
+            let message: Value = serde_json::from_str(&delivered).unwrap();
+            assert_eq!(message["type"], case["frame"]["type"], "{name}");
+            assert!(schema.is_valid(&message), "{name}: {delivered}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What the server sends.
+//!
+//! Forwarded messages are written by hand on the forward path (`Forward::to_frame`); the types here are their shape,
+//! used for everything else, for the JSON Schema and for the golden vectors.
+//!
+//! Next: `welcome` for the first frame, `parts` for what several frames have in common.
+
+mod parts;
+mod welcome;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::ErrorCode;
+use crate::id::{PeerId, Role};
+
+pub use parts::{E2ee, IcePolicy, IceServer, KnockEnd, Knocker, LeftReason, PeerEntry, RoomInfo, WireLimits};
+pub use welcome::{Joined, Waiting};
+
+/// Everything the server sends. `seq` is absent from the frame that is stored and is put in front of it at delivery.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[expect(missing_docs, reason = "docs/PROTOCOL.md, section 5, describes each")]
+pub enum ServerMessage {
+    Joined(Joined),
+    Resumed {
+        #[serde(flatten)]
+        joined: Joined,
+        recovered: bool,
+        last_id: u64,
+    },
+    Waiting(Waiting),
+    #[serde(rename_all = "camelCase")]
+    Ack {
+        id: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        duplicate: bool,
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        durable: bool,
+    },
+    Duplicate {
+        seq: u64,
+        from: PeerId,
+        id: u64,
+    },
+    Error {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        code: ErrorCode,
+        message: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        field: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_ms: Option<u32>,
+    },
+    Pong {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+    },
+    Goaway {
+        reconnect_in: u64,
+    },
+    TokenExpiring {
+        expires_in: u64,
+    },
+    TokenRefreshed {
+        expires_in: u64,
+        role: Role,
+        permissions: Arc<[Arc<str>]>,
+        resume: Option<String>,
+    },
+    IceServers {
+        ice_servers: Arc<[IceServer]>,
+        ice_policy: IcePolicy,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_in: Option<u64>,
+    },
+    PeerJoined {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(flatten)]
+        peer: PeerEntry,
+    },
+    PeerUpdated {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(flatten)]
+        peer: PeerEntry,
+    },
+    PeerDetached {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        peer_id: PeerId,
+    },
+    PeerAttached {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        peer_id: PeerId,
+    },
+    PeerLeft {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        peer_id: PeerId,
+        reason: LeftReason,
+    },
+    Knock {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(flatten)]
+        peer: Knocker,
+    },
+    KnockEnded {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        peer_id: PeerId,
+        reason: KnockEnd,
+    },
+    RoomUpdated {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(flatten)]
+        room: RoomInfo,
+    },
+    Permissions {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        role: Role,
+        permissions: Arc<[Arc<str>]>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        muted: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ice_policy: Option<IcePolicy>,
+    },
+    Notice {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        code: String,
+        message: String,
+    },
+    Offer(Described),
+    Answer(Described),
+    Pranswer(Described),
+    Rollback(Described),
+    Candidate {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        from: PeerId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        re: Option<u64>,
+        candidate: serde_json::Map<String, serde_json::Value>,
+    },
+    Message {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<PeerId>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        room: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        data: serde_json::Value,
+    },
+}
+
+#[cfg(test)]
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// A forwarded description: an `RTCSessionDescriptionInit` with an address.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Described {
+    /// Its place in the reader's mailbox; absent where it came outside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Who sent it; set by the server.
+    pub from: PeerId,
+    /// The sender's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// The `id` of the offer it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub re: Option<u64>,
+    /// Absent in a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdp: Option<String>,
+}
+
+impl ServerMessage {
+    /// What a message that was written is answered with.
+    pub fn ack(id: u64) -> Self {
+        Self::Ack { id, duplicate: false, durable: true }
+    }
+
+    /// The frame as JSON text.
+    pub fn to_json(&self) -> String {
+        // Serialising these types to a string cannot fail: every map key is a string.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// An error for a peer, with the code's own retry hint.
+    pub fn error(id: Option<u64>, code: ErrorCode, field: Option<&str>, message: &str) -> Self {
+        Self::Error {
+            id,
+            code,
+            message: message.to_owned(),
+            field: field.map(str::to_owned),
+            retry_ms: code.retry_ms(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What an API key or a management token allows, and for which rooms.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use signalbox_protocol::id::RoomId;
+
+/// One thing that a backend may be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// To make tokens and invites for users.
+    Tokens,
+    /// Rooms and who is in them.
+    Rooms,
+    /// To remove, to ban from a room, to send messages into one.
+    Moderate,
+    /// To revoke, to ban from everywhere, to deny addresses, to shut down, to change limits, to speak to everybody.
+    Security,
+    /// What was used.
+    Usage,
+    /// To hear what happens.
+    Events,
+    /// Webhooks.
+    Webhooks,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 7] = [
+        Self::Tokens,
+        Self::Rooms,
+        Self::Moderate,
+        Self::Security,
+        Self::Usage,
+        Self::Events,
+        Self::Webhooks,
+    ];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Rooms => "rooms",
+            Self::Moderate => "moderate",
+            Self::Security => "security",
+            Self::Usage => "usage",
+            Self::Events => "events",
+            Self::Webhooks => "webhooks",
+        }
+    }
+
+    /// The one with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
+/// Some scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// What an API key has that the configuration does not speak of: all but `security`.
+    pub fn usual() -> Self {
+        Scope::ALL.into_iter().filter(|scope| *scope != Scope::Security).collect()
+    }
+
+    /// Whether one is among them.
+    pub fn has(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u8) != 0
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// One after the other.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
+    }
+
+    /// Their names, as they stand in a management token.
+    pub fn names(self) -> Arc<[Arc<str>]> {
+        self.iter().map(|scope| Arc::from(scope.as_str())).collect()
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |all, scope| all | 1 << scope as u8))
+    }
+}
+
+/// Some rooms: one by its name, or with `*` at the end all whose names begin so. `*` alone is all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RoomPattern {
+    start: Arc<str>,
+    open: bool,
+}
+
+impl RoomPattern {
+    /// Whether a room is among them.
+    pub fn matches(&self, room: &RoomId) -> bool {
+        if self.open { room.as_str().starts_with(&*self.start) } else { room.as_str() == &*self.start }
+    }
+}
+
+impl TryFrom<String> for RoomPattern {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let (start, open) = text.strip_suffix('*').map_or((&*text, false), |start| (start, true));
+        if !(open && start.is_empty()) && RoomId::parse(start).is_err() {
+            return Err(format!("`{text}` is not a room, or the start of some with a * behind it"));
+        }
+        Ok(Self { start: start.into(), open })
+    }
+}
+
+impl From<RoomPattern> for String {
+    fn from(pattern: RoomPattern) -> Self {
+        format!("{}{}", pattern.start, if pattern.open { "*" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_what_was_put_into_them() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::parse(scope.as_str()), Some(scope));
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+            let only: Scopes = [scope].into_iter().collect();
+            assert!(Scope::ALL.into_iter().all(|other| only.has(other) == (other == scope)));
+            assert_eq!(Scopes::usual().has(scope), scope != Scope::Security);
+            assert_eq!(only.and(Scopes::usual()).iter().count(), usize::from(scope != Scope::Security));
+        }
+        assert_eq!(Scope::parse("Tokens"), None);
+    }
+
+    #[test]
+    fn a_pattern_is_a_room_or_a_start() {
+        let matches = |pattern: &str, room: &str| {
+            RoomPattern::try_from(pattern.to_owned()).unwrap().matches(&RoomId::parse(room).unwrap())
+        };
+        assert!(matches("acme-*", "acme-1") && matches("acme-*", "acme-") && matches("*", "x"));
+        assert!(matches("lobby", "lobby"));
+        assert!(!matches("acme-*", "acme") && !matches("acme-*", "Acme-1") && !matches("lobby", "lobby2"));
+        for bad in ["", "a*b", "**", "a b", "é*"] {
+            assert!(RoomPattern::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+}
