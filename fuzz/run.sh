@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets, one after the other.
-#   fuzz/run.sh SECONDS [TARGET...]      each for so long; without names, all
-# Ends with an error when one found something; what it found is then in fuzz/artifacts/TARGET.
+#   fuzz/run.sh SECONDS [TARGET...]      SECONDS for each target; without names, all targets
+# The exit code is 1 if a target found a defect. Its input is then in fuzz/artifacts/TARGET.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -10,7 +10,8 @@ shift
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(basename -s .rs -a fuzz_targets/*.rs)
 
-# Coverage needs flags that the stable compiler takes with this variable only. No sanitizer: nothing here is unsafe.
+# Coverage needs flags that the stable compiler accepts only with this variable. A sanitizer is not
+# needed, because the project has no unsafe code.
 export RUSTC_BOOTSTRAP=1
 fuzz=(cargo fuzz)
 build=(--sanitizer none)
@@ -20,7 +21,7 @@ failed=0
 for target in "${targets[@]}"; do
   mkdir -p "corpus/$target"
   log=$(mktemp)
-  # What is found goes into corpus/, which is not kept; seeds/ is only read.
+  # New inputs go into corpus/, which is not in the repository. seeds/ is only read.
   if "${fuzz[@]}" run "${build[@]}" "$target" "corpus/$target" "seeds/$target" -- \
     -max_total_time="$seconds" -max_len=8192 -timeout=5 -dict=sdp.dict >"$log" 2>&1; then
     echo "$target: $(grep -m1 '^Done' "$log" || tail -1 "$log")"

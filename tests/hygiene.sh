@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks through the logs of every server that the tests started, at debug level, for what must never be written.
+# Searches the debug logs of all servers that the tests started for text that must never be logged.
 #   tests/hygiene.sh DIR
 set -eu
 dir=${1:?which folder}
@@ -10,7 +10,8 @@ if [ "$files" -eq 0 ]; then
   exit 1
 fi
 
-# eyJ begins a JWT; then tokens and handles in queries, candidates and SDP, as they are and as Debug or JSON would print them.
+# eyJ is the beginning of a JWT. The others are tokens and handles in queries, candidates and SDP,
+# both plain and as Debug or JSON would print them.
 found=0
 for mark in 'eyJ' 'token=' 'resume=' 'a=candidate' 'candidate:' 'v=0' 'a=fingerprint' 'a=ice-pwd' 'Basic [A-Za-z0-9+/=]\{8,\}' 'Bearer [A-Za-z0-9]'; do
   if hits=$(grep -r -a -n -e "$mark" "$dir"); then

@@ -1,34 +1,37 @@
 #!/usr/bin/env bash
-# Runs everything that is tested, as it is tested in CI.
+# Runs all tests, in the same way as CI.
 #   tests/run.sh             all steps
 #   tests/run.sh STEP...     some of them (tests/run.sh --list names them)
-# What is missing is installed first, and said. Then the tests run in a network namespace that has nothing but loopback: no
-# test can reach out, ports never collide, and no process outlives the run. Every step runs, whatever became of those before it.
-#   SIGNALBOX_TEST_LOGS=DIR  keeps the logs of all servers there (by default they go with the other temporary files)
+# It first installs missing programs and reports them. Then it runs the tests in a network namespace
+# that has only loopback. So no test can reach the outside, ports never collide, and no process
+# outlives the run. Every step runs, even if an earlier step failed.
+#   SIGNALBOX_TEST_LOGS=DIR  keeps the logs of all servers there (by default they are deleted with
+#                            the other temporary files)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
-FUZZ_SECONDS=5   # for each target; fuzz/README.md has the long run
-NODE=20          # clients/js says so in "engines"
+FUZZ_SECONDS=5   # for each target; fuzz/README.md describes the long run
+NODE=20          # as in "engines" of clients/js
 STEP_TIMEOUT=1500
 STEPS=(fmt clippy deny build cargo-test fuzz chaos js-lint js-types js-test signatures compose api edge browser hygiene)
 
 step_fmt() { cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check; }
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 step_deny() {
-  finished deny || return
+  wait_for_job deny || return
   cargo deny --offline check bans licenses sources
 }
 step_build() { cargo build --workspace --locked --bins; }
-# The scenarios wait more than they work, so more of them than cores at once.
+# The scenarios mostly wait, so more of them than cores run at once.
 step_cargo_test() { RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --workspace --locked --no-fail-fast; }
 step_fuzz() {
-  finished fuzz || return
+  wait_for_job fuzz || return
   fuzz/run.sh "$FUZZ_SECONDS"
 }
-# A fixed seed, so that two runs of one commit do the same; tests/chaos/README.md has the long run.
+# A fixed seed, so that two runs of one commit do the same. tests/chaos/README.md describes the long
+# run.
 step_chaos() {
   cargo build --workspace --locked --bins --quiet
   "${CARGO_TARGET_DIR:-target}/debug/chaos" --redis single,sentinel,cluster --seed 7 --seconds 10 --peers 60
@@ -36,7 +39,7 @@ step_chaos() {
 step_js_lint() { npm --prefix clients/js run lint; }
 step_js_types() { npm --prefix clients/js run types; }
 step_js_test() { npm --prefix clients/js test; }
-step_signatures() { finished signatures; }
+step_signatures() { wait_for_job signatures; }
 step_compose() {
   local compose=(docker-compose)
   command -v docker-compose >/dev/null || compose=(docker compose)
@@ -44,17 +47,17 @@ step_compose() {
   "${compose[@]}" -f docker-compose.yml config -q
   COMPOSE_PROFILES=edge "${compose[@]}" -f docker-compose.yml config -q
 }
-# The HTTP API against its own OpenAPI document, with a fixed seed.
+# Tests the HTTP API against its own OpenAPI document, with a fixed seed.
 step_api() {
-  finished schemathesis || return
+  wait_for_job schemathesis || return
   cargo build --workspace --locked --bins --quiet
   tests/fuzz-api/run.sh "${CARGO_TARGET_DIR:-target}/debug/signalbox" "$WORK/schemathesis"
 }
-step_edge() { node_tests tests/edge; }
-step_browser() { node_tests tests/browser; }
+step_edge() { run_node_tests tests/edge; }
+step_browser() { run_node_tests tests/browser; }
 step_hygiene() { tests/hygiene.sh "$SIGNALBOX_TEST_LOGS"; }
 
-node_tests() {
+run_node_tests() {
   local files
   mapfile -t files < <(find "$1" -name '*.test.mjs' -o -name '*.test.js' | sort)
   [ ${#files[@]} -gt 0 ] || { echo "no tests in $1"; return 1; }
@@ -64,7 +67,7 @@ node_tests() {
 say() { printf '%s\n' "$*"; }
 die() { say "tests/run.sh: $*" >&2; exit 2; }
 
-# ---- before the namespace: whatever needs the network -----------------------------------------------------------------------
+# ---- before the namespace: all work that needs the network ---------------------------------------
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else die "not root, and no sudo, to run: $*"; fi
@@ -80,12 +83,12 @@ install_packages() {
   python3 -c "import ensurepip" 2>/dev/null || missing+=(python3 python3-venv)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || missing+=(docker-compose)
-  # npm is a large package; a node of the right age usually brought its own.
+  # The npm package is large, and a recent enough node usually has its own npm.
   command -v npm >/dev/null || missing+=(nodejs npm)
-  if [ ${#missing[@]} -eq 0 ]; then say "packages: all there"; return; fi
+  if [ ${#missing[@]} -eq 0 ]; then say "packages: nothing is missing"; return; fi
   command -v apt-get >/dev/null || die "missing: ${missing[*]} (and there is no apt-get to install them)"
   say "packages: installing ${missing[*]}"
-  # The servers are started by the tests, not by their packages.
+  # The tests start the servers; the packages must not start them.
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
     as_root chmod +x /usr/sbin/policy-rc.d
@@ -123,11 +126,12 @@ install_modules() {
   done
 }
 
-# `in_background NAME COMMAND...` and, in the namespace, `finished NAME`: its output and its status.
-in_background() {
+# `start_job NAME COMMAND...` runs a command in the background. In the namespace,
+# `wait_for_job NAME` prints its output and returns its status.
+start_job() {
   local name=$1
   shift
-  # The status appears whole, by a rename: whoever sees it may read it.
+  # A rename writes the status file atomically, so a reader never sees a part of it.
   {
     local status=0
     "$@" >"$WORK/$name.log" 2>&1 || status=$?
@@ -136,38 +140,39 @@ in_background() {
   } &
   background+=($!)
 }
-finished() {
-  [ -e "$WORK/$1.status" ] || say "waiting for what was started before…"
+wait_for_job() {
+  [ -e "$WORK/$1.status" ] || say "waiting for a job that was started before…"
   until [ -e "$WORK/$1.status" ]; do sleep 1; done
   cat "$WORK/$1.log"
   return "$(cat "$WORK/$1.status")"
 }
 
-cargo_deny() {
+install_cargo_deny() {
   if command -v cargo-deny >/dev/null; then cargo deny --version; return; fi
   cargo install --locked --quiet cargo-deny --version "$CARGO_DENY" && cargo deny --version
 }
 
-cargo_fuzz() {
+install_cargo_fuzz() {
   if command -v cargo-fuzz >/dev/null; then cargo fuzz --version; return; fi
   cargo install --locked --quiet cargo-fuzz --version "$CARGO_FUZZ" && cargo fuzz --version
 }
 
-# In an environment of its own; every package is pinned by its hash.
-schemathesis() {
+# Installs it in a separate Python environment. Every package is pinned by its hash.
+install_schemathesis() {
   python3 -m venv "$WORK/schemathesis" &&
     "$WORK/schemathesis/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r tests/fuzz-api/requirements.txt &&
     "$WORK/schemathesis/bin/schemathesis" --version
 }
 
-# The registry's signatures of what package-lock.json names. npm verifies them with keys it fetches from sigstore.dev.
-signatures() {
+# Checks the signatures of the registry for the packages in package-lock.json. npm verifies them
+# with keys that it fetches from sigstore.dev.
+check_signatures() {
   local folder output
   for folder in clients/js tests; do
     if output=$(cd "$folder" && npm audit signatures --fetch-retries=0 2>&1); then
       say "$folder: $output"
     elif grep -qiE 'ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|E4[0-9][0-9]|no dependencies to audit' <<<"$output"; then
-      say "skipped: the keys or the signatures cannot be fetched from here. The packages are still pinned by their hashes in package-lock.json."
+      say "skipped: npm cannot fetch the keys or the signatures from here. package-lock.json still pins the packages by their hashes."
       grep -m1 -iE 'request to|E4[0-9][0-9]|no dependencies' <<<"$output" || true
       return 77
     else
@@ -180,24 +185,24 @@ signatures() {
 prepare() {
   command -v cargo >/dev/null || die "cargo is missing: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later (https://rustup.rs)"
   install_packages
-  if chosen deny; then
+  if is_chosen deny; then
     command -v cargo-deny >/dev/null || say "cargo-deny: installing $CARGO_DENY in the background"
-    in_background deny cargo_deny
+    start_job deny install_cargo_deny
   fi
-  if chosen fuzz; then
+  if is_chosen fuzz; then
     command -v cargo-fuzz >/dev/null || say "cargo-fuzz: installing $CARGO_FUZZ in the background"
-    in_background fuzz cargo_fuzz
+    start_job fuzz install_cargo_fuzz
   fi
-  if chosen api; then in_background schemathesis schemathesis; fi
+  if is_chosen api; then start_job schemathesis install_schemathesis; fi
   install_node
   install_modules
-  if chosen signatures; then in_background signatures signatures; fi
+  if is_chosen signatures; then start_job signatures check_signatures; fi
   say "cargo: fetching dependencies"
   cargo fetch --locked --quiet
-  if chosen fuzz; then cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml; fi
+  if is_chosen fuzz; then cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml; fi
 }
 
-# ---- in the namespace -------------------------------------------------------------------------------------------------------
+# ---- in the namespace ----------------------------------------------------------------------------
 
 run_steps() {
   export CARGO_NET_OFFLINE=true PATH=$PATH:/usr/sbin:/sbin
@@ -209,7 +214,7 @@ run_steps() {
     case $status in
       0) line=passed passed=$((passed + 1)) ;;
       77) line=skipped skipped=$((skipped + 1)) ;;
-      124 | 137) line="FAILED (not done in $STEP_TIMEOUT s)" failed=$((failed + 1)) ;;
+      124 | 137) line="FAILED (not finished in $STEP_TIMEOUT s)" failed=$((failed + 1)) ;;
       *) line=FAILED failed=$((failed + 1)) ;;
     esac
     results+=("$(printf '%-12s %4d s  %s' "$step" $((SECONDS - start)) "$line")")
@@ -220,8 +225,9 @@ run_steps() {
   [ "$failed" -eq 0 ]
 }
 
-# Enters the best isolation there is: network and processes; else network; else none, and says so.
-isolated() {
+# Uses the best isolation that is possible: network and processes, else network, else none. It
+# reports the choice.
+run_isolated() {
   local kind
   for kind in '--net --pid --fork --mount-proc --kill-child' '--net' '--user --map-root-user --net --pid --fork --mount-proc --kill-child'; do
     # shellcheck disable=SC2086
@@ -232,11 +238,11 @@ isolated() {
       return
     fi
   done
-  say "namespace: not permitted here; the tests run in this machine's own network"
+  say "namespace: not permitted here; the tests run in the network of this machine"
   "$0" --inside "${CHOSEN[@]}"
 }
 
-chosen() { [[ " ${CHOSEN[*]} " == *" $1 "* ]]; }
+is_chosen() { [[ " ${CHOSEN[*]} " == *" $1 "* ]]; }
 
 cleanup() {
   local pid
@@ -261,7 +267,7 @@ esac
 CHOSEN=("$@")
 [ $# -gt 0 ] || CHOSEN=("${STEPS[@]}")
 for step in "${CHOSEN[@]}"; do
-  [[ " ${STEPS[*]} " == *" $step "* ]] || die "there is no step $step; there are: ${STEPS[*]}"
+  [[ " ${STEPS[*]} " == *" $step "* ]] || die "unknown step $step; the steps are: ${STEPS[*]}"
 done
 
 background=() policy_made=''
@@ -273,4 +279,4 @@ export WORK TMPDIR=$WORK/tmp SIGNALBOX_TEST_LOGS=${SIGNALBOX_TEST_LOGS:-$WORK/lo
 mkdir -p "$TMPDIR" "$SIGNALBOX_TEST_LOGS"
 
 prepare
-isolated
+run_isolated

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes the HTTP API by its own OpenAPI document: no 5xx, no answer that is not documented.
+# Fuzzes the HTTP API with its own OpenAPI document. An answer must be documented and must not be
+# 5xx.
 #   tests/fuzz-api/run.sh BINARY VENV [ARGS...]
-# BINARY is the all-in-one server, VENV a Python environment with requirements.txt. Its API key is made here, and may do everything.
+# BINARY is the all-in-one server, VENV is a Python environment with requirements.txt. The script
+# makes an API key with all scopes.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 binary=$1 venv=$2
@@ -18,7 +20,7 @@ trap 'exit 130' INT TERM
 
 secret=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
 : >"$work/out"
-# The document names the largest bounds that a configuration can have.
+# The document has the largest bounds that a configuration can set.
 SIGNALBOX_API_KEYS="fuzz:$secret" SIGNALBOX__AUTH__TOKEN_TTL_MAX=24h \
   SIGNALBOX__API_KEYS__FUZZ__SCOPES=tokens,rooms,moderate,security,usage,events,webhooks \
   "$binary" --listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
