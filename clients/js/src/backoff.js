@@ -1,6 +1,7 @@
 /**
- * Exponential backoff with full jitter: each wait is drawn evenly from zero to a bound that doubles, so that the clients of a
- * node that died do not come back in step. Owns the count of attempts and no timer.
+ * Exponential backoff with full jitter: each wait is a random number between zero and a bound
+ * that doubles. So the clients of a dead node do not reconnect at the same moment. Counts
+ * attempts; starts no timer.
  */
 export class Backoff {
   #attempt = 0;
@@ -16,10 +17,11 @@ export class Backoff {
   }
 
   /**
-   * The next wait in milliseconds, never under `floorMs`: what the server asked for comes before the jitter, not instead of it.
+   * Returns the next wait in milliseconds. The jitter is added to `floorMs`, the wait that the
+   * server asked for.
    *
    * @param {number} [floorMs]
-   * @param {number} [capMs] where the wait must be shorter than it might be
+   * @param {number} [capMs] limits the jitter of this attempt further
    */
   next(floorMs = 0, capMs = this.#capMs) {
     const bound = Math.min(capMs, this.#capMs, this.#baseMs * 2 ** this.#attempt);
@@ -27,7 +29,7 @@ export class Backoff {
     return Math.round(floorMs + this.#random() * bound);
   }
 
-  /** After a connection that held. */
+  /** Starts again with the shortest wait. */
   reset() {
     this.#attempt = 0;
   }

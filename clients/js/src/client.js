@@ -1,160 +1,181 @@
 /**
- * A peer's place in a room: connects, comes back, and turns frames into typed events and answered sends. Owns the order in which
- * the parts act; must not know WebRTC (see peer.js) or the page (see room.js).
+ * A client of the signaling protocol: keeps one peer connected to one room, emits typed events, and
+ * settles each send with the answer of the server. Owns the order in which its parts act. Does not
+ * know WebRTC (see peer.js) or the page (see room.js).
  */
 import { SignalingError } from './codes.js';
-import { Dialer } from './dialer.js';
-import { Emitter } from './events.js';
-import { Inbox } from './inbox.js';
+import { MailboxReader } from './mailbox-reader.js';
 import { parseFrame } from './messages.js';
-import { SendQueue } from './queue.js';
-import { Renewal } from './renewal.js';
-import { Roster } from './roster.js';
-import { Standing } from './standing.js';
+import { ReconnectingSocket } from './reconnecting-socket.js';
+import { RoomState } from './room-state.js';
+import { SendQueue } from './send-queue.js';
+import { TokenRenewal } from './token-renewal.js';
+import { TypedEmitter } from './typed-emitter.js';
 
 /**
  * @typedef {import('./messages.js').Joined} Joined
  * @typedef {import('./messages.js').Resumed} Resumed
  * @typedef {import('./messages.js').PeerEntry} PeerEntry
- * @typedef {import('./messages.js').Knocker} Knocker
+ * @typedef {import('./messages.js').WaitingPeer} WaitingPeer
  * @typedef {import('./messages.js').ServerFrame} ServerFrame
  * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
  *
- * @typedef {'idle' | 'connecting' | 'open' | 'lobby' | 'waiting' | 'closed'} ClientState `lobby`: connected, and not let in yet; `waiting`:
- *   for the next attempt to connect
+ * @typedef {'idle' | 'connecting' | 'open' | 'lobby' | 'waiting' | 'closed'} ClientState `lobby`:
+ *   connected, but not admitted yet; `waiting`: until the next attempt to connect
  *
  * @typedef {object} ClientOptions
- * @property {() => Promise<string> | string} [getToken] asked before every attempt to join and whenever the token's life ends, so a token may be
- *   short-lived; coming back needs none
- * @property {string} [token] in place of `getToken`: one that the application replaces by {@link SignalingClient.refresh}
- * @property {boolean} [ticket] whether each token is exchanged for a ticket right before it is used to connect
- * @property {string | URL} [url] `https://host[/prefix]` of the server; the page's own origin where absent
+ * @property {() => Promise<string> | string} [getToken] called before each join and before a token
+ *   expires, so a token may be short-lived; a resume needs no token
+ * @property {string} [token] instead of `getToken`: a token that the application renews with
+ *   {@link SignalingClient.refresh}
+ * @property {boolean} [ticket] whether to exchange each token for a ticket before it connects
+ * @property {string | URL} [url] `https://host[/prefix]` of the server; default: the origin of the
+ *   page
  * @property {typeof WebSocket} [WebSocket] another implementation, for Node before 22
  * @property {typeof fetch} [fetch]
- * @property {number} [queueCapacity] most sends that wait for an answer
+ * @property {number} [queueCapacity] how many sends may wait for an answer
  * @property {() => number} [random] the source of jitter
- * @property {import('./handle.js').HandlePlace | null} [session] where the handle survives a reload, so that the page after it takes this
- *   peer's place; never a token. Nowhere where absent
+ * @property {import('./resume-handle.js').HandleStorage | null} [handleStorage] where the resume
+ *   handle (never a token) survives a reload, so that the next page takes over this peer; default:
+ *   nowhere
  *
  * @typedef {object} ClientEvents
- * @property {Joined} joined a new peer: the first time, and when the old one could not be had back
- * @property {Resumed} resumed the same peer; `recovered: false`: look at {@link SignalingClient.peers} and negotiate anew
+ * @property {Joined} joined this client is a new peer: at first, and when a resume was impossible
+ * @property {Resumed} resumed the same peer; with `recovered: false`, read
+ *   {@link SignalingClient.peers} and renegotiate
  * @property {PeerEntry} peer-joined
  * @property {PeerEntry} peer-updated
- * @property {import('./messages.js').PeerLink} peer-detached
- * @property {import('./messages.js').PeerLink} peer-attached
+ * @property {import('./messages.js').PeerAttachment} peer-detached
+ * @property {import('./messages.js').PeerAttachment} peer-attached
  * @property {import('./messages.js').PeerLeft} peer-left
- * @property {import('./messages.js').Waiting} lobby this peer waits until somebody lets it in: `joined` follows, or the end
- * @property {import('./messages.js').Knocker} knock somebody waits to be let in
+ * @property {import('./messages.js').WaitingFrame} lobby this peer waits until a moderator admits
+ *   it; `joined` or the close follows
+ * @property {import('./messages.js').WaitingPeer} knock a peer waits in the lobby
  * @property {import('./messages.js').KnockEnded} knock-ended
  * @property {import('./messages.js').RoomInfo} room-updated
- * @property {{ role: string, permissions: string[], muted?: boolean }} permissions this peer's own have changed
+ * @property {{ role: string, permissions: string[], muted?: boolean }} permissions the permissions
+ *   of this peer changed
  * @property {{ iceServers: RTCIceServer[], icePolicy: RTCIceTransportPolicy }} ice-servers
- * @property {{ expiresIn: number }} token-expiring in so many milliseconds; with a `getToken` all is being done
+ * @property {{ expiresIn: number }} token-expiring in milliseconds; a `getToken` renews it
  * @property {{ expiresIn: number }} token-refreshed
  * @property {import('./messages.js').Message} message
- * @property {import('./messages.js').Description} offer
- * @property {import('./messages.js').Description} answer
- * @property {import('./messages.js').Description} pranswer
- * @property {import('./messages.js').Rollback} rollback
- * @property {import('./messages.js').Candidate} candidate
- * @property {import('./messages.js').Notice} notice
- * @property {import('./messages.js').Goaway} goaway
- * @property {SignalingError} error what no send and no state tells
+ * @property {import('./messages.js').DescriptionFrame} offer
+ * @property {import('./messages.js').DescriptionFrame} answer
+ * @property {import('./messages.js').DescriptionFrame} pranswer
+ * @property {import('./messages.js').RollbackFrame} rollback
+ * @property {import('./messages.js').CandidateFrame} candidate
+ * @property {import('./messages.js').NoticeFrame} notice
+ * @property {import('./messages.js').GoawayFrame} goaway
+ * @property {SignalingError} error an error that belongs to no send and no state
  * @property {{ state: ClientState, error?: SignalingError, retryInMs?: number }} state
  */
 
-/** Frames that are events as they are. A type of a later protocol version must not reach listeners as one of ours (`state`, say). */
+/**
+ * Frames that become events without a change. A frame type of a later protocol version must not
+ * become one of our events, such as `state`.
+ */
 const EVENTS = /^(offer|answer|pranswer|rollback|candidate|message|notice|knock-ended|peer-(detached|attached|left))$/;
 
-/** @extends {Emitter<ClientEvents>} */
-export class SignalingClient extends Emitter {
+/** @extends {TypedEmitter<ClientEvents>} */
+export class SignalingClient extends TypedEmitter {
   /** @type {ClientState} */
   #state = 'idle';
-  #standing = new Standing();
-  #roster = new Roster();
-  /** @type {{ promise: Promise<Joined>, resolve: (joined: Joined) => void, reject: (error: unknown) => void } | null} */
-  #first = null;
+  #room = new RoomState();
+  /**
+   * The result of {@link connect}.
+   *
+   * @type {{ promise: Promise<Joined>, resolve: (joined: Joined) => void, reject: (error: unknown)
+   *   => void } | null}
+   */
+  #connected = null;
   #queue;
-  #dialer;
+  #socket;
   #renewal;
-  /** The token that the application gave, where it gave one. @type {string | undefined} */
+  /** The option `token`. @type {string | undefined} */
   #token;
-  #inbox = new Inbox((seq) => this.#dialer.send(JSON.stringify({ type: 'received', seq })));
+  #mailbox = new MailboxReader((seq) => this.#socket.send(JSON.stringify({ type: 'received', seq })));
 
   /** @param {ClientOptions} options */
   constructor(options) {
     super();
     this.#token = options.token;
     const getToken = options.getToken ?? (() => this.#token ?? '');
-    this.#dialer = new Dialer({ ...options, getToken }, {
-      since: () => this.#inbox.seq,
+    this.#socket = new ReconnectingSocket({ ...options, getToken }, {
+      since: () => this.#mailbox.seq,
       onText: (text) => this.#onText(text),
       onDown: () => this.#onDown(),
       onConnecting: () => this.#setState('connecting'),
       onWaiting: (error, retryInMs) => this.#setState('waiting', { error, retryInMs }),
       onStopped: (error) => this.#onStopped(error),
     });
-    this.#renewal = new Renewal({
+    this.#renewal = new TokenRenewal({
       getToken,
-      send: (text) => this.#dialer.send(text),
+      send: (text) => this.#socket.send(text),
       onFailed: (error) => this.emit('error', error),
       random: options.random,
     });
-    this.#queue = new SendQueue((text) => this.#dialer.send(text), { capacity: options.queueCapacity, random: options.random });
+    this.#queue = new SendQueue((text) => this.#socket.send(text), { capacity: options.queueCapacity, random: options.random });
   }
 
   get state() {
     return this.#state;
   }
 
-  /** The latest `joined` or `resumed`, or null before the first one. */
+  /** The latest `joined` or `resumed`, with later changes; null before the first one. */
   get self() {
-    return this.#standing.self;
+    return this.#room.self;
   }
 
-  /** This peer's id: the same as long as the server lets it resume, else a new one. */
+  /** The id of this peer. It stays the same while the server lets the client resume. */
   get peerId() {
     return this.self?.peerId ?? null;
   }
 
-  /** The other peers of the room, by peerId; kept while the connection is away. @returns {ReadonlyMap<string, PeerEntry>} */
+  /**
+   * The other peers of the room, by peerId; kept while there is no connection.
+   *
+   * @returns {ReadonlyMap<string, PeerEntry>}
+   */
   get peers() {
-    return this.#roster.peers;
+    return this.#room.peers;
   }
 
-  /** Who waits to be let in, by peerId; empty for those who may not let anybody in. @returns {ReadonlyMap<string, Knocker>} */
+  /**
+   * The peers in the lobby, by peerId; only with the permission `admit`.
+   *
+   * @returns {ReadonlyMap<string, WaitingPeer>}
+   */
   get waiting() {
-    return this.#roster.waiting;
+    return this.#room.waiting;
   }
 
-  /** What is known of the room; null before the first `joined`. */
+  /** The public state of the room; null before the first `joined`. */
   get room() {
     return this.self?.room ?? null;
   }
 
   /** Whether this peer has the permission now. @param {string} permission */
   may(permission) {
-    return this.#standing.may(permission);
+    return this.#room.may(permission);
   }
 
   /**
-   * Connects, and from then on keeps connected until {@link leave} or a final refusal.
+   * Connects, and keeps the connection open until {@link leave} or a final refusal.
    *
-   * @returns {Promise<Joined>} rejected with a {@link SignalingError} if no attempt may succeed
+   * @returns {Promise<Joined>} rejected with a {@link SignalingError} after a final refusal
    */
   connect() {
-    if (this.#first) return this.#first.promise;
+    if (this.#connected) return this.#connected.promise;
     /** @type {any} */
-    const first = {};
-    first.promise = new Promise((resolve, reject) => Object.assign(first, { resolve, reject }));
-    this.#first = first;
-    this.#dialer.start();
-    return first.promise;
+    const connected = {};
+    connected.promise = new Promise((resolve, reject) => Object.assign(connected, { resolve, reject }));
+    this.#connected = connected;
+    this.#socket.start();
+    return connected.promise;
   }
 
   /**
-   * Sends an application message to one peer, or to every other peer of the room.
+   * Sends an application message to one peer, or to all other peers of the room.
    *
    * @param {unknown} data any JSON
    * @param {string} [to] a peerId
@@ -164,7 +185,7 @@ export class SignalingClient extends Emitter {
   }
 
   /**
-   * Changes this peer's own public record; what is absent stays.
+   * Changes the public record of this peer; absent members stay the same.
    *
    * @param {{ name?: string, metadata?: Record<string, unknown> }} change
    */
@@ -173,9 +194,9 @@ export class SignalingClient extends Emitter {
   }
 
   /**
-   * Sends a frame with the next id.
+   * Sends a frame with the next message id.
    *
-   * @param {import('./queue.js').ClientFrame} frame
+   * @param {import('./send-queue.js').ClientFrame} frame
    * @returns {Promise<import('./messages.js').Ack>} rejected with a {@link SignalingError}
    */
   send(frame) {
@@ -183,51 +204,52 @@ export class SignalingClient extends Emitter {
   }
 
   /**
-   * As {@link send}, for a caller that names the send later: an answer or candidate may carry it as `re`.
+   * As {@link send}, but returns the pending send: an answer or candidate may name it in `re`.
    *
-   * @param {import('./queue.js').ClientFrame} frame
+   * @param {import('./send-queue.js').ClientFrame} frame
    */
   post(frame) {
-    const sending = this.#queue.push(frame);
+    const send = this.#queue.push(frame);
     if (this.#state === 'closed') this.#queue.rejectAll(new SignalingError('closed', 'This client has left the room.'));
-    return sending;
+    return send;
   }
 
   /**
-   * Shows the server a newer token of the same user and room, which counts from then on.
+   * Sends a new token of the same user and room; it replaces the current token.
    *
    * @param {string} token
-   * @returns {Promise<void>} rejected with a {@link SignalingError}, `bad_token` for one
+   * @returns {Promise<void>} rejected with a {@link SignalingError}, for example `bad_token`
    */
   async refresh(token) {
     if (this.#token !== undefined) this.#token = token;
-    if (this.#state !== 'open' && this.#state !== 'lobby') throw new SignalingError('lost', 'There is no connection to show the token on.');
-    return this.#renewal.show(token);
+    if (this.#state !== 'open' && this.#state !== 'lobby') throw new SignalingError('lost', 'There is no open connection.');
+    return this.#renewal.refresh(token);
   }
 
-  /** Leaves the room for good. Synchronous, so that a page may call it on `pagehide`. */
+  /** Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`. */
   leave() {
-    this.#dialer.send('{"type":"leave"}');
-    this.#dialer.stop(new SignalingError('left', 'This client has left the room.', { closeCode: 1000 }));
+    this.#socket.send('{"type":"leave"}');
+    this.#socket.stop(new SignalingError('left', 'This client has left the room.', { closeCode: 1000 }));
   }
 
   /** @param {unknown} text */
   #onText(text) {
-    const frame = this.#read(text);
+    const frame = this.#parse(text);
     if (!frame) return;
-    const verdict = this.#inbox.take(frame, String(text).length);
-    if (verdict === 'gap') this.#dialer.drop('seq_gap');
+    const verdict = this.#mailbox.read(frame, String(text).length);
+    if (verdict === 'gap') this.#socket.drop('seq_gap');
     if (verdict === 'deliver') this.#handle(/** @type {ServerFrame} */ (frame));
   }
 
   /** @param {unknown} text */
-  #read(text) {
+  #parse(text) {
     try {
       return parseFrame(text);
     } catch (error) {
       const { cause } = /** @type {SignalingError} */ (error);
       this.emit('error', /** @type {SignalingError} */ (error));
-      // An entry that cannot be read still counts: left out, it would be a gap, and a resumed mailbox would bring it again for ever.
+      // An invalid entry must count too. Otherwise it would be a gap, and each resume would bring
+      // the same entry again.
       const seq = /** @type {{ seq?: unknown } | undefined} */ (cause)?.seq;
       return typeof seq === 'number' ? { type: 'unreadable', seq } : null;
     }
@@ -237,104 +259,114 @@ export class SignalingClient extends Emitter {
   #handle(frame) {
     switch (frame.type) {
       case 'joined':
-        return this.#joined(frame);
+        return this.#onJoined(frame);
       case 'resumed':
-        return this.#resumed(frame);
+        return this.#onResumed(frame);
       case 'ack':
         return this.#queue.answer(frame);
       case 'error':
         return this.#onError(frame);
       case 'goaway':
-        this.#dialer.goaway(frame.reconnectIn);
+        this.#socket.reconnectIn(frame.reconnectIn);
         return this.emit('goaway', frame);
       case 'pong':
         return undefined;
       case 'waiting':
-        return this.#waits(frame);
+        return this.#onLobby(frame);
       case 'token-expiring':
       case 'token-refreshed':
         return this.#onToken(frame);
       case 'ice-servers':
       case 'permissions':
       case 'room-updated':
-        return this.#onStanding(frame);
+        return this.#onChange(frame);
       case 'peer-joined':
       case 'peer-updated':
-        this.#roster.apply(frame);
+        this.#room.applyPresence(frame);
         return this.emit(frame.type, /** @type {PeerEntry} */ (this.peers.get(frame.peerId)));
       case 'knock':
-        this.#roster.apply(frame);
-        return this.emit('knock', /** @type {Knocker} */ (this.waiting.get(frame.peerId)));
+        this.#room.applyPresence(frame);
+        return this.emit('knock', /** @type {WaitingPeer} */ (this.waiting.get(frame.peerId)));
       default:
-        this.#roster.apply(frame);
+        this.#room.applyPresence(frame);
         return EVENTS.test(frame.type) ? this.emit(/** @type {any} */ (frame.type), frame) : undefined;
     }
   }
 
-  /** In the lobby nothing is heard and nothing may be said, but the connection is to be kept. @param {import('./messages.js').Waiting} waiting */
-  #waits(waiting) {
-    this.#dialer.welcomed(waiting);
-    this.#standing.self = null;
-    this.#roster.reset([]);
+  /**
+   * In the lobby a peer receives nothing of the room.
+   *
+   * @param {import('./messages.js').WaitingFrame} frame
+   */
+  #onLobby(frame) {
+    this.#socket.markUp(frame);
+    this.#room.self = null;
+    this.#room.replacePeers([]);
     this.#queue.rejoin(() => false);
-    this.#inbox.start(waiting.seq, waiting.limits.backlog);
+    this.#mailbox.start(frame.seq, frame.limits.backlog);
     this.#setState('lobby');
-    this.emit('lobby', waiting);
+    this.emit('lobby', frame);
   }
 
-  /** @param {import('./messages.js').TokenExpiring | import('./messages.js').TokenRefreshed} frame */
+  /**
+   * @param {import('./messages.js').TokenExpiring | import('./messages.js').TokenRefreshed} frame
+   */
   #onToken(frame) {
     if (frame.type === 'token-refreshed') {
-      this.#dialer.renewed(frame.resume);
-      this.#renewal.refreshed();
+      this.#socket.setHandle(frame.resume);
+      this.#renewal.onRefreshed();
       this.emit('token-refreshed', frame);
-      this.#onStanding({ type: 'permissions', role: frame.role, permissions: frame.permissions });
+      this.#onChange({ type: 'permissions', role: frame.role, permissions: frame.permissions });
     } else {
-      // Without anybody to ask the application must.
-      if (this.#token === undefined) this.#renewal.expiring(frame.expiresIn);
+      // With the option `token`, the application renews it.
+      if (this.#token === undefined) this.#renewal.start(frame.expiresIn);
       this.emit('token-expiring', frame);
     }
   }
 
-  /** What this peer was told with `joined` is different now. @param {import('./standing.js').Change} frame */
-  #onStanding(frame) {
-    const events = this.#standing.apply(frame);
-    if (!this.may('admit')) this.#roster.forgetKnocks();
+  /** @param {import('./room-state.js').SelfChange} frame */
+  #onChange(frame) {
+    const events = this.#room.applyChange(frame);
+    if (!this.may('admit')) this.#room.waiting.clear();
     for (const [name, detail] of events) this.emit(name, detail);
   }
 
-  /** A new peer with nothing owed to the one before it. @param {Joined} joined */
-  #joined(joined) {
-    this.#dialer.welcomed(joined);
-    this.#standing.self = joined;
-    this.#roster.reset(joined.peers, joined.waiting);
-    this.#inbox.start(joined.seq, joined.limits.backlog);
+  /** This client is a new peer. @param {Joined} joined */
+  #onJoined(joined) {
+    this.#socket.markUp(joined);
+    this.#room.self = joined;
+    this.#room.replacePeers(joined.peers, joined.waiting);
+    this.#mailbox.start(joined.seq, joined.limits.backlog);
     this.#queue.rejoin((peerId) => this.peers.has(peerId));
     this.#setState('open');
     this.emit('joined', joined);
     this.#queue.open(joined.limits.frameBytes);
-    this.#first?.resolve(joined);
+    this.#connected?.resolve(joined);
   }
 
-  /** The same peer on a new connection, or on this one with another mailbox. @param {Resumed} resumed */
-  #resumed(resumed) {
+  /**
+   * The same peer: on a new connection, or with a new mailbox on this one.
+   *
+   * @param {Resumed} resumed
+   */
+  #onResumed(resumed) {
     const { recovered, seq, lastId, limits, peers, waiting } = resumed;
-    // Let in while the connection was away: all of it is new.
-    if (!this.self) return this.#joined({ ...resumed, type: 'joined' });
-    this.#dialer.welcomed(resumed);
-    this.#standing.self = resumed;
+    // A moderator admitted this peer while the connection was lost, so it knows nothing yet.
+    if (!this.self) return this.#onJoined({ ...resumed, type: 'joined' });
+    this.#socket.markUp(resumed);
+    this.#room.self = resumed;
     if (recovered) {
-      // The roster is that of `since`, and the entries that follow bring it to now.
-      this.#inbox.resume(limits.backlog);
+      // The peers are those at `since`; the entries that follow update them.
+      this.#mailbox.resume(limits.backlog);
     } else {
       const known = new Set([...this.peers.keys(), ...peers.map(({ peerId }) => peerId)]);
-      this.#inbox.restart(seq, limits.backlog, (peerId) => known.has(peerId));
-      this.#roster.reset(peers, waiting);
+      this.#mailbox.restart(seq, limits.backlog, (peerId) => known.has(peerId));
+      this.#room.replacePeers(peers, waiting);
     }
     this.#queue.resume(lastId);
     if (this.#state !== 'open') this.#setState('open');
-    // The first frame makes the handle before this one void: a request with it may still lie somewhere on the way.
-    this.#inbox.tell();
+    // The first frame makes the previous handle invalid; a request with it may still be on its way.
+    this.#mailbox.acknowledge();
     this.emit('resumed', resumed);
     this.#queue.open(limits.frameBytes);
   }
@@ -344,29 +376,32 @@ export class SignalingClient extends Emitter {
     if (frame.id !== undefined) return this.#queue.answer(frame);
     const { code, message, field, retryMs } = frame;
     const error = new SignalingError(code, message, { field, retryMs });
-    if (this.#renewal.refused(error)) return undefined;
-    this.#dialer.said(frame);
+    if (this.#renewal.onError(error)) return undefined;
+    this.#socket.noteError(frame);
     return this.emit('error', error);
   }
 
   #onDown() {
     this.#queue.pause();
-    this.#inbox.stop();
+    this.#mailbox.stop();
     this.#renewal.stop();
   }
 
   /** @param {SignalingError} error */
   #onStopped(error) {
-    const first = this.#first;
-    this.#first = null;
+    const connected = this.#connected;
+    this.#connected = null;
     this.#setState('closed', { error });
     this.#queue.rejectAll(error);
-    first?.reject(error);
+    connected?.reject(error);
   }
 
-  /** @param {ClientState} state @param {{ error?: SignalingError, retryInMs?: number }} [more] */
-  #setState(state, more = {}) {
+  /**
+   * @param {ClientState} state
+   * @param {{ error?: SignalingError, retryInMs?: number }} [details]
+   */
+  #setState(state, details = {}) {
     this.#state = state;
-    this.emit('state', { state, ...more });
+    this.emit('state', { state, ...details });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Every number and every code of the protocol that a client acts on (docs/PROTOCOL.md, sections 1, 5.1 and 6), and the one
- * error type of this package. Owns no behaviour beyond "may I come back?".
+ * The close codes and error codes of the protocol (docs/PROTOCOL.md, sections 1, 5.1 and 6), and
+ * the one error type of this package. Decides which codes allow a retry; retries nothing itself.
  */
 
 /** Close code → its stable reason. */
@@ -34,10 +34,10 @@ export const CLOSE_CODES = Object.freeze({
   4522: 'room_not_allowed',
 });
 
-/** The close that voids the handle: come back as another peer. */
+/** The peer no longer exists: the handle is invalid, and the client must join as a new peer. */
 export const SESSION_GONE = 4004;
 
-/** The close at the end of the token's life: the peer has left, so the handle is void too. */
+/** The token expired and the peer has left: the handle is invalid too. */
 export const TOKEN_EXPIRED = 4006;
 
 /** The codes of `error` frames. */
@@ -65,105 +65,111 @@ export const ERROR_CODES = Object.freeze([
   'internal',
 ]);
 
-/** The codes that only this client makes. */
+/** Codes that this client creates itself. */
 export const LOCAL_CODES = Object.freeze([
-  'bad_frame', // the server sent what the protocol does not know
-  'closed', // the client was closed by its own side
-  'join_timeout', // the connection opened, and no `joined` came
+  'bad_frame', // the server sent a frame that the protocol does not define
+  'closed', // the application closed this client
+  'join_timeout', // the socket opened, but no `joined` arrived
   'lost', // the connection broke without a close frame
-  'no_answer', // the server said nothing to a new token
-  'no_pong', // silence, and no answer to a ping
-  'no_token', // who was asked for a token gave none
+  'no_answer', // the server did not answer a new token
+  'no_pong', // the server did not answer a ping
+  'no_token', // `getToken` returned no token
   'queue_full', // too many sends wait for an answer
   'seq_gap', // an entry of the mailbox is missing
-  'session_gone', // sent as a peer that is no more
+  'session_gone', // the send belonged to a peer that no longer exists
   'unreachable', // no HTTP answer
 ]);
 
-/** An `error` with one of these is answered by sending again, not by telling the caller. */
-const SENT_AGAIN = new Set(['unavailable', 'rate_limited', 'peer_backlogged']);
+/** Error codes after which the queue sends again instead of rejecting the send. */
+const RETRIED_BY_QUEUE = new Set(['unavailable', 'rate_limited', 'peer_backlogged']);
 
-/** Codes after which the same request may well succeed later. */
-const PASSING = new Set([...SENT_AGAIN, 'internal', 'overloaded', 'draining', 'unreachable', 'queue_full', 'lost', 'no_answer']);
+/** Codes after which the same request may succeed later. */
+const TEMPORARY = new Set([...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'queue_full', 'lost', 'no_answer']);
 
-/** What RFC 6455 and its registry call a lost, restarting or overloaded server. */
-const LOST = new Set([1001, 1006, 1011, 1012, 1013]);
+/** The codes of RFC 6455 and its registry for a lost, restarting or overloaded server. */
+const SERVER_LOST = new Set([1001, 1006, 1011, 1012, 1013]);
 
 /**
- * Whether a client comes back after this close code.
+ * Whether a client reconnects after this close code.
  *
  * @param {number} closeCode
  */
 export function isRetryable(closeCode) {
-  return (closeCode >= 4000 && closeCode < 4500) || LOST.has(closeCode);
+  return (closeCode >= 4000 && closeCode < 4500) || SERVER_LOST.has(closeCode);
 }
 
 /**
- * Whether a send that got this error code is sent again by the queue.
+ * Whether the queue sends again after this error code.
  *
  * @param {string} code
  */
-export function isSentAgain(code) {
-  return SENT_AGAIN.has(code);
+export function isRetriedByQueue(code) {
+  return RETRIED_BY_QUEUE.has(code);
 }
 
 /**
- * Takes a close reason, `code` or `code;retryMs`, apart. Without a reason the number decides.
+ * Parses a close reason, `code` or `code;retryMs`. Without a reason, the close code decides.
  *
  * @param {number} closeCode
  * @param {string} reason
  * @returns {{ code: string, retryMs: number }}
  */
-export function readClose(closeCode, reason) {
+export function parseClose(closeCode, reason) {
   const [text = '', wait = ''] = reason.split(';');
   const known = /** @type {Record<number, string>} */ (CLOSE_CODES)[closeCode];
   const code = /^[a-z_]+$/.test(text) ? text : (known ?? 'lost');
   return { code, retryMs: /^\d{1,9}$/.test(wait) ? Number(wait) : 0 };
 }
 
-/** A WebSocket throws it, as a DOMException, at what cannot be a subprotocol. @param {unknown} cause */
+/**
+ * A WebSocket throws a `SyntaxError` for a token that is not a valid subprotocol.
+ *
+ * @param {unknown} cause
+ */
 function isSyntaxError(cause) {
   return cause instanceof Error && cause.name === 'SyntaxError';
 }
 
-/** What went wrong, with a stable `code` for programs and a sentence for people. */
+/** An error with a stable `code` for programs and a sentence for people. */
 export class SignalingError extends Error {
   /**
    * @param {string} code
    * @param {string} [message]
-   * @param {{ field?: string, retryMs?: number, status?: number, closeCode?: number, cause?: unknown }} [more]
+   * @param {{ field?: string, retryMs?: number, status?: number, closeCode?: number,
+   *   cause?: unknown }} [details]
    */
-  constructor(code, message = code, more = {}) {
-    super(message, more.cause === undefined ? undefined : { cause: more.cause });
+  constructor(code, message = code, details = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = 'SignalingError';
-    /** Stable; one of section 1, 5.1 or 6 of the protocol, or of {@link LOCAL_CODES}. */
+    /** Stable; a code of section 1, 5.1 or 6 of the protocol, or of {@link LOCAL_CODES}. */
     this.code = code;
-    /** The member at fault, where there is one. */
-    this.field = more.field;
-    /** How long to wait before another try, milliseconds, where the server said so. */
-    this.retryMs = more.retryMs;
-    /** The HTTP status, where the answer came over HTTP. */
-    this.status = more.status;
-    /** The close code, where a close brought it. */
-    this.closeCode = more.closeCode;
+    /** The invalid member of the request, if there is one. */
+    this.field = details.field;
+    /** The wait that the server asked for, in milliseconds. */
+    this.retryMs = details.retryMs;
+    /** The HTTP status, if the error came over HTTP. */
+    this.status = details.status;
+    /** The close code, if the error came with a close. */
+    this.closeCode = details.closeCode;
   }
 
-  /** Whether the same thing may succeed later without a change. */
+  /** Whether the same request may succeed later without a change. */
   get retryable() {
     if (this.closeCode !== undefined) return isRetryable(this.closeCode);
     if (this.status !== undefined) return this.status === 429 || this.status >= 500;
-    // The provider of tokens failed in a way of its own; a text that is no token fails the same way next time.
+    // A failed `getToken` may work later. A text that is not a token fails again.
     if (this.code === 'no_token') return this.cause !== undefined && !isSyntaxError(this.cause);
-    return PASSING.has(this.code);
+    return TEMPORARY.has(this.code);
   }
 }
 
 /**
- * What a provider of tokens threw, as one of ours: a {@link SignalingError} is taken at its word, anything else may pass.
+ * Converts an exception of `getToken`: keeps a {@link SignalingError}, and makes any other
+ * exception a `no_token` that may be retried.
  *
  * @param {unknown} cause
  */
 export function toTokenError(cause) {
   if (cause instanceof SignalingError) return cause;
-  return new SignalingError('no_token', 'Who was asked for a token gave none.', { cause });
+  return new SignalingError('no_token', 'getToken returned no token.', { cause });
 }

@@ -1,6 +1,6 @@
 /**
- * The HTTP questions of a client: where is everything, a token please (or a ticket for it), and why was I refused? Problem details
- * (RFC 9457) become a {@link SignalingError}; nothing is stored.
+ * The HTTP requests of a client: tokens, tickets, and the reason of a refused upgrade. Converts
+ * problem details (RFC 9457) into a {@link SignalingError}. Stores nothing.
  */
 import { SignalingError } from './codes.js';
 
@@ -8,16 +8,17 @@ const DEADLINE_MS = 10_000;
 
 /**
  * @typedef {typeof globalThis.fetch} Fetch
- * @typedef {{ token: string, refreshToken?: string, expiresIn?: number }} Grant `expiresIn` in seconds
+ * @typedef {{ token: string, refreshToken?: string, expiresIn?: number }} Grant `expiresIn` in
+ *   seconds
  */
 
 /**
- * The address of an endpoint under the site's base address.
+ * Returns the address of an endpoint below the base address of the server.
  *
- * @param {string | URL | undefined} base `https://host[/prefix]`; without it the page's own origin
+ * @param {string | URL | undefined} base `https://host[/prefix]`; default: the origin of the page
  * @param {string} path without a leading slash
  */
-export function endpoint(base, path) {
+export function endpointUrl(base, path) {
   const site = new URL(base ?? globalThis.location.origin);
   site.protocol = site.protocol.replace(/^ws/, 'http');
   if (!site.pathname.endsWith('/')) site.pathname += '/';
@@ -25,62 +26,65 @@ export function endpoint(base, path) {
 }
 
 /**
- * The WebSocket address of the site.
+ * Returns the WebSocket address of the server.
  *
  * @param {string | URL | undefined} base
- * @param {number} [since] the last entry that a peer which comes back has had
+ * @param {number} [since] the last entry that a resuming peer has read
  */
 export function signalAddress(base, since) {
-  const address = endpoint(base, 'ws/signal');
+  const address = endpointUrl(base, 'ws/signal');
   if (since !== undefined) address.searchParams.set('since', String(since));
   address.protocol = address.protocol.replace(/^http/, 'ws');
   return address.href;
 }
 
 /**
- * A token for a guest, where the server takes guests: `POST /auth/token` without a caller.
+ * Requests a token for a guest: `POST /auth/token` without an API key.
  *
- * @param {{ url?: string | URL, room: string, user?: string, name?: string, fetch?: Fetch }} options
- * @returns {Promise<string>}
+ * @param {{ url?: string | URL, room: string, user?: string, name?: string,
+ *   fetch?: Fetch }} options
+ * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
 export async function guestToken({ url, room, user, name, fetch }) {
-  const { token } = await askForGrant({ url, path: 'auth/token', body: { room, user, name }, fetch });
+  const { token } = await requestGrant({ url, path: 'auth/token', body: { room, user, name }, fetch });
   return token;
 }
 
 /**
  * `POST /auth/token` or `/auth/refresh`.
  *
- * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, fetch?: Fetch, deadlineMs?: number }} options
+ * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, fetch?: Fetch,
+ *   deadlineMs?: number }} options
  * @returns {Promise<Grant>}
  */
-export function askForGrant({ url, path, body, fetch, deadlineMs }) {
-  return post(fetch, endpoint(url, path), { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' }, deadlineMs });
+export function requestGrant({ url, path, body, fetch, deadlineMs }) {
+  return post(fetch, endpointUrl(url, path), { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' }, deadlineMs });
 }
 
 /**
- * A ticket for a token: good for one connection within half a minute.
+ * Exchanges a token for a ticket, which opens one connection within half a minute.
  *
  * @param {{ url?: string | URL, token: string, fetch?: Fetch }} options
- * @returns {Promise<string>}
+ * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
 export async function ticketFor({ url, token, fetch }) {
-  const { ticket } = await post(fetch, endpoint(url, 'auth/ticket'), { headers: { Authorization: `Bearer ${token}` } });
+  const { ticket } = await post(fetch, endpointUrl(url, 'auth/ticket'), { headers: { Authorization: `Bearer ${token}` } });
   return ticket;
 }
 
 /**
- * Why an upgrade failed: a browser cannot read the status, so the same question is asked over HTTP.
+ * Asks over HTTP why an upgrade failed, because a browser cannot read the status of an upgrade.
  *
- * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token, or a handle
- * @returns {Promise<SignalingError | undefined>} nothing where the server would have let it in
+ * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token,
+ *   or a handle
+ * @returns {Promise<SignalingError | undefined>} undefined: the server would accept the upgrade now
  */
-export async function whyRefused({ url, token, resume, fetch = globalThis.fetch }) {
-  const address = endpoint(url, 'ws/validate');
+export async function fetchRefusal({ url, token, resume, fetch = globalThis.fetch }) {
+  const address = endpointUrl(url, 'ws/validate');
   if (resume !== undefined) address.searchParams.set('resume', resume);
   try {
-    const response = await ask(fetch, address, resume === undefined ? { headers: { Authorization: `Bearer ${token}` } } : {});
-    return response.ok ? undefined : await problemOf(response);
+    const response = await request(fetch, address, resume === undefined ? { headers: { Authorization: `Bearer ${token}` } } : {});
+    return response.ok ? undefined : await parseProblem(response);
   } catch (error) {
     if (error instanceof SignalingError) return error;
     throw error;
@@ -93,10 +97,10 @@ export async function whyRefused({ url, token, resume, fetch = globalThis.fetch 
  * @param {{ body?: string, headers: Record<string, string>, deadlineMs?: number }} init
  */
 async function post(fetch, address, { deadlineMs, ...init }) {
-  const response = await ask(fetch ?? globalThis.fetch, address, { method: 'POST', ...init }, deadlineMs);
-  if (!response.ok) throw await problemOf(response);
+  const response = await request(fetch ?? globalThis.fetch, address, { method: 'POST', ...init }, deadlineMs);
+  if (!response.ok) throw await parseProblem(response);
   return response.json().catch((cause) => {
-    throw new SignalingError('unreachable', 'The answer of the server was cut off.', { cause });
+    throw new SignalingError('unreachable', 'The answer was incomplete.', { cause });
   });
 }
 
@@ -106,7 +110,7 @@ async function post(fetch, address, { deadlineMs, ...init }) {
  * @param {RequestInit} init
  * @param {number} [deadlineMs]
  */
-async function ask(fetch, address, init, deadlineMs = DEADLINE_MS) {
+async function request(fetch, address, init, deadlineMs = DEADLINE_MS) {
   try {
     return await fetch(address, { ...init, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(deadlineMs) });
   } catch (cause) {
@@ -115,7 +119,7 @@ async function ask(fetch, address, init, deadlineMs = DEADLINE_MS) {
 }
 
 /** @param {Response} response */
-async function problemOf(response) {
+async function parseProblem(response) {
   /** @type {{ code?: string, detail?: string, title?: string, field?: string }} */
   const problem = await response.json().catch(() => ({}));
   const after = Number(response.headers.get('Retry-After'));

@@ -1,25 +1,25 @@
 /**
- * `@signalbox/client`: a peer's side of the `signalbox.v1` signaling protocol. Start reading at client.js; peer.js adds WebRTC, and
- * room.js puts both together.
+ * `@signalbox/client`: the client of the `signalbox.v1` signaling protocol. Start at client.js;
+ * peer.js adds WebRTC, and room.js combines both.
  */
 export { Backoff } from './backoff.js';
 export { SignalingClient } from './client.js';
 export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, SignalingError, isRetryable } from './codes.js';
 export { guestToken, ticketFor } from './http.js';
 export { parseFrame } from './messages.js';
-export { tokenSource } from './tokens.js';
+export { tokenSource } from './token-source.js';
 
 /**
  * @typedef {import('./client.js').ClientOptions} ClientOptions
  * @typedef {import('./client.js').ClientState} ClientState
- * @typedef {import('./handle.js').HandlePlace} HandlePlace
+ * @typedef {import('./resume-handle.js').HandleStorage} HandleStorage
  * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').Joined} Joined
  * @typedef {import('./messages.js').Resumed} Resumed
  * @typedef {import('./messages.js').PeerEntry} PeerEntry
- * @typedef {import('./messages.js').Knocker} Knocker
+ * @typedef {import('./messages.js').WaitingPeer} WaitingPeer
  * @typedef {import('./messages.js').RoomInfo} RoomInfo
  * @typedef {import('./http.js').Grant} Grant
- * @typedef {import('./tokens.js').TokenSourceOptions} TokenSourceOptions
+ * @typedef {import('./token-source.js').TokenSourceOptions} TokenSourceOptions
  * @typedef {import('./messages.js').Message} Message
  */

@@ -1,14 +1,15 @@
 /**
- * Notices a connection that died without a word (docs/PROTOCOL.md, section 7): a browser shows neither pings nor a cable that was
- * pulled. Owns its timers; sending and dropping are the caller's.
+ * Detects a connection that is dead without a close (docs/PROTOCOL.md, section 7). A browser
+ * reports neither pings nor a lost network, so this sends a `ping` after a silence. Owns its
+ * timers; the caller sends the ping and drops the connection.
  */
 
 const PONG_MS = 5_000;
 
 export class Keepalive {
   #silenceMs = 0;
-  #heardAt = 0;
-  #asked = false;
+  #activeAt = 0;
+  #awaitsPong = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #ping;
@@ -20,11 +21,11 @@ export class Keepalive {
     this.#lost = lost;
   }
 
-  /** @param {number} pingIntervalMs */
+  /** @param {number} pingIntervalMs the ping interval of the server */
   start(pingIntervalMs) {
     this.#silenceMs = pingIntervalMs * 1.5;
-    this.heard();
-    this.#watch(this.#silenceMs);
+    this.noteActivity();
+    this.#schedule(this.#silenceMs);
   }
 
   stop() {
@@ -32,30 +33,30 @@ export class Keepalive {
     clearTimeout(this.#timer);
   }
 
-  /** Something came in. Only a time is noted: a timer per frame would cost more than the frame. */
-  heard() {
-    this.#heardAt = Date.now();
-    this.#asked = false;
+  /** A frame arrived. Only stores the time, because a timer for each frame would cost too much. */
+  noteActivity() {
+    this.#activeAt = Date.now();
+    this.#awaitsPong = false;
   }
 
-  /** Asks at once, because the network is known to have changed. */
+  /** Sends a ping now, because the network has changed. */
   probe() {
-    if (this.#silenceMs === 0 || this.#asked) return;
-    this.#asked = true;
+    if (this.#silenceMs === 0 || this.#awaitsPong) return;
+    this.#awaitsPong = true;
     this.#ping();
-    this.#watch(PONG_MS);
+    this.#schedule(PONG_MS);
   }
 
   /** @param {number} delayMs */
-  #watch(delayMs) {
+  #schedule(delayMs) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#look(), delayMs);
+    this.#timer = setTimeout(() => this.#check(), delayMs);
   }
 
-  #look() {
-    if (this.#asked) return this.#lost();
-    const silentMs = Date.now() - this.#heardAt;
+  #check() {
+    if (this.#awaitsPong) return this.#lost();
+    const silentMs = Date.now() - this.#activeAt;
     if (silentMs >= this.#silenceMs) this.probe();
-    else this.#watch(this.#silenceMs - silentMs);
+    else this.#schedule(this.#silenceMs - silentMs);
   }
 }

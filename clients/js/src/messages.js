@@ -1,6 +1,7 @@
 /**
- * The frames of `signalbox.v1` as types, and the one place where text from the server becomes an object. Checks what this
- * client relies on; members and types it does not know pass, as section 5 of docs/PROTOCOL.md asks.
+ * The types of the `signalbox.v1` frames, and the parser of frames from the server. Checks the
+ * members that this client uses. Unknown members and unknown types pass, as section 5 of
+ * docs/PROTOCOL.md requires.
  */
 import { SignalingError } from './codes.js';
 
@@ -12,20 +13,21 @@ import { SignalingError } from './codes.js';
  * @property {string} role
  * @property {Record<string, unknown>} metadata
  * @property {boolean} polite whether *this* side is the polite one toward that peer
- * @property {boolean} detached whether its socket is lost for now
- * @property {boolean} [muted] whether a moderator took `publish` away from it
+ * @property {boolean} detached whether the peer has lost its connection
+ * @property {boolean} [muted] whether a moderator removed its permission `publish`
  *
- * @typedef {Pick<PeerEntry, 'peerId' | 'userId' | 'name' | 'role' | 'metadata'>} Knocker somebody who waits to be let in
+ * @typedef {Pick<PeerEntry, 'peerId' | 'userId' | 'name' | 'role' | 'metadata'>} WaitingPeer a peer
+ *   in the lobby
  *
- * @typedef {object} RoomInfo what the members are told of the room
+ * @typedef {object} RoomInfo the public state of the room
  * @property {string} [name]
  * @property {Record<string, unknown>} [metadata]
  * @property {boolean} enabled
- * @property {boolean} locked whether it is closed to newcomers
- * @property {boolean} lobby whether newcomers wait until they are let in
+ * @property {boolean} locked whether the room admits no new peers
+ * @property {boolean} lobby whether new peers wait until a moderator admits them
  * @property {'off' | 'optional' | 'required'} e2ee
  * @property {number} [maxPeers]
- * @property {number} [endsAt] when everybody must leave, milliseconds since 1970
+ * @property {number} [endsAt] when all peers must leave, milliseconds since 1970
  *
  * @typedef {object} Limits
  * @property {number} frameBytes
@@ -38,7 +40,7 @@ import { SignalingError } from './codes.js';
  * @property {number} ratePerSecond
  * @property {number} backlog
  *
- * @typedef {object} Joined the first frame of a connection
+ * @typedef {object} Joined the first frame of a new peer
  * @property {'joined'} type
  * @property {string} peerId
  * @property {string} roomId
@@ -46,44 +48,48 @@ import { SignalingError } from './codes.js';
  * @property {string} role
  * @property {string[]} permissions
  * @property {string} node
- * @property {PeerEntry[]} peers the others
+ * @property {PeerEntry[]} peers the other peers
  * @property {RoomInfo} [room]
- * @property {Knocker[]} [waiting] for those who may let them in
+ * @property {WaitingPeer[]} [waiting] the peers in the lobby; only with the permission `admit`
  * @property {RTCIceServer[]} iceServers
  * @property {RTCIceTransportPolicy} icePolicy
- * @property {string | null} resume the handle to come back with; null where the server offers none
+ * @property {string | null} resume the resume handle; null if the server offers none
  * @property {number} seq
  * @property {Limits} limits
  * @property {number} pingInterval milliseconds
  * @property {string[]} features
  *
- * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number }} Resumed this peer is back;
- *   `recovered: false`: what is told by `peers` replaces all that was known, and it may come unasked
+ * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number }} Resumed
+ *   this peer was resumed; with `recovered: false` the frame replaces all earlier state, and it may
+ *   also come on an open connection
  *
- * @typedef {{ seq?: number, from: string, id?: number, re?: number }} Forwarded without `seq`: outside the mailbox
- * @typedef {Forwarded & { type: 'offer' | 'answer' | 'pranswer', sdp: string }} Description
- * @typedef {Forwarded & { type: 'rollback' }} Rollback
- * @typedef {Forwarded & { type: 'candidate', candidate: RTCIceCandidateInit }} Candidate
- * @typedef {{ type: 'message', seq?: number, from?: string, id?: number, data: any, room?: boolean }} Message without `from`: the
- *   application's backend says it
- * @typedef {Description | Rollback | Candidate} Signal what a negotiation is made of
+ * @typedef {{ seq?: number, from: string, id?: number, re?: number }} Forwarded without `seq`: by
+ *   direct delivery
+ * @typedef {Forwarded & { type: 'offer' | 'answer' | 'pranswer', sdp: string }} DescriptionFrame
+ * @typedef {Forwarded & { type: 'rollback' }} RollbackFrame
+ * @typedef {Forwarded & { type: 'candidate', candidate: RTCIceCandidateInit }} CandidateFrame
+ * @typedef {{ type: 'message', seq?: number, from?: string, id?: number, data: any,
+ *   room?: boolean }} Message without `from`: sent by the application
+ * @typedef {DescriptionFrame | RollbackFrame | CandidateFrame} NegotiationFrame
  *
  * @typedef {{ seq: number, type: 'peer-joined' | 'peer-updated' } & PeerEntry} PeerFrame
- * @typedef {{ seq: number, type: 'peer-detached' | 'peer-attached', peerId: string }} PeerLink
+ * @typedef {{ seq: number, type: 'peer-detached' | 'peer-attached',
+ *   peerId: string }} PeerAttachment
  * @typedef {{ seq: number, type: 'peer-left', peerId: string, reason: string }} PeerLeft
- * @typedef {{ seq: number, type: 'knock' } & Knocker} Knock
- * @typedef {{ seq: number, type: 'knock-ended', peerId: string, reason: string }} KnockEnded `admitted`, or why it is gone
+ * @typedef {{ seq: number, type: 'knock' } & WaitingPeer} KnockFrame
+ * @typedef {{ seq: number, type: 'knock-ended', peerId: string, reason: string }} KnockEnded
+ *   `admitted`, or why the peer no longer waits
  * @typedef {{ seq: number, type: 'room-updated' } & RoomInfo} RoomUpdated
- * @typedef {object} Permissions this peer's own, from now on
+ * @typedef {object} PermissionsFrame the permissions of this peer from now on
  * @property {'permissions'} type
  * @property {number} seq
  * @property {string} role
  * @property {string[]} permissions
- * @property {boolean} [muted] whether a moderator took `publish` away
+ * @property {boolean} [muted] whether a moderator removed `publish`
  * @property {RTCIceServer[]} [iceServers]
  * @property {RTCIceTransportPolicy} [icePolicy]
  *
- * @typedef {object} Waiting this peer waits to be let in
+ * @typedef {object} WaitingFrame this peer is in the lobby
  * @property {'waiting'} type
  * @property {string} peerId
  * @property {string} roomId
@@ -94,35 +100,40 @@ import { SignalingError } from './codes.js';
  * @property {Limits} limits
  * @property {number} pingInterval milliseconds
  *
- * @typedef {{ seq?: number, type: 'notice', code: string, message: string }} Notice without `seq`: to everybody
+ * @typedef {{ seq?: number, type: 'notice', code: string, message: string }} NoticeFrame without
+ *   `seq`: to all rooms
  * @typedef {{ type: 'token-expiring', expiresIn: number }} TokenExpiring milliseconds
- * @typedef {object} TokenRefreshed the newer token counts
+ * @typedef {object} TokenRefreshed the server accepted the new token
  * @property {'token-refreshed'} type
  * @property {number} expiresIn milliseconds
  * @property {string} role
  * @property {string[]} permissions
  * @property {string | null} resume
  *
- * @typedef {object} IceServers
+ * @typedef {object} IceServersFrame
  * @property {'ice-servers'} type
  * @property {RTCIceServer[]} iceServers
  * @property {RTCIceTransportPolicy} icePolicy
  * @property {number} [expiresIn] milliseconds
  *
- * @typedef {{ type: 'duplicate', seq: number, from: string, id: number }} Duplicate an entry that this peer has had; it only counts
+ * @typedef {{ type: 'duplicate', seq: number, from: string, id: number }} DuplicateFrame takes the
+ *   place of an entry that this peer already has; it only counts
  * @typedef {{ type: 'ack', id: number, duplicate?: boolean, durable?: boolean }} Ack
- * @typedef {{ type: 'error', id?: number, code: string, message: string, field?: string, retryMs?: number }} ErrorFrame
- * @typedef {{ type: 'pong', id?: number }} Pong
- * @typedef {{ type: 'goaway', reconnectIn: number }} Goaway
- * @typedef {Joined | Resumed | Waiting | Signal | Message | PeerFrame | PeerLink | PeerLeft | Knock | KnockEnded | RoomUpdated |
- *   Permissions | Notice | TokenExpiring | TokenRefreshed | IceServers | Duplicate | Ack | ErrorFrame | Pong | Goaway} ServerFrame
+ * @typedef {{ type: 'error', id?: number, code: string, message: string, field?: string,
+ *   retryMs?: number }} ErrorFrame
+ * @typedef {{ type: 'pong', id?: number }} PongFrame
+ * @typedef {{ type: 'goaway', reconnectIn: number }} GoawayFrame
+ * @typedef {Joined | Resumed | WaitingFrame | NegotiationFrame | Message | PeerFrame |
+ *   PeerAttachment | PeerLeft | KnockFrame | KnockEnded | RoomUpdated | PermissionsFrame |
+ *   NoticeFrame | TokenExpiring | TokenRefreshed | IceServersFrame | DuplicateFrame | Ack |
+ *   ErrorFrame | PongFrame | GoawayFrame} ServerFrame
  */
 
-const forwarded = { from: 'string' };
-const peer = { peerId: 'string' };
-const entry = { ...peer, userId: 'string', role: 'string', metadata: 'object', polite: 'boolean' };
-const beginning = {
-  ...peer,
+const FORWARDED = { from: 'string' };
+const PEER = { peerId: 'string' };
+const ENTRY = { ...PEER, userId: 'string', role: 'string', metadata: 'object', polite: 'boolean' };
+const FIRST_FRAME = {
+  ...PEER,
   roomId: 'string',
   userId: 'string',
   role: 'string',
@@ -135,25 +146,29 @@ const beginning = {
   pingInterval: 'number',
 };
 
-/** Type → the members this client relies on, and their kind. @type {Record<string, Record<string, string>>} */
+/**
+ * Frame type → the members that this client uses, and their types.
+ *
+ * @type {Record<string, Record<string, string>>}
+ */
 const MEMBERS = {
-  joined: beginning,
-  resumed: { ...beginning, recovered: 'boolean', lastId: 'number' },
-  waiting: { ...peer, roomId: 'string', userId: 'string', role: 'string', seq: 'number', limits: 'object', pingInterval: 'number' },
+  joined: FIRST_FRAME,
+  resumed: { ...FIRST_FRAME, recovered: 'boolean', lastId: 'number' },
+  waiting: { ...PEER, roomId: 'string', userId: 'string', role: 'string', seq: 'number', limits: 'object', pingInterval: 'number' },
   duplicate: { seq: 'number', from: 'string', id: 'number' },
-  offer: { ...forwarded, sdp: 'string' },
-  answer: { ...forwarded, sdp: 'string' },
-  pranswer: { ...forwarded, sdp: 'string' },
-  rollback: forwarded,
-  candidate: { ...forwarded, candidate: 'object' },
+  offer: { ...FORWARDED, sdp: 'string' },
+  answer: { ...FORWARDED, sdp: 'string' },
+  pranswer: { ...FORWARDED, sdp: 'string' },
+  rollback: FORWARDED,
+  candidate: { ...FORWARDED, candidate: 'object' },
   message: { data: 'any' },
-  'peer-joined': { seq: 'number', ...entry },
-  'peer-updated': { seq: 'number', ...entry },
-  'peer-detached': { seq: 'number', ...peer },
-  'peer-attached': { seq: 'number', ...peer },
-  'peer-left': { seq: 'number', ...peer, reason: 'string' },
-  knock: { seq: 'number', ...peer, userId: 'string', role: 'string', metadata: 'object' },
-  'knock-ended': { seq: 'number', ...peer, reason: 'string' },
+  'peer-joined': { seq: 'number', ...ENTRY },
+  'peer-updated': { seq: 'number', ...ENTRY },
+  'peer-detached': { seq: 'number', ...PEER },
+  'peer-attached': { seq: 'number', ...PEER },
+  'peer-left': { seq: 'number', ...PEER, reason: 'string' },
+  knock: { seq: 'number', ...PEER, userId: 'string', role: 'string', metadata: 'object' },
+  'knock-ended': { seq: 'number', ...PEER, reason: 'string' },
   'room-updated': { seq: 'number', locked: 'boolean' },
   permissions: { seq: 'number', role: 'string', permissions: 'array' },
   'token-expiring': { expiresIn: 'number' },
@@ -167,17 +182,18 @@ const MEMBERS = {
 };
 
 /** @param {unknown} value */
-function kindOf(value) {
+function typeName(value) {
   if (Array.isArray(value)) return 'array';
   return value === null ? 'null' : typeof value;
 }
 
 /**
- * Reads one text message.
+ * Parses one text message.
  *
  * @param {unknown} text
- * @returns {ServerFrame | { type: string, seq?: number }} an unknown type comes back as it is
- * @throws {SignalingError} `bad_frame`, with the member at fault, and as `cause` the object if it is one
+ * @returns {ServerFrame | { type: string, seq?: number }} a frame of an unknown
+ *   type is returned unchanged
+ * @throws {SignalingError} `bad_frame`, with the invalid member, and the parsed object as `cause`
  */
 export function parseFrame(text) {
   let frame;
@@ -186,13 +202,13 @@ export function parseFrame(text) {
   } catch {
     frame = undefined;
   }
-  if (kindOf(frame) !== 'object' || typeof frame.type !== 'string') {
-    throw new SignalingError('bad_frame', 'The server sent something that is no message.', { field: 'type' });
+  if (typeName(frame) !== 'object' || typeof frame.type !== 'string') {
+    throw new SignalingError('bad_frame', 'The server sent a text that is not a frame.', { field: 'type' });
   }
   if (!Object.hasOwn(MEMBERS, frame.type)) return frame;
   for (const [name, kind] of Object.entries(MEMBERS[frame.type] ?? {})) {
-    const fits = kind === 'any' ? Object.hasOwn(frame, name) : kindOf(frame[name]) === kind;
-    if (!fits) throw new SignalingError('bad_frame', `The server sent a "${frame.type}" with a wrong member.`, { field: name, cause: frame });
+    const fits = kind === 'any' ? Object.hasOwn(frame, name) : typeName(frame[name]) === kind;
+    if (!fits) throw new SignalingError('bad_frame', `The server sent an invalid "${frame.type}".`, { field: name, cause: frame });
   }
   return frame;
 }

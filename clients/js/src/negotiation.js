@@ -1,134 +1,141 @@
 /**
- * Perfect negotiation (webrtc-pc, section 10.7) between this side's RTCPeerConnection and one peer. Owns glare, the order of what is
- * received, and which offer an answer or candidate belongs to; must not decide when to restart ICE (see peer.js). What is lost on the way is
- * made up for by repeating offers (see offer.js).
+ * Perfect negotiation (webrtc-pc, section 10.7) between the RTCPeerConnection of this side and one
+ * peer. Owns glare, the order of received frames, and the offer that an answer or candidate belongs
+ * to. Does not decide when to restart ICE (see peer.js). Repeated offers repair lost frames (see
+ * pending-offer.js).
  */
-import { PendingOffer } from './offer.js';
-import { withoutData } from './sdp.js';
+import { PendingOffer } from './pending-offer.js';
+import { rejectDataChannels } from './sdp.js';
 
 /**
- * @typedef {import('./messages.js').Signal} Signal
- * @typedef {import('./messages.js').Description} Description
- * @typedef {import('./queue.js').Sending} Sending
- * @typedef {import('./queue.js').ClientFrame} ClientFrame
+ * @typedef {import('./messages.js').NegotiationFrame} NegotiationFrame
+ * @typedef {import('./messages.js').DescriptionFrame} DescriptionFrame
+ * @typedef {import('./messages.js').CandidateFrame} CandidateFrame
+ * @typedef {import('./send-queue.js').PendingSend} PendingSend
+ * @typedef {import('./send-queue.js').ClientFrame} ClientFrame
  */
 
-/** Candidates that came before their description; more than any gathering makes is an attack. */
-const EARLY_CANDIDATES = 256;
+/** Bounds the candidates that arrive before their description. No real gathering has so many. */
+const MAX_EARLY_CANDIDATES = 256;
 
-/** How often, and after how long at first, an offer that the server did not let through is made anew. */
-const REFUSALS = 4;
+/** How often a refused offer is created again, and the first wait. */
+const MAX_REFUSALS = 4;
 const REFUSED_MS = 250;
 
-/** How long the polite side leaves the first offer to the other one. */
+/** How long the polite side waits for the first offer of the impolite side. */
 const FIRST_OFFER_MS = 2_000;
 
 export class Negotiation {
   #makingOffer = false;
   #ignoreOffer = false;
   #isSettingRemoteAnswerPending = false;
-  /** This side's offer that has no answer yet. */
   #offer;
-  /** The offer that this side's description, and so its candidates, belong to. @type {Sending | number | undefined} */
-  #localRe;
-  /** The offer that the peer's latest description belongs to. @type {number | undefined} */
-  #remoteRe;
-  /** Descriptions being made; candidates wait so that they never overtake theirs. */
+  /**
+   * The offer of the current local description and its candidates.
+   *
+   * @type {PendingSend | number | undefined}
+   */
+  #localOffer;
+  /** The offer of the latest remote description. @type {number | undefined} */
+  #remoteOffer;
+  /** How many local descriptions are in progress; their candidates must not overtake them. */
   #describing = 0;
   /** @type {RTCIceCandidateInit[]} */
-  #held = [];
+  #heldCandidates = [];
   #endSent = false;
-  /** @type {import('./messages.js').Candidate[]} */
-  #early = [];
+  /** @type {CandidateFrame[]} */
+  #earlyCandidates = [];
   /**
-   * Whether this side may offer. At the beginning both have something to offer, and a rollback of a first offer costs a round trip, and
-   * in Chromium the candidates too; so the polite side waits a moment. Later glare is perfect negotiation's.
+   * Whether this side may offer. At the start both sides have something to offer. A rollback of the
+   * first offer costs a round trip, and in Chromium also the candidates, so the polite side waits a
+   * moment. Perfect negotiation handles later glare.
    */
   #mayOffer;
-  #wantsToOffer = false;
+  #needsOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #patience;
-  /** Offers in a row that the server did not let through, because of what this side may. */
+  #firstOfferTimer;
+  /** How many sends in a row the server refused because of a missing permission. */
   #refusals = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #refused;
-  #chain = Promise.resolve();
-  #stopped = new AbortController();
+  #refusedTimer;
+  #lastStep = Promise.resolve();
+  #abort = new AbortController();
   #pc;
   #polite;
   #post;
   #onError;
-  #mayHaveData;
+  #mayUseData;
 
   /**
    * @param {{
    *   pc: RTCPeerConnection, polite: boolean,
-   *   post: (frame: ClientFrame) => Sending, onError: (error: unknown) => void, isReachable?: () => boolean, random?: () => number,
-   *   mayHaveData?: () => boolean,
-   * }} options `post` adds the address; `isReachable`: whether both this side and the peer are connected, as far as is known; `mayHaveData`:
-   *   whether this side may agree to data channels now
+   *   post: (frame: ClientFrame) => PendingSend, onError: (error: unknown) => void,
+   *   isReachable?: () => boolean, random?: () => number, mayUseData?: () => boolean,
+   * }} options `post` adds the target; `isReachable`: whether this side and the peer are both
+   *   connected, as far as this side knows; `mayUseData`: whether this side may have data channels
    */
-  constructor({ pc, polite, post, onError, isReachable = () => true, random, mayHaveData = () => true }) {
+  constructor({ pc, polite, post, onError, isReachable = () => true, random, mayUseData = () => true }) {
     this.#pc = pc;
     this.#polite = polite;
     this.#post = post;
     this.#onError = onError;
-    this.#mayHaveData = mayHaveData;
-    this.#offer = new PendingOffer({ again: () => this.#inTurn(() => this.#offerAgain()), isReachable, random });
+    this.#mayUseData = mayUseData;
+    this.#offer = new PendingOffer({ onRepeat: () => this.#inOrder(() => this.#repeatOffer()), isReachable, random });
     this.#mayOffer = !polite;
-    if (polite) this.#patience = setTimeout(() => this.#offerAfterAll(), FIRST_OFFER_MS);
-    const { signal } = this.#stopped;
+    if (polite) this.#firstOfferTimer = setTimeout(() => this.#endFirstWait(), FIRST_OFFER_MS);
+    const { signal } = this.#abort;
     pc.addEventListener('negotiationneeded', () => this.#onNegotiationNeeded(), { signal });
-    pc.addEventListener('icecandidate', ({ candidate }) => this.#gathered(candidate), { signal });
-    pc.addEventListener('icegatheringstatechange', () => this.#gathering(), { signal });
+    pc.addEventListener('icecandidate', ({ candidate }) => this.#onLocalCandidate(candidate), { signal });
+    pc.addEventListener('icegatheringstatechange', () => this.#onGatheringState(), { signal });
   }
 
-  /** Handles what the peer sent, strictly one after the other. @param {Signal} frame */
+  /** Handles a frame of the peer after all earlier frames. @param {NegotiationFrame} frame */
   receive(frame) {
-    return this.#inTurn(() => this.#handle(frame));
+    return this.#inOrder(() => this.#handle(frame));
   }
 
   /**
-   * What the two sides know of each other may differ, and candidates may be lost: ICE begins anew, media flows on meanwhile. An offer
-   * without an answer is replaced, which needs no rollback (the impolite side never rolls back, see peer.js); an answer to it is void.
+   * Restarts ICE, because frames may be lost and the two sides may have different descriptions;
+   * media continues. A pending offer is replaced, and an answer to it is ignored. This needs no
+   * rollback (the impolite side never rolls back, see peer.js).
    */
   renegotiate() {
-    return this.#inTurn(async () => {
+    return this.#inOrder(async () => {
       this.#pc.restartIce();
-      // In `stable` the connection asks for it by itself.
+      // In `stable`, the connection fires `negotiationneeded` itself.
       if (this.#pc.signalingState === 'have-local-offer') await this.#negotiate();
     });
   }
 
-  /** What this side may is different now: an offer that was refused before has another chance. */
-  allowed() {
-    const isRefused = this.#refusals > 0;
+  /** The permissions of this side changed, so the server may now accept a refused offer. */
+  onPermissions() {
+    const wasRefused = this.#refusals > 0;
     this.#refusals = 0;
-    if (isRefused) this.#describeAnew();
+    if (wasRefused) this.#replaceOffer();
   }
 
   /** @param {() => Promise<void>} step */
-  #inTurn(step) {
-    this.#chain = this.#chain.then(() => (this.#stopped.signal.aborted ? undefined : step())).catch((error) => this.#report(error));
-    return this.#chain;
+  #inOrder(step) {
+    this.#lastStep = this.#lastStep.then(() => (this.#abort.signal.aborted ? undefined : step())).catch((error) => this.#report(error));
+    return this.#lastStep;
   }
 
   stop() {
-    clearTimeout(this.#patience);
-    clearTimeout(this.#refused);
-    this.#offer.end();
-    this.#stopped.abort();
+    clearTimeout(this.#firstOfferTimer);
+    clearTimeout(this.#refusedTimer);
+    this.#offer.stop();
+    this.#abort.abort();
   }
 
   #onNegotiationNeeded() {
     if (this.#mayOffer) void this.#negotiate();
-    // Nothing is lost if an offer comes: the event is fired again in `stable`, unless the answer said it all.
-    else this.#wantsToOffer = true;
+    // If the peer offers first, the event fires again in `stable`, unless nothing is left to offer.
+    else this.#needsOffer = true;
   }
 
-  #offerAfterAll() {
+  #endFirstWait() {
     this.#mayOffer = true;
-    if (this.#wantsToOffer) void this.#negotiate();
+    if (this.#needsOffer) void this.#negotiate();
   }
 
   async #negotiate() {
@@ -142,136 +149,144 @@ export class Negotiation {
     }
   }
 
-  /** Makes and sends the local description that the state asks for. @param {number | undefined} re the offer it answers */
+  /**
+   * Creates and sends the local description for the current state.
+   *
+   * @param {number | undefined} re the offer that it answers
+   */
   async #describe(re) {
     this.#describing += 1;
     try {
       await this.#pc.setLocalDescription();
-      if (!this.#stopped.signal.aborted && this.#pc.localDescription) this.#sendDescription(this.#pc.localDescription, re);
+      if (!this.#abort.signal.aborted && this.#pc.localDescription) this.#sendDescription(this.#pc.localDescription, re);
     } finally {
       this.#describing -= 1;
-      if (this.#describing === 0) for (const candidate of this.#held.splice(0)) this.#sendCandidate(candidate);
+      if (this.#describing === 0) for (const candidate of this.#heldCandidates.splice(0)) this.#sendCandidate(candidate);
     }
   }
 
   /** @param {RTCSessionDescription} description @param {number | undefined} re */
   #sendDescription({ type, sdp }, re) {
-    const sending = this.#post({ type, sdp: this.#permitted(sdp), re });
-    this.#localRe = type === 'offer' ? sending : re;
-    if (type === 'offer') this.#offer.begin(sending);
-    this.#watch(sending, type);
+    const send = this.#post({ type, sdp: this.#filterSdp(sdp), re });
+    this.#localOffer = type === 'offer' ? send : re;
+    if (type === 'offer') this.#offer.start(send);
+    this.#handleRefusal(send, type);
   }
 
   /** @param {string} sdp */
-  #permitted(sdp) {
-    return this.#mayHaveData() ? sdp : withoutData(sdp);
+  #filterSdp(sdp) {
+    return this.#mayUseData() ? sdp : rejectDataChannels(sdp);
   }
 
   /**
-   * A moderator may take a permission away while a description is on its way, and its refusal may be here before the news of that. Then an offer is
-   * made anew; the offer to an answer is repeated by the other side.
+   * A moderator may remove a permission while a description is on its way, and the refusal may
+   * arrive before the frame `permissions`. A refused offer is then created again. After a refused
+   * answer, the other side repeats its offer.
    *
-   * @param {Sending} sending
+   * @param {PendingSend} send
    * @param {string} type
    */
-  #watch(sending, type) {
+  #handleRefusal(send, type) {
     const onRefused = (/** @type {import('./codes.js').SignalingError} */ error) => {
       if (error.code !== 'not_permitted') return;
-      if (this.#refusals >= REFUSALS) return this.#report(error);
-      clearTimeout(this.#refused);
-      if (type === 'offer') this.#refused = setTimeout(() => this.#describeAnew(), REFUSED_MS * 2 ** this.#refusals);
+      if (this.#refusals >= MAX_REFUSALS) return this.#report(error);
+      clearTimeout(this.#refusedTimer);
+      if (type === 'offer') this.#refusedTimer = setTimeout(() => this.#replaceOffer(), REFUSED_MS * 2 ** this.#refusals);
       this.#refusals += 1;
     };
-    sending.done.then(() => (this.#refusals = 0), onRefused);
+    send.done.then(() => (this.#refusals = 0), onRefused);
   }
 
-  #describeAnew() {
-    clearTimeout(this.#refused);
-    void this.#inTurn(async () => {
+  #replaceOffer() {
+    clearTimeout(this.#refusedTimer);
+    void this.#inOrder(async () => {
       if (this.#pc.signalingState === 'have-local-offer') await this.#negotiate();
     });
   }
 
-  /** The same offer once more, with the candidates found since. */
-  async #offerAgain() {
+  /** Sends the same offer again, with the candidates that were gathered since. */
+  async #repeatOffer() {
     const { signalingState, localDescription } = this.#pc;
     if (!this.#offer.isOpen || this.#makingOffer || signalingState !== 'have-local-offer' || !localDescription) return;
-    const sending = this.#post({ type: 'offer', sdp: this.#permitted(localDescription.sdp) });
-    this.#localRe = sending;
-    this.#offer.repeat(sending);
-    this.#watch(sending, 'offer');
+    const send = this.#post({ type: 'offer', sdp: this.#filterSdp(localDescription.sdp) });
+    this.#localOffer = send;
+    this.#offer.repeat(send);
+    this.#handleRefusal(send, 'offer');
   }
 
-  /** @param {Signal} frame */
+  /** @param {NegotiationFrame} frame */
   async #handle(frame) {
     if (frame.type === 'candidate') await this.#onCandidate(frame);
     else if (frame.type === 'rollback') await this.#onRollback();
     else await this.#onDescription(frame);
   }
 
-  /** @param {Description} description */
+  /** @param {DescriptionFrame} description */
   async #onDescription({ type, sdp, id, re }) {
     const pc = this.#pc;
-    clearTimeout(this.#patience);
+    clearTimeout(this.#firstOfferTimer);
     this.#mayOffer = true;
-    // An answer to an offer that was rolled back or repeated is void.
+    // Ignores an answer to an offer that was rolled back or repeated.
     if (type !== 'offer' && !this.#offer.isAnsweredBy(re)) return;
 
     const readyForOffer = !this.#makingOffer && (pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending);
     const offerCollision = type === 'offer' && !readyForOffer;
     this.#ignoreOffer = !this.#polite && offerCollision;
-    this.#remoteRe = type === 'offer' ? id : re;
-    if (this.#ignoreOffer) return this.#offer.hurry();
+    this.#remoteOffer = type === 'offer' ? id : re;
+    if (this.#ignoreOffer) return this.#offer.repeatSoon();
 
     this.#isSettingRemoteAnswerPending = type === 'answer';
     try {
-      await pc.setRemoteDescription({ type, sdp: type === 'offer' ? this.#permitted(sdp) : sdp });
+      await pc.setRemoteDescription({ type, sdp: type === 'offer' ? this.#filterSdp(sdp) : sdp });
     } finally {
       this.#isSettingRemoteAnswerPending = false;
     }
-    // Rolled back, or answered; not if the description was no good, since then the offer still stands.
-    if (type !== 'pranswer') this.#offer.end();
-    for (const early of this.#early.splice(0)) await this.#onCandidate(early);
+    // Our offer is now answered or rolled back. After an invalid description it stays pending.
+    if (type !== 'pranswer') this.#offer.stop();
+    for (const early of this.#earlyCandidates.splice(0)) await this.#onCandidate(early);
     if (type === 'offer') await this.#describe(id);
   }
 
   async #onRollback() {
-    this.#early = [];
+    this.#earlyCandidates = [];
     if (this.#pc.signalingState === 'have-remote-offer') await this.#pc.setRemoteDescription({ type: 'rollback' });
   }
 
-  /** @param {import('./messages.js').Candidate} frame */
+  /** @param {CandidateFrame} frame */
   async #onCandidate(frame) {
     const { candidate, re } = frame;
-    if (this.#ignoreOffer && (re === undefined || re === this.#remoteRe)) return;
-    if (!this.#pc.remoteDescription && this.#remoteRe === undefined) {
-      if (this.#early.length < EARLY_CANDIDATES) this.#early.push(frame);
+    if (this.#ignoreOffer && (re === undefined || re === this.#remoteOffer)) return;
+    if (!this.#pc.remoteDescription && this.#remoteOffer === undefined) {
+      if (this.#earlyCandidates.length < MAX_EARLY_CANDIDATES) this.#earlyCandidates.push(frame);
       return;
     }
-    if (re !== undefined && this.#remoteRe !== undefined && re !== this.#remoteRe) return;
+    if (re !== undefined && this.#remoteOffer !== undefined && re !== this.#remoteOffer) return;
     await this.#pc.addIceCandidate(candidate);
   }
 
-  /** @param {RTCIceCandidate | null} candidate null is the end of gathering in browsers that announce no end-of-candidates */
-  #gathered(candidate) {
+  /**
+   * @param {RTCIceCandidate | null} candidate null: the end of gathering, in browsers that give no
+   *   end-of-candidates
+   */
+  #onLocalCandidate(candidate) {
     if (candidate === null && this.#endSent) return;
     const init = candidate?.toJSON() ?? { candidate: '' };
     if (init.candidate === '') this.#endSent = true;
-    if (this.#describing > 0) this.#held.push(init);
+    if (this.#describing > 0) this.#heldCandidates.push(init);
     else this.#sendCandidate(init);
   }
 
-  #gathering() {
+  #onGatheringState() {
     if (this.#pc.iceGatheringState === 'gathering') this.#endSent = false;
   }
 
   /** @param {RTCIceCandidateInit} candidate */
   #sendCandidate(candidate) {
-    if (!this.#stopped.signal.aborted) this.#post({ type: 'candidate', candidate, re: this.#localRe });
+    if (!this.#abort.signal.aborted) this.#post({ type: 'candidate', candidate, re: this.#localOffer });
   }
 
-  /** What fails because the connection was closed meanwhile is no news. @param {unknown} error */
+  /** Reports an error, unless the cause is the closed connection. @param {unknown} error */
   #report(error) {
-    if (!this.#stopped.signal.aborted) this.#onError(error);
+    if (!this.#abort.signal.aborted) this.#onError(error);
   }
 }

@@ -1,57 +1,59 @@
 /**
- * One RTCPeerConnection to one peer of the room, kept alive: negotiated by the peers themselves, restarted when the network changes,
- * closed when the peer leaves. Owns the connection and the media that arrives on it. See negotiation.js for glare, outgoing.js for what is sent.
+ * One RTCPeerConnection to one peer of the room. Negotiates it, restarts ICE when the network
+ * changes, and closes it when the peer leaves. Owns the connection and the remote media. See
+ * negotiation.js for glare, and local-tracks.js for the sent tracks.
  */
 import { SignalingError } from './codes.js';
-import { Emitter } from './events.js';
+import { LocalTracks } from './local-tracks.js';
 import { Negotiation } from './negotiation.js';
-import { Outgoing } from './outgoing.js';
+import { TypedEmitter } from './typed-emitter.js';
 
 /**
  * @typedef {import('./client.js').SignalingClient} SignalingClient
  * @typedef {import('./messages.js').PeerEntry} PeerEntry
  *
- * @typedef {'connecting' | 'connected' | 'reconnecting' | 'failed' | 'closed'} PeerState `failed` is no end: ICE starts anew
+ * @typedef {'connecting' | 'connected' | 'reconnecting' | 'failed' | 'closed'} PeerState `failed`:
+ *   no route was found yet, and ICE restarts
  *
  * @typedef {object} PeerOptions
  * @property {SignalingClient} client
- * @property {string} peerId a peer that is in the room
- * @property {MediaStreamTrack[]} [tracks] what to send from the beginning
- * @property {RTCConfiguration} [rtc] added to the ICE configuration that the server gave
- * @property {boolean} [dataChannel] whether the impolite side opens {@link Peer.dataChannel}; it also connects two peers that
- *   send no media
+ * @property {string} peerId a peer of the room
+ * @property {MediaStreamTrack[]} [tracks] the tracks to send from the start
+ * @property {RTCConfiguration} [rtc] added to the ICE configuration of the server
+ * @property {boolean} [dataChannel] whether the impolite side opens {@link Peer.dataChannel}; it
+ *   also connects two peers that send no media
  *
  * @typedef {object} PeerEvents
  * @property {PeerState} state
  * @property {RTCTrackEvent} track
  * @property {RTCDataChannel} datachannel {@link Peer.dataChannel} is open
- * @property {PeerEntry} info the peer changed its name or metadata, or its socket was lost or came back
+ * @property {PeerEntry} info the peer changed its name or metadata, or was detached or attached
  * @property {unknown} error
- * @property {string} closed why
+ * @property {string} closed the reason
  */
 
-/** A connection is often back by itself after so long; restarting ICE at once would cost more than it gains. */
+/** Many connections recover within this time, and an earlier ICE restart would cost more. */
 const DISCONNECTED_MS = 3_000;
 
 /**
- * A store that lost what it knew is filled again by each node with its own peers: who is missing from a snapshot may be back in a moment, and
- * its media has never stopped.
+ * After a store has lost its data, each node writes its own peers again. So a peer that is missing
+ * from a snapshot may return soon, and its media has not stopped.
  */
 const MISSING_MS = 5_000;
 
-/** As long as its media is there, so is the peer, and only slow to come back; but no server waits for ever. */
+/** A peer with working media gets more time to return, but not without a limit. */
 const MISSING_CONNECTED_MS = 45_000;
 
-/** Of the data channel that every two peers have. */
+/** The label of {@link Peer.dataChannel}. */
 const LABEL = 'signalbox';
 
-/** @extends {Emitter<PeerEvents>} */
-export class Peer extends Emitter {
-  /** What arrives from the peer; tracks come and go, the stream stays. @readonly */
+/** @extends {TypedEmitter<PeerEvents>} */
+export class Peer extends TypedEmitter {
+  /** The remote media: tracks change, the stream stays the same. @readonly */
   stream = new MediaStream();
   /** @readonly @type {RTCPeerConnection} */
   pc;
-  /** For the application, the same on both sides; null until it is open. @type {RTCDataChannel | null} */
+  /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
   dataChannel = null;
   /** @type {PeerState} */
   #state = 'connecting';
@@ -59,19 +61,23 @@ export class Peer extends Emitter {
   /** @type {PeerEntry} */
   #info;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
-  /** Runs while the room does not know the peer. @type {ReturnType<typeof setTimeout> | undefined} */
-  #missing;
-  #off = new AbortController();
+  #restartTimer;
+  /**
+   * Runs while the peer is missing from the room.
+   *
+   * @type {ReturnType<typeof setTimeout> | undefined}
+   */
+  #missingTimer;
+  #abort = new AbortController();
   #client;
   #negotiation;
-  #outgoing;
+  #localTracks;
   #rtc;
-  /** Whether there is to be a {@link dataChannel}. */
-  #opensData;
-  #mayData;
-  /** Whether there has been one. */
-  #dataBegan = false;
+  /** Whether the options ask for a {@link dataChannel}. */
+  #wantsData;
+  #mayUseData;
+  /** Whether a data channel was created. */
+  #hadData = false;
   #icePolicy;
 
   /** @param {PeerOptions} options */
@@ -90,17 +96,17 @@ export class Peer extends Emitter {
       post: (frame) => this.#post(frame),
       onError: (error) => this.emit('error', error),
       isReachable: () => client.state === 'open' && !this.#info.detached,
-      mayHaveData: () => client.may('data'),
+      mayUseData: () => client.may('data'),
     });
-    this.#outgoing = new Outgoing(this.pc, client.may('publish'));
+    this.#localTracks = new LocalTracks(this.pc, client.may('publish'));
     this.#listen();
-    // Not both sides: Chromium cannot start SCTP after an offer with a data channel was rolled back, and the impolite side never
-    // rolls back.
-    this.#opensData = dataChannel;
-    this.#mayData = client.may('data');
-    if (dataChannel && !info.polite && this.#mayData) this.#openData();
-    // Nor does the impolite side wait to be offered something.
-    if (!info.polite && !client.may('publish')) this.#outgoing.listen();
+    this.#wantsData = dataChannel;
+    this.#mayUseData = client.may('data');
+    // Only the impolite side opens it, because that side never rolls back. After the rollback of an
+    // offer with a data channel, Chromium cannot start SCTP.
+    if (dataChannel && !info.polite && this.#mayUseData) this.#openData();
+    // The impolite side must offer first, so without tracks it offers to receive.
+    if (!info.polite && !client.may('publish')) this.#localTracks.addReceivers();
     for (const track of tracks) void this.setTrack(track.kind, track);
   }
 
@@ -112,7 +118,7 @@ export class Peer extends Emitter {
     return this.#info.name ?? this.#info.userId;
   }
 
-  /** The peer's public record. */
+  /** The public record of the peer. */
   get info() {
     return this.#info;
   }
@@ -122,36 +128,36 @@ export class Peer extends Emitter {
   }
 
   /**
-   * Sends this track from now on, in place of the one of that kind before it; null sends none. Without the permission `publish` it waits for
-   * that.
+   * Sends this track instead of the current one of its kind; null stops sending. Without the
+   * permission `publish`, the track is sent when this peer gets it.
    *
    * @param {string} kind `audio` or `video`
    * @param {MediaStreamTrack | null} track
    */
   async setTrack(kind, track) {
-    await this.#outgoing.set(kind, track);
+    await this.#localTracks.setTrack(kind, track);
   }
 
-  /** @param {string} [why] */
-  close(why = 'closed') {
+  /** @param {string} [reason] */
+  close(reason = 'closed') {
     if (this.#state === 'closed') return;
-    this.#off.abort();
-    clearTimeout(this.#timer);
-    clearTimeout(this.#missing);
+    this.#abort.abort();
+    clearTimeout(this.#restartTimer);
+    clearTimeout(this.#missingTimer);
     this.#negotiation.stop();
     this.pc.close();
     this.#setState('closed');
-    this.emit('closed', why);
+    this.emit('closed', reason);
   }
 
   #listen() {
-    const { signal } = this.#off;
+    const { signal } = this.#abort;
     const client = this.#client;
     for (const name of /** @type {const} */ (['offer', 'answer', 'pranswer', 'rollback', 'candidate'])) {
       client.on(name, (frame) => this.#isMine(frame.from) && void this.#negotiation.receive(frame), { signal });
     }
     client.on('peer-left', ({ peerId, reason }) => this.#isMine(peerId) && this.close(reason), { signal });
-    // A new `joined` is a new identity: what the peers agreed with the old one is void.
+    // This client is a new peer now, so the negotiation of the old one is over.
     for (const name of /** @type {const} */ (['joined', 'lobby'])) client.on(name, () => this.close('session_gone'), { signal });
     client.on('resumed', ({ recovered }) => this.#onResumed(recovered), { signal });
     client.on('permissions', () => this.#onPermissions(), { signal });
@@ -159,7 +165,7 @@ export class Peer extends Emitter {
     client.on('peer-joined', ({ peerId }) => this.#isMine(peerId) && this.#onSnapshot(), { signal });
     client.on('state', ({ state }) => state === 'closed' && this.close('left'), { signal });
     for (const name of /** @type {const} */ (['peer-updated', 'peer-detached', 'peer-attached'])) {
-      client.on(name, ({ peerId }) => this.#isMine(peerId) && this.#renew(), { signal });
+      client.on(name, ({ peerId }) => this.#isMine(peerId) && this.#updateInfo(), { signal });
     }
     this.pc.addEventListener('track', (event) => this.#onTrack(event), { signal });
     this.pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
@@ -171,14 +177,14 @@ export class Peer extends Emitter {
     return peerId === this.#info.peerId;
   }
 
-  /** What the server says, and what the application adds; `relay` is kept whoever of the two wants it. */
+  /** Combines the settings of server and application; `relay` wins, whichever asks for it. */
   #configuration() {
     const { iceServers = [], icePolicy = 'all' } = this.#client.self ?? {};
     const isRelay = icePolicy === 'relay' || this.#rtc.iceTransportPolicy === 'relay';
     return { iceServers, ...this.#rtc, iceTransportPolicy: /** @type {RTCIceTransportPolicy} */ (isRelay ? 'relay' : 'all') };
   }
 
-  /** New credentials are for what is gathered from now on; what stands goes on, unless it stands on what is not allowed any more. */
+  /** New credentials apply to later candidates only. A new policy needs an ICE restart. */
   #onIceServers() {
     const { icePolicy } = this.#client.self ?? {};
     try {
@@ -191,13 +197,14 @@ export class Peer extends Emitter {
   }
 
   #onPermissions() {
-    this.#outgoing.allow(this.#client.may('publish')).catch((error) => this.emit('error', error));
-    const gainsData = this.#client.may('data') && !this.#mayData;
-    this.#mayData = this.#client.may('data');
-    if (!this.#mayData) this.dataChannel?.close();
-    // Not a second time: Chromium's renderer dies of data channels that come back to a connection where they were given up.
-    else if (gainsData && this.#opensData && !this.#dataBegan) this.#openData();
-    this.#negotiation.allowed();
+    this.#localTracks.setPermitted(this.#client.may('publish')).catch((error) => this.emit('error', error));
+    const gainsData = this.#client.may('data') && !this.#mayUseData;
+    this.#mayUseData = this.#client.may('data');
+    if (!this.#mayUseData) this.dataChannel?.close();
+    // Only once for each connection: if a data channel was closed, the next one crashes the
+    // renderer process of Chromium.
+    else if (gainsData && this.#wantsData && !this.#hadData) this.#openData();
+    this.#negotiation.onPermissions();
   }
 
   /** @param {boolean} recovered */
@@ -211,48 +218,48 @@ export class Peer extends Emitter {
     this.#onDataChannel(this.pc.createDataChannel(LABEL));
   }
 
-  #renew() {
+  #updateInfo() {
     this.#info = this.#client.peers.get(this.peerId) ?? this.#info;
     this.emit('info', this.#info);
   }
 
-  /** The room is told anew: what was sent between the two may be lost, but the connection stands. */
+  /** A new snapshot of the room arrived. Frames may be lost, so a present peer renegotiates. */
   #onSnapshot() {
-    if (!this.#client.peers.has(this.peerId)) return this.#expect();
-    clearTimeout(this.#missing);
-    this.#missing = undefined;
-    this.#renew();
+    if (!this.#client.peers.has(this.peerId)) return this.#waitForReturn();
+    clearTimeout(this.#missingTimer);
+    this.#missingTimer = undefined;
+    this.#updateInfo();
     void this.#negotiation.renegotiate();
   }
 
-  #expect() {
-    if (this.#missing !== undefined) return;
+  #waitForReturn() {
+    if (this.#missingTimer !== undefined) return;
     const end = Date.now() + MISSING_CONNECTED_MS;
-    const look = () => {
-      if (!this.#isThere() || Date.now() >= end) this.close('left');
-      else this.#missing = setTimeout(look, MISSING_MS);
+    const check = () => {
+      if (!this.#hasMedia() || Date.now() >= end) this.close('left');
+      else this.#missingTimer = setTimeout(check, MISSING_MS);
     };
-    this.#missing = setTimeout(look, MISSING_MS);
+    this.#missingTimer = setTimeout(check, MISSING_MS);
   }
 
-  /** Whether the peer itself has neither hung up nor become silent. */
-  #isThere() {
+  /** Whether the media connection works and the peer has not closed it. */
+  #hasMedia() {
     return this.pc.connectionState === 'connected' && this.dataChannel?.readyState !== 'closed';
   }
 
-  /** @param {import('./queue.js').ClientFrame} frame */
+  /** @param {import('./send-queue.js').ClientFrame} frame */
   #post(frame) {
-    const sending = this.#client.post({ ...frame, to: this.peerId });
-    sending.done.catch((error) => this.#refused(error, frame.type));
-    return sending;
+    const send = this.#client.post({ ...frame, to: this.peerId });
+    send.done.catch((error) => this.#onSendFailed(error, frame.type));
+    return send;
   }
 
-  /** @param {SignalingError} error @param {string} type of what was refused */
-  #refused(error, type) {
-    // A description that this side may not send is the negotiation's to make anew.
+  /** @param {SignalingError} error @param {string} type of the frame */
+  #onSendFailed(error, type) {
+    // The negotiation creates a refused description again.
     if (error.code === 'not_permitted' && type !== 'candidate') return;
-    // That the peer is gone is also told by `peer-left`, but this may come first; or the peer is only missing for a moment.
-    if (error.code === 'no_such_peer') this.#expect();
+    // `peer-left` may follow, or the peer is only missing for a moment.
+    if (error.code === 'no_such_peer') this.#waitForReturn();
     else if (this.#state !== 'closed') this.emit('error', error);
   }
 
@@ -267,23 +274,23 @@ export class Peer extends Emitter {
 
   /** @param {RTCDataChannel} channel */
   #onDataChannel(channel) {
-    this.#dataBegan = true;
-    const opened = () => {
+    this.#hadData = true;
+    const onOpen = () => {
       this.dataChannel = channel;
       this.emit('datachannel', channel);
     };
-    if (channel.readyState === 'open') opened();
-    else channel.addEventListener('open', opened, { signal: this.#off.signal });
+    if (channel.readyState === 'open') onOpen();
+    else channel.addEventListener('open', onOpen, { signal: this.#abort.signal });
   }
 
   #onConnectionState() {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#restartTimer);
     switch (this.pc.connectionState) {
       case 'connected':
         this.#wasConnected = true;
         return this.#setState('connected');
       case 'disconnected':
-        this.#timer = setTimeout(() => this.pc.restartIce(), DISCONNECTED_MS);
+        this.#restartTimer = setTimeout(() => this.pc.restartIce(), DISCONNECTED_MS);
         return this.#setState('reconnecting');
       case 'failed':
         this.pc.restartIce();

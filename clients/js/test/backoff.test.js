@@ -11,12 +11,12 @@ test('jitter is full: a wait may be nothing at all', () => {
   assert.equal(new Backoff({ random: () => 0 }).next(), 0);
 });
 
-test('what the server asked for is waited for in full, and the jitter comes on top', () => {
+test('the jitter is added to the wait that the server asked for', () => {
   const backoff = new Backoff({ baseMs: 100, random: () => 0.5 });
   assert.equal(backoff.next(1000), 1050);
 });
 
-test('a connection that held begins the count anew', () => {
+test('reset starts again with the shortest wait', () => {
   const backoff = new Backoff({ baseMs: 100, random: () => 1 });
   backoff.next();
   backoff.next();

@@ -1,37 +1,37 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { CLOSE_CODES, ERROR_CODES, SignalingError, isRetryable, readClose } from '../src/codes.js';
+import { CLOSE_CODES, ERROR_CODES, SignalingError, isRetryable, parseClose } from '../src/codes.js';
 
 const protocol = readFileSync(new URL('../../../docs/PROTOCOL.md', import.meta.url), 'utf8');
 const section = (title) => protocol.split(/^#{2,3} /m).find((part) => part.startsWith(title));
 
-test('the close codes are those of the protocol document, no more and no fewer', () => {
+test('the close codes are exactly those of the protocol document', () => {
   const rows = [...section('6.').matchAll(/^\| (\d{4}) \| `([a-z_]+)`/gm)].map(([, code, reason]) => [code, reason]);
   assert.ok(rows.length > 10);
   assert.deepEqual(Object.entries(CLOSE_CODES), rows);
 });
 
-test('the error codes are those of the protocol document, no more and no fewer', () => {
+test('the error codes are exactly those of the protocol document', () => {
   const rows = section('5.1').split('\n').filter((line) => line.startsWith('| `'));
   const codes = rows.flatMap((row) => [...row.split('|')[1].matchAll(/`([a-z_]+)`/g)].map(([, code]) => code));
   assert.deepEqual([...ERROR_CODES].sort(), codes.sort());
 });
 
-test('4000 to 4499 and the codes of a lost server come back, everything else does not', () => {
+test('4000 to 4499 and the codes of a lost server are retryable, and all others are final', () => {
   for (const code of [4000, 4006, 4499, 1001, 1006, 1011, 1012, 1013]) assert.ok(isRetryable(code), String(code));
   for (const code of [1000, 1002, 1003, 1008, 3000, 3999, 4500, 4512, 4999, 5000]) assert.ok(!isRetryable(code), String(code));
 });
 
-test('a close reason is a code and perhaps a wait', () => {
-  assert.deepEqual(readClose(4005, 'unavailable;500'), { code: 'unavailable', retryMs: 500 });
-  assert.deepEqual(readClose(4000, 'going_away'), { code: 'going_away', retryMs: 0 });
-  assert.deepEqual(readClose(4005, ''), { code: 'unavailable', retryMs: 0 });
-  assert.deepEqual(readClose(1006, ''), { code: 'lost', retryMs: 0 });
-  assert.deepEqual(readClose(1011, 'Some Proxy;soon'), { code: 'lost', retryMs: 0 });
+test('a close reason has a code and an optional wait', () => {
+  assert.deepEqual(parseClose(4005, 'unavailable;500'), { code: 'unavailable', retryMs: 500 });
+  assert.deepEqual(parseClose(4000, 'going_away'), { code: 'going_away', retryMs: 0 });
+  assert.deepEqual(parseClose(4005, ''), { code: 'unavailable', retryMs: 0 });
+  assert.deepEqual(parseClose(1006, ''), { code: 'lost', retryMs: 0 });
+  assert.deepEqual(parseClose(1011, 'Some Proxy;soon'), { code: 'lost', retryMs: 0 });
 });
 
-test('an error knows whether the same thing may succeed later', () => {
+test('an error knows whether the same request may succeed later', () => {
   assert.ok(new SignalingError('unavailable').retryable);
   assert.ok(!new SignalingError('no_such_peer').retryable);
   assert.ok(new SignalingError('overloaded', '', { status: 503 }).retryable);

@@ -1,28 +1,31 @@
 /**
- * The send queue against a small server that loses its store and its connections (docs/PROTOCOL.md, section 3.2): whatever the order of
- * events, each peer gets each message once and in the order it was sent.
+ * The send queue with a small server that loses its store and its connections (docs/PROTOCOL.md,
+ * section 3.2): in any order of events, each peer gets each message once and in order.
  */
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
-import { SendQueue } from '../src/queue.js';
-import { dice } from './scripted.js';
+import { SendQueue } from '../src/send-queue.js';
+import { seededRandom } from './scripted-server.js';
 
 const LOCAL = ['carol', 'dave'];
 const REMOTE = ['bob', 'eve'];
 const PEERS = [...LOCAL, ...REMOTE];
 
-/** As strict as the protocol allows: it knows the first refused id only, and takes every id up to the last accepted one for a double. */
-class Server {
-  away = false;
-  /** Peer → the texts it was shown. */
-  shown = new Map(PEERS.map((peer) => [peer, []]));
-  #heard = new Map(PEERS.map((peer) => [peer, 0]));
+/**
+ * As strict as the protocol allows: it remembers only the first refused id, and each id up to the
+ * last accepted one is a duplicate.
+ */
+class StrictServer {
+  unavailable = false;
+  /** Peer → the messages that it received. */
+  delivered = new Map(PEERS.map((peer) => [peer, []]));
+  #lastIds = new Map(PEERS.map((peer) => [peer, 0]));
   lastId = 0;
-  /** The first refused id, since when every later one is refused. */
+  /** The first refused id; all later ids are refused too. */
   #refused = null;
-  /** While the store is away: the targets of what was refused. */
-  #held = new Set();
-  #local = new Set();
+  /** The targets of refused messages while the store is unavailable. */
+  #blocked = new Set();
+  #directIds = new Set();
   #random;
 
   constructor(random) {
@@ -31,75 +34,75 @@ class Server {
 
   handle({ id, to, data }) {
     const targets = to === undefined ? PEERS : [to];
-    if (this.#refused !== null && id <= this.#refused) this.#forgive();
-    if (id <= this.lastId || this.#local.has(id)) return { type: 'ack', id, duplicate: true };
-    return this.away ? this.#past(id, targets, data) : this.#through(id, targets, data);
+    if (this.#refused !== null && id <= this.#refused) this.#forgetRefusals();
+    if (id <= this.lastId || this.#directIds.has(id)) return { type: 'ack', id, duplicate: true };
+    return this.unavailable ? this.#deliverDirectly(id, targets, data) : this.#append(id, targets, data);
   }
 
-  /** The store is away: only to peers of this node, past the mailbox. */
-  #past(id, targets, data) {
-    const refuse = targets.some((peer) => REMOTE.includes(peer) || this.#held.has(peer));
+  /** Direct delivery to the peers of this node while the store is unavailable. */
+  #deliverDirectly(id, targets, data) {
+    const refuse = targets.some((peer) => REMOTE.includes(peer) || this.#blocked.has(peer));
     if (refuse) return this.#refuse(id, targets);
-    // It does not raise `lastId`, or what was refused before it would be taken for a double.
-    this.#local.add(id);
-    this.#show(id, targets, data);
+    // This must not raise `lastId`: an earlier refused message would then count as a duplicate.
+    this.#directIds.add(id);
+    this.#deliver(id, targets, data);
     return { type: 'ack', id, durable: false };
   }
 
-  #through(id, targets, data) {
+  #append(id, targets, data) {
     if (this.#refused !== null) return this.#refuse(id, targets);
-    // The answer of the store did not come, so nobody knows whether it took the message.
-    const fate = this.#random();
-    if (fate < 0.05) return this.#refuse(id, targets);
+    // The store did not answer in time, so the outcome is unknown.
+    const outcome = this.#random();
+    if (outcome < 0.05) return this.#refuse(id, targets);
     this.lastId = id;
-    this.#show(id, targets, data);
-    if (fate > 0.95) return this.#refuse(id, targets);
+    this.#deliver(id, targets, data);
+    if (outcome > 0.95) return this.#refuse(id, targets);
     return { type: 'ack', id };
   }
 
   #refuse(id, targets) {
     this.#refused ??= id;
-    for (const peer of targets) this.#held.add(peer);
+    for (const peer of targets) this.#blocked.add(peer);
     return { type: 'error', id, code: 'unavailable', message: '', retryMs: 100 };
   }
 
-  #forgive() {
+  #forgetRefusals() {
     this.#refused = null;
-    this.#held.clear();
+    this.#blocked.clear();
   }
 
-  /** As the inbox of the peer does. */
-  #show(id, targets, data) {
+  /** Ignores duplicates, as the mailbox reader of a peer does. */
+  #deliver(id, targets, data) {
     for (const peer of targets) {
-      if (id <= this.#heard.get(peer)) continue;
-      this.#heard.set(peer, id);
-      this.shown.get(peer).push(data);
+      if (id <= this.#lastIds.get(peer)) continue;
+      this.#lastIds.set(peer, id);
+      this.delivered.get(peer).push(data);
     }
   }
 
-  /** Another connection, perhaps on another node, which knows what is written. */
+  /** A new connection, perhaps on another node, which knows the appended messages. */
   resume() {
-    this.#forgive();
-    if (this.#random() < 0.5) this.#local.clear();
+    this.#forgetRefusals();
+    if (this.#random() < 0.5) this.#directIds.clear();
     return this.lastId;
   }
 }
 
 function run(seed, steps) {
-  const random = dice(seed);
-  const server = new Server(random);
+  const random = seededRandom(seed);
+  const server = new StrictServer(random);
   const [wire, answers, wanted] = [[], [], new Map(PEERS.map((peer) => [peer, []]))];
   const failures = [];
   const queue = new SendQueue((text) => wire.push(JSON.parse(text)), { capacity: 1000, random });
   const receive = () => wire.length > 0 && answers.push(server.handle(wire.shift()));
-  const hear = () => answers.length > 0 && queue.answer(answers.shift());
+  const answer = () => answers.length > 0 && queue.answer(answers.shift());
   const send = (data) => {
     const to = random() < 0.15 ? undefined : PEERS[Math.floor(random() * PEERS.length)];
     for (const peer of to === undefined ? PEERS : [to]) wanted.get(peer).push(data);
     queue.push({ type: 'message', to, data }).done.catch((error) => failures.push(error.code));
   };
-  const lose = () => {
-    if (server.away) return; // nobody can come back now
+  const loseConnection = () => {
+    if (server.unavailable) return; // no resume without the store
     queue.pause();
     wire.length = answers.length = 0;
     queue.resume(server.resume());
@@ -107,16 +110,16 @@ function run(seed, steps) {
   };
   queue.open(1e6);
   for (let step = 0; step < steps; step += 1) {
-    const what = random();
-    if (what < 0.3) send(step);
-    else if (what < 0.6) receive();
-    else if (what < 0.85) hear();
-    else if (what < 0.95) mock.timers.tick(Math.floor(random() * 80));
-    else if (what < 0.985) server.away = !server.away;
-    else lose();
+    const action = random();
+    if (action < 0.3) send(step);
+    else if (action < 0.6) receive();
+    else if (action < 0.85) answer();
+    else if (action < 0.95) mock.timers.tick(Math.floor(random() * 80));
+    else if (action < 0.985) server.unavailable = !server.unavailable;
+    else loseConnection();
   }
-  server.away = false;
-  for (let round = 0; queue.size > 0 && round < 100_000; round += 1) if (!receive() && !hear()) mock.timers.tick(50);
+  server.unavailable = false;
+  for (let round = 0; queue.size > 0 && round < 100_000; round += 1) if (!receive() && !answer()) mock.timers.tick(50);
   return { server, wanted, queue, failures };
 }
 
@@ -125,9 +128,9 @@ test('every send reaches each target once and in order, whatever the store and t
   try {
     for (let seed = 1; seed <= 500; seed += 1) {
       const { server, wanted, queue, failures } = run(seed, 300);
-      assert.equal(queue.size, 0, `seed ${seed}: something was never answered`);
+      assert.equal(queue.size, 0, `seed ${seed}: a send has no answer`);
       assert.deepEqual(failures, [], `seed ${seed}`);
-      for (const peer of PEERS) assert.deepEqual(server.shown.get(peer), wanted.get(peer), `seed ${seed}: ${peer}`);
+      for (const peer of PEERS) assert.deepEqual(server.delivered.get(peer), wanted.get(peer), `seed ${seed}: ${peer}`);
     }
   } finally {
     mock.timers.reset();

@@ -1,8 +1,8 @@
-/** Who keeps its RTCPeerConnection when, with connections that only count. Real ones run in the browser tests. */
+/** The lifetime of peer connections, with a counting fake; browser tests use real ones. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, mock, test } from 'node:test';
 import { Room } from '../src/room.js';
-import { ALICE, BOB, CAROL, joinedFrame, peerEntry, resumedFrame, scriptedServer } from './scripted.js';
+import { ALICE, BOB, CAROL, joinedFrame, peerEntry, resumedFrame, scriptedServer } from './scripted-server.js';
 
 class CountedConnection extends EventTarget {
   signalingState = 'stable';
@@ -15,16 +15,16 @@ class CountedConnection extends EventTarget {
   setConfiguration = (configuration) => Object.assign(this, { configuration });
 }
 
-const replaced = { RTCPeerConnection: CountedConnection, MediaStream: class {}, WebSocket: null };
-before(() => Object.assign(globalThis, replaced));
-after(() => Object.keys(replaced).forEach((name) => delete globalThis[name]));
+const GLOBALS = { RTCPeerConnection: CountedConnection, MediaStream: class {}, WebSocket: null };
+before(() => Object.assign(globalThis, GLOBALS));
+after(() => Object.keys(GLOBALS).forEach((name) => delete globalThis[name]));
 beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
 afterEach(() => mock.timers.reset());
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A room with Bob in it. */
-async function inRoom() {
+/** Joins a room with Bob in it. */
+async function joinRoom() {
   const server = scriptedServer();
   globalThis.WebSocket = server.WebSocket;
   const room = new Room({ room: 'r', url: 'http://signal.example', getToken: () => 'T' });
@@ -38,23 +38,23 @@ async function inRoom() {
   const joined = room.join();
   const socket = await arrived;
   socket.open();
-  socket.say(joinedFrame({ resume: 'handle.1' }));
+  socket.deliver(joinedFrame({ resume: 'handle.1' }));
   await joined;
   const resume = async (more) => {
-    socket.say(resumedFrame(more));
+    socket.deliver(resumedFrame(more));
     await settle();
   };
   return { room, server, socket, made, ends, resume, bob: room.peers.get(BOB) };
 }
 
-test('recovered: true changes nothing', async () => {
-  const { room, bob, resume, made } = await inRoom();
+test('recovered: true changes no connection', async () => {
+  const { room, bob, resume, made } = await joinRoom();
   await resume({ recovered: true, peers: [] });
   assert.deepEqual([room.peers.get(BOB), bob.pc.restarts, made.length], [bob, 0, 1]);
 });
 
-test('recovered: false: who is still there keeps its connection and renegotiates, who is new is connected', async () => {
-  const { room, bob, resume, made, ends } = await inRoom();
+test('after recovered: false a present peer keeps its connection and renegotiates, and a new peer is connected', async () => {
+  const { room, bob, resume, made, ends } = await joinRoom();
   const infos = [];
   bob.on('info', ({ detached }) => infos.push(detached));
   await resume({ recovered: false, peers: [peerEntry(BOB, { detached: true }), peerEntry(CAROL)] });
@@ -65,8 +65,8 @@ test('recovered: false: who is still there keeps its connection and renegotiates
   assert.deepEqual(ends, []);
 });
 
-test('who is missing from the snapshot is given five seconds', async () => {
-  const { bob, resume, ends } = await inRoom();
+test('a peer that is missing from the snapshot is closed after five seconds', async () => {
+  const { bob, resume, ends } = await joinRoom();
   await resume({ recovered: false, peers: [] });
   mock.timers.tick(4999);
   assert.deepEqual([bob.pc.closed, bob.pc.restarts], [false, 0]);
@@ -74,8 +74,8 @@ test('who is missing from the snapshot is given five seconds', async () => {
   assert.deepEqual([bob.pc.closed, ends], [true, [['b', 'left']]]);
 });
 
-test('who is missing from the snapshot is given more time as long as the connection stands, but not for ever', async () => {
-  const { bob, resume, ends } = await inRoom();
+test('a missing peer with a working connection is closed after 45 seconds', async () => {
+  const { bob, resume, ends } = await joinRoom();
   bob.pc.connectionState = 'connected';
   await resume({ recovered: false, peers: [] });
   mock.timers.tick(40_000);
@@ -84,8 +84,8 @@ test('who is missing from the snapshot is given more time as long as the connect
   assert.deepEqual([bob.pc.closed, ends], [true, [['b', 'left']]]);
 });
 
-test('who is missing from the snapshot and has hung up is given five seconds', async () => {
-  const { bob, resume } = await inRoom();
+test('a missing peer with a closed data channel is closed after five seconds', async () => {
+  const { bob, resume } = await joinRoom();
   bob.pc.connectionState = 'connected';
   bob.dataChannel = { readyState: 'closed' };
   await resume({ recovered: false, peers: [] });
@@ -94,11 +94,11 @@ test('who is missing from the snapshot and has hung up is given five seconds', a
 });
 
 for (const [how, comeBack] of [
-  ['a peer-joined', ({ socket }) => socket.say({ type: 'peer-joined', seq: 1, ...peerEntry(BOB) })],
+  ['a peer-joined', ({ socket }) => socket.deliver({ type: 'peer-joined', seq: 1, ...peerEntry(BOB) })],
   ['another snapshot', ({ resume }) => resume({ recovered: false, peers: [peerEntry(BOB)] })],
 ]) {
-  test(`who is missing and comes back by ${how} keeps its connection, and there is no second one`, async () => {
-    const context = await inRoom();
+  test(`a missing peer that returns with ${how} keeps its only connection`, async () => {
+    const context = await joinRoom();
     const { room, bob, resume, made, ends } = context;
     await resume({ recovered: false, peers: [] });
     mock.timers.tick(3000);
@@ -109,8 +109,8 @@ for (const [how, comeBack] of [
   });
 }
 
-test('the five seconds are not begun anew by another snapshot without the peer', async () => {
-  const { bob, resume } = await inRoom();
+test('another snapshot without the peer does not restart the five seconds', async () => {
+  const { bob, resume } = await joinRoom();
   await resume({ recovered: false, peers: [] });
   mock.timers.tick(4000);
   await resume({ recovered: false, peers: [] });
@@ -118,26 +118,26 @@ test('the five seconds are not begun anew by another snapshot without the peer',
   assert.equal(bob.pc.closed, true);
 });
 
-test('"no such peer" is no reason to close at once', async () => {
-  const { bob, socket, made } = await inRoom();
+test('no_such_peer does not close a connection at once', async () => {
+  const { bob, socket, made } = await joinRoom();
   made[0].pc.dispatchEvent(Object.assign(new Event('icecandidate'), { candidate: { toJSON: () => ({ candidate: 'host' }) } }));
   const [{ id }] = socket.frames('candidate');
-  socket.say({ type: 'error', id, code: 'no_such_peer', message: '' });
+  socket.deliver({ type: 'error', id, code: 'no_such_peer', message: '' });
   await settle();
   assert.equal(bob.pc.closed, false);
-  socket.say({ type: 'peer-left', seq: 1, peerId: BOB, reason: 'left' });
+  socket.deliver({ type: 'peer-left', seq: 1, peerId: BOB, reason: 'left' });
   assert.equal(bob.pc.closed, true);
 });
 
-test('while the connection to the server is away the peers stay', async () => {
-  const { room, bob, socket } = await inRoom();
+test('the peers stay while the connection to the server is lost', async () => {
+  const { room, bob, socket } = await joinRoom();
   socket.end(1006);
   mock.timers.tick(20_000);
   assert.deepEqual([room.peers.get(BOB), bob.pc.closed, bob.pc.restarts], [bob, false, 0]);
 });
 
-test('a new identity connects to everyone anew, also to who is back later', async () => {
-  const { room, bob, server, socket, made, ends } = await inRoom();
+test('a new peer connects to all peers again, also to peers that return later', async () => {
+  const { room, bob, server, socket, made, ends } = await joinRoom();
   const arrived = server.next();
   socket.end(4004, 'session_gone');
   mock.timers.runAll();
@@ -145,21 +145,21 @@ test('a new identity connects to everyone anew, also to who is back later', asyn
   again.join({ peerId: 'd'.repeat(32) });
   assert.deepEqual([bob.pc.closed, made[1].pc.closed], [true, false]);
   assert.deepEqual([made.length, ends, room.peers.get(BOB) === made[1]], [2, [['b', 'session_gone']], true]);
-  again.say(resumedFrame({ recovered: false, peers: [] }));
+  again.deliver(resumedFrame({ recovered: false, peers: [] }));
   mock.timers.tick(5000);
-  again.say(resumedFrame({ recovered: false, peers: [peerEntry(BOB)] }));
+  again.deliver(resumedFrame({ recovered: false, peers: [peerEntry(BOB)] }));
   assert.equal(made.length, 3);
 });
 
-test('whom the page has closed stays closed', async () => {
-  const { room, bob, resume, made } = await inRoom();
+test('a connection that the page has closed stays closed', async () => {
+  const { room, bob, resume, made } = await joinRoom();
   bob.close();
   await resume({ recovered: false, peers: [peerEntry(BOB)] });
   assert.deepEqual([room.peers.size, made.length], [0, 1]);
 });
 
-test('leave closes every connection and leaves no timer', async () => {
-  const { room, bob, resume } = await inRoom();
+test('leave closes every connection and stops all timers', async () => {
+  const { room, bob, resume } = await joinRoom();
   await resume({ recovered: false, peers: [] });
   room.leave();
   assert.equal(bob.pc.closed, true);
@@ -169,12 +169,12 @@ test('leave closes every connection and leaves no timer', async () => {
   assert.equal(room.client.peerId, ALICE);
 });
 
-test('in a browser the handle is kept in sessionStorage, apart for each room and person; null keeps it nowhere', async () => {
+test('the handle has its own sessionStorage key for each room and user, and none with null', async () => {
   const kept = new Map();
   globalThis.sessionStorage = { getItem: (key) => kept.get(key) ?? null, setItem: () => {}, removeItem: (key) => asked.push(key) };
   const asked = [];
   try {
-    for (const more of [{}, { room: 'other' }, { user: 'ada' }, { session: null }]) {
+    for (const more of [{}, { room: 'other' }, { user: 'ada' }, { handleStorage: null }]) {
       const room = new Room({ room: 'r', url: 'http://x', getToken: () => new Promise(() => {}), ...more });
       room.join().catch(() => {});
       room.leave();

@@ -1,19 +1,19 @@
-/** A scripted RTCPeerConnection, since Node has none, and one side of a negotiation with it. */
+/** A scripted RTCPeerConnection, because Node has none, and one side of a negotiation with it. */
 import { Negotiation } from '../src/negotiation.js';
-import { Sending } from '../src/queue.js';
+import { PendingSend } from '../src/send-queue.js';
 
-/** The parts of a connection's signaling state that decide who wins (RFC 9429, section 3.2). */
+/** The signaling states of a connection that matter for glare (RFC 9429, section 3.2). */
 export class ScriptedConnection extends EventTarget {
   signalingState = 'stable';
   iceGatheringState = 'new';
   localDescription = null;
   remoteDescription = null;
   log = [];
-  /** What both sides agreed on last: the local text, then the remote one. */
+  /** The local and the remote description of the last stable state. */
   agreed = [null, null];
   text = (type) => `local ${type}`;
   #needed = false;
-  /** An ICE restart is wanted until an offer with it is agreed on. */
+  /** Whether an ICE restart is still necessary. */
   #restart = false;
 
   async setLocalDescription() {
@@ -21,7 +21,7 @@ export class ScriptedConnection extends EventTarget {
     this.localDescription = { type, sdp: this.text(type) };
     this.log.push(`local ${type}`);
     if (type === 'offer') this.#needed = false;
-    this.#enter(type === 'offer' ? 'have-local-offer' : 'stable');
+    this.#setState(type === 'offer' ? 'have-local-offer' : 'stable');
   }
 
   async setRemoteDescription({ type, sdp }) {
@@ -34,7 +34,7 @@ export class ScriptedConnection extends EventTarget {
     if (type === 'answer') this.#restart = false;
     this.remoteDescription = { type, sdp };
     this.log.push(`remote ${type}`);
-    this.#enter(type === 'offer' ? 'have-remote-offer' : 'stable');
+    this.#setState(type === 'offer' ? 'have-remote-offer' : 'stable');
   }
 
   async addIceCandidate({ candidate }) {
@@ -44,23 +44,23 @@ export class ScriptedConnection extends EventTarget {
   restartIce() {
     this.log.push('restart');
     this.#restart = true;
-    this.need();
+    this.requestNegotiation();
   }
 
-  need() {
+  requestNegotiation() {
     this.#needed = true;
-    this.#ask();
+    this.#fireIfNeeded();
   }
 
-  #enter(state) {
+  #setState(state) {
     this.signalingState = state;
     if (state !== 'stable') return;
     this.agreed = [this.localDescription.sdp, this.remoteDescription.sdp];
-    this.#ask();
+    this.#fireIfNeeded();
   }
 
-  /** In a task of its own, as browsers do. */
-  #ask() {
+  /** Fires the event in a later task, as browsers do. */
+  #fireIfNeeded() {
     setImmediate(() => this.#needed && this.signalingState === 'stable' && this.dispatchEvent(new Event('negotiationneeded')));
   }
 
@@ -71,24 +71,24 @@ export class ScriptedConnection extends EventTarget {
   }
 }
 
-/** One side, and a server that takes each frame at once unless told otherwise. */
-export function side(polite, { taken = true, ...options } = {}) {
+/** Creates one side. With `accepted`, its server accepts each frame at once. */
+export function createSide(polite, { accepted = true, ...options } = {}) {
   const pc = new ScriptedConnection();
-  const it = { pc, sent: [], sendings: [], errors: [], onSent: null };
+  const side = { pc, sent: [], sends: [], errors: [], onSent: null };
   let id = 0;
   const post = (frame) => {
-    const sending = new Sending(frame);
-    sending.id = ++id;
-    sending.done.catch(() => {});
-    if (taken) sending.resolve({ type: 'ack', id });
-    it.sendings.push(sending);
-    it.sent.push(JSON.parse(sending.encode()));
-    it.onSent?.(it.sent.at(-1));
-    return sending;
+    const send = new PendingSend(frame);
+    send.id = ++id;
+    send.done.catch(() => {});
+    if (accepted) send.resolve({ type: 'ack', id });
+    side.sends.push(send);
+    side.sent.push(JSON.parse(send.encode()));
+    side.onSent?.(side.sent.at(-1));
+    return send;
   };
-  it.negotiation = new Negotiation({ pc, polite, post, onError: (error) => it.errors.push(error), ...options });
-  it.receive = (frame) => it.negotiation.receive({ seq: 1, from: 'x', ...frame });
-  return it;
+  side.negotiation = new Negotiation({ pc, polite, post, onError: (error) => side.errors.push(error), ...options });
+  side.receive = (frame) => side.negotiation.receive({ seq: 1, from: 'x', ...frame });
+  return side;
 }
 
 export const settle = () => new Promise((resolve) => setImmediate(resolve));

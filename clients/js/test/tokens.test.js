@@ -1,15 +1,15 @@
-/** Tokens that are renewed on the open connection, and where they come from. The HTTP server is a real one. */
+/** Renewal of tokens on an open connection, and sources of tokens with a real HTTP server. */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, mock, test } from 'node:test';
 import { SignalingError, tokenSource } from '../src/index.js';
-import { connectClient, joinedFrame } from './scripted.js';
+import { connectClient, joinedFrame } from './scripted-server.js';
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 const REFRESHED = { type: 'token-refreshed', expiresIn: 900_000, role: 'guest', permissions: ['publish', 'message', 'data'], resume: 'handle.3' };
 
-/** A client in the room, and what it was told and told the server. */
-async function inRoom(options, joined = {}) {
+/** Joins a client, and records its errors and the tokens that it sends. */
+async function joinClient(options, joined = {}) {
   const context = await connectClient(options);
   const { client, socket } = context;
   const errors = [];
@@ -17,12 +17,12 @@ async function inRoom(options, joined = {}) {
   client.on('error', (error) => errors.push(error.code));
   client.on('token-expiring', ({ expiresIn }) => expiring.push(expiresIn));
   socket.join({ resume: 'handle.1', ...joined });
-  const shown = () => socket.frames('refresh').map(({ token }) => token);
-  return { ...context, errors, expiring, shown };
+  const sentTokens = () => socket.frames('refresh').map(({ token }) => token);
+  return { ...context, errors, expiring, sentTokens };
 }
 
-/** A provider that answers in turn; what is no string is thrown. */
-function provider(...answers) {
+/** Creates a `getToken` with these answers in order; it throws an answer that is not a string. */
+function createProvider(...answers) {
   const asked = [];
   const getToken = async () => {
     asked.push(Date.now());
@@ -42,14 +42,14 @@ describe('on an open connection', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
   afterEach(() => mock.timers.reset());
 
-  test('before its end a token is asked for again and shown, and the new handle is the one to come back with', async () => {
-    const { getToken } = provider('T1', 'T2');
-    const { client, server, socket, shown, errors } = await inRoom({ getToken });
+  test('before a token expires a new one is requested and sent, and the client resumes with the new handle', async () => {
+    const { getToken } = createProvider('T1', 'T2');
+    const { client, server, socket, sentTokens, errors } = await joinClient({ getToken });
     const refreshed = client.next('token-refreshed');
-    socket.say({ type: 'token-expiring', expiresIn: 60_000 });
+    socket.deliver({ type: 'token-expiring', expiresIn: 60_000 });
     await settle();
-    assert.deepEqual(shown(), ['T2']);
-    socket.say(REFRESHED);
+    assert.deepEqual(sentTokens(), ['T2']);
+    socket.deliver(REFRESHED);
     assert.equal((await refreshed).expiresIn, 900_000);
     const arrived = server.next();
     socket.end(1006);
@@ -58,58 +58,58 @@ describe('on an open connection', () => {
     assert.deepEqual(errors, []);
   });
 
-  test('a provider that fails is told, and asked again while there is time', async () => {
-    const { getToken, asked } = provider('T1', new TypeError('network'), new SignalingError('unreachable'), 'T2');
-    const { socket, shown, errors } = await inRoom({ getToken, random: () => 1 });
-    socket.say({ type: 'token-expiring', expiresIn: 60_000 });
+  test('a failure of getToken is reported and retried before the token expires', async () => {
+    const { getToken, asked } = createProvider('T1', new TypeError('network'), new SignalingError('unreachable'), 'T2');
+    const { socket, sentTokens, errors } = await joinClient({ getToken, random: () => 1 });
+    socket.deliver({ type: 'token-expiring', expiresIn: 60_000 });
     await settle();
     assert.deepEqual([errors, asked.length], [['no_token'], 2]);
     await tick(1000);
     await tick(1999);
     assert.deepEqual([errors, asked.length], [['no_token', 'unreachable'], 3]);
     await tick(1);
-    assert.deepEqual(shown(), ['T2']);
+    assert.deepEqual(sentTokens(), ['T2']);
   });
 
-  test('no attempt begins after the end of the token', async () => {
+  test('no attempt starts after the token has expired', async () => {
     const getToken = mock.fn(() => (getToken.mock.callCount() === 0 ? 'T1' : Promise.reject(new TypeError('network'))));
-    const { socket, errors } = await inRoom({ getToken, random: () => 1 });
-    socket.say({ type: 'token-expiring', expiresIn: 4000 });
+    const { socket, errors } = await joinClient({ getToken, random: () => 1 });
+    socket.deliver({ type: 'token-expiring', expiresIn: 4000 });
     await settle();
     for (let second = 0; second < 60; second += 1) await tick(1000);
     assert.deepEqual(errors, ['no_token', 'no_token', 'no_token']);
   });
 
-  test('who is refused a token is not asked again', async () => {
-    const { getToken, asked } = provider('T1', new SignalingError('banned', 'no', { status: 403 }), 'T2');
-    const { socket, errors } = await inRoom({ getToken });
-    socket.say({ type: 'token-expiring', expiresIn: 60_000 });
+  test('getToken is not called again after a final refusal', async () => {
+    const { getToken, asked } = createProvider('T1', new SignalingError('banned', 'no', { status: 403 }), 'T2');
+    const { socket, errors } = await joinClient({ getToken });
+    socket.deliver({ type: 'token-expiring', expiresIn: 60_000 });
     for (let second = 0; second < 60; second += 1) await tick(1000);
     assert.deepEqual([errors, asked.length], [['banned'], 2]);
   });
 
   for (const [how, answer, code] of [
-    ['refuses', (socket) => socket.say({ type: 'error', code: 'bad_token', message: 'the signature is wrong', field: 'token' }), 'bad_token'],
+    ['refuses', (socket) => socket.deliver({ type: 'error', code: 'bad_token', message: 'the signature is wrong', field: 'token' }), 'bad_token'],
     ['does not answer', () => mock.timers.tick(10_000), 'no_answer'],
   ]) {
-    test(`a token that the server ${how} is told, and replaced by another one`, async () => {
-      const { getToken } = provider('T1', 'T2', 'T3');
-      const { socket, shown, errors } = await inRoom({ getToken });
-      socket.say({ type: 'token-expiring', expiresIn: 60_000 });
+    test(`a token that the server ${how} is reported and replaced`, async () => {
+      const { getToken } = createProvider('T1', 'T2', 'T3');
+      const { socket, sentTokens, errors } = await joinClient({ getToken });
+      socket.deliver({ type: 'token-expiring', expiresIn: 60_000 });
       await settle();
       answer(socket);
       await settle();
       assert.deepEqual(errors, [code]);
       await tick(0);
-      assert.deepEqual(shown(), ['T2', 'T3']);
+      assert.deepEqual(sentTokens(), ['T2', 'T3']);
     });
   }
 
-  test('a token that comes when the connection is gone is not shown on the next one', async () => {
+  test('a token that arrives after the connection is lost is not sent on the next one', async () => {
     let give;
     const getToken = mock.fn(() => (getToken.mock.callCount() === 0 ? 'T1' : new Promise((resolve) => (give = resolve))));
-    const { server, socket, shown, errors } = await inRoom({ getToken });
-    socket.say({ type: 'token-expiring', expiresIn: 60_000 });
+    const { server, socket, sentTokens, errors } = await joinClient({ getToken });
+    socket.deliver({ type: 'token-expiring', expiresIn: 60_000 });
     const arrived = server.next();
     socket.end(1006);
     mock.timers.runAll();
@@ -117,33 +117,33 @@ describe('on an open connection', () => {
     again.resume();
     give('T2');
     await settle();
-    assert.deepEqual([shown(), again.frames('refresh'), errors], [[], [], []]);
+    assert.deepEqual([sentTokens(), again.frames('refresh'), errors], [[], [], []]);
   });
 
-  test('a refresh does not wait for a store that is away', async () => {
-    const { getToken } = provider('T1', 'T2');
-    const { client, socket, shown } = await inRoom({ getToken });
+  test('a refresh does not wait for an unavailable store', async () => {
+    const { getToken } = createProvider('T1', 'T2');
+    const { client, socket, sentTokens } = await joinClient({ getToken });
     client.message('x').catch(() => {});
-    socket.say({ type: 'error', id: 1, code: 'unavailable', message: '', retryMs: 60_000 });
-    socket.say({ type: 'token-expiring', expiresIn: 30_000 });
+    socket.deliver({ type: 'error', id: 1, code: 'unavailable', message: '', retryMs: 60_000 });
+    socket.deliver({ type: 'token-expiring', expiresIn: 30_000 });
     await settle();
-    assert.deepEqual(shown(), ['T2']);
+    assert.deepEqual(sentTokens(), ['T2']);
   });
 
-  test('a token that is a text is the application\'s to renew', async () => {
-    const { client, server, socket, shown, expiring } = await inRoom({ getToken: undefined, token: 'T1' });
+  test('the application renews a token that it gave as a text', async () => {
+    const { client, server, socket, sentTokens, expiring } = await joinClient({ getToken: undefined, token: 'T1' });
     assert.equal(socket.protocols[1], 'token.T1');
-    socket.say({ type: 'token-expiring', expiresIn: 60_000 });
+    socket.deliver({ type: 'token-expiring', expiresIn: 60_000 });
     await settle();
-    assert.deepEqual([expiring, shown()], [[60_000], []]);
+    assert.deepEqual([expiring, sentTokens()], [[60_000], []]);
     const bad = client.refresh('bad');
     const good = client.refresh('T2');
     await settle();
-    socket.say({ type: 'error', code: 'bad_token', message: 'no', field: 'token' });
+    socket.deliver({ type: 'error', code: 'bad_token', message: 'no', field: 'token' });
     await assert.rejects(bad, { code: 'bad_token' });
     await settle();
-    assert.deepEqual(shown(), ['bad', 'T2'], 'one at a time');
-    socket.say(REFRESHED);
+    assert.deepEqual(sentTokens(), ['bad', 'T2'], 'one at a time');
+    socket.deliver(REFRESHED);
     await good;
     const arrived = server.next();
     socket.end(4004, 'session_gone');
@@ -152,9 +152,9 @@ describe('on an open connection', () => {
     await assert.rejects(client.refresh('T3'), { code: 'lost' });
   });
 
-  test('at the end of its token a peer joins anew with another one, as another peer', async () => {
-    const { getToken } = provider('T1', 'T2');
-    const { client, server, socket } = await inRoom({ getToken });
+  test('after its token has expired a client joins with another token as a new peer', async () => {
+    const { getToken } = createProvider('T1', 'T2');
+    const { client, server, socket } = await joinClient({ getToken });
     const arrived = server.next();
     socket.end(4006, 'token_expired');
     assert.equal(client.state, 'waiting');
@@ -163,8 +163,8 @@ describe('on an open connection', () => {
   });
 
   for (const [closeCode, code] of [[4008, 'shut_down'], [4009, 'token_in_use']]) {
-    test(`${code} is waited out for as long as it asks`, async () => {
-      const { socket, states } = await inRoom();
+    test(`after ${code} the client waits as long as the close asks`, async () => {
+      const { socket, states } = await joinClient();
       socket.end(closeCode, `${code};7000`);
       const { state, retryInMs, error } = states.at(-1);
       assert.deepEqual([state, retryInMs, error.code], ['waiting', 7000, code]);
@@ -172,8 +172,8 @@ describe('on an open connection', () => {
   }
 
   for (const [closeCode, code] of [[4515, 'banned'], [4516, 'revoked'], [4517, 'room_locked'], [4518, 'room_disabled'], [4519, 'room_not_started'], [4520, 'address_denied'], [4521, 'denied']]) {
-    test(`${closeCode} is the end, and the error says ${code}`, async () => {
-      const { client, socket, states } = await inRoom();
+    test(`${closeCode} is final with the error ${code}`, async () => {
+      const { client, socket, states } = await joinClient();
       socket.end(closeCode, code);
       const { state, error } = states.at(-1);
       assert.deepEqual([state, error.code, error.closeCode, error.retryable, error instanceof SignalingError], ['closed', code, closeCode, false, true]);
@@ -184,7 +184,7 @@ describe('on an open connection', () => {
 });
 
 describe('from a server', () => {
-  /** What the server is asked, and its answers in turn: `null` is a connection that breaks. */
+  /** The requests to the server, and its answers in order; without an answer it disconnects. */
   const asked = [];
   let answers = [];
   let server;
@@ -220,7 +220,7 @@ describe('from a server', () => {
     assert.deepEqual(asked, [['/auth/refresh', { refreshToken: 'R1' }], ['/auth/refresh', { refreshToken: 'R2' }]]);
   });
 
-  test('however many ask at once, the refresh token is used once', async () => {
+  test('calls at the same time use the refresh token once', async () => {
     answers = [[200, { token: 'T2', refreshToken: 'R2' }]];
     const getToken = tokenSource({ url, grant: () => ({ token: 'T1', refreshToken: 'R1' }) });
     await getToken();
@@ -228,7 +228,7 @@ describe('from a server', () => {
     assert.equal(asked.length, 1);
   });
 
-  test('an answer that was lost is asked for again with the same refresh token', async () => {
+  test('after a lost answer the same refresh token is sent again', async () => {
     answers = [null, [200, { token: 'T2', refreshToken: 'R2' }]];
     const getToken = tokenSource({ url, grant: () => ({ token: 'T1', refreshToken: 'R1' }) });
     await getToken();
@@ -236,7 +236,7 @@ describe('from a server', () => {
     assert.deepEqual(asked, [['/auth/refresh', { refreshToken: 'R1' }], ['/auth/refresh', { refreshToken: 'R1' }]]);
   });
 
-  test('an answer that was lost for longer than the server repeats it makes the refresh token worthless', async (t) => {
+  test('a refresh token without an answer is not sent again after the repeat time of the server', async (t) => {
     answers = [];
     let grants = 0;
     const getToken = tokenSource({ url, grant: () => ({ token: `T${(grants += 1)}`, refreshToken: 'R1' }) });
@@ -245,18 +245,18 @@ describe('from a server', () => {
     let ahead = 0;
     t.mock.method(Date, 'now', () => now() + (ahead += 5000));
     await assert.rejects(getToken(), { code: 'unreachable' });
-    assert.equal(await getToken(), 'T2', 'the backend is asked, not the server with what may count as stolen');
+    assert.equal(await getToken(), 'T2', 'the backend issued it, because the old refresh token may count as stolen');
     assert.deepEqual(paths(), ['/auth/refresh']);
   });
 
-  test('a refresh token that is refused is forgotten, and the backend asked for another', async () => {
+  test('a refused refresh token is forgotten, and the backend issues another', async () => {
     answers = [[401, { code: 'refresh_expired' }]];
     let grants = 0;
     const getToken = tokenSource({ url, grant: () => ({ token: `T${(grants += 1)}`, refreshToken: 'R' }) });
     assert.deepEqual([await getToken(), await getToken()], ['T1', 'T2']);
   });
 
-  test('a server that is busy keeps the refresh token good', async () => {
+  test('a refresh token stays valid after a 503', async () => {
     answers = [[503, { code: 'unavailable' }], [200, { token: 'T2', refreshToken: 'R2' }]];
     const getToken = tokenSource({ url, grant: () => ({ token: 'T1', refreshToken: 'R1' }) });
     await getToken();
@@ -264,21 +264,21 @@ describe('from a server', () => {
     assert.equal(await getToken(), 'T2');
   });
 
-  test('an invitation is used once, and what comes of it is refreshed', async () => {
+  test('an invite is used once, and its refresh token is used after that', async () => {
     answers = [[200, { token: 'T1', refreshToken: 'R1' }], [200, { token: 'T2', refreshToken: 'R2' }]];
     const getToken = tokenSource({ url, invite: 'sbi_x', name: 'Ada' });
     assert.deepEqual([await getToken(), await getToken()], ['T1', 'T2']);
     assert.deepEqual(asked, [['/auth/token', { invite: 'sbi_x', name: 'Ada', refresh: true }], ['/auth/refresh', { refreshToken: 'R1' }]]);
   });
 
-  test('a guest asks for a token each time', async () => {
+  test('a guest requests a token for each call', async () => {
     answers = [[200, { token: 'T1' }], [200, { token: 'T2' }]];
     const getToken = tokenSource({ url, room: 'r', name: 'Ada' });
     assert.deepEqual([await getToken(), await getToken()], ['T1', 'T2']);
     assert.deepEqual(asked[1], ['/auth/token', { room: 'r', name: 'Ada' }]);
   });
 
-  test('with tickets the token itself goes nowhere but to the auth service', async () => {
+  test('with tickets the token is sent to the auth service only', async () => {
     answers = [[200, { ticket: 'sbt_1', expiresIn: 30 }]];
     const { client, socket } = await connectClient({ url, ticket: true });
     assert.equal(socket.protocols[1], 'token.sbt_1');
@@ -286,7 +286,7 @@ describe('from a server', () => {
     assert.deepEqual(asked, [['/auth/ticket', 'Bearer T']]);
   });
 
-  test('a server that takes nothing but tickets is given them', async () => {
+  test('a server that requires tickets gets tickets', async () => {
     answers = [[401, { code: 'ticket_required' }], [200, { ticket: 'sbt_1' }]];
     const { client, server: scripted, socket } = await connectClient({ url });
     assert.equal(socket.protocols[1], 'token.T');
@@ -297,7 +297,7 @@ describe('from a server', () => {
     client.leave();
   });
 
-  test('a ticket that was used on the way is replaced, however often that happens', async () => {
+  test('a used ticket is replaced each time', async () => {
     answers = [1, 2, 3].flatMap((n) => [[200, { ticket: `sbt_${n}` }], [401, { code: 'ticket_used' }]]);
     const { client, server: scripted, socket: first } = await connectClient({ url, ticket: true });
     let socket = first;
@@ -308,7 +308,7 @@ describe('from a server', () => {
       assert.equal(socket.protocols[1], `token.${ticket}`);
     }
     socket.open();
-    socket.say(joinedFrame());
+    socket.deliver(joinedFrame());
     assert.equal(client.state, 'open');
     client.leave();
   });

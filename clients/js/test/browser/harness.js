@@ -1,4 +1,4 @@
-/** The real server, on a port of its own, and a browser with a made-up camera. */
+/** The real server on a free port, and a browser with a fake camera. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -8,12 +8,12 @@ import { chromium } from 'playwright-core';
 
 const target = (profile) => fileURLToPath(new URL(`../../../../target/${profile}/signalbox`, import.meta.url));
 
-/** The server's binary: `SIGNALBOX_BIN`, or what was built last. */
+/** The binary of the server: `SIGNALBOX_BIN`, or a release or debug build. */
 export const binary = process.env.SIGNALBOX_BIN ?? [target('release'), target('debug')].find(existsSync);
 
 export const chromiumPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-const args = [
+const BROWSER_FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-background-networking',
@@ -21,7 +21,7 @@ const args = [
   '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
   '--allow-loopback-in-peer-connection',
-  // A page that the test itself fulfils has no address, and would not be let through to 127.0.0.1.
+  // A page that the test itself serves has no address, so Chromium would block 127.0.0.1.
   '--disable-features=LocalNetworkAccessChecks',
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
 ];
@@ -50,10 +50,10 @@ export async function startServer(port) {
   throw new Error(`${binary} did not start`);
 }
 
-export const launch = () => chromium.launch({ executablePath: chromiumPath, args });
+export const launchBrowser = () => chromium.launch({ executablePath: chromiumPath, args: BROWSER_FLAGS });
 
-/** A fresh person: own storage, own camera. Whatever the page complains about ends up in `complaints`. */
-export async function person(browser, complaints) {
+/** Opens a page with its own storage and camera; adds its errors and warnings to `complaints`. */
+export async function openPage(browser, complaints) {
   const context = await browser.newContext();
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
@@ -62,8 +62,8 @@ export async function person(browser, complaints) {
   return page;
 }
 
-/** Waits until the page plays so many remote pictures that move. */
-export function seesOthers(page, count, selector = 'video[data-peer-id]') {
+/** Waits until the page plays this number of remote videos. */
+export function waitForVideos(page, count, selector = 'video[data-peer-id]') {
   return page.waitForFunction(
     ([wanted, query]) => {
       const videos = [...document.querySelectorAll(query)];

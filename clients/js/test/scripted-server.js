@@ -1,4 +1,4 @@
-/** A WebSocket whose server is the test: for what a real server does only when it breaks. */
+/** A WebSocket with a scripted server in the test, for failures that a real server rarely has. */
 import { SignalingClient } from '../src/index.js';
 
 export const ALICE = 'a'.repeat(32);
@@ -40,10 +40,10 @@ class ScriptedSocket {
   constructor(address, protocols) {
     Object.assign(this, { address, protocols });
     this.server.sockets.push(this);
-    this.server.arrived?.(this);
+    this.server.onSocket?.(this);
   }
 
-  /** What the client sent, as objects. */
+  /** The frames that the client sent. */
   frames(type) {
     return this.sent.map((text) => JSON.parse(text)).filter((frame) => !type || frame.type === type);
   }
@@ -62,34 +62,34 @@ class ScriptedSocket {
     this.onopen?.({});
   }
 
-  say(frame) {
+  deliver(frame) {
     this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) });
   }
 
   join(more) {
     this.open();
-    this.say(joinedFrame(more));
+    this.deliver(joinedFrame(more));
   }
 
   resume(more) {
     this.open();
-    this.say(resumedFrame(more));
+    this.deliver(resumedFrame(more));
   }
 
-  /** The connection ends, as seen by the client. */
+  /** Closes the connection, as the client sees it. */
   end(code, reason = '') {
     this.readyState = 3;
     this.onclose?.({ code, reason });
   }
 }
 
-/** A scripted server: `next()` is the next socket that the client opens. */
+/** Creates a scripted server; `next()` resolves with the next socket that the client opens. */
 export function scriptedServer() {
   const server = {
     sockets: [],
-    arrived: null,
+    onSocket: null,
     onFrame: null,
-    next: () => new Promise((resolve) => (server.arrived = resolve)),
+    next: () => new Promise((resolve) => (server.onSocket = resolve)),
   };
   server.WebSocket = class extends ScriptedSocket {
     get server() {
@@ -99,7 +99,7 @@ export function scriptedServer() {
   return server;
 }
 
-/** A client of a scripted server, and the first socket it opens. `random: 0` makes each wait its floor. */
+/** Connects a client to a scripted server. `random` gives 0, so waits have no jitter. */
 export async function connectClient(options = {}) {
   const server = scriptedServer();
   const states = [];
@@ -117,8 +117,8 @@ export async function connectClient(options = {}) {
   return { client, server, states, joined, socket: await arrived };
 }
 
-/** Numbers that look random and are the same for the same seed (mulberry32). */
-export function dice(seed) {
+/** Creates a random number generator that repeats its numbers for the same seed (mulberry32). */
+export function seededRandom(seed) {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
-import { SendQueue } from '../src/queue.js';
+import { SendQueue } from '../src/send-queue.js';
 
-/** A queue and what it put on the wire: `2:b` is message b with id 2. */
-function queueOnWire(options = {}) {
+/** Creates a queue and records its frames: `2:b` is message b with id 2. */
+function createQueue(options = {}) {
   const wire = [];
   const queue = new SendQueue(
     (text) => {
@@ -21,10 +21,10 @@ function queueOnWire(options = {}) {
     );
     return sending;
   };
-  const taken = () => wire.splice(0);
+  const transmitted = () => wire.splice(0);
   const ack = (id) => queue.answer({ type: 'ack', id });
   const refuse = (id, code, retryMs = 500) => queue.answer({ type: 'error', id, code, message: '', retryMs });
-  return { queue, message, taken, ack, refuse };
+  return { queue, message, transmitted, ack, refuse };
 }
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
@@ -40,11 +40,11 @@ function withTimers(run) {
   };
 }
 
-test('ids grow, and each send settles with its own answer', async () => {
-  const { queue, message, taken, ack, refuse } = queueOnWire();
+test('ids grow, and each send settles with its answer', async () => {
+  const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   const sends = ['a', 'b', 'c'].map((data) => message(data));
-  assert.deepEqual(taken(), ['1:a', '2:b', '3:c']);
+  assert.deepEqual(transmitted(), ['1:a', '2:b', '3:c']);
   ack(1);
   refuse(2, 'no_such_peer');
   ack(3);
@@ -52,91 +52,91 @@ test('ids grow, and each send settles with its own answer', async () => {
   assert.deepEqual(sends.map(({ outcome }) => outcome), ['ok', 'no_such_peer', 'ok']);
 });
 
-test('what is sent before there is a connection waits for it, in order', () => {
-  const { queue, message, taken } = queueOnWire();
+test('sends without a connection wait for it, in order', () => {
+  const { queue, message, transmitted } = createQueue();
   message('a');
   message('b');
-  assert.deepEqual(taken(), []);
+  assert.deepEqual(transmitted(), []);
   queue.open(1000);
-  assert.deepEqual(taken(), ['1:a', '2:b']);
+  assert.deepEqual(transmitted(), ['1:a', '2:b']);
 });
 
-test('one send too many is refused aloud and the others are kept', async () => {
-  const { queue, message, taken } = queueOnWire({ capacity: 2 });
+test('a send beyond the capacity is rejected and the others are kept', async () => {
+  const { queue, message, transmitted } = createQueue({ capacity: 2 });
   message('a');
   message('b');
   const late = message('c');
   await settle();
   assert.equal(late.outcome, 'queue_full');
   queue.open(1000);
-  assert.deepEqual(taken(), ['1:a', '2:b']);
+  assert.deepEqual(transmitted(), ['1:a', '2:b']);
 });
 
-test('a frame that would cost the connection is not sent', async () => {
-  const { queue, message, taken } = queueOnWire();
+test('a frame above the limit is rejected and not sent', async () => {
+  const { queue, message, transmitted } = createQueue();
   queue.open(100);
   const wide = message('é'.repeat(60));
   message('b');
   await settle();
   assert.equal(wide.outcome, 'too_large');
-  assert.deepEqual(taken(), ['2:b']);
+  assert.deepEqual(transmitted(), ['2:b']);
 });
 
-test('after "unavailable" the queue goes back to the first refused one and sends again in order', withTimers(async () => {
-  const { queue, message, taken, ack, refuse } = queueOnWire();
+test('after unavailable the queue sends again from the first refused send, in order', withTimers(async () => {
+  const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   for (const data of ['a', 'b', 'c']) message(data);
-  taken();
+  transmitted();
   ack(1);
   refuse(2, 'unavailable', 500);
   message('d');
-  assert.deepEqual(taken(), [], 'nothing overtakes the refused one');
+  assert.deepEqual(transmitted(), [], 'no send overtakes the refused one');
   refuse(3, 'unavailable', 500);
   mock.timers.tick(499);
-  assert.deepEqual(taken(), []);
+  assert.deepEqual(transmitted(), []);
   mock.timers.tick(1);
-  assert.deepEqual(taken(), ['2:b', '3:c', '4:d']);
+  assert.deepEqual(transmitted(), ['2:b', '3:c', '4:d']);
 }));
 
-test('going back waits for the answers that are still on their way', withTimers(async () => {
-  const { queue, message, taken, refuse } = queueOnWire();
+test('the retry waits for the answers that are on their way', withTimers(async () => {
+  const { queue, message, transmitted, refuse } = createQueue();
   queue.open(1000);
   message('a');
   message('b');
-  taken();
+  transmitted();
   refuse(1, 'unavailable', 500);
   mock.timers.tick(5000);
-  assert.deepEqual(taken(), []);
+  assert.deepEqual(transmitted(), []);
   refuse(2, 'unavailable', 500);
   mock.timers.tick(500);
-  assert.deepEqual(taken(), ['1:a', '2:b']);
+  assert.deepEqual(transmitted(), ['1:a', '2:b']);
 }));
 
-test('a refusal is final for its id: the message is sent again under a new one', withTimers(async () => {
-  const { queue, message, taken, refuse } = queueOnWire();
+test('a refused message is sent again with a new id', withTimers(async () => {
+  const { queue, message, transmitted, refuse } = createQueue();
   queue.open(1000);
   for (const data of ['a', 'b']) message(data);
-  taken();
+  transmitted();
   refuse(1, 'rate_limited', 100);
   refuse(2, 'rate_limited', 100);
   mock.timers.tick(100);
-  assert.deepEqual(taken(), ['3:a', '4:b']);
+  assert.deepEqual(transmitted(), ['3:a', '4:b']);
 }));
 
-test('an id of unknown outcome is sent again as it is, before those that get a new one', withTimers(async () => {
-  const { queue, message, taken, ack, refuse } = queueOnWire();
+test('an id with an unknown outcome is sent again first and unchanged', withTimers(async () => {
+  const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   for (const data of ['a', 'b', 'c']) message(data);
-  taken();
+  transmitted();
   refuse(1, 'peer_backlogged', 100);
   ack(2);
   refuse(3, 'unavailable', 100);
   mock.timers.tick(100);
-  assert.deepEqual(taken(), ['3:c', '4:a']);
+  assert.deepEqual(transmitted(), ['3:c', '4:a']);
 }));
 
-test('a mailbox that stays full is told to the caller in the end', withTimers(async () => {
-  const { queue, message, refuse } = queueOnWire({ giveUpMs: 1000 });
+test('a send to a mailbox that stays full is rejected at the end', withTimers(async () => {
+  const { queue, message, refuse } = createQueue({ giveUpMs: 1000 });
   queue.open(1000);
   const sending = message('a');
   for (let waited = 0; waited < 1000; waited += 500) {
@@ -148,16 +148,16 @@ test('a mailbox that stays full is told to the caller in the end', withTimers(as
   assert.equal(queue.size, 0);
 }));
 
-test('a candidate names its offer by the number that went over the wire', () => {
-  const { queue, taken } = queueOnWire();
+test('a candidate names its offer by the transmitted id', () => {
+  const { queue, transmitted } = createQueue();
   const offer = queue.push({ type: 'offer', to: 'b', sdp: 'v=0' });
   queue.push({ type: 'candidate', to: 'b', candidate: {}, re: offer });
   queue.open(1000);
-  assert.deepEqual(taken(), ['1:offer', '2:candidate/1']);
+  assert.deepEqual(transmitted(), ['1:offer', '2:candidate/1']);
 });
 
-test('as a new peer, only application messages that never went out are kept', async () => {
-  const { queue, message, taken } = queueOnWire();
+test('a new peer keeps only application messages that were not transmitted', async () => {
+  const { queue, message, transmitted } = createQueue();
   queue.open(1000);
   const sent = message('sent');
   queue.pause();
@@ -166,114 +166,114 @@ test('as a new peer, only application messages that never went out are kept', as
   const toGone = message('to gone', 'gone');
   const offer = queue.push({ type: 'offer', to: 'bob', sdp: 'v=0' });
   queue.rejoin((peerId) => peerId === 'bob');
-  taken();
+  transmitted();
   queue.open(1000);
   await assert.rejects(offer.done, { code: 'session_gone' });
   await settle();
   assert.deepEqual([sent, broadcast, toBob, toGone].map(({ outcome }) => outcome), ['session_gone', null, null, 'no_such_peer']);
-  assert.deepEqual(taken(), ['2:broadcast', '3:to bob']);
+  assert.deepEqual(transmitted(), ['2:broadcast', '3:to bob']);
 });
 
-test('a window bounds what is on its way', () => {
-  const { queue, message, taken, ack } = queueOnWire();
+test('the number of sends on their way is bounded', () => {
+  const { queue, message, transmitted, ack } = createQueue();
   queue.open(1000);
   for (let n = 1; n <= 70; n += 1) message(n);
-  assert.equal(taken().length, 64);
+  assert.equal(transmitted().length, 64);
   ack(1);
-  assert.deepEqual(taken(), ['65:65']);
+  assert.deepEqual(transmitted(), ['65:65']);
 });
 
-test('a refused send holds up what goes to the same peer, to the room and to the public record, and nothing else', withTimers(async () => {
-  const { queue, message, taken, ack, refuse } = queueOnWire();
+test('a refused send blocks only sends to the same peer, to the room and to the public record', withTimers(async () => {
+  const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   message('a', 'bob');
-  taken();
+  transmitted();
   refuse(1, 'unavailable', 500);
   message('b', 'bob');
   message('c', 'carol');
-  assert.deepEqual(taken(), ['2:c']);
+  assert.deepEqual(transmitted(), ['2:c']);
   ack(2);
   message('room');
   message('d', 'carol');
   queue.push({ type: 'update', name: 'x' });
-  assert.deepEqual(taken(), [], 'carol is in the room, too');
+  assert.deepEqual(transmitted(), [], 'carol is a target of the room message');
   mock.timers.tick(500);
-  assert.deepEqual(taken(), ['1:a', '3:b', '4:room', '5:d', '6:update']);
+  assert.deepEqual(transmitted(), ['1:a', '3:b', '4:room', '5:d', '6:update']);
 }));
 
-test('when the store is back it wants the first refused id first: what it refuses until then follows in the order of ids', withTimers(async () => {
-  const { queue, message, taken, refuse } = queueOnWire();
+test('the retry sends the first refused id first, and the others in the order of ids', withTimers(async () => {
+  const { queue, message, transmitted, refuse } = createQueue();
   queue.open(1000);
   message('a', 'bob');
   refuse(1, 'unavailable', 500);
   message('b', 'bob');
   message('c', 'carol');
   refuse(2, 'unavailable', 500);
-  taken();
+  transmitted();
   mock.timers.tick(500);
-  assert.deepEqual(taken(), ['1:a', '2:c', '3:b']);
+  assert.deepEqual(transmitted(), ['1:a', '2:c', '3:b']);
 }));
 
-test('at the moment of going back nothing new goes out, so that the answers on their way come in', withTimers(async () => {
-  const { queue, message, taken, ack, refuse } = queueOnWire();
+test('no new send starts while the retry waits for answers', withTimers(async () => {
+  const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   message('a', 'bob');
   refuse(1, 'unavailable', 500);
   message('b', 'carol');
-  taken();
+  transmitted();
   mock.timers.tick(500);
   message('c', 'carol');
-  assert.deepEqual(taken(), []);
+  assert.deepEqual(transmitted(), []);
   ack(2);
-  assert.deepEqual(taken(), ['1:a', '3:c']);
+  assert.deepEqual(transmitted(), ['1:a', '3:c']);
 }));
 
-test('a stream of refusals does not put the moment of going back off', withTimers(async () => {
-  const { queue, message, taken, refuse } = queueOnWire();
+test('repeated refusals do not delay the retry', withTimers(async () => {
+  const { queue, message, transmitted, refuse } = createQueue();
   queue.open(1000);
   for (let n = 1; n <= 4; n += 1) {
     message(n, `peer ${n}`);
     refuse(n, 'unavailable', 500);
     mock.timers.tick(n < 4 ? 150 : 50);
   }
-  assert.deepEqual(taken().slice(4), ['1:1', '2:2', '3:3', '4:4']);
+  assert.deepEqual(transmitted().slice(4), ['1:1', '2:2', '3:3', '4:4']);
 }));
 
-test('a full mailbox holds up its own peer only, "rate_limited" everything', withTimers(async () => {
-  const { queue, message, taken, ack, refuse } = queueOnWire();
+test('a full mailbox blocks its peer only, and rate_limited blocks all sends', withTimers(async () => {
+  const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   message('a', 'bob');
   refuse(1, 'peer_backlogged', 500);
   message('b', 'carol');
-  assert.deepEqual(taken(), ['1:a', '2:b']);
+  assert.deepEqual(transmitted(), ['1:a', '2:b']);
   refuse(2, 'rate_limited', 900);
   message('c', 'dave');
   mock.timers.tick(899);
-  assert.deepEqual(taken(), []);
+  assert.deepEqual(transmitted(), []);
   mock.timers.tick(1);
-  assert.deepEqual(taken(), ['3:a', '4:b', '5:c']);
+  assert.deepEqual(transmitted(), ['3:a', '4:b', '5:c']);
   ack(3);
 }));
 
-test('a send that went past the store is answered, and says so', async () => {
-  const { queue, message } = queueOnWire();
+test('a send by direct delivery is answered with durable: false', async () => {
+  const { queue, message } = createQueue();
   queue.open(1000);
   const sending = message('a', 'bob');
   queue.answer({ type: 'ack', id: 1, durable: false });
   assert.deepEqual(await sending.done, { type: 'ack', id: 1, durable: false });
 });
 
-test('the same peer on a new connection: what was accepted is done, the rest goes out again under its old number', async () => {
-  const { queue, message, taken, ack } = queueOnWire();
+test('after a resume accepted sends are resolved and the rest is sent again with the same ids', async () => {
+  const { queue, message, transmitted, ack } = createQueue();
   queue.open(1000);
   const sends = ['a', 'b', 'c'].map((data) => message(data, 'bob'));
-  taken();
+  transmitted();
   queue.pause();
   const late = message('d', 'bob');
   queue.resume(2);
-  assert.deepEqual(taken(), [], 'not before the connection is open');
+  assert.deepEqual(transmitted(), [], 'not before the connection is open');
   queue.open(1000);
-  assert.deepEqual(taken(), ['3:c', '4:d']);
+  assert.deepEqual(transmitted(), ['3:c', '4:d']);
   assert.deepEqual(await sends[1].done, { type: 'ack', id: 2, duplicate: true });
   ack(3);
   ack(4);
@@ -281,38 +281,38 @@ test('the same peer on a new connection: what was accepted is done, the rest goe
   assert.deepEqual([...sends, late].map(({ outcome }) => outcome), ['ok', 'ok', 'ok', 'ok']);
 });
 
-test('what was refused for good is no accepted send, whatever came after it', withTimers(async () => {
-  const { queue, message, taken, ack, refuse } = queueOnWire();
+test('a refused send below lastId does not count as accepted', withTimers(async () => {
+  const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   const limited = message('a', 'bob');
   message('b', 'bob');
-  taken();
+  transmitted();
   refuse(1, 'rate_limited', 500);
   ack(2);
   queue.resume(2);
   queue.open(1000);
   await settle();
   assert.equal(limited.outcome, null);
-  assert.deepEqual(taken(), ['3:a']);
+  assert.deepEqual(transmitted(), ['3:a']);
 }));
 
-test('a queue that knows less than the server goes on above it', () => {
-  const { queue, message, taken } = queueOnWire();
+test('a queue with a lower last id than the server continues above it', () => {
+  const { queue, message, transmitted } = createQueue();
   queue.resume(41);
   queue.open(1000);
   message('a');
-  assert.deepEqual(taken(), ['42:a']);
+  assert.deepEqual(transmitted(), ['42:a']);
 });
 
-test('a queue that is paused or emptied leaves no timer behind', withTimers(async () => {
-  const { queue, message, taken, refuse } = queueOnWire();
+test('a paused or emptied queue has no timer', withTimers(async () => {
+  const { queue, message, transmitted, refuse } = createQueue();
   queue.open(1000);
   message('a').done.catch(() => {});
   refuse(1, 'unavailable', 500);
-  taken();
+  transmitted();
   queue.rejectAll(new Error('left'));
   const before = Date.now();
   mock.timers.runAll();
   assert.equal(Date.now(), before);
-  assert.deepEqual(taken(), []);
+  assert.deepEqual(transmitted(), []);
 }));

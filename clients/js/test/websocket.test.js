@@ -1,11 +1,11 @@
-/** The client over a real socket and real HTTP, as in Node: `ws` on both ends, protocol by a dozen lines. */
+/** The client in Node with real sockets and HTTP; `ws` is used on both sides. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { SignalingClient, guestToken } from '../src/index.js';
-import { joinedFrame } from './scripted.js';
+import { joinedFrame } from './scripted-server.js';
 
 async function listen(t, onConnection, onRequest) {
   const server = createServer(onRequest);
@@ -20,8 +20,8 @@ async function listen(t, onConnection, onRequest) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-test('in Node with ws: join, an acknowledged message, and a goodbye', async (t) => {
-  const heard = [];
+test('with ws in Node a client joins, sends a message and leaves', async (t) => {
+  const received = [];
   const left = {};
   left.promise = new Promise((resolve) => (left.resolve = resolve));
   const url = await listen(t, (socket, request) => {
@@ -30,7 +30,7 @@ test('in Node with ws: join, an acknowledged message, and a goodbye', async (t) 
     socket.send(JSON.stringify(joinedFrame()));
     socket.on('message', (text) => {
       const frame = JSON.parse(text);
-      heard.push(frame);
+      received.push(frame);
       if (frame.type === 'message') socket.send(JSON.stringify({ type: 'ack', id: frame.id }));
       if (frame.type === 'leave') left.resolve();
     });
@@ -40,10 +40,10 @@ test('in Node with ws: join, an acknowledged message, and a goodbye', async (t) 
   assert.deepEqual(await client.message({ hello: 1 }), { type: 'ack', id: 1 });
   client.leave();
   await left.promise;
-  assert.deepEqual(heard.map(({ type }) => type), ['message', 'leave']);
+  assert.deepEqual(received.map(({ type }) => type), ['message', 'leave']);
 });
 
-test('a guest is told by the problem document why there is no token', async (t) => {
+test('a guest without a token gets the reason from the problem details', async (t) => {
   const url = await listen(t, () => {}, (request, response) => {
     assert.equal(`${request.method} ${request.url}`, 'POST /auth/token');
     assert.equal(request.headers.authorization, undefined);
@@ -53,17 +53,17 @@ test('a guest is told by the problem document why there is no token', async (t) 
   await assert.rejects(guestToken({ url, room: 'r' }), { code: 'guests_off', status: 401, message: 'Guests are switched off.', retryable: false });
 });
 
-test('a refused upgrade is explained by /ws/validate, with the token in a header', async (t) => {
+test('the client asks /ws/validate for the reason of a refused upgrade, with the token in a header', async (t) => {
   const url = await listen(t, () => {}, (request, response) => {
     assert.deepEqual([request.url, request.headers.authorization], ['/ws/validate', 'Bearer T']);
     response.writeHead(403, { 'Content-Type': 'application/problem+json' });
     response.end(JSON.stringify({ code: 'origin_not_allowed', status: 403 }));
   });
-  class Refused extends WebSocket {
+  class RefusedSocket extends WebSocket {
     constructor(address, protocols) {
       super(address.replace('/ws/signal', '/elsewhere'), protocols);
     }
   }
-  const client = new SignalingClient({ url, getToken: () => 'T', WebSocket: Refused });
+  const client = new SignalingClient({ url, getToken: () => 'T', WebSocket: RefusedSocket });
   await assert.rejects(client.connect(), { code: 'origin_not_allowed', status: 403 });
 });

@@ -1,18 +1,18 @@
 /**
- * A typed emitter on `EventTarget`: listeners get the detail itself, and one that throws does not stop the others
- * (the platform reports it). Owns nothing but the listeners.
+ * An `EventTarget` with typed events: a listener gets the detail, not the event object. A listener
+ * that throws does not stop the others.
  *
- * @template {object} Events event name → what its listeners get
+ * @template {object} Events event name → detail
  */
-export class Emitter extends EventTarget {
+export class TypedEmitter extends EventTarget {
   /**
-   * Calls `listener` with the detail of every event of this name, until the returned function is called.
+   * Calls `listener` with the detail of every event of this name.
    *
    * @template {keyof Events & string} Name
    * @param {Name} name
    * @param {(detail: Events[Name]) => void} listener
    * @param {{ once?: boolean, signal?: AbortSignal }} [options]
-   * @returns {() => void} takes the listener off
+   * @returns {() => void} removes the listener
    */
   on(name, listener, options) {
     /** @param {Event} event */
@@ -22,7 +22,7 @@ export class Emitter extends EventTarget {
   }
 
   /**
-   * The detail of the next event of this name.
+   * Resolves with the detail of the next event of this name.
    *
    * @template {keyof Events & string} Name
    * @param {Name} name

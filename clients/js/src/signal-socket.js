@@ -1,0 +1,74 @@
+/**
+ * One WebSocket, from its opening to one report of its close. Owns the socket and the deadline for
+ * the first frame. Does not parse frames, and does not reconnect.
+ */
+
+const SUBPROTOCOL = 'signalbox.v1';
+
+/** The time for the opening of the socket and the first frame. */
+const JOIN_MS = 15_000;
+
+/**
+ * @typedef {{ code: number, reason: string, opened: boolean }} SocketClose `opened`: whether the
+ *   upgrade succeeded
+ * @typedef {{
+ *   address: string, credential: string, WebSocket: typeof WebSocket,
+ *   onText: (text: unknown) => void, onClose: (close: SocketClose) => void,
+ * }} SignalSocketOptions
+ */
+
+export class SignalSocket {
+  #socket;
+  #opened = false;
+  #onClose;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #deadline;
+
+  /** @param {SignalSocketOptions} options */
+  constructor({ address, credential, WebSocket, onText, onClose }) {
+    this.#onClose = onClose;
+    // A token or handle must not be in the address, because servers log addresses.
+    this.#socket = new WebSocket(address, [SUBPROTOCOL, credential]);
+    this.#socket.onopen = () => (this.#opened = true);
+    this.#socket.onmessage = ({ data }) => onText(data);
+    this.#socket.onclose = ({ code, reason }) => this.#reportClose(code, reason);
+    // An injected socket may throw without an error handler. A close follows each error.
+    this.#socket.onerror = () => {};
+    this.#deadline = setTimeout(() => this.drop('join_timeout'), JOIN_MS);
+  }
+
+  /** The first frame arrived. */
+  endDeadline() {
+    clearTimeout(this.#deadline);
+  }
+
+  /** @param {string} text */
+  send(text) {
+    if (this.#socket.readyState === 1) this.#socket.send(text);
+  }
+
+  /**
+   * Closes the socket and reports the close now, because on a dead network the closing handshake
+   * takes minutes.
+   *
+   * @param {string} reason a code of `LOCAL_CODES`
+   */
+  drop(reason) {
+    this.#reportClose(1006, reason);
+    this.close();
+  }
+
+  /** Closes the socket without a report. */
+  close() {
+    clearTimeout(this.#deadline);
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close(1000);
+  }
+
+  /** @param {number} code @param {string} reason */
+  #reportClose(code, reason) {
+    clearTimeout(this.#deadline);
+    this.#socket.onclose = this.#socket.onmessage = null;
+    this.#onClose({ code, reason, opened: this.#opened });
+  }
+}

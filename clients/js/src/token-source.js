@@ -1,0 +1,104 @@
+/**
+ * Creates `getToken` functions: with a refresh token, which each use replaces, or with a request of
+ * a guest or an invite. Owns the refresh token and keeps it in memory only. Does not know
+ * connections.
+ */
+import { SignalingError } from './codes.js';
+import { guestToken, requestGrant } from './http.js';
+
+/**
+ * @typedef {import('./http.js').Grant} Grant
+ *
+ * @typedef {object} TokenSourceOptions
+ * @property {string | URL} [url] of the server; default: the origin of the page
+ * @property {() => Promise<Grant> | Grant} [grant] asks your backend for a token and a refresh
+ *   token; called first, and again when the refresh token is no longer valid
+ * @property {string} [room] without `grant`: the room of a guest
+ * @property {string} [user]
+ * @property {string} [name]
+ * @property {string} [invite] instead of `room`: an invite code
+ * @property {typeof fetch} [fetch]
+ */
+
+/**
+ * Phones lose answers, so the server repeats its answer to the same refresh token for 10 s. After
+ * that, a repeated refresh token counts as stolen, and the server revokes the whole refresh family,
+ * which ends the call. So this client repeats a request within this time only.
+ */
+const REPEAT_MS = 8_000;
+
+/** Short enough to leave time for a second request. */
+const ANSWER_MS = 3_500;
+
+/**
+ * Creates a `getToken` for a client. Each call returns a new token; calls at the same time share
+ * one request.
+ *
+ * @param {TokenSourceOptions} options
+ * @returns {() => Promise<string>} rejected with a {@link SignalingError}
+ */
+export function tokenSource(options) {
+  const source = new TokenSource(options);
+  return () => source.getToken();
+}
+
+class TokenSource {
+  /** @type {string | undefined} */
+  #refreshToken;
+  /** When the refresh token was first sent without an answer. */
+  #sentAt = 0;
+  /** @type {Promise<string> | null} */
+  #request = null;
+  #options;
+
+  /** @param {TokenSourceOptions} options */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  getToken() {
+    this.#request ??= this.#fetch().finally(() => (this.#request = null));
+    return this.#request;
+  }
+
+  async #fetch() {
+    const grant = (await this.#refresh()) ?? (await this.#firstGrant());
+    if (typeof grant?.token !== 'string') throw new SignalingError('no_token', 'The answer contains no token.');
+    this.#setRefreshToken(grant.refreshToken);
+    return grant.token;
+  }
+
+  /** @param {string} [refreshToken] @returns {undefined} */
+  #setRefreshToken(refreshToken) {
+    this.#refreshToken = refreshToken;
+    this.#sentAt = 0;
+  }
+
+  async #firstGrant() {
+    const { grant, url, room, user, name, invite, fetch } = this.#options;
+    if (grant) return grant();
+    if (room === undefined && invite === undefined) throw new SignalingError('no_token', 'Set grant, room or invite.');
+    if (invite === undefined) return { token: await guestToken({ url, room: room ?? '', user, name, fetch }) };
+    return requestGrant({ url, path: 'auth/token', body: { invite, user, name, refresh: true }, fetch });
+  }
+
+  /** @returns {Promise<Grant | undefined>} undefined without a valid refresh token */
+  async #refresh() {
+    const refreshToken = this.#refreshToken;
+    if (refreshToken === undefined) return undefined;
+    for (;;) {
+      this.#sentAt ||= Date.now();
+      if (Date.now() - this.#sentAt > REPEAT_MS) return this.#setRefreshToken();
+      try {
+        return await requestGrant({ ...this.#options, path: 'auth/refresh', body: { refreshToken }, deadlineMs: ANSWER_MS });
+      } catch (error) {
+        const { code, status } = /** @type {SignalingError} */ (error);
+        if (status === 401) return this.#setRefreshToken();
+        // The server answered with an error, so it did not use the refresh token.
+        if (code !== 'unreachable') this.#sentAt = 0;
+        if (code !== 'unreachable' || Date.now() - this.#sentAt > REPEAT_MS - ANSWER_MS) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    }
+  }
+}
