@@ -1,22 +1,22 @@
-// What the browsers talk to: the server in one process, or the whole deployment behind its edge.
+// The servers of the browser tests: one process, or the complete deployment behind its edge.
 
 import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { Site, bin, freePort, repo } from '../edge/harness.mjs';
-import { until } from './people.mjs';
+import { TestSite, bin, freePort, repo } from '../edge/harness.mjs';
+import { until } from './person.mjs';
 
-export { Site, repo };
+export { TestSite, repo };
 
-/** `signalbox` on a port that it keeps over `kill` and `start`; the site stops it at last. */
-export class Embedded {
+/** `signalbox` with a port that stays the same after `kill` and `start`; the site stops it. */
+export class EmbeddedServer {
   #site;
   #settings;
   #flags;
   #child;
 
   static async start(site, settings = {}, flags = []) {
-    const server = new Embedded();
+    const server = new EmbeddedServer();
     server.#site = site;
     server.#settings = settings;
     server.#flags = flags;
@@ -28,7 +28,7 @@ export class Embedded {
 
   async start() {
     const settings = { SIGNALBOX__LOG__FILTER: 'debug', ...this.#settings };
-    this.#child = this.#site.start('signalbox', join(bin, 'signalbox'), ['--listen', `127.0.0.1:${this.port}`, ...this.#flags], settings);
+    this.#child = this.#site.startProcess('signalbox', join(bin, 'signalbox'), ['--listen', `127.0.0.1:${this.port}`, ...this.#flags], settings);
     const child = this.#child;
     await until('signalbox answers', async () => {
       if (child.failure || child.exitCode !== null) return readFileSync(child.log, 'utf8').slice(-2000);
@@ -36,69 +36,73 @@ export class Embedded {
     });
   }
 
-  /** Without a goodbye. */
+  /** Ends the process without a drain. */
   async kill() {
-    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
+    const exited = new Promise((resolve) => this.#child.once('exit', resolve));
     this.#child.kill('SIGKILL');
-    await gone;
+    await exited;
   }
 }
 
 /**
- * auth-service, signal-services and Redis behind nginx, as docker-compose.yml wires them, with guests on.
+ * Starts auth-service, signal-services and Redis behind nginx as in docker-compose.yml, with guests
+ * allowed.
  *
- * @param {{ nodes?: number, settings?: Record<string, string> }} [options] `settings` of the signal-services
+ * @param {{ nodes?: number, settings?: Record<string, string> }} [options] `settings`: for the
+ *   signal-services
  */
-export async function deployment(site, { nodes: count = 2, settings = {} } = {}) {
-  const store = await site.store();
+export async function startDeployment(site, { nodes: count = 2, settings = {} } = {}) {
+  const store = await site.startStore();
   const [auth, ...nodes] = await Promise.all([
-    site.service('auth-service', 'auth', store.port, { SIGNALBOX__AUTH__GUESTS: 'true' }),
-    ...Array.from({ length: count }, () => site.service('signal-service', 'signal', store.port, settings)),
+    site.startService('auth-service', 'auth', store.port, { SIGNALBOX__AUTH__GUESTS: 'true' }),
+    ...Array.from({ length: count }, () => site.startService('signal-service', 'signal', store.port, settings)),
   ]);
-  const edge = await site.edge({ signal: nodes.map(({ port }) => port), auth: [auth.port] });
+  const edge = await site.startEdge({ signal: nodes.map(({ port }) => port), auth: [auth.port] });
   return { edge, auth, nodes, store, origin: `https://localhost:${edge.tls}` };
 }
 
-/** Nobody new is let in for a moment after the store was away. */
-export async function everythingIsReady({ auth, nodes }) {
+/**
+ * Waits until all services are ready; they admit no new peer right after a failure of the store.
+ */
+export async function waitUntilReady({ auth, nodes }) {
   const isReady = async ({ port }) => (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok;
   await until('everything is ready', async () => (await Promise.all([auth, ...nodes].map(isReady))).every(Boolean));
 }
 
-/** The cable between one person and the edge: TCP passed on as it is, until it is cut. */
-export class Cable {
+/** A TCP proxy between one person and the edge, which can break all connections. */
+export class TcpProxy {
   #port;
-  #whole = true;
+  #open = true;
   #sockets = new Set();
 
-  /** @param {string} origin what is at the other end */
-  static async to(origin, site) {
-    const cable = new Cable();
-    cable.#port = Number(new URL(origin).port);
-    const server = createServer((near) => cable.#pass(near));
+  /** @param {string} origin the target of the proxy */
+  static async start(origin, site) {
+    const proxy = new TcpProxy();
+    proxy.#port = Number(new URL(origin).port);
+    const server = createServer((client) => proxy.#forward(client));
     const port = await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
-    cable.origin = `https://localhost:${port}`;
-    site.later(() => {
-      cable.cut();
+    proxy.origin = `https://localhost:${port}`;
+    site.onClose(() => {
+      proxy.cut();
       server.close();
     });
-    return cable;
+    return proxy;
   }
 
-  /** Every connection is lost, and none can be made. */
+  /** Breaks all connections and refuses new ones. */
   cut() {
-    this.#whole = false;
+    this.#open = false;
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  mend() {
-    this.#whole = true;
+  restore() {
+    this.#open = true;
   }
 
-  #pass(near) {
-    if (!this.#whole) return near.destroy();
-    const far = connect(this.#port, '127.0.0.1');
-    for (const [socket, other] of [[near, far], [far, near]]) {
+  #forward(client) {
+    if (!this.#open) return client.destroy();
+    const upstream = connect(this.#port, '127.0.0.1');
+    for (const [socket, other] of [[client, upstream], [upstream, client]]) {
       this.#sockets.add(socket);
       socket.on('error', () => {});
       socket.on('close', () => this.#sockets.delete(socket) && other.destroy());

@@ -1,4 +1,5 @@
-// A real TURN server (coturn), real browsers: the credentials that the server mints open it, for as long as they say.
+// A real TURN server (coturn) with real browsers: the credentials of the server work until they
+// expire.
 
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
@@ -7,15 +8,17 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { freePort } from '../edge/harness.mjs';
-import { Crowd, until } from './people.mjs';
-import { Embedded, Site } from './servers.mjs';
+import { SharedBrowser, until } from './person.mjs';
+import { EmbeddedServer, TestSite } from './servers.mjs';
 
-const secret = () => randomBytes(32).toString('hex');
+const randomSecret = () => randomBytes(32).toString('hex');
 
-/** coturn on a free port, UDP and TCP, with these secrets; it relays to loopback, which in production it must not. */
-async function turnServer(site, secrets) {
+/**
+ * Starts coturn on a free port (UDP and TCP). It relays to loopback, which is unsafe in production.
+ */
+async function startTurnServer(site, secrets) {
   const port = await freePort();
-  const child = site.start('coturn', 'turnserver', [
+  const child = site.startProcess('coturn', 'turnserver', [
     ...['-n', '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1', `--listening-port=${port}`, '--min-port=50000', '--max-port=50999'],
     ...['--use-auth-secret', ...secrets.map((one) => `--static-auth-secret=${one}`), '--realm=signalbox.test', '--fingerprint', '--stale-nonce=600'],
     ...['--allow-loopback-peers', '--no-multicast-peers', '--no-tls', '--no-dtls', '--no-cli', '--no-rfc5780'],
@@ -29,19 +32,21 @@ async function turnServer(site, secrets) {
   return port;
 }
 
-const KEY = `backend:${secret()}`;
+const KEY = `backend:${randomSecret()}`;
 
-/** Signalbox whose guests may use this TURN server and nothing else; its speakers may use anything. */
-function signalbox(site, name, { urls, secrets, ttl = '1h' }) {
+/**
+ * Starts a server whose guests may use only this TURN server; its speakers may use all candidates.
+ */
+function startSignalbox(site, name, { urls, secrets, ttl = '1h' }) {
   const file = join(site.dir, `${name}.toml`);
   const lines = ['[ice]', `turn_ttl = "${ttl}"`, '[[ice.turn]]', `urls = ${JSON.stringify(urls)}`];
   const role = (role, ice) => [`[roles.${role}]`, 'permissions = ["publish", "message", "share", "data"]', `ice = "${ice}"`];
   writeFileSync(file, [...lines, ...role('guest', 'relay'), ...role('speaker', 'all'), ''].join('\n'));
-  return Embedded.start(site, { SIGNALBOX_TURN_SECRETS: secrets.join(','), SIGNALBOX_API_KEYS: KEY }, ['--config', file]);
+  return EmbeddedServer.start(site, { SIGNALBOX_TURN_SECRETS: secrets.join(','), SIGNALBOX_API_KEYS: KEY }, ['--config', file]);
 }
 
-/** Runs in every page of one who uses every candidate there is, whatever it was told. */
-function useEverything() {
+/** Runs in the page: a peer that ignores `icePolicy` and uses all candidates. */
+function ignoreIcePolicy() {
   const all = (configuration) => ({ ...configuration, iceTransportPolicy: 'all' });
   globalThis.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(configuration) {
@@ -53,11 +58,11 @@ function useEverything() {
   };
 }
 
-/** Every candidate in some frames, with what stands behind its type: trickled and in descriptions. */
+/** Returns all candidates in these frames, from candidate frames and descriptions. */
 const candidatesIn = (frames) => frames.flatMap((text) => text.match(/candidate:[^"\\]*? typ [^"\\]*/g) ?? []);
 
-/** Runs in a page: of every open connection, how both sides are reached. */
-const routes = async () =>
+/** Runs in a page: returns the selected candidate types of each open connection. */
+const readRoutes = async () =>
   Promise.all(
     connectionsMade
       .filter(({ connectionState }) => connectionState !== 'closed')
@@ -65,13 +70,13 @@ const routes = async () =>
         const stats = await pc.getStats();
         const transport = [...stats.values()].find(({ type }) => type === 'transport');
         const pair = stats.get(transport?.selectedCandidatePairId);
-        const [near, far] = [stats.get(pair?.localCandidateId), stats.get(pair?.remoteCandidateId)];
-        return [near?.candidateType, near?.relayProtocol, far?.candidateType].join(' ');
+        const [local, remote] = [stats.get(pair?.localCandidateId), stats.get(pair?.remoteCandidateId)];
+        return [local?.candidateType, local?.relayProtocol, remote?.candidateType].join(' ');
       }),
   );
 
-/** Runs in a page: gathers relayed candidates with these servers; how many there are, and what went wrong. */
-const gather = async (iceServers) => {
+/** Runs in a page: gathers relay candidates, and returns their number and the errors. */
+const gatherRelayCandidates = async (iceServers) => {
   const pc = new RTCPeerConnection({ iceServers, iceTransportPolicy: 'relay' });
   const found = { candidates: 0, errors: [] };
   pc.onicecandidate = ({ candidate }) => (found.candidates += candidate?.candidate ? 1 : 0);
@@ -84,8 +89,10 @@ const gather = async (iceServers) => {
   return found;
 };
 
-/** Runs in a page: joins, connects two peers of its own through the relay, waits for new credentials, and restarts ICE with them. */
-const restartWithPushed = async (token) => {
+/**
+ * Runs in a page: connects two peers through the relay, and restarts ICE with pushed credentials.
+ */
+const restartWithPushedCredentials = async (token) => {
   const frames = [];
   const wake = [];
   const socket = new WebSocket(`${location.origin.replace('http', 'ws')}/ws/signal?token=${token}`, ['signalbox.v1']);
@@ -115,14 +122,14 @@ const restartWithPushed = async (token) => {
   };
   const settled = async (before) => {
     const end = Date.now() + 10_000;
-    const fine = () => pair.every(({ iceConnectionState }) => ['connected', 'completed'].includes(iceConnectionState));
-    while (!(fine() && names.size > before) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+    const isConnected = () => pair.every(({ iceConnectionState }) => ['connected', 'completed'].includes(iceConnectionState));
+    while (!(isConnected() && names.size > before) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
     return pair.map(({ iceConnectionState }) => iceConnectionState);
   };
   await negotiate();
   const first = await settled(0);
   const pushed = await next('ice-servers');
-  // Those of the begin have ended by then, by coturn's clock too, which ticks once a second.
+  // Waits until the first credentials have expired; the clock of coturn ticks once a second.
   const [end] = iceServers[0].username.split(':');
   while (Date.now() <= end * 1000 + 2000) await new Promise((resolve) => setTimeout(resolve, 50));
   const latest = frames.filter(({ type }) => type === 'ice-servers').at(-1);
@@ -138,22 +145,24 @@ const restartWithPushed = async (token) => {
   return { first, second, open, old, pushed, types: [...new Set([...names].map((name) => name.split(' ')[0]))] };
 };
 
-/** Runs in a page: one who does not keep to `icePolicy` sends all its candidates to another, who writes down what comes over the wire. */
-const leak = async (tokens) => {
-  const enter = async (token) => {
+/**
+ * Runs in a page: a peer that ignores `icePolicy` sends all candidates; another records its frames.
+ */
+const sendAllCandidates = async (tokens) => {
+  const joinPeer = async (token) => {
     const wire = [];
     const socket = new WebSocket(`${location.origin.replace('http', 'ws')}/ws/signal?token=${token}`, ['signalbox.v1']);
-    const came = (type) =>
+    const waitForFrame = (type) =>
       new Promise((resolve) => {
-        const look = () => wire.map((text) => JSON.parse(text)).find((frame) => frame.type === type);
-        if (look()) return resolve(look());
-        socket.addEventListener('message', () => look() && resolve(look()));
+        const findFrame = () => wire.map((text) => JSON.parse(text)).find((frame) => frame.type === type);
+        if (findFrame()) return resolve(findFrame());
+        socket.addEventListener('message', () => findFrame() && resolve(findFrame()));
       });
     socket.addEventListener('message', ({ data }) => wire.push(data));
-    return { socket, wire, came, joined: await came('joined') };
+    return { socket, wire, waitForFrame, joined: await waitForFrame('joined') };
   };
-  const watcher = await enter(tokens[0]);
-  const sender = await enter(tokens[1]);
+  const watcher = await joinPeer(tokens[0]);
+  const sender = await joinPeer(tokens[1]);
   const to = watcher.joined.peerId;
   let id = 0;
   const send = (message) => sender.socket.send(JSON.stringify({ to, id: ++id, ...message }));
@@ -168,119 +177,119 @@ const leak = async (tokens) => {
   await pc.setLocalDescription();
   while (pc.iceGatheringState !== 'complete') await new Promise((resolve) => setTimeout(resolve, 20));
   send({ type: 'offer', sdp: pc.localDescription.sdp });
-  await watcher.came('offer');
+  await watcher.waitForFrame('offer');
   pc.close();
   for (const { socket } of [watcher, sender]) socket.close();
   return { own: [...own].sort(), wire: watcher.wire };
 };
 
 describe('a TURN server', () => {
-  const site = new Site();
-  const [current, next, foreign] = [secret(), secret(), secret()];
-  let crowd;
+  const site = new TestSite();
+  const [current, next, foreign] = [randomSecret(), randomSecret(), randomSecret()];
+  let browser;
   let port;
   let origin;
 
   const url = (transport) => `turn:127.0.0.1:${port}?transport=${transport}`;
 
   before(async () => {
-    crowd = await Crowd.gather();
-    // In a rotation it knows both.
-    port = await turnServer(site, [current, next]);
-    origin = (await signalbox(site, 'plain', { urls: [url('udp')], secrets: [next, current] })).origin;
+    browser = await SharedBrowser.launch();
+    // During a rotation the TURN server accepts both secrets.
+    port = await startTurnServer(site, [current, next]);
+    origin = (await startSignalbox(site, 'plain', { urls: [url('udp')], secrets: [next, current] })).origin;
   });
   after(async () => {
-    await crowd?.close();
+    await browser?.close();
     await site.close();
   });
 
   for (const transport of ['udp', 'tcp']) {
-    it(`carries a call of two who may only be relayed, over ${transport}`, async () => {
-      const server = await signalbox(site, transport, { urls: [url(transport)], secrets: [current] });
-      const [ada, grace] = [await crowd.joins(server.origin, 'r', 'Ada'), await crowd.joins(server.origin, 'r', 'Grace')];
+    it(`carries a call of two relay-only peers over ${transport}`, async () => {
+      const server = await startSignalbox(site, transport, { urls: [url(transport)], secrets: [current] });
+      const [ada, grace] = [await browser.joins(server.origin, 'r', 'Ada'), await browser.joins(server.origin, 'r', 'Grace')];
       assert.equal(ada.joined[0].icePolicy, 'relay');
       await Promise.all([ada.receives(1), grace.receives(1)]);
-      for (const person of [ada, grace]) assert.deepEqual(await person.page.evaluate(routes), [`relay ${transport} relay`]);
-      assert.deepEqual(await crowd.disperse(), []);
+      for (const person of [ada, grace]) assert.deepEqual(await person.page.evaluate(readRoutes), [`relay ${transport} relay`]);
+      assert.deepEqual(await browser.closePages(), []);
     });
   }
 
-  /** A page of the server, without the call. */
-  const blank = async (at = origin) => {
-    const person = await crowd.person();
+  /** Opens a page of the server without a call. */
+  const openBlankPage = async (at = origin) => {
+    const person = await browser.person();
     await person.page.goto(`${at}/client/index.js`);
     return person.page;
   };
 
-  const credential = (key, end) => {
-    const username = `${Math.floor(Date.now() / 1000) + end}:somebody`;
+  const createCredential = (key, lifetime) => {
+    const username = `${Math.floor(Date.now() / 1000) + lifetime}:user`;
     return [{ urls: [url('udp')], username, credential: createHmac('sha1', key).update(username).digest('base64') }];
   };
 
-  it('is all that others hear of who may only be relayed, whatever it sends', async () => {
-    const page = await blank();
-    const ask = () => fetch(`${origin}/auth/token`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"room":"wire"}' });
-    const tokens = [(await (await ask()).json()).token, (await (await ask()).json()).token];
-    const { own, wire } = await page.evaluate(leak, tokens);
-    assert.deepEqual(own, ['host', 'relay'], 'it had more to tell');
-    const told = wire.join('\n');
-    assert.match(told, /typ relay/);
-    assert.doesNotMatch(told, /typ (host|srflx|prflx)/);
+  it('is the only address that others receive from a relay-only peer', async () => {
+    const page = await openBlankPage();
+    const requestToken = () => fetch(`${origin}/auth/token`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"room":"wire"}' });
+    const tokens = [(await (await requestToken()).json()).token, (await (await requestToken()).json()).token];
+    const { own, wire } = await page.evaluate(sendAllCandidates, tokens);
+    assert.deepEqual(own, ['host', 'relay'], 'the peer gathered host candidates too');
+    const receivedText = wire.join('\n');
+    assert.match(receivedText, /typ relay/);
+    assert.doesNotMatch(receivedText, /typ (host|srflx|prflx)/);
     const offer = wire.map((text) => JSON.parse(text)).find(({ type }) => type === 'offer');
     assert.match(offer.sdp, /a=candidate:.* typ relay raddr 0\.0\.0\.0 rport/);
-    await crowd.disperse();
+    await browser.closePages();
   });
 
-  it('is all that one who may only be relayed hears of another who uses everything, and they see each other', async () => {
-    const [grace, ada] = [await crowd.person(), await crowd.person()];
-    const [heard, told] = [[], []];
-    grace.page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => heard.push(payload)));
-    ada.page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => told.push(payload)));
-    await ada.page.addInitScript(useEverything);
-    await ada.hasRole('speaker', KEY);
+  it('is the only address that a relay-only peer receives from an unrestricted peer, and the call works', async () => {
+    const [grace, ada] = [await browser.person(), await browser.person()];
+    const [received, sent] = [[], []];
+    grace.page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => received.push(payload)));
+    ada.page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(payload)));
+    await ada.page.addInitScript(ignoreIcePolicy);
+    await ada.usesRole('speaker', KEY);
     await grace.joins(origin, 'mixed', 'Grace');
     await ada.joins(origin, 'mixed', 'Ada');
     assert.deepEqual([grace.joined[0].icePolicy, ada.joined[0].icePolicy], ['relay', 'all']);
     await Promise.all([ada.receives(1), grace.receives(1)]);
-    assert.match((await grace.page.evaluate(routes))[0], /^relay udp /);
-    assert.ok(candidatesIn(told).some((candidate) => / typ host/.test(candidate)), 'it had more to tell');
-    assert.ok(candidatesIn(heard).length > 0);
-    for (const candidate of candidatesIn(heard)) assert.match(candidate, / typ relay raddr (0\.0\.0\.0|::) rport (0|9)\b/);
-    assert.doesNotMatch(heard.join('\n'), /typ (host|srflx|prflx)/);
-    assert.deepEqual(await crowd.disperse(), []);
+    assert.match((await grace.page.evaluate(readRoutes))[0], /^relay udp /);
+    assert.ok(candidatesIn(sent).some((candidate) => / typ host/.test(candidate)), 'the peer sent host candidates too');
+    assert.ok(candidatesIn(received).length > 0);
+    for (const candidate of candidatesIn(received)) assert.match(candidate, / typ relay raddr (0\.0\.0\.0|::) rport (0|9)\b/);
+    assert.doesNotMatch(received.join('\n'), /typ (host|srflx|prflx)/);
+    assert.deepEqual(await browser.closePages(), []);
   });
 
-  it('refuses a credential that has ended, and one of another secret', async () => {
-    const page = await blank();
-    assert.deepEqual(await page.evaluate(gather, credential(current, 60)), { candidates: 1, errors: [] }, 'one as it should be');
-    for (const bad of [credential(current, -1), credential(foreign, 60)]) {
-      const found = await page.evaluate(gather, bad);
+  it('refuses a credential that has expired, and a credential of another secret', async () => {
+    const page = await openBlankPage();
+    assert.deepEqual(await page.evaluate(gatherRelayCandidates, createCredential(current, 60)), { candidates: 1, errors: [] }, 'a valid credential');
+    for (const bad of [createCredential(current, -1), createCredential(foreign, 60)]) {
+      const found = await page.evaluate(gatherRelayCandidates, bad);
       assert.equal(found.candidates, 0);
       assert.ok(found.errors.includes(401), JSON.stringify(found));
     }
-    await crowd.disperse();
+    await browser.closePages();
   });
 
-  it('takes the credentials of GET /auth/ice, of either secret while they are exchanged', async () => {
-    const page = await blank();
+  it('accepts the credentials of GET /auth/ice with both secrets during a rotation', async () => {
+    const page = await openBlankPage();
     const token = (await (await fetch(`${origin}/auth/token`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"room":"r"}' })).json()).token;
-    const told = await (await fetch(`${origin}/auth/ice`, { headers: { Authorization: `Bearer ${token}` } })).json();
-    assert.deepEqual([told.icePolicy, told.expiresIn], ['relay', 3600]);
-    assert.equal((await page.evaluate(gather, told.iceServers)).candidates, 1);
-    await crowd.disperse();
+    const ice = await (await fetch(`${origin}/auth/ice`, { headers: { Authorization: `Bearer ${token}` } })).json();
+    assert.deepEqual([ice.icePolicy, ice.expiresIn], ['relay', 3600]);
+    assert.equal((await page.evaluate(gatherRelayCandidates, ice.iceServers)).candidates, 1);
+    await browser.closePages();
   });
 
-  it('is open to what is pushed after what came with joined has ended', async () => {
-    const server = await signalbox(site, 'short', { urls: [url('udp')], secrets: [current], ttl: '8s' });
+  it('accepts the credentials of ice-servers after those of joined have expired', async () => {
+    const server = await startSignalbox(site, 'short', { urls: [url('udp')], secrets: [current], ttl: '8s' });
     const body = JSON.stringify({ room: 'r' });
     const answer = await fetch(`${server.origin}/auth/token`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
-    const page = await blank(server.origin);
-    const story = await page.evaluate(restartWithPushed, (await answer.json()).token);
+    const page = await openBlankPage(server.origin);
+    const story = await page.evaluate(restartWithPushedCredentials, (await answer.json()).token);
     assert.deepEqual([story.open, story.types], ['open', ['relay']], JSON.stringify(story));
     for (const states of [story.first, story.second]) assert.ok(states.every((state) => ['connected', 'completed'].includes(state)), JSON.stringify(story));
     assert.equal(story.pushed.expiresIn, 8000);
-    const late = await page.evaluate(gather, story.old);
-    assert.equal(late.candidates, 0, 'what came with joined opens nothing any more');
-    await crowd.disperse();
+    const late = await page.evaluate(gatherRelayCandidates, story.old);
+    assert.equal(late.candidates, 0, 'the credentials of joined have expired');
+    await browser.closePages();
   });
 });

@@ -1,4 +1,4 @@
-// Documents and deployment files that name each other.
+// Checks that documents and deployment files agree.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -9,30 +9,30 @@ import { describe, it } from 'node:test';
 import { bin, repo } from './harness.mjs';
 
 const read = (path) => readFileSync(join(repo, path), 'utf8');
-const names = (text, pattern) => new Set([...text.matchAll(pattern)].map(([, name]) => name));
+const findNames = (text, pattern) => new Set([...text.matchAll(pattern)].map(([, name]) => name));
 
 describe('deployment files', () => {
   const compose = read('docker-compose.yml');
   const template = read('deploy/nginx/edge.conf.template');
   const deployment = read('docs/DEPLOYMENT.md');
 
-  it('give the edge every variable of its template', () => {
-    const wanted = names(template, /\$\{(EDGE_\w+)\}/g);
-    assert.ok(wanted.size > 10);
-    for (const name of wanted) assert.match(compose, new RegExp(`^ {6}${name}: \\S`, 'm'), name);
+  it('set every variable of the edge template', () => {
+    const variables = findNames(template, /\$\{(EDGE_\w+)\}/g);
+    assert.ok(variables.size > 10);
+    for (const name of variables) assert.match(compose, new RegExp(`^ {6}${name}: \\S`, 'm'), name);
   });
 
-  it('explain every setting an operator may change', () => {
-    for (const name of names(compose, /\$\{(\w+):-/g)) assert.ok(deployment.includes(`\`${name}\``), name);
+  it('explain every setting that an operator may change', () => {
+    for (const name of findNames(compose, /\$\{(\w+):-/g)) assert.ok(deployment.includes(`\`${name}\``), name);
   });
 
-  it('publish no port but the ones of the edge', () => {
+  it('publish only the ports of the edge', () => {
     const services = compose.slice(compose.indexOf('\nservices:'), compose.indexOf('\nnetworks:')).split(/\n {2}(?=[\w-]+:\n)/);
     const publishing = services.filter((service) => /^ {4}ports:/m.test(service)).map((service) => service.split(':')[0]);
     assert.deepEqual(publishing, ['edge']);
   });
 
-  it('give a stopping node the time that it takes', () => {
+  it('give a stopping node enough time for its drain', () => {
     const settings = { AUTH_SECRET: randomBytes(48).toString('base64'), REDIS_URL: 'redis://localhost' };
     const args = ['--config', join(repo, 'deploy/signalbox.toml'), '--check-config'];
     const checked = execFileSync(join(bin, 'signal-service'), args, { env: settings, encoding: 'utf8' });
@@ -46,29 +46,29 @@ describe('deployment files', () => {
     const tests = rows.slice(1).flatMap((row) => [...row.split('|')[3].matchAll(/`([^`]+)`/g)].map(([, name]) => name));
     assert.ok(tests.length > 40);
     const folders = ['shared', 'policy', 'redis', 'http', 'control', 'rooms', 'auth-service', 'signal-service', 'signalbox', 'tests/src', 'tests/scenarios', 'tests/edge', 'tests/browser', 'tests/run.sh'];
-    const known = folders.map((folder) => sources(folder)).join('\n');
+    const known = folders.map((folder) => readSources(folder)).join('\n');
     for (const name of tests) {
       const found = known.includes(`fn ${name}(`) || known.includes(`it('${name}'`) || known.includes(`test('${name}'`) || /^(deny|signatures|tests\/\S+\.sh)$/.test(name);
       assert.ok(found, `SECURITY.md names a test that is not there: ${name}`);
     }
   });
 
-  it('secrets that are made are strong, kept, and not in the repository', () => {
+  it('create strong secrets, keep them, and keep them out of the repository', () => {
     assert.match(read('deploy/.gitignore'), /^\/secrets\/$/m);
-    assert.ok(read('.dockerignore').startsWith('#') && /^\*$/m.test(read('.dockerignore')), 'nothing enters an image unless it is named');
+    assert.ok(read('.dockerignore').startsWith('#') && /^\*$/m.test(read('.dockerignore')), 'an image contains only named files');
     const make = join(repo, 'deploy/make-secrets.sh');
     const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
-    const all = () => readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]);
+    const readAll = () => readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]);
     execFileSync(make, [folder]);
-    const first = all();
+    const first = readAll();
     execFileSync(make, [folder]);
-    assert.deepEqual(all(), first, 'a second run changes nothing');
-    for (const name of names(compose, /deploy\/secrets\/([\w.]+)/g)) assert.ok(first.some(([file]) => file === name), name);
-    const made = (wanted) => first.find(([name]) => name === wanted)[1];
-    for (const name of ['auth_secret', 'session_key']) assert.ok(Buffer.from(made(name), 'base64').length >= 48, name);
-    assert.notEqual(made('auth_secret'), made('session_key'));
-    for (const name of ['backend_key', 'operator_key']) assert.ok(!made('api_keys').includes(made(name).trim().split(':')[1]), name);
-    // A key that is made anew replaces its own digest and no other; what was added stays.
+    assert.deepEqual(readAll(), first, 'a second run changes nothing');
+    for (const name of findNames(compose, /deploy\/secrets\/([\w.]+)/g)) assert.ok(first.some(([file]) => file === name), name);
+    const secret = (file) => first.find(([name]) => name === file)[1];
+    for (const name of ['auth_secret', 'session_key']) assert.ok(Buffer.from(secret(name), 'base64').length >= 48, name);
+    assert.notEqual(secret('auth_secret'), secret('session_key'));
+    for (const name of ['backend_key', 'operator_key']) assert.ok(!secret('api_keys').includes(secret(name).trim().split(':')[1]), name);
+    // A new key replaces only its own digest; a key that the operator added stays.
     const keys = () => readFileSync(join(folder, 'api_keys'), 'utf8').split('\n').filter(Boolean);
     const before = [...keys(), `shop:sha256=${'0'.repeat(64)}`];
     writeFileSync(join(folder, 'added'), `${before.join(',')}\n`);
@@ -82,7 +82,7 @@ describe('deployment files', () => {
   });
 });
 
-function sources(path) {
+function readSources(path) {
   const files = execFileSync('find', [path, '-type', 'f', '(', '-name', '*.rs', '-o', '-name', '*.mjs', ')', '-not', '-path', '*/node_modules/*'], { cwd: repo, encoding: 'utf8' });
   return files.split('\n').filter(Boolean).map(read).join('\n');
 }

@@ -1,37 +1,38 @@
-// What the edge does by itself: TLS, headers, limits by address, and what it hands on. Behind it stands a server of this test.
+// The edge alone: TLS, headers, limits by address, and forwarded requests. A server of this test is
+// behind it.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { request as plainRequest } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
-import { Site, stop } from './harness.mjs';
+import { TestSite, stopProcess } from './harness.mjs';
 
-// No token, but shaped like one, so that a leak of it is found in the logs.
+// Has the form of a token, so that the test finds a leak in the logs.
 const SECRET = 'eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.tells-of-a-leak';
 
 describe('the edge', () => {
-  const site = new Site();
+  const site = new TestSite();
   const seen = [];
   let upstream;
   let edge;
 
   before(async () => {
-    upstream = await site.upstream((request, response) => {
+    upstream = await site.startUpstream((request, response) => {
       seen.push(request);
       response.setHeader('content-type', 'application/json').end('{}');
     });
-    edge = await site.edge({ signal: [upstream.port], auth: [upstream.port] });
+    edge = await site.startEdge({ signal: [upstream.port], auth: [upstream.port] });
   });
   after(() => site.close());
 
-  const limited = (limits) => site.edge({ signal: [upstream.port], auth: [upstream.port], limits });
-  const statuses = async (count, ask) => {
+  const startLimitedEdge = (limits) => site.startEdge({ signal: [upstream.port], auth: [upstream.port], limits });
+  const collectStatuses = async (count, send) => {
     const all = [];
-    for (let n = 0; n < count; n++) all.push((await ask(n)).status);
+    for (let n = 0; n < count; n++) all.push((await send(n)).status);
     return all;
   };
-  const opens = (target, path, options) => async () => {
+  const openAndClose = (target, path, options) => async () => {
     const answer = await target.open(path, options);
     answer.socket?.terminate();
     return answer;
@@ -45,13 +46,13 @@ describe('the edge', () => {
         socket.on('error', (error) => resolve(error.code));
       });
 
-    it('1.3 is spoken', async () => assert.equal(await handshake('TLSv1.3'), 'TLSv1.3'));
+    it('1.3 is accepted', async () => assert.equal(await handshake('TLSv1.3'), 'TLSv1.3'));
 
     it('1.2 and below are refused', async () => {
       for (const version of ['TLSv1.2', 'TLSv1.1']) assert.match(await handshake(version), /ALERT|UNSUPPORTED|PROTOCOL/);
     });
 
-    it('plain HTTP leads to HTTPS and nowhere else', async () => {
+    it('plain HTTP redirects to HTTPS', async () => {
       for (const path of ['/', '/auth/token', '/ws/signal', '/health/live']) {
         const answer = await new Promise((resolve, reject) => {
           const request = plainRequest({ host: '127.0.0.1', port: edge.plain, path, headers: { host: 'rtc.example' } }, resolve);
@@ -66,14 +67,14 @@ describe('the edge', () => {
   });
 
   describe('headers', () => {
-    it('every kind of answer over HTTPS asks for HTTPS next time', async () => {
+    it('every answer has the HSTS header', async () => {
       for (const path of ['/', '/client/index.js', '/nothing', '/auth/validate', '/ws/validate']) {
         const { headers } = await edge.request(path);
         assert.match(headers['strict-transport-security'] ?? '', /^max-age=\d{8,}/, path);
       }
     });
 
-    it('the call page may load nothing from elsewhere and be framed by nobody', async () => {
+    it('the call page may load nothing from other sites, and no site may frame it', async () => {
       for (const path of ['/', '/client/index.js', '/nothing']) {
         const { headers } = await edge.request(path);
         assert.equal(
@@ -102,30 +103,30 @@ describe('the edge', () => {
     });
   });
 
-  describe('what the services hear', () => {
-    const heard = async (path, headers) => {
+  describe('requests to the services', () => {
+    const forwardedRequest = async (path, headers) => {
       seen.length = 0;
       await edge.request(path, { headers });
       assert.equal(seen.length, 1, path);
       return seen[0];
     };
 
-    it('the address of the client is set, not what it claims', async () => {
+    it('the edge sets the client address and ignores the claimed one', async () => {
       const claims = { 'X-Forwarded-For': '203.0.113.9', 'X-Real-IP': '203.0.113.9', Forwarded: 'for=203.0.113.9', 'X-Forwarded-Proto': 'http' };
       for (const path of ['/auth/validate', '/api/rooms', '/ws/validate', '/ws/events']) {
-        const { headers } = await heard(path, claims);
+        const { headers } = await forwardedRequest(path, claims);
         assert.ok(['::ffff:127.0.0.1', '::1'].includes(headers['x-forwarded-for']), headers['x-forwarded-for']);
         assert.equal(headers['x-forwarded-proto'], 'https');
         assert.doesNotMatch(JSON.stringify(headers), /203\.0\.113\.9/);
       }
     });
 
-    it('Host comes with its port, so that the own Origin is known', async () => {
-      const { headers } = await heard('/auth/validate', { Origin: `https://localhost:${edge.tls}` });
+    it('Host contains the port, so that the services know their own Origin', async () => {
+      const { headers } = await forwardedRequest('/auth/validate', { Origin: `https://localhost:${edge.tls}` });
       assert.equal(headers.origin, `https://${headers.host}`);
     });
 
-    it('health, metrics and unknown paths stay inside', async () => {
+    it('health, metrics and unknown paths are not reachable from outside', async () => {
       seen.length = 0;
       for (const path of ['/health/live', '/health/ready', '/metrics', '/ws/', '/ws/other', '/ws/signal/x', '/auth', '/%68ealth/live', '//metrics']) {
         assert.ok([301, 404].includes((await edge.request(path)).status), path);
@@ -135,62 +136,62 @@ describe('the edge', () => {
   });
 
   describe('limits by address', () => {
-    it('new connections over the rate are 429', async () => {
-      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '2' });
-      assert.deepEqual(await statuses(5, opens(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 101, 429, 429]);
+    it('new connections above the rate get 429', async () => {
+      const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '2' });
+      assert.deepEqual(await collectStatuses(5, openAndClose(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 101, 429, 429]);
       const answer = await tight.open('/ws/signal', { protocols: ['signalbox.v1', `token.${SECRET}`] });
-      assert.equal(answer.status, 429, 'wherever the token stands');
+      assert.equal(answer.status, 429, 'also with the token as a subprotocol');
       assert.equal(answer.json().code, 'rate_limited');
       assert.ok(Number(answer.headers['retry-after']) > 0);
-      assert.equal((await tight.request(`/ws/validate?token=${SECRET}`)).status, 429, 'the verdict alone counts too');
+      assert.equal((await tight.request(`/ws/validate?token=${SECRET}`)).status, 429, 'validation requests count too');
     });
 
-    it('coming back has a bucket of its own', async () => {
-      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
-      assert.deepEqual(await statuses(3, opens(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 429]);
-      assert.deepEqual(await statuses(5, opens(tight, `/ws/signal?resume=${SECRET}&since=4`)), [101, 101, 101, 101, 429]);
+    it('a resume has its own bucket', async () => {
+      const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
+      assert.deepEqual(await collectStatuses(3, openAndClose(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 429]);
+      assert.deepEqual(await collectStatuses(5, openAndClose(tight, `/ws/signal?resume=${SECRET}&since=4`)), [101, 101, 101, 101, 429]);
     });
 
-    it('coming back as browsers do it, with the handle as a subprotocol, is in that bucket too', async () => {
-      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
+    it('a resume with the handle as a subprotocol uses the same bucket', async () => {
+      const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
       const resume = { protocols: ['signalbox.v1', `resume.${SECRET}`] };
-      assert.deepEqual(await statuses(3, (n) => opens(tight, n === 1 ? '/ws/signal' : '/ws/signal?since=4', resume)()), [101, 101, 101]);
-      assert.deepEqual(await statuses(3, opens(tight, '/ws/signal')), [101, 101, 429], 'the other one is still full');
-      assert.deepEqual(await statuses(2, opens(tight, '/ws/signal?since=4', resume)), [101, 429]);
+      assert.deepEqual(await collectStatuses(3, (n) => openAndClose(tight, n === 1 ? '/ws/signal' : '/ws/signal?since=4', resume)()), [101, 101, 101]);
+      assert.deepEqual(await collectStatuses(3, openAndClose(tight, '/ws/signal')), [101, 101, 429], 'the bucket of new connections is separate');
+      assert.deepEqual(await collectStatuses(2, openAndClose(tight, '/ws/signal?since=4', resume)), [101, 429]);
     });
 
-    it('a new connection cannot pass as one that comes back', async () => {
-      const tight = await limited({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1' });
+    it('a new connection cannot use the resume bucket', async () => {
+      const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1' });
       const paths = [`token=${SECRET}`, `token=${SECRET}`, `token=${SECRET}&resume=1`, `resume=1&token=${SECRET}`, 'xresume=1'];
-      const all = await statuses(paths.length, (n) => opens(tight, `/ws/signal?${paths[n]}`)());
+      const all = await collectStatuses(paths.length, (n) => openAndClose(tight, `/ws/signal?${paths[n]}`)());
       assert.deepEqual(all, [101, 101, 429, 429, 429]);
       const protocols = ['signalbox.v1', `token.${SECRET}`, `resume.${SECRET}`];
       assert.equal((await tight.open('/ws/signal?since=4', { protocols })).status, 429);
     });
 
-    it('requests to /auth/ and tries at the feed share one rate', async () => {
-      const tight = await limited({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '2' });
+    it('requests to /auth/ and to the feed share one rate', async () => {
+      const tight = await startLimitedEdge({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '2' });
       const token = () => tight.request('/auth/token', { method: 'POST', body: '{}', headers: { authorization: `Basic ${SECRET}` } });
-      assert.deepEqual(await statuses(4, token), [200, 200, 200, 429]);
+      assert.deepEqual(await collectStatuses(4, token), [200, 200, 200, 429]);
       const answer = await token();
       assert.equal(answer.headers['content-type'], 'application/problem+json');
       assert.ok(answer.headers['strict-transport-security']);
       assert.equal((await tight.open('/ws/events')).status, 429);
-      assert.equal((await tight.request('/api/rooms')).status, 429, 'nor can keys be tried there instead');
-      assert.equal((await tight.open('/ws/signal')).status, 101, 'signaling is another bucket');
+      assert.equal((await tight.request('/api/rooms')).status, 429, 'API requests use the same bucket');
+      assert.equal((await tight.open('/ws/signal')).status, 101, 'signaling has another bucket');
     });
 
-    it('sockets held at once are counted', async () => {
-      const tight = await limited({ EDGE_SOCKETS_PER_CLIENT: '2' });
-      const held = [await tight.open('/ws/signal'), await tight.open('/ws/signal')];
+    it('open sockets of a client are limited', async () => {
+      const tight = await startLimitedEdge({ EDGE_SOCKETS_PER_CLIENT: '2' });
+      const open = [await tight.open('/ws/signal'), await tight.open('/ws/signal')];
       assert.equal((await tight.open('/ws/signal')).status, 429);
-      for (const { socket } of held) socket.terminate();
+      for (const { socket } of open) socket.terminate();
     });
 
     it('each address has its own buckets', async () => {
-      const tight = await limited({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' });
+      const tight = await startLimitedEdge({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' });
       const ask = (localAddress) => tight.request('/auth/validate', { host: '127.0.0.1', localAddress });
-      assert.deepEqual(await statuses(6, (n) => ask(`127.0.0.${(n % 2) + 1}`)), [200, 200, 200, 200, 429, 429]);
+      assert.deepEqual(await collectStatuses(6, (n) => ask(`127.0.0.${(n % 2) + 1}`)), [200, 200, 200, 200, 429, 429]);
     });
 
     it('the addresses of one IPv6 /64 are one client', async (t) => {
@@ -201,12 +202,12 @@ describe('the edge', () => {
         return t.skip('needs a network namespace of its own');
       }
       t.after(() => addresses.forEach((address) => execFileSync('ip', ['-6', 'addr', 'del', `${address}/128`, 'dev', 'lo'])));
-      const tight = await limited({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' });
+      const tight = await startLimitedEdge({ EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' });
       const ask = (n) => tight.request('/auth/validate', { host: '::1', servername: 'localhost', localAddress: addresses[n % 3] });
-      assert.deepEqual(await statuses(6, ask), [200, 200, 200, 429, 429, 200]);
+      assert.deepEqual(await collectStatuses(6, ask), [200, 200, 200, 429, 429, 200]);
     });
 
-    it('a body larger than any request of ours ends here', async () => {
+    it('a body that is too large is refused at the edge', async () => {
       seen.length = 0;
       const answer = await edge.request('/auth/token', { method: 'POST', body: 'x'.repeat(70_000) });
       assert.equal(answer.status, 413);
@@ -216,16 +217,16 @@ describe('the edge', () => {
   });
 
   describe('a node that does not answer', () => {
-    it('is passed over when it is down, refuses or stops', async () => {
-      const full = await site.upstream((_, response) => response.writeHead(503, { 'retry-after': '1' }).end('{}'));
+    it('is skipped when it is down or refuses', async () => {
+      const full = await site.startUpstream((_, response) => response.writeHead(503, { 'retry-after': '1' }).end('{}'));
       for (const other of [1, full.port]) {
-        const two = await site.edge({ signal: [other, upstream.port], auth: [upstream.port] });
-        assert.deepEqual(await statuses(4, () => two.request('/ws/validate')), [200, 200, 200, 200]);
+        const two = await site.startEdge({ signal: [other, upstream.port], auth: [upstream.port] });
+        assert.deepEqual(await collectStatuses(4, () => two.request('/ws/validate')), [200, 200, 200, 200]);
       }
     });
 
-    it('is a 503 that says when to try again, if there is no other', async () => {
-      const none = await site.edge({ signal: [1], auth: [1] });
+    it('is a 503 with Retry-After when there is no other node', async () => {
+      const none = await site.startEdge({ signal: [1], auth: [1] });
       for (const path of ['/ws/signal', '/auth/token', '/ws/validate']) {
         const answer = await none.request(path);
         assert.equal(answer.status, 503, path);
@@ -238,51 +239,51 @@ describe('the edge', () => {
   });
 
   describe('logs', () => {
-    const provoke = async (target) => {
+    const sendSecrets = async (target) => {
       const protocols = ['signalbox.v1', `token.${SECRET}`];
       for (let n = 0; n < 3; n++) {
-        await opens(target, `/ws/signal?token=${SECRET}`, { headers: { Referer: `https://x.example/?token=${SECRET}` } })();
-        await opens(target, `/ws/signal?resume=${SECRET}&since=4`)();
-        await opens(target, '/ws/signal?since=4', { protocols: ['signalbox.v1', `resume.${SECRET}`] })();
+        await openAndClose(target, `/ws/signal?token=${SECRET}`, { headers: { Referer: `https://x.example/?token=${SECRET}` } })();
+        await openAndClose(target, `/ws/signal?resume=${SECRET}&since=4`)();
+        await openAndClose(target, '/ws/signal?since=4', { protocols: ['signalbox.v1', `resume.${SECRET}`] })();
         await target.request(`/ws/validate?resume=${SECRET}`);
-        await opens(target, '/ws/signal', { protocols })();
+        await openAndClose(target, '/ws/signal', { protocols })();
         await target.request(`/auth/validate?token=${SECRET}`, { headers: { authorization: `Bearer ${SECRET}` } });
         await target.request(`/nothing?token=${SECRET}`);
       }
-      await stop(target.child);
+      await stopProcess(target.child);
     };
     const assertClean = (target) => {
       for (const mark of ['eyJ', 'tells-of', '?', 'token', 'resume', 'since', 'Bearer']) {
-        // The path of the token endpoint is no secret.
-        const written = target.written().replaceAll('/auth/token', '');
+        // The path of the token endpoint is not a secret.
+        const written = target.logText().replaceAll('/auth/token', '');
         assert.ok(!written.includes(mark), `${mark} in: ${written}`);
       }
     };
 
-    it('hold no query, no token and no header when all is well, limited or dead', async () => {
+    it('contain no query, token or header after success, limit or failure', async () => {
       const limits = { EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '1', EDGE_SOCKETS_PER_CLIENT: '1' };
       const cases = [
         [{}, [101, 200]],
         [{ limits: { ...limits, EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' } }, [101, 200, 429]],
         [{ signal: [1], auth: [1] }, [503]],
-        // connect() fails here in the way it does when the source ports are used up: nginx logs that at `crit`.
+        // connect() fails as without free source ports, and nginx logs that at `crit`.
         [{ signal: ['[fe80::1]:9'], auth: ['[fe80::1]:9'] }, [503]],
       ];
       for (const [options, expected] of cases) {
-        const target = await site.edge({ signal: [upstream.port], auth: [upstream.port], ...options });
-        await provoke(target);
+        const target = await site.startEdge({ signal: [upstream.port], auth: [upstream.port], ...options });
+        await sendSecrets(target);
         assertClean(target);
-        const found = new Set(target.accesses().map(({ status }) => status));
-        for (const status of expected) assert.ok(found.has(status), `${status} was not provoked: ${[...found]}`);
+        const found = new Set(target.accessLogEntries().map(({ status }) => status));
+        for (const status of expected) assert.ok(found.has(status), `${status} did not occur: ${[...found]}`);
       }
     });
 
-    it('still tell who was limited and which node failed', async () => {
-      const tight = await site.edge({ signal: [1], auth: [upstream.port], limits: { EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' } });
+    it('show which client was limited and which node failed', async () => {
+      const tight = await site.startEdge({ signal: [1], auth: [upstream.port], limits: { EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' } });
       for (let n = 0; n < 3; n++) await tight.request('/auth/validate');
       await tight.request('/ws/validate');
-      await stop(tight.child);
-      const [, , limited, failed] = tight.accesses();
+      await stopProcess(tight.child);
+      const [, , limited, failed] = tight.accessLogEntries();
       assert.deepEqual([limited.path, limited.status, limited.limit_req], ['/auth/validate', 429, 'REJECTED']);
       assert.deepEqual([failed.path, failed.status, failed.upstream, failed.upstream_status], ['/ws/validate', 503, '127.0.0.1:1', '502']);
     });

@@ -1,7 +1,8 @@
-// Starts what stands behind and in the edge, on free ports, and stops it again by process id.
+// Starts nginx, Redis and the services on free ports, and stops them by process id.
 //
-// nginx runs the files that docker-compose.yml mounts (deploy/nginx); only the paths under /tmp are moved, because a test
-// has no container of its own. Logs go to $SIGNALBOX_TEST_LOGS, which tests/hygiene.sh reads afterwards.
+// nginx runs the files that docker-compose.yml mounts (deploy/nginx). Only the paths under /tmp
+// differ, because a test has no container. Logs go to $SIGNALBOX_TEST_LOGS, which tests/hygiene.sh
+// reads later.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -16,22 +17,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 
 export const repo = join(dirname(fileURLToPath(import.meta.url)), '../..');
-/** What the operator's key may do, as docker-compose.yml has it. */
+/** The scopes of the operator key in docker-compose.yml. */
 const SCOPES = Object.fromEntries([readFileSync(join(repo, 'docker-compose.yml'), 'utf8').match(/(\w+OPERATOR__SCOPES): (.*)/).slice(1)]);
 export const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
-const deadline = 10_000;
+const DEADLINE_MS = 10_000;
 
-/** A place of its own for a test file: processes, folders, logs. `close` undoes all of it. */
-export class Site {
+/** The processes, folders and logs of one test file. `close` removes them. */
+export class TestSite {
   dir = mkdtempSync(join(tmpdir(), 'signalbox-edge-'));
   logs = process.env.SIGNALBOX_TEST_LOGS ?? join(this.dir, 'logs');
-  #undo = [() => rmSync(this.dir, { recursive: true, force: true })];
+  #closeActions = [() => rmSync(this.dir, { recursive: true, force: true })];
   #started = 0;
 
   constructor() {
     mkdirSync(this.logs, { recursive: true });
     chmodSync(this.dir, 0o755);
-    this.#undo.push(() => Promise.all([...this.#processes].map((child) => stop(child))));
+    this.#closeActions.push(() => Promise.all([...this.#processes].map((child) => stopProcess(child))));
     this.secrets = join(this.dir, 'secrets');
     execFileSync(join(repo, 'deploy/make-secrets.sh'), [this.secrets]);
   }
@@ -39,21 +40,21 @@ export class Site {
   #processes = new Set();
 
   async close() {
-    for (const undo of this.#undo.reverse()) await undo();
-    this.#undo = [];
+    for (const action of this.#closeActions.reverse()) await action();
+    this.#closeActions = [];
   }
 
-  /** Runs at `close`, last added first. */
-  later(undo) {
-    this.#undo.push(undo);
+  /** Adds an action for `close`; the last one runs first. */
+  onClose(action) {
+    this.#closeActions.push(action);
   }
 
   secret(name) {
     return readFileSync(join(this.secrets, name), 'utf8').trim();
   }
 
-  /** Starts a program; what it writes goes to a log file. */
-  start(name, command, args, env = {}) {
+  /** Starts a program with its output in a log file. */
+  startProcess(name, command, args, env = {}) {
     const log = join(this.logs, `edge-${process.pid}-${++this.#started}-${name}.log`);
     const fd = openSync(log, 'a');
     const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', fd, fd] });
@@ -64,25 +65,25 @@ export class Site {
     return child;
   }
 
-  /** The store of docker-compose.yml; it comes back empty after `stop` and `start`. */
-  async store() {
+  /** Starts the Redis of docker-compose.yml; it is empty after `stop` and `start`. */
+  async startStore() {
     const port = await freePort();
-    return new Program(port, async () => {
-      const child = this.start('redis', 'redis-server', [
+    return new RestartableProcess(port, async () => {
+      const child = this.startProcess('redis', 'redis-server', [
         join(repo, 'deploy/redis/redis.conf'),
         ...['--aclfile', join(this.secrets, 'redis.acl'), '--bind', '127.0.0.1', '--port', `${port}`, '--dir', this.dir],
       ]);
-      await listening(port, child);
+      await waitForPort(port, child);
       return child;
     }).start();
   }
 
-  async redis() {
-    return (await this.store()).port;
+  async startRedis() {
+    return (await this.startStore()).port;
   }
 
   /** Starts a service on a free port and waits until it is ready. */
-  async service(binary, user, redisPort, settings = {}) {
+  async startService(binary, user, redisPort, settings = {}) {
     const port = await freePort();
     const url = join(this.dir, `redis-url-${port}`);
     writeFileSync(url, this.secret(`redis_url_${user}`).replace('@redis:6379', `@127.0.0.1:${redisPort}`), { mode: 0o600 });
@@ -95,9 +96,9 @@ export class Site {
       SIGNALBOX__LOG__FILTER: 'debug',
       ...settings,
     };
-    return new Program(port, async () => {
-      const child = this.start(`${binary}-${port}`, join(bin, binary), args, env);
-      await eventually(`${binary} is ready`, child, async () => (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok);
+    return new RestartableProcess(port, async () => {
+      const child = this.startProcess(`${binary}-${port}`, join(bin, binary), args, env);
+      await waitUntil(`${binary} is ready`, child, async () => (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok);
       return child;
     }).start();
   }
@@ -109,8 +110,11 @@ export class Site {
     };
   }
 
-  /** Starts nginx with the shipped files. `limits` are EDGE_* variables; the rest is generous, so that only a test of limits meets one. */
-  async edge({ signal, auth, limits = {} }) {
+  /**
+   * Starts nginx with the shipped files. `limits` are EDGE_* variables; the default limits are
+   * high.
+   */
+  async startEdge({ signal, auth, limits = {} }) {
     const [plain, tls] = [await freePort(), await freePort()];
     const dir = mkdtempSync(join(this.dir, 'nginx-'));
     const accessLog = join(this.logs, `edge-${process.pid}-${tls}-access.log`);
@@ -122,8 +126,8 @@ export class Site {
       EDGE_ACCESS_LOG: accessLog,
       EDGE_PAGE: join(repo, 'web/call'),
       EDGE_CLIENT: join(repo, 'clients/js/src'),
-      EDGE_SIGNAL_SERVERS: servers(signal),
-      EDGE_AUTH_SERVERS: servers(auth),
+      EDGE_SIGNAL_SERVERS: serverLines(signal),
+      EDGE_AUTH_SERVERS: serverLines(auth),
       EDGE_WS_PER_MINUTE: '60000',
       EDGE_WS_BURST: '1000',
       EDGE_RESUMES_PER_MINUTE: '60000',
@@ -140,25 +144,25 @@ export class Site {
     const main = readFileSync(join(repo, 'deploy/nginx/nginx.conf'), 'utf8');
     writeFileSync(join(dir, 'nginx.conf'), main.replace(/\/tmp(?=\/)/g, dir));
 
-    // As root nginx would drop to a user that may not read this checkout.
-    const own = process.getuid() === 0 ? 'daemon off; user root;' : 'daemon off;';
-    const child = this.start('nginx', 'nginx', ['-p', dir, '-c', join(dir, 'nginx.conf'), '-e', 'stderr', '-g', own]);
-    await listening(tls, child);
-    return new Edge({ plain, tls, child, accessLog, ca: this.secret('edge.crt') });
+    // As root, nginx would switch to a user that cannot read this checkout.
+    const directives = process.getuid() === 0 ? 'daemon off; user root;' : 'daemon off;';
+    const child = this.startProcess('nginx', 'nginx', ['-p', dir, '-c', join(dir, 'nginx.conf'), '-e', 'stderr', '-g', directives]);
+    await waitForPort(tls, child);
+    return new EdgeServer({ plain, tls, child, accessLog, ca: this.secret('edge.crt') });
   }
 
-  /** A server in this process, where a test must see what the edge sends or choose what it gets. */
-  async upstream(handle) {
+  /** Starts a server in this process, for tests that read the requests or choose the answers. */
+  async startUpstream(handle) {
     const server = createServer(handle);
     server.on('upgrade', (request, socket) => {
       socket.on('error', () => {});
       socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n');
-      const offered = request.headers['sec-websocket-protocol']?.split(/, */)[0];
-      if (offered) socket.write(`Sec-WebSocket-Protocol: ${offered}\r\n`);
-      socket.write(`Sec-WebSocket-Accept: ${acceptance(request)}\r\n\r\n`);
+      const subprotocol = request.headers['sec-websocket-protocol']?.split(/, */)[0];
+      if (subprotocol) socket.write(`Sec-WebSocket-Protocol: ${subprotocol}\r\n`);
+      socket.write(`Sec-WebSocket-Accept: ${acceptKey(request)}\r\n\r\n`);
     });
     const port = await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
-    this.later(() => {
+    this.onClose(() => {
       server.closeAllConnections();
       server.close();
     });
@@ -166,60 +170,62 @@ export class Site {
   }
 }
 
-/** A running program that keeps its port over `stop`, `kill` and `start`; each run has a log of its own. */
-class Program {
-  /** Of every run, the last one last. */
+/**
+ * A program with a port that stays the same after `stop`, `kill` and `start`; each run has a log.
+ */
+class RestartableProcess {
+  /** The log files of all runs, in order. */
   logs = [];
-  #begin;
+  #launch;
 
-  constructor(port, begin) {
+  constructor(port, launch) {
     this.port = port;
-    this.#begin = begin;
+    this.#launch = launch;
   }
 
   async start() {
-    this.child = await this.#begin();
+    this.child = await this.#launch();
     this.logs.push(this.child.log);
     return this;
   }
 
-  /** What a signaling node calls itself; another in every run. */
+  /** The id of a signaling node, which is new in each run. */
   get node() {
     return /event="node_started" node=(\w+)/.exec(readFileSync(this.child.log, 'utf8'))?.[1];
   }
 
-  /** With a goodbye. */
+  /** Ends the process with a drain. */
   stop() {
-    return stop(this.child);
+    return stopProcess(this.child);
   }
 
-  /** Without one. */
+  /** Ends the process without a drain. */
   async kill() {
-    const gone = new Promise((resolve) => this.child.once('exit', resolve));
+    const exited = new Promise((resolve) => this.child.once('exit', resolve));
     this.child.kill('SIGKILL');
-    await gone;
+    await exited;
   }
 
-  /** It keeps its connections and answers nothing, until `goOn`. */
+  /** The process keeps its connections but does not answer, until `unfreeze`. */
   freeze() {
     this.child.kill('SIGSTOP');
   }
 
-  goOn() {
+  unfreeze() {
     this.child.kill('SIGCONT');
   }
 }
 
-/** A running nginx and how a client meets it. */
-class Edge {
+/** A running nginx, and requests to it. */
+class EdgeServer {
   constructor(fields) {
     Object.assign(this, fields);
   }
 
-  /** One HTTPS request on a connection of its own; the certificate is checked. */
+  /** Sends one HTTPS request on a new connection, and checks the certificate. */
   request(path, { method = 'GET', headers = {}, body, host = 'localhost', ...tls } = {}) {
     return new Promise((resolve, reject) => {
-      const options = { host, port: this.tls, path, method, headers, ca: this.ca, agent: false, timeout: deadline, ...tls };
+      const options = { host, port: this.tls, path, method, headers, ca: this.ca, agent: false, timeout: DEADLINE_MS, ...tls };
       const request = https.request(options, (response) => {
         let text = '';
         response.setEncoding('utf8').on('data', (part) => (text += part));
@@ -234,22 +240,22 @@ class Edge {
     });
   }
 
-  /** Opens a WebSocket: `{socket, next}`, or `{status, json}` where there was no upgrade. */
+  /** Opens a WebSocket: returns `{socket, next}`, or `{status, json}` without an upgrade. */
   open(path, { protocols = [], headers = {}, host = 'localhost', ...tls } = {}) {
-    const shown = host.includes(':') ? `[${host}]` : host;
-    const socket = new WebSocket(`wss://${shown}:${this.tls}${path}`, protocols, { headers, ca: this.ca, handshakeTimeout: deadline, ...tls });
+    const urlHost = host.includes(':') ? `[${host}]` : host;
+    const socket = new WebSocket(`wss://${urlHost}:${this.tls}${path}`, protocols, { headers, ca: this.ca, handshakeTimeout: DEADLINE_MS, ...tls });
     const frames = [];
     const waiting = [];
     socket.on('message', (data) => {
       const frame = JSON.parse(data);
-      const wanted = waiting.findIndex(({ type }) => type === frame.type);
-      if (wanted >= 0) waiting.splice(wanted, 1)[0].resolve(frame);
+      const index = waiting.findIndex(({ type }) => type === frame.type);
+      if (index >= 0) waiting.splice(index, 1)[0].resolve(frame);
       else frames.push(frame);
     });
     const next = (type) => {
-      const here = frames.findIndex((frame) => frame.type === type);
-      if (here >= 0) return frames.splice(here, 1)[0];
-      return within(`a frame of type ${type}`, new Promise((resolve) => waiting.push({ type, resolve })));
+      const index = frames.findIndex((frame) => frame.type === type);
+      if (index >= 0) return frames.splice(index, 1)[0];
+      return withDeadline(`a frame of type ${type}`, new Promise((resolve) => waiting.push({ type, resolve })));
     };
     return new Promise((resolve, reject) => {
       socket.on('open', () => resolve({ status: 101, socket, next, protocol: socket.protocol }));
@@ -262,20 +268,20 @@ class Edge {
     });
   }
 
-  /** Everything nginx has written. */
-  written() {
+  /** Returns all logs of nginx. */
+  logText() {
     return [this.accessLog, this.child.log].map((file) => (existsSync(file) ? readFileSync(file, 'utf8') : '')).join('');
   }
 
-  accesses() {
+  accessLogEntries() {
     const lines = readFileSync(this.accessLog, 'utf8').trim().split('\n');
     return lines.map((line) => JSON.parse(line));
   }
 }
 
-const servers = (ports) => ports.map((port) => `server ${Number(port) ? `127.0.0.1:${port}` : port} max_fails=1 fail_timeout=1s;`).join(' ');
+const serverLines = (ports) => ports.map((port) => `server ${Number(port) ? `127.0.0.1:${port}` : port} max_fails=1 fail_timeout=1s;`).join(' ');
 
-function acceptance(request) {
+function acceptKey(request) {
   const key = `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
   return createHash('sha1').update(key).digest('base64');
 }
@@ -287,38 +293,38 @@ export async function freePort() {
   return port;
 }
 
-/** Ends a process and waits until it is gone. */
-export async function stop(child) {
+/** Ends a process and waits for its exit. */
+export async function stopProcess(child) {
   if (child.exitCode !== null || child.signalCode !== null || !child.pid) return;
-  const gone = new Promise((resolve) => child.once('exit', resolve));
+  const exited = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
-  // Later than timing.drain: who is ended here did not end by itself.
-  const slow = setTimeout(() => child.kill('SIGKILL'), 12_000);
-  await gone;
-  clearTimeout(slow);
+  // Longer than timing.drain: a process that still runs then is stuck.
+  const killTimer = setTimeout(() => child.kill('SIGKILL'), 12_000);
+  await exited;
+  clearTimeout(killTimer);
 }
 
-const listening = (port, child) =>
-  eventually(`port ${port} listens`, child, () =>
+const waitForPort = (port, child) =>
+  waitUntil(`port ${port} listens`, child, () =>
     new Promise((resolve, reject) => {
       const socket = connect(port, '127.0.0.1', () => resolve(socket.destroy()));
       socket.on('error', reject);
     }));
 
-/** Asks until the answer is true, the process has ended or the time is over. */
-async function eventually(what, child, holds) {
-  const end = Date.now() + deadline;
+/** Repeats a check until it returns true, the process has ended or the deadline is over. */
+async function waitUntil(description, child, check) {
+  const end = Date.now() + DEADLINE_MS;
   for (;;) {
     const ended = child.failure ?? (child.exitCode ?? child.signalCode) !== null;
-    if (ended) throw new Error(`${what}: it ended before that:\n${readFileSync(child.log, 'utf8').slice(-2000)}`);
-    if (await Promise.resolve().then(holds).catch(() => false)) return;
-    if (Date.now() > end) throw new Error(`${what}: not in ${deadline} ms:\n${readFileSync(child.log, 'utf8').slice(-2000)}`);
+    if (ended) throw new Error(`${description}: the process has ended:\n${readFileSync(child.log, 'utf8').slice(-2000)}`);
+    if (await Promise.resolve().then(check).catch(() => false)) return;
+    if (Date.now() > end) throw new Error(`${description}: not in ${DEADLINE_MS} ms:\n${readFileSync(child.log, 'utf8').slice(-2000)}`);
     await sleep(20);
   }
 }
 
-export function within(what, promise) {
+function withDeadline(description, promise) {
   let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what}: not in ${deadline} ms`)), deadline)));
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  const timeout = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${description}: not in ${DEADLINE_MS} ms`)), DEADLINE_MS)));
+  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }

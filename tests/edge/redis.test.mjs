@@ -1,14 +1,14 @@
-// The Redis that docker-compose.yml starts: its configuration, and what its users may not do.
+// The Redis server of docker-compose.yml: its configuration and the limits of its users.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
-import { Site } from './harness.mjs';
+import { TestSite } from './harness.mjs';
 
 describe('the store', () => {
-  const site = new Site();
+  const site = new TestSite();
   let port;
-  before(async () => (port = await site.redis()));
+  before(async () => (port = await site.startRedis()));
   after(() => site.close());
 
   const redis = (user, ...command) => {
@@ -20,19 +20,19 @@ describe('the store', () => {
   };
   const info = (name) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(redis('signal', 'info'))?.[1];
 
-  it('answers nobody without a name', () => {
+  it('refuses clients without a user name', () => {
     assert.match(redis(null, 'ping'), /^NOAUTH/);
     assert.match(redis(null, 'hgetall', 'sb:x'), /^NOAUTH/);
   });
 
-  it('lets the signaling service do its work', () => {
+  it('allows the commands of the signaling service', () => {
     assert.equal(redis('signal', 'ping'), 'PONG');
     const script = "redis.call('HSET', KEYS[1], 'f', ARGV[1]); redis.call('PEXPIRE', KEYS[1], 50000); redis.call('SPUBLISH', KEYS[1], 'x'); return redis.call('TIME')[1]";
     assert.match(redis('signal', 'eval', script, '1', 'sb:{a}:room:r', 'v'), /^\d+$/);
     assert.match(redis('signal', 'eval', "return redis.call('INFO', 'replication')", '0'), /master_replid:/);
   });
 
-  it('keeps the signaling service to its own keys, topics and commands', () => {
+  it('limits the signaling service to its own keys, topics and commands', () => {
     for (const command of [
       ['hset', 'other', 'f', 'v'],
       ['spublish', 'other', 'x'],
@@ -59,13 +59,13 @@ describe('the store', () => {
     }
   });
 
-  it('keeps its scripts to the same', () => {
+  it('limits the scripts of the signaling service in the same way', () => {
     for (const call of ["'FLUSHALL'", "'KEYS', '*'", "'CONFIG', 'GET', '*'", "'APPEND', 'sb:x', '1'", "'SET', 'other', '1'", "'HSET', 'other', 'f', 'v'", "'SPUBLISH', 'other', 'x'"]) {
       assert.match(redis('signal', 'eval', `return redis.call(${call})`, '0'), /can't (run|publish|access)|not allowed/, call);
     }
   });
 
-  it('keeps the auth service to its own keys, topics and commands', () => {
+  it('limits the auth service to its own keys, topics and commands', () => {
     assert.equal(redis('auth', 'ping'), 'PONG');
     for (const command of [['keys', '*'], ['config', 'get', '*'], ['set', 'other', '1'], ['spublish', 'other', 'x'], ['psubscribe', '*'], ['monitor'], ['flushall']]) {
       assert.match(redis('auth', ...command), /^NOPERM/, command.join(' '));
@@ -73,7 +73,7 @@ describe('the store', () => {
     assert.match(redis('auth', 'eval', "return redis.call('HSET', 'other', 'f', 'v')", '0'), /can't (run|access)|not allowed/);
   });
 
-  it('refuses rather than forgets, and writes nothing to disk', () => {
+  it('refuses writes when it is full, and writes nothing to disk', () => {
     assert.equal(info('maxmemory_policy'), 'noeviction');
     assert.equal(info('maxmemory'), `${256 * 1024 * 1024}`);
     assert.equal(info('aof_enabled'), '0');

@@ -1,20 +1,20 @@
 /**
- * The call page: a lobby, a call, and the way between them. Reads `?room=NAME`; `?invite=CODE` is how this person gets in, `?name=NAME` fills the
- * name in, and `?autojoin=1` joins without a click (tests and links from other pages use both).
+ * The call page: the start page and the call. Reads `?room=NAME` and `?invite=CODE`. `?name=NAME`
+ * sets the name, and `?autojoin=1` joins without a click, for tests and for links on other pages.
  */
 import { tokenSource } from '/client/index.js';
 import { Room } from '/client/room.js';
-import { bindToggles, find, say, showStream } from './dom.js';
-import { Media } from './media.js';
-import * as memory from './memory.js';
-import { randomRoom } from './names.js';
-import { CallView } from './view.js';
-import * as words from './words.js';
+import { CallView } from './call-view.js';
+import { bindToggles, find, setText, showStream } from './dom.js';
+import { LocalMedia } from './local-media.js';
+import { mediaProblemText, refusalText } from './page-texts.js';
+import { randomRoomName } from './room-names.js';
+import { currentRoom, personName, tabUser } from './tab-storage.js';
 
 const query = new URLSearchParams(location.search);
-const media = new Media();
-const lobby = /** @type {HTMLElement} */ (find('#lobby'));
-const screen = /** @type {HTMLElement} */ (find('#call'));
+const media = new LocalMedia();
+const startPage = /** @type {HTMLElement} */ (find('#start-page'));
+const callScreen = /** @type {HTMLElement} */ (find('#call'));
 const nameField = /** @type {HTMLInputElement} */ (find('#name'));
 const roomField = /** @type {HTMLInputElement} */ (find('#room'));
 const joinButton = /** @type {HTMLButtonElement} */ (find('#join-button'));
@@ -22,11 +22,15 @@ const joinButton = /** @type {HTMLButtonElement} */ (find('#join-button'));
 /** @type {{ room: Room, view: CallView } | null} */
 let call = null;
 
-/** What a person typed or pasted as a room: spaces and a whole link are understood. @param {string} text */
-function roomName(text) {
+/**
+ * Converts the input of the room field: accepts spaces, and a complete link to a room.
+ *
+ * @param {string} text
+ */
+function parseRoomName(text) {
   const trimmed = text.trim();
-  const linked = URL.canParse(trimmed) ? new URL(trimmed).searchParams.get('room') : null;
-  return linked ?? trimmed.replace(/\s+/g, '-');
+  const roomOfLink = URL.canParse(trimmed) ? new URL(trimmed).searchParams.get('room') : null;
+  return roomOfLink ?? trimmed.replace(/\s+/g, '-');
 }
 
 /** @param {string} room */
@@ -34,59 +38,59 @@ function linkTo(room) {
   return `${location.origin}${location.pathname}?room=${encodeURIComponent(room)}`;
 }
 
-/** A reload comes back to this address, without a name or `autojoin` in it. @param {string} link */
+/** Sets the address for a reload, without `name` and `autojoin`. @param {string} link */
 function showAddress(link) {
   if (location.href === link) return;
-  // A change of address while the document loads is taken for another navigation by whoever waits for it.
+  // A change during the load would count as another navigation.
   if (document.readyState === 'complete') history.replaceState(null, '', link);
   else addEventListener('load', () => history.replaceState(null, '', link), { once: true });
 }
 
 async function join() {
-  const title = roomName(roomField.value) || randomRoom();
+  const title = parseRoomName(roomField.value) || randomRoomName();
   const name = nameField.value.trim() || 'Guest';
-  memory.name.set(nameField.value.trim());
-  say(find('#lobby-error'), '');
+  personName.set(nameField.value.trim());
+  setText(find('#start-error'), '');
   joinButton.disabled = true;
-  const user = memory.user();
+  const user = tabUser();
   const invite = query.get('invite') ?? undefined;
-  // A guest's token is asked for again before it ends; an invitation is used once, and what comes of it is refreshed.
+  // A guest requests a new token each time. An invite is used once, and then its refresh token.
   const getToken = invite === undefined ? undefined : tokenSource({ invite, user, name });
   const room = new Room({ room: title, name, user, media: media.stream, getToken });
   call = { room, view: new CallView({ room, media, name, title }) };
-  room.client.on('state', ({ state, error }) => state === 'closed' && backToLobby(title, error));
-  show(true);
+  room.client.on('state', ({ state, error }) => state === 'closed' && showStartPage(title, error));
+  showCallScreen(true);
   document.title = `${title} · Signalbox`;
   try {
     await room.join();
-    memory.currentRoom.set(title);
+    currentRoom.set(title);
     showAddress(invite === undefined ? linkTo(title) : `${linkTo(title)}&invite=${encodeURIComponent(invite)}`);
   } catch {
-    // The `closed` state has said why, in the lobby.
+    // The listener of the state `closed` shows the reason.
   }
 }
 
 /** @param {string} room @param {import('/client/index.js').SignalingError} [error] */
-function backToLobby(room, error) {
-  call?.view.end();
+function showStartPage(room, error) {
+  call?.view.close();
   call = null;
-  memory.currentRoom.set(null);
+  currentRoom.set(null);
   document.title = 'Signalbox';
   joinButton.disabled = false;
   roomField.value = room;
-  show(false);
+  showCallScreen(false);
   if (error && error.code !== 'left') {
-    say(find('#lobby-error'), words.refusal(error, room));
-    /** @type {HTMLElement} */ (find('#lobby-error')).focus();
+    setText(find('#start-error'), refusalText(error, room));
+    /** @type {HTMLElement} */ (find('#start-error')).focus();
   } else {
     joinButton.focus();
   }
 }
 
 /** @param {boolean} inCall */
-function show(inCall) {
-  lobby.hidden = inCall;
-  screen.hidden = !inCall;
+function showCallScreen(inCall) {
+  startPage.hidden = inCall;
+  callScreen.hidden = !inCall;
   setPeopleOpen(false);
   if (inCall) /** @type {HTMLElement} */ (find('#room-title')).focus();
 }
@@ -102,21 +106,21 @@ async function copyLink() {
   const label = find('#copy span');
   try {
     await navigator.clipboard.writeText(link);
-    say(find('#status'), 'The link is copied. Send it to whoever you want to talk to.');
+    setText(find('#status'), 'The link is copied. Send it to the person you want to talk to.');
     label.textContent = 'Copied';
     setTimeout(() => (label.textContent = 'Copy link'), 2_000);
   } catch {
-    say(find('#call-problem'), `The browser did not let the page copy. Copy this link yourself: ${link}`);
+    setText(find('#call-problem'), `The browser did not let the page copy. Copy this link yourself: ${link}`);
   }
 }
 
 function showPreview() {
   showStream(find('#preview'), media.stream);
-  lobby.toggleAttribute('data-video', media.isOn('video'));
-  say(find('#media-note'), media.error ? words.mediaProblem(media.error) : '');
+  startPage.toggleAttribute('data-video', media.isOn('video'));
+  setText(find('#media-note'), media.error ? mediaProblemText(media.error) : '');
 }
 
-function bind() {
+function bindControls() {
   bindToggles(media);
   media.addEventListener('change', showPreview);
   find('#join').addEventListener('submit', (event) => {
@@ -132,29 +136,29 @@ function bind() {
   };
   find('#people-close').addEventListener('click', closePeople);
   find('#people').addEventListener('keydown', (event) => /** @type {KeyboardEvent} */ (event).key === 'Escape' && closePeople());
-  addEventListener('pagehide', hangUp);
-  // Brought back by the back button, the page has hung up already.
+  addEventListener('pagehide', closeConnections);
+  // A page that the back button restores has closed its connections already.
   addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
 }
 
 /**
- * The page goes, perhaps to come back by a reload, which takes its place in the room; so the room is not left. But nothing is sent any more, and
- * that much can be told: whoever sees both the socket and the media end takes the tile away.
+ * Closes the media connections when the page closes. Does not leave the room, because a reload
+ * takes over the peer. The other pages hide the tile when both the socket and the media have ended.
  */
-function hangUp() {
+function closeConnections() {
   for (const { pc } of call?.room.peers.values() ?? []) pc.close();
 }
 
 async function start() {
-  const invited = query.get('room');
-  roomField.value = invited ?? randomRoom();
-  nameField.value = query.get('name') ?? memory.name.get();
-  say(find('#lobby-title'), invited ? 'Join the call' : 'Start a call');
-  bind();
-  const comesBack = invited !== null && (query.get('autojoin') === '1' || memory.currentRoom.get() === invited);
+  const linkedRoom = query.get('room');
+  roomField.value = linkedRoom ?? randomRoomName();
+  nameField.value = query.get('name') ?? personName.get();
+  setText(find('#start-title'), linkedRoom ? 'Join the call' : 'Start a call');
+  bindControls();
+  const joinsAtOnce = linkedRoom !== null && (query.get('autojoin') === '1' || currentRoom.get() === linkedRoom);
   const opened = media.open();
-  if (!comesBack) return nameField.focus();
-  // A question about the camera may stand unanswered for long; the call does not wait for it.
+  if (!joinsAtOnce) return nameField.focus();
+  // The person may not answer the camera prompt for a long time, and the call must not wait for it.
   await Promise.race([opened, new Promise((resolve) => setTimeout(resolve, 2_000))]);
   return join();
 }

@@ -1,4 +1,4 @@
-/** The few things every part of the page does with the document. */
+/** Helpers for the document, shared by all parts of the page. */
 
 /**
  * @template {Element} T
@@ -8,27 +8,33 @@
  */
 export function find(selector, root = document) {
   const element = root.querySelector(selector);
-  if (!element) throw new Error(`the page lacks ${selector}`);
+  if (!element) throw new Error(`the page has no element ${selector}`);
   return /** @type {T} */ (element);
 }
 
-/** Sets text only when it changes: a live region speaks at every change. @param {Element} element @param {string} text */
-export function say(element, text) {
+/**
+ * Sets the text only if it differs, because a screen reader reads each change of a live region.
+ *
+ * @param {Element} element
+ * @param {string} text
+ */
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 /**
- * A copy of what a template holds.
+ * Copies the first element of a template.
  *
  * @param {string} id
  */
-export function copyOf(id) {
+export function cloneTemplate(id) {
   const template = /** @type {HTMLTemplateElement} */ (document.getElementById(id));
   return /** @type {Element} */ (/** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild);
 }
 
 /**
- * Plays a stream, or nothing while it is empty: an element that waits for its first picture keeps the page loading.
+ * Plays a stream. An empty stream is not set, because a video element without a first frame delays
+ * the load event of the page.
  *
  * @param {HTMLVideoElement} video
  * @param {MediaStream} stream
@@ -39,23 +45,23 @@ export function showStream(video, stream) {
 }
 
 /**
- * Makes every mute and camera button on the page follow the media.
+ * Connects all microphone and camera buttons of the page with the media.
  *
- * @param {import('./media.js').Media} media
+ * @param {import('./local-media.js').LocalMedia} media
  */
 export function bindToggles(media) {
-  const words = { audio: ['Unmute', 'Mute'], video: ['Camera on', 'Camera off'] };
+  const labels = { audio: ['Unmute', 'Mute'], video: ['Camera on', 'Camera off'] };
   const icons = { audio: ['#i-mic-off', '#i-mic'], video: ['#i-cam-off', '#i-cam'] };
   for (const button of document.querySelectorAll('button[data-toggle]')) {
     const kind = /** @type {'audio' | 'video'} */ (button.getAttribute('data-toggle'));
-    const show = () => {
+    const update = () => {
       const on = Number(media.isOn(kind));
-      say(find('span', button), words[kind][on] ?? '');
+      setText(find('span', button), labels[kind][on] ?? '');
       find('use', button).setAttribute('href', icons[kind][on] ?? '');
       button.toggleAttribute('data-off', !on);
     };
     button.addEventListener('click', () => void media.toggle(kind));
-    media.addEventListener('change', show);
-    show();
+    media.addEventListener('change', update);
+    update();
   }
 }

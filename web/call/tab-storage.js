@@ -1,6 +1,6 @@
 /**
- * What this tab remembers until it is closed, so that a reload comes back to the same call as the same person. In sessionStorage and
- * nowhere else; a token is never among it.
+ * The data of this tab that survives a reload, so that the same person returns to the same call.
+ * Uses sessionStorage only, and never stores a token.
  */
 
 /** @param {string} key */
@@ -8,7 +8,7 @@ function read(key) {
   try {
     return sessionStorage.getItem(`signalbox.${key}`);
   } catch {
-    return null; // storage is switched off: the page works, a reload forgets
+    return null; // the storage is disabled: the page works, but a reload loses the data
   }
 }
 
@@ -18,37 +18,38 @@ function write(key, value) {
     if (value === null) sessionStorage.removeItem(`signalbox.${key}`);
     else sessionStorage.setItem(`signalbox.${key}`, value);
   } catch {
-    // as above
+    // The storage is disabled.
   }
 }
 
-/** This tab's user, made once. */
-export function user() {
-  const known = read('user');
-  if (known) return known;
+/** Returns the user of this tab; creates it at the first call. */
+export function tabUser() {
+  const stored = read('user');
+  if (stored) return stored;
   const bytes = crypto.getRandomValues(new Uint8Array(9));
-  const made = `guest-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
-  write('user', made);
-  return made;
+  const user = `guest-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  write('user', user);
+  return user;
 }
 
-export const name = {
+/** The name of this person. */
+export const personName = {
   get: () => read('name') ?? '',
   /** @param {string} value */
   set: (value) => write('name', value),
 };
 
-/** The room this tab is in, or null. */
+/** The room of the current call, or null. */
 export const currentRoom = {
   get: () => read('room'),
   /** @param {string | null} value */
   set: (value) => write('room', value),
 };
 
-/** Whether the person switched this kind off; a reload must not switch a microphone on. */
-export const wanted = {
+/** Which devices the person has switched off; a reload must not switch a microphone on. */
+export const mediaSwitches = {
   /** @param {'audio' | 'video'} kind */
-  get: (kind) => read(`${kind}-off`) === null,
+  isOn: (kind) => read(`${kind}-off`) === null,
   /** @param {'audio' | 'video'} kind @param {boolean} on */
   set: (kind, on) => write(`${kind}-off`, on ? null : '1'),
 };

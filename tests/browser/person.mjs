@@ -1,12 +1,13 @@
-// People in front of the call page: a browser with a made-up camera, and what each of them sees. Nothing here needs the page's help:
-// connections are remembered by wrapping RTCPeerConnection, frames are read off the page's WebSockets.
+// Persons that use the call page in a browser with a fake camera, and assertions about their pages.
+// The page needs no test code: a wrapped RTCPeerConnection records the connections, and the browser
+// reports the frames of the WebSockets.
 
 import { chromium } from 'playwright-core';
 import { setTimeout as pause } from 'node:timers/promises';
 
-const DEADLINE = 20_000;
+const DEADLINE_MS = 20_000;
 
-const FLAGS = [
+const BROWSER_FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -14,48 +15,48 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  // Enough to see that pictures move, on a machine that codes many of them at once.
+  // A low rate, because one machine encodes many videos at once.
   '--use-fake-device-for-media-stream=fps=10',
   '--autoplay-policy=no-user-gesture-required',
-  // There is no interface but loopback where these tests run.
+  // The test environment may have only the loopback interface.
   '--allow-loopback-in-peer-connection',
-  // Pages without a camera hide their address behind a multicast name, which loopback cannot announce.
+  // Pages without a camera use multicast names as addresses, which loopback cannot announce.
   '--disable-features=WebRtcHideLocalIpsWithMdns',
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1',
-  // The edge's certificate is its own.
+  // The certificate of the edge is self-signed.
   '--ignore-certificate-errors',
 ];
 
-export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: FLAGS });
+const launchChromium = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: BROWSER_FLAGS });
 
-/** Asks until the answer is true; after the deadline it is an error that tells the last answer. */
-export async function until(what, holds, deadline = DEADLINE) {
-  const end = Date.now() + deadline;
+/** Repeats a check until it returns true; the error after the deadline contains the last result. */
+export async function until(description, check, deadlineMs = DEADLINE_MS) {
+  const end = Date.now() + deadlineMs;
   for (let last; ; await pause(50)) {
-    // A page that is being loaded has no document to ask.
-    last = await Promise.resolve().then(holds).catch((error) => error);
+    // The check throws while a page loads, because it has no document.
+    last = await Promise.resolve().then(check).catch((error) => error);
     if (last === true) return;
-    if (Date.now() > end) throw new Error(`not in ${deadline} ms: ${what}; at last: ${last instanceof Error ? last : JSON.stringify(last)}`);
+    if (Date.now() > end) throw new Error(`not in ${deadlineMs} ms: ${description}; last result: ${last instanceof Error ? last : JSON.stringify(last)}`);
   }
 }
 
-/** Runs in every page before its own scripts. */
-function watch() {
-  const made = [];
+/** Runs in each page before the scripts of the page. */
+function recordConnections() {
+  const connections = [];
   globalThis.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(...args) {
       super(...args);
-      made.push(this);
+      connections.push(this);
     }
   };
-  Object.defineProperty(globalThis, 'connectionsMade', { value: made });
+  Object.defineProperty(globalThis, 'connectionsMade', { value: connections });
   document.addEventListener('securitypolicyviolation', ({ effectiveDirective, blockedURI, sourceFile }) =>
     console.error(`policy violated: ${effectiveDirective} by ${blockedURI} in ${sourceFile}`),
   );
 }
 
-/** Runs in the page: what arrives and what is sent on every connection that is not closed. */
-async function traffic() {
+/** Runs in the page: returns the received and the sent media of each open connection. */
+async function readTraffic() {
   const open = connectionsMade.map((pc, id) => ({ pc, id })).filter(({ pc }) => pc.connectionState !== 'closed');
   return Promise.all(
     open.map(async ({ pc, id }) => {
@@ -73,23 +74,26 @@ async function traffic() {
   );
 }
 
-/** A crowd shares a browser; every person has a storage, a permission and a page of their own. */
-export class Crowd {
+/** One browser; each person has its own storage, permissions and page. */
+export class SharedBrowser {
   #browser;
   #people = [];
 
-  static async gather() {
-    const crowd = new Crowd();
-    crowd.#browser = await launch();
-    return crowd;
+  static async launch() {
+    const shared = new SharedBrowser();
+    shared.#browser = await launchChromium();
+    return shared;
   }
 
-  /** @param {{camera?: boolean, viewport?: {width: number, height: number}}} [options] `camera`: what this person answers when asked */
+  /**
+   * @param {{camera?: boolean, viewport?: {width: number, height: number}}} [options] `camera`:
+   *   whether the person allows it
+   */
   async person({ camera = true, viewport = { width: 1280, height: 800 } } = {}) {
     const permissions = camera ? ['camera', 'microphone'] : [];
     const context = await this.#browser.newContext({ ignoreHTTPSErrors: true, permissions, viewport });
     const person = new Person(await context.newPage());
-    await person.page.addInitScript(watch);
+    await person.page.addInitScript(recordConnections);
     this.#people.push(person);
     return person;
   }
@@ -100,12 +104,12 @@ export class Crowd {
     return person;
   }
 
-  /** Everybody goes home; what their pages complained about is returned. */
-  async disperse() {
-    const complaints = this.#people.flatMap(({ complaints }) => complaints);
+  /** Closes all pages, and returns their errors and warnings. */
+  async closePages() {
+    const problems = this.#people.flatMap(({ problems }) => problems);
     await Promise.all(this.#browser.contexts().map((context) => context.close()));
     this.#people = [];
-    return complaints;
+    return problems;
   }
 
   close() {
@@ -113,39 +117,40 @@ export class Crowd {
   }
 }
 
-// The network itself is lost where a test takes it away, and the browser says so by itself.
-const NO_COMPLAINT = /net::ERR_|WebSocket connection to .* failed/;
+// The browser reports a lost network itself.
+const NETWORK_ERROR = /net::ERR_|WebSocket connection to .* failed/;
 
 export class Person {
   /** How often the page was loaded. */
   loads = 0;
-  /** Every `joined` frame that reached the page, the last one last. */
+  /** The `joined` frames of the page, in order. */
   joined = [];
-  /** Every `resumed` frame, likewise. */
+  /** The `resumed` frames of the page, in order. */
   resumed = [];
-  /** Which node serves the page. @type {string | undefined} */
+  /** The node that serves the page. @type {string | undefined} */
   node;
-  /** As whom. @type {string | undefined} */
+  /** @type {string | undefined} */
   peerId;
   /** How many sockets the page has opened. */
   sockets = 0;
-  /** Every address the page asked for, sockets too. */
+  /** The addresses of all requests and sockets of the page. */
   addresses = [];
-  /** The tokens that were given to the page. */
+  /** The tokens that the page received. */
   tokens = [];
-  complaints = [];
-  /** What the browser may complain of, because the test brings it about. @type {RegExp | undefined} */
-  expected;
+  /** Errors and warnings of the page. */
+  problems = [];
+  /** Errors that the test causes on purpose. @type {RegExp | undefined} */
+  expectedProblems;
 
   constructor(page) {
     this.page = page;
-    page.setDefaultTimeout(DEADLINE);
+    page.setDefaultTimeout(DEADLINE_MS);
     page.on('domcontentloaded', () => (this.loads += 1));
-    page.on('pageerror', (error) => this.complaints.push(String(error)));
+    page.on('pageerror', (error) => this.problems.push(String(error)));
     page.on('console', (message) => {
       const text = `${message.text()} (${message.location().url})`;
-      const bad = ['warning', 'error'].includes(message.type()) && !NO_COMPLAINT.test(text) && !this.expected?.test(text);
-      if (bad) this.complaints.push(text);
+      const isProblem = ['warning', 'error'].includes(message.type()) && !NETWORK_ERROR.test(text) && !this.expectedProblems?.test(text);
+      if (isProblem) this.problems.push(text);
     });
     page.on('request', (request) => this.addresses.push(request.url()));
     page.on('response', (response) => {
@@ -163,8 +168,13 @@ export class Person {
     });
   }
 
-  /** This person comes through an application, whose backend asks for the tokens with its key and a role. @param {string} role @param {string} key `id:secret` */
-  async hasRole(role, key) {
+  /**
+   * Requests tokens as the backend of an application does: with an API key and a role.
+   *
+   * @param {string} role
+   * @param {string} key `id:secret`
+   */
+  async usesRole(role, key) {
     await this.page.route('**/auth/token', async (route) => {
       const headers = { ...route.request().headers(), authorization: `Basic ${Buffer.from(key).toString('base64')}` };
       const response = await route.fetch({ headers, postData: JSON.stringify({ ...route.request().postDataJSON(), role }) });
@@ -172,18 +182,18 @@ export class Person {
     });
   }
 
-  /** Through the link that joins by itself. */
+  /** Joins with a link that needs no click. */
   async joins(origin, room, name) {
     const joins = this.joined.length;
     await this.page.goto(`${origin}/?${new URLSearchParams({ room, name, autojoin: '1' })}`);
     await until(`${name} joins ${room}`, () => this.joined.length > joins);
   }
 
-  /** Through the lobby, with the camera switched off there. */
-  async joinsDark(origin, room, name) {
+  /** Joins from the start page, after the camera is switched off there. */
+  async joinsWithoutCamera(origin, room, name) {
     await this.page.goto(`${origin}/?${new URLSearchParams({ room, name })}`);
-    await this.page.locator('.lobby[data-video]').waitFor();
-    await this.page.click('.lobby [data-toggle=video]');
+    await this.page.locator('.start-page[data-video]').waitFor();
+    await this.page.click('.start-page [data-toggle=video]');
     await this.page.click('#join-button');
     await until(`${name} joins ${room}`, () => this.joined.length > 0);
   }
@@ -193,12 +203,12 @@ export class Person {
     return this.page.click(`.toolbar [data-toggle=${kind}]`);
   }
 
-  /** The same page once more in another tab, which begins with a copy of this one's sessionStorage. */
-  async duplicates() {
+  /** Opens the page in a second tab, which starts with a copy of the sessionStorage. */
+  async duplicatesTab() {
     const [page] = await Promise.all([this.page.waitForEvent('popup'), this.page.evaluate(() => void open(location.href))]);
-    const twin = new Person(page);
-    await until('the other tab has joined', () => twin.joined.length > 0);
-    return twin;
+    const duplicate = new Person(page);
+    await until('the other tab has joined', () => duplicate.joined.length > 0);
+    return duplicate;
   }
 
   async reloads() {
@@ -208,10 +218,10 @@ export class Person {
   }
 
   traffic() {
-    return this.page.evaluate(traffic);
+    return this.page.evaluate(readTraffic);
   }
 
-  /** Exactly so many connections, each with pictures that go on being decoded and sound that arrives. */
+  /** Waits for this number of connections, each with new video and sound. */
   async receives(others) {
     const before = new Map((await this.traffic()).map(({ id, pictures }) => [id, pictures]));
     await until(`${others} connections bring new pictures and sound`, async () => {
@@ -220,7 +230,7 @@ export class Person {
     });
   }
 
-  /** Exactly so many connections, each with sound that goes on. */
+  /** Waits for this number of connections, each with new sound. */
   async hears(others) {
     const before = new Map((await this.traffic()).map(({ id, sound }) => [id, sound]));
     await until(`${others} connections bring new sound`, async () => {
@@ -229,7 +239,7 @@ export class Person {
     });
   }
 
-  /** Whether no connection brings anything new for a while. @param {number} ms */
+  /** Whether no connection receives new media for a while. @param {number} ms */
   async hearsNothing(ms) {
     const sum = async () => (await this.traffic()).reduce((total, { pictures, sound }) => total + pictures + sound, 0);
     const before = await sum();
@@ -237,13 +247,13 @@ export class Person {
     return (await sum()) - before === 0;
   }
 
-  /** On every connection something new arrives, all the time. @param {number} ms */
-  async hearsFor(ms) {
+  /** Asserts that all connections receive sound for a while. @param {number} ms */
+  async keepsHearing(ms) {
     const end = Date.now() + ms;
     while (Date.now() < end) await this.hears((await this.traffic()).length);
   }
 
-  /** Receives so many others, and shows them. */
+  /** Waits until this number of other people is received and visible. */
   async seesAndHears(others) {
     await this.receives(others);
     await until(`${others} tiles show a picture`, async () => {
@@ -252,7 +262,7 @@ export class Person {
     });
   }
 
-  /** The others, as the tiles on the stage name them. */
+  /** The names of the other people on the visible tiles. */
   async names() {
     return (await this.page.locator('.tile[data-peer-id]:not([hidden]) .tile-name span').allTextContents()).sort();
   }
@@ -261,14 +271,14 @@ export class Person {
     await until(`tiles of ${names}`, async () => String(await this.names()) === String(names.sort()) || (await this.names()));
   }
 
-  /** The page says this to a person who looks, not only in its source. */
+  /** Waits until a visible element of the page has this text. */
   async reads(selector, pattern) {
     await until(`${selector} says ${pattern}`, async () => {
-      const place = this.page.locator(selector);
-      return ((await place.isVisible()) && pattern.test(await place.innerText())) || place.innerText();
+      const element = this.page.locator(selector);
+      return ((await element.isVisible()) && pattern.test(await element.innerText())) || element.innerText();
     });
   }
 }
 
-/** Everybody sees and hears everybody: n people, n(n-1) directions. */
-export const allSeeAll = (...people) => Promise.all(people.map((person) => person.seesAndHears(people.length - 1)));
+/** Waits until each person sees and hears all others. */
+export const allSeeEachOther = (...people) => Promise.all(people.map((person) => person.seesAndHears(people.length - 1)));

@@ -1,7 +1,5 @@
-/**
- * The tiles: one for this person, one for everyone else. Owns the elements; what a tile says comes from its peer.
- */
-import { copyOf, find, say, showStream } from './dom.js';
+/** The video tiles: one for this person, and one for each peer. Owns the elements of the tiles. */
+import { cloneTemplate, find, setText, showStream } from './dom.js';
 
 /** @typedef {import('/client/peer.js').Peer} Peer */
 
@@ -11,120 +9,127 @@ function initials(name) {
   return parts.slice(0, 2).map((part) => [...part][0] ?? '').join('').toUpperCase();
 }
 
-export class Stage {
+export class VideoStage {
   /** @type {Map<string, Element>} */
   #tiles = new Map();
   #list;
-  #onSilent;
+  #onBlockedSound;
 
-  /** @param {Element} list @param {() => void} onSilent the browser wants a click before it plays sound */
-  constructor(list, onSilent) {
+  /**
+   * @param {Element} list
+   * @param {() => void} onBlockedSound the browser needs a click before it plays sound
+   */
+  constructor(list, onBlockedSound) {
     this.#list = list;
-    this.#onSilent = onSilent;
+    this.#onBlockedSound = onBlockedSound;
   }
 
   clear() {
     this.#list.replaceChildren();
     this.#tiles.clear();
-    this.#count();
+    this.#updateCount();
   }
 
-  /** @param {import('./media.js').Media} media @param {string} name @param {() => boolean} maySend */
+  /**
+   * @param {import('./local-media.js').LocalMedia} media
+   * @param {string} name
+   * @param {() => boolean} maySend
+   */
   addSelf(media, name, maySend) {
-    const tile = this.#add(name);
-    say(find('.tile-name span', tile), `${name} (you)`);
+    const tile = this.#addTile(name);
+    setText(find('.tile-name span', tile), `${name} (you)`);
     const video = find('video', tile);
     tile.classList.add('self');
     video.classList.add('mirror');
     /** @type {HTMLVideoElement} */ (video).muted = true;
-    const show = () => {
+    const update = () => {
       showStream(/** @type {HTMLVideoElement} */ (video), media.stream);
       tile.toggleAttribute('data-video', media.isOn('video'));
       tile.toggleAttribute('data-muted', !media.isOn('audio') || !maySend());
     };
-    media.addEventListener('change', show);
-    show();
-    return show;
+    media.addEventListener('change', update);
+    update();
+    return update;
   }
 
   /** @param {Peer} peer */
   add(peer) {
-    const tile = this.#add(peer.name);
+    const tile = this.#addTile(peer.name);
     for (const element of [tile, find('video', tile)]) {
       element.setAttribute('data-peer-id', peer.peerId);
       element.setAttribute('data-user-id', peer.info.userId);
     }
-    const show = () => this.#show(tile, peer);
-    peer.on('state', show);
-    peer.on('info', show);
+    const update = () => this.#updateTile(tile, peer);
+    peer.on('state', update);
+    peer.on('info', update);
     const video = /** @type {HTMLVideoElement} */ (find('video', tile));
-    video.addEventListener('resize', show);
+    video.addEventListener('resize', update);
     peer.on('track', ({ track }) => {
-      track.addEventListener('ended', show);
+      track.addEventListener('ended', update);
       showStream(video, peer.stream);
       this.#play(video);
-      show();
+      update();
     });
     this.#tiles.set(peer.peerId, tile);
-    peer.on('closed', () => this.#remove(tile, peer.peerId));
-    show();
+    peer.on('closed', () => this.#removeTile(tile, peer.peerId));
+    update();
   }
 
   /**
-   * What the tile says of its peer; hidden, it is off the stage, perhaps not for good.
+   * Shows the state of a peer on its tile, or hides the tile for a while.
    *
    * @param {string} peerId
-   * @param {{ hidden: boolean, sentence: string }} now
+   * @param {{ hidden: boolean, text: string }} state
    */
-  update(peerId, { hidden, sentence }) {
+  update(peerId, { hidden, text }) {
     const tile = this.#tiles.get(peerId);
     if (!tile) return;
     tile.toggleAttribute('hidden', hidden);
-    say(find('.tile-state', tile), sentence);
-    this.#count();
+    setText(find('.tile-state', tile), text);
+    this.#updateCount();
   }
 
-  /** After a click, which is what the browser waited for. */
+  /** Plays all videos after a click of the person. */
   playAll() {
     for (const video of this.#list.querySelectorAll('video')) this.#play(video);
   }
 
   /** @param {Element} tile @param {Peer} peer */
-  #show(tile, peer) {
+  #updateTile(tile, peer) {
     const { metadata } = peer.info;
-    // Not `track.muted`: Chromium leaves it true on tracks that were negotiated around a rollback.
-    const picture = /** @type {HTMLVideoElement} */ (find('video', tile)).videoWidth > 0;
+    // Chromium may leave `track.muted` true for tracks that were negotiated around a rollback.
+    const hasPicture = /** @type {HTMLVideoElement} */ (find('video', tile)).videoWidth > 0;
     tile.setAttribute('data-state', peer.state);
-    tile.toggleAttribute('data-video', picture && metadata.video !== false);
+    tile.toggleAttribute('data-video', hasPicture && metadata.video !== false);
     tile.toggleAttribute('data-muted', metadata.audio === false);
-    say(find('.tile-name span', tile), peer.name);
-    say(find('.avatar', tile), initials(peer.name));
+    setText(find('.tile-name span', tile), peer.name);
+    setText(find('.avatar', tile), initials(peer.name));
   }
 
   /** @param {string} name */
-  #add(name) {
-    const tile = copyOf('tile');
-    say(find('.tile-name span', tile), name);
-    say(find('.avatar', tile), initials(name));
+  #addTile(name) {
+    const tile = cloneTemplate('tile');
+    setText(find('.tile-name span', tile), name);
+    setText(find('.avatar', tile), initials(name));
     this.#list.append(tile);
-    this.#count();
+    this.#updateCount();
     return tile;
   }
 
   /** @param {Element} tile @param {string} peerId */
-  #remove(tile, peerId) {
+  #removeTile(tile, peerId) {
     if (this.#tiles.get(peerId) === tile) this.#tiles.delete(peerId);
     /** @type {HTMLVideoElement} */ (find('video', tile)).srcObject = null;
     tile.remove();
-    this.#count();
+    this.#updateCount();
   }
 
-  #count() {
+  #updateCount() {
     this.#list.setAttribute('data-count', String(Math.min(this.#list.querySelectorAll('.tile:not([hidden])').length, 7)));
   }
 
   /** @param {HTMLVideoElement} video */
   #play(video) {
-    video.play().catch((error) => error.name === 'NotAllowedError' && this.#onSilent());
+    video.play().catch((error) => error.name === 'NotAllowedError' && this.#onBlockedSound());
   }
 }
