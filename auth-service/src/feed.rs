@@ -7,28 +7,30 @@
 use std::{sync::Arc, time::Duration};
 
 use signalbox_config as config;
-use signalbox_redis::keys;
-use signalbox_redis::{Listener, Proof, StartError, Subscriber, Target, Topology};
+use signalbox_redis::redis_keys;
+use signalbox_redis::{
+    RedisStartError, RedisTarget, RedisTopology, TopicListener, TopicProbe, TopicSubscriber,
+};
 use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use tokio::{sync::broadcast, time::sleep};
 
 /// How often a subscription's connection is asked whether it still is one to a master.
-const PROBE: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts the subscription, which lasts as long as the process. Call once, inside a runtime.
 ///
 /// # Errors
 /// A URL or certificates that will not do. A server that does not answer is no error: the task goes on trying.
-pub fn over_redis(url: &str, settings: &config::Redis) -> Result<FeedSender, StartError> {
-    let target = Target::new(url, settings)?;
+pub fn subscribe_feed(url: &str, settings: &config::RedisSettings) -> Result<FeedSender, RedisStartError> {
+    let target = RedisTarget::new(url, settings)?;
     let sender = broadcast::Sender::new(FEED_BACKLOG);
-    tokio::spawn(subscribe(target, sender.clone(), settings.reconnect.0));
+    tokio::spawn(subscribe_with_retry(target, sender.clone(), settings.reconnect.0));
     Ok(sender)
 }
 
 /// Tries until it is subscribed everywhere; from then on the subscription looks after itself. Without jitter: the auth processes of a
 /// deployment are few.
-async fn subscribe(target: Target, sender: FeedSender, pause: Duration) {
+async fn subscribe_with_retry(target: RedisTarget, sender: FeedSender, pause: Duration) {
     let mut told = false;
     loop {
         match try_subscribe(&target, &sender).await {
@@ -43,33 +45,33 @@ async fn subscribe(target: Target, sender: FeedSender, pause: Duration) {
     }
 }
 
-async fn try_subscribe(target: &Target, sender: &FeedSender) -> Result<(), StartError> {
-    let topology = Topology::discover(target).await?;
-    let feed = Feed { sender: sender.clone(), topics: keys::feed_topics().collect() };
+async fn try_subscribe(target: &RedisTarget, sender: &FeedSender) -> Result<(), RedisStartError> {
+    let topology = RedisTopology::discover(target).await?;
+    let feed = FeedListener { sender: sender.clone(), topics: redis_keys::feed_topics().collect() };
     // It may not publish, so a probe cannot be its proof.
-    Subscriber::new(topology, feed, Proof::Ask, PROBE).start().await
+    TopicSubscriber::new(topology, feed, TopicProbe::AskRole, PROBE_INTERVAL).subscribe_all().await
 }
 
-struct Feed {
+struct FeedListener {
     sender: FeedSender,
     topics: Vec<String>,
 }
 
-impl Listener for Feed {
-    fn topic(&self, partition: usize) -> String {
+impl TopicListener for FeedListener {
+    fn topic_name(&self, partition: usize) -> String {
         self.topics.get(partition).cloned().unwrap_or_default()
     }
 
-    fn heard(&self, message: &[u8]) {
+    fn on_message(&self, message: &[u8]) {
         if let Ok(line) = std::str::from_utf8(message) {
             // An error only says that nobody listens.
             let _ = self.sender.send(Arc::from(line));
         }
     }
 
-    fn heard_again(&self, _: &[usize]) {}
+    fn on_gap(&self, _: &[usize]) {}
 
-    fn is_there(&self) -> bool {
+    fn is_active(&self) -> bool {
         true
     }
 }

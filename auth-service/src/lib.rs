@@ -14,21 +14,21 @@
 //! Must not: know a socket of a peer or the state of a room; the services meet in `shared::token`. It keeps only what must be
 //! remembered ([`store`]): a token carries all it says. Next: [`routes`] from the top.
 
+mod access_check;
 pub mod app;
+pub mod credential_store;
 pub mod exchange;
 pub mod feed;
 pub mod issuer;
-mod judge;
 pub mod keys;
-pub mod link;
 mod metrics;
+pub mod redis_client;
 pub mod routes;
 mod state;
-pub mod store;
 #[cfg(test)]
 mod tests;
-pub mod usage;
+pub mod usage_reader;
 pub mod webhooks;
 
 pub use routes::configure;
-pub use state::{AuthParts, AuthState, BadState};
+pub use state::{AuthParts, AuthState, AuthStateError};

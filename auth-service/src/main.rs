@@ -4,19 +4,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use signalbox_auth::app;
-use signalbox_config::Flags;
-use signalbox_http::{Failure, process};
+use signalbox_config::CommonFlags;
+use signalbox_http::{ProcessError, run_process};
 
 /// Signalbox's auth service: issues and validates room tokens.
 #[derive(Parser)]
 #[command(name = "auth-service", version)]
 struct Cli {
     #[command(flatten)]
-    flags: Flags,
+    flags: CommonFlags,
 }
 
 fn main() -> ExitCode {
-    process("auth-service", &Cli::parse().flags, |loaded| async {
-        app::serve(loaded).await.map_err(|error| Failure::new(error.exit_code(), error))
+    run_process("auth-service", &Cli::parse().flags, |loaded| async {
+        app::serve(loaded).await.map_err(|error| ProcessError::new(error.exit_code(), error))
     })
 }

@@ -4,20 +4,20 @@ use prometheus::{
     Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
     proto::MetricFamily,
 };
-use signalbox_access::{Control, KINDS};
+use signalbox_access::{AccessControl, RULE_KINDS};
 
-pub(crate) struct Metrics {
+pub(crate) struct AuthMetrics {
     registry: Registry,
     /// By the kind of caller: `api_key`, `guest`, `invite`, `refresh`, `management`, `user`.
     pub(crate) issued: IntCounterVec,
     /// By the code of the refusal.
     pub(crate) refused: IntCounterVec,
     /// Callers that were not let in, by code.
-    pub(crate) failures: IntCounterVec,
+    pub(crate) unauthorized: IntCounterVec,
     /// Tickets asked for, by outcome: `issued`, or the code of the refusal.
     pub(crate) tickets: IntCounterVec,
     /// Families of refresh tokens that ended because one was used twice.
-    pub(crate) reused: IntCounter,
+    pub(crate) refresh_reused: IntCounter,
     /// By outcome: `valid`, or the code of the refusal.
     pub(crate) validated: IntCounterVec,
     rules: IntGaugeVec,
@@ -28,16 +28,19 @@ pub(crate) struct Metrics {
     pub(crate) feed_skipped: IntCounter,
 }
 
-impl Metrics {
+impl AuthMetrics {
     pub(crate) fn new() -> prometheus::Result<Self> {
         let counters = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
         let metrics = Self {
             registry: Registry::new(),
             issued: counters("signalbox_auth_tokens_issued_total", "Tokens issued", "caller")?,
             refused: counters("signalbox_auth_tokens_refused_total", "Tokens refused", "code")?,
-            failures: counters("signalbox_auth_failures_total", "Callers not let in", "code")?,
+            unauthorized: counters("signalbox_auth_failures_total", "Callers not let in", "code")?,
             tickets: counters("signalbox_auth_tickets_total", "Tickets asked for", "outcome")?,
-            reused: IntCounter::new("signalbox_auth_refresh_reused_total", "Refresh tokens used twice")?,
+            refresh_reused: IntCounter::new(
+                "signalbox_auth_refresh_reused_total",
+                "Refresh tokens used twice",
+            )?,
             validated: counters("signalbox_auth_validations_total", "Tokens validated", "outcome")?,
             rules: IntGaugeVec::new(
                 Opts::new("signalbox_auth_rules", "Rules in force, as held here"),
@@ -55,9 +58,9 @@ impl Metrics {
             Box::new(metrics.rules_lag.clone()),
             Box::new(metrics.issued.clone()),
             Box::new(metrics.refused.clone()),
-            Box::new(metrics.failures.clone()),
+            Box::new(metrics.unauthorized.clone()),
             Box::new(metrics.tickets.clone()),
-            Box::new(metrics.reused.clone()),
+            Box::new(metrics.refresh_reused.clone()),
             Box::new(metrics.validated.clone()),
             Box::new(metrics.feed_readers.clone()),
             Box::new(metrics.feed_skipped.clone()),
@@ -67,9 +70,9 @@ impl Metrics {
     }
 
     /// What is held of the rules now.
-    pub(crate) fn rules_are(&self, control: &Control) {
-        KINDS.iter().for_each(|kind| self.rules.with_label_values(&[*kind]).set(0));
-        for rule in control.rules().in_force(control.now_ms()) {
+    pub(crate) fn update_rules(&self, control: &AccessControl) {
+        RULE_KINDS.iter().for_each(|kind| self.rules.with_label_values(&[*kind]).set(0));
+        for rule in control.rules().rules_in_force(control.now_ms()) {
             self.rules.with_label_values(&[rule.key.kind()]).inc();
         }
         self.rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));

@@ -4,20 +4,20 @@
 //! An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order, `registry::forward` appends it, the store
 //! writes it to the target's mailbox, `registry::peer` hands it to the target's socket.
 
+mod access_enforcer;
+pub mod admission;
 pub mod app;
 pub mod connection;
-pub mod door;
+pub mod connection_subject;
 mod drain;
-pub mod handle;
-mod keeper;
-pub mod keys;
-pub mod limits;
-pub mod metrics;
+pub mod effective_limits;
+mod maintenance;
 pub mod node;
+pub mod node_metrics;
+pub mod payload_filter;
 pub mod registry;
+pub mod resume_handle;
 mod routes;
-pub mod rules;
-pub mod standing;
-mod sweep;
-mod tickets;
-pub mod usage;
+mod ticket_store;
+pub mod token_keys;
+pub mod usage_meter;

@@ -6,50 +6,50 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use signalbox_access::{Control, Log, RedisLog};
-use signalbox_config::Settings;
-use signalbox_http::{Gate, Proxies};
-use signalbox_protocol::{Bounds, WireLimits, id::NodeId, problem::Problem};
+use signalbox_access::{AccessControl, RedisRuleLog, RuleLog};
+use signalbox_config::ServiceSettings;
+use signalbox_http::{RequestGate, TrustedProxies};
+use signalbox_protocol::{MessageLimits, WireLimits, id::NodeId, problem::Problem};
 use signalbox_rooms::feed::FeedSender;
-use signalbox_rooms::usage::UsageBook;
-use signalbox_token::{TicketShelf, TokenError};
-use signalbox_turn::IceBook;
+use signalbox_rooms::usage::MemoryUsageStore;
+use signalbox_token::{MemoryTicketStore, TokenError};
+use signalbox_turn::IceDirectory;
 
 use crate::{
-    door::{Door, Wish},
-    handle::HandleKeys,
-    keeper,
-    keys::TokenKeys,
-    metrics::Metrics,
-    registry::Registry,
-    sweep,
-    tickets::Tickets,
-    usage::{self, Meter},
+    access_enforcer,
+    admission::{AdmissionControl, ConnectIntent},
+    maintenance,
+    node_metrics::NodeMetrics,
+    registry::RoomRegistry,
+    resume_handle::HandleKeys,
+    ticket_store::TicketStore,
+    token_keys::TokenKeys,
+    usage_meter::{self, UsageMeter},
 };
 use signalbox_rooms::{
-    room::{Input, Outcome},
-    store::{self, Arrivals, RedisStore, StartError, Store, Unavailable},
-    taken_back::{OnTakenBack, TakenBack},
+    removal::{RemovalHook, RemovedPeer},
+    room::{InputOutcome, RoomInput},
+    store::{self, RedisRoomStore, RedisStartError, RoomStore, StoreEvents, StoreUnavailable},
 };
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
-pub struct Signal {
+pub struct SignalNode {
     /// The settings in force.
-    pub settings: Settings,
+    pub settings: ServiceSettings,
     /// Who is let in.
-    pub door: Arc<Door>,
+    pub admission: Arc<AdmissionControl>,
     /// The rooms it serves.
-    pub registry: Arc<Registry>,
-    pub(crate) handles: Arc<HandleKeys>,
-    pub(crate) bounds: Bounds,
+    pub registry: Arc<RoomRegistry>,
+    pub(crate) handle_keys: Arc<HandleKeys>,
+    pub(crate) message_limits: MessageLimits,
     wire_limits: WireLimits,
     /// What was taken back.
-    pub control: Arc<Control>,
-    pub(crate) proxies: Proxies,
-    pub(crate) ice: IceBook,
+    pub access_control: Arc<AccessControl>,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) ice_directory: IceDirectory,
     pub(crate) empty_metadata: Arc<RawValue>,
     /// What is counted for `/api/usage`, if anything is.
-    pub(crate) meter: Option<Arc<Meter>>,
+    pub(crate) usage_meter: Option<Arc<UsageMeter>>,
 }
 
 /// Why a node cannot start.
@@ -57,75 +57,76 @@ pub struct Signal {
 pub enum NodeError {
     /// The shared store cannot be used.
     #[error(transparent)]
-    Store(#[from] StartError),
+    Store(#[from] RedisStartError),
     /// Two metrics have one name: a fault of the program.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
 /// Where a node keeps its rooms.
-pub enum StoreChoice<'a> {
+pub enum StoreConfig<'a> {
     /// In this process; operators hear of them through this.
     Memory(Option<FeedSender>),
     /// In Redis, at this URL.
     Redis(&'a str),
 }
 
-impl Signal {
+impl SignalNode {
     /// Starts a node: connects the store and, where it is shared, listens for other nodes.
     ///
     /// # Errors
     /// [`NodeError`], one line for the operator.
     pub fn start(
-        settings: Settings,
+        settings: ServiceSettings,
         keys: TokenKeys,
         handles: HandleKeys,
-        ice: IceBook,
-        choice: StoreChoice<'_>,
+        ice: IceDirectory,
+        choice: StoreConfig<'_>,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
-        let bounds = store::Bounds::new(&settings);
+        let bounds = store::StoreLimits::new(&settings);
         let store = match choice {
-            StoreChoice::Memory(feed) => Store::memory(bounds, feed),
-            StoreChoice::Redis(url) => Store::Redis(RedisStore::connect_with(
+            StoreConfig::Memory(feed) => RoomStore::in_memory(bounds, feed),
+            StoreConfig::Redis(url) => RoomStore::Redis(RedisRoomStore::connect_with_scripts(
                 url,
                 &settings.redis,
                 bounds,
-                signalbox_access::scripts(),
+                signalbox_access::rule_scripts(),
             )?),
         };
         let tickets = match &store {
-            Store::Memory(_) => Tickets::Here(TicketShelf::default()),
-            Store::Redis(redis) => Tickets::Shared(redis.shared_link().0),
+            RoomStore::Memory(_) => TicketStore::Memory(MemoryTicketStore::default()),
+            RoomStore::Redis(redis) => TicketStore::Redis(redis.shared_client().0),
         };
-        let control = follow_rules(&store, settings.limits.rules as usize);
-        let registry = Arc::new(Registry::new(node.clone(), store, &settings, Metrics::new()?));
-        if let Store::Redis(redis) = &registry.hub().store {
-            let arrivals: Arc<dyn Arrivals> = registry.clone();
-            redis.listen(&node, Arc::downgrade(&arrivals))?;
+        let control = start_access_control(&store, settings.limits.rules as usize);
+        let registry = Arc::new(RoomRegistry::new(node.clone(), store, &settings, NodeMetrics::new()?));
+        if let RoomStore::Redis(redis) = &registry.context().store {
+            let arrivals: Arc<dyn StoreEvents> = registry.clone();
+            redis.subscribe_topics(&node, Arc::downgrade(&arrivals))?;
         }
-        registry.on_taken_back(keep_away(&control, &settings));
-        keeper::start(&registry, &settings.timing);
+        registry.set_removal_hook(build_removal_hook(&control, &settings));
+        maintenance::start_maintenance(&registry, &settings.timing);
         let counts = !settings.usage.kept.0.is_zero();
-        let meter = counts.then(|| Meter::new(settings.usage.pairs as usize));
-        meter.iter().for_each(|meter| usage::start(meter, &registry));
-        let gate = Gate::new(&settings.server);
+        let meter = counts.then(|| UsageMeter::new(settings.usage.pairs as usize));
+        meter.iter().for_each(|meter| usage_meter::start_usage_flush(meter, &registry));
+        let gate = RequestGate::new(&settings.server);
         let handles = Arc::new(handles);
-        let door = Door::new(keys, tickets, handles.clone(), gate.allowed_hosts().to_vec(), &settings);
-        sweep::start(&registry, &door, &control);
-        door.keys().start(&registry.hub().metrics);
+        let door =
+            AdmissionControl::new(keys, tickets, handles.clone(), gate.allowed_hosts().to_vec(), &settings);
+        access_enforcer::start_access_enforcer(&registry, &door, &control);
+        door.token_keys().start_fetching(&registry.context().metrics);
         tracing::info!(event = "node_started", node = %node);
         Ok(Arc::new(Self {
-            door,
+            admission: door,
             registry,
-            handles,
-            bounds: wire_bounds(&settings),
-            wire_limits: wire_limits(&settings),
-            control,
-            proxies: Proxies::new(&settings.server),
-            ice,
+            handle_keys: handles,
+            message_limits: build_message_limits(&settings),
+            wire_limits: configured_wire_limits(&settings),
+            access_control: control,
+            trusted_proxies: TrustedProxies::new(&settings.server),
+            ice_directory: ice,
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
-            meter,
+            usage_meter: meter,
             settings,
         }))
     }
@@ -134,70 +135,72 @@ impl Signal {
     ///
     /// # Errors
     /// 503 `draining` or `unavailable`.
-    pub fn ready(&self) -> Result<(), Problem> {
-        if self.door.is_draining() {
+    pub fn check_ready(&self) -> Result<(), Problem> {
+        if self.admission.is_draining() {
             Err(Problem::new(503, "draining", "this node is stopping"))
-        } else if !self.registry.hub().store.is_ready() {
+        } else if !self.registry.context().store.is_ready() {
             Err(Problem::new(503, "unavailable", "Redis does not answer"))
-        } else if !self.control.is_current() {
+        } else if !self.access_control.is_current() {
             Err(Problem::new(503, "unavailable", "this node does not know yet what was taken back"))
         } else {
-            self.door.keys().ready()
+            self.admission.token_keys().check_ready()
         }
     }
 
     /// The usage counted in this process, where no other keeps it.
-    pub fn usage_book(&self) -> Option<Arc<UsageBook>> {
-        self.registry.hub().store.usage_book()
+    pub fn usage_book(&self) -> Option<Arc<MemoryUsageStore>> {
+        self.registry.context().store.usage_book()
     }
 
     /// The limits that a client is told.
-    pub(crate) fn wire_limits(&self) -> WireLimits {
-        let limits = &self.registry.hub().limits;
-        let (burst, rate_per_second) = limits.pace();
+    pub(crate) fn current_wire_limits(&self) -> WireLimits {
+        let limits = &self.registry.context().limits;
+        let (burst, rate_per_second) = limits.burst_and_rate();
         let (room_peers, backlog) = (limits.room_peers(), limits.backlog());
         WireLimits { room_peers, burst, rate_per_second, backlog, ..self.wire_limits }
     }
 
     /// Everything it counts.
-    pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
-        let metrics = &self.registry.hub().metrics;
-        metrics.rules_are(&self.control);
-        if let Some(age_s) = self.door.keys().age_s() {
-            metrics.jwks_age.set(age_s);
+    pub fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
+        let metrics = &self.registry.context().metrics;
+        metrics.set_access_rules(&self.access_control);
+        if let Some(age_s) = self.admission.token_keys().key_set_age_s() {
+            metrics.jwks_age_seconds.set(age_s);
         }
-        metrics.gather()
+        metrics.gather_families()
     }
 
     /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.
     ///
     /// # Errors
     /// 503 `unavailable`, 401 `resume_expired`, `resume_replaced` or `token_expired`.
-    pub async fn consult(&self, wish: &Wish) -> Result<(), Problem> {
-        let away = |Unavailable| {
+    pub async fn check_intent(&self, wish: &ConnectIntent) -> Result<(), Problem> {
+        let away = |StoreUnavailable| {
             Problem::new(
                 503,
                 "unavailable",
                 "the store does not answer; keep the token or handle and try again",
             )
         };
-        if !self.registry.hub().store.is_open(wish.room()) {
-            return Err(away(Unavailable));
+        if !self.registry.context().store.is_room_available(wish.room_id()) {
+            return Err(away(StoreUnavailable));
         }
         let input = match wish {
-            Wish::Join { .. } => return Ok(()),
-            Wish::Resume { handle, .. } => Input::Attach(Box::new(self.claim(handle))),
-            Wish::Replace { handle, peer } => {
-                Input::Replace { old: Box::new(self.claim(handle)), peer: peer.clone(), mailbox: 1 }
-            }
+            ConnectIntent::Join { .. } => return Ok(()),
+            ConnectIntent::Resume { handle, .. } => RoomInput::Attach(Box::new(self.build_claim(handle))),
+            ConnectIntent::Replace { handle, peer } => RoomInput::Replace {
+                old_peer: Box::new(self.build_claim(handle)),
+                new_peer: peer.clone(),
+                mailbox_version: 1,
+            },
         };
-        match self.registry.room(wish.room()).consult(input).await.map_err(away)? {
-            Outcome::Replaced => {
+        match self.registry.get_or_create_room(wish.room_id()).preview_outcome(input).await.map_err(away)? {
+            InputOutcome::Fenced => {
                 let detail = "a newer connection has this peer; do not come back with this handle";
                 Err(Problem::new(401, "resume_replaced", detail))
             }
-            Outcome::Expired => Err(TokenError::Expired.problem()),
-            Outcome::Gone => {
+            InputOutcome::TokenExpired => Err(TokenError::Expired.to_problem()),
+            InputOutcome::PeerGone => {
                 Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
             }
             _ => Ok(()),
@@ -206,35 +209,36 @@ impl Signal {
 }
 
 /// Whoever is removed does not come back with what it holds: its grant is taken back, for as long as something of it may be good.
-fn keep_away(control: &Arc<Control>, settings: &Settings) -> OnTakenBack {
-    let (control, life_ms) = (control.clone(), settings.longest_grant_ms());
+fn build_removal_hook(control: &Arc<AccessControl>, settings: &ServiceSettings) -> RemovalHook {
+    let (control, life_ms) = (control.clone(), settings.max_grant_life_ms());
     let runtime = tokio::runtime::Handle::current();
-    Arc::new(move |who: TakenBack| {
+    Arc::new(move |who: RemovedPeer| {
         let control = control.clone();
-        runtime.spawn(async move { control.take_grant_back(&who.token, life_ms, "room").await });
+        runtime.spawn(async move { control.revoke_grant(&who.token, life_ms, "room").await });
     })
 }
 
 /// What was taken back lives where the rooms live.
-fn follow_rules(store: &Store, most: usize) -> Arc<Control> {
+fn start_access_control(store: &RoomStore, most: usize) -> Arc<AccessControl> {
     match store {
-        Store::Memory(_) => {
-            let control = Control::new(Log::Memory(Arc::default()), most);
-            tokio::spawn(Control::follow(&control));
+        RoomStore::Memory(_) => {
+            let control = AccessControl::new(RuleLog::Memory(Arc::default()), most);
+            tokio::spawn(AccessControl::follow_log(&control));
             control
         }
-        Store::Redis(redis) => {
-            let (link, first) = redis.shared_link();
-            let control = Control::new(Log::Redis(RedisLog::over(link.clone(), first)), most);
-            link.spawn(Control::follow(&control));
+        RoomStore::Redis(redis) => {
+            let (link, first) = redis.shared_client();
+            let control =
+                AccessControl::new(RuleLog::Redis(RedisRuleLog::with_client(link.clone(), first)), most);
+            link.spawn(AccessControl::follow_log(&control));
             control
         }
     }
 }
 
-fn wire_bounds(settings: &Settings) -> Bounds {
+fn build_message_limits(settings: &ServiceSettings) -> MessageLimits {
     let limits = &settings.limits;
-    Bounds {
+    MessageLimits {
         sdp: limits.sdp.0,
         candidate: limits.candidate.0,
         data: limits.data.0,
@@ -242,7 +246,7 @@ fn wire_bounds(settings: &Settings) -> Bounds {
     }
 }
 
-fn wire_limits(settings: &Settings) -> WireLimits {
+fn configured_wire_limits(settings: &ServiceSettings) -> WireLimits {
     let limits = &settings.limits;
     WireLimits {
         frame_bytes: limits.frame.0 as u64,

@@ -4,8 +4,8 @@ use actix_web::{HttpResponse, http::header, web};
 use include_dir::{Dir, File, include_dir};
 use signalbox_http::resource;
 
-static CALL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../web/call");
-static CLIENT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/js/src");
+static CALL_PAGE_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../web/call");
+static CLIENT_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/js/src");
 
 /// Everything from here, nothing inline, nobody may frame it. A page of ours needs no more.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -16,25 +16,25 @@ const PERMISSIONS_POLICY: &str =
     "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=()";
 
 /// Registers one route for each file.
-pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    for file in files(&CALL) {
+pub(crate) fn configure_pages(config: &mut web::ServiceConfig) {
+    for file in collect_files(&CALL_PAGE_FILES) {
         let path = format!("/{}", file.path().display());
         if path == "/index.html" {
-            serve(config, "/", file);
+            register_file(config, "/", file);
         }
-        serve(config, &path, file);
+        register_file(config, &path, file);
     }
-    for file in files(&CLIENT) {
-        serve(config, &format!("/client/{}", file.path().display()), file);
+    for file in collect_files(&CLIENT_FILES) {
+        register_file(config, &format!("/client/{}", file.path().display()), file);
     }
 }
 
-fn files(dir: &'static Dir<'static>) -> Vec<&'static File<'static>> {
-    let below = dir.dirs().flat_map(files);
+fn collect_files(dir: &'static Dir<'static>) -> Vec<&'static File<'static>> {
+    let below = dir.dirs().flat_map(collect_files);
     dir.files().chain(below).collect()
 }
 
-fn serve(config: &mut web::ServiceConfig, path: &str, file: &'static File<'static>) {
+fn register_file(config: &mut web::ServiceConfig, path: &str, file: &'static File<'static>) {
     let content_type = content_type(path, file);
     let answer = move || async move {
         HttpResponse::Ok()

@@ -126,8 +126,8 @@ async fn during_a_rotation_tokens_of_the_previous_secret_are_good() {
         Request::upgrade(format!("/ws/signal?token={token}")).send(node.address).await
     };
     let kid = |secret: &str| {
-        use signalbox_token::{Secret, SharedSecret};
-        SharedSecret::new(Secret::new(secret)).unwrap().kid()
+        use signalbox_token::{SecretBytes, SharedSecret};
+        SharedSecret::new(SecretBytes::new(secret)).unwrap().kid()
     };
     for secret in [&old, &new] {
         assert_eq!(knock(secret, None).await.status, 101);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use signalbox_protocol::id::RoomId;
-use signalbox_redis::keys::partition;
+use signalbox_redis::redis_keys::partition_of_room;
 use signalbox_tests::{
     backend::Backend, checker::check, cluster::Settings, fleet::Fleet, history::Run, peer::Link,
     swarm::Swarm, token::Forgery,
@@ -66,8 +66,10 @@ async fn rooms_of_other_shards_notice_nothing() {
     let others = cluster.partitions_of(cluster.master_of(127).await).await;
     assert!(!others.contains(&0), "the first and the last partition lie on different masters");
     let names = (0..).map(|n| format!("room-{n}"));
-    let name =
-        names.into_iter().find(|name| others.contains(&partition(&RoomId::parse(name).unwrap()))).unwrap();
+    let name = names
+        .into_iter()
+        .find(|name| others.contains(&partition_of_room(&RoomId::parse(name).unwrap())))
+        .unwrap();
     let join = async |node: usize, user: &str| {
         let token = Forgery::good(&name, user).sign(&fleet.secret);
         Link::open(fleet.nodes[node].process.address, &token).await.into_peer().await

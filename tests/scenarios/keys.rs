@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::future::join_all;
 use serde_json::json;
-use signalbox_config::Loaded;
+use signalbox_config::LoadedConfig;
 use signalbox_tests::{
     cluster::random_secret,
     http::Request,
@@ -119,7 +119,7 @@ async fn knock_with_an_unknown_key(node: &Process) -> Duration {
 
 #[tokio::test]
 async fn without_the_auth_service_sockets_work_and_tokens_join_and_an_unknown_key_is_refused_at_once() {
-    let long = Loaded::environment().contains_key("SIGNALBOX_TEST_LONG");
+    let long = LoadedConfig::read_environment().contains_key("SIGNALBOX_TEST_LONG");
     let away = Duration::from_secs(if long { 30 } else { 6 });
     let mut cluster = KeyedCluster::start(&[("AUTH__JWKS_TTL", "2s")]).await;
     let alice = join(&cluster.nodes[0], &cluster.issue("talk", "alice").await).await;

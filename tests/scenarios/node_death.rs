@@ -177,5 +177,5 @@ async fn a_node_cut_off_from_redis_keeps_its_sockets() {
 
 /// Whether to take the times of the real promise and not those of a quick run.
 pub(crate) fn long() -> bool {
-    signalbox_config::Loaded::environment().contains_key("SIGNALBOX_TEST_LONG")
+    signalbox_config::LoadedConfig::read_environment().contains_key("SIGNALBOX_TEST_LONG")
 }

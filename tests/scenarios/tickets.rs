@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
-use signalbox_redis::keys;
+use signalbox_redis::redis_keys;
 use signalbox_tests::{
     cluster::{Settings, Store, TestCluster},
     fleet::Fleet,
@@ -13,12 +13,12 @@ use signalbox_tests::{
     process::signal,
     token::Forgery,
 };
-use signalbox_token::{Opaque, OpaqueKind, ticket_digest};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind, parse_ticket_digest};
 
 /// Puts a ticket where the auth service puts it, good for thirty seconds.
 async fn ticket(connection: &mut MultiplexedConnection, token: &Forgery) -> String {
-    let text = Opaque::random().to_text(OpaqueKind::Ticket);
-    let key = keys::ticket(&ticket_digest(&text).unwrap());
+    let text = OpaqueToken::random().to_text(OpaqueTokenKind::Ticket);
+    let key = redis_keys::ticket_key(&parse_ticket_digest(&text).unwrap());
     let mut set = redis::cmd("SET");
     set.arg(key).arg(token.claims.to_string()).arg("EX").arg(30);
     set.query_async::<()>(connection).await.unwrap();

@@ -135,7 +135,7 @@ impl Backend {
                 format!("master {place}")
             }
             Self::Cluster(cluster) => {
-                let partition = rng.below(signalbox_redis::keys::PARTITIONS);
+                let partition = rng.below(signalbox_redis::redis_keys::PARTITIONS);
                 if cut {
                     cluster.cut_replication_of(partition).await;
                     tokio::time::sleep(blind).await;
@@ -165,7 +165,7 @@ impl Backend {
         let mut rng = Rng::new(salt);
         let mut moves = Vec::new();
         for _ in 0..3 {
-            let partition = rng.below(signalbox_redis::keys::PARTITIONS);
+            let partition = rng.below(signalbox_redis::redis_keys::PARTITIONS);
             let from = cluster.master_of(partition).await;
             let masters: Vec<_> =
                 cluster.masters().await.into_iter().filter(|place| *place != from).collect();

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use signalbox_config::Loaded;
+use signalbox_config::LoadedConfig;
 use tempfile::TempDir;
 
 use crate::{
@@ -51,7 +51,7 @@ pub type Env<'a> = &'a [(String, String)];
 /// # Panics
 /// If it was not built.
 pub fn binary(name: &str) -> PathBuf {
-    let dir = Loaded::environment().get("SIGNALBOX_BIN_DIR").map_or_else(
+    let dir = LoadedConfig::read_environment().get("SIGNALBOX_BIN_DIR").map_or_else(
         || {
             let test = std::env::current_exe().expect("the test's own path");
             // target/PROFILE/deps/TEST, or target/PROFILE/BINARY
@@ -74,7 +74,7 @@ pub(crate) fn log_file(name: &str) -> (PathBuf, Option<TempDir>) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let file =
         format!("scenario-{}-{}-{name}.log", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    match Loaded::environment().get("SIGNALBOX_TEST_LOGS") {
+    match LoadedConfig::read_environment().get("SIGNALBOX_TEST_LOGS") {
         Some(dir) => {
             std::fs::create_dir_all(dir).expect("the folder of $SIGNALBOX_TEST_LOGS");
             (PathBuf::from(dir).join(file), None)

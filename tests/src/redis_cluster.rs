@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use signalbox_redis::keys::{PARTITIONS, TAGS};
+use signalbox_redis::redis_keys::{HASH_TAGS, PARTITIONS};
 
 use crate::{
     net::{eventually_within, free_address},
@@ -237,7 +237,7 @@ impl RedisCluster {
 
 /// A key of a partition.
 pub fn key_in(partition: usize, name: &str) -> String {
-    format!("sb:{{{}}}:{name}", TAGS[partition])
+    format!("sb:{{{}}}:{name}", HASH_TAGS[partition])
 }
 
 /// As `shared::keys` lays its tags out.

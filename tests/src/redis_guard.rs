@@ -67,8 +67,8 @@ impl Guard {
     }
 
     /// The product's settings for these servers.
-    pub fn settings(&self) -> config::Redis {
-        config::Redis { ca_file: self.ca_file(), ..config::Redis::default() }
+    pub fn settings(&self) -> config::RedisSettings {
+        config::RedisSettings { ca_file: self.ca_file(), ..config::RedisSettings::default() }
     }
 
     /// `redis` or `rediss`.

@@ -130,7 +130,7 @@ impl Lease {
     }
 
     /// The settings that go with the URL.
-    pub fn settings(&self) -> config::Redis {
+    pub fn settings(&self) -> config::RedisSettings {
         match &self.shared.deployment {
             Deployment::One(_, guard) => guard.settings(),
             Deployment::Sentinel(sentinel) => sentinel.guard().settings(),

@@ -13,12 +13,12 @@ mod keys;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::{Deserialize, de::IgnoredAny};
-use signalbox_config::{self as config, Settings, UserAlgorithm};
-use signalbox_http::{Ask, AskError};
+use signalbox_config::{self as config, ServiceSettings, UserAlgorithm};
+use signalbox_http::{HttpClient, HttpClientError};
 use signalbox_token::SharedSecret;
 
-pub use claims::Said;
-use keys::KeyCache;
+pub use claims::ProviderUser;
+use keys::ProviderKeyCache;
 
 /// The longest text that is looked at.
 const MAX_TOKEN_BYTES: usize = 12 * 1024;
@@ -26,84 +26,86 @@ const MAX_TOKEN_BYTES: usize = 12 * 1024;
 /// Why a token about a user is not believed. The text goes to the caller, and never holds what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each says it")]
-pub enum NotBelieved {
+pub enum ExchangeRefusal {
     #[error("it is not a signed JWT")]
     Malformed,
     #[error("its header has a member that is not accepted")]
-    Header,
+    ForbiddenHeader,
     #[error("its typ is not one of a token about a user")]
-    Type,
+    UnknownType,
     #[error("its iss is no provider of this server")]
-    Issuer,
+    UnknownIssuer,
     #[error("its algorithm is not one of its provider's")]
-    Algorithm,
+    WrongAlgorithm,
     #[error("its provider has no such key")]
     UnknownKey,
     #[error("its signature does not hold")]
-    Signature,
+    BadSignature,
     #[error("its aud does not name this server, or its azp does not")]
-    Audience,
+    WrongAudience,
     #[error("it has expired, or has no exp")]
     Expired,
     #[error("it is not valid yet")]
-    NotYet,
+    NotYetValid,
     #[error("it is older, or lives longer, than a day")]
     TooOld,
     #[error("it does not name a user in the configured claim")]
-    User,
+    NoUser,
     #[error("its provider's keys cannot be had now")]
-    NoKeys,
+    KeysUnavailable,
 }
 
 /// Who is believed. One for each process.
-pub struct Exchange {
-    providers: Vec<Provider>,
+pub struct TokenExchange {
+    providers: Vec<IdentityProvider>,
 }
 
-struct Provider {
-    rules: config::Provider,
+struct IdentityProvider {
+    settings: config::ProviderSettings,
     algorithms: Vec<Algorithm>,
-    keys: Keys,
+    keys: ProviderKeySource,
 }
 
-enum Keys {
+enum ProviderKeySource {
     /// The application's own secret.
-    App(DecodingKey),
+    SharedSecret(DecodingKey),
     /// Fetched from the provider.
-    Fetched(Box<KeyCache>),
+    Fetched(Box<ProviderKeyCache>),
 }
 
 /// Why nobody can be believed: one line for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum BadProviders {
+pub enum ProvidersError {
     /// There is a provider with HS256.
     #[error("auth.providers has one with HS256, and SIGNALBOX_USER_SECRET is not set")]
     NoSecret,
     /// A fault of ours.
     #[error("auth.providers: {0}")]
-    Ask(#[from] AskError),
+    Client(#[from] HttpClientError),
 }
 
-impl Exchange {
+impl TokenExchange {
     /// Reads the configuration. Nothing is fetched before it is needed.
     ///
     /// # Errors
     /// [`BadProviders`]
-    pub fn new(settings: &Settings, secret: Option<&SharedSecret>) -> Result<Self, BadProviders> {
+    pub fn new(settings: &ServiceSettings, secret: Option<&SharedSecret>) -> Result<Self, ProvidersError> {
         let mut ask = None;
         let mut providers = Vec::new();
         for rules in &settings.auth.providers {
-            let keys = if rules.is_app() {
-                Keys::App(DecodingKey::from_secret(secret.ok_or(BadProviders::NoSecret)?.expose()))
+            let keys = if rules.is_application() {
+                ProviderKeySource::SharedSecret(DecodingKey::from_secret(
+                    secret.ok_or(ProvidersError::NoSecret)?.expose(),
+                ))
             } else {
-                let ask: &Ask = match &ask {
+                let ask: &HttpClient = match &ask {
                     Some(ask) => ask,
-                    None => ask.insert(Ask::new(None)?),
+                    None => ask.insert(HttpClient::new(None)?),
                 };
-                Keys::Fetched(Box::new(KeyCache::new(ask.clone(), rules)))
+                ProviderKeySource::Fetched(Box::new(ProviderKeyCache::new(ask.clone(), rules)))
             };
-            let algorithms = rules.algorithms.iter().copied().map(library).collect();
-            providers.push(Provider { rules: rules.clone(), algorithms, keys });
+            let algorithms = rules.algorithms.iter().copied().map(library_algorithm).collect();
+            providers.push(IdentityProvider { settings: rules.clone(), algorithms, keys });
         }
         Ok(Self { providers })
     }
@@ -112,38 +114,44 @@ impl Exchange {
     ///
     /// # Errors
     /// [`NotBelieved`]: the first thing that is wrong with it.
-    pub async fn believe(&self, token: &str, now_ms: u64) -> Result<Said, NotBelieved> {
-        let parts = Parts::read(token)?;
-        let issuer = |provider: &&Provider| provider.rules.issuer == parts.issuer;
-        let provider = self.providers.iter().find(issuer).ok_or(NotBelieved::Issuer)?;
+    pub async fn verify(&self, token: &str, now_ms: u64) -> Result<ProviderUser, ExchangeRefusal> {
+        let parts = UnverifiedToken::split(token)?;
+        let issuer = |provider: &&IdentityProvider| provider.settings.issuer == parts.issuer;
+        let provider = self.providers.iter().find(issuer).ok_or(ExchangeRefusal::UnknownIssuer)?;
         if !provider.algorithms.contains(&parts.algorithm) {
-            return Err(NotBelieved::Algorithm);
+            return Err(ExchangeRefusal::WrongAlgorithm);
         }
         let key = match &provider.keys {
-            Keys::App(key) => key.clone(),
-            Keys::Fetched(cache) => cache.key(parts.kid.as_deref(), parts.algorithm, now_ms).await?,
+            ProviderKeySource::SharedSecret(key) => key.clone(),
+            ProviderKeySource::Fetched(cache) => {
+                cache.find_key(parts.kid.as_deref(), parts.algorithm, now_ms).await?
+            }
         };
-        let holds =
-            jsonwebtoken::crypto::verify(parts.signature, parts.message.as_bytes(), &key, parts.algorithm);
+        let holds = jsonwebtoken::crypto::verify(
+            parts.signature,
+            parts.signed_part.as_bytes(),
+            &key,
+            parts.algorithm,
+        );
         if !holds.unwrap_or(false) {
-            return Err(NotBelieved::Signature);
+            return Err(ExchangeRefusal::BadSignature);
         }
-        claims::judge(&provider.rules, &parts.claims, now_ms / 1_000)
+        claims::verify_claims(&provider.settings, &parts.claims, now_ms / 1_000)
     }
 }
 
 /// A token, cut into its parts; nothing of it is believed yet.
-struct Parts<'a> {
+struct UnverifiedToken<'a> {
     algorithm: Algorithm,
     kid: Option<String>,
     issuer: String,
     claims: serde_json::Map<String, serde_json::Value>,
-    message: &'a str,
+    signed_part: &'a str,
     signature: &'a str,
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct JoseHeader {
     alg: String,
     typ: Option<String>,
     kid: Option<String>,
@@ -156,38 +164,39 @@ struct Header {
     x5u: Option<IgnoredAny>,
 }
 
-impl<'a> Parts<'a> {
-    fn read(token: &'a str) -> Result<Self, NotBelieved> {
-        let malformed = NotBelieved::Malformed;
+impl<'a> UnverifiedToken<'a> {
+    fn split(token: &'a str) -> Result<Self, ExchangeRefusal> {
+        let malformed = ExchangeRefusal::Malformed;
         if token.len() > MAX_TOKEN_BYTES {
             return Err(malformed);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(malformed)?;
         let (header, body) = message.split_once('.').ok_or(malformed)?;
-        let header: Header = parse(header)?;
-        let Header { crit, b64, zip, enc, jwk, jku, x5u, .. } = &header;
+        let header: JoseHeader = decode_part(header)?;
+        let JoseHeader { crit, b64, zip, enc, jwk, jku, x5u, .. } = &header;
         // What would bring a key of its own, or change how the token is read (RFC 8725, section 3.10; RFC 7515, section 4.1.11).
         if [crit, b64, zip, enc, jwk, jku, x5u].into_iter().any(Option::is_some) {
-            return Err(NotBelieved::Header);
+            return Err(ExchangeRefusal::ForbiddenHeader);
         }
         let typ = header.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         if !["jwt", "at+jwt", "application/at+jwt"].contains(&&*typ) {
-            return Err(NotBelieved::Type);
+            return Err(ExchangeRefusal::UnknownType);
         }
-        let algorithm = header.alg.parse().map_err(|_| NotBelieved::Algorithm)?;
-        let claims: serde_json::Map<String, serde_json::Value> = parse(body)?;
-        let issuer = claims.get("iss").and_then(|iss| iss.as_str()).ok_or(NotBelieved::Issuer)?.to_owned();
+        let algorithm = header.alg.parse().map_err(|_| ExchangeRefusal::WrongAlgorithm)?;
+        let claims: serde_json::Map<String, serde_json::Value> = decode_part(body)?;
+        let issuer =
+            claims.get("iss").and_then(|iss| iss.as_str()).ok_or(ExchangeRefusal::UnknownIssuer)?.to_owned();
         let kid = header.kid.filter(|kid| !kid.is_empty());
-        Ok(Self { algorithm, kid, issuer, claims, message, signature })
+        Ok(Self { algorithm, kid, issuer, claims, signed_part: message, signature })
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, NotBelieved> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| NotBelieved::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| NotBelieved::Malformed)
+fn decode_part<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, ExchangeRefusal> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| ExchangeRefusal::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| ExchangeRefusal::Malformed)
 }
 
-fn library(algorithm: UserAlgorithm) -> Algorithm {
+fn library_algorithm(algorithm: UserAlgorithm) -> Algorithm {
     match algorithm {
         UserAlgorithm::HS256 => Algorithm::HS256,
         UserAlgorithm::RS256 => Algorithm::RS256,

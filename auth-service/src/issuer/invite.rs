@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use signalbox_protocol::id::{CallerId, Role, RoomId};
-use signalbox_token::{Opaque, OpaqueKind};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind};
 
 /// What an invite says, as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,7 +14,8 @@ pub struct InviteTerms {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u64>,
     /// The API key that made it.
-    pub by: CallerId,
+    #[serde(rename = "by")]
+    pub created_by: CallerId,
     /// When, ms since 1970.
     pub created_at: u64,
 }
@@ -24,25 +25,28 @@ pub struct InviteTerms {
 pub struct InviteCode {
     /// The room it is for. The code names it, so that all invites of a room can be kept, counted and dropped together.
     pub room: RoomId,
-    secret: Opaque,
+    secret: OpaqueToken,
 }
 
 impl InviteCode {
     /// A new one.
     pub fn random(room: RoomId) -> Self {
-        Self { room, secret: Opaque::random() }
+        Self { room, secret: OpaqueToken::random() }
     }
 
     /// Reads a code.
     pub fn parse(text: &str) -> Option<Self> {
         // The secret's alphabet has no dot.
         let (secret, room) = text.split_once('.')?;
-        Some(Self { room: RoomId::parse(room).ok()?, secret: Opaque::parse(OpaqueKind::Invite, secret)? })
+        Some(Self {
+            room: RoomId::parse(room).ok()?,
+            secret: OpaqueToken::parse(OpaqueTokenKind::Invite, secret)?,
+        })
     }
 
     /// The code for whoever is invited.
     pub fn to_text(&self) -> String {
-        format!("{}.{}", self.secret.to_text(OpaqueKind::Invite), self.room)
+        format!("{}.{}", self.secret.to_text(OpaqueTokenKind::Invite), self.room)
     }
 
     /// The name by which it is known: half of the secret's digest. It opens nothing.
@@ -56,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_reads_as_it_is_written_and_another_rooms_code_is_another() {
+    fn invite_code_parses_back_to_the_same_room_and_id() {
         let code = InviteCode::random(RoomId::parse("a.b").unwrap());
         let read = InviteCode::parse(&code.to_text()).unwrap();
         assert_eq!((read.id(), read.room.as_str()), (code.id(), "a.b"));

@@ -4,16 +4,16 @@
 //! invite codes are made of ([`Renewable`], [`InviteCode`]).
 //! Must not: know HTTP or the store, read a clock or make an id of a token; those are handed in. Next: `routes/token.rs` calls them in order.
 
-mod caller;
+mod grant_policy;
 mod invite;
-mod mint;
-mod policy;
-mod renewal;
-pub mod wish;
+mod principal;
+mod refresh_token;
+mod token_minter;
+pub mod token_request;
 
-pub use caller::{Backend, Backends, Caller, credentials, unknown};
+pub use grant_policy::{GrantPolicy, RoomTokenTerms, UserTokenTerms};
 pub use invite::{InviteCode, InviteTerms};
-pub use mint::{Minter, Moment, SKEW_S};
-pub use policy::{Grant, Policy, UserGrant};
-pub use renewal::{GRACE_MS, Renewable, family_of, new_salt, successor};
-pub use wish::Wish;
+pub use principal::{Application, ApplicationDirectory, Principal, caller_unknown, scheme_credentials};
+pub use refresh_token::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id, new_salt};
+pub use token_minter::{IssueTime, NOT_BEFORE_SKEW_S, TokenMinter};
+pub use token_request::TokenRequest;

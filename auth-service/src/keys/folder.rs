@@ -20,11 +20,11 @@ const MAX_FILES: usize = 256;
 /// # Errors
 /// [`KeysError`]: the folder or a file is open to others, or not what it should be. Nothing is passed over silently, except what is
 /// not called `*.json`.
-pub fn read(folder: &Path) -> Result<Vec<PrivateKey>, KeysError> {
-    closed(folder)?;
+pub fn read_keys(folder: &Path) -> Result<Vec<PrivateKey>, KeysError> {
+    check_folder(folder)?;
     let mut keys = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
-        let path = entry.map_err(|error| unreadable(folder, &error))?.path();
+    for entry in fs::read_dir(folder).map_err(|error| unreadable_error(folder, &error))? {
+        let path = entry.map_err(|error| unreadable_error(folder, &error))?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if hidden || path.extension().is_none_or(|extension| extension != "json") {
             continue;
@@ -40,14 +40,14 @@ pub fn read(folder: &Path) -> Result<Vec<PrivateKey>, KeysError> {
 }
 
 fn read_key(path: &Path) -> Result<PrivateKey, KeysError> {
-    let meta = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    open_to_others(path, &meta, "600")?;
+    let meta = fs::metadata(path).map_err(|error| unreadable_error(path, &error))?;
+    check_permissions(path, &meta, "600")?;
     let broken = |problem| KeysError::Broken { path: path.to_owned(), problem };
     if !meta.is_file() || meta.len() > MAX_FILE_BYTES {
         return Err(broken("is not a short file"));
     }
-    let key =
-        PrivateKey::parse(&fs::read(path).map_err(|error| unreadable(path, &error))?).map_err(broken)?;
+    let key = PrivateKey::parse(&fs::read(path).map_err(|error| unreadable_error(path, &error))?)
+        .map_err(broken)?;
     if path.file_stem().is_some_and(|stem| *stem == *key.public.kid()) {
         Ok(key)
     } else {
@@ -59,10 +59,10 @@ fn read_key(path: &Path) -> Result<PrivateKey, KeysError> {
 ///
 /// # Errors
 /// [`KeysError`]
-pub fn make(folder: &Path) -> Result<(), KeysError> {
+pub fn create_folder(folder: &Path) -> Result<(), KeysError> {
     match fs::DirBuilder::new().recursive(true).mode(0o700).create(folder) {
-        Ok(()) => closed(folder),
-        Err(error) => Err(unreadable(folder, &error)),
+        Ok(()) => check_folder(folder),
+        Err(error) => Err(unreadable_error(folder, &error)),
     }
 }
 
@@ -70,17 +70,17 @@ pub fn make(folder: &Path) -> Result<(), KeysError> {
 ///
 /// # Errors
 /// [`KeysError`]
-pub fn write(folder: &Path, key: &PrivateKey) -> Result<PathBuf, KeysError> {
+pub fn write_key(folder: &Path, key: &PrivateKey) -> Result<PathBuf, KeysError> {
     let path = folder.join(format!("{}.json", key.public.kid()));
     let part = folder.join(format!(".{}.part", key.public.kid()));
     let written = || -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(&key.to_file()?)?;
+        file.write_all(&key.to_file_content()?)?;
         file.sync_all()?;
         fs::rename(&part, &path)?;
         fs::File::open(folder)?.sync_all()
     };
-    written().map_err(|error| unreadable(&path, &error))?;
+    written().map_err(|error| unreadable_error(&path, &error))?;
     Ok(path)
 }
 
@@ -88,24 +88,28 @@ pub fn write(folder: &Path, key: &PrivateKey) -> Result<PathBuf, KeysError> {
 ///
 /// # Errors
 /// [`KeysError`]
-pub fn remove(folder: &Path, key: &PrivateKey) -> Result<(), KeysError> {
+pub fn remove_key(folder: &Path, key: &PrivateKey) -> Result<(), KeysError> {
     let path = folder.join(format!("{}.json", key.public.kid()));
-    fs::remove_file(&path).map_err(|error| unreadable(&path, &error))
+    fs::remove_file(&path).map_err(|error| unreadable_error(&path, &error))
 }
 
-fn closed(folder: &Path) -> Result<(), KeysError> {
-    let meta = fs::metadata(folder).map_err(|error| unreadable(folder, &error))?;
+fn check_folder(folder: &Path) -> Result<(), KeysError> {
+    let meta = fs::metadata(folder).map_err(|error| unreadable_error(folder, &error))?;
     if !meta.is_dir() {
         return Err(KeysError::Broken { path: folder.to_owned(), problem: "is not a folder" });
     }
-    open_to_others(folder, &meta, "700")
+    check_permissions(folder, &meta, "700")
 }
 
-fn open_to_others(path: &Path, meta: &fs::Metadata, right: &'static str) -> Result<(), KeysError> {
+fn check_permissions(path: &Path, meta: &fs::Metadata, right: &'static str) -> Result<(), KeysError> {
     let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeysError::Open { path: path.to_owned(), mode, right }) }
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(KeysError::OpenPermissions { path: path.to_owned(), mode, required_mode: right })
+    }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> KeysError {
+fn unreadable_error(path: &Path, error: &io::Error) -> KeysError {
     KeysError::Unreadable { path: path.to_owned(), problem: error.to_string() }
 }

@@ -7,10 +7,10 @@
 //! of processes agree without talking to each other, and nothing has to be repaired after a crash.
 
 pub mod folder;
-pub mod operate;
-mod private;
-mod ring;
-mod schedule;
+mod key_status;
+pub mod operations;
+mod private_key;
+mod signing_keys;
 #[cfg(test)]
 mod tests;
 
@@ -18,22 +18,22 @@ use std::path::PathBuf;
 
 use signalbox_token::MAX_JWKS_KEYS;
 
-pub use private::PrivateKey;
-pub use ring::{Published, SigningKeys};
-pub use schedule::{KeyState, Place, Times, places};
+pub use key_status::{KeyState, KeyStatus, KeyTiming, key_statuses};
+pub use private_key::PrivateKey;
+pub use signing_keys::{PublishedJwks, SigningKeys};
 
 /// Why keys cannot be used: one line, naming the file, never its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
     /// Others can read it.
-    #[error("{path} is open to others (mode {mode:03o}) and holds private keys: chmod {right} it")]
-    Open {
+    #[error("{path} is open to others (mode {mode:03o}) and holds private keys: chmod {required_mode} it")]
+    OpenPermissions {
         /// The folder or file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
         /// The mode it should have.
-        right: &'static str,
+        required_mode: &'static str,
     },
     /// The system says no.
     #[error("{path}: {problem}")]
@@ -56,7 +56,7 @@ pub enum KeysError {
     TooMany(PathBuf),
     /// Nothing to sign with.
     #[error("{0} holds no key that signs already; make the first one with: signalbox keys new --dir {0}")]
-    NoneSigns(PathBuf),
+    NoSigningKey(PathBuf),
     /// A set that nobody would take.
     #[error(
         "{0} keys would be published and at most {MAX_JWKS_KEYS} are taken; rotate more slowly, or lower auth.token_ttl_max"
@@ -64,5 +64,5 @@ pub enum KeysError {
     TooManyPublished(usize),
     /// The system has no randomness.
     #[error("no randomness: {0}")]
-    Random(String),
+    NoRandomness(String),
 }

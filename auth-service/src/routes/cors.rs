@@ -9,35 +9,35 @@ use actix_web::{
     http::{Method, header},
     middleware::{Next, from_fn},
 };
-use signalbox_config::origin::origin_allowed;
+use signalbox_config::origin::is_origin_allowed;
 use signalbox_http::{check_origin, problem_response};
 
-use super::denied;
+use super::address_guard;
 
 /// How long a browser may remember the answer to a preflight, seconds.
-const MAX_AGE_S: usize = 600;
+const PREFLIGHT_MAX_AGE_S: usize = 600;
 
 /// A path that answers preflights, and lets the sites on the list read.
-pub(super) fn wrap(resource: Resource, allowed: &[String]) -> impl HttpServiceFactory + use<> {
+pub(super) fn with_cors(resource: Resource, allowed: &[String]) -> impl HttpServiceFactory + use<> {
     let (list, refused) = (allowed.to_vec(), allowed.to_vec());
     let cors = Cors::default()
         .allowed_origin_fn(move |origin, head| {
             let host = head.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-            origin_allowed(Some(origin.to_str().unwrap_or_default()), host, &list)
+            is_origin_allowed(Some(origin.to_str().unwrap_or_default()), host, &list)
         })
         .allowed_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
-        .max_age(MAX_AGE_S);
+        .max_age(PREFLIGHT_MAX_AGE_S);
     // Addresses are judged within, so that a page can read why it was refused.
     resource
-        .wrap(from_fn(denied::guard))
+        .wrap(from_fn(address_guard::refuse_denied_address))
         .wrap(cors)
-        .wrap(from_fn(move |request, next| preflight(refused.clone(), request, next)))
+        .wrap(from_fn(move |request, next| refuse_foreign_preflight(refused.clone(), request, next)))
 }
 
 /// A preflight of a site that is not on the list is refused as its request would be.
-async fn preflight(
+async fn refuse_foreign_preflight(
     allowed: Vec<String>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

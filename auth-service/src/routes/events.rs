@@ -14,19 +14,19 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{Answered, State, authorize_key};
+use super::{ApiResult, StateData, authorize_api_key};
 use crate::AuthState;
 
 /// A reader has nothing to say.
-const MAX_FRAME: usize = 1_024;
+const MAX_FRAME_BYTES: usize = 1_024;
 
 /// Opens the feed. Judged before the upgrade: the web site, the API key, the number of readers.
-pub(super) async fn get(request: HttpRequest, state: State, payload: web::Payload) -> Answered {
-    let reader = authorize_key(&request, &state, Some(Scope::Events))?.id;
-    if state.stopping() {
+pub(super) async fn get(request: HttpRequest, state: StateData, payload: web::Payload) -> ApiResult {
+    let reader = authorize_api_key(&request, &state, Some(Scope::Events))?.id;
+    if state.is_stopping() {
         return Err(Problem::new(503, "draining", "this process stops; try again").into());
     }
-    let place = Arc::clone(&state.feed_places).try_acquire_owned();
+    let place = Arc::clone(&state.feed_slots).try_acquire_owned();
     let place = place.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
     let events = state.feed.subscribe();
     let (response, session, messages) = actix_ws::handle(&request, payload)
@@ -34,7 +34,7 @@ pub(super) async fn get(request: HttpRequest, state: State, payload: web::Payloa
     tracing::info!(target: "signalbox_auth::audit", caller = %reader, "feed_opened");
     actix_web::rt::spawn(async move {
         state.metrics.feed_readers.inc();
-        let outcome = serve(&state, session, messages.max_frame_size(MAX_FRAME), events).await;
+        let outcome = serve_feed(&state, session, messages.max_frame_size(MAX_FRAME_BYTES), events).await;
         state.metrics.feed_readers.dec();
         drop(place);
         tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
@@ -44,7 +44,7 @@ pub(super) async fn get(request: HttpRequest, state: State, payload: web::Payloa
 
 /// Why a reader is gone.
 #[derive(Debug)]
-enum Outcome {
+enum FeedCloseReason {
     /// It went, or its socket did.
     Gone,
     /// It did not read, or not answer pings.
@@ -53,13 +53,13 @@ enum Outcome {
     Stopping,
 }
 
-async fn serve(
+async fn serve_feed(
     state: &AuthState,
     mut session: Session,
     mut messages: MessageStream,
     mut events: Receiver<Arc<str>>,
-) -> Outcome {
-    let mut stop = state.stopped();
+) -> FeedCloseReason {
+    let mut stop = state.subscribe_stop();
     let mut ping = interval(state.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
@@ -69,21 +69,21 @@ async fn serve(
             biased;
             _ = stop.wait_for(|stop| *stop) => {
                 let _ = timeout(state.ping, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
-                return Outcome::Stopping;
+                return FeedCloseReason::Stopping;
             }
             message = messages.recv() => {
                 heard = Instant::now();
-                listen(&mut session, message, state.ping).await
+                handle_message(&mut session, message, state.ping).await
             }
             _ = ping.tick() => {
                 if heard.elapsed() > state.ping.mul_f32(2.5) {
-                    return Outcome::Dead;
+                    return FeedCloseReason::Dead;
                 }
-                within(state.ping, session.ping(b"")).await
+                send_within(state.ping, session.ping(b"")).await
             }
-            event = events.recv() => match line(state, event) {
-                Some(line) => within(state.ping, session.text(line)).await,
-                None => Err(Outcome::Stopping),
+            event = events.recv() => match next_line(state, event) {
+                Some(line) => send_within(state.ping, session.text(line)).await,
+                None => Err(FeedCloseReason::Stopping),
             },
         };
         if let Err(outcome) = sent {
@@ -92,25 +92,25 @@ async fn serve(
     }
 }
 
-async fn listen(
+async fn handle_message(
     session: &mut Session,
     message: Option<Result<Message, ProtocolError>>,
     limit: Duration,
-) -> Result<(), Outcome> {
+) -> Result<(), FeedCloseReason> {
     match message {
-        Some(Ok(Message::Ping(payload))) => within(limit, session.pong(&payload)).await,
+        Some(Ok(Message::Ping(payload))) => send_within(limit, session.pong(&payload)).await,
         Some(Ok(Message::Close(_))) => {
             // RFC 6455, section 5.5.1: a close is answered with a close.
-            let _ = within(limit, session.clone().close(None)).await;
-            Err(Outcome::Gone)
+            let _ = send_within(limit, session.clone().close(None)).await;
+            Err(FeedCloseReason::Gone)
         }
-        Some(Err(_)) | None => Err(Outcome::Gone),
+        Some(Err(_)) | None => Err(FeedCloseReason::Gone),
         Some(Ok(_)) => Ok(()),
     }
 }
 
 /// The next text frame; `None` when there will be no more events.
-fn line(state: &AuthState, event: Result<Arc<str>, RecvError>) -> Option<String> {
+fn next_line(state: &AuthState, event: Result<Arc<str>, RecvError>) -> Option<String> {
     match event {
         Ok(line) => Some((*line).to_owned()),
         Err(RecvError::Lagged(count)) => {
@@ -122,10 +122,13 @@ fn line(state: &AuthState, event: Result<Arc<str>, RecvError>) -> Option<String>
 }
 
 /// A full queue means that the reader does not read; it is given one ping interval.
-async fn within(limit: Duration, sending: impl Future<Output = Result<(), Closed>>) -> Result<(), Outcome> {
+async fn send_within(
+    limit: Duration,
+    sending: impl Future<Output = Result<(), Closed>>,
+) -> Result<(), FeedCloseReason> {
     match timeout(limit, sending).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(Closed)) => Err(Outcome::Gone),
-        Err(_) => Err(Outcome::Dead),
+        Ok(Err(Closed)) => Err(FeedCloseReason::Gone),
+        Err(_) => Err(FeedCloseReason::Dead),
     }
 }

@@ -9,16 +9,16 @@ use signalbox_protocol::{IcePolicy, IceServer, clock};
 use utoipa::ToSchema;
 
 use super::{
-    Answered, State,
-    doc::Problems,
-    forms::{IceServerView, IceTransportPolicy},
-    room_token_of, validate,
+    ApiResult, StateData, bearer_room_token,
+    openapi::ProblemResponses,
+    schemas::{IceServerView, IceTransportPolicy},
+    validate,
 };
 
 /// What a client is told about ICE.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Told {
+pub(super) struct IceResponse {
     /// `RTCConfiguration.iceServers`.
     #[schema(value_type = Vec<IceServerView>)]
     ice_servers: Arc<[IceServer]>,
@@ -32,15 +32,15 @@ pub(super) struct Told {
 
 /// What a client is told about ICE, for whoever has a room token in `Authorization: Bearer`: before it joins, or without a socket.
 #[utoipa::path(get, path = "/auth/ice", tag = "tokens", operation_id = "ice_get",
-    responses((status = 200, body = Told), Problems), security(("token" = [])))]
-pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
+    responses((status = 200, body = IceResponse), ProblemResponses), security(("token" = [])))]
+pub(super) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
     check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = validate::claims(&state, room_token_of(&request))?;
-    let ice = state.ice.offer(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
-    let told = Told {
+    let claims = validate::verify_room_token(&state, bearer_room_token(&request))?;
+    let ice = state.ice.client_config(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
+    let told = IceResponse {
         ice_servers: ice.servers,
         ice_policy: ice.policy,
-        expires_in: ice.life.map(|life| life.as_secs()),
+        expires_in: ice.lifetime.map(|life| life.as_secs()),
     };
     // It holds a password.
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(told))

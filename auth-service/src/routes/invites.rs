@@ -12,32 +12,32 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{
-    Answered, Body, State, authorize,
-    doc::Problems,
-    forms::{CallerName, InRoom, RoleName, RoomName},
-    issue::{refusal, unwritten},
-    members, room_in_path,
+    ApiResult, JsonBody, StateData, authorize_application,
+    openapi::ProblemResponses,
+    parse_room_path, read_members,
+    schemas::{CallerName, RoleName, RoomName, RoomPath},
+    token_response::{serialization_problem, store_problem},
 };
 use crate::{
     AuthState,
-    issuer::{Caller, InviteCode, InviteTerms, wish},
-    store::contract::{Invite, NewInvite, Refusal},
+    credential_store::contract::{CredentialStoreError, Invite, NewInvite},
+    issuer::{InviteCode, InviteTerms, Principal, token_request},
 };
 
 /// The life of an invite where none is asked for, seconds.
-const USUAL_LIFE_S: u64 = 24 * 60 * 60;
+const DEFAULT_INVITE_LIFE_S: u64 = 24 * 60 * 60;
 
 /// The longest.
-const LONGEST_LIFE_S: u64 = 30 * 24 * 60 * 60;
+const MAX_INVITE_LIFE_S: u64 = 30 * 24 * 60 * 60;
 
 /// How often one may be used at most.
-const MOST_USES: u64 = 10_000;
+const MAX_INVITE_USES: u64 = 10_000;
 
 /// What an invite is to say.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct InviteWish {
+pub(super) struct InviteRequest {
     /// The role of who comes with it; the usual one where none is named.
     role: Option<RoleName>,
     /// How often it may be used; once where nothing is said.
@@ -86,17 +86,17 @@ pub(super) struct InviteList {
 }
 
 /// Makes an invite to a room.
-#[utoipa::path(post, path = "/api/rooms/{room}/invites", tag = "invites", request_body = InviteWish,
-    params(InRoom),
-    responses((status = 201, body = InviteView), Problems), security(("key" = []), ("management" = [])))]
+#[utoipa::path(post, path = "/api/rooms/{room}/invites", tag = "invites", request_body = InviteRequest,
+    params(RoomPath),
+    responses((status = 201, body = InviteView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(super) async fn post(
     request: HttpRequest,
-    state: State,
+    state: StateData,
     path: web::Path<String>,
-    body: Body,
-) -> Answered {
-    let (caller, room) = allowed(&request, &state, &path)?;
-    let made = make(&state, &caller, room, body).await?;
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, room) = authorize_for_room(&request, &state, &path)?;
+    let made = create_invite(&state, &caller, room, body).await?;
     tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %made.room,
         invite = made.invite, role = %made.role, max_uses = made.max_uses, "invite_created");
     Ok(HttpResponse::Created().json(made))
@@ -104,71 +104,89 @@ pub(super) async fn post(
 
 /// The invites to a room that are not over.
 #[utoipa::path(get, path = "/api/rooms/{room}/invites", tag = "invites",
-    params(InRoom),
-    responses((status = 200, body = InviteList), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn get(request: HttpRequest, state: State, path: web::Path<String>) -> Answered {
-    let (_, room) = allowed(&request, &state, &path)?;
-    let kept = state.store.invites(&room).await.map_err(refusal)?;
-    let invites = kept.into_iter().filter_map(|invite| view(&room, invite)).collect();
+    params(RoomPath),
+    responses((status = 200, body = InviteList), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn get(request: HttpRequest, state: StateData, path: web::Path<String>) -> ApiResult {
+    let (_, room) = authorize_for_room(&request, &state, &path)?;
+    let kept = state.store.list_invites(&room).await.map_err(store_problem)?;
+    let invites = kept.into_iter().filter_map(|invite| stored_invite_view(&room, invite)).collect();
     Ok(HttpResponse::Ok().json(InviteList { invites }))
 }
 
 /// Takes an invite back. Who has come with it stays.
 #[utoipa::path(delete, path = "/api/rooms/{room}/invites/{invite}", tag = "invites",
-    params(InRoom, ("invite" = String, Path, description = "Its name")),
-    responses((status = 204), Problems), security(("key" = []), ("management" = [])))]
+    params(RoomPath, ("invite" = String, Path, description = "Its name")),
+    responses((status = 204), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(super) async fn delete(
     request: HttpRequest,
-    state: State,
+    state: StateData,
     path: web::Path<(String, String)>,
-) -> Answered {
+) -> ApiResult {
     let (room, invite) = path.into_inner();
-    let (caller, room) = allowed(&request, &state, &room)?;
+    let (caller, room) = authorize_for_room(&request, &state, &room)?;
     let is_name = invite.len() == 32 && invite.bytes().all(|c| c.is_ascii_hexdigit());
-    if !is_name || !state.store.drop_invite(&room, &invite).await.map_err(refusal)? {
+    if !is_name || !state.store.delete_invite(&room, &invite).await.map_err(store_problem)? {
         return Err(Problem::new(404, "no_such_invite", "the room has no such invite").into());
     }
     tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), %room, invite, "invite_deleted");
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn allowed(request: &HttpRequest, state: &AuthState, room: &str) -> Result<(Caller, RoomId), ApiError> {
-    let caller = authorize(request, state, Scope::Tokens)?;
-    let room = room_in_path(room)?;
-    caller.may_use(&room)?;
+fn authorize_for_room(
+    request: &HttpRequest,
+    state: &AuthState,
+    room: &str,
+) -> Result<(Principal, RoomId), ApiError> {
+    let caller = authorize_application(request, state, Scope::Tokens)?;
+    let room = parse_room_path(room)?;
+    caller.check_room(&room)?;
     Ok((caller, room))
 }
 
-async fn make(state: &AuthState, caller: &Caller, room: RoomId, body: Body) -> Result<InviteView, Problem> {
-    let [role, max_uses, expires_in, ttl] = members(body, ["role", "maxUses", "expiresIn", "ttl"])?;
-    let (role, ttl_s) = state.policy.role_and_ttl(&role, &ttl)?;
-    let max_uses = wish::within("maxUses", &max_uses, 1, MOST_USES, "a whole number")?.unwrap_or(1);
-    let life_s = wish::within("expiresIn", &expires_in, 1, LONGEST_LIFE_S, "a whole number of seconds")?;
+async fn create_invite(
+    state: &AuthState,
+    caller: &Principal,
+    room: RoomId,
+    body: JsonBody,
+) -> Result<InviteView, Problem> {
+    let [role, max_uses, expires_in, ttl] = read_members(body, ["role", "maxUses", "expiresIn", "ttl"])?;
+    let (role, ttl_s) = state.grant_policy.role_and_ttl(&role, &ttl)?;
+    let max_uses = token_request::parse_integer("maxUses", &max_uses, 1, MAX_INVITE_USES, "a whole number")?
+        .unwrap_or(1);
+    let life_s = token_request::parse_integer(
+        "expiresIn",
+        &expires_in,
+        1,
+        MAX_INVITE_LIFE_S,
+        "a whole number of seconds",
+    )?;
     let code = InviteCode::random(room.clone());
-    let terms = InviteTerms { role, ttl_s, by: caller.id(), created_at: clock::now_ms() };
+    let terms = InviteTerms { role, ttl_s, created_by: caller.id(), created_at: clock::now_ms() };
     let invite = NewInvite {
         room: room.clone(),
         id: code.id(),
-        what: serde_json::to_string(&terms).map_err(|error| unwritten(&error))?,
+        terms_json: serde_json::to_string(&terms).map_err(|error| serialization_problem(&error))?,
         max_uses: u32::try_from(max_uses).unwrap_or(u32::MAX),
-        life_ms: life_s.unwrap_or(USUAL_LIFE_S) * 1_000,
+        life_ms: life_s.unwrap_or(DEFAULT_INVITE_LIFE_S) * 1_000,
     };
     let (id, max_uses) = (invite.id.clone(), invite.max_uses);
     let ends_ms = state.store.put_invite(invite).await.map_err(|why| match why {
-        Refusal::Full => Problem::new(409, "conflict", "the room has as many invites as it may have"),
-        Refusal::Away => refusal(why),
+        CredentialStoreError::Full => {
+            Problem::new(409, "conflict", "the room has as many invites as it may have")
+        }
+        CredentialStoreError::Unavailable => store_problem(why),
     })?;
-    let kept = Invite { id, what: String::new(), max_uses, uses: 0, ends_ms };
-    Ok(seen(&room, kept, terms, Some(code.to_text())))
+    let kept = Invite { id, terms_json: String::new(), max_uses, uses: 0, ends_ms };
+    Ok(invite_view(&room, kept, terms, Some(code.to_text())))
 }
 
 /// What can be shown of an invite; none of one that another release has written.
-fn view(room: &RoomId, invite: Invite) -> Option<InviteView> {
-    let terms = serde_json::from_str(&invite.what).ok()?;
-    Some(seen(room, invite, terms, None))
+fn stored_invite_view(room: &RoomId, invite: Invite) -> Option<InviteView> {
+    let terms = serde_json::from_str(&invite.terms_json).ok()?;
+    Some(invite_view(room, invite, terms, None))
 }
 
-fn seen(room: &RoomId, invite: Invite, terms: InviteTerms, code: Option<String>) -> InviteView {
+fn invite_view(room: &RoomId, invite: Invite, terms: InviteTerms, code: Option<String>) -> InviteView {
     InviteView {
         invite: invite.id,
         room: room.clone(),
@@ -177,7 +195,7 @@ fn seen(room: &RoomId, invite: Invite, terms: InviteTerms, code: Option<String>)
         uses: invite.uses,
         expires_at: invite.ends_ms,
         created_at: terms.created_at,
-        created_by: terms.by,
+        created_by: terms.created_by,
         code,
     }
 }

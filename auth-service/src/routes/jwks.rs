@@ -9,19 +9,19 @@ use signalbox_protocol::problem::Problem;
 
 use utoipa::ToSchema;
 
-use super::{Answered, State, doc::ProblemView};
+use super::{ApiResult, StateData, openapi::ProblemView};
 
 /// A JWK set (RFC 7517).
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct Jwks {
-    keys: Vec<Jwk>,
+pub(super) struct JwksView {
+    keys: Vec<JwkView>,
 }
 
 /// A public key: Ed25519 (RFC 8037) or P-256 (RFC 7518).
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the document reads it")]
-struct Jwk {
+struct JwkView {
     kty: String,
     crv: String,
     x: String,
@@ -36,15 +36,15 @@ struct Jwk {
 /// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
 /// nothing to hide in them.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys",
-    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = Jwks),
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = JwksView),
         (status = 304, description = "It is the one that was named"),
         (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
     security(()))]
-pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
+pub(super) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
     let none = || {
         Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
     };
-    let published = state.keys.jwks().ok_or_else(none).map_err(ApiError)?;
+    let published = state.keys.published_jwks().ok_or_else(none).map_err(ApiError)?;
     let kept = match IfNoneMatch::parse(&request) {
         Ok(IfNoneMatch::Any) => true,
         Ok(IfNoneMatch::Items(tags)) => {

@@ -7,18 +7,21 @@ use serde::Serialize;
 use signalbox_protocol::{clock, id::TokenId, problem::Problem};
 use signalbox_token::{
     ISSUER, ManagementClaims, TokenKind,
-    scope::{Scope, Scopes},
+    scope::{Scope, ScopeSet},
 };
 use utoipa::ToSchema;
 
-use super::{Answered, Body, State, authorize_key, doc::Problems, issue::unsigned, members, token::refused};
+use super::{
+    ApiResult, JsonBody, StateData, authorize_api_key, openapi::ProblemResponses, read_members,
+    token::report_refusal, token_response::signing_problem,
+};
 use crate::{
     AuthState,
-    issuer::{Backend, SKEW_S, wish},
+    issuer::{Application, NOT_BEFORE_SKEW_S, token_request},
 };
 
 /// The life of a management token where none is asked for, seconds.
-const USUAL_TTL_S: u64 = 60 * 60;
+const DEFAULT_MANAGEMENT_TTL_S: u64 = 60 * 60;
 
 /// What a token may allow.
 #[derive(ToSchema)]
@@ -38,7 +41,7 @@ enum ScopeName {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct ManagementWish {
+pub(super) struct ManagementTokenRequest {
     /// Some of the key's; all of them where nothing is said.
     #[schema(min_items = 1)]
     scopes: Option<Vec<ScopeName>>,
@@ -50,7 +53,7 @@ pub(super) struct ManagementWish {
 /// A management token.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Managing {
+pub(super) struct ManagementTokenResponse {
     /// The token, a JWT.
     token: String,
     /// Its life, seconds.
@@ -61,51 +64,57 @@ pub(super) struct Managing {
 }
 
 /// Makes a management token of an API key: for a tool that should not hold the key.
-#[utoipa::path(post, path = "/auth/management", tag = "tokens", request_body = ManagementWish,
-    responses((status = 200, body = Managing), Problems), security(("key" = [])))]
-pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
-    let backend = authorize_key(&request, &state, None)?;
-    let made = make(&state, &backend, body);
-    let made = made.map_err(|problem| refused(&state, Some(backend.id.as_str()), problem))?;
+#[utoipa::path(post, path = "/auth/management", tag = "tokens", request_body = ManagementTokenRequest,
+    responses((status = 200, body = ManagementTokenResponse), ProblemResponses), security(("key" = [])))]
+pub(super) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    let backend = authorize_api_key(&request, &state, None)?;
+    let made = issue_management_token(&state, &backend, body);
+    let made = made.map_err(|problem| report_refusal(&state, Some(backend.id.as_str()), problem))?;
     state.metrics.issued.with_label_values(&["management"]).inc();
     tracing::info!(target: "signalbox_auth::audit", caller = %backend.id, scopes = made.scopes.join(" "),
         ttl_s = made.expires_in, "management_token_issued");
     Ok(HttpResponse::Ok().json(made))
 }
 
-fn make(state: &AuthState, backend: &Backend, body: Body) -> Result<Managing, Problem> {
-    let [scopes, ttl] = members(body, ["scopes", "ttl"])?;
-    let expires_in = wish::ttl(&ttl, TokenKind::Management.max_life_s())?.unwrap_or(USUAL_TTL_S);
-    let scopes = match wish::typed::<Vec<String>>("scopes", &scopes, "must be a list of scopes")? {
-        Some(names) => chosen(backend, &names)?,
-        None => backend.scopes,
-    };
-    let (now_s, names) = (clock::now_s(), scopes.names());
+fn issue_management_token(
+    state: &AuthState,
+    backend: &Application,
+    body: JsonBody,
+) -> Result<ManagementTokenResponse, Problem> {
+    let [scopes, ttl] = read_members(body, ["scopes", "ttl"])?;
+    let expires_in = token_request::parse_ttl(&ttl, TokenKind::Management.max_life_s())?
+        .unwrap_or(DEFAULT_MANAGEMENT_TTL_S);
+    let scopes =
+        match token_request::parse_member::<Vec<String>>("scopes", &scopes, "must be a list of scopes")? {
+            Some(names) => parse_scopes(backend, &names)?,
+            None => backend.scopes,
+        };
+    let (now_s, names) = (clock::now_s(), scopes.to_names());
     let claims = ManagementClaims {
         iss: ISSUER.to_owned(),
         aud: TokenKind::Management.aud().to_owned(),
         sub: backend.id.clone(),
         scopes: names.clone(),
         iat: now_s,
-        nbf: now_s.saturating_sub(SKEW_S),
+        nbf: now_s.saturating_sub(NOT_BEFORE_SKEW_S),
         exp: now_s + expires_in,
         jti: TokenId::random(),
     };
-    let token = state.minter.sign(&claims).map_err(|error| unsigned(&error))?;
-    Ok(Managing { token, expires_in, scopes: names })
+    let token = state.minter.sign_claims(&claims).map_err(|error| signing_problem(&error))?;
+    Ok(ManagementTokenResponse { token, expires_in, scopes: names })
 }
 
-fn chosen(backend: &Backend, names: &[String]) -> Result<Scopes, Problem> {
+fn parse_scopes(backend: &Application, names: &[String]) -> Result<ScopeSet, Problem> {
     let known = || {
         let known = Scope::ALL.map(Scope::as_str).join(", ");
-        wish::refuse("scopes", format!("must be some of {known}"))
+        token_request::bad_member("scopes", format!("must be some of {known}"))
     };
     if names.is_empty() {
         return Err(known());
     }
     let scope = |name: &String| {
         let scope = Scope::parse(name).ok_or_else(known)?;
-        backend.needs(scope).map(|()| scope)
+        backend.require_scope(scope).map(|()| scope)
     };
     names.iter().map(scope).collect()
 }

@@ -8,44 +8,44 @@
 //! Adding a route: its handler with `#[utoipa::path]` stands in `doc::Doc`, its path in [`paths`]. Health and metrics are the process's
 //! (`app.rs`), not the service's.
 
-mod api;
-mod caller;
+mod access_rules;
+mod address_guard;
+mod authorization;
 mod cors;
-mod denied;
-pub(crate) mod doc;
 mod events;
 mod exchange;
-mod forms;
 mod ice;
 mod invites;
-mod issue;
 mod jwks;
 mod management;
+pub(crate) mod openapi;
 mod refresh;
 pub(crate) mod rooms;
+mod schemas;
 mod ticket;
 mod token;
+mod token_response;
 mod usage;
 mod validate;
 mod webhooks;
 
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, middleware::from_fn, web};
-use caller::{
-    authorize, authorize_key, authorize_or_guest, authorize_or_user, authorize_user, room_token_of,
-    subject_of,
+use authorization::{
+    authorize_api_key, authorize_api_key_or_guest, authorize_application, authorize_application_or_user,
+    authorize_user, bearer_room_token, user_access_subject,
 };
-use signalbox_http::{ApiError, Members, json_config, resource};
+use signalbox_http::{ApiError, JsonMembers, json_config, resource};
 use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_token::JWKS_PATH;
 
-use crate::{AuthState, issuer::wish::refuse};
+use crate::{AuthState, issuer::token_request::bad_member};
 
 /// What every handler is given, and what it gives.
-type State = web::Data<AuthState>;
-type Answered = Result<HttpResponse, ApiError>;
+type StateData = web::Data<AuthState>;
+type ApiResult = Result<HttpResponse, ApiError>;
 
 /// A path of the API: its pattern, the methods it takes as in `Allow`, and what serves it.
-pub(crate) struct Path {
+pub(crate) struct ApiPath {
     pub(crate) pattern: &'static str,
     #[cfg_attr(not(test), expect(dead_code, reason = "a test holds it against the document"))]
     pub(crate) methods: &'static str,
@@ -53,11 +53,11 @@ pub(crate) struct Path {
 }
 
 /// Every path of the API. Each of its methods is an operation of the document.
-pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
+pub(crate) fn api_paths(bodies: &web::JsonConfig) -> Vec<ApiPath> {
     let path = |pattern, methods, routes: &[fn() -> Route]| {
         let resource = resource(pattern, methods).app_data(bodies.clone());
         let resource = routes.iter().fold(resource, |resource, route| resource.route(route()));
-        Path { pattern, methods, resource }
+        ApiPath { pattern, methods, resource }
     };
     let mut paths = vec![
         path("/auth/token", "POST", &[|| web::post().to(token::post)]),
@@ -79,40 +79,40 @@ pub(crate) fn paths(bodies: &web::JsonConfig) -> Vec<Path> {
         path("/api/rooms/{room}/invites/{invite}", "DELETE", &[|| web::delete().to(invites::delete)]),
         path(JWKS_PATH, "GET", &[|| web::get().to(jwks::get)]),
         path("/api/usage", "GET", &[|| web::get().to(usage::get)]),
-        path("/api/webhooks/dead", "GET", &[|| web::get().to(webhooks::dead)]),
-        path("/api/webhooks/replay", "POST", &[|| web::post().to(webhooks::replay)]),
-        path("/api/openapi.json", "GET", &[doc::route]),
+        path("/api/webhooks/dead", "GET", &[|| web::get().to(webhooks::list_dead_letters)]),
+        path("/api/webhooks/replay", "POST", &[|| web::post().to(webhooks::replay_dead_letters)]),
+        path("/api/openapi.json", "GET", &[openapi::openapi_route]),
     ];
-    paths.extend(api::paths(path));
-    paths.extend(rooms::paths(path));
+    paths.extend(access_rules::rule_paths(path));
+    paths.extend(rooms::room_paths(path));
     paths
 }
 
 /// Registers the service's paths.
-pub fn configure(state: State) -> impl FnOnce(&mut web::ServiceConfig) {
+pub fn configure(state: StateData) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        for path in paths(&json_config(state.body_limit)) {
+        for path in api_paths(&json_config(state.body_limit)) {
             // What is for everybody says so itself.
             if path.pattern.starts_with("/.well-known/") {
                 config.service(path.resource);
             } else {
-                config.service(cors::wrap(path.resource, &state.allowed_origins));
+                config.service(cors::with_cors(path.resource, &state.allowed_origins));
             }
         }
         let feed = resource("/ws/events", "GET").route(web::get().to(events::get));
-        config.app_data(state).service(feed.wrap(from_fn(denied::guard)));
+        config.app_data(state).service(feed.wrap(from_fn(address_guard::refuse_denied_address)));
     }
 }
 
 /// A JSON object. Taken as a result, so that who asks is judged before what is asked.
-type Body = Result<web::Json<Members>, Error>;
+type JsonBody = Result<web::Json<JsonMembers>, Error>;
 
-fn members<const N: usize>(
-    body: Body,
+fn read_members<const N: usize>(
+    body: JsonBody,
     names: [&str; N],
 ) -> Result<[Option<Box<serde_json::value::RawValue>>; N], Problem> {
     match body {
-        Ok(members) => members.into_inner().take(names),
+        Ok(members) => members.into_inner().into_values(names),
         Err(error) => Err(match error.as_error::<ApiError>() {
             Some(ApiError(problem)) => problem.clone(),
             None => Problem::new(400, "bad_request", "the body could not be read"),
@@ -121,12 +121,15 @@ fn members<const N: usize>(
 }
 
 /// The room in a path.
-fn room_in_path(text: &str) -> Result<RoomId, Problem> {
-    RoomId::parse(text).map_err(|bad| refuse("room", bad))
+fn parse_room_path(text: &str) -> Result<RoomId, Problem> {
+    RoomId::parse(text).map_err(|bad| bad_member("room", bad))
 }
 
 /// The parameters of a query, each at most once, and none but these.
-fn query<const N: usize>(request: &HttpRequest, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+fn read_query<const N: usize>(
+    request: &HttpRequest,
+    names: [&str; N],
+) -> Result<[Option<String>; N], Problem> {
     let bad = |detail: &str| Problem::new(400, "bad_request", detail.to_owned());
     let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
         .map_err(|_| bad("the query could not be read"))?;
@@ -136,7 +139,7 @@ fn query<const N: usize>(request: &HttpRequest, names: [&str; N]) -> Result<[Opt
             return Err(bad(&format!("the query may hold {}", names.join(", "))));
         };
         if found[place].replace(value).is_some() {
-            return Err(refuse(names[place], "stands there twice"));
+            return Err(bad_member(names[place], "stands there twice"));
         }
     }
     Ok(found)

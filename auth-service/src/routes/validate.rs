@@ -2,27 +2,27 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use signalbox_access::Subject;
+use signalbox_access::AccessSubject;
 use signalbox_http::check_origin;
 use signalbox_protocol::{clock, problem::Problem};
 use signalbox_token::{RoomClaims, TokenError};
 use utoipa::ToSchema;
 
 use super::{
-    Answered, Body, State,
-    doc::Problems,
-    forms::{CallerName, DisplayName, Metadata, RegionName, RoleName, RoomName, UserName},
-    members, room_token_of,
+    ApiResult, JsonBody, StateData, bearer_room_token,
+    openapi::ProblemResponses,
+    read_members,
+    schemas::{CallerName, DisplayName, MetadataObject, RegionName, RoleName, RoomName, UserName},
 };
 use crate::AuthState;
 
 /// A good token.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Valid {
+pub(super) struct ValidateResponse {
     /// Always true: a bad token is a 401.
     valid: bool,
     /// What it says (docs/PROTOCOL.md, section 1).
-    #[schema(value_type = ClaimsView)]
+    #[schema(value_type = RoomClaimsView)]
     claims: RoomClaims,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Valid {
 #[derive(ToSchema)]
 #[schema(as = RoomClaims)]
 #[expect(dead_code, reason = "the document reads it")]
-struct ClaimsView {
+struct RoomClaimsView {
     iss: String,
     aud: String,
     sub: UserName,
@@ -39,7 +39,7 @@ struct ClaimsView {
     /// What the role could do when the token was made.
     permissions: Vec<String>,
     name: Option<DisplayName>,
-    metadata: Option<Metadata>,
+    metadata: Option<MetadataObject>,
     caller: CallerName,
     region: Option<RegionName>,
     iat: u64,
@@ -53,47 +53,50 @@ struct ClaimsView {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct TokenView {
+pub(super) struct ValidateRequest {
     token: String,
 }
 
 /// Looks at the room token in `Authorization: Bearer` (RFC 6750, section 2.1).
 #[utoipa::path(get, path = "/auth/validate", tag = "tokens",
-    responses((status = 200, body = Valid), Problems), security(("token" = [])))]
-pub(super) async fn get(request: HttpRequest, state: State) -> Answered {
+    responses((status = 200, body = ValidateResponse), ProblemResponses), security(("token" = [])))]
+pub(super) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
     check_origin(request.headers(), &state.allowed_origins)?;
-    answer(&state, room_token_of(&request))
+    validate_response(&state, bearer_room_token(&request))
 }
 
 /// Looks at the room token in the body, where no header log sees it.
-#[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = TokenView,
-    responses((status = 200, body = Valid), Problems), security(()))]
-pub(super) async fn post(request: HttpRequest, state: State, body: Body) -> Answered {
+#[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = ValidateRequest,
+    responses((status = 200, body = ValidateResponse), ProblemResponses), security(()))]
+pub(super) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
     check_origin(request.headers(), &state.allowed_origins)?;
-    let [token] = members(body, ["token"])?;
+    let [token] = read_members(body, ["token"])?;
     let token: Option<String> = token.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let not_text = || Problem::new(400, "bad_request", "token must be a string").field("token");
-    answer(&state, Ok(&token.ok_or_else(not_text)?))
+    let not_text = || Problem::new(400, "bad_request", "token must be a string").with_field("token");
+    validate_response(&state, Ok(&token.ok_or_else(not_text)?))
 }
 
-fn answer(state: &AuthState, token: Result<&str, TokenError>) -> Answered {
-    let verdict = claims(state, token);
+fn validate_response(state: &AuthState, token: Result<&str, TokenError>) -> ApiResult {
+    let verdict = verify_room_token(state, token);
     let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
     state.metrics.validated.with_label_values(&[outcome]).inc();
-    Ok(HttpResponse::Ok().json(Valid { valid: true, claims: verdict? }))
+    Ok(HttpResponse::Ok().json(ValidateResponse { valid: true, claims: verdict? }))
 }
 
 /// What a room token says, if it is good here and now.
-pub(super) fn claims(state: &AuthState, token: Result<&str, TokenError>) -> Result<RoomClaims, Problem> {
-    let verified = token.and_then(|token| state.verifier.room(token, clock::now_s()));
-    let claims = verified.map_err(TokenError::problem)?;
-    state.judge(&subject_of(&claims))?;
+pub(super) fn verify_room_token(
+    state: &AuthState,
+    token: Result<&str, TokenError>,
+) -> Result<RoomClaims, Problem> {
+    let verified = token.and_then(|token| state.verifier.verify_room_token(token, clock::now_s()));
+    let claims = verified.map_err(TokenError::to_problem)?;
+    state.check_access(&room_access_subject(&claims))?;
     Ok(claims)
 }
 
 /// A room token, as rules are asked about it.
-pub(super) fn subject_of(claims: &RoomClaims) -> Subject<'_> {
-    Subject {
+pub(super) fn room_access_subject(claims: &RoomClaims) -> AccessSubject<'_> {
+    AccessSubject {
         user: &claims.sub,
         room: Some(&claims.room),
         grant: claims.grant(),

@@ -4,27 +4,30 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_protocol::{id::RoomId, problem::Problem};
-use signalbox_redis::Unavailable;
-use signalbox_redis::keys;
+use signalbox_redis::RedisUnavailable;
+use signalbox_redis::redis_keys;
 use signalbox_token::scope::Scope;
 
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Answered, Body, State, authorize, doc::Problems, forms::RoomName, members, query};
+use super::{
+    ApiResult, JsonBody, StateData, authorize_application, openapi::ProblemResponses, read_members,
+    read_query, schemas::RoomName,
+};
 use crate::{
-    issuer::wish::refuse,
-    webhooks::{EntryId, Letter, Webhooks},
+    issuer::token_request::bad_member,
+    webhooks::{StoredDeadLetter, StreamEntryId, WebhookService},
 };
 
 /// Letters of one answer, where nothing is said, and at most.
-const LETTERS: usize = 100;
+const DEFAULT_LETTERS: usize = 100;
 const MOST_LETTERS: usize = 500;
 
 /// An event that was given up.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 #[serde(rename_all = "camelCase")]
-struct Dead {
+struct DeadLetterView {
     /// Who did not take it: an id, because a URL may be confidential.
     endpoint: String,
     /// The host of its URL; none where it is not configured any more.
@@ -44,8 +47,8 @@ struct Dead {
 /// A page of events that were given up.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetterPage)]
-pub(super) struct Given {
-    dead: Vec<Dead>,
+pub(super) struct DeadLetterPage {
+    dead: Vec<DeadLetterView>,
     /// Where to go on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -53,23 +56,23 @@ pub(super) struct Given {
 
 /// How many are told again.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Replayed {
+pub(super) struct ReplayResponse {
     replayed: usize,
 }
 
-fn away(_: Unavailable) -> Problem {
+fn unavailable_problem(_: RedisUnavailable) -> Problem {
     Problem::new(503, "unavailable", "the store does not answer; try again")
 }
 
-fn listed(webhooks: &Webhooks, letter: Letter) -> Option<Dead> {
-    let Letter { entry, dead, .. } = letter;
-    Some(Dead {
-        host: webhooks.host(&dead.endpoint).map(str::to_owned),
-        endpoint: dead.endpoint,
+fn dead_letter_view(webhooks: &WebhookService, letter: StoredDeadLetter) -> Option<DeadLetterView> {
+    let StoredDeadLetter { entry_id: entry, letter: dead, .. } = letter;
+    Some(DeadLetterView {
+        host: webhooks.endpoint_host(&dead.endpoint_id).map(str::to_owned),
+        endpoint: dead.endpoint_id,
         at: entry.0,
         cause: dead.cause,
         attempts: dead.attempts,
-        last: dead.last,
+        last: dead.last_failure,
         event: RawValue::from_string(dead.line.to_string()).ok()?,
     })
 }
@@ -78,7 +81,7 @@ fn listed(webhooks: &Webhooks, letter: Letter) -> Option<Dead> {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct Page {
+pub(super) struct DeadLetterListQuery {
     /// The most letters of the page.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
@@ -90,7 +93,7 @@ pub(super) struct Page {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct Again {
+pub(super) struct ReplayRequest {
     /// The event of this id.
     id: Option<String>,
     /// All of this room.
@@ -100,75 +103,80 @@ pub(super) struct Again {
 }
 
 /// What was given up.
-#[utoipa::path(get, path = "/api/webhooks/dead", tag = "webhooks", operation_id = "webhooks_dead", params(Page),
-    responses((status = 200, body = Given), Problems),
+#[utoipa::path(get, path = "/api/webhooks/dead", tag = "webhooks", operation_id = "webhooks_dead", params(DeadLetterListQuery),
+    responses((status = 200, body = DeadLetterPage), ProblemResponses),
     security(("key" = []), ("management" = [])))]
-pub(super) async fn dead(request: HttpRequest, state: State) -> Answered {
-    authorize(&request, &state, Scope::Webhooks)?;
-    let [limit, cursor] = query(&request, ["limit", "cursor"])?;
+pub(super) async fn list_dead_letters(request: HttpRequest, state: StateData) -> ApiResult {
+    authorize_application(&request, &state, Scope::Webhooks)?;
+    let [limit, cursor] = read_query(&request, ["limit", "cursor"])?;
     let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_LETTERS).contains(limit)));
-    let limit = limit.unwrap_or(Some(LETTERS)).ok_or_else(|| refuse("limit", "must be from 1 to 500"))?;
+    let limit =
+        limit.unwrap_or(Some(DEFAULT_LETTERS)).ok_or_else(|| bad_member("limit", "must be from 1 to 500"))?;
     let from = match cursor {
         None => (0, None),
-        Some(text) => read_cursor(&text).ok_or_else(|| refuse("cursor", "is not one of an answer"))?,
+        Some(text) => {
+            parse_dead_letter_cursor(&text).ok_or_else(|| bad_member("cursor", "is not one of an answer"))?
+        }
     };
     let Some(webhooks) = &state.webhooks else {
-        return Ok(HttpResponse::Ok().json(Given { dead: vec![], next: None }));
+        return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));
     };
-    let (letters, next) = webhooks.dead(from, limit).await.map_err(away)?;
-    let dead = letters.into_iter().filter_map(|letter| listed(webhooks, letter)).collect();
+    let (letters, next) = webhooks.list_dead_letters(from, limit).await.map_err(unavailable_problem)?;
+    let dead = letters.into_iter().filter_map(|letter| dead_letter_view(webhooks, letter)).collect();
     let next = next.map(|(partition, entry)| format!("{partition}.{entry}"));
-    Ok(HttpResponse::Ok().json(Given { dead, next }))
+    Ok(HttpResponse::Ok().json(DeadLetterPage { dead, next }))
 }
 
-fn read_cursor(text: &str) -> Option<(usize, Option<EntryId>)> {
+fn parse_dead_letter_cursor(text: &str) -> Option<(usize, Option<StreamEntryId>)> {
     let (partition, entry) = text.split_once('.')?;
-    let partition = partition.parse().ok().filter(|partition| *partition < keys::PARTITIONS)?;
-    Some((partition, Some(EntryId::parse(entry)?)))
+    let partition = partition.parse().ok().filter(|partition| *partition < redis_keys::PARTITIONS)?;
+    Some((partition, Some(StreamEntryId::parse(entry)?)))
 }
 
 /// Which letters are told again.
-enum Which {
+enum ReplaySelection {
     Id(String),
     Room(RoomId),
     All,
 }
 
-fn which(body: Body) -> Result<Which, Problem> {
-    let [id, room, all] = members(body, ["id", "room", "all"])?;
+fn parse_replay_selection(body: JsonBody) -> Result<ReplaySelection, Problem> {
+    let [id, room, all] = read_members(body, ["id", "room", "all"])?;
     let text = |raw: Box<RawValue>, field| {
-        serde_json::from_str::<String>(raw.get()).map_err(|_| refuse(field, "must be a string"))
+        serde_json::from_str::<String>(raw.get()).map_err(|_| bad_member(field, "must be a string"))
     };
     match (id, room, all) {
-        (Some(id), None, None) => text(id, "id").map(Which::Id),
+        (Some(id), None, None) => text(id, "id").map(ReplaySelection::Id),
         (None, Some(room), None) => {
             let room = RoomId::parse(&text(room, "room")?);
-            room.map(Which::Room).map_err(|_| refuse("room", "is not the name of a room"))
+            room.map(ReplaySelection::Room).map_err(|_| bad_member("room", "is not the name of a room"))
         }
-        (None, None, Some(all)) if all.get() == "true" => Ok(Which::All),
-        (None, None, Some(_)) => Err(refuse("all", "must be true")),
+        (None, None, Some(all)) if all.get() == "true" => Ok(ReplaySelection::All),
+        (None, None, Some(_)) => Err(bad_member("all", "must be true")),
         _ => Err(Problem::new(400, "bad_request", "say exactly one of id, room, all")),
     }
 }
 
 /// Tells again what was given up, to the endpoint that did not take it.
-#[utoipa::path(post, path = "/api/webhooks/replay", tag = "webhooks", operation_id = "webhooks_replay", request_body = Again,
-    responses((status = 200, body = Replayed), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn replay(request: HttpRequest, state: State, body: Body) -> Answered {
-    let caller = authorize(&request, &state, Scope::Webhooks)?;
-    let which = which(body)?;
+#[utoipa::path(post, path = "/api/webhooks/replay", tag = "webhooks", operation_id = "webhooks_replay", request_body = ReplayRequest,
+    responses((status = 200, body = ReplayResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn replay_dead_letters(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    let caller = authorize_application(&request, &state, Scope::Webhooks)?;
+    let which = parse_replay_selection(body)?;
     let Some(webhooks) = &state.webhooks else {
-        return Ok(HttpResponse::Ok().json(Replayed { replayed: 0 }));
+        return Ok(HttpResponse::Ok().json(ReplayResponse { replayed: 0 }));
     };
     let replayed = match &which {
-        Which::All => webhooks.replay(None, |_| true).await,
-        Which::Room(room) => {
-            let fits = |letter: &Letter| letter.is_of(|head| head.room == room.as_str());
-            webhooks.replay(Some(keys::partition(room)), fits).await
+        ReplaySelection::All => webhooks.replay_dead_letters(None, |_| true).await,
+        ReplaySelection::Room(room) => {
+            let fits = |letter: &StoredDeadLetter| letter.event_matches(|head| head.room == room.as_str());
+            webhooks.replay_dead_letters(Some(redis_keys::partition_of_room(room)), fits).await
         }
-        Which::Id(id) => webhooks.replay(None, |letter| letter.is_of(|head| head.id == *id)).await,
+        ReplaySelection::Id(id) => {
+            webhooks.replay_dead_letters(None, |letter| letter.event_matches(|head| head.id == *id)).await
+        }
     };
-    let replayed = replayed.map_err(away)?;
+    let replayed = replayed.map_err(unavailable_problem)?;
     tracing::info!(target: "signalbox_auth::audit", caller = caller.id().as_str(), replayed, "webhooks_replayed");
-    Ok(HttpResponse::Ok().json(Replayed { replayed }))
+    Ok(HttpResponse::Ok().json(ReplayResponse { replayed }))
 }

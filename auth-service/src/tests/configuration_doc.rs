@@ -1,13 +1,13 @@
 //! docs/CONFIGURATION.md
 
 use serde_json::Value;
-use signalbox_config::Settings;
+use signalbox_config::ServiceSettings;
 
 const DOC: &str = include_str!("../../../docs/CONFIGURATION.md");
 
 #[test]
-fn every_setting_stands_in_the_document_with_its_default() {
-    let settings = serde_json::to_value(Settings::default()).unwrap();
+fn every_setting_is_documented_with_its_default() {
+    let settings = serde_json::to_value(ServiceSettings::default()).unwrap();
     for (section, members) in settings.as_object().unwrap() {
         assert!(DOC.contains(&format!("`[{section}]`")), "section {section}");
         for (name, default) in members.as_object().unwrap() {
@@ -32,7 +32,7 @@ fn every_setting_stands_in_the_document_with_its_default() {
 }
 
 #[test]
-fn every_secret_and_flag_stands_in_the_document() {
+fn every_secret_and_flag_is_documented() {
     for name in [
         "AUTH_SECRET",
         "AUTH_SECRET_PREVIOUS",

@@ -6,17 +6,17 @@ use actix_web::{
     test::{TestRequest, call_service, init_service},
 };
 
-use super::Service;
+use super::TestService;
 use crate::configure;
 
-const SITE: &str = "https://app.example";
+const ALLOWED_ORIGIN: &str = "https://app.example";
 
-fn service() -> Service {
-    Service::with(|settings| settings.server.allowed_origins = vec![SITE.to_owned()], |_| {})
+fn service_with_origins() -> TestService {
+    TestService::with(|settings| settings.server.allowed_origins = vec![ALLOWED_ORIGIN.to_owned()], |_| {})
 }
 
 /// Status and headers.
-async fn call(service: &Service, request: TestRequest) -> (u16, header::HeaderMap) {
+async fn call(service: &TestService, request: TestRequest) -> (u16, header::HeaderMap) {
     let app = init_service(App::new().configure(configure(service.state.clone()))).await;
     let request = request.insert_header((header::HOST, "rtc.example"));
     let response = call_service(&app, request.to_request()).await;
@@ -33,21 +33,21 @@ fn preflight(path: &str, origin: &str) -> TestRequest {
 }
 
 #[actix_web::test]
-async fn a_site_on_the_list_may_ask_and_read() {
-    let service = service();
+async fn allowed_origin_may_call_and_read() {
+    let service = service_with_origins();
     for path in ["/auth/token", "/auth/refresh", "/api/rooms/r/invites"] {
-        let (status, headers) = call(&service, preflight(path, SITE)).await;
+        let (status, headers) = call(&service, preflight(path, ALLOWED_ORIGIN)).await;
         assert_eq!(status, 200, "{path}");
-        assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), SITE);
+        assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), ALLOWED_ORIGIN);
         assert!(headers.get(header::ACCESS_CONTROL_ALLOW_CREDENTIALS).is_none());
         let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_HEADERS).unwrap().to_str().unwrap();
         assert!(allowed.to_lowercase().contains("authorization"), "{allowed}");
     }
     // What is refused can be read too.
-    let request = TestRequest::post().uri("/auth/refresh").insert_header((header::ORIGIN, SITE));
+    let request = TestRequest::post().uri("/auth/refresh").insert_header((header::ORIGIN, ALLOWED_ORIGIN));
     let (status, headers) = call(&service, request).await;
     assert_eq!(status, 415);
-    assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), SITE);
+    assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), ALLOWED_ORIGIN);
     let exposed =
         headers.get(header::ACCESS_CONTROL_EXPOSE_HEADERS).unwrap().to_str().unwrap().to_lowercase();
     assert!(exposed.contains("retry-after") && exposed.contains("www-authenticate"), "{exposed}");
@@ -55,8 +55,8 @@ async fn a_site_on_the_list_may_ask_and_read() {
 }
 
 #[actix_web::test]
-async fn another_site_gets_403_before_and_after_the_preflight() {
-    let service = service();
+async fn foreign_origin_gets_403_in_preflight_and_request() {
+    let service = service_with_origins();
     for origin in ["https://evil.example", "null", "https://app.example.evil"] {
         let (status, headers) = call(&service, preflight("/auth/token", origin)).await;
         assert_eq!(status, 403, "{origin}");

@@ -4,31 +4,31 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer};
 use futures_util::{SinkExt as _, StreamExt as _};
-use signalbox_config::units::Span;
+use signalbox_config::units::TimeSpan;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _},
 };
 
-use super::Service;
+use super::TestService;
 use crate::configure;
 
-type Reader = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type FeedSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-const SOON: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Serves until the test ends; the address.
-fn serve(service: &Service) -> String {
+fn start_server(service: &TestService) -> String {
     let state = service.state.clone();
-    let listener = signalbox_http::listener(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = signalbox_http::open_listener(([127, 0, 0, 1], 0).into()).unwrap();
     let addr = listener.local_addr().unwrap();
     let server = HttpServer::new(move || App::new().configure(configure(state.clone())));
     actix_web::rt::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
     addr.to_string()
 }
 
-async fn open(addr: &str, headers: &[(&'static str, &str)]) -> Result<Reader, u16> {
+async fn open_feed(addr: &str, headers: &[(&'static str, &str)]) -> Result<FeedSocket, u16> {
     let mut request = format!("ws://{addr}/ws/events").into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
@@ -41,9 +41,9 @@ async fn open(addr: &str, headers: &[(&'static str, &str)]) -> Result<Reader, u1
 }
 
 /// The next frame but pings.
-async fn next(reader: &mut Reader) -> Option<Message> {
+async fn next(reader: &mut FeedSocket) -> Option<Message> {
     loop {
-        match timeout(SOON, reader.next()).await.unwrap() {
+        match timeout(DEADLINE, reader.next()).await.unwrap() {
             Some(Ok(Message::Ping(_))) => {}
             Some(Ok(message)) => return Some(message),
             Some(Err(_)) | None => return None,
@@ -52,16 +52,16 @@ async fn next(reader: &mut Reader) -> Option<Message> {
 }
 
 /// Waits until so many places are free again.
-async fn freed(service: &Service, places: usize) {
-    let all = service.state.feed_places.acquire_many(places as u32);
-    drop(timeout(SOON, all).await.unwrap().unwrap());
+async fn wait_for_free_slots(service: &TestService, places: usize) {
+    let all = service.state.feed_slots.acquire_many(places as u32);
+    drop(timeout(DEADLINE, all).await.unwrap().unwrap());
 }
 
 #[actix_web::test]
-async fn an_operator_hears_what_happens_from_then_on() {
-    let service = Service::new();
-    let addr = serve(&service);
-    let mut reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
+async fn feed_reader_receives_events_from_its_connection_on() {
+    let service = TestService::new();
+    let addr = start_server(&service);
+    let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
     reader.send(Message::text("ignored")).await.unwrap();
     service.feed.send(Arc::from(r#"{"event":"room-opened"}"#)).unwrap();
     assert_eq!(next(&mut reader).await.unwrap().to_text().unwrap(), r#"{"event":"room-opened"}"#);
@@ -70,18 +70,18 @@ async fn an_operator_hears_what_happens_from_then_on() {
     assert!(
         matches!(next(&mut reader).await, Some(Message::Close(Some(frame))) if u16::from(frame.code) == 1001)
     );
-    assert_eq!(open(&addr, &[("authorization", &service.basic())]).await.unwrap_err(), 503);
+    assert_eq!(open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap_err(), 503);
 }
 
 #[actix_web::test]
-async fn only_a_backend_from_no_foreign_site_may_listen() {
-    let service = Service::with_guests();
-    let addr = serve(&service);
-    let basic = service.basic();
-    assert_eq!(open(&addr, &[]).await.unwrap_err(), 401);
-    assert_eq!(open(&addr, &[("authorization", "Basic eDp5")]).await.unwrap_err(), 401);
+async fn feed_needs_an_api_key_and_an_allowed_origin() {
+    let service = TestService::with_guests();
+    let addr = start_server(&service);
+    let basic = service.basic_header();
+    assert_eq!(open_feed(&addr, &[]).await.unwrap_err(), 401);
+    assert_eq!(open_feed(&addr, &[("authorization", "Basic eDp5")]).await.unwrap_err(), 401);
     let foreign = [("authorization", &*basic), ("origin", "https://evil.example")];
-    assert_eq!(open(&addr, &foreign).await.unwrap_err(), 403);
+    assert_eq!(open_feed(&addr, &foreign).await.unwrap_err(), 403);
     let (status, answer) = service
         .call(actix_web::test::TestRequest::get().uri("/ws/events").insert_header(("authorization", basic)))
         .await;
@@ -89,10 +89,10 @@ async fn only_a_backend_from_no_foreign_site_may_listen() {
 }
 
 #[actix_web::test]
-async fn a_reader_that_is_too_slow_is_told_how_much_it_missed() {
-    let service = Service::new();
-    let addr = serve(&service);
-    let mut reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
+async fn slow_feed_reader_receives_the_count_of_skipped_events() {
+    let service = TestService::new();
+    let addr = start_server(&service);
+    let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
     // More than socket buffers and queues hold, while this side does not read: the feed holds eight.
     let line: Arc<str> = Arc::from("x".repeat(64 * 1024));
     for _ in 0..500 {
@@ -114,37 +114,37 @@ async fn a_reader_that_is_too_slow_is_told_how_much_it_missed() {
 }
 
 #[actix_web::test]
-async fn a_long_frame_ends_the_reader_and_frees_its_place() {
-    let service = Service::new();
-    let addr = serve(&service);
-    let free = service.state.feed_places.available_permits();
-    let mut reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
-    assert_eq!(service.state.feed_places.available_permits(), free - 1);
+async fn oversized_frame_closes_the_feed_reader_and_frees_its_slot() {
+    let service = TestService::new();
+    let addr = start_server(&service);
+    let free = service.state.feed_slots.available_permits();
+    let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
+    assert_eq!(service.state.feed_slots.available_permits(), free - 1);
     reader.send(Message::text("x".repeat(2_000))).await.unwrap();
     assert!(next(&mut reader).await.is_none_or(|message| message.is_close()));
-    freed(&service, free).await;
+    wait_for_free_slots(&service, free).await;
 }
 
 #[actix_web::test]
-async fn a_reader_that_answers_no_ping_is_dropped() {
-    let service = Service::with(|settings| settings.timing.ping = Span::millis(100), |_| {});
-    let addr = serve(&service);
-    let free = service.state.feed_places.available_permits();
-    let reader = open(&addr, &[("authorization", &service.basic())]).await.unwrap();
-    assert_eq!(service.state.feed_places.available_permits(), free - 1);
+async fn feed_reader_without_pongs_is_closed() {
+    let service = TestService::with(|settings| settings.timing.ping = TimeSpan::millis(100), |_| {});
+    let addr = start_server(&service);
+    let free = service.state.feed_slots.available_permits();
+    let reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
+    assert_eq!(service.state.feed_slots.available_permits(), free - 1);
     // Nothing is read here, so the client library answers no ping.
-    freed(&service, free).await;
+    wait_for_free_slots(&service, free).await;
     drop(reader);
 }
 
 #[actix_web::test]
 async fn there_are_only_so_many_readers() {
-    let service = Service::new();
-    let addr = serve(&service);
-    let places = &service.state.feed_places;
+    let service = TestService::new();
+    let addr = start_server(&service);
+    let places = &service.state.feed_slots;
     let last = places.try_acquire_many(places.available_permits() as u32).unwrap();
-    let basic = service.basic();
-    assert_eq!(open(&addr, &[("authorization", &basic)]).await.unwrap_err(), 503);
+    let basic = service.basic_header();
+    assert_eq!(open_feed(&addr, &[("authorization", &basic)]).await.unwrap_err(), 503);
     drop(last);
-    assert!(open(&addr, &[("authorization", &basic)]).await.is_ok());
+    assert!(open_feed(&addr, &[("authorization", &basic)]).await.is_ok());
 }

@@ -3,69 +3,69 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use signalbox_config::Provider;
+use signalbox_config::ProviderSettings;
 use signalbox_protocol::clock;
 use signalbox_tests::idp::{IdpKey, TestIdp};
-use signalbox_token::Verifier;
+use signalbox_token::TokenVerifier;
 
-use super::{Service, ask, random_secret};
-use crate::exchange::{Exchange, NotBelieved};
+use super::{TestService, ask, random_secret};
+use crate::exchange::{ExchangeRefusal, TokenExchange};
 
 /// A service that believes this provider.
-fn believing(idp: &TestIdp, more: Value) -> Service {
+fn service_with_provider(idp: &TestIdp, more: Value) -> TestService {
     let mut rules = json!({ "issuer": idp.issuer, "audience": "signalbox" });
     rules.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let provider: Provider = serde_json::from_value(rules).unwrap();
-    Service::with(|settings| settings.auth.providers.push(provider), |_| {})
+    let provider: ProviderSettings = serde_json::from_value(rules).unwrap();
+    TestService::with(|settings| settings.auth.providers.push(provider), |_| {})
 }
 
-async fn exchange(service: &Service, token: &str) -> (u16, Value) {
+async fn exchange_token(service: &TestService, token: &str) -> (u16, Value) {
     service.call(ask(&json!({ "token": token, "refresh": true }).to_string()).uri("/auth/exchange")).await
 }
 
-async fn refused(service: &Service, token: &str, why: NotBelieved) {
-    let (status, answer) = exchange(service, token).await;
+async fn expect_refusal(service: &TestService, token: &str, why: ExchangeRefusal) {
+    let (status, answer) = exchange_token(service, token).await;
     assert_eq!((status, &answer["code"]), (401, &"exchange_refused".into()), "{why}: {answer}");
     assert!(answer["detail"].as_str().unwrap().contains(&why.to_string()), "{why}: {answer}");
 }
 
 #[actix_web::test]
-async fn a_user_of_a_provider_gets_a_user_token_for_every_algorithm() {
+async fn provider_token_of_every_algorithm_is_exchanged_for_a_user_token() {
     let idp = TestIdp::start().await;
     let keys = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA]
         .map(|algorithm| IdpKey::new(&format!("{algorithm:?}"), algorithm));
     idp.publish(&keys.iter().collect::<Vec<_>>());
     let roles = json!({ "role_claim": "groups", "role_map": { "staff": "host" }, "user_prefix": "idp:" });
-    let service = believing(&idp, roles);
+    let service = service_with_provider(&idp, roles);
     for key in &keys {
         let mut claims = idp.claims("alice");
         claims["groups"] = json!(["staff"]);
-        let (status, answer) = exchange(&service, &key.sign(&claims)).await;
+        let (status, answer) = exchange_token(&service, &key.sign(&claims)).await;
         assert_eq!(status, 200, "{:?} {answer}", key.algorithm);
         assert_eq!((&answer["user"], &answer["role"]), (&"idp:alice".into(), &"host".into()));
         assert!(answer.get("room").is_none());
-        let verifier = Verifier::hs256([&service.secret]);
-        let said = verifier.user(answer["token"].as_str().unwrap(), clock::now_s()).unwrap();
+        let verifier = TokenVerifier::from_secrets([&service.token_secret]);
+        let said = verifier.verify_user_token(answer["token"].as_str().unwrap(), clock::now_s()).unwrap();
         assert_eq!((said.sub.as_str(), said.name.as_deref()), ("idp:alice", Some("Somebody")));
         let body = json!({ "refreshToken": answer["refreshToken"] }).to_string();
         let (status, next) = service.call(ask(&body).uri("/auth/refresh")).await;
         assert_eq!((status, &next["user"], &next["role"]), (200, &"idp:alice".into(), &"host".into()));
-        assert!(verifier.user(next["token"].as_str().unwrap(), clock::now_s()).is_ok());
+        assert!(verifier.verify_user_token(next["token"].as_str().unwrap(), clock::now_s()).is_ok());
     }
     assert_eq!(idp.questions(), 1, "the keys are kept");
-    assert_eq!(service.counted("signalbox_auth_tokens_issued_total", "user"), 4.0);
+    assert_eq!(service.counter_value("signalbox_auth_tokens_issued_total", "user"), 4.0);
 }
 
 #[actix_web::test]
-async fn a_token_that_is_wrong_in_one_thing_is_not_believed() {
+async fn provider_token_with_one_defect_is_refused() {
     let idp = TestIdp::start().await;
     let (rsa, ec) = (IdpKey::new("rsa", Algorithm::RS256), IdpKey::new("ec", Algorithm::ES256));
     let (other, small) =
         (IdpKey::new("rsa", Algorithm::RS256), IdpKey::with_bits("small", Algorithm::RS256, 1024));
     idp.publish(&[&rsa, &ec, &small]);
-    let service = believing(&idp, json!({}));
+    let service = service_with_provider(&idp, json!({}));
     let claims = idp.claims("alice");
-    assert_eq!(exchange(&service, &rsa.sign(&claims)).await.0, 200);
+    assert_eq!(exchange_token(&service, &rsa.sign(&claims)).await.0, 200);
 
     let changed = |name: &str, value: Value| {
         let mut changed = claims.clone();
@@ -90,51 +90,51 @@ async fn a_token_that_is_wrong_in_one_thing_is_not_believed() {
     };
     let now = clock::now_s();
     for (token, why) in [
-        (String::new(), NotBelieved::Malformed),
-        ("a.b.c".to_owned(), NotBelieved::Malformed),
-        ("x".repeat(13_000), NotBelieved::Malformed),
-        (headed(json!({ "alg": "none" })), NotBelieved::Algorithm),
-        (headed(json!({ "alg": "RS256", "jwk": {} })), NotBelieved::Header),
-        (headed(json!({ "alg": "RS256", "jku": "http://127.0.0.1/" })), NotBelieved::Header),
-        (headed(json!({ "alg": "RS256", "crit": ["exp"] })), NotBelieved::Header),
-        (headed(json!({ "alg": "RS256", "typ": "signalbox-user+jwt" })), NotBelieved::Type),
-        (headed(json!({ "alg": "RS256", "typ": "logout+jwt" })), NotBelieved::Type),
-        (hmac(&public), NotBelieved::Algorithm),
-        (hmac(rsa.jwk["n"].as_str().unwrap().as_bytes()), NotBelieved::Algorithm),
-        (rsa.sign_as(Algorithm::RS384, Some("rsa"), &claims), NotBelieved::Algorithm),
-        (rsa.sign_as(Algorithm::PS256, Some("rsa"), &claims), NotBelieved::UnknownKey),
-        (rsa.sign_as(Algorithm::RS256, Some("ec"), &claims), NotBelieved::UnknownKey),
-        (rsa.sign_as(Algorithm::RS256, Some("gone"), &claims), NotBelieved::UnknownKey),
-        (small.sign(&claims), NotBelieved::UnknownKey),
-        (other.sign(&claims), NotBelieved::Signature),
-        (tampered, NotBelieved::Signature),
-        (changed("iss", "http://evil.example".into()), NotBelieved::Issuer),
-        (changed("iss", format!("{}/", idp.issuer).into()), NotBelieved::Issuer),
-        (changed("iss", Value::Null), NotBelieved::Issuer),
-        (changed("aud", "other".into()), NotBelieved::Audience),
-        (changed("aud", json!(["signalbox", "other"])), NotBelieved::Audience),
-        (changed("exp", now.into()), NotBelieved::Expired),
-        (changed("exp", Value::Null), NotBelieved::Expired),
-        (changed("nbf", (now + 120).into()), NotBelieved::NotYet),
-        (changed("iat", (now + 120).into()), NotBelieved::NotYet),
-        (changed("iat", (now - 25 * 60 * 60).into()), NotBelieved::TooOld),
-        (changed("sub", Value::Null), NotBelieved::User),
+        (String::new(), ExchangeRefusal::Malformed),
+        ("a.b.c".to_owned(), ExchangeRefusal::Malformed),
+        ("x".repeat(13_000), ExchangeRefusal::Malformed),
+        (headed(json!({ "alg": "none" })), ExchangeRefusal::WrongAlgorithm),
+        (headed(json!({ "alg": "RS256", "jwk": {} })), ExchangeRefusal::ForbiddenHeader),
+        (headed(json!({ "alg": "RS256", "jku": "http://127.0.0.1/" })), ExchangeRefusal::ForbiddenHeader),
+        (headed(json!({ "alg": "RS256", "crit": ["exp"] })), ExchangeRefusal::ForbiddenHeader),
+        (headed(json!({ "alg": "RS256", "typ": "signalbox-user+jwt" })), ExchangeRefusal::UnknownType),
+        (headed(json!({ "alg": "RS256", "typ": "logout+jwt" })), ExchangeRefusal::UnknownType),
+        (hmac(&public), ExchangeRefusal::WrongAlgorithm),
+        (hmac(rsa.jwk["n"].as_str().unwrap().as_bytes()), ExchangeRefusal::WrongAlgorithm),
+        (rsa.sign_as(Algorithm::RS384, Some("rsa"), &claims), ExchangeRefusal::WrongAlgorithm),
+        (rsa.sign_as(Algorithm::PS256, Some("rsa"), &claims), ExchangeRefusal::UnknownKey),
+        (rsa.sign_as(Algorithm::RS256, Some("ec"), &claims), ExchangeRefusal::UnknownKey),
+        (rsa.sign_as(Algorithm::RS256, Some("gone"), &claims), ExchangeRefusal::UnknownKey),
+        (small.sign(&claims), ExchangeRefusal::UnknownKey),
+        (other.sign(&claims), ExchangeRefusal::BadSignature),
+        (tampered, ExchangeRefusal::BadSignature),
+        (changed("iss", "http://evil.example".into()), ExchangeRefusal::UnknownIssuer),
+        (changed("iss", format!("{}/", idp.issuer).into()), ExchangeRefusal::UnknownIssuer),
+        (changed("iss", Value::Null), ExchangeRefusal::UnknownIssuer),
+        (changed("aud", "other".into()), ExchangeRefusal::WrongAudience),
+        (changed("aud", json!(["signalbox", "other"])), ExchangeRefusal::WrongAudience),
+        (changed("exp", now.into()), ExchangeRefusal::Expired),
+        (changed("exp", Value::Null), ExchangeRefusal::Expired),
+        (changed("nbf", (now + 120).into()), ExchangeRefusal::NotYetValid),
+        (changed("iat", (now + 120).into()), ExchangeRefusal::NotYetValid),
+        (changed("iat", (now - 25 * 60 * 60).into()), ExchangeRefusal::TooOld),
+        (changed("sub", Value::Null), ExchangeRefusal::NoUser),
     ] {
-        refused(&service, &token, why).await;
+        expect_refusal(&service, &token, why).await;
     }
     // Without a kid the only key that could be meant is meant.
-    assert_eq!(exchange(&service, &rsa.sign_as(Algorithm::RS256, None, &claims)).await.0, 200);
+    assert_eq!(exchange_token(&service, &rsa.sign_as(Algorithm::RS256, None, &claims)).await.0, 200);
     // Our own tokens are nobody's.
-    let (_, issued) = service.ask(r#"{"room":"r","user":"u"}"#).await;
-    refused(&service, issued["token"].as_str().unwrap(), NotBelieved::Type).await;
+    let (_, issued) = service.request_token(r#"{"room":"r","user":"u"}"#).await;
+    expect_refusal(&service, issued["token"].as_str().unwrap(), ExchangeRefusal::UnknownType).await;
 }
 
 #[actix_web::test]
-async fn the_applications_own_token_is_believed_by_its_secret_and_by_no_other() {
+async fn application_token_is_accepted_only_with_the_user_secret() {
     let secret = random_secret();
     let kept = secret.clone();
-    let service = Service::with(
-        |settings| settings.auth.providers.push(Provider::app()),
+    let service = TestService::with(
+        |settings| settings.auth.providers.push(ProviderSettings::application()),
         |parts| parts.user_secret = Some(kept),
     );
     let now = clock::now_s();
@@ -142,60 +142,70 @@ async fn the_applications_own_token_is_believed_by_its_secret_and_by_no_other() 
     let sign = |algorithm: Algorithm, secret: &[u8]| {
         jsonwebtoken::encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret)).unwrap()
     };
-    let (status, answer) = exchange(&service, &sign(Algorithm::HS256, secret.expose())).await;
+    let (status, answer) = exchange_token(&service, &sign(Algorithm::HS256, secret.expose())).await;
     assert_eq!((status, &answer["user"], &answer["role"]), (200, &"bob".into(), &"guest".into()), "{answer}");
-    refused(&service, &sign(Algorithm::HS256, service.secret.expose()), NotBelieved::Signature).await;
-    refused(&service, &sign(Algorithm::HS512, secret.expose()), NotBelieved::Algorithm).await;
+    expect_refusal(
+        &service,
+        &sign(Algorithm::HS256, service.token_secret.expose()),
+        ExchangeRefusal::BadSignature,
+    )
+    .await;
+    expect_refusal(&service, &sign(Algorithm::HS512, secret.expose()), ExchangeRefusal::WrongAlgorithm).await;
     let (status, answer) = service.validate(&sign(Algorithm::HS256, secret.expose())).await;
     assert_eq!((status, &answer["code"]), (401, &"token_wrong_type".into()), "it opens nothing by itself");
-    let mut settings = signalbox_config::Settings::default();
-    settings.auth.providers.push(Provider::app());
-    assert!(Exchange::new(&settings, None).is_err());
+    let mut settings = signalbox_config::ServiceSettings::default();
+    settings.auth.providers.push(ProviderSettings::application());
+    assert!(TokenExchange::new(&settings, None).is_err());
 }
 
 #[actix_web::test]
-async fn a_new_key_is_found_and_a_provider_that_is_away_is_still_believed() {
+async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
     let idp = TestIdp::start().await;
     let (one, two) = (IdpKey::new("one", Algorithm::EdDSA), IdpKey::new("two", Algorithm::EdDSA));
     idp.publish(&[&one]);
-    let service = believing(&idp, json!({}));
+    let service = service_with_provider(&idp, json!({}));
     let exchange = &service.state.exchange;
     let (mut now, claims) = (clock::now_ms(), idp.claims("alice"));
     let mut long = claims.clone();
     long["exp"] = (clock::now_s() + 80_000).into();
-    assert!(exchange.believe(&one.sign(&long), now).await.is_ok());
+    assert!(exchange.verify(&one.sign(&long), now).await.is_ok());
     idp.publish(&[&one, &two]);
     // Asked for a moment ago: a token that names an unknown key does not make us ask again.
-    assert_eq!(exchange.believe(&two.sign(&long), now + 9_999).await, Err(NotBelieved::UnknownKey));
+    assert_eq!(exchange.verify(&two.sign(&long), now + 9_999).await, Err(ExchangeRefusal::UnknownKey));
     assert_eq!(idp.questions(), 1);
     now += 10_000;
-    assert!(exchange.believe(&two.sign(&long), now).await.is_ok());
+    assert!(exchange.verify(&two.sign(&long), now).await.is_ok());
     assert_eq!(idp.questions(), 2);
 
     idp.be_down(true);
     now += 6 * 60 * 1_000;
-    assert!(exchange.believe(&one.sign(&long), now).await.is_ok(), "held keys go on");
+    assert!(exchange.verify(&one.sign(&long), now).await.is_ok(), "held keys go on");
     assert_eq!(idp.questions(), 2, "discovery failed already");
     // A key that was taken out is gone when the provider answers again.
     idp.be_down(false);
     idp.publish(&[&two]);
     now += 10_000;
-    assert!(exchange.believe(&two.sign(&long), now).await.is_ok());
-    assert_eq!(exchange.believe(&one.sign(&long), now).await, Err(NotBelieved::UnknownKey));
+    assert!(exchange.verify(&two.sign(&long), now).await.is_ok());
+    assert_eq!(exchange.verify(&one.sign(&long), now).await, Err(ExchangeRefusal::UnknownKey));
 }
 
 #[actix_web::test]
-async fn a_provider_that_never_answered_or_is_another_gives_503() {
+async fn provider_without_keys_or_with_a_foreign_discovery_document_gives_503() {
     let idp = TestIdp::start().await;
     let key = IdpKey::new("one", Algorithm::EdDSA);
     idp.publish(&[&key]);
     idp.be_down(true);
-    let (status, answer) = exchange(&believing(&idp, json!({})), &key.sign(&idp.claims("a"))).await;
+    let (status, answer) =
+        exchange_token(&service_with_provider(&idp, json!({})), &key.sign(&idp.claims("a"))).await;
     assert_eq!((status, &answer["code"]), (503, &"unavailable".into()));
     idp.be_down(false);
     idp.pose_as("https://evil.example");
-    let (status, _) = exchange(&believing(&idp, json!({})), &key.sign(&idp.claims("a"))).await;
+    let (status, _) =
+        exchange_token(&service_with_provider(&idp, json!({})), &key.sign(&idp.claims("a"))).await;
     assert_eq!(status, 503, "the discovery document is another's");
     let by_url = json!({ "jwks_url": format!("{}/jwks", idp.issuer) });
-    assert_eq!(exchange(&believing(&idp, by_url), &key.sign(&idp.claims("a"))).await.0, 200);
+    assert_eq!(
+        exchange_token(&service_with_provider(&idp, by_url), &key.sign(&idp.claims("a"))).await.0,
+        200
+    );
 }

@@ -3,34 +3,34 @@
 use actix_web::{http::header, test::TestRequest};
 use serde_json::{Value, json};
 use signalbox_config::TurnServer;
-use signalbox_protocol::{IcePolicy, clock, id::Region};
+use signalbox_protocol::{IcePolicy, clock, id::RegionId};
 
-use super::Service;
+use super::TestService;
 
-fn service() -> Service {
-    let change = |settings: &mut signalbox_config::Settings| {
+fn service_with_turn() -> TestService {
+    let change = |settings: &mut signalbox_config::ServiceSettings| {
         let server = |url: &str, region: Option<&str>| TurnServer {
             urls: vec![url.to_owned()],
-            region: region.map(|region| Region::parse(region).unwrap()),
+            region: region.map(|region| RegionId::parse(region).unwrap()),
         };
         settings.ice.turn =
             vec![server("turn:eu.example", Some("eu")), server("turn:us.example", Some("us"))];
         let (_, guest) = settings.roles.0.iter_mut().find(|(role, _)| role.as_str() == "guest").unwrap();
         guest.ice = Some(IcePolicy::Relay);
     };
-    Service::with(change, |_| {})
+    TestService::with(change, |_| {})
 }
 
-async fn ice(service: &Service, token: &str) -> (u16, Value) {
+async fn get_ice(service: &TestService, token: &str) -> (u16, Value) {
     let request = TestRequest::get().uri("/auth/ice");
     service.call(request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")))).await
 }
 
 #[actix_web::test]
-async fn whoever_has_a_room_token_is_told_of_servers_and_policy() {
-    let service = service();
-    let (_, issued) = service.ask(r#"{"room":"r","user":"u"}"#).await;
-    let (status, told) = ice(&service, issued["token"].as_str().unwrap()).await;
+async fn room_token_gets_ice_servers_and_policy() {
+    let service = service_with_turn();
+    let (_, issued) = service.request_token(r#"{"room":"r","user":"u"}"#).await;
+    let (status, told) = get_ice(&service, issued["token"].as_str().unwrap()).await;
     assert_eq!((status, &told["icePolicy"], &told["expiresIn"]), (200, &json!("relay"), &json!(3_600)));
     let servers = told["iceServers"].as_array().unwrap();
     assert_eq!(servers.len(), 2, "{told}");
@@ -41,11 +41,11 @@ async fn whoever_has_a_room_token_is_told_of_servers_and_policy() {
 }
 
 #[actix_web::test]
-async fn nobody_else_is() {
-    let service = service();
+async fn ice_without_a_room_token_is_refused() {
+    let service = service_with_turn();
     let bare = service.call(TestRequest::get().uri("/auth/ice")).await;
     assert_eq!((bare.0, &bare.1["code"]), (401, &json!("token_missing")));
-    let bad = ice(&service, "nonsense").await;
+    let bad = get_ice(&service, "nonsense").await;
     assert_eq!((bad.0, &bad.1["code"]), (401, &json!("token_malformed")));
     let strange = TestRequest::get().uri("/auth/ice").insert_header((header::ORIGIN, "https://evil.example"));
     assert_eq!(service.call(strange).await.0, 403);

@@ -6,23 +6,23 @@ use actix_web::{
     test::{TestRequest, call_service, init_service, read_body},
 };
 use serde_json::Value;
-use signalbox_config::Settings;
+use signalbox_config::ServiceSettings;
 use signalbox_protocol::clock;
 use signalbox_token::KeyAlgorithm;
 
-use super::Service;
+use super::TestService;
 use crate::{
     configure,
-    keys::{SigningKeys, operate},
+    keys::{SigningKeys, operations},
 };
 
 #[actix_web::test]
-async fn the_public_keys_are_there_for_everybody_and_asked_for_again_for_nothing() {
+async fn jwks_is_public_and_an_etag_match_gives_304() {
     let dir = tempfile::TempDir::new().unwrap();
     let path = dir.path().join("keys");
-    let kid = operate::first(&path, KeyAlgorithm::EdDSA, clock::now_s()).unwrap();
-    let keys = SigningKeys::in_folder(path, &Settings::default().auth, [], clock::now_s()).unwrap();
-    let service = Service::with(|_| {}, |parts| parts.keys = keys);
+    let kid = operations::create_first_key(&path, KeyAlgorithm::EdDSA, clock::now_s()).unwrap();
+    let keys = SigningKeys::from_folder(path, &ServiceSettings::default().auth, [], clock::now_s()).unwrap();
+    let service = TestService::with(|_| {}, |parts| parts.keys = keys);
     let app = init_service(App::new().configure(configure(service.state.clone()))).await;
     let ask = || TestRequest::get().uri("/.well-known/jwks.json");
 
@@ -39,13 +39,13 @@ async fn the_public_keys_are_there_for_everybody_and_asked_for_again_for_nothing
         let again = ask().insert_header((header::IF_NONE_MATCH, tag)).to_request();
         assert_eq!(call_service(&app, again).await.status().as_u16(), status, "{tag}");
     }
-    let (status, issued) = service.ask(r#"{"room":"r","user":"u"}"#).await;
+    let (status, issued) = service.request_token(r#"{"room":"r","user":"u"}"#).await;
     assert_eq!(status, 200, "{issued}");
     assert_eq!(service.validate(issued["token"].as_str().unwrap()).await.0, 200);
 }
 
 #[actix_web::test]
-async fn a_shared_secret_is_never_published() {
-    let (status, problem) = Service::new().call(TestRequest::get().uri("/.well-known/jwks.json")).await;
+async fn shared_secret_is_never_published() {
+    let (status, problem) = TestService::new().call(TestRequest::get().uri("/.well-known/jwks.json")).await;
     assert_eq!((status, &problem["code"]), (404, &"not_found".into()));
 }

@@ -1,6 +1,6 @@
 //! The service as those who call it see it.
 
-mod callers;
+mod access_rules;
 mod configuration_doc;
 mod cors;
 mod deployments;
@@ -8,10 +8,10 @@ mod events;
 mod exchange;
 mod ice;
 mod jwks;
-mod life;
 mod openapi;
+mod principals;
+mod refresh_tickets_invites;
 mod rooms;
-mod taken_back;
 mod token;
 mod validate;
 mod webhooks;
@@ -24,71 +24,74 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use signalbox_access::{Control, Log};
-use signalbox_config::{ApiKeyTable, ApiKeys, Settings};
+use signalbox_access::{AccessControl, RuleLog};
+use signalbox_config::{ApiKeySettings, ApiKeys, ServiceSettings};
 use signalbox_protocol::id::{CallerId, random_hex};
 use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::{
-    clerk::Clerk,
-    room::Rules,
-    store::{Bounds, Store},
+    room::RoomPolicy,
+    room_service::RemoteRoomService,
+    store::{RoomStore, StoreLimits},
 };
-use signalbox_token::{Secret, SharedSecret, TicketShelf, scope::Scope};
-use signalbox_turn::IceBook;
+use signalbox_token::{MemoryTicketStore, SecretBytes, SharedSecret, scope::Scope};
+use signalbox_turn::IceDirectory;
 
-use crate::{AuthParts, AuthState, configure, keys::SigningKeys, store::AuthStore, usage::UsageReader};
+use crate::{
+    AuthParts, AuthState, configure, credential_store::CredentialStore, keys::SigningKeys,
+    usage_reader::UsageReader,
+};
 
 /// What the TURN servers of a test know; used where it has any.
 const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// A service with one backend, called `backend`.
-struct Service {
+struct TestService {
     state: web::Data<AuthState>,
-    secret: SharedSecret,
+    token_secret: SharedSecret,
     api_secret: String,
     feed: FeedSender,
 }
 
 fn random_secret() -> SharedSecret {
-    SharedSecret::new(Secret::new(format!("{}{}", random_hex(), random_hex()))).unwrap()
+    SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap()
 }
 
-impl Service {
+impl TestService {
     fn new() -> Self {
         Self::with(|_| {}, |_| {})
     }
 
     fn with_guests() -> Self {
-        Self::with(|_| {}, |parts| parts.guests = true)
+        Self::with(|_| {}, |parts| parts.guests_allowed = true)
     }
 
-    fn with(change: impl FnOnce(&mut Settings), parts: impl FnOnce(&mut AuthParts)) -> Self {
-        let (secret, api_secret) = (random_secret(), random_hex());
-        let mut settings = Settings::default();
-        let table = ApiKeyTable { scopes: Some(Scope::ALL.to_vec()), rooms: None };
+    fn with(change: impl FnOnce(&mut ServiceSettings), parts: impl FnOnce(&mut AuthParts)) -> Self {
+        let (token_secret, api_secret) = (random_secret(), random_hex());
+        let mut settings = ServiceSettings::default();
+        let table = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), rooms: None };
         settings.api_keys.insert(CallerId::parse("backend").unwrap(), table);
         change(&mut settings);
         let feed = FeedSender::new(8);
-        let turn = [SharedSecret::new(Secret::new(TURN_SECRET)).unwrap()];
+        let turn = [SharedSecret::new(SecretBytes::new(TURN_SECRET)).unwrap()];
         let mut all = AuthParts {
-            keys: SigningKeys::shared(&secret, None),
+            keys: SigningKeys::from_secret(&token_secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             user_secret: None,
-            guests: false,
-            store: AuthStore::memory(TicketShelf::default()),
+            guests_allowed: false,
+            store: CredentialStore::in_memory(MemoryTicketStore::default()),
             feed: feed.clone(),
-            control: Control::new(Log::Memory(std::sync::Arc::default()), 100),
-            ice: IceBook::new(&settings, &turn),
-            rooms: Some(std::sync::Arc::new(clerk(&settings))),
+            access: AccessControl::new(RuleLog::Memory(std::sync::Arc::default()), 100),
+            ice: IceDirectory::new(&settings, &turn),
+            rooms: Some(std::sync::Arc::new(memory_rooms(&settings))),
             webhooks: None,
             usage: UsageReader::None,
         };
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());
-        Self { state, secret, api_secret, feed }
+        Self { state, token_secret, api_secret, feed }
     }
 
-    fn basic(&self) -> String {
+    fn basic_header(&self) -> String {
         format!("Basic {}", STANDARD.encode(format!("backend:{}", self.api_secret)))
     }
 
@@ -100,12 +103,12 @@ impl Service {
     }
 
     /// The backend asks for a token.
-    async fn ask(&self, body: &str) -> (u16, Value) {
-        self.call(ask(body).insert_header((header::AUTHORIZATION, self.basic()))).await
+    async fn request_token(&self, body: &str) -> (u16, Value) {
+        self.call(ask(body).insert_header((header::AUTHORIZATION, self.basic_header()))).await
     }
 
     /// Somebody without a key asks for a token.
-    async fn ask_as_guest(&self, body: &str) -> (u16, Value) {
+    async fn request_token_as_guest(&self, body: &str) -> (u16, Value) {
         self.call(ask(body)).await
     }
 
@@ -114,7 +117,7 @@ impl Service {
         self.call(request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")))).await
     }
 
-    fn counted(&self, metric: &str, label: &str) -> f64 {
+    fn counter_value(&self, metric: &str, label: &str) -> f64 {
         let families = self.state.metrics();
         let family = families.iter().find(|family| family.name() == metric);
         let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
@@ -124,9 +127,13 @@ impl Service {
 }
 
 /// Rooms in this process.
-fn clerk(settings: &Settings) -> Clerk {
-    let bounds = Bounds::new(settings);
-    Clerk::new(Store::memory(bounds, None), Rules::new(settings), std::sync::Arc::new(|_| {}))
+fn memory_rooms(settings: &ServiceSettings) -> RemoteRoomService {
+    let bounds = StoreLimits::new(settings);
+    RemoteRoomService::new(
+        RoomStore::in_memory(bounds, None),
+        RoomPolicy::new(settings),
+        std::sync::Arc::new(|_| {}),
+    )
 }
 
 fn ask(body: &str) -> TestRequest {

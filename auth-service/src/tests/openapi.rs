@@ -4,13 +4,13 @@ use actix_web::{http::Method, test::TestRequest};
 use serde_json::Value;
 use signalbox_http::json_config;
 
-use super::Service;
-use crate::routes::paths;
+use super::TestService;
+use crate::routes::api_paths;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// A pattern as the document spells it: what a part may be stands with the parameter.
-fn documented_as(pattern: &str) -> String {
+fn documented_pattern(pattern: &str) -> String {
     let mut parts = pattern.split('{');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |path, part| {
@@ -19,15 +19,15 @@ fn documented_as(pattern: &str) -> String {
     })
 }
 
-async fn document() -> Value {
-    let (status, document) = Service::new().call(TestRequest::get().uri("/api/openapi.json")).await;
+async fn fetch_document() -> Value {
+    let (status, document) = TestService::new().call(TestRequest::get().uri("/api/openapi.json")).await;
     assert_eq!(status, 200);
     document
 }
 
 #[actix_web::test]
 async fn every_route_is_documented_and_every_documented_operation_is_served() {
-    let document = document().await;
+    let document = fetch_document().await;
     let mut documented: Vec<String> = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for method in operations.as_object().unwrap().keys() {
@@ -35,9 +35,9 @@ async fn every_route_is_documented_and_every_documented_operation_is_served() {
         }
     }
     let mut served: Vec<String> = Vec::new();
-    for path in paths(&json_config(64)) {
+    for path in api_paths(&json_config(64)) {
         served.extend(
-            path.methods.split(", ").map(|method| format!("{method} {}", documented_as(path.pattern))),
+            path.methods.split(", ").map(|method| format!("{method} {}", documented_pattern(path.pattern))),
         );
     }
     documented.sort();
@@ -45,7 +45,7 @@ async fn every_route_is_documented_and_every_documented_operation_is_served() {
     assert_eq!(documented, served);
 
     // `Allow` says the truth: what it names is not 405, and all else is.
-    let service = Service::new();
+    let service = TestService::new();
     for operation in &served {
         let (_, path) = operation.split_once(' ').unwrap();
         let concrete = path
@@ -66,8 +66,8 @@ async fn every_route_is_documented_and_every_documented_operation_is_served() {
 }
 
 #[actix_web::test]
-async fn every_operation_says_who_may_and_what_can_go_wrong() {
-    let document = document().await;
+async fn every_operation_documents_its_security_and_errors() {
+    let document = fetch_document().await;
     let schemes = document["components"]["securitySchemes"].as_object().unwrap();
     assert!(schemes.contains_key("key") && schemes.contains_key("management"));
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -87,8 +87,8 @@ async fn every_operation_says_who_may_and_what_can_go_wrong() {
 }
 
 #[actix_web::test]
-async fn every_answer_is_of_a_named_type_and_every_name_is_explained() {
-    let document = document().await;
+async fn every_response_refers_to_an_existing_schema() {
+    let document = fetch_document().await;
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             for (status, answer) in operation["responses"].as_object().unwrap() {

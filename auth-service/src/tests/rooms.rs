@@ -5,22 +5,22 @@ use actix_web::{
     test::TestRequest,
 };
 use serde_json::{Value, json};
-use signalbox_access::{Change, LimitChanges, RuleKey, Terms};
+use signalbox_access::{LimitChanges, RuleChange, RuleKey, RuleTerms};
 use signalbox_config::TurnServer;
 use signalbox_protocol::{
     clock,
-    id::{Region, Role, TokenId, UserId},
+    id::{RegionId, Role, TokenId, UserId},
 };
 use signalbox_token::{ISSUER, TokenKind, UserClaims};
 
-use super::Service;
+use super::TestService;
 
-impl Service {
-    async fn rooms_api(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        self.api_as(&self.basic(), method, path, body).await
+impl TestService {
+    async fn call_as_backend(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        self.call_as(&self.basic_header(), method, path, body).await
     }
 
-    async fn api_as(&self, who: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
+    async fn call_as(&self, who: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = TestRequest::with_uri(path).method(method).insert_header((header::AUTHORIZATION, who));
         let length = (header::CONTENT_LENGTH, body.to_string().len());
@@ -29,14 +29,14 @@ impl Service {
     }
 
     /// From now on these limits are in force.
-    async fn limit(&self, limits: LimitChanges) {
-        let terms = Terms { limits: Some(limits), ..Terms::default() };
-        let change = Change { key: RuleKey::Limits, life_ms: 60_000, terms };
-        self.state.control.apply(change).await.unwrap();
+    async fn set_limits(&self, limits: LimitChanges) {
+        let terms = RuleTerms { limits: Some(limits), ..RuleTerms::default() };
+        let change = RuleChange { key: RuleKey::Limits, life_ms: 60_000, terms };
+        self.state.access.write_rule(change).await.unwrap();
     }
 
     /// `Authorization` of a user with this role.
-    fn user(&self, user: &str, role: &str) -> String {
+    fn user_header(&self, user: &str, role: &str) -> String {
         let now = clock::now_s();
         let claims = UserClaims {
             iss: ISSUER.to_owned(),
@@ -49,20 +49,20 @@ impl Service {
             exp: now + 60,
             jti: TokenId::random(),
         };
-        format!("Bearer {}", self.state.minter.sign(&claims).unwrap())
+        format!("Bearer {}", self.state.minter.sign_claims(&claims).unwrap())
     }
 }
 
 #[actix_web::test]
-async fn a_room_is_made_changed_and_deleted() {
-    let service = Service::new();
+async fn room_is_created_changed_and_deleted() {
+    let service = TestService::new();
     let body = json!({"id": "r", "name": "Stand-up", "maxPeers": 5, "metadata": {"k": 1}});
-    let (status, made) = service.rooms_api("POST", "/api/rooms", body.clone()).await;
+    let (status, made) = service.call_as_backend("POST", "/api/rooms", body.clone()).await;
     assert_eq!((status, &made["name"], &made["maxPeers"]), (201, &"Stand-up".into(), &5.into()), "{made}");
     assert_eq!(made["createdBy"], json!({"kind": "key", "id": "backend"}));
-    assert_eq!(service.rooms_api("POST", "/api/rooms", body).await.1["code"], "room_exists");
+    assert_eq!(service.call_as_backend("POST", "/api/rooms", body).await.1["code"], "room_exists");
     let (status, changed) =
-        service.rooms_api("PATCH", "/api/rooms/r", json!({"maxPeers": 0, "lobby": true})).await;
+        service.call_as_backend("PATCH", "/api/rooms/r", json!({"maxPeers": 0, "lobby": true})).await;
     assert_eq!((status, changed.get("maxPeers"), &changed["lobby"]), (200, None, &true.into()), "{changed}");
     for (verb, member, value) in [
         ("lock", "locked", true),
@@ -70,26 +70,28 @@ async fn a_room_is_made_changed_and_deleted() {
         ("disable", "enabled", false),
         ("enable", "enabled", true),
     ] {
-        let (status, room) = service.rooms_api("POST", &format!("/api/rooms/r/{verb}"), Value::Null).await;
+        let (status, room) =
+            service.call_as_backend("POST", &format!("/api/rooms/r/{verb}"), Value::Null).await;
         assert_eq!((status, &room[member]), (200, &value.into()), "{verb}: {room}");
     }
-    let (status, ended) = service.rooms_api("POST", "/api/rooms/r/end", json!({"lock": true})).await;
+    let (status, ended) = service.call_as_backend("POST", "/api/rooms/r/end", json!({"lock": true})).await;
     assert_eq!((status, &ended["locked"], &ended["removed"]), (200, &true.into(), &0.into()), "{ended}");
     // A type without a body, as `curl -X POST` sends it where every call has that header.
     let bare = TestRequest::post().uri("/api/rooms/r/end").insert_header(header::ContentType::json());
-    let (status, ended) = service.call(bare.insert_header((header::AUTHORIZATION, service.basic()))).await;
+    let (status, ended) =
+        service.call(bare.insert_header((header::AUTHORIZATION, service.basic_header()))).await;
     assert_eq!((status, &ended["locked"]), (200, &true.into()), "{ended}");
-    assert_eq!(service.rooms_api("DELETE", "/api/rooms/r", Value::Null).await.0, 204);
+    assert_eq!(service.call_as_backend("DELETE", "/api/rooms/r", Value::Null).await.0, 204);
     for (method, path) in [("GET", "/api/rooms/r"), ("DELETE", "/api/rooms/r"), ("POST", "/api/rooms/r/lock")]
     {
-        let (status, problem) = service.rooms_api(method, path, Value::Null).await;
+        let (status, problem) = service.call_as_backend(method, path, Value::Null).await;
         assert_eq!((status, &problem["code"]), (404, &"no_such_room".into()), "{method} {path}");
     }
 }
 
 #[actix_web::test]
-async fn each_bad_member_is_named() {
-    let service = Service::new();
+async fn each_bad_room_setting_is_named_in_the_error() {
+    let service = TestService::new();
     for (member, value) in [
         ("id", json!("a b")),
         ("name", json!("a\u{7}")),
@@ -105,42 +107,42 @@ async fn each_bad_member_is_named() {
         ("roles", json!(vec!["guest"; 33])),
         ("colour", json!("red")),
     ] {
-        let (status, problem) = service.rooms_api("POST", "/api/rooms", json!({member: value})).await;
+        let (status, problem) = service.call_as_backend("POST", "/api/rooms", json!({member: value})).await;
         assert_eq!((status, &problem["field"]), (400, &member.into()), "{problem}");
     }
-    let (status, problem) = service.rooms_api("POST", "/api/rooms", json!({"e2ee": "required"})).await;
+    let (status, problem) = service.call_as_backend("POST", "/api/rooms", json!({"e2ee": "required"})).await;
     assert_eq!((status, &problem["code"], &problem["field"]), (409, &"conflict".into(), &"e2ee".into()));
     assert!(problem["detail"].as_str().unwrap().contains("the role viewer"), "it says why: {problem}");
 }
 
 #[actix_web::test]
-async fn a_user_makes_rooms_where_its_role_says_so_and_so_many() {
-    let service = Service::with(|settings| settings.rooms.per_user = 2, |_| {});
-    let (host, guest) = (service.user("alice", "host"), service.user("bob", "guest"));
-    let (status, problem) = service.api_as(&guest, "POST", "/api/rooms", json!({})).await;
+async fn user_creates_rooms_with_permission_and_up_to_its_limit() {
+    let service = TestService::with(|settings| settings.rooms.per_user = 2, |_| {});
+    let (host, guest) = (service.user_header("alice", "host"), service.user_header("bob", "guest"));
+    let (status, problem) = service.call_as(&guest, "POST", "/api/rooms", json!({})).await;
     assert_eq!((status, &problem["code"]), (403, &"not_permitted".into()));
     for name in ["a", "b"] {
-        assert_eq!(service.api_as(&host, "POST", "/api/rooms", json!({"id": name})).await.0, 201);
+        assert_eq!(service.call_as(&host, "POST", "/api/rooms", json!({"id": name})).await.0, 201);
     }
-    let (status, problem) = service.api_as(&host, "POST", "/api/rooms", json!({"id": "c"})).await;
+    let (status, problem) = service.call_as(&host, "POST", "/api/rooms", json!({"id": "c"})).await;
     assert_eq!((status, &problem["code"]), (409, &"room_limit".into()));
-    assert_eq!(service.rooms_api("DELETE", "/api/rooms/a", Value::Null).await.0, 204);
-    assert_eq!(service.api_as(&host, "POST", "/api/rooms", json!({"id": "c"})).await.0, 201);
+    assert_eq!(service.call_as_backend("DELETE", "/api/rooms/a", Value::Null).await.0, 204);
+    assert_eq!(service.call_as(&host, "POST", "/api/rooms", json!({"id": "c"})).await.0, 201);
     // Nothing else is theirs.
-    assert_eq!(service.api_as(&host, "GET", "/api/rooms/b", Value::Null).await.0, 200);
+    assert_eq!(service.call_as(&host, "GET", "/api/rooms/b", Value::Null).await.0, 200);
     for (method, path) in [("GET", "/api/rooms"), ("DELETE", "/api/rooms/b"), ("POST", "/api/rooms/b/lock")] {
-        assert_eq!(service.api_as(&host, method, path, Value::Null).await.0, 401, "{method} {path}");
+        assert_eq!(service.call_as(&host, method, path, Value::Null).await.0, 401, "{method} {path}");
     }
 }
 
 #[actix_web::test]
-async fn a_user_joins_with_its_own_token_if_the_room_takes_it() {
-    let service = Service::new();
-    let (host, guest) = (service.user("alice", "host"), service.user("bob", "guest"));
-    service.api_as(&host, "POST", "/api/rooms", json!({"id": "r", "lobby": true})).await;
-    let (status, own) = service.api_as(&host, "POST", "/api/rooms/r/join", json!({})).await;
+async fn user_token_joins_a_room_that_admits_it() {
+    let service = TestService::new();
+    let (host, guest) = (service.user_header("alice", "host"), service.user_header("bob", "guest"));
+    service.call_as(&host, "POST", "/api/rooms", json!({"id": "r", "lobby": true})).await;
+    let (status, own) = service.call_as(&host, "POST", "/api/rooms/r/join", json!({})).await;
     assert_eq!((status, &own["role"], &own["lobby"]), (200, &"host".into(), &false.into()), "{own}");
-    let (status, issued) = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({"name": "Bob"})).await;
+    let (status, issued) = service.call_as(&guest, "POST", "/api/rooms/r/join", json!({"name": "Bob"})).await;
     assert_eq!(
         (status, &issued["role"], &issued["lobby"], &issued["url"]),
         (200, &"guest".into(), &true.into(), &"/ws/signal".into())
@@ -151,38 +153,41 @@ async fn a_user_joins_with_its_own_token_if_the_room_takes_it() {
         (json!({"locked": false, "enabled": false}), 403, "room_disabled"),
         (json!({"enabled": true, "startsAt": clock::now_ms() + 60_000}), 403, "room_not_started"),
     ] {
-        assert_eq!(service.rooms_api("PATCH", "/api/rooms/r", change).await.0, 200);
-        let answer = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
+        assert_eq!(service.call_as_backend("PATCH", "/api/rooms/r", change).await.0, 200);
+        let answer = service.call_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
         assert_eq!((answer.0, &answer.1["code"]), (status, &code.into()), "{}", answer.1);
     }
     // Each token has its place.
-    assert_eq!(service.api_as(&guest, "POST", "/api/rooms/r/token", json!({"user": "u"})).await.0, 401);
+    assert_eq!(service.call_as(&guest, "POST", "/api/rooms/r/token", json!({"user": "u"})).await.0, 401);
     let (status, _) =
-        service.rooms_api("POST", "/api/rooms/r/token", json!({"user": "u", "role": "viewer"})).await;
+        service.call_as_backend("POST", "/api/rooms/r/token", json!({"user": "u", "role": "viewer"})).await;
     assert_eq!(status, 200);
-    assert_eq!(service.rooms_api("POST", "/api/rooms/r/join", json!({})).await.1["code"], "token_missing");
+    assert_eq!(
+        service.call_as_backend("POST", "/api/rooms/r/join", json!({})).await.1["code"],
+        "token_missing"
+    );
 }
 
 #[actix_web::test]
-async fn who_comes_by_token_or_by_join_has_all_that_coming_needs_and_what_brings_the_next_token() {
-    let service = Service::with(
+async fn room_token_and_join_responses_hold_url_ice_and_refresh_token() {
+    let service = TestService::with(
         |settings| {
             settings.ice.turn = ["eu", "us"]
                 .map(|region| TurnServer {
                     urls: vec![format!("turn:{region}.turn.example:3478")],
-                    region: Some(Region::parse(region).unwrap()),
+                    region: Some(RegionId::parse(region).unwrap()),
                 })
                 .to_vec();
         },
         |_| {},
     );
-    let guest = service.user("bob", "guest");
-    let key = service.basic();
+    let guest = service.user_header("bob", "guest");
+    let key = service.basic_header();
     for (who, path, body) in [
         (&guest, "/api/rooms/r/join", json!({"refresh": true, "region": "eu"})),
         (&key, "/api/rooms/r/token", json!({"user": "bob", "refresh": true, "region": "eu"})),
     ] {
-        let (status, entry) = service.api_as(who, "POST", path, body).await;
+        let (status, entry) = service.call_as(who, "POST", path, body).await;
         assert_eq!((status, &entry["url"], &entry["icePolicy"]), (200, &"/ws/signal".into(), &"all".into()));
         let servers = entry["iceServers"].as_array().unwrap();
         assert_eq!(
@@ -196,48 +201,48 @@ async fn who_comes_by_token_or_by_join_has_all_that_coming_needs_and_what_brings
         assert_eq!((status, &claims["claims"]["region"]), (200, &"eu".into()));
         // The next token is for the same room and says the same.
         let body = json!({"refreshToken": entry["refreshToken"]});
-        let (status, next) = service.api_as(who, "POST", "/auth/refresh", body).await;
+        let (status, next) = service.call_as(who, "POST", "/auth/refresh", body).await;
         assert_eq!((status, &next["room"], &next["user"]), (200, &"r".into(), &"bob".into()), "{next}");
         assert_eq!(service.validate(next["token"].as_str().unwrap()).await.1["claims"]["region"], "eu");
         for (member, value) in [("refresh", json!("yes")), ("region", json!("Europe!"))] {
             let mut body = if path.ends_with("token") { json!({"user": "bob"}) } else { json!({}) };
             body[member] = value;
-            let (status, problem) = service.api_as(who, "POST", path, body).await;
+            let (status, problem) = service.call_as(who, "POST", path, body).await;
             assert_eq!((status, &problem["field"]), (400, &member.into()), "{path} {problem}");
         }
     }
     // Who wants none gets none.
-    let (_, entry) = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
+    let (_, entry) = service.call_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
     assert_eq!((entry.get("refreshToken"), entry.get("refreshExpiresIn")), (None, None));
 }
 
 #[actix_web::test]
-async fn without_implicit_rooms_nobody_joins_what_nobody_made() {
-    let service = Service::with(|settings| settings.rooms.implicit = false, |_| {});
-    let guest = service.user("bob", "guest");
-    let (status, problem) = service.api_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
+async fn without_implicit_rooms_an_absent_room_cannot_be_joined() {
+    let service = TestService::with(|settings| settings.rooms.implicit = false, |_| {});
+    let guest = service.user_header("bob", "guest");
+    let (status, problem) = service.call_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
     assert_eq!((status, &problem["code"]), (403, &"room_not_allowed".into()));
-    let (status, problem) = service.rooms_api("POST", "/api/rooms/r/token", json!({"user": "u"})).await;
+    let (status, problem) = service.call_as_backend("POST", "/api/rooms/r/token", json!({"user": "u"})).await;
     assert_eq!((status, &problem["code"]), (404, &"no_such_room".into()));
 }
 
 #[actix_web::test]
-async fn the_list_has_each_room_once_though_others_come_and_go() {
-    let service = Service::new();
+async fn room_list_has_each_room_once_while_other_rooms_change() {
+    let service = TestService::new();
     let name = |n: u32| format!("room-{n}");
     for n in 0..25 {
-        service.rooms_api("POST", "/api/rooms", json!({"id": name(n)})).await;
+        service.call_as_backend("POST", "/api/rooms", json!({"id": name(n)})).await;
     }
     let (mut seen, mut cursor, mut page) = (Vec::new(), String::new(), 0);
     loop {
         let (status, list) =
-            service.rooms_api("GET", &format!("/api/rooms?limit=4{cursor}"), Value::Null).await;
+            service.call_as_backend("GET", &format!("/api/rooms?limit=4{cursor}"), Value::Null).await;
         assert_eq!(status, 200, "{list}");
         let rooms = list["rooms"].as_array().unwrap();
         seen.extend(rooms.iter().map(|room| room["id"].as_str().unwrap().to_owned()));
         // One comes and one goes while somebody turns the pages.
-        service.rooms_api("POST", "/api/rooms", json!({"id": format!("new-{page}")})).await;
-        service.rooms_api("DELETE", &format!("/api/rooms/new-{}", page / 2), Value::Null).await;
+        service.call_as_backend("POST", "/api/rooms", json!({"id": format!("new-{page}")})).await;
+        service.call_as_backend("DELETE", &format!("/api/rooms/new-{}", page / 2), Value::Null).await;
         page += 1;
         match list["cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -248,14 +253,18 @@ async fn the_list_has_each_room_once_though_others_come_and_go() {
         assert_eq!(seen.iter().filter(|id| **id == name(n)).count(), 1, "{seen:?}");
     }
     for bad in ["limit=0", "limit=101", "cursor=x", "limit=x", "page=1"] {
-        assert_eq!(service.rooms_api("GET", &format!("/api/rooms?{bad}"), Value::Null).await.0, 400, "{bad}");
+        assert_eq!(
+            service.call_as_backend("GET", &format!("/api/rooms?{bad}"), Value::Null).await.0,
+            400,
+            "{bad}"
+        );
     }
 }
 
 #[actix_web::test]
-async fn who_is_not_there_cannot_be_acted_on() {
-    let service = Service::new();
-    service.rooms_api("POST", "/api/rooms", json!({"id": "r"})).await;
+async fn absent_peer_gives_no_such_peer() {
+    let service = TestService::new();
+    service.call_as_backend("POST", "/api/rooms", json!({"id": "r"})).await;
     let nobody = format!("/api/rooms/r/participants/{:032x}", 7);
     for (method, path, body) in [
         ("PATCH", nobody.clone(), json!({"role": "host"})),
@@ -266,52 +275,55 @@ async fn who_is_not_there_cannot_be_acted_on() {
         ("POST", "/api/rooms/r/messages".to_owned(), json!({"to": format!("{:032x}", 7), "data": 1})),
     ] {
         // An empty kept room is there and has no members.
-        let (status, problem) = service.rooms_api(method, &path, body).await;
+        let (status, problem) = service.call_as_backend(method, &path, body).await;
         assert_eq!((status, &problem["code"]), (404, &"no_such_peer".into()), "{method} {path}");
     }
-    assert_eq!(service.rooms_api("PATCH", &nobody, json!({})).await.0, 400);
-    assert_eq!(service.rooms_api("DELETE", "/api/rooms/r/participants", Value::Null).await.0, 400);
+    assert_eq!(service.call_as_backend("PATCH", &nobody, json!({})).await.0, 400);
+    assert_eq!(service.call_as_backend("DELETE", "/api/rooms/r/participants", Value::Null).await.0, 400);
     assert_eq!(
-        service.rooms_api("DELETE", "/api/rooms/r/participants?role=guest", Value::Null).await.1["removed"],
+        service.call_as_backend("DELETE", "/api/rooms/r/participants?role=guest", Value::Null).await.1["removed"],
         0
     );
-    assert_eq!(service.rooms_api("POST", "/api/rooms/r/messages", json!({"data": {"a": 1}})).await.0, 202);
+    assert_eq!(
+        service.call_as_backend("POST", "/api/rooms/r/messages", json!({"data": {"a": 1}})).await.0,
+        202
+    );
     let (status, banned) =
-        service.rooms_api("POST", "/api/rooms/r/bans", json!({"user": "mallory", "for": 60})).await;
+        service.call_as_backend("POST", "/api/rooms/r/bans", json!({"user": "mallory", "for": 60})).await;
     assert_eq!((status, &banned["rule"]), (201, &"ban:r:mallory".into()), "{banned}");
 }
 
 #[actix_web::test]
-async fn a_room_that_demands_encryption_names_roles_that_need_not_be_read() {
-    let service = Service::new();
+async fn required_e2ee_needs_roles_whose_messages_are_not_read() {
+    let service = TestService::new();
     let wish = |roles: Value| json!({"id": "r", "e2ee": "required", "roles": roles});
     for read in [json!([]), json!(["guest", "viewer"])] {
-        let (status, problem) = service.rooms_api("POST", "/api/rooms", wish(read)).await;
+        let (status, problem) = service.call_as_backend("POST", "/api/rooms", wish(read)).await;
         assert_eq!((status, &problem["code"], &problem["field"]), (409, &"conflict".into(), &"e2ee".into()));
     }
-    let (status, room) = service.rooms_api("POST", "/api/rooms", wish(json!(["guest", "host"]))).await;
+    let (status, room) = service.call_as_backend("POST", "/api/rooms", wish(json!(["guest", "host"]))).await;
     assert_eq!((status, &room["roles"], &room["e2ee"]), (201, &json!(["guest", "host"]), &"required".into()));
     for (role, status, code) in [("guest", 200, Value::Null), ("viewer", 403, "role_not_allowed".into())] {
-        let who = service.user("bob", role);
-        let answer = service.api_as(&who, "POST", "/api/rooms/r/join", json!({})).await;
+        let who = service.user_header("bob", role);
+        let answer = service.call_as(&who, "POST", "/api/rooms/r/join", json!({})).await;
         assert_eq!((answer.0, &answer.1["code"]), (status, &code), "{role}: {}", answer.1);
     }
-    let patch = |change| service.rooms_api("PATCH", "/api/rooms/r", change);
+    let patch = |change| service.call_as_backend("PATCH", "/api/rooms/r", change);
     assert_eq!(patch(json!({"roles": []})).await.1["code"], "conflict", "any role, and one must be read");
     let (status, room) = patch(json!({"e2ee": "off", "roles": []})).await;
     assert_eq!((status, room.get("roles")), (200, None), "{room}");
 }
 
 #[actix_web::test]
-async fn the_size_of_a_room_is_judged_by_the_limits_in_force() {
-    let service = Service::with(|settings| settings.limits.room_peers = 10, |_| {});
-    let make = |most: u32| service.rooms_api("POST", "/api/rooms", json!({"maxPeers": most}));
+async fn room_size_is_checked_against_the_limits_in_force() {
+    let service = TestService::with(|settings| settings.limits.room_peers = 10, |_| {});
+    let make = |most: u32| service.call_as_backend("POST", "/api/rooms", json!({"maxPeers": most}));
     let in_force = |peers: u32| LimitChanges { room_peers: Some(peers), ..LimitChanges::default() };
     assert_eq!((make(10).await.0, make(11).await.0), (201, 400));
-    service.limit(in_force(20)).await;
+    service.set_limits(in_force(20)).await;
     assert_eq!((make(20).await.0, make(21).await.0), (201, 400));
-    service.limit(in_force(5)).await;
+    service.set_limits(in_force(5)).await;
     assert_eq!((make(5).await.0, make(6).await.0), (201, 400));
-    service.limit(in_force(1_000_000)).await;
+    service.set_limits(in_force(1_000_000)).await;
     assert_eq!(make(228).await.0, 400, "never more than a first frame can tell of");
 }

@@ -3,17 +3,17 @@
 use actix_web::{http::header, test::TestRequest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use signalbox_config::units::{Size, Span};
+use signalbox_config::units::{ByteSize, TimeSpan};
 use signalbox_protocol::clock;
-use signalbox_token::Verifier;
+use signalbox_token::TokenVerifier;
 
-use super::{Service, ask};
+use super::{TestService, ask};
 
 #[actix_web::test]
-async fn a_backend_gets_exactly_what_it_asked_for() {
-    let service = Service::new();
+async fn token_has_exactly_the_requested_claims() {
+    let service = TestService::new();
     let body = r#"{"room":"stand-up","user":"alice@example","role":"speaker","name":"Alice","ttl":60,"metadata":{"a": 1}}"#;
-    let (status, answer) = service.ask(body).await;
+    let (status, answer) = service.request_token(body).await;
     assert_eq!(status, 200, "{answer}");
     let mut members: Vec<_> = answer.as_object().unwrap().keys().collect();
     members.sort();
@@ -22,7 +22,7 @@ async fn a_backend_gets_exactly_what_it_asked_for() {
 
     let now = clock::now_s();
     let token = answer["token"].as_str().unwrap();
-    let claims = Verifier::hs256([&service.secret]).room(token, now).unwrap();
+    let claims = TokenVerifier::from_secrets([&service.token_secret]).verify_room_token(token, now).unwrap();
     assert_eq!((claims.room.as_str(), claims.sub.as_str()), ("stand-up", "alice@example"));
     assert_eq!((claims.role.as_str(), claims.name.as_deref()), ("speaker", Some("Alice")));
     assert_eq!(
@@ -33,19 +33,19 @@ async fn a_backend_gets_exactly_what_it_asked_for() {
     assert_eq!((claims.exp - claims.iat, claims.iat - claims.nbf), (60, 10));
     assert!(now - claims.iat < 5);
     let header = jsonwebtoken::decode_header(token).unwrap();
-    assert_eq!(header.kid, Some(service.secret.kid()));
-    assert_eq!(service.counted("signalbox_auth_tokens_issued_total", "api_key"), 1.0);
+    assert_eq!(header.kid, Some(service.token_secret.kid()));
+    assert_eq!(service.counter_value("signalbox_auth_tokens_issued_total", "api_key"), 1.0);
 }
 
 #[actix_web::test]
-async fn what_is_not_asked_for_is_the_configurations() {
-    let (_, answer) = Service::new().ask(r#"{"room":"r","user":"u","role":null}"#).await;
+async fn absent_members_use_the_configured_defaults() {
+    let (_, answer) = TestService::new().request_token(r#"{"room":"r","user":"u","role":null}"#).await;
     assert_eq!((&answer["role"], &answer["expiresIn"]), (&json!("guest"), &json!(900)));
 }
 
 #[actix_web::test]
-async fn each_defect_of_a_wish_names_its_member() {
-    let service = Service::new();
+async fn each_bad_member_of_a_token_request_is_named_in_the_error() {
+    let service = TestService::new();
     let wish = |change: Value| {
         let mut wish = json!({ "room": "r", "user": "u" });
         wish.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
@@ -84,31 +84,32 @@ async fn each_defect_of_a_wish_names_its_member() {
         (wish(json!({ "rom": "r" })), 400, "rom"),
         (r#"{"room":"r","user":"u","room":"r"}"#.to_owned(), 400, "room"),
     ] {
-        let (got, answer) = service.ask(&body).await;
+        let (got, answer) = service.request_token(&body).await;
         let code = if status == 403 { "role_not_allowed" } else { "bad_request" };
         assert_eq!((got, &answer["code"], &answer["field"]), (status, &code.into(), &field.into()), "{body}");
         assert_eq!((&answer["type"], &answer["status"]), (&"about:blank".into(), &status.into()));
     }
-    assert_eq!(service.counted("signalbox_auth_tokens_refused_total", "bad_request"), 28.0);
+    assert_eq!(service.counter_value("signalbox_auth_tokens_refused_total", "bad_request"), 28.0);
 }
 
 #[actix_web::test]
-async fn a_body_that_is_no_json_object_is_refused() {
-    let service = Service::new();
+async fn body_other_than_a_json_object_is_refused() {
+    let service = TestService::new();
     for body in ["", "{", "[]", r#"["r","u",null,null,null,null]"#, "null", "\u{0}"] {
-        let (status, answer) = service.ask(body).await;
+        let (status, answer) = service.request_token(body).await;
         assert_eq!((status, &answer["code"]), (400, &"bad_request".into()), "{body}");
     }
-    let (status, answer) = service.ask(&format!(r#"{{"room":"{}"}}"#, "x".repeat(16 * 1024))).await;
+    let (status, answer) = service.request_token(&format!(r#"{{"room":"{}"}}"#, "x".repeat(16 * 1024))).await;
     assert_eq!((status, &answer["code"]), (413, &"body_too_large".into()));
     let form = ask(r#"{"room":"r","user":"u"}"#).insert_header((header::CONTENT_TYPE, "text/plain"));
-    let (status, answer) = service.call(form.insert_header((header::AUTHORIZATION, service.basic()))).await;
+    let (status, answer) =
+        service.call(form.insert_header((header::AUTHORIZATION, service.basic_header()))).await;
     assert_eq!((status, &answer["code"]), (415, &"not_json".into()));
 }
 
 #[actix_web::test]
-async fn a_wrong_key_is_refused_even_where_guests_are_welcome_and_before_the_body_is_judged() {
-    for (service, guests) in [(Service::new(), false), (Service::with_guests(), true)] {
+async fn wrong_api_key_is_refused_before_the_body_is_parsed_even_with_guests_on() {
+    for (service, guests) in [(TestService::new(), false), (TestService::with_guests(), true)] {
         for proof in ["Basic YmFja2VuZDp3cm9uZw==", "Basic", "Basic ?", "Bearer x", ""] {
             for body in [r#"{"room":"r","user":"u"}"#, "nonsense"] {
                 let request = ask(body).insert_header((header::AUTHORIZATION, proof));
@@ -116,40 +117,40 @@ async fn a_wrong_key_is_refused_even_where_guests_are_welcome_and_before_the_bod
                 assert_eq!((status, &answer["code"]), (401, &"caller_unknown".into()), "{proof:?}");
             }
         }
-        let good = (header::AUTHORIZATION, service.basic());
+        let good = (header::AUTHORIZATION, service.basic_header());
         let (status, _) = service.call(ask("{}").append_header(good.clone()).append_header(good)).await;
         assert_eq!(status, 401, "two proofs are none");
-        let (status, answer) = service.ask_as_guest(r#"{"room":"r"}"#).await;
+        let (status, answer) = service.request_token_as_guest(r#"{"room":"r"}"#).await;
         assert_eq!(status, if guests { 200 } else { 401 });
         assert_eq!(answer["code"], if guests { Value::Null } else { "guests_off".into() });
     }
 }
 
 #[actix_web::test]
-async fn a_guest_has_no_say_in_role_and_life_and_needs_no_name() {
-    let change = |settings: &mut signalbox_config::Settings| {
-        settings.auth.guest_ttl = Span::secs(120);
-        settings.auth.token_ttl = Span::secs(240);
+async fn guest_cannot_choose_role_or_life_and_needs_no_user_name() {
+    let change = |settings: &mut signalbox_config::ServiceSettings| {
+        settings.auth.guest_ttl = TimeSpan::secs(120);
+        settings.auth.token_ttl = TimeSpan::secs(240);
     };
-    let service = Service::with(change, |parts| parts.guests = true);
+    let service = TestService::with(change, |parts| parts.guests_allowed = true);
     for body in [
         r#"{"room":"r"}"#,
         r#"{"room":"r","role":"host","ttl":3000}"#,
         r#"{"room":"r","role":"emperor","ttl":-1}"#,
         r#"{"room":"r","role":7,"ttl":"x"}"#,
     ] {
-        let (status, answer) = service.ask_as_guest(body).await;
+        let (status, answer) = service.request_token_as_guest(body).await;
         assert_eq!((status, &answer["role"], &answer["expiresIn"]), (200, &"guest".into(), &120.into()));
         assert!(answer["user"].as_str().unwrap().starts_with("guest-"), "{answer}");
     }
-    let (_, answer) = service.ask_as_guest(r#"{"room":"r","user":"bob"}"#).await;
+    let (_, answer) = service.request_token_as_guest(r#"{"room":"r","user":"bob"}"#).await;
     assert_eq!(answer["user"], "bob");
-    assert_eq!(service.counted("signalbox_auth_tokens_issued_total", "guest"), 5.0);
+    assert_eq!(service.counter_value("signalbox_auth_tokens_issued_total", "guest"), 5.0);
 }
 
 #[actix_web::test]
-async fn another_web_site_may_not_ask() {
-    let service = Service::with_guests();
+async fn foreign_origin_cannot_request_a_token() {
+    let service = TestService::with_guests();
     for path in ["/auth/token", "/auth/validate"] {
         let request = TestRequest::post().uri(path).insert_header((header::HOST, "rtc.example"));
         let (status, answer) =
@@ -163,24 +164,24 @@ async fn another_web_site_may_not_ask() {
 }
 
 #[actix_web::test]
-async fn the_largest_token_is_one_that_verifies() {
-    let service = Service::with(|settings| settings.limits.metadata = Size::kib(60), |_| {});
+async fn largest_issued_token_still_verifies() {
+    let service = TestService::with(|settings| settings.limits.metadata = ByteSize::kib(60), |_| {});
     let wish = |bytes: usize| {
         json!({ "room": "r".repeat(64), "user": "u".repeat(128), "role": "host", "name": "\"".repeat(64),
             "metadata": { "a": "x".repeat(bytes - 8) } })
         .to_string()
     };
-    let (status, answer) = service.ask(&wish(7 * 1024)).await;
+    let (status, answer) = service.request_token(&wish(7 * 1024)).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(service.validate(answer["token"].as_str().unwrap()).await.0, 200);
-    let (status, answer) = service.ask(&wish(7 * 1024 + 1)).await;
+    let (status, answer) = service.request_token(&wish(7 * 1024 + 1)).await;
     assert_eq!((status, &answer["field"]), (400, &"metadata".into()));
 }
 
 #[test]
-fn no_body_makes_the_service_fail() {
+fn random_bodies_never_cause_a_server_error() {
     let system = actix_web::rt::System::new();
-    let service = Service::with_guests();
+    let service = TestService::with_guests();
     let word = prop_oneof![
         Just("\"room\"".to_owned()),
         Just("\"user\"".to_owned()),
@@ -202,7 +203,7 @@ fn no_body_makes_the_service_fail() {
     proptest!(config, |(body in bodies, guest in any::<bool>())| {
         let request = ask("").set_payload(body);
         let request =
-            if guest { request } else { request.insert_header((header::AUTHORIZATION, service.basic())) };
+            if guest { request } else { request.insert_header((header::AUTHORIZATION, service.basic_header())) };
         let (status, answer) = system.block_on(service.call(request));
         prop_assert!(matches!(status, 200 | 400 | 403), "{status} {answer}");
         prop_assert!(answer["token"].is_string() != answer["code"].is_string());

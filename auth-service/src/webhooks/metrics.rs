@@ -2,38 +2,38 @@
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, core::Collector, proto::MetricFamily};
 
-pub(super) struct Metrics {
+pub(super) struct WebhookMetrics {
     registry: Registry,
     /// By endpoint.
-    pub(super) told: IntCounterVec,
+    pub(super) delivered: IntCounterVec,
     /// By endpoint and kind of failure.
     pub(super) failures: IntCounterVec,
     /// By cause.
-    pub(super) dead: IntCounterVec,
+    pub(super) dead_letters: IntCounterVec,
     /// By cause: `unread` while nobody told them, `dead_letters` for want of room, `feed` within one process.
     pub(super) lost: IntCounterVec,
     pub(super) waiting: IntGauge,
 }
 
-impl Metrics {
+impl WebhookMetrics {
     pub(super) fn new() -> prometheus::Result<Self> {
         let counters = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
             registry: Registry::new(),
-            told: counters("signalbox_webhooks_told_total", "Events that were taken", &["endpoint"])?,
+            delivered: counters("signalbox_webhooks_told_total", "Events that were taken", &["endpoint"])?,
             failures: counters(
                 "signalbox_webhooks_failures_total",
                 "Attempts that failed",
                 &["endpoint", "reason"],
             )?,
-            dead: counters("signalbox_webhooks_dead_total", "Events given up", &["cause"])?,
+            dead_letters: counters("signalbox_webhooks_dead_total", "Events given up", &["cause"])?,
             lost: counters("signalbox_webhooks_lost_total", "Events lost", &["cause"])?,
             waiting: IntGauge::new("signalbox_webhooks_waiting", "Events this process has to tell")?,
         };
         let all: [Box<dyn Collector>; 5] = [
-            Box::new(metrics.told.clone()),
+            Box::new(metrics.delivered.clone()),
             Box::new(metrics.failures.clone()),
-            Box::new(metrics.dead.clone()),
+            Box::new(metrics.dead_letters.clone()),
             Box::new(metrics.lost.clone()),
             Box::new(metrics.waiting.clone()),
         ];
@@ -41,7 +41,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(super) fn lose(&self, cause: &'static str, count: u64) {
+    pub(super) fn count_lost(&self, cause: &'static str, count: u64) {
         if count > 0 {
             self.lost.with_label_values(&[cause]).inc_by(count);
             tracing::warn!(target: "signalbox_auth::audit", cause, count, "webhooks_lost");

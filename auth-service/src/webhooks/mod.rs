@@ -13,73 +13,73 @@ mod memory;
 mod metrics;
 mod redis;
 mod schedule;
-mod sign;
+mod signature;
 mod store;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_config::{Settings, WebhookEndpoint, WebhookKeys};
-use signalbox_http::{Ask, AskError};
+use signalbox_config::{EndpointSecrets, ServiceSettings, WebhookEndpoint};
+use signalbox_http::{HttpClient, HttpClientError};
 use signalbox_protocol::id::random_hex;
-use signalbox_redis::Unavailable;
-use signalbox_redis::keys::PARTITIONS;
+use signalbox_redis::RedisUnavailable;
+use signalbox_redis::redis_keys::PARTITIONS;
 use signalbox_rooms::feed::FeedSender;
 use tokio::sync::{Notify, watch};
 
 use self::{
-    event::Endpoint,
-    memory::MemoryStore,
-    metrics::Metrics,
-    redis::{Kept, RedisStore},
-    schedule::{Bounds, Schedule},
-    store::Store,
+    event::EndpointTarget,
+    memory::MemoryWebhookStore,
+    metrics::WebhookMetrics,
+    redis::{RedisWebhookStore, RetentionLimits},
+    schedule::{DeliveryLimits, DeliverySchedule},
+    store::WebhookStore,
 };
-use crate::link::SharedLink;
+use crate::redis_client::LazyRedisClient;
 
-pub(crate) use self::{event::EntryId, store::Letter};
+pub(crate) use self::{event::StreamEntryId, store::StoredDeadLetter};
 
 /// How long a process that tells a partition's events is waited for when it says nothing.
-const LEASE: Duration = Duration::from_secs(5);
+const PARTITION_LEASE: Duration = Duration::from_secs(5);
 
 /// How long a stopping process waits for the answers it has asked for.
-const LAST_WORDS: Duration = Duration::from_secs(4);
+const STOP_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Why webhooks cannot be told.
 #[derive(Debug, thiserror::Error)]
-pub enum WebhooksError {
+pub enum WebhookStartError {
     /// Nothing to sign with.
     #[error(
         "webhooks.endpoints is set without {0}, which signs; make one with: echo whsec_$(openssl rand -base64 32)"
     )]
-    NoSecret(String),
+    NoSigningSecret(String),
     /// No client.
     #[error("webhooks: {0}")]
-    Client(#[from] AskError),
+    Client(#[from] HttpClientError),
     /// A fault of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
 /// Where events come from.
-pub enum Source {
+pub enum WebhookEventSource {
     /// Nodes record them in Redis; the feed only says that there are some.
-    Redis(SharedLink),
+    Redis(LazyRedisClient),
     /// The feed of this process.
     Feed,
 }
 
 /// The webhooks of one process. Cheap to clone.
 #[derive(Clone)]
-pub struct Webhooks(Arc<Inner>);
+pub struct WebhookService(Arc<WebhookContext>);
 
-struct Inner {
-    store: Store,
-    ask: Ask,
+struct WebhookContext {
+    store: WebhookStore,
+    http: HttpClient,
     deadline: Duration,
-    metrics: Metrics,
+    metrics: WebhookMetrics,
     /// Something was put among the events.
-    wake: Notify,
+    new_events: Notify,
     stop: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
     /// The ids and hosts of the endpoints.
@@ -87,57 +87,62 @@ struct Inner {
 }
 
 /// An endpoint with what it is signed with.
-fn endpoint(rule: &WebhookEndpoint, secrets: &WebhookKeys) -> Result<Endpoint, WebhooksError> {
+fn endpoint_target(
+    rule: &WebhookEndpoint,
+    secrets: &EndpointSecrets,
+) -> Result<EndpointTarget, WebhookStartError> {
     let name = || rule.secrets_env.as_deref().unwrap_or("SIGNALBOX_WEBHOOK_SECRETS").to_owned();
-    let secrets = secrets.of(rule).ok_or_else(|| WebhooksError::NoSecret(name()))?;
-    Ok(Endpoint::new(rule, secrets.clone()))
+    let secrets = secrets.for_endpoint(rule).ok_or_else(|| WebhookStartError::NoSigningSecret(name()))?;
+    Ok(EndpointTarget::new(rule, secrets.clone()))
 }
 
-impl Webhooks {
+impl WebhookService {
     /// Begins to tell, if there is somebody to be told. Call once, inside a runtime.
     ///
     /// # Errors
     /// [`WebhooksError`], for the operator.
     pub fn start(
-        settings: &Settings,
-        secrets: &WebhookKeys,
-        source: Source,
+        settings: &ServiceSettings,
+        secrets: &EndpointSecrets,
+        source: WebhookEventSource,
         feed: &FeedSender,
-    ) -> Result<Option<Self>, WebhooksError> {
+    ) -> Result<Option<Self>, WebhookStartError> {
         let rules = &settings.webhooks;
         if rules.endpoints.is_empty() {
             return Ok(None);
         }
-        let endpoints: Vec<Endpoint> =
-            rules.endpoints.iter().map(|rule| endpoint(rule, secrets)).collect::<Result<_, _>>()?;
-        let most = most_recorded(rules.backlog);
+        let endpoints: Vec<EndpointTarget> =
+            rules.endpoints.iter().map(|rule| endpoint_target(rule, secrets)).collect::<Result<_, _>>()?;
+        let most = max_recorded(rules.backlog);
         let dead_ms = rules.dead_kept.as_ms();
         let store = match source {
-            Source::Redis(link) => Store::Redis(RedisStore {
-                link,
-                me: random_hex(),
-                kept: Kept {
-                    lease_ms: LEASE.as_millis() as u64,
-                    events: most,
-                    events_ms: rules.give_up.as_ms() + 60_000,
-                    dead: rules.dead,
-                    dead_ms,
+            WebhookEventSource::Redis(link) => WebhookStore::Redis(RedisWebhookStore {
+                client: link,
+                lease_holder: random_hex(),
+                limits: RetentionLimits {
+                    lease_ms: PARTITION_LEASE.as_millis() as u64,
+                    max_events: most,
+                    event_life_ms: rules.give_up.as_ms() + 60_000,
+                    max_dead_letters: rules.dead,
+                    dead_letter_life_ms: dead_ms,
                 },
             }),
-            Source::Feed => Store::Memory(MemoryStore::new(most, rules.dead as usize, dead_ms)),
+            WebhookEventSource::Feed => {
+                WebhookStore::Memory(MemoryWebhookStore::new(most, rules.dead as usize, dead_ms))
+            }
         };
-        let bounds = Bounds {
+        let bounds = DeliveryLimits {
             give_up_ms: rules.give_up.as_ms(),
-            attempts: rules.attempts,
-            parallel: rules.parallel as usize,
-            backlog: rules.backlog as usize,
+            max_attempts: rules.attempts,
+            max_parallel: rules.parallel as usize,
+            max_backlog: rules.backlog as usize,
         };
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(WebhookContext {
             store,
-            ask: Ask::new(None)?,
+            http: HttpClient::new(None)?,
             deadline: rules.deadline.0,
-            metrics: Metrics::new()?,
-            wake: Notify::new(),
+            metrics: WebhookMetrics::new()?,
+            new_events: Notify::new(),
             stop: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             endpoints: endpoints
@@ -148,7 +153,7 @@ impl Webhooks {
         for (endpoint, host) in &inner.endpoints {
             tracing::info!(event = "webhook_endpoint", endpoint, host);
         }
-        worker::start(inner.clone(), Schedule::new(endpoints, bounds), feed);
+        worker::start_worker(inner.clone(), DeliverySchedule::new(endpoints, bounds), feed);
         Ok(Some(Self(inner)))
     }
 
@@ -166,7 +171,7 @@ impl Webhooks {
     }
 
     /// The host of an endpoint, for people.
-    pub(crate) fn host(&self, endpoint: &str) -> Option<&str> {
+    pub(crate) fn endpoint_host(&self, endpoint: &str) -> Option<&str> {
         self.0.endpoints.iter().find(|(id, _)| id == endpoint).map(|(_, host)| &**host)
     }
 
@@ -174,17 +179,17 @@ impl Webhooks {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub(crate) async fn dead(
+    pub(crate) async fn list_dead_letters(
         &self,
-        (first, mut after): (usize, Option<EntryId>),
+        (first, mut after): (usize, Option<StreamEntryId>),
         most: usize,
-    ) -> Result<(Vec<Letter>, Option<(usize, EntryId)>), Unavailable> {
-        let mut found: Vec<Letter> = Vec::new();
+    ) -> Result<(Vec<StoredDeadLetter>, Option<(usize, StreamEntryId)>), RedisUnavailable> {
+        let mut found: Vec<StoredDeadLetter> = Vec::new();
         for partition in first..PARTITIONS {
-            let letters = self.0.store.dead(partition, after.take(), most - found.len()).await?;
+            let letters = self.0.store.list_dead_letters(partition, after.take(), most - found.len()).await?;
             found.extend(letters);
             if found.len() >= most {
-                let next = found.last().map(|letter| (letter.partition, letter.entry));
+                let next = found.last().map(|letter| (letter.partition, letter.entry_id));
                 return Ok((found, next));
             }
         }
@@ -195,35 +200,35 @@ impl Webhooks {
     ///
     /// # Errors
     /// [`Unavailable`]: some may be told again. To ask again does no harm.
-    pub(crate) async fn replay(
+    pub(crate) async fn replay_dead_letters(
         &self,
         partition: Option<usize>,
-        fits: impl Fn(&Letter) -> bool,
-    ) -> Result<usize, Unavailable> {
-        const PAGE: usize = 256;
+        fits: impl Fn(&StoredDeadLetter) -> bool,
+    ) -> Result<usize, RedisUnavailable> {
+        const REPLAY_PAGE_SIZE: usize = 256;
         let mut count = 0;
         let partitions = partition.map_or(0..PARTITIONS, |partition| partition..partition + 1);
         for partition in partitions {
             let mut after = None;
             loop {
-                let page = self.0.store.dead(partition, after, PAGE).await?;
-                let is_last = page.len() < PAGE;
-                after = page.last().map(|letter| letter.entry);
-                let fitting: Vec<Letter> = page.into_iter().filter(|letter| fits(letter)).collect();
+                let page = self.0.store.list_dead_letters(partition, after, REPLAY_PAGE_SIZE).await?;
+                let is_last = page.len() < REPLAY_PAGE_SIZE;
+                after = page.last().map(|letter| letter.entry_id);
+                let fitting: Vec<StoredDeadLetter> = page.into_iter().filter(|letter| fits(letter)).collect();
                 if !fitting.is_empty() {
-                    count += self.0.store.replay(partition, &fitting).await?;
+                    count += self.0.store.replay_dead_letters(partition, &fitting).await?;
                 }
                 if is_last {
                     break;
                 }
             }
         }
-        self.0.wake.notify_one();
+        self.0.new_events.notify_one();
         Ok(count)
     }
 }
 
 /// As many as nodes record: twice those that are held, see `HookBounds`.
-fn most_recorded(backlog: u32) -> usize {
+fn max_recorded(backlog: u32) -> usize {
     2 * backlog as usize
 }

@@ -5,21 +5,21 @@
 
 use std::sync::Arc;
 
-use signalbox_redis::Unavailable;
+use signalbox_redis::RedisUnavailable;
 
 use super::{
-    event::{Dead, EntryId, Head},
-    memory::MemoryStore,
-    redis::RedisStore,
-    schedule::Effects,
+    event::{AbandonedEvent, EventHeader, StreamEntryId},
+    memory::MemoryWebhookStore,
+    redis::RedisWebhookStore,
+    schedule::PendingWrites,
 };
 
 /// What is known of a partition before it is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct PartitionQuery {
     pub(super) partition: usize,
     /// The last entry that is held.
-    pub(super) after: Option<EntryId>,
+    pub(super) after: Option<StreamEntryId>,
     /// Whether this process did not have it until now.
     pub(super) is_new: bool,
 }
@@ -30,73 +30,73 @@ pub(super) struct Found {
     /// How many entries there are.
     pub(super) count: usize,
     /// Whether no process had the lease until now.
-    pub(super) was_free: bool,
+    pub(super) lease_was_free: bool,
     /// How many went for want of room or by age while nobody told them.
     pub(super) lost: u64,
-    pub(super) entries: Vec<Recorded>,
+    pub(super) entries: Vec<RecordedEvent>,
     /// How often which entry was tried where; none: it is done there.
     pub(super) progress: Vec<(String, Option<u32>)>,
 }
 
 /// One event as it was recorded.
 #[derive(Debug, Clone)]
-pub(super) struct Recorded {
-    pub(super) entry: EntryId,
+pub(super) struct RecordedEvent {
+    pub(super) entry: StreamEntryId,
     pub(super) line: Arc<str>,
-    pub(super) only: Option<String>,
+    pub(super) only_endpoint: Option<String>,
 }
 
 /// A poll: each partition, none where another process has it; and the history of its server.
-pub(super) type Polled = Vec<(Asked, Arc<str>, Option<Found>)>;
+pub(super) type PollResults = Vec<(PartitionQuery, Arc<str>, Option<Found>)>;
 
 /// A dead letter as it is listed.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter {
+pub(crate) struct StoredDeadLetter {
     pub(crate) partition: usize,
-    pub(crate) entry: EntryId,
-    pub(crate) dead: DeadLetter,
+    pub(crate) entry_id: StreamEntryId,
+    pub(crate) letter: DeadLetter,
 }
 
-impl Letter {
+impl StoredDeadLetter {
     /// Whether its event is one of these.
-    pub(crate) fn is_of(&self, these: impl Fn(&Head) -> bool) -> bool {
-        serde_json::from_str::<Head>(&self.dead.line).is_ok_and(|head| these(&head))
+    pub(crate) fn event_matches(&self, these: impl Fn(&EventHeader) -> bool) -> bool {
+        serde_json::from_str::<EventHeader>(&self.letter.line).is_ok_and(|head| these(&head))
     }
 }
 
 /// What a dead letter says.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetter {
-    pub(crate) endpoint: String,
+    pub(crate) endpoint_id: String,
     pub(crate) cause: String,
     pub(crate) attempts: u32,
-    pub(crate) last: String,
+    pub(crate) last_failure: String,
     pub(crate) line: Arc<str>,
 }
 
-impl From<Dead> for DeadLetter {
-    fn from(dead: Dead) -> Self {
-        let Dead { endpoint, cause, attempts, last, line } = dead;
-        Self { endpoint, cause: cause.word().to_owned(), attempts, last, line }
+impl From<AbandonedEvent> for DeadLetter {
+    fn from(dead: AbandonedEvent) -> Self {
+        let AbandonedEvent { endpoint_id: endpoint, cause, attempts, last_failure: last, line } = dead;
+        Self { endpoint_id: endpoint, cause: cause.as_str().to_owned(), attempts, last_failure: last, line }
     }
 }
 
 /// See the module.
-pub(super) enum Store {
-    Redis(RedisStore),
-    Memory(MemoryStore),
+pub(super) enum WebhookStore {
+    Redis(RedisWebhookStore),
+    Memory(MemoryWebhookStore),
 }
 
-impl Store {
+impl WebhookStore {
     pub(super) fn now_ms(&self) -> u64 {
         match self {
-            Self::Redis(store) => store.link.now_ms(),
+            Self::Redis(store) => store.client.now_ms(),
             Self::Memory(_) => signalbox_protocol::clock::now_ms(),
         }
     }
 
     /// Takes what leases are free, keeps those held, and reads what came.
-    pub(super) async fn poll(&self, asked: &[Asked]) -> Result<Polled, Unavailable> {
+    pub(super) async fn poll(&self, asked: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
         match self {
             Self::Redis(store) => store.poll(asked).await,
             Self::Memory(store) => Ok(store.poll(asked)),
@@ -104,51 +104,59 @@ impl Store {
     }
 
     /// Writes down how events went: none where another process tells them, else how many dead letters went for want of room.
-    pub(super) async fn finish(
+    pub(super) async fn write_outcomes(
         &self,
         partition: usize,
-        effects: &Effects,
+        effects: &PendingWrites,
         endpoints: &[String],
-    ) -> Result<Option<u64>, Unavailable> {
+    ) -> Result<Option<u64>, RedisUnavailable> {
         match self {
-            Self::Redis(store) => store.finish(partition, effects, endpoints).await,
-            Self::Memory(store) => Ok(Some(store.finish(partition, effects))),
+            Self::Redis(store) => store.write_outcomes(partition, effects, endpoints).await,
+            Self::Memory(store) => Ok(Some(store.write_outcomes(partition, effects))),
         }
     }
 
     /// Puts back what a store that has forgotten may not hold.
-    pub(super) async fn restore(&self, partition: usize, events: &[Recorded]) -> Result<(), Unavailable> {
+    pub(super) async fn restore_events(
+        &self,
+        partition: usize,
+        events: &[RecordedEvent],
+    ) -> Result<(), RedisUnavailable> {
         match self {
-            Self::Redis(store) => store.restore(partition, events).await,
+            Self::Redis(store) => store.restore_events(partition, events).await,
             Self::Memory(_) => Ok(()),
         }
     }
 
     /// Lets others tell what this process told.
-    pub(super) async fn release(&self, partitions: &[usize]) {
+    pub(super) async fn release_leases(&self, partitions: &[usize]) {
         if let Self::Redis(store) = self {
-            store.release(partitions).await;
+            store.release_leases(partitions).await;
         }
     }
 
     /// Dead letters of a partition after one, oldest first.
-    pub(super) async fn dead(
+    pub(super) async fn list_dead_letters(
         &self,
         partition: usize,
-        after: Option<EntryId>,
+        after: Option<StreamEntryId>,
         most: usize,
-    ) -> Result<Vec<Letter>, Unavailable> {
+    ) -> Result<Vec<StoredDeadLetter>, RedisUnavailable> {
         match self {
-            Self::Redis(store) => store.dead(partition, after, most).await,
-            Self::Memory(store) => Ok(store.dead(partition, after, most)),
+            Self::Redis(store) => store.list_dead_letters(partition, after, most).await,
+            Self::Memory(store) => Ok(store.list_dead_letters(partition, after, most)),
         }
     }
 
     /// Dead letters are told again; how many.
-    pub(super) async fn replay(&self, partition: usize, letters: &[Letter]) -> Result<usize, Unavailable> {
+    pub(super) async fn replay_dead_letters(
+        &self,
+        partition: usize,
+        letters: &[StoredDeadLetter],
+    ) -> Result<usize, RedisUnavailable> {
         match self {
-            Self::Redis(store) => store.replay(partition, letters).await,
-            Self::Memory(store) => Ok(store.replay(partition, letters)),
+            Self::Redis(store) => store.replay_dead_letters(partition, letters).await,
+            Self::Memory(store) => Ok(store.replay_dead_letters(partition, letters)),
         }
     }
 }

@@ -8,28 +8,28 @@
 //! Owns: the set of rules and its way to every process. Must not: know a socket, a token's signature or HTTP; who may write a rule
 //! is the auth service's to say, what becomes of a live socket the signaling service's. Next: [`Rules`], then [`Control`].
 
-mod address;
+mod access_control;
+mod access_rule;
+mod access_rules;
 #[cfg(test)]
 mod conformance;
-mod follower;
-mod index;
-mod key;
-mod log;
-mod rule;
-mod rules;
-mod word;
+mod denied_range;
+mod notice;
+mod rule_index;
+mod rule_key;
+mod rule_log;
 
-pub use address::{BadRange, parse_denied};
-pub use follower::{ApplyError, Control};
-pub use index::{Issuer, Subject, Verdict};
-pub use key::{BadKey, KINDS, RuleKey};
-pub use log::{Change, Connection, Log, MemoryLog, RedisLog, scripts};
-pub use rule::{LimitChanges, Rule, Terms};
-pub use rules::Rules;
-pub use word::{Audience, Word};
+pub use access_control::{AccessControl, RuleWriteError};
+pub use access_rule::{AccessRule, LimitChanges, RuleTerms};
+pub use access_rules::AccessRules;
+pub use denied_range::{DeniedRangeError, parse_denied_range};
+pub use notice::{Notice, NoticeAudience};
+pub use rule_index::{AccessRefusal, AccessSubject, TokenIssuer};
+pub use rule_key::{RULE_KINDS, RuleKey, RuleKeyError};
+pub use rule_log::{MemoryRuleLog, PendingClient, RedisRuleLog, RuleChange, RuleLog, rule_scripts};
 
 /// The longest that a rule is in force or remembered, milliseconds: 31 days.
-pub const LONGEST_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
+pub const MAX_RULE_LIFE_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
 
 /// How often a process asks for what is new.
-pub const POLL: std::time::Duration = std::time::Duration::from_millis(250);
+pub const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);

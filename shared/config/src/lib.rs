@@ -4,10 +4,9 @@
 //! reading of the environment. Must not: open sockets, or files other than the configuration's own and
 //! those that a setting names.
 
-pub mod address;
-mod check;
-mod hooks;
-mod load;
+pub mod address_ranges;
+mod checks;
+mod loader;
 mod model;
 pub mod origin;
 mod redis_url;
@@ -15,14 +14,16 @@ mod secrets;
 pub mod telemetry;
 pub mod units;
 mod webhook_secrets;
+mod webhooks;
 
-pub use check::is_web;
-pub use hooks::{Usage, WebhookEndpoint, Webhooks};
-pub use load::{ConfigError, Environment, Flags, Loaded};
+pub use checks::is_trusted_key_url;
+pub use loader::{CommonFlags, ConfigError, EnvVars, LoadedConfig};
 pub use model::{
-    ApiKeyTable, Auth, CandidateTable, Ice, Limits, LobbyRule, Log, PERMISSIONS, Provider, Redis, RoleTable,
-    RoleTemplate, Rooms, Server, Settings, Timing, TurnServer, UserAlgorithm,
+    ApiKeySettings, AuthSettings, CandidateSettings, IceSettings, LimitSettings, LobbyPolicy, LogSettings,
+    PERMISSIONS, ProviderSettings, RedisSettings, RoleSettings, RoleTemplate, RoomDefaults, ServerSettings,
+    ServiceSettings, TimingSettings, TurnServer, UserAlgorithm,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
-pub use secrets::{ApiKey, ApiKeys, Secrets};
-pub use webhook_secrets::{WebhookKeys, WebhookSecrets};
+pub use secrets::{ApiKey, ApiKeys, SecretSettings};
+pub use webhook_secrets::{EndpointSecrets, WebhookSecrets};
+pub use webhooks::{UsageSettings, WebhookEndpoint, WebhookSettings};

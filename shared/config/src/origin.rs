@@ -4,7 +4,7 @@
 ///
 /// An origin is allowed if it is the site's own (its authority is the request's `Host`) or on the list. The scheme is not
 /// compared with the request's, because TLS ends at the edge.
-pub fn origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
+pub fn is_origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
     let Some(origin) = origin else { return true };
     if allowed.iter().any(|entry| entry == "*" || entry.eq_ignore_ascii_case(origin)) {
         return true;
@@ -14,13 +14,13 @@ pub fn origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[Strin
 }
 
 /// Whether a request's `Host` is one we answer to; an empty list answers to all. Ports are not compared.
-pub fn host_allowed(host: Option<&str>, allowed: &[String]) -> bool {
+pub fn is_host_allowed(host: Option<&str>, allowed: &[String]) -> bool {
     allowed.is_empty()
-        || host.is_some_and(|host| allowed.iter().any(|entry| entry.eq_ignore_ascii_case(name(host))))
+        || host.is_some_and(|host| allowed.iter().any(|entry| entry.eq_ignore_ascii_case(strip_port(host))))
 }
 
 /// The host without its port; an IPv6 literal keeps its brackets.
-fn name(host: &str) -> &str {
+fn strip_port(host: &str) -> &str {
     match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_own_site_and_the_list_may_come_from_a_browser() {
+    fn only_the_same_site_and_listed_origins_are_allowed() {
         let list = ["https://app.example".to_owned()];
         for (origin, host, expected) in [
             (None, Some("x"), true),
@@ -46,12 +46,12 @@ mod tests {
             (Some(""), Some(""), false),
             (Some("https://evil.example"), None, false),
         ] {
-            assert_eq!(origin_allowed(origin, host, &list), expected, "{origin:?} at {host:?}");
+            assert_eq!(is_origin_allowed(origin, host, &list), expected, "{origin:?} at {host:?}");
         }
     }
 
     #[test]
-    fn a_rebound_name_is_not_ours() {
+    fn a_dns_rebinding_host_is_rejected() {
         let ours = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
         for (host, expected) in [
             (Some("localhost:8080"), true),
@@ -62,8 +62,8 @@ mod tests {
             (Some("localhost.evil.example"), false),
             (None, false),
         ] {
-            assert_eq!(host_allowed(host, &ours), expected, "{host:?}");
+            assert_eq!(is_host_allowed(host, &ours), expected, "{host:?}");
         }
-        assert!(host_allowed(Some("anything"), &[]));
+        assert!(is_host_allowed(Some("anything"), &[]));
     }
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 /// What a URL must begin with.
-const SCHEMES: &str = "must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://, which it does not";
+const SCHEME_ERROR: &str = "must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://, which it does not";
 
 /// A URL as it was given, and what it says. Neither `Debug` nor [`RedisUrl::describe`] show user or password.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,14 +63,14 @@ impl RedisUrl {
     /// # Errors
     /// What is wrong, as the end of a sentence about the setting; nothing that was given is repeated.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (scheme, rest) = text.split_once("://").ok_or(SCHEMES)?;
+        let (scheme, rest) = text.split_once("://").ok_or(SCHEME_ERROR)?;
         let (tls, sentinel) = match scheme {
             "redis" => (false, false),
             "rediss" => (true, false),
             "redis+sentinel" => (false, true),
             "rediss+sentinel" => (true, true),
-            "unix" => return Self::socket(text, rest),
-            _ => return Err(SCHEMES.to_owned()),
+            "unix" => return Self::parse_socket(text, rest),
+            _ => return Err(SCHEME_ERROR.to_owned()),
         };
         if rest.contains(['?', '#']) {
             let problem = "holds ? or #, which mean nothing here; within a password write %3F or %23";
@@ -94,18 +94,18 @@ impl RedisUrl {
         Ok(Self { text: text.to_owned(), hosts, tls, user, password, db: parse_db(db)? })
     }
 
-    fn socket(text: &str, rest: &str) -> Result<Self, String> {
+    fn parse_socket(text: &str, rest: &str) -> Result<Self, String> {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !path.starts_with('/') {
             return Err("must name a socket by its whole path, like unix:///run/redis.sock".to_owned());
         }
-        let hosts = RedisHosts::Socket(PathBuf::from(decode(path)?));
+        let hosts = RedisHosts::Socket(PathBuf::from(decode_percent(path)?));
         let mut url = Self { text: text.to_owned(), hosts, tls: false, user: None, password: None, db: 0 };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("db", db)) => url.db = parse_db(db)?,
-                Some(("user", user)) => url.user = Some(decode(user)?),
-                Some(("pass", password)) => url.password = Some(decode(password)?),
+                Some(("user", user)) => url.user = Some(decode_percent(user)?),
+                Some(("pass", password)) => url.password = Some(decode_percent(password)?),
                 _ => return Err("may have only db, user and pass after the ?".to_owned()),
             }
         }
@@ -136,15 +136,15 @@ impl std::fmt::Debug for RedisUrl {
 }
 
 /// User and password, each if there is one.
-type Login = (Option<String>, Option<String>);
+type RedisLogin = (Option<String>, Option<String>);
 
-fn parse_login(login: &str) -> Result<Login, String> {
+fn parse_login(login: &str) -> Result<RedisLogin, String> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     if password.is_empty() {
         return Err("has an @ and no password before it: write user:password@ or :password@".to_owned());
     }
-    let user = Some(decode(user)?).filter(|user| !user.is_empty());
-    Ok((user, Some(decode(password)?)))
+    let user = Some(decode_percent(user)?).filter(|user| !user.is_empty());
+    Ok((user, Some(decode_percent(password)?)))
 }
 
 fn parse_host(text: &str, default_port: u16) -> Result<HostPort, String> {
@@ -190,7 +190,7 @@ fn parse_db(text: &str) -> Result<u32, String> {
 }
 
 /// Percent-decoding (RFC 3986, section 2.1).
-fn decode(text: &str) -> Result<String, String> {
+fn decode_percent(text: &str) -> Result<String, String> {
     let problem =
         || "holds a % that is not followed by two hexadecimal digits of UTF-8; a % itself is %25".to_owned();
     let mut bytes = Vec::with_capacity(text.len());
@@ -210,17 +210,17 @@ fn decode(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn host(host: &str, port: u16) -> HostPort {
+    fn host_port(host: &str, port: u16) -> HostPort {
         HostPort { host: host.to_owned(), port }
     }
 
     #[test]
-    fn the_forms_of_a_url_say_where_and_as_whom() {
+    fn every_url_form_gives_hosts_and_login() {
         let servers = |list: &[(&str, u16)]| {
-            RedisHosts::Servers(list.iter().map(|(name, port)| host(name, *port)).collect())
+            RedisHosts::Servers(list.iter().map(|(name, port)| host_port(name, *port)).collect())
         };
         let sentinels = |list: &[(&str, u16)], master: &str| RedisHosts::Sentinels {
-            sentinels: list.iter().map(|(name, port)| host(name, *port)).collect(),
+            sentinels: list.iter().map(|(name, port)| host_port(name, *port)).collect(),
             master: master.to_owned(),
         };
         for (text, hosts, tls, user, password, db) in [
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused_without_being_repeated() {
+    fn an_invalid_url_is_rejected_and_not_repeated() {
         for text in [
             "hunter2",
             "http://hunter2@h:1",
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_holds_scheme_and_hosts_only() {
+    fn a_description_contains_only_scheme_and_hosts() {
         for (text, expected) in [
             ("redis://user:hunter2@h:1,[::1]:2/3", "redis://h:1,[::1]:2"),
             ("rediss+sentinel://user:hunter2@a:1,b:2/m/3", "rediss+sentinel://a:1,b:2/m"),

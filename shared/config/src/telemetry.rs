@@ -9,15 +9,15 @@ use tracing_subscriber::EnvFilter;
 
 /// A value that shows as `[redacted]` wherever it is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Redacted<T>(pub T);
+pub struct HiddenValue<T>(pub T);
 
-impl<T> fmt::Debug for Redacted<T> {
+impl<T> fmt::Debug for HiddenValue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
 }
 
-impl<T> fmt::Display for Redacted<T> {
+impl<T> fmt::Display for HiddenValue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
@@ -35,7 +35,7 @@ pub enum LogFormat {
 }
 
 /// Whether a text is a filter: each part a level, or a target and a level.
-pub fn is_filter(text: &str) -> bool {
+pub fn is_log_filter(text: &str) -> bool {
     let level = |text: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&text);
     text.split(',').map(str::trim).all(|part| match part.rsplit_once('=') {
         Some((target, of)) => !target.is_empty() && level(of),
@@ -48,10 +48,10 @@ pub fn is_filter(text: &str) -> bool {
 /// `filter` is a `tracing` filter such as `info` or `signalbox_signal=debug`. Dependencies that print what they parse (the
 /// WebSocket codec, the Redis driver, HTTP internals) never go below `warn`, whatever the filter says, because their debug
 /// lines hold payloads.
-pub fn init(filter: &str, format: LogFormat) {
-    const QUIET: &str = "actix_http=warn,actix_web=warn,actix_server=warn,actix_rt=warn,redis=warn,mio=warn,\
+pub fn init_logging(filter: &str, format: LogFormat) {
+    const QUIET_TARGETS: &str = "actix_http=warn,actix_web=warn,actix_server=warn,actix_rt=warn,redis=warn,mio=warn,\
                          h2=warn,tokio=warn,jsonwebtoken=warn";
-    let filter = EnvFilter::new(format!("{filter},{QUIET}"));
+    let filter = EnvFilter::new(format!("{filter},{QUIET_TARGETS}"));
     // A line that cannot be written is lost; saying so on the same closed pipe would be a panic.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -71,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redacted_value_never_shows() {
-        let value = Redacted("v=0 o=- candidate");
+    fn a_hidden_value_is_never_printed() {
+        let value = HiddenValue("v=0 o=- candidate");
         assert_eq!(format!("{value} {value:?}"), "[redacted] [redacted]");
     }
 }

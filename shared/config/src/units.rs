@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// A duration, written `250ms`, `30s`, `15m`, `12h`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Span(pub Duration);
+pub struct TimeSpan(pub Duration);
 
-impl Span {
+impl TimeSpan {
     /// So many milliseconds.
     pub const fn millis(ms: u64) -> Self {
         Self(Duration::from_millis(ms))
@@ -26,7 +26,7 @@ impl Span {
     }
 }
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for TimeSpan {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         humantime::parse_duration(&text)
@@ -35,13 +35,13 @@ impl TryFrom<String> for Span {
     }
 }
 
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
+impl From<TimeSpan> for String {
+    fn from(span: TimeSpan) -> Self {
         span.to_string()
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Humantime counts months, of so many days that nobody would write them.
         let (days, rest) = (self.0.as_secs() / 86_400, self.0.as_secs() % 86_400);
@@ -52,7 +52,7 @@ impl fmt::Display for Span {
     }
 }
 
-impl fmt::Debug for Span {
+impl fmt::Debug for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -61,16 +61,16 @@ impl fmt::Debug for Span {
 /// A size, written `512B`, `64KiB`, `1MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Size(pub usize);
+pub struct ByteSize(pub usize);
 
-impl Size {
+impl ByteSize {
     /// So many KiB.
     pub const fn kib(n: usize) -> Self {
         Self(n * 1024)
     }
 }
 
-impl FromStr for Size {
+impl FromStr for ByteSize {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -85,20 +85,20 @@ impl FromStr for Size {
     }
 }
 
-impl TryFrom<String> for Size {
+impl TryFrom<String> for ByteSize {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
     }
 }
 
-impl From<Size> for String {
-    fn from(size: Size) -> Self {
+impl From<ByteSize> for String {
+    fn from(size: ByteSize) -> Self {
         size.to_string()
     }
 }
 
-impl fmt::Display for Size {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             n if n > 0 && n % (1024 * 1024) == 0 => write!(f, "{}MiB", n / 1024 / 1024),
@@ -108,7 +108,7 @@ impl fmt::Display for Size {
     }
 }
 
-impl fmt::Debug for Size {
+impl fmt::Debug for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -119,20 +119,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_read_as_they_are_written() {
+    fn a_quantity_parses_to_the_text_it_prints() {
         for text in ["1B", "1023B", "64KiB", "1MiB"] {
-            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
         for text in ["250ms", "30s", "15m", "12h", "1d", "35d"] {
-            assert_eq!(Span::try_from(text.to_owned()).unwrap().to_string(), text);
+            assert_eq!(TimeSpan::try_from(text.to_owned()).unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn a_number_without_a_unit_is_refused() {
-        assert!("64".parse::<Size>().is_err());
-        assert!("64KB".parse::<Size>().is_err());
-        assert!("99999999999999999999MiB".parse::<Size>().is_err());
-        assert!(Span::try_from("30".to_owned()).is_err());
+    fn a_number_without_a_unit_is_rejected() {
+        assert!("64".parse::<ByteSize>().is_err());
+        assert!("64KB".parse::<ByteSize>().is_err());
+        assert!("99999999999999999999MiB".parse::<ByteSize>().is_err());
+        assert!(TimeSpan::try_from("30".to_owned()).is_err());
     }
 }

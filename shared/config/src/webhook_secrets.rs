@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::WebhookEndpoint;
-use crate::telemetry::Redacted;
+use crate::telemetry::HiddenValue;
 
 /// The secrets there are; each signs. The bytes never show.
 #[derive(Debug, Clone, Default)]
-pub struct WebhookSecrets(Vec<Redacted<Vec<u8>>>);
+pub struct WebhookSecrets(Vec<HiddenValue<Vec<u8>>>);
 
 impl WebhookSecrets {
     /// Reads secrets separated by commas or white space, each `whsec_` and base64 of 24 to 64 bytes.
@@ -31,7 +31,7 @@ impl WebhookSecrets {
                         "is not 24 to 64 random bytes; make one with: echo whsec_$(openssl rand -base64 32)",
                     ));
                 }
-                Ok(Redacted(bytes))
+                Ok(HiddenValue(bytes))
             })
             .collect::<Result<_, String>>()?;
         if secrets.len() > 4 {
@@ -53,19 +53,19 @@ impl WebhookSecrets {
 
 /// The secrets of all endpoints.
 #[derive(Debug, Clone, Default)]
-pub struct WebhookKeys {
+pub struct EndpointSecrets {
     /// Of those that have none of their own.
-    pub common: WebhookSecrets,
+    pub shared_secrets: WebhookSecrets,
     /// The others, by the environment variable they are from.
-    pub own: BTreeMap<String, WebhookSecrets>,
+    pub by_variable: BTreeMap<String, WebhookSecrets>,
 }
 
-impl WebhookKeys {
+impl EndpointSecrets {
     /// What an endpoint is signed with; none where nothing is set.
-    pub fn of(&self, endpoint: &WebhookEndpoint) -> Option<&WebhookSecrets> {
+    pub fn for_endpoint(&self, endpoint: &WebhookEndpoint) -> Option<&WebhookSecrets> {
         let secrets = match &endpoint.secrets_env {
-            Some(name) => self.own.get(name)?,
-            None => &self.common,
+            Some(name) => self.by_variable.get(name)?,
+            None => &self.shared_secrets,
         };
         Some(secrets).filter(|secrets| !secrets.is_empty())
     }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_whsec_and_random_bytes_and_is_not_repeated_in_its_error() {
+    fn a_webhook_secret_needs_its_prefix_and_random_bytes() {
         let good = format!("whsec_{}", STANDARD.encode((0..32).collect::<Vec<u8>>()));
         let two = WebhookSecrets::parse(&format!("{good},\n {good}")).unwrap();
         assert_eq!(two.expose().count(), 2);

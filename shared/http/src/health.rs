@@ -6,21 +6,21 @@ use signalbox_protocol::problem::Problem;
 use crate::{ApiError, resource};
 
 /// Registers `/health/live`, always 200, and `/health/ready`: 200 or the 503 that `ready` gives (`unavailable`, `draining`).
-pub fn health<F, Fut>(ready: F) -> impl FnOnce(&mut web::ServiceConfig)
+pub fn configure_health<F, Fut>(ready: F) -> impl FnOnce(&mut web::ServiceConfig)
 where
     F: Fn() -> Fut + Clone + 'static,
     Fut: Future<Output = Result<(), Problem>> + 'static,
 {
     let ready = move || {
         let judged = ready();
-        async move { judged.await.map(|()| status("ready")).map_err(ApiError) }
+        async move { judged.await.map(|()| status_response("ready")).map_err(ApiError) }
     };
     move |config| {
         config
             .service(
                 resource("/health/live", "GET, HEAD")
-                    .route(web::get().to(|| async { status("live") }))
-                    .route(web::head().to(|| async { status("live") })),
+                    .route(web::get().to(|| async { status_response("live") }))
+                    .route(web::head().to(|| async { status_response("live") })),
             )
             .service(
                 resource("/health/ready", "GET, HEAD")
@@ -30,7 +30,7 @@ where
     }
 }
 
-fn status(word: &str) -> HttpResponse {
+fn status_response(word: &str) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(format!(r#"{{"status":"{word}"}}"#))
 }
 
@@ -40,19 +40,19 @@ mod tests {
 
     use super::*;
 
-    async fn get(path: &str, ready: Result<(), Problem>) -> (u16, serde_json::Value) {
+    async fn get_health(path: &str, ready: Result<(), Problem>) -> (u16, serde_json::Value) {
         let ready = move || std::future::ready(ready.clone());
-        let app = test::init_service(App::new().configure(health(ready))).await;
+        let app = test::init_service(App::new().configure(configure_health(ready))).await;
         let response = test::call_service(&app, test::TestRequest::with_uri(path).to_request()).await;
         (response.status().as_u16(), test::read_body_json(response).await)
     }
 
     #[actix_web::test]
-    async fn alive_does_not_depend_on_being_ready() {
+    async fn liveness_does_not_depend_on_readiness() {
         let draining = || Err(Problem::new(503, "draining", "x"));
-        assert_eq!(get("/health/live", draining()).await, (200, serde_json::json!({"status":"live"})));
-        let (status, body) = get("/health/ready", draining()).await;
+        assert_eq!(get_health("/health/live", draining()).await, (200, serde_json::json!({"status":"live"})));
+        let (status, body) = get_health("/health/ready", draining()).await;
         assert_eq!((status, &body["code"]), (503, &"draining".into()));
-        assert_eq!(get("/health/ready", Ok(())).await, (200, serde_json::json!({"status":"ready"})));
+        assert_eq!(get_health("/health/ready", Ok(())).await, (200, serde_json::json!({"status":"ready"})));
     }
 }

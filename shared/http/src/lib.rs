@@ -14,40 +14,40 @@
 
 use std::time::Duration;
 
-mod ask;
-mod client;
-mod error;
-mod gate;
+mod api_error;
+mod client_addr;
 mod health;
-mod json;
-mod listen;
+mod http_client;
+mod json_body;
+mod listener;
 mod metrics;
 mod origin;
 mod process;
+mod request_gate;
 mod route;
-mod stop;
+mod stop_signal;
 
 /// How long an idle HTTP connection is kept: longer than any common proxy keeps its side (60 s), so that a request never meets a
 /// connection that is just being closed here.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long the head of a request may take.
-pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
-pub use ask::{Answer, Ask, AskError, Patience};
-pub use client::Proxies;
-pub use error::{ApiError, problem_response};
-pub use gate::{Gate, gate};
-pub use health::health;
+pub use api_error::{ApiError, problem_response};
+pub use client_addr::TrustedProxies;
+pub use health::configure_health;
+pub use http_client::{ClientResponse, HttpClient, HttpClientError, RequestLimits};
 /// The headers of [`Ask`], which are not actix-web's.
 pub use hyper::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-pub use json::{Members, json_config};
-pub use listen::{ListenError, listener};
+pub use json_body::{JsonMembers, json_config};
+pub use listener::{ListenError, open_listener};
 pub use metrics::metrics_response;
 pub use origin::{check_host, check_origin};
-pub use process::{Failure, process, say};
+pub use process::{ProcessError, print_text, run_process};
+pub use request_gate::{RequestGate, guard_request};
 pub use route::{not_found, resource};
-pub use stop::stop_signal;
+pub use stop_signal::stop_signal;

@@ -9,8 +9,9 @@ use signalbox_protocol::problem::Problem;
 /// # Errors
 /// 403 `origin_not_allowed`.
 pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
-    let (origin, host) = (single(headers, header::ORIGIN), single(headers, header::HOST));
-    if origin::origin_allowed(origin, host, allowed) {
+    let (origin, host) =
+        (single_header_value(headers, header::ORIGIN), single_header_value(headers, header::HOST));
+    if origin::is_origin_allowed(origin, host, allowed) {
         return Ok(());
     }
     let detail = "this web site may not use this server; the operator can add it to server.allowed_origins";
@@ -22,7 +23,7 @@ pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Probl
 /// # Errors
 /// 403 `host_not_allowed`.
 pub fn check_host(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
-    if origin::host_allowed(single(headers, header::HOST), allowed) {
+    if origin::is_host_allowed(single_header_value(headers, header::HOST), allowed) {
         return Ok(());
     }
     let detail = "this server does not answer to that name; the operator can add it to server.allowed_hosts";
@@ -30,7 +31,7 @@ pub fn check_host(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem
 }
 
 /// The value of a header; an empty text, which nothing allows, where it is not one readable value.
-fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+fn single_header_value(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name);
     let first = values.next()?;
     Some(if values.next().is_some() { "" } else { first.to_str().unwrap_or("") })
@@ -42,7 +43,7 @@ mod tests {
 
     use super::*;
 
-    fn headers(pairs: &[(HeaderName, &[u8])]) -> HeaderMap {
+    fn header_map(pairs: &[(HeaderName, &[u8])]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in pairs {
             map.append(name.clone(), HeaderValue::from_bytes(value).unwrap());
@@ -51,18 +52,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_or_doubled_origin_is_not_an_absent_one() {
+    fn an_unreadable_or_repeated_origin_does_not_count_as_absent() {
         let host = (header::HOST, &b"rtc.example"[..]);
         let own = (header::ORIGIN, &b"https://rtc.example"[..]);
-        assert!(check_origin(&headers(std::slice::from_ref(&host)), &[]).is_ok());
-        assert!(check_origin(&headers(&[host.clone(), own.clone()]), &[]).is_ok());
+        assert!(check_origin(&header_map(std::slice::from_ref(&host)), &[]).is_ok());
+        assert!(check_origin(&header_map(&[host.clone(), own.clone()]), &[]).is_ok());
         let unreadable = (header::ORIGIN, &b"https://\xff"[..]);
         for bad in [vec![host.clone(), unreadable], vec![host.clone(), own.clone(), own]] {
-            assert_eq!(check_origin(&headers(&bad), &[]).unwrap_err().code, "origin_not_allowed");
+            assert_eq!(check_origin(&header_map(&bad), &[]).unwrap_err().code, "origin_not_allowed");
         }
         let twice = [host.clone(), host];
         let ours = ["rtc.example".to_owned()];
-        assert_eq!(check_host(&headers(&twice), &ours).unwrap_err().code, "host_not_allowed");
-        assert!(check_host(&headers(&twice[..1]), &ours).is_ok());
+        assert_eq!(check_host(&header_map(&twice), &ours).unwrap_err().code, "host_not_allowed");
+        assert!(check_host(&header_map(&twice[..1]), &ours).is_ok());
     }
 }

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn a_wrong_path_and_a_wrong_method_are_problems() {
+    async fn a_wrong_path_or_method_gives_a_problem() {
         let app = test::init_service(
             App::new()
                 .service(resource("/here", "GET").route(web::get().to(HttpResponse::Ok)))

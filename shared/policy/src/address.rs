@@ -6,15 +6,15 @@ use ipnet::IpNet;
 
 /// The address in every form a rule may mean: as written, as IPv4 if it is IPv4-mapped, and the IPv4 address that NAT64
 /// (RFC 6052, RFC 8215) or 6to4 (RFC 3056) would send it to.
-fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+fn address_forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let embedded = match address {
-        IpAddr::V6(v6) => embedded(v6).map(IpAddr::V4),
+        IpAddr::V6(v6) => embedded_ipv4(v6).map(IpAddr::V4),
         IpAddr::V4(_) => None,
     };
     std::iter::once(address).chain(embedded)
 }
 
-fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = v6.segments();
     let v4 = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match s {
@@ -33,7 +33,7 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
 /// RFC 6598), 169.254/16, 127/8, 0/8, 255.255.255.255. IPv6: fc00::/7 (ULA), fe80::/10, fec0::/10, ::1, ::, 64:ff9b:1::/48
 /// (local NAT64). Either: whatever embeds such an IPv4 address.
 pub(crate) fn is_private(address: IpAddr) -> bool {
-    forms(address).any(|form| match form {
+    address_forms(address).any(|form| match form {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
             v4.is_private()
@@ -56,18 +56,18 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
 }
 
 /// Whether one of the networks holds the address, in any of its forms.
-pub(crate) fn within_any_form(networks: &[IpNet], address: IpAddr) -> bool {
-    forms(address).any(|form| networks.iter().any(|network| network.contains(&form)))
+pub(crate) fn contains_any_form(networks: &[IpNet], address: IpAddr) -> bool {
+    address_forms(address).any(|form| networks.iter().any(|network| network.contains(&form)))
 }
 
 /// Whether one of the networks holds the address itself; an IPv4-mapped one counts as IPv4.
-pub(crate) fn within(networks: &[IpNet], address: IpAddr) -> bool {
+pub(crate) fn contains_address(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
 }
 
 /// What stands for "no address": `0.0.0.0` or `::`.
-pub(crate) fn neutral(v6: bool) -> &'static str {
+pub(crate) fn unspecified_address(v6: bool) -> &'static str {
     if v6 { "::" } else { "0.0.0.0" }
 }
 
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_private_is_private_in_every_form() {
+    fn a_private_address_is_private_in_every_form() {
         for text in [
             "10.0.0.1",
             "172.31.255.255",

@@ -8,18 +8,18 @@ use std::{
 };
 
 /// Longest candidate that is read, and most extensions in one.
-const MAX_BYTES: usize = 1_024;
+const MAX_CANDIDATE_BYTES: usize = 1_024;
 const MAX_EXTENSIONS: usize = 16;
 
 /// Where a candidate is to be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Host<'a> {
+pub enum CandidateHost<'a> {
     /// An address.
     Ip(IpAddr),
     /// A multicast DNS name: one label and `.local`.
     Mdns(&'a str),
     /// Any other name.
-    Name(&'a str),
+    DnsName(&'a str),
 }
 
 /// `cand-type`.
@@ -46,20 +46,20 @@ pub struct CandidateError(pub &'static str);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate<'a> {
     /// `candidate:` or `a=candidate:`, foundation, component and transport: all before the priority.
-    head: [&'a str; 3],
-    priority: &'a str,
+    leading_fields: [&'a str; 3],
+    priority_text: &'a str,
     /// The connection address.
-    pub host: Host<'a>,
+    pub host: CandidateHost<'a>,
     /// The connection address as written.
     address: &'a str,
     /// Its port.
     pub port: u16,
     /// Its type.
-    pub kind: CandidateType,
-    kind_word: &'a str,
+    pub candidate_type: CandidateType,
+    type_text: &'a str,
     /// `raddr`.
-    pub related: Option<Host<'a>>,
-    related_word: Option<&'a str>,
+    pub related_host: Option<CandidateHost<'a>>,
+    related_text: Option<&'a str>,
     /// `rport`.
     pub related_port: Option<u16>,
     /// Names and values of the extensions, in order.
@@ -73,7 +73,7 @@ impl<'a> Candidate<'a> {
     /// # Errors
     /// [`CandidateError`] says what is wrong.
     pub fn parse(text: &'a str) -> Result<Self, CandidateError> {
-        if text.len() > MAX_BYTES || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        if text.len() > MAX_CANDIDATE_BYTES || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return Err(CandidateError("over 1024 bytes, or not printable ASCII"));
         }
         let bare = text.strip_prefix("a=").unwrap_or(text);
@@ -81,64 +81,64 @@ impl<'a> Candidate<'a> {
         let mut words = foundation.split(' ');
         let mut word = |what| words.next().filter(|word| !word.is_empty()).ok_or(CandidateError(what));
         let foundation =
-            check(word("foundation")?, "foundation", |w| w.len() <= 32 && w.bytes().all(ice_char))?;
+            check_word(word("foundation")?, "foundation", |w| w.len() <= 32 && w.bytes().all(is_ice_char))?;
         let head_end = text.len() - bare.len() + "candidate:".len() + foundation.len();
         let component = word("component")?;
-        number(component, 256, "component")
+        parse_number(component, 256, "component")
             .and_then(|n| if n == 0 { Err(CandidateError("component")) } else { Ok(n) })?;
-        let transport = check(word("transport")?, "transport", |w| {
+        let transport = check_word(word("transport")?, "transport", |w| {
             w.len() <= 16 && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         })?;
         let priority = word("priority")?;
-        number(priority, u32::MAX, "priority")?;
+        parse_number(priority, u32::MAX, "priority")?;
         let address = word("address")?;
-        let host = host(address)?;
-        let port = port(word("port")?)?;
-        check(word("typ")?, "typ", |w| w.eq_ignore_ascii_case("typ"))?;
-        let kind_word = check(word("type")?, "type", is_token)?;
+        let host = parse_candidate_host(address)?;
+        let port = parse_port(word("port")?)?;
+        check_word(word("typ")?, "typ", |w| w.eq_ignore_ascii_case("typ"))?;
+        let kind_word = check_word(word("type")?, "type", is_token)?;
         let mut candidate = Self {
-            head: [&text[..head_end], component, transport],
-            priority,
+            leading_fields: [&text[..head_end], component, transport],
+            priority_text: priority,
             host,
             address,
             port,
-            kind: kind(kind_word),
-            kind_word,
-            related: None,
-            related_word: None,
+            candidate_type: parse_type(kind_word),
+            type_text: kind_word,
+            related_host: None,
+            related_text: None,
             related_port: None,
             extensions: Vec::new(),
         };
-        candidate.read_rest(words)?;
+        candidate.parse_attributes(words)?;
         Ok(candidate)
     }
 
     /// `raddr` and `rport`, in that order and once, then the extensions.
-    fn read_rest(&mut self, mut words: std::str::Split<'a, char>) -> Result<(), CandidateError> {
+    fn parse_attributes(&mut self, mut words: std::str::Split<'a, char>) -> Result<(), CandidateError> {
         while let Some(name) = words.next() {
             let value = words
                 .next()
                 .filter(|value| !value.is_empty())
                 .ok_or(CandidateError("a name without value"))?;
             if name.eq_ignore_ascii_case("raddr") {
-                if self.related.is_some() || self.related_port.is_some() || !self.extensions.is_empty() {
+                if self.related_host.is_some() || self.related_port.is_some() || !self.extensions.is_empty() {
                     return Err(CandidateError("raddr out of place"));
                 }
-                (self.related, self.related_word) = (Some(host(value)?), Some(value));
+                (self.related_host, self.related_text) = (Some(parse_candidate_host(value)?), Some(value));
             } else if name.eq_ignore_ascii_case("rport") {
                 if self.related_port.is_some() || !self.extensions.is_empty() {
                     return Err(CandidateError("rport out of place"));
                 }
-                self.related_port = Some(port(value)?);
+                self.related_port = Some(parse_port(value)?);
             } else {
-                self.extension(name, value)?;
+                self.add_extension(name, value)?;
             }
         }
         Ok(())
     }
 
-    fn extension(&mut self, name: &'a str, value: &'a str) -> Result<(), CandidateError> {
-        check(name, "extension", is_token)?;
+    fn add_extension(&mut self, name: &'a str, value: &'a str) -> Result<(), CandidateError> {
+        check_word(name, "extension", is_token)?;
         let types = ["active", "passive", "so"];
         if name.eq_ignore_ascii_case("tcptype")
             && !types.iter().any(|known| known.eq_ignore_ascii_case(value))
@@ -156,21 +156,21 @@ impl<'a> Candidate<'a> {
 
     /// The same candidate without extensions that could hold an address.
     pub(crate) fn without_address_extensions(mut self) -> Self {
-        self.extensions.retain(|(name, value)| !(holds_address(name) || holds_address(value)));
+        self.extensions.retain(|(name, value)| !(may_contain_address(name) || may_contain_address(value)));
         self
     }
 
     /// The same candidate with `0.0.0.0` or `::` and port 0 for its related address (RFC 8839, section 5.1).
-    pub(crate) fn without_related(mut self) -> Self {
-        let related = match self.related {
-            Some(Host::Ip(address)) => address,
+    pub(crate) fn with_hidden_related(mut self) -> Self {
+        let related = match self.related_host {
+            Some(CandidateHost::Ip(address)) => address,
             _ => self.address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         };
-        if self.related.is_some() {
+        if self.related_host.is_some() {
             let unspecified =
                 if related.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-            self.related = Some(Host::Ip(unspecified));
-            self.related_word = Some(crate::address::neutral(related.is_ipv6()));
+            self.related_host = Some(CandidateHost::Ip(unspecified));
+            self.related_text = Some(crate::address::unspecified_address(related.is_ipv6()));
         }
         self.related_port = self.related_port.map(|_| 0);
         self
@@ -178,17 +178,17 @@ impl<'a> Candidate<'a> {
 }
 
 /// Whether a word could be, or hold, an address or a name: nothing that browsers write does.
-fn holds_address(word: &str) -> bool {
+fn may_contain_address(word: &str) -> bool {
     word.bytes().any(|byte| byte == b'.' || byte == b':')
 }
 
 /// Writes it as it was read.
 impl fmt::Display for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [start, component, transport] = self.head;
-        let (priority, address, kind) = (self.priority, self.address, self.kind_word);
+        let [start, component, transport] = self.leading_fields;
+        let (priority, address, kind) = (self.priority_text, self.address, self.type_text);
         write!(f, "{start} {component} {transport} {priority} {address} {} typ {kind}", self.port)?;
-        if let Some(related) = self.related_word {
+        if let Some(related) = self.related_text {
             write!(f, " raddr {related}")?;
         }
         if let Some(port) = self.related_port {
@@ -198,7 +198,7 @@ impl fmt::Display for Candidate<'_> {
     }
 }
 
-fn kind(word: &str) -> CandidateType {
+fn parse_type(word: &str) -> CandidateType {
     let known = [
         ("host", CandidateType::Host),
         ("srflx", CandidateType::ServerReflexive),
@@ -211,7 +211,7 @@ fn kind(word: &str) -> CandidateType {
         .map_or(CandidateType::Other, |(_, kind)| kind)
 }
 
-fn check<'a>(
+fn check_word<'a>(
     word: &'a str,
     what: &'static str,
     good: impl Fn(&str) -> bool,
@@ -219,7 +219,7 @@ fn check<'a>(
     if good(word) { Ok(word) } else { Err(CandidateError(what)) }
 }
 
-fn ice_char(byte: u8) -> bool {
+fn is_ice_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
 }
 
@@ -229,15 +229,15 @@ fn is_token(word: &str) -> bool {
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn number(word: &str, max: u32, what: &'static str) -> Result<u32, CandidateError> {
+fn parse_number(word: &str, max: u32, what: &'static str) -> Result<u32, CandidateError> {
     let digits = !word.is_empty() && word.len() <= 10 && word.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.then(|| word.parse::<u32>().ok()).flatten();
     number.filter(|number| *number <= max).ok_or(CandidateError(what))
 }
 
-fn port(word: &str) -> Result<u16, CandidateError> {
+fn parse_port(word: &str) -> Result<u16, CandidateError> {
     let port = if word.len() <= 5 {
-        number(word, u32::from(u16::MAX), "port")?
+        parse_number(word, u32::from(u16::MAX), "port")?
     } else {
         return Err(CandidateError("port"));
     };
@@ -245,9 +245,9 @@ fn port(word: &str) -> Result<u16, CandidateError> {
 }
 
 /// An address, or a name of labels. `127.1`, `0x7f000001` and `010.0.0.1` are neither: a resolver would take them for addresses.
-fn host(word: &str) -> Result<Host<'_>, CandidateError> {
+fn parse_candidate_host(word: &str) -> Result<CandidateHost<'_>, CandidateError> {
     if let Ok(address) = word.parse::<IpAddr>() {
-        return Ok(Host::Ip(address));
+        return Ok(CandidateHost::Ip(address));
     }
     let labels: Vec<_> = word.strip_suffix('.').unwrap_or(word).split('.').collect();
     let good = word.len() <= 253
@@ -258,7 +258,9 @@ fn host(word: &str) -> Result<Host<'_>, CandidateError> {
     let letters = labels.last().is_some_and(|top| top.starts_with(|c: char| c.is_ascii_alphabetic()));
     match labels.as_slice() {
         _ if !good || !letters => Err(CandidateError("address")),
-        [_, top] if top.eq_ignore_ascii_case("local") && !word.ends_with('.') => Ok(Host::Mdns(word)),
-        _ => Ok(Host::Name(word)),
+        [_, top] if top.eq_ignore_ascii_case("local") && !word.ends_with('.') => {
+            Ok(CandidateHost::Mdns(word))
+        }
+        _ => Ok(CandidateHost::DnsName(word)),
     }
 }

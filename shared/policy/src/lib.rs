@@ -10,35 +10,35 @@
 
 mod address;
 mod candidate;
-mod direction;
-mod filter;
-mod init;
-mod leak;
-mod lines;
-mod media;
-mod refused;
-mod rewrite;
+mod candidate_init;
+mod candidate_rules;
+mod description_rewriter;
+mod hidden_addresses;
+mod media_direction;
+mod media_rules;
+mod refusal;
+mod sdp_line;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-pub use candidate::{Candidate, CandidateError, CandidateType, Host};
-pub use filter::{CandidateRules, Verdict};
-pub use media::MediaRules;
-pub use refused::{Kind, Refused, Section};
+pub use candidate::{Candidate, CandidateError, CandidateHost, CandidateType};
+pub use candidate_rules::{CandidateOutcome, CandidateRules};
+pub use media_rules::MediaRules;
+pub use refusal::{PolicyRefusal, RefusalKind, SdpSection};
 
 /// The rules of one role. Made once per member; [`None`](Rules::new) where the role has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct RolePolicy {
     media: MediaRules,
     candidates: CandidateRules,
 }
 
-impl Rules {
+impl RolePolicy {
     /// `None` if nothing is ruled: then nothing has to be read.
     pub fn new(media: MediaRules, candidates: CandidateRules) -> Option<Self> {
-        (media.restrict() || candidates.restrict()).then_some(Self { media, candidates })
+        (media.is_restrictive() || candidates.is_restrictive()).then_some(Self { media, candidates })
     }
 
     /// Judges the `sdp` of an offer, an answer or a pranswer. What comes back is what may be forwarded: the text as it
@@ -46,13 +46,13 @@ impl Rules {
     ///
     /// # Errors
     /// [`Refused`] says which m-line and why. At most 4 096 lines and 128 sections are read; the time is linear.
-    pub fn description<'a>(&self, sdp: &'a str) -> Result<Cow<'a, str>, Refused> {
-        let lines = lines::read(sdp)?;
-        if self.media.restrict() {
-            self.media.judge(sdp, &lines)?;
+    pub fn filter_description<'a>(&self, sdp: &'a str) -> Result<Cow<'a, str>, PolicyRefusal> {
+        let lines = sdp_line::read_lines(sdp)?;
+        if self.media.is_restrictive() {
+            self.media.check_description(sdp, &lines)?;
         }
-        if self.candidates.restrict() {
-            rewrite::description(&self.candidates, sdp, &lines)
+        if self.candidates.is_restrictive() {
+            description_rewriter::rewrite_description(&self.candidates, sdp, &lines)
         } else {
             Ok(sdp.into())
         }
@@ -62,9 +62,10 @@ impl Rules {
     ///
     /// # Errors
     /// As `description`; a text that is no JSON string is malformed.
-    pub fn description_json<'a>(&self, json: &'a str) -> Result<Cow<'a, str>, Refused> {
-        let sdp: String = serde_json::from_str(json).map_err(|_| Refused::malformed("not a JSON string"))?;
-        match self.description(&sdp)? {
+    pub fn filter_description_json<'a>(&self, json: &'a str) -> Result<Cow<'a, str>, PolicyRefusal> {
+        let sdp: String =
+            serde_json::from_str(json).map_err(|_| PolicyRefusal::malformed("not a JSON string"))?;
+        match self.filter_description(&sdp)? {
             Cow::Borrowed(_) => Ok(json.into()),
             Cow::Owned(text) => Ok(serde_json::Value::from(text).to_string().into()),
         }
@@ -75,11 +76,11 @@ impl Rules {
     ///
     /// # Errors
     /// [`Refused`] if it cannot be read; nothing is passed unread.
-    pub fn candidate<'a>(&self, json: &'a str) -> Result<Verdict<'a>, Refused> {
-        if self.candidates.restrict() {
-            init::judge(&self.candidates, json)
+    pub fn filter_candidate<'a>(&self, json: &'a str) -> Result<CandidateOutcome<'a>, PolicyRefusal> {
+        if self.candidates.is_restrictive() {
+            candidate_init::filter_init(&self.candidates, json)
         } else {
-            Ok(Verdict::Pass(json.into()))
+            Ok(CandidateOutcome::Forward(json.into()))
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::id::{NodeId, PeerId, Role, RoomId, UserId};
 
 /// What can happen.
-pub const EVENTS: [&str; 13] = [
+pub const FEED_EVENTS: [&str; 13] = [
     "room-created",
     "room-updated",
     "room-deleted",

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be {min} to {max} characters of {alphabet}")]
-pub struct BadName {
+pub struct InvalidName {
     min: usize,
     max: usize,
     alphabet: &'static str,
 }
 
-macro_rules! name {
+macro_rules! name_type {
     ($(#[$doc:meta])* $type:ident, $min:literal..=$max:literal, $alphabet:literal, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,12 +27,12 @@ macro_rules! name {
             ///
             /// # Errors
             /// [`BadName`] says what the name must look like; it never repeats the text.
-            pub fn parse(text: &str) -> Result<Self, BadName> {
+            pub fn parse(text: &str) -> Result<Self, InvalidName> {
                 let allowed: fn(u8) -> bool = $allowed;
                 if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) {
                     Ok(Self(Arc::from(text)))
                 } else {
-                    Err(BadName { min: $min, max: $max, alphabet: $alphabet })
+                    Err(InvalidName { min: $min, max: $max, alphabet: $alphabet })
                 }
             }
 
@@ -43,8 +43,8 @@ macro_rules! name {
         }
 
         impl TryFrom<String> for $type {
-            type Error = BadName;
-            fn try_from(text: String) -> Result<Self, BadName> {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
                 Self::parse(&text)
             }
         }
@@ -80,35 +80,35 @@ macro_rules! name {
     };
 }
 
-name!(
+name_type!(
     /// A room. The alphabet is RFC 3986's unreserved characters, so a room can stand in a URL and in a Redis key as it is.
     RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c)
 );
-name!(
+name_type!(
     /// A user: the subject of a token.
     UserId, 1..=128, "A-Z a-z 0-9 . _ ~ @ : + -", |c| c.is_ascii_alphanumeric() || b"._~@:+-".contains(&c)
 );
-name!(
+name_type!(
     /// A role: the name of a permission template in the configuration.
     Role, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
 );
-name!(
+name_type!(
     /// A peer: a member of a room. 128 random bits, so it cannot be guessed; compared as text to tell who is polite.
     PeerId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
 );
-name!(
+name_type!(
     /// A node: one signaling process, random at each boot.
     NodeId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
 );
-name!(
+name_type!(
     /// On whose word something was done: the id of an API key, or `guest`, `user`, `invite`, `app`.
     CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c)
 );
-name!(
+name_type!(
     /// A region, as the operator names them.
-    Region, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
+    RegionId, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
 );
-name!(
+name_type!(
     /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones, tickets) share the part before the
     /// first dot.
     TokenId, 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
@@ -177,7 +177,7 @@ impl PeerId {
     }
 
     /// Stands where an entry is about no peer: about the room, or from the API. No peer has this id.
-    pub fn nobody() -> Self {
+    pub fn no_peer() -> Self {
         Self::from_bits(u128::MAX)
     }
 
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_name_cannot_break_out_of_a_key_or_a_url() {
+    fn a_room_id_cannot_break_out_of_a_key_or_a_url() {
         for bad in ["", "a b", "a/b", "a{b}", "a:b", "é", "a\n", &"x".repeat(65)] {
             assert!(RoomId::parse(bad).is_err(), "{bad:?}");
         }
@@ -214,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn of_two_peers_exactly_one_is_polite() {
+    fn exactly_one_of_two_peers_is_polite() {
         let (a, b) = (PeerId::random(), PeerId::random());
         assert_ne!(a.is_polite_toward(&b), b.is_polite_toward(&a));
     }
 
     #[test]
-    fn a_bad_name_is_not_repeated_in_its_error() {
+    fn an_invalid_name_is_not_repeated_in_its_error() {
         let error = UserId::parse("se cret").unwrap_err().to_string();
         assert!(!error.contains("cret"), "{error}");
     }

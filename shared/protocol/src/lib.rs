@@ -5,24 +5,24 @@
 
 mod client;
 pub mod clock;
-mod close;
-mod error;
+mod close_code;
+pub mod display_text;
+mod error_code;
 pub mod feed;
 pub mod id;
-mod json;
+mod json_bounds;
 pub mod problem;
 #[cfg(test)]
 mod schema;
 mod server;
-pub mod text;
 
-pub use client::{Bounds, Broken, ClientMessage, Command, Forward, ForwardKind};
-pub use close::CloseCode;
-pub use error::ErrorCode;
-pub use json::object_within;
+pub use client::{ClientMessage, ForwardKind, ForwardMessage, MessageError, MessageLimits, RoomCommand};
+pub use close_code::CloseCode;
+pub use error_code::ErrorCode;
+pub use json_bounds::is_bounded_object;
 pub use server::{
-    Described, E2ee, IcePolicy, IceServer, Joined, KnockEnd, Knocker, LeftReason, PeerEntry, RoomInfo,
-    ServerMessage, Waiting, WireLimits,
+    DescriptionMessage, E2eeMode, IcePolicy, IceServer, JoinedMessage, KnockEndReason, LeaveReason,
+    LobbyPeer, PeerInfo, RoomInfo, ServerMessage, WaitingMessage, WireLimits,
 };
 
 /// The subprotocol, the only one that is echoed.

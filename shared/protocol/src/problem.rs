@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     #[serde(rename = "type")]
-    kind: &'static str,
+    type_uri: &'static str,
     /// What the status means.
     pub title: &'static str,
     /// The HTTP status.
@@ -24,15 +24,15 @@ pub struct Problem {
 }
 
 /// The media type of a problem.
-pub const CONTENT_TYPE: &str = "application/problem+json";
+pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 
 impl Problem {
     /// A problem with the status's own title.
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         let retry_after = (status == 503).then_some(1);
         Self {
-            kind: "about:blank",
-            title: title(status),
+            type_uri: "about:blank",
+            title: status_title(status),
             status,
             code,
             detail: detail.into(),
@@ -43,7 +43,7 @@ impl Problem {
 
     /// Names the member of the request at fault.
     #[must_use]
-    pub fn field(mut self, field: impl Into<String>) -> Self {
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
     }
@@ -54,7 +54,7 @@ impl Problem {
     }
 }
 
-fn title(status: u16) -> &'static str {
+fn status_title(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
         401 => "Unauthorized",

@@ -9,7 +9,7 @@ use super::ServerMessage;
 use crate::id::PeerId;
 
 // The schemas, by the name of their file in `docs/schema`.
-fn schemas() -> [(&'static str, Schema); 2] {
+fn all_schemas() -> [(&'static str, Schema); 2] {
     [("client.schema.json", schema_for!(ClientFrame)), ("server.schema.json", schema_for!(ServerMessage))]
 }
 
@@ -18,28 +18,28 @@ fn schemas() -> [(&'static str, Schema); 2] {
 #[serde(tag = "type", rename_all = "lowercase")]
 #[expect(dead_code, reason = "described, not made")]
 enum ClientFrame {
-    Offer(Description),
+    Offer(OfferFrame),
     Answer(Reply),
     Pranswer(Reply),
-    Rollback(Rollback),
-    Candidate(Candidate),
-    Message(Message),
-    Update(Update),
-    Leave(Numbered),
-    Received(Received),
-    Refresh(Refresh),
-    Ping(Numbered),
-    Kick(About),
-    Mute(Mute),
-    Lock(Lock),
-    Admit(About),
-    End(End),
+    Rollback(RollbackFrame),
+    Candidate(CandidateFrame),
+    Message(ApplicationMessageFrame),
+    Update(UpdateFrame),
+    Leave(MessageIdMember),
+    Received(ReceivedFrame),
+    Refresh(RefreshFrame),
+    Ping(MessageIdMember),
+    Kick(PeerCommandFrame),
+    Mute(MuteFrame),
+    Lock(LockFrame),
+    Admit(PeerCommandFrame),
+    End(EndFrame),
 }
 
 /// An `RTCSessionDescriptionInit` with an address.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Description {
+struct OfferFrame {
     to: PeerId,
     #[schemars(length(min = 1))]
     sdp: String,
@@ -53,7 +53,7 @@ struct Description {
 #[expect(dead_code, reason = "described, not made")]
 struct Reply {
     #[serde(flatten)]
-    description: Description,
+    description: OfferFrame,
     /// The `id` of the offer.
     #[serde(default)]
     #[schemars(with = "u64", range(max = 9_007_199_254_740_991_u64))]
@@ -62,10 +62,10 @@ struct Reply {
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Rollback {
+struct RollbackFrame {
     to: PeerId,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
     #[serde(default)]
     #[schemars(with = "u64", range(max = 9_007_199_254_740_991_u64))]
     re: Option<u64>,
@@ -73,11 +73,11 @@ struct Rollback {
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Candidate {
+struct CandidateFrame {
     to: PeerId,
     candidate: CandidateInit,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
     #[serde(default)]
     #[schemars(with = "u64", range(max = 9_007_199_254_740_991_u64))]
     re: Option<u64>,
@@ -98,18 +98,18 @@ struct CandidateInit {
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Message {
+struct ApplicationMessageFrame {
     #[serde(default)]
     #[schemars(with = "PeerId")]
     to: Option<PeerId>,
     data: serde_json::Value,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
 }
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Update {
+struct UpdateFrame {
     #[serde(default)]
     #[schemars(with = "String", length(max = 64))]
     name: Option<String>,
@@ -117,12 +117,12 @@ struct Update {
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
 }
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Received {
+struct ReceivedFrame {
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     seq: u64,
 }
@@ -130,61 +130,61 @@ struct Received {
 /// Something that is done to another peer.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct About {
+struct PeerCommandFrame {
     peer: PeerId,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
 }
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Mute {
+struct MuteFrame {
     peer: PeerId,
     /// Absent is true.
     #[serde(default)]
     #[schemars(with = "bool")]
     muted: Option<bool>,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
 }
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Lock {
+struct LockFrame {
     /// Absent is true.
     #[serde(default)]
     #[schemars(with = "bool")]
     locked: Option<bool>,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
 }
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct End {
+struct EndFrame {
     /// Absent is false.
     #[serde(default)]
     #[schemars(with = "bool")]
     lock: Option<bool>,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
 }
 
 /// Another token for the connection.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Refresh {
+struct RefreshFrame {
     /// A room token of the same user and room.
     #[schemars(length(min = 1))]
     token: String,
     #[serde(flatten)]
-    numbered: Numbered,
+    numbered: MessageIdMember,
 }
 
 /// A number to be answered under.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Numbered {
+struct MessageIdMember {
     #[serde(default)]
     #[schemars(with = "u64", range(min = 1, max = 9_007_199_254_740_991_u64))]
     id: Option<u64>,
@@ -197,17 +197,18 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{Bounds, ClientMessage, ServerMessage};
+    use crate::{ClientMessage, MessageLimits, ServerMessage};
 
-    const BOUNDS: Bounds = Bounds { sdp: 49_152, candidate: 2_048, data: 16_384, metadata: 4_096 };
+    const LIMITS: MessageLimits =
+        MessageLimits { sdp: 49_152, candidate: 2_048, data: 16_384, metadata: 4_096 };
 
-    fn docs(name: &str) -> PathBuf {
+    fn schema_path(name: &str) -> PathBuf {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(name)
     }
 
     /// Name, frame as text, and the whole case.
-    fn cases(file: &str) -> Vec<(String, String, Value)> {
-        let text = fs::read_to_string(docs("vectors").join(file)).unwrap();
+    fn load_vectors(file: &str) -> Vec<(String, String, Value)> {
+        let text = fs::read_to_string(schema_path("vectors").join(file)).unwrap();
         let vectors: Value = serde_json::from_str(&text).unwrap();
         let case = |case: &Value| {
             let frame = match &case["frame"] {
@@ -219,19 +220,19 @@ mod tests {
         vectors["cases"].as_array().unwrap().iter().map(case).collect()
     }
 
-    fn validator(file: &str) -> jsonschema::Validator {
-        let schema = schemas().into_iter().find(|(name, _)| *name == file).unwrap().1;
+    fn schema_validator(file: &str) -> jsonschema::Validator {
+        let schema = all_schemas().into_iter().find(|(name, _)| *name == file).unwrap().1;
         jsonschema::validator_for(schema.as_value()).unwrap()
     }
 
     #[test]
-    fn the_schemas_in_the_docs_are_those_of_the_types() {
-        for (name, schema) in schemas() {
+    fn the_schemas_in_docs_match_the_types() {
+        for (name, schema) in all_schemas() {
             let expected = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
             if std::env::var_os("UPDATE_SCHEMA").is_some() {
-                fs::write(docs(name), &expected).unwrap();
+                fs::write(schema_path(name), &expected).unwrap();
             }
-            let found = fs::read_to_string(docs(name)).unwrap_or_default();
+            let found = fs::read_to_string(schema_path(name)).unwrap_or_default();
             assert!(
                 found == expected,
                 "docs/schema/{name} is out of date: UPDATE_SCHEMA=1 cargo test -p signalbox-protocol schema"
@@ -240,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn every_client_vector_is_taken_or_refused_as_it_says() {
-        let schema = validator("client.schema.json");
-        for (name, frame, case) in cases("client.json") {
-            match ClientMessage::parse(&frame, &BOUNDS) {
+    fn every_client_vector_is_accepted_or_rejected_as_recorded() {
+        let schema = schema_validator("client.schema.json");
+        for (name, frame, case) in load_vectors("client.json") {
+            match ClientMessage::parse(&frame, &LIMITS) {
                 Ok(_) => {
                     assert_eq!(case["ok"], true, "{name}: was taken");
                     let frame: Value = serde_json::from_str(&frame).unwrap();
@@ -259,7 +260,7 @@ mod tests {
     }
 
     /// The members that the schema of one `type` names.
-    fn members_of(kind: &str) -> Vec<String> {
+    fn schema_members(kind: &str) -> Vec<String> {
         let schema = serde_json::to_value(schema_for!(ServerMessage)).unwrap();
         let branches = schema["oneOf"].as_array().unwrap();
         let branch =
@@ -270,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn every_server_vector_is_as_the_schema_says_member_by_member() {
-        let schema = validator("server.schema.json");
-        for (name, frame, _) in cases("server.json") {
+    fn every_server_vector_matches_the_schema() {
+        let schema = schema_validator("server.schema.json");
+        for (name, frame, _) in load_vectors("server.json") {
             let value: Value = serde_json::from_str(&frame).unwrap();
             assert!(schema.is_valid(&value), "{name}: not as the schema says");
-            let known = members_of(value["type"].as_str().unwrap());
+            let known = schema_members(value["type"].as_str().unwrap());
             for member in value.as_object().unwrap().keys() {
                 assert!(known.contains(member), "{name}: the types have no member {member}");
             }
@@ -283,10 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn every_forwarded_client_vector_becomes_a_server_message() {
-        let schema = validator("server.schema.json");
-        for (name, frame, case) in cases("client.json") {
-            let Ok(ClientMessage::Forward(forward)) = ClientMessage::parse(&frame, &BOUNDS) else { continue };
+    fn every_forwarded_client_vector_becomes_a_valid_server_message() {
+        let schema = schema_validator("server.schema.json");
+        for (name, frame, case) in load_vectors("client.json") {
+            let Ok(ClientMessage::Forward(forward)) = ClientMessage::parse(&frame, &LIMITS) else { continue };
             let body = forward.to_frame(&PeerId::from_bits(1));
             let delivered = format!(r#"{{"seq":1,{}"#, &body[1..]);
             let message: Value = serde_json::from_str(&delivered).unwrap();

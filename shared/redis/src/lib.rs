@@ -9,27 +9,27 @@
 //! Owns: connections, redirections, deadlines. Must not: know a key or a script (the caller brings them), or send anything twice
 //! whose outcome is unknown. docs/decisions/0004 says why the driver's own Cluster and Sentinel clients are not used.
 
-mod error;
-mod find;
-pub mod keys;
-mod link;
-mod map;
-mod outcome;
-mod server;
-mod shard;
-mod subscriber;
-mod subscription;
-mod target;
-mod thread;
-mod topology;
+mod master_finder;
+mod redis_client;
+mod redis_error;
+pub mod redis_keys;
+mod redis_shard;
+mod redis_target;
+mod redis_topology;
+mod reply_outcome;
+mod runtime_thread;
+mod server_info;
+mod shard_map;
+mod topic_subscriber;
+mod topic_subscription;
 
-pub use error::{StartError, Unavailable};
-pub use link::Link;
-pub use map::{Map, key_slot, slot_of};
-pub use server::{is_master, judge};
-pub use subscriber::{Listener, Proof, Subscriber};
-pub use target::{Address, Target};
-pub use topology::Topology;
+pub use redis_client::Link;
+pub use redis_error::{RedisStartError, RedisUnavailable};
+pub use redis_target::{RedisAddress, RedisTarget};
+pub use redis_topology::RedisTopology;
+pub use server_info::{check_server_info, is_master};
+pub use shard_map::{ShardMap, key_slot, partition_slot};
+pub use topic_subscriber::{TopicListener, TopicProbe, TopicSubscriber};
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -37,7 +37,7 @@ use std::{
 };
 
 /// A random time between half of `longest` and all of it, so that nodes that lost the same server do not come back in step.
-fn jittered(longest: Duration) -> Duration {
+fn with_jitter(longest: Duration) -> Duration {
     // The keys of a `RandomState` are random enough for this, and need no crate.
     let random = RandomState::new().hash_one(()) as u32;
     longest / 2 + (longest / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))

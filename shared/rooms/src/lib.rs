@@ -9,10 +9,10 @@
 //! Owns: every change of a room, whoever asks for it: a node for its sockets, the auth service for its API. Must not: know a socket,
 //! HTTP or a token. Imports point one way: `clerk` → `announce`, `taken_back` → `store` → `room`.
 
-pub mod announce;
-pub mod clerk;
+pub mod commit_builder;
 pub mod feed;
+pub mod removal;
 pub mod room;
+pub mod room_service;
 pub mod store;
-pub mod taken_back;
 pub mod usage;

@@ -18,31 +18,31 @@ pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// A UTC day, written `2026-11-21`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Day(u64);
+pub struct UtcDay(u64);
 
-impl Day {
+impl UtcDay {
     /// The day of a moment, milliseconds since 1970.
-    pub fn of(ms: u64) -> Self {
+    pub fn from_ms(ms: u64) -> Self {
         Self(ms / DAY_MS)
     }
 
     /// Its first moment, milliseconds since 1970.
-    pub fn begins_ms(self) -> u64 {
+    pub fn start_ms(self) -> u64 {
         self.0 * DAY_MS
     }
 
     /// So many days later.
-    pub fn plus(self, days: u64) -> Self {
+    pub fn plus_days(self, days: u64) -> Self {
         Self(self.0 + days)
     }
 
     /// So many days earlier.
-    pub fn minus(self, days: u64) -> Self {
+    pub fn minus_days(self, days: u64) -> Self {
         Self(self.0.saturating_sub(days))
     }
 
     /// How many days later `other` is; none if it is earlier.
-    pub fn until(self, other: Self) -> Option<u64> {
+    pub fn days_until(self, other: Self) -> Option<u64> {
         other.0.checked_sub(self.0)
     }
 
@@ -56,13 +56,13 @@ impl Day {
             });
         let (year, month, day) =
             shaped.then(|| (text[..4].parse(), text[5..7].parse(), text[8..].parse()))?;
-        let found = Self::civil(year.ok()?, month.ok()?, day.ok()?)?;
+        let found = Self::from_civil_date(year.ok()?, month.ok()?, day.ok()?)?;
         // A day that does not exist is another one's number.
         (found.to_string() == text).then_some(found)
     }
 
     /// Howard Hinnant, "chrono-compatible low-level date algorithms": `days_from_civil`.
-    fn civil(year: i64, month: i64, day: i64) -> Option<Self> {
+    fn from_civil_date(year: i64, month: i64, day: i64) -> Option<Self> {
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return None;
         }
@@ -74,7 +74,7 @@ impl Day {
     }
 }
 
-impl std::fmt::Display for Day {
+impl std::fmt::Display for UtcDay {
     /// `civil_from_days`, of the same source.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let days = self.0 + 719_468;
@@ -91,19 +91,19 @@ impl std::fmt::Display for Day {
 
 /// What was used on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Amount {
+pub struct UsageAmount {
     /// Peers that joined. One that comes back has joined once.
     pub joins: u64,
     /// How long peers were connected, together, milliseconds.
-    pub ms: u64,
+    pub connected_ms: u64,
 }
 
 /// Who is counted: the API key, or in its place `guest`, `user`, `invite`; and the room.
-pub type Pair = (CallerId, RoomId);
+pub type UsageKey = (CallerId, RoomId);
 
 /// The usage of one day by API key and room, as it is read. The room may be [`OTHER_ROOMS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DayUsage(pub BTreeMap<(String, String), Amount>);
+pub struct DayUsage(pub BTreeMap<(String, String), UsageAmount>);
 
 impl DayUsage {
     /// Reads the hash in which a day is kept: `j:<caller> <room>` joins, `m:<caller> <room>` milliseconds; the rest is not of rooms.
@@ -115,7 +115,7 @@ impl DayUsage {
             let amount = day.0.entry((caller.to_owned(), room.to_owned())).or_default();
             match kind {
                 "j" => amount.joins = value,
-                "m" => amount.ms = value,
+                "m" => amount.connected_ms = value,
                 _ => {}
             }
         }
@@ -124,7 +124,7 @@ impl DayUsage {
 }
 
 impl std::ops::Deref for DayUsage {
-    type Target = BTreeMap<(String, String), Amount>;
+    type Target = BTreeMap<(String, String), UsageAmount>;
     fn deref(&self) -> &Self::Target {
         &self.0
     }
@@ -132,43 +132,43 @@ impl std::ops::Deref for DayUsage {
 
 /// The usage of a process without Redis. Lost with it.
 #[derive(Debug)]
-pub struct UsageBook {
+pub struct MemoryUsageStore {
     // A std mutex: held to add or read numbers.
-    days: Mutex<BTreeMap<Day, DayUsage>>,
-    pairs: usize,
-    kept_ms: u64,
+    usage_by_day: Mutex<BTreeMap<UtcDay, DayUsage>>,
+    max_keys: usize,
+    retention_ms: u64,
 }
 
-impl UsageBook {
+impl MemoryUsageStore {
     /// A book that counts so many pairs a day apart, and keeps each day so long.
-    pub fn new(pairs: usize, kept_ms: u64) -> Self {
-        Self { days: Mutex::default(), pairs, kept_ms }
+    pub fn new(max_keys: usize, retention_ms: u64) -> Self {
+        Self { usage_by_day: Mutex::default(), max_keys, retention_ms }
     }
 
-    fn days(&self) -> MutexGuard<'_, BTreeMap<Day, DayUsage>> {
-        self.days.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_days(&self) -> MutexGuard<'_, BTreeMap<UtcDay, DayUsage>> {
+        self.usage_by_day.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds what was used on a day. Days that are over for longer than they are kept go.
-    pub fn add(&self, day: Day, amounts: &[(Pair, Amount)]) {
-        let mut days = self.days();
-        let oldest = Day::of(day.plus(1).begins_ms().saturating_sub(self.kept_ms));
+    pub fn add_usage(&self, day: UtcDay, amounts: &[(UsageKey, UsageAmount)]) {
+        let mut days = self.lock_days();
+        let oldest = UtcDay::from_ms(day.plus_days(1).start_ms().saturating_sub(self.retention_ms));
         days.retain(|known, _| *known >= oldest.min(day));
         let of_day = days.entry(day).or_default();
         for ((caller, room), amount) in amounts {
             let own = (caller.to_string(), room.to_string());
             let rooms = of_day.0.keys().filter(|(_, room)| room != OTHER_ROOMS).count();
-            let is_full = !of_day.0.contains_key(&own) && rooms >= self.pairs;
+            let is_full = !of_day.0.contains_key(&own) && rooms >= self.max_keys;
             let key = if is_full { (own.0, OTHER_ROOMS.to_owned()) } else { own };
             let sum = of_day.0.entry(key).or_default();
             sum.joins += amount.joins;
-            sum.ms += amount.ms;
+            sum.connected_ms += amount.connected_ms;
         }
     }
 
     /// The usage of a day.
-    pub fn day(&self, day: Day) -> DayUsage {
-        self.days().get(&day).cloned().unwrap_or_default()
+    pub fn read_day(&self, day: UtcDay) -> DayUsage {
+        self.lock_days().get(&day).cloned().unwrap_or_default()
     }
 }
 
@@ -177,15 +177,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_reads_as_it_is_written_and_one_that_is_not_is_refused() {
+    fn a_day_parses_to_the_text_it_prints_and_rejects_other_text() {
         for (text, days) in
             [("1970-01-01", 0), ("2000-02-29", 11_016), ("2026-11-21", 20_778), ("9999-12-31", 2_932_896)]
         {
-            let day = Day::parse(text).unwrap_or_else(|| panic!("{text}"));
+            let day = UtcDay::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((day.0, day.to_string()), (days, text.to_owned()));
         }
-        for day in (0..80_000).map(Day) {
-            assert_eq!(Day::parse(&day.to_string()), Some(day));
+        for day in (0..80_000).map(UtcDay) {
+            assert_eq!(UtcDay::parse(&day.to_string()), Some(day));
         }
         for text in [
             "",
@@ -199,26 +199,26 @@ mod tests {
             "2026-11-21x",
             "２０２６-1",
         ] {
-            assert_eq!(Day::parse(text), None, "{text}");
+            assert_eq!(UtcDay::parse(text), None, "{text}");
         }
-        assert_eq!(Day::of(DAY_MS - 1).until(Day::of(DAY_MS)), Some(1));
+        assert_eq!(UtcDay::from_ms(DAY_MS - 1).days_until(UtcDay::from_ms(DAY_MS)), Some(1));
     }
 
     #[test]
-    fn the_book_counts_so_many_pairs_apart_and_keeps_so_many_days() {
-        let book = UsageBook::new(2, 2 * DAY_MS);
+    fn the_memory_store_limits_keys_per_day_and_drops_old_days() {
+        let book = MemoryUsageStore::new(2, 2 * DAY_MS);
         let pair = |room: &str| (CallerId::parse("shop").unwrap(), RoomId::parse(room).unwrap());
-        let one = Amount { joins: 1, ms: 60_000 };
-        let day = Day::parse("2026-11-21").unwrap();
+        let one = UsageAmount { joins: 1, connected_ms: 60_000 };
+        let day = UtcDay::parse("2026-11-21").unwrap();
         for room in ["a", "b", "c", "a", "d"] {
-            book.add(day, &[(pair(room), one)]);
+            book.add_usage(day, &[(pair(room), one)]);
         }
         let joins: Vec<_> =
-            book.day(day).0.into_iter().map(|((_, room), amount)| (room, amount.joins)).collect();
+            book.read_day(day).0.into_iter().map(|((_, room), amount)| (room, amount.joins)).collect();
         assert_eq!(joins, [("a".to_owned(), 2), ("b".to_owned(), 1), ("~other".to_owned(), 2)]);
-        book.add(day.plus(2), &[(pair("a"), one)]);
-        assert!(book.day(day).is_empty());
-        book.add(day.plus(3), &[]);
-        assert!(!book.day(day.plus(2)).is_empty());
+        book.add_usage(day.plus_days(2), &[(pair("a"), one)]);
+        assert!(book.read_day(day).is_empty());
+        book.add_usage(day.plus_days(3), &[]);
+        assert!(!book.read_day(day.plus_days(2)).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use signalbox_protocol::id::{CallerId, Region, Role, RoomId, TokenId, UserId};
+use signalbox_protocol::id::{CallerId, RegionId, Role, RoomId, TokenId, UserId};
 
 /// The `iss` of every token.
 pub const ISSUER: &str = "signalbox";
@@ -38,7 +38,7 @@ pub struct RoomClaims {
     pub caller: CallerId,
     /// Where the peer is, for the choice of a TURN server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<Region>,
+    pub region: Option<RegionId>,
     /// When it was made, seconds since 1970.
     pub iat: u64,
     /// Not good before.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{VerifyKey, header::object};
+use super::{VerificationKey, header::parse_object};
 
 /// Where the auth service publishes its public keys (RFC 8414 has other names under the same roof).
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -44,7 +44,7 @@ impl KeyAlgorithm {
     }
 
     /// As the library names it.
-    pub const fn library(self) -> Algorithm {
+    pub const fn to_jsonwebtoken(self) -> Algorithm {
         match self {
             Self::EdDSA => Algorithm::EdDSA,
             Self::ES256 => Algorithm::ES256,
@@ -68,7 +68,7 @@ pub struct PublicJwk {
 
 /// Why a text is no set of public keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadJwks {
+pub enum JwksError {
     /// Too long to be looked at.
     #[error("is longer than 64 KiB")]
     TooLong,
@@ -77,15 +77,15 @@ pub enum BadJwks {
     NotASet,
     /// More than anybody rotates through.
     #[error("holds {0} keys; at most 32 are taken")]
-    TooMany(usize),
+    TooManyKeys(usize),
     /// Somebody has published what must stay secret.
     #[error(
         "holds a private or symmetric key; public keys only are taken from a set, and that one is to be replaced"
     )]
-    Secret,
+    PrivateKey,
     /// A key of a kind we know that is broken.
     #[error("holds a key that is broken: {0}")]
-    Broken(&'static str),
+    BrokenKey(&'static str),
 }
 
 impl PublicJwk {
@@ -93,14 +93,14 @@ impl PublicJwk {
     ///
     /// # Errors
     /// [`BadJwks::Broken`] if the bytes are no point of the curve.
-    pub fn new(alg: KeyAlgorithm, x: String, y: Option<String>) -> Result<Self, BadJwks> {
+    pub fn new(alg: KeyAlgorithm, x: String, y: Option<String>) -> Result<Self, JwksError> {
         let (kty, crv) = match alg {
             KeyAlgorithm::EdDSA => ("OKP", "Ed25519"),
             KeyAlgorithm::ES256 => ("EC", "P-256"),
         };
         let (kty, crv, usage) = (kty.to_owned(), crv.to_owned(), "sig".to_owned());
         let mut key = Self { kty, crv, x, y, alg, usage, kid: String::new() };
-        key.verify_key()?;
+        key.to_verification_key()?;
         key.kid = key.thumbprint();
         Ok(key)
     }
@@ -129,10 +129,10 @@ impl PublicJwk {
     ///
     /// # Errors
     /// [`BadJwks::Broken`]
-    pub fn verify_key(&self) -> Result<VerifyKey, BadJwks> {
+    pub fn to_verification_key(&self) -> Result<VerificationKey, JwksError> {
         let bytes = |text: &str| {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32);
-            bytes.ok_or(BadJwks::Broken("a coordinate is not 32 bytes in base64url"))
+            bytes.ok_or(JwksError::BrokenKey("a coordinate is not 32 bytes in base64url"))
         };
         bytes(&self.x)?;
         let key = match (self.alg, &self.y) {
@@ -141,13 +141,13 @@ impl PublicJwk {
                 bytes(y)?;
                 DecodingKey::from_ec_components(&self.x, y)
             }
-            _ => return Err(BadJwks::Broken("its members are not those of its algorithm")),
+            _ => return Err(JwksError::BrokenKey("its members are not those of its algorithm")),
         };
-        let key = key.map_err(|_| BadJwks::Broken("it does not parse"))?;
+        let key = key.map_err(|_| JwksError::BrokenKey("it does not parse"))?;
         // The library makes a verifier of the key, which fails where the bytes are no point, before it looks at a signature.
-        jsonwebtoken::crypto::verify("", b"", &key, self.alg.library())
-            .map_err(|_| BadJwks::Broken("it is no point of its curve"))?;
-        Ok(VerifyKey::asymmetric(self.kid.clone(), self.alg, key))
+        jsonwebtoken::crypto::verify("", b"", &key, self.alg.to_jsonwebtoken())
+            .map_err(|_| JwksError::BrokenKey("it is no point of its curve"))?;
+        Ok(VerificationKey::from_public_key(self.kid.clone(), self.alg, key))
     }
 }
 
@@ -156,38 +156,38 @@ impl PublicJwk {
 ///
 /// # Errors
 /// [`BadJwks`], for the operator.
-pub fn parse_jwks(text: &[u8]) -> Result<Vec<VerifyKey>, BadJwks> {
+pub fn parse_jwks(text: &[u8]) -> Result<Vec<VerificationKey>, JwksError> {
     if text.len() > MAX_JWKS_BYTES {
-        return Err(BadJwks::TooLong);
+        return Err(JwksError::TooLong);
     }
     #[derive(Deserialize)]
-    struct Set {
+    struct JwkSet {
         keys: Vec<Map<String, Value>>,
     }
-    let set: Set = object(text).ok_or(BadJwks::NotASet)?;
+    let set: JwkSet = parse_object(text).ok_or(JwksError::NotASet)?;
     if set.keys.len() > MAX_JWKS_KEYS {
-        return Err(BadJwks::TooMany(set.keys.len()));
+        return Err(JwksError::TooManyKeys(set.keys.len()));
     }
     let private = |key: &Map<String, Value>| {
         key.get("kty").is_some_and(|kty| kty == "oct")
             || ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|name| key.contains_key(*name))
     };
     if set.keys.iter().any(private) {
-        return Err(BadJwks::Secret);
+        return Err(JwksError::PrivateKey);
     }
-    let mut keys: Vec<VerifyKey> = Vec::new();
+    let mut keys: Vec<VerificationKey> = Vec::new();
     for key in set.keys {
-        let Some(public) = known(key)? else { continue };
+        let Some(public) = parse_known_key(key)? else { continue };
         if keys.iter().any(|held| held.kid() == public.kid()) {
-            return Err(BadJwks::Broken("two keys have one kid"));
+            return Err(JwksError::BrokenKey("two keys have one kid"));
         }
-        keys.push(public.verify_key()?);
+        keys.push(public.to_verification_key()?);
     }
     Ok(keys)
 }
 
 /// A key of a kind that is used here, or none.
-fn known(key: Map<String, Value>) -> Result<Option<PublicJwk>, BadJwks> {
+fn parse_known_key(key: Map<String, Value>) -> Result<Option<PublicJwk>, JwksError> {
     let text = |name: &str| key.get(name).and_then(Value::as_str);
     let alg = match (text("kty"), text("crv")) {
         (Some("OKP"), Some("Ed25519")) => KeyAlgorithm::EdDSA,
@@ -203,7 +203,7 @@ fn known(key: Map<String, Value>) -> Result<Option<PublicJwk>, BadJwks> {
     if for_another_use {
         return Ok(None);
     }
-    let x = text("x").ok_or(BadJwks::Broken("it has no x"))?.to_owned();
+    let x = text("x").ok_or(JwksError::BrokenKey("it has no x"))?.to_owned();
     let mut public = PublicJwk::new(alg, x, text("y").map(str::to_owned))?;
     // The publisher names its keys as it likes.
     kid.clone_into(&mut public.kid);
@@ -217,63 +217,70 @@ mod tests {
     use super::*;
 
     /// The key of RFC 8037, appendix A.
-    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    const RFC_8037_X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
-    fn key() -> Value {
-        json!({ "kty": "OKP", "crv": "Ed25519", "x": X, "kid": "one", "alg": "EdDSA", "use": "sig" })
+    fn jwk_json() -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": RFC_8037_X, "kid": "one", "alg": "EdDSA", "use": "sig" })
     }
 
-    fn with(name: &str, value: Value) -> Value {
-        let mut key = key();
+    fn jwk_json_with(name: &str, value: Value) -> Value {
+        let mut key = jwk_json();
         key[name] = value;
         key
     }
 
-    fn read(keys: Value) -> Result<Vec<String>, BadJwks> {
+    fn parse_kids(keys: Value) -> Result<Vec<String>, JwksError> {
         let set = json!({ "keys": keys }).to_string();
         Ok(parse_jwks(set.as_bytes())?.iter().map(|key| key.kid().to_owned()).collect())
     }
 
     #[test]
-    fn a_thumbprint_is_that_of_the_rfc() {
-        let key = PublicJwk::new(KeyAlgorithm::EdDSA, X.to_owned(), None).unwrap();
+    fn a_thumbprint_equals_the_rfc_example() {
+        let key = PublicJwk::new(KeyAlgorithm::EdDSA, RFC_8037_X.to_owned(), None).unwrap();
         assert_eq!(key.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 
     #[test]
-    fn what_is_unknown_is_passed_over_and_what_is_secret_refuses_the_set() {
+    fn unknown_keys_are_skipped_and_a_private_key_rejects_the_set() {
         for (added, expected) in [
-            (with("kid", json!("two")), Ok(2)),
-            (with("kty", json!("RSA")), Ok(1)),
-            (with("crv", json!("X25519")), Ok(1)),
-            (with("use", json!("enc")), Ok(1)),
-            (with("alg", json!("ES256")), Ok(1)),
-            (with("kid", Value::Null), Ok(1)),
-            (with("kid", json!("x".repeat(200))), Ok(1)),
-            (with("d", json!("AA")), Err(BadJwks::Secret)),
-            (json!({ "kty": "oct", "kid": "s" }), Err(BadJwks::Secret)),
-            (json!({ "kty": "RSA", "n": "AA", "e": "AQAB", "p": "AA" }), Err(BadJwks::Secret)),
-            (key(), Err(BadJwks::Broken("two keys have one kid"))),
-            (with("y", json!(X)), Err(BadJwks::Broken("its members are not those of its algorithm"))),
-            (with("x", json!("AAAA")), Err(BadJwks::Broken("a coordinate is not 32 bytes in base64url"))),
+            (jwk_json_with("kid", json!("two")), Ok(2)),
+            (jwk_json_with("kty", json!("RSA")), Ok(1)),
+            (jwk_json_with("crv", json!("X25519")), Ok(1)),
+            (jwk_json_with("use", json!("enc")), Ok(1)),
+            (jwk_json_with("alg", json!("ES256")), Ok(1)),
+            (jwk_json_with("kid", Value::Null), Ok(1)),
+            (jwk_json_with("kid", json!("x".repeat(200))), Ok(1)),
+            (jwk_json_with("d", json!("AA")), Err(JwksError::PrivateKey)),
+            (json!({ "kty": "oct", "kid": "s" }), Err(JwksError::PrivateKey)),
+            (json!({ "kty": "RSA", "n": "AA", "e": "AQAB", "p": "AA" }), Err(JwksError::PrivateKey)),
+            (jwk_json(), Err(JwksError::BrokenKey("two keys have one kid"))),
             (
-                json!({ "kty": "EC", "crv": "P-256", "x": X, "y": X, "kid": "p" }),
-                Err(BadJwks::Broken("it is no point of its curve")),
+                jwk_json_with("y", json!(RFC_8037_X)),
+                Err(JwksError::BrokenKey("its members are not those of its algorithm")),
+            ),
+            (
+                jwk_json_with("x", json!("AAAA")),
+                Err(JwksError::BrokenKey("a coordinate is not 32 bytes in base64url")),
+            ),
+            (
+                json!({ "kty": "EC", "crv": "P-256", "x": RFC_8037_X, "y": RFC_8037_X, "kid": "p" }),
+                Err(JwksError::BrokenKey("it is no point of its curve")),
             ),
         ] {
-            assert_eq!(read(json!([key(), added])).map(|kids| kids.len()), expected, "{added}");
+            assert_eq!(parse_kids(json!([jwk_json(), added])).map(|kids| kids.len()), expected, "{added}");
         }
-        assert_eq!(read(json!([])), Ok(vec![]));
+        assert_eq!(parse_kids(json!([])), Ok(vec![]));
     }
 
     #[test]
-    fn a_set_is_bounded() {
-        let many = |count: usize| (0..count).map(|n| with("kid", json!(n.to_string()))).collect::<Value>();
-        assert_eq!(read(many(32)).unwrap().len(), 32);
-        assert_eq!(read(many(33)), Err(BadJwks::TooMany(33)));
-        assert_eq!(parse_jwks(&vec![b' '; MAX_JWKS_BYTES + 1]).map(|_| ()), Err(BadJwks::TooLong));
+    fn a_key_set_is_bounded() {
+        let many =
+            |count: usize| (0..count).map(|n| jwk_json_with("kid", json!(n.to_string()))).collect::<Value>();
+        assert_eq!(parse_kids(many(32)).unwrap().len(), 32);
+        assert_eq!(parse_kids(many(33)), Err(JwksError::TooManyKeys(33)));
+        assert_eq!(parse_jwks(&vec![b' '; MAX_JWKS_BYTES + 1]).map(|_| ()), Err(JwksError::TooLong));
         for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[1]}"#, "[[]]"] {
-            assert_eq!(parse_jwks(text.as_bytes()).map(|_| ()), Err(BadJwks::NotASet), "{text}");
+            assert_eq!(parse_jwks(text.as_bytes()).map(|_| ()), Err(JwksError::NotASet), "{text}");
         }
     }
 }

@@ -8,23 +8,25 @@
 //! A verifier holds a list of keys, each with its `kid` and its one algorithm (RFC 8725, section 3.1).
 
 mod claims;
-mod error;
 mod header;
 mod jwk;
-mod kind;
-mod opaque;
+mod opaque_token;
 pub mod scope;
 mod secret;
 #[cfg(test)]
 mod tests;
 mod ticket;
-mod verify;
+mod token_error;
+mod token_kind;
+mod verifier;
 
 pub use claims::{ISSUER, ManagementClaims, RoomClaims, UserClaims};
-pub use error::TokenError;
-pub use jwk::{BadJwks, JWKS_PATH, KeyAlgorithm, MAX_JWKS_BYTES, MAX_JWKS_KEYS, PublicJwk, parse_jwks};
-pub use kind::{Claims, Registered, TokenKind};
-pub use opaque::{Opaque, OpaqueKind};
-pub use secret::{Secret, SharedSecret, WeakSecret};
-pub use ticket::{Redeemed, TICKET_LIFE, TICKET_USED, TicketShelf, TooManyTickets, ticket_digest};
-pub use verify::{Verifier, VerifyKey};
+pub use jwk::{JWKS_PATH, JwksError, KeyAlgorithm, MAX_JWKS_BYTES, MAX_JWKS_KEYS, PublicJwk, parse_jwks};
+pub use opaque_token::{OpaqueToken, OpaqueTokenKind};
+pub use secret::{SecretBytes, SharedSecret, WeakSecret};
+pub use ticket::{
+    MemoryTicketStore, TICKET_LIFE, TicketRedemption, TooManyTickets, USED_TICKET_VALUE, parse_ticket_digest,
+};
+pub use token_error::TokenError;
+pub use token_kind::{RegisteredClaims, TokenClaims, TokenKind};
+pub use verifier::{TokenVerifier, VerificationKey};

@@ -59,37 +59,37 @@ impl Scope {
 
 /// Some scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scopes(u8);
+pub struct ScopeSet(u8);
 
-impl Scopes {
+impl ScopeSet {
     /// What an API key has that the configuration does not speak of: all but `security`.
-    pub fn usual() -> Self {
+    pub fn api_key_default() -> Self {
         Scope::ALL.into_iter().filter(|scope| *scope != Scope::Security).collect()
     }
 
     /// Whether one is among them.
-    pub fn has(self, scope: Scope) -> bool {
+    pub fn contains(self, scope: Scope) -> bool {
         self.0 & (1 << scope as u8) != 0
     }
 
     /// Those that are in both.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// One after the other.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
-        Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
+        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
     }
 
     /// Their names, as they stand in a management token.
-    pub fn names(self) -> Arc<[Arc<str>]> {
+    pub fn to_names(self) -> Arc<[Arc<str>]> {
         self.iter().map(|scope| Arc::from(scope.as_str())).collect()
     }
 }
 
-impl FromIterator<Scope> for Scopes {
+impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
         Self(scopes.into_iter().fold(0, |all, scope| all | 1 << scope as u8))
     }
@@ -99,14 +99,14 @@ impl FromIterator<Scope> for Scopes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoomPattern {
-    start: Arc<str>,
-    open: bool,
+    prefix: Arc<str>,
+    is_prefix: bool,
 }
 
 impl RoomPattern {
     /// Whether a room is among them.
     pub fn matches(&self, room: &RoomId) -> bool {
-        if self.open { room.as_str().starts_with(&*self.start) } else { room.as_str() == &*self.start }
+        if self.is_prefix { room.as_str().starts_with(&*self.prefix) } else { room.as_str() == &*self.prefix }
     }
 }
 
@@ -117,13 +117,13 @@ impl TryFrom<String> for RoomPattern {
         if !(open && start.is_empty()) && RoomId::parse(start).is_err() {
             return Err(format!("`{text}` is not a room, or the start of some with a * behind it"));
         }
-        Ok(Self { start: start.into(), open })
+        Ok(Self { prefix: start.into(), is_prefix: open })
     }
 }
 
 impl From<RoomPattern> for String {
     fn from(pattern: RoomPattern) -> Self {
-        format!("{}{}", pattern.start, if pattern.open { "*" } else { "" })
+        format!("{}{}", pattern.prefix, if pattern.is_prefix { "*" } else { "" })
     }
 }
 
@@ -132,20 +132,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_what_was_put_into_them() {
+    fn a_scope_set_contains_exactly_its_scopes() {
         for scope in Scope::ALL {
             assert_eq!(Scope::parse(scope.as_str()), Some(scope));
             assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
-            let only: Scopes = [scope].into_iter().collect();
-            assert!(Scope::ALL.into_iter().all(|other| only.has(other) == (other == scope)));
-            assert_eq!(Scopes::usual().has(scope), scope != Scope::Security);
-            assert_eq!(only.and(Scopes::usual()).iter().count(), usize::from(scope != Scope::Security));
+            let only: ScopeSet = [scope].into_iter().collect();
+            assert!(Scope::ALL.into_iter().all(|other| only.contains(other) == (other == scope)));
+            assert_eq!(ScopeSet::api_key_default().contains(scope), scope != Scope::Security);
+            assert_eq!(
+                only.intersection(ScopeSet::api_key_default()).iter().count(),
+                usize::from(scope != Scope::Security)
+            );
         }
         assert_eq!(Scope::parse("Tokens"), None);
     }
 
     #[test]
-    fn a_pattern_is_a_room_or_a_start() {
+    fn a_room_pattern_matches_one_room_or_a_prefix() {
         let matches = |pattern: &str, room: &str| {
             RoomPattern::try_from(pattern.to_owned()).unwrap().matches(&RoomId::parse(room).unwrap())
         };

@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 /// Bytes that never show: `Debug` and `Display` print a placeholder.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct SecretBytes(Vec<u8>);
 
-impl Secret {
+impl SecretBytes {
     /// Takes the bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
@@ -20,7 +20,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
@@ -31,35 +31,35 @@ impl fmt::Debug for Secret {
 pub enum WeakSecret {
     /// Too short to resist guessing.
     #[error("is {0} bytes long; at least 32 random bytes are needed")]
-    Short(usize),
+    TooShort(usize),
     /// Too few different bytes to be random.
     #[error("has only {0} different bytes; a random one has more than 10")]
-    Uniform(usize),
+    TooUniform(usize),
     /// The same text again and again.
     #[error("is a shorter text of {0} bytes repeated")]
     Repeated(usize),
     /// Printed in somebody's documentation.
     #[error("is a known example value")]
-    Known,
+    KnownExample,
 }
 
 /// A secret that passed the check: what HS256 signs with (RFC 7518, section 3.2 wants at least 256 bits).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharedSecret(Secret);
+pub struct SharedSecret(SecretBytes);
 
 impl SharedSecret {
     /// Checks length, variety, repetition and known examples.
     ///
     /// # Errors
     /// [`WeakSecret`] says what is wrong; it never repeats the secret.
-    pub fn new(secret: Secret) -> Result<Self, WeakSecret> {
+    pub fn new(secret: SecretBytes) -> Result<Self, WeakSecret> {
         let bytes = secret.expose();
         if bytes.len() < 32 {
-            return Err(WeakSecret::Short(bytes.len()));
+            return Err(WeakSecret::TooShort(bytes.len()));
         }
         let different = bytes.iter().collect::<HashSet<_>>().len();
         if different < 10 {
-            return Err(WeakSecret::Uniform(different));
+            return Err(WeakSecret::TooUniform(different));
         }
         if let Some(period) =
             (1..=bytes.len() / 2).find(|p| bytes.iter().zip(&bytes[*p..]).all(|(a, b)| a == b))
@@ -81,7 +81,7 @@ impl SharedSecret {
         if known.iter().any(|word| lower.contains(word))
             || "abcdefghijklmnopqrstuvwxyz0123456789".contains(&lower)
         {
-            return Err(WeakSecret::Known);
+            return Err(WeakSecret::KnownExample);
         }
         Ok(Self(secret))
     }
@@ -102,25 +102,31 @@ impl SharedSecret {
 mod tests {
     use super::*;
 
-    fn check(text: &str) -> Result<SharedSecret, WeakSecret> {
-        SharedSecret::new(Secret::new(text))
+    fn check_secret(text: &str) -> Result<SharedSecret, WeakSecret> {
+        SharedSecret::new(SecretBytes::new(text))
     }
 
     #[test]
-    fn weak_secrets_are_refused_and_each_says_why() {
-        assert_eq!(check("short").unwrap_err(), WeakSecret::Short(5));
-        assert_eq!(check(&"ab".repeat(20)).unwrap_err(), WeakSecret::Uniform(2));
-        assert_eq!(check(&"0123456789abcdefg".repeat(2)).unwrap_err(), WeakSecret::Repeated(17));
-        assert_eq!(check("0123456789abcdefg0123456789abcdefg012").unwrap_err(), WeakSecret::Repeated(17));
-        assert_eq!(check("this-is-my-super-secret-key-0123456789").unwrap_err(), WeakSecret::Known);
-        assert_eq!(check("abcdefghijklmnopqrstuvwxyz012345").unwrap_err(), WeakSecret::Known);
+    fn a_weak_secret_is_rejected_with_its_reason() {
+        assert_eq!(check_secret("short").unwrap_err(), WeakSecret::TooShort(5));
+        assert_eq!(check_secret(&"ab".repeat(20)).unwrap_err(), WeakSecret::TooUniform(2));
+        assert_eq!(check_secret(&"0123456789abcdefg".repeat(2)).unwrap_err(), WeakSecret::Repeated(17));
+        assert_eq!(
+            check_secret("0123456789abcdefg0123456789abcdefg012").unwrap_err(),
+            WeakSecret::Repeated(17)
+        );
+        assert_eq!(
+            check_secret("this-is-my-super-secret-key-0123456789").unwrap_err(),
+            WeakSecret::KnownExample
+        );
+        assert_eq!(check_secret("abcdefghijklmnopqrstuvwxyz012345").unwrap_err(), WeakSecret::KnownExample);
     }
 
     #[test]
-    fn random_bytes_pass_and_never_show() {
+    fn random_bytes_pass_and_are_never_printed() {
         let text =
             format!("{}{}", signalbox_protocol::id::random_hex(), signalbox_protocol::id::random_hex());
-        let secret = check(&text).unwrap();
+        let secret = check_secret(&text).unwrap();
         assert!(!format!("{secret:?}").contains(&text[..8]));
         assert_eq!(secret.kid(), secret.kid());
         assert!(!text.contains(&secret.kid()));

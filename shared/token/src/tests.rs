@@ -8,15 +8,15 @@ use super::*;
 const NOW: u64 = 1_800_000_000;
 
 /// How a verifier is asked for one kind.
-fn check(verifier: &Verifier, kind: TokenKind, token: &str) -> Result<(), TokenError> {
+fn verify_kind(verifier: &TokenVerifier, kind: TokenKind, token: &str) -> Result<(), TokenError> {
     match kind {
-        TokenKind::Room => verifier.room(token, NOW).map(drop),
-        TokenKind::User => verifier.user(token, NOW).map(drop),
-        TokenKind::Management => verifier.management(token, NOW).map(drop),
+        TokenKind::Room => verifier.verify_room_token(token, NOW).map(drop),
+        TokenKind::User => verifier.verify_user_token(token, NOW).map(drop),
+        TokenKind::Management => verifier.verify_management_token(token, NOW).map(drop),
     }
 }
 
-fn claims(kind: TokenKind) -> Value {
+fn claims_of_kind(kind: TokenKind) -> Value {
     let mut claims = json!({ "iss": ISSUER, "aud": kind.aud(), "sub": "alice", "iat": NOW, "nbf": NOW, "exp": NOW + 900,
         "jti": "0a1b.2" });
     let own = match kind {
@@ -30,59 +30,60 @@ fn claims(kind: TokenKind) -> Value {
     claims
 }
 
-fn header(kind: TokenKind) -> Header {
+fn header_of_kind(kind: TokenKind) -> Header {
     Header { typ: Some(kind.typ().to_owned()), ..Header::new(Algorithm::HS256) }
 }
 
-fn secret() -> SharedSecret {
-    SharedSecret::new(Secret::new("Zm9vYmFyMTIzNDU2Nzg5MHF3ZXJ0eXVpb3BhcwQx")).unwrap()
+fn shared_secret() -> SharedSecret {
+    SharedSecret::new(SecretBytes::new("Zm9vYmFyMTIzNDU2Nzg5MHF3ZXJ0eXVpb3BhcwQx")).unwrap()
 }
 
 fn sign(header: &Header, claims: &Value) -> String {
-    jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(secret().expose())).unwrap()
+    jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(shared_secret().expose())).unwrap()
 }
 
 /// Signs texts as they stand, well-formed or not.
 fn sign_raw(header: &str, claims: &str) -> String {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
     let message = format!("{}.{}", B64.encode(header), B64.encode(claims));
-    let key = EncodingKey::from_secret(secret().expose());
+    let key = EncodingKey::from_secret(shared_secret().expose());
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("{message}.{signature}")
 }
 
-fn verifier() -> Verifier {
-    Verifier::hs256([&secret()])
+fn hs256_verifier() -> TokenVerifier {
+    TokenVerifier::from_secrets([&shared_secret()])
 }
 
 #[test]
-fn a_token_passes_where_its_kind_is_asked_for_and_nowhere_else() {
+fn a_token_passes_only_as_its_own_kind() {
     for made in TokenKind::ALL {
         for asked in TokenKind::ALL {
-            let token = sign(&header(made), &claims(made));
+            let token = sign(&header_of_kind(made), &claims_of_kind(made));
             let expected = if made == asked { Ok(()) } else { Err(TokenError::WrongType) };
-            assert_eq!(check(&verifier(), asked, &token), expected, "{made:?} at {asked:?}");
+            assert_eq!(verify_kind(&hs256_verifier(), asked, &token), expected, "{made:?} at {asked:?}");
             // Neither does one with the right `typ` and another's audience.
-            let token = sign(&header(asked), &claims(asked).tap("aud", json!(made.aud())));
+            let token =
+                sign(&header_of_kind(asked), &claims_of_kind(asked).with_claim("aud", json!(made.aud())));
             let expected = if made == asked { Ok(()) } else { Err(TokenError::WrongAudience) };
-            assert_eq!(check(&verifier(), asked, &token), expected, "{made:?} at {asked:?}");
+            assert_eq!(verify_kind(&hs256_verifier(), asked, &token), expected, "{made:?} at {asked:?}");
         }
     }
 }
 
-trait Tap {
-    fn tap(self, name: &str, value: Value) -> Self;
+trait WithClaim {
+    fn with_claim(self, name: &str, value: Value) -> Self;
 }
 
-impl Tap for Value {
-    fn tap(mut self, name: &str, value: Value) -> Self {
+impl WithClaim for Value {
+    fn with_claim(mut self, name: &str, value: Value) -> Self {
         self[name] = value;
         self
     }
 }
 
 #[test]
-fn a_claim_that_is_wrong_has_its_code_for_every_kind() {
+fn every_wrong_claim_gives_its_error_for_every_kind() {
     use TokenError::{Expired, Malformed, NotYetValid, WrongAudience, WrongIssuer};
     for kind in TokenKind::ALL {
         let day_and_more = NOW + kind.max_life_s() + 1;
@@ -104,14 +105,18 @@ fn a_claim_that_is_wrong_has_its_code_for_every_kind() {
             ("jti", json!("a b"), Malformed),
             ("jti", json!("x".repeat(129)), Malformed),
         ] {
-            let token = sign(&header(kind), &claims(kind).tap(name, value.clone()));
-            assert_eq!(check(&verifier(), kind, &token), Err(expected), "{kind:?} {name} {value}");
+            let token = sign(&header_of_kind(kind), &claims_of_kind(kind).with_claim(name, value.clone()));
+            assert_eq!(
+                verify_kind(&hs256_verifier(), kind, &token),
+                Err(expected),
+                "{kind:?} {name} {value}"
+            );
         }
         for name in ["iss", "aud", "sub", "iat", "nbf", "exp", "jti"] {
-            let mut claims = claims(kind);
+            let mut claims = claims_of_kind(kind);
             claims.as_object_mut().unwrap().remove(name);
             assert_eq!(
-                check(&verifier(), kind, &sign(&header(kind), &claims)),
+                verify_kind(&hs256_verifier(), kind, &sign(&header_of_kind(kind), &claims)),
                 Err(Malformed),
                 "{kind:?} {name}"
             );
@@ -120,18 +125,18 @@ fn a_claim_that_is_wrong_has_its_code_for_every_kind() {
 }
 
 #[test]
-fn a_member_that_stands_twice_is_refused() {
+fn a_duplicate_member_is_rejected() {
     for kind in TokenKind::ALL {
-        let (good, head) = (claims(kind), format!(r#"{{"alg":"HS256","typ":"{}"}}"#, kind.typ()));
-        assert_eq!(check(&verifier(), kind, &sign_raw(&head, &good.to_string())), Ok(()));
+        let (good, head) = (claims_of_kind(kind), format!(r#"{{"alg":"HS256","typ":"{}"}}"#, kind.typ()));
+        assert_eq!(verify_kind(&hs256_verifier(), kind, &sign_raw(&head, &good.to_string())), Ok(()));
         for (name, value) in good.as_object().unwrap() {
             let twice = good.to_string().replacen('{', &format!(r#"{{"{name}":{value},"#), 1);
-            let verdict = check(&verifier(), kind, &sign_raw(&head, &twice));
+            let verdict = verify_kind(&hs256_verifier(), kind, &sign_raw(&head, &twice));
             assert_eq!(verdict, Err(TokenError::Malformed), "{kind:?} {name}");
         }
         let twice = head.replacen('{', r#"{"alg":"none","#, 1);
         assert_eq!(
-            check(&verifier(), kind, &sign_raw(&twice, &good.to_string())),
+            verify_kind(&hs256_verifier(), kind, &sign_raw(&twice, &good.to_string())),
             Err(TokenError::Malformed)
         );
     }
@@ -139,19 +144,23 @@ fn a_member_that_stands_twice_is_refused() {
 
 /// RFC 7515, section 4, and RFC 7519, section 7.2: each is an object. An array with the same values in the order of our members is none.
 #[test]
-fn header_and_claims_are_objects() {
+fn header_and_claims_must_be_objects() {
     let kind = TokenKind::Management;
-    let (head, good) = (json!({ "alg": "HS256", "typ": kind.typ() }), claims(kind));
+    let (head, good) = (json!({ "alg": "HS256", "typ": kind.typ() }), claims_of_kind(kind));
     let values = ["iss", "aud", "sub", "scopes", "iat", "nbf", "exp", "jti"].map(|name| good[name].clone());
     let listed = json!(["HS256", kind.typ(), null, null, null, null, null, null, null, null, null]);
     for (head, claims) in [(&head, &json!(values)), (&listed, &good)] {
         let token = sign_raw(&head.to_string(), &claims.to_string());
-        assert_eq!(check(&verifier(), kind, &token), Err(TokenError::Malformed), "{head} {claims}");
+        assert_eq!(
+            verify_kind(&hs256_verifier(), kind, &token),
+            Err(TokenError::Malformed),
+            "{head} {claims}"
+        );
     }
 }
 
 #[test]
-fn a_header_that_brings_a_key_or_changes_the_reading_is_refused() {
+fn a_header_with_a_key_or_another_encoding_is_rejected() {
     for kind in TokenKind::ALL {
         for member in [
             r#""crit":["exp"]"#,
@@ -165,18 +174,18 @@ fn a_header_that_brings_a_key_or_changes_the_reading_is_refused() {
             r#""x5c":[]"#,
         ] {
             let head = format!(r#"{{"alg":"HS256","typ":"{}",{member}}}"#, kind.typ());
-            let token = sign_raw(&head, &claims(kind).to_string());
-            assert_eq!(check(&verifier(), kind, &token), Err(TokenError::Malformed), "{member}");
+            let token = sign_raw(&head, &claims_of_kind(kind).to_string());
+            assert_eq!(verify_kind(&hs256_verifier(), kind, &token), Err(TokenError::Malformed), "{member}");
         }
     }
 }
 
 #[test]
-fn algorithm_and_key_belong_together() {
+fn a_key_verifies_only_its_own_algorithm() {
     use TokenError::{BadSignature, Malformed, WrongAlgorithm, WrongType};
     for kind in TokenKind::ALL {
-        let payload = claims(kind).to_string();
-        let of = |head: String| check(&verifier(), kind, &sign_raw(&head, &payload));
+        let payload = claims_of_kind(kind).to_string();
+        let of = |head: String| verify_kind(&hs256_verifier(), kind, &sign_raw(&head, &payload));
         let typ = kind.typ();
         for algorithm in
             ["none", "NONE", "hs256", "HS384", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA", ""]
@@ -186,7 +195,7 @@ fn algorithm_and_key_belong_together() {
         }
         assert_eq!(of(format!(r#"{{"typ":"{typ}"}}"#)), Err(Malformed));
         assert_eq!(of(format!(r#"{{"alg":"HS256","typ":"{typ}","kid":"other"}}"#)), Err(BadSignature));
-        let kid = secret().kid();
+        let kid = shared_secret().kid();
         assert_eq!(of(format!(r#"{{"alg":"HS256","typ":"{typ}","kid":"{kid}"}}"#)), Ok(()));
         for typ in ["JWT", "at+jwt", "", &typ.to_uppercase(), &format!("application/{typ}")] {
             assert_eq!(of(format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#)), Err(WrongType), "{typ}");
@@ -196,10 +205,10 @@ fn algorithm_and_key_belong_together() {
 }
 
 #[test]
-fn what_is_no_token_at_all_is_told_apart() {
+fn every_malformed_token_gives_its_own_error() {
     let long = "x".repeat(13 * 1024);
     for kind in TokenKind::ALL {
-        let good = sign(&header(kind), &claims(kind));
+        let good = sign(&header_of_kind(kind), &claims_of_kind(kind));
         let (message, signature) = good.rsplit_once('.').unwrap();
         for (text, expected) in [
             ("", TokenError::Missing),
@@ -211,15 +220,15 @@ fn what_is_no_token_at_all_is_told_apart() {
             (&format!("{message}."), TokenError::BadSignature),
             (&format!("{message}x.{signature}"), TokenError::BadSignature),
         ] {
-            assert_eq!(check(&verifier(), kind, text), Err(expected), "{kind:?} {text}");
+            assert_eq!(verify_kind(&hs256_verifier(), kind, text), Err(expected), "{kind:?} {text}");
         }
     }
 }
 
 #[test]
-fn a_token_of_an_application_that_signs_by_itself_needs_no_caller() {
-    let token = sign(&header(TokenKind::Room), &claims(TokenKind::Room));
-    let said = verifier().room(&token, NOW).unwrap();
+fn a_token_signed_by_an_application_needs_no_caller() {
+    let token = sign(&header_of_kind(TokenKind::Room), &claims_of_kind(TokenKind::Room));
+    let said = hs256_verifier().verify_room_token(&token, NOW).unwrap();
     assert_eq!((said.caller.as_str(), said.region, said.jti.grant()), ("app", None, "0a1b"));
     assert_eq!(said.jti.sibling(3).grant(), "0a1b");
 }

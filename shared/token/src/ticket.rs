@@ -13,20 +13,20 @@ use std::{
     time::Duration,
 };
 
-use super::{Opaque, OpaqueKind, RoomClaims};
+use super::{OpaqueToken, OpaqueTokenKind, RoomClaims};
 
 /// How long a ticket is good.
 pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 
 /// What stands in place of the claims of a ticket that was used, for the rest of its life.
-pub const TICKET_USED: &str = "used";
+pub const USED_TICKET_VALUE: &str = "used";
 
 /// The most tickets that wait in one process at once.
-const MOST: usize = 10_000;
+const MAX_TICKETS: usize = 10_000;
 
 /// What redeeming a ticket gave.
 #[derive(Debug, Clone)]
-pub enum Redeemed {
+pub enum TicketRedemption {
     /// It was good, and is used now.
     Claims(Box<RoomClaims>),
     /// It had been used: 401 `ticket_used`.
@@ -35,11 +35,11 @@ pub enum Redeemed {
     Unknown,
 }
 
-impl Redeemed {
+impl TicketRedemption {
     /// Reads what the store held before.
     pub fn from_stored(before: Option<&str>) -> Self {
         match before {
-            Some(TICKET_USED) => Self::Used,
+            Some(USED_TICKET_VALUE) => Self::Used,
             Some(json) => {
                 serde_json::from_str(json).map_or(Self::Unknown, |claims| Self::Claims(Box::new(claims)))
             }
@@ -49,8 +49,8 @@ impl Redeemed {
 }
 
 /// The digest under which a ticket is stored (`keys::ticket`). None where the text is none.
-pub fn ticket_digest(text: &str) -> Option<String> {
-    Opaque::parse(OpaqueKind::Ticket, text).map(|ticket| ticket.digest())
+pub fn parse_ticket_digest(text: &str) -> Option<String> {
+    OpaqueToken::parse(OpaqueTokenKind::Ticket, text).map(|ticket| ticket.digest())
 }
 
 /// There is no place for another one.
@@ -60,48 +60,48 @@ pub struct TooManyTickets;
 
 /// The tickets of one process, where the services share it. Clones are the same shelf.
 #[derive(Clone, Default)]
-pub struct TicketShelf {
+pub struct MemoryTicketStore {
     // A std mutex: held for one map operation, or one sweep of a full shelf.
-    tickets: Arc<Mutex<HashMap<String, Kept>>>,
+    tickets: Arc<Mutex<HashMap<String, StoredTicket>>>,
 }
 
-struct Kept {
-    stored: Box<str>,
-    until_ms: u64,
+struct StoredTicket {
+    value: Box<str>,
+    expires_ms: u64,
 }
 
-impl TicketShelf {
+impl MemoryTicketStore {
     /// Keeps the claims under a digest from `now_ms` on for [`TICKET_LIFE`].
     ///
     /// # Errors
     /// [`TooManyTickets`].
-    pub fn put(&self, digest: String, claims: String, now_ms: u64) -> Result<(), TooManyTickets> {
+    pub fn store_ticket(&self, digest: String, claims: String, now_ms: u64) -> Result<(), TooManyTickets> {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if tickets.len() >= MOST {
-            tickets.retain(|_, kept| kept.until_ms > now_ms);
+        if tickets.len() >= MAX_TICKETS {
+            tickets.retain(|_, kept| kept.expires_ms > now_ms);
         }
-        if tickets.len() >= MOST {
+        if tickets.len() >= MAX_TICKETS {
             return Err(TooManyTickets);
         }
         let until_ms = now_ms + TICKET_LIFE.as_millis() as u64;
-        tickets.insert(digest, Kept { stored: claims.into(), until_ms });
+        tickets.insert(digest, StoredTicket { value: claims.into(), expires_ms: until_ms });
         Ok(())
     }
 
     /// Uses a ticket.
-    pub fn redeem(&self, digest: &str, now_ms: u64) -> Redeemed {
+    pub fn redeem_ticket(&self, digest: &str, now_ms: u64) -> TicketRedemption {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = tickets.get_mut(digest).filter(|kept| kept.until_ms > now_ms) else {
-            return Redeemed::Unknown;
+        let Some(kept) = tickets.get_mut(digest).filter(|kept| kept.expires_ms > now_ms) else {
+            return TicketRedemption::Unknown;
         };
-        Redeemed::from_stored(Some(&std::mem::replace(&mut kept.stored, TICKET_USED.into())))
+        TicketRedemption::from_stored(Some(&std::mem::replace(&mut kept.value, USED_TICKET_VALUE.into())))
     }
 
     /// What redeeming it would give; nothing is changed.
-    pub fn look(&self, digest: &str, now_ms: u64) -> Redeemed {
+    pub fn peek_ticket(&self, digest: &str, now_ms: u64) -> TicketRedemption {
         let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = tickets.get(digest).filter(|kept| kept.until_ms > now_ms);
-        Redeemed::from_stored(kept.map(|kept| &*kept.stored))
+        let kept = tickets.get(digest).filter(|kept| kept.expires_ms > now_ms);
+        TicketRedemption::from_stored(kept.map(|kept| &*kept.value))
     }
 }
 
@@ -113,25 +113,27 @@ mod tests {
         "permissions":[],"metadata":{"a": 1},"iat":1,"nbf":1,"exp":2,"jti":"g.1"}"#;
 
     #[test]
-    fn a_ticket_is_good_once_and_for_its_life() {
-        let shelf = TicketShelf::default();
-        shelf.put("a".to_owned(), CLAIMS.to_owned(), 1_000).unwrap();
-        assert!(matches!(shelf.look("a", 1_000), Redeemed::Claims(_)));
-        let Redeemed::Claims(claims) = shelf.clone().redeem("a", 30_999) else { panic!("not good") };
+    fn a_ticket_can_be_redeemed_once_within_its_life() {
+        let shelf = MemoryTicketStore::default();
+        shelf.store_ticket("a".to_owned(), CLAIMS.to_owned(), 1_000).unwrap();
+        assert!(matches!(shelf.peek_ticket("a", 1_000), TicketRedemption::Claims(_)));
+        let TicketRedemption::Claims(claims) = shelf.clone().redeem_ticket("a", 30_999) else {
+            panic!("not good")
+        };
         assert_eq!((claims.grant(), claims.metadata.as_ref().unwrap().get()), ("g", r#"{"a": 1}"#));
-        assert!(matches!(shelf.look("a", 30_999), Redeemed::Used));
-        assert!(matches!(shelf.redeem("a", 30_999), Redeemed::Used));
-        assert!(matches!(shelf.redeem("a", 31_000), Redeemed::Unknown));
-        assert!(matches!(shelf.redeem("b", 1_000), Redeemed::Unknown));
+        assert!(matches!(shelf.peek_ticket("a", 30_999), TicketRedemption::Used));
+        assert!(matches!(shelf.redeem_ticket("a", 30_999), TicketRedemption::Used));
+        assert!(matches!(shelf.redeem_ticket("a", 31_000), TicketRedemption::Unknown));
+        assert!(matches!(shelf.redeem_ticket("b", 1_000), TicketRedemption::Unknown));
     }
 
     #[test]
-    fn a_full_shelf_refuses_and_makes_room_of_what_is_over() {
-        let shelf = TicketShelf::default();
-        for n in 0..MOST {
-            shelf.put(n.to_string(), CLAIMS.to_owned(), 0).unwrap();
+    fn a_full_store_rejects_tickets_until_old_ones_expire() {
+        let shelf = MemoryTicketStore::default();
+        for n in 0..MAX_TICKETS {
+            shelf.store_ticket(n.to_string(), CLAIMS.to_owned(), 0).unwrap();
         }
-        assert_eq!(shelf.put("x".to_owned(), CLAIMS.to_owned(), 29_999), Err(TooManyTickets));
-        assert_eq!(shelf.put("x".to_owned(), CLAIMS.to_owned(), 30_000), Ok(()));
+        assert_eq!(shelf.store_ticket("x".to_owned(), CLAIMS.to_owned(), 29_999), Err(TooManyTickets));
+        assert_eq!(shelf.store_ticket("x".to_owned(), CLAIMS.to_owned(), 30_000), Ok(()));
     }
 }

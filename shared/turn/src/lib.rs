@@ -12,24 +12,24 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::{Digest as _, Sha1};
 
-use signalbox_config::{Ice, Settings, TurnServer};
+use signalbox_config::{IceSettings, ServiceSettings, TurnServer};
 use signalbox_protocol::{
     IcePolicy, IceServer,
-    id::{Region, Role},
+    id::{RegionId, Role},
 };
 use signalbox_token::SharedSecret;
 
 /// HMAC-SHA1 takes keys of this many bytes; longer ones are hashed first (RFC 2104, section 2).
-const BLOCK: usize = 64;
+const HMAC_BLOCK_BYTES: usize = 64;
 
 /// Opaque names have so many characters.
 const NAME: usize = 32;
 
 /// Mints TURN credentials.
 #[derive(Clone)]
-pub struct TurnMinter {
+pub struct TurnCredentialMinter {
     key: Hmac<Sha1>,
-    life: Duration,
+    lifetime: Duration,
 }
 
 /// A name and a password for TURN servers.
@@ -41,27 +41,27 @@ pub struct TurnCredential {
     pub credential: String,
 }
 
-impl TurnMinter {
+impl TurnCredentialMinter {
     /// Credentials under this secret that are good for so long.
-    pub fn new(secret: &SharedSecret, life: Duration) -> Self {
-        let mut block = [0; BLOCK];
+    pub fn new(secret: &SharedSecret, lifetime: Duration) -> Self {
+        let mut block = [0; HMAC_BLOCK_BYTES];
         match secret.expose() {
-            short if short.len() <= BLOCK => block[..short.len()].copy_from_slice(short),
+            short if short.len() <= HMAC_BLOCK_BYTES => block[..short.len()].copy_from_slice(short),
             long => block[..20].copy_from_slice(&Sha1::digest(long)),
         }
-        Self { key: Hmac::new(&block.into()), life }
+        Self { key: Hmac::new(&block.into()), lifetime }
     }
 
     /// A credential for whoever has this grant. Its name says nothing of the grant, and is the same each time, so that a TURN server can
     /// count what one client has allocated.
-    pub fn mint(&self, grant: &str, now_s: u64) -> TurnCredential {
+    pub fn mint_for_grant(&self, grant: &str, now_s: u64) -> TurnCredential {
         let tag = self.key.clone().chain_update("signalbox turn name v1\0").chain_update(grant).finalize();
         let name: String = tag.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.credential(&name[..NAME.min(name.len())], now_s)
+        self.mint_for_name(&name[..NAME.min(name.len())], now_s)
     }
 
-    fn credential(&self, name: &str, now_s: u64) -> TurnCredential {
-        let username = format!("{}:{name}", now_s.saturating_add(self.life.as_secs()));
+    fn mint_for_name(&self, name: &str, now_s: u64) -> TurnCredential {
+        let username = format!("{}:{name}", now_s.saturating_add(self.lifetime.as_secs()));
         let tag = self.key.clone().chain_update(&username).finalize().into_bytes();
         TurnCredential { username, credential: STANDARD.encode(tag) }
     }
@@ -69,148 +69,161 @@ impl TurnMinter {
 
 /// What one client is told.
 #[derive(Debug, Clone)]
-pub struct IceOffer {
+pub struct ClientIceConfig {
     /// For `RTCConfiguration.iceServers`.
     pub servers: Arc<[IceServer]>,
     /// For `RTCConfiguration.iceTransportPolicy`.
     pub policy: IcePolicy,
     /// How long the credentials are good; none where there are none that end.
-    pub life: Option<Duration>,
+    pub lifetime: Option<Duration>,
 }
 
 /// What every client is told.
 #[derive(Clone)]
-pub struct IceBook {
-    fixed: Arc<[IceServer]>,
-    turn: Arc<[TurnServer]>,
-    minter: Option<TurnMinter>,
-    life: Duration,
-    policy: IcePolicy,
-    roles: BTreeMap<Role, IcePolicy>,
+pub struct IceDirectory {
+    static_servers: Arc<[IceServer]>,
+    turn_servers: Arc<[TurnServer]>,
+    minter: Option<TurnCredentialMinter>,
+    lifetime: Duration,
+    default_policy: IcePolicy,
+    role_policies: BTreeMap<Role, IcePolicy>,
 }
 
-impl IceBook {
+impl IceDirectory {
     /// From the settings. The first secret mints; the others may still stand in TURN servers, or already.
-    pub fn new(settings: &Settings, secrets: &[SharedSecret]) -> Self {
-        let Ice { servers, turn, turn_ttl, policy } = &settings.ice;
+    pub fn new(settings: &ServiceSettings, secrets: &[SharedSecret]) -> Self {
+        let IceSettings { servers, turn, turn_ttl, policy } = &settings.ice;
         let roles = settings.roles.0.iter();
         Self {
-            fixed: servers.clone().into(),
-            turn: turn.clone().into(),
-            minter: secrets.first().map(|secret| TurnMinter::new(secret, turn_ttl.0)),
-            life: turn_ttl.0,
-            policy: *policy,
-            roles: roles.filter_map(|(role, template)| Some((role.clone(), template.ice?))).collect(),
+            static_servers: servers.clone().into(),
+            turn_servers: turn.clone().into(),
+            minter: secrets.first().map(|secret| TurnCredentialMinter::new(secret, turn_ttl.0)),
+            lifetime: turn_ttl.0,
+            default_policy: *policy,
+            role_policies: roles.filter_map(|(role, template)| Some((role.clone(), template.ice?))).collect(),
         }
     }
 
     /// What a client with this role, region and grant is told at this time (seconds since 1970).
-    pub fn offer(&self, role: &Role, region: Option<&Region>, grant: &str, now_s: u64) -> IceOffer {
-        let policy = self.policy(role);
-        let Some(minter) = self.minter.as_ref().filter(|_| !self.turn.is_empty()) else {
-            return IceOffer { servers: self.fixed.clone(), policy, life: None };
+    pub fn client_config(
+        &self,
+        role: &Role,
+        region: Option<&RegionId>,
+        grant: &str,
+        now_s: u64,
+    ) -> ClientIceConfig {
+        let policy = self.policy_for_role(role);
+        let Some(minter) = self.minter.as_ref().filter(|_| !self.turn_servers.is_empty()) else {
+            return ClientIceConfig { servers: self.static_servers.clone(), policy, lifetime: None };
         };
-        let TurnCredential { username, credential } = minter.mint(grant, now_s);
-        let minted = self.near(region).map(|server| IceServer {
+        let TurnCredential { username, credential } = minter.mint_for_grant(grant, now_s);
+        let minted = self.servers_in_region(region).map(|server| IceServer {
             urls: server.urls.clone(),
             username: Some(username.clone()),
             credential: Some(credential.clone()),
         });
-        let servers = self.fixed.iter().cloned().chain(minted).collect();
-        IceOffer { servers, policy, life: Some(self.life) }
+        let servers = self.static_servers.iter().cloned().chain(minted).collect();
+        ClientIceConfig { servers, policy, lifetime: Some(self.lifetime) }
     }
 
     /// How long credentials are good; none where none are minted.
-    pub fn life(&self) -> Option<Duration> {
-        (self.minter.is_some() && !self.turn.is_empty()).then_some(self.life)
+    pub fn credential_lifetime(&self) -> Option<Duration> {
+        (self.minter.is_some() && !self.turn_servers.is_empty()).then_some(self.lifetime)
     }
 
     /// The policy of a role.
-    pub fn policy(&self, role: &Role) -> IcePolicy {
-        self.roles.get(role).copied().unwrap_or(self.policy)
+    pub fn policy_for_role(&self, role: &Role) -> IcePolicy {
+        self.role_policies.get(role).copied().unwrap_or(self.default_policy)
     }
 
     /// The servers of a region if it has any, else all.
-    fn near<'a>(&'a self, region: Option<&'a Region>) -> impl Iterator<Item = &'a TurnServer> {
+    fn servers_in_region<'a>(&'a self, region: Option<&'a RegionId>) -> impl Iterator<Item = &'a TurnServer> {
         let is_there = move |server: &TurnServer| region.is_some() && server.region.as_ref() == region;
-        let some = self.turn.iter().any(is_there);
-        self.turn.iter().filter(move |server| !some || is_there(server))
+        let some = self.turn_servers.iter().any(is_there);
+        self.turn_servers.iter().filter(move |server| !some || is_there(server))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signalbox_config::units::Span;
-    use signalbox_token::Secret;
+    use signalbox_config::units::TimeSpan;
+    use signalbox_token::SecretBytes;
 
     fn secret(text: &str) -> SharedSecret {
-        SharedSecret::new(Secret::new(text)).unwrap()
+        SharedSecret::new(SecretBytes::new(text)).unwrap()
     }
 
     const SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
 
     /// Computed with: printf %s 1700003600:0f1e | openssl dgst -sha1 -hmac SECRET -binary | base64
     #[test]
-    fn a_credential_is_what_coturn_computes() {
-        let minter = TurnMinter::new(&secret(SECRET), Duration::from_secs(3_600));
-        let minted = minter.credential("0f1e", 1_700_000_000);
+    fn a_credential_equals_the_one_of_coturn() {
+        let minter = TurnCredentialMinter::new(&secret(SECRET), Duration::from_secs(3_600));
+        let minted = minter.mint_for_name("0f1e", 1_700_000_000);
         assert_eq!(minted.username, "1700003600:0f1e");
         assert_eq!(minted.credential, "mZEf91k2mZxwJ2HgCN4gyhaQwJ8=");
-        let long =
-            TurnMinter::new(&secret(&SECRET.repeat(2).replacen('n', "x", 1)), Duration::from_secs(3_600));
+        let long = TurnCredentialMinter::new(
+            &secret(&SECRET.repeat(2).replacen('n', "x", 1)),
+            Duration::from_secs(3_600),
+        );
         assert_eq!(
-            long.credential("0f1e", 1_700_000_000).credential,
+            long.mint_for_name("0f1e", 1_700_000_000).credential,
             "zAV8HzMd55xgzkLIPFzv/Qsupgc=",
             "hashed: over a block"
         );
     }
 
     #[test]
-    fn a_name_is_its_grants_and_says_nothing_of_it() {
-        let minter = TurnMinter::new(&secret(SECRET), Duration::from_secs(60));
-        let name = |grant: &str, now| minter.mint(grant, now).username.split_once(':').unwrap().1.to_owned();
+    fn a_turn_username_is_stable_and_hides_its_grant() {
+        let minter = TurnCredentialMinter::new(&secret(SECRET), Duration::from_secs(60));
+        let name = |grant: &str, now| {
+            minter.mint_for_grant(grant, now).username.split_once(':').unwrap().1.to_owned()
+        };
         assert_eq!(name("grant", 1), name("grant", 2));
         assert_ne!(name("grant", 1), name("other", 1));
         assert!(!name("grant", 1).contains("grant") && name("grant", 1).len() == NAME);
-        assert_ne!(minter.mint("grant", 1).credential, minter.mint("grant", 2).credential);
+        assert_ne!(
+            minter.mint_for_grant("grant", 1).credential,
+            minter.mint_for_grant("grant", 2).credential
+        );
     }
 
-    fn settings() -> Settings {
-        let mut settings = Settings::default();
+    fn settings() -> ServiceSettings {
+        let mut settings = ServiceSettings::default();
         let server = |url: &str, region: Option<&str>| TurnServer {
             urls: vec![url.to_owned()],
-            region: region.map(|region| Region::parse(region).unwrap()),
+            region: region.map(|region| RegionId::parse(region).unwrap()),
         };
         let stun = IceServer { urls: vec!["stun:s".to_owned()], username: None, credential: None };
         settings.ice.servers = vec![stun];
         settings.ice.turn =
             vec![server("turn:a", Some("eu")), server("turn:b", Some("us")), server("turn:c", None)];
-        settings.ice.turn_ttl = Span::secs(60);
+        settings.ice.turn_ttl = TimeSpan::secs(60);
         settings
     }
 
-    fn urls(book: &IceBook, region: Option<&str>) -> Vec<String> {
-        let region = region.map(|region| Region::parse(region).unwrap());
-        let offer = book.offer(&Role::parse("guest").unwrap(), region.as_ref(), "g", 0);
+    fn offered_urls(book: &IceDirectory, region: Option<&str>) -> Vec<String> {
+        let region = region.map(|region| RegionId::parse(region).unwrap());
+        let offer = book.client_config(&Role::parse("guest").unwrap(), region.as_ref(), "g", 0);
         offer.servers.iter().flat_map(|server| server.urls.clone()).collect()
     }
 
     #[test]
-    fn a_region_gets_its_own_servers_and_everybody_else_all() {
-        let book = IceBook::new(&settings(), &[secret(SECRET)]);
-        assert_eq!(urls(&book, Some("eu")), ["stun:s", "turn:a"]);
-        assert_eq!(urls(&book, Some("asia")), ["stun:s", "turn:a", "turn:b", "turn:c"]);
-        assert_eq!(urls(&book, None), ["stun:s", "turn:a", "turn:b", "turn:c"]);
+    fn a_region_gets_its_own_servers_and_other_clients_get_all() {
+        let book = IceDirectory::new(&settings(), &[secret(SECRET)]);
+        assert_eq!(offered_urls(&book, Some("eu")), ["stun:s", "turn:a"]);
+        assert_eq!(offered_urls(&book, Some("asia")), ["stun:s", "turn:a", "turn:b", "turn:c"]);
+        assert_eq!(offered_urls(&book, None), ["stun:s", "turn:a", "turn:b", "turn:c"]);
     }
 
     #[test]
-    fn the_policy_is_the_roles_own_or_that_of_all() {
+    fn a_role_has_its_own_ice_policy_or_the_default() {
         let mut settings = settings();
         let guest = Role::parse("guest").unwrap();
         settings.roles.0.get_mut(&guest).unwrap().ice = Some(IcePolicy::Relay);
-        let book = IceBook::new(&settings, &[secret(SECRET)]);
-        let policy = |role: &str| book.offer(&Role::parse(role).unwrap(), None, "g", 0).policy;
+        let book = IceDirectory::new(&settings, &[secret(SECRET)]);
+        let policy = |role: &str| book.client_config(&Role::parse(role).unwrap(), None, "g", 0).policy;
         assert_eq!(
             (policy("guest"), policy("host"), policy("unknown")),
             (IcePolicy::Relay, IcePolicy::All, IcePolicy::All)
@@ -218,12 +231,15 @@ mod tests {
     }
 
     #[test]
-    fn without_turn_servers_nothing_ends() {
-        let book = IceBook::new(
-            &Settings { ice: Ice { turn: vec![], ..settings().ice }, ..Settings::default() },
+    fn without_turn_servers_no_credential_expires() {
+        let book = IceDirectory::new(
+            &ServiceSettings {
+                ice: IceSettings { turn: vec![], ..settings().ice },
+                ..ServiceSettings::default()
+            },
             &[],
         );
-        let offer = book.offer(&Role::parse("guest").unwrap(), None, "g", 0);
-        assert_eq!((offer.servers.len(), offer.life), (1, None));
+        let offer = book.client_config(&Role::parse("guest").unwrap(), None, "g", 0);
+        assert_eq!((offer.servers.len(), offer.lifetime), (1, None));
     }
 }

@@ -9,90 +9,96 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The longest before its end that a client hears of it.
-const WARN_AT_MOST: Duration = Duration::from_secs(60);
+const MAX_WARNING_LEAD: Duration = Duration::from_secs(60);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum DueAction {
     /// The token has ended.
-    Ended,
+    TokenExpired,
     /// The token ends in so many milliseconds, and its client has not heard so.
-    Warn(u64),
+    WarnExpiry(u64),
     /// A sign of life.
     Ping,
     /// New TURN credentials.
-    Ice,
+    RefreshIce,
 }
 
 /// The deadlines of one connection.
-pub(super) struct Deadlines {
-    ping_every: Duration,
-    next_ping: Instant,
+pub(super) struct ConnectionDeadlines {
+    ping_interval: Duration,
+    next_ping_at: Instant,
     /// The life of the token: its begin and its end, milliseconds since 1970.
-    life: (u64, u64),
-    end_at: Instant,
+    token_lifetime_ms: (u64, u64),
+    token_ends_at: Instant,
     warn_at: Option<Instant>,
-    ice_at: Option<Instant>,
+    refresh_ice_at: Option<Instant>,
 }
 
-impl Deadlines {
+impl ConnectionDeadlines {
     /// The first ping is one interval away. `life` is the begin and the end of the token, seconds since 1970.
     pub(super) fn new(now: Instant, wall_ms: u64, ping_every: Duration, life: (u64, u64)) -> Self {
         let next_ping = now + ping_every;
-        let mut deadlines =
-            Self { ping_every, next_ping, life: (0, 0), end_at: now, warn_at: None, ice_at: None };
-        deadlines.set_token(now, wall_ms, life);
+        let mut deadlines = Self {
+            ping_interval: ping_every,
+            next_ping_at: next_ping,
+            token_lifetime_ms: (0, 0),
+            token_ends_at: now,
+            warn_at: None,
+            refresh_ice_at: None,
+        };
+        deadlines.set_token_lifetime(now, wall_ms, life);
         deadlines
     }
 
     /// Another token is in force.
-    pub(super) fn set_token(&mut self, now: Instant, wall_ms: u64, (begin_s, end_s): (u64, u64)) {
-        self.life = (begin_s.saturating_mul(1_000), end_s.saturating_mul(1_000));
+    pub(super) fn set_token_lifetime(&mut self, now: Instant, wall_ms: u64, (begin_s, end_s): (u64, u64)) {
+        self.token_lifetime_ms = (begin_s.saturating_mul(1_000), end_s.saturating_mul(1_000));
         self.warn_at = Some(now);
-        self.plan(now, wall_ms);
+        self.plan_token_deadlines(now, wall_ms);
     }
 
     /// New TURN credentials are due when a quarter is left of the life of those that were told now; never, if they do not end.
-    pub(super) fn set_ice(&mut self, now: Instant, life: Option<Duration>) {
-        self.ice_at = life.map(|life| now + life / 4 * 3);
+    pub(super) fn set_ice_lifetime(&mut self, now: Instant, life: Option<Duration>) {
+        self.refresh_ice_at = life.map(|life| now + life / 4 * 3);
     }
 
     /// The next moment when something may be due.
-    pub(super) fn next(&self) -> Instant {
-        let optional = [self.warn_at, self.ice_at].into_iter().flatten();
-        optional.fold(self.next_ping.min(self.end_at), Instant::min)
+    pub(super) fn next_deadline(&self) -> Instant {
+        let optional = [self.warn_at, self.refresh_ice_at].into_iter().flatten();
+        optional.fold(self.next_ping_at.min(self.token_ends_at), Instant::min)
     }
 
     /// What is due, the most urgent first; none if nothing is any more.
-    pub(super) fn due(&mut self, now: Instant, wall_ms: impl Fn() -> u64) -> Option<Due> {
-        if now < self.next() {
+    pub(super) fn take_due_action(&mut self, now: Instant, wall_ms: impl Fn() -> u64) -> Option<DueAction> {
+        if now < self.next_deadline() {
             return None;
         }
         let wall_ms = wall_ms();
-        if wall_ms >= self.life.1 {
-            return Some(Due::Ended);
+        if wall_ms >= self.token_lifetime_ms.1 {
+            return Some(DueAction::TokenExpired);
         }
         // The wall clock may have been set.
-        self.plan(now, wall_ms);
+        self.plan_token_deadlines(now, wall_ms);
         if self.warn_at.is_some_and(|at| at <= now) {
             self.warn_at = None;
-            Some(Due::Warn(self.life.1 - wall_ms))
-        } else if self.next_ping <= now {
-            self.next_ping = now + self.ping_every;
-            Some(Due::Ping)
-        } else if self.ice_at.is_some_and(|at| at <= now) {
-            self.ice_at = None;
-            Some(Due::Ice)
+            Some(DueAction::WarnExpiry(self.token_lifetime_ms.1 - wall_ms))
+        } else if self.next_ping_at <= now {
+            self.next_ping_at = now + self.ping_interval;
+            Some(DueAction::Ping)
+        } else if self.refresh_ice_at.is_some_and(|at| at <= now) {
+            self.refresh_ice_at = None;
+            Some(DueAction::RefreshIce)
         } else {
             None
         }
     }
 
-    fn plan(&mut self, now: Instant, wall_ms: u64) {
-        let (begin, end) = self.life;
+    fn plan_token_deadlines(&mut self, now: Instant, wall_ms: u64) {
+        let (begin, end) = self.token_lifetime_ms;
         let left = Duration::from_millis(end.saturating_sub(wall_ms));
-        self.end_at = now + left;
-        let lead = WARN_AT_MOST.min(Duration::from_millis(end.saturating_sub(begin)) / 4);
+        self.token_ends_at = now + left;
+        let lead = MAX_WARNING_LEAD.min(Duration::from_millis(end.saturating_sub(begin)) / 4);
         self.warn_at = self.warn_at.map(|_| now + left.saturating_sub(lead));
     }
 }
@@ -101,21 +107,25 @@ impl Deadlines {
 mod tests {
     use super::*;
 
-    const PING: Duration = Duration::from_secs(25);
+    const PING_INTERVAL: Duration = Duration::from_secs(25);
 
-    fn secs(n: u64) -> Duration {
+    fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
     }
 
     /// Everything that happens until the end, with the second it happens in.
-    fn story(mut deadlines: Deadlines, start: Instant, wall_s: u64) -> Vec<(u64, Due)> {
+    fn run_until_expiry(
+        mut deadlines: ConnectionDeadlines,
+        start: Instant,
+        wall_s: u64,
+    ) -> Vec<(u64, DueAction)> {
         let mut story = Vec::new();
         loop {
-            let now = deadlines.next();
+            let now = deadlines.next_deadline();
             let wall_ms = wall_s * 1_000 + (now - start).as_millis() as u64;
-            while let Some(due) = deadlines.due(now, || wall_ms) {
+            while let Some(due) = deadlines.take_due_action(now, || wall_ms) {
                 story.push(((now - start).as_secs(), due));
-                if due == Due::Ended {
+                if due == DueAction::TokenExpired {
                     return story;
                 }
             }
@@ -123,51 +133,77 @@ mod tests {
     }
 
     #[test]
-    fn a_client_hears_once_that_its_token_ends_and_then_it_has_ended() {
+    fn a_client_is_warned_once_before_its_token_expires() {
         let start = Instant::now();
-        let long = Deadlines::new(start, 1_000_000, secs(10_000), (1_000, 1_900));
-        assert_eq!(story(long, start, 1_000), [(840, Due::Warn(60_000)), (900, Due::Ended)]);
-        let short = Deadlines::new(start, 1_000_000, secs(10_000), (1_000, 1_020));
-        assert_eq!(story(short, start, 1_000), [(15, Due::Warn(5_000)), (20, Due::Ended)]);
+        let long = ConnectionDeadlines::new(start, 1_000_000, seconds(10_000), (1_000, 1_900));
+        assert_eq!(
+            run_until_expiry(long, start, 1_000),
+            [(840, DueAction::WarnExpiry(60_000)), (900, DueAction::TokenExpired)]
+        );
+        let short = ConnectionDeadlines::new(start, 1_000_000, seconds(10_000), (1_000, 1_020));
+        assert_eq!(
+            run_until_expiry(short, start, 1_000),
+            [(15, DueAction::WarnExpiry(5_000)), (20, DueAction::TokenExpired)]
+        );
     }
 
     #[test]
-    fn who_comes_late_hears_at_once() {
+    fn a_connection_that_starts_late_is_warned_at_once() {
         let start = Instant::now();
-        let late = Deadlines::new(start, 1_890_000, secs(10_000), (1_000, 1_900));
-        assert_eq!(story(late, start, 1_890), [(0, Due::Warn(10_000)), (10, Due::Ended)]);
+        let late = ConnectionDeadlines::new(start, 1_890_000, seconds(10_000), (1_000, 1_900));
+        assert_eq!(
+            run_until_expiry(late, start, 1_890),
+            [(0, DueAction::WarnExpiry(10_000)), (10, DueAction::TokenExpired)]
+        );
     }
 
     #[test]
-    fn another_token_is_another_end() {
+    fn a_refreshed_token_moves_the_expiry() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start, 1_000_000, secs(10_000), (1_000, 1_020));
-        let at = start + secs(16);
-        assert_eq!(deadlines.due(at, || 1_016_000), Some(Due::Warn(4_000)));
-        deadlines.set_token(at, 1_016_000, (1_016, 1_036));
-        assert_eq!(story(deadlines, at, 1_016), [(15, Due::Warn(5_000)), (20, Due::Ended)]);
+        let mut deadlines = ConnectionDeadlines::new(start, 1_000_000, seconds(10_000), (1_000, 1_020));
+        let at = start + seconds(16);
+        assert_eq!(deadlines.take_due_action(at, || 1_016_000), Some(DueAction::WarnExpiry(4_000)));
+        deadlines.set_token_lifetime(at, 1_016_000, (1_016, 1_036));
+        assert_eq!(
+            run_until_expiry(deadlines, at, 1_016),
+            [(15, DueAction::WarnExpiry(5_000)), (20, DueAction::TokenExpired)]
+        );
     }
 
     #[test]
-    fn the_wall_clock_says_when_it_is_over_not_the_timer() {
+    fn the_wall_clock_decides_when_a_token_expires() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start, 1_000_000, secs(10_000), (1_000, 1_020));
+        let mut deadlines = ConnectionDeadlines::new(start, 1_000_000, seconds(10_000), (1_000, 1_020));
         // Set back by ten seconds: not over yet.
-        assert_eq!(deadlines.due(start + secs(20), || 1_010_000), None);
-        assert_eq!(deadlines.due(start + secs(25), || 1_015_000), Some(Due::Warn(5_000)));
-        assert_eq!(deadlines.due(start + secs(30), || 1_020_000), Some(Due::Ended));
+        assert_eq!(deadlines.take_due_action(start + seconds(20), || 1_010_000), None);
+        assert_eq!(
+            deadlines.take_due_action(start + seconds(25), || 1_015_000),
+            Some(DueAction::WarnExpiry(5_000))
+        );
+        assert_eq!(
+            deadlines.take_due_action(start + seconds(30), || 1_020_000),
+            Some(DueAction::TokenExpired)
+        );
         // Set forward: noticed with the next ping.
-        let mut deadlines = Deadlines::new(start, 1_000_000, PING, (1_000, 1_900));
-        assert_eq!(deadlines.due(start + PING, || 1_900_000), Some(Due::Ended));
+        let mut deadlines = ConnectionDeadlines::new(start, 1_000_000, PING_INTERVAL, (1_000, 1_900));
+        assert_eq!(
+            deadlines.take_due_action(start + PING_INTERVAL, || 1_900_000),
+            Some(DueAction::TokenExpired)
+        );
     }
 
     #[test]
-    fn pings_and_credentials_come_in_between() {
+    fn pings_and_ice_refreshes_run_before_the_expiry() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start, 1_000_000, PING, (1_000, 1_060));
-        deadlines.set_ice(start, Some(secs(40)));
-        let expected =
-            [(25, Due::Ping), (30, Due::Ice), (45, Due::Warn(15_000)), (50, Due::Ping), (60, Due::Ended)];
-        assert_eq!(story(deadlines, start, 1_000), expected);
+        let mut deadlines = ConnectionDeadlines::new(start, 1_000_000, PING_INTERVAL, (1_000, 1_060));
+        deadlines.set_ice_lifetime(start, Some(seconds(40)));
+        let expected = [
+            (25, DueAction::Ping),
+            (30, DueAction::RefreshIce),
+            (45, DueAction::WarnExpiry(15_000)),
+            (50, DueAction::Ping),
+            (60, DueAction::TokenExpired),
+        ];
+        assert_eq!(run_until_expiry(deadlines, start, 1_000), expected);
     }
 }

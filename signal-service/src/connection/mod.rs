@@ -5,18 +5,18 @@
 //! is done when its shared state is in doubt (`look`), its goodbye (`life`), and the loop that drives them (`session`).
 //! Must not: know other peers; it hands messages to its room and is handed entries through its outbox.
 
+mod connection_token;
 mod deadlines;
-mod enter;
-mod frames;
-mod life;
+mod disconnect;
+mod dispatcher;
+mod frame_reader;
+mod join;
 mod lobby;
-mod look;
-mod policy;
-mod rate;
-mod reader;
-mod refresh;
-mod requests;
-mod session;
+mod rate_limiter;
+mod request_queue;
+mod resync;
+mod sender_policy;
+mod task;
 mod upgrade;
 
 pub use upgrade::serve;

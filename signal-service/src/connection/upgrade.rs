@@ -24,22 +24,26 @@ use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, middleware::from_fn, web};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::SinkExt as _;
-use signalbox_http::{HEAD_DEADLINE, KEEP_ALIVE};
+use signalbox_http::{KEEP_ALIVE, REQUEST_HEAD_DEADLINE};
 use signalbox_protocol::{SUBPROTOCOL, problem::Problem};
 use tokio::net::TcpStream;
 
-use super::session;
+use super::task;
 use crate::{
-    door::{Admission, Knock, Place},
-    node::Signal,
-    standing::Standing,
+    admission::{ConnectionPermit, CredentialSource, VerifiedRequest},
+    connection_subject::ConnectionSubject,
+    node::SignalNode,
 };
 
 /// Serves HTTP and `/ws/signal` on a listening socket. `configure` makes the routes, once for each worker.
 ///
 /// # Errors
 /// If the socket cannot be used.
-pub fn serve<C, F>(listener: std::net::TcpListener, signal: &Arc<Signal>, configure: C) -> io::Result<Server>
+pub fn serve<C, F>(
+    listener: std::net::TcpListener,
+    signal: &Arc<SignalNode>,
+    configure: C,
+) -> io::Result<Server>
 where
     C: Fn() -> F + Clone + Send + 'static,
     F: FnOnce(&mut web::ServiceConfig) + 'static,
@@ -53,9 +57,10 @@ where
         let app = {
             let configure = configure.clone();
             move || {
-                map_config(App::new().wrap(from_fn(signalbox_http::gate)).configure(configure()), |_| {
-                    AppConfig::default()
-                })
+                map_config(
+                    App::new().wrap(from_fn(signalbox_http::guard_request)).configure(configure()),
+                    |_| AppConfig::default(),
+                )
             }
         };
         let plain_app = app.clone();
@@ -63,7 +68,7 @@ where
         let upgrades = fn_factory(move || {
             let plain = HttpService::build()
                 .keep_alive(KEEP_ALIVE)
-                .client_request_timeout(HEAD_DEADLINE)
+                .client_request_timeout(REQUEST_HEAD_DEADLINE)
                 .h1(plain_app())
                 .new_service(());
             let signal = signal.clone();
@@ -73,13 +78,13 @@ where
                     let (signal, plain) = (signal.clone(), plain.clone());
                     async move {
                         if request.path() == "/ws/signal" {
-                            upgrade(&signal, &request, framed).await;
+                            handle_upgrade(&signal, &request, framed).await;
                         } else {
                             let address = request.peer_addr();
                             // The dispatcher logs its own failures.
                             let _ = actix_service::Service::call(
                                 &*plain,
-                                (Rewound::new(&request, framed), address),
+                                (ReplayedSocket::new(&request, framed), address),
                             )
                             .await;
                         }
@@ -91,7 +96,7 @@ where
         });
         HttpService::build()
             .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_DEADLINE)
+            .client_request_timeout(REQUEST_HEAD_DEADLINE)
             .upgrade(upgrades)
             .h1(app())
             .tcp()
@@ -100,14 +105,14 @@ where
 }
 
 /// Judges one upgrade request for `/ws/signal` and answers it.
-async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
-    let judged = judge(signal, request).await;
+async fn handle_upgrade(signal: &Arc<SignalNode>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
+    let judged = verify_upgrade(signal, request).await;
     let (place, admission, standing, mut handshake) = match judged {
         Ok(judged) => judged,
         Err(problem) => {
-            signal.registry.hub().metrics.refused_upgrade(problem.code);
+            signal.registry.context().metrics.count_refused_upgrade(problem.code);
             tracing::info!(event = "upgrade_refused", status = problem.status, code = problem.code);
-            return refuse(&mut framed, &problem).await;
+            return send_http_refusal(&mut framed, &problem).await;
         }
     };
     if admission.echo_subprotocol {
@@ -121,23 +126,23 @@ async fn upgrade(signal: &Arc<Signal>, request: &Request, mut framed: Framed<Tcp
     }
     let parts = framed.into_parts();
     // A task of its own: the dispatcher's state would otherwise live as long as the connection.
-    actix_rt::spawn(session::run(
+    actix_rt::spawn(task::run_connection(
         signal.clone(),
         place,
-        (admission.wish, standing),
+        (admission.intent, standing),
         parts.io,
         parts.read_buf,
     ));
 }
 
 /// The verdict over an upgrade, and what it becomes if it is good.
-async fn judge(
-    signal: &Signal,
+async fn verify_upgrade(
+    signal: &SignalNode,
     request: &Request,
-) -> Result<(Place, Admission, Standing, actix_http::ResponseBuilder), Problem> {
-    let knock = Knock::Upgrade(request.uri().query().unwrap_or(""), request.headers());
-    let place = signal.door.enter()?;
-    let admission = signal.door.judge(&knock).await?;
+) -> Result<(ConnectionPermit, VerifiedRequest, ConnectionSubject, actix_http::ResponseBuilder), Problem> {
+    let knock = CredentialSource::Upgrade(request.uri().query().unwrap_or(""), request.headers());
+    let place = signal.admission.acquire_permit()?;
+    let admission = signal.admission.verify_request(&knock).await?;
     let handshake = ws::handshake(request.head()).map_err(|error| match error {
         ws::HandshakeError::UnsupportedVersion => {
             Problem::new(426, "upgrade_required", "this server speaks version 13 of the WebSocket protocol")
@@ -147,21 +152,22 @@ async fn judge(
             Problem::new(400, "bad_request", detail)
         }
     })?;
-    let address = signal.proxies.client(request.peer_addr().map(|peer| peer.ip()), request.headers());
-    let standing = Standing::of(&admission.wish, address);
-    signal.judge(&standing)?;
-    signal.consult(&admission.wish).await?;
+    let address =
+        signal.trusted_proxies.client_address(request.peer_addr().map(|peer| peer.ip()), request.headers());
+    let standing = ConnectionSubject::from_intent(&admission.intent, address);
+    signal.check_access(&standing)?;
+    signal.check_intent(&admission.intent).await?;
     if let Some(ticket) = &admission.ticket {
-        signal.door.redeem(ticket).await?;
+        signal.admission.redeem_ticket(ticket).await?;
     }
     Ok((place, admission, standing, handshake))
 }
 
 /// Answers a refused upgrade as plain HTTP and closes.
-async fn refuse(framed: &mut Framed<TcpStream, Codec>, problem: &Problem) {
+async fn send_http_refusal(framed: &mut Framed<TcpStream, Codec>, problem: &Problem) {
     let body = problem.to_json();
     let mut response = Response::build(actix_http::StatusCode::from_u16(problem.status).unwrap_or_default());
-    response.insert_header((header::CONTENT_TYPE, signalbox_protocol::problem::CONTENT_TYPE));
+    response.insert_header((header::CONTENT_TYPE, signalbox_protocol::problem::PROBLEM_MEDIA_TYPE));
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     if let Some(seconds) = problem.retry_after {
         response.insert_header((header::RETRY_AFTER, seconds.to_string()));
@@ -190,45 +196,45 @@ async fn refuse(framed: &mut Framed<TcpStream, Codec>, problem: &Problem) {
 }
 
 /// A socket whose first request is read once more.
-struct Rewound {
-    head: BytesMut,
+struct ReplayedSocket {
+    unread_bytes: BytesMut,
     socket: TcpStream,
 }
 
-impl Rewound {
+impl ReplayedSocket {
     fn new(request: &Request, framed: Framed<TcpStream, Codec>) -> Self {
-        let mut head =
+        let mut unread_bytes =
             BytesMut::from(format!("{} {} HTTP/1.1\r\n", request.method(), request.uri()).as_bytes());
         for (name, value) in request.headers() {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
+            unread_bytes.extend_from_slice(name.as_str().as_bytes());
+            unread_bytes.extend_from_slice(b": ");
+            unread_bytes.extend_from_slice(value.as_bytes());
+            unread_bytes.extend_from_slice(b"\r\n");
         }
-        head.extend_from_slice(b"\r\n");
+        unread_bytes.extend_from_slice(b"\r\n");
         let parts = framed.into_parts();
-        head.extend_from_slice(&parts.read_buf);
-        Self { head, socket: parts.io }
+        unread_bytes.extend_from_slice(&parts.read_buf);
+        Self { unread_bytes, socket: parts.io }
     }
 }
 
-impl AsyncRead for Rewound {
+impl AsyncRead for ReplayedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.head.is_empty() {
+        if self.unread_bytes.is_empty() {
             return Pin::new(&mut self.socket).poll_read(cx, buffer);
         }
-        let count = self.head.len().min(buffer.remaining());
-        buffer.put_slice(&self.head[..count]);
-        self.head.advance(count);
+        let count = self.unread_bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.unread_bytes[..count]);
+        self.unread_bytes.advance(count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Rewound {
+impl AsyncWrite for ReplayedSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }

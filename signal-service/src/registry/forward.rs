@@ -7,40 +7,41 @@ use std::{ops::Range, sync::Arc};
 
 use signalbox_protocol::{ForwardKind, id::PeerId};
 
-use super::{peer::LocalPeer, room::LocalRoom};
-use crate::rules::NotAllowed;
+use super::{local_peer::LocalPeer, local_room::LocalRoom};
+use crate::payload_filter::MessageRefusal;
 use signalbox_rooms::store::{
-    Append, AppendError, Appended, Batched, Delivery, Item, Members, Target, Unavailable,
+    AppendBatch, AppendError, AppendResult, AppendResults, Delivery, MemberList, MessageTarget,
+    OutgoingEntry, StoreUnavailable,
 };
 
 /// How often a message to the room is tried on a fresh view before the sender is told to come again.
-const FRESH_VIEWS: usize = 16;
+const MAX_VIEW_REFRESHES: usize = 16;
 
 /// A message as its sender may send it.
 #[derive(Debug, Clone)]
-pub struct Outgoing {
+pub struct OutgoingMessage {
     /// The sender's number.
     pub id: Option<u64>,
     /// Who gets it.
-    pub to: Target,
+    pub target: MessageTarget,
     /// The frame without `seq`.
     pub body: Arc<str>,
     /// Where addresses may stand in it that not every target may be told; none where all may be.
-    pub addresses: Option<Addresses>,
+    pub redactable: Option<PayloadRange>,
 }
 
 /// The payload of a message in its frame.
 #[derive(Debug, Clone)]
-pub struct Addresses {
+pub struct PayloadRange {
     /// What kind of message it is.
     pub kind: ForwardKind,
     /// Where its JSON stands.
-    pub at: Range<usize>,
+    pub range: Range<usize>,
 }
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accepted {
+pub enum ForwardResult {
     /// Written to every target, or kept from one that may not be told.
     Written,
     /// Had been written before.
@@ -50,18 +51,18 @@ pub enum Accepted {
     /// A target takes no more for now.
     Backlogged,
     /// It cannot be read, so that nobody knows whether its target may be told.
-    Refused(NotAllowed),
+    Refused(MessageRefusal),
 }
 
 /// What a sender's call says beside its messages.
 #[derive(Debug, Clone, Copy)]
-pub struct Riding {
+pub struct SenderProgress {
     /// The last entry of its own mailbox that the sender has.
-    pub acked: u64,
+    pub acked_seq: u64,
     /// The highest id of it that is known to be accepted.
-    pub floor: u64,
+    pub last_id: u64,
     /// The handle that its client has now, where the store does not know yet.
-    pub handle: Option<u64>,
+    pub handle_generation: Option<u64>,
 }
 
 impl LocalRoom {
@@ -69,23 +70,23 @@ impl LocalRoom {
     ///
     /// # Errors
     /// [`AppendError`]; with `Unavailable` some may have been written.
-    pub async fn append(
+    pub async fn append_messages(
         &self,
         sender: &LocalPeer,
-        riding: Riding,
-        messages: &[Outgoing],
-    ) -> Result<Vec<Accepted>, AppendError> {
+        riding: SenderProgress,
+        messages: &[OutgoingMessage],
+    ) -> Result<Vec<ForwardResult>, AppendError> {
         let mut results = Vec::with_capacity(messages.len());
-        for _ in 0..FRESH_VIEWS {
-            let (members, choices) = self.choose(&messages[results.len()..]);
+        for _ in 0..MAX_VIEW_REFRESHES {
+            let (members, choices) = self.redact_messages(&messages[results.len()..]);
             let items = choices.iter().filter_map(|choice| choice.as_ref().ok().cloned()).collect();
-            let (batch, appended) = self.append_once(sender, riding, members, items).await?;
-            let mut written = batch.items.iter().zip(appended.results);
+            let (batch, appended) = self.append_batch(sender, riding, members, items).await?;
+            let mut written = batch.entries.iter().zip(appended.results);
             for choice in choices {
                 results.push(match choice.map(|_| written.next()) {
-                    Err(refused) => Accepted::Refused(refused),
-                    Ok(Some((_, Appended::Stale)) | None) => break,
-                    Ok(Some((item, result))) => self.hand_out(&sender.id, item, result),
+                    Err(refused) => ForwardResult::Refused(refused),
+                    Ok(Some((_, AppendResult::Stale)) | None) => break,
+                    Ok(Some((item, result))) => self.deliver_result(&sender.id, item, result),
                 });
             }
             if results.len() == messages.len() {
@@ -93,62 +94,72 @@ impl LocalRoom {
             }
             self.refresh().await?;
         }
-        Err(AppendError::Unavailable(Unavailable))
+        Err(AppendError::Unavailable(StoreUnavailable))
     }
 
-    async fn append_once(
+    async fn append_batch(
         &self,
         sender: &LocalPeer,
-        riding: Riding,
-        members: Arc<Members>,
-        items: Vec<Item>,
-    ) -> Result<(Append, Batched), AppendError> {
-        let (id, epoch, mailbox) = (sender.id.clone(), sender.epoch(), sender.mailbox());
-        let Riding { acked, floor, handle } = riding;
-        let batch = Append { sender: id, epoch, mailbox, acked, floor, handle, members, items };
-        let timer = self.hub.metrics.append_seconds.start_timer();
-        let appended = self.hub.store.append(&self.id, &self.hub.node, &batch).await;
+        riding: SenderProgress,
+        members: Arc<MemberList>,
+        items: Vec<OutgoingEntry>,
+    ) -> Result<(AppendBatch, AppendResults), AppendError> {
+        let (id, epoch, mailbox) = (sender.id.clone(), sender.epoch(), sender.mailbox_version());
+        let SenderProgress { acked_seq: acked, last_id: floor, handle_generation: handle } = riding;
+        let batch = AppendBatch {
+            sender: id,
+            epoch,
+            mailbox_version: mailbox,
+            acked_seq: acked,
+            known_last_id: floor,
+            handle_generation: handle,
+            members,
+            entries: items,
+        };
+        let timer = self.context.metrics.append_seconds.start_timer();
+        let appended = self.context.store.append(&self.id, &self.context.node_id, &batch).await;
         timer.observe_duration();
         if let Err(AppendError::Unavailable(_)) = appended {
             // Entries for local peers may have been written, and nobody hands them out.
-            self.peers().iter().for_each(|peer| peer.suspect());
+            self.local_peers().iter().for_each(|peer| peer.mark_uncertain());
         }
         let appended = appended?;
-        if appended.mailbox != mailbox {
-            sender.doubt();
+        if appended.mailbox_version != mailbox {
+            sender.mark_stale();
         }
         Ok((batch, appended))
     }
 
-    fn hand_out(&self, sender: &PeerId, item: &Item, result: Appended) -> Accepted {
+    fn deliver_result(&self, sender: &PeerId, item: &OutgoingEntry, result: AppendResult) -> ForwardResult {
         match result {
-            Appended::Written(deliveries) => {
-                self.doubt_who_is_left_out(sender, item, &deliveries);
-                deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
-                Accepted::Written
+            AppendResult::Written(deliveries) => {
+                self.mark_missed_targets_stale(sender, item, &deliveries);
+                deliveries.into_iter().for_each(|delivery| self.deliver_entry(delivery));
+                ForwardResult::Written
             }
-            Appended::Duplicate => {
+            AppendResult::Duplicate => {
                 // The first time its answer was lost, and with it what local peers should have been handed.
-                self.peers().iter().for_each(|peer| peer.doubt());
-                Accepted::Duplicate
+                self.local_peers().iter().for_each(|peer| peer.mark_stale());
+                ForwardResult::Duplicate
             }
-            Appended::Backlogged => Accepted::Backlogged,
+            AppendResult::Backlogged => ForwardResult::Backlogged,
             // `Stale` was taken off by the caller.
-            Appended::NoSuchPeer | Appended::Stale => Accepted::NoSuchPeer,
+            AppendResult::NoSuchPeer | AppendResult::Stale => ForwardResult::NoSuchPeer,
         }
     }
 
     /// A target with its socket here that is not handed the entry here: somebody took it for lost, and its mailbox holds more than it
     /// was given.
-    fn doubt_who_is_left_out(&self, sender: &PeerId, item: &Item, deliveries: &[Delivery]) {
-        match &item.to {
-            Target::Peer(peer) if deliveries.is_empty() => {
-                self.peer(peer).inspect(|peer| peer.doubt());
+    fn mark_missed_targets_stale(&self, sender: &PeerId, item: &OutgoingEntry, deliveries: &[Delivery]) {
+        match &item.target {
+            MessageTarget::Peer(peer) if deliveries.is_empty() => {
+                self.find_peer(peer).inspect(|peer| peer.mark_stale());
             }
-            Target::Room if deliveries.len() + 1 < self.local_count() => {
+            MessageTarget::Room if deliveries.len() + 1 < self.local_peer_count() => {
                 let handed = |peer: &LocalPeer| deliveries.iter().any(|delivery| delivery.peer == peer.id);
-                let left_out = self.peers().into_iter().filter(|peer| peer.id != *sender && !handed(peer));
-                left_out.for_each(|peer| peer.doubt());
+                let left_out =
+                    self.local_peers().into_iter().filter(|peer| peer.id != *sender && !handed(peer));
+                left_out.for_each(|peer| peer.mark_stale());
             }
             _ => {}
         }
@@ -156,22 +167,24 @@ impl LocalRoom {
 
     /// Hands a message straight to its targets, outside their mailboxes, if all of them are here and can take it; none if not. Only
     /// while the store is away.
-    pub fn forward_straight(&self, sender: &LocalPeer, message: &Outgoing) -> Option<Accepted> {
-        let targets: Vec<PeerId> = match &message.to {
-            Target::Peer(peer) => vec![peer.clone()],
-            Target::Room => self.members().peers.iter().filter(|peer| **peer != sender.id).cloned().collect(),
-            Target::Nobody => Vec::new(),
+    pub fn forward_direct(&self, sender: &LocalPeer, message: &OutgoingMessage) -> Option<ForwardResult> {
+        let targets: Vec<PeerId> = match &message.target {
+            MessageTarget::Peer(peer) => vec![peer.clone()],
+            MessageTarget::Room => {
+                self.known_members().peers.iter().filter(|peer| **peer != sender.id).cloned().collect()
+            }
+            MessageTarget::Withheld => Vec::new(),
         };
-        let here = |peer: &PeerId| self.peer(peer).filter(|peer| peer.takes_straight(sender));
+        let here = |peer: &PeerId| self.find_peer(peer).filter(|peer| peer.accepts_direct_from(sender));
         let here: Vec<_> = targets.iter().map(here).collect::<Option<_>>()?;
-        self.hub.metrics.straight.inc();
-        let item = match self.choose(std::slice::from_ref(message)).1.pop()? {
+        self.context.metrics.direct_messages.inc();
+        let item = match self.redact_messages(std::slice::from_ref(message)).1.pop()? {
             Ok(item) => item,
-            Err(refused) => return Some(Accepted::Refused(refused)),
+            Err(refused) => return Some(ForwardResult::Refused(refused)),
         };
-        if item.to != Target::Nobody {
-            here.iter().for_each(|peer| peer.deliver_straight(&sender.id, &item));
+        if item.target != MessageTarget::Withheld {
+            here.iter().for_each(|peer| peer.deliver_direct(&sender.id, &item));
         }
-        Some(Accepted::Written)
+        Some(ForwardResult::Written)
     }
 }

@@ -12,42 +12,42 @@ use tokio::net::TcpStream;
 
 thread_local! {
     /// Where frames are put together before they are written; one for each thread, so an idle connection holds none.
-    static SCRATCH: RefCell<BytesMut> = RefCell::default();
+    static WRITE_SCRATCH: RefCell<BytesMut> = RefCell::default();
 }
 
 /// The outbox is full: its reader is too slow.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct OutboxFull;
 
 /// One socket's outbox.
 pub(super) struct Outbox {
     socket: Arc<TcpStream>,
-    waiting: BytesMut,
+    pending: BytesMut,
     /// The lengths of the frames in `waiting`; the first may have been written in part.
-    frames: VecDeque<usize>,
-    limit: usize,
+    frame_lengths: VecDeque<usize>,
+    max_bytes: usize,
 }
 
 impl Outbox {
     /// An empty outbox that holds at most `limit` bytes.
-    pub(super) fn new(socket: Arc<TcpStream>, limit: usize) -> Self {
-        Self { socket, waiting: BytesMut::new(), frames: VecDeque::new(), limit }
+    pub(super) fn new(socket: Arc<TcpStream>, max_bytes: usize) -> Self {
+        Self { socket, pending: BytesMut::new(), frame_lengths: VecDeque::new(), max_bytes }
     }
 
     /// Sends text frames, joined into one write where the socket takes it.
     ///
     /// # Errors
     /// [`Full`]: they did not fit, and none was queued.
-    pub(super) fn send<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), Full> {
-        SCRATCH.with_borrow_mut(|scratch| {
+    pub(super) fn send_texts<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), OutboxFull> {
+        WRITE_SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            let mut lengths = Lengths::default();
+            let mut lengths = FrameLengths::default();
             for text in texts {
                 let before = scratch.len();
                 Parser::write_message(scratch, text, OpCode::Text, true, false);
                 lengths.push(scratch.len() - before);
             }
-            self.write(scratch, &lengths)
+            self.write_or_queue(scratch, &lengths)
         })
     }
 
@@ -55,83 +55,83 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn control(&mut self, op: OpCode, payload: &[u8]) -> Result<(), Full> {
+    pub(super) fn send_control(&mut self, op: OpCode, payload: &[u8]) -> Result<(), OutboxFull> {
         let mut frame = BytesMut::with_capacity(payload.len() + 2);
         Parser::write_message(&mut frame, payload, op, true, false);
-        self.write(&frame, &Lengths::one(frame.len()))
+        self.write_or_queue(&frame, &FrameLengths::single(frame.len()))
     }
 
     /// Queues the close frame behind whatever has begun to be written; the rest is given up if the reader is too slow.
-    pub(super) fn close(&mut self, code: CloseCode) {
+    pub(super) fn queue_close(&mut self, code: CloseCode) {
         if code == CloseCode::SlowConsumer {
-            let begun = self.frames.pop_front().unwrap_or(0);
-            self.waiting.truncate(begun);
-            self.frames = VecDeque::from([begun]);
+            let begun = self.frame_lengths.pop_front().unwrap_or(0);
+            self.pending.truncate(begun);
+            self.frame_lengths = VecDeque::from([begun]);
         }
         let reason = match code.retry_ms() {
             Some(ms) => format!("{};{ms}", code.reason()),
             None => code.reason().to_owned(),
         };
-        self.close_with(code.code(), reason);
+        self.queue_close_frame(code.number(), reason);
     }
 
     /// Queues a close frame behind what waits.
-    pub(super) fn close_with(&mut self, code: u16, reason: String) {
+    pub(super) fn queue_close_frame(&mut self, code: u16, reason: String) {
         let mut frame = BytesMut::new();
         let reason =
             CloseReason { code: code.into(), description: Some(reason).filter(|text| !text.is_empty()) };
         Parser::write_close(&mut frame, Some(reason), false);
-        self.waiting.extend_from_slice(&frame);
-        self.frames.push_back(frame.len());
-        self.flush();
+        self.pending.extend_from_slice(&frame);
+        self.frame_lengths.push_back(frame.len());
+        self.flush_pending();
     }
 
     /// Writes what waits, as far as the socket takes it.
-    pub(super) fn flush(&mut self) {
-        while !self.waiting.is_empty() {
-            match self.socket.try_write(&self.waiting) {
-                Ok(written) => self.advance(written),
+    pub(super) fn flush_pending(&mut self) {
+        while !self.pending.is_empty() {
+            match self.socket.try_write(&self.pending) {
+                Ok(written) => self.drop_written(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The reading side learns of a broken socket.
-                Err(_) => self.advance(self.waiting.len()),
+                Err(_) => self.drop_written(self.pending.len()),
             }
         }
-        self.waiting = BytesMut::new();
-        self.frames = VecDeque::new();
+        self.pending = BytesMut::new();
+        self.frame_lengths = VecDeque::new();
     }
 
     /// Whether anything waits for the socket.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Bytes that wait.
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending.len()
     }
 
     /// Frames that wait, the first perhaps in part.
-    pub(super) fn frames(&self) -> usize {
-        self.frames.len()
+    pub(super) fn pending_frames(&self) -> usize {
+        self.frame_lengths.len()
     }
 
-    fn write(&mut self, bytes: &[u8], lengths: &Lengths) -> Result<(), Full> {
+    fn write_or_queue(&mut self, bytes: &[u8], lengths: &FrameLengths) -> Result<(), OutboxFull> {
         let mut written = 0;
-        if self.waiting.is_empty() {
+        if self.pending.is_empty() {
             // Would block, or broken: either way nothing was written, and the connection's task finds out.
             written = self.socket.try_write(bytes).unwrap_or(0);
             if written == bytes.len() {
                 return Ok(());
             }
         }
-        let full = self.waiting.len() + bytes.len() - written > self.limit;
-        self.keep(&bytes[written..], lengths, written, full);
-        if full { Err(Full) } else { Ok(()) }
+        let full = self.pending.len() + bytes.len() - written > self.max_bytes;
+        self.queue_rest(&bytes[written..], lengths, written, full);
+        if full { Err(OutboxFull) } else { Ok(()) }
     }
 
     /// Keeps what the socket did not take. When full, only the rest of a frame that has begun: it must end, or the close frame
     /// behind it could not be read.
-    fn keep(&mut self, mut rest: &[u8], lengths: &Lengths, mut written: usize, full: bool) {
+    fn queue_rest(&mut self, mut rest: &[u8], lengths: &FrameLengths, mut written: usize, full: bool) {
         for length in lengths.iter() {
             let done = written.min(length);
             written -= done;
@@ -142,47 +142,47 @@ impl Outbox {
                 return;
             }
             let (left, after) = rest.split_at(length - done);
-            self.waiting.extend_from_slice(left);
-            self.frames.push_back(left.len());
+            self.pending.extend_from_slice(left);
+            self.frame_lengths.push_back(left.len());
             rest = after;
         }
     }
 
-    fn advance(&mut self, mut written: usize) {
-        self.waiting.advance(written);
-        while let Some(first) = self.frames.front_mut() {
+    fn drop_written(&mut self, mut written: usize) {
+        self.pending.advance(written);
+        while let Some(first) = self.frame_lengths.front_mut() {
             if written < *first {
                 *first -= written;
                 return;
             }
             written -= *first;
-            self.frames.pop_front();
+            self.frame_lengths.pop_front();
         }
     }
 }
 
 /// Frame lengths of one write: nearly always one, so that it needs no allocation.
 #[derive(Default)]
-struct Lengths {
+struct FrameLengths {
     first: usize,
-    more: Vec<usize>,
+    others: Vec<usize>,
 }
 
-impl Lengths {
-    fn one(length: usize) -> Self {
-        Self { first: length, more: Vec::new() }
+impl FrameLengths {
+    fn single(length: usize) -> Self {
+        Self { first: length, others: Vec::new() }
     }
 
     fn push(&mut self, length: usize) {
         if self.first == 0 {
             self.first = length;
         } else {
-            self.more.push(length);
+            self.others.push(length);
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> {
-        std::iter::once(self.first).filter(|first| *first > 0).chain(self.more.iter().copied())
+        std::iter::once(self.first).filter(|first| *first > 0).chain(self.others.iter().copied())
     }
 }
 
@@ -194,14 +194,14 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (Arc<TcpStream>, TcpStream) {
+    async fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         (Arc::new(near.unwrap()), far.unwrap().0)
     }
 
     /// Everything the other side reads, as frames; what is left over is not a whole frame.
-    async fn frames(mut far: TcpStream) -> (Vec<Frame>, usize) {
+    async fn read_frames(mut far: TcpStream) -> (Vec<Frame>, usize) {
         let mut bytes = BytesMut::new();
         while far.read_buf(&mut bytes).await.unwrap() > 0 {}
         let mut codec = Codec::new().client_mode();
@@ -212,29 +212,32 @@ mod tests {
         (frames, bytes.len())
     }
 
-    fn text(n: u32) -> String {
+    fn sample_text(n: u32) -> String {
         format!("{n:09}{}", "x".repeat(3_000))
     }
 
     #[tokio::test]
-    async fn a_slow_reader_gets_whole_frames_in_order_and_then_the_reason() {
+    async fn a_slow_consumer_gets_whole_frames_in_order_and_then_the_close_code() {
         const LIMIT: usize = 40_000;
-        let (near, far) = pair().await;
+        let (near, far) = socket_pair().await;
         let mut outbox = Outbox::new(near.clone(), LIMIT);
         let mut sent = 0;
         // Two at a time, so that the bound is met in the middle of a write.
-        while outbox.send([text(sent), text(sent + 1)].iter().map(|text| text.as_bytes())).is_ok() {
+        while outbox
+            .send_texts([sample_text(sent), sample_text(sent + 1)].iter().map(|text| text.as_bytes()))
+            .is_ok()
+        {
             sent += 2;
-            assert!(outbox.len() <= LIMIT, "the bound holds");
+            assert!(outbox.pending_bytes() <= LIMIT, "the bound holds");
         }
-        assert!(outbox.len() > 0, "the socket took no more");
-        outbox.close(CloseCode::SlowConsumer);
-        assert!(outbox.len() < 7_000, "what had not begun was given up");
+        assert!(outbox.pending_bytes() > 0, "the socket took no more");
+        outbox.queue_close(CloseCode::SlowConsumer);
+        assert!(outbox.pending_bytes() < 7_000, "what had not begun was given up");
 
-        let reading = tokio::spawn(frames(far));
-        while outbox.is_waiting() {
+        let reading = tokio::spawn(read_frames(far));
+        while outbox.has_pending() {
             near.writable().await.unwrap();
-            outbox.flush();
+            outbox.flush_pending();
         }
         drop(outbox);
         drop(near);
@@ -243,24 +246,28 @@ mod tests {
         let (last, texts) = frames.split_last().unwrap();
         assert!(matches!(last, Frame::Close(Some(reason)) if u16::from(reason.code) == 4001), "{last:?}");
         for (n, frame) in texts.iter().enumerate() {
-            assert_eq!(*frame, Frame::Text(text(n as u32).into()), "in order, none missing before the end");
+            assert_eq!(
+                *frame,
+                Frame::Text(sample_text(n as u32).into()),
+                "in order, none missing before the end"
+            );
         }
     }
 
     #[tokio::test]
-    async fn what_waits_goes_out_when_the_reader_reads() {
-        let (near, far) = pair().await;
+    async fn pending_frames_are_written_when_the_client_reads() {
+        let (near, far) = socket_pair().await;
         let mut outbox = Outbox::new(near.clone(), usize::MAX);
         for n in 0..4_000 {
-            outbox.send(std::iter::once(text(n).as_bytes())).unwrap();
+            outbox.send_texts(std::iter::once(sample_text(n).as_bytes())).unwrap();
         }
-        assert!(outbox.is_waiting(), "12 MB are more than a socket takes");
-        let reading = tokio::spawn(frames(far));
-        while outbox.is_waiting() {
+        assert!(outbox.has_pending(), "12 MB are more than a socket takes");
+        let reading = tokio::spawn(read_frames(far));
+        while outbox.has_pending() {
             near.writable().await.unwrap();
-            outbox.flush();
+            outbox.flush_pending();
         }
-        outbox.close(CloseCode::GoingAway);
+        outbox.queue_close(CloseCode::GoingAway);
         drop(outbox);
         drop(near);
         let (frames, left_over) = reading.await.unwrap();

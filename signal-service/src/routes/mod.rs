@@ -6,24 +6,28 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_http::{ApiError, resource};
 use signalbox_protocol::problem::Problem;
 
-use crate::{door::Knock, node::Signal, standing::Standing};
+use crate::{admission::CredentialSource, connection_subject::ConnectionSubject, node::SignalNode};
 
 /// Registers the routes.
-pub(crate) fn configure(config: &mut web::ServiceConfig, signal: Arc<Signal>) {
+pub(crate) fn add_routes(config: &mut web::ServiceConfig, signal: Arc<SignalNode>) {
     config
         .app_data(web::Data::from(signal))
-        .service(resource("/ws/validate", "GET").route(web::get().to(validate)))
+        .service(resource("/ws/validate", "GET").route(web::get().to(validate_credentials)))
         .service(resource("/ws/signal", "GET").route(web::get().to(upgrade_required)));
 }
 
 /// The verdict that an upgrade would get, over HTTP, because a browser cannot read the status of a failed upgrade.
-async fn validate(signal: web::Data<Signal>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let knock = Knock::Question(request.query_string(), request.headers());
-    let admission = signal.door.judge(&knock).await.map_err(ApiError)?;
-    drop(signal.door.enter().map_err(ApiError)?);
-    let address = signal.proxies.client(request.peer_addr().map(|peer| peer.ip()), request.headers());
-    signal.judge(&Standing::of(&admission.wish, address)).map_err(ApiError)?;
-    signal.consult(&admission.wish).await.map_err(ApiError)?;
+async fn validate_credentials(
+    signal: web::Data<SignalNode>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let knock = CredentialSource::Validate(request.query_string(), request.headers());
+    let admission = signal.admission.verify_request(&knock).await.map_err(ApiError)?;
+    drop(signal.admission.acquire_permit().map_err(ApiError)?);
+    let address =
+        signal.trusted_proxies.client_address(request.peer_addr().map(|peer| peer.ip()), request.headers());
+    signal.check_access(&ConnectionSubject::from_intent(&admission.intent, address)).map_err(ApiError)?;
+    signal.check_intent(&admission.intent).await.map_err(ApiError)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(r#"{"valid":true}"#))
 }
 

@@ -7,17 +7,21 @@ use std::{fmt::Display, path::PathBuf, process::ExitCode, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::{Map, Value};
-use signalbox_config::Loaded;
-use signalbox_http::{Answer, Ask as Client, AskError, HeaderName, HeaderValue, Patience, StatusCode, say};
+use signalbox_config::LoadedConfig;
+use signalbox_http::{
+    ClientResponse, HeaderName, HeaderValue, HttpClient as Client, HttpClientError, RequestLimits,
+    StatusCode, print_text,
+};
 
-use super::failed;
+use super::report_failure;
 
 /// How long an answer may take, and how long it may be.
-const PATIENCE: Patience = Patience { deadline: Duration::from_secs(10), most_bytes: 4 * 1024 * 1024 };
+const REQUEST_LIMITS: RequestLimits =
+    RequestLimits { deadline: Duration::from_secs(10), max_body_bytes: 4 * 1024 * 1024 };
 
 /// Where the service is.
 #[derive(Args)]
-pub(crate) struct Server {
+pub(crate) struct ServiceAddress {
     /// The auth service, or the all-in-one process
     #[arg(
         long,
@@ -33,7 +37,7 @@ pub(crate) struct Server {
 }
 
 /// Behind the help of each command.
-const HELP: &str = "\
+const API_HELP: &str = "\
 Environment:
   SIGNALBOX_API_KEY       The API key to ask with, as id:secret
   SIGNALBOX_API_KEY_FILE  Or a file that holds it
@@ -42,37 +46,37 @@ The answer is printed as JSON. Exit code 1: the service refused, or did not answ
 
 /// A command that is one request, and where it is sent.
 #[derive(Args)]
-#[command(after_help = HELP)]
-pub(crate) struct Call<C: Args> {
+#[command(after_help = API_HELP)]
+pub(crate) struct ApiCall<C: Args> {
     #[command(flatten)]
     pub(super) command: C,
     #[command(flatten, next_help_heading = "Where the service is")]
-    server: Server,
+    address: ServiceAddress,
 }
 
 /// What a command asks for.
-pub(crate) trait Ask {
+pub(crate) trait ApiCommand {
     /// # Errors
     /// Why it cannot be asked, for the operator.
-    fn request(&self) -> Result<Request, String>;
+    fn to_request(&self) -> Result<ApiRequest, String>;
 }
 
-impl<C: Args + Ask> Call<C> {
+impl<C: Args + ApiCommand> ApiCall<C> {
     /// Does it.
-    pub(super) fn run(&self) -> ExitCode {
-        run(self.command.request(), &self.server)
+    pub(super) fn execute(&self) -> ExitCode {
+        send_request(self.command.to_request(), &self.address)
     }
 }
 
 /// One request.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct ApiRequest {
     pub(super) method: &'static str,
     pub(super) path: String,
     pub(super) body: Option<Value>,
 }
 
-impl Request {
+impl ApiRequest {
     pub(super) fn post(path: &str, body: Value) -> Self {
         Self { method: "POST", path: path.to_owned(), body: Some(body) }
     }
@@ -82,25 +86,25 @@ impl Request {
     }
 
     /// Lifts the rule of a key.
-    pub(super) fn lift(key: &str) -> Self {
-        Self { method: "DELETE", path: format!("/api/rules/{}", percent(key)), body: None }
+    pub(super) fn lift_rule(key: &str) -> Self {
+        Self { method: "DELETE", path: format!("/api/rules/{}", encode_percent(key)), body: None }
     }
 }
 
 /// The members of a body; what is absent is not sent.
-pub(super) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+pub(super) fn json_object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let given = members.into_iter().filter(|(_, value)| !value.is_null());
     given.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
 }
 
 /// A path that has a query, and more parameters, those that are there.
-pub(super) fn query<const N: usize>(path: &str, parameters: [(&str, Option<&String>); N]) -> String {
+pub(super) fn append_query<const N: usize>(path: &str, parameters: [(&str, Option<&String>); N]) -> String {
     let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    given.fold(path.to_owned(), |path, (name, value)| format!("{path}&{name}={}", percent(value)))
+    given.fold(path.to_owned(), |path, (name, value)| format!("{path}&{name}={}", encode_percent(value)))
 }
 
 /// A part of a path (RFC 3986): everything but the unreserved characters is escaped.
-pub(super) fn percent(text: &str) -> String {
+pub(super) fn encode_percent(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => char::from(b).to_string(),
         b => format!("%{b:02X}"),
@@ -109,40 +113,41 @@ pub(super) fn percent(text: &str) -> String {
 }
 
 /// Sends it and prints the answer. 0: done. 1: not done. 2: something is to be mended here.
-fn run(request: Result<Request, String>, server: &Server) -> ExitCode {
-    let ready = request.and_then(|request| Ok((request, authorization()?, client(server)?)));
+fn send_request(request: Result<ApiRequest, String>, server: &ServiceAddress) -> ExitCode {
+    let ready = request.and_then(|request| Ok((request, read_authorization()?, build_client(server)?)));
     let (request, authorization, client) = match ready {
         Ok(all) => all,
-        Err(problem) => return failed(2, &problem),
+        Err(problem) => return report_failure(2, &problem),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(1, &error),
+        Err(error) => return report_failure(1, &error),
     };
     let url = format!("{}{}", server.url.trim_end_matches('/'), request.path);
     let headers = [(HeaderName::from_static("authorization"), authorization)];
     let body = request.body.as_ref().map(|body| body.to_string().into());
-    match runtime.block_on(client.json(request.method, &url, &headers, body, PATIENCE)) {
-        Ok(answer) => tell(&answer),
-        Err(AskError::Unusable) => {
-            failed(2, &format!("{} is no URL of a service; write it like http://127.0.0.1:8080", server.url))
-        }
+    match runtime.block_on(client.request_json(request.method, &url, &headers, body, REQUEST_LIMITS)) {
+        Ok(answer) => print_response(&answer),
+        Err(HttpClientError::InvalidRequest) => report_failure(
+            2,
+            &format!("{} is no URL of a service; write it like http://127.0.0.1:8080", server.url),
+        ),
         Err(error) => {
             let next = "is it running there? --url or SIGNALBOX_URL names another place";
-            failed(1, &format!("{}: {error}; {next}", server.url))
+            report_failure(1, &format!("{}: {error}; {next}", server.url))
         }
     }
 }
 
-fn client(server: &Server) -> Result<Client, String> {
+fn build_client(server: &ServiceAddress) -> Result<Client, String> {
     let Some(path) = &server.ca_file else { return Client::new(None).map_err(|error| error.to_string()) };
     let problem = |error: &dyn Display| format!("--ca-file {}: {error}", path.display());
     let authorities = std::fs::read(path).map_err(|error| problem(&error))?;
     Client::new(Some(&authorities)).map_err(|error| problem(&error))
 }
 
-fn authorization() -> Result<HeaderValue, String> {
-    let env = Loaded::environment();
+fn read_authorization() -> Result<HeaderValue, String> {
+    let env = LoadedConfig::read_environment();
     let given = |name: &str| env.get(name).filter(|value| !value.is_empty());
     let mut from = "SIGNALBOX_API_KEY".to_owned();
     let key = match (given("SIGNALBOX_API_KEY"), given("SIGNALBOX_API_KEY_FILE")) {
@@ -168,21 +173,21 @@ fn authorization() -> Result<HeaderValue, String> {
 }
 
 /// JSON as it came for what was done, a line for what was not.
-fn tell(answer: &Answer) -> ExitCode {
+fn print_response(answer: &ClientResponse) -> ExitCode {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if answer.status == StatusCode::NO_CONTENT {
         return ExitCode::SUCCESS;
     }
     // Whatever else answers there has done nothing.
     if answer.status.is_success() && body.is_object() {
-        say(&format!("{}\n", serde_json::to_string_pretty(&body).unwrap_or_default()));
+        print_text(&format!("{}\n", serde_json::to_string_pretty(&body).unwrap_or_default()));
         return ExitCode::SUCCESS;
     }
-    failed(1, &refusal(answer.status, &body))
+    report_failure(1, &refusal_message(answer.status, &body))
 }
 
 /// What was said, and what to do next where that is not said with it.
-fn refusal(status: StatusCode, body: &Value) -> String {
+fn refusal_message(status: StatusCode, body: &Value) -> String {
     let (Some(code), Some(detail)) = (body["code"].as_str(), body["detail"].as_str()) else {
         return format!("{} of something else than Signalbox: is the URL right?", status.as_u16());
     };
@@ -207,17 +212,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_says_what_to_do_next_and_a_stranger_is_not_believed() {
+    fn a_refusal_names_the_next_step_and_an_unknown_server_is_reported() {
         let problem = json!({ "code": "no_such_rule", "detail": "there is no such rule in force" });
-        let line = refusal(StatusCode::NOT_FOUND, &problem);
+        let line = refusal_message(StatusCode::NOT_FOUND, &problem);
         assert_eq!(line, "404 no_such_rule: there is no such rule in force; `signalbox rules` shows what is");
-        let page = refusal(StatusCode::OK, &Value::Null);
+        let page = refusal_message(StatusCode::OK, &Value::Null);
         assert!(page.contains("is the URL right?"), "{page}");
     }
 
     #[test]
-    fn a_key_stands_in_a_path_whatever_it_holds() {
-        assert_eq!(Request::lift("ban:*:a@b+c").path, "/api/rules/ban%3A%2A%3Aa%40b%2Bc");
-        assert_eq!(Request::lift("deny:10.0.0.0/8").path, "/api/rules/deny%3A10.0.0.0%2F8");
+    fn a_rule_key_is_escaped_in_a_path() {
+        assert_eq!(ApiRequest::lift_rule("ban:*:a@b+c").path, "/api/rules/ban%3A%2A%3Aa%40b%2Bc");
+        assert_eq!(ApiRequest::lift_rule("deny:10.0.0.0/8").path, "/api/rules/deny%3A10.0.0.0%2F8");
     }
 }

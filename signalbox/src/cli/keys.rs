@@ -8,26 +8,26 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use signalbox_auth::keys::{
-    Times,
-    operate::{self, Listed, OperateError},
+    KeyTiming,
+    operations::{self, KeyListing, KeyOperationError},
 };
-use signalbox_config::Auth;
-use signalbox_http::say;
+use signalbox_config::AuthSettings;
+use signalbox_http::print_text;
 use signalbox_protocol::clock;
 use signalbox_token::KeyAlgorithm;
 
-use super::failed;
+use super::report_failure;
 
 /// Keys in a folder, each a private JWK. What a key does follows from the clock: publishing, signing, retiring, over.
 #[derive(Subcommand)]
-pub(crate) enum Keys {
+pub(crate) enum KeysCommand {
     /// Make the first key, and the folder; it signs at once
     New {
         #[command(flatten)]
-        folder: Folder,
+        folder: KeyFolderArgs,
         /// Its algorithm
         #[arg(long, value_name = "ALG", default_value = "EdDSA")]
-        alg: Algorithm,
+        alg: AlgorithmArg,
         /// Do nothing where there is a key already
         #[arg(long)]
         if_none: bool,
@@ -35,10 +35,10 @@ pub(crate) enum Keys {
     /// Make the next key, which signs as soon as every node knows it, and remove those that are over
     Rotate {
         #[command(flatten)]
-        folder: Folder,
+        folder: KeyFolderArgs,
         /// Its algorithm; the newest key's unless given
         #[arg(long, value_name = "ALG")]
-        alg: Option<Algorithm>,
+        alg: Option<AlgorithmArg>,
         /// It signs at once: for a key that has leaked, whose file is to be removed afterwards
         #[arg(long)]
         now: bool,
@@ -46,13 +46,13 @@ pub(crate) enum Keys {
     /// Show every key and its state
     List {
         #[command(flatten)]
-        folder: Folder,
+        folder: KeyFolderArgs,
     },
 }
 
 /// Where the keys are.
 #[derive(Args)]
-pub(crate) struct Folder {
+pub(crate) struct KeyFolderArgs {
     /// The folder; auth.keys_dir unless given
     #[arg(long, value_name = "D")]
     dir: Option<PathBuf>,
@@ -60,7 +60,7 @@ pub(crate) struct Folder {
 
 /// As the standards name them.
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Algorithm {
+pub(crate) enum AlgorithmArg {
     /// Ed25519
     #[value(name = "EdDSA")]
     EdDSA,
@@ -69,58 +69,63 @@ pub(crate) enum Algorithm {
     Es256,
 }
 
-impl From<Algorithm> for KeyAlgorithm {
-    fn from(algorithm: Algorithm) -> Self {
+impl From<AlgorithmArg> for KeyAlgorithm {
+    fn from(algorithm: AlgorithmArg) -> Self {
         match algorithm {
-            Algorithm::EdDSA => Self::EdDSA,
-            Algorithm::Es256 => Self::ES256,
+            AlgorithmArg::EdDSA => Self::EdDSA,
+            AlgorithmArg::Es256 => Self::ES256,
         }
     }
 }
 
 /// Does it. The times of a rotation are those of the settings: they must be the ones that the services run with.
-pub(super) fn run(command: &Keys, auth: &Auth) -> ExitCode {
-    let (Keys::New { folder, .. } | Keys::Rotate { folder, .. } | Keys::List { folder }) = command;
+pub(super) fn run_keys(command: &KeysCommand, auth: &AuthSettings) -> ExitCode {
+    let (KeysCommand::New { folder, .. } | KeysCommand::Rotate { folder, .. } | KeysCommand::List { folder }) =
+        command;
     let Some(path) = folder.dir.as_ref().or(auth.keys_dir.as_ref()) else {
-        return failed(2, &"name the folder of the keys with --dir, or set auth.keys_dir");
+        return report_failure(2, &"name the folder of the keys with --dir, or set auth.keys_dir");
     };
-    if !matches!(command, Keys::New { .. }) && !path.exists() {
+    if !matches!(command, KeysCommand::New { .. }) && !path.exists() {
         let (path, new) = (path.display(), "make it, and the first key, with: signalbox keys new --dir");
-        return failed(1, &format!("there is no folder {path}; {new} {path}"));
+        return report_failure(1, &format!("there is no folder {path}; {new} {path}"));
     }
-    let (times, now_s) = (Times::new(auth), clock::now_s());
+    let (times, now_s) = (KeyTiming::new(auth), clock::now_s());
     let done = match command {
-        Keys::New { alg, if_none, .. } => match operate::first(path, (*alg).into(), now_s) {
-            Err(OperateError::NotEmpty) if *if_none => Ok("There is a key already.\n".to_owned()),
-            made => made.map(|kid| format!("{kid} signs from now on.\n")),
-        },
-        Keys::Rotate { alg, now, .. } => {
-            operate::rotate(path, alg.map(Into::into), times, now_s, *now).map(|rotated| {
+        KeysCommand::New { alg, if_none, .. } => {
+            match operations::create_first_key(path, (*alg).into(), now_s) {
+                Err(KeyOperationError::NotEmpty) if *if_none => Ok("There is a key already.\n".to_owned()),
+                made => made.map(|kid| format!("{kid} signs from now on.\n")),
+            }
+        }
+        KeysCommand::Rotate { alg, now, .. } => {
+            operations::rotate_keys(path, alg.map(Into::into), times, now_s, *now).map(|rotated| {
                 let gone: String =
                     rotated.removed.iter().map(|kid| format!("{kid} was over and is removed.\n")).collect();
-                format!("{} signs from {} on.\n{gone}", rotated.kid, moment(rotated.signs_from))
+                format!("{} signs from {} on.\n{gone}", rotated.kid, format_time(rotated.signs_from))
             })
         }
-        Keys::List { .. } => operate::list(path, times, now_s).map(|keys| table(&keys)).map_err(Into::into),
+        KeysCommand::List { .. } => {
+            operations::list_keys(path, times, now_s).map(|keys| format_table(&keys)).map_err(Into::into)
+        }
     };
     match done {
         Ok(text) => {
-            say(&text);
+            print_text(&text);
             ExitCode::SUCCESS
         }
-        Err(error) => failed(1, &error),
+        Err(error) => report_failure(1, &error),
     }
 }
 
 /// RFC 3339, UTC.
-fn moment(seconds: u64) -> String {
+fn format_time(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
-fn table(keys: &[Listed]) -> String {
-    let when = |seconds: Option<u64>| seconds.map_or("-".to_owned(), moment);
+fn format_table(keys: &[KeyListing]) -> String {
+    let when = |seconds: Option<u64>| seconds.map_or("-".to_owned(), format_time);
     let mut text = format!("{:<43}  {:<5}  {:<10}  {:<20}  UNTIL\n", "KID", "ALG", "STATE", "SINCE");
-    for Listed { kid, algorithm, place } in keys {
+    for KeyListing { kid, algorithm, status: place } in keys {
         let (alg, state) = (algorithm.as_str(), place.state.as_str());
         let (since, until) = (when(place.since_s), when(place.until_s));
         text += &format!("{kid:<43}  {alg:<5}  {state:<10}  {since:<20}  {until}\n");
@@ -130,14 +135,19 @@ fn table(keys: &[Listed]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use signalbox_auth::keys::{KeyState, Place};
+    use signalbox_auth::keys::{KeyState, KeyStatus};
 
     use super::*;
 
     #[test]
-    fn a_table_has_a_line_for_each_key() {
-        let place = Place { state: KeyState::Publishing, since_s: None, until_s: Some(0), published: true };
-        let text = table(&[Listed { kid: "k".repeat(43), algorithm: KeyAlgorithm::ES256, place }]);
+    fn the_key_table_has_a_line_for_every_key() {
+        let place =
+            KeyStatus { state: KeyState::Publishing, since_s: None, until_s: Some(0), published: true };
+        let text = format_table(&[KeyListing {
+            kid: "k".repeat(43),
+            algorithm: KeyAlgorithm::ES256,
+            status: place,
+        }]);
         let line = text.lines().nth(1).unwrap();
         assert_eq!(
             line.split_whitespace().skip(1).collect::<Vec<_>>(),

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::api::{Ask, Request, query};
+use super::api::{ApiCommand, ApiRequest, append_query};
 
 #[derive(Args)]
-pub(crate) struct Webhooks {
+pub(crate) struct WebhooksArgs {
     #[command(subcommand)]
     command: WebhooksCommand,
 }
@@ -14,13 +14,13 @@ pub(crate) struct Webhooks {
 #[derive(Subcommand)]
 enum WebhooksCommand {
     /// List what was given up
-    Dead(Dead),
+    Dead(ListDeadArgs),
     /// Tell it again, to the endpoint that did not take it
-    Replay(Replay),
+    Replay(ReplayArgs),
 }
 
 #[derive(Args)]
-struct Dead {
+struct ListDeadArgs {
     /// How many at most; 1 to 500
     #[arg(long, default_value_t = 100)]
     limit: u32,
@@ -30,14 +30,14 @@ struct Dead {
 }
 
 #[derive(Args)]
-struct Replay {
+struct ReplayArgs {
     #[command(flatten)]
-    which: Which,
+    selection: ReplaySelectionArgs,
 }
 
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct Which {
+struct ReplaySelectionArgs {
     /// The event with this id
     #[arg(long)]
     id: Option<String>,
@@ -49,20 +49,20 @@ struct Which {
     all: bool,
 }
 
-impl Ask for Webhooks {
-    fn request(&self) -> Result<Request, String> {
+impl ApiCommand for WebhooksArgs {
+    fn to_request(&self) -> Result<ApiRequest, String> {
         Ok(match &self.command {
-            WebhooksCommand::Dead(Dead { limit, cursor }) => {
+            WebhooksCommand::Dead(ListDeadArgs { limit, cursor }) => {
                 let path = format!("/api/webhooks/dead?limit={limit}");
-                Request::get(query(&path, [("cursor", cursor.as_ref())]))
+                ApiRequest::get(append_query(&path, [("cursor", cursor.as_ref())]))
             }
-            WebhooksCommand::Replay(Replay { which }) => {
+            WebhooksCommand::Replay(ReplayArgs { selection: which }) => {
                 let body = match which {
-                    Which { id: Some(id), .. } => json!({ "id": id }),
-                    Which { room: Some(room), .. } => json!({ "room": room }),
-                    Which { .. } => json!({ "all": true }),
+                    ReplaySelectionArgs { id: Some(id), .. } => json!({ "id": id }),
+                    ReplaySelectionArgs { room: Some(room), .. } => json!({ "room": room }),
+                    ReplaySelectionArgs { .. } => json!({ "all": true }),
                 };
-                Request::post("/api/webhooks/replay", body)
+                ApiRequest::post("/api/webhooks/replay", body)
             }
         })
     }
@@ -75,28 +75,28 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct TestLine {
         #[command(flatten)]
-        command: Webhooks,
+        command: WebhooksArgs,
     }
 
-    fn request(line: &str) -> Option<Request> {
-        Line::try_parse_from(line.split(' ')).ok()?.command.request().ok()
+    fn parse_request(line: &str) -> Option<ApiRequest> {
+        TestLine::try_parse_from(line.split(' ')).ok()?.command.to_request().ok()
     }
 
     #[test]
-    fn each_command_is_one_request() {
-        let dead = request("webhooks dead --limit 5 --cursor 3.1-2").unwrap();
+    fn every_webhooks_command_makes_one_request() {
+        let dead = parse_request("webhooks dead --limit 5 --cursor 3.1-2").unwrap();
         assert_eq!((dead.method, &*dead.path), ("GET", "/api/webhooks/dead?limit=5&cursor=3.1-2"));
         for (line, body) in [
             ("webhooks replay --id evt_1", json!({"id": "evt_1"})),
             ("webhooks replay --room r", json!({"room": "r"})),
             ("webhooks replay --all", json!({"all": true})),
         ] {
-            assert_eq!(request(line).unwrap().body, Some(body));
+            assert_eq!(parse_request(line).unwrap().body, Some(body));
         }
         for line in ["webhooks replay", "webhooks replay --all --room r", "webhooks"] {
-            assert!(request(line).is_none(), "{line}");
+            assert!(parse_request(line).is_none(), "{line}");
         }
     }
 }

@@ -6,7 +6,7 @@ use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::{Request, Response},
 };
-use signalbox_token::{Opaque, OpaqueKind};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind};
 
 use super::{Expected, assert_rows, defects::SPARE_KEY, judge, until};
 
@@ -66,7 +66,7 @@ async fn make(cluster: &TestCluster, spare: &str, defect: Defect) -> Value {
     json!(match defect {
         Defect::NotAText => return json!(7),
         Defect::Empty => String::new(),
-        Defect::Unknown => format!("{}.{room}", Opaque::random().to_text(OpaqueKind::Invite)),
+        Defect::Unknown => format!("{}.{room}", OpaqueToken::random().to_text(OpaqueTokenKind::Invite)),
         Defect::Bare => format!("sbi_.{room}"),
         Defect::Truncated => format!("{}.{room}", &secret[..46]),
         Defect::TooLong => format!("{secret}A.{room}"),

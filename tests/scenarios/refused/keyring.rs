@@ -108,7 +108,7 @@ impl Pair {
     pub(crate) fn signature(&self, header: &Value, forgery: &Forgery) -> Vec<u8> {
         let unsigned = forgery.assemble(header, "");
         let message = unsigned.trim_end_matches('.').as_bytes();
-        let text = jsonwebtoken::crypto::sign(message, &self.key, self.algorithm.library()).unwrap();
+        let text = jsonwebtoken::crypto::sign(message, &self.key, self.algorithm.to_jsonwebtoken()).unwrap();
         URL_SAFE_NO_PAD.decode(text).unwrap()
     }
 }

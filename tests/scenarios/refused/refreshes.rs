@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_protocol::{clock, id::random_hex};
-use signalbox_redis::keys;
+use signalbox_redis::redis_keys;
 use signalbox_tests::{
     cluster::{Store, TestCluster, random_secret},
     http::{Request, Response},
@@ -12,7 +12,7 @@ use signalbox_tests::{
     peer::Link,
     token::Forgery,
 };
-use signalbox_token::{Opaque, OpaqueKind};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind};
 
 use super::{Expected, defects::SPARE_KEY, judge, product, told};
 
@@ -135,10 +135,13 @@ impl Issuer {
     async fn age(&self, refresh: &str, field: &str, by: Duration) {
         let by = by + Duration::from_millis(100);
         let Some(redis) = &self.cluster.redis else { return tokio::time::sleep(by).await };
-        let token = Opaque::parse(OpaqueKind::Refresh, refresh).unwrap();
+        let token = OpaqueToken::parse(OpaqueTokenKind::Refresh, refresh).unwrap();
         let family: String = token.expose()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         let mut command = redis::cmd("HINCRBY");
-        command.arg(keys::refresh(&family)).arg(field).arg(-i64::try_from(by.as_millis()).unwrap());
+        command
+            .arg(redis_keys::refresh_family_key(&family))
+            .arg(field)
+            .arg(-i64::try_from(by.as_millis()).unwrap());
         command.query_async::<i64>(&mut redis.connect().await).await.unwrap();
     }
 
@@ -164,7 +167,7 @@ impl Issuer {
         Some(match defect {
             Defect::Missing | Defect::NotAText => return None,
             Defect::Empty => String::new(),
-            Defect::Unknown => Opaque::random().to_text(OpaqueKind::Refresh),
+            Defect::Unknown => OpaqueToken::random().to_text(OpaqueTokenKind::Refresh),
             Defect::Bare => "sbr_".to_owned(),
             Defect::Truncated => refresh[..46].to_owned(),
             Defect::TooLong => format!("{refresh}A"),
@@ -172,9 +175,9 @@ impl Issuer {
             Defect::InCapitals => refresh.replace("sbr_", "SBR_"),
             Defect::WithAnotherPrefix => refresh.replace("sbr_", "sbt_"),
             Defect::Guessed => {
-                let mut bytes = *Opaque::parse(OpaqueKind::Refresh, refresh).unwrap().expose();
+                let mut bytes = *OpaqueToken::parse(OpaqueTokenKind::Refresh, refresh).unwrap().expose();
                 bytes[31] ^= 1;
-                Opaque::from_bytes(bytes).to_text(OpaqueKind::Refresh)
+                OpaqueToken::from_bytes(bytes).to_text(OpaqueTokenKind::Refresh)
             }
             Defect::Reused | Defect::NewestOfAReused | Defect::ReusedAfterItsGrace => {
                 return Some(self.reused(first, defect).await);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use signalbox_protocol::clock;
-use signalbox_redis::keys;
+use signalbox_redis::redis_keys;
 use signalbox_tests::{
     cluster::{Store, TestCluster},
     http::Request,
@@ -10,7 +10,7 @@ use signalbox_tests::{
     peer::Link,
     token::Forgery,
 };
-use signalbox_token::{Opaque, OpaqueKind, ticket_digest};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind, parse_ticket_digest};
 
 use super::{
     Expected, assert_rows,
@@ -63,7 +63,7 @@ const LIFE_S: u64 = 2;
 async fn make(cluster: &TestCluster, defect: Defect) -> String {
     let good = Forgery::good("r", "alice");
     let of = async |token: Forgery| ticket_for(cluster, &token.sign(&cluster.secret)).await;
-    let unknown = Opaque::random().to_text(OpaqueKind::Ticket);
+    let unknown = OpaqueToken::random().to_text(OpaqueTokenKind::Ticket);
     match defect {
         Defect::Unknown => unknown,
         Defect::Bare => "sbt_".to_owned(),
@@ -82,7 +82,7 @@ async fn make(cluster: &TestCluster, defect: Defect) -> String {
         Defect::Over => {
             let ticket = of(good).await;
             let mut redis = cluster.redis.as_ref().unwrap().connect().await;
-            let key = keys::ticket(&ticket_digest(&ticket).unwrap());
+            let key = redis_keys::ticket_key(&parse_ticket_digest(&ticket).unwrap());
             redis::cmd("PEXPIRE").arg(key).arg(0).query_async::<()>(&mut redis).await.unwrap();
             ticket
         }

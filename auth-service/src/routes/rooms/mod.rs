@@ -3,14 +3,14 @@
 //! Owns: HTTP, and who may ask. What becomes of a room is decided with the room (`signalbox_rooms`): by the node of this process where
 //! it serves peers, so that they hear at once, else by a clerk. A file is a part of the path, a function is a method.
 
-pub(super) mod collection;
-pub(super) mod one;
+pub(super) mod messages;
 pub(super) mod participants;
-mod rules;
-mod shown;
-pub(super) mod tokens;
-mod who;
-pub(super) mod words;
+pub(super) mod room;
+pub(super) mod room_list;
+mod room_principal;
+mod room_settings;
+pub(super) mod room_tokens;
+mod views;
 
 use std::sync::Arc;
 
@@ -20,37 +20,43 @@ use signalbox_protocol::{
     problem::Problem,
 };
 use signalbox_rooms::{
-    clerk::Rooms,
-    room::{Act, Manage, Outcome, RoomState},
-    store::{Store, Unavailable},
+    room::{InputOutcome, ManageRoom, RoomAction, RoomState},
+    room_service::RoomService,
+    store::{RoomStore, StoreUnavailable},
 };
 
-use super::Path;
+use super::ApiPath;
 use crate::AuthState;
 
-pub(crate) use rules::RoomRules;
+pub(crate) use room_settings::RoomApiSettings;
 
 /// The paths.
-pub(super) fn paths(path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> Path) -> Vec<Path> {
+pub(super) fn room_paths(
+    path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> ApiPath,
+) -> Vec<ApiPath> {
     vec![
         path(
             "/api/rooms",
             "GET, POST",
-            &[|| web::get().to(collection::get), || web::post().to(collection::post)],
+            &[|| web::get().to(room_list::get), || web::post().to(room_list::post)],
         ),
         path(
             "/api/rooms/{room}",
             "GET, PATCH, DELETE",
-            &[|| web::get().to(one::get), || web::patch().to(one::patch), || web::delete().to(one::delete)],
+            &[
+                || web::get().to(room::get),
+                || web::patch().to(room::patch),
+                || web::delete().to(room::delete),
+            ],
         ),
-        path("/api/rooms/{room}/token", "POST", &[|| web::post().to(tokens::token)]),
-        path("/api/rooms/{room}/join", "POST", &[|| web::post().to(tokens::join)]),
-        path("/api/rooms/{room}/messages", "POST", &[|| web::post().to(words::post)]),
+        path("/api/rooms/{room}/token", "POST", &[|| web::post().to(room_tokens::token)]),
+        path("/api/rooms/{room}/join", "POST", &[|| web::post().to(room_tokens::join)]),
+        path("/api/rooms/{room}/messages", "POST", &[|| web::post().to(messages::post)]),
         path("/api/rooms/{room}/bans", "POST", &[|| web::post().to(participants::ban)]),
         path(
             "/api/rooms/{room}/participants",
             "GET, DELETE",
-            &[|| web::get().to(participants::list), || web::delete().to(participants::remove_some)],
+            &[|| web::get().to(participants::list), || web::delete().to(participants::remove_members)],
         ),
         path(
             "/api/rooms/{room}/participants/{peer}",
@@ -60,15 +66,19 @@ pub(super) fn paths(path: impl Copy + Fn(&'static str, &'static str, &[fn() -> R
         path(
             "/api/rooms/{room}/participants/{peer}/{verb:admit|deny}",
             "POST",
-            &[|| web::post().to(participants::decide)],
+            &[|| web::post().to(participants::decide_lobby)],
         ),
-        path("/api/rooms/{room}/end", "POST", &[|| web::post().to(one::end)]),
-        path("/api/rooms/{room}/{verb:lock|unlock|enable|disable}", "POST", &[|| web::post().to(one::act)]),
+        path("/api/rooms/{room}/end", "POST", &[|| web::post().to(room::end)]),
+        path(
+            "/api/rooms/{room}/{verb:lock|unlock|enable|disable}",
+            "POST",
+            &[|| web::post().to(room::run_room_verb)],
+        ),
     ]
 }
 
 /// The room that the path names.
-fn room_in(request: &HttpRequest) -> Result<RoomId, Problem> {
+fn room_in_request(request: &HttpRequest) -> Result<RoomId, Problem> {
     RoomId::parse(request.match_info().get("room").unwrap_or_default()).map_err(|_| no_such_room())
 }
 
@@ -80,74 +90,84 @@ fn no_such_peer() -> Problem {
     Problem::new(404, "no_such_peer", "there is no such peer in this room, or it does not wait")
 }
 
-fn unavailable(_: Unavailable) -> Problem {
+fn room_store_problem(_: StoreUnavailable) -> Problem {
     let detail = "the store did not answer in time; nobody knows whether the room was changed";
     Problem::new(503, "unavailable", detail)
 }
 
-fn rooms(state: &AuthState) -> Result<&Arc<dyn Rooms>, Problem> {
+fn room_service(state: &AuthState) -> Result<&Arc<dyn RoomService>, Problem> {
     state.rooms.as_ref().ok_or_else(|| {
         Problem::new(503, "unavailable", "this process has no Redis and so no rooms; give it one")
     })
 }
 
-fn store(state: &AuthState) -> Result<&Store, Problem> {
-    rooms(state)?.store().map_err(unavailable)
+fn room_store(state: &AuthState) -> Result<&RoomStore, Problem> {
+    room_service(state)?.store().map_err(room_store_problem)
 }
 
 /// A room that is there.
 ///
 /// # Errors
 /// 404 `no_such_room`, 503.
-async fn load(state: &AuthState, room: &RoomId) -> Result<RoomState, Problem> {
-    let found = store(state)?.load(room).await.map_err(unavailable)?;
-    found.room.filter(|room| room.is_there(found.now)).ok_or_else(no_such_room)
+async fn load_room(state: &AuthState, room: &RoomId) -> Result<RoomState, Problem> {
+    let found = room_store(state)?.load_room(room).await.map_err(room_store_problem)?;
+    found.room.filter(|room| room.exists(found.now)).ok_or_else(no_such_room)
 }
 
 /// Changes a room.
 ///
 /// # Errors
 /// The problem of its outcome, where it did not come to it.
-async fn change(state: &AuthState, room: &RoomId, act: Act) -> Result<(Outcome, Arc<RoomState>), Problem> {
-    let (outcome, room) = rooms(state)?.change(room, Manage::api(act)).await.map_err(unavailable)?;
-    match problem_of(outcome) {
+async fn change_room(
+    state: &AuthState,
+    room: &RoomId,
+    act: RoomAction,
+) -> Result<(InputOutcome, Arc<RoomState>), Problem> {
+    let (outcome, room) = room_service(state)?
+        .change_room(room, ManageRoom::from_api(act))
+        .await
+        .map_err(room_store_problem)?;
+    match outcome_problem(outcome) {
         Some(problem) => Err(problem),
         None => Ok((outcome, room)),
     }
 }
 
 /// Why something did not come about; none if it did.
-fn problem_of(outcome: Outcome) -> Option<Problem> {
+fn outcome_problem(outcome: InputOutcome) -> Option<Problem> {
     let (status, code, detail) = match outcome {
-        Outcome::Done | Outcome::Attached(_) | Outcome::Removed(_) => return None,
-        Outcome::NoSuchRoom => return Some(no_such_room()),
-        Outcome::NoSuchPeer | Outcome::Gone | Outcome::Replaced | Outcome::Expired => {
+        InputOutcome::Done | InputOutcome::Attached(_) | InputOutcome::Removed(_) => return None,
+        InputOutcome::NoSuchRoom => return Some(no_such_room()),
+        InputOutcome::NoSuchPeer
+        | InputOutcome::PeerGone
+        | InputOutcome::Fenced
+        | InputOutcome::TokenExpired => {
             return Some(no_such_peer());
         }
-        Outcome::RoomExists => (409, "room_exists", "there is such a room already"),
-        Outcome::RoomFull => (409, "room_full", "the room has no place left"),
-        Outcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),
-        Outcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),
-        Outcome::RoomLocked => (403, "room_locked", "the room is locked and takes nobody in"),
-        Outcome::RoomDisabled => (403, "room_disabled", "the room is switched off"),
-        Outcome::NotStarted => (403, "room_not_started", "the room has not begun"),
-        Outcome::NotAllowed => {
+        InputOutcome::RoomExists => (409, "room_exists", "there is such a room already"),
+        InputOutcome::RoomFull => (409, "room_full", "the room has no place left"),
+        InputOutcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),
+        InputOutcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),
+        InputOutcome::RoomLocked => (403, "room_locked", "the room is locked and takes nobody in"),
+        InputOutcome::RoomDisabled => (403, "room_disabled", "the room is switched off"),
+        InputOutcome::RoomNotStarted => (403, "room_not_started", "the room has not begun"),
+        InputOutcome::NoImplicitRoom => {
             (403, "room_not_allowed", "there is no such room, and none is made by joining")
         }
-        Outcome::RoleNotTaken => {
+        InputOutcome::RoleRefused => {
             let detail = "the room takes nobody in with this role";
-            return Some(Problem::new(403, "role_not_allowed", detail).field("role"));
+            return Some(Problem::new(403, "role_not_allowed", detail).with_field("role"));
         }
-        Outcome::MustNotRead => {
+        InputOutcome::E2eeRequired => {
             let detail = "the room demands encryption end to end, and this would make the server read what somebody sends";
             return Some(Problem::new(409, "conflict", detail));
         }
-        Outcome::NotPermitted => (403, "not_permitted", "that is not permitted"),
+        InputOutcome::NotPermitted => (403, "not_permitted", "that is not permitted"),
     };
     Some(Problem::new(status, code, detail))
 }
 
 /// An event with a stable name.
-fn audit(event: &'static str, caller: &CallerId, room: &RoomId) {
+fn log_room_change(event: &'static str, caller: &CallerId, room: &RoomId) {
     tracing::info!(target: "signalbox_auth::audit", event, %caller, %room, "room_changed");
 }

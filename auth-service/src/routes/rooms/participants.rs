@@ -2,43 +2,46 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use signalbox_access::{Change, RuleKey, Terms};
+use signalbox_access::{RuleChange, RuleKey, RuleTerms};
 use signalbox_protocol::{
-    LeftReason,
+    LeaveReason,
     id::{PeerId, Role, UserId},
     problem::Problem,
 };
-use signalbox_rooms::room::{Act, Outcome, Whom};
+use signalbox_rooms::room::{InputOutcome, PeerSelector, RoomAction};
 use signalbox_token::scope::Scope;
 
 use utoipa::ToSchema;
 
-use super::{audit, change, load, no_such_peer, shown::ShownMember, who::backend};
+use super::{
+    change_room, load_room, log_room_change, no_such_peer, room_principal::authorize_in_room,
+    views::MemberView,
+};
 use crate::{
-    issuer::wish::{named, refuse, typed},
+    issuer::token_request::{bad_member, parse_member, parse_name},
     routes::{
-        Answered, Body, State, api,
-        doc::Problems,
-        forms::{InRoom, OfPeer, Reason, RoleName, UserName},
-        members,
+        ApiResult, JsonBody, StateData, access_rules,
+        openapi::ProblemResponses,
+        read_members,
+        schemas::{PeerPath, ReasonText, RoleName, RoomPath, UserName},
     },
 };
 
 /// Who is in a room.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Participants<'a> {
-    participants: Vec<ShownMember<'a>>,
+pub(super) struct ParticipantList<'a> {
+    participants: Vec<MemberView<'a>>,
 }
 
 /// How many were removed.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Removed {
+pub(super) struct RemovalResponse {
     removed: usize,
 }
 
 /// A ban from a room.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Banned {
+pub(super) struct RoomBanResponse {
     /// The key of the rule: what `DELETE /api/rules/{key}` lifts.
     rule: String,
     /// Until when, ms since 1970.
@@ -47,20 +50,20 @@ pub(super) struct Banned {
     removed: usize,
 }
 
-fn peer_in(request: &HttpRequest) -> Result<PeerId, Problem> {
+fn peer_in_request(request: &HttpRequest) -> Result<PeerId, Problem> {
     PeerId::parse(request.match_info().get("peer").unwrap_or_default()).map_err(|_| no_such_peer())
 }
 
-fn removed(outcome: Outcome) -> HttpResponse {
-    let removed = if let Outcome::Removed(count) = outcome { count } else { 1 };
-    HttpResponse::Ok().json(Removed { removed })
+fn removal_response(outcome: InputOutcome) -> HttpResponse {
+    let removed = if let InputOutcome::Removed(count) = outcome { count } else { 1 };
+    HttpResponse::Ok().json(RemovalResponse { removed })
 }
 
 /// What is to be changed: one of these at least.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct MemberChange {
+pub(super) struct MemberUpdateRequest {
     role: Option<RoleName>,
     muted: Option<bool>,
 }
@@ -69,12 +72,12 @@ pub(super) struct MemberChange {
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it")]
-pub(super) struct RoomBanWish {
+pub(super) struct RoomBanRequest {
     user: UserName,
     /// Seconds.
     #[schema(minimum = 1, maximum = 2_678_400)]
     r#for: u64,
-    reason: Option<Reason>,
+    reason: Option<ReasonText>,
 }
 
 /// What can be done to one that waits.
@@ -88,119 +91,135 @@ pub(super) enum LobbyVerb {
 
 /// Who is in the room, and who waits to be let in.
 #[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
-    params(InRoom),
-    responses((status = 200, body = Participants), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn list(request: HttpRequest, state: State) -> Answered {
-    let (_, id) = backend(&request, &state, Scope::Rooms)?;
-    let room = load(&state, &id).await?;
-    let participants = room.members.iter().map(|(peer, member)| ShownMember::of(peer, member)).collect();
-    Ok(HttpResponse::Ok().json(Participants { participants }))
+    params(RoomPath),
+    responses((status = 200, body = ParticipantList), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn list(request: HttpRequest, state: StateData) -> ApiResult {
+    let (_, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
+    let room = load_room(&state, &id).await?;
+    let participants = room.members.iter().map(|(peer, member)| MemberView::new(peer, member)).collect();
+    Ok(HttpResponse::Ok().json(ParticipantList { participants }))
 }
 
 /// Gives a member another role, or mutes it.
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
-    params(OfPeer), request_body = MemberChange,
-    responses((status = 200, body = ShownMember), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn patch(request: HttpRequest, state: State, body: Body) -> Answered {
-    let (caller, id) = backend(&request, &state, Scope::Rooms)?;
-    let peer = peer_in(&request)?;
-    let [role, muted] = members(body, ["role", "muted"])?;
-    let role = named("role", &role, Role::parse)?;
-    let muted = typed::<bool>("muted", &muted, "must be true or false")?;
+    params(PeerPath), request_body = MemberUpdateRequest,
+    responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn patch(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
+    let peer = peer_in_request(&request)?;
+    let [role, muted] = read_members(body, ["role", "muted"])?;
+    let role = parse_name("role", &role, Role::parse)?;
+    let muted = parse_member::<bool>("muted", &muted, "must be true or false")?;
     if role.is_none() && muted.is_none() {
-        return Err(refuse("role", "or muted must be there").into());
+        return Err(bad_member("role", "or muted must be there").into());
     }
     if let Some(role) = role {
-        let permissions = state.policy.permissions_of(&role)?;
-        let ice_policy = Some(state.room_rules.ice_policy(&role));
-        change(&state, &id, Act::SetRole { peer: peer.clone(), role, permissions, ice_policy }).await?;
-        audit("role_changed", &caller, &id);
+        let permissions = state.grant_policy.permissions_of(&role)?;
+        let ice_policy = Some(state.room_settings.ice_policy_of(&role));
+        change_room(&state, &id, RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy })
+            .await?;
+        log_room_change("role_changed", &caller, &id);
     }
     if let Some(on) = muted {
-        change(&state, &id, Act::Mute { peer: peer.clone(), on }).await?;
-        audit("peer_muted", &caller, &id);
+        change_room(&state, &id, RoomAction::Mute { peer: peer.clone(), muted: on }).await?;
+        log_room_change("peer_muted", &caller, &id);
     }
-    let room = load(&state, &id).await?;
+    let room = load_room(&state, &id).await?;
     let member = room.members.get(&peer).ok_or_else(no_such_peer)?;
-    Ok(HttpResponse::Ok().json(ShownMember::of(&peer, member)))
+    Ok(HttpResponse::Ok().json(MemberView::new(&peer, member)))
 }
 
 /// Removes a member; neither its token nor its handle brings it back.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
-    params(OfPeer),
-    responses((status = 200, body = Removed), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn remove(request: HttpRequest, state: State) -> Answered {
-    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
-    let peer = peer_in(&request)?;
-    let act = Act::Remove { whom: Whom::Peer(peer), reason: LeftReason::Removed };
-    let (outcome, _) = change(&state, &id, act).await?;
-    audit("peer_removed", &caller, &id);
-    Ok(removed(outcome))
+    params(PeerPath),
+    responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn remove(request: HttpRequest, state: StateData) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let peer = peer_in_request(&request)?;
+    let act = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
+    let (outcome, _) = change_room(&state, &id, act).await?;
+    log_room_change("peer_removed", &caller, &id);
+    Ok(removal_response(outcome))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Which {
+struct MemberSelectionQuery {
     role: Option<String>,
     user: Option<String>,
 }
 
 /// Removes all members of a role, or of a user.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
-    params(InRoom, ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
-    responses((status = 200, body = Removed), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn remove_some(request: HttpRequest, state: State) -> Answered {
-    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
-    let which = web::Query::<Which>::from_query(request.query_string());
+    params(RoomPath, ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
+    responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn remove_members(request: HttpRequest, state: StateData) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let which = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
     let whom = match which.map(web::Query::into_inner) {
-        Ok(Which { role: Some(role), user: None }) => {
-            Whom::Role(Role::parse(&role).map_err(|bad| refuse("role", bad))?)
+        Ok(MemberSelectionQuery { role: Some(role), user: None }) => {
+            PeerSelector::Role(Role::parse(&role).map_err(|bad| bad_member("role", bad))?)
         }
-        Ok(Which { role: None, user: Some(user) }) => {
-            Whom::User(UserId::parse(&user).map_err(|bad| refuse("user", bad))?)
+        Ok(MemberSelectionQuery { role: None, user: Some(user) }) => {
+            PeerSelector::User(UserId::parse(&user).map_err(|bad| bad_member("user", bad))?)
         }
-        _ => return Err(refuse("role", "or user must be in the query, one of them and nothing else").into()),
+        _ => {
+            return Err(
+                bad_member("role", "or user must be in the query, one of them and nothing else").into()
+            );
+        }
     };
-    let (outcome, _) = change(&state, &id, Act::Remove { whom, reason: LeftReason::Removed }).await?;
-    audit("peers_removed", &caller, &id);
-    Ok(removed(outcome))
+    let (outcome, _) =
+        change_room(&state, &id, RoomAction::Remove { selector: whom, reason: LeaveReason::Removed }).await?;
+    log_room_change("peers_removed", &caller, &id);
+    Ok(removal_response(outcome))
 }
 
 /// `admit` or `deny` one that waits.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
-    params(OfPeer, ("verb" = inline(LobbyVerb), Path, description = "What is done")),
-    responses((status = 204, description = "Done"), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn decide(request: HttpRequest, state: State) -> Answered {
-    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
-    let peer = peer_in(&request)?;
+    params(PeerPath, ("verb" = inline(LobbyVerb), Path, description = "What is done")),
+    responses((status = 204, description = "Done"), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn decide_lobby(request: HttpRequest, state: StateData) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let peer = peer_in_request(&request)?;
     let admits = request.match_info().get("verb") == Some("admit");
-    change(&state, &id, if admits { Act::Admit(peer) } else { Act::Deny(peer) }).await?;
-    audit(if admits { "peer_admitted" } else { "peer_denied" }, &caller, &id);
+    change_room(&state, &id, if admits { RoomAction::Admit(peer) } else { RoomAction::Deny(peer) }).await?;
+    log_room_change(if admits { "peer_admitted" } else { "peer_denied" }, &caller, &id);
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Bans a user from the room for a time, whatever token it has, and removes its peers.
 #[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
-    params(InRoom), request_body = RoomBanWish,
-    responses((status = 201, body = Banned), Problems), security(("key" = []), ("management" = [])))]
-pub(super) async fn ban(request: HttpRequest, state: State, body: Body) -> Answered {
-    let (caller, id) = backend(&request, &state, Scope::Moderate)?;
-    let [user, lasts, why] = members(body, ["user", "for", "reason"])?;
-    let user = named("user", &user, UserId::parse)?.ok_or_else(|| api::missing("user"))?;
-    let life_ms = api::life_ms(&lasts)?.ok_or_else(|| api::missing("for"))?;
-    let terms = Terms { by: caller.as_str().into(), reason: api::reason(&why)?, ..Terms::default() };
+    params(RoomPath), request_body = RoomBanRequest,
+    responses((status = 201, body = RoomBanResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(super) async fn ban(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let [user, lasts, why] = read_members(body, ["user", "for", "reason"])?;
+    let user =
+        parse_name("user", &user, UserId::parse)?.ok_or_else(|| access_rules::missing_rule_member("user"))?;
+    let life_ms =
+        access_rules::parse_rule_life(&lasts)?.ok_or_else(|| access_rules::missing_rule_member("for"))?;
+    let terms = RuleTerms {
+        author: caller.as_str().into(),
+        reason: access_rules::parse_reason(&why)?,
+        ..RuleTerms::default()
+    };
     // The rule first: who is removed may be back in a moment.
     let key = RuleKey::Ban { room: Some(id.clone()), user: user.clone() };
-    let rule = state.control.apply(Change { key, life_ms, terms }).await.map_err(api::problem)?;
-    let act = Act::Remove { whom: Whom::User(user), reason: LeftReason::Banned };
-    let outcome = match change(&state, &id, act).await {
+    let rule = state
+        .access
+        .write_rule(RuleChange { key, life_ms, terms })
+        .await
+        .map_err(access_rules::apply_problem)?;
+    let act = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
+    let outcome = match change_room(&state, &id, act).await {
         Ok((outcome, _)) => outcome,
         // The ban stands whether or not there is such a room now.
-        Err(problem) if problem.code == "no_such_room" => Outcome::Removed(0),
+        Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),
         Err(problem) => return Err(problem.into()),
     };
-    audit("user_banned", &caller, &id);
-    let removed = if let Outcome::Removed(count) = outcome { count } else { 0 };
-    let banned = Banned { rule: rule.key.to_string(), until: rule.until, removed };
+    log_room_change("user_banned", &caller, &id);
+    let removed = if let InputOutcome::Removed(count) = outcome { count } else { 0 };
+    let banned = RoomBanResponse { rule: rule.key.to_string(), until: rule.in_force_until, removed };
     Ok(HttpResponse::Created().json(banned))
 }

@@ -4,196 +4,216 @@ use signalbox_config::{WebhookEndpoint, WebhookSecrets};
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { give_up_ms: 24 * 60 * 60_000, attempts: 300, parallel: 4, backlog: 100 };
-const LATER: Verdict = Verdict::Later { why: Failure::Status(500), after: None };
-const SECOND: u64 = 1_000;
+const LIMITS: DeliveryLimits =
+    DeliveryLimits { give_up_ms: 24 * 60 * 60_000, max_attempts: 300, max_parallel: 4, max_backlog: 100 };
+const RETRY: DeliveryOutcome = DeliveryOutcome::Retry { why: DeliveryFailure::Status(500), after: None };
+const SECOND_MS: u64 = 1_000;
 
-fn rule(url: &str) -> WebhookEndpoint {
+fn endpoint_settings(url: &str) -> WebhookEndpoint {
     WebhookEndpoint { url: url.to_owned(), events: vec![], rooms: None, insecure: false, secrets_env: None }
 }
 
-fn endpoint(url: &str) -> Endpoint {
-    Endpoint::new(&rule(url), WebhookSecrets::default())
+fn endpoint(url: &str) -> EndpointTarget {
+    EndpointTarget::new(&endpoint_settings(url), WebhookSecrets::default())
 }
 
-fn schedule(endpoints: usize, bounds: Bounds) -> Schedule {
-    Schedule::new((0..endpoints).map(|n| endpoint(&format!("https://e{n}.example/"))).collect(), bounds)
+fn schedule(endpoints: usize, bounds: DeliveryLimits) -> DeliverySchedule {
+    DeliverySchedule::new(
+        (0..endpoints).map(|n| endpoint(&format!("https://e{n}.example/"))).collect(),
+        bounds,
+    )
 }
 
-fn event(n: u64, room: &str) -> Event {
+fn event(n: u64, room: &str) -> WebhookEvent {
     let line = format!(r#"{{"id":"evt_{n}","event":"peer-joined","room":"{room}"}}"#);
-    Event::read(7, EntryId(n, 0), &line, None).unwrap()
+    WebhookEvent::parse(7, StreamEntryId(n, 0), &line, None).unwrap()
 }
 
-fn fresh(_: &str) -> Option<u32> {
+fn never_tried(_: &str) -> Option<u32> {
     Some(0)
 }
 
-fn started(schedule: &mut Schedule, now: u64) -> Vec<Job> {
-    schedule.start(now)
+fn start_due(schedule: &mut DeliverySchedule, now: u64) -> Vec<DeliveryAttempt> {
+    schedule.start_due_attempts(now)
 }
 
-fn names(jobs: &[Job]) -> Vec<(usize, &str)> {
+fn attempt_names(jobs: &[DeliveryAttempt]) -> Vec<(usize, &str)> {
     jobs.iter().map(|job| (job.endpoint, job.event.id.as_str())).collect()
 }
 
 #[test]
-fn a_room_is_told_in_order_and_one_that_fails_holds_up_no_other() {
-    let mut schedule = schedule(1, BOUNDS);
+fn events_of_a_room_are_delivered_in_order_and_a_failing_room_delays_no_other() {
+    let mut schedule = schedule(1, LIMITS);
     for (n, room) in [(1, "a"), (2, "a"), (3, "b"), (4, "b")] {
-        schedule.take(event(n, room), n, fresh);
+        schedule.add_event(event(n, room), n, never_tried);
     }
-    let jobs = started(&mut schedule, 10);
-    assert_eq!(names(&jobs), [(0, "evt_1"), (0, "evt_3")]);
-    assert!(started(&mut schedule, 10).is_empty(), "the second waits for the first");
-    schedule.done(&jobs[0], LATER, 10, 0.0);
-    schedule.done(&jobs[1], Verdict::Taken, 10, 0.0);
-    let jobs = started(&mut schedule, 11);
-    assert_eq!(names(&jobs), [(0, "evt_4")], "room b goes on while a backs off");
-    assert_eq!(schedule.next_due(), Some(10 + SECOND));
-    let jobs = started(&mut schedule, 10 + SECOND);
-    assert_eq!(names(&jobs), [(0, "evt_1")]);
-    schedule.done(&jobs[0], Verdict::Taken, 2_000, 0.0);
-    assert_eq!(names(&started(&mut schedule, 2_000)), [(0, "evt_2")]);
-    let effects = schedule.effects().remove(&7).unwrap();
-    assert_eq!(effects.finished, [EntryId(3, 0), EntryId(1, 0)]);
+    let jobs = start_due(&mut schedule, 10);
+    assert_eq!(attempt_names(&jobs), [(0, "evt_1"), (0, "evt_3")]);
+    assert!(start_due(&mut schedule, 10).is_empty(), "the second waits for the first");
+    schedule.finish_attempt(&jobs[0], RETRY, 10, 0.0);
+    schedule.finish_attempt(&jobs[1], DeliveryOutcome::Delivered, 10, 0.0);
+    let jobs = start_due(&mut schedule, 11);
+    assert_eq!(attempt_names(&jobs), [(0, "evt_4")], "room b goes on while a backs off");
+    assert_eq!(schedule.next_due(), Some(10 + SECOND_MS));
+    let jobs = start_due(&mut schedule, 10 + SECOND_MS);
+    assert_eq!(attempt_names(&jobs), [(0, "evt_1")]);
+    schedule.finish_attempt(&jobs[0], DeliveryOutcome::Delivered, 2_000, 0.0);
+    assert_eq!(attempt_names(&start_due(&mut schedule, 2_000)), [(0, "evt_2")]);
+    let effects = schedule.take_pending_writes().remove(&7).unwrap();
+    assert_eq!(effects.finished_entries, [StreamEntryId(3, 0), StreamEntryId(1, 0)]);
 }
 
 #[test]
-fn one_endpoint_that_fails_holds_up_no_other() {
-    let mut schedule = schedule(2, BOUNDS);
-    schedule.take(event(1, "a"), 0, fresh);
-    schedule.take(event(2, "a"), 0, fresh);
-    let jobs = started(&mut schedule, 0);
-    assert_eq!(names(&jobs), [(0, "evt_1"), (1, "evt_1")]);
-    schedule.done(&jobs[0], LATER, 0, 1.0);
-    schedule.done(&jobs[1], Verdict::Taken, 0, 0.0);
-    assert_eq!(names(&started(&mut schedule, 0)), [(1, "evt_2")]);
-    let effects = schedule.effects().remove(&7).unwrap();
-    assert_eq!(effects.finished, [], "the first is not finished while one endpoint has it to come");
+fn failing_endpoint_delays_no_other_endpoint() {
+    let mut schedule = schedule(2, LIMITS);
+    schedule.add_event(event(1, "a"), 0, never_tried);
+    schedule.add_event(event(2, "a"), 0, never_tried);
+    let jobs = start_due(&mut schedule, 0);
+    assert_eq!(attempt_names(&jobs), [(0, "evt_1"), (1, "evt_1")]);
+    schedule.finish_attempt(&jobs[0], RETRY, 0, 1.0);
+    schedule.finish_attempt(&jobs[1], DeliveryOutcome::Delivered, 0, 0.0);
+    assert_eq!(attempt_names(&start_due(&mut schedule, 0)), [(1, "evt_2")]);
+    let effects = schedule.take_pending_writes().remove(&7).unwrap();
+    assert_eq!(effects.finished_entries, [], "the first is not finished while one endpoint has it to come");
     let progress: Vec<_> = effects.progress.values().collect();
     assert!(progress.contains(&&Some(1)) && progress.contains(&&None));
 }
 
 #[test]
-fn pauses_double_from_a_second_to_five_minutes_and_an_endpoint_may_ask_for_longer() {
+fn retry_delay_doubles_up_to_five_minutes_and_retry_after_may_extend_it() {
     let mut longest = Vec::new();
     for attempts in [1, 2, 3, 8, 9, 10, 300] {
-        let (short, long) = (pause(attempts, None, 0.0), pause(attempts, None, 1.0));
+        let (short, long) = (retry_delay_ms(attempts, None, 0.0), retry_delay_ms(attempts, None, 1.0));
         assert_eq!(short * 2, long);
         longest.push(long);
     }
     assert_eq!(longest, [2_000, 4_000, 8_000, 256_000, 300_000, 300_000, 300_000]);
-    assert_eq!(pause(1, Some(Duration::from_secs(90)), 0.5), 90_000);
-    assert_eq!(pause(1, Some(Duration::MAX), 0.5), 60 * 60_000);
+    assert_eq!(retry_delay_ms(1, Some(Duration::from_secs(90)), 0.5), 90_000);
+    assert_eq!(retry_delay_ms(1, Some(Duration::MAX), 0.5), 60 * 60_000);
 }
 
 /// Fails everything until nothing is left; how often, and what became of it.
-fn fail_all(schedule: &mut Schedule, from: u64) -> (usize, Vec<Dead>) {
+fn fail_until_empty(schedule: &mut DeliverySchedule, from: u64) -> (usize, Vec<AbandonedEvent>) {
     let (mut attempts, mut now) = (0, from);
     while let Some(due) = schedule.next_due() {
         now = now.max(due);
-        for job in schedule.start(now) {
+        for job in schedule.start_due_attempts(now) {
             attempts += 1;
-            schedule.done(&job, LATER, now, 0.5);
+            schedule.finish_attempt(&job, RETRY, now, 0.5);
         }
     }
-    (attempts, schedule.effects().into_values().flat_map(|effects| effects.dead).collect())
+    (
+        attempts,
+        schedule.take_pending_writes().into_values().flat_map(|effects| effects.dead_letters).collect(),
+    )
 }
 
 #[test]
-fn an_event_is_given_up_by_age_or_by_attempts_and_becomes_a_dead_letter() {
-    let mut by_age = schedule(1, BOUNDS);
-    by_age.take(event(1, "a"), 1, fresh);
-    let (attempts, dead) = fail_all(&mut by_age, 1);
-    assert!((280..400).contains(&attempts) || dead[0].cause == Cause::Attempts, "{attempts}");
-    let mut by_age = schedule(1, Bounds { attempts: 1_000, ..BOUNDS });
-    by_age.take(event(1, "a"), 1, fresh);
-    let (_, dead) = fail_all(&mut by_age, 1);
-    assert_eq!((dead.len(), dead[0].cause, &*dead[0].last), (1, Cause::Age, "status 500"));
-    let mut by_attempts = schedule(1, Bounds { attempts: 3, ..BOUNDS });
-    by_attempts.take(event(1, "a"), 1, fresh);
-    by_attempts.take(event(2, "a"), 1, fresh);
-    let (attempts, dead) = fail_all(&mut by_attempts, 1);
+fn event_becomes_a_dead_letter_after_its_maximum_age_or_attempts() {
+    let mut by_age = schedule(1, LIMITS);
+    by_age.add_event(event(1, "a"), 1, never_tried);
+    let (attempts, dead) = fail_until_empty(&mut by_age, 1);
+    assert!((280..400).contains(&attempts) || dead[0].cause == DeadLetterCause::Attempts, "{attempts}");
+    let mut by_age = schedule(1, DeliveryLimits { max_attempts: 1_000, ..LIMITS });
+    by_age.add_event(event(1, "a"), 1, never_tried);
+    let (_, dead) = fail_until_empty(&mut by_age, 1);
+    assert_eq!((dead.len(), dead[0].cause, &*dead[0].last_failure), (1, DeadLetterCause::Age, "status 500"));
+    let mut by_attempts = schedule(1, DeliveryLimits { max_attempts: 3, ..LIMITS });
+    by_attempts.add_event(event(1, "a"), 1, never_tried);
+    by_attempts.add_event(event(2, "a"), 1, never_tried);
+    let (attempts, dead) = fail_until_empty(&mut by_attempts, 1);
     assert_eq!((attempts, dead.len()), (6, 2));
-    assert!(dead.iter().all(|dead| dead.cause == Cause::Attempts && dead.attempts == 3));
+    assert!(dead.iter().all(|dead| dead.cause == DeadLetterCause::Attempts && dead.attempts == 3));
     assert_eq!(by_attempts.len(), 0);
 }
 
 #[test]
-fn what_was_tried_before_a_restart_counts() {
-    let mut schedule = schedule(2, Bounds { attempts: 3, ..BOUNDS });
+fn attempts_before_a_restart_count() {
+    let mut schedule = schedule(2, DeliveryLimits { max_attempts: 3, ..LIMITS });
     let done = schedule.endpoints[1].id.clone();
-    schedule.take(event(1, "a"), 0, |endpoint| if endpoint == done { None } else { Some(2) });
-    let jobs = started(&mut schedule, 0);
-    assert_eq!(names(&jobs), [(0, "evt_1")], "the other endpoint has it");
-    schedule.done(&jobs[0], LATER, 0, 0.0);
-    assert_eq!(schedule.effects().remove(&7).unwrap().dead[0].attempts, 3);
+    schedule.add_event(event(1, "a"), 0, |endpoint| if endpoint == done { None } else { Some(2) });
+    let jobs = start_due(&mut schedule, 0);
+    assert_eq!(attempt_names(&jobs), [(0, "evt_1")], "the other endpoint has it");
+    schedule.finish_attempt(&jobs[0], RETRY, 0, 0.0);
+    assert_eq!(schedule.take_pending_writes().remove(&7).unwrap().dead_letters[0].attempts, 3);
 }
 
 #[test]
-fn gone_is_not_tried_again() {
-    let mut schedule = schedule(1, BOUNDS);
-    schedule.take(event(1, "a"), 0, fresh);
-    let jobs = started(&mut schedule, 0);
-    schedule.done(&jobs[0], Verdict::Gone, 0, 0.0);
-    let effects = schedule.effects().remove(&7).unwrap();
-    assert_eq!((effects.dead[0].cause, &effects.finished[..]), (Cause::Gone, &[EntryId(1, 0)][..]));
+fn status_410_is_not_retried() {
+    let mut schedule = schedule(1, LIMITS);
+    schedule.add_event(event(1, "a"), 0, never_tried);
+    let jobs = start_due(&mut schedule, 0);
+    schedule.finish_attempt(&jobs[0], DeliveryOutcome::EndpointGone, 0, 0.0);
+    let effects = schedule.take_pending_writes().remove(&7).unwrap();
+    assert_eq!(
+        (effects.dead_letters[0].cause, &effects.finished_entries[..]),
+        (DeadLetterCause::EndpointGone, &[StreamEntryId(1, 0)][..])
+    );
 }
 
 #[test]
-fn beyond_the_backlog_the_oldest_is_given_up_and_told_so() {
-    let mut schedule = schedule(1, Bounds { backlog: 2, ..BOUNDS });
-    schedule.take(event(1, "a"), 0, fresh);
-    let first = started(&mut schedule, 0);
+fn full_backlog_turns_the_oldest_events_into_dead_letters() {
+    let mut schedule = schedule(1, DeliveryLimits { max_backlog: 2, ..LIMITS });
+    schedule.add_event(event(1, "a"), 0, never_tried);
+    let first = start_due(&mut schedule, 0);
     for n in 2..=5 {
-        schedule.take(event(n, "a"), 0, fresh);
+        schedule.add_event(event(n, "a"), 0, never_tried);
     }
-    let effects = schedule.effects().remove(&7).unwrap();
-    let dead: Vec<_> = effects.dead.iter().map(|dead| (&dead.line[..14], dead.cause)).collect();
-    assert_eq!(dead, [(r#"{"id":"evt_2","#, Cause::Backlog), (r#"{"id":"evt_3","#, Cause::Backlog)]);
-    schedule.done(&first[0], Verdict::Taken, 0, 0.0);
-    assert_eq!(names(&started(&mut schedule, 0)), [(0, "evt_4")]);
+    let effects = schedule.take_pending_writes().remove(&7).unwrap();
+    let dead: Vec<_> = effects.dead_letters.iter().map(|dead| (&dead.line[..14], dead.cause)).collect();
+    assert_eq!(
+        dead,
+        [
+            (r#"{"id":"evt_2","#, DeadLetterCause::BacklogFull),
+            (r#"{"id":"evt_3","#, DeadLetterCause::BacklogFull)
+        ]
+    );
+    schedule.finish_attempt(&first[0], DeliveryOutcome::Delivered, 0, 0.0);
+    assert_eq!(attempt_names(&start_due(&mut schedule, 0)), [(0, "evt_4")]);
 }
 
 #[test]
-fn so_many_attempts_are_under_way_at_one_endpoint() {
-    let mut schedule = schedule(2, Bounds { parallel: 2, ..BOUNDS });
+fn parallel_attempts_per_endpoint_are_bounded() {
+    let mut schedule = schedule(2, DeliveryLimits { max_parallel: 2, ..LIMITS });
     for (n, room) in [(1, "a"), (2, "b"), (3, "c")] {
-        schedule.take(event(n, room), 0, fresh);
+        schedule.add_event(event(n, room), 0, never_tried);
     }
-    let jobs = started(&mut schedule, 0);
+    let jobs = start_due(&mut schedule, 0);
     assert_eq!(jobs.len(), 4);
     assert_eq!(schedule.next_due(), None, "a free place is what is waited for");
-    schedule.done(&jobs[0], Verdict::Taken, 0, 0.0);
-    assert_eq!(started(&mut schedule, 0).len(), 1);
+    schedule.finish_attempt(&jobs[0], DeliveryOutcome::Delivered, 0, 0.0);
+    assert_eq!(start_due(&mut schedule, 0).len(), 1);
 }
 
 #[test]
-fn of_a_partition_that_another_tells_nothing_is_told_or_written() {
-    let mut schedule = schedule(1, BOUNDS);
-    schedule.take(event(1, "a"), 0, fresh);
-    schedule.take(event(2, "a"), 0, fresh);
-    let jobs = started(&mut schedule, 0);
-    assert_eq!(schedule.forget(7).len(), 2);
-    schedule.take(event(1, "a"), 5, fresh);
-    schedule.done(&jobs[0], Verdict::Taken, 6, 0.0);
-    assert!(schedule.effects().is_empty() && !schedule.is_busy() || schedule.holds(7, EntryId(1, 0)));
-    assert_eq!(names(&started(&mut schedule, 6)), [(0, "evt_1")]);
+fn lost_partition_delivers_and_writes_nothing() {
+    let mut schedule = schedule(1, LIMITS);
+    schedule.add_event(event(1, "a"), 0, never_tried);
+    schedule.add_event(event(2, "a"), 0, never_tried);
+    let jobs = start_due(&mut schedule, 0);
+    assert_eq!(schedule.drop_partition(7).len(), 2);
+    schedule.add_event(event(1, "a"), 5, never_tried);
+    schedule.finish_attempt(&jobs[0], DeliveryOutcome::Delivered, 6, 0.0);
+    assert!(
+        schedule.take_pending_writes().is_empty() && !schedule.has_attempts_in_flight()
+            || schedule.has_event(7, StreamEntryId(1, 0))
+    );
+    assert_eq!(attempt_names(&start_due(&mut schedule, 6)), [(0, "evt_1")]);
 }
 
 #[test]
-fn who_wants_nothing_of_it_is_not_told_and_a_replay_is_for_one() {
-    let some = WebhookEndpoint { events: vec!["peer-left".to_owned()], ..rule("https://e.example/") };
-    let some = Endpoint::new(&some, WebhookSecrets::default());
-    let mut schedule = Schedule::new(vec![some, endpoint("https://f.example/")], BOUNDS);
-    schedule.take(event(1, "a"), 0, fresh);
-    assert_eq!(names(&started(&mut schedule, 0)), [(1, "evt_1")]);
+fn endpoint_gets_only_its_event_kinds_and_a_replay_goes_to_one_endpoint() {
+    let some =
+        WebhookEndpoint { events: vec!["peer-left".to_owned()], ..endpoint_settings("https://e.example/") };
+    let some = EndpointTarget::new(&some, WebhookSecrets::default());
+    let mut schedule = DeliverySchedule::new(vec![some, endpoint("https://f.example/")], LIMITS);
+    schedule.add_event(event(1, "a"), 0, never_tried);
+    assert_eq!(attempt_names(&start_due(&mut schedule, 0)), [(1, "evt_1")]);
     let only = Some(schedule.endpoints[0].id.clone());
     let line = r#"{"id":"evt_2","event":"peer-joined","room":"b"}"#;
-    schedule.take(Event::read(7, EntryId(2, 0), line, only).unwrap(), 0, fresh);
-    assert_eq!(names(&started(&mut schedule, 0)), [(0, "evt_2")]);
+    schedule.add_event(WebhookEvent::parse(7, StreamEntryId(2, 0), line, only).unwrap(), 0, never_tried);
+    assert_eq!(attempt_names(&start_due(&mut schedule, 0)), [(0, "evt_2")]);
     let nobody = Some("nobody".to_owned());
-    schedule.take(Event::read(7, EntryId(3, 0), line, nobody).unwrap(), 0, fresh);
-    assert_eq!(schedule.effects().remove(&7).unwrap().finished, [EntryId(3, 0)]);
+    schedule.add_event(WebhookEvent::parse(7, StreamEntryId(3, 0), line, nobody).unwrap(), 0, never_tried);
+    assert_eq!(schedule.take_pending_writes().remove(&7).unwrap().finished_entries, [StreamEntryId(3, 0)]);
 }

@@ -2,14 +2,14 @@
 //!
 //! Next: `redis` for what only a server can do: restart, forget, be full, refuse.
 
-mod redis;
+mod redis_server;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use signalbox_config as config;
 use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
 use signalbox_redis::Link;
-use signalbox_redis::keys;
+use signalbox_redis::redis_keys;
 use signalbox_tests::{
     redis::TestRedis,
     redis_kinds::{KINDS, Kind, Lease},
@@ -17,30 +17,31 @@ use signalbox_tests::{
 use tokio::time::timeout;
 
 use crate::{
-    ApplyError, Audience, Change, Control, LimitChanges, Log, MemoryLog, RedisLog, Rule, RuleKey, Rules,
-    Subject, Terms, Verdict, Word, log::Place, scripts,
+    AccessControl, AccessRefusal, AccessRule, AccessRules, AccessSubject, LimitChanges, MemoryRuleLog,
+    Notice, NoticeAudience, RedisRuleLog, RuleChange, RuleKey, RuleLog, RuleTerms, RuleWriteError,
+    rule_log::LogPosition, rule_scripts,
 };
 
 const MINUTE: u64 = 60_000;
 
 /// Who may be waited for.
-const SOON: Duration = Duration::from_secs(5);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-fn user(name: &str) -> UserId {
+fn test_user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-fn ban(name: &str) -> RuleKey {
-    RuleKey::Ban { room: None, user: user(name) }
+fn ban_key(name: &str) -> RuleKey {
+    RuleKey::Ban { room: None, user: test_user(name) }
 }
 
-fn change(key: RuleKey, life_ms: u64) -> Change {
-    Change { key, life_ms, terms: Terms { by: "op".into(), ..Terms::default() } }
+fn rule_change(key: RuleKey, life_ms: u64) -> RuleChange {
+    RuleChange { key, life_ms, terms: RuleTerms { author: "op".into(), ..RuleTerms::default() } }
 }
 
-fn judge(control: &Control, name: &str) -> Result<(), Verdict> {
-    let user = user(name);
-    control.judge(&Subject {
+fn check_user(control: &AccessControl, name: &str) -> Result<(), AccessRefusal> {
+    let user = test_user(name);
+    control.check_access(&AccessSubject {
         user: &user,
         room: None,
         grant: "g",
@@ -51,66 +52,67 @@ fn judge(control: &Control, name: &str) -> Result<(), Verdict> {
 }
 
 /// Waits until what is held satisfies.
-async fn until(control: &Control, what: &str, holds: impl Fn(&Rules) -> bool) {
-    let mut rules = control.watch();
-    let outcome = timeout(SOON, rules.wait_for(|rules| holds(rules))).await;
+async fn wait_until(control: &AccessControl, what: &str, holds: impl Fn(&AccessRules) -> bool) {
+    let mut rules = control.watch_rules();
+    let outcome = timeout(WAIT_TIMEOUT, rules.wait_for(|rules| holds(rules))).await;
     assert!(matches!(outcome, Ok(Ok(_))), "not in time: {what}");
 }
 
-async fn until_current(control: &Control) {
+async fn wait_until_current(control: &AccessControl) {
     let current = async {
         while !control.is_current() {
             tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(SOON, current).await.expect("current in time");
+    timeout(WAIT_TIMEOUT, current).await.expect("current in time");
 }
 
-fn bans(rules: &Rules, control: &Control, name: &str) -> bool {
-    rules.get(&ban(name), control.now_ms()).is_some()
+fn has_ban(rules: &AccessRules, control: &AccessControl, name: &str) -> bool {
+    rules.rule_in_force(&ban_key(name), control.now_ms()).is_some()
 }
 
 /// Makes processes that share one log.
-enum Backend {
-    Memory(Arc<MemoryLog>),
-    Redis(String, config::Redis),
+enum LogBackend {
+    Memory(Arc<MemoryRuleLog>),
+    Redis(String, config::RedisSettings),
 }
 
-impl Backend {
-    fn of(lease: &Lease) -> Self {
+impl LogBackend {
+    fn over_lease(lease: &Lease) -> Self {
         Self::Redis(lease.url(), lease.settings())
     }
 
-    fn at(address: SocketAddr) -> Self {
-        Self::Redis(format!("redis://{address}/0"), config::Redis::default())
+    fn over_address(address: SocketAddr) -> Self {
+        Self::Redis(format!("redis://{address}/0"), config::RedisSettings::default())
     }
 
-    fn log(&self) -> Log {
+    fn open_log(&self) -> RuleLog {
         match self {
-            Self::Memory(log) => Log::Memory(log.clone()),
-            Self::Redis(url, settings) => {
-                Log::Redis(RedisLog::over(Link::connect(url, settings, scripts()).unwrap(), 0))
-            }
+            Self::Memory(log) => RuleLog::Memory(log.clone()),
+            Self::Redis(url, settings) => RuleLog::Redis(RedisRuleLog::with_client(
+                Link::connect(url, settings, rule_scripts()).unwrap(),
+                0,
+            )),
         }
     }
 
     /// One that follows.
-    async fn process(&self, most: usize) -> Arc<Control> {
-        let control = Control::new(self.log(), most);
-        tokio::spawn(Control::follow(&control));
-        until_current(&control).await;
+    async fn start_follower(&self, most: usize) -> Arc<AccessControl> {
+        let control = AccessControl::new(self.open_log(), most);
+        tokio::spawn(AccessControl::follow_log(&control));
+        wait_until_current(&control).await;
         control
     }
 }
 
 /// Runs a test over memory and over every kind of Redis.
-macro_rules! everywhere {
+macro_rules! on_every_backend {
     ($($name:ident),* $(,)?) => {
         mod over_memory {$(
             #[tokio::test]
             async fn $name() {
-                super::$name(super::Backend::Memory(std::sync::Arc::default())).await;
+                super::$name(super::LogBackend::Memory(std::sync::Arc::default())).await;
             }
         )*}
         mod over_redis {$(
@@ -118,144 +120,160 @@ macro_rules! everywhere {
             async fn $name() {
                 for kind in super::KINDS {
                     let lease = kind.lease().await;
-                    super::$name(super::Backend::of(&lease)).await;
+                    super::$name(super::LogBackend::over_lease(&lease)).await;
                 }
             }
         )*}
     };
 }
 
-everywhere![
-    a_rule_is_held_at_once_where_it_was_written_and_soon_elsewhere,
-    a_lifted_rule_is_in_force_nowhere,
-    there_are_so_many_rules_and_single_ones_always,
-    a_word_is_heard_by_whoever_follows_and_by_nobody_later,
-    what_a_rule_says_arrives_whole,
-    a_rule_that_is_over_makes_room,
+on_every_backend![
+    a_rule_applies_at_once_on_its_node_and_soon_on_others,
+    a_lifted_rule_is_in_force_on_no_node,
+    emergency_rules_are_accepted_beyond_the_rule_limit,
+    a_notice_reaches_current_followers_only,
+    all_terms_of_a_rule_reach_other_processes,
+    an_expired_rule_frees_its_place,
 ];
 
-async fn a_rule_is_held_at_once_where_it_was_written_and_soon_elsewhere(backend: Backend) {
-    let (one, two) = (backend.process(100).await, backend.process(100).await);
+async fn a_rule_applies_at_once_on_its_node_and_soon_on_others(backend: LogBackend) {
+    let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
     assert!(one.is_current() && two.is_current(), "nothing is held, and nothing was ever there");
-    let rule = one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
-    assert_eq!(judge(&one, "mallory"), Err(Verdict::Banned));
-    assert!(rule.until - rule.at == MINUTE && rule.at.abs_diff(one.now_ms()) < 5_000);
-    until(&two, "the ban", |rules| bans(rules, &two, "mallory")).await;
-    assert_eq!(judge(&two, "mallory"), Err(Verdict::Banned));
-    assert_eq!(judge(&two, "alice"), Ok(()));
-    let late = backend.process(100).await;
+    let rule = one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    assert_eq!(check_user(&one, "mallory"), Err(AccessRefusal::Banned));
+    assert!(
+        rule.in_force_until - rule.written_at == MINUTE && rule.written_at.abs_diff(one.now_ms()) < 5_000
+    );
+    wait_until(&two, "the ban", |rules| has_ban(rules, &two, "mallory")).await;
+    assert_eq!(check_user(&two, "mallory"), Err(AccessRefusal::Banned));
+    assert_eq!(check_user(&two, "alice"), Ok(()));
+    let late = backend.start_follower(100).await;
     assert_eq!(
-        judge(&late, "mallory"),
-        Err(Verdict::Banned),
+        check_user(&late, "mallory"),
+        Err(AccessRefusal::Banned),
         "one that comes later has it when it is current"
     );
 }
 
-async fn a_lifted_rule_is_in_force_nowhere(backend: Backend) {
-    let (one, two) = (backend.process(100).await, backend.process(100).await);
-    let terms = || Terms { by: "op".into(), ..Terms::default() };
-    assert_eq!(one.lift(&ban("mallory"), terms()).await, Err(ApplyError::NoSuchRule));
-    let first = one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
-    until(&two, "the ban", |rules| bans(rules, &two, "mallory")).await;
-    let lifted = two.lift(&ban("mallory"), terms()).await.unwrap();
-    assert!(lifted.lifted && lifted.at > first.at && lifted.keep == first.keep);
-    assert_eq!(judge(&two, "mallory"), Ok(()));
-    until(&one, "the end of it", |rules| !bans(rules, &one, "mallory")).await;
-    assert_eq!(two.lift(&ban("mallory"), terms()).await, Err(ApplyError::NoSuchRule));
+async fn a_lifted_rule_is_in_force_on_no_node(backend: LogBackend) {
+    let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
+    let terms = || RuleTerms { author: "op".into(), ..RuleTerms::default() };
+    assert_eq!(one.lift_rule(&ban_key("mallory"), terms()).await, Err(RuleWriteError::NoSuchRule));
+    let first = one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    wait_until(&two, "the ban", |rules| has_ban(rules, &two, "mallory")).await;
+    let lifted = two.lift_rule(&ban_key("mallory"), terms()).await.unwrap();
+    assert!(
+        lifted.is_lifted
+            && lifted.written_at > first.written_at
+            && lifted.remembered_until == first.remembered_until
+    );
+    assert_eq!(check_user(&two, "mallory"), Ok(()));
+    wait_until(&one, "the end of it", |rules| !has_ban(rules, &one, "mallory")).await;
+    assert_eq!(two.lift_rule(&ban_key("mallory"), terms()).await, Err(RuleWriteError::NoSuchRule));
     // What one holds that missed it revives nothing.
-    one.log.restore(&[Arc::new(first.clone())]).await.unwrap();
-    assert_eq!(judge(&*backend.process(100).await, "mallory"), Ok(()));
-    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
-    until(&two, "the next ban", |rules| bans(rules, &two, "mallory")).await;
+    one.log.restore_rules(&[Arc::new(first.clone())]).await.unwrap();
+    assert_eq!(check_user(&*backend.start_follower(100).await, "mallory"), Ok(()));
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    wait_until(&two, "the next ban", |rules| has_ban(rules, &two, "mallory")).await;
     // A shorter one is remembered until none of those before it could be in force.
-    let short = one.apply(change(ban("mallory"), 10)).await.unwrap();
-    assert!(short.keep >= first.keep && short.until < first.until, "{short:?}");
+    let short = one.write_rule(rule_change(ban_key("mallory"), 10)).await.unwrap();
+    assert!(
+        short.remembered_until >= first.remembered_until && short.in_force_until < first.in_force_until,
+        "{short:?}"
+    );
 }
 
-async fn there_are_so_many_rules_and_single_ones_always(backend: Backend) {
-    let one = backend.process(3).await;
+async fn emergency_rules_are_accepted_beyond_the_rule_limit(backend: LogBackend) {
+    let one = backend.start_follower(3).await;
     for n in 0..3 {
-        one.apply(change(ban(&format!("u{n}")), MINUTE)).await.unwrap();
+        one.write_rule(rule_change(ban_key(&format!("u{n}")), MINUTE)).await.unwrap();
     }
-    assert_eq!(one.apply(change(ban("u3"), MINUTE)).await, Err(ApplyError::Full));
-    one.apply(change(ban("u2"), MINUTE)).await.expect("the same rule again");
+    assert_eq!(one.write_rule(rule_change(ban_key("u3"), MINUTE)).await, Err(RuleWriteError::TooManyRules));
+    one.write_rule(rule_change(ban_key("u2"), MINUTE)).await.expect("the same rule again");
     for key in [RuleKey::Shutdown, RuleKey::AllBefore, RuleKey::Limits] {
-        one.apply(change(key, MINUTE)).await.expect("an emergency");
+        one.write_rule(rule_change(key, MINUTE)).await.expect("an emergency");
     }
 }
 
-async fn a_word_is_heard_by_whoever_follows_and_by_nobody_later(backend: Backend) {
-    let (one, two) = (backend.process(100).await, backend.process(100).await);
-    let mut ears = [one.words(), two.words()];
+async fn a_notice_reaches_current_followers_only(backend: LogBackend) {
+    let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
+    let mut ears = [one.subscribe_notices(), two.subscribe_notices()];
     let room = RoomId::parse("stand-up").unwrap();
-    for to in [Audience::All, Audience::Room(room), Audience::User(user("ann:x"))] {
-        let word = Word { to, code: "maintenance".into(), message: "back \"soon\"\n".into() };
-        one.say(&word).await.unwrap();
+    for to in [NoticeAudience::All, NoticeAudience::Room(room), NoticeAudience::User(test_user("ann:x"))] {
+        let word = Notice { to, code: "maintenance".into(), message: "back \"soon\"\n".into() };
+        one.send_notice(&word).await.unwrap();
         for ear in &mut ears {
-            assert_eq!(*timeout(SOON, ear.recv()).await.expect("in time").unwrap(), word);
+            assert_eq!(*timeout(WAIT_TIMEOUT, ear.recv()).await.expect("in time").unwrap(), word);
         }
     }
-    let late = backend.process(100).await;
-    let mut ear = late.words();
-    one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
-    until(&late, "the ban", |rules| bans(rules, &late, "mallory")).await;
+    let late = backend.start_follower(100).await;
+    let mut ear = late.subscribe_notices();
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    wait_until(&late, "the ban", |rules| has_ban(rules, &late, "mallory")).await;
     assert!(ear.try_recv().is_err(), "what was said before");
 }
 
-async fn what_a_rule_says_arrives_whole(backend: Backend) {
-    let (one, two) = (backend.process(100).await, backend.process(100).await);
+async fn all_terms_of_a_rule_reach_other_processes(backend: LogBackend) {
+    let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
     let room = RoomId::parse("r.1").unwrap();
     let keys = [
-        RuleKey::Token(TokenId::parse("3f:a~b").unwrap()),
-        RuleKey::UserBefore(user("a:b@c")),
+        RuleKey::Grant(TokenId::parse("3f:a~b").unwrap()),
+        RuleKey::UserBefore(test_user("a:b@c")),
         RuleKey::RoomBefore(room.clone()),
         RuleKey::AllBefore,
-        RuleKey::Ban { room: Some(room), user: user("a:b@c") },
+        RuleKey::Ban { room: Some(room), user: test_user("a:b@c") },
         RuleKey::Deny("2001:db8::/48".parse().unwrap()),
-        RuleKey::Key(CallerId::parse("backend").unwrap()),
+        RuleKey::ApiKey(CallerId::parse("backend").unwrap()),
         RuleKey::Limits,
         RuleKey::Shutdown,
     ];
     for key in keys {
-        let terms = Terms {
-            by: "op".into(),
+        let terms = RuleTerms {
+            author: "op".into(),
             reason: Some("spam; \"quoted\" \\ ünïcode 100 %".into()),
-            issued: true,
+            revokes_issued: true,
             limits: Some(LimitChanges { rate: Some(7), ..LimitChanges::default() }),
             retry_ms: Some(1_234),
         };
-        let rule =
-            one.apply(Change { key: key.clone(), life_ms: MINUTE, terms: terms.clone() }).await.unwrap();
+        let rule = one
+            .write_rule(RuleChange { key: key.clone(), life_ms: MINUTE, terms: terms.clone() })
+            .await
+            .unwrap();
         assert_eq!(rule.terms, terms);
-        until(&two, key.kind(), |rules| rules.get(&key, two.now_ms()).is_some_and(|held| **held == rule))
-            .await;
+        wait_until(&two, key.kind(), |rules| {
+            rules.rule_in_force(&key, two.now_ms()).is_some_and(|held| **held == rule)
+        })
+        .await;
     }
-    assert_eq!(two.rules().limits(two.now_ms()).rate, Some(7));
+    assert_eq!(two.rules().limit_changes(two.now_ms()).rate, Some(7));
 }
 
-async fn a_rule_that_is_over_makes_room(backend: Backend) {
-    let one = backend.process(1).await;
-    let short = one.apply(change(ban("u0"), 1)).await.unwrap();
-    while one.now_ms() <= short.keep {
+async fn an_expired_rule_frees_its_place(backend: LogBackend) {
+    let one = backend.start_follower(1).await;
+    let short = one.write_rule(rule_change(ban_key("u0"), 1)).await.unwrap();
+    while one.now_ms() <= short.remembered_until {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(judge(&one, "u0"), Ok(()));
-    one.apply(change(ban("u1"), MINUTE)).await.expect("the first one is over");
-    assert_eq!(one.rules().remembered(0).count(), 1);
+    assert_eq!(check_user(&one, "u0"), Ok(()));
+    one.write_rule(rule_change(ban_key("u1"), MINUTE)).await.expect("the first one is over");
+    assert_eq!(one.rules().remembered_rules(0).count(), 1);
 }
 
 /// What a process holds survives a store that has forgotten it.
 #[tokio::test]
-async fn memory_that_was_emptied_gets_back_what_is_held() {
-    let log = Arc::new(MemoryLog::default());
-    let backend = Backend::Memory(log.clone());
-    let (one, two) = (backend.process(100).await, backend.process(100).await);
-    let before = one.apply(change(ban("mallory"), MINUTE)).await.unwrap();
-    until(&two, "the ban", |rules| bans(rules, &two, "mallory")).await;
-    log.forget();
-    one.apply(change(ban("eve"), MINUTE)).await.unwrap();
-    until(&two, "the next ban", |rules| bans(rules, &two, "eve")).await;
-    let late = backend.process(100).await;
-    until(&late, "the ban from before", |rules| bans(rules, &late, "mallory")).await;
-    assert_eq!(late.rules().get(&ban("mallory"), late.now_ms()).unwrap().at, before.at);
+async fn an_emptied_memory_log_gets_its_rules_back() {
+    let log = Arc::new(MemoryRuleLog::default());
+    let backend = LogBackend::Memory(log.clone());
+    let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
+    let before = one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    wait_until(&two, "the ban", |rules| has_ban(rules, &two, "mallory")).await;
+    log.forget_all();
+    one.write_rule(rule_change(ban_key("eve"), MINUTE)).await.unwrap();
+    wait_until(&two, "the next ban", |rules| has_ban(rules, &two, "eve")).await;
+    let late = backend.start_follower(100).await;
+    wait_until(&late, "the ban from before", |rules| has_ban(rules, &late, "mallory")).await;
+    assert_eq!(
+        late.rules().rule_in_force(&ban_key("mallory"), late.now_ms()).unwrap().written_at,
+        before.written_at
+    );
 }

@@ -1,6 +1,6 @@
 //! Who may send what: real descriptions of Chromium and Firefox, and what somebody without `publish` might try.
 
-use crate::{CandidateRules, Kind, MediaRules, Refused, Rules};
+use crate::{CandidateRules, MediaRules, PolicyRefusal, RefusalKind, RolePolicy};
 
 const VIEWER: &str = include_str!("../../sdp/viewer.sdp");
 const PUBLISHER: &str = include_str!("../../sdp/publisher.sdp");
@@ -11,18 +11,18 @@ const FIREFOX_VIEWER: &str = include_str!("../../sdp/firefox-viewer.sdp");
 const FIREFOX_PUBLISHER: &str = include_str!("../../sdp/firefox-publisher.sdp");
 const FIREFOX_ANSWER: &str = include_str!("../../sdp/firefox-answer.sdp");
 
-const WATCH: MediaRules = MediaRules { publish: false, share: false, data: true };
-const SPEAK: MediaRules = MediaRules { publish: true, share: false, data: true };
+const WATCH_RULES: MediaRules = MediaRules { publish: false, share: false, data: true };
+const SPEAK_RULES: MediaRules = MediaRules { publish: true, share: false, data: true };
 const RECVONLY: &str = "a=recvonly\r\n";
 
-fn judge(media: MediaRules, sdp: &str) -> Result<(), Refused> {
-    let rules = Rules::new(media, CandidateRules::default()).expect("something is ruled");
-    rules.description(sdp).map(|passed| assert_eq!(passed, sdp, "passed, but not as it came"))
+fn filter_unchanged(media: MediaRules, sdp: &str) -> Result<(), PolicyRefusal> {
+    let rules = RolePolicy::new(media, CandidateRules::default()).expect("something is ruled");
+    rules.filter_description(sdp).map(|passed| assert_eq!(passed, sdp, "passed, but not as it came"))
 }
 
-fn not_permitted(media: MediaRules, sdp: &str) -> usize {
-    let refused = judge(media, sdp).unwrap_err();
-    assert_eq!(refused.kind, Kind::NotPermitted, "{refused}");
+fn refused_section(media: MediaRules, sdp: &str) -> usize {
+    let refused = filter_unchanged(media, sdp).unwrap_err();
+    assert_eq!(refused.kind, RefusalKind::NotPermitted, "{refused}");
     refused.section.expect("an m-line").index
 }
 
@@ -32,31 +32,31 @@ fn with_direction(lines: &str) -> String {
 }
 
 /// The viewer's offer whose second section sends.
-fn video_sends() -> String {
+fn offer_that_sends_video() -> String {
     let (before, video) = VIEWER.split_at(VIEWER.find("m=video").unwrap());
     format!("{before}{}", video.replacen("a=recvonly", "a=sendrecv", 1))
 }
 
-fn in_session(lines: &str, sdp: &str) -> String {
+fn with_session_lines(lines: &str, sdp: &str) -> String {
     sdp.replacen("t=0 0\r\n", &format!("t=0 0\r\n{lines}"), 1)
 }
 
 #[test]
-fn who_only_watches_passes_in_both_browsers() {
+fn a_receive_only_description_passes_in_both_browsers() {
     for sdp in [VIEWER, FIREFOX_VIEWER, FIREFOX_ANSWER, ANSWER, DATA] {
-        judge(WATCH, sdp).unwrap();
-        judge(WATCH, &sdp.replace("\r\n", "\n")).unwrap();
-        judge(WATCH, sdp.trim_end()).unwrap();
-        judge(WATCH, &format!("{sdp}\r\n\r\n")).unwrap();
+        filter_unchanged(WATCH_RULES, sdp).unwrap();
+        filter_unchanged(WATCH_RULES, &sdp.replace("\r\n", "\n")).unwrap();
+        filter_unchanged(WATCH_RULES, sdp.trim_end()).unwrap();
+        filter_unchanged(WATCH_RULES, &format!("{sdp}\r\n\r\n")).unwrap();
     }
-    judge(WATCH, &with_direction("a=inactive\r\n")).unwrap();
+    filter_unchanged(WATCH_RULES, &with_direction("a=inactive\r\n")).unwrap();
 }
 
 #[test]
-fn who_sends_without_publish_is_told_which_m_line() {
-    assert_eq!(not_permitted(WATCH, PUBLISHER), 0);
-    assert_eq!(not_permitted(WATCH, FIREFOX_PUBLISHER), 0);
-    let refused = judge(WATCH, &video_sends()).unwrap_err();
+fn sending_without_publish_is_rejected_with_its_m_line() {
+    assert_eq!(refused_section(WATCH_RULES, PUBLISHER), 0);
+    assert_eq!(refused_section(WATCH_RULES, FIREFOX_PUBLISHER), 0);
+    let refused = filter_unchanged(WATCH_RULES, &offer_that_sends_video()).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "m-line 1 (mid 1): the role may not send audio or video (publish); the section must say recvonly or inactive"
@@ -66,78 +66,78 @@ fn who_sends_without_publish_is_told_which_m_line() {
 #[test]
 fn a_mid_that_is_not_plain_is_not_repeated() {
     let sdp = PUBLISHER.replace("a=mid:0", "a=mid:<script>alert(1)</script>");
-    assert!(judge(WATCH, &sdp).unwrap_err().to_string().starts_with("m-line 0: "));
+    assert!(filter_unchanged(WATCH_RULES, &sdp).unwrap_err().to_string().starts_with("m-line 0: "));
 }
 
 #[test]
-fn no_direction_is_sendrecv() {
-    assert_eq!(not_permitted(WATCH, &with_direction("")), 0);
+fn a_missing_direction_counts_as_sendrecv() {
+    assert_eq!(refused_section(WATCH_RULES, &with_direction("")), 0);
 }
 
 #[test]
-fn a_direction_of_the_session_restricts_nothing_since_browsers_do_not_heed_it() {
+fn a_session_level_direction_is_ignored_as_in_browsers() {
     for direction in [RECVONLY, "a=inactive\r\n"] {
-        assert_eq!(not_permitted(WATCH, &in_session(direction, &with_direction(""))), 0);
+        assert_eq!(refused_section(WATCH_RULES, &with_session_lines(direction, &with_direction(""))), 0);
     }
     // Firefox writes `a=sendrecv` there, whatever its sections say.
-    judge(WATCH, &in_session("a=sendrecv\r\n", VIEWER)).unwrap();
+    filter_unchanged(WATCH_RULES, &with_session_lines("a=sendrecv\r\n", VIEWER)).unwrap();
 }
 
 #[test]
-fn a_bundle_only_section_is_live_though_its_port_is_0() {
+fn a_bundle_only_section_with_port_0_is_live() {
     let sdp = FIREFOX_PUBLISHER.replacen("a=sendrecv\r\na=end", "a=recvonly\r\na=end", 1);
-    assert_eq!(not_permitted(WATCH, &sdp), 1);
-    let no_data = MediaRules { data: false, ..SPEAK };
-    assert_eq!(not_permitted(no_data, FIREFOX_PUBLISHER), 2);
+    assert_eq!(refused_section(WATCH_RULES, &sdp), 1);
+    let no_data = MediaRules { data: false, ..SPEAK_RULES };
+    assert_eq!(refused_section(no_data, FIREFOX_PUBLISHER), 2);
 }
 
 #[test]
-fn a_refused_section_is_ignored_unless_it_is_in_a_bundle() {
-    let sends = video_sends();
+fn a_rejected_section_is_ignored_outside_a_bundle() {
+    let sends = offer_that_sends_video();
     let refused = sends.replace("m=video 9", "m=video 0");
-    assert_eq!(not_permitted(WATCH, &refused), 1);
-    judge(WATCH, &refused.replace("BUNDLE 0 1 2", "BUNDLE 0 2")).unwrap();
-    judge(SPEAK, STOPPED).unwrap();
+    assert_eq!(refused_section(WATCH_RULES, &refused), 1);
+    filter_unchanged(WATCH_RULES, &refused.replace("BUNDLE 0 1 2", "BUNDLE 0 2")).unwrap();
+    filter_unchanged(SPEAK_RULES, STOPPED).unwrap();
 }
 
 #[test]
-fn data_channels_need_their_own_permission() {
-    let rules = MediaRules { data: false, ..SPEAK };
-    assert_eq!(not_permitted(rules, DATA), 0);
-    assert_eq!(not_permitted(rules, VIEWER), 2);
+fn a_data_channel_needs_its_own_permission() {
+    let rules = MediaRules { data: false, ..SPEAK_RULES };
+    assert_eq!(refused_section(rules, DATA), 0);
+    assert_eq!(refused_section(rules, VIEWER), 2);
     let closed = VIEWER.replace("m=application 9", "m=application 0").replace("BUNDLE 0 1 2", "BUNDLE 0 1");
-    judge(rules, &closed).unwrap();
+    filter_unchanged(rules, &closed).unwrap();
 }
 
 #[test]
-fn without_share_there_is_one_video_and_no_slides() {
-    assert_eq!(not_permitted(SPEAK, PUBLISHER), 2);
-    judge(
+fn without_share_only_one_video_and_no_slides_are_allowed() {
+    assert_eq!(refused_section(SPEAK_RULES, PUBLISHER), 2);
+    filter_unchanged(
         MediaRules { data: false, ..MediaRules::ALL },
         &PUBLISHER[..PUBLISHER.find("m=application").unwrap()],
     )
     .unwrap();
-    judge(SPEAK, FIREFOX_PUBLISHER).unwrap();
+    filter_unchanged(SPEAK_RULES, FIREFOX_PUBLISHER).unwrap();
     let one = PUBLISHER.replacen("a=mid:2\r\n", "a=mid:2\r\na=x\r\n", 1).replacen(
         "a=sendrecv\r\n",
         "a=inactive\r\n",
         2,
     );
     let one = one.replace("a=rid:h send\r\na=rid:q send\r\na=simulcast:send h;q\r\n", "");
-    judge(SPEAK, &one).unwrap();
+    filter_unchanged(SPEAK_RULES, &one).unwrap();
     for content in ["slides", "main,slides", "SLIDES"] {
         let sdp = one.replace("a=x\r\n", &format!("a=content:{content}\r\n"));
-        assert_eq!(not_permitted(SPEAK, &sdp), 2, "{content}");
+        assert_eq!(refused_section(SPEAK_RULES, &sdp), 2, "{content}");
     }
     // Two tracks in one section, as Firefox takes them: as "Plan B" had it, and with two msid.
     for lines in ["a=ssrc:11 msid:s t\r\na=ssrc:12 msid:u w\r\n", "a=msid:s t\r\na=msid:u w\r\n"] {
-        assert_eq!(not_permitted(SPEAK, &one.replace("a=x\r\n", lines)), 2, "{lines}");
+        assert_eq!(refused_section(SPEAK_RULES, &one.replace("a=x\r\n", lines)), 2, "{lines}");
     }
 }
 
 /// Each of these is heard by Chromium 156, by Firefox 153, or by both, in some place; or one of them reads it unlike the other.
 #[test]
-fn no_spelling_gets_media_past_the_rule() {
+fn no_attribute_spelling_bypasses_the_rule() {
     for line in [
         "a=SendRecv",
         "a=RECVONLY",
@@ -188,13 +188,13 @@ fn no_spelling_gets_media_past_the_rule() {
         "a=recvonly\r\na=mid:7",
     ] {
         let sdp = with_direction(&format!("{line}\r\n"));
-        assert!(judge(WATCH, &sdp).is_err(), "{line:?}");
+        assert!(filter_unchanged(WATCH_RULES, &sdp).is_err(), "{line:?}");
     }
 }
 
 #[test]
-fn no_m_line_gets_media_past_the_rule() {
-    let sends = video_sends().replace("BUNDLE 0 1 2", "BUNDLE 0 2");
+fn no_m_line_spelling_bypasses_the_rule() {
+    let sends = offer_that_sends_video().replace("BUNDLE 0 1 2", "BUNDLE 0 2");
     let video = &VIEWER[VIEWER.find("m=video").unwrap()..VIEWER.find("m=application").unwrap()];
     for m in [
         "m=video 9",
@@ -223,7 +223,7 @@ fn no_m_line_gets_media_past_the_rule() {
         // `0` alone is a refused section, whatever follows.
         let plain_zero = m == "m=video 0 9" || m == "m=VIDEO 0";
         let sdp = sends.replace("m=video 9", m);
-        assert_eq!(judge(WATCH, &sdp).is_err(), !plain_zero, "{m:?}");
+        assert_eq!(filter_unchanged(WATCH_RULES, &sdp).is_err(), !plain_zero, "{m:?}");
     }
     let sending = video.replace("a=recvonly", "a=sendrecv");
     for sdp in [
@@ -234,7 +234,7 @@ fn no_m_line_gets_media_past_the_rule() {
         VIEWER.replace("m=application 9 UDP/DTLS/SCTP", "m=application 9 UDP/TLS/RTP/SAVPF"),
         VIEWER.replace("m=video 9", "v=0\r\nm=video 9"),
         VIEWER.replace("a=mid:1", "a=mid:0"),
-        in_session("a=bundle-only\r\n", VIEWER),
+        with_session_lines("a=bundle-only\r\n", VIEWER),
         format!("{VIEWER}garbage\r\n"),
         format!("\u{feff}{VIEWER}"),
         format!("\r\n{VIEWER}"),
@@ -245,33 +245,33 @@ fn no_m_line_gets_media_past_the_rule() {
         String::new(),
         "v=0".repeat(2),
     ] {
-        assert!(judge(WATCH, &sdp).is_err(), "{sdp}");
+        assert!(filter_unchanged(WATCH_RULES, &sdp).is_err(), "{sdp}");
     }
 }
 
 #[test]
-fn a_description_has_bounds_and_linear_cost() {
+fn a_description_is_bounded() {
     let lines = format!("v=0\r\n{}", "a=x\r\n".repeat(4_096));
-    assert_eq!(judge(WATCH, &lines).unwrap_err().kind, Kind::Malformed);
+    assert_eq!(filter_unchanged(WATCH_RULES, &lines).unwrap_err().kind, RefusalKind::Malformed);
     let section = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=recvonly\r\n";
-    assert!(judge(WATCH, &format!("v=0\r\n{}", section.repeat(128))).is_ok());
-    assert!(judge(WATCH, &format!("v=0\r\n{}", section.repeat(129))).is_err());
+    assert!(filter_unchanged(WATCH_RULES, &format!("v=0\r\n{}", section.repeat(128))).is_ok());
+    assert!(filter_unchanged(WATCH_RULES, &format!("v=0\r\n{}", section.repeat(129))).is_err());
 }
 
 #[test]
-fn in_a_message_the_description_is_a_json_string() {
-    let rules = Rules::new(WATCH, CandidateRules::default()).unwrap();
+fn a_description_in_a_message_is_a_json_string() {
+    let rules = RolePolicy::new(WATCH_RULES, CandidateRules::default()).unwrap();
     let json = serde_json::to_string(VIEWER).unwrap();
-    assert_eq!(rules.description_json(&json).unwrap(), json);
-    assert!(rules.description_json(&serde_json::to_string(PUBLISHER).unwrap()).is_err());
+    assert_eq!(rules.filter_description_json(&json).unwrap(), json);
+    assert!(rules.filter_description_json(&serde_json::to_string(PUBLISHER).unwrap()).is_err());
     // An escape is what it stands for.
-    assert!(rules.description_json(&json.replacen("a=recvonly", r"a=\u0073endrecv", 1)).is_err());
+    assert!(rules.filter_description_json(&json.replacen("a=recvonly", r"a=\u0073endrecv", 1)).is_err());
     for text in ["", "null", "{}", "\"", r#""\ud800""#] {
-        assert!(rules.description_json(text).is_err(), "{text}");
+        assert!(rules.filter_description_json(text).is_err(), "{text}");
     }
 }
 
 #[test]
-fn a_role_that_may_do_everything_has_no_rules() {
-    assert!(Rules::new(MediaRules::ALL, CandidateRules::default()).is_none());
+fn a_role_with_all_permissions_has_no_policy() {
+    assert!(RolePolicy::new(MediaRules::ALL, CandidateRules::default()).is_none());
 }

@@ -5,8 +5,8 @@
 //!
 //! Next: `envelope` for what each `type` must look like, `forward` for the frame that the targets get.
 
-mod envelope;
-mod forward;
+mod forward_message;
+mod message_envelope;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +17,12 @@ use serde_json::value::RawValue;
 use super::ErrorCode;
 use crate::id::PeerId;
 
-use envelope::Envelope;
-pub use forward::{Forward, ForwardKind};
+pub use forward_message::{ForwardKind, ForwardMessage};
+use message_envelope::MessageEnvelope;
 
 /// Byte bounds of the members of a client message.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct MessageLimits {
     /// Longest `sdp`.
     pub sdp: usize,
     /// Longest `candidate` object.
@@ -37,7 +37,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub enum ClientMessage<'a> {
     /// To be forwarded to one peer, or to the room.
-    Forward(Forward<'a>),
+    Forward(ForwardMessage<'a>),
     /// The peer changes its own public record.
     Update {
         /// To be acknowledged under this number.
@@ -57,7 +57,7 @@ pub enum ClientMessage<'a> {
         /// To be acknowledged under this number.
         id: Option<u64>,
         /// What.
-        command: Command,
+        command: RoomCommand,
     },
     /// All entries up to `seq` have arrived.
     Received {
@@ -80,7 +80,7 @@ pub enum ClientMessage<'a> {
 
 /// What a peer may ask to be done to the room, or to another, where it is permitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum RoomCommand {
     /// A peer is removed, or sent away from the lobby.
     Kick(PeerId),
     /// A peer may not publish any more, or again.
@@ -88,7 +88,7 @@ pub enum Command {
         /// Which peer.
         peer: PeerId,
         /// Whether it may not.
-        on: bool,
+        muted: bool,
     },
     /// The room takes nobody in any more, or somebody again.
     Lock(bool),
@@ -103,7 +103,7 @@ pub enum Command {
 
 /// Why a message was refused.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct MessageError {
     /// The stable code.
     pub code: ErrorCode,
     /// The member at fault, where there is one.
@@ -114,12 +114,12 @@ pub struct Broken {
     pub message: &'static str,
 }
 
-impl Broken {
-    pub(super) fn field(field: &'static str, message: &'static str) -> Self {
+impl MessageError {
+    pub(super) fn invalid_field(field: &'static str, message: &'static str) -> Self {
         Self { code: ErrorCode::BadMessage, field: Some(field), id: None, message }
     }
 
-    pub(super) fn too_large(field: &'static str) -> Self {
+    pub(super) fn field_too_large(field: &'static str) -> Self {
         Self {
             code: ErrorCode::TooLarge,
             field: Some(field),
@@ -131,7 +131,7 @@ impl Broken {
 
 impl<'a> ClientMessage<'a> {
     /// The number it is to be answered under.
-    pub fn id(&self) -> Option<u64> {
+    pub fn message_id(&self) -> Option<u64> {
         match self {
             Self::Forward(forward) => forward.id,
             Self::Update { id, .. }
@@ -144,7 +144,7 @@ impl<'a> ClientMessage<'a> {
     }
 
     /// Whether one may send it who waits to be let in.
-    pub fn is_for_anybody(&self) -> bool {
+    pub fn is_allowed_in_lobby(&self) -> bool {
         matches!(self, Self::Leave { .. } | Self::Ping { .. } | Self::Received { .. } | Self::Refresh { .. })
     }
 
@@ -152,8 +152,8 @@ impl<'a> ClientMessage<'a> {
     ///
     /// # Errors
     /// [`Broken`] with `bad_message`, `unknown_type`, `unsupported` or `too_large`, and the message's `id` if it has one.
-    pub fn parse(text: &'a str, bounds: &Bounds) -> Result<Self, Broken> {
-        let not_json = Broken {
+    pub fn parse(text: &'a str, bounds: &MessageLimits) -> Result<Self, MessageError> {
+        let not_json = MessageError {
             code: ErrorCode::BadMessage,
             field: None,
             id: None,
@@ -163,8 +163,8 @@ impl<'a> ClientMessage<'a> {
         if !text.trim_start().starts_with('{') {
             return Err(not_json);
         }
-        let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|_| not_json)?;
-        let id = envelope.id()?;
-        envelope.read(id, bounds).map_err(|broken| Broken { id, ..broken })
+        let envelope: MessageEnvelope<'a> = serde_json::from_str(text).map_err(|_| not_json)?;
+        let id = envelope.parse_id()?;
+        envelope.parse_message(id, bounds).map_err(|broken| MessageError { id, ..broken })
     }
 }

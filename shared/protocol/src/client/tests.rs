@@ -2,28 +2,29 @@
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { sdp: 200, candidate: 200, data: 200, metadata: 100 };
+const LIMITS: MessageLimits = MessageLimits { sdp: 200, candidate: 200, data: 200, metadata: 100 };
 
 fn peer() -> PeerId {
     PeerId::from_bits(0xb0b)
 }
 
-fn frame(json: &str) -> Result<String, Broken> {
+fn parse_to_frame(json: &str) -> Result<String, MessageError> {
     let text = json.replace("$B", peer().as_str());
-    match ClientMessage::parse(&text, &BOUNDS)? {
+    match ClientMessage::parse(&text, &LIMITS)? {
         ClientMessage::Forward(forward) => Ok(forward.to_frame(&PeerId::from_bits(0xa))),
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(json: &str) -> (ErrorCode, Option<&'static str>) {
-    let broken = frame(json).unwrap_err();
+fn parse_error(json: &str) -> (ErrorCode, Option<&'static str>) {
+    let broken = parse_to_frame(json).unwrap_err();
     (broken.code, broken.field)
 }
 
 #[test]
-fn an_offer_is_forwarded_without_to_and_with_from() {
-    let out = frame(r#"{"type":"offer","to":"$B","id":7,"sdp":"v=0\r\n","from":"forged","x":1}"#).unwrap();
+fn an_offer_is_forwarded_with_from_and_without_to() {
+    let out =
+        parse_to_frame(r#"{"type":"offer","to":"$B","id":7,"sdp":"v=0\r\n","from":"forged","x":1}"#).unwrap();
     assert_eq!(
         out,
         format!(r#"{{"type":"offer","from":"{}","id":7,"sdp":"v=0\r\n"}}"#, PeerId::from_bits(0xa))
@@ -33,12 +34,13 @@ fn an_offer_is_forwarded_without_to_and_with_from() {
 #[test]
 fn a_candidate_is_forwarded_byte_for_byte() {
     let init = r#"{"candidate":"","sdpMid":null, "usernameFragment" : "xyz","later":[1]}"#;
-    let out = frame(&format!(r#"{{"type":"candidate","to":"$B","re":3,"candidate":{init}}}"#)).unwrap();
+    let out =
+        parse_to_frame(&format!(r#"{{"type":"candidate","to":"$B","re":3,"candidate":{init}}}"#)).unwrap();
     assert!(out.ends_with(&format!(r#","re":3,"candidate":{init}}}"#)), "{out}");
 }
 
 #[test]
-fn the_payload_of_a_frame_is_where_it_is_said_to_be() {
+fn the_payload_range_is_the_payload_of_the_frame() {
     let init = r#"{"candidate":"","sdpMid":"0"}"#;
     for (rest, payload) in [
         (r#""type":"offer","id":7,"re":3,"sdp":"v=0""#.to_owned(), Some(r#""v=0""#)),
@@ -46,22 +48,24 @@ fn the_payload_of_a_frame_is_where_it_is_said_to_be() {
         (r#""type":"rollback","id":1"#.to_owned(), None),
     ] {
         let text = format!(r#"{{"to":"{}",{rest}}}"#, peer());
-        let Ok(ClientMessage::Forward(forward)) = ClientMessage::parse(&text, &BOUNDS) else {
+        let Ok(ClientMessage::Forward(forward)) = ClientMessage::parse(&text, &LIMITS) else {
             panic!("{text}")
         };
         let frame = forward.to_frame(&peer());
-        assert_eq!(forward.payload_in(&frame).map(|at| &frame[at]), payload, "{frame}");
+        assert_eq!(forward.payload_range(&frame).map(|at| &frame[at]), payload, "{frame}");
     }
 }
 
 #[test]
-fn null_is_data_and_absence_is_not() {
-    assert!(frame(r#"{"type":"message","data":null}"#).unwrap().ends_with(r#""room":true,"data":null}"#));
-    assert_eq!(refused(r#"{"type":"message"}"#), (ErrorCode::BadMessage, Some("data")));
+fn null_data_is_valid_and_missing_data_is_not() {
+    assert!(
+        parse_to_frame(r#"{"type":"message","data":null}"#).unwrap().ends_with(r#""room":true,"data":null}"#)
+    );
+    assert_eq!(parse_error(r#"{"type":"message"}"#), (ErrorCode::BadMessage, Some("data")));
 }
 
 #[test]
-fn each_defect_names_its_field() {
+fn every_defect_names_its_field() {
     use ErrorCode::{BadMessage, TooLarge, UnknownType, Unsupported};
     let long = "x".repeat(300);
     for (json, code, field) in [
@@ -101,11 +105,11 @@ fn each_defect_names_its_field() {
             Some("data"),
         ),
     ] {
-        assert_eq!(refused(json), (code, field), "{json}");
+        assert_eq!(parse_error(json), (code, field), "{json}");
     }
 }
 
 #[test]
-fn a_refusal_carries_the_id_of_the_message() {
-    assert_eq!(frame(r#"{"type":"offer","id":9}"#).unwrap_err().id, Some(9));
+fn an_error_carries_the_id_of_the_message() {
+    assert_eq!(parse_to_frame(r#"{"type":"offer","id":9}"#).unwrap_err().id, Some(9));
 }

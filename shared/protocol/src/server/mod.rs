@@ -5,8 +5,8 @@
 //!
 //! Next: `welcome` for the first frame, `parts` for what several frames have in common.
 
-mod parts;
-mod welcome;
+mod first_message;
+mod message_parts;
 
 use std::sync::Arc;
 
@@ -15,8 +15,10 @@ use serde::Serialize;
 use super::ErrorCode;
 use crate::id::{PeerId, Role};
 
-pub use parts::{E2ee, IcePolicy, IceServer, KnockEnd, Knocker, LeftReason, PeerEntry, RoomInfo, WireLimits};
-pub use welcome::{Joined, Waiting};
+pub use first_message::{JoinedMessage, WaitingMessage};
+pub use message_parts::{
+    E2eeMode, IcePolicy, IceServer, KnockEndReason, LeaveReason, LobbyPeer, PeerInfo, RoomInfo, WireLimits,
+};
 
 /// Everything the server sends. `seq` is absent from the frame that is stored and is put in front of it at delivery.
 #[derive(Debug, Clone, Serialize)]
@@ -24,20 +26,20 @@ pub use welcome::{Joined, Waiting};
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[expect(missing_docs, reason = "docs/PROTOCOL.md, section 5, describes each")]
 pub enum ServerMessage {
-    Joined(Joined),
+    Joined(JoinedMessage),
     Resumed {
         #[serde(flatten)]
-        joined: Joined,
+        joined: JoinedMessage,
         recovered: bool,
         last_id: u64,
     },
-    Waiting(Waiting),
+    Waiting(WaitingMessage),
     #[serde(rename_all = "camelCase")]
     Ack {
         id: u64,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         duplicate: bool,
-        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        #[serde(default = "default_true", skip_serializing_if = "is_true")]
         durable: bool,
     },
     Duplicate {
@@ -81,13 +83,13 @@ pub enum ServerMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
         #[serde(flatten)]
-        peer: PeerEntry,
+        peer: PeerInfo,
     },
     PeerUpdated {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
         #[serde(flatten)]
-        peer: PeerEntry,
+        peer: PeerInfo,
     },
     PeerDetached {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,19 +105,19 @@ pub enum ServerMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
         peer_id: PeerId,
-        reason: LeftReason,
+        reason: LeaveReason,
     },
     Knock {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
         #[serde(flatten)]
-        peer: Knocker,
+        peer: LobbyPeer,
     },
     KnockEnded {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
         peer_id: PeerId,
-        reason: KnockEnd,
+        reason: KnockEndReason,
     },
     RoomUpdated {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,10 +141,10 @@ pub enum ServerMessage {
         code: String,
         message: String,
     },
-    Offer(Described),
-    Answer(Described),
-    Pranswer(Described),
-    Rollback(Described),
+    Offer(DescriptionMessage),
+    Answer(DescriptionMessage),
+    Pranswer(DescriptionMessage),
+    Rollback(DescriptionMessage),
     Candidate {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
@@ -167,19 +169,19 @@ pub enum ServerMessage {
 }
 
 #[cfg(test)]
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_yes(value: &bool) -> bool {
+fn is_true(value: &bool) -> bool {
     *value
 }
 
 /// A forwarded description: an `RTCSessionDescriptionInit` with an address.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Described {
+pub struct DescriptionMessage {
     /// Its place in the reader's mailbox; absent where it came outside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,

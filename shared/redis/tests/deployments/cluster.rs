@@ -9,32 +9,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_redis::Unavailable;
+use signalbox_redis::RedisUnavailable;
 use signalbox_tests::{
     redis_cluster::{RedisCluster, key_in},
     redis_guard::Guard,
 };
 
-use crate::common::{Client, Ears};
+use crate::test_client::{TestClient, TestListener};
 
-async fn cluster(guard: Guard) -> (RedisCluster, Arc<Client>) {
+async fn start_cluster(guard: Guard) -> (RedisCluster, Arc<TestClient>) {
     let redis = RedisCluster::start(guard).await;
-    let client = Client::connect(&redis.url("signal"), &redis.guard().settings()).await;
+    let client = TestClient::connect(&redis.url("signal"), &redis.guard().settings()).await;
     (redis, Arc::new(client))
 }
 
 /// What became of each id, and how long the longest call took.
-type Outcomes = (BTreeMap<String, Result<i64, Unavailable>>, Duration);
+type CallOutcomes = (BTreeMap<String, Result<i64, RedisUnavailable>>, Duration);
 
 /// Calls one after the other until told to stop.
-struct Flow {
+struct CallFlow {
     stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<Outcomes>,
+    task: tokio::task::JoinHandle<CallOutcomes>,
 }
 
-impl Flow {
-    fn start(
-        client: &Arc<Client>,
+impl CallFlow {
+    fn start_calls(
+        client: &Arc<TestClient>,
         name: &'static str,
         partition: usize,
         more: &'static [&'static str],
@@ -59,16 +59,16 @@ impl Flow {
         Self { stop, task }
     }
 
-    async fn end(self) -> Outcomes {
+    async fn stop_calls(self) -> CallOutcomes {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap()
     }
 }
 
 #[tokio::test]
-async fn a_killed_master_disturbs_its_own_partitions_only() {
-    let (mut redis, client) = cluster(Guard::none()).await;
-    let ears = Ears::open(&client).await;
+async fn a_killed_master_interrupts_only_its_own_partitions() {
+    let (mut redis, client) = start_cluster(Guard::none()).await;
+    let ears = TestListener::open(&client).await;
     let killed = redis.master_of(0).await;
     let (its, others) = {
         let its = redis.partitions_of(killed).await;
@@ -77,38 +77,38 @@ async fn a_killed_master_disturbs_its_own_partitions_only() {
     };
     assert!(its.len() > 40 && others.len() > 80);
     let flows: Vec<_> = [others[0], others[others.len() - 1]]
-        .map(|partition| Flow::start(&client, "flow", partition, &[]))
+        .map(|partition| CallFlow::start_calls(&client, "flow", partition, &[]))
         .into();
 
     let start = Instant::now();
     redis.kill_master_of(0).await;
-    client.until_it_works(0, "the replica takes over").await;
+    client.wait_until_answered(0, "the replica takes over").await;
     let works = start.elapsed();
-    ears.until_heard(&client, 0, "from the new master").await;
+    ears.publish_until_heard(&client, 0, "from the new master").await;
     println!("cluster: calls after {works:?}, topics after {:?}", start.elapsed());
-    assert!(client.link.is_open(0));
-    ears.wait_again(&its).await;
-    client.wait_disturbed(&its).await;
+    assert!(client.client.is_partition_connected(0));
+    ears.wait_for_gap(&its).await;
+    client.wait_for_interruption(&its).await;
 
     for flow in flows {
-        let (outcomes, longest) = flow.end().await;
+        let (outcomes, longest) = flow.stop_calls().await;
         assert!(outcomes.len() > 100, "it flowed: {}", outcomes.len());
         assert!(outcomes.values().all(|outcome| *outcome == Ok(1)), "another shard's calls never fail");
         assert!(longest < Duration::from_millis(500), "nor wait: {longest:?}");
     }
     for partition in &others {
-        assert!(!client.disturbed().contains(partition), "{partition} has its master");
-        assert!(!ears.again().contains(partition), "{partition} has its topic");
+        assert!(!client.interrupted().contains(partition), "{partition} has its master");
+        assert!(!ears.partitions_with_gap().contains(partition), "{partition} has its topic");
     }
 }
 
 #[tokio::test]
-async fn a_slot_that_moves_while_scripts_flow_costs_no_call_and_doubles_none() {
-    let (redis, client) = cluster(Guard::acl()).await;
-    let ears = Ears::open(&client).await;
+async fn a_moving_slot_loses_no_call_and_repeats_none() {
+    let (redis, client) = start_cluster(Guard::acl()).await;
+    let ears = TestListener::open(&client).await;
     // Another node, which calls nobody: only the server tells it.
-    let quiet = Client::connect(&redis.url("signal"), &redis.guard().settings()).await;
-    let quiet_ears = Ears::open(&quiet).await;
+    let quiet = TestClient::connect(&redis.url("signal"), &redis.guard().settings()).await;
+    let quiet_ears = TestListener::open(&quiet).await;
     let from = redis.master_of(5).await;
     // The last one, so that no probe comes to its topic soon.
     let partition = *redis.partitions_of(from).await.last().unwrap();
@@ -116,8 +116,8 @@ async fn a_slot_that_moves_while_scripts_flow_costs_no_call_and_doubles_none() {
     // Some of the declared keys exist and some do not.
     let other = key_in(partition, "exists");
     redis.nodes[from].ask::<i64>(&format!("HINCRBY {other} f 1")).await;
-    let flow = Flow::start(&client, "many", partition, &["exists", "absent"]);
-    let single = Flow::start(&client, "one", partition, &[]);
+    let flow = CallFlow::start_calls(&client, "many", partition, &["exists", "absent"]);
+    let single = CallFlow::start_calls(&client, "one", partition, &[]);
     tokio::time::sleep(Duration::from_millis(100)).await;
 
     redis.begin_move(partition, to).await;
@@ -129,13 +129,13 @@ async fn a_slot_that_moves_while_scripts_flow_costs_no_call_and_doubles_none() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let moved = Instant::now();
     redis.finish_move(partition, from, to).await;
-    ears.wait_again(&[partition]).await;
-    ears.until_heard(&client, partition, "from the new master").await;
+    ears.wait_for_gap(&[partition]).await;
+    ears.publish_until_heard(&client, partition, "from the new master").await;
     println!("slot moved: topics {:?} after the last step", moved.elapsed());
-    client.wait_disturbed(&[partition]).await;
-    quiet_ears.wait_again(&[partition]).await;
+    client.wait_for_interruption(&[partition]).await;
+    quiet_ears.wait_for_gap(&[partition]).await;
     println!("slot moved: topics of a node that does nothing, {:?}", moved.elapsed());
-    let ((many, longest), (one, longest_of_one)) = (flow.end().await, single.end().await);
+    let ((many, longest), (one, longest_of_one)) = (flow.stop_calls().await, single.stop_calls().await);
     println!(
         "slot moved: {} calls, the longest {longest:?}, of one key {longest_of_one:?}",
         many.len() + one.len()
@@ -146,18 +146,18 @@ async fn a_slot_that_moves_while_scripts_flow_costs_no_call_and_doubles_none() {
     for (id, outcome) in many.iter().chain(&one) {
         match outcome {
             Ok(n) => assert_eq!((*n, counts.get(id)), (1, Some(&1)), "{id}"),
-            Err(Unavailable) => panic!("{id} had time enough"),
+            Err(RedisUnavailable) => panic!("{id} had time enough"),
         }
     }
     assert_eq!(counts.len(), many.len() + one.len());
     assert_eq!(redis.master_of(partition).await, to);
-    let neighbours: Vec<_> = client.disturbed().into_iter().filter(|p| *p != partition).collect();
+    let neighbours: Vec<_> = client.interrupted().into_iter().filter(|p| *p != partition).collect();
     assert!(neighbours.is_empty(), "{neighbours:?}");
 }
 
 #[tokio::test]
-async fn a_multi_key_call_waits_for_a_slot_on_the_move_no_longer_than_its_deadline() {
-    let (redis, client) = cluster(Guard::none()).await;
+async fn a_multi_key_call_to_a_moving_slot_fails_at_its_deadline() {
+    let (redis, client) = start_cluster(Guard::none()).await;
     let partition = 77;
     client.count(partition, "before").await.unwrap();
     let from = redis.master_of(partition).await;
@@ -169,23 +169,23 @@ async fn a_multi_key_call_waits_for_a_slot_on_the_move_no_longer_than_its_deadli
     let start = Instant::now();
     let torn = client.count_with(partition, "torn", &["exists"]).await;
     let waited = start.elapsed();
-    assert_eq!(torn, Err(Unavailable));
+    assert_eq!(torn, Err(RedisUnavailable));
     assert!((Duration::from_millis(1_500)..Duration::from_millis(2_300)).contains(&waited), "{waited:?}");
-    assert!(client.link.is_open(partition), "the server is there");
+    assert!(client.client.is_partition_connected(partition), "the server is there");
     while redis.move_keys(partition, from, to, 10).await > 0 {}
     redis.finish_move(partition, from, to).await;
     assert_eq!(client.count_with(partition, "torn", &["exists"]).await, Ok(1), "it was not executed before");
 }
 
 #[tokio::test]
-async fn a_key_of_no_partition_is_found_wherever_it_is() {
-    let (_redis, client) = cluster(Guard::none()).await;
+async fn a_key_outside_the_partitions_is_found_on_any_master() {
+    let (_redis, client) = start_cluster(Guard::none()).await;
     for key in ["sb:nodes", "sb:partitions", "a", "b", "c"] {
         let mut cmd = redis::cmd("HINCRBY");
         cmd.arg(key).arg("f").arg(1);
-        assert_eq!(client.link.call_key(key, &cmd).await, Ok(redis::Value::Int(1)), "{key}");
-        let answer = client.link.script_key(0, &[key.to_owned()], &[b"f".to_vec()]).await;
+        assert_eq!(client.client.run_key_command(key, &cmd).await, Ok(redis::Value::Int(1)), "{key}");
+        let answer = client.client.run_key_script(0, &[key.to_owned()], &[b"f".to_vec()]).await;
         assert_eq!(answer, Ok(redis::Value::Int(2)), "{key}");
     }
-    assert!(client.disturbed().is_empty());
+    assert!(client.interrupted().is_empty());
 }

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod access;
 mod cluster;
-mod common;
-mod proxy;
+mod muting_proxy;
 mod sentinel;
 mod standalone;
+mod test_client;
+mod tls_and_acl;

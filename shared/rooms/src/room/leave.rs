@@ -1,80 +1,83 @@
 //! Losing a socket, and leaving for good: by itself, at a deadline, or because somebody says so.
 
-use signalbox_protocol::{LeftReason, id::PeerId};
+use signalbox_protocol::{LeaveReason, id::PeerId};
 
 use super::{
-    decide::Batch,
-    outcome::{EventKind, Outcome},
-    state::{Member, Presence, Tombstone},
+    decision::{InputOutcome, RoomEventKind},
+    decision_batch::DecisionBatch,
+    room_state::{Member, PeerAttachment, Tombstone},
 };
 
-impl Batch<'_> {
-    pub(super) fn detach(&mut self, peer: &PeerId, epoch: u64) -> Outcome {
-        let until = self.now + self.rules.window_ms;
-        let Some(member) = self.owned(peer, epoch) else { return Outcome::Gone };
+impl DecisionBatch<'_> {
+    pub(super) fn detach_peer(&mut self, peer: &PeerId, epoch: u64) -> InputOutcome {
+        let until = self.now + self.policy.resume_window_ms;
+        let Some(member) = self.owned_member(peer, epoch) else { return InputOutcome::PeerGone };
         if member.owner().is_some() {
-            member.presence = Presence::Detached(until);
+            member.attachment = PeerAttachment::Detached(until);
             let waiting = member.waiting;
-            self.decision.put.insert(peer.clone());
+            self.decision.written_peers.insert(peer.clone());
             if !waiting {
-                self.tell(peer, EventKind::Detached);
+                self.notify_others(peer, RoomEventKind::Detached);
             }
         }
-        Outcome::Done
+        InputOutcome::Done
     }
 
-    pub(super) fn detach_all(&mut self, whose: impl Fn(&Member, &PeerId) -> bool) -> Outcome {
-        let members = self.decision.next.members.iter();
+    pub(super) fn detach_matching(&mut self, whose: impl Fn(&Member, &PeerId) -> bool) -> InputOutcome {
+        let members = self.decision.next_state.members.iter();
         let lost: Vec<_> =
             members.filter(|(peer, m)| whose(m, peer)).map(|(peer, m)| (peer.clone(), m.epoch)).collect();
         for (peer, epoch) in &lost {
-            self.detach(peer, *epoch);
+            self.detach_peer(peer, *epoch);
         }
-        Outcome::Done
+        InputOutcome::Done
     }
 
-    pub(super) fn tick(&mut self) -> Outcome {
-        let (now, state) = (self.now, &self.decision.next);
+    pub(super) fn check_deadlines(&mut self) -> InputOutcome {
+        let (now, state) = (self.now, &self.decision.next_state);
         // Where the room's own limit came first it has ended; at the end of the longest life of any room another one may begin.
-        let own = state.settings.life_ms(self.rules.room_life_ms) < self.rules.room_life_ms;
+        let own = state.settings.max_life_ms(self.policy.max_room_life_ms) < self.policy.max_room_life_ms;
         let ended = state.ends_at > 0 && state.ends_at <= now;
-        let over = |m: &Member| matches!(m.presence, Presence::Detached(until) if until <= now);
+        let over = |m: &Member| matches!(m.attachment, PeerAttachment::Detached(until) if until <= now);
         let members = state.members.iter();
         let due: Vec<PeerId> =
             members.filter(|(_, m)| ended || over(m)).map(|(peer, _)| peer.clone()).collect();
         for peer in &due {
             match (ended, own) {
-                (true, true) => self.remove(peer, LeftReason::Ended),
-                (true, false) => self.remove_as(peer, LeftReason::Ended, LeftReason::Timeout),
-                (false, _) => self.remove(peer, LeftReason::Timeout),
+                (true, true) => self.remove_peer(peer, LeaveReason::Ended),
+                (true, false) => self.remove_peer_as(peer, LeaveReason::Ended, LeaveReason::Timeout),
+                (false, _) => self.remove_peer(peer, LeaveReason::Timeout),
             };
         }
-        let next = &self.decision.next;
+        let next = &self.decision.next_state;
         if next.members.is_empty() && next.settings.kept_until > 0 && !next.settings.is_kept(now) {
             // It was kept for long enough.
-            self.decision.configured = true;
+            self.decision.settings_changed = true;
         }
-        Outcome::Done
+        InputOutcome::Done
     }
 
-    pub(super) fn remove(&mut self, peer: &PeerId, reason: LeftReason) -> Outcome {
-        self.remove_as(peer, reason, reason)
+    pub(super) fn remove_peer(&mut self, peer: &PeerId, reason: LeaveReason) -> InputOutcome {
+        self.remove_peer_as(peer, reason, reason)
     }
 
     /// Removes a member; what its own connection finds may differ from what the others are told.
-    fn remove_as(&mut self, peer: &PeerId, told: LeftReason, reason: LeftReason) -> Outcome {
-        let member = self.decision.next.members.remove(peer);
+    fn remove_peer_as(&mut self, peer: &PeerId, told: LeaveReason, reason: LeaveReason) -> InputOutcome {
+        let member = self.decision.next_state.members.remove(peer);
         let (epoch, waiting) = member.as_ref().map_or((0, false), |member| (member.epoch, member.waiting));
-        self.decision.left.extend(member.map(|member| (peer.clone(), member)));
-        let until = self.now + self.rules.window_ms;
-        self.decision.next.left.insert(peer.clone(), Tombstone { epoch, reason, until });
-        self.decision.put.remove(peer);
-        self.decision.removed.insert(peer.clone());
+        self.decision.removed_members.extend(member.map(|member| (peer.clone(), member)));
+        let until = self.now + self.policy.resume_window_ms;
+        self.decision
+            .next_state
+            .tombstones
+            .insert(peer.clone(), Tombstone { epoch, reason, expires_at: until });
+        self.decision.written_peers.remove(peer);
+        self.decision.removed_peers.insert(peer.clone());
         if waiting {
-            self.tell_admitters(peer, EventKind::KnockEnded(Some(told)));
+            self.notify_admitters(peer, RoomEventKind::KnockEnded(Some(told)));
         } else {
-            self.tell(peer, EventKind::Left(told));
+            self.notify_others(peer, RoomEventKind::Left(told));
         }
-        Outcome::Done
+        InputOutcome::Done
     }
 }

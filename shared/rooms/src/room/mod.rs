@@ -19,31 +19,33 @@
 //! Next: `announce` turns its [`Decision`] into a commit, `store` commits it; a node's registry drives it for its sockets.
 
 mod claim;
-mod decide;
-mod grant;
-mod input;
+mod decision;
+mod decision_batch;
+mod event_targets;
+mod grant_binding;
 mod join;
 mod leave;
 mod lobby;
-mod manage;
-mod moderate;
-mod outcome;
-mod record;
-mod roles;
-mod rules;
-mod set;
-mod settings;
-mod state;
-mod tell;
+mod member_record;
+mod moderation;
+mod role_policy;
+mod room_action;
+mod room_input;
+mod room_lifecycle;
+mod room_policy;
+mod room_settings;
+mod room_state;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use claim::{Claim, Proof};
-pub use decide::decide;
-pub use input::Input;
-pub use manage::{Act, Manage, Whom};
-pub use outcome::{Decision, Event, EventKind, Outcome};
-pub use roles::RoleBook;
-pub use rules::Rules;
-pub use settings::{Creator, CreatorKind, LONGEST_KEPT_MS, Patch, RoomSettings};
-pub use state::{Incarnation, Lineage, Member, Permission, Presence, RoomState, TokenRecord, Tombstone};
+pub use claim::{ClaimProof, PeerClaim};
+pub use decision::{Decision, InputOutcome, RoomEvent, RoomEventKind};
+pub use decision_batch::decide;
+pub use role_policy::RoomRolePolicy;
+pub use room_action::{ManageRoom, PeerSelector, RoomAction};
+pub use room_input::RoomInput;
+pub use room_policy::RoomPolicy;
+pub use room_settings::{CreatorKind, MAX_ROOM_RETENTION_MS, RoomCreator, RoomPatch, RoomSettings};
+pub use room_state::{
+    Member, PeerAttachment, Permission, ReplicationId, RoomInstanceId, RoomState, TokenRecord, Tombstone,
+};

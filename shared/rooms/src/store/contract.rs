@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 
-use crate::room::{Incarnation, Lineage, Member, RoomSettings, RoomState, Tombstone};
+use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState, Tombstone};
 
 /// One entry of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub enum EntryKind {
     /// What a peer sent, as it is.
     Forwarded,
     /// A change of the room, as it is.
-    Presence,
+    RoomEvent,
     /// The reader's own role or permissions, as it is.
-    Standing,
+    PermissionsChanged,
     /// A peer entry, which is a change of the room too: `polite` is added, which differs from reader to reader.
-    PeerEntry,
+    PeerEvent,
 }
 
 /// An entry for a peer of this node.
@@ -42,7 +42,7 @@ pub struct Delivery {
     /// The reader.
     pub peer: PeerId,
     /// The number of the mailbox it was written to.
-    pub mailbox: u64,
+    pub mailbox_version: u64,
     /// What was written.
     pub entry: Entry,
 }
@@ -51,51 +51,51 @@ pub struct Delivery {
 #[derive(Debug)]
 pub struct Commit {
     /// The incarnation and version it was decided on; version 0 means the room must not exist yet.
-    pub incarnation: Incarnation,
+    pub instance_id: RoomInstanceId,
     /// See `incarnation`.
     pub version: u64,
     /// Members to write. One that has a mailbox already keeps it.
-    pub put: Vec<(PeerId, Member)>,
+    pub written_members: Vec<(PeerId, Member)>,
     /// Members to remove, with their mailboxes; what is remembered of them.
-    pub removed: Vec<(PeerId, Tombstone)>,
+    pub removed_peers: Vec<(PeerId, Tombstone)>,
     /// Tombstones that are over.
-    pub forgotten: Vec<PeerId>,
+    pub expired_tombstones: Vec<PeerId>,
     /// Who is detached after it.
-    pub detached: Vec<PeerId>,
+    pub detached_peers: Vec<PeerId>,
     /// Nodes that have their first peer in the room by it.
-    pub listed: Vec<NodeId>,
+    pub added_nodes: Vec<NodeId>,
     /// Nodes that have none any more.
-    pub unlisted: Vec<NodeId>,
+    pub removed_nodes: Vec<NodeId>,
     /// Nodes that lose peers by it without having asked for it: they look after them.
-    pub notices: Vec<(NodeId, Vec<PeerId>)>,
+    pub resync_requests: Vec<(NodeId, Vec<PeerId>)>,
     /// Whether somebody new comes in. What does not grow is applied even where the store is full, or a full store could never
     /// empty itself.
-    pub grows: bool,
+    pub adds_data: bool,
     /// Whether nobody was in the room: a life begins.
-    pub opens: bool,
+    pub opens_room: bool,
     /// Whether nobody is in it after it.
-    pub empty: bool,
+    pub leaves_room_empty: bool,
     /// Whether nobody is left and the room is not kept: it ends and its keys go, but for the tombstones.
-    pub ends: bool,
+    pub ends_room: bool,
     /// What is set for the room, where it is to be written.
     pub settings: Option<Arc<RoomSettings>>,
     /// The longest that somebody may be in it without a break, milliseconds.
-    pub life_ms: u64,
+    pub max_life_ms: u64,
     /// Until when it is there though nobody is in it, by the store's clock; 0: it goes with its last member.
     pub kept_until: u64,
     /// What others hear, in order.
-    pub events: Vec<Announcement>,
+    pub events: Vec<EventEntry>,
     /// Ids that these peers' requests carried, now accepted.
-    pub accepted: Vec<(PeerId, u64)>,
+    pub accepted_ids: Vec<(PeerId, u64)>,
     /// Lines for the operators' feed.
-    pub feed: Vec<Arc<str>>,
+    pub feed_lines: Vec<Arc<str>>,
 }
 
 /// One event for several mailboxes.
 #[derive(Debug, Clone)]
-pub struct Announcement {
+pub struct EventEntry {
     /// Who it is about.
-    pub about: PeerId,
+    pub about_peer: PeerId,
     /// How it is presented.
     pub kind: EntryKind,
     /// The frame without `seq`.
@@ -106,9 +106,9 @@ pub struct Announcement {
 
 /// A room as it was found.
 #[derive(Debug)]
-pub struct Found {
+pub struct LoadedRoom {
     /// The lineage of the store.
-    pub lineage: Lineage,
+    pub replication_id: ReplicationId,
     /// When, milliseconds since 1970 by the store's clock.
     pub now: u64,
     /// The room, if there is one.
@@ -117,39 +117,39 @@ pub struct Found {
 
 /// What became of a commit.
 #[derive(Debug)]
-pub enum Committed {
+pub enum CommitResult {
     /// It holds, in this lineage; these entries are for peers of this node.
-    Applied(Lineage, Vec<Delivery>),
+    Applied(ReplicationId, Vec<Delivery>),
     /// The room has moved on; this is where it is.
-    Conflict(Found),
+    Conflict(LoadedRoom),
 }
 
 /// One message to append.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct OutgoingEntry {
     /// The sender's number.
     pub id: Option<u64>,
     /// Who gets it.
-    pub to: Target,
+    pub target: MessageTarget,
     /// The frame without `seq`.
     pub body: Arc<str>,
     /// Whether it rests on what the caller knows of its target, so that it is stale once the room has moved on. One to the room does
     /// anyway.
-    pub judged: bool,
+    pub requires_room_version: bool,
 }
 
 /// Who gets a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum MessageTarget {
     /// One peer of the room.
     Peer(PeerId),
     /// Every other peer of the room.
     Room,
     /// Nobody: it is kept back, and for its sender it was sent.
-    Nobody,
+    Withheld,
 }
 
-impl Target {
+impl MessageTarget {
     /// Whether somebody gets both.
     pub fn overlaps(&self, other: &Self) -> bool {
         matches!(self, Self::Room) || matches!(other, Self::Room) || self == other
@@ -158,28 +158,28 @@ impl Target {
 
 /// A batch of one sender's messages.
 #[derive(Debug)]
-pub struct Append {
+pub struct AppendBatch {
     /// The sender.
     pub sender: PeerId,
     /// Its epoch.
     pub epoch: u64,
     /// The number of its own mailbox.
-    pub mailbox: u64,
+    pub mailbox_version: u64,
     /// The last entry of that mailbox that it has confirmed.
-    pub acked: u64,
+    pub acked_seq: u64,
     /// The highest id of it that was accepted, as the caller knows it.
-    pub floor: u64,
+    pub known_last_id: u64,
     /// The handle that its client has, where the store does not know yet.
-    pub handle: Option<u64>,
+    pub handle_generation: Option<u64>,
     /// The room as the caller knows it: the targets of a message to the room.
-    pub members: Arc<Members>,
+    pub members: Arc<MemberList>,
     /// The messages, in order.
-    pub items: Vec<Item>,
+    pub entries: Vec<OutgoingEntry>,
 }
 
 /// Who is in a room, as one node knows it.
 #[derive(Debug, Default)]
-pub struct Members {
+pub struct MemberList {
     /// The version this was true at.
     pub version: u64,
     /// The members.
@@ -188,16 +188,16 @@ pub struct Members {
 
 /// What became of a batch.
 #[derive(Debug)]
-pub struct Batched {
+pub struct AppendResults {
     /// The number of the sender's own mailbox.
-    pub mailbox: u64,
+    pub mailbox_version: u64,
     /// What became of each message.
-    pub results: Vec<Appended>,
+    pub results: Vec<AppendResult>,
 }
 
 /// What became of one message.
 #[derive(Debug)]
-pub enum Appended {
+pub enum AppendResult {
     /// Written to every target; these are of this node.
     Written(Vec<Delivery>),
     /// This id, or a later one, had been accepted before; nothing was written.
@@ -218,17 +218,17 @@ pub enum AppendError {
     NotOwner,
     /// See [`Unavailable`].
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] StoreUnavailable),
 }
 
 /// The store did not answer in time, or cannot be reached: the outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store did not answer in time")]
-pub struct Unavailable;
+pub struct StoreUnavailable;
 
 /// What has a deadline that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Due {
+pub enum DueItem {
     /// A room: a window of a peer, or its longest life.
     Room(RoomId),
     /// Mailboxes of a room: their oldest entries.
@@ -237,21 +237,21 @@ pub enum Due {
 
 /// Who is alive.
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct NodeCensus {
     /// Whether the asking node had a lease until it asked. If not, its peers may have been taken for lost.
-    pub held: bool,
+    pub had_lease: bool,
     /// The nodes that are alive, the asking one among them.
-    pub alive: Vec<NodeId>,
+    pub live_nodes: Vec<NodeId>,
     /// The nodes that are dead and not forgotten.
-    pub dead: Vec<NodeId>,
+    pub dead_nodes: Vec<NodeId>,
 }
 
 /// Where news for this node's peers comes in.
-pub trait Arrivals: Send + Sync {
+pub trait StoreEvents: Send + Sync {
     /// An entry, written by another node. Must not block.
-    fn deliver(&self, room: &RoomId, delivery: Delivery);
+    fn deliver_entry(&self, room: &RoomId, delivery: Delivery);
     /// Something happened to peers of this node that it did not ask for. Must not block.
-    fn look_after(&self, room: &RoomId, peers: &[PeerId]);
+    fn resync_peers(&self, room: &RoomId, peers: &[PeerId]);
     /// Entries for rooms of these partitions may have been missed. Must not block.
-    fn catch_up(&self, partitions: &[usize]);
+    fn resync_partitions(&self, partitions: &[usize]);
 }

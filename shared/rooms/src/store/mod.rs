@@ -17,38 +17,38 @@
 //! - Entries for peers of the calling node come back as deliveries; those of other nodes reach them through their topic.
 //! - Every failure to answer in time is [`Unavailable`]: the outcome is unknown. Nothing is retried here.
 
-mod bounds;
 #[cfg(test)]
 mod conformance;
 mod contract;
-mod look;
 mod memory;
+mod peer_status;
 mod redis;
+mod store_limits;
 
 use std::{sync::Arc, time::Duration};
 
 use crate::feed::FeedSender;
-use crate::usage::{Amount, Day, Pair, UsageBook};
+use crate::usage::{MemoryUsageStore, UsageAmount, UsageKey, UtcDay};
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 
-pub use bounds::*;
 pub use contract::*;
-pub use look::*;
-pub use memory::MemoryStore;
-pub use redis::{RedisStore, StartError};
+pub use memory::MemoryRoomStore;
+pub use peer_status::*;
+pub use redis::{RedisRoomStore, RedisStartError};
+pub use store_limits::*;
 
 /// The store in use.
-pub enum Store {
+pub enum RoomStore {
     /// This process alone.
-    Memory(MemoryStore),
+    Memory(MemoryRoomStore),
     /// Shared through Redis.
-    Redis(RedisStore),
+    Redis(RedisRoomStore),
 }
 
-impl Store {
+impl RoomStore {
     /// The store of one process.
-    pub fn memory(bounds: Bounds, feed: Option<FeedSender>) -> Self {
-        Self::Memory(MemoryStore::new(bounds, feed))
+    pub fn in_memory(bounds: StoreLimits, feed: Option<FeedSender>) -> Self {
+        Self::Memory(MemoryRoomStore::new(bounds, feed))
     }
 
     /// Milliseconds since 1970 by the store's clock.
@@ -68,18 +68,18 @@ impl Store {
     }
 
     /// Whether the part of the store that holds a room answers; never waits.
-    pub fn is_open(&self, room: &RoomId) -> bool {
+    pub fn is_room_available(&self, room: &RoomId) -> bool {
         match self {
             Self::Memory(_) => true,
-            Self::Redis(store) => store.is_open(room),
+            Self::Redis(store) => store.is_room_available(room),
         }
     }
 
     /// How long ago the store may last have forgotten something, or this node last lost sight of it.
-    pub fn undisturbed_for(&self) -> Duration {
+    pub fn stable_for(&self) -> Duration {
         match self {
             Self::Memory(_) => Duration::MAX,
-            Self::Redis(store) => store.undisturbed_for(),
+            Self::Redis(store) => store.stable_for(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Store {
         room: &RoomId,
         node: &NodeId,
         commit: &Commit,
-    ) -> Result<Committed, Unavailable> {
+    ) -> Result<CommitResult, StoreUnavailable> {
         match self {
             Self::Memory(store) => Ok(store.commit(room, commit)),
             Self::Redis(store) => store.commit(room, node, commit).await,
@@ -111,10 +111,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn load(&self, room: &RoomId) -> Result<Found, Unavailable> {
+    pub async fn load_room(&self, room: &RoomId) -> Result<LoadedRoom, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.load(room)),
-            Self::Redis(store) => store.load(room).await,
+            Self::Memory(store) => Ok(store.load_room(room)),
+            Self::Redis(store) => store.load_room(room).await,
         }
     }
 
@@ -122,7 +122,12 @@ impl Store {
     ///
     /// # Errors
     /// [`AppendError`]: none was written, or with `Unavailable` nobody knows.
-    pub async fn append(&self, room: &RoomId, node: &NodeId, batch: &Append) -> Result<Batched, AppendError> {
+    pub async fn append(
+        &self,
+        room: &RoomId,
+        node: &NodeId,
+        batch: &AppendBatch,
+    ) -> Result<AppendResults, AppendError> {
         match self {
             Self::Memory(store) => store.append(room, node, batch),
             Self::Redis(store) => store.append(room, node, batch).await,
@@ -133,10 +138,15 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn read(&self, room: &RoomId, reader: &Reader, seq: u64) -> Result<Look, Unavailable> {
+    pub async fn read_mailbox(
+        &self,
+        room: &RoomId,
+        reader: &MailboxReader,
+        seq: u64,
+    ) -> Result<PeerStatus, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.read(room, reader, seq)),
-            Self::Redis(store) => store.read(room, reader, seq).await,
+            Self::Memory(store) => Ok(store.read_mailbox(room, reader, seq)),
+            Self::Redis(store) => store.read_mailbox(room, reader, seq).await,
         }
     }
 
@@ -145,16 +155,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn renew(
+    pub async fn renew_mailbox(
         &self,
         room: &RoomId,
-        reader: &Reader,
+        reader: &MailboxReader,
         mailbox: u64,
         floor: u64,
-    ) -> Result<Option<Renewed>, Unavailable> {
+    ) -> Result<Option<RenewedMailbox>, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.renew(room, reader, mailbox, floor)),
-            Self::Redis(store) => store.renew(room, reader, mailbox, floor).await,
+            Self::Memory(store) => Ok(store.renew_mailbox(room, reader, mailbox, floor)),
+            Self::Redis(store) => store.renew_mailbox(room, reader, mailbox, floor).await,
         }
     }
 
@@ -162,10 +172,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn heads(&self, room: &RoomId, peers: &[PeerId]) -> Result<Vec<Head>, Unavailable> {
+    pub async fn load_mailbox_heads(
+        &self,
+        room: &RoomId,
+        peers: &[PeerId],
+    ) -> Result<Vec<MailboxHead>, StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
-            Self::Redis(store) => store.heads(room, peers).await,
+            Self::Redis(store) => store.load_mailbox_heads(room, peers).await,
         }
     }
 
@@ -173,10 +187,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn shatter(&self, room: &RoomId, peer: &PeerId) -> Result<(), Unavailable> {
+    pub async fn invalidate_mailbox(&self, room: &RoomId, peer: &PeerId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Redis(store) => store.shatter(room, peer).await,
+            Self::Redis(store) => store.invalidate_mailbox(room, peer).await,
         }
     }
 
@@ -184,10 +198,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn due(&self, partitions: &[usize]) -> Result<Vec<Due>, Unavailable> {
+    pub async fn poll_due_items(&self, partitions: &[usize]) -> Result<Vec<DueItem>, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.due(partitions)),
-            Self::Redis(store) => store.due(partitions).await,
+            Self::Memory(store) => Ok(store.poll_due_items(partitions)),
+            Self::Redis(store) => store.poll_due_items(partitions).await,
         }
     }
 
@@ -195,11 +209,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn trim(&self, room: &RoomId, peers: &[PeerId]) -> Result<(), Unavailable> {
+    pub async fn trim_mailboxes(&self, room: &RoomId, peers: &[PeerId]) -> Result<(), StoreUnavailable> {
         match self {
             // It has no copy that outlives the process, and its clients confirm what they have.
             Self::Memory(_) => Ok(()),
-            Self::Redis(store) => store.trim(room, peers).await,
+            Self::Redis(store) => store.trim_mailboxes(room, peers).await,
         }
     }
 
@@ -207,9 +221,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn renew_lease(&self, node: &NodeId) -> Result<Census, Unavailable> {
+    pub async fn renew_lease(&self, node: &NodeId) -> Result<NodeCensus, StoreUnavailable> {
         match self {
-            Self::Memory(_) => Ok(Census { held: true, alive: vec![node.clone()], dead: Vec::new() }),
+            Self::Memory(_) => {
+                Ok(NodeCensus { had_lease: true, live_nodes: vec![node.clone()], dead_nodes: Vec::new() })
+            }
             Self::Redis(store) => store.renew_lease(node).await,
         }
     }
@@ -218,10 +234,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn keep_partition_count(&self) -> Result<(), Unavailable> {
+    pub async fn renew_partition_count(&self) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Redis(store) => store.keep_partition_count().await,
+            Self::Redis(store) => store.renew_partition_count().await,
         }
     }
 
@@ -229,10 +245,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn rooms_on(&self, partition: usize, node: &NodeId) -> Result<Vec<RoomId>, Unavailable> {
+    pub async fn list_rooms_of_node(
+        &self,
+        partition: usize,
+        node: &NodeId,
+    ) -> Result<Vec<RoomId>, StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
-            Self::Redis(store) => store.rooms_on(partition, node).await,
+            Self::Redis(store) => store.list_rooms_of_node(partition, node).await,
         }
     }
 
@@ -240,10 +260,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn rooms_in(&self, partition: usize) -> Result<Vec<RoomId>, Unavailable> {
+    pub async fn list_rooms_in_partition(&self, partition: usize) -> Result<Vec<RoomId>, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.rooms_in(partition)),
-            Self::Redis(store) => store.rooms_in(partition).await,
+            Self::Memory(store) => Ok(store.list_rooms_in_partition(partition)),
+            Self::Redis(store) => store.list_rooms_in_partition(partition).await,
         }
     }
 
@@ -252,16 +272,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn take_place(
+    pub async fn reserve_user_room(
         &self,
         user: &UserId,
         room: &RoomId,
         kept_ms: u64,
         most: u32,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<bool, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.take_place(user, room, kept_ms, most)),
-            Self::Redis(store) => store.take_place(user, room, kept_ms, most).await,
+            Self::Memory(store) => Ok(store.reserve_user_room(user, room, kept_ms, most)),
+            Self::Redis(store) => store.reserve_user_room(user, room, kept_ms, most).await,
         }
     }
 
@@ -269,13 +289,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`]: it comes back later.
-    pub async fn give_place_back(&self, user: &UserId, room: &RoomId) -> Result<(), Unavailable> {
+    pub async fn release_user_room(&self, user: &UserId, room: &RoomId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(store) => {
-                store.give_place_back(user, room);
+                store.release_user_room(user, room);
                 Ok(())
             }
-            Self::Redis(store) => store.give_place_back(user, room).await,
+            Self::Redis(store) => store.release_user_room(user, room).await,
         }
     }
 
@@ -283,10 +303,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn unlist(&self, room: &RoomId, node: &NodeId) -> Result<(), Unavailable> {
+    pub async fn unlist_node(&self, room: &RoomId, node: &NodeId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Redis(store) => store.unlist(room, node).await,
+            Self::Redis(store) => store.unlist_node(room, node).await,
         }
     }
 
@@ -299,12 +319,12 @@ impl Store {
         &self,
         node: &NodeId,
         number: u64,
-        day: Day,
-        amounts: &[(Pair, Amount)],
-    ) -> Result<(), Unavailable> {
+        day: UtcDay,
+        amounts: &[(UsageKey, UsageAmount)],
+    ) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(store) => {
-                store.usage().add(day, amounts);
+                store.usage_book().add_usage(day, amounts);
                 Ok(())
             }
             Self::Redis(store) => store.add_usage(node, number, day, amounts).await,
@@ -312,9 +332,9 @@ impl Store {
     }
 
     /// The usage counted in this process, where no other keeps it.
-    pub fn usage_book(&self) -> Option<Arc<UsageBook>> {
+    pub fn usage_book(&self) -> Option<Arc<MemoryUsageStore>> {
         match self {
-            Self::Memory(store) => Some(store.usage().clone()),
+            Self::Memory(store) => Some(store.usage_book().clone()),
             Self::Redis(_) => None,
         }
     }
@@ -323,7 +343,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn forget_node(&self, node: &NodeId) -> Result<(), Unavailable> {
+    pub async fn forget_node(&self, node: &NodeId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Redis(store) => store.forget_node(node).await,

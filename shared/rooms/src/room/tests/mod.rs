@@ -1,9 +1,9 @@
 //! The rules as sentences, by what they are about, and as a simulation. Here: what a room in a test is made of.
 
-mod grant;
-mod manage;
+mod grant_binding;
 mod members;
-mod roles;
+mod role_policy;
+mod room_action;
 mod simulation;
 
 use std::{
@@ -12,25 +12,25 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use signalbox_config::Settings;
+use signalbox_config::ServiceSettings;
 use signalbox_protocol::{
-    LeftReason,
+    LeaveReason,
     id::{CallerId, NodeId, PeerId, Role, TokenId, UserId},
 };
 
 use super::*;
 
-pub(super) static RULES: LazyLock<Rules> = LazyLock::new(|| Rules {
-    room_peers: 5,
-    user_peers: 2,
-    window_ms: 1_000,
-    room_life_ms: 60_000,
-    kept_ms: 100_000,
-    implicit: true,
-    roles: Arc::new(RoleBook::new(&Settings::default())),
+pub(super) static TEST_POLICY: LazyLock<RoomPolicy> = LazyLock::new(|| RoomPolicy {
+    max_room_peers: 5,
+    max_user_peers: 2,
+    resume_window_ms: 1_000,
+    max_room_life_ms: 60_000,
+    ended_room_retention_ms: 100_000,
+    implicit_rooms: true,
+    role_policy: Arc::new(RoomRolePolicy::new(&ServiceSettings::default())),
 });
 
-pub(crate) fn member(user: u8, node: u128) -> Box<Member> {
+pub(crate) fn test_member(user: u8, node: u128) -> Box<Member> {
     Box::new(Member {
         user: UserId::parse(&format!("user-{user}")).unwrap(),
         role: Role::parse("guest").unwrap(),
@@ -45,38 +45,38 @@ pub(crate) fn member(user: u8, node: u128) -> Box<Member> {
         waiting: false,
         muted: false,
         overridden: false,
-        presence: Presence::Attached(NodeId::from_bits(node)),
+        attachment: PeerAttachment::Attached(NodeId::from_bits(node)),
         epoch: 1,
         generation: 1,
-        mailbox: 1,
+        mailbox_version: 1,
     })
 }
 
-pub(crate) fn peer(n: u8) -> PeerId {
+pub(crate) fn test_peer(n: u8) -> PeerId {
     PeerId::from_bits(u128::from(n))
 }
 
-pub(super) fn join(n: u8, user: u8) -> Input {
-    Input::Join { peer: peer(n), member: member(user, 1) }
+pub(super) fn join_input(n: u8, user: u8) -> RoomInput {
+    RoomInput::Join { peer: test_peer(n), member: test_member(user, 1) }
 }
 
-pub(super) fn room_of(inputs: &[Input]) -> RoomState {
-    decide(&RoomState::new("r".into(), "L1".into()), 0, inputs, &RULES).next
+pub(super) fn room_after(inputs: &[RoomInput]) -> RoomState {
+    decide(&RoomState::new("r".into(), "L1".into()), 0, inputs, &TEST_POLICY).next_state
 }
 
-pub(super) fn claim(n: u8, node: u128, proof: Proof, lineage: &str) -> Claim {
-    let member = Member { mailbox: 9, ..*member(n, node) };
-    Claim { peer: peer(n), proof, lineage: lineage.into(), now_s: None, member }
+pub(super) fn test_claim(n: u8, node: u128, proof: ClaimProof, lineage: &str) -> PeerClaim {
+    let member = Member { mailbox_version: 9, ..*test_member(n, node) };
+    PeerClaim { peer: test_peer(n), proof, replication_id: lineage.into(), now_s: None, member }
 }
 
-pub(super) fn attach(n: u8, node: u128, proof: Proof) -> Input {
-    Input::Attach(Box::new(claim(n, node, proof, "L1")))
+pub(super) fn attach_input(n: u8, node: u128, proof: ClaimProof) -> RoomInput {
+    RoomInput::Attach(Box::new(test_claim(n, node, proof, "L1")))
 }
 
-pub(super) fn handle(generation: u64) -> Proof {
-    Proof::Handle { generation, epoch: 1 }
+pub(super) fn handle_proof(generation: u64) -> ClaimProof {
+    ClaimProof::Handle { generation, epoch: 1 }
 }
 
-fn socket(epoch: u64) -> Proof {
-    Proof::Socket { epoch }
+fn connection_proof(epoch: u64) -> ClaimProof {
+    ClaimProof::Connection { epoch }
 }

@@ -3,94 +3,94 @@
 //! Owns: the stores under test, and what a commit in a test is made of. Next: a file for each part of the contract.
 
 /// Each test runs over both stores, under its own name in each.
-macro_rules! contract {
+macro_rules! store_tests {
     (@over $module:ident $kind:ident: $($name:ident $bounds:expr),*) => {
         mod $module {
             use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(Backend::redis(Kind::$kind, $bounds).await).await })*
+            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::over_redis(Kind::$kind, $bounds).await).await })*
         }
     };
     ($($(#[$doc:meta])* $name:ident($backend:ident, $bounds:expr) $body:block)*) => {
-        $(async fn $name($backend: Backend) $body)*
+        $(async fn $name($backend: StoreBackend) $body)*
         mod memory_store {
             use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(Backend::memory($bounds)).await })*
+            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::in_memory($bounds)).await })*
         }
-        contract! { @over one_server Standalone: $($name $bounds),* }
-        contract! { @over one_server_with_tls_and_acl Guarded: $($name $bounds),* }
-        contract! { @over behind_sentinels Sentinel: $($name $bounds),* }
-        contract! { @over a_cluster Cluster: $($name $bounds),* }
+        store_tests! { @over one_server Standalone: $($name $bounds),* }
+        store_tests! { @over one_server_with_tls_and_acl Guarded: $($name $bounds),* }
+        store_tests! { @over behind_sentinels Sentinel: $($name $bounds),* }
+        store_tests! { @over a_cluster Cluster: $($name $bounds),* }
     };
 }
 
-mod lineage;
 mod mailboxes;
 mod nodes;
-mod recorded;
+mod redis_server;
+mod replication_id;
 mod rooms;
-mod server;
+mod webhooks_and_usage;
 
 use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    LeftReason,
+    LeaveReason,
     id::{CallerId, Role, TokenId, UserId},
 };
-use signalbox_redis::keys;
+use signalbox_redis::redis_keys;
 use signalbox_tests::redis_kinds::{Kind, Lease};
 
 use super::*;
-use crate::room::{Member, Presence, RoomSettings, RoomState, Tombstone};
+use crate::room::{Member, PeerAttachment, RoomSettings, RoomState, Tombstone};
 
-const SMALL: Bounds = Bounds {
+const SMALL_LIMITS: StoreLimits = StoreLimits {
     backlog: 8,
     backlog_bytes: 10_000,
     entry_life_ms: 60_000,
-    slack_ms: 4_000,
+    expiry_slack_ms: 4_000,
     room_life_ms: 60_000,
-    window_ms: 1_000,
+    resume_window_ms: 1_000,
     lease_ms: 300,
-    hooks: None,
-    usage: UsageBounds { pairs: 3, kept_ms: 60_000 },
+    webhooks: None,
+    usage: UsageLimits { max_pairs: 3, retention_ms: 60_000 },
 };
 
 /// What is there of rooms.
-async fn rooms_of(server: &Lease) -> Vec<String> {
-    server.keys().await.into_iter().filter(|key| key != keys::PARTITION_COUNT).collect()
+async fn room_keys(server: &Lease) -> Vec<String> {
+    server.keys().await.into_iter().filter(|key| key != redis_keys::PARTITION_COUNT_KEY).collect()
 }
 
-const LEFT: Tombstone = Tombstone { epoch: 1, reason: LeftReason::Left, until: 0 };
+const LEFT_TOMBSTONE: Tombstone = Tombstone { epoch: 1, reason: LeaveReason::Left, expires_at: 0 };
 
 /// What came in for the peers of one node, in the order it came.
 #[derive(Default)]
-struct Arrived {
-    seen: Mutex<Vec<Delivery>>,
-    noticed: Mutex<Vec<PeerId>>,
-    more: tokio::sync::Notify,
+struct RecordedEvents {
+    deliveries: Mutex<Vec<Delivery>>,
+    resynced_peers: Mutex<Vec<PeerId>>,
+    changed: tokio::sync::Notify,
 }
 
-impl Arrivals for Arrived {
-    fn deliver(&self, _: &RoomId, delivery: Delivery) {
-        self.seen.lock().unwrap().push(delivery);
-        self.more.notify_one();
+impl StoreEvents for RecordedEvents {
+    fn deliver_entry(&self, _: &RoomId, delivery: Delivery) {
+        self.deliveries.lock().unwrap().push(delivery);
+        self.changed.notify_one();
     }
-    fn look_after(&self, _: &RoomId, peers: &[PeerId]) {
-        self.noticed.lock().unwrap().extend_from_slice(peers);
-        self.more.notify_one();
+    fn resync_peers(&self, _: &RoomId, peers: &[PeerId]) {
+        self.resynced_peers.lock().unwrap().extend_from_slice(peers);
+        self.changed.notify_one();
     }
-    fn catch_up(&self, _: &[usize]) {}
+    fn resync_partitions(&self, _: &[usize]) {}
 }
 
-impl Arrived {
-    async fn wait_for(&self, count: usize) -> Vec<Delivery> {
+impl RecordedEvents {
+    async fn wait_for_deliveries(&self, count: usize) -> Vec<Delivery> {
         let enough = async {
             loop {
-                let seen = self.seen.lock().unwrap().clone();
+                let seen = self.deliveries.lock().unwrap().clone();
                 if seen.len() >= count {
                     return seen;
                 }
-                self.more.notified().await;
+                self.changed.notified().await;
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(5), enough).await.expect("the push came")
@@ -98,86 +98,98 @@ impl Arrived {
 }
 
 /// A store as node 1 sees it, and for Redis the same store as node 2 sees it.
-struct Backend {
-    store: Store,
-    other: Option<(Store, Arc<Arrived>)>,
+struct StoreBackend {
+    store: RoomStore,
+    other_node: Option<(RoomStore, Arc<RecordedEvents>)>,
     server: Option<Lease>,
 }
 
-fn node(n: u128) -> NodeId {
+fn test_node(n: u128) -> NodeId {
     NodeId::from_bits(n)
 }
 
-fn peer(n: u128) -> PeerId {
+fn test_peer(n: u128) -> PeerId {
     PeerId::from_bits(n)
 }
 
-fn room() -> RoomId {
+fn test_room() -> RoomId {
     RoomId::parse("stand-up").unwrap()
 }
 
-impl Backend {
-    fn memory(bounds: Bounds) -> Self {
-        Self { store: Store::memory(bounds, None), other: None, server: None }
+impl StoreBackend {
+    fn in_memory(bounds: StoreLimits) -> Self {
+        Self { store: RoomStore::in_memory(bounds, None), other_node: None, server: None }
     }
 
-    async fn redis(kind: Kind, bounds: Bounds) -> Self {
+    async fn over_redis(kind: Kind, bounds: StoreLimits) -> Self {
         let server = kind.lease().await;
-        let connect = || RedisStore::connect(&server.url(), &server.settings(), bounds).unwrap();
+        let connect = || RedisRoomStore::connect(&server.url(), &server.settings(), bounds).unwrap();
         let (mine, others) = (connect(), connect());
-        let arrived = Arc::new(Arrived::default());
-        let arrivals: Arc<dyn Arrivals> = arrived.clone();
-        others.listen(&node(2), Arc::downgrade(&arrivals)).unwrap();
-        let other = Some((Store::Redis(others), arrived));
-        Self { store: Store::Redis(mine), other, server: Some(server) }
+        let arrived = Arc::new(RecordedEvents::default());
+        let arrivals: Arc<dyn StoreEvents> = arrived.clone();
+        others.subscribe_topics(&test_node(2), Arc::downgrade(&arrivals)).unwrap();
+        let other = Some((RoomStore::Redis(others), arrived));
+        Self { store: RoomStore::Redis(mine), other_node: other, server: Some(server) }
     }
 
     /// One command on the server of the room.
-    async fn raw<T: ::redis::FromRedisValue>(&self, cmd: &::redis::Cmd) -> T {
-        self.server.as_ref().unwrap().at(keys::partition(&room()), cmd).await
+    async fn run_raw_command<T: ::redis::FromRedisValue>(&self, cmd: &::redis::Cmd) -> T {
+        self.server.as_ref().unwrap().at(redis_keys::partition_of_room(&test_room()), cmd).await
     }
 
-    async fn join(&self, state: &RoomState, who: u128, owner: u128) -> RoomState {
+    async fn join_peer(&self, state: &RoomState, who: u128, owner: u128) -> RoomState {
         let mut next = state.clone();
         next.version += 1;
-        next.members.insert(peer(who), member(owner));
+        next.members.insert(test_peer(who), test_member(owner));
         let targets: Vec<PeerId> = state.members.keys().cloned().collect();
-        let events = if targets.is_empty() { vec![] } else { vec![announcement(who, targets)] };
-        let commit = Commit { put: vec![(peer(who), member(owner))], grows: true, events, ..empty(state) };
-        assert!(matches!(self.store.commit(&room(), &node(1), &commit).await, Ok(Committed::Applied(..))));
+        let events = if targets.is_empty() { vec![] } else { vec![test_event(who, targets)] };
+        let commit = Commit {
+            written_members: vec![(test_peer(who), test_member(owner))],
+            adds_data: true,
+            events,
+            ..empty_commit(state)
+        };
+        assert!(matches!(
+            self.store.commit(&test_room(), &test_node(1), &commit).await,
+            Ok(CommitResult::Applied(..))
+        ));
         next
     }
 
-    async fn room_of(&self, owners: &[u128]) -> RoomState {
+    async fn create_room(&self, owners: &[u128]) -> RoomState {
         let mut state = RoomState::new("0a".into(), "".into());
         for (n, owner) in owners.iter().enumerate() {
-            state = self.join(&state, n as u128 + 1, *owner).await;
+            state = self.join_peer(&state, n as u128 + 1, *owner).await;
         }
         state
     }
 
-    async fn append(&self, items: Vec<Item>, state: &RoomState) -> Result<Vec<Appended>, AppendError> {
-        self.send(&batch(items, state)).await
+    async fn append_entries(
+        &self,
+        items: Vec<OutgoingEntry>,
+        state: &RoomState,
+    ) -> Result<Vec<AppendResult>, AppendError> {
+        self.append_batch(&test_batch(items, state)).await
     }
 
-    async fn send(&self, batch: &Append) -> Result<Vec<Appended>, AppendError> {
-        self.store.append(&room(), &node(1), batch).await.map(|batched| batched.results)
+    async fn append_batch(&self, batch: &AppendBatch) -> Result<Vec<AppendResult>, AppendError> {
+        self.store.append(&test_room(), &test_node(1), batch).await.map(|batched| batched.results)
     }
 
-    async fn load(&self) -> Option<RoomState> {
-        self.store.load(&room()).await.unwrap().room
+    async fn load_room(&self) -> Option<RoomState> {
+        self.store.load_room(&test_room()).await.unwrap().room
     }
 
     /// The page of a peer of node 1.
-    async fn page(&self, who: u128, seq: u64) -> Page {
-        match self.store.read(&room(), &reader(who), seq).await.unwrap() {
-            Look::Mine(page) => page,
+    async fn owned_page(&self, who: u128, seq: u64) -> MailboxPage {
+        match self.store.read_mailbox(&test_room(), &test_reader(who), seq).await.unwrap() {
+            PeerStatus::Owned(page) => page,
             other => panic!("{other:?}"),
         }
     }
 }
 
-fn member(owner: u128) -> Member {
+fn test_member(owner: u128) -> Member {
     Member {
         user: UserId::parse("alice").unwrap(),
         role: Role::parse("guest").unwrap(),
@@ -192,75 +204,94 @@ fn member(owner: u128) -> Member {
         waiting: false,
         muted: false,
         overridden: false,
-        presence: Presence::Attached(node(owner)),
+        attachment: PeerAttachment::Attached(test_node(owner)),
         epoch: 1,
         generation: 1,
-        mailbox: 5,
+        mailbox_version: 5,
     }
 }
 
-fn reader(who: u128) -> Reader {
-    Reader { peer: peer(who), node: node(1), epoch: 1, lineage: "?".into() }
+fn test_reader(who: u128) -> MailboxReader {
+    MailboxReader { peer: test_peer(who), node: test_node(1), epoch: 1, replication_id: "?".into() }
 }
 
-fn empty(state: &RoomState) -> Commit {
+fn empty_commit(state: &RoomState) -> Commit {
     Commit {
-        incarnation: state.incarnation.clone(),
+        instance_id: state.instance_id.clone(),
         version: state.version,
-        put: vec![],
-        removed: vec![],
-        forgotten: vec![],
-        detached: vec![],
-        listed: vec![],
-        unlisted: vec![],
-        notices: vec![],
-        grows: false,
-        opens: state.members.is_empty(),
-        empty: false,
-        ends: false,
+        written_members: vec![],
+        removed_peers: vec![],
+        expired_tombstones: vec![],
+        detached_peers: vec![],
+        added_nodes: vec![],
+        removed_nodes: vec![],
+        resync_requests: vec![],
+        adds_data: false,
+        opens_room: state.members.is_empty(),
+        leaves_room_empty: false,
+        ends_room: false,
         settings: None,
-        life_ms: SMALL.room_life_ms,
+        max_life_ms: SMALL_LIMITS.room_life_ms,
         kept_until: 0,
         events: vec![],
-        accepted: vec![],
-        feed: vec![],
+        accepted_ids: vec![],
+        feed_lines: vec![],
     }
 }
 
-fn announcement(about: u128, targets: Vec<PeerId>) -> Announcement {
-    Announcement {
-        about: peer(about),
-        kind: EntryKind::PeerEntry,
+fn test_event(about: u128, targets: Vec<PeerId>) -> EventEntry {
+    EventEntry {
+        about_peer: test_peer(about),
+        kind: EntryKind::PeerEvent,
         body: r#"{"type":"peer-joined"}"#.into(),
         targets,
     }
 }
 
-fn batch(items: Vec<Item>, state: &RoomState) -> Append {
+fn test_batch(items: Vec<OutgoingEntry>, state: &RoomState) -> AppendBatch {
     let members =
-        Arc::new(Members { version: state.version, peers: state.members.keys().cloned().collect() });
-    Append { sender: peer(1), epoch: 1, mailbox: 5, acked: 0, floor: 0, handle: None, members, items }
+        Arc::new(MemberList { version: state.version, peers: state.members.keys().cloned().collect() });
+    AppendBatch {
+        sender: test_peer(1),
+        epoch: 1,
+        mailbox_version: 5,
+        acked_seq: 0,
+        known_last_id: 0,
+        handle_generation: None,
+        members,
+        entries: items,
+    }
 }
 
-fn to(who: u128, id: Option<u64>, text: &str) -> Item {
-    Item { id, to: Target::Peer(peer(who)), body: format!(r#"{{"t":"{text}"}}"#).into(), judged: false }
+fn message_to(who: u128, id: Option<u64>, text: &str) -> OutgoingEntry {
+    OutgoingEntry {
+        id,
+        target: MessageTarget::Peer(test_peer(who)),
+        body: format!(r#"{{"t":"{text}"}}"#).into(),
+        requires_room_version: false,
+    }
 }
 
-fn judged(item: Item) -> Item {
-    Item { judged: true, ..item }
+fn requiring_version(item: OutgoingEntry) -> OutgoingEntry {
+    OutgoingEntry { requires_room_version: true, ..item }
 }
 
-fn to_all(id: Option<u64>) -> Item {
-    Item { id, to: Target::Room, body: r#"{"all":1}"#.into(), judged: false }
+fn message_to_room(id: Option<u64>) -> OutgoingEntry {
+    OutgoingEntry {
+        id,
+        target: MessageTarget::Room,
+        body: r#"{"all":1}"#.into(),
+        requires_room_version: false,
+    }
 }
 
-fn kinds(results: &[Appended]) -> String {
-    let letter = |result: &Appended| match result {
-        Appended::Written(_) => 'w',
-        Appended::Duplicate => 'd',
-        Appended::NoSuchPeer => 'n',
-        Appended::Backlogged => 'b',
-        Appended::Stale => 's',
+fn result_letters(results: &[AppendResult]) -> String {
+    let letter = |result: &AppendResult| match result {
+        AppendResult::Written(_) => 'w',
+        AppendResult::Duplicate => 'd',
+        AppendResult::NoSuchPeer => 'n',
+        AppendResult::Backlogged => 'b',
+        AppendResult::Stale => 's',
     };
     results.iter().map(letter).collect()
 }

@@ -1,0 +1,150 @@
+//! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an end; tokens carry all else they say.
+//!
+//! - [`AuthStore`]: in Redis, or in this process where there is none
+//! - [`contract`]: what it keeps and answers; `conformance`: the same as a test, over both
+//! - [`RedisStore`]: the pools, the check of the servers, readiness
+//!
+//! Owns: one atomic step for each change. Must not: see a secret (digests only), know what a record says, or subscribe;
+//! [`crate::feed`] has a connection of its own, because a pooled one would go back with its subscriptions. Every wait has a deadline.
+
+#[cfg(test)]
+mod conformance;
+pub mod contract;
+mod memory;
+mod redis;
+mod redis_calls;
+
+use std::sync::Arc;
+
+pub use memory::MemoryCredentialStore;
+pub use redis::{RedisCredentialStore, RedisSetupError};
+use signalbox_protocol::{clock, id::RoomId};
+use signalbox_token::MemoryTicketStore;
+
+use contract::{
+    CredentialStoreError, Invite, InviteUse, NewInvite, NewRefreshFamily, RefreshFamily, RefreshRotation,
+    RefreshRotationResult,
+};
+
+/// Where the auth service remembers. Cheap to clone.
+#[derive(Clone)]
+pub enum CredentialStore {
+    /// In this process.
+    Memory(Arc<MemoryCredentialStore>),
+    /// In Redis.
+    Redis(Arc<RedisCredentialStore>),
+}
+
+impl CredentialStore {
+    /// A store in this process; tickets go where the signaling service of the process finds them.
+    pub fn in_memory(tickets: MemoryTicketStore) -> Self {
+        Self::Memory(Arc::new(MemoryCredentialStore::new(tickets)))
+    }
+
+    /// Keeps a ticket: the claims of the token that it stands for, under its digest.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn put_ticket(&self, digest: &str, claims: String) -> Result<(), CredentialStoreError> {
+        match self {
+            Self::Memory(store) => store.put_ticket(digest, claims, clock::now_ms()),
+            Self::Redis(store) => store.put_ticket(digest, &claims).await,
+        }
+    }
+
+    /// Begins a family of refresh tokens.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn start_family(&self, family: NewRefreshFamily) -> Result<(), CredentialStoreError> {
+        match self {
+            Self::Memory(store) => store.start_family(family, clock::now_ms()),
+            Self::Redis(store) => store.start_family(&family).await,
+        }
+    }
+
+    /// Looks a family up.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn load_family(&self, name: &str) -> Result<Option<RefreshFamily>, CredentialStoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.load_family(name, clock::now_ms())),
+            Self::Redis(store) => store.load_family(name).await,
+        }
+    }
+
+    /// Puts the successor of a refresh token in its place.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn rotate_refresh_token(
+        &self,
+        turn: &RefreshRotation,
+    ) -> Result<RefreshRotationResult, CredentialStoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.rotate_refresh_token(turn, clock::now_ms())),
+            Self::Redis(store) => store.rotate_refresh_token(turn).await,
+        }
+    }
+
+    /// Keeps an invite; the moment it ends, ms since 1970.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn put_invite(&self, invite: NewInvite) -> Result<u64, CredentialStoreError> {
+        match self {
+            Self::Memory(store) => store.put_invite(invite, clock::now_ms()),
+            Self::Redis(store) => store.put_invite(&invite).await,
+        }
+    }
+
+    /// Uses an invite once.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn use_invite(&self, room: &RoomId, id: &str) -> Result<InviteUse, CredentialStoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.use_invite(room, id, clock::now_ms())),
+            Self::Redis(store) => store.use_invite(room, id).await,
+        }
+    }
+
+    /// The invites to a room that are not over, by when they end.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn list_invites(&self, room: &RoomId) -> Result<Vec<Invite>, CredentialStoreError> {
+        let now_ms = clock::now_ms();
+        let mut invites = match self {
+            Self::Memory(store) => store.list_invites(room),
+            Self::Redis(store) => store.invites(room).await?,
+        };
+        invites.retain(|invite| invite.ends_ms > now_ms);
+        invites.sort_by(|a, b| (a.ends_ms, &a.id).cmp(&(b.ends_ms, &b.id)));
+        Ok(invites)
+    }
+
+    /// Takes an invite back; whether there was one.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn delete_invite(&self, room: &RoomId, id: &str) -> Result<bool, CredentialStoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.delete_invite(room, id)),
+            Self::Redis(store) => store.delete_invite(room, id).await,
+        }
+    }
+
+    /// Takes all invites to a room back: it is gone.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn delete_room_invites(&self, room: &RoomId) -> Result<(), CredentialStoreError> {
+        match self {
+            Self::Memory(store) => store.delete_room_invites(room),
+            Self::Redis(store) => return store.delete_room_invites(room).await,
+        }
+        Ok(())
+    }
+}

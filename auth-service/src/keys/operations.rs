@@ -1,0 +1,122 @@
+//! What an operator does to the folder: `signalbox keys new`, `rotate`, `list`.
+
+use std::path::Path;
+
+use signalbox_token::{KeyAlgorithm, MAX_JWKS_KEYS};
+
+use super::{KeyState, KeyStatus, KeyTiming, KeysError, PrivateKey, folder, key_statuses};
+
+/// A key, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyListing {
+    /// Its name.
+    pub kid: String,
+    /// Its algorithm.
+    pub algorithm: KeyAlgorithm,
+    /// What it does.
+    pub status: KeyStatus,
+}
+
+/// What a rotation has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRotation {
+    /// The new key.
+    pub kid: String,
+    /// When it begins to sign, seconds since 1970.
+    pub signs_from: u64,
+    /// The keys that were over and are gone.
+    pub removed: Vec<String>,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyOperationError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] KeysError),
+    /// A second first key would sign at once, unknown to every node.
+    #[error("the folder has a key already; make the next one with: signalbox keys rotate")]
+    NotEmpty,
+    /// There is nothing to be replaced.
+    #[error("the folder has no key yet; make the first one with: signalbox keys new")]
+    Empty,
+    /// Called twice.
+    #[error("the key {0} is waiting to sign; wait until it does, or pass --now")]
+    RotationPending(String),
+}
+
+/// Every key and its state, oldest first.
+///
+/// # Errors
+/// [`KeysError`]
+pub fn list_keys(path: &Path, times: KeyTiming, now_s: u64) -> Result<Vec<KeyListing>, KeysError> {
+    Ok(key_listings(&folder::read_keys(path)?, times, now_s))
+}
+
+fn key_listings(keys: &[PrivateKey], times: KeyTiming, now_s: u64) -> Vec<KeyListing> {
+    let begins: Vec<_> = keys.iter().map(|key| key.signs_from).collect();
+    let all = keys.iter().zip(key_statuses(&begins, now_s, times));
+    all.map(|(key, place)| KeyListing {
+        kid: key.public.kid().to_owned(),
+        algorithm: key.public.algorithm(),
+        status: place,
+    })
+    .collect()
+}
+
+/// The first key of a folder, which is made where it is not there. It signs at once: nobody holds an older set.
+///
+/// # Errors
+/// [`OperateError::NotEmpty`], [`KeysError`]
+pub fn create_first_key(
+    path: &Path,
+    algorithm: KeyAlgorithm,
+    now_s: u64,
+) -> Result<String, KeyOperationError> {
+    folder::create_folder(path)?;
+    if !folder::read_keys(path)?.is_empty() {
+        return Err(KeyOperationError::NotEmpty);
+    }
+    let key = PrivateKey::generate(algorithm, now_s)?;
+    folder::write_key(path, &key)?;
+    Ok(key.public.kid().to_owned())
+}
+
+/// Makes the next key and removes those that are over. It begins to sign when every cached set has it; with `at_once`, for a key that has
+/// leaked, now: nodes then look for it when they first meet it. Of the same algorithm as the newest, unless told otherwise.
+///
+/// # Errors
+/// [`OperateError`]
+pub fn rotate_keys(
+    path: &Path,
+    algorithm: Option<KeyAlgorithm>,
+    times: KeyTiming,
+    now_s: u64,
+    at_once: bool,
+) -> Result<KeyRotation, KeyOperationError> {
+    let keys = folder::read_keys(path)?;
+    let newest = keys.last().ok_or(KeyOperationError::Empty)?;
+    let states = key_listings(&keys, times, now_s);
+    if let Some(waiting) = states.iter().find(|key| key.status.state == KeyState::Publishing)
+        && !at_once
+    {
+        return Err(KeyOperationError::RotationPending(waiting.kid.clone()));
+    }
+    let published = states.iter().filter(|key| key.status.published).count();
+    if published >= MAX_JWKS_KEYS {
+        return Err(KeysError::TooManyPublished(published + 1).into());
+    }
+    let mut signs_from = if at_once { now_s } else { now_s + times.lead_s };
+    // Of two that begin in the same second the name would decide which is the newer.
+    while keys.iter().any(|key| key.signs_from == signs_from) {
+        signs_from += 1;
+    }
+    let next = PrivateKey::generate(algorithm.unwrap_or(newest.public.algorithm()), signs_from)?;
+    folder::write_key(path, &next)?;
+    let mut removed = Vec::new();
+    for (key, _) in keys.iter().zip(&states).filter(|(_, listed)| listed.status.state == KeyState::Expired) {
+        folder::remove_key(path, key)?;
+        removed.push(key.public.kid().to_owned());
+    }
+    Ok(KeyRotation { kid: next.public.kid().to_owned(), signs_from, removed })
+}

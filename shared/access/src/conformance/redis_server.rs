@@ -1,0 +1,251 @@
+//! What only a server can do: restart, forget, be full, refuse.
+
+use super::*;
+
+async fn stored_rule(server: &TestRedis, key: &RuleKey) -> Option<String> {
+    let mut connection = server.connect().await;
+    ::redis::cmd("HGET")
+        .arg(redis_keys::RULES_KEY)
+        .arg(key.to_string())
+        .query_async(&mut connection)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_redis_gets_back_all_rules_except_lifted_ones() {
+    let mut server = TestRedis::start().await;
+    let backend = LogBackend::over_address(server.address);
+    let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    one.write_rule(rule_change(ban_key("reformed"), MINUTE)).await.unwrap();
+    wait_until(&two, "both", |rules| has_ban(rules, &two, "mallory") && has_ban(rules, &two, "reformed"))
+        .await;
+    two.lift_rule(&ban_key("reformed"), RuleTerms::default()).await.unwrap();
+    wait_until(&one, "the end of one", |rules| !has_ban(rules, &one, "reformed")).await;
+    server.stop();
+    assert_eq!(
+        check_user(&two, "mallory"),
+        Err(AccessRefusal::Banned),
+        "while it is away what is held is decided on"
+    );
+    server.go_on().await;
+    let restored = async {
+        while stored_rule(&server, &ban_key("mallory")).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(WAIT_TIMEOUT, restored).await.expect("written back");
+    wait_until_current(&one).await;
+    wait_until_current(&two).await;
+    let late = backend.start_follower(100).await;
+    assert_eq!(
+        (check_user(&late, "mallory"), check_user(&late, "reformed")),
+        (Err(AccessRefusal::Banned), Ok(()))
+    );
+    assert!(
+        stored_rule(&server, &ban_key("reformed")).await.unwrap().contains(" 1 {"),
+        "that it was lifted is known too"
+    );
+    // A process that missed the lifting comes back last.
+    let at = late.now_ms() - 30_000;
+    let stale = AccessRule::new(ban_key("reformed"), at, MINUTE, RuleTerms::default());
+    late.log.restore_rules(&[Arc::new(stale)]).await.unwrap();
+    assert_eq!(check_user(&*backend.start_follower(100).await, "reformed"), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_is_current_only_after_its_rules_are_restored() {
+    let mut server = TestRedis::start().await;
+    let backend = LogBackend::over_address(server.address);
+    let one = AccessControl::new(backend.open_log(), 100);
+    let mut place: Option<LogPosition> = None;
+    assert!(!one.is_current(), "before it has read anything");
+    one.poll_log(&mut place).await.unwrap();
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    one.poll_log(&mut place).await.unwrap();
+    assert!(one.is_current());
+    server.stop();
+    assert!(one.poll_log(&mut place).await.is_err());
+    assert!(one.is_synchronized(), "Redis away: decide on what is held");
+    server.go_on().await;
+    let mut connection = server.connect().await;
+    // It answers, and takes no write: nothing can be written back.
+    ::redis::cmd("CONFIG")
+        .arg(&["SET", "min-replicas-to-write", "1"])
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let refused = async { while one.poll_log(&mut place).await.is_err() && one.is_synchronized() {} };
+    timeout(WAIT_TIMEOUT, refused).await.expect("the restart is noticed");
+    assert!(!one.is_current() && check_user(&one, "mallory") == Err(AccessRefusal::Banned));
+    ::redis::cmd("CONFIG")
+        .arg(&["SET", "min-replicas-to-write", "0"])
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+    let healed = async { while one.poll_log(&mut place).await.is_err() || !one.is_current() {} };
+    timeout(WAIT_TIMEOUT, healed).await.expect("it heals");
+    assert!(stored_rule(&server, &ban_key("mallory")).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_the_latest_rules_sees_every_confirmed_rule() {
+    let server = TestRedis::start().await;
+    let backend = LogBackend::over_address(server.address);
+    let (writer, reader) =
+        (AccessControl::new(backend.open_log(), 100), AccessControl::new(backend.open_log(), 100));
+    tokio::spawn(AccessControl::follow_log(&reader));
+    reader.wait_for_latest_rules().await.unwrap();
+    for n in 0..50 {
+        let user = format!("u{n}");
+        writer.write_rule(rule_change(ban_key(&user), MINUTE)).await.unwrap();
+        reader.wait_for_latest_rules().await.unwrap();
+        assert_eq!(check_user(&reader, &user), Err(AccessRefusal::Banned), "{user}");
+    }
+}
+
+/// It was answered that the rule is in force, and Redis died before others had heard of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_waits_for_rules_that_others_may_restore() {
+    let mut server = TestRedis::start().await;
+    let backend = LogBackend::over_address(server.address);
+    let (writer, late) =
+        (AccessControl::new(backend.open_log(), 100), AccessControl::new(backend.open_log(), 100));
+    let (mut place, mut lates) = (None::<LogPosition>, None::<LogPosition>);
+    writer.poll_log(&mut place).await.unwrap();
+    late.poll_log(&mut lates).await.unwrap();
+    assert!(late.is_current());
+    writer.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    server.stop();
+    server.go_on().await;
+    // The one that has not heard of the rule finds the empty store first, and knows nothing that it would write back.
+    let first = async {
+        while late.poll_log(&mut lates).await.is_err() {
+            assert!(late.is_synchronized(), "Redis away: decide on what is held");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(WAIT_TIMEOUT, first).await.expect("it is found");
+    late.poll_log(&mut lates).await.unwrap();
+    assert!(
+        !late.is_current() && check_user(&late, "mallory") == Ok(()),
+        "it has read an empty store, and waits"
+    );
+    let second = async { while writer.poll_log(&mut place).await.is_err() {} };
+    timeout(WAIT_TIMEOUT, second).await.expect("it is written back");
+    let settled = async {
+        while !late.is_current() {
+            late.poll_log(&mut lates).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WAIT_TIMEOUT, settled).await.expect("it waits no longer than it must");
+    assert_eq!(check_user(&late, "mallory"), Err(AccessRefusal::Banned));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
+    let lease = Kind::Standalone.lease().await;
+    let backend = LogBackend::over_lease(&lease);
+    let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
+    let mut place: Option<LogPosition> = None;
+    slow.poll_log(&mut place).await.unwrap();
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    for n in 0..crate::rule_log::MAX_LOG_ENTRIES {
+        let word = Notice { to: NoticeAudience::All, code: "n".into(), message: n.to_string().into() };
+        one.send_notice(&word).await.unwrap();
+    }
+    let length: usize = lease.at(0, ::redis::cmd("XLEN").arg(redis_keys::RULE_LOG_KEY)).await;
+    assert_eq!(length, crate::rule_log::MAX_LOG_ENTRIES, "the log is bounded");
+    slow.poll_log(&mut place).await.unwrap();
+    assert_eq!(check_user(&slow, "mallory"), Err(AccessRefusal::Banned));
+    one.write_rule(rule_change(ban_key("eve"), MINUTE)).await.unwrap();
+    slow.poll_log(&mut place).await.unwrap();
+    assert_eq!(check_user(&slow, "eve"), Err(AccessRefusal::Banned), "and follows from there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_store_is_noticed_even_after_new_writes() {
+    let lease = Kind::Standalone.lease().await;
+    let backend = LogBackend::over_lease(&lease);
+    let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
+    let mut place: Option<LogPosition> = None;
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    slow.poll_log(&mut place).await.unwrap();
+    lease.everywhere::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
+    let other = AccessControl::new(backend.open_log(), 100);
+    for name in ["a", "b", "c"] {
+        other.write_rule(rule_change(ban_key(name), MINUTE)).await.unwrap();
+    }
+    slow.poll_log(&mut place).await.unwrap();
+    for name in ["mallory", "a", "b", "c"] {
+        assert_eq!(check_user(&slow, name), Err(AccessRefusal::Banned), "{name}");
+    }
+}
+
+/// The clock of a process counts for nothing: what it holds is dated by the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_times_come_from_the_clock_of_the_store() {
+    let lease = Kind::Standalone.lease().await;
+    let backend = LogBackend::over_lease(&lease);
+    let one = backend.start_follower(100).await;
+    // As if the clock of the process were years behind when it started.
+    *one.store_time.lock().unwrap() = crate::access_control::StoreTime {
+        store_ms: 5,
+        read_at: tokio::time::Instant::now(),
+        is_from_store: false,
+    };
+    let (seconds, _): (u64, u64) = lease.at(0, &::redis::cmd("TIME")).await;
+    let rule = one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    assert!((rule.written_at / 1_000).abs_diff(seconds) < 5);
+    let told = async {
+        while one.now_ms() < rule.written_at {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    timeout(WAIT_TIMEOUT, told).await.expect("the next answer puts it right");
+    assert_eq!(check_user(&one, "mallory"), Err(AccessRefusal::Banned));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_gets_its_ttl_in_the_script_that_writes_it() {
+    let lease = Kind::Standalone.lease().await;
+    let one = LogBackend::over_lease(&lease).start_follower(100).await;
+    let ttl = async |key: &str| lease.at::<i64>(0, ::redis::cmd("PTTL").arg(key)).await;
+    one.send_notice(&Notice { to: NoticeAudience::All, code: "c".into(), message: "m".into() })
+        .await
+        .unwrap();
+    for key in [redis_keys::RULES_KEY, redis_keys::RULE_LOG_KEY] {
+        assert!((1..=3_600_000).contains(&ttl(key).await), "{key}");
+    }
+    one.write_rule(rule_change(ban_key("mallory"), u64::MAX)).await.unwrap();
+    one.write_rule(rule_change(ban_key("eve"), MINUTE)).await.unwrap();
+    let longest = crate::MAX_RULE_LIFE_MS as i64 + 3_600_000;
+    for key in [redis_keys::RULES_KEY, redis_keys::RULE_ENDS_KEY] {
+        assert!((longest - 60_000..=longest).contains(&ttl(key).await), "{key}");
+    }
+    assert!((1..=600_000).contains(&ttl(redis_keys::RULE_LOG_KEY).await));
+    assert_eq!(lease.keys().await.len(), 3, "no other key");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_accepts_rules() {
+    let lease = Kind::Standalone.lease().await;
+    let one = LogBackend::over_lease(&lease).start_follower(100).await;
+    lease.everywhere::<::redis::Value>(::redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"])).await;
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.expect("what is taken back is taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipped_auth_acl_permits_all_rule_scripts() {
+    let lease = Kind::Guarded.lease().await;
+    let backend = LogBackend::Redis(lease.url_for("auth"), lease.settings());
+    let one = backend.start_follower(100).await;
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    one.lift_rule(&ban_key("mallory"), RuleTerms::default()).await.unwrap();
+    one.log.restore_rules(&one.rules().remembered_rules(0).cloned().collect::<Vec<_>>()).await.unwrap();
+    one.send_notice(&Notice { to: NoticeAudience::All, code: "c".into(), message: "m".into() })
+        .await
+        .unwrap();
+}

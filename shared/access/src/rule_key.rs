@@ -1,0 +1,187 @@
+//! What a rule is about, as a type and as the text that it is stored and asked for by.
+
+use std::{fmt, str::FromStr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
+
+use crate::denied_range;
+
+/// A text that is no key of a rule; says which part is at fault, never repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not the key of a rule: its {0} is at fault")]
+pub struct RuleKeyError(pub &'static str);
+
+/// What a rule is about. As text: `token:GRANT`, `user-before:USER`, `room-before:ROOM`, `all-before`, `ban:ROOM:USER` with `*` for every room,
+/// `deny:RANGE`, `key:ID`, `limits`, `shutdown`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum RuleKey {
+    /// All tokens of one making: what the `jti` of each begins with.
+    Grant(TokenId),
+    /// What was issued to a user before the rule.
+    UserBefore(UserId),
+    /// What was issued for a room before the rule.
+    RoomBefore(RoomId),
+    /// What was issued before the rule.
+    AllBefore,
+    /// A user, whatever token it has; in one room, or in all.
+    Ban {
+        /// The room; none is all.
+        room: Option<RoomId>,
+        /// The user.
+        user: UserId,
+    },
+    /// Addresses of clients.
+    Deny(IpNet),
+    /// An API key.
+    ApiKey(CallerId),
+    /// Limits other than the configured ones.
+    Limits,
+    /// Everybody.
+    Shutdown,
+}
+
+/// The kinds of rules, as their keys begin.
+pub const RULE_KINDS: [&str; 9] =
+    ["token", "user-before", "room-before", "all-before", "ban", "deny", "key", "limits", "shutdown"];
+
+impl RuleKey {
+    /// The kind: a fixed word, for metrics and lists.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Grant(_) => "token",
+            Self::UserBefore(_) => "user-before",
+            Self::RoomBefore(_) => "room-before",
+            Self::AllBefore => "all-before",
+            Self::Ban { .. } => "ban",
+            Self::Deny(_) => "deny",
+            Self::ApiKey(_) => "key",
+            Self::Limits => "limits",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// Whether there can be only one of it, so that it is taken however many rules there are.
+    pub fn is_singleton(&self) -> bool {
+        matches!(self, Self::AllBefore | Self::Limits | Self::Shutdown)
+    }
+}
+
+impl fmt::Display for RuleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        match self {
+            Self::Grant(grant) => write!(f, "{kind}:{}", grant),
+            Self::UserBefore(user) => write!(f, "{kind}:{user}"),
+            Self::RoomBefore(room) => write!(f, "{kind}:{room}"),
+            Self::Ban { room: Some(room), user } => write!(f, "{kind}:{room}:{user}"),
+            Self::Ban { room: None, user } => write!(f, "{kind}:*:{user}"),
+            Self::Deny(range) => write!(f, "{kind}:{range}"),
+            Self::ApiKey(id) => write!(f, "{kind}:{id}"),
+            Self::AllBefore | Self::Limits | Self::Shutdown => f.write_str(kind),
+        }
+    }
+}
+
+impl FromStr for RuleKey {
+    type Err = RuleKeyError;
+
+    fn from_str(text: &str) -> Result<Self, RuleKeyError> {
+        let user = |text: &str| UserId::parse(text).map_err(|_| RuleKeyError("user"));
+        let room = |text: &str| RoomId::parse(text).map_err(|_| RuleKeyError("room"));
+        match text.split_once(':') {
+            None => match text {
+                "all-before" => Ok(Self::AllBefore),
+                "limits" => Ok(Self::Limits),
+                "shutdown" => Ok(Self::Shutdown),
+                _ => Err(RuleKeyError("kind")),
+            },
+            Some(("token", rest)) => parse_grant(rest).map(Self::Grant),
+            Some(("user-before", rest)) => user(rest).map(Self::UserBefore),
+            Some(("room-before", rest)) => room(rest).map(Self::RoomBefore),
+            Some(("ban", rest)) => match rest.split_once(':') {
+                Some(("*", who)) => Ok(Self::Ban { room: None, user: user(who)? }),
+                Some((place, who)) => Ok(Self::Ban { room: Some(room(place)?), user: user(who)? }),
+                None => Err(RuleKeyError("user")),
+            },
+            Some(("deny", rest)) => {
+                denied_range::parse_denied_range(rest).map(Self::Deny).map_err(|_| RuleKeyError("range"))
+            }
+            Some(("key", rest)) => {
+                CallerId::parse(rest).map(Self::ApiKey).map_err(|_| RuleKeyError("API key"))
+            }
+            Some(_) => Err(RuleKeyError("kind")),
+        }
+    }
+}
+
+/// What all tokens of one making share: the part of `jti` before the dot.
+fn parse_grant(text: &str) -> Result<TokenId, RuleKeyError> {
+    TokenId::parse(text).ok().filter(|token| token.grant() == text).ok_or(RuleKeyError("grant"))
+}
+
+impl TryFrom<String> for RuleKey {
+    type Error = RuleKeyError;
+    fn try_from(text: String) -> Result<Self, RuleKeyError> {
+        text.parse()
+    }
+}
+
+impl From<RuleKey> for String {
+    fn from(key: RuleKey) -> Self {
+        key.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_key_parses_back_from_its_text() {
+        for text in [
+            "token:3f9c",
+            "token:app:own~1",
+            "user-before:a:b@c",
+            "room-before:stand-up",
+            "all-before",
+            "ban:*:mallory@example.org:x",
+            "ban:stand-up:mallory",
+            "deny:203.0.113.0/24",
+            "deny:2001:db8::/48",
+            "key:backend",
+            "limits",
+            "shutdown",
+        ] {
+            let key: RuleKey = text.parse().unwrap();
+            assert_eq!(key.to_string(), text);
+            assert!(RULE_KINDS.contains(&key.kind()));
+        }
+    }
+
+    #[test]
+    fn an_invalid_rule_key_is_refused() {
+        for text in [
+            "",
+            "x",
+            "token",
+            "token:",
+            "token:a.b",
+            "token:a\nb",
+            "all-before:x",
+            "ban:mallory",
+            "ban::m",
+            "ban:a b:m",
+            "deny:0.0.0.0/0",
+            "deny:x",
+            "key:a b",
+            "user-before:",
+            "shutdown:",
+            ":log",
+        ] {
+            assert!(text.parse::<RuleKey>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is refused by the setting's name, and what is taken.
+
+use super::*;
+use crate::units::ByteSize;
+
+#[test]
+fn the_default_settings_pass() {
+    assert!(check_settings(&ServiceSettings::default()).unwrap().is_empty());
+}
+
+#[test]
+fn a_value_out_of_range_names_its_setting() {
+    let mut settings = ServiceSettings::default();
+    settings.limits.sdp = ByteSize::kib(64);
+    assert!(check_settings(&settings).unwrap_err().to_string().contains("limits.frame"));
+    let mut settings = ServiceSettings::default();
+    settings.auth.token_ttl_max = TimeSpan::secs(25 * 60 * 60);
+    assert!(check_settings(&settings).unwrap_err().to_string().contains("24h"));
+    let mut settings = ServiceSettings::default();
+    settings.roles.0.clear();
+    assert!(check_settings(&settings).unwrap_err().to_string().contains("auth.guest_role"));
+}
+
+#[test]
+fn turn_servers_need_turn_urls_and_a_secret() {
+    let with = |url: &str| {
+        let mut settings = ServiceSettings::default();
+        settings.ice.turn = vec![crate::TurnServer { urls: vec![url.to_owned()], region: None }];
+        settings
+    };
+    for good in ["turn:t.example", "turn:t.example:3478?transport=tcp", "turns:[2001:db8::1]:5349"] {
+        assert!(check_settings(&with(good)).is_ok(), "{good}");
+    }
+    for bad in
+        ["stun:t.example", "turn:", "turn://t.example", "turn:u@t.example", "turn:t example", "https://t"]
+    {
+        assert!(check_settings(&with(bad)).unwrap_err().to_string().contains("ice.turn"), "{bad}");
+    }
+    let mut settings = with("turn:t.example");
+    settings.ice.turn[0].urls.clear();
+    assert!(check_settings(&settings).is_err());
+    for ttl in [TimeSpan::secs(3), TimeSpan::secs(24 * 60 * 60 + 1)] {
+        let mut settings = with("turn:t.example");
+        settings.ice.turn_ttl = ttl;
+        assert!(check_settings(&settings).unwrap_err().to_string().contains("ice.turn_ttl"));
+    }
+    assert!(check_turn_secrets(&with("turn:t"), 0).unwrap_err().to_string().contains("ice.turn"));
+    let unused = check_turn_secrets(&ServiceSettings::default(), 1).unwrap_err().to_string();
+    assert!(unused.contains("SIGNALBOX_TURN_SECRETS"), "{unused}");
+    assert!(
+        check_turn_secrets(&with("turn:t"), 2).is_ok()
+            && check_turn_secrets(&ServiceSettings::default(), 0).is_ok()
+    );
+}
+
+#[test]
+fn an_unsafe_setting_gives_a_warning() {
+    let mut settings = ServiceSettings::default();
+    settings.auth.guests = Some(true);
+    assert!(check_settings(&settings).unwrap().is_empty(), "guests on loopback are fine");
+    settings.server.listen = "0.0.0.0:8080".parse().unwrap();
+    assert_eq!(check_settings(&settings).unwrap().len(), 1);
+}
+
+#[test]
+fn a_ca_file_without_certificate_is_rejected_by_setting_name() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let block = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    for (text, taken) in [
+        (block("MAA="), true),
+        (block("MAA=") + &block("MA\nA="), true),
+        (String::new(), false),
+        ("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n".to_owned(), false),
+        (block("not base64"), false),
+        (block(""), false),
+        ("-----BEGIN CERTIFICATE-----\nMAA=".to_owned(), false),
+    ] {
+        std::fs::write(file.path(), &text).unwrap();
+        let mut settings = ServiceSettings::default();
+        settings.redis.ca_file = Some(file.path().to_owned());
+        match check_settings(&settings) {
+            Ok(_) => assert!(taken, "{text}"),
+            Err(error) => {
+                assert!(!taken && error.to_string().contains("redis.ca_file"), "{text}: {error}")
+            }
+        }
+    }
+    let mut settings = ServiceSettings::default();
+    settings.redis.ca_file = Some("/nowhere/ca.crt".into());
+    assert!(check_settings(&settings).unwrap_err().to_string().contains("redis.ca_file"));
+}

@@ -1,0 +1,78 @@
+//! The listening socket.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use socket2::{Domain, Socket, Type};
+
+/// Connections that may wait to be accepted: after a restart every client comes back at once.
+const ACCEPT_BACKLOG: i32 = 4_096;
+
+/// Why there is no socket: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {}", describe_listen_error(error))]
+pub struct ListenError {
+    addr: SocketAddr,
+    #[source]
+    error: io::Error,
+}
+
+fn describe_listen_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is taken; stop the other program or choose another with --listen".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this user may not use that port; choose one above 1023 with --listen".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; choose another with --listen".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Opens the listening socket of a service.
+///
+/// # Errors
+/// [`ListenError`], one line for the operator.
+pub fn open_listener(addr: SocketAddr) -> Result<TcpListener, ListenError> {
+    bind_socket(addr).map_err(|error| ListenError { addr, error })
+}
+
+fn bind_socket(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    // A restart must not wait for the old connections to time out. On Windows the option means sharing the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(ACCEPT_BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_reported_in_one_line() {
+        let first = open_listener(([127, 0, 0, 1], 0).into()).unwrap();
+        let addr = first.local_addr().unwrap();
+        let text = open_listener(addr).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            format!(
+                "cannot listen on {addr}: the port is taken; stop the other program or choose another with --listen"
+            )
+        );
+    }
+
+    #[test]
+    fn a_foreign_address_is_reported_in_one_line() {
+        let text = open_listener(([192, 0, 2, 1], 0).into()).unwrap_err().to_string();
+        assert!(text.contains("no such address"), "{text}");
+    }
+}

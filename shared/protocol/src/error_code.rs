@@ -1,0 +1,129 @@
+//! Error codes: what a peer is told while its connection stays (docs/PROTOCOL.md, section 5.1).
+
+use serde::{Deserialize, Serialize};
+
+/// Why one message was refused. The text is stable; clients branch on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// Not JSON, not an object, a member missing or of the wrong type.
+    BadMessage,
+    /// No such `type`.
+    UnknownType,
+    /// A reserved `type`.
+    Unsupported,
+    /// A member over its limit.
+    TooLarge,
+    /// The target is not in the room.
+    NoSuchPeer,
+    /// The role lacks a permission.
+    NotPermitted,
+    /// Over the burst and the rate.
+    RateLimited,
+    /// The target's mailbox takes no more for now.
+    PeerBacklogged,
+    /// The store did not answer: the outcome is unknown.
+    Unavailable,
+    /// The room has no place left.
+    RoomFull,
+    /// The user has no place left in the room.
+    UserLimit,
+    /// The peer of this token is connected elsewhere.
+    TokenInUse,
+    /// The token of a `refresh` will not do.
+    BadToken,
+    /// The room is locked.
+    RoomLocked,
+    /// The room is switched off.
+    RoomDisabled,
+    /// The room has not begun.
+    RoomNotStarted,
+    /// No such room, and none is made by joining.
+    RoomNotAllowed,
+    /// The user is banned.
+    Banned,
+    /// The token was taken back.
+    Revoked,
+    /// The peer was not admitted from the lobby.
+    Denied,
+    /// A fault of the server.
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code, for tests.
+    pub const ALL: [Self; 21] = [
+        Self::BadMessage,
+        Self::UnknownType,
+        Self::Unsupported,
+        Self::TooLarge,
+        Self::NoSuchPeer,
+        Self::NotPermitted,
+        Self::RateLimited,
+        Self::PeerBacklogged,
+        Self::Unavailable,
+        Self::RoomFull,
+        Self::UserLimit,
+        Self::TokenInUse,
+        Self::BadToken,
+        Self::RoomLocked,
+        Self::RoomDisabled,
+        Self::RoomNotStarted,
+        Self::RoomNotAllowed,
+        Self::Banned,
+        Self::Revoked,
+        Self::Denied,
+        Self::Internal,
+    ];
+
+    /// The stable text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadMessage => "bad_message",
+            Self::UnknownType => "unknown_type",
+            Self::Unsupported => "unsupported",
+            Self::TooLarge => "too_large",
+            Self::NoSuchPeer => "no_such_peer",
+            Self::NotPermitted => "not_permitted",
+            Self::RateLimited => "rate_limited",
+            Self::PeerBacklogged => "peer_backlogged",
+            Self::Unavailable => "unavailable",
+            Self::RoomFull => "room_full",
+            Self::UserLimit => "user_limit",
+            Self::TokenInUse => "token_in_use",
+            Self::BadToken => "bad_token",
+            Self::RoomLocked => "room_locked",
+            Self::RoomDisabled => "room_disabled",
+            Self::RoomNotStarted => "room_not_started",
+            Self::RoomNotAllowed => "room_not_allowed",
+            Self::Banned => "banned",
+            Self::Revoked => "revoked",
+            Self::Denied => "denied",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// When to try again, milliseconds; none where trying again does not help.
+    pub fn retry_ms(self) -> Option<u32> {
+        match self {
+            Self::RateLimited | Self::TokenInUse => Some(1_000),
+            Self::PeerBacklogged | Self::Unavailable | Self::Internal => Some(500),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_code_is_in_the_protocol_document() {
+        let text = include_str!("../../../docs/PROTOCOL.md");
+        for code in ErrorCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert!(text.contains(&format!("`{}`", code.as_str())), "docs/PROTOCOL.md lacks {code:?}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Bounds on JSON that is forwarded without being understood.
+
+/// How deep forwarded JSON may nest: far more than anyone needs, far less than a recursive parser on the other side bears.
+const MAX_DEPTH: usize = 64;
+
+/// Whether arrays and objects of a valid JSON text nest no deeper than the bound.
+pub(super) fn is_depth_bounded(json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return false;
+                }
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// Whether a valid JSON text is an object, at most `max` bytes long and not too deep: what metadata must be.
+pub fn is_bounded_object(json: &str, max: usize) -> bool {
+    json.starts_with('{') && json.len() <= max && is_depth_bounded(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_strings_do_not_count_as_nesting() {
+        assert!(is_depth_bounded(&format!(r#"["{}\"{}"]"#, "[".repeat(100), "{".repeat(100))));
+    }
+
+    #[test]
+    fn json_that_nests_too_deep_is_rejected() {
+        let tower = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(is_depth_bounded(&tower(64)));
+        assert!(!is_depth_bounded(&tower(65)));
+    }
+}

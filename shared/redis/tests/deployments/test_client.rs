@@ -1,0 +1,172 @@
+//! A link with one script that shows how often it ran, and a listener that remembers.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use redis::Value;
+use signalbox_config as config;
+use signalbox_redis::{Link, RedisStartError, RedisUnavailable, TopicListener, TopicProbe, TopicSubscriber};
+use signalbox_tests::{net::eventually_within, redis_cluster::key_in};
+
+/// Counts one id; the keys beyond the first are declared and not touched.
+const COUNT_SCRIPT: &str = "
+    local n = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+    redis.call('PEXPIRE', KEYS[1], 600000)
+    return n
+";
+
+/// How long a failover may take on a busy machine.
+pub(crate) const FAILOVER_DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) struct TestClient {
+    pub(crate) client: Arc<Link>,
+    /// Every partition that was told to be disturbed, in order.
+    pub(crate) interrupted_partitions: Arc<Mutex<Vec<usize>>>,
+}
+
+impl TestClient {
+    pub(crate) async fn connect(url: &str, settings: &config::RedisSettings) -> Self {
+        Self::try_connect(url, settings).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) async fn try_connect(
+        url: &str,
+        settings: &config::RedisSettings,
+    ) -> Result<Self, RedisStartError> {
+        let (url, settings) = (url.to_owned(), settings.clone());
+        let connecting = move || Link::connect(&url, &settings, vec![redis::Script::new(COUNT_SCRIPT)]);
+        let link = tokio::task::spawn_blocking(connecting).await.unwrap()?;
+        let disturbed = Arc::new(Mutex::new(Vec::new()));
+        let told = disturbed.clone();
+        link.on_interruption(move |partitions| told.lock().unwrap().extend(partitions));
+        Ok(Self { client: link, interrupted_partitions: disturbed })
+    }
+
+    /// Counts an id in a partition; how often it has been counted there.
+    pub(crate) async fn count(&self, partition: usize, id: &str) -> Result<i64, RedisUnavailable> {
+        self.count_with(partition, id, &[]).await
+    }
+
+    /// The same, with further declared keys, which may exist or not.
+    pub(crate) async fn count_with(
+        &self,
+        partition: usize,
+        id: &str,
+        more: &[&str],
+    ) -> Result<i64, RedisUnavailable> {
+        let keys: Vec<_> = ["counts"].iter().chain(more).map(|name| key_in(partition, name)).collect();
+        let answer = self.client.run_script(partition, 0, &keys, &[id.as_bytes().to_vec()]).await?;
+        Ok(redis::from_redis_value(answer).unwrap())
+    }
+
+    /// Every id that was counted in a partition, with how often.
+    pub(crate) async fn counts(&self, partition: usize) -> Vec<(String, i64)> {
+        let mut cmd = redis::cmd("HGETALL");
+        cmd.arg(key_in(partition, "counts"));
+        redis::from_redis_value(self.client.run_command(partition, &cmd).await.unwrap()).unwrap()
+    }
+
+    /// Waits until calls to a partition are answered again; how long it took.
+    pub(crate) async fn wait_until_answered(&self, partition: usize, what: &str) -> Duration {
+        let start = Instant::now();
+        eventually_within(FAILOVER_DEADLINE, what, async || self.count(partition, "again").await.ok()).await;
+        start.elapsed()
+    }
+
+    pub(crate) fn interrupted(&self) -> BTreeSet<usize> {
+        self.interrupted_partitions.lock().unwrap().iter().copied().collect()
+    }
+
+    pub(crate) async fn wait_for_interruption(&self, partitions: &[usize]) {
+        let wanted: BTreeSet<_> = partitions.iter().copied().collect();
+        eventually_within(FAILOVER_DEADLINE, "the disturbance is told", async || {
+            self.interrupted().is_superset(&wanted).then_some(())
+        })
+        .await;
+    }
+}
+
+#[derive(Default)]
+struct HeardMessages {
+    messages: Vec<String>,
+    gap_partitions: Vec<usize>,
+}
+
+/// The topics of one node.
+#[derive(Clone, Default)]
+pub(crate) struct TestListener {
+    heard: Arc<Mutex<HeardMessages>>,
+}
+
+impl TopicListener for TestListener {
+    fn topic_name(&self, partition: usize) -> String {
+        key_in(partition, "node:me")
+    }
+    fn on_message(&self, message: &[u8]) {
+        self.heard.lock().unwrap().messages.push(String::from_utf8_lossy(message).into_owned());
+    }
+    fn on_gap(&self, partitions: &[usize]) {
+        self.heard.lock().unwrap().gap_partitions.extend(partitions);
+    }
+    fn is_active(&self) -> bool {
+        true
+    }
+}
+
+impl TestListener {
+    /// Listens on the link's thread, with probes in quick succession.
+    pub(crate) async fn open(client: &TestClient) -> Self {
+        Self::try_open(client).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) async fn try_open(client: &TestClient) -> Result<Self, RedisStartError> {
+        let ears = Self::default();
+        let link = &client.client;
+        let every = Duration::from_secs(1);
+        let proof = TopicProbe::PublishProbe(Arc::downgrade(link));
+        let subscriber = TopicSubscriber::new(link.topology().clone(), ears.clone(), proof, every);
+        let link = link.clone();
+        tokio::task::spawn_blocking(move || link.run_blocking(subscriber.subscribe_all())).await.unwrap()?;
+        Ok(ears)
+    }
+
+    /// Publishes where the link publishes until it is heard; how long that took.
+    pub(crate) async fn publish_until_heard(
+        &self,
+        client: &TestClient,
+        partition: usize,
+        text: &str,
+    ) -> Duration {
+        let start = Instant::now();
+        eventually_within(FAILOVER_DEADLINE, "a message is heard", async || {
+            let mut publish = redis::cmd("SPUBLISH");
+            publish.arg(self.topic_name(partition)).arg(text);
+            let published: Result<Value, _> = client.client.run_command(partition, &publish).await;
+            published.ok()?;
+            // A push comes within a moment or not at all.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.has_heard(text).then_some(())
+        })
+        .await;
+        start.elapsed()
+    }
+
+    pub(crate) fn has_heard(&self, text: &str) -> bool {
+        self.heard.lock().unwrap().messages.iter().any(|message| message == text)
+    }
+
+    pub(crate) fn partitions_with_gap(&self) -> BTreeSet<usize> {
+        self.heard.lock().unwrap().gap_partitions.iter().copied().collect()
+    }
+
+    pub(crate) async fn wait_for_gap(&self, partitions: &[usize]) {
+        let wanted: BTreeSet<_> = partitions.iter().copied().collect();
+        eventually_within(FAILOVER_DEADLINE, "the topics are heard again", async || {
+            self.partitions_with_gap().is_superset(&wanted).then_some(())
+        })
+        .await;
+    }
+}

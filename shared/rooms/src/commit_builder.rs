@@ -1,0 +1,255 @@
+//! From a decision to a commit: what the others hear, as frames, and what operators hear, as feed lines.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use signalbox_protocol::{
+    KnockEndReason, LeaveReason, ServerMessage,
+    feed::FeedEvent,
+    id::{NodeId, PeerId, Role, RoomId, UserId, random_hex},
+};
+
+use crate::{
+    room::{Decision, Member, RoomEvent, RoomEventKind, RoomPolicy, RoomState},
+    store::{Commit, EntryKind, EventEntry},
+};
+
+/// A peer entry without `polite`, which is added for each reader.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PeerEventFrame<'a> {
+    r#type: &'static str,
+    peer_id: &'a PeerId,
+    user_id: &'a UserId,
+    name: &'a str,
+    role: &'a Role,
+    metadata: &'a RawValue,
+    detached: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    muted: bool,
+}
+
+/// The commit that carries a decision made on `state`.
+pub fn build_commit(
+    room: &RoomId,
+    node: &NodeId,
+    now: u64,
+    state: &RoomState,
+    decision: &Decision,
+    accepted: Vec<(PeerId, u64)>,
+    rules: &RoomPolicy,
+) -> Commit {
+    let settings = &decision.next_state.settings;
+    let is_set =
+        decision.settings_changed || state.version == 0 && (settings.is_created() || settings.kept_until > 0);
+    let feed = FeedLineBuilder { room, node, now, state, decision };
+    let (before, next) = (&state.members, &decision.next_state.members);
+    // A room that the store has forgotten is written whole.
+    let put: Vec<&PeerId> =
+        if state.version == 0 { next.keys().collect() } else { decision.written_peers.iter().collect() };
+    let gone = decision.removed_peers.iter().filter(|peer| before.contains_key(*peer));
+    let removed = gone.filter_map(|peer| Some((peer.clone(), *decision.next_state.tombstones.get(peer)?)));
+    let ends_at = decision.next_state.ends_at;
+    let (nodes_before, nodes_after) = (state.owner_nodes(), decision.next_state.owner_nodes());
+    let known = |nodes: &std::collections::BTreeSet<&NodeId>, node: &NodeId| {
+        state.version > 0 && nodes.contains(node)
+    };
+    Commit {
+        instance_id: state.instance_id.clone(),
+        version: state.version,
+        adds_data: state.version == 0
+            || decision.settings_changed && settings.is_kept(now)
+            || decision.has_app_message
+            || put.iter().any(|peer| !before.contains_key(*peer)),
+        written_members: put
+            .into_iter()
+            .filter_map(|peer| Some((peer.clone(), next.get(peer)?.clone())))
+            .collect(),
+        removed_peers: removed.collect(),
+        expired_tombstones: decision.expired_tombstones.clone(),
+        detached_peers: next
+            .iter()
+            .filter(|(_, m)| m.owner().is_none())
+            .map(|(peer, _)| peer.clone())
+            .collect(),
+        added_nodes: nodes_after.iter().filter(|n| !known(&nodes_before, n)).map(|n| (*n).clone()).collect(),
+        removed_nodes: nodes_before.difference(&nodes_after).map(|n| (*n).clone()).collect(),
+        resync_requests: resync_requests(node, state, decision),
+        opens_room: (before.is_empty() || state.version == 0) && !next.is_empty(),
+        leaves_room_empty: next.is_empty(),
+        ends_room: next.is_empty() && !settings.is_kept(now),
+        settings: is_set.then(|| settings.clone()),
+        max_life_ms: settings.max_life_ms(rules.max_room_life_ms),
+        kept_until: settings.kept_until,
+        events: decision
+            .events
+            .iter()
+            .filter(|event| !event.targets.is_empty())
+            .map(|event| encode_event(event, ends_at))
+            .collect(),
+        accepted_ids: accepted,
+        feed_lines: feed.build_lines(),
+    }
+}
+
+/// The peers that were attached and now are not, or not as they were, by the node that served them. This node's own find out by
+/// themselves.
+fn resync_requests(me: &NodeId, state: &RoomState, decision: &Decision) -> Vec<(NodeId, Vec<PeerId>)> {
+    let mut notices: BTreeMap<&NodeId, Vec<PeerId>> = BTreeMap::new();
+    for (peer, member) in &state.members {
+        let Some(node) = member.owner().filter(|node| *node != me) else { continue };
+        let after = decision.next_state.members.get(peer);
+        if after.is_none_or(|after| {
+            let admitted = member.waiting && !after.waiting;
+            after.epoch != member.epoch || after.owner() != Some(node) || admitted
+        }) {
+            notices.entry(node).or_default().push(peer.clone());
+        }
+    }
+    notices.into_iter().map(|(node, peers)| (node.clone(), peers)).collect()
+}
+
+fn encode_event(event: &RoomEvent, ends_at: u64) -> EventEntry {
+    let peer_id = event.about_peer.clone();
+    let (kind, body) = match &event.kind {
+        RoomEventKind::Joined(member) => {
+            (EntryKind::PeerEvent, encode_peer_event("peer-joined", &event.about_peer, member))
+        }
+        RoomEventKind::Updated(member) => {
+            (EntryKind::PeerEvent, encode_peer_event("peer-updated", &event.about_peer, member))
+        }
+        RoomEventKind::Detached => {
+            (EntryKind::RoomEvent, ServerMessage::PeerDetached { seq: None, peer_id }.to_json())
+        }
+        RoomEventKind::Attached => {
+            (EntryKind::RoomEvent, ServerMessage::PeerAttached { seq: None, peer_id }.to_json())
+        }
+        RoomEventKind::Left(reason) => {
+            (EntryKind::RoomEvent, ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json())
+        }
+        RoomEventKind::Knocked(member) => {
+            let knock = ServerMessage::Knock { seq: None, peer: member.to_knocker(&event.about_peer) };
+            (EntryKind::RoomEvent, knock.to_json())
+        }
+        RoomEventKind::KnockEnded(reason) => {
+            let reason = reason.map_or(KnockEndReason::Admitted, KnockEndReason::Left);
+            (EntryKind::RoomEvent, ServerMessage::KnockEnded { seq: None, peer_id, reason }.to_json())
+        }
+        RoomEventKind::PermissionsChanged(member, ice_policy) => {
+            let (role, permissions) = (member.role.clone(), member.permissions.clone());
+            let (muted, ice_policy) = (member.muted, *ice_policy);
+            let standing = ServerMessage::Permissions { seq: None, role, permissions, muted, ice_policy };
+            (EntryKind::PermissionsChanged, standing.to_json())
+        }
+        RoomEventKind::RoomUpdated(settings) => {
+            let room = settings.to_room_info(ends_at);
+            (EntryKind::RoomEvent, ServerMessage::RoomUpdated { seq: None, room }.to_json())
+        }
+        RoomEventKind::AppMessage { addressed_to_room: to_room, data } => {
+            let room = if *to_room { r#","room":true"# } else { "" };
+            (EntryKind::RoomEvent, format!(r#"{{"type":"message"{room},"data":{}}}"#, data.get()))
+        }
+    };
+    EventEntry {
+        about_peer: event.about_peer.clone(),
+        kind,
+        body: body.into(),
+        targets: event.targets.clone(),
+    }
+}
+
+fn encode_peer_event(kind: &'static str, peer: &PeerId, member: &Member) -> String {
+    let announced = PeerEventFrame {
+        r#type: kind,
+        peer_id: peer,
+        user_id: &member.user,
+        name: &member.name,
+        role: &member.role,
+        metadata: &member.metadata,
+        detached: member.owner().is_none(),
+        muted: member.muted,
+    };
+    serde_json::to_string(&announced).unwrap_or_default()
+}
+
+struct FeedLineBuilder<'a> {
+    room: &'a RoomId,
+    node: &'a NodeId,
+    now: u64,
+    state: &'a RoomState,
+    decision: &'a Decision,
+}
+
+impl FeedLineBuilder<'_> {
+    fn build_lines(&self) -> Vec<Arc<str>> {
+        // Who a peer-left is about is no longer in the next state.
+        let mut known: BTreeMap<&PeerId, &Member> = self.state.members.iter().collect();
+        let mut lines = Vec::with_capacity(self.decision.events.len() + 1);
+        let (was_made, is_made) =
+            (self.state.settings.is_created(), self.decision.next_state.settings.is_created());
+        if is_made && !was_made {
+            lines.push(self.build_line("room-created", None, None, None));
+        }
+        let (before, after) = (&self.state.members, &self.decision.next_state.members);
+        if before.is_empty() && !after.is_empty() {
+            lines.push(self.build_line("room-opened", None, None, None));
+        }
+        for event in &self.decision.events {
+            // Each of `feed::EVENTS`, but for those of the room itself.
+            let (name, reason) = match &event.kind {
+                RoomEventKind::Joined(_) => ("peer-joined", None),
+                RoomEventKind::Updated(_) => ("peer-updated", None),
+                RoomEventKind::Detached => ("peer-detached", None),
+                RoomEventKind::Attached => ("peer-attached", None),
+                RoomEventKind::Left(reason) => ("peer-left", Some(reason.as_str())),
+                RoomEventKind::Knocked(_) => ("peer-knocked", None),
+                RoomEventKind::KnockEnded(reason) => {
+                    ("knock-ended", Some(reason.map_or("admitted", LeaveReason::as_str)))
+                }
+                // One that was made is told of by its making.
+                RoomEventKind::RoomUpdated(_) if is_made != was_made => continue,
+                RoomEventKind::RoomUpdated(_) => ("room-updated", None),
+                RoomEventKind::PermissionsChanged(..) => ("peer-permissions", None),
+                RoomEventKind::AppMessage { .. } => continue,
+            };
+            if let RoomEventKind::Joined(member)
+            | RoomEventKind::Updated(member)
+            | RoomEventKind::Knocked(member)
+            | RoomEventKind::PermissionsChanged(member, _) = &event.kind
+            {
+                known.insert(&event.about_peer, member);
+            }
+            let about = (event.about_peer != PeerId::no_peer()).then_some(&event.about_peer);
+            lines.push(self.build_line(name, about, known.get(&event.about_peer).copied(), reason));
+        }
+        if after.is_empty() && !before.is_empty() {
+            lines.push(self.build_line("room-closed", None, None, None));
+        }
+        if was_made && !is_made {
+            lines.push(self.build_line("room-deleted", None, None, None));
+        }
+        lines
+    }
+
+    fn build_line(
+        &self,
+        event: &'static str,
+        peer: Option<&PeerId>,
+        member: Option<&Member>,
+        reason: Option<&'static str>,
+    ) -> Arc<str> {
+        let event = FeedEvent {
+            id: format!("evt_{}", random_hex()),
+            event,
+            at: self.now,
+            room: self.room.clone(),
+            node: self.node.clone(),
+            peer_id: peer.cloned(),
+            user_id: member.map(|member| member.user.clone()),
+            role: member.map(|member| member.role.clone()),
+            reason,
+        };
+        event.to_json().into()
+    }
+}

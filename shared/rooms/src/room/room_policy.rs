@@ -1,0 +1,41 @@
+//! What the configuration says of rooms.
+
+use std::sync::Arc;
+
+use signalbox_config::ServiceSettings;
+
+use super::role_policy::RoomRolePolicy;
+
+/// The limits the rules need.
+#[derive(Debug, Clone)]
+pub struct RoomPolicy {
+    /// Most peers in a room.
+    pub max_room_peers: usize,
+    /// Most peers of one user in a room.
+    pub max_user_peers: usize,
+    /// How long a detached peer has, and a peer that left is remembered, milliseconds.
+    pub resume_window_ms: u64,
+    /// The longest life of a room, milliseconds.
+    pub max_room_life_ms: u64,
+    /// How long a room is kept that is locked by its end, milliseconds.
+    pub ended_room_retention_ms: u64,
+    /// Whether a room that nobody made springs up at the first join.
+    pub implicit_rooms: bool,
+    /// The roles.
+    pub role_policy: Arc<RoomRolePolicy>,
+}
+
+impl RoomPolicy {
+    /// From the configuration.
+    pub fn new(settings: &ServiceSettings) -> Self {
+        Self {
+            max_room_peers: settings.limits.room_peers as usize,
+            max_user_peers: settings.limits.user_peers as usize,
+            resume_window_ms: settings.timing.resume_window.as_ms(),
+            max_room_life_ms: settings.timing.room_life.as_ms(),
+            ended_room_retention_ms: settings.rooms.kept.as_ms(),
+            implicit_rooms: settings.rooms.implicit,
+            role_policy: Arc::new(RoomRolePolicy::new(settings)),
+        }
+    }
+}

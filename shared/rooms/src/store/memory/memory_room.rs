@@ -1,0 +1,160 @@
+//! One room with its mailboxes: what a commit and a message change.
+
+use std::{collections::HashMap, sync::Arc};
+
+use signalbox_protocol::id::PeerId;
+
+use super::memory_mailbox::MemoryMailbox;
+use crate::{
+    room::{Member, PeerAttachment, RoomState, Tombstone},
+    store::{
+        AppendBatch, AppendResult, Commit, Delivery, EntryKind, EventEntry, MessageTarget, OutgoingEntry,
+        StoreLimits,
+    },
+};
+
+pub(super) struct MemoryRoom {
+    pub(super) state: RoomState,
+    pub(super) mailboxes: HashMap<PeerId, MemoryMailbox>,
+    pub(super) due_at: u64,
+    /// When it is forgotten.
+    pub(super) forget_at: u64,
+}
+
+impl MemoryRoom {
+    pub(super) fn apply_commit(&mut self, commit: &Commit, now: u64, bounds: &StoreLimits) -> Vec<Delivery> {
+        let state = &mut self.state;
+        if commit.opens_room {
+            state.started_at = now;
+        }
+        if let Some(settings) = &commit.settings {
+            state.settings = settings.clone();
+        }
+        if state.started_at > 0 && (commit.opens_room || commit.settings.is_some()) {
+            state.ends_at = state.started_at + commit.max_life_ms.min(bounds.room_life_ms);
+        }
+        if commit.leaves_room_empty {
+            (state.started_at, state.ends_at) = (0, 0);
+        }
+        if commit.ends_room {
+            state.settings = Arc::default();
+        }
+        for (peer, member) in &commit.written_members {
+            let before = state.members.get(peer);
+            let mailbox = before.map_or(member.mailbox_version, |before| before.mailbox_version);
+            let presence = match (&member.attachment, before.map(|before| &before.attachment)) {
+                (PeerAttachment::Detached(_), Some(kept @ PeerAttachment::Detached(_))) => kept.clone(),
+                (PeerAttachment::Detached(_), _) => PeerAttachment::Detached(now + bounds.resume_window_ms),
+                (attached, _) => attached.clone(),
+            };
+            state.tombstones.remove(peer);
+            state.members.insert(
+                peer.clone(),
+                Member { mailbox_version: mailbox, attachment: presence, ..member.clone() },
+            );
+            self.mailboxes.entry(peer.clone()).or_default();
+        }
+        for (peer, tombstone) in &commit.removed_peers {
+            state.members.remove(peer);
+            self.mailboxes.remove(peer);
+            state
+                .tombstones
+                .insert(peer.clone(), Tombstone { expires_at: now + bounds.resume_window_ms, ..*tombstone });
+        }
+        for peer in &commit.expired_tombstones {
+            state.tombstones.remove(peer);
+        }
+        for (peer, id) in &commit.accepted_ids {
+            if let Some(mailbox) = self.mailboxes.get_mut(peer) {
+                mailbox.last_id = mailbox.last_id.max(*id);
+            }
+        }
+        state.version = commit.version + 1;
+        let announce = |event: &EventEntry| self.append_event(event, now, bounds);
+        commit.events.iter().flat_map(announce).collect()
+    }
+
+    /// When somebody must look at the room again.
+    pub(super) fn update_deadline(&mut self, now: u64, commit: &Commit, bounds: &StoreLimits) -> u64 {
+        if commit.ends_room {
+            // Tombstones only; they are forgotten when the room is looked at.
+            self.forget_at = now + bounds.resume_window_ms;
+            return self.forget_at;
+        }
+        self.forget_at = self.state.ends_at.max(commit.kept_until) + bounds.resume_window_ms;
+        if commit.leaves_room_empty {
+            return commit.kept_until;
+        }
+        let windows = self.state.members.values().filter_map(|member| match member.attachment {
+            PeerAttachment::Detached(until) => Some(until),
+            PeerAttachment::Attached(_) => None,
+        });
+        windows.chain([self.state.ends_at]).min().unwrap_or(self.state.ends_at)
+    }
+
+    fn append_event(&mut self, event: &EventEntry, now: u64, bounds: &StoreLimits) -> Vec<Delivery> {
+        let push = |peer: &PeerId| {
+            let entry = self.mailboxes.get_mut(peer)?.append_entry(
+                now,
+                bounds,
+                &event.about_peer,
+                None,
+                event.kind,
+                &event.body,
+            );
+            let mailbox = self.state.members.get(peer)?.mailbox_version;
+            Some(Delivery { peer: peer.clone(), mailbox_version: mailbox, entry })
+        };
+        event.targets.iter().filter_map(push).collect()
+    }
+
+    pub(super) fn append_message(
+        &mut self,
+        batch: &AppendBatch,
+        item: &OutgoingEntry,
+        now: u64,
+        bounds: &StoreLimits,
+    ) -> AppendResult {
+        let last_id = self.mailboxes.get(&batch.sender).map_or(0, |own| own.last_id);
+        if item.id.is_some_and(|id| id <= last_id) {
+            return AppendResult::Duplicate;
+        }
+        let targets: Vec<PeerId> = match &item.target {
+            to if (item.requires_room_version || *to == MessageTarget::Room)
+                && batch.members.version != self.state.version =>
+            {
+                return AppendResult::Stale;
+            }
+            MessageTarget::Peer(peer) => vec![peer.clone()],
+            MessageTarget::Room => {
+                batch.members.peers.iter().filter(|peer| **peer != batch.sender).cloned().collect()
+            }
+            MessageTarget::Withheld => Vec::new(),
+        };
+        for peer in &targets {
+            let waits = self.state.members.get(peer).is_some_and(|member| member.waiting);
+            let Some(mailbox) = self.mailboxes.get_mut(peer).filter(|_| !waits) else {
+                return AppendResult::NoSuchPeer;
+            };
+            mailbox.drop_expired(now, bounds);
+            if mailbox.is_full(bounds) {
+                return AppendResult::Backlogged;
+            }
+        }
+        let mut deliveries = Vec::with_capacity(targets.len());
+        for peer in targets {
+            let (Some(mailbox), Some(member)) =
+                (self.mailboxes.get_mut(&peer), self.state.members.get(&peer))
+            else {
+                continue;
+            };
+            let entry =
+                mailbox.append_entry(now, bounds, &batch.sender, item.id, EntryKind::Forwarded, &item.body);
+            deliveries.push(Delivery { peer, mailbox_version: member.mailbox_version, entry });
+        }
+        if let (Some(id), Some(own)) = (item.id, self.mailboxes.get_mut(&batch.sender)) {
+            own.last_id = id;
+        }
+        AppendResult::Written(deliveries)
+    }
+}

@@ -1,0 +1,124 @@
+//! The limits that an operator may change while the node runs.
+//!
+//! Owns: their values in force, read where they are asked, by live connections too. Must not: know why they changed (`control` does).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use signalbox_access::LimitChanges;
+use signalbox_config::ServiceSettings;
+use signalbox_rooms::room::RoomPolicy;
+
+/// The limits in force.
+#[derive(Debug)]
+pub struct EffectiveLimits {
+    configured: LimitChanges,
+    /// No room may be so large that its first frame does not fit into an outbox.
+    max_room_size: u32,
+    room_policy: RoomPolicy,
+    room_peers: AtomicU32,
+    user_peers: AtomicU32,
+    connections: AtomicU32,
+    burst: AtomicU32,
+    rate: AtomicU32,
+    backlog: AtomicU32,
+}
+
+impl EffectiveLimits {
+    /// The configured ones.
+    pub fn new(settings: &ServiceSettings) -> Self {
+        let limits = &settings.limits;
+        let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+        let largest = limits.outbox.0 / (limits.metadata.0 + 512);
+        let configured = LimitChanges {
+            room_peers: Some(limits.room_peers),
+            user_peers: Some(limits.user_peers),
+            connections: Some(connections),
+            burst: Some(limits.burst),
+            rate: Some(limits.rate),
+            backlog: Some(limits.backlog),
+        };
+        let live = Self {
+            configured,
+            max_room_size: u32::try_from(largest).unwrap_or(u32::MAX),
+            room_policy: RoomPolicy::new(settings),
+            room_peers: 0.into(),
+            user_peers: 0.into(),
+            connections: 0.into(),
+            burst: 0.into(),
+            rate: 0.into(),
+            backlog: 0.into(),
+        };
+        live.apply_changes(&LimitChanges::default());
+        live
+    }
+
+    /// From now on these count, and the configured ones where there is none. Whether anything is different.
+    pub fn apply_changes(&self, changes: &LimitChanges) -> bool {
+        let usual = &self.configured;
+        let set = |limit: &AtomicU32, changed: Option<u32>, usual: Option<u32>| {
+            let value = changed.or(usual).unwrap_or(1).max(1);
+            limit.swap(value, Ordering::Relaxed) != value
+        };
+        let room_peers = changes.room_peers.map(|peers| peers.min(self.max_room_size));
+        let different = [
+            set(&self.room_peers, room_peers, usual.room_peers),
+            set(&self.user_peers, changes.user_peers, usual.user_peers),
+            set(&self.connections, changes.connections, usual.connections),
+            set(&self.burst, changes.burst, usual.burst),
+            set(&self.rate, changes.rate, usual.rate),
+            set(&self.backlog, changes.backlog, usual.backlog),
+        ];
+        different.contains(&true)
+    }
+
+    /// What the rules of rooms need.
+    pub fn room_policy(&self) -> RoomPolicy {
+        RoomPolicy {
+            max_room_peers: self.room_peers() as usize,
+            max_user_peers: self.user_peers() as usize,
+            ..self.room_policy.clone()
+        }
+    }
+
+    /// Most peers in a room.
+    pub fn room_peers(&self) -> u32 {
+        self.room_peers.load(Ordering::Relaxed)
+    }
+
+    /// Most peers of one user in a room.
+    pub fn user_peers(&self) -> u32 {
+        self.user_peers.load(Ordering::Relaxed)
+    }
+
+    /// Most connections of this node.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed) as usize
+    }
+
+    /// Frames that a connection may send at once, and a second after that.
+    pub fn burst_and_rate(&self) -> (u32, u32) {
+        (self.burst.load(Ordering::Relaxed), self.rate.load(Ordering::Relaxed))
+    }
+
+    /// Entries that may wait in one mailbox.
+    pub fn backlog(&self) -> u32 {
+        self.backlog.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_limit_holds_until_lifted_and_no_room_outgrows_an_outbox() {
+        let live = EffectiveLimits::new(&ServiceSettings::default());
+        assert_eq!((live.room_peers(), live.burst_and_rate(), live.backlog()), (100, (1_000, 100), 512));
+        let changes = LimitChanges { room_peers: Some(1_000), rate: Some(5), ..LimitChanges::default() };
+        assert!(live.apply_changes(&changes));
+        assert!(!live.apply_changes(&changes), "nothing is different");
+        assert_eq!((live.room_peers(), live.burst_and_rate(), live.backlog()), (227, (1_000, 5), 512));
+        assert!(live.apply_changes(&LimitChanges::default()));
+        assert_eq!((live.room_peers(), live.burst_and_rate()), (100, (1_000, 100)));
+    }
+}

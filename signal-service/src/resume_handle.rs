@@ -1,0 +1,180 @@
+//! The handle: what proves a peer when it comes back, without a token and without the auth service (docs/PROTOCOL.md, section 8).
+//!
+//! Owns: its seal and what it says. Must not: judge whether its peer is still there; `room::decide` does, on the room's state.
+//!
+//! `base64url(JSON) "." base64url(HMAC-SHA256)`. It is signed and not encrypted: it says no more than its client knows.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use signalbox_protocol::id::{PeerId, RoomId};
+use signalbox_token::SharedSecret;
+
+use signalbox_rooms::room::{Member, ReplicationId};
+
+/// The longest text that is looked at.
+const MAX_HANDLE_BYTES: usize = 8 * 1024;
+
+/// Metadata up to this size travels in the handle, for the case that the store has forgotten the peer. Larger metadata would not
+/// fit into a request's head; such a peer comes back with `{}`.
+pub const MAX_HANDLE_METADATA_BYTES: usize = 512;
+
+/// What a handle says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResumeHandle {
+    /// The room.
+    #[serde(rename = "r")]
+    pub room: RoomId,
+    /// The peer.
+    #[serde(rename = "p")]
+    pub peer: PeerId,
+    /// The epoch of the connection it was made for.
+    #[serde(rename = "e")]
+    pub epoch: u64,
+    /// Which handle of the peer it is.
+    #[serde(rename = "g")]
+    pub handle_generation: u64,
+    /// The mailbox that the client's `seq` belongs to.
+    #[serde(rename = "b")]
+    pub mailbox_version: u64,
+    /// The lineage of the store it was made under.
+    #[serde(rename = "l")]
+    pub replication_id: ReplicationId,
+    /// The peer's record, should the store have forgotten it.
+    #[serde(rename = "m")]
+    pub member: Member,
+}
+
+/// The keys that seal handles. The first seals; all of them open, so that a key can be changed without losing a peer.
+pub struct HandleKeys(Vec<Hmac<Sha256>>);
+
+impl HandleKeys {
+    /// The session keys, the newest first, and where there are none, keys that are derived from the token secrets, the newest first. These
+    /// open handles in any case, so that the first session key voids none.
+    pub fn new<'a>(
+        session: impl IntoIterator<Item = &'a SharedSecret>,
+        tokens: impl IntoIterator<Item = &'a SharedSecret>,
+    ) -> Self {
+        let own = session.into_iter().map(|key| derive_seal_key(key, b"signalbox handle v1"));
+        let derived =
+            tokens.into_iter().map(|key| derive_seal_key(key, b"signalbox handle v1 from token secret"));
+        Self(own.chain(derived).collect())
+    }
+
+    /// The handle as text.
+    pub fn seal_handle(&self, handle: &ResumeHandle) -> Option<String> {
+        let body = BASE64.encode(serde_json::to_vec(handle).ok()?);
+        let tag = self.0.first()?.clone().chain_update(&body).finalize().into_bytes();
+        Some(format!("{body}.{}", BASE64.encode(tag)))
+    }
+
+    /// What the handle says, if one of our keys sealed it.
+    pub fn open_handle(&self, text: &str) -> Option<ResumeHandle> {
+        let (body, tag) = text.split_once('.').filter(|_| text.len() <= MAX_HANDLE_BYTES)?;
+        let tag = BASE64.decode(tag).ok()?;
+        self.0.iter().find(|key| (*key).clone().chain_update(body).verify_slice(&tag).is_ok())?;
+        serde_json::from_slice(&BASE64.decode(body).ok()?).ok()
+    }
+}
+
+/// HKDF (RFC 5869), so that what seals handles can sign nothing else.
+fn derive_seal_key(secret: &SharedSecret, info: &[u8]) -> Hmac<Sha256> {
+    let mut key = [0; 64];
+    let derived = Hkdf::<Sha256>::new(None, secret.expose()).expand(info, &mut key);
+    debug_assert!(derived.is_ok(), "64 bytes are two blocks of SHA-256");
+    Hmac::<Sha256>::new(&key.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use signalbox_protocol::id::{CallerId, Role, TokenId, UserId, random_hex};
+    use signalbox_token::SecretBytes;
+
+    use super::*;
+    use signalbox_rooms::room::PeerAttachment;
+
+    fn random_secret() -> SharedSecret {
+        SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap()
+    }
+
+    fn sample_handle() -> ResumeHandle {
+        let member = Member {
+            user: UserId::parse("alice").unwrap(),
+            role: Role::parse("guest").unwrap(),
+            permissions: vec!["message".into()].into(),
+            token: TokenId::random(),
+            issued: 0,
+            expires: 7,
+            caller: CallerId::app(),
+            region: None,
+            waiting: false,
+            muted: false,
+            overridden: false,
+            name: "Alïce".into(),
+            metadata: RawValue::from_string("{}".into()).unwrap().into(),
+            attachment: PeerAttachment::default(),
+            epoch: 1,
+            generation: 1,
+            mailbox_version: 1,
+        };
+        let (room, peer) = (RoomId::parse("r").unwrap(), PeerId::from_bits(7));
+        ResumeHandle {
+            room,
+            peer,
+            epoch: 3,
+            handle_generation: 2,
+            mailbox_version: 5,
+            replication_id: "L".into(),
+            member,
+        }
+    }
+
+    #[test]
+    fn a_handle_opens_as_sealed_and_fits_into_a_subprotocol() {
+        let keys = HandleKeys::new([], [&random_secret()]);
+        let text = keys.seal_handle(&sample_handle()).unwrap();
+        assert!(
+            text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)),
+            "RFC 9110, section 5.6.2"
+        );
+        let opened = keys.open_handle(&text).unwrap();
+        assert_eq!((opened.peer, opened.epoch, opened.handle_generation), (PeerId::from_bits(7), 3, 2));
+        assert_eq!(&*opened.member.name, "Alïce");
+    }
+
+    #[test]
+    fn a_modified_or_foreign_handle_does_not_open() {
+        let keys = HandleKeys::new([], [&random_secret()]);
+        let text = keys.seal_handle(&sample_handle()).unwrap();
+        assert!(HandleKeys::new([], [&random_secret()]).open_handle(&text).is_none());
+        for place in [0, 10, text.len() / 2, text.find('.').unwrap() + 3] {
+            let mut bytes = text.clone().into_bytes();
+            bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
+            assert!(keys.open_handle(std::str::from_utf8(&bytes).unwrap()).is_none(), "{place}");
+        }
+        let (body, tag) = text.split_once('.').unwrap();
+        for broken in
+            ["", ".", body, &format!("{body}."), &format!("{body}.{}", &tag[..20]), &"x".repeat(9_000)]
+        {
+            assert!(keys.open_handle(broken).is_none());
+        }
+    }
+
+    #[test]
+    fn a_rotated_key_still_opens_older_handles() {
+        let (token, first, second) = (random_secret(), random_secret(), random_secret());
+        let derived = HandleKeys::new([], [&token]).seal_handle(&sample_handle()).unwrap();
+        let one = HandleKeys::new([&first], [&token]);
+        let sealed = one.seal_handle(&sample_handle()).unwrap();
+        assert!(one.open_handle(&derived).is_some(), "the first session key voids none");
+        assert!(HandleKeys::new([&second, &first], [&token]).open_handle(&sealed).is_some());
+        assert!(HandleKeys::new([&second], [&token]).open_handle(&sealed).is_none());
+        assert!(
+            HandleKeys::new([], [&first]).open_handle(&sealed).is_none(),
+            "a token secret and a session key are not one"
+        );
+    }
+}
