@@ -96,7 +96,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
             let store = open_store(url.expose(), &settings.redis).await?;
             (feed::subscribe_feed(url.expose(), &settings.redis)?, Some(Arc::new(store)))
         }
-        None => (alone(), None),
+        None => (silent_feed(), None),
     };
     tokio::spawn(keys.clone().watch_folder());
     let control = start_access_control(&settings, &secrets)?;
@@ -216,7 +216,7 @@ async fn open_store(
 }
 
 /// A feed on which nothing happens: without Redis this process hears of no room.
-fn alone() -> FeedSender {
+fn silent_feed() -> FeedSender {
     broadcast::Sender::new(FEED_BACKLOG)
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use redis::{Cmd, Script, Value};
 use signalbox_config as config;
-use signalbox_redis::{Link, RedisUnavailable};
+use signalbox_redis::{RedisClient, RedisUnavailable};
 
 /// The scripts, in the order in which they are loaded: one is called by its place.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ impl WebhookScript {
 /// See the module. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct LazyRedisClient {
-    client: Arc<OnceLock<Arc<Link>>>,
+    client: Arc<OnceLock<Arc<RedisClient>>>,
 }
 
 impl LazyRedisClient {
@@ -49,7 +49,7 @@ impl LazyRedisClient {
             while link.strong_count() > 0 {
                 let (url, of) = (url.clone(), settings.clone());
                 let connected = tokio::task::spawn_blocking(move || {
-                    Link::connect(&url, &of, WebhookScript::all_scripts())
+                    RedisClient::connect(&url, &of, WebhookScript::all_scripts())
                 });
                 match connected.await {
                     Ok(Ok(connected)) => {
@@ -70,7 +70,7 @@ impl LazyRedisClient {
         shared
     }
 
-    fn client(&self) -> Result<&Arc<Link>, RedisUnavailable> {
+    fn client(&self) -> Result<&Arc<RedisClient>, RedisUnavailable> {
         self.client.get().ok_or(RedisUnavailable)
     }
 

@@ -199,7 +199,7 @@ impl AdmissionControl {
             CredentialSource::Validate(..) => found.read_authorization(headers),
         }
         let (wish, ticket) = match found.take_handle()? {
-            Some(text) => (self.come_back(&text, found.since)?, None),
+            Some(text) => (self.verify_handle(&text, found.since)?, None),
             None => self.verify_join(&found.take_token()?).await?,
         };
         check_origin(headers, &self.allowed_origins)?;
@@ -236,7 +236,7 @@ impl AdmissionControl {
         Ok((ConnectIntent::Join { claims: Box::new(claims), peer: PeerId::random() }, ticket))
     }
 
-    fn come_back(&self, text: &str, since: Option<u64>) -> Result<ConnectIntent, Problem> {
+    fn verify_handle(&self, text: &str, since: Option<u64>) -> Result<ConnectIntent, Problem> {
         let invalid =
             || Problem::new(401, "resume_invalid", "the handle is not one of ours; join with a token");
         let handle = Box::new(self.handle_keys.open_handle(text).ok_or_else(invalid)?);

@@ -55,7 +55,7 @@ pub(crate) fn start_maintenance(registry: &Arc<RoomRegistry>, timing: &TimingSet
     let look = (timing.resume_window.0 / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
     let runtime = &registry.context().runtime;
     runtime.spawn(keeper.clone().run_lease_renewal());
-    runtime.spawn(keeper.clone().keep_rooms());
+    runtime.spawn(keeper.clone().run_room_recovery());
     runtime.spawn(keeper.clone().run_deadlines(look));
     runtime.spawn(keeper.clone().run_partition_count());
     runtime.spawn(keeper.run_room_resync());
@@ -99,7 +99,7 @@ impl NodeMaintenance {
     }
 
     /// Looks after the rooms of dead nodes, and after its own once after each break.
-    async fn keep_rooms(self: Arc<Self>) {
+    async fn run_room_recovery(self: Arc<Self>) {
         loop {
             sleep(self.lease_duration / 4).await;
             let Some(registry) = self.registry.upgrade() else { return };

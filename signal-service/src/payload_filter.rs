@@ -41,7 +41,7 @@ pub(crate) fn build_sender_rules(settings: &ServiceSettings, powers: &PeerPermis
     let template = settings.roles.0.get(&powers.role);
     let table = template.map(|template| template.candidates.clone()).unwrap_or_default();
     let candidates = CandidateRules {
-        relay_only: ice_policy(settings, &powers.role) == IcePolicy::Relay,
+        relay_only: ice_policy_of_role(settings, &powers.role) == IcePolicy::Relay,
         drop_private: table.drop_private,
         deny: table.deny,
         allow: table.allow,
@@ -49,7 +49,7 @@ pub(crate) fn build_sender_rules(settings: &ServiceSettings, powers: &PeerPermis
     RolePolicy::new(media, candidates)
 }
 
-fn ice_policy(settings: &ServiceSettings, role: &Role) -> IcePolicy {
+fn ice_policy_of_role(settings: &ServiceSettings, role: &Role) -> IcePolicy {
     settings.roles.0.get(role).and_then(|template| template.ice).unwrap_or(settings.ice.policy)
 }
 

@@ -17,7 +17,7 @@ pub enum TicketStore {
     /// In this process, which the auth service shares.
     Memory(MemoryTicketStore),
     /// In Redis.
-    Redis(Arc<signalbox_redis::Link>),
+    Redis(Arc<signalbox_redis::RedisClient>),
 }
 
 /// A good ticket that is not used yet: its digest.
@@ -63,7 +63,7 @@ impl TicketStore {
 }
 
 async fn call_ticket_key(
-    link: &signalbox_redis::Link,
+    link: &signalbox_redis::RedisClient,
     key: &str,
     cmd: &redis::Cmd,
 ) -> Result<TicketRedemption, Problem> {

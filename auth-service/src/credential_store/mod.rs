@@ -118,7 +118,7 @@ impl CredentialStore {
         let now_ms = clock::now_ms();
         let mut invites = match self {
             Self::Memory(store) => store.list_invites(room),
-            Self::Redis(store) => store.invites(room).await?,
+            Self::Redis(store) => store.list_invites(room).await?,
         };
         invites.retain(|invite| invite.ends_ms > now_ms);
         invites.sort_by(|a, b| (a.ends_ms, &a.id).cmp(&(b.ends_ms, &b.id)));

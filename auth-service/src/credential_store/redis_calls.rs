@@ -125,7 +125,7 @@ impl RedisCredentialStore {
         })
     }
 
-    pub(super) async fn invites(&self, room: &RoomId) -> Result<Vec<Invite>, CredentialStoreError> {
+    pub(super) async fn list_invites(&self, room: &RoomId) -> Result<Vec<Invite>, CredentialStoreError> {
         let key = redis_keys::invites_key(room);
         let mut get = cmd("HGETALL");
         get.arg(&key);

@@ -199,7 +199,7 @@ impl GrantPolicy {
     /// # Errors
     /// 403 `role_not_allowed`.
     pub(crate) fn permissions_of(&self, role: &Role) -> Result<Arc<[Arc<str>]>, Problem> {
-        self.roles.get(role).cloned().ok_or_else(|| self.no_such_role())
+        self.roles.get(role).cloned().ok_or_else(|| self.role_not_allowed())
     }
 
     /// The longest metadata that a token carries, bytes.
@@ -222,7 +222,7 @@ impl GrantPolicy {
         self.default_ttl_s
     }
 
-    fn no_such_role(&self) -> Problem {
+    fn role_not_allowed(&self) -> Problem {
         let known = self.roles.keys().map(Role::as_str).collect::<Vec<_>>().join(", ");
         Problem::new(403, "role_not_allowed", format!("role is not one of {known}")).with_field("role")
     }

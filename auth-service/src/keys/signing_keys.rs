@@ -78,7 +78,7 @@ impl SigningKeys {
     ) -> Result<Arc<Self>, KeysError> {
         let verifier = TokenVerifier::with_published_keys(secrets);
         let folder = KeyFolder { path, timing: KeyTiming::new(auth), max_age_s: auth.jwks_ttl.0.as_secs() };
-        let (now, keys) = folder.look(now_s)?;
+        let (now, keys) = folder.load_snapshot(now_s)?;
         verifier.replace_published_keys(keys);
         Ok(Arc::new(Self { verifier, folder: Some(folder), snapshot: RwLock::new(Arc::new(now)) }))
     }
@@ -113,7 +113,7 @@ impl SigningKeys {
     /// [`KeysError`], for the operator.
     pub fn reload(&self, now_s: u64) -> Result<(), KeysError> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let (now, keys) = folder.look(now_s)?;
+        let (now, keys) = folder.load_snapshot(now_s)?;
         let before = self.snapshot();
         if before.signer.kid != now.signer.kid {
             tracing::info!(event = "signing_key_changed", kid = now.signer.kid);
@@ -155,7 +155,7 @@ impl SigningKeys {
 }
 
 impl KeyFolder {
-    fn look(&self, now_s: u64) -> Result<(KeySnapshot, Vec<VerificationKey>), KeysError> {
+    fn load_snapshot(&self, now_s: u64) -> Result<(KeySnapshot, Vec<VerificationKey>), KeysError> {
         let keys = folder::read_keys(&self.path)?;
         let begins: Vec<_> = keys.iter().map(|key| key.signs_from).collect();
         let (mut signer, mut public, mut checking) = (None, Vec::new(), Vec::new());

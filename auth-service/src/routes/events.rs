@@ -60,7 +60,7 @@ async fn serve_feed(
     mut events: Receiver<Arc<str>>,
 ) -> FeedCloseReason {
     let mut stop = state.subscribe_stop();
-    let mut ping = interval(state.ping);
+    let mut ping = interval(state.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
@@ -68,21 +68,21 @@ async fn serve_feed(
         let sent = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {
-                let _ = timeout(state.ping, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
+                let _ = timeout(state.ping_interval, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
                 return FeedCloseReason::Stopping;
             }
             message = messages.recv() => {
                 heard = Instant::now();
-                handle_message(&mut session, message, state.ping).await
+                handle_message(&mut session, message, state.ping_interval).await
             }
             _ = ping.tick() => {
-                if heard.elapsed() > state.ping.mul_f32(2.5) {
+                if heard.elapsed() > state.ping_interval.mul_f32(2.5) {
                     return FeedCloseReason::Dead;
                 }
-                send_within(state.ping, session.ping(b"")).await
+                send_within(state.ping_interval, session.ping(b"")).await
             }
             event = events.recv() => match next_line(state, event) {
-                Some(line) => send_within(state.ping, session.text(line)).await,
+                Some(line) => send_within(state.ping_interval, session.text(line)).await,
                 None => Err(FeedCloseReason::Stopping),
             },
         };

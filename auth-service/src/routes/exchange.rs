@@ -38,7 +38,7 @@ pub(super) struct ExchangeRequest {
 pub(super) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
     token::check_site_for_token(&request, &state)?;
     let exchanged = exchange_token(&state, body).await;
-    token::outcome(&state, "user", "user_exchanged", exchanged)
+    token::respond_with_token(&state, "user", "user_exchanged", exchanged)
 }
 
 async fn exchange_token(state: &AuthState, body: JsonBody) -> Result<TokenResponse, Problem> {
@@ -46,7 +46,7 @@ async fn exchange_token(state: &AuthState, body: JsonBody) -> Result<TokenRespon
     let token: Option<String> = token_request::parse_member("token", &token, "must be a string")?;
     let token = token.ok_or_else(|| token_request::bad_member("token", "is missing"))?;
     let refresh = token_request::parse_member("refresh", &refresh, "must be true or false")?.unwrap_or(false);
-    let said = state.exchange.verify(&token, clock::now_ms()).await.map_err(not_believed)?;
+    let said = state.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
     let role = said.role.unwrap_or_else(|| state.grant_policy.default_role().clone());
     let ttl_s = state.grant_policy.default_ttl_s();
     let grant = UserTokenTerms { user: said.user, role, name: said.name, ttl_s };
@@ -63,7 +63,7 @@ async fn exchange_token(state: &AuthState, body: JsonBody) -> Result<TokenRespon
     sign_user_token(state, grant, moment, jti, refresh)
 }
 
-fn not_believed(why: ExchangeRefusal) -> Problem {
+fn exchange_problem(why: ExchangeRefusal) -> Problem {
     if why == ExchangeRefusal::KeysUnavailable {
         return Problem::new(503, "unavailable", why.to_string());
     }

@@ -38,7 +38,7 @@ pub(super) struct RefreshRequest {
 pub(super) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
     token::check_site_for_token(&request, &state)?;
     let renewed = refresh_token(&state, body).await;
-    token::outcome(&state, "refresh", "token_refreshed", renewed)
+    token::respond_with_token(&state, "refresh", "token_refreshed", renewed)
 }
 
 async fn refresh_token(state: &AuthState, body: JsonBody) -> Result<TokenResponse, Problem> {

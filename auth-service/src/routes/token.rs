@@ -139,7 +139,7 @@ pub(super) fn check_site_for_token(request: &HttpRequest, state: &AuthState) -> 
 }
 
 /// What somebody got who proved himself by what the body holds, or why nothing: counted and logged by what that was.
-pub(super) fn outcome(
+pub(super) fn respond_with_token(
     state: &AuthState,
     kind: &'static str,
     event: &'static str,

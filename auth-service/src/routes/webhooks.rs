@@ -21,7 +21,7 @@ use crate::{
 
 /// Letters of one answer, where nothing is said, and at most.
 const DEFAULT_LETTERS: usize = 100;
-const MOST_LETTERS: usize = 500;
+const MAX_LETTERS: usize = 500;
 
 /// An event that was given up.
 #[derive(Serialize, ToSchema)]
@@ -109,7 +109,7 @@ pub(super) struct ReplayRequest {
 pub(super) async fn list_dead_letters(request: HttpRequest, state: StateData) -> ApiResult {
     authorize_application(&request, &state, Scope::Webhooks)?;
     let [limit, cursor] = read_query(&request, ["limit", "cursor"])?;
-    let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MOST_LETTERS).contains(limit)));
+    let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MAX_LETTERS).contains(limit)));
     let limit =
         limit.unwrap_or(Some(DEFAULT_LETTERS)).ok_or_else(|| bad_member("limit", "must be from 1 to 500"))?;
     let from = match cursor {

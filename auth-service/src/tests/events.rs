@@ -41,7 +41,7 @@ async fn open_feed(addr: &str, headers: &[(&'static str, &str)]) -> Result<FeedS
 }
 
 /// The next frame but pings.
-async fn next(reader: &mut FeedSocket) -> Option<Message> {
+async fn next_message(reader: &mut FeedSocket) -> Option<Message> {
     loop {
         match timeout(DEADLINE, reader.next()).await.unwrap() {
             Some(Ok(Message::Ping(_))) => {}
@@ -64,11 +64,11 @@ async fn feed_reader_receives_events_from_its_connection_on() {
     let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
     reader.send(Message::text("ignored")).await.unwrap();
     service.feed.send(Arc::from(r#"{"event":"room-opened"}"#)).unwrap();
-    assert_eq!(next(&mut reader).await.unwrap().to_text().unwrap(), r#"{"event":"room-opened"}"#);
+    assert_eq!(next_message(&mut reader).await.unwrap().to_text().unwrap(), r#"{"event":"room-opened"}"#);
 
     service.state.stop();
     assert!(
-        matches!(next(&mut reader).await, Some(Message::Close(Some(frame))) if u16::from(frame.code) == 1001)
+        matches!(next_message(&mut reader).await, Some(Message::Close(Some(frame))) if u16::from(frame.code) == 1001)
     );
     assert_eq!(open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap_err(), 503);
 }
@@ -100,7 +100,7 @@ async fn slow_feed_reader_receives_the_count_of_skipped_events() {
     }
     let (mut got, mut skipped) = (0, 0);
     while got + skipped < 500 {
-        let frame = next(&mut reader).await.unwrap();
+        let frame = next_message(&mut reader).await.unwrap();
         match frame.to_text().unwrap() {
             text if *text == *line => got += 1,
             text => {
@@ -121,7 +121,7 @@ async fn oversized_frame_closes_the_feed_reader_and_frees_its_slot() {
     let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
     assert_eq!(service.state.feed_slots.available_permits(), free - 1);
     reader.send(Message::text("x".repeat(2_000))).await.unwrap();
-    assert!(next(&mut reader).await.is_none_or(|message| message.is_close()));
+    assert!(next_message(&mut reader).await.is_none_or(|message| message.is_close()));
     wait_for_free_slots(&service, free).await;
 }
 
@@ -138,7 +138,7 @@ async fn feed_reader_without_pongs_is_closed() {
 }
 
 #[actix_web::test]
-async fn there_are_only_so_many_readers() {
+async fn number_of_feed_readers_is_bounded() {
     let service = TestService::new();
     let addr = start_server(&service);
     let places = &service.state.feed_slots;

@@ -8,7 +8,7 @@ use signalbox_protocol::clock;
 use signalbox_tests::idp::{IdpKey, TestIdp};
 use signalbox_token::TokenVerifier;
 
-use super::{TestService, ask, random_secret};
+use super::{TestService, token_request, random_secret};
 use crate::exchange::{ExchangeRefusal, TokenExchange};
 
 /// A service that believes this provider.
@@ -20,7 +20,7 @@ fn service_with_provider(idp: &TestIdp, more: Value) -> TestService {
 }
 
 async fn exchange_token(service: &TestService, token: &str) -> (u16, Value) {
-    service.call(ask(&json!({ "token": token, "refresh": true }).to_string()).uri("/auth/exchange")).await
+    service.call(token_request(&json!({ "token": token, "refresh": true }).to_string()).uri("/auth/exchange")).await
 }
 
 async fn expect_refusal(service: &TestService, token: &str, why: ExchangeRefusal) {
@@ -48,7 +48,7 @@ async fn provider_token_of_every_algorithm_is_exchanged_for_a_user_token() {
         let said = verifier.verify_user_token(answer["token"].as_str().unwrap(), clock::now_s()).unwrap();
         assert_eq!((said.sub.as_str(), said.name.as_deref()), ("idp:alice", Some("Somebody")));
         let body = json!({ "refreshToken": answer["refreshToken"] }).to_string();
-        let (status, next) = service.call(ask(&body).uri("/auth/refresh")).await;
+        let (status, next) = service.call(token_request(&body).uri("/auth/refresh")).await;
         assert_eq!((status, &next["user"], &next["role"]), (200, &"idp:alice".into(), &"host".into()));
         assert!(verifier.verify_user_token(next["token"].as_str().unwrap(), clock::now_s()).is_ok());
     }

@@ -104,12 +104,12 @@ impl TestService {
 
     /// The backend asks for a token.
     async fn request_token(&self, body: &str) -> (u16, Value) {
-        self.call(ask(body).insert_header((header::AUTHORIZATION, self.basic_header()))).await
+        self.call(token_request(body).insert_header((header::AUTHORIZATION, self.basic_header()))).await
     }
 
     /// Somebody without a key asks for a token.
     async fn request_token_as_guest(&self, body: &str) -> (u16, Value) {
-        self.call(ask(body)).await
+        self.call(token_request(body)).await
     }
 
     async fn validate(&self, token: &str) -> (u16, Value) {
@@ -136,7 +136,7 @@ fn memory_rooms(settings: &ServiceSettings) -> RemoteRoomService {
     )
 }
 
-fn ask(body: &str) -> TestRequest {
+fn token_request(body: &str) -> TestRequest {
     let json = (header::CONTENT_TYPE, "application/json");
     TestRequest::post().uri("/auth/token").insert_header(json).set_payload(body.to_owned())
 }

@@ -6,7 +6,7 @@ use signalbox_config::ApiKeySettings;
 use signalbox_protocol::id::CallerId;
 use signalbox_token::scope::Scope;
 
-use super::{TestService, ask};
+use super::{TestService, token_request};
 
 const JSON: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
 
@@ -124,7 +124,7 @@ async fn bad_or_doubled_credentials_are_never_treated_as_absent() {
     let room =
         service.request_token(r#"{"room":"r","user":"u"}"#).await.1["token"].as_str().unwrap().to_owned();
     let (basic, bearer) = (service.basic_header(), format!("Bearer {management}"));
-    let invites = || ask("{}").uri("/api/rooms/r/invites");
+    let invites = || token_request("{}").uri("/api/rooms/r/invites");
     for (proofs, status, code) in [
         (vec![&*basic], 201, ""),
         (vec![&*bearer], 201, ""),
@@ -147,7 +147,7 @@ async fn bad_or_doubled_credentials_are_never_treated_as_absent() {
     }
     // Where guests are welcome a management token is still no API key.
     let (status, answer) =
-        service.call(ask(r#"{"room":"r"}"#).append_header((header::AUTHORIZATION, bearer))).await;
+        service.call(token_request(r#"{"room":"r"}"#).append_header((header::AUTHORIZATION, bearer))).await;
     assert_eq!((status, &answer["code"]), (401, &"caller_unknown".into()));
 }
 

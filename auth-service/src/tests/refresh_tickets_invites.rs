@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use signalbox_protocol::clock;
 use signalbox_token::{MemoryTicketStore, TicketRedemption, TokenVerifier, parse_ticket_digest};
 
-use super::{TestService, ask};
+use super::{TestService, token_request};
 use crate::credential_store::CredentialStore;
 
 async fn refresh_token(service: &TestService, token: &str) -> (u16, Value) {
-    service.call(ask(&json!({ "refreshToken": token }).to_string()).uri("/auth/refresh")).await
+    service.call(token_request(&json!({ "refreshToken": token }).to_string()).uri("/auth/refresh")).await
 }
 
 async fn call_as_backend(service: &TestService, request: TestRequest) -> (u16, Value) {
@@ -76,7 +76,7 @@ async fn bad_refresh_token_has_its_own_error() {
         (json!({ "refreshToken": 7 }), 400, "bad_request", Some("refreshToken")),
         (json!({ "token": good }), 400, "bad_request", Some("token")),
     ] {
-        let (got, answer) = service.call(ask(&body.to_string()).uri("/auth/refresh")).await;
+        let (got, answer) = service.call(token_request(&body.to_string()).uri("/auth/refresh")).await;
         assert_eq!((got, &answer["code"]), (status, &code.into()), "{body}");
         assert_eq!(answer.get("field").and_then(Value::as_str), field, "{body}");
     }
@@ -121,7 +121,7 @@ async fn ticket_redeems_to_the_claims_of_its_token() {
 }
 
 async fn create_invite(service: &TestService, body: &Value) -> (u16, Value) {
-    call_as_backend(service, ask(&body.to_string()).uri("/api/rooms/team/invites")).await
+    call_as_backend(service, token_request(&body.to_string()).uri("/api/rooms/team/invites")).await
 }
 
 async fn use_invite(service: &TestService, code: &str, more: Value) -> (u16, Value) {
@@ -183,7 +183,7 @@ async fn each_bad_invite_has_its_own_error() {
         let (got, answer) = create_invite(&service, &body).await;
         assert_eq!((got, &answer["field"]), (status, &field.into()), "{body}");
     }
-    let (status, answer) = call_as_backend(&service, ask("{}").uri("/api/rooms/a%20b/invites")).await;
+    let (status, answer) = call_as_backend(&service, token_request("{}").uri("/api/rooms/a%20b/invites")).await;
     assert_eq!((status, &answer["field"]), (400, &"room".into()));
     for code in ["", "sbi_x", "sbi_x.team", &format!("sbi_{}.team", "A".repeat(43))] {
         let (status, answer) = use_invite(&service, code, json!({})).await;

@@ -7,7 +7,7 @@ use signalbox_config::units::{ByteSize, TimeSpan};
 use signalbox_protocol::clock;
 use signalbox_token::TokenVerifier;
 
-use super::{TestService, ask};
+use super::{TestService, token_request};
 
 #[actix_web::test]
 async fn token_has_exactly_the_requested_claims() {
@@ -101,7 +101,7 @@ async fn body_other_than_a_json_object_is_refused() {
     }
     let (status, answer) = service.request_token(&format!(r#"{{"room":"{}"}}"#, "x".repeat(16 * 1024))).await;
     assert_eq!((status, &answer["code"]), (413, &"body_too_large".into()));
-    let form = ask(r#"{"room":"r","user":"u"}"#).insert_header((header::CONTENT_TYPE, "text/plain"));
+    let form = token_request(r#"{"room":"r","user":"u"}"#).insert_header((header::CONTENT_TYPE, "text/plain"));
     let (status, answer) =
         service.call(form.insert_header((header::AUTHORIZATION, service.basic_header()))).await;
     assert_eq!((status, &answer["code"]), (415, &"not_json".into()));
@@ -112,13 +112,13 @@ async fn wrong_api_key_is_refused_before_the_body_is_parsed_even_with_guests_on(
     for (service, guests) in [(TestService::new(), false), (TestService::with_guests(), true)] {
         for proof in ["Basic YmFja2VuZDp3cm9uZw==", "Basic", "Basic ?", "Bearer x", ""] {
             for body in [r#"{"room":"r","user":"u"}"#, "nonsense"] {
-                let request = ask(body).insert_header((header::AUTHORIZATION, proof));
+                let request = token_request(body).insert_header((header::AUTHORIZATION, proof));
                 let (status, answer) = service.call(request).await;
                 assert_eq!((status, &answer["code"]), (401, &"caller_unknown".into()), "{proof:?}");
             }
         }
         let good = (header::AUTHORIZATION, service.basic_header());
-        let (status, _) = service.call(ask("{}").append_header(good.clone()).append_header(good)).await;
+        let (status, _) = service.call(token_request("{}").append_header(good.clone()).append_header(good)).await;
         assert_eq!(status, 401, "two proofs are none");
         let (status, answer) = service.request_token_as_guest(r#"{"room":"r"}"#).await;
         assert_eq!(status, if guests { 200 } else { 401 });
@@ -157,7 +157,7 @@ async fn foreign_origin_cannot_request_a_token() {
             service.call(request.insert_header((header::ORIGIN, "https://evil.example"))).await;
         assert_eq!((status, &answer["code"]), (403, &"origin_not_allowed".into()), "{path}");
     }
-    let own = ask(r#"{"room":"r"}"#)
+    let own = token_request(r#"{"room":"r"}"#)
         .insert_header((header::HOST, "rtc.example"))
         .insert_header((header::ORIGIN, "https://rtc.example"));
     assert_eq!(service.call(own).await.0, 200);
@@ -201,7 +201,7 @@ fn random_bodies_never_cause_a_server_error() {
     let bodies = prop_oneof![bytes, almost_json, wish];
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) };
     proptest!(config, |(body in bodies, guest in any::<bool>())| {
-        let request = ask("").set_payload(body);
+        let request = token_request("").set_payload(body);
         let request =
             if guest { request } else { request.insert_header((header::AUTHORIZATION, service.basic_header())) };
         let (status, answer) = system.block_on(service.call(request));

@@ -11,7 +11,7 @@ use signalbox_redis::redis_keys;
 use super::{
     event::{EventHeader, StreamEntryId},
     schedule::PendingWrites,
-    store::{Found, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
+    store::{PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
 };
 
 /// See the module.
@@ -73,11 +73,11 @@ impl MemoryWebhookStore {
         let mut found = |asked: &PartitionQuery| {
             let lost = inner.lost.remove(&asked.partition).unwrap_or(0);
             let Some(stream) = inner.streams.get(&asked.partition) else {
-                return Found { lost, ..Found::default() };
+                return PartitionEvents { lost, ..PartitionEvents::default() };
             };
             let from = asked.after.map_or(StreamEntryId(0, 0), |after| StreamEntryId(after.0, after.1 + 1));
             let entries = stream.range(from..).map(|(_, recorded)| recorded.clone()).collect();
-            Found { count: stream.len(), lease_was_free: false, lost, entries, progress: vec![] }
+            PartitionEvents { count: stream.len(), lease_was_free: false, lost, entries, progress: vec![] }
         };
         let lineage: Arc<str> = "memory".into();
         asked.iter().map(|asked| (*asked, lineage.clone(), Some(found(asked)))).collect()

@@ -10,7 +10,7 @@ use signalbox_redis::redis_keys;
 use super::{
     event::StreamEntryId,
     schedule::PendingWrites,
-    store::{DeadLetter, Found, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
+    store::{DeadLetter, PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
 };
 use crate::redis_client::{LazyRedisClient, WebhookScript};
 
@@ -211,7 +211,7 @@ fn parse_dead_letter(fields: &[String]) -> Option<DeadLetter> {
     })
 }
 
-fn parse_poll(reply: Value) -> Option<(Arc<str>, Vec<Option<Found>>)> {
+fn parse_poll(reply: Value) -> Option<(Arc<str>, Vec<Option<PartitionEvents>>)> {
     let Value::Array(parts) = reply else { return None };
     let mut parts = parts.into_iter();
     let lineage = String::from_redis_value(parts.next()?).ok()?.into();
@@ -224,7 +224,7 @@ fn parse_poll(reply: Value) -> Option<(Arc<str>, Vec<Option<Found>>)> {
 
 type RawPartitionEvents = (usize, u8, u64, Vec<(String, String, String)>, Vec<String>);
 
-fn parse_partition(part: Value) -> Option<Found> {
+fn parse_partition(part: Value) -> Option<PartitionEvents> {
     let (count, was_free, lost, entries, progress) = RawPartitionEvents::from_redis_value(part).ok()?;
     let entries = entries.into_iter().map(|(id, line, only)| {
         let only = Some(only).filter(|only| !only.is_empty());
@@ -234,7 +234,7 @@ fn parse_partition(part: Value) -> Option<Found> {
         [field, value] => Some((field.clone(), value.parse().ok())),
         _ => None,
     });
-    Some(Found {
+    Some(PartitionEvents {
         count,
         lease_was_free: was_free == 1,
         lost,

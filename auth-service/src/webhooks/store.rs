@@ -26,7 +26,7 @@ pub(super) struct PartitionQuery {
 
 /// What a partition holds.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct PartitionEvents {
     /// How many entries there are.
     pub(super) count: usize,
     /// Whether no process had the lease until now.
@@ -47,7 +47,7 @@ pub(super) struct RecordedEvent {
 }
 
 /// A poll: each partition, none where another process has it; and the history of its server.
-pub(super) type PollResults = Vec<(PartitionQuery, Arc<str>, Option<Found>)>;
+pub(super) type PollResults = Vec<(PartitionQuery, Arc<str>, Option<PartitionEvents>)>;
 
 /// A dead letter as it is listed.
 #[derive(Debug, Clone)]

@@ -28,7 +28,7 @@ use super::{
     event::{DeliveryFailure, DeliveryOutcome, EventHeader, WebhookEvent},
     schedule::{DeliveryAttempt, DeliverySchedule, PendingWrites},
     signature,
-    store::{Found, PartitionQuery, RecordedEvent, WebhookStore},
+    store::{PartitionEvents, PartitionQuery, RecordedEvent, WebhookStore},
 };
 
 /// Between two looks at everything. What happens meanwhile the feed tells of.
@@ -219,7 +219,7 @@ impl DeliveryWorker {
         &mut self,
         asked: PartitionQuery,
         lineage: Arc<str>,
-        found: Option<Found>,
+        found: Option<PartitionEvents>,
         asked_at: Instant,
     ) {
         let partition = asked.partition;

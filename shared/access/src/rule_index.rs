@@ -135,7 +135,7 @@ impl RuleIndex {
             }
             RuleKey::Deny(range) => self.denied_ranges.insert(*range, times),
             RuleKey::ApiKey(id) => {
-                drop(self.revoked_keys.insert(id.clone(), (times, rule.terms.revokes_issued)))
+                self.revoked_keys.insert(id.clone(), (times, rule.terms.revokes_issued));
             }
             RuleKey::Limits => self.limit_changes = rule.terms.limits.map(|limits| (times, limits)),
             RuleKey::Shutdown => {

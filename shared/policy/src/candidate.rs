@@ -51,7 +51,7 @@ pub struct Candidate<'a> {
     /// The connection address.
     pub host: CandidateHost<'a>,
     /// The connection address as written.
-    address: &'a str,
+    address_text: &'a str,
     /// Its port.
     pub port: u16,
     /// Its type.
@@ -100,7 +100,7 @@ impl<'a> Candidate<'a> {
             leading_fields: [&text[..head_end], component, transport],
             priority_text: priority,
             host,
-            address,
+            address_text: address,
             port,
             candidate_type: parse_type(kind_word),
             type_text: kind_word,
@@ -164,7 +164,7 @@ impl<'a> Candidate<'a> {
     pub(crate) fn with_hidden_related(mut self) -> Self {
         let related = match self.related_host {
             Some(CandidateHost::Ip(address)) => address,
-            _ => self.address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            _ => self.address_text.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         };
         if self.related_host.is_some() {
             let unspecified =
@@ -186,7 +186,7 @@ fn may_contain_address(word: &str) -> bool {
 impl fmt::Display for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [start, component, transport] = self.leading_fields;
-        let (priority, address, kind) = (self.priority_text, self.address, self.type_text);
+        let (priority, address, kind) = (self.priority_text, self.address_text, self.type_text);
         write!(f, "{start} {component} {transport} {priority} {address} {} typ {kind}", self.port)?;
         if let Some(related) = self.related_text {
             write!(f, " raddr {related}")?;

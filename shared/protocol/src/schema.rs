@@ -19,8 +19,8 @@ fn all_schemas() -> [(&'static str, Schema); 2] {
 #[expect(dead_code, reason = "described, not made")]
 enum ClientFrame {
     Offer(OfferFrame),
-    Answer(Reply),
-    Pranswer(Reply),
+    Answer(AnswerFrame),
+    Pranswer(AnswerFrame),
     Rollback(RollbackFrame),
     Candidate(CandidateFrame),
     Message(ApplicationMessageFrame),
@@ -51,7 +51,7 @@ struct OfferFrame {
 /// A description that belongs to an offer.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, not made")]
-struct Reply {
+struct AnswerFrame {
     #[serde(flatten)]
     description: OfferFrame,
     /// The `id` of the offer.

@@ -23,7 +23,7 @@ mod shard_map;
 mod topic_subscriber;
 mod topic_subscription;
 
-pub use redis_client::Link;
+pub use redis_client::RedisClient;
 pub use redis_error::{RedisStartError, RedisUnavailable};
 pub use redis_target::{RedisAddress, RedisTarget};
 pub use redis_topology::RedisTopology;

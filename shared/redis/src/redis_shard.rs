@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    redis_client::Link,
+    redis_client::RedisClient,
     redis_error::RedisStartError,
     redis_target::{RedisAddress, RedisTarget},
     server_info::{self, ServerInfo},
@@ -112,7 +112,7 @@ impl RedisShard {
     }
 
     /// The first connection, to a server that must be fit.
-    pub(crate) async fn open_first_connection(&self, link: &Link) -> Result<(), RedisStartError> {
+    pub(crate) async fn open_first_connection(&self, link: &RedisClient) -> Result<(), RedisStartError> {
         let mut opened = self.open_connection(link.target(), link.scripts()).await?;
         opened.server.check_supported()?;
         server_info::warn_unbounded_topics(&self.address, &mut opened.connection).await;
@@ -150,7 +150,7 @@ impl RedisShard {
         Ok(OpenedConnection { connection, server, clock_offset })
     }
 
-    fn install_connection(&self, link: &Link, opened: OpenedConnection) {
+    fn install_connection(&self, link: &RedisClient, opened: OpenedConnection) {
         self.update_replication_id(&opened.server.text);
         link.set_clock_offset(self, opened.clock_offset);
         self.state.send_replace(ConnectionState::Connected(opened.connection));
@@ -168,7 +168,7 @@ impl RedisShard {
     }
 
     /// Looks at the connection until it is lost or not needed.
-    async fn watch_connection(&self, link: &Weak<Link>) {
+    async fn watch_connection(&self, link: &Weak<RedisClient>) {
         let state = self.state.borrow().clone();
         let ConnectionState::Connected(mut connection) = state else { return };
         loop {
@@ -204,7 +204,7 @@ impl RedisShard {
     }
 
     /// Connects until it has worked, or is not needed.
-    async fn reconnect_until_open(&self, link: &Weak<Link>) {
+    async fn reconnect_until_open(&self, link: &Weak<RedisClient>) {
         let mut wait = FIRST_RECONNECT_WAIT;
         while let Some(strong) = link.upgrade() {
             let start = Instant::now();
@@ -245,7 +245,7 @@ impl RedisShard {
     }
 
     /// Waits for the next attempt. Meanwhile somebody else may have been put in the server's place.
-    async fn wait_before_retry(&self, link: &Weak<Link>, until: Instant) {
+    async fn wait_before_retry(&self, link: &Weak<RedisClient>, until: Instant) {
         loop {
             if let Some(link) = link.upgrade() {
                 link.report_lost_shard(self);
@@ -260,7 +260,7 @@ impl RedisShard {
 }
 
 /// Keeps a shard connected as long as somebody needs it.
-pub(crate) async fn run_shard(shard: Arc<RedisShard>, link: Weak<Link>) {
+pub(crate) async fn run_shard(shard: Arc<RedisShard>, link: Weak<RedisClient>) {
     while link.strong_count() > 0 && !shard.is_retired() {
         if shard.is_connected() {
             shard.watch_connection(&link).await;

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    redis_client::Link, redis_error::RedisStartError, redis_target::RedisAddress,
+    redis_client::RedisClient, redis_error::RedisStartError, redis_target::RedisAddress,
     redis_topology::RedisTopology, topic_subscription::TopicSubscription, with_jitter,
 };
 
@@ -42,7 +42,7 @@ pub trait TopicListener: Send + Sync + 'static {
 #[derive(Clone)]
 pub enum TopicProbe {
     /// A probe, published where everything is published, must come back.
-    PublishProbe(Weak<Link>),
+    PublishProbe(Weak<RedisClient>),
     /// The server says that it is a master: for those who may not publish.
     AskRole,
 }

@@ -23,7 +23,7 @@ use signalbox_token::SharedSecret;
 const HMAC_BLOCK_BYTES: usize = 64;
 
 /// Opaque names have so many characters.
-const NAME: usize = 32;
+const USERNAME_CHARS: usize = 32;
 
 /// Mints TURN credentials.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl TurnCredentialMinter {
     pub fn mint_for_grant(&self, grant: &str, now_s: u64) -> TurnCredential {
         let tag = self.key.clone().chain_update("signalbox turn name v1\0").chain_update(grant).finalize();
         let name: String = tag.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.mint_for_name(&name[..NAME.min(name.len())], now_s)
+        self.mint_for_name(&name[..USERNAME_CHARS.min(name.len())], now_s)
     }
 
     fn mint_for_name(&self, name: &str, now_s: u64) -> TurnCredential {
@@ -182,7 +182,7 @@ mod tests {
         };
         assert_eq!(name("grant", 1), name("grant", 2));
         assert_ne!(name("grant", 1), name("other", 1));
-        assert!(!name("grant", 1).contains("grant") && name("grant", 1).len() == NAME);
+        assert!(!name("grant", 1).contains("grant") && name("grant", 1).len() == USERNAME_CHARS);
         assert_ne!(
             minter.mint_for_grant("grant", 1).credential,
             minter.mint_for_grant("grant", 2).credential

@@ -89,7 +89,7 @@ impl ConnectionTask<'_> {
     async fn try_resync_in_lobby(&mut self) -> Result<Option<ResyncResult>, StoreUnavailable> {
         let (hub, peer) = (self.signal.registry.context(), self.peer);
         // The room before the mailbox: what comes between stands in both, which does no harm; the other way round it would be missed.
-        self.room.refresh().await?;
+        self.room.refresh_view().await?;
         let state = self.room.known_state();
         match hub.store.read_mailbox(&self.room.id, &peer.mailbox_reader(&hub.node_id), 0).await? {
             PeerStatus::Owned(page) => {

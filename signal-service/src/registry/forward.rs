@@ -92,7 +92,7 @@ impl LocalRoom {
             if results.len() == messages.len() {
                 return Ok(results);
             }
-            self.refresh().await?;
+            self.refresh_view().await?;
         }
         Err(AppendError::Unavailable(StoreUnavailable))
     }

@@ -186,7 +186,7 @@ impl LocalRoom {
         let ids: Vec<PeerId> = peers.iter().map(|peer| peer.id.clone()).collect();
         let heads = self.context.store.load_mailbox_heads(&self.id, &ids).await?;
         for (peer, head) in peers.iter().zip(&heads) {
-            peer.compare(&self.context.node_id, head, asked);
+            peer.compare_head(&self.context.node_id, head, asked);
         }
         self.forget_if_idle();
         Ok(())

@@ -99,7 +99,7 @@ impl LocalRoom {
             if !batch.is_empty() {
                 self.commit_batch(batch).await;
             } else if behind {
-                if self.refresh().await.is_err() {
+                if self.refresh_view().await.is_err() {
                     tokio::time::sleep(COMMIT_RETRY_DELAY).await;
                 }
             } else {
@@ -112,7 +112,7 @@ impl LocalRoom {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn refresh(&self) -> Result<LoadedRoom, StoreUnavailable> {
+    pub async fn refresh_view(&self) -> Result<LoadedRoom, StoreUnavailable> {
         self.lock_state().is_view_stale = false;
         match self.context.store.load_room(&self.id).await {
             Ok(found) => {
@@ -131,7 +131,7 @@ impl LocalRoom {
     /// # Errors
     /// [`Unavailable`].
     pub async fn preview_outcome(&self, input: RoomInput) -> Result<InputOutcome, StoreUnavailable> {
-        let outcome = self.refresh().await.map(|_| {
+        let outcome = self.refresh_view().await.map(|_| {
             let view = self.view_or_new();
             decide(&view, view.read_at, &[input], &self.context.limits.room_policy())
                 .outcomes
@@ -151,7 +151,7 @@ impl LocalRoom {
         loop {
             if !fresh && inputs.iter().any(|input| self.needs_fresh_view(input)) {
                 fresh = true;
-                if self.refresh().await.is_err() {
+                if self.refresh_view().await.is_err() {
                     return self.requeue_batch(batch, None).await;
                 }
             }
@@ -162,7 +162,7 @@ impl LocalRoom {
             if decision.is_empty() && !fresh {
                 // No commit will compare the view, and a refusal must not rest on an old one.
                 fresh = true;
-                if self.refresh().await.is_err() {
+                if self.refresh_view().await.is_err() {
                     return self.requeue_batch(batch, None).await;
                 }
                 continue;

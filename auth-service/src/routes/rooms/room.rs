@@ -15,7 +15,7 @@ use signalbox_protocol::{
     id::{Role, UserId},
     problem::Problem,
 };
-use signalbox_rooms::room::{CreatorKind, InputOutcome, RoomAction, RoomPatch, RoomSettings};
+use signalbox_rooms::room::{RoomCreatorKind, InputOutcome, RoomAction, RoomPatch, RoomSettings};
 use signalbox_token::scope::Scope;
 
 use utoipa::ToSchema;
@@ -183,7 +183,7 @@ pub(super) struct RoomEndRequest {
 pub(super) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
     authorize_user_in_room(&request, &state, Scope::Rooms)?;
     let id = room_in_request(&request)?;
-    Ok(HttpResponse::Ok().json(RoomView::of(&id, &load_room(&state, &id).await?)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &load_room(&state, &id).await?)))
 }
 
 /// Changes settings.
@@ -197,7 +197,7 @@ pub(super) async fn patch(request: HttpRequest, state: StateData, body: JsonBody
     check_settings(&state, &patch.apply_to(&known.settings), known.settings.kept_until)?;
     let (_, room) = change_room(&state, &id, RoomAction::Configure(patch)).await?;
     log_room_change("room_updated", &caller, &id);
-    Ok(HttpResponse::Ok().json(RoomView::of(&id, &room)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
 }
 
 /// Sends everybody out and forgets the room and the invites to it.
@@ -210,7 +210,7 @@ pub(super) async fn delete(request: HttpRequest, state: StateData) -> ApiResult 
     // First: where that cannot be done the room is there still, and deleting it can be tried again.
     state.store.delete_room_invites(&id).await.map_err(store_problem)?;
     change_room(&state, &id, RoomAction::Delete).await?;
-    let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == CreatorKind::User);
+    let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == RoomCreatorKind::User);
     if let Some(user) = creator.and_then(|creator| UserId::parse(&creator.id).ok()) {
         // Else it comes back when the room would have been over.
         let _ = room_store(&state)?.release_user_room(&user, &id).await;
@@ -234,7 +234,7 @@ pub(super) async fn run_room_verb(request: HttpRequest, state: StateData) -> Api
     };
     let (_, room) = change_room(&state, &id, act).await?;
     log_room_change(event, &caller, &id);
-    Ok(HttpResponse::Ok().json(RoomView::of(&id, &room)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
 }
 
 /// Sends everybody out; the room goes too, unless it is to be kept, locked.
@@ -247,7 +247,7 @@ pub(super) async fn end(request: HttpRequest, state: StateData, body: OptionalJs
         change_room(&state, &id, RoomAction::End { lock_room: parse_end_body(&request, body)? }).await?;
     log_room_change("room_ended", &caller, &id);
     let removed = if let InputOutcome::Removed(count) = outcome { Some(count) } else { None };
-    Ok(HttpResponse::Ok().json(RoomView::of(&id, &room).with_removed(removed)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room).with_removed(removed)))
 }
 
 /// A body that may be absent, or `null`.

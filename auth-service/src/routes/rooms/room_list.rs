@@ -90,7 +90,7 @@ pub(super) async fn post(request: HttpRequest, state: StateData, body: JsonBody)
     let made = create_room(&state, &who, &id, settings).await?;
     log_room_change("room_created", &who.id(), &id);
     let place = format!("/api/rooms/{id}");
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(RoomView::of(&id, &made)))
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(RoomView::new(&id, &made)))
 }
 
 const CREATE_MEMBERS: [&str; 11] = {
@@ -177,7 +177,7 @@ pub(super) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
     let from = page.cursor.as_deref().map(parse_room_cursor).transpose()?;
     let (rooms, next) = list_rooms(room_store(&state)?, limited.as_ref(), from, limit).await?;
     let cursor = next.map(|(partition, name)| URL_SAFE_NO_PAD.encode(format!("{partition} {name}")));
-    let rooms = rooms.iter().map(|(id, room)| RoomView::of(id, room)).collect();
+    let rooms = rooms.iter().map(|(id, room)| RoomView::new(id, room)).collect();
     Ok(HttpResponse::Ok().json(RoomPage { rooms, cursor }))
 }
 

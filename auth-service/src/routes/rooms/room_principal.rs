@@ -9,7 +9,7 @@ use signalbox_protocol::{
     id::{CallerId, RoomId},
     problem::Problem,
 };
-use signalbox_rooms::room::{CreatorKind, RoomCreator};
+use signalbox_rooms::room::{RoomCreatorKind, RoomCreator};
 use signalbox_token::{
     UserClaims,
     scope::{RoomPattern, Scope},
@@ -62,9 +62,9 @@ impl RoomPrincipal {
     pub(super) fn creator(&self) -> RoomCreator {
         match self {
             Self::Application(caller) => {
-                RoomCreator { kind: CreatorKind::Key, id: caller.id().as_str().into() }
+                RoomCreator { kind: RoomCreatorKind::Key, id: caller.id().as_str().into() }
             }
-            Self::User(claims) => RoomCreator { kind: CreatorKind::User, id: claims.sub.as_str().into() },
+            Self::User(claims) => RoomCreator { kind: RoomCreatorKind::User, id: claims.sub.as_str().into() },
         }
     }
 }

@@ -99,7 +99,7 @@ impl<'a> RoomView<'a> {
         Self { removed, ..self }
     }
 
-    pub(super) fn of(id: &'a RoomId, state: &'a RoomState) -> Self {
+    pub(super) fn new(id: &'a RoomId, state: &'a RoomState) -> Self {
         let set = &*state.settings;
         let known = |moment: u64| (moment > 0).then_some(moment);
         let inside = || state.members.values().filter(|member| !member.waiting);

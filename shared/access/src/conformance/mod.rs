@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use signalbox_config as config;
 use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
-use signalbox_redis::Link;
+use signalbox_redis::RedisClient;
 use signalbox_redis::redis_keys;
 use signalbox_tests::{
     redis::TestRedis,
@@ -91,7 +91,7 @@ impl LogBackend {
         match self {
             Self::Memory(log) => RuleLog::Memory(log.clone()),
             Self::Redis(url, settings) => RuleLog::Redis(RedisRuleLog::with_client(
-                Link::connect(url, settings, rule_scripts()).unwrap(),
+                RedisClient::connect(url, settings, rule_scripts()).unwrap(),
                 0,
             )),
         }

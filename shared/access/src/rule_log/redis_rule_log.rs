@@ -8,7 +8,7 @@ use std::{
 use redis::{FromRedisValue, Script, Value, from_redis_value};
 use signalbox_config as config;
 use signalbox_redis::redis_keys;
-use signalbox_redis::{Link, RedisStartError, RedisTarget, RedisUnavailable};
+use signalbox_redis::{RedisClient, RedisStartError, RedisTarget, RedisUnavailable};
 
 use super::{LogPosition, LogState, LogUpdate, RuleChange, RuleLogEntry, RuleWriteResult};
 use crate::{AccessRule, MAX_RULE_LIFE_MS, POLL_INTERVAL, RuleKey, RuleTerms};
@@ -33,13 +33,13 @@ pub fn rule_scripts() -> Vec<Script> {
     const COMMON_LUA: &str = include_str!("lua/common.lua");
     const WRITE_FLAGS: &str = "allow-oom";
     /// A server that takes no writes for now still tells.
-    const READS: &str = "no-writes,allow-oom";
+    const READ_FLAGS: &str = "no-writes,allow-oom";
     let texts = [
         (WRITE_FLAGS, include_str!("lua/write_rule.lua")),
         (WRITE_FLAGS, include_str!("lua/restore_rules.lua")),
         (WRITE_FLAGS, include_str!("lua/append_notice.lua")),
-        (READS, include_str!("lua/poll_entries.lua")),
-        (READS, include_str!("lua/load_rules.lua")),
+        (READ_FLAGS, include_str!("lua/poll_entries.lua")),
+        (READ_FLAGS, include_str!("lua/load_rules.lua")),
     ];
     texts
         .iter()
@@ -48,7 +48,7 @@ pub fn rule_scripts() -> Vec<Script> {
 }
 
 /// A link that may come later.
-pub type PendingClient = Arc<OnceLock<Arc<Link>>>;
+pub type PendingClient = Arc<OnceLock<Arc<RedisClient>>>;
 
 /// See the module.
 pub struct RedisRuleLog {
@@ -59,7 +59,7 @@ pub struct RedisRuleLog {
 
 impl RedisRuleLog {
     /// Over a link whose scripts, from `first` on, are [`scripts`].
-    pub fn with_client(link: Arc<Link>, first_script: usize) -> Self {
+    pub fn with_client(link: Arc<RedisClient>, first_script: usize) -> Self {
         Self { client: Arc::new(OnceLock::from(link)), first_script }
     }
 
@@ -77,7 +77,7 @@ impl RedisRuleLog {
         let keep_trying = move || {
             let mut told = false;
             while let Some(connection) = weak.upgrade() {
-                match Link::connect(&url, &settings, rule_scripts()) {
+                match RedisClient::connect(&url, &settings, rule_scripts()) {
                     Ok(link) => return drop(connection.set(link)),
                     Err(error) if !std::mem::replace(&mut told, true) => {
                         tracing::warn!(event = "control_away", %error, "the rules are not known until Redis answers");

@@ -64,7 +64,7 @@ fn sending_without_publish_is_rejected_with_its_m_line() {
 }
 
 #[test]
-fn a_mid_that_is_not_plain_is_not_repeated() {
+fn an_unusual_mid_is_not_repeated() {
     let sdp = PUBLISHER.replace("a=mid:0", "a=mid:<script>alert(1)</script>");
     assert!(filter_unchanged(WATCH_RULES, &sdp).unwrap_err().to_string().starts_with("m-line 0: "));
 }

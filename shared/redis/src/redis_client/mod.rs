@@ -40,7 +40,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 type InterruptionListener = Box<dyn Fn(&[usize]) + Send + Sync>;
 
 /// See the module.
-pub struct Link {
+pub struct RedisClient {
     weak_self: Weak<Self>,
     topology: Arc<RedisTopology>,
     scripts: Vec<Script>,
@@ -54,7 +54,7 @@ pub struct Link {
     _thread_guard: tokio::sync::oneshot::Sender<()>,
 }
 
-impl Link {
+impl RedisClient {
     /// Connects to every master and loads the scripts there. Blocks until that is done.
     ///
     /// # Errors
@@ -287,7 +287,7 @@ impl Link {
 }
 
 /// Follows the topology: shards come and go, and partitions that have another master are told of.
-async fn follow_topology(link: Weak<Link>) {
+async fn follow_topology(link: Weak<RedisClient>) {
     let Some(strong) = link.upgrade() else { return };
     let mut maps = strong.topology.watch_map();
     let mut before: Arc<ShardMap> = maps.borrow_and_update().clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Cmd, RedisResult, Script, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Link;
+use super::RedisClient;
 use crate::{
     redis_error::{RedisStartError, RedisUnavailable},
     redis_target::RedisAddress,
@@ -32,7 +32,7 @@ pub(crate) struct RedisRequest<'a> {
     pub(super) script: Option<&'a Script>,
 }
 
-impl Link {
+impl RedisClient {
     pub(super) async fn execute_request(
         &self,
         slot: u16,

@@ -8,7 +8,7 @@ use std::{
 
 use redis::Value;
 use signalbox_config as config;
-use signalbox_redis::{Link, RedisStartError, RedisUnavailable, TopicListener, TopicProbe, TopicSubscriber};
+use signalbox_redis::{RedisClient, RedisStartError, RedisUnavailable, TopicListener, TopicProbe, TopicSubscriber};
 use signalbox_tests::{net::eventually_within, redis_cluster::key_in};
 
 /// Counts one id; the keys beyond the first are declared and not touched.
@@ -22,7 +22,7 @@ const COUNT_SCRIPT: &str = "
 pub(crate) const FAILOVER_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct TestClient {
-    pub(crate) client: Arc<Link>,
+    pub(crate) client: Arc<RedisClient>,
     /// Every partition that was told to be disturbed, in order.
     pub(crate) interrupted_partitions: Arc<Mutex<Vec<usize>>>,
 }
@@ -37,7 +37,7 @@ impl TestClient {
         settings: &config::RedisSettings,
     ) -> Result<Self, RedisStartError> {
         let (url, settings) = (url.to_owned(), settings.clone());
-        let connecting = move || Link::connect(&url, &settings, vec![redis::Script::new(COUNT_SCRIPT)]);
+        let connecting = move || RedisClient::connect(&url, &settings, vec![redis::Script::new(COUNT_SCRIPT)]);
         let link = tokio::task::spawn_blocking(connecting).await.unwrap()?;
         let disturbed = Arc::new(Mutex::new(Vec::new()));
         let told = disturbed.clone();

@@ -60,7 +60,7 @@ impl RoomRolePolicy {
     }
 
     /// Whether a role need not wait in a lobby.
-    pub(super) fn passes_lobby(&self, role: &Role) -> bool {
+    pub(super) fn role_skips_lobby(&self, role: &Role) -> bool {
         self.roles.get(role).is_some_and(|template| template.lobby == Some(LobbyPolicy::Pass))
     }
 }

@@ -55,7 +55,7 @@ pub struct RoomSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomCreator {
     /// An API key, or a user.
-    pub kind: CreatorKind,
+    pub kind: RoomCreatorKind,
     /// Its id.
     pub id: Arc<str>,
 }
@@ -63,7 +63,7 @@ pub struct RoomCreator {
 /// What made a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum CreatorKind {
+pub enum RoomCreatorKind {
     /// An API key, or a management token of it.
     Key,
     /// A user with a token of its own.

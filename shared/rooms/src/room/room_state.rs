@@ -241,7 +241,7 @@ impl Member {
     pub(super) fn skips_lobby(&self, roles: &RoomRolePolicy) -> bool {
         self.has_permission(Permission::Admit)
             || self.has_permission(Permission::Moderate)
-            || roles.passes_lobby(&self.role)
+            || roles.role_skips_lobby(&self.role)
     }
 
     /// The member as those are told of it who may let it in.

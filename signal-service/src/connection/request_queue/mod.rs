@@ -104,10 +104,10 @@ impl RequestQueue {
 
     /// Whether an earlier id must come again before this one.
     fn is_blocked(&self, id: u64, request: &PeerRequest) -> bool {
-        self.ids.is_blocked(id, self.goes_straight(request).then(|| request.message_target()))
+        self.ids.is_blocked(id, self.goes_direct(request).then(|| request.message_target()))
     }
 
-    fn goes_straight(&self, request: &PeerRequest) -> bool {
+    fn goes_direct(&self, request: &PeerRequest) -> bool {
         matches!(request, PeerRequest::Forward(_)) && !self.room.is_store_available()
     }
 
@@ -145,7 +145,7 @@ impl RequestQueue {
 
     /// Begins the call of one request, or does without.
     fn start_request(&mut self, request: PeerRequest, acked: u64, answers: &mut Vec<ServerMessage>) {
-        let straight = self.goes_straight(&request);
+        let straight = self.goes_direct(&request);
         match request {
             PeerRequest::Forward(item) if straight => self.forward_direct(&item, answers),
             PeerRequest::Forward(item) => {

@@ -87,7 +87,7 @@ impl LocalPeer {
     }
 
     /// Compares what the store said of the peer after `asked` with what is known here; what does not fit is looked after.
-    pub fn compare(&self, node: &NodeId, head: &MailboxHead, asked: Instant) {
+    pub fn compare_head(&self, node: &NodeId, head: &MailboxHead, asked: Instant) {
         let owned = head.owner.as_ref().is_some_and(|(owner, epoch)| owner == node && *epoch == self.epoch());
         let mut lane = self.lock_delivery();
         if owned

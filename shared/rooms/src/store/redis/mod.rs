@@ -73,7 +73,7 @@ impl RedisRoomStore {
     }
 
     /// The connections, and the place of the first script of others.
-    pub fn shared_client(&self) -> (Arc<signalbox_redis::Link>, usize) {
+    pub fn shared_client(&self) -> (Arc<signalbox_redis::RedisClient>, usize) {
         (self.client.client().clone(), script_client::ROOM_SCRIPT_COUNT)
     }
 

@@ -88,7 +88,7 @@ pub(super) const ROOM_SCRIPT_COUNT: usize = RoomScriptId::ALL.len();
 
 /// Calls, each to the master of its partition.
 pub(super) struct RoomScriptClient {
-    client: Arc<signalbox_redis::Link>,
+    client: Arc<signalbox_redis::RedisClient>,
 }
 
 impl RoomScriptClient {
@@ -99,7 +99,7 @@ impl RoomScriptClient {
         others: Vec<Script>,
     ) -> Result<Arc<Self>, RedisStartError> {
         let scripts = RoomScriptId::ALL.map(RoomScriptId::load_script).into_iter().chain(others).collect();
-        Ok(Arc::new(Self { client: signalbox_redis::Link::connect(url, settings, scripts)? }))
+        Ok(Arc::new(Self { client: signalbox_redis::RedisClient::connect(url, settings, scripts)? }))
     }
 
     /// From now on these are told of partitions whose server was away, has changed or has lost writes.
@@ -111,7 +111,7 @@ impl RoomScriptClient {
         });
     }
 
-    pub(super) fn client(&self) -> &Arc<signalbox_redis::Link> {
+    pub(super) fn client(&self) -> &Arc<signalbox_redis::RedisClient> {
         &self.client
     }
 
