@@ -68,7 +68,7 @@ impl AuthState {
     /// than what was made, and takes it back.
     ///
     /// # Errors
-    /// As [`AuthState::judge`].
+    /// As [`AuthState::check_access`].
     pub(crate) async fn refresh_and_check_access(&self, subject: &AccessSubject<'_>) -> Result<(), Problem> {
         let away = |_| Problem::new(503, "unavailable", "the store does not answer; try again");
         self.access.wait_for_latest_rules().await.map_err(away)?;

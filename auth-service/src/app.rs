@@ -78,7 +78,7 @@ impl AuthStartError {
 /// Serves until told to stop.
 ///
 /// # Errors
-/// [`StartError`], for the operator.
+/// [`AuthStartError`], for the operator.
 pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     let LoadedConfig { settings, secrets, .. } = loaded;
     let keys = load_signing_keys(&settings, &secrets)?;

@@ -109,7 +109,7 @@ impl AuthState {
     /// Puts the service together.
     ///
     /// # Errors
-    /// [`BadState`]
+    /// [`AuthStateError`]
     pub fn new(settings: &ServiceSettings, parts: AuthParts) -> Result<Self, AuthStateError> {
         Ok(Self {
             grant_policy: GrantPolicy::new(settings),
@@ -156,7 +156,7 @@ impl AuthState {
         self.stop_signal.send_replace(true);
     }
 
-    /// Whether [`AuthState::stop`] was called.
+    /// Whether [`AuthState::stop_signal`] was called.
     pub fn is_stopping(&self) -> bool {
         *self.stop_signal.borrow()
     }

@@ -1,6 +1,6 @@
 //! Tokens of every kind by every algorithm, with the right keys and with all that can be wrong about them.
 //!
-//! The keys are made when the target starts, from a label: none is written down, and the fuzzer knows none. An input is a [`Recipe`] and
+//! The keys are made when the target starts, from a label: none is written down, and the fuzzer knows none. An input is a [`TokenRecipe`] and
 //! claims, so that good signatures are reached at once and each defect is one byte away.
 
 use std::sync::LazyLock;
@@ -177,7 +177,7 @@ impl Recipe {
     }
 }
 
-/// Claims of a kind that are good from [`FROM`] until [`UNTIL`].
+/// Claims of a kind that are good from [`VALID_FROM`] until [`VALID_UNTIL`].
 pub fn good_claims(kind: TokenKind) -> String {
     let mut claims = json!({
         "iss": "signalbox", "aud": kind.aud(), "sub": "alice", "iat": FROM, "nbf": FROM, "exp": UNTIL, "jti": "j",

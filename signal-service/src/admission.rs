@@ -274,7 +274,9 @@ impl RequestCredentials {
                     .with_field("since")
             })?),
             _ => {
-                return Err(Problem::new(400, "bad_request", "`since` stands there twice").with_field("since"));
+                return Err(
+                    Problem::new(400, "bad_request", "`since` stands there twice").with_field("since")
+                );
             }
         };
         Ok(Self { tokens: values("token"), handles: values("resume"), since, offers_protocol: false })

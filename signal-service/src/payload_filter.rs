@@ -1,6 +1,6 @@
 //! What a role may say, and be told, in descriptions and candidates.
 //!
-//! Owns: the rules that a role has by the configuration, for what it sends ([`of_sender`]) and for what it is sent ([`RelayRoles`]), and
+//! Owns: the rules that a role has by the configuration, for what it sends ([`of_sender`]) and for what it is sent ([`RelayOnlyRoles`]), and
 //! what they make of one payload ([`judge`]). Must not: read SDP or candidates itself (`signalbox_policy`), or know who is in a room.
 //! Next: `connection::policy` asks for every message of a sender, `registry::forward` for every target.
 

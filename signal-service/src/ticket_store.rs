@@ -47,7 +47,7 @@ impl TicketStore {
     /// Uses a ticket. One of two who do so at once gets it.
     ///
     /// # Errors
-    /// As [`Tickets::look`]. After a 503 it may be used or not, if the store went away in this very step.
+    /// As [`TicketStore::look_up_ticket`]. After a 503 it may be used or not, if the store went away in this very step.
     pub async fn redeem_digest(&self, TicketDigest(digest): &TicketDigest) -> Result<(), Problem> {
         let found = match self {
             Self::Memory(shelf) => shelf.redeem_ticket(digest, clock::now_ms()),

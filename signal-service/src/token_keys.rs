@@ -65,7 +65,7 @@ impl TokenKeys {
     /// Keys from a source, kept for `ttl`. The verifier gets them; it must be a changing one.
     ///
     /// # Errors
-    /// [`AskError`], if there can be no TLS.
+    /// [`HttpClientError`], if there can be no TLS.
     pub fn from_source(
         verifier: TokenVerifier,
         source: KeySource,

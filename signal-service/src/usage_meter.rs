@@ -2,7 +2,7 @@
 //!
 //! Owns: the counters of this node and when they go to the store. Must not: touch the message path (a peer costs two map operations, at its
 //! begin and its end), or scan peers (each pair knows how many of its peers are connected). A killed node loses what it has not written:
-//! at most [`FLUSH`] of joins and of ended connections, at most [`REPORT`] of running ones.
+//! at most [`FLUSH_INTERVAL`] of joins and of ended connections, at most [`REPORT_INTERVAL`] of running ones.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,7 +23,7 @@ use crate::registry::RoomRegistry;
 /// How often what has changed is written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the time of connections is written that only go on: it costs Redis a call for each [`BATCH`] pairs.
+/// How often the time of connections is written that only go on: it costs Redis a call for each [`PAIRS_PER_CALL`] pairs.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Pairs in one call.

@@ -1,6 +1,6 @@
 //! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an end; tokens carry all else they say.
 //!
-//! - [`AuthStore`]: in Redis, or in this process where there is none
+//! - [`CredentialStore`]: in Redis, or in this process where there is none
 //! - [`contract`]: what it keeps and answers; `conformance`: the same as a test, over both
 //! - [`RedisStore`]: the pools, the check of the servers, readiness
 //!
@@ -44,7 +44,7 @@ impl CredentialStore {
     /// Keeps a ticket: the claims of the token that it stands for, under its digest.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn put_ticket(&self, digest: &str, claims: String) -> Result<(), CredentialStoreError> {
         match self {
             Self::Memory(store) => store.put_ticket(digest, claims, clock::now_ms()),
@@ -55,7 +55,7 @@ impl CredentialStore {
     /// Begins a family of refresh tokens.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn start_family(&self, family: NewRefreshFamily) -> Result<(), CredentialStoreError> {
         match self {
             Self::Memory(store) => store.start_family(family, clock::now_ms()),
@@ -66,7 +66,7 @@ impl CredentialStore {
     /// Looks a family up.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn load_family(&self, name: &str) -> Result<Option<RefreshFamily>, CredentialStoreError> {
         match self {
             Self::Memory(store) => Ok(store.load_family(name, clock::now_ms())),
@@ -77,7 +77,7 @@ impl CredentialStore {
     /// Puts the successor of a refresh token in its place.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn rotate_refresh_token(
         &self,
         turn: &RefreshRotation,
@@ -91,7 +91,7 @@ impl CredentialStore {
     /// Keeps an invite; the moment it ends, ms since 1970.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn put_invite(&self, invite: NewInvite) -> Result<u64, CredentialStoreError> {
         match self {
             Self::Memory(store) => store.put_invite(invite, clock::now_ms()),
@@ -102,7 +102,7 @@ impl CredentialStore {
     /// Uses an invite once.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn use_invite(&self, room: &RoomId, id: &str) -> Result<InviteUse, CredentialStoreError> {
         match self {
             Self::Memory(store) => Ok(store.use_invite(room, id, clock::now_ms())),
@@ -113,7 +113,7 @@ impl CredentialStore {
     /// The invites to a room that are not over, by when they end.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn list_invites(&self, room: &RoomId) -> Result<Vec<Invite>, CredentialStoreError> {
         let now_ms = clock::now_ms();
         let mut invites = match self {
@@ -128,7 +128,7 @@ impl CredentialStore {
     /// Takes an invite back; whether there was one.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn delete_invite(&self, room: &RoomId, id: &str) -> Result<bool, CredentialStoreError> {
         match self {
             Self::Memory(store) => Ok(store.delete_invite(room, id)),
@@ -139,7 +139,7 @@ impl CredentialStore {
     /// Takes all invites to a room back: it is gone.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// [`CredentialStoreError`]
     pub async fn delete_room_invites(&self, room: &RoomId) -> Result<(), CredentialStoreError> {
         match self {
             Self::Memory(store) => store.delete_room_invites(room),

@@ -54,7 +54,7 @@ impl RedisCredentialStore {
     /// Pools for `url`; connects when they are first used. No call takes longer than `redis.deadline`.
     ///
     /// # Errors
-    /// [`StoreError::BadUrl`].
+    /// [`RedisSetupError::BadUrl`].
     pub fn open(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisSetupError> {
         let target =
             RedisTarget::new(url, settings).map_err(|error| RedisSetupError::BadUrl(error.to_string()))?;
@@ -65,7 +65,7 @@ impl RedisCredentialStore {
     /// Asks every master: what it is where that is not known yet, whether it still is one afterwards.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// See [`RedisSetupError`].
     pub async fn check_ready(&self) -> Result<(), RedisSetupError> {
         match timeout(self.deadline, self.check_all_masters()).await {
             Ok(outcome) => outcome,

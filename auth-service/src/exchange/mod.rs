@@ -1,6 +1,6 @@
 //! Other people's tokens about users: an OpenID provider's, or the application's own.
 //!
-//! - [`Exchange`]: which provider, which key, whether its signature holds
+//! - [`TokenExchange`]: which provider, which key, whether its signature holds
 //! - `claims`: pure: what must be right in a token whose signature holds, and what it says about the user
 //! - `keys`: the keys of a provider, fetched, kept and fetched again
 //!
@@ -88,7 +88,7 @@ impl TokenExchange {
     /// Reads the configuration. Nothing is fetched before it is needed.
     ///
     /// # Errors
-    /// [`BadProviders`]
+    /// [`ProvidersError`]
     pub fn new(settings: &ServiceSettings, secret: Option<&SharedSecret>) -> Result<Self, ProvidersError> {
         let mut ask = None;
         let mut providers = Vec::new();
@@ -113,7 +113,7 @@ impl TokenExchange {
     /// What a token says about a user, if it is believed, at the time `now_ms` (since 1970).
     ///
     /// # Errors
-    /// [`NotBelieved`]: the first thing that is wrong with it.
+    /// [`ExchangeRefusal`]: the first thing that is wrong with it.
     pub async fn verify(&self, token: &str, now_ms: u64) -> Result<ProviderUser, ExchangeRefusal> {
         let parts = UnverifiedToken::split(token)?;
         let issuer = |provider: &&IdentityProvider| provider.settings.issuer == parts.issuer;

@@ -127,7 +127,7 @@ impl GrantPolicy {
     /// so that an invite is never a way to be somebody else.
     ///
     /// # Errors
-    /// As [`Policy::grant`].
+    /// As [`GrantPolicy::terms_for_request`].
     pub fn terms_for_invite(
         &self,
         room: RoomId,

@@ -1,7 +1,7 @@
 //! Tokens, from the wish to the text.
 //!
-//! Owns: who a caller is ([`Caller`], [`Backends`]), what it may have ([`Policy`]), the signed token ([`Minter`]), what refresh tokens and
-//! invite codes are made of ([`Renewable`], [`InviteCode`]).
+//! Owns: who a caller is ([`Principal`], [`ApplicationDirectory`]), what it may have ([`GrantPolicy`]), the signed token ([`TokenMinter`]), what refresh tokens and
+//! invite codes are made of ([`RenewableTerms`], [`InviteCode`]).
 //! Must not: know HTTP or the store, read a clock or make an id of a token; those are handed in. Next: `routes/token.rs` calls them in order.
 
 mod grant_policy;

@@ -38,7 +38,7 @@ pub struct Application {
 }
 
 impl Principal {
-    /// Every [`Caller::kind`].
+    /// Every [`Principal::kind`].
     pub const KINDS: [&str; 4] = ["api_key", "management", "user", "guest"];
 
     /// The kind, for metrics.

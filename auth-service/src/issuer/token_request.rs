@@ -30,7 +30,7 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// The members there are, in the order of [`Wish::from`].
+    /// The members there are, in the order of [`TokenRequest::from`].
     pub const MEMBERS: [&str; 9] =
         ["room", "user", "role", "name", "ttl", "metadata", "region", "refresh", "invite"];
 
@@ -62,7 +62,7 @@ pub fn bad_member(field: &str, rule: impl std::fmt::Display) -> Problem {
     Problem::new(400, "bad_request", format!("{field} {rule}")).with_field(field)
 }
 
-/// A room, user or role; `None` where it is absent.
+/// A room, user or role; `NoSuchRule` where it is absent.
 ///
 /// # Errors
 /// 400 `bad_request` that names it.

@@ -67,7 +67,7 @@ fn key_listings(keys: &[PrivateKey], times: KeyTiming, now_s: u64) -> Vec<KeyLis
 /// The first key of a folder, which is made where it is not there. It signs at once: nobody holds an older set.
 ///
 /// # Errors
-/// [`OperateError::NotEmpty`], [`KeysError`]
+/// [`KeyOperationError::NotEmpty`], [`KeysError`]
 pub fn create_first_key(
     path: &Path,
     algorithm: KeyAlgorithm,
@@ -86,7 +86,7 @@ pub fn create_first_key(
 /// leaked, now: nodes then look for it when they first meet it. Of the same algorithm as the newest, unless told otherwise.
 ///
 /// # Errors
-/// [`OperateError`]
+/// [`KeyOperationError`]
 pub fn rotate_keys(
     path: &Path,
     algorithm: Option<KeyAlgorithm>,

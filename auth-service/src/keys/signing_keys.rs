@@ -14,7 +14,7 @@ use signalbox_token::{MAX_JWKS_KEYS, PublicJwk, SharedSecret, TokenClaims, Token
 
 use super::{KeyState, KeyTiming, KeysError, PrivateKey, folder, key_statuses};
 
-/// How often the folder is looked into. A new key waits at least `Times::lead_s` for its first signature.
+/// How often the folder is looked into. A new key waits at least `KeyTiming::lead_s` for its first signature.
 const FOLDER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What signs now.

@@ -109,7 +109,7 @@ async fn handle_message(
     }
 }
 
-/// The next text frame; `None` when there will be no more events.
+/// The next text frame; `NoSuchRule` when there will be no more events.
 fn next_line(state: &AuthState, event: Result<Arc<str>, RecvError>) -> Option<String> {
     match event {
         Ok(line) => Some((*line).to_owned()),

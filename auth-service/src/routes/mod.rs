@@ -5,7 +5,7 @@
 //! - `forms`: the forms of names and texts, as the document has them
 //! - the other files are a path each, their functions a method
 //!
-//! Adding a route: its handler with `#[utoipa::path]` stands in `doc::Doc`, its path in [`paths`]. Health and metrics are the process's
+//! Adding a route: its handler with `#[utoipa::path]` stands in `doc::ApiDocument`, its path in [`paths`]. Health and metrics are the process's
 //! (`app.rs`), not the service's.
 
 mod access_rules;
@@ -44,7 +44,7 @@ use crate::{AuthState, issuer::token_request::bad_member};
 type StateData = web::Data<AuthState>;
 type ApiResult = Result<HttpResponse, ApiError>;
 
-/// A path of the API: its pattern, the methods it takes as in `Allow`, and what serves it.
+/// A path of the API: its pattern, the methods it takes as in `AllowArgs`, and what serves it.
 pub(crate) struct ApiPath {
     pub(crate) pattern: &'static str,
     #[cfg_attr(not(test), expect(dead_code, reason = "a test holds it against the document"))]

@@ -1,6 +1,6 @@
 //! `/api/openapi.json`: what the handlers say about themselves (OpenAPI 3.1).
 //!
-//! Adding a route is two lines: its handler in [`Doc`], and its path in [`super::paths`]. A test holds the two against each other.
+//! Adding a route is two lines: its handler in [`ApiDocument`], and its path in [`super::paths`]. A test holds the two against each other.
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;

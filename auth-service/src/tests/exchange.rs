@@ -8,7 +8,7 @@ use signalbox_protocol::clock;
 use signalbox_tests::idp::{IdpKey, TestIdp};
 use signalbox_token::TokenVerifier;
 
-use super::{TestService, token_request, random_secret};
+use super::{TestService, random_secret, token_request};
 use crate::exchange::{ExchangeRefusal, TokenExchange};
 
 /// A service that believes this provider.
@@ -20,7 +20,9 @@ fn service_with_provider(idp: &TestIdp, more: Value) -> TestService {
 }
 
 async fn exchange_token(service: &TestService, token: &str) -> (u16, Value) {
-    service.call(token_request(&json!({ "token": token, "refresh": true }).to_string()).uri("/auth/exchange")).await
+    service
+        .call(token_request(&json!({ "token": token, "refresh": true }).to_string()).uri("/auth/exchange"))
+        .await
 }
 
 async fn expect_refusal(service: &TestService, token: &str, why: ExchangeRefusal) {

@@ -44,7 +44,7 @@ async fn every_route_is_documented_and_every_documented_operation_is_served() {
     served.sort();
     assert_eq!(documented, served);
 
-    // `Allow` says the truth: what it names is not 405, and all else is.
+    // `AllowArgs` says the truth: what it names is not 405, and all else is.
     let service = TestService::new();
     for operation in &served {
         let (_, path) = operation.split_once(' ').unwrap();

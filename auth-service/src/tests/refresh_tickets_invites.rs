@@ -183,7 +183,8 @@ async fn each_bad_invite_has_its_own_error() {
         let (got, answer) = create_invite(&service, &body).await;
         assert_eq!((got, &answer["field"]), (status, &field.into()), "{body}");
     }
-    let (status, answer) = call_as_backend(&service, token_request("{}").uri("/api/rooms/a%20b/invites")).await;
+    let (status, answer) =
+        call_as_backend(&service, token_request("{}").uri("/api/rooms/a%20b/invites")).await;
     assert_eq!((status, &answer["field"]), (400, &"room".into()));
     for code in ["", "sbi_x", "sbi_x.team", &format!("sbi_{}.team", "A".repeat(43))] {
         let (status, answer) = use_invite(&service, code, json!({})).await;

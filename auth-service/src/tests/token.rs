@@ -101,7 +101,8 @@ async fn body_other_than_a_json_object_is_refused() {
     }
     let (status, answer) = service.request_token(&format!(r#"{{"room":"{}"}}"#, "x".repeat(16 * 1024))).await;
     assert_eq!((status, &answer["code"]), (413, &"body_too_large".into()));
-    let form = token_request(r#"{"room":"r","user":"u"}"#).insert_header((header::CONTENT_TYPE, "text/plain"));
+    let form =
+        token_request(r#"{"room":"r","user":"u"}"#).insert_header((header::CONTENT_TYPE, "text/plain"));
     let (status, answer) =
         service.call(form.insert_header((header::AUTHORIZATION, service.basic_header()))).await;
     assert_eq!((status, &answer["code"]), (415, &"not_json".into()));
@@ -118,7 +119,8 @@ async fn wrong_api_key_is_refused_before_the_body_is_parsed_even_with_guests_on(
             }
         }
         let good = (header::AUTHORIZATION, service.basic_header());
-        let (status, _) = service.call(token_request("{}").append_header(good.clone()).append_header(good)).await;
+        let (status, _) =
+            service.call(token_request("{}").append_header(good.clone()).append_header(good)).await;
         assert_eq!(status, 401, "two proofs are none");
         let (status, answer) = service.request_token_as_guest(r#"{"room":"r"}"#).await;
         assert_eq!(status, if guests { 200 } else { 401 });

@@ -100,7 +100,7 @@ impl WebhookService {
     /// Begins to tell, if there is somebody to be told. Call once, inside a runtime.
     ///
     /// # Errors
-    /// [`WebhooksError`], for the operator.
+    /// [`WebhookStartError`], for the operator.
     pub fn start(
         settings: &ServiceSettings,
         secrets: &EndpointSecrets,
@@ -228,7 +228,7 @@ impl WebhookService {
     }
 }
 
-/// As many as nodes record: twice those that are held, see `HookBounds`.
+/// As many as nodes record: twice those that are held, see `WebhookLimits`.
 fn max_recorded(backlog: u32) -> usize {
     2 * backlog as usize
 }

@@ -193,7 +193,7 @@ impl DeliverySchedule {
         }
     }
 
-    /// The attempts to be made now. Each must come back through [`Schedule::done`].
+    /// The attempts to be made now. Each must come back through [`DeliverySchedule::finish_attempt`].
     pub(super) fn start_due_attempts(&mut self, now_ms: u64) -> Vec<DeliveryAttempt> {
         let (mut jobs, mut put_off) = (Vec::new(), Vec::new());
         while let Some((due, key)) = self.due.pop_first() {

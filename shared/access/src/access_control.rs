@@ -93,7 +93,7 @@ pub struct AccessControl {
 }
 
 impl AccessControl {
-    /// Of a shared log nothing is known yet: [`Control::follow`] must run. There may be `most` rules.
+    /// Of a shared log nothing is known yet: [`AccessControl::follow`] must run. There may be `most` rules.
     pub fn new(log: RuleLog, most: usize) -> Arc<Self> {
         let heard = StoreTime { store_ms: clock::now_ms(), read_at: Instant::now(), is_from_store: false };
         let (mut start, mut rules) = (None, AccessRules::default());
@@ -165,7 +165,7 @@ impl AccessControl {
     /// Whether somebody may be here, by what is held now.
     ///
     /// # Errors
-    /// [`Verdict`].
+    /// [`AccessRefusal`].
     pub fn check_access(&self, subject: &AccessSubject<'_>) -> Result<(), AccessRefusal> {
         self.rules.borrow().check_access(subject, self.now_ms())
     }
@@ -173,7 +173,7 @@ impl AccessControl {
     /// Writes a rule. It is held here when this returns, and elsewhere when the next question is answered.
     ///
     /// # Errors
-    /// [`ApplyError`].
+    /// [`RuleWriteError`].
     pub async fn write_rule(&self, change: RuleChange) -> Result<AccessRule, RuleWriteError> {
         let written = self.log.write_rule(&change, self.max_rules).await?;
         self.finish_write(written)
@@ -196,7 +196,7 @@ impl AccessControl {
     /// Lifts a rule.
     ///
     /// # Errors
-    /// [`ApplyError`].
+    /// [`RuleWriteError`].
     pub async fn lift_rule(&self, key: &RuleKey, by: RuleTerms) -> Result<AccessRule, RuleWriteError> {
         let written = self.log.lift_rule(key, &by).await?;
         self.finish_write(written)
@@ -216,7 +216,7 @@ impl AccessControl {
     /// Says a word to whoever is connected.
     ///
     /// # Errors
-    /// [`ApplyError::Unavailable`].
+    /// [`RuleWriteError::Unavailable`].
     pub async fn send_notice(&self, word: &Notice) -> Result<(), RuleWriteError> {
         Ok(self.log.append_notice(word).await?)
     }

@@ -16,7 +16,7 @@ impl AccessRules {
     /// Whether somebody may be here at this time (milliseconds since 1970, by the store's clock).
     ///
     /// # Errors
-    /// [`Verdict`].
+    /// [`AccessRefusal`].
     pub fn check_access(&self, subject: &AccessSubject<'_>, now: u64) -> Result<(), AccessRefusal> {
         self.index.check_access(subject, now)
     }

@@ -17,7 +17,7 @@ pub enum DeniedRangeError {
 /// Reads a range that is denied: it must not be most of the Internet.
 ///
 /// # Errors
-/// [`BadRange`].
+/// [`DeniedRangeError`].
 pub fn parse_denied_range(text: &str) -> Result<IpNet, DeniedRangeError> {
     let range = parse_range(text)?;
     let widest = if range.addr().is_ipv4() { 8 } else { 16 };

@@ -100,7 +100,7 @@ impl RuleTimes {
     }
 
     /// Whether what was issued in this second is taken back. A second that had begun counts as a whole: what is issued after the rule
-    /// is dated into the next one ([`Index::first_good_second`]).
+    /// is dated into the next one ([`RuleIndex::first_valid_issue_second`]).
     fn revokes_issued_at(&self, issued_s: u64, now: u64) -> bool {
         self.is_in_force(now) && issued_s <= self.written_at / 1_000
     }

@@ -13,7 +13,7 @@ use crate::denied_range;
 #[error("is not the key of a rule: its {0} is at fault")]
 pub struct RuleKeyError(pub &'static str);
 
-/// What a rule is about. As text: `token:GRANT`, `user-before:USER`, `room-before:ROOM`, `all-before`, `ban:ROOM:USER` with `*` for every room,
+/// What a rule is about. As text: `token:GRANT`, `user-before:USER`, `room-before:ROOM`, `all-before`, `ban:COMMON_LUA:USER` with `*` for every room,
 /// `deny:RANGE`, `key:ID`, `limits`, `shutdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -14,7 +14,7 @@ pub struct InvalidRange;
 /// Reads an address or a range; bits beyond the prefix are cut off, so that one range has one spelling.
 ///
 /// # Errors
-/// [`BadRange`].
+/// [`InvalidRange`].
 pub fn parse_range(text: &str) -> Result<IpNet, InvalidRange> {
     let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     Ok(canonical_range(range.map_err(|_| InvalidRange)?))

@@ -1,6 +1,6 @@
 //! Configuration: flag > environment > file > default, checked at boot, printed by `--check-config`.
 //!
-//! Owns: every setting ([`Settings`]), every secret ([`Secrets`]), the flags all binaries share ([`Flags`]), and the only
+//! Owns: every setting ([`ServiceSettings`]), every secret ([`SecretSettings`]), the flags all binaries share ([`CommonFlags`]), and the only
 //! reading of the environment. Must not: open sockets, or files other than the configuration's own and
 //! those that a setting names.
 

@@ -1,8 +1,8 @@
-//! Which browsers may talk to us: the `Origin` allow-list (RFC 6454) and the `Host` check against DNS rebinding.
+//! Which browsers may talk to us: the `Origin` allow-list (RFC 6454) and the `CandidateHost` check against DNS rebinding.
 
 /// Whether a request's `Origin` may use the service. Absent is a native client and fine; a browser always sends it where it matters.
 ///
-/// An origin is allowed if it is the site's own (its authority is the request's `Host`) or on the list. The scheme is not
+/// An origin is allowed if it is the site's own (its authority is the request's `CandidateHost`) or on the list. The scheme is not
 /// compared with the request's, because TLS ends at the edge.
 pub fn is_origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
     let Some(origin) = origin else { return true };
@@ -13,7 +13,7 @@ pub fn is_origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[St
     matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
 }
 
-/// Whether a request's `Host` is one we answer to; an empty list answers to all. Ports are not compared.
+/// Whether a request's `CandidateHost` is one we answer to; an empty list answers to all. Ports are not compared.
 pub fn is_host_allowed(host: Option<&str>, allowed: &[String]) -> bool {
     allowed.is_empty()
         || host.is_some_and(|host| allowed.iter().any(|entry| entry.eq_ignore_ascii_case(strip_port(host))))

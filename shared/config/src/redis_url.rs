@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// What a URL must begin with.
 const SCHEME_ERROR: &str = "must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://, which it does not";
 
-/// A URL as it was given, and what it says. Neither `Debug` nor [`RedisUrl::describe`] show user or password.
+/// A URL as it was given, and what it says. Neither `Debug` nor [`RedisUrl::describe_error`] show user or password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     text: String,

@@ -230,7 +230,7 @@ fn parse_turn_secrets(text: &str) -> Result<Vec<SharedSecret>, ConfigError> {
     Ok(secrets)
 }
 
-/// `NAME`, or the content of the file that `NAME_FILE` names (without its last line break); both is an error.
+/// `USERNAME_CHARS`, or the content of the file that `NAME_FILE` names (without its last line break); both is an error.
 fn read_webhook_secrets(name: &str, env: &EnvVars) -> Result<Option<WebhookSecrets>, ConfigError> {
     let secrets = read_value_or_file(name, env)?.map(|text| WebhookSecrets::parse(&text)).transpose();
     secrets.map_err(|problem| ConfigError::invalid_setting(name, problem))

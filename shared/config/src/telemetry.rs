@@ -1,7 +1,7 @@
 //! Logs. What never goes into one: tokens, API keys, SDP, candidates, metadata, message data, resume handles, query
 //! strings, client addresses. Rooms, peers, users, nodes, codes, counts and durations may.
 //!
-//! A value that must be carried beside a log but never in it is wrapped in [`Redacted`].
+//! A value that must be carried beside a log but never in it is wrapped in [`HiddenValue`].
 
 use std::{fmt, io::IsTerminal as _};
 

@@ -58,7 +58,7 @@ impl WebhookSettings {
 pub struct WebhookEndpoint {
     /// Where: `https://…`, or `http://…` within the own network.
     pub url: String,
-    /// Of what: some of [`EVENTS`]. Empty: of everything.
+    /// Of what: some of [`FEED_EVENTS`]. Empty: of everything.
     #[serde(default)]
     pub events: Vec<String>,
     /// Of which rooms: a name, or the begin of names and `*`. Unset: of all.

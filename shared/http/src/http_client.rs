@@ -78,7 +78,7 @@ impl HttpClient {
     /// A client that trusts the public authorities, as Mozilla lists them; or, where a PEM text is given, only those in it.
     ///
     /// # Errors
-    /// [`AskError::BadAuthority`]
+    /// [`HttpClientError::InvalidCertificates`]
     pub fn new(authorities: Option<&[u8]>) -> Result<Self, HttpClientError> {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -102,7 +102,7 @@ impl HttpClient {
     /// `GET`, wanting JSON.
     ///
     /// # Errors
-    /// [`AskError`]; a status of 400 and above is an answer.
+    /// [`HttpClientError`]; a status of 400 and above is an answer.
     pub async fn get(&self, url: &str, patience: RequestLimits) -> Result<ClientResponse, HttpClientError> {
         let request =
             build_request(Method::GET, url)?.header(ACCEPT, "application/json").body(Full::default());
@@ -113,7 +113,7 @@ impl HttpClient {
     /// longer one is no error, and ends the connection.
     ///
     /// # Errors
-    /// [`AskError`]; a status of 400 and above is an answer.
+    /// [`HttpClientError`]; a status of 400 and above is an answer.
     pub async fn post(
         &self,
         url: &str,
@@ -141,7 +141,7 @@ impl HttpClient {
     /// Any method, wanting JSON, with more headers and, where there is one, a body of JSON.
     ///
     /// # Errors
-    /// [`AskError`]; a status of 400 and above is an answer.
+    /// [`HttpClientError`]; a status of 400 and above is an answer.
     pub async fn request_json(
         &self,
         method: &str,

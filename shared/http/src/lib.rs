@@ -1,13 +1,13 @@
 //! How the services speak HTTP: the same errors, headers, log lines and health answers on every port.
 //!
 //! - [`ApiError`], [`problem_response`]: problem details (RFC 9457)
-//! - [`json_config`], [`Members`]: request bodies
+//! - [`json_config`], [`JsonMembers`]: request bodies
 //! - [`resource`], [`not_found`]: paths and methods that are not there
-//! - [`Gate`], [`gate`]: what happens to every request: Host check, security headers, access log
+//! - [`RequestGate`], [`gate`]: what happens to every request: Host check, security headers, access log
 //! - [`check_origin`]: which browsers may ask
-//! - [`Proxies`]: where a client is, behind proxies
+//! - [`TrustedProxies`]: where a client is, behind proxies
 //! - [`health`], [`metrics_response`]: what operators ask
-//! - [`Ask`]: asking others, with a deadline and a bound
+//! - [`HttpClient`]: asking others, with a deadline and a bound
 //! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
@@ -38,7 +38,7 @@ pub use api_error::{ApiError, problem_response};
 pub use client_addr::TrustedProxies;
 pub use health::configure_health;
 pub use http_client::{ClientResponse, HttpClient, HttpClientError, RequestLimits};
-/// The headers of [`Ask`], which are not actix-web's.
+/// The headers of [`HttpClient`], which are not actix-web's.
 pub use hyper::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},

@@ -1,4 +1,4 @@
-//! `Origin` and `Host` as they come in headers. A header that stands twice or is not text is never taken for an absent one.
+//! `Origin` and `CandidateHost` as they come in headers. A header that stands twice or is not text is never taken for an absent one.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use signalbox_config::origin;
@@ -18,7 +18,7 @@ pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Probl
     Err(Problem::new(403, "origin_not_allowed", detail))
 }
 
-/// Judges the `Host` of a request, against DNS rebinding.
+/// Judges the `CandidateHost` of a request, against DNS rebinding.
 ///
 /// # Errors
 /// 403 `host_not_allowed`.

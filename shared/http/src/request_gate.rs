@@ -28,7 +28,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
-/// What [`gate`] needs to know, as `web::Data`.
+/// What [`gate`] needs to know, as `web::MessageData`.
 #[derive(Debug, Clone)]
 pub struct RequestGate {
     allowed_hosts: Vec<String>,

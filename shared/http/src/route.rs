@@ -5,7 +5,7 @@ use signalbox_protocol::problem::Problem;
 
 use crate::{ApiError, problem_response};
 
-/// A path whose other methods are answered 405 `method_not_allowed`; `allow` is the `Allow` header, like `GET, POST`
+/// A path whose other methods are answered 405 `method_not_allowed`; `allow` is the `AllowArgs` header, like `GET, POST`
 /// (RFC 9110, section 15.5.6).
 pub fn resource(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move || async move { method_not_allowed(allow) }))

@@ -44,7 +44,7 @@ pub(crate) fn rewrite_description<'a>(
     Ok(if out == sdp { Cow::Borrowed(sdp) } else { Cow::Owned(out) })
 }
 
-/// The line as it may be told, or `None` where it may not.
+/// The line as it may be told, or `NoSuchRule` where it may not.
 fn rewrite_line<'a>(
     rules: &CandidateRules,
     line: &SdpLine<'a>,

@@ -2,11 +2,11 @@
 //!
 //! Owns: the direction policy for descriptions ([`MediaRules`]), the filter of candidates ([`CandidateRules`]), the parsers
 //! under them. Pure: text in, verdict out. Must not: know of rooms, tokens or sockets, or repeat SDP in an error.
-//! Next: `signal-service/src/connection` asks [`Rules`] before a description or a candidate is forwarded.
+//! Next: `signal-service/src/connection` asks [`RolePolicy`] before a description or a candidate is forwarded.
 //!
 //! Browsers do not agree with RFC 8866, nor with each other, on what odd SDP means. So nothing odd passes: a line has to
 //! be written the one way that every parser reads alike (`lines`), and what is still open to interpretation (`media`)
-//! counts as sending. A role without rules costs nothing: [`Rules::new`] is `None` for it.
+//! counts as sending. A role without rules costs nothing: [`RolePolicy::new`] is `NoSuchRule` for it.
 
 mod address;
 mod candidate;
@@ -28,7 +28,7 @@ pub use candidate_rules::{CandidateOutcome, CandidateRules};
 pub use media_rules::MediaRules;
 pub use refusal::{PolicyRefusal, RefusalKind, SdpSection};
 
-/// The rules of one role. Made once per member; [`None`](Rules::new) where the role has none.
+/// The rules of one role. Made once per member; [`NoSuchRule`](Rules::new) where the role has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolePolicy {
     media: MediaRules,
@@ -36,7 +36,7 @@ pub struct RolePolicy {
 }
 
 impl RolePolicy {
-    /// `None` if nothing is ruled: then nothing has to be read.
+    /// `NoSuchRule` if nothing is ruled: then nothing has to be read.
     pub fn new(media: MediaRules, candidates: CandidateRules) -> Option<Self> {
         (media.is_restrictive() || candidates.is_restrictive()).then_some(Self { media, candidates })
     }
@@ -45,7 +45,7 @@ impl RolePolicy {
     /// came, or, where candidates are ruled, one without the addresses that must not be told.
     ///
     /// # Errors
-    /// [`Refused`] says which m-line and why. At most 4 096 lines and 128 sections are read; the time is linear.
+    /// [`PolicyRefusal`] says which m-line and why. At most 4 096 lines and 128 sections are read; the time is linear.
     pub fn filter_description<'a>(&self, sdp: &'a str) -> Result<Cow<'a, str>, PolicyRefusal> {
         let lines = sdp_line::read_lines(sdp)?;
         if self.media.is_restrictive() {
@@ -75,7 +75,7 @@ impl RolePolicy {
     /// are ruled, members that are not of that dictionary go no further: they may hold the same addresses.
     ///
     /// # Errors
-    /// [`Refused`] if it cannot be read; nothing is passed unread.
+    /// [`PolicyRefusal`] if it cannot be read; nothing is passed unread.
     pub fn filter_candidate<'a>(&self, json: &'a str) -> Result<CandidateOutcome<'a>, PolicyRefusal> {
         if self.candidates.is_restrictive() {
             candidate_init::filter_init(&self.candidates, json)

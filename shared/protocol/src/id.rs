@@ -26,7 +26,7 @@ macro_rules! name_type {
             /// Checks length and alphabet.
             ///
             /// # Errors
-            /// [`BadName`] says what the name must look like; it never repeats the text.
+            /// [`InvalidName`] says what the name must look like; it never repeats the text.
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
                 let allowed: fn(u8) -> bool = $allowed;
                 if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) {
@@ -121,7 +121,7 @@ pub fn random_hex() -> String {
 }
 
 impl CallerId {
-    /// [`CallerId::user`] as a text.
+    /// [`CallerId::verify_user_token`] as a text.
     pub const USER: &str = "user";
 
     /// The names that no API key may have.

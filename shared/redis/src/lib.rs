@@ -1,10 +1,10 @@
 //! Redis as both services use it: one server, a master behind Sentinels, or a Cluster, over TCP, TLS or a socket.
 //!
-//! - [`Target`]: where the URL points, and one connection to one server
-//! - [`StartError`]: what an operator is told; `server`: what a server must be
-//! - [`Topology`]: which server is the master of which slot, kept up to date; [`Map`]: one state of it; `find`: how it is found out
-//! - [`Link`]: commands and scripts, one multiplexed connection per shard, every outcome handled in one place
-//! - [`Subscriber`]: sharded topics, on connections of their own, proven live
+//! - [`RedisTarget`]: where the URL points, and one connection to one server
+//! - [`RedisStartError`]: what an operator is told; `server`: what a server must be
+//! - [`RedisTopology`]: which server is the master of which slot, kept up to date; [`ShardMap`]: one state of it; `find`: how it is found out
+//! - [`RedisClient`]: commands and scripts, one multiplexed connection per shard, every outcome handled in one place
+//! - [`TopicSubscriber`]: sharded topics, on connections of their own, proven live
 //!
 //! Owns: connections, redirections, deadlines. Must not: know a key or a script (the caller brings them), or send anything twice
 //! whose outcome is unknown. docs/decisions/0004 says why the driver's own Cluster and Sentinel clients are not used.

@@ -105,7 +105,7 @@ pub fn invites_key(room: &RoomId) -> String {
 /// TTL: that of the rule that is remembered longest, at most 31 days and an hour.
 pub const RULES_KEY: &str = "sb:{control}:rules";
 
-/// The rules by the moment until when they are remembered. TTL: as [`RULES`].
+/// The rules by the moment until when they are remembered. TTL: as [`RULES_KEY`].
 pub const RULE_ENDS_KEY: &str = "sb:{control}:ends";
 
 /// The latest changes of rules, and words to everybody: a stream, bounded by number and age. TTL: ten minutes.

@@ -61,7 +61,7 @@ impl RedisTarget {
     /// Reads the URL and the certificates; connects nowhere.
     ///
     /// # Errors
-    /// [`StartError::Url`] or [`StartError::CaFile`].
+    /// [`RedisStartError::Url`] or [`RedisStartError::CaFile`].
     pub fn new(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisStartError> {
         let url = Arc::new(RedisUrl::parse(url).map_err(RedisStartError::Url)?);
         let tls = if url.tls { Some(load_tls_trust(settings)?) } else { None };

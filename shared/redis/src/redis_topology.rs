@@ -1,6 +1,6 @@
 //! Which server is the master of which slot, kept up to date.
 //!
-//! Owns: the present [`Map`], and asking anew: when somebody was redirected or has lost a server, and now and then because nobody is told of a
+//! Owns: the present [`ShardMap`], and asking anew: when somebody was redirected or has lost a server, and now and then because nobody is told of a
 //! failover that leaves the old master's connections open. Must not: hold up whoever reads it. Next: `find` for how it is found out.
 
 use std::{
@@ -49,7 +49,7 @@ impl RedisTopology {
     /// Finds out what answers at the URL and keeps an eye on it as long as the topology is in use. Inside a runtime.
     ///
     /// # Errors
-    /// [`StartError`]: at once what waiting does not mend, the rest after 10 s.
+    /// [`RedisStartError`]: at once what waiting does not mend, the rest after 10 s.
     pub async fn discover(target: &RedisTarget) -> Result<Arc<Self>, RedisStartError> {
         let start = Instant::now();
         loop {
@@ -65,7 +65,7 @@ impl RedisTopology {
     /// The same, and does not wait for what is not there yet.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`RedisStartError`].
     pub async fn try_discover(target: &RedisTarget) -> Result<Arc<Self>, RedisStartError> {
         let topology = Arc::new(Self::load_topology(target).await?);
         if topology.mode != RedisMode::Standalone {

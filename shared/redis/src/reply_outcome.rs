@@ -1,6 +1,6 @@
 //! What an answer means for the one who asked: the only place where redirections are read.
 //!
-//! Everything but [`Outcome::Done`] and [`Outcome::Refused`] is an answer to a request that was *not* executed, so that sending it again
+//! Everything but [`ReplyOutcome::Done`] and [`ReplyOutcome::PolicyRefusal`] is an answer to a request that was *not* executed, so that sending it again
 //! cannot double it.
 
 use redis::{ServerError, ServerErrorKind, Value};

@@ -27,7 +27,7 @@ impl ServerInfo {
 /// Refuses a server that is too old or evicts, by its `INFO`.
 ///
 /// # Errors
-/// [`StartError::TooOld`] or [`StartError::Evicts`].
+/// [`RedisStartError::TooOld`] or [`RedisStartError::EvictsKeys`].
 pub fn check_server_info(info: &str) -> Result<(), RedisStartError> {
     let version = info_field(info, "redis_version");
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);

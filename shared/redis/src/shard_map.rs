@@ -10,7 +10,7 @@ const SLOT_COUNT: usize = 16_384;
 /// A slot without a master.
 const NO_MASTER: u16 = u16::MAX;
 
-/// The slot of a partition's hash tag; `keys::TAGS` is made so.
+/// The slot of a partition's hash tag; `keys::HASH_TAGS` is made so.
 pub const fn partition_slot(partition: usize) -> u16 {
     (partition * (SLOT_COUNT / PARTITIONS) + SLOT_COUNT / PARTITIONS / 2) as u16
 }

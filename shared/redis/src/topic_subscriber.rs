@@ -64,7 +64,7 @@ impl<L: TopicListener> TopicSubscriber<L> {
     /// Subscribes everywhere; returns when every connection is proven. It goes on until the listener is not there any more.
     ///
     /// # Errors
-    /// [`StartError`]: at once what waiting does not mend, the rest after 10 s.
+    /// [`RedisStartError`]: at once what waiting does not mend, the rest after 10 s.
     pub async fn subscribe_all(self: Arc<Self>) -> Result<(), RedisStartError> {
         let end = Instant::now() + START_TIMEOUT;
         loop {

@@ -196,7 +196,7 @@ impl FeedLineBuilder<'_> {
             lines.push(self.build_line("room-opened", None, None, None));
         }
         for event in &self.decision.events {
-            // Each of `feed::EVENTS`, but for those of the room itself.
+            // Each of `feed::FEED_EVENTS`, but for those of the room itself.
             let (name, reason) = match &event.kind {
                 RoomEventKind::Joined(_) => ("peer-joined", None),
                 RoomEventKind::Updated(_) => ("peer-updated", None),

@@ -1,6 +1,6 @@
 //! Changing a room without a socket in it: load, decide, commit, and again if somebody was faster.
 //!
-//! Owns: [`Rooms`], what the API of a process needs of rooms, and [`Clerk`], which keeps it for a process that serves no peer. Where one
+//! Owns: [`RoomService`], what the API of a process needs of rooms, and [`RemoteRoomService`], which keeps it for a process that serves no peer. Where one
 //! process serves both, its node keeps it, so that its own peers hear at once. Must not: judge who may ask.
 
 use std::{
@@ -36,12 +36,12 @@ pub type ChangeFuture<'a> =
 
 /// Rooms as an API sees them.
 pub trait RoomService: Send + Sync {
-    /// Changes a room. After [`Unavailable`] nobody knows whether it was changed.
+    /// Changes a room. After [`StoreUnavailable`] nobody knows whether it was changed.
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a>;
     /// Where they are.
     ///
     /// # Errors
-    /// [`Unavailable`]: not known yet.
+    /// [`StoreUnavailable`]: not known yet.
     fn store(&self) -> Result<&RoomStore, StoreUnavailable>;
 }
 
@@ -73,7 +73,7 @@ impl RemoteRoomService {
         }))
     }
 
-    /// A clerk over Redis, which need not answer yet: until it does every change is [`Unavailable`].
+    /// A clerk over Redis, which need not answer yet: until it does every change is [`StoreUnavailable`].
     ///
     /// # Errors
     /// No thread could be started.

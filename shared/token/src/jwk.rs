@@ -92,7 +92,7 @@ impl PublicJwk {
     /// A key from its bytes: `x` of Ed25519, or `x` and `y` of P-256. Its `kid` is its thumbprint.
     ///
     /// # Errors
-    /// [`BadJwks::Broken`] if the bytes are no point of the curve.
+    /// [`JwksError::BrokenKey`] if the bytes are no point of the curve.
     pub fn new(alg: KeyAlgorithm, x: String, y: Option<String>) -> Result<Self, JwksError> {
         let (kty, crv) = match alg {
             KeyAlgorithm::EdDSA => ("OKP", "Ed25519"),
@@ -128,7 +128,7 @@ impl PublicJwk {
     /// What checks signatures with it. The point is looked at now, so that no token is the first to find it broken.
     ///
     /// # Errors
-    /// [`BadJwks::Broken`]
+    /// [`JwksError::BrokenKey`]
     pub fn to_verification_key(&self) -> Result<VerificationKey, JwksError> {
         let bytes = |text: &str| {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32);
@@ -155,7 +155,7 @@ impl PublicJwk {
 /// private or symmetric key is refused, and the whole set with it. An empty set is one.
 ///
 /// # Errors
-/// [`BadJwks`], for the operator.
+/// [`JwksError`], for the operator.
 pub fn parse_jwks(text: &[u8]) -> Result<Vec<VerificationKey>, JwksError> {
     if text.len() > MAX_JWKS_BYTES {
         return Err(JwksError::TooLong);

@@ -66,7 +66,7 @@ impl OpaqueToken {
         format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(self.0))
     }
 
-    /// Reads what [`Opaque::to_text`] has written. None for any other text.
+    /// Reads what [`OpaqueToken::to_text`] has written. None for any other text.
     pub fn parse(kind: OpaqueTokenKind, text: &str) -> Option<Self> {
         // 32 bytes are 43 characters; nothing longer is decoded.
         let body = text.strip_prefix(kind.prefix()).filter(|body| body.len() == 43)?;

@@ -3,7 +3,7 @@
 //! A ticket stands for one room token that has been checked: what is stored under its digest is the token's claims, so that who redeems it
 //! checks no signature. It is good once, for [`TICKET_LIFE`]. Redeeming is one atomic step:
 //!
-//! `SET key used XX GET KEEPTTL` answers what was there: nothing ([`Redeemed::Unknown`]), `used` ([`Redeemed::Used`]), or the claims.
+//! `SET key used XX GET KEEPTTL` answers what was there: nothing ([`TicketRedemption::Unknown`]), `used` ([`TicketRedemption::Used`]), or the claims.
 //!
 //! The caller of either store still judges the claims: their `exp`, and what was taken back since.
 

@@ -33,7 +33,7 @@ impl VerificationKey {
         }
     }
 
-    /// A public key; [`super::PublicJwk::verify_key`] makes them.
+    /// A public key; [`super::PublicJwk::to_verification_key`] makes them.
     pub(super) fn from_public_key(kid: String, algorithm: KeyAlgorithm, key: DecodingKey) -> Self {
         Self { kid, algorithm: algorithm.to_jsonwebtoken(), key }
     }
@@ -67,7 +67,7 @@ impl TokenVerifier {
         Self { static_keys, accepts_published_keys: false, published_keys: Arc::default() }
     }
 
-    /// A verifier whose asymmetric keys are given, and taken away, by [`Verifier::hold`]; and for HS256 where there is a secret.
+    /// A verifier whose asymmetric keys are given, and taken away, by [`TokenVerifier::replace_published_keys`]; and for HS256 where there is a secret.
     pub fn with_published_keys<'a>(secrets: impl IntoIterator<Item = &'a SharedSecret>) -> Self {
         Self { accepts_published_keys: true, ..Self::from_secrets(secrets) }
     }

@@ -35,7 +35,7 @@ pub struct TurnCredentialMinter {
 /// A name and a password for TURN servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnCredential {
-    /// `END:NAME`: until when it is good, seconds since 1970, and the opaque name.
+    /// `END:USERNAME_CHARS`: until when it is good, seconds since 1970, and the opaque name.
     pub username: String,
     /// The password: base64.
     pub credential: String,

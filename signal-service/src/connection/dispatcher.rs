@@ -72,7 +72,7 @@ impl<'a> MessageDispatcher<'a> {
     /// Takes one message.
     ///
     /// # Errors
-    /// [`Break`] when the connection must end.
+    /// [`ReadEnd`] when the connection must end.
     pub(super) fn handle_frame(&mut self, incoming: IncomingFrame) -> Result<(), ReadEnd> {
         match incoming {
             IncomingFrame::Text(bytes) => {

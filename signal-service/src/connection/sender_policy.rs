@@ -18,7 +18,7 @@ use crate::{
 pub(super) enum FilteredMessage {
     /// It goes on, perhaps without what must not be told; whether its target may have to be told less.
     Forward {
-        /// See `Send`.
+        /// See `Forward`.
         redact_for_target: bool,
     },
     /// It goes nowhere, and its sender need not know.

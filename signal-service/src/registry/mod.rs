@@ -150,7 +150,7 @@ impl RoomRegistry {
         self.get_or_create_in(&mut rooms, room).queue_input(input);
     }
 
-    /// As [`Registry::post`], and waits for what becomes of it.
+    /// As [`RoomRegistry::queue_input`], and waits for what becomes of it.
     ///
     /// # Errors
     /// [`Unavailable`].

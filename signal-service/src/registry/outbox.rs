@@ -37,7 +37,7 @@ impl Outbox {
     /// Sends text frames, joined into one write where the socket takes it.
     ///
     /// # Errors
-    /// [`Full`]: they did not fit, and none was queued.
+    /// [`OutboxFull`]: they did not fit, and none was queued.
     pub(super) fn send_texts<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), OutboxFull> {
         WRITE_SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
@@ -54,7 +54,7 @@ impl Outbox {
     /// Sends a control frame: ping or pong.
     ///
     /// # Errors
-    /// [`Full`].
+    /// [`OutboxFull`].
     pub(super) fn send_control(&mut self, op: OpCode, payload: &[u8]) -> Result<(), OutboxFull> {
         let mut frame = BytesMut::with_capacity(payload.len() + 2);
         Parser::write_message(&mut frame, payload, op, true, false);

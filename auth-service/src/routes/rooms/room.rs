@@ -15,7 +15,7 @@ use signalbox_protocol::{
     id::{Role, UserId},
     problem::Problem,
 };
-use signalbox_rooms::room::{RoomCreatorKind, InputOutcome, RoomAction, RoomPatch, RoomSettings};
+use signalbox_rooms::room::{InputOutcome, RoomAction, RoomCreatorKind, RoomPatch, RoomSettings};
 use signalbox_token::scope::Scope;
 
 use utoipa::ToSchema;

@@ -9,7 +9,7 @@ use signalbox_protocol::{
     id::{CallerId, RoomId},
     problem::Problem,
 };
-use signalbox_rooms::room::{RoomCreatorKind, RoomCreator};
+use signalbox_rooms::room::{RoomCreator, RoomCreatorKind};
 use signalbox_token::{
     UserClaims,
     scope::{RoomPattern, Scope},

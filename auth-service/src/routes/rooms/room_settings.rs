@@ -8,7 +8,7 @@ use crate::AuthState;
 
 /// The rules of the configuration that the API judges by itself.
 pub(crate) struct RoomApiSettings {
-    /// As a node decides by, with the limits of the configuration: [`AuthState::live_rules`] has those in force.
+    /// As a node decides by, with the limits of the configuration: [`AuthState::room_policy_in_force`] has those in force.
     pub(super) policy: RoomPolicy,
     /// How long a made room is kept, milliseconds.
     pub(super) retention_ms: u64,

@@ -10,7 +10,7 @@ use signalbox_protocol::{
     id::{CallerId, NodeId, PeerId, RegionId, Role, RoomId, TokenId, UserId, random_hex},
     problem::Problem,
 };
-use signalbox_rooms::room::{RoomCreatorKind, Member, PeerAttachment, RoomInput, RoomState, decide};
+use signalbox_rooms::room::{Member, PeerAttachment, RoomCreatorKind, RoomInput, RoomState, decide};
 use signalbox_token::UserClaims;
 use signalbox_token::scope::Scope;
 
@@ -153,11 +153,10 @@ pub(super) async fn join(request: HttpRequest, state: StateData, body: JsonBody)
 
 /// Who has made a room has a role of its own there.
 fn role_in_room(state: &AuthState, claims: &UserClaims, room: &RoomState) -> Role {
-    let is_own = room
-        .settings
-        .created_by
-        .as_ref()
-        .is_some_and(|creator| creator.kind == RoomCreatorKind::User && *creator.id == *claims.sub.as_str());
+    let is_own =
+        room.settings.created_by.as_ref().is_some_and(|creator| {
+            creator.kind == RoomCreatorKind::User && *creator.id == *claims.sub.as_str()
+        });
     let own = state.room_settings.creator_role.as_ref().filter(|_| is_own);
     own.cloned().unwrap_or_else(|| claims.role.clone())
 }

@@ -67,7 +67,7 @@ impl Default for AuthSettings {
     }
 }
 
-/// What an API key may do. A key without a table has the usual scopes ([`signalbox_token::scope::Scopes::usual`]) for all rooms.
+/// What an API key may do. A key without a table has the usual scopes ([`signalbox_token::scope::ScopeSet::api_key_default`]) for all rooms.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKeySettings {

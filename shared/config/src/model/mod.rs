@@ -26,7 +26,7 @@ pub use provider_settings::{ProviderSettings, UserAlgorithm};
 pub use role_settings::{CandidateSettings, LobbyPolicy, PERMISSIONS, RoleSettings, RoleTemplate};
 pub use room_defaults::{IceSettings, RoomDefaults, TurnServer};
 
-/// The settings of all services; each reads the sections it needs. Secrets stand beside it, in [`super::Secrets`].
+/// The settings of all services; each reads the sections it needs. Secrets stand beside it, in [`super::SecretSettings`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceSettings {

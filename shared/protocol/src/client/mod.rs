@@ -151,7 +151,7 @@ impl<'a> ClientMessage<'a> {
     /// Parses one text message.
     ///
     /// # Errors
-    /// [`Broken`] with `bad_message`, `unknown_type`, `unsupported` or `too_large`, and the message's `id` if it has one.
+    /// [`MessageError`] with `bad_message`, `unknown_type`, `unsupported` or `too_large`, and the message's `id` if it has one.
     pub fn parse(text: &'a str, bounds: &MessageLimits) -> Result<Self, MessageError> {
         let not_json = MessageError {
             code: ErrorCode::BadMessage,

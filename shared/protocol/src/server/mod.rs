@@ -1,6 +1,6 @@
 //! What the server sends.
 //!
-//! Forwarded messages are written by hand on the forward path (`Forward::to_frame`); the types here are their shape,
+//! Forwarded messages are written by hand on the forward path (`ForwardMessage::to_frame`); the types here are their shape,
 //! used for everything else, for the JSON Schema and for the golden vectors.
 //!
 //! Next: `welcome` for the first frame, `parts` for what several frames have in common.

@@ -58,7 +58,7 @@ impl RedisClient {
     /// Connects to every master and loads the scripts there. Blocks until that is done.
     ///
     /// # Errors
-    /// [`StartError`]: at once what waiting does not mend, the rest after 10 s.
+    /// [`RedisStartError`]: at once what waiting does not mend, the rest after 10 s.
     pub fn connect(
         url: &str,
         settings: &config::RedisSettings,
@@ -231,7 +231,7 @@ impl RedisClient {
     /// One command on keys of a partition, one answer, within the deadline.
     ///
     /// # Errors
-    /// [`Unavailable`]: it may or may not have been executed, or was refused.
+    /// [`RedisUnavailable`]: it may or may not have been executed, or was refused.
     pub async fn run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
         self.execute_request(partition_slot(partition), RedisRequest { cmd, script: None }).await
     }
@@ -239,7 +239,7 @@ impl RedisClient {
     /// One command on a key that is in no partition.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`RedisUnavailable`].
     pub async fn run_key_command(&self, key: &str, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
         self.execute_request(key_slot(key), RedisRequest { cmd, script: None }).await
     }
@@ -247,7 +247,7 @@ impl RedisClient {
     /// One call of a script, by its place in the list that was loaded. Every key of the script is in `keys`, all of one partition.
     ///
     /// # Errors
-    /// [`Unavailable`]: it may or may not have been executed, or was refused.
+    /// [`RedisUnavailable`]: it may or may not have been executed, or was refused.
     pub async fn run_script(
         &self,
         partition: usize,
@@ -261,7 +261,7 @@ impl RedisClient {
     /// One call of a script on keys that are in no partition; the first says where.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`RedisUnavailable`].
     pub async fn run_key_script(
         &self,
         script: usize,

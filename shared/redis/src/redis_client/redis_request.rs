@@ -46,7 +46,7 @@ impl RedisClient {
         })
     }
 
-    /// Like [`Link::call`], and says what was refused.
+    /// Like [`RedisClient::run_command`], and says what was refused.
     pub(crate) async fn try_run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RequestFailure> {
         self.execute_with_redirects(partition_slot(partition), RedisRequest { cmd, script: None }).await
     }

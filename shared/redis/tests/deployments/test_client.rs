@@ -8,7 +8,9 @@ use std::{
 
 use redis::Value;
 use signalbox_config as config;
-use signalbox_redis::{RedisClient, RedisStartError, RedisUnavailable, TopicListener, TopicProbe, TopicSubscriber};
+use signalbox_redis::{
+    RedisClient, RedisStartError, RedisUnavailable, TopicListener, TopicProbe, TopicSubscriber,
+};
 use signalbox_tests::{net::eventually_within, redis_cluster::key_in};
 
 /// Counts one id; the keys beyond the first are declared and not touched.
@@ -37,7 +39,8 @@ impl TestClient {
         settings: &config::RedisSettings,
     ) -> Result<Self, RedisStartError> {
         let (url, settings) = (url.to_owned(), settings.clone());
-        let connecting = move || RedisClient::connect(&url, &settings, vec![redis::Script::new(COUNT_SCRIPT)]);
+        let connecting =
+            move || RedisClient::connect(&url, &settings, vec![redis::Script::new(COUNT_SCRIPT)]);
         let link = tokio::task::spawn_blocking(connecting).await.unwrap()?;
         let disturbed = Arc::new(Mutex::new(Vec::new()));
         let told = disturbed.clone();

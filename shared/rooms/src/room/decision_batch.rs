@@ -4,7 +4,7 @@
 //! joins in a batch learns the room as it is after the whole batch, so events of the batch go only to peers that were there
 //! before it. Every input is idempotent: deciding it again on a state that already holds it changes nothing.
 //!
-//! Owns: a batch from its begin to its end. Next: each kind of input has a file of its own, see `Batch::input`.
+//! Owns: a batch from its begin to its end. Next: each kind of input has a file of its own, see `DecisionBatch::apply_input`.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -45,7 +45,7 @@ pub use role_policy::RoomRolePolicy;
 pub use room_action::{ManageRoom, PeerSelector, RoomAction};
 pub use room_input::RoomInput;
 pub use room_policy::RoomPolicy;
-pub use room_settings::{RoomCreatorKind, MAX_ROOM_RETENTION_MS, RoomCreator, RoomPatch, RoomSettings};
+pub use room_settings::{MAX_ROOM_RETENTION_MS, RoomCreator, RoomCreatorKind, RoomPatch, RoomSettings};
 pub use room_state::{
     Member, PeerAttachment, Permission, ReplicationId, RoomInstanceId, RoomState, TokenRecord, Tombstone,
 };

@@ -135,9 +135,9 @@ impl RoomSettings {
 /// A change of settings: what is absent stays; of what may be unset, the inner none unsets it.
 #[derive(Debug, Clone, Default)]
 pub struct RoomPatch {
-    /// See [`RoomSettings::name`].
+    /// See [`RoomSettings::node_id`].
     pub name: Option<Option<Arc<str>>>,
-    /// See [`RoomSettings::metadata`].
+    /// See [`RoomSettings::parse_metadata`].
     pub metadata: Option<Option<Arc<RawValue>>>,
     /// See [`RoomSettings::max_peers`].
     pub max_peers: Option<Option<u32>>,
@@ -153,7 +153,7 @@ pub struct RoomPatch {
     pub lobby: Option<bool>,
     /// See [`RoomSettings::e2ee`].
     pub e2ee: Option<E2eeMode>,
-    /// See [`RoomSettings::roles`].
+    /// See [`RoomSettings::role_policy`].
     pub roles: Option<Option<Arc<[Role]>>>,
 }
 

@@ -213,10 +213,10 @@ pub enum AppendResult {
 /// Why a whole batch was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The caller does not own the sender, or not in this epoch; nothing was written. [`super::Look`] says why.
+    /// The caller does not own the sender, or not in this epoch; nothing was written. [`super::PeerStatus`] says why.
     #[error("the caller does not own the peer")]
     NotOwner,
-    /// See [`Unavailable`].
+    /// See [`StoreUnavailable`].
     #[error(transparent)]
     Unavailable(#[from] StoreUnavailable),
 }

@@ -15,7 +15,7 @@
 //! - A mailbox has a number. Where entries may have been lost the peer gets a new one: what was in the old one is not promised any
 //!   more. A store of another lineage may have forgotten anything it had acknowledged, so that every mailbox is a new one.
 //! - Entries for peers of the calling node come back as deliveries; those of other nodes reach them through their topic.
-//! - Every failure to answer in time is [`Unavailable`]: the outcome is unknown. Nothing is retried here.
+//! - Every failure to answer in time is [`StoreUnavailable`]: the outcome is unknown. Nothing is retried here.
 
 #[cfg(test)]
 mod conformance;
@@ -86,7 +86,7 @@ impl RoomStore {
     /// Applies a change of membership.
     ///
     /// # Errors
-    /// [`Unavailable`]: it may or may not have been applied.
+    /// [`StoreUnavailable`]: it may or may not have been applied.
     pub async fn commit(
         &self,
         room: &RoomId,
@@ -110,7 +110,7 @@ impl RoomStore {
     /// The room as it is now.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn load_room(&self, room: &RoomId) -> Result<LoadedRoom, StoreUnavailable> {
         match self {
             Self::Memory(store) => Ok(store.load_room(room)),
@@ -121,7 +121,7 @@ impl RoomStore {
     /// Appends a batch. An empty batch only acknowledges.
     ///
     /// # Errors
-    /// [`AppendError`]: none was written, or with `Unavailable` nobody knows.
+    /// [`AppendError`]: none was written, or with `StoreUnavailable` nobody knows.
     pub async fn append(
         &self,
         room: &RoomId,
@@ -137,7 +137,7 @@ impl RoomStore {
     /// What became of a peer, and the page of its mailbox after `seq`.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn read_mailbox(
         &self,
         room: &RoomId,
@@ -154,7 +154,7 @@ impl RoomStore {
     /// knows to be accepted. None if the reader does not own the peer.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn renew_mailbox(
         &self,
         room: &RoomId,
@@ -171,7 +171,7 @@ impl RoomStore {
     /// How far the mailboxes of some peers have come, in their order.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn load_mailbox_heads(
         &self,
         room: &RoomId,
@@ -186,7 +186,7 @@ impl RoomStore {
     /// Entries for a peer were lost outside its mailbox: it gets a new one, whoever owns it now.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn invalidate_mailbox(&self, room: &RoomId, peer: &PeerId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -197,7 +197,7 @@ impl RoomStore {
     /// What of some partitions has a deadline that has come; each is named again a little later if nothing becomes of it.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn poll_due_items(&self, partitions: &[usize]) -> Result<Vec<DueItem>, StoreUnavailable> {
         match self {
             Self::Memory(store) => Ok(store.poll_due_items(partitions)),
@@ -208,7 +208,7 @@ impl RoomStore {
     /// Cuts off what is too old in mailboxes of a room.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn trim_mailboxes(&self, room: &RoomId, peers: &[PeerId]) -> Result<(), StoreUnavailable> {
         match self {
             // It has no copy that outlives the process, and its clients confirm what they have.
@@ -220,7 +220,7 @@ impl RoomStore {
     /// Says that a node is alive, and asks who else is.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn renew_lease(&self, node: &NodeId) -> Result<NodeCensus, StoreUnavailable> {
         match self {
             Self::Memory(_) => {
@@ -233,7 +233,7 @@ impl RoomStore {
     /// Keeps it known over how many partitions rooms are spread. Now and then.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn renew_partition_count(&self) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -244,7 +244,7 @@ impl RoomStore {
     /// Rooms of a partition where a node has, or had, peers.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn list_rooms_of_node(
         &self,
         partition: usize,
@@ -259,7 +259,7 @@ impl RoomStore {
     /// The rooms of a partition, in no order. Some may be over.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn list_rooms_in_partition(&self, partition: usize) -> Result<Vec<RoomId>, StoreUnavailable> {
         match self {
             Self::Memory(store) => Ok(store.list_rooms_in_partition(partition)),
@@ -271,7 +271,7 @@ impl RoomStore {
     /// one, or the room has one already.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn reserve_user_room(
         &self,
         user: &UserId,
@@ -288,7 +288,7 @@ impl RoomStore {
     /// Gives a place back before its room would have been over.
     ///
     /// # Errors
-    /// [`Unavailable`]: it comes back later.
+    /// [`StoreUnavailable`]: it comes back later.
     pub async fn release_user_room(&self, user: &UserId, room: &RoomId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(store) => {
@@ -302,7 +302,7 @@ impl RoomStore {
     /// A dead node has no peers in this room: it need not be looked for there.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn unlist_node(&self, room: &RoomId, node: &NodeId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -314,7 +314,7 @@ impl RoomStore {
     /// again, so that a call whose outcome is unknown may be repeated.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn add_usage(
         &self,
         node: &NodeId,
@@ -342,7 +342,7 @@ impl RoomStore {
     /// Forgets a node: one that is dead and has no peers anywhere, or that stops.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn forget_node(&self, node: &NodeId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(_) => Ok(()),

@@ -1,6 +1,6 @@
 //! What a peer is and may do now, whatever its token said.
 //!
-//! Owns: what is judged of it (`Standing`), its role and permissions as its client was last told, and whether it waits in the lobby.
+//! Owns: what is judged of it (`ConnectionSubject`), its role and permissions as its client was last told, and whether it waits in the lobby.
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
@@ -47,7 +47,7 @@ impl LocalPeer {
         *self.permissions.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(powers));
     }
 
-    /// As [`LocalPeer::follow`], if nobody else has changed what it may do since `seen`. What it may do now.
+    /// As [`LocalPeer::apply_member`], if nobody else has changed what it may do since `seen`. What it may do now.
     pub fn set_permissions_if_unchanged(
         &self,
         seen: Option<&Arc<PeerPermissions>>,

@@ -58,10 +58,10 @@ impl RedisRoomStore {
         Self::connect_with_scripts(url, settings, bounds, Vec::new())
     }
 
-    /// As [`RedisStore::connect`], with scripts of others loaded on the same connections: [`RedisStore::shared_link`].
+    /// As [`RedisRoomStore::open_with`], with scripts of others loaded on the same connections: [`RedisRoomStore::shared_client`].
     ///
     /// # Errors
-    /// As [`RedisStore::connect`].
+    /// As [`RedisRoomStore::open_with`].
     pub fn connect_with_scripts(
         url: &str,
         settings: &Settings,

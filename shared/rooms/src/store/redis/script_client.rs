@@ -1,6 +1,6 @@
 //! The scripts, and the connections they are called over.
 //!
-//! Owns: which scripts there are, and that [`Arrivals`] hear of partitions whose server was away or has changed. The connections, their
+//! Owns: which scripts there are, and that [`StoreEvents`] hear of partitions whose server was away or has changed. The connections, their
 //! deadlines and what happens to a call are `signalbox-redis`'.
 
 use std::{
