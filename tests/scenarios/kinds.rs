@@ -7,9 +7,9 @@ use signalbox_tests::{
 };
 use signalbox_token::TokenKind;
 
-use crate::refused::{
-    Expected, Told, assert_rows, defects, holds, judge,
-    places::{self, Place, Reader, Service},
+use crate::refusals::{
+    ExpectedRefusal, StatusAndCode, assert_rows, check_answer, matches_expected, token_defect,
+    token_location::{self, ServiceAddresses, TokenLocation, TokenReader},
 };
 
 all_of!(
@@ -25,7 +25,7 @@ all_of!(
 /// Where it may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spot {
-    Token(Place),
+    Token(TokenLocation),
     Elsewhere(Elsewhere),
 }
 
@@ -41,7 +41,7 @@ impl Kind {
 }
 
 /// What is said, where a kind does not open a place.
-fn expected(kind: Kind, spot: Spot) -> Expected {
+fn expected(kind: Kind, spot: Spot) -> ExpectedRefusal {
     let unless = |good: Kind, code| (kind != good).then_some((401, code));
     match spot {
         Spot::Token(place) => at_token(kind, place),
@@ -61,12 +61,12 @@ fn expected(kind: Kind, spot: Spot) -> Expected {
     }
 }
 
-fn at_token(kind: Kind, place: Place) -> Expected {
+fn at_token(kind: Kind, place: TokenLocation) -> ExpectedRefusal {
     let reader = place.reader();
     match kind.of_token() {
-        Some(kind) if place.takes(kind) => None,
-        None if kind == Kind::Ticket && reader == Reader::Node => None,
-        _ if reader == Reader::Frame => Some((0, "bad_token")),
+        Some(kind) if place.accepts(kind) => None,
+        None if kind == Kind::Ticket && reader == TokenReader::Node => None,
+        _ if reader == TokenReader::Frame => Some((0, "bad_token")),
         Some(_) => Some((401, "token_wrong_type")),
         None => Some((401, "token_malformed")),
     }
@@ -75,7 +75,7 @@ fn at_token(kind: Kind, place: Place) -> Expected {
 /// A fresh one of a kind.
 async fn make(cluster: &TestCluster, kind: Kind) -> String {
     let signed = |kind| {
-        let good = defects::good(kind);
+        let good = token_defect::valid_token(kind);
         // A management token is that of an API key.
         let good = if kind == TokenKind::Management { good } else { good.claim("sub", "u") };
         good.sign(&cluster.secret)
@@ -105,7 +105,7 @@ async fn make(cluster: &TestCluster, kind: Kind) -> String {
     }
 }
 
-async fn show(service: Service, elsewhere: Elsewhere, proof: &str) -> Response {
+async fn show(service: ServiceAddresses, elsewhere: Elsewhere, proof: &str) -> Response {
     let bearer = |request: Request| request.header("Authorization", format!("Bearer {proof}"));
     let wish = json!({ "room": "r", "user": "u" });
     let (request, at_node) = match elsewhere {
@@ -124,28 +124,31 @@ async fn show(service: Service, elsewhere: Elsewhere, proof: &str) -> Response {
 
 async fn each_kind_opens_its_own_places_and_no_other(store: Store) {
     let cluster = &TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
-    let spots = Place::ALL.iter().map(|place| Spot::Token(*place));
+    let spots = TokenLocation::ALL.iter().map(|place| Spot::Token(*place));
     let spots: Vec<_> = spots.chain(Elsewhere::ALL.iter().map(|place| Spot::Elsewhere(*place))).collect();
-    let service = Service { node: cluster.next_node().address, auth: cluster.auth_address() };
+    let service = ServiceAddresses { node: cluster.next_node().address, auth: cluster.auth_address() };
     let mut count = 0;
     for kind in Kind::ALL {
         let inside = cluster.room("r").join("u").await;
         // Where it is refused it is not used, so that one does for all of these places.
         let shared = make(cluster, *kind).await;
-        let rows = spots.iter().copied().filter(|spot| *spot != Spot::Token(Place::Refresh));
+        let rows = spots.iter().copied().filter(|spot| *spot != Spot::Token(TokenLocation::Refresh));
         count += assert_rows(rows, async |spot| {
             let fresh = expected(*kind, spot).is_none();
             let proof = if fresh { make(cluster, *kind).await } else { shared.clone() };
             let answer = match spot {
-                Spot::Token(place) => place.show(service, Some(&proof), false).await,
+                Spot::Token(place) => place.send_token(service, Some(&proof), false).await,
                 Spot::Elsewhere(elsewhere) => show(service, elsewhere, &proof).await,
             };
-            judge(&(kind, spot), expected(*kind, spot), Some(&proof), &answer)
+            check_answer(&(kind, spot), expected(*kind, spot), Some(&proof), &answer)
         })
         .await;
-        let told: Told = places::refresh(&inside, Some(&shared), false).await;
-        let spot = Spot::Token(Place::Refresh);
-        assert!(told.1.is_empty() || holds(expected(*kind, spot), &told), "{kind:?} × {spot:?}: {told:?}");
+        let told: StatusAndCode = token_location::send_refresh(&inside, Some(&shared), false).await;
+        let spot = Spot::Token(TokenLocation::Refresh);
+        assert!(
+            told.1.is_empty() || matches_expected(expected(*kind, spot), &told),
+            "{kind:?} × {spot:?}: {told:?}"
+        );
         assert_eq!(told.1.is_empty(), expected(*kind, spot).is_none(), "{kind:?} × {spot:?}: {told:?}");
         count += 1;
         inside.leave().await;
