@@ -54,6 +54,7 @@ async fn audited(store: Store, settings: Settings<'_>, scenario: impl AsyncFn(&T
 }
 
 mod abuse;
+mod access_rules;
 mod admission;
 mod auth;
 mod between;
@@ -74,14 +75,13 @@ mod node_death;
 mod outage;
 mod policy;
 mod presence;
-mod redis_away;
+mod redis_outage;
 mod refusals;
 mod resume;
 mod return_attempts;
 mod rooms;
-mod taken_back;
 mod tickets;
-mod token_life;
+mod token_lifetime;
 mod turn;
 mod usage;
 mod webhooks;
