@@ -9,7 +9,8 @@
 //!
 //! Owns: the tables. The expected answer of a cell is an exhaustive `match`, so a missing cell does
 //! not compile. The number of rows is asserted, so no row is skipped. Must not: know how the
-//! services check credentials. Next: `kinds` for valid credentials, and `return_attempts`.
+//! services check credentials. Next: `credential_kinds` for valid credentials, and
+//! `return_attempts`.
 
 mod handles;
 mod invites;

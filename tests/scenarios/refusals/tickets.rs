@@ -1,4 +1,4 @@
-//! Tickets. The table is nodes × locations × defects. `kinds` tests a ticket at other locations.
+//! Tickets. The table is nodes × locations × defects. `credential_kinds` tests other locations.
 
 use serde_json::json;
 use signalbox_protocol::clock;
