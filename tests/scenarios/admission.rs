@@ -1,5 +1,5 @@
-//! Who is let in: from which sites, under which names, with which subprotocols, and how many. What is wrong with a token is in
-//! [`crate::refused`].
+//! Which connections a node admits: origin, host name, subprotocol and number of connections.
+//! Defects of tokens are tested in [`crate::refusals`].
 
 use serde_json::json;
 use signalbox_tests::{
@@ -9,14 +9,14 @@ use signalbox_tests::{
     token::Forgery,
 };
 
-fn assert_tells_nothing(answer: &Response, token: Option<&str>) {
+fn assert_repeats_no_token(answer: &Response, token: Option<&str>) {
     assert!(!answer.text.contains("eyJ"), "{}", answer.text);
-    let told = token.is_some_and(|token| !token.is_empty() && answer.text.contains(token));
-    assert!(!told, "the answer repeats the token: {}", answer.text);
+    let repeated = token.is_some_and(|token| !token.is_empty() && answer.text.contains(token));
+    assert!(!repeated, "the answer repeats the token: {}", answer.text);
 }
 
 on_each_store! {
-    async fn a_web_site_that_is_not_ours_is_refused(cluster, [("SERVER__ALLOWED_ORIGINS", "https://app.example")]) {
+    async fn a_foreign_origin_is_refused(cluster, [("SERVER__ALLOWED_ORIGINS", "https://app.example")]) {
         let node = &cluster.nodes[0];
         let target = |path: &str| format!("{path}?token={}", cluster.forge("r", "alice"));
         for (origin, allowed) in [("https://evil.example", false), ("null", false), ("https://app.example.evil", false),
@@ -27,13 +27,13 @@ on_each_store! {
                     assert_eq!(answer.status, good, "{origin}: {}", answer.text);
                 } else {
                     answer.assert_problem(403, "origin_not_allowed");
-                    assert_tells_nothing(&answer, None);
+                    assert_repeats_no_token(&answer, None);
                 }
             }
         }
     }
 
-    async fn a_name_that_was_pointed_at_loopback_is_refused(cluster) {
+    async fn a_foreign_host_name_that_resolves_to_loopback_is_refused(cluster) {
         let node = &cluster.nodes[0];
         let target = |path: &str| format!("{path}?token={}", cluster.forge("r", "alice"));
         for request in [Request::upgrade(target("/ws/signal")), Request::get(target("/ws/validate")), Request::get("/health/live")] {
@@ -44,7 +44,7 @@ on_each_store! {
         }
     }
 
-    async fn a_plain_request_is_told_to_upgrade(cluster) {
+    async fn a_request_without_an_upgrade_gets_upgrade_required(cluster) {
         let node = &cluster.nodes[0];
         let plain = Request::get(format!("/ws/signal?token={}", cluster.forge("r", "alice"))).send(node.address).await;
         plain.assert_problem(426, "upgrade_required");
@@ -53,17 +53,17 @@ on_each_store! {
         Request::get("/nowhere").send(node.address).await.assert_problem(404, "not_found");
     }
 
-    async fn an_upgrade_that_is_none_of_rfc_6455_is_refused_and_told_why(cluster) {
+    async fn an_upgrade_that_violates_rfc_6455_is_refused_with_the_reason(cluster) {
         let node = &cluster.nodes[0];
         let target = format!("/ws/signal?token={}", cluster.forge("r", "alice"));
         let base = || Request::get(&target).header("Connection", "Upgrade").header("Upgrade", "websocket");
         let no_key = base().header("Sec-WebSocket-Version", "13").send(node.address).await;
         no_key.assert_problem(400, "bad_request");
-        let old = base().header("Sec-WebSocket-Version", "8").header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").send(node.address).await;
-        old.assert_problem(426, "upgrade_required");
+        let old_version = base().header("Sec-WebSocket-Version", "8").header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").send(node.address).await;
+        old_version.assert_problem(426, "upgrade_required");
     }
 
-    async fn subprotocols_without_ours_are_refused(cluster) {
+    async fn an_offer_of_only_unknown_subprotocols_is_refused(cluster) {
         let node = &cluster.nodes[0];
         let token = cluster.forge("r", "alice");
         for offered in ["chat", "signalbox.v2, chat", &format!("token.{token}")] {
@@ -73,35 +73,35 @@ on_each_store! {
                 .await;
             answer.assert_problem(400, "bad_request");
             assert_eq!(answer.json()["field"], "Sec-WebSocket-Protocol");
-            assert_tells_nothing(&answer, Some(&token));
+            assert_repeats_no_token(&answer, Some(&token));
         }
     }
 
-    async fn a_handle_that_is_not_ours_is_refused_before_the_upgrade(cluster) {
+    async fn an_invalid_resume_handle_is_refused_before_the_upgrade(cluster) {
         let node = &cluster.nodes[0];
         for target in ["/ws/signal?resume=H&since=3", "/ws/signal?resume=e30.AAAA", "/ws/validate?resume=H"] {
             Request::upgrade(target).send(node.address).await.assert_problem(401, "resume_invalid");
         }
         let offered = Request::upgrade("/ws/signal").header("Sec-WebSocket-Protocol", "signalbox.v1, resume.H");
         offered.send(node.address).await.assert_problem(401, "resume_invalid");
-        let both = format!("/ws/signal?resume=H&token={}", cluster.forge("r", "a"));
-        for bad in [&*both, "/ws/signal?resume=H&resume=H", "/ws/signal?resume=H&since=-1", "/ws/signal?resume=H&since=1&since=1"] {
+        let handle_and_token = format!("/ws/signal?resume=H&token={}", cluster.forge("r", "a"));
+        for bad in [&*handle_and_token, "/ws/signal?resume=H&resume=H", "/ws/signal?resume=H&since=-1", "/ws/signal?resume=H&since=1&since=1"] {
             Request::upgrade(bad).send(node.address).await.assert_problem(400, "bad_request");
         }
     }
 
-    async fn beyond_its_connections_a_node_says_when_to_come_back(cluster, [("LIMITS__CONNECTIONS", "2")]) {
+    async fn a_node_at_its_connection_limit_refuses_as_overloaded(cluster, [("LIMITS__CONNECTIONS", "2")]) {
         let node = &cluster.nodes[0];
         let room = cluster.room("r");
         let (first, _second) = (room.join_on(node, "a").await, room.join_on(node, "b").await);
-        let knock = || Request::upgrade(format!("/ws/signal?token={}", cluster.forge("r", "c")));
-        knock().send(node.address).await.assert_problem(503, "overloaded");
+        let upgrade = || Request::upgrade(format!("/ws/signal?token={}", cluster.forge("r", "c")));
+        upgrade().send(node.address).await.assert_problem(503, "overloaded");
         Request::get(format!("/ws/validate?token={}", cluster.forge("r", "c"))).send(node.address).await.assert_problem(503, "overloaded");
         first.leave().await;
-        signalbox_tests::net::eventually("a place is free again", async || (knock().send(node.address).await.status == 101).then_some(())).await;
+        signalbox_tests::net::eventually("the node accepts a connection again", async || (upgrade().send(node.address).await.status == 101).then_some(())).await;
     }
 
-    async fn guests_get_tokens_only_where_they_are_on(cluster) {
+    async fn guests_get_tokens_only_where_guests_are_enabled(cluster) {
         let answer = Request::post("/auth/token", &json!({"room": "r", "role": "host"})).send(cluster.auth_address()).await;
         if cluster.auth.is_some() {
             answer.assert_problem(401, "guests_off");
@@ -113,14 +113,13 @@ on_each_store! {
     }
 }
 
-/// A rotation: the old secret still verifies, a third one does not.
 #[tokio::test]
-async fn during_a_rotation_tokens_of_the_previous_secret_are_good() {
+async fn tokens_of_the_previous_secret_are_accepted_during_a_rotation() {
     let (old, new) = (random_secret(), random_secret());
     let env = [("AUTH_SECRET", &new), ("AUTH_SECRET_PREVIOUS", &old)]
         .map(|(name, value)| (name.to_owned(), value.clone()));
     let node = Process::start("signalbox", &env).await;
-    let knock = async |secret: &str, kid: Option<&str>| {
+    let upgrade = async |secret: &str, kid: Option<&str>| {
         let good = Forgery::good("r", "alice");
         let token = kid.map_or(good.clone(), |kid| good.kid(kid)).sign(secret);
         Request::upgrade(format!("/ws/signal?token={token}")).send(node.address).await
@@ -130,18 +129,17 @@ async fn during_a_rotation_tokens_of_the_previous_secret_are_good() {
         SharedSecret::new(SecretBytes::new(secret)).unwrap().kid()
     };
     for secret in [&old, &new] {
-        assert_eq!(knock(secret, None).await.status, 101);
-        assert_eq!(knock(secret, Some(&kid(secret))).await.status, 101);
+        assert_eq!(upgrade(secret, None).await.status, 101);
+        assert_eq!(upgrade(secret, Some(&kid(secret))).await.status, 101);
     }
-    knock(&random_secret(), None).await.assert_problem(401, "token_bad_signature");
-    // The key that is named is the key that is tried.
-    knock(&old, Some(&kid(&new))).await.assert_problem(401, "token_bad_signature");
+    upgrade(&random_secret(), None).await.assert_problem(401, "token_bad_signature");
+    // A token that names a key is verified with that key only.
+    upgrade(&old, Some(&kid(&new))).await.assert_problem(401, "token_bad_signature");
     node.assert_clean_log(&[&old, &new]);
 }
 
-/// A token for one room opens no other: its room is in the token, not in the request.
 #[tokio::test]
-async fn the_room_is_the_tokens() {
+async fn the_room_comes_from_the_token_and_not_from_the_request() {
     let cluster = TestCluster::start(Store::Memory, NONE).await;
     let answer = Request::get(format!("/ws/validate?room=other&token={}", cluster.forge("r", "alice")))
         .send(cluster.nodes[0].address)

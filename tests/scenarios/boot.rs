@@ -1,4 +1,5 @@
-//! What is refused at the start: one line that names the setting and never repeats a secret.
+//! Configurations that are refused at boot: the error is one line that names the setting and never
+//! repeats a secret.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -20,16 +21,16 @@ fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 fn assert_one_line(ended: &Ended, code: i32, words: &[&str]) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
-    let said: Vec<_> =
+    let lines: Vec<_> =
         ended.stderr.lines().filter(|line| !line.contains(" WARN ") && !line.contains(" INFO ")).collect();
-    assert_eq!(said.len(), 1, "not one line: {ended:?}");
+    assert_eq!(lines.len(), 1, "not one line: {ended:?}");
     for word in words {
-        assert!(said[0].contains(word), "{word:?} is missing: {}", said[0]);
+        assert!(lines[0].contains(word), "{word:?} is missing: {}", lines[0]);
     }
 }
 
 #[tokio::test]
-async fn a_weak_secret_stops_every_service() {
+async fn every_service_refuses_to_start_with_a_weak_secret() {
     let repeated = "0123456789abcdefg".repeat(2);
     let rows = [
         ("tiny-one", "32 random bytes"),
@@ -41,10 +42,10 @@ async fn a_weak_secret_stops_every_service() {
     ];
     for binary in BINARIES {
         for name in ["AUTH_SECRET", "AUTH_SECRET_PREVIOUS"] {
-            for (secret, why) in rows {
+            for (secret, reason) in rows {
                 let listen = free_address().to_string();
                 let ended = run(binary, &["--listen", &listen], &env(&[(name, secret)]), AT_ONCE).await;
-                assert_one_line(&ended, 2, &[name, why, "openssl rand"]);
+                assert_one_line(&ended, 2, &[name, reason, "openssl rand"]);
                 let output = format!("{}{}", ended.stdout, ended.stderr);
                 assert!(!output.contains(secret), "{binary} repeats the secret: {output}");
             }
@@ -53,7 +54,7 @@ async fn a_weak_secret_stops_every_service() {
 }
 
 #[tokio::test]
-async fn a_weak_api_key_is_named_and_not_repeated() {
+async fn the_error_for_a_weak_api_key_names_the_key_without_its_secret() {
     for binary in BINARIES {
         let ended =
             run(binary, &[], &env(&[("SIGNALBOX_API_KEYS", "backend:hunter2hunter2")]), AT_ONCE).await;
@@ -63,7 +64,7 @@ async fn a_weak_api_key_is_named_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn without_a_secret_the_services_do_not_start() {
+async fn services_do_not_start_without_a_secret() {
     for binary in ["signal-service", "auth-service"] {
         let listen = free_address().to_string();
         let ended = run(binary, &["--listen", &listen], &[], AT_ONCE).await;
@@ -75,9 +76,9 @@ async fn without_a_secret_the_services_do_not_start() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_said() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = taken.local_addr().unwrap().to_string();
+async fn the_error_for_an_occupied_port_names_the_port() {
+    let occupied = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = occupied.local_addr().unwrap().to_string();
     for binary in BINARIES {
         let secret = random_secret();
         let ended = run(binary, &["--listen", &listen], &env(&[("AUTH_SECRET", &secret)]), AT_ONCE).await;
@@ -86,7 +87,7 @@ async fn a_taken_port_is_said() {
 }
 
 #[tokio::test]
-async fn a_bad_flag_or_setting_is_named() {
+async fn the_error_for_an_invalid_flag_or_setting_names_it() {
     for binary in BINARIES {
         let ended = run(binary, &["--lisen", "127.0.0.1:1"], &[], AT_ONCE).await;
         assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -105,7 +106,7 @@ async fn a_bad_flag_or_setting_is_named() {
 }
 
 #[tokio::test]
-async fn the_effective_settings_are_printed_without_secrets() {
+async fn check_config_prints_the_effective_settings_without_secrets() {
     let (secret, previous, key, password) = (random_secret(), random_secret(), random_hex(), random_hex());
     let env = env(&[
         ("AUTH_SECRET", &secret),
@@ -122,14 +123,14 @@ async fn the_effective_settings_are_printed_without_secrets() {
             "{ended:?}"
         );
         let output = format!("{}{}", ended.stdout, ended.stderr);
-        for hidden in [&secret, &previous, &key, &password] {
-            assert!(!output.contains(hidden.as_str()), "{binary} prints a secret");
+        for value in [&secret, &previous, &key, &password] {
+            assert!(!output.contains(value.as_str()), "{binary} prints a secret");
         }
     }
 }
 
 #[tokio::test]
-async fn the_embedded_mode_needs_nothing() {
+async fn the_all_in_one_process_starts_without_configuration() {
     let node = Process::start("signalbox", &[]).await;
     let answer = Request::post("/auth/token", &json!({"room": "r"})).send(node.address).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -140,7 +141,7 @@ async fn the_embedded_mode_needs_nothing() {
 }
 
 #[tokio::test]
-async fn a_redis_that_evicts_is_refused() {
+async fn a_redis_server_that_evicts_keys_is_refused_at_boot() {
     let redis = TestRedis::with_policy("allkeys-lru").await;
     let secret = random_secret();
     for binary in ["signal-service", "signalbox"] {
@@ -152,9 +153,9 @@ async fn a_redis_that_evicts_is_refused() {
 }
 
 #[tokio::test]
-async fn a_redis_that_nobody_answers_for_is_refused_in_time() {
+async fn an_unreachable_redis_server_fails_the_boot_within_its_deadline() {
     let secret = random_secret();
-    // The port is free: a connection is refused at once, again and again.
+    // The port is free, so every connection is refused immediately.
     let url = format!("redis://user:{}@{}/0", random_hex(), free_address());
     let env = env(&[("AUTH_SECRET", &secret), ("REDIS_URL", &url)]);
     let listen = free_address().to_string();

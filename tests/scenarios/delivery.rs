@@ -1,4 +1,4 @@
-//! What one peer sends, the other gets: once, in order, with the sender's name on it.
+//! Messages reach their target once, in order and with the id of the sender.
 
 use serde_json::{Value, json};
 use signalbox_tests::{
@@ -7,7 +7,7 @@ use signalbox_tests::{
 };
 
 on_each_store! {
-    async fn an_offer_arrives(cluster) {
+    async fn an_offer_is_delivered(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.offer(&bob, SDP).await;
         let offer = bob.next_offer().await;
@@ -15,7 +15,7 @@ on_each_store! {
         assert_eq!(offer.sdp.as_deref(), Some(SDP));
     }
 
-    async fn a_whole_negotiation_arrives_with_its_numbers(cluster) {
+    async fn a_negotiation_is_delivered_with_its_message_ids(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         let offer = alice.offer(&bob, SDP).await;
         assert_eq!(bob.next_offer().await.id, Some(offer));
@@ -27,7 +27,7 @@ on_each_store! {
         }
     }
 
-    async fn a_candidate_arrives_as_it_was_and_so_does_the_end_of_candidates(cluster) {
+    async fn candidates_and_end_of_candidates_are_delivered_unchanged(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         let end = json!({"candidate": "", "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": "x"});
         let one = json!({"candidate": CANDIDATE, "sdpMid": null, "later": [1, {"a": null}]});
@@ -51,7 +51,7 @@ on_each_store! {
         }
     }
 
-    async fn the_server_says_who_sent_it_whatever_the_sender_says(cluster) {
+    async fn the_server_sets_the_sender_of_a_message(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         let forged = json!({"type": "offer", "to": bob.id(), "from": bob.id(), "seq": 99, "room": true, "sdp": SDP,
             "polite": true, "re": 4, "unknown": {"x": 1}});
@@ -69,10 +69,10 @@ on_each_store! {
         alice.send(json!({"type": "message", "to": bob.id(), "data": 1})).await;
         assert_eq!(bob.next_message().await.id, None);
         alice.ping().await;
-        assert!(alice.rest().await.is_empty(), "an answer that nobody asked for");
+        assert!(alice.rest().await.is_empty(), "an answer to a message without an id");
     }
 
-    /// Eight peers on both nodes, each sends its share to the room while the others do.
+    /// Eight peers on both nodes send to the room concurrently.
     async fn five_hundred_interleaved_messages_arrive_in_order_per_sender(cluster) {
         const EACH: usize = 64;
         let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -95,7 +95,7 @@ on_each_store! {
             for sender in peers.iter().filter(|sender| sender.id() != peer.id()) {
                 let from = got.iter().filter(|message| message.from == sender.id());
                 let ids: Vec<u64> = from.filter_map(|message| message.id).collect();
-                assert_eq!(ids, (1..=EACH as u64).collect::<Vec<_>>(), "what {} heard of {}", peer.id(), sender.id());
+                assert_eq!(ids, (1..=EACH as u64).collect::<Vec<_>>(), "messages to {} from {}", peer.id(), sender.id());
             }
         }
     }
@@ -110,18 +110,18 @@ on_each_store! {
         }
     }
 
-    async fn the_same_id_again_is_acknowledged_and_not_sent_twice(cluster) {
+    async fn a_repeated_message_id_is_acknowledged_and_not_delivered_again(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         for (id, data, duplicate) in [(5, "first", false), (5, "again", true), (3, "late", true), (6, "next", false)] {
             alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": data})).await;
             let answer = alice.answer(id).await;
             assert_eq!((&answer["type"], answer["duplicate"] == true), (&json!("ack"), duplicate), "{answer}");
         }
-        let heard = [bob.next_message().await, bob.next_message().await].map(|message| message.data.unwrap());
-        assert_eq!(heard, ["first", "next"]);
+        let received = [bob.next_message().await, bob.next_message().await].map(|message| message.data.unwrap());
+        assert_eq!(received, ["first", "next"]);
     }
 
-    async fn an_id_of_an_update_counts_too(cluster) {
+    async fn the_message_id_of_an_update_also_detects_duplicates(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.send(json!({"type": "update", "id": 10, "name": "Alice"})).await;
         assert_eq!(alice.answer(10).await, json!({"type": "ack", "id": 10}));
@@ -131,23 +131,24 @@ on_each_store! {
         assert_eq!(alice.answer(9).await, json!({"type": "ack", "id": 9, "duplicate": true}));
         assert_eq!(bob.next_of_type("peer-updated").await["name"], "Alice");
         alice.message(&bob, json!("fence")).await;
-        // The harness numbers from 1, so that this id is a duplicate as well: nothing but the update was heard.
+        // The harness counts message ids from 1, so this id is a duplicate as well: Bob receives
+        // only the update.
         assert!(bob.rest().await.is_empty());
     }
 
-    async fn rooms_are_walls(cluster) {
+    async fn no_message_leaves_its_room(cluster) {
         let (alice, bob) = cluster.room("one").join2().await;
         let eve = cluster.room("two").join("eve").await;
-        let gone = cluster.room("one").join("gone").await;
-        let gone_id = gone.id().to_owned();
-        gone.leave().await;
+        let former = cluster.room("one").join("former").await;
+        let former_id = former.id().to_owned();
+        former.leave().await;
         let mut answers: Vec<Value> = Vec::new();
-        for target in [alice.id(), "0123456789abcdef0123456789abcdef", &gone_id] {
+        for target in [alice.id(), "0123456789abcdef0123456789abcdef", &former_id] {
             for message in [json!({"type": "offer", "sdp": SDP}), json!({"type": "message", "data": 1}),
                 json!({"type": "candidate", "candidate": {"candidate": ""}})] {
                 let mut message = message;
                 message["to"] = target.into();
-                let sender = if target == gone_id { &bob } else { &eve };
+                let sender = if target == former_id { &bob } else { &eve };
                 let mut answer = sender.ask(message).await;
                 answer.as_object_mut().unwrap().remove("id");
                 answers.push(answer);
@@ -155,19 +156,19 @@ on_each_store! {
         }
         assert_eq!(answers[0]["code"], "no_such_peer");
         assert_eq!(answers[0]["field"], "to");
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "the answers tell rooms apart: {answers:?}");
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "the answers reveal whether a peer exists: {answers:?}");
         eve.tell_room(json!("to nobody")).await;
         bob.message(&alice, json!("fence")).await;
         assert_eq!(alice.next_message().await.data, Some(json!("fence")));
     }
 
-    async fn a_message_to_oneself_is_refused(cluster) {
+    async fn a_message_to_its_own_sender_is_refused(cluster) {
         let alice = cluster.room("r").join("alice").await;
         let answer = alice.ask(json!({"type": "offer", "to": alice.id(), "sdp": SDP})).await;
         assert_eq!((&answer["code"], &answer["field"]), (&json!("bad_message"), &json!("to")));
     }
 
-    async fn a_role_without_the_permission_may_negotiate_and_not_message(cluster) {
+    async fn a_role_without_the_message_permission_may_still_negotiate(cluster) {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
         let viewer = room.join_as(json!({"user": "v", "role": "viewer"})).await;
@@ -178,7 +179,7 @@ on_each_store! {
         assert_eq!(alice.next_offer().await.from, viewer.id());
     }
 
-    async fn a_ping_is_answered_under_its_number(cluster) {
+    async fn a_pong_has_the_id_of_its_ping(cluster) {
         let alice = cluster.room("r").join("alice").await;
         alice.send(json!({"type": "ping", "id": 41})).await;
         assert_eq!(alice.next().await, json!({"type": "pong", "id": 41}));
@@ -186,15 +187,16 @@ on_each_store! {
         assert_eq!(alice.next().await, json!({"type": "pong"}));
     }
 
-    async fn what_was_confirmed_late_or_too_early_does_no_harm(cluster) {
+    async fn a_late_or_invalid_acknowledgement_has_no_effect_on_delivery(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         bob.stay_silent();
         for n in 1..=20 {
             alice.message(&bob, json!(n)).await;
             bob.next_message().await;
         }
-        // A call of Bob's tells the store of all that his socket took; his own word comes after it and says less.
-        bob.message(&alice, json!("mine")).await;
+        // An append of Bob acknowledges all entries written to his socket; his `received` comes
+        // later with a lower seq.
+        bob.message(&alice, json!("from bob")).await;
         bob.send(json!({"type": "received", "seq": 3})).await;
         bob.ping().await;
         bob.send(json!({"type": "received", "seq": 20})).await;

@@ -1,9 +1,9 @@
-//! What members with a permission may do to others and to the room.
+//! Moderation by peers: kick, mute, lock and end, and the permissions that each needs.
 
 use serde_json::{Value, json};
 use signalbox_tests::{http::Request, peer::Link, ticket::Ticket};
 
-fn on(kind: &str, peer: &str) -> Value {
+fn command(kind: &str, peer: &str) -> Value {
     json!({"type": kind, "peer": peer})
 }
 
@@ -11,75 +11,75 @@ async fn assert_refused(answer: Value, code: &str) {
     assert_eq!((&answer["type"], &answer["code"]), (&"error".into(), &code.into()), "{answer}");
 }
 
-/// A handle that is refused before the upgrade, with this code.
-async fn assert_cannot_resume(address: std::net::SocketAddr, ticket: &Ticket, code: &str) {
-    let target = format!("/ws/signal?resume={}&since={}", ticket.handle, ticket.since);
-    // Its grant is taken back too; which is heard of first does not matter.
+/// Asserts that the upgrade with this handle is refused with this code.
+async fn assert_cannot_resume(address: std::net::SocketAddr, resume_state: &Ticket, code: &str) {
+    let target = format!("/ws/signal?resume={}&since={}", resume_state.handle, resume_state.since);
+    // The grant is revoked too, so the refusal may come from the handle or from the revocation.
     let answer = Request::upgrade(target).send(address).await;
     let found = answer.json()["code"].as_str().unwrap_or_default().to_owned();
     assert!(answer.status == 401 && [code, "token_revoked"].contains(&&*found), "{}", answer.text);
 }
 
 on_each_store! {
-    async fn who_is_kicked_is_told_so_and_cannot_resume(cluster) {
+    async fn a_kicked_peer_is_closed_as_removed_and_cannot_resume(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let (mallory, bob) = room.join2().await;
-        let ticket = mallory.ticket().await;
-        host.must(on("kick", mallory.id())).await;
+        let resume_state = mallory.ticket().await;
+        host.must(command("kick", mallory.id())).await;
         let closed = mallory.closed().await;
         assert_eq!((closed.code, &*closed.reason), (4513, "removed"));
         let left = bob.next_of_type("peer-left").await;
         assert_eq!((left["peerId"].as_str(), &left["reason"]), (Some(mallory.id()), &"removed".into()));
         for node in &cluster.nodes {
-            assert_cannot_resume(node.address, &ticket, "resume_expired").await;
+            assert_cannot_resume(node.address, &resume_state, "resume_expired").await;
         }
     }
 
-    async fn a_role_without_the_permission_may_nothing_and_a_moderator_nothing_to_a_host(cluster) {
+    async fn a_guest_may_not_moderate_and_a_moderator_may_not_act_on_a_host(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let moderator = room.join_as(json!({"user": "mod", "role": "moderator"})).await;
         let guest = room.join("guest").await;
-        for message in [on("kick", moderator.id()), on("mute", host.id()), on("admit", host.id()), json!({"type": "lock"}), json!({"type": "end"})] {
+        for message in [command("kick", moderator.id()), command("mute", host.id()), command("admit", host.id()), json!({"type": "lock"}), json!({"type": "end"})] {
             assert_refused(guest.ask(message).await, "not_permitted").await;
         }
-        assert_refused(moderator.ask(on("kick", host.id())).await, "not_permitted").await;
+        assert_refused(moderator.ask(command("kick", host.id())).await, "not_permitted").await;
         assert_refused(moderator.ask(json!({"type": "end"})).await, "not_permitted").await;
-        assert_refused(moderator.ask(on("kick", guest.id().replace(|_: char| true, "0").as_str())).await, "no_such_peer").await;
-        moderator.must(on("kick", guest.id())).await;
-        host.must(on("kick", moderator.id())).await;
+        assert_refused(moderator.ask(command("kick", guest.id().replace(|_: char| true, "0").as_str())).await, "no_such_peer").await;
+        moderator.must(command("kick", guest.id())).await;
+        host.must(command("kick", moderator.id())).await;
         assert_eq!(moderator.closed().await.code, 4513);
     }
 
-    async fn a_moderator_has_no_power_in_another_room(cluster) {
-        let elsewhere = cluster.room("elsewhere").join_as(json!({"user": "host", "role": "host"})).await;
+    async fn a_moderator_has_no_permission_in_another_room(cluster) {
+        let other_host = cluster.room("elsewhere").join_as(json!({"user": "host", "role": "host"})).await;
         let (alice, bob) = cluster.room("r").join2().await;
-        assert_refused(elsewhere.ask(on("kick", alice.id())).await, "no_such_peer").await;
-        elsewhere.must(json!({"type": "lock"})).await;
+        assert_refused(other_host.ask(command("kick", alice.id())).await, "no_such_peer").await;
+        other_host.must(json!({"type": "lock"})).await;
         cluster.room("r").join("carol").await.leave().await;
         alice.message(&bob, json!("still here")).await;
         bob.next_message().await;
     }
 
-    async fn a_locked_room_takes_nobody_in_but_those_who_come_back(cluster) {
+    async fn a_locked_room_refuses_joins_and_accepts_resumes(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let alice = room.join("alice").await;
         host.must(json!({"type": "lock"})).await;
-        let told = alice.next_of_type("room-updated").await;
-        assert_eq!(told["locked"], true, "{told}");
+        let updated = alice.next_of_type("room-updated").await;
+        assert_eq!(updated["locked"], true, "{updated}");
         let late = room.knock("late").await;
         assert_eq!(late.next().await["code"], "room_locked");
         assert_eq!(late.closed().await.code, 4517);
-        let back = alice.lose().await.resume_on(cluster.next_node()).await;
-        assert_eq!(back.joined["room"]["locked"], true, "{}", back.joined);
+        let resumed = alice.lose().await.resume_on(cluster.next_node()).await;
+        assert_eq!(resumed.joined["room"]["locked"], true, "{}", resumed.joined);
         host.must(json!({"type": "lock", "locked": false})).await;
-        assert_eq!(back.next_of_type("room-updated").await["locked"], false);
+        assert_eq!(resumed.next_of_type("room-updated").await["locked"], false);
         room.join("late").await;
     }
 
-    async fn everybody_sees_who_is_muted_late_joiners_too(cluster) {
+    async fn all_peers_see_the_muted_state_including_later_joiners(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let (alice, bob) = room.join2().await;
@@ -88,7 +88,7 @@ on_each_store! {
             entries.clone().find(|entry| entry["peerId"] == of).unwrap().clone()
         };
         assert_eq!(entry(&bob, alice.id()).get("muted"), None);
-        host.must(on("mute", alice.id())).await;
+        host.must(command("mute", alice.id())).await;
         let updated = bob.next_of_type("peer-updated").await;
         assert_eq!((updated["peerId"].as_str(), &updated["muted"]), (Some(alice.id()), &true.into()), "{updated}");
         host.next_of_type("peer-updated").await;
@@ -104,65 +104,65 @@ on_each_store! {
         assert_eq!(entry(&bob, alice.id()).get("muted"), None);
     }
 
-    async fn who_is_muted_hears_what_it_may_still_do(cluster) {
+    async fn a_muted_peer_receives_its_remaining_permissions(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let alice = room.join("alice").await;
-        host.must(on("mute", alice.id())).await;
-        let standing = alice.next_of_type("permissions").await;
-        assert_eq!((&standing["role"], &standing["muted"]), (&"guest".into(), &true.into()), "{standing}");
-        assert_eq!(standing["permissions"], json!(["message", "share", "data"]), "{standing}");
+        host.must(command("mute", alice.id())).await;
+        let update = alice.next_of_type("permissions").await;
+        assert_eq!((&update["role"], &update["muted"]), (&"guest".into(), &true.into()), "{update}");
+        assert_eq!(update["permissions"], json!(["message", "share", "data"]), "{update}");
         let sdp = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=sendrecv\r\n";
         let offer = || json!({"type": "offer", "to": host.id(), "sdp": sdp});
         assert_refused(alice.ask(offer()).await, "not_permitted").await;
         host.must(json!({"type": "mute", "peer": alice.id(), "muted": false})).await;
-        let standing = alice.next_of_type("permissions").await;
-        assert_eq!(standing["permissions"], json!(["publish", "message", "share", "data"]), "{standing}");
+        let update = alice.next_of_type("permissions").await;
+        assert_eq!(update["permissions"], json!(["publish", "message", "share", "data"]), "{update}");
         alice.must(offer()).await;
     }
 
-    async fn the_end_of_a_room_sends_everybody_out(cluster) {
+    async fn ending_a_room_closes_all_its_peers(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let (alice, bob) = room.join2().await;
-        let ticket = alice.ticket().await;
+        let resume_state = alice.ticket().await;
         host.must(json!({"type": "end"})).await;
         for peer in [host, alice, bob] {
             let closed = peer.closed().await;
             assert_eq!((closed.code, &*closed.reason), (4514, "ended"));
         }
-        assert_cannot_resume(cluster.nodes[0].address, &ticket, "resume_expired").await;
+        assert_cannot_resume(cluster.nodes[0].address, &resume_state, "resume_expired").await;
         room.join("alice").await.leave().await;
     }
 
-    async fn a_command_that_is_sent_again_is_done_once(cluster) {
+    async fn a_repeated_moderation_command_is_applied_once(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let alice = room.join("alice").await;
-        let id = host.must(on("kick", alice.id())).await;
+        let id = host.must(command("kick", alice.id())).await;
         host.send(json!({"type": "kick", "peer": alice.id(), "id": id})).await;
-        let again = host.answer(id).await;
-        assert_eq!((&again["type"], &again["duplicate"]), (&"ack".into(), &true.into()), "{again}");
+        let repeated = host.answer(id).await;
+        assert_eq!((&repeated["type"], &repeated["duplicate"]), (&"ack".into(), &true.into()), "{repeated}");
     }
 
-    async fn a_lock_meets_joins_in_flight_and_each_is_in_or_refused(cluster) {
+    async fn a_lock_during_concurrent_joins_admits_or_refuses_each_join(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let mut tokens = Vec::new();
         for n in 0..12 {
             tokens.push(room.token(json!({"user": format!("u{n}")})).await);
         }
-        let knocks = tokens.iter().map(|token| async {
+        let joins = tokens.iter().map(|token| async {
             let link = Link::open(cluster.next_node().address, token).await;
-            let first = link.next().await;
-            (first["type"] == "joined", link)
+            let first_frame = link.next().await;
+            (first_frame["type"] == "joined", link)
         });
-        let (outcomes, _) = tokio::join!(futures_util::future::join_all(knocks), host.must(json!({"type": "lock"})));
-        let inside = outcomes.iter().filter(|(joined, _)| *joined).count();
-        for _ in 0..inside {
+        let (outcomes, _) = tokio::join!(futures_util::future::join_all(joins), host.must(json!({"type": "lock"})));
+        let joined = outcomes.iter().filter(|(joined, _)| *joined).count();
+        for _ in 0..joined {
             host.next_of_type("peer-joined").await;
         }
         host.ping().await;
-        assert!(host.rest().await.iter().all(|frame| frame["type"] != "peer-joined"), "who was refused was never there");
+        assert!(host.rest().await.iter().all(|frame| frame["type"] != "peer-joined"), "a refused join is not announced");
     }
 }

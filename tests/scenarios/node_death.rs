@@ -1,4 +1,5 @@
-//! A node is killed, hangs, or loses Redis: its clients are back in seconds on another, and nothing is lost or doubled.
+//! A node is killed, hangs or loses its connection to Redis. Its clients resume on another node
+//! within seconds, and no message is lost or duplicated.
 
 use std::time::{Duration, Instant};
 
@@ -39,35 +40,34 @@ pub(crate) async fn join(fleet: &Fleet, node: usize, user: &str) -> TestPeer {
     Link::open(fleet.nodes[node].front.address, &token).await.into_peer().await
 }
 
-/// Load, a kill, load again: everybody is back in five seconds with everything.
 #[tokio::test]
-async fn a_killed_node_costs_its_clients_seconds_and_no_message() {
+async fn clients_of_a_killed_node_resume_within_seconds_without_losing_a_message() {
     let fleet = Fleet::single(3, SETTINGS).await;
     let swarm = Swarm::start(&plan(&fleet, 60));
     swarm.all_live(Duration::from_secs(20)).await;
-    // Load before and after.
+    // Load before the kill.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let killed = swarm.now();
     fleet.nodes[0].process.kill();
-    let lost = eventually("its clients notice", async || {
+    let lost = eventually("the clients of the node notice the loss", async || {
         let lost = swarm.events(|at, event| at >= killed && matches!(event, Event::Lost(_)));
         (lost >= 10).then_some(lost)
     })
     .await;
     swarm.all_live(Duration::from_secs(10)).await;
-    let back = swarm.now() - killed;
+    let recovery = swarm.now() - killed;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let histories = swarm.finish(Duration::from_secs(15)).await;
-    let verdict = check(&Run { histories, window: WINDOW, lossless: true, ..Run::default() });
-    verdict.assert_clean();
-    assert!(verdict.resumes.len() >= lost, "{} resumed of {lost}", verdict.resumes.len());
-    assert!(back <= Duration::from_secs(5), "the last was back after {back:?}\n{verdict}");
+    let report = check(&Run { histories, window: WINDOW, lossless: true, ..Run::default() });
+    report.assert_clean();
+    assert!(report.resumes.len() >= lost, "{} resumed of {lost}", report.resumes.len());
+    assert!(recovery <= Duration::from_secs(5), "the last client was live after {recovery:?}\n{report}");
     fleet.nodes[1..].iter().for_each(|node| node.process.assert_running());
 }
 
-/// Who does not come back is detached for the others within three leases, and has left after the window, once.
+/// Others receive `peer-detached` within three leases, and `peer-left` once, after the window.
 #[tokio::test]
-async fn who_stays_away_from_a_killed_node_is_detached_and_leaves() {
+async fn a_peer_of_a_killed_node_that_does_not_resume_is_detached_and_leaves() {
     let settings = [("TIMING__RESUME_WINDOW", "2s"), ("TIMING__LEASE", "1s")];
     let fleet = Fleet::single(2, &settings).await;
     let bob = join(&fleet, 1, "bob").await;
@@ -77,21 +77,21 @@ async fn who_stays_away_from_a_killed_node_is_detached_and_leaves() {
     assert_eq!(bob.next_of_type("peer-joined").await["peerId"], alice.id());
     assert_eq!(bob.next_of_type("peer-detached").await["peerId"], alice.id());
     let detached = killed.elapsed();
-    // Half a second for the machine.
+    // Half a second of tolerance for a slow machine.
     assert!(detached <= 3 * LEASE + Duration::from_millis(500), "{detached:?}");
     let left = bob.next_of_type("peer-left").await;
     assert_eq!((&left["peerId"], &left["reason"]), (&json!(alice.id()), &json!("timeout")));
-    let waited = killed.elapsed() - detached;
-    assert!(waited >= Duration::from_millis(1_500), "it had the window to come back: {waited:?}");
+    let window = killed.elapsed() - detached;
+    assert!(window >= Duration::from_millis(1_500), "the peer left before its window ended: {window:?}");
     bob.ping().await;
     let rest = bob.rest().await;
     assert!(rest.is_empty(), "{rest:?}");
 }
 
-/// A node hangs for longer than its lease. Alice resumes elsewhere and Bob waits: when it goes on, it may not write for her, and he
-/// is still there.
+/// A node hangs for longer than its lease. Alice resumes on another node and Bob keeps his
+/// connection. When the node continues, it must not write for Alice, and it still serves Bob.
 #[tokio::test]
-async fn a_node_that_hung_writes_for_nobody_who_went_elsewhere() {
+async fn a_node_that_hung_is_fenced_for_a_peer_that_resumed_elsewhere() {
     let settings = [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "500ms"), ("TIMING__PING", "20s")];
     let fleet = Fleet::single(2, &settings).await;
     let carol = join(&fleet, 1, "carol").await;
@@ -100,49 +100,50 @@ async fn a_node_that_hung_writes_for_nobody_who_went_elsewhere() {
     let bob_id = bob.id().to_owned();
     alice.message(&carol, json!("before")).await;
     fleet.nodes[0].suspend();
-    // It lies in the socket of the node that hangs.
+    // The message waits in the socket buffer of the node that hangs.
     let id = alice.next_id();
-    let late = json!({"type": "message", "to": carol.id(), "id": id, "data": "once"});
-    alice.send(late.clone()).await;
-    let old = alice.ticket().await;
-    for gone in 0..2 {
+    let message = json!({"type": "message", "to": carol.id(), "id": id, "data": "once"});
+    alice.send(message.clone()).await;
+    let resume_state = alice.ticket().await;
+    for n in 0..2 {
         let detached = carol.next_of_type("peer-detached").await;
         assert!(
-            [&old.peer_id, &bob_id].contains(&&detached["peerId"].as_str().unwrap().to_owned()),
-            "{gone}"
+            [&resume_state.peer_id, &bob_id].contains(&&detached["peerId"].as_str().unwrap().to_owned()),
+            "detached peer {n}"
         );
     }
-    let new = old.resume_at(fleet.nodes[1].front.address).await;
-    assert_eq!(new.joined["recovered"], true);
-    assert!(new.joined["lastId"].as_u64().unwrap() < id);
-    new.send(late).await;
-    assert_eq!(new.answer(id).await["type"], "ack");
+    let resumed = resume_state.resume_at(fleet.nodes[1].front.address).await;
+    assert_eq!(resumed.joined["recovered"], true);
+    assert!(resumed.joined["lastId"].as_u64().unwrap() < id);
+    resumed.send(message).await;
+    assert_eq!(resumed.answer(id).await["type"], "ack");
     fleet.nodes[0].go_on();
-    // The old connection is closed, and what it said last is not said twice.
+    // The old connection is closed, and its last message is not delivered twice.
     let closed = alice.closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (4512, "replaced"));
-    // Bob never noticed.
+    // The node reclaims Bob.
     let attached: Vec<_> =
         [carol.next_of_type("peer-attached").await, carol.next_of_type("peer-attached").await]
             .iter()
             .map(|frame| frame["peerId"].as_str().unwrap().to_owned())
             .collect();
-    assert!(attached.contains(&bob_id) && attached.contains(&old.peer_id), "{attached:?}");
+    assert!(attached.contains(&bob_id) && attached.contains(&resume_state.peer_id), "{attached:?}");
     bob.insist(json!({"type": "message", "to": carol.id(), "data": "bob"})).await;
-    new.message(&bob, json!("to bob")).await;
+    resumed.message(&bob, json!("to bob")).await;
     assert_eq!(bob.next_message().await.data, Some(json!("to bob")));
-    let mut heard = Vec::new();
-    while !heard.contains(&json!("bob")) {
-        heard.push(carol.next_message().await.data.unwrap());
+    let mut received = Vec::new();
+    while !received.contains(&json!("bob")) {
+        received.push(carol.next_message().await.data.unwrap());
     }
-    assert_eq!(heard, [json!("before"), json!("once"), json!("bob")]);
+    assert_eq!(received, [json!("before"), json!("once"), json!("bob")]);
     assert_eq!(bob.joined["peerId"], bob_id, "the same peer");
     fleet.audit();
 }
 
-/// One node alone is cut off from Redis for many leases: its sockets stay, and so do its peers.
+/// One node loses its connection to Redis for many leases. It keeps its sockets and reclaims its
+/// peers.
 #[tokio::test]
-async fn a_node_cut_off_from_redis_keeps_its_sockets() {
+async fn a_node_without_a_connection_to_redis_keeps_its_sockets() {
     let settings = [
         ("TIMING__RESUME_WINDOW", if long() { "90s" } else { "20s" }),
         ("TIMING__LEASE", "500ms"),
@@ -155,11 +156,11 @@ async fn a_node_cut_off_from_redis_keeps_its_sockets() {
     fleet.nodes[0].store().part();
     let answer = alice.insist(json!({"type": "message", "to": bob.id(), "data": "local"})).await;
     assert_eq!(answer["durable"], false, "{answer}");
-    // What follows begins when the others have given the node up.
+    // The other node has detached the peers when their leases have expired.
     for _ in 0..2 {
         carol.next_of_type("peer-detached").await;
     }
-    // The cut itself.
+    // The node stays without Redis for this time.
     tokio::time::sleep(Duration::from_secs(if long() { 60 } else { 4 })).await;
     alice.ping().await;
     bob.ping().await;
@@ -170,12 +171,12 @@ async fn a_node_cut_off_from_redis_keeps_its_sockets() {
     alice.insist(json!({"type": "message", "to": carol.id(), "data": "again"})).await;
     assert_eq!(carol.next_message().await.data, Some(json!("again")));
     carol.message(&bob, json!("and back")).await;
-    // What went around the mailbox is before it.
+    // The message of direct delivery arrives before this one.
     while bob.next_of_type("message").await["data"] != "and back" {}
     fleet.audit();
 }
 
-/// Whether to take the times of the real promise and not those of a quick run.
+/// Whether the tests use production timing, not the timing of a quick run.
 pub(crate) fn long() -> bool {
     signalbox_config::LoadedConfig::read_environment().contains_key("SIGNALBOX_TEST_LONG")
 }

@@ -1,4 +1,4 @@
-//! What happens when a part stops: a node that is told to, Redis that goes away, a node that is killed.
+//! One part stops: a node that is asked to stop, Redis that dies or hangs, a broken subscription.
 
 use std::time::{Duration, Instant};
 
@@ -12,24 +12,26 @@ use signalbox_tests::{
     raw::{Frame, RawSocket, op},
 };
 
-async fn ready(process: &Process) -> u16 {
+async fn ready_status(process: &Process) -> u16 {
     Request::get("/health/ready").send(process.address).await.status
 }
 
-async fn live(process: &Process) -> u16 {
+async fn live_status(process: &Process) -> u16 {
     Request::get("/health/live").send(process.address).await.status
 }
 
-async fn until_ready(cluster: &TestCluster, status: u16) {
+async fn until_ready_status(cluster: &TestCluster, status: u16) {
     for process in cluster.nodes.iter().chain(&cluster.auth) {
-        eventually(&format!("ready says {status}"), async || (ready(process).await == status).then_some(()))
-            .await;
+        eventually(&format!("ready status {status}"), async || {
+            (ready_status(process).await == status).then_some(())
+        })
+        .await;
     }
 }
 
-/// A node that is told to stop says when to come back, closes with 4000, lets nobody in and ends in time.
+/// A draining node also refuses new connections.
 #[tokio::test]
-async fn a_stopping_node_says_goodbye_and_ends() {
+async fn a_stopping_node_sends_a_goaway_closes_with_4000_and_exits() {
     let cluster = TestCluster::redis(2).await;
     let room = cluster.room("r");
     let (alice, bob) = room.join2().await;
@@ -37,10 +39,11 @@ async fn a_stopping_node_says_goodbye_and_ends() {
     bob.next_of_type("peer-joined").await;
     alice.next_of_type("peer-joined").await;
     let stopping = &cluster.nodes[0];
-    // It does not answer the close, so that the node still drains when others knock.
+    // This client never answers the close frame, so the node is still draining during the requests
+    // below.
     let token = cluster.room("other").token(json!({"user": "mallory"})).await;
-    let mut stubborn = RawSocket::open(stopping.address, &token, None).await;
-    assert_eq!(stubborn.next_text().await["type"], "joined");
+    let mut unresponsive = RawSocket::open(stopping.address, &token, None).await;
+    assert_eq!(unresponsive.next_text().await["type"], "joined");
 
     let start = Instant::now();
     stopping.terminate();
@@ -48,15 +51,15 @@ async fn a_stopping_node_says_goodbye_and_ends() {
     assert!(goaway["reconnectIn"].as_u64().unwrap() <= 2_000, "{goaway}");
     let closed = alice.closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (4000, "going_away"));
-    let again = cluster.forge("r", "late");
-    Request::upgrade(format!("/ws/signal?token={again}"))
+    let late_token = cluster.forge("r", "late");
+    Request::upgrade(format!("/ws/signal?token={late_token}"))
         .send(stopping.address)
         .await
         .assert_problem(503, "draining");
     Request::get("/health/ready").send(stopping.address).await.assert_problem(503, "draining");
-    assert_eq!(live(stopping).await, 200);
+    assert_eq!(live_status(stopping).await, 200);
     for peer in [&bob, &carol] {
-        // Nobody came back for her.
+        // Alice does not resume.
         assert_eq!(peer.next_of_type("peer-detached").await["peerId"], alice.id());
         let left = peer.next_of_type("peer-left").await;
         assert_eq!((&left["peerId"], &left["reason"]), (&json!(alice.id()), &json!("timeout")));
@@ -67,18 +70,18 @@ async fn a_stopping_node_says_goodbye_and_ends() {
         "{status} after {:?}",
         start.elapsed()
     );
-    // The others go on, and the room is as if Alice had left by herself.
+    // The other peers continue, and Alice can join again.
     bob.message(&carol, json!("still here")).await;
     carol.next_message().await;
-    let back = room.join_on(&cluster.nodes[1], "alice").await;
-    assert_eq!(back.joined["peers"].as_array().unwrap().len(), 2);
-    drop((bob, carol, back, alice, stubborn));
+    let rejoined = room.join_on(&cluster.nodes[1], "alice").await;
+    assert_eq!(rejoined.joined["peers"].as_array().unwrap().len(), 2);
+    drop((bob, carol, rejoined, alice, unresponsive));
     cluster.assert_clean_logs();
     cluster.redis.as_ref().unwrap().assert_clean_after(Duration::from_secs(1)).await;
 }
 
 #[tokio::test]
-async fn the_all_in_one_process_stops_the_same_way() {
+async fn the_all_in_one_process_drains_in_the_same_way() {
     let cluster = TestCluster::memory().await;
     let (alice, bob) = cluster.room("r").join2().await;
     cluster.nodes[0].terminate();
@@ -90,9 +93,8 @@ async fn the_all_in_one_process_stops_the_same_way() {
     cluster.assert_clean_logs();
 }
 
-/// An idle process ends at once.
 #[tokio::test]
-async fn an_idle_process_ends_at_once() {
+async fn an_idle_process_exits_immediately() {
     let cluster = TestCluster::redis(1).await;
     for process in cluster.nodes.iter().chain(&cluster.auth) {
         let start = Instant::now();
@@ -106,15 +108,16 @@ async fn an_idle_process_ends_at_once() {
     }
 }
 
-/// Redis is killed and comes back empty: nobody crashes, nobody is closed, everybody is told and goes on as the same peer.
+/// Redis is killed and restarts empty. No process crashes, no socket is closed, and each peer gets
+/// `recovered: false` and stays the same peer.
 #[tokio::test]
-async fn redis_goes_and_comes_back_empty() {
+async fn peers_stay_connected_when_redis_restarts_empty() {
     let mut cluster = TestCluster::redis(2).await;
     let (alice, bob) = cluster.room("r").join2().await;
     cluster.redis.as_mut().unwrap().stop();
-    until_ready(&cluster, 503).await;
+    until_ready_status(&cluster, 503).await;
     for process in cluster.nodes.iter().chain(&cluster.auth) {
-        assert_eq!(live(process).await, 200);
+        assert_eq!(live_status(process).await, 200);
         process.assert_running();
     }
     let start = Instant::now();
@@ -123,12 +126,12 @@ async fn redis_goes_and_comes_back_empty() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     alice.ping().await;
     let token = cluster.forge("r", "late");
-    let knock = Request::upgrade(format!("/ws/signal?token={token}"));
-    knock.send(cluster.nodes[0].address).await.assert_problem(503, "unavailable");
+    let upgrade = Request::upgrade(format!("/ws/signal?token={token}"));
+    upgrade.send(cluster.nodes[0].address).await.assert_problem(503, "unavailable");
 
     cluster.redis.as_mut().unwrap().go_on().await;
-    until_ready(&cluster, 200).await;
-    // The store has forgotten the room; its nodes have not.
+    until_ready_status(&cluster, 200).await;
+    // The nodes restore the room that the store has lost.
     for peer in [&alice, &bob] {
         let resumed = peer.next_of_type("resumed").await;
         assert_eq!(
@@ -145,10 +148,9 @@ async fn redis_goes_and_comes_back_empty() {
     cluster.audit().await;
 }
 
-/// Redis hangs for longer than a command may take, and then goes on as if nothing had been: the room is the same, every id is
-/// accounted for, nothing is heard twice.
+/// Redis hangs for longer than the deadline of a command, and then continues with the same data.
 #[tokio::test]
-async fn redis_hangs_and_goes_on() {
+async fn no_message_is_lost_or_duplicated_while_redis_hangs() {
     let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
@@ -161,29 +163,29 @@ async fn redis_hangs_and_goes_on() {
         refused.push(answer["id"].as_u64().unwrap());
     }
     signal(redis.pid(), "CONT");
-    until_ready(&cluster, 200).await;
-    // The rule of section 3.2: from the first refused id on, in order.
+    until_ready_status(&cluster, 200).await;
+    // docs/PROTOCOL.md, section 3.2: retry in order, from the first refused id.
     for (n, id) in refused.iter().enumerate() {
         let message = json!({"type": "message", "to": bob.id(), "data": n, "id": id});
-        eventually("the message is taken", async || {
+        eventually("the message is acknowledged", async || {
             alice.send(message.clone()).await;
             (alice.answer(*id).await["type"] == "ack").then_some(())
         })
         .await;
     }
     alice.message(&bob, json!("after")).await;
-    let mut heard = Vec::new();
-    while heard.last() != Some(&json!("after")) {
-        heard.push(bob.next_message().await.data.unwrap());
+    let mut received = Vec::new();
+    while received.last() != Some(&json!("after")) {
+        received.push(bob.next_message().await.data.unwrap());
     }
-    assert_eq!(heard, [json!("before"), json!(0), json!(1), json!(2), json!("after")]);
+    assert_eq!(received, [json!("before"), json!(0), json!(1), json!(2), json!("after")]);
     drop((alice, bob));
     cluster.audit().await;
 }
 
-/// What must happen happens when Redis is back: a leave and a lost socket during the outage are heard after it.
+/// A leave and a lost socket during the outage are announced after it.
 #[tokio::test]
-async fn who_leaves_while_redis_hangs_has_left_when_it_goes_on() {
+async fn a_leave_while_redis_hangs_is_committed_afterwards() {
     let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
@@ -193,7 +195,7 @@ async fn who_leaves_while_redis_hangs_has_left_when_it_goes_on() {
     bob.send(json!({"type": "leave"})).await;
     assert_eq!(bob.closed().await.code, 1000);
     carol.cut();
-    // The outage itself, a few deadlines long.
+    // The outage lasts for a few deadlines.
     tokio::time::sleep(Duration::from_secs(1)).await;
     signal(redis.pid(), "CONT");
     let mut left = [alice.next_of_type("peer-left").await, alice.next_of_type("peer-left").await];
@@ -204,9 +206,8 @@ async fn who_leaves_while_redis_hangs_has_left_when_it_goes_on() {
     cluster.audit().await;
 }
 
-/// An update after the outage is one: the room is still there.
 #[tokio::test]
-async fn an_update_during_and_after_a_hang() {
+async fn an_update_while_redis_hangs_is_accepted_when_retried() {
     let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
@@ -214,9 +215,9 @@ async fn an_update_during_and_after_a_hang() {
     let answer = alice.ask(json!({"type": "update", "name": "Alice"})).await;
     assert_eq!(answer["code"], "unavailable", "{answer}");
     signal(redis.pid(), "CONT");
-    until_ready(&cluster, 200).await;
+    until_ready_status(&cluster, 200).await;
     let id = answer["id"].as_u64().unwrap();
-    eventually("the update is taken", async || {
+    eventually("the update is acknowledged", async || {
         alice.send(json!({"type": "update", "name": "Alice", "id": id})).await;
         (alice.answer(id).await["type"] == "ack").then_some(())
     })
@@ -226,9 +227,10 @@ async fn an_update_during_and_after_a_hang() {
     cluster.audit().await;
 }
 
-/// What other nodes published while the subscription was broken is read from the mailbox.
+/// The node reads from the mailbox the entries that were published while the subscription was
+/// broken.
 #[tokio::test]
-async fn nothing_is_missed_when_the_subscription_breaks() {
+async fn no_entry_is_missed_when_the_subscription_breaks() {
     let cluster = TestCluster::redis(2).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
@@ -250,7 +252,6 @@ async fn nothing_is_missed_when_the_subscription_breaks() {
     cluster.audit().await;
 }
 
-/// The all-in-one process is a node like any other where it is given a Redis.
 #[tokio::test]
 async fn the_all_in_one_process_over_redis_serves_the_same_rooms() {
     let mut cluster = TestCluster::redis(1).await;
@@ -266,9 +267,8 @@ async fn the_all_in_one_process_over_redis_serves_the_same_rooms() {
     cluster.audit().await;
 }
 
-/// `SCRIPT FLUSH` by an administrator is no outage.
 #[tokio::test]
-async fn a_script_flush_is_not_noticed() {
+async fn a_script_flush_has_no_effect_on_peers() {
     let cluster = TestCluster::redis(2).await;
     let (alice, bob) = cluster.room("r").join2().await;
     let mut connection = cluster.redis.as_ref().unwrap().connect().await;
@@ -280,15 +280,15 @@ async fn a_script_flush_is_not_noticed() {
 }
 
 on_each_store! {
-    async fn a_client_that_goes_in_the_middle_of_a_frame_is_a_lost_socket(cluster) {
+    async fn a_client_lost_in_the_middle_of_a_frame_is_detached(cluster) {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
         let token = room.token(json!({"user": "half"})).await;
-        let mut half = RawSocket::open(cluster.nodes[0].address, &token, None).await;
-        assert_eq!(half.next_text().await["type"], "joined");
+        let mut raw = RawSocket::open(cluster.nodes[0].address, &token, None).await;
+        assert_eq!(raw.next_text().await["type"], "joined");
         alice.next_of_type("peer-joined").await;
-        half.send(&Frame { declared: Some(1_000), ..Frame::of(op::TEXT, b"{\"type\":") }).await;
-        drop(half);
+        raw.send(&Frame { declared: Some(1_000), ..Frame::of(op::TEXT, b"{\"type\":") }).await;
+        drop(raw);
         alice.next_of_type("peer-detached").await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "timeout");
     }

@@ -1,4 +1,4 @@
-//! What a role may not send, or be told, does not arrive, and its sender learns why, or need not know.
+//! The role of a peer limits what the peer may publish and which candidates the peer receives.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ const HOST: &str = "candidate:1 1 udp 2122260223 192.168.1.23 40000 typ host gen
 
 const SRFLX: &str = "candidate:2 1 udp 1686052607 203.0.113.9 40001 typ srflx raddr 192.168.1.23 rport 40000 generation 0 ufrag x";
 const MDNS: &str = "candidate:4 1 udp 2122260222 0f1e2d3c-0f1e-2d3c-4b5a-0f1e2d3c4b5a.local 40002 typ host generation 0 ufrag x";
-const ALL: [&str; 4] = [HOST, SRFLX, MDNS, RELAY];
+const ALL_CANDIDATES: [&str; 4] = [HOST, SRFLX, MDNS, RELAY];
 
-/// What stands in those candidates, and in descriptions around them, that only a peer of the open internet may be told.
-const OWN: [&str; 5] = ["192.168.1.23", "203.0.113.9", ".local", "typ host", "typ srflx"];
+/// Parts of the candidates above that a relay-only peer must not receive.
+const NON_RELAY_PARTS: [&str; 5] = ["192.168.1.23", "203.0.113.9", ".local", "typ host", "typ srflx"];
 
-/// A description with one video section, as browsers write it.
+/// A description with one video section in the format of browsers.
 fn video(direction: &str, candidates: &[&str]) -> String {
     let mut sdp = format!(
         "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
@@ -37,26 +37,27 @@ fn video(direction: &str, candidates: &[&str]) -> String {
     sdp
 }
 
-/// A peer that may do everything, with this role: which candidates it may be told is all that differs.
-async fn enter(cluster: &TestCluster, user: &str, role: &str) -> TestPeer {
+/// Joins with all permissions, so that the roles differ only in their candidate rules.
+async fn join_with_role(cluster: &TestCluster, user: &str, role: &str) -> TestPeer {
     let token = Forgery::good("r", user).claim("role", role);
     let token = token.claim("permissions", json!(["publish", "message", "share", "data"]));
     Link::open(cluster.next_node().address, &token.sign(&cluster.secret)).await.into_peer().await
 }
 
-/// Every way in which a candidate can be told; how many frames that is.
-async fn tell_everything(from: &TestPeer, to: &TestPeer) {
+/// Sends all candidates in each message type that can carry candidates.
+async fn send_all_candidates(from: &TestPeer, to: &TestPeer) {
     for kind in ["offer", "answer", "pranswer"] {
-        from.must(json!({"type": kind, "to": to.id(), "sdp": video("sendrecv", &ALL)})).await;
+        from.must(json!({"type": kind, "to": to.id(), "sdp": video("sendrecv", &ALL_CANDIDATES)})).await;
     }
-    for candidate in ALL {
+    for candidate in ALL_CANDIDATES {
         from.candidate(to, json!({"candidate": candidate, "sdpMid": "0"}), 1).await;
     }
     from.candidate(to, json!({"candidate": ""}), 1).await;
 }
 
-/// What came of [`tell_everything`]: descriptions and trickled candidates, up to their end.
-async fn told(to: &TestPeer) -> (Vec<String>, Vec<String>) {
+/// Receives what [`send_all_candidates`] sent: descriptions, and candidates up to
+/// end-of-candidates.
+async fn receive_candidates(to: &TestPeer) -> (Vec<String>, Vec<String>) {
     let mut descriptions = Vec::new();
     for kind in ["offer", "answer", "pranswer"] {
         descriptions.push(to.next_of_type(kind).await["sdp"].as_str().unwrap().to_owned());
@@ -69,20 +70,23 @@ async fn told(to: &TestPeer) -> (Vec<String>, Vec<String>) {
     (descriptions, candidates)
 }
 
-async fn assert_told_relayed_only(to: &TestPeer) {
-    let (descriptions, candidates) = told(to).await;
+async fn assert_relay_only(to: &TestPeer) {
+    let (descriptions, candidates) = receive_candidates(to).await;
     for text in descriptions.iter().chain([&candidates[0]]) {
         assert!(text.contains("198.51.100.7"), "{text}");
-        assert!(!OWN.iter().any(|own| text.contains(own)), "{text}");
+        assert!(!NON_RELAY_PARTS.iter().any(|part| text.contains(part)), "{text}");
     }
-    assert_eq!(candidates.len(), 2, "the relayed one and the end: {candidates:?}");
-    let rest = to.rest().await;
-    assert!(!OWN.iter().any(|own| json!(rest).to_string().contains(own)), "{rest:?}");
+    assert_eq!(candidates.len(), 2, "the relay candidate and end-of-candidates: {candidates:?}");
+    let remaining = to.rest().await;
+    assert!(!NON_RELAY_PARTS.iter().any(|part| json!(remaining).to_string().contains(part)), "{remaining:?}");
 }
 
-async fn assert_told_everything(to: &TestPeer) {
-    let (descriptions, candidates) = told(to).await;
-    assert!(descriptions.iter().all(|sdp| *sdp == video("sendrecv", &ALL)), "as they were sent");
+async fn assert_unredacted(to: &TestPeer) {
+    let (descriptions, candidates) = receive_candidates(to).await;
+    assert!(
+        descriptions.iter().all(|sdp| *sdp == video("sendrecv", &ALL_CANDIDATES)),
+        "the descriptions are unchanged"
+    );
     assert_eq!(candidates, [HOST, SRFLX, MDNS, RELAY, ""]);
 }
 
@@ -92,14 +96,14 @@ async fn set_role(cluster: &TestCluster, peer: &TestPeer, role: &str) {
 }
 
 on_each_store! {
-    async fn who_may_not_publish_can_receive_and_nothing_else(cluster) {
+    async fn a_peer_without_publish_permission_can_only_receive(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "alice", "role": "host"})).await;
         let viewer = room.join_as(json!({"user": "bob", "role": "viewer"})).await;
         for kind in ["offer", "answer", "pranswer"] {
             for direction in ["sendrecv", "sendonly", "mid:1"] {
                 let refused = viewer.refused(json!({"type": kind, "to": host.id(), "sdp": video(direction, &[])})).await;
-                // A mid that stands twice is not read at all.
+                // A description with a repeated mid is malformed.
                 let code = if direction == "mid:1" { "bad_message" } else { "not_permitted" };
                 assert_eq!((&refused["code"], &refused["field"]), (&json!(code), &json!("sdp")), "{refused}");
             }
@@ -112,24 +116,24 @@ on_each_store! {
         assert_eq!(viewer.next_offer().await.sdp, Some(sdp));
     }
 
-    async fn with_relay_no_other_address_reaches_the_other_side(cluster, [("ICE__POLICY", "relay")]) {
+    async fn a_relay_policy_removes_all_other_candidates(cluster, [("ICE__POLICY", "relay")]) {
         let (alice, bob) = cluster.room("r").join2().await;
         assert_eq!(alice.joined["icePolicy"], "relay");
-        let first = alice.candidate(&bob, json!({"candidate": HOST, "sdpMid": "0"}), 1).await;
-        let second = alice.candidate(&bob, json!({"candidate": RELAY, "sdpMid": "0"}), 1).await;
-        let third = alice.candidate(&bob, json!({"candidate": ""}), 1).await;
+        let first_id = alice.candidate(&bob, json!({"candidate": HOST, "sdpMid": "0"}), 1).await;
+        let second_id = alice.candidate(&bob, json!({"candidate": RELAY, "sdpMid": "0"}), 1).await;
+        let third_id = alice.candidate(&bob, json!({"candidate": ""}), 1).await;
         alice.offer(&bob, &video("sendrecv", &[HOST, RELAY])).await;
-        assert!(first < second);
+        assert!(first_id < second_id);
         let relayed = bob.next_forwarded("candidate").await;
-        assert_eq!(relayed.id, Some(second));
+        assert_eq!(relayed.id, Some(second_id));
         assert!(relayed.whole.to_string().contains("198.51.100.7") && !relayed.whole.to_string().contains("203.0.113.9"));
-        assert_eq!(bob.next_forwarded("candidate").await.id, Some(third));
+        assert_eq!(bob.next_forwarded("candidate").await.id, Some(third_id));
         let offer = bob.next_offer().await.sdp.unwrap();
         assert!(offer.contains("198.51.100.7"), "{offer}");
         assert!(!offer.contains("192.168.1.23") && !offer.contains("203.0.113.9"), "{offer}");
     }
 
-    async fn what_cannot_be_read_is_refused_where_it_would_be_judged(cluster, [("ICE__POLICY", "relay")]) {
+    async fn unreadable_messages_are_refused_under_a_relay_policy(cluster, [("ICE__POLICY", "relay")]) {
         let (alice, bob) = cluster.room("r").join2().await;
         let refused = alice.refused(json!({"type": "candidate", "to": bob.id(), "candidate": {"candidate": "candidate:x"}})).await;
         assert_eq!((&refused["code"], &refused["field"]), (&json!("bad_message"), &json!("candidate")), "{refused}");
@@ -137,74 +141,74 @@ on_each_store! {
         assert_eq!((&refused["code"], &refused["field"]), (&json!("bad_message"), &json!("sdp")), "{refused}");
     }
 
-    async fn in_a_mixed_room_one_who_may_only_be_relayed_is_told_of_no_other_address(
+    async fn a_relay_only_peer_in_a_mixed_room_receives_only_relay_candidates(
         cluster, [("ROLES__VIEWER__ICE", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")]
     ) {
-        let viewer = enter(cluster, "viewer", "viewer").await;
-        let speaker = enter(cluster, "speaker", "speaker").await;
-        let other = enter(cluster, "other", "guest").await;
+        let viewer = join_with_role(cluster, "viewer", "viewer").await;
+        let speaker = join_with_role(cluster, "speaker", "speaker").await;
+        let other = join_with_role(cluster, "other", "guest").await;
         assert_eq!((&viewer.joined["icePolicy"], &speaker.joined["icePolicy"]), (&json!("relay"), &json!("all")));
         for from in [&speaker, &other] {
-            tell_everything(from, &viewer).await;
-            assert_told_relayed_only(&viewer).await;
-            // Nor does it tell them of its own.
-            tell_everything(&viewer, from).await;
-            assert_told_relayed_only(from).await;
+            send_all_candidates(from, &viewer).await;
+            assert_relay_only(&viewer).await;
+            // The node redacts candidates of the relay-only peer too.
+            send_all_candidates(&viewer, from).await;
+            assert_relay_only(from).await;
         }
-        tell_everything(&speaker, &other).await;
-        assert_told_everything(&other).await;
-        tell_everything(&other, &speaker).await;
-        assert_told_everything(&speaker).await;
+        send_all_candidates(&speaker, &other).await;
+        assert_unredacted(&other).await;
+        send_all_candidates(&other, &speaker).await;
+        assert_unredacted(&speaker).await;
     }
 
-    async fn the_policy_of_all_counts_for_targets_too(
+    async fn the_default_ice_policy_applies_to_targets(
         cluster, [("ICE__POLICY", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")]
     ) {
-        // A role that the configuration has not.
-        let watcher = enter(cluster, "watcher", "watcher").await;
-        let speaker = enter(cluster, "speaker", "speaker").await;
-        tell_everything(&speaker, &watcher).await;
-        assert_told_relayed_only(&watcher).await;
-        let guest = enter(cluster, "guest", "guest").await;
-        tell_everything(&speaker, &guest).await;
-        assert_told_everything(&guest).await;
+        // The configuration does not define this role.
+        let watcher = join_with_role(cluster, "watcher", "watcher").await;
+        let speaker = join_with_role(cluster, "speaker", "speaker").await;
+        send_all_candidates(&speaker, &watcher).await;
+        assert_relay_only(&watcher).await;
+        let guest = join_with_role(cluster, "guest", "guest").await;
+        send_all_candidates(&speaker, &guest).await;
+        assert_unredacted(&guest).await;
     }
 
-    async fn a_role_change_counts_for_whatever_is_sent_after_it(
+    async fn a_role_change_applies_to_all_later_messages(
         cluster, [("ROLES__VIEWER__ICE", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")]
     ) {
-        let bob = enter(cluster, "bob", "speaker").await;
-        let alice = enter(cluster, "alice", "speaker").await;
+        let bob = join_with_role(cluster, "bob", "speaker").await;
+        let alice = join_with_role(cluster, "alice", "speaker").await;
         for round in 0..25 {
             let candidate = |role: &str| json!({"candidate": HOST, "sdpMid": format!("{role}{round}")});
             set_role(cluster, &bob, "viewer").await;
-            let description = json!({"type": "offer", "to": bob.id(), "sdp": video("sendrecv", &ALL)});
+            let description = json!({"type": "offer", "to": bob.id(), "sdp": video("sendrecv", &ALL_CANDIDATES)});
             alice.must(description.clone()).await;
             alice.candidate(&bob, candidate("viewer"), 1).await;
             let sdp = bob.next_offer().await.sdp.unwrap();
-            assert!(!OWN.iter().any(|own| sdp.contains(own)), "round {round}: {sdp}");
+            assert!(!NON_RELAY_PARTS.iter().any(|part| sdp.contains(part)), "round {round}: {sdp}");
             set_role(cluster, &bob, "speaker").await;
             alice.must(description).await;
             alice.candidate(&bob, candidate("speaker"), 1).await;
-            assert_eq!(bob.next_offer().await.sdp.unwrap(), video("sendrecv", &ALL), "round {round}");
+            assert_eq!(bob.next_offer().await.sdp.unwrap(), video("sendrecv", &ALL_CANDIDATES), "round {round}");
             let frame = bob.next_of_type("candidate").await;
             assert_eq!(frame["candidate"], candidate("speaker"));
         }
-        // Nor what it was sent while it was away.
-        let ticket = bob.lose().await;
-        let path = format!("/api/rooms/r/participants/{}", ticket.peer_id);
+        // The new role also applies to messages sent while the peer was detached.
+        let resume_state = bob.lose().await;
+        let path = format!("/api/rooms/r/participants/{}", resume_state.peer_id);
         cluster.api("PATCH", &path, &json!({"role": "viewer"})).await.assert_status(200);
-        alice.must(json!({"type": "candidate", "to": ticket.peer_id, "candidate": {"candidate": HOST}})).await;
-        alice.must(json!({"type": "candidate", "to": ticket.peer_id, "candidate": {"candidate": RELAY}})).await;
-        let bob = ticket.resume_on(cluster.next_node()).await;
+        alice.must(json!({"type": "candidate", "to": resume_state.peer_id, "candidate": {"candidate": HOST}})).await;
+        alice.must(json!({"type": "candidate", "to": resume_state.peer_id, "candidate": {"candidate": RELAY}})).await;
+        let bob = resume_state.resume_on(cluster.next_node()).await;
         assert!(bob.next_of_type("candidate").await.to_string().contains("typ relay"));
     }
 
-    async fn who_may_only_be_relayed_is_sent_what_the_application_says(
+    async fn a_relay_only_peer_receives_application_messages_unchanged(
         cluster, [("ROLES__VIEWER__ICE", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")]
     ) {
-        let viewer = enter(cluster, "viewer", "viewer").await;
-        let speaker = enter(cluster, "speaker", "speaker").await;
+        let viewer = join_with_role(cluster, "viewer", "viewer").await;
+        let speaker = join_with_role(cluster, "speaker", "speaker").await;
         speaker.message(&viewer, json!(HOST)).await;
         speaker.tell_room(json!(SRFLX)).await;
         speaker.must(json!({"type": "rollback", "to": viewer.id()})).await;
@@ -213,12 +217,12 @@ on_each_store! {
         viewer.next_of_type("rollback").await;
     }
 
-    async fn what_cannot_be_read_is_not_sent_to_one_who_may_only_be_relayed(
+    async fn unreadable_messages_to_a_relay_only_peer_are_refused(
         cluster, [("ROLES__VIEWER__ICE", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")]
     ) {
-        let viewer = enter(cluster, "viewer", "viewer").await;
-        let speaker = enter(cluster, "speaker", "speaker").await;
-        let other = enter(cluster, "other", "speaker").await;
+        let viewer = join_with_role(cluster, "viewer", "viewer").await;
+        let speaker = join_with_role(cluster, "speaker", "speaker").await;
+        let other = join_with_role(cluster, "other", "speaker").await;
         for (message, field) in [
             (json!({"type": "candidate", "candidate": {"candidate": "candidate:x"}}), "candidate"),
             (json!({"type": "offer", "sdp": "v=0 and no more"}), "sdp"),
@@ -232,52 +236,52 @@ on_each_store! {
             assert_eq!((&refused["code"], &refused["field"]), (&json!("bad_message"), &json!(field)), "{refused}");
             speaker.must(to(&other)).await;
         }
-        // It does not hold up what follows.
+        // A refused message does not block later messages.
         speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
         let relayed = viewer.next_of_type("candidate").await;
         assert!(relayed.to_string().contains("198.51.100.7"), "{relayed}");
-        // One who is not there is not there, whatever is sent.
-        let nobody = "0".repeat(viewer.id().len());
-        let refused: Value = speaker.ask(json!({"type": "candidate", "to": nobody, "candidate": {"candidate": HOST}})).await;
+        // The answer for an unknown peer does not depend on the message.
+        let unknown_peer = "0".repeat(viewer.id().len());
+        let refused: Value = speaker.ask(json!({"type": "candidate", "to": unknown_peer, "candidate": {"candidate": HOST}})).await;
         assert_eq!(refused["code"], "no_such_peer", "{refused}");
     }
 }
 
-/// A choice costs no trip of its own while nobody comes, goes or changes.
+/// Redaction needs no extra round trip while the members of the room do not change.
 #[tokio::test]
-async fn in_a_mixed_room_too_a_message_costs_one_round_trip() {
-    const EACH: u64 = 100;
+async fn a_message_in_a_mixed_room_costs_one_round_trip() {
+    const ROUNDS: u64 = 100;
     let settings =
         [("ROLES__VIEWER__ICE", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")];
     let cluster = TestCluster::start(Store::Redis(2), &settings).await;
-    let viewer = enter(&cluster, "viewer", "viewer").await;
-    let speaker = enter(&cluster, "speaker", "speaker").await;
-    let other = enter(&cluster, "other", "speaker").await;
+    let viewer = join_with_role(&cluster, "viewer", "viewer").await;
+    let speaker = join_with_role(&cluster, "speaker", "speaker").await;
+    let other = join_with_role(&cluster, "other", "speaker").await;
     for peer in [&viewer, &speaker] {
-        peer.next_where("the last one joins", |frame| frame["userId"] == "other").await;
+        peer.next_where("the last peer joins", |frame| frame["userId"] == "other").await;
     }
-    // The first one reads the room again, where it was not read since the last join.
+    // The first message loads the room again if the node has not loaded it since the last join.
     speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
     speaker.candidate(&other, json!({"candidate": HOST}), 1).await;
     let monitor = Monitor::start(cluster.redis.as_ref().unwrap().address).await;
-    for _ in 0..EACH {
+    for _ in 0..ROUNDS {
         speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
         speaker.candidate(&other, json!({"candidate": HOST}), 1).await;
-        // Kept back.
+        // The node redacts this candidate.
         speaker.candidate(&viewer, json!({"candidate": HOST}), 1).await;
     }
-    let messages = 3 * EACH;
-    let seen = async || (monitor.of_rooms() >= messages).then_some(());
-    eventually("the monitor has seen the messages", seen).await;
-    let trips = monitor.of_rooms() as f64 / messages as f64;
-    assert!(trips <= 1.05, "{trips:.3} round trips for a message");
+    let messages = 3 * ROUNDS;
+    let all_messages_counted = async || (monitor.of_rooms() >= messages).then_some(());
+    eventually("the monitor has seen the messages", all_messages_counted).await;
+    let round_trips = monitor.of_rooms() as f64 / messages as f64;
+    assert!(round_trips <= 1.05, "{round_trips:.3} round trips for a message");
     drop((viewer, speaker, other));
     cluster.audit().await;
 }
 
-/// What goes straight from socket to socket while the store is away is chosen alike.
+/// Direct delivery redacts candidates in the same way.
 #[tokio::test]
-async fn while_redis_is_away_one_who_may_only_be_relayed_is_told_of_no_other_address() {
+async fn a_relay_only_peer_receives_only_relay_candidates_while_redis_is_unavailable() {
     let settings = [
         ("ROLES__VIEWER__ICE", "relay"),
         ("ROLES__SPEAKER__ICE", "all"),
@@ -287,29 +291,29 @@ async fn while_redis_is_away_one_who_may_only_be_relayed_is_told_of_no_other_add
     ];
     let fleet = Fleet::single(1, &settings).await;
     let node = &fleet.nodes[0];
-    let enter = async |user: &str, role: &str| {
+    let join_with_role = async |user: &str, role: &str| {
         let token = Forgery::good("r", user).claim("role", role);
         let token = token.claim("permissions", json!(["publish", "message", "share", "data"]));
         Link::open(node.front.address, &token.sign(&fleet.secret)).await.into_peer().await
     };
-    let viewer = enter("viewer", "viewer").await;
-    let speaker = enter("speaker", "speaker").await;
-    let other = enter("other", "speaker").await;
+    let viewer = join_with_role("viewer", "viewer").await;
+    let speaker = join_with_role("speaker", "speaker").await;
+    let other = join_with_role("other", "speaker").await;
     node.store().arrivals(Arrivals::Refused);
     node.store().cut(|| true);
-    eventually_within(Duration::from_secs(10), "the node says that Redis is away", async || {
+    eventually_within(Duration::from_secs(10), "the node reports that Redis is unavailable", async || {
         let status = Request::get("/health/ready").send(node.process.address).await.status;
         (status == 503).then_some(())
     })
     .await;
-    let sent = json!({"type": "offer", "to": viewer.id(), "sdp": video("sendrecv", &ALL)});
-    assert_eq!(speaker.ask(sent).await["durable"], false, "straight");
-    tell_everything(&speaker, &viewer).await;
+    let sent = json!({"type": "offer", "to": viewer.id(), "sdp": video("sendrecv", &ALL_CANDIDATES)});
+    assert_eq!(speaker.ask(sent).await["durable"], false, "direct delivery");
+    send_all_candidates(&speaker, &viewer).await;
     let offer = viewer.next_of_type("offer").await.to_string();
-    assert!(!OWN.iter().any(|own| offer.contains(own)), "{offer}");
-    assert_told_relayed_only(&viewer).await;
-    tell_everything(&speaker, &other).await;
-    assert_told_everything(&other).await;
+    assert!(!NON_RELAY_PARTS.iter().any(|part| offer.contains(part)), "{offer}");
+    assert_relay_only(&viewer).await;
+    send_all_candidates(&speaker, &other).await;
+    assert_unredacted(&other).await;
     node.store().heal();
     fleet.audit();
 }

@@ -1,10 +1,10 @@
-//! Who is in the room: every change is heard by every other peer, once.
+//! Presence: each other peer of the room receives each change of a peer exactly once.
 
 use serde_json::json;
 use signalbox_tests::peer::TestPeer;
 
 on_each_store! {
-    async fn joined_holds_all_that_a_client_needs(cluster) {
+    async fn the_joined_message_is_complete(cluster) {
         let room = cluster.room("r");
         let alice = room.join_as(json!({"user": "alice", "role": "host", "name": "Alice", "metadata": {"a": [1]}})).await;
         let bob = room.join("bob").await;
@@ -27,7 +27,7 @@ on_each_store! {
         }
     }
 
-    async fn of_two_peers_exactly_one_is_polite_and_both_know_it(cluster) {
+    async fn two_peers_agree_which_peer_is_polite(cluster) {
         let room = cluster.room("r");
         for round in 0..6 {
             let alice = room.join("alice").await;
@@ -43,28 +43,28 @@ on_each_store! {
         }
     }
 
-    async fn an_update_is_heard_whole(cluster) {
+    async fn an_update_announces_all_attributes_of_the_peer(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         bob.must(json!({"type": "update", "name": "Bob", "metadata": {"hand": true}})).await;
         bob.must(json!({"type": "update", "name": "Robert"})).await;
         let first = alice.next_of_type("peer-updated").await;
         assert_eq!((&first["name"], &first["metadata"]), (&json!("Bob"), &json!({"hand": true})));
         let second = alice.next_of_type("peer-updated").await;
-        assert_eq!((&second["name"], &second["metadata"]), (&json!("Robert"), &json!({"hand": true})), "what is absent stays");
+        assert_eq!((&second["name"], &second["metadata"]), (&json!("Robert"), &json!({"hand": true})), "an absent attribute keeps its value");
         assert_eq!((&second["peerId"], &second["userId"], &second["role"]), (&json!(bob.id()), &json!("bob"), &json!("guest")));
         let carol = cluster.room("r").join("carol").await;
         let entry = carol.joined["peers"].as_array().unwrap().iter().find(|peer| peer["peerId"] == bob.id()).unwrap().clone();
         assert_eq!(entry["name"], "Robert");
     }
 
-    async fn leaving_is_acknowledged_closed_with_1000_and_heard_once(cluster) {
+    async fn a_leave_is_acknowledged_closed_with_1000_and_announced_once(cluster) {
         let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
         let [alice, bob, carol]: [TestPeer; 3] = peers.try_into().ok().unwrap();
-        let gone = alice.id().to_owned();
+        let left_id = alice.id().to_owned();
         alice.leave().await;
         for peer in [&bob, &carol] {
             let left = peer.next_of_type("peer-left").await;
-            assert_eq!((&left["peerId"], &left["reason"]), (&json!(gone), &json!("left")));
+            assert_eq!((&left["peerId"], &left["reason"]), (&json!(left_id), &json!("left")));
         }
         bob.tell_room(json!("fence")).await;
         carol.next_message().await;
@@ -75,17 +75,17 @@ on_each_store! {
         }
     }
 
-    async fn a_lost_socket_is_detached_first_and_has_left_after_the_window(cluster) {
+    async fn a_peer_with_a_lost_socket_is_detached_and_leaves_after_the_window(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let gone = bob.id().to_owned();
+        let left_id = bob.id().to_owned();
         bob.cut();
         let first = alice.next().await;
-        assert_eq!((&first["type"], &first["peerId"]), (&json!("peer-detached"), &json!(gone)));
+        assert_eq!((&first["type"], &first["peerId"]), (&json!("peer-detached"), &json!(left_id)));
         let second = alice.next().await;
-        assert_eq!((&second["type"], &second["peerId"], &second["reason"]), (&json!("peer-left"), &json!(gone), &json!("timeout")));
+        assert_eq!((&second["type"], &second["peerId"], &second["reason"]), (&json!("peer-left"), &json!(left_id), &json!("timeout")));
     }
 
-    async fn a_client_that_closes_without_leaving_is_detached_too(cluster) {
+    async fn a_peer_that_closes_without_a_leave_is_detached(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         let node = bob.joined["node"].clone();
         assert!(node.is_string());
@@ -94,8 +94,8 @@ on_each_store! {
         assert_eq!(alice.next().await["reason"], "timeout");
     }
 
-    /// Grace long enough to look at the room meanwhile.
-    async fn a_newcomer_sees_who_is_detached(cluster, [("TIMING__RESUME_WINDOW", "2s")]) {
+    /// The resume window is long enough for another join.
+    async fn a_new_peer_sees_which_peers_are_detached(cluster, [("TIMING__RESUME_WINDOW", "2s")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         bob.cut();
@@ -107,33 +107,33 @@ on_each_store! {
         carol.next_of_type("peer-left").await;
     }
 
-    /// The room's version guards it: joins at once, on both nodes, are all in and all know each other.
-    async fn twenty_that_join_at_once_are_all_in(cluster) {
+    /// The version of the room orders concurrent joins on both nodes.
+    async fn twenty_concurrent_joins_all_succeed(cluster) {
         let room = cluster.room("r");
         let join = async |n: usize| room.join(&format!("u{n}")).await;
         let peers = futures_util::future::join_all((0..20).map(join)).await;
         for peer in &peers {
-            let mut known: Vec<String> =
+            let mut known_ids: Vec<String> =
                 peer.joined["peers"].as_array().unwrap().iter().map(|p| p["peerId"].as_str().unwrap().to_owned()).collect();
-            while known.len() < 19 {
-                known.push(peer.next_of_type("peer-joined").await["peerId"].as_str().unwrap().to_owned());
+            while known_ids.len() < 19 {
+                known_ids.push(peer.next_of_type("peer-joined").await["peerId"].as_str().unwrap().to_owned());
             }
-            known.push(peer.id().to_owned());
-            known.sort();
-            let mut all: Vec<_> = peers.iter().map(|peer| peer.id().to_owned()).collect();
-            all.sort();
-            assert_eq!(known, all);
+            known_ids.push(peer.id().to_owned());
+            known_ids.sort();
+            let mut all_ids: Vec<_> = peers.iter().map(|peer| peer.id().to_owned()).collect();
+            all_ids.sort();
+            assert_eq!(known_ids, all_ids);
         }
     }
 
-    async fn a_peer_that_says_nothing_at_all_is_closed(cluster, [("TIMING__PING", "200ms")]) {
+    async fn a_peer_that_answers_no_ping_is_closed(cluster, [("TIMING__PING", "200ms")]) {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
-        let token = room.token(json!({"user": "dead"})).await;
-        let mut dead = signalbox_tests::raw::RawSocket::open(cluster.nodes[0].address, &token, None).await;
-        assert_eq!(dead.next_text().await["type"], "joined");
-        // It reads, and answers no ping.
-        assert_eq!(dead.close_code().await, Some(4002));
+        let token = room.token(json!({"user": "silent"})).await;
+        let mut silent = signalbox_tests::raw::RawSocket::open(cluster.nodes[0].address, &token, None).await;
+        assert_eq!(silent.next_text().await["type"], "joined");
+        // This socket reads, but does not answer pings.
+        assert_eq!(silent.close_code().await, Some(4002));
         alice.next_of_type("peer-joined").await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "timeout");
     }

@@ -1,4 +1,5 @@
-//! Who loses the socket comes back as the same peer, on any node, and has missed nothing; what cannot be promised is said.
+//! A peer that loses its socket resumes on any node and misses no entry. If entries may be missing,
+//! the peer receives `recovered: false`.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use signalbox_tests::{
     ticket::Ticket,
 };
 
-/// Long enough for what happens between a loss and a return, and no longer: the audit waits for it.
+/// Long enough for each resume in this file, and short because the audit waits for the window.
 const WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "2s");
 
 const REPLACED: (u16, &str) = (4512, "replaced");
@@ -23,34 +24,34 @@ fn last_node(cluster: &TestCluster) -> &Process {
     cluster.nodes.last().unwrap()
 }
 
-async fn hears(peer: &TestPeer, wanted: impl IntoIterator<Item = Value>) {
-    for data in wanted {
+async fn assert_next_messages(peer: &TestPeer, expected: impl IntoIterator<Item = Value>) {
+    for data in expected {
         assert_eq!(peer.next_message().await.data, Some(data));
     }
 }
 
-/// Nothing more has come by the time a fence of this peer's is there.
-async fn hears_no_more(peer: &TestPeer, sender: &TestPeer) {
+/// Checks that no other message arrives before a last message of `sender`.
+async fn assert_no_more_messages(peer: &TestPeer, sender: &TestPeer) {
     sender.message(peer, json!("fence")).await;
-    hears(peer, [json!("fence")]).await;
-    let rest = peer.rest().await;
-    assert!(!rest.iter().any(|frame| frame["type"] == "message"), "{rest:?}");
+    assert_next_messages(peer, [json!("fence")]).await;
+    let remaining = peer.rest().await;
+    assert!(!remaining.iter().any(|frame| frame["type"] == "message"), "{remaining:?}");
 }
 
 fn assert_closed(closed: &Closed, (code, reason): (u16, &str)) {
     assert_eq!((closed.code, closed.reason.as_str()), (code, reason));
 }
 
-/// The same verdict for an upgrade and for `/ws/validate`.
-async fn assert_refused(node: &Process, ticket: &Ticket, status: u16, code: &str) {
+/// Checks that an upgrade and `/ws/validate` give the same answer.
+async fn assert_refused(node: &Process, resume_state: &Ticket, status: u16, code: &str) {
     for path in ["/ws/signal", "/ws/validate"] {
-        let target = format!("{path}?{}", ticket.query());
+        let target = format!("{path}?{}", resume_state.query());
         let request = if path == "/ws/signal" { Request::upgrade(target) } else { Request::get(target) };
         request.send(node.address).await.assert_problem(status, code);
     }
 }
 
-fn answered(refusal: Refusal) -> Response {
+fn expect_response(refusal: Refusal) -> Response {
     match refusal {
         Refusal::Answered(response) => response,
         Refusal::Lost(error) => panic!("no answer: {error}"),
@@ -58,28 +59,28 @@ fn answered(refusal: Refusal) -> Response {
 }
 
 on_each_store! {
-    async fn every_entry_missed_comes_once_and_in_order_on_any_node(cluster, [super::WINDOW]) {
+    async fn missed_entries_arrive_once_and_in_order_on_any_node(cluster, [super::WINDOW]) {
         let (alice, mut bob) = cluster.room("r").join2().await;
         for (round, node) in cluster.nodes.iter().rev().enumerate() {
             alice.message(&bob, json!([round, "before"])).await;
-            hears(&bob, [json!([round, "before"])]).await;
-            let ticket = bob.lose().await;
-            assert_eq!(alice.next_of_type("peer-detached").await["peerId"], *ticket.peer_id);
+            assert_next_messages(&bob, [json!([round, "before"])]).await;
+            let resume_state = bob.lose().await;
+            assert_eq!(alice.next_of_type("peer-detached").await["peerId"], *resume_state.peer_id);
             for n in 0..10 {
-                alice.must(json!({"type": "message", "to": ticket.peer_id, "data": [round, n]})).await;
+                alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": [round, n]})).await;
                 alice.tell_room(json!([round, n, "all"])).await;
             }
-            bob = ticket.resume_on(node).await;
+            bob = resume_state.resume_on(node).await;
             assert_eq!(bob.joined["recovered"], true, "{}", bob.joined);
             assert_eq!(alice.next_of_type("peer-attached").await["peerId"], bob.id());
-            hears(&bob, (0..10).flat_map(|n| [json!([round, n]), json!([round, n, "all"])])).await;
-            hears_no_more(&bob, &alice).await;
+            assert_next_messages(&bob, (0..10).flat_map(|n| [json!([round, n]), json!([round, n, "all"])])).await;
+            assert_no_more_messages(&bob, &alice).await;
             bob.message(&alice, json!([round, "back"])).await;
-            hears(&alice, [json!([round, "back"])]).await;
+            assert_next_messages(&alice, [json!([round, "back"])]).await;
         }
     }
 
-    async fn resumed_holds_all_that_joined_does(cluster, [super::WINDOW]) {
+    async fn the_resumed_message_has_all_members_of_joined(cluster, [super::WINDOW]) {
         let room = cluster.room("r");
         let alice = room.join_as(json!({"user": "alice", "role": "host", "name": "Alice"})).await;
         let bob = room.join("bob").await;
@@ -88,10 +89,10 @@ on_each_store! {
         assert_eq!(handle.matches('.').count(), 1, "{handle}");
         assert!(handle.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{handle}");
         let joined = bob.joined.clone();
-        let lost = bob.lose().await;
-        // Who comes back before anybody has noticed is not announced.
+        let lost_peer = bob.lose().await;
+        // A resume before the node notices the loss would not be announced.
         alice.next_of_type("peer-detached").await;
-        let back = lost.resume_on(last_node(cluster)).await;
+        let back = lost_peer.resume_on(last_node(cluster)).await;
         let same = ["peerId", "roomId", "userId", "role", "permissions", "peers", "iceServers", "icePolicy", "limits",
             "pingInterval", "features", "seq"];
         for name in same {
@@ -101,237 +102,240 @@ on_each_store! {
         alice.next_of_type("peer-attached").await;
     }
 
-    /// Alice loses her socket with twenty messages on the way: she learns which were taken, and sends the rest under their old ids.
-    async fn what_was_not_acknowledged_is_sent_again_and_heard_once(cluster, [super::WINDOW]) {
+    /// Alice loses her socket while twenty messages are in flight. `lastId` says which messages
+    /// were accepted; she sends the other messages again with their ids.
+    async fn unacknowledged_messages_are_sent_again_and_delivered_once(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
         for id in 1..=20 {
             alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": id})).await;
         }
         let alice = alice.lose().await.resume_on(last_node(cluster)).await;
-        let taken = alice.joined["lastId"].as_u64().unwrap();
-        assert!(taken <= 20, "{taken}");
-        // Whoever is not sure begins earlier: what was taken is acknowledged as a duplicate.
-        for id in taken.saturating_sub(2).max(1)..=20 {
+        let accepted = alice.joined["lastId"].as_u64().unwrap();
+        assert!(accepted <= 20, "{accepted}");
+        // A client may start earlier: an accepted message is acknowledged as a duplicate.
+        for id in accepted.saturating_sub(2).max(1)..=20 {
             alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": id})).await;
             let answer = alice.answer(id).await;
-            assert_eq!((&answer["type"], answer["duplicate"] == true), (&json!("ack"), id <= taken), "{answer}");
+            assert_eq!((&answer["type"], answer["duplicate"] == true), (&json!("ack"), id <= accepted), "{answer}");
         }
-        hears(&bob, (1..=20).map(|id| json!(id))).await;
+        assert_next_messages(&bob, (1..=20).map(|id| json!(id))).await;
         alice.send(json!({"type": "message", "to": bob.id(), "id": 100, "data": "fence"})).await;
-        hears(&bob, [json!("fence")]).await;
+        assert_next_messages(&bob, [json!("fence")]).await;
     }
 
-    async fn the_newest_connection_wins(cluster, [super::WINDOW]) {
+    async fn the_newest_connection_replaces_the_older_connection(cluster, [super::WINDOW]) {
         let (alice, old) = cluster.room("r").join2().await;
         let new = old.ticket().await.resume_on(&cluster.nodes[0]).await;
         assert_closed(&old.closed().await, REPLACED);
         alice.message(&new, json!("for the new one")).await;
-        hears(&new, [json!("for the new one")]).await;
+        assert_next_messages(&new, [json!("for the new one")]).await;
         new.message(&alice, json!("from the new one")).await;
-        hears(&alice, [json!("from the new one")]).await;
-        hears_no_more(&new, &alice).await;
+        assert_next_messages(&alice, [json!("from the new one")]).await;
+        assert_no_more_messages(&new, &alice).await;
     }
 
-    /// The client has never seen a newer handle, however often it tries; once it has spoken on the new connection it has.
-    async fn the_handle_before_is_good_until_the_client_speaks(cluster, [super::WINDOW]) {
+    /// A `resumed` message may be lost. The first frame of the client proves that it has the new
+    /// handle.
+    async fn the_previous_handle_is_valid_until_the_client_sends_a_frame(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
         let first = bob.lose().await;
         for node in cluster.nodes.iter().chain(&cluster.nodes) {
-            let link = within("a resume", first.try_at(node.address)).await.expect("a handle that is still good");
+            let link = within("a resume", first.try_at(node.address)).await.expect("a handle that is still valid");
             assert_eq!(link.next_of_type("resumed").await["recovered"], true);
         }
         let bob = first.resume_on(last_node(cluster)).await;
         assert_refused_after_speaking(cluster, &bob, &first).await;
         alice.message(&bob, json!("still here")).await;
-        hears(&bob, [json!("still here")]).await;
+        assert_next_messages(&bob, [json!("still here")]).await;
         let second = bob.lose().await;
         second.resume_on(&cluster.nodes[0]).await;
     }
 
     async fn a_forged_or_foreign_handle_is_invalid(cluster, [super::WINDOW]) {
         let bob = cluster.room("r").join("bob").await;
-        let elsewhere = TestCluster::start(Store::Memory, &[]).await;
-        let foreign = elsewhere.room("r").join("bob").await.ticket().await;
-        let ticket = bob.ticket().await;
-        let (body, seal) = ticket.handle.split_once('.').unwrap();
+        let other_cluster = TestCluster::start(Store::Memory, &[]).await;
+        let foreign = other_cluster.room("r").join("bob").await.ticket().await;
+        let resume_state = bob.ticket().await;
+        let (body, seal) = resume_state.handle.split_once('.').unwrap();
         let other = |text: &str| format!("{}{}", if text.starts_with('A') { 'B' } else { 'A' }, &text[1..]);
         let forged = [foreign.handle.clone(), format!("{}.{seal}", other(body)), format!("{body}.{}", other(seal)),
             format!("{body}."), format!(".{seal}"), body.to_owned(), "x".to_owned(), "x.y".to_owned(), "%00.%ff".to_owned()];
         for handle in forged {
             for node in &cluster.nodes {
-                let mut bad = ticket.clone();
+                let mut bad = resume_state.clone();
                 bad.handle.clone_from(&handle);
                 assert_refused(node, &bad, 401, "resume_invalid").await;
             }
         }
-        // And the right one is as good as before.
-        ticket.resume_on(&cluster.nodes[0]).await;
+        // The genuine handle is still valid.
+        resume_state.resume_on(&cluster.nodes[0]).await;
     }
 
-    async fn after_the_window_and_after_a_leave_the_handle_has_expired(cluster, [("TIMING__RESUME_WINDOW", "300ms")]) {
+    async fn a_handle_expires_after_the_window_and_after_a_leave(cluster, [("TIMING__RESUME_WINDOW", "300ms")]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let lost = bob.lose().await;
+        let lost_peer = bob.lose().await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "timeout");
         let carol = cluster.room("r").join("carol").await;
-        let left = carol.ticket().await;
+        let left_peer = carol.ticket().await;
         carol.leave().await;
         for node in &cluster.nodes {
-            assert_refused(node, &lost, 401, "resume_expired").await;
-            assert_refused(node, &left, 401, "resume_expired").await;
+            assert_refused(node, &lost_peer, 401, "resume_expired").await;
+            assert_refused(node, &left_peer, 401, "resume_expired").await;
         }
-        let anew = cluster.room("r").join("bob").await;
-        assert_ne!(anew.id(), lost.peer_id);
+        let new_peer = cluster.room("r").join("bob").await;
+        assert_ne!(new_peer.id(), lost_peer.peer_id);
     }
 
-    async fn whose_room_is_gone_joins_anew(cluster, [("TIMING__RESUME_WINDOW", "300ms")]) {
+    async fn a_handle_expires_with_its_room(cluster, [("TIMING__RESUME_WINDOW", "300ms")]) {
         let bob = cluster.room("r").join("bob").await;
-        let ticket = bob.ticket().await;
+        let resume_state = bob.ticket().await;
         bob.leave().await;
-        assert_refused(last_node(cluster), &ticket, 401, "resume_expired").await;
+        assert_refused(last_node(cluster), &resume_state, 401, "resume_expired").await;
     }
 
-    /// A reloaded page: a new peer in the old one's place, also where the room is full.
-    async fn a_takeover_is_a_new_peer_in_the_same_place(cluster, [super::WINDOW, ("LIMITS__ROOM_PEERS", "2")]) {
+    /// After a page reload a new peer replaces the old peer, also in a full room.
+    async fn a_takeover_replaces_the_old_peer_also_in_a_full_room(cluster, [super::WINDOW, ("LIMITS__ROOM_PEERS", "2")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
-        let ticket = bob.ticket().await;
-        let new = within("a takeover", ticket.take_over(last_node(cluster).address)).await.expect("a takeover");
+        let resume_state = bob.ticket().await;
+        let new = within("a takeover", resume_state.take_over(last_node(cluster).address)).await.expect("a takeover");
         let new = new.into_peer().await;
-        assert_ne!(new.id(), ticket.peer_id);
+        assert_ne!(new.id(), resume_state.peer_id);
         assert_eq!((&new.joined["userId"], &new.joined["seq"]), (&json!("bob"), &json!(0)));
         assert_eq!(new.joined["peers"][0]["peerId"], alice.id());
-        let left = alice.next_of_type("peer-left").await;
-        assert_eq!((&left["peerId"], &left["reason"]), (&json!(ticket.peer_id), &json!("replaced")));
+        let left_event = alice.next_of_type("peer-left").await;
+        assert_eq!((&left_event["peerId"], &left_event["reason"]), (&json!(resume_state.peer_id), &json!("replaced")));
         let joined = alice.next_of_type("peer-joined").await;
         assert_eq!(joined["peerId"], new.id());
-        assert_eq!(joined["seq"].as_u64(), left["seq"].as_u64().map(|seq| seq + 1), "in one step");
+        assert_eq!(joined["seq"].as_u64(), left_event["seq"].as_u64().map(|seq| seq + 1), "in one commit");
         assert_closed(&bob.closed().await, REPLACED);
-        let late = room.knock("late").await;
-        assert_eq!(late.next().await["code"], "room_full");
+        let late_peer = room.knock("late").await;
+        assert_eq!(late_peer.next().await["code"], "room_full");
         alice.message(&new, json!("welcome")).await;
-        hears(&new, [json!("welcome")]).await;
-        let refusal = ticket.try_at(last_node(cluster).address).await.err().expect("a void handle");
-        assert_eq!(answered(refusal).status, 401);
+        assert_next_messages(&new, [json!("welcome")]).await;
+        let refusal = resume_state.try_at(last_node(cluster).address).await.err().expect("an invalid handle");
+        assert_eq!(expect_response(refusal).status, 401);
     }
 
-    async fn a_takeover_of_a_lost_socket(cluster, [super::WINDOW]) {
+    async fn a_takeover_replaces_a_detached_peer(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let ticket = bob.lose().await;
+        let resume_state = bob.lose().await;
         alice.next_of_type("peer-detached").await;
-        let new = ticket.take_over(last_node(cluster).address).await.expect("a takeover").into_peer().await;
+        let new = resume_state.take_over(last_node(cluster).address).await.expect("a takeover").into_peer().await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "replaced");
         assert_eq!(alice.next_of_type("peer-joined").await["peerId"], new.id());
     }
 
-    async fn since_beyond_the_head_is_not_recovered(cluster, [super::WINDOW]) {
+    async fn a_resume_beyond_the_last_seq_is_not_recovered(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.message(&bob, json!(1)).await;
-        hears(&bob, [json!(1)]).await;
-        let mut ticket = bob.lose().await;
-        ticket.since += 100;
-        let bob = ticket.resume_on(last_node(cluster)).await;
+        assert_next_messages(&bob, [json!(1)]).await;
+        let mut resume_state = bob.lose().await;
+        resume_state.since += 100;
+        let bob = resume_state.resume_on(last_node(cluster)).await;
         assert_eq!(bob.joined["recovered"], false, "{}", bob.joined);
         assert_eq!(bob.joined["peers"][0]["peerId"], alice.id());
         alice.message(&bob, json!(2)).await;
-        hears(&bob, [json!(2)]).await;
+        assert_next_messages(&bob, [json!(2)]).await;
     }
 
-    /// More than an outbox holds: it is pulled as the socket takes it, and nobody is closed as slow.
-    async fn a_replay_larger_than_the_outbox_arrives(cluster,
+    /// The node reads the backlog as fast as the socket accepts it, so the peer is not closed as
+    /// slow.
+    async fn a_backlog_larger_than_the_outbox_is_delivered(cluster,
         [super::WINDOW, ("LIMITS__OUTBOX", "256KiB"), ("LIMITS__BACKLOG_BYTES", "2MiB"), ("LIMITS__ROOM_PEERS", "10")]) {
         const MESSAGES: usize = 80;
         let (alice, bob) = cluster.room("r").join2().await;
-        let ticket = bob.lose().await;
+        let resume_state = bob.lose().await;
         let large = "x".repeat(15 * 1024);
         for n in 0..MESSAGES {
-            alice.must(json!({"type": "message", "to": ticket.peer_id, "data": [n, large]})).await;
+            alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": [n, large]})).await;
         }
-        // A slow line, so that the outbox would fill.
-        let line = FaultProxy::start(last_node(cluster).address).await;
-        line.delay(Duration::from_millis(2));
-        let bob = ticket.resume_at(line.address).await;
+        // A slow connection would fill the outbox.
+        let proxy = FaultProxy::start(last_node(cluster).address).await;
+        proxy.delay(Duration::from_millis(2));
+        let bob = resume_state.resume_at(proxy.address).await;
         assert_eq!(bob.joined["recovered"], true);
         for n in 0..MESSAGES {
             assert_eq!(bob.next_message().await.data.unwrap()[0], n);
         }
-        hears_no_more(&bob, &alice).await;
+        assert_no_more_messages(&bob, &alice).await;
     }
 
-    /// Neither side has noticed that the old connection is dead.
-    async fn a_half_open_connection_does_not_stand_in_the_way(cluster, [super::WINDOW]) {
+    /// Neither side has noticed that the old connection is lost.
+    async fn a_half_open_connection_does_not_block_a_resume(cluster, [super::WINDOW]) {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
-        let line = FaultProxy::start(last_node(cluster).address).await;
+        let proxy = FaultProxy::start(last_node(cluster).address).await;
         let token = room.token(json!({"user": "bob"})).await;
-        let bob = Link::open(line.address, &token).await.into_peer().await;
-        assert_eq!(line.half_open(Way::Both, || true), 1);
-        let ticket = bob.ticket().await;
+        let bob = Link::open(proxy.address, &token).await.into_peer().await;
+        assert_eq!(proxy.half_open(Way::Both, || true), 1);
+        let resume_state = bob.ticket().await;
         for n in 0..5 {
-            alice.must(json!({"type": "message", "to": ticket.peer_id, "data": n})).await;
+            alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": n})).await;
         }
-        let bob = ticket.resume_on(&cluster.nodes[0]).await;
+        let bob = resume_state.resume_on(&cluster.nodes[0]).await;
         assert_eq!(bob.joined["recovered"], true);
-        hears(&bob, (0..5).map(|n| json!(n))).await;
-        hears_no_more(&bob, &alice).await;
+        assert_next_messages(&bob, (0..5).map(|n| json!(n))).await;
+        assert_no_more_messages(&bob, &alice).await;
     }
 
-    async fn a_lost_resumed_is_asked_for_again(cluster, [super::WINDOW]) {
+    async fn a_client_resumes_again_after_a_lost_resumed_message(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let ticket = bob.lose().await;
+        let resume_state = bob.lose().await;
         alice.next_of_type("peer-detached").await;
-        alice.must(json!({"type": "message", "to": ticket.peer_id, "data": "missed"})).await;
-        let line = FaultProxy::start(last_node(cluster).address).await;
-        for what in [AtResumed::Lost, AtResumed::ThenCut, AtResumed::Lost] {
-            line.at_resumed(Some(what));
-            let link = within("an upgrade", ticket.try_at(line.address)).await.expect("an upgrade");
+        alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": "missed"})).await;
+        let proxy = FaultProxy::start(last_node(cluster).address).await;
+        for fault in [AtResumed::Lost, AtResumed::ThenCut, AtResumed::Lost] {
+            proxy.at_resumed(Some(fault));
+            let link = within("an upgrade", resume_state.try_at(proxy.address)).await.expect("an upgrade");
             let closed = link.closed().await;
             assert_eq!(closed.code, 1006, "{closed:?}");
         }
-        assert_eq!(line.cut_at_resumed(), 3);
-        let bob = ticket.resume_on(&cluster.nodes[0]).await;
+        assert_eq!(proxy.cut_at_resumed(), 3);
+        let bob = resume_state.resume_on(&cluster.nodes[0]).await;
         assert_eq!(bob.joined["recovered"], true);
-        hears(&bob, [json!("missed")]).await;
-        hears_no_more(&bob, &alice).await;
+        assert_next_messages(&bob, [json!("missed")]).await;
+        assert_no_more_messages(&bob, &alice).await;
     }
 
     async fn a_token_and_a_handle_together_are_refused(cluster, [super::WINDOW]) {
         let room = cluster.room("r");
-        let ticket = room.join("bob").await.ticket().await;
+        let resume_state = room.join("bob").await.ticket().await;
         let token = room.token(json!({"user": "bob"})).await;
-        let (query, handle) = (ticket.query(), &ticket.handle);
+        let (query, handle) = (resume_state.query(), &resume_state.handle);
         let address = cluster.nodes[0].address;
         let protocols = |list: String| ("Sec-WebSocket-Protocol", list);
-        let both = [
+        let requests = [
             Request::upgrade(format!("/ws/signal?{query}&token={token}")),
             Request::upgrade(format!("/ws/signal?{query}")).header("Sec-WebSocket-Protocol", format!("signalbox.v1, token.{token}")),
             Request::upgrade(format!("/ws/signal?token={token}")).header("Sec-WebSocket-Protocol", format!("signalbox.v1, resume.{handle}")),
         ];
-        for request in both {
+        for request in requests {
             request.send(address).await.assert_problem(400, "bad_request");
         }
-        // In the subprotocol it is as good as in the query, where only `since` stays.
+        // The handle may also be a subprotocol; then only `since` is in the query.
         let (name, list) = protocols(format!("signalbox.v1, resume.{handle}"));
-        let request = Request::upgrade(format!("/ws/signal?since={}", ticket.since)).header(name, list);
+        let request = Request::upgrade(format!("/ws/signal?since={}", resume_state.since)).header(name, list);
         let answer = request.send(address).await;
         assert_eq!((answer.status, answer.header("sec-websocket-protocol")), (101, Some("signalbox.v1")), "{}", answer.text);
     }
 
-    async fn a_verdict_over_http_consumes_nothing(cluster, [super::WINDOW]) {
+    async fn validation_over_http_does_not_consume_a_handle(cluster, [super::WINDOW]) {
         let bob = cluster.room("r").join("bob").await;
-        let ticket = bob.ticket().await;
+        let resume_state = bob.ticket().await;
         for node in cluster.nodes.iter().chain(&cluster.nodes) {
-            let answer = Request::get(format!("/ws/validate?{}", ticket.query())).send(node.address).await;
+            let answer = Request::get(format!("/ws/validate?{}", resume_state.query())).send(node.address).await;
             assert_eq!((answer.status, answer.json()["valid"].as_bool()), (200, Some(true)), "{}", answer.text);
         }
         bob.ping().await;
-        ticket.resume_on(&cluster.nodes[0]).await;
+        resume_state.resume_on(&cluster.nodes[0]).await;
     }
 }
 
-/// Once the client has spoken, and its node has told the store, the handle that it came with is an old one.
+/// Checks that the handle of the resume is replaced, once the node has stored the first frame.
 async fn assert_refused_after_speaking(cluster: &TestCluster, peer: &TestPeer, used: &Ticket) {
     peer.ping().await;
-    signalbox_tests::net::eventually("the older handle is void", async || {
+    signalbox_tests::net::eventually("the older handle is replaced", async || {
         let answer =
             Request::get(format!("/ws/validate?{}", used.query())).send(cluster.nodes[0].address).await;
         (answer.status != 200).then_some(())
@@ -342,9 +346,9 @@ async fn assert_refused_after_speaking(cluster: &TestCluster, peer: &TestPeer, u
     }
 }
 
-/// What was sent to Bob is older than any entry may get when he comes back: he is told, or he hears it all.
+/// Bob resumes after the entries in his mailbox have expired.
 #[tokio::test]
-async fn what_got_too_old_meanwhile_is_announced() {
+async fn expired_entries_cause_recovered_false() {
     let cluster = TestCluster::start(
         Store::Redis(2),
         &[("TIMING__RESUME_WINDOW", "300ms"), ("TIMING__LEASE", "200ms"), ("TIMING__PING", "60s")],
@@ -352,107 +356,106 @@ async fn what_got_too_old_meanwhile_is_announced() {
     .await;
     let room = cluster.room("r");
     let alice = room.join("alice").await;
-    let line = FaultProxy::start(cluster.nodes[1].address).await;
+    let proxy = FaultProxy::start(cluster.nodes[1].address).await;
     let token = room.token(json!({"user": "bob"})).await;
-    let bob = Link::open(line.address, &token).await.into_peer().await;
-    // For the server he is there; nothing reaches him.
-    line.half_open(Way::Down, || true);
+    let bob = Link::open(proxy.address, &token).await.into_peer().await;
+    // The server still counts Bob as attached, but no frame reaches him.
+    proxy.half_open(Way::Down, || true);
     for n in 0..5 {
         alice.message(&bob, json!(n)).await;
     }
-    // Window, three leases and the slack: time passes, that is what is tested.
+    // An entry expires after the window, three leases and the slack; there is no event to wait for.
     tokio::time::sleep(Duration::from_millis(300 + 600 + 4_000 + 500)).await;
     alice.message(&bob, json!(5)).await;
     let bob = bob.lose().await.resume_on(&cluster.nodes[0]).await;
-    assert_eq!(bob.joined["recovered"], false, "five entries are gone: {}", bob.joined);
+    assert_eq!(bob.joined["recovered"], false, "five entries have expired: {}", bob.joined);
     alice.message(&bob, json!("after")).await;
-    hears(&bob, [json!("after")]).await;
+    assert_next_messages(&bob, [json!("after")]).await;
 }
 
-/// More was sent to Carol than her mailbox holds; nothing that was acknowledged is missing when she comes back.
+/// Carol's mailbox fills up. She receives each acknowledged message after her resume.
 #[tokio::test]
-async fn what_was_refused_for_a_full_mailbox_is_no_gap() {
+async fn messages_refused_by_a_full_mailbox_are_not_a_gap() {
     let cluster = TestCluster::start(Store::Redis(2), &[("LIMITS__BACKLOG", "16"), WINDOW]).await;
     let (alice, carol) = cluster.room("r").join2().await;
-    let ticket = carol.lose().await;
+    let resume_state = carol.lose().await;
     alice.next_of_type("peer-detached").await;
-    let mut taken = Vec::new();
+    let mut accepted = Vec::new();
     for n in 0..30 {
-        let answer = alice.ask(json!({"type": "message", "to": ticket.peer_id, "data": n})).await;
+        let answer = alice.ask(json!({"type": "message", "to": resume_state.peer_id, "data": n})).await;
         if answer["type"] == "ack" {
-            taken.push(json!(n));
+            accepted.push(json!(n));
         } else {
             assert_eq!(answer["code"], "peer_backlogged", "{answer}");
         }
     }
-    assert!(taken.len() < 30, "the bound holds");
-    let carol = ticket.resume_on(&cluster.nodes[0]).await;
+    assert!(accepted.len() < 30, "the backlog is bounded");
+    let carol = resume_state.resume_on(&cluster.nodes[0]).await;
     assert_eq!(carol.joined["recovered"], true);
-    hears(&carol, taken).await;
+    assert_next_messages(&carol, accepted).await;
 }
 
-/// While Redis is away nobody can say whether a handle is good: keep it and try again.
+/// While Redis is unavailable no node can check a handle, so the answer is temporary.
 #[tokio::test]
-async fn while_redis_is_away_a_handle_is_kept() {
+async fn a_handle_stays_valid_while_redis_is_unavailable() {
     let cluster = TestCluster::start(Store::Redis(2), &[WINDOW, ("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
-    let ticket = bob.lose().await;
+    let resume_state = bob.lose().await;
     alice.next_of_type("peer-detached").await;
     signal(redis.pid(), "STOP");
     for node in &cluster.nodes {
-        assert_refused(node, &ticket, 503, "unavailable").await;
-        let takeover = ticket.take_over(node.address).await.err().expect("a refusal");
-        answered(takeover).assert_problem(503, "unavailable");
+        assert_refused(node, &resume_state, 503, "unavailable").await;
+        let takeover = resume_state.take_over(node.address).await.err().expect("a refusal");
+        expect_response(takeover).assert_problem(503, "unavailable");
     }
     signal(redis.pid(), "CONT");
-    let bob = signalbox_tests::net::eventually("the handle is taken", async || {
-        let link = ticket.try_at(cluster.nodes[1].address).await.ok()?;
+    let bob = signalbox_tests::net::eventually("the handle is accepted", async || {
+        let link = resume_state.try_at(cluster.nodes[1].address).await.ok()?;
         let first = link.next().await;
         (first["type"] == "resumed").then_some((link, first))
     })
     .await;
-    assert_eq!(bob.1["peerId"], *ticket.peer_id);
+    assert_eq!(bob.1["peerId"], *resume_state.peer_id);
     drop((alice, bob));
     cluster.audit().await;
 }
 
-/// A key is rotated on one node after the other: handles of either are good on both.
+/// A node with the new key accepts handles of the previous key.
 #[tokio::test]
-async fn a_handle_survives_the_rotation_of_its_key() {
+async fn a_handle_stays_valid_during_a_key_rotation() {
     let mut cluster = TestCluster::start(Store::Redis(1), &[WINDOW]).await;
     let bob = cluster.room("r").join("bob").await;
     let mut env = cluster.env().to_vec();
-    // Before, the key was derived from AUTH_SECRET.
+    // The first node derives its key from AUTH_SECRET.
     let (old, new) = (signalbox_tests::cluster::random_secret(), signalbox_tests::cluster::random_secret());
-    let with = |env: &[(String, String)], now: &str, before: Option<&str>| {
+    let env_with_keys = |env: &[(String, String)], current: &str, previous: Option<&str>| {
         let mut env = env.to_vec();
-        env.push(("SIGNALBOX_SESSION_KEY".to_owned(), now.to_owned()));
-        env.extend(before.map(|before| ("SIGNALBOX_SESSION_KEY_PREVIOUS".to_owned(), before.to_owned())));
+        env.push(("SIGNALBOX_SESSION_KEY".to_owned(), current.to_owned()));
+        env.extend(previous.map(|key| ("SIGNALBOX_SESSION_KEY_PREVIOUS".to_owned(), key.to_owned())));
         env
     };
-    cluster.nodes.push(Process::start("signal-service", &with(&env, &old, None)).await);
-    env = with(&env, &new, Some(&old));
+    cluster.nodes.push(Process::start("signal-service", &env_with_keys(&env, &old, None)).await);
+    env = env_with_keys(&env, &new, Some(&old));
     cluster.nodes.push(Process::start("signal-service", &env).await);
     let room = cluster.room("keys");
     let carol = room.join_on(&cluster.nodes[1], "carol").await;
     let carol = carol.lose().await.resume_on(&cluster.nodes[2]).await;
     assert_eq!(carol.joined["recovered"], true);
-    // What the newer key sealed the older node cannot open.
+    // A node without the new key refuses a handle that the new key sealed.
     let refusal = carol.ticket().await.try_at(cluster.nodes[1].address).await.err().expect("a refusal");
     assert_eq!(refusal.code(), "resume_invalid");
     drop(bob);
 }
 
-/// A handle in the query may be long; the upgrade is one all the same.
 #[tokio::test]
-async fn the_query_of_a_resume_reaches_no_log() {
+async fn the_query_of_a_resume_is_not_logged() {
     let cluster = TestCluster::start(Store::Redis(1), &[WINDOW]).await;
-    let ticket = cluster.room("r").join("bob").await.lose().await;
-    let invalid = format!("resume={}x&since=0", ticket.handle);
+    let resume_state = cluster.room("r").join("bob").await.lose().await;
+    let invalid = format!("resume={}x&since=0", resume_state.handle);
     assert!(socket::open(cluster.nodes[0].address, &invalid, Duration::from_secs(5)).await.is_err());
-    drop(ticket.resume_on(&cluster.nodes[0]).await);
+    drop(resume_state.resume_on(&cluster.nodes[0]).await);
     let log = cluster.nodes[0].log();
-    let (body, seal) = ticket.handle.split_once('.').unwrap();
+    let (body, seal) = resume_state.handle.split_once('.').unwrap();
     assert!(!log.contains(body) && !log.contains(seal) && !log.contains("resume="), "a handle is in the log");
 }

@@ -1,24 +1,24 @@
-//! What the API does to rooms and to those who are in them.
+//! The effects of the HTTP API on rooms and their peers.
 
 use serde_json::{Value, json};
 use signalbox_tests::{cluster::TestCluster, http::Request, peer::Link};
 
-async fn make(cluster: &TestCluster, mut settings: Value) {
+async fn create_room(cluster: &TestCluster, mut settings: Value) {
     settings["id"] = "r".into();
     cluster.api("POST", "/api/rooms", &settings).await.assert_status(201);
 }
 
-async fn over(cluster: &TestCluster) {
+async fn delete_room(cluster: &TestCluster) {
     cluster.api("DELETE", "/api/rooms/r", &Value::Null).await.assert_status(204);
 }
 
-async fn knock(cluster: &TestCluster, token: &str) -> Link {
+async fn connect(cluster: &TestCluster, token: &str) -> Link {
     Link::open(cluster.next_node().address, token).await
 }
 
 on_each_store! {
-    async fn a_made_room_waits_for_its_members_and_outlives_them(cluster) {
-        make(cluster, json!({"name": "Stand-up", "maxPeers": 1})).await;
+    async fn a_created_room_exists_without_peers(cluster) {
+        create_room(cluster, json!({"name": "Stand-up", "maxPeers": 1})).await;
         let alice = cluster.room("r").join("alice").await;
         assert_eq!((&alice.joined["room"]["name"], &alice.joined["room"]["maxPeers"]), (&"Stand-up".into(), &1.into()));
         let bob = cluster.room("r").knock("bob").await;
@@ -28,13 +28,13 @@ on_each_store! {
         alice.leave().await;
         let room = cluster.api("GET", "/api/rooms/r", &Value::Null).await.json();
         assert_eq!((&room["peers"], &room["name"]), (&0.into(), &"Stand-up".into()), "{room}");
-        over(cluster).await;
+        delete_room(cluster).await;
         cluster.api("GET", "/api/rooms/r", &Value::Null).await.assert_problem(404, "no_such_room");
     }
 
-    async fn each_rule_of_a_room_is_told_at_the_join(cluster) {
-        make(cluster, json!({})).await;
-        let soon = 4_000_000_000_000_u64;
+    async fn a_locked_or_disabled_room_refuses_joins(cluster) {
+        create_room(cluster, json!({})).await;
+        let far_future = 4_000_000_000_000_u64;
         for (change, code, close) in [
             (json!({"locked": true}), "room_locked", 4517),
             (json!({"locked": false, "enabled": false}), "room_disabled", 4518),
@@ -44,19 +44,19 @@ on_each_store! {
             assert_eq!(late.next().await["code"], code);
             assert_eq!(late.closed().await.code, close);
         }
-        cluster.api("PATCH", "/api/rooms/r", &json!({"startsAt": soon})).await.assert_problem(400, "bad_request");
-        over(cluster).await;
+        cluster.api("PATCH", "/api/rooms/r", &json!({"startsAt": far_future})).await.assert_problem(400, "bad_request");
+        delete_room(cluster).await;
     }
 
-    async fn a_room_that_demands_encryption_takes_in_nobody_who_must_be_read(cluster) {
+    async fn a_room_with_required_encryption_refuses_roles_that_need_sdp_checks(cluster) {
         cluster.api("POST", "/api/rooms", &json!({"e2ee": "required"})).await.assert_problem(409, "conflict");
-        make(cluster, json!({"e2ee": "required", "roles": ["guest", "host"]})).await;
+        create_room(cluster, json!({"e2ee": "required", "roles": ["guest", "host"]})).await;
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let alice = room.join("alice").await;
         for role in ["viewer", "speaker"] {
             let token = room.token(json!({"user": "late", "role": role})).await;
-            let late = knock(cluster, &token).await;
+            let late = connect(cluster, &token).await;
             assert_eq!(late.next().await["code"], "room_not_allowed", "{role}");
             assert_eq!(late.closed().await.code, 4522, "{role}");
         }
@@ -67,16 +67,16 @@ on_each_store! {
         cluster.api("PATCH", &path, &json!({"muted": true})).await.assert_problem(409, "conflict");
         host.must(json!({"type": "kick", "peer": alice.id()})).await;
         assert_eq!(alice.closed().await.code, 4513);
-        over(cluster).await;
+        delete_room(cluster).await;
     }
 
-    async fn a_role_is_changed_on_the_live_socket_and_holds_over_a_resume(cluster) {
+    async fn a_role_change_applies_to_the_open_connection_and_survives_a_resume(cluster) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let path = format!("/api/rooms/r/participants/{}", alice.id());
         cluster.api("PATCH", &path, &json!({"role": "viewer"})).await.assert_status(200);
-        let standing = alice.next_of_type("permissions").await;
-        assert_eq!((&standing["role"], &standing["permissions"]), (&"viewer".into(), &json!([])), "{standing}");
+        let permissions = alice.next_of_type("permissions").await;
+        assert_eq!((&permissions["role"], &permissions["permissions"]), (&"viewer".into(), &json!([])), "{permissions}");
         assert_eq!(bob.next_of_type("peer-updated").await["role"], "viewer");
         let refused = alice.ask(json!({"type": "message", "data": 1})).await;
         assert_eq!(refused["code"], "not_permitted", "{refused}");
@@ -85,64 +85,64 @@ on_each_store! {
         let refused = alice.ask(json!({"type": "message", "data": 1})).await;
         assert_eq!(refused["code"], "not_permitted", "{refused}");
         cluster.api("PATCH", &path, &json!({"role": "host"})).await.assert_status(200);
-        alice.next_where("its new role", |frame| frame["type"] == "permissions" && frame["role"] == "host").await;
+        alice.next_where("the permissions of the new role", |frame| frame["type"] == "permissions" && frame["role"] == "host").await;
         alice.must(json!({"type": "kick", "peer": bob.id()})).await;
     }
 
-    async fn who_is_removed_comes_back_with_neither_handle_nor_token(cluster) {
+    async fn a_removed_peer_cannot_return_with_its_handle_or_token(cluster) {
         let room = cluster.room("r");
         let _host = room.join("host").await;
         let token = room.token(json!({"user": "mallory"})).await;
-        let mallory = knock(cluster, &token).await.into_peer().await;
-        let ticket = mallory.ticket().await;
+        let mallory = connect(cluster, &token).await.into_peer().await;
+        let resume_state = mallory.ticket().await;
         let path = format!("/api/rooms/r/participants/{}", mallory.id());
         cluster.api("DELETE", &path, &Value::Null).await.assert_status(200);
         assert_eq!(mallory.closed().await.code, 4513);
         for node in &cluster.nodes {
-            signalbox_tests::net::eventually("its token is taken back on every node", async || {
+            signalbox_tests::net::eventually("each node knows that the token is revoked", async || {
                 let answer = Request::upgrade(format!("/ws/signal?token={token}")).send(node.address).await;
                 (answer.status == 401 && answer.json()["code"] == "token_revoked").then_some(())
             }).await;
-            let again = Request::upgrade(format!("/ws/signal?{}", ticket.query())).send(node.address).await;
-            assert_eq!(again.status, 401, "{}", again.text);
+            let answer = Request::upgrade(format!("/ws/signal?{}", resume_state.query())).send(node.address).await;
+            assert_eq!(answer.status, 401, "{}", answer.text);
         }
         room.join("mallory").await.leave().await;
     }
 
-    async fn all_of_a_role_or_of_a_user_are_removed_at_once(cluster) {
+    async fn one_request_removes_all_peers_of_a_role_or_a_user(cluster) {
         let room = cluster.room("r");
         let host = room.join_as(json!({"user": "host", "role": "host"})).await;
         let guests = room.join_all(&["a", "b"]).await;
-        let twice = room.join_as(json!({"user": "twice", "role": "speaker"})).await;
+        let speaker = room.join_as(json!({"user": "speaker", "role": "speaker"})).await;
         let answer = cluster.api("DELETE", "/api/rooms/r/participants?role=guest", &Value::Null).await;
         assert_eq!(answer.json()["removed"], 2, "{}", answer.text);
         for guest in guests {
             assert_eq!(guest.closed().await.code, 4513);
         }
-        cluster.api("DELETE", "/api/rooms/r/participants?user=twice", &Value::Null).await.assert_status(200);
-        assert_eq!(twice.closed().await.code, 4513);
+        cluster.api("DELETE", "/api/rooms/r/participants?user=speaker", &Value::Null).await.assert_status(200);
+        assert_eq!(speaker.closed().await.code, 4513);
         let list = cluster.api("GET", "/api/rooms/r/participants", &Value::Null).await.json();
         assert_eq!((&list["participants"][0]["peerId"], list["participants"].as_array().unwrap().len()), (&json!(host.id()), 1));
     }
 
-    async fn who_is_banned_from_a_room_is_gone_and_stays_out_of_that_one(cluster) {
-        let (room, elsewhere) = (cluster.room("r"), cluster.room("elsewhere"));
+    async fn a_ban_from_a_room_removes_the_user_from_that_room_only(cluster) {
+        let (room, other_room) = (cluster.room("r"), cluster.room("elsewhere"));
         let host = room.join("host").await;
         let mallory = room.join("mallory").await;
-        let fresh = cluster.forge("r", "mallory");
+        let new_token = cluster.forge("r", "mallory");
         cluster.api("POST", "/api/rooms/r/bans", &json!({"user": "mallory", "for": 60})).await.assert_status(201);
         assert_eq!(mallory.closed().await.code, 4515);
         assert_eq!(host.next_of_type("peer-left").await["reason"], "banned");
         for node in &cluster.nodes {
-            signalbox_tests::net::eventually("the ban is known on every node", async || {
-                let answer = Request::upgrade(format!("/ws/signal?token={fresh}")).send(node.address).await;
+            signalbox_tests::net::eventually("each node knows the ban", async || {
+                let answer = Request::upgrade(format!("/ws/signal?token={new_token}")).send(node.address).await;
                 (answer.status == 403).then_some(())
             }).await;
         }
-        elsewhere.join("mallory").await.leave().await;
+        other_room.join("mallory").await.leave().await;
     }
 
-    async fn what_the_backend_says_reaches_members_in_order_with_the_rest(cluster) {
+    async fn messages_of_the_application_and_of_peers_arrive_in_order(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.message(&bob, json!(1)).await;
         cluster.api("POST", "/api/rooms/r/messages", &json!({"data": {"text": "soon over"}})).await.assert_status(202);
@@ -155,7 +155,7 @@ on_each_store! {
         assert_eq!(bob.next_of_type("message").await["data"], 2);
     }
 
-    async fn the_end_with_a_lock_keeps_everybody_out_until_it_is_unlocked(cluster) {
+    async fn a_room_that_was_ended_and_locked_refuses_joins_until_it_is_unlocked(cluster) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         cluster.api("POST", "/api/rooms/r/end", &json!({"lock": true})).await.assert_status(200);
@@ -165,23 +165,23 @@ on_each_store! {
         assert_eq!(room.knock("alice").await.next().await["code"], "room_locked");
         cluster.api("POST", "/api/rooms/r/unlock", &Value::Null).await.assert_status(200);
         room.join("alice").await.leave().await;
-        over(cluster).await;
+        delete_room(cluster).await;
     }
 
-    async fn the_limit_of_a_room_ends_it(cluster) {
-        make(cluster, json!({"maxDuration": 1})).await;
+    async fn a_room_ends_after_its_maximum_duration(cluster) {
+        create_room(cluster, json!({"maxDuration": 1})).await;
         let alice = cluster.room("r").join("alice").await;
         assert!(alice.joined["room"]["endsAt"].is_u64(), "{}", alice.joined);
         assert_eq!(alice.closed().await.code, 4514);
-        over(cluster).await;
+        delete_room(cluster).await;
     }
 
-    async fn without_implicit_rooms_only_made_ones_take_somebody_in(cluster, [("ROOMS__IMPLICIT", "false")]) {
+    async fn without_implicit_rooms_only_created_rooms_accept_joins(cluster, [("ROOMS__IMPLICIT", "false")]) {
         let link = cluster.room("r").knock("alice").await;
         assert_eq!(link.next().await["code"], "room_not_allowed");
         assert_eq!(link.closed().await.code, 4522);
-        make(cluster, json!({})).await;
+        create_room(cluster, json!({})).await;
         cluster.room("r").join("alice").await.leave().await;
-        over(cluster).await;
+        delete_room(cluster).await;
     }
 }

@@ -1,4 +1,5 @@
-//! What clients are told of ICE: servers, credentials that end, and the policy of their role.
+//! The ICE configuration of a client: servers, TURN credentials that expire, and the policy of its
+//! role.
 
 use std::io::Write as _;
 
@@ -30,26 +31,29 @@ permissions = ["message"]
 ice = "relay"
 "#;
 
-struct Place {
+struct TurnDeployment {
     node: Process,
     secret: String,
-    turn: String,
+    turn_secret: String,
     _file: tempfile::NamedTempFile,
 }
 
-async fn place() -> Place {
+async fn start_node() -> TurnDeployment {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(CONFIG.as_bytes()).unwrap();
-    let (secret, turn) = (random_secret(), random_secret());
+    let (secret, turn_secret) = (random_secret(), random_secret());
     let config = file.path().to_str().unwrap().to_owned();
-    let env =
-        [("--config", config), ("AUTH_SECRET", secret.clone()), ("SIGNALBOX_TURN_SECRETS", turn.clone())];
+    let env = [
+        ("--config", config),
+        ("AUTH_SECRET", secret.clone()),
+        ("SIGNALBOX_TURN_SECRETS", turn_secret.clone()),
+    ];
     let node = Process::start("signalbox", &env.map(|(name, value)| (name.to_owned(), value))).await;
-    Place { node, secret, turn, _file: file }
+    TurnDeployment { node, secret, turn_secret, _file: file }
 }
 
-fn urls(told: &Value) -> Vec<&str> {
-    let servers = told["iceServers"].as_array().unwrap();
+fn ice_urls(message: &Value) -> Vec<&str> {
+    let servers = message["iceServers"].as_array().unwrap();
     servers
         .iter()
         .flat_map(|server| server["urls"].as_array().unwrap())
@@ -57,66 +61,75 @@ fn urls(told: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Until when the credentials of the second server are good, milliseconds.
-fn end(told: &Value) -> u64 {
-    let name = told["iceServers"][1]["username"].as_str().unwrap();
+/// Expiry of the credentials of the second server, in milliseconds since 1970.
+fn credentials_expiry(message: &Value) -> u64 {
+    let name = message["iceServers"][1]["username"].as_str().unwrap();
     name.split_once(':').unwrap().0.parse::<u64>().unwrap() * 1_000
 }
 
 #[tokio::test]
-async fn credentials_are_minted_at_join_and_resume_and_pushed_before_they_end() {
-    let place = place().await;
+async fn turn_credentials_are_issued_at_join_and_resume_and_renewed_before_they_expire() {
+    let deployment = start_node().await;
     let token = Forgery::good("r", "alice").claim("region", "eu");
-    let alice = Link::open(place.node.address, &token.sign(&place.secret)).await.into_peer().await;
+    let alice = Link::open(deployment.node.address, &token.sign(&deployment.secret)).await.into_peer().await;
     assert_eq!(
-        urls(&alice.joined),
+        ice_urls(&alice.joined),
         ["stun:stun.example", "turn:eu.example?transport=udp", "turns:eu.example:5349"]
     );
     assert_eq!(alice.joined["icePolicy"], "all");
-    let first = end(&alice.joined);
-    assert!(first > clock::now_ms() && first <= clock::now_ms() + 4_000);
+    let first_expiry = credentials_expiry(&alice.joined);
+    assert!(first_expiry > clock::now_ms() && first_expiry <= clock::now_ms() + 4_000);
     let pushed = alice.next_of_type("ice-servers").await;
-    assert!(clock::now_ms() < first, "before the others end");
+    assert!(clock::now_ms() < first_expiry, "before the previous credentials expire");
     assert_eq!((&pushed["icePolicy"], &pushed["expiresIn"]), (&json!("all"), &json!(4_000)));
-    assert!(end(&pushed) > first && urls(&pushed) == urls(&alice.joined), "{pushed}");
-    assert!(end(&alice.next_of_type("ice-servers").await) > end(&pushed), "and again");
-    let back = alice.lose().await.resume_on(&place.node).await;
-    assert!(end(&back.joined) > end(&pushed) && urls(&back.joined) == urls(&pushed));
+    assert!(
+        credentials_expiry(&pushed) > first_expiry && ice_urls(&pushed) == ice_urls(&alice.joined),
+        "{pushed}"
+    );
+    assert!(
+        credentials_expiry(&alice.next_of_type("ice-servers").await) > credentials_expiry(&pushed),
+        "and again"
+    );
+    let back = alice.lose().await.resume_on(&deployment.node).await;
+    assert!(
+        credentials_expiry(&back.joined) > credentials_expiry(&pushed)
+            && ice_urls(&back.joined) == ice_urls(&pushed)
+    );
     back.next_of_type("ice-servers").await;
-    place.node.assert_clean_log(&[
-        &place.secret,
-        &place.turn,
+    deployment.node.assert_clean_log(&[
+        &deployment.secret,
+        &deployment.turn_secret,
         pushed["iceServers"][1]["credential"].as_str().unwrap(),
     ]);
 }
 
 #[tokio::test]
-async fn a_role_has_its_policy_also_after_a_refresh_and_over_http() {
-    let place = place().await;
+async fn the_ice_policy_of_a_role_applies_after_a_refresh_and_over_http() {
+    let deployment = start_node().await;
     let (guest, host) = (Forgery::good("r", "alice"), Forgery::good("r", "alice").claim("role", "host"));
-    let alice = Link::open(place.node.address, &guest.sign(&place.secret)).await.into_peer().await;
-    assert_eq!((&alice.joined["icePolicy"], urls(&alice.joined).len()), (&json!("all"), 4));
-    let token = host.sign(&place.secret);
+    let alice = Link::open(deployment.node.address, &guest.sign(&deployment.secret)).await.into_peer().await;
+    assert_eq!((&alice.joined["icePolicy"], ice_urls(&alice.joined).len()), (&json!("all"), 4));
+    let token = host.sign(&deployment.secret);
     assert_eq!(alice.ask(json!({"type": "refresh", "token": token})).await["type"], "ack");
     assert_eq!(alice.next_of_type("ice-servers").await["icePolicy"], "relay");
-    let asked = Request::get("/auth/ice").header("Authorization", format!("Bearer {token}"));
-    let told = asked.send(place.node.address).await;
+    let request = Request::get("/auth/ice").header("Authorization", format!("Bearer {token}"));
+    let answer = request.send(deployment.node.address).await;
     assert_eq!(
-        (told.status, &told.json()["icePolicy"], &told.json()["expiresIn"]),
+        (answer.status, &answer.json()["icePolicy"], &answer.json()["expiresIn"]),
         (200, &json!("relay"), &json!(4))
     );
-    assert_eq!(urls(&told.json()).len(), 4);
-    let back = alice.lose().await.resume_on(&place.node).await;
+    assert_eq!(ice_urls(&answer.json()).len(), 4);
+    let back = alice.lose().await.resume_on(&deployment.node).await;
     assert_eq!((&back.joined["icePolicy"], &back.joined["role"]), (&json!("relay"), &json!("host")));
 }
 
 #[tokio::test]
-async fn without_turn_nothing_is_pushed() {
+async fn without_turn_the_list_of_ice_servers_is_empty() {
     let cluster = TestCluster::memory().await;
     let alice = cluster.room("r").join("alice").await;
     assert_eq!(alice.joined["iceServers"], json!([]));
     let token = cluster.forge("r", "alice");
-    let asked = Request::get("/auth/ice").header("Authorization", format!("Bearer {token}"));
-    let told = asked.send(cluster.auth_address()).await.json();
-    assert_eq!(told, json!({"iceServers": [], "icePolicy": "all"}));
+    let request = Request::get("/auth/ice").header("Authorization", format!("Bearer {token}"));
+    let answer = request.send(cluster.auth_address()).await.json();
+    assert_eq!(answer, json!({"iceServers": [], "icePolicy": "all"}));
 }

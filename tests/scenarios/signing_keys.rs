@@ -1,4 +1,5 @@
-//! Keys that rotate, and an auth service that is away: no socket notices, and no good token is refused.
+//! Rotation of signing keys, and an outage of the auth service. Neither closes a socket or refuses
+//! a valid token.
 
 use std::{
     collections::BTreeSet,
@@ -28,8 +29,9 @@ async fn join(node: &Process, token: &str) -> TestPeer {
     Link::open(node.address, token).await.into_peer().await
 }
 
-/// Two peers on different nodes talk until they are told to stop; how many messages arrived, all of them in order.
-async fn talk(cluster: &KeyedCluster, stop: &AtomicBool) -> u64 {
+/// Two peers on different nodes exchange messages in order until `stop` is set. Returns the number
+/// of messages.
+async fn exchange_until(cluster: &KeyedCluster, stop: &AtomicBool) -> u64 {
     let alice = join(&cluster.nodes[0], &cluster.issue("talk", "alice").await).await;
     let bob = join(&cluster.nodes[1], &cluster.issue("talk", "bob").await).await;
     alice.next_of_type("peer-joined").await;
@@ -43,11 +45,12 @@ async fn talk(cluster: &KeyedCluster, stop: &AtomicBool) -> u64 {
     count
 }
 
-/// Somebody joins and leaves again and again, with a new token each time; with which keys they were signed.
-async fn come_and_go(cluster: &KeyedCluster, who: usize, stop: &AtomicBool) -> Vec<String> {
+/// Joins and leaves with a new token each time, until `stop` is set. Returns the key ids of the
+/// tokens.
+async fn join_and_leave_until(cluster: &KeyedCluster, number: usize, stop: &AtomicBool) -> Vec<String> {
     let mut kids = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let token = cluster.issue(&format!("room-{who}"), &format!("user-{who}")).await;
+        let token = cluster.issue(&format!("room-{number}"), &format!("user-{number}")).await;
         kids.push(kid_of(&token));
         join(&cluster.nodes[kids.len() % 2], &token).await.leave().await;
     }
@@ -65,7 +68,7 @@ async fn refused_upgrades(cluster: &KeyedCluster) -> String {
 }
 
 #[tokio::test]
-async fn the_signing_key_rotates_under_load_and_no_socket_drops_and_no_token_is_refused() {
+async fn rotating_the_signing_key_under_load_closes_no_socket_and_refuses_no_token() {
     let cluster = KeyedCluster::start(&[("AUTH__JWKS_TTL", "1s")]).await;
     let stop = AtomicBool::new(false);
     let before = cluster.issue("before", "zoe").await;
@@ -78,7 +81,7 @@ async fn the_signing_key_rotates_under_load_and_no_socket_drops_and_no_token_is_
                 (now != kid).then(|| kid = now)
             })
             .await;
-            // The first tokens of a key are what a node could fail to know.
+            // A node might not have loaded a new key when its first tokens arrive.
             for number in 0..20 {
                 let token = cluster.issue("fresh", &format!("fresh-{number}")).await;
                 join(&cluster.nodes[number % 2], &token).await.leave().await;
@@ -87,14 +90,14 @@ async fn the_signing_key_rotates_under_load_and_no_socket_drops_and_no_token_is_
         stop.store(true, Ordering::Relaxed);
     };
     let (messages, kids, ()) = tokio::join!(
-        talk(&cluster, &stop),
-        join_all((0..4).map(|who| come_and_go(&cluster, who, &stop))),
+        exchange_until(&cluster, &stop),
+        join_all((0..4).map(|number| join_and_leave_until(&cluster, number, &stop))),
         rotations
     );
     let joins: usize = kids.iter().map(Vec::len).sum();
     let kids: BTreeSet<_> = kids.into_iter().flatten().collect();
-    assert_eq!(kids.len(), 3, "each of three keys has signed: {kids:?}");
-    assert!(messages > 100 && joins > 100, "{messages} messages, {joins} joins are no load");
+    assert_eq!(kids.len(), 3, "each of the three keys has signed: {kids:?}");
+    assert!(messages > 100 && joins > 100, "not enough load: {messages} messages, {joins} joins");
     for node in &cluster.nodes {
         join(node, &before).await.leave().await;
     }
@@ -106,8 +109,8 @@ async fn the_signing_key_rotates_under_load_and_no_socket_drops_and_no_token_is_
     cluster.audit();
 }
 
-/// An upgrade with a token whose key nobody knows; how long its refusal took.
-async fn knock_with_an_unknown_key(node: &Process) -> Duration {
+/// Sends an upgrade with a token of an unknown key. Returns the time until its refusal.
+async fn time_refusal_of_unknown_key(node: &Process) -> Duration {
     let token = Forgery::good("r", "mallory").kid("unknown").sign_ed();
     let start = Instant::now();
     Request::upgrade(format!("/ws/signal?token={token}"))
@@ -118,9 +121,9 @@ async fn knock_with_an_unknown_key(node: &Process) -> Duration {
 }
 
 #[tokio::test]
-async fn without_the_auth_service_sockets_work_and_tokens_join_and_an_unknown_key_is_refused_at_once() {
+async fn during_an_auth_outage_sockets_work_known_keys_join_and_unknown_keys_are_refused_fast() {
     let long = LoadedConfig::read_environment().contains_key("SIGNALBOX_TEST_LONG");
-    let away = Duration::from_secs(if long { 30 } else { 6 });
+    let outage = Duration::from_secs(if long { 30 } else { 6 });
     let mut cluster = KeyedCluster::start(&[("AUTH__JWKS_TTL", "2s")]).await;
     let alice = join(&cluster.nodes[0], &cluster.issue("talk", "alice").await).await;
     let bob = join(&cluster.nodes[1], &cluster.issue("talk", "bob").await).await;
@@ -132,27 +135,27 @@ async fn without_the_auth_service_sockets_work_and_tokens_join_and_an_unknown_ke
 
     let start = Instant::now();
     let mut slowest = Duration::ZERO;
-    while start.elapsed() < away {
+    while start.elapsed() < outage {
         alice.message(&bob, json!("still here")).await;
         assert_eq!(bob.next_message().await.data, Some(json!("still here")));
-        // A crowd of them at once, more than the look that they share allows for.
-        let crowd = (0..20).map(|number| knock_with_an_unknown_key(&cluster.nodes[number % 2]));
-        slowest = slowest.max(join_all(crowd).await.into_iter().max().unwrap());
+        // Many concurrent upgrades, because they share one throttled refresh of the key set.
+        let upgrades = (0..20).map(|number| time_refusal_of_unknown_key(&cluster.nodes[number % 2]));
+        slowest = slowest.max(join_all(upgrades).await.into_iter().max().unwrap());
     }
     assert!(slowest < Duration::from_secs(1), "an unknown key was refused after {slowest:?}");
     let peers =
         join_all(tokens.iter().enumerate().map(|(number, token)| join(&cluster.nodes[number % 2], token)));
     assert_eq!(peers.await.len(), 100);
     let age_s = cluster.nodes[0].metric("signalbox_jwks_age_seconds").await;
-    assert!(age_s >= away.as_secs_f64() - 2.0, "{age_s}");
+    assert!(age_s >= outage.as_secs_f64() - 2.0, "{age_s}");
     for node in &cluster.nodes {
         assert_eq!(Request::get("/health/ready").send(node.address).await.status, 200);
-        let said = node.log().lines().filter(|line| line.contains("jwks_away")).count();
-        assert_eq!(said, 1, "once for each change");
+        let warnings = node.log().lines().filter(|line| line.contains("jwks_away")).count();
+        assert_eq!(warnings, 1, "one warning for each change of state");
     }
 
     cluster.start_auth().await;
-    eventually("the nodes have looked again", async || {
+    eventually("the nodes have loaded the key set again", async || {
         let mut fresh = true;
         for node in &cluster.nodes {
             fresh &= node.metric("signalbox_jwks_age_seconds").await < 2.0;
@@ -164,10 +167,10 @@ async fn without_the_auth_service_sockets_work_and_tokens_join_and_an_unknown_ke
 }
 
 #[tokio::test]
-async fn a_key_that_signs_at_once_is_known_before_its_first_token_is_refused() {
+async fn the_first_token_of_a_key_rotated_without_delay_is_accepted() {
     let cluster = KeyedCluster::start(&[("AUTH__JWKS_TTL", "1h")]).await;
     let old = kid_of(&cluster.issue("r", "alice").await);
-    // The nodes' last look is more than the throttle ago, as it is when a key leaks.
+    // Wait until the throttle lets the nodes load the key set again.
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.command(&["rotate", "--now"]).await;
     let token = eventually("the new key signs", async || {
@@ -183,19 +186,19 @@ async fn a_key_that_signs_at_once_is_known_before_its_first_token_is_refused() {
 }
 
 #[tokio::test]
-async fn a_node_that_never_had_keys_waits_for_them() {
+async fn a_node_without_keys_becomes_ready_when_it_has_loaded_them() {
     let mut cluster = KeyedCluster::prepare(&[("AUTH__JWKS_TTL", "2s")]).await;
     let node = Process::launch("signal-service", &cluster.node_env());
-    eventually("it answers", async || {
+    eventually("the node answers", async || {
         let ready = Request::get("/health/ready").try_send(node.address).await?;
         ready.assert_problem(503, "unavailable");
         Some(())
     })
     .await;
     let token = Forgery::good("r", "alice").kid("any").sign_ed();
-    let knock = Request::upgrade(format!("/ws/signal?token={token}"));
-    eventually("Redis is there", async || {
-        let answer = knock.send(node.address).await;
+    let upgrade = Request::upgrade(format!("/ws/signal?token={token}"));
+    eventually("the node waits only for its keys", async || {
+        let answer = upgrade.send(node.address).await;
         answer.assert_problem(503, "unavailable");
         answer.text.contains("keys").then_some(())
     })
@@ -203,13 +206,13 @@ async fn a_node_that_never_had_keys_waits_for_them() {
     cluster.start_auth().await;
     node.until_ready().await;
     join(&node, &cluster.issue("r", "alice").await).await.leave().await;
-    knock.send(node.address).await.assert_problem(401, "token_bad_signature");
+    upgrade.send(node.address).await.assert_problem(401, "token_bad_signature");
     cluster.nodes.push(node);
     cluster.audit();
 }
 
 #[tokio::test]
-async fn a_token_by_a_shared_secret_is_refused_where_none_was_given() {
+async fn a_token_signed_with_a_shared_secret_is_refused_where_none_is_configured() {
     let cluster = KeyedCluster::start(&[]).await;
     for secret in [random_secret(), cluster.published().await.remove(0)] {
         let token = Forgery::good("r", "mallory").sign(&secret);
@@ -222,34 +225,34 @@ async fn a_token_by_a_shared_secret_is_refused_where_none_was_given() {
 }
 
 #[tokio::test]
-async fn one_process_signs_with_a_folder_of_keys_too() {
+async fn the_all_in_one_process_signs_with_a_folder_of_keys() {
     let cluster = KeyedCluster::prepare(&[]).await;
     let secret = random_secret();
-    for (given, verdict) in [(false, 401), (true, 101)] {
+    for (has_secret, status) in [(false, 401), (true, 101)] {
         let mut env = vec![
             ("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), cluster.keys.display().to_string()),
             ("SIGNALBOX__AUTH__GUESTS".to_owned(), "true".to_owned()),
         ];
-        if given {
+        if has_secret {
             env.push(("AUTH_SECRET".to_owned(), secret.clone()));
         }
         let process = Process::start("signalbox", &env).await;
         let answer = Request::post("/auth/token", &json!({ "room": "r" })).send(process.address).await;
         let token = answer.json()["token"].as_str().unwrap().to_owned();
-        let set = Request::get("/.well-known/jwks.json").send(process.address).await;
-        assert_eq!(set.json()["keys"][0]["kid"], kid_of(&token));
+        let key_set = Request::get("/.well-known/jwks.json").send(process.address).await;
+        assert_eq!(key_set.json()["keys"][0]["kid"], kid_of(&token));
         join(&process, &token).await.leave().await;
         let by_secret = Forgery::good("r", "app").sign(&secret);
         let answer = Request::upgrade(format!("/ws/signal?token={by_secret}")).send(process.address).await;
-        assert_eq!(answer.status, verdict, "{}", answer.text);
+        assert_eq!(answer.status, status, "{}", answer.text);
     }
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_keys_is_said_at_the_start() {
+async fn errors_in_the_key_settings_are_reported_at_boot() {
     let cluster = KeyedCluster::prepare(&[]).await;
     let folder = cluster.keys.display().to_string();
-    let start = async |binary: &str, pairs: &[(&str, &str)]| {
+    let run_and_fail = async |binary: &str, pairs: &[(&str, &str)]| {
         let env: Vec<_> =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let listen = free_address().to_string();
@@ -258,25 +261,25 @@ async fn what_is_wrong_with_keys_is_said_at_the_start() {
         ended.stderr
     };
     let url = ("SIGNALBOX__AUTH__JWKS_URL", "http://127.0.0.1:1/.well-known/jwks.json");
-    let said = start("signal-service", &[url]).await;
-    assert!(said.contains("SIGNALBOX_SESSION_KEY is not set"), "{said}");
-    let said = start("signal-service", &[url, ("SIGNALBOX__AUTH__JWKS_FILE", "/x")]).await;
-    assert!(said.contains("auth.jwks_file are both set"), "{said}");
-    let said = start("signal-service", &[(url.0, "ftp://x")]).await;
-    assert!(said.contains("auth.jwks_url must be like"), "{said}");
-    let said = start("signalbox", &[url]).await;
-    assert!(said.contains("auth.keys_dir"), "{said}");
+    let stderr = run_and_fail("signal-service", &[url]).await;
+    assert!(stderr.contains("SIGNALBOX_SESSION_KEY is not set"), "{stderr}");
+    let stderr = run_and_fail("signal-service", &[url, ("SIGNALBOX__AUTH__JWKS_FILE", "/x")]).await;
+    assert!(stderr.contains("auth.jwks_file are both set"), "{stderr}");
+    let stderr = run_and_fail("signal-service", &[(url.0, "ftp://x")]).await;
+    assert!(stderr.contains("auth.jwks_url must be like"), "{stderr}");
+    let stderr = run_and_fail("signalbox", &[url]).await;
+    assert!(stderr.contains("auth.keys_dir"), "{stderr}");
 
     let keys = ("SIGNALBOX__AUTH__KEYS_DIR", folder.as_str());
     std::fs::set_permissions(&cluster.keys, std::fs::Permissions::from_mode(0o755)).unwrap();
     for binary in ["auth-service", "signalbox"] {
-        let said = start(binary, &[keys]).await;
-        assert!(said.contains("open to others (mode 755)") && said.contains("chmod 700"), "{said}");
+        let stderr = run_and_fail(binary, &[keys]).await;
+        assert!(stderr.contains("open to others (mode 755)") && stderr.contains("chmod 700"), "{stderr}");
     }
     std::fs::set_permissions(&cluster.keys, std::fs::Permissions::from_mode(0o700)).unwrap();
     for entry in std::fs::read_dir(&cluster.keys).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    let said = start("auth-service", &[keys]).await;
-    assert!(said.contains("signalbox keys new"), "{said}");
+    let stderr = run_and_fail("auth-service", &[keys]).await;
+    assert!(stderr.contains("signalbox keys new"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! What operators hear.
+//! The event feed of the operator.
 
 use std::time::Duration;
 
@@ -36,10 +36,10 @@ async fn next(feed: &mut WebSocketStream<TcpStream>) -> Value {
 }
 
 on_each_store! {
-    async fn an_operator_hears_a_room_live_and_die(cluster) {
+    async fn the_feed_reports_the_life_of_a_room_in_order(cluster) {
         if let Some(auth) = &cluster.auth {
             // The subscription is not part of readiness.
-            eventually("the feed is subscribed", async || auth.log().contains("the event feed is subscribed").then_some(())).await;
+            eventually("the auth service has subscribed to the events", async || auth.log().contains("the event feed is subscribed").then_some(())).await;
         }
         let mut feed = open(cluster).await;
         let room = cluster.room("r");
@@ -68,15 +68,15 @@ on_each_store! {
             assert_eq!(text("userId").is_some(), peer.is_some(), "{line}");
             assert_eq!(text("node").map(str::len), Some(32), "{line}");
             let at = line["at"].as_u64().unwrap();
-            // Two nodes compare their clocks with the store's, each by itself.
+            // Each node estimates the clock of the store by itself.
             assert!(at + 50 >= last, "{line}");
             last = at;
         }
-        let quiet = tokio::time::timeout(Duration::from_millis(100), next(&mut feed)).await;
-        assert!(quiet.is_err(), "an event too many: {quiet:?}");
+        let extra = tokio::time::timeout(Duration::from_millis(100), next(&mut feed)).await;
+        assert!(extra.is_err(), "an unexpected event: {extra:?}");
     }
 
-    async fn the_feed_is_for_api_keys_only(cluster) {
+    async fn the_feed_accepts_only_api_keys(cluster) {
         let address = cluster.auth_address();
         let token = cluster.forge("r", "alice");
         for authorization in [None, Some("Basic YmFja2VuZDp3cm9uZw==".to_owned()), Some(format!("Bearer {token}"))] {
@@ -85,7 +85,7 @@ on_each_store! {
             request.send(address).await.assert_problem(401, "caller_unknown");
         }
         Request::upgrade(format!("/ws/events?token={token}")).send(address).await.assert_problem(401, "caller_unknown");
-        let stranger = Request::upgrade("/ws/events").header("Authorization", cluster.basic()).header("Origin", "https://evil.example");
-        stranger.send(address).await.assert_problem(403, "origin_not_allowed");
+        let foreign = Request::upgrade("/ws/events").header("Authorization", cluster.basic()).header("Origin", "https://evil.example");
+        foreign.send(address).await.assert_problem(403, "origin_not_allowed");
     }
 }

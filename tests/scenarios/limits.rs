@@ -1,4 +1,4 @@
-//! Where the limits are, and what is said there.
+//! The limits, and the answers when a limit is exceeded.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn refusal(answer: &Value) -> (&str, &str, Option<&str>) {
 }
 
 on_each_store! {
-    async fn a_full_room_says_so_and_closes(cluster, [("LIMITS__ROOM_PEERS", "2")]) {
+    async fn a_full_room_refuses_a_join_and_closes_the_connection(cluster, [("LIMITS__ROOM_PEERS", "2")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         for node in &cluster.nodes {
@@ -27,55 +27,55 @@ on_each_store! {
         bob.leave().await;
         alice.next_of_type("peer-left").await;
         room.join("carol").await;
-        assert_eq!(alice.next().await["type"], "peer-joined", "who was not let in is not heard of");
+        assert_eq!(alice.next().await["type"], "peer-joined", "a refused join is not announced");
     }
 
-    async fn of_many_at_once_only_as_many_get_in_as_there_are_places(cluster, [("LIMITS__ROOM_PEERS", "3")]) {
+    async fn concurrent_joins_never_exceed_the_room_limit(cluster, [("LIMITS__ROOM_PEERS", "3")]) {
         let room = cluster.room("r");
-        let knock = async |n: usize| {
+        let connect = async |n: usize| {
             let link = room.knock(&format!("u{n}")).await;
-            let first = link.next().await;
-            (link, first)
+            let first_frame = link.next().await;
+            (link, first_frame)
         };
-        let first = futures_util::future::join_all((0..10).map(knock)).await;
-        let inside = first.iter().filter(|(_, frame)| frame["type"] == "joined").count();
-        let refused = first.iter().filter(|(_, frame)| frame["code"] == "room_full").count();
-        assert_eq!((inside, refused), (3, 7));
+        let links = futures_util::future::join_all((0..10).map(connect)).await;
+        let joined = links.iter().filter(|(_, frame)| frame["type"] == "joined").count();
+        let refused = links.iter().filter(|(_, frame)| frame["code"] == "room_full").count();
+        assert_eq!((joined, refused), (3, 7));
     }
 
-    async fn a_user_may_be_in_a_room_only_so_often(cluster, [("LIMITS__USER_PEERS", "1")]) {
+    async fn a_user_may_have_only_the_configured_number_of_peers_in_a_room(cluster, [("LIMITS__USER_PEERS", "1")]) {
         let room = cluster.room("r");
         let _alice = room.join("alice").await;
-        let again = room.knock("alice").await;
-        assert_eq!(refusal(&again.next().await), ("error", "user_limit", None));
-        let closed = again.closed().await;
+        let second = room.knock("alice").await;
+        assert_eq!(refusal(&second.next().await), ("error", "user_limit", None));
+        let closed = second.closed().await;
         assert_eq!((closed.code, closed.reason.as_str()), (4511, "user_limit"));
         room.join("bob").await;
         cluster.room("other").join("alice").await;
     }
 
-    async fn what_is_too_large_is_named(cluster) {
+    async fn the_error_for_a_message_too_large_names_the_field(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let long = |length: usize| "x".repeat(length);
+        let text = |length: usize| "x".repeat(length);
         let rows = [
-            (json!({"type": "offer", "to": bob.id(), "sdp": long(48 * 1024)}), "sdp"),
-            (json!({"type": "answer", "to": bob.id(), "sdp": long(48 * 1024)}), "sdp"),
-            (json!({"type": "candidate", "to": bob.id(), "candidate": {"candidate": long(2048)}}), "candidate"),
-            (json!({"type": "message", "to": bob.id(), "data": long(16 * 1024)}), "data"),
-            (json!({"type": "update", "metadata": {"x": long(4096)}}), "metadata"),
+            (json!({"type": "offer", "to": bob.id(), "sdp": text(48 * 1024)}), "sdp"),
+            (json!({"type": "answer", "to": bob.id(), "sdp": text(48 * 1024)}), "sdp"),
+            (json!({"type": "candidate", "to": bob.id(), "candidate": {"candidate": text(2048)}}), "candidate"),
+            (json!({"type": "message", "to": bob.id(), "data": text(16 * 1024)}), "data"),
+            (json!({"type": "update", "metadata": {"x": text(4096)}}), "metadata"),
         ];
         for (message, field) in rows {
             assert_eq!(refusal(&alice.ask(message.clone()).await), ("error", "too_large", Some(field)), "with an id");
             assert_eq!(refusal(&alice.refused(message).await), ("error", "too_large", Some(field)), "without an id");
         }
-        // The largest that fits, quotes included.
-        alice.offer(&bob, &long(48 * 1024 - 2)).await;
-        alice.message(&bob, long(16 * 1024 - 2).into()).await;
+        // The largest allowed values; the limit counts the quotes.
+        alice.offer(&bob, &text(48 * 1024 - 2)).await;
+        alice.message(&bob, text(16 * 1024 - 2).into()).await;
         assert_eq!(bob.next_offer().await.sdp.unwrap().len(), 48 * 1024 - 2);
         bob.next_message().await;
     }
 
-    async fn numbers_are_checked(cluster) {
+    async fn message_ids_are_checked(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         for id in [json!(0), json!(-1), json!(1.5), json!("7"), json!(null), json!(9_007_199_254_740_992_u64)] {
             let message = json!({"type": "message", "to": bob.id(), "data": 1, "id": id});
@@ -86,12 +86,12 @@ on_each_store! {
             alice.send(json!({"type": "message", "to": bob.id(), "data": id, "id": id})).await;
             assert_eq!(alice.answer(id).await["duplicate"] == true, duplicate, "{id}");
         }
-        let heard = [bob.next_message().await, bob.next_message().await, bob.next_message().await];
-        assert_eq!(heard.map(|message| message.id), [Some(41), Some(42), Some(top)]);
+        let received = [bob.next_message().await, bob.next_message().await, bob.next_message().await];
+        assert_eq!(received.map(|message| message.id), [Some(41), Some(42), Some(top)]);
     }
 
-    /// Ten a second after a burst of ten: an error for each frame too many, then a pause makes it good.
-    async fn who_sends_too_fast_is_told_when_to_go_on(cluster, [("LIMITS__BURST", "10"), ("LIMITS__RATE", "10")]) {
+    /// After a burst of ten the limit is ten frames a second.
+    async fn a_rate_limited_peer_gets_the_time_until_it_may_send_again(cluster, [("LIMITS__BURST", "10"), ("LIMITS__RATE", "10")]) {
         let (alice, bob) = cluster.room("r").join2().await;
         let mut refused = Value::Null;
         for n in 1..=20 {
@@ -103,13 +103,14 @@ on_each_store! {
         }
         let wait = refused["retryMs"].as_u64().expect("retryMs");
         assert!((1..=100).contains(&wait), "{refused}");
-        // The pause that the server asked for.
+        // The pause that the server requested.
         tokio::time::sleep(Duration::from_millis(wait + 20)).await;
         alice.message(&bob, json!("slower")).await;
     }
 
-    /// A client that reads and never says `received` has what was written to it.
-    async fn a_peer_that_reads_and_never_confirms_is_not_backlogged(cluster, [("LIMITS__BACKLOG", "8")]) {
+    /// Entries that were written to a socket do not count, even if the client never sends
+    /// `received`.
+    async fn a_peer_that_reads_without_acknowledging_has_no_backlog(cluster, [("LIMITS__BACKLOG", "8")]) {
         let (alice, bob) = cluster.room("r").join2().await;
         bob.stay_silent();
         for n in 1..=40 {
@@ -118,8 +119,8 @@ on_each_store! {
         }
     }
 
-    /// Carol reads all she is sent and confirms nothing but the very beginning.
-    async fn who_confirms_once_and_no_more_does_not_silence_the_room(cluster, [("LIMITS__BACKLOG", "32")]) {
+    /// Carol reads all her entries and acknowledges only seq 0.
+    async fn a_peer_that_acknowledges_only_once_does_not_block_the_room(cluster, [("LIMITS__BACKLOG", "32")]) {
         let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
         let [alice, bob, carol]: [TestPeer; 3] = peers.try_into().ok().unwrap();
         carol.stay_silent();
@@ -132,8 +133,8 @@ on_each_store! {
         }
     }
 
-    /// The same with a few large messages: the bound on bytes.
-    async fn a_peer_that_reads_large_messages_is_not_backlogged(cluster,
+    /// The same for the bound on bytes, with a few large messages.
+    async fn a_peer_that_reads_large_messages_has_no_backlog(cluster,
         [("LIMITS__BACKLOG_BYTES", "64KiB"), ("LIMITS__OUTBOX", "256KiB"), ("LIMITS__ROOM_PEERS", "10")]) {
         let (alice, bob) = cluster.room("r").join2().await;
         let large = "x".repeat(15 * 1024);
@@ -144,8 +145,8 @@ on_each_store! {
     }
 }
 
-/// Bob's socket is lost and the window is long, so what is sent to him waits, up to the bound.
-async fn a_mailbox_that_nobody_empties_gets_full(store: Store) {
+/// Bob is detached and his resume window is long, so his mailbox keeps entries up to the bound.
+async fn assert_full_mailbox_refuses_messages(store: Store) {
     let cluster =
         TestCluster::start(store, &[("LIMITS__BACKLOG", "8"), ("TIMING__RESUME_WINDOW", "15s")]).await;
     let peers = cluster.room("r").join_all(&["alice", "carol", "bob"]).await;
@@ -153,19 +154,19 @@ async fn a_mailbox_that_nobody_empties_gets_full(store: Store) {
     let bob_id = bob.id().to_owned();
     bob.cut();
     alice.next_of_type("peer-detached").await;
-    let mut taken = 0;
+    let mut accepted = 0;
     let refused = loop {
         let answer = alice.ask(json!({"type": "offer", "to": bob_id, "sdp": SDP})).await;
         if answer["type"] == "error" {
             break answer;
         }
-        taken += 1;
-        assert!(taken <= 8, "more than the bound was taken");
+        accepted += 1;
+        assert!(accepted <= 8, "the mailbox accepted more entries than the bound");
     };
-    assert_eq!(taken, 8);
+    assert_eq!(accepted, 8);
     assert_eq!(refusal(&refused), ("error", "peer_backlogged", Some("to")));
     assert_eq!(refused["retryMs"], 500);
-    // All or nothing: a message to the room reaches nobody.
+    // A message to the room is appended to all mailboxes or to none.
     assert_eq!(alice.ask(json!({"type": "message", "data": 1})).await["code"], "peer_backlogged");
     alice.message(&carol, json!("direct")).await;
     assert_eq!(carol.next_message().await.data, Some(json!("direct")));
@@ -176,11 +177,11 @@ async fn a_mailbox_that_nobody_empties_gets_full(store: Store) {
 }
 
 #[tokio::test]
-async fn a_mailbox_that_nobody_empties_gets_full_in_memory() {
-    a_mailbox_that_nobody_empties_gets_full(Store::Memory).await;
+async fn a_full_mailbox_of_a_detached_peer_refuses_messages_in_memory() {
+    assert_full_mailbox_refuses_messages(Store::Memory).await;
 }
 
 #[tokio::test]
-async fn a_mailbox_that_nobody_empties_gets_full_over_redis() {
-    a_mailbox_that_nobody_empties_gets_full(Store::Redis(2)).await;
+async fn a_full_mailbox_of_a_detached_peer_refuses_messages_over_redis() {
+    assert_full_mailbox_refuses_messages(Store::Redis(2)).await;
 }

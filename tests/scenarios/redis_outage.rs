@@ -1,4 +1,5 @@
-//! Redis goes away, hangs, is full or has forgotten everything: sockets stay, what can be done is done, and it heals by itself.
+//! Redis is unavailable, hangs, is full or has lost its data: sockets stay open, direct delivery
+//! continues, and the service recovers without an operator.
 
 use std::time::Duration;
 
@@ -14,33 +15,34 @@ use signalbox_tests::{
 
 use crate::node_death::{join, long};
 
-async fn status(process: &Process, path: &str) -> u16 {
+async fn fetch_status(process: &Process, path: &str) -> u16 {
     Request::get(path).send(process.address).await.status
 }
 
-async fn until_ready(fleet: &Fleet, wanted: u16, limit: Duration) {
+async fn wait_for_readiness(fleet: &Fleet, expected: u16, limit: Duration) {
     for node in &fleet.nodes {
-        eventually_within(limit, &format!("ready says {wanted}"), async || {
-            (status(&node.process, "/health/ready").await == wanted).then_some(())
+        eventually_within(limit, &format!("/health/ready answers {expected}"), async || {
+            (fetch_status(&node.process, "/health/ready").await == expected).then_some(())
         })
         .await;
     }
 }
 
-/// How long an outage is: a minute is promised, seconds show the same.
-fn outage() -> Duration {
+/// The duration of an outage. The guarantee is for one minute; five seconds show the same
+/// behaviour.
+fn outage_duration() -> Duration {
     Duration::from_secs(if long() { 60 } else { 5 })
 }
 
 /// Alice and Bob on one node, Carol on another.
-struct Trio {
+struct PeerTrio {
     fleet: Fleet,
     alice: TestPeer,
     bob: TestPeer,
     carol: TestPeer,
 }
 
-impl Trio {
+impl PeerTrio {
     async fn start() -> Self {
         let settings =
             [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "500ms"), ("REDIS__DEADLINE", "300ms")];
@@ -53,41 +55,46 @@ impl Trio {
         Self { fleet, alice, bob, carol }
     }
 
-    /// What holds in an outage that has begun; returns the id that Alice keeps for Carol.
-    async fn goes_on_without(&self) -> u64 {
+    /// Checks the behaviour during an outage. Returns the id of Alice's refused message to Carol.
+    async fn assert_works_without_redis(&self) -> u64 {
         let Self { fleet, alice, bob, carol } = self;
-        until_ready(fleet, 503, Duration::from_secs(10)).await;
+        wait_for_readiness(fleet, 503, Duration::from_secs(10)).await;
         for node in &fleet.nodes {
-            assert_eq!(status(&node.process, "/health/live").await, 200);
+            assert_eq!(fetch_status(&node.process, "/health/live").await, 200);
         }
-        let kept = alice.ask(json!({"type": "message", "to": carol.id(), "data": "kept"})).await;
-        assert_eq!((&kept["type"], &kept["code"]), (&json!("error"), &json!("unavailable")), "{kept}");
-        assert!(kept["retryMs"].is_u64(), "{kept}");
-        // To others on this node nothing is held up by it.
+        let refused = alice.ask(json!({"type": "message", "to": carol.id(), "data": "refused"})).await;
+        assert_eq!(
+            (&refused["type"], &refused["code"]),
+            (&json!("error"), &json!("unavailable")),
+            "{refused}"
+        );
+        assert!(refused["retryMs"].is_u64(), "{refused}");
+        // Messages to peers of the same node do not wait for the refused message.
         for n in 0..3 {
             let answer = alice.ask(json!({"type": "message", "to": bob.id(), "data": n})).await;
             assert_eq!((&answer["type"], &answer["durable"]), (&json!("ack"), &json!(false)), "{answer}");
-            let heard = bob.next_of_type("message").await;
+            let received = bob.next_of_type("message").await;
             assert_eq!(
-                (&heard["data"], &heard["from"], &heard["id"]),
+                (&received["data"], &received["from"], &received["id"]),
                 (&json!(n), &json!(alice.id()), &answer["id"])
             );
-            assert!(heard.get("seq").is_none(), "outside the mailbox: {heard}");
+            assert!(received.get("seq").is_none(), "not from the mailbox: {received}");
         }
-        kept["id"].as_u64().unwrap()
+        refused["id"].as_u64().unwrap()
     }
 
-    /// Five seconds after its end all is green, what was kept arrives, nothing comes twice, and the views agree.
-    async fn heals(self, kept: u64) {
+    /// Checks the state five seconds after the outage: all nodes are ready, the refused message can
+    /// be sent again, no message arrives twice, and all peers see the same members.
+    async fn assert_recovers(self, refused_id: u64) {
         let Self { fleet, alice, bob, carol } = &self;
-        until_ready(fleet, 200, Duration::from_secs(5)).await;
-        let message = json!({"type": "message", "to": carol.id(), "id": kept, "data": "kept"});
-        eventually_within(Duration::from_secs(5), "what was kept is taken", async || {
+        wait_for_readiness(fleet, 200, Duration::from_secs(5)).await;
+        let message = json!({"type": "message", "to": carol.id(), "id": refused_id, "data": "refused"});
+        eventually_within(Duration::from_secs(5), "the refused message is accepted", async || {
             alice.send(message.clone()).await;
-            (alice.answer(kept).await["type"] == "ack").then_some(())
+            (alice.answer(refused_id).await["type"] == "ack").then_some(())
         })
         .await;
-        assert_eq!(carol.next_message().await.data, Some(json!("kept")));
+        assert_eq!(carol.next_message().await.data, Some(json!("refused")));
         for (from, to) in [(alice, bob), (bob, carol), (carol, alice)] {
             let answer = from.ask(json!({"type": "message", "to": to.id(), "data": "after"})).await;
             assert_eq!(answer, json!({"type": "ack", "id": answer["id"]}), "durable again");
@@ -95,12 +102,12 @@ impl Trio {
         }
         for peer in [alice, bob, carol] {
             peer.ping().await;
-            let rest = peer.rest().await;
-            let odd: Vec<_> = rest
+            let remaining = peer.rest().await;
+            let unexpected: Vec<_> = remaining
                 .iter()
                 .filter(|frame| frame["type"] == "message" || frame["type"] == "peer-left")
                 .collect();
-            assert!(odd.is_empty(), "heard twice, or gone: {odd:?}");
+            assert!(unexpected.is_empty(), "repeated messages or lost peers: {unexpected:?}");
         }
         let dave = join(fleet, 1, "dave").await;
         let peers = dave.joined["peers"].as_array().unwrap();
@@ -110,40 +117,40 @@ impl Trio {
     }
 }
 
-/// Connections are refused for a while; what Redis holds is not lost.
+/// Redis refuses connections for a while and keeps its data.
 #[tokio::test]
-async fn redis_away_is_a_mode() {
-    let trio = Trio::start().await;
+async fn peers_keep_signaling_while_redis_refuses_connections() {
+    let trio = PeerTrio::start().await;
     for node in &trio.fleet.nodes {
         node.store().arrivals(Arrivals::Refused);
         node.store().cut(|| true);
     }
-    let kept = trio.goes_on_without().await;
-    // The outage itself.
-    tokio::time::sleep(outage()).await;
+    let refused_id = trio.assert_works_without_redis().await;
+    // The outage must last for this time; there is no event to wait for.
+    tokio::time::sleep(outage_duration()).await;
     trio.fleet.nodes.iter().for_each(|node| node.store().heal());
-    trio.heals(kept).await;
+    trio.assert_recovers(refused_id).await;
 }
 
-/// It takes everything and answers nothing.
+/// Redis accepts requests and does not answer.
 #[tokio::test]
-async fn redis_that_hangs_is_the_same_mode() {
-    let mut trio = Trio::start().await;
+async fn peers_keep_signaling_while_redis_hangs() {
+    let mut trio = PeerTrio::start().await;
     let pid = trio.fleet.store.single().pid();
     signal(pid, "STOP");
-    let kept = trio.goes_on_without().await;
-    // The outage itself.
-    tokio::time::sleep(outage()).await;
+    let refused_id = trio.assert_works_without_redis().await;
+    // The outage must last for this time; there is no event to wait for.
+    tokio::time::sleep(outage_duration()).await;
     signal(pid, "CONT");
-    trio.heals(kept).await;
+    trio.assert_recovers(refused_id).await;
 }
 
-/// It comes back and has forgotten all: everybody is the same peer as before, and is told that something may be missing.
+/// Redis restarts without data: each peer keeps its id and receives `recovered: false`.
 #[tokio::test]
-async fn an_empty_redis_is_announced_and_filled_again() {
-    let Trio { mut fleet, alice, bob, carol } = Trio::start().await;
+async fn peers_stay_in_the_room_with_recovered_false_after_redis_lost_its_data() {
+    let PeerTrio { mut fleet, alice, bob, carol } = PeerTrio::start().await;
     fleet.store.single().stop();
-    until_ready(&fleet, 503, Duration::from_secs(10)).await;
+    wait_for_readiness(&fleet, 503, Duration::from_secs(10)).await;
     fleet.store.single().go_on().await;
     for peer in [&alice, &bob, &carol] {
         let resumed = peer.next_of_type("resumed").await;
@@ -153,47 +160,47 @@ async fn an_empty_redis_is_announced_and_filled_again() {
             "{resumed}"
         );
     }
-    until_ready(&fleet, 200, Duration::from_secs(5)).await;
+    wait_for_readiness(&fleet, 200, Duration::from_secs(5)).await;
     for (from, to) in [(&alice, &bob), (&bob, &carol), (&carol, &alice)] {
         from.insist(json!({"type": "message", "to": to.id(), "data": "after"})).await;
         while to.next_message().await.data != Some(json!("after")) {}
     }
-    // A handle of the new life is good, on the other node.
+    // A handle issued after the restart is valid on the other node.
     let alice = alice.lose().await.resume_at(fleet.nodes[1].front.address).await;
     assert_eq!(alice.joined["peers"].as_array().unwrap().len(), 2);
     fleet.audit();
 }
 
-/// Nothing new is taken; what makes room is.
+/// A full Redis refuses messages, and accepts commits that free memory.
 #[tokio::test]
-async fn in_a_full_redis_one_can_still_leave() {
-    let Trio { fleet, alice, bob, carol } = Trio::start().await;
+async fn a_peer_can_leave_while_redis_is_full() {
+    let PeerTrio { fleet, alice, bob, carol } = PeerTrio::start().await;
     fleet.store.fill().await;
-    let refused = eventually("it is full", async || {
+    let refused = eventually("Redis is full", async || {
         let answer = alice.ask(json!({"type": "message", "to": carol.id(), "data": "too much"})).await;
         (answer["type"] == "error").then_some(answer)
     })
     .await;
     assert_eq!(refused["code"], "unavailable", "{refused}");
-    let gone = bob.id().to_owned();
+    let left_id = bob.id().to_owned();
     bob.leave().await;
     for peer in [&alice, &carol] {
         let left = peer.next_of_type("peer-left").await;
-        assert_eq!((&left["peerId"], &left["reason"]), (&json!(gone), &json!("left")));
+        assert_eq!((&left["peerId"], &left["reason"]), (&json!(left_id), &json!("left")));
     }
-    let lost = carol.lose().await;
-    assert_eq!(alice.next_of_type("peer-detached").await["peerId"], *lost.peer_id);
+    let lost_peer = carol.lose().await;
+    assert_eq!(alice.next_of_type("peer-detached").await["peerId"], *lost_peer.peer_id);
     fleet.store.unfill().await;
-    let carol = eventually("a resume is taken again", async || {
-        let link = lost.try_at(fleet.nodes[0].front.address).await.ok()?;
+    let carol = eventually("a resume is accepted again", async || {
+        let link = lost_peer.try_at(fleet.nodes[0].front.address).await.ok()?;
         let first: Value = link.next().await;
         (first["type"] == "resumed").then_some((link, first))
     })
     .await;
     assert_eq!(carol.1["recovered"], true, "{}", carol.1);
     let id = refused["id"].as_u64().unwrap();
-    eventually("what was refused is taken", async || {
-        alice.send(json!({"type": "message", "to": lost.peer_id, "id": id, "data": "fits"})).await;
+    eventually("the refused message is accepted", async || {
+        alice.send(json!({"type": "message", "to": lost_peer.peer_id, "id": id, "data": "fits"})).await;
         (alice.answer(id).await["type"] == "ack").then_some(())
     })
     .await;
@@ -201,14 +208,14 @@ async fn in_a_full_redis_one_can_still_leave() {
     fleet.audit();
 }
 
-/// Two ids are refused, for two targets. The first is taken again; the second is not, so nothing later may be, or it would look like
-/// a copy when it comes.
+/// Two ids for two targets are refused. The client sends only the first id again. Later ids stay
+/// refused until the second id arrives: otherwise the second message would look like a duplicate.
 #[tokio::test]
-async fn a_refused_id_is_overtaken_by_none_that_comes_after_it() {
-    let mut trio = Trio::start().await;
+async fn no_later_message_overtakes_a_refused_message() {
+    let mut trio = PeerTrio::start().await;
     let dave = join(&trio.fleet, 1, "dave").await;
     let pid = trio.fleet.store.single().pid();
-    let Trio { fleet, alice, carol, .. } = &trio;
+    let PeerTrio { fleet, alice, carol, .. } = &trio;
     let message = |id: u64, to: &TestPeer| json!({"type": "message", "to": to.id(), "id": id, "data": id});
     let first = alice.next_id();
     let (second, third) = (first + 1, first + 2);
@@ -218,14 +225,14 @@ async fn a_refused_id_is_overtaken_by_none_that_comes_after_it() {
         assert_eq!(alice.answer(id).await["code"], "unavailable");
     }
     signal(pid, "CONT");
-    until_ready(fleet, 200, Duration::from_secs(5)).await;
-    eventually("the first is taken", async || {
+    wait_for_readiness(fleet, 200, Duration::from_secs(5)).await;
+    eventually("the first message is accepted", async || {
         alice.send(message(first, carol)).await;
         (alice.answer(first).await["type"] == "ack").then_some(())
     })
     .await;
     alice.send(message(third, carol)).await;
-    assert_eq!(alice.answer(third).await["code"], "unavailable", "the second has not come again");
+    assert_eq!(alice.answer(third).await["code"], "unavailable", "the second message was not sent again yet");
     alice.send(message(second, &dave)).await;
     alice.answer(second).await;
     assert_eq!(dave.next_message().await.data, Some(json!(second)));

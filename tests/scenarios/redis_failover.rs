@@ -1,4 +1,5 @@
-//! A master of Redis dies with what it had acknowledged, or slots move: nobody loses anything without being told.
+//! A Redis master dies with acknowledged writes, or slots move to another master. Each loss must be
+//! announced to the clients.
 
 use std::time::{Duration, Instant};
 
@@ -20,55 +21,56 @@ const SETTINGS: Settings<'static> = &[
 ];
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Load, what is done, load again; judged by the clients. The number of gaps that were announced.
-async fn under_load(backend: Backend, strike: impl AsyncFn(&mut Fleet)) -> u64 {
+/// Injects a failure under load and checks the records of the clients. Returns the number of
+/// announced gaps.
+async fn inject_under_load(backend: Backend, inject: impl AsyncFn(&mut Fleet)) -> u64 {
     let mut fleet = Fleet::start(backend, 2, SETTINGS).await;
     let swarm = Swarm::start(&plan(&fleet, 40));
     swarm.all_live(Duration::from_secs(20)).await;
-    strike(&mut fleet).await;
+    inject(&mut fleet).await;
     let histories = swarm.finish(Duration::from_secs(25)).await;
-    let verdict = check(&Run { histories, window: WINDOW, ..Run::default() });
-    verdict.assert_clean();
-    assert_eq!(verdict.lost_peers, 0, "nobody had to join anew: {verdict}");
+    let report = check(&Run { histories, window: WINDOW, ..Run::default() });
+    report.assert_clean();
+    assert_eq!(report.lost_peers, 0, "peers had to join again: {report}");
     fleet.audit();
-    verdict.resyncs
+    report.resyncs
 }
 
-/// The replica has missed what was acknowledged for most of a second: everybody is told.
+/// The replica misses the writes of 700 ms that the master has acknowledged.
 #[tokio::test]
-async fn a_failover_that_loses_writes_is_announced() {
-    let resyncs = under_load(Backend::start_sentinel().await, async |fleet| {
+async fn a_gap_is_announced_after_a_failover_that_loses_writes() {
+    let resyncs = inject_under_load(Backend::start_sentinel().await, async |fleet| {
         let Backend::Sentinel(sentinel) = &mut fleet.store else { unreachable!() };
         sentinel.cut_replication().await;
-        // What is written now is lost.
+        // Writes during this pause are lost.
         tokio::time::sleep(Duration::from_millis(700)).await;
         sentinel.kill_master().await;
         sentinel.master().await;
     })
     .await;
-    assert!(resyncs > 0, "writes were lost, and nobody was told");
+    assert!(resyncs > 0, "writes were lost without an announcement");
 }
 
-/// The same in one shard of three.
+/// A Redis Cluster of three shards.
 #[tokio::test]
-async fn a_dead_master_of_a_shard_is_announced() {
-    under_load(Backend::start_cluster().await, async |fleet| {
+async fn a_failover_of_one_shard_leaves_no_silent_gap() {
+    inject_under_load(Backend::start_cluster().await, async |fleet| {
         fleet.store.fail_over(1).await;
     })
     .await;
 }
 
-/// While one master is dead and another takes its place, rooms of the others talk on as if nothing had been.
+/// One master dies and its replica is promoted. A room of another shard keeps exchanging messages.
 #[tokio::test]
-async fn rooms_of_other_shards_notice_nothing() {
+async fn a_failover_of_one_shard_does_not_affect_rooms_of_other_shards() {
     let mut fleet = Fleet::start(Backend::start_cluster().await, 2, SETTINGS).await;
     let Backend::Cluster(cluster) = &fleet.store else { unreachable!() };
-    let others = cluster.partitions_of(cluster.master_of(127).await).await;
-    assert!(!others.contains(&0), "the first and the last partition lie on different masters");
+    let other_partitions = cluster.partitions_of(cluster.master_of(127).await).await;
+    assert!(!other_partitions.contains(&0), "the first and the last partition lie on different masters");
     let names = (0..).map(|n| format!("room-{n}"));
     let name = names
         .into_iter()
-        .find(|name| others.contains(&partition_of_room(&RoomId::parse(name).unwrap())))
+        .find(|name| other_partitions.contains(&partition_of_room(&RoomId::parse(name).unwrap())))
         .unwrap();
     let join = async |node: usize, user: &str| {
         let token = Forgery::good(&name, user).sign(&fleet.secret);
@@ -78,14 +80,14 @@ async fn rooms_of_other_shards_notice_nothing() {
     alice.next_of_type("peer-joined").await;
     let Backend::Cluster(cluster) = &mut fleet.store else { unreachable!() };
     cluster.kill_master_of(0).await;
-    // Until long after the failover: what is promised here is that nothing happens.
+    // Long enough to cover the whole failover.
     let end = Instant::now() + Duration::from_secs(6);
-    let mut said = 0;
+    let mut sent = 0;
     while Instant::now() < end {
-        alice.message(&bob, json!(said)).await;
-        assert_eq!(bob.next_message().await.data, Some(json!(said)));
-        said += 1;
-        // The pace of the load.
+        alice.message(&bob, json!(sent)).await;
+        assert_eq!(bob.next_message().await.data, Some(json!(sent)));
+        sent += 1;
+        // The interval between messages.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for peer in [&alice, &bob] {
@@ -94,10 +96,10 @@ async fn rooms_of_other_shards_notice_nothing() {
     }
 }
 
-/// Slots move from one master to another while their rooms talk.
+/// Slots move from one master to another while peers in their rooms exchange messages.
 #[tokio::test]
-async fn moving_slots_loses_nothing() {
-    under_load(Backend::start_cluster().await, async |fleet| {
+async fn moving_slots_leaves_no_silent_gap() {
+    inject_under_load(Backend::start_cluster().await, async |fleet| {
         for salt in 0..3 {
             fleet.store.reshard(salt).await;
         }

@@ -1,5 +1,5 @@
-//! The key pairs of a deployment, read from its folder: what is public of them in every form that somebody might take for a secret, and
-//! signatures under any header.
+//! A signing key pair of a deployment, read from its folder. Gives the public key in each form that
+//! a verifier might mistake for an HMAC secret, and signs tokens with any header.
 
 use std::{fs, path::Path};
 
@@ -38,28 +38,28 @@ const ED25519_ORDER: [u8; 32] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
-/// A pair.
+/// A signing key pair.
 #[derive(Clone)]
-pub(crate) struct Pair {
+pub(crate) struct KeyPair {
     pub(crate) kid: String,
     pub(crate) algorithm: KeyAlgorithm,
-    /// What is published of it.
+    /// The published public key.
     pub(crate) jwk: Value,
     key: EncodingKey,
 }
 
-impl Pair {
-    /// Reads one from its file, and dates it: from when on it signs, seconds since 1970.
+impl KeyPair {
+    /// Reads a key file and sets the time from which the key signs, in seconds since 1970.
     ///
     /// # Panics
-    /// If it is none.
-    pub(crate) fn dated(folder: &Path, kid: &str, signs_from: u64) -> Self {
+    /// If the file is not a key.
+    pub(crate) fn read(folder: &Path, kid: &str, signs_from: u64) -> Self {
         let path = folder.join(format!("{kid}.json"));
         let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         file["signs_from"] = signs_from.into();
-        // Written over, so that it stays closed to others.
+        // The file is overwritten and not replaced, so its mode stays private.
         fs::write(&path, file.to_string()).unwrap();
-        let d = bytes(&file["d"]);
+        let d = decode_base64url(&file["d"]);
         let algorithm = KeyAlgorithm::parse(file["alg"].as_str().unwrap()).unwrap();
         let key = match algorithm {
             KeyAlgorithm::EdDSA => EncodingKey::from_ed_der(&[&PKCS8_ED25519[..], &d].concat()),
@@ -71,13 +71,13 @@ impl Pair {
         Self { kid: kid.to_owned(), algorithm, jwk: file, key }
     }
 
-    /// The bytes of the public key: x, or x and y.
+    /// The bytes of the public key: x for Ed25519, x and y for P-256.
     pub(crate) fn raw(&self) -> Vec<u8> {
-        let y = self.jwk.get("y").map_or(Vec::new(), bytes);
-        [bytes(&self.jwk["x"]), y].concat()
+        let y = self.jwk.get("y").map_or(Vec::new(), decode_base64url);
+        [decode_base64url(&self.jwk["x"]), y].concat()
     }
 
-    /// The same as SubjectPublicKeyInfo.
+    /// The public key as SubjectPublicKeyInfo.
     pub(crate) fn spki(&self) -> Vec<u8> {
         let head = match self.algorithm {
             KeyAlgorithm::EdDSA => &SPKI_ED25519[..],
@@ -86,19 +86,19 @@ impl Pair {
         [head, &self.raw()].concat()
     }
 
-    /// The same as PEM (RFC 7468), as every tool writes it.
+    /// The public key as PEM (RFC 7468).
     pub(crate) fn pem(&self) -> String {
         let body = STANDARD.encode(self.spki());
         let lines: Vec<_> = body.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
     }
 
-    /// The header of a good token of hers.
+    /// The header of a valid token of this key.
     pub(crate) fn header(&self, forgery: &Forgery) -> Value {
         json!({ "alg": self.algorithm.as_str(), "typ": forgery.header.typ, "kid": self.kid })
     }
 
-    /// A token under this header, signed by the pair.
+    /// A token with this header, signed by this pair.
     pub(crate) fn sign(&self, header: &Value, forgery: &Forgery) -> String {
         let signature = self.signature(header, forgery);
         forgery.assemble(header, &URL_SAFE_NO_PAD.encode(signature))
@@ -113,8 +113,8 @@ impl Pair {
     }
 }
 
-/// A token under this header with an HMAC.
-pub(crate) fn hmac(header: &Value, forgery: &Forgery, algorithm: Algorithm, secret: &[u8]) -> String {
+/// A token with this header and an HMAC.
+pub(crate) fn sign_hmac(header: &Value, forgery: &Forgery, algorithm: Algorithm, secret: &[u8]) -> String {
     let unsigned = forgery.assemble(header, "");
     let message = unsigned.trim_end_matches('.');
     let key = EncodingKey::from_secret(secret);
@@ -122,8 +122,9 @@ pub(crate) fn hmac(header: &Value, forgery: &Forgery, algorithm: Algorithm, secr
     format!("{message}.{signature}")
 }
 
-/// The same signature in another encoding: of ECDSA as DER (RFC 3279), of Ed25519 with a scalar that is not reduced (RFC 8032, section 5.1.7).
-pub(crate) fn encoded_otherwise(algorithm: KeyAlgorithm, signature: &[u8]) -> Vec<u8> {
+/// The same signature in another encoding: ECDSA as DER (RFC 3279), Ed25519 with a scalar that is
+/// not reduced (RFC 8032, section 5.1.7).
+pub(crate) fn reencode_signature(algorithm: KeyAlgorithm, signature: &[u8]) -> Vec<u8> {
     let (r, s) = signature.split_at(32);
     match algorithm {
         KeyAlgorithm::ES256 => {
@@ -151,6 +152,6 @@ fn der_integer(bytes: &[u8]) -> Vec<u8> {
     [&[0x02, length][..], sign, rest].concat()
 }
 
-fn bytes(text: &Value) -> Vec<u8> {
+fn decode_base64url(text: &Value) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text.as_str().unwrap()).unwrap()
 }

@@ -1,4 +1,5 @@
-//! What happens between two steps: an answer that is lost, a node that dies while nobody can be told, a break in the middle of work.
+//! Failures in the middle of an operation: a lost answer, a node that dies during an outage of
+//! Redis, an outage during a replay.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use signalbox_tests::{
 
 use crate::node_death::join;
 
-async fn until_ready(fleet: &Fleet, node: usize, wanted: u16) {
-    eventually_within(Duration::from_secs(10), &format!("ready says {wanted}"), async || {
+async fn until_ready_status(fleet: &Fleet, node: usize, expected: u16) {
+    eventually_within(Duration::from_secs(10), &format!("ready status {expected}"), async || {
         let status = Request::get("/health/ready").send(fleet.nodes[node].process.address).await.status;
-        (status == wanted).then_some(())
+        (status == expected).then_some(())
     })
     .await;
 }
@@ -27,9 +28,10 @@ async fn next_about(peer: &TestPeer, kind: &str, about: &str) {
     while peer.next_of_type(kind).await["peerId"] != about {}
 }
 
-/// A message is on its way when Redis goes. It is refused; from then on what goes to a peer on the same node goes straight.
+/// Redis hangs during an append, so the message gets `unavailable`. From then on messages to a peer
+/// of the same node use direct delivery.
 #[tokio::test]
-async fn a_call_that_was_lost_with_redis_does_not_silence_its_node() {
+async fn an_append_lost_in_an_outage_of_redis_does_not_block_direct_delivery() {
     let settings =
         [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "500ms"), ("REDIS__DEADLINE", "300ms")];
     let mut fleet = Fleet::single(1, &settings).await;
@@ -41,11 +43,11 @@ async fn a_call_that_was_lost_with_redis_does_not_silence_its_node() {
     signal(pid, "STOP");
     let lost = alice.ask(json!({"type": "message", "to": bob.id(), "data": "lost"})).await;
     assert_eq!(lost["code"], "unavailable", "{lost}");
-    until_ready(&fleet, 0, 503).await;
-    // Long enough for what was asked before to fail.
+    until_ready_status(&fleet, 0, 503).await;
+    // Wait until earlier calls to Redis have failed.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let id = lost["id"].as_u64().unwrap();
-    eventually_within(Duration::from_secs(5), "it goes straight", async || {
+    eventually_within(Duration::from_secs(5), "direct delivery of the message", async || {
         alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": "lost"})).await;
         let answer = alice.answer(id).await;
         (answer["type"] == "ack").then(|| assert_eq!(answer["durable"], false, "{answer}"))
@@ -53,34 +55,35 @@ async fn a_call_that_was_lost_with_redis_does_not_silence_its_node() {
     .await;
     assert_eq!(bob.next_of_type("message").await["data"], "lost");
     signal(pid, "CONT");
-    until_ready(&fleet, 0, 200).await;
+    until_ready_status(&fleet, 0, 200).await;
     alice.insist(json!({"type": "message", "to": bob.id(), "data": "after"})).await;
-    let heard = bob.next_of_type("message").await;
-    assert_eq!(heard["data"], "after", "once");
+    let next = bob.next_of_type("message").await;
+    assert_eq!(next["data"], "after", "the message before was delivered once");
     fleet.audit();
 }
 
-/// A client came back and says its first word while Redis is away: the handle is confirmed later, and nobody tries all the time.
+/// A client resumes and sends its first frame while Redis is unavailable. The node confirms the
+/// handle later, and meanwhile retries at a bounded rate.
 #[tokio::test]
-async fn a_handle_to_be_confirmed_does_not_keep_a_node_busy() {
+async fn a_handle_confirmation_is_not_retried_without_pause_while_redis_is_unavailable() {
     let settings = [("TIMING__RESUME_WINDOW", "10s"), ("REDIS__DEADLINE", "300ms")];
     let fleet = Fleet::single(1, &settings).await;
     let bob = join(&fleet, 0, "bob").await;
-    let old = bob.ticket().await;
+    let old_state = bob.ticket().await;
     let bob = bob.lose().await.resume_at(fleet.nodes[0].front.address).await;
     fleet.nodes[0].store().arrivals(Arrivals::Refused);
     fleet.nodes[0].store().cut(|| true);
-    until_ready(&fleet, 0, 503).await;
+    until_ready_status(&fleet, 0, 503).await;
     bob.ping().await;
     let node = &fleet.nodes[0].process;
     let before = node.metric("signalbox_append_seconds_count").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let tried = node.metric("signalbox_append_seconds_count").await - before;
-    assert!(tried <= 20.0, "{tried} times a second");
+    let attempts = node.metric("signalbox_append_seconds_count").await - before;
+    assert!(attempts <= 20.0, "{attempts} attempts in one second");
     fleet.nodes[0].store().heal();
-    until_ready(&fleet, 0, 200).await;
-    eventually_within(Duration::from_secs(5), "the handle before is void", async || {
-        let target = format!("/ws/validate?{}", old.query());
+    until_ready_status(&fleet, 0, 200).await;
+    eventually_within(Duration::from_secs(5), "the previous handle is invalid", async || {
+        let target = format!("/ws/validate?{}", old_state.query());
         let answer = Request::get(target).send(node.address).await;
         (answer.status == 401).then_some(())
     })
@@ -88,30 +91,31 @@ async fn a_handle_to_be_confirmed_does_not_keep_a_node_busy() {
     bob.ping().await;
 }
 
-/// Redis comes back empty and with it the list of nodes; one of them has died meanwhile.
+/// Redis returns empty, without its list of nodes, and one of the nodes has died meanwhile.
 #[tokio::test]
-async fn who_was_on_a_node_that_died_while_redis_forgot_it_is_given_up() {
+async fn a_peer_of_a_node_that_dies_while_redis_loses_its_data_leaves() {
     let settings =
         [("TIMING__RESUME_WINDOW", "2s"), ("TIMING__LEASE", "500ms"), ("REDIS__DEADLINE", "300ms")];
     let mut fleet = Fleet::single(2, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let bob = join(&fleet, 1, "bob").await;
     next_about(&alice, "peer-joined", bob.id()).await;
-    // Alice's node knows where Bob is.
+    // Alice's node has learned which node owns Bob.
     alice.message(&bob, json!("before")).await;
     alice.tell_room(json!("before")).await;
     fleet.store.single().stop();
-    until_ready(&fleet, 0, 503).await;
+    until_ready_status(&fleet, 0, 503).await;
     fleet.nodes[1].process.kill();
     fleet.store.single().go_on().await;
     assert_eq!(alice.next_of_type("resumed").await["recovered"], false);
-    within("Bob is given up", next_about(&alice, "peer-left", bob.id())).await;
+    within("Bob has left", next_about(&alice, "peer-left", bob.id())).await;
     fleet.nodes[0].process.assert_running();
 }
 
-/// A node was taken for dead. It takes its peer back, and the answer to that is lost: the peer is still its own.
+/// A node hung past its lease. It reclaims its peer, and the answer to that commit is lost. The
+/// node must find that it owns the peer.
 #[tokio::test]
-async fn who_is_taken_back_is_not_replaced_by_itself() {
+async fn a_reclaimed_peer_stays_owned_when_the_answer_to_the_reclaim_is_lost() {
     let settings = [
         ("TIMING__RESUME_WINDOW", "20s"),
         ("TIMING__LEASE", "500ms"),
@@ -125,33 +129,35 @@ async fn who_is_taken_back_is_not_replaced_by_itself() {
     next_about(&carol, "peer-detached", alice.id()).await;
     let url = fleet.store.single().url();
     let monitor = redis::Client::open(url).unwrap().get_async_monitor().await.unwrap();
-    let mut seen = monitor.into_on_message::<String>();
-    // Answers take their time, so that there is some to lose them in.
+    let mut commands = monitor.into_on_message::<String>();
+    // Delayed answers leave time to lose the answer to the commit.
     fleet.nodes[0].store().delay(Duration::from_millis(100));
     fleet.nodes[0].go_on();
-    let taken = format!("peer-attached\\\",\\\"peerId\\\":\\\"{}", alice.id());
-    within("she is taken back", async { while !seen.next().await.unwrap().contains(&taken) {} }).await;
+    let reclaim = format!("peer-attached\\\",\\\"peerId\\\":\\\"{}", alice.id());
+    within("the reclaim of Alice", async { while !commands.next().await.unwrap().contains(&reclaim) {} })
+        .await;
     fleet.nodes[0].store().half_open(Way::Down, || true);
     fleet.nodes[0].store().delay(Duration::ZERO);
     next_about(&carol, "peer-attached", alice.id()).await;
-    // All that is left of it has happened when the node has its lease again.
+    // When the node holds its lease again, all earlier steps have finished.
     let answer = alice.insist(json!({"type": "message", "to": carol.id(), "data": "still here"})).await;
     assert_eq!(answer["type"], "ack", "{answer}");
     assert_eq!(carol.next_message().await.data, Some(json!("still here")));
     fleet.audit();
 }
 
-/// After a break a node compares what Redis holds with its sockets. However long that takes, it stays alive for the others.
+/// After a lost connection to Redis a node reconciles its rooms. The node must keep its lease
+/// however long that takes.
 #[tokio::test]
-async fn a_node_that_is_slow_to_compare_is_not_taken_for_dead() {
+async fn a_node_that_reconciles_slowly_keeps_its_lease() {
     let settings = [("TIMING__RESUME_WINDOW", "20s"), ("TIMING__LEASE", "400ms"), ("REDIS__DEADLINE", "1s")];
     let fleet = Fleet::single(2, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let carol = join(&fleet, 1, "carol").await;
-    // 128 questions one after the other take longer than a lease.
+    // 128 sequential calls, one for each partition, take longer than a lease.
     fleet.nodes[0].store().delay(Duration::from_millis(4));
     fleet.nodes[0].store().cut(|| true);
-    // The quiet time, and what it does after it.
+    // The grace period and the reconciliation after it.
     tokio::time::sleep(Duration::from_secs(5)).await;
     alice.ping().await;
     carol.ping().await;
@@ -160,10 +166,11 @@ async fn a_node_that_is_slow_to_compare_is_not_taken_for_dead() {
     fleet.audit();
 }
 
-/// Redis hangs while Bob is being given what he has missed. Nothing of Alice's overtakes that, or it would look like a copy.
+/// Redis hangs during a replay to Bob. A later message of Alice must not overtake the replay, or
+/// Bob would drop the replayed messages as duplicates.
 #[tokio::test]
-async fn nothing_goes_straight_past_a_replay() {
-    const MISSED: usize = 200;
+async fn direct_delivery_does_not_overtake_a_replay() {
+    const BACKLOG: usize = 200;
     let settings = [
         ("TIMING__RESUME_WINDOW", "20s"),
         ("REDIS__DEADLINE", "300ms"),
@@ -174,38 +181,38 @@ async fn nothing_goes_straight_past_a_replay() {
     let mut fleet = Fleet::single(1, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let bob = join(&fleet, 0, "bob").await;
-    let ticket = bob.lose().await;
+    let resume_state = bob.lose().await;
     alice.next_of_type("peer-detached").await;
-    let long = "x".repeat(15 * 1024);
-    for n in 0..MISSED {
-        alice.must(json!({"type": "message", "to": ticket.peer_id, "data": [n, long]})).await;
+    let payload = "x".repeat(15 * 1024);
+    for n in 0..BACKLOG {
+        alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": [n, payload]})).await;
     }
-    // Each page takes its time.
+    // Slow down each page of the replay.
     fleet.nodes[0].store().delay(Duration::from_millis(5));
-    let bob = ticket.resume_at(fleet.nodes[0].front.address).await;
+    let bob = resume_state.resume_at(fleet.nodes[0].front.address).await;
     assert_eq!(bob.next_message().await.data.unwrap()[0], 0);
     let pid = fleet.store.single().pid();
     signal(pid, "STOP");
-    until_ready(&fleet, 0, 503).await;
+    until_ready_status(&fleet, 0, 503).await;
     let id = alice.next_id();
-    let late = json!({"type": "message", "to": bob.id(), "id": id, "data": [MISSED]});
+    let late = json!({"type": "message", "to": bob.id(), "id": id, "data": [BACKLOG]});
     for _ in 0..20 {
         alice.send(late.clone()).await;
         if alice.answer(id).await["type"] == "ack" {
             break;
         }
-        // As a client that tries again.
+        // A client retries after a pause.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     signal(pid, "CONT");
     fleet.nodes[0].store().delay(Duration::ZERO);
-    until_ready(&fleet, 0, 200).await;
-    eventually_within(Duration::from_secs(5), "it is taken", async || {
+    until_ready_status(&fleet, 0, 200).await;
+    eventually_within(Duration::from_secs(5), "the message is acknowledged", async || {
         alice.send(late.clone()).await;
         (alice.answer(id).await["type"] == "ack").then_some(())
     })
     .await;
-    for n in 1..=MISSED {
+    for n in 1..=BACKLOG {
         assert_eq!(bob.next_of_type("message").await["data"][0], n);
     }
 }

@@ -1,4 +1,5 @@
-//! What Redis and logs hold, and for how long. Every scenario is audited besides; here the worst is done on purpose.
+//! The data in Redis and in logs, and how long it stays. Every scenario is audited for both; these
+//! scenarios provoke the worst case.
 
 use std::time::Duration;
 
@@ -12,16 +13,17 @@ use signalbox_tests::{
 };
 
 on_each_store! {
-    /// Secrets, SDP and candidates in every place where they do and do not belong, at debug level. The audit reads the logs.
-    async fn no_log_holds_a_secret_or_what_peers_say(cluster) {
+    /// Sends secrets, SDP and candidates in valid and invalid places, at log level debug. The audit
+    /// after the scenario reads the logs.
+    async fn logs_never_hold_secrets_sdp_or_candidates(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.offer(&bob, SDP).await;
         alice.candidate(&bob, json!({"candidate": CANDIDATE}), 1).await;
         alice.tell_room(json!({"sdp": SDP, "candidate": CANDIDATE})).await;
         alice.must(json!({"type": "update", "name": "v=0", "metadata": {"sdp": SDP, "c": CANDIDATE}})).await;
-        for broken in [json!({"type": SDP}), json!({"type": "offer", "to": SDP, "sdp": SDP}), json!({"type": "offer", "to": bob.id(), "sdp": [SDP]}),
+        for malformed in [json!({"type": SDP}), json!({"type": "offer", "to": SDP, "sdp": SDP}), json!({"type": "offer", "to": bob.id(), "sdp": [SDP]}),
             json!({"type": "candidate", "to": bob.id(), "candidate": CANDIDATE}), json!({"type": "offer", "id": SDP})] {
-            let answer = alice.refused(broken).await.to_string();
+            let answer = alice.refused(malformed).await.to_string();
             assert!(!answer.contains("v=0") && !answer.contains("candidate:"), "{answer}");
         }
         alice.send_text(SDP).await;
@@ -55,9 +57,8 @@ on_each_store! {
     }
 }
 
-/// While peers are in the room, every key has its TTL; when they have left, nothing is there any more.
 #[tokio::test]
-async fn every_key_has_a_life_and_a_room_leaves_nothing_behind() {
+async fn every_redis_key_has_a_ttl_and_an_ended_room_leaves_no_keys() {
     let cluster = TestCluster::redis(2).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
@@ -66,23 +67,23 @@ async fn every_key_has_a_life_and_a_room_leaves_nothing_behind() {
     bob.next_offer().await;
     alice.next_message().await;
     let keys = redis.keys().await;
-    let named = |part: &str| keys.iter().filter(|key| key.name.contains(part)).count();
-    assert_eq!((named(":room:r"), named(":box:r:")), (1, 2), "{keys:?}");
+    let count_keys = |part: &str| keys.iter().filter(|key| key.name.contains(part)).count();
+    assert_eq!((count_keys(":room:r"), count_keys(":box:r:")), (1, 2), "{keys:?}");
     redis.assert_bounded(Duration::from_secs(40)).await;
     alice.leave().await;
     bob.leave().await;
     redis.assert_clean_after(Duration::ZERO).await;
 }
 
-/// The writer goes on, the reader never says a word: no entry may outlive the window, three leases and the slack, neither while
-/// others come nor after the last one.
+/// Alice keeps sending and Bob never acknowledges. No entry may outlive the window, three leases
+/// and slack, neither while newer entries arrive nor after the last one.
 #[tokio::test]
-async fn no_entry_outlives_its_life() {
+async fn no_entry_outlives_its_maximum_age() {
     let cluster = TestCluster::start(Store::Redis(2), &[("TIMING__PING", "60s")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
     bob.stay_silent();
-    // Time passes between the messages, and after them: that is what is tested.
+    // The pauses between the messages and after them are the subject of this test.
     for n in 1..=20 {
         alice.message(&bob, json!({"n": n, "sdp": SDP})).await;
         bob.next_message().await;
@@ -95,22 +96,22 @@ async fn no_entry_outlives_its_life() {
     }
 }
 
-/// A node that is killed cannot clean up: the TTLs do.
+/// A killed node deletes nothing, so the TTLs must.
 #[tokio::test]
-async fn mailboxes_of_a_killed_node_expire() {
+async fn keys_of_a_killed_node_expire() {
     let cluster = TestCluster::start(Store::Redis(2), &[("TIMING__ROOM_LIFE", "60s")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
     bob.offer(&alice, SDP).await;
     alice.next_offer().await;
     cluster.nodes.iter().for_each(signalbox_tests::process::Process::kill);
-    signalbox_tests::net::eventually("no mailbox is left", async || {
+    signalbox_tests::net::eventually("all mailboxes have expired", async || {
         redis.keys().await.iter().all(|key| !key.name.contains(":box:")).then_some(())
     })
     .await;
     for key in redis.keys().await.iter().filter(|key| !is_of_nodes(&key.name)) {
-        // The longest life and the window; deadlines last as long as any room may be kept.
-        let most = if key.name.ends_with(":due") { 24 * 60 * 60 * 1_000 + 300 } else { 60_300 };
-        assert!((1..=most).contains(&key.ttl_ms), "{key:?}");
+        // The room life and the window. The deadlines have the longest configurable room life.
+        let max_ttl_ms = if key.name.ends_with(":due") { 24 * 60 * 60 * 1_000 + 300 } else { 60_300 };
+        assert!((1..=max_ttl_ms).contains(&key.ttl_ms), "{key:?}");
     }
 }
