@@ -1,27 +1,27 @@
-//! Breaks running servers by a seeded script while many clients talk, and judges what the clients saw. README.md beside it says how
-//! to use it.
+//! Injects the faults of a seeded script into running servers while many clients send messages, and
+//! checks what the clients saw. README.md in this folder describes its use.
 
-#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+#![expect(clippy::print_stdout, reason = "a command-line tool prints its result")]
 
+mod injector;
 mod script;
-mod strike;
 
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use script::{Fault, Mode, Script};
+use script::{Fault, FaultScript, RedisMode};
 use signalbox_tests::{
-    backend::Backend,
-    checker::{Verdict, check},
+    checker::{RunReport, check},
     cluster::Settings,
     fleet::Fleet,
-    history::{Blow, Run},
-    rng::Rng,
-    swarm::{Plan, Swarm},
+    fleet_store::FleetStore,
+    history::{InjectedFault, RunRecord},
+    rng::SeededRng,
+    swarm::{Swarm, SwarmPlan},
 };
 
-/// Short, so that faults can be longer.
-const SETTINGS: Settings<'static> = &[
+/// Short, so that faults can last longer.
+const NODE_SETTINGS: Settings<'static> = &[
     ("TIMING__RESUME_WINDOW", "10s"),
     ("TIMING__LEASE", "1s"),
     ("TIMING__PING", "2s"),
@@ -29,46 +29,47 @@ const SETTINGS: Settings<'static> = &[
     ("TIMING__DRAIN", "3s"),
     ("REDIS__DEADLINE", "500ms"),
 ];
-const WINDOW: Duration = Duration::from_secs(10);
-const PING: Duration = Duration::from_secs(2);
-/// After the last fault: the window, for whoever was given up in it, three leases, and a busy machine.
-const HEALING: Duration = Duration::from_secs(25);
+const RESUME_WINDOW: Duration = Duration::from_secs(10);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// The time after the last fault: the window for expired peers, three leases, and a busy machine.
+const HEALING_LIMIT: Duration = Duration::from_secs(25);
 
-/// Breaks a fleet of signaling nodes by a seeded script and checks that no client lost anything unannounced.
+/// Injects faults into a fleet of signaling nodes and checks that no client has a silent loss.
 #[derive(Debug, Parser)]
-struct Options {
-    /// What the nodes keep their rooms in; several are run one after the other.
+struct ChaosOptions {
+    /// The kind of Redis; several kinds run one after the other.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "single")]
-    redis: Vec<Mode>,
-    /// The script; several are run one after the other. Without it one is chosen, and said.
+    redis: Vec<RedisMode>,
+    /// The seed of the script; several seeds run one after the other. The default is the process
+    /// id.
     #[arg(long, value_delimiter = ',')]
     seed: Vec<u64>,
-    /// How long faults go on.
+    /// How many seconds faults are injected.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// How many clients.
+    /// The number of clients.
     #[arg(long, default_value_t = 300)]
     peers: usize,
-    /// How many nodes.
+    /// The number of signaling nodes.
     #[arg(long, default_value_t = 3)]
     nodes: usize,
-    /// Milliseconds between two messages of a client, on average.
+    /// The average milliseconds between two messages of a client.
     #[arg(long, default_value_t = 700)]
     pace: u64,
-    /// The kinds of faults; all that fit the mode, where it is left out.
+    /// The kinds of faults. The default is all faults that apply to the kind of Redis.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
-    /// What the nodes log, as `log.filter`.
+    /// The `log.filter` of the nodes.
     #[arg(long, default_value = "debug")]
     log: String,
-    /// Says what the script is, and ends.
+    /// Prints the script and ends.
     #[arg(long)]
     plan: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut options = Options::parse();
+    let mut options = ChaosOptions::parse();
     if options.seed.is_empty() {
         options.seed.push(u64::from(std::process::id()));
     }
@@ -82,63 +83,68 @@ async fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn run(options: &Options, mode: Mode, seed: u64) -> bool {
+async fn run(options: &ChaosOptions, mode: RedisMode, seed: u64) -> bool {
     let all = Fault::value_variants();
-    let wished = if options.faults.is_empty() { all } else { &options.faults };
-    let faults: Vec<_> = wished.iter().copied().filter(|fault| fault.fits(mode)).collect();
-    let script = Script::new(seed, Duration::from_secs(options.seconds), options.nodes, &faults);
+    let requested = if options.faults.is_empty() { all } else { &options.faults };
+    let faults: Vec<_> = requested.iter().copied().filter(|fault| fault.applies_to(mode)).collect();
+    let script = FaultScript::new(seed, Duration::from_secs(options.seconds), options.nodes, &faults);
     println!("== {mode:?}, seed {seed}, {} clients, {} s", options.peers, options.seconds);
     if options.plan {
-        script.heavy.iter().chain(&script.light).for_each(|step| println!("{step}"));
+        script.process_faults.iter().chain(&script.connection_faults).for_each(|step| println!("{step}"));
         return true;
     }
-    let (blows, verdict) = play(options, mode, seed, &script).await;
-    report(&faults, &blows, &verdict);
-    let passed = verdict.violations.is_empty();
+    let (injected, result) = inject_and_check(options, mode, seed, &script).await;
+    report(&faults, &injected, &result);
+    let passed = result.violations.is_empty();
     if !passed {
         println!(
-            "again: chaos --redis {mode:?} --seed {seed} --seconds {} --peers {}",
+            "repeat: chaos --redis {mode:?} --seed {seed} --seconds {} --peers {}",
             options.seconds, options.peers
         );
     }
     passed
 }
 
-async fn play(options: &Options, mode: Mode, seed: u64, script: &Script) -> (Vec<Blow>, Verdict) {
-    let backend = match mode {
-        Mode::Single => Backend::start_single().await,
-        Mode::Sentinel => Backend::start_sentinel().await,
-        Mode::Cluster => Backend::start_cluster().await,
+async fn inject_and_check(
+    options: &ChaosOptions,
+    mode: RedisMode,
+    seed: u64,
+    script: &FaultScript,
+) -> (Vec<InjectedFault>, RunReport) {
+    let store = match mode {
+        RedisMode::Single => FleetStore::start_single().await,
+        RedisMode::Sentinel => FleetStore::start_sentinel().await,
+        RedisMode::Cluster => FleetStore::start_cluster().await,
     };
-    let settings: Vec<_> = SETTINGS.iter().copied().chain([("LOG__FILTER", &*options.log)]).collect();
-    let mut fleet = Fleet::start(backend, options.nodes, &settings).await;
-    let plan = Plan {
-        doors: fleet.doors(),
+    let settings: Vec<_> = NODE_SETTINGS.iter().copied().chain([("LOG__FILTER", &*options.log)]).collect();
+    let mut fleet = Fleet::start(store, options.nodes, &settings).await;
+    let plan = SwarmPlan {
+        addresses: fleet.client_addresses(),
         secret: fleet.secret.clone(),
         rooms: Vec::new(),
-        pace: Duration::from_millis(options.pace),
-        to_room: 30,
-        ping: PING,
-        pong: PING,
-        seed: Rng::new(seed).fork(4).number(),
+        message_interval: Duration::from_millis(options.pace),
+        room_percent: 30,
+        ping_interval: PING_INTERVAL,
+        pong_limit: PING_INTERVAL,
+        seed: SeededRng::new(seed).fork(4).next_u64(),
     };
     let swarm = Swarm::start(&plan.fill(options.peers));
-    swarm.all_live(Duration::from_secs(30)).await;
-    let blows = strike::play(script, &mut fleet, &swarm).await;
-    let histories = swarm.finish(HEALING).await;
+    swarm.wait_connected(Duration::from_secs(30)).await;
+    let injected = injector::run_script(script, &mut fleet, &swarm).await;
+    let histories = swarm.finish(HEALING_LIMIT).await;
     fleet.audit();
-    let run = Run { blows, histories, window: WINDOW, lossless: false };
-    let verdict = check(&run);
-    (run.blows, verdict)
+    let run = RunRecord { faults: injected, histories, window: RESUME_WINDOW, lossless: false };
+    let result = check(&run);
+    (run.faults, result)
 }
 
-fn report(faults: &[Fault], blows: &[Blow], verdict: &Verdict) {
+fn report(faults: &[Fault], injected: &[InjectedFault], result: &RunReport) {
     let count = |fault: &Fault| {
         let name = format!("{fault:?}");
-        let mut words = blows.iter().filter_map(|blow| blow.what.split([':', ' ']).next());
+        let mut words = injected.iter().filter_map(|fault| fault.description.split([':', ' ']).next());
         (words.by_ref().filter(|word| *word == name).count(), name)
     };
     let counts: Vec<_> = faults.iter().map(count).map(|(count, name)| format!("{name} {count}")).collect();
     println!("faults: {}", counts.join(", "));
-    println!("{verdict}");
+    println!("{result}");
 }

@@ -1,54 +1,55 @@
-//! What is done to the servers and when: chosen by a seed before the run begins, so that a seed repeats it.
+//! The plan of a run: which faults are injected, and when. A seed chooses the plan before the run
+//! begins, so the same seed gives the same plan.
 //!
-//! Two lanes run side by side: one for what happens to whole processes, one after the other, so that never more than one of them is
-//! missing; one for what happens to connections.
+//! Two lanes run at the same time. One lane injects faults into processes, one after the other, so
+//! that at most one node is down. The other lane injects faults into connections.
 
 use std::{fmt, time::Duration};
 
 use clap::ValueEnum;
-use signalbox_tests::rng::Rng;
+use signalbox_tests::rng::SeededRng;
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Fault {
     /// A node is killed and started again.
     Kill,
-    /// A node is suspended for longer than its lease, and goes on.
+    /// A node is paused for longer than its lease, and continues.
     Stop,
-    /// A node is told to stop, and started again.
+    /// A node is stopped with SIGTERM, and started again.
     Drain,
-    /// A node is cut off from Redis, silently (single).
-    Part,
-    /// Redis is killed and comes back empty (single).
+    /// The connection of one node to Redis drops all data and is not closed (single).
+    Isolate,
+    /// Redis is killed and starts again empty (single).
     Empty,
-    /// Redis is suspended, and goes on.
+    /// Redis is paused, and continues.
     Hang,
-    /// Redis refuses connections, and holds what it held (single).
-    Away,
+    /// Redis refuses connections and keeps its data (single).
+    Unreachable,
     /// The memory of Redis is full.
     Full,
-    /// A master is killed when its replicas have missed some writes (sentinel, cluster).
+    /// A master is killed while its replicas lack some writes (sentinel, cluster).
     Failover,
     /// Slots move between masters (cluster).
     Reshard,
     /// Connections are reset.
     Cut,
-    /// Connections go silent and stay open, in one direction or both.
+    /// Connections drop data and stay open, in one direction or both.
     HalfOpen,
-    /// Connections are lost, and lost again at the `resumed` that follows.
+    /// Connections are cut, and cut again at the `resumed` that follows.
     AtResumed,
-    /// Everything takes longer.
+    /// Data is delayed.
     Delay,
-    /// New connections are refused.
+    /// New connections are reset.
     Refuse,
 }
 
-/// What the nodes keep their rooms in.
+/// The kind of Redis that keeps the rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
-    /// One Redis.
+pub(crate) enum RedisMode {
+    /// One Redis server.
     Single,
-    /// A master with replicas that Sentinels watch.
+    /// A master with replicas, watched by Sentinels.
     Sentinel,
     /// A Redis Cluster.
     Cluster,
@@ -56,46 +57,46 @@ pub(crate) enum Mode {
 
 /// One fault of a script.
 #[derive(Debug, Clone)]
-pub(crate) struct Step {
-    /// When it begins, since the start of the script.
-    pub(crate) at: Duration,
-    /// What it is.
+pub(crate) struct FaultStep {
+    /// When the fault begins, since the start of the script.
+    pub(crate) start: Duration,
+    /// The kind of fault.
     pub(crate) fault: Fault,
-    /// Whom it hits, where one node is hit.
+    /// The index of the node, for a fault of one node.
     pub(crate) node: usize,
-    /// How long it lasts.
-    pub(crate) lasts: Duration,
-    /// Makes the smaller choices.
-    pub(crate) salt: u64,
+    /// How long the fault lasts.
+    pub(crate) duration: Duration,
+    /// The seed of the random choices within the fault.
+    pub(crate) seed: u64,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for FaultStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2?} {:?} node {} for {:.2?}", self.at, self.fault, self.node, self.lasts)
+        write!(f, "{:.2?} {:?} node {} for {:.2?}", self.start, self.fault, self.node, self.duration)
     }
 }
 
 impl Fault {
-    /// Whether it hits connections and not processes.
-    pub(crate) fn is_light(self) -> bool {
+    /// Whether the fault affects connections and not processes.
+    pub(crate) fn hits_connections(self) -> bool {
         matches!(self, Self::Cut | Self::HalfOpen | Self::AtResumed | Self::Delay | Self::Refuse)
     }
 
-    pub(crate) fn fits(self, mode: Mode) -> bool {
+    pub(crate) fn applies_to(self, mode: RedisMode) -> bool {
         match self {
-            Self::Part | Self::Empty | Self::Away => mode == Mode::Single,
-            Self::Failover => mode != Mode::Single,
-            Self::Reshard => mode == Mode::Cluster,
+            Self::Isolate | Self::Empty | Self::Unreachable => mode == RedisMode::Single,
+            Self::Failover => mode != RedisMode::Single,
+            Self::Reshard => mode == RedisMode::Cluster,
             _ => true,
         }
     }
 
-    /// The shortest and the longest, in milliseconds, with a lease of one second.
+    /// The shortest and the longest duration in milliseconds, for a lease of one second.
     fn duration(self) -> (u64, u64) {
         match self {
             Self::Kill => (200, 2_000),
             Self::Stop => (1_500, 4_000),
-            Self::Part | Self::Away | Self::Hang => (800, 4_000),
+            Self::Isolate | Self::Unreachable | Self::Hang => (800, 4_000),
             Self::Empty | Self::Full => (500, 2_500),
             Self::Delay | Self::Refuse => (500, 2_500),
             Self::AtResumed => (1_000, 2_500),
@@ -104,43 +105,50 @@ impl Fault {
     }
 }
 
-/// The steps of both lanes, each in its order.
-pub(crate) struct Script {
-    pub(crate) heavy: Vec<Step>,
-    pub(crate) light: Vec<Step>,
+/// The faults of both lanes, in order.
+pub(crate) struct FaultScript {
+    pub(crate) process_faults: Vec<FaultStep>,
+    pub(crate) connection_faults: Vec<FaultStep>,
 }
 
-impl Script {
-    /// So many seconds of these faults.
+impl FaultScript {
+    /// Plans faults for the time `length`.
     pub(crate) fn new(seed: u64, length: Duration, nodes: usize, faults: &[Fault]) -> Self {
-        let lane = |label, light| {
-            let of: Vec<_> = faults.iter().copied().filter(|fault| fault.is_light() == light).collect();
-            // A fault on a process takes its time to heal; the next is not to wait for that.
-            let pause = if light { (300, 1_500) } else { (500, 3_000) };
-            lane(Rng::new(seed).fork(label), length, nodes, &of, pause)
+        let lane = |rng_label, hits_connections| {
+            let lane_faults: Vec<_> =
+                faults.iter().copied().filter(|fault| fault.hits_connections() == hits_connections).collect();
+            // A fault of a process needs time to heal, and the next fault does not wait for that.
+            let pause_ms = if hits_connections { (300, 1_500) } else { (500, 3_000) };
+            plan_lane(SeededRng::new(seed).fork(rng_label), length, nodes, &lane_faults, pause_ms)
         };
-        Self { heavy: lane(2, false), light: lane(3, true) }
+        Self { process_faults: lane(2, false), connection_faults: lane(3, true) }
     }
 }
 
-fn lane(mut rng: Rng, length: Duration, nodes: usize, faults: &[Fault], pause: (u64, u64)) -> Vec<Step> {
-    let mut between = |(least, most)| rng.between(Duration::from_millis(least), Duration::from_millis(most));
+fn plan_lane(
+    mut rng: SeededRng,
+    length: Duration,
+    nodes: usize,
+    faults: &[Fault],
+    pause_ms: (u64, u64),
+) -> Vec<FaultStep> {
+    let mut between = |(min, max)| rng.between(Duration::from_millis(min), Duration::from_millis(max));
     let mut steps = Vec::new();
-    let mut at = between(pause);
-    let mut bag: Vec<Fault> = Vec::new();
-    while at < length && !faults.is_empty() {
-        let lasts_of = |fault: Fault| fault.duration();
-        if bag.is_empty() {
-            bag = faults.to_vec();
+    let mut start = between(pause_ms);
+    let mut remaining: Vec<Fault> = Vec::new();
+    while start < length && !faults.is_empty() {
+        let duration_of = |fault: Fault| fault.duration();
+        if remaining.is_empty() {
+            remaining = faults.to_vec();
         }
         let draw = between((0, 1 << 20)).as_millis() as usize;
-        // Each kind once before any comes again.
-        let fault = bag.swap_remove(draw % bag.len());
-        let lasts = between(lasts_of(fault));
+        // Each kind is used once before a kind repeats.
+        let fault = remaining.swap_remove(draw % remaining.len());
+        let duration = between(duration_of(fault));
         let node = between((0, 1 << 20)).as_millis() as usize % nodes;
-        let salt = between((0, 1 << 40)).as_millis() as u64;
-        steps.push(Step { at, fault, node, lasts, salt });
-        at += lasts + between(pause);
+        let seed = between((0, 1 << 40)).as_millis() as u64;
+        steps.push(FaultStep { start, fault, node, duration, seed });
+        start += duration + between(pause_ms);
     }
     steps
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::{Store, TestCluster, TestRoom},
+    cluster::{StoreKind, TestCluster, TestRoom},
     net::eventually,
     peer::TestPeer,
     process::Process,
-    raw::{Frame, RawSocket, op},
+    raw_socket::{RawFrame, RawSocket, op},
 };
 
 /// One byte more than the largest message.
@@ -36,18 +36,18 @@ async fn exchange(alice: &TestPeer, bob: &TestPeer) {
     );
 }
 
-fn encode(frames: &[Frame<'_>]) -> Vec<u8> {
-    frames.iter().flat_map(Frame::to_bytes).collect()
+fn encode(frames: &[RawFrame<'_>]) -> Vec<u8> {
+    frames.iter().flat_map(RawFrame::to_bytes).collect()
 }
 
 /// Input that breaks a connection, with its name and the expected close code.
 fn broken_input() -> Vec<(&'static str, Vec<u8>, u16)> {
     let long = vec![b'x'; TOO_LONG];
     let (third, json) = (&long[..30 * 1024], br#"{"type":"ping"}"#);
-    let fragment = |op, fin, payload| Frame { op, fin, ..Frame::text(payload) };
-    let text = Frame::text(json);
+    let fragment = |op, fin, payload| RawFrame { op, fin, ..RawFrame::text(payload) };
+    let text = RawFrame::text(json);
     vec![
-        ("one frame too large", encode(&[Frame::text(&long)]), 4502),
+        ("one frame too large", encode(&[RawFrame::text(&long)]), 4502),
         (
             "fragments too large together",
             encode(&[
@@ -59,20 +59,20 @@ fn broken_input() -> Vec<(&'static str, Vec<u8>, u16)> {
         ),
         (
             "the beginning of a frame of 10 MiB",
-            encode(&[Frame { declared: Some(10 << 20), ..Frame::text(&long) }]),
+            encode(&[RawFrame { declared: Some(10 << 20), ..RawFrame::text(&long) }]),
             4502,
         ),
-        ("a length of 2^63", encode(&[Frame { declared: Some(1 << 63), ..text.clone() }]), 4502),
-        ("binary", encode(&[Frame::of(op::BINARY, json)]), 4501),
+        ("a length of 2^63", encode(&[RawFrame { declared: Some(1 << 63), ..text.clone() }]), 4502),
+        ("binary", encode(&[RawFrame::with_op(op::BINARY, json)]), 4501),
         ("the first fragment of a binary message", encode(&[fragment(op::BINARY, false, json)]), 4501),
-        ("not UTF-8", encode(&[Frame::text(b"{\"type\":\"\xff\xfe\"}")]), 4500),
-        ("unmasked", encode(&[Frame { masked: false, ..text.clone() }]), 4500),
-        ("a reserved bit", encode(&[Frame { reserved: 4, ..text.clone() }]), 4500),
-        ("an unknown opcode", encode(&[Frame::of(3, json)]), 4500),
-        ("a continuation without a message", encode(&[Frame::of(op::CONTINUATION, json)]), 4500),
+        ("not UTF-8", encode(&[RawFrame::text(b"{\"type\":\"\xff\xfe\"}")]), 4500),
+        ("unmasked", encode(&[RawFrame { masked: false, ..text.clone() }]), 4500),
+        ("a reserved bit", encode(&[RawFrame { reserved: 4, ..text.clone() }]), 4500),
+        ("an unknown opcode", encode(&[RawFrame::with_op(3, json)]), 4500),
+        ("a continuation without a message", encode(&[RawFrame::with_op(op::CONTINUATION, json)]), 4500),
         ("a message within another", encode(&[fragment(op::TEXT, false, b"{"), text.clone()]), 4500),
         ("a ping in fragments", encode(&[fragment(op::PING, false, b"x")]), 4500),
-        ("a ping of 126 bytes", encode(&[Frame::of(op::PING, &long[..126])]), 4500),
+        ("a ping of 126 bytes", encode(&[RawFrame::with_op(op::PING, &long[..126])]), 4500),
     ]
 }
 
@@ -95,7 +95,7 @@ on_each_store! {
         let mut raw = connect_attacker(&room, &cluster.nodes[0]).await;
         let good = json!({"type": "message", "id": 1, "data": "last words"}).to_string();
         let close = 1001_u16.to_be_bytes();
-        raw.send_bytes(&encode(&[Frame::text(good.as_bytes()), Frame::of(op::CLOSE, &close)])).await;
+        raw.send_bytes(&encode(&[RawFrame::text(good.as_bytes()), RawFrame::with_op(op::CLOSE, &close)])).await;
         for peer in [&alice, &bob] {
             assert_eq!(peer.next_message().await.data, Some(json!("last words")));
         }
@@ -107,7 +107,7 @@ on_each_store! {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let mut raw = connect_attacker(&room, &cluster.nodes[0]).await;
-        raw.send(&Frame { declared: Some(10 << 20), ..Frame::text(b"x") }).await;
+        raw.send(&RawFrame { declared: Some(10 << 20), ..RawFrame::text(b"x") }).await;
         assert_eq!(raw.close_code().await, Some(4502));
         exchange(&alice, &bob).await;
     }
@@ -117,7 +117,7 @@ on_each_store! {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let mut raw = connect_attacker(&room, &cluster.nodes[0]).await;
-        raw.send(&Frame { declared: Some(60_000), ..Frame::text(b"x") }).await;
+        raw.send(&RawFrame { declared: Some(60_000), ..RawFrame::text(b"x") }).await;
         assert_eq!(raw.close_code().await, Some(4002));
         exchange(&alice, &bob).await;
     }
@@ -157,11 +157,11 @@ on_each_store! {
         let to = bob.id();
         for (candidate, field) in [(json!(null), "candidate"), (json!("x"), "candidate"), (json!({"sdpMid": "0"}), "candidate"),
             (json!({"candidate": "", "sdpMLineIndex": -1}), "candidate")] {
-            let answer = alice.ask(json!({"type": "candidate", "to": to, "candidate": candidate})).await;
+            let answer = alice.request(json!({"type": "candidate", "to": to, "candidate": candidate})).await;
             assert_eq!((answer["code"].as_str(), answer["field"].as_str()), (Some("bad_message"), Some(field)));
         }
         for reserved in ["report"] {
-            assert_eq!(alice.ask(json!({"type": reserved})).await["code"], "unsupported", "{reserved}");
+            assert_eq!(alice.request(json!({"type": reserved})).await["code"], "unsupported", "{reserved}");
         }
         exchange(&alice, &bob).await;
     }
@@ -172,7 +172,7 @@ on_each_store! {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let mut raw = connect_attacker(&room, &cluster.nodes[0]).await;
-        let frame = Frame::text(br#"{"type":"message","data":"x","to":"0123456789abcdef0123456789abcdef"}"#);
+        let frame = RawFrame::text(br#"{"type":"message","data":"x","to":"0123456789abcdef0123456789abcdef"}"#);
         let flood = frame.to_bytes().repeat(10_000);
         let (frames, ()) = join(raw.flood(&flood), exchange_repeatedly(&alice, &bob)).await;
         let (texts, code) = texts_and_close_code(frames);
@@ -189,7 +189,7 @@ on_each_store! {
         let (alice, bob) = room.join2().await;
         for opcode in [op::PING, op::PONG] {
             let mut raw = connect_attacker(&room, &cluster.nodes[0]).await;
-            let flood = Frame::of(opcode, b"payload").to_bytes().repeat(10_000);
+            let flood = RawFrame::with_op(opcode, b"payload").to_bytes().repeat(10_000);
             let (frames, ()) = join(raw.flood(&flood), exchange_repeatedly(&alice, &bob)).await;
             assert_eq!(texts_and_close_code(frames).1, Some(4003));
         }
@@ -199,8 +199,8 @@ on_each_store! {
     async fn unsolicited_pongs_are_ignored(cluster) {
         let room = cluster.room("r");
         let mut raw = connect_attacker(&room, &cluster.nodes[0]).await;
-        raw.send_bytes(&Frame::of(op::PONG, b"payload").to_bytes().repeat(500)).await;
-        raw.send(&Frame::text(br#"{"type":"ping"}"#)).await;
+        raw.send_bytes(&RawFrame::with_op(op::PONG, b"payload").to_bytes().repeat(500)).await;
+        raw.send(&RawFrame::text(br#"{"type":"ping"}"#)).await;
         assert_eq!(raw.next_text().await["type"], "pong");
     }
 
@@ -219,11 +219,11 @@ on_each_store! {
         let mut sent = 0;
         let detached = loop {
             let start = Instant::now();
-            alice.tell_room(json!([sent, large])).await;
+            alice.message_room(json!([sent, large])).await;
             assert_eq!(bob.next_message().await.data.unwrap()[0], sent);
             assert!(start.elapsed() < Duration::from_secs(1), "the peer that never reads delayed the others: {:?}", start.elapsed());
             sent += 1;
-            let frames = alice.rest().await;
+            let frames = alice.take_unread().await;
             if frames.iter().any(|frame| frame["type"] == "peer-detached") {
                 break frames;
             }
@@ -248,10 +248,10 @@ on_each_store! {
         let mut non_reader = RawSocket::open(cluster.nodes[0].address, &token, Some(4096)).await;
         alice.next_of_type("peer-joined").await;
         for n in 0..700 {
-            alice.tell_room(json!(n)).await;
+            alice.message_room(json!(n)).await;
             bob.next_message().await;
         }
-        non_reader.send(&Frame::of(op::CLOSE, &[])).await;
+        non_reader.send(&RawFrame::with_op(op::CLOSE, &[])).await;
     }
 
     async fn a_message_in_small_fragments_arrives_complete(cluster) {
@@ -261,13 +261,13 @@ on_each_store! {
         let text = json!({"type": "message", "data": "pieces: \u{e9}\u{1f600}"}).to_string();
         for (n, byte) in text.as_bytes().iter().enumerate() {
             let last = n + 1 == text.len();
-            let frame = Frame { op: if n == 0 { op::TEXT } else { op::CONTINUATION }, fin: last, ..Frame::text(std::slice::from_ref(byte)) };
+            let frame = RawFrame { op: if n == 0 { op::TEXT } else { op::CONTINUATION }, fin: last, ..RawFrame::text(std::slice::from_ref(byte)) };
             for piece in frame.to_bytes().chunks(3) {
                 raw.send_bytes(piece).await;
             }
             if n % 16 == 0 {
                 // RFC 6455, section 5.4: a control frame may stand between fragments.
-                raw.send(&Frame::of(op::PING, b"between")).await;
+                raw.send(&RawFrame::with_op(op::PING, b"between")).await;
                 exchange(&alice, &bob).await;
             }
         }
@@ -299,14 +299,14 @@ async fn send_all_bad_input(room: &TestRoom<'_>, node: &Process) {
         raw.send_bytes(&bytes).await;
         raw.close_code().await;
     }
-    let flood = Frame::text(br#"{"type":"message","data":"x"}"#).to_bytes().repeat(3_000);
+    let flood = RawFrame::text(br#"{"type":"message","data":"x"}"#).to_bytes().repeat(3_000);
     connect_attacker(room, node).await.flood(&flood).await;
-    let flood = Frame::of(op::PING, b"x").to_bytes().repeat(3_000);
+    let flood = RawFrame::with_op(op::PING, b"x").to_bytes().repeat(3_000);
     connect_attacker(room, node).await.flood(&flood).await;
     let mut open_sockets = Vec::new();
     for _ in 0..20 {
         let mut raw = connect_attacker(room, node).await;
-        raw.send(&Frame { declared: Some(10 << 20), ..Frame::text(&[b'x'; 60_000]) }).await;
+        raw.send(&RawFrame { declared: Some(10 << 20), ..RawFrame::text(&[b'x'; 60_000]) }).await;
         open_sockets.push(raw);
     }
 }
@@ -314,7 +314,7 @@ async fn send_all_bad_input(room: &TestRoom<'_>, node: &Process) {
 /// Bad input may grow the memory of the process by 4 MiB at most. The first rounds warm up the
 /// process, because allocators keep memory that was in use once. The binaries are the ones built
 /// for the test, usually unoptimized.
-async fn assert_bad_input_does_not_grow_the_process(store: Store) {
+async fn assert_bad_input_does_not_grow_the_process(store: StoreKind) {
     let cluster = TestCluster::start(store, &[]).await;
     let (alice, bob) = cluster.room("calm").join2().await;
     let node = &cluster.nodes[0];
@@ -344,10 +344,10 @@ async fn assert_bad_input_does_not_grow_the_process(store: Store) {
 
 #[tokio::test]
 async fn bad_input_does_not_grow_the_process_in_memory() {
-    assert_bad_input_does_not_grow_the_process(Store::Memory).await;
+    assert_bad_input_does_not_grow_the_process(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn bad_input_does_not_grow_the_process_over_redis() {
-    assert_bad_input_does_not_grow_the_process(Store::Redis(2)).await;
+    assert_bad_input_does_not_grow_the_process(StoreKind::Redis(2)).await;
 }

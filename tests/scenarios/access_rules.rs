@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::Request,
     net::{eventually, eventually_within},
-    peer::{Link, TestPeer},
+    peer::{TestConnection, TestPeer},
     process::Process,
-    socket::Refusal,
-    ticket::Ticket,
-    token::Forgery,
+    resume_state::ResumeState,
+    socket::UpgradeError,
+    token::TokenBuilder,
 };
 
 /// Long enough that a rule and not the end of the window refuses a resume.
@@ -23,7 +23,7 @@ on_each_store! {
             let room = cluster.room(&format!("revoked-{round}"));
             let (alice, bob) = room.join2().await;
             let claims = read_token_claims(&alice);
-            let resume_state = alice.ticket().await;
+            let resume_state = alice.resume_state().await;
             let body = match subject {
                 "token" => json!({ "token": sibling_token(cluster, &claims) }),
                 "grant" => json!({ "grant": claims["jti"] }),
@@ -31,11 +31,11 @@ on_each_store! {
                 "room" => json!({ "room": claims["room"] }),
                 _ => json!({ "all": true }),
             };
-            cluster.take_back("/api/revocations", body).await;
-            let closed = alice.closed().await;
+            cluster.add_rule("/api/revocations", body).await;
+            let closed = alice.wait_closed().await;
             assert_eq!((closed.code, &*closed.reason), (4516, "revoked"), "{subject}");
             if subject == "room" || subject == "all" {
-                assert_eq!(bob.closed().await.code, 4516, "{subject}");
+                assert_eq!(bob.wait_closed().await.code, 4516, "{subject}");
             } else {
                 assert_eq!(bob.next_of_type("peer-left").await["reason"], "revoked", "{subject}");
             }
@@ -56,25 +56,25 @@ on_each_store! {
             let mallory = room.join("mallory").await;
             let watcher = room.join("watcher").await;
             let token = room.token(json!({ "user": "mallory" })).await;
-            let resume_state = mallory.ticket().await;
+            let resume_state = mallory.resume_state().await;
             let mut ban = json!({ "user": "mallory", "for": 60 });
             if let Some(room_id) = room_id {
                 ban["room"] = room_id.into();
             }
-            cluster.take_back("/api/bans", ban).await;
-            assert_eq!(mallory.closed().await.code, 4515);
+            cluster.add_rule("/api/bans", ban).await;
+            assert_eq!(mallory.wait_closed().await.code, 4515);
             assert_eq!(watcher.next_of_type("peer-left").await["reason"], "banned");
             for node in &cluster.nodes {
                 wait_until_refused(node, &token, "banned").await;
                 assert_cannot_return(node, &resume_state, "banned").await;
             }
             let token_request = json!({ "room": "club", "user": "mallory" });
-            let answer = Request::post("/auth/token", &token_request).header("Authorization", cluster.basic());
+            let answer = Request::post("/auth/token", &token_request).header("Authorization", cluster.basic_auth());
             answer.send(cluster.auth_address()).await.assert_problem(403, "banned");
-            cluster.lift(key).await;
+            cluster.lift_rule(key).await;
             for node in &cluster.nodes {
                 let back = eventually("mallory may join again", async || {
-                    Link::ask_in(node.address, &format!("token={token}")).await.ok()
+                    TestConnection::open_with(node.address, &format!("token={token}")).await.ok()
                 });
                 back.await.into_peer().await.leave().await;
             }
@@ -85,24 +85,24 @@ on_each_store! {
     async fn a_detached_peer_of_a_banned_user_leaves_at_once(cluster, [("TIMING__RESUME_WINDOW", "5s")]) {
         let room = cluster.room("r");
         let (alice, mallory) = (room.join("alice").await, room.join("mallory").await);
-        let resume_state = mallory.lose().await;
+        let resume_state = mallory.disconnect().await;
         alice.next_of_type("peer-detached").await;
-        cluster.take_back("/api/bans", json!({ "user": "mallory", "for": 60 })).await;
+        cluster.add_rule("/api/bans", json!({ "user": "mallory", "for": 60 })).await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "banned");
         for node in &cluster.nodes {
             assert_cannot_return(node, &resume_state, "banned").await;
         }
         alice.leave().await;
-        cluster.lift("ban:*:mallory").await;
+        cluster.lift_rule("ban:*:mallory").await;
     }
 
     async fn clients_of_a_denied_address_are_closed_and_refused(cluster, [("TIMING__RESUME_WINDOW", "5s")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let token = room.token(json!({ "user": "alice" })).await;
-        cluster.take_back("/api/denials", json!({ "cidr": "127.0.0.0/8", "for": 60 })).await;
+        cluster.add_rule("/api/denials", json!({ "cidr": "127.0.0.0/8", "for": 60 })).await;
         for peer in [&alice, &bob] {
-            let closed = peer.closed().await;
+            let closed = peer.wait_closed().await;
             assert_eq!((closed.code, &*closed.reason), (4520, "address_denied"));
         }
         for node in &cluster.nodes {
@@ -111,10 +111,10 @@ on_each_store! {
             let validate = Request::get(format!("/ws/validate?token={token}")).header("X-Forwarded-For", "192.0.2.1");
             validate.send(node.address).await.assert_problem(403, "address_denied");
         }
-        cluster.lift("deny:127.0.0.0/8").await;
+        cluster.lift_rule("deny:127.0.0.0/8").await;
         for node in &cluster.nodes {
             let back = eventually("the address is allowed again", async || {
-                Link::ask_in(node.address, &format!("token={token}")).await.ok()
+                TestConnection::open_with(node.address, &format!("token={token}")).await.ok()
             });
             back.await.into_peer().await.leave().await;
         }
@@ -123,21 +123,21 @@ on_each_store! {
     async fn a_shutdown_closes_all_connections_and_peers_can_resume_after_it(cluster, [("TIMING__RESUME_WINDOW", "5s")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
-        let (token, resume_state) = (room.token(json!({ "user": "carol" })).await, bob.ticket().await);
-        cluster.take_back("/api/shutdown", json!({ "retry": 90 })).await;
+        let (token, resume_state) = (room.token(json!({ "user": "carol" })).await, bob.resume_state().await);
+        cluster.add_rule("/api/shutdown", json!({ "retry": 90 })).await;
         for peer in [&alice, &bob] {
-            let closed = peer.closed().await;
+            let closed = peer.wait_closed().await;
             assert_eq!(closed.code, 4008);
             assert!(closed.reason.starts_with("shut_down;"), "{}", closed.reason);
         }
         for node in &cluster.nodes {
             wait_until_refused(node, &token, "shut_down").await;
-            assert_eq!(refusal_code(resume_state.try_at(node.address).await.err()), "shut_down");
+            assert_eq!(refusal_code(resume_state.try_resume(node.address).await.err()), "shut_down");
         }
-        cluster.lift("shutdown").await;
+        cluster.lift_rule("shutdown").await;
         for node in &cluster.nodes {
             eventually("the node is open", async || {
-                Link::ask_in(node.address, &format!("token={token}")).await.ok()
+                TestConnection::open_with(node.address, &format!("token={token}")).await.ok()
             })
             .await
             .into_peer()
@@ -154,30 +154,30 @@ on_each_store! {
         let room = cluster.room("small");
         let (alice, bob) = room.join2().await;
         assert_eq!(alice.joined["limits"]["roomPeers"], 100);
-        cluster.take_back("/api/limits", json!({ "roomPeers": 2, "burst": 3, "rate": 1, "connections": 500 })).await;
+        cluster.add_rule("/api/limits", json!({ "roomPeers": 2, "burst": 3, "rate": 1, "connections": 500 })).await;
         for node in &cluster.nodes {
             let full = eventually("the room is full", async || {
-                let link = room.knock_on(node, "carol").await;
+                let link = room.connect_on(node, "carol").await;
                 let first = link.next().await;
                 (first["type"] == "error").then_some(link)
             });
-            assert_eq!(full.await.closed().await.code, 4510);
+            assert_eq!(full.await.wait_closed().await.code, 4510);
         }
         // The limits also apply to connections that were already open.
         let refused = eventually("the client is rate limited", async || {
             // Enough messages to exceed the rate, and too few to close the connection.
             let mut refused = None;
             for n in 0..5 {
-                let answer = alice.ask(json!({ "type": "message", "data": n })).await;
+                let answer = alice.request(json!({ "type": "message", "data": n })).await;
                 refused = refused.or((answer["code"] == "rate_limited").then_some(()));
             }
             refused
         });
         refused.await;
-        cluster.lift("limits").await;
+        cluster.lift_rule("limits").await;
         for node in &cluster.nodes {
             eventually("the room accepts a peer again", async || {
-                let link = room.knock_on(node, "carol").await;
+                let link = room.connect_on(node, "carol").await;
                 (link.next().await["type"] == "joined").then_some(link)
             })
             .await;
@@ -195,7 +195,7 @@ on_each_store! {
             (json!({ "code": "maintenance", "message": "for red", "room": "red" }), [true, true, false]),
             (json!({ "code": "maintenance", "message": "for carol", "user": "carol" }), [false, false, true]),
         ] {
-            cluster.take_back("/api/notices", body.clone()).await;
+            cluster.add_rule("/api/notices", body.clone()).await;
             for (peer, is_recipient) in [&alice, &bob, &carol].into_iter().zip(recipients) {
                 if is_recipient {
                     let notice = peer.next_of_type("notice").await;
@@ -205,7 +205,7 @@ on_each_store! {
             }
         }
         // The next notice of each peer is the last one, so no peer received another peer's notice.
-        cluster.take_back("/api/notices", json!({ "code": "end", "message": "end" })).await;
+        cluster.add_rule("/api/notices", json!({ "code": "end", "message": "end" })).await;
         for peer in [alice, bob, carol] {
             assert_eq!(peer.next_of_type("notice").await["code"], "end");
             peer.leave().await;
@@ -236,17 +236,17 @@ fn find_member(value: &Value, name: &str) -> Option<Value> {
 /// Signs another token of the same grant.
 fn sibling_token(cluster: &TestCluster, claims: &Value) -> String {
     let jti = format!("{}.7", claims["jti"].as_str().expect("a text"));
-    Forgery::good("anywhere", "alice").claim("jti", jti).sign(&cluster.secret)
+    TokenBuilder::valid("anywhere", "alice").claim("jti", jti).sign(&cluster.secret)
 }
 
-fn refusal_code(refusal: Option<Refusal>) -> String {
+fn refusal_code(refusal: Option<UpgradeError>) -> String {
     refusal.expect("a refusal").code()
 }
 
 /// Waits until the node refuses the token with this code.
 async fn wait_until_refused(node: &Process, token: &str, expected: &str) {
     eventually(&format!("the node answers {expected}"), async || {
-        let outcome = Link::ask_in(node.address, &format!("token={token}")).await;
+        let outcome = TestConnection::open_with(node.address, &format!("token={token}")).await;
         outcome.err().filter(|refusal| refusal.code() == expected).map(drop)
     })
     .await;
@@ -254,10 +254,12 @@ async fn wait_until_refused(node: &Process, token: &str, expected: &str) {
 
 /// Checks that the node refuses a resume and a takeover at once, and waits until it answers with
 /// this code. The node may learn that the peer has left before it learns the rule.
-async fn assert_cannot_return(node: &Process, resume_state: &Ticket, expected: &str) {
+async fn assert_cannot_return(node: &Process, resume_state: &ResumeState, expected: &str) {
     eventually(&format!("the node answers {expected}"), async || {
-        let outcomes =
-            [resume_state.try_at(node.address).await.err(), resume_state.take_over(node.address).await.err()];
+        let outcomes = [
+            resume_state.try_resume(node.address).await.err(),
+            resume_state.take_over(node.address).await.err(),
+        ];
         let codes = outcomes.map(refusal_code);
         assert!(codes.iter().all(|code| code == expected || code == "resume_expired"), "{codes:?}");
         codes.iter().all(|code| code == expected).then_some(())
@@ -267,23 +269,23 @@ async fn assert_cannot_return(node: &Process, resume_state: &Ticket, expected: &
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn access_rules_survive_a_redis_restart_without_data() {
-    let mut cluster = TestCluster::start(Store::Redis(2), &[WINDOW, ("TIMING__LEASE", "300ms")]).await;
-    let room_token = |user: &str| cluster.forge("r", user);
+    let mut cluster = TestCluster::start(StoreKind::Redis(2), &[WINDOW, ("TIMING__LEASE", "300ms")]).await;
+    let room_token = |user: &str| cluster.sign_token("r", user);
     let (mallory, reformed) = (room_token("mallory"), room_token("reformed"));
     let alice = cluster.room("r").join("alice").await;
-    let banned = Link::open(cluster.nodes[0].address, &mallory).await.into_peer().await;
-    let resume_state = banned.ticket().await;
+    let banned = TestConnection::open(cluster.nodes[0].address, &mallory).await.into_peer().await;
+    let resume_state = banned.resume_state().await;
     for user in ["mallory", "reformed"] {
-        cluster.take_back("/api/bans", json!({ "user": user, "for": 600 })).await;
+        cluster.add_rule("/api/bans", json!({ "user": user, "for": 600 })).await;
     }
     for node in &cluster.nodes {
         wait_until_refused(node, &mallory, "banned").await;
         wait_until_refused(node, &reformed, "banned").await;
     }
-    cluster.lift("ban:*:reformed").await;
+    cluster.lift_rule("ban:*:reformed").await;
     for node in &cluster.nodes {
         eventually("reformed may join", async || {
-            Link::ask_in(node.address, &format!("token={reformed}")).await.ok()
+            TestConnection::open_with(node.address, &format!("token={reformed}")).await.ok()
         })
         .await
         .into_peer()
@@ -292,19 +294,19 @@ async fn access_rules_survive_a_redis_restart_without_data() {
         .await;
     }
     let redis = cluster.redis.as_mut().expect("Redis");
-    signalbox_tests::process::signal(redis.pid(), "KILL");
-    redis.stop();
+    signalbox_tests::process::send_signal(redis.pid(), "KILL");
+    redis.kill();
     // Without Redis: known rules apply, new joins are refused for now, open connections stay.
     for node in &cluster.nodes {
-        let refusal = Link::ask_in(node.address, &format!("token={mallory}")).await.err();
+        let refusal = TestConnection::open_with(node.address, &format!("token={mallory}")).await.err();
         assert_eq!(refusal_code(refusal), "banned");
-        wait_until_refused(node, &cluster.forge("r", "carol"), "unavailable").await;
+        wait_until_refused(node, &cluster.sign_token("r", "carol"), "unavailable").await;
     }
     let answer =
         Request::post("/auth/validate", &json!({ "token": mallory })).send(cluster.auth_address()).await;
     answer.assert_problem(403, "banned");
     let carol_token = cluster.issue(&json!({ "room": "r", "user": "carol" })).await;
-    cluster.redis.as_mut().expect("Redis").go_on().await;
+    cluster.redis.as_mut().expect("Redis").restart().await;
     let start = Instant::now();
     // Mallory is refused at all times while the nodes recover.
     let mut attempts = 0;
@@ -313,11 +315,11 @@ async fn access_rules_survive_a_redis_restart_without_data() {
         assert!(start.elapsed() < Duration::from_secs(15), "the nodes do not accept joins in time");
         for (node, joined) in cluster.nodes.iter().zip(&mut joined) {
             for query in [format!("token={mallory}"), resume_state.query()] {
-                let refusal = Link::ask_in(node.address, &query).await.err();
+                let refusal = TestConnection::open_with(node.address, &query).await.err();
                 assert!(["banned", "unavailable"].contains(&&*refusal_code(refusal)), "in {query}");
                 attempts += 1;
             }
-            if let Ok(link) = Link::ask_in(node.address, &format!("token={carol_token}")).await {
+            if let Ok(link) = TestConnection::open_with(node.address, &format!("token={carol_token}")).await {
                 link.into_peer().await.leave().await;
                 *joined = true;
             }
@@ -339,15 +341,18 @@ async fn access_rules_survive_a_redis_restart_without_data() {
     // A new node learns the rule from Redis.
     cluster.add_node().await;
     let newest = cluster.nodes.last().expect("a node");
-    assert_eq!(refusal_code(Link::ask_in(newest.address, &format!("token={mallory}")).await.err()), "banned");
-    Link::open(newest.address, &reformed).await.into_peer().await.leave().await;
+    assert_eq!(
+        refusal_code(TestConnection::open_with(newest.address, &format!("token={mallory}")).await.err()),
+        "banned"
+    );
+    TestConnection::open(newest.address, &reformed).await.into_peer().await.leave().await;
     alice.next_of_type("resumed").await;
     alice.leave().await;
 }
 
 #[tokio::test]
 async fn an_operator_adds_and_lifts_access_rules_with_commands() {
-    let cluster = TestCluster::start(Store::Memory, &[WINDOW]).await;
+    let cluster = TestCluster::start(StoreKind::Memory, &[WINDOW]).await;
     let url = format!("http://{}", cluster.auth_address());
     let env = [
         ("SIGNALBOX_URL".to_owned(), url),
@@ -355,9 +360,9 @@ async fn an_operator_adds_and_lifts_access_rules_with_commands() {
     ];
     let command = async |arguments: &str| {
         let arguments: Vec<&str> = arguments.split(' ').collect();
-        signalbox_tests::process::run("signalbox", &arguments, &env, Duration::from_secs(10)).await
+        signalbox_tests::process::run_to_exit("signalbox", &arguments, &env, Duration::from_secs(10)).await
     };
-    let token = cluster.forge("r", "mallory");
+    let token = cluster.sign_token("r", "mallory");
     for (add, lift, expected) in [
         ("ban mallory --for 10m --reason spam", "unban mallory", "banned"),
         ("ban mallory --for 10m --room r", "unban mallory --room r", "banned"),

@@ -3,10 +3,10 @@
 
 use serde_json::json;
 use signalbox_tests::{
-    cluster::{Settings, Store, TestCluster, random_secret},
+    cluster::{Settings, StoreKind, TestCluster, random_secret},
     http::{Request, Response},
     process::Process,
-    token::Forgery,
+    token::TokenBuilder,
 };
 
 fn assert_repeats_no_token(answer: &Response, token: Option<&str>) {
@@ -18,7 +18,7 @@ fn assert_repeats_no_token(answer: &Response, token: Option<&str>) {
 on_each_store! {
     async fn a_foreign_origin_is_refused(cluster, [("SERVER__ALLOWED_ORIGINS", "https://app.example")]) {
         let node = &cluster.nodes[0];
-        let target = |path: &str| format!("{path}?token={}", cluster.forge("r", "alice"));
+        let target = |path: &str| format!("{path}?token={}", cluster.sign_token("r", "alice"));
         for (origin, allowed) in [("https://evil.example", false), ("null", false), ("https://app.example.evil", false),
             ("https://app.example", true), (&format!("http://{}", node.address), true)] {
             for (request, good) in [(Request::upgrade(target("/ws/signal")), 101), (Request::get(target("/ws/validate")), 200)] {
@@ -35,7 +35,7 @@ on_each_store! {
 
     async fn a_foreign_host_name_that_resolves_to_loopback_is_refused(cluster) {
         let node = &cluster.nodes[0];
-        let target = |path: &str| format!("{path}?token={}", cluster.forge("r", "alice"));
+        let target = |path: &str| format!("{path}?token={}", cluster.sign_token("r", "alice"));
         for request in [Request::upgrade(target("/ws/signal")), Request::get(target("/ws/validate")), Request::get("/health/live")] {
             let answer = request.clone().header("Host", "evil.example").send(node.address).await;
             answer.assert_problem(403, "host_not_allowed");
@@ -46,7 +46,7 @@ on_each_store! {
 
     async fn a_request_without_an_upgrade_gets_upgrade_required(cluster) {
         let node = &cluster.nodes[0];
-        let plain = Request::get(format!("/ws/signal?token={}", cluster.forge("r", "alice"))).send(node.address).await;
+        let plain = Request::get(format!("/ws/signal?token={}", cluster.sign_token("r", "alice"))).send(node.address).await;
         plain.assert_problem(426, "upgrade_required");
         assert_eq!(plain.header("upgrade"), Some("websocket"));
         Request::post("/ws/signal", &json!({})).send(node.address).await.assert_problem(405, "method_not_allowed");
@@ -55,7 +55,7 @@ on_each_store! {
 
     async fn an_upgrade_that_violates_rfc_6455_is_refused_with_the_reason(cluster) {
         let node = &cluster.nodes[0];
-        let target = format!("/ws/signal?token={}", cluster.forge("r", "alice"));
+        let target = format!("/ws/signal?token={}", cluster.sign_token("r", "alice"));
         let base = || Request::get(&target).header("Connection", "Upgrade").header("Upgrade", "websocket");
         let no_key = base().header("Sec-WebSocket-Version", "13").send(node.address).await;
         no_key.assert_problem(400, "bad_request");
@@ -65,7 +65,7 @@ on_each_store! {
 
     async fn an_offer_of_only_unknown_subprotocols_is_refused(cluster) {
         let node = &cluster.nodes[0];
-        let token = cluster.forge("r", "alice");
+        let token = cluster.sign_token("r", "alice");
         for offered in ["chat", "signalbox.v2, chat", &format!("token.{token}")] {
             let answer = Request::upgrade(format!("/ws/signal?token={token}"))
                 .header("Sec-WebSocket-Protocol", offered)
@@ -84,7 +84,7 @@ on_each_store! {
         }
         let offered = Request::upgrade("/ws/signal").header("Sec-WebSocket-Protocol", "signalbox.v1, resume.H");
         offered.send(node.address).await.assert_problem(401, "resume_invalid");
-        let handle_and_token = format!("/ws/signal?resume=H&token={}", cluster.forge("r", "a"));
+        let handle_and_token = format!("/ws/signal?resume=H&token={}", cluster.sign_token("r", "a"));
         for bad in [&*handle_and_token, "/ws/signal?resume=H&resume=H", "/ws/signal?resume=H&since=-1", "/ws/signal?resume=H&since=1&since=1"] {
             Request::upgrade(bad).send(node.address).await.assert_problem(400, "bad_request");
         }
@@ -94,9 +94,9 @@ on_each_store! {
         let node = &cluster.nodes[0];
         let room = cluster.room("r");
         let (first, _second) = (room.join_on(node, "a").await, room.join_on(node, "b").await);
-        let upgrade = || Request::upgrade(format!("/ws/signal?token={}", cluster.forge("r", "c")));
+        let upgrade = || Request::upgrade(format!("/ws/signal?token={}", cluster.sign_token("r", "c")));
         upgrade().send(node.address).await.assert_problem(503, "overloaded");
-        Request::get(format!("/ws/validate?token={}", cluster.forge("r", "c"))).send(node.address).await.assert_problem(503, "overloaded");
+        Request::get(format!("/ws/validate?token={}", cluster.sign_token("r", "c"))).send(node.address).await.assert_problem(503, "overloaded");
         first.leave().await;
         signalbox_tests::net::eventually("the node accepts a connection again", async || (upgrade().send(node.address).await.status == 101).then_some(())).await;
     }
@@ -120,7 +120,7 @@ async fn tokens_of_the_previous_secret_are_accepted_during_a_rotation() {
         .map(|(name, value)| (name.to_owned(), value.clone()));
     let node = Process::start("signalbox", &env).await;
     let upgrade = async |secret: &str, kid: Option<&str>| {
-        let good = Forgery::good("r", "alice");
+        let good = TokenBuilder::valid("r", "alice");
         let token = kid.map_or(good.clone(), |kid| good.kid(kid)).sign(secret);
         Request::upgrade(format!("/ws/signal?token={token}")).send(node.address).await
     };
@@ -140,8 +140,8 @@ async fn tokens_of_the_previous_secret_are_accepted_during_a_rotation() {
 
 #[tokio::test]
 async fn the_room_comes_from_the_token_and_not_from_the_request() {
-    let cluster = TestCluster::start(Store::Memory, NONE).await;
-    let answer = Request::get(format!("/ws/validate?room=other&token={}", cluster.forge("r", "alice")))
+    let cluster = TestCluster::start(StoreKind::Memory, NONE).await;
+    let answer = Request::get(format!("/ws/validate?room=other&token={}", cluster.sign_token("r", "alice")))
         .send(cluster.nodes[0].address)
         .await;
     assert_eq!(answer.status, 200);

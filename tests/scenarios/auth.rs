@@ -6,7 +6,7 @@ use signalbox_tests::{
     cluster::{TestCluster, random_secret},
     http::{Request, Response},
     process::Process,
-    token::Forgery,
+    token::TokenBuilder,
 };
 
 async fn post(cluster: &TestCluster, path: &str, authorization: Option<&str>, body: &Value) -> Response {
@@ -21,7 +21,7 @@ async fn post(cluster: &TestCluster, path: &str, authorization: Option<&str>, bo
 on_each_store! {
     async fn a_refreshed_token_joins_and_reuse_of_a_refresh_token_revokes_the_family(cluster) {
         let token_request = json!({ "room": "r", "user": "u", "refresh": true });
-        let first = post(cluster, "/auth/token", Some(&cluster.basic()), &token_request).await.json();
+        let first = post(cluster, "/auth/token", Some(&cluster.basic_auth()), &token_request).await.json();
         let second = post(cluster, "/auth/refresh", None, &json!({ "refreshToken": first["refreshToken"] })).await;
         let second = second.json();
         let validation = Request::get(format!("/ws/validate?token={}", second["token"].as_str().unwrap()));
@@ -35,7 +35,7 @@ on_each_store! {
     }
 
     async fn an_invited_guest_gets_a_token_without_a_key_until_the_invite_is_used_up(cluster) {
-        let made = post(cluster, "/api/rooms/team/invites", Some(&cluster.basic()), &json!({ "role": "speaker" })).await;
+        let made = post(cluster, "/api/rooms/team/invites", Some(&cluster.basic_auth()), &json!({ "role": "speaker" })).await;
         assert_eq!(made.status, 201, "{}", made.text);
         let token_request = json!({ "invite": made.json()["code"], "name": "Bo" });
         let issued = post(cluster, "/auth/token", None, &token_request).await.json();
@@ -46,11 +46,11 @@ on_each_store! {
     }
 
     async fn only_a_token_is_exchanged_for_a_ticket(cluster) {
-        let token = Forgery::good("r", "u").sign(&cluster.secret);
+        let token = TokenBuilder::valid("r", "u").sign(&cluster.secret);
         let answer = post(cluster, "/auth/ticket", Some(&format!("Bearer {token}")), &json!({})).await;
         assert_eq!((answer.status, &answer.json()["expiresIn"]), (200, &30.into()), "{}", answer.text);
         assert!(answer.json()["ticket"].as_str().unwrap().starts_with("sbt_"));
-        post(cluster, "/auth/ticket", Some(&cluster.basic()), &json!({})).await.assert_problem(401, "token_malformed");
+        post(cluster, "/auth/ticket", Some(&cluster.basic_auth()), &json!({})).await.assert_problem(401, "token_malformed");
     }
 }
 
@@ -58,17 +58,17 @@ on_each_store! {
 async fn requests_that_need_the_store_get_unavailable_during_an_outage_and_others_succeed() {
     let mut cluster = TestCluster::redis(1).await;
     let token_request = json!({ "room": "r", "user": "u", "refresh": true });
-    let issued = post(&cluster, "/auth/token", Some(&cluster.basic()), &token_request).await.json();
-    cluster.redis.as_mut().unwrap().stop();
+    let issued = post(&cluster, "/auth/token", Some(&cluster.basic_auth()), &token_request).await.json();
+    cluster.redis.as_mut().unwrap().kill();
     let cluster = &cluster;
     let refreshed =
         post(cluster, "/auth/refresh", None, &json!({ "refreshToken": issued["refreshToken"] })).await;
     refreshed.assert_problem(503, "unavailable");
-    post(cluster, "/auth/token", Some(&cluster.basic()), &token_request)
+    post(cluster, "/auth/token", Some(&cluster.basic_auth()), &token_request)
         .await
         .assert_problem(503, "unavailable");
     let plain = json!({ "room": "r", "user": "u" });
-    assert_eq!(post(cluster, "/auth/token", Some(&cluster.basic()), &plain).await.status, 200);
+    assert_eq!(post(cluster, "/auth/token", Some(&cluster.basic_auth()), &plain).await.status, 200);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_user_exchanges_a_token_that_the_application_signed() {
     let env = [("SIGNALBOX_USER_SECRET".to_owned(), secret.clone())];
     let server = Process::start("signalbox", &env).await;
     let claims = json!({ "iss": "app", "aud": "signalbox", "sub": "alice", "exp": clock::now_s() + 60 });
-    let mut forgery = Forgery::good("r", "alice").typ(Some("JWT"));
+    let mut forgery = TokenBuilder::valid("r", "alice").typ(Some("JWT"));
     forgery.claims = claims;
     let token = forgery.sign(&secret);
     let answer = Request::post("/auth/exchange", &json!({ "token": token, "refresh": true }))

@@ -9,8 +9,8 @@ use signalbox_tests::{
     cluster::random_secret,
     http::Request,
     net::free_address,
-    process::{AT_ONCE, Ended, Process, run},
-    redis::TestRedis,
+    process::{EXIT_LIMIT, Process, ProcessOutput, run_to_exit},
+    test_redis::TestRedis,
 };
 
 const BINARIES: [&str; 3] = ["signalbox", "signal-service", "auth-service"];
@@ -19,7 +19,7 @@ fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn assert_one_line(ended: &Ended, code: i32, words: &[&str]) {
+fn assert_one_line(ended: &ProcessOutput, code: i32, words: &[&str]) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     let lines: Vec<_> =
         ended.stderr.lines().filter(|line| !line.contains(" WARN ") && !line.contains(" INFO ")).collect();
@@ -44,7 +44,8 @@ async fn every_service_refuses_to_start_with_a_weak_secret() {
         for name in ["AUTH_SECRET", "AUTH_SECRET_PREVIOUS"] {
             for (secret, reason) in rows {
                 let listen = free_address().to_string();
-                let ended = run(binary, &["--listen", &listen], &env(&[(name, secret)]), AT_ONCE).await;
+                let ended =
+                    run_to_exit(binary, &["--listen", &listen], &env(&[(name, secret)]), EXIT_LIMIT).await;
                 assert_one_line(&ended, 2, &[name, reason, "openssl rand"]);
                 let output = format!("{}{}", ended.stdout, ended.stderr);
                 assert!(!output.contains(secret), "{binary} repeats the secret: {output}");
@@ -57,7 +58,8 @@ async fn every_service_refuses_to_start_with_a_weak_secret() {
 async fn the_error_for_a_weak_api_key_names_the_key_without_its_secret() {
     for binary in BINARIES {
         let ended =
-            run(binary, &[], &env(&[("SIGNALBOX_API_KEYS", "backend:hunter2hunter2")]), AT_ONCE).await;
+            run_to_exit(binary, &[], &env(&[("SIGNALBOX_API_KEYS", "backend:hunter2hunter2")]), EXIT_LIMIT)
+                .await;
         assert_one_line(&ended, 2, &["SIGNALBOX_API_KEYS", "`backend`"]);
         assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
     }
@@ -67,11 +69,11 @@ async fn the_error_for_a_weak_api_key_names_the_key_without_its_secret() {
 async fn services_do_not_start_without_a_secret() {
     for binary in ["signal-service", "auth-service"] {
         let listen = free_address().to_string();
-        let ended = run(binary, &["--listen", &listen], &[], AT_ONCE).await;
+        let ended = run_to_exit(binary, &["--listen", &listen], &[], EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["AUTH_SECRET is not set", "openssl rand"]);
     }
     let listen = format!("0.0.0.0:{}", free_address().port());
-    let ended = run("signalbox", &["--listen", &listen], &[], AT_ONCE).await;
+    let ended = run_to_exit("signalbox", &["--listen", &listen], &[], EXIT_LIMIT).await;
     assert_one_line(&ended, 2, &["AUTH_SECRET is not set", "loopback"]);
 }
 
@@ -81,7 +83,8 @@ async fn the_error_for_an_occupied_port_names_the_port() {
     let listen = occupied.local_addr().unwrap().to_string();
     for binary in BINARIES {
         let secret = random_secret();
-        let ended = run(binary, &["--listen", &listen], &env(&[("AUTH_SECRET", &secret)]), AT_ONCE).await;
+        let ended =
+            run_to_exit(binary, &["--listen", &listen], &env(&[("AUTH_SECRET", &secret)]), EXIT_LIMIT).await;
         assert_one_line(&ended, 1, &[&listen, "the port is taken", "--listen"]);
     }
 }
@@ -89,18 +92,19 @@ async fn the_error_for_an_occupied_port_names_the_port() {
 #[tokio::test]
 async fn the_error_for_an_invalid_flag_or_setting_names_it() {
     for binary in BINARIES {
-        let ended = run(binary, &["--lisen", "127.0.0.1:1"], &[], AT_ONCE).await;
+        let ended = run_to_exit(binary, &["--lisen", "127.0.0.1:1"], &[], EXIT_LIMIT).await;
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.contains("--lisen"), "{ended:?}");
-        let ended = run(binary, &[], &env(&[("SIGNALBOX__LIMITS__BURTS", "10")]), AT_ONCE).await;
+        let ended = run_to_exit(binary, &[], &env(&[("SIGNALBOX__LIMITS__BURTS", "10")]), EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["burts"]);
-        let ended = run(binary, &[], &env(&[("SIGNALBOX__TIMING__PING", "25")]), AT_ONCE).await;
+        let ended = run_to_exit(binary, &[], &env(&[("SIGNALBOX__TIMING__PING", "25")]), EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["ping"]);
-        let ended = run(binary, &[], &env(&[("SIGNALBOX__LIMITS__ROOM_PEERS", "5000")]), AT_ONCE).await;
+        let ended =
+            run_to_exit(binary, &[], &env(&[("SIGNALBOX__LIMITS__ROOM_PEERS", "5000")]), EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["limits.room_peers", "1000"]);
-        let ended = run(binary, &["--config", "/nowhere/signalbox.toml"], &[], AT_ONCE).await;
+        let ended = run_to_exit(binary, &["--config", "/nowhere/signalbox.toml"], &[], EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["/nowhere/signalbox.toml"]);
-        let ended = run(binary, &["--redis", "http://127.0.0.1:1"], &[], AT_ONCE).await;
+        let ended = run_to_exit(binary, &["--redis", "http://127.0.0.1:1"], &[], EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["REDIS_URL", "redis://"]);
     }
 }
@@ -116,7 +120,7 @@ async fn check_config_prints_the_effective_settings_without_secrets() {
         ("SIGNALBOX__LIMITS__ROOM_PEERS", "7"),
     ]);
     for binary in BINARIES {
-        let ended = run(binary, &["--check-config"], &env, AT_ONCE).await;
+        let ended = run_to_exit(binary, &["--check-config"], &env, EXIT_LIMIT).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(
             ended.stdout.contains("room_peers = 7") && ended.stdout.contains("AUTH_SECRET: set"),
@@ -147,7 +151,7 @@ async fn a_redis_server_that_evicts_keys_is_refused_at_boot() {
     for binary in ["signal-service", "signalbox"] {
         let listen = free_address().to_string();
         let env = env(&[("AUTH_SECRET", &secret), ("REDIS_URL", &redis.url())]);
-        let ended = run(binary, &["--listen", &listen], &env, AT_ONCE).await;
+        let ended = run_to_exit(binary, &["--listen", &listen], &env, EXIT_LIMIT).await;
         assert_one_line(&ended, 1, &["maxmemory-policy allkeys-lru", "noeviction"]);
     }
 }
@@ -159,7 +163,7 @@ async fn an_unreachable_redis_server_fails_the_boot_within_its_deadline() {
     let url = format!("redis://user:{}@{}/0", random_hex(), free_address());
     let env = env(&[("AUTH_SECRET", &secret), ("REDIS_URL", &url)]);
     let listen = free_address().to_string();
-    let ended = run("signal-service", &["--listen", &listen], &env, Duration::from_secs(13)).await;
+    let ended = run_to_exit("signal-service", &["--listen", &listen], &env, Duration::from_secs(13)).await;
     assert_one_line(&ended, 1, &["Redis did not answer", "is it running"]);
     let password = url.split(['/', ':', '@']).nth(4).unwrap();
     assert!(password.len() == 32 && !ended.stderr.contains(password), "{ended:?}");

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::{Request, Response},
 };
 use signalbox_token::TokenKind;
@@ -86,11 +86,11 @@ async fn create(cluster: &TestCluster, kind: CredentialKind) -> String {
         answer[member].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     };
     match kind {
-        CredentialKind::Room => cluster.forge("r", "u"),
+        CredentialKind::Room => cluster.sign_token("r", "u"),
         CredentialKind::User => signed(TokenKind::User),
         CredentialKind::Management => signed(TokenKind::Management),
         CredentialKind::Ticket => {
-            let bearer = format!("Bearer {}", cluster.forge("r", "u"));
+            let bearer = format!("Bearer {}", cluster.sign_token("r", "u"));
             let request = Request::post("/auth/ticket", &json!({})).header("Authorization", bearer);
             request.send(cluster.auth_address()).await.json()["ticket"].as_str().unwrap().to_owned()
         }
@@ -107,7 +107,7 @@ async fn create(cluster: &TestCluster, kind: CredentialKind) -> String {
         }
         CredentialKind::Handle => {
             let peer = cluster.room("other").join("u").await;
-            peer.lose().await.handle
+            peer.disconnect().await.handle
         }
         CredentialKind::ApiKey => format!("backend:{}", cluster.api_secret),
     }
@@ -132,7 +132,7 @@ async fn present(service: ServiceAddresses, endpoint: OtherEndpoint, credential:
     request.send(if at_node { service.node } else { service.auth }).await
 }
 
-async fn assert_each_kind_only_where_it_belongs(store: Store) {
+async fn assert_each_kind_only_where_it_belongs(store: StoreKind) {
     let cluster = &TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
     let token_endpoints = TokenLocation::ALL.iter().map(|place| Endpoint::Token(*place));
     let other_endpoints = OtherEndpoint::ALL.iter().map(|other| Endpoint::Other(*other));
@@ -171,10 +171,10 @@ async fn assert_each_kind_only_where_it_belongs(store: Store) {
 
 #[tokio::test]
 async fn each_credential_kind_is_accepted_only_where_it_belongs_in_memory() {
-    assert_each_kind_only_where_it_belongs(Store::Memory).await;
+    assert_each_kind_only_where_it_belongs(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn each_credential_kind_is_accepted_only_where_it_belongs_over_redis() {
-    assert_each_kind_only_where_it_belongs(Store::Redis(2)).await;
+    assert_each_kind_only_where_it_belongs(StoreKind::Redis(2)).await;
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use signalbox_tests::{
     CANDIDATE, SDP,
-    peer::{Forwarded, TestPeer},
+    peer::{ForwardedMessage, TestPeer},
 };
 
 on_each_store! {
@@ -20,7 +20,7 @@ on_each_store! {
         let offer = alice.offer(&bob, SDP).await;
         assert_eq!(bob.next_offer().await.id, Some(offer));
         for kind in ["pranswer", "answer", "rollback"] {
-            let id = bob.must(json!({"type": kind, "to": alice.id(), "sdp": SDP, "re": offer})).await;
+            let id = bob.send_acked(json!({"type": kind, "to": alice.id(), "sdp": SDP, "re": offer})).await;
             let got = alice.next_forwarded(kind).await;
             assert_eq!((got.from.as_str(), got.id, got.re), (bob.id(), Some(id), Some(offer)));
             assert_eq!(got.sdp.as_deref(), (kind != "rollback").then_some(SDP), "{kind}");
@@ -42,12 +42,12 @@ on_each_store! {
         let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
         let [alice, bob, carol] = &peers[..] else { unreachable!() };
         alice.message(bob, json!({"for": "bob"})).await;
-        alice.tell_room(json!(null)).await;
+        alice.message_room(json!(null)).await;
         let to_bob = bob.next_message().await;
         assert_eq!((to_bob.data, to_bob.room), (Some(json!({"for": "bob"})), false));
         for peer in [bob, carol] {
             let to_all = peer.next_message().await;
-            assert!(to_all.room && to_all.whole["data"].is_null() && to_all.from == alice.id(), "{to_all:?}");
+            assert!(to_all.room && to_all.frame["data"].is_null() && to_all.from == alice.id(), "{to_all:?}");
         }
     }
 
@@ -55,11 +55,11 @@ on_each_store! {
         let (alice, bob) = cluster.room("r").join2().await;
         let forged = json!({"type": "offer", "to": bob.id(), "from": bob.id(), "seq": 99, "room": true, "sdp": SDP,
             "polite": true, "re": 4, "unknown": {"x": 1}});
-        alice.must(forged).await;
+        alice.send_acked(forged).await;
         let offer = bob.next_offer().await;
         assert_eq!(offer.from, alice.id());
         assert_eq!(offer.seq, 1);
-        let mut members: Vec<_> = offer.whole.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut members: Vec<_> = offer.frame.as_object().unwrap().keys().map(String::as_str).collect();
         members.sort_unstable();
         assert_eq!(members, ["from", "id", "sdp", "seq", "type"]);
     }
@@ -69,7 +69,7 @@ on_each_store! {
         alice.send(json!({"type": "message", "to": bob.id(), "data": 1})).await;
         assert_eq!(bob.next_message().await.id, None);
         alice.ping().await;
-        assert!(alice.rest().await.is_empty(), "an answer to a message without an id");
+        assert!(alice.take_unread().await.is_empty(), "an answer to a message without an id");
     }
 
     /// Eight peers on both nodes send to the room concurrently.
@@ -82,12 +82,12 @@ on_each_store! {
                 peer.send(json!({"type": "message", "id": n, "data": n})).await;
             }
             for n in 1..=EACH {
-                assert_eq!(peer.answer(n as u64).await["type"], "ack");
+                assert_eq!(peer.reply_to(n as u64).await["type"], "ack");
             }
         };
         futures_util::future::join_all(peers.iter().map(send_all)).await;
         for peer in &peers {
-            let mut got: Vec<Forwarded> = Vec::new();
+            let mut got: Vec<ForwardedMessage> = Vec::new();
             while got.len() < EACH * (names.len() - 1) {
                 got.push(peer.next_message().await);
             }
@@ -114,7 +114,7 @@ on_each_store! {
         let (alice, bob) = cluster.room("r").join2().await;
         for (id, data, duplicate) in [(5, "first", false), (5, "again", true), (3, "late", true), (6, "next", false)] {
             alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": data})).await;
-            let answer = alice.answer(id).await;
+            let answer = alice.reply_to(id).await;
             assert_eq!((&answer["type"], answer["duplicate"] == true), (&json!("ack"), duplicate), "{answer}");
         }
         let received = [bob.next_message().await, bob.next_message().await].map(|message| message.data.unwrap());
@@ -124,16 +124,16 @@ on_each_store! {
     async fn the_message_id_of_an_update_also_detects_duplicates(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.send(json!({"type": "update", "id": 10, "name": "Alice"})).await;
-        assert_eq!(alice.answer(10).await, json!({"type": "ack", "id": 10}));
+        assert_eq!(alice.reply_to(10).await, json!({"type": "ack", "id": 10}));
         alice.send(json!({"type": "update", "id": 10, "name": "Again"})).await;
-        assert_eq!(alice.answer(10).await, json!({"type": "ack", "id": 10, "duplicate": true}));
+        assert_eq!(alice.reply_to(10).await, json!({"type": "ack", "id": 10, "duplicate": true}));
         alice.send(json!({"type": "message", "to": bob.id(), "id": 9, "data": "old"})).await;
-        assert_eq!(alice.answer(9).await, json!({"type": "ack", "id": 9, "duplicate": true}));
+        assert_eq!(alice.reply_to(9).await, json!({"type": "ack", "id": 9, "duplicate": true}));
         assert_eq!(bob.next_of_type("peer-updated").await["name"], "Alice");
         alice.message(&bob, json!("fence")).await;
         // The harness counts message ids from 1, so this id is a duplicate as well: Bob receives
         // only the update.
-        assert!(bob.rest().await.is_empty());
+        assert!(bob.take_unread().await.is_empty());
     }
 
     async fn no_message_leaves_its_room(cluster) {
@@ -149,7 +149,7 @@ on_each_store! {
                 let mut message = message;
                 message["to"] = target.into();
                 let sender = if target == former_id { &bob } else { &eve };
-                let mut answer = sender.ask(message).await;
+                let mut answer = sender.request(message).await;
                 answer.as_object_mut().unwrap().remove("id");
                 answers.push(answer);
             }
@@ -157,23 +157,23 @@ on_each_store! {
         assert_eq!(answers[0]["code"], "no_such_peer");
         assert_eq!(answers[0]["field"], "to");
         assert!(answers.iter().all(|answer| *answer == answers[0]), "the answers reveal whether a peer exists: {answers:?}");
-        eve.tell_room(json!("to nobody")).await;
+        eve.message_room(json!("to nobody")).await;
         bob.message(&alice, json!("fence")).await;
         assert_eq!(alice.next_message().await.data, Some(json!("fence")));
     }
 
     async fn a_message_to_its_own_sender_is_refused(cluster) {
         let alice = cluster.room("r").join("alice").await;
-        let answer = alice.ask(json!({"type": "offer", "to": alice.id(), "sdp": SDP})).await;
+        let answer = alice.request(json!({"type": "offer", "to": alice.id(), "sdp": SDP})).await;
         assert_eq!((&answer["code"], &answer["field"]), (&json!("bad_message"), &json!("to")));
     }
 
     async fn a_role_without_the_message_permission_may_still_negotiate(cluster) {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
-        let viewer = room.join_as(json!({"user": "v", "role": "viewer"})).await;
+        let viewer = room.join_with(json!({"user": "v", "role": "viewer"})).await;
         assert_eq!(viewer.joined["permissions"], json!([]));
-        let answer = viewer.ask(json!({"type": "message", "data": 1})).await;
+        let answer = viewer.request(json!({"type": "message", "data": 1})).await;
         assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!("not_permitted")));
         viewer.offer(&alice, SDP).await;
         assert_eq!(alice.next_offer().await.from, viewer.id());
@@ -189,7 +189,7 @@ on_each_store! {
 
     async fn a_late_or_invalid_acknowledgement_has_no_effect_on_delivery(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
-        bob.stay_silent();
+        bob.stop_confirming();
         for n in 1..=20 {
             alice.message(&bob, json!(n)).await;
             bob.next_message().await;
@@ -201,7 +201,7 @@ on_each_store! {
         bob.ping().await;
         bob.send(json!({"type": "received", "seq": 20})).await;
         bob.ping().await;
-        let answer = bob.refused(json!({"type": "received", "seq": 999})).await;
+        let answer = bob.expect_error(json!({"type": "received", "seq": 999})).await;
         assert_eq!((&answer["code"], &answer["field"]), (&json!("bad_message"), &json!("seq")));
         alice.message(&bob, json!("still there")).await;
         assert_eq!(bob.next_message().await.data, Some(json!("still there")));

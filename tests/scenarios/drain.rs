@@ -8,7 +8,7 @@ use serde_json::json;
 use signalbox_tests::{
     checker::check,
     fleet::Fleet,
-    history::{Event, Run},
+    history::{ClientEvent, RunRecord},
     peer::TestPeer,
     swarm::Swarm,
 };
@@ -34,7 +34,7 @@ fn max_in_100_ms(moments: &[Duration]) -> usize {
 #[tokio::test]
 async fn a_drain_closes_clients_evenly_and_with_a_goaway() {
     let settings = [("TIMING__DRAIN_SPREAD", "2s"), ("TIMING__DRAIN", "4s"), ("LIMITS__ROOM_PEERS", "110")];
-    let fleet = Fleet::single(2, &settings).await;
+    let fleet = Fleet::over_single_redis(2, &settings).await;
     let mut clients = Vec::new();
     for n in 0..CLIENTS {
         clients.push(join(&fleet, 0, &format!("u{n}")).await);
@@ -43,13 +43,13 @@ async fn a_drain_closes_clients_evenly_and_with_a_goaway() {
     fleet.nodes[0].process.terminate();
     let await_close = async |client: &TestPeer| {
         let goaway = client.next_of_type("goaway").await;
-        let closed = client.closed().await;
+        let closed = client.wait_closed().await;
         assert_eq!((closed.code, closed.reason.as_str()), (4000, "going_away"));
         (Duration::from_millis(goaway["reconnectIn"].as_u64().unwrap()), start.elapsed())
     };
     let (announced, closed): (Vec<_>, Vec<_>) =
         join_all(clients.iter().map(await_close)).await.into_iter().unzip();
-    let status = fleet.nodes[0].process.wait(DRAIN).await;
+    let status = fleet.nodes[0].process.wait_exit(DRAIN).await;
     assert!(
         status.success() && start.elapsed() < DRAIN + Duration::from_millis(500),
         "{:?}",
@@ -79,14 +79,14 @@ async fn a_drain_closes_clients_evenly_and_with_a_goaway() {
 async fn a_client_of_a_draining_node_resumes_on_another_node() {
     let settings =
         [("TIMING__DRAIN_SPREAD", "500ms"), ("TIMING__DRAIN", "2s"), ("TIMING__RESUME_WINDOW", "10s")];
-    let fleet = Fleet::single(2, &settings).await;
+    let fleet = Fleet::over_single_redis(2, &settings).await;
     let bob = join(&fleet, 1, "bob").await;
     let alice = join(&fleet, 0, "alice").await;
     fleet.nodes[0].process.terminate();
     alice.next_of_type("goaway").await;
     bob.message(&alice, json!("on the way")).await;
-    alice.closed().await;
-    let alice = alice.lose().await.resume_at(fleet.nodes[1].front.address).await;
+    alice.wait_closed().await;
+    let alice = alice.disconnect().await.resume_at(fleet.nodes[1].client_proxy.address).await;
     assert_eq!(alice.joined["recovered"], true);
     bob.message(&alice, json!("there")).await;
     let mut received = vec![alice.next_message().await.data.unwrap()];
@@ -94,8 +94,8 @@ async fn a_client_of_a_draining_node_resumes_on_another_node() {
         received.push(alice.next_message().await.data.unwrap());
     }
     assert_eq!(received.last(), Some(&json!("there")));
-    assert!(fleet.nodes[0].process.wait(Duration::from_secs(3)).await.success());
-    let rest = bob.rest().await;
+    assert!(fleet.nodes[0].process.wait_exit(Duration::from_secs(3)).await.success());
+    let rest = bob.take_unread().await;
     assert!(!rest.iter().any(|frame| frame["type"] == "peer-left"), "{rest:?}");
 }
 
@@ -109,18 +109,18 @@ async fn a_rolling_restart_under_load_loses_no_message() {
         ("TIMING__DRAIN_SPREAD", "1s"),
         ("TIMING__DRAIN", "2500ms"),
     ];
-    let mut fleet = Fleet::single(3, &settings).await;
+    let mut fleet = Fleet::over_single_redis(3, &settings).await;
     let swarm = Swarm::start(&plan(&fleet, 60));
-    swarm.all_live(Duration::from_secs(20)).await;
+    swarm.wait_connected(Duration::from_secs(20)).await;
     for node in 0..3 {
         fleet.drain(node, Duration::from_secs(4)).await;
         // Load between two drains.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let moved = swarm.events(|_, event| matches!(event, Event::Resumed { .. }));
+    let moved = swarm.count_events(|_, event| matches!(event, ClientEvent::Resumed { .. }));
     let histories = swarm.finish(Duration::from_secs(15)).await;
     let window = Duration::from_secs(10);
-    check(&Run { histories, window, lossless: true, ..Run::default() }).assert_clean();
+    check(&RunRecord { histories, window, lossless: true, ..RunRecord::default() }).assert_clean();
     assert!(moved >= 60, "only {moved} clients resumed on another node");
     fleet.audit();
 }

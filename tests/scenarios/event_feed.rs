@@ -18,7 +18,7 @@ use tokio_tungstenite::{
 async fn open(cluster: &TestCluster) -> WebSocketStream<TcpStream> {
     let address = cluster.auth_address();
     let mut request = format!("ws://{address}/ws/events").into_client_request().unwrap();
-    request.headers_mut().insert("Authorization", cluster.basic().parse().unwrap());
+    request.headers_mut().insert("Authorization", cluster.basic_auth().parse().unwrap());
     let stream = TcpStream::connect(address).await.unwrap();
     within("an upgrade", client_async(request, stream)).await.unwrap().0
 }
@@ -45,8 +45,8 @@ on_each_store! {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let (alice_id, bob_id) = (alice.id().to_owned(), bob.id().to_owned());
-        bob.must(json!({"type": "update", "name": "Bob"})).await;
-        bob.cut();
+        bob.send_acked(json!({"type": "update", "name": "Bob"})).await;
+        bob.drop_socket();
         alice.next_of_type("peer-left").await;
         alice.leave().await;
         let expected = [
@@ -78,14 +78,14 @@ on_each_store! {
 
     async fn the_feed_accepts_only_api_keys(cluster) {
         let address = cluster.auth_address();
-        let token = cluster.forge("r", "alice");
+        let token = cluster.sign_token("r", "alice");
         for authorization in [None, Some("Basic YmFja2VuZDp3cm9uZw==".to_owned()), Some(format!("Bearer {token}"))] {
             let request = Request::upgrade("/ws/events");
             let request = authorization.map_or(request.clone(), |value| request.header("Authorization", value));
             request.send(address).await.assert_problem(401, "caller_unknown");
         }
         Request::upgrade(format!("/ws/events?token={token}")).send(address).await.assert_problem(401, "caller_unknown");
-        let foreign = Request::upgrade("/ws/events").header("Authorization", cluster.basic()).header("Origin", "https://evil.example");
+        let foreign = Request::upgrade("/ws/events").header("Authorization", cluster.basic_auth()).header("Origin", "https://evil.example");
         foreign.send(address).await.assert_problem(403, "origin_not_allowed");
     }
 }

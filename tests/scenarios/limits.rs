@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use signalbox_tests::{
     SDP,
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     peer::TestPeer,
 };
 
@@ -19,9 +19,9 @@ on_each_store! {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         for node in &cluster.nodes {
-            let late = room.knock_on(node, "late").await;
+            let late = room.connect_on(node, "late").await;
             assert_eq!(refusal(&late.next().await), ("error", "room_full", None));
-            let closed = late.closed().await;
+            let closed = late.wait_closed().await;
             assert_eq!((closed.code, closed.reason.as_str()), (4510, "room_full"));
         }
         bob.leave().await;
@@ -33,7 +33,7 @@ on_each_store! {
     async fn concurrent_joins_never_exceed_the_room_limit(cluster, [("LIMITS__ROOM_PEERS", "3")]) {
         let room = cluster.room("r");
         let connect = async |n: usize| {
-            let link = room.knock(&format!("u{n}")).await;
+            let link = room.connect(&format!("u{n}")).await;
             let first_frame = link.next().await;
             (link, first_frame)
         };
@@ -46,9 +46,9 @@ on_each_store! {
     async fn a_user_may_have_only_the_configured_number_of_peers_in_a_room(cluster, [("LIMITS__USER_PEERS", "1")]) {
         let room = cluster.room("r");
         let _alice = room.join("alice").await;
-        let second = room.knock("alice").await;
+        let second = room.connect("alice").await;
         assert_eq!(refusal(&second.next().await), ("error", "user_limit", None));
-        let closed = second.closed().await;
+        let closed = second.wait_closed().await;
         assert_eq!((closed.code, closed.reason.as_str()), (4511, "user_limit"));
         room.join("bob").await;
         cluster.room("other").join("alice").await;
@@ -65,8 +65,8 @@ on_each_store! {
             (json!({"type": "update", "metadata": {"x": text(4096)}}), "metadata"),
         ];
         for (message, field) in rows {
-            assert_eq!(refusal(&alice.ask(message.clone()).await), ("error", "too_large", Some(field)), "with an id");
-            assert_eq!(refusal(&alice.refused(message).await), ("error", "too_large", Some(field)), "without an id");
+            assert_eq!(refusal(&alice.request(message.clone()).await), ("error", "too_large", Some(field)), "with an id");
+            assert_eq!(refusal(&alice.expect_error(message).await), ("error", "too_large", Some(field)), "without an id");
         }
         // The largest allowed values; the limit counts the quotes.
         alice.offer(&bob, &text(48 * 1024 - 2)).await;
@@ -79,12 +79,12 @@ on_each_store! {
         let (alice, bob) = cluster.room("r").join2().await;
         for id in [json!(0), json!(-1), json!(1.5), json!("7"), json!(null), json!(9_007_199_254_740_992_u64)] {
             let message = json!({"type": "message", "to": bob.id(), "data": 1, "id": id});
-            assert_eq!(refusal(&alice.refused(message).await), ("error", "bad_message", Some("id")), "{id}");
+            assert_eq!(refusal(&alice.expect_error(message).await), ("error", "bad_message", Some("id")), "{id}");
         }
         let top = 9_007_199_254_740_991_u64;
         for (id, duplicate) in [(41, false), (41, true), (40, true), (1, true), (42, false), (top, false), (top, true)] {
             alice.send(json!({"type": "message", "to": bob.id(), "data": id, "id": id})).await;
-            assert_eq!(alice.answer(id).await["duplicate"] == true, duplicate, "{id}");
+            assert_eq!(alice.reply_to(id).await["duplicate"] == true, duplicate, "{id}");
         }
         let received = [bob.next_message().await, bob.next_message().await, bob.next_message().await];
         assert_eq!(received.map(|message| message.id), [Some(41), Some(42), Some(top)]);
@@ -95,7 +95,7 @@ on_each_store! {
         let (alice, bob) = cluster.room("r").join2().await;
         let mut refused = Value::Null;
         for n in 1..=20 {
-            let answer = alice.ask(json!({"type": "message", "to": bob.id(), "data": n})).await;
+            let answer = alice.request(json!({"type": "message", "to": bob.id(), "data": n})).await;
             if answer["code"] == "rate_limited" {
                 refused = answer;
                 break;
@@ -112,7 +112,7 @@ on_each_store! {
     /// `received`.
     async fn a_peer_that_reads_without_acknowledging_has_no_backlog(cluster, [("LIMITS__BACKLOG", "8")]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        bob.stay_silent();
+        bob.stop_confirming();
         for n in 1..=40 {
             alice.message(&bob, json!(n)).await;
             assert_eq!(bob.next_message().await.data, Some(json!(n)));
@@ -123,11 +123,11 @@ on_each_store! {
     async fn a_peer_that_acknowledges_only_once_does_not_block_the_room(cluster, [("LIMITS__BACKLOG", "32")]) {
         let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
         let [alice, bob, carol]: [TestPeer; 3] = peers.try_into().ok().unwrap();
-        carol.stay_silent();
+        carol.stop_confirming();
         carol.send(json!({"type": "received", "seq": 0})).await;
         carol.ping().await;
         for n in 1..=100 {
-            alice.tell_room(json!(n)).await;
+            alice.message_room(json!(n)).await;
             assert_eq!(bob.next_message().await.data, Some(json!(n)));
             assert_eq!(carol.next_message().await.data, Some(json!(n)));
         }
@@ -146,17 +146,17 @@ on_each_store! {
 }
 
 /// Bob is detached and his resume window is long, so his mailbox keeps entries up to the bound.
-async fn assert_full_mailbox_refuses_messages(store: Store) {
+async fn assert_full_mailbox_refuses_messages(store: StoreKind) {
     let cluster =
         TestCluster::start(store, &[("LIMITS__BACKLOG", "8"), ("TIMING__RESUME_WINDOW", "15s")]).await;
     let peers = cluster.room("r").join_all(&["alice", "carol", "bob"]).await;
     let [alice, carol, bob]: [TestPeer; 3] = peers.try_into().ok().unwrap();
     let bob_id = bob.id().to_owned();
-    bob.cut();
+    bob.drop_socket();
     alice.next_of_type("peer-detached").await;
     let mut accepted = 0;
     let refused = loop {
-        let answer = alice.ask(json!({"type": "offer", "to": bob_id, "sdp": SDP})).await;
+        let answer = alice.request(json!({"type": "offer", "to": bob_id, "sdp": SDP})).await;
         if answer["type"] == "error" {
             break answer;
         }
@@ -167,7 +167,7 @@ async fn assert_full_mailbox_refuses_messages(store: Store) {
     assert_eq!(refusal(&refused), ("error", "peer_backlogged", Some("to")));
     assert_eq!(refused["retryMs"], 500);
     // A message to the room is appended to all mailboxes or to none.
-    assert_eq!(alice.ask(json!({"type": "message", "data": 1})).await["code"], "peer_backlogged");
+    assert_eq!(alice.request(json!({"type": "message", "data": 1})).await["code"], "peer_backlogged");
     alice.message(&carol, json!("direct")).await;
     assert_eq!(carol.next_message().await.data, Some(json!("direct")));
     cluster.assert_clean_logs();
@@ -178,10 +178,10 @@ async fn assert_full_mailbox_refuses_messages(store: Store) {
 
 #[tokio::test]
 async fn a_full_mailbox_of_a_detached_peer_refuses_messages_in_memory() {
-    assert_full_mailbox_refuses_messages(Store::Memory).await;
+    assert_full_mailbox_refuses_messages(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn a_full_mailbox_of_a_detached_peer_refuses_messages_over_redis() {
-    assert_full_mailbox_refuses_messages(Store::Redis(2)).await;
+    assert_full_mailbox_refuses_messages(StoreKind::Redis(2)).await;
 }

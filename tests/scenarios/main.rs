@@ -13,7 +13,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use signalbox_tests::cluster::{Settings, Store, TestCluster};
+use signalbox_tests::cluster::{Settings, StoreKind, TestCluster};
 
 /// Runs each scenario with each store: in one process, and over Redis with two nodes. Peers join
 /// the two nodes in turn. The settings of a scenario stand in brackets. After each scenario the
@@ -28,12 +28,12 @@ macro_rules! on_each_store {
 
             #[tokio::test]
             async fn in_memory() {
-                crate::run_audited(signalbox_tests::cluster::Store::Memory, SETTINGS, super::$name).await;
+                crate::run_audited(signalbox_tests::cluster::StoreKind::Memory, SETTINGS, super::$name).await;
             }
 
             #[tokio::test]
             async fn over_redis() {
-                crate::run_audited(signalbox_tests::cluster::Store::Redis(2), SETTINGS, super::$name).await;
+                crate::run_audited(signalbox_tests::cluster::StoreKind::Redis(2), SETTINGS, super::$name).await;
             }
         }
     )*};
@@ -51,7 +51,7 @@ macro_rules! all_of {
     };
 }
 
-async fn run_audited(store: Store, settings: Settings<'_>, scenario: impl AsyncFn(&TestCluster)) {
+async fn run_audited(store: StoreKind, settings: Settings<'_>, scenario: impl AsyncFn(&TestCluster)) {
     let cluster = TestCluster::start(store, settings).await;
     scenario(&cluster).await;
     cluster.audit().await;

@@ -12,11 +12,11 @@ use std::{
 
 use serde_json::json;
 use signalbox_tests::{
-    cluster::{Settings, Store, TestCluster},
-    crowd::{Held, Outcome, Places, Way, each, gather},
+    cluster::{Settings, StoreKind, TestCluster},
+    crowd::{AccessMethod, AccessOutcome, CrowdMember, CrowdServers, for_each_concurrent, join_crowd},
     http::Request,
     net::eventually,
-    process::signal,
+    process::send_signal,
 };
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -59,20 +59,20 @@ impl AppliedRule {
 
     /// The expected outcome of an attempt; `store_lost` says that the store has lost the tickets
     /// and refresh tokens.
-    fn expected(self, way: Way, store_lost: bool) -> Outcome {
-        let refused = |status, code: &str| Outcome::Refused(status, code.to_owned());
+    fn expected(self, way: AccessMethod, store_lost: bool) -> AccessOutcome {
+        let refused = |status, code: &str| AccessOutcome::Rejected(status, code.to_owned());
         match (self, way) {
             (Self::None, _) => unreachable!("a peer that stays connected makes no attempt"),
-            (_, Way::Ticket) if store_lost => refused(401, "ticket_invalid"),
-            (_, Way::Refresh) if store_lost => refused(401, "refresh_invalid"),
+            (_, AccessMethod::Ticket) if store_lost => refused(401, "ticket_invalid"),
+            (_, AccessMethod::Refresh) if store_lost => refused(401, "refresh_invalid"),
             // A revocation of a room revokes room tokens; the token of the user stays valid.
-            (Self::RevokedRoom, Way::UserToken) => Outcome::In("200".to_owned()),
+            (Self::RevokedRoom, AccessMethod::UserToken) => AccessOutcome::Admitted("200".to_owned()),
             (Self::BannedUser, _) => refused(403, "banned"),
             (Self::RevokedUser | Self::RevokedRoom | Self::RevokedAll, _) => refused(401, "token_revoked"),
         }
     }
 
-    async fn apply(self, cluster: &TestCluster, held: &Held) {
+    async fn apply(self, cluster: &TestCluster, held: &CrowdMember) {
         let (path, body) = match self {
             Self::None => return,
             Self::RevokedUser => ("/api/revocations", json!({ "user": held.user })),
@@ -80,7 +80,7 @@ impl AppliedRule {
             Self::RevokedRoom => ("/api/revocations", json!({ "room": held.room })),
             Self::RevokedAll => ("/api/revocations", json!({ "all": true })),
         };
-        cluster.take_back(path, body).await;
+        cluster.add_rule(path, body).await;
     }
 }
 
@@ -88,17 +88,17 @@ impl AppliedRule {
 struct Crowd {
     // One test at a time holds the guard: two crowds at a time overload a small machine.
     _exclusive: MutexGuard<'static, ()>,
-    places: Places,
+    places: CrowdServers,
     /// No ticket is older.
     gathered_at: Instant,
-    all: Vec<(Held, AppliedRule)>,
+    all: Vec<(CrowdMember, AppliedRule)>,
 }
 
 impl Crowd {
     async fn gather(cluster: &TestCluster, rule: impl Fn(usize) -> AppliedRule) -> Self {
         static EXCLUSIVE: Mutex<()> = Mutex::const_new(());
         let exclusive = EXCLUSIVE.lock().await;
-        let (places, held) = gather(cluster, PEERS, ROOM_SIZE).await;
+        let (places, held) = join_crowd(cluster, PEERS, ROOM_SIZE).await;
         let gathered_at = Instant::now();
         let all: Vec<_> =
             held.into_iter().map(|held| (rule(held.number), held)).map(|(m, h)| (h, m)).collect();
@@ -108,29 +108,32 @@ impl Crowd {
     fn with(
         &self,
         matches: impl Fn(AppliedRule) -> bool + Clone,
-    ) -> impl Iterator<Item = &(Held, AppliedRule)> + Clone {
+    ) -> impl Iterator<Item = &(CrowdMember, AppliedRule)> + Clone {
         self.all.iter().filter(move |(_, rule)| matches(*rule))
     }
 
-    fn affected(&self) -> impl Iterator<Item = &(Held, AppliedRule)> + Clone {
+    fn affected(&self) -> impl Iterator<Item = &(CrowdMember, AppliedRule)> + Clone {
         self.with(|rule| rule != AppliedRule::None)
     }
 
     /// One call for each user, then one for each room, or one call for all peers.
     async fn apply_rules(&self, cluster: &TestCluster) {
         let users = self.with(|rule| matches!(rule, AppliedRule::RevokedUser | AppliedRule::BannedUser));
-        each(users, async |(held, rule)| rule.apply(cluster, held).await).await;
+        for_each_concurrent(users, async |(held, rule)| rule.apply(cluster, held).await).await;
         let first_of_rooms = self
             .with(|rule| rule == AppliedRule::RevokedRoom)
             .filter(|(held, _)| held.number % ROOM_SIZE == 0);
         let one_of_all = self.with(|rule| rule == AppliedRule::RevokedAll).take(1);
-        each(first_of_rooms.chain(one_of_all), async |(held, rule)| rule.apply(cluster, held).await).await;
+        for_each_concurrent(first_of_rooms.chain(one_of_all), async |(held, rule)| {
+            rule.apply(cluster, held).await
+        })
+        .await;
     }
 
     /// Waits until every affected peer is closed with its code, and returns their number.
     async fn until_closed(&self) -> usize {
         for (held, rule) in self.affected() {
-            assert_eq!(held.peer.closed().await.code, rule.close_code(), "{rule:?} {}", held.user);
+            assert_eq!(held.peer.wait_closed().await.code, rule.close_code(), "{rule:?} {}", held.user);
         }
         self.affected().count()
     }
@@ -139,17 +142,20 @@ impl Crowd {
     async fn assert_all_refused(&self, store_lost: bool) {
         let mut unexpected = BTreeMap::<_, usize>::new();
         let mut attempts = 0;
-        for way in Way::ALL {
-            let answers = each(self.affected(), async |(held, rule)| {
-                let outcomes = self.places.try_way(held, way).await;
-                assert_eq!(outcomes.len(), if way.is_of_nodes() { self.places.nodes.len() } else { 1 });
+        for way in AccessMethod::ALL {
+            let answers = for_each_concurrent(self.affected(), async |(held, rule)| {
+                let outcomes = self.places.try_access(held, way).await;
+                assert_eq!(
+                    outcomes.len(),
+                    if way.uses_signaling_node() { self.places.nodes.len() } else { 1 }
+                );
                 outcomes.into_iter().map(|outcome| (*rule, way, outcome)).collect::<Vec<_>>()
             })
             .await;
             for (rule, way, outcome) in answers.into_iter().flatten() {
                 attempts += 1;
                 // On a busy machine a ticket may have expired before this attempt.
-                let expired = way == Way::Ticket && self.gathered_at.elapsed() > TICKET_LIFETIME;
+                let expired = way == AccessMethod::Ticket && self.gathered_at.elapsed() > TICKET_LIFETIME;
                 let expected = [rule.expected(way, store_lost), rule.expected(way, store_lost || expired)];
                 if !expected.contains(&outcome) {
                     *unexpected.entry((format!("{rule:?}"), way, outcome)).or_default() += 1;
@@ -163,18 +169,20 @@ impl Crowd {
     /// Repeats attempts until `stop` is set, asserts that none succeeds, and returns their number.
     async fn assert_refused_until(&self, stop: &AtomicBool) -> usize {
         let mut attempts = 0;
-        for way in Way::ALL.into_iter().cycle() {
+        for way in AccessMethod::ALL.into_iter().cycle() {
             if stop.load(Ordering::Relaxed) {
                 return attempts;
             }
-            let candidates =
-                self.affected().filter(|(_, m)| (*m, way) != (AppliedRule::RevokedRoom, Way::UserToken));
+            let candidates = self
+                .affected()
+                .filter(|(_, m)| (*m, way) != (AppliedRule::RevokedRoom, AccessMethod::UserToken));
             // A different seventh of the peers in each round.
             let sample = candidates.skip(attempts % 7).step_by(7);
-            let answers =
-                each(sample, async |(held, rule)| (held, rule, self.places.try_way(held, way).await));
+            let answers = for_each_concurrent(sample, async |(held, rule)| {
+                (held, rule, self.places.try_access(held, way).await)
+            });
             for (held, rule, outcomes) in answers.await {
-                let all_refused = outcomes.iter().all(|outcome| !outcome.is_in());
+                let all_refused = outcomes.iter().all(|outcome| !outcome.is_admitted());
                 assert!(all_refused, "{rule:?} {} was admitted with {way:?}: {outcomes:?}", held.user);
                 attempts += outcomes.len();
             }
@@ -184,18 +192,20 @@ impl Crowd {
 
     /// Each unaffected peer sends a message to its neighbour; returns the number of messages.
     async fn unaffected_peers_exchange(&self) -> usize {
-        let mut rooms = BTreeMap::<&str, Vec<&Held>>::new();
+        let mut rooms = BTreeMap::<&str, Vec<&CrowdMember>>::new();
         for (held, _) in self.with(|rule| rule == AppliedRule::None) {
             rooms.entry(&held.room).or_default().push(held);
         }
         let pairs = rooms.values().flat_map(|held| held.iter().zip(held.iter().cycle().skip(1)));
-        let sent = each(pairs.clone(), async |(from, to)| {
+        let sent = for_each_concurrent(pairs.clone(), async |(from, to)| {
             let message = json!({ "type": "message", "to": to.peer.id(), "data": from.user });
-            from.peer.insist(message).await;
+            from.peer.send_until_acked(message).await;
         });
         let count = sent.await.len();
-        each(pairs, async |(from, to)| assert_eq!(to.peer.next_message().await.data, Some(json!(from.user))))
-            .await;
+        for_each_concurrent(pairs, async |(from, to)| {
+            assert_eq!(to.peer.next_message().await.data, Some(json!(from.user)))
+        })
+        .await;
         count
     }
 }
@@ -214,7 +224,7 @@ fn assert_quick(elapsed: Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_closes_a_thousand_sockets_on_two_nodes_in_under_a_second() {
-    let cluster = TestCluster::start(Store::Redis(2), SETTINGS).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), SETTINGS).await;
     let crowd = Crowd::gather(&cluster, |_| AppliedRule::RevokedAll).await;
     let start = Instant::now();
     crowd.apply_rules(&cluster).await;
@@ -237,7 +247,7 @@ async fn a_revocation_closes_a_thousand_sockets_on_two_nodes_in_under_a_second()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoking_half_of_a_thousand_peers_does_not_disturb_the_others() {
-    let cluster = TestCluster::start(Store::Redis(2), SETTINGS).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), SETTINGS).await;
     let crowd = Crowd::gather(&cluster, AppliedRule::for_half).await;
     crowd.apply_rules(&cluster).await;
     let start = Instant::now();
@@ -267,16 +277,16 @@ async fn until_ready(cluster: &TestCluster) {
 /// Redis dies as soon as the last call has been answered. Possibly no node has received the rule
 /// yet, and Redis no longer holds the rule.
 async fn assert_rules_survive_a_redis_restart(rule: impl Fn(usize) -> AppliedRule) {
-    let mut cluster = TestCluster::start(Store::Redis(2), SETTINGS).await;
+    let mut cluster = TestCluster::start(StoreKind::Redis(2), SETTINGS).await;
     let crowd = Crowd::gather(&cluster, rule).await;
     crowd.apply_rules(&cluster).await;
     let mut redis = cluster.redis.take().unwrap();
-    signal(redis.pid(), "KILL");
-    redis.stop();
+    send_signal(redis.pid(), "KILL");
+    redis.kill();
     let killed = Instant::now();
     let stop = AtomicBool::new(false);
     let watch = async {
-        redis.go_on().await;
+        redis.restart().await;
         let restarted = killed.elapsed();
         let ready = async {
             until_ready(&cluster).await;
@@ -292,7 +302,7 @@ async fn assert_rules_survive_a_redis_restart(rule: impl Fn(usize) -> AppliedRul
         // New peers can join from now on, so that only a rule refuses the affected peers.
         let issued = cluster.issue(&json!({ "room": "new", "user": "new" })).await;
         for node in &cluster.nodes {
-            let link = signalbox_tests::peer::Link::open(node.address, &issued).await;
+            let link = signalbox_tests::peer::TestConnection::open(node.address, &issued).await;
             link.into_peer().await.leave().await;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -324,14 +334,14 @@ async fn a_revocation_of_all_peers_survives_a_redis_that_restarts_empty() {
 /// take effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_during_an_outage_of_redis_is_refused_or_takes_effect() {
-    let mut cluster = TestCluster::start(Store::Redis(2), SETTINGS).await;
+    let mut cluster = TestCluster::start(StoreKind::Redis(2), SETTINGS).await;
     let crowd = Crowd::gather(&cluster, |_| AppliedRule::RevokedAll).await;
-    cluster.redis.as_mut().unwrap().stop();
+    cluster.redis.as_mut().unwrap().kill();
     let call =
         async |cluster: &TestCluster| cluster.api("POST", "/api/revocations", &json!({ "all": true })).await;
     call(&cluster).await.assert_problem(503, "unavailable");
-    each(crowd.affected(), async |(held, _)| held.peer.ping().await).await;
-    cluster.redis.as_mut().unwrap().go_on().await;
+    for_each_concurrent(crowd.affected(), async |(held, _)| held.peer.ping().await).await;
+    cluster.redis.as_mut().unwrap().restart().await;
     eventually("the revocation is accepted", async || {
         let answer = call(&cluster).await;
         if answer.status != 200 {

@@ -8,11 +8,11 @@ use signalbox_tests::{
     checker::check,
     cluster::Settings,
     fleet::Fleet,
-    history::{Event, Run},
+    history::{ClientEvent, RunRecord},
     net::eventually,
-    peer::{Link, TestPeer},
-    swarm::{Plan, Swarm},
-    token::Forgery,
+    peer::{TestConnection, TestPeer},
+    swarm::{Swarm, SwarmPlan},
+    token::TokenBuilder,
 };
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -20,15 +20,15 @@ const LEASE: Duration = Duration::from_secs(1);
 const SETTINGS: Settings<'static> =
     &[("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "1s"), ("TIMING__PING", "2s")];
 
-pub(crate) fn plan(fleet: &Fleet, clients: usize) -> Plan {
-    let plan = Plan {
-        doors: fleet.doors(),
+pub(crate) fn plan(fleet: &Fleet, clients: usize) -> SwarmPlan {
+    let plan = SwarmPlan {
+        addresses: fleet.client_addresses(),
         secret: fleet.secret.clone(),
         rooms: Vec::new(),
-        pace: Duration::from_millis(400),
-        to_room: 30,
-        ping: Duration::from_secs(2),
-        pong: Duration::from_secs(5),
+        message_interval: Duration::from_millis(400),
+        room_percent: 30,
+        ping_interval: Duration::from_secs(2),
+        pong_limit: Duration::from_secs(5),
         seed: 1,
     };
     plan.fill(clients)
@@ -36,29 +36,30 @@ pub(crate) fn plan(fleet: &Fleet, clients: usize) -> Plan {
 
 /// Joins through the proxy of a node.
 pub(crate) async fn join(fleet: &Fleet, node: usize, user: &str) -> TestPeer {
-    let token = Forgery::good("r", user).sign(&fleet.secret);
-    Link::open(fleet.nodes[node].front.address, &token).await.into_peer().await
+    let token = TokenBuilder::valid("r", user).sign(&fleet.secret);
+    TestConnection::open(fleet.nodes[node].client_proxy.address, &token).await.into_peer().await
 }
 
 #[tokio::test]
 async fn clients_of_a_killed_node_resume_within_seconds_without_losing_a_message() {
-    let fleet = Fleet::single(3, SETTINGS).await;
+    let fleet = Fleet::over_single_redis(3, SETTINGS).await;
     let swarm = Swarm::start(&plan(&fleet, 60));
-    swarm.all_live(Duration::from_secs(20)).await;
+    swarm.wait_connected(Duration::from_secs(20)).await;
     // Load before the kill.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let killed = swarm.now();
+    let killed = swarm.elapsed();
     fleet.nodes[0].process.kill();
     let lost = eventually("the clients of the node notice the loss", async || {
-        let lost = swarm.events(|at, event| at >= killed && matches!(event, Event::Lost(_)));
+        let lost =
+            swarm.count_events(|at, event| at >= killed && matches!(event, ClientEvent::ConnectionLost(_)));
         (lost >= 10).then_some(lost)
     })
     .await;
-    swarm.all_live(Duration::from_secs(10)).await;
-    let recovery = swarm.now() - killed;
+    swarm.wait_connected(Duration::from_secs(10)).await;
+    let recovery = swarm.elapsed() - killed;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let histories = swarm.finish(Duration::from_secs(15)).await;
-    let report = check(&Run { histories, window: WINDOW, lossless: true, ..Run::default() });
+    let report = check(&RunRecord { histories, window: WINDOW, lossless: true, ..RunRecord::default() });
     report.assert_clean();
     assert!(report.resumes.len() >= lost, "{} resumed of {lost}", report.resumes.len());
     assert!(recovery <= Duration::from_secs(5), "the last client was live after {recovery:?}\n{report}");
@@ -69,7 +70,7 @@ async fn clients_of_a_killed_node_resume_within_seconds_without_losing_a_message
 #[tokio::test]
 async fn a_peer_of_a_killed_node_that_does_not_resume_is_detached_and_leaves() {
     let settings = [("TIMING__RESUME_WINDOW", "2s"), ("TIMING__LEASE", "1s")];
-    let fleet = Fleet::single(2, &settings).await;
+    let fleet = Fleet::over_single_redis(2, &settings).await;
     let bob = join(&fleet, 1, "bob").await;
     let alice = join(&fleet, 0, "alice").await;
     let killed = Instant::now();
@@ -84,7 +85,7 @@ async fn a_peer_of_a_killed_node_that_does_not_resume_is_detached_and_leaves() {
     let window = killed.elapsed() - detached;
     assert!(window >= Duration::from_millis(1_500), "the peer left before its window ended: {window:?}");
     bob.ping().await;
-    let rest = bob.rest().await;
+    let rest = bob.take_unread().await;
     assert!(rest.is_empty(), "{rest:?}");
 }
 
@@ -93,18 +94,18 @@ async fn a_peer_of_a_killed_node_that_does_not_resume_is_detached_and_leaves() {
 #[tokio::test]
 async fn a_node_that_hung_is_fenced_for_a_peer_that_resumed_elsewhere() {
     let settings = [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "500ms"), ("TIMING__PING", "20s")];
-    let fleet = Fleet::single(2, &settings).await;
+    let fleet = Fleet::over_single_redis(2, &settings).await;
     let carol = join(&fleet, 1, "carol").await;
     let bob = join(&fleet, 0, "bob").await;
     let alice = join(&fleet, 0, "alice").await;
     let bob_id = bob.id().to_owned();
     alice.message(&carol, json!("before")).await;
-    fleet.nodes[0].suspend();
+    fleet.nodes[0].pause();
     // The message waits in the socket buffer of the node that hangs.
     let id = alice.next_id();
     let message = json!({"type": "message", "to": carol.id(), "id": id, "data": "once"});
     alice.send(message.clone()).await;
-    let resume_state = alice.ticket().await;
+    let resume_state = alice.resume_state().await;
     for n in 0..2 {
         let detached = carol.next_of_type("peer-detached").await;
         assert!(
@@ -112,14 +113,14 @@ async fn a_node_that_hung_is_fenced_for_a_peer_that_resumed_elsewhere() {
             "detached peer {n}"
         );
     }
-    let resumed = resume_state.resume_at(fleet.nodes[1].front.address).await;
+    let resumed = resume_state.resume_at(fleet.nodes[1].client_proxy.address).await;
     assert_eq!(resumed.joined["recovered"], true);
     assert!(resumed.joined["lastId"].as_u64().unwrap() < id);
     resumed.send(message).await;
-    assert_eq!(resumed.answer(id).await["type"], "ack");
-    fleet.nodes[0].go_on();
+    assert_eq!(resumed.reply_to(id).await["type"], "ack");
+    fleet.nodes[0].unpause();
     // The old connection is closed, and its last message is not delivered twice.
-    let closed = alice.closed().await;
+    let closed = alice.wait_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (4512, "replaced"));
     // The node reclaims Bob.
     let attached: Vec<_> =
@@ -128,7 +129,7 @@ async fn a_node_that_hung_is_fenced_for_a_peer_that_resumed_elsewhere() {
             .map(|frame| frame["peerId"].as_str().unwrap().to_owned())
             .collect();
     assert!(attached.contains(&bob_id) && attached.contains(&resume_state.peer_id), "{attached:?}");
-    bob.insist(json!({"type": "message", "to": carol.id(), "data": "bob"})).await;
+    bob.send_until_acked(json!({"type": "message", "to": carol.id(), "data": "bob"})).await;
     resumed.message(&bob, json!("to bob")).await;
     assert_eq!(bob.next_message().await.data, Some(json!("to bob")));
     let mut received = Vec::new();
@@ -149,12 +150,12 @@ async fn a_node_without_a_connection_to_redis_keeps_its_sockets() {
         ("TIMING__LEASE", "500ms"),
         ("REDIS__DEADLINE", "300ms"),
     ];
-    let fleet = Fleet::single(2, &settings).await;
+    let fleet = Fleet::over_single_redis(2, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let bob = join(&fleet, 0, "bob").await;
     let carol = join(&fleet, 1, "carol").await;
-    fleet.nodes[0].store().part();
-    let answer = alice.insist(json!({"type": "message", "to": bob.id(), "data": "local"})).await;
+    fleet.nodes[0].redis_proxy().isolate();
+    let answer = alice.send_until_acked(json!({"type": "message", "to": bob.id(), "data": "local"})).await;
     assert_eq!(answer["durable"], false, "{answer}");
     // The other node has detached the peers when their leases have expired.
     for _ in 0..2 {
@@ -164,11 +165,11 @@ async fn a_node_without_a_connection_to_redis_keeps_its_sockets() {
     tokio::time::sleep(Duration::from_secs(if long() { 60 } else { 4 })).await;
     alice.ping().await;
     bob.ping().await;
-    fleet.nodes[0].store().heal();
+    fleet.nodes[0].redis_proxy().heal();
     for _ in 0..2 {
         carol.next_of_type("peer-attached").await;
     }
-    alice.insist(json!({"type": "message", "to": carol.id(), "data": "again"})).await;
+    alice.send_until_acked(json!({"type": "message", "to": carol.id(), "data": "again"})).await;
     assert_eq!(carol.next_message().await.data, Some(json!("again")));
     carol.message(&bob, json!("and back")).await;
     // The message of direct delivery arrives before this one.

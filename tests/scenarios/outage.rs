@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use signalbox_tests::{
     SDP,
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::Request,
     net::{DEADLINE, eventually},
-    process::{Process, signal},
-    raw::{Frame, RawSocket, op},
+    process::{Process, send_signal},
+    raw_socket::{RawFrame, RawSocket, op},
 };
 
 async fn ready_status(process: &Process) -> u16 {
@@ -49,9 +49,9 @@ async fn a_stopping_node_sends_a_goaway_closes_with_4000_and_exits() {
     stopping.terminate();
     let goaway = alice.next_of_type("goaway").await;
     assert!(goaway["reconnectIn"].as_u64().unwrap() <= 2_000, "{goaway}");
-    let closed = alice.closed().await;
+    let closed = alice.wait_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (4000, "going_away"));
-    let late_token = cluster.forge("r", "late");
+    let late_token = cluster.sign_token("r", "late");
     Request::upgrade(format!("/ws/signal?token={late_token}"))
         .send(stopping.address)
         .await
@@ -64,7 +64,7 @@ async fn a_stopping_node_sends_a_goaway_closes_with_4000_and_exits() {
         let left = peer.next_of_type("peer-left").await;
         assert_eq!((&left["peerId"], &left["reason"]), (&json!(alice.id()), &json!("timeout")));
     }
-    let status = stopping.wait(Duration::from_secs(8)).await;
+    let status = stopping.wait_exit(Duration::from_secs(8)).await;
     assert!(
         status.success() && start.elapsed() < Duration::from_secs(7),
         "{status} after {:?}",
@@ -87,9 +87,9 @@ async fn the_all_in_one_process_drains_in_the_same_way() {
     cluster.nodes[0].terminate();
     for peer in [&alice, &bob] {
         peer.next_of_type("goaway").await;
-        assert_eq!(peer.closed().await.code, 4000);
+        assert_eq!(peer.wait_closed().await.code, 4000);
     }
-    assert!(cluster.nodes[0].wait(Duration::from_secs(8)).await.success());
+    assert!(cluster.nodes[0].wait_exit(Duration::from_secs(8)).await.success());
     cluster.assert_clean_logs();
 }
 
@@ -99,7 +99,7 @@ async fn an_idle_process_exits_immediately() {
     for process in cluster.nodes.iter().chain(&cluster.auth) {
         let start = Instant::now();
         process.terminate();
-        let status = process.wait(DEADLINE).await;
+        let status = process.wait_exit(DEADLINE).await;
         assert!(
             status.success() && start.elapsed() < Duration::from_secs(3),
             "{status} after {:?}",
@@ -114,22 +114,22 @@ async fn an_idle_process_exits_immediately() {
 async fn peers_stay_connected_when_redis_restarts_empty() {
     let mut cluster = TestCluster::redis(2).await;
     let (alice, bob) = cluster.room("r").join2().await;
-    cluster.redis.as_mut().unwrap().stop();
+    cluster.redis.as_mut().unwrap().kill();
     until_ready_status(&cluster, 503).await;
     for process in cluster.nodes.iter().chain(&cluster.auth) {
         assert_eq!(live_status(process).await, 200);
         process.assert_running();
     }
     let start = Instant::now();
-    let answer = alice.ask(json!({"type": "offer", "to": bob.id(), "sdp": SDP})).await;
+    let answer = alice.request(json!({"type": "offer", "to": bob.id(), "sdp": SDP})).await;
     assert_eq!((&answer["code"], &answer["retryMs"]), (&json!("unavailable"), &json!(500)), "{answer}");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     alice.ping().await;
-    let token = cluster.forge("r", "late");
+    let token = cluster.sign_token("r", "late");
     let upgrade = Request::upgrade(format!("/ws/signal?token={token}"));
     upgrade.send(cluster.nodes[0].address).await.assert_problem(503, "unavailable");
 
-    cluster.redis.as_mut().unwrap().go_on().await;
+    cluster.redis.as_mut().unwrap().restart().await;
     until_ready_status(&cluster, 200).await;
     // The nodes restore the room that the store has lost.
     for peer in [&alice, &bob] {
@@ -142,7 +142,7 @@ async fn peers_stay_connected_when_redis_restarts_empty() {
         assert_eq!(resumed["peers"].as_array().unwrap().len(), 1, "{resumed}");
     }
     alice.send(json!({"type": "offer", "to": bob.id(), "sdp": SDP, "id": answer["id"]})).await;
-    assert_eq!(alice.answer(answer["id"].as_u64().unwrap()).await["type"], "ack");
+    assert_eq!(alice.reply_to(answer["id"].as_u64().unwrap()).await["type"], "ack");
     assert_eq!(bob.next_offer().await.from, alice.id());
     drop((alice, bob));
     cluster.audit().await;
@@ -151,25 +151,25 @@ async fn peers_stay_connected_when_redis_restarts_empty() {
 /// Redis hangs for longer than the deadline of a command, and then continues with the same data.
 #[tokio::test]
 async fn no_message_is_lost_or_duplicated_while_redis_hangs() {
-    let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
     alice.message(&bob, json!("before")).await;
-    signal(redis.pid(), "STOP");
+    send_signal(redis.pid(), "STOP");
     let mut refused = Vec::new();
     for n in 0..3 {
-        let answer = alice.ask(json!({"type": "message", "to": bob.id(), "data": n})).await;
+        let answer = alice.request(json!({"type": "message", "to": bob.id(), "data": n})).await;
         assert_eq!(answer["code"], "unavailable", "{answer}");
         refused.push(answer["id"].as_u64().unwrap());
     }
-    signal(redis.pid(), "CONT");
+    send_signal(redis.pid(), "CONT");
     until_ready_status(&cluster, 200).await;
     // docs/PROTOCOL.md, section 3.2: retry in order, from the first refused id.
     for (n, id) in refused.iter().enumerate() {
         let message = json!({"type": "message", "to": bob.id(), "data": n, "id": id});
         eventually("the message is acknowledged", async || {
             alice.send(message.clone()).await;
-            (alice.answer(*id).await["type"] == "ack").then_some(())
+            (alice.reply_to(*id).await["type"] == "ack").then_some(())
         })
         .await;
     }
@@ -186,18 +186,18 @@ async fn no_message_is_lost_or_duplicated_while_redis_hangs() {
 /// A leave and a lost socket during the outage are announced after it.
 #[tokio::test]
 async fn a_leave_while_redis_hangs_is_committed_afterwards() {
-    let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let peers = cluster.room("r").join_all(&["alice", "bob", "carol"]).await;
     let [alice, bob, carol] = <[_; 3]>::try_from(peers).ok().unwrap();
     let (bob_id, carol_id) = (bob.id().to_owned(), carol.id().to_owned());
-    signal(redis.pid(), "STOP");
+    send_signal(redis.pid(), "STOP");
     bob.send(json!({"type": "leave"})).await;
-    assert_eq!(bob.closed().await.code, 1000);
-    carol.cut();
+    assert_eq!(bob.wait_closed().await.code, 1000);
+    carol.drop_socket();
     // The outage lasts for a few deadlines.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    signal(redis.pid(), "CONT");
+    send_signal(redis.pid(), "CONT");
     let mut left = [alice.next_of_type("peer-left").await, alice.next_of_type("peer-left").await];
     left.sort_by_key(|frame| frame["reason"].as_str().map(str::to_owned));
     assert_eq!((&left[0]["peerId"], &left[0]["reason"]), (&json!(bob_id), &json!("left")));
@@ -208,18 +208,18 @@ async fn a_leave_while_redis_hangs_is_committed_afterwards() {
 
 #[tokio::test]
 async fn an_update_while_redis_hangs_is_accepted_when_retried() {
-    let cluster = TestCluster::start(Store::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &[("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
-    signal(redis.pid(), "STOP");
-    let answer = alice.ask(json!({"type": "update", "name": "Alice"})).await;
+    send_signal(redis.pid(), "STOP");
+    let answer = alice.request(json!({"type": "update", "name": "Alice"})).await;
     assert_eq!(answer["code"], "unavailable", "{answer}");
-    signal(redis.pid(), "CONT");
+    send_signal(redis.pid(), "CONT");
     until_ready_status(&cluster, 200).await;
     let id = answer["id"].as_u64().unwrap();
     eventually("the update is acknowledged", async || {
         alice.send(json!({"type": "update", "name": "Alice", "id": id})).await;
-        (alice.answer(id).await["type"] == "ack").then_some(())
+        (alice.reply_to(id).await["type"] == "ack").then_some(())
     })
     .await;
     assert_eq!(bob.next_of_type("peer-updated").await["name"], "Alice");
@@ -261,7 +261,7 @@ async fn the_all_in_one_process_over_redis_serves_the_same_rooms() {
     assert_ne!(alice.joined["node"], bob.joined["node"]);
     alice.offer(&bob, SDP).await;
     assert_eq!(bob.next_offer().await.from, alice.id());
-    bob.tell_room(json!(1)).await;
+    bob.message_room(json!(1)).await;
     assert_eq!(alice.next_message().await.from, bob.id());
     drop((alice, bob));
     cluster.audit().await;
@@ -287,7 +287,7 @@ on_each_store! {
         let mut raw = RawSocket::open(cluster.nodes[0].address, &token, None).await;
         assert_eq!(raw.next_text().await["type"], "joined");
         alice.next_of_type("peer-joined").await;
-        raw.send(&Frame { declared: Some(1_000), ..Frame::of(op::TEXT, b"{\"type\":") }).await;
+        raw.send(&RawFrame { declared: Some(1_000), ..RawFrame::with_op(op::TEXT, b"{\"type\":") }).await;
         drop(raw);
         alice.next_of_type("peer-detached").await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "timeout");

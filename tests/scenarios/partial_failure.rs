@@ -10,8 +10,8 @@ use signalbox_tests::{
     http::Request,
     net::{eventually_within, within},
     peer::TestPeer,
-    process::signal,
-    proxy::{Arrivals, Way},
+    process::send_signal,
+    proxy::{Direction, NewConnections},
 };
 
 use crate::node_death::join;
@@ -34,14 +34,14 @@ async fn next_about(peer: &TestPeer, kind: &str, about: &str) {
 async fn an_append_lost_in_an_outage_of_redis_does_not_block_direct_delivery() {
     let settings =
         [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "500ms"), ("REDIS__DEADLINE", "300ms")];
-    let mut fleet = Fleet::single(1, &settings).await;
+    let mut fleet = Fleet::over_single_redis(1, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let bob = join(&fleet, 0, "bob").await;
     alice.message(&bob, json!("before")).await;
     bob.next_message().await;
     let pid = fleet.store.single().pid();
-    signal(pid, "STOP");
-    let lost = alice.ask(json!({"type": "message", "to": bob.id(), "data": "lost"})).await;
+    send_signal(pid, "STOP");
+    let lost = alice.request(json!({"type": "message", "to": bob.id(), "data": "lost"})).await;
     assert_eq!(lost["code"], "unavailable", "{lost}");
     until_ready_status(&fleet, 0, 503).await;
     // Wait until earlier calls to Redis have failed.
@@ -49,14 +49,14 @@ async fn an_append_lost_in_an_outage_of_redis_does_not_block_direct_delivery() {
     let id = lost["id"].as_u64().unwrap();
     eventually_within(Duration::from_secs(5), "direct delivery of the message", async || {
         alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": "lost"})).await;
-        let answer = alice.answer(id).await;
+        let answer = alice.reply_to(id).await;
         (answer["type"] == "ack").then(|| assert_eq!(answer["durable"], false, "{answer}"))
     })
     .await;
     assert_eq!(bob.next_of_type("message").await["data"], "lost");
-    signal(pid, "CONT");
+    send_signal(pid, "CONT");
     until_ready_status(&fleet, 0, 200).await;
-    alice.insist(json!({"type": "message", "to": bob.id(), "data": "after"})).await;
+    alice.send_until_acked(json!({"type": "message", "to": bob.id(), "data": "after"})).await;
     let next = bob.next_of_type("message").await;
     assert_eq!(next["data"], "after", "the message before was delivered once");
     fleet.audit();
@@ -67,12 +67,12 @@ async fn an_append_lost_in_an_outage_of_redis_does_not_block_direct_delivery() {
 #[tokio::test]
 async fn a_handle_confirmation_is_not_retried_without_pause_while_redis_is_unavailable() {
     let settings = [("TIMING__RESUME_WINDOW", "10s"), ("REDIS__DEADLINE", "300ms")];
-    let fleet = Fleet::single(1, &settings).await;
+    let fleet = Fleet::over_single_redis(1, &settings).await;
     let bob = join(&fleet, 0, "bob").await;
-    let old_state = bob.ticket().await;
-    let bob = bob.lose().await.resume_at(fleet.nodes[0].front.address).await;
-    fleet.nodes[0].store().arrivals(Arrivals::Refused);
-    fleet.nodes[0].store().cut(|| true);
+    let old_state = bob.resume_state().await;
+    let bob = bob.disconnect().await.resume_at(fleet.nodes[0].client_proxy.address).await;
+    fleet.nodes[0].redis_proxy().set_new_connections(NewConnections::Reset);
+    fleet.nodes[0].redis_proxy().cut(|| true);
     until_ready_status(&fleet, 0, 503).await;
     bob.ping().await;
     let node = &fleet.nodes[0].process;
@@ -80,7 +80,7 @@ async fn a_handle_confirmation_is_not_retried_without_pause_while_redis_is_unava
     tokio::time::sleep(Duration::from_secs(1)).await;
     let attempts = node.metric("signalbox_append_seconds_count").await - before;
     assert!(attempts <= 20.0, "{attempts} attempts in one second");
-    fleet.nodes[0].store().heal();
+    fleet.nodes[0].redis_proxy().heal();
     until_ready_status(&fleet, 0, 200).await;
     eventually_within(Duration::from_secs(5), "the previous handle is invalid", async || {
         let target = format!("/ws/validate?{}", old_state.query());
@@ -96,17 +96,17 @@ async fn a_handle_confirmation_is_not_retried_without_pause_while_redis_is_unava
 async fn a_peer_of_a_node_that_dies_while_redis_loses_its_data_leaves() {
     let settings =
         [("TIMING__RESUME_WINDOW", "2s"), ("TIMING__LEASE", "500ms"), ("REDIS__DEADLINE", "300ms")];
-    let mut fleet = Fleet::single(2, &settings).await;
+    let mut fleet = Fleet::over_single_redis(2, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let bob = join(&fleet, 1, "bob").await;
     next_about(&alice, "peer-joined", bob.id()).await;
     // Alice's node has learned which node owns Bob.
     alice.message(&bob, json!("before")).await;
-    alice.tell_room(json!("before")).await;
-    fleet.store.single().stop();
+    alice.message_room(json!("before")).await;
+    fleet.store.single().kill();
     until_ready_status(&fleet, 0, 503).await;
     fleet.nodes[1].process.kill();
-    fleet.store.single().go_on().await;
+    fleet.store.single().restart().await;
     assert_eq!(alice.next_of_type("resumed").await["recovered"], false);
     within("Bob has left", next_about(&alice, "peer-left", bob.id())).await;
     fleet.nodes[0].process.assert_running();
@@ -122,25 +122,26 @@ async fn a_reclaimed_peer_stays_owned_when_the_answer_to_the_reclaim_is_lost() {
         ("TIMING__PING", "20s"),
         ("REDIS__DEADLINE", "1s"),
     ];
-    let mut fleet = Fleet::single(2, &settings).await;
+    let mut fleet = Fleet::over_single_redis(2, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let carol = join(&fleet, 1, "carol").await;
-    fleet.nodes[0].suspend();
+    fleet.nodes[0].pause();
     next_about(&carol, "peer-detached", alice.id()).await;
     let url = fleet.store.single().url();
     let monitor = redis::Client::open(url).unwrap().get_async_monitor().await.unwrap();
     let mut commands = monitor.into_on_message::<String>();
     // Delayed answers leave time to lose the answer to the commit.
-    fleet.nodes[0].store().delay(Duration::from_millis(100));
-    fleet.nodes[0].go_on();
+    fleet.nodes[0].redis_proxy().set_delay(Duration::from_millis(100));
+    fleet.nodes[0].unpause();
     let reclaim = format!("peer-attached\\\",\\\"peerId\\\":\\\"{}", alice.id());
     within("the reclaim of Alice", async { while !commands.next().await.unwrap().contains(&reclaim) {} })
         .await;
-    fleet.nodes[0].store().half_open(Way::Down, || true);
-    fleet.nodes[0].store().delay(Duration::ZERO);
+    fleet.nodes[0].redis_proxy().half_open(Direction::ToClient, || true);
+    fleet.nodes[0].redis_proxy().set_delay(Duration::ZERO);
     next_about(&carol, "peer-attached", alice.id()).await;
     // When the node holds its lease again, all earlier steps have finished.
-    let answer = alice.insist(json!({"type": "message", "to": carol.id(), "data": "still here"})).await;
+    let answer =
+        alice.send_until_acked(json!({"type": "message", "to": carol.id(), "data": "still here"})).await;
     assert_eq!(answer["type"], "ack", "{answer}");
     assert_eq!(carol.next_message().await.data, Some(json!("still here")));
     fleet.audit();
@@ -151,17 +152,17 @@ async fn a_reclaimed_peer_stays_owned_when_the_answer_to_the_reclaim_is_lost() {
 #[tokio::test]
 async fn a_node_that_reconciles_slowly_keeps_its_lease() {
     let settings = [("TIMING__RESUME_WINDOW", "20s"), ("TIMING__LEASE", "400ms"), ("REDIS__DEADLINE", "1s")];
-    let fleet = Fleet::single(2, &settings).await;
+    let fleet = Fleet::over_single_redis(2, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let carol = join(&fleet, 1, "carol").await;
     // 128 sequential calls, one for each partition, take longer than a lease.
-    fleet.nodes[0].store().delay(Duration::from_millis(4));
-    fleet.nodes[0].store().cut(|| true);
+    fleet.nodes[0].redis_proxy().set_delay(Duration::from_millis(4));
+    fleet.nodes[0].redis_proxy().cut(|| true);
     // The grace period and the reconciliation after it.
     tokio::time::sleep(Duration::from_secs(5)).await;
     alice.ping().await;
     carol.ping().await;
-    let rest = carol.rest().await;
+    let rest = carol.take_unread().await;
     assert!(!rest.iter().any(|frame| frame["type"] == "peer-detached"), "{rest:?}");
     fleet.audit();
 }
@@ -178,38 +179,38 @@ async fn direct_delivery_does_not_overtake_a_replay() {
         ("LIMITS__OUTBOX", "8MiB"),
         ("LIMITS__ROOM_PEERS", "10"),
     ];
-    let mut fleet = Fleet::single(1, &settings).await;
+    let mut fleet = Fleet::over_single_redis(1, &settings).await;
     let alice = join(&fleet, 0, "alice").await;
     let bob = join(&fleet, 0, "bob").await;
-    let resume_state = bob.lose().await;
+    let resume_state = bob.disconnect().await;
     alice.next_of_type("peer-detached").await;
     let payload = "x".repeat(15 * 1024);
     for n in 0..BACKLOG {
-        alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": [n, payload]})).await;
+        alice.send_acked(json!({"type": "message", "to": resume_state.peer_id, "data": [n, payload]})).await;
     }
     // Slow down each page of the replay.
-    fleet.nodes[0].store().delay(Duration::from_millis(5));
-    let bob = resume_state.resume_at(fleet.nodes[0].front.address).await;
+    fleet.nodes[0].redis_proxy().set_delay(Duration::from_millis(5));
+    let bob = resume_state.resume_at(fleet.nodes[0].client_proxy.address).await;
     assert_eq!(bob.next_message().await.data.unwrap()[0], 0);
     let pid = fleet.store.single().pid();
-    signal(pid, "STOP");
+    send_signal(pid, "STOP");
     until_ready_status(&fleet, 0, 503).await;
     let id = alice.next_id();
     let late = json!({"type": "message", "to": bob.id(), "id": id, "data": [BACKLOG]});
     for _ in 0..20 {
         alice.send(late.clone()).await;
-        if alice.answer(id).await["type"] == "ack" {
+        if alice.reply_to(id).await["type"] == "ack" {
             break;
         }
         // A client retries after a pause.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    signal(pid, "CONT");
-    fleet.nodes[0].store().delay(Duration::ZERO);
+    send_signal(pid, "CONT");
+    fleet.nodes[0].redis_proxy().set_delay(Duration::ZERO);
     until_ready_status(&fleet, 0, 200).await;
     eventually_within(Duration::from_secs(5), "the message is acknowledged", async || {
         alice.send(late.clone()).await;
-        (alice.answer(id).await["type"] == "ack").then_some(())
+        (alice.reply_to(id).await["type"] == "ack").then_some(())
     })
     .await;
     for n in 1..=BACKLOG {

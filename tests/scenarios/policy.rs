@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     fleet::Fleet,
     http::Request,
-    monitor::Monitor,
     net::{eventually, eventually_within},
-    peer::{Link, TestPeer},
-    proxy::Arrivals,
-    token::Forgery,
+    peer::{TestConnection, TestPeer},
+    proxy::NewConnections,
+    redis_monitor::RedisMonitor,
+    token::TokenBuilder,
 };
 
 const RELAY: &str = "candidate:3 1 udp 41885439 198.51.100.7 50001 typ relay raddr 203.0.113.9 rport 40001 generation 0 ufrag x";
@@ -39,15 +39,16 @@ fn video(direction: &str, candidates: &[&str]) -> String {
 
 /// Joins with all permissions, so that the roles differ only in their candidate rules.
 async fn join_with_role(cluster: &TestCluster, user: &str, role: &str) -> TestPeer {
-    let token = Forgery::good("r", user).claim("role", role);
+    let token = TokenBuilder::valid("r", user).claim("role", role);
     let token = token.claim("permissions", json!(["publish", "message", "share", "data"]));
-    Link::open(cluster.next_node().address, &token.sign(&cluster.secret)).await.into_peer().await
+    TestConnection::open(cluster.next_node().address, &token.sign(&cluster.secret)).await.into_peer().await
 }
 
 /// Sends all candidates in each message type that can carry candidates.
 async fn send_all_candidates(from: &TestPeer, to: &TestPeer) {
     for kind in ["offer", "answer", "pranswer"] {
-        from.must(json!({"type": kind, "to": to.id(), "sdp": video("sendrecv", &ALL_CANDIDATES)})).await;
+        from.send_acked(json!({"type": kind, "to": to.id(), "sdp": video("sendrecv", &ALL_CANDIDATES)}))
+            .await;
     }
     for candidate in ALL_CANDIDATES {
         from.candidate(to, json!({"candidate": candidate, "sdpMid": "0"}), 1).await;
@@ -77,7 +78,7 @@ async fn assert_relay_only(to: &TestPeer) {
         assert!(!NON_RELAY_PARTS.iter().any(|part| text.contains(part)), "{text}");
     }
     assert_eq!(candidates.len(), 2, "the relay candidate and end-of-candidates: {candidates:?}");
-    let remaining = to.rest().await;
+    let remaining = to.take_unread().await;
     assert!(!NON_RELAY_PARTS.iter().any(|part| json!(remaining).to_string().contains(part)), "{remaining:?}");
 }
 
@@ -98,11 +99,11 @@ async fn set_role(cluster: &TestCluster, peer: &TestPeer, role: &str) {
 on_each_store! {
     async fn a_peer_without_publish_permission_can_only_receive(cluster) {
         let room = cluster.room("r");
-        let host = room.join_as(json!({"user": "alice", "role": "host"})).await;
-        let viewer = room.join_as(json!({"user": "bob", "role": "viewer"})).await;
+        let host = room.join_with(json!({"user": "alice", "role": "host"})).await;
+        let viewer = room.join_with(json!({"user": "bob", "role": "viewer"})).await;
         for kind in ["offer", "answer", "pranswer"] {
             for direction in ["sendrecv", "sendonly", "mid:1"] {
-                let refused = viewer.refused(json!({"type": kind, "to": host.id(), "sdp": video(direction, &[])})).await;
+                let refused = viewer.expect_error(json!({"type": kind, "to": host.id(), "sdp": video(direction, &[])})).await;
                 // A description with a repeated mid is malformed.
                 let code = if direction == "mid:1" { "bad_message" } else { "not_permitted" };
                 assert_eq!((&refused["code"], &refused["field"]), (&json!(code), &json!("sdp")), "{refused}");
@@ -126,7 +127,7 @@ on_each_store! {
         assert!(first_id < second_id);
         let relayed = bob.next_forwarded("candidate").await;
         assert_eq!(relayed.id, Some(second_id));
-        assert!(relayed.whole.to_string().contains("198.51.100.7") && !relayed.whole.to_string().contains("203.0.113.9"));
+        assert!(relayed.frame.to_string().contains("198.51.100.7") && !relayed.frame.to_string().contains("203.0.113.9"));
         assert_eq!(bob.next_forwarded("candidate").await.id, Some(third_id));
         let offer = bob.next_offer().await.sdp.unwrap();
         assert!(offer.contains("198.51.100.7"), "{offer}");
@@ -135,9 +136,9 @@ on_each_store! {
 
     async fn unreadable_messages_are_refused_under_a_relay_policy(cluster, [("ICE__POLICY", "relay")]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let refused = alice.refused(json!({"type": "candidate", "to": bob.id(), "candidate": {"candidate": "candidate:x"}})).await;
+        let refused = alice.expect_error(json!({"type": "candidate", "to": bob.id(), "candidate": {"candidate": "candidate:x"}})).await;
         assert_eq!((&refused["code"], &refused["field"]), (&json!("bad_message"), &json!("candidate")), "{refused}");
-        let refused = alice.refused(json!({"type": "offer", "to": bob.id(), "sdp": "v=0 and no more"})).await;
+        let refused = alice.expect_error(json!({"type": "offer", "to": bob.id(), "sdp": "v=0 and no more"})).await;
         assert_eq!((&refused["code"], &refused["field"]), (&json!("bad_message"), &json!("sdp")), "{refused}");
     }
 
@@ -183,23 +184,23 @@ on_each_store! {
             let candidate = |role: &str| json!({"candidate": HOST, "sdpMid": format!("{role}{round}")});
             set_role(cluster, &bob, "viewer").await;
             let description = json!({"type": "offer", "to": bob.id(), "sdp": video("sendrecv", &ALL_CANDIDATES)});
-            alice.must(description.clone()).await;
+            alice.send_acked(description.clone()).await;
             alice.candidate(&bob, candidate("viewer"), 1).await;
             let sdp = bob.next_offer().await.sdp.unwrap();
             assert!(!NON_RELAY_PARTS.iter().any(|part| sdp.contains(part)), "round {round}: {sdp}");
             set_role(cluster, &bob, "speaker").await;
-            alice.must(description).await;
+            alice.send_acked(description).await;
             alice.candidate(&bob, candidate("speaker"), 1).await;
             assert_eq!(bob.next_offer().await.sdp.unwrap(), video("sendrecv", &ALL_CANDIDATES), "round {round}");
             let frame = bob.next_of_type("candidate").await;
             assert_eq!(frame["candidate"], candidate("speaker"));
         }
         // The new role also applies to messages sent while the peer was detached.
-        let resume_state = bob.lose().await;
+        let resume_state = bob.disconnect().await;
         let path = format!("/api/rooms/r/participants/{}", resume_state.peer_id);
         cluster.api("PATCH", &path, &json!({"role": "viewer"})).await.assert_status(200);
-        alice.must(json!({"type": "candidate", "to": resume_state.peer_id, "candidate": {"candidate": HOST}})).await;
-        alice.must(json!({"type": "candidate", "to": resume_state.peer_id, "candidate": {"candidate": RELAY}})).await;
+        alice.send_acked(json!({"type": "candidate", "to": resume_state.peer_id, "candidate": {"candidate": HOST}})).await;
+        alice.send_acked(json!({"type": "candidate", "to": resume_state.peer_id, "candidate": {"candidate": RELAY}})).await;
         let bob = resume_state.resume_on(cluster.next_node()).await;
         assert!(bob.next_of_type("candidate").await.to_string().contains("typ relay"));
     }
@@ -210,10 +211,10 @@ on_each_store! {
         let viewer = join_with_role(cluster, "viewer", "viewer").await;
         let speaker = join_with_role(cluster, "speaker", "speaker").await;
         speaker.message(&viewer, json!(HOST)).await;
-        speaker.tell_room(json!(SRFLX)).await;
-        speaker.must(json!({"type": "rollback", "to": viewer.id()})).await;
-        assert_eq!(viewer.next_message().await.whole["data"], HOST);
-        assert_eq!(viewer.next_message().await.whole["data"], SRFLX);
+        speaker.message_room(json!(SRFLX)).await;
+        speaker.send_acked(json!({"type": "rollback", "to": viewer.id()})).await;
+        assert_eq!(viewer.next_message().await.frame["data"], HOST);
+        assert_eq!(viewer.next_message().await.frame["data"], SRFLX);
         viewer.next_of_type("rollback").await;
     }
 
@@ -232,9 +233,9 @@ on_each_store! {
                 message["to"] = peer.id().into();
                 message
             };
-            let refused = speaker.ask(to(&viewer)).await;
+            let refused = speaker.request(to(&viewer)).await;
             assert_eq!((&refused["code"], &refused["field"]), (&json!("bad_message"), &json!(field)), "{refused}");
-            speaker.must(to(&other)).await;
+            speaker.send_acked(to(&other)).await;
         }
         // A refused message does not block later messages.
         speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
@@ -242,7 +243,7 @@ on_each_store! {
         assert!(relayed.to_string().contains("198.51.100.7"), "{relayed}");
         // The answer for an unknown peer does not depend on the message.
         let unknown_peer = "0".repeat(viewer.id().len());
-        let refused: Value = speaker.ask(json!({"type": "candidate", "to": unknown_peer, "candidate": {"candidate": HOST}})).await;
+        let refused: Value = speaker.request(json!({"type": "candidate", "to": unknown_peer, "candidate": {"candidate": HOST}})).await;
         assert_eq!(refused["code"], "no_such_peer", "{refused}");
     }
 }
@@ -253,7 +254,7 @@ async fn a_message_in_a_mixed_room_costs_one_round_trip() {
     const ROUNDS: u64 = 100;
     let settings =
         [("ROLES__VIEWER__ICE", "relay"), ("ROLES__SPEAKER__ICE", "all"), ("ROLES__GUEST__ICE", "all")];
-    let cluster = TestCluster::start(Store::Redis(2), &settings).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &settings).await;
     let viewer = join_with_role(&cluster, "viewer", "viewer").await;
     let speaker = join_with_role(&cluster, "speaker", "speaker").await;
     let other = join_with_role(&cluster, "other", "speaker").await;
@@ -263,7 +264,7 @@ async fn a_message_in_a_mixed_room_costs_one_round_trip() {
     // The first message loads the room again if the node has not loaded it since the last join.
     speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
     speaker.candidate(&other, json!({"candidate": HOST}), 1).await;
-    let monitor = Monitor::start(cluster.redis.as_ref().unwrap().address).await;
+    let monitor = RedisMonitor::start(cluster.redis.as_ref().unwrap().address).await;
     for _ in 0..ROUNDS {
         speaker.candidate(&viewer, json!({"candidate": RELAY}), 1).await;
         speaker.candidate(&other, json!({"candidate": HOST}), 1).await;
@@ -271,9 +272,9 @@ async fn a_message_in_a_mixed_room_costs_one_round_trip() {
         speaker.candidate(&viewer, json!({"candidate": HOST}), 1).await;
     }
     let messages = 3 * ROUNDS;
-    let all_messages_counted = async || (monitor.of_rooms() >= messages).then_some(());
+    let all_messages_counted = async || (monitor.room_commands() >= messages).then_some(());
     eventually("the monitor has seen the messages", all_messages_counted).await;
-    let round_trips = monitor.of_rooms() as f64 / messages as f64;
+    let round_trips = monitor.room_commands() as f64 / messages as f64;
     assert!(round_trips <= 1.05, "{round_trips:.3} round trips for a message");
     drop((viewer, speaker, other));
     cluster.audit().await;
@@ -289,31 +290,31 @@ async fn a_relay_only_peer_receives_only_relay_candidates_while_redis_is_unavail
         ("TIMING__LEASE", "500ms"),
         ("REDIS__DEADLINE", "300ms"),
     ];
-    let fleet = Fleet::single(1, &settings).await;
+    let fleet = Fleet::over_single_redis(1, &settings).await;
     let node = &fleet.nodes[0];
     let join_with_role = async |user: &str, role: &str| {
-        let token = Forgery::good("r", user).claim("role", role);
+        let token = TokenBuilder::valid("r", user).claim("role", role);
         let token = token.claim("permissions", json!(["publish", "message", "share", "data"]));
-        Link::open(node.front.address, &token.sign(&fleet.secret)).await.into_peer().await
+        TestConnection::open(node.client_proxy.address, &token.sign(&fleet.secret)).await.into_peer().await
     };
     let viewer = join_with_role("viewer", "viewer").await;
     let speaker = join_with_role("speaker", "speaker").await;
     let other = join_with_role("other", "speaker").await;
-    node.store().arrivals(Arrivals::Refused);
-    node.store().cut(|| true);
+    node.redis_proxy().set_new_connections(NewConnections::Reset);
+    node.redis_proxy().cut(|| true);
     eventually_within(Duration::from_secs(10), "the node reports that Redis is unavailable", async || {
         let status = Request::get("/health/ready").send(node.process.address).await.status;
         (status == 503).then_some(())
     })
     .await;
     let sent = json!({"type": "offer", "to": viewer.id(), "sdp": video("sendrecv", &ALL_CANDIDATES)});
-    assert_eq!(speaker.ask(sent).await["durable"], false, "direct delivery");
+    assert_eq!(speaker.request(sent).await["durable"], false, "direct delivery");
     send_all_candidates(&speaker, &viewer).await;
     let offer = viewer.next_of_type("offer").await.to_string();
     assert!(!NON_RELAY_PARTS.iter().any(|part| offer.contains(part)), "{offer}");
     assert_relay_only(&viewer).await;
     send_all_candidates(&speaker, &other).await;
     assert_unredacted(&other).await;
-    node.store().heal();
+    node.redis_proxy().heal();
     fleet.audit();
 }

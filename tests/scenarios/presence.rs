@@ -6,7 +6,7 @@ use signalbox_tests::peer::TestPeer;
 on_each_store! {
     async fn the_joined_message_is_complete(cluster) {
         let room = cluster.room("r");
-        let alice = room.join_as(json!({"user": "alice", "role": "host", "name": "Alice", "metadata": {"a": [1]}})).await;
+        let alice = room.join_with(json!({"user": "alice", "role": "host", "name": "Alice", "metadata": {"a": [1]}})).await;
         let bob = room.join("bob").await;
         let joined = &bob.joined;
         assert_eq!((&joined["roomId"], &joined["userId"], &joined["role"]), (&json!("r"), &json!("bob"), &json!("guest")));
@@ -45,8 +45,8 @@ on_each_store! {
 
     async fn an_update_announces_all_attributes_of_the_peer(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
-        bob.must(json!({"type": "update", "name": "Bob", "metadata": {"hand": true}})).await;
-        bob.must(json!({"type": "update", "name": "Robert"})).await;
+        bob.send_acked(json!({"type": "update", "name": "Bob", "metadata": {"hand": true}})).await;
+        bob.send_acked(json!({"type": "update", "name": "Robert"})).await;
         let first = alice.next_of_type("peer-updated").await;
         assert_eq!((&first["name"], &first["metadata"]), (&json!("Bob"), &json!({"hand": true})));
         let second = alice.next_of_type("peer-updated").await;
@@ -66,19 +66,19 @@ on_each_store! {
             let left = peer.next_of_type("peer-left").await;
             assert_eq!((&left["peerId"], &left["reason"]), (&json!(left_id), &json!("left")));
         }
-        bob.tell_room(json!("fence")).await;
+        bob.message_room(json!("fence")).await;
         carol.next_message().await;
-        carol.tell_room(json!("fence")).await;
+        carol.message_room(json!("fence")).await;
         bob.next_message().await;
         for peer in [&bob, &carol] {
-            assert!(peer.rest().await.is_empty(), "a peer leaves once, and is not detached first");
+            assert!(peer.take_unread().await.is_empty(), "a peer leaves once, and is not detached first");
         }
     }
 
     async fn a_peer_with_a_lost_socket_is_detached_and_leaves_after_the_window(cluster) {
         let (alice, bob) = cluster.room("r").join2().await;
         let left_id = bob.id().to_owned();
-        bob.cut();
+        bob.drop_socket();
         let first = alice.next().await;
         assert_eq!((&first["type"], &first["peerId"]), (&json!("peer-detached"), &json!(left_id)));
         let second = alice.next().await;
@@ -98,7 +98,7 @@ on_each_store! {
     async fn a_new_peer_sees_which_peers_are_detached(cluster, [("TIMING__RESUME_WINDOW", "2s")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
-        bob.cut();
+        bob.drop_socket();
         alice.next_of_type("peer-detached").await;
         let carol = room.join("carol").await;
         let mut detached: Vec<_> = carol.joined["peers"].as_array().unwrap().iter().map(|peer| peer["detached"].clone()).collect();
@@ -130,7 +130,7 @@ on_each_store! {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
         let token = room.token(json!({"user": "silent"})).await;
-        let mut silent = signalbox_tests::raw::RawSocket::open(cluster.nodes[0].address, &token, None).await;
+        let mut silent = signalbox_tests::raw_socket::RawSocket::open(cluster.nodes[0].address, &token, None).await;
         assert_eq!(silent.next_text().await["type"], "joined");
         // This socket reads, but does not answer pings.
         assert_eq!(silent.close_code().await, Some(4002));

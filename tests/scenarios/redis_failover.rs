@@ -7,8 +7,8 @@ use serde_json::json;
 use signalbox_protocol::id::RoomId;
 use signalbox_redis::redis_keys::partition_of_room;
 use signalbox_tests::{
-    backend::Backend, checker::check, cluster::Settings, fleet::Fleet, history::Run, peer::Link,
-    swarm::Swarm, token::Forgery,
+    checker::check, cluster::Settings, fleet::Fleet, fleet_store::FleetStore, history::RunRecord,
+    peer::TestConnection, swarm::Swarm, token::TokenBuilder,
 };
 
 use crate::node_death::plan;
@@ -23,29 +23,29 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Injects a failure under load and checks the records of the clients. Returns the number of
 /// announced gaps.
-async fn inject_under_load(backend: Backend, inject: impl AsyncFn(&mut Fleet)) -> u64 {
+async fn inject_under_load(backend: FleetStore, inject: impl AsyncFn(&mut Fleet)) -> u64 {
     let mut fleet = Fleet::start(backend, 2, SETTINGS).await;
     let swarm = Swarm::start(&plan(&fleet, 40));
-    swarm.all_live(Duration::from_secs(20)).await;
+    swarm.wait_connected(Duration::from_secs(20)).await;
     inject(&mut fleet).await;
     let histories = swarm.finish(Duration::from_secs(25)).await;
-    let report = check(&Run { histories, window: WINDOW, ..Run::default() });
+    let report = check(&RunRecord { histories, window: WINDOW, ..RunRecord::default() });
     report.assert_clean();
     assert_eq!(report.lost_peers, 0, "peers had to join again: {report}");
     fleet.audit();
-    report.resyncs
+    report.recovered_false
 }
 
 /// The replica misses the writes of 700 ms that the master has acknowledged.
 #[tokio::test]
 async fn a_gap_is_announced_after_a_failover_that_loses_writes() {
-    let resyncs = inject_under_load(Backend::start_sentinel().await, async |fleet| {
-        let Backend::Sentinel(sentinel) = &mut fleet.store else { unreachable!() };
+    let resyncs = inject_under_load(FleetStore::start_sentinel().await, async |fleet| {
+        let FleetStore::Sentinel(sentinel) = &mut fleet.store else { unreachable!() };
         sentinel.cut_replication().await;
         // Writes during this pause are lost.
         tokio::time::sleep(Duration::from_millis(700)).await;
         sentinel.kill_master().await;
-        sentinel.master().await;
+        sentinel.wait_master().await;
     })
     .await;
     assert!(resyncs > 0, "writes were lost without an announcement");
@@ -54,7 +54,7 @@ async fn a_gap_is_announced_after_a_failover_that_loses_writes() {
 /// A Redis Cluster of three shards.
 #[tokio::test]
 async fn a_failover_of_one_shard_leaves_no_silent_gap() {
-    inject_under_load(Backend::start_cluster().await, async |fleet| {
+    inject_under_load(FleetStore::start_cluster().await, async |fleet| {
         fleet.store.fail_over(1).await;
     })
     .await;
@@ -63,8 +63,8 @@ async fn a_failover_of_one_shard_leaves_no_silent_gap() {
 /// One master dies and its replica is promoted. A room of another shard keeps exchanging messages.
 #[tokio::test]
 async fn a_failover_of_one_shard_does_not_affect_rooms_of_other_shards() {
-    let mut fleet = Fleet::start(Backend::start_cluster().await, 2, SETTINGS).await;
-    let Backend::Cluster(cluster) = &fleet.store else { unreachable!() };
+    let mut fleet = Fleet::start(FleetStore::start_cluster().await, 2, SETTINGS).await;
+    let FleetStore::Cluster(cluster) = &fleet.store else { unreachable!() };
     let other_partitions = cluster.partitions_of(cluster.master_of(127).await).await;
     assert!(!other_partitions.contains(&0), "the first and the last partition lie on different masters");
     let names = (0..).map(|n| format!("room-{n}"));
@@ -73,12 +73,12 @@ async fn a_failover_of_one_shard_does_not_affect_rooms_of_other_shards() {
         .find(|name| other_partitions.contains(&partition_of_room(&RoomId::parse(name).unwrap())))
         .unwrap();
     let join = async |node: usize, user: &str| {
-        let token = Forgery::good(&name, user).sign(&fleet.secret);
-        Link::open(fleet.nodes[node].process.address, &token).await.into_peer().await
+        let token = TokenBuilder::valid(&name, user).sign(&fleet.secret);
+        TestConnection::open(fleet.nodes[node].process.address, &token).await.into_peer().await
     };
     let (alice, bob) = (join(0, "alice").await, join(1, "bob").await);
     alice.next_of_type("peer-joined").await;
-    let Backend::Cluster(cluster) = &mut fleet.store else { unreachable!() };
+    let FleetStore::Cluster(cluster) = &mut fleet.store else { unreachable!() };
     cluster.kill_master_of(0).await;
     // Long enough to cover the whole failover.
     let end = Instant::now() + Duration::from_secs(6);
@@ -91,7 +91,7 @@ async fn a_failover_of_one_shard_does_not_affect_rooms_of_other_shards() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for peer in [&alice, &bob] {
-        let rest = peer.rest().await;
+        let rest = peer.take_unread().await;
         assert!(rest.is_empty(), "{rest:?}");
     }
 }
@@ -99,7 +99,7 @@ async fn a_failover_of_one_shard_does_not_affect_rooms_of_other_shards() {
 /// Slots move from one master to another while peers in their rooms exchange messages.
 #[tokio::test]
 async fn moving_slots_leaves_no_silent_gap() {
-    inject_under_load(Backend::start_cluster().await, async |fleet| {
+    inject_under_load(FleetStore::start_cluster().await, async |fleet| {
         for salt in 0..3 {
             fleet.store.reshard(salt).await;
         }

@@ -9,8 +9,8 @@ use signalbox_tests::{
     http::Request,
     net::{eventually, eventually_within},
     peer::TestPeer,
-    process::{Process, signal},
-    proxy::Arrivals,
+    process::{Process, send_signal},
+    proxy::NewConnections,
 };
 
 use crate::node_death::{join, long};
@@ -46,7 +46,7 @@ impl PeerTrio {
     async fn start() -> Self {
         let settings =
             [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "500ms"), ("REDIS__DEADLINE", "300ms")];
-        let fleet = Fleet::single(2, &settings).await;
+        let fleet = Fleet::over_single_redis(2, &settings).await;
         let alice = join(&fleet, 0, "alice").await;
         let bob = join(&fleet, 0, "bob").await;
         let carol = join(&fleet, 1, "carol").await;
@@ -62,7 +62,7 @@ impl PeerTrio {
         for node in &fleet.nodes {
             assert_eq!(fetch_status(&node.process, "/health/live").await, 200);
         }
-        let refused = alice.ask(json!({"type": "message", "to": carol.id(), "data": "refused"})).await;
+        let refused = alice.request(json!({"type": "message", "to": carol.id(), "data": "refused"})).await;
         assert_eq!(
             (&refused["type"], &refused["code"]),
             (&json!("error"), &json!("unavailable")),
@@ -71,7 +71,7 @@ impl PeerTrio {
         assert!(refused["retryMs"].is_u64(), "{refused}");
         // Messages to peers of the same node do not wait for the refused message.
         for n in 0..3 {
-            let answer = alice.ask(json!({"type": "message", "to": bob.id(), "data": n})).await;
+            let answer = alice.request(json!({"type": "message", "to": bob.id(), "data": n})).await;
             assert_eq!((&answer["type"], &answer["durable"]), (&json!("ack"), &json!(false)), "{answer}");
             let received = bob.next_of_type("message").await;
             assert_eq!(
@@ -91,18 +91,18 @@ impl PeerTrio {
         let message = json!({"type": "message", "to": carol.id(), "id": refused_id, "data": "refused"});
         eventually_within(Duration::from_secs(5), "the refused message is accepted", async || {
             alice.send(message.clone()).await;
-            (alice.answer(refused_id).await["type"] == "ack").then_some(())
+            (alice.reply_to(refused_id).await["type"] == "ack").then_some(())
         })
         .await;
         assert_eq!(carol.next_message().await.data, Some(json!("refused")));
         for (from, to) in [(alice, bob), (bob, carol), (carol, alice)] {
-            let answer = from.ask(json!({"type": "message", "to": to.id(), "data": "after"})).await;
+            let answer = from.request(json!({"type": "message", "to": to.id(), "data": "after"})).await;
             assert_eq!(answer, json!({"type": "ack", "id": answer["id"]}), "durable again");
             assert_eq!(to.next_message().await.data, Some(json!("after")));
         }
         for peer in [alice, bob, carol] {
             peer.ping().await;
-            let remaining = peer.rest().await;
+            let remaining = peer.take_unread().await;
             let unexpected: Vec<_> = remaining
                 .iter()
                 .filter(|frame| frame["type"] == "message" || frame["type"] == "peer-left")
@@ -122,13 +122,13 @@ impl PeerTrio {
 async fn peers_keep_signaling_while_redis_refuses_connections() {
     let trio = PeerTrio::start().await;
     for node in &trio.fleet.nodes {
-        node.store().arrivals(Arrivals::Refused);
-        node.store().cut(|| true);
+        node.redis_proxy().set_new_connections(NewConnections::Reset);
+        node.redis_proxy().cut(|| true);
     }
     let refused_id = trio.assert_works_without_redis().await;
     // The outage must last for this time; there is no event to wait for.
     tokio::time::sleep(outage_duration()).await;
-    trio.fleet.nodes.iter().for_each(|node| node.store().heal());
+    trio.fleet.nodes.iter().for_each(|node| node.redis_proxy().heal());
     trio.assert_recovers(refused_id).await;
 }
 
@@ -137,11 +137,11 @@ async fn peers_keep_signaling_while_redis_refuses_connections() {
 async fn peers_keep_signaling_while_redis_hangs() {
     let mut trio = PeerTrio::start().await;
     let pid = trio.fleet.store.single().pid();
-    signal(pid, "STOP");
+    send_signal(pid, "STOP");
     let refused_id = trio.assert_works_without_redis().await;
     // The outage must last for this time; there is no event to wait for.
     tokio::time::sleep(outage_duration()).await;
-    signal(pid, "CONT");
+    send_signal(pid, "CONT");
     trio.assert_recovers(refused_id).await;
 }
 
@@ -149,9 +149,9 @@ async fn peers_keep_signaling_while_redis_hangs() {
 #[tokio::test]
 async fn peers_stay_in_the_room_with_recovered_false_after_redis_lost_its_data() {
     let PeerTrio { mut fleet, alice, bob, carol } = PeerTrio::start().await;
-    fleet.store.single().stop();
+    fleet.store.single().kill();
     wait_for_readiness(&fleet, 503, Duration::from_secs(10)).await;
-    fleet.store.single().go_on().await;
+    fleet.store.single().restart().await;
     for peer in [&alice, &bob, &carol] {
         let resumed = peer.next_of_type("resumed").await;
         assert_eq!(
@@ -162,11 +162,11 @@ async fn peers_stay_in_the_room_with_recovered_false_after_redis_lost_its_data()
     }
     wait_for_readiness(&fleet, 200, Duration::from_secs(5)).await;
     for (from, to) in [(&alice, &bob), (&bob, &carol), (&carol, &alice)] {
-        from.insist(json!({"type": "message", "to": to.id(), "data": "after"})).await;
+        from.send_until_acked(json!({"type": "message", "to": to.id(), "data": "after"})).await;
         while to.next_message().await.data != Some(json!("after")) {}
     }
     // A handle issued after the restart is valid on the other node.
-    let alice = alice.lose().await.resume_at(fleet.nodes[1].front.address).await;
+    let alice = alice.disconnect().await.resume_at(fleet.nodes[1].client_proxy.address).await;
     assert_eq!(alice.joined["peers"].as_array().unwrap().len(), 2);
     fleet.audit();
 }
@@ -175,9 +175,9 @@ async fn peers_stay_in_the_room_with_recovered_false_after_redis_lost_its_data()
 #[tokio::test]
 async fn a_peer_can_leave_while_redis_is_full() {
     let PeerTrio { fleet, alice, bob, carol } = PeerTrio::start().await;
-    fleet.store.fill().await;
+    fleet.store.exhaust_memory().await;
     let refused = eventually("Redis is full", async || {
-        let answer = alice.ask(json!({"type": "message", "to": carol.id(), "data": "too much"})).await;
+        let answer = alice.request(json!({"type": "message", "to": carol.id(), "data": "too much"})).await;
         (answer["type"] == "error").then_some(answer)
     })
     .await;
@@ -188,11 +188,11 @@ async fn a_peer_can_leave_while_redis_is_full() {
         let left = peer.next_of_type("peer-left").await;
         assert_eq!((&left["peerId"], &left["reason"]), (&json!(left_id), &json!("left")));
     }
-    let lost_peer = carol.lose().await;
+    let lost_peer = carol.disconnect().await;
     assert_eq!(alice.next_of_type("peer-detached").await["peerId"], *lost_peer.peer_id);
-    fleet.store.unfill().await;
+    fleet.store.restore_memory().await;
     let carol = eventually("a resume is accepted again", async || {
-        let link = lost_peer.try_at(fleet.nodes[0].front.address).await.ok()?;
+        let link = lost_peer.try_resume(fleet.nodes[0].client_proxy.address).await.ok()?;
         let first: Value = link.next().await;
         (first["type"] == "resumed").then_some((link, first))
     })
@@ -201,7 +201,7 @@ async fn a_peer_can_leave_while_redis_is_full() {
     let id = refused["id"].as_u64().unwrap();
     eventually("the refused message is accepted", async || {
         alice.send(json!({"type": "message", "to": lost_peer.peer_id, "id": id, "data": "fits"})).await;
-        (alice.answer(id).await["type"] == "ack").then_some(())
+        (alice.reply_to(id).await["type"] == "ack").then_some(())
     })
     .await;
     assert_eq!(carol.0.next_message().await.data, Some(json!("fits")));
@@ -219,25 +219,29 @@ async fn no_later_message_overtakes_a_refused_message() {
     let message = |id: u64, to: &TestPeer| json!({"type": "message", "to": to.id(), "id": id, "data": id});
     let first = alice.next_id();
     let (second, third) = (first + 1, first + 2);
-    signal(pid, "STOP");
+    send_signal(pid, "STOP");
     for (id, to) in [(first, carol), (second, &dave)] {
         alice.send(message(id, to)).await;
-        assert_eq!(alice.answer(id).await["code"], "unavailable");
+        assert_eq!(alice.reply_to(id).await["code"], "unavailable");
     }
-    signal(pid, "CONT");
+    send_signal(pid, "CONT");
     wait_for_readiness(fleet, 200, Duration::from_secs(5)).await;
     eventually("the first message is accepted", async || {
         alice.send(message(first, carol)).await;
-        (alice.answer(first).await["type"] == "ack").then_some(())
+        (alice.reply_to(first).await["type"] == "ack").then_some(())
     })
     .await;
     alice.send(message(third, carol)).await;
-    assert_eq!(alice.answer(third).await["code"], "unavailable", "the second message was not sent again yet");
+    assert_eq!(
+        alice.reply_to(third).await["code"],
+        "unavailable",
+        "the second message was not sent again yet"
+    );
     alice.send(message(second, &dave)).await;
-    alice.answer(second).await;
+    alice.reply_to(second).await;
     assert_eq!(dave.next_message().await.data, Some(json!(second)));
     alice.send(message(third, carol)).await;
-    assert_eq!(alice.answer(third).await, json!({"type": "ack", "id": third}));
+    assert_eq!(alice.reply_to(third).await, json!({"type": "ack", "id": third}));
     for id in [first, third] {
         assert_eq!(carol.next_message().await.data, Some(json!(id)));
     }

@@ -5,33 +5,33 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
-    monitor::Monitor,
+    cluster::{StoreKind, TestCluster},
     net::{eventually, eventually_within},
     peer::TestPeer,
+    redis_monitor::RedisMonitor,
 };
 
 use crate::node_death::long;
 
-async fn monitor(cluster: &TestCluster) -> Monitor {
-    Monitor::start(cluster.redis.as_ref().unwrap().address).await
+async fn monitor(cluster: &TestCluster) -> RedisMonitor {
+    RedisMonitor::start(cluster.redis.as_ref().unwrap().address).await
 }
 
 /// Counts the commands during an idle period.
-async fn count_while_idle(monitor: &Monitor, period: Duration) -> u64 {
-    let before = monitor.count();
+async fn count_while_idle(monitor: &RedisMonitor, period: Duration) -> u64 {
+    let before = monitor.commands();
     tokio::time::sleep(period).await;
-    monitor.count() - before
+    monitor.commands() - before
 }
 
 /// Waits until commands about rooms have stopped, so that all effects of joins are counted.
-async fn until_quiet(monitor: &Monitor) {
+async fn until_quiet(monitor: &RedisMonitor) {
     // A node writes its usage counters every ten seconds, if a peer joined or left.
     count_while_idle(monitor, Duration::from_secs(10)).await;
     eventually_within(Duration::from_secs(30), "no commands about rooms", async || {
-        let before = monitor.of_rooms();
+        let before = monitor.room_commands();
         count_while_idle(monitor, Duration::from_secs(2)).await;
-        (monitor.of_rooms() == before).then_some(())
+        (monitor.room_commands() == before).then_some(())
     })
     .await;
 }
@@ -43,7 +43,7 @@ async fn redis_traffic_does_not_grow_with_idle_peers() {
         if long() { (5_000, Duration::from_secs(60)) } else { (150, Duration::from_secs(4)) };
     // A lease as in production, so that a node that is busy with the test keeps it.
     let settings = [("TIMING__PING", "1s"), ("TIMING__LEASE", "2s"), ("TIMING__RESUME_WINDOW", "8s")];
-    let cluster = TestCluster::start(Store::Redis(2), &settings).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &settings).await;
     // Wait for the work after the start of a node: it reconciles its rooms after three leases.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let mut peers = Vec::new();
@@ -81,7 +81,7 @@ async fn round_trips_per_message(cluster: &TestCluster, across_nodes: bool) -> f
         pairs.push((alice, bob));
     }
     let monitor = monitor(cluster).await;
-    let before = monitor.of_rooms();
+    let before = monitor.room_commands();
     let exchange = async |(alice, bob): &(TestPeer, TestPeer)| {
         for n in 0..messages_per_pair {
             alice.message(bob, json!(n)).await;
@@ -91,16 +91,16 @@ async fn round_trips_per_message(cluster: &TestCluster, across_nodes: bool) -> f
     join_all(pairs.iter().map(exchange)).await;
     // The last lines of the monitor may arrive later.
     let messages = (PAIRS * messages_per_pair) as u64;
-    let all_seen = async || (monitor.of_rooms() >= before + messages).then_some(());
+    let all_seen = async || (monitor.room_commands() >= before + messages).then_some(());
     eventually("the monitor has seen the messages", all_seen).await;
-    (monitor.of_rooms() - before) as f64 / messages as f64
+    (monitor.room_commands() - before) as f64 / messages as f64
 }
 
 /// The next append carries the `received` of a peer, so acknowledging an entry costs no command.
 #[tokio::test]
 async fn a_message_costs_one_redis_round_trip() {
     let fast = [("LIMITS__RATE", "100000"), ("LIMITS__BURST", "100000")];
-    let cluster = TestCluster::start(Store::Redis(2), &fast).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &fast).await;
     for across_nodes in [false, true] {
         let trips = round_trips_per_message(&cluster, across_nodes).await;
         assert!(trips <= 1.05, "{trips:.3} round trips for a message, across nodes: {across_nodes}");
@@ -111,7 +111,7 @@ async fn a_message_costs_one_redis_round_trip() {
 #[tokio::test]
 async fn a_silent_room_outlives_the_ttl_of_its_mailboxes() {
     let settings = [("TIMING__RESUME_WINDOW", "1s"), ("TIMING__LEASE", "200ms"), ("TIMING__PING", "1s")];
-    let cluster = TestCluster::start(Store::Redis(2), &settings).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &settings).await;
     let (alice, bob) = cluster.room("r").join2().await;
     alice.message(&bob, json!("before")).await;
     bob.next_message().await;
@@ -121,7 +121,7 @@ async fn a_silent_room_outlives_the_ttl_of_its_mailboxes() {
     tokio::time::sleep(Duration::from_millis(1_000 + 600 + 4_000 + 1_000)).await;
     alice.message(&bob, json!("after")).await;
     assert_eq!(bob.next_message().await.data, Some(json!("after")));
-    let bob = bob.lose().await.resume_on(&cluster.nodes[0]).await;
+    let bob = bob.disconnect().await.resume_on(&cluster.nodes[0]).await;
     assert_eq!(bob.joined["recovered"], true, "{}", bob.joined);
     bob.message(&alice, json!("back")).await;
     assert_eq!(alice.next_message().await.data, Some(json!("back")));

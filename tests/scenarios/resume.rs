@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::{Request, Response},
     net::within,
-    peer::{Closed, Link, TestPeer},
-    process::{Process, signal},
-    proxy::{AtResumed, FaultProxy, Way},
-    socket::{self, Refusal},
-    ticket::Ticket,
+    peer::{CloseStatus, TestConnection, TestPeer},
+    process::{Process, send_signal},
+    proxy::{Direction, FaultProxy, ResumedFault},
+    resume_state::ResumeState,
+    socket::{self, UpgradeError},
 };
 
 /// Long enough for each resume in this file, and short because the audit waits for the window.
@@ -34,16 +34,16 @@ async fn assert_next_messages(peer: &TestPeer, expected: impl IntoIterator<Item 
 async fn assert_no_more_messages(peer: &TestPeer, sender: &TestPeer) {
     sender.message(peer, json!("fence")).await;
     assert_next_messages(peer, [json!("fence")]).await;
-    let remaining = peer.rest().await;
+    let remaining = peer.take_unread().await;
     assert!(!remaining.iter().any(|frame| frame["type"] == "message"), "{remaining:?}");
 }
 
-fn assert_closed(closed: &Closed, (code, reason): (u16, &str)) {
+fn assert_closed(closed: &CloseStatus, (code, reason): (u16, &str)) {
     assert_eq!((closed.code, closed.reason.as_str()), (code, reason));
 }
 
 /// Checks that an upgrade and `/ws/validate` give the same answer.
-async fn assert_refused(node: &Process, resume_state: &Ticket, status: u16, code: &str) {
+async fn assert_refused(node: &Process, resume_state: &ResumeState, status: u16, code: &str) {
     for path in ["/ws/signal", "/ws/validate"] {
         let target = format!("{path}?{}", resume_state.query());
         let request = if path == "/ws/signal" { Request::upgrade(target) } else { Request::get(target) };
@@ -51,10 +51,10 @@ async fn assert_refused(node: &Process, resume_state: &Ticket, status: u16, code
     }
 }
 
-fn expect_response(refusal: Refusal) -> Response {
+fn expect_response(refusal: UpgradeError) -> Response {
     match refusal {
-        Refusal::Answered(response) => response,
-        Refusal::Lost(error) => panic!("no answer: {error}"),
+        UpgradeError::Rejected(response) => response,
+        UpgradeError::Connection(error) => panic!("no answer: {error}"),
     }
 }
 
@@ -64,11 +64,11 @@ on_each_store! {
         for (round, node) in cluster.nodes.iter().rev().enumerate() {
             alice.message(&bob, json!([round, "before"])).await;
             assert_next_messages(&bob, [json!([round, "before"])]).await;
-            let resume_state = bob.lose().await;
+            let resume_state = bob.disconnect().await;
             assert_eq!(alice.next_of_type("peer-detached").await["peerId"], *resume_state.peer_id);
             for n in 0..10 {
-                alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": [round, n]})).await;
-                alice.tell_room(json!([round, n, "all"])).await;
+                alice.send_acked(json!({"type": "message", "to": resume_state.peer_id, "data": [round, n]})).await;
+                alice.message_room(json!([round, n, "all"])).await;
             }
             bob = resume_state.resume_on(node).await;
             assert_eq!(bob.joined["recovered"], true, "{}", bob.joined);
@@ -82,14 +82,14 @@ on_each_store! {
 
     async fn the_resumed_message_has_all_members_of_joined(cluster, [super::WINDOW]) {
         let room = cluster.room("r");
-        let alice = room.join_as(json!({"user": "alice", "role": "host", "name": "Alice"})).await;
+        let alice = room.join_with(json!({"user": "alice", "role": "host", "name": "Alice"})).await;
         let bob = room.join("bob").await;
         assert!(bob.joined["features"].as_array().unwrap().contains(&json!("resume")), "{}", bob.joined);
         let handle = bob.joined["resume"].as_str().unwrap();
         assert_eq!(handle.matches('.').count(), 1, "{handle}");
         assert!(handle.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{handle}");
         let joined = bob.joined.clone();
-        let lost_peer = bob.lose().await;
+        let lost_peer = bob.disconnect().await;
         // A resume before the node notices the loss would not be announced.
         alice.next_of_type("peer-detached").await;
         let back = lost_peer.resume_on(last_node(cluster)).await;
@@ -109,13 +109,13 @@ on_each_store! {
         for id in 1..=20 {
             alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": id})).await;
         }
-        let alice = alice.lose().await.resume_on(last_node(cluster)).await;
+        let alice = alice.disconnect().await.resume_on(last_node(cluster)).await;
         let accepted = alice.joined["lastId"].as_u64().unwrap();
         assert!(accepted <= 20, "{accepted}");
         // A client may start earlier: an accepted message is acknowledged as a duplicate.
         for id in accepted.saturating_sub(2).max(1)..=20 {
             alice.send(json!({"type": "message", "to": bob.id(), "id": id, "data": id})).await;
-            let answer = alice.answer(id).await;
+            let answer = alice.reply_to(id).await;
             assert_eq!((&answer["type"], answer["duplicate"] == true), (&json!("ack"), id <= accepted), "{answer}");
         }
         assert_next_messages(&bob, (1..=20).map(|id| json!(id))).await;
@@ -125,8 +125,8 @@ on_each_store! {
 
     async fn the_newest_connection_replaces_the_older_connection(cluster, [super::WINDOW]) {
         let (alice, old) = cluster.room("r").join2().await;
-        let new = old.ticket().await.resume_on(&cluster.nodes[0]).await;
-        assert_closed(&old.closed().await, REPLACED);
+        let new = old.resume_state().await.resume_on(&cluster.nodes[0]).await;
+        assert_closed(&old.wait_closed().await, REPLACED);
         alice.message(&new, json!("for the new one")).await;
         assert_next_messages(&new, [json!("for the new one")]).await;
         new.message(&alice, json!("from the new one")).await;
@@ -138,24 +138,24 @@ on_each_store! {
     /// handle.
     async fn the_previous_handle_is_valid_until_the_client_sends_a_frame(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let first = bob.lose().await;
+        let first = bob.disconnect().await;
         for node in cluster.nodes.iter().chain(&cluster.nodes) {
-            let link = within("a resume", first.try_at(node.address)).await.expect("a handle that is still valid");
+            let link = within("a resume", first.try_resume(node.address)).await.expect("a handle that is still valid");
             assert_eq!(link.next_of_type("resumed").await["recovered"], true);
         }
         let bob = first.resume_on(last_node(cluster)).await;
         assert_refused_after_speaking(cluster, &bob, &first).await;
         alice.message(&bob, json!("still here")).await;
         assert_next_messages(&bob, [json!("still here")]).await;
-        let second = bob.lose().await;
+        let second = bob.disconnect().await;
         second.resume_on(&cluster.nodes[0]).await;
     }
 
     async fn a_forged_or_foreign_handle_is_invalid(cluster, [super::WINDOW]) {
         let bob = cluster.room("r").join("bob").await;
-        let other_cluster = TestCluster::start(Store::Memory, &[]).await;
-        let foreign = other_cluster.room("r").join("bob").await.ticket().await;
-        let resume_state = bob.ticket().await;
+        let other_cluster = TestCluster::start(StoreKind::Memory, &[]).await;
+        let foreign = other_cluster.room("r").join("bob").await.resume_state().await;
+        let resume_state = bob.resume_state().await;
         let (body, seal) = resume_state.handle.split_once('.').unwrap();
         let other = |text: &str| format!("{}{}", if text.starts_with('A') { 'B' } else { 'A' }, &text[1..]);
         let forged = [foreign.handle.clone(), format!("{}.{seal}", other(body)), format!("{body}.{}", other(seal)),
@@ -173,10 +173,10 @@ on_each_store! {
 
     async fn a_handle_expires_after_the_window_and_after_a_leave(cluster, [("TIMING__RESUME_WINDOW", "300ms")]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let lost_peer = bob.lose().await;
+        let lost_peer = bob.disconnect().await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "timeout");
         let carol = cluster.room("r").join("carol").await;
-        let left_peer = carol.ticket().await;
+        let left_peer = carol.resume_state().await;
         carol.leave().await;
         for node in &cluster.nodes {
             assert_refused(node, &lost_peer, 401, "resume_expired").await;
@@ -188,7 +188,7 @@ on_each_store! {
 
     async fn a_handle_expires_with_its_room(cluster, [("TIMING__RESUME_WINDOW", "300ms")]) {
         let bob = cluster.room("r").join("bob").await;
-        let resume_state = bob.ticket().await;
+        let resume_state = bob.resume_state().await;
         bob.leave().await;
         assert_refused(last_node(cluster), &resume_state, 401, "resume_expired").await;
     }
@@ -197,7 +197,7 @@ on_each_store! {
     async fn a_takeover_replaces_the_old_peer_also_in_a_full_room(cluster, [super::WINDOW, ("LIMITS__ROOM_PEERS", "2")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
-        let resume_state = bob.ticket().await;
+        let resume_state = bob.resume_state().await;
         let new = within("a takeover", resume_state.take_over(last_node(cluster).address)).await.expect("a takeover");
         let new = new.into_peer().await;
         assert_ne!(new.id(), resume_state.peer_id);
@@ -208,18 +208,18 @@ on_each_store! {
         let joined = alice.next_of_type("peer-joined").await;
         assert_eq!(joined["peerId"], new.id());
         assert_eq!(joined["seq"].as_u64(), left_event["seq"].as_u64().map(|seq| seq + 1), "in one commit");
-        assert_closed(&bob.closed().await, REPLACED);
-        let late_peer = room.knock("late").await;
+        assert_closed(&bob.wait_closed().await, REPLACED);
+        let late_peer = room.connect("late").await;
         assert_eq!(late_peer.next().await["code"], "room_full");
         alice.message(&new, json!("welcome")).await;
         assert_next_messages(&new, [json!("welcome")]).await;
-        let refusal = resume_state.try_at(last_node(cluster).address).await.err().expect("an invalid handle");
+        let refusal = resume_state.try_resume(last_node(cluster).address).await.err().expect("an invalid handle");
         assert_eq!(expect_response(refusal).status, 401);
     }
 
     async fn a_takeover_replaces_a_detached_peer(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let resume_state = bob.lose().await;
+        let resume_state = bob.disconnect().await;
         alice.next_of_type("peer-detached").await;
         let new = resume_state.take_over(last_node(cluster).address).await.expect("a takeover").into_peer().await;
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "replaced");
@@ -230,7 +230,7 @@ on_each_store! {
         let (alice, bob) = cluster.room("r").join2().await;
         alice.message(&bob, json!(1)).await;
         assert_next_messages(&bob, [json!(1)]).await;
-        let mut resume_state = bob.lose().await;
+        let mut resume_state = bob.disconnect().await;
         resume_state.since += 100;
         let bob = resume_state.resume_on(last_node(cluster)).await;
         assert_eq!(bob.joined["recovered"], false, "{}", bob.joined);
@@ -245,14 +245,14 @@ on_each_store! {
         [super::WINDOW, ("LIMITS__OUTBOX", "256KiB"), ("LIMITS__BACKLOG_BYTES", "2MiB"), ("LIMITS__ROOM_PEERS", "10")]) {
         const MESSAGES: usize = 80;
         let (alice, bob) = cluster.room("r").join2().await;
-        let resume_state = bob.lose().await;
+        let resume_state = bob.disconnect().await;
         let large = "x".repeat(15 * 1024);
         for n in 0..MESSAGES {
-            alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": [n, large]})).await;
+            alice.send_acked(json!({"type": "message", "to": resume_state.peer_id, "data": [n, large]})).await;
         }
         // A slow connection would fill the outbox.
         let proxy = FaultProxy::start(last_node(cluster).address).await;
-        proxy.delay(Duration::from_millis(2));
+        proxy.set_delay(Duration::from_millis(2));
         let bob = resume_state.resume_at(proxy.address).await;
         assert_eq!(bob.joined["recovered"], true);
         for n in 0..MESSAGES {
@@ -267,11 +267,11 @@ on_each_store! {
         let alice = room.join("alice").await;
         let proxy = FaultProxy::start(last_node(cluster).address).await;
         let token = room.token(json!({"user": "bob"})).await;
-        let bob = Link::open(proxy.address, &token).await.into_peer().await;
-        assert_eq!(proxy.half_open(Way::Both, || true), 1);
-        let resume_state = bob.ticket().await;
+        let bob = TestConnection::open(proxy.address, &token).await.into_peer().await;
+        assert_eq!(proxy.half_open(Direction::Both, || true), 1);
+        let resume_state = bob.resume_state().await;
         for n in 0..5 {
-            alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": n})).await;
+            alice.send_acked(json!({"type": "message", "to": resume_state.peer_id, "data": n})).await;
         }
         let bob = resume_state.resume_on(&cluster.nodes[0]).await;
         assert_eq!(bob.joined["recovered"], true);
@@ -281,17 +281,17 @@ on_each_store! {
 
     async fn a_client_resumes_again_after_a_lost_resumed_message(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
-        let resume_state = bob.lose().await;
+        let resume_state = bob.disconnect().await;
         alice.next_of_type("peer-detached").await;
-        alice.must(json!({"type": "message", "to": resume_state.peer_id, "data": "missed"})).await;
+        alice.send_acked(json!({"type": "message", "to": resume_state.peer_id, "data": "missed"})).await;
         let proxy = FaultProxy::start(last_node(cluster).address).await;
-        for fault in [AtResumed::Lost, AtResumed::ThenCut, AtResumed::Lost] {
-            proxy.at_resumed(Some(fault));
-            let link = within("an upgrade", resume_state.try_at(proxy.address)).await.expect("an upgrade");
-            let closed = link.closed().await;
+        for fault in [ResumedFault::CutBefore, ResumedFault::CutAfter, ResumedFault::CutBefore] {
+            proxy.set_resumed_fault(Some(fault));
+            let link = within("an upgrade", resume_state.try_resume(proxy.address)).await.expect("an upgrade");
+            let closed = link.wait_closed().await;
             assert_eq!(closed.code, 1006, "{closed:?}");
         }
-        assert_eq!(proxy.cut_at_resumed(), 3);
+        assert_eq!(proxy.resumed_cuts(), 3);
         let bob = resume_state.resume_on(&cluster.nodes[0]).await;
         assert_eq!(bob.joined["recovered"], true);
         assert_next_messages(&bob, [json!("missed")]).await;
@@ -300,7 +300,7 @@ on_each_store! {
 
     async fn a_token_and_a_handle_together_are_refused(cluster, [super::WINDOW]) {
         let room = cluster.room("r");
-        let resume_state = room.join("bob").await.ticket().await;
+        let resume_state = room.join("bob").await.resume_state().await;
         let token = room.token(json!({"user": "bob"})).await;
         let (query, handle) = (resume_state.query(), &resume_state.handle);
         let address = cluster.nodes[0].address;
@@ -322,7 +322,7 @@ on_each_store! {
 
     async fn validation_over_http_does_not_consume_a_handle(cluster, [super::WINDOW]) {
         let bob = cluster.room("r").join("bob").await;
-        let resume_state = bob.ticket().await;
+        let resume_state = bob.resume_state().await;
         for node in cluster.nodes.iter().chain(&cluster.nodes) {
             let answer = Request::get(format!("/ws/validate?{}", resume_state.query())).send(node.address).await;
             assert_eq!((answer.status, answer.json()["valid"].as_bool()), (200, Some(true)), "{}", answer.text);
@@ -333,7 +333,7 @@ on_each_store! {
 }
 
 /// Checks that the handle of the resume is replaced, once the node has stored the first frame.
-async fn assert_refused_after_speaking(cluster: &TestCluster, peer: &TestPeer, used: &Ticket) {
+async fn assert_refused_after_speaking(cluster: &TestCluster, peer: &TestPeer, used: &ResumeState) {
     peer.ping().await;
     signalbox_tests::net::eventually("the older handle is replaced", async || {
         let answer =
@@ -350,7 +350,7 @@ async fn assert_refused_after_speaking(cluster: &TestCluster, peer: &TestPeer, u
 #[tokio::test]
 async fn expired_entries_cause_recovered_false() {
     let cluster = TestCluster::start(
-        Store::Redis(2),
+        StoreKind::Redis(2),
         &[("TIMING__RESUME_WINDOW", "300ms"), ("TIMING__LEASE", "200ms"), ("TIMING__PING", "60s")],
     )
     .await;
@@ -358,16 +358,16 @@ async fn expired_entries_cause_recovered_false() {
     let alice = room.join("alice").await;
     let proxy = FaultProxy::start(cluster.nodes[1].address).await;
     let token = room.token(json!({"user": "bob"})).await;
-    let bob = Link::open(proxy.address, &token).await.into_peer().await;
+    let bob = TestConnection::open(proxy.address, &token).await.into_peer().await;
     // The server still counts Bob as attached, but no frame reaches him.
-    proxy.half_open(Way::Down, || true);
+    proxy.half_open(Direction::ToClient, || true);
     for n in 0..5 {
         alice.message(&bob, json!(n)).await;
     }
     // An entry expires after the window, three leases and the slack; there is no event to wait for.
     tokio::time::sleep(Duration::from_millis(300 + 600 + 4_000 + 500)).await;
     alice.message(&bob, json!(5)).await;
-    let bob = bob.lose().await.resume_on(&cluster.nodes[0]).await;
+    let bob = bob.disconnect().await.resume_on(&cluster.nodes[0]).await;
     assert_eq!(bob.joined["recovered"], false, "five entries have expired: {}", bob.joined);
     alice.message(&bob, json!("after")).await;
     assert_next_messages(&bob, [json!("after")]).await;
@@ -376,13 +376,13 @@ async fn expired_entries_cause_recovered_false() {
 /// Carol's mailbox fills up. She receives each acknowledged message after her resume.
 #[tokio::test]
 async fn messages_refused_by_a_full_mailbox_are_not_a_gap() {
-    let cluster = TestCluster::start(Store::Redis(2), &[("LIMITS__BACKLOG", "16"), WINDOW]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &[("LIMITS__BACKLOG", "16"), WINDOW]).await;
     let (alice, carol) = cluster.room("r").join2().await;
-    let resume_state = carol.lose().await;
+    let resume_state = carol.disconnect().await;
     alice.next_of_type("peer-detached").await;
     let mut accepted = Vec::new();
     for n in 0..30 {
-        let answer = alice.ask(json!({"type": "message", "to": resume_state.peer_id, "data": n})).await;
+        let answer = alice.request(json!({"type": "message", "to": resume_state.peer_id, "data": n})).await;
         if answer["type"] == "ack" {
             accepted.push(json!(n));
         } else {
@@ -398,20 +398,20 @@ async fn messages_refused_by_a_full_mailbox_are_not_a_gap() {
 /// While Redis is unavailable no node can check a handle, so the answer is temporary.
 #[tokio::test]
 async fn a_handle_stays_valid_while_redis_is_unavailable() {
-    let cluster = TestCluster::start(Store::Redis(2), &[WINDOW, ("REDIS__DEADLINE", "300ms")]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &[WINDOW, ("REDIS__DEADLINE", "300ms")]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
-    let resume_state = bob.lose().await;
+    let resume_state = bob.disconnect().await;
     alice.next_of_type("peer-detached").await;
-    signal(redis.pid(), "STOP");
+    send_signal(redis.pid(), "STOP");
     for node in &cluster.nodes {
         assert_refused(node, &resume_state, 503, "unavailable").await;
         let takeover = resume_state.take_over(node.address).await.err().expect("a refusal");
         expect_response(takeover).assert_problem(503, "unavailable");
     }
-    signal(redis.pid(), "CONT");
+    send_signal(redis.pid(), "CONT");
     let bob = signalbox_tests::net::eventually("the handle is accepted", async || {
-        let link = resume_state.try_at(cluster.nodes[1].address).await.ok()?;
+        let link = resume_state.try_resume(cluster.nodes[1].address).await.ok()?;
         let first = link.next().await;
         (first["type"] == "resumed").then_some((link, first))
     })
@@ -424,7 +424,7 @@ async fn a_handle_stays_valid_while_redis_is_unavailable() {
 /// A node with the new key accepts handles of the previous key.
 #[tokio::test]
 async fn a_handle_stays_valid_during_a_key_rotation() {
-    let mut cluster = TestCluster::start(Store::Redis(1), &[WINDOW]).await;
+    let mut cluster = TestCluster::start(StoreKind::Redis(1), &[WINDOW]).await;
     let bob = cluster.room("r").join("bob").await;
     let mut env = cluster.env().to_vec();
     // The first node derives its key from AUTH_SECRET.
@@ -440,18 +440,19 @@ async fn a_handle_stays_valid_during_a_key_rotation() {
     cluster.nodes.push(Process::start("signal-service", &env).await);
     let room = cluster.room("keys");
     let carol = room.join_on(&cluster.nodes[1], "carol").await;
-    let carol = carol.lose().await.resume_on(&cluster.nodes[2]).await;
+    let carol = carol.disconnect().await.resume_on(&cluster.nodes[2]).await;
     assert_eq!(carol.joined["recovered"], true);
     // A node without the new key refuses a handle that the new key sealed.
-    let refusal = carol.ticket().await.try_at(cluster.nodes[1].address).await.err().expect("a refusal");
+    let refusal =
+        carol.resume_state().await.try_resume(cluster.nodes[1].address).await.err().expect("a refusal");
     assert_eq!(refusal.code(), "resume_invalid");
     drop(bob);
 }
 
 #[tokio::test]
 async fn the_query_of_a_resume_is_not_logged() {
-    let cluster = TestCluster::start(Store::Redis(1), &[WINDOW]).await;
-    let resume_state = cluster.room("r").join("bob").await.lose().await;
+    let cluster = TestCluster::start(StoreKind::Redis(1), &[WINDOW]).await;
+    let resume_state = cluster.room("r").join("bob").await.disconnect().await;
     let invalid = format!("resume={}x&since=0", resume_state.handle);
     assert!(socket::open(cluster.nodes[0].address, &invalid, Duration::from_secs(5)).await.is_err());
     drop(resume_state.resume_on(&cluster.nodes[0]).await);

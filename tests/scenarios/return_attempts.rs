@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::{Request, Response},
     net::eventually,
     process::Process,
-    token::Forgery,
+    token::TokenBuilder,
 };
 use signalbox_token::TokenKind;
 
@@ -91,27 +91,27 @@ async fn apply_sanction(
     };
     match sanction {
         PeerSanction::GrantRevoked => {
-            cluster.take_back("/api/revocations", json!({ "token": credentials.token })).await
+            cluster.add_rule("/api/revocations", json!({ "token": credentials.token })).await
         }
-        PeerSanction::UserRevoked => cluster.take_back("/api/revocations", json!({ "user": user })).await,
-        PeerSanction::RoomRevoked => cluster.take_back("/api/revocations", json!({ "room": room })).await,
-        PeerSanction::AllRevoked => cluster.take_back("/api/revocations", json!({ "all": true })).await,
+        PeerSanction::UserRevoked => cluster.add_rule("/api/revocations", json!({ "user": user })).await,
+        PeerSanction::RoomRevoked => cluster.add_rule("/api/revocations", json!({ "room": room })).await,
+        PeerSanction::AllRevoked => cluster.add_rule("/api/revocations", json!({ "all": true })).await,
         PeerSanction::BannedEverywhere => {
-            cluster.take_back("/api/bans", json!({ "user": user, "for": 600 })).await
+            cluster.add_rule("/api/bans", json!({ "user": user, "for": 600 })).await
         }
         PeerSanction::BannedFromRoom => {
-            cluster.take_back("/api/bans", json!({ "user": user, "room": room, "for": 600 })).await
+            cluster.add_rule("/api/bans", json!({ "user": user, "room": room, "for": 600 })).await
         }
         PeerSanction::AddressDenied => {
-            cluster.take_back("/api/denials", json!({ "cidr": "127.0.0.0/8", "for": 600 })).await
+            cluster.add_rule("/api/denials", json!({ "cidr": "127.0.0.0/8", "for": 600 })).await
         }
-        PeerSanction::ShutDown => cluster.take_back("/api/shutdown", json!({})).await,
+        PeerSanction::ShutDown => cluster.add_rule("/api/shutdown", json!({})).await,
         PeerSanction::RemovedByApplication => at_room("DELETE", format!("participants/{peer}")).await,
         PeerSanction::RemovedByRole => at_room("DELETE", "participants?role=guest".to_owned()).await,
         PeerSanction::RoomEnded => at_room("POST", "end".to_owned()).await,
         PeerSanction::RemovedByModerator => {
-            let host = cluster.room(room).join_as(json!({ "user": "host", "role": "host" })).await;
-            host.must(json!({ "type": "kick", "peer": peer })).await;
+            let host = cluster.room(room).join_with(json!({ "user": "host", "role": "host" })).await;
+            host.send_acked(json!({ "type": "kick", "peer": peer })).await;
             host.leave().await;
             Value::Null
         }
@@ -146,7 +146,7 @@ async fn send_attempt(
             post(cluster, "/auth/validate", None, &json!({ "token": credentials.token })).await
         }
         ReturnAttempt::NewTokenSignedByApplication => {
-            upgrade(format!("token={}", cluster.forge(&credentials.room, &credentials.user))).await
+            upgrade(format!("token={}", cluster.sign_token(&credentials.room, &credentials.user))).await
         }
         ReturnAttempt::NewUserToken => {
             let token = token_defect::valid_token(TokenKind::User)
@@ -157,30 +157,30 @@ async fn send_attempt(
         }
         ReturnAttempt::NewToken => {
             let token_request = json!({ "room": credentials.room, "user": credentials.user });
-            post(cluster, "/auth/token", Some(cluster.basic()), &token_request).await
+            post(cluster, "/auth/token", Some(cluster.basic_auth()), &token_request).await
         }
     }
 }
 
-async fn a_removed_or_refused_peer_cannot_return(store: Store) {
+async fn a_removed_or_refused_peer_cannot_return(store: StoreKind) {
     let cluster = &TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "30s")]).await;
     let (mut failures, mut rows) = (Vec::new(), 0);
     for sanction in PeerSanction::ALL {
         let (user, room) = (format!("u-{sanction:?}"), format!("r-{sanction:?}"));
         let token_request = json!({ "room": room, "user": user, "refresh": true });
-        let issued = post(cluster, "/auth/token", Some(cluster.basic()), &token_request).await.json();
+        let issued = post(cluster, "/auth/token", Some(cluster.basic_auth()), &token_request).await.json();
         let text = |name: &str| issued[name].as_str().unwrap().to_owned();
         let token = text("token");
         let ticket = post(cluster, "/auth/ticket", Some(format!("Bearer {token}")), &json!({})).await.json();
         let node = cluster.next_node();
-        let link = signalbox_tests::peer::Link::open(node.address, &token).await;
+        let link = signalbox_tests::peer::TestConnection::open(node.address, &token).await;
         let peer = link.into_peer().await;
         let handle = peer.joined["resume"].as_str().unwrap().to_owned();
         let ticket = ticket["ticket"].as_str().unwrap().to_owned();
         let credentials =
             PeerCredentials { user, room, token, refresh: text("refreshToken"), ticket, handle };
         apply_sanction(cluster, *sanction, &credentials, peer.id()).await;
-        peer.closed().await;
+        peer.wait_closed().await;
         wait_until_known(cluster, *sanction, &credentials).await;
         for attempt in ReturnAttempt::ALL {
             let actual = status_and_code(&send_attempt(cluster, *attempt, &credentials).await);
@@ -190,7 +190,7 @@ async fn a_removed_or_refused_peer_cannot_return(store: Store) {
             rows += 1;
         }
         if *sanction == PeerSanction::AddressDenied {
-            cluster.lift("deny:127.0.0.0/8").await;
+            cluster.lift_rule("deny:127.0.0.0/8").await;
             for node in &cluster.nodes {
                 let request = Request::get(format!("/ws/validate?token={}", credentials.token));
                 eventually("the address is allowed again", async || {
@@ -223,28 +223,29 @@ async fn wait_until_known(cluster: &TestCluster, sanction: PeerSanction, credent
 
 #[tokio::test]
 async fn a_removed_or_refused_peer_cannot_return_in_memory() {
-    a_removed_or_refused_peer_cannot_return(Store::Memory).await;
+    a_removed_or_refused_peer_cannot_return(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn a_removed_or_refused_peer_cannot_return_over_redis() {
-    a_removed_or_refused_peer_cannot_return(Store::Redis(2)).await;
+    a_removed_or_refused_peer_cannot_return(StoreKind::Redis(2)).await;
 }
 
 /// A token that is derived from an older credential has a new issue time. So an auth service must
 /// know each earlier revocation, or no rule would refuse the derived token.
 #[tokio::test]
 async fn a_revocation_at_one_auth_service_applies_at_another() {
-    let cluster = TestCluster::start(Store::Redis(1), &[]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(1), &[]).await;
     let other_service = Process::start("auth-service", cluster.env()).await;
     for n in 0..10 {
         let user = format!("u{n}");
         let token_request = json!({ "room": "r", "user": user, "refresh": true });
-        let issued = post(&cluster, "/auth/token", Some(cluster.basic()), &token_request).await.json();
-        let user_token =
-            Forgery::good("r", &user).typ(Some(TokenKind::User.typ())).claim("aud", TokenKind::User.aud());
+        let issued = post(&cluster, "/auth/token", Some(cluster.basic_auth()), &token_request).await.json();
+        let user_token = TokenBuilder::valid("r", &user)
+            .typ(Some(TokenKind::User.typ()))
+            .claim("aud", TokenKind::User.aud());
         let bearer = format!("Bearer {}", user_token.sign(&cluster.secret));
-        cluster.take_back("/api/revocations", json!({ "user": user })).await;
+        cluster.add_rule("/api/revocations", json!({ "user": user })).await;
         let join =
             Request::post("/api/rooms/r/join", &json!({ "refresh": true })).header("Authorization", bearer);
         let refresh = Request::post("/auth/refresh", &json!({ "refreshToken": issued["refreshToken"] }));

@@ -1,7 +1,7 @@
 //! The effects of the HTTP API on rooms and their peers.
 
 use serde_json::{Value, json};
-use signalbox_tests::{cluster::TestCluster, http::Request, peer::Link};
+use signalbox_tests::{cluster::TestCluster, http::Request, peer::TestConnection};
 
 async fn create_room(cluster: &TestCluster, mut settings: Value) {
     settings["id"] = "r".into();
@@ -12,8 +12,8 @@ async fn delete_room(cluster: &TestCluster) {
     cluster.api("DELETE", "/api/rooms/r", &Value::Null).await.assert_status(204);
 }
 
-async fn connect(cluster: &TestCluster, token: &str) -> Link {
-    Link::open(cluster.next_node().address, token).await
+async fn connect(cluster: &TestCluster, token: &str) -> TestConnection {
+    TestConnection::open(cluster.next_node().address, token).await
 }
 
 on_each_store! {
@@ -21,7 +21,7 @@ on_each_store! {
         create_room(cluster, json!({"name": "Stand-up", "maxPeers": 1})).await;
         let alice = cluster.room("r").join("alice").await;
         assert_eq!((&alice.joined["room"]["name"], &alice.joined["room"]["maxPeers"]), (&"Stand-up".into(), &1.into()));
-        let bob = cluster.room("r").knock("bob").await;
+        let bob = cluster.room("r").connect("bob").await;
         assert_eq!(bob.next().await["code"], "room_full");
         let room = cluster.api("GET", "/api/rooms/r", &Value::Null).await.json();
         assert_eq!((&room["peers"], &room["name"]), (&1.into(), &"Stand-up".into()), "{room}");
@@ -40,9 +40,9 @@ on_each_store! {
             (json!({"locked": false, "enabled": false}), "room_disabled", 4518),
         ] {
             cluster.api("PATCH", "/api/rooms/r", &change).await.assert_status(200);
-            let late = cluster.room("r").knock("late").await;
+            let late = cluster.room("r").connect("late").await;
             assert_eq!(late.next().await["code"], code);
-            assert_eq!(late.closed().await.code, close);
+            assert_eq!(late.wait_closed().await.code, close);
         }
         cluster.api("PATCH", "/api/rooms/r", &json!({"startsAt": far_future})).await.assert_problem(400, "bad_request");
         delete_room(cluster).await;
@@ -52,21 +52,21 @@ on_each_store! {
         cluster.api("POST", "/api/rooms", &json!({"e2ee": "required"})).await.assert_problem(409, "conflict");
         create_room(cluster, json!({"e2ee": "required", "roles": ["guest", "host"]})).await;
         let room = cluster.room("r");
-        let host = room.join_as(json!({"user": "host", "role": "host"})).await;
+        let host = room.join_with(json!({"user": "host", "role": "host"})).await;
         let alice = room.join("alice").await;
         for role in ["viewer", "speaker"] {
             let token = room.token(json!({"user": "late", "role": role})).await;
             let late = connect(cluster, &token).await;
             assert_eq!(late.next().await["code"], "room_not_allowed", "{role}");
-            assert_eq!(late.closed().await.code, 4522, "{role}");
+            assert_eq!(late.wait_closed().await.code, 4522, "{role}");
         }
-        let refused = host.ask(json!({"type": "mute", "peer": alice.id()})).await;
+        let refused = host.request(json!({"type": "mute", "peer": alice.id()})).await;
         assert_eq!(refused["code"], "not_permitted", "{refused}");
         let path = format!("/api/rooms/r/participants/{}", alice.id());
         cluster.api("PATCH", &path, &json!({"role": "viewer"})).await.assert_problem(403, "role_not_allowed");
         cluster.api("PATCH", &path, &json!({"muted": true})).await.assert_problem(409, "conflict");
-        host.must(json!({"type": "kick", "peer": alice.id()})).await;
-        assert_eq!(alice.closed().await.code, 4513);
+        host.send_acked(json!({"type": "kick", "peer": alice.id()})).await;
+        assert_eq!(alice.wait_closed().await.code, 4513);
         delete_room(cluster).await;
     }
 
@@ -78,15 +78,15 @@ on_each_store! {
         let permissions = alice.next_of_type("permissions").await;
         assert_eq!((&permissions["role"], &permissions["permissions"]), (&"viewer".into(), &json!([])), "{permissions}");
         assert_eq!(bob.next_of_type("peer-updated").await["role"], "viewer");
-        let refused = alice.ask(json!({"type": "message", "data": 1})).await;
+        let refused = alice.request(json!({"type": "message", "data": 1})).await;
         assert_eq!(refused["code"], "not_permitted", "{refused}");
-        let alice = alice.lose().await.resume_on(cluster.next_node()).await;
+        let alice = alice.disconnect().await.resume_on(cluster.next_node()).await;
         assert_eq!(alice.joined["role"], "viewer");
-        let refused = alice.ask(json!({"type": "message", "data": 1})).await;
+        let refused = alice.request(json!({"type": "message", "data": 1})).await;
         assert_eq!(refused["code"], "not_permitted", "{refused}");
         cluster.api("PATCH", &path, &json!({"role": "host"})).await.assert_status(200);
         alice.next_where("the permissions of the new role", |frame| frame["type"] == "permissions" && frame["role"] == "host").await;
-        alice.must(json!({"type": "kick", "peer": bob.id()})).await;
+        alice.send_acked(json!({"type": "kick", "peer": bob.id()})).await;
     }
 
     async fn a_removed_peer_cannot_return_with_its_handle_or_token(cluster) {
@@ -94,10 +94,10 @@ on_each_store! {
         let _host = room.join("host").await;
         let token = room.token(json!({"user": "mallory"})).await;
         let mallory = connect(cluster, &token).await.into_peer().await;
-        let resume_state = mallory.ticket().await;
+        let resume_state = mallory.resume_state().await;
         let path = format!("/api/rooms/r/participants/{}", mallory.id());
         cluster.api("DELETE", &path, &Value::Null).await.assert_status(200);
-        assert_eq!(mallory.closed().await.code, 4513);
+        assert_eq!(mallory.wait_closed().await.code, 4513);
         for node in &cluster.nodes {
             signalbox_tests::net::eventually("each node knows that the token is revoked", async || {
                 let answer = Request::upgrade(format!("/ws/signal?token={token}")).send(node.address).await;
@@ -111,16 +111,16 @@ on_each_store! {
 
     async fn one_request_removes_all_peers_of_a_role_or_a_user(cluster) {
         let room = cluster.room("r");
-        let host = room.join_as(json!({"user": "host", "role": "host"})).await;
+        let host = room.join_with(json!({"user": "host", "role": "host"})).await;
         let guests = room.join_all(&["a", "b"]).await;
-        let speaker = room.join_as(json!({"user": "speaker", "role": "speaker"})).await;
+        let speaker = room.join_with(json!({"user": "speaker", "role": "speaker"})).await;
         let answer = cluster.api("DELETE", "/api/rooms/r/participants?role=guest", &Value::Null).await;
         assert_eq!(answer.json()["removed"], 2, "{}", answer.text);
         for guest in guests {
-            assert_eq!(guest.closed().await.code, 4513);
+            assert_eq!(guest.wait_closed().await.code, 4513);
         }
         cluster.api("DELETE", "/api/rooms/r/participants?user=speaker", &Value::Null).await.assert_status(200);
-        assert_eq!(speaker.closed().await.code, 4513);
+        assert_eq!(speaker.wait_closed().await.code, 4513);
         let list = cluster.api("GET", "/api/rooms/r/participants", &Value::Null).await.json();
         assert_eq!((&list["participants"][0]["peerId"], list["participants"].as_array().unwrap().len()), (&json!(host.id()), 1));
     }
@@ -129,9 +129,9 @@ on_each_store! {
         let (room, other_room) = (cluster.room("r"), cluster.room("elsewhere"));
         let host = room.join("host").await;
         let mallory = room.join("mallory").await;
-        let new_token = cluster.forge("r", "mallory");
+        let new_token = cluster.sign_token("r", "mallory");
         cluster.api("POST", "/api/rooms/r/bans", &json!({"user": "mallory", "for": 60})).await.assert_status(201);
-        assert_eq!(mallory.closed().await.code, 4515);
+        assert_eq!(mallory.wait_closed().await.code, 4515);
         assert_eq!(host.next_of_type("peer-left").await["reason"], "banned");
         for node in &cluster.nodes {
             signalbox_tests::net::eventually("each node knows the ban", async || {
@@ -160,9 +160,9 @@ on_each_store! {
         let (alice, bob) = room.join2().await;
         cluster.api("POST", "/api/rooms/r/end", &json!({"lock": true})).await.assert_status(200);
         for peer in [alice, bob] {
-            assert_eq!(peer.closed().await.code, 4514);
+            assert_eq!(peer.wait_closed().await.code, 4514);
         }
-        assert_eq!(room.knock("alice").await.next().await["code"], "room_locked");
+        assert_eq!(room.connect("alice").await.next().await["code"], "room_locked");
         cluster.api("POST", "/api/rooms/r/unlock", &Value::Null).await.assert_status(200);
         room.join("alice").await.leave().await;
         delete_room(cluster).await;
@@ -172,14 +172,14 @@ on_each_store! {
         create_room(cluster, json!({"maxDuration": 1})).await;
         let alice = cluster.room("r").join("alice").await;
         assert!(alice.joined["room"]["endsAt"].is_u64(), "{}", alice.joined);
-        assert_eq!(alice.closed().await.code, 4514);
+        assert_eq!(alice.wait_closed().await.code, 4514);
         delete_room(cluster).await;
     }
 
     async fn without_implicit_rooms_only_created_rooms_accept_joins(cluster, [("ROOMS__IMPLICIT", "false")]) {
-        let link = cluster.room("r").knock("alice").await;
+        let link = cluster.room("r").connect("alice").await;
         assert_eq!(link.next().await["code"], "room_not_allowed");
-        assert_eq!(link.closed().await.code, 4522);
+        assert_eq!(link.wait_closed().await.code, 4522);
         create_room(cluster, json!({})).await;
         cluster.room("r").join("alice").await.leave().await;
         delete_room(cluster).await;

@@ -14,11 +14,11 @@ use signalbox_config::LoadedConfig;
 use signalbox_tests::{
     cluster::random_secret,
     http::Request,
-    keyed::KeyedCluster,
+    keyed_cluster::KeyedCluster,
     net::{eventually, free_address},
-    peer::{Link, TestPeer},
-    process::{AT_ONCE, Process, run},
-    token::Forgery,
+    peer::{TestConnection, TestPeer},
+    process::{EXIT_LIMIT, Process, run_to_exit},
+    token::TokenBuilder,
 };
 
 fn kid_of(token: &str) -> String {
@@ -26,7 +26,7 @@ fn kid_of(token: &str) -> String {
 }
 
 async fn join(node: &Process, token: &str) -> TestPeer {
-    Link::open(node.address, token).await.into_peer().await
+    TestConnection::open(node.address, token).await.into_peer().await
 }
 
 /// Two peers on different nodes exchange messages in order until `stop` is set. Returns the number
@@ -75,7 +75,7 @@ async fn rotating_the_signing_key_under_load_closes_no_socket_and_refuses_no_tok
     let rotations = async {
         let mut kid = kid_of(&before);
         for alg in ["ES256", "EdDSA"] {
-            cluster.command(&["rotate", "--alg", alg]).await;
+            cluster.keys_command(&["rotate", "--alg", alg]).await;
             eventually("another key signs", async || {
                 let now = kid_of(&cluster.issue("probe", "probe").await);
                 (now != kid).then(|| kid = now)
@@ -102,8 +102,8 @@ async fn rotating_the_signing_key_under_load_closes_no_socket_and_refuses_no_tok
         join(node, &before).await.leave().await;
     }
     assert_eq!(refused_upgrades(&cluster).await, "");
-    assert_eq!(cluster.published().await.len(), 3);
-    let list = cluster.command(&["list"]).await.stdout;
+    assert_eq!(cluster.published_key_ids().await.len(), 3);
+    let list = cluster.keys_command(&["list"]).await.stdout;
     let states = ["retiring", "retiring", "signing"];
     assert!(list.lines().skip(1).zip(states).all(|(line, state)| line.contains(state)), "{list}");
     cluster.audit();
@@ -111,7 +111,7 @@ async fn rotating_the_signing_key_under_load_closes_no_socket_and_refuses_no_tok
 
 /// Sends an upgrade with a token of an unknown key. Returns the time until its refusal.
 async fn time_refusal_of_unknown_key(node: &Process) -> Duration {
-    let token = Forgery::good("r", "mallory").kid("unknown").sign_ed();
+    let token = TokenBuilder::valid("r", "mallory").kid("unknown").sign_ed25519();
     let start = Instant::now();
     Request::upgrade(format!("/ws/signal?token={token}"))
         .send(node.address)
@@ -172,7 +172,7 @@ async fn the_first_token_of_a_key_rotated_without_delay_is_accepted() {
     let old = kid_of(&cluster.issue("r", "alice").await);
     // Wait until the throttle lets the nodes load the key set again.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    cluster.command(&["rotate", "--now"]).await;
+    cluster.keys_command(&["rotate", "--now"]).await;
     let token = eventually("the new key signs", async || {
         let token = cluster.issue("r", "alice").await;
         (kid_of(&token) != old).then_some(token)
@@ -195,7 +195,7 @@ async fn a_node_without_keys_becomes_ready_when_it_has_loaded_them() {
         Some(())
     })
     .await;
-    let token = Forgery::good("r", "alice").kid("any").sign_ed();
+    let token = TokenBuilder::valid("r", "alice").kid("any").sign_ed25519();
     let upgrade = Request::upgrade(format!("/ws/signal?token={token}"));
     eventually("the node waits only for its keys", async || {
         let answer = upgrade.send(node.address).await;
@@ -204,7 +204,7 @@ async fn a_node_without_keys_becomes_ready_when_it_has_loaded_them() {
     })
     .await;
     cluster.start_auth().await;
-    node.until_ready().await;
+    node.wait_ready().await;
     join(&node, &cluster.issue("r", "alice").await).await.leave().await;
     upgrade.send(node.address).await.assert_problem(401, "token_bad_signature");
     cluster.nodes.push(node);
@@ -214,8 +214,8 @@ async fn a_node_without_keys_becomes_ready_when_it_has_loaded_them() {
 #[tokio::test]
 async fn a_token_signed_with_a_shared_secret_is_refused_where_none_is_configured() {
     let cluster = KeyedCluster::start(&[]).await;
-    for secret in [random_secret(), cluster.published().await.remove(0)] {
-        let token = Forgery::good("r", "mallory").sign(&secret);
+    for secret in [random_secret(), cluster.published_key_ids().await.remove(0)] {
+        let token = TokenBuilder::valid("r", "mallory").sign(&secret);
         for node in &cluster.nodes {
             let answer = Request::upgrade(format!("/ws/signal?token={token}")).send(node.address).await;
             answer.assert_problem(401, "token_wrong_algorithm");
@@ -230,7 +230,7 @@ async fn the_all_in_one_process_signs_with_a_folder_of_keys() {
     let secret = random_secret();
     for (has_secret, status) in [(false, 401), (true, 101)] {
         let mut env = vec![
-            ("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), cluster.keys.display().to_string()),
+            ("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), cluster.keys_dir.display().to_string()),
             ("SIGNALBOX__AUTH__GUESTS".to_owned(), "true".to_owned()),
         ];
         if has_secret {
@@ -242,7 +242,7 @@ async fn the_all_in_one_process_signs_with_a_folder_of_keys() {
         let key_set = Request::get("/.well-known/jwks.json").send(process.address).await;
         assert_eq!(key_set.json()["keys"][0]["kid"], kid_of(&token));
         join(&process, &token).await.leave().await;
-        let by_secret = Forgery::good("r", "app").sign(&secret);
+        let by_secret = TokenBuilder::valid("r", "app").sign(&secret);
         let answer = Request::upgrade(format!("/ws/signal?token={by_secret}")).send(process.address).await;
         assert_eq!(answer.status, status, "{}", answer.text);
     }
@@ -251,12 +251,12 @@ async fn the_all_in_one_process_signs_with_a_folder_of_keys() {
 #[tokio::test]
 async fn errors_in_the_key_settings_are_reported_at_boot() {
     let cluster = KeyedCluster::prepare(&[]).await;
-    let folder = cluster.keys.display().to_string();
+    let folder = cluster.keys_dir.display().to_string();
     let run_and_fail = async |binary: &str, pairs: &[(&str, &str)]| {
         let env: Vec<_> =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let listen = free_address().to_string();
-        let ended = run(binary, &["--listen", &listen], &env, AT_ONCE).await;
+        let ended = run_to_exit(binary, &["--listen", &listen], &env, EXIT_LIMIT).await;
         assert_eq!(ended.code, Some(2), "{ended:?}");
         ended.stderr
     };
@@ -271,13 +271,13 @@ async fn errors_in_the_key_settings_are_reported_at_boot() {
     assert!(stderr.contains("auth.keys_dir"), "{stderr}");
 
     let keys = ("SIGNALBOX__AUTH__KEYS_DIR", folder.as_str());
-    std::fs::set_permissions(&cluster.keys, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&cluster.keys_dir, std::fs::Permissions::from_mode(0o755)).unwrap();
     for binary in ["auth-service", "signalbox"] {
         let stderr = run_and_fail(binary, &[keys]).await;
         assert!(stderr.contains("open to others (mode 755)") && stderr.contains("chmod 700"), "{stderr}");
     }
-    std::fs::set_permissions(&cluster.keys, std::fs::Permissions::from_mode(0o700)).unwrap();
-    for entry in std::fs::read_dir(&cluster.keys).unwrap() {
+    std::fs::set_permissions(&cluster.keys_dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(&cluster.keys_dir).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
     let stderr = run_and_fail("auth-service", &[keys]).await;

@@ -10,26 +10,26 @@ use signalbox_tests::{
     fleet::Fleet,
     http::Request,
     net::eventually,
-    peer::{Closed, Link, TestPeer},
-    process::{Process, signal},
-    proxy::Arrivals,
-    ticket::Ticket,
-    token::Forgery,
+    peer::{CloseStatus, TestConnection, TestPeer},
+    process::{Process, send_signal},
+    proxy::NewConnections,
+    resume_state::ResumeState,
+    token::TokenBuilder,
 };
 
 /// Longer than the lifetime of each token in this file.
 const WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "20s");
 
 /// A token of Bob that expires after so many seconds; `exp` has whole seconds.
-fn bob_token(seconds: u64) -> Forgery {
-    Forgery::good("r", "bob").claim("exp", clock::now_s() + seconds)
+fn bob_token(seconds: u64) -> TokenBuilder {
+    TokenBuilder::valid("r", "bob").claim("exp", clock::now_s() + seconds)
 }
 
-async fn join_with_token(cluster: &TestCluster, node: &Process, token: &Forgery) -> TestPeer {
-    Link::open(node.address, &token.sign(&cluster.secret)).await.into_peer().await
+async fn join_with_token(cluster: &TestCluster, node: &Process, token: &TokenBuilder) -> TestPeer {
+    TestConnection::open(node.address, &token.sign(&cluster.secret)).await.into_peer().await
 }
 
-fn expiry_ms(token: &Forgery) -> u64 {
+fn expiry_ms(token: &TokenBuilder) -> u64 {
     token.claims["exp"].as_u64().unwrap() * 1_000
 }
 
@@ -37,7 +37,7 @@ async fn sleep_until(wall_ms: u64) {
     tokio::time::sleep(Duration::from_millis(wall_ms.saturating_sub(clock::now_ms()))).await;
 }
 
-fn assert_expired(closed: &Closed) {
+fn assert_expired(closed: &CloseStatus) {
     assert_eq!((closed.code, &*closed.reason), (4006, "token_expired"));
 }
 
@@ -52,7 +52,7 @@ async fn fetch_refusal(address: std::net::SocketAddr, query: &str) -> (u16, Valu
     (answer.status, answer.json()["code"].clone())
 }
 
-async fn assert_all_nodes_refuse(cluster: &TestCluster, resume_state: &Ticket, code: &str) {
+async fn assert_all_nodes_refuse(cluster: &TestCluster, resume_state: &ResumeState, code: &str) {
     let takeover = format!("resume={}", resume_state.handle);
     for node in &cluster.nodes {
         for query in [&resume_state.query(), &takeover] {
@@ -71,18 +71,18 @@ on_each_store! {
         let alice = cluster.room("r").join_on(&cluster.nodes[0], "alice").await;
         let token = bob_token(4);
         let bob = join_with_token(cluster, last_node(cluster), &token).await;
-        let resume_state = bob.ticket().await;
+        let resume_state = bob.resume_state().await;
         let warning = bob.next_of_type("token-expiring").await;
         let remaining_ms = expiry_ms(&token).saturating_sub(clock::now_ms());
         let expires_in = warning["expiresIn"].as_u64().unwrap();
         assert!(expires_in <= 1_000 && expires_in >= remaining_ms, "{expires_in} of {remaining_ms}");
         bob.message(&alice, json!("still here")).await;
-        assert_expired(&bob.closed().await);
+        assert_expired(&bob.wait_closed().await);
         let delay_ms = clock::now_ms().checked_sub(expiry_ms(&token)).expect("not closed early");
         assert!(delay_ms < 1_000, "{delay_ms} ms after the end");
         let left = alice.next_of_type("peer-left").await;
         assert_eq!((&left["peerId"], &left["reason"]), (&json!(bob.id()), &json!("expired")));
-        let warnings = bob.rest().await.into_iter().filter(|frame| frame["type"] == "token-expiring").count();
+        let warnings = bob.take_unread().await.into_iter().filter(|frame| frame["type"] == "token-expiring").count();
         assert_eq!(warnings, 0, "warned once");
         assert_all_nodes_refuse(cluster, &resume_state, "token_expired").await;
         assert_eq!(fetch_refusal(cluster.nodes[0].address, &format!("token={}", token.sign(&cluster.secret))).await,
@@ -94,11 +94,11 @@ on_each_store! {
     async fn a_handle_expires_with_its_token(cluster, [("TIMING__RESUME_WINDOW", "4s")]) {
         let alice = cluster.room("r").join_on(&cluster.nodes[0], "alice").await;
         let token = bob_token(3);
-        let lost_peer = join_with_token(cluster, last_node(cluster), &token).await.lose().await;
+        let lost_peer = join_with_token(cluster, last_node(cluster), &token).await.disconnect().await;
         alice.next_of_type("peer-detached").await;
         let back = lost_peer.resume_on(&cluster.nodes[0]).await;
         assert_eq!(back.joined["recovered"], true);
-        let lost_peer = back.lose().await;
+        let lost_peer = back.disconnect().await;
         alice.next_of_type("peer-detached").await;
         sleep_until(expiry_ms(&token)).await;
         assert_all_nodes_refuse(cluster, &lost_peer, "token_expired").await;
@@ -110,14 +110,14 @@ on_each_store! {
         let first_token = bob_token(3).claim("permissions", json!(["publish"]));
         let bob = join_with_token(cluster, last_node(cluster), &first_token).await;
         let message = json!({"type": "message", "to": alice.id(), "data": "hi"});
-        assert_eq!(bob.ask(message.clone()).await["code"], "not_permitted");
+        assert_eq!(bob.request(message.clone()).await["code"], "not_permitted");
         let second_token = bob_token(6).claim("role", "moderator").claim("permissions", json!(["publish", "message", "moderate"]));
         let token = second_token.sign(&cluster.secret);
         // The second message is sent before the answer, so the new permissions must apply at once.
         bob.send(json!({"type": "refresh", "id": 100, "token": token})).await;
         bob.send(json!({"type": "message", "to": alice.id(), "id": 101, "data": "hi"})).await;
-        assert_eq!(bob.answer(100).await, json!({"type": "ack", "id": 100}));
-        assert_eq!(bob.answer(101).await, json!({"type": "ack", "id": 101}));
+        assert_eq!(bob.reply_to(100).await, json!({"type": "ack", "id": 100}));
+        assert_eq!(bob.reply_to(101).await, json!({"type": "ack", "id": 101}));
         let refreshed = bob.next_of_type("token-refreshed").await;
         assert_eq!((&refreshed["role"], &refreshed["permissions"]), (&json!("moderator"), &json!(["publish", "message", "moderate"])));
         let remaining_ms = expiry_ms(&second_token) - clock::now_ms();
@@ -127,11 +127,11 @@ on_each_store! {
         sleep_until(expiry_ms(&first_token) + 200).await;
         bob.ping().await;
         // Both handles of the connection are valid, because the room has stored the refresh.
-        let mut resume_state = bob.ticket().await;
+        let mut resume_state = bob.resume_state().await;
         resume_state.handle = bob.joined["resume"].as_str().unwrap().to_owned();
         let back = resume_state.resume_on(&cluster.nodes[0]).await;
         assert_eq!((&back.joined["role"], &back.joined["recovered"]), (&json!("moderator"), &json!(true)));
-        assert_expired(&back.closed().await);
+        assert_expired(&back.wait_closed().await);
         assert!(clock::now_ms() >= expiry_ms(&second_token));
         assert_eq!(alice.next_of_type("peer-left").await["reason"], "expired");
     }
@@ -141,25 +141,25 @@ on_each_store! {
         let bob = join_with_token(cluster, last_node(cluster), &bob_token(900)).await;
         let tab_token = bob_token(900);
         let tab = join_with_token(cluster, last_node(cluster), &tab_token).await;
-        let sign = |token: Forgery| token.sign(&cluster.secret);
+        let sign = |token: TokenBuilder| token.sign(&cluster.secret);
         let valid = || bob_token(900);
-        let tokens = [sign(Forgery::good("r", "alice")), sign(Forgery::good("other", "bob")),
+        let tokens = [sign(TokenBuilder::valid("r", "alice")), sign(TokenBuilder::valid("other", "bob")),
             sign(valid().claim("exp", 1_700_000_000).claim("nbf", 1)), sign(valid().claim("iat", clock::now_s() - 60)),
             valid().sign(&signalbox_tests::cluster::random_secret()), sign(valid().typ(Some("signalbox-user+jwt"))),
-            sign(valid().claim("aud", "signalbox-user")), sign(valid().without("jti")), "x".to_owned(), "sbt_x".to_owned(),
+            sign(valid().claim("aud", "signalbox-user")), sign(valid().without_claim("jti")), "x".to_owned(), "sbt_x".to_owned(),
             sign(tab_token)];
         for token in tokens {
-            let answer = bob.ask(json!({"type": "refresh", "token": token})).await;
+            let answer = bob.request(json!({"type": "refresh", "token": token})).await;
             assert_eq!((&answer["code"], &answer["field"]), (&json!("bad_token"), &json!("token")), "{answer}");
             assert!(!answer["message"].as_str().unwrap().contains("eyJ"), "{answer}");
         }
         for bad in [json!({"type": "refresh"}), json!({"type": "refresh", "token": 7}), json!({"type": "refresh", "token": ""})] {
-            assert_eq!(bob.refused(bad).await["code"], "bad_message");
+            assert_eq!(bob.expect_error(bad).await["code"], "bad_message");
         }
-        let refused = bob.refused(json!({"type": "refresh", "token": "x".repeat(13 * 1024)})).await;
+        let refused = bob.expect_error(json!({"type": "refresh", "token": "x".repeat(13 * 1024)})).await;
         assert_eq!(refused["code"], "too_large");
         bob.message(&alice, json!("still here")).await;
-        let back = bob.lose().await.resume_on(&cluster.nodes[0]).await;
+        let back = bob.disconnect().await.resume_on(&cluster.nodes[0]).await;
         assert_eq!(back.joined["role"], "guest");
         drop(tab);
     }
@@ -167,10 +167,10 @@ on_each_store! {
     async fn the_id_of_a_refresh_does_not_change_last_id(cluster, [super::WINDOW]) {
         let (alice, bob) = cluster.room("r").join2().await;
         let id = bob.message(&alice, json!("one")).await;
-        let token = Forgery::good("r", "bob").sign(&cluster.secret);
+        let token = TokenBuilder::valid("r", "bob").sign(&cluster.secret);
         bob.send(json!({"type": "refresh", "id": 1_000, "token": token})).await;
-        assert_eq!(bob.answer(1_000).await["type"], "ack");
-        let back = bob.lose().await.resume_on(last_node(cluster)).await;
+        assert_eq!(bob.reply_to(1_000).await["type"], "ack");
+        let back = bob.disconnect().await.resume_on(last_node(cluster)).await;
         assert_eq!(back.joined["lastId"], id);
     }
 
@@ -181,13 +181,13 @@ on_each_store! {
         // The sibling token belongs to the same grant.
         let sibling = token.clone().claim("jti", format!("{}.1", token.claims["jti"].as_str().unwrap()));
         for (token, node) in [(&token, &cluster.nodes[0]), (&token, last_node(cluster)), (&sibling, last_node(cluster))] {
-            let link = Link::open(node.address, &token.sign(&cluster.secret)).await;
+            let link = TestConnection::open(node.address, &token.sign(&cluster.secret)).await;
             assert_eq!(link.next_of_type("error").await["code"], "token_in_use");
-            assert_eq!(link.closed().await, Closed { code: 4009, reason: "token_in_use;1000".to_owned() });
+            assert_eq!(link.wait_closed().await, CloseStatus { code: 4009, reason: "token_in_use;1000".to_owned() });
         }
         alice.next_of_type("peer-joined").await;
         bob.message(&alice, json!("undisturbed")).await;
-        let lost_peer = bob.lose().await;
+        let lost_peer = bob.disconnect().await;
         alice.next_of_type("peer-detached").await;
         // A client without its handle joins again: one commit replaces the detached peer, also in a
         // full room.
@@ -207,10 +207,10 @@ on_each_store! {
     async fn a_takeover_keeps_the_grant(cluster, [super::WINDOW]) {
         let token = bob_token(900);
         let bob = join_with_token(cluster, &cluster.nodes[0], &token).await;
-        let resume_state = bob.ticket().await;
+        let resume_state = bob.resume_state().await;
         let new = resume_state.take_over(last_node(cluster).address).await.unwrap().into_peer().await;
-        let link = Link::open(cluster.nodes[0].address, &token.sign(&cluster.secret)).await;
-        assert_eq!(link.closed().await.code, 4009);
+        let link = TestConnection::open(cluster.nodes[0].address, &token.sign(&cluster.secret)).await;
+        assert_eq!(link.wait_closed().await.code, 4009);
         new.ping().await;
     }
 }
@@ -219,32 +219,40 @@ on_each_store! {
 /// messages.
 #[tokio::test]
 async fn a_paused_node_closes_expired_connections_at_once() {
-    let cluster =
-        TestCluster::start(signalbox_tests::cluster::Store::Redis(2), &[WINDOW, ("TIMING__LEASE", "20s")])
-            .await;
+    let cluster = TestCluster::start(
+        signalbox_tests::cluster::StoreKind::Redis(2),
+        &[WINDOW, ("TIMING__LEASE", "20s")],
+    )
+    .await;
     let alice = cluster.room("r").join_on(&cluster.nodes[0], "alice").await;
     let token = bob_token(3);
     let bob = join_with_token(&cluster, &cluster.nodes[1], &token).await;
     let pid = cluster.nodes[1].pid();
-    signal(pid, "STOP");
+    send_signal(pid, "STOP");
     bob.send(json!({"type": "message", "to": alice.id(), "id": 1, "data": "too late"})).await;
     sleep_until(expiry_ms(&token) + 1_000).await;
-    signal(pid, "CONT");
+    send_signal(pid, "CONT");
     let resumed_at = Instant::now();
-    assert_expired(&bob.closed().await);
+    assert_expired(&bob.wait_closed().await);
     assert!(resumed_at.elapsed() < Duration::from_secs(1), "{:?}", resumed_at.elapsed());
     assert_eq!(alice.next_of_type("peer-left").await["reason"], "expired");
-    assert!(alice.rest().await.iter().all(|frame| frame["type"] != "message"), "no message is forwarded");
+    assert!(
+        alice.take_unread().await.iter().all(|frame| frame["type"] != "message"),
+        "no message is forwarded"
+    );
     cluster.assert_clean_logs();
 }
 
 async fn start_fleet() -> Fleet {
     let settings = [WINDOW, ("TIMING__LEASE", "500ms"), ("REDIS__DEADLINE", "300ms")];
-    Fleet::single(2, &settings).await
+    Fleet::over_single_redis(2, &settings).await
 }
 
-async fn join_through(fleet: &Fleet, node: usize, token: &Forgery) -> TestPeer {
-    Link::open(fleet.nodes[node].front.address, &token.sign(&fleet.secret)).await.into_peer().await
+async fn join_through(fleet: &Fleet, node: usize, token: &TokenBuilder) -> TestPeer {
+    TestConnection::open(fleet.nodes[node].client_proxy.address, &token.sign(&fleet.secret))
+        .await
+        .into_peer()
+        .await
 }
 
 async fn wait_until_ready(fleet: &Fleet) {
@@ -267,21 +275,21 @@ async fn a_refresh_while_redis_is_unavailable_applies_to_its_connection_and_late
     let (first_token, second_token) = (bob_token(4), bob_token(900));
     let bob = join_through(&fleet, 0, &first_token).await;
     let pid = fleet.store.single().pid();
-    signal(pid, "STOP");
+    send_signal(pid, "STOP");
     let token = second_token.sign(&fleet.secret);
-    let answer = bob.ask(json!({"type": "refresh", "token": token})).await;
+    let answer = bob.request(json!({"type": "refresh", "token": token})).await;
     assert_eq!((&answer["type"], &answer["durable"]), (&json!("ack"), &json!(false)), "{answer}");
     let handle = bob.next_of_type("token-refreshed").await["resume"].as_str().unwrap().to_owned();
     sleep_until(expiry_ms(&first_token) + 500).await;
     bob.ping().await;
-    signal(pid, "CONT");
+    send_signal(pid, "CONT");
     wait_until_ready(&fleet).await;
     // The room has stored the refresh, so the first handle is valid after the first token expired.
-    let mut resume_state = bob.ticket().await;
+    let mut resume_state = bob.resume_state().await;
     assert_eq!(resume_state.handle, handle);
     resume_state.handle = bob.joined["resume"].as_str().unwrap().to_owned();
     let resumed = eventually("the room has stored the refresh", async || {
-        resume_state.try_at(fleet.nodes[1].front.address).await.ok()
+        resume_state.try_resume(fleet.nodes[1].client_proxy.address).await.ok()
     })
     .await;
     assert_eq!(resumed.next_of_type("resumed").await["recovered"], true);
@@ -294,23 +302,26 @@ async fn a_handle_contains_a_refresh_that_the_room_has_not_stored() {
     let fleet = start_fleet().await;
     let (first_token, second_token) = (bob_token(5), bob_token(900).claim("iat", clock::now_s() + 1));
     let bob = join_through(&fleet, 0, &first_token).await;
-    let old_state = bob.ticket().await;
-    fleet.nodes[0].store().arrivals(Arrivals::Refused);
-    fleet.nodes[0].store().cut(|| true);
-    let answer = bob.ask(json!({"type": "refresh", "token": second_token.sign(&fleet.secret)})).await;
+    let old_state = bob.resume_state().await;
+    fleet.nodes[0].redis_proxy().set_new_connections(NewConnections::Reset);
+    fleet.nodes[0].redis_proxy().cut(|| true);
+    let answer = bob.request(json!({"type": "refresh", "token": second_token.sign(&fleet.secret)})).await;
     assert_eq!(answer["durable"], false, "{answer}");
     bob.next_of_type("token-refreshed").await;
-    let lost_peer = bob.lose().await;
+    let lost_peer = bob.disconnect().await;
     fleet.nodes[0].process.kill();
     sleep_until(expiry_ms(&first_token)).await;
-    let address = fleet.nodes[1].front.address;
+    let address = fleet.nodes[1].client_proxy.address;
     assert_eq!(fetch_refusal(address, &old_state.query()).await, (401, json!("token_expired")));
     let back = lost_peer.resume_at(address).await;
     assert_eq!(back.joined["recovered"], true);
     // The resume stored the refresh in the room, so the expiry in the old handle no longer matters.
-    let mut resume_state = back.ticket().await;
+    let mut resume_state = back.resume_state().await;
     resume_state.handle = old_state.handle;
-    assert_eq!(resume_state.try_at(address).await.unwrap().next_of_type("resumed").await["recovered"], true);
+    assert_eq!(
+        resume_state.try_resume(address).await.unwrap().next_of_type("resumed").await["recovered"],
+        true
+    );
 }
 
 /// Redis has lost the room, so only the handle contains the expiry.
@@ -318,22 +329,24 @@ async fn a_handle_contains_a_refresh_that_the_room_has_not_stored() {
 async fn a_handle_expires_with_its_token_after_redis_lost_its_data() {
     // Redis is killed and does not hang, so the default deadline is enough. A busy machine would
     // miss a short one.
-    let mut fleet = Fleet::single(2, &[WINDOW, ("TIMING__LEASE", "500ms")]).await;
-    let (short_token, long_token) = (bob_token(4), Forgery::good("r", "carol"));
+    let mut fleet = Fleet::over_single_redis(2, &[WINDOW, ("TIMING__LEASE", "500ms")]).await;
+    let (short_token, long_token) = (bob_token(4), TokenBuilder::valid("r", "carol"));
     let bob = join_through(&fleet, 0, &short_token).await;
     let carol = join_through(&fleet, 0, &long_token.clone().claim("exp", clock::now_s() + 4)).await;
     carol
-        .must(json!({"type": "refresh", "token": long_token.claim("jti", "another").sign(&fleet.secret)}))
+        .send_acked(
+            json!({"type": "refresh", "token": long_token.claim("jti", "another").sign(&fleet.secret)}),
+        )
         .await;
     carol.next_of_type("token-refreshed").await;
-    let (bob, carol) = (bob.lose().await, carol.lose().await);
+    let (bob, carol) = (bob.disconnect().await, carol.disconnect().await);
     fleet.nodes[0].process.kill();
-    fleet.store.single().stop();
+    fleet.store.single().kill();
     sleep_until(expiry_ms(&short_token)).await;
-    fleet.store.single().go_on().await;
+    fleet.store.single().restart().await;
     // Before the node is ready, it may answer 503 to each request.
-    fleet.nodes[1].process.until_ready().await;
-    let address = fleet.nodes[1].front.address;
+    fleet.nodes[1].process.wait_ready().await;
+    let address = fleet.nodes[1].client_proxy.address;
     assert_eq!(fetch_refusal(address, &bob.query()).await, (401, json!("token_expired")));
     let back = carol.resume_at(address).await;
     assert_eq!((&back.joined["userId"], &back.joined["recovered"]), (&json!("carol"), &json!(false)));

@@ -8,9 +8,9 @@ use signalbox_protocol::clock;
 use signalbox_tests::{
     cluster::{TestCluster, random_secret},
     http::Request,
-    peer::Link,
+    peer::TestConnection,
     process::Process,
-    token::Forgery,
+    token::TokenBuilder,
 };
 
 const CONFIG: &str = r#"
@@ -70,8 +70,11 @@ fn credentials_expiry(message: &Value) -> u64 {
 #[tokio::test]
 async fn turn_credentials_are_issued_at_join_and_resume_and_renewed_before_they_expire() {
     let deployment = start_node().await;
-    let token = Forgery::good("r", "alice").claim("region", "eu");
-    let alice = Link::open(deployment.node.address, &token.sign(&deployment.secret)).await.into_peer().await;
+    let token = TokenBuilder::valid("r", "alice").claim("region", "eu");
+    let alice = TestConnection::open(deployment.node.address, &token.sign(&deployment.secret))
+        .await
+        .into_peer()
+        .await;
     assert_eq!(
         ice_urls(&alice.joined),
         ["stun:stun.example", "turn:eu.example?transport=udp", "turns:eu.example:5349"]
@@ -90,7 +93,7 @@ async fn turn_credentials_are_issued_at_join_and_resume_and_renewed_before_they_
         credentials_expiry(&alice.next_of_type("ice-servers").await) > credentials_expiry(&pushed),
         "and again"
     );
-    let back = alice.lose().await.resume_on(&deployment.node).await;
+    let back = alice.disconnect().await.resume_on(&deployment.node).await;
     assert!(
         credentials_expiry(&back.joined) > credentials_expiry(&pushed)
             && ice_urls(&back.joined) == ice_urls(&pushed)
@@ -106,11 +109,15 @@ async fn turn_credentials_are_issued_at_join_and_resume_and_renewed_before_they_
 #[tokio::test]
 async fn the_ice_policy_of_a_role_applies_after_a_refresh_and_over_http() {
     let deployment = start_node().await;
-    let (guest, host) = (Forgery::good("r", "alice"), Forgery::good("r", "alice").claim("role", "host"));
-    let alice = Link::open(deployment.node.address, &guest.sign(&deployment.secret)).await.into_peer().await;
+    let (guest, host) =
+        (TokenBuilder::valid("r", "alice"), TokenBuilder::valid("r", "alice").claim("role", "host"));
+    let alice = TestConnection::open(deployment.node.address, &guest.sign(&deployment.secret))
+        .await
+        .into_peer()
+        .await;
     assert_eq!((&alice.joined["icePolicy"], ice_urls(&alice.joined).len()), (&json!("all"), 4));
     let token = host.sign(&deployment.secret);
-    assert_eq!(alice.ask(json!({"type": "refresh", "token": token})).await["type"], "ack");
+    assert_eq!(alice.request(json!({"type": "refresh", "token": token})).await["type"], "ack");
     assert_eq!(alice.next_of_type("ice-servers").await["icePolicy"], "relay");
     let request = Request::get("/auth/ice").header("Authorization", format!("Bearer {token}"));
     let answer = request.send(deployment.node.address).await;
@@ -119,7 +126,7 @@ async fn the_ice_policy_of_a_role_applies_after_a_refresh_and_over_http() {
         (200, &json!("relay"), &json!(4))
     );
     assert_eq!(ice_urls(&answer.json()).len(), 4);
-    let back = alice.lose().await.resume_on(&deployment.node).await;
+    let back = alice.disconnect().await.resume_on(&deployment.node).await;
     assert_eq!((&back.joined["icePolicy"], &back.joined["role"]), (&json!("relay"), &json!("host")));
 }
 
@@ -128,7 +135,7 @@ async fn without_turn_the_list_of_ice_servers_is_empty() {
     let cluster = TestCluster::memory().await;
     let alice = cluster.room("r").join("alice").await;
     assert_eq!(alice.joined["iceServers"], json!([]));
-    let token = cluster.forge("r", "alice");
+    let token = cluster.sign_token("r", "alice");
     let request = Request::get("/auth/ice").header("Authorization", format!("Bearer {token}"));
     let answer = request.send(cluster.auth_address()).await.json();
     assert_eq!(answer, json!({"iceServers": [], "icePolicy": "all"}));

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::Request,
     net::{eventually, eventually_within},
-    peer::Link,
+    peer::TestConnection,
 };
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 const WRITE_LIMIT: Duration = Duration::from_secs(15);
 
 async fn fetch_usage(cluster: &TestCluster, query: &str) -> Value {
-    let request = Request::get(format!("/api/usage{query}")).header("Authorization", cluster.basic());
+    let request = Request::get(format!("/api/usage{query}")).header("Authorization", cluster.basic_auth());
     let answer = request.send(cluster.auth_address()).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.json()
@@ -34,7 +34,7 @@ async fn wait_for_usage(cluster: &TestCluster, room: &str, joins: u64, seconds: 
 
 #[tokio::test]
 async fn peer_minutes_are_counted_once_across_resumes_and_takeovers() {
-    for store in [Store::Memory, Store::Redis(2)] {
+    for store in [StoreKind::Memory, StoreKind::Redis(2)] {
         // The window must be longer than the time without a connection.
         let cluster = TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
         let room = cluster.room("r");
@@ -43,12 +43,12 @@ async fn peer_minutes_are_counted_once_across_resumes_and_takeovers() {
         let bob = room.join("bob").await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Bob loses his socket, resumes on the other node, and then takes over his own peer.
-        let resume_state = bob.lose().await;
+        let resume_state = bob.disconnect().await;
         let first_part = started.elapsed();
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let resumed_at = Instant::now();
         let bob = resume_state.resume_on(cluster.nodes.last().unwrap()).await;
-        let takeover_state = bob.ticket().await;
+        let takeover_state = bob.resume_state().await;
         let bob = takeover_state.take_over(cluster.nodes[0].address).await.unwrap().into_peer().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         bob.leave().await;
@@ -67,20 +67,20 @@ async fn peer_minutes_are_counted_once_across_resumes_and_takeovers() {
 /// A peer in the lobby has not joined the room yet.
 #[tokio::test]
 async fn a_peer_in_the_lobby_is_counted_from_its_admission() {
-    for store in [Store::Memory, Store::Redis(2)] {
+    for store in [StoreKind::Memory, StoreKind::Redis(2)] {
         let cluster = TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
         cluster.api("POST", "/api/rooms", &json!({"id": "r", "lobby": true})).await.assert_status(201);
         let room = cluster.room("r");
         let started = Instant::now();
-        let host = room.join_as(json!({"user": "host", "role": "host"})).await;
+        let host = room.join_with(json!({"user": "host", "role": "host"})).await;
         let [alice, bob, carol] =
-            [room.knock("alice").await, room.knock("bob").await, room.knock("carol").await];
-        let (alice_id, bob_id) = (alice.in_lobby().await, bob.in_lobby().await);
-        carol.in_lobby().await;
+            [room.connect("alice").await, room.connect("bob").await, room.connect("carol").await];
+        let (alice_id, bob_id) = (alice.expect_waiting().await, bob.expect_waiting().await);
+        carol.expect_waiting().await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         // Carol leaves the lobby. Alice is admitted, and Bob is admitted while detached.
-        assert_eq!(carol.ask(json!({"type": "leave"})).await["type"], "ack");
-        host.must(json!({"type": "admit", "peer": alice_id})).await;
+        assert_eq!(carol.request(json!({"type": "leave"})).await["type"], "ack");
+        host.send_acked(json!({"type": "admit", "peer": alice_id})).await;
         let admitted_at = Instant::now();
         let alice = alice.into_peer().await;
         let handle = bob.handle().await;
@@ -92,14 +92,14 @@ async fn a_peer_in_the_lobby_is_counted_from_its_admission() {
             listed["participants"].as_array().unwrap().iter().any(is_bob_detached).then_some(())
         })
         .await;
-        host.must(json!({"type": "admit", "peer": bob_id})).await;
+        host.send_acked(json!({"type": "admit", "peer": bob_id})).await;
         let query = format!("resume={}&since={}", handle.0, handle.1);
-        let bob = Link::ask_in(cluster.nodes[0].address, &query).await.unwrap();
+        let bob = TestConnection::open_with(cluster.nodes[0].address, &query).await.unwrap();
         assert_eq!(bob.next().await["type"], "resumed");
         let resumed_at = Instant::now();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (host_s, alice_s, bob_s) = (started.elapsed(), admitted_at.elapsed(), resumed_at.elapsed());
-        assert_eq!(bob.ask(json!({"type": "leave"})).await["type"], "ack");
+        assert_eq!(bob.request(json!({"type": "leave"})).await["type"], "ack");
         alice.leave().await;
         host.leave().await;
         let expected = (host_s + alice_s + bob_s).as_secs_f64();
@@ -113,11 +113,11 @@ async fn a_peer_in_the_lobby_is_counted_from_its_admission() {
 
 #[tokio::test]
 async fn a_draining_node_writes_its_usage() {
-    let cluster = TestCluster::start(Store::Redis(1), &[]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(1), &[]).await;
     let peer = cluster.room("r").join("alice").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.nodes[0].terminate();
-    cluster.nodes[0].wait(Duration::from_secs(10)).await;
+    cluster.nodes[0].wait_exit(Duration::from_secs(10)).await;
     drop(peer);
     let row = fetch_usage(&cluster, "").await["days"][0].clone();
     assert_eq!((&row["joins"], &row["room"]), (&json!(1), &json!("r")));
@@ -126,12 +126,17 @@ async fn a_draining_node_writes_its_usage() {
 
 #[tokio::test]
 async fn rooms_beyond_the_limit_are_counted_together_and_answers_are_paged() {
-    let cluster = TestCluster::start(Store::Redis(1), &[("USAGE__PAIRS", "3")]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(1), &[("USAGE__PAIRS", "3")]).await;
     for room in ["a", "b", "c", "d", "e"] {
         cluster.room(room).join("alice").await.leave().await;
     }
     // The application signed this token itself.
-    Link::open(cluster.nodes[0].address, &cluster.forge("a", "bob")).await.into_peer().await.leave().await;
+    TestConnection::open(cluster.nodes[0].address, &cluster.sign_token("a", "bob"))
+        .await
+        .into_peer()
+        .await
+        .leave()
+        .await;
     let joins = |answer: &Value| -> Vec<(String, u64)> {
         let rows = answer["days"].as_array().unwrap().iter();
         rows.map(|row| (row["room"].as_str().unwrap().to_owned(), row["joins"].as_u64().unwrap())).collect()
@@ -162,7 +167,8 @@ async fn rooms_beyond_the_limit_are_counted_together_and_answers_are_paged() {
         ("?cursor=x", "cursor"),
         ("?to=2026-01-01&to=2026-01-02", "to"),
     ] {
-        let request = Request::get(format!("/api/usage{query}")).header("Authorization", cluster.basic());
+        let request =
+            Request::get(format!("/api/usage{query}")).header("Authorization", cluster.basic_auth());
         let answer = request.send(cluster.auth_address()).await;
         assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{query}");
     }

@@ -1,8 +1,11 @@
-//! Judges a run by what its clients saw: order, doubles, gaps that nobody announced, peers that were given up, views that differ.
+//! Checks a run against the histories of its clients: order, duplicates, gaps without a notice,
+//! lost peers, and views of a room that differ.
 //!
-//! A message that was acknowledged must be heard by every client it was for, unless that client was *told* that something is
-//! missing: by `recovered: false` or by being a new peer, after the message was sent and before a later message of the same sender
-//! was heard; for what was acknowledged as not durable the order of the two does not count. What was never acknowledged may be heard once or not at all. [`Verdict`] is the outcome.
+//! Every client to which an acknowledged message was addressed must receive that message. The only
+//! exception is a *gap notice*: `recovered: false`, or the need to join as a new peer. The notice
+//! must come after the message was sent and before a later message of the same sender is delivered.
+//! After `durable: false` the notice may also come later. A message without an acknowledgement may
+//! be delivered once or not at all.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -11,384 +14,440 @@ use std::{
 };
 
 use crate::{
-    client::At,
-    history::{Blow, Event, History, Run, Who},
+    history::{ClientEvent, ClientHistory, ClientId, InjectedFault, RunRecord},
+    protocol_client::Elapsed,
 };
 
-/// What kind of promise was broken.
+/// Which promise was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Acknowledged, not heard, not announced.
+pub enum ViolationKind {
+    /// A message was acknowledged and not delivered, and no gap notice came.
     SilentGap,
-    /// Heard twice.
-    Double,
-    /// Heard after a later one of the same sender.
-    Disorder,
-    /// Heard though it was refused or never sent.
-    Ghost,
-    /// A peer was given up although its client was back inside the window, or was told to stay away.
-    GivenUp,
-    /// A loss was announced though nothing that was done may cost anything.
-    Needless,
-    /// A client's view of its room at the end is not the room.
-    View,
+    /// A message was delivered twice.
+    Duplicate,
+    /// A message was delivered after a later message of the same sender.
+    OutOfOrder,
+    /// A message was delivered although it was rejected or never sent.
+    UnexpectedDelivery,
+    /// A client lost its peer within the resume window, or was told not to reconnect.
+    PeerLostEarly,
+    /// A gap notice came although no injected fault may cause a loss.
+    UnnecessaryLoss,
+    /// At the end, the view of a client differs from its room.
+    ViewMismatch,
     /// A client was not connected at the end.
-    NotBack,
+    NotReconnected,
     /// A frame broke the protocol.
-    Protocol,
+    ProtocolViolation,
 }
 
 /// One broken promise.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which.
-    pub kind: Kind,
-    /// When it was seen, as far as that can be said.
-    pub at: At,
-    /// Who, what, and what each of them saw.
-    pub story: String,
+    /// Which promise.
+    pub kind: ViolationKind,
+    /// When the violation was seen, as far as that is known.
+    pub at: Elapsed,
+    /// The clients, the messages, and what each client saw.
+    pub details: String,
 }
 
-/// What became of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
-pub struct Verdict {
-    /// Messages that left their sender.
+pub struct RunReport {
+    /// Messages that their clients sent.
     pub sent: u64,
-    /// Messages presented to a receiver.
+    /// Messages that were delivered to a client.
     pub delivered: u64,
-    /// Copies that receivers dropped.
+    /// Duplicates that clients dropped.
     pub dropped: u64,
-    /// Acknowledged without having been written (Redis was away).
+    /// Messages acknowledged with `durable: false`, because the store was unavailable.
     pub not_durable: u64,
-    /// Messages missing at a receiver that was told so.
+    /// Messages that were lost with a gap notice.
     pub announced: u64,
-    /// Of these, what was never written anywhere (`durable: false`) and told only after a later message.
-    pub late: u64,
-    /// `recovered: false`.
-    pub resyncs: u64,
-    /// Clients that had to join anew.
+    /// Of these, `durable: false` messages whose notice came after a later message was delivered.
+    pub announced_late: u64,
+    /// How often `recovered: false` came.
+    pub recovered_false: u64,
+    /// Peers that were lost, so that their clients had to join again.
     pub lost_peers: u64,
-    /// From the loss of a socket to `resumed`, sorted.
+    /// Times from the loss of a socket to `resumed`, sorted.
     pub resumes: Vec<Duration>,
-    /// Everything that is wrong.
+    /// All violations.
     pub violations: Vec<Violation>,
 }
 
-/// What a sender knows of one message.
-struct Message<'a> {
-    sent: At,
+/// What the sender knows of one message.
+struct MessageRecord<'a> {
+    sent_at: Elapsed,
     to: Option<&'a str>,
-    accepted: Option<At>,
+    accepted_at: Option<Elapsed>,
     durable: bool,
-    refused: Option<&'a str>,
+    rejected: Option<&'a str>,
 }
 
 /// The time in which a client was one peer.
-struct Life<'a> {
+struct PeerLifetime<'a> {
     peer: &'a str,
-    from: At,
-    to: At,
+    start: Elapsed,
+    end: Elapsed,
 }
 
-/// A client's record, sorted for questions.
-struct Client<'a> {
-    history: &'a History,
-    sent: BTreeMap<u64, Message<'a>>,
-    lives: Vec<Life<'a>>,
-    /// When it was told that something may be missing.
-    told: Vec<At>,
-    heard: HashMap<Who, Vec<(At, &'a str, u64)>>,
+/// The history of a client, in the form that the checks need.
+struct ClientRecord<'a> {
+    history: &'a ClientHistory,
+    sent: BTreeMap<u64, MessageRecord<'a>>,
+    lifetimes: Vec<PeerLifetime<'a>>,
+    /// When a gap notice came.
+    gap_notices: Vec<Elapsed>,
+    deliveries: HashMap<ClientId, Vec<(Elapsed, &'a str, u64)>>,
 }
 
-/// Judges a run.
-pub fn check(run: &Run) -> Verdict {
-    let mut verdict = Verdict::default();
-    let clients: Vec<Client<'_>> = run.histories.iter().map(|history| verdict.read(run, history)).collect();
-    let mut rooms: BTreeMap<&str, Vec<&Client<'_>>> = BTreeMap::new();
+/// Checks a run.
+pub fn check(run: &RunRecord) -> RunReport {
+    let mut report = RunReport::default();
+    let clients: Vec<ClientRecord<'_>> =
+        run.histories.iter().map(|history| report.read_history(run, history)).collect();
+    let mut rooms: BTreeMap<&str, Vec<&ClientRecord<'_>>> = BTreeMap::new();
     for client in &clients {
         rooms.entry(&client.history.room).or_default().push(client);
     }
     for members in rooms.values() {
         for sender in members {
-            for receiver in members.iter().filter(|one| one.history.who != sender.history.who) {
-                verdict.stream(sender, receiver);
+            for receiver in members.iter().filter(|one| one.history.client != sender.history.client) {
+                report.check_pair(sender, receiver);
             }
         }
-        verdict.views(run, members);
+        report.check_views(run, members);
     }
-    verdict.resumes.sort_unstable();
-    verdict.violations.sort_by_key(|one| (one.at, one.kind));
-    for one in &mut verdict.violations {
-        one.story += &nearest(&run.blows, one.at);
+    report.resumes.sort_unstable();
+    report.violations.sort_by_key(|one| (one.at, one.kind));
+    for one in &mut report.violations {
+        one.details += &nearby_faults(&run.faults, one.at);
     }
-    verdict
+    report
 }
 
-impl Verdict {
-    fn fail(&mut self, kind: Kind, at: At, story: String) {
-        self.violations.push(Violation { kind, at, story });
+impl RunReport {
+    fn add_violation(&mut self, kind: ViolationKind, at: Elapsed, details: String) {
+        self.violations.push(Violation { kind, at, details });
     }
 
-    /// Counts a record, judges what needs no other record, and sorts the rest.
-    fn read<'a>(&mut self, run: &Run, history: &'a History) -> Client<'a> {
-        let mut client = Client {
+    /// Counts the events of a history, checks each event by itself, and indexes the history.
+    fn read_history<'a>(&mut self, run: &RunRecord, history: &'a ClientHistory) -> ClientRecord<'a> {
+        let mut client = ClientRecord {
             history,
             sent: BTreeMap::new(),
-            lives: Vec::new(),
-            told: Vec::new(),
-            heard: HashMap::new(),
+            lifetimes: Vec::new(),
+            gap_notices: Vec::new(),
+            deliveries: HashMap::new(),
         };
         self.dropped += history.dropped;
         for (at, event) in &history.events {
-            client.note(*at, event);
+            client.record(*at, event);
             self.count(event);
-            self.judge(run, history, *at, event);
+            self.check_event(run, history, *at, event);
         }
         client
     }
 
-    fn count(&mut self, event: &Event) {
+    fn count(&mut self, event: &ClientEvent) {
         match event {
-            Event::Sent { .. } => self.sent += 1,
-            Event::Heard { .. } => self.delivered += 1,
-            Event::Accepted { durable: false, .. } => self.not_durable += 1,
-            Event::PeerGone { .. } => self.lost_peers += 1,
-            Event::Resumed { recovered, took } => {
-                self.resyncs += u64::from(!recovered);
-                self.resumes.extend(*took);
+            ClientEvent::Sent { .. } => self.sent += 1,
+            ClientEvent::Delivered { .. } => self.delivered += 1,
+            ClientEvent::Accepted { durable: false, .. } => self.not_durable += 1,
+            ClientEvent::PeerLost { .. } => self.lost_peers += 1,
+            ClientEvent::Resumed { recovered, downtime } => {
+                self.recovered_false += u64::from(!recovered);
+                self.resumes.extend(*downtime);
             }
             _ => {}
         }
     }
 
-    fn judge(&mut self, run: &Run, history: &History, at: At, event: &Event) {
-        let who = format!("client {} of {}", history.who, history.room);
+    fn check_event(&mut self, run: &RunRecord, history: &ClientHistory, at: Elapsed, event: &ClientEvent) {
+        let client = format!("client {} of {}", history.client, history.room);
         match event {
-            Event::Fault(what) => self.fail(Kind::Protocol, at, format!("{who}: {what}")),
-            Event::Banished(why) => {
-                let story =
-                    format!("{who} was told {why}, and it has no other connection: {}", about(history, at));
-                self.fail(Kind::GivenUp, at, story);
+            ClientEvent::ProtocolViolation(violation) => {
+                self.add_violation(ViolationKind::ProtocolViolation, at, format!("{client}: {violation}"))
             }
-            Event::PeerGone { why, silent } if *silent < run.window => {
-                let story =
-                    format!("{who}: {why}, {silent:?} after it heard the server, window {:?}", run.window);
-                self.fail(Kind::GivenUp, at, story);
+            ClientEvent::ReconnectForbidden(reason) => {
+                let details = format!(
+                    "{client} was told not to reconnect ({reason}), and it has no other connection: {}",
+                    connection_timeline(history, at)
+                );
+                self.add_violation(ViolationKind::PeerLostEarly, at, details);
             }
-            Event::Resumed { recovered: false, .. } | Event::PeerGone { .. } if run.lossless => {
-                self.fail(Kind::Needless, at, format!("{who}: {event:?}"));
+            ClientEvent::PeerLost { reason, silence } if *silence < run.window => {
+                let details = format!(
+                    "{client}: {reason}, {silence:?} after its last frame from the server, window {:?}",
+                    run.window
+                );
+                self.add_violation(ViolationKind::PeerLostEarly, at, details);
+            }
+            ClientEvent::Resumed { recovered: false, .. } | ClientEvent::PeerLost { .. } if run.lossless => {
+                self.add_violation(ViolationKind::UnnecessaryLoss, at, format!("{client}: {event:?}"));
             }
             _ => {}
         }
     }
 
-    /// Judges what one client sent to another.
-    fn stream(&mut self, sender: &Client<'_>, receiver: &Client<'_>) {
-        let nothing = Vec::new();
-        let heard = receiver.heard.get(&sender.history.who).unwrap_or(&nothing);
-        self.heard_well(sender, receiver, heard);
-        let all: HashSet<u64> = heard.iter().map(|(_, _, n)| *n).collect();
+    /// Checks the messages of one client to another.
+    fn check_pair(&mut self, sender: &ClientRecord<'_>, receiver: &ClientRecord<'_>) {
+        let none = Vec::new();
+        let deliveries = receiver.deliveries.get(&sender.history.client).unwrap_or(&none);
+        self.check_deliveries(sender, receiver, deliveries);
+        let delivered: HashSet<u64> = deliveries.iter().map(|(_, _, n)| *n).collect();
         for (n, message) in &sender.sent {
-            let Some(accepted) = message.accepted else { continue };
-            if all.contains(n) || !receiver.was_meant(message, accepted) {
+            let Some(accepted) = message.accepted_at else { continue };
+            if delivered.contains(n) || !receiver.was_target(message, accepted) {
                 continue;
             }
-            let later = heard.iter().filter(|(_, _, other)| other > n).map(|(at, _, _)| *at).min();
-            let until = later.unwrap_or(At::MAX);
-            if receiver.told.iter().any(|told| (message.sent..=until).contains(told)) {
+            let later = deliveries.iter().filter(|(_, _, other)| other > n).map(|(at, _, _)| *at).min();
+            let until = later.unwrap_or(Elapsed::MAX);
+            if receiver.gap_notices.iter().any(|notice| (message.sent_at..=until).contains(notice)) {
                 self.announced += 1;
-            } else if !message.durable && receiver.told.iter().any(|told| *told >= message.sent) {
-                // The node that knew of it may reach the store only after the receiver has come back elsewhere.
+            } else if !message.durable && receiver.gap_notices.iter().any(|notice| *notice >= message.sent_at)
+            {
+                // The node that held the message may reach the store only after the receiver has
+                // resumed on another node.
                 self.announced += 1;
-                self.late += 1;
+                self.announced_late += 1;
             } else {
-                let story = gap(sender, receiver, *n, message, heard);
-                self.fail(Kind::SilentGap, message.sent, story);
+                let details = describe_gap(sender, receiver, *n, message, deliveries);
+                self.add_violation(ViolationKind::SilentGap, message.sent_at, details);
             }
         }
     }
 
-    fn heard_well(&mut self, sender: &Client<'_>, receiver: &Client<'_>, heard: &[(At, &str, u64)]) {
-        let pair = format!("{} -> {} of {}", sender.history.who, receiver.history.who, sender.history.room);
-        let mut before = HashSet::new();
+    fn check_deliveries(
+        &mut self,
+        sender: &ClientRecord<'_>,
+        receiver: &ClientRecord<'_>,
+        deliveries: &[(Elapsed, &str, u64)],
+    ) {
+        let pair =
+            format!("{} -> {} of {}", sender.history.client, receiver.history.client, sender.history.room);
+        let mut earlier = HashSet::new();
         let mut highest: HashMap<&str, u64> = HashMap::new();
-        for (at, from, n) in heard {
+        for (at, from, n) in deliveries {
             let last = highest.entry(from).or_default();
-            if !before.insert(*n) {
-                self.fail(Kind::Double, *at, format!("{pair}: {n} was heard again, as from {from}"));
+            if !earlier.insert(*n) {
+                self.add_violation(
+                    ViolationKind::Duplicate,
+                    *at,
+                    format!("{pair}: {n} was delivered twice, from {from}"),
+                );
             } else if *n < *last {
-                self.fail(Kind::Disorder, *at, format!("{pair}: {n} was heard after {last}"));
+                self.add_violation(
+                    ViolationKind::OutOfOrder,
+                    *at,
+                    format!("{pair}: {n} was delivered after {last}"),
+                );
             }
             *last = (*last).max(*n);
             match sender.sent.get(n) {
-                None => self.fail(Kind::Ghost, *at, format!("{pair}: {n} was heard and never sent")),
-                // Where the store has forgotten that it was written, it may be looked at anew and refused.
-                Some(Message { refused: Some(_), sent, .. })
-                    if sender.told.iter().any(|told| told >= sent) => {}
-                Some(Message { refused: Some(code), .. }) => {
-                    self.fail(Kind::Ghost, *at, format!("{pair}: {n} was heard though refused as {code}"));
+                None => self.add_violation(
+                    ViolationKind::UnexpectedDelivery,
+                    *at,
+                    format!("{pair}: {n} was delivered and never sent"),
+                ),
+                // A store that lost the record of the write may check the message again and reject
+                // it.
+                Some(MessageRecord { rejected: Some(_), sent_at, .. })
+                    if sender.gap_notices.iter().any(|notice| notice >= sent_at) => {}
+                Some(MessageRecord { rejected: Some(code), .. }) => {
+                    self.add_violation(
+                        ViolationKind::UnexpectedDelivery,
+                        *at,
+                        format!("{pair}: {n} was delivered although it was rejected as {code}"),
+                    );
                 }
-                Some(Message { to: Some(to), .. }) if !receiver.lives.iter().any(|life| life.peer == *to) => {
-                    self.fail(Kind::Ghost, *at, format!("{pair}: {n} was heard though it was for {to}"));
+                Some(MessageRecord { to: Some(to), .. })
+                    if !receiver.lifetimes.iter().any(|life| life.peer == *to) =>
+                {
+                    self.add_violation(
+                        ViolationKind::UnexpectedDelivery,
+                        *at,
+                        format!("{pair}: {n} was delivered although its target was {to}"),
+                    );
                 }
                 Some(_) => {}
             }
         }
     }
 
-    /// At the end everybody sees the same room.
-    fn views(&mut self, run: &Run, members: &[&Client<'_>]) {
+    /// At the end all clients of a room must see the same room.
+    fn check_views(&mut self, run: &RunRecord, members: &[&ClientRecord<'_>]) {
         let end = run.histories.iter().filter_map(|history| history.events.last()).map(|(at, _)| *at).max();
         let end = end.unwrap_or_default();
         let present: Vec<_> = members.iter().filter_map(|one| one.history.peer.as_deref()).collect();
-        for History { who, room, peer, roster, .. } in members.iter().map(|one| one.history) {
+        for ClientHistory { client, room, peer, roster, .. } in members.iter().map(|one| one.history) {
             let Some(own) = peer else {
-                self.fail(Kind::NotBack, end, format!("client {who} of {room} is not connected"));
+                self.add_violation(
+                    ViolationKind::NotReconnected,
+                    end,
+                    format!("client {client} of {room} is not connected"),
+                );
                 continue;
             };
-            let mut real: Vec<_> = present.iter().copied().filter(|other| other != own).collect();
-            real.sort_unstable();
-            let seen: Vec<_> = roster.keys().map(String::as_str).collect();
+            let mut expected: Vec<_> = present.iter().copied().filter(|other| other != own).collect();
+            expected.sort_unstable();
+            let visible: Vec<_> = roster.keys().map(String::as_str).collect();
             let detached: Vec<_> = roster.iter().filter(|(_, member)| member.detached).collect();
-            if seen != real || !detached.is_empty() {
-                let story = format!(
-                    "client {who} of {room} sees {seen:?}, detached {detached:?}; there are {real:?}"
+            if visible != expected || !detached.is_empty() {
+                let details = format!(
+                    "client {client} of {room} sees {visible:?}, detached {detached:?}; expected {expected:?}"
                 );
-                self.fail(Kind::View, end, story);
+                self.add_violation(ViolationKind::ViewMismatch, end, details);
             }
         }
     }
 }
 
-impl<'a> Client<'a> {
-    fn note(&mut self, at: At, event: &'a Event) {
+impl<'a> ClientRecord<'a> {
+    fn record(&mut self, at: Elapsed, event: &'a ClientEvent) {
         match event {
-            Event::Joined { peer } => self.lives.push(Life { peer, from: at, to: At::MAX }),
-            Event::Resumed { recovered: false, .. } => self.told.push(at),
-            Event::PeerGone { .. } | Event::Banished(_) => {
-                self.told.push(at);
-                self.lives.last_mut().into_iter().for_each(|life| life.to = at);
+            ClientEvent::Joined { peer } => {
+                self.lifetimes.push(PeerLifetime { peer, start: at, end: Elapsed::MAX })
             }
-            Event::Sent { n, to } => {
-                let message =
-                    Message { sent: at, to: to.as_deref(), accepted: None, durable: true, refused: None };
+            ClientEvent::Resumed { recovered: false, .. } => self.gap_notices.push(at),
+            ClientEvent::PeerLost { .. } | ClientEvent::ReconnectForbidden(_) => {
+                self.gap_notices.push(at);
+                self.lifetimes.last_mut().into_iter().for_each(|life| life.end = at);
+            }
+            ClientEvent::Sent { n, to } => {
+                let message = MessageRecord {
+                    sent_at: at,
+                    to: to.as_deref(),
+                    accepted_at: None,
+                    durable: true,
+                    rejected: None,
+                };
                 self.sent.insert(*n, message);
             }
-            Event::Accepted { n, durable, .. } => {
-                self.sent.entry(*n).and_modify(|one| (one.accepted, one.durable) = (Some(at), *durable));
+            ClientEvent::Accepted { n, durable, .. } => {
+                self.sent.entry(*n).and_modify(|one| (one.accepted_at, one.durable) = (Some(at), *durable));
             }
-            Event::Refused { n, code } => {
-                self.sent.entry(*n).and_modify(|one| one.refused = Some(code));
+            ClientEvent::Rejected { n, code } => {
+                self.sent.entry(*n).and_modify(|one| one.rejected = Some(code));
             }
-            Event::Heard { sender, from, n } => self.heard.entry(*sender).or_default().push((at, from, *n)),
+            ClientEvent::Delivered { sender, from, n } => {
+                self.deliveries.entry(*sender).or_default().push((at, from, *n))
+            }
             _ => {}
         }
     }
 
-    /// Whether an accepted message was for this client: it was the target, or in the room all along.
-    fn was_meant(&self, message: &Message<'_>, accepted: At) -> bool {
-        self.lives.iter().any(|life| match message.to {
+    /// Whether an accepted message was addressed to this client: the client was the target, or it
+    /// was in the room from the send to the acknowledgement.
+    fn was_target(&self, message: &MessageRecord<'_>, accepted: Elapsed) -> bool {
+        self.lifetimes.iter().any(|life| match message.to {
             Some(to) => life.peer == to,
-            None => life.from <= message.sent && accepted <= life.to,
+            None => life.start <= message.sent_at && accepted <= life.end,
         })
     }
 }
 
-fn gap(
-    sender: &Client<'_>,
-    receiver: &Client<'_>,
+fn describe_gap(
+    sender: &ClientRecord<'_>,
+    receiver: &ClientRecord<'_>,
     n: u64,
-    message: &Message<'_>,
-    heard: &[(At, &str, u64)],
+    message: &MessageRecord<'_>,
+    deliveries: &[(Elapsed, &str, u64)],
 ) -> String {
-    let before: Vec<_> = heard.iter().filter(|(_, _, other)| *other < n).map(|(_, _, other)| other).collect();
-    let after: Vec<_> = heard.iter().filter(|(_, _, other)| *other > n).take(3).collect();
+    let before: Vec<_> =
+        deliveries.iter().filter(|(_, _, other)| *other < n).map(|(_, _, other)| other).collect();
+    let after: Vec<_> = deliveries.iter().filter(|(_, _, other)| *other > n).take(3).collect();
     format!(
-        "{} -> {} of {}: {n} to {} was sent at {:?}, acknowledged at {:?}, never heard, never announced.\n  \
-         the receiver heard {:?} before it and {after:?} after it; it was told of gaps at {:?}\n  \
-         the messages about it:{}\n  the sender then: {}\n  the receiver then: {}",
-        sender.history.who,
-        receiver.history.who,
+        "{} -> {} of {}: {n} to {} was sent at {:?}, acknowledged at {:?}, never delivered, without a notice.\n  \
+         the receiver got {:?} before and {after:?} after it; gap notices came at {:?}\n  \
+         the neighboring messages:{}\n  the sender at that time: {}\n  the receiver at that time: {}",
+        sender.history.client,
+        receiver.history.client,
         sender.history.room,
         message.to.unwrap_or("the room"),
-        message.sent,
-        message.accepted.unwrap_or_default(),
+        message.sent_at,
+        message.accepted_at.unwrap_or_default(),
         &before[before.len().saturating_sub(3)..],
-        receiver.told,
-        way(sender.history, n),
-        about(sender.history, message.sent),
-        about(receiver.history, message.sent),
+        receiver.gap_notices,
+        message_timeline(sender.history, n),
+        connection_timeline(sender.history, message.sent_at),
+        connection_timeline(receiver.history, message.sent_at),
     )
 }
 
-/// What became of a message and of those beside it, as their sender saw it.
-fn way(history: &History, wanted: u64) -> String {
+/// What happened to a message and to its neighbors, as the sender saw it.
+fn message_timeline(history: &ClientHistory, wanted: u64) -> String {
     let near = wanted.saturating_sub(1)..=wanted + 2;
-    let step = |event: &Event| match event {
-        Event::Sent { n, to } => Some((*n, format!("sent to {}", to.as_deref().unwrap_or("the room")))),
-        Event::Again { n } => Some((*n, "sent again".to_owned())),
-        Event::Unavailable { n } => Some((*n, "unavailable".to_owned())),
-        Event::Refused { n, code } => Some((*n, code.clone())),
-        Event::Accepted { n, durable, duplicate } => {
+    let describe = |event: &ClientEvent| match event {
+        ClientEvent::Sent { n, to } => Some((*n, format!("sent to {}", to.as_deref().unwrap_or("the room")))),
+        ClientEvent::Resent { n } => Some((*n, "sent again".to_owned())),
+        ClientEvent::Unavailable { n } => Some((*n, "unavailable".to_owned())),
+        ClientEvent::Rejected { n, code } => Some((*n, code.clone())),
+        ClientEvent::Accepted { n, durable, duplicate } => {
             Some((*n, format!("acknowledged, durable={durable} duplicate={duplicate}")))
         }
         _ => None,
     };
-    let steps = history.events.iter().filter_map(|(at, event)| Some((at, step(event)?)));
+    let steps = history.events.iter().filter_map(|(at, event)| Some((at, describe(event)?)));
     let steps = steps.filter(|(_, (n, _))| near.contains(n));
-    steps.map(|(at, (n, what))| format!("\n    {at:.3?} {n} {what}")).collect()
+    steps.map(|(at, (n, text))| format!("\n    {at:.3?} {n} {text}")).collect()
 }
 
-/// How much of the records is shown around a violation.
-const AROUND: Duration = Duration::from_secs(6);
+/// How much of the histories is shown around a violation.
+const CONTEXT: Duration = Duration::from_secs(6);
 
-/// What happened to a client's connection about that time.
-fn about(history: &History, at: At) -> String {
-    let (from, to) = (at.saturating_sub(AROUND), at + AROUND);
-    let turn = |event: &Event| match event {
-        Event::Joined { .. } => Some("joined".to_owned()),
-        Event::Resumed { recovered, .. } => Some(format!("resumed recovered={recovered}")),
-        Event::Lost(why) => Some(format!("lost ({why})")),
-        Event::PeerGone { why, .. } => Some(format!("peer gone ({why})")),
-        Event::Banished(why) => Some(format!("banished ({why})")),
+/// What happened to the connections of a client around this time.
+fn connection_timeline(history: &ClientHistory, at: Elapsed) -> String {
+    let (from, to) = (at.saturating_sub(CONTEXT), at + CONTEXT);
+    let describe = |event: &ClientEvent| match event {
+        ClientEvent::Joined { .. } => Some("joined".to_owned()),
+        ClientEvent::Resumed { recovered, .. } => Some(format!("resumed recovered={recovered}")),
+        ClientEvent::ConnectionLost(reason) => Some(format!("lost ({reason})")),
+        ClientEvent::PeerLost { reason, .. } => Some(format!("peer lost ({reason})")),
+        ClientEvent::ReconnectForbidden(reason) => Some(format!("reconnect forbidden ({reason})")),
         _ => None,
     };
     let shown = history.events.iter().filter(|(at, _)| (from..=to).contains(at));
-    let turns: Vec<_> = shown.filter_map(|(at, event)| Some(format!("{at:.2?} {}", turn(event)?))).collect();
-    if turns.is_empty() { "nothing".to_owned() } else { turns.join(", ") }
+    let events: Vec<_> =
+        shown.filter_map(|(at, event)| Some(format!("{at:.2?} {}", describe(event)?))).collect();
+    if events.is_empty() { "nothing".to_owned() } else { events.join(", ") }
 }
 
-/// What was done to the servers about that time.
-fn nearest(blows: &[Blow], at: At) -> String {
-    let distance = |blow: &Blow| blow.from.saturating_sub(at).max(at.saturating_sub(blow.to));
-    let mut near: Vec<_> = blows.iter().filter(|blow| distance(blow) <= AROUND).collect();
-    near.sort_by_key(|blow| distance(blow));
+/// Which faults were injected around this time.
+fn nearby_faults(faults: &[InjectedFault], at: Elapsed) -> String {
+    let distance = |fault: &InjectedFault| fault.start.saturating_sub(at).max(at.saturating_sub(fault.end));
+    let mut near: Vec<_> = faults.iter().filter(|fault| distance(fault) <= CONTEXT).collect();
+    near.sort_by_key(|fault| distance(fault));
     near.truncate(4);
-    near.iter().map(|blow| format!("\n  near it: {:.2?}–{:.2?} {}", blow.from, blow.to, blow.what)).collect()
+    near.iter()
+        .map(|fault| format!("\n  near: {:.2?}–{:.2?} {}", fault.start, fault.end, fault.description))
+        .collect()
 }
 
-impl Display for Verdict {
+impl Display for RunReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let count = |kind| self.violations.iter().filter(|one| one.kind == kind).count();
-        let at = |share: usize| {
+        let at = |percent: usize| {
             let last = self.resumes.len().saturating_sub(1);
-            self.resumes.get(last * share / 100).copied().unwrap_or_default()
+            self.resumes.get(last * percent / 100).copied().unwrap_or_default()
         };
         writeln!(
             f,
-            "messages: {} sent, {} delivered, {} acknowledged as not durable, {} copies dropped",
+            "messages: {} sent, {} delivered, {} acknowledged as not durable, {} duplicates dropped",
             self.sent, self.delivered, self.not_durable, self.dropped
         )?;
         writeln!(
             f,
-            "gaps: {} announced ({} late, {} times recovered: false, {} new peers), {} silent; doubles: {}; out of order: {}",
+            "gaps: {} announced ({} late, {} times recovered: false, {} lost peers), {} silent; duplicates: {}; out of order: {}",
             self.announced,
-            self.late,
-            self.resyncs,
+            self.announced_late,
+            self.recovered_false,
             self.lost_peers,
-            count(Kind::SilentGap),
-            count(Kind::Double),
-            count(Kind::Disorder)
+            count(ViolationKind::SilentGap),
+            count(ViolationKind::Duplicate),
+            count(ViolationKind::OutOfOrder)
         )?;
         writeln!(
             f,
@@ -399,22 +458,22 @@ impl Display for Verdict {
             at(100)
         )?;
         write!(f, "violations: {}", self.violations.len())?;
-        for one in self.violations.iter().take(SHOWN) {
-            write!(f, "\n- {:?} at {:.2?}: {}", one.kind, one.at, one.story)?;
+        for one in self.violations.iter().take(SHOWN_VIOLATIONS) {
+            write!(f, "\n- {:?} at {:.2?}: {}", one.kind, one.at, one.details)?;
         }
-        if self.violations.len() > SHOWN {
-            write!(f, "\n… and {} more", self.violations.len() - SHOWN)?;
+        if self.violations.len() > SHOWN_VIOLATIONS {
+            write!(f, "\n… and {} more", self.violations.len() - SHOWN_VIOLATIONS)?;
         }
         Ok(())
     }
 }
 
-/// So many violations are told in full.
-const SHOWN: usize = 12;
+/// How many violations are shown in full.
+const SHOWN_VIOLATIONS: usize = 12;
 
-impl Verdict {
+impl RunReport {
     /// # Panics
-    /// If anything is wrong.
+    /// If there is a violation.
     pub fn assert_clean(&self) {
         assert!(self.violations.is_empty(), "{self}");
     }

@@ -1,6 +1,7 @@
-//! Many peers, each with everything that lets somebody in, and every way in that they may try.
+//! Many peers, and every credential with which each of them may try to return.
 //!
-//! Owns: how it is issued, and how it is tried. Must not: know what should come of a try; the scenario does.
+//! Owns: how credentials are issued and tried. Must not: know the expected result of an attempt;
+//! the scenario does.
 
 use std::net::SocketAddr;
 
@@ -12,17 +13,17 @@ use crate::{
     cluster::TestCluster,
     http::{Request, Response},
     net::DEADLINE,
-    peer::{Link, TestPeer},
-    socket::{self, Refusal},
-    token::Forgery,
+    peer::{TestConnection, TestPeer},
+    socket::{self, UpgradeError},
+    token::TokenBuilder,
 };
 
-/// So many are busy at a time.
-const AT_ONCE: usize = 48;
+/// How many peers are handled at the same time.
+const CONCURRENCY: usize = 48;
 
-/// Where a crowd is.
+/// The servers of a crowd.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct CrowdServers {
     /// The signaling nodes.
     pub nodes: Vec<SocketAddr>,
     /// The auth service.
@@ -30,15 +31,15 @@ pub struct Places {
     basic: String,
 }
 
-/// One of them, connected, and what it holds.
-pub struct Held {
-    /// Which of them.
+/// One connected peer and its credentials.
+pub struct CrowdMember {
+    /// The number of the peer in its crowd.
     pub number: usize,
-    /// Its user.
+    /// The user of the peer.
     pub user: String,
-    /// Its room.
+    /// The room of the peer.
     pub room: String,
-    /// Its connection.
+    /// The connection of the peer.
     pub peer: TestPeer,
     token: String,
     user_token: String,
@@ -48,10 +49,10 @@ pub struct Held {
     since: u64,
 }
 
-/// A way in.
+/// A way to get access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
-pub enum Way {
+pub enum AccessMethod {
     Ticket,
     Token,
     Resume,
@@ -61,21 +62,21 @@ pub enum Way {
     UserToken,
 }
 
-/// What came of a try.
+/// The result of an access attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// It is in, or was given what lets it in; the type of the first frame, or the status.
-    In(String),
-    /// Refused with this problem.
-    Refused(u16, String),
-    /// Upgraded, and closed without having been in.
+pub enum AccessOutcome {
+    /// Access was granted. Holds the type of the first frame, or the HTTP status.
+    Admitted(String),
+    /// Rejected with this status and problem code.
+    Rejected(u16, String),
+    /// The upgrade succeeded, and the connection closed before a first frame.
     Closed,
-    /// No answer.
-    Lost,
+    /// No response.
+    NoAnswer,
 }
 
-impl Way {
-    /// Every way. A ticket comes first: it ends by itself after half a minute.
+impl AccessMethod {
+    /// Every method. The ticket is first, because it expires after 30 s.
     pub const ALL: [Self; 7] = [
         Self::Ticket,
         Self::Token,
@@ -86,119 +87,123 @@ impl Way {
         Self::UserToken,
     ];
 
-    /// Whether it is tried at each node, not at the auth service.
-    pub fn is_of_nodes(self) -> bool {
+    /// Whether the method is tried at each signaling node, not at the auth service.
+    pub fn uses_signaling_node(self) -> bool {
         matches!(self, Self::Ticket | Self::Token | Self::Resume | Self::Takeover)
     }
 }
 
-/// Does this for each, many at a time; what came of it, in any order.
-pub async fn each<I: IntoIterator, T>(items: I, work: impl AsyncFn(I::Item) -> T) -> Vec<T> {
+/// Runs `work` for each item, many at the same time. The results are in no order.
+pub async fn for_each_concurrent<I: IntoIterator, T>(items: I, work: impl AsyncFn(I::Item) -> T) -> Vec<T> {
     let work = &work;
-    stream::iter(items).map(move |item| work(item)).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(items).map(move |item| work(item)).buffer_unordered(CONCURRENCY).collect().await
 }
 
-/// Lets so many in, `room` to a room, on the nodes in turn, each with a token that was issued to it. Tickets come last, so that they are
-/// fresh.
-pub async fn gather(cluster: &TestCluster, size: usize, room: usize) -> (Places, Vec<Held>) {
+/// Joins `size` peers, `room` peers in each room. The nodes take turns; each peer has its own
+/// token. Tickets are issued last, so that they have not expired.
+pub async fn join_crowd(cluster: &TestCluster, size: usize, room: usize) -> (CrowdServers, Vec<CrowdMember>) {
     let nodes = cluster.nodes.iter().map(|node| node.address).collect();
-    let places = Places { nodes, auth: cluster.auth_address(), basic: cluster.basic() };
-    let mut crowd = each(0..size, async |number| places.admit(cluster, number, room).await).await;
-    crowd.sort_by_key(|held| held.number);
-    each(&mut crowd, async |held| {
-        let answer = places.new_ticket(held).await.expect("an answer");
-        held.ticket = text(&answer, "ticket");
-        (held.handle, held.since) = held.peer.handle().await;
+    let servers = CrowdServers { nodes, auth: cluster.auth_address(), basic: cluster.basic_auth() };
+    let mut crowd =
+        for_each_concurrent(0..size, async |number| servers.admit(cluster, number, room).await).await;
+    crowd.sort_by_key(|member| member.number);
+    for_each_concurrent(&mut crowd, async |member| {
+        let response = servers.request_ticket(member).await.expect("a response");
+        member.ticket = string_member(&response, "ticket");
+        (member.handle, member.since) = member.peer.handle().await;
     })
     .await;
-    (places, crowd)
+    (servers, crowd)
 }
 
-fn text(answer: &Response, name: &str) -> String {
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.json()[name].as_str().unwrap_or_else(|| panic!("no {name}: {}", answer.text)).to_owned()
+fn string_member(response: &Response, name: &str) -> String {
+    assert_eq!(response.status, 200, "{}", response.text);
+    response.json()[name].as_str().unwrap_or_else(|| panic!("no {name}: {}", response.text)).to_owned()
 }
 
-impl Places {
-    async fn admit(&self, cluster: &TestCluster, number: usize, room: usize) -> Held {
+impl CrowdServers {
+    async fn admit(&self, cluster: &TestCluster, number: usize, room: usize) -> CrowdMember {
         let (user, room) = (format!("u{number}"), format!("r{}", number / room));
-        let wish = json!({ "room": room, "user": user, "refresh": true });
-        let request = Request::post("/auth/token", &wish).header("Authorization", self.basic.clone());
+        let request_body = json!({ "room": room, "user": user, "refresh": true });
+        let request = Request::post("/auth/token", &request_body).header("Authorization", self.basic.clone());
         let issued = request.send(self.auth).await;
-        let token = text(&issued, "token");
-        let peer = Link::open(self.nodes[number % self.nodes.len()], &token).await.into_peer().await;
-        let user_token = Forgery::good(&room, &user)
+        let token = string_member(&issued, "token");
+        let peer =
+            TestConnection::open(self.nodes[number % self.nodes.len()], &token).await.into_peer().await;
+        let user_token = TokenBuilder::valid(&room, &user)
             .typ(Some(TokenKind::User.typ()))
             .claim("aud", TokenKind::User.aud())
             .sign(&cluster.secret);
-        let refresh = text(&issued, "refreshToken");
+        let refresh = string_member(&issued, "refreshToken");
         let (ticket, handle) = (String::new(), String::new());
-        Held { number, user, room, peer, token, user_token, refresh, ticket, handle, since: 0 }
+        CrowdMember { number, user, room, peer, token, user_token, refresh, ticket, handle, since: 0 }
     }
 
-    async fn new_ticket(&self, held: &Held) -> Option<Response> {
-        let bearer = format!("Bearer {}", held.token);
+    async fn request_ticket(&self, member: &CrowdMember) -> Option<Response> {
+        let bearer = format!("Bearer {}", member.token);
         Request::post("/auth/ticket", &json!({})).header("Authorization", bearer).try_send(self.auth).await
     }
 
-    /// Tries one way in: at every node, or at the auth service.
-    pub async fn try_way(&self, held: &Held, way: Way) -> Vec<Outcome> {
-        let query = match way {
-            Way::Ticket => format!("token={}", held.ticket),
-            Way::Token => format!("token={}", held.token),
-            Way::Resume => format!("resume={}&since={}", held.handle, held.since),
-            Way::Takeover => format!("resume={}", held.handle),
-            Way::NewTicket => return vec![Outcome::of(self.new_ticket(held).await)],
-            Way::Refresh => {
-                let request = Request::post("/auth/refresh", &json!({ "refreshToken": held.refresh }));
-                return vec![Outcome::of(request.try_send(self.auth).await)];
+    /// Tries one method: at every node, or at the auth service.
+    pub async fn try_access(&self, member: &CrowdMember, method: AccessMethod) -> Vec<AccessOutcome> {
+        let query = match method {
+            AccessMethod::Ticket => format!("token={}", member.ticket),
+            AccessMethod::Token => format!("token={}", member.token),
+            AccessMethod::Resume => format!("resume={}&since={}", member.handle, member.since),
+            AccessMethod::Takeover => format!("resume={}", member.handle),
+            AccessMethod::NewTicket => {
+                return vec![AccessOutcome::from_response(self.request_ticket(member).await)];
             }
-            Way::UserToken => {
-                let request = Request::post(format!("/api/rooms/{}/join", held.room), &json!({}))
-                    .header("Authorization", format!("Bearer {}", held.user_token));
-                return vec![Outcome::of(request.try_send(self.auth).await)];
+            AccessMethod::Refresh => {
+                let request = Request::post("/auth/refresh", &json!({ "refreshToken": member.refresh }));
+                return vec![AccessOutcome::from_response(request.try_send(self.auth).await)];
+            }
+            AccessMethod::UserToken => {
+                let request = Request::post(format!("/api/rooms/{}/join", member.room), &json!({}))
+                    .header("Authorization", format!("Bearer {}", member.user_token));
+                return vec![AccessOutcome::from_response(request.try_send(self.auth).await)];
             }
         };
         let mut outcomes = Vec::new();
         for node in &self.nodes {
-            outcomes.push(knock(*node, &query).await);
+            outcomes.push(try_connect(*node, &query).await);
         }
         outcomes
     }
 }
 
-impl Outcome {
-    fn of(answer: Option<Response>) -> Self {
-        let Some(answer) = answer else { return Self::Lost };
-        match answer.status {
-            200 | 201 => Self::In(answer.status.to_string()),
+impl AccessOutcome {
+    fn from_response(response: Option<Response>) -> Self {
+        let Some(response) = response else { return Self::NoAnswer };
+        match response.status {
+            200 | 201 => Self::Admitted(response.status.to_string()),
             status => {
-                let body: Value = serde_json::from_str(answer.body()).unwrap_or_default();
-                Self::Refused(status, body["code"].as_str().unwrap_or_default().to_owned())
+                let body: Value = serde_json::from_str(response.body()).unwrap_or_default();
+                Self::Rejected(status, body["code"].as_str().unwrap_or_default().to_owned())
             }
         }
     }
 
-    /// Whether it got somebody in.
-    pub fn is_in(&self) -> bool {
-        matches!(self, Self::In(_))
+    /// Whether access was granted.
+    pub fn is_admitted(&self) -> bool {
+        matches!(self, Self::Admitted(_))
     }
 }
 
-/// An upgrade, and what is said first on it: to be upgraded is not to be in yet.
-async fn knock(node: SocketAddr, query: &str) -> Outcome {
+/// Opens a connection and waits for its first frame: an upgrade alone grants no access yet.
+async fn try_connect(node: SocketAddr, query: &str) -> AccessOutcome {
     let mut socket = match socket::open(node, query, DEADLINE).await {
         Ok(socket) => socket,
-        Err(Refusal::Answered(answer)) => return Outcome::of(Some(answer)),
-        Err(Refusal::Lost(_)) => return Outcome::Lost,
+        Err(UpgradeError::Rejected(response)) => return AccessOutcome::from_response(Some(response)),
+        Err(UpgradeError::Connection(_)) => return AccessOutcome::NoAnswer,
     };
     while let Ok(Some(Ok(message))) = tokio::time::timeout(DEADLINE, socket.next()).await {
         let Ok(text) = message.to_text() else { continue };
         let frame: Value = serde_json::from_str(text).unwrap_or_default();
         match frame["type"].as_str() {
             Some("error") | None => {}
-            Some(first) => return Outcome::In(first.to_owned()),
+            Some(first) => return AccessOutcome::Admitted(first.to_owned()),
         }
     }
-    Outcome::Closed
+    AccessOutcome::Closed
 }

@@ -1,80 +1,81 @@
-//! Signaling nodes that can be killed, stopped, cut off and started again under the same address: each behind a proxy of its own, and
-//! with another one between it and a single Redis.
+//! Signaling nodes that can be killed, paused, disconnected and restarted at the same address.
+//! Clients connect to each node through a proxy. A node reaches a single Redis through another
+//! proxy.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    backend::Backend,
     cluster::{Settings, random_secret},
-    process::{Process, signal},
+    fleet_store::FleetStore,
+    process::{Process, send_signal},
     proxy::FaultProxy,
-    redis::TestRedis,
+    test_redis::TestRedis,
 };
 
 /// One node.
 pub struct FleetNode {
-    /// Its process.
+    /// The process of the node.
     pub process: Process,
-    /// What clients connect to.
-    pub front: Arc<FaultProxy>,
-    /// What it reaches Redis through, where that is one server.
-    pub back: Option<FaultProxy>,
+    /// The proxy between clients and the node.
+    pub client_proxy: Arc<FaultProxy>,
+    /// The proxy between the node and Redis, if the store is a single server.
+    pub redis_link: Option<FaultProxy>,
     env: Vec<(String, String)>,
 }
 
 impl FleetNode {
-    async fn start(store: &Backend, env: &[(String, String)]) -> Self {
+    async fn start(store: &FleetStore, env: &[(String, String)]) -> Self {
         let mut env = env.to_vec();
-        let (mut back, mut url) = (None, store.url());
+        let (mut redis_link, mut url) = (None, store.url());
         if let Some(address) = store.address() {
             let proxy = FaultProxy::start(address).await;
             url = format!("redis://{}/0", proxy.address);
-            back = Some(proxy);
+            redis_link = Some(proxy);
         }
         env.push(("REDIS_URL".to_owned(), url));
         let process = Process::start("signal-service", &env).await;
-        let front = Arc::new(FaultProxy::start(process.address).await);
-        Self { process, front, back, env }
+        let client_proxy = Arc::new(FaultProxy::start(process.address).await);
+        Self { process, client_proxy, redis_link, env }
     }
 
-    /// Starts it again after its end, behind the same address, and waits until it is ready.
+    /// Starts the node again behind the same address and waits until it is ready.
     pub async fn restart(&mut self) {
         self.process = Process::start("signal-service", &self.env).await;
-        self.front.set_upstream(self.process.address);
+        self.client_proxy.set_upstream(self.process.address);
     }
 
-    /// Suspends the process: it keeps its sockets and does nothing.
-    pub fn suspend(&self) {
-        signal(self.process.pid(), "STOP");
+    /// Pauses the process: it keeps its sockets and does nothing.
+    pub fn pause(&self) {
+        send_signal(self.process.pid(), "STOP");
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
-        signal(self.process.pid(), "CONT");
+    /// Continues the process.
+    pub fn unpause(&self) {
+        send_signal(self.process.pid(), "CONT");
     }
 
-    /// The proxy to its Redis.
+    /// The proxy between the node and Redis.
     ///
     /// # Panics
     /// If the store is not a single server.
-    pub fn store(&self) -> &FaultProxy {
-        self.back.as_ref().expect("a single Redis behind a proxy")
+    pub fn redis_proxy(&self) -> &FaultProxy {
+        self.redis_link.as_ref().expect("a single Redis behind a proxy")
     }
 }
 
 /// Nodes and their store.
 pub struct Fleet {
-    /// The nodes. Ended before the store.
+    /// The nodes. They are dropped, and so end, before the store.
     pub nodes: Vec<FleetNode>,
     /// The store.
-    pub store: Backend,
-    /// What tokens are signed with.
+    pub store: FleetStore,
+    /// The secret that signs tokens.
     pub secret: String,
 }
 
 impl Fleet {
     /// Starts `nodes` signaling nodes with these settings over a store.
-    pub async fn start(store: Backend, nodes: usize, settings: Settings<'_>) -> Self {
+    pub async fn start(store: FleetStore, nodes: usize, settings: Settings<'_>) -> Self {
         let secret = random_secret();
         let mut env = vec![
             ("AUTH_SECRET".to_owned(), secret.clone()),
@@ -88,20 +89,20 @@ impl Fleet {
         fleet
     }
 
-    /// Nodes over one Redis.
-    pub async fn single(nodes: usize, settings: Settings<'_>) -> Self {
-        Self::start(Backend::Single(TestRedis::start().await), nodes, settings).await
+    /// Starts nodes over a single Redis.
+    pub async fn over_single_redis(nodes: usize, settings: Settings<'_>) -> Self {
+        Self::start(FleetStore::Single(TestRedis::start().await), nodes, settings).await
     }
 
-    /// Where clients connect.
-    pub fn doors(&self) -> Vec<SocketAddr> {
-        self.nodes.iter().map(|node| node.front.address).collect()
+    /// The addresses to which clients connect.
+    pub fn client_addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.client_proxy.address).collect()
     }
 
-    /// What must hold of every process at the end: it runs, and its log holds no secret and no panic.
+    /// Checks that every node runs and that its log contains no secret and no panic.
     ///
     /// # Panics
-    /// If one does not hold.
+    /// If a check fails.
     pub fn audit(&self) {
         for node in &self.nodes {
             node.process.assert_running();
@@ -109,13 +110,13 @@ impl Fleet {
         }
     }
 
-    /// Stops a node as an operator does, waits for its end and starts it again.
+    /// Stops a node with SIGTERM, waits for its end and starts it again.
     ///
     /// # Panics
-    /// If it does not end in `limit`.
+    /// If the node does not end within `limit`.
     pub async fn drain(&mut self, node: usize, limit: Duration) {
         self.nodes[node].process.terminate();
-        let status = self.nodes[node].process.wait(limit).await;
+        let status = self.nodes[node].process.wait_exit(limit).await;
         assert!(status.success(), "a drained node ended with {status}");
         self.nodes[node].restart().await;
     }

@@ -1,121 +1,121 @@
-//! What a client of a chaos run saw and did, by its own clock.
+//! What a client of a chaos run saw and did, by the clock of the run.
 
 use std::collections::BTreeMap;
 
-use crate::client::{At, Member};
+use crate::protocol_client::{Elapsed, PeerView};
 
-/// The name of a client that stays the same whatever peer it is.
-pub type Who = u32;
+/// The number of a client. It stays the same when the client becomes a new peer.
+pub type ClientId = u32;
 
-/// Something that a client saw or did.
+/// One event of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// It is a new peer.
+pub enum ClientEvent {
+    /// The client is a new peer.
     Joined {
         /// Its peerId.
         peer: String,
     },
-    /// It is the same peer on a new connection, or was told that its mailbox broke.
+    /// The client is the same peer on a new connection, or its mailbox was replaced.
     Resumed {
-        /// Whether nothing is missing.
+        /// The `recovered` member of the frame.
         recovered: bool,
-        /// Since the loss was noticed; none where no connection was lost.
-        took: Option<At>,
+        /// The time since the client lost its connection, if it did.
+        downtime: Option<Elapsed>,
     },
-    /// It noticed that its connection is lost.
-    Lost(String),
-    /// Its peer has left without its doing.
-    PeerGone {
-        /// What it was told.
-        why: String,
-        /// Since the server was heard last.
-        silent: At,
+    /// The client noticed that its connection is lost.
+    ConnectionLost(String),
+    /// The client lost its peer and did not leave by itself.
+    PeerLost {
+        /// The reason, as the server gave it.
+        reason: String,
+        /// The time since the client last received a frame.
+        silence: Elapsed,
     },
-    /// It was told not to come back, though no other connection of it exists.
-    Banished(String),
-    /// A message left for the first time.
+    /// The client was told not to reconnect, although it has no other connection.
+    ReconnectForbidden(String),
+    /// The client sent a message for the first time.
     Sent {
-        /// Its number, one count for each sender.
+        /// The number of the message; each sender counts its own messages.
         n: u64,
-        /// The peerId of its target; none for the room.
+        /// The peerId of the target; `None` for the room.
         to: Option<String>,
     },
-    /// A message of its own was acknowledged.
+    /// A message of the client was acknowledged.
     Accepted {
-        /// Its number.
+        /// The number of the message.
         n: u64,
-        /// Whether it was written to the mailbox.
+        /// Whether the message was written to the mailbox.
         durable: bool,
-        /// Whether it had been accepted before.
+        /// Whether the server had accepted the message before.
         duplicate: bool,
     },
-    /// A message was sent again under its id.
-    Again {
-        /// Its number.
+    /// The client sent a message again under the same id.
+    Resent {
+        /// The number of the message.
         n: u64,
     },
-    /// A message was answered `unavailable`.
+    /// The server answered a message with `unavailable`.
     Unavailable {
-        /// Its number.
+        /// The number of the message.
         n: u64,
     },
-    /// A message of its own was refused for good.
-    Refused {
-        /// Its number.
+    /// The server rejected a message of the client.
+    Rejected {
+        /// The number of the message.
         n: u64,
-        /// Why.
+        /// The error code.
         code: String,
     },
-    /// A message from another, presented for the first time.
-    Heard {
+    /// A message of another client was delivered for the first time.
+    Delivered {
         /// The sender.
-        sender: Who,
-        /// The sender's peerId.
+        sender: ClientId,
+        /// The peerId of the sender.
         from: String,
-        /// The message's number.
+        /// The number of the message.
         n: u64,
     },
-    /// The protocol was broken.
-    Fault(String),
+    /// The server broke the protocol.
+    ProtocolViolation(String),
 }
 
-/// One client's record.
+/// The history of one client.
 #[derive(Debug, Clone, Default)]
-pub struct History {
-    /// Whose it is.
-    pub who: Who,
-    /// Its room.
+pub struct ClientHistory {
+    /// The number of the client.
+    pub client: ClientId,
+    /// The room of the client.
     pub room: String,
-    /// What it saw and did, in order.
-    pub events: Vec<(At, Event)>,
-    /// Its peerId at the end; none where it is not connected.
+    /// The events, in order.
+    pub events: Vec<(Elapsed, ClientEvent)>,
+    /// The peerId at the end, if the client is connected.
     pub peer: Option<String>,
-    /// The others, as it sees them at the end.
-    pub roster: BTreeMap<String, Member>,
-    /// Copies that it did not present.
+    /// The other peers, as the client sees them at the end.
+    pub roster: BTreeMap<String, PeerView>,
+    /// How many duplicates the client dropped.
     pub dropped: u64,
 }
 
-/// Something that was done to the servers.
+/// A fault that was injected.
 #[derive(Debug, Clone)]
-pub struct Blow {
-    /// From.
-    pub from: At,
-    /// To.
-    pub to: At,
-    /// What.
-    pub what: String,
+pub struct InjectedFault {
+    /// When the fault began.
+    pub start: Elapsed,
+    /// When the fault ended.
+    pub end: Elapsed,
+    /// The kind of fault and its target.
+    pub description: String,
 }
 
-/// All that is known of a run.
+/// The record of a run.
 #[derive(Debug, Default)]
-pub struct Run {
-    /// What was done.
-    pub blows: Vec<Blow>,
-    /// What became of it.
-    pub histories: Vec<History>,
+pub struct RunRecord {
+    /// The injected faults.
+    pub faults: Vec<InjectedFault>,
+    /// The histories of the clients.
+    pub histories: Vec<ClientHistory>,
     /// The resume window.
-    pub window: At,
-    /// Whether nothing that was done may cost anything: no message, no peer, no `recovered: false`.
+    pub window: Elapsed,
+    /// Whether no fault may cause a loss: of a message, of a peer, or by `recovered: false`.
     pub lossless: bool,
 }

@@ -1,4 +1,4 @@
-//! One HTTP request on a connection of its own, without a library between the test and the bytes.
+//! One HTTP request on its own connection. No library changes the bytes.
 
 use std::{io, net::SocketAddr};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::net::within;
 
-/// A request. `Host` is the address's own unless set.
+/// A request. The default `Host` header is the address of the server.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     method: &'static str,
@@ -19,12 +19,12 @@ pub struct Request {
     body: String,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// Head and body as they came.
+    /// Header and body as they were received.
     pub text: String,
 }
 
@@ -34,7 +34,7 @@ impl Request {
         Self { method: "GET", target: target.into(), ..Self::default() }
     }
 
-    /// `POST target` with a body that says it is JSON.
+    /// `POST target` with a body that is declared as JSON.
     pub fn post_text(target: impl Into<String>, body: String) -> Self {
         let request = Self { method: "POST", target: target.into(), body, ..Self::default() };
         request.header("Content-Type", "application/json")
@@ -47,7 +47,7 @@ impl Request {
         request.header("Content-Type", "application/json")
     }
 
-    /// Any method, with a JSON body unless that is null.
+    /// Any method, with a JSON body unless `body` is null.
     pub fn call(method: &'static str, target: impl Into<String>, body: &Value) -> Self {
         match body {
             Value::Null => Self { method, ..Self::get(target) },
@@ -71,7 +71,7 @@ impl Request {
         self
     }
 
-    /// The bytes for the wire.
+    /// The bytes of the request.
     pub fn to_bytes(&self, address: SocketAddr) -> Vec<u8> {
         let has = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
@@ -90,20 +90,20 @@ impl Request {
         format!("{head}\r\n{}", self.body).into_bytes()
     }
 
-    /// Sends it and reads the answer. None where nobody listens or answers.
+    /// Sends the request and reads the response, if the server sends one.
     pub async fn try_send(&self, address: SocketAddr) -> Option<Response> {
         let mut stream = TcpStream::connect(address).await.ok()?;
         stream.write_all(&self.to_bytes(address)).await.ok()?;
         Response::read(&mut stream, Vec::new()).await.ok()
     }
 
-    /// Sends it and reads the answer.
+    /// Sends the request and reads the response.
     ///
     /// # Panics
-    /// If there is none in time.
+    /// If no response comes in time.
     pub async fn send(&self, address: SocketAddr) -> Response {
-        let answer = within("an HTTP answer", self.try_send(address)).await;
-        answer.unwrap_or_else(|| panic!("{address} gave no HTTP answer"))
+        let response = within("an HTTP response", self.try_send(address)).await;
+        response.unwrap_or_else(|| panic!("{address} sent no HTTP response"))
     }
 }
 
@@ -113,30 +113,30 @@ fn is_whole(bytes: &[u8]) -> bool {
     if head.starts_with("HTTP/1.1 101") {
         return true;
     }
-    length(head).is_some_and(|length| body.len() >= length)
+    content_length(head).is_some_and(|length| body.len() >= length)
 }
 
-fn length(head: &str) -> Option<usize> {
-    header(head, "content-length")?.parse().ok()
+fn content_length(head: &str) -> Option<usize> {
+    find_header(head, "content-length")?.parse().ok()
 }
 
-fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
+fn find_header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
     let lines = head.lines().filter_map(|line| line.split_once(": "));
     lines.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
 }
 
 impl Response {
     /// # Panics
-    /// If it has another status.
+    /// If the response has another status.
     pub fn assert_status(&self, status: u16) -> &Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
-    /// Reads the rest of an answer that begins with these bytes.
+    /// Reads the rest of a response that begins with `bytes`.
     ///
     /// # Errors
-    /// Where it is no answer.
+    /// If the bytes are not an HTTP response.
     pub async fn read(stream: &mut TcpStream, mut bytes: Vec<u8>) -> io::Result<Self> {
         while !is_whole(&bytes) {
             match stream.read_buf(&mut bytes).await {
@@ -151,15 +151,15 @@ impl Response {
         Ok(Self { status, text })
     }
 
-    /// A header's value.
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        header(self.text.split("\r\n\r\n").next().unwrap_or(""), name)
+        find_header(self.text.split("\r\n\r\n").next().unwrap_or(""), name)
     }
 
     /// The body as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(self.body()).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
     }
@@ -169,10 +169,10 @@ impl Response {
         self.text.split_once("\r\n\r\n").map_or("", |(_, body)| body)
     }
 
-    /// Checks that it is this problem (RFC 9457) and not an upgrade.
+    /// Checks that the response is this problem (RFC 9457) and not an upgrade.
     ///
     /// # Panics
-    /// If it is not.
+    /// If the response is another one.
     pub fn assert_problem(&self, status: u16, code: &str) {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text);

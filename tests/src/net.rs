@@ -8,14 +8,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long anything that should happen may take, on a busy machine too.
+/// How long any expected event may take, also on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Below the range from which the kernel picks ports for outgoing connections, so that none is lost between its choice and its use.
+/// Below the range from which the kernel picks ports for outgoing connections, so that no such
+/// connection takes the port between its choice and its use.
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
 
-/// A loopback address that nobody listens on. Each call gives another one.
+/// A loopback address on which no process listens. Each call gives another one.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % u32::from(PORTS)) as u16;
@@ -31,33 +32,37 @@ pub fn free_address() -> SocketAddr {
 /// Waits for a future, at most [`DEADLINE`].
 ///
 /// # Panics
-/// When the time is over; `what` says what was waited for.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+/// If the time is over. `description` names the expected event.
+pub async fn within<T>(description: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(done) => done,
-        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+        Err(_) => panic!("{description}: not within {DEADLINE:?}"),
     }
 }
 
-/// Asks again and again until there is an answer, at most [`DEADLINE`].
+/// Polls until there is a value, at most [`DEADLINE`].
 ///
 /// # Panics
-/// When the time is over.
-pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
-    eventually_within(DEADLINE, what, ask).await
+/// If the time is over.
+pub async fn eventually<T>(description: &str, poll: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(DEADLINE, description, poll).await
 }
 
-/// Asks again and again until there is an answer, at most `limit`.
+/// Polls until there is a value, at most `limit`.
 ///
 /// # Panics
-/// When the time is over.
-pub async fn eventually_within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+/// If the time is over.
+pub async fn eventually_within<T>(
+    limit: Duration,
+    description: &str,
+    mut poll: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let end = Instant::now() + limit;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(value) = poll().await {
+            return value;
         }
-        assert!(Instant::now() < end, "{what}: not within {limit:?}");
+        assert!(Instant::now() < end, "{description}: not within {limit:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! A client that keeps to docs/PROTOCOL.md. A task reads everything at once and checks that `seq` has no gap; the test takes
-//! messages out in the order it likes, and comes back with a [`Ticket`] when it wants to.
+//! A client that follows docs/PROTOCOL.md. A task reads every frame at once and checks that `seq`
+//! has no gap. The test takes frames in any order, and resumes with a [`ResumeState`].
 
 use std::{
     collections::VecDeque,
@@ -25,61 +25,61 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     net::{DEADLINE, eventually, within},
-    socket::{self, Refusal, Socket},
-    ticket::Ticket,
+    resume_state::ResumeState,
+    socket::{self, Socket, UpgradeError},
 };
 
-type Sink = Arc<Mutex<SplitSink<Socket, Message>>>;
+type SharedSink = Arc<Mutex<SplitSink<Socket, Message>>>;
 
-/// So many entries are confirmed at once (docs/PROTOCOL.md, section 3.3).
+/// How many entries are confirmed at once (docs/PROTOCOL.md, section 3.3).
 const CONFIRM_EVERY: u64 = 64;
 
-/// How a connection ended.
+/// How a connection was closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    /// The close code; 1006 where there was none.
+pub struct CloseStatus {
+    /// The close code; 1006 if the server sent none.
     pub code: u16,
     /// The close reason.
     pub reason: String,
 }
 
-enum Event {
+enum ReaderEvent {
     Frame(Value),
-    Fault(String),
-    Closed(Closed),
+    ProtocolViolation(String),
+    Closed(CloseStatus),
 }
 
-/// One connection.
-pub struct Link {
-    sink: Sink,
-    inbox: Mutex<Inbox>,
+/// One WebSocket connection.
+pub struct TestConnection {
+    sink: SharedSink,
+    queue: Mutex<FrameQueue>,
     reader: JoinHandle<()>,
     next_id: AtomicU64,
-    confirms: Arc<AtomicBool>,
+    sends_confirms: Arc<AtomicBool>,
 }
 
-struct Inbox {
-    events: mpsc::UnboundedReceiver<Event>,
-    /// Frames that were passed over.
-    stash: VecDeque<Value>,
-    closed: Option<Closed>,
-    /// The last `seq` that came out of `events`.
+struct FrameQueue {
+    events: mpsc::UnboundedReceiver<ReaderEvent>,
+    /// Frames that came before the frame that the test waited for.
+    skipped: VecDeque<Value>,
+    closed: Option<CloseStatus>,
+    /// The last `seq` that was read from `events`.
     seq: u64,
-    /// The handle that came with it.
+    /// The last handle that was read from `events`.
     handle: Option<String>,
 }
 
 /// A connection that has joined a room.
 pub struct TestPeer {
-    link: Link,
-    /// The first frame.
+    connection: TestConnection,
+    /// The first frame: `joined` or `resumed`.
     pub joined: Value,
 }
 
 /// A forwarded message.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(missing_docs, reason = "docs/PROTOCOL.md, section 5")]
-pub struct Forwarded {
+pub struct ForwardedMessage {
     pub seq: u64,
     pub from: String,
     pub id: Option<u64>,
@@ -90,77 +90,77 @@ pub struct Forwarded {
     #[serde(default)]
     pub room: bool,
     #[serde(skip)]
-    pub whole: Value,
+    pub frame: Value,
 }
 
 impl Deref for TestPeer {
-    type Target = Link;
-    fn deref(&self) -> &Link {
-        &self.link
+    type Target = TestConnection;
+    fn deref(&self) -> &TestConnection {
+        &self.connection
     }
 }
 
-impl Link {
+impl TestConnection {
     /// Connects with a token in the query.
     ///
     /// # Panics
-    /// If it is refused.
+    /// If the upgrade is rejected.
     pub async fn open(address: SocketAddr, token: &str) -> Self {
-        Self::ask_in(address, &format!("token={token}")).await.expect("an upgrade")
+        Self::open_with(address, &format!("token={token}")).await.expect("an upgrade")
     }
 
     /// Connects with this query.
     ///
     /// # Errors
-    /// Where the upgrade is refused.
-    pub async fn ask_in(address: SocketAddr, query: &str) -> Result<Self, Refusal> {
+    /// If the upgrade is rejected.
+    pub async fn open_with(address: SocketAddr, query: &str) -> Result<Self, UpgradeError> {
         let socket = socket::open(address, query, DEADLINE).await?;
-        Ok(Self::over(socket, 1, VecDeque::new()))
+        Ok(Self::from_socket(socket, 1, VecDeque::new()))
     }
 
-    /// A connection that has frames of the one before it to hand out, and goes on with its numbers.
-    pub(crate) fn over(socket: Socket, next_id: u64, stash: VecDeque<Value>) -> Self {
+    /// A connection that continues an older one: with its unread frames and its message ids.
+    pub(crate) fn from_socket(socket: Socket, next_id: u64, skipped: VecDeque<Value>) -> Self {
         let (sink, stream) = socket.split();
-        let (sink, confirms) = (Arc::new(Mutex::new(sink)), Arc::new(AtomicBool::new(true)));
+        let (sink, sends_confirms) = (Arc::new(Mutex::new(sink)), Arc::new(AtomicBool::new(true)));
         let (tx, events) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(read(stream, sink.clone(), confirms.clone(), tx));
-        let inbox = Mutex::new(Inbox { events, stash, closed: None, seq: 0, handle: None });
-        Self { sink, inbox, reader, next_id: AtomicU64::new(next_id), confirms }
+        let reader = tokio::spawn(read_frames(stream, sink.clone(), sends_confirms.clone(), tx));
+        let queue = Mutex::new(FrameQueue { events, skipped, closed: None, seq: 0, handle: None });
+        Self { sink, queue, reader, next_id: AtomicU64::new(next_id), sends_confirms }
     }
 
     /// Waits for `joined`.
     ///
     /// # Panics
-    /// If something else comes.
+    /// If another frame comes first.
     pub async fn into_peer(self) -> TestPeer {
         let joined = self.next().await;
         assert_eq!(joined["type"], "joined", "{joined}");
-        TestPeer { link: self, joined }
+        TestPeer { connection: self, joined }
     }
 
-    /// Waits for `waiting`: the peer is in the lobby. Its id.
+    /// Waits for `waiting`: the peer is in the lobby. Returns the peerId.
     ///
     /// # Panics
-    /// If something else comes.
-    pub async fn in_lobby(&self) -> String {
+    /// If another frame comes first.
+    pub async fn expect_waiting(&self) -> String {
         let waiting = self.next().await;
         assert_eq!(waiting["type"], "waiting", "{waiting}");
         waiting["peerId"].as_str().expect("a peerId").to_owned()
     }
 
-    /// The last handle that it was given, and the last `seq` that has come.
+    /// The last handle that the peer received, and its last `seq`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no handle.
     pub async fn handle(&self) -> (String, u64) {
-        let mut inbox = self.inbox.lock().await;
-        inbox.keep_all();
-        (inbox.handle.clone().expect("a handle"), inbox.seq)
+        let mut queue = self.queue.lock().await;
+        queue.store_all();
+        (queue.handle.clone().expect("a handle"), queue.seq)
     }
 
-    /// Never sends `received` from now on.
-    pub fn stay_silent(&self) {
-        self.confirms.store(false, Ordering::Relaxed);
+    /// Stops sending `received`.
+    pub fn stop_confirming(&self) {
+        self.sends_confirms.store(false, Ordering::Relaxed);
     }
 
     /// Sends a message as it is.
@@ -176,38 +176,38 @@ impl Link {
         within("sending", self.try_send_text(text)).await.expect("an open connection");
     }
 
-    /// Sends a text frame, if the connection takes it.
+    /// Sends a text frame, if the connection is open.
     ///
     /// # Errors
-    /// When the connection is closed.
+    /// If the connection is closed.
     pub async fn try_send_text(&self, text: &str) -> Result<(), tokio_tungstenite::tungstenite::Error> {
         self.sink.lock().await.send(Message::text(text)).await
     }
 
-    /// The next id to use.
+    /// Takes the next message id.
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends a message under a new id and waits for its `ack` or `error`.
-    pub async fn ask(&self, mut message: Value) -> Value {
+    /// Sends a message with a new id and waits for its `ack` or `error`.
+    pub async fn request(&self, mut message: Value) -> Value {
         let id = self.next_id();
         message["id"] = id.into();
         self.send(message).await;
-        self.answer(id).await
+        self.reply_to(id).await
     }
 
     /// Waits for the `ack` or `error` of an id.
-    pub async fn answer(&self, id: u64) -> Value {
+    pub async fn reply_to(&self, id: u64) -> Value {
         let kinds = ["ack", "error"].map(Value::from);
-        self.next_where(&format!("an answer to {id}"), |frame| {
+        self.next_where(&format!("the reply to {id}"), |frame| {
             frame["id"] == id && kinds.contains(&frame["type"])
         })
         .await
     }
 
-    /// Waits for the `error` that answers this message without an id.
-    pub async fn refused(&self, message: Value) -> Value {
+    /// Sends a message without an id and waits for an `error`.
+    pub async fn expect_error(&self, message: Value) -> Value {
         self.send(message).await;
         self.next_of_type("error").await
     }
@@ -217,89 +217,96 @@ impl Link {
         self.next_where("a frame", |_| true).await
     }
 
-    /// The next frame of this type; what comes before it is kept for later.
+    /// The next frame of this type. Earlier frames of other types are kept.
     pub async fn next_of_type(&self, kind: &str) -> Value {
         self.next_where(kind, |frame| frame["type"] == kind).await
     }
 
-    /// The next frame that fits; what comes before it is kept for later.
+    /// The next frame that matches. Earlier frames are kept.
     ///
     /// # Panics
-    /// If none comes in time, the connection closes before it, or `seq` has a gap.
-    pub async fn next_where(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let mut inbox = self.inbox.lock().await;
-        if let Some(place) = inbox.stash.iter().position(&fits) {
-            return inbox.stash.remove(place).expect("a stashed frame");
+    /// If none comes in time, the connection closes, or `seq` has a gap.
+    pub async fn next_where(&self, description: &str, matches_frame: impl Fn(&Value) -> bool) -> Value {
+        let mut queue = self.queue.lock().await;
+        if let Some(index) = queue.skipped.iter().position(&matches_frame) {
+            return queue.skipped.remove(index).expect("a skipped frame");
         }
-        assert!(inbox.closed.is_none(), "waiting for {what}: {:?}", inbox.closed);
+        assert!(queue.closed.is_none(), "waiting for {description}: {:?}", queue.closed);
         let wait = async {
             loop {
-                let event = inbox.events.recv().await.expect("the reading task");
-                match inbox.take(event) {
-                    Some(frame) if fits(&frame) => return frame,
-                    Some(frame) => inbox.stash.push_back(frame),
-                    None => panic!("waiting for {what}: {:?}; before: {:?}", inbox.closed, inbox.stash),
+                let event = queue.events.recv().await.expect("the reader task");
+                match queue.read_event(event) {
+                    Some(frame) if matches_frame(&frame) => return frame,
+                    Some(frame) => queue.skipped.push_back(frame),
+                    None => panic!(
+                        "waiting for {description}: {:?}; frames before: {:?}",
+                        queue.closed, queue.skipped
+                    ),
                 }
             }
         };
         match tokio::time::timeout(DEADLINE, wait).await {
             Ok(frame) => frame,
-            Err(_) => panic!("{what}: did not come within {DEADLINE:?}; what came: {:?}", inbox.stash),
+            Err(_) => panic!(
+                "{description}: did not come within {DEADLINE:?}; frames that came: {:?}",
+                queue.skipped
+            ),
         }
     }
 
     /// The next forwarded message of this type.
     ///
     /// # Panics
-    /// If it does not have the members of one.
-    pub async fn next_forwarded(&self, kind: &str) -> Forwarded {
-        let whole = self.next_of_type(kind).await;
-        assert!(whole.get("to").is_none(), "{whole}");
-        let forwarded: Forwarded = serde_json::from_value(whole.clone()).expect("a forwarded message");
-        Forwarded { whole, ..forwarded }
+    /// If the frame is not a forwarded message.
+    pub async fn next_forwarded(&self, kind: &str) -> ForwardedMessage {
+        let frame = self.next_of_type(kind).await;
+        assert!(frame.get("to").is_none(), "{frame}");
+        let forwarded: ForwardedMessage = serde_json::from_value(frame.clone()).expect("a forwarded message");
+        ForwardedMessage { frame, ..forwarded }
     }
 
     /// The next offer.
-    pub async fn next_offer(&self) -> Forwarded {
+    pub async fn next_offer(&self) -> ForwardedMessage {
         self.next_forwarded("offer").await
     }
 
     /// The next application message.
-    pub async fn next_message(&self) -> Forwarded {
+    pub async fn next_message(&self) -> ForwardedMessage {
         self.next_forwarded("message").await
     }
 
-    /// Waits for the end of the connection; frames that come before it are kept.
+    /// Waits for the end of the connection. Frames that come before it are kept.
     ///
     /// # Panics
-    /// If it does not end in time.
-    pub async fn closed(&self) -> Closed {
-        let mut inbox = self.inbox.lock().await;
+    /// If the connection does not end in time.
+    pub async fn wait_closed(&self) -> CloseStatus {
+        let mut queue = self.queue.lock().await;
         let wait = async {
-            while inbox.closed.is_none() {
-                let event = inbox.events.recv().await.expect("the reading task");
-                inbox.keep(event);
+            while queue.closed.is_none() {
+                let event = queue.events.recv().await.expect("the reader task");
+                queue.store_event(event);
             }
-            inbox.closed.clone().expect("just set")
+            queue.closed.clone().expect("just set")
         };
         within("the close", wait).await
     }
 
-    /// Every frame that has come and was not taken.
-    pub async fn rest(&self) -> Vec<Value> {
-        let mut inbox = self.inbox.lock().await;
-        inbox.keep_all();
-        inbox.stash.drain(..).collect()
+    /// Takes every frame that has come and that the test has not read.
+    pub async fn take_unread(&self) -> Vec<Value> {
+        let mut queue = self.queue.lock().await;
+        queue.store_all();
+        queue.skipped.drain(..).collect()
     }
 
     /// The last `seq` that has come.
     pub async fn seq(&self) -> u64 {
-        let mut inbox = self.inbox.lock().await;
-        inbox.keep_all();
-        inbox.seq
+        let mut queue = self.queue.lock().await;
+        queue.store_all();
+        queue.seq
     }
 
-    /// Asks for a `pong`: everything sent before has been read by the server, and its answers to it have come.
+    /// Waits for a `pong`. Then the server has read all earlier messages, and its answers have
+    /// come.
     pub async fn ping(&self) {
         let id = self.next_id();
         self.send(json!({"type": "ping", "id": id})).await;
@@ -307,158 +314,159 @@ impl Link {
     }
 }
 
-impl Inbox {
-    /// What an event brings: a frame, or none at the end of the connection.
-    fn take(&mut self, event: Event) -> Option<Value> {
+impl FrameQueue {
+    /// The frame of an event; `None` at the end of the connection.
+    fn read_event(&mut self, event: ReaderEvent) -> Option<Value> {
         match event {
-            Event::Frame(frame) => {
+            ReaderEvent::Frame(frame) => {
                 self.seq = frame["seq"].as_u64().unwrap_or(self.seq);
                 if let Some(handle) = frame["resume"].as_str() {
                     self.handle = Some(handle.to_owned());
                 }
                 Some(frame)
             }
-            Event::Fault(fault) => panic!("{fault}"),
-            Event::Closed(closed) => {
+            ReaderEvent::ProtocolViolation(violation) => panic!("{violation}"),
+            ReaderEvent::Closed(closed) => {
                 self.closed = Some(closed);
                 None
             }
         }
     }
 
-    fn keep(&mut self, event: Event) {
-        let frame = self.take(event);
-        self.stash.extend(frame);
+    fn store_event(&mut self, event: ReaderEvent) {
+        let frame = self.read_event(event);
+        self.skipped.extend(frame);
     }
 
-    fn keep_all(&mut self) {
+    fn store_all(&mut self) {
         while let Ok(event) = self.events.try_recv() {
-            self.keep(event);
+            self.store_event(event);
         }
     }
 }
 
 impl TestPeer {
-    pub(crate) fn over(link: Link, joined: Value) -> Self {
-        Self { link, joined }
+    pub(crate) fn from_connection(connection: TestConnection, joined: Value) -> Self {
+        Self { connection, joined }
     }
 
-    /// What it needs to come back, as of now.
+    /// The state that a resume needs now.
     ///
     /// # Panics
-    /// If the server offers no coming back.
-    pub async fn ticket(&self) -> Ticket {
-        let mut inbox = self.inbox.lock().await;
-        inbox.keep_all();
-        Ticket {
+    /// If the server gave no handle.
+    pub async fn resume_state(&self) -> ResumeState {
+        let mut queue = self.queue.lock().await;
+        queue.store_all();
+        ResumeState {
             peer_id: self.id().to_owned(),
-            handle: inbox.handle.clone().expect("a handle in joined.resume"),
-            since: inbox.seq,
+            handle: queue.handle.clone().expect("a handle in joined.resume"),
+            since: queue.seq,
             next_id: self.next_id.load(Ordering::Relaxed),
-            unread: inbox.stash.clone(),
+            unread: queue.skipped.clone(),
         }
     }
 
-    /// Loses the socket without a word; what it needs to come back.
-    pub async fn lose(mut self) -> Ticket {
-        self.link.reader.abort();
-        // It confirms nothing any more that is not in the ticket.
-        let _ = (&mut self.link.reader).await;
-        self.ticket().await
+    /// Drops the socket without a close frame. Returns the state that a resume needs.
+    pub async fn disconnect(mut self) -> ResumeState {
+        self.connection.reader.abort();
+        // The reader must not confirm entries that are not part of the state.
+        let _ = (&mut self.connection.reader).await;
+        self.resume_state().await
     }
 
-    /// Its id.
+    /// The peerId.
     pub fn id(&self) -> &str {
         self.joined["peerId"].as_str().expect("a peerId")
     }
 
-    /// Sends a message that must be acknowledged; returns its id.
+    /// Sends a message that must be acknowledged, and returns its id.
     ///
     /// # Panics
-    /// If it is refused.
-    pub async fn must(&self, message: Value) -> u64 {
-        let answer = self.ask(message).await;
-        assert_eq!(answer["type"], "ack", "{answer}");
-        answer["id"].as_u64().expect("an id")
+    /// If the message is rejected.
+    pub async fn send_acked(&self, message: Value) -> u64 {
+        let reply = self.request(message).await;
+        assert_eq!(reply["type"], "ack", "{reply}");
+        reply["id"].as_u64().expect("an id")
     }
 
-    /// Sends a message under one id until it is acknowledged, as docs/PROTOCOL.md, section 3.2, has it after `unavailable`.
+    /// Sends a message under the same id until it is acknowledged, as docs/PROTOCOL.md, section
+    /// 3.2, requires after `unavailable`.
     ///
     /// # Panics
-    /// If it is refused for another reason, or not taken in time.
-    pub async fn insist(&self, mut message: Value) -> Value {
+    /// If the message is rejected with another code, or not acknowledged in time.
+    pub async fn send_until_acked(&self, mut message: Value) -> Value {
         let id = self.next_id();
         message["id"] = id.into();
-        eventually("the message is taken", async || {
+        eventually("the message is acknowledged", async || {
             self.send(message.clone()).await;
-            let answer = self.answer(id).await;
-            assert!(answer["type"] == "ack" || answer["code"] == "unavailable", "{answer}");
-            (answer["type"] == "ack").then_some(answer)
+            let reply = self.reply_to(id).await;
+            assert!(reply["type"] == "ack" || reply["code"] == "unavailable", "{reply}");
+            (reply["type"] == "ack").then_some(reply)
         })
         .await
     }
 
     /// Sends an offer.
     pub async fn offer(&self, to: &Self, sdp: &str) -> u64 {
-        self.must(json!({"type": "offer", "to": to.id(), "sdp": sdp})).await
+        self.send_acked(json!({"type": "offer", "to": to.id(), "sdp": sdp})).await
     }
 
     /// Sends a candidate that belongs to an offer.
     pub async fn candidate(&self, to: &Self, candidate: Value, re: u64) -> u64 {
-        self.must(json!({"type": "candidate", "to": to.id(), "candidate": candidate, "re": re})).await
+        self.send_acked(json!({"type": "candidate", "to": to.id(), "candidate": candidate, "re": re})).await
     }
 
     /// Sends an application message to one peer.
     pub async fn message(&self, to: &Self, data: Value) -> u64 {
-        self.must(json!({"type": "message", "to": to.id(), "data": data})).await
+        self.send_acked(json!({"type": "message", "to": to.id(), "data": data})).await
     }
 
     /// Sends an application message to the room.
-    pub async fn tell_room(&self, data: Value) -> u64 {
-        self.must(json!({"type": "message", "data": data})).await
+    pub async fn message_room(&self, data: Value) -> u64 {
+        self.send_acked(json!({"type": "message", "data": data})).await
     }
 
-    /// Leaves as the protocol says.
+    /// Leaves with a `leave` message.
     ///
     /// # Panics
-    /// If it is not acknowledged and closed with 1000.
+    /// If `leave` is not acknowledged, or the close code is not 1000.
     pub async fn leave(self) {
-        self.must(json!({"type": "leave"})).await;
-        assert_eq!(self.closed().await, Closed { code: 1000, reason: "left".to_owned() });
+        self.send_acked(json!({"type": "leave"})).await;
+        assert_eq!(self.wait_closed().await, CloseStatus { code: 1000, reason: "left".to_owned() });
     }
 
-    /// Loses the socket without a word.
-    pub fn cut(self) {
+    /// Drops the socket without a close frame.
+    pub fn drop_socket(self) {
         drop(self);
     }
 
-    /// Closes the socket as a browser does when its page goes: with a close frame, without `leave`.
+    /// Closes the socket as a browser does when its page is closed: with a close frame, without
+    /// `leave`.
     pub async fn close(self) {
-        // The server may be faster.
+        // The server may have closed the socket first.
         let _ = self.sink.lock().await.close().await;
     }
 }
 
-impl Drop for Link {
+impl Drop for TestConnection {
     fn drop(&mut self) {
         self.reader.abort();
     }
 }
 
-async fn read(
+async fn read_frames(
     mut stream: SplitStream<Socket>,
-    sink: Sink,
+    sink: SharedSink,
     confirms: Arc<AtomicBool>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedSender<ReaderEvent>,
 ) {
     let mut last = 0;
-    let mut closed = Closed { code: 1006, reason: String::new() };
+    let mut closed = CloseStatus { code: 1006, reason: String::new() };
     while let Some(Ok(message)) = stream.next().await {
         match message {
             Message::Text(text) => {
-                let event = frame(&text, &mut last);
-                let is_entry =
-                    matches!(&event, Event::Frame(frame) if !is_first(frame) && frame.get("seq").is_some());
+                let event = parse_frame(&text, &mut last);
+                let is_entry = matches!(&event, ReaderEvent::Frame(frame) if !is_first_frame(frame) && frame.get("seq").is_some());
                 // The test may have ended.
                 let _ = events.send(event);
                 if is_entry && last % CONFIRM_EVERY == 0 && confirms.load(Ordering::Relaxed) {
@@ -467,28 +475,30 @@ async fn read(
                 }
             }
             Message::Close(Some(frame)) => {
-                closed = Closed { code: frame.code.into(), reason: frame.reason.to_string() };
+                closed = CloseStatus { code: frame.code.into(), reason: frame.reason.to_string() };
             }
             _ => {}
         }
     }
-    let _ = events.send(Event::Closed(closed));
+    let _ = events.send(ReaderEvent::Closed(closed));
 }
 
-fn frame(text: &str, last: &mut u64) -> Event {
+fn parse_frame(text: &str, last: &mut u64) -> ReaderEvent {
     let Ok(frame) = serde_json::from_str::<Value>(text) else {
-        return Event::Fault(format!("not JSON: {text}"));
+        return ReaderEvent::ProtocolViolation(format!("not JSON: {text}"));
     };
     if let Some(seq) = frame["seq"].as_u64() {
-        if !is_first(&frame) && seq != *last + 1 {
-            return Event::Fault(format!("a gap or a double: seq {seq} after {last}: {frame}"));
+        if !is_first_frame(&frame) && seq != *last + 1 {
+            return ReaderEvent::ProtocolViolation(format!(
+                "a gap or a repeated seq: {seq} after {last}: {frame}"
+            ));
         }
         *last = seq;
     }
-    Event::Frame(frame)
+    ReaderEvent::Frame(frame)
 }
 
-/// A frame after which numbers begin anew.
-fn is_first(frame: &Value) -> bool {
+/// Whether `seq` starts again with this frame.
+fn is_first_frame(frame: &Value) -> bool {
     ["joined", "resumed", "waiting"].iter().any(|first| frame["type"] == *first)
 }

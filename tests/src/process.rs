@@ -22,34 +22,35 @@ use crate::{
 
 /// A running process.
 pub struct Process {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     name: String,
     // A std mutex: held for one system call.
     child: Mutex<Child>,
     log: PathBuf,
-    // Held until the process has ended.
+    // Kept until the process has ended.
     _dir: Option<TempDir>,
 }
 
-/// What a process that ended by itself left behind.
+/// The output of a process that ended by itself.
 #[derive(Debug)]
-pub struct Ended {
-    /// Its exit code.
+pub struct ProcessOutput {
+    /// The exit code.
     pub code: Option<i32>,
-    /// What it wrote to standard output.
+    /// Standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
-/// Environment variables for a process; it gets no others. One whose name begins with `--` is a flag.
+/// Environment variables of a process. The process inherits no others. A name that begins with `--`
+/// is a command-line flag.
 pub type Env<'a> = &'a [(String, String)];
 
-/// The path of a binary of this workspace: beside the running test, or in `$SIGNALBOX_BIN_DIR`.
+/// The path of a binary of this workspace: next to the running test, or in `$SIGNALBOX_BIN_DIR`.
 ///
 /// # Panics
-/// If it was not built.
+/// If the binary was not built.
 pub fn binary(name: &str) -> PathBuf {
     let dir = LoadedConfig::read_environment().get("SIGNALBOX_BIN_DIR").map_or_else(
         || {
@@ -69,7 +70,7 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// Where logs go: `$SIGNALBOX_TEST_LOGS`, or a folder that goes with the process.
+/// The log file of a process: in `$SIGNALBOX_TEST_LOGS`, or in a temporary folder of the process.
 pub(crate) fn log_file(name: &str) -> (PathBuf, Option<TempDir>) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let file =
@@ -87,25 +88,25 @@ pub(crate) fn log_file(name: &str) -> (PathBuf, Option<TempDir>) {
 }
 
 impl Process {
-    /// Starts a binary on a free loopback port, logging at debug level, and waits until it is ready.
+    /// Starts a binary on a free loopback port, with debug logs, and waits until it is ready.
     ///
     /// # Panics
-    /// If it ends or does not get ready in time.
+    /// If the process ends or is not ready in time.
     pub async fn start(name: &str, env: Env<'_>) -> Self {
         let process = Self::launch(name, env);
-        process.until_ready().await;
+        process.wait_ready().await;
         process
     }
 
-    /// Waits until it is ready.
+    /// Waits until the process is ready.
     ///
     /// # Panics
-    /// If it ends or does not get ready in time.
-    pub async fn until_ready(&self) {
+    /// If the process ends or is not ready in time.
+    pub async fn wait_ready(&self) {
         eventually(&format!("{} is ready", self.name), async || {
             self.assert_running();
-            let answer = Request::get("/health/ready").try_send(self.address).await?;
-            (answer.status == 200).then_some(())
+            let response = Request::get("/health/ready").try_send(self.address).await?;
+            (response.status == 200).then_some(())
         })
         .await;
     }
@@ -113,7 +114,7 @@ impl Process {
     /// Starts a binary and does not wait.
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If the process cannot be started.
     pub fn launch(name: &str, env: Env<'_>) -> Self {
         Self::launch_at(name, free_address(), env)
     }
@@ -121,14 +122,14 @@ impl Process {
     /// Starts a binary at this address and does not wait.
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If the process cannot be started.
     pub fn launch_at(name: &str, address: SocketAddr, env: Env<'_>) -> Self {
         let (log, dir) = log_file(name);
         let out = File::create(&log).expect("a log file");
-        let typed = env.iter().filter(|(name, _)| name.starts_with("--"));
+        let flags = env.iter().filter(|(name, _)| name.starts_with("--"));
         let child = Command::new(binary(name))
             .args(["--listen", &address.to_string()])
-            .args(typed.flat_map(|(name, value)| [name, value]))
+            .args(flags.flat_map(|(name, value)| [name, value]))
             .env_clear()
             .env("SIGNALBOX__LOG__FILTER", "debug")
             .envs(env.iter().filter(|(name, _)| !name.starts_with("--")).cloned())
@@ -144,46 +145,46 @@ impl Process {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child().id()
     }
 
-    /// What it has logged.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Its exit status, if it has ended.
-    pub fn ended(&self) -> Option<ExitStatus> {
+    /// The exit status, if the process has ended.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
         self.child().try_wait().expect("the state of a child process")
     }
 
     /// # Panics
-    /// If it has ended.
+    /// If the process has ended.
     pub fn assert_running(&self) {
-        if let Some(status) = self.ended() {
-            panic!("{} has ended with {status}:\n{}", self.name, tail(&self.log()));
+        if let Some(status) = self.exit_status() {
+            panic!("{} has ended with {status}:\n{}", self.name, last_lines(&self.log()));
         }
     }
 
-    /// Waits until it ends, at most `limit`.
+    /// Waits until the process ends, at most `limit`.
     ///
     /// # Panics
-    /// If it does not.
-    pub async fn wait(&self, limit: Duration) -> ExitStatus {
-        eventually_within(limit, &format!("the end of {}", self.name), async || self.ended()).await
+    /// If the process does not end in time.
+    pub async fn wait_exit(&self, limit: Duration) -> ExitStatus {
+        eventually_within(limit, &format!("the end of {}", self.name), async || self.exit_status()).await
     }
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        signal(self.pid(), "TERM");
+        send_signal(self.pid(), "TERM");
     }
 
-    /// Sends SIGKILL and waits.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(&self) {
         let mut child = self.child();
-        // It may have ended already.
+        // The process may have ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -191,7 +192,7 @@ impl Process {
     /// Resident memory, KiB (`VmRSS` of proc_pid_status(5)).
     ///
     /// # Panics
-    /// If the process is gone.
+    /// If the process has ended.
     pub fn rss_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc/PID/status");
@@ -199,23 +200,24 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
-    /// A metric's value; 0 where it has not been counted yet. `name` with its labels, as in the text format.
+    /// The value of a metric; 0 if nothing was counted yet. `name` includes the labels, as in the
+    /// text format.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = Request::get("/metrics").send(self.address).await.text;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a metric's value"))
     }
 
-    /// Checks that the log holds no secret of its own kind (I8), none of `more`, and no panic.
+    /// Checks that the log contains no known form of secret (I8), no text of `more`, and no panic.
     ///
     /// # Panics
-    /// If it does.
-    pub fn assert_clean_log(&self, more: &[&str]) {
+    /// If the log does.
+    pub fn assert_clean_log(&self, also_forbidden: &[&str]) {
         let log = self.log();
-        let marks = ["eyJ", "v=0", "candidate:", "token=", "sbt_", "sbr_", "sbi_", "panicked at"];
-        for mark in marks.iter().chain(more) {
-            if let Some(line) = log.lines().find(|line| line.contains(mark)) {
-                panic!("the log of {} holds {mark:?}: {line}", self.name);
+        let forbidden = ["eyJ", "v=0", "candidate:", "token=", "sbt_", "sbr_", "sbi_", "panicked at"];
+        for text in forbidden.iter().chain(also_forbidden) {
+            if let Some(line) = log.lines().find(|line| line.contains(text)) {
+                panic!("the log of {} holds {text:?}: {line}", self.name);
             }
         }
     }
@@ -225,33 +227,33 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            // The test has failed already; this says what the process saw.
+            // The test has failed already; the log shows what the process saw.
             let mut stderr = std::io::stderr();
             let _ = std::io::Write::write_fmt(
                 &mut stderr,
-                format_args!("---- end of the log of {}\n{}\n", self.name, tail(&self.log())),
+                format_args!("---- end of the log of {}\n{}\n", self.name, last_lines(&self.log())),
             );
         }
     }
 }
 
-fn tail(log: &str) -> String {
+fn last_lines(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
 /// Sends a signal to one process.
-pub fn signal(pid: u32, name: &str) {
+pub fn send_signal(pid: u32, name: &str) {
     let script = format!("kill -{name} {pid}");
     let status = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{script}");
 }
 
-/// Runs a binary that should end by itself.
+/// Runs a binary that must end by itself.
 ///
 /// # Panics
-/// If it does not end in time.
-pub async fn run(name: &str, args: &[&str], env: Env<'_>, limit: Duration) -> Ended {
+/// If the process does not end in time.
+pub async fn run_to_exit(name: &str, args: &[&str], env: Env<'_>, limit: Duration) -> ProcessOutput {
     let child = Command::new(binary(name))
         .args(args)
         .env_clear()
@@ -267,14 +269,18 @@ pub async fn run(name: &str, args: &[&str], env: Env<'_>, limit: Duration) -> En
         Ok(output) => {
             let output = output.expect("a thread").expect("the process's output");
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-            Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+            ProcessOutput {
+                code: output.status.code(),
+                stdout: text(output.stdout),
+                stderr: text(output.stderr),
+            }
         }
         Err(_) => {
-            signal(pid, "KILL");
+            send_signal(pid, "KILL");
             panic!("{name} {args:?} did not end within {limit:?}")
         }
     }
 }
 
-/// How long a process that refuses to start may take to say so.
-pub const AT_ONCE: Duration = DEADLINE;
+/// How long a process may take to end when it refuses to start.
+pub const EXIT_LIMIT: Duration = DEADLINE;

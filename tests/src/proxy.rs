@@ -1,7 +1,8 @@
-//! A TCP proxy that breaks connections: between clients and a node, or between a node and its Redis.
+//! A TCP proxy that breaks connections: between clients and a node, or between a node and its
+//! Redis.
 //!
-//! Owns: the sockets of both sides. Must not: know what flows through, but for one thing, the first frame of a connection that
-//! came back (docs/PROTOCOL.md, section 3): it can be lost on the way.
+//! Owns: the sockets of both sides. Must not: know the data, with one exception. The `resumed`
+//! frame of a resume (docs/PROTOCOL.md, section 3) can be dropped on the way.
 
 use std::{
     collections::BTreeMap,
@@ -21,83 +22,83 @@ use tokio::{
 };
 
 use crate::{
+    first_frame::{FirstFrame, FrameKind},
     net::free_address,
-    proxy_frame::{FirstFrame, Verdict},
 };
 
-/// Which way bytes flow.
+/// A direction of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the client to the server.
-    Up,
+    ToServer,
     /// From the server to the client.
-    Down,
-    /// Both.
+    ToClient,
+    /// Both directions.
     Both,
 }
 
-/// What becomes of a connection that is opened.
+/// How new connections are handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Arrivals {
-    /// It is served.
+pub enum NewConnections {
+    /// The connection is forwarded.
     #[default]
-    Served,
-    /// It is reset.
-    Refused,
-    /// It is taken, and nothing that is sent through it arrives.
-    Swallowed,
+    Forward,
+    /// The connection is reset.
+    Reset,
+    /// The connection is accepted, and all data is dropped.
+    Blackhole,
 }
 
-/// What becomes of a `resumed`.
+/// The fault at a `resumed` frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtResumed {
-    /// It is lost, and the connection with it.
-    Lost,
-    /// It arrives, and right after it the connection is lost.
-    ThenCut,
+pub enum ResumedFault {
+    /// The connection is cut, and the frame is dropped.
+    CutBefore,
+    /// The frame is forwarded, and then the connection is cut.
+    CutAfter,
 }
 
-/// What one connection suffers.
+/// The faults of one connection.
 #[derive(Debug, Clone, Copy, Default)]
-struct Fate {
-    up_vanishes: bool,
-    down_vanishes: bool,
+struct ConnectionFaults {
+    drops_to_server: bool,
+    drops_to_client: bool,
     cut: bool,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ProxyState {
     upstream: Option<SocketAddr>,
-    arrivals: Arrivals,
+    new_connections: NewConnections,
     delay: Duration,
-    at_resumed: Option<AtResumed>,
-    next: u64,
-    fates: BTreeMap<u64, watch::Sender<Fate>>,
-    cut_at_resumed: usize,
+    resumed_fault: Option<ResumedFault>,
+    last_number: u64,
+    connections: BTreeMap<u64, watch::Sender<ConnectionFaults>>,
+    resumed_cuts: usize,
 }
 
 /// A running proxy. It ends, and resets all its connections, when it is dropped.
 pub struct FaultProxy {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     // A std mutex: held for a few instructions.
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ProxyState>>,
     task: AbortHandle,
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<ProxyState>) -> MutexGuard<'_, ProxyState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl FaultProxy {
-    /// Listens and forwards to this address.
+    /// Starts a proxy that forwards to this address.
     ///
     /// # Panics
-    /// If its port is taken.
+    /// If the port is taken.
     pub async fn start(upstream: SocketAddr) -> Self {
         let address = free_address();
         let listener = TcpListener::bind(address).await.expect("a free port");
-        let state = Arc::new(Mutex::new(State { upstream: Some(upstream), ..State::default() }));
+        let state = Arc::new(Mutex::new(ProxyState { upstream: Some(upstream), ..ProxyState::default() }));
         let task = tokio::spawn(accept(listener, state.clone())).abort_handle();
         Self { address, state, task }
     }
@@ -107,63 +108,69 @@ impl FaultProxy {
         lock(&self.state).upstream = Some(upstream);
     }
 
-    /// What becomes of new connections.
-    pub fn arrivals(&self, arrivals: Arrivals) {
-        lock(&self.state).arrivals = arrivals;
+    /// Sets how new connections are handled.
+    pub fn set_new_connections(&self, mode: NewConnections) {
+        lock(&self.state).new_connections = mode;
     }
 
-    /// Every piece of data takes so much longer.
-    pub fn delay(&self, delay: Duration) {
+    /// Delays each piece of data by this time.
+    pub fn set_delay(&self, delay: Duration) {
         lock(&self.state).delay = delay;
     }
 
-    /// What becomes of each `resumed` from now on.
-    pub fn at_resumed(&self, what: Option<AtResumed>) {
-        lock(&self.state).at_resumed = what;
+    /// Sets the fault at each `resumed` from now on.
+    pub fn set_resumed_fault(&self, fault: Option<ResumedFault>) {
+        lock(&self.state).resumed_fault = fault;
     }
 
     /// How many connections were cut at their `resumed`.
-    pub fn cut_at_resumed(&self) -> usize {
-        lock(&self.state).cut_at_resumed
+    pub fn resumed_cuts(&self) -> usize {
+        lock(&self.state).resumed_cuts
     }
 
-    /// Open connections.
-    pub fn connections(&self) -> usize {
-        lock(&self.state).fates.len()
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        lock(&self.state).connections.len()
     }
 
-    /// Resets the connections that are picked; how many there were.
-    pub fn cut(&self, pick: impl FnMut() -> bool) -> usize {
-        self.change(pick, |fate| fate.cut = true)
+    /// Resets the connections that `pick` selects, and returns their number.
+    pub fn cut(&self, select: impl FnMut() -> bool) -> usize {
+        self.change_connections(select, |faults| faults.cut = true)
     }
 
-    /// Makes the connections that are picked half-open: they stay, and what is sent that way vanishes. Nothing mends them.
-    pub fn half_open(&self, way: Way, pick: impl FnMut() -> bool) -> usize {
-        self.change(pick, |fate| {
-            fate.up_vanishes |= way != Way::Down;
-            fate.down_vanishes |= way != Way::Up;
+    /// Makes the connections that `pick` selects half-open: they stay open, and data in this
+    /// direction is dropped. Only a reset ends this.
+    pub fn half_open(&self, direction: Direction, select: impl FnMut() -> bool) -> usize {
+        self.change_connections(select, |faults| {
+            faults.drops_to_server |= direction != Direction::ToClient;
+            faults.drops_to_client |= direction != Direction::ToServer;
         })
     }
 
-    fn change(&self, mut pick: impl FnMut() -> bool, change: impl Fn(&mut Fate)) -> usize {
+    fn change_connections(
+        &self,
+        mut select: impl FnMut() -> bool,
+        change: impl Fn(&mut ConnectionFaults),
+    ) -> usize {
         let state = lock(&self.state);
-        let picked = state.fates.values().filter(|_| pick());
-        picked.map(|fate| fate.send_modify(&change)).count()
+        let selected = state.connections.values().filter(|_| select());
+        selected.map(|faults| faults.send_modify(&change)).count()
     }
 
-    /// Nothing gets through any more, and nobody is told: an interface that went away.
-    pub fn part(&self) {
-        self.arrivals(Arrivals::Swallowed);
-        self.half_open(Way::Both, || true);
+    /// Drops all data and closes nothing, as if the network interface were gone.
+    pub fn isolate(&self) {
+        self.set_new_connections(NewConnections::Blackhole);
+        self.half_open(Direction::Both, || true);
     }
 
-    /// Forwards again: what is half-open is reset, so that both sides learn of it.
+    /// Forwards again. Half-open connections are reset, so that both sides notice their loss.
     pub fn heal(&self) {
         {
             let mut state = lock(&self.state);
-            (state.arrivals, state.delay, state.at_resumed) = (Arrivals::Served, Duration::ZERO, None);
-            for fate in state.fates.values() {
-                fate.send_modify(|fate| fate.cut |= fate.up_vanishes || fate.down_vanishes);
+            (state.new_connections, state.delay, state.resumed_fault) =
+                (NewConnections::Forward, Duration::ZERO, None);
+            for faults in state.connections.values() {
+                faults.send_modify(|faults| faults.cut |= faults.drops_to_server || faults.drops_to_client);
             }
         }
     }
@@ -175,164 +182,179 @@ impl Drop for FaultProxy {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
+async fn accept(listener: TcpListener, state: Arc<Mutex<ProxyState>>) {
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
-        let (number, fate, upstream) = {
+        let (number, faults, upstream) = {
             let mut state = lock(&state);
-            if state.arrivals == Arrivals::Refused {
-                reset(&client);
+            if state.new_connections == NewConnections::Reset {
+                reset_on_close(&client);
                 continue;
             }
-            let vanishes = state.arrivals == Arrivals::Swallowed;
-            let (tx, rx) =
-                watch::channel(Fate { up_vanishes: vanishes, down_vanishes: vanishes, cut: false });
-            state.next += 1;
-            let number = state.next;
-            state.fates.insert(number, tx);
+            let drops = state.new_connections == NewConnections::Blackhole;
+            let (tx, rx) = watch::channel(ConnectionFaults {
+                drops_to_server: drops,
+                drops_to_client: drops,
+                cut: false,
+            });
+            state.last_number += 1;
+            let number = state.last_number;
+            state.connections.insert(number, tx);
             (number, rx, state.upstream)
         };
         let state = state.clone();
         connections.spawn(async move {
-            serve(client, upstream, fate, &state).await;
-            lock(&state).fates.remove(&number);
+            serve(client, upstream, faults, &state).await;
+            lock(&state).connections.remove(&number);
         });
     }
 }
 
 /// The kernel sends RST instead of FIN when the socket is closed.
-fn reset(stream: &TcpStream) {
-    // A socket that is gone already needs none.
+fn reset_on_close(stream: &TcpStream) {
+    // If the socket is closed already, no reset is needed.
     let _ = stream.set_zero_linger();
 }
 
 async fn serve(
     client: TcpStream,
     upstream: Option<SocketAddr>,
-    fate: watch::Receiver<Fate>,
-    state: &Mutex<State>,
+    faults: watch::Receiver<ConnectionFaults>,
+    state: &Mutex<ProxyState>,
 ) {
-    let Some(upstream) = upstream else { return reset(&client) };
-    let Ok(server) = TcpStream::connect(upstream).await else { return reset(&client) };
+    let Some(upstream) = upstream else { return reset_on_close(&client) };
+    let Ok(server) = TcpStream::connect(upstream).await else { return reset_on_close(&client) };
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut up = Pump { from: from_client, to: to_server, fate: fate.clone(), way: Way::Up, state };
-    let mut down = Pump { from: from_server, to: to_client, fate, way: Way::Down, state };
-    // Both ends at their own pace, unless the connection is cut.
+    let mut up = OneWayPump {
+        from: from_client,
+        to: to_server,
+        faults: faults.clone(),
+        direction: Direction::ToServer,
+        state,
+    };
+    let mut down =
+        OneWayPump { from: from_server, to: to_client, faults, direction: Direction::ToClient, state };
+    // Each direction ends by itself, unless the connection is cut.
     match tokio::try_join!(up.run(), down.run()) {
         Ok(_) => {}
-        Err(Cut::Hard) => {
-            reset(up.from.as_ref());
-            reset(down.from.as_ref());
-            // Dropped, they would shut down in good order first.
+        Err(CutKind::Reset) => {
+            reset_on_close(up.from.as_ref());
+            reset_on_close(down.from.as_ref());
+            // If the write halves were dropped, they would send FIN before the reset.
             up.to.forget();
             down.to.forget();
         }
-        Err(Cut::AfterResumed) => {
-            reset(down.from.as_ref());
-            // What was written still arrives; the end of the stream follows it.
+        Err(CutKind::AfterResumed) => {
+            reset_on_close(down.from.as_ref());
+            // Data already written still arrives; then the stream ends.
             let _ = down.to.shutdown().await;
         }
     }
 }
 
 /// How a connection is cut.
-enum Cut {
-    Hard,
+enum CutKind {
+    Reset,
     AfterResumed,
 }
 
 /// One direction of a connection.
-struct Pump<'a> {
+struct OneWayPump<'a> {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
-    fate: watch::Receiver<Fate>,
-    way: Way,
-    state: &'a Mutex<State>,
+    faults: watch::Receiver<ConnectionFaults>,
+    direction: Direction,
+    state: &'a Mutex<ProxyState>,
 }
 
-impl Pump<'_> {
-    /// Forwards until the sender's end.
-    async fn run(&mut self) -> Result<(), Cut> {
+impl OneWayPump<'_> {
+    /// Forwards until the sender closes its side.
+    async fn run(&mut self) -> Result<(), CutKind> {
         let mut bytes = vec![0; 16 * 1024];
-        let mut first = (self.way == Way::Down).then(FirstFrame::default);
+        let mut first = (self.direction == Direction::ToClient).then(FirstFrame::default);
         loop {
             let count = tokio::select! {
-                cut = until_cut(self.fate.clone()) => return Err(cut),
+                cut = wait_cut(self.faults.clone()) => return Err(cut),
                 count = self.from.read(&mut bytes) => count.unwrap_or(0),
             };
             if count == 0 {
-                if !self.vanishes() {
+                if !self.drops_data() {
                     let _ = self.to.shutdown().await;
                 }
                 return Ok(());
             }
-            match first.as_mut().map_or(Verdict::Pass, |first| first.look(&bytes[..count])) {
-                Verdict::Wait => {}
-                Verdict::Pass => match first.take() {
-                    Some(held) => self.forward(&held.into_bytes()).await?,
+            match first.as_mut().map_or(FrameKind::Other, |first| first.push(&bytes[..count])) {
+                FrameKind::Incomplete => {}
+                FrameKind::Other => match first.take() {
+                    Some(bytes_so_far) => self.forward(&bytes_so_far.into_bytes()).await?,
                     None => self.forward(&bytes[..count]).await?,
                 },
-                Verdict::Resumed { start, end } => {
-                    let held = first.take().map(FirstFrame::into_bytes).unwrap_or_default();
-                    self.resumed(&held, start, end).await?;
+                FrameKind::Resumed { start, end } => {
+                    let bytes_so_far = first.take().map(FirstFrame::into_bytes).unwrap_or_default();
+                    self.forward_resumed(&bytes_so_far, start, end).await?;
                 }
             }
         }
     }
 
-    fn vanishes(&self) -> bool {
-        let fate = *self.fate.borrow();
-        if self.way == Way::Up { fate.up_vanishes } else { fate.down_vanishes }
+    fn drops_data(&self) -> bool {
+        let faults = *self.faults.borrow();
+        if self.direction == Direction::ToServer { faults.drops_to_server } else { faults.drops_to_client }
     }
 
-    async fn resumed(&mut self, held: &[u8], start: usize, end: usize) -> Result<(), Cut> {
-        let armed = {
+    async fn forward_resumed(
+        &mut self,
+        bytes_so_far: &[u8],
+        start: usize,
+        end: usize,
+    ) -> Result<(), CutKind> {
+        let fault = {
             let mut state = lock(self.state);
-            state.cut_at_resumed += usize::from(state.at_resumed.is_some());
-            state.at_resumed
+            state.resumed_cuts += usize::from(state.resumed_fault.is_some());
+            state.resumed_fault
         };
-        match armed {
-            None => self.forward(held).await,
-            Some(AtResumed::Lost) => {
-                self.forward(&held[..start]).await?;
-                Err(Cut::Hard)
+        match fault {
+            None => self.forward(bytes_so_far).await,
+            Some(ResumedFault::CutBefore) => {
+                self.forward(&bytes_so_far[..start]).await?;
+                Err(CutKind::Reset)
             }
-            Some(AtResumed::ThenCut) => {
-                self.forward(&held[..end]).await?;
-                Err(Cut::AfterResumed)
+            Some(ResumedFault::CutAfter) => {
+                self.forward(&bytes_so_far[..end]).await?;
+                Err(CutKind::AfterResumed)
             }
         }
     }
 
-    async fn forward(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+    async fn forward(&mut self, bytes: &[u8]) -> Result<(), CutKind> {
         let delay = lock(self.state).delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        if self.vanishes() {
+        if self.drops_data() {
             return Ok(());
         }
         tokio::select! {
-            cut = until_cut(self.fate.clone()) => Err(cut),
-            // The other side may have gone: its own pump says so.
+            cut = wait_cut(self.faults.clone()) => Err(cut),
+            // If the other side is gone, the pump of that side notices.
             _ = self.to.write_all(bytes) => Ok(()),
         }
     }
 }
 
-async fn until_cut(mut fate: watch::Receiver<Fate>) -> Cut {
-    if fate.wait_for(|fate| fate.cut).await.is_err() {
-        // Nobody can cut it any more.
+async fn wait_cut(mut faults: watch::Receiver<ConnectionFaults>) -> CutKind {
+    if faults.wait_for(|faults| faults.cut).await.is_err() {
+        // The proxy is dropped, so no cut can come.
         std::future::pending::<()>().await;
     }
-    Cut::Hard
+    CutKind::Reset
 }
 
 #[cfg(test)]

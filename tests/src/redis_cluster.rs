@@ -10,26 +10,27 @@ use signalbox_redis::redis_keys::{HASH_TAGS, PARTITIONS};
 
 use crate::{
     net::{eventually_within, free_address},
-    redis_guard::Guard,
-    redis_node::{RedisNode, words_cmd},
+    redis_security::RedisSecurity,
+    redis_server::{RedisServer, parse_cmd},
 };
 
-/// How long the nodes may take to agree, on a busy machine too.
-const AGREE: Duration = Duration::from_secs(30);
+/// How long the servers may take to agree, also on a busy machine.
+const AGREEMENT_LIMIT: Duration = Duration::from_secs(30);
 
-/// The bus listens this far above the port, and both must be below the ports of outgoing connections.
-const BUS: u16 = 10_000;
-const HIGHEST: u16 = 32_768 - BUS;
+/// The bus port is this far above the port, and both must be below the ports of outgoing
+/// connections.
+const BUS_OFFSET: u16 = 10_000;
+const PORT_END: u16 = 32_768 - BUS_OFFSET;
 
-/// See the module.
-pub struct RedisCluster {
-    /// All six; which are masters changes.
-    pub nodes: Vec<RedisNode>,
-    guard: Guard,
+/// A running cluster of six servers.
+pub struct TestRedisCluster {
+    /// All six servers. Which of them are masters can change.
+    pub servers: Vec<RedisServer>,
+    security: RedisSecurity,
 }
 
 /// One line of `CLUSTER NODES`.
-struct Seen {
+struct ClusterServerView {
     port: u16,
     id: String,
     master: bool,
@@ -38,52 +39,53 @@ struct Seen {
     slots: Vec<(usize, usize)>,
 }
 
-impl RedisCluster {
-    /// Starts all six and waits until each of them finds the cluster complete.
+impl TestRedisCluster {
+    /// Starts all six servers and waits until each of them sees a complete cluster.
     ///
     /// # Panics
-    /// If that does not happen in time.
-    pub async fn start(guard: Guard) -> Self {
+    /// If the cluster is not complete in time.
+    pub async fn start(security: RedisSecurity) -> Self {
         let mut args: Vec<&str> =
             "--cluster-enabled yes --cluster-node-timeout 1000 --cluster-replica-validity-factor 0 \
             --cluster-allow-replica-migration no --cluster-require-full-coverage no"
                 .split_ascii_whitespace()
                 .collect();
-        if guard.ca_file().is_some() {
+        if security.ca_file().is_some() {
             args.extend(["--tls-cluster", "yes"]);
         }
-        let nodes: Vec<_> =
-            join_all((0..6).map(|_| RedisNode::start(address_with_bus(), &guard, &args))).await;
-        let mut create = guard.cli();
-        create.args(["--cluster", "create"]).args(nodes.iter().map(|node| node.address.to_string()));
+        let servers: Vec<_> =
+            join_all((0..6).map(|_| RedisServer::start(address_with_bus(), &security, &args))).await;
+        let mut create = security.cli();
+        create.args(["--cluster", "create"]).args(servers.iter().map(|server| server.address.to_string()));
         create.args(["--cluster-replicas", "1", "--cluster-yes"]);
         let created = tokio::task::spawn_blocking(move || create.output()).await.expect("a thread");
         let created = created.expect("redis-cli is installed");
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
-        let cluster = Self { nodes, guard };
-        cluster.settled(3).await;
+        let cluster = Self { servers, security };
+        cluster.wait_complete(3).await;
         cluster
     }
 
-    /// Waits until every running node finds the cluster complete, with so many replicas that follow.
+    /// Waits until every running server sees a complete cluster with this number of replicas.
     ///
     /// # Panics
-    /// If that does not happen in time.
-    pub async fn settled(&self, replicas: usize) {
-        eventually_within(AGREE, "the cluster is complete", async || {
-            for node in self.nodes.iter().filter(|node| node.is_running()) {
-                let info: String = node.try_ask("CLUSTER INFO").await?;
+    /// If the cluster is not complete in time.
+    pub async fn wait_complete(&self, replicas: usize) {
+        eventually_within(AGREEMENT_LIMIT, "the cluster is complete", async || {
+            for server in self.servers.iter().filter(|server| server.is_running()) {
+                let info: String = server.try_run_text("CLUSTER INFO").await?;
                 if !info.contains("cluster_state:ok") {
                     return None;
                 }
-                let seen = seen_by(node).await?;
-                let alive =
-                    |master: bool| seen.iter().filter(|one| !one.failed && one.master == master).count();
-                if (alive(true), alive(false)) != (3, replicas) {
+                let view = query_view(server).await?;
+                let count = |master: bool| {
+                    view.iter().filter(|server| !server.failed && server.master == master).count()
+                };
+                if (count(true), count(false)) != (3, replicas) {
                     return None;
                 }
-                if node.replication("role").await? == "slave"
-                    && node.replication("master_link_status").await? != "up"
+                if server.replication_info("role").await? == "slave"
+                    && server.replication_info("master_link_status").await? != "up"
                 {
                     return None;
                 }
@@ -93,24 +95,24 @@ impl RedisCluster {
         .await;
     }
 
-    /// The URL for the product, as this user of the ACL; two of the nodes are its seeds.
+    /// The URL for a service, as this user of the ACL. Two of the servers are its seeds.
     pub fn url(&self, user: &str) -> String {
-        let seeds: Vec<_> = self.nodes.iter().filter(|node| node.is_running()).take(2).collect();
-        let seeds: Vec<_> = seeds.iter().map(|node| node.address.to_string()).collect();
-        format!("{}://{}{}", self.guard.scheme(), self.guard.login(user), seeds.join(","))
+        let seeds: Vec<_> = self.servers.iter().filter(|server| server.is_running()).take(2).collect();
+        let seeds: Vec<_> = seeds.iter().map(|server| server.address.to_string()).collect();
+        format!("{}://{}{}", self.security.scheme(), self.security.login(user), seeds.join(","))
     }
 
-    /// See [`Guard`].
-    pub fn guard(&self) -> &Guard {
-        &self.guard
+    /// The security of the servers.
+    pub fn security(&self) -> &RedisSecurity {
+        &self.security
     }
 
-    /// The view of a running node, of whichever answers.
-    async fn view(&self) -> Vec<Seen> {
-        eventually_within(AGREE, "a view of the cluster", async || {
-            for node in self.nodes.iter().filter(|node| node.is_running()) {
-                if let Some(seen) = seen_by(node).await {
-                    return Some(seen);
+    /// The view of the first running server that answers.
+    async fn view(&self) -> Vec<ClusterServerView> {
+        eventually_within(AGREEMENT_LIMIT, "a view of the cluster", async || {
+            for server in self.servers.iter().filter(|server| server.is_running()) {
+                if let Some(view) = query_view(server).await {
+                    return Some(view);
                 }
             }
             None
@@ -118,151 +120,162 @@ impl RedisCluster {
         .await
     }
 
-    /// The places in `nodes` of the masters.
+    /// The indexes of the masters in `servers`.
     pub async fn masters(&self) -> Vec<usize> {
-        let seen = self.view().await;
-        let masters = seen.iter().filter(|one| one.master && !one.failed && !one.slots.is_empty());
-        masters.map(|one| self.place(one.port)).collect()
+        let view = self.view().await;
+        let masters =
+            view.iter().filter(|server| server.master && !server.failed && !server.slots.is_empty());
+        masters.map(|server| self.server_index(server.port)).collect()
     }
 
-    /// The place in `nodes` of a partition's master.
+    /// The index in `servers` of the master of a partition.
     ///
     /// # Panics
-    /// If it has none.
+    /// If the partition has no master.
     pub async fn master_of(&self, partition: usize) -> usize {
         let slot = slot_of(partition);
-        let seen = self.view().await;
-        let has =
-            |one: &&Seen| one.master && one.slots.iter().any(|(low, high)| (*low..=*high).contains(&slot));
-        self.place(seen.iter().find(has).expect("a master of the slot").port)
+        let view = self.view().await;
+        let holds_slot = |server: &&ClusterServerView| {
+            server.master && server.slots.iter().any(|(low, high)| (*low..=*high).contains(&slot))
+        };
+        self.server_index(view.iter().find(holds_slot).expect("a master of the slot").port)
     }
 
-    /// The partitions of a node.
-    pub async fn partitions_of(&self, place: usize) -> Vec<usize> {
-        let port = self.nodes[place].address.port();
-        let seen = self.view().await;
-        let slots = seen.into_iter().find(|one| one.port == port).map(|one| one.slots).unwrap_or_default();
-        let has = |slot: usize| slots.iter().any(|(low, high)| (*low..=*high).contains(&slot));
-        (0..PARTITIONS).filter(|partition| has(slot_of(*partition))).collect()
+    /// The partitions of a server.
+    pub async fn partitions_of(&self, index: usize) -> Vec<usize> {
+        let port = self.servers[index].address.port();
+        let view = self.view().await;
+        let slots = view
+            .into_iter()
+            .find(|server| server.port == port)
+            .map(|server| server.slots)
+            .unwrap_or_default();
+        let holds_slot = |slot: usize| slots.iter().any(|(low, high)| (*low..=*high).contains(&slot));
+        (0..PARTITIONS).filter(|partition| holds_slot(slot_of(*partition))).collect()
     }
 
-    fn place(&self, port: u16) -> usize {
-        self.nodes.iter().position(|node| node.address.port() == port).expect("a node of ours")
+    fn server_index(&self, port: u16) -> usize {
+        self.servers
+            .iter()
+            .position(|server| server.address.port() == port)
+            .expect("a server of this cluster")
     }
 
-    /// Kills the master of a partition and returns its place; its replica takes over.
+    /// Kills the master of a partition and returns its index. Its replica becomes the master.
     pub async fn kill_master_of(&mut self, partition: usize) -> usize {
-        let place = self.master_of(partition).await;
-        self.nodes[place].kill();
-        for node in self.nodes.iter().filter(|node| node.is_running()) {
-            node.remember_master_password().await;
+        let index = self.master_of(partition).await;
+        self.servers[index].kill();
+        for server in self.servers.iter().filter(|server| server.is_running()) {
+            server.allow_replication().await;
         }
-        place
+        index
     }
 
-    /// From now on nothing that this partition's master acknowledges is replicated: it is lost with
-    /// [`RedisCluster::kill_master_of`].
+    /// Stops replication of the master of this partition. Its acknowledged writes are lost with
+    /// [`TestRedisCluster::kill_master_of`].
     pub async fn cut_replication_of(&self, partition: usize) {
         let master = self.master_of(partition).await;
-        let seen = self.view().await;
-        let port = self.nodes[master].address.port();
-        let id = &seen.iter().find(|one| one.port == port).expect("the master").id;
-        for replica in seen.iter().filter(|one| one.master_id == *id) {
-            self.nodes[self.place(replica.port)].forget_master_password().await;
+        let view = self.view().await;
+        let port = self.servers[master].address.port();
+        let id = &view.iter().find(|server| server.port == port).expect("the master").id;
+        for replica in view.iter().filter(|server| server.master_id == *id) {
+            self.servers[self.server_index(replica.port)].stop_replication().await;
         }
-        self.nodes[master].ask::<()>("CLIENT KILL TYPE replica").await;
-        eventually_within(AGREE, "the replica is cut off", async || {
-            (self.nodes[master].replication("connected_slaves").await? == "0").then_some(())
+        self.servers[master].run_text::<()>("CLIENT KILL TYPE replica").await;
+        eventually_within(AGREEMENT_LIMIT, "the replica is cut off", async || {
+            (self.servers[master].replication_info("connected_slaves").await? == "0").then_some(())
         })
         .await;
     }
 
-    /// Moves a partition's slot with all its keys to the node at this place.
+    /// Moves the slot of a partition, with all its keys, to the server with this index.
     pub async fn move_slot(&self, partition: usize, to: usize) {
-        let from = self.begin_move(partition, to).await;
-        while self.move_keys(partition, from, to, 10).await > 0 {}
-        self.finish_move(partition, from, to).await;
+        let from = self.start_slot_move(partition, to).await;
+        while self.move_slot_keys(partition, from, to, 10).await > 0 {}
+        self.finish_slot_move(partition, from, to).await;
     }
 
-    /// Both sides know that the slot moves; returns the place of the one that has it. No key has moved.
-    pub async fn begin_move(&self, partition: usize, to: usize) -> usize {
+    /// Starts to move a slot: both servers know of the move, and no key has moved. Returns the
+    /// index of the current master.
+    pub async fn start_slot_move(&self, partition: usize, to: usize) -> usize {
         let (from, slot) = (self.master_of(partition).await, slot_of(partition));
-        let (from_id, to_id) = (self.id_of(from).await, self.id_of(to).await);
-        self.nodes[to].ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await;
-        self.nodes[from].ask::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await;
+        let (from_id, to_id) = (self.cluster_id(from).await, self.cluster_id(to).await);
+        self.servers[to].run_text::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await;
+        self.servers[from].run_text::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await;
         from
     }
 
-    /// Moves some keys; returns how many.
-    pub async fn move_keys(&self, partition: usize, from: usize, to: usize, count: usize) -> usize {
-        let keys: Vec<Vec<u8>> =
-            self.nodes[from].ask(&format!("CLUSTER GETKEYSINSLOT {} {count}", slot_of(partition))).await;
+    /// Moves some keys and returns their number.
+    pub async fn move_slot_keys(&self, partition: usize, from: usize, to: usize, count: usize) -> usize {
+        let keys: Vec<Vec<u8>> = self.servers[from]
+            .run_text(&format!("CLUSTER GETKEYSINSLOT {} {count}", slot_of(partition)))
+            .await;
         if keys.is_empty() {
             return 0;
         }
-        let address = self.nodes[to].address;
+        let address = self.servers[to].address;
         let mut migrate = redis::cmd("MIGRATE");
         migrate.arg(address.ip().to_string()).arg(address.port()).arg("").arg(0).arg(5_000);
-        if let Some(password) = self.guard.admin() {
+        if let Some(password) = self.security.admin_password() {
             migrate.arg("AUTH2").arg("admin").arg(password);
         }
         migrate.arg("KEYS").arg(&keys);
-        self.nodes[from].run::<()>(&migrate).await;
+        self.servers[from].run::<()>(&migrate).await;
         keys.len()
     }
 
-    /// The slot is the other's; all masters are told.
-    pub async fn finish_move(&self, partition: usize, from: usize, to: usize) {
-        let command = format!("CLUSTER SETSLOT {} NODE {}", slot_of(partition), self.id_of(to).await);
-        self.nodes[to].ask::<()>(&command).await;
-        self.nodes[from].ask::<()>(&command).await;
-        for place in self.masters().await {
-            if place != from && place != to {
-                self.nodes[place].ask::<()>(&command).await;
+    /// Gives the slot to the new master and informs all masters.
+    pub async fn finish_slot_move(&self, partition: usize, from: usize, to: usize) {
+        let command = format!("CLUSTER SETSLOT {} NODE {}", slot_of(partition), self.cluster_id(to).await);
+        self.servers[to].run_text::<()>(&command).await;
+        self.servers[from].run_text::<()>(&command).await;
+        for index in self.masters().await {
+            if index != from && index != to {
+                self.servers[index].run_text::<()>(&command).await;
             }
         }
     }
 
-    async fn id_of(&self, place: usize) -> String {
-        self.nodes[place].ask("CLUSTER MYID").await
+    async fn cluster_id(&self, index: usize) -> String {
+        self.servers[index].run_text("CLUSTER MYID").await
     }
 
-    /// A command on every master.
-    pub async fn everywhere(&self, words: &str) {
-        for place in self.masters().await {
-            self.nodes[place].run::<redis::Value>(&words_cmd(words)).await;
+    /// Runs a command on every master.
+    pub async fn run_on_masters(&self, text: &str) {
+        for index in self.masters().await {
+            self.servers[index].run::<redis::Value>(&parse_cmd(text)).await;
         }
     }
 }
 
-/// A key of a partition.
+/// A key in a partition.
 pub fn key_in(partition: usize, name: &str) -> String {
     format!("sb:{{{}}}:{name}", HASH_TAGS[partition])
 }
 
-/// As `shared::keys` lays its tags out.
+/// The slot of a partition, as `signalbox_redis::keys` places its tags.
 fn slot_of(partition: usize) -> usize {
     partition * 128 + 64
 }
 
-/// An address whose bus port is free too.
+/// An address whose bus port is free.
 fn address_with_bus() -> SocketAddr {
     loop {
         let address = free_address();
-        let bus = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port() + BUS));
-        if address.port() < HIGHEST && TcpListener::bind(bus).is_ok() {
+        let bus = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port() + BUS_OFFSET));
+        if address.port() < PORT_END && TcpListener::bind(bus).is_ok() {
             return address;
         }
     }
 }
 
-async fn seen_by(node: &RedisNode) -> Option<Vec<Seen>> {
-    let text: String = node.try_ask("CLUSTER NODES").await?;
-    text.lines().map(read_line).collect()
+async fn query_view(server: &RedisServer) -> Option<Vec<ClusterServerView>> {
+    let text: String = server.try_run_text("CLUSTER NODES").await?;
+    text.lines().map(parse_line).collect()
 }
 
 /// `id ip:port@bus flags master ping pong epoch link slot…`
-fn read_line(line: &str) -> Option<Seen> {
+fn parse_line(line: &str) -> Option<ClusterServerView> {
     let words: Vec<&str> = line.split(' ').collect();
     let [id, address, flags, master_id, _, _, _, _, slots @ ..] = words.as_slice() else { return None };
     let port = address.split('@').next()?.rsplit(':').next()?.parse().ok()?;
@@ -271,7 +284,7 @@ fn read_line(line: &str) -> Option<Seen> {
         Some((low.parse().ok()?, high.parse().ok()?))
     };
     let flags: Vec<&str> = flags.split(',').collect();
-    Some(Seen {
+    Some(ClusterServerView {
         port,
         id: (*id).to_owned(),
         master: flags.contains(&"master"),

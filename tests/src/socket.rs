@@ -1,4 +1,4 @@
-//! A WebSocket whose refused upgrade can be read.
+//! A WebSocket client that can read the response to a rejected upgrade.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -18,33 +18,33 @@ pub type Socket = WebSocketStream<TcpStream>;
 
 /// Why there is no WebSocket.
 #[derive(Debug)]
-pub enum Refusal {
-    /// The server said so.
-    Answered(Response),
-    /// Nobody answered.
-    Lost(io::Error),
+pub enum UpgradeError {
+    /// The server rejected the upgrade.
+    Rejected(Response),
+    /// No response came.
+    Connection(io::Error),
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for UpgradeError {
     fn from(error: io::Error) -> Self {
-        Self::Lost(error)
+        Self::Connection(error)
     }
 }
 
-impl Refusal {
-    /// The problem's code (RFC 9457); empty where there is none.
+impl UpgradeError {
+    /// The problem code (RFC 9457) of the response; empty if there is none.
     pub fn code(&self) -> String {
-        let Self::Answered(response) = self else { return String::new() };
+        let Self::Rejected(response) = self else { return String::new() };
         let body: serde_json::Value = serde_json::from_str(response.body()).unwrap_or_default();
         body["code"].as_str().unwrap_or("").to_owned()
     }
 }
 
-/// Opens a WebSocket at `/ws/signal?QUERY`, at most in `limit`.
+/// Opens a WebSocket at `/ws/signal?QUERY`, within `limit`.
 ///
 /// # Errors
-/// Where the upgrade is refused or nobody answers.
-pub async fn open(address: SocketAddr, query: &str, limit: Duration) -> Result<Socket, Refusal> {
+/// If the upgrade is rejected or no response comes.
+pub async fn open(address: SocketAddr, query: &str, limit: Duration) -> Result<Socket, UpgradeError> {
     let request =
         Request::upgrade(format!("/ws/signal?{query}")).header("Sec-WebSocket-Protocol", "signalbox.v1");
     match tokio::time::timeout(limit, upgrade(address, &request)).await {
@@ -53,11 +53,11 @@ pub async fn open(address: SocketAddr, query: &str, limit: Duration) -> Result<S
     }
 }
 
-/// Sends an upgrade request of one's own.
+/// Sends an upgrade request that the caller made.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn upgrade(address: SocketAddr, request: &Request) -> Result<Socket, Refusal> {
+pub async fn upgrade(address: SocketAddr, request: &Request) -> Result<Socket, UpgradeError> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     stream.write_all(&request.to_bytes(address)).await?;
@@ -71,10 +71,10 @@ pub async fn upgrade(address: SocketAddr, request: &Request) -> Result<Socket, R
         }
     };
     if !bytes.starts_with(b"HTTP/1.1 101") {
-        return Err(Refusal::Answered(Response::read(&mut stream, bytes).await?));
+        return Err(UpgradeError::Rejected(Response::read(&mut stream, bytes).await?));
     }
     let rest = bytes.split_off(head);
-    // A large default is filled with zeros at each read.
+    // tungstenite fills the buffer with zeros at each read, so a large buffer is slow.
     let config = WebSocketConfig::default().read_buffer_size(8 * 1024);
     Ok(WebSocketStream::from_partially_read(stream, rest, Role::Client, Some(config)).await)
 }

@@ -1,7 +1,9 @@
-//! Many clients that talk in rooms and come back whatever happens to their connections; what each saw is recorded.
+//! Many clients that send messages in rooms and resume after each loss of a connection. Each client
+//! records what it sees.
 //!
-//! Owns: connections, back-off, keepalive (docs/PROTOCOL.md, section 7), what is said and when. Must not: decide what a frame means
-//! ([`crate::client`]) or whether all was right ([`crate::checker`]).
+//! Owns: connections, back-off, keepalive (docs/PROTOCOL.md, section 7), which messages are sent
+//! and when. Must not: decide what a frame means ([`crate::protocol_client`]), or whether the
+//! result is correct ([`crate::checker`]).
 
 use std::{
     collections::BTreeSet,
@@ -13,44 +15,44 @@ use std::{
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    client::{At, Client},
-    history::{Event, History, Who},
+    history::{ClientEvent, ClientHistory, ClientId},
     net::eventually_within,
-    rng::Rng,
-    swarm_member::Member,
+    protocol_client::{Elapsed, ProtocolClient},
+    rng::SeededRng,
+    swarm_client::SwarmClient,
 };
 
-/// What a swarm does.
+/// What the clients of a swarm do.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    /// Where clients connect: an address for each node.
-    pub doors: Vec<SocketAddr>,
-    /// What tokens are signed with.
+pub struct SwarmPlan {
+    /// The addresses to which clients connect, one for each node.
+    pub addresses: Vec<SocketAddr>,
+    /// The secret that signs tokens.
     pub secret: String,
     /// The number of clients in each room.
     pub rooms: Vec<usize>,
-    /// Between two messages of one client, on average.
-    pub pace: Duration,
-    /// So many messages in a hundred go to the room.
-    pub to_room: u64,
-    /// The servers' ping interval.
-    pub ping: Duration,
+    /// The average time between two messages of one client.
+    pub message_interval: Duration,
+    /// The share of messages to the whole room, in percent.
+    pub room_percent: u64,
+    /// The ping interval of the servers.
+    pub ping_interval: Duration,
     /// How long a `pong` may take.
-    pub pong: Duration,
-    /// Chooses targets, pauses, nodes.
+    pub pong_limit: Duration,
+    /// The seed of all random choices.
     pub seed: u64,
 }
 
-impl Plan {
-    /// Rooms of two to six, as many as so many clients fill.
+impl SwarmPlan {
+    /// Fills rooms of two to six with this number of clients.
     #[must_use]
     pub fn fill(mut self, clients: usize) -> Self {
-        let mut rng = Rng::new(self.seed).fork(1);
+        let mut rng = SeededRng::new(self.seed).fork(1);
         let mut left = clients;
         self.rooms.clear();
         while left > 0 {
             let size = if left <= 7 { left.min(6) } else { 2 + rng.below(5) };
-            // No client is alone.
+            // No client may be alone.
             let size = if left - size == 1 { size - 1 } else { size };
             self.rooms.push(size);
             left -= size;
@@ -59,160 +61,166 @@ impl Plan {
     }
 }
 
-/// What all clients are told.
+/// What the clients do at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Say something now and then.
-    Talk,
-    /// Say nothing new.
-    Silence,
-    /// Say one last thing to the room.
-    Fence,
+    /// Send messages.
+    Active,
+    /// Send no new message.
+    Quiet,
+    /// Send one final message to the room.
+    FinalMessage,
     /// End.
     End,
 }
 
-/// What is known of one client while it runs.
+/// The shared state of one running client.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
-    pub(crate) client: Client,
-    pub(crate) history: History,
-    pub(crate) fences: BTreeSet<Who>,
+pub(crate) struct ClientSlot {
+    pub(crate) client: ProtocolClient,
+    pub(crate) history: ClientHistory,
+    pub(crate) final_messages: BTreeSet<ClientId>,
 }
 
-/// A shared [`Desk`].
+/// A shared [`ClientSlot`].
 #[derive(Debug, Clone, Default)]
 // A std mutex: held for a few instructions, never across an await.
-pub(crate) struct Shared(Arc<Mutex<Desk>>);
+pub(crate) struct SharedSlot(Arc<Mutex<ClientSlot>>);
 
-impl Shared {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Desk> {
+impl SharedSlot {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ClientSlot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Running clients. They end when it is dropped.
+/// Running clients. They end when the swarm is dropped.
 pub struct Swarm {
-    desks: Vec<Shared>,
+    clients: Vec<SharedSlot>,
     phase: watch::Sender<Phase>,
     start: Instant,
     _tasks: JoinSet<()>,
 }
 
 impl Swarm {
-    /// Starts all clients; they join at their own pace.
-    pub fn start(plan: &Plan) -> Self {
-        let (phase, told) = watch::channel(Phase::Talk);
-        let (start, rng) = (Instant::now(), Rng::new(plan.seed));
+    /// Starts all clients. They do not join at the same time.
+    pub fn start(plan: &SwarmPlan) -> Self {
+        let (phase, phase_rx) = watch::channel(Phase::Active);
+        let (start, rng) = (Instant::now(), SeededRng::new(plan.seed));
         let plan = Arc::new(plan.clone());
-        let (mut desks, mut tasks) = (Vec::new(), JoinSet::new());
+        let (mut clients, mut tasks) = (Vec::new(), JoinSet::new());
         for (room, size) in plan.rooms.iter().enumerate() {
             for _ in 0..*size {
-                let who = desks.len() as Who;
-                let desk = Shared::default();
+                let number = clients.len() as ClientId;
+                let slot = SharedSlot::default();
                 {
-                    let mut desk = desk.lock();
-                    desk.history.who = who;
-                    desk.history.room = format!("room-{room}");
+                    let mut slot = slot.lock();
+                    slot.history.client = number;
+                    slot.history.room = format!("room-{room}");
                 }
-                let rng = rng.fork(1_000 + u64::from(who));
-                tasks.spawn(Member::new(who, plan.clone(), desk.clone(), rng, told.clone(), start).run());
-                desks.push(desk);
+                let rng = rng.fork(1_000 + u64::from(number));
+                tasks.spawn(
+                    SwarmClient::new(number, plan.clone(), slot.clone(), rng, phase_rx.clone(), start).run(),
+                );
+                clients.push(slot);
             }
         }
-        Self { desks, phase, start, _tasks: tasks }
+        Self { clients, phase, start, _tasks: tasks }
     }
 
-    /// Time since the start, as the records have it.
-    pub fn now(&self) -> At {
+    /// The time since the start, as in the histories.
+    pub fn elapsed(&self) -> Elapsed {
         self.start.elapsed()
     }
 
-    /// Clients whose connection has its first frame.
-    pub fn live(&self) -> usize {
-        self.count(|desk| desk.client.is_live())
+    /// How many clients have received the first frame of their connection.
+    pub fn connected(&self) -> usize {
+        self.count_clients(|slot| slot.client.is_connected())
     }
 
     /// How many clients there are.
     pub fn size(&self) -> usize {
-        self.desks.len()
+        self.clients.len()
     }
 
-    /// Messages without an answer.
+    /// How many messages have no answer.
     pub fn pending(&self) -> usize {
-        self.desks.iter().map(|desk| desk.lock().client.pending()).sum()
+        self.clients.iter().map(|slot| slot.lock().client.pending()).sum()
     }
 
-    fn count(&self, which: impl Fn(&Desk) -> bool) -> usize {
-        self.desks.iter().filter(|desk| which(&desk.lock())).count()
+    fn count_clients(&self, matches_client: impl Fn(&ClientSlot) -> bool) -> usize {
+        self.clients.iter().filter(|slot| matches_client(&slot.lock())).count()
     }
 
-    /// How many events of all records fit.
-    pub fn events(&self, fits: impl Fn(At, &Event) -> bool) -> usize {
-        let count =
-            |desk: &Shared| desk.lock().history.events.iter().filter(|(at, event)| fits(*at, event)).count();
-        self.desks.iter().map(count).sum()
+    /// How many events of all histories match.
+    pub fn count_events(&self, matches_event: impl Fn(Elapsed, &ClientEvent) -> bool) -> usize {
+        let count = |slot: &SharedSlot| {
+            slot.lock().history.events.iter().filter(|(at, event)| matches_event(*at, event)).count()
+        };
+        self.clients.iter().map(count).sum()
     }
 
     /// Waits until every client is connected.
     ///
     /// # Panics
-    /// When the time is over.
-    pub async fn all_live(&self, limit: Duration) {
-        let all = async || (self.live() == self.size()).then_some(());
+    /// If the clients are not connected in time.
+    pub async fn wait_connected(&self, limit: Duration) {
+        let all = async || (self.connected() == self.size()).then_some(());
         eventually_within(limit, "every client is connected", all).await;
     }
 
-    /// Whether every client sees exactly the others of its room.
+    /// Whether every client sees exactly the other clients of its room.
     pub fn views_agree(&self) -> bool {
         let views: Vec<_> = self
-            .desks
+            .clients
             .iter()
-            .map(|desk| {
-                let desk = desk.lock();
-                let whole =
-                    desk.client.is_live() && desk.client.roster.values().all(|member| !member.detached);
-                let mut all: Vec<_> = desk.client.roster.keys().cloned().collect();
-                all.extend(desk.client.peer.clone());
+            .map(|slot| {
+                let slot = slot.lock();
+                let is_complete =
+                    slot.client.is_connected() && slot.client.roster.values().all(|member| !member.detached);
+                let mut all: Vec<_> = slot.client.roster.keys().cloned().collect();
+                all.extend(slot.client.peer.clone());
                 all.sort();
-                (desk.history.room.clone(), desk.client.peer.clone(), whole, all)
+                (slot.history.room.clone(), slot.client.peer.clone(), is_complete, all)
             })
             .collect();
-        views.iter().all(|(room, _, whole, all)| {
+        views.iter().all(|(room, _, is_complete, all)| {
             let members = views.iter().filter(|(other, ..)| other == room);
             let mut members: Vec<_> = members.filter_map(|(_, peer, ..)| peer.clone()).collect();
             members.sort();
-            *whole && members == *all
+            *is_complete && members == *all
         })
     }
 
-    /// Waits until everything that was said is answered, has each client say a last word, waits until all have heard all last
-    /// words and see the same rooms, and ends. What is not so in time is for the checker to name.
-    pub async fn finish(self, limit: Duration) -> Vec<History> {
+    /// Ends the run: waits for the answers to all messages, lets each client send a final message,
+    /// and waits until all clients have received it and all views of a room agree. At `limit` the
+    /// run ends anyway, and the checker reports the differences.
+    pub async fn finish(self, limit: Duration) -> Vec<ClientHistory> {
         let end = Instant::now() + limit;
-        self.phase.send_replace(Phase::Silence);
-        self.until(end, || self.live() == self.size() && self.pending() == 0).await;
-        self.phase.send_replace(Phase::Fence);
-        let complete = |desk: &Desk| desk.fences.len() == desk.client.roster.len();
-        self.until(end, || self.views_agree() && self.count(complete) == self.size() && self.pending() == 0)
-            .await;
-        // Before they end: then each sees others go.
-        let histories = self.desks.iter().map(record).collect();
+        self.phase.send_replace(Phase::Quiet);
+        self.wait_until(end, || self.connected() == self.size() && self.pending() == 0).await;
+        self.phase.send_replace(Phase::FinalMessage);
+        let complete = |slot: &ClientSlot| slot.final_messages.len() == slot.client.roster.len();
+        self.wait_until(end, || {
+            self.views_agree() && self.count_clients(complete) == self.size() && self.pending() == 0
+        })
+        .await;
+        // Recorded before the clients end, because then each client sees others leave.
+        let histories = self.clients.iter().map(final_history).collect();
         self.phase.send_replace(Phase::End);
         histories
     }
 
-    async fn until(&self, end: Instant, holds: impl Fn() -> bool) {
-        while !holds() && Instant::now() < end {
+    async fn wait_until(&self, end: Instant, condition: impl Fn() -> bool) {
+        while !condition() && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-fn record(desk: &Shared) -> History {
-    let mut desk = desk.lock();
-    let mut history = std::mem::take(&mut desk.history);
-    history.peer = if desk.client.is_live() { desk.client.peer.clone() } else { None };
-    history.roster = desk.client.roster.clone();
+fn final_history(slot: &SharedSlot) -> ClientHistory {
+    let mut slot = slot.lock();
+    let mut history = std::mem::take(&mut slot.history);
+    history.peer = if slot.client.is_connected() { slot.client.peer.clone() } else { None };
+    history.roster = slot.client.roster.clone();
     history
 }

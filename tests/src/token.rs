@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 use signalbox_protocol::{clock, id::random_hex};
 use signalbox_token::{ISSUER, TokenKind};
 
-/// A token to be signed.
+/// The header and the claims of a token.
 #[derive(Debug, Clone)]
-pub struct Forgery {
-    /// Its header.
+pub struct TokenBuilder {
+    /// The header.
     pub header: Header,
-    /// Its claims.
+    /// The claims.
     pub claims: Value,
 }
 
-impl Forgery {
-    /// Nothing is wrong with it yet.
-    pub fn good(room: &str, user: &str) -> Self {
+impl TokenBuilder {
+    /// A token without a defect.
+    pub fn valid(room: &str, user: &str) -> Self {
         let now = clock::now_s();
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some(TokenKind::Room.typ().to_owned());
@@ -37,7 +37,7 @@ impl Forgery {
 
     /// Removes a claim.
     #[must_use]
-    pub fn without(mut self, name: &str) -> Self {
+    pub fn without_claim(mut self, name: &str) -> Self {
         self.claims.as_object_mut().expect("claims are an object").remove(name);
         self
     }
@@ -63,20 +63,20 @@ impl Forgery {
         self
     }
 
-    /// Signs it with an HMAC.
+    /// Signs the token with an HMAC.
     ///
     /// # Panics
-    /// If the library refuses.
+    /// If the library rejects the input.
     pub fn sign(&self, secret: &str) -> String {
         let key = EncodingKey::from_secret(secret.as_bytes());
         jsonwebtoken::encode(&self.header, &self.claims, &key).expect("a token")
     }
 
-    /// Signs it with an Ed25519 key that nobody should take: the one of RFC 8037, appendix A.
+    /// Signs the token with an Ed25519 key that no service may accept (RFC 8037, appendix A).
     ///
     /// # Panics
-    /// If the library refuses.
-    pub fn sign_ed(&self) -> String {
+    /// If the library rejects the input.
+    pub fn sign_ed25519(&self) -> String {
         const D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
         // PKCS #8 (RFC 8410, section 7), up to the seed.
         let mut der = vec![
@@ -87,11 +87,11 @@ impl Forgery {
         jsonwebtoken::encode(&header, &self.claims, &EncodingKey::from_ed_der(&der)).expect("a token")
     }
 
-    /// Signs it with an HMAC under a header of one's own.
+    /// Signs the token with an HMAC under this header.
     ///
     /// # Panics
-    /// If the library refuses.
-    pub fn sign_with(&self, header: &Value, secret: &str) -> String {
+    /// If the library rejects the input.
+    pub fn sign_with_header(&self, header: &Value, secret: &str) -> String {
         let unsigned = self.assemble(header, "");
         let message = unsigned.trim_end_matches('.');
         let key = EncodingKey::from_secret(secret.as_bytes());
@@ -99,7 +99,7 @@ impl Forgery {
         format!("{message}.{}", signature.expect("a signature"))
     }
 
-    /// Puts it together with a header of one's own, and a signature that need not be one.
+    /// Joins this header, the claims and a signature that may be invalid.
     pub fn assemble(&self, header: &Value, signature: &str) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         format!("{}.{}.{signature}", part(header), part(&self.claims))

@@ -7,7 +7,7 @@ use signalbox_protocol::{
     clock,
     id::{RoomId, random_hex},
 };
-use signalbox_tests::redis_kinds::{KINDS, Lease};
+use signalbox_tests::redis_kind::{ExclusiveRedis, REDIS_KINDS};
 use signalbox_token::{MemoryTicketStore, OpaqueToken, TicketRedemption, USED_TICKET_VALUE};
 
 use super::{
@@ -25,7 +25,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 struct StoreUnderTest {
     label: String,
     store: CredentialStore,
-    redis: Option<Lease>,
+    redis: Option<ExclusiveRedis>,
     tickets: MemoryTicketStore,
 }
 
@@ -33,8 +33,8 @@ async fn stores_under_test() -> Vec<StoreUnderTest> {
     let tickets = MemoryTicketStore::default();
     let store = CredentialStore::in_memory(tickets.clone());
     let mut places = vec![StoreUnderTest { label: "memory".to_owned(), store, redis: None, tickets }];
-    for kind in KINDS {
-        let redis = kind.lease().await;
+    for kind in REDIS_KINDS {
+        let redis = kind.acquire().await;
         let store = RedisCredentialStore::open(&redis.url_for("auth"), &redis.settings()).unwrap();
         let (store, tickets) = (CredentialStore::Redis(Arc::new(store)), MemoryTicketStore::default());
         places.push(StoreUnderTest { label: format!("{kind:?}"), store, redis: Some(redis), tickets });
@@ -227,13 +227,13 @@ async fn ticket_is_stored_under_its_digest_until_it_expires() {
         redeem.arg(&key).arg(USED_TICKET_VALUE).arg("XX").arg("GET").arg("KEEPTTL");
         let mut before = Vec::new();
         for _ in 0..2 {
-            let answers = redis.try_everywhere::<Option<String>>(&redeem).await;
+            let answers = redis.try_run_on_masters::<Option<String>>(&redeem).await;
             before.extend(answers.into_iter().flatten().flatten());
         }
         assert_eq!(before, [claims, USED_TICKET_VALUE], "{label}");
         let mut ttl = redis::cmd("PTTL");
         ttl.arg(&key);
-        let lives = redis.try_everywhere::<i64>(&ttl).await;
+        let lives = redis.try_run_on_masters::<i64>(&ttl).await;
         assert!(lives.iter().flatten().any(|ms| (1..=30_000).contains(ms)), "{label}: {lives:?}");
     }
 }
@@ -326,7 +326,7 @@ async fn every_redis_key_has_a_ttl() {
         for key in keys {
             let mut ttl = redis::cmd("PTTL");
             ttl.arg(&key);
-            let answers = redis.try_everywhere::<i64>(&ttl).await;
+            let answers = redis.try_run_on_masters::<i64>(&ttl).await;
             let ms = answers.into_iter().flatten().find(|ms| *ms != -2).unwrap();
             assert!(ms > 0 && ms as u64 <= 30 * DAY_MS + EXPIRED_RETENTION_MS, "{label}: {key} {ms}");
             assert!(!key.contains("invite") || ms as u64 > 29 * DAY_MS, "{label}: {key} {ms}");

@@ -7,10 +7,10 @@ use signalbox_redis::redis_keys;
 use signalbox_rooms::feed::FeedSender;
 use signalbox_tests::{
     net::{eventually, eventually_within},
-    redis_guard::Guard,
-    redis_kinds::{KINDS, Lease},
-    redis_node::RedisNode,
+    redis_kind::{ExclusiveRedis, REDIS_KINDS},
+    redis_security::RedisSecurity,
     redis_sentinel::TestSentinel,
+    redis_server::RedisServer,
 };
 
 use crate::{
@@ -46,8 +46,8 @@ async fn open_store_and_feed(
 
 #[actix_web::test]
 async fn readiness_and_the_feed_work_over_every_kind_of_redis() {
-    for kind in KINDS {
-        let redis: Lease = kind.lease().await;
+    for kind in REDIS_KINDS {
+        let redis: ExclusiveRedis = kind.acquire().await;
         let (store, feed) = open_store_and_feed(&redis.url_for("auth"), &redis.settings()).await;
         store.check_ready().await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
         store.check_ready().await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
@@ -57,7 +57,7 @@ async fn readiness_and_the_feed_work_over_every_kind_of_redis() {
                     .args_iter()
                     .any(|arg| matches!(arg, redis::Arg::Simple(arg) if arg == topic.as_bytes()))
                 {
-                    redis.at::<i64>(partition, cmd).await;
+                    redis.run_on_partition::<i64>(partition, cmd).await;
                 }
             }
         })
@@ -67,15 +67,15 @@ async fn readiness_and_the_feed_work_over_every_kind_of_redis() {
 
 #[actix_web::test]
 async fn readiness_and_the_feed_use_the_new_master_after_a_failover() {
-    let mut redis = TestSentinel::start(Guard::acl()).await;
-    let (store, feed) = open_store_and_feed(&redis.url("auth"), &redis.guard().settings()).await;
+    let mut redis = TestSentinel::start(RedisSecurity::acl()).await;
+    let (store, feed) = open_store_and_feed(&redis.url("auth"), &redis.security().settings()).await;
     store.check_ready().await.unwrap();
     redis.kill_master().await;
     assert!(matches!(store.check_ready().await, Err(RedisSetupError::Unreachable(_))));
-    let master = redis.master().await;
+    let master = redis.wait_master().await;
     eventually("it is ready again", async || store.check_ready().await.ok()).await;
     publish_until_received(&feed, "hello again", async |cmd| {
-        redis.nodes[master].run::<i64>(cmd).await;
+        redis.servers[master].run::<i64>(cmd).await;
     })
     .await;
 }
@@ -86,11 +86,11 @@ async fn redis_absent_at_boot_is_checked_when_it_appears() {
     let store =
         RedisCredentialStore::open(&format!("redis://{address}"), &config::RedisSettings::default()).unwrap();
     assert!(matches!(store.check_ready().await, Err(RedisSetupError::Unreachable(_))));
-    let node = RedisNode::start(address, &Guard::none(), &[]).await;
-    node.ask::<()>("CONFIG SET maxmemory-policy allkeys-lru").await;
+    let node = RedisServer::start(address, &RedisSecurity::none(), &[]).await;
+    node.run_text::<()>("CONFIG SET maxmemory-policy allkeys-lru").await;
     assert!(
         matches!(store.check_ready().await, Err(RedisSetupError::Unsuitable(why)) if why.contains("allkeys-lru"))
     );
-    node.ask::<()>("CONFIG SET maxmemory-policy noeviction").await;
+    node.run_text::<()>("CONFIG SET maxmemory-policy noeviction").await;
     store.check_ready().await.unwrap();
 }

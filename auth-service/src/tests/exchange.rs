@@ -5,14 +5,14 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use signalbox_config::ProviderSettings;
 use signalbox_protocol::clock;
-use signalbox_tests::idp::{IdpKey, TestIdp};
+use signalbox_tests::provider::{ProviderKey, TestProvider};
 use signalbox_token::TokenVerifier;
 
 use super::{TestService, random_secret, token_request};
 use crate::exchange::{ExchangeRefusal, TokenExchange};
 
 /// A service that believes this provider.
-fn service_with_provider(idp: &TestIdp, more: Value) -> TestService {
+fn service_with_provider(idp: &TestProvider, more: Value) -> TestService {
     let mut rules = json!({ "issuer": idp.issuer, "audience": "signalbox" });
     rules.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let provider: ProviderSettings = serde_json::from_value(rules).unwrap();
@@ -33,9 +33,9 @@ async fn expect_refusal(service: &TestService, token: &str, why: ExchangeRefusal
 
 #[actix_web::test]
 async fn provider_token_of_every_algorithm_is_exchanged_for_a_user_token() {
-    let idp = TestIdp::start().await;
+    let idp = TestProvider::start().await;
     let keys = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA]
-        .map(|algorithm| IdpKey::new(&format!("{algorithm:?}"), algorithm));
+        .map(|algorithm| ProviderKey::new(&format!("{algorithm:?}"), algorithm));
     idp.publish(&keys.iter().collect::<Vec<_>>());
     let roles = json!({ "role_claim": "groups", "role_map": { "staff": "host" }, "user_prefix": "idp:" });
     let service = service_with_provider(&idp, roles);
@@ -54,16 +54,16 @@ async fn provider_token_of_every_algorithm_is_exchanged_for_a_user_token() {
         assert_eq!((status, &next["user"], &next["role"]), (200, &"idp:alice".into(), &"host".into()));
         assert!(verifier.verify_user_token(next["token"].as_str().unwrap(), clock::now_s()).is_ok());
     }
-    assert_eq!(idp.questions(), 1, "the keys are kept");
+    assert_eq!(idp.key_requests(), 1, "the keys are kept");
     assert_eq!(service.counter_value("signalbox_auth_tokens_issued_total", "user"), 4.0);
 }
 
 #[actix_web::test]
 async fn provider_token_with_one_defect_is_refused() {
-    let idp = TestIdp::start().await;
-    let (rsa, ec) = (IdpKey::new("rsa", Algorithm::RS256), IdpKey::new("ec", Algorithm::ES256));
+    let idp = TestProvider::start().await;
+    let (rsa, ec) = (ProviderKey::new("rsa", Algorithm::RS256), ProviderKey::new("ec", Algorithm::ES256));
     let (other, small) =
-        (IdpKey::new("rsa", Algorithm::RS256), IdpKey::with_bits("small", Algorithm::RS256, 1024));
+        (ProviderKey::new("rsa", Algorithm::RS256), ProviderKey::with_bits("small", Algorithm::RS256, 1024));
     idp.publish(&[&rsa, &ec, &small]);
     let service = service_with_provider(&idp, json!({}));
     let claims = idp.claims("alice");
@@ -162,8 +162,8 @@ async fn application_token_is_accepted_only_with_the_user_secret() {
 
 #[actix_web::test]
 async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
-    let idp = TestIdp::start().await;
-    let (one, two) = (IdpKey::new("one", Algorithm::EdDSA), IdpKey::new("two", Algorithm::EdDSA));
+    let idp = TestProvider::start().await;
+    let (one, two) = (ProviderKey::new("one", Algorithm::EdDSA), ProviderKey::new("two", Algorithm::EdDSA));
     idp.publish(&[&one]);
     let service = service_with_provider(&idp, json!({}));
     let exchange = &service.state.exchange;
@@ -174,17 +174,17 @@ async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
     idp.publish(&[&one, &two]);
     // Asked for a moment ago: a token that names an unknown key does not make us ask again.
     assert_eq!(exchange.verify(&two.sign(&long), now + 9_999).await, Err(ExchangeRefusal::UnknownKey));
-    assert_eq!(idp.questions(), 1);
+    assert_eq!(idp.key_requests(), 1);
     now += 10_000;
     assert!(exchange.verify(&two.sign(&long), now).await.is_ok());
-    assert_eq!(idp.questions(), 2);
+    assert_eq!(idp.key_requests(), 2);
 
-    idp.be_down(true);
+    idp.set_down(true);
     now += 6 * 60 * 1_000;
     assert!(exchange.verify(&one.sign(&long), now).await.is_ok(), "held keys go on");
-    assert_eq!(idp.questions(), 2, "discovery failed already");
+    assert_eq!(idp.key_requests(), 2, "discovery failed already");
     // A key that was taken out is gone when the provider answers again.
-    idp.be_down(false);
+    idp.set_down(false);
     idp.publish(&[&two]);
     now += 10_000;
     assert!(exchange.verify(&two.sign(&long), now).await.is_ok());
@@ -193,15 +193,15 @@ async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
 
 #[actix_web::test]
 async fn provider_without_keys_or_with_a_foreign_discovery_document_gives_503() {
-    let idp = TestIdp::start().await;
-    let key = IdpKey::new("one", Algorithm::EdDSA);
+    let idp = TestProvider::start().await;
+    let key = ProviderKey::new("one", Algorithm::EdDSA);
     idp.publish(&[&key]);
-    idp.be_down(true);
+    idp.set_down(true);
     let (status, answer) =
         exchange_token(&service_with_provider(&idp, json!({})), &key.sign(&idp.claims("a"))).await;
     assert_eq!((status, &answer["code"]), (503, &"unavailable".into()));
-    idp.be_down(false);
-    idp.pose_as("https://evil.example");
+    idp.set_down(false);
+    idp.set_discovery_issuer("https://evil.example");
     let (status, _) =
         exchange_token(&service_with_provider(&idp, json!({})), &key.sign(&idp.claims("a"))).await;
     assert_eq!(status, 503, "the discovery document is another's");

@@ -8,9 +8,9 @@ use signalbox_redis::redis_keys;
 use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::usage::UtcDay;
 use signalbox_tests::{
-    hook::{Answer, Hooks, Receiver},
     net::eventually_within,
-    redis_kinds::{KINDS, Lease},
+    redis_kind::{ExclusiveRedis, REDIS_KINDS},
+    webhook_receiver::{WebhookConfig, WebhookReceiver, WebhookReply},
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn settings(receiver: &Receiver) -> ServiceSettings {
+fn settings(receiver: &WebhookReceiver) -> ServiceSettings {
     let mut settings = ServiceSettings::default();
     let endpoint = WebhookEndpoint {
         url: receiver.url(),
@@ -40,7 +40,7 @@ fn numbered_room(n: usize) -> RoomId {
 }
 
 /// A node records an event.
-async fn record_event(redis: &Lease, n: usize) {
+async fn record_event(redis: &ExclusiveRedis, n: usize) {
     let partition = redis_keys::partition_of_room(&numbered_room(n));
     let line = format!(
         r#"{{"id":"evt_{n}","event":"room-opened","at":1,"room":"{}","node":"x"}}"#,
@@ -48,19 +48,19 @@ async fn record_event(redis: &Lease, n: usize) {
     );
     let mut add = redis::cmd("XADD");
     add.arg(redis_keys::webhook_queue_key(partition)).arg("*").arg("d").arg(line);
-    redis.at::<String>(partition, &add).await;
+    redis.run_on_partition::<String>(partition, &add).await;
     let mut expire = redis::cmd("PEXPIRE");
     expire.arg(redis_keys::webhook_queue_key(partition)).arg(60_000);
-    redis.at::<i64>(partition, &expire).await;
+    redis.run_on_partition::<i64>(partition, &expire).await;
 }
 
 #[actix_web::test]
 async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
-    for kind in KINDS {
-        let redis: Lease = kind.lease().await;
-        let receiver = Receiver::start(|_, _| Answer::Status(500)).await;
+    for kind in REDIS_KINDS {
+        let redis: ExclusiveRedis = kind.acquire().await;
+        let receiver = WebhookReceiver::start(|_, _| WebhookReply::Status(500)).await;
         let link = LazyRedisClient::connect_in_background(&redis.url_for("auth"), &redis.settings());
-        let common = WebhookSecrets::parse(&Hooks::new(&[], "", "").secret).unwrap();
+        let common = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
         let secrets = EndpointSecrets { shared_secrets: common, ..EndpointSecrets::default() };
         let webhooks = WebhookService::start(
             &settings(&receiver),
@@ -82,7 +82,7 @@ async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
         })
         .await;
         assert!(letters.iter().all(|letter| letter.letter.last_failure == "status 500"), "{letters:?}");
-        receiver.change_mind(|_, _| Answer::Status(200));
+        receiver.set_reply(|_, _| WebhookReply::Status(200));
         assert_eq!(
             webhooks
                 .replay_dead_letters(Some(redis_keys::partition_of_room(&numbered_room(3))), |_| true)
@@ -90,7 +90,7 @@ async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
             Ok(1)
         );
         assert_eq!(webhooks.replay_dead_letters(None, |_| true).await, Ok(8));
-        receiver.wait_for(DEADLINE, 9).await;
+        receiver.wait_for_events(DEADLINE, 9).await;
         webhooks.stop().await;
         let left = redis.keys().await;
         assert!(!left.iter().any(|key| key.ends_with(":lease")), "{left:?}");
@@ -99,8 +99,8 @@ async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
 
 #[actix_web::test]
 async fn usage_day_is_read_over_every_kind_of_redis() {
-    for kind in KINDS {
-        let redis: Lease = kind.lease().await;
+    for kind in REDIS_KINDS {
+        let redis: ExclusiveRedis = kind.acquire().await;
         let reader = UsageReader::Redis(LazyRedisClient::connect_in_background(
             &redis.url_for("auth"),
             &redis.settings(),
@@ -114,7 +114,7 @@ async fn usage_day_is_read_over_every_kind_of_redis() {
 
 #[actix_web::test]
 async fn endpoint_without_a_secret_prevents_the_start() {
-    let receiver = Receiver::willing().await;
+    let receiver = WebhookReceiver::accepting().await;
     let none = EndpointSecrets::default();
     let started =
         WebhookService::start(&settings(&receiver), &none, WebhookEventSource::Feed, &FeedSender::new(8));
@@ -122,7 +122,7 @@ async fn endpoint_without_a_secret_prevents_the_start() {
         matches!(started, Err(WebhookStartError::NoSigningSecret(name)) if name == "SIGNALBOX_WEBHOOK_SECRETS")
     );
     // The common ones do not stand in for its own: whoever has those could speak in its name.
-    let common = WebhookSecrets::parse(&Hooks::new(&[], "", "").secret).unwrap();
+    let common = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
     let mut own = settings(&receiver);
     own.webhooks.endpoints[0].secrets_env = Some("SHOP_SECRETS".to_owned());
     let keys = EndpointSecrets { shared_secrets: common, ..EndpointSecrets::default() };

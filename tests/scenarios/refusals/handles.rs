@@ -5,11 +5,11 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use signalbox_protocol::clock;
 use signalbox_tests::{
-    cluster::{Store, TestCluster, random_secret},
+    cluster::{StoreKind, TestCluster, random_secret},
     http::Request,
     net::eventually,
-    peer::{Link, TestPeer},
-    token::Forgery,
+    peer::{TestConnection, TestPeer},
+    token::TokenBuilder,
 };
 
 use super::{
@@ -105,7 +105,7 @@ fn defect_name(defect: HandleDefect) -> String {
 }
 
 async fn join_for_defect(cluster: &TestCluster, defect: HandleDefect) -> TestPeer {
-    let valid = Forgery::good(&defect_name(defect), &defect_name(defect));
+    let valid = TokenBuilder::valid(&defect_name(defect), &defect_name(defect));
     let token = match defect {
         HandleDefect::TokenExpired | HandleDefect::TokenExpiredWhileAttached => {
             valid.claim("exp", clock::now_s() + LIFE_S)
@@ -116,12 +116,12 @@ async fn join_for_defect(cluster: &TestCluster, defect: HandleDefect) -> TestPee
         _ => valid,
     };
     let node = cluster.next_node().address;
-    Link::open(node, &token.sign(&cluster.secret)).await.into_peer().await
+    TestConnection::open(node, &token.sign(&cluster.secret)).await.into_peer().await
 }
 
 /// Resumes, on another node if the cluster has two.
 async fn resume_elsewhere(cluster: &TestCluster, peer: TestPeer) -> TestPeer {
-    let back = peer.lose().await.resume_on(cluster.next_node()).await;
+    let back = peer.disconnect().await.resume_on(cluster.next_node()).await;
     back.ping().await;
     back
 }
@@ -138,17 +138,17 @@ async fn make_handle(cluster: &TestCluster, defect: HandleDefect) -> (String, Op
         HandleDefect::Oversized => (format!("{}{handle}", "e".repeat(8 * 1024)), peer),
         HandleDefect::SealedByForeignKey => (with_seal_of(&handle, &random_secret()), peer),
         HandleDefect::SealedByTokenSecret => (with_seal_of(&handle, &cluster.secret), peer),
-        HandleDefect::RoomToken => (cluster.forge("r", "alice"), peer),
+        HandleDefect::RoomToken => (cluster.sign_token("r", "alice"), peer),
         HandleDefect::Replaced => (handle, resume_elsewhere(cluster, peer).await),
         HandleDefect::ReplacedTwice => {
             (handle, resume_elsewhere(cluster, resume_elsewhere(cluster, peer).await).await)
         }
         HandleDefect::TakenOver => {
             let address = cluster.next_node().address;
-            (handle, peer.lose().await.take_over(address).await.unwrap().into_peer().await)
+            (handle, peer.disconnect().await.take_over(address).await.unwrap().into_peer().await)
         }
         HandleDefect::TokenExpired | HandleDefect::TimedOut => {
-            peer.lose().await;
+            peer.disconnect().await;
             return (handle, None);
         }
         _ => {
@@ -181,8 +181,8 @@ async fn end_peer(cluster: &TestCluster, defect: HandleDefect, peer: TestPeer) -
             api("DELETE", "/participants?role=speaker".to_owned(), Value::Null).await;
         }
         HandleDefect::RemovedByModerator => {
-            let host = cluster.room(&room).join_as(json!({ "user": "host", "role": "host" })).await;
-            host.must(json!({ "type": "kick", "peer": peer.id() })).await;
+            let host = cluster.room(&room).join_with(json!({ "user": "host", "role": "host" })).await;
+            host.send_acked(json!({ "type": "kick", "peer": peer.id() })).await;
             host.leave().await;
         }
         HandleDefect::GrantRevoked => revoke(cluster, json!({ "grant": REVOKED })).await,
@@ -195,16 +195,16 @@ async fn end_peer(cluster: &TestCluster, defect: HandleDefect, peer: TestPeer) -
         // The peer itself has no defect.
         _ => return Some(peer),
     }
-    peer.closed().await;
+    peer.wait_closed().await;
     None
 }
 
 async fn revoke(cluster: &TestCluster, body: Value) {
-    cluster.take_back("/api/revocations", body).await;
+    cluster.add_rule("/api/revocations", body).await;
 }
 
 async fn ban(cluster: &TestCluster, body: Value) {
-    cluster.take_back("/api/bans", body).await;
+    cluster.add_rule("/api/bans", body).await;
 }
 
 /// Waits until each node gives the expected answer: a node may learn of an access rule or of a new
@@ -223,7 +223,7 @@ async fn wait_until_known(cluster: &TestCluster, handles: &[(HandleDefect, Strin
     }
 }
 
-async fn no_invalid_handle_resumes_a_peer(store: Store) {
+async fn no_invalid_handle_resumes_a_peer(store: StoreKind) {
     let cluster = TestCluster::start(store, &[WINDOW]).await;
     let (mut handles, mut remaining_peers) = (Vec::new(), Vec::new());
     let expires_with_token = |defect: &HandleDefect| {
@@ -265,10 +265,10 @@ async fn no_invalid_handle_resumes_a_peer(store: Store) {
 
 #[tokio::test]
 async fn no_invalid_handle_resumes_a_peer_in_memory() {
-    no_invalid_handle_resumes_a_peer(Store::Memory).await;
+    no_invalid_handle_resumes_a_peer(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn no_invalid_handle_resumes_a_peer_over_redis() {
-    no_invalid_handle_resumes_a_peer(Store::Redis(2)).await;
+    no_invalid_handle_resumes_a_peer(StoreKind::Redis(2)).await;
 }

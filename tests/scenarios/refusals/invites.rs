@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use signalbox_protocol::{clock, id::random_hex};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::{Request, Response},
 };
 use signalbox_token::{OpaqueToken, OpaqueTokenKind};
@@ -66,7 +66,8 @@ async fn use_invite(cluster: &TestCluster, code: &Value, authorization: Option<S
 
 /// The invite code with the defect.
 async fn make_code(cluster: &TestCluster, spare_secret: &str, defect: InviteDefect) -> Value {
-    let create = async |room: &str, settings| create_invite(cluster, cluster.basic(), room, settings).await;
+    let create =
+        async |room: &str, settings| create_invite(cluster, cluster.basic_auth(), room, settings).await;
     let (code, _) = create("r", json!({ "maxUses": 9 })).await;
     let (secret, room) = code.split_once('.').unwrap();
     json!(match defect {
@@ -96,7 +97,7 @@ async fn make_code(cluster: &TestCluster, spare_secret: &str, defect: InviteDefe
         }
         InviteDefect::RevokedKey => {
             let (code, _) = create_invite(cluster, basic(SPARE_KEY, spare_secret), "r", json!({})).await;
-            cluster.take_back("/api/revocations", json!({ "key": SPARE_KEY })).await;
+            cluster.add_rule("/api/revocations", json!({ "key": SPARE_KEY })).await;
             code
         }
         InviteDefect::DeletedRoom => {
@@ -108,7 +109,7 @@ async fn make_code(cluster: &TestCluster, spare_secret: &str, defect: InviteDefe
     })
 }
 
-async fn no_invalid_invite_is_accepted(store: Store) {
+async fn no_invalid_invite_is_accepted(store: StoreKind) {
     let (own_secret, spare_secret) = (random_hex(), random_hex());
     let env = [("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{own_secret},{SPARE_KEY}:{spare_secret}"))];
     let mut cluster = TestCluster::start_with(store, &[], &env).await;
@@ -124,7 +125,7 @@ async fn no_invalid_invite_is_accepted(store: Store) {
         let authorization = match api_key {
             ApiKeyUse::Absent => None,
             ApiKeyUse::Wrong => Some(basic("backend", "wrong")),
-            ApiKeyUse::Valid => Some(cluster.basic()),
+            ApiKeyUse::Valid => Some(cluster.basic_auth()),
         };
         let answer = use_invite(cluster, code, authorization).await;
         check_answer(&(api_key, defect), expected(*defect), code.as_str(), &answer)
@@ -136,24 +137,24 @@ async fn no_invalid_invite_is_accepted(store: Store) {
 
 #[tokio::test]
 async fn no_invalid_invite_is_accepted_in_memory() {
-    no_invalid_invite_is_accepted(Store::Memory).await;
+    no_invalid_invite_is_accepted(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn no_invalid_invite_is_accepted_over_redis() {
-    no_invalid_invite_is_accepted(Store::Redis(2)).await;
+    no_invalid_invite_is_accepted(StoreKind::Redis(2)).await;
 }
 
 on_each_store! {
     /// A guest has no user name yet, so only a denied address or a shutdown can refuse the guest.
     async fn a_refused_guest_does_not_use_the_invite(cluster) {
-        let (code, _) = create_invite(cluster, cluster.basic(), "r", json!({})).await;
-        cluster.take_back("/api/denials", json!({ "cidr": "127.0.0.0/8", "for": 600 })).await;
+        let (code, _) = create_invite(cluster, cluster.basic_auth(), "r", json!({})).await;
+        cluster.add_rule("/api/denials", json!({ "cidr": "127.0.0.0/8", "for": 600 })).await;
         use_invite(cluster, &json!(code), None).await.assert_problem(403, "address_denied");
-        cluster.lift("deny:127.0.0.0/8").await;
-        cluster.take_back("/api/shutdown", json!({})).await;
+        cluster.lift_rule("deny:127.0.0.0/8").await;
+        cluster.add_rule("/api/shutdown", json!({})).await;
         use_invite(cluster, &json!(code), None).await.assert_problem(503, "shut_down");
-        cluster.lift("shutdown").await;
+        cluster.lift_rule("shutdown").await;
         use_invite(cluster, &json!(code), None).await.assert_status(200);
         use_invite(cluster, &json!(code), None).await.assert_problem(401, "invite_used_up");
     }

@@ -9,7 +9,7 @@ use base64::{
 };
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
-use signalbox_tests::token::Forgery;
+use signalbox_tests::token::TokenBuilder;
 use signalbox_token::KeyAlgorithm;
 
 /// Ed25519 in PKCS #8 (RFC 8410, section 7), up to the seed.
@@ -94,18 +94,18 @@ impl KeyPair {
     }
 
     /// The header of a valid token of this key.
-    pub(crate) fn header(&self, forgery: &Forgery) -> Value {
+    pub(crate) fn header(&self, forgery: &TokenBuilder) -> Value {
         json!({ "alg": self.algorithm.as_str(), "typ": forgery.header.typ, "kid": self.kid })
     }
 
     /// A token with this header, signed by this pair.
-    pub(crate) fn sign(&self, header: &Value, forgery: &Forgery) -> String {
+    pub(crate) fn sign(&self, header: &Value, forgery: &TokenBuilder) -> String {
         let signature = self.signature(header, forgery);
         forgery.assemble(header, &URL_SAFE_NO_PAD.encode(signature))
     }
 
     /// The 64 bytes of a signature.
-    pub(crate) fn signature(&self, header: &Value, forgery: &Forgery) -> Vec<u8> {
+    pub(crate) fn signature(&self, header: &Value, forgery: &TokenBuilder) -> Vec<u8> {
         let unsigned = forgery.assemble(header, "");
         let message = unsigned.trim_end_matches('.').as_bytes();
         let text = jsonwebtoken::crypto::sign(message, &self.key, self.algorithm.to_jsonwebtoken()).unwrap();
@@ -114,7 +114,12 @@ impl KeyPair {
 }
 
 /// A token with this header and an HMAC.
-pub(crate) fn sign_hmac(header: &Value, forgery: &Forgery, algorithm: Algorithm, secret: &[u8]) -> String {
+pub(crate) fn sign_hmac(
+    header: &Value,
+    forgery: &TokenBuilder,
+    algorithm: Algorithm,
+    secret: &[u8],
+) -> String {
     let unsigned = forgery.assemble(header, "");
     let message = unsigned.trim_end_matches('.');
     let key = EncodingKey::from_secret(secret);

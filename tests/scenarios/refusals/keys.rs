@@ -8,9 +8,9 @@ use signalbox_protocol::clock;
 use signalbox_tests::{
     cluster::random_secret,
     http::Request,
-    keyed::KeyedCluster,
+    keyed_cluster::KeyedCluster,
     net::eventually,
-    peer::{Link, TestPeer},
+    peer::{TestConnection, TestPeer},
     process::Process,
 };
 use signalbox_token::TokenKind;
@@ -121,13 +121,13 @@ struct RunningDeployment {
 /// Makes a retired key and a key in use of each algorithm: retired, P-256, Ed25519.
 async fn make_keys(cluster: &KeyedCluster) -> (KeyPair, KeyPair, KeyPair) {
     for alg in ["ES256", "EdDSA"] {
-        cluster.command(&["rotate", "--now", "--alg", alg]).await;
+        cluster.keys_command(&["rotate", "--now", "--alg", alg]).await;
     }
-    let list = cluster.command(&["list"]).await.stdout;
+    let list = cluster.keys_command(&["list"]).await.stdout;
     let kids: Vec<_> = list.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
     let [first, second, third] = kids[..] else { panic!("three keys: {list}") };
     let now = clock::now_s();
-    let read = |kid, signs_from| KeyPair::read(&cluster.keys, kid, signs_from);
+    let read = |kid, signs_from| KeyPair::read(&cluster.keys_dir, kid, signs_from);
     // The second key signed until five seconds ago. All tokens of the first key have expired.
     (read(first, 1_000), read(second, 2_000), read(third, now - 5))
 }
@@ -146,7 +146,7 @@ async fn start_deployment(deployment: KeyDeployment) -> RunningDeployment {
         }
         KeyDeployment::WithSharedSecret => {
             let env = vec![
-                ("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), cluster.keys.display().to_string()),
+                ("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), cluster.keys_dir.display().to_string()),
                 ("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{}", random_secret())),
                 ("SIGNALBOX__API_KEYS__BACKEND__SCOPES".to_owned(), scopes),
                 (format!("SIGNALBOX__{}", BURST.0), BURST.1.to_owned()),
@@ -168,7 +168,7 @@ impl RunningDeployment {
         let token = self.keys.ed25519.sign(&self.keys.ed25519.header(&forgery), &forgery);
         let node = self.service.node;
         let link = eventually("the node has its keys", async || {
-            Link::ask_in(node, &format!("token={token}")).await.ok()
+            TestConnection::open_with(node, &format!("token={token}")).await.ok()
         });
         link.await.into_peer().await
     }

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use signalbox_protocol::{clock, id::random_hex};
 use signalbox_redis::redis_keys;
 use signalbox_tests::{
-    cluster::{Store, TestCluster, random_secret},
+    cluster::{StoreKind, TestCluster, random_secret},
     http::{Request, Response},
     net::eventually,
-    peer::Link,
-    token::Forgery,
+    peer::TestConnection,
+    token::TokenBuilder,
 };
 use signalbox_token::{OpaqueToken, OpaqueTokenKind};
 
@@ -79,7 +79,7 @@ struct IssuerCluster {
 }
 
 impl IssuerCluster {
-    async fn start(store: Store) -> Self {
+    async fn start(store: StoreKind) -> Self {
         let (own_secret, spare_secret, user_secret) = (random_hex(), random_hex(), random_secret());
         let env = [
             ("SIGNALBOX_API_KEYS", format!("backend:{own_secret},{SPARE_KEY}:{spare_secret}")),
@@ -102,10 +102,10 @@ impl IssuerCluster {
         let answer = match family {
             FamilyKind::RoomTokens => {
                 let token_request = json!({ "room": room, "user": user, "refresh": true });
-                self.post("/auth/token", Some(self.cluster.basic()), &token_request).await
+                self.post("/auth/token", Some(self.cluster.basic_auth()), &token_request).await
             }
             FamilyKind::UserTokens => {
-                let mut provider_token = Forgery::good(room, user).typ(Some("JWT"));
+                let mut provider_token = TokenBuilder::valid(room, user).typ(Some("JWT"));
                 provider_token.claims =
                     json!({ "iss": "app", "aud": "signalbox", "sub": user, "exp": clock::now_s() + 60 });
                 let token_request =
@@ -214,23 +214,26 @@ impl IssuerCluster {
 
     /// Revokes the family, or bans or removes its user.
     async fn revoke_family(&self, first: &IssuedTokens, user: &str, defect: RefreshDefect) {
-        let revoke = async |body| self.cluster.take_back("/api/revocations", body).await;
+        let revoke = async |body| self.cluster.add_rule("/api/revocations", body).await;
         match defect {
             RefreshDefect::RevokedGrant => revoke(json!({ "token": first.token })).await,
             RefreshDefect::RevokedUser => revoke(json!({ "user": user })).await,
             RefreshDefect::RevokedRoom => revoke(json!({ "room": "revoked" })).await,
             RefreshDefect::RevokedKey => revoke(json!({ "key": SPARE_KEY })).await,
             RefreshDefect::BannedUser => {
-                self.cluster.take_back("/api/bans", json!({ "user": user, "for": 600 })).await
+                self.cluster.add_rule("/api/bans", json!({ "user": user, "for": 600 })).await
             }
             RefreshDefect::UserBannedFromRoom => {
-                self.cluster.take_back("/api/bans", json!({ "user": user, "room": "r", "for": 600 })).await
+                self.cluster.add_rule("/api/bans", json!({ "user": user, "room": "r", "for": 600 })).await
             }
             RefreshDefect::RemovedPeer => {
-                let peer = Link::open(self.cluster.next_node().address, &first.token).await.into_peer().await;
+                let peer = TestConnection::open(self.cluster.next_node().address, &first.token)
+                    .await
+                    .into_peer()
+                    .await;
                 let path = format!("/api/rooms/r/participants/{}", peer.id());
                 self.cluster.api("DELETE", &path, &Value::Null).await.assert_status(200);
-                peer.closed().await;
+                peer.wait_closed().await;
                 Value::Null
             }
             other => unreachable!("{other:?} is not a revocation"),
@@ -260,12 +263,12 @@ impl IssuerCluster {
     }
 }
 
-async fn no_invalid_refresh_token_is_exchanged(store: Store) {
+async fn no_invalid_refresh_token_is_exchanged(store: StoreKind) {
     let issuer = IssuerCluster::start(store).await;
     // With the memory store a refresh token lives for at least a minute; the conformance suite of
     // the stores covers this defect with a test clock.
     let is_possible = |(family, defect): &(FamilyKind, RefreshDefect)| {
-        applies(*family, *defect) && (*defect != RefreshDefect::Expired || store != Store::Memory)
+        applies(*family, *defect) && (*defect != RefreshDefect::Expired || store != StoreKind::Memory)
     };
     let rows: Vec<_> = pairs(FamilyKind::ALL, RefreshDefect::ALL).filter(is_possible).collect();
     let issuer = &issuer;
@@ -279,16 +282,16 @@ async fn no_invalid_refresh_token_is_exchanged(store: Store) {
     // All rows run at once, because two of them wait for ten seconds with the memory store.
     let failures: Vec<_> = futures_util::future::join_all(checks).await.into_iter().flatten().collect();
     assert!(failures.is_empty(), "{failures:#?}");
-    assert_eq!(rows.len(), if store == Store::Memory { 22 + 18 - 2 } else { 22 + 18 }, "rows");
+    assert_eq!(rows.len(), if store == StoreKind::Memory { 22 + 18 - 2 } else { 22 + 18 }, "rows");
     issuer.cluster.audit().await;
 }
 
 #[tokio::test]
 async fn no_invalid_refresh_token_is_exchanged_in_memory() {
-    no_invalid_refresh_token_is_exchanged(Store::Memory).await;
+    no_invalid_refresh_token_is_exchanged(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn no_invalid_refresh_token_is_exchanged_over_redis() {
-    no_invalid_refresh_token_is_exchanged(Store::Redis(2)).await;
+    no_invalid_refresh_token_is_exchanged(StoreKind::Redis(2)).await;
 }

@@ -4,11 +4,11 @@ use serde_json::json;
 use signalbox_protocol::clock;
 use signalbox_redis::redis_keys;
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     http::Request,
     net::eventually,
-    peer::Link,
-    token::Forgery,
+    peer::TestConnection,
+    token::TokenBuilder,
 };
 use signalbox_token::{OpaqueToken, OpaqueTokenKind, parse_ticket_digest};
 
@@ -67,8 +67,8 @@ const LIFE_S: u64 = 2;
 
 /// Makes a ticket. The access rules are added after all tickets are made.
 async fn make_ticket(cluster: &TestCluster, defect: TicketDefect) -> String {
-    let valid = Forgery::good("r", "alice");
-    let issue = async |token: Forgery| issue_ticket(cluster, &token.sign(&cluster.secret)).await;
+    let valid = TokenBuilder::valid("r", "alice");
+    let issue = async |token: TokenBuilder| issue_ticket(cluster, &token.sign(&cluster.secret)).await;
     let unknown = OpaqueToken::random().to_text(OpaqueTokenKind::Ticket);
     match defect {
         TicketDefect::Unknown => unknown,
@@ -82,7 +82,7 @@ async fn make_ticket(cluster: &TestCluster, defect: TicketDefect) -> String {
         TicketDefect::Repeated => issue(valid).await,
         TicketDefect::Used => {
             let ticket = issue(valid.claim("sub", "early")).await;
-            Link::open(cluster.next_node().address, &ticket).await.into_peer().await.leave().await;
+            TestConnection::open(cluster.next_node().address, &ticket).await.into_peer().await.leave().await;
             ticket
         }
         TicketDefect::Expired => {
@@ -102,10 +102,10 @@ async fn make_ticket(cluster: &TestCluster, defect: TicketDefect) -> String {
         TicketDefect::RemovedPeer => {
             let token = cluster.issue(&json!({ "room": "r", "user": "kicked" })).await;
             let ticket = issue_ticket(cluster, &token).await;
-            let peer = Link::open(cluster.next_node().address, &token).await.into_peer().await;
+            let peer = TestConnection::open(cluster.next_node().address, &token).await.into_peer().await;
             let path = format!("/api/rooms/r/participants/{}", peer.id());
             cluster.api("DELETE", &path, &serde_json::Value::Null).await.assert_status(200);
-            peer.closed().await;
+            peer.wait_closed().await;
             ticket
         }
     }
@@ -118,10 +118,10 @@ async fn add_access_rules(cluster: &TestCluster) {
         json!({ "room": "revoked" }),
         json!({ "key": SPARE_KEY, "issued": true }),
     ] {
-        cluster.take_back("/api/revocations", body).await;
+        cluster.add_rule("/api/revocations", body).await;
     }
-    cluster.take_back("/api/bans", json!({ "user": "banned-here", "room": "r", "for": 600 })).await;
-    cluster.take_back("/api/bans", json!({ "user": "banned", "for": 600 })).await;
+    cluster.add_rule("/api/bans", json!({ "user": "banned-here", "room": "r", "for": 600 })).await;
+    cluster.add_rule("/api/bans", json!({ "user": "banned", "for": 600 })).await;
 }
 
 fn validate_request(ticket: &str) -> Request {
@@ -139,22 +139,22 @@ async fn assert_opens_once(cluster: &TestCluster, ticket: &str) {
         }
     }
     let node = cluster.nodes.last().unwrap();
-    Link::open(node.address, ticket).await.into_peer().await.leave().await;
+    TestConnection::open(node.address, ticket).await.into_peer().await.leave().await;
     for node in &cluster.nodes {
         validate_request(ticket).send(node.address).await.assert_problem(401, "ticket_used");
     }
 }
 
-async fn no_invalid_ticket_opens_a_connection(store: Store) {
+async fn no_invalid_ticket_opens_a_connection(store: StoreKind) {
     let cluster = TestCluster::start(store, &[]).await;
     // With the memory store a ticket always lives for thirty seconds; a unit test covers its
     // expiry.
-    let applies = |defect: &TicketDefect| *defect != TicketDefect::Expired || store != Store::Memory;
+    let applies = |defect: &TicketDefect| *defect != TicketDefect::Expired || store != StoreKind::Memory;
     let mut tickets = Vec::new();
     for defect in TicketDefect::ALL.iter().filter(|defect| applies(defect)) {
         tickets.push((*defect, make_ticket(&cluster, *defect).await));
     }
-    let valid = issue_ticket(&cluster, &cluster.forge("r", "alice")).await;
+    let valid = issue_ticket(&cluster, &cluster.sign_token("r", "alice")).await;
     let expiry_s = clock::now_s() + LIFE_S;
     add_access_rules(&cluster).await;
     let banned = tickets.iter().find(|(defect, _)| *defect == TicketDefect::BannedUser).unwrap().1.clone();
@@ -177,20 +177,20 @@ async fn no_invalid_ticket_opens_a_connection(store: Store) {
         })
         .await;
     }
-    let rows = if store == Store::Memory { 4 * 18 } else { 2 * 4 * 19 };
+    let rows = if store == StoreKind::Memory { 4 * 18 } else { 2 * 4 * 19 };
     assert_eq!(count, rows, "rows");
     assert_opens_once(&cluster, &valid).await;
-    cluster.lift("ban:*:banned").await;
+    cluster.lift_rule("ban:*:banned").await;
     assert_opens_once(&cluster, &banned).await;
     cluster.audit().await;
 }
 
 #[tokio::test]
 async fn no_invalid_ticket_opens_a_connection_in_memory() {
-    no_invalid_ticket_opens_a_connection(Store::Memory).await;
+    no_invalid_ticket_opens_a_connection(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn no_invalid_ticket_opens_a_connection_over_redis() {
-    no_invalid_ticket_opens_a_connection(Store::Redis(2)).await;
+    no_invalid_ticket_opens_a_connection(StoreKind::Redis(2)).await;
 }

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use signalbox_tests::token::Forgery;
+use signalbox_tests::token::TokenBuilder;
 use signalbox_token::TokenKind;
 
 use super::{
@@ -81,7 +81,7 @@ impl DeploymentKeys {
         }
     }
 
-    pub(crate) fn token(&self, victim: VictimKey, forgery: &Forgery, attack: TokenAttack) -> String {
+    pub(crate) fn token(&self, victim: VictimKey, forgery: &TokenBuilder, attack: TokenAttack) -> String {
         let (pair, [foreign, _]) = (self.victim(victim), self.foreign_pairs(victim));
         match attack {
             TokenAttack::Other(other_attack) => self.forge(victim, pair, foreign, forgery, other_attack),
@@ -126,7 +126,7 @@ impl DeploymentKeys {
         victim: VictimKey,
         pair: &KeyPair,
         foreign: &KeyPair,
-        forgery: &Forgery,
+        forgery: &TokenBuilder,
         other_attack: OtherAttack,
     ) -> String {
         let other_pair = self.victim(match victim {
@@ -199,7 +199,7 @@ impl DeploymentKeys {
     }
 }
 
-fn kind_of(forgery: &Forgery) -> TokenKind {
+fn kind_of(forgery: &TokenBuilder) -> TokenKind {
     let typ = forgery.header.typ.as_deref();
     TokenKind::ALL.into_iter().find(|kind| Some(kind.typ()) == typ).unwrap()
 }

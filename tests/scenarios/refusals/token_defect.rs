@@ -3,7 +3,7 @@
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use signalbox_protocol::clock;
-use signalbox_tests::{cluster::random_secret, token::Forgery};
+use signalbox_tests::{cluster::random_secret, token::TokenBuilder};
 use signalbox_token::TokenKind;
 
 all_of!(
@@ -50,14 +50,14 @@ pub(crate) struct TokenForge {
 }
 
 /// A valid token.
-pub(crate) fn valid_token(kind: TokenKind) -> Forgery {
-    let room = Forgery::good("r", "alice").typ(Some(kind.typ())).claim("aud", kind.aud());
-    let other = || room.clone().without("room").without("permissions");
+pub(crate) fn valid_token(kind: TokenKind) -> TokenBuilder {
+    let room = TokenBuilder::valid("r", "alice").typ(Some(kind.typ())).claim("aud", kind.aud());
+    let other = || room.clone().without_claim("room").without_claim("permissions");
     match kind {
         TokenKind::Room => room,
         TokenKind::User => other().claim("role", "host"),
         TokenKind::Management => {
-            other().without("role").claim("sub", "backend").claim("scopes", SCOPES.to_vec())
+            other().without_claim("role").claim("sub", "backend").claim("scopes", SCOPES.to_vec())
         }
     }
 }
@@ -106,7 +106,7 @@ impl TokenForge {
             TokenDefect::AnotherKind => valid_token(next_kind(kind)).sign(secret),
             TokenDefect::ThirdKind => valid_token(next_kind(next_kind(kind))).sign(secret),
             _ => match defective_header(header, defect) {
-                Some(header) => valid.sign_with(&header, secret),
+                Some(header) => valid.sign_with_header(&header, secret),
                 None => self.with_other_claims(valid, kind, defect).sign(secret),
             },
         })
@@ -116,17 +116,17 @@ impl TokenForge {
     ///
     /// # Panics
     /// If the defect is not a defect of the claims.
-    fn with_other_claims(&self, valid: Forgery, kind: TokenKind, defect: TokenDefect) -> Forgery {
+    fn with_other_claims(&self, valid: TokenBuilder, kind: TokenKind, defect: TokenDefect) -> TokenBuilder {
         let (now, far_future) = (clock::now_s(), 4_000_000_000_u64);
         let issued_at = |at: u64| valid.clone().claim("iat", at).claim("nbf", at);
         match defect {
             TokenDefect::Oversized => valid.claim("name", "x".repeat(13 * 1024)),
             TokenDefect::TokenRepeated => valid,
-            TokenDefect::ClaimMissing => valid.without(malformed_own_claim(kind).0),
+            TokenDefect::ClaimMissing => valid.without_claim(malformed_own_claim(kind).0),
             TokenDefect::ClaimMalformed => {
                 valid.claim(malformed_own_claim(kind).0, malformed_own_claim(kind).1)
             }
-            TokenDefect::TokenIdMissing => valid.without("jti"),
+            TokenDefect::TokenIdMissing => valid.without_claim("jti"),
             TokenDefect::AudienceList => valid.claim("aud", vec![kind.aud()]),
             TokenDefect::Expired => {
                 valid.claim("exp", now - 1).claim("iat", now - 900).claim("nbf", now - 900)

@@ -4,9 +4,9 @@
 use serde_json::json;
 use signalbox_protocol::{clock, id::random_hex};
 use signalbox_tests::{
-    cluster::{Store, TestCluster},
+    cluster::{StoreKind, TestCluster},
     net::eventually,
-    peer::{Link, TestPeer},
+    peer::{TestConnection, TestPeer},
 };
 use signalbox_token::TokenKind;
 
@@ -67,7 +67,7 @@ fn expected(location: TokenLocation, defect: TokenDefect) -> ExpectedRefusal {
 }
 
 /// Starts a cluster with a second API key, which the tests revoke.
-async fn start_cluster(store: Store) -> TestCluster {
+async fn start_cluster(store: StoreKind) -> TestCluster {
     let (own_secret, spare_secret) = (random_hex(), random_hex());
     let keys = format!("backend:{own_secret},{SPARE_KEY}:{spare_secret}");
     let env = [("SIGNALBOX_API_KEYS".to_owned(), keys)];
@@ -79,7 +79,7 @@ async fn start_cluster(store: Store) -> TestCluster {
 /// Adds the access rules of all defects. Returns the maker of tokens and a peer that joins
 /// afterwards.
 async fn add_access_rules(cluster: &TestCluster) -> (TokenForge, TestPeer) {
-    let revoke = async |body| cluster.take_back("/api/revocations", body).await;
+    let revoke = async |body| cluster.add_rule("/api/revocations", body).await;
     revoke(json!({ "all": true })).await;
     // The auth service issues this token in the second after the revocation.
     let token = cluster.issue(&json!({ "room": "r", "user": "alice" })).await;
@@ -92,8 +92,8 @@ async fn add_access_rules(cluster: &TestCluster) -> (TokenForge, TestPeer) {
     ] {
         revoke(body).await;
     }
-    cluster.take_back("/api/bans", json!({ "user": "banned", "for": 600 })).await;
-    cluster.take_back("/api/bans", json!({ "user": "banned-here", "room": "r", "for": 600 })).await;
+    cluster.add_rule("/api/bans", json!({ "user": "banned", "for": 600 })).await;
+    cluster.add_rule("/api/bans", json!({ "user": "banned-here", "room": "r", "for": 600 })).await;
     let forge = TokenForge { secret: cluster.secret.clone(), after_revoke_all };
     let last_rule_token = forge.token(TokenKind::Room, TokenDefect::BannedFromRoom);
     let node = cluster.nodes[0].address;
@@ -103,10 +103,10 @@ async fn add_access_rules(cluster: &TestCluster) -> (TokenForge, TestPeer) {
         (answer.status == 403).then_some(())
     })
     .await;
-    (forge, Link::open(node, &token).await.into_peer().await)
+    (forge, TestConnection::open(node, &token).await.into_peer().await)
 }
 
-async fn each_invalid_token_is_refused_with_its_code_at_each_location(store: Store) {
+async fn each_invalid_token_is_refused_with_its_code_at_each_location(store: StoreKind) {
     let cluster = start_cluster(store).await;
     let service = ServiceAddresses { node: cluster.nodes[0].address, auth: cluster.auth_address() };
     token_location::assert_all_operations_listed(service.auth).await;
@@ -140,12 +140,12 @@ async fn each_invalid_token_is_refused_with_its_code_at_each_location(store: Sto
 
 #[tokio::test]
 async fn each_invalid_token_is_refused_with_its_code_at_each_location_in_memory() {
-    each_invalid_token_is_refused_with_its_code_at_each_location(Store::Memory).await;
+    each_invalid_token_is_refused_with_its_code_at_each_location(StoreKind::Memory).await;
 }
 
 #[tokio::test]
 async fn each_invalid_token_is_refused_with_its_code_at_each_location_over_redis() {
-    each_invalid_token_is_refused_with_its_code_at_each_location(Store::Redis(2)).await;
+    each_invalid_token_is_refused_with_its_code_at_each_location(StoreKind::Redis(2)).await;
 }
 
 on_each_store! {

@@ -11,8 +11,8 @@ use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
 use signalbox_redis::RedisClient;
 use signalbox_redis::redis_keys;
 use signalbox_tests::{
-    redis::TestRedis,
-    redis_kinds::{KINDS, Kind, Lease},
+    redis_kind::{ExclusiveRedis, REDIS_KINDS, RedisKind},
+    test_redis::TestRedis,
 };
 use tokio::time::timeout;
 
@@ -79,7 +79,7 @@ enum LogBackend {
 }
 
 impl LogBackend {
-    fn over_lease(lease: &Lease) -> Self {
+    fn over_lease(lease: &ExclusiveRedis) -> Self {
         Self::Redis(lease.url(), lease.settings())
     }
 
@@ -118,7 +118,7 @@ macro_rules! on_every_backend {
         mod over_redis {$(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                for kind in super::KINDS {
+                for kind in super::RULE_KINDS {
                     let lease = kind.lease().await;
                     super::$name(super::LogBackend::over_lease(&lease)).await;
                 }

@@ -23,13 +23,13 @@ async fn an_emptied_redis_gets_back_all_rules_except_lifted_ones() {
         .await;
     two.lift_rule(&ban_key("reformed"), RuleTerms::default()).await.unwrap();
     wait_until(&one, "the end of one", |rules| !has_ban(rules, &one, "reformed")).await;
-    server.stop();
+    server.kill();
     assert_eq!(
         check_user(&two, "mallory"),
         Err(AccessRefusal::Banned),
         "while it is away what is held is decided on"
     );
-    server.go_on().await;
+    server.restart().await;
     let restored = async {
         while stored_rule(&server, &ban_key("mallory")).await.is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -65,10 +65,10 @@ async fn a_process_is_current_only_after_its_rules_are_restored() {
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     one.poll_log(&mut place).await.unwrap();
     assert!(one.is_current());
-    server.stop();
+    server.kill();
     assert!(one.poll_log(&mut place).await.is_err());
     assert!(one.is_synchronized(), "Redis away: decide on what is held");
-    server.go_on().await;
+    server.restart().await;
     let mut connection = server.connect().await;
     // It answers, and takes no write: nothing can be written back.
     ::redis::cmd("CONFIG")
@@ -117,8 +117,8 @@ async fn a_process_waits_for_rules_that_others_may_restore() {
     late.poll_log(&mut lates).await.unwrap();
     assert!(late.is_current());
     writer.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
-    server.stop();
-    server.go_on().await;
+    server.kill();
+    server.restart().await;
     // The one that has not heard of the rule finds the empty store first, and knows nothing that it would write back.
     let first = async {
         while late.poll_log(&mut lates).await.is_err() {
@@ -146,7 +146,7 @@ async fn a_process_waits_for_rules_that_others_may_restore() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
-    let lease = Kind::Standalone.lease().await;
+    let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
     let mut place: Option<LogPosition> = None;
@@ -156,7 +156,7 @@ async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
         let word = Notice { to: NoticeAudience::All, code: "n".into(), message: n.to_string().into() };
         one.send_notice(&word).await.unwrap();
     }
-    let length: usize = lease.at(0, ::redis::cmd("XLEN").arg(redis_keys::RULE_LOG_KEY)).await;
+    let length: usize = lease.run_on_partition(0, ::redis::cmd("XLEN").arg(redis_keys::RULE_LOG_KEY)).await;
     assert_eq!(length, crate::rule_log::MAX_LOG_ENTRIES, "the log is bounded");
     slow.poll_log(&mut place).await.unwrap();
     assert_eq!(check_user(&slow, "mallory"), Err(AccessRefusal::Banned));
@@ -167,13 +167,13 @@ async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flushed_store_is_noticed_even_after_new_writes() {
-    let lease = Kind::Standalone.lease().await;
+    let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
     let mut place: Option<LogPosition> = None;
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     slow.poll_log(&mut place).await.unwrap();
-    lease.everywhere::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
+    lease.run_on_masters::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
     let other = AccessControl::new(backend.open_log(), 100);
     for name in ["a", "b", "c"] {
         other.write_rule(rule_change(ban_key(name), MINUTE)).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_flushed_store_is_noticed_even_after_new_writes() {
 /// The clock of a process counts for nothing: what it holds is dated by the store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_times_come_from_the_clock_of_the_store() {
-    let lease = Kind::Standalone.lease().await;
+    let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let one = backend.start_follower(100).await;
     // As if the clock of the process were years behind when it started.
@@ -196,7 +196,7 @@ async fn rule_times_come_from_the_clock_of_the_store() {
         read_at: tokio::time::Instant::now(),
         is_from_store: false,
     };
-    let (seconds, _): (u64, u64) = lease.at(0, &::redis::cmd("TIME")).await;
+    let (seconds, _): (u64, u64) = lease.run_on_partition(0, &::redis::cmd("TIME")).await;
     let rule = one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     assert!((rule.written_at / 1_000).abs_diff(seconds) < 5);
     let told = async {
@@ -210,9 +210,9 @@ async fn rule_times_come_from_the_clock_of_the_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_key_gets_its_ttl_in_the_script_that_writes_it() {
-    let lease = Kind::Standalone.lease().await;
+    let lease = RedisKind::Standalone.acquire().await;
     let one = LogBackend::over_lease(&lease).start_follower(100).await;
-    let ttl = async |key: &str| lease.at::<i64>(0, ::redis::cmd("PTTL").arg(key)).await;
+    let ttl = async |key: &str| lease.run_on_partition::<i64>(0, ::redis::cmd("PTTL").arg(key)).await;
     one.send_notice(&Notice { to: NoticeAudience::All, code: "c".into(), message: "m".into() })
         .await
         .unwrap();
@@ -231,15 +231,15 @@ async fn every_key_gets_its_ttl_in_the_script_that_writes_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_server_accepts_rules() {
-    let lease = Kind::Standalone.lease().await;
+    let lease = RedisKind::Standalone.acquire().await;
     let one = LogBackend::over_lease(&lease).start_follower(100).await;
-    lease.everywhere::<::redis::Value>(::redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"])).await;
+    lease.run_on_masters::<::redis::Value>(::redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"])).await;
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.expect("what is taken back is taken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shipped_auth_acl_permits_all_rule_scripts() {
-    let lease = Kind::Guarded.lease().await;
+    let lease = RedisKind::Secured.acquire().await;
     let backend = LogBackend::Redis(lease.url_for("auth"), lease.settings());
     let one = backend.start_follower(100).await;
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();

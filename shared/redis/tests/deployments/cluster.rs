@@ -11,15 +11,15 @@ use std::{
 
 use signalbox_redis::RedisUnavailable;
 use signalbox_tests::{
-    redis_cluster::{RedisCluster, key_in},
-    redis_guard::Guard,
+    redis_cluster::{TestRedisCluster, key_in},
+    redis_security::RedisSecurity,
 };
 
 use crate::test_client::{TestClient, TestListener};
 
-async fn start_cluster(guard: Guard) -> (RedisCluster, Arc<TestClient>) {
-    let redis = RedisCluster::start(guard).await;
-    let client = TestClient::connect(&redis.url("signal"), &redis.guard().settings()).await;
+async fn start_cluster(guard: RedisSecurity) -> (TestRedisCluster, Arc<TestClient>) {
+    let redis = TestRedisCluster::start(guard).await;
+    let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
     (redis, Arc::new(client))
 }
 
@@ -67,7 +67,7 @@ impl CallFlow {
 
 #[tokio::test]
 async fn a_killed_master_interrupts_only_its_own_partitions() {
-    let (mut redis, client) = start_cluster(Guard::none()).await;
+    let (mut redis, client) = start_cluster(RedisSecurity::none()).await;
     let ears = TestListener::open(&client).await;
     let killed = redis.master_of(0).await;
     let (its, others) = {
@@ -104,10 +104,10 @@ async fn a_killed_master_interrupts_only_its_own_partitions() {
 
 #[tokio::test]
 async fn a_moving_slot_loses_no_call_and_repeats_none() {
-    let (redis, client) = start_cluster(Guard::acl()).await;
+    let (redis, client) = start_cluster(RedisSecurity::acl()).await;
     let ears = TestListener::open(&client).await;
     // Another node, which calls nobody: only the server tells it.
-    let quiet = TestClient::connect(&redis.url("signal"), &redis.guard().settings()).await;
+    let quiet = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
     let quiet_ears = TestListener::open(&quiet).await;
     let from = redis.master_of(5).await;
     // The last one, so that no probe comes to its topic soon.
@@ -115,20 +115,20 @@ async fn a_moving_slot_loses_no_call_and_repeats_none() {
     let to = *redis.masters().await.iter().find(|place| **place != from).unwrap();
     // Some of the declared keys exist and some do not.
     let other = key_in(partition, "exists");
-    redis.nodes[from].ask::<i64>(&format!("HINCRBY {other} f 1")).await;
+    redis.servers[from].run_text::<i64>(&format!("HINCRBY {other} f 1")).await;
     let flow = CallFlow::start_calls(&client, "many", partition, &["exists", "absent"]);
     let single = CallFlow::start_calls(&client, "one", partition, &[]);
     tokio::time::sleep(Duration::from_millis(100)).await;
 
-    redis.begin_move(partition, to).await;
+    redis.start_slot_move(partition, to).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    while redis.move_keys(partition, from, to, 1).await > 0 {
+    while redis.move_slot_keys(partition, from, to, 1).await > 0 {
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     // All keys are there and the slot is not: who asks there must say so.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let moved = Instant::now();
-    redis.finish_move(partition, from, to).await;
+    redis.finish_slot_move(partition, from, to).await;
     ears.wait_for_gap(&[partition]).await;
     ears.publish_until_heard(&client, partition, "from the new master").await;
     println!("slot moved: topics {:?} after the last step", moved.elapsed());
@@ -157,29 +157,29 @@ async fn a_moving_slot_loses_no_call_and_repeats_none() {
 
 #[tokio::test]
 async fn a_multi_key_call_to_a_moving_slot_fails_at_its_deadline() {
-    let (redis, client) = start_cluster(Guard::none()).await;
+    let (redis, client) = start_cluster(RedisSecurity::none()).await;
     let partition = 77;
     client.count(partition, "before").await.unwrap();
     let from = redis.master_of(partition).await;
     let to = *redis.masters().await.iter().find(|place| **place != from).unwrap();
-    redis.nodes[from].ask::<i64>(&format!("HINCRBY {} f 1", key_in(partition, "exists"))).await;
-    redis.begin_move(partition, to).await;
+    redis.servers[from].run_text::<i64>(&format!("HINCRBY {} f 1", key_in(partition, "exists"))).await;
+    redis.start_slot_move(partition, to).await;
     // One of two keys has moved, and there it stays for now.
-    assert_eq!(redis.move_keys(partition, from, to, 1).await, 1);
+    assert_eq!(redis.move_slot_keys(partition, from, to, 1).await, 1);
     let start = Instant::now();
     let torn = client.count_with(partition, "torn", &["exists"]).await;
     let waited = start.elapsed();
     assert_eq!(torn, Err(RedisUnavailable));
     assert!((Duration::from_millis(1_500)..Duration::from_millis(2_300)).contains(&waited), "{waited:?}");
     assert!(client.client.is_partition_connected(partition), "the server is there");
-    while redis.move_keys(partition, from, to, 10).await > 0 {}
-    redis.finish_move(partition, from, to).await;
+    while redis.move_slot_keys(partition, from, to, 10).await > 0 {}
+    redis.finish_slot_move(partition, from, to).await;
     assert_eq!(client.count_with(partition, "torn", &["exists"]).await, Ok(1), "it was not executed before");
 }
 
 #[tokio::test]
 async fn a_key_outside_the_partitions_is_found_on_any_master() {
-    let (_redis, client) = start_cluster(Guard::none()).await;
+    let (_redis, client) = start_cluster(RedisSecurity::none()).await;
     for key in ["sb:nodes", "sb:partitions", "a", "b", "c"] {
         let mut cmd = redis::cmd("HINCRBY");
         cmd.arg(key).arg("f").arg(1);

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use signalbox_redis::redis_keys::PARTITIONS;
 use signalbox_tests::{
-    net::eventually_within, redis_cluster::key_in, redis_guard::Guard, redis_sentinel::TestSentinel,
+    net::eventually_within, redis_cluster::key_in, redis_security::RedisSecurity,
+    redis_sentinel::TestSentinel,
 };
 
 use crate::test_client::{FAILOVER_DEADLINE, TestClient, TestListener};
@@ -15,14 +16,14 @@ fn all_partitions() -> Vec<usize> {
 
 #[tokio::test]
 async fn a_killed_master_is_replaced_and_all_partitions_resync() {
-    let mut redis = TestSentinel::start(Guard::none()).await;
-    let client = TestClient::connect(&redis.url("signal"), &redis.guard().settings()).await;
+    let mut redis = TestSentinel::start(RedisSecurity::none()).await;
+    let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
     let ears = TestListener::open(&client).await;
     client.count(9, "before").await.unwrap();
 
     let start = Instant::now();
     let killed = redis.kill_master().await;
-    let place = redis.master().await;
+    let place = redis.wait_master().await;
     let failover = start.elapsed();
     assert_ne!(place, killed);
     client.wait_until_answered(9, "the new master").await;
@@ -37,18 +38,21 @@ async fn a_killed_master_is_replaced_and_all_partitions_resync() {
     assert!(undisturbed < start.elapsed(), "{undisturbed:?}");
 
     // The old master comes back as a replica, and nobody goes to it.
-    redis.nodes[killed].go_on().await;
+    redis.servers[killed].restart().await;
     eventually_within(FAILOVER_DEADLINE, "the old master follows", async || {
-        (redis.nodes[killed].replication("role").await? == "slave").then_some(())
+        (redis.servers[killed].replication_info("role").await? == "slave").then_some(())
     })
     .await;
-    assert_eq!(redis.nodes[killed].ask::<i64>(&format!("HEXISTS {} after", key_in(9, "counts"))).await, 0);
+    assert_eq!(
+        redis.servers[killed].run_text::<i64>(&format!("HEXISTS {} after", key_in(9, "counts"))).await,
+        0
+    );
     // The Sentinels may have changed their mind once more meanwhile.
     eventually_within(FAILOVER_DEADLINE, "writes go to the master", async || {
         client.count(9, "after").await.ok()?;
-        let master = redis.master_now().await.filter(|master| *master != killed)?;
+        let master = redis.current_master().await.filter(|master| *master != killed)?;
         let found: i64 =
-            redis.nodes[master].try_ask(&format!("HEXISTS {} after", key_in(9, "counts"))).await?;
+            redis.servers[master].try_run_text(&format!("HEXISTS {} after", key_in(9, "counts"))).await?;
         (found == 1).then_some(())
     })
     .await;
@@ -56,24 +60,24 @@ async fn a_killed_master_is_replaced_and_all_partitions_resync() {
 
 #[tokio::test]
 async fn the_client_leaves_a_master_that_was_demoted_alive() {
-    let redis = TestSentinel::start(Guard::acl()).await;
-    let client = TestClient::connect(&redis.url("signal"), &redis.guard().settings()).await;
+    let redis = TestSentinel::start(RedisSecurity::acl()).await;
+    let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
     let ears = TestListener::open(&client).await;
-    let old = redis.master().await;
-    redis.sentinels[0].ask::<()>("SENTINEL FAILOVER signalbox").await;
+    let old = redis.wait_master().await;
+    redis.sentinels[0].run_text::<()>("SENTINEL FAILOVER signalbox").await;
     let new = eventually_within(FAILOVER_DEADLINE, "another master", async || {
-        redis.master_now().await.filter(|place| *place != old)
+        redis.current_master().await.filter(|place| *place != old)
     })
     .await;
     eventually_within(FAILOVER_DEADLINE, "writes go to the new master", async || {
         client.count(4, "after").await.ok()?;
-        let found: i64 = redis.nodes[new].ask(&format!("HEXISTS {} after", key_in(4, "counts"))).await;
+        let found: i64 = redis.servers[new].run_text(&format!("HEXISTS {} after", key_in(4, "counts"))).await;
         (found == 1).then_some(())
     })
     .await;
     // What others publish is published there.
     eventually_within(FAILOVER_DEADLINE, "what others publish is heard", async || {
-        redis.nodes[new].ask::<i64>(&format!("SPUBLISH {} others", key_in(4, "node:me"))).await;
+        redis.servers[new].run_text::<i64>(&format!("SPUBLISH {} others", key_in(4, "node:me"))).await;
         ears.has_heard("others").then_some(())
     })
     .await;
@@ -82,8 +86,8 @@ async fn the_client_leaves_a_master_that_was_demoted_alive() {
 
 #[tokio::test]
 async fn writes_lost_with_their_master_are_an_interruption() {
-    let mut redis = TestSentinel::start(Guard::none()).await;
-    let client = TestClient::connect(&redis.url("signal"), &redis.guard().settings()).await;
+    let mut redis = TestSentinel::start(RedisSecurity::none()).await;
+    let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
     redis.cut_replication().await;
     assert_eq!(client.count(2, "lost").await, Ok(1));
     redis.kill_master().await;

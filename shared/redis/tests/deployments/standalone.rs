@@ -9,8 +9,8 @@ use signalbox_redis::RedisUnavailable;
 use signalbox_redis::redis_keys::PARTITIONS;
 use signalbox_tests::{
     net::{eventually_within, free_address},
-    redis_guard::Guard,
-    redis_node::RedisNode,
+    redis_security::RedisSecurity,
+    redis_server::RedisServer,
 };
 
 use crate::{
@@ -18,9 +18,11 @@ use crate::{
     test_client::{TestClient, TestListener},
 };
 
-async fn start_server() -> (RedisNode, TestClient) {
-    let node = RedisNode::start(free_address(), &Guard::none(), &["--enable-debug-command", "yes"]).await;
-    let client = TestClient::connect(&format!("redis://{}/0", node.address), &Guard::none().settings()).await;
+async fn start_server() -> (RedisServer, TestClient) {
+    let node =
+        RedisServer::start(free_address(), &RedisSecurity::none(), &["--enable-debug-command", "yes"]).await;
+    let client =
+        TestClient::connect(&format!("redis://{}/0", node.address), &RedisSecurity::none().settings()).await;
     (node, client)
 }
 
@@ -32,7 +34,7 @@ fn all_partitions() -> Vec<usize> {
 async fn a_hanging_server_opens_the_breaker_in_time_and_recovers() {
     let (node, client) = start_server().await;
     let ears = TestListener::open(&client).await;
-    node.freeze();
+    node.pause();
     let start = Instant::now();
     assert_eq!(client.count(1, "hangs").await, Err(RedisUnavailable));
     eventually_within(Duration::from_secs(4), "the breaker opens", async || {
@@ -46,7 +48,7 @@ async fn a_hanging_server_opens_the_breaker_in_time_and_recovers() {
     assert!(start.elapsed() < Duration::from_millis(100), "a call does not wait for what is known lost");
     assert_eq!(client.client.stable_for(), Duration::ZERO);
 
-    node.thaw();
+    node.unpause();
     let back = client.wait_until_answered(1, "the server goes on").await;
     assert!(back < Duration::from_millis(1_500), "{back:?}");
     println!("SIGSTOP: breaker open after {opened:?}, back {back:?} after SIGCONT");
@@ -61,12 +63,12 @@ async fn a_hanging_server_opens_the_breaker_in_time_and_recovers() {
 #[tokio::test]
 async fn an_idle_client_notices_a_hanging_server() {
     let (node, client) = start_server().await;
-    node.freeze();
+    node.pause();
     eventually_within(Duration::from_secs(3), "the breaker opens", async || {
         (!client.client.is_ready()).then_some(())
     })
     .await;
-    node.thaw();
+    node.unpause();
     client.wait_until_answered(1, "the server goes on").await;
 }
 
@@ -82,7 +84,7 @@ async fn a_restarted_server_is_used_within_a_second_and_all_partitions_resync() 
     .await;
     // Long enough for the pause between attempts to be the longest.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    node.go_on().await;
+    node.restart().await;
     let back = client.wait_until_answered(1, "the server is back").await;
     assert!(back < Duration::from_millis(1_300), "{back:?}");
     let heard = ears.publish_until_heard(&client, 5, "hello again").await;
@@ -96,7 +98,7 @@ async fn a_new_replication_id_is_noticed_without_a_reconnect() {
     let (node, client) = start_server().await;
     client.count(1, "before").await.unwrap();
     assert!(client.interrupted().is_empty());
-    node.ask::<()>("DEBUG CHANGE-REPL-ID").await;
+    node.run_text::<()>("DEBUG CHANGE-REPL-ID").await;
     client.wait_for_interruption(&all_partitions()).await;
     assert!(client.client.is_ready());
     assert!(client.client.stable_for() < Duration::from_secs(3));
@@ -107,12 +109,12 @@ async fn a_demoted_master_is_no_longer_read() {
     let (node, client) = start_server().await;
     client.count(1, "before").await.unwrap();
     // Of nobody: it answers reads from what it has.
-    node.ask::<()>("REPLICAOF 127.0.0.1 1").await;
+    node.run_text::<()>("REPLICAOF 127.0.0.1 1").await;
     eventually_within(Duration::from_secs(3), "the breaker opens", async || {
         (!client.client.is_partition_connected(1)).then_some(())
     })
     .await;
-    node.ask::<()>("REPLICAOF NO ONE").await;
+    node.run_text::<()>("REPLICAOF NO ONE").await;
     client.wait_until_answered(1, "it is a master again").await;
     client.wait_for_interruption(&all_partitions()).await;
 }
@@ -121,7 +123,7 @@ async fn a_demoted_master_is_no_longer_read() {
 async fn a_forgotten_script_is_loaded_and_runs_once() {
     let (node, client) = start_server().await;
     assert_eq!(client.count(1, "a").await, Ok(1));
-    node.ask::<()>("SCRIPT FLUSH").await;
+    node.run_text::<()>("SCRIPT FLUSH").await;
     assert_eq!(client.count(1, "b").await, Ok(1));
     assert_eq!(client.counts(1).await, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
 }
@@ -131,7 +133,7 @@ async fn a_cut_topic_connection_resubscribes_and_reports_the_gap() {
     let (node, client) = start_server().await;
     let ears = TestListener::open(&client).await;
     ears.publish_until_heard(&client, 7, "before").await;
-    node.ask::<i64>("CLIENT KILL TYPE pubsub").await;
+    node.run_text::<i64>("CLIENT KILL TYPE pubsub").await;
     ears.wait_for_gap(&all_partitions()).await;
     ears.publish_until_heard(&client, 7, "after").await;
     assert!(client.interrupted().is_empty(), "the commands' connection is another");
@@ -143,7 +145,7 @@ async fn an_executed_call_is_not_repeated_when_its_connection_breaks() {
     let client = Arc::new(client);
     let mut administrator = node.connect().await;
     // The server finds the call and behind it the order to close the caller's connection: it has no time to answer.
-    node.freeze();
+    node.pause();
     let calling = tokio::spawn({
         let client = client.clone();
         async move { client.count(1, "once").await }
@@ -153,7 +155,7 @@ async fn an_executed_call_is_not_repeated_when_its_connection_breaks() {
     kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
     let killing = tokio::spawn(async move { kill.query_async::<i64>(&mut administrator).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    node.thaw();
+    node.unpause();
     assert_eq!(calling.await.unwrap(), Err(RedisUnavailable));
     assert!(killing.await.unwrap().unwrap() > 0);
     client.wait_until_answered(2, "the link is back").await;
@@ -162,10 +164,10 @@ async fn an_executed_call_is_not_repeated_when_its_connection_breaks() {
 
 #[tokio::test]
 async fn a_probe_detects_a_silent_topic_connection() {
-    let node = RedisNode::start(free_address(), &Guard::none(), &[]).await;
+    let node = RedisServer::start(free_address(), &RedisSecurity::none(), &[]).await;
     let proxy = MutingProxy::start(node.address).await;
     let client =
-        TestClient::connect(&format!("redis://{}/0", proxy.address), &Guard::none().settings()).await;
+        TestClient::connect(&format!("redis://{}/0", proxy.address), &RedisSecurity::none().settings()).await;
     let ears = TestListener::open(&client).await;
     ears.publish_until_heard(&client, 9, "before").await;
     proxy.mute_subscribers();

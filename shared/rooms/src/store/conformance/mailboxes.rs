@@ -139,7 +139,7 @@ store_tests! {
 async fn only_the_owner_of_the_epoch_may_renew_its_mailbox() {
     for backend in [
         StoreBackend::in_memory(SMALL_LIMITS),
-        StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await,
+        StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await,
     ] {
         backend.create_room(&[1, 1]).await;
         let (zombie, thief) = (
@@ -167,7 +167,7 @@ async fn only_the_owner_of_the_epoch_may_renew_its_mailbox() {
 async fn an_acknowledgement_for_an_older_mailbox_version_is_ignored() {
     for backend in [
         StoreBackend::in_memory(SMALL_LIMITS),
-        StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await,
+        StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await,
     ] {
         let state = backend.create_room(&[1, 1]).await;
         backend
@@ -188,7 +188,7 @@ async fn an_acknowledgement_for_an_older_mailbox_version_is_ignored() {
 
 #[tokio::test]
 async fn an_expired_mailbox_does_not_count_as_full() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 1]).await;
     let five = || (0..5).map(|_| message_to(2, None, "x")).collect::<Vec<_>>();
     assert_eq!(result_letters(&backend.append_entries(five(), &state).await.unwrap()), "wwwww");
@@ -200,7 +200,7 @@ async fn an_expired_mailbox_does_not_count_as_full() {
 #[tokio::test]
 async fn expired_entries_of_a_quiet_mailbox_are_trimmed_at_its_deadline() {
     let bounds = StoreLimits { entry_life_ms: 2_000, expiry_slack_ms: 500, ..SMALL_LIMITS };
-    let backend = StoreBackend::over_redis(Kind::Standalone, bounds).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, bounds).await;
     let state = backend.create_room(&[1, 1]).await;
     let partition = redis_keys::partition_of_room(&test_room());
     backend.append_entries(vec![message_to(2, Some(1), "old")], &state).await.unwrap();
@@ -222,7 +222,7 @@ async fn expired_entries_of_a_quiet_mailbox_are_trimmed_at_its_deadline() {
 
 #[tokio::test]
 async fn every_key_gets_its_ttl_in_the_script_that_writes_it() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 2]).await;
     backend.append_entries(vec![message_to(2, Some(1), "x")], &state).await.unwrap();
     let server = backend.server.as_ref().unwrap();

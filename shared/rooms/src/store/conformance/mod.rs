@@ -7,7 +7,7 @@ macro_rules! store_tests {
     (@over $module:ident $kind:ident: $($name:ident $bounds:expr),*) => {
         mod $module {
             use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::over_redis(Kind::$kind, $bounds).await).await })*
+            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::over_redis(RedisKind::$kind, $bounds).await).await })*
         }
     };
     ($($(#[$doc:meta])* $name:ident($backend:ident, $bounds:expr) $body:block)*) => {
@@ -17,7 +17,7 @@ macro_rules! store_tests {
             $(#[tokio::test] async fn $name() { super::$name(StoreBackend::in_memory($bounds)).await })*
         }
         store_tests! { @over one_server Standalone: $($name $bounds),* }
-        store_tests! { @over one_server_with_tls_and_acl Guarded: $($name $bounds),* }
+        store_tests! { @over one_server_with_tls_and_acl Secured: $($name $bounds),* }
         store_tests! { @over behind_sentinels Sentinel: $($name $bounds),* }
         store_tests! { @over a_cluster Cluster: $($name $bounds),* }
     };
@@ -38,7 +38,7 @@ use signalbox_protocol::{
     id::{CallerId, Role, TokenId, UserId},
 };
 use signalbox_redis::redis_keys;
-use signalbox_tests::redis_kinds::{Kind, Lease};
+use signalbox_tests::redis_kind::{ExclusiveRedis, RedisKind};
 
 use super::*;
 use crate::room::{Member, PeerAttachment, RoomSettings, RoomState, Tombstone};
@@ -56,7 +56,7 @@ const SMALL_LIMITS: StoreLimits = StoreLimits {
 };
 
 /// What is there of rooms.
-async fn room_keys(server: &Lease) -> Vec<String> {
+async fn room_keys(server: &ExclusiveRedis) -> Vec<String> {
     server.keys().await.into_iter().filter(|key| key != redis_keys::PARTITION_COUNT_KEY).collect()
 }
 
@@ -101,7 +101,7 @@ impl RecordedEvents {
 struct StoreBackend {
     store: RoomStore,
     other_node: Option<(RoomStore, Arc<RecordedEvents>)>,
-    server: Option<Lease>,
+    server: Option<ExclusiveRedis>,
 }
 
 fn test_node(n: u128) -> NodeId {
@@ -121,8 +121,8 @@ impl StoreBackend {
         Self { store: RoomStore::in_memory(bounds, None), other_node: None, server: None }
     }
 
-    async fn over_redis(kind: Kind, bounds: StoreLimits) -> Self {
-        let server = kind.lease().await;
+    async fn over_redis(kind: RedisKind, bounds: StoreLimits) -> Self {
+        let server = kind.acquire().await;
         let connect = || RedisRoomStore::connect(&server.url(), &server.settings(), bounds).unwrap();
         let (mine, others) = (connect(), connect());
         let arrived = Arc::new(RecordedEvents::default());
@@ -134,7 +134,7 @@ impl StoreBackend {
 
     /// One command on the server of the room.
     async fn run_raw_command<T: ::redis::FromRedisValue>(&self, cmd: &::redis::Cmd) -> T {
-        self.server.as_ref().unwrap().at(redis_keys::partition_of_room(&test_room()), cmd).await
+        self.server.as_ref().unwrap().run_on_partition(redis_keys::partition_of_room(&test_room()), cmd).await
     }
 
     async fn join_peer(&self, state: &RoomState, who: u128, owner: u128) -> RoomState {

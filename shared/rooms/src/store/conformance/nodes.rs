@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn another_node_receives_only_entries_for_its_peers() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 2, 1, 2]).await;
     let arrived = backend.other_node.as_ref().map(|(_, arrived)| arrived.clone()).unwrap();
     let results = backend
@@ -40,7 +40,7 @@ async fn another_node_receives_only_entries_for_its_peers() {
 
 #[tokio::test]
 async fn a_node_that_loses_a_peer_is_notified_and_a_dead_node_is_found() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 2]).await;
     let (other, arrived) = backend.other_node.as_ref().unwrap();
     let list = Commit { added_nodes: vec![test_node(2)], ..empty_commit(&state) };
@@ -96,7 +96,7 @@ async fn a_node_that_loses_a_peer_is_notified_and_a_dead_node_is_found() {
 
 #[tokio::test]
 async fn a_node_with_an_expired_lease_is_dead_until_it_is_forgotten() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let store = &backend.store;
     assert!(!store.renew_lease(&test_node(1)).await.unwrap().had_lease, "it is new");
     let census = store.renew_lease(&test_node(2)).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_node_with_an_expired_lease_is_dead_until_it_is_forgotten() {
 
 #[tokio::test]
 async fn an_invalidated_mailbox_gets_a_new_version_and_its_node_is_notified() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     backend.create_room(&[1, 2]).await;
     let (other, arrived) = backend.other_node.as_ref().unwrap();
     backend.store.invalidate_mailbox(&test_room(), &test_peer(2)).await.unwrap();

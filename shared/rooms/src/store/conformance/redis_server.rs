@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_full_server_refuses_joins_and_messages_but_accepts_leaves() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 1]).await;
     let server = backend.server.as_ref().unwrap();
     backend.run_raw_command::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1")).await;
@@ -45,7 +45,7 @@ async fn a_full_server_refuses_joins_and_messages_but_accepts_leaves() {
 
 #[tokio::test]
 async fn forgotten_scripts_are_loaded_again() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 1]).await;
     backend.run_raw_command::<()>(::redis::cmd("SCRIPT").arg("FLUSH")).await;
     assert_eq!(
@@ -56,17 +56,18 @@ async fn forgotten_scripts_are_loaded_again() {
 
 #[tokio::test]
 async fn a_server_that_evicts_keys_is_refused() {
-    let server = Kind::Standalone.lease().await;
+    let server = RedisKind::Standalone.acquire().await;
     let connect = || RedisRoomStore::connect(&server.url(), &server.settings(), SMALL_LIMITS);
     drop(connect().unwrap());
-    let _: Vec<()> =
-        server.everywhere(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru")).await;
+    let _: Vec<()> = server
+        .run_on_masters(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru"))
+        .await;
     assert!(matches!(connect(), Err(RedisStartError::EvictsKeys(policy)) if policy == "allkeys-lru"));
 }
 
 #[tokio::test]
 async fn a_server_with_another_partition_count_is_refused() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     backend.run_raw_command::<()>(::redis::cmd("SET").arg(redis_keys::PARTITION_COUNT_KEY).arg(64)).await;
     let (RoomStore::Redis(store), Some((_, arrived))) = (&backend.store, &backend.other_node) else {
         unreachable!()

@@ -5,7 +5,7 @@ use super::*;
 /// D1: after a failover the same `seq` may be given out again and grow past what a client has, so numbers alone prove nothing.
 #[tokio::test]
 async fn a_new_replication_id_renews_every_mailbox() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 1]).await;
     backend.append_entries(vec![message_to(2, Some(3), "before")], &state).await.unwrap();
     let key = redis_keys::room_key(&test_room());
@@ -31,7 +31,7 @@ async fn a_new_replication_id_renews_every_mailbox() {
 
 #[tokio::test]
 async fn an_emptied_store_is_detected_and_accepts_the_room_again() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 2]).await;
     let before = backend.store.load_room(&test_room()).await.unwrap();
     let known = before.room.unwrap();
@@ -62,7 +62,7 @@ async fn an_emptied_store_is_detected_and_accepts_the_room_again() {
 /// D1: a failover lost a commit, and others made one of the same number. Who saw the lost one is out of date all the same.
 #[tokio::test]
 async fn a_lost_room_version_is_not_confused_with_a_later_one() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let before = backend.create_room(&[1, 1]).await;
     let key = redis_keys::room_key(&test_room());
     let old: Vec<u8> = backend.run_raw_command(::redis::cmd("DUMP").arg(&key)).await;

@@ -61,7 +61,7 @@ store_tests! {
         assert!(store.reserve_user_room(&user, &name(4), 300, 2).await.unwrap(), "the second is over");
         if let Some(server) = &backend.server {
             let mut ttl = ::redis::cmd("PTTL");
-            let ttl: i64 = server.at(redis_keys::partition_of_user(&user), ttl.arg(redis_keys::user_rooms_key(&user))).await;
+            let ttl: i64 = server.run_on_partition(redis_keys::partition_of_user(&user), ttl.arg(redis_keys::user_rooms_key(&user))).await;
             assert!(ttl > 0, "{ttl}");
         }
     }
@@ -121,7 +121,7 @@ store_tests! {
 async fn a_newer_confirmed_handle_refuses_the_commit() {
     for backend in [
         StoreBackend::in_memory(SMALL_LIMITS),
-        StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await,
+        StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await,
     ] {
         let state = backend.create_room(&[1, 1]).await;
         let confirm = AppendBatch { handle_generation: Some(2), ..test_batch(vec![], &state) };
@@ -146,8 +146,11 @@ async fn a_newer_confirmed_handle_refuses_the_commit() {
 async fn a_due_room_is_listed_once_when_its_deadline_has_passed() {
     for backend in [
         StoreBackend::in_memory(StoreLimits { resume_window_ms: 100, ..SMALL_LIMITS }),
-        StoreBackend::over_redis(Kind::Standalone, StoreLimits { resume_window_ms: 100, ..SMALL_LIMITS })
-            .await,
+        StoreBackend::over_redis(
+            RedisKind::Standalone,
+            StoreLimits { resume_window_ms: 100, ..SMALL_LIMITS },
+        )
+        .await,
     ] {
         let state = backend.create_room(&[1, 1]).await;
         let lost = Member { attachment: PeerAttachment::Detached(0), ..test_member(1) };

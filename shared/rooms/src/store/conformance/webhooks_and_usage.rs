@@ -29,7 +29,7 @@ fn limits_with_webhooks(most: u64, life_ms: u64) -> StoreLimits {
 
 #[tokio::test]
 async fn webhook_events_are_written_in_the_commit_that_causes_them() {
-    for kind in [Kind::Standalone, Kind::Cluster] {
+    for kind in [RedisKind::Standalone, RedisKind::Cluster] {
         let backend = StoreBackend::over_redis(kind, limits_with_webhooks(10, 60_000)).await;
         let state = RoomState::new("0a".into(), "".into());
         assert!(matches!(commit_with_feed(&backend, &state, 2).await, CommitResult::Applied(..)));
@@ -46,14 +46,14 @@ async fn webhook_events_are_written_in_the_commit_that_causes_them() {
 
 #[tokio::test]
 async fn without_webhooks_no_event_is_recorded() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     commit_with_feed(&backend, &RoomState::new("0a".into(), "".into()), 2).await;
     assert_eq!(recorded_events(&backend).await, []);
 }
 
 #[tokio::test]
 async fn webhook_events_beyond_the_limits_are_dropped_and_counted() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, limits_with_webhooks(3, 400)).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, limits_with_webhooks(3, 400)).await;
     let state = RoomState::new("0a".into(), "".into());
     commit_with_feed(&backend, &state, 5).await;
     let of_state = redis_keys::webhook_state_key(redis_keys::partition_of_room(&test_room()));
@@ -93,8 +93,8 @@ async fn load_usage(backend: &StoreBackend, day: UtcDay) -> DayUsage {
 async fn repeated_usage_batches_are_counted_once() {
     for backend in [
         StoreBackend::in_memory(SMALL_LIMITS),
-        StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await,
-        StoreBackend::over_redis(Kind::Cluster, SMALL_LIMITS).await,
+        StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await,
+        StoreBackend::over_redis(RedisKind::Cluster, SMALL_LIMITS).await,
     ] {
         let (store, day) = (&backend.store, UtcDay::parse("2026-11-21").unwrap());
         let amount = |joins, ms| UsageAmount { joins, connected_ms: ms };
@@ -126,7 +126,7 @@ async fn repeated_usage_batches_are_counted_once() {
 async fn rooms_beyond_the_pair_limit_are_counted_together() {
     for backend in [
         StoreBackend::in_memory(SMALL_LIMITS),
-        StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await,
+        StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await,
     ] {
         let day = UtcDay::parse("2026-11-21").unwrap();
         let one = UsageAmount { joins: 1, connected_ms: 5 };
@@ -142,7 +142,7 @@ async fn rooms_beyond_the_pair_limit_are_counted_together() {
 
 #[tokio::test]
 async fn a_usage_day_gets_its_ttl_in_the_script_that_writes_it() {
-    let backend = StoreBackend::over_redis(Kind::Standalone, SMALL_LIMITS).await;
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let day = UtcDay::parse("2026-11-21").unwrap();
     backend
         .store

@@ -1,4 +1,4 @@
-//! What test servers ask of those who connect: nothing, or TLS, or the users of the shipped ACL, or both.
+//! The security of test servers: TLS, the users of the ACL that we ship, both, or none.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,62 +11,62 @@ use signalbox_config as config;
 use signalbox_protocol::id::random_hex;
 use tempfile::TempDir;
 
-use crate::redis_node::host_port;
+use crate::redis_server::host_port;
 
 /// The users that `deploy/make-secrets.sh` makes.
-const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis/users.acl.template");
+const ACL_TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis/users.acl.template");
 
-/// See the module. Cheap to clone: all servers of a deployment share one.
+/// Cheap to clone: all servers of a deployment share one.
 #[derive(Clone)]
-pub struct Guard {
-    pki: Option<Arc<Pki>>,
-    passwords: Option<Arc<Passwords>>,
+pub struct RedisSecurity {
+    pki: Option<Arc<TestPki>>,
+    passwords: Option<Arc<AclPasswords>>,
 }
 
 /// A certificate authority and a certificate for 127.0.0.1, made by openssl for this run.
-struct Pki {
+struct TestPki {
     dir: TempDir,
 }
 
-struct Passwords {
+struct AclPasswords {
     signal: String,
     auth: String,
     admin: String,
 }
 
-impl Guard {
-    /// Everybody may do everything.
+impl RedisSecurity {
+    /// No TLS and no users.
     pub fn none() -> Self {
         Self { pki: None, passwords: None }
     }
 
-    /// TLS, and everybody may do everything.
+    /// TLS without users.
     pub fn tls() -> Self {
-        Self { pki: Some(Arc::new(Pki::make())), passwords: None }
+        Self { pki: Some(Arc::new(TestPki::generate())), passwords: None }
     }
 
     /// The users of the shipped ACL, and an administrator for the test.
     pub fn acl() -> Self {
-        let passwords = Passwords { signal: random_hex(), auth: random_hex(), admin: random_hex() };
+        let passwords = AclPasswords { signal: random_hex(), auth: random_hex(), admin: random_hex() };
         Self { pki: None, passwords: Some(Arc::new(passwords)) }
     }
 
     /// TLS and the users of the shipped ACL.
-    pub fn both() -> Self {
+    pub fn tls_and_acl() -> Self {
         Self { pki: Self::tls().pki, ..Self::acl() }
     }
 
-    /// The same without users.
+    /// The same TLS without users.
     pub(crate) fn without_users(&self) -> Self {
         Self { pki: self.pki.clone(), passwords: None }
     }
 
-    /// The PEM file of the authority, where there is TLS.
+    /// The PEM file of the certificate authority, if there is TLS.
     pub fn ca_file(&self) -> Option<PathBuf> {
         self.pki.as_ref().map(|pki| pki.dir.path().join("ca.crt"))
     }
 
-    /// The product's settings for these servers.
+    /// The settings of a service for these servers.
     pub fn settings(&self) -> config::RedisSettings {
         config::RedisSettings { ca_file: self.ca_file(), ..config::RedisSettings::default() }
     }
@@ -76,7 +76,7 @@ impl Guard {
         if self.pki.is_some() { "rediss" } else { "redis" }
     }
 
-    /// `user:password@` for a user of the ACL (`signal`, `auth`), where there is one.
+    /// `user:password@` for a user of the ACL (`signal`, `auth`), if there is an ACL.
     ///
     /// # Panics
     /// If the ACL has no such user.
@@ -90,12 +90,12 @@ impl Guard {
         format!("{user}:{password}@")
     }
 
-    /// The administrator's password, where there is one.
-    pub(crate) fn admin(&self) -> Option<&str> {
+    /// The password of the administrator, if there is an ACL.
+    pub(crate) fn admin_password(&self) -> Option<&str> {
         self.passwords.as_ref().map(|passwords| passwords.admin.as_str())
     }
 
-    /// Arguments of a server that listens on this port.
+    /// The arguments of a server that listens on this port.
     pub(crate) fn server_args(&self, port: u16, dir: &Path) -> Vec<String> {
         let mut args = Vec::new();
         let mut add = |name: &str, value: String| args.extend([format!("--{name}"), value]);
@@ -113,7 +113,7 @@ impl Guard {
         }
         if let Some(passwords) = &self.passwords {
             let path = dir.join("users.acl");
-            std::fs::write(&path, passwords.rules()).expect("an ACL file");
+            std::fs::write(&path, passwords.acl_rules()).expect("an ACL file");
             add("aclfile", path.display().to_string());
             add("masteruser", "admin".into());
             add("masterauth", passwords.admin.clone());
@@ -121,46 +121,46 @@ impl Guard {
         args
     }
 
-    /// Arguments of `redis-cli` as the administrator; the password goes into its environment.
+    /// `redis-cli` as administrator. The password is in its environment.
     pub(crate) fn cli(&self) -> Command {
         let mut cli = Command::new("redis-cli");
         if let Some(ca) = self.ca_file() {
             cli.arg("--tls").arg("--cacert").arg(ca);
         }
-        if let Some(password) = self.admin() {
+        if let Some(password) = self.admin_password() {
             cli.args(["--user", "admin", "--no-auth-warning"]).env("REDISCLI_AUTH", password);
         }
         cli.stdin(Stdio::null()).stderr(Stdio::null());
         cli
     }
 
-    /// A client that may do everything.
+    /// A client with all permissions.
     pub(crate) fn client(&self, address: std::net::SocketAddr) -> Client {
         let (host, port) = host_port(address);
-        let mut who = RedisConnectionInfo::default();
-        if let Some(password) = self.admin() {
-            who = who.set_username("admin").set_password(password);
+        let mut login = RedisConnectionInfo::default();
+        if let Some(password) = self.admin_password() {
+            login = login.set_username("admin").set_password(password);
         }
         let addr = match self.ca_file() {
             None => ConnectionAddr::Tcp(host, port),
             Some(ca) => {
-                // An error says that it was installed before.
+                // An error means that a provider is installed already.
                 let _ = rustls::crypto::ring::default_provider().install_default();
-                let plain = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
+                let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
                 let root_cert = Some(std::fs::read(ca).expect("the authority's certificate"));
                 let certificates = TlsCertificates { client_tls: None, root_cert };
-                let client = Client::build_with_tls(plain, certificates).expect("a TLS client");
+                let client = Client::build_with_tls(address, certificates).expect("a TLS client");
                 client.get_connection_info().addr().clone()
             }
         };
-        let info = addr.into_connection_info().expect("an address").set_redis_settings(who);
+        let info = addr.into_connection_info().expect("an address").set_redis_settings(login);
         Client::open(info).expect("a client")
     }
 }
 
-impl Passwords {
-    fn rules(&self) -> String {
-        let template = std::fs::read_to_string(TEMPLATE).expect("the ACL template");
+impl AclPasswords {
+    fn acl_rules(&self) -> String {
+        let template = std::fs::read_to_string(ACL_TEMPLATE).expect("the ACL template");
         let rules: String = template
             .lines()
             .filter(|line| line.starts_with("user "))
@@ -173,8 +173,8 @@ impl Passwords {
     }
 }
 
-impl Pki {
-    fn make() -> Self {
+impl TestPki {
+    fn generate() -> Self {
         let dir = TempDir::with_prefix("signalbox-pki-").expect("a temporary folder");
         let script = "
             set -e

@@ -1,4 +1,5 @@
-//! An OpenID provider of one's own: a real HTTP server with discovery and keys that openssl makes at run time.
+//! An OpenID provider for tests: an HTTP server with a discovery document, and keys that openssl
+//! makes at run time.
 
 use std::{
     process::{Command, Stdio},
@@ -16,33 +17,33 @@ use tokio::{
 };
 
 /// A running provider. It ends with the runtime it was started in.
-pub struct TestIdp {
-    /// Its `issuer`.
+pub struct TestProvider {
+    /// The `iss` of its tokens.
     pub issuer: String,
-    shared: Arc<Mutex<Shared>>,
+    state: Arc<Mutex<ProviderState>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct ProviderState {
     issuer: String,
-    said_issuer: Option<String>,
+    discovery_issuer: Option<String>,
     keys: Vec<Value>,
-    questions: usize,
+    key_requests: usize,
     down: bool,
 }
 
 /// A key that signs.
-pub struct IdpKey {
-    /// Its name.
+pub struct ProviderKey {
+    /// The key id.
     pub kid: String,
-    /// Its algorithm.
+    /// The algorithm of the key.
     pub algorithm: Algorithm,
-    /// The public half, as the provider publishes it.
+    /// The public key, as the provider publishes it.
     pub jwk: Value,
     key: EncodingKey,
 }
 
-impl TestIdp {
+impl TestProvider {
     /// Starts a provider without keys.
     ///
     /// # Panics
@@ -50,61 +51,62 @@ impl TestIdp {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let issuer = format!("http://{}", listener.local_addr().expect("an address"));
-        let shared = Arc::new(Mutex::new(Shared { issuer: issuer.clone(), ..Shared::default() }));
-        let served = shared.clone();
+        let state =
+            Arc::new(Mutex::new(ProviderState { issuer: issuer.clone(), ..ProviderState::default() }));
+        let served = state.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let served = served.clone();
-                tokio::spawn(async move { answer(socket, &served).await });
+                tokio::spawn(async move { serve(socket, &served).await });
             }
         });
-        Self { issuer, shared }
+        Self { issuer, state }
     }
 
     /// Publishes these keys and no others.
-    pub fn publish(&self, keys: &[&IdpKey]) {
+    pub fn publish(&self, keys: &[&ProviderKey]) {
         self.publish_raw(keys.iter().map(|key| key.jwk.clone()).collect());
     }
 
-    /// Publishes whatever this is.
+    /// Publishes these values as keys, valid or not.
     pub fn publish_raw(&self, keys: Vec<Value>) {
-        self.shared().keys = keys;
+        self.state().keys = keys;
     }
 
-    /// Answers nothing but 503 from now on, or answers again.
-    pub fn be_down(&self, down: bool) {
-        self.shared().down = down;
+    /// While `down`, answers every request with 503.
+    pub fn set_down(&self, down: bool) {
+        self.state().down = down;
     }
 
-    /// Says in its discovery document that it is somebody else.
-    pub fn pose_as(&self, issuer: &str) {
-        self.shared().said_issuer = Some(issuer.to_owned());
+    /// Puts another issuer into the discovery document.
+    pub fn set_discovery_issuer(&self, issuer: &str) {
+        self.state().discovery_issuer = Some(issuer.to_owned());
     }
 
-    /// How often its keys were asked for.
-    pub fn questions(&self) -> usize {
-        self.shared().questions
+    /// How often the keys were requested.
+    pub fn key_requests(&self) -> usize {
+        self.state().key_requests
     }
 
-    /// The claims of a token about a user that is right in everything.
+    /// The claims of a valid token for a user.
     pub fn claims(&self, user: &str) -> Value {
         let now = clock::now_s();
         json!({ "iss": self.issuer, "aud": "signalbox", "sub": user, "iat": now, "exp": now + 300, "name": "Somebody" })
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, ProviderState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn answer(mut socket: TcpStream, shared: &Mutex<Shared>) {
+async fn serve(mut socket: TcpStream, state: &Mutex<ProviderState>) {
     let mut bytes = vec![0; 8_192];
     while let Ok(read) = socket.read(&mut bytes).await {
         if read == 0 {
             return;
         }
         let head = String::from_utf8_lossy(&bytes[..read]).into_owned();
-        let (status, body) = respond(head.split(' ').nth(1).unwrap_or_default(), shared);
+        let (status, body) = respond(head.split(' ').nth(1).unwrap_or_default(), state);
         let text = format!(
             "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -115,18 +117,18 @@ async fn answer(mut socket: TcpStream, shared: &Mutex<Shared>) {
     }
 }
 
-fn respond(path: &str, shared: &Mutex<Shared>) -> (u16, String) {
-    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+fn respond(path: &str, state: &Mutex<ProviderState>) -> (u16, String) {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     if path == "/jwks" {
-        shared.questions += 1;
+        state.key_requests += 1;
     }
     match path {
-        _ if shared.down => (503, "{}".to_owned()),
+        _ if state.down => (503, "{}".to_owned()),
         "/.well-known/openid-configuration" => {
-            let issuer = shared.said_issuer.as_ref().unwrap_or(&shared.issuer);
-            (200, json!({ "issuer": issuer, "jwks_uri": format!("{}/jwks", shared.issuer) }).to_string())
+            let issuer = state.discovery_issuer.as_ref().unwrap_or(&state.issuer);
+            (200, json!({ "issuer": issuer, "jwks_uri": format!("{}/jwks", state.issuer) }).to_string())
         }
-        "/jwks" => (200, json!({ "keys": shared.keys }).to_string()),
+        "/jwks" => (200, json!({ "keys": state.keys }).to_string()),
         _ => (404, "{}".to_owned()),
     }
 }
@@ -138,19 +140,19 @@ fn openssl(args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-impl IdpKey {
-    /// A new key: RSA of 2048 bits, P-256 or Ed25519.
+impl ProviderKey {
+    /// Makes a key: RSA with 2048 bits, P-256 or Ed25519.
     ///
     /// # Panics
-    /// If openssl cannot make it.
+    /// If openssl cannot make the key.
     pub fn new(kid: &str, algorithm: Algorithm) -> Self {
         Self::with_bits(kid, algorithm, 2048)
     }
 
-    /// A new key; an RSA key of so many bits.
+    /// Makes a key; an RSA key has this number of bits.
     ///
     /// # Panics
-    /// If openssl cannot make it.
+    /// If openssl cannot make the key.
     pub fn with_bits(kid: &str, algorithm: Algorithm, bits: usize) -> Self {
         let dir = TempDir::with_prefix("signalbox-idp-").expect("a temporary folder");
         let path = dir.path().join("key.pem").display().to_string();
@@ -196,18 +198,18 @@ impl IdpKey {
         Self { kid: kid.to_owned(), algorithm, jwk: whole, key }
     }
 
-    /// A token with these claims.
+    /// Signs a token with these claims.
     ///
     /// # Panics
-    /// If it cannot be signed.
+    /// If the token cannot be signed.
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_as(self.algorithm, Some(&self.kid), claims)
     }
 
-    /// A token that says what algorithm and key it likes.
+    /// Signs a token with any algorithm and key id in its header.
     ///
     /// # Panics
-    /// If it cannot be signed.
+    /// If the token cannot be signed.
     pub fn sign_as(&self, algorithm: Algorithm, kid: Option<&str>, claims: &Value) -> String {
         let mut header = Header::new(algorithm);
         header.kid = kid.map(str::to_owned);

@@ -1,4 +1,5 @@
-//! A deployment whose auth service alone can sign: private keys in a folder there, public ones over HTTP at the signaling nodes.
+//! A deployment in which only the auth service can sign: it reads private keys from a folder, and
+//! the signaling nodes fetch the public keys over HTTP.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -11,29 +12,29 @@ use crate::{
     cluster::{Settings, random_secret},
     http::Request,
     net::free_address,
-    process::{AT_ONCE, Ended, Process, run},
-    redis::TestRedis,
+    process::{EXIT_LIMIT, Process, ProcessOutput, run_to_exit},
+    test_redis::TestRedis,
 };
 
 /// A running deployment.
 pub struct KeyedCluster {
-    /// The signaling processes.
+    /// The signaling nodes.
     pub nodes: Vec<Process>,
     /// The auth service, while it runs.
     pub auth: Option<Process>,
-    /// Where it is, whether it runs or not.
+    /// The address of the auth service, also while it does not run.
     pub auth_address: SocketAddr,
     /// The folder of the private keys.
-    pub keys: PathBuf,
+    pub keys_dir: PathBuf,
     _redis: TestRedis,
     _dir: TempDir,
     api_secret: String,
     session_key: String,
-    shared: Vec<(String, String)>,
+    shared_env: Vec<(String, String)>,
 }
 
 impl KeyedCluster {
-    /// The folder with its first key, Redis, and nothing else yet.
+    /// Creates the folder with a first key and starts Redis, but no service.
     ///
     /// # Panics
     /// If the key cannot be made.
@@ -51,18 +52,18 @@ impl KeyedCluster {
             nodes: Vec::new(),
             auth: None,
             auth_address,
-            keys: dir.path().join("keys"),
+            keys_dir: dir.path().join("keys"),
             _redis: redis,
             _dir: dir,
             api_secret: random_hex(),
             session_key: random_secret(),
-            shared,
+            shared_env: shared,
         };
-        cluster.command(&["new"]).await;
+        cluster.keys_command(&["new"]).await;
         cluster
     }
 
-    /// All of it, with two signaling nodes.
+    /// Starts the auth service and two signaling nodes.
     pub async fn start(settings: Settings<'_>) -> Self {
         let mut cluster = Self::prepare(settings).await;
         cluster.start_auth().await;
@@ -74,72 +75,72 @@ impl KeyedCluster {
 
     /// Starts the auth service, at the same address each time.
     pub async fn start_auth(&mut self) {
-        let mut env = self.shared.clone();
+        let mut env = self.shared_env.clone();
         env.push(("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{}", self.api_secret)));
-        env.push(("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), self.keys.display().to_string()));
+        env.push(("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), self.keys_dir.display().to_string()));
         let auth = Process::launch_at("auth-service", self.auth_address, &env);
-        auth.until_ready().await;
+        auth.wait_ready().await;
         self.auth = Some(auth);
     }
 
-    /// The environment of a signaling node: it has no secret that signs.
+    /// The environment of a signaling node: it holds no private key.
     pub fn node_env(&self) -> Vec<(String, String)> {
-        let mut env = self.shared.clone();
+        let mut env = self.shared_env.clone();
         let url = format!("http://{}/.well-known/jwks.json", self.auth_address);
         env.push(("SIGNALBOX__AUTH__JWKS_URL".to_owned(), url));
         env.push(("SIGNALBOX_SESSION_KEY".to_owned(), self.session_key.clone()));
         env
     }
 
-    /// `signalbox keys …` on the folder, with the settings of the services.
+    /// Runs `signalbox keys …` on the folder, with the settings of the services.
     ///
     /// # Panics
-    /// If it fails.
-    pub async fn command(&self, args: &[&str]) -> Ended {
-        let folder = self.keys.display().to_string();
-        let all = [&["keys"], args, &["--dir", &folder]].concat();
-        let ended = run("signalbox", &all, &self.shared, AT_ONCE).await;
-        assert_eq!(ended.code, Some(0), "{all:?}: {ended:?}");
+    /// If the command fails.
+    pub async fn keys_command(&self, args: &[&str]) -> ProcessOutput {
+        let folder = self.keys_dir.display().to_string();
+        let full_args = [&["keys"], args, &["--dir", &folder]].concat();
+        let ended = run_to_exit("signalbox", &full_args, &self.shared_env, EXIT_LIMIT).await;
+        assert_eq!(ended.code, Some(0), "{full_args:?}: {ended:?}");
         ended
     }
 
-    /// Asks the auth service for a token. None where it does not answer.
+    /// Requests a token from the auth service. `None` if the service does not answer.
     ///
     /// # Panics
-    /// If it answers and gives none.
+    /// If the auth service rejects the request.
     pub async fn try_issue(&self, room: &str, user: &str) -> Option<String> {
         let basic = format!("Basic {}", STANDARD.encode(format!("backend:{}", self.api_secret)));
-        let wish = json!({ "room": room, "user": user });
-        let request = Request::post("/auth/token", &wish).header("Authorization", basic);
-        let answer = request.try_send(self.auth_address).await?;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        Some(answer.json()["token"].as_str().expect("a token").to_owned())
+        let request_body = json!({ "room": room, "user": user });
+        let request = Request::post("/auth/token", &request_body).header("Authorization", basic);
+        let response = request.try_send(self.auth_address).await?;
+        assert_eq!(response.status, 200, "{}", response.text);
+        Some(response.json()["token"].as_str().expect("a token").to_owned())
     }
 
-    /// Asks the auth service for a token.
+    /// Requests a token from the auth service.
     ///
     /// # Panics
-    /// If it gives none.
+    /// If the auth service issues none.
     pub async fn issue(&self, room: &str, user: &str) -> String {
-        self.try_issue(room, user).await.expect("an answer of the auth service")
+        self.try_issue(room, user).await.expect("a response of the auth service")
     }
 
-    /// The names of the published keys.
+    /// The ids of the published keys.
     ///
     /// # Panics
-    /// If the set is not there.
-    pub async fn published(&self) -> Vec<String> {
+    /// If the key set cannot be read.
+    pub async fn published_key_ids(&self) -> Vec<String> {
         let set = Request::get("/.well-known/jwks.json").send(self.auth_address).await;
         let keys = set.json()["keys"].as_array().expect("keys").clone();
         keys.iter().map(|key: &Value| key["kid"].as_str().expect("a kid").to_owned()).collect()
     }
 
-    /// Checks that every process runs and that no log holds a secret or the private part of a key.
+    /// Checks that every process runs and that no log contains a secret or a private key.
     ///
     /// # Panics
-    /// If one does not hold.
+    /// If a check fails.
     pub fn audit(&self) {
-        let files = std::fs::read_dir(&self.keys).expect("the folder of keys").map(|entry| {
+        let files = std::fs::read_dir(&self.keys_dir).expect("the folder of keys").map(|entry| {
             let text = std::fs::read(entry.expect("an entry").path()).expect("a key");
             let key: Value = serde_json::from_slice(&text).expect("a JWK");
             key["d"].as_str().expect("a private part").to_owned()

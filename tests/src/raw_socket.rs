@@ -1,4 +1,5 @@
-//! A client that breaks the rules: frames by hand (RFC 6455, section 5.2), or no reading at all.
+//! A client that breaks the rules: it builds frames by hand (RFC 6455, section 5.2), or does not
+//! read.
 
 use std::net::SocketAddr;
 
@@ -23,33 +24,33 @@ pub mod op {
 
 /// A frame to send. The default is a whole masked text frame.
 #[derive(Debug, Clone)]
-pub struct Frame<'a> {
-    /// Its opcode.
+pub struct RawFrame<'a> {
+    /// The opcode.
     pub op: u8,
-    /// Whether the message ends with it.
+    /// Whether the message ends with this frame.
     pub fin: bool,
     /// The three reserved bits.
     pub reserved: u8,
-    /// Whether it is masked, as a client must.
+    /// Whether the frame is masked. A client must mask.
     pub masked: bool,
-    /// What its head says about its length, if that is not the payload's.
+    /// The length in the header, if it differs from the length of the payload.
     pub declared: Option<u64>,
-    /// Its payload.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
-impl<'a> Frame<'a> {
+impl<'a> RawFrame<'a> {
     /// A whole text message.
     pub fn text(payload: &'a [u8]) -> Self {
         Self { op: op::TEXT, fin: true, reserved: 0, masked: true, declared: None, payload }
     }
 
     /// A whole message or control frame with this opcode.
-    pub fn of(op: u8, payload: &'a [u8]) -> Self {
+    pub fn with_op(op: u8, payload: &'a [u8]) -> Self {
         Self { op, ..Self::text(payload) }
     }
 
-    /// The bytes for the wire. The mask is constant: what it hides is nobody's secret here.
+    /// The bytes of the frame. The mask is constant, because the payload is not secret.
     pub fn to_bytes(&self) -> Vec<u8> {
         const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
         let mut bytes = vec![(u8::from(self.fin) << 7) | (self.reserved << 4) | self.op];
@@ -75,17 +76,18 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A WebSocket without a library. What it does not read stays in the kernel.
+/// A WebSocket without a library. Data that is not read stays in the kernel.
 pub struct RawSocket {
     stream: TcpStream,
     bytes: Vec<u8>,
 }
 
 impl RawSocket {
-    /// Connects; `receive_buffer` makes the kernel take little for a client that does not read.
+    /// Connects. A small `receive_buffer` limits how much the kernel accepts for a client that does
+    /// not read.
     ///
     /// # Panics
-    /// If the upgrade is refused.
+    /// If the upgrade is rejected.
     pub async fn open(address: SocketAddr, token: &str, receive_buffer: Option<u32>) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         if let Some(size) = receive_buffer {
@@ -95,42 +97,42 @@ impl RawSocket {
         let request = Request::upgrade(format!("/ws/signal?token={token}"));
         stream.write_all(&request.to_bytes(address)).await.expect("an open socket");
         let mut raw = Self { stream, bytes: Vec::new() };
-        let end = within("an upgrade", raw.head()).await;
+        let end = within("an upgrade", raw.read_head()).await;
         let head = String::from_utf8_lossy(&raw.bytes[..end]).into_owned();
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         raw.bytes.drain(..end);
         raw
     }
 
-    async fn head(&mut self) -> usize {
+    async fn read_head(&mut self) -> usize {
         loop {
             if let Some(at) = self.bytes.windows(4).position(|four| four == b"\r\n\r\n") {
                 return at + 4;
             }
-            assert!(self.more().await, "the connection ended before its head: {:?}", self.bytes);
+            assert!(self.read_more().await, "the connection ended before its head: {:?}", self.bytes);
         }
     }
 
-    async fn more(&mut self) -> bool {
+    async fn read_more(&mut self) -> bool {
         matches!(self.stream.read_buf(&mut self.bytes).await, Ok(count) if count > 0)
     }
 
-    /// Sends bytes; whether the socket took them.
+    /// Sends bytes. Returns whether the socket accepted them.
     pub async fn send_bytes(&mut self, bytes: &[u8]) -> bool {
         within("sending", self.stream.write_all(bytes)).await.is_ok()
     }
 
-    /// Sends a frame; whether the socket took it.
-    pub async fn send(&mut self, frame: &Frame<'_>) -> bool {
+    /// Sends a frame. Returns whether the socket accepted it.
+    pub async fn send(&mut self, frame: &RawFrame<'_>) -> bool {
         self.send_bytes(&frame.to_bytes()).await
     }
 
-    /// Writes all of it while it reads, until the connection is at its end: what came, in order.
+    /// Writes all bytes and reads until the connection ends. Returns the received frames.
     pub async fn flood(&mut self, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
         let Self { stream, bytes: read } = self;
         let (mut from, mut to) = stream.split();
         let reading = async { while matches!(from.read_buf(read).await, Ok(count) if count > 0) {} };
-        // The server may close long before the last byte.
+        // The server may close long before the last byte is written.
         let (_, ()) = within("the end of a flood", join(to.write_all(bytes), reading)).await;
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -139,30 +141,30 @@ impl RawSocket {
         frames
     }
 
-    /// The next frame: opcode and payload. None when the connection is at its end.
+    /// The next frame, as opcode and payload; `None` at the end of the connection.
     pub async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         within("a frame", self.next_frame()).await
     }
 
     async fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
-            if let Some((head, length)) = lengths(&self.bytes)
+            if let Some((head, length)) = frame_lengths(&self.bytes)
                 && self.bytes.len() >= head + length
             {
                 let op = self.bytes[0] & 0x0f;
                 let frame = self.bytes.drain(..head + length).skip(head).collect();
                 return Some((op, frame));
             }
-            if !self.more().await {
+            if !self.read_more().await {
                 return None;
             }
         }
     }
 
-    /// The next text message as JSON, past pings.
+    /// The next text message as JSON. Pings and pongs are skipped.
     ///
     /// # Panics
-    /// If the connection ends before it.
+    /// If the connection ends before.
     pub async fn next_text(&mut self) -> serde_json::Value {
         loop {
             match self.next().await {
@@ -173,7 +175,7 @@ impl RawSocket {
         }
     }
 
-    /// Reads to the end; the close code, if one came.
+    /// Reads to the end and returns the close code, if one came.
     pub async fn close_code(&mut self) -> Option<u16> {
         let mut code = None;
         while let Some((op, payload)) = self.next().await {
@@ -185,8 +187,9 @@ impl RawSocket {
     }
 }
 
-/// The lengths of a frame's head and payload, once the head is there. A server does not mask.
-fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+/// The lengths of the header and the payload of a frame, once the header is complete. A server does
+/// not mask.
+fn frame_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     match bytes.get(1)? & 0x7f {
         126 => Some((4, u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into())),
         127 => Some((10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize)),

@@ -1,0 +1,193 @@
+//! A Redis server for one test, and checks of all its keys.
+
+use std::{net::SocketAddr, time::Duration};
+
+use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+
+use crate::{
+    net::{eventually_within, free_address},
+    redis_security::RedisSecurity,
+    redis_server::RedisServer,
+};
+
+/// The maximum life of a room, and the time that its window may add.
+const MAX_ROOM_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
+
+/// The prefix of access rules, and their maximum TTL.
+const ACCESS_RULES: &str = "sb:{control}:";
+const MAX_ACCESS_RULES_MS: i64 = (31 * 24 + 1) * 60 * 60 * 1_000;
+/// The maximum TTL of the usage of a day.
+const MAX_USAGE_MS: i64 = 35 * 24 * 60 * 60 * 1_000;
+
+/// The prefixes of the auth service and their maximum TTLs: tickets, refresh tokens, invites.
+const AUTH_KEYS: [(&str, i64); 3] = [
+    ("sb:ticket:", 30_000),
+    ("sb:refresh:", (30 * 24 + 1) * 60 * 60 * 1_000),
+    ("sb:invite:", (30 * 24 + 1) * 60 * 60 * 1_000),
+];
+
+/// A running `redis-server` without persistence.
+pub struct TestRedis {
+    /// The address on which it listens.
+    pub address: SocketAddr,
+    server: RedisServer,
+}
+
+/// A key in Redis.
+#[derive(Debug, Clone)]
+pub struct RedisKey {
+    /// The name of the key.
+    pub name: String,
+    /// The TTL in milliseconds; negative if there is none.
+    pub ttl_ms: i64,
+    /// The age of the oldest entry, if the key is a stream.
+    pub oldest_ms: Option<u64>,
+}
+
+impl TestRedis {
+    /// Starts a server that never evicts.
+    pub async fn start() -> Self {
+        Self::with_policy("noeviction").await
+    }
+
+    /// Starts a server with this `maxmemory-policy`.
+    ///
+    /// # Panics
+    /// If the server does not answer in time.
+    pub async fn with_policy(policy: &'static str) -> Self {
+        let address = free_address();
+        let server =
+            RedisServer::start(address, &RedisSecurity::none(), &["--maxmemory-policy", policy]).await;
+        Self { address, server }
+    }
+
+    /// Starts the server again on the same port, empty.
+    ///
+    /// # Panics
+    /// If the server does not answer in time.
+    pub async fn restart(&mut self) {
+        self.server.restart().await;
+    }
+
+    /// Kills the server. All its data is lost.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// The process id.
+    ///
+    /// # Panics
+    /// If the server is not running.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// The URL of the server.
+    pub fn url(&self) -> String {
+        format!("redis://{}/0", self.address)
+    }
+
+    /// A connection, to inspect or to change data.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    pub async fn connect(&self) -> MultiplexedConnection {
+        self.server.connect().await
+    }
+
+    /// All keys.
+    ///
+    /// # Panics
+    /// If Redis does not answer.
+    pub async fn keys(&self) -> Vec<RedisKey> {
+        let mut connection = self.connect().await;
+        let mut names: Vec<String> = Vec::new();
+        {
+            let mut scan = connection.scan::<String>().await.expect("SCAN");
+            while let Some(name) = scan.next_item().await {
+                names.push(name.expect("a key"));
+            }
+        }
+        let mut keys = Vec::new();
+        for name in names {
+            let ttl_ms: i64 = connection.pttl(&name).await.expect("PTTL");
+            let kind: String =
+                redis::cmd("TYPE").arg(&name).query_async(&mut connection).await.expect("TYPE");
+            // -2: the key expired since the SCAN.
+            if ttl_ms == -2 || kind == "none" {
+                continue;
+            }
+            let has_dates = kind == "stream" && !name.contains("}:hooks");
+            let oldest_ms = if has_dates { oldest_entry_age(&mut connection, &name).await } else { None };
+            keys.push(RedisKey { name, ttl_ms, oldest_ms });
+        }
+        keys
+    }
+
+    /// Checks I3: every key has our prefix and a TTL, no key outlives its limit, and no entry is
+    /// older than `max_entry_age`.
+    ///
+    /// # Panics
+    /// If a check fails.
+    pub async fn assert_bounded(&self, max_entry_age: Duration) {
+        for key in self.keys().await {
+            assert!(key.name.starts_with("sb:"), "a key without our prefix: {key:?}");
+            assert!(key.ttl_ms > 0, "a key without a TTL: {key:?}");
+            // Access rules outlive rooms; their log does not.
+            let max_ttl = match &key.name {
+                name if name.starts_with(ACCESS_RULES) => MAX_ACCESS_RULES_MS,
+                name if name.starts_with("sb:usage:") => MAX_USAGE_MS,
+                name => AUTH_KEYS
+                    .iter()
+                    .find(|(start, _)| name.starts_with(start))
+                    .map_or(MAX_ROOM_MS, |(_, ms)| *ms),
+            };
+            assert!(key.ttl_ms <= max_ttl, "a key with too long a TTL: {key:?}");
+            let is_rule_log = key.name.starts_with(ACCESS_RULES);
+            let max_age_ms = if is_rule_log { 600_000 } else { max_entry_age.as_millis() as u64 + 1_000 };
+            assert!(
+                key.oldest_ms.is_none_or(|age| age <= max_age_ms),
+                "an entry older than {max_age_ms} ms: {key:?}"
+            );
+        }
+    }
+
+    /// Waits until no key of a room remains, at most `window` and 5 s.
+    ///
+    /// # Panics
+    /// If a key remains.
+    pub async fn assert_clean_after(&self, window: Duration) {
+        let limit = window + Duration::from_secs(5);
+        let remaining = async || self.keys().await.iter().all(|key| outlives_rooms(&key.name)).then_some(());
+        eventually_within(limit, "no key of a room remains", remaining).await;
+    }
+}
+
+/// Whether a key may remain after all rooms have ended: keys of nodes, access rules and tokens, and
+/// what is kept for the operator (the usage of a day, events for webhooks).
+pub fn outlives_rooms(key: &str) -> bool {
+    let is_kept = key.starts_with("sb:usage:") || key.contains("}:hooks");
+    is_kept
+        || key.ends_with(":nodes")
+        || key.ends_with(":partitions")
+        || key.starts_with(ACCESS_RULES)
+        || AUTH_KEYS.iter().any(|(start, _)| key.starts_with(start))
+}
+
+/// The age of the oldest entry of a stream, by the clock of the server. `t` of an entry is the time
+/// of its write.
+async fn oldest_entry_age(connection: &mut MultiplexedConnection, name: &str) -> Option<u64> {
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await.expect("TIME");
+    let page: Vec<(String, Vec<String>)> = redis::cmd("XRANGE")
+        .arg(name)
+        .arg("-")
+        .arg("+")
+        .arg("COUNT")
+        .arg(1)
+        .query_async(connection)
+        .await
+        .ok()?;
+    let (_, fields) = page.into_iter().next()?;
+    let at = fields.chunks(2).find(|pair| pair[0] == "t").and_then(|pair| pair[1].parse::<u64>().ok());
+    Some((seconds * 1_000 + micros / 1_000).saturating_sub(at.expect("an entry contains its time")))
+}
