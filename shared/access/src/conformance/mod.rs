@@ -118,7 +118,7 @@ macro_rules! on_every_backend {
         mod over_redis {$(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                for kind in super::RULE_KINDS {
+                for kind in super::REDIS_KINDS {
                     let lease = kind.lease().await;
                     super::$name(super::LogBackend::over_lease(&lease)).await;
                 }
