@@ -119,7 +119,7 @@ macro_rules! on_every_backend {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 for kind in super::REDIS_KINDS {
-                    let lease = kind.lease().await;
+                    let lease = kind.acquire().await;
                     super::$name(super::LogBackend::over_lease(&lease)).await;
                 }
             }
