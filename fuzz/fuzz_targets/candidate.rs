@@ -1,11 +1,11 @@
 #![no_main]
 //! The candidate parser and filter: written as read, filtered twice is filtered once, and nothing but what may be told.
 
-use signalbox_fuzz::{addresses, candidate_rules, choice_and_text};
+use signalbox_fuzz::{candidate_rules, find_addresses, split_input};
 use signalbox_policy::{Candidate, MediaRules, Rules, Verdict};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Some((choice, text)) = choice_and_text(data) else { return };
+    let Some((choice, text)) = split_input(data) else { return };
     if let Ok(candidate) = Candidate::parse(text) {
         assert_eq!(Candidate::parse(&candidate.to_string()).as_ref(), Ok(&candidate));
     }
@@ -27,12 +27,13 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if relay_only && !told.is_empty() {
         assert!(told.to_lowercase().contains(" typ relay"), "{told}");
         assert!(
-            addresses(told).all(|ip| told.split(' ').nth(4) == Some(&ip.to_string()) || same(told, ip)),
+            find_addresses(told)
+                .all(|ip| told.split(' ').nth(4) == Some(&ip.to_string()) || is_connection_address(told, ip)),
             "{told}"
         );
     }
 });
 
-fn same(told: &str, ip: std::net::IpAddr) -> bool {
-    told.split(' ').nth(4).is_some_and(|word| addresses(word).any(|address| address == ip))
+fn is_connection_address(told: &str, ip: std::net::IpAddr) -> bool {
+    told.split(' ').nth(4).is_some_and(|word| find_addresses(word).any(|address| address == ip))
 }

@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use signalbox_fuzz::token::{FROM, Recipe, good_claims, public};
-use signalbox_token::{parse_jwks, KeyAlgorithm, TokenKind, Verifier};
+use signalbox_fuzz::token::{TokenRecipe, VALID_FROM, public_key, valid_claims};
+use signalbox_token::{KeyAlgorithm, TokenKind, Verifier, parse_jwks};
 
 /// Room tokens by the known keys, under their names.
-const BY: [([u8; 4], KeyAlgorithm); 2] = [(*b"9@00", KeyAlgorithm::EdDSA), (*b"<@00", KeyAlgorithm::ES256)];
+const RECIPES: [([u8; 4], KeyAlgorithm); 2] =
+    [(*b"9@00", KeyAlgorithm::EdDSA), (*b"<@00", KeyAlgorithm::ES256)];
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let Ok(keys) = parse_jwks(text.as_bytes()) else { return };
@@ -24,14 +25,14 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     );
     let verifier = Verifier::changing([]);
     verifier.hold(keys);
-    for (recipe, algorithm) in BY {
-        let Some((recipe, _)) = Recipe::read(&recipe) else { unreachable!("four bytes") };
-        let token = recipe.make(&good_claims(TokenKind::Room));
-        let ours = json!(public(algorithm));
+    for (recipe, algorithm) in RECIPES {
+        let Some((recipe, _)) = TokenRecipe::from_input(&recipe) else { unreachable!("four bytes") };
+        let token = recipe.build_token(&valid_claims(TokenKind::Room));
+        let ours = json!(public_key(algorithm));
         // By the naive reading: the same point under the same name.
         let is_held =
             members.clone().any(|key| ["kid", "x", "y"].iter().all(|name| key.get(*name) == ours.get(name)));
-        let is_good = verifier.room(&token, FROM).is_ok();
+        let is_good = verifier.room(&token, VALID_FROM).is_ok();
         assert!(is_held || !is_good, "a token of a key that is not in the set: {text}");
     }
 });

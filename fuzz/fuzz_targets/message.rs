@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
-use signalbox_protocol::{id::PeerId, Bounds, ClientMessage};
+use signalbox_protocol::{Bounds, ClientMessage, id::PeerId};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let bounds = Bounds { sdp: 4_096, candidate: 1_024, data: 1_024, metadata: 512 };

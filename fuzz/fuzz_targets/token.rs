@@ -5,26 +5,30 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, value::RawValue};
-use signalbox_fuzz::token::{FROM, Recipe, UNTIL, good_as, good_claims};
+use signalbox_fuzz::token::{TokenRecipe, VALID_FROM, VALID_UNTIL, accepted_kinds, valid_claims};
 use signalbox_token::TokenKind;
 
-const NOW: u64 = (FROM + UNTIL) / 2;
+const NOW: u64 = (VALID_FROM + VALID_UNTIL) / 2;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     // A text that looks like a token is one; anything else begins with its recipe.
     if let Some(text) = std::str::from_utf8(data).ok().filter(|text| text.starts_with("ey")) {
-        assert_eq!(good_as(text, NOW), [], "a forgery");
+        assert_eq!(accepted_kinds(text, NOW), [], "a forgery");
         return;
     }
-    let Some((recipe, claims)) = Recipe::read(data) else { return };
+    let Some((recipe, claims)) = TokenRecipe::from_input(data) else { return };
     if claims.is_empty() {
-        let token = recipe.make(&good_claims(recipe.kind));
+        let token = recipe.build_token(&valid_claims(recipe.kind));
         let expected: &[TokenKind] = if recipe.is_genuine() { &[recipe.kind] } else { &[] };
-        assert_eq!(good_as(&token, NOW), expected, "{recipe:?}");
-        assert_eq!((good_as(&token, UNTIL), good_as(&token, FROM - 1)), (vec![], vec![]), "not its time");
+        assert_eq!(accepted_kinds(&token, NOW), expected, "{recipe:?}");
+        assert_eq!(
+            (accepted_kinds(&token, VALID_UNTIL), accepted_kinds(&token, VALID_FROM - 1)),
+            (vec![], vec![]),
+            "not its time"
+        );
         return;
     }
-    let good = good_as(&recipe.make(claims), NOW);
+    let good = accepted_kinds(&recipe.build_token(claims), NOW);
     if good.is_empty() {
         return;
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use signalbox_policy::{CandidateRules, MediaRules, Rules};
 
 /// A role that may only watch.
-pub fn watcher() -> Option<Rules> {
+pub fn watcher_policy() -> Option<Rules> {
     Rules::new(MediaRules::default(), CandidateRules::default())
 }
 
@@ -30,7 +30,7 @@ pub fn candidate_rules(choice: u8) -> CandidateRules {
 }
 
 /// The first byte chooses, the rest is text.
-pub fn choice_and_text(data: &[u8]) -> Option<(u8, &str)> {
+pub fn split_input(data: &[u8]) -> Option<(u8, &str)> {
     let (choice, text) = data.split_first()?;
     Some((*choice, std::str::from_utf8(text).ok()?))
 }
@@ -44,7 +44,7 @@ pub fn may_send_media(sdp: &str) -> bool {
         .map(str::trim)
         .collect();
     let starts =
-        lines.iter().enumerate().filter(|(_, line)| squeezed(line).starts_with("m=")).map(|(at, _)| at);
+        lines.iter().enumerate().filter(|(_, line)| remove_spaces(line).starts_with("m=")).map(|(at, _)| at);
     let starts: Vec<_> = starts.collect();
     starts
         .iter()
@@ -53,20 +53,20 @@ pub fn may_send_media(sdp: &str) -> bool {
 }
 
 fn section_may_send(lines: &[&str]) -> bool {
-    let m_line = squeezed(lines[0]);
-    let direction = |word: &str| lines.iter().any(|line| squeezed(line).starts_with(&format!("a={word}")));
+    let m_line = remove_spaces(lines[0]);
+    let direction = |word: &str| lines.iter().any(|line| remove_spaces(line).starts_with(&format!("a={word}")));
     let live = lines[0].split_whitespace().nth(1) != Some("0") || direction("bundle-only");
     let receives =
         (direction("recvonly") || direction("inactive")) && !direction("sendrecv") && !direction("sendonly");
     live && !receives && !m_line.starts_with("m=application")
 }
 
-fn squeezed(line: &str) -> String {
+fn remove_spaces(line: &str) -> String {
     line.split_whitespace().collect()
 }
 
 /// Every address in a text that is not "no address", however it is fenced in.
-pub fn addresses(text: &str) -> impl Iterator<Item = IpAddr> {
+pub fn find_addresses(text: &str) -> impl Iterator<Item = IpAddr> {
     let v4 = text.split(|c: char| !c.is_ascii_digit() && c != '.');
     let v6 = text.split(|c: char| !c.is_ascii_hexdigit() && c != '.' && c != ':');
     v4.chain(v6)
@@ -76,7 +76,7 @@ pub fn addresses(text: &str) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The connection addresses of the candidates that say another type than `relay`.
-pub fn not_relay(sdp: &str) -> Vec<IpAddr> {
+pub fn non_relay_addresses(sdp: &str) -> Vec<IpAddr> {
     let lines = sdp.lines().filter(|line| line.starts_with("a=candidate:"));
     let direct =
         lines.filter(|line| !line.split(' ').nth(7).is_some_and(|kind| kind.eq_ignore_ascii_case("relay")));

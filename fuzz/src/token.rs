@@ -15,26 +15,26 @@ use signalbox_token::{parse_jwks, KeyAlgorithm, PublicJwk, Secret, SharedSecret,
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::HS256, Algorithm::EdDSA, Algorithm::ES256];
 
 /// When good tokens are good: from here …
-pub const FROM: u64 = 1_000;
+pub const VALID_FROM: u64 = 1_000;
 /// … until here, seconds since 1970.
-pub const UNTIL: u64 = 2_000;
+pub const VALID_UNTIL: u64 = 2_000;
 
-struct Key {
+struct FuzzKey {
     kid: String,
     encoding: EncodingKey,
     public: Option<PublicJwk>,
     secret: Option<SharedSecret>,
 }
 
-struct Keys {
-    known: [Key; 3],
-    strange: [Key; 3],
+struct FuzzKeys {
+    known_keys: [FuzzKey; 3],
+    unknown_keys: [FuzzKey; 3],
     verifier: Verifier,
 }
 
-static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+static KEYS: LazyLock<FuzzKeys> = LazyLock::new(|| {
     let [known, strange] =
-        ["known", "strange"].map(|label| ALGORITHMS.map(|algorithm| Key::new(algorithm, label)));
+        ["known", "strange"].map(|label| ALGORITHMS.map(|algorithm| FuzzKey::new(algorithm, label)));
     let [known, mut strange] = [known, strange];
     // The confusion of old: what is published is taken for a shared secret.
     let x = known[1].public.as_ref().map(|key| json!(key)["x"].to_string()).expect("a public key");
@@ -43,10 +43,10 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     // By the way that a signaling node gets them.
     let set = json!({ "keys": known.iter().filter_map(|key| key.public.as_ref()).collect::<Vec<_>>() });
     verifier.hold(parse_jwks(set.to_string().as_bytes()).expect("a set"));
-    Keys { known, strange, verifier }
+    FuzzKeys { known_kunknown_keys: eys: known, strange, verifier }
 });
 
-impl Key {
+impl FuzzKey {
     /// Its bytes are a digest, and so as good as random.
     fn new(algorithm: Algorithm, label: &str) -> Self {
         // PKCS #8 up to the private key (RFC 8410, section 7; RFC 5915).
@@ -82,74 +82,74 @@ pub fn verifier() -> &'static Verifier {
 }
 
 /// The known public key of an algorithm.
-pub fn public(algorithm: KeyAlgorithm) -> &'static PublicJwk {
-    let mut keys = KEYS.known.iter().filter_map(|key| key.public.as_ref());
+pub fn public_key(algorithm: KeyAlgorithm) -> &'static PublicJwk {
+    let mut keys = KEYS.known_keys.iter().filter_map(|key| key.public.as_ref());
     keys.find(|key| key.algorithm() == algorithm).expect("a key of each")
 }
 
 /// How a token is made, from the first four bytes of an input.
 #[derive(Debug, Clone, Copy)]
-pub struct Recipe {
+pub struct TokenRecipe {
     /// What kind its header says that it is.
     pub kind: TokenKind,
-    signs: usize,
-    says: usize,
-    kid: Kid,
-    is_strange: bool,
-    change: (u8, u8),
+    signing_index: usize,
+    header_index: usize,
+    kid_choice: KidChoice,
+    uses_unknown_key: bool,
+    mutation: (u8, u8),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kid {
-    Right,
+enum KidChoice {
+    Matching,
     Missing,
     /// That of a known key of the next algorithm.
-    OfAnother,
+    OtherKey,
     Unknown,
 }
 
-impl Recipe {
+impl TokenRecipe {
     /// The recipe, and the rest of the input: claims, or nothing for good ones. None where it is too short.
-    pub fn read(data: &[u8]) -> Option<(Self, &str)> {
+    pub fn from_input(data: &[u8]) -> Option<(Self, &str)> {
         let [how, name, place, flip, claims @ ..] = data else { return None };
         let (how, name) = (usize::from(*how), usize::from(*name));
-        let kid = [Kid::Right, Kid::Missing, Kid::OfAnother, Kid::Unknown][name % 4];
+        let kid = [KidChoice::Matching, KidChoice::Missing, KidChoice::OtherKey, KidChoice::Unknown][name % 4];
         let recipe = Self {
             kind: TokenKind::ALL[how % 3],
-            signs: how / 3 % 3,
-            says: (how / 3 + how / 9) % 3,
-            kid,
-            is_strange: name / 4 % 4 == 3,
+            signing_index: how / 3 % 3,
+            header_index: (how / 3 + how / 9) % 3,
+            kid_choice: kid,
+            uses_unknown_key: name / 4 % 4 == 3,
             // So that a recipe can be typed: `6@00` is a room token by HS256 with nothing wrong, `9@00` one by EdDSA, `<@00` by ES256.
-            change: (*place, *flip ^ b'0'),
+            mutation: (*place, *flip ^ b'0'),
         };
         Some((recipe, std::str::from_utf8(claims).ok()?))
     }
 
     /// The token with these claims.
-    pub fn make(&self, claims: &str) -> String {
-        let keys = if self.is_strange { &KEYS.strange } else { &KEYS.known };
-        let (key, says) = (&keys[self.signs], ALGORITHMS[self.says]);
+    pub fn build_token(&self, claims: &str) -> String {
+        let keys = if self.uses_unknown_key { &KEYS.unknown_keys } else { &KEYS.known_keys };
+        let (key, says) = (&keys[self.signing_index], ALGORITHMS[self.header_index]);
         let mut header = json!({ "alg": format!("{says:?}"), "typ": self.kind.typ() });
-        let kid = match self.kid {
+        let kid = match self.kid_choice {
             // A strange key under the name of the known one.
-            Kid::Right => Some(&*KEYS.known[self.signs].kid),
-            Kid::Missing => None,
-            Kid::OfAnother => Some(&*KEYS.known[(self.signs + 1) % 3].kid),
-            Kid::Unknown => Some(&*KEYS.strange[self.signs].kid),
+            KidChoice::Matching => Some(&*KEYS.known_keys[self.signing_index].kid),
+            KidChoice::Missing => None,
+            KidChoice::OtherKey => Some(&*KEYS.known_keys[(self.signing_index + 1) % 3].kid),
+            KidChoice::Unknown => Some(&*KEYS.unknown_keys[self.signing_index].kid),
         };
         if let Some(kid) = kid {
             header["kid"] = kid.into();
         }
         let text =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims));
-        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key.encoding, ALGORITHMS[self.signs]);
-        self.changed(format!("{text}.{}", signature.expect("a signature")))
+        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key.encoding, ALGORITHMS[self.signing_index]);
+        self.mutate(format!("{text}.{}", signature.expect("a signature")))
     }
 
     /// One character of the token is another one: somewhere in it, or near its end, where the signature is.
-    fn changed(&self, token: String) -> String {
-        let (place, flip) = self.change;
+    fn mutate(&self, token: String) -> String {
+        let (place, flip) = self.mutation;
         let mut bytes = token.into_bytes();
         let place = usize::from(place);
         let at = if place < 128 {
@@ -166,21 +166,21 @@ impl Recipe {
 
     /// Whether it is signed as it says, by a key that is known by that name, and was not changed: its claims are then all that counts.
     pub fn is_genuine(&self) -> bool {
-        let is_named = match self.kid {
-            Kid::Right => true,
+        let is_named = match self.kid_choice {
+            KidChoice::Matching => true,
             // An application that signs with the shared secret need not name it.
-            Kid::Missing => ALGORITHMS[self.signs] == Algorithm::HS256,
-            Kid::OfAnother | Kid::Unknown => false,
+            KidChoice::Missing => ALGORITHMS[self.signing_index] == Algorithm::HS256,
+            KidChoice::OtherKey | KidChoice::Unknown => false,
         };
-        let (_, flip) = self.change;
-        self.signs == self.says && is_named && !self.is_strange && (flip == 0 || !flip.is_ascii())
+        let (_, flip) = self.mutation;
+        self.signing_index == self.header_index && is_named && !self.uses_unknown_key && (flip == 0 || !flip.is_ascii())
     }
 }
 
 /// Claims of a kind that are good from [`VALID_FROM`] until [`VALID_UNTIL`].
-pub fn good_claims(kind: TokenKind) -> String {
+pub fn valid_claims(kind: TokenKind) -> String {
     let mut claims = json!({
-        "iss": "signalbox", "aud": kind.aud(), "sub": "alice", "iat": FROM, "nbf": FROM, "exp": UNTIL, "jti": "j",
+        "iss": "signalbox", "aud": kind.aud(), "sub": "alice", "iat": VALID_FROM, "nbf": VALID_FROM, "exp": VALID_UNTIL, "jti": "j",
     });
     match kind {
         TokenKind::Room => {
@@ -195,7 +195,7 @@ pub fn good_claims(kind: TokenKind) -> String {
 }
 
 /// As which kinds a token is good at this time.
-pub fn good_as(token: &str, now_s: u64) -> Vec<TokenKind> {
+pub fn accepted_kinds(token: &str, now_s: u64) -> Vec<TokenKind> {
     let verifier = verifier();
     let is_good = |kind: &TokenKind| match kind {
         TokenKind::Room => verifier.room(token, now_s).is_ok(),
