@@ -54,7 +54,8 @@ pub fn may_send_media(sdp: &str) -> bool {
 
 fn section_may_send(lines: &[&str]) -> bool {
     let m_line = remove_spaces(lines[0]);
-    let direction = |word: &str| lines.iter().any(|line| remove_spaces(line).starts_with(&format!("a={word}")));
+    let direction =
+        |word: &str| lines.iter().any(|line| remove_spaces(line).starts_with(&format!("a={word}")));
     let live = lines[0].split_whitespace().nth(1) != Some("0") || direction("bundle-only");
     let receives =
         (direction("recvonly") || direction("inactive")) && !direction("sendrecv") && !direction("sendonly");

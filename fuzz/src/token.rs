@@ -9,7 +9,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, jwk};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use signalbox_token::{parse_jwks, KeyAlgorithm, PublicJwk, Secret, SharedSecret, TokenKind, Verifier};
+use signalbox_token::{
+    KeyAlgorithm, PublicJwk, SecretBytes, SharedSecret, TokenKind, TokenVerifier, parse_jwks,
+};
 
 /// What signs. Two keys of each algorithm: one that is known, and one that is not.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::HS256, Algorithm::EdDSA, Algorithm::ES256];
@@ -29,7 +31,7 @@ struct FuzzKey {
 struct FuzzKeys {
     known_keys: [FuzzKey; 3],
     unknown_keys: [FuzzKey; 3],
-    verifier: Verifier,
+    verifier: TokenVerifier,
 }
 
 static KEYS: LazyLock<FuzzKeys> = LazyLock::new(|| {
@@ -39,11 +41,11 @@ static KEYS: LazyLock<FuzzKeys> = LazyLock::new(|| {
     // The confusion of old: what is published is taken for a shared secret.
     let x = known[1].public.as_ref().map(|key| json!(key)["x"].to_string()).expect("a public key");
     strange[0].encoding = EncodingKey::from_secret(x.trim_matches('"').as_bytes());
-    let verifier = Verifier::changing(known.iter().filter_map(|key| key.secret.as_ref()));
+    let verifier = TokenVerifier::with_published_keys(known.iter().filter_map(|key| key.secret.as_ref()));
     // By the way that a signaling node gets them.
     let set = json!({ "keys": known.iter().filter_map(|key| key.public.as_ref()).collect::<Vec<_>>() });
     verifier.hold(parse_jwks(set.to_string().as_bytes()).expect("a set"));
-    FuzzKeys { known_kunknown_keys: eys: known, strange, verifier }
+    FuzzKeys { known_keys: known, unknown_keys: strange, verifier }
 });
 
 impl FuzzKey {
@@ -60,7 +62,7 @@ impl FuzzKey {
             Algorithm::EdDSA => (KeyAlgorithm::EdDSA, EncodingKey::from_ed_der(&[ED25519, &bytes].concat())),
             Algorithm::ES256 => (KeyAlgorithm::ES256, EncodingKey::from_ec_der(&[P256, &bytes].concat())),
             _ => {
-                let secret = SharedSecret::new(Secret::new(bytes.to_vec())).expect("strong enough");
+                let secret = SharedSecret::new(SecretBytes::new(bytes.to_vec())).expect("strong enough");
                 let encoding = EncodingKey::from_secret(secret.expose());
                 return Self { kid: secret.kid(), encoding, public: None, secret: Some(secret) };
             }
@@ -77,7 +79,7 @@ impl FuzzKey {
 }
 
 /// What checks: all known keys, as a node has them.
-pub fn verifier() -> &'static Verifier {
+pub fn verifier() -> &'static TokenVerifier {
     &KEYS.verifier
 }
 
@@ -113,7 +115,8 @@ impl TokenRecipe {
     pub fn from_input(data: &[u8]) -> Option<(Self, &str)> {
         let [how, name, place, flip, claims @ ..] = data else { return None };
         let (how, name) = (usize::from(*how), usize::from(*name));
-        let kid = [KidChoice::Matching, KidChoice::Missing, KidChoice::OtherKey, KidChoice::Unknown][name % 4];
+        let kid =
+            [KidChoice::Matching, KidChoice::Missing, KidChoice::OtherKey, KidChoice::Unknown][name % 4];
         let recipe = Self {
             kind: TokenKind::ALL[how % 3],
             signing_index: how / 3 % 3,
@@ -143,7 +146,8 @@ impl TokenRecipe {
         }
         let text =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims));
-        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key.encoding, ALGORITHMS[self.signing_index]);
+        let signature =
+            jsonwebtoken::crypto::sign(text.as_bytes(), &key.encoding, ALGORITHMS[self.signing_index]);
         self.mutate(format!("{text}.{}", signature.expect("a signature")))
     }
 
@@ -173,7 +177,10 @@ impl TokenRecipe {
             KidChoice::OtherKey | KidChoice::Unknown => false,
         };
         let (_, flip) = self.mutation;
-        self.signing_index == self.header_index && is_named && !self.uses_unknown_key && (flip == 0 || !flip.is_ascii())
+        self.signing_index == self.header_index
+            && is_named
+            && !self.uses_unknown_key
+            && (flip == 0 || !flip.is_ascii())
     }
 }
 
@@ -199,8 +206,8 @@ pub fn accepted_kinds(token: &str, now_s: u64) -> Vec<TokenKind> {
     let verifier = verifier();
     let is_good = |kind: &TokenKind| match kind {
         TokenKind::Room => verifier.room(token, now_s).is_ok(),
-        TokenKind::User => verifier.user(token, now_s).is_ok(),
-        TokenKind::Management => verifier.management(token, now_s).is_ok(),
+        TokenKind::User => verifier.verify_user_token(token, now_s).is_ok(),
+        TokenKind::Management => verifier.verify_management_token(token, now_s).is_ok(),
     };
     TokenKind::ALL.into_iter().filter(is_good).collect()
 }
