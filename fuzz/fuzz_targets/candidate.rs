@@ -2,7 +2,7 @@
 //! The candidate parser and filter: written as read, filtered twice is filtered once, and nothing but what may be told.
 
 use signalbox_fuzz::{candidate_rules, find_addresses, split_input};
-use signalbox_policy::{Candidate, MediaRules, Rules, Verdict};
+use signalbox_policy::{Candidate, MediaRules, RolePolicy, Verdict};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((choice, text)) = split_input(data) else { return };
@@ -11,15 +11,19 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     }
     let candidates = candidate_rules(choice);
     let relay_only = candidates.relay_only;
-    let Some(rules) = Rules::new(MediaRules::ALL, candidates) else { return };
+    let Some(rules) = RolePolicy::new(MediaRules::ALL, candidates) else { return };
     // Text that is no object is a bare candidate, so that the fuzzer need not write JSON.
     let json = if text.starts_with('{') {
         text.to_owned()
     } else {
         serde_json::json!({ "candidate": text }).to_string()
     };
-    let Ok(Verdict::Pass(once)) = rules.candidate(&json) else { return };
-    assert_eq!(rules.candidate(&once), Ok(Verdict::Pass(once.clone())), "a second time changes nothing");
+    let Ok(Verdict::Pass(once)) = rules.parse_candidate(&json) else { return };
+    assert_eq!(
+        rules.parse_candidate(&once),
+        Ok(Verdict::Pass(once.clone())),
+        "a second time changes nothing"
+    );
     let init: serde_json::Value = serde_json::from_str(&once).expect("JSON");
     let told = init["candidate"].as_str().expect("a candidate");
     let members = ["candidate", "sdpMid", "sdpMLineIndex", "usernameFragment"];

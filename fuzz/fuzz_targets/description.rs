@@ -4,18 +4,22 @@
 use signalbox_fuzz::{
     candidate_rules, find_addresses, may_send_media, non_relay_addresses, split_input, watcher_policy,
 };
-use signalbox_policy::{MediaRules, Rules};
+use signalbox_policy::{MediaRules, RolePolicy};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((choice, sdp)) = split_input(data) else { return };
-    if watcher_policy().is_some_and(|rules| rules.description(sdp).is_ok()) {
+    if watcher_policy().is_some_and(|rules| rules.parse_description(sdp).is_ok()) {
         assert!(!may_send_media(sdp), "passed for a role without publish");
     }
     let candidates = candidate_rules(choice);
     let relay_only = candidates.relay_only;
-    let Some(rules) = Rules::new(MediaRules::ALL, candidates) else { return };
-    let Ok(once) = rules.description(sdp) else { return };
-    assert_eq!(rules.description(&once).expect("it parses again"), once, "a second time changes nothing");
+    let Some(rules) = RolePolicy::new(MediaRules::ALL, candidates) else { return };
+    let Ok(once) = rules.parse_description(sdp) else { return };
+    assert_eq!(
+        rules.parse_description(&once).expect("it parses again"),
+        once,
+        "a second time changes nothing"
+    );
     if relay_only {
         assert!(non_relay_addresses(&once).is_empty());
         let hidden = non_relay_addresses(sdp);

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
-use signalbox_protocol::{Bounds, ClientMessage, id::PeerId};
+use signalbox_protocol::{ClientMessage, MessageLimits, id::PeerId};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
-    let bounds = Bounds { sdp: 4_096, candidate: 1_024, data: 1_024, metadata: 512 };
+    let bounds = MessageLimits { sdp: 4_096, candidate: 1_024, data: 1_024, metadata: 512 };
     if let Ok(ClientMessage::Forward(forward)) = ClientMessage::parse(text, &bounds) {
         let from = PeerId::from_bits(0xa);
         let frame = forward.to_frame(&from);

@@ -4,14 +4,14 @@ pub mod token;
 
 use std::net::IpAddr;
 
-use signalbox_policy::{CandidateRules, MediaRules, Rules};
+use signalbox_policy::{CandidateRules, MediaRules, RolePolicy};
 
 /// A role that may only watch.
-pub fn watcher_policy() -> Option<Rules> {
-    Rules::new(MediaRules::default(), CandidateRules::default())
+pub fn watcher_policy() -> Option<RolePolicy> {
+    RolePolicy::new(MediaRules::default(), CandidateRules::default())
 }
 
-/// Rules on candidates, one for each value of the first byte of an input.
+/// RolePolicy on candidates, one for each value of the first byte of an input.
 pub fn candidate_rules(choice: u8) -> CandidateRules {
     let networks = |texts: &[&str]| texts.iter().filter_map(|text| text.parse().ok()).collect();
     match choice % 4 {
