@@ -2,7 +2,7 @@
 //! The candidate parser and filter: written as read, filtered twice is filtered once, and nothing but what may be told.
 
 use signalbox_fuzz::{candidate_rules, find_addresses, split_input};
-use signalbox_policy::{Candidate, MediaRules, RolePolicy, Verdict};
+use signalbox_policy::{Candidate, CandidateOutcome, MediaRules, RolePolicy};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((choice, text)) = split_input(data) else { return };
@@ -18,10 +18,10 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     } else {
         serde_json::json!({ "candidate": text }).to_string()
     };
-    let Ok(Verdict::Pass(once)) = rules.parse_candidate(&json) else { return };
+    let Ok(CandidateOutcome::Pass(once)) = rules.filter_candidate(&json) else { return };
     assert_eq!(
-        rules.parse_candidate(&once),
-        Ok(Verdict::Pass(once.clone())),
+        rules.filter_candidate(&once),
+        Ok(CandidateOutcome::Pass(once.clone())),
         "a second time changes nothing"
     );
     let init: serde_json::Value = serde_json::from_str(&once).expect("JSON");

@@ -8,15 +8,15 @@ use signalbox_policy::{MediaRules, RolePolicy};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((choice, sdp)) = split_input(data) else { return };
-    if watcher_policy().is_some_and(|rules| rules.parse_description(sdp).is_ok()) {
+    if watcher_policy().is_some_and(|rules| rules.filter_description(sdp).is_ok()) {
         assert!(!may_send_media(sdp), "passed for a role without publish");
     }
     let candidates = candidate_rules(choice);
     let relay_only = candidates.relay_only;
     let Some(rules) = RolePolicy::new(MediaRules::ALL, candidates) else { return };
-    let Ok(once) = rules.parse_description(sdp) else { return };
+    let Ok(once) = rules.filter_description(sdp) else { return };
     assert_eq!(
-        rules.parse_description(&once).expect("it parses again"),
+        rules.filter_description(&once).expect("it parses again"),
         once,
         "a second time changes nothing"
     );
