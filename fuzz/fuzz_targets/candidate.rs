@@ -18,10 +18,10 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     } else {
         serde_json::json!({ "candidate": text }).to_string()
     };
-    let Ok(CandidateOutcome::Pass(once)) = rules.filter_candidate(&json) else { return };
+    let Ok(CandidateOutcome::Forward(once)) = rules.filter_candidate(&json) else { return };
     assert_eq!(
         rules.filter_candidate(&once),
-        Ok(CandidateOutcome::Pass(once.clone())),
+        Ok(CandidateOutcome::Forward(once.clone())),
         "a second time changes nothing"
     );
     let init: serde_json::Value = serde_json::from_str(&once).expect("JSON");
