@@ -211,7 +211,7 @@ impl ApiCommand for NoticeArgs {
 #[derive(Args)]
 pub(crate) struct ShutdownArgs {
     /// Let everybody in again
-    #[arg(long, conflicts_with_all = ["retry", "lasts", "reason"])]
+    #[arg(long, conflicts_with_all = ["retry", "duration", "reason"])]
     end: bool,
     /// When clients are to ask again, up to 1h; 30s unless given
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -244,7 +244,7 @@ pub(crate) struct LimitsArgs {
 
 /// What `--reset` goes without.
 const RESET_CONFLICTS: [&str; 8] =
-    ["room_peers", "user_peers", "connections", "burst", "rate", "backlog", "lasts", "reason"];
+    ["room_peers", "user_peers", "connections", "burst", "rate", "backlog", "duration", "reason"];
 
 #[derive(Args)]
 #[group(required = true, multiple = true)]
