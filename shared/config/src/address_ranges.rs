@@ -1,20 +1,22 @@
-//! Ranges of addresses: how one is written, and whether an address is in one of many.
+//! Address ranges: how a range is written, and which of many ranges contain an address.
 //!
-//! An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) is the IPv4 address: a socket that listens for both shows it that way.
+//! An IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2) counts as its IPv4 address, because a
+//! socket that listens for both shows IPv4 clients in this form.
 
 use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// A text that is not a range.
+/// A text is neither an address nor a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be an address or a range like 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48")]
 pub struct InvalidRange;
 
-/// Reads an address or a range; bits beyond the prefix are cut off, so that one range has one spelling.
+/// Parses an address or a range. Bits beyond the prefix become zero, so that a range has one
+/// spelling.
 ///
 /// # Errors
-/// [`InvalidRange`].
+/// [`InvalidRange`] for any other text.
 pub fn parse_range(text: &str) -> Result<IpNet, InvalidRange> {
     let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     Ok(canonical_range(range.map_err(|_| InvalidRange)?))
@@ -22,8 +24,8 @@ pub fn parse_range(text: &str) -> Result<IpNet, InvalidRange> {
 
 fn canonical_range(range: IpNet) -> IpNet {
     let range = range.trunc();
-    let IpNet::V6(wide) = range else { return range };
-    match (wide.addr().to_ipv4_mapped(), wide.prefix_len().checked_sub(96)) {
+    let IpNet::V6(v6) = range else { return range };
+    match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
         (Some(address), Some(prefix)) => {
             Ipv4Net::new(address, prefix).map_or(range, |range| IpNet::V4(range.trunc()))
         }
@@ -31,15 +33,17 @@ fn canonical_range(range: IpNet) -> IpNet {
     }
 }
 
-/// Ranges, each with a value, by the length of their prefix: a question is one lookup for each length there is.
+/// Ranges, each with a value, grouped by netmask. A lookup costs one hash lookup for each netmask
+/// in use.
 #[derive(Debug, Clone, Default)]
 pub struct AddressRanges<T = ()> {
+    // Netmask, and the values by network address.
     v4: Vec<(u32, HashMap<u32, T>)>,
     v6: Vec<(u128, HashMap<u128, T>)>,
 }
 
 impl<T> AddressRanges<T> {
-    /// Adds one.
+    /// Adds a range, or replaces its value.
     pub fn insert(&mut self, range: IpNet, value: T) {
         match canonical_range(range) {
             IpNet::V4(range) => {
@@ -51,7 +55,7 @@ impl<T> AddressRanges<T> {
         }
     }
 
-    /// The values of those that hold the address.
+    /// The values of all ranges that contain the address.
     pub fn values_for(&self, address: IpAddr) -> impl Iterator<Item = &T> {
         let (v4, v6) = match address.to_canonical() {
             IpAddr::V4(address) => (Some(u32::from(address)), None),
@@ -66,12 +70,12 @@ impl<T> AddressRanges<T> {
         v4.chain(v6)
     }
 
-    /// Whether one of them holds the address.
+    /// Whether a range contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.values_for(address).next().is_some()
     }
 
-    /// Whether there is none.
+    /// Whether no range was added.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
@@ -86,17 +90,17 @@ impl FromIterator<IpNet> for AddressRanges<()> {
 }
 
 fn insert_range<B: Copy + Eq + std::hash::Hash, T>(
-    lengths: &mut Vec<(B, HashMap<B, T>)>,
+    by_mask: &mut Vec<(B, HashMap<B, T>)>,
     mask: B,
-    bits: B,
+    network: B,
     value: T,
 ) {
-    let place = lengths.iter().position(|(of, _)| *of == mask).unwrap_or_else(|| {
-        lengths.push((mask, HashMap::new()));
-        lengths.len() - 1
+    let index = by_mask.iter().position(|(other, _)| *other == mask).unwrap_or_else(|| {
+        by_mask.push((mask, HashMap::new()));
+        by_mask.len() - 1
     });
-    if let Some((_, ranges)) = lengths.get_mut(place) {
-        ranges.insert(bits, value);
+    if let Some((_, ranges)) = by_mask.get_mut(index) {
+        ranges.insert(network, value);
     }
 }
 

@@ -1,29 +1,40 @@
-//! Configuration: flag > environment > file > default, checked at boot, printed by `--check-config`.
+//! The configuration of every process: a flag overrides the environment, the environment overrides
+//! the file, and the file overrides the default. Every value is checked at the start and printed by
+//! `--check-config`.
 //!
-//! Owns: every setting ([`ServiceSettings`]), every secret ([`SecretSettings`]), the flags all binaries share ([`CommonFlags`]), and the only
-//! reading of the environment. Must not: open sockets, or files other than the configuration's own and
-//! those that a setting names.
+//! Owns: every setting ([`ServiceSettings`]), every secret ([`SecretSettings`]), the flags that all
+//! binaries share ([`CommonFlags`]), and the only code that reads the environment. Must not: open a
+//! socket, or read a file that neither a flag, the environment nor a setting names. Next:
+//! `docs/CONFIGURATION.md` describes the same settings for operators.
 
 pub mod address_ranges;
+mod api_keys;
 mod checks;
+mod environment;
+mod error;
+mod flags;
 mod loader;
+pub mod logging;
 mod model;
 pub mod origin;
 mod redis_url;
 mod secrets;
-pub mod telemetry;
 pub mod units;
+mod url;
 mod webhook_secrets;
-mod webhooks;
 
+pub use api_keys::{ApiKey, ApiKeys};
 pub use checks::is_trusted_key_url;
-pub use loader::{CommonFlags, ConfigError, EnvVars, LoadedConfig};
+pub use environment::EnvVars;
+pub use error::ConfigError;
+pub use flags::CommonFlags;
+pub use loader::LoadedConfig;
 pub use model::{
     ApiKeySettings, AuthSettings, CandidateSettings, IceSettings, LimitSettings, LobbyPolicy, LogSettings,
     PERMISSIONS, ProviderSettings, RedisSettings, RoleSettings, RoleTemplate, RoomDefaults, ServerSettings,
-    ServiceSettings, TimingSettings, TurnServer, UserAlgorithm,
+    ServiceSettings, TimingSettings, TurnServer, UsageSettings, UserAlgorithm, WebhookEndpoint,
+    WebhookSettings,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
-pub use secrets::{ApiKey, ApiKeys, SecretSettings};
+pub use secrets::SecretSettings;
 pub use webhook_secrets::{EndpointSecrets, WebhookSecrets};
-pub use webhooks::{UsageSettings, WebhookEndpoint, WebhookSettings};

@@ -1,147 +1,123 @@
-//! Putting a configuration together.
+//! Loads a configuration from its sources and checks it.
+//!
+//! Owns: [`LoadedConfig`] and the order of the sources. Must not: know the bounds of a setting
+//! (`checks`).
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf};
+use config::{Environment, File, FileFormat};
 
-use clap::Args;
-
-use super::{
-    SecretSettings, ServiceSettings,
+use crate::{
+    CommonFlags, ConfigError, EnvVars, ProviderSettings, SecretSettings, ServiceSettings,
     checks::{check_settings, check_turn_secrets},
+    environment::variable,
 };
-
-/// The flags every binary takes.
-#[derive(Debug, Clone, Default, Args)]
-pub struct CommonFlags {
-    /// Address and port to listen on, like 127.0.0.1:8080
-    #[arg(long, value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
-    /// The shared store, like redis://user:password@host:6379/0; without it state stays in this process
-    #[arg(long, value_name = "URL")]
-    pub redis: Option<String>,
-    /// A TOML file with settings
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config: Option<PathBuf>,
-    /// Print the effective settings, without secrets, and exit
-    #[arg(long)]
-    pub check_config: bool,
-    /// Give tokens to callers without an API key (unsafe on a public address)
-    #[arg(long)]
-    pub guests: bool,
-}
-
-/// The environment as it was at the start.
-pub type EnvVars = HashMap<String, String>;
 
 /// A configuration that passed its checks.
 #[derive(Debug, Clone)]
 pub struct LoadedConfig {
-    /// What may be printed.
+    /// Everything that may be printed.
     pub settings: ServiceSettings,
-    /// What may not.
+    /// Everything that must not be printed.
     pub secrets: SecretSettings,
-    /// Unsafe choices that were typed out; each is logged at start.
+    /// Unsafe or useless settings, each as one line for the log.
     pub warnings: Vec<String>,
 }
 
-/// Why a configuration is refused: one line, naming the setting.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file or the environment does not parse.
-    #[error("configuration: {0}")]
-    InvalidSource(#[from] config::ConfigError),
-    /// A value that parses and makes no sense.
-    #[error("configuration: {setting} {problem}")]
-    InvalidSetting {
-        /// Which one.
-        setting: String,
-        /// What is wrong with it and what would be right.
-        problem: String,
-    },
-}
-
-impl ConfigError {
-    /// A value that is wrong, or missing: `problem` says what would be right.
-    pub fn invalid_setting(setting: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::InvalidSetting { setting: setting.into(), problem: problem.into() }
-    }
-}
-
 impl LoadedConfig {
-    /// The environment of this process, read once.
+    /// The environment variables of this process.
     pub fn read_environment() -> EnvVars {
         std::env::vars().collect()
     }
 
-    /// Reads defaults, file, environment and flags, in this order, and checks the outcome.
+    /// Reads defaults, file, environment and flags, each overriding the ones before, and checks the
+    /// result.
     ///
     /// # Errors
     /// [`ConfigError`], one line that names the setting.
     pub fn load(flags: &CommonFlags, env: &EnvVars) -> Result<Self, ConfigError> {
-        let mut sources = config::Config::builder();
-        if let Some(path) = &flags.config {
-            sources = sources.add_source(config::File::from(path.as_path()).format(config::FileFormat::Toml));
-        }
-        let lists = env.keys().filter_map(|name| {
-            let lists = [("API_KEYS", "SCOPES"), ("ROLES", "PERMISSIONS")];
-            lists.into_iter().find_map(|(section, list)| {
-                let of_section = name.strip_prefix("SIGNALBOX__")?.strip_prefix(section)?;
-                let id = of_section.strip_prefix("__")?.strip_suffix(list)?.strip_suffix("__")?;
-                Some(format!("{section}.{id}.{list}").to_ascii_lowercase())
-            })
-        });
-        let sections = config::Environment::with_prefix("SIGNALBOX")
-            .prefix_separator("__")
-            .separator("__")
-            .list_separator(",")
-            .with_list_parse_key("server.allowed_origins")
-            .with_list_parse_key("server.allowed_hosts")
-            .with_list_parse_key("auth.guest_rooms")
-            .with_list_parse_key("server.trusted_proxies")
-            .try_parsing(true);
-        let sections = lists
-            .fold(sections, |sections, list| sections.with_list_parse_key(&list))
-            // Compose passes an unset variable as an empty one.
-            .ignore_empty(true)
-            .source(Some(env.clone()));
-        let mut settings: ServiceSettings = sources.add_source(sections).build()?.try_deserialize()?;
-        if let Some(listen) = env.get("SIGNALBOX_LISTEN").filter(|listen| !listen.is_empty()) {
-            settings.server.listen = listen.parse().map_err(|_| {
-                ConfigError::invalid_setting(
-                    "SIGNALBOX_LISTEN",
-                    "must be an address and a port, like 0.0.0.0:8080",
-                )
-            })?;
-        }
-        if let Some(listen) = flags.listen {
-            settings.server.listen = listen;
-        }
-        if flags.guests {
-            settings.auth.guests = Some(true);
-        }
+        let mut settings = read_settings(flags, env)?;
         let mut secrets = SecretSettings::read_from_env(flags, env)?;
         let mut warnings = check_settings(&settings)?;
         secrets.read_endpoint_secrets(&settings.webhooks, env)?;
         check_turn_secrets(&settings, secrets.turn_secrets.len())?;
-        if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
-            warnings.push("redis.ca_file is set and REDIS_URL asks for no TLS: write rediss://".to_owned());
-        }
-        let app = settings.auth.providers.iter().any(|provider| provider.is_application());
-        if secrets.user_secret.is_some() && !app {
-            settings.auth.providers.push(super::ProviderSettings::application());
-        }
-        for id in settings.api_keys.keys() {
-            if !secrets.api_keys.is_empty() && secrets.api_keys.get(id.as_str()).is_none() {
-                warnings.push(format!("api_keys.{id} has settings and SIGNALBOX_API_KEYS has no such key"));
-            }
+        warnings.extend(unused_setting_warnings(&settings, &secrets));
+        let has_application = settings.auth.providers.iter().any(ProviderSettings::is_application);
+        if secrets.user_secret.is_some() && !has_application {
+            settings.auth.providers.push(ProviderSettings::application());
         }
         Ok(Self { settings, secrets, warnings })
     }
 
-    /// The effective settings as TOML, with secrets told only as present or absent.
+    /// The settings in force as TOML, after comment lines that say which secrets are set.
     pub fn describe(&self) -> String {
         let settings = toml::to_string(&self.settings).unwrap_or_default();
         format!("{}\n{settings}", self.secrets.describe())
     }
+}
+
+fn read_settings(flags: &CommonFlags, env: &EnvVars) -> Result<ServiceSettings, ConfigError> {
+    let mut sources = config::Config::builder();
+    if let Some(path) = &flags.config {
+        sources = sources.add_source(File::from(path.as_path()).format(FileFormat::Toml));
+    }
+    let mut settings: ServiceSettings =
+        sources.add_source(environment_source(env)).build()?.try_deserialize()?;
+    if let Some(listen) = variable("SIGNALBOX_LISTEN", env) {
+        settings.server.listen = listen.parse().map_err(|_| {
+            ConfigError::invalid_setting(
+                "SIGNALBOX_LISTEN",
+                "must be an address and a port, like 0.0.0.0:8080",
+            )
+        })?;
+    }
+    if let Some(listen) = flags.listen {
+        settings.server.listen = listen;
+    }
+    if flags.guests {
+        settings.auth.guests = Some(true);
+    }
+    Ok(settings)
+}
+
+/// The variables `SIGNALBOX__SECTION__NAME`. Only the settings named here are lists, with commas
+/// between their values.
+fn environment_source(env: &EnvVars) -> Environment {
+    let fixed =
+        ["server.allowed_origins", "server.allowed_hosts", "auth.guest_rooms", "server.trusted_proxies"];
+    let lists = fixed.map(str::to_owned).into_iter().chain(env.keys().filter_map(|name| table_list(name)));
+    lists
+        .fold(
+            Environment::with_prefix("SIGNALBOX")
+                .prefix_separator("__")
+                .separator("__")
+                .list_separator(",")
+                .try_parsing(true),
+            |source, list| source.with_list_parse_key(&list),
+        )
+        // Compose passes an unset variable as an empty one.
+        .ignore_empty(true)
+        .source(Some(env.clone()))
+}
+
+/// The setting of a variable for a list in the table of an API key or a role.
+fn table_list(variable: &str) -> Option<String> {
+    [("API_KEYS", "SCOPES"), ("ROLES", "PERMISSIONS")].into_iter().find_map(|(section, list)| {
+        let in_section = variable.strip_prefix("SIGNALBOX__")?.strip_prefix(section)?;
+        let id = in_section.strip_prefix("__")?.strip_suffix(list)?.strip_suffix("__")?;
+        Some(format!("{section}.{id}.{list}").to_ascii_lowercase())
+    })
+}
+
+fn unused_setting_warnings(settings: &ServiceSettings, secrets: &SecretSettings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
+        warnings.push("redis.ca_file is set, but REDIS_URL does not use TLS; write rediss://".to_owned());
+    }
+    for id in settings.api_keys.keys() {
+        if !secrets.api_keys.is_empty() && secrets.api_keys.get(id.as_str()).is_none() {
+            warnings.push(format!("api_keys.{id} has settings, but SIGNALBOX_API_KEYS has no key `{id}`"));
+        }
+    }
+    warnings
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
-//! Which browsers may talk to us: the `Origin` allow-list (RFC 6454) and the `CandidateHost` check against DNS rebinding.
+//! Which web sites and host names may be used: the check of `Origin` (RFC 6454), and the check of
+//! `Host` against DNS rebinding.
+//!
+//! Owns: the meaning of `server.allowed_origins` and `server.allowed_hosts`. Must not: read a
+//! request; `signalbox-http` reads the headers.
 
-/// Whether a request's `Origin` may use the service. Absent is a native client and fine; a browser always sends it where it matters.
+/// Whether a web site may use the server. A request without `Origin` comes from a native client and
+/// is allowed: a browser always sends the header with a request that could do harm.
 ///
-/// An origin is allowed if it is the site's own (its authority is the request's `CandidateHost`) or on the list. The scheme is not
-/// compared with the request's, because TLS ends at the edge.
+/// An origin is allowed if the list contains it, or if its authority equals the `Host` of the
+/// request. The schemes are not compared, because TLS may end at a proxy.
 pub fn is_origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
     let Some(origin) = origin else { return true };
     if allowed.iter().any(|entry| entry == "*" || entry.eq_ignore_ascii_case(origin)) {
@@ -13,13 +18,14 @@ pub fn is_origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[St
     matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
 }
 
-/// Whether a request's `CandidateHost` is one we answer to; an empty list answers to all. Ports are not compared.
+/// Whether the server answers to the `Host` of a request. An empty list allows every name; ports
+/// are not compared.
 pub fn is_host_allowed(host: Option<&str>, allowed: &[String]) -> bool {
     allowed.is_empty()
         || host.is_some_and(|host| allowed.iter().any(|entry| entry.eq_ignore_ascii_case(strip_port(host))))
 }
 
-/// The host without its port; an IPv6 literal keeps its brackets.
+/// Removes the port; an IPv6 address keeps its brackets.
 fn strip_port(host: &str) -> &str {
     match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],

@@ -1,51 +1,53 @@
-//! The URL of the shared store: which servers, and as whom.
+//! The URL of the shared store: its servers, and the user and password for them.
 //!
-//! Owns: the forms a URL may have. Must not: connect, or print what stands before the `@`. Next: `signalbox-redis` finds out what
-//! answers there.
+//! Owns: the forms that `REDIS_URL` may have. Must not: connect, or print a user or a password.
+//! Next: `signalbox-redis` asks the servers whether they are one server, a Cluster or Sentinels.
 
 use std::path::PathBuf;
 
-/// What a URL must begin with.
-const SCHEME_ERROR: &str = "must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://, which it does not";
+use crate::url::split_host_port;
 
-/// A URL as it was given, and what it says. Neither `Debug` nor [`RedisUrl::describe_error`] show user or password.
+const SCHEME_ERROR: &str =
+    "must begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://";
+
+/// A parsed URL. Neither `Debug` nor [`RedisUrl::describe`] shows the user or the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     text: String,
-    /// Where to begin.
+    /// The servers to connect to first.
     pub hosts: RedisHosts,
-    /// Whether every connection is TLS.
+    /// Whether every connection uses TLS.
     pub tls: bool,
-    /// The ACL user; none is `default`.
+    /// The ACL user; `None` is the user `default`.
     pub user: Option<String>,
-    /// Its password.
+    /// The decoded password.
     pub password: Option<String>,
-    /// The database; a Cluster has only 0.
+    /// The number of the database; a Cluster has only 0.
     pub db: u32,
 }
 
-/// Where to begin.
+/// The servers to connect to first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedisHosts {
-    /// One server, or some servers of a Cluster: which it is, they say themselves.
+    /// One server, or some servers of a Cluster; the servers tell which.
     Servers(Vec<HostPort>),
-    /// Sentinels, who know the address of the master of this name.
+    /// Sentinels, which know the address of the master.
     Sentinels {
-        /// Their addresses.
+        /// The addresses of the Sentinels.
         sentinels: Vec<HostPort>,
-        /// What they call the master.
+        /// The name that the Sentinels use for the master.
         master: String,
     },
-    /// A socket in the file system.
+    /// The path of a Unix domain socket.
     Socket(PathBuf),
 }
 
-/// A name or an address (of IPv6 without its brackets), and a port.
+/// A host and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPort {
-    /// See [`HostPort`].
+    /// A name or an address, an IPv6 address without brackets.
     pub host: String,
-    /// See [`HostPort`].
+    /// Never 0.
     pub port: u16,
 }
 
@@ -57,11 +59,15 @@ impl std::fmt::Display for HostPort {
 }
 
 impl RedisUrl {
-    /// Reads a URL: `redis://[user:password@]host:port[,host:port…][/db]`, `rediss://` for TLS, the same with `+sentinel` and
-    /// `/MASTER_NAME[/db]`, or `unix:///path[?user=…&pass=…&db=…]`. User and password are percent-encoded.
+    /// Parses a URL in one of these forms; `rediss` instead of `redis` means TLS, user and password
+    /// are percent-encoded:
+    /// - `redis://[user:password@]host:port[,host:port…][/db]`
+    /// - `redis+sentinel://[user:password@]host:port[,host:port…]/MASTER_NAME[/db]`
+    /// - `unix:///path[?user=…&pass=…&db=…]`
     ///
     /// # Errors
-    /// What is wrong, as the end of a sentence about the setting; nothing that was given is repeated.
+    /// Says what is wrong and repeats no part of the URL. The text continues a sentence that begins
+    /// with the name of the setting.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or(SCHEME_ERROR)?;
         let (tls, sentinel) = match scheme {
@@ -73,7 +79,7 @@ impl RedisUrl {
             _ => return Err(SCHEME_ERROR.to_owned()),
         };
         if rest.contains(['?', '#']) {
-            let problem = "holds ? or #, which mean nothing here; within a password write %3F or %23";
+            let problem = "contains ? or #, which have no meaning here; in a password, write %3F or %23";
             return Err(problem.to_owned());
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -97,7 +103,7 @@ impl RedisUrl {
     fn parse_socket(text: &str, rest: &str) -> Result<Self, String> {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !path.starts_with('/') {
-            return Err("must name a socket by its whole path, like unix:///run/redis.sock".to_owned());
+            return Err("must have the absolute path of a socket, like unix:///run/redis.sock".to_owned());
         }
         let hosts = RedisHosts::Socket(PathBuf::from(decode_percent(path)?));
         let mut url = Self { text: text.to_owned(), hosts, tls: false, user: None, password: None, db: 0 };
@@ -112,12 +118,12 @@ impl RedisUrl {
         Ok(url)
     }
 
-    /// The URL as it was given, secrets and all.
+    /// The text of the URL, with its password.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// Scheme and hosts, and nothing else of it.
+    /// The scheme and the hosts, without user, password and database.
     pub fn describe(&self) -> String {
         let scheme = self.text.split("://").next().unwrap_or_default();
         let list = |hosts: &[HostPort]| hosts.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",");
@@ -135,13 +141,13 @@ impl std::fmt::Debug for RedisUrl {
     }
 }
 
-/// User and password, each if there is one.
+/// User and password.
 type RedisLogin = (Option<String>, Option<String>);
 
 fn parse_login(login: &str) -> Result<RedisLogin, String> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     if password.is_empty() {
-        return Err("has an @ and no password before it: write user:password@ or :password@".to_owned());
+        return Err("has an @ without a password before it; write user:password@ or :password@".to_owned());
     }
     let user = Some(decode_percent(user)?).filter(|user| !user.is_empty());
     Ok((user, Some(decode_percent(password)?)))
@@ -149,34 +155,19 @@ fn parse_login(login: &str) -> Result<RedisLogin, String> {
 
 fn parse_host(text: &str, default_port: u16) -> Result<HostPort, String> {
     let problem = || {
-        "must name its hosts like redis.example:6379 or [2001:db8::1]:6379, with commas between".to_owned()
+        "must name its hosts like redis.example:6379 or [2001:db8::1]:6379, separated by commas".to_owned()
     };
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or_else(problem)?;
-            host.parse::<std::net::Ipv6Addr>().map_err(|_| problem())?;
-            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or_else(problem)?) })
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if host.is_empty() || !host.chars().all(known) {
-        return Err(problem());
-    }
+    let (host, port) = split_host_port(text).ok_or_else(problem)?;
     if matches!(host, "0.0.0.0" | "::") {
-        return Err("names a host that is no address to connect to (0.0.0.0 or [::])".to_owned());
+        return Err("names the host 0.0.0.0 or [::], which is not an address to connect to".to_owned());
     }
-    let port = port.map_or(Ok(default_port), |port| port.parse().map_err(|_| problem()))?;
-    if port == 0 { Err(problem()) } else { Ok(HostPort { host: host.to_owned(), port }) }
+    Ok(HostPort { host: host.to_owned(), port: port.unwrap_or(default_port) })
 }
 
 fn parse_master(name: &str) -> Result<String, String> {
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if name.is_empty() || !name.chars().all(known) {
-        let problem = "must end with the name that the sentinels know the master by, like /mymaster";
+    let is_name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if name.is_empty() || !name.chars().all(is_name_char) {
+        let problem = "must end with the name that the Sentinels use for the master, like /mymaster";
         return Err(problem.to_owned());
     }
     Ok(name.to_owned())
@@ -186,13 +177,13 @@ fn parse_db(text: &str) -> Result<u32, String> {
     if text.is_empty() {
         return Ok(0);
     }
-    text.parse().map_err(|_| "must end with the number of a database, or with nothing".to_owned())
+    text.parse().map_err(|_| "must have a number as its database, like 0".to_owned())
 }
 
 /// Percent-decoding (RFC 3986, section 2.1).
 fn decode_percent(text: &str) -> Result<String, String> {
     let problem =
-        || "holds a % that is not followed by two hexadecimal digits of UTF-8; a % itself is %25".to_owned();
+        || "contains a % without two hexadecimal digits of UTF-8 after it; write %25 for a %".to_owned();
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

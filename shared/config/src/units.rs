@@ -1,26 +1,27 @@
-//! Quantities with their units: `15m`, `250ms`, `64KiB`. A bare number is refused, so that nobody has to guess.
+//! Durations and sizes with units: `15m`, `250ms`, `64KiB`. A bare number is rejected, because its
+//! unit would be a guess.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// A duration, written `250ms`, `30s`, `15m`, `12h`.
+/// A duration, written `250ms`, `30s`, `15m`, `12h`, `35d`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TimeSpan(pub Duration);
 
 impl TimeSpan {
-    /// So many milliseconds.
+    /// A duration in milliseconds.
     pub const fn millis(ms: u64) -> Self {
         Self(Duration::from_millis(ms))
     }
 
-    /// So many seconds.
+    /// A duration in seconds.
     pub const fn secs(s: u64) -> Self {
         Self(Duration::from_secs(s))
     }
 
-    /// In whole milliseconds.
+    /// Whole milliseconds.
     pub fn as_ms(self) -> u64 {
         self.0.as_millis() as u64
     }
@@ -43,7 +44,7 @@ impl From<TimeSpan> for String {
 
 impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Humantime counts months, of so many days that nobody would write them.
+        // Humantime would print months, with a fraction of a day in each.
         let (days, rest) = (self.0.as_secs() / 86_400, self.0.as_secs() % 86_400);
         if days > 0 && rest == 0 && self.0.subsec_nanos() == 0 {
             return write!(f, "{days}d");
@@ -58,13 +59,13 @@ impl fmt::Debug for TimeSpan {
     }
 }
 
-/// A size, written `512B`, `64KiB`, `1MiB`.
+/// A size in bytes, written `512B`, `64KiB`, `1MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ByteSize(pub usize);
 
 impl ByteSize {
-    /// So many KiB.
+    /// A size in KiB (1024 bytes).
     pub const fn kib(n: usize) -> Self {
         Self(n * 1024)
     }

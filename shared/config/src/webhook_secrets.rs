@@ -1,67 +1,68 @@
-//! What webhooks are signed with, as Standard Webhooks writes it: `whsec_` and base64.
+//! The secrets that sign webhooks, in the form of Standard Webhooks: `whsec_` and base64.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::WebhookEndpoint;
-use crate::telemetry::HiddenValue;
+use crate::WebhookEndpoint;
+use signalbox_token::{SecretBytes, count_distinct_bytes};
 
-/// The secrets there are; each signs. The bytes never show.
+/// At most four secrets; each signs every webhook, so that a receiver may still have an old one.
 #[derive(Debug, Clone, Default)]
-pub struct WebhookSecrets(Vec<HiddenValue<Vec<u8>>>);
+pub struct WebhookSecrets(Vec<SecretBytes>);
 
 impl WebhookSecrets {
-    /// Reads secrets separated by commas or white space, each `whsec_` and base64 of 24 to 64 bytes.
+    /// Parses secrets that are separated by commas or white space, each `whsec_` and base64 of 24
+    /// to 64 bytes.
     ///
     /// # Errors
-    /// Which one is wrong, by its place, never by what it is.
+    /// Says which secret is wrong, by its number, and never repeats it. The text continues a
+    /// sentence that begins with the name of the setting.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let words = text.split([',', ' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
-        let secrets: Vec<_> = words
+        let parts = text.split([',', ' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
+        let secrets: Vec<_> = parts
             .enumerate()
-            .map(|(place, word)| {
-                let wrong = |what| format!("holds a secret, number {}, that {what}", place + 1);
-                let encoded =
-                    word.strip_prefix("whsec_").ok_or_else(|| wrong("does not begin with whsec_"))?;
-                let bytes = STANDARD.decode(encoded).map_err(|_| wrong("is not base64 after whsec_"))?;
-                let different = bytes.iter().collect::<std::collections::HashSet<_>>().len();
-                if !(24..=64).contains(&bytes.len()) || different < 10 {
-                    return Err(wrong(
-                        "is not 24 to 64 random bytes; make one with: echo whsec_$(openssl rand -base64 32)",
-                    ));
-                }
-                Ok(HiddenValue(bytes))
+            .map(|(index, part)| {
+                parse_secret(part).map_err(|problem| format!("number {} {problem}", index + 1))
             })
             .collect::<Result<_, String>>()?;
         if secrets.len() > 4 {
-            return Err("holds more than 4 secrets".to_owned());
+            return Err("contains more than 4 secrets".to_owned());
         }
         Ok(Self(secrets))
     }
 
-    /// Each secret.
+    /// The bytes of each secret.
     pub fn expose(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|secret| &secret.0[..])
+        self.0.iter().map(SecretBytes::expose)
     }
 
-    /// Whether there are none.
+    /// Whether no secret is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
+fn parse_secret(text: &str) -> Result<SecretBytes, &'static str> {
+    let encoded = text.strip_prefix("whsec_").ok_or("does not begin with whsec_")?;
+    let bytes = STANDARD.decode(encoded).map_err(|_| "is not base64 after whsec_")?;
+    if !(24..=64).contains(&bytes.len()) || count_distinct_bytes(&bytes) < 10 {
+        return Err("is not 24 to 64 random bytes; make one with: echo whsec_$(openssl rand -base64 32)");
+    }
+    Ok(SecretBytes::new(bytes))
+}
+
 /// The secrets of all endpoints.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointSecrets {
-    /// Of those that have none of their own.
+    /// Sign for every endpoint without `secrets_env`.
     pub shared_secrets: WebhookSecrets,
-    /// The others, by the environment variable they are from.
+    /// Sign for the endpoints whose `secrets_env` names this environment variable.
     pub by_variable: BTreeMap<String, WebhookSecrets>,
 }
 
 impl EndpointSecrets {
-    /// What an endpoint is signed with; none where nothing is set.
+    /// The secrets that sign for an endpoint; `None` if they are not set.
     pub fn for_endpoint(&self, endpoint: &WebhookEndpoint) -> Option<&WebhookSecrets> {
         let secrets = match &endpoint.secrets_env {
             Some(name) => self.by_variable.get(name)?,
@@ -77,15 +78,18 @@ mod tests {
 
     #[test]
     fn a_webhook_secret_needs_its_prefix_and_random_bytes() {
-        let good = format!("whsec_{}", STANDARD.encode((0..32).collect::<Vec<u8>>()));
+        let encode = |bytes: &[u8]| format!("whsec_{}", STANDARD.encode(bytes));
+        let good = encode(&(0..32).collect::<Vec<u8>>());
         let two = WebhookSecrets::parse(&format!("{good},\n {good}")).unwrap();
         assert_eq!(two.expose().count(), 2);
         assert!(!format!("{two:?}").contains("31"));
-        let short = format!("whsec_{}", STANDARD.encode((0..23).collect::<Vec<u8>>()));
-        let flat = format!("whsec_{}", STANDARD.encode([7; 32]));
-        for bad in [&good[6..], "whsec_###", &*short, &*flat] {
+        let short = encode(&(0..23).collect::<Vec<u8>>());
+        let uniform = encode(&[7; 32]);
+        for bad in [&good[6..], "whsec_###", &*short, &*uniform] {
             let error = WebhookSecrets::parse(&format!("{good} {bad}")).unwrap_err();
             assert!(error.contains("number 2") && !error.contains(bad), "{error}");
         }
+        assert!(WebhookSecrets::parse(&[&*good; 4].join(",")).is_ok());
+        assert!(WebhookSecrets::parse(&[&*good; 5].join(",")).is_err());
     }
 }

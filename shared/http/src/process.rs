@@ -3,7 +3,7 @@
 use std::{fmt::Display, io::Write as _, process::ExitCode};
 
 use actix_web::rt::System;
-use signalbox_config::{CommonFlags, LoadedConfig, telemetry};
+use signalbox_config::{CommonFlags, LoadedConfig, logging};
 
 /// Why a process does not start, or ends: an exit code (2 for a configuration to be mended, 1 for the rest) and one line.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ where
             Ok(())
         }
         Ok(loaded) => {
-            telemetry::init_logging(&loaded.settings.log.filter, loaded.settings.log.format);
+            logging::init_logging(&loaded.settings.log.filter, loaded.settings.log.format);
             for warning in &loaded.warnings {
                 tracing::warn!(event = "unsafe_setting", "{warning}");
             }

@@ -26,6 +26,11 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
+/// How many different bytes a text has. Random bytes have many, a typed or repeated text has few.
+pub fn count_distinct_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().collect::<HashSet<_>>().len()
+}
+
 /// Why a secret is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakSecret {
@@ -57,9 +62,9 @@ impl SharedSecret {
         if bytes.len() < 32 {
             return Err(WeakSecret::TooShort(bytes.len()));
         }
-        let different = bytes.iter().collect::<HashSet<_>>().len();
-        if different < 10 {
-            return Err(WeakSecret::TooUniform(different));
+        let distinct = count_distinct_bytes(bytes);
+        if distinct < 10 {
+            return Err(WeakSecret::TooUniform(distinct));
         }
         if let Some(period) =
             (1..=bytes.len() / 2).find(|p| bytes.iter().zip(&bytes[*p..]).all(|(a, b)| a == b))

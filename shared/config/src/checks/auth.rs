@@ -1,30 +1,56 @@
-//! Keys, and whose tokens are believed.
+//! Checks of the section `[auth]`: lives of tokens, sources of keys, providers.
 
-use super::ensure_setting;
-use crate::{ConfigError, ServiceSettings, UserAlgorithm, units::TimeSpan};
+use super::DAY;
+use crate::{
+    AuthSettings, ConfigError, ServiceSettings, UserAlgorithm,
+    error::{ensure_setting, ensure_within},
+    units::TimeSpan,
+    url::HttpUrl,
+};
+use signalbox_protocol::id::UserId;
 
-pub(super) fn check_keys(settings: &ServiceSettings) -> Result<(), ConfigError> {
-    let auth = &settings.auth;
-    let day = TimeSpan::secs(24 * 60 * 60);
-    ensure_setting(
-        (TimeSpan::secs(1)..=day).contains(&auth.jwks_ttl),
-        "auth.jwks_ttl",
-        "must be from 1s to 24h",
+pub(super) fn check_token_lifetimes(auth: &AuthSettings) -> Result<(), ConfigError> {
+    let (second, minute) = (TimeSpan::secs(1), TimeSpan::secs(60));
+    ensure_within(auth.token_ttl_max, second..=DAY, "auth.token_ttl_max", "must be from 1s to 24h")?;
+    ensure_within(
+        auth.token_ttl,
+        second..=auth.token_ttl_max,
+        "auth.token_ttl",
+        "must be from 1s to auth.token_ttl_max",
     )?;
+    ensure_within(
+        auth.guest_ttl,
+        second..=auth.token_ttl_max,
+        "auth.guest_ttl",
+        "must be from 1s to auth.token_ttl_max",
+    )?;
+    ensure_within(
+        auth.refresh_ttl_max,
+        minute..=TimeSpan(30 * DAY.0),
+        "auth.refresh_ttl_max",
+        "must be from 1m to 30d",
+    )?;
+    ensure_within(
+        auth.refresh_ttl,
+        minute..=auth.refresh_ttl_max,
+        "auth.refresh_ttl",
+        "must be from 1m to auth.refresh_ttl_max",
+    )
+}
+
+pub(super) fn check_key_sources(auth: &AuthSettings) -> Result<(), ConfigError> {
+    ensure_within(auth.jwks_ttl, TimeSpan::secs(1)..=DAY, "auth.jwks_ttl", "must be from 1s to 24h")?;
     ensure_setting(
         auth.jwks_url.is_none() || auth.jwks_file.is_none(),
         "auth.jwks_url",
         "and auth.jwks_file are both set; keep one",
     )?;
-    let web = |url: &String| {
-        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        rest.is_some_and(|rest| {
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            !authority.is_empty() && !authority.contains('@') && !url.contains([' ', '#'])
-        })
+    let is_url = |text: &String| {
+        HttpUrl::split(text).is_some_and(|url| !url.authority.is_empty() && !url.authority.contains('@'))
+            && !text.contains([' ', '#'])
     };
     ensure_setting(
-        auth.jwks_url.as_ref().is_none_or(web),
+        auth.jwks_url.as_ref().is_none_or(is_url),
         "auth.jwks_url",
         "must be like http://auth-service:8080/.well-known/jwks.json, without user and password",
     )
@@ -33,54 +59,56 @@ pub(super) fn check_keys(settings: &ServiceSettings) -> Result<(), ConfigError> 
 pub(super) fn check_providers(settings: &ServiceSettings) -> Result<(), ConfigError> {
     let setting = "auth.providers";
     let providers = &settings.auth.providers;
-    for (n, provider) in providers.iter().enumerate() {
-        let named = |text: &str| !text.is_empty() && text.len() <= 512;
+    for (index, provider) in providers.iter().enumerate() {
+        let is_name = |text: &str| (1..=512).contains(&text.len());
         ensure_setting(
-            named(&provider.issuer) && named(&provider.audience),
+            is_name(&provider.issuer) && is_name(&provider.audience),
             setting,
-            "need issuer and audience",
+            "must have an issuer and an audience, each at most 512 bytes long",
         )?;
         ensure_setting(
-            !providers[..n].iter().any(|other| other.issuer == provider.issuer),
+            !providers[..index].iter().any(|other| other.issuer == provider.issuer),
             setting,
-            "name the same issuer twice",
+            "contain the same issuer twice; keep one of them",
         )?;
-        let hs = provider.algorithms.contains(&UserAlgorithm::HS256);
+        let has_hs256 = provider.algorithms.contains(&UserAlgorithm::HS256);
         ensure_setting(
-            !provider.algorithms.is_empty() && (!hs || provider.is_application()),
+            !provider.algorithms.is_empty() && (!has_hs256 || provider.is_application()),
             setting,
             "must have algorithms: HS256 alone, or some of the others",
         )?;
         ensure_setting(
-            hs || is_trusted_key_url(provider.jwks_url.as_ref().unwrap_or(&provider.issuer)),
+            has_hs256 || is_trusted_key_url(provider.jwks_url.as_ref().unwrap_or(&provider.issuer)),
             setting,
             "must have a jwks_url, or an issuer that is a URL, with https:// (or http:// on this machine)",
         )?;
         ensure_setting(
-            provider.user_prefix.is_empty()
-                || signalbox_protocol::id::UserId::parse(&provider.user_prefix).is_ok(),
+            provider.user_prefix.is_empty() || UserId::parse(&provider.user_prefix).is_ok(),
             setting,
-            "must have a user_prefix of characters that a user may have",
+            "must have a user_prefix that has the form of a user",
         )?;
         let mut roles = provider.role_map.values().chain(&provider.default_role);
         ensure_setting(
             roles.all(|role| settings.roles.0.contains_key(role)),
             setting,
-            "name a role that [roles] does not have",
+            "name a role that is not in [roles]",
         )?;
     }
-    let apps = providers.iter().filter(|provider| provider.is_application()).count();
-    ensure_setting(apps <= 1, setting, "may have one with HS256, since there is one SIGNALBOX_USER_SECRET")
+    let applications = providers.iter().filter(|provider| provider.is_application()).count();
+    ensure_setting(
+        applications <= 1,
+        setting,
+        "may have only one provider with HS256, because there is only one SIGNALBOX_USER_SECRET",
+    )
 }
 
-/// Whether keys may be fetched there: what comes over plain HTTP is believed from this machine only.
+/// Whether keys may be fetched from this URL: with `https:`, or with `http:` from this machine,
+/// because others on the network path can change an answer without TLS.
 pub fn is_trusted_key_url(url: &str) -> bool {
-    let authority = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
-    if let Some(rest) = url.strip_prefix("https://") {
-        return !authority(rest).is_empty() && !authority(rest).contains(['@', ' ']);
+    let Some(HttpUrl { is_https, authority, .. }) = HttpUrl::split(url) else { return false };
+    if is_https {
+        return !authority.is_empty() && !authority.contains(['@', ' ']);
     }
-    let Some(rest) = url.strip_prefix("http://") else { return false };
-    let authority = authority(rest);
-    let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     ["localhost", "127.0.0.1", "[::1]"].contains(&host)
 }

@@ -1,4 +1,4 @@
-//! What is refused by the setting's name, and what is taken.
+//! Settings that pass the checks, and settings that are rejected by name.
 
 use super::*;
 use crate::units::ByteSize;
@@ -66,7 +66,7 @@ fn an_unsafe_setting_gives_a_warning() {
 fn a_ca_file_without_certificate_is_rejected_by_setting_name() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let block = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
-    for (text, taken) in [
+    for (text, is_valid) in [
         (block("MAA="), true),
         (block("MAA=") + &block("MA\nA="), true),
         (String::new(), false),
@@ -79,13 +79,57 @@ fn a_ca_file_without_certificate_is_rejected_by_setting_name() {
         let mut settings = ServiceSettings::default();
         settings.redis.ca_file = Some(file.path().to_owned());
         match check_settings(&settings) {
-            Ok(_) => assert!(taken, "{text}"),
+            Ok(_) => assert!(is_valid, "{text}"),
             Err(error) => {
-                assert!(!taken && error.to_string().contains("redis.ca_file"), "{text}: {error}")
+                assert!(!is_valid && error.to_string().contains("redis.ca_file"), "{text}: {error}")
             }
         }
     }
     let mut settings = ServiceSettings::default();
     settings.redis.ca_file = Some("/nowhere/ca.crt".into());
     assert!(check_settings(&settings).unwrap_err().to_string().contains("redis.ca_file"));
+}
+
+#[test]
+fn keys_are_fetched_with_https_or_from_this_machine() {
+    for url in ["https://a", "https://a:1/b?c", "http://localhost", "http://127.0.0.1:1/b", "http://[::1]:1/"]
+    {
+        assert!(is_trusted_key_url(url), "{url}");
+    }
+    for url in [
+        "",
+        "a",
+        "https://",
+        "https:///b",
+        "https://u@a",
+        "http://a",
+        "http://localhost.a",
+        "ftp://localhost",
+    ] {
+        assert!(!is_trusted_key_url(url), "{url}");
+    }
+}
+
+#[test]
+fn an_allowed_origin_has_no_path_and_no_login() {
+    let check = |origin: &str| {
+        let mut settings = ServiceSettings::default();
+        settings.server.allowed_origins = vec![origin.to_owned()];
+        check_settings(&settings)
+    };
+    for origin in ["*", "https://app.example", "http://localhost:8080"] {
+        assert!(check(origin).is_ok(), "{origin}");
+    }
+    for origin in [
+        "",
+        "app.example",
+        "https://",
+        "https://a/",
+        "https://a?b",
+        "https://a#b",
+        "https://u@a",
+        "https://a b",
+    ] {
+        assert!(check(origin).unwrap_err().to_string().contains("server.allowed_origins"), "{origin}");
+    }
 }

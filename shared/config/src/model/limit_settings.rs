@@ -1,42 +1,43 @@
-//! How much of everything, and how long.
+//! The sections `[limits]` and `[timing]`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::{ByteSize, TimeSpan};
 
-/// How much of everything.
+/// The section `[limits]`: how much of each resource a client may use.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
-    /// Longest WebSocket message.
+    /// The longest WebSocket message; 1 KiB to 1 MiB.
     pub frame: ByteSize,
-    /// Longest `sdp`.
+    /// The longest `sdp`; at least 64 bytes.
     pub sdp: ByteSize,
-    /// Longest `candidate`.
+    /// The longest `candidate`; at least 64 bytes.
     pub candidate: ByteSize,
-    /// Longest `data` of a message.
+    /// The longest `data` of a message; at least 64 bytes.
     pub data: ByteSize,
-    /// Longest `metadata`.
+    /// The longest `metadata` of a peer; at least 64 bytes.
     pub metadata: ByteSize,
-    /// Longest HTTP request body.
+    /// The longest HTTP request body; at least 64 bytes.
     pub body: ByteSize,
-    /// Most peers in a room.
+    /// The most peers in a room; 1 to 1000.
     pub room_peers: u32,
-    /// Most peers of one user in a room.
+    /// The most peers of one user in a room; at least 1.
     pub user_peers: u32,
-    /// Most connections of one node; more are refused with 503.
+    /// The most connections of one signaling node; more are refused with 503.
     pub connections: usize,
-    /// Frames a connection may send at once.
+    /// Frames that a connection may send at once; at least 1.
     pub burst: u32,
-    /// Frames a second a connection may send after the burst.
+    /// Frames a second after the burst; at least 1.
     pub rate: u32,
-    /// Entries that may wait in one peer's mailbox.
+    /// Entries that may wait in the mailbox of one peer; 8 to 10000.
     pub backlog: u32,
-    /// Bytes that may wait in one peer's mailbox.
+    /// Bytes that may wait in the mailbox of one peer; at least `frame`.
     pub backlog_bytes: ByteSize,
-    /// Bytes that may wait for one socket; more closes it as a slow consumer.
+    /// Bytes that may wait for one socket before it is closed as a slow consumer.
     pub outbox: ByteSize,
-    /// Rules that may be in force: bans, revocations, denied addresses.
+    /// Access rules for bans, revocations and denied addresses that may exist at a time; 100 to
+    /// 100000.
     pub rules: u32,
 }
 
@@ -62,21 +63,23 @@ impl Default for LimitSettings {
     }
 }
 
-/// How long everything.
+/// The section `[timing]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimingSettings {
-    /// Between two pings to a client.
+    /// The time between two pings to a client; 100 ms to 5 min.
     pub ping: TimeSpan,
-    /// How long a peer whose socket is lost may come back before it has left.
+    /// The time for which a detached peer stays in its room; 100 ms to 5 min.
     pub resume_window: TimeSpan,
-    /// How long a node counts as alive after its last word; it renews its lease four times as often.
+    /// How long a node counts as alive after it renewed its lease; it renews after every quarter of
+    /// it. 200 ms to 30 s.
     pub lease: TimeSpan,
-    /// The longest life of a room; at most 24 h.
+    /// The longest life of a room; 1 min to 24 h.
     pub room_life: TimeSpan,
-    /// A stopping node sends its clients away evenly over this time.
+    /// The time over which a draining node spreads the reconnects of its clients evenly; at most
+    /// `drain`.
     pub drain_spread: TimeSpan,
-    /// When a stopping node ends, whoever is still there.
+    /// When a draining process ends, even if clients are still connected; at most 10 min.
     pub drain: TimeSpan,
 }
 
@@ -94,8 +97,8 @@ impl Default for TimingSettings {
 }
 
 impl TimingSettings {
-    /// How long an entry of a mailbox is kept that its reader does not acknowledge: it may be noticed three leases late that the
-    /// reader is away.
+    /// The life of a mailbox entry that is not acknowledged. It is longer than the resume window,
+    /// because a node may notice up to three leases late that the reader is gone.
     pub fn entry_lifetime(&self) -> TimeSpan {
         TimeSpan(self.resume_window.0 + 3 * self.lease.0)
     }

@@ -1,88 +1,94 @@
-//! Every setting, with its unit and its default. docs/CONFIGURATION.md is this file for people.
+//! Every setting, with its unit and its default. docs/CONFIGURATION.md describes the same settings
+//! for operators.
 //!
-//! Here: the whole, the process and the store. Next: a file for each section that is longer.
+//! Owns: the types of all sections. Must not: check a value beyond its form (`checks`). This file
+//! has [`ServiceSettings`] and the short sections `[server]`, `[redis]` and `[log]`; the other
+//! sections have files of their own.
 
 mod auth_settings;
+mod ice_settings;
 mod limit_settings;
-mod provider_settings;
 mod role_settings;
 mod room_defaults;
+mod webhook_settings;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    units::TimeSpan,
-    webhooks::{UsageSettings, WebhookSettings},
-};
-use crate::telemetry::LogFormat;
+use crate::{address_ranges::parse_range, logging::LogFormat, units::TimeSpan};
 use signalbox_protocol::id::CallerId;
 
-pub use auth_settings::{ApiKeySettings, AuthSettings};
+pub use auth_settings::{ApiKeySettings, AuthSettings, ProviderSettings, UserAlgorithm};
+pub use ice_settings::{IceSettings, TurnServer};
 pub use limit_settings::{LimitSettings, TimingSettings};
-pub use provider_settings::{ProviderSettings, UserAlgorithm};
 pub use role_settings::{CandidateSettings, LobbyPolicy, PERMISSIONS, RoleSettings, RoleTemplate};
-pub use room_defaults::{IceSettings, RoomDefaults, TurnServer};
+pub use room_defaults::RoomDefaults;
+pub use webhook_settings::{UsageSettings, WebhookEndpoint, WebhookSettings};
 
-/// The settings of all services; each reads the sections it needs. Secrets stand beside it, in [`super::SecretSettings`].
+/// The settings of all services; each service reads the sections that it needs. Secrets are in
+/// [`SecretSettings`](crate::SecretSettings), so that settings may be printed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceSettings {
-    /// The listening socket and who may talk to it.
+    /// The listening socket and the clients that may use it.
     pub server: ServerSettings,
-    /// Tokens and callers.
+    /// Tokens and the callers that get them.
     pub auth: AuthSettings,
-    /// What each API key may do.
+    /// Scopes and rooms of API keys.
     pub api_keys: BTreeMap<CallerId, ApiKeySettings>,
-    /// What each role may do.
+    /// The permissions of each role.
     pub roles: RoleSettings,
-    /// Rooms and who makes them.
+    /// How rooms are created and how long they are kept.
     pub rooms: RoomDefaults,
-    /// What a client is told about ICE.
+    /// The ICE configuration of clients.
     pub ice: IceSettings,
-    /// How much of everything.
+    /// How much of each resource a client may use.
     pub limits: LimitSettings,
-    /// How long everything.
+    /// Times and deadlines.
     pub timing: TimingSettings,
-    /// The shared store.
+    /// The connections to the shared store.
     pub redis: RedisSettings,
-    /// What is told to others over HTTP.
+    /// Events that are sent over HTTP.
     pub webhooks: WebhookSettings,
-    /// What is counted for the operator.
+    /// Joins and peer-minutes that are counted.
     pub usage: UsageSettings,
-    /// Logging.
+    /// What is logged, and in which format.
     pub log: LogSettings,
 }
 
 impl ServiceSettings {
-    /// The longest that anything of one grant may be good, milliseconds: its tokens, and the handles of a peer that joined with one.
+    /// The longest time, in milliseconds, for which a token of a grant, or the handle of a peer
+    /// that joined with it, is valid.
     pub fn max_credential_life_ms(&self) -> u64 {
         let handles = self.timing.room_life.as_ms() + self.timing.resume_window.as_ms();
         self.auth.token_ttl_max.as_ms().max(handles)
     }
 
-    /// The same, with refresh tokens: how long what was taken back of it must be remembered.
+    /// The longest time, in milliseconds, for which any credential of a grant is valid, refresh
+    /// tokens included. The revocation of a grant must be kept this long.
     pub fn max_grant_life_ms(&self) -> u64 {
         self.max_credential_life_ms().max(self.auth.refresh_ttl_max.as_ms())
     }
 }
 
-/// The listening socket and who may talk to it.
+/// The section `[server]`: the listening socket and the clients that may use it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerSettings {
     /// Address and port.
     pub listen: SocketAddr,
-    /// Origins besides the site's own, as `https://app.example`; `*` is any and unsafe.
+    /// Other web sites that may use the server, like `https://app.example`; `*` is any site and
+    /// unsafe.
     pub allowed_origins: Vec<String>,
-    /// Host names we answer to, without port; empty is any. On loopback it defaults to the loopback names.
+    /// Host names that the server answers to, without port. Empty: any name, or on a loopback
+    /// address the loopback names.
     pub allowed_hosts: Vec<String>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies, as addresses or ranges, whose `X-Forwarded-For` is trusted.
     #[serde(deserialize_with = "deserialize_ranges")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Threads; 0 is one per core.
+    /// Threads, at most 512; 0 is one per core.
     pub workers: usize,
 }
 
@@ -98,25 +104,26 @@ impl Default for ServerSettings {
     }
 }
 
-/// A bare address is a range of one.
+/// Accepts a bare address as the range of this one address.
 fn deserialize_ranges<'de, D: serde::Deserializer<'de>>(texts: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(texts)?;
-    let range = |text: &String| {
-        crate::address_ranges::parse_range(text)
-            .map_err(|bad| serde::de::Error::custom(format!("server.trusted_proxies {bad}")))
+    let parse = |text: &String| {
+        parse_range(text)
+            .map_err(|invalid| serde::de::Error::custom(format!("server.trusted_proxies {invalid}")))
     };
-    texts.iter().map(range).collect()
+    texts.iter().map(parse).collect()
 }
 
-/// The shared store.
+/// The section `[redis]`: the connections to the shared store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisSettings {
-    /// The longest one command may take.
+    /// The longest time for one command; 50 ms to 2 s.
     pub deadline: TimeSpan,
-    /// Between two attempts to connect, at most.
+    /// The longest wait between two attempts to connect; 10 ms to 1 min.
     pub reconnect: TimeSpan,
-    /// A PEM file with the certificates of the authorities that may vouch for a `rediss://` server. Unset: the public ones.
+    /// A PEM file with the certificates of the authorities that are trusted for a `rediss://`
+    /// server. Unset: the public authorities.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -126,13 +133,13 @@ impl Default for RedisSettings {
     }
 }
 
-/// Logging.
+/// The section `[log]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
-    /// A `tracing` filter: `info`, `debug`, `signalbox_signal=debug`.
+    /// A `tracing` filter like `info`, `debug` or `info,signalbox_signal=debug`.
     pub filter: String,
-    /// How lines look.
+    /// The format of log lines.
     pub format: LogFormat,
 }
 

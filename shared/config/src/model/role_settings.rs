@@ -1,4 +1,4 @@
-//! The roles, and what each may do.
+//! The section `[roles]`.
 
 use std::collections::BTreeMap;
 
@@ -7,51 +7,53 @@ use serde::{Deserialize, Serialize};
 
 use signalbox_protocol::{IcePolicy, id::Role};
 
-/// The roles there are.
+/// The section `[roles]`: all roles by name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RoleSettings(pub BTreeMap<Role, RoleTemplate>);
 
-/// What a role may do, and which ICE candidates it may show.
+/// One role: its permissions and the rules for its ICE candidates.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoleTemplate {
     /// Some of [`PERMISSIONS`].
     pub permissions: Vec<String>,
-    /// Its `RTCConfiguration.iceTransportPolicy`; with `relay` no other candidate is forwarded from it or to it. Unset: `ice.policy`.
+    /// Its `RTCConfiguration.iceTransportPolicy`. With `relay`, no other candidate is forwarded
+    /// from it or to it. Unset: `ice.policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ice: Option<IcePolicy>,
-    /// Which candidates of it are forwarded.
+    /// Which of its candidates are forwarded.
     pub candidates: CandidateSettings,
-    /// What it does in a room with a lobby. Unset: it waits. With `admit` or `moderate` it never waits.
+    /// Whether it waits in a room with a lobby. Unset: it waits. A role with `admit` or `moderate`
+    /// never waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lobby: Option<LobbyPolicy>,
 }
 
-/// What a role does in a room with a lobby.
+/// Whether a role waits in a room with a lobby.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LobbyPolicy {
-    /// It waits until somebody lets it in.
+    /// It waits until a moderator admits it.
     Wait,
-    /// It passes.
+    /// It joins without waiting.
     Pass,
 }
 
-/// Which candidates are forwarded.
+/// Which candidates of a role are forwarded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CandidateSettings {
-    /// Whether host candidates with a private address are dropped. mDNS names pass.
+    /// Whether host candidates with a private address are dropped; mDNS names are forwarded.
     pub drop_private: bool,
-    /// Candidates with an address in one of these are dropped.
+    /// Candidates with an address in one of these networks are dropped.
     pub deny: Vec<IpNet>,
-    /// Where it is not empty, candidates with an address in none of these are dropped.
+    /// If not empty: candidates with an address outside these networks are dropped.
     pub allow: Vec<IpNet>,
 }
 
-/// The permissions there are: send audio and video, send messages, moderate the room, let in from the lobby, end the room, share a
-/// screen, open data channels, make rooms.
+/// All permissions: send audio and video, send messages, moderate the room, admit peers from the
+/// lobby, end the room, send more than one video, open data channels, create rooms.
 pub const PERMISSIONS: [&str; 8] =
     ["publish", "message", "moderate", "admit", "end", "share", "data", "create"];
 
@@ -72,7 +74,7 @@ impl Default for RoleSettings {
     }
 }
 
-#[expect(clippy::expect_used, reason = "only called with the literal names above, which a test reads")]
+#[expect(clippy::expect_used, reason = "only called with literal names, which a test parses")]
 pub(super) fn literal_role(name: &str) -> Role {
     Role::parse(name).expect("a literal role name")
 }

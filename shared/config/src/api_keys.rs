@@ -1,0 +1,146 @@
+//! The API keys of the application backends: how they are written, and how a caller is checked
+//! against them.
+//!
+//! Owns: `SIGNALBOX_API_KEYS`. Must not: know what a key allows ([`crate::ApiKeySettings`]).
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use signalbox_protocol::id::CallerId;
+use signalbox_token::count_distinct_bytes;
+
+/// An API key: its id and the SHA-256 digest of its secret. The secret itself is not kept.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// The name of the caller in logs and metrics: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    pub id: String,
+    secret_digest: [u8; 32],
+}
+
+/// All configured API keys; their ids differ.
+#[derive(Debug, Clone, Default)]
+pub struct ApiKeys(Vec<ApiKey>);
+
+impl ApiKeys {
+    /// Parses `id:secret` pairs that are separated by commas or white space. Instead of a secret, a
+    /// pair may have `sha256=` and the 64 hexadecimal digits of its digest.
+    ///
+    /// # Errors
+    /// Says which pair is wrong, by its id or its number, and never repeats a secret. The text
+    /// continues a sentence that begins with the name of the setting.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let pairs = text.split([',', ' ', '\t', '\r', '\n']).filter(|pair| !pair.is_empty());
+        let keys = pairs
+            .enumerate()
+            .map(|(index, pair)| Self::parse_pair(index + 1, pair))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut ids: Vec<_> = keys.iter().map(|key| key.id.as_str()).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|two| two[0] == two[1]) {
+            Some(two) => Err(format!("names the key `{}` twice", two[0])),
+            None => Ok(Self(keys)),
+        }
+    }
+
+    fn parse_pair(number: usize, pair: &str) -> Result<ApiKey, String> {
+        let (id, secret) = pair.split_once(':').ok_or(format!("pair {number} is not id:secret"))?;
+        let is_valid_id = (1..=64).contains(&id.len())
+            && id.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
+        if !is_valid_id {
+            return Err(format!("pair {number} has an id that is not 1 to 64 of A-Z a-z 0-9 . _ -"));
+        }
+        if CallerId::RESERVED.contains(&id) {
+            let reserved = CallerId::RESERVED.join(", ");
+            return Err(format!("key `{id}` has a reserved id ({reserved}); use another id"));
+        }
+        let secret_digest = match secret.strip_prefix("sha256=") {
+            Some(hex) => parse_digest(hex)
+                .ok_or(format!("key `{id}` has a sha256= that is not 64 hexadecimal digits"))?,
+            // 32 random hexadecimal digits almost never have fewer than six different ones, but
+            // sometimes only nine, so the bound of the other secrets would be too strict here.
+            None if secret.len() < 22 || count_distinct_bytes(secret.as_bytes()) < 6 => {
+                return Err(format!(
+                    "key `{id}` has a weak secret; use at least 128 random bits: openssl rand -hex 16"
+                ));
+            }
+            None => Sha256::digest(secret.as_bytes()).into(),
+        };
+        Ok(ApiKey { id: id.to_owned(), secret_digest })
+    }
+
+    /// Returns the key that has this id and this secret. It compares every key, each in constant
+    /// time, so that the time reveals nothing about them.
+    pub fn authenticate(&self, id: &str, secret: &str) -> Option<&ApiKey> {
+        let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+        let mut found = None;
+        for key in &self.0 {
+            if bool::from(key.secret_digest.ct_eq(&digest)) && key.id == id {
+                found = Some(key);
+            }
+        }
+        found
+    }
+
+    /// The key with this id.
+    pub fn get(&self, id: &str) -> Option<&ApiKey> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
+    /// Whether no key is configured.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|key| key.id.as_str())
+    }
+}
+
+fn parse_digest(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_protocol::id::random_hex;
+
+    use super::*;
+
+    #[test]
+    fn an_api_key_needs_matching_id_and_secret() {
+        let (a, b) = (random_hex(), random_hex());
+        let digest: String = Sha256::digest(b.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let keys = ApiKeys::parse(&format!("one:{a},\n two:sha256={digest}")).unwrap();
+        assert_eq!(keys.authenticate("one", &a).unwrap().id, "one");
+        assert_eq!(keys.authenticate("two", &b).unwrap().id, "two");
+        for (id, secret) in [("one", &b), ("two", &a), ("two", &digest), ("three", &a)] {
+            assert!(keys.authenticate(id, secret).is_none(), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_pair_is_named_without_its_secret() {
+        let good = random_hex();
+        for (text, expected) in [
+            ("nocolon".to_owned(), "pair 1"),
+            (format!("ok:{good},b a d"), "pair 2"),
+            ("weak:1234567890".to_owned(), "`weak`"),
+            (format!("weak:{}", "a".repeat(40)), "`weak`"),
+            (format!("weak:{}", "abcde".repeat(8)), "`weak`"),
+            ("d:sha256=12".to_owned(), "`d`"),
+            (format!("guest:{good}"), "`guest`"),
+            (format!("x:{good},x:{good}"), "`x` twice"),
+        ] {
+            let error = ApiKeys::parse(&text).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("1234567890"), "{error}");
+        }
+        assert!(ApiKeys::parse(&format!("short:{}", &"abcdef".repeat(4)[..22])).is_ok());
+    }
+}
