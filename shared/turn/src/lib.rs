@@ -1,10 +1,14 @@
-//! What a client is told about ICE: servers, with credentials for the TURN servers among them, and which candidates it may use.
+//! The ICE configuration of a client: STUN and TURN servers, TURN credentials, and the transport
+//! policy of its role.
 //!
-//! Owns: the minting of TURN credentials, which server is whose, which policy is which role's. Must not: know a room or a socket. Both
-//! services have one: signaling nodes tell their peers, the auth service answers `GET /auth/ice`.
+//! Owns: making TURN credentials, and the choice of servers and policy for a client. Must not: know
+//! a room or a socket. Next: signaling nodes send the configuration to their peers, the auth
+//! service returns it at `GET /auth/ice`.
 //!
-//! The credentials are those of the TURN REST API (draft-uberti-behave-turn-rest-00), as coturn's `use-auth-secret` takes them: the name is
-//! the moment of their end and an opaque name, the password its HMAC-SHA1 under a secret that the TURN server has too.
+//! The credentials are those of the TURN REST API (draft-uberti-behave-turn-rest-00), which coturn
+//! accepts with `use-auth-secret`. The username is the time at which the credential expires and an
+//! opaque name. The password is the HMAC-SHA1 of the username, with a secret that the TURN server
+//! also has.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,30 +23,31 @@ use signalbox_protocol::{
 };
 use signalbox_token::SharedSecret;
 
-/// HMAC-SHA1 takes keys of this many bytes; longer ones are hashed first (RFC 2104, section 2).
+/// The block size of HMAC-SHA1. A longer key is hashed first (RFC 2104, section 2).
 const HMAC_BLOCK_BYTES: usize = 64;
 
-/// Opaque names have so many characters.
-const USERNAME_CHARS: usize = 32;
+/// The length of the opaque name in a username.
+const NAME_CHARS: usize = 32;
 
-/// Mints TURN credentials.
+/// Makes TURN credentials with one secret.
 #[derive(Clone)]
 pub struct TurnCredentialMinter {
     key: Hmac<Sha1>,
     lifetime: Duration,
 }
 
-/// A name and a password for TURN servers.
+/// A username and a password for TURN servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnCredential {
-    /// `END:USERNAME_CHARS`: until when it is good, seconds since 1970, and the opaque name.
+    /// `EXPIRY:NAME`: the time at which the credential expires, in seconds since 1970, and an
+    /// opaque name.
     pub username: String,
-    /// The password: base64.
+    /// The password, in base64.
     pub credential: String,
 }
 
 impl TurnCredentialMinter {
-    /// Credentials under this secret that are good for so long.
+    /// `lifetime` is the time for which each credential is valid, in whole seconds.
     pub fn new(secret: &SharedSecret, lifetime: Duration) -> Self {
         let mut block = [0; HMAC_BLOCK_BYTES];
         match secret.expose() {
@@ -52,12 +57,13 @@ impl TurnCredentialMinter {
         Self { key: Hmac::new(&block.into()), lifetime }
     }
 
-    /// A credential for whoever has this grant. Its name says nothing of the grant, and is the same each time, so that a TURN server can
-    /// count what one client has allocated.
+    /// Makes the credential of a grant; `now_s` is in seconds since 1970. The opaque name does not
+    /// reveal the grant. It is the same each time, so that a TURN server can limit the allocations
+    /// of one client.
     pub fn mint_for_grant(&self, grant: &str, now_s: u64) -> TurnCredential {
         let tag = self.key.clone().chain_update("signalbox turn name v1\0").chain_update(grant).finalize();
         let name: String = tag.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.mint_for_name(&name[..USERNAME_CHARS.min(name.len())], now_s)
+        self.mint_for_name(&name[..NAME_CHARS.min(name.len())], now_s)
     }
 
     fn mint_for_name(&self, name: &str, now_s: u64) -> TurnCredential {
@@ -67,18 +73,18 @@ impl TurnCredentialMinter {
     }
 }
 
-/// What one client is told.
+/// The ICE configuration of one client.
 #[derive(Debug, Clone)]
 pub struct ClientIceConfig {
-    /// For `RTCConfiguration.iceServers`.
+    /// `RTCConfiguration.iceServers`.
     pub servers: Arc<[IceServer]>,
-    /// For `RTCConfiguration.iceTransportPolicy`.
+    /// `RTCConfiguration.iceTransportPolicy`.
     pub policy: IcePolicy,
-    /// How long the credentials are good; none where there are none that end.
+    /// How long the TURN credentials are valid; `None` if no credential expires.
     pub lifetime: Option<Duration>,
 }
 
-/// What every client is told.
+/// Gives each client its ICE configuration.
 #[derive(Clone)]
 pub struct IceDirectory {
     static_servers: Arc<[IceServer]>,
@@ -90,7 +96,8 @@ pub struct IceDirectory {
 }
 
 impl IceDirectory {
-    /// From the settings. The first secret mints; the others may still stand in TURN servers, or already.
+    /// The first secret makes the credentials. TURN servers may have the other secrets during a
+    /// rotation.
     pub fn new(settings: &ServiceSettings, secrets: &[SharedSecret]) -> Self {
         let IceSettings { servers, turn, turn_ttl, policy } = &settings.ice;
         let roles = settings.roles.0.iter();
@@ -104,7 +111,8 @@ impl IceDirectory {
         }
     }
 
-    /// What a client with this role, region and grant is told at this time (seconds since 1970).
+    /// The configuration of a client with this role, region and grant; `now_s` is in seconds since
+    /// 1970.
     pub fn client_config(
         &self,
         role: &Role,
@@ -117,30 +125,30 @@ impl IceDirectory {
             return ClientIceConfig { servers: self.static_servers.clone(), policy, lifetime: None };
         };
         let TurnCredential { username, credential } = minter.mint_for_grant(grant, now_s);
-        let minted = self.servers_in_region(region).map(|server| IceServer {
+        let turn_servers = self.servers_in_region(region).map(|server| IceServer {
             urls: server.urls.clone(),
             username: Some(username.clone()),
             credential: Some(credential.clone()),
         });
-        let servers = self.static_servers.iter().cloned().chain(minted).collect();
+        let servers = self.static_servers.iter().cloned().chain(turn_servers).collect();
         ClientIceConfig { servers, policy, lifetime: Some(self.lifetime) }
     }
 
-    /// How long credentials are good; none where none are minted.
+    /// How long TURN credentials are valid; `None` if none are made.
     pub fn credential_lifetime(&self) -> Option<Duration> {
         (self.minter.is_some() && !self.turn_servers.is_empty()).then_some(self.lifetime)
     }
 
-    /// The policy of a role.
+    /// The transport policy of a role; unknown roles have the default.
     pub fn policy_for_role(&self, role: &Role) -> IcePolicy {
         self.role_policies.get(role).copied().unwrap_or(self.default_policy)
     }
 
-    /// The servers of a region if it has any, else all.
+    /// The TURN servers of the region if it has any, else all.
     fn servers_in_region<'a>(&'a self, region: Option<&'a RegionId>) -> impl Iterator<Item = &'a TurnServer> {
-        let is_there = move |server: &TurnServer| region.is_some() && server.region.as_ref() == region;
-        let some = self.turn_servers.iter().any(is_there);
-        self.turn_servers.iter().filter(move |server| !some || is_there(server))
+        let is_in_region = move |server: &TurnServer| region.is_some() && server.region.as_ref() == region;
+        let has_servers = self.turn_servers.iter().any(is_in_region);
+        self.turn_servers.iter().filter(move |server| !has_servers || is_in_region(server))
     }
 }
 
@@ -170,7 +178,7 @@ mod tests {
         assert_eq!(
             long.mint_for_name("0f1e", 1_700_000_000).credential,
             "zAV8HzMd55xgzkLIPFzv/Qsupgc=",
-            "hashed: over a block"
+            "a secret longer than a block is hashed"
         );
     }
 
@@ -182,7 +190,7 @@ mod tests {
         };
         assert_eq!(name("grant", 1), name("grant", 2));
         assert_ne!(name("grant", 1), name("other", 1));
-        assert!(!name("grant", 1).contains("grant") && name("grant", 1).len() == USERNAME_CHARS);
+        assert!(!name("grant", 1).contains("grant") && name("grant", 1).len() == NAME_CHARS);
         assert_ne!(
             minter.mint_for_grant("grant", 1).credential,
             minter.mint_for_grant("grant", 2).credential
@@ -203,18 +211,18 @@ mod tests {
         settings
     }
 
-    fn offered_urls(book: &IceDirectory, region: Option<&str>) -> Vec<String> {
+    fn client_urls(directory: &IceDirectory, region: Option<&str>) -> Vec<String> {
         let region = region.map(|region| RegionId::parse(region).unwrap());
-        let offer = book.client_config(&Role::parse("guest").unwrap(), region.as_ref(), "g", 0);
-        offer.servers.iter().flat_map(|server| server.urls.clone()).collect()
+        let config = directory.client_config(&Role::parse("guest").unwrap(), region.as_ref(), "g", 0);
+        config.servers.iter().flat_map(|server| server.urls.clone()).collect()
     }
 
     #[test]
     fn a_region_gets_its_own_servers_and_other_clients_get_all() {
-        let book = IceDirectory::new(&settings(), &[secret(SECRET)]);
-        assert_eq!(offered_urls(&book, Some("eu")), ["stun:s", "turn:a"]);
-        assert_eq!(offered_urls(&book, Some("asia")), ["stun:s", "turn:a", "turn:b", "turn:c"]);
-        assert_eq!(offered_urls(&book, None), ["stun:s", "turn:a", "turn:b", "turn:c"]);
+        let directory = IceDirectory::new(&settings(), &[secret(SECRET)]);
+        assert_eq!(client_urls(&directory, Some("eu")), ["stun:s", "turn:a"]);
+        assert_eq!(client_urls(&directory, Some("asia")), ["stun:s", "turn:a", "turn:b", "turn:c"]);
+        assert_eq!(client_urls(&directory, None), ["stun:s", "turn:a", "turn:b", "turn:c"]);
     }
 
     #[test]
@@ -222,8 +230,8 @@ mod tests {
         let mut settings = settings();
         let guest = Role::parse("guest").unwrap();
         settings.roles.0.get_mut(&guest).unwrap().ice = Some(IcePolicy::Relay);
-        let book = IceDirectory::new(&settings, &[secret(SECRET)]);
-        let policy = |role: &str| book.client_config(&Role::parse(role).unwrap(), None, "g", 0).policy;
+        let directory = IceDirectory::new(&settings, &[secret(SECRET)]);
+        let policy = |role: &str| directory.client_config(&Role::parse(role).unwrap(), None, "g", 0).policy;
         assert_eq!(
             (policy("guest"), policy("host"), policy("unknown")),
             (IcePolicy::Relay, IcePolicy::All, IcePolicy::All)
@@ -232,14 +240,14 @@ mod tests {
 
     #[test]
     fn without_turn_servers_no_credential_expires() {
-        let book = IceDirectory::new(
+        let directory = IceDirectory::new(
             &ServiceSettings {
                 ice: IceSettings { turn: vec![], ..settings().ice },
                 ..ServiceSettings::default()
             },
             &[],
         );
-        let offer = book.client_config(&Role::parse("guest").unwrap(), None, "g", 0);
-        assert_eq!((offer.servers.len(), offer.lifetime), (1, None));
+        let config = directory.client_config(&Role::parse("guest").unwrap(), None, "g", 0);
+        assert_eq!((config.servers.len(), config.lifetime), (1, None));
     }
 }
