@@ -1,11 +1,12 @@
-//! Which addresses are private, and which say the same thing in another form.
+//! Which addresses are private, and which are another form of the same address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// The address in every form a rule may mean: as written, as IPv4 if it is IPv4-mapped, and the IPv4 address that NAT64
-/// (RFC 6052, RFC 8215) or 6to4 (RFC 3056) would send it to.
+/// The address as it is written, and the IPv4 address that it contains. An IPv6 address contains an
+/// IPv4 address if it is IPv4-mapped, or if NAT64 (RFC 6052, RFC 8215) or 6to4 (RFC 3056) would
+/// send to that address.
 fn address_forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let embedded = match address {
         IpAddr::V6(v6) => embedded_ipv4(v6).map(IpAddr::V4),
@@ -29,9 +30,12 @@ fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Whether an address means something inside a network only. IPv4: 10/8, 172.16/12, 192.168/16, 100.64/10 (carrier NAT,
-/// RFC 6598), 169.254/16, 127/8, 0/8, 255.255.255.255. IPv6: fc00::/7 (ULA), fe80::/10, fec0::/10, ::1, ::, 64:ff9b:1::/48
-/// (local NAT64). Either: whatever embeds such an IPv4 address.
+/// Whether an address has a meaning only inside its network.
+/// - IPv4: 10/8, 172.16/12, 192.168/16, 100.64/10 (carrier NAT, RFC 6598), 169.254/16, 127/8, 0/8,
+///   255.255.255.255.
+/// - IPv6: fc00::/7 (ULA), fe80::/10, fec0::/10, ::1, ::, 64:ff9b:1::/48 (local NAT64), and every
+///   address that contains a private
+///   IPv4 address.
 pub(crate) fn is_private(address: IpAddr) -> bool {
     address_forms(address).any(|form| match form {
         IpAddr::V4(v4) => {
@@ -55,18 +59,18 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
     })
 }
 
-/// Whether one of the networks holds the address, in any of its forms.
+/// Whether one of the networks contains the address, in any of its forms.
 pub(crate) fn contains_any_form(networks: &[IpNet], address: IpAddr) -> bool {
     address_forms(address).any(|form| networks.iter().any(|network| network.contains(&form)))
 }
 
-/// Whether one of the networks holds the address itself; an IPv4-mapped one counts as IPv4.
+/// Whether one of the networks contains the address itself; an IPv4-mapped address counts as IPv4.
 pub(crate) fn contains_address(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// What stands for "no address": `0.0.0.0` or `::`.
+/// The text of the unspecified address, which means "no address".
 pub(crate) fn unspecified_address(v6: bool) -> &'static str {
     if v6 { "::" } else { "0.0.0.0" }
 }

@@ -1,85 +1,89 @@
-//! Reading one `candidate-attribute` (RFC 8839, section 5.1; `tcptype` RFC 6544; mDNS names draft-ietf-mmusic-mdns-ice-candidates).
+//! One parsed ICE candidate: the `candidate-attribute` of RFC 8839, section 5.1, with `tcptype`
+//! (RFC 6544) and mDNS names (draft-ietf-mmusic-mdns-ice-candidates).
 //!
-//! Owns: the grammar and its bounds. Must not: judge (`filter`). Every text that it reads, it reads whole.
+//! Owns: the grammar and its bounds. It reads every word of a candidate, so that nothing is
+//! forwarded unread. Must not: decide whether a candidate may be forwarded (`candidate_rules`).
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Longest candidate that is read, and most extensions in one.
 const MAX_CANDIDATE_BYTES: usize = 1_024;
 const MAX_EXTENSIONS: usize = 16;
 
-/// Where a candidate is to be reached.
+/// The connection address or the related address of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateHost<'a> {
-    /// An address.
+    /// An IPv4 or IPv6 address.
     Ip(IpAddr),
-    /// A multicast DNS name: one label and `.local`.
+    /// A multicast DNS name: one label, followed by `.local`.
     Mdns(&'a str),
     /// Any other name.
     DnsName(&'a str),
 }
 
-/// `cand-type`.
+/// The type of a candidate: `cand-type` of RFC 8839, section 5.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateType {
-    /// An own interface.
+    /// `host`: the address of an interface.
     Host,
-    /// What a STUN server saw.
+    /// `srflx`: the address that a STUN server saw.
     ServerReflexive,
-    /// What a peer saw.
+    /// `prflx`: the address that a peer saw.
     PeerReflexive,
-    /// At a TURN server.
+    /// `relay`: an address at a TURN server.
     Relay,
-    /// A token that no RFC has given a meaning.
+    /// Any other token.
     Other,
 }
 
-/// Why a text is no candidate.
+/// A text is not a candidate; the value names the wrong part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a candidate (RFC 8839, section 5.1): {0}")]
 pub struct CandidateError(pub &'static str);
 
-/// A parsed candidate.
+/// A parsed candidate. [`Display`](fmt::Display) writes the same text again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate<'a> {
-    /// `candidate:` or `a=candidate:`, foundation, component and transport: all before the priority.
+    /// The text up to the foundation, with `candidate:` or `a=candidate:`; the component; the
+    /// transport.
     leading_fields: [&'a str; 3],
     priority_text: &'a str,
-    /// The connection address.
+    /// The connection address, parsed.
     pub host: CandidateHost<'a>,
     /// The connection address as written.
     address_text: &'a str,
-    /// Its port.
+    /// The connection port.
     pub port: u16,
-    /// Its type.
+    /// The type, parsed.
     pub candidate_type: CandidateType,
     type_text: &'a str,
-    /// `raddr`.
+    /// The related address, `raddr`.
     pub related_host: Option<CandidateHost<'a>>,
     related_text: Option<&'a str>,
-    /// `rport`.
+    /// The related port, `rport`.
     pub related_port: Option<u16>,
-    /// Names and values of the extensions, in order.
+    /// Name and value of each extension, in order.
     pub extensions: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Candidate<'a> {
-    /// Reads `candidate:…` or `a=candidate:…`. Blanks are single, names of types and of `raddr` may be in any case, as the
-    /// grammar says.
+    /// Parses `candidate:…` or `a=candidate:…`, at most 1 024 bytes with at most 16 extensions.
+    /// Words are separated by single spaces. `typ`, the type, `raddr`, `rport` and `tcptype` may
+    /// have any case, as in the grammar.
     ///
     /// # Errors
-    /// [`CandidateError`] says what is wrong.
+    /// [`CandidateError`] names the wrong part and does not repeat it.
     pub fn parse(text: &'a str) -> Result<Self, CandidateError> {
         if text.len() > MAX_CANDIDATE_BYTES || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(CandidateError("over 1024 bytes, or not printable ASCII"));
+            return Err(CandidateError("more than 1024 bytes, or not printable ASCII"));
         }
         let bare = text.strip_prefix("a=").unwrap_or(text);
-        let foundation = bare.strip_prefix("candidate:").ok_or(CandidateError("no candidate: before it"))?;
+        let foundation =
+            bare.strip_prefix("candidate:").ok_or(CandidateError("does not begin with candidate:"))?;
         let mut words = foundation.split(' ');
-        let mut word = |what| words.next().filter(|word| !word.is_empty()).ok_or(CandidateError(what));
+        let mut word = |part| words.next().filter(|word| !word.is_empty()).ok_or(CandidateError(part));
         let foundation =
             check_word(word("foundation")?, "foundation", |w| w.len() <= 32 && w.bytes().all(is_ice_char))?;
         let head_end = text.len() - bare.len() + "candidate:".len() + foundation.len();
@@ -95,15 +99,15 @@ impl<'a> Candidate<'a> {
         let host = parse_candidate_host(address)?;
         let port = parse_port(word("port")?)?;
         check_word(word("typ")?, "typ", |w| w.eq_ignore_ascii_case("typ"))?;
-        let kind_word = check_word(word("type")?, "type", is_token)?;
+        let type_text = check_word(word("type")?, "type", is_token)?;
         let mut candidate = Self {
             leading_fields: [&text[..head_end], component, transport],
             priority_text: priority,
             host,
             address_text: address,
             port,
-            candidate_type: parse_type(kind_word),
-            type_text: kind_word,
+            candidate_type: parse_type(type_text),
+            type_text,
             related_host: None,
             related_text: None,
             related_port: None,
@@ -113,21 +117,21 @@ impl<'a> Candidate<'a> {
         Ok(candidate)
     }
 
-    /// `raddr` and `rport`, in that order and once, then the extensions.
+    /// Parses `raddr` and `rport`, in this order and each at most once, then the extensions.
     fn parse_attributes(&mut self, mut words: std::str::Split<'a, char>) -> Result<(), CandidateError> {
         while let Some(name) = words.next() {
             let value = words
                 .next()
                 .filter(|value| !value.is_empty())
-                .ok_or(CandidateError("a name without value"))?;
+                .ok_or(CandidateError("a name without a value"))?;
             if name.eq_ignore_ascii_case("raddr") {
                 if self.related_host.is_some() || self.related_port.is_some() || !self.extensions.is_empty() {
-                    return Err(CandidateError("raddr out of place"));
+                    return Err(CandidateError("raddr in a wrong place"));
                 }
                 (self.related_host, self.related_text) = (Some(parse_candidate_host(value)?), Some(value));
             } else if name.eq_ignore_ascii_case("rport") {
                 if self.related_port.is_some() || !self.extensions.is_empty() {
-                    return Err(CandidateError("rport out of place"));
+                    return Err(CandidateError("rport in a wrong place"));
                 }
                 self.related_port = Some(parse_port(value)?);
             } else {
@@ -141,26 +145,27 @@ impl<'a> Candidate<'a> {
         check_word(name, "extension", is_token)?;
         let types = ["active", "passive", "so"];
         if name.eq_ignore_ascii_case("tcptype")
-            && !types.iter().any(|known| known.eq_ignore_ascii_case(value))
+            && !types.iter().any(|tcptype| tcptype.eq_ignore_ascii_case(value))
         {
             return Err(CandidateError("tcptype"));
         }
-        let twice = self.extensions.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-        let word = ["typ", "candidate"].iter().any(|word| word.eq_ignore_ascii_case(name));
-        if twice || word || self.extensions.len() == MAX_EXTENSIONS {
-            return Err(CandidateError("an extension twice, or more than 16"));
+        let is_duplicate = self.extensions.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let is_reserved = ["typ", "candidate"].iter().any(|word| word.eq_ignore_ascii_case(name));
+        if is_duplicate || is_reserved || self.extensions.len() == MAX_EXTENSIONS {
+            return Err(CandidateError("a duplicate or reserved extension, or more than 16"));
         }
         self.extensions.push((name, value));
         Ok(())
     }
 
-    /// The same candidate without extensions that could hold an address.
+    /// Removes the extensions that could contain an address.
     pub(crate) fn without_address_extensions(mut self) -> Self {
         self.extensions.retain(|(name, value)| !(may_contain_address(name) || may_contain_address(value)));
         self
     }
 
-    /// The same candidate with `0.0.0.0` or `::` and port 0 for its related address (RFC 8839, section 5.1).
+    /// Replaces the related address and port by `0.0.0.0` or `::` and port 0 (RFC 8839, section
+    /// 5.1).
     pub(crate) fn with_hidden_related(mut self) -> Self {
         let related = match self.related_host {
             Some(CandidateHost::Ip(address)) => address,
@@ -177,17 +182,16 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Whether a word could be, or hold, an address or a name: nothing that browsers write does.
+/// Whether a word could contain an address or a host name. No extension of a browser does.
 fn may_contain_address(word: &str) -> bool {
     word.bytes().any(|byte| byte == b'.' || byte == b':')
 }
 
-/// Writes it as it was read.
 impl fmt::Display for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [start, component, transport] = self.leading_fields;
-        let (priority, address, kind) = (self.priority_text, self.address_text, self.type_text);
-        write!(f, "{start} {component} {transport} {priority} {address} {} typ {kind}", self.port)?;
+        let [foundation, component, transport] = self.leading_fields;
+        let (priority, address, type_text) = (self.priority_text, self.address_text, self.type_text);
+        write!(f, "{foundation} {component} {transport} {priority} {address} {} typ {type_text}", self.port)?;
         if let Some(related) = self.related_text {
             write!(f, " raddr {related}")?;
         }
@@ -199,24 +203,24 @@ impl fmt::Display for Candidate<'_> {
 }
 
 fn parse_type(word: &str) -> CandidateType {
-    let known = [
+    let types = [
         ("host", CandidateType::Host),
         ("srflx", CandidateType::ServerReflexive),
         ("prflx", CandidateType::PeerReflexive),
         ("relay", CandidateType::Relay),
     ];
-    known
+    types
         .into_iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(word))
-        .map_or(CandidateType::Other, |(_, kind)| kind)
+        .map_or(CandidateType::Other, |(_, candidate_type)| candidate_type)
 }
 
 fn check_word<'a>(
     word: &'a str,
-    what: &'static str,
-    good: impl Fn(&str) -> bool,
+    part: &'static str,
+    is_valid: impl Fn(&str) -> bool,
 ) -> Result<&'a str, CandidateError> {
-    if good(word) { Ok(word) } else { Err(CandidateError(what)) }
+    if is_valid(word) { Ok(word) } else { Err(CandidateError(part)) }
 }
 
 fn is_ice_char(byte: u8) -> bool {
@@ -229,10 +233,10 @@ fn is_token(word: &str) -> bool {
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn parse_number(word: &str, max: u32, what: &'static str) -> Result<u32, CandidateError> {
-    let digits = !word.is_empty() && word.len() <= 10 && word.bytes().all(|byte| byte.is_ascii_digit());
-    let number = digits.then(|| word.parse::<u32>().ok()).flatten();
-    number.filter(|number| *number <= max).ok_or(CandidateError(what))
+fn parse_number(word: &str, max: u32, part: &'static str) -> Result<u32, CandidateError> {
+    let is_digits = !word.is_empty() && word.len() <= 10 && word.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_digits.then(|| word.parse::<u32>().ok()).flatten();
+    number.filter(|number| *number <= max).ok_or(CandidateError(part))
 }
 
 fn parse_port(word: &str) -> Result<u16, CandidateError> {
@@ -244,20 +248,22 @@ fn parse_port(word: &str) -> Result<u16, CandidateError> {
     u16::try_from(port).map_err(|_| CandidateError("port"))
 }
 
-/// An address, or a name of labels. `127.1`, `0x7f000001` and `010.0.0.1` are neither: a resolver would take them for addresses.
+/// Parses an address or a DNS name. `127.1`, `0x7f000001` and `010.0.0.1` are rejected, because a
+/// resolver would read them as addresses.
 fn parse_candidate_host(word: &str) -> Result<CandidateHost<'_>, CandidateError> {
     if let Ok(address) = word.parse::<IpAddr>() {
         return Ok(CandidateHost::Ip(address));
     }
     let labels: Vec<_> = word.strip_suffix('.').unwrap_or(word).split('.').collect();
-    let good = word.len() <= 253
+    let has_valid_labels = word.len() <= 253
         && labels.iter().all(|label| {
             (1..=63).contains(&label.len())
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         });
-    let letters = labels.last().is_some_and(|top| top.starts_with(|c: char| c.is_ascii_alphabetic()));
+    let has_letter_at_top =
+        labels.last().is_some_and(|top| top.starts_with(|c: char| c.is_ascii_alphabetic()));
     match labels.as_slice() {
-        _ if !good || !letters => Err(CandidateError("address")),
+        _ if !has_valid_labels || !has_letter_at_top => Err(CandidateError("address")),
         [_, top] if top.eq_ignore_ascii_case("local") && !word.ends_with('.') => {
             Ok(CandidateHost::Mdns(word))
         }

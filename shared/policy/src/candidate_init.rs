@@ -1,4 +1,4 @@
-//! A trickled candidate: the JSON object around the attribute.
+//! The filter for a trickled candidate: the JSON object that contains the attribute.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use crate::{
     candidate_rules::{AttributeOutcome, CandidateOutcome, CandidateRules},
 };
 
-/// `RTCIceCandidateInit` (webrtc-pc, section 4.8.1.1). Other members, such as `address` and `relatedAddress` of an
-/// `RTCIceCandidate`, are read over and not forwarded.
+/// `RTCIceCandidateInit` (webrtc-pc, section 4.8.1.1). Other members, such as `address` and
+/// `relatedAddress` of an `RTCIceCandidate`, are not forwarded.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CandidateInitJson<'a> {
@@ -27,7 +27,7 @@ struct CandidateInitJson<'a> {
     extra_members: ExtraMembers,
 }
 
-/// Whether there were other members.
+/// Whether the object has other members.
 #[derive(Default)]
 struct ExtraMembers(bool);
 
@@ -40,11 +40,11 @@ impl<'de> Deserialize<'de> for ExtraMembers {
                 f.write_str("an object")
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<ExtraMembers, A::Error> {
-                let mut any = false;
+                let mut has_any = false;
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-                    any = true;
+                    has_any = true;
                 }
-                Ok(ExtraMembers(any))
+                Ok(ExtraMembers(has_any))
             }
         }
         deserializer.deserialize_map(ExtraMembersVisitor)
@@ -55,13 +55,14 @@ pub(crate) fn filter_init<'a>(
     rules: &CandidateRules,
     json: &'a str,
 ) -> Result<CandidateOutcome<'a>, PolicyRefusal> {
-    let bad = || PolicyRefusal::malformed("must be an RTCIceCandidateInit object with a candidate string");
+    let malformed =
+        || PolicyRefusal::malformed("must be an RTCIceCandidateInit object with a candidate string");
     if !json.starts_with('{') {
-        return Err(bad());
+        return Err(malformed());
     }
-    let mut init: CandidateInitJson<'_> = serde_json::from_str(json).map_err(|_| bad())?;
+    let mut init: CandidateInitJson<'_> = serde_json::from_str(json).map_err(|_| malformed())?;
     let rewritten = match &*init.candidate {
-        // The end of candidates (RFC 8838, section 14.1).
+        // The end-of-candidates indication (RFC 8838, section 14.1).
         "" => None,
         text => {
             let candidate = Candidate::parse(text).map_err(|error| PolicyRefusal::malformed(error.0))?;
@@ -78,5 +79,5 @@ pub(crate) fn filter_init<'a>(
     if let Some(text) = rewritten {
         init.candidate = text.into();
     }
-    serde_json::to_string(&init).map(|text| CandidateOutcome::Forward(text.into())).map_err(|_| bad())
+    serde_json::to_string(&init).map(|text| CandidateOutcome::Forward(text.into())).map_err(|_| malformed())
 }

@@ -1,6 +1,8 @@
-//! Which candidates of a role are told to others.
+//! Which candidates of a role are forwarded.
 //!
-//! Owns: the rules on one candidate. Must not: read texts (`candidate`). Next: `init` (trickled), `rewrite` (in descriptions).
+//! Owns: the rules for one candidate. Must not: parse text (`candidate`). Next: `candidate_init`
+//! applies the rules to trickled candidates, `description_rewriter` to the candidates of a
+//! description.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -11,34 +13,36 @@ use crate::{
     candidate::{Candidate, CandidateHost, CandidateType},
 };
 
-/// Which candidates may be told. [`CandidateRules::default`] allows all.
+/// Which candidates may be forwarded. [`CandidateRules::default`] allows all.
 ///
-/// The type of a candidate is what its sender says. These rules keep the addresses of honest clients from others and keep
-/// dishonest ones to the networks of `allow` and `deny`; that a `relay` candidate really is at a TURN server can only be had
-/// with the networks of those servers in `allow`.
+/// The type of a candidate is a claim of its sender. These rules hide the addresses of an honest
+/// client. Only `allow` and `deny` limit a dishonest client: to make sure that a `relay` candidate
+/// is at a TURN server, `allow` must contain only the networks of the TURN servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CandidateRules {
-    /// Only type `relay`, at an address, and without its related address.
+    /// Only `relay` candidates with an IP address are forwarded, without their related address.
     pub relay_only: bool,
-    /// No address that is private, but `relay` (a TURN server of one's own network) and mDNS names. Private related
-    /// addresses are taken out; names other than mDNS are dropped, since they may stand for any address.
+    /// Candidates with a private address are dropped, except `relay` candidates, because a TURN
+    /// server may be in a private network. Private related addresses are hidden. mDNS names are
+    /// forwarded. Other names are dropped, because they may mean any address.
     pub drop_private: bool,
-    /// Never these networks, in whatever form an address is written, and no names but mDNS. Before `allow`.
+    /// Candidates in these networks are dropped, in every form of their address, also if `allow`
+    /// contains them. If not empty, names other than mDNS are dropped too.
     pub deny: Vec<IpNet>,
-    /// If not empty: only these networks, and no names.
+    /// If not empty, candidates outside these networks are dropped, and all names.
     pub allow: Vec<IpNet>,
 }
 
-/// What becomes of a trickled candidate.
+/// The result for a trickled candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CandidateOutcome<'a> {
-    /// To be forwarded: the JSON object as it came, or without what must not be told.
+    /// Forward this JSON object: the same object, or one without the parts that the rules exclude.
     Forward(Cow<'a, str>),
-    /// Not to be forwarded; for its sender it was sent.
+    /// Do not forward it; the sender gets the same answer as for a forwarded candidate.
     Drop,
 }
 
-/// What becomes of one `candidate-attribute`.
+/// The result for one `candidate-attribute`.
 pub(crate) enum AttributeOutcome<'a> {
     Keep,
     Rewrite(Candidate<'a>),
@@ -51,19 +55,19 @@ impl CandidateRules {
     }
 
     pub(crate) fn filter_parsed<'a>(&self, candidate: &Candidate<'a>) -> AttributeOutcome<'a> {
-        let relay = candidate.candidate_type == CandidateType::Relay;
-        let told = match candidate.host {
-            CandidateHost::Ip(_) | CandidateHost::Mdns(_) if self.relay_only && !relay => false,
+        let is_relay = candidate.candidate_type == CandidateType::Relay;
+        let is_allowed = match candidate.host {
+            CandidateHost::Ip(_) | CandidateHost::Mdns(_) if self.relay_only && !is_relay => false,
             CandidateHost::Ip(address) => {
-                self.is_network_allowed(address) && (relay || !self.drop_private || !is_private(address))
+                self.is_network_allowed(address) && (is_relay || !self.drop_private || !is_private(address))
             }
             CandidateHost::Mdns(_) => !self.relay_only && self.allow.is_empty(),
             CandidateHost::DnsName(_) => false,
         };
-        if !told {
+        if !is_allowed {
             return AttributeOutcome::Drop;
         }
-        let hide = match candidate.related_host {
+        let must_hide_related = match candidate.related_host {
             _ if self.relay_only => true,
             Some(CandidateHost::Ip(address)) => {
                 !address.is_unspecified()
@@ -72,12 +76,14 @@ impl CandidateRules {
             Some(_) => true,
             None => false,
         };
-        let plain = candidate.clone().without_address_extensions();
-        let plain = if hide { plain.with_hidden_related() } else { plain };
-        if plain == *candidate { AttributeOutcome::Keep } else { AttributeOutcome::Rewrite(plain) }
+        let mut rewritten = candidate.clone().without_address_extensions();
+        if must_hide_related {
+            rewritten = rewritten.with_hidden_related();
+        }
+        if rewritten == *candidate { AttributeOutcome::Keep } else { AttributeOutcome::Rewrite(rewritten) }
     }
 
-    /// What `deny` and `allow` say.
+    /// Whether neither `deny` nor `allow` excludes the address.
     fn is_network_allowed(&self, address: IpAddr) -> bool {
         !contains_any_form(&self.deny, address)
             && (self.allow.is_empty() || contains_address(&self.allow, address))

@@ -1,20 +1,21 @@
-//! What a role may say in SDP and in ICE candidates.
+//! The rules of a role for the SDP and the ICE candidates that its peers send.
 //!
-//! Owns: the direction policy for descriptions ([`MediaRules`]), the filter of candidates ([`CandidateRules`]), the parsers
-//! under them. Pure: text in, verdict out. Must not: know of rooms, tokens or sockets, or repeat SDP in an error.
-//! Next: `signal-service/src/connection` asks [`RolePolicy`] before a description or a candidate is forwarded.
+//! Owns: the rules for the media of a description ([`MediaRules`]), the rules for candidates
+//! ([`CandidateRules`]), and the parsers for both. It is pure: a text goes in, a decision comes
+//! out. Must not: know a room, a token or a socket, or repeat SDP in an error. Next:
+//! `signal-service/src/connection` calls [`RolePolicy`] before it forwards a description or a
+//! candidate.
 //!
-//! Browsers do not agree with RFC 8866, nor with each other, on what odd SDP means. So nothing odd passes: a line has to
-//! be written the one way that every parser reads alike (`lines`), and what is still open to interpretation (`media`)
-//! counts as sending. A role without rules costs nothing: [`RolePolicy::new`] is `NoSuchRule` for it.
+//! Browsers read unusual SDP in other ways than RFC 8866 says, and in different ways. So unusual
+//! SDP is rejected: a line must have the one form that all parsers read alike (`sdp_line`). A
+//! section that could still be read in two ways counts as sending (`media_rules`). A role without
+//! rules costs nothing, because [`RolePolicy::new`] returns `None` for it.
 
 mod address;
 mod candidate;
 mod candidate_init;
 mod candidate_rules;
 mod description_rewriter;
-mod hidden_addresses;
-mod media_direction;
 mod media_rules;
 mod refusal;
 mod sdp_line;
@@ -28,7 +29,7 @@ pub use candidate_rules::{CandidateOutcome, CandidateRules};
 pub use media_rules::MediaRules;
 pub use refusal::{PolicyRefusal, RefusalKind, SdpSection};
 
-/// The rules of one role. Made once per member; [`NoSuchRule`](Rules::new) where the role has none.
+/// The rules of one role, created once for each member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolePolicy {
     media: MediaRules,
@@ -36,16 +37,19 @@ pub struct RolePolicy {
 }
 
 impl RolePolicy {
-    /// `NoSuchRule` if nothing is ruled: then nothing has to be read.
+    /// `None` if no rule restricts the role, so that its messages need not be read.
     pub fn new(media: MediaRules, candidates: CandidateRules) -> Option<Self> {
         (media.is_restrictive() || candidates.is_restrictive()).then_some(Self { media, candidates })
     }
 
-    /// Judges the `sdp` of an offer, an answer or a pranswer. What comes back is what may be forwarded: the text as it
-    /// came, or, where candidates are ruled, one without the addresses that must not be told.
+    /// Checks the `sdp` of an offer, an answer or a pranswer and returns the text to forward. If a
+    /// candidate rule applies, this is a text without the candidates and addresses that the rule
+    /// excludes. Otherwise it is the same text.
+    ///
+    /// It reads at most 4 096 lines and 128 sections, in linear time.
     ///
     /// # Errors
-    /// [`PolicyRefusal`] says which m-line and why. At most 4 096 lines and 128 sections are read; the time is linear.
+    /// [`PolicyRefusal`], with the m-line if one is the reason.
     pub fn filter_description<'a>(&self, sdp: &'a str) -> Result<Cow<'a, str>, PolicyRefusal> {
         let lines = sdp_line::read_lines(sdp)?;
         if self.media.is_restrictive() {
@@ -58,10 +62,11 @@ impl RolePolicy {
         }
     }
 
-    /// [`description`](Self::description) for `sdp` as it stands in a message: a JSON string, with its quotes.
+    /// Does the same as [`filter_description`](Self::filter_description), for a JSON string with
+    /// its quotes.
     ///
     /// # Errors
-    /// As `description`; a text that is no JSON string is malformed.
+    /// The errors of `filter_description`. A text that is not a JSON string is malformed.
     pub fn filter_description_json<'a>(&self, json: &'a str) -> Result<Cow<'a, str>, PolicyRefusal> {
         let sdp: String =
             serde_json::from_str(json).map_err(|_| PolicyRefusal::malformed("not a JSON string"))?;
@@ -71,11 +76,12 @@ impl RolePolicy {
         }
     }
 
-    /// Judges a trickled candidate: the JSON text of an `RTCIceCandidateInit` (webrtc-pc, section 4.8.1.1). Where candidates
-    /// are ruled, members that are not of that dictionary go no further: they may hold the same addresses.
+    /// Checks a trickled candidate: the JSON text of an `RTCIceCandidateInit` (webrtc-pc, section
+    /// 4.8.1.1). If a candidate rule applies, members that are not in that dictionary are removed,
+    /// because they may contain the same addresses.
     ///
     /// # Errors
-    /// [`PolicyRefusal`] if it cannot be read; nothing is passed unread.
+    /// [`PolicyRefusal`] if a rule applies and the candidate cannot be read.
     pub fn filter_candidate<'a>(&self, json: &'a str) -> Result<CandidateOutcome<'a>, PolicyRefusal> {
         if self.candidates.is_restrictive() {
             candidate_init::filter_init(&self.candidates, json)

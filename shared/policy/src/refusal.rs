@@ -1,48 +1,48 @@
-//! Why something is not forwarded.
+//! Why a description or a candidate is not forwarded.
 
 use std::fmt;
 
-/// The longest `mid` that is repeated in a message.
+/// The longest `mid` that an error repeats.
 const MAX_MID_BYTES: usize = 16;
 
-/// What kind of refusal: a fault of the text, or of the role.
+/// Whether the text or the role is the reason of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefusalKind {
-    /// It cannot be read with certainty: `bad_message`.
+    /// The text cannot be read with certainty: `bad_message`.
     Malformed,
-    /// It says what the role may not say: `not_permitted`.
+    /// The role lacks a permission: `not_permitted`.
     NotPermitted,
 }
 
-/// Which m-line: its place, from 0, and its `a=mid` where that is short and plain.
+/// The m-line that is the reason of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SdpSection {
     /// The index of the section, from 0 (`sdpMLineIndex`).
     pub index: usize,
-    /// Its `mid`.
+    /// Its `a=mid`, if that is short and plain enough to repeat.
     pub mid: Option<String>,
 }
 
 impl SdpSection {
     pub(crate) fn new(index: usize, mid: Option<&str>) -> Self {
-        let plain = |mid: &&str| {
+        let is_plain = |mid: &&str| {
             mid.len() <= MAX_MID_BYTES
                 && mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
-        Self { index, mid: mid.filter(plain).map(str::to_owned) }
+        Self { index, mid: mid.filter(is_plain).map(str::to_owned) }
     }
 }
 
-/// A refusal, for the sender to read. It repeats nothing of what was sent but a short `mid`.
+/// A refusal for the sender. It repeats nothing of the sent text except a short `mid`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct PolicyRefusal {
-    /// Whose fault.
+    /// Whether the text or the role is the reason.
     pub kind: RefusalKind,
-    /// The m-line at fault, where it is one.
+    /// The m-line that is the reason, if one is.
     pub section: Option<SdpSection>,
-    /// The line at fault, from 1, where it is one.
+    /// The number of the line that is the reason, from 1, if one is.
     pub line: Option<usize>,
-    /// For a person.
+    /// The reason in plain English.
     pub reason: &'static str,
 }
 
@@ -51,8 +51,8 @@ impl PolicyRefusal {
         Self { kind: RefusalKind::Malformed, section: None, line: None, reason }
     }
 
-    pub(crate) fn not_permitted(why: &'static str) -> Self {
-        Self { kind: RefusalKind::NotPermitted, ..Self::malformed(why) }
+    pub(crate) fn not_permitted(reason: &'static str) -> Self {
+        Self { kind: RefusalKind::NotPermitted, ..Self::malformed(reason) }
     }
 
     pub(crate) fn in_section(self, section: SdpSection) -> Self {

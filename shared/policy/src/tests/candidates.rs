@@ -1,4 +1,4 @@
-//! Which candidates are told: the grammar, the rules, descriptions.
+//! Which candidates are forwarded: the grammar, the rules, descriptions.
 
 use crate::{
     Candidate, CandidateHost, CandidateOutcome, CandidateRules, CandidateType, MediaRules, PolicyRefusal,
@@ -20,7 +20,7 @@ const RELAY_HIDDEN: &str =
     "candidate:3 1 udp 41885439 198.51.100.7 50001 typ relay raddr 0.0.0.0 rport 0 generation 0";
 
 fn candidate_policy(candidates: CandidateRules) -> RolePolicy {
-    RolePolicy::new(MediaRules::ALL, candidates).expect("something is ruled")
+    RolePolicy::new(MediaRules::ALL, candidates).expect("a rule")
 }
 
 fn relay_only_rules() -> CandidateRules {
@@ -39,7 +39,7 @@ fn allow_rules(network: &str) -> CandidateRules {
     CandidateRules { allow: vec![network.parse().unwrap()], ..CandidateRules::default() }
 }
 
-/// What others get of a trickled candidate.
+/// The candidate that is forwarded, if one is.
 fn filtered_candidate(candidates: CandidateRules, candidate: &str) -> Option<String> {
     let json = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 }).to_string();
     match candidate_policy(candidates).filter_candidate(&json).unwrap() {
@@ -105,7 +105,8 @@ fn private_addresses_are_dropped_and_mdns_names_pass() {
             None,
             "{address}"
         );
-        // The word `srflx` makes no address public; a TURN server may well be in one's own network.
+        // The type `srflx` does not make an address public. A TURN server may be in a private
+        // network.
         assert_eq!(
             filtered_candidate(drop_private_rules(), &candidate_at(address, "srflx")),
             None,
@@ -116,7 +117,7 @@ fn private_addresses_are_dropped_and_mdns_names_pass() {
             "{address}"
         );
     }
-    // A name may stand for any address.
+    // A name may mean any address.
     for name in ["intranet.example", "host.corp.local", "localhost", "x.local."] {
         assert_eq!(filtered_candidate(drop_private_rules(), &candidate_at(name, "host")), None, "{name}");
     }
@@ -169,12 +170,12 @@ fn only_the_four_dictionary_members_are_forwarded() {
     let json = format!(
         r#"{{"candidate":"{MDNS}","sdpMid":null,"usernameFragment":"o5Kf","address":"192.168.1.5","relatedAddress":"10.0.0.1","url":{{"a":[1]}}}}"#
     );
-    let CandidateOutcome::Forward(out) =
+    let CandidateOutcome::Forward(output) =
         candidate_policy(drop_private_rules()).filter_candidate(&json).unwrap()
     else {
         panic!()
     };
-    assert_eq!(out, format!(r#"{{"candidate":"{MDNS}","usernameFragment":"o5Kf"}}"#));
+    assert_eq!(output, format!(r#"{{"candidate":"{MDNS}","usernameFragment":"o5Kf"}}"#));
     let plain = format!(r#"{{ "candidate":"{MDNS}", "sdpMid":"0"}}"#);
     assert_eq!(
         candidate_policy(drop_private_rules()).filter_candidate(&plain).unwrap(),
@@ -244,8 +245,8 @@ fn a_malformed_candidate_is_rejected_by_any_candidate_rule() {
     ] {
         assert!(Candidate::parse(bad).is_err(), "{bad:?}");
         let json = serde_json::json!({ "candidate": bad }).to_string();
-        let refused = candidate_policy(relay_only_rules()).filter_candidate(&json).unwrap_err();
-        assert_eq!(refused.kind, RefusalKind::Malformed, "{bad:?}");
+        let refusal = candidate_policy(relay_only_rules()).filter_candidate(&json).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Malformed, "{bad:?}");
     }
     for json in [
         "",
@@ -285,7 +286,7 @@ fn a_browser_candidate_is_parsed_and_printed_unchanged() {
 fn rewrite_twice(candidates: CandidateRules, sdp: &str) -> Result<String, PolicyRefusal> {
     let rules = candidate_policy(candidates);
     let once = rules.filter_description(sdp)?.into_owned();
-    assert_eq!(rules.filter_description(&once)?, once, "a second time changes nothing");
+    assert_eq!(rules.filter_description(&once)?, once, "filtering twice is filtering once");
     Ok(once)
 }
 
@@ -298,8 +299,8 @@ fn relay_only_removes_every_sender_address_from_a_description() {
         "a=remote-candidates:1 10.1.2.3 99\r\na=rtcp:4711 IN IP6 fd00::9\r\na=mid:0",
         1,
     );
-    let out = rewrite_twice(relay_only_rules(), &with_relay).unwrap();
-    for gone in [
+    let output = rewrite_twice(relay_only_rules(), &with_relay).unwrap();
+    for removed in [
         "127.0.0.1",
         "192.168.1.5",
         "203.0.113.9",
@@ -311,9 +312,9 @@ fn relay_only_removes_every_sender_address_from_a_description() {
         "typ host",
         "srflx",
     ] {
-        assert!(!out.contains(gone), "{gone} in {out}");
+        assert!(!output.contains(removed), "{removed} in {output}");
     }
-    for there in [
+    for kept in [
         RELAY_HIDDEN,
         "m=audio 9 UDP",
         "c=IN IP4 0.0.0.0",
@@ -321,20 +322,21 @@ fn relay_only_removes_every_sender_address_from_a_description() {
         " 2 IN IP4 0.0.0.0\r\n",
         "a=mid:2\r\n",
     ] {
-        assert!(out.contains(there), "{there} not in {out}");
+        assert!(output.contains(kept), "{kept} not in {output}");
     }
     let firefox = rewrite_twice(relay_only_rules(), FIREFOX_PUBLISHER).unwrap();
     assert!(!firefox.contains("10.99.0.1"), "{firefox}");
-    // Nothing else has changed: a bundled section keeps its port 0, Firefox its lines.
+    // Other lines are unchanged: a bundled section keeps its port 0, a Firefox description its
+    // attributes.
     assert!(firefox.contains("m=video 0 UDP/TLS/RTP/SAVPF") && firefox.contains("a=end-of-candidates\r\n"));
 }
 
 #[test]
 fn drop_private_removes_only_private_addresses_from_a_description() {
     let sdp = VIEWER.replacen("a=candidate:", &format!("a={SRFLX}\r\na={MDNS}\r\na=candidate:"), 1);
-    let out = rewrite_twice(drop_private_rules(), &sdp).unwrap();
-    assert!(out.contains(SRFLX_HIDDEN) && out.contains(MDNS));
-    assert!(!out.contains("127.0.0.1") && !out.contains("192.168.1.5"), "{out}");
+    let output = rewrite_twice(drop_private_rules(), &sdp).unwrap();
+    assert!(output.contains(SRFLX_HIDDEN) && output.contains(MDNS));
+    assert!(!output.contains("127.0.0.1") && !output.contains("192.168.1.5"), "{output}");
 }
 
 #[test]
@@ -363,8 +365,8 @@ fn a_candidate_in_an_unusual_line_is_rejected_with_its_line() {
         "a=candidate:x",
     ] {
         let sdp = VIEWER.replacen("a=mid:1\r\n", &format!("{line}\r\na=mid:1\r\n"), 1);
-        let refused = rewrite_twice(relay_only_rules(), &sdp).unwrap_err();
-        assert_eq!(refused.kind, RefusalKind::Malformed);
-        assert!(refused.line.is_some() && !refused.to_string().contains("10.0.0.1"), "{refused}");
+        let refusal = rewrite_twice(relay_only_rules(), &sdp).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Malformed);
+        assert!(refusal.line.is_some() && !refusal.to_string().contains("10.0.0.1"), "{refusal}");
     }
 }

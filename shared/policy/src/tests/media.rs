@@ -1,4 +1,5 @@
-//! Who may send what: real descriptions of Chromium and Firefox, and what somebody without `publish` might try.
+//! Which roles may send which media: descriptions of Chromium and Firefox, and attempts of a
+//! dishonest client without `publish`.
 
 use crate::{CandidateRules, MediaRules, PolicyRefusal, RefusalKind, RolePolicy};
 
@@ -16,14 +17,14 @@ const SPEAK_RULES: MediaRules = MediaRules { publish: true, share: false, data: 
 const RECVONLY: &str = "a=recvonly\r\n";
 
 fn filter_unchanged(media: MediaRules, sdp: &str) -> Result<(), PolicyRefusal> {
-    let rules = RolePolicy::new(media, CandidateRules::default()).expect("something is ruled");
-    rules.filter_description(sdp).map(|passed| assert_eq!(passed, sdp, "passed, but not as it came"))
+    let rules = RolePolicy::new(media, CandidateRules::default()).expect("a rule");
+    rules.filter_description(sdp).map(|output| assert_eq!(output, sdp, "the description was changed"))
 }
 
 fn refused_section(media: MediaRules, sdp: &str) -> usize {
-    let refused = filter_unchanged(media, sdp).unwrap_err();
-    assert_eq!(refused.kind, RefusalKind::NotPermitted, "{refused}");
-    refused.section.expect("an m-line").index
+    let refusal = filter_unchanged(media, sdp).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::NotPermitted, "{refusal}");
+    refusal.section.expect("an m-line").index
 }
 
 /// The viewer's offer with every `recvonly` replaced.
@@ -56,10 +57,10 @@ fn a_receive_only_description_passes_in_both_browsers() {
 fn sending_without_publish_is_rejected_with_its_m_line() {
     assert_eq!(refused_section(WATCH_RULES, PUBLISHER), 0);
     assert_eq!(refused_section(WATCH_RULES, FIREFOX_PUBLISHER), 0);
-    let refused = filter_unchanged(WATCH_RULES, &offer_that_sends_video()).unwrap_err();
+    let refusal = filter_unchanged(WATCH_RULES, &offer_that_sends_video()).unwrap_err();
     assert_eq!(
-        refused.to_string(),
-        "m-line 1 (mid 1): the role may not send audio or video (publish); the section must say recvonly or inactive"
+        refusal.to_string(),
+        "m-line 1 (mid 1): the role may not send audio or video (publish); the section must be recvonly or inactive"
     );
 }
 
@@ -129,13 +130,14 @@ fn without_share_only_one_video_and_no_slides_are_allowed() {
         let sdp = one.replace("a=x\r\n", &format!("a=content:{content}\r\n"));
         assert_eq!(refused_section(SPEAK_RULES, &sdp), 2, "{content}");
     }
-    // Two tracks in one section, as Firefox takes them: as "Plan B" had it, and with two msid.
+    // Two tracks in one section, which Firefox accepts: in the form of "Plan B", and with two msid.
     for lines in ["a=ssrc:11 msid:s t\r\na=ssrc:12 msid:u w\r\n", "a=msid:s t\r\na=msid:u w\r\n"] {
         assert_eq!(refused_section(SPEAK_RULES, &one.replace("a=x\r\n", lines)), 2, "{lines}");
     }
 }
 
-/// Each of these is heard by Chromium 156, by Firefox 153, or by both, in some place; or one of them reads it unlike the other.
+/// Chromium 156 or Firefox 153 accepts each of these lines somewhere, or they read it in different
+/// ways.
 #[test]
 fn no_attribute_spelling_bypasses_the_rule() {
     for line in [
@@ -220,10 +222,10 @@ fn no_m_line_spelling_bypasses_the_rule() {
         "m=video",
         "m =video 9",
     ] {
-        // `0` alone is a refused section, whatever follows.
-        let plain_zero = m == "m=video 0 9" || m == "m=VIDEO 0";
+        // Port `0` means a rejected section, whatever follows it.
+        let is_port_zero = m == "m=video 0 9" || m == "m=VIDEO 0";
         let sdp = sends.replace("m=video 9", m);
-        assert_eq!(filter_unchanged(WATCH_RULES, &sdp).is_err(), !plain_zero, "{m:?}");
+        assert_eq!(filter_unchanged(WATCH_RULES, &sdp).is_err(), !is_port_zero, "{m:?}");
     }
     let sending = video.replace("a=recvonly", "a=sendrecv");
     for sdp in [
@@ -264,7 +266,7 @@ fn a_description_in_a_message_is_a_json_string() {
     let json = serde_json::to_string(VIEWER).unwrap();
     assert_eq!(rules.filter_description_json(&json).unwrap(), json);
     assert!(rules.filter_description_json(&serde_json::to_string(PUBLISHER).unwrap()).is_err());
-    // An escape is what it stands for.
+    // A JSON escape is decoded before the check.
     assert!(rules.filter_description_json(&json.replacen("a=recvonly", r"a=\u0073endrecv", 1)).is_err());
     for text in ["", "null", "{}", "\"", r#""\ud800""#] {
         assert!(rules.filter_description_json(text).is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! What the rules hold, seen from outside.
+//! The rules, tested through the public functions.
 
 mod candidates;
 mod media;
