@@ -1,6 +1,7 @@
 #![no_main]
-//! The verifier, with a key of each algorithm. A text is no good token, since the fuzzer knows no key; a token that is made by a recipe is
-//! good exactly where it is genuine and its claims are, as the kind that it says and at its time only.
+//! The verifier with a key of each algorithm. Arbitrary text is not a valid token, because the
+//! fuzzer knows no key. A token that a recipe makes is valid exactly if it is genuine and its claims
+//! are valid, only as its own kind, and only during its time.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use signalbox_token::TokenKind;
 const NOW: u64 = (VALID_FROM + VALID_UNTIL) / 2;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    // A text that looks like a token is one; anything else begins with its recipe.
+    // A text that begins like a token is checked as it is; any other input is a recipe.
     if let Some(text) = std::str::from_utf8(data).ok().filter(|text| text.starts_with("ey")) {
         assert_eq!(accepted_kinds(text, NOW), [], "a forgery");
         return;
@@ -21,19 +22,16 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let token = recipe.build_token(&valid_claims(recipe.kind));
         let expected: &[TokenKind] = if recipe.is_genuine() { &[recipe.kind] } else { &[] };
         assert_eq!(accepted_kinds(&token, NOW), expected, "{recipe:?}");
-        assert_eq!(
-            (accepted_kinds(&token, VALID_UNTIL), accepted_kinds(&token, VALID_FROM - 1)),
-            (vec![], vec![]),
-            "not its time"
-        );
+        let outside = [VALID_FROM - 1, VALID_UNTIL].map(|time| accepted_kinds(&token, time));
+        assert_eq!(outside, [vec![], vec![]], "valid outside its time");
         return;
     }
-    let good = accepted_kinds(&recipe.build_token(claims), NOW);
-    if good.is_empty() {
+    let kinds = accepted_kinds(&recipe.build_token(claims), NOW);
+    if kinds.is_empty() {
         return;
     }
-    assert!(good == [recipe.kind] && recipe.is_genuine(), "{recipe:?} {good:?}");
-    // Other members may hold any JSON, numbers that no type can hold included.
+    assert!(kinds == [recipe.kind] && recipe.is_genuine(), "{recipe:?} {kinds:?}");
+    // Other members may have any JSON value, also numbers that no Rust type can represent.
     let members: HashMap<String, &RawValue> = serde_json::from_str(claims).expect("claims are JSON");
     let claim = |name| serde_json::from_str::<Value>(members[name].get()).expect("a claim is JSON");
     assert!(claim("iss") == "signalbox" && claim("aud") == recipe.kind.aud() && claim("sub").is_string());

@@ -1,4 +1,6 @@
-//! What the targets hold against the code: naive second opinions that share no line with it.
+//! What the fuzz targets share: inputs, and naive second opinions on the results.
+//!
+//! Must not: call the code that a second opinion checks.
 
 pub mod token;
 
@@ -6,12 +8,12 @@ use std::net::IpAddr;
 
 use signalbox_policy::{CandidateRules, MediaRules, RolePolicy};
 
-/// A role that may only watch.
+/// The policy of a role that may only watch.
 pub fn watcher_policy() -> Option<RolePolicy> {
     RolePolicy::new(MediaRules::default(), CandidateRules::default())
 }
 
-/// RolePolicy on candidates, one for each value of the first byte of an input.
+/// The candidate rules that the first byte of an input chooses.
 pub fn candidate_rules(choice: u8) -> CandidateRules {
     let networks = |texts: &[&str]| texts.iter().filter_map(|text| text.parse().ok()).collect();
     match choice % 4 {
@@ -29,44 +31,46 @@ pub fn candidate_rules(choice: u8) -> CandidateRules {
     }
 }
 
-/// The first byte chooses, the rest is text.
+/// Splits an input into its first byte, which chooses the rules, and its text.
 pub fn split_input(data: &[u8]) -> Option<(u8, &str)> {
     let (choice, text) = data.split_first()?;
     Some((*choice, std::str::from_utf8(text).ok()?))
 }
 
-/// A section that some parser might take for media that is sent: lines cut at every kind of break, in any case, trimmed,
-/// no direction heeded but one that stands alone, any port but a lone 0 without `bundle-only`.
+/// Whether some parser might read a section of the description as media that is sent. The scan is
+/// stricter than every parser: any kind of break ends a line, case and white space do not count, a
+/// section is live unless its port is a lone 0 without `bundle-only`, and it sends unless only
+/// `recvonly` or `inactive` is there.
 pub fn may_send_media(sdp: &str) -> bool {
     let lower = sdp.to_lowercase();
     let lines: Vec<_> = lower
         .split(['\r', '\n', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'])
         .map(str::trim)
         .collect();
-    let starts =
-        lines.iter().enumerate().filter(|(_, line)| remove_spaces(line).starts_with("m=")).map(|(at, _)| at);
-    let starts: Vec<_> = starts.collect();
-    starts
-        .iter()
-        .enumerate()
-        .any(|(at, start)| section_may_send(&lines[*start..*starts.get(at + 1).unwrap_or(&lines.len())]))
+    let is_m_line = |line: &str| remove_spaces(line).starts_with("m=");
+    let starts: Vec<_> =
+        lines.iter().enumerate().filter(|(_, line)| is_m_line(line)).map(|(index, _)| index).collect();
+    starts.iter().enumerate().any(|(section, start)| {
+        let end = *starts.get(section + 1).unwrap_or(&lines.len());
+        section_may_send(&lines[*start..end])
+    })
 }
 
 fn section_may_send(lines: &[&str]) -> bool {
-    let m_line = remove_spaces(lines[0]);
-    let direction =
-        |word: &str| lines.iter().any(|line| remove_spaces(line).starts_with(&format!("a={word}")));
-    let live = lines[0].split_whitespace().nth(1) != Some("0") || direction("bundle-only");
-    let receives =
-        (direction("recvonly") || direction("inactive")) && !direction("sendrecv") && !direction("sendonly");
-    live && !receives && !m_line.starts_with("m=application")
+    let has_attribute =
+        |name: &str| lines.iter().any(|line| remove_spaces(line).starts_with(&format!("a={name}")));
+    let is_live = lines[0].split_whitespace().nth(1) != Some("0") || has_attribute("bundle-only");
+    let only_receives = (has_attribute("recvonly") || has_attribute("inactive"))
+        && !has_attribute("sendrecv")
+        && !has_attribute("sendonly");
+    is_live && !only_receives && !remove_spaces(lines[0]).starts_with("m=application")
 }
 
 fn remove_spaces(line: &str) -> String {
     line.split_whitespace().collect()
 }
 
-/// Every address in a text that is not "no address", however it is fenced in.
+/// Every address in a text, whatever characters surround it, except the unspecified address.
 pub fn find_addresses(text: &str) -> impl Iterator<Item = IpAddr> {
     let v4 = text.split(|c: char| !c.is_ascii_digit() && c != '.');
     let v6 = text.split(|c: char| !c.is_ascii_hexdigit() && c != '.' && c != ':');
@@ -76,12 +80,12 @@ pub fn find_addresses(text: &str) -> impl Iterator<Item = IpAddr> {
         .filter(|ip| !ip.is_unspecified())
 }
 
-/// The connection addresses of the candidates that say another type than `relay`.
+/// The connection addresses of the candidates whose type is not `relay`.
 pub fn non_relay_addresses(sdp: &str) -> Vec<IpAddr> {
-    let lines = sdp.lines().filter(|line| line.starts_with("a=candidate:"));
-    let direct =
-        lines.filter(|line| !line.split(' ').nth(7).is_some_and(|kind| kind.eq_ignore_ascii_case("relay")));
-    direct
+    let candidates = sdp.lines().filter(|line| line.starts_with("a=candidate:"));
+    let is_relay = |line: &str| line.split(' ').nth(7).is_some_and(|kind| kind.eq_ignore_ascii_case("relay"));
+    candidates
+        .filter(|line| !is_relay(line))
         .filter_map(|line| line.split(' ').nth(4)?.parse::<IpAddr>().ok())
         .map(|ip| ip.to_canonical())
         .collect()

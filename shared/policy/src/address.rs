@@ -34,8 +34,7 @@ fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
 /// - IPv4: 10/8, 172.16/12, 192.168/16, 100.64/10 (carrier NAT, RFC 6598), 169.254/16, 127/8, 0/8,
 ///   255.255.255.255.
 /// - IPv6: fc00::/7 (ULA), fe80::/10, fec0::/10, ::1, ::, 64:ff9b:1::/48 (local NAT64), and every
-///   address that contains a private
-///   IPv4 address.
+///   address that contains a private IPv4 address.
 pub(crate) fn is_private(address: IpAddr) -> bool {
     address_forms(address).any(|form| match form {
         IpAddr::V4(v4) => {
