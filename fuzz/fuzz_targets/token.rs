@@ -1,7 +1,7 @@
 #![no_main]
 //! The verifier with a key of each algorithm. Arbitrary text is not a valid token, because the
-//! fuzzer knows no key. A token that a recipe makes is valid exactly if it is genuine and its claims
-//! are valid, only as its own kind, and only during its time.
+//! fuzzer knows no key. A token that a recipe makes is valid exactly if it is genuine and its
+//! claims are valid, only as its own kind, and only during its time.
 
 use std::collections::HashMap;
 

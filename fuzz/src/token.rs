@@ -121,8 +121,8 @@ impl TokenRecipe {
     /// The recipe and the rest of the input, which is the claims or empty. `None` if the input is
     /// too short or the claims are not UTF-8.
     ///
-    /// A recipe can be typed: `6@00` is a valid room token with HS256, `9@00` one with EdDSA, `<@00`
-    /// one with ES256.
+    /// A recipe can be typed: `6@00` is a valid room token with HS256, `9@00` one with EdDSA,
+    /// `<@00` one with ES256.
     pub fn from_input(data: &[u8]) -> Option<(Self, &str)> {
         let [algorithms, key, position, bits, claims @ ..] = data else { return None };
         let (algorithms, key) = (usize::from(*algorithms), usize::from(*key));

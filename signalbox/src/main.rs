@@ -1,7 +1,8 @@
-//! Signalbox in one process: tokens, signaling and the call page on one port.
+//! The all-in-one binary: tokens, signaling and the call page in one process and on one port. It
+//! also has the commands for operators (`cli`).
 //!
-//! Owns: the embedded mode, which on a loopback address needs no settings at all. Must not: have rules of its own; it puts the
-//! two services together. Next: `signalbox_auth` and `signalbox_signal`.
+//! Owns: how the two services are connected in one process; on a loopback address it needs no
+//! settings. Must not: contain rules of a service. Next: `signalbox_auth` and `signalbox_signal`.
 
 mod cli;
 mod pages;
@@ -33,13 +34,14 @@ use signalbox_signal::{
 use signalbox_token::{SecretBytes, SharedSecret};
 use signalbox_turn::IceDirectory;
 
-/// Signalbox: self-hosted WebRTC signaling. Without arguments: a working call page on http://127.0.0.1:8080
+/// Signalbox: self-hosted WebRTC signaling. Without arguments: a working call page on
+/// http://127.0.0.1:8080
 #[derive(Parser)]
 #[command(name = "signalbox", version)]
 struct Cli {
     #[command(flatten)]
     flags: CommonFlags,
-    /// Without one: serve
+    /// A command; without one, the binary serves
     #[command(subcommand)]
     command: Option<cli::CliCommand>,
 }
@@ -51,8 +53,8 @@ fn main() -> ExitCode {
     }
     run_process("signalbox", &flags, |loaded| async {
         run_services(loaded).await.map_err(|error| {
-            let to_be_mended = error.is::<ConfigError>() || error.is::<KeysError>();
-            ProcessError::new(if to_be_mended { 2 } else { 1 }, error)
+            let is_configuration = error.is::<ConfigError>() || error.is::<KeysError>();
+            ProcessError::new(if is_configuration { 2 } else { 1 }, error)
         })
     })
 }
@@ -60,12 +62,12 @@ fn main() -> ExitCode {
 async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     let LoadedConfig { settings, secrets, .. } = loaded;
     let address = settings.server.listen;
-    let (keys, handles) = load_keys(&settings, &secrets)?;
-    let guests = settings.auth.guests.unwrap_or(address.ip().is_loopback());
+    let (keys, handle_keys) = load_keys(&settings, &secrets)?;
+    let guests_allowed = settings.auth.guests.unwrap_or(address.ip().is_loopback());
     let listener = open_listener(address)?;
     let bound = listener.local_addr()?;
 
-    let (feed, choice) = match &secrets.redis_url {
+    let (feed, store_config) = match &secrets.redis_url {
         Some(url) => (
             signalbox_auth::feed::subscribe_feed(url.expose(), &settings.redis)?,
             StoreConfig::Redis(url.expose()),
@@ -76,19 +78,24 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         }
     };
     let ice = IceDirectory::new(&settings, &secrets.turn_secrets);
-    let signal =
-        SignalNode::start(settings.clone(), keys.verifier().clone().into(), handles, ice.clone(), choice)?;
+    let signal = SignalNode::start(
+        settings.clone(),
+        keys.verifier().clone().into(),
+        handle_keys,
+        ice.clone(),
+        store_config,
+    )?;
     actix_rt::spawn(keys.clone().watch_folder());
-    let shared = secrets
+    let redis = secrets
         .redis_url
         .as_ref()
         .map(|url| LazyRedisClient::connect_in_background(url.expose(), &settings.redis));
-    let usage = match (&shared, signal.usage_book()) {
-        (Some(shared), _) => UsageReader::Redis(shared.clone()),
+    let usage = match (&redis, signal.usage_book()) {
+        (Some(redis), _) => UsageReader::Redis(redis.clone()),
         (None, Some(book)) => UsageReader::Book(book),
         (None, None) => UsageReader::None,
     };
-    let source = shared.map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
+    let source = redis.map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
     let webhooks = WebhookService::start(&settings, &secrets.webhooks, source, &feed)?;
     let store = match &secrets.redis_url {
         Some(url) => {
@@ -100,7 +107,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         keys,
         api_keys: secrets.api_keys.clone(),
         user_secret: secrets.user_secret.clone(),
-        guests_allowed: guests,
+        guests_allowed,
         feed,
         ice,
         access: signal.access_control.clone(),
@@ -111,27 +118,27 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 
-    let (routes_signal, routes_auth) = (signal.clone(), auth.clone());
+    let (signal_routes, auth_routes) = (signal.clone(), auth.clone());
     let server = connection::serve(listener, &signal, move || {
-        configure_routes(routes_signal.clone(), routes_auth.clone())
+        configure_routes(signal_routes.clone(), auth_routes.clone())
     })?;
-    let (handle, told_to_stop) = (server.handle(), stop_signal()?);
+    let (handle, stop) = (server.handle(), stop_signal()?);
     actix_rt::spawn(async move {
-        told_to_stop.await;
+        stop.await;
         auth.stop();
         signal.drain().await;
-        // After the nodes' last events.
+        // The drain may create the last events, so webhooks stop after it.
         if let Some(webhooks) = webhooks {
             webhooks.stop().await;
         }
         handle.stop(true).await;
     });
-    let hint = if guests { "open it in two tabs" } else { "guests are off: tokens need an API key" };
-    print_text(&format!("Signalbox is at http://{bound}/ ({hint}; stop with Ctrl-C)\n"));
+    let hint = if guests_allowed { "open it in two tabs" } else { "guests are off: tokens need an API key" };
+    print_text(&format!("Signalbox listens on http://{bound}/ ({hint}; stop with Ctrl-C)\n"));
     Ok(server.await?)
 }
 
-/// All routes on one port.
+/// Registers the routes of both services and of the pages.
 fn configure_routes(
     signal: Arc<SignalNode>,
     auth: web::Data<AuthState>,
@@ -139,9 +146,9 @@ fn configure_routes(
     move |config| {
         let gate = RequestGate::new(&signal.settings.server);
         let ready = signal.clone();
-        let (counted_signal, counted_auth) = (signal.clone(), auth.clone());
+        let (metrics_signal, metrics_auth) = (signal.clone(), auth.clone());
         let metrics = move || {
-            let families = [counted_signal.gather_metrics(), counted_auth.metrics()].concat();
+            let families = [metrics_signal.gather_metrics(), metrics_auth.metrics()].concat();
             std::future::ready(metrics_response(&families))
         };
         config
@@ -155,23 +162,23 @@ fn configure_routes(
     }
 }
 
-/// What signs tokens, and what seals handles. On a loopback address both are made up where nothing is set.
+/// The keys that sign tokens, and the keys that seal resume handles. On a loopback address, missing
+/// keys are random.
 fn load_keys(
     settings: &ServiceSettings,
     secrets: &SecretSettings,
 ) -> anyhow::Result<(Arc<SigningKeys>, HandleKeys)> {
     let (auth, loopback) = (&settings.auth, settings.server.listen.ip().is_loopback());
     if auth.jwks_url.is_some() || auth.jwks_file.is_some() {
-        let problem =
-            "is for a signal-service of its own; this process signs tokens itself: set auth.keys_dir";
+        let problem = "is only for a separate signal-service, but this process signs its tokens; set auth.keys_dir instead";
         return Err(ConfigError::invalid_setting("auth.jwks_url or auth.jwks_file", problem).into());
     }
     let missing = |name: &str| {
-        let problem = "is not set, and only on a loopback address is one made up; make one with: openssl rand -base64 48";
+        let problem = "is not set, and only a loopback address works without it; make one with: openssl rand -base64 48";
         ConfigError::invalid_setting(name, problem)
     };
-    let own = match (&auth.keys_dir, &secrets.auth) {
-        // It seals handles and nothing else: the folder signs, and no shared secret was given.
+    let random = match (&auth.keys_dir, &secrets.auth) {
+        // This secret only seals handles, because the keys of the folder sign tokens.
         (Some(_), None) if secrets.handle_key.is_none() && loopback => Some(random_secret()?),
         (Some(_), None) if secrets.handle_key.is_none() => {
             return Err(missing("SIGNALBOX_SESSION_KEY").into());
@@ -180,28 +187,40 @@ fn load_keys(
         (None, None) => return Err(missing("AUTH_SECRET").into()),
         _ => None,
     };
-    let given = secrets.auth.iter().chain(&secrets.auth_previous);
-    let handles = HandleKeys::new(
+    let configured = secrets.auth.iter().chain(&secrets.auth_previous);
+    let handle_keys = HandleKeys::new(
         secrets.handle_key.iter().chain(&secrets.handle_key_previous),
-        own.iter().chain(given.clone()),
+        random.iter().chain(configured.clone()),
     );
-    let keys = match (&auth.keys_dir, secrets.auth.as_ref().or(own.as_ref())) {
-        (Some(folder), _) => SigningKeys::from_folder(folder.clone(), auth, given, clock::now_s())?,
+    let keys = match (&auth.keys_dir, secrets.auth.as_ref().or(random.as_ref())) {
+        (Some(folder), _) => SigningKeys::from_folder(folder.clone(), auth, configured, clock::now_s())?,
         (None, Some(secret)) => SigningKeys::from_secret(secret, secrets.auth_previous.as_ref()),
         (None, None) => return Err(missing("AUTH_SECRET").into()),
     };
-    Ok((keys, handles))
+    Ok((keys, handle_keys))
 }
 
-/// A random signing key that lives as long as the process.
+/// A random secret that signs tokens until the process ends.
 fn temporary_secret() -> anyhow::Result<SharedSecret> {
     tracing::info!(
         event = "own_secret",
-        "no AUTH_SECRET: tokens are signed with a random key until this process ends"
+        "AUTH_SECRET is not set: a random key signs tokens until this process ends"
     );
     random_secret()
 }
 
 fn random_secret() -> anyhow::Result<SharedSecret> {
     Ok(SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex())))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
 }

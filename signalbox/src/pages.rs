@@ -1,4 +1,5 @@
-//! The call page and the JavaScript client, inside the binary: the files as they stand in `web/call` and `clients/js/src`.
+//! The call page and the JavaScript client: the files of `web/call` and `clients/js/src`, embedded
+//! in the binary.
 
 use actix_web::{HttpResponse, http::header, web};
 use include_dir::{Dir, File, include_dir};
@@ -7,11 +8,11 @@ use signalbox_http::resource;
 static CALL_PAGE_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../web/call");
 static CLIENT_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/js/src");
 
-/// Everything from here, nothing inline, nobody may frame it. A page of ours needs no more.
+/// Everything comes from the same origin, nothing is inline, and no other page may frame a page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page may ask for camera and microphone, and for nothing else.
+/// A page may use the camera, the microphone and the screen, and nothing else.
 const PERMISSIONS_POLICY: &str =
     "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=()";
 
@@ -30,23 +31,23 @@ pub(crate) fn configure_pages(config: &mut web::ServiceConfig) {
 }
 
 fn collect_files(dir: &'static Dir<'static>) -> Vec<&'static File<'static>> {
-    let below = dir.dirs().flat_map(collect_files);
-    dir.files().chain(below).collect()
+    let in_subfolders = dir.dirs().flat_map(collect_files);
+    dir.files().chain(in_subfolders).collect()
 }
 
 fn register_file(config: &mut web::ServiceConfig, path: &str, file: &'static File<'static>) {
     let content_type = content_type(path, file);
-    let answer = move || async move {
+    let get = move || async move {
         HttpResponse::Ok()
             .content_type(content_type)
-            // A new binary is a new page: the browser asks each time.
+            // A new binary may have a new page, so the browser asks each time.
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
             .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS_POLICY))
             .body(file.contents())
     };
-    let head = answer;
-    config.service(resource(path, "GET, HEAD").route(web::get().to(answer)).route(web::head().to(head)));
+    let head = get;
+    config.service(resource(path, "GET, HEAD").route(web::get().to(get)).route(web::head().to(head)));
 }
 
 fn content_type(path: &str, file: &File<'_>) -> &'static str {

@@ -1,4 +1,4 @@
-//! The environment variables of a process, and the values that a variable or its file may hold.
+//! The environment variables of a process, and values that come from a variable or from a file.
 
 use std::collections::HashMap;
 

@@ -16,7 +16,7 @@ pub enum ConfigError {
     InvalidSetting {
         /// The name of the setting, the flag or the environment variable.
         setting: String,
-        /// What is wrong with the value and which value would be right.
+        /// The error in the value and the value that would be right.
         problem: String,
     },
 }
@@ -29,7 +29,7 @@ impl ConfigError {
     }
 }
 
-/// Returns an error unless the condition holds.
+/// Returns an error unless the condition is true.
 pub(crate) fn ensure_setting(is_valid: bool, setting: &str, problem: &str) -> Result<(), ConfigError> {
     if is_valid { Ok(()) } else { Err(ConfigError::invalid_setting(setting, problem)) }
 }

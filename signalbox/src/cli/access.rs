@@ -1,4 +1,5 @@
-//! `signalbox revoke`, `ban`, `unban`, `deny`, `allow`, `notice`, `shutdown`, `limits`, `rules`: each one call of the API.
+//! The commands about access rules and notices: `signalbox revoke`, `ban`, `unban`, `deny`,
+//! `allow`, `notice`, `shutdown`, `limits` and `rules`. Each sends one request to the API.
 
 use std::{io::Read as _, path::PathBuf, time::Duration};
 
@@ -7,41 +8,41 @@ use serde_json::{Value, json};
 
 use super::api::{ApiCommand, ApiRequest, append_query, json_object};
 
-/// The longest that a rule is in force.
+/// The longest time for which an access rule is valid.
 const MAX_RULE_DURATION: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
-/// `30s`, `2h`, `7d`: whole seconds, at most 31 days.
+/// Parses `30s`, `2h` or `7d`: whole seconds, at most 31 days.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let lasts =
+    let duration =
         humantime::parse_duration(text).map_err(|_| "write it like 30s, 15m, 12h or 7d".to_owned())?;
-    if lasts.subsec_nanos() > 0 || lasts.is_zero() || lasts > MAX_RULE_DURATION {
+    if duration.subsec_nanos() > 0 || duration.is_zero() || duration > MAX_RULE_DURATION {
         return Err("must be whole seconds, from 1s to 31d".to_owned());
     }
-    Ok(lasts)
+    Ok(duration)
 }
 
-fn to_seconds_json(span: Option<Duration>) -> Value {
-    span.map_or(Value::Null, |span| json!(span.as_secs()))
+fn to_seconds_json(duration: Option<Duration>) -> Value {
+    duration.map_or(Value::Null, |duration| json!(duration.as_secs()))
 }
 
-/// Of something that is over by itself.
+/// The time and the reason of a rule that needs a time.
 #[derive(Args)]
 struct FixedTerms {
-    /// How long, like 30m, 12h or 7d; at most 31d
+    /// How long the rule is valid, like 30m, 12h or 7d; at most 31d
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     duration: Duration,
-    /// Why, for those who read the rules later
+    /// The reason, which is stored with the access rule
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
-/// Of something that lasts until it is ended.
+/// The time and the reason of a rule that the operator usually ends.
 #[derive(Args)]
 struct OpenTerms {
-    /// How long, like 30m, 12h or 7d; 31d unless given
+    /// How long the rule is valid, like 30m, 12h or 7d; at most 31d, which is also the default
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// Why, for those who read the rules later
+    /// The reason, which is stored with the access rule
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -50,10 +51,10 @@ struct OpenTerms {
 pub(crate) struct RevokeArgs {
     #[command(flatten)]
     target: RevokeTarget,
-    /// With --key: what it has issued too
+    /// With --key: also revoke everything that the key has issued
     #[arg(long, requires = "key")]
     issued: bool,
-    /// Why, for those who read the rules later
+    /// The reason, which is stored with the access rule
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -61,22 +62,22 @@ pub(crate) struct RevokeArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct RevokeTarget {
-    /// The token in this file, and all that come from the same grant; - is standard input
+    /// Revoke the token in this file and the rest of its grant; - is standard input
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// A grant: what stands before the dot in the `jti` of its tokens
+    /// Revoke one grant: the part of `jti` before the dot, in the tokens of the grant
     #[arg(long)]
     grant: Option<String>,
-    /// Everything that was issued to a user until now
+    /// Revoke everything that was issued to a user until now
     #[arg(long)]
     user: Option<String>,
-    /// Everything that was issued for a room until now
+    /// Revoke everything that was issued for a room until now
     #[arg(long)]
     room: Option<String>,
-    /// An API key
+    /// Revoke an API key
     #[arg(long, value_name = "ID")]
     key: Option<String>,
-    /// Everything that was issued until now
+    /// Revoke everything that was issued until now
     #[arg(long)]
     all: bool,
 }
@@ -85,7 +86,7 @@ impl ApiCommand for RevokeArgs {
     fn to_request(&self) -> Result<ApiRequest, String> {
         let RevokeTarget { token_file, grant, user, room, key, all } = &self.target;
         let token = token_file.as_ref().map(read_token_file).transpose()?;
-        let flag = |on: bool| if on { Value::Bool(true) } else { Value::Null };
+        let flag = |is_set: bool| if is_set { Value::Bool(true) } else { Value::Null };
         let body = json_object([
             ("token", json!(token)),
             ("grant", json!(grant)),
@@ -100,23 +101,23 @@ impl ApiCommand for RevokeArgs {
     }
 }
 
-/// A token is a secret, which does not belong on a command line.
+/// A token is read from a file, because other users of the machine can read a command line.
 fn read_token_file(path: &PathBuf) -> Result<String, String> {
     let mut text = String::new();
-    let outcome = if path.as_os_str() == "-" {
+    let result = if path.as_os_str() == "-" {
         std::io::stdin().take(64 * 1024).read_to_string(&mut text).map(drop)
     } else {
         std::fs::read_to_string(path).map(|read| text = read)
     };
-    outcome.map_err(|error| format!("--token-file {}: {error}", path.display()))?;
+    result.map_err(|error| format!("--token-file {}: {error}", path.display()))?;
     Ok(text.trim().to_owned())
 }
 
 #[derive(Args)]
 pub(crate) struct BanArgs {
-    /// The user, as its tokens name it
+    /// The user, as in `sub` of its tokens
     user: String,
-    /// From this room only
+    /// Ban the user from this room only
     #[arg(long)]
     room: Option<String>,
     #[command(flatten)]
@@ -137,9 +138,9 @@ impl ApiCommand for BanArgs {
 
 #[derive(Args)]
 pub(crate) struct UnbanArgs {
-    /// The user
+    /// The user, as in `sub` of its tokens
     user: String,
-    /// The ban from this room; the one from all rooms unless given
+    /// Lift the ban from this room; without it, the ban from all rooms
     #[arg(long)]
     room: Option<String>,
 }
@@ -171,7 +172,7 @@ impl ApiCommand for DenyArgs {
 
 #[derive(Args)]
 pub(crate) struct AllowArgs {
-    /// The address or range that was denied, as `signalbox rules --kind deny` shows it
+    /// The denied address or range, as `signalbox rules --kind deny` lists it
     range: String,
 }
 
@@ -183,15 +184,15 @@ impl ApiCommand for AllowArgs {
 
 #[derive(Args)]
 pub(crate) struct NoticeArgs {
-    /// What people read; at most 512 characters
+    /// The text for people; at most 512 characters
     message: String,
-    /// What programs go by: 1 to 32 of a-z 0-9 - _
+    /// The code for programs: 1 to 32 of a-z 0-9 - _
     #[arg(long, default_value = "notice")]
     code: String,
-    /// To the peers of this room
+    /// Send it only to the peers of this room
     #[arg(long, conflicts_with = "user")]
     room: Option<String>,
-    /// To the peers of this user
+    /// Send it only to the peers of this user
     #[arg(long)]
     user: Option<String>,
 }
@@ -210,10 +211,10 @@ impl ApiCommand for NoticeArgs {
 
 #[derive(Args)]
 pub(crate) struct ShutdownArgs {
-    /// Let everybody in again
+    /// End the shutdown and admit clients again
     #[arg(long, conflicts_with_all = ["retry", "duration", "reason"])]
     end: bool,
-    /// When clients are to ask again, up to 1h; 30s unless given
+    /// The time after which clients may try again, like 30s; at most 1h, and 30s by default
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     retry: Option<Duration>,
     #[command(flatten)]
@@ -242,32 +243,32 @@ pub(crate) struct LimitsArgs {
     terms: OpenTerms,
 }
 
-/// What `--reset` goes without.
+/// `--reset` excludes all other arguments.
 const RESET_CONFLICTS: [&str; 8] =
     ["room_peers", "user_peers", "connections", "burst", "rate", "backlog", "duration", "reason"];
 
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 struct ChangedLimits {
-    /// Back to the configured ones
+    /// Restore the configured limits
     #[arg(long, conflicts_with_all = RESET_CONFLICTS)]
     reset: bool,
-    /// Most peers in a room
+    /// The most peers in a room
     #[arg(long, value_name = "N")]
     room_peers: Option<u32>,
-    /// Most peers of one user in a room
+    /// The most peers of one user in a room
     #[arg(long, value_name = "N")]
     user_peers: Option<u32>,
-    /// Most connections of one node
+    /// The most connections of one signaling node
     #[arg(long, value_name = "N")]
     connections: Option<u32>,
-    /// Frames a connection may send at once
+    /// Frames that a connection may send at once
     #[arg(long, value_name = "N")]
     burst: Option<u32>,
-    /// Frames a second after that
+    /// Frames a second after the burst
     #[arg(long, value_name = "N")]
     rate: Option<u32>,
-    /// Entries that may wait in one peer's mailbox
+    /// Entries that may wait in the mailbox of one peer
     #[arg(long, value_name = "N")]
     backlog: Option<u32>,
 }
@@ -297,19 +298,20 @@ impl ApiCommand for LimitsArgs {
 pub(crate) struct RulesArgs {
     #[command(subcommand)]
     command: Option<RulesCommand>,
-    /// Of one kind only: token, user-before, room-before, all-before, ban, deny, key, limits, shutdown
+    /// List only rules of this kind: token, user-before, room-before, all-before, ban, deny, key,
+    /// limits, shutdown
     #[arg(long)]
     kind: Option<String>,
-    /// Where the page before ended: its `cursor`
+    /// The `cursor` of the previous page
     #[arg(long)]
     cursor: Option<String>,
 }
 
 #[derive(Subcommand)]
 enum RulesCommand {
-    /// Lift the rule of this key
+    /// Lift the access rule with this key
     Lift {
-        /// As it is listed
+        /// The key, as `signalbox rules` lists it
         key: String,
     },
 }

@@ -1,6 +1,7 @@
-//! Asking a running service, as its operator.
+//! Sends requests to the API of a running service.
 //!
-//! Owns: where it is, the API key, how answers and refusals look. Must not: take a secret from the command line, where others can read it.
+//! Owns: the address of the service, the API key, and how answers and errors are printed. Must not:
+//! read a secret from the command line, because other users of the machine can read it.
 
 use std::{fmt::Display, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -15,11 +16,11 @@ use signalbox_http::{
 
 use super::report_failure;
 
-/// How long an answer may take, and how long it may be.
+/// Bounds for the answer.
 const REQUEST_LIMITS: RequestLimits =
     RequestLimits { deadline: Duration::from_secs(10), max_body_bytes: 4 * 1024 * 1024 };
 
-/// Where the service is.
+/// The arguments that name the service.
 #[derive(Args)]
 pub(crate) struct ServiceAddress {
     /// The auth service, or the all-in-one process
@@ -31,44 +32,44 @@ pub(crate) struct ServiceAddress {
         global = true
     )]
     url: String,
-    /// A PEM file with the authorities that may vouch for it; the public ones unless given
+    /// A PEM file with the certificates of the trusted authorities; without it, the public
+    /// authorities
     #[arg(long, value_name = "FILE", global = true)]
     ca_file: Option<PathBuf>,
 }
 
-/// Behind the help of each command.
+/// The end of the help of each command.
 const API_HELP: &str = "\
 Environment:
-  SIGNALBOX_API_KEY       The API key to ask with, as id:secret
-  SIGNALBOX_API_KEY_FILE  Or a file that holds it
+  SIGNALBOX_API_KEY       The API key, as id:secret
+  SIGNALBOX_API_KEY_FILE  The path of a file that holds the API key instead
 
-The answer is printed as JSON. Exit code 1: the service refused, or did not answer. 2: the command line or the key is to be mended.";
+The answer is printed as JSON. The exit code is 0 on success, 1 if the service refused or did not answer, and 2 if the command line or the key is wrong.";
 
-/// A command that is one request, and where it is sent.
+/// A command that sends one request, and the service to send it to.
 #[derive(Args)]
 #[command(after_help = API_HELP)]
 pub(crate) struct ApiCall<C: Args> {
     #[command(flatten)]
     pub(super) command: C,
-    #[command(flatten, next_help_heading = "Where the service is")]
+    #[command(flatten, next_help_heading = "Service")]
     address: ServiceAddress,
 }
 
-/// What a command asks for.
+/// A command that sends one request.
 pub(crate) trait ApiCommand {
     /// # Errors
-    /// Why it cannot be asked, for the operator.
+    /// Why the request cannot be sent, in plain English.
     fn to_request(&self) -> Result<ApiRequest, String>;
 }
 
 impl<C: Args + ApiCommand> ApiCall<C> {
-    /// Does it.
     pub(super) fn execute(&self) -> ExitCode {
         send_request(self.command.to_request(), &self.address)
     }
 }
 
-/// One request.
+/// A request to the API.
 #[derive(Debug)]
 pub(crate) struct ApiRequest {
     pub(super) method: &'static str,
@@ -85,25 +86,25 @@ impl ApiRequest {
         Self { method: "GET", path, body: None }
     }
 
-    /// Lifts the rule of a key.
+    /// The request that lifts the access rule with this key.
     pub(super) fn lift_rule(key: &str) -> Self {
         Self { method: "DELETE", path: format!("/api/rules/{}", encode_percent(key)), body: None }
     }
 }
 
-/// The members of a body; what is absent is not sent.
+/// A JSON object without the members that are null.
 pub(super) fn json_object<const N: usize>(members: [(&str, Value); N]) -> Value {
-    let given = members.into_iter().filter(|(_, value)| !value.is_null());
-    given.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+    let present = members.into_iter().filter(|(_, value)| !value.is_null());
+    present.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
 }
 
-/// A path that has a query, and more parameters, those that are there.
+/// Appends the parameters that have a value to a path that already has a query.
 pub(super) fn append_query<const N: usize>(path: &str, parameters: [(&str, Option<&String>); N]) -> String {
-    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    given.fold(path.to_owned(), |path, (name, value)| format!("{path}&{name}={}", encode_percent(value)))
+    let present = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    present.fold(path.to_owned(), |path, (name, value)| format!("{path}&{name}={}", encode_percent(value)))
 }
 
-/// A part of a path (RFC 3986): everything but the unreserved characters is escaped.
+/// Percent-encodes all characters that are not unreserved (RFC 3986, section 2.3).
 pub(super) fn encode_percent(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => char::from(b).to_string(),
@@ -112,11 +113,11 @@ pub(super) fn encode_percent(text: &str) -> String {
     text.bytes().map(escape).collect()
 }
 
-/// Sends it and prints the answer. 0: done. 1: not done. 2: something is to be mended here.
+/// Sends the request and prints the answer; the exit codes are those of [`API_HELP`].
 fn send_request(request: Result<ApiRequest, String>, server: &ServiceAddress) -> ExitCode {
-    let ready = request.and_then(|request| Ok((request, read_authorization()?, build_client(server)?)));
-    let (request, authorization, client) = match ready {
-        Ok(all) => all,
+    let prepared = request.and_then(|request| Ok((request, read_authorization()?, build_client(server)?)));
+    let (request, authorization, client) = match prepared {
+        Ok(prepared) => prepared,
         Err(problem) => return report_failure(2, &problem),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -130,10 +131,10 @@ fn send_request(request: Result<ApiRequest, String>, server: &ServiceAddress) ->
         Ok(answer) => print_response(&answer),
         Err(HttpClientError::InvalidRequest) => report_failure(
             2,
-            &format!("{} is no URL of a service; write it like http://127.0.0.1:8080", server.url),
+            &format!("{} is not the URL of a service; write it like http://127.0.0.1:8080", server.url),
         ),
         Err(error) => {
-            let next = "is it running there? --url or SIGNALBOX_URL names another place";
+            let next = "check that the service runs there, or name another URL with --url or SIGNALBOX_URL";
             report_failure(1, &format!("{}: {error}; {next}", server.url))
         }
     }
@@ -148,21 +149,23 @@ fn build_client(server: &ServiceAddress) -> Result<Client, String> {
 
 fn read_authorization() -> Result<HeaderValue, String> {
     let env = LoadedConfig::read_environment();
-    let given = |name: &str| env.get(name).filter(|value| !value.is_empty());
-    let mut from = "SIGNALBOX_API_KEY".to_owned();
-    let key = match (given("SIGNALBOX_API_KEY"), given("SIGNALBOX_API_KEY_FILE")) {
+    let variable = |name: &str| env.get(name).filter(|value| !value.is_empty());
+    let mut source = "SIGNALBOX_API_KEY".to_owned();
+    let key = match (variable("SIGNALBOX_API_KEY"), variable("SIGNALBOX_API_KEY_FILE")) {
         (Some(key), None) => key.clone(),
         (None, Some(path)) => {
-            from = format!("SIGNALBOX_API_KEY_FILE: {path}");
-            std::fs::read_to_string(path).map_err(|error| format!("{from}: {error}"))?
+            source = format!("SIGNALBOX_API_KEY_FILE: {path}");
+            std::fs::read_to_string(path).map_err(|error| format!("{source}: {error}"))?
         }
-        (Some(_), Some(_)) => return Err("SIGNALBOX_API_KEY and SIGNALBOX_API_KEY_FILE: give one".to_owned()),
+        (Some(_), Some(_)) => {
+            return Err("SIGNALBOX_API_KEY and SIGNALBOX_API_KEY_FILE are both set; keep one".to_owned());
+        }
         (None, None) => {
-            let problem = "no API key to ask with: set SIGNALBOX_API_KEY to id:secret, or SIGNALBOX_API_KEY_FILE to a file that holds it";
+            let problem = "no API key is set; set SIGNALBOX_API_KEY to id:secret, or SIGNALBOX_API_KEY_FILE to the path of a file that holds it";
             return Err(problem.to_owned());
         }
     };
-    let unusable = || format!("{from} must hold one API key, as id:secret");
+    let unusable = || format!("{source} must contain one API key, as id:secret");
     if !key.trim().contains(':') || key.trim().contains(char::is_whitespace) {
         return Err(unusable());
     }
@@ -172,13 +175,13 @@ fn read_authorization() -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-/// JSON as it came for what was done, a line for what was not.
+/// Prints the JSON of an answer, or one line for a refusal.
 fn print_response(answer: &ClientResponse) -> ExitCode {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if answer.status == StatusCode::NO_CONTENT {
         return ExitCode::SUCCESS;
     }
-    // Whatever else answers there has done nothing.
+    // An answer without a JSON object is not from Signalbox.
     if answer.status.is_success() && body.is_object() {
         print_text(&format!("{}\n", serde_json::to_string_pretty(&body).unwrap_or_default()));
         return ExitCode::SUCCESS;
@@ -186,20 +189,20 @@ fn print_response(answer: &ClientResponse) -> ExitCode {
     report_failure(1, &refusal_message(answer.status, &body))
 }
 
-/// What was said, and what to do next where that is not said with it.
+/// The detail of a refusal, and what to do next if the detail does not say it.
 fn refusal_message(status: StatusCode, body: &Value) -> String {
     let (Some(code), Some(detail)) = (body["code"].as_str(), body["detail"].as_str()) else {
-        return format!("{} of something else than Signalbox: is the URL right?", status.as_u16());
+        return format!("the answer, with status {}, is not from Signalbox; check the URL", status.as_u16());
     };
     let next = match code {
-        "caller_unknown" => "; SIGNALBOX_API_KEY must be one of the service's, with its secret",
-        "scope_missing" => "; the operator of the service gives scopes in [api_keys.ID]",
+        "caller_unknown" => "; SIGNALBOX_API_KEY must be an API key of the service, with its secret",
+        "scope_missing" => "; the operator of the service can add the scope in [api_keys.ID]",
         "address_denied" => {
-            "; `signalbox rules --kind deny` shows the range, `signalbox allow RANGE` lifts it"
+            "; `signalbox rules --kind deny` lists the range, `signalbox allow RANGE` lifts the rule"
         }
-        "no_such_rule" => "; `signalbox rules` shows what is",
+        "no_such_rule" => "; `signalbox rules` lists the rules in force",
         "host_not_allowed" => "; add the name in the URL to server.allowed_hosts",
-        "rule_limit" => "; lift some that are not needed, or raise limits.rules",
+        "rule_limit" => "; lift rules that are not needed, or raise limits.rules",
         _ => "",
     };
     format!("{} {code}: {detail}{next}", status.as_u16())
@@ -215,9 +218,12 @@ mod tests {
     fn a_refusal_names_the_next_step_and_an_unknown_server_is_reported() {
         let problem = json!({ "code": "no_such_rule", "detail": "there is no such rule in force" });
         let line = refusal_message(StatusCode::NOT_FOUND, &problem);
-        assert_eq!(line, "404 no_such_rule: there is no such rule in force; `signalbox rules` shows what is");
+        assert_eq!(
+            line,
+            "404 no_such_rule: there is no such rule in force; `signalbox rules` lists the rules in force"
+        );
         let page = refusal_message(StatusCode::OK, &Value::Null);
-        assert!(page.contains("is the URL right?"), "{page}");
+        assert!(page.contains("check the URL"), "{page}");
     }
 
     #[test]

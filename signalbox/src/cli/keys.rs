@@ -1,4 +1,4 @@
-//! `signalbox keys`
+//! `signalbox keys`: creates, rotates and lists the keys that sign tokens.
 
 use std::{
     path::PathBuf,
@@ -18,47 +18,50 @@ use signalbox_token::KeyAlgorithm;
 
 use super::report_failure;
 
-/// Keys in a folder, each a private JWK. What a key does follows from the clock: publishing, signing, retiring, over.
+/// The keys in a folder, each a private JWK. The clock decides the state of a key: publishing,
+/// signing, retiring, over.
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make the first key, and the folder; it signs at once
+    /// Make the folder and the first key, which signs at once
     New {
         #[command(flatten)]
         folder: KeyFolderArgs,
-        /// Its algorithm
+        /// The algorithm of the key
         #[arg(long, value_name = "ALG", default_value = "EdDSA")]
         alg: AlgorithmArg,
-        /// Do nothing where there is a key already
+        /// Do nothing if the folder already has a key
         #[arg(long)]
         if_none: bool,
     },
-    /// Make the next key, which signs as soon as every node knows it, and remove those that are over
+    /// Make the next key, which signs as soon as every node has it, and remove the keys that are
+    /// over
     Rotate {
         #[command(flatten)]
         folder: KeyFolderArgs,
-        /// Its algorithm; the newest key's unless given
+        /// The algorithm of the key; without it, the algorithm of the newest key
         #[arg(long, value_name = "ALG")]
         alg: Option<AlgorithmArg>,
-        /// It signs at once: for a key that has leaked, whose file is to be removed afterwards
+        /// The new key signs at once. Use this if a key has leaked, and remove the file of that key
+        /// afterwards
         #[arg(long)]
         now: bool,
     },
-    /// Show every key and its state
+    /// List every key with its state
     List {
         #[command(flatten)]
         folder: KeyFolderArgs,
     },
 }
 
-/// Where the keys are.
+/// The argument that names the folder.
 #[derive(Args)]
 pub(crate) struct KeyFolderArgs {
-    /// The folder; auth.keys_dir unless given
+    /// The folder of the keys; without it, auth.keys_dir
     #[arg(long, value_name = "D")]
     dir: Option<PathBuf>,
 }
 
-/// As the standards name them.
+/// The names of the standards (RFC 7518, section 3.1; RFC 8037).
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum AlgorithmArg {
     /// Ed25519
@@ -78,37 +81,40 @@ impl From<AlgorithmArg> for KeyAlgorithm {
     }
 }
 
-/// Does it. The times of a rotation are those of the settings: they must be the ones that the services run with.
+/// Runs the command. The times of a rotation depend on the settings, so they must be the settings
+/// of the services.
 pub(super) fn run_keys(command: &KeysCommand, auth: &AuthSettings) -> ExitCode {
     let (KeysCommand::New { folder, .. } | KeysCommand::Rotate { folder, .. } | KeysCommand::List { folder }) =
         command;
     let Some(path) = folder.dir.as_ref().or(auth.keys_dir.as_ref()) else {
-        return report_failure(2, &"name the folder of the keys with --dir, or set auth.keys_dir");
+        return report_failure(2, &"the folder of the keys is not set; use --dir, or set auth.keys_dir");
     };
     if !matches!(command, KeysCommand::New { .. }) && !path.exists() {
-        let (path, new) = (path.display(), "make it, and the first key, with: signalbox keys new --dir");
-        return report_failure(1, &format!("there is no folder {path}; {new} {path}"));
+        let (path, next) = (path.display(), "make it and the first key with: signalbox keys new --dir");
+        return report_failure(1, &format!("the folder {path} does not exist; {next} {path}"));
     }
-    let (times, now_s) = (KeyTiming::new(auth), clock::now_s());
-    let done = match command {
+    let (timing, now_s) = (KeyTiming::new(auth), clock::now_s());
+    let result = match command {
         KeysCommand::New { alg, if_none, .. } => {
             match operations::create_first_key(path, (*alg).into(), now_s) {
-                Err(KeyOperationError::NotEmpty) if *if_none => Ok("There is a key already.\n".to_owned()),
-                made => made.map(|kid| format!("{kid} signs from now on.\n")),
+                Err(KeyOperationError::NotEmpty) if *if_none => {
+                    Ok("The folder already has a key.\n".to_owned())
+                }
+                created => created.map(|kid| format!("{kid} signs from now on.\n")),
             }
         }
         KeysCommand::Rotate { alg, now, .. } => {
-            operations::rotate_keys(path, alg.map(Into::into), times, now_s, *now).map(|rotated| {
-                let gone: String =
+            operations::rotate_keys(path, alg.map(Into::into), timing, now_s, *now).map(|rotated| {
+                let removed: String =
                     rotated.removed.iter().map(|kid| format!("{kid} was over and is removed.\n")).collect();
-                format!("{} signs from {} on.\n{gone}", rotated.kid, format_time(rotated.signs_from))
+                format!("{} signs from {} on.\n{removed}", rotated.kid, format_time(rotated.signs_from))
             })
         }
         KeysCommand::List { .. } => {
-            operations::list_keys(path, times, now_s).map(|keys| format_table(&keys)).map_err(Into::into)
+            operations::list_keys(path, timing, now_s).map(|keys| format_table(&keys)).map_err(Into::into)
         }
     };
-    match done {
+    match result {
         Ok(text) => {
             print_text(&text);
             ExitCode::SUCCESS
@@ -117,17 +123,17 @@ pub(super) fn run_keys(command: &KeysCommand, auth: &AuthSettings) -> ExitCode {
     }
 }
 
-/// RFC 3339, UTC.
+/// A time in RFC 3339, UTC.
 fn format_time(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
 fn format_table(keys: &[KeyListing]) -> String {
-    let when = |seconds: Option<u64>| seconds.map_or("-".to_owned(), format_time);
+    let time = |seconds: Option<u64>| seconds.map_or("-".to_owned(), format_time);
     let mut text = format!("{:<43}  {:<5}  {:<10}  {:<20}  UNTIL\n", "KID", "ALG", "STATE", "SINCE");
-    for KeyListing { kid, algorithm, status: place } in keys {
-        let (alg, state) = (algorithm.as_str(), place.state.as_str());
-        let (since, until) = (when(place.since_s), when(place.until_s));
+    for KeyListing { kid, algorithm, status } in keys {
+        let (alg, state) = (algorithm.as_str(), status.state.as_str());
+        let (since, until) = (time(status.since_s), time(status.until_s));
         text += &format!("{kid:<43}  {alg:<5}  {state:<10}  {since:<20}  {until}\n");
     }
     text
@@ -141,13 +147,10 @@ mod tests {
 
     #[test]
     fn the_key_table_has_a_line_for_every_key() {
-        let place =
+        let status =
             KeyStatus { state: KeyState::Publishing, since_s: None, until_s: Some(0), published: true };
-        let text = format_table(&[KeyListing {
-            kid: "k".repeat(43),
-            algorithm: KeyAlgorithm::ES256,
-            status: place,
-        }]);
+        let text =
+            format_table(&[KeyListing { kid: "k".repeat(43), algorithm: KeyAlgorithm::ES256, status }]);
         let line = text.lines().nth(1).unwrap();
         assert_eq!(
             line.split_whitespace().skip(1).collect::<Vec<_>>(),

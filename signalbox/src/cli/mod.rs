@@ -1,6 +1,8 @@
-//! The commands of an operator.
+//! The commands for operators.
 //!
-//! Owns: what stands on a command line, and how the answer looks. Must not: have rules of its own; the services' crates have them.
+//! Owns: the arguments of the commands, and what they print. Must not: contain rules; those are in
+//! the crates of the services. Next: `keys` works on files, the other commands call the API of a
+//! running service (`api`).
 
 mod access;
 mod api;
@@ -14,35 +16,34 @@ use signalbox_config::{CommonFlags, LoadedConfig};
 
 use api::ApiCall;
 
-/// What can be done besides serving.
+/// A command; without one, the binary serves.
 #[derive(Subcommand)]
 pub(crate) enum CliCommand {
-    /// The private keys that sign tokens
+    /// Make, rotate and list the private keys that sign tokens
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Take back a token, everything of a user or a room until now, everything until now, or an API key
+    /// Revoke a token, a grant, an API key, or everything that was issued until now
     Revoke(ApiCall<access::RevokeArgs>),
     /// Ban a user for a time
     Ban(ApiCall<access::BanArgs>),
-    /// Lift a ban
+    /// Lift the ban of a user
     Unban(ApiCall<access::UnbanArgs>),
     /// Refuse clients of an address or range for a time
     Deny(ApiCall<access::DenyArgs>),
-    /// Lift a refusal
+    /// Lift the denial of an address or range
     Allow(ApiCall<access::AllowArgs>),
-    /// Say something to whoever is connected
+    /// Send a notice to connected peers
     Notice(ApiCall<access::NoticeArgs>),
-    /// Send everybody away, until it is ended
+    /// Disconnect all clients and admit none, until the shutdown ends
     Shutdown(ApiCall<access::ShutdownArgs>),
     /// Change limits on every node without a restart
     Limits(ApiCall<access::LimitsArgs>),
-    /// Show the rules in force, or lift one
+    /// List the access rules in force, or lift one
     Rules(ApiCall<access::RulesArgs>),
-    /// What webhooks could not be told, and telling it again
+    /// List the dead letters of webhooks, or send them again
     Webhooks(ApiCall<webhooks::WebhooksArgs>),
 }
 
-/// Does it.
 pub(crate) fn run_command(command: &CliCommand, flags: &CommonFlags) -> ExitCode {
     match command {
         CliCommand::Keys(command) => match LoadedConfig::load(flags, &LoadedConfig::read_environment()) {
@@ -63,7 +64,7 @@ pub(crate) fn run_command(command: &CliCommand, flags: &CommonFlags) -> ExitCode
 }
 
 fn report_failure(code: u8, error: &dyn Display) -> ExitCode {
-    // Standard error may be closed; there is nobody else to tell.
+    // If standard error is closed, the message is lost.
     let _ = writeln!(std::io::stderr(), "signalbox: {error}");
     ExitCode::from(code)
 }

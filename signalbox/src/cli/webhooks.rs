@@ -1,4 +1,4 @@
-//! `signalbox webhooks dead`, `signalbox webhooks replay`: each one call of the API.
+//! `signalbox webhooks dead` and `signalbox webhooks replay`. Each sends one request to the API.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -13,18 +13,18 @@ pub(crate) struct WebhooksArgs {
 
 #[derive(Subcommand)]
 enum WebhooksCommand {
-    /// List what was given up
+    /// List the dead letters: events that were given up
     Dead(ListDeadArgs),
-    /// Tell it again, to the endpoint that did not take it
+    /// Send dead letters again, each to the endpoint that did not accept it
     Replay(ReplayArgs),
 }
 
 #[derive(Args)]
 struct ListDeadArgs {
-    /// How many at most; 1 to 500
+    /// The most events to list; 1 to 500
     #[arg(long, default_value_t = 100)]
     limit: u32,
-    /// Where the answer before ended: its `next`
+    /// The `next` of the previous answer
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -38,13 +38,13 @@ struct ReplayArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct ReplaySelectionArgs {
-    /// The event with this id
+    /// Send the event with this id
     #[arg(long)]
     id: Option<String>,
-    /// What happened in a room
+    /// Send the events of this room
     #[arg(long)]
     room: Option<String>,
-    /// Everything
+    /// Send all dead letters
     #[arg(long)]
     all: bool,
 }
@@ -56,8 +56,8 @@ impl ApiCommand for WebhooksArgs {
                 let path = format!("/api/webhooks/dead?limit={limit}");
                 ApiRequest::get(append_query(&path, [("cursor", cursor.as_ref())]))
             }
-            WebhooksCommand::Replay(ReplayArgs { selection: which }) => {
-                let body = match which {
+            WebhooksCommand::Replay(ReplayArgs { selection }) => {
+                let body = match selection {
                     ReplaySelectionArgs { id: Some(id), .. } => json!({ "id": id }),
                     ReplaySelectionArgs { room: Some(room), .. } => json!({ "room": room }),
                     ReplaySelectionArgs { .. } => json!({ "all": true }),

@@ -54,7 +54,7 @@ pub struct ServiceSettings {
     pub webhooks: WebhookSettings,
     /// Joins and peer-minutes that are counted.
     pub usage: UsageSettings,
-    /// What is logged, and in which format.
+    /// The log filter and the format of log lines.
     pub log: LogSettings,
 }
 
