@@ -6,7 +6,13 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::Targets,
+    fmt,
+    layer::{Layer as _, SubscriberExt as _},
+    registry,
+    util::SubscriberInitExt as _,
+};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -36,16 +42,15 @@ pub(crate) fn is_log_filter(text: &str) -> bool {
 pub fn init_logging(filter: &str, format: LogFormat) {
     const QUIET_TARGETS: &str = "actix_http=warn,actix_web=warn,actix_server=warn,actix_rt=warn,redis=warn,mio=warn,\
                          h2=warn,tokio=warn,jsonwebtoken=warn";
-    let filter = EnvFilter::new(format!("{filter},{QUIET_TARGETS}"));
+    // The configuration check has accepted the filter, so an empty filter never applies.
+    let filter: Targets = format!("{filter},{QUIET_TARGETS}").parse().unwrap_or_default();
     // A line that cannot be written is lost: to report this on the same closed pipe would panic.
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
-    let started = match format {
-        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let started = registry().with(filter).with(lines).try_init();
     if started.is_err() {
         tracing::debug!("logging was already started");
     }
