@@ -21,7 +21,7 @@ use signalbox_protocol::id::{NodeId, RoomId};
 use signalbox_redis::redis_keys::{PARTITIONS, fnv1a};
 use tokio::time::sleep;
 
-use crate::registry::RoomRegistry;
+use crate::{node_context::STORE_RETRY_DELAY, registry::RoomRegistry};
 use signalbox_rooms::{
     room::RoomInput,
     store::{DueItem, NodeCensus, StoreUnavailable},
@@ -29,9 +29,6 @@ use signalbox_rooms::{
 
 /// So many rooms are compared or looked after at a time.
 const MAX_CONCURRENT_ROOMS: usize = 32;
-
-/// Between two attempts while the store is away.
-const RESYNC_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// The keeper of one node.
 struct NodeMaintenance {
@@ -213,7 +210,7 @@ impl NodeMaintenance {
                 .await;
             if !failed.is_empty() {
                 registry.mark_rooms_stale(failed);
-                sleep(RESYNC_RETRY_DELAY).await;
+                sleep(STORE_RETRY_DELAY).await;
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     access_enforcer,
     admission::{AdmissionControl, ConnectIntent},
     maintenance,
+    node_context::NodeContext,
     node_metrics::NodeMetrics,
     registry::RoomRegistry,
     resume_handle::HandleKeys,
@@ -99,12 +100,17 @@ impl SignalNode {
             RoomStore::Redis(redis) => TicketStore::Redis(redis.shared_client().0),
         };
         let control = start_access_control(&store, settings.limits.rules as usize);
-        let registry = Arc::new(RoomRegistry::new(node.clone(), store, &settings, NodeMetrics::new()?));
+        let registry = Arc::new(RoomRegistry::new(NodeContext::new(
+            node.clone(),
+            store,
+            &settings,
+            NodeMetrics::new()?,
+        )));
         if let RoomStore::Redis(redis) = &registry.context().store {
             let arrivals: Arc<dyn StoreEvents> = registry.clone();
             redis.subscribe_topics(&node, Arc::downgrade(&arrivals))?;
         }
-        registry.set_removal_hook(build_removal_hook(&control, &settings));
+        registry.context().set_removal_hook(build_removal_hook(&control, &settings));
         maintenance::start_maintenance(&registry, &settings.timing);
         let counts = !settings.usage.kept.0.is_zero();
         let meter = counts.then(|| UsageMeter::new(settings.usage.pairs as usize));

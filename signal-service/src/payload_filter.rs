@@ -1,10 +1,10 @@
-//! What a role may say, and be told, in descriptions and candidates.
+//! Filters descriptions and candidates by the rules of a role.
 //!
-//! Owns: the rules that a role has by the configuration, for what it sends ([`of_sender`]) and for what it is sent ([`RelayOnlyRoles`]), and
-//! what they make of one payload ([`judge`]). Must not: read SDP or candidates itself (`signalbox_policy`), or know who is in a room.
-//! Next: `connection::policy` asks for every message of a sender, `registry::forward` for every target.
+//! Owns: the rules for messages that a role sends ([`build_sender_rules`]) and for messages to a relay-only role ([`RelayOnlyRoles`]), and
+//! their result for one payload ([`filter_payload`]). Must not: parse SDP or candidates (`signalbox_policy`), or know the members of a room.
+//! Next: `connection::dispatcher` filters for the sender, `registry::forward` redacts for the target.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use signalbox_config::ServiceSettings;
 use signalbox_policy::{
@@ -12,36 +12,38 @@ use signalbox_policy::{
 };
 use signalbox_protocol::{ErrorCode, ForwardKind, IcePolicy, id::Role};
 
-use crate::registry::PeerPermissions;
-
-/// What becomes of a payload.
+/// The result of a filter for one payload.
 pub(crate) enum FilteredPayload<'a> {
-    /// It goes on, as it came or without what must not be told.
+    /// Forward this JSON, with or without changes.
     Forward(Cow<'a, str>),
-    /// It goes nowhere, and its sender need not know.
+    /// Drop the message; its sender is not told.
     Drop,
 }
 
-/// Why a message does not go on.
+/// Why a message is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageRefusal {
     /// The stable code.
     pub code: ErrorCode,
-    /// The member at fault.
+    /// The member of the message that is at fault.
     pub field: &'static str,
-    /// For a person; repeats nothing of what was sent.
+    /// The text for a person. It never repeats the message.
     pub reason: String,
 }
 
-/// The rules for what a role with these permissions sends, and what the role's template says of candidates. None where nothing is ruled.
-pub(crate) fn build_sender_rules(settings: &ServiceSettings, powers: &PeerPermissions) -> Option<RolePolicy> {
-    let may = |wanted: &str| powers.permissions.iter().any(|permission| &**permission == wanted);
+/// The rules for messages that a peer with this role and these permissions sends. None if nothing is restricted.
+pub(crate) fn build_sender_rules(
+    settings: &ServiceSettings,
+    role: &Role,
+    permissions: &[Arc<str>],
+) -> Option<RolePolicy> {
+    let may = |wanted: &str| permissions.iter().any(|permission| &**permission == wanted);
     let media = MediaRules { publish: may("publish"), share: may("share"), data: may("data") };
-    // A role that the configuration has no more: its permissions stand in the token.
-    let template = settings.roles.0.get(&powers.role);
+    // The configuration may have dropped the role; its permissions are in the token.
+    let template = settings.roles.0.get(role);
     let table = template.map(|template| template.candidates.clone()).unwrap_or_default();
     let candidates = CandidateRules {
-        relay_only: ice_policy_of_role(settings, &powers.role) == IcePolicy::Relay,
+        relay_only: ice_policy_of_role(settings, role) == IcePolicy::Relay,
         drop_private: table.drop_private,
         deny: table.deny,
         allow: table.allow,
@@ -53,12 +55,7 @@ fn ice_policy_of_role(settings: &ServiceSettings, role: &Role) -> IcePolicy {
     settings.roles.0.get(role).and_then(|template| template.ice).unwrap_or(settings.ice.policy)
 }
 
-/// Whether descriptions and candidates are sent in this kind of message.
-pub(crate) fn is_filtered_kind(kind: ForwardKind) -> bool {
-    !matches!(kind, ForwardKind::Rollback | ForwardKind::Message)
-}
-
-/// What rules make of the payload of a message: `json` as it stands there.
+/// Applies rules to the payload of a message.
 pub(crate) fn filter_payload<'a>(
     rules: &RolePolicy,
     kind: ForwardKind,
@@ -85,38 +82,40 @@ pub(crate) fn filter_payload<'a>(
     }
 }
 
-/// The roles whose peers are told of relayed candidates only.
+/// The roles whose peers may see relay candidates only.
 ///
-/// Their policy is for them, not for one direction: one who sees the address of another could reach it, and would show its own.
-/// `drop_private`, `deny` and `allow` keep addresses of their own role from others and say nothing of what the role may know.
+/// The policy holds in both directions: a peer that sees the address of another one could connect to it and would show its own address.
+/// `drop_private`, `deny` and `allow` hide the addresses of a role from others. They do not restrict what the role may see.
 #[derive(Debug)]
 pub struct RelayOnlyRoles {
-    /// The policy of a role that does not say.
+    /// The policy of a role without its own.
     default_policy: IcePolicy,
     roles: Vec<(Role, IcePolicy)>,
     relay_only_rules: RolePolicy,
 }
 
 impl RelayOnlyRoles {
-    /// None where the configuration has no such role: then nothing need be looked at.
+    /// None if the configuration has no such role.
     pub(crate) fn new(settings: &ServiceSettings) -> Option<Self> {
-        let say = settings.roles.0.iter().filter_map(|(role, template)| Some((role.clone(), template.ice?)));
-        let (usual, roles) = (settings.ice.policy, say.collect::<Vec<_>>());
-        let any = usual == IcePolicy::Relay || roles.iter().any(|(_, ice)| *ice == IcePolicy::Relay);
+        let configured =
+            settings.roles.0.iter().filter_map(|(role, template)| Some((role.clone(), template.ice?)));
+        let (default_policy, roles) = (settings.ice.policy, configured.collect::<Vec<_>>());
+        let has_relay_only =
+            default_policy == IcePolicy::Relay || roles.iter().any(|(_, ice)| *ice == IcePolicy::Relay);
         let rules = RolePolicy::new(
             MediaRules { publish: true, share: true, data: true },
             CandidateRules { relay_only: true, ..CandidateRules::default() },
         );
-        rules.filter(|_| any).map(|rules| Self { default_policy: usual, roles, relay_only_rules: rules })
+        rules.filter(|_| has_relay_only).map(|rules| Self { default_policy, roles, relay_only_rules: rules })
     }
 
-    /// Whether a role is one of them.
+    /// Whether a role is relay-only.
     pub(crate) fn contains_role(&self, role: &Role) -> bool {
-        let said = self.roles.iter().find(|(known, _)| known == role);
-        said.map_or(self.default_policy, |(_, ice)| *ice) == IcePolicy::Relay
+        let own = self.roles.iter().find(|(configured, _)| configured == role);
+        own.map_or(self.default_policy, |(_, ice)| *ice) == IcePolicy::Relay
     }
 
-    /// What of a payload they are told.
+    /// The part of a payload that a relay-only role may see.
     pub(crate) fn redact_payload<'a>(
         &self,
         kind: ForwardKind,
@@ -128,14 +127,11 @@ impl RelayOnlyRoles {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use signalbox_protocol::id::Role;
     use signalbox_rooms::room::RoomRolePolicy;
 
     use super::*;
 
-    /// A room that demands encryption end to end rests on it.
+    /// A room that requires end-to-end encryption depends on it.
     #[test]
     fn room_and_node_agree_which_messages_the_server_reads() {
         let configurations = [
@@ -154,16 +150,19 @@ mod tests {
         ];
         for configuration in configurations {
             let settings: ServiceSettings = serde_json::from_str(configuration).unwrap();
-            let book = RoomRolePolicy::new(&settings);
+            let room_policy = RoomRolePolicy::new(&settings);
             for role in ["host", "guest", "speaker", "unknown"] {
                 for permissions in permissions {
-                    let permissions = permissions.iter().map(|name| Arc::from(*name)).collect();
-                    let powers = PeerPermissions { role: Role::parse(role).unwrap(), permissions };
-                    let (is_read, known) = (
-                        build_sender_rules(&settings, &powers).is_some(),
-                        book.inspection_reason(&powers.role, &powers.permissions),
+                    let permissions: Arc<[Arc<str>]> =
+                        permissions.iter().map(|name| Arc::from(*name)).collect();
+                    let role = Role::parse(role).unwrap();
+                    let is_read = build_sender_rules(&settings, &role, &permissions).is_some();
+                    let reason = room_policy.inspection_reason(&role, &permissions);
+                    assert_eq!(
+                        is_read,
+                        reason.is_some(),
+                        "{configuration} {role} {permissions:?} {reason:?}"
                     );
-                    assert_eq!(is_read, known.is_some(), "{configuration} {powers:?} {known:?}");
                 }
             }
         }

@@ -21,7 +21,8 @@ use super::{join::build_resume_handle, task::ConnectionTask};
 use crate::{
     connection_subject::ConnectionSubject,
     node::SignalNode,
-    registry::{LocalPeer, LocalRoom, PeerPermissions},
+    peer_permissions::PeerPermissions,
+    registry::{LocalPeer, LocalRoom},
 };
 
 type RefreshCommitResult = Result<(InputOutcome, Arc<RoomState>), StoreUnavailable>;

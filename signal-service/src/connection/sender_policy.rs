@@ -11,7 +11,8 @@ use signalbox_protocol::ForwardMessage;
 use crate::{
     node::SignalNode,
     payload_filter::{self, FilteredPayload, MessageRefusal},
-    registry::{LocalPeer, PeerPermissions},
+    peer_permissions::PeerPermissions,
+    registry::LocalPeer,
 };
 
 /// What becomes of a message.
@@ -42,7 +43,7 @@ impl SenderPolicy {
         peer: &LocalPeer,
         forward: &mut ForwardMessage<'_>,
     ) -> Result<FilteredMessage, MessageRefusal> {
-        if !payload_filter::is_filtered_kind(forward.kind) {
+        if !forward.kind.carries_sdp_or_candidate() {
             return Ok(FilteredMessage::Forward { redact_for_target: false });
         }
         self.update_rules(signal, peer);
@@ -67,8 +68,9 @@ impl SenderPolicy {
         let relays = signal.registry.context().relay_only_roles.as_ref();
         let told =
             |powers: &Arc<PeerPermissions>| relays.is_some_and(|relays| relays.contains_role(&powers.role));
-        self.rules =
-            powers.as_ref().and_then(|powers| payload_filter::build_sender_rules(&signal.settings, powers));
+        self.rules = powers.as_ref().and_then(|powers| {
+            payload_filter::build_sender_rules(&signal.settings, &powers.role, &powers.permissions)
+        });
         self.sends_relay_only = powers.as_ref().is_some_and(told);
         self.permissions = powers;
     }

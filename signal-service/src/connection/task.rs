@@ -29,6 +29,7 @@ use crate::{
     admission::{ConnectIntent, ConnectionPermit},
     connection_subject::ConnectionSubject,
     node::SignalNode,
+    node_context::STORE_RETRY_DELAY,
     registry::{LocalPeer, LocalRoom, PendingWork},
     usage_meter::ConnectionTimer,
 };
@@ -39,9 +40,6 @@ const REORDER_WAIT: Duration = Duration::from_millis(25);
 
 /// How long a connection that must end waits to hear why.
 const CLOSE_REASON_WAIT: Duration = Duration::from_millis(500);
-
-/// Between two attempts to read a mailbox while the store is away.
-const READ_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// How often a connection reads before others of its worker have their turn. Being readable costs a task nothing of its share of
 /// the runtime, so it must give way by itself.
@@ -323,7 +321,7 @@ impl<'a> ConnectionTask<'a> {
                 // Pages are bounded: there may be another.
                 ResyncResult::InSync => self.plan_resync(&self.peer.pending_work()),
                 ResyncResult::StoreUnavailable => {
-                    self.read_mailbox_at = Some(Instant::now() + READ_RETRY_DELAY)
+                    self.read_mailbox_at = Some(Instant::now() + STORE_RETRY_DELAY)
                 }
                 ResyncResult::MustClose(code) => return Some(ConnectionEnd::ServerClose(code)),
             }

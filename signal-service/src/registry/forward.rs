@@ -1,190 +1,266 @@
-//! Forwarding: a sender's messages into the mailboxes of their targets, or straight to them while the store is away.
+//! Forwards the messages of one sender: redact, append, deliver. Or deliver directly, while the store is unavailable.
 //!
-//! Owns: one call of the store for a batch, again on a fresh view where the room has moved on, and handing the entries out. Must not:
-//! know what a role may do (`rules`), or the order of requests (`connection::requests`). Next: `told` chooses what a target is told.
+//! Owns: one store call for a batch of messages, a retry on a fresh view where the room has changed, and the delivery to local targets.
+//! Must not: know the rules of a role (`payload_filter`), or the order of the requests of a peer (`connection::request_queue`).
+//! Next: `local_peer` renders an entry and sends it.
+//!
+//! Redaction uses this node's view of the room. The view may be old, so a redacted message is appended only if the room still has the version
+//! of that view. A role that changes on another node is therefore known before the message is written. While the store is unavailable the
+//! last known role of the target counts, or the one that its connection holds.
 
 use std::{ops::Range, sync::Arc};
 
 use signalbox_protocol::{ForwardKind, id::PeerId};
-
-use super::{local_peer::LocalPeer, local_room::LocalRoom};
-use crate::payload_filter::MessageRefusal;
-use signalbox_rooms::store::{
-    AppendBatch, AppendError, AppendResult, AppendResults, Delivery, MemberList, MessageTarget,
-    OutgoingEntry, StoreUnavailable,
+use signalbox_rooms::{
+    room::RoomState,
+    store::{
+        AppendBatch, AppendError, AppendResult, AppendResults, Delivery, MemberList, MessageTarget,
+        OutgoingEntry, StoreUnavailable,
+    },
 };
 
-/// How often a message to the room is tried on a fresh view before the sender is told to come again.
+use super::{local_peer::LocalPeer, local_room::LocalRoom};
+use crate::payload_filter::{FilteredPayload, MessageRefusal, RelayOnlyRoles};
+
+/// How often messages are tried on a fresh view before the sender must send them again.
 const MAX_VIEW_REFRESHES: usize = 16;
 
-/// A message as its sender may send it.
+/// A message that its sender may send.
 #[derive(Debug, Clone)]
 pub struct OutgoingMessage {
-    /// The sender's number.
+    /// The message id.
     pub id: Option<u64>,
-    /// Who gets it.
+    /// The targets.
     pub target: MessageTarget,
     /// The frame without `seq`.
     pub body: Arc<str>,
-    /// Where addresses may stand in it that not every target may be told; none where all may be.
+    /// The payload, if a target may have to see less of it.
     pub redactable: Option<PayloadRange>,
 }
 
 /// The payload of a message in its frame.
 #[derive(Debug, Clone)]
 pub struct PayloadRange {
-    /// What kind of message it is.
+    /// The kind of the message.
     pub kind: ForwardKind,
-    /// Where its JSON stands.
+    /// The bytes of its JSON in the frame.
     pub range: Range<usize>,
 }
 
-/// What became of a message.
+/// The result for one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardResult {
-    /// Written to every target, or kept from one that may not be told.
+    /// Written to every target, or withheld from a target that must not see it.
     Written,
-    /// Had been written before.
+    /// Written before.
     Duplicate,
     /// The target is not in the room.
     NoSuchPeer,
-    /// A target takes no more for now.
+    /// The mailbox of a target is full.
     Backlogged,
-    /// It cannot be read, so that nobody knows whether its target may be told.
+    /// The payload cannot be read, so it cannot be redacted.
     Refused(MessageRefusal),
 }
 
-/// What a sender's call says beside its messages.
+/// The progress of a sender, which its calls report to the store.
 #[derive(Debug, Clone, Copy)]
 pub struct SenderProgress {
     /// The last entry of its own mailbox that the sender has.
     pub acked_seq: u64,
-    /// The highest id of it that is known to be accepted.
+    /// The id up to which all its messages are settled.
     pub last_id: u64,
-    /// The handle that its client has now, where the store does not know yet.
+    /// The generation of the handle that its client has, if the store does not know it yet.
     pub handle_generation: Option<u64>,
 }
 
-impl LocalRoom {
-    /// Appends one sender's messages and hands the entries for local peers out. One result for each message.
-    ///
-    /// # Errors
-    /// [`AppendError`]; with `Unavailable` some may have been written.
-    pub async fn append_messages(
-        &self,
-        sender: &LocalPeer,
-        riding: SenderProgress,
-        messages: &[OutgoingMessage],
-    ) -> Result<Vec<ForwardResult>, AppendError> {
-        let mut results = Vec::with_capacity(messages.len());
-        for _ in 0..MAX_VIEW_REFRESHES {
-            let (members, choices) = self.redact_messages(&messages[results.len()..]);
-            let items = choices.iter().filter_map(|choice| choice.as_ref().ok().cloned()).collect();
-            let (batch, appended) = self.append_batch(sender, riding, members, items).await?;
-            let mut written = batch.entries.iter().zip(appended.results);
-            for choice in choices {
-                results.push(match choice.map(|_| written.next()) {
-                    Err(refused) => ForwardResult::Refused(refused),
-                    Ok(Some((_, AppendResult::Stale)) | None) => break,
-                    Ok(Some((item, result))) => self.deliver_result(&sender.id, item, result),
-                });
-            }
-            if results.len() == messages.len() {
-                return Ok(results);
-            }
-            self.refresh_view().await?;
-        }
-        Err(AppendError::Unavailable(StoreUnavailable))
-    }
+/// The entry to write for a message.
+type RedactionResult = Result<OutgoingEntry, MessageRefusal>;
 
-    async fn append_batch(
-        &self,
-        sender: &LocalPeer,
-        riding: SenderProgress,
-        members: Arc<MemberList>,
-        items: Vec<OutgoingEntry>,
-    ) -> Result<(AppendBatch, AppendResults), AppendError> {
-        let (id, epoch, mailbox) = (sender.id.clone(), sender.epoch(), sender.mailbox_version());
-        let SenderProgress { acked_seq: acked, last_id: floor, handle_generation: handle } = riding;
-        let batch = AppendBatch {
-            sender: id,
-            epoch,
-            mailbox_version: mailbox,
-            acked_seq: acked,
-            known_last_id: floor,
-            handle_generation: handle,
-            members,
-            entries: items,
-        };
-        let timer = self.context.metrics.append_seconds.start_timer();
-        let appended = self.context.store.append(&self.id, &self.context.node_id, &batch).await;
-        timer.observe_duration();
-        if let Err(AppendError::Unavailable(_)) = appended {
-            // Entries for local peers may have been written, and nobody hands them out.
-            self.local_peers().iter().for_each(|peer| peer.mark_uncertain());
+/// Appends the messages of one sender and delivers them to local targets. Returns one result for each message.
+///
+/// # Errors
+/// [`AppendError`]; with `Unavailable` some messages may have been written.
+pub async fn append_messages(
+    room: &LocalRoom,
+    sender: &LocalPeer,
+    progress: SenderProgress,
+    messages: &[OutgoingMessage],
+) -> Result<Vec<ForwardResult>, AppendError> {
+    let mut results = Vec::with_capacity(messages.len());
+    for _ in 0..MAX_VIEW_REFRESHES {
+        let (members, redacted) = redact_messages(room, &messages[results.len()..]);
+        let entries = redacted.iter().filter_map(|result| result.as_ref().ok().cloned()).collect();
+        let (batch, appended) = append_batch(room, sender, progress, members, entries).await?;
+        let mut written = batch.entries.iter().zip(appended.results);
+        for result in redacted {
+            results.push(match result.map(|_| written.next()) {
+                Err(refused) => ForwardResult::Refused(refused),
+                Ok(Some((_, AppendResult::Stale)) | None) => break,
+                Ok(Some((entry, result))) => deliver_result(room, &sender.id, entry, result),
+            });
         }
-        let appended = appended?;
-        if appended.mailbox_version != mailbox {
-            sender.mark_stale();
+        if results.len() == messages.len() {
+            return Ok(results);
         }
-        Ok((batch, appended))
+        room.refresh_view().await?;
     }
+    Err(AppendError::Unavailable(StoreUnavailable))
+}
 
-    fn deliver_result(&self, sender: &PeerId, item: &OutgoingEntry, result: AppendResult) -> ForwardResult {
-        match result {
-            AppendResult::Written(deliveries) => {
-                self.mark_missed_targets_stale(sender, item, &deliveries);
-                deliveries.into_iter().for_each(|delivery| self.deliver_entry(delivery));
-                ForwardResult::Written
-            }
-            AppendResult::Duplicate => {
-                // The first time its answer was lost, and with it what local peers should have been handed.
-                self.local_peers().iter().for_each(|peer| peer.mark_stale());
-                ForwardResult::Duplicate
-            }
-            AppendResult::Backlogged => ForwardResult::Backlogged,
-            // `Stale` was taken off by the caller.
-            AppendResult::NoSuchPeer | AppendResult::Stale => ForwardResult::NoSuchPeer,
-        }
+async fn append_batch(
+    room: &LocalRoom,
+    sender: &LocalPeer,
+    progress: SenderProgress,
+    members: Arc<MemberList>,
+    entries: Vec<OutgoingEntry>,
+) -> Result<(AppendBatch, AppendResults), AppendError> {
+    let mailbox_version = sender.mailbox_version();
+    let batch = AppendBatch {
+        sender: sender.id.clone(),
+        epoch: sender.epoch(),
+        mailbox_version,
+        acked_seq: progress.acked_seq,
+        known_last_id: progress.last_id,
+        handle_generation: progress.handle_generation,
+        members,
+        entries,
+    };
+    let timer = room.context.metrics.append_seconds.start_timer();
+    let appended = room.context.store.append(&room.id, &room.context.node_id, &batch).await;
+    timer.observe_duration();
+    if let Err(AppendError::Unavailable(_)) = appended {
+        // Entries for local peers may have been written, and this node does not have them.
+        room.local_peers().iter().for_each(|peer| peer.mark_uncertain());
     }
+    let appended = appended?;
+    if appended.mailbox_version != mailbox_version {
+        sender.mark_stale();
+    }
+    Ok((batch, appended))
+}
 
-    /// A target with its socket here that is not handed the entry here: somebody took it for lost, and its mailbox holds more than it
-    /// was given.
-    fn mark_missed_targets_stale(&self, sender: &PeerId, item: &OutgoingEntry, deliveries: &[Delivery]) {
-        match &item.target {
-            MessageTarget::Peer(peer) if deliveries.is_empty() => {
-                self.find_peer(peer).inspect(|peer| peer.mark_stale());
-            }
-            MessageTarget::Room if deliveries.len() + 1 < self.local_peer_count() => {
-                let handed = |peer: &LocalPeer| deliveries.iter().any(|delivery| delivery.peer == peer.id);
-                let left_out =
-                    self.local_peers().into_iter().filter(|peer| peer.id != *sender && !handed(peer));
-                left_out.for_each(|peer| peer.mark_stale());
-            }
-            _ => {}
+fn deliver_result(
+    room: &LocalRoom,
+    sender: &PeerId,
+    entry: &OutgoingEntry,
+    result: AppendResult,
+) -> ForwardResult {
+    match result {
+        AppendResult::Written(deliveries) => {
+            mark_missed_targets_stale(room, sender, entry, &deliveries);
+            deliveries.into_iter().for_each(|delivery| room.deliver_entry(delivery));
+            ForwardResult::Written
         }
+        AppendResult::Duplicate => {
+            // The answer of the first call was lost, and with it the entries for local peers.
+            room.local_peers().iter().for_each(|peer| peer.mark_stale());
+            ForwardResult::Duplicate
+        }
+        AppendResult::Backlogged => ForwardResult::Backlogged,
+        // The caller handles `Stale`.
+        AppendResult::NoSuchPeer | AppendResult::Stale => ForwardResult::NoSuchPeer,
     }
+}
 
-    /// Hands a message straight to its targets, outside their mailboxes, if all of them are here and can take it; none if not. Only
-    /// while the store is away.
-    pub fn forward_direct(&self, sender: &LocalPeer, message: &OutgoingMessage) -> Option<ForwardResult> {
-        let targets: Vec<PeerId> = match &message.target {
-            MessageTarget::Peer(peer) => vec![peer.clone()],
-            MessageTarget::Room => {
-                self.known_members().peers.iter().filter(|peer| **peer != sender.id).cloned().collect()
-            }
-            MessageTarget::Withheld => Vec::new(),
-        };
-        let here = |peer: &PeerId| self.find_peer(peer).filter(|peer| peer.accepts_direct_from(sender));
-        let here: Vec<_> = targets.iter().map(here).collect::<Option<_>>()?;
-        self.context.metrics.direct_messages.inc();
-        let item = match self.redact_messages(std::slice::from_ref(message)).1.pop()? {
-            Ok(item) => item,
-            Err(refused) => return Some(ForwardResult::Refused(refused)),
-        };
-        if item.target != MessageTarget::Withheld {
-            here.iter().for_each(|peer| peer.deliver_direct(&sender.id, &item));
+/// A local target that gets no entry here is detached for the store: its mailbox holds more than this node has delivered.
+fn mark_missed_targets_stale(
+    room: &LocalRoom,
+    sender: &PeerId,
+    entry: &OutgoingEntry,
+    deliveries: &[Delivery],
+) {
+    match &entry.target {
+        MessageTarget::Peer(peer) if deliveries.is_empty() => {
+            room.find_peer(peer).inspect(|peer| peer.mark_stale());
         }
-        Some(ForwardResult::Written)
+        MessageTarget::Room if deliveries.len() + 1 < room.local_peer_count() => {
+            let is_target = |peer: &LocalPeer| deliveries.iter().any(|delivery| delivery.peer == peer.id);
+            let peers = room.local_peers().into_iter();
+            peers.filter(|peer| peer.id != *sender && !is_target(peer)).for_each(|peer| peer.mark_stale());
+        }
+        _ => {}
     }
+}
+
+/// Delivers a message directly, outside the mailboxes, while the store is unavailable. None if a target is not here or cannot take it.
+pub fn forward_direct(
+    room: &LocalRoom,
+    sender: &LocalPeer,
+    message: &OutgoingMessage,
+) -> Option<ForwardResult> {
+    let targets: Vec<PeerId> = match &message.target {
+        MessageTarget::Peer(peer) => vec![peer.clone()],
+        MessageTarget::Room => {
+            room.known_members().peers.iter().filter(|peer| **peer != sender.id).cloned().collect()
+        }
+        MessageTarget::Withheld => Vec::new(),
+    };
+    let find_target = |peer: &PeerId| room.find_peer(peer).filter(|peer| peer.accepts_direct_from(sender));
+    let targets: Vec<_> = targets.iter().map(find_target).collect::<Option<_>>()?;
+    room.context.metrics.direct_messages.inc();
+    let entry = match redact_messages(room, std::slice::from_ref(message)).1.pop()? {
+        Ok(entry) => entry,
+        Err(refused) => return Some(ForwardResult::Refused(refused)),
+    };
+    if entry.target != MessageTarget::Withheld {
+        targets.iter().for_each(|peer| peer.deliver_direct(&sender.id, &entry));
+    }
+    Some(ForwardResult::Written)
+}
+
+/// Redacts each message for its target, all on one version of the room.
+fn redact_messages(
+    room: &LocalRoom,
+    messages: &[OutgoingMessage],
+) -> (Arc<MemberList>, Vec<RedactionResult>) {
+    let (members, state) = room.members_and_state();
+    let redacted = messages.iter().map(|message| redact_message(room, state.as_deref(), message)).collect();
+    (members, redacted)
+}
+
+fn redact_message(room: &LocalRoom, state: Option<&RoomState>, message: &OutgoingMessage) -> RedactionResult {
+    let (id, target, body) = (message.id, message.target.clone(), message.body.clone());
+    let (Some(payload), MessageTarget::Peer(peer), Some(roles)) =
+        (&message.redactable, &message.target, &room.context.relay_only_roles)
+    else {
+        return Ok(OutgoingEntry { id, target, body, requires_room_version: false });
+    };
+    let body = match is_relay_only_target(room, roles, state, peer) {
+        true => redact_body(roles, message, payload)?,
+        false => Some(body),
+    };
+    let (target, body) = body.map_or((MessageTarget::Withheld, "".into()), |body| (target, body));
+    Ok(OutgoingEntry { id, target, body, requires_room_version: true })
+}
+
+fn is_relay_only_target(
+    room: &LocalRoom,
+    roles: &RelayOnlyRoles,
+    state: Option<&RoomState>,
+    peer: &PeerId,
+) -> bool {
+    let member = state.and_then(|state| state.members.get(peer));
+    if member.is_some_and(|member| roles.contains_role(&member.role)) {
+        return true;
+    }
+    let local_peer = room.find_peer(peer).filter(|_| !room.is_store_available());
+    let permissions = local_peer.and_then(|peer| peer.permissions());
+    permissions.is_some_and(|permissions| roles.contains_role(&permissions.role))
+}
+
+/// The frame that a peer with a relay-only role may see; none if it must not see the message at all.
+fn redact_body(
+    roles: &RelayOnlyRoles,
+    message: &OutgoingMessage,
+    payload: &PayloadRange,
+) -> Result<Option<Arc<str>>, MessageRefusal> {
+    let range = payload.range.clone();
+    let Some(json) = message.body.get(range.clone()) else { return Ok(None) };
+    Ok(match roles.redact_payload(payload.kind, json)? {
+        FilteredPayload::Drop => None,
+        FilteredPayload::Forward(redacted) if *redacted == *json => Some(message.body.clone()),
+        FilteredPayload::Forward(redacted) => {
+            Some([&message.body[..range.start], &redacted, &message.body[range.end..]].concat().into())
+        }
+    })
 }

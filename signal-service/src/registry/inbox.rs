@@ -1,39 +1,43 @@
-//! One peer's entries, put in order: the next one goes out, one that is ahead waits, a known one is dropped.
+//! The order of the entries of one peer, and which of them the store still counts.
 //!
-//! Entries of one mailbox come on two ways, handed over by this node's own store calls and pushed by other nodes, so one may
-//! overtake another. `seq` tells. A number of the mailbox that is not known yet tells that entries were lost.
+//! Owns: [`PeerInbox`], which delivers the next entry, holds an entry that is ahead and drops a known one; and [`UnackedEntries`].
+//! Must not: write to a socket or read the store. Next: `local_peer` renders and sends the entries.
+//!
+//! Entries of one mailbox arrive on two ways: from the store calls of this node, and pushed by other nodes. So one may overtake another;
+//! `seq` shows it. A newer mailbox version shows that entries were lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use signalbox_config::LimitSettings;
 use signalbox_rooms::store::{Delivery, Entry};
 
-/// How many entries may wait for one that is missing; beyond it they are read from the mailbox instead.
+/// The number of entries that may wait for a missing one; further entries are read from the mailbox later.
 const MAX_HELD_ENTRIES: usize = 256;
 
 /// The order of one mailbox.
 #[derive(Debug, Default)]
 pub(super) struct PeerInbox {
-    /// The number of the mailbox; 0 while nothing goes out, because the first frame has not been written.
+    /// The version of the mailbox; 0 before the first frame, when nothing may be delivered.
     mailbox_version: u64,
-    /// The last entry that went out.
+    /// The last entry that was delivered.
     delivered_seq: u64,
     held_entries: BTreeMap<u64, Entry>,
-    /// What came before the number was known.
+    /// The entries that came before the first frame.
     early_deliveries: Vec<Delivery>,
-    /// Some entries may have been missed without a sign.
+    /// Entries may have been missed.
     is_stale: bool,
-    /// The mailbox should be read, and nothing of a sender on this node can be missing that it was not told of.
+    /// A failed call may have written entries. Its sender, on this node, has got an error for it.
     is_uncertain: bool,
-    /// What was doubted is being read.
+    /// The mailbox is being read because it was stale.
     is_reading: bool,
-    /// The mailbox is being read from where the client left off, not yet to its end.
+    /// The mailbox is being read from the last entry that the client has, and the end is not reached.
     is_replaying: bool,
 }
 
 impl PeerInbox {
-    /// Lets entries of this mailbox after `seq` out; returns those that have come already.
-    pub(super) fn open_mailbox(&mut self, mailbox: u64, seq: u64) -> Vec<Entry> {
-        self.mailbox_version = mailbox;
+    /// Opens the inbox for this mailbox version, after `seq`. Returns the entries that have come already.
+    pub(super) fn open_mailbox(&mut self, mailbox_version: u64, seq: u64) -> Vec<Entry> {
+        self.mailbox_version = mailbox_version;
         self.delivered_seq = seq;
         self.held_entries = BTreeMap::new();
         std::mem::take(&mut self.early_deliveries)
@@ -42,9 +46,9 @@ impl PeerInbox {
             .collect()
     }
 
-    /// The mailbox is being read from where the client left off; `doubted`: from the first entry on.
-    pub(super) fn start_replay(&mut self, doubted: bool) {
-        self.is_stale |= doubted;
+    /// Starts a replay; `is_stale` if no entry of it has been read yet.
+    pub(super) fn start_replay(&mut self, is_stale: bool) {
+        self.is_stale |= is_stale;
         self.is_replaying = true;
     }
 
@@ -53,7 +57,7 @@ impl PeerInbox {
         self.is_replaying
     }
 
-    /// Takes one entry; returns what may go out now, in order.
+    /// Accepts one entry. Returns the entries that may be delivered now, in order.
     pub(super) fn accept_delivery(&mut self, delivery: Delivery) -> Vec<Entry> {
         if self.mailbox_version == 0 {
             if self.early_deliveries.len() < MAX_HELD_ENTRIES {
@@ -64,7 +68,7 @@ impl PeerInbox {
             return Vec::new();
         }
         if delivery.mailbox_version != self.mailbox_version {
-            // An older one is over; a newer one means that this one is.
+            // An entry of an older mailbox is obsolete. A newer mailbox replaces this one.
             self.is_stale |= delivery.mailbox_version > self.mailbox_version;
             return Vec::new();
         }
@@ -87,11 +91,11 @@ impl PeerInbox {
         self.release_held()
     }
 
-    /// Takes a page read from the mailbox, whose last entry then was `head`; returns what may go out now.
-    pub(super) fn accept_page(&mut self, page: Vec<Entry>, head: u64) -> Vec<Entry> {
+    /// Accepts a page of the mailbox, whose last entry was `last_seq`. Returns the entries that may be delivered now.
+    pub(super) fn accept_page(&mut self, page: Vec<Entry>, last_seq: u64) -> Vec<Entry> {
         let out: Vec<Entry> = page.into_iter().flat_map(|entry| self.accept_entry(entry)).collect();
         self.is_reading = false;
-        if self.delivered_seq < head {
+        if self.delivered_seq < last_seq {
             self.is_stale = true;
         } else {
             self.is_replaying = false;
@@ -99,54 +103,54 @@ impl PeerInbox {
         out
     }
 
-    /// The mailbox is about to be read: what is doubted from now on is not answered by that.
+    /// A read of the mailbox begins. It does not answer a doubt that comes later.
     pub(super) fn start_read(&mut self) {
         self.is_reading |= std::mem::take(&mut self.is_stale);
         self.is_uncertain = false;
     }
 
-    /// The read has brought nothing.
+    /// The read failed.
     pub(super) fn fail_read(&mut self) {
         self.is_stale |= std::mem::take(&mut self.is_reading);
         self.is_uncertain = true;
     }
 
-    /// A call failed that may have written something. A sender whose own it was has been told.
+    /// A failed call may have written entries. Its sender has got an error for it.
     pub(super) fn mark_uncertain(&mut self) {
         self.is_uncertain = true;
     }
 
-    /// Whether something that a sender on this node knows to be written may not have gone out yet.
+    /// Whether an entry that a sender on this node knows to be written may not have been delivered yet.
     pub(super) fn has_gap(&self) -> bool {
         self.is_stale || self.is_reading || self.is_replaying || !self.held_entries.is_empty()
     }
 
-    /// Something may have been missed.
+    /// Entries may have been missed.
     pub(super) fn mark_stale(&mut self) {
         self.is_stale = true;
     }
 
-    /// Whether something may have been missed, though nothing goes out yet.
+    /// Whether entries may have been missed; also before the inbox is open.
     pub(super) fn may_have_missed(&self) -> bool {
         self.is_stale || self.is_uncertain
     }
 
-    /// Whether the first frame has been written.
+    /// Whether the first frame has been sent.
     pub(super) fn is_open(&self) -> bool {
         self.mailbox_version != 0
     }
 
-    /// The number of the mailbox.
+    /// The version of the mailbox.
     pub(super) fn mailbox_version(&self) -> u64 {
         self.mailbox_version
     }
 
-    /// Whether the mailbox must be read: an entry is missing, or may be.
+    /// Whether the mailbox must be read, because an entry is or may be missing.
     pub(super) fn needs_read(&self) -> bool {
         self.is_open() && (self.is_stale || self.is_uncertain || !self.held_entries.is_empty())
     }
 
-    /// The last entry that went out.
+    /// The last entry that was delivered.
     pub(super) fn delivered_seq(&self) -> u64 {
         self.delivered_seq
     }
@@ -161,9 +165,64 @@ impl PeerInbox {
     }
 }
 
+/// The entries of one peer that were delivered and that the store still counts as backlog, with their bytes.
+pub(super) struct UnackedEntries {
+    entries: VecDeque<(u64, usize)>,
+    bytes: usize,
+    max_entries: usize,
+    max_bytes: usize,
+}
+
+impl UnackedEntries {
+    /// No entries; the bounds are those of the mailbox.
+    pub(super) fn new(limits: &LimitSettings) -> Self {
+        let (max_entries, max_bytes) = (limits.backlog as usize, limits.backlog_bytes.0);
+        Self { entries: VecDeque::new(), bytes: 0, max_entries, max_bytes }
+    }
+
+    /// Sets the number of entries that the mailbox may hold.
+    pub(super) fn set_max_entries(&mut self, entries: u32) {
+        self.max_entries = entries as usize;
+    }
+
+    /// Records a delivered entry of so many bytes.
+    pub(super) fn push_entry(&mut self, seq: u64, bytes: usize) {
+        self.entries.push_back((seq, bytes));
+        self.bytes += bytes;
+    }
+
+    /// The store knows that the peer has all entries up to `seq`.
+    pub(super) fn acknowledge_up_to(&mut self, seq: u64) {
+        while let Some((_, bytes)) = self.entries.front().copied().filter(|(first, _)| *first <= seq) {
+            self.entries.pop_front();
+            self.bytes -= bytes;
+        }
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Whether an ack should be written without waiting for a message: half of a bound is reached.
+    pub(super) fn is_ack_due(&self) -> bool {
+        2 * self.entries.len() >= self.max_entries || 2 * self.bytes >= self.max_bytes
+    }
+
+    /// The entry in the middle: an ack may go up to it for a client that sends no `received`. The newer half stays in the mailbox, because
+    /// the client may lose its socket, and with it the frames that the network still holds.
+    pub(super) fn middle_seq(&self) -> Option<u64> {
+        self.entries.get(self.entries.len() / 2).map(|(seq, _)| *seq)
+    }
+
+    /// Whether the outbox shows a slow consumer: its mailbox would soon refuse the messages of others.
+    pub(super) fn is_nearly_full(&self, frames: usize, bytes: usize) -> bool {
+        4 * frames >= 3 * self.max_entries || 4 * bytes >= 3 * self.max_bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use signalbox_config::units::ByteSize;
     use signalbox_protocol::id::PeerId;
 
     use super::*;
@@ -233,6 +292,22 @@ mod tests {
         let out = inbox.accept_delivery(delivery(7, 1));
         assert_eq!(out.len(), 257);
         assert!(inbox.needs_read(), "the entries that did not fit are still missing");
+    }
+
+    #[test]
+    fn an_ack_is_due_from_half_of_either_limit() {
+        let limits = LimitSettings { backlog: 8, backlog_bytes: ByteSize(1_000), ..LimitSettings::default() };
+        let mut unacked = UnackedEntries::new(&limits);
+        (1..=3).for_each(|seq| unacked.push_entry(seq, 1));
+        assert!(!unacked.is_ack_due());
+        unacked.push_entry(4, 1);
+        assert!(unacked.is_ack_due());
+        unacked.acknowledge_up_to(2);
+        assert!(!unacked.is_ack_due());
+        unacked.push_entry(5, 500);
+        assert!(unacked.is_ack_due());
+        unacked.acknowledge_up_to(5);
+        assert!(!unacked.is_ack_due() && unacked.bytes == 0);
     }
 
     proptest! {

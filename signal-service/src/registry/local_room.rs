@@ -11,11 +11,8 @@ use std::{
 use signalbox_protocol::id::{PeerId, RoomId};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    NodeContext,
-    local_peer::LocalPeer,
-    room_driver::{COMMIT_RETRY_DELAY, QueuedInput},
-};
+use super::{local_peer::LocalPeer, room_driver::QueuedInput};
+use crate::node_context::{NodeContext, STORE_RETRY_DELAY};
 use signalbox_rooms::{
     room::RoomState,
     store::{Delivery, EntryKind, MemberList, StoreUnavailable},
@@ -167,7 +164,7 @@ impl LocalRoom {
         let (room, peer) = (self.clone(), peer.clone());
         self.context.runtime.spawn(async move {
             while room.context.store.invalidate_mailbox(&room.id, &peer).await.is_err() {
-                sleep(COMMIT_RETRY_DELAY).await;
+                sleep(STORE_RETRY_DELAY).await;
             }
         });
     }
@@ -213,7 +210,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::{connection_subject::ConnectionSubject, node_metrics::NodeMetrics, registry::RoomRegistry};
+    use crate::{connection_subject::ConnectionSubject, node_metrics::NodeMetrics};
 
     async fn open_socket() -> Arc<TcpStream> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -238,8 +235,9 @@ mod tests {
     async fn the_connection_with_the_newest_epoch_keeps_the_peer() {
         let settings = ServiceSettings::default();
         let store = RoomStore::in_memory(StoreLimits::new(&settings), None);
-        let registry = RoomRegistry::new(NodeId::from_bits(1), store, &settings, NodeMetrics::new().unwrap());
+        let context = NodeContext::new(NodeId::from_bits(1), store, &settings, NodeMetrics::new().unwrap());
         let name = RoomId::parse("r").unwrap();
+        let room = LocalRoom::new(name.clone(), context, Weak::new());
         let mut connections = Vec::new();
         for epoch in [2, 3] {
             let peer = LocalPeer::new(
@@ -248,11 +246,10 @@ mod tests {
                 open_socket().await,
                 &settings.limits,
             );
-            registry.register_connection(&name, &peer);
+            room.add_pending(&peer);
             peer.set_epoch(epoch);
             connections.push(peer);
         }
-        let room = registry.get_or_create_room(&name);
         room.activate_peer(&connections[1]);
         room.activate_peer(&connections[0]);
         room.unregister_connection(&connections[0]);

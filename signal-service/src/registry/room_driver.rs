@@ -2,7 +2,7 @@
 //!
 //! Owns: the queue, deciding again on each conflict, and the view, a cache that follows what local peers are told.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use signalbox_protocol::{
     LeaveReason,
@@ -10,10 +10,8 @@ use signalbox_protocol::{
 };
 use tokio::sync::oneshot;
 
-use super::{
-    NodeContext,
-    local_room::{LocalRoom, LocalRoomState},
-};
+use super::local_room::{LocalRoom, LocalRoomState};
+use crate::node_context::{NodeContext, STORE_RETRY_DELAY};
 use signalbox_rooms::{
     commit_builder,
     removal::removed_peers,
@@ -23,9 +21,6 @@ use signalbox_rooms::{
 
 /// What became of an input: its outcome and the room as it is now, or nobody knows.
 pub(super) type InputResult = Result<(InputOutcome, Arc<RoomState>), StoreUnavailable>;
-
-/// Between two attempts to commit what must happen while the store is away.
-pub(super) const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// An input that waits for its commit.
 pub(super) struct QueuedInput {
@@ -100,7 +95,7 @@ impl LocalRoom {
                 self.commit_batch(batch).await;
             } else if behind {
                 if self.refresh_view().await.is_err() {
-                    tokio::time::sleep(COMMIT_RETRY_DELAY).await;
+                    tokio::time::sleep(STORE_RETRY_DELAY).await;
                 }
             } else {
                 return self.forget_if_idle();
@@ -196,7 +191,7 @@ impl LocalRoom {
                     fresh = true;
                 }
                 Err(StoreUnavailable) => {
-                    NodeContext::resolve_uncertain_removals(hub, &self.id, &decision);
+                    hub.resolve_uncertain_removals(&self.id, &decision);
                     return self.requeue_batch(batch, Some(&decision)).await;
                 }
             }
@@ -232,7 +227,7 @@ impl LocalRoom {
         if decision.is_some() {
             self.local_peers().iter().for_each(|peer| peer.mark_uncertain());
         }
-        tokio::time::sleep(COMMIT_RETRY_DELAY).await;
+        tokio::time::sleep(STORE_RETRY_DELAY).await;
         self.lock_state().input_queue.extend(again);
     }
 

@@ -22,6 +22,11 @@ pub enum ForwardKind {
 }
 
 impl ForwardKind {
+    /// Whether a message of this kind carries SDP or a candidate, which the rules of a role may restrict.
+    pub fn carries_sdp_or_candidate(self) -> bool {
+        !matches!(self, Self::Rollback | Self::Message)
+    }
+
     /// The `type` on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

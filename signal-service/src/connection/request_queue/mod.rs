@@ -18,7 +18,7 @@ use self::{
     message_ids::MessageIds,
     pending_call::{CallResult, PendingCall},
 };
-use crate::registry::{ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress};
+use crate::registry::{self, ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress};
 use signalbox_rooms::{
     room::{InputOutcome, ManageRoom, RoomInput},
     store::{AppendError, MessageTarget, StoreUnavailable},
@@ -179,7 +179,7 @@ impl RequestQueue {
 
     /// The store is away: straight to the targets if all are here, else refused.
     fn forward_direct(&mut self, item: &OutgoingMessage, answers: &mut Vec<ServerMessage>) {
-        match (item.id, self.room.forward_direct(&self.peer, item)) {
+        match (item.id, registry::forward_direct(&self.room, &self.peer, item)) {
             (Some(id), Some(ForwardResult::Written)) => {
                 self.ids.record_direct(id);
                 self.raise_settled_id();

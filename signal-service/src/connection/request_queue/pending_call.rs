@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use signalbox_protocol::LeaveReason;
 
-use crate::registry::{ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress};
+use crate::registry::{self, ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress};
 use signalbox_rooms::{
     room::{InputOutcome, RoomInput},
     store::{AppendError, StoreUnavailable},
@@ -34,7 +34,7 @@ pub(super) fn append_messages(
 ) -> PendingCall {
     let (room, peer) = (room.clone(), peer.clone());
     Box::pin(async move {
-        let outcome = room.append_messages(&peer, riding, &items).await;
+        let outcome = registry::append_messages(&room, &peer, riding, &items).await;
         CallResult::MessagesAppended(items, outcome)
     })
 }

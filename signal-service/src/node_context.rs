@@ -1,0 +1,92 @@
+//! The parts of a node that every room of it uses: its id, the store, limits, metrics.
+//!
+//! Owns: these values and the removal hook. Must not: know a room or a connection. Next: `registry::local_room` holds it.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use signalbox_config::ServiceSettings;
+use signalbox_protocol::id::{NodeId, RoomId};
+use signalbox_rooms::{
+    removal::{RemovalHook, RemovedPeer, find_removed_peers, removed_peers},
+    room::Decision,
+    store::RoomStore,
+};
+
+use crate::{effective_limits::EffectiveLimits, node_metrics::NodeMetrics, payload_filter::RelayOnlyRoles};
+
+/// The pause between two attempts while the store is unavailable.
+pub(crate) const STORE_RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// The parts of a node that every room of it uses.
+pub struct NodeContext {
+    /// This node.
+    pub node_id: NodeId,
+    /// Where rooms are shared.
+    pub store: RoomStore,
+    /// The limits that may change.
+    pub limits: EffectiveLimits,
+    /// The metrics of the node.
+    pub metrics: NodeMetrics,
+    /// The roles that must see relay candidates only, if there are any.
+    pub relay_only_roles: Option<RelayOnlyRoles>,
+    /// The runtime of the room drivers.
+    pub runtime: tokio::runtime::Handle,
+    removal_hook: OnceLock<RemovalHook>,
+}
+
+impl NodeContext {
+    /// A context whose room drivers run on the current runtime.
+    pub fn new(
+        node_id: NodeId,
+        store: RoomStore,
+        settings: &ServiceSettings,
+        metrics: NodeMetrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            node_id,
+            store,
+            limits: EffectiveLimits::new(settings),
+            metrics,
+            relay_only_roles: RelayOnlyRoles::new(settings),
+            runtime: tokio::runtime::Handle::current(),
+            removal_hook: OnceLock::new(),
+        })
+    }
+
+    /// Sets the hook that is called after a commit for each peer that a moderator or the API removed. The first hook stays.
+    pub fn set_removal_hook(&self, hook: RemovalHook) {
+        // Only `SignalNode::start` sets it.
+        let _ = self.removal_hook.set(hook);
+    }
+
+    /// Calls the removal hook for peers that a commit removed.
+    pub(crate) fn notify_removed(&self, room: &RoomId, removed: impl IntoIterator<Item = RemovedPeer>) {
+        for removed_peer in removed {
+            tracing::info!(
+                event = "removed",
+                room = %room,
+                peer = %removed_peer.peer,
+                user = %removed_peer.user
+            );
+            if let Some(hook) = self.removal_hook.get() {
+                hook(removed_peer);
+            }
+        }
+    }
+
+    /// Finds out which peers a commit with an unknown outcome removed: they must not return.
+    pub(crate) fn resolve_uncertain_removals(self: &Arc<Self>, room: &RoomId, decision: &Decision) {
+        let uncertain: Vec<_> = removed_peers(decision).collect();
+        if uncertain.is_empty() {
+            return;
+        }
+        let (context, room) = (self.clone(), room.clone());
+        self.runtime.spawn(async move {
+            let removed = find_removed_peers(&context.store, &room, uncertain).await;
+            context.notify_removed(&room, removed);
+        });
+    }
+}

@@ -1,0 +1,536 @@
+//! One peer with a socket on this node: its entries in order, its frames, its close code.
+//!
+//! Owns: the delivery state, under one lock, that decides what goes into the socket and in which order; the peer's epoch, replication id,
+//! permissions and access subject. Must not: wait, or know other peers.
+//! Next: `inbox` orders entries, `outbox` holds frames that the socket has not taken.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use actix_http::ws::OpCode;
+use signalbox_config::LimitSettings;
+use signalbox_protocol::{
+    CloseCode, ServerMessage,
+    id::{NodeId, PeerId},
+};
+use signalbox_rooms::{
+    room::{Member, Permission, ReplicationId},
+    store::{Delivery, Entry, EntryKind, MailboxHead, MailboxPage, MailboxReader, OutgoingEntry},
+};
+use tokio::{net::TcpStream, sync::Notify, time::Instant};
+
+use super::{
+    inbox::{PeerInbox, UnackedEntries},
+    outbox::{Outbox, OutboxFull},
+};
+use crate::{connection_subject::ConnectionSubject, peer_permissions::PeerPermissions};
+
+/// A peer with a socket on this node. Any thread may deliver to it; the task of its connection does the rest.
+pub struct LocalPeer {
+    /// The peer.
+    pub id: PeerId,
+    /// When it joined or resumed here. Since then it has sent its messages through this node only.
+    pub connected_at: Instant,
+    // A std mutex: held to order entries and for one write that never blocks.
+    delivery: Mutex<DeliveryState>,
+    /// Wakes the connection's task.
+    task_wake: Notify,
+    // A std mutex: held to clone or swap the pointer.
+    subject: Mutex<Arc<ConnectionSubject>>,
+    /// The epoch in which this node owns the peer; 0 before that.
+    epoch: AtomicU64,
+    /// The last entry that the socket has taken.
+    written_seq: AtomicU64,
+    /// The permissions, as the client knows them. A std mutex: held to clone or swap the pointer.
+    permissions: Mutex<Option<Arc<PeerPermissions>>>,
+    /// Whether the peer waits in the lobby; then it receives answers only.
+    is_in_lobby: AtomicBool,
+}
+
+struct DeliveryState {
+    inbox: PeerInbox,
+    outbox: Outbox,
+    unacked: UnackedEntries,
+    /// The highest message id delivered of each sender. A message may come twice: directly and through the mailbox, or through two mailboxes.
+    last_ids: HashMap<PeerId, u64>,
+    /// The replication id under which the store last knew the peer.
+    replication_id: ReplicationId,
+    /// The last time at which the client had every entry of the mailbox.
+    last_complete_at: Instant,
+    /// The number of pings sent.
+    sent_pings: u64,
+    /// The first ping after the last direct message: its pong proves that the client has that message.
+    awaited_pong: Option<u64>,
+    close_code: Option<CloseCode>,
+}
+
+/// The work that the task of a connection finds when it is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PendingWork {
+    /// The connection must end.
+    pub close_code: Option<CloseCode>,
+    /// The bytes in the outbox.
+    pub outbox_bytes: usize,
+    /// The mailbox must be read.
+    pub needs_mailbox_read: bool,
+    /// The mailbox is being read from the last entry that the client has.
+    pub is_replaying: bool,
+    /// The store should learn now that the peer has all entries up to this one.
+    pub ack_up_to: Option<u64>,
+}
+
+impl LocalPeer {
+    /// A peer whose inbox only collects entries until [`LocalPeer::open_mailbox`].
+    pub fn new(
+        id: PeerId,
+        subject: ConnectionSubject,
+        socket: Arc<TcpStream>,
+        limits: &LimitSettings,
+    ) -> Arc<Self> {
+        let delivery = Mutex::new(DeliveryState {
+            inbox: PeerInbox::default(),
+            outbox: Outbox::new(socket, limits.outbox.0),
+            unacked: UnackedEntries::new(limits),
+            last_ids: HashMap::new(),
+            replication_id: ReplicationId::default(),
+            last_complete_at: Instant::now(),
+            sent_pings: 0,
+            awaited_pong: None,
+            close_code: None,
+        });
+        Arc::new(Self {
+            id,
+            connected_at: Instant::now(),
+            delivery,
+            task_wake: Notify::new(),
+            subject: Mutex::new(Arc::new(subject)),
+            epoch: AtomicU64::new(0),
+            written_seq: AtomicU64::new(0),
+            permissions: Mutex::default(),
+            is_in_lobby: AtomicBool::new(false),
+        })
+    }
+
+    /// Sets the number of entries that the mailbox may hold.
+    pub fn set_backlog(&self, entries: u32) {
+        self.lock_delivery().unacked.set_max_entries(entries);
+        self.task_wake.notify_one();
+    }
+
+    fn lock_delivery(&self) -> MutexGuard<'_, DeliveryState> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The epoch in which this node owns the peer.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Sets the epoch in which this node owns the peer.
+    pub fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    /// The proof of ownership with which the mailbox is read.
+    pub fn mailbox_reader(&self, node: &NodeId) -> MailboxReader {
+        let replication_id = self.lock_delivery().replication_id.clone();
+        MailboxReader { peer: self.id.clone(), node: node.clone(), epoch: self.epoch(), replication_id }
+    }
+
+    /// The replication id under which the store last knew the peer.
+    pub fn replication_id(&self) -> ReplicationId {
+        self.lock_delivery().replication_id.clone()
+    }
+
+    /// The mailbox version that the inbox knows.
+    pub fn mailbox_version(&self) -> u64 {
+        self.lock_delivery().inbox.mailbox_version()
+    }
+
+    /// Sets the replication id under which the store knows the peer.
+    pub fn set_replication_id(&self, replication_id: &ReplicationId) {
+        self.lock_delivery().replication_id = replication_id.clone();
+    }
+
+    /// The work that waits for the task.
+    pub fn pending_work(&self) -> PendingWork {
+        let state = self.lock_delivery();
+        PendingWork {
+            close_code: state.close_code,
+            outbox_bytes: state.outbox.pending_bytes(),
+            needs_mailbox_read: state.close_code.is_none()
+                && (state.inbox.needs_read() || self.is_in_lobby() && state.inbox.may_have_missed()),
+            is_replaying: state.inbox.is_replaying(),
+            ack_up_to: state.unacked.is_ack_due().then(|| state.unacked.middle_seq()).flatten(),
+        }
+    }
+
+    /// Waits until there may be work.
+    pub async fn wait_for_work(&self) {
+        self.task_wake.notified().await;
+    }
+
+    /// The last entry that was given to the outbox.
+    pub fn delivered_seq(&self) -> u64 {
+        self.lock_delivery().inbox.delivered_seq()
+    }
+
+    /// The last entry that the socket has taken.
+    pub fn written_seq(&self) -> u64 {
+        self.written_seq.load(Ordering::Relaxed)
+    }
+
+    /// The store learns now that the peer has all entries up to `seq`.
+    pub fn mark_acknowledged(&self, seq: u64) {
+        self.lock_delivery().unacked.acknowledge_up_to(seq);
+    }
+
+    /// The access subject of the connection.
+    pub fn access_subject(&self) -> Arc<ConnectionSubject> {
+        self.subject.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the access subject of the connection.
+    pub fn set_access_subject(&self, subject: ConnectionSubject) {
+        *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(subject);
+    }
+
+    /// The permissions of the peer; none before its join was committed.
+    pub fn permissions(&self) -> Option<Arc<PeerPermissions>> {
+        self.permissions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the peer has a permission now.
+    pub fn has_permission(&self, permission: Permission) -> bool {
+        let held = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_some_and(|permissions| permissions.has_permission(permission))
+    }
+
+    fn set_permissions(&self, permissions: PeerPermissions) {
+        *self.permissions.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(permissions));
+    }
+
+    /// Sets the permissions if they are still those of `seen`. Returns the permissions in force.
+    pub fn set_permissions_if_unchanged(
+        &self,
+        seen: Option<&Arc<PeerPermissions>>,
+        permissions: PeerPermissions,
+    ) -> Option<Arc<PeerPermissions>> {
+        let mut held = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().map(Arc::as_ptr) == seen.map(Arc::as_ptr) {
+            *held = Some(Arc::new(permissions));
+        }
+        held.clone()
+    }
+
+    /// Applies the record of the member, which is in the room or in the lobby.
+    pub fn apply_member(&self, member: &Member) {
+        self.set_permissions(PeerPermissions {
+            role: member.role.clone(),
+            permissions: member.permissions.clone(),
+        });
+        self.is_in_lobby.store(member.waiting, Ordering::Relaxed);
+    }
+
+    /// Whether the peer waits in the lobby.
+    pub fn is_in_lobby(&self) -> bool {
+        self.is_in_lobby.load(Ordering::Relaxed)
+    }
+
+    /// Sends the first frame, then the entries after `seq` that have come already.
+    pub fn open_mailbox(
+        &self,
+        first: &ServerMessage,
+        replication_id: &ReplicationId,
+        mailbox_version: u64,
+        seq: u64,
+    ) {
+        let mut state = self.lock_delivery();
+        let json = first.to_json();
+        self.send_locked(&mut state, std::iter::once(json.as_bytes()));
+        state.replication_id = replication_id.clone();
+        state.unacked.acknowledge_up_to(u64::MAX);
+        self.written_seq.store(seq, Ordering::Relaxed);
+        let run = state.inbox.open_mailbox(mailbox_version, seq);
+        self.send_entries(&mut state, run);
+    }
+
+    /// Starts to deliver the entries that the client has missed; `page` holds the first of them, where it was read.
+    pub fn start_replay(&self, page: Option<MailboxPage>) {
+        self.lock_delivery().inbox.start_replay(page.is_none());
+        if let Some(page) = page {
+            self.deliver_page(page, self.connected_at);
+        }
+        self.task_wake.notify_one();
+    }
+
+    /// Delivers an entry that this node or another one wrote.
+    pub fn deliver_entry(&self, delivery: Delivery) {
+        let mut state = self.lock_delivery();
+        let run = state.inbox.accept_delivery(delivery);
+        if self.is_in_lobby() {
+            // A peer in the lobby has no mailbox entries, so a moderator has admitted it.
+            state.inbox.mark_stale();
+        }
+        self.send_entries(&mut state, run);
+        if state.inbox.needs_read() || self.is_in_lobby() {
+            self.task_wake.notify_one();
+        }
+    }
+
+    /// Delivers a page of the mailbox; the read began at `asked`.
+    pub fn deliver_page(&self, page: MailboxPage, asked: Instant) {
+        let mut state = self.lock_delivery();
+        state.replication_id = page.replication_id;
+        let run = state.inbox.accept_page(page.entries, page.last_seq);
+        if state.inbox.delivered_seq() >= page.last_seq {
+            state.last_complete_at = asked;
+        }
+        self.send_entries(&mut state, run);
+    }
+
+    /// Whether a message of this sender may be delivered directly: no earlier message of that sender may still lie in the mailbox.
+    /// (A message whose outcome is unknown blocks its sender by itself.)
+    pub fn accepts_direct_from(&self, sender: &Self) -> bool {
+        let state = self.lock_delivery();
+        let is_ours_alone = sender.is_first_epoch() || state.last_complete_at > sender.connected_at;
+        state.close_code.is_none() && state.inbox.is_open() && !state.inbox.has_gap() && is_ours_alone
+    }
+
+    /// Whether the peer has sent nothing before this connection.
+    fn is_first_epoch(&self) -> bool {
+        self.epoch() == 1
+    }
+
+    /// Delivers a message directly, while the store is unavailable.
+    pub fn deliver_direct(&self, from: &PeerId, entry: &OutgoingEntry) {
+        let mut state = self.lock_delivery();
+        if entry.id.is_none_or(|id| record_message_id(&mut state.last_ids, from, id)) {
+            state.awaited_pong = Some(state.sent_pings + 1);
+            self.send_locked(&mut state, std::iter::once(entry.body.as_bytes()));
+        }
+    }
+
+    /// Compares the head of the mailbox, read after `asked`, with the inbox; a difference makes the mailbox stale.
+    pub fn compare_head(&self, node: &NodeId, head: &MailboxHead, asked: Instant) {
+        let owned = head.owner.as_ref().is_some_and(|(owner, epoch)| owner == node && *epoch == self.epoch());
+        let mut state = self.lock_delivery();
+        if owned
+            && head.mailbox_version == state.inbox.mailbox_version()
+            && head.last_seq <= state.inbox.delivered_seq()
+        {
+            state.last_complete_at = asked;
+        } else if state.inbox.is_open() || self.is_in_lobby() {
+            state.inbox.mark_stale();
+        }
+        // The store answers, so an ack that waited for that may be written now.
+        self.task_wake.notify_one();
+    }
+
+    /// A read of the mailbox begins.
+    pub fn start_read(&self) {
+        self.lock_delivery().inbox.start_read();
+    }
+
+    /// Entries may have been missed, or the peer may be gone: the mailbox must be read.
+    pub fn mark_stale(&self) {
+        self.lock_delivery().inbox.mark_stale();
+        self.task_wake.notify_one();
+    }
+
+    /// The read of the mailbox failed.
+    pub fn fail_read(&self) {
+        self.lock_delivery().inbox.fail_read();
+        self.task_wake.notify_one();
+    }
+
+    /// A failed call of this node may have written entries: the mailbox should be read.
+    pub fn mark_uncertain(&self) {
+        self.lock_delivery().inbox.mark_uncertain();
+        self.task_wake.notify_one();
+    }
+
+    fn send_entries(&self, state: &mut DeliveryState, run: Vec<Entry>) {
+        if run.is_empty() {
+            return;
+        }
+        let frames: Vec<String> = run.iter().map(|entry| self.render_entry(state, entry)).collect();
+        self.send_locked(state, frames.iter().map(String::as_bytes));
+        run.iter().for_each(|entry| state.unacked.push_entry(entry.seq, entry.body.len()));
+        // A replay may be long, and the socket sets its pace.
+        if !state.inbox.is_replaying()
+            && state.unacked.is_nearly_full(state.outbox.pending_frames(), state.outbox.pending_bytes())
+        {
+            self.close_slow_consumer(state);
+        }
+        self.record_written(state);
+        if state.unacked.is_ack_due() {
+            self.task_wake.notify_one();
+        }
+    }
+
+    /// The frame of an entry: `seq`, and for a peer event `polite`, in front of the stored body. A message that the client has already
+    /// becomes `duplicate`.
+    fn render_entry(&self, state: &mut DeliveryState, entry: &Entry) -> String {
+        let (seq, rest) = (entry.seq, entry.body.strip_prefix('{').unwrap_or(&entry.body));
+        match (entry.kind, entry.id) {
+            (EntryKind::Forwarded, Some(id)) if !record_message_id(&mut state.last_ids, &entry.from, id) => {
+                ServerMessage::Duplicate { seq, from: entry.from.clone(), id }.to_json()
+            }
+            (EntryKind::Forwarded | EntryKind::RoomEvent, _) => {
+                if entry.kind == EntryKind::RoomEvent && entry.body.starts_with(r#"{"type":"peer-left""#) {
+                    state.last_ids.remove(&entry.from);
+                }
+                format!(r#"{{"seq":{seq},{rest}"#)
+            }
+            (EntryKind::PermissionsChanged, _) => {
+                if let Ok(permissions) = serde_json::from_str(&entry.body) {
+                    self.set_permissions(permissions);
+                }
+                format!(r#"{{"seq":{seq},{rest}"#)
+            }
+            (EntryKind::PeerEvent, _) => {
+                format!(r#"{{"seq":{seq},"polite":{},{rest}"#, self.id.is_polite_toward(&entry.from))
+            }
+        }
+    }
+
+    /// Sends frames outside the mailbox, joined into one write.
+    pub fn send_messages(&self, messages: &[ServerMessage]) {
+        let texts: Vec<String> = messages.iter().map(ServerMessage::to_json).collect();
+        let mut state = self.lock_delivery();
+        self.send_locked(&mut state, texts.iter().map(String::as_bytes));
+    }
+
+    /// Sends frames outside the mailbox, if the first frame has been sent.
+    pub fn send_if_open(&self, messages: &[ServerMessage]) {
+        let mut state = self.lock_delivery();
+        if state.inbox.is_open() {
+            let texts: Vec<String> = messages.iter().map(ServerMessage::to_json).collect();
+            self.send_locked(&mut state, texts.iter().map(String::as_bytes));
+        }
+    }
+
+    /// The node drains: tells a peer that has joined when to reconnect. Returns whether it has joined.
+    pub fn announce_drain(&self, reconnect_in: u64) -> bool {
+        let mut state = self.lock_delivery();
+        let has_joined = state.inbox.is_open() || self.is_in_lobby();
+        if has_joined {
+            let goaway = ServerMessage::Goaway { reconnect_in }.to_json();
+            self.send_locked(&mut state, std::iter::once(goaway.as_bytes()));
+        }
+        has_joined
+    }
+
+    fn send_locked<'a>(&self, state: &mut DeliveryState, texts: impl Iterator<Item = &'a [u8]>) {
+        if state.close_code.is_some() {
+            return;
+        }
+        match state.outbox.send_texts(texts) {
+            Err(OutboxFull) => self.close_slow_consumer(state),
+            Ok(()) if state.outbox.has_pending() => self.task_wake.notify_one(),
+            Ok(()) => {}
+        }
+    }
+
+    /// Sends a WebSocket ping or pong.
+    pub fn send_control(&self, op: OpCode, payload: &[u8]) {
+        self.send_control_locked(&mut self.lock_delivery(), op, payload);
+    }
+
+    fn send_control_locked(&self, state: &mut DeliveryState, op: OpCode, payload: &[u8]) {
+        if state.close_code.is_none() && state.outbox.send_control(op, payload) == Err(OutboxFull) {
+            self.close_slow_consumer(state);
+        }
+    }
+
+    /// Sends a ping with its number as payload.
+    pub fn send_ping(&self) {
+        let mut state = self.lock_delivery();
+        state.sent_pings += 1;
+        let payload = state.sent_pings.to_string();
+        self.send_control_locked(&mut state, OpCode::Ping, payload.as_bytes());
+    }
+
+    /// The client answered a ping.
+    pub fn record_pong(&self, payload: &[u8]) {
+        let Ok(number) = std::str::from_utf8(payload).unwrap_or_default().parse::<u64>() else { return };
+        let mut state = self.lock_delivery();
+        state.awaited_pong = state.awaited_pong.filter(|first| number < *first || number > state.sent_pings);
+    }
+
+    /// Whether a direct message may not have reached the client.
+    pub fn has_unconfirmed_direct(&self) -> bool {
+        self.lock_delivery().awaited_pong.is_some()
+    }
+
+    /// Asks the task of the connection to end; the first code stays. Returns whether this is the first.
+    pub fn request_close(&self, code: CloseCode) -> bool {
+        let mut state = self.lock_delivery();
+        let first = state.close_code.is_none();
+        state.close_code.get_or_insert(code);
+        drop(state);
+        self.task_wake.notify_one();
+        first
+    }
+
+    /// Replaces the close code.
+    pub fn override_close(&self, code: CloseCode) {
+        self.lock_delivery().close_code = Some(code);
+    }
+
+    /// Sends the close frame. Nothing is sent after it.
+    pub fn write_close(&self, code: CloseCode) {
+        let mut state = self.lock_delivery();
+        let code = *state.close_code.get_or_insert(code);
+        state.outbox.queue_close(code);
+    }
+
+    /// Answers the close frame of the client (RFC 6455, section 5.5.1). Nothing is sent after it.
+    pub fn echo_close(&self, code: u16) {
+        let mut state = self.lock_delivery();
+        state.close_code.get_or_insert(CloseCode::Left);
+        state.outbox.queue_close_frame(code, String::new());
+    }
+
+    /// Writes the outbox as far as the socket takes it.
+    pub fn flush_outbox(&self) {
+        let mut state = self.lock_delivery();
+        state.outbox.flush_pending();
+        self.record_written(&state);
+    }
+
+    fn close_slow_consumer(&self, state: &mut DeliveryState) {
+        state.close_code.get_or_insert(CloseCode::SlowConsumer);
+        self.task_wake.notify_one();
+    }
+
+    fn record_written(&self, state: &DeliveryState) {
+        if state.close_code.is_none() {
+            // Each entry is one frame, so the outbox holds at most as many entries as frames.
+            let waiting = state.outbox.pending_frames() as u64;
+            self.written_seq
+                .fetch_max(state.inbox.delivered_seq().saturating_sub(waiting), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Records the message id of a sender. Returns whether it is new; ids grow.
+fn record_message_id(last_ids: &mut HashMap<PeerId, u64>, from: &PeerId, id: u64) -> bool {
+    match last_ids.get_mut(from) {
+        Some(last) if id <= *last => false,
+        Some(last) => {
+            *last = id;
+            true
+        }
+        None => {
+            last_ids.insert(from.clone(), id);
+            true
+        }
+    }
+}
