@@ -15,7 +15,7 @@ use tokio::{sync::broadcast::error::RecvError, task::yield_now, time::sleep};
 
 use crate::{
     admission::AdmissionControl,
-    connection_subject::member_access_subject,
+    connection_subject::ConnectionSubject,
     registry::{LocalRoom, RoomRegistry},
 };
 
@@ -116,7 +116,9 @@ fn remove_refused_detached_peers(room: &Arc<LocalRoom>, rules: &AccessRules, now
     let Some(view) = room.known_state() else { return 0 };
     let detached = view.members.iter().filter(|(_, m)| matches!(m.attachment, PeerAttachment::Detached(_)));
     for (peer, member) in detached {
-        let reason = match rules.check_access(&member_access_subject(&room.id, member), now) {
+        let reason = match rules
+            .check_access(&ConnectionSubject::from_member(&room.id, member, None).access_subject(), now)
+        {
             Err(AccessRefusal::Banned | AccessRefusal::AddressDenied) => LeaveReason::Banned,
             Err(AccessRefusal::Revoked) => LeaveReason::Revoked,
             Err(AccessRefusal::ShutDown { .. }) | Ok(()) => continue,

@@ -1,67 +1,85 @@
-//! Who is let in: judged before the `101`, so that a refused request never becomes a WebSocket (docs/PROTOCOL.md, section 2).
+//! Admission of a connection before its `101`, so that a refused request never becomes a WebSocket (docs/PROTOCOL.md, section 2).
+//!
+//! Owns: the permits, the credentials of a request and what they stand for, the checks of address, access rules and room. Must not: change a
+//! room: a join or resume may still fail after the `101`. Next: `connection::upgrade` and `app` call it in order: permit, credentials,
+//! authorization, ticket.
+//!
+//! A rule that changes is published first; then `access_enforcer` checks the connections. A connection is registered first; then it is checked,
+//! here and again after its commit (`connection::join`). So the rule or the connection finds the other. On another node the rule holds as
+//! soon as that node has read it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use actix_web::{
     http::header::{self, HeaderMap},
     web::Query,
 };
+use signalbox_access::{AccessControl, AccessRefusal};
 use signalbox_config::ServiceSettings;
-use signalbox_http::{check_host, check_origin};
+use signalbox_http::{RequestGate, TrustedProxies, check_host, check_origin};
 use signalbox_protocol::{
     SUBPROTOCOL, clock,
     id::{PeerId, RoomId},
     problem::Problem,
 };
-use signalbox_token::{MemoryTicketStore, OpaqueTokenKind, RoomClaims, TokenError};
+use signalbox_rooms::{
+    room::{InputOutcome, PeerClaim, RoomInput},
+    store::StoreUnavailable,
+};
+use signalbox_token::{MemoryTicketStore, OpaqueTokenKind, RoomClaims, TokenError, TokenVerifier};
 
 use crate::{
+    connection_subject::ConnectionSubject,
+    registry::RoomRegistry,
     resume_handle::{HandleKeys, ResumeHandle},
     ticket_store::{TicketDigest, TicketStore},
     token_keys::TokenKeys,
 };
 
-/// Where a request may carry its token or handle.
+/// The place of the credentials: the query and the headers of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum CredentialSource<'a> {
     /// An upgrade: `?token=` or the subprotocol `token.T`.
     Upgrade(&'a str, &'a HeaderMap),
-    /// A question about one: `?token=` or `Authorization: Bearer`.
+    /// `GET /ws/validate`: `?token=` or `Authorization: Bearer`.
     Validate(&'a str, &'a HeaderMap),
 }
 
-/// What a connection is for.
+/// The intent of a connection.
 #[derive(Debug)]
 pub enum ConnectIntent {
-    /// A token: a new peer joins.
+    /// With a token: a new peer joins.
     Join {
-        /// What the token says.
+        /// The claims of the token.
         claims: Box<RoomClaims>,
-        /// The peer it will be.
+        /// The id of the new peer.
         peer: PeerId,
     },
-    /// A handle and how far its client has come: the peer is back.
+    /// With a handle and a seq: a peer resumes.
     Resume {
-        /// What the handle says.
+        /// The handle.
         handle: Box<ResumeHandle>,
         /// The last entry that the client has.
         since: u64,
     },
-    /// A handle without more, from a reloaded page: a new peer takes the place of the old one.
+    /// With a handle only, from a reloaded page: a new peer replaces the old one.
     Replace {
-        /// What the handle says.
+        /// The handle.
         handle: Box<ResumeHandle>,
-        /// The peer it will be.
+        /// The id of the new peer.
         peer: PeerId,
     },
 }
 
 impl ConnectIntent {
-    /// Whether nobody has counted the peer as joined: it comes for the first time, or was in the lobby when it was last heard of. (Should
-    /// its `joined` be lost with its socket, it counts twice; that it was let in while it was away looks the same.)
+    /// Whether the peer was never counted as joined: it is new, or was in the lobby when its handle was made. (It counts twice if its `joined`
+    /// was lost with its socket, or if it was admitted while it was detached.)
     pub fn is_first_join(&self) -> bool {
         match self {
             Self::Join { .. } => true,
@@ -84,25 +102,45 @@ impl ConnectIntent {
             Self::Resume { handle, .. } => handle.peer.clone(),
         }
     }
+
+    fn to_subject(&self, address: Option<IpAddr>) -> ConnectionSubject {
+        match self {
+            Self::Join { claims, .. } => ConnectionSubject {
+                room: claims.room.clone(),
+                user: claims.sub.clone(),
+                token: claims.jti.clone(),
+                issued_s: claims.iat,
+                issuer: claims.caller.clone(),
+                address,
+            },
+            Self::Resume { handle, .. } | Self::Replace { handle, .. } => {
+                ConnectionSubject::from_member(&handle.room, &handle.member, address)
+            }
+        }
+    }
 }
 
-/// A request that may become a connection.
+/// A request whose credentials are good.
 #[derive(Debug)]
 pub struct VerifiedRequest {
-    /// What it is for.
+    /// The intent.
     pub intent: ConnectIntent,
-    /// The ticket it came with, to be used as the last step.
+    /// The ticket of the request, which the last step before the `101` redeems.
     pub ticket: Option<TicketDigest>,
-    /// Whether `signalbox.v1` is to be echoed.
+    /// Whether the answer must name the subprotocol `signalbox.v1`.
     pub echo_subprotocol: bool,
 }
 
-/// The door of one node.
+/// The admission control of one node.
 pub struct AdmissionControl {
     token_keys: TokenKeys,
+    verifier: TokenVerifier,
     ticket_store: TicketStore,
     tickets_only: bool,
     handle_keys: Arc<HandleKeys>,
+    access_control: Arc<AccessControl>,
+    registry: Arc<RoomRegistry>,
+    trusted_proxies: TrustedProxies,
     allowed_origins: Vec<String>,
     allowed_hosts: Vec<String>,
     max_connections: AtomicUsize,
@@ -110,7 +148,7 @@ pub struct AdmissionControl {
     is_draining: AtomicBool,
 }
 
-/// A place inside, given back when it is dropped.
+/// The permit of one connection. A drop returns it.
 pub struct ConnectionPermit(Arc<AdmissionControl>);
 
 impl Drop for ConnectionPermit {
@@ -120,52 +158,61 @@ impl Drop for ConnectionPermit {
 }
 
 impl AdmissionControl {
-    /// A door that lets at most `most` connections in at a time.
+    /// An admission control with the settings of the node.
     pub fn new(
-        keys: TokenKeys,
-        tickets: TicketStore,
-        handles: Arc<HandleKeys>,
-        allowed_hosts: Vec<String>,
+        token_keys: TokenKeys,
+        ticket_store: TicketStore,
+        handle_keys: Arc<HandleKeys>,
+        access_control: Arc<AccessControl>,
+        registry: Arc<RoomRegistry>,
         settings: &ServiceSettings,
     ) -> Arc<Self> {
-        let (tickets_only, allowed_origins) =
-            (settings.auth.tickets_only, settings.server.allowed_origins.clone());
-        let most = settings.limits.connections;
-        let (most, inside, draining) = (AtomicUsize::new(most), AtomicUsize::new(0), AtomicBool::new(false));
         Arc::new(Self {
-            token_keys: keys,
-            ticket_store: tickets,
-            tickets_only,
-            handle_keys: handles,
-            allowed_origins,
-            allowed_hosts,
-            max_connections: most,
-            open_connections: inside,
-            is_draining: draining,
+            verifier: token_keys.verifier().clone(),
+            token_keys,
+            ticket_store,
+            tickets_only: settings.auth.tickets_only,
+            handle_keys,
+            access_control,
+            registry,
+            trusted_proxies: TrustedProxies::new(&settings.server),
+            allowed_origins: settings.server.allowed_origins.clone(),
+            allowed_hosts: RequestGate::new(&settings.server).allowed_hosts().to_vec(),
+            max_connections: AtomicUsize::new(settings.limits.connections),
+            open_connections: AtomicUsize::new(0),
+            is_draining: AtomicBool::new(false),
         })
     }
 
-    /// From now on at most so many connections; who is inside stays.
-    pub fn set_max_connections(&self, most: usize) {
-        self.max_connections.store(most, Ordering::Relaxed);
+    /// Changes the number of connections; open connections stay.
+    pub fn set_max_connections(&self, max_connections: usize) {
+        self.max_connections.store(max_connections, Ordering::Relaxed);
     }
 
-    /// Lets nobody in any more.
+    /// Admits no more connections.
     pub fn start_draining(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the node stops.
+    /// Whether the node drains.
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// What tokens are checked with.
+    /// The keys that verify tokens.
     pub fn token_keys(&self) -> &TokenKeys {
         &self.token_keys
     }
 
-    /// Takes a place inside.
+    /// The tickets of this process, if it keeps them itself.
+    pub fn ticket_shelf(&self) -> Option<MemoryTicketStore> {
+        match &self.ticket_store {
+            TicketStore::Memory(tickets) => Some(tickets.clone()),
+            TicketStore::Redis(_) => None,
+        }
+    }
+
+    /// Takes a permit for one connection.
     ///
     /// # Errors
     /// 503 `draining` or `overloaded`.
@@ -186,27 +233,46 @@ impl AdmissionControl {
         Ok(ConnectionPermit(self.clone()))
     }
 
-    /// Judges a request; consumes nothing.
+    /// Verifies host, credentials and origin of a request. A ticket stays valid.
     ///
     /// # Errors
     /// The status and code of docs/PROTOCOL.md, section 1.
-    pub async fn verify_request(&self, knock: &CredentialSource<'_>) -> Result<VerifiedRequest, Problem> {
-        let (CredentialSource::Upgrade(query, headers) | CredentialSource::Validate(query, headers)) = *knock;
+    pub async fn verify_request(&self, source: &CredentialSource<'_>) -> Result<VerifiedRequest, Problem> {
+        let (CredentialSource::Upgrade(query, headers) | CredentialSource::Validate(query, headers)) =
+            *source;
         check_host(headers, &self.allowed_hosts)?;
         let mut found = RequestCredentials::from_query(query)?;
-        match knock {
+        match source {
             CredentialSource::Upgrade(..) => found.read_subprotocols(headers)?,
             CredentialSource::Validate(..) => found.read_authorization(headers),
         }
-        let (wish, ticket) = match found.take_handle()? {
+        let (intent, ticket) = match found.take_handle()? {
             Some(text) => (self.verify_handle(&text, found.since)?, None),
             None => self.verify_join(&found.take_token()?).await?,
         };
         check_origin(headers, &self.allowed_origins)?;
-        Ok(VerifiedRequest { intent: wish, ticket, echo_subprotocol: found.offers_protocol })
+        Ok(VerifiedRequest { intent, ticket, echo_subprotocol: found.offers_protocol })
     }
 
-    /// Uses a ticket up. Nothing may stand between this and the `101`.
+    /// Checks a verified request against the access rules and the room. `socket_address` is the other end of the socket, perhaps a proxy.
+    ///
+    /// # Errors
+    /// 401 `token_revoked`, `resume_expired`, `resume_replaced` or `token_expired`, 403 `banned` or `address_denied`,
+    /// 503 `shut_down` or `unavailable`.
+    pub async fn authorize_request(
+        &self,
+        request: &VerifiedRequest,
+        headers: &HeaderMap,
+        socket_address: Option<IpAddr>,
+    ) -> Result<ConnectionSubject, Problem> {
+        let address = self.trusted_proxies.client_address(socket_address, headers);
+        let subject = request.intent.to_subject(address);
+        self.check_access(&subject)?;
+        self.check_room(&request.intent).await?;
+        Ok(subject)
+    }
+
+    /// Redeems a ticket. Nothing may come between this and the `101`.
     ///
     /// # Errors
     /// 401 `ticket_used` or `ticket_invalid`, 503 `unavailable`.
@@ -214,15 +280,19 @@ impl AdmissionControl {
         self.ticket_store.redeem_digest(ticket).await
     }
 
-    /// The tickets of this process, where they are kept in it.
-    pub fn ticket_shelf(&self) -> Option<MemoryTicketStore> {
-        match &self.ticket_store {
-            TicketStore::Memory(shelf) => Some(shelf.clone()),
-            TicketStore::Redis(_) => None,
+    /// Verifies a room token. A token whose key is unknown waits for the published keys.
+    ///
+    /// # Errors
+    /// 401 with the code of the defect; 503 `unavailable` before the first key set has come.
+    pub async fn verify_room_token(&self, token: &str) -> Result<RoomClaims, Problem> {
+        let now_s = clock::now_s();
+        match self.verifier.verify_room_token(token, now_s) {
+            Err(TokenError::BadSignature) => self.token_keys.verify_with_new_keys(token, now_s).await,
+            verified => verified.map_err(TokenError::to_problem),
         }
     }
 
-    /// A new peer, with a token or a ticket in its place.
+    /// A new peer, with a token or a ticket.
     async fn verify_join(&self, text: &str) -> Result<(ConnectIntent, Option<TicketDigest>), Problem> {
         let (claims, ticket) = if OpaqueTokenKind::Ticket.has_prefix(text) {
             let (ticket, claims) = self.ticket_store.look_up_ticket(text).await?;
@@ -231,7 +301,7 @@ impl AdmissionControl {
             let detail = "only a ticket opens a connection here; get one from POST /auth/ticket";
             return Err(Problem::new(401, "ticket_required", detail));
         } else {
-            (self.token_keys.verify_room_token(text, clock::now_s()).await?, None)
+            (self.verify_room_token(text).await?, None)
         };
         Ok((ConnectIntent::Join { claims: Box::new(claims), peer: PeerId::random() }, ticket))
     }
@@ -245,9 +315,60 @@ impl AdmissionControl {
             None => Ok(ConnectIntent::Replace { handle, peer: PeerId::random() }),
         }
     }
+
+    /// Checks a connection against the access rules. Rules that may be old admit no new connection.
+    fn check_access(&self, subject: &ConnectionSubject) -> Result<(), Problem> {
+        let rules = self.access_control.rules();
+        rules
+            .check_access(&subject.access_subject(), self.access_control.now_ms())
+            .map_err(AccessRefusal::to_problem)?;
+        if self.access_control.is_current() {
+            return Ok(());
+        }
+        let detail =
+            "this node does not know yet what was taken back; keep the token or handle and try again";
+        Err(Problem::new(503, "unavailable", detail))
+    }
+
+    /// Asks the store, and for a handle the room, what an intent would lead to. Nothing is changed, so a join or resume may still fail later.
+    async fn check_room(&self, intent: &ConnectIntent) -> Result<(), Problem> {
+        let unavailable = |StoreUnavailable| {
+            let detail = "the store does not answer; keep the token or handle and try again";
+            Problem::new(503, "unavailable", detail)
+        };
+        if !self.registry.context().store.is_room_available(intent.room_id()) {
+            return Err(unavailable(StoreUnavailable));
+        }
+        let input = match intent {
+            ConnectIntent::Join { .. } => return Ok(()),
+            ConnectIntent::Resume { handle, .. } => RoomInput::Attach(Box::new(self.build_claim(handle))),
+            ConnectIntent::Replace { handle, peer } => RoomInput::Replace {
+                old_peer: Box::new(self.build_claim(handle)),
+                new_peer: peer.clone(),
+                mailbox_version: 1,
+            },
+        };
+        let room = self.registry.get_or_create_room(intent.room_id());
+        match room.preview_outcome(input).await.map_err(unavailable)? {
+            InputOutcome::Fenced => {
+                let detail = "a newer connection has this peer; do not come back with this handle";
+                Err(Problem::new(401, "resume_replaced", detail))
+            }
+            InputOutcome::TokenExpired => Err(TokenError::Expired.to_problem()),
+            InputOutcome::PeerGone => {
+                Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn build_claim(&self, handle: &ResumeHandle) -> PeerClaim {
+        let context = self.registry.context();
+        handle.to_claim(&context.node_id, context.store.now_ms(), clock::now_s())
+    }
 }
 
-/// What a request carries.
+/// The credentials that a request carries.
 struct RequestCredentials {
     tokens: Vec<String>,
     handles: Vec<String>,
@@ -307,18 +428,18 @@ impl RequestCredentials {
         self.tokens.extend(values.filter_map(|value| value.strip_prefix("Bearer ")).map(str::to_owned));
     }
 
-    /// The one handle, if there is one.
+    /// The only handle, if there is one.
     fn take_handle(&mut self) -> Result<Option<String>, Problem> {
-        let twice = |text| Problem::new(400, "bad_request", text);
+        let bad_request = |text| Problem::new(400, "bad_request", text);
         match (self.handles.len(), self.tokens.is_empty()) {
             (0, _) => Ok(None),
             (1, true) => Ok(self.handles.pop()),
-            (1, false) => Err(twice("a token and a handle are given; keep one")),
-            _ => Err(twice("the handle stands in more than one place; keep one")),
+            (1, false) => Err(bad_request("a token and a handle are given; keep one")),
+            _ => Err(bad_request("the handle stands in more than one place; keep one")),
         }
     }
 
-    /// The one token.
+    /// The only token.
     fn take_token(&mut self) -> Result<String, Problem> {
         match self.tokens.len() {
             0 => Err(TokenError::Missing.to_problem()),
@@ -328,7 +449,7 @@ impl RequestCredentials {
     }
 }
 
-/// A number as the protocol writes it: digits, at most 2^53−1.
+/// A seq as the protocol writes it: digits, at most 2^53−1.
 fn parse_seq(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
     text.parse().ok().filter(|seq| digits && *seq < 1 << 53)

@@ -1,28 +1,54 @@
-//! The routes of a node, alone or beside those of other services.
+//! The HTTP routes of a node, alone or beside those of other services.
+//!
+//! Owns: `/ws/validate`, and the answer to a plain request for `/ws/signal`. Must not: serve an upgrade (`connection::upgrade`).
 
 use std::sync::Arc;
 
-use actix_web::web;
-use signalbox_http::{RequestGate, configure_health, metrics_response, not_found, resource};
+use actix_web::{HttpRequest, HttpResponse, web};
+use signalbox_http::{ApiError, RequestGate, configure_health, metrics_response, not_found, resource};
+use signalbox_protocol::problem::Problem;
 
-use crate::{node::SignalNode, routes};
+use crate::{admission::CredentialSource, node::SignalNode};
 
-/// The routes of a node besides `/ws/signal`'s upgrade, without health and metrics, which the process owns.
-pub fn configure_signal_routes(signal: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
-    move |config| routes::add_routes(config, signal)
+/// The routes of a node besides the upgrade of `/ws/signal`. The process owns health and metrics.
+pub fn configure_signal_routes(node: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config| {
+        config
+            .app_data(web::Data::from(node))
+            .service(resource("/ws/validate", "GET").route(web::get().to(validate_credentials)))
+            .service(resource("/ws/signal", "GET").route(web::get().to(upgrade_required)));
+    }
 }
 
 /// All routes of the standalone service.
-pub fn configure_standalone(signal: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
+pub fn configure_standalone(node: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        let gate = RequestGate::new(&signal.settings.server);
-        let (ready, counted) = (signal.clone(), signal.clone());
-        let metrics = move || std::future::ready(metrics_response(&counted.gather_metrics()));
+        let gate = RequestGate::new(&node.settings.server);
+        let (ready_node, metrics_node) = (node.clone(), node.clone());
+        let metrics = move || std::future::ready(metrics_response(&metrics_node.gather_metrics()));
         config
             .app_data(web::Data::new(gate))
-            .configure(configure_health(move || std::future::ready(ready.check_ready())))
+            .configure(configure_health(move || std::future::ready(ready_node.check_ready())))
             .service(resource("/metrics", "GET").route(web::get().to(metrics)))
-            .configure(configure_signal_routes(signal))
+            .configure(configure_signal_routes(node))
             .default_service(web::to(not_found));
     }
+}
+
+/// The answer that an upgrade would get, as plain HTTP: a browser cannot read the status of a failed upgrade.
+async fn validate_credentials(
+    node: web::Data<SignalNode>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (admission, headers) = (&node.admission, request.headers());
+    let source = CredentialSource::Validate(request.query_string(), headers);
+    let verified = admission.verify_request(&source).await.map_err(ApiError)?;
+    drop(admission.acquire_permit().map_err(ApiError)?);
+    let socket_address = request.peer_addr().map(|peer| peer.ip());
+    admission.authorize_request(&verified, headers, socket_address).await.map_err(ApiError)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(r#"{"valid":true}"#))
+}
+
+async fn upgrade_required() -> Result<HttpResponse, ApiError> {
+    Err(ApiError(Problem::new(426, "upgrade_required", "connect with a WebSocket (RFC 6455)")))
 }

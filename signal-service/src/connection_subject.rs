@@ -1,57 +1,30 @@
-//! On what a connection stands, and whether it still may: asked at the door, before its first frame, and whenever the rules change.
-//!
-//! How nobody slips through: a change of the rules is published first, then the connections are swept. A connection is registered first, then
-//! judged, before it is told that it is in. So either the sweep finds it, or it is judged by the changed rules. On another node the same holds
-//! for the moment when that node hears of the change, at most a poll later.
+//! The access subject of a connection, in owned form. A value: it knows no connection and no rule.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
-use signalbox_access::{AccessRefusal, AccessSubject};
-use signalbox_protocol::{
-    CloseCode,
-    id::{CallerId, RoomId, TokenId, UserId},
-    problem::Problem,
-};
+use signalbox_access::AccessSubject;
+use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
 use signalbox_rooms::room::Member;
 
-use crate::{admission::ConnectIntent, node::SignalNode, registry::LocalPeer};
-
-/// What is judged of a connection.
+/// The user, room, grant, issuer and address that access rules are checked against.
 #[derive(Debug, Clone)]
 pub struct ConnectionSubject {
-    /// Its room.
+    /// The room.
     pub room: RoomId,
-    /// Its user.
+    /// The user.
     pub user: UserId,
-    /// Its token, which says from which grant it comes.
+    /// The id of the token, which names the grant.
     pub token: TokenId,
-    /// When that was made, seconds since 1970.
+    /// The time at which the token was issued, seconds since 1970.
     pub issued_s: u64,
-    /// On whose word.
+    /// The issuer of the token.
     pub issuer: CallerId,
-    /// Where the client is. Kept with the connection and nowhere else.
+    /// The address of the client. It is kept with the connection only.
     pub address: Option<IpAddr>,
 }
 
 impl ConnectionSubject {
-    /// That of a connection that wishes to be in.
-    pub fn from_intent(wish: &ConnectIntent, address: Option<IpAddr>) -> Self {
-        match wish {
-            ConnectIntent::Join { claims, .. } => Self {
-                room: claims.room.clone(),
-                user: claims.sub.clone(),
-                token: claims.jti.clone(),
-                issued_s: claims.iat,
-                issuer: claims.caller.clone(),
-                address,
-            },
-            ConnectIntent::Resume { handle, .. } | ConnectIntent::Replace { handle, .. } => {
-                Self::from_member(&handle.room, &handle.member, address)
-            }
-        }
-    }
-
-    /// That of a member.
+    /// The subject of a member.
     pub fn from_member(room: &RoomId, member: &Member, address: Option<IpAddr>) -> Self {
         Self {
             room: room.clone(),
@@ -63,7 +36,7 @@ impl ConnectionSubject {
         }
     }
 
-    /// As the rules ask for it.
+    /// The borrowed form, which `signalbox_access` checks.
     pub fn access_subject(&self) -> AccessSubject<'_> {
         AccessSubject {
             user: &self.user,
@@ -73,46 +46,5 @@ impl ConnectionSubject {
             issuer: Some(self.issuer.as_str()),
             address: self.address,
         }
-    }
-}
-
-/// A member whose socket is nowhere.
-pub(crate) fn member_access_subject<'a>(room: &'a RoomId, member: &'a Member) -> AccessSubject<'a> {
-    AccessSubject {
-        user: &member.user,
-        room: Some(room),
-        grant: member.token.grant(),
-        issued_s: Some(member.issued),
-        issuer: Some(member.caller.as_str()),
-        address: None,
-    }
-}
-
-impl SignalNode {
-    /// Whether a connection may be, by the rules that are held. Nobody new is let in on rules that may be old.
-    ///
-    /// # Errors
-    /// 401 `token_revoked`, 403 `banned` or `address_denied`, 503 `shut_down` or `unavailable`.
-    pub fn check_access(&self, standing: &ConnectionSubject) -> Result<(), Problem> {
-        self.access_control.check_access(&standing.access_subject()).map_err(AccessRefusal::to_problem)?;
-        if self.access_control.is_current() {
-            return Ok(());
-        }
-        let detail =
-            "this node does not know yet what was taken back; keep the token or handle and try again";
-        Err(Problem::new(503, "unavailable", detail))
-    }
-
-    /// Whether a peer that has been committed may stay, by what the store says of it.
-    pub(crate) fn check_member_access(
-        &self,
-        room: &RoomId,
-        peer: &Arc<LocalPeer>,
-        member: &Member,
-    ) -> Result<(), CloseCode> {
-        let standing = ConnectionSubject::from_member(room, member, peer.access_subject().address);
-        let verdict = self.access_control.check_access(&standing.access_subject());
-        peer.set_access_subject(standing);
-        verdict.map_err(AccessRefusal::close_code)
     }
 }

@@ -5,7 +5,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use signalbox_access::LimitChanges;
-use signalbox_config::ServiceSettings;
+use signalbox_config::{LimitSettings, ServiceSettings};
+use signalbox_protocol::WireLimits;
 use signalbox_rooms::room::RoomPolicy;
 
 /// The limits in force.
@@ -15,6 +16,7 @@ pub struct EffectiveLimits {
     /// No room may be so large that its first frame does not fit into an outbox.
     max_room_size: u32,
     room_policy: RoomPolicy,
+    wire_limits: WireLimits,
     room_peers: AtomicU32,
     user_peers: AtomicU32,
     connections: AtomicU32,
@@ -41,6 +43,7 @@ impl EffectiveLimits {
             configured,
             max_room_size: u32::try_from(largest).unwrap_or(u32::MAX),
             room_policy: RoomPolicy::new(settings),
+            wire_limits: configured_wire_limits(limits),
             room_peers: 0.into(),
             user_peers: 0.into(),
             connections: 0.into(),
@@ -69,6 +72,13 @@ impl EffectiveLimits {
             set(&self.backlog, changes.backlog, usual.backlog),
         ];
         different.contains(&true)
+    }
+
+    /// The limits that a client learns in its first frame.
+    pub fn wire_limits(&self) -> WireLimits {
+        let (burst, rate_per_second) = self.burst_and_rate();
+        let (room_peers, backlog) = (self.room_peers(), self.backlog());
+        WireLimits { room_peers, burst, rate_per_second, backlog, ..self.wire_limits }
     }
 
     /// What the rules of rooms need.
@@ -103,6 +113,20 @@ impl EffectiveLimits {
     /// Entries that may wait in one mailbox.
     pub fn backlog(&self) -> u32 {
         self.backlog.load(Ordering::Relaxed)
+    }
+}
+
+fn configured_wire_limits(limits: &LimitSettings) -> WireLimits {
+    WireLimits {
+        frame_bytes: limits.frame.0 as u64,
+        sdp_bytes: limits.sdp.0 as u64,
+        candidate_bytes: limits.candidate.0 as u64,
+        data_bytes: limits.data.0 as u64,
+        metadata_bytes: limits.metadata.0 as u64,
+        room_peers: limits.room_peers,
+        burst: limits.burst,
+        rate_per_second: limits.rate,
+        backlog: limits.backlog,
     }
 }
 

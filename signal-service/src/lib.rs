@@ -19,7 +19,6 @@ pub mod payload_filter;
 mod peer_permissions;
 pub mod registry;
 pub mod resume_handle;
-mod routes;
 mod ticket_store;
 pub mod token_keys;
 pub mod usage_meter;

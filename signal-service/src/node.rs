@@ -8,16 +8,15 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use signalbox_access::{AccessControl, RedisRuleLog, RuleLog};
 use signalbox_config::ServiceSettings;
-use signalbox_http::{RequestGate, TrustedProxies};
-use signalbox_protocol::{MessageLimits, WireLimits, id::NodeId, problem::Problem};
+use signalbox_protocol::{MessageLimits, id::NodeId, problem::Problem};
 use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::usage::MemoryUsageStore;
-use signalbox_token::{MemoryTicketStore, TokenError};
+use signalbox_token::MemoryTicketStore;
 use signalbox_turn::IceDirectory;
 
 use crate::{
     access_enforcer,
-    admission::{AdmissionControl, ConnectIntent},
+    admission::AdmissionControl,
     maintenance,
     node_context::NodeContext,
     node_metrics::NodeMetrics,
@@ -29,8 +28,7 @@ use crate::{
 };
 use signalbox_rooms::{
     removal::{RemovalHook, RemovedPeer},
-    room::{InputOutcome, RoomInput},
-    store::{self, RedisRoomStore, RedisStartError, RoomStore, StoreEvents, StoreUnavailable},
+    store::{self, RedisRoomStore, RedisStartError, RoomStore, StoreEvents},
 };
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
@@ -43,10 +41,8 @@ pub struct SignalNode {
     pub registry: Arc<RoomRegistry>,
     pub(crate) handle_keys: Arc<HandleKeys>,
     pub(crate) message_limits: MessageLimits,
-    wire_limits: WireLimits,
     /// What was taken back.
     pub access_control: Arc<AccessControl>,
-    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) ice_directory: IceDirectory,
     pub(crate) empty_metadata: Arc<RawValue>,
     /// What is counted for `/api/usage`, if anything is.
@@ -115,10 +111,15 @@ impl SignalNode {
         let counts = !settings.usage.kept.0.is_zero();
         let meter = counts.then(|| UsageMeter::new(settings.usage.pairs as usize));
         meter.iter().for_each(|meter| usage_meter::start_usage_flush(meter, &registry));
-        let gate = RequestGate::new(&settings.server);
         let handles = Arc::new(handles);
-        let door =
-            AdmissionControl::new(keys, tickets, handles.clone(), gate.allowed_hosts().to_vec(), &settings);
+        let door = AdmissionControl::new(
+            keys,
+            tickets,
+            handles.clone(),
+            control.clone(),
+            registry.clone(),
+            &settings,
+        );
         access_enforcer::start_access_enforcer(&registry, &door, &control);
         door.token_keys().start_fetching(&registry.context().metrics);
         tracing::info!(event = "node_started", node = %node);
@@ -127,9 +128,7 @@ impl SignalNode {
             registry,
             handle_keys: handles,
             message_limits: build_message_limits(&settings),
-            wire_limits: configured_wire_limits(&settings),
             access_control: control,
-            trusted_proxies: TrustedProxies::new(&settings.server),
             ice_directory: ice,
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
             usage_meter: meter,
@@ -158,14 +157,6 @@ impl SignalNode {
         self.registry.context().store.usage_book()
     }
 
-    /// The limits that a client is told.
-    pub(crate) fn current_wire_limits(&self) -> WireLimits {
-        let limits = &self.registry.context().limits;
-        let (burst, rate_per_second) = limits.burst_and_rate();
-        let (room_peers, backlog) = (limits.room_peers(), limits.backlog());
-        WireLimits { room_peers, burst, rate_per_second, backlog, ..self.wire_limits }
-    }
-
     /// Everything it counts.
     pub fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
         let metrics = &self.registry.context().metrics;
@@ -174,43 +165,6 @@ impl SignalNode {
             metrics.jwks_age_seconds.set(age_s);
         }
         metrics.gather_families()
-    }
-
-    /// What the room and the store say to a wish, before the `101`. Nothing is changed: a race may still be lost after it.
-    ///
-    /// # Errors
-    /// 503 `unavailable`, 401 `resume_expired`, `resume_replaced` or `token_expired`.
-    pub async fn check_intent(&self, wish: &ConnectIntent) -> Result<(), Problem> {
-        let away = |StoreUnavailable| {
-            Problem::new(
-                503,
-                "unavailable",
-                "the store does not answer; keep the token or handle and try again",
-            )
-        };
-        if !self.registry.context().store.is_room_available(wish.room_id()) {
-            return Err(away(StoreUnavailable));
-        }
-        let input = match wish {
-            ConnectIntent::Join { .. } => return Ok(()),
-            ConnectIntent::Resume { handle, .. } => RoomInput::Attach(Box::new(self.build_claim(handle))),
-            ConnectIntent::Replace { handle, peer } => RoomInput::Replace {
-                old_peer: Box::new(self.build_claim(handle)),
-                new_peer: peer.clone(),
-                mailbox_version: 1,
-            },
-        };
-        match self.registry.get_or_create_room(wish.room_id()).preview_outcome(input).await.map_err(away)? {
-            InputOutcome::Fenced => {
-                let detail = "a newer connection has this peer; do not come back with this handle";
-                Err(Problem::new(401, "resume_replaced", detail))
-            }
-            InputOutcome::TokenExpired => Err(TokenError::Expired.to_problem()),
-            InputOutcome::PeerGone => {
-                Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -249,20 +203,5 @@ fn build_message_limits(settings: &ServiceSettings) -> MessageLimits {
         candidate: limits.candidate.0,
         data: limits.data.0,
         metadata: limits.metadata.0,
-    }
-}
-
-fn configured_wire_limits(settings: &ServiceSettings) -> WireLimits {
-    let limits = &settings.limits;
-    WireLimits {
-        frame_bytes: limits.frame.0 as u64,
-        sdp_bytes: limits.sdp.0 as u64,
-        candidate_bytes: limits.candidate.0 as u64,
-        data_bytes: limits.data.0 as u64,
-        metadata_bytes: limits.metadata.0 as u64,
-        room_peers: limits.room_peers,
-        burst: limits.burst,
-        rate_per_second: limits.rate,
-        backlog: limits.backlog,
     }
 }

@@ -9,10 +9,10 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use signalbox_protocol::id::{PeerId, RoomId};
+use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_token::SharedSecret;
 
-use signalbox_rooms::room::{Member, ReplicationId};
+use signalbox_rooms::room::{ClaimProof, Member, PeerAttachment, PeerClaim, ReplicationId};
 
 /// The longest text that is looked at.
 const MAX_HANDLE_BYTES: usize = 8 * 1024;
@@ -45,6 +45,26 @@ pub struct ResumeHandle {
     /// The peer's record, should the store have forgotten it.
     #[serde(rename = "m")]
     pub member: Member,
+}
+
+impl ResumeHandle {
+    /// The claim that this handle proves, for an owner on `node_id`. `store_now_ms` is the clock of the store, `now_s` that of this machine.
+    pub(crate) fn to_claim(&self, node_id: &NodeId, store_now_ms: u64, now_s: u64) -> PeerClaim {
+        let (generation, epoch) = (self.handle_generation, self.epoch);
+        PeerClaim {
+            peer: self.peer.clone(),
+            proof: ClaimProof::Handle { generation, epoch },
+            replication_id: self.replication_id.clone(),
+            now_s: Some(now_s),
+            member: Member {
+                attachment: PeerAttachment::Attached(node_id.clone()),
+                epoch,
+                generation,
+                mailbox_version: store_now_ms.max(self.mailbox_version + 1),
+                ..self.member.clone()
+            },
+        }
+    }
 }
 
 /// The keys that seal handles. The first seals; all of them open, so that a key can be changed without losing a peer.
@@ -94,7 +114,6 @@ mod tests {
     use signalbox_token::SecretBytes;
 
     use super::*;
-    use signalbox_rooms::room::PeerAttachment;
 
     fn random_secret() -> SharedSecret {
         SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap()

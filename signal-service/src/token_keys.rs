@@ -102,22 +102,27 @@ impl TokenKeys {
         self.fetcher.as_ref().map(|published| published.lock_state().last_success_at.elapsed().as_secs_f64())
     }
 
-    /// Checks a room token. One whose key is not held waits up to half a second for another look at the published set.
+    /// The verifier, which has the keys.
+    pub fn verifier(&self) -> &TokenVerifier {
+        &self.verifier
+    }
+
+    /// Verifies a room token whose signature no held key has made. If its key is unknown it waits up to half a second for another fetch.
     ///
     /// # Errors
     /// 401 with the code of the defect; 503 `unavailable` while no set has come and the token may be good.
-    pub async fn verify_room_token(&self, token: &str, now_s: u64) -> Result<RoomClaims, Problem> {
-        let verdict = self.verifier.verify_room_token(token, now_s);
-        let (Err(TokenError::BadSignature), Some(published)) = (&verdict, &self.fetcher) else {
-            return verdict.map_err(TokenError::to_problem);
-        };
+    pub async fn verify_with_new_keys(&self, token: &str, now_s: u64) -> Result<RoomClaims, Problem> {
+        let bad_signature = || Err(TokenError::BadSignature.to_problem());
+        let Some(published) = &self.fetcher else { return bad_signature() };
         if !self.verifier.is_key_missing(token) {
-            return verdict.map_err(TokenError::to_problem);
+            return bad_signature();
         }
         let looked = published.wait_for_fetch().await;
         self.check_ready()?;
-        let verdict = if looked { self.verifier.verify_room_token(token, now_s) } else { verdict };
-        verdict.map_err(TokenError::to_problem)
+        if !looked {
+            return bad_signature();
+        }
+        self.verifier.verify_room_token(token, now_s).map_err(TokenError::to_problem)
     }
 }
 

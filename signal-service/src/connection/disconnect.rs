@@ -1,4 +1,7 @@
-//! The end of a connection: what becomes of its peer, and a goodbye that arrives.
+//! The end of a connection: its close code, the input for its peer, and a close handshake that reaches the client.
+//!
+//! Owns: whether the peer is detached or leaves, and the bounded wait for the last bytes. Must not: decide that a connection ends; `task`,
+//! `join`, `resync` and `lobby` do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,23 +11,23 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::registry::{LocalPeer, LocalRoom};
 use signalbox_rooms::room::RoomInput;
 
-/// How long a closing connection waits for its last bytes to go, and for the client to close.
+/// How long a closing connection waits for its last bytes to be sent and for the client to close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Why a connection ends.
 pub(super) enum ConnectionEnd {
     /// The server closes it.
     ServerClose(CloseCode),
-    /// The client closed it with this code, and is owed a close frame.
+    /// The client closed it with this code and expects a close frame.
     ClientClose(u16),
-    /// The socket is gone.
+    /// The socket is closed or broken.
     SocketLost,
 }
 
-/// What becomes of the peer when its connection ends.
+/// Queues the detach or the leave of the peer when its connection ends.
 pub(super) fn detach_or_leave(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &ConnectionEnd) {
     match end {
-        // It was never in, or belongs to somebody else now, or to nobody.
+        // The peer was never in the room, has another owner, or has left already.
         ConnectionEnd::ServerClose(
             CloseCode::RoomFull
             | CloseCode::UserLimit
@@ -37,7 +40,7 @@ pub(super) fn detach_or_leave(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &Con
             | CloseCode::Denied,
         ) => {}
         ConnectionEnd::ServerClose(CloseCode::TokenExpired) => queue_leave(room, peer, LeaveReason::Expired),
-        // It has no way back, and the others need not wait for it.
+        // The peer cannot return, so the others need not wait for it.
         ConnectionEnd::ServerClose(CloseCode::Banned | CloseCode::AddressDenied) => {
             queue_leave(room, peer, LeaveReason::Banned)
         }
@@ -53,31 +56,31 @@ fn queue_leave(room: &Arc<LocalRoom>, peer: &LocalPeer, reason: LeaveReason) {
     room.queue_input(RoomInput::Leave { peer: peer.id.clone(), epoch: peer.epoch(), reason });
 }
 
-/// Lets the goodbye out: writes what waits, the close frame last, then waits for the client to close, both within a bound. Without
-/// reading on, the kernel would answer what still comes with a reset, and the client would never see the close code.
+/// Writes the outbox, whose last frame is the close frame, and waits for the client to close; both within [`CLOSE_DEADLINE`]. It reads on:
+/// otherwise the kernel would answer later bytes with a reset, and the client would never see the close code.
 pub(super) async fn drain_close(socket: &TcpStream, peer: &LocalPeer) {
-    let goodbye = async {
+    let close = async {
         while peer.pending_work().outbox_bytes > 0 {
             if socket.writable().await.is_err() {
                 return;
             }
             peer.flush_outbox();
         }
-        // The peer may be gone already.
+        // The socket may be closed already.
         let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
         while socket.readable().await.is_ok() && !discard_input(socket) {
             tokio::task::yield_now().await;
         }
     };
-    // A client that neither reads nor closes is cut off.
-    let _ = timeout(CLOSE_DEADLINE, goodbye).await;
+    // The connection of a client that neither reads nor closes is dropped.
+    let _ = timeout(CLOSE_DEADLINE, close).await;
 }
 
-/// Reads what has come and forgets it; whether the other side has closed. Not in the future above, which every connection carries
-/// along all its life.
+/// Reads and drops bytes. Returns whether the other side has closed. A function of its own, because its buffer would enlarge the future of
+/// every connection.
 fn discard_input(socket: &TcpStream) -> bool {
     let mut sink = [0; 4096];
-    // So much, then others have their turn.
+    // Then other tasks have their turn.
     for _ in 0..64 {
         match socket.try_read(&mut sink) {
             Ok(0) => return true,
@@ -86,4 +89,25 @@ fn discard_input(socket: &TcpStream) -> bool {
         }
     }
     false
+}
+
+/// The close code of a connection whose peer has another owner. If the store may have lost a newer epoch, the client must resume: its handle
+/// decides which connection is newer.
+pub(super) fn fenced_close_code(is_certain: bool) -> CloseCode {
+    if is_certain { CloseCode::Replaced } else { CloseCode::Unavailable }
+}
+
+/// The close code of a connection whose peer has left the room.
+pub(super) fn left_close_code(reason: Option<LeaveReason>) -> CloseCode {
+    match reason {
+        Some(LeaveReason::Replaced) => CloseCode::Replaced,
+        Some(LeaveReason::Removed) => CloseCode::Removed,
+        Some(LeaveReason::Ended) => CloseCode::Ended,
+        Some(LeaveReason::Denied) => CloseCode::Denied,
+        Some(LeaveReason::Expired) => CloseCode::TokenExpired,
+        Some(LeaveReason::Banned) => CloseCode::Banned,
+        Some(LeaveReason::Revoked) => CloseCode::Revoked,
+        // The room has ended or the resume window is over: the client may join again.
+        Some(LeaveReason::Left | LeaveReason::Timeout) | None => CloseCode::SessionGone,
+    }
 }

@@ -1,68 +1,74 @@
-//! The begin of a connection: a peer joins, comes back, or takes the place of the one it was.
+//! The beginning of a connection: a peer joins, resumes, or replaces the peer that its client was. Then the first frame.
+//!
+//! Owns: the commit of the join or resume, the access check after it, and the frames `joined`, `resumed` and `waiting` with their handle.
+//! Must not: decide whether a peer may join (`signalbox_rooms::room`). Next: `task` serves the connection.
 
 use std::sync::Arc;
 
-use signalbox_protocol::{CloseCode, ErrorCode, JoinedMessage, ServerMessage, clock};
+use signalbox_access::AccessRefusal;
+use signalbox_protocol::{
+    CloseCode, ErrorCode, JoinedMessage, ServerMessage, WaitingMessage, clock, id::RoomId,
+};
+use signalbox_rooms::{
+    room::{InputOutcome, Member, PeerAttachment, PeerClaim, ReplicationId, RoomInput, RoomState},
+    store::{MailboxPage, PeerStatus, StoreUnavailable},
+};
 use signalbox_token::RoomClaims;
 
-use super::{lobby::enter_lobby, resync::left_close_code};
+use super::disconnect::left_close_code;
 use crate::{
     admission::ConnectIntent,
+    connection_subject::ConnectionSubject,
     node::SignalNode,
     registry::{LocalPeer, LocalRoom},
     resume_handle::{MAX_HANDLE_METADATA_BYTES, ResumeHandle},
 };
-use signalbox_rooms::{
-    room::{
-        ClaimProof, InputOutcome, Member, PeerAttachment, PeerClaim, ReplicationId, RoomInput, RoomState,
-    },
-    store::{MailboxPage, PeerStatus, StoreUnavailable},
-};
 
-/// A peer that is in.
+/// A peer that has got its first frame.
 pub(super) struct JoinedPeer {
-    /// Its record.
+    /// The record of the member.
     pub(super) member: Member,
-    /// Which handle it was given.
+    /// The generation of the handle in the first frame.
     pub(super) handle_generation: u64,
-    /// Whether it was there before; then its handle must be confirmed.
+    /// Whether the peer existed before; then the client must confirm its new handle.
     pub(super) is_resumed: bool,
-    /// The highest id that was accepted from it.
+    /// The highest message id that was accepted from the peer.
     pub(super) last_id: u64,
-    /// The last entry of its mailbox that the store knows it to have.
+    /// The last entry up to which the store knows that the peer has it.
     pub(super) acked_seq: u64,
 }
 
-/// Commits what the connection wishes and writes the first frame.
+/// The mailbox and the seq after which its entries follow a first frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MailboxStart {
+    pub(super) mailbox_version: u64,
+    pub(super) seq: u64,
+}
+
+/// Commits the intent of a connection and sends the first frame.
 pub(super) async fn join_or_resume(
-    signal: &SignalNode,
+    node: &SignalNode,
     room: &Arc<LocalRoom>,
     peer: &Arc<LocalPeer>,
-    wish: ConnectIntent,
+    intent: ConnectIntent,
 ) -> Result<JoinedPeer, CloseCode> {
-    match wish {
+    match intent {
         ConnectIntent::Join { claims, .. } => {
-            let member = build_new_member(signal, &claims);
-            let input = RoomInput::Join { peer: peer.id.clone(), member: Box::new(member) };
-            commit_join(signal, room, peer, input).await
+            let member = Box::new(build_new_member(node, &claims));
+            commit_join(node, room, peer, RoomInput::Join { peer: peer.id.clone(), member }).await
         }
-        ConnectIntent::Replace { handle, peer: id } => {
-            let mailbox = signal.registry.context().store.now_ms();
-            let old = Box::new(signal.build_claim(&handle));
-            commit_join(
-                signal,
-                room,
-                peer,
-                RoomInput::Replace { old_peer: old, new_peer: id, mailbox_version: mailbox },
-            )
-            .await
+        ConnectIntent::Replace { handle, peer: new_peer } => {
+            let old_peer = Box::new(build_claim(node, &handle));
+            let mailbox_version = node.registry.context().store.now_ms();
+            let input = RoomInput::Replace { old_peer, new_peer, mailbox_version };
+            commit_join(node, room, peer, input).await
         }
-        ConnectIntent::Resume { handle, since } => commit_resume(signal, room, peer, &handle, since).await,
+        ConnectIntent::Resume { handle, since } => commit_resume(node, room, peer, &handle, since).await,
     }
 }
 
-fn build_new_member(signal: &SignalNode, claims: &RoomClaims) -> Member {
-    let hub = signal.registry.context();
+fn build_new_member(node: &SignalNode, claims: &RoomClaims) -> Member {
+    let context = node.registry.context();
     Member {
         user: claims.sub.clone(),
         role: claims.role.clone(),
@@ -73,128 +79,137 @@ fn build_new_member(signal: &SignalNode, claims: &RoomClaims) -> Member {
         caller: claims.caller.clone(),
         region: claims.region.clone(),
         name: claims.name.clone().unwrap_or_else(|| "".into()),
-        metadata: claims.metadata.clone().unwrap_or_else(|| signal.empty_metadata.clone()),
+        metadata: claims.metadata.clone().unwrap_or_else(|| node.empty_metadata.clone()),
         waiting: false,
         muted: false,
         overridden: false,
-        attachment: PeerAttachment::Attached(hub.node_id.clone()),
+        attachment: PeerAttachment::Attached(context.node_id.clone()),
         epoch: 1,
         generation: 1,
-        mailbox_version: hub.store.now_ms(),
+        mailbox_version: context.store.now_ms(),
     }
 }
 
-/// A peer that was not there before, perhaps in the place of one that was.
+fn build_claim(node: &SignalNode, handle: &ResumeHandle) -> PeerClaim {
+    let context = node.registry.context();
+    handle.to_claim(&context.node_id, context.store.now_ms(), clock::now_s())
+}
+
+/// A new peer, perhaps in place of an older one.
 async fn commit_join(
-    signal: &SignalNode,
+    node: &SignalNode,
     room: &Arc<LocalRoom>,
     peer: &Arc<LocalPeer>,
     input: RoomInput,
 ) -> Result<JoinedPeer, CloseCode> {
-    let answer = room.submit_input(input, None).await;
-    let state = match answer {
+    let state = match room.submit_input(input, None).await {
         Ok((InputOutcome::Done, state)) => state,
         Ok((outcome, _)) => return Err(send_join_refusal(peer, outcome)),
         Err(StoreUnavailable) => return Err(send_unavailable(peer)),
     };
     let Some(member) = state.members.get(&peer.id) else {
-        // Somebody has removed it in the same moment.
+        // A moderator has removed it at the same moment.
         return Err(left_close_code(state.tombstones.get(&peer.id).map(|tombstone| tombstone.reason)));
     };
     peer.set_epoch(member.epoch);
     room.activate_peer(peer);
-    signal.check_member_access(&room.id, peer, member)?;
+    check_member_access(node, &room.id, peer, member)?;
     peer.apply_member(member);
+    let generation = member.generation;
     if member.waiting {
-        return Ok(enter_lobby(signal, room, peer, member, &state, member.generation, false));
+        return Ok(enter_lobby(node, room, peer, member, &state, generation, false));
     }
-    signal.registry.context().metrics.joins.inc();
+    node.registry.context().metrics.joins.inc();
     tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
-    let welcome =
-        build_joined(signal, room, peer, member, &state, member.mailbox_version, member.generation, 0);
-    peer.open_mailbox(&ServerMessage::Joined(welcome), &state.replication_id, member.mailbox_version, 0);
-    let (member, generation) = (member.clone(), member.generation);
+    let start = MailboxStart { mailbox_version: member.mailbox_version, seq: 0 };
+    let joined = ServerMessage::Joined(build_joined(node, room, peer, member, &state, start, generation));
+    peer.open_mailbox(&joined, &state.replication_id, start.mailbox_version, start.seq);
+    let member = member.clone();
     Ok(JoinedPeer { member, handle_generation: generation, is_resumed: false, last_id: 0, acked_seq: 0 })
 }
 
 async fn commit_resume(
-    signal: &SignalNode,
+    node: &SignalNode,
     room: &Arc<LocalRoom>,
     peer: &Arc<LocalPeer>,
     handle: &ResumeHandle,
     since: u64,
 ) -> Result<JoinedPeer, CloseCode> {
-    let (epoch, state) =
-        match room.submit_input(RoomInput::Attach(Box::new(signal.build_claim(handle))), None).await {
-            Ok((InputOutcome::Attached(epoch), state)) => (epoch, state),
-            Ok((outcome, _)) => return Err(send_join_refusal(peer, outcome)),
-            Err(StoreUnavailable) => return Err(send_unavailable(peer)),
-        };
+    let input = RoomInput::Attach(Box::new(build_claim(node, handle)));
+    let (epoch, state) = match room.submit_input(input, None).await {
+        Ok((InputOutcome::Attached(epoch), state)) => (epoch, state),
+        Ok((outcome, _)) => return Err(send_join_refusal(peer, outcome)),
+        Err(StoreUnavailable) => return Err(send_unavailable(peer)),
+    };
     peer.set_epoch(epoch);
     room.activate_peer(peer);
-    if let Some(member) = state.members.get(&peer.id) {
-        signal.check_member_access(&room.id, peer, member)?;
+    let member = state.members.get(&peer.id);
+    if let Some(member) = member {
+        check_member_access(node, &room.id, peer, member)?;
     }
     let generation = handle.handle_generation + 1;
-    if let Some(member) = state.members.get(&peer.id).filter(|member| member.waiting) {
+    if let Some(member) = member.filter(|member| member.waiting) {
         peer.apply_member(member);
-        return Ok(enter_lobby(signal, room, peer, member, &state, generation, true));
+        return Ok(enter_lobby(node, room, peer, member, &state, generation, true));
     }
-    let resumed = match find_resume_point(signal, room, peer, handle, since, &state).await {
-        Ok(resumed) => resumed,
+    match find_resume_point(node, room, peer, handle, since, &state).await {
+        Ok(point) => send_resumed(node, room, peer, point, generation),
         Err(code) => {
-            // The peer is ours, and nobody is there to serve it.
+            // This node owns the peer, and no connection serves it.
             room.queue_input(RoomInput::Detach { peer: peer.id.clone(), epoch });
             if code == CloseCode::Unavailable {
                 send_unavailable(peer);
             }
-            return Err(code);
+            Err(code)
         }
-    };
-    let metrics = &signal.registry.context().metrics;
-    metrics.count_resume(resumed.page.is_some());
-    tracing::info!(event = "resumed", room = %room.id, peer = %peer.id, recovered = resumed.page.is_some());
-    let ResumePoint { state, page, mailbox_version: mailbox, seq, last_id: floor, acked_seq: told } = resumed;
-    let Some(member) = state.members.get(&peer.id) else { return Err(CloseCode::SessionGone) };
-    peer.apply_member(member);
-    let joined = build_joined(signal, room, peer, member, &state, mailbox, generation, seq);
-    let first = ServerMessage::Resumed { joined, recovered: page.is_some(), last_id: floor };
-    peer.open_mailbox(&first, &state.replication_id, mailbox, seq);
-    peer.start_replay(page);
-    // Only when the others here are known to have what it sent through another node may it go straight to them, should the store go.
-    signal.registry.mark_rooms_stale([room.id.clone()]);
-    Ok(JoinedPeer {
-        member: member.clone(),
-        handle_generation: generation,
-        is_resumed: true,
-        last_id: floor,
-        acked_seq: told,
-    })
+    }
 }
 
-/// Where a peer that is back goes on.
+/// Sends `resumed`, then the entries that the client has missed.
+fn send_resumed(
+    node: &SignalNode,
+    room: &Arc<LocalRoom>,
+    peer: &Arc<LocalPeer>,
+    point: ResumePoint,
+    handle_generation: u64,
+) -> Result<JoinedPeer, CloseCode> {
+    let ResumePoint { state, page, start, last_id, acked_seq } = point;
+    let recovered = page.is_some();
+    node.registry.context().metrics.count_resume(recovered);
+    tracing::info!(event = "resumed", room = %room.id, peer = %peer.id, recovered);
+    let Some(member) = state.members.get(&peer.id) else { return Err(CloseCode::SessionGone) };
+    peer.apply_member(member);
+    let joined = build_joined(node, room, peer, member, &state, start, handle_generation);
+    let resumed = ServerMessage::Resumed { joined, recovered, last_id };
+    peer.open_mailbox(&resumed, &state.replication_id, start.mailbox_version, start.seq);
+    peer.start_replay(page);
+    // Before direct delivery is possible, the other local peers must have every message that this peer sent through another node.
+    node.registry.mark_rooms_stale([room.id.clone()]);
+    Ok(JoinedPeer { member: member.clone(), handle_generation, is_resumed: true, last_id, acked_seq })
+}
+
+/// The point from which a resumed peer continues.
 struct ResumePoint {
     state: Arc<RoomState>,
-    /// The first entries it missed, if none is lost.
+    /// The first missed entries; none if entries were lost.
     page: Option<MailboxPage>,
-    mailbox_version: u64,
-    seq: u64,
+    start: MailboxStart,
     last_id: u64,
     acked_seq: u64,
 }
 
 async fn find_resume_point(
-    signal: &SignalNode,
+    node: &SignalNode,
     room: &LocalRoom,
     peer: &LocalPeer,
     handle: &ResumeHandle,
     since: u64,
     state: &Arc<RoomState>,
 ) -> Result<ResumePoint, CloseCode> {
-    let hub = signal.registry.context();
+    let context = node.registry.context();
     peer.set_replication_id(&state.replication_id);
-    let reader = peer.mailbox_reader(&hub.node_id);
-    let page = match hub.store.read_mailbox(&room.id, &reader, since).await {
+    let reader = peer.mailbox_reader(&context.node_id);
+    let page = match context.store.read_mailbox(&room.id, &reader, since).await {
         Ok(PeerStatus::Owned(page)) => page,
         Ok(PeerStatus::Fenced { .. }) => return Err(CloseCode::Replaced),
         Ok(PeerStatus::Left(reason)) => return Err(left_close_code(reason)),
@@ -203,26 +218,37 @@ async fn find_resume_point(
         }
     };
     if page.mailbox_version == handle.mailbox_version && page.is_contiguous_after(since) {
-        let (mailbox, floor, told) = (page.mailbox_version, page.last_id, page.acked_seq);
         return Ok(ResumePoint {
             state: state.clone(),
+            start: MailboxStart { mailbox_version: page.mailbox_version, seq: since },
+            last_id: page.last_id,
+            acked_seq: page.acked_seq,
             page: Some(page),
-            mailbox_version: mailbox,
-            seq: since,
-            last_id: floor,
-            acked_seq: told,
         });
     }
-    let renewed = hub.store.renew_mailbox(&room.id, &reader, handle.mailbox_version, 0).await;
+    let renewed = context.store.renew_mailbox(&room.id, &reader, handle.mailbox_version, 0).await;
     let Ok(Some(renewed)) = renewed else { return Err(CloseCode::Unavailable) };
     Ok(ResumePoint {
         state: Arc::new(renewed.state),
         page: None,
-        mailbox_version: renewed.mailbox_version,
-        seq: renewed.base_seq,
+        start: MailboxStart { mailbox_version: renewed.mailbox_version, seq: renewed.base_seq },
         last_id: renewed.last_id,
         acked_seq: renewed.base_seq,
     })
+}
+
+/// Checks the committed member against the access rules. The connection is registered already, so a rule that changes now is either seen here
+/// or by `access_enforcer`.
+fn check_member_access(
+    node: &SignalNode,
+    room: &RoomId,
+    peer: &LocalPeer,
+    member: &Member,
+) -> Result<(), CloseCode> {
+    let subject = ConnectionSubject::from_member(room, member, peer.access_subject().address);
+    let checked = node.access_control.check_access(&subject.access_subject());
+    peer.set_access_subject(subject);
+    checked.map_err(AccessRefusal::close_code)
 }
 
 fn send_join_refusal(peer: &LocalPeer, outcome: InputOutcome) -> CloseCode {
@@ -234,7 +260,7 @@ fn send_join_refusal(peer: &LocalPeer, outcome: InputOutcome) -> CloseCode {
             (ErrorCode::TokenInUse, CloseCode::TokenInUse, "the peer of this token is connected elsewhere")
         }
         InputOutcome::RoomFull => (ErrorCode::RoomFull, CloseCode::RoomFull, "the room has no place left"),
-        // The close code says it all.
+        // The close code says everything.
         InputOutcome::Fenced => return CloseCode::Replaced,
         InputOutcome::TokenExpired => return CloseCode::TokenExpired,
         InputOutcome::RoomLocked => {
@@ -266,86 +292,107 @@ fn send_unavailable(peer: &LocalPeer) -> CloseCode {
     CloseCode::Unavailable
 }
 
-/// Everything a peer is told at the begin, with a handle for the next time.
-#[expect(clippy::too_many_arguments, reason = "each is one member of the frame")]
-pub(super) fn build_joined(
-    signal: &SignalNode,
+/// Sends `waiting`, the first frame of a peer in the lobby.
+fn enter_lobby(
+    node: &SignalNode,
     room: &LocalRoom,
     peer: &LocalPeer,
     member: &Member,
     state: &RoomState,
-    mailbox: u64,
-    generation: u64,
-    seq: u64,
+    handle_generation: u64,
+    is_resumed: bool,
+) -> JoinedPeer {
+    tracing::info!(event = "waiting", room = %room.id, peer = %peer.id, user = %member.user, resumed = is_resumed);
+    let context = node.registry.context();
+    let (replication_id, mailbox_version) = (&state.replication_id, member.mailbox_version);
+    let waiting = WaitingMessage {
+        peer_id: peer.id.clone(),
+        room_id: room.id.clone(),
+        user_id: member.user.clone(),
+        role: member.role.clone(),
+        node: context.node_id.clone(),
+        resume: build_resume_handle(
+            node,
+            room,
+            peer,
+            member,
+            replication_id,
+            mailbox_version,
+            handle_generation,
+        ),
+        seq: 0,
+        limits: context.limits.wire_limits(),
+        ping_interval: node.settings.timing.ping.as_ms(),
+        features: vec!["resume".to_owned()],
+    };
+    peer.set_replication_id(replication_id);
+    peer.send_messages(&[ServerMessage::Waiting(waiting)]);
+    // A moderator may have admitted it before this node could hear of it.
+    peer.mark_stale();
+    JoinedPeer { member: member.clone(), handle_generation, is_resumed, last_id: 0, acked_seq: 0 }
+}
+
+/// The members of `joined`, with a new handle.
+pub(super) fn build_joined(
+    node: &SignalNode,
+    room: &LocalRoom,
+    peer: &LocalPeer,
+    member: &Member,
+    state: &RoomState,
+    start: MailboxStart,
+    handle_generation: u64,
 ) -> JoinedMessage {
-    let ice = signal.ice_directory.client_config(
-        &member.role,
-        member.region.as_ref(),
-        member.token.grant(),
-        clock::now_s(),
-    );
+    let context = node.registry.context();
+    let (region, grant) = (member.region.as_ref(), member.token.grant());
+    let ice = node.ice_directory.client_config(&member.role, region, grant, clock::now_s());
+    let (replication_id, mailbox_version) = (&state.replication_id, start.mailbox_version);
     JoinedMessage {
         peer_id: peer.id.clone(),
         room_id: room.id.clone(),
         user_id: member.user.clone(),
         role: member.role.clone(),
         permissions: member.permissions.clone(),
-        node: signal.registry.context().node_id.clone(),
+        node: context.node_id.clone(),
         peers: state.peer_entries_for(&peer.id),
         ice_servers: ice.servers,
         ice_policy: ice.policy,
         room: state.settings.to_room_info(state.ends_at),
         waiting: state.knockers_for(&peer.id),
-        resume: build_resume_handle(signal, room, peer, member, &state.replication_id, mailbox, generation),
-        seq,
-        limits: signal.current_wire_limits(),
-        ping_interval: signal.settings.timing.ping.as_ms(),
+        resume: build_resume_handle(
+            node,
+            room,
+            peer,
+            member,
+            replication_id,
+            mailbox_version,
+            handle_generation,
+        ),
+        seq: start.seq,
+        limits: context.limits.wire_limits(),
+        ping_interval: node.settings.timing.ping.as_ms(),
         features: vec!["resume".to_owned()],
     }
 }
 
-/// A handle for the next time.
+/// A sealed handle. None if there is no key that seals.
 pub(super) fn build_resume_handle(
-    signal: &SignalNode,
+    node: &SignalNode,
     room: &LocalRoom,
     peer: &LocalPeer,
     member: &Member,
-    lineage: &ReplicationId,
-    mailbox: u64,
-    generation: u64,
+    replication_id: &ReplicationId,
+    mailbox_version: u64,
+    handle_generation: u64,
 ) -> Option<String> {
-    let small = member.metadata.get().len() <= MAX_HANDLE_METADATA_BYTES;
-    let metadata = if small { &member.metadata } else { &signal.empty_metadata };
-    signal.handle_keys.seal_handle(&ResumeHandle {
+    let fits = member.metadata.get().len() <= MAX_HANDLE_METADATA_BYTES;
+    let metadata = if fits { &member.metadata } else { &node.empty_metadata };
+    node.handle_keys.seal_handle(&ResumeHandle {
         room: room.id.clone(),
         peer: peer.id.clone(),
         epoch: peer.epoch(),
-        handle_generation: generation,
-        mailbox_version: mailbox,
-        replication_id: lineage.clone(),
+        handle_generation,
+        mailbox_version,
+        replication_id: replication_id.clone(),
         member: Member { metadata: metadata.clone(), ..member.clone() },
     })
-}
-
-impl SignalNode {
-    /// What a handle claims.
-    pub(crate) fn build_claim(&self, handle: &ResumeHandle) -> PeerClaim {
-        let hub = self.registry.context();
-        let mailbox = hub.store.now_ms().max(handle.mailbox_version + 1);
-        let presence = PeerAttachment::Attached(hub.node_id.clone());
-        let (generation, epoch) = (handle.handle_generation, handle.epoch);
-        PeerClaim {
-            peer: handle.peer.clone(),
-            proof: ClaimProof::Handle { generation, epoch },
-            replication_id: handle.replication_id.clone(),
-            now_s: Some(clock::now_s()),
-            member: Member {
-                attachment: presence,
-                epoch,
-                generation,
-                mailbox_version: mailbox,
-                ..handle.member.clone()
-            },
-        }
-    }
 }

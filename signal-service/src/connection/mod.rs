@@ -1,9 +1,14 @@
 //! One WebSocket, from the upgrade request to its last byte.
 //!
-//! Owns: taking the socket over after the `101` (`upgrade`), reading frames (`frames`), the order
-//! of one peer's requests (`requests`), its rate (`rate`), what its frames mean (`reader`), how it comes in (`enter`), what
-//! is done when its shared state is in doubt (`look`), its goodbye (`life`), and the loop that drives them (`session`).
-//! Must not: know other peers; it hands messages to its room and is handed entries through its outbox.
+//! - `upgrade`: verifies the request, answers `101` and takes the socket
+//! - `task`: the loop of one connection; it owns `state` and acts on the values of the others
+//! - `frame_reader`: bytes to frames, at a limited rate; `dispatcher`: frames to actions
+//! - `request_queue`: the order of the requests of the peer, and their store calls; `request_answers`: their answers
+//! - `join`: the commit and the first frame; `resync`, `lobby`: repair and admission later
+//! - `connection_token`, `deadlines`: what ends or changes with time
+//! - `disconnect`: the close code and the close handshake
+//!
+//! Must not: know other peers. A message goes to the room of the peer; an entry comes through its `LocalPeer`.
 
 mod connection_token;
 mod deadlines;
@@ -12,10 +17,10 @@ mod dispatcher;
 mod frame_reader;
 mod join;
 mod lobby;
-mod rate_limiter;
+mod request_answers;
 mod request_queue;
 mod resync;
-mod sender_policy;
+mod state;
 mod task;
 mod upgrade;
 

@@ -1,14 +1,16 @@
-//! The loop of one connection: join, then frames in and entries out until it ends, then detach or leave.
+//! The task of one connection: join, then frames in and entries out until it ends, then detach or leave.
 //!
-//! One task for each connection. It never waits for another peer: what it sends goes to the store, what it is sent comes through
-//! its outbox.
+//! Owns: the socket, the loop, the rate limiter, the answers that wait for the socket. It acts on the values that the others return: the
+//! actions of `dispatcher`, the outcomes of `request_queue`, `connection_token` and `resync`. Must not: wait for another peer; messages go
+//! to the store, and entries come through the outbox of the peer. Next: `join` for the first frame, `dispatcher` for the frames after it.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use signalbox_config::LimitSettings;
-use signalbox_protocol::{CloseCode, ServerMessage, clock, id::PeerId};
+use signalbox_protocol::{CloseCode, ErrorCode, ServerMessage, clock, problem::Problem};
+use signalbox_rooms::{room::Member, store::PeerStatus};
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -16,14 +18,16 @@ use tokio::{
 };
 
 use super::{
-    connection_token::ConnectionToken,
-    deadlines::{ConnectionDeadlines, DueAction},
-    disconnect::{ConnectionEnd, detach_or_leave, drain_close},
-    dispatcher::MessageDispatcher,
-    frame_reader::{FrameReader, ReadEnd, ReadProgress},
-    join::{JoinedPeer, join_or_resume},
-    request_queue::{NextStep, RequestQueue},
-    resync::{ResyncResult, left_close_code},
+    connection_token::RefreshOutcome,
+    deadlines::DueAction,
+    disconnect::{ConnectionEnd, detach_or_leave, drain_close, left_close_code},
+    dispatcher::{DispatchAction, MessageDispatcher, MessageFault},
+    frame_reader::{FrameReader, IncomingFrame, RateLimiter, ReadEnd, ReadProgress},
+    join::{JoinedPeer, build_resume_handle, join_or_resume},
+    lobby::resync_in_lobby,
+    request_queue::{NextStep, PeerRequest},
+    resync::{ResyncResult, resync_peer},
+    state::ConnectionState,
 };
 use crate::{
     admission::{ConnectIntent, ConnectionPermit},
@@ -31,81 +35,58 @@ use crate::{
     node::SignalNode,
     node_context::STORE_RETRY_DELAY,
     registry::{LocalPeer, LocalRoom, PendingWork},
-    usage_meter::ConnectionTimer,
 };
-use signalbox_rooms::{room::Member, store::PeerStatus};
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER_WAIT: Duration = Duration::from_millis(25);
 
-/// How long a connection that must end waits to hear why.
+/// How long a connection that must end waits for the reason in the store.
 const CLOSE_REASON_WAIT: Duration = Duration::from_millis(500);
 
-/// How often a connection reads before others of its worker have their turn. Being readable costs a task nothing of its share of
-/// the runtime, so it must give way by itself.
+/// The number of reads before other connections of the same worker have their turn. A socket that is readable costs a task nothing of its
+/// share of the runtime, so the task must yield by itself.
 const READS_PER_TURN: usize = 8;
 
-/// Whether a connection has read what there was.
+/// The cost of a refresh in frames: the node verifies a signature.
+const REFRESH_COST: u32 = 9;
+
+/// The result of one turn of reading.
 enum ReadTurn {
-    /// It has, or takes no more for now.
+    /// The socket holds no more, or the queue is full.
     Done,
-    /// There may be more, and it is others' turn.
+    /// The socket may hold more; other tasks have their turn first.
     Yield,
 }
 
-/// Serves one connection until it ends. The `101` has been written.
+/// Serves one connection until it ends. The `101` has been sent.
 pub(super) async fn run_connection(
-    signal: Arc<SignalNode>,
-    place: ConnectionPermit,
-    (wish, standing): (ConnectIntent, ConnectionSubject),
+    node: Arc<SignalNode>,
+    permit: ConnectionPermit,
+    (intent, subject): (ConnectIntent, ConnectionSubject),
     socket: TcpStream,
-    early: BytesMut,
+    early_bytes: BytesMut,
 ) {
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
     let socket = Arc::new(socket);
-    let limits = LimitSettings {
-        backlog: signal.registry.context().limits.backlog(),
-        ..signal.settings.limits.clone()
-    };
-    let peer = LocalPeer::new(wish.peer_id(), standing, socket.clone(), &limits);
-    let room = signal.registry.register_connection(wish.room_id(), &peer);
-    if signal.admission.is_draining() {
-        // It came through the door just before it was closed; whoever says goodbye may have missed it.
+    let context = node.registry.context();
+    let limits = LimitSettings { backlog: context.limits.backlog(), ..node.settings.limits.clone() };
+    let peer = LocalPeer::new(intent.peer_id(), subject, socket.clone(), &limits);
+    let room = node.registry.register_connection(intent.room_id(), &peer);
+    if node.admission.is_draining() {
+        // The drain began after this connection was admitted, and may have missed it.
         peer.request_close(CloseCode::GoingAway);
     }
-    let metrics = &signal.registry.context().metrics;
-    metrics.connections.inc();
-    let is_new = wish.is_first_join();
-    let entered = if is_socket_closed(&socket) {
-        Err(ConnectionEnd::SocketLost)
-    } else {
-        join_or_resume(&signal, &room, &peer, wish).await.map_err(ConnectionEnd::ServerClose)
-    };
-    let (end, has_left) = match entered {
-        Ok(entered) => {
-            let mut session = ConnectionTask::new(&signal, &entered, &room, &peer, socket.clone(), early);
-            if !entered.member.waiting {
-                session.start_usage_timer(is_new);
-            }
-            session.run_until_end().await
-        }
-        Err(end) => (end, false),
-    };
-    let end = match end {
-        ConnectionEnd::ServerClose(CloseCode::Revoked) => {
-            ConnectionEnd::ServerClose(find_revoked_reason(&signal, &room, &peer).await)
-        }
-        end => end,
-    };
+    context.metrics.connections.inc();
+    let (end, has_left) = serve_peer(&node, &room, &peer, intent, &socket, early_bytes).await;
     if !has_left && peer.epoch() > 0 {
         detach_or_leave(&room, &peer, &end);
     }
-    // After its last input is queued: a room with nobody and nothing in it is forgotten, and a stop would not wait for it.
+    // After its last input is queued: a drain must wait for that input, and does not wait for a room without peers and inputs.
     room.unregister_connection(&peer);
     match end {
         ConnectionEnd::ServerClose(code) => {
-            metrics.count_close(code);
+            context.metrics.count_close(code);
             tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
             peer.write_close(code);
             drain_close(&socket, &peer).await;
@@ -116,17 +97,51 @@ pub(super) async fn run_connection(
         }
         ConnectionEnd::SocketLost => {}
     }
-    metrics.connections.dec();
-    drop(place);
+    context.metrics.connections.dec();
+    drop(permit);
 }
 
-/// A peer that is removed from its room has its grant taken back too, and either may be heard of first. The room says more.
-async fn find_revoked_reason(signal: &SignalNode, room: &LocalRoom, peer: &LocalPeer) -> CloseCode {
+/// Joins and serves the peer until the connection ends. Also returns whether the peer has left the room.
+async fn serve_peer(
+    node: &SignalNode,
+    room: &Arc<LocalRoom>,
+    peer: &Arc<LocalPeer>,
+    intent: ConnectIntent,
+    socket: &Arc<TcpStream>,
+    early_bytes: BytesMut,
+) -> (ConnectionEnd, bool) {
+    let is_first_join = intent.is_first_join();
+    let joined = if is_socket_closed(socket) {
+        Err(ConnectionEnd::SocketLost)
+    } else {
+        join_or_resume(node, room, peer, intent).await.map_err(ConnectionEnd::ServerClose)
+    };
+    let (end, has_left) = match joined {
+        Ok(joined) => {
+            let is_in_lobby = joined.member.waiting;
+            let mut task = ConnectionTask::new(node, room, peer, joined, socket.clone(), early_bytes);
+            if !is_in_lobby {
+                task.state.start_usage_timer(is_first_join);
+            }
+            task.run_until_end().await
+        }
+        Err(end) => (end, false),
+    };
+    match end {
+        ConnectionEnd::ServerClose(CloseCode::Revoked) => {
+            (ConnectionEnd::ServerClose(find_revoked_reason(node, room, peer).await), has_left)
+        }
+        end => (end, has_left),
+    }
+}
+
+/// The removal of a peer also revokes its grant, and this node may learn either first. The store knows the more precise reason.
+async fn find_revoked_reason(node: &SignalNode, room: &LocalRoom, peer: &LocalPeer) -> CloseCode {
     if room.is_store_available() {
-        let hub = signal.registry.context();
-        let reader = peer.mailbox_reader(&hub.node_id);
-        let look = timeout(CLOSE_REASON_WAIT, hub.store.read_mailbox(&room.id, &reader, 0)).await;
-        if let Ok(Ok(PeerStatus::Left(Some(reason)))) = look {
+        let context = node.registry.context();
+        let reader = peer.mailbox_reader(&context.node_id);
+        let read = timeout(CLOSE_REASON_WAIT, context.store.read_mailbox(&room.id, &reader, 0)).await;
+        if let Ok(Ok(PeerStatus::Left(Some(reason)))) = read {
             let code = left_close_code(Some(reason));
             peer.override_close(code);
             return code;
@@ -135,79 +150,57 @@ async fn find_revoked_reason(signal: &SignalNode, room: &LocalRoom, peer: &Local
     CloseCode::Revoked
 }
 
-/// One connection at work.
-pub(super) struct ConnectionTask<'a> {
-    pub(super) signal: &'a SignalNode,
-    pub(super) room: &'a Arc<LocalRoom>,
-    pub(super) peer: &'a Arc<LocalPeer>,
-    pub(super) dispatcher: MessageDispatcher<'a>,
-    /// Which handle its client has.
-    pub(super) handle_generation: u64,
-    /// The peer's record, should nobody else have it any more.
-    pub(super) member: Member,
-    /// The epoch that its node may have been given by a call whose answer was lost.
-    pub(super) uncertain_epoch: Option<u64>,
+/// One connection that has sent its first frame.
+struct ConnectionTask<'a> {
+    state: ConnectionState<'a>,
+    dispatcher: MessageDispatcher<'a>,
     socket: Arc<TcpStream>,
     frame_reader: FrameReader,
-    pub(super) deadlines: ConnectionDeadlines,
+    rate_limiter: RateLimiter,
+    /// The answers that the next write sends.
+    answers: Vec<ServerMessage>,
+    /// The generation of a new handle, until the first text frame proves that the client has it.
+    unconfirmed_handle: Option<u64>,
     last_heard_at: Instant,
-    /// So long a client may say nothing at all.
+    /// The longest silence of a client.
     max_silence: Duration,
     read_mailbox_at: Option<Instant>,
-    /// Counts its time; none while it waits in the lobby.
-    usage_timer: Option<ConnectionTimer>,
 }
 
 impl<'a> ConnectionTask<'a> {
     fn new(
-        signal: &'a SignalNode,
-        entered: &JoinedPeer,
+        node: &'a SignalNode,
         room: &'a Arc<LocalRoom>,
         peer: &'a Arc<LocalPeer>,
+        joined: JoinedPeer,
         socket: Arc<TcpStream>,
-        early: BytesMut,
+        early_bytes: BytesMut,
     ) -> Self {
         let now = Instant::now();
-        let limits = &signal.settings.limits;
-        let ping_every = jitter_ping_interval(signal.settings.timing.ping.0, &peer.id);
-        let life = (entered.member.issued, entered.member.expires);
-        let mut deadlines = ConnectionDeadlines::new(now, clock::now_ms(), ping_every, life);
-        deadlines.set_ice_lifetime(now, signal.ice_directory.credential_lifetime());
-        let requests = RequestQueue::new(room.clone(), peer.clone(), entered.last_id, entered.acked_seq);
-        let badge = ConnectionToken::new(signal, room, peer, &entered.member);
-        let unconfirmed = entered.is_resumed.then_some(entered.handle_generation);
+        let (burst, per_second) = node.registry.context().limits.burst_and_rate();
+        let unconfirmed_handle = joined.is_resumed.then_some(joined.handle_generation);
         Self {
-            signal,
-            room,
-            peer,
-            dispatcher: MessageDispatcher::new(signal, room, peer, badge, requests, unconfirmed),
-            handle_generation: entered.handle_generation,
-            member: entered.member.clone(),
-            uncertain_epoch: None,
+            state: ConnectionState::new(node, room, peer, joined),
+            dispatcher: MessageDispatcher::new(node, peer),
             socket,
-            frame_reader: FrameReader::new(limits.frame.0, early),
-            deadlines,
+            frame_reader: FrameReader::new(node.settings.limits.frame.0, early_bytes),
+            rate_limiter: RateLimiter::new(burst, per_second, now),
+            answers: Vec::new(),
+            unconfirmed_handle,
             last_heard_at: now,
-            max_silence: signal.settings.timing.ping.0.mul_f32(2.5),
+            max_silence: node.settings.timing.ping.0.mul_f32(2.5),
             read_mailbox_at: None,
-            usage_timer: None,
         }
     }
 
-    /// It is in the room: from now on its time counts, and, where it was never counted before, its join.
-    pub(super) fn start_usage_timer(&mut self, is_new: bool) {
-        let pair = || (self.member.caller.clone(), self.room.id.clone());
-        self.usage_timer = self.signal.usage_meter.as_ref().map(|meter| meter.start_timer(pair(), is_new));
-    }
-
-    /// Serves until the end; also whether the peer has left by then.
+    /// Runs until the connection ends. Also returns whether the peer has left the room.
     async fn run_until_end(mut self) -> (ConnectionEnd, bool) {
         let end = self.run_loop().await;
         let has_left = match end {
             ConnectionEnd::ServerClose(code) => code == CloseCode::Left,
-            // What the client sent before it closed still counts: a page says `leave` and is gone.
+            // A page may send `leave` and close at once: the requests before the close still count.
             ConnectionEnd::ClientClose(_) | ConnectionEnd::SocketLost => {
-                self.dispatcher.finish_requests().await
+                self.state.queue.finish(&mut self.answers).await
             }
         };
         (end, has_left)
@@ -215,13 +208,13 @@ impl<'a> ConnectionTask<'a> {
 
     async fn run_loop(&mut self) -> ConnectionEnd {
         // Bytes may have come with the upgrade request.
-        let mut readable = true;
+        let mut is_readable = true;
         loop {
-            // Before anything is read: a node may have slept over the end of a token.
+            // Before any read: the token may have expired while the machine slept.
             if let Some(code) = self.run_due_actions() {
                 return ConnectionEnd::ServerClose(code);
             }
-            if readable {
+            if is_readable {
                 match self.read_frames() {
                     Ok(ReadTurn::Yield) => tokio::task::yield_now().await,
                     Ok(ReadTurn::Done) => {}
@@ -231,42 +224,30 @@ impl<'a> ConnectionTask<'a> {
             if let Some(end) = self.process_pending_work().await {
                 return end;
             }
-            let condition = self.peer.pending_work();
-            let mut interest = Interest::ERROR;
-            if !self.dispatcher.requests.is_full() {
-                interest |= Interest::READABLE;
-            }
-            if condition.outbox_bytes > 0 {
-                self.signal.registry.context().metrics.record_outbox_bytes(condition.outbox_bytes);
-                interest |= Interest::WRITABLE;
-            }
-            // While the socket has not taken the last page, the next one waits for it.
-            let read_at = self.read_mailbox_at.filter(|_| condition.outbox_bytes == 0);
-            let deadline =
-                read_at.map_or(self.deadlines.next_deadline(), |at| at.min(self.deadlines.next_deadline()));
-            readable = false;
+            let (interest, deadline) = self.plan_wait();
+            is_readable = false;
             tokio::select! {
                 // Finished calls first, so that answers leave before more work is taken; then deliveries; then input.
                 biased;
-                verdict = self.dispatcher.requests.wait_for_call(&mut self.dispatcher.answers) => match verdict {
+                step = self.state.queue.wait_for_call(&mut self.answers) => match step {
                     NextStep::Continue => {}
                     NextStep::Resync => {
-                        self.peer.mark_stale();
+                        self.state.peer.mark_stale();
                         self.read_mailbox_at = Some(Instant::now());
                     }
                     NextStep::Left => {
-                        self.dispatcher.send_answers();
+                        self.send_answers();
                         return ConnectionEnd::ServerClose(CloseCode::Left);
                     }
                 },
-                refreshed = self.dispatcher.token.wait_for_refresh() => self.answer_refresh(refreshed),
-                () = self.peer.wait_for_work() => {}
+                outcome = self.state.token.wait_for_refresh() => self.answer_refresh(outcome),
+                () = self.state.peer.wait_for_work() => {}
                 ready = self.socket.ready(interest) => match ready {
                     Ok(ready) => {
                         if ready.is_writable() {
-                            self.peer.flush_outbox();
+                            self.state.peer.flush_outbox();
                         }
-                        readable = ready.is_readable() || ready.is_read_closed() || ready.is_error();
+                        is_readable = ready.is_readable() || ready.is_read_closed() || ready.is_error();
                     }
                     Err(_) => return ConnectionEnd::SocketLost,
                 },
@@ -275,53 +256,222 @@ impl<'a> ConnectionTask<'a> {
         }
     }
 
-    /// Reads what the socket holds, up to the bound on waiting requests.
+    /// What the next wait is for: the readiness of the socket, and the next deadline.
+    fn plan_wait(&self) -> (Interest, Instant) {
+        let outbox_bytes = self.state.peer.pending_work().outbox_bytes;
+        let mut interest = Interest::ERROR;
+        if !self.state.queue.is_full() {
+            interest |= Interest::READABLE;
+        }
+        if outbox_bytes > 0 {
+            self.state.node.registry.context().metrics.record_outbox_bytes(outbox_bytes);
+            interest |= Interest::WRITABLE;
+        }
+        // The next page waits until the socket has taken the last one.
+        let read_at = self.read_mailbox_at.filter(|_| outbox_bytes == 0);
+        let deadline = self.state.deadlines.next_deadline();
+        (interest, read_at.map_or(deadline, |at| at.min(deadline)))
+    }
+
+    /// Reads the frames that the socket holds, until the queue is full.
     fn read_frames(&mut self) -> Result<ReadTurn, ConnectionEnd> {
         for _ in 0..READS_PER_TURN {
-            let input = &mut self.dispatcher;
-            let progress =
-                self.frame_reader.read_socket(&self.socket, &mut |incoming| input.handle_frame(incoming));
-            if !matches!(progress, Ok(ReadProgress::Blocked)) {
+            let progress = self.frame_reader.read_socket(&self.socket);
+            if progress != ReadProgress::Blocked {
                 self.last_heard_at = Instant::now();
             }
-            match progress {
-                Ok(ReadProgress::More) if !self.dispatcher.requests.is_full() => {}
-                Ok(ReadProgress::More | ReadProgress::Blocked) => return Ok(ReadTurn::Done),
-                Ok(ReadProgress::EndOfStream) => return Err(ConnectionEnd::SocketLost),
+            match self.handle_frames() {
+                Ok(()) => {}
                 Err(ReadEnd::ClientClose(code)) => return Err(ConnectionEnd::ClientClose(code)),
                 Err(ReadEnd::ServerClose(code)) => {
-                    self.dispatcher.send_answers();
+                    self.send_answers();
                     return Err(ConnectionEnd::ServerClose(code));
                 }
+            }
+            match progress {
+                ReadProgress::More if !self.state.queue.is_full() => {}
+                ReadProgress::More | ReadProgress::Blocked => return Ok(ReadTurn::Done),
+                ReadProgress::EndOfStream => return Err(ConnectionEnd::SocketLost),
             }
         }
         Ok(ReadTurn::Yield)
     }
 
-    /// Between two waits: sends answers, starts the next call, looks after the mailbox.
-    async fn process_pending_work(&mut self) -> Option<ConnectionEnd> {
-        self.dispatcher.start_next_call();
-        self.dispatcher.send_answers();
-        if let Some(life) = self.dispatcher.token.take_changed_lifetime() {
-            self.deadlines.set_token_lifetime(Instant::now(), clock::now_ms(), life);
+    /// Dispatches the frames of one read and acts on them.
+    fn handle_frames(&mut self) -> Result<(), ReadEnd> {
+        while let Some(frame) = self.frame_reader.next_frame()? {
+            if matches!(frame, IncomingFrame::Text(_))
+                && let Some(handle_generation) = self.unconfirmed_handle.take()
+            {
+                self.state.queue.confirm_handle(handle_generation);
+            }
+            let (burst, per_second) = self.state.node.registry.context().limits.burst_and_rate();
+            self.rate_limiter.set_rate(burst, per_second);
+            let rate = self.rate_limiter.check_frame(Instant::now());
+            match self.dispatcher.dispatch(frame, rate)? {
+                DispatchAction::Ignore => {}
+                DispatchAction::Queue(request) => self.queue_request(request),
+                DispatchAction::StartRefresh { id, token } => self.start_refresh(id, token),
+                DispatchAction::RecordReceived(seq) => self.record_received(seq),
+                DispatchAction::AnswerPing { id } => self.answers.push(ServerMessage::Pong { id }),
+                DispatchAction::AnswerError(MessageFault { id, code, field, text }) => {
+                    self.answer_error(id, code, field, &text);
+                }
+                DispatchAction::AnswerRateLimited { id } => self.answer_rate_limited(id),
+            }
         }
-        let condition = self.peer.pending_work();
-        if let Some(code) = condition.close_code {
+        Ok(())
+    }
+
+    fn queue_request(&mut self, request: PeerRequest) {
+        let is_forward = matches!(request, PeerRequest::Forward(_));
+        let is_sent_to_room = request.is_sent_to_room();
+        let metrics = &self.state.node.registry.context().metrics;
+        if !self.state.queue.push_request(request, &mut self.answers) {
+            metrics.count_refused_message(ErrorCode::Unavailable);
+            return;
+        }
+        if is_forward {
+            metrics.forwarded_messages.inc();
+        }
+        if is_sent_to_room {
+            // A frame for each member costs more in a large room: one frame for every ten members.
+            self.rate_limiter.charge_extra(self.state.room.member_count() as u32 / 10);
+        }
+    }
+
+    fn record_received(&mut self, seq: u64) {
+        if !self.state.queue.record_received(seq) {
+            self.answer_error(None, ErrorCode::BadMessage, Some("seq"), "no such entry has been sent");
+        }
+    }
+
+    fn answer_error(&mut self, id: Option<u64>, code: ErrorCode, field: Option<&str>, text: &str) {
+        self.state.node.registry.context().metrics.count_refused_message(code);
+        self.answers.push(ServerMessage::error(id, code, field, text));
+    }
+
+    fn answer_rate_limited(&mut self, id: Option<u64>) {
+        // `rate_limited` is final for an id. An id whose outcome is unknown must come again, so it gets another code.
+        let (code, text) = if id.is_some_and(|id| self.state.queue.is_blocked_by_earlier(id)) {
+            (
+                ErrorCode::Unavailable,
+                "too many frames; wait, then send this id again, and the later ones after it",
+            )
+        } else {
+            (ErrorCode::RateLimited, "too many frames; wait, then send this again under a new id")
+        };
+        self.state.node.registry.context().metrics.count_refused_message(code);
+        let retry_ms = Some(self.rate_limiter.time_until_pass().as_millis().max(1) as u32);
+        self.answers.push(ServerMessage::Error { id, code, message: text.to_owned(), field: None, retry_ms });
+    }
+
+    fn send_answers(&mut self) {
+        if !self.answers.is_empty() {
+            self.state.peer.send_messages(&self.answers);
+            self.answers.clear();
+        }
+    }
+
+    /// Starts the refresh of the token. A verified token is in force at once, and is then committed to the room.
+    fn start_refresh(&mut self, id: Option<u64>, token: String) {
+        self.rate_limiter.charge_extra(REFRESH_COST);
+        if self.state.token.is_refreshing() {
+            let text = "the refresh before is still on its way";
+            return self.answer_error(id, ErrorCode::RateLimited, Some("token"), text);
+        }
+        if let Some(RefreshOutcome::Refused(id, problem)) = self.state.token.start_refresh(id, token) {
+            self.answer_refused_token(id, &problem);
+        }
+    }
+
+    fn answer_refused_token(&mut self, id: Option<u64>, problem: &Problem) {
+        let code = if problem.status == 503 { ErrorCode::Unavailable } else { ErrorCode::BadToken };
+        self.answer_error(id, code, Some("token"), &problem.detail);
+    }
+
+    /// Answers a refresh: an `ack`, the new token data, and new ICE servers if the role has another ICE policy.
+    fn answer_refresh(&mut self, outcome: RefreshOutcome) {
+        let role_before = self.state.member.role.clone();
+        let (id, durable) = match outcome {
+            RefreshOutcome::Refused(id, problem) => return self.answer_refused_token(id, &problem),
+            RefreshOutcome::Committed(id, member) => {
+                self.state.member = *member;
+                (id, true)
+            }
+            RefreshOutcome::Uncommitted(id) => (id, false),
+        };
+        let member = self.state.token.apply_to_member(self.state.member.clone());
+        let ack = id.map(|id| ServerMessage::Ack { id, duplicate: false, durable });
+        let refreshed = self.build_token_refreshed(&member);
+        let policy = |role| self.state.node.ice_directory.policy_for_role(role);
+        let ice_policy_changed = policy(&member.role) != policy(&role_before);
+        self.state.member = member;
+        let (room, peer) = (self.state.room, self.state.peer);
+        tracing::debug!(event = "refreshed", room = %room.id, peer = %peer.id, durable);
+        peer.send_messages(&ack.into_iter().chain([refreshed]).collect::<Vec<_>>());
+        if ice_policy_changed {
+            self.send_ice_servers();
+        }
+    }
+
+    fn build_token_refreshed(&self, member: &Member) -> ServerMessage {
+        let ConnectionState { node, room, peer, handle_generation, .. } = &self.state;
+        let (replication_id, mailbox_version) = (peer.replication_id(), peer.mailbox_version());
+        ServerMessage::TokenRefreshed {
+            expires_in: (member.expires * 1_000).saturating_sub(clock::now_ms()),
+            role: member.role.clone(),
+            permissions: member.permissions.clone(),
+            resume: build_resume_handle(
+                node,
+                room,
+                peer,
+                member,
+                &replication_id,
+                mailbox_version,
+                *handle_generation,
+            ),
+        }
+    }
+
+    /// Sends new TURN credentials and sets the time of the next ones.
+    fn send_ice_servers(&mut self) {
+        let record = self.state.token.token_record();
+        let (region, grant) = (record.region.as_ref(), record.token.grant());
+        let ice = self.state.node.ice_directory.client_config(&record.role, region, grant, clock::now_s());
+        let expires_in = ice.lifetime.map(|lifetime| lifetime.as_millis() as u64);
+        let (ice_servers, ice_policy) = (ice.servers, ice.policy);
+        self.state.peer.send_messages(&[ServerMessage::IceServers { ice_servers, ice_policy, expires_in }]);
+        self.state.deadlines.set_ice_lifetime(Instant::now(), ice.lifetime);
+    }
+
+    /// The work between two waits: starts the next call, sends answers, acknowledges entries, resyncs the peer.
+    async fn process_pending_work(&mut self) -> Option<ConnectionEnd> {
+        self.state.queue.start_next_call(&mut self.answers);
+        self.send_answers();
+        if let Some(lifetime) = self.state.token.take_changed_lifetime() {
+            self.state.deadlines.set_token_lifetime(Instant::now(), clock::now_ms(), lifetime);
+        }
+        let pending = self.state.peer.pending_work();
+        if let Some(code) = pending.close_code {
             return Some(ConnectionEnd::ServerClose(code));
         }
-        if let Some(due) = condition.ack_up_to {
-            self.dispatcher.acknowledge_entries(due);
+        if let Some(due_seq) = pending.ack_up_to {
+            self.state.queue.acknowledge_entries(due_seq);
         }
-        self.plan_resync(&condition);
-        if condition.outbox_bytes == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
+        self.plan_resync(&pending);
+        if pending.outbox_bytes == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
             self.read_mailbox_at = None;
-            let looked =
-                if self.peer.is_in_lobby() { self.resync_in_lobby().await } else { self.resync_peer().await };
-            match looked {
-                // Pages are bounded: there may be another.
-                ResyncResult::InSync => self.plan_resync(&self.peer.pending_work()),
+            let result = if self.state.peer.is_in_lobby() {
+                resync_in_lobby(&mut self.state).await
+            } else {
+                resync_peer(&mut self.state).await
+            };
+            match result {
+                // One read brings one page; there may be more.
+                ResyncResult::InSync => self.plan_resync(&self.state.peer.pending_work()),
                 ResyncResult::StoreUnavailable => {
-                    self.read_mailbox_at = Some(Instant::now() + STORE_RETRY_DELAY)
+                    self.read_mailbox_at = Some(Instant::now() + STORE_RETRY_DELAY);
                 }
                 ResyncResult::MustClose(code) => return Some(ConnectionEnd::ServerClose(code)),
             }
@@ -329,29 +479,29 @@ impl<'a> ConnectionTask<'a> {
         None
     }
 
-    /// When to look after the peer, if it must be. An entry that is only ahead may be overtaken by the missing one in a moment.
-    fn plan_resync(&mut self, condition: &PendingWork) {
-        let patience = if condition.is_replaying { Duration::ZERO } else { REORDER_WAIT };
-        self.read_mailbox_at = match (condition.needs_mailbox_read, self.read_mailbox_at) {
+    /// Sets the time of the next resync, if one is needed. A missing entry may still come within [`REORDER_WAIT`].
+    fn plan_resync(&mut self, pending: &PendingWork) {
+        let wait = if pending.is_replaying { Duration::ZERO } else { REORDER_WAIT };
+        self.read_mailbox_at = match (pending.needs_mailbox_read, self.read_mailbox_at) {
             (false, _) => None,
-            (true, None) => Some(Instant::now() + patience),
+            (true, None) => Some(Instant::now() + wait),
             (true, planned) => planned,
         };
     }
 
-    /// Does what is due; why the connection must end, if it must.
+    /// Runs the due actions. Returns a close code if the connection must end.
     fn run_due_actions(&mut self) -> Option<CloseCode> {
         let now = Instant::now();
-        while let Some(due) = self.deadlines.take_due_action(now, clock::now_ms) {
-            match due {
+        while let Some(action) = self.state.deadlines.take_due_action(now, clock::now_ms) {
+            match action {
                 DueAction::TokenExpired => return Some(CloseCode::TokenExpired),
                 DueAction::WarnExpiry(expires_in) => {
-                    self.peer.send_messages(&[ServerMessage::TokenExpiring { expires_in }])
+                    self.state.peer.send_messages(&[ServerMessage::TokenExpiring { expires_in }]);
                 }
                 DueAction::Ping if now.duration_since(self.last_heard_at) > self.max_silence => {
                     return Some(CloseCode::PingTimeout);
                 }
-                DueAction::Ping => self.peer.send_ping(),
+                DueAction::Ping => self.state.peer.send_ping(),
                 DueAction::RefreshIce => self.send_ice_servers(),
             }
         }
@@ -359,16 +509,8 @@ impl<'a> ConnectionTask<'a> {
     }
 }
 
-/// Whether the client has closed meanwhile: a node that slept may find requests of clients that have long gone elsewhere, and must not
-/// take their peers from there.
+/// Whether the client has closed already. A node that was suspended may find requests of clients that have reconnected to another node, and
+/// must not take their peers from that node.
 fn is_socket_closed(socket: &TcpStream) -> bool {
     matches!(socket.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)))
-}
-
-/// Up to a tenth shorter, each peer its own share, so that pings do not come in step.
-fn jitter_ping_interval(every: Duration, peer: &PeerId) -> Duration {
-    let share =
-        peer.as_str().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)))
-            % 1_000;
-    every - every / 10_000 * share
 }

@@ -1,9 +1,10 @@
-//! Listening: HTTP on one port, and the upgrade requests among it.
+//! The listener of a node: HTTP on one port, with the upgrade requests among it.
 //!
-//! actix-http hands every upgrade request over with its socket. One for `/ws/signal` is judged, answered `101` and taken over: the
-//! loop in `session` then owns the bare socket, which costs a fraction of a response stream through the HTTP dispatcher.
-//! Any other (the operators' feed, `h2c` offers) is given back to the App: its head is put in front of the bytes again and a second
-//! dispatcher without the upgrade service reads it.
+//! Owns: the server, and the `101` or the refusal of an upgrade. Must not: decide about a request (`admission`). Next: `task`.
+//!
+//! actix-http passes every upgrade request on with its socket. An upgrade of `/ws/signal` is verified and answered with `101`; then `task` owns
+//! the bare socket, which costs a fraction of a response stream through the HTTP dispatcher. Any other upgrade (the feed of the operators,
+//! `h2c` offers) goes back to the App: a second dispatcher without the upgrade service reads its head again.
 
 use std::{
     io,
@@ -35,23 +36,23 @@ use crate::{
     node::SignalNode,
 };
 
-/// Serves HTTP and `/ws/signal` on a listening socket. `configure` makes the routes, once for each worker.
+/// Serves HTTP and `/ws/signal` on a listening socket. `configure` adds the routes, once for each worker.
 ///
 /// # Errors
 /// If the socket cannot be used.
 pub fn serve<C, F>(
     listener: std::net::TcpListener,
-    signal: &Arc<SignalNode>,
+    node: &Arc<SignalNode>,
     configure: C,
 ) -> io::Result<Server>
 where
     C: Fn() -> F + Clone + Send + 'static,
     F: FnOnce(&mut web::ServiceConfig) + 'static,
 {
-    let signal = signal.clone();
+    let node = node.clone();
     let mut builder = ServerBuilder::new().disable_signals().shutdown_timeout(1);
-    if signal.settings.server.workers > 0 {
-        builder = builder.workers(signal.settings.server.workers);
+    if node.settings.server.workers > 0 {
+        builder = builder.workers(node.settings.server.workers);
     }
     let builder = builder.listen("signalbox", listener, move || {
         let app = {
@@ -64,21 +65,21 @@ where
             }
         };
         let plain_app = app.clone();
-        let signal = signal.clone();
+        let node = node.clone();
         let upgrades = fn_factory(move || {
             let plain = HttpService::build()
                 .keep_alive(KEEP_ALIVE)
                 .client_request_timeout(REQUEST_HEAD_DEADLINE)
                 .h1(plain_app())
                 .new_service(());
-            let signal = signal.clone();
+            let node = node.clone();
             async move {
                 let plain = std::rc::Rc::new(plain.await?);
                 let service = fn_service(move |(request, framed): (Request, Framed<TcpStream, Codec>)| {
-                    let (signal, plain) = (signal.clone(), plain.clone());
+                    let (node, plain) = (node.clone(), plain.clone());
                     async move {
                         if request.path() == "/ws/signal" {
-                            handle_upgrade(&signal, &request, framed).await;
+                            handle_upgrade(&node, &request, framed).await;
                         } else {
                             let address = request.peer_addr();
                             // The dispatcher logs its own failures.
@@ -104,46 +105,51 @@ where
     Ok(builder.run())
 }
 
-/// Judges one upgrade request for `/ws/signal` and answers it.
-async fn handle_upgrade(signal: &Arc<SignalNode>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
-    let judged = verify_upgrade(signal, request).await;
-    let (place, admission, standing, mut handshake) = match judged {
-        Ok(judged) => judged,
+/// Verifies one upgrade request for `/ws/signal` and answers it.
+async fn handle_upgrade(node: &Arc<SignalNode>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
+    let mut upgrade = match verify_upgrade(node, request).await {
+        Ok(upgrade) => upgrade,
         Err(problem) => {
-            signal.registry.context().metrics.count_refused_upgrade(problem.code);
+            node.registry.context().metrics.count_refused_upgrade(problem.code);
             tracing::info!(event = "upgrade_refused", status = problem.status, code = problem.code);
             return send_http_refusal(&mut framed, &problem).await;
         }
     };
-    if admission.echo_subprotocol {
-        handshake.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
+    if upgrade.request.echo_subprotocol {
+        upgrade.response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
-    let response = handshake
+    let response = upgrade
+        .response
         .message_body(())
         .unwrap_or_else(|_| Response::new(actix_http::StatusCode::SWITCHING_PROTOCOLS).drop_body());
     if framed.send(Message::Item((response, BodySize::None))).await.is_err() {
         return;
     }
     let parts = framed.into_parts();
-    // A task of its own: the dispatcher's state would otherwise live as long as the connection.
+    // A task of its own: the state of the dispatcher would otherwise live as long as the connection.
     actix_rt::spawn(task::run_connection(
-        signal.clone(),
-        place,
-        (admission.intent, standing),
+        node.clone(),
+        upgrade.permit,
+        (upgrade.request.intent, upgrade.subject),
         parts.io,
         parts.read_buf,
     ));
 }
 
-/// The verdict over an upgrade, and what it becomes if it is good.
-async fn verify_upgrade(
-    signal: &SignalNode,
-    request: &Request,
-) -> Result<(ConnectionPermit, VerifiedRequest, ConnectionSubject, actix_http::ResponseBuilder), Problem> {
-    let knock = CredentialSource::Upgrade(request.uri().query().unwrap_or(""), request.headers());
-    let place = signal.admission.acquire_permit()?;
-    let admission = signal.admission.verify_request(&knock).await?;
-    let handshake = ws::handshake(request.head()).map_err(|error| match error {
+/// An upgrade that may be answered with `101`.
+struct VerifiedUpgrade {
+    permit: ConnectionPermit,
+    request: VerifiedRequest,
+    subject: ConnectionSubject,
+    response: actix_http::ResponseBuilder,
+}
+
+async fn verify_upgrade(node: &SignalNode, request: &Request) -> Result<VerifiedUpgrade, Problem> {
+    let (admission, headers) = (&node.admission, request.headers());
+    let permit = admission.acquire_permit()?;
+    let source = CredentialSource::Upgrade(request.uri().query().unwrap_or(""), headers);
+    let verified = admission.verify_request(&source).await?;
+    let response = ws::handshake(request.head()).map_err(|error| match error {
         ws::HandshakeError::UnsupportedVersion => {
             Problem::new(426, "upgrade_required", "this server speaks version 13 of the WebSocket protocol")
         }
@@ -152,18 +158,15 @@ async fn verify_upgrade(
             Problem::new(400, "bad_request", detail)
         }
     })?;
-    let address =
-        signal.trusted_proxies.client_address(request.peer_addr().map(|peer| peer.ip()), request.headers());
-    let standing = ConnectionSubject::from_intent(&admission.intent, address);
-    signal.check_access(&standing)?;
-    signal.check_intent(&admission.intent).await?;
-    if let Some(ticket) = &admission.ticket {
-        signal.admission.redeem_ticket(ticket).await?;
+    let socket_address = request.peer_addr().map(|peer| peer.ip());
+    let subject = admission.authorize_request(&verified, headers, socket_address).await?;
+    if let Some(ticket) = &verified.ticket {
+        admission.redeem_ticket(ticket).await?;
     }
-    Ok((place, admission, standing, handshake))
+    Ok(VerifiedUpgrade { permit, request: verified, subject, response })
 }
 
-/// Answers a refused upgrade as plain HTTP and closes.
+/// Answers a refused upgrade with plain HTTP and closes.
 async fn send_http_refusal(framed: &mut Framed<TcpStream, Codec>, problem: &Problem) {
     let body = problem.to_json();
     let mut response = Response::build(actix_http::StatusCode::from_u16(problem.status).unwrap_or_default());
@@ -191,11 +194,11 @@ async fn send_http_refusal(framed: &mut Framed<TcpStream, Codec>, problem: &Prob
             return;
         }
     }
-    // The client has its answer, or is gone.
+    // The client has its answer, or the socket is closed.
     let _ = tokio::io::AsyncWriteExt::shutdown(framed.io_mut()).await;
 }
 
-/// A socket whose first request is read once more.
+/// A socket whose first request is read again.
 struct ReplayedSocket {
     unread_bytes: BytesMut,
     socket: TcpStream,

@@ -1,0 +1,589 @@
+//! The requests of one peer, in order: one store call at a time; the messages that come meanwhile go into the next call.
+//!
+//! Owns: the queue, the call in flight, the message ids ([`MessageIds`]), and the progress that each call reports to the store: the last entry
+//! that the peer has, its settled id, its confirmed handle. While the store is unavailable it delivers messages directly.
+//! Must not: decide whether a peer may send a message (`dispatcher`). Next: `registry::append_messages`; `request_answers` for the answers.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+};
+
+use serde_json::value::RawValue;
+use signalbox_protocol::{LeaveReason, RoomCommand, ServerMessage};
+use signalbox_rooms::{
+    room::{InputOutcome, ManageRoom, PeerSelector, RoomAction, RoomInput},
+    store::{AppendError, MessageTarget, StoreUnavailable},
+};
+
+use super::request_answers::{
+    duplicate_ack, e2ee_required_answer, forward_answer, no_such_peer_answer, not_permitted_answer,
+    unavailable_answer, unavailable_without_id,
+};
+use crate::registry::{
+    ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress, append_messages, forward_direct,
+};
+
+/// The number of messages in one call at most.
+const MAX_MESSAGES_PER_CALL: usize = 64;
+
+/// The bytes that may wait for their call. Beyond it the socket is not read.
+const MAX_QUEUED_BYTES: usize = 256 * 1024;
+
+/// The number of refused ids that are remembered. Beyond it only these ids are accepted.
+const MAX_REFUSED_IDS: usize = 1_024;
+
+/// One request of a peer.
+#[derive(Debug)]
+pub(super) enum PeerRequest {
+    /// A message to forward.
+    Forward(OutgoingMessage),
+    /// A message that the rules of the sender's role drop: it is acknowledged and not forwarded.
+    Drop {
+        /// The message id.
+        id: Option<u64>,
+    },
+    /// The peer changes its public record.
+    Update {
+        /// The message id.
+        id: Option<u64>,
+        /// The new name.
+        name: Option<Arc<str>>,
+        /// The new metadata.
+        metadata: Option<Arc<RawValue>>,
+    },
+    /// The peer leaves.
+    Leave {
+        /// The message id.
+        id: Option<u64>,
+    },
+    /// A command about the room or another peer.
+    Command {
+        /// The message id.
+        id: Option<u64>,
+        /// The command.
+        command: RoomCommand,
+    },
+}
+
+impl PeerRequest {
+    fn message_id(&self) -> Option<u64> {
+        match self {
+            Self::Forward(message) => message.id,
+            Self::Drop { id } | Self::Update { id, .. } | Self::Leave { id } | Self::Command { id, .. } => {
+                *id
+            }
+        }
+    }
+
+    /// The peers that the request reaches; a change of a record reaches the room.
+    fn message_target(&self) -> &MessageTarget {
+        match self {
+            Self::Forward(message) => &message.target,
+            Self::Drop { .. } | Self::Update { .. } | Self::Leave { .. } | Self::Command { .. } => {
+                &MessageTarget::Room
+            }
+        }
+    }
+
+    fn byte_len(&self) -> usize {
+        match self {
+            Self::Forward(message) => message.body.len(),
+            Self::Update { metadata, .. } => metadata.as_ref().map_or(0, |json| json.get().len()),
+            Self::Drop { .. } | Self::Leave { .. } | Self::Command { .. } => 0,
+        }
+    }
+
+    /// Whether each member of the room receives a frame for it, so that it costs more in a large room.
+    pub(super) fn is_sent_to_room(&self) -> bool {
+        match self {
+            Self::Forward(message) => message.target == MessageTarget::Room,
+            Self::Update { .. } | Self::Command { .. } => true,
+            Self::Drop { .. } | Self::Leave { .. } => false,
+        }
+    }
+}
+
+/// What the connection does after a finished call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NextStep {
+    /// Continue.
+    Continue,
+    /// Close: the peer has left as it asked.
+    Left,
+    /// Resync before the next call: this node does not own the peer, or the peer is gone.
+    Resync,
+}
+
+/// The result of a call.
+enum CallResult {
+    MessagesAppended(Vec<OutgoingMessage>, Result<Vec<ForwardResult>, AppendError>),
+    RoomChanged(Option<u64>, Result<InputOutcome, StoreUnavailable>),
+    PeerLeft(Option<u64>),
+}
+
+/// A call in flight. It holds all it needs, so that it runs beside the loop of the connection.
+type PendingCall = Pin<Box<dyn Future<Output = CallResult>>>;
+
+/// The requests of one peer, in order.
+pub(super) struct RequestQueue {
+    room: Arc<LocalRoom>,
+    peer: Arc<LocalPeer>,
+    queue: VecDeque<PeerRequest>,
+    queued_bytes: usize,
+    call: Option<PendingCall>,
+    /// Whether the peer must be resynced before the next call.
+    needs_resync: bool,
+    ids: MessageIds,
+    /// The last entry that the client has confirmed, if it confirms at all.
+    received_seq: Option<u64>,
+    /// The last entry up to which the store knows that the peer has it.
+    acked_seq: u64,
+    /// Whether the mailbox was replaced on this connection.
+    mailbox_was_renewed: bool,
+    /// The handle generation that the client has, until the store knows it.
+    confirmed_handle: Option<u64>,
+    /// Whether the handle may be reported without a message: once, and again after a resync.
+    may_confirm_alone: bool,
+}
+
+impl RequestQueue {
+    /// An empty queue; all ids up to `settled_id` were accepted before.
+    pub(super) fn new(room: Arc<LocalRoom>, peer: Arc<LocalPeer>, settled_id: u64, acked_seq: u64) -> Self {
+        Self {
+            room,
+            peer,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            call: None,
+            needs_resync: false,
+            ids: MessageIds::new(settled_id),
+            received_seq: None,
+            acked_seq,
+            mailbox_was_renewed: false,
+            confirmed_handle: None,
+            may_confirm_alone: true,
+        }
+    }
+
+    /// Whether the socket should not be read now.
+    pub(super) fn is_full(&self) -> bool {
+        self.queued_bytes >= MAX_QUEUED_BYTES || self.queue.len() >= 4 * MAX_MESSAGES_PER_CALL
+    }
+
+    /// Queues a request. Returns false, with an answer, if the client must send an earlier id again first.
+    pub(super) fn push_request(&mut self, request: PeerRequest, answers: &mut Vec<ServerMessage>) -> bool {
+        if let Some(id) = request.message_id() {
+            if self.is_blocked(id, &request) {
+                self.ids.record_refused(id, request.message_target().clone());
+                answers.push(unavailable_answer(id));
+                return false;
+            }
+            self.ids.clear_refused(id);
+        }
+        self.queued_bytes += request.byte_len();
+        self.queue.push_back(request);
+        true
+    }
+
+    /// Whether an earlier id must come again before this one.
+    fn is_blocked(&self, id: u64, request: &PeerRequest) -> bool {
+        self.ids.is_blocked(id, self.goes_direct(request).then(|| request.message_target()))
+    }
+
+    fn goes_direct(&self, request: &PeerRequest) -> bool {
+        matches!(request, PeerRequest::Forward(_)) && !self.room.is_store_available()
+    }
+
+    /// Whether the outcome of an id, or of an earlier one, is unknown.
+    pub(super) fn is_blocked_by_earlier(&self, id: u64) -> bool {
+        self.ids.refused.range(..=id).next().is_some()
+    }
+
+    /// The id up to which all ids are settled.
+    pub(super) fn settled_id(&self) -> u64 {
+        self.ids.settled_id
+    }
+
+    /// Starts the next call if none is in flight.
+    pub(super) fn start_next_call(&mut self, answers: &mut Vec<ServerMessage>) {
+        while self.call.is_none() && !self.needs_resync {
+            let Some(request) = self.queue.pop_front() else {
+                if self.confirmed_handle.is_some() && self.may_confirm_alone && self.room.is_store_available()
+                {
+                    self.may_confirm_alone = false;
+                    self.start_append(Vec::new(), self.received_seq.unwrap_or(0));
+                }
+                return;
+            };
+            self.queued_bytes -= request.byte_len();
+            // A call that failed meanwhile may block it now.
+            if let Some(id) = request.message_id().filter(|id| self.is_blocked(*id, &request)) {
+                self.ids.record_refused(id, request.message_target().clone());
+                answers.push(unavailable_answer(id));
+                continue;
+            }
+            self.start_request(request, answers);
+        }
+    }
+
+    /// Starts the call of one request, or settles it without a call.
+    fn start_request(&mut self, request: PeerRequest, answers: &mut Vec<ServerMessage>) {
+        let goes_direct = self.goes_direct(&request);
+        let (peer, epoch) = (&self.peer.id, self.peer.epoch());
+        match request {
+            PeerRequest::Forward(message) if goes_direct => self.forward_direct(&message, answers),
+            PeerRequest::Forward(message) => {
+                let messages = self.take_batch(message);
+                self.start_append(messages, self.received_seq.unwrap_or(0));
+            }
+            // Every earlier request is settled, so this one is settled, too.
+            PeerRequest::Drop { id } => self.acknowledge_id(id, answers),
+            PeerRequest::Update { id, name, metadata } => {
+                let input = RoomInput::UpdateRecord { peer: peer.clone(), epoch, name, metadata };
+                self.start_change(id, input, answers);
+            }
+            PeerRequest::Command { id, command } => {
+                let input = ManageRoom::from_member(peer.clone(), epoch, room_action(command));
+                self.start_change(id, input, answers);
+            }
+            PeerRequest::Leave { id } => self.start_leave(id),
+        }
+    }
+
+    /// Delivers a message directly if all targets are here; refuses it if not.
+    fn forward_direct(&mut self, message: &OutgoingMessage, answers: &mut Vec<ServerMessage>) {
+        match (message.id, forward_direct(&self.room, &self.peer, message)) {
+            (Some(id), Some(ForwardResult::Written)) => {
+                self.ids.record_direct(id);
+                self.raise_settled_id();
+                answers.push(ServerMessage::Ack { id, duplicate: false, durable: false });
+            }
+            (None, Some(ForwardResult::Written)) => {}
+            (id, Some(refused)) => answers.extend(forward_answer(id, refused)),
+            (Some(id), None) => self.refuse_ids(vec![(id, message.target.clone())], answers),
+            (None, None) => answers
+                .push(unavailable_without_id("the store does not answer and the target is not on this node")),
+        }
+    }
+
+    /// The client has sent a frame, so it has the handle that it was given last.
+    pub(super) fn confirm_handle(&mut self, handle_generation: u64) {
+        self.confirmed_handle = Some(handle_generation);
+        self.may_confirm_alone = true;
+    }
+
+    /// This node owns the peer: calls may start again.
+    pub(super) fn mark_resynced(&mut self) {
+        self.needs_resync = false;
+        self.may_confirm_alone = true;
+    }
+
+    /// The mailbox was replaced: it begins after `seq`.
+    pub(super) fn reset_mailbox(&mut self, seq: u64) {
+        self.mailbox_was_renewed = true;
+        self.received_seq = self.received_seq.map(|_| seq);
+        self.acked_seq = seq;
+    }
+
+    /// Records that the client has all entries up to `seq`. Returns false if no such entry was sent.
+    pub(super) fn record_received(&mut self, seq: u64) -> bool {
+        if seq > self.peer.delivered_seq() {
+            // The client may have sent it before it knew of the new mailbox.
+            return self.mailbox_was_renewed;
+        }
+        self.received_seq = self.received_seq.max(Some(seq));
+        true
+    }
+
+    /// Starts an ack without a message. It goes up to `due_seq` even if the client has confirmed less: a client that confirms late, or never,
+    /// must not fill its mailbox and so block its room.
+    pub(super) fn acknowledge_entries(&mut self, due_seq: u64) {
+        let due_seq = due_seq.min(self.peer.written_seq());
+        let acked_seq = self.received_seq.map_or(due_seq, |received| received.max(due_seq));
+        let is_free = self.call.is_none() && !self.needs_resync;
+        if is_free && acked_seq > self.acked_seq && self.room.is_store_available() {
+            self.start_append(Vec::new(), acked_seq);
+        }
+    }
+
+    /// A message and the messages right behind it.
+    fn take_batch(&mut self, first: OutgoingMessage) -> Vec<OutgoingMessage> {
+        let mut messages = vec![first];
+        while messages.len() < MAX_MESSAGES_PER_CALL {
+            match self.queue.pop_front() {
+                Some(PeerRequest::Forward(message)) => {
+                    self.queued_bytes -= message.body.len();
+                    messages.push(message);
+                }
+                Some(other) => {
+                    self.queue.push_front(other);
+                    break;
+                }
+                None => break,
+            }
+        }
+        messages
+    }
+
+    /// Starts an append; one without messages only reports the progress of the peer.
+    fn start_append(&mut self, messages: Vec<OutgoingMessage>, acked_seq: u64) {
+        // An ack never goes back.
+        self.acked_seq = self.acked_seq.max(acked_seq);
+        self.peer.mark_acknowledged(self.acked_seq);
+        let progress = SenderProgress {
+            acked_seq: self.acked_seq,
+            last_id: self.ids.settled_id,
+            handle_generation: self.confirmed_handle,
+        };
+        let (room, peer) = (self.room.clone(), self.peer.clone());
+        self.call = Some(Box::pin(async move {
+            let result = append_messages(&room, &peer, progress, &messages).await;
+            CallResult::MessagesAppended(messages, result)
+        }));
+    }
+
+    fn start_change(&mut self, id: Option<u64>, input: RoomInput, answers: &mut Vec<ServerMessage>) {
+        if id.is_some_and(|id| id <= self.ids.settled_id) {
+            answers.extend(id.map(duplicate_ack));
+            return;
+        }
+        let (room, accepted_id) = (self.room.clone(), id.map(|id| (self.peer.id.clone(), id)));
+        self.call = Some(Box::pin(async move {
+            let result = room.submit_input(input, accepted_id).await;
+            CallResult::RoomChanged(id, result.map(|(outcome, _)| outcome))
+        }));
+    }
+
+    fn start_leave(&mut self, id: Option<u64>) {
+        let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
+        let (room, input) = (self.room.clone(), RoomInput::Leave { peer, epoch, reason: LeaveReason::Left });
+        self.call = Some(Box::pin(async move {
+            // If the store is unavailable, the leave stays queued and the connection may end.
+            let _ = room.submit_input(input, None).await;
+            CallResult::PeerLeft(id)
+        }));
+    }
+
+    /// Waits for the call in flight and adds its answers; waits for ever if there is none.
+    pub(super) async fn wait_for_call(&mut self, answers: &mut Vec<ServerMessage>) -> NextStep {
+        let result = match &mut self.call {
+            Some(call) => call.await,
+            None => std::future::pending().await,
+        };
+        self.call = None;
+        match result {
+            CallResult::MessagesAppended(messages, result) => {
+                self.handle_append_result(messages, result, answers)
+            }
+            CallResult::RoomChanged(id, result) => self.handle_change_result(id, result, answers),
+            CallResult::PeerLeft(id) => {
+                answers.extend(id.map(ServerMessage::ack));
+                NextStep::Left
+            }
+        }
+    }
+
+    /// Carries out the queued requests after the client has closed. Returns whether the peer has left.
+    pub(super) async fn finish(&mut self, answers: &mut Vec<ServerMessage>) -> bool {
+        loop {
+            self.start_next_call(answers);
+            if self.call.is_none() {
+                return false;
+            }
+            match self.wait_for_call(answers).await {
+                NextStep::Continue => {}
+                NextStep::Left => return true,
+                // Another node may own the peer now, so this node must not announce that the peer left.
+                NextStep::Resync => return false,
+            }
+        }
+    }
+
+    fn handle_append_result(
+        &mut self,
+        messages: Vec<OutgoingMessage>,
+        result: Result<Vec<ForwardResult>, AppendError>,
+        answers: &mut Vec<ServerMessage>,
+    ) -> NextStep {
+        match result {
+            Ok(results) => {
+                self.confirmed_handle = None;
+                for (message, result) in messages.iter().zip(results) {
+                    if matches!(result, ForwardResult::Written | ForwardResult::Duplicate) {
+                        self.ids.settle_id(message.id);
+                    }
+                    answers.extend(forward_answer(message.id, result));
+                }
+                self.raise_settled_id();
+                NextStep::Continue
+            }
+            Err(AppendError::NotOwner) => {
+                self.requeue_messages(messages);
+                NextStep::Resync
+            }
+            Err(AppendError::Unavailable(_)) => {
+                if messages.iter().any(|message| message.id.is_none()) {
+                    answers.push(unavailable_without_id(
+                        "the store did not answer; what had no id may not have been sent",
+                    ));
+                }
+                let refused = messages.into_iter().filter_map(|message| Some((message.id?, message.target)));
+                self.refuse_ids(refused.collect(), answers);
+                NextStep::Continue
+            }
+        }
+    }
+
+    /// The store wrote nothing: these messages go first after the resync.
+    fn requeue_messages(&mut self, messages: Vec<OutgoingMessage>) {
+        for message in messages.into_iter().rev() {
+            self.queued_bytes += message.body.len();
+            self.queue.push_front(PeerRequest::Forward(message));
+        }
+        self.needs_resync = true;
+    }
+
+    fn handle_change_result(
+        &mut self,
+        id: Option<u64>,
+        result: Result<InputOutcome, StoreUnavailable>,
+        answers: &mut Vec<ServerMessage>,
+    ) -> NextStep {
+        match (result, id) {
+            (Ok(InputOutcome::NotPermitted), id) => answers.push(not_permitted_answer(id)),
+            (Ok(InputOutcome::E2eeRequired), id) => answers.push(e2ee_required_answer(id)),
+            (Ok(InputOutcome::NoSuchPeer), id) => answers.push(no_such_peer_answer(id, "peer")),
+            (Ok(InputOutcome::Done | InputOutcome::Removed(_)), id) => self.acknowledge_id(id, answers),
+            (Ok(_), id) => {
+                // The room may know the peer again after a resync.
+                self.needs_resync = true;
+                self.refuse_ids(id.map(|id| (id, MessageTarget::Room)).into_iter().collect(), answers);
+                return NextStep::Resync;
+            }
+            (Err(StoreUnavailable), Some(id)) => self.refuse_ids(vec![(id, MessageTarget::Room)], answers),
+            (Err(StoreUnavailable), None) => {
+                answers.push(unavailable_without_id(
+                    "the store did not answer; the update may not have been made",
+                ));
+            }
+        }
+        NextStep::Continue
+    }
+
+    fn acknowledge_id(&mut self, id: Option<u64>, answers: &mut Vec<ServerMessage>) {
+        self.ids.settle_id(id);
+        self.raise_settled_id();
+        answers.extend(id.map(ServerMessage::ack));
+    }
+
+    fn raise_settled_id(&mut self) {
+        self.ids.raise_settled_id(self.queue.iter().filter_map(PeerRequest::message_id));
+    }
+
+    /// The outcome of these ids is unknown: they, and the ids that must not overtake them, must come again.
+    fn refuse_ids(&mut self, mut refused: Vec<(u64, MessageTarget)>, answers: &mut Vec<ServerMessage>) {
+        // While the store is unavailable, direct messages to other targets need not wait. The rest is refused later.
+        if self.room.is_store_available() {
+            for request in std::mem::take(&mut self.queue) {
+                match request.message_id() {
+                    Some(id) => refused.push((id, request.message_target().clone())),
+                    // A request without an id has no promise, except a leave, which must happen.
+                    None if matches!(request, PeerRequest::Leave { .. }) => self.queue.push_back(request),
+                    None => {}
+                }
+            }
+            self.queued_bytes = 0;
+        }
+        for (id, target) in refused {
+            self.ids.record_refused(id, target);
+            answers.push(unavailable_answer(id));
+        }
+    }
+}
+
+impl Drop for RequestQueue {
+    fn drop(&mut self) {
+        if self.call.is_some() {
+            // The answer of the call holds entries for local peers, and nothing reads it any more.
+            self.room.local_peers().iter().for_each(|peer| peer.mark_stale());
+        }
+    }
+}
+
+/// The action of a command.
+fn room_action(command: RoomCommand) -> RoomAction {
+    match command {
+        RoomCommand::Kick(peer) => {
+            RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed }
+        }
+        RoomCommand::Mute { peer, muted } => RoomAction::Mute { peer, muted },
+        RoomCommand::Lock(locked) => RoomAction::Lock(locked),
+        RoomCommand::Admit(peer) => RoomAction::Admit(peer),
+        RoomCommand::End { lock } => RoomAction::End { lock_room: lock },
+    }
+}
+
+/// The message ids of a peer: which are settled, and which must come again.
+///
+/// All ids with an unknown outcome are remembered. A later id is answered `unavailable` until every earlier one has come again, so that no
+/// message overtakes another. It would not be enough to remember the first: a client may send it again before it knows of the others.
+struct MessageIds {
+    /// The ids that were refused and have not come again, with their targets.
+    refused: BTreeMap<u64, MessageTarget>,
+    /// Every id up to this one is settled.
+    settled_id: u64,
+    /// The highest id that was delivered directly.
+    direct_id: u64,
+}
+
+impl MessageIds {
+    fn new(settled_id: u64) -> Self {
+        Self { refused: BTreeMap::new(), settled_id, direct_id: 0 }
+    }
+
+    /// Whether an earlier id must come again before this one. For a direct message only earlier ids with the same target count.
+    fn is_blocked(&self, id: u64, direct_target: Option<&MessageTarget>) -> bool {
+        if self.refused.len() >= MAX_REFUSED_IDS && !self.refused.contains_key(&id) {
+            return true;
+        }
+        let mut earlier = self.refused.range(..id);
+        match direct_target {
+            Some(target) => earlier.any(|(_, refused)| refused.overlaps(target)),
+            None => earlier.next().is_some(),
+        }
+    }
+
+    /// The id must come again.
+    fn record_refused(&mut self, id: u64, target: MessageTarget) {
+        if self.refused.len() < MAX_REFUSED_IDS {
+            self.refused.insert(id, target);
+        }
+    }
+
+    /// The id has come again.
+    fn clear_refused(&mut self, id: u64) {
+        self.refused.remove(&id);
+    }
+
+    /// The store has accepted this id, and so all earlier ones.
+    fn settle_id(&mut self, id: Option<u64>) {
+        if let Some(id) = id {
+            self.settled_id = self.settled_id.max(id);
+            self.refused = self.refused.split_off(&id);
+        }
+    }
+
+    /// The message of this id was delivered directly.
+    fn record_direct(&mut self, id: u64) {
+        self.direct_id = self.direct_id.max(id);
+    }
+
+    /// A direct message is settled when no earlier id waits.
+    fn raise_settled_id(&mut self, mut queued: impl Iterator<Item = u64>) {
+        if self.refused.is_empty() && !queued.any(|id| id < self.direct_id) {
+            self.settled_id = self.settled_id.max(self.direct_id);
+        }
+    }
+}
