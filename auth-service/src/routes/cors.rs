@@ -9,8 +9,7 @@ use actix_web::{
     http::{Method, header},
     middleware::{Next, from_fn},
 };
-use signalbox_config::origin::is_origin_allowed;
-use signalbox_http::{check_origin, problem_response};
+use signalbox_http::{check_origin, is_origin_allowed, problem_response};
 
 use super::address_guard;
 

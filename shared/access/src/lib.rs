@@ -11,20 +11,20 @@
 mod access_control;
 mod access_rule;
 mod access_rules;
+mod access_subject;
 #[cfg(test)]
 mod conformance;
 mod denied_range;
 mod notice;
-mod rule_index;
 mod rule_key;
 mod rule_log;
 
 pub use access_control::{AccessControl, RuleWriteError};
 pub use access_rule::{AccessRule, LimitChanges, RuleTerms};
 pub use access_rules::AccessRules;
+pub use access_subject::{AccessRefusal, AccessSubject, TokenIssuer};
 pub use denied_range::{DeniedRangeError, parse_denied_range};
 pub use notice::{Notice, NoticeAudience};
-pub use rule_index::{AccessRefusal, AccessSubject, TokenIssuer};
 pub use rule_key::{RULE_KINDS, RuleKey, RuleKeyError};
 pub use rule_log::{MemoryRuleLog, PendingClient, RedisRuleLog, RuleChange, RuleLog, rule_scripts};
 

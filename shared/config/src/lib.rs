@@ -16,7 +16,6 @@ mod flags;
 mod loader;
 pub mod logging;
 mod model;
-pub mod origin;
 mod redis_url;
 mod secrets;
 pub mod units;

@@ -15,13 +15,11 @@
 use std::time::Duration;
 
 mod api_error;
-mod client_addr;
 mod health;
 mod http_client;
 mod json_body;
 mod listener;
 mod metrics;
-mod origin;
 mod process;
 mod request_gate;
 mod route;
@@ -35,7 +33,6 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 pub use api_error::{ApiError, problem_response};
-pub use client_addr::TrustedProxies;
 pub use health::configure_health;
 pub use http_client::{ClientResponse, HttpClient, HttpClientError, RequestLimits};
 /// The headers of [`HttpClient`], which are not actix-web's.
@@ -46,8 +43,9 @@ pub use hyper::{
 pub use json_body::{JsonMembers, json_config};
 pub use listener::{ListenError, open_listener};
 pub use metrics::metrics_response;
-pub use origin::{check_host, check_origin};
 pub use process::{ProcessError, print_text, run_process};
-pub use request_gate::{RequestGate, guard_request};
+pub use request_gate::{
+    RequestGate, TrustedProxies, check_host, check_origin, guard_request, is_origin_allowed,
+};
 pub use route::{not_found, resource};
 pub use stop_signal::stop_signal;

@@ -1,6 +1,12 @@
-//! What happens to every request: the Host check before it, security headers and one log line after it.
+//! The checks of every request before its handler: `Host`, `Origin`, the address of the client. Then headers and one log line.
+//!
+//! Owns: [`RequestGate`] with its middleware [`guard_request`], [`check_host`], [`check_origin`], [`TrustedProxies`]. Must not: know a route or
+//! a token. A header that comes twice, or is not text, never counts as absent.
+//!
+//! The address of a client is the other end of its socket, unless that is a trusted proxy. Then it is the last address in `X-Forwarded-For`
+//! that is not the address of a trusted proxy. A client may have written the addresses before that one.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use actix_web::{
     Error,
@@ -10,12 +16,15 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use signalbox_config::ServerSettings;
+use signalbox_config::{ServerSettings, address_ranges::AddressRanges};
+use signalbox_protocol::problem::Problem;
 use signalbox_token::JWKS_PATH;
 
-use crate::{origin::check_host, problem_response};
+use crate::problem_response;
 
-/// The names a loopback address goes by.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The host names of a loopback address.
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Headers that every response carries, unless its handler has set its own.
@@ -28,15 +37,15 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
-/// What [`gate`] needs to know, as `web::MessageData`.
+/// The host names that [`guard_request`] accepts, as `web::Data`.
 #[derive(Debug, Clone)]
 pub struct RequestGate {
     allowed_hosts: Vec<String>,
 }
 
 impl RequestGate {
-    /// The rules of the configuration. On loopback an empty list means the loopback names: a web page that points its own
-    /// name at 127.0.0.1 must not reach us.
+    /// The names of the configuration. On a loopback address an empty list means the loopback names: a web page whose name resolves to
+    /// 127.0.0.1 must not reach this server.
     pub fn new(server: &ServerSettings) -> Self {
         let mut allowed_hosts = server.allowed_hosts.clone();
         if allowed_hosts.is_empty() && server.listen.ip().is_loopback() {
@@ -46,13 +55,13 @@ impl RequestGate {
         Self { allowed_hosts }
     }
 
-    /// The names this server answers to; empty is any.
+    /// The accepted names; an empty list accepts any name.
     pub fn allowed_hosts(&self) -> &[String] {
         &self.allowed_hosts
     }
 }
 
-/// The listening address itself: loopback is more than 127.0.0.1.
+/// The listening address as a host name: a loopback address may differ from 127.0.0.1.
 fn listen_host(server: &ServerSettings) -> Option<String> {
     let ip = server.listen.ip().to_string();
     (!LOOPBACK_HOSTS.contains(&ip.as_str()) && !ip.contains(':')).then_some(ip)
@@ -68,8 +77,7 @@ pub async fn guard_request(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let start = Instant::now();
-    // Signaling nodes ask for the public keys under the name that they know this service by, and there is nothing in them that a
-    // page under another name must not see.
+    // A signaling node fetches the public keys under a host name of its own, and public keys are no secret.
     let any_host = request.path() == JWKS_PATH;
     let hosts = if any_host { &[][..] } else { &rules.allowed_hosts };
     let mut response = match check_host(request.headers(), hosts) {
@@ -92,7 +100,7 @@ fn add_security_headers(headers: &mut HeaderMap) {
 /// One line, without query, headers and address.
 fn log_request<B>(response: &ServiceResponse<B>, start: Instant) {
     let request = response.request();
-    // A path of ours is a known text; an unknown one may be a misplaced token and is not shown.
+    // Only the pattern of a known path is logged: an unknown path may hold a misplaced token.
     let pattern = request.match_pattern();
     let path = pattern.as_deref().unwrap_or("-");
     let (method, status, ms) =
@@ -104,9 +112,109 @@ fn log_request<B>(response: &ServiceResponse<B>, start: Instant) {
     }
 }
 
+/// Checks the `Origin` of a request (RFC 6454). A request without one comes from a native client and passes.
+///
+/// # Errors
+/// 403 `origin_not_allowed`.
+pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
+    let (origin, host) =
+        (single_header_value(headers, header::ORIGIN), single_header_value(headers, header::HOST));
+    if is_origin_allowed(origin, host, allowed) {
+        return Ok(());
+    }
+    let detail = "this web site may not use this server; the operator can add it to server.allowed_origins";
+    Err(Problem::new(403, "origin_not_allowed", detail))
+}
+
+/// Checks the `Host` of a request, against DNS rebinding.
+///
+/// # Errors
+/// 403 `host_not_allowed`.
+pub fn check_host(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
+    if is_host_allowed(single_header_value(headers, header::HOST), allowed) {
+        return Ok(());
+    }
+    let detail = "this server does not answer to that name; the operator can add it to server.allowed_hosts";
+    Err(Problem::new(403, "host_not_allowed", detail))
+}
+
+/// The value of a header. An empty text, which no rule allows, if the header comes twice or is not text.
+fn single_header_value(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name);
+    let first = values.next()?;
+    Some(if values.next().is_some() { "" } else { first.to_str().unwrap_or("") })
+}
+
+/// Whether an `Origin` may use the service. A request without one comes from a native client; a browser always sends it where it matters.
+///
+/// An origin is allowed if its authority is the `Host` of the request, or if it is on the list. The scheme is not compared with that of the
+/// request, because TLS ends at the edge.
+pub fn is_origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
+    let Some(origin) = origin else { return true };
+    if allowed.iter().any(|entry| entry == "*" || entry.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
+}
+
+/// Whether this server answers to a `Host`; an empty list allows all. Ports are not compared.
+fn is_host_allowed(host: Option<&str>, allowed: &[String]) -> bool {
+    allowed.is_empty()
+        || host.is_some_and(|host| allowed.iter().any(|entry| entry.eq_ignore_ascii_case(strip_port(host))))
+}
+
+/// The host without its port. An IPv6 literal keeps its brackets.
+fn strip_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+/// The proxies whose `X-Forwarded-For` is trusted.
+#[derive(Debug, Clone, Default)]
+pub struct TrustedProxies(AddressRanges<()>);
+
+impl TrustedProxies {
+    /// The proxies of the configuration.
+    pub fn new(server: &ServerSettings) -> Self {
+        Self(server.trusted_proxies.iter().copied().collect())
+    }
+
+    /// The address of a client. None if the socket has none, or if a trusted proxy sends no readable address: the address of the proxy would
+    /// stand for all of its clients.
+    pub fn client_address(&self, socket: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let socket = socket?.to_canonical();
+        if !self.0.contains(socket) {
+            return Some(socket);
+        }
+        let lines: Vec<&str> =
+            headers.get_all(FORWARDED_FOR).map(|line| line.to_str().unwrap_or("?")).collect();
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+            let address = parse_address(hop.trim())?;
+            if !self.0.contains(address) {
+                return Some(address);
+            }
+        }
+        // Every hop is a trusted proxy, so a proxy made the request itself.
+        None
+    }
+}
+
+/// An address, with or without a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare =
+        text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inside, _)| inside);
+    let address =
+        bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|with| with.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
 #[cfg(test)]
 mod tests {
-    use actix_web::{App, HttpResponse, middleware::from_fn, test};
+    use actix_web::{App, HttpResponse, middleware::from_fn, test as web_test};
+    use signalbox_config::address_ranges::parse_range;
 
     use super::*;
     use crate::not_found;
@@ -114,7 +222,7 @@ mod tests {
     async fn call_app(server: ServerSettings, host: &str) -> ServiceResponse<impl MessageBody> {
         let own =
             || async { HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=60")).finish() };
-        let app = test::init_service(
+        let app = web_test::init_service(
             App::new()
                 .app_data(web::Data::new(RequestGate::new(&server)))
                 .wrap(from_fn(guard_request))
@@ -122,8 +230,9 @@ mod tests {
                 .default_service(web::to(not_found)),
         )
         .await;
-        let request = test::TestRequest::with_uri("/own").insert_header((header::HOST, host)).to_request();
-        test::call_service(&app, request).await
+        let request =
+            web_test::TestRequest::with_uri("/own").insert_header((header::HOST, host)).to_request();
+        web_test::call_service(&app, request).await
     }
 
     #[actix_web::test]
@@ -141,7 +250,7 @@ mod tests {
         let response = call_app(ServerSettings::default(), "evil.example").await;
         assert_eq!(response.status(), 403);
         assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
-        let body: serde_json::Value = test::read_body_json(response).await;
+        let body: serde_json::Value = web_test::read_body_json(response).await;
         assert_eq!(body["code"], "host_not_allowed");
     }
 
@@ -152,5 +261,104 @@ mod tests {
         let named = ServerSettings { allowed_hosts: vec!["rtc.example".to_owned()], ..public };
         assert_eq!(call_app(named.clone(), "rtc.example:443").await.status(), 200);
         assert_eq!(call_app(named, "localhost").await.status(), 403);
+    }
+
+    #[test]
+    fn only_the_same_site_and_listed_origins_are_allowed() {
+        let list = ["https://app.example".to_owned()];
+        for (origin, host, expected) in [
+            (None, Some("x"), true),
+            (Some("https://app.example"), Some("rtc.example"), true),
+            (Some("https://RTC.example"), Some("rtc.example"), true),
+            (Some("http://localhost:8080"), Some("localhost:8080"), true),
+            (Some("http://localhost:8081"), Some("localhost:8080"), false),
+            (Some("https://evil.example"), Some("rtc.example"), false),
+            (Some("https://app.example.evil"), Some("rtc.example"), false),
+            (Some("null"), Some("null"), false),
+            (Some(""), Some(""), false),
+            (Some("https://evil.example"), None, false),
+        ] {
+            assert_eq!(is_origin_allowed(origin, host, &list), expected, "{origin:?} at {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_dns_rebinding_host_is_rejected() {
+        let ours = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+        for (host, expected) in [
+            (Some("localhost:8080"), true),
+            (Some("127.0.0.1"), true),
+            (Some("[::1]:8080"), true),
+            (Some("[::1]"), true),
+            (Some("evil.example:8080"), false),
+            (Some("localhost.evil.example"), false),
+            (None, false),
+        ] {
+            assert_eq!(is_host_allowed(host, &ours), expected, "{host:?}");
+        }
+        assert!(is_host_allowed(Some("anything"), &[]));
+    }
+
+    fn header_map(pairs: &[(HeaderName, &[u8])]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(name.clone(), HeaderValue::from_bytes(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn an_unreadable_or_repeated_origin_does_not_count_as_absent() {
+        let host = (header::HOST, &b"rtc.example"[..]);
+        let own = (header::ORIGIN, &b"https://rtc.example"[..]);
+        assert!(check_origin(&header_map(std::slice::from_ref(&host)), &[]).is_ok());
+        assert!(check_origin(&header_map(&[host.clone(), own.clone()]), &[]).is_ok());
+        let unreadable = (header::ORIGIN, &b"https://\xff"[..]);
+        for bad in [vec![host.clone(), unreadable], vec![host.clone(), own.clone(), own]] {
+            assert_eq!(check_origin(&header_map(&bad), &[]).unwrap_err().code, "origin_not_allowed");
+        }
+        let twice = [host.clone(), host];
+        let ours = ["rtc.example".to_owned()];
+        assert_eq!(check_host(&header_map(&twice), &ours).unwrap_err().code, "host_not_allowed");
+        assert!(check_host(&header_map(&twice[..1]), &ours).is_ok());
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_sets_the_client_address() {
+        let server = ServerSettings {
+            trusted_proxies: ["10.0.0.0/8", "::1"].map(|text| parse_range(text).unwrap()).to_vec(),
+            ..ServerSettings::default()
+        };
+        let proxies = TrustedProxies::new(&server);
+        for (socket, lines, expected) in [
+            ("203.0.113.7", &["198.51.100.1"][..], Some("203.0.113.7")),
+            ("203.0.113.7", &[], Some("203.0.113.7")),
+            ("10.0.0.1", &["198.51.100.1"], Some("198.51.100.1")),
+            ("::ffff:10.0.0.1", &["198.51.100.1"], Some("198.51.100.1")),
+            ("::1", &["198.51.100.1, 203.0.113.9"], Some("203.0.113.9")),
+            // What a client claims stands before what the proxy adds.
+            ("10.0.0.1", &["127.0.0.1, 198.51.100.1, 10.0.0.2"], Some("198.51.100.1")),
+            ("10.0.0.1", &["1.1.1.1", "198.51.100.1"], Some("198.51.100.1")),
+            ("10.0.0.1", &["198.51.100.1:4711"], Some("198.51.100.1")),
+            ("10.0.0.1", &["[2001:db8::1]:4711"], Some("2001:db8::1")),
+            ("10.0.0.1", &["2001:db8::1"], Some("2001:db8::1")),
+            ("10.0.0.1", &["198.51.100.1, unknown"], None),
+            ("10.0.0.1", &["10.0.0.3"], None),
+            ("10.0.0.1", &[], None),
+            ("10.0.0.1", &[""], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+            }
+            let found = proxies.client_address(Some(socket.parse().unwrap()), &headers);
+            assert_eq!(found.map(|address| address.to_string()).as_deref(), expected, "{socket} {lines:?}");
+        }
+        assert_eq!(proxies.client_address(None, &HeaderMap::new()), None);
+        assert!(
+            TrustedProxies::default()
+                .client_address(Some("10.0.0.1".parse().unwrap()), &HeaderMap::new())
+                .is_some()
+        );
     }
 }

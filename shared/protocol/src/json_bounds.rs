@@ -1,6 +1,12 @@
-//! Bounds on JSON that is forwarded without being understood.
+//! Bounds of numbers, texts and JSON that are forwarded without being understood.
 
-/// How deep forwarded JSON may nest: far more than anyone needs, far less than a recursive parser on the other side bears.
+/// The largest integer that JSON carries exactly everywhere (RFC 8259, section 6).
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// The longest token that is read, bytes: a token with full metadata is under 8 KiB.
+pub const MAX_TOKEN_BYTES: usize = 12 * 1024;
+
+/// The depth to which forwarded JSON may nest: more than any application needs, and safe for a recursive parser on the other side.
 const MAX_DEPTH: usize = 64;
 
 /// Whether arrays and objects of a valid JSON text nest no deeper than the bound.

@@ -19,7 +19,7 @@ mod server;
 pub use client::{ClientMessage, ForwardKind, ForwardMessage, MessageError, MessageLimits, RoomCommand};
 pub use close_code::CloseCode;
 pub use error_code::ErrorCode;
-pub use json_bounds::is_bounded_object;
+pub use json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES, is_bounded_object};
 pub use server::{
     DescriptionMessage, E2eeMode, IcePolicy, IceServer, JoinedMessage, KnockEndReason, LeaveReason,
     LobbyPeer, PeerInfo, RoomInfo, ServerMessage, WaitingMessage, WireLimits,
@@ -27,9 +27,3 @@ pub use server::{
 
 /// The subprotocol, the only one that is echoed.
 pub const SUBPROTOCOL: &str = "signalbox.v1";
-
-/// The longest text that is looked at: a token with full metadata is under 8 KiB.
-pub const MAX_TOKEN_BYTES: usize = 12 * 1024;
-
-/// The largest number that JSON carries exactly everywhere (RFC 8259, section 6).
-pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;

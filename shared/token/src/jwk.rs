@@ -1,56 +1,21 @@
 //! Public keys as JSON Web Keys (RFC 7517, RFC 7518, RFC 8037), and sets of them.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{VerificationKey, header::parse_object};
+use super::verifier::{KeyAlgorithm, MAX_KID_BYTES, VerificationKey, parse_object};
 
-/// Where the auth service publishes its public keys (RFC 8414 has other names under the same roof).
+/// Where the auth service publishes its public keys (other well-known paths are in RFC 8414).
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// The longest set that is read, bytes.
 pub const MAX_JWKS_BYTES: usize = 64 * 1024;
 
-/// The most keys a set may hold.
+/// The number of keys that a set may hold.
 pub const MAX_JWKS_KEYS: usize = 32;
-
-/// The algorithms of asymmetric keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum KeyAlgorithm {
-    /// Ed25519 (RFC 8037).
-    EdDSA,
-    /// ECDSA with P-256 and SHA-256 (RFC 7518, section 3.4).
-    ES256,
-}
-
-impl KeyAlgorithm {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::EdDSA, Self::ES256];
-
-    /// Its name in a header (RFC 7518, section 3.1).
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EdDSA => "EdDSA",
-            Self::ES256 => "ES256",
-        }
-    }
-
-    /// The one with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
-    }
-
-    /// As the library names it.
-    pub const fn to_jsonwebtoken(self) -> Algorithm {
-        match self {
-            Self::EdDSA => Algorithm::EdDSA,
-            Self::ES256 => Algorithm::ES256,
-        }
-    }
-}
 
 /// A public key. What is published holds this and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,8 +161,7 @@ fn parse_known_key(key: Map<String, Value>) -> Result<Option<PublicJwk>, JwksErr
     };
     let for_another_use = text("use").is_some_and(|usage| usage != "sig")
         || text("alg").is_some_and(|name| name != alg.as_str());
-    let Some(kid) = text("kid").filter(|kid| !kid.is_empty() && kid.len() <= super::header::MAX_KID_BYTES)
-    else {
+    let Some(kid) = text("kid").filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID_BYTES) else {
         return Ok(None);
     };
     if for_another_use {

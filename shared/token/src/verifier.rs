@@ -1,21 +1,63 @@
-//! Checking a token: algorithm and kind first, then the signature, then what it says (RFC 8725).
+//! Verification of a token: algorithm and kind first, then the signature, then the claims (RFC 8725).
+//!
+//! Owns: [`TokenVerifier`] and its keys, the strict reading of a header, the checks that every kind of token shares and those of each kind.
+//! Must not: make a token, or decide what its holder may do. Next: `claims` for the claims of each kind.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
-
-use super::{
-    ISSUER, KeyAlgorithm, ManagementClaims, RoomClaims, SharedSecret, TokenClaims, TokenError, UserClaims,
-    header::{self, TokenParts},
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
 };
+use signalbox_protocol::{MAX_TOKEN_BYTES, display_text::is_display_name, id::TokenId, is_bounded_object};
 
-use signalbox_protocol::MAX_TOKEN_BYTES;
-/// How far ahead of this machine's clock a token may say it was made, seconds. What is taken back is compared with that time, so
-/// it must not lie far in the future.
+use super::{ISSUER, ManagementClaims, RoomClaims, SharedSecret, TokenError, TokenKind, UserClaims};
+
+/// The longest `kid` that is read; a thumbprint (RFC 7638) has 43 characters.
+pub(super) const MAX_KID_BYTES: usize = 128;
+
+/// How far the `iat` of a token may be ahead of the clock of this machine, seconds. Access rules are compared with `iat`, so it must not be far
+/// in the future.
 const IAT_SKEW_S: u64 = 60;
 
-/// A key that checks signatures: its name, its one algorithm (RFC 8725, section 3.1), its bytes.
+/// The algorithms of asymmetric keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyAlgorithm {
+    /// Ed25519 (RFC 8037).
+    EdDSA,
+    /// ECDSA with P-256 and SHA-256 (RFC 7518, section 3.4).
+    ES256,
+}
+
+impl KeyAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::EdDSA, Self::ES256];
+
+    /// Its name in a header (RFC 7518, section 3.1).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EdDSA => "EdDSA",
+            Self::ES256 => "ES256",
+        }
+    }
+
+    /// The one with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
+    /// As the library names it.
+    pub const fn to_jsonwebtoken(self) -> Algorithm {
+        match self {
+            Self::EdDSA => Algorithm::EdDSA,
+            Self::ES256 => Algorithm::ES256,
+        }
+    }
+}
+
+/// A key that verifies signatures: its `kid`, its one algorithm (RFC 8725, section 3.1), its bytes.
 #[derive(Clone)]
 pub struct VerificationKey {
     kid: String,
@@ -49,14 +91,14 @@ impl VerificationKey {
     }
 }
 
-/// Checks tokens with the keys it was given; it can never mint one. Cheap to clone; clones see the same keys.
+/// Verifies tokens with keys that cannot make one. Cheap to clone; clones share their keys.
 #[derive(Clone)]
 pub struct TokenVerifier {
-    /// What the process was started with.
+    /// The keys that the process was started with.
     static_keys: Arc<[VerificationKey]>,
-    /// Whether asymmetric keys come and go. Their algorithms are then known whatever is held just now.
+    /// Whether asymmetric keys may be replaced. Then their algorithms are accepted even while no key is held.
     accepts_published_keys: bool,
-    /// What changes while it runs. Held for the copy of a pointer.
+    /// The keys that may be replaced. The lock is held for the copy of a pointer.
     published_keys: Arc<RwLock<Arc<[VerificationKey]>>>,
 }
 
@@ -67,12 +109,12 @@ impl TokenVerifier {
         Self { static_keys, accepts_published_keys: false, published_keys: Arc::default() }
     }
 
-    /// A verifier whose asymmetric keys are given, and taken away, by [`TokenVerifier::replace_published_keys`]; and for HS256 where there is a secret.
+    /// A verifier whose asymmetric keys [`TokenVerifier::replace_published_keys`] sets. It also accepts HS256 if there is a secret.
     pub fn with_published_keys<'a>(secrets: impl IntoIterator<Item = &'a SharedSecret>) -> Self {
         Self { accepts_published_keys: true, ..Self::from_secrets(secrets) }
     }
 
-    /// From now on these are the asymmetric keys.
+    /// Replaces the asymmetric keys.
     pub fn replace_published_keys(&self, keys: Vec<VerificationKey>) {
         *self.published_keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
     }
@@ -81,9 +123,9 @@ impl TokenVerifier {
         self.published_keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a token names an asymmetric key that is not held: the one defect that another look at the published keys may cure.
+    /// Whether a token names an asymmetric key that is not held: the one defect that another fetch of the published keys may cure.
     pub fn is_key_missing(&self, token: &str) -> bool {
-        let Ok(parts) = header::split_token(token) else { return false };
+        let Ok(parts) = split_token(token) else { return false };
         self.accepts_published_keys
             && token.len() <= MAX_TOKEN_BYTES
             && KeyAlgorithm::parse(&parts.alg).is_some()
@@ -127,7 +169,7 @@ impl TokenVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
-        let parts = header::split_token(token)?;
+        let parts = split_token(token)?;
         let changing = self.load_published_keys();
         let keys = || self.static_keys.iter().chain(changing.iter());
         let algorithm: Algorithm = parts.alg.parse().map_err(|_| TokenError::WrongAlgorithm)?;
@@ -140,14 +182,14 @@ impl TokenVerifier {
         }
         verify_signature(keys(), algorithm, &parts)?;
         let json = URL_SAFE_NO_PAD.decode(parts.claims).map_err(|_| TokenError::Malformed)?;
-        let claims: C = header::parse_object(&json).ok_or(TokenError::Malformed)?;
+        let claims: C = parse_object(&json).ok_or(TokenError::Malformed)?;
         check_claims(&claims, now_s)?;
         Ok(claims)
     }
 }
 
-/// Whether one of the keys made the signature. A `kid` picks the key, and the key has one algorithm. A token without a `kid`
-/// comes from an application that signs with the shared secret: it is tried against each of those, and no other.
+/// Whether one of the keys made the signature. A `kid` selects the key, and the key has one algorithm. A token without a `kid` comes from an
+/// application that signs with the shared secret, so only shared secrets are tried.
 fn verify_signature<'a>(
     mut keys: impl Iterator<Item = &'a VerificationKey>,
     algorithm: Algorithm,
@@ -185,5 +227,136 @@ fn check_claims<C: TokenClaims>(claims: &C, now_s: u64) -> Result<(), TokenError
         Err(TokenError::Malformed)
     } else {
         Ok(())
+    }
+}
+
+/// The header of a token (RFC 7515, section 4). A token of this service has the first three members only. A member that brings a key, or changes
+/// how the token is read, is refused (RFC 8725, section 3.10; RFC 7515, section 4.1.11).
+#[derive(Deserialize)]
+struct RawHeader {
+    alg: String,
+    typ: Option<String>,
+    kid: Option<String>,
+    crit: Option<IgnoredAny>,
+    b64: Option<IgnoredAny>,
+    zip: Option<IgnoredAny>,
+    enc: Option<IgnoredAny>,
+    jwk: Option<IgnoredAny>,
+    jku: Option<IgnoredAny>,
+    x5u: Option<IgnoredAny>,
+    x5c: Option<IgnoredAny>,
+}
+
+impl RawHeader {
+    fn has_forbidden_member(&self) -> bool {
+        let Self { crit, b64, zip, enc, jwk, jku, x5u, x5c, .. } = self;
+        [crit, b64, zip, enc, jwk, jku, x5u, x5c].into_iter().any(Option::is_some)
+    }
+}
+
+/// A token, cut into its parts.
+pub(super) struct TokenParts<'a> {
+    pub(super) alg: String,
+    pub(super) typ: Option<String>,
+    pub(super) kid: Option<String>,
+    /// The signed text: header and claims.
+    pub(super) message: &'a str,
+    /// The claims, base64url.
+    pub(super) claims: &'a str,
+    /// The signature, base64url.
+    pub(super) signature: &'a str,
+}
+
+/// Reads a JSON object. The library alone would also read an array, with the values in the order of the members.
+pub(super) fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
+}
+
+/// Splits a token in the compact serialisation (RFC 7515, section 7.1).
+pub(super) fn split_token(token: &str) -> Result<TokenParts<'_>, TokenError> {
+    let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+    let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
+    if claims.contains('.') {
+        return Err(TokenError::Malformed);
+    }
+    let json = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
+    let raw: RawHeader = parse_object(&json).ok_or(TokenError::Malformed)?;
+    if raw.has_forbidden_member() || raw.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
+        return Err(TokenError::Malformed);
+    }
+    Ok(TokenParts { alg: raw.alg, typ: raw.typ, kid: raw.kid, message, claims, signature })
+}
+
+/// The claims of every kind, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct RegisteredClaims<'a> {
+    /// The issuer.
+    pub iss: &'a str,
+    /// The audience.
+    pub aud: &'a str,
+    /// The time of issue, seconds since 1970.
+    pub iat: u64,
+    /// Not valid before this time.
+    pub nbf: u64,
+    /// Not valid from this time on.
+    pub exp: u64,
+    /// The id of the token.
+    pub jti: &'a TokenId,
+}
+
+/// The claims of one kind of token. Sealed: a kind is known to [`TokenKind`], or it is none.
+pub trait TokenClaims: Serialize + DeserializeOwned + sealed::Sealed {
+    /// The kind.
+    const KIND: TokenKind;
+
+    /// The claims that every kind has.
+    fn registered(&self) -> RegisteredClaims<'_>;
+
+    /// Whether the claims of this kind keep the bounds that their types do not check.
+    fn is_within_bounds(&self) -> bool;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::RoomClaims {}
+    impl Sealed for super::UserClaims {}
+    impl Sealed for super::ManagementClaims {}
+}
+
+macro_rules! impl_registered {
+    () => {
+        fn registered(&self) -> RegisteredClaims<'_> {
+            let Self { iss, aud, iat, nbf, exp, jti, .. } = self;
+            RegisteredClaims { iss, aud, iat: *iat, nbf: *nbf, exp: *exp, jti }
+        }
+    };
+}
+
+impl TokenClaims for RoomClaims {
+    const KIND: TokenKind = TokenKind::Room;
+    impl_registered!();
+    fn is_within_bounds(&self) -> bool {
+        let metadata = self.metadata.as_deref();
+        metadata.is_none_or(|m| is_bounded_object(m.get(), MAX_TOKEN_BYTES))
+            && self.name.as_deref().is_none_or(is_display_name)
+    }
+}
+
+impl TokenClaims for UserClaims {
+    const KIND: TokenKind = TokenKind::User;
+    impl_registered!();
+    fn is_within_bounds(&self) -> bool {
+        self.name.as_deref().is_none_or(is_display_name)
+    }
+}
+
+impl TokenClaims for ManagementClaims {
+    const KIND: TokenKind = TokenKind::Management;
+    impl_registered!();
+    fn is_within_bounds(&self) -> bool {
+        // The API knows the scopes; a text that cannot be a scope is refused here.
+        let scope =
+            |text: &str| (1..=32).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_lowercase());
+        self.scopes.len() <= 16 && self.scopes.iter().all(|text| scope(text))
     }
 }

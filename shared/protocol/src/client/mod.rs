@@ -1,26 +1,25 @@
-//! What clients send: one JSON object per text message, strictly parsed, with `sdp`, candidates and data left as they came.
+//! The messages of a client: one JSON object per text frame, parsed strictly; `sdp`, candidates and data stay as they came.
 //!
-//! Only the envelope is understood here; the payload stays a borrowed slice of the frame and is copied once, into the
-//! frame that the targets get. Every refusal names the member at fault and never repeats its value.
-//!
-//! Next: `envelope` for what each `type` must look like, `forward` for the frame that the targets get.
+//! Owns: [`ClientMessage`] and its parser, and [`ForwardMessage`] with the frame that its targets receive. Must not: decide whether a peer may
+//! send a message. The payload stays a slice of the frame and is copied once, into the frame for the targets. An error names the member at
+//! fault and never repeats its value. Next: `signal-service/src/connection/dispatcher.rs`.
 
-mod forward_message;
-mod message_envelope;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _, ops::Range};
 
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::ErrorCode;
-use crate::id::PeerId;
+use crate::{
+    display_text::{DISPLAY_NAME_RULE, is_display_name},
+    error_code::ErrorCode,
+    id::PeerId,
+    json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES, is_bounded_object, is_depth_bounded},
+};
 
-pub use forward_message::{ForwardKind, ForwardMessage};
-use message_envelope::MessageEnvelope;
-
-/// Byte bounds of the members of a client message.
+/// The longest members of a client message, bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageLimits {
     /// Longest `sdp`.
@@ -36,11 +35,11 @@ pub struct MessageLimits {
 /// A parsed client message.
 #[derive(Debug)]
 pub enum ClientMessage<'a> {
-    /// To be forwarded to one peer, or to the room.
+    /// A message for one peer or for the room.
     Forward(ForwardMessage<'a>),
-    /// The peer changes its own public record.
+    /// The peer changes its public record.
     Update {
-        /// To be acknowledged under this number.
+        /// The message id.
         id: Option<u64>,
         /// The new name, where given.
         name: Option<String>,
@@ -49,77 +48,77 @@ pub enum ClientMessage<'a> {
     },
     /// The peer leaves.
     Leave {
-        /// To be acknowledged under this number.
+        /// The message id.
         id: Option<u64>,
     },
-    /// The peer asks for something to be done to the room, or to another.
+    /// A command about the room or another peer.
     Command {
-        /// To be acknowledged under this number.
+        /// The message id.
         id: Option<u64>,
-        /// What.
+        /// The command.
         command: RoomCommand,
     },
-    /// All entries up to `seq` have arrived.
+    /// The client has all entries up to `seq`.
     Received {
-        /// The last entry that arrived.
+        /// The last entry that the client has.
         seq: u64,
     },
-    /// The peer shows a newer token.
+    /// The peer sends a newer token.
     Refresh {
-        /// To be acknowledged under this number.
+        /// The message id.
         id: Option<u64>,
         /// The token.
         token: Cow<'a, str>,
     },
-    /// A sign of life is asked for.
+    /// The client asks for a `pong`.
     Ping {
         /// Echoed in the `pong`.
         id: Option<u64>,
     },
 }
 
-/// What a peer may ask to be done to the room, or to another, where it is permitted.
+/// A command of a moderator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomCommand {
-    /// A peer is removed, or sent away from the lobby.
+    /// Remove a peer from the room or the lobby.
     Kick(PeerId),
-    /// A peer may not publish any more, or again.
+    /// Mute a peer, or unmute it.
     Mute {
         /// Which peer.
         peer: PeerId,
-        /// Whether it may not.
+        /// Whether it is muted.
         muted: bool,
     },
-    /// The room takes nobody in any more, or somebody again.
+    /// Lock the room against new peers, or unlock it.
     Lock(bool),
-    /// A peer is let in from the lobby.
+    /// Admit a peer from the lobby.
     Admit(PeerId),
-    /// Everybody leaves.
+    /// End the room: all peers leave.
     End {
-        /// Whether the room takes nobody in afterwards.
+        /// Whether the room is locked afterwards.
         lock: bool,
     },
 }
 
-/// Why a message was refused.
+/// Why a message is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MessageError {
     /// The stable code.
     pub code: ErrorCode,
-    /// The member at fault, where there is one.
+    /// The member at fault, if there is one.
     pub field: Option<&'static str>,
-    /// The `id` of the message, where it could be read.
+    /// The `id` of the message, if it could be read.
     pub id: Option<u64>,
-    /// For a person; never repeats what was sent.
+    /// The text for a person. It never repeats the message.
     pub message: &'static str,
 }
 
 impl MessageError {
-    pub(super) fn invalid_field(field: &'static str, message: &'static str) -> Self {
+    fn invalid_field(field: &'static str, message: &'static str) -> Self {
         Self { code: ErrorCode::BadMessage, field: Some(field), id: None, message }
     }
 
-    pub(super) fn field_too_large(field: &'static str) -> Self {
+    fn field_too_large(field: &'static str) -> Self {
         Self {
             code: ErrorCode::TooLarge,
             field: Some(field),
@@ -130,7 +129,7 @@ impl MessageError {
 }
 
 impl<'a> ClientMessage<'a> {
-    /// The number it is to be answered under.
+    /// The `id` under which the message is answered.
     pub fn message_id(&self) -> Option<u64> {
         match self {
             Self::Forward(forward) => forward.id,
@@ -143,7 +142,7 @@ impl<'a> ClientMessage<'a> {
         }
     }
 
-    /// Whether one may send it who waits to be let in.
+    /// Whether a peer in the lobby may send it.
     pub fn is_allowed_in_lobby(&self) -> bool {
         matches!(self, Self::Leave { .. } | Self::Ping { .. } | Self::Received { .. } | Self::Refresh { .. })
     }
@@ -166,5 +165,363 @@ impl<'a> ClientMessage<'a> {
         let envelope: MessageEnvelope<'a> = serde_json::from_str(text).map_err(|_| not_json)?;
         let id = envelope.parse_id()?;
         envelope.parse_message(id, bounds).map_err(|broken| MessageError { id, ..broken })
+    }
+}
+
+/// The kind of a forwarded message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardKind {
+    /// An SDP offer.
+    Offer,
+    /// An SDP answer.
+    Answer,
+    /// A provisional answer.
+    Pranswer,
+    /// A rollback (RFC 9429, section 4.1.10.2).
+    Rollback,
+    /// A trickled ICE candidate (RFC 8838).
+    Candidate,
+    /// An application message.
+    Message,
+}
+
+impl ForwardKind {
+    /// Whether a message of this kind carries SDP or a candidate, which the rules of a role may restrict.
+    pub fn carries_sdp_or_candidate(self) -> bool {
+        !matches!(self, Self::Rollback | Self::Message)
+    }
+
+    /// The `type` on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Pranswer => "pranswer",
+            Self::Rollback => "rollback",
+            Self::Candidate => "candidate",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// A message to forward.
+#[derive(Debug)]
+pub struct ForwardMessage<'a> {
+    /// The kind.
+    pub kind: ForwardKind,
+    /// The target; none means every other peer of the room.
+    pub to: Option<PeerId>,
+    /// The message id.
+    pub id: Option<u64>,
+    /// The `id` of the offer it belongs to.
+    pub re: Option<u64>,
+    /// The name of the payload member and its JSON, as it came.
+    payload: Option<(&'static str, Cow<'a, str>)>,
+}
+
+impl ForwardMessage<'_> {
+    /// The JSON of its payload: a string for a description, an object for a candidate.
+    pub fn payload(&self) -> Option<&str> {
+        self.payload.as_ref().map(|(_, json)| &**json)
+    }
+
+    /// The same message with another payload, which must be JSON.
+    pub fn replace_payload(&mut self, json: String) {
+        if let Some((_, payload)) = &mut self.payload {
+            *payload = json.into();
+        }
+    }
+
+    /// The frame for the targets, without `seq`: `{"type":…,"from":…,…}`. The payload, if there is one, is its last member.
+    pub fn to_frame(&self, from: &PeerId) -> String {
+        let payload = self.payload.as_ref().map_or(0, |(name, json)| name.len() + json.len());
+        let mut out = String::with_capacity(payload + 120);
+        // A write to a String cannot fail. Every part is JSON already: ids have a checked alphabet.
+        let _ = write!(out, r#"{{"type":"{}","from":"{from}""#, self.kind.as_str());
+        if self.to.is_none() {
+            out.push_str(r#","room":true"#);
+        }
+        if let Some(id) = self.id {
+            let _ = write!(out, r#","id":{id}"#);
+        }
+        if let Some(re) = self.re {
+            let _ = write!(out, r#","re":{re}"#);
+        }
+        if let Some((name, json)) = &self.payload {
+            let _ = write!(out, r#","{name}":{json}"#);
+        }
+        out.push('}');
+        out
+    }
+
+    /// The range of the payload in the frame.
+    pub fn payload_range(&self, frame: &str) -> Option<Range<usize>> {
+        let end = frame.len().checked_sub(1)?;
+        Some(end.checked_sub(self.payload()?.len())?..end)
+    }
+}
+
+/// The members of a client message, not parsed yet. `null` is a value here, not an absence.
+#[derive(Default, Deserialize)]
+#[serde(expecting = "a JSON object")]
+struct MessageEnvelope<'a> {
+    #[serde(borrow, default, rename = "type", deserialize_with = "deserialize_present")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    to: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    re: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    sdp: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    candidate: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    seq: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    token: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    peer: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    muted: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    locked: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
+    lock: Option<&'a RawValue>,
+}
+
+fn deserialize_present<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(d).map(Some)
+}
+
+/// An `RTCIceCandidateInit` (webrtc-pc, section 4.8.1.1), parsed for a check only.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the members are read to check their types; the object is forwarded as it came")]
+struct CheckedCandidateInit<'a> {
+    #[serde(borrow)]
+    candidate: Cow<'a, str>,
+    #[serde(borrow, default)]
+    sdp_mid: Option<Cow<'a, str>>,
+    #[serde(default, rename = "sdpMLineIndex")]
+    sdp_m_line_index: Option<u16>,
+    #[serde(borrow, default)]
+    username_fragment: Option<Cow<'a, str>>,
+}
+
+impl<'a> MessageEnvelope<'a> {
+    fn parse_message(
+        &self,
+        id: Option<u64>,
+        bounds: &MessageLimits,
+    ) -> Result<ClientMessage<'a>, MessageError> {
+        let kind: Cow<'a, str> = parse_required(self.kind, "type", "must be a string")?;
+        match &*kind {
+            "offer" => self.parse_description(ForwardKind::Offer, id, bounds),
+            "answer" => self.parse_description(ForwardKind::Answer, id, bounds),
+            "pranswer" => self.parse_description(ForwardKind::Pranswer, id, bounds),
+            "rollback" => self.build_forward(ForwardKind::Rollback, self.parse_target()?, id, None),
+            "candidate" => self.parse_candidate(id, bounds),
+            "message" => self.parse_application_message(id, bounds),
+            "update" => self.parse_update(id, bounds),
+            "leave" => Ok(ClientMessage::Leave { id }),
+            "received" => {
+                let seq = parse_safe_integer(self.seq, "seq")?
+                    .ok_or(MessageError::invalid_field("seq", "is missing"))?;
+                Ok(ClientMessage::Received { seq })
+            }
+            "ping" => Ok(ClientMessage::Ping { id }),
+            "refresh" => self.parse_refresh(id),
+            "kick" | "mute" | "lock" | "admit" | "end" => {
+                Ok(ClientMessage::Command { id, command: self.parse_command(&kind)? })
+            }
+            "report" => Err(MessageError {
+                code: ErrorCode::Unsupported,
+                field: Some("type"),
+                id: None,
+                message: "reserved; this server does not serve it",
+            }),
+            _ => Err(MessageError {
+                code: ErrorCode::UnknownType,
+                field: Some("type"),
+                id: None,
+                message: "no such type in signalbox.v1",
+            }),
+        }
+    }
+
+    fn parse_id(&self) -> Result<Option<u64>, MessageError> {
+        match parse_safe_integer(self.id, "id")? {
+            Some(0) => Err(MessageError::invalid_field("id", "must be 1 or more")),
+            id => Ok(id),
+        }
+    }
+
+    fn parse_command(&self, kind: &str) -> Result<RoomCommand, MessageError> {
+        let flag = |raw: Option<&'a RawValue>, field, absent| match raw {
+            None => Ok(absent),
+            Some(raw) => serde_json::from_str(raw.get())
+                .map_err(|_| MessageError::invalid_field(field, "must be true or false")),
+        };
+        let peer = || {
+            let peer: Cow<'a, str> = parse_required(self.peer, "peer", "must be a peerId")?;
+            PeerId::parse(&peer).map_err(|_| MessageError::invalid_field("peer", "must be a peerId"))
+        };
+        Ok(match kind {
+            "kick" => RoomCommand::Kick(peer()?),
+            "mute" => RoomCommand::Mute { peer: peer()?, muted: flag(self.muted, "muted", true)? },
+            "admit" => RoomCommand::Admit(peer()?),
+            "lock" => RoomCommand::Lock(flag(self.locked, "locked", true)?),
+            _ => RoomCommand::End { lock: flag(self.lock, "lock", false)? },
+        })
+    }
+
+    fn parse_target(&self) -> Result<PeerId, MessageError> {
+        let to: Cow<'a, str> = parse_required(self.to, "to", "must be a peerId")?;
+        PeerId::parse(&to).map_err(|_| MessageError::invalid_field("to", "must be a peerId"))
+    }
+
+    fn build_forward(
+        &self,
+        kind: ForwardKind,
+        to: impl Into<Option<PeerId>>,
+        id: Option<u64>,
+        payload: Option<(&'static str, &'a str)>,
+    ) -> Result<ClientMessage<'a>, MessageError> {
+        let re = if matches!(kind, ForwardKind::Offer | ForwardKind::Message) {
+            None
+        } else {
+            match parse_safe_integer(self.re, "re")? {
+                Some(0) => return Err(MessageError::invalid_field("re", "must be 1 or more")),
+                re => re,
+            }
+        };
+        let payload = payload.map(|(name, json)| (name, json.into()));
+        Ok(ClientMessage::Forward(ForwardMessage { kind, to: to.into(), id, re, payload }))
+    }
+
+    fn parse_description(
+        &self,
+        kind: ForwardKind,
+        id: Option<u64>,
+        bounds: &MessageLimits,
+    ) -> Result<ClientMessage<'a>, MessageError> {
+        let to = self.parse_target()?;
+        let sdp = self.sdp.map(RawValue::get).ok_or(MessageError::invalid_field("sdp", "is missing"))?;
+        if !sdp.starts_with('"') || sdp == r#""""# {
+            return Err(MessageError::invalid_field("sdp", "must be a string that is not empty"));
+        }
+        if sdp.len() > bounds.sdp {
+            return Err(MessageError::field_too_large("sdp"));
+        }
+        self.build_forward(kind, to, id, Some(("sdp", sdp)))
+    }
+
+    fn parse_candidate(
+        &self,
+        id: Option<u64>,
+        bounds: &MessageLimits,
+    ) -> Result<ClientMessage<'a>, MessageError> {
+        let to = self.parse_target()?;
+        let raw = self
+            .candidate
+            .map(RawValue::get)
+            .ok_or(MessageError::invalid_field("candidate", "is missing"))?;
+        if raw.len() > bounds.candidate {
+            return Err(MessageError::field_too_large("candidate"));
+        }
+        let bad = MessageError::invalid_field(
+            "candidate",
+            "must be an RTCIceCandidateInit object with a candidate string",
+        );
+        if !raw.starts_with('{')
+            || serde_json::from_str::<CheckedCandidateInit<'_>>(raw).is_err()
+            || !is_depth_bounded(raw)
+        {
+            return Err(bad);
+        }
+        self.build_forward(ForwardKind::Candidate, to, id, Some(("candidate", raw)))
+    }
+
+    fn parse_application_message(
+        &self,
+        id: Option<u64>,
+        bounds: &MessageLimits,
+    ) -> Result<ClientMessage<'a>, MessageError> {
+        let to = self.to.map(|_| self.parse_target()).transpose()?;
+        let data = self.data.map(RawValue::get).ok_or(MessageError::invalid_field("data", "is missing"))?;
+        if data.len() > bounds.data {
+            return Err(MessageError::field_too_large("data"));
+        }
+        if !is_depth_bounded(data) {
+            return Err(MessageError::invalid_field("data", "nests deeper than 64"));
+        }
+        self.build_forward(ForwardKind::Message, to, id, Some(("data", data)))
+    }
+
+    fn parse_refresh(&self, id: Option<u64>) -> Result<ClientMessage<'a>, MessageError> {
+        if self.token.is_some_and(|token| token.get().len() > MAX_TOKEN_BYTES) {
+            return Err(MessageError::field_too_large("token"));
+        }
+        let rule = "must be a string that is not empty";
+        let token: Cow<'a, str> = parse_required(self.token, "token", rule)?;
+        if token.is_empty() {
+            return Err(MessageError::invalid_field("token", rule));
+        }
+        Ok(ClientMessage::Refresh { id, token })
+    }
+
+    fn parse_update(
+        &self,
+        id: Option<u64>,
+        bounds: &MessageLimits,
+    ) -> Result<ClientMessage<'a>, MessageError> {
+        let name = match self.name {
+            None => None,
+            Some(raw) => {
+                let name: String = serde_json::from_str(raw.get())
+                    .map_err(|_| MessageError::invalid_field("name", "must be a string"))?;
+                if !is_display_name(&name) {
+                    return Err(MessageError::invalid_field("name", DISPLAY_NAME_RULE));
+                }
+                Some(name)
+            }
+        };
+        if let Some(metadata) = self.metadata {
+            if metadata.get().len() > bounds.metadata {
+                return Err(MessageError::field_too_large("metadata"));
+            }
+            if !is_bounded_object(metadata.get(), bounds.metadata) {
+                return Err(MessageError::invalid_field(
+                    "metadata",
+                    "must be a JSON object that nests no deeper than 64",
+                ));
+            }
+        }
+        Ok(ClientMessage::Update { id, name, metadata: self.metadata })
+    }
+}
+
+fn parse_required<'a, T: Deserialize<'a>>(
+    raw: Option<&'a RawValue>,
+    field: &'static str,
+    rule: &'static str,
+) -> Result<T, MessageError> {
+    let raw = raw.ok_or(MessageError::invalid_field(field, "is missing"))?;
+    serde_json::from_str(raw.get()).map_err(|_| MessageError::invalid_field(field, rule))
+}
+
+fn parse_safe_integer(raw: Option<&RawValue>, field: &'static str) -> Result<Option<u64>, MessageError> {
+    let Some(raw) = raw else { return Ok(None) };
+    match serde_json::from_str::<u64>(raw.get()) {
+        Ok(number) if number <= MAX_SAFE_INTEGER => Ok(Some(number)),
+        _ => Err(MessageError::invalid_field(field, "must be an integer from 0 to 2^53-1")),
     }
 }
