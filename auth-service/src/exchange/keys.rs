@@ -1,6 +1,6 @@
 //! The keys of a provider (RFC 7517), found by discovery where no address is configured (OpenID Connect Discovery 1.0, section 4).
 //!
-//! One question at a time for each provider. Keys that are held go on while the provider does not answer.
+//! `signalbox_http::JwksCache` decides when a provider is asked. Keys stay in use while the provider does not answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,22 +12,25 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 use signalbox_config::{self as config, is_trusted_key_url};
-use signalbox_http::{HttpClient, RequestLimits};
-use tokio::sync::Mutex;
+use signalbox_http::{HttpClient, JwksCache, JwksCacheSettings, KeySetSource, RequestLimits};
 
 use super::ExchangeRefusal;
 
 const KEY_REQUEST_LIMITS: RequestLimits =
     RequestLimits { deadline: Duration::from_secs(3), max_body_bytes: 128 * 1024 };
 
-/// How long a set is kept before it is asked for again.
-const REFRESH_AFTER_MS: u64 = 5 * 60 * 1_000;
-
-/// Between two questions at least: a token that names an unknown key must not make us ask each time.
-const MIN_REQUEST_GAP_MS: u64 = 10_000;
-
-/// How long a set is used while the provider does not answer.
-const MAX_STALE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// The bounds of the cache. A set is used for a day while the provider does not answer; a token with an unknown key does not make this process
+/// ask more than once in ten seconds.
+const CACHE_SETTINGS: JwksCacheSettings = JwksCacheSettings {
+    refresh_after: Duration::from_secs(5 * 60),
+    max_age: Some(Duration::from_secs(24 * 60 * 60)),
+    min_fetch_interval: Duration::from_secs(10),
+    max_retry_delay: Duration::from_secs(10),
+    max_start_delay: Duration::ZERO,
+    // Discovery and the set, each with its own deadline.
+    max_wait: Duration::from_secs(7),
+    max_waiting: usize::MAX,
+};
 
 /// The most keys that are read of a set.
 const MAX_KEYS: usize = 64;
@@ -35,21 +38,14 @@ const MAX_KEYS: usize = 64;
 /// RSA keys shorter than this are not keys (RFC 7518, section 3.3), bytes.
 const MIN_RSA_BYTES: usize = 256;
 
-/// See the module.
-pub(super) struct ProviderKeyCache {
+/// The cached keys of one provider.
+pub(super) struct ProviderKeyCache(Arc<JwksCache<ProviderKeySet>>);
+
+/// The key set of one provider.
+struct ProviderKeySet {
     http: HttpClient,
     issuer: String,
     jwks_url: Option<String>,
-    cached: Mutex<CachedKeySet>,
-}
-
-#[derive(Default)]
-struct CachedKeySet {
-    keys: Arc<[ProviderKey]>,
-    /// When they came; none before the first time.
-    fetched_ms: Option<u64>,
-    /// When they were last asked for.
-    requested_ms: Option<u64>,
 }
 
 struct ProviderKey {
@@ -81,41 +77,32 @@ struct ProviderJwkSet {
 
 impl ProviderKeyCache {
     pub(super) fn new(http: HttpClient, rules: &config::ProviderSettings) -> Self {
-        Self {
-            http,
-            issuer: rules.issuer.clone(),
-            jwks_url: rules.jwks_url.clone(),
-            cached: Mutex::default(),
-        }
+        let (issuer, jwks_url) = (rules.issuer.clone(), rules.jwks_url.clone());
+        Self(JwksCache::new(ProviderKeySet { http, issuer, jwks_url }, CACHE_SETTINGS))
     }
 
-    /// The key for a token.
+    /// The key for a token. Keys that are old, or lack this one, are fetched first.
     pub(super) async fn find_key(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
         now_ms: u64,
     ) -> Result<DecodingKey, ExchangeRefusal> {
-        // Held while the provider is asked: whoever else needs its keys waits for the one answer.
-        let mut held = self.cached.lock().await;
-        let age_ms = held.fetched_ms.map(|at| now_ms.saturating_sub(at));
-        let found = pick_key(&held.keys, kid, algorithm);
-        let old = age_ms.is_none_or(|age| age > REFRESH_AFTER_MS);
-        let may_ask = held.requested_ms.is_none_or(|at| now_ms.saturating_sub(at) >= MIN_REQUEST_GAP_MS);
-        if (old || found.is_none()) && may_ask {
-            held.requested_ms = Some(now_ms);
-            if let Some(keys) = self.fetch_keys().await {
-                held.keys = keys;
-                held.fetched_ms = Some(now_ms);
-            }
+        let held = self.0.keys(now_ms);
+        let found = held.as_deref().and_then(|keys| pick_key(keys, kid, algorithm));
+        if let Some(key) = found.filter(|_| !self.0.is_refresh_due(now_ms)) {
+            return Ok(key.clone());
         }
-        if held.fetched_ms.is_none_or(|at| now_ms.saturating_sub(at) > MAX_STALE_MS) {
-            return Err(ExchangeRefusal::KeysUnavailable);
-        }
-        pick_key(&held.keys, kid, algorithm).cloned().ok_or(ExchangeRefusal::UnknownKey)
+        self.0.refresh(now_ms).await;
+        let keys = self.0.keys(now_ms).ok_or(ExchangeRefusal::KeysUnavailable)?;
+        pick_key(&keys, kid, algorithm).cloned().ok_or(ExchangeRefusal::UnknownKey)
     }
+}
 
-    async fn fetch_keys(&self) -> Option<Arc<[ProviderKey]>> {
+impl KeySetSource for ProviderKeySet {
+    type Keys = Vec<ProviderKey>;
+
+    async fn fetch_keys(&self) -> Option<Vec<ProviderKey>> {
         let url = match &self.jwks_url {
             Some(url) => url.clone(),
             None => self.discover_jwks_url().await?,
@@ -123,11 +110,13 @@ impl ProviderKeyCache {
         let set: ProviderJwkSet = self.fetch_json(&url).await?;
         Some(set.keys.into_iter().take(MAX_KEYS).filter_map(parse_key).collect())
     }
+}
 
+impl ProviderKeySet {
     async fn discover_jwks_url(&self) -> Option<String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let found: DiscoveryDocument = self.fetch_json(&url).await?;
-        // Section 4.3: it must be the issuer's own. Where its keys are it may say, but not that they come in the open.
+        // Section 4.3: the document must name this issuer. It may name any place for the keys, but not an unencrypted one.
         if found.issuer == self.issuer && is_trusted_key_url(&found.jwks_uri) {
             return Some(found.jwks_uri);
         }

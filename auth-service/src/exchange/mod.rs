@@ -70,7 +70,7 @@ enum ProviderKeySource {
     /// The application's own secret.
     SharedSecret(DecodingKey),
     /// Fetched from the provider.
-    Fetched(Box<ProviderKeyCache>),
+    Fetched(ProviderKeyCache),
 }
 
 /// Why nobody can be believed: one line for the operator.
@@ -102,7 +102,7 @@ impl TokenExchange {
                     Some(ask) => ask,
                     None => ask.insert(HttpClient::new(None)?),
                 };
-                ProviderKeySource::Fetched(Box::new(ProviderKeyCache::new(ask.clone(), rules)))
+                ProviderKeySource::Fetched(ProviderKeyCache::new(ask.clone(), rules))
             };
             let algorithms = rules.algorithms.iter().copied().map(library_algorithm).collect();
             providers.push(IdentityProvider { settings: rules.clone(), algorithms, keys });

@@ -7,7 +7,7 @@
 //! - [`check_origin`]: which browsers may ask
 //! - [`TrustedProxies`]: where a client is, behind proxies
 //! - [`health`], [`metrics_response`]: what operators ask
-//! - [`HttpClient`]: asking others, with a deadline and a bound
+//! - [`HttpClient`]: asking others, with a deadline and a bound; [`JwksCache`]: their public keys
 //! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
@@ -18,6 +18,7 @@ mod api_error;
 mod health;
 mod http_client;
 mod json_body;
+mod jwks_cache;
 mod listener;
 mod metrics;
 mod process;
@@ -41,6 +42,7 @@ pub use hyper::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 pub use json_body::{JsonMembers, json_config};
+pub use jwks_cache::{JwksCache, JwksCacheSettings, KeySetSource};
 pub use listener::{ListenError, open_listener};
 pub use metrics::metrics_response;
 pub use process::{ProcessError, print_text, run_process};
