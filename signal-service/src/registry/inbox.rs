@@ -36,14 +36,15 @@ pub(super) struct PeerInbox {
 
 impl PeerInbox {
     /// Opens the inbox for this mailbox version, after `seq`. Returns the entries that have come already.
-    pub(super) fn open_mailbox(&mut self, mailbox_version: u64, seq: u64) -> Vec<Entry> {
+    pub(super) fn open_mailbox(&mut self, mailbox_version: u64, seq: u64) -> EntryRun {
         self.mailbox_version = mailbox_version;
         self.delivered_seq = seq;
         self.held_entries = BTreeMap::new();
-        std::mem::take(&mut self.early_deliveries)
-            .into_iter()
-            .flat_map(|delivery| self.accept_delivery(delivery))
-            .collect()
+        let mut run = EntryRun::default();
+        for delivery in std::mem::take(&mut self.early_deliveries) {
+            self.sort_delivery(delivery, &mut run);
+        }
+        run
     }
 
     /// Starts a replay; `is_stale` if no entry of it has been read yet.
@@ -58,49 +59,56 @@ impl PeerInbox {
     }
 
     /// Accepts one entry. Returns the entries that may be delivered now, in order.
-    pub(super) fn accept_delivery(&mut self, delivery: Delivery) -> Vec<Entry> {
+    pub(super) fn accept_delivery(&mut self, delivery: Delivery) -> EntryRun {
+        let mut run = EntryRun::default();
+        self.sort_delivery(delivery, &mut run);
+        run
+    }
+
+    fn sort_delivery(&mut self, delivery: Delivery, run: &mut EntryRun) {
         if self.mailbox_version == 0 {
             if self.early_deliveries.len() < MAX_HELD_ENTRIES {
                 self.early_deliveries.push(delivery);
             } else {
                 self.is_stale = true;
             }
-            return Vec::new();
-        }
-        if delivery.mailbox_version != self.mailbox_version {
+        } else if delivery.mailbox_version == self.mailbox_version {
+            self.sort_entry(delivery.entry, run);
+        } else {
             // An entry of an older mailbox is obsolete. A newer mailbox replaces this one.
             self.is_stale |= delivery.mailbox_version > self.mailbox_version;
-            return Vec::new();
         }
-        self.accept_entry(delivery.entry)
     }
 
-    fn accept_entry(&mut self, entry: Entry) -> Vec<Entry> {
+    fn sort_entry(&mut self, entry: Entry, run: &mut EntryRun) {
         if entry.seq <= self.delivered_seq {
-            return Vec::new();
+            return;
         }
-        if self.held_entries.is_empty() && entry.seq == self.delivered_seq + 1 {
+        if entry.seq == self.delivered_seq + 1 {
             self.delivered_seq = entry.seq;
-            return vec![entry];
-        }
-        if self.held_entries.len() < MAX_HELD_ENTRIES || entry.seq == self.delivered_seq + 1 {
+            run.push(entry);
+        } else if self.held_entries.len() < MAX_HELD_ENTRIES {
             self.held_entries.insert(entry.seq, entry);
         } else {
             self.is_stale = true;
         }
-        self.release_held()
+        while let Some(entry) = self.held_entries.remove(&(self.delivered_seq + 1)) {
+            self.delivered_seq = entry.seq;
+            run.push(entry);
+        }
     }
 
     /// Accepts a page of the mailbox, whose last entry was `last_seq`. Returns the entries that may be delivered now.
-    pub(super) fn accept_page(&mut self, page: Vec<Entry>, last_seq: u64) -> Vec<Entry> {
-        let out: Vec<Entry> = page.into_iter().flat_map(|entry| self.accept_entry(entry)).collect();
+    pub(super) fn accept_page(&mut self, page: Vec<Entry>, last_seq: u64) -> EntryRun {
+        let mut run = EntryRun::default();
+        page.into_iter().for_each(|entry| self.sort_entry(entry, &mut run));
         self.is_reading = false;
         if self.delivered_seq < last_seq {
             self.is_stale = true;
         } else {
             self.is_replaying = false;
         }
-        out
+        run
     }
 
     /// A read of the mailbox begins. It does not answer a doubt that comes later.
@@ -154,14 +162,26 @@ impl PeerInbox {
     pub(super) fn delivered_seq(&self) -> u64 {
         self.delivered_seq
     }
+}
 
-    fn release_held(&mut self) -> Vec<Entry> {
-        let mut run = Vec::new();
-        while let Some(entry) = self.held_entries.remove(&(self.delivered_seq + 1)) {
-            self.delivered_seq = entry.seq;
-            run.push(entry);
+/// Entries that may be delivered now, in order. Nearly always one, which needs no allocation.
+#[derive(Debug, Default)]
+pub(super) struct EntryRun {
+    first: Option<Entry>,
+    rest: Vec<Entry>,
+}
+
+impl EntryRun {
+    fn push(&mut self, entry: Entry) {
+        match &self.first {
+            None => self.first = Some(entry),
+            Some(_) => self.rest.push(entry),
         }
-        run
+    }
+
+    /// The entries in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.first.iter().chain(&self.rest)
     }
 }
 
@@ -242,15 +262,15 @@ mod tests {
         inbox
     }
 
-    fn seqs(entries: &[Entry]) -> Vec<u64> {
-        entries.iter().map(|entry| entry.seq).collect()
+    fn seqs(run: &EntryRun) -> Vec<u64> {
+        run.iter().map(|entry| entry.seq).collect()
     }
 
     #[test]
     fn an_inbox_delivers_only_after_it_is_opened_and_only_its_own_mailbox() {
         let mut inbox = PeerInbox::default();
         for early in [delivery(7, 2), delivery(6, 1), delivery(7, 1)] {
-            assert!(inbox.accept_delivery(early).is_empty());
+            assert!(seqs(&inbox.accept_delivery(early)).is_empty());
         }
         assert_eq!(seqs(&inbox.open_mailbox(7, 0)), [1, 2]);
         assert!(!inbox.needs_read());
@@ -259,14 +279,14 @@ mod tests {
     #[test]
     fn an_entry_of_a_newer_mailbox_requests_a_read_and_an_older_one_is_dropped() {
         let mut inbox = open_inbox();
-        assert!(inbox.accept_delivery(delivery(6, 1)).is_empty() && !inbox.needs_read());
-        assert!(inbox.accept_delivery(delivery(8, 1)).is_empty() && inbox.needs_read());
+        assert!(seqs(&inbox.accept_delivery(delivery(6, 1))).is_empty() && !inbox.needs_read());
+        assert!(seqs(&inbox.accept_delivery(delivery(8, 1))).is_empty() && inbox.needs_read());
     }
 
     #[test]
     fn an_entry_that_is_ahead_waits_and_requests_a_read() {
         let mut inbox = open_inbox();
-        assert!(inbox.accept_delivery(delivery(7, 2)).is_empty() && inbox.needs_read());
+        assert!(seqs(&inbox.accept_delivery(delivery(7, 2))).is_empty() && inbox.needs_read());
         assert_eq!(seqs(&inbox.accept_page(vec![entry(1), entry(2), entry(3)], 3)), [1, 2, 3]);
         assert!(!inbox.needs_read());
     }
@@ -287,10 +307,10 @@ mod tests {
     fn entries_beyond_the_limit_are_read_from_the_mailbox_later() {
         let mut inbox = open_inbox();
         for seq in 2..400 {
-            assert!(inbox.accept_delivery(delivery(7, seq)).is_empty());
+            assert!(seqs(&inbox.accept_delivery(delivery(7, seq))).is_empty());
         }
-        let out = inbox.accept_delivery(delivery(7, 1));
-        assert_eq!(out.len(), 257);
+        let run = inbox.accept_delivery(delivery(7, 1));
+        assert_eq!(seqs(&run).len(), 257);
         assert!(inbox.needs_read(), "the entries that did not fit are still missing");
     }
 

@@ -25,7 +25,7 @@ use signalbox_rooms::{
 use tokio::{net::TcpStream, sync::Notify, time::Instant};
 
 use super::{
-    inbox::{PeerInbox, UnackedEntries},
+    inbox::{EntryRun, PeerInbox, UnackedEntries},
     outbox::{Outbox, OutboxFull},
 };
 use crate::{connection_subject::ConnectionSubject, peer_permissions::PeerPermissions};
@@ -257,7 +257,7 @@ impl LocalPeer {
         state.unacked.acknowledge_up_to(u64::MAX);
         self.written_seq.store(seq, Ordering::Relaxed);
         let run = state.inbox.open_mailbox(mailbox_version, seq);
-        self.send_entries(&mut state, run);
+        self.send_entries(&mut state, &run);
     }
 
     /// Starts to deliver the entries that the client has missed; `page` holds the first of them, where it was read.
@@ -277,7 +277,7 @@ impl LocalPeer {
             // A peer in the lobby has no mailbox entries, so a moderator has admitted it.
             state.inbox.mark_stale();
         }
-        self.send_entries(&mut state, run);
+        self.send_entries(&mut state, &run);
         if state.inbox.needs_read() || self.is_in_lobby() {
             self.task_wake.notify_one();
         }
@@ -291,7 +291,7 @@ impl LocalPeer {
         if state.inbox.delivered_seq() >= page.last_seq {
             state.last_complete_at = asked;
         }
-        self.send_entries(&mut state, run);
+        self.send_entries(&mut state, &run);
     }
 
     /// Whether a message of this sender may be delivered directly: no earlier message of that sender may still lie in the mailbox.
@@ -355,12 +355,13 @@ impl LocalPeer {
         self.task_wake.notify_one();
     }
 
-    fn send_entries(&self, state: &mut DeliveryState, run: Vec<Entry>) {
-        if run.is_empty() {
-            return;
-        }
-        let frames: Vec<String> = run.iter().map(|entry| self.render_entry(state, entry)).collect();
-        self.send_locked(state, frames.iter().map(String::as_bytes));
+    fn send_entries(&self, state: &mut DeliveryState, run: &EntryRun) {
+        let mut entries = run.iter();
+        let Some(first) = entries.next() else { return };
+        // Nearly always there is one entry; then the vector stays empty and allocates nothing.
+        let frame = self.render_entry(state, first);
+        let more_frames: Vec<String> = entries.map(|entry| self.render_entry(state, entry)).collect();
+        self.send_locked(state, std::iter::once(&frame).chain(&more_frames).map(String::as_bytes));
         run.iter().for_each(|entry| state.unacked.push_entry(entry.seq, entry.body.len()));
         // A replay may be long, and the socket sets its pace.
         if !state.inbox.is_replaying()
