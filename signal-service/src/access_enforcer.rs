@@ -1,7 +1,8 @@
-//! What a change of the rules does to those who are here already: a task that judges every connection of the node, tells words, and puts
-//! changed limits in force.
+//! Applies changed access rules to this node: a task that checks every connection, delivers notices
+//! and applies changed limits.
 //!
-//! Owns: the pace. Must not: end a connection itself; each is told its code and ends by itself, which takes its peer out of the room.
+//! Owns: the pace of the checks. Must not: end a connection itself; a connection gets its close
+//! code and ends by itself, and its peer leaves the room with it.
 
 use std::{
     sync::{Arc, Weak},
@@ -19,26 +20,26 @@ use crate::{
     registry::{LocalRoom, RoomRegistry},
 };
 
-/// So many are judged before others have their turn.
+/// The number of checks before other tasks have their turn.
 const CHECKS_PER_YIELD: usize = 128;
 
-/// How often it is looked whether changed limits have ended.
+/// How often the task checks whether changed limits have ended.
 const LIMITS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Starts the task; it ends with the registry.
+/// Starts the tasks; they end with the registry.
 pub(crate) fn start_access_enforcer(
     registry: &Arc<RoomRegistry>,
-    door: &Arc<AdmissionControl>,
-    control: &Arc<AccessControl>,
+    admission: &Arc<AdmissionControl>,
+    access_control: &Arc<AccessControl>,
 ) {
     let runtime = &registry.context().runtime;
-    let sweeper = AccessEnforcer {
+    let enforcer = AccessEnforcer {
         registry: Arc::downgrade(registry),
-        admission: door.clone(),
-        access_control: control.clone(),
+        admission: admission.clone(),
+        access_control: access_control.clone(),
     };
-    runtime.spawn(sweeper.run_enforcement());
-    runtime.spawn(run_notices(Arc::downgrade(registry), control.clone()));
+    runtime.spawn(enforcer.run_enforcement());
+    runtime.spawn(run_notices(Arc::downgrade(registry), access_control.clone()));
 }
 
 struct AccessEnforcer {
@@ -66,15 +67,15 @@ impl AccessEnforcer {
     }
 
     async fn apply_limits(&self, registry: &RoomRegistry, rules: &AccessRules) {
-        let hub = registry.context();
-        if !hub.limits.apply_changes(&rules.limit_changes(self.access_control.now_ms())) {
+        let context = registry.context();
+        if !context.limits.apply_changes(&rules.limit_changes(self.access_control.now_ms())) {
             return;
         }
-        let (backlog, connections) = (hub.limits.backlog(), hub.limits.connections());
+        let (backlog, connections) = (context.limits.backlog(), context.limits.connections());
         self.admission.set_max_connections(connections);
-        hub.store.set_backlog(backlog);
+        context.store.set_backlog(backlog);
         let (room_peers, user_peers, (burst, rate)) =
-            (hub.limits.room_peers(), hub.limits.user_peers(), hub.limits.burst_and_rate());
+            (context.limits.room_peers(), context.limits.user_peers(), context.limits.burst_and_rate());
         tracing::warn!(event = "limits_changed", room_peers, user_peers, connections, burst, rate, backlog);
         for room in registry.local_rooms() {
             room.local_connections().iter().for_each(|peer| peer.set_backlog(backlog));
@@ -82,60 +83,60 @@ impl AccessEnforcer {
         }
     }
 
-    /// Judges everybody here. Each slice by the newest rules: what changes meanwhile is another sweep anyway.
+    /// Checks every connection. A rule that changes meanwhile starts another round.
     async fn close_refused_connections(&self, registry: &RoomRegistry, rules: &AccessRules) {
         if rules.is_empty() {
             return;
         }
-        let (mut judged, mut closed) = (0, 0_usize);
+        let (mut checked, mut closed) = (0, 0_usize);
         let now = self.access_control.now_ms();
         for room in registry.local_rooms() {
             for peer in room.local_connections() {
-                if let Err(verdict) = rules.check_access(&peer.access_subject().access_subject(), now)
-                    && peer.request_close(verdict.close_code())
+                if let Err(refusal) = rules.check_access(&peer.access_subject().access_subject(), now)
+                    && peer.request_close(refusal.close_code())
                 {
-                    registry.context().metrics.count_rule_close(verdict.code());
+                    registry.context().metrics.count_rule_close(refusal.code());
                     closed += 1;
                 }
-                judged += 1;
-                if judged % CHECKS_PER_YIELD == 0 {
+                checked += 1;
+                if checked % CHECKS_PER_YIELD == 0 {
                     yield_now().await;
                 }
             }
-            judged += remove_refused_detached_peers(&room, rules, now);
+            checked += remove_refused_detached_peers(&room, rules, now);
         }
         if closed > 0 {
-            tracing::warn!(event = "swept", judged, closed, rules = rules.len());
+            tracing::warn!(event = "swept", judged = checked, closed, rules = rules.len());
         }
     }
 }
 
-/// Takes out of a room whose socket is lost anyway, so that the others need not see it until its window is over. Every node that knows the
-/// room may: whoever has resumed meanwhile is of a newer epoch and stays, to be judged where it is. How many were judged.
+/// Removes the detached peers that the rules refuse, so that the others need not wait for the end
+/// of their resume window. Every node that knows the room does so: a peer that has resumed has a
+/// newer epoch and stays. Returns how many peers were checked.
 fn remove_refused_detached_peers(room: &Arc<LocalRoom>, rules: &AccessRules, now: u64) -> usize {
-    let Some(view) = room.known_state() else { return 0 };
-    let detached = view.members.iter().filter(|(_, m)| matches!(m.attachment, PeerAttachment::Detached(_)));
+    let Some(state) = room.known_state() else { return 0 };
+    let detached = state.members.iter().filter(|(_, m)| matches!(m.attachment, PeerAttachment::Detached(_)));
     for (peer, member) in detached {
-        let reason = match rules
-            .check_access(&ConnectionSubject::from_member(&room.id, member, None).access_subject(), now)
-        {
+        let subject = ConnectionSubject::from_member(&room.id, member, None);
+        let reason = match rules.check_access(&subject.access_subject(), now) {
             Err(AccessRefusal::Banned | AccessRefusal::AddressDenied) => LeaveReason::Banned,
             Err(AccessRefusal::Revoked) => LeaveReason::Revoked,
             Err(AccessRefusal::ShutDown { .. }) | Ok(()) => continue,
         };
         room.queue_input(RoomInput::Leave { peer: peer.clone(), epoch: member.epoch, reason });
     }
-    view.members.len()
+    state.members.len()
 }
 
-/// Tells what is said to those it is said to, outside the mailboxes: who is not connected now does not hear it.
-async fn run_notices(registry: Weak<RoomRegistry>, control: Arc<AccessControl>) {
-    let mut words = control.subscribe_notices();
-    drop(control);
+/// Sends notices to connected peers, outside the mailboxes: a detached peer does not get them.
+async fn run_notices(registry: Weak<RoomRegistry>, access_control: Arc<AccessControl>) {
+    let mut notices = access_control.subscribe_notices();
+    drop(access_control);
     loop {
-        match words.recv().await {
-            Ok(word) => match registry.upgrade() {
-                Some(registry) => broadcast_notice(&registry, &word).await,
+        match notices.recv().await {
+            Ok(notice) => match registry.upgrade() {
+                Some(registry) => broadcast_notice(&registry, &notice).await,
                 None => return,
             },
             Err(RecvError::Lagged(missed)) => tracing::warn!(event = "words_missed", missed),
@@ -144,23 +145,23 @@ async fn run_notices(registry: Weak<RoomRegistry>, control: Arc<AccessControl>) 
     }
 }
 
-async fn broadcast_notice(registry: &RoomRegistry, word: &Notice) {
-    let (code, message) = (word.code.to_string(), word.message.to_string());
-    let notice = [ServerMessage::Notice { seq: None, code, message }];
-    let mut told = 0;
+async fn broadcast_notice(registry: &RoomRegistry, notice: &Notice) {
+    let (code, message) = (notice.code.to_string(), notice.message.to_string());
+    let messages = [ServerMessage::Notice { seq: None, code, message }];
+    let mut sent = 0;
     for room in registry.local_rooms() {
-        if !word.to.may_include_room(&room.id) {
+        if !notice.to.may_include_room(&room.id) {
             continue;
         }
         for peer in room.local_peers() {
-            if word.to.includes_peer(&room.id, &peer.access_subject().user) {
-                peer.send_if_open(&notice);
-                told += 1;
-                if told % CHECKS_PER_YIELD == 0 {
+            if notice.to.includes_peer(&room.id, &peer.access_subject().user) {
+                peer.send_if_open(&messages);
+                sent += 1;
+                if sent % CHECKS_PER_YIELD == 0 {
                     yield_now().await;
                 }
             }
         }
     }
-    tracing::info!(event = "notice_told", code = %word.code, told);
+    tracing::info!(event = "notice_told", code = %notice.code, told = sent);
 }

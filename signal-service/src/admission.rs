@@ -1,12 +1,15 @@
-//! Admission of a connection before its `101`, so that a refused request never becomes a WebSocket (docs/PROTOCOL.md, section 2).
+//! Admission of a connection before its `101`, so that a refused request never becomes a WebSocket
+//! (docs/PROTOCOL.md, section 2).
 //!
-//! Owns: the permits, the credentials of a request and what they stand for, the checks of address, access rules and room. Must not: change a
-//! room: a join or resume may still fail after the `101`. Next: `connection::upgrade` and `app` call it in order: permit, credentials,
-//! authorization, ticket.
+//! Owns: the permits, the credentials of a request and what they stand for, the checks of address,
+//! access rules and room. Must not: change a room: a join or resume may still fail after the `101`.
+//! Next: `connection::upgrade` and `app` call it in order: permit, credentials, authorization,
+//! ticket.
 //!
-//! A rule that changes is published first; then `access_enforcer` checks the connections. A connection is registered first; then it is checked,
-//! here and again after its commit (`connection::join`). So the rule or the connection finds the other. On another node the rule holds as
-//! soon as that node has read it.
+//! A rule that changes is published first; then `access_enforcer` checks the connections. A
+//! connection is registered first; then it is checked, here and again after its commit
+//! (`connection::join`). So the rule or the connection finds the other. On another node the rule
+//! holds as soon as that node has read it.
 
 use std::{
     net::IpAddr,
@@ -78,8 +81,9 @@ pub enum ConnectIntent {
 }
 
 impl ConnectIntent {
-    /// Whether the peer was never counted as joined: it is new, or was in the lobby when its handle was made. (It counts twice if its `joined`
-    /// was lost with its socket, or if it was admitted while it was detached.)
+    /// Whether the peer was never counted as joined: it is new, or was in the lobby when its handle
+    /// was made. (It counts twice if its `joined` was lost with its socket, or if it was admitted
+    /// while it was detached.)
     pub fn is_first_join(&self) -> bool {
         match self {
             Self::Join { .. } => true,
@@ -254,11 +258,12 @@ impl AdmissionControl {
         Ok(VerifiedRequest { intent, ticket, echo_subprotocol: found.offers_protocol })
     }
 
-    /// Checks a verified request against the access rules and the room. `socket_address` is the other end of the socket, perhaps a proxy.
+    /// Checks a verified request against the access rules and the room. `socket_address` is the
+    /// other end of the socket, perhaps a proxy.
     ///
     /// # Errors
-    /// 401 `token_revoked`, `resume_expired`, `resume_replaced` or `token_expired`, 403 `banned` or `address_denied`,
-    /// 503 `shut_down` or `unavailable`.
+    /// 401 `token_revoked`, `resume_expired`, `resume_replaced` or `token_expired`, 403 `banned` or
+    /// `address_denied`, 503 `shut_down` or `unavailable`.
     pub async fn authorize_request(
         &self,
         request: &VerifiedRequest,
@@ -330,7 +335,8 @@ impl AdmissionControl {
         Err(Problem::new(503, "unavailable", detail))
     }
 
-    /// Asks the store, and for a handle the room, what an intent would lead to. Nothing is changed, so a join or resume may still fail later.
+    /// Asks the store, and for a handle the room, what an intent would lead to. Nothing is changed,
+    /// so a join or resume may still fail later.
     async fn check_room(&self, intent: &ConnectIntent) -> Result<(), Problem> {
         let unavailable = |StoreUnavailable| {
             let detail = "the store does not answer; keep the token or handle and try again";

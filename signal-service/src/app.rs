@@ -1,6 +1,7 @@
 //! The HTTP routes of a node, alone or beside those of other services.
 //!
-//! Owns: `/ws/validate`, and the answer to a plain request for `/ws/signal`. Must not: serve an upgrade (`connection::upgrade`).
+//! Owns: `/ws/validate`, and the answer to a plain request for `/ws/signal`. Must not: serve an
+//! upgrade (`connection::upgrade`).
 
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub fn configure_standalone(node: Arc<SignalNode>) -> impl FnOnce(&mut web::Serv
     }
 }
 
-/// The answer that an upgrade would get, as plain HTTP: a browser cannot read the status of a failed upgrade.
+/// The answer that an upgrade would get, as plain HTTP: a browser cannot read the status of a
+/// failed upgrade.
 async fn validate_credentials(
     node: web::Data<SignalNode>,
     request: HttpRequest,

@@ -1,6 +1,7 @@
 //! The limits that an operator may change while the node runs.
 //!
-//! Owns: their values in force, read where they are asked, by live connections too. Must not: know why they changed (`control` does).
+//! Owns: their values in force, read where they are asked, by live connections too. Must not: know
+//! why they changed (`control` does).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -55,7 +56,8 @@ impl EffectiveLimits {
         live
     }
 
-    /// From now on these count, and the configured ones where there is none. Whether anything is different.
+    /// From now on these count, and the configured ones where there is none. Whether anything is
+    /// different.
     pub fn apply_changes(&self, changes: &LimitChanges) -> bool {
         let usual = &self.configured;
         let set = |limit: &AtomicU32, changed: Option<u32>, usual: Option<u32>| {

@@ -1,15 +1,23 @@
-//! The signaling service: the WebSockets of peers, and this node's part in their rooms.
+//! The signaling service: the WebSockets of peers, and the part of this node in their rooms.
 //!
-//! Imports point one way: `main` → [`app`] → `routes`, [`connection`] → [`node`] → [`door`], `keeper`, `sweep`, [`keys`], [`standing`], [`registry`] → `signalbox_rooms`.
-//! An offer's way: `connection::session` reads a frame, `connection::requests` puts it in order, `registry::forward` appends it, the store
-//! writes it to the target's mailbox, `registry::peer` hands it to the target's socket.
+//! In reading order:
+//! - [`connection`]: one WebSocket, from the upgrade request to its last byte
+//! - [`registry`]: the rooms and peers of this node; it appends messages and delivers entries
+//! - [`admission`]: who may open a connection; [`token_keys`], `ticket_store`, [`resume_handle`]
+//! - [`node`]: puts the parts together; [`node_context`]: what every room of the node uses
+//! - `maintenance`, `access_enforcer`, [`usage_meter`]: the tasks of a node
+//! - [`app`], [`drain`]: the HTTP routes, and the stop of a node
+//!
+//! Imports point one way: `main` → `app`, `drain` → `connection` → `node` → the tasks →
+//! `admission` → `registry` → `node_context` → values such as [`effective_limits`],
+//! [`connection_subject`], `peer_permissions`, [`payload_filter`] → `signalbox_rooms`.
 
 mod access_enforcer;
 pub mod admission;
 pub mod app;
 pub mod connection;
 pub mod connection_subject;
-mod drain;
+pub mod drain;
 pub mod effective_limits;
 mod maintenance;
 pub mod node;

@@ -8,6 +8,7 @@ use signalbox_http::{ProcessError, run_process};
 use signalbox_signal::{
     app::configure_standalone,
     connection,
+    drain::drain_node,
     node::{SignalNode, StoreConfig},
     resume_handle::HandleKeys,
     token_keys::{KeySource, TokenKeys},
@@ -56,7 +57,7 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
     tracing::info!(event = "listening", address = %loaded.settings.server.listen);
     actix_rt::spawn(async move {
         told_to_stop.await;
-        stopping.drain().await;
+        drain_node(&stopping).await;
         handle.stop(true).await;
     });
     server.await?;

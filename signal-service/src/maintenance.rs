@@ -1,11 +1,12 @@
-//! What a node does by itself, whoever is connected: it renews its lease, looks after the rooms of dead nodes, keeps deadlines, and
-//! compares its peers with the store after a break.
+//! What a node does by itself, whoever is connected: it renews its lease, looks after the rooms of
+//! dead nodes, keeps deadlines, and compares its peers with the store after a break.
 //!
-//! Owns: the pace of it, and who does what: each partition is looked after by one node that is alive (rendezvous hashing). Two at
-//! once are harmless, because each step is a compare-and-commit. Must not: change a room but through its driver.
+//! Owns: the pace of it, and who does what: each partition is looked after by one node that is
+//! alive (rendezvous hashing). Two at once are harmless, because each step is a compare-and-commit.
+//! Must not: change a room but through its driver.
 //!
-//! After the store came back, or may have forgotten something, every lease and deadline may look over. So for three leases nobody
-//! is taken for dead and no deadline counts.
+//! After the store came back, or may have forgotten something, every lease and deadline may look
+//! over. So for three leases nobody is taken for dead and no deadline counts.
 
 use std::{
     sync::{
@@ -68,7 +69,8 @@ impl NodeMaintenance {
         registry.context().store.stable_for() >= 3 * self.lease_duration
     }
 
-    /// Renews the lease and does nothing else: whatever takes its time must not make the others take this node for dead.
+    /// Renews the lease and does nothing else: whatever takes its time must not make the others
+    /// take this node for dead.
     async fn run_lease_renewal(self: Arc<Self>) {
         let mut held_before = false;
         loop {
@@ -195,7 +197,8 @@ impl NodeMaintenance {
     async fn run_room_resync(self: Arc<Self>) {
         loop {
             let Some(registry) = self.registry.upgrade() else { return };
-            // The registry outlives the process's last connection, so waiting on it keeps nothing alive too long.
+            // The registry outlives the process's last connection, so waiting on it keeps nothing
+            // alive too long.
             let rooms = registry.wait_for_stale_rooms().await;
             let failed: Vec<RoomId> = stream::iter(rooms)
                 .map(|name| {
@@ -216,8 +219,9 @@ impl NodeMaintenance {
     }
 }
 
-/// Compares what the store says is on this node with its sockets. After a break there may be more: a commit whose answer was lost,
-/// or a room that was made again from an old view. Such a room may also name a node that nobody knows any more.
+/// Compares what the store says is on this node with its sockets. After a break there may be more:
+/// a commit whose answer was lost, or a room that was made again from an old view. Such a room may
+/// also name a node that nobody knows any more.
 async fn reconcile_own_rooms(registry: &Arc<RoomRegistry>) -> Result<(), StoreUnavailable> {
     let hub = registry.context();
     let (rooms, me) = (list_rooms_of_node(registry, &hub.node_id).await?, &hub.node_id);
@@ -227,7 +231,8 @@ async fn reconcile_own_rooms(registry: &Arc<RoomRegistry>) -> Result<(), StoreUn
         Ok((name, owners))
     });
     let found: Vec<_> = sweeping.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await?;
-    // Asked after the rooms were read, so that none of a node that has just started is among the unknown.
+    // Asked after the rooms were read, so that none of a node that has just started is among the
+    // unknown.
     let census = hub.store.renew_lease(me).await?;
     let is_known = |node: &NodeId| census.live_nodes.contains(node) || census.dead_nodes.contains(node);
     let lost =
@@ -253,7 +258,8 @@ fn assigned_partitions(node: &NodeId, alive: &[NodeId]) -> Vec<usize> {
     (0..PARTITIONS).filter(|partition| is_assigned_to(node, &partition.to_string(), alive)).collect()
 }
 
-/// Rendezvous hashing: of the nodes that are alive, the one with the highest score looks after `what`.
+/// Rendezvous hashing: of the nodes that are alive, the one with the highest score looks after
+/// `what`.
 fn is_assigned_to(node: &NodeId, what: &str, alive: &[NodeId]) -> bool {
     let score = |node: &NodeId| {
         let hash = fnv1a(node.as_str().bytes().chain([b' ']).chain(what.bytes()));

@@ -1,7 +1,7 @@
-//! One signaling node: what all its workers share, its start and its stop.
+//! One signaling node: the parts that all its workers share, and its start.
 //!
-//! Owns: putting store, registry and door together. Must not: know HTTP or a socket. Next: `app` for its routes, `connection` for
-//! its sockets.
+//! Owns: the construction of store, registry and admission. Must not: know HTTP or a socket. Next:
+//! `app` for the routes, `connection` for the sockets, `drain` for the stop.
 
 use std::sync::Arc;
 
@@ -136,7 +136,8 @@ impl SignalNode {
         }))
     }
 
-    /// Whether new peers may come: the store answers, there are keys to check tokens with, and the node does not stop.
+    /// Whether new peers may come: the store answers, there are keys to check tokens with, and the
+    /// node does not stop.
     ///
     /// # Errors
     /// 503 `draining` or `unavailable`.
@@ -168,7 +169,8 @@ impl SignalNode {
     }
 }
 
-/// Whoever is removed does not come back with what it holds: its grant is taken back, for as long as something of it may be good.
+/// Whoever is removed does not come back with what it holds: its grant is taken back, for as long
+/// as something of it may be good.
 fn build_removal_hook(control: &Arc<AccessControl>, settings: &ServiceSettings) -> RemovalHook {
     let (control, life_ms) = (control.clone(), settings.max_grant_life_ms());
     let runtime = tokio::runtime::Handle::current();

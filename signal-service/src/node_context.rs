@@ -1,6 +1,7 @@
 //! The parts of a node that every room of it uses: its id, the store, limits, metrics.
 //!
-//! Owns: these values and the removal hook. Must not: know a room or a connection. Next: `registry::local_room` holds it.
+//! Owns: these values and the removal hook. Must not: know a room or a connection. Next:
+//! `registry::local_room` holds it.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -56,7 +57,8 @@ impl NodeContext {
         })
     }
 
-    /// Sets the hook that is called after a commit for each peer that a moderator or the API removed. The first hook stays.
+    /// Sets the hook that is called after a commit for each peer that a moderator or the API
+    /// removed. The first hook stays.
     pub fn set_removal_hook(&self, hook: RemovalHook) {
         // Only `SignalNode::start` sets it.
         let _ = self.removal_hook.set(hook);

@@ -1,8 +1,9 @@
 //! Filters descriptions and candidates by the rules of a role.
 //!
-//! Owns: the rules for messages that a role sends ([`build_sender_rules`]) and for messages to a relay-only role ([`RelayOnlyRoles`]), and
-//! their result for one payload ([`filter_payload`]). Must not: parse SDP or candidates (`signalbox_policy`), or know the members of a room.
-//! Next: `connection::dispatcher` filters for the sender, `registry::forward` redacts for the target.
+//! Owns: the rules for messages that a role sends ([`build_sender_rules`]) and for messages to a
+//! relay-only role ([`RelayOnlyRoles`]), and their result for one payload ([`filter_payload`]).
+//! Must not: parse SDP or candidates (`signalbox_policy`), or know the members of a room. Next:
+//! `connection::dispatcher` filters for the sender, `registry::forward` redacts for the target.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -31,7 +32,8 @@ pub struct MessageRefusal {
     pub reason: String,
 }
 
-/// The rules for messages that a peer with this role and these permissions sends. None if nothing is restricted.
+/// The rules for messages that a peer with this role and these permissions sends. None if nothing
+/// is restricted.
 pub(crate) fn build_sender_rules(
     settings: &ServiceSettings,
     role: &Role,
@@ -84,8 +86,9 @@ pub(crate) fn filter_payload<'a>(
 
 /// The roles whose peers may see relay candidates only.
 ///
-/// The policy holds in both directions: a peer that sees the address of another one could connect to it and would show its own address.
-/// `drop_private`, `deny` and `allow` hide the addresses of a role from others. They do not restrict what the role may see.
+/// The policy holds in both directions: a peer that sees the address of another one could connect
+/// to it and would show its own address. `drop_private`, `deny` and `allow` hide the addresses of a
+/// role from others. They do not restrict what the role may see.
 #[derive(Debug)]
 pub struct RelayOnlyRoles {
     /// The policy of a role without its own.

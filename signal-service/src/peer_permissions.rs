@@ -1,4 +1,5 @@
-//! The role and the permissions of a peer, as its client knows them. A value: it knows no peer and no room.
+//! The role and the permissions of a peer, as its client knows them. A value: it knows no peer and
+//! no room.
 
 use std::sync::Arc;
 

@@ -1,8 +1,11 @@
-//! The handle: what proves a peer when it comes back, without a token and without the auth service (docs/PROTOCOL.md, section 8).
+//! The handle: what proves a peer when it comes back, without a token and without the auth service
+//! (docs/PROTOCOL.md, section 8).
 //!
-//! Owns: its seal and what it says. Must not: judge whether its peer is still there; `room::decide` does, on the room's state.
+//! Owns: its seal and what it says. Must not: judge whether its peer is still there; `room::decide`
+//! does, on the room's state.
 //!
-//! `base64url(JSON) "." base64url(HMAC-SHA256)`. It is signed and not encrypted: it says no more than its client knows.
+//! `base64url(JSON) "." base64url(HMAC-SHA256)`. It is signed and not encrypted: it says no more
+//! than its client knows.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use hkdf::Hkdf;
@@ -17,8 +20,8 @@ use signalbox_rooms::room::{ClaimProof, Member, PeerAttachment, PeerClaim, Repli
 /// The longest text that is looked at.
 const MAX_HANDLE_BYTES: usize = 8 * 1024;
 
-/// Metadata up to this size travels in the handle, for the case that the store has forgotten the peer. Larger metadata would not
-/// fit into a request's head; such a peer comes back with `{}`.
+/// Metadata up to this size travels in the handle, for the case that the store has forgotten the
+/// peer. Larger metadata would not fit into a request's head; such a peer comes back with `{}`.
 pub const MAX_HANDLE_METADATA_BYTES: usize = 512;
 
 /// What a handle says.
@@ -48,7 +51,8 @@ pub struct ResumeHandle {
 }
 
 impl ResumeHandle {
-    /// The claim that this handle proves, for an owner on `node_id`. `store_now_ms` is the clock of the store, `now_s` that of this machine.
+    /// The claim that this handle proves, for an owner on `node_id`. `store_now_ms` is the clock of
+    /// the store, `now_s` that of this machine.
     pub(crate) fn to_claim(&self, node_id: &NodeId, store_now_ms: u64, now_s: u64) -> PeerClaim {
         let (generation, epoch) = (self.handle_generation, self.epoch);
         PeerClaim {
@@ -67,12 +71,14 @@ impl ResumeHandle {
     }
 }
 
-/// The keys that seal handles. The first seals; all of them open, so that a key can be changed without losing a peer.
+/// The keys that seal handles. The first seals; all of them open, so that a key can be changed
+/// without losing a peer.
 pub struct HandleKeys(Vec<Hmac<Sha256>>);
 
 impl HandleKeys {
-    /// The session keys, the newest first, and where there are none, keys that are derived from the token secrets, the newest first. These
-    /// open handles in any case, so that the first session key voids none.
+    /// The session keys, the newest first, and where there are none, keys that are derived from the
+    /// token secrets, the newest first. These open handles in any case, so that the first session
+    /// key voids none.
     pub fn new<'a>(
         session: impl IntoIterator<Item = &'a SharedSecret>,
         tokens: impl IntoIterator<Item = &'a SharedSecret>,

@@ -1,7 +1,8 @@
-//! Tickets at the door: looked at while an upgrade is judged, used as the last step before its `101`.
+//! The tickets of upgrade requests: looked up while a request is verified, redeemed as the last
+//! step before the `101`.
 //!
-//! Owns: the two questions, and that using one is a single atomic step. Must not: make tickets (the auth service does), or judge the
-//! claims they stand for (`door`, `standing`).
+//! Owns: both calls; a redemption is one atomic step. Must not: make a ticket (the auth service
+//! does), or check the claims of a ticket (`admission`).
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use signalbox_token::{
     MemoryTicketStore, RoomClaims, TicketRedemption, TokenError, USED_TICKET_VALUE, parse_ticket_digest,
 };
 
-/// Where tickets are.
+/// The place where tickets are kept.
 pub enum TicketStore {
     /// In this process, which the auth service shares.
     Memory(MemoryTicketStore),
@@ -47,7 +48,8 @@ impl TicketStore {
     /// Uses a ticket. One of two who do so at once gets it.
     ///
     /// # Errors
-    /// As [`TicketStore::look_up_ticket`]. After a 503 it may be used or not, if the store went away in this very step.
+    /// As [`TicketStore::look_up_ticket`]. After a 503 it may be used or not, if the store went
+    /// away in this very step.
     pub async fn redeem_digest(&self, TicketDigest(digest): &TicketDigest) -> Result<(), Problem> {
         let found = match self {
             Self::Memory(shelf) => shelf.redeem_ticket(digest, clock::now_ms()),

@@ -1,7 +1,9 @@
-//! The keys that verify tokens: the shared secret, or the public keys that the auth service publishes, or both.
+//! The keys that verify tokens: the shared secret, or the public keys that the auth service
+//! publishes, or both.
 //!
-//! Owns: the fetch of the published key set, and one more fetch for a token with an unknown key. Must not: hold a key that signs, or make a
-//! token with a known key wait. Next: `admission` verifies tokens; `signalbox_http::JwksCache` keeps the time of the fetches.
+//! Owns: the fetch of the published key set, and one more fetch for a token with an unknown key.
+//! Must not: hold a key that signs, or make a token with a known key wait. Next: `admission`
+//! verifies tokens; `signalbox_http::JwksCache` keeps the time of the fetches.
 
 use std::{
     path::PathBuf,
@@ -74,7 +76,8 @@ impl From<TokenVerifier> for TokenKeys {
 }
 
 impl TokenKeys {
-    /// Keys from a source, fetched again before they are `ttl` old. The verifier must accept published keys.
+    /// Keys from a source, fetched again before they are `ttl` old. The verifier must accept
+    /// published keys.
     ///
     /// # Errors
     /// [`HttpClientError`], if there can be no TLS.
@@ -129,7 +132,8 @@ impl TokenKeys {
         }
     }
 
-    /// The age of the set, seconds: since the last successful fetch, or since the start. None without a source.
+    /// The age of the set, seconds: since the last successful fetch, or since the start. None
+    /// without a source.
     pub(crate) fn key_set_age_s(&self) -> Option<f64> {
         self.published.as_ref().map(|published| published.cache.age(published.now_ms()).as_secs_f64())
     }
@@ -139,10 +143,12 @@ impl TokenKeys {
         &self.verifier
     }
 
-    /// Verifies a room token whose signature no held key has made. If its key is unknown it waits for another fetch.
+    /// Verifies a room token whose signature no held key has made. If its key is unknown it waits
+    /// for another fetch.
     ///
     /// # Errors
-    /// 401 with the code of the defect; 503 `unavailable` while no set has come and the token may be good.
+    /// 401 with the code of the defect; 503 `unavailable` while no set has come and the token may
+    /// be good.
     pub async fn verify_with_new_keys(&self, token: &str, now_s: u64) -> Result<RoomClaims, Problem> {
         let published = self.published.as_ref().filter(|_| self.verifier.is_key_missing(token));
         let Some(published) = published else { return Err(TokenError::BadSignature.to_problem()) };

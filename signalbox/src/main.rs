@@ -28,6 +28,7 @@ use signalbox_protocol::{clock, id::random_hex};
 use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use signalbox_signal::{
     app, connection,
+    drain::drain_node,
     node::{SignalNode, StoreConfig},
     resume_handle::HandleKeys,
 };
@@ -126,7 +127,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     actix_rt::spawn(async move {
         stop.await;
         auth.stop();
-        signal.drain().await;
+        drain_node(&signal).await;
         // The drain may create the last events, so webhooks stop after it.
         if let Some(webhooks) = webhooks {
             webhooks.stop().await;

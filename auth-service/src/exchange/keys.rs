@@ -1,6 +1,8 @@
-//! The keys of a provider (RFC 7517), found by discovery where no address is configured (OpenID Connect Discovery 1.0, section 4).
+//! The keys of a provider (RFC 7517), found by discovery where no address is configured (OpenID
+//! Connect Discovery 1.0, section 4).
 //!
-//! `signalbox_http::JwksCache` decides when a provider is asked. Keys stay in use while the provider does not answer.
+//! `signalbox_http::JwksCache` decides when a provider is asked. Keys stay in use while the
+//! provider does not answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +21,8 @@ use super::ExchangeRefusal;
 const KEY_REQUEST_LIMITS: RequestLimits =
     RequestLimits { deadline: Duration::from_secs(3), max_body_bytes: 128 * 1024 };
 
-/// The bounds of the cache. A set is used for a day while the provider does not answer; a token with an unknown key does not make this process
-/// ask more than once in ten seconds.
+/// The bounds of the cache. A set is used for a day while the provider does not answer; a token
+/// with an unknown key does not make this process ask more than once in ten seconds.
 const CACHE_SETTINGS: JwksCacheSettings = JwksCacheSettings {
     refresh_after: Duration::from_secs(5 * 60),
     max_age: Some(Duration::from_secs(24 * 60 * 60)),
@@ -116,7 +118,8 @@ impl ProviderKeySet {
     async fn discover_jwks_url(&self) -> Option<String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let found: DiscoveryDocument = self.fetch_json(&url).await?;
-        // Section 4.3: the document must name this issuer. It may name any place for the keys, but not an unencrypted one.
+        // Section 4.3: the document must name this issuer. It may name any place for the keys, but
+        // not an unencrypted one.
         if found.issuer == self.issuer && is_trusted_key_url(&found.jwks_uri) {
             return Some(found.jwks_uri);
         }
@@ -170,7 +173,8 @@ fn key_type_of(algorithm: Algorithm) -> Option<KeyType> {
     }
 }
 
-/// A public signing key of a kind that is known; anything else is passed over (RFC 7517, section 5).
+/// A public signing key of a kind that is known; anything else is passed over (RFC 7517, section
+/// 5).
 fn parse_key(key: Value) -> Option<ProviderKey> {
     let jwk: Jwk = serde_json::from_value(key).ok()?;
     if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {

@@ -1,7 +1,8 @@
 //! All access rules at one moment: immutable, shared, checked without a round trip.
 //!
-//! Owns: [`AccessRules`], which finds the rules for a subject with a few lookups, however many rules there are. Must not: read or write the log
-//! (`rule_log`). Next: `access_control` replaces the rules when they change.
+//! Owns: [`AccessRules`], which finds the rules for a subject with a few lookups, however many
+//! rules there are. Must not: read or write the log (`rule_log`). Next: `access_control` replaces
+//! the rules when they change.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,8 +27,8 @@ pub struct AccessRules {
 }
 
 impl AccessRules {
-    /// Whether a subject may connect at the time `now` (milliseconds since 1970, by the clock of the store). A permanent refusal comes first:
-    /// a banned user must not retry after a shutdown.
+    /// Whether a subject may connect at the time `now` (milliseconds since 1970, by the clock of
+    /// the store). A permanent refusal comes first: a banned user must not retry after a shutdown.
     ///
     /// # Errors
     /// [`AccessRefusal`].
@@ -76,8 +77,8 @@ impl AccessRules {
         self.index.users_before.get(subject.user).into_iter().chain(room).chain(&self.index.all_before)
     }
 
-    /// The earliest `iat` (seconds since 1970) with which a new token is not revoked by a rule that was written before it: `iat` is a whole second.
-    /// 0 if no rule matters.
+    /// The earliest `iat` (seconds since 1970) with which a new token is not revoked by a rule that
+    /// was written before it: `iat` is a whole second. 0 if no rule matters.
     pub fn first_valid_issue_second(&self, subject: &AccessSubject<'_>, now: u64) -> u64 {
         let after = |times: &RuleTimes| times.written_at / 1_000 + 1;
         self.issued_before_rules(subject).filter(|times| times.is_in_force(now)).map(after).max().unwrap_or(0)
@@ -97,7 +98,8 @@ impl AccessRules {
             .unwrap_or_default()
     }
 
-    /// A set with these rules, and without rules that need not be remembered. None if these rules change nothing.
+    /// A set with these rules, and without rules that need not be remembered. None if these rules
+    /// change nothing.
     pub(crate) fn with_rules(&self, rules: impl IntoIterator<Item = AccessRule>, now: u64) -> Option<Self> {
         let mut all = None::<BTreeMap<RuleKey, Arc<AccessRule>>>;
         for rule in rules {
@@ -160,8 +162,9 @@ impl RuleTimes {
         now < self.in_force_until
     }
 
-    /// Whether a token that was issued in this second is revoked. A second in which the rule was written counts as a whole: a token that is
-    /// issued after the rule gets the next second ([`AccessRules::first_valid_issue_second`]).
+    /// Whether a token that was issued in this second is revoked. A second in which the rule was
+    /// written counts as a whole: a token that is issued after the rule gets the next second
+    /// ([`AccessRules::first_valid_issue_second`]).
     fn revokes_issued_at(&self, issued_s: u64, now: u64) -> bool {
         self.is_in_force(now) && issued_s <= self.written_at / 1_000
     }

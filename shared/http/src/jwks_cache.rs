@@ -1,11 +1,14 @@
-//! A cache of a published key set (RFC 7517): one fetch at a time, again when the keys are old or lack a key that a token names.
+//! A cache of a published key set (RFC 7517): one fetch at a time, again when the keys are old or
+//! lack a key that a token names.
 //!
-//! Owns: the keys, their age, the pauses between fetches, and the bounded wait of callers for a fetch. Must not: know where the keys come from,
-//! parse them, or verify a token; a [`KeySetSource`] fetches them. Next: `signal-service/src/token_keys.rs` fetches in the background, the
-//! providers of `auth-service` fetch when a token needs a key.
+//! Owns: the keys, their age, the pauses between fetches, and the bounded wait of callers for a
+//! fetch. Must not: know where the keys come from, parse them, or verify a token; a
+//! [`KeySetSource`] fetches them. Next: `signal-service/src/token_keys.rs` fetches in the
+//! background, the providers of `auth-service` fetch when a token needs a key.
 //!
-//! A source that does not answer changes nothing: the keys stay in use, up to `max_age`. A fetch runs in a task of its own, so a caller that
-//! gives up does not stop it. All times are milliseconds of one clock, which the caller reads.
+//! A source that does not answer changes nothing: the keys stay in use, up to `max_age`. A fetch
+//! runs in a task of its own, so a caller that gives up does not stop it. All times are
+//! milliseconds of one clock, which the caller reads.
 
 use std::{
     sync::{
@@ -40,7 +43,8 @@ pub struct JwksCacheSettings {
     pub min_fetch_interval: Duration,
     /// The longest pause after a failed fetch of [`JwksCache::run_refreshes`].
     pub max_retry_delay: Duration,
-    /// How early a caller may start the wait for a fetch that `min_fetch_interval` does not allow yet.
+    /// How early a caller may start the wait for a fetch that `min_fetch_interval` does not allow
+    /// yet.
     pub max_start_delay: Duration,
     /// The longest wait of a caller.
     pub max_wait: Duration,
@@ -134,7 +138,8 @@ impl<S: KeySetSource> JwksCache<S> {
         self.lock_state().keys.is_none() || self.age(now_ms) > self.settings.refresh_after
     }
 
-    /// Waits for the fetch that runs, or for a new one. Returns false if no fetch ends within the bounds.
+    /// Waits for the fetch that runs, or for a new one. Returns false if no fetch ends within the
+    /// bounds.
     pub async fn refresh(self: &Arc<Self>, now_ms: u64) -> bool {
         let waiting = self.waiting_callers.fetch_add(1, Ordering::Relaxed);
         let _guard = WaitGuard(&self.waiting_callers);

@@ -1,9 +1,11 @@
-//! How the services speak HTTP: the same errors, headers, log lines and health answers on every port.
+//! How the services speak HTTP: the same errors, headers, log lines and health answers on every
+//! port.
 //!
 //! - [`ApiError`], [`problem_response`]: problem details (RFC 9457)
 //! - [`json_config`], [`JsonMembers`]: request bodies
 //! - [`resource`], [`not_found`]: paths and methods that are not there
-//! - [`RequestGate`], [`gate`]: what happens to every request: Host check, security headers, access log
+//! - [`RequestGate`], [`gate`]: what happens to every request: Host check, security headers, access
+//!   log
 //! - [`check_origin`]: which browsers may ask
 //! - [`TrustedProxies`]: where a client is, behind proxies
 //! - [`health`], [`metrics_response`]: what operators ask
@@ -26,8 +28,8 @@ mod request_gate;
 mod route;
 mod stop_signal;
 
-/// How long an idle HTTP connection is kept: longer than any common proxy keeps its side (60 s), so that a request never meets a
-/// connection that is just being closed here.
+/// How long an idle HTTP connection is kept: longer than any common proxy keeps its side (60 s), so
+/// that a request never meets a connection that is just being closed here.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long the head of a request may take.

@@ -1,10 +1,13 @@
-//! The checks of every request before its handler: `Host`, `Origin`, the address of the client. Then headers and one log line.
+//! The checks of every request before its handler: `Host`, `Origin`, the address of the client.
+//! Then headers and one log line.
 //!
-//! Owns: [`RequestGate`] with its middleware [`guard_request`], [`check_host`], [`check_origin`], [`TrustedProxies`]. Must not: know a route or
-//! a token. A header that comes twice, or is not text, never counts as absent.
+//! Owns: [`RequestGate`] with its middleware [`guard_request`], [`check_host`], [`check_origin`],
+//! [`TrustedProxies`]. Must not: know a route or a token. A header that comes twice, or is not
+//! text, never counts as absent.
 //!
-//! The address of a client is the other end of its socket, unless that is a trusted proxy. Then it is the last address in `X-Forwarded-For`
-//! that is not the address of a trusted proxy. A client may have written the addresses before that one.
+//! The address of a client is the other end of its socket, unless that is a trusted proxy. Then it
+//! is the last address in `X-Forwarded-For` that is not the address of a trusted proxy. A client
+//! may have written the addresses before that one.
 
 use std::{net::IpAddr, time::Instant};
 
@@ -44,8 +47,8 @@ pub struct RequestGate {
 }
 
 impl RequestGate {
-    /// The names of the configuration. On a loopback address an empty list means the loopback names: a web page whose name resolves to
-    /// 127.0.0.1 must not reach this server.
+    /// The names of the configuration. On a loopback address an empty list means the loopback
+    /// names: a web page whose name resolves to 127.0.0.1 must not reach this server.
     pub fn new(server: &ServerSettings) -> Self {
         let mut allowed_hosts = server.allowed_hosts.clone();
         if allowed_hosts.is_empty() && server.listen.ip().is_loopback() {
@@ -77,7 +80,8 @@ pub async fn guard_request(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let start = Instant::now();
-    // A signaling node fetches the public keys under a host name of its own, and public keys are no secret.
+    // A signaling node fetches the public keys under a host name of its own, and public keys are no
+    // secret.
     let any_host = request.path() == JWKS_PATH;
     let hosts = if any_host { &[][..] } else { &rules.allowed_hosts };
     let mut response = match check_host(request.headers(), hosts) {
@@ -112,7 +116,8 @@ fn log_request<B>(response: &ServiceResponse<B>, start: Instant) {
     }
 }
 
-/// Checks the `Origin` of a request (RFC 6454). A request without one comes from a native client and passes.
+/// Checks the `Origin` of a request (RFC 6454). A request without one comes from a native client
+/// and passes.
 ///
 /// # Errors
 /// 403 `origin_not_allowed`.
@@ -138,17 +143,19 @@ pub fn check_host(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem
     Err(Problem::new(403, "host_not_allowed", detail))
 }
 
-/// The value of a header. An empty text, which no rule allows, if the header comes twice or is not text.
+/// The value of a header. An empty text, which no rule allows, if the header comes twice or is not
+/// text.
 fn single_header_value(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name);
     let first = values.next()?;
     Some(if values.next().is_some() { "" } else { first.to_str().unwrap_or("") })
 }
 
-/// Whether an `Origin` may use the service. A request without one comes from a native client; a browser always sends it where it matters.
+/// Whether an `Origin` may use the service. A request without one comes from a native client; a
+/// browser always sends it where it matters.
 ///
-/// An origin is allowed if its authority is the `Host` of the request, or if it is on the list. The scheme is not compared with that of the
-/// request, because TLS ends at the edge.
+/// An origin is allowed if its authority is the `Host` of the request, or if it is on the list. The
+/// scheme is not compared with that of the request, because TLS ends at the edge.
 pub fn is_origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[String]) -> bool {
     let Some(origin) = origin else { return true };
     if allowed.iter().any(|entry| entry == "*" || entry.eq_ignore_ascii_case(origin)) {
@@ -182,8 +189,8 @@ impl TrustedProxies {
         Self(server.trusted_proxies.iter().copied().collect())
     }
 
-    /// The address of a client. None if the socket has none, or if a trusted proxy sends no readable address: the address of the proxy would
-    /// stand for all of its clients.
+    /// The address of a client. None if the socket has none, or if a trusted proxy sends no
+    /// readable address: the address of the proxy would stand for all of its clients.
     pub fn client_address(&self, socket: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         let socket = socket?.to_canonical();
         if !self.0.contains(socket) {

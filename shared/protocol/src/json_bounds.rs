@@ -6,7 +6,8 @@ pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// The longest token that is read, bytes: a token with full metadata is under 8 KiB.
 pub const MAX_TOKEN_BYTES: usize = 12 * 1024;
 
-/// The depth to which forwarded JSON may nest: more than any application needs, and safe for a recursive parser on the other side.
+/// The depth to which forwarded JSON may nest: more than any application needs, and safe for a
+/// recursive parser on the other side.
 const MAX_DEPTH: usize = 64;
 
 /// Whether arrays and objects of a valid JSON text nest no deeper than the bound.
@@ -30,7 +31,8 @@ pub(super) fn is_depth_bounded(json: &str) -> bool {
     true
 }
 
-/// Whether a valid JSON text is an object, at most `max` bytes long and not too deep: what metadata must be.
+/// Whether a valid JSON text is an object, at most `max` bytes long and not too deep: what metadata
+/// must be.
 pub fn is_bounded_object(json: &str, max: usize) -> bool {
     json.starts_with('{') && json.len() <= max && is_depth_bounded(json)
 }

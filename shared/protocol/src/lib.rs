@@ -1,7 +1,7 @@
 //! The wire, `signalbox.v1`: what docs/PROTOCOL.md says, as types.
 //!
-//! Owns: parsing what clients send, the shape of what they get, the stable codes. Must not: decide anything about
-//! rooms. Next: `signal-service/src/connection` reads and writes these.
+//! Owns: parsing what clients send, the shape of what they get, the stable codes. Must not: decide
+//! anything about rooms. Next: `signal-service/src/connection` reads and writes these.
 
 mod client;
 pub mod clock;

@@ -80,7 +80,8 @@ impl PublicJwk {
         self.alg
     }
 
-    /// The thumbprint (RFC 7638, RFC 8037): SHA-256 over the required members in the order of their names.
+    /// The thumbprint (RFC 7638, RFC 8037): SHA-256 over the required members in the order of their
+    /// names.
     pub fn thumbprint(&self) -> String {
         let Self { kty, crv, x, y, .. } = self;
         let members = match y {
@@ -90,7 +91,8 @@ impl PublicJwk {
         URL_SAFE_NO_PAD.encode(Sha256::digest(members))
     }
 
-    /// What checks signatures with it. The point is looked at now, so that no token is the first to find it broken.
+    /// What checks signatures with it. The point is looked at now, so that no token is the first to
+    /// find it broken.
     ///
     /// # Errors
     /// [`JwksError::BrokenKey`]
@@ -109,15 +111,17 @@ impl PublicJwk {
             _ => return Err(JwksError::BrokenKey("its members are not those of its algorithm")),
         };
         let key = key.map_err(|_| JwksError::BrokenKey("it does not parse"))?;
-        // The library makes a verifier of the key, which fails where the bytes are no point, before it looks at a signature.
+        // The library makes a verifier of the key, which fails where the bytes are no point, before
+        // it looks at a signature.
         jsonwebtoken::crypto::verify("", b"", &key, self.alg.to_jsonwebtoken())
             .map_err(|_| JwksError::BrokenKey("it is no point of its curve"))?;
         Ok(VerificationKey::from_public_key(self.kid.clone(), self.alg, key))
     }
 }
 
-/// Reads a set (RFC 7517, section 5). Keys of a kind we do not know, for another use, or without a `kid` are passed over, as section 5 asks; a
-/// private or symmetric key is refused, and the whole set with it. An empty set is one.
+/// Reads a set (RFC 7517, section 5). Keys of a kind we do not know, for another use, or without a
+/// `kid` are passed over, as section 5 asks; a private or symmetric key is refused, and the whole
+/// set with it. An empty set is one.
 ///
 /// # Errors
 /// [`JwksError`], for the operator.

@@ -1,7 +1,8 @@
 //! Tokens: where the services meet.
 //!
-//! Owns: the kinds ([`TokenKind`]), the claims of each ([`RoomClaims`], [`UserClaims`], [`ManagementClaims`]), their verification
-//! ([`TokenVerifier`]), public keys ([`PublicJwk`]), the rules for a secret ([`SharedSecret`]), opaque tokens ([`OpaqueToken`]), tickets
+//! Owns: the kinds ([`TokenKind`]), the claims of each ([`RoomClaims`], [`UserClaims`],
+//! [`ManagementClaims`]), their verification ([`TokenVerifier`]), public keys ([`PublicJwk`]), the
+//! rules for a secret ([`SharedSecret`]), opaque tokens ([`OpaqueToken`]), tickets
 //! ([`MemoryTicketStore`]). Must not: decide who gets a token (`auth-service`), or make one.
 
 mod claims;

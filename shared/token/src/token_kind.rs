@@ -1,7 +1,7 @@
 //! The kinds of token: their header `typ`, their `aud`, their longest life. A value.
 
-/// The purpose of a token. The kinds exclude one another: each has a header `typ` and an `aud` of its own, and both are checked
-/// (RFC 8725, sections 3.9, 3.11 and 3.12).
+/// The purpose of a token. The kinds exclude one another: each has a header `typ` and an `aud` of
+/// its own, and both are checked (RFC 8725, sections 3.9, 3.11 and 3.12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenKind {
     /// One user in one room with one role.

@@ -1,7 +1,9 @@
-//! Verification of a token: algorithm and kind first, then the signature, then the claims (RFC 8725).
+//! Verification of a token: algorithm and kind first, then the signature, then the claims (RFC
+//! 8725).
 //!
-//! Owns: [`TokenVerifier`] and its keys, the strict reading of a header, the checks that every kind of token shares and those of each kind.
-//! Must not: make a token, or decide what its holder may do. Next: `claims` for the claims of each kind.
+//! Owns: [`TokenVerifier`] and its keys, the strict reading of a header, the checks that every kind
+//! of token shares and those of each kind. Must not: make a token, or decide what its holder may
+//! do. Next: `claims` for the claims of each kind.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,8 +20,8 @@ use super::{ISSUER, ManagementClaims, RoomClaims, SharedSecret, TokenError, Toke
 /// The longest `kid` that is read; a thumbprint (RFC 7638) has 43 characters.
 pub(super) const MAX_KID_BYTES: usize = 128;
 
-/// How far the `iat` of a token may be ahead of the clock of this machine, seconds. Access rules are compared with `iat`, so it must not be far
-/// in the future.
+/// How far the `iat` of a token may be ahead of the clock of this machine, seconds. Access rules
+/// are compared with `iat`, so it must not be far in the future.
 const IAT_SKEW_S: u64 = 60;
 
 /// The algorithms of asymmetric keys.
@@ -96,7 +98,8 @@ impl VerificationKey {
 pub struct TokenVerifier {
     /// The keys that the process was started with.
     static_keys: Arc<[VerificationKey]>,
-    /// Whether asymmetric keys may be replaced. Then their algorithms are accepted even while no key is held.
+    /// Whether asymmetric keys may be replaced. Then their algorithms are accepted even while no
+    /// key is held.
     accepts_published_keys: bool,
     /// The keys that may be replaced. The lock is held for the copy of a pointer.
     published_keys: Arc<RwLock<Arc<[VerificationKey]>>>,
@@ -109,7 +112,8 @@ impl TokenVerifier {
         Self { static_keys, accepts_published_keys: false, published_keys: Arc::default() }
     }
 
-    /// A verifier whose asymmetric keys [`TokenVerifier::replace_published_keys`] sets. It also accepts HS256 if there is a secret.
+    /// A verifier whose asymmetric keys [`TokenVerifier::replace_published_keys`] sets. It also
+    /// accepts HS256 if there is a secret.
     pub fn with_published_keys<'a>(secrets: impl IntoIterator<Item = &'a SharedSecret>) -> Self {
         Self { accepts_published_keys: true, ..Self::from_secrets(secrets) }
     }
@@ -123,7 +127,8 @@ impl TokenVerifier {
         self.published_keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a token names an asymmetric key that is not held: the one defect that another fetch of the published keys may cure.
+    /// Whether a token names an asymmetric key that is not held: the one defect that another fetch
+    /// of the published keys may cure.
     pub fn is_key_missing(&self, token: &str) -> bool {
         let Ok(parts) = split_token(token) else { return false };
         self.accepts_published_keys
@@ -188,8 +193,9 @@ impl TokenVerifier {
     }
 }
 
-/// Whether one of the keys made the signature. A `kid` selects the key, and the key has one algorithm. A token without a `kid` comes from an
-/// application that signs with the shared secret, so only shared secrets are tried.
+/// Whether one of the keys made the signature. A `kid` selects the key, and the key has one
+/// algorithm. A token without a `kid` comes from an application that signs with the shared secret,
+/// so only shared secrets are tried.
 fn verify_signature<'a>(
     mut keys: impl Iterator<Item = &'a VerificationKey>,
     algorithm: Algorithm,
@@ -230,8 +236,9 @@ fn check_claims<C: TokenClaims>(claims: &C, now_s: u64) -> Result<(), TokenError
     }
 }
 
-/// The header of a token (RFC 7515, section 4). A token of this service has the first three members only. A member that brings a key, or changes
-/// how the token is read, is refused (RFC 8725, section 3.10; RFC 7515, section 4.1.11).
+/// The header of a token (RFC 7515, section 4). A token of this service has the first three members
+/// only. A member that brings a key, or changes how the token is read, is refused (RFC 8725,
+/// section 3.10; RFC 7515, section 4.1.11).
 #[derive(Deserialize)]
 struct RawHeader {
     alg: String,
@@ -267,7 +274,8 @@ pub(super) struct TokenParts<'a> {
     pub(super) signature: &'a str,
 }
 
-/// Reads a JSON object. The library alone would also read an array, with the values in the order of the members.
+/// Reads a JSON object. The library alone would also read an array, with the values in the order of
+/// the members.
 pub(super) fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
 }

@@ -1,8 +1,9 @@
 //! The token of one connection, and its refresh (docs/PROTOCOL.md, section 2.2).
 //!
-//! Owns: the token in force and one refresh at a time: verify the new token, then commit it to the room. A token is in force as soon as it is
-//! verified, even if the store does not answer: a connection must not end because of an outage. Must not: verify a signature (`token_keys`)
-//! or keep access rules (`signalbox_access`). Next: `task` answers the client.
+//! Owns: the token in force and one refresh at a time: verify the new token, then commit it to the
+//! room. A token is in force as soon as it is verified, even if the store does not answer: a
+//! connection must not end because of an outage. Must not: verify a signature (`token_keys`) or
+//! keep access rules (`signalbox_access`). Next: `task` answers the client.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -40,7 +41,8 @@ pub(super) struct ConnectionToken<'a> {
     room: &'a Arc<LocalRoom>,
     peer: &'a Arc<LocalPeer>,
     record: TokenRecord,
-    /// Whether a moderator or the API has set the permissions, so that a token does not change them.
+    /// Whether a moderator or the API has set the permissions, so that a token does not change
+    /// them.
     is_overridden: bool,
     /// The permissions that the last refresh has set.
     granted_permissions: Option<Arc<PeerPermissions>>,
@@ -55,7 +57,8 @@ pub(super) enum RefreshOutcome {
     Refused(Option<u64>, Problem),
     /// The room has the token; this is the record of the member.
     Committed(Option<u64>, Box<Member>),
-    /// The store does not answer, or does not know the peer now. The token is in force on this node.
+    /// The store does not answer, or does not know the peer now. The token is in force on this
+    /// node.
     Uncommitted(Option<u64>),
 }
 
@@ -103,8 +106,8 @@ impl<'a> ConnectionToken<'a> {
         !matches!(self.stage, RefreshStage::Idle)
     }
 
-    /// Starts a refresh with a token from the client. If its key is known the token is in force at once, so that it counts for the next
-    /// message of the client.
+    /// Starts a refresh with a token from the client. If its key is known the token is in force at
+    /// once, so that it counts for the next message of the client.
     pub(super) fn start_refresh(&mut self, id: Option<u64>, token: String) -> Option<RefreshOutcome> {
         let admission = &self.node.admission;
         let mut check = Box::pin(async move { admission.verify_room_token(&token).await });
@@ -142,7 +145,8 @@ impl<'a> ConnectionToken<'a> {
         if record.is_older_than(&self.record) {
             return bad("the token is older than the one in force");
         }
-        // In force first, checked then: a rule that changes in between is found here or by `access_enforcer`.
+        // In force first, checked then: a rule that changes in between is found here or by
+        // `access_enforcer`.
         self.update_subject(&record);
         if let Err(refusal) =
             self.node.access_control.check_access(&self.peer.access_subject().access_subject())
@@ -232,7 +236,8 @@ impl<'a> ConnectionToken<'a> {
         }
     }
 
-    /// The room has confirmed this record. Its permissions apply only if nothing has changed them since.
+    /// The room has confirmed this record. Its permissions apply only if nothing has changed them
+    /// since.
     fn confirm_record(&mut self, record: TokenRecord) {
         self.update_subject(&record);
         let permissions =

@@ -1,7 +1,8 @@
-//! The end of a connection: its close code, the input for its peer, and a close handshake that reaches the client.
+//! The end of a connection: its close code, the input for its peer, and a close handshake that
+//! reaches the client.
 //!
-//! Owns: whether the peer is detached or leaves, and the bounded wait for the last bytes. Must not: decide that a connection ends; `task`,
-//! `join`, `resync` and `lobby` do.
+//! Owns: whether the peer is detached or leaves, and the bounded wait for the last bytes. Must not:
+//! decide that a connection ends; `task`, `join`, `resync` and `lobby` do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,8 +57,9 @@ fn queue_leave(room: &Arc<LocalRoom>, peer: &LocalPeer, reason: LeaveReason) {
     room.queue_input(RoomInput::Leave { peer: peer.id.clone(), epoch: peer.epoch(), reason });
 }
 
-/// Writes the outbox, whose last frame is the close frame, and waits for the client to close; both within [`CLOSE_DEADLINE`]. It reads on:
-/// otherwise the kernel would answer later bytes with a reset, and the client would never see the close code.
+/// Writes the outbox, whose last frame is the close frame, and waits for the client to close; both
+/// within [`CLOSE_DEADLINE`]. It reads on: otherwise the kernel would answer later bytes with a
+/// reset, and the client would never see the close code.
 pub(super) async fn drain_close(socket: &TcpStream, peer: &LocalPeer) {
     let close = async {
         while peer.pending_work().outbox_bytes > 0 {
@@ -76,8 +78,8 @@ pub(super) async fn drain_close(socket: &TcpStream, peer: &LocalPeer) {
     let _ = timeout(CLOSE_DEADLINE, close).await;
 }
 
-/// Reads and drops bytes. Returns whether the other side has closed. A function of its own, because its buffer would enlarge the future of
-/// every connection.
+/// Reads and drops bytes. Returns whether the other side has closed. A function of its own, because
+/// its buffer would enlarge the future of every connection.
 fn discard_input(socket: &TcpStream) -> bool {
     let mut sink = [0; 4096];
     // Then other tasks have their turn.
@@ -91,8 +93,8 @@ fn discard_input(socket: &TcpStream) -> bool {
     false
 }
 
-/// The close code of a connection whose peer has another owner. If the store may have lost a newer epoch, the client must resume: its handle
-/// decides which connection is newer.
+/// The close code of a connection whose peer has another owner. If the store may have lost a newer
+/// epoch, the client must resume: its handle decides which connection is newer.
 pub(super) fn fenced_close_code(is_certain: bool) -> CloseCode {
     if is_certain { CloseCode::Replaced } else { CloseCode::Unavailable }
 }

@@ -1,8 +1,9 @@
 //! The meaning of one frame: a request, a token, a confirmation, or an error.
 //!
-//! Owns: what a peer may send now, by its permissions and the rules of its role ([`SenderPolicy`]). Must not: queue a request, send an answer
-//! or call the store; [`MessageDispatcher::dispatch`] returns a value and `task` acts on it.
-//! Next: `task` for the actions, `payload_filter` for the rules.
+//! Owns: what a peer may send now, by its permissions and the rules of its role ([`SenderPolicy`]).
+//! Must not: queue a request, send an answer or call the store; [`MessageDispatcher::dispatch`]
+//! returns a value and `task` acts on it. Next: `task` for the actions, `payload_filter` for the
+//! rules.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -88,7 +89,8 @@ impl<'a> MessageDispatcher<'a> {
         Self { node, peer, sender_policy: SenderPolicy::default() }
     }
 
-    /// The action for one frame. Pings, pongs and fragments count like messages, so a flood of them closes the connection.
+    /// The action for one frame. Pings, pongs and fragments count like messages, so a flood of them
+    /// closes the connection.
     ///
     /// # Errors
     /// [`ReadEnd`] if the connection must end.
@@ -167,7 +169,8 @@ impl<'a> MessageDispatcher<'a> {
         DispatchAction::Queue(PeerRequest::Forward(message))
     }
 
-    /// The permission is checked here for an early answer. The commit checks it again, because the room may change before it.
+    /// The permission is checked here for an early answer. The commit checks it again, because the
+    /// room may change before it.
     fn dispatch_command(&self, id: Option<u64>, command: RoomCommand) -> DispatchAction {
         let has = |permission| self.peer.has_permission(permission);
         let (is_permitted, text) = match command {
@@ -198,7 +201,8 @@ enum SenderDecision {
     Drop,
 }
 
-/// The rules for what one peer sends. They are built again when its permissions change, and cost nothing for a role without rules.
+/// The rules for what one peer sends. They are built again when its permissions change, and cost
+/// nothing for a role without rules.
 #[derive(Default)]
 struct SenderPolicy {
     permissions: Option<Arc<PeerPermissions>>,

@@ -1,9 +1,11 @@
 //! Reads WebSocket frames from one socket, and limits their rate.
 //!
-//! Owns: the bytes that are not yet a frame, the fragments that are not yet a message ([`FrameReader`]), and the token bucket of the
-//! connection ([`RateLimiter`]). Must not: parse a message. Next: `dispatcher` gives each frame its meaning.
+//! Owns: the bytes that are not yet a frame, the fragments that are not yet a message
+//! ([`FrameReader`]), and the token bucket of the connection ([`RateLimiter`]). Must not: parse a
+//! message. Next: `dispatcher` gives each frame its meaning.
 //!
-//! actix-http parses the frames. Everything is bounded: a frame and a message by `limits.frame`, one read by [`READ_CHUNK_BYTES`].
+//! actix-http parses the frames. Everything is bounded: a frame and a message by `limits.frame`,
+//! one read by [`READ_CHUNK_BYTES`].
 
 use std::{cell::RefCell, io, time::Duration};
 
@@ -17,7 +19,8 @@ use tokio::{net::TcpStream, time::Instant};
 const READ_CHUNK_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    /// The read buffer of a thread. A reader takes it for one read and gives it back, so an idle connection holds none.
+    /// The read buffer of a thread. A reader takes it for one read and gives it back, so an idle
+    /// connection holds none.
     static READ_BUFFER: RefCell<BytesMut> = RefCell::default();
 }
 
@@ -73,7 +76,8 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader for messages of at most `max_message_bytes`; `early_bytes` came with the upgrade request.
+    /// A reader for messages of at most `max_message_bytes`; `early_bytes` came with the upgrade
+    /// request.
     pub(super) fn new(max_message_bytes: usize, early_bytes: BytesMut) -> Self {
         Self {
             codec: Codec::new().max_size(max_message_bytes),
@@ -83,7 +87,8 @@ impl FrameReader {
         }
     }
 
-    /// Reads once from the socket. [`FrameReader::next_frame`] must then be called until it returns none.
+    /// Reads once from the socket. [`FrameReader::next_frame`] must then be called until it returns
+    /// none.
     pub(super) fn read_socket(&mut self, socket: &TcpStream) -> ReadProgress {
         let mut buffer = READ_BUFFER.take();
         buffer.clear();
@@ -126,7 +131,8 @@ impl FrameReader {
         }
     }
 
-    /// Gives the buffer back to the thread and keeps a copy of the beginning of a frame, if there is one.
+    /// Gives the buffer back to the thread and keeps a copy of the beginning of a frame, if there
+    /// is one.
     fn return_buffer(&mut self) {
         let rest = BytesMut::from(&self.unread_bytes[..]);
         READ_BUFFER.set(std::mem::replace(&mut self.unread_bytes, rest));
@@ -169,7 +175,8 @@ impl FrameReader {
     }
 }
 
-/// The payload length that the header of a frame declares (RFC 6455, section 5.2); 0 while the header is incomplete.
+/// The payload length that the header of a frame declares (RFC 6455, section 5.2); 0 while the
+/// header is incomplete.
 fn declared_payload_length(bytes: &[u8]) -> u64 {
     match *bytes {
         [_, length, high, low, ..] if length & 0x7f == 126 => u64::from(u16::from_be_bytes([high, low])),

@@ -1,7 +1,9 @@
-//! The beginning of a connection: a peer joins, resumes, or replaces the peer that its client was. Then the first frame.
+//! The beginning of a connection: a peer joins, resumes, or replaces the peer that its client was.
+//! Then the first frame.
 //!
-//! Owns: the commit of the join or resume, the access check after it, and the frames `joined`, `resumed` and `waiting` with their handle.
-//! Must not: decide whether a peer may join (`signalbox_rooms::room`). Next: `task` serves the connection.
+//! Owns: the commit of the join or resume, the access check after it, and the frames `joined`,
+//! `resumed` and `waiting` with their handle. Must not: decide whether a peer may join
+//! (`signalbox_rooms::room`). Next: `task` serves the connection.
 
 use std::sync::Arc;
 
@@ -183,7 +185,8 @@ fn send_resumed(
     let resumed = ServerMessage::Resumed { joined, recovered, last_id };
     peer.open_mailbox(&resumed, &state.replication_id, start.mailbox_version, start.seq);
     peer.start_replay(page);
-    // Before direct delivery is possible, the other local peers must have every message that this peer sent through another node.
+    // Before direct delivery is possible, the other local peers must have every message that this
+    // peer sent through another node.
     node.registry.mark_rooms_stale([room.id.clone()]);
     Ok(JoinedPeer { member: member.clone(), handle_generation, is_resumed: true, last_id, acked_seq })
 }
@@ -237,8 +240,8 @@ async fn find_resume_point(
     })
 }
 
-/// Checks the committed member against the access rules. The connection is registered already, so a rule that changes now is either seen here
-/// or by `access_enforcer`.
+/// Checks the committed member against the access rules. The connection is registered already, so a
+/// rule that changes now is either seen here or by `access_enforcer`.
 fn check_member_access(
     node: &SignalNode,
     room: &RoomId,

@@ -1,8 +1,10 @@
 //! A peer in the lobby: it has a socket, and sees nothing of the room until a moderator admits it.
 //!
-//! Owns: the check whether the peer is a member now, and its `joined`. The store writes no entry to the mailbox before the peer is a member, so
-//! every entry that is there must be delivered. The inbox stays closed until `joined` is sent. The room state lists the peers in the lobby, so
-//! that any node can admit a peer and any node can resume it. Must not: admit a peer. Next: `resync` for a member.
+//! Owns: the check whether the peer is a member now, and its `joined`. The store writes no entry to
+//! the mailbox before the peer is a member, so every entry that is there must be delivered. The
+//! inbox stays closed until `joined` is sent. The room state lists the peers in the lobby, so that
+//! any node can admit a peer and any node can resume it. Must not: admit a peer. Next: `resync` for
+//! a member.
 
 use std::sync::Arc;
 
@@ -42,7 +44,8 @@ async fn try_resync_in_lobby(
     state: &mut ConnectionState<'_>,
 ) -> Result<Option<ResyncResult>, StoreUnavailable> {
     let (context, peer) = (state.node.registry.context(), state.peer);
-    // The room before the mailbox: an entry that comes in between is in both, which does no harm. In the other order it would be missed.
+    // The room before the mailbox: an entry that comes in between is in both, which does no harm.
+    // In the other order it would be missed.
     state.room.refresh_view().await?;
     let known = state.room.known_state();
     let reader = peer.mailbox_reader(&context.node_id);

@@ -3,12 +3,14 @@
 //! - `upgrade`: verifies the request, answers `101` and takes the socket
 //! - `task`: the loop of one connection; it owns `state` and acts on the values of the others
 //! - `frame_reader`: bytes to frames, at a limited rate; `dispatcher`: frames to actions
-//! - `request_queue`: the order of the requests of the peer, and their store calls; `request_answers`: their answers
+//! - `request_queue`: the order of the requests of the peer, and their store calls;
+//!   `request_answers`: their answers
 //! - `join`: the commit and the first frame; `resync`, `lobby`: repair and admission later
 //! - `connection_token`, `deadlines`: what ends or changes with time
 //! - `disconnect`: the close code and the close handshake
 //!
-//! Must not: know other peers. A message goes to the room of the peer; an entry comes through its `LocalPeer`.
+//! Must not: know other peers. A message goes to the room of the peer; an entry comes through its
+//! `LocalPeer`.
 
 mod connection_token;
 mod deadlines;

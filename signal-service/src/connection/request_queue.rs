@@ -1,8 +1,11 @@
-//! The requests of one peer, in order: one store call at a time; the messages that come meanwhile go into the next call.
+//! The requests of one peer, in order: one store call at a time; the messages that come meanwhile
+//! go into the next call.
 //!
-//! Owns: the queue, the call in flight, the message ids ([`MessageIds`]), and the progress that each call reports to the store: the last entry
-//! that the peer has, its settled id, its confirmed handle. While the store is unavailable it delivers messages directly.
-//! Must not: decide whether a peer may send a message (`dispatcher`). Next: `registry::append_messages`; `request_answers` for the answers.
+//! Owns: the queue, the call in flight, the message ids ([`MessageIds`]), and the progress that
+//! each call reports to the store: the last entry that the peer has, its settled id, its confirmed
+//! handle. While the store is unavailable it delivers messages directly. Must not: decide whether a
+//! peer may send a message (`dispatcher`). Next: `registry::append_messages`; `request_answers` for
+//! the answers.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -95,7 +98,8 @@ impl PeerRequest {
         }
     }
 
-    /// Whether each member of the room receives a frame for it, so that it costs more in a large room.
+    /// Whether each member of the room receives a frame for it, so that it costs more in a large
+    /// room.
     pub(super) fn is_sent_to_room(&self) -> bool {
         match self {
             Self::Forward(message) => message.target == MessageTarget::Room,
@@ -172,7 +176,8 @@ impl RequestQueue {
         self.queued_bytes >= MAX_QUEUED_BYTES || self.queue.len() >= 4 * MAX_MESSAGES_PER_CALL
     }
 
-    /// Queues a request. Returns false, with an answer, if the client must send an earlier id again first.
+    /// Queues a request. Returns false, with an answer, if the client must send an earlier id again
+    /// first.
     pub(super) fn push_request(&mut self, request: PeerRequest, answers: &mut Vec<ServerMessage>) -> bool {
         if let Some(id) = request.message_id() {
             if self.is_blocked(id, &request) {
@@ -287,7 +292,8 @@ impl RequestQueue {
         self.acked_seq = seq;
     }
 
-    /// Records that the client has all entries up to `seq`. Returns false if no such entry was sent.
+    /// Records that the client has all entries up to `seq`. Returns false if no such entry was
+    /// sent.
     pub(super) fn record_received(&mut self, seq: u64) -> bool {
         if seq > self.peer.delivered_seq() {
             // The client may have sent it before it knew of the new mailbox.
@@ -297,8 +303,9 @@ impl RequestQueue {
         true
     }
 
-    /// Starts an ack without a message. It goes up to `due_seq` even if the client has confirmed less: a client that confirms late, or never,
-    /// must not fill its mailbox and so block its room.
+    /// Starts an ack without a message. It goes up to `due_seq` even if the client has confirmed
+    /// less: a client that confirms late, or never, must not fill its mailbox and so block its
+    /// room.
     pub(super) fn acknowledge_entries(&mut self, due_seq: u64) {
         let due_seq = due_seq.min(self.peer.written_seq());
         let acked_seq = self.received_seq.map_or(due_seq, |received| received.max(due_seq));
@@ -385,7 +392,8 @@ impl RequestQueue {
         }
     }
 
-    /// Carries out the queued requests after the client has closed. Returns whether the peer has left.
+    /// Carries out the queued requests after the client has closed. Returns whether the peer has
+    /// left.
     pub(super) async fn finish(&mut self, answers: &mut Vec<ServerMessage>) -> bool {
         loop {
             self.start_next_call(answers);
@@ -395,7 +403,8 @@ impl RequestQueue {
             match self.wait_for_call(answers).await {
                 NextStep::Continue => {}
                 NextStep::Left => return true,
-                // Another node may own the peer now, so this node must not announce that the peer left.
+                // Another node may own the peer now, so this node must not announce that the peer
+                // left.
                 NextStep::Resync => return false,
             }
         }
@@ -482,9 +491,11 @@ impl RequestQueue {
         self.ids.raise_settled_id(self.queue.iter().filter_map(PeerRequest::message_id));
     }
 
-    /// The outcome of these ids is unknown: they, and the ids that must not overtake them, must come again.
+    /// The outcome of these ids is unknown: they, and the ids that must not overtake them, must
+    /// come again.
     fn refuse_ids(&mut self, mut refused: Vec<(u64, MessageTarget)>, answers: &mut Vec<ServerMessage>) {
-        // While the store is unavailable, direct messages to other targets need not wait. The rest is refused later.
+        // While the store is unavailable, direct messages to other targets need not wait. The rest
+        // is refused later.
         if self.room.is_store_available() {
             for request in std::mem::take(&mut self.queue) {
                 match request.message_id() {
@@ -527,8 +538,9 @@ fn room_action(command: RoomCommand) -> RoomAction {
 
 /// The message ids of a peer: which are settled, and which must come again.
 ///
-/// All ids with an unknown outcome are remembered. A later id is answered `unavailable` until every earlier one has come again, so that no
-/// message overtakes another. It would not be enough to remember the first: a client may send it again before it knows of the others.
+/// All ids with an unknown outcome are remembered. A later id is answered `unavailable` until every
+/// earlier one has come again, so that no message overtakes another. It would not be enough to
+/// remember the first: a client may send it again before it knows of the others.
 struct MessageIds {
     /// The ids that were refused and have not come again, with their targets.
     refused: BTreeMap<u64, MessageTarget>,
@@ -543,7 +555,8 @@ impl MessageIds {
         Self { refused: BTreeMap::new(), settled_id, direct_id: 0 }
     }
 
-    /// Whether an earlier id must come again before this one. For a direct message only earlier ids with the same target count.
+    /// Whether an earlier id must come again before this one. For a direct message only earlier ids
+    /// with the same target count.
     fn is_blocked(&self, id: u64, direct_target: Option<&MessageTarget>) -> bool {
         if self.refused.len() >= MAX_REFUSED_IDS && !self.refused.contains_key(&id) {
             return true;

@@ -1,6 +1,8 @@
-//! Resyncs a peer whose shared state may differ: missed entries, a replaced mailbox, a detached peer, a store that has forgotten it.
+//! Resyncs a peer whose shared state may differ: missed entries, a replaced mailbox, a detached
+//! peer, a store that has forgotten it.
 //!
-//! Owns: the decision whether the connection continues, and the repair. Must not: read the socket. Next: `lobby` for a peer in the lobby.
+//! Owns: the decision whether the connection continues, and the repair. Must not: read the socket.
+//! Next: `lobby` for a peer in the lobby.
 
 use signalbox_protocol::{CloseCode, ServerMessage};
 use signalbox_rooms::{
@@ -63,7 +65,8 @@ async fn try_resync(state: &mut ConnectionState<'_>) -> Result<Option<ResyncResu
             reclaim_peer(state).await?.map(ResyncResult::MustClose)
         }
         PeerStatus::Fenced { is_certain } => match state.uncertain_epoch.take() {
-            // The newer connection may be this one: it reclaimed its peer and did not get the answer.
+            // The newer connection may be this one: it reclaimed its peer and did not get the
+            // answer.
             Some(epoch) if epoch > peer.epoch() => {
                 peer.set_epoch(epoch);
                 None
@@ -74,7 +77,8 @@ async fn try_resync(state: &mut ConnectionState<'_>) -> Result<Option<ResyncResu
     })
 }
 
-/// Commits that this node owns the peer, whose socket was never closed, unless a newer connection owns it. Returns a close code if not.
+/// Commits that this node owns the peer, whose socket was never closed, unless a newer connection
+/// owns it. Returns a close code if not.
 pub(super) async fn reclaim_peer(
     state: &mut ConnectionState<'_>,
 ) -> Result<Option<CloseCode>, StoreUnavailable> {

@@ -1,7 +1,8 @@
 //! What one connection knows and owns, apart from its socket.
 //!
-//! Owns: the request queue, the token in force, the record of the member, the deadlines. Must not: read or write the socket (`task`), or
-//! decide anything. `resync` and `lobby` change it; `task` drives it.
+//! Owns: the request queue, the token in force, the record of the member, the deadlines. Must not:
+//! read or write the socket (`task`), or decide anything. `resync` and `lobby` change it; `task`
+//! drives it.
 
 use std::sync::Arc;
 
@@ -67,7 +68,8 @@ impl<'a> ConnectionState<'a> {
         }
     }
 
-    /// Sends the first frame of a mailbox, which holds the record of the member and new ICE servers, and starts to deliver its entries.
+    /// Sends the first frame of a mailbox, which holds the record of the member and new ICE
+    /// servers, and starts to deliver its entries.
     pub(super) fn begin_mailbox(
         &mut self,
         member: Member,
@@ -90,7 +92,8 @@ impl<'a> ConnectionState<'a> {
     }
 }
 
-/// Shortens the interval by up to a tenth, differently for each peer, so that pings do not go out at the same time.
+/// Shortens the interval by up to a tenth, differently for each peer, so that pings do not go out
+/// at the same time.
 fn jitter_ping_interval(interval: Duration, peer: &PeerId) -> Duration {
     let hash = |sum: u32, byte: u8| sum.wrapping_mul(31).wrapping_add(u32::from(byte));
     let share = peer.as_str().bytes().fold(0_u32, hash) % 1_000;

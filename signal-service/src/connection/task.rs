@@ -1,8 +1,11 @@
-//! The task of one connection: join, then frames in and entries out until it ends, then detach or leave.
+//! The task of one connection: join, then frames in and entries out until it ends, then detach or
+//! leave.
 //!
-//! Owns: the socket, the loop, the rate limiter, the answers that wait for the socket. It acts on the values that the others return: the
-//! actions of `dispatcher`, the outcomes of `request_queue`, `connection_token` and `resync`. Must not: wait for another peer; messages go
-//! to the store, and entries come through the outbox of the peer. Next: `join` for the first frame, `dispatcher` for the frames after it.
+//! Owns: the socket, the loop, the rate limiter, the answers that wait for the socket. It acts on
+//! the values that the others return: the actions of `dispatcher`, the outcomes of `request_queue`,
+//! `connection_token` and `resync`. Must not: wait for another peer; messages go to the store, and
+//! entries come through the outbox of the peer. Next: `join` for the first frame, `dispatcher` for
+//! the frames after it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,8 +46,8 @@ const REORDER_WAIT: Duration = Duration::from_millis(25);
 /// How long a connection that must end waits for the reason in the store.
 const CLOSE_REASON_WAIT: Duration = Duration::from_millis(500);
 
-/// The number of reads before other connections of the same worker have their turn. A socket that is readable costs a task nothing of its
-/// share of the runtime, so the task must yield by itself.
+/// The number of reads before other connections of the same worker have their turn. A socket that
+/// is readable costs a task nothing of its share of the runtime, so the task must yield by itself.
 const READS_PER_TURN: usize = 8;
 
 /// The cost of a refresh in frames: the node verifies a signature.
@@ -82,7 +85,8 @@ pub(super) async fn run_connection(
     if !has_left && peer.epoch() > 0 {
         detach_or_leave(&room, &peer, &end);
     }
-    // After its last input is queued: a drain must wait for that input, and does not wait for a room without peers and inputs.
+    // After its last input is queued: a drain must wait for that input, and does not wait for a
+    // room without peers and inputs.
     room.unregister_connection(&peer);
     match end {
         ConnectionEnd::ServerClose(code) => {
@@ -101,7 +105,8 @@ pub(super) async fn run_connection(
     drop(permit);
 }
 
-/// Joins and serves the peer until the connection ends. Also returns whether the peer has left the room.
+/// Joins and serves the peer until the connection ends. Also returns whether the peer has left the
+/// room.
 async fn serve_peer(
     node: &SignalNode,
     room: &Arc<LocalRoom>,
@@ -135,7 +140,8 @@ async fn serve_peer(
     }
 }
 
-/// The removal of a peer also revokes its grant, and this node may learn either first. The store knows the more precise reason.
+/// The removal of a peer also revokes its grant, and this node may learn either first. The store
+/// knows the more precise reason.
 async fn find_revoked_reason(node: &SignalNode, room: &LocalRoom, peer: &LocalPeer) -> CloseCode {
     if room.is_store_available() {
         let context = node.registry.context();
@@ -227,7 +233,8 @@ impl<'a> ConnectionTask<'a> {
             let (interest, deadline) = self.plan_wait();
             is_readable = false;
             tokio::select! {
-                // Finished calls first, so that answers leave before more work is taken; then deliveries; then input.
+                // Finished calls first, so that answers leave before more work is taken; then
+                // deliveries; then input.
                 biased;
                 step = self.state.queue.wait_for_call(&mut self.answers) => match step {
                     NextStep::Continue => {}
@@ -352,7 +359,8 @@ impl<'a> ConnectionTask<'a> {
     }
 
     fn answer_rate_limited(&mut self, id: Option<u64>) {
-        // `rate_limited` is final for an id. An id whose outcome is unknown must come again, so it gets another code.
+        // `rate_limited` is final for an id. An id whose outcome is unknown must come again, so it
+        // gets another code.
         let (code, text) = if id.is_some_and(|id| self.state.queue.is_blocked_by_earlier(id)) {
             (
                 ErrorCode::Unavailable,
@@ -373,7 +381,8 @@ impl<'a> ConnectionTask<'a> {
         }
     }
 
-    /// Starts the refresh of the token. A verified token is in force at once, and is then committed to the room.
+    /// Starts the refresh of the token. A verified token is in force at once, and is then committed
+    /// to the room.
     fn start_refresh(&mut self, id: Option<u64>, token: String) {
         self.rate_limiter.charge_extra(REFRESH_COST);
         if self.state.token.is_refreshing() {
@@ -390,7 +399,8 @@ impl<'a> ConnectionTask<'a> {
         self.answer_error(id, code, Some("token"), &problem.detail);
     }
 
-    /// Answers a refresh: an `ack`, the new token data, and new ICE servers if the role has another ICE policy.
+    /// Answers a refresh: an `ack`, the new token data, and new ICE servers if the role has another
+    /// ICE policy.
     fn answer_refresh(&mut self, outcome: RefreshOutcome) {
         let role_before = self.state.member.role.clone();
         let (id, durable) = match outcome {
@@ -445,7 +455,8 @@ impl<'a> ConnectionTask<'a> {
         self.state.deadlines.set_ice_lifetime(Instant::now(), ice.lifetime);
     }
 
-    /// The work between two waits: starts the next call, sends answers, acknowledges entries, resyncs the peer.
+    /// The work between two waits: starts the next call, sends answers, acknowledges entries,
+    /// resyncs the peer.
     async fn process_pending_work(&mut self) -> Option<ConnectionEnd> {
         self.state.queue.start_next_call(&mut self.answers);
         self.send_answers();
@@ -479,7 +490,8 @@ impl<'a> ConnectionTask<'a> {
         None
     }
 
-    /// Sets the time of the next resync, if one is needed. A missing entry may still come within [`REORDER_WAIT`].
+    /// Sets the time of the next resync, if one is needed. A missing entry may still come within
+    /// [`REORDER_WAIT`].
     fn plan_resync(&mut self, pending: &PendingWork) {
         let wait = if pending.is_replaying { Duration::ZERO } else { REORDER_WAIT };
         self.read_mailbox_at = match (pending.needs_mailbox_read, self.read_mailbox_at) {
@@ -509,8 +521,8 @@ impl<'a> ConnectionTask<'a> {
     }
 }
 
-/// Whether the client has closed already. A node that was suspended may find requests of clients that have reconnected to another node, and
-/// must not take their peers from that node.
+/// Whether the client has closed already. A node that was suspended may find requests of clients
+/// that have reconnected to another node, and must not take their peers from that node.
 fn is_socket_closed(socket: &TcpStream) -> bool {
     matches!(socket.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)))
 }

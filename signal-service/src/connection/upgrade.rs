@@ -1,10 +1,13 @@
 //! The listener of a node: HTTP on one port, with the upgrade requests among it.
 //!
-//! Owns: the server, and the `101` or the refusal of an upgrade. Must not: decide about a request (`admission`). Next: `task`.
+//! Owns: the server, and the `101` or the refusal of an upgrade. Must not: decide about a request
+//! (`admission`). Next: `task`.
 //!
-//! actix-http passes every upgrade request on with its socket. An upgrade of `/ws/signal` is verified and answered with `101`; then `task` owns
-//! the bare socket, which costs a fraction of a response stream through the HTTP dispatcher. Any other upgrade (the feed of the operators,
-//! `h2c` offers) goes back to the App: a second dispatcher without the upgrade service reads its head again.
+//! actix-http passes every upgrade request on with its socket. An upgrade of `/ws/signal` is
+//! verified and answered with `101`; then `task` owns the bare socket, which costs a fraction of a
+//! response stream through the HTTP dispatcher. Any other upgrade (the feed of the operators, `h2c`
+//! offers) goes back to the App: a second dispatcher without the upgrade service reads its head
+//! again.
 
 use std::{
     io,
@@ -36,7 +39,8 @@ use crate::{
     node::SignalNode,
 };
 
-/// Serves HTTP and `/ws/signal` on a listening socket. `configure` adds the routes, once for each worker.
+/// Serves HTTP and `/ws/signal` on a listening socket. `configure` adds the routes, once for each
+/// worker.
 ///
 /// # Errors
 /// If the socket cannot be used.
@@ -126,7 +130,8 @@ async fn handle_upgrade(node: &Arc<SignalNode>, request: &Request, mut framed: F
         return;
     }
     let parts = framed.into_parts();
-    // A task of its own: the state of the dispatcher would otherwise live as long as the connection.
+    // A task of its own: the state of the dispatcher would otherwise live as long as the
+    // connection.
     actix_rt::spawn(task::run_connection(
         node.clone(),
         upgrade.permit,

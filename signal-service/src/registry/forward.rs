@@ -1,12 +1,15 @@
-//! Forwards the messages of one sender: redact, append, deliver. Or deliver directly, while the store is unavailable.
+//! Forwards the messages of one sender: redact, append, deliver. Or deliver directly, while the
+//! store is unavailable.
 //!
-//! Owns: one store call for a batch of messages, a retry on a fresh view where the room has changed, and the delivery to local targets.
-//! Must not: know the rules of a role (`payload_filter`), or the order of the requests of a peer (`connection::request_queue`).
-//! Next: `local_peer` renders an entry and sends it.
+//! Owns: one store call for a batch of messages, a retry on a fresh view where the room has
+//! changed, and the delivery to local targets. Must not: know the rules of a role
+//! (`payload_filter`), or the order of the requests of a peer (`connection::request_queue`). Next:
+//! `local_peer` renders an entry and sends it.
 //!
-//! Redaction uses this node's view of the room. The view may be old, so a redacted message is appended only if the room still has the version
-//! of that view. A role that changes on another node is therefore known before the message is written. While the store is unavailable the
-//! last known role of the target counts, or the one that its connection holds.
+//! Redaction uses this node's view of the room. The view may be old, so a redacted message is
+//! appended only if the room still has the version of that view. A role that changes on another
+//! node is therefore known before the message is written. While the store is unavailable the last
+//! known role of the target counts, or the one that its connection holds.
 
 use std::{ops::Range, sync::Arc};
 
@@ -76,7 +79,8 @@ pub struct SenderProgress {
 /// The entry to write for a message.
 type RedactionResult = Result<OutgoingEntry, MessageRefusal>;
 
-/// Appends the messages of one sender and delivers them to local targets. Returns one result for each message.
+/// Appends the messages of one sender and delivers them to local targets. Returns one result for
+/// each message.
 ///
 /// # Errors
 /// [`AppendError`]; with `Unavailable` some messages may have been written.
@@ -162,7 +166,8 @@ fn deliver_result(
     }
 }
 
-/// A local target that gets no entry here is detached for the store: its mailbox holds more than this node has delivered.
+/// A local target that gets no entry here is detached for the store: its mailbox holds more than
+/// this node has delivered.
 fn mark_missed_targets_stale(
     room: &LocalRoom,
     sender: &PeerId,
@@ -182,7 +187,8 @@ fn mark_missed_targets_stale(
     }
 }
 
-/// Delivers a message directly, outside the mailboxes, while the store is unavailable. None if a target is not here or cannot take it.
+/// Delivers a message directly, outside the mailboxes, while the store is unavailable. None if a
+/// target is not here or cannot take it.
 pub fn forward_direct(
     room: &LocalRoom,
     sender: &LocalPeer,
@@ -248,7 +254,8 @@ fn is_relay_only_target(
     permissions.is_some_and(|permissions| roles.contains_role(&permissions.role))
 }
 
-/// The frame that a peer with a relay-only role may see; none if it must not see the message at all.
+/// The frame that a peer with a relay-only role may see; none if it must not see the message at
+/// all.
 fn redact_body(
     roles: &RelayOnlyRoles,
     message: &OutgoingMessage,

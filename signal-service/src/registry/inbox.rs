@@ -1,17 +1,20 @@
 //! The order of the entries of one peer, and which of them the store still counts.
 //!
-//! Owns: [`PeerInbox`], which delivers the next entry, holds an entry that is ahead and drops a known one; and [`UnackedEntries`].
-//! Must not: write to a socket or read the store. Next: `local_peer` renders and sends the entries.
+//! Owns: [`PeerInbox`], which delivers the next entry, holds an entry that is ahead and drops a
+//! known one; and [`UnackedEntries`]. Must not: write to a socket or read the store. Next:
+//! `local_peer` renders and sends the entries.
 //!
-//! Entries of one mailbox arrive on two ways: from the store calls of this node, and pushed by other nodes. So one may overtake another;
-//! `seq` shows it. A newer mailbox version shows that entries were lost.
+//! Entries of one mailbox arrive on two ways: from the store calls of this node, and pushed by
+//! other nodes. So one may overtake another; `seq` shows it. A newer mailbox version shows that
+//! entries were lost.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use signalbox_config::LimitSettings;
 use signalbox_rooms::store::{Delivery, Entry};
 
-/// The number of entries that may wait for a missing one; further entries are read from the mailbox later.
+/// The number of entries that may wait for a missing one; further entries are read from the mailbox
+/// later.
 const MAX_HELD_ENTRIES: usize = 256;
 
 /// The order of one mailbox.
@@ -30,12 +33,14 @@ pub(super) struct PeerInbox {
     is_uncertain: bool,
     /// The mailbox is being read because it was stale.
     is_reading: bool,
-    /// The mailbox is being read from the last entry that the client has, and the end is not reached.
+    /// The mailbox is being read from the last entry that the client has, and the end is not
+    /// reached.
     is_replaying: bool,
 }
 
 impl PeerInbox {
-    /// Opens the inbox for this mailbox version, after `seq`. Returns the entries that have come already.
+    /// Opens the inbox for this mailbox version, after `seq`. Returns the entries that have come
+    /// already.
     pub(super) fn open_mailbox(&mut self, mailbox_version: u64, seq: u64) -> EntryRun {
         self.mailbox_version = mailbox_version;
         self.delivered_seq = seq;
@@ -98,7 +103,8 @@ impl PeerInbox {
         }
     }
 
-    /// Accepts a page of the mailbox, whose last entry was `last_seq`. Returns the entries that may be delivered now.
+    /// Accepts a page of the mailbox, whose last entry was `last_seq`. Returns the entries that may
+    /// be delivered now.
     pub(super) fn accept_page(&mut self, page: Vec<Entry>, last_seq: u64) -> EntryRun {
         let mut run = EntryRun::default();
         page.into_iter().for_each(|entry| self.sort_entry(entry, &mut run));
@@ -128,7 +134,8 @@ impl PeerInbox {
         self.is_uncertain = true;
     }
 
-    /// Whether an entry that a sender on this node knows to be written may not have been delivered yet.
+    /// Whether an entry that a sender on this node knows to be written may not have been delivered
+    /// yet.
     pub(super) fn has_gap(&self) -> bool {
         self.is_stale || self.is_reading || self.is_replaying || !self.held_entries.is_empty()
     }
@@ -185,7 +192,8 @@ impl EntryRun {
     }
 }
 
-/// The entries of one peer that were delivered and that the store still counts as backlog, with their bytes.
+/// The entries of one peer that were delivered and that the store still counts as backlog, with
+/// their bytes.
 pub(super) struct UnackedEntries {
     entries: VecDeque<(u64, usize)>,
     bytes: usize,
@@ -227,13 +235,15 @@ impl UnackedEntries {
         2 * self.entries.len() >= self.max_entries || 2 * self.bytes >= self.max_bytes
     }
 
-    /// The entry in the middle: an ack may go up to it for a client that sends no `received`. The newer half stays in the mailbox, because
-    /// the client may lose its socket, and with it the frames that the network still holds.
+    /// The entry in the middle: an ack may go up to it for a client that sends no `received`. The
+    /// newer half stays in the mailbox, because the client may lose its socket, and with it the
+    /// frames that the network still holds.
     pub(super) fn middle_seq(&self) -> Option<u64> {
         self.entries.get(self.entries.len() / 2).map(|(seq, _)| *seq)
     }
 
-    /// Whether the outbox shows a slow consumer: its mailbox would soon refuse the messages of others.
+    /// Whether the outbox shows a slow consumer: its mailbox would soon refuse the messages of
+    /// others.
     pub(super) fn is_nearly_full(&self, frames: usize, bytes: usize) -> bool {
         4 * frames >= 3 * self.max_entries || 4 * bytes >= 3 * self.max_bytes
     }

@@ -1,8 +1,8 @@
 //! One peer with a socket on this node: its entries in order, its frames, its close code.
 //!
-//! Owns: the delivery state, under one lock, that decides what goes into the socket and in which order; the peer's epoch, replication id,
-//! permissions and access subject. Must not: wait, or know other peers.
-//! Next: `inbox` orders entries, `outbox` holds frames that the socket has not taken.
+//! Owns: the delivery state, under one lock, that decides what goes into the socket and in which
+//! order; the peer's epoch, replication id, permissions and access subject. Must not: wait, or know
+//! other peers. Next: `inbox` orders entries, `outbox` holds frames that the socket has not taken.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,8 @@ use super::{
 };
 use crate::{connection_subject::ConnectionSubject, peer_permissions::PeerPermissions};
 
-/// A peer with a socket on this node. Any thread may deliver to it; the task of its connection does the rest.
+/// A peer with a socket on this node. Any thread may deliver to it; the task of its connection does
+/// the rest.
 pub struct LocalPeer {
     /// The peer.
     pub id: PeerId,
@@ -56,7 +57,8 @@ struct DeliveryState {
     inbox: PeerInbox,
     outbox: Outbox,
     unacked: UnackedEntries,
-    /// The highest message id delivered of each sender. A message may come twice: directly and through the mailbox, or through two mailboxes.
+    /// The highest message id delivered of each sender. A message may come twice: directly and
+    /// through the mailbox, or through two mailboxes.
     last_ids: HashMap<PeerId, u64>,
     /// The replication id under which the store last knew the peer.
     replication_id: ReplicationId,
@@ -64,7 +66,8 @@ struct DeliveryState {
     last_complete_at: Instant,
     /// The number of pings sent.
     sent_pings: u64,
-    /// The first ping after the last direct message: its pong proves that the client has that message.
+    /// The first ping after the last direct message: its pong proves that the client has that
+    /// message.
     awaited_pong: Option<u64>,
     close_code: Option<CloseCode>,
 }
@@ -260,7 +263,8 @@ impl LocalPeer {
         self.send_entries(&mut state, &run);
     }
 
-    /// Starts to deliver the entries that the client has missed; `page` holds the first of them, where it was read.
+    /// Starts to deliver the entries that the client has missed; `page` holds the first of them,
+    /// where it was read.
     pub fn start_replay(&self, page: Option<MailboxPage>) {
         self.lock_delivery().inbox.start_replay(page.is_none());
         if let Some(page) = page {
@@ -294,8 +298,9 @@ impl LocalPeer {
         self.send_entries(&mut state, &run);
     }
 
-    /// Whether a message of this sender may be delivered directly: no earlier message of that sender may still lie in the mailbox.
-    /// (A message whose outcome is unknown blocks its sender by itself.)
+    /// Whether a message of this sender may be delivered directly: no earlier message of that
+    /// sender may still lie in the mailbox. (A message whose outcome is unknown blocks its sender
+    /// by itself.)
     pub fn accepts_direct_from(&self, sender: &Self) -> bool {
         let state = self.lock_delivery();
         let is_ours_alone = sender.is_first_epoch() || state.last_complete_at > sender.connected_at;
@@ -316,7 +321,8 @@ impl LocalPeer {
         }
     }
 
-    /// Compares the head of the mailbox, read after `asked`, with the inbox; a difference makes the mailbox stale.
+    /// Compares the head of the mailbox, read after `asked`, with the inbox; a difference makes the
+    /// mailbox stale.
     pub fn compare_head(&self, node: &NodeId, head: &MailboxHead, asked: Instant) {
         let owned = head.owner.as_ref().is_some_and(|(owner, epoch)| owner == node && *epoch == self.epoch());
         let mut state = self.lock_delivery();
@@ -375,8 +381,8 @@ impl LocalPeer {
         }
     }
 
-    /// The frame of an entry: `seq`, and for a peer event `polite`, in front of the stored body. A message that the client has already
-    /// becomes `duplicate`.
+    /// The frame of an entry: `seq`, and for a peer event `polite`, in front of the stored body. A
+    /// message that the client has already becomes `duplicate`.
     fn render_entry(&self, state: &mut DeliveryState, entry: &Entry) -> String {
         let (seq, rest) = (entry.seq, entry.body.strip_prefix('{').unwrap_or(&entry.body));
         match (entry.kind, entry.id) {
@@ -417,7 +423,8 @@ impl LocalPeer {
         }
     }
 
-    /// The node drains: tells a peer that has joined when to reconnect. Returns whether it has joined.
+    /// The node drains: tells a peer that has joined when to reconnect. Returns whether it has
+    /// joined.
     pub fn announce_drain(&self, reconnect_in: u64) -> bool {
         let mut state = self.lock_delivery();
         let has_joined = state.inbox.is_open() || self.is_in_lobby();
@@ -470,7 +477,8 @@ impl LocalPeer {
         self.lock_delivery().awaited_pong.is_some()
     }
 
-    /// Asks the task of the connection to end; the first code stays. Returns whether this is the first.
+    /// Asks the task of the connection to end; the first code stays. Returns whether this is the
+    /// first.
     pub fn request_close(&self, code: CloseCode) -> bool {
         let mut state = self.lock_delivery();
         let first = state.close_code.is_none();

@@ -4,7 +4,8 @@
 //! - `local_room`: one room: its local peers and the view of its state
 //! - `room_driver`: commits the inputs of one room
 //! - `forward`: redacts, appends and delivers messages
-//! - `local_peer`: one peer with a socket here; `inbox` orders its entries, `outbox` holds its frames
+//! - `local_peer`: one peer with a socket here; `inbox` orders its entries, `outbox` holds its
+//!   frames
 //!
 //! Must not: parse frames (`connection`), or decide what a member may do (`signalbox_rooms::room`).
 

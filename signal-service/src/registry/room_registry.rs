@@ -1,7 +1,8 @@
 //! The rooms of this node, by name.
 //!
-//! Owns: room id → local room, and the list of rooms that must be compared with the store. Must not: read or change the state of a room.
-//! Next: `local_room` is one room, `room_driver` commits its inputs.
+//! Owns: room id → local room, and the list of rooms that must be compared with the store. Must
+//! not: read or change the state of a room. Next: `local_room` is one room, `room_driver` commits
+//! its inputs.
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map},
@@ -27,8 +28,8 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Rooms with peers on this node.
 pub struct RoomRegistry {
     context: Arc<NodeContext>,
-    // A std mutex: held to look up, insert or remove one room, never across an await, and not on the message path of
-    // one node (a connection holds its room).
+    // A std mutex: held to look up, insert or remove one room, never across an await, and not on
+    // the message path of one node (a connection holds its room).
     rooms: Arc<Mutex<HashMap<RoomId, Arc<LocalRoom>>>>,
     /// Rooms whose peers may have missed something. A std mutex: held to add or take names.
     stale_rooms: Mutex<BTreeSet<RoomId>>,
@@ -46,7 +47,8 @@ impl RoomRegistry {
         &self.context
     }
 
-    /// A room, whether or not it has peers here; without any it is forgotten when nothing is left to do for it.
+    /// A room, whether or not it has peers here; without any it is forgotten when nothing is left
+    /// to do for it.
     pub fn get_or_create_room(&self, room: &RoomId) -> Arc<LocalRoom> {
         self.get_or_create_in(&mut self.lock_rooms(), room)
     }
@@ -61,7 +63,8 @@ impl RoomRegistry {
         local.clone()
     }
 
-    /// Adds a connection to a room before its peer is committed, so that no entry can come too early.
+    /// Adds a connection to a room before its peer is committed, so that no entry can come too
+    /// early.
     pub fn register_connection(&self, room: &RoomId, peer: &Arc<LocalPeer>) -> Arc<LocalRoom> {
         let mut rooms = self.lock_rooms();
         let local = self.get_or_create_in(&mut rooms, room);
@@ -69,8 +72,8 @@ impl RoomRegistry {
         local
     }
 
-    /// Queues an input for a room that need not be served here. In one step with finding it: a room that is forgotten in between
-    /// would hand its entries to nobody.
+    /// Queues an input for a room that need not be served here. In one step with finding it: a room
+    /// that is forgotten in between would hand its entries to nobody.
     pub fn queue_input(&self, room: &RoomId, input: RoomInput) {
         let mut rooms = self.lock_rooms();
         self.get_or_create_in(&mut rooms, room).queue_input(input);
@@ -88,7 +91,8 @@ impl RoomRegistry {
         answer.await.unwrap_or(Err(StoreUnavailable)).map(drop)
     }
 
-    /// Detaches peers of this node that have no socket here; returns which other nodes serve somebody in the room.
+    /// Detaches peers of this node that have no socket here; returns which other nodes serve
+    /// somebody in the room.
     ///
     /// # Errors
     /// [`Unavailable`].

@@ -1,4 +1,5 @@
-//! What a set of rules says, against a reading of the rules one by one; and that sets merge in any order.
+//! What a set of rules says, against a reading of the rules one by one; and that sets merge in any
+//! order.
 
 use std::net::IpAddr;
 

@@ -1,8 +1,10 @@
-//! The messages of a client: one JSON object per text frame, parsed strictly; `sdp`, candidates and data stay as they came.
+//! The messages of a client: one JSON object per text frame, parsed strictly; `sdp`, candidates and
+//! data stay as they came.
 //!
-//! Owns: [`ClientMessage`] and its parser, and [`ForwardMessage`] with the frame that its targets receive. Must not: decide whether a peer may
-//! send a message. The payload stays a slice of the frame and is copied once, into the frame for the targets. An error names the member at
-//! fault and never repeats its value. Next: `signal-service/src/connection/dispatcher.rs`.
+//! Owns: [`ClientMessage`] and its parser, and [`ForwardMessage`] with the frame that its targets
+//! receive. Must not: decide whether a peer may send a message. The payload stays a slice of the
+//! frame and is copied once, into the frame for the targets. An error names the member at fault and
+//! never repeats its value. Next: `signal-service/src/connection/dispatcher.rs`.
 
 #[cfg(test)]
 mod tests;
@@ -150,7 +152,8 @@ impl<'a> ClientMessage<'a> {
     /// Parses one text message.
     ///
     /// # Errors
-    /// [`MessageError`] with `bad_message`, `unknown_type`, `unsupported` or `too_large`, and the message's `id` if it has one.
+    /// [`MessageError`] with `bad_message`, `unknown_type`, `unsupported` or `too_large`, and the
+    /// message's `id` if it has one.
     pub fn parse(text: &'a str, bounds: &MessageLimits) -> Result<Self, MessageError> {
         let not_json = MessageError {
             code: ErrorCode::BadMessage,
@@ -186,7 +189,8 @@ pub enum ForwardKind {
 }
 
 impl ForwardKind {
-    /// Whether a message of this kind carries SDP or a candidate, which the rules of a role may restrict.
+    /// Whether a message of this kind carries SDP or a candidate, which the rules of a role may
+    /// restrict.
     pub fn carries_sdp_or_candidate(self) -> bool {
         !matches!(self, Self::Rollback | Self::Message)
     }
@@ -232,7 +236,8 @@ impl ForwardMessage<'_> {
         }
     }
 
-    /// The frame for the targets, without `seq`: `{"type":…,"from":…,…}`. The payload, if there is one, is its last member.
+    /// The frame for the targets, without `seq`: `{"type":…,"from":…,…}`. The payload, if there is
+    /// one, is its last member.
     pub fn to_frame(&self, from: &PeerId) -> String {
         let payload = self.payload.as_ref().map_or(0, |(name, json)| name.len() + json.len());
         let mut out = String::with_capacity(payload + 120);
