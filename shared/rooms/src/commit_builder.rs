@@ -93,21 +93,13 @@ pub fn build_commit(
     }
 }
 
-/// The peers that were attached and now are not, or not as they were, by the node that served them. This node's own find out by
-/// themselves.
-fn resync_requests(me: &NodeId, state: &RoomState, decision: &Decision) -> Vec<(NodeId, Vec<PeerId>)> {
-    let mut notices: BTreeMap<&NodeId, Vec<PeerId>> = BTreeMap::new();
-    for (peer, member) in &state.members {
-        let Some(node) = member.owner().filter(|node| *node != me) else { continue };
-        let after = decision.next_state.members.get(peer);
-        if after.is_none_or(|after| {
-            let admitted = member.waiting && !after.waiting;
-            after.epoch != member.epoch || after.owner() != Some(node) || admitted
-        }) {
-            notices.entry(node).or_default().push(peer.clone());
-        }
+/// The peers that other nodes must resync, by node. This node learns its own from the decision.
+fn resync_requests(this_node: &NodeId, state: &RoomState, decision: &Decision) -> Vec<(NodeId, Vec<PeerId>)> {
+    let mut requests: BTreeMap<&NodeId, Vec<PeerId>> = BTreeMap::new();
+    for (owner, peer) in decision.peers_to_resync(state).filter(|(owner, _)| *owner != this_node) {
+        requests.entry(owner).or_default().push(peer.clone());
     }
-    notices.into_iter().map(|(node, peers)| (node.clone(), peers)).collect()
+    requests.into_iter().map(|(owner, peers)| (owner.clone(), peers)).collect()
 }
 
 fn encode_event(event: &RoomEvent, ends_at: u64) -> EventEntry {

@@ -10,7 +10,8 @@ use futures_util::FutureExt as _;
 use signalbox_access::AccessRefusal;
 use signalbox_protocol::{ServerMessage, clock, problem::Problem};
 use signalbox_rooms::{
-    room::{InputOutcome, Member, RoomInput, RoomState, TokenRecord},
+    commit_loop::InputResult,
+    room::{InputOutcome, Member, RoomInput, TokenRecord},
     store::StoreUnavailable,
 };
 use signalbox_token::RoomClaims;
@@ -24,8 +25,6 @@ use crate::{
     registry::{LocalPeer, LocalRoom, PeerPermissions},
 };
 
-type RefreshCommitResult = Result<(InputOutcome, Arc<RoomState>), StoreUnavailable>;
-
 /// The refresh that is on its way.
 enum RefreshStage<'a> {
     /// None.
@@ -33,7 +32,7 @@ enum RefreshStage<'a> {
     /// The token is being checked: its key is not known yet.
     Verifying(Pin<Box<dyn Future<Output = Result<RoomClaims, Problem>> + 'a>>),
     /// The room is being told; what was in force before.
-    Committing(Pin<Box<dyn Future<Output = RefreshCommitResult>>>, Box<TokenRecord>),
+    Committing(Pin<Box<dyn Future<Output = InputResult>>>, Box<TokenRecord>),
 }
 
 /// The token in force on a connection.
@@ -205,7 +204,7 @@ impl<'a> ConnectionToken<'a> {
         }
     }
 
-    fn handle_commit_result(&mut self, told: RefreshCommitResult) -> RefreshOutcome {
+    fn handle_commit_result(&mut self, told: InputResult) -> RefreshOutcome {
         let (id, stage) = (self.request_id.take(), std::mem::replace(&mut self.stage, RefreshStage::Idle));
         match told {
             Ok((InputOutcome::Done, state)) => match state.members.get(&self.peer.id) {

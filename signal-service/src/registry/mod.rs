@@ -26,8 +26,8 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::{effective_limits::EffectiveLimits, node_metrics::NodeMetrics, payload_filter::RelayOnlyRoles};
 use signalbox_rooms::{
-    removal::{RemovalHook, RemovedPeer, find_removed_peers, removed_peers},
-    room::{Decision, RoomInput},
+    removal::{RemovalHook, RemovedPeer},
+    room::RoomInput,
     room_service::{ChangeFuture, RoomService},
     store::{Delivery, RoomStore, StoreEvents, StoreUnavailable},
 };
@@ -54,26 +54,12 @@ pub struct NodeContext {
 }
 
 impl NodeContext {
-    /// Says who was removed by a commit, to whoever keeps such peers away.
-    fn notify_removed(&self, room: &RoomId, removed: impl IntoIterator<Item = RemovedPeer>) {
-        for who in removed {
-            tracing::info!(event = "removed", room = %room, peer = %who.peer, user = %who.user);
-            if let Some(hook) = self.removal_hook.get() {
-                hook(who);
-            }
+    /// Reports a peer that a commit has removed.
+    fn notify_removed(&self, room: &RoomId, removed: RemovedPeer) {
+        tracing::info!(event = "removed", room = %room, peer = %removed.peer, user = %removed.user);
+        if let Some(hook) = self.removal_hook.get() {
+            hook(removed);
         }
-    }
-
-    /// Nobody knows whether a commit was done: who was removed by it all the same must not come back.
-    fn resolve_uncertain_removals(hub: &Arc<Self>, room: &RoomId, decision: &Decision) {
-        let doubtful: Vec<_> = removed_peers(decision).collect();
-        if doubtful.is_empty() {
-            return;
-        }
-        let (here, room) = (hub.clone(), room.clone());
-        hub.runtime.spawn(async move {
-            here.notify_removed(&room, find_removed_peers(&here.store, &room, doubtful).await);
-        });
     }
 }
 
@@ -150,29 +136,28 @@ impl RoomRegistry {
         self.get_or_create_in(&mut rooms, room).queue_input(input);
     }
 
-    /// As [`RoomRegistry::queue_input`], and waits for what becomes of it.
+    /// As [`RoomRegistry::queue_input`], and waits for the result.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn submit_input(&self, room: &RoomId, input: RoomInput) -> Result<(), StoreUnavailable> {
-        let answer = {
-            let mut rooms = self.lock_rooms();
-            self.get_or_create_in(&mut rooms, room).queue_and_watch(input, None)
-        };
-        answer.await.unwrap_or(Err(StoreUnavailable)).map(drop)
+        self.submit_to(room, |room| room.submit_input(input, None)).await.map(drop)
     }
 
-    /// Detaches peers of this node that have no socket here; returns which other nodes serve somebody in the room.
+    /// Detaches peers of this node that have no connection; returns the other nodes that own peers
+    /// of the room.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn reconcile_room(&self, room: &RoomId) -> Result<Vec<NodeId>, StoreUnavailable> {
-        let answer = {
-            let mut rooms = self.lock_rooms();
-            self.get_or_create_in(&mut rooms, room).queue_reconcile()
-        };
-        let (_, state) = answer.await.unwrap_or(Err(StoreUnavailable))?;
+        let (_, state) = self.submit_to(room, LocalRoom::submit_reconcile).await?;
         Ok(state.owner_nodes().into_iter().filter(|node| **node != self.context.node_id).cloned().collect())
+    }
+
+    /// Submits in one step with finding the room, as [`RoomRegistry::queue_input`] does.
+    fn submit_to<F>(&self, room: &RoomId, submit: impl FnOnce(&Arc<LocalRoom>) -> F) -> F {
+        let mut rooms = self.lock_rooms();
+        submit(&self.get_or_create_in(&mut rooms, room))
     }
 
     /// The rooms with peers on this node.
@@ -213,14 +198,8 @@ impl RoomRegistry {
 
 impl RoomService for RoomRegistry {
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a> {
-        let answer = {
-            let mut rooms = self.lock_rooms();
-            self.get_or_create_in(&mut rooms, room).queue_and_watch(input, None)
-        };
-        Box::pin(async move {
-            let answer = timeout(CHANGE_TIMEOUT, answer).await.map_err(|_| StoreUnavailable)?;
-            answer.unwrap_or(Err(StoreUnavailable))
-        })
+        let result = self.submit_to(room, |room| room.submit_input(input, None));
+        Box::pin(async move { timeout(CHANGE_TIMEOUT, result).await.unwrap_or(Err(StoreUnavailable)) })
     }
 
     fn store(&self) -> Result<&RoomStore, StoreUnavailable> {

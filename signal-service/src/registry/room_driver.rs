@@ -1,106 +1,102 @@
-//! The driver of one room: inputs become commits, one in flight, and what comes meanwhile is folded into the next one.
+//! The driver of one room: inputs become commits, with one commit in flight. Inputs that arrive
+//! during a commit go into the next one.
 //!
-//! Owns: the queue, deciding again on each conflict, and the view, a cache that follows what local peers are told.
+//! Owns: the input queue, retries while the store is unavailable, and the view, a cached state of
+//! the room. Must not: decide or commit by itself; `signalbox_rooms::commit_loop` does.
+//! Next: `local_room` delivers what a commit brings.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use signalbox_protocol::{
     LeaveReason,
-    id::{PeerId, random_hex},
+    id::{NodeId, PeerId, RoomId, random_hex},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::sleep};
 
-use super::{
-    NodeContext,
-    local_room::{LocalRoom, LocalRoomState},
-};
+use super::local_room::{LocalRoom, LocalRoomState};
 use signalbox_rooms::{
-    commit_builder,
-    removal::removed_peers,
-    room::{ClaimProof, Decision, InputOutcome, ReplicationId, RoomInput, RoomState, decide},
-    store::{CommitResult, LoadedRoom, MemberList, StoreUnavailable},
+    commit_loop::{
+        AppliedCommit, BatchFailure, CommitHost, InputBatch, InputResult, commit_inputs, state_or_new,
+    },
+    removal::RemovedPeer,
+    room::{ClaimProof, InputOutcome, ReplicationId, RoomInput, RoomPolicy, RoomState, decide},
+    store::{LoadedRoom, MemberList, RoomStore, StoreUnavailable},
 };
 
-/// What became of an input: its outcome and the room as it is now, or nobody knows.
-pub(super) type InputResult = Result<(InputOutcome, Arc<RoomState>), StoreUnavailable>;
-
-/// Between two attempts to commit what must happen while the store is away.
+/// The pause between two attempts to commit an input that must not be lost.
 pub(super) const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// An input that waits for its commit.
 pub(super) struct QueuedInput {
     input: RoomInput,
-    accepted_id: Option<(PeerId, u64)>,
+    request_id: Option<(PeerId, u64)>,
     result_sender: Option<oneshot::Sender<InputResult>>,
 }
 
 impl LocalRoom {
-    /// Queues an input and waits for what becomes of it. `accepted` is the id that the peer's request carried.
-    pub async fn submit_input(
+    /// Queues an input at once; the future waits for its result. `request_id` is the peer and the
+    /// message id of the request that caused the input.
+    pub fn submit_input(
         self: &Arc<Self>,
         input: RoomInput,
-        accepted: Option<(PeerId, u64)>,
-    ) -> InputResult {
-        self.queue_and_watch(input, accepted).await.unwrap_or(Err(StoreUnavailable))
+        request_id: Option<(PeerId, u64)>,
+    ) -> impl Future<Output = InputResult> + Send + use<> {
+        self.push_watched(&mut self.lock_state(), input, request_id)
     }
 
-    /// Queues an input; the answer comes through what is returned.
-    pub(super) fn queue_and_watch(
-        self: &Arc<Self>,
-        input: RoomInput,
-        accepted: Option<(PeerId, u64)>,
-    ) -> oneshot::Receiver<InputResult> {
-        let (tx, rx) = oneshot::channel();
-        self.push_input(QueuedInput { input, accepted_id: accepted, result_sender: Some(tx) });
-        rx
-    }
-
-    /// Queues a look at who of this node is there without a socket. In one step with the list of those who have one, or who joins
-    /// meanwhile would be missing there.
-    pub(super) fn queue_reconcile(self: &Arc<Self>) -> oneshot::Receiver<InputResult> {
-        let (tx, rx) = oneshot::channel();
-        let mut inner = self.lock_state();
-        let live =
-            inner.peers.keys().cloned().chain(inner.pending_connections.iter().map(|peer| peer.id.clone()));
-        let input =
-            RoomInput::ReconcileNode { node: self.context.node_id.clone(), connected_peers: live.collect() };
-        inner.input_queue.push(QueuedInput { input, accepted_id: None, result_sender: Some(tx) });
-        self.start_driver(&mut inner);
-        rx
-    }
-
-    /// Queues an input that must happen whoever waits for it.
+    /// Queues an input that must be committed although no caller waits for it.
     pub fn queue_input(self: &Arc<Self>, input: RoomInput) {
-        self.push_input(QueuedInput { input, accepted_id: None, result_sender: None });
+        self.push_input(&mut self.lock_state(), QueuedInput { input, request_id: None, result_sender: None });
     }
 
-    fn push_input(self: &Arc<Self>, queued: QueuedInput) {
-        let mut inner = self.lock_state();
-        inner.input_queue.push(queued);
-        self.start_driver(&mut inner);
+    /// Detaches peers of this node without a connection, as [`LocalRoom::submit_input`]. The list of
+    /// connections is read in the same step: a peer that joins later must not be missing in it.
+    pub(super) fn submit_reconcile(self: &Arc<Self>) -> impl Future<Output = InputResult> + Send + use<> {
+        let mut state = self.lock_state();
+        let pending = state.pending_connections.iter().map(|peer| peer.id.clone());
+        let connected_peers = state.peers.keys().cloned().chain(pending).collect();
+        let input = RoomInput::ReconcileNode { node: self.context.node_id.clone(), connected_peers };
+        self.push_watched(&mut state, input, None)
     }
 
-    pub(super) fn start_driver(self: &Arc<Self>, inner: &mut LocalRoomState) {
-        if !std::mem::replace(&mut inner.is_driving, true) {
+    fn push_watched(
+        self: &Arc<Self>,
+        state: &mut LocalRoomState,
+        input: RoomInput,
+        request_id: Option<(PeerId, u64)>,
+    ) -> impl Future<Output = InputResult> + Send + use<> {
+        let (sender, result) = oneshot::channel();
+        self.push_input(state, QueuedInput { input, request_id, result_sender: Some(sender) });
+        async move { result.await.unwrap_or(Err(StoreUnavailable)) }
+    }
+
+    fn push_input(self: &Arc<Self>, state: &mut LocalRoomState, queued: QueuedInput) {
+        state.input_queue.push(queued);
+        self.start_driver(state);
+    }
+
+    pub(super) fn start_driver(self: &Arc<Self>, state: &mut LocalRoomState) {
+        if !std::mem::replace(&mut state.is_driving, true) {
             let room = self.clone();
-            // Not on the worker that happens to be here: topics are read elsewhere, and workers stop before rooms do.
+            // On the runtime of the node: topics are read on another thread, and HTTP workers stop
+            // before rooms do.
             self.context.runtime.spawn(async move { room.run_driver().await });
         }
     }
 
     async fn run_driver(self: Arc<Self>) {
         loop {
-            let (batch, behind) = {
-                let mut inner = self.lock_state();
-                let batch = std::mem::take(&mut inner.input_queue);
-                inner.is_driving = !batch.is_empty() || inner.is_view_stale;
-                (batch, inner.is_view_stale)
+            let (queued, is_view_stale) = {
+                let mut state = self.lock_state();
+                let queued = std::mem::take(&mut state.input_queue);
+                state.is_driving = !queued.is_empty() || state.is_view_stale;
+                (queued, state.is_view_stale)
             };
-            if !batch.is_empty() {
-                self.commit_batch(batch).await;
-            } else if behind {
+            if !queued.is_empty() {
+                self.commit_queued(queued).await;
+            } else if is_view_stale {
                 if self.refresh_view().await.is_err() {
-                    tokio::time::sleep(COMMIT_RETRY_DELAY).await;
+                    sleep(COMMIT_RETRY_DELAY).await;
                 }
             } else {
                 return self.forget_if_idle();
@@ -108,17 +104,14 @@ impl LocalRoom {
         }
     }
 
-    /// Reads the room. None if there is none.
+    /// Loads the room into the view.
     ///
     /// # Errors
-    /// [`Unavailable`].
-    pub async fn refresh_view(&self) -> Result<LoadedRoom, StoreUnavailable> {
+    /// [`StoreUnavailable`].
+    pub async fn refresh_view(&self) -> Result<Arc<RoomState>, StoreUnavailable> {
         self.lock_state().is_view_stale = false;
         match self.context.store.load_room(&self.id).await {
-            Ok(found) => {
-                self.adopt_loaded(&found);
-                Ok(found)
-            }
+            Ok(loaded) => Ok(self.adopt_loaded(loaded)),
             Err(StoreUnavailable) => {
                 self.lock_state().is_view_stale = true;
                 Err(StoreUnavailable)
@@ -126,171 +119,145 @@ impl LocalRoom {
         }
     }
 
-    /// What would become of an input now. Nothing is changed.
+    /// The outcome that an input would have now. Changes nothing.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn preview_outcome(&self, input: RoomInput) -> Result<InputOutcome, StoreUnavailable> {
-        let outcome = self.refresh_view().await.map(|_| {
-            let view = self.view_or_new();
-            decide(&view, view.read_at, &[input], &self.context.limits.room_policy())
-                .outcomes
-                .first()
-                .copied()
-        });
+        let view = self.refresh_view().await;
         self.forget_if_idle();
-        Ok(outcome?.unwrap_or(InputOutcome::PeerGone))
+        let view = view?;
+        let decision = decide(&view, view.read_at, &[input], &self.policy());
+        Ok(decision.outcomes.first().copied().unwrap_or(InputOutcome::PeerGone))
     }
 
-    /// Commits a batch, deciding again on each conflict.
-    async fn commit_batch(self: &Arc<Self>, batch: Vec<QueuedInput>) {
-        let hub = &self.context;
-        let inputs: Vec<RoomInput> = batch.iter().map(|queued| queued.input.clone()).collect();
-        // Whether the view has been compared with the store since the batch came.
-        let mut fresh = false;
-        loop {
-            if !fresh && inputs.iter().any(|input| self.needs_fresh_view(input)) {
-                fresh = true;
-                if self.refresh_view().await.is_err() {
-                    return self.requeue_batch(batch, None).await;
-                }
+    async fn commit_queued(self: &Arc<Self>, queued: Vec<QueuedInput>) {
+        let mut batch = InputBatch { inputs: Vec::new(), request_ids: Vec::new() };
+        let mut senders = Vec::new();
+        for QueuedInput { input, request_id, result_sender } in queued {
+            batch.inputs.push(input);
+            batch.request_ids.push(request_id);
+            senders.push(result_sender);
+        }
+        let result = commit_inputs(self, &batch).await;
+        let results: Vec<InputResult> = match &result {
+            Ok(result) => {
+                result.outcomes.iter().map(|outcome| Ok((*outcome, result.state.clone()))).collect()
             }
-            let view = self.view_or_new();
-            let now = hub.store.now_ms().max(view.read_at);
-            let rules = hub.limits.room_policy();
-            let decision = decide(&view, now, &inputs, &rules);
-            if decision.is_empty() && !fresh {
-                // No commit will compare the view, and a refusal must not rest on an old one.
-                fresh = true;
-                if self.refresh_view().await.is_err() {
-                    return self.requeue_batch(batch, None).await;
-                }
-                continue;
-            }
-            if decision.is_empty() {
-                return answer_batch(batch, &decision.outcomes, &view);
-            }
-            let commit = commit_builder::build_commit(
-                &self.id,
-                &hub.node_id,
-                now,
-                &view,
-                &decision,
-                accepted_ids(&batch, &decision),
-                &rules,
-            );
-            match hub.store.commit(&self.id, &hub.node_id, &commit).await {
-                Ok(CommitResult::Applied(lineage, deliveries)) => {
-                    let opened = view.members.is_empty() && !decision.next_state.members.is_empty();
-                    hub.metrics.rooms_opened.inc_by(u64::from(opened));
-                    let lost = changed_local_peers(hub, &view, &decision);
-                    hub.notify_removed(&self.id, removed_peers(&decision));
-                    let next = Arc::new(RoomState { replication_id: lineage, ..decision.next_state });
-                    self.set_view(Some(next.clone()));
-                    deliveries.into_iter().for_each(|delivery| self.deliver_entry(delivery));
-                    lost.iter().filter_map(|peer| self.find_peer(peer)).for_each(|peer| peer.mark_stale());
-                    return answer_batch(batch, &decision.outcomes, &next);
-                }
-                Ok(CommitResult::Conflict(found)) => {
-                    self.adopt_loaded(&found);
-                    fresh = true;
-                }
-                Err(StoreUnavailable) => {
-                    NodeContext::resolve_uncertain_removals(hub, &self.id, &decision);
-                    return self.requeue_batch(batch, Some(&decision)).await;
-                }
-            }
+            Err(_) => batch.inputs.iter().map(|_| Err(StoreUnavailable)).collect(),
+        };
+        for (sender, result) in senders.into_iter().zip(results) {
+            // The caller may have gone.
+            let _ = sender.map(|sender| sender.send(result));
+        }
+        if let Err(failure) = result {
+            self.retry_later(&batch.inputs, &failure).await;
         }
     }
 
-    /// What rests on the store's clock, or on whether it may have forgotten the room, is not decided on a guess.
-    fn needs_fresh_view(&self, input: &RoomInput) -> bool {
-        match input {
-            RoomInput::CheckDeadlines => true,
-            RoomInput::Attach(claim) | RoomInput::Replace { old_peer: claim, .. } => {
-                self.lock_state().view.is_none() || matches!(claim.proof, ClaimProof::Connection { .. })
-            }
-            _ => false,
-        }
-    }
-
-    /// The store did not answer. Requests learn so; what must happen is queued again after a pause, and what may have been applied
-    /// without anybody to serve it is taken back. Local peers read their mailboxes, since entries may have been written.
-    async fn requeue_batch(self: &Arc<Self>, batch: Vec<QueuedInput>, decision: Option<&Decision>) {
+    /// The store did not answer. Inputs that must not be lost are queued again after a pause. A
+    /// change that may have been applied, and that no connection serves, is undone. Local peers
+    /// read their mailboxes, since entries may have been written.
+    async fn retry_later(&self, inputs: &[RoomInput], failure: &BatchFailure) {
         self.lock_state().is_view_stale = true;
-        let mut again = Vec::new();
-        for (place, queued) in batch.into_iter().enumerate() {
-            let outcome = decision.and_then(|decision| decision.outcomes.get(place));
-            if let Some(input) = follow_up_input(&queued.input, outcome) {
-                again.push(QueuedInput { input, accepted_id: None, result_sender: None });
-            }
-            if let Some(waiting) = queued.result_sender {
-                // The asker may have gone.
-                let _ = waiting.send(Err(StoreUnavailable));
-            }
-        }
-        if decision.is_some() {
+        if failure.uncertain.is_some() {
             self.local_peers().iter().for_each(|peer| peer.mark_uncertain());
         }
-        tokio::time::sleep(COMMIT_RETRY_DELAY).await;
-        self.lock_state().input_queue.extend(again);
+        sleep(COMMIT_RETRY_DELAY).await;
+        let outcomes = failure.uncertain.as_ref().map(|decision| &decision.outcomes);
+        let follow_ups = inputs.iter().enumerate().filter_map(|(index, input)| {
+            follow_up_input(input, outcomes.and_then(|outcomes| outcomes.get(index)))
+        });
+        let queued = follow_ups.map(|input| QueuedInput { input, request_id: None, result_sender: None });
+        self.lock_state().input_queue.extend(queued);
     }
 
-    fn view_or_new(&self) -> Arc<RoomState> {
-        // Nothing known: decide as for a new room; if it exists, the conflict brings it.
-        let unknown = || Arc::new(RoomState::new(random_hex().into(), ReplicationId::default()));
-        self.lock_state().view.clone().unwrap_or_else(unknown)
-    }
-
-    fn adopt_loaded(&self, found: &LoadedRoom) {
-        let forgotten = |view: &Arc<RoomState>| {
-            let may_be = view.replication_id != found.replication_id && !view.members.is_empty();
-            may_be.then(|| view.rebuild_for_store(found.replication_id.clone(), found.now))
-        };
-        let view = match &found.room {
-            Some(room) => room.clone(),
-            // The store has forgotten a room that this node knows: it is made again as it was.
-            None => self.known_state().as_ref().and_then(forgotten).unwrap_or_else(|| RoomState {
-                read_at: found.now,
-                ..RoomState::new(random_hex().into(), found.replication_id.clone())
-            }),
-        };
-        self.set_view(Some(Arc::new(view)));
-    }
-
-    fn set_view(&self, view: Option<Arc<RoomState>>) {
-        let members = view.as_ref().map_or_else(MemberList::default, |view| MemberList {
+    fn set_view(&self, view: Arc<RoomState>) {
+        let members = MemberList {
             version: view.version,
             peers: view.members.iter().filter(|(_, m)| !m.waiting).map(|(peer, _)| peer.clone()).collect(),
-        });
-        let mut inner = self.lock_state();
-        inner.members = Arc::new(members);
-        inner.view = view;
+        };
+        let mut state = self.lock_state();
+        state.members = Arc::new(members);
+        state.view = Some(view);
     }
 }
 
-/// The ids of the requests that the decision carries out. One that it refuses has not used its id up.
-fn accepted_ids(batch: &[QueuedInput], decision: &Decision) -> Vec<(PeerId, u64)> {
-    let done = |outcome: &InputOutcome| {
-        matches!(outcome, InputOutcome::Done | InputOutcome::Removed(_) | InputOutcome::Attached(_))
-    };
-    let carried = batch.iter().zip(&decision.outcomes).filter(|(_, outcome)| done(outcome));
-    carried.filter_map(|(queued, _)| queued.accepted_id.clone()).collect()
+impl CommitHost for LocalRoom {
+    /// The batch has no other chance: its requests wait, and other nodes make progress meanwhile.
+    const MAX_COMMIT_ATTEMPTS: usize = usize::MAX;
+
+    fn room_id(&self) -> &RoomId {
+        &self.id
+    }
+
+    fn node_id(&self) -> &NodeId {
+        &self.context.node_id
+    }
+
+    fn store(&self) -> &RoomStore {
+        &self.context.store
+    }
+
+    fn policy(&self) -> RoomPolicy {
+        self.context.limits.room_policy()
+    }
+
+    /// The view. An input that depends on the clock of the store, or on whether the store may have
+    /// forgotten the room, needs a loaded state.
+    fn cached_state(&self, inputs: &[RoomInput]) -> Option<Arc<RoomState>> {
+        let view = self.known_state();
+        let needs_loaded_state = |input: &RoomInput| match input {
+            RoomInput::CheckDeadlines => true,
+            RoomInput::Attach(claim) | RoomInput::Replace { old_peer: claim, .. } => {
+                view.is_none() || matches!(claim.proof, ClaimProof::Connection { .. })
+            }
+            _ => false,
+        };
+        if inputs.iter().any(needs_loaded_state) {
+            return None;
+        }
+        // For an unknown room: decided as a new room. If the room exists, the conflict brings it.
+        let new_room = || Arc::new(RoomState::new(random_hex().into(), ReplicationId::default()));
+        Some(view.unwrap_or_else(new_room))
+    }
+
+    async fn load_state(&self) -> Result<Arc<RoomState>, StoreUnavailable> {
+        self.refresh_view().await
+    }
+
+    fn adopt_loaded(&self, loaded: LoadedRoom) -> Arc<RoomState> {
+        let forgotten = loaded
+            .room
+            .is_none()
+            .then(|| self.known_state())
+            .flatten()
+            .filter(|view| view.replication_id != loaded.replication_id && !view.members.is_empty());
+        let state = match forgotten {
+            // The store has forgotten a room that this node knows: the node creates it again.
+            Some(view) => view.rebuild_for_store(loaded.replication_id, loaded.now),
+            None => state_or_new(loaded),
+        };
+        let state = Arc::new(state);
+        self.set_view(state.clone());
+        state
+    }
+
+    fn notify_removed(&self, removed: RemovedPeer) {
+        self.context.notify_removed(&self.id, removed);
+    }
+
+    fn after_commit(&self, commit: AppliedCommit) {
+        let opened = commit.before.members.is_empty() && !commit.state.members.is_empty();
+        self.context.metrics.rooms_opened.inc_by(u64::from(opened));
+        self.set_view(commit.state);
+        commit.deliveries.into_iter().for_each(|delivery| self.deliver_entry(delivery));
+        let changed = commit.resync_peers.iter().filter_map(|peer| self.find_peer(peer));
+        changed.for_each(|peer| peer.mark_stale());
+    }
 }
 
-fn changed_local_peers(hub: &NodeContext, view: &RoomState, decision: &Decision) -> Vec<PeerId> {
-    let ours = view.members.iter().filter(|(_, member)| member.owner() == Some(&hub.node_id));
-    let changed = ours.filter(|(peer, member)| {
-        let after = decision.next_state.members.get(*peer);
-        after.is_none_or(|after| {
-            let admitted = member.waiting && !after.waiting;
-            after.epoch != member.epoch || after.owner() != member.owner() || admitted
-        })
-    });
-    changed.map(|(peer, _)| peer.clone()).collect()
-}
-
-/// What must be done about an input whose fate is unknown, beside telling its asker.
+/// What must still be done about an input after a commit with an unknown outcome.
 fn follow_up_input(input: &RoomInput, outcome: Option<&InputOutcome>) -> Option<RoomInput> {
     match (input, outcome) {
         (RoomInput::Join { peer, member }, _) => {
@@ -302,7 +269,7 @@ fn follow_up_input(input: &RoomInput, outcome: Option<&InputOutcome>) -> Option<
         (RoomInput::Attach(claim), Some(InputOutcome::Attached(epoch))) => {
             Some(RoomInput::Detach { peer: claim.peer.clone(), epoch: *epoch })
         }
-        // A refresh was good when it was shown, and its client was told so.
+        // A refreshed token is valid already, and its client has the ack.
         (
             RoomInput::Detach { .. }
             | RoomInput::Leave { .. }
@@ -310,7 +277,7 @@ fn follow_up_input(input: &RoomInput, outcome: Option<&InputOutcome>) -> Option<
             | RoomInput::RefreshToken { .. },
             _,
         ) => Some(input.clone()),
-        // Asked for again by whoever still wants it.
+        // The caller repeats the input if it is still needed.
         (
             RoomInput::UpdateRecord { .. }
             | RoomInput::NodeDied { .. }
@@ -320,14 +287,5 @@ fn follow_up_input(input: &RoomInput, outcome: Option<&InputOutcome>) -> Option<
             | RoomInput::Manage(_),
             _,
         ) => None,
-    }
-}
-
-fn answer_batch(batch: Vec<QueuedInput>, outcomes: &[InputOutcome], state: &Arc<RoomState>) {
-    for (queued, outcome) in batch.into_iter().zip(outcomes) {
-        if let Some(waiting) = queued.result_sender {
-            // The asker may have gone.
-            let _ = waiting.send(Ok((*outcome, state.clone())));
-        }
     }
 }

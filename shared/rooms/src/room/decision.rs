@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::value::RawValue;
-use signalbox_protocol::{IcePolicy, LeaveReason, id::PeerId};
+use signalbox_protocol::{
+    IcePolicy, LeaveReason,
+    id::{NodeId, PeerId},
+};
 
 use super::{
     room_settings::RoomSettings,
@@ -51,6 +54,13 @@ pub enum InputOutcome {
     NotPermitted,
     /// So many peers have left by it.
     Removed(usize),
+}
+
+impl InputOutcome {
+    /// Whether the room is now as the input asks.
+    pub fn is_applied(self) -> bool {
+        matches!(self, Self::Done | Self::Removed(_) | Self::Attached(_))
+    }
 }
 
 /// What the others hear.
@@ -124,5 +134,21 @@ impl Decision {
             && self.removed_peers.is_empty()
             && !self.settings_changed
             && !self.has_app_message
+    }
+
+    /// The attached peers whose connections do not know yet what the decision changes for them: the
+    /// peer has left, has another owner or epoch, or was admitted. With the node that owned each.
+    pub fn peers_to_resync<'a>(
+        &'a self,
+        before: &'a RoomState,
+    ) -> impl Iterator<Item = (&'a NodeId, &'a PeerId)> {
+        before.members.iter().filter_map(|(peer, member)| {
+            let owner = member.owner()?;
+            let is_unchanged = self.next_state.members.get(peer).is_some_and(|after| {
+                let was_admitted = member.waiting && !after.waiting;
+                after.epoch == member.epoch && after.owner() == Some(owner) && !was_admitted
+            });
+            (!is_unchanged).then_some((owner, peer))
+        })
     }
 }
