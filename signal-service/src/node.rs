@@ -195,15 +195,8 @@ impl SignalNode {
             },
         };
         match self.registry.get_or_create_room(wish.room_id()).preview_outcome(input).await.map_err(away)? {
-            InputOutcome::Fenced => {
-                let detail = "a newer connection has this peer; do not come back with this handle";
-                Err(Problem::new(401, "resume_replaced", detail))
-            }
             InputOutcome::TokenExpired => Err(TokenError::Expired.to_problem()),
-            InputOutcome::PeerGone => {
-                Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
-            }
-            _ => Ok(()),
+            outcome => outcome.resume_problem().map_or(Ok(()), Err),
         }
     }
 }

@@ -43,7 +43,7 @@ mod token_refresh;
 
 pub use decide::decide;
 pub use decision::{Decision, RoomEvent, RoomEventKind};
-pub use outcome::InputOutcome;
+pub use outcome::{InputOutcome, NO_SUCH_PEER, NO_SUCH_ROOM, OutcomeRefusal};
 pub use role_policy::RoomRolePolicy;
 pub use room_input::{ClaimProof, ManageRoom, PeerClaim, PeerSelector, RoomAction, RoomInput};
 pub use room_policy::RoomPolicy;

@@ -339,21 +339,21 @@ impl RequestQueue {
         outcome: Result<InputOutcome, StoreUnavailable>,
         answers: &mut Vec<ServerMessage>,
     ) -> NextStep {
-        match (outcome, id) {
-            (Ok(InputOutcome::NotPermitted), id) => answers.push(answers::not_permitted_answer(id)),
-            (Ok(InputOutcome::E2eeRequired), id) => answers.push(answers::e2ee_required_answer(id)),
-            (Ok(InputOutcome::NoSuchPeer), id) => answers.push(answers::no_such_peer_answer(id, "peer")),
-            (Ok(InputOutcome::Done | InputOutcome::Removed(_)), id) => {
+        match (outcome.map(InputOutcome::refusal), id) {
+            (Ok(None), id) => {
                 self.ids.settle_id(id);
                 self.raise_settled_id();
                 answers.extend(id.map(ServerMessage::ack));
             }
-            (Ok(_), id) => {
-                // It may be known again after a look.
-                self.needs_resync = true;
-                self.refuse_ids(id.map(|id| (id, MessageTarget::Room)).into_iter().collect(), answers);
-                return NextStep::Resync;
-            }
+            (Ok(Some(refusal)), id) => match refusal.to_error_message(id) {
+                Some(error) => answers.push(error),
+                None => {
+                    // The peer may be a member again after a resync.
+                    self.needs_resync = true;
+                    self.refuse_ids(id.map(|id| (id, MessageTarget::Room)).into_iter().collect(), answers);
+                    return NextStep::Resync;
+                }
+            },
             (Err(StoreUnavailable), Some(id)) => self.refuse_ids(vec![(id, MessageTarget::Room)], answers),
             (Err(StoreUnavailable), None) => {
                 answers.push(unavailable_without_id(
