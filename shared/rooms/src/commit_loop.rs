@@ -103,7 +103,8 @@ impl From<StoreUnavailable> for BatchFailure {
 }
 
 impl InputBatch {
-    /// The ids of the requests that the decision carries out. A refused request does not use its id.
+    /// The ids of the requests that the decision carries out. A refused request does not use its
+    /// id.
     fn accepted_ids(&self, decision: &Decision) -> Vec<(PeerId, u64)> {
         let results = self.request_ids.iter().zip(&decision.outcomes);
         let applied = results.filter(|(_, outcome)| outcome.is_applied());
@@ -143,8 +144,8 @@ pub async fn commit_inputs<H: CommitHost>(
 
 enum CommitAttempt {
     Finished(BatchResult),
-    /// The decision changes nothing. No commit compares its state with the store, and a refusal must
-    /// not rest on an old state.
+    /// The decision changes nothing. No commit compares its state with the store, and a refusal
+    /// must not rest on an old state.
     NeedsCurrentState,
     Conflict(LoadedRoom),
 }

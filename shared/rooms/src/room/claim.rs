@@ -36,8 +36,8 @@ impl DecisionBatch<'_> {
                 _ => Err(InputOutcome::PeerGone),
             };
         };
-        // After the resume window the peer is a member until its deadline is checked: the claim is in
-        // time.
+        // After the resume window the peer is a member until its deadline is checked: the claim is
+        // in time.
         match claim.proof {
             ClaimProof::Handle { generation, .. } if generation < member.generation => {
                 Err(InputOutcome::Fenced)
@@ -73,8 +73,8 @@ impl DecisionBatch<'_> {
         InputOutcome::Attached(epoch)
     }
 
-    /// Makes a peer that the store has forgotten a member again. No limit is checked, since the peer
-    /// was a member.
+    /// Makes a peer that the store has forgotten a member again. No limit is checked, since the
+    /// peer was a member.
     fn restore_member(&mut self, claim: &PeerClaim) -> InputOutcome {
         let epoch = claim.proof.known_epoch() + 1;
         match self.rebind_grant(&claim.member) {

@@ -1,5 +1,5 @@
-//! Actions on members: removal, roles, muting, messages of the application. `room_action` checks who
-//! may do them.
+//! Actions on members: removal, roles, muting, messages of the application. `room_action` checks
+//! who may do them.
 
 use std::sync::Arc;
 

@@ -32,8 +32,8 @@ pub enum InputOutcome {
     RoomNotStarted,
     /// The room does not exist, and a join does not create it.
     NoImplicitRoom,
-    /// The room does not accept this role: it names other roles, or it requires end-to-end encryption
-    /// and the server would have to inspect what the role sends.
+    /// The room does not accept this role: it names other roles, or it requires end-to-end
+    /// encryption and the server would have to inspect what the role sends.
     RoleRefused,
     /// The room requires end-to-end encryption, and the server would have to inspect what a member
     /// sends.

@@ -1,5 +1,5 @@
-//! What rooms need of the configured roles: which roles the server must inspect, and which roles skip
-//! the lobby.
+//! What rooms need of the configured roles: which roles the server must inspect, and which roles
+//! skip the lobby.
 //!
 //! Must not: inspect a description. The signaling node does, by the same rule; a test in
 //! `signal-service/src/payload_filter.rs` compares the two.
@@ -26,8 +26,8 @@ impl RoomRolePolicy {
         Self { ice_policy: settings.ice.policy, roles: settings.roles.0.clone().into() }
     }
 
-    /// Why the server must inspect what a member sends, as a text for an operator. None: it need not.
-    /// A role that is not configured has the permissions of its token.
+    /// Why the server must inspect what a member sends, as a text for an operator. None: it need
+    /// not. A role that is not configured has the permissions of its token.
     pub fn inspection_reason(&self, role: &Role, permissions: &[Arc<str>]) -> Option<String> {
         self.inspection_reason_with(role, |name| permissions.iter().any(|permission| &**permission == name))
     }
