@@ -1,8 +1,9 @@
-//! Which rooms and peers this node serves.
+//! The rooms and peers of this node.
 //!
-//! Owns: room → local peers, the room driver (one commit in flight per room), delivery to local sockets.
-//! Must not: parse frames (`connection`) or decide who may do what (`room`).
-//! Next: `driver.rs` commits, `forward.rs` appends, `peer.rs` is one local peer: inbox and outbox.
+//! Owns: room → local peers, one driver for each room, delivery to local sockets.
+//! Must not: parse frames (`connection`) or decide who may do what (`signalbox_rooms::room`).
+//! Next: `local_room` is one room and commits its inputs, `forward` appends messages, `local_peer` is
+//! one peer with inbox and outbox.
 
 mod forward;
 mod inbox;
@@ -10,7 +11,6 @@ mod local_peer;
 mod local_room;
 mod outbox;
 mod redaction;
-mod room_driver;
 mod unacked;
 
 use std::{
