@@ -1,6 +1,6 @@
 //! The rules of a room, without I/O: who may join, which events peers receive, who has left.
 //!
-//! Owns: [`RoomState`], the state that all nodes agree on, and [`decide`], which turns
+//! Owns: [`RoomState`], the state that all nodes agree on, and [`decide()`], which turns
 //! `(state, now, inputs)` into the next state and the events. It reads no clock, makes no ids and
 //! sends nothing. Must not: know connections, stores or JSON frames, except the metadata of a peer.
 //!
@@ -18,7 +18,7 @@
 //!
 //! Imports point one way: `decide` → the file of each input → `decision_batch` → `decision`,
 //! `outcome`, `room_input` → `room_state`.
-//! Next: `commit_loop` runs [`decide`] and commits its [`Decision`].
+//! Next: `commit_loop` runs [`decide()`] and commits its [`Decision`].
 
 mod claim;
 mod decide;
