@@ -356,15 +356,8 @@ impl AdmissionControl {
         };
         let room = self.registry.get_or_create_room(intent.room_id());
         match room.preview_outcome(input).await.map_err(unavailable)? {
-            InputOutcome::Fenced => {
-                let detail = "a newer connection has this peer; do not come back with this handle";
-                Err(Problem::new(401, "resume_replaced", detail))
-            }
             InputOutcome::TokenExpired => Err(TokenError::Expired.to_problem()),
-            InputOutcome::PeerGone => {
-                Err(Problem::new(401, "resume_expired", "the peer has left the room; join anew with a token"))
-            }
-            _ => Ok(()),
+            outcome => outcome.resume_problem().map_or(Ok(()), Err),
         }
     }
 

@@ -11,8 +11,7 @@ use std::{
 use signalbox_config::ServiceSettings;
 use signalbox_protocol::id::{NodeId, RoomId};
 use signalbox_rooms::{
-    removal::{RemovalHook, RemovedPeer, find_removed_peers, removed_peers},
-    room::Decision,
+    removal::{RemovalHook, RemovedPeer},
     store::RoomStore,
 };
 
@@ -64,31 +63,11 @@ impl NodeContext {
         let _ = self.removal_hook.set(hook);
     }
 
-    /// Calls the removal hook for peers that a commit removed.
-    pub(crate) fn notify_removed(&self, room: &RoomId, removed: impl IntoIterator<Item = RemovedPeer>) {
-        for removed_peer in removed {
-            tracing::info!(
-                event = "removed",
-                room = %room,
-                peer = %removed_peer.peer,
-                user = %removed_peer.user
-            );
-            if let Some(hook) = self.removal_hook.get() {
-                hook(removed_peer);
-            }
+    /// Calls the removal hook for a peer that a commit has removed.
+    pub(crate) fn notify_removed(&self, room: &RoomId, removed: RemovedPeer) {
+        tracing::info!(event = "removed", room = %room, peer = %removed.peer, user = %removed.user);
+        if let Some(hook) = self.removal_hook.get() {
+            hook(removed);
         }
-    }
-
-    /// Finds out which peers a commit with an unknown outcome removed: they must not return.
-    pub(crate) fn resolve_uncertain_removals(self: &Arc<Self>, room: &RoomId, decision: &Decision) {
-        let uncertain: Vec<_> = removed_peers(decision).collect();
-        if uncertain.is_empty() {
-            return;
-        }
-        let (context, room) = (self.clone(), room.clone());
-        self.runtime.spawn(async move {
-            let removed = find_removed_peers(&context.store, &room, uncertain).await;
-            context.notify_removed(&room, removed);
-        });
     }
 }

@@ -1,4 +1,7 @@
-//! From a decision to a commit: what the others hear, as frames, and what operators hear, as feed lines.
+//! Builds the commit of a decision.
+//!
+//! Owns: the frames of the events for peers, and the lines of the event feed for operators. Must
+//! not: decide anything. Next: `store` commits.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +18,7 @@ use crate::{
     store::{Commit, EntryKind, EventEntry},
 };
 
-/// A peer entry without `polite`, which is added for each reader.
+/// A peer event without `polite`, which is added for each reader.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PeerEventFrame<'a> {
@@ -30,39 +33,39 @@ struct PeerEventFrame<'a> {
     muted: bool,
 }
 
-/// The commit that carries a decision made on `state`.
+/// Builds the commit of a decision on `state`. `now` is the time of the decision, milliseconds
+/// since 1970; `accepted_ids` are message ids that the decision accepts.
 pub fn build_commit(
     room: &RoomId,
     node: &NodeId,
     now: u64,
     state: &RoomState,
     decision: &Decision,
-    accepted: Vec<(PeerId, u64)>,
-    rules: &RoomPolicy,
+    accepted_ids: Vec<(PeerId, u64)>,
+    policy: &RoomPolicy,
 ) -> Commit {
     let settings = &decision.next_state.settings;
-    let is_set =
+    let writes_settings =
         decision.settings_changed || state.version == 0 && (settings.is_created() || settings.kept_until > 0);
     let feed = FeedLineBuilder { room, node, now, state, decision };
     let (before, next) = (&state.members, &decision.next_state.members);
-    // A room that the store has forgotten is written whole.
-    let put: Vec<&PeerId> =
+    // A room that the store has forgotten is written as a whole.
+    let written: Vec<&PeerId> =
         if state.version == 0 { next.keys().collect() } else { decision.written_peers.iter().collect() };
-    let gone = decision.removed_peers.iter().filter(|peer| before.contains_key(*peer));
-    let removed = gone.filter_map(|peer| Some((peer.clone(), *decision.next_state.tombstones.get(peer)?)));
+    let known_before = decision.removed_peers.iter().filter(|peer| before.contains_key(*peer));
+    let removed =
+        known_before.filter_map(|peer| Some((peer.clone(), *decision.next_state.tombstones.get(peer)?)));
     let ends_at = decision.next_state.ends_at;
     let (nodes_before, nodes_after) = (state.owner_nodes(), decision.next_state.owner_nodes());
-    let known = |nodes: &std::collections::BTreeSet<&NodeId>, node: &NodeId| {
-        state.version > 0 && nodes.contains(node)
-    };
+    let is_listed = |node: &NodeId| state.version > 0 && nodes_before.contains(node);
     Commit {
         instance_id: state.instance_id.clone(),
         version: state.version,
         adds_data: state.version == 0
             || decision.settings_changed && settings.is_kept(now)
             || decision.has_app_message
-            || put.iter().any(|peer| !before.contains_key(*peer)),
-        written_members: put
+            || written.iter().any(|peer| !before.contains_key(*peer)),
+        written_members: written
             .into_iter()
             .filter_map(|peer| Some((peer.clone(), next.get(peer)?.clone())))
             .collect(),
@@ -73,14 +76,14 @@ pub fn build_commit(
             .filter(|(_, m)| m.owner().is_none())
             .map(|(peer, _)| peer.clone())
             .collect(),
-        added_nodes: nodes_after.iter().filter(|n| !known(&nodes_before, n)).map(|n| (*n).clone()).collect(),
-        removed_nodes: nodes_before.difference(&nodes_after).map(|n| (*n).clone()).collect(),
+        added_nodes: nodes_after.iter().filter(|node| !is_listed(node)).map(|node| (*node).clone()).collect(),
+        removed_nodes: nodes_before.difference(&nodes_after).map(|node| (*node).clone()).collect(),
         resync_requests: resync_requests(node, state, decision),
         opens_room: (before.is_empty() || state.version == 0) && !next.is_empty(),
         leaves_room_empty: next.is_empty(),
         ends_room: next.is_empty() && !settings.is_kept(now),
-        settings: is_set.then(|| settings.clone()),
-        max_life_ms: settings.max_life_ms(rules.max_room_life_ms),
+        settings: writes_settings.then(|| settings.clone()),
+        max_life_ms: settings.max_life_ms(policy.max_room_life_ms),
         kept_until: settings.kept_until,
         events: decision
             .events
@@ -88,26 +91,18 @@ pub fn build_commit(
             .filter(|event| !event.targets.is_empty())
             .map(|event| encode_event(event, ends_at))
             .collect(),
-        accepted_ids: accepted,
+        accepted_ids,
         feed_lines: feed.build_lines(),
     }
 }
 
-/// The peers that were attached and now are not, or not as they were, by the node that served them. This node's own find out by
-/// themselves.
-fn resync_requests(me: &NodeId, state: &RoomState, decision: &Decision) -> Vec<(NodeId, Vec<PeerId>)> {
-    let mut notices: BTreeMap<&NodeId, Vec<PeerId>> = BTreeMap::new();
-    for (peer, member) in &state.members {
-        let Some(node) = member.owner().filter(|node| *node != me) else { continue };
-        let after = decision.next_state.members.get(peer);
-        if after.is_none_or(|after| {
-            let admitted = member.waiting && !after.waiting;
-            after.epoch != member.epoch || after.owner() != Some(node) || admitted
-        }) {
-            notices.entry(node).or_default().push(peer.clone());
-        }
+/// The peers that other nodes must resync, by node. This node learns its own from the decision.
+fn resync_requests(this_node: &NodeId, state: &RoomState, decision: &Decision) -> Vec<(NodeId, Vec<PeerId>)> {
+    let mut requests: BTreeMap<&NodeId, Vec<PeerId>> = BTreeMap::new();
+    for (owner, peer) in decision.peers_to_resync(state).filter(|(owner, _)| *owner != this_node) {
+        requests.entry(owner).or_default().push(peer.clone());
     }
-    notices.into_iter().map(|(node, peers)| (node.clone(), peers)).collect()
+    requests.into_iter().map(|(owner, peers)| (owner.clone(), peers)).collect()
 }
 
 fn encode_event(event: &RoomEvent, ends_at: u64) -> EventEntry {
@@ -139,15 +134,15 @@ fn encode_event(event: &RoomEvent, ends_at: u64) -> EventEntry {
         RoomEventKind::PermissionsChanged(member, ice_policy) => {
             let (role, permissions) = (member.role.clone(), member.permissions.clone());
             let (muted, ice_policy) = (member.muted, *ice_policy);
-            let standing = ServerMessage::Permissions { seq: None, role, permissions, muted, ice_policy };
-            (EntryKind::PermissionsChanged, standing.to_json())
+            let message = ServerMessage::Permissions { seq: None, role, permissions, muted, ice_policy };
+            (EntryKind::PermissionsChanged, message.to_json())
         }
         RoomEventKind::RoomUpdated(settings) => {
             let room = settings.to_room_info(ends_at);
             (EntryKind::RoomEvent, ServerMessage::RoomUpdated { seq: None, room }.to_json())
         }
-        RoomEventKind::AppMessage { addressed_to_room: to_room, data } => {
-            let room = if *to_room { r#","room":true"# } else { "" };
+        RoomEventKind::AppMessage { addressed_to_room, data } => {
+            let room = if *addressed_to_room { r#","room":true"# } else { "" };
             (EntryKind::RoomEvent, format!(r#"{{"type":"message"{room},"data":{}}}"#, data.get()))
         }
     };
@@ -160,7 +155,7 @@ fn encode_event(event: &RoomEvent, ends_at: u64) -> EventEntry {
 }
 
 fn encode_peer_event(kind: &'static str, peer: &PeerId, member: &Member) -> String {
-    let announced = PeerEventFrame {
+    let frame = PeerEventFrame {
         r#type: kind,
         peer_id: peer,
         user_id: &member.user,
@@ -170,7 +165,7 @@ fn encode_peer_event(kind: &'static str, peer: &PeerId, member: &Member) -> Stri
         detached: member.owner().is_none(),
         muted: member.muted,
     };
-    serde_json::to_string(&announced).unwrap_or_default()
+    serde_json::to_string(&frame).unwrap_or_default()
 }
 
 struct FeedLineBuilder<'a> {
@@ -183,50 +178,33 @@ struct FeedLineBuilder<'a> {
 
 impl FeedLineBuilder<'_> {
     fn build_lines(&self) -> Vec<Arc<str>> {
-        // Who a peer-left is about is no longer in the next state.
-        let mut known: BTreeMap<&PeerId, &Member> = self.state.members.iter().collect();
+        let (before, after) = (&self.state.members, &self.decision.next_state.members);
+        let was_created = self.state.settings.is_created();
+        let is_created = self.decision.next_state.settings.is_created();
         let mut lines = Vec::with_capacity(self.decision.events.len() + 1);
-        let (was_made, is_made) =
-            (self.state.settings.is_created(), self.decision.next_state.settings.is_created());
-        if is_made && !was_made {
+        if is_created && !was_created {
             lines.push(self.build_line("room-created", None, None, None));
         }
-        let (before, after) = (&self.state.members, &self.decision.next_state.members);
         if before.is_empty() && !after.is_empty() {
             lines.push(self.build_line("room-opened", None, None, None));
         }
+        // The next state does not hold a peer that leaves.
+        let mut known: BTreeMap<&PeerId, &Member> = before.iter().collect();
         for event in &self.decision.events {
-            // Each of `feed::FEED_EVENTS`, but for those of the room itself.
-            let (name, reason) = match &event.kind {
-                RoomEventKind::Joined(_) => ("peer-joined", None),
-                RoomEventKind::Updated(_) => ("peer-updated", None),
-                RoomEventKind::Detached => ("peer-detached", None),
-                RoomEventKind::Attached => ("peer-attached", None),
-                RoomEventKind::Left(reason) => ("peer-left", Some(reason.as_str())),
-                RoomEventKind::Knocked(_) => ("peer-knocked", None),
-                RoomEventKind::KnockEnded(reason) => {
-                    ("knock-ended", Some(reason.map_or("admitted", LeaveReason::as_str)))
-                }
-                // One that was made is told of by its making.
-                RoomEventKind::RoomUpdated(_) if is_made != was_made => continue,
-                RoomEventKind::RoomUpdated(_) => ("room-updated", None),
-                RoomEventKind::PermissionsChanged(..) => ("peer-permissions", None),
-                RoomEventKind::AppMessage { .. } => continue,
-            };
-            if let RoomEventKind::Joined(member)
-            | RoomEventKind::Updated(member)
-            | RoomEventKind::Knocked(member)
-            | RoomEventKind::PermissionsChanged(member, _) = &event.kind
-            {
-                known.insert(&event.about_peer, member);
+            let is_update = matches!(event.kind, RoomEventKind::RoomUpdated(_));
+            // `room-created` or `room-deleted` replaces `room-updated`.
+            if is_update && is_created != was_created {
+                continue;
             }
+            let Some((name, reason)) = feed_event(&event.kind) else { continue };
+            known.extend(current_record(&event.kind).map(|member| (&event.about_peer, member)));
             let about = (event.about_peer != PeerId::no_peer()).then_some(&event.about_peer);
             lines.push(self.build_line(name, about, known.get(&event.about_peer).copied(), reason));
         }
         if after.is_empty() && !before.is_empty() {
             lines.push(self.build_line("room-closed", None, None, None));
         }
-        if was_made && !is_made {
+        if was_created && !is_created {
             lines.push(self.build_line("room-deleted", None, None, None));
         }
         lines
@@ -251,5 +229,34 @@ impl FeedLineBuilder<'_> {
             reason,
         };
         event.to_json().into()
+    }
+}
+
+/// The name of an event in the feed (one of `signalbox_protocol::feed::FEED_EVENTS`) and its
+/// reason. None: operators do not receive the event.
+fn feed_event(kind: &RoomEventKind) -> Option<(&'static str, Option<&'static str>)> {
+    Some(match kind {
+        RoomEventKind::Joined(_) => ("peer-joined", None),
+        RoomEventKind::Updated(_) => ("peer-updated", None),
+        RoomEventKind::Detached => ("peer-detached", None),
+        RoomEventKind::Attached => ("peer-attached", None),
+        RoomEventKind::Left(reason) => ("peer-left", Some(reason.as_str())),
+        RoomEventKind::Knocked(_) => ("peer-knocked", None),
+        RoomEventKind::KnockEnded(reason) => {
+            ("knock-ended", Some(reason.map_or("admitted", LeaveReason::as_str)))
+        }
+        RoomEventKind::PermissionsChanged(..) => ("peer-permissions", None),
+        RoomEventKind::RoomUpdated(_) => ("room-updated", None),
+        RoomEventKind::AppMessage { .. } => return None,
+    })
+}
+
+fn current_record(kind: &RoomEventKind) -> Option<&Member> {
+    match kind {
+        RoomEventKind::Joined(member)
+        | RoomEventKind::Updated(member)
+        | RoomEventKind::Knocked(member)
+        | RoomEventKind::PermissionsChanged(member, _) => Some(member),
+        _ => None,
     }
 }

@@ -1,4 +1,7 @@
-//! Who must not come back after a commit: what others do about it is theirs.
+//! The peers that a commit removes and that must not return with their token or handle.
+//!
+//! Owns: which peers a decision removes, and the search after a commit with an unknown outcome.
+//! Must not: revoke anything; the [`RemovalHook`] of the process does.
 
 use std::time::Duration;
 
@@ -13,7 +16,8 @@ use crate::{
     store::RoomStore,
 };
 
-/// How often it is asked what became of a commit, and how long between two times: until a tombstone may be gone.
+/// The attempts to load a room after an unknown commit, and the pause between them: together as
+/// long as a tombstone is kept.
 const MAX_LOAD_ATTEMPTS: usize = 120;
 const LOAD_RETRY_WAIT: Duration = Duration::from_millis(250);
 
@@ -24,16 +28,18 @@ pub struct RemovedPeer {
     pub peer: PeerId,
     /// Its user.
     pub user: UserId,
-    /// Its token; all of the same making are meant.
+    /// Its token, which stands for all tokens of the same grant.
     pub token: TokenId,
-    /// When that ends by itself, seconds since 1970.
+    /// When that token expires, seconds since 1970.
     pub token_expires_s: u64,
 }
 
-/// What a process does with those who were removed. Called once for each after its commit; must not block.
+/// The reaction of a process to a removed peer. Called once for each, after its commit; must not
+/// block.
 pub type RemovalHook = std::sync::Arc<dyn Fn(RemovedPeer) + Send + Sync>;
 
-/// Who was removed by a decision: by a moderator, or by the API. One too whose join was in the same batch, since its token is good.
+/// The peers that a moderator or the API removes by this decision. Also a peer that joins in the
+/// same batch, since its token is valid.
 pub fn removed_peers(decision: &Decision) -> impl Iterator<Item = RemovedPeer> {
     let removed =
         decision.removed_members.iter().filter(move |(peer, _)| was_removed(&decision.next_state, peer));
@@ -43,18 +49,21 @@ pub fn removed_peers(decision: &Decision) -> impl Iterator<Item = RemovedPeer> {
     })
 }
 
-/// Those of a commit that nobody answered for, who were removed by it after all: the room remembers it for a while.
+/// The candidates that a commit with an unknown outcome has removed: the room keeps a tombstone of
+/// each for a while.
 pub async fn find_removed_peers(
     store: &RoomStore,
     room: &RoomId,
-    doubtful: Vec<RemovedPeer>,
+    candidates: Vec<RemovedPeer>,
 ) -> Vec<RemovedPeer> {
     for _ in 0..MAX_LOAD_ATTEMPTS {
         match store.load_room(room).await {
-            Ok(found) => {
-                let was =
-                    |who: &RemovedPeer| found.room.as_ref().is_some_and(|room| was_removed(room, &who.peer));
-                return doubtful.into_iter().filter(was).collect();
+            Ok(loaded) => {
+                let state = loaded.room;
+                let is_removed = |candidate: &RemovedPeer| {
+                    state.as_ref().is_some_and(|state| was_removed(state, &candidate.peer))
+                };
+                return candidates.into_iter().filter(is_removed).collect();
             }
             Err(_) => sleep(LOAD_RETRY_WAIT).await,
         }

@@ -1,7 +1,9 @@
-//! Changing a room without a socket in it: load, decide, commit, and again if somebody was faster.
+//! Rooms for the HTTP API of a process.
 //!
-//! Owns: [`RoomService`], what the API of a process needs of rooms, and [`RemoteRoomService`], which keeps it for a process that serves no peer. Where one
-//! process serves both, its node keeps it, so that its own peers hear at once. Must not: judge who may ask.
+//! Owns: [`RoomService`], what the API needs of rooms, and [`RemoteRoomService`], which implements
+//! it in a process that serves no peers. In a process that does, the node implements it, so that
+//! its own peers receive events at once. Must not: decide who may change a room.
+//! Next: `commit_loop` decides and commits.
 
 use std::{
     future::Future,
@@ -11,179 +13,169 @@ use std::{
 };
 
 use signalbox_config::ServiceSettings;
-use signalbox_protocol::id::{NodeId, RoomId, random_hex};
+use signalbox_protocol::id::{NodeId, RoomId};
 use tokio::time::timeout;
 
 use crate::{
-    commit_builder,
-    removal::{RemovalHook, find_removed_peers, removed_peers},
-    room::{Decision, InputOutcome, RoomInput, RoomPolicy, RoomState, decide},
-    store::{CommitResult, LoadedRoom, RedisRoomStore, RoomStore, StoreLimits, StoreUnavailable},
+    commit_loop::{AppliedCommit, CommitHost, InputBatch, InputResult, commit_inputs, state_or_new},
+    removal::{RemovalHook, RemovedPeer},
+    room::{InputOutcome, RoomInput, RoomPolicy, RoomState},
+    store::{LoadedRoom, RedisRoomStore, RoomStore, StoreLimits, StoreUnavailable},
 };
 
-/// How often another may be faster before the clerk gives up.
-const MAX_COMMIT_ATTEMPTS: usize = 16;
-
-/// How long one change may take, all turns together.
+/// The time that one change may take, with all its attempts.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Between two attempts to reach a store that was never there.
+/// The pause between two attempts to reach a store that has never answered.
 const CONNECT_RETRY_WAIT: Duration = Duration::from_millis(500);
 
-/// What becomes of a change: its outcome and the room as it is then.
-pub type ChangeFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<(InputOutcome, Arc<RoomState>), StoreUnavailable>> + Send + 'a>>;
+/// A change in progress.
+pub type ChangeFuture<'a> = Pin<Box<dyn Future<Output = InputResult> + Send + 'a>>;
 
-/// Rooms as an API sees them.
+/// Rooms as the API sees them.
 pub trait RoomService: Send + Sync {
-    /// Changes a room. After [`StoreUnavailable`] nobody knows whether it was changed.
+    /// Changes a room. After [`StoreUnavailable`] it is unknown whether the room changed.
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a>;
-    /// Where they are.
+    /// The store that holds the rooms.
     ///
     /// # Errors
-    /// [`StoreUnavailable`]: not known yet.
+    /// [`StoreUnavailable`]: the store has never answered.
     fn store(&self) -> Result<&RoomStore, StoreUnavailable>;
 }
 
-/// Changes rooms and serves none.
-pub struct RemoteRoomService(Arc<RoomCommitter>);
-
-/// What a change needs, wherever it is made.
-struct RoomCommitter {
-    /// Comes when the store first answers.
-    store: Arc<OnceLock<RoomStore>>,
+/// Changes rooms in a process that serves no peers.
+pub struct RemoteRoomService {
+    /// Set when the store first answers.
+    store: Arc<OnceLock<Arc<RoomStore>>>,
     policy: RoomPolicy,
-    /// Owns no peer and renews no lease: only commits name it.
+    /// The name of this process in commits. It owns no peer and has no lease.
     node_id: NodeId,
     removal_hook: RemovalHook,
 }
 
 impl RemoteRoomService {
-    /// A clerk over a store.
-    pub fn new(store: RoomStore, rules: RoomPolicy, on_taken_back: RemovalHook) -> Self {
-        Self::with_store(Arc::new(store.into()), rules, on_taken_back)
+    /// A service over a store.
+    pub fn new(store: RoomStore, policy: RoomPolicy, removal_hook: RemovalHook) -> Self {
+        Self::with_store(Arc::new(Arc::new(store).into()), policy, removal_hook)
     }
 
-    fn with_store(store: Arc<OnceLock<RoomStore>>, rules: RoomPolicy, on_taken_back: RemovalHook) -> Self {
-        Self(Arc::new(RoomCommitter {
-            store,
-            policy: rules,
-            node_id: NodeId::random(),
-            removal_hook: on_taken_back,
-        }))
+    fn with_store(
+        store: Arc<OnceLock<Arc<RoomStore>>>,
+        policy: RoomPolicy,
+        removal_hook: RemovalHook,
+    ) -> Self {
+        Self { store, policy, node_id: NodeId::random(), removal_hook }
     }
 
-    /// A clerk over Redis, which need not answer yet: until it does every change is [`StoreUnavailable`].
+    /// A service over Redis, which need not answer yet: until Redis answers, every change is
+    /// [`StoreUnavailable`].
     ///
     /// # Errors
     /// No thread could be started.
     pub fn connect_in_background(
         url: &str,
         settings: &ServiceSettings,
-        on_taken_back: RemovalHook,
+        removal_hook: RemovalHook,
     ) -> Result<Self, std::io::Error> {
         let store = Arc::new(OnceLock::new());
         let (weak, url) = (Arc::downgrade(&store), url.to_owned());
-        let (redis, bounds) = (settings.redis.clone(), StoreLimits::new(settings));
+        let (redis, limits) = (settings.redis.clone(), StoreLimits::new(settings));
         let keep_trying = move || {
             while let Some(store) = weak.upgrade() {
-                if let Ok(connected) = RedisRoomStore::connect(&url, &redis, bounds) {
-                    return drop(store.set(RoomStore::Redis(connected)));
+                if let Ok(connected) = RedisRoomStore::connect(&url, &redis, limits) {
+                    return drop(store.set(Arc::new(RoomStore::Redis(connected))));
                 }
                 drop(store);
                 std::thread::sleep(CONNECT_RETRY_WAIT);
             }
         };
         std::thread::Builder::new().name("clerk".to_owned()).spawn(keep_trying)?;
-        Ok(Self::with_store(store, RoomPolicy::new(settings), on_taken_back))
-    }
-}
-
-impl RoomCommitter {
-    async fn change_and_retry(
-        self: &Arc<Self>,
-        room: &RoomId,
-        input: RoomInput,
-    ) -> Result<(InputOutcome, Arc<RoomState>), StoreUnavailable> {
-        let inputs = [input];
-        let store = self.store.get().ok_or(StoreUnavailable)?;
-        let mut found = store.load_room(room).await?;
-        for _ in 0..MAX_COMMIT_ATTEMPTS {
-            let (now, state) = (found.now, into_room_state(found));
-            let decision = decide(&state, now, &inputs, &self.policy);
-            let outcome = decision.outcomes.first().copied().unwrap_or(InputOutcome::PeerGone);
-            if decision.is_empty() {
-                return Ok((outcome, Arc::new(state)));
-            }
-            let commit = commit_builder::build_commit(
-                room,
-                &self.node_id,
-                now,
-                &state,
-                &decision,
-                Vec::new(),
-                &self.policy,
-            );
-            match store.commit(room, &self.node_id, &commit).await {
-                Ok(CommitResult::Applied(lineage, _)) => {
-                    removed_peers(&decision).for_each(|who| (self.removal_hook)(who));
-                    return Ok((
-                        outcome,
-                        Arc::new(RoomState { replication_id: lineage, ..decision.next_state }),
-                    ));
-                }
-                Ok(CommitResult::Conflict(fresh)) => found = fresh,
-                Err(StoreUnavailable) => {
-                    self.resolve_unknown_commit(room, &decision);
-                    return Err(StoreUnavailable);
-                }
-            }
-        }
-        Err(StoreUnavailable)
+        Ok(Self::with_store(store, RoomPolicy::new(settings), removal_hook))
     }
 
-    /// Nobody knows whether it was done: who was removed all the same must not come back.
-    fn resolve_unknown_commit(self: &Arc<Self>, room: &RoomId, decision: &Decision) {
-        let doubtful: Vec<_> = removed_peers(decision).collect();
-        if doubtful.is_empty() {
-            return;
-        }
-        let (desk, room) = (self.clone(), room.clone());
-        tokio::spawn(async move {
-            if let Some(store) = desk.store.get() {
-                find_removed_peers(store, &room, doubtful)
-                    .await
-                    .into_iter()
-                    .for_each(|who| (desk.removal_hook)(who));
-            }
-        });
+    fn connected_store(&self) -> Result<&Arc<RoomStore>, StoreUnavailable> {
+        self.store.get().ok_or(StoreUnavailable)
     }
 }
 
 impl RoomService for RemoteRoomService {
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a> {
-        let (desk, room) = (self.0.clone(), room.clone());
-        // A task of its own: whoever asked may hang up between a commit and what follows from it.
-        let change = tokio::spawn(async move { desk.change_and_retry(&room, input).await });
+        let host = self.connected_store().map(|store| RemoteRoom {
+            room_id: room.clone(),
+            node_id: self.node_id.clone(),
+            store: store.clone(),
+            policy: self.policy.clone(),
+            removal_hook: self.removal_hook.clone(),
+        });
+        // A task of its own: the caller may disconnect between a commit and the removal hook.
+        let change = host.map(|host| tokio::spawn(host.change(input)));
         Box::pin(async move {
-            match timeout(CHANGE_DEADLINE, change).await {
-                Ok(Ok(changed)) => changed,
+            match timeout(CHANGE_DEADLINE, change?).await {
+                Ok(Ok(result)) => result,
                 _ => Err(StoreUnavailable),
             }
         })
     }
 
     fn store(&self) -> Result<&RoomStore, StoreUnavailable> {
-        self.0.store.get().ok_or(StoreUnavailable)
+        self.connected_store().map(Arc::as_ref)
     }
 }
 
-/// The room that was found, or one before its first commit.
-fn into_room_state(found: LoadedRoom) -> RoomState {
-    found.room.unwrap_or_else(|| RoomState {
-        read_at: found.now,
-        ..RoomState::new(random_hex().into(), found.replication_id)
-    })
+/// One room, for one change.
+struct RemoteRoom {
+    room_id: RoomId,
+    node_id: NodeId,
+    store: Arc<RoomStore>,
+    policy: RoomPolicy,
+    removal_hook: RemovalHook,
+}
+
+impl RemoteRoom {
+    async fn change(self, input: RoomInput) -> InputResult {
+        let batch = InputBatch { inputs: vec![input], request_ids: vec![None] };
+        let result = commit_inputs(&Arc::new(self), &batch).await.map_err(|_| StoreUnavailable)?;
+        let outcome = result.outcomes.first().copied().unwrap_or(InputOutcome::PeerGone);
+        Ok((outcome, result.state))
+    }
+}
+
+impl CommitHost for RemoteRoom {
+    const MAX_COMMIT_ATTEMPTS: usize = 16;
+
+    fn room_id(&self) -> &RoomId {
+        &self.room_id
+    }
+
+    fn node_id(&self) -> &NodeId {
+        &self.node_id
+    }
+
+    fn store(&self) -> &RoomStore {
+        &self.store
+    }
+
+    fn policy(&self) -> RoomPolicy {
+        self.policy.clone()
+    }
+
+    fn cached_state(&self, _: &[RoomInput]) -> Option<Arc<RoomState>> {
+        None
+    }
+
+    async fn load_state(&self) -> Result<Arc<RoomState>, StoreUnavailable> {
+        Ok(self.adopt_loaded(self.store.load_room(&self.room_id).await?))
+    }
+
+    fn adopt_loaded(&self, loaded: LoadedRoom) -> Arc<RoomState> {
+        Arc::new(state_or_new(loaded))
+    }
+
+    fn notify_removed(&self, removed: RemovedPeer) {
+        (self.removal_hook)(removed);
+    }
+
+    fn after_commit(&self, _: AppliedCommit) {}
 }
 
 #[cfg(test)]
@@ -193,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        removal::RemovedPeer,
+        removal::find_removed_peers,
         room::{
             ManageRoom, Member, PeerSelector, RoomAction, RoomPatch, RoomSettings,
             tests::{test_member, test_peer},
@@ -210,10 +202,10 @@ mod tests {
         RoomId::parse("r").unwrap()
     }
 
-    async fn create_test_room(clerk: &RemoteRoomService) -> InputOutcome {
-        let now = clerk.store().unwrap().now_ms();
+    async fn create_test_room(service: &RemoteRoomService) -> InputOutcome {
+        let now = service.store().unwrap().now_ms();
         let settings = RoomSettings { created_at: now, kept_until: now + 60_000, ..RoomSettings::default() };
-        clerk
+        service
             .change_room(&test_room(), ManageRoom::from_api(RoomAction::Create(settings.into())))
             .await
             .unwrap()
@@ -222,26 +214,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_created_room_can_be_changed_and_deleted() {
-        let clerk = test_service();
-        assert_eq!(create_test_room(&clerk).await, InputOutcome::Done);
+        let service = test_service();
+        assert_eq!(create_test_room(&service).await, InputOutcome::Done);
         let (outcome, state) =
-            clerk.change_room(&test_room(), ManageRoom::from_api(RoomAction::Lock(true))).await.unwrap();
+            service.change_room(&test_room(), ManageRoom::from_api(RoomAction::Lock(true))).await.unwrap();
         assert_eq!((outcome, state.settings.locked), (InputOutcome::Done, true));
-        clerk.change_room(&test_room(), ManageRoom::from_api(RoomAction::Delete)).await.unwrap();
+        service.change_room(&test_room(), ManageRoom::from_api(RoomAction::Delete)).await.unwrap();
         let (outcome, _) =
-            clerk.change_room(&test_room(), ManageRoom::from_api(RoomAction::Lock(true))).await.unwrap();
+            service.change_room(&test_room(), ManageRoom::from_api(RoomAction::Lock(true))).await.unwrap();
         assert_eq!(outcome, InputOutcome::NoSuchRoom);
     }
 
     #[tokio::test]
     async fn concurrent_changes_are_all_applied() {
-        let clerk = Arc::new(test_service());
-        create_test_room(&clerk).await;
+        let service = Arc::new(test_service());
+        create_test_room(&service).await;
         let change = |n: u64| {
-            let clerk = clerk.clone();
+            let service = service.clone();
             async move {
                 let patch = RoomPatch { max_peers: Some(Some(n as u32)), ..RoomPatch::default() };
-                clerk
+                service
                     .change_room(&test_room(), ManageRoom::from_api(RoomAction::Configure(patch)))
                     .await
                     .unwrap()
@@ -250,13 +242,13 @@ mod tests {
         };
         let outcomes = futures_util::future::join_all((1..=8).map(change)).await;
         assert!(outcomes.iter().all(|outcome| *outcome == InputOutcome::Done));
-        assert_eq!(clerk.store().unwrap().load_room(&test_room()).await.unwrap().room.unwrap().version, 9);
+        assert_eq!(service.store().unwrap().load_room(&test_room()).await.unwrap().room.unwrap().version, 9);
     }
 
     /// Two peers in a room, of whom the first is to be removed.
-    async fn add_two_peers(clerk: &RemoteRoomService) -> RoomInput {
+    async fn add_two_peers(service: &RemoteRoomService) -> RoomInput {
         for n in [1, 2] {
-            clerk
+            service
                 .change_room(&test_room(), RoomInput::Join { peer: test_peer(n), member: test_member(n, 1) })
                 .await
                 .unwrap();
@@ -273,23 +265,23 @@ mod tests {
         let (told, mut heard) = mpsc::unbounded_channel();
         let hook: RemovalHook = Arc::new(move |who| told.send(who).unwrap());
         let store = RoomStore::in_memory(StoreLimits::new(&settings), None);
-        let clerk = RemoteRoomService::new(store, RoomPolicy::new(&settings), hook);
-        let removal = add_two_peers(&clerk).await;
-        drop(clerk.change_room(&test_room(), removal));
+        let service = RemoteRoomService::new(store, RoomPolicy::new(&settings), hook);
+        let removal = add_two_peers(&service).await;
+        drop(service.change_room(&test_room(), removal));
         assert_eq!(heard.recv().await.unwrap().peer, test_peer(1));
     }
 
     #[tokio::test]
     async fn an_unknown_commit_reveals_only_the_removed_peers() {
-        let clerk = test_service();
-        let removal = add_two_peers(&clerk).await;
-        clerk.change_room(&test_room(), removal).await.unwrap();
+        let service = test_service();
+        let removal = add_two_peers(&service).await;
+        service.change_room(&test_room(), removal).await.unwrap();
         let doubtful = |n| {
             let Member { user, token, expires, .. } = *test_member(n, 1);
             RemovedPeer { peer: test_peer(n), user, token, token_expires_s: expires }
         };
         let removed =
-            find_removed_peers(clerk.store().unwrap(), &test_room(), vec![doubtful(1), doubtful(2)]).await;
+            find_removed_peers(service.store().unwrap(), &test_room(), vec![doubtful(1), doubtful(2)]).await;
         assert_eq!(removed.iter().map(|who| &who.peer).collect::<Vec<_>>(), [&test_peer(1)]);
     }
 }

@@ -11,7 +11,8 @@ use futures_util::FutureExt as _;
 use signalbox_access::AccessRefusal;
 use signalbox_protocol::problem::Problem;
 use signalbox_rooms::{
-    room::{InputOutcome, Member, RoomInput, RoomState, TokenRecord},
+    commit_loop::InputResult,
+    room::{InputOutcome, Member, RoomInput, TokenRecord},
     store::StoreUnavailable,
 };
 use signalbox_token::RoomClaims;
@@ -23,8 +24,6 @@ use crate::{
     registry::{LocalPeer, LocalRoom},
 };
 
-type RefreshCommitResult = Result<(InputOutcome, Arc<RoomState>), StoreUnavailable>;
-
 /// The progress of a refresh.
 enum RefreshStage<'a> {
     /// No refresh.
@@ -32,7 +31,7 @@ enum RefreshStage<'a> {
     /// The token is being verified: its key must be fetched first.
     Verifying(Pin<Box<dyn Future<Output = Result<RoomClaims, Problem>> + 'a>>),
     /// The record is being committed; the box holds the record before it.
-    Committing(Pin<Box<dyn Future<Output = RefreshCommitResult>>>, Box<TokenRecord>),
+    Committing(Pin<Box<dyn Future<Output = InputResult>>>, Box<TokenRecord>),
 }
 
 /// The token in force on a connection.
@@ -206,7 +205,7 @@ impl<'a> ConnectionToken<'a> {
         }
     }
 
-    fn handle_commit_result(&mut self, result: RefreshCommitResult) -> RefreshOutcome {
+    fn handle_commit_result(&mut self, result: InputResult) -> RefreshOutcome {
         let (id, stage) = (self.request_id.take(), std::mem::replace(&mut self.stage, RefreshStage::Idle));
         match result {
             Ok((InputOutcome::Done, state)) => match state.members.get(&self.peer.id) {

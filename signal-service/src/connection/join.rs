@@ -254,39 +254,13 @@ fn check_member_access(
     checked.map_err(AccessRefusal::close_code)
 }
 
+/// Sends the reason of a refused join. Some reasons have a close code and no message.
 fn send_join_refusal(peer: &LocalPeer, outcome: InputOutcome) -> CloseCode {
-    let (code, close, text) = match outcome {
-        InputOutcome::UserLimit => {
-            (ErrorCode::UserLimit, CloseCode::UserLimit, "this user is in the room as often as it may be")
-        }
-        InputOutcome::TokenInUse => {
-            (ErrorCode::TokenInUse, CloseCode::TokenInUse, "the peer of this token is connected elsewhere")
-        }
-        InputOutcome::RoomFull => (ErrorCode::RoomFull, CloseCode::RoomFull, "the room has no place left"),
-        // The close code says everything.
-        InputOutcome::Fenced => return CloseCode::Replaced,
-        InputOutcome::TokenExpired => return CloseCode::TokenExpired,
-        InputOutcome::RoomLocked => {
-            (ErrorCode::RoomLocked, CloseCode::RoomLocked, "the room is locked and takes nobody in")
-        }
-        InputOutcome::RoomDisabled => {
-            (ErrorCode::RoomDisabled, CloseCode::RoomDisabled, "the room is switched off")
-        }
-        InputOutcome::RoomNotStarted => {
-            (ErrorCode::RoomNotStarted, CloseCode::RoomNotStarted, "the room has not begun")
-        }
-        InputOutcome::RoleRefused => {
-            (ErrorCode::RoomNotAllowed, CloseCode::RoomNotAllowed, "the room takes nobody in with this role")
-        }
-        InputOutcome::NoImplicitRoom => (
-            ErrorCode::RoomNotAllowed,
-            CloseCode::RoomNotAllowed,
-            "there is no such room, and none is made by joining",
-        ),
-        _ => return CloseCode::SessionGone,
-    };
-    peer.send_messages(&[ServerMessage::error(None, code, None, text)]);
-    close
+    let Some(refusal) = outcome.refusal() else { return CloseCode::SessionGone };
+    if let Some(error) = refusal.to_error_message(None) {
+        peer.send_messages(&[error]);
+    }
+    refusal.close_code
 }
 
 fn send_unavailable(peer: &LocalPeer) -> CloseCode {

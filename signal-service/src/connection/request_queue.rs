@@ -20,10 +20,7 @@ use signalbox_rooms::{
     store::{AppendError, MessageTarget, StoreUnavailable},
 };
 
-use super::request_answers::{
-    duplicate_ack, e2ee_required_answer, forward_answer, no_such_peer_answer, not_permitted_answer,
-    unavailable_answer, unavailable_without_id,
-};
+use super::request_answers::{duplicate_ack, forward_answer, unavailable_answer, unavailable_without_id};
 use crate::registry::{
     ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress, append_messages, forward_direct,
 };
@@ -460,17 +457,17 @@ impl RequestQueue {
         result: Result<InputOutcome, StoreUnavailable>,
         answers: &mut Vec<ServerMessage>,
     ) -> NextStep {
-        match (result, id) {
-            (Ok(InputOutcome::NotPermitted), id) => answers.push(not_permitted_answer(id)),
-            (Ok(InputOutcome::E2eeRequired), id) => answers.push(e2ee_required_answer(id)),
-            (Ok(InputOutcome::NoSuchPeer), id) => answers.push(no_such_peer_answer(id, "peer")),
-            (Ok(InputOutcome::Done | InputOutcome::Removed(_)), id) => self.acknowledge_id(id, answers),
-            (Ok(_), id) => {
-                // The room may know the peer again after a resync.
-                self.needs_resync = true;
-                self.refuse_ids(id.map(|id| (id, MessageTarget::Room)).into_iter().collect(), answers);
-                return NextStep::Resync;
-            }
+        match (result.map(InputOutcome::refusal), id) {
+            (Ok(None), id) => self.acknowledge_id(id, answers),
+            (Ok(Some(refusal)), id) => match refusal.to_error_message(id) {
+                Some(error) => answers.push(error),
+                None => {
+                    // The peer may be a member again after a resync.
+                    self.needs_resync = true;
+                    self.refuse_ids(id.map(|id| (id, MessageTarget::Room)).into_iter().collect(), answers);
+                    return NextStep::Resync;
+                }
+            },
             (Err(StoreUnavailable), Some(id)) => self.refuse_ids(vec![(id, MessageTarget::Room)], answers),
             (Err(StoreUnavailable), None) => {
                 answers.push(unavailable_without_id(

@@ -1,8 +1,8 @@
 //! The rooms and peers that this node serves. This file only declares and re-exports.
 //!
 //! - `room_registry`: finds a room and hands it inputs and entries
-//! - `local_room`: one room: its local peers and the view of its state
-//! - `room_driver`: commits the inputs of one room
+//! - `local_room`: one room: its local peers, the view of its state, and the driver that commits
+//!   its inputs
 //! - `forward`: redacts, appends and delivers messages
 //! - `local_peer`: one peer with a socket here; `inbox` orders its entries, `outbox` holds its
 //!   frames
@@ -14,7 +14,6 @@ mod inbox;
 mod local_peer;
 mod local_room;
 mod outbox;
-mod room_driver;
 mod room_registry;
 
 pub use forward::{

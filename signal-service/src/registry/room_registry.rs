@@ -1,8 +1,7 @@
 //! The rooms of this node, by name.
 //!
 //! Owns: room id → local room, and the list of rooms that must be compared with the store. Must
-//! not: read or change the state of a room. Next: `local_room` is one room, `room_driver` commits
-//! its inputs.
+//! not: read or change the state of a room. Next: `local_room`.
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map},
@@ -72,37 +71,34 @@ impl RoomRegistry {
         local
     }
 
-    /// Queues an input for a room that need not be served here. In one step with finding it: a room
-    /// that is forgotten in between would hand its entries to nobody.
+    /// Queues an input for a room, which need not have peers here.
     pub fn queue_input(&self, room: &RoomId, input: RoomInput) {
-        let mut rooms = self.lock_rooms();
-        self.get_or_create_in(&mut rooms, room).queue_input(input);
+        self.submit_to(room, |room| room.queue_input(input));
     }
 
-    /// As [`RoomRegistry::queue_input`], and waits for what becomes of it.
+    /// As [`RoomRegistry::queue_input`], and waits for the result.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn submit_input(&self, room: &RoomId, input: RoomInput) -> Result<(), StoreUnavailable> {
-        let answer = {
-            let mut rooms = self.lock_rooms();
-            self.get_or_create_in(&mut rooms, room).queue_and_watch(input, None)
-        };
-        answer.await.unwrap_or(Err(StoreUnavailable)).map(drop)
+        self.submit_to(room, |room| room.submit_input(input, None)).await.map(drop)
     }
 
-    /// Detaches peers of this node that have no socket here; returns which other nodes serve
-    /// somebody in the room.
+    /// Detaches peers of this node that have no connection; returns the other nodes that own peers
+    /// of the room.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn reconcile_room(&self, room: &RoomId) -> Result<Vec<NodeId>, StoreUnavailable> {
-        let answer = {
-            let mut rooms = self.lock_rooms();
-            self.get_or_create_in(&mut rooms, room).queue_reconcile()
-        };
-        let (_, state) = answer.await.unwrap_or(Err(StoreUnavailable))?;
+        let (_, state) = self.submit_to(room, LocalRoom::submit_reconcile).await?;
         Ok(state.owner_nodes().into_iter().filter(|node| **node != self.context.node_id).cloned().collect())
+    }
+
+    /// Submits in one step with the search for the room: a room that is forgotten in between would
+    /// deliver its entries to no connection.
+    fn submit_to<F>(&self, room: &RoomId, submit: impl FnOnce(&Arc<LocalRoom>) -> F) -> F {
+        let mut rooms = self.lock_rooms();
+        submit(&self.get_or_create_in(&mut rooms, room))
     }
 
     /// The rooms with peers on this node.
@@ -143,14 +139,8 @@ impl RoomRegistry {
 
 impl RoomService for RoomRegistry {
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a> {
-        let answer = {
-            let mut rooms = self.lock_rooms();
-            self.get_or_create_in(&mut rooms, room).queue_and_watch(input, None)
-        };
-        Box::pin(async move {
-            let answer = timeout(CHANGE_TIMEOUT, answer).await.map_err(|_| StoreUnavailable)?;
-            answer.unwrap_or(Err(StoreUnavailable))
-        })
+        let result = self.submit_to(room, |room| room.submit_input(input, None));
+        Box::pin(async move { timeout(CHANGE_TIMEOUT, result).await.unwrap_or(Err(StoreUnavailable)) })
     }
 
     fn store(&self) -> Result<&RoomStore, StoreUnavailable> {

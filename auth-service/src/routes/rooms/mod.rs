@@ -20,7 +20,7 @@ use signalbox_protocol::{
     problem::Problem,
 };
 use signalbox_rooms::{
-    room::{InputOutcome, ManageRoom, RoomAction, RoomState},
+    room::{InputOutcome, ManageRoom, NO_SUCH_PEER, NO_SUCH_ROOM, RoomAction, RoomState},
     room_service::RoomService,
     store::{RoomStore, StoreUnavailable},
 };
@@ -83,11 +83,11 @@ fn room_in_request(request: &HttpRequest) -> Result<RoomId, Problem> {
 }
 
 fn no_such_room() -> Problem {
-    Problem::new(404, "no_such_room", "there is no such room")
+    NO_SUCH_ROOM.to_problem()
 }
 
 fn no_such_peer() -> Problem {
-    Problem::new(404, "no_such_peer", "there is no such peer in this room, or it does not wait")
+    NO_SUCH_PEER.to_problem()
 }
 
 fn room_store_problem(_: StoreUnavailable) -> Problem {
@@ -117,7 +117,7 @@ async fn load_room(state: &AuthState, room: &RoomId) -> Result<RoomState, Proble
 /// Changes a room.
 ///
 /// # Errors
-/// The problem of its outcome, where it did not come to it.
+/// The problem of a refused outcome, 503.
 async fn change_room(
     state: &AuthState,
     room: &RoomId,
@@ -127,44 +127,10 @@ async fn change_room(
         .change_room(room, ManageRoom::from_api(act))
         .await
         .map_err(room_store_problem)?;
-    match outcome_problem(outcome) {
-        Some(problem) => Err(problem),
+    match outcome.refusal() {
+        Some(refusal) => Err(refusal.to_problem()),
         None => Ok((outcome, room)),
     }
-}
-
-/// Why something did not come about; none if it did.
-fn outcome_problem(outcome: InputOutcome) -> Option<Problem> {
-    let (status, code, detail) = match outcome {
-        InputOutcome::Done | InputOutcome::Attached(_) | InputOutcome::Removed(_) => return None,
-        InputOutcome::NoSuchRoom => return Some(no_such_room()),
-        InputOutcome::NoSuchPeer
-        | InputOutcome::PeerGone
-        | InputOutcome::Fenced
-        | InputOutcome::TokenExpired => {
-            return Some(no_such_peer());
-        }
-        InputOutcome::RoomExists => (409, "room_exists", "there is such a room already"),
-        InputOutcome::RoomFull => (409, "room_full", "the room has no place left"),
-        InputOutcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),
-        InputOutcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),
-        InputOutcome::RoomLocked => (403, "room_locked", "the room is locked and takes nobody in"),
-        InputOutcome::RoomDisabled => (403, "room_disabled", "the room is switched off"),
-        InputOutcome::RoomNotStarted => (403, "room_not_started", "the room has not begun"),
-        InputOutcome::NoImplicitRoom => {
-            (403, "room_not_allowed", "there is no such room, and none is made by joining")
-        }
-        InputOutcome::RoleRefused => {
-            let detail = "the room takes nobody in with this role";
-            return Some(Problem::new(403, "role_not_allowed", detail).with_field("role"));
-        }
-        InputOutcome::E2eeRequired => {
-            let detail = "the room demands encryption end to end, and this would make the server read what somebody sends";
-            return Some(Problem::new(409, "conflict", detail));
-        }
-        InputOutcome::NotPermitted => (403, "not_permitted", "that is not permitted"),
-    };
-    Some(Problem::new(status, code, detail))
 }
 
 /// An event with a stable name.

@@ -17,7 +17,7 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{
-    no_such_room, outcome_problem, room_in_request,
+    no_such_room, room_in_request,
     room_principal::{self, authorize_in_room},
     room_store, room_store_problem,
 };
@@ -225,8 +225,8 @@ fn would_enter_lobby(state: &AuthState, grant: &RoomTokenTerms, known: &RoomStat
     };
     let input = RoomInput::Join { peer: peer.clone(), member: Box::new(member) };
     let decision = decide(known, known.read_at, &[input], &state.room_policy_in_force());
-    match decision.outcomes.first().copied().and_then(outcome_problem) {
-        Some(problem) => Err(problem),
+    match decision.outcomes.first().and_then(|outcome| outcome.refusal()) {
+        Some(refusal) => Err(refusal.to_problem()),
         None => Ok(decision.next_state.members.get(&peer).is_some_and(|member| member.waiting)),
     }
 }

@@ -1,56 +1,17 @@
-//! A peer that is, or was, there: a connection takes it over, or a new peer takes its place.
+//! A claim to a peer: a connection resumes the peer, or a new peer joins in its place.
 //!
-//! Fencing begins here: each connection that takes a peer has a higher epoch than the one before, and the older one is refused.
+//! Fencing begins here: each connection that attaches a peer has a higher epoch than the one
+//! before, and the older connection is refused.
 
 use signalbox_protocol::{LeaveReason, id::PeerId};
 
 use super::{
-    decision::{InputOutcome, RoomEventKind},
+    decision::RoomEventKind,
     decision_batch::DecisionBatch,
-    room_state::{Member, ReplicationId},
+    outcome::InputOutcome,
+    room_input::{ClaimProof, PeerClaim},
+    room_state::Member,
 };
-
-/// A connection's claim to a peer.
-#[derive(Debug, Clone)]
-pub struct PeerClaim {
-    /// Which peer.
-    pub peer: PeerId,
-    /// Why it should be believed.
-    pub proof: ClaimProof,
-    /// Where the peer was last known to be a member.
-    pub replication_id: ReplicationId,
-    /// The claimant's clock, seconds since 1970: a token that has ended by it gives nothing back. None for a connection that was there
-    /// all the time, which watches over its token itself.
-    pub now_s: Option<u64>,
-    /// Its record in that case, attached to the node of the connection, with a mailbox it never had.
-    pub member: Member,
-}
-
-/// Why a claim should be believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimProof {
-    /// The client showed this handle; a newer one makes it void.
-    Handle {
-        /// Which handle of the peer.
-        generation: u64,
-        /// The epoch it was made for.
-        epoch: u64,
-    },
-    /// The client's socket has been there all the time, in this epoch; a newer one makes it void.
-    Connection {
-        /// The epoch.
-        epoch: u64,
-    },
-}
-
-impl ClaimProof {
-    /// The newest epoch that the claimant knows of.
-    pub fn known_epoch(self) -> u64 {
-        match self {
-            Self::Handle { epoch, .. } | Self::Connection { epoch } => epoch,
-        }
-    }
-}
 
 impl DecisionBatch<'_> {
     pub(super) fn attach_peer(&mut self, claim: &PeerClaim) -> InputOutcome {
@@ -61,7 +22,7 @@ impl DecisionBatch<'_> {
         }
     }
 
-    /// The epoch of the peer that is claimed; none where the store has forgotten it.
+    /// The newest epoch of the claimed peer. None: the store has forgotten the peer.
     fn check_claim(&self, claim: &PeerClaim) -> Result<Option<u64>, InputOutcome> {
         let (state, peer) = (&self.decision.next_state, &claim.peer);
         let Some(member) = state.members.get(peer) else {
@@ -75,7 +36,8 @@ impl DecisionBatch<'_> {
                 _ => Err(InputOutcome::PeerGone),
             };
         };
-        // One whose window is over is still there until a tick removes it: it came in time.
+        // After the resume window the peer is a member until its deadline is checked: the claim is
+        // in time.
         match claim.proof {
             ClaimProof::Handle { generation, .. } if generation < member.generation => {
                 Err(InputOutcome::Fenced)
@@ -97,21 +59,22 @@ impl DecisionBatch<'_> {
         let Some(member) = self.decision.next_state.members.get_mut(&claim.peer) else {
             return InputOutcome::PeerGone;
         };
-        let was_lost = member.owner().is_none() && !member.waiting;
+        let was_detached = member.owner().is_none() && !member.waiting;
         member.attachment = claim.member.attachment.clone();
         member.epoch = epoch;
         if let ClaimProof::Handle { generation, .. } = claim.proof {
             member.generation = generation;
         }
         self.decision.written_peers.insert(claim.peer.clone());
-        if was_lost {
+        if was_detached {
             self.notify_others(&claim.peer, RoomEventKind::Attached);
         }
         self.update_token_from_claim(claim);
         InputOutcome::Attached(epoch)
     }
 
-    /// Back into a room that has forgotten the peer; its place was its own, so no limit is asked.
+    /// Makes a peer that the store has forgotten a member again. No limit is checked, since the
+    /// peer was a member.
     fn restore_member(&mut self, claim: &PeerClaim) -> InputOutcome {
         let epoch = claim.proof.known_epoch() + 1;
         match self.rebind_grant(&claim.member) {
@@ -121,29 +84,33 @@ impl DecisionBatch<'_> {
         InputOutcome::Attached(epoch)
     }
 
-    pub(super) fn replace_peer(&mut self, old: &PeerClaim, peer: &PeerId, mailbox: u64) -> InputOutcome {
-        if self.decision.next_state.members.contains_key(peer) {
+    pub(super) fn replace_peer(
+        &mut self,
+        old: &PeerClaim,
+        new_peer: &PeerId,
+        mailbox_version: u64,
+    ) -> InputOutcome {
+        if self.decision.next_state.members.contains_key(new_peer) {
             return InputOutcome::Done;
         }
-        let record = match self.check_claim(old) {
-            Ok(Some(_)) => {
-                self.decision.next_state.members.get(&old.peer).map(|known| old.newest_record(known))
-            }
-            Ok(None) => match self.rebind_grant(&old.member) {
-                Ok(member) => Some(member),
-                Err(outcome) => return outcome,
-            },
-            Err(outcome) => return outcome,
+        let record = match self.claimed_record(old) {
+            Ok(record) => record,
+            Err(refusal) => return refusal,
         };
-        let Some(record) = record else { return InputOutcome::PeerGone };
         if self.decision.next_state.members.contains_key(&old.peer) {
             self.remove_peer(&old.peer, LeaveReason::Replaced);
         }
-        let presence = old.member.attachment.clone();
-        self.insert_member(
-            peer,
-            Member { attachment: presence, epoch: 1, generation: 1, mailbox_version: mailbox, ..record },
-        );
+        let attachment = old.member.attachment.clone();
+        let member = Member { attachment, epoch: 1, generation: 1, mailbox_version, ..record };
+        self.insert_member(new_peer, member);
         InputOutcome::Done
+    }
+
+    fn claimed_record(&mut self, claim: &PeerClaim) -> Result<Member, InputOutcome> {
+        if self.check_claim(claim)?.is_none() {
+            return self.rebind_grant(&claim.member);
+        }
+        let known = self.decision.next_state.members.get(&claim.peer);
+        known.map(|known| claim.newest_record(known)).ok_or(InputOutcome::PeerGone)
     }
 }

@@ -1,12 +1,18 @@
-//! A newcomer: whether the room takes it in, and whether it waits first.
+//! A new peer: whether the room accepts it, and which peer its grant belongs to.
+//!
+//! A grant belongs to one peer for as long as that peer is a member.
 
 use std::sync::Arc;
 
-use signalbox_protocol::id::{PeerId, Role};
+use signalbox_protocol::{
+    LeaveReason,
+    id::{PeerId, Role, TokenId, UserId},
+};
 
 use super::{
-    decision::{InputOutcome, RoomEventKind},
     decision_batch::DecisionBatch,
+    outcome::InputOutcome,
+    role_policy::RoomRolePolicy,
     room_state::{Member, Permission},
 };
 
@@ -15,34 +21,32 @@ impl DecisionBatch<'_> {
         if self.decision.next_state.members.contains_key(peer) {
             return InputOutcome::Done;
         }
-        if let Some(refused) = self.join_refusal(member) {
-            return refused;
+        if let Some(refusal) = self.join_refusal(member) {
+            return refusal;
         }
-        let member = match self.bind_grant(member) {
-            Ok(Some(successor)) => {
-                // Its place was its own: no limit is asked.
-                self.insert_member(peer, successor);
+        match self.bind_grant(member) {
+            Ok(Some(replacement)) => {
+                // The replaced peer has made room: no limit is checked.
+                self.insert_member(peer, replacement);
                 return InputOutcome::Done;
             }
-            Ok(None) => member,
-            Err(outcome) => return outcome,
-        };
-        let settings = &self.decision.next_state.settings;
-        let most = settings
-            .max_peers
-            .map_or(self.policy.max_room_peers, |most| self.policy.max_room_peers.min(most as usize));
-        if self.decision.next_state.members.len() >= most {
+            Ok(None) => {}
+            Err(refusal) => return refusal,
+        }
+        let (state, policy) = (&self.decision.next_state, self.policy);
+        let room_limit = state.settings.max_peers.map_or(usize::MAX, |limit| limit as usize);
+        if state.members.len() >= policy.max_room_peers.min(room_limit) {
             return InputOutcome::RoomFull;
         }
-        if self.decision.next_state.count_user_peers(&member.user) >= self.policy.max_user_peers {
+        if state.count_user_peers(&member.user) >= policy.max_user_peers {
             return InputOutcome::UserLimit;
         }
-        let waiting = settings.lobby && !member.skips_lobby(&self.policy.role_policy);
+        let waiting = state.settings.lobby && !member.skips_lobby(&policy.role_policy);
         self.insert_member(peer, Member { waiting, ..member.clone() });
         InputOutcome::Done
     }
 
-    /// Why the room takes this newcomer in under no circumstances; none if it may.
+    /// Why the settings of the room refuse this peer.
     fn join_refusal(&self, member: &Member) -> Option<InputOutcome> {
         let (state, settings) = (&self.decision.next_state, &self.decision.next_state.settings);
         if !self.policy.implicit_rooms && !state.exists(self.now) {
@@ -54,31 +58,68 @@ impl DecisionBatch<'_> {
         if !self.accepts_role(&member.role, &member.permissions) {
             return Some(InputOutcome::RoleRefused);
         }
-        // Who moderates may prepare the room.
-        if settings.starts_at.is_some_and(|at| at > self.now) && !member.has_permission(Permission::Moderate)
-        {
+        // A moderator may prepare the room before it starts.
+        let is_early = settings.starts_at.is_some_and(|at| at > self.now);
+        if is_early && !member.has_permission(Permission::Moderate) {
             return Some(InputOutcome::RoomNotStarted);
         }
         settings.locked.then_some(InputOutcome::RoomLocked)
     }
 
-    /// Whether somebody with this role, and what it may do, may be in the room at all.
+    /// Whether the room accepts members with this role and these permissions.
     pub(super) fn accepts_role(&self, role: &Role, permissions: &[Arc<str>]) -> bool {
         let settings = &self.decision.next_state.settings;
         let is_named = settings.roles.as_ref().is_none_or(|roles| roles.contains(role));
-        is_named
-            && !(settings.requires_e2ee()
-                && self.policy.role_policy.inspection_reason(role, permissions).is_some())
+        let needs_inspection = || self.policy.role_policy.inspection_reason(role, permissions).is_some();
+        is_named && !(settings.requires_e2ee() && needs_inspection())
     }
 
-    pub(super) fn insert_member(&mut self, peer: &PeerId, member: Member) {
-        self.decision.next_state.members.insert(peer.clone(), member.clone());
-        self.decision.written_peers.insert(peer.clone());
-        self.decision.removed_peers.remove(peer);
-        if member.waiting {
-            self.notify_admitters(peer, RoomEventKind::Knocked(Box::new(member)));
-        } else {
-            self.notify_others(peer, RoomEventKind::Joined(Box::new(member)));
+    /// Binds the grant of a new peer to it. A detached peer with this grant is removed, since its
+    /// client has returned without its handle; the result is the record that replaces it. An
+    /// attached peer keeps the grant, since the token of the new peer may be stolen.
+    fn bind_grant(&mut self, member: &Member) -> Result<Option<Member>, InputOutcome> {
+        let Some((holder, is_detached)) = self.find_grant_peer(&member.user, &member.token, None) else {
+            return Ok(None);
+        };
+        if !is_detached {
+            return Err(InputOutcome::TokenInUse);
         }
+        let before = self.decision.next_state.members.get(&holder).cloned();
+        self.remove_peer(&holder, LeaveReason::Replaced);
+        Ok(before.map(|before| replacement_of(&before, member, &self.policy.role_policy)))
     }
+
+    /// Binds the grant of a peer that the store has forgotten to this peer again. Another peer may
+    /// have joined with the grant meanwhile. A peer that was admitted need not wait in the lobby
+    /// because that other peer waits.
+    pub(super) fn rebind_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
+        let replacement = self.bind_grant(member)?.unwrap_or_else(|| member.clone());
+        Ok(Member { waiting: member.waiting && replacement.waiting, ..replacement })
+    }
+
+    /// The member of this user that holds the grant of the token, and whether it is detached.
+    pub(super) fn find_grant_peer(
+        &self,
+        user: &UserId,
+        token: &TokenId,
+        except: Option<&PeerId>,
+    ) -> Option<(PeerId, bool)> {
+        let mut members = self.decision.next_state.members.iter();
+        let holder = members.find(|(peer, member)| {
+            Some(*peer) != except && member.token.grant() == token.grant() && member.user == *user
+        });
+        holder.map(|(peer, member)| (peer.clone(), member.owner().is_none()))
+    }
+}
+
+/// The record of a new peer that replaces a peer of the same grant. What moderators decided about
+/// the replaced peer stays in force.
+fn replacement_of(before: &Member, new_peer: &Member, roles: &RoomRolePolicy) -> Member {
+    let mut member = new_peer.clone();
+    if before.overridden {
+        (member.role, member.permissions) = (before.role.clone(), before.permissions.clone());
+        (member.muted, member.overridden) = (before.muted, true);
+    }
+    member.waiting = before.waiting && !member.skips_lobby(roles);
+    member
 }

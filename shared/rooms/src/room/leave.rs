@@ -1,19 +1,28 @@
-//! Losing a socket, and leaving for good: by itself, at a deadline, or because somebody says so.
+//! Lost connections, leaves and deadlines.
 
 use signalbox_protocol::{LeaveReason, id::PeerId};
 
 use super::{
-    decision::{InputOutcome, RoomEventKind},
+    decision::RoomEventKind,
     decision_batch::DecisionBatch,
-    room_state::{Member, PeerAttachment, Tombstone},
+    outcome::InputOutcome,
+    room_state::{Member, PeerAttachment},
 };
 
 impl DecisionBatch<'_> {
+    pub(super) fn leave_room(&mut self, peer: &PeerId, epoch: u64, reason: LeaveReason) -> InputOutcome {
+        if self.owned_member(peer, epoch).is_none() {
+            return InputOutcome::PeerGone;
+        }
+        self.remove_peer(peer, reason);
+        InputOutcome::Done
+    }
+
     pub(super) fn detach_peer(&mut self, peer: &PeerId, epoch: u64) -> InputOutcome {
-        let until = self.now + self.policy.resume_window_ms;
+        let leaves_at = self.now + self.policy.resume_window_ms;
         let Some(member) = self.owned_member(peer, epoch) else { return InputOutcome::PeerGone };
         if member.owner().is_some() {
-            member.attachment = PeerAttachment::Detached(until);
+            member.attachment = PeerAttachment::Detached(leaves_at);
             let waiting = member.waiting;
             self.decision.written_peers.insert(peer.clone());
             if !waiting {
@@ -23,11 +32,11 @@ impl DecisionBatch<'_> {
         InputOutcome::Done
     }
 
-    pub(super) fn detach_matching(&mut self, whose: impl Fn(&Member, &PeerId) -> bool) -> InputOutcome {
+    pub(super) fn detach_matching(&mut self, matches: impl Fn(&Member, &PeerId) -> bool) -> InputOutcome {
         let members = self.decision.next_state.members.iter();
-        let lost: Vec<_> =
-            members.filter(|(peer, m)| whose(m, peer)).map(|(peer, m)| (peer.clone(), m.epoch)).collect();
-        for (peer, epoch) in &lost {
+        let matching = members.filter(|(peer, member)| matches(member, peer));
+        let matching: Vec<_> = matching.map(|(peer, member)| (peer.clone(), member.epoch)).collect();
+        for (peer, epoch) in &matching {
             self.detach_peer(peer, *epoch);
         }
         InputOutcome::Done
@@ -35,48 +44,26 @@ impl DecisionBatch<'_> {
 
     pub(super) fn check_deadlines(&mut self) -> InputOutcome {
         let (now, state) = (self.now, &self.decision.next_state);
-        // Where the room's own limit came first it has ended; at the end of the longest life of any room another one may begin.
-        let own = state.settings.max_life_ms(self.policy.max_room_life_ms) < self.policy.max_room_life_ms;
-        let ended = state.ends_at > 0 && state.ends_at <= now;
-        let over = |m: &Member| matches!(m.attachment, PeerAttachment::Detached(until) if until <= now);
-        let members = state.members.iter();
-        let due: Vec<PeerId> =
-            members.filter(|(_, m)| ended || over(m)).map(|(peer, _)| peer.clone()).collect();
+        let is_over = state.ends_at > 0 && state.ends_at <= now;
+        // A room with a limit of its own has ended. At the limit of all rooms the peers leave, and
+        // they may join again.
+        let own_limit =
+            state.settings.max_life_ms(self.policy.max_room_life_ms) < self.policy.max_room_life_ms;
+        let window_is_over =
+            |member: &Member| matches!(member.attachment, PeerAttachment::Detached(until) if until <= now);
+        let due = state.members.iter().filter(|(_, member)| is_over || window_is_over(member));
+        let due: Vec<PeerId> = due.map(|(peer, _)| peer.clone()).collect();
         for peer in &due {
-            match (ended, own) {
+            match (is_over, own_limit) {
                 (true, true) => self.remove_peer(peer, LeaveReason::Ended),
                 (true, false) => self.remove_peer_as(peer, LeaveReason::Ended, LeaveReason::Timeout),
                 (false, _) => self.remove_peer(peer, LeaveReason::Timeout),
-            };
+            }
         }
         let next = &self.decision.next_state;
         if next.members.is_empty() && next.settings.kept_until > 0 && !next.settings.is_kept(now) {
-            // It was kept for long enough.
+            // The retention of the empty room is over.
             self.decision.settings_changed = true;
-        }
-        InputOutcome::Done
-    }
-
-    pub(super) fn remove_peer(&mut self, peer: &PeerId, reason: LeaveReason) -> InputOutcome {
-        self.remove_peer_as(peer, reason, reason)
-    }
-
-    /// Removes a member; what its own connection finds may differ from what the others are told.
-    fn remove_peer_as(&mut self, peer: &PeerId, told: LeaveReason, reason: LeaveReason) -> InputOutcome {
-        let member = self.decision.next_state.members.remove(peer);
-        let (epoch, waiting) = member.as_ref().map_or((0, false), |member| (member.epoch, member.waiting));
-        self.decision.removed_members.extend(member.map(|member| (peer.clone(), member)));
-        let until = self.now + self.policy.resume_window_ms;
-        self.decision
-            .next_state
-            .tombstones
-            .insert(peer.clone(), Tombstone { epoch, reason, expires_at: until });
-        self.decision.written_peers.remove(peer);
-        self.decision.removed_peers.insert(peer.clone());
-        if waiting {
-            self.notify_admitters(peer, RoomEventKind::KnockEnded(Some(told)));
-        } else {
-            self.notify_others(peer, RoomEventKind::Left(told));
         }
         InputOutcome::Done
     }

@@ -1,12 +1,8 @@
-//! The lobby: who waits has a place, and neither hears nor says anything; those hear of it who may let it in.
+//! The lobby. A peer in it counts as a member, but neither sends nor receives anything.
 
 use signalbox_protocol::{LeaveReason, id::PeerId};
 
-use super::{
-    decision::{InputOutcome, RoomEvent, RoomEventKind},
-    decision_batch::DecisionBatch,
-    room_state::Permission,
-};
+use super::{decision::RoomEventKind, decision_batch::DecisionBatch, outcome::InputOutcome};
 
 impl DecisionBatch<'_> {
     pub(super) fn admit_peer(&mut self, peer: &PeerId) -> InputOutcome {
@@ -24,28 +20,20 @@ impl DecisionBatch<'_> {
     }
 
     pub(super) fn deny_peer(&mut self, peer: &PeerId) -> InputOutcome {
-        match self.decision.next_state.members.get(peer) {
-            Some(member) if member.waiting => self.remove_peer(peer, LeaveReason::Denied),
-            _ => InputOutcome::NoSuchPeer,
+        let is_waiting = self.decision.next_state.members.get(peer).is_some_and(|member| member.waiting);
+        if !is_waiting {
+            return InputOutcome::NoSuchPeer;
         }
+        self.remove_peer(peer, LeaveReason::Denied);
+        InputOutcome::Done
     }
 
-    /// Tells those who may let somebody in.
-    pub(super) fn notify_admitters(&mut self, about: &PeerId, kind: RoomEventKind) {
-        let members = &self.decision.next_state.members;
-        let may = |peer: &&PeerId| {
-            members.get(*peer).is_some_and(|member| member.has_permission(Permission::Admit))
-        };
-        let targets = self.event_targets.iter().filter(|peer| *peer != about).filter(may).cloned().collect();
-        self.decision.events.push(RoomEvent { kind, about_peer: about.clone(), targets });
-    }
-
-    /// Tells one who may let somebody in from now on of those who wait.
-    pub(super) fn notify_of_knocks(&mut self, reader: &PeerId) {
+    /// Sends the peers in the lobby to a member that has just received the permission to admit.
+    pub(super) fn notify_of_knocks(&mut self, admitter: &PeerId) {
         let waiting = self.decision.next_state.members.iter().filter(|(_, member)| member.waiting);
         let waiting: Vec<_> = waiting.map(|(peer, member)| (peer.clone(), member.clone())).collect();
         for (peer, member) in waiting {
-            self.notify_peer(&peer, reader, RoomEventKind::Knocked(Box::new(member)));
+            self.notify_peer(&peer, admitter, RoomEventKind::Knocked(Box::new(member)));
         }
     }
 }

@@ -1,14 +1,11 @@
-//! A member changes what others are told of it.
+//! A member changes its public record.
 
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use signalbox_protocol::id::PeerId;
 
-use super::{
-    decision::{InputOutcome, RoomEventKind},
-    decision_batch::DecisionBatch,
-};
+use super::{decision::RoomEventKind, decision_batch::DecisionBatch, outcome::InputOutcome};
 
 impl DecisionBatch<'_> {
     pub(super) fn update_record(

@@ -1,33 +1,35 @@
-//! The rules of a room, without I/O: who may join, what the others hear, who has left.
+//! The rules of a room, without I/O: who may join, which events peers receive, who has left.
 //!
-//! Owns: [`RoomState`], what all nodes agree on, and [`decide`], which turns `(state, now, inputs)` into the next state and
-//! the events. It reads no clock, makes no ids and sends nothing; whoever has an input commits what it decides.
-//! Must not: know sockets, stores or JSON frames beyond a peer's own metadata.
+//! Owns: [`RoomState`], the state that all nodes agree on, and [`decide()`], which turns
+//! `(state, now, inputs)` into the next state and the events. It reads no clock, makes no ids and
+//! sends nothing. Must not: know connections, stores or JSON frames, except the metadata of a peer.
 //!
-//! | a change of | is in |
+//! | to change | see |
 //! |---|---|
-//! | what can happen, and what comes of it | `input`, `manage` (the acts), `outcome` |
-//! | a batch from its begin to its end | `decide` |
-//! | who is let in, who waits first | `join`, `lobby`, `rules`, `roles` |
-//! | coming back, fencing | `claim` |
-//! | losing a socket, leaving, deadlines | `leave` |
-//! | tokens of a member | `grant` |
-//! | making, setting, locking and ending a room | `set`, `settings` |
-//! | who may do what to whom; removing, muting, other roles | `manage`, `moderate` |
-//! | who hears of what | `tell`; the frames are made in `announce` |
+//! | what can happen to a room | `room_input` |
+//! | the outcome of an input, and what its caller is told | `outcome` |
+//! | a batch of inputs, and which peers receive an event | `decide`, `decision_batch`, `decision` |
+//! | who may join, the lobby | `join`, `lobby`, `room_policy`, `role_policy` |
+//! | resume, takeover, fencing | `claim` |
+//! | lost connections, leaves, deadlines | `leave` |
+//! | the token and the record of a member | `token_refresh`, `member_record` |
+//! | create, configure, lock and end a room | `room_lifecycle`, `room_settings` |
+//! | who may do what to whom; remove, mute, assign roles | `room_action`, `moderation` |
 //!
-//! Next: `announce` turns its [`Decision`] into a commit, `store` commits it; a node's registry drives it for its sockets.
+//! Imports point one way: `decide` → the file of each input → `decision_batch` → `decision`,
+//! `outcome`, `room_input` → `room_state`.
+//! Next: `commit_loop` runs [`decide()`] and commits its [`Decision`].
 
 mod claim;
+mod decide;
 mod decision;
 mod decision_batch;
-mod event_targets;
-mod grant_binding;
 mod join;
 mod leave;
 mod lobby;
 mod member_record;
 mod moderation;
+mod outcome;
 mod role_policy;
 mod room_action;
 mod room_input;
@@ -37,13 +39,13 @@ mod room_settings;
 mod room_state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod token_refresh;
 
-pub use claim::{ClaimProof, PeerClaim};
-pub use decision::{Decision, InputOutcome, RoomEvent, RoomEventKind};
-pub use decision_batch::decide;
+pub use decide::decide;
+pub use decision::{Decision, RoomEvent, RoomEventKind};
+pub use outcome::{InputOutcome, NO_SUCH_PEER, NO_SUCH_ROOM, OutcomeRefusal};
 pub use role_policy::RoomRolePolicy;
-pub use room_action::{ManageRoom, PeerSelector, RoomAction};
-pub use room_input::RoomInput;
+pub use room_input::{ClaimProof, ManageRoom, PeerClaim, PeerSelector, RoomAction, RoomInput};
 pub use room_policy::RoomPolicy;
 pub use room_settings::{MAX_ROOM_RETENTION_MS, RoomCreator, RoomCreatorKind, RoomPatch, RoomSettings};
 pub use room_state::{

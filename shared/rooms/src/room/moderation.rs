@@ -1,4 +1,5 @@
-//! What is done to members: they are removed, get another role, may not publish, are told something. Who may do it: `manage`.
+//! Actions on members: removal, roles, muting, messages of the application. `room_action` checks
+//! who may do them.
 
 use std::sync::Arc;
 
@@ -9,31 +10,36 @@ use signalbox_protocol::{
 };
 
 use super::{
-    decision::{InputOutcome, RoomEventKind},
+    decision::RoomEventKind,
     decision_batch::DecisionBatch,
-    room_action::PeerSelector,
+    outcome::InputOutcome,
+    room_input::PeerSelector,
     room_state::{Member, Permission},
 };
 
 impl DecisionBatch<'_> {
     pub(super) fn remove_all_peers(&mut self, reason: LeaveReason) -> InputOutcome {
-        let everybody: Vec<PeerId> = self.decision.next_state.members.keys().cloned().collect();
-        everybody.iter().for_each(|peer| _ = self.remove_peer(peer, reason));
-        InputOutcome::Removed(everybody.len())
+        let members: Vec<PeerId> = self.decision.next_state.members.keys().cloned().collect();
+        members.iter().for_each(|peer| self.remove_peer(peer, reason));
+        InputOutcome::Removed(members.len())
     }
 
-    pub(super) fn remove_selected_peers(&mut self, whom: &PeerSelector, reason: LeaveReason) -> InputOutcome {
+    pub(super) fn remove_selected_peers(
+        &mut self,
+        selector: &PeerSelector,
+        reason: LeaveReason,
+    ) -> InputOutcome {
         let members = self.decision.next_state.members.iter();
-        let fitting = members.filter(|(peer, member)| whom.matches_member(peer, member));
-        let fitting: Vec<_> = fitting.map(|(peer, member)| (peer.clone(), member.waiting)).collect();
-        if fitting.is_empty() && matches!(whom, PeerSelector::Peer(_)) {
+        let selected = members.filter(|(peer, member)| selector.matches_member(peer, member));
+        let selected: Vec<_> = selected.map(|(peer, member)| (peer.clone(), member.waiting)).collect();
+        if selected.is_empty() && matches!(selector, PeerSelector::Peer(_)) {
             return InputOutcome::NoSuchPeer;
         }
-        for (peer, waiting) in &fitting {
-            let denied = *waiting && reason == LeaveReason::Removed;
-            self.remove_peer(peer, if denied { LeaveReason::Denied } else { reason });
+        for (peer, waiting) in &selected {
+            let is_denied = *waiting && reason == LeaveReason::Removed;
+            self.remove_peer(peer, if is_denied { LeaveReason::Denied } else { reason });
         }
-        InputOutcome::Removed(fitting.len())
+        InputOutcome::Removed(selected.len())
     }
 
     pub(super) fn set_role(
@@ -43,18 +49,18 @@ impl DecisionBatch<'_> {
         permissions: &Arc<[Arc<str>]>,
         ice_policy: Option<IcePolicy>,
     ) -> InputOutcome {
-        let takes = self.accepts_role(role, permissions);
+        let is_accepted = self.accepts_role(role, permissions);
         let Some(member) = self.decision.next_state.members.get_mut(peer) else {
             return InputOutcome::NoSuchPeer;
         };
-        if !takes {
+        if !is_accepted {
             return InputOutcome::RoleRefused;
         }
         if member.role == *role && member.permissions == *permissions && member.overridden && !member.muted {
             return InputOutcome::Done;
         }
-        let knew_of_knocks = member.has_permission(Permission::Admit);
-        let looks_different = member.role != *role || member.muted;
+        let could_admit = member.has_permission(Permission::Admit);
+        let is_visible = member.role != *role || member.muted;
         member.role = role.clone();
         member.permissions = permissions.clone();
         member.overridden = true;
@@ -68,31 +74,31 @@ impl DecisionBatch<'_> {
                 InputOutcome::Done
             };
         }
-        if looks_different {
+        if is_visible {
             self.notify_others(peer, RoomEventKind::Updated(Box::new(member.clone())));
         }
-        if member.has_permission(Permission::Admit) && !knew_of_knocks {
+        if member.has_permission(Permission::Admit) && !could_admit {
             self.notify_of_knocks(peer);
         }
         InputOutcome::Done
     }
 
-    pub(super) fn set_muted(&mut self, peer: &PeerId, on: bool) -> InputOutcome {
+    pub(super) fn set_muted(&mut self, peer: &PeerId, muted: bool) -> InputOutcome {
         const PUBLISH: &str = Permission::Publish.as_str();
-        let closed = self.decision.next_state.settings.requires_e2ee();
+        let requires_e2ee = self.decision.next_state.settings.requires_e2ee();
         let Some(member) = self.decision.next_state.members.get_mut(peer).filter(|member| !member.waiting)
         else {
             return InputOutcome::NoSuchPeer;
         };
         let may_publish = member.has_permission(Permission::Publish);
-        if on && may_publish && closed {
+        if muted && may_publish && requires_e2ee {
             return InputOutcome::E2eeRequired;
         }
-        if on && may_publish {
+        if muted && may_publish {
             member.permissions =
                 member.permissions.iter().filter(|name| &***name != PUBLISH).cloned().collect();
             member.muted = true;
-        } else if !on && member.muted {
+        } else if !muted && member.muted {
             member.permissions =
                 std::iter::once(Arc::from(PUBLISH)).chain(member.permissions.iter().cloned()).collect();
             member.muted = false;

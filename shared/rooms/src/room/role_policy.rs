@@ -1,21 +1,22 @@
-//! What the configuration says of roles, as far as rooms go by it: what of a role must be read, and who passes a lobby.
+//! What rooms need of the configured roles: which roles the server must inspect, and which roles
+//! skip the lobby.
 //!
-//! Must not: read a description itself. What is read of a role is up to the signaling node, which has the same rule
-//! (`signal-service/src/rules.rs`, where a test holds the two together).
+//! Must not: inspect a description. The signaling node does, by the same rule; a test in
+//! `signal-service/src/payload_filter.rs` compares the two.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use signalbox_config::{CandidateSettings, LobbyPolicy, RoleTemplate, ServiceSettings};
 use signalbox_protocol::{IcePolicy, id::Role};
 
-/// Without one of these what a role sends must be read, lest it sends it all the same.
+/// A role that lacks one of these permissions must be inspected, so that it cannot send it anyway.
 const ENFORCED_PERMISSIONS: [&str; 3] = ["publish", "share", "data"];
 
 /// The roles of the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct RoomRolePolicy {
     ice_policy: IcePolicy,
-    // Shared: rules are handed to each decision.
+    // Shared: each decision receives the policy.
     roles: Arc<BTreeMap<Role, RoleTemplate>>,
 }
 
@@ -25,13 +26,14 @@ impl RoomRolePolicy {
         Self { ice_policy: settings.ice.policy, roles: settings.roles.0.clone().into() }
     }
 
-    /// Why descriptions or candidates of a member must be read, for a person; none if they need not be. A role that the configuration
-    /// does not have (any more) has the permissions that its token says.
+    /// Why the server must inspect what a member sends, as a text for an operator. None: it need
+    /// not. A role that is not configured has the permissions of its token.
     pub fn inspection_reason(&self, role: &Role, permissions: &[Arc<str>]) -> Option<String> {
         self.inspection_reason_with(role, |name| permissions.iter().any(|permission| &**permission == name))
     }
 
-    /// The same of the first of some roles, with the permissions that the configuration gives it.
+    /// The reason for the first of these roles that must be inspected, with its configured
+    /// permissions.
     pub fn first_inspection_reason<'a>(
         &'a self,
         roles: impl IntoIterator<Item = &'a Role>,
@@ -42,7 +44,7 @@ impl RoomRolePolicy {
         })
     }
 
-    /// All roles that the configuration has.
+    /// All configured roles.
     pub fn role_names(&self) -> impl Iterator<Item = &Role> {
         self.roles.keys()
     }
@@ -59,7 +61,7 @@ impl RoomRolePolicy {
         filters.then(|| format!("the role {role} has rules for candidates, so its descriptions are changed"))
     }
 
-    /// Whether a role need not wait in a lobby.
+    /// Whether a role does not wait in the lobby.
     pub(super) fn role_skips_lobby(&self, role: &Role) -> bool {
         self.roles.get(role).is_some_and(|template| template.lobby == Some(LobbyPolicy::Pass))
     }

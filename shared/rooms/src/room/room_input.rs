@@ -1,90 +1,249 @@
-//! What happens to a room.
+//! Everything that can change a room. Values only: the rules are in the files that `decide` calls.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    LeaveReason,
-    id::{NodeId, PeerId},
+    IcePolicy, LeaveReason,
+    id::{NodeId, PeerId, Role, UserId},
 };
 
 use super::{
-    claim::PeerClaim,
-    room_action::ManageRoom,
-    room_state::{Member, TokenRecord},
+    room_settings::{RoomPatch, RoomSettings},
+    room_state::{Member, ReplicationId, TokenRecord},
 };
 
-/// Something that happens to a room.
+/// A request to change a room. The caller makes all ids, so that a repeated decision is the same.
 #[derive(Debug, Clone)]
 pub enum RoomInput {
-    /// A peer wants in. Ids are made by the caller, so that deciding twice decides the same.
+    /// A new peer joins.
     Join {
-        /// Its id.
+        /// The new peer.
         peer: PeerId,
-        /// Its record, with the node that serves it.
+        /// Its record, attached to its node.
         member: Box<Member>,
     },
-    /// A connection takes over a peer that is, or was, there.
+    /// A connection resumes a peer.
     Attach(Box<PeerClaim>),
-    /// The client of a peer is back without its state: the peer has left, and a new one joins in its place.
+    /// A client returns without its state: the old peer leaves, and a new peer joins in its place.
     Replace {
-        /// The peer it was.
+        /// The peer that leaves.
         old_peer: Box<PeerClaim>,
-        /// The peer it is.
+        /// The peer that joins.
         new_peer: PeerId,
-        /// Its mailbox.
+        /// The mailbox version of the new peer.
         mailbox_version: u64,
     },
-    /// A peer changes its public record; what is absent stays. Only the owner of that epoch may say so.
+    /// A peer changes its public record; a field that is absent stays. Only the owner of the epoch
+    /// may do so.
     UpdateRecord {
-        /// Which peer.
+        /// The peer.
         peer: PeerId,
-        /// The epoch whose connection says so.
+        /// The epoch of the connection that asks.
         epoch: u64,
-        /// Its new name.
+        /// The new name.
         name: Option<Arc<str>>,
-        /// Its new metadata.
+        /// The new metadata.
         metadata: Option<Arc<RawValue>>,
     },
-    /// A peer has shown another token. Only the owner of that epoch may say so.
+    /// A peer presents a newer token. Only the owner of the epoch may do so.
     RefreshToken {
-        /// Which peer.
+        /// The peer.
         peer: PeerId,
-        /// The epoch whose connection it was shown on.
+        /// The epoch of the connection that asks.
         epoch: u64,
-        /// What the token says.
+        /// The claims of the token.
         token_record: Box<TokenRecord>,
     },
-    /// A peer's socket is lost. Only the owner of that epoch may say so.
+    /// A peer has lost its connection. Only the owner of the epoch may report this.
     Detach {
-        /// Which peer.
+        /// The peer.
         peer: PeerId,
-        /// The epoch whose socket it was.
+        /// The epoch of the lost connection.
         epoch: u64,
     },
-    /// A peer is gone for good. Only the owner of that epoch may say so.
+    /// A peer leaves. Only the owner of the epoch may report this.
     Leave {
-        /// Which peer.
+        /// The peer.
         peer: PeerId,
-        /// The epoch that says so.
+        /// The epoch of the connection that reports.
         epoch: u64,
-        /// What the others are told.
+        /// The reason that other peers receive.
         reason: LeaveReason,
     },
     /// A node is dead: its peers are detached.
     NodeDied {
-        /// Which node.
+        /// The node.
         node: NodeId,
     },
-    /// A node has looked at its sockets: its peers without one are detached.
+    /// A node lists its connections: its peers without a connection are detached.
     ReconcileNode {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// Its peers with a socket.
+        /// Its peers that have a connection.
         connected_peers: BTreeSet<PeerId>,
     },
-    /// Deadlines may have come: the windows of detached peers, the longest life of the room, or until when it is kept.
+    /// A deadline may have passed: a resume window, the longest life of the room, or its retention.
     CheckDeadlines,
-    /// Somebody who may changes the room or its members.
+    /// A moderator or the API changes the room or its members.
     Manage(Box<ManageRoom>),
+}
+
+/// The claim of a connection to a peer.
+#[derive(Debug, Clone)]
+pub struct PeerClaim {
+    /// The peer.
+    pub peer: PeerId,
+    /// Why the connection may have the peer.
+    pub proof: ClaimProof,
+    /// The replication id under which the peer was last known to be a member.
+    pub replication_id: ReplicationId,
+    /// The clock of the claimant, seconds since 1970, against which its token is checked. None for
+    /// a connection that never ended: it watches its token itself.
+    pub now_s: Option<u64>,
+    /// The record of the peer, should the store have forgotten it: attached to the node of the
+    /// connection, with a mailbox version that the peer never had.
+    pub member: Member,
+}
+
+/// The proof that a connection may have a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimProof {
+    /// The client presented this resume handle; a newer handle makes it void.
+    Handle {
+        /// The generation of the handle.
+        generation: u64,
+        /// The epoch for which the handle was made.
+        epoch: u64,
+    },
+    /// The connection of the client never ended; a newer epoch fences it.
+    Connection {
+        /// The epoch of the connection.
+        epoch: u64,
+    },
+}
+
+impl PeerClaim {
+    /// Whether the token has not expired. Of the token that the room knows (`known`) and the token
+    /// of the claim, the newer one counts.
+    pub(super) fn has_valid_token(&self, known: Option<&Member>) -> bool {
+        let expires = known.map_or(self.member.expires, |known| self.newest_record(known).expires);
+        self.now_s.is_none_or(|now| expires > now)
+    }
+
+    /// The record that the room has, with the token of the claim if that is newer: the token may
+    /// have been refreshed while the store was unavailable.
+    pub(super) fn newest_record(&self, known: &Member) -> Member {
+        let (mut member, record) = (known.clone(), self.member.token_record());
+        if member.token_record().is_older_than(&record) {
+            member.apply_token_record(&record);
+        }
+        member
+    }
+}
+
+impl ClaimProof {
+    /// The newest epoch that the claimant knows.
+    pub fn known_epoch(self) -> u64 {
+        match self {
+            Self::Handle { epoch, .. } | Self::Connection { epoch } => epoch,
+        }
+    }
+}
+
+/// An action on a room, with the actor that asks for it.
+#[derive(Debug, Clone)]
+pub struct ManageRoom {
+    /// The member that asks, and the epoch of its connection. None: the API, which may do
+    /// everything.
+    pub actor: Option<(PeerId, u64)>,
+    /// The action.
+    pub action: RoomAction,
+}
+
+/// An action on a room or its members.
+#[derive(Debug, Clone)]
+pub enum RoomAction {
+    /// Create the room with these settings.
+    Create(Arc<RoomSettings>),
+    /// Change the settings.
+    Configure(RoomPatch),
+    /// Lock the room against new peers, or unlock it.
+    Lock(bool),
+    /// Remove all members.
+    End {
+        /// Whether the room is locked afterwards.
+        lock_room: bool,
+    },
+    /// Remove all members and the room.
+    Delete,
+    /// Remove members.
+    Remove {
+        /// The members.
+        selector: PeerSelector,
+        /// The reason that other peers receive.
+        reason: LeaveReason,
+    },
+    /// Assign a role to a member. It overrides the role of the token.
+    SetRole {
+        /// The member.
+        peer: PeerId,
+        /// The role.
+        role: Role,
+        /// The permissions of the role.
+        permissions: Arc<[Arc<str>]>,
+        /// The ICE policy of the role, for the member.
+        ice_policy: Option<IcePolicy>,
+    },
+    /// Remove the permission to publish from a member, or restore it.
+    Mute {
+        /// The member.
+        peer: PeerId,
+        /// Whether the member loses the permission.
+        muted: bool,
+    },
+    /// Admit a peer from the lobby.
+    Admit(PeerId),
+    /// Refuse a peer in the lobby.
+    Deny(PeerId),
+    /// Send a message of the application.
+    SendMessage {
+        /// The target. None: all members.
+        to: Option<PeerId>,
+        /// Any JSON.
+        data: Arc<RawValue>,
+    },
+}
+
+/// A choice of members.
+#[derive(Debug, Clone)]
+pub enum PeerSelector {
+    /// One peer.
+    Peer(PeerId),
+    /// All members with a role.
+    Role(Role),
+    /// All peers of a user.
+    User(UserId),
+}
+
+impl ManageRoom {
+    /// An action of the API.
+    pub fn from_api(action: RoomAction) -> RoomInput {
+        RoomInput::Manage(Box::new(Self { actor: None, action }))
+    }
+
+    /// An action that a member requests on the connection of an epoch.
+    pub fn from_member(peer: PeerId, epoch: u64, action: RoomAction) -> RoomInput {
+        RoomInput::Manage(Box::new(Self { actor: Some((peer, epoch)), action }))
+    }
+}
+
+impl PeerSelector {
+    pub(super) fn matches_member(&self, peer: &PeerId, member: &Member) -> bool {
+        match self {
+            Self::Peer(wanted) => wanted == peer,
+            Self::Role(role) => *role == member.role,
+            Self::User(user) => *user == member.user,
+        }
+    }
 }

@@ -1,12 +1,13 @@
-//! What is done to a room: it is made, its settings change, it ends.
+//! Actions on a room: create, configure, end, delete.
 
 use std::sync::Arc;
 
 use signalbox_protocol::{LeaveReason, id::PeerId};
 
 use super::{
-    decision::{InputOutcome, RoomEventKind},
+    decision::RoomEventKind,
     decision_batch::DecisionBatch,
+    outcome::InputOutcome,
     room_settings::{MAX_ROOM_RETENTION_MS, RoomPatch, RoomSettings},
     room_state::Member,
 };
@@ -29,10 +30,10 @@ impl DecisionBatch<'_> {
         if next.to_json() == self.decision.next_state.settings.to_json() {
             return InputOutcome::Done;
         }
-        let reads = |member: &Member| {
+        let needs_inspection = |member: &Member| {
             self.policy.role_policy.inspection_reason(&member.role, &member.permissions).is_some()
         };
-        if next.requires_e2ee() && self.decision.next_state.members.values().any(reads) {
+        if next.requires_e2ee() && self.decision.next_state.members.values().any(needs_inspection) {
             return InputOutcome::E2eeRequired;
         }
         let lobby_closes = self.decision.next_state.settings.lobby && !next.lobby;
@@ -46,8 +47,8 @@ impl DecisionBatch<'_> {
         InputOutcome::Done
     }
 
-    /// Writes the settings and tells the members what they may know of them.
-    pub(super) fn write_settings(&mut self, settings: RoomSettings) {
+    /// Changes the settings and sends the public ones to the members.
+    fn write_settings(&mut self, settings: RoomSettings) {
         self.decision.next_state.settings = Arc::new(settings);
         self.decision.settings_changed = true;
         let kind = RoomEventKind::RoomUpdated(self.decision.next_state.settings.clone());
@@ -56,7 +57,7 @@ impl DecisionBatch<'_> {
 
     pub(super) fn end_room(&mut self, lock: bool) -> InputOutcome {
         if lock {
-            // The lock must outlast those who are sent out, or the next one would open the room again.
+            // The lock must outlast the members, or the next peer would open the room again.
             let settings = &self.decision.next_state.settings;
             let kept_until = settings
                 .kept_until
@@ -74,7 +75,7 @@ impl DecisionBatch<'_> {
 
     pub(super) fn delete_room(&mut self) -> InputOutcome {
         let outcome = self.remove_all_peers(LeaveReason::Ended);
-        // What is not kept and has no members is over.
+        // A room that has no members and is not kept ends.
         self.decision.next_state.settings = Arc::default();
         self.decision.settings_changed = true;
         outcome

@@ -1,4 +1,4 @@
-//! What the configuration says of rooms.
+//! The configuration of rooms.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use signalbox_config::ServiceSettings;
 
 use super::role_policy::RoomRolePolicy;
 
-/// The limits the rules need.
+/// The limits that apply to all rooms.
 #[derive(Debug, Clone)]
 pub struct RoomPolicy {
-    /// Most peers in a room.
+    /// The maximum number of peers in a room.
     pub max_room_peers: usize,
-    /// Most peers of one user in a room.
+    /// The maximum number of peers of one user in a room.
     pub max_user_peers: usize,
-    /// How long a detached peer has, and a peer that left is remembered, milliseconds.
+    /// The resume window of a detached peer, and the life of a tombstone, milliseconds.
     pub resume_window_ms: u64,
     /// The longest life of a room, milliseconds.
     pub max_room_life_ms: u64,
-    /// How long a room is kept that is locked by its end, milliseconds.
+    /// How long a room is kept that was ended and locked, milliseconds.
     pub ended_room_retention_ms: u64,
-    /// Whether a room that nobody made springs up at the first join.
+    /// Whether the first join creates a room.
     pub implicit_rooms: bool,
     /// The roles.
     pub role_policy: Arc<RoomRolePolicy>,

@@ -1,4 +1,4 @@
-//! What somebody has set for a room, beside who is in it.
+//! The settings of a room.
 
 use std::sync::Arc;
 
@@ -6,67 +6,71 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_protocol::{E2eeMode, RoomInfo, id::Role};
 
-/// The longest that an empty room is kept, milliseconds: a day.
+/// The longest time that an empty room is kept, milliseconds: a day.
 pub const MAX_ROOM_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// What is set for a room. The default is that of a room which nobody made: it is open, and goes with its last member.
+/// The settings of a room. The default is a room that a join has created: it is open, and ends with
+/// its last member.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomSettings {
-    /// The name to show.
+    /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Whatever the application attached: a JSON object.
+    /// The JSON object that the application attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Arc<RawValue>>,
-    /// Most peers, if fewer than the configuration allows.
+    /// The maximum number of peers, if lower than the configured limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_peers: Option<u32>,
-    /// The longest that somebody is in it without a break, seconds, if shorter than `timing.room_life`.
+    /// The longest time that the room has members without a break, seconds, if shorter than
+    /// `timing.room_life`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_duration: Option<u64>,
-    /// Nobody comes in before, milliseconds since 1970.
+    /// When the first peer may join, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<u64>,
-    /// Whether somebody may come in at all.
+    /// Whether peers may join.
     pub enabled: bool,
-    /// Whether it is closed to newcomers for now.
+    /// Whether the room is locked against new peers.
     pub locked: bool,
-    /// Whether newcomers wait until they are admitted.
+    /// Whether new peers wait in the lobby.
     pub lobby: bool,
     /// Whether peers encrypt end to end.
     pub e2ee: E2eeMode,
-    /// The roles that it takes in; none is all.
+    /// The roles that may join. None: all roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Arc<[Role]>>,
-    /// Who made it.
+    /// The creator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<RoomCreator>,
-    /// When it was made, milliseconds since 1970 by the store's clock; 0 where nobody made it.
+    /// When the room was created, milliseconds since 1970 by the clock of the store; 0 if a join
+    /// has created it.
     pub created_at: u64,
-    /// Which making it was: random, so that a making that is repeated because its answer was lost is told from another one.
+    /// A random id of the creation. A creation that is repeated because its answer was lost has the
+    /// same id.
     #[serde(rename = "making", default, skip_serializing_if = "Option::is_none")]
     pub creation_id: Option<Arc<str>>,
-    /// Until when it is there though nobody is in it, by the same clock; 0: it goes with its last member.
+    /// Until when the empty room is kept, by the same clock; 0: the room ends with its last member.
     pub kept_until: u64,
 }
 
-/// Who made a room.
+/// The creator of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomCreator {
-    /// An API key, or a user.
+    /// The kind of the creator.
     pub kind: RoomCreatorKind,
-    /// Its id.
+    /// The id of the API key or the user.
     pub id: Arc<str>,
 }
 
-/// What made a room.
+/// The kind of a creator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomCreatorKind {
     /// An API key, or a management token of it.
     Key,
-    /// A user with a token of its own.
+    /// A user with a user token.
     User,
 }
 
@@ -92,27 +96,27 @@ impl Default for RoomSettings {
 }
 
 impl RoomSettings {
-    /// Whether somebody made the room.
+    /// Whether the API has created the room.
     pub fn is_created(&self) -> bool {
         self.created_at > 0
     }
 
-    /// Whether the room is there without anybody in it.
+    /// Whether the room is kept without members.
     pub fn is_kept(&self, now: u64) -> bool {
         self.kept_until > now
     }
 
-    /// Whether nothing of its members may be read.
+    /// Whether the server may not inspect what members send.
     pub fn requires_e2ee(&self) -> bool {
         self.e2ee == E2eeMode::Required
     }
 
-    /// How long somebody may be in the room without a break, milliseconds.
+    /// The longest life of the room, milliseconds. `longest_ms` is the configured limit.
     pub fn max_life_ms(&self, longest_ms: u64) -> u64 {
         self.max_duration.map_or(longest_ms, |seconds| seconds.saturating_mul(1_000).min(longest_ms))
     }
 
-    /// What its members are told.
+    /// The public settings, for members.
     pub fn to_room_info(&self, ends_at: u64) -> RoomInfo {
         RoomInfo {
             name: self.name.clone(),
@@ -126,18 +130,18 @@ impl RoomSettings {
         }
     }
 
-    /// As the store keeps it.
+    /// The form in the store.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// A change of settings: what is absent stays; of what may be unset, the inner none unsets it.
+/// A change of settings. An absent field stays; an inner `None` removes the value.
 #[derive(Debug, Clone, Default)]
 pub struct RoomPatch {
-    /// See [`RoomSettings::node_id`].
+    /// See [`RoomSettings::name`].
     pub name: Option<Option<Arc<str>>>,
-    /// See [`RoomSettings::parse_metadata`].
+    /// See [`RoomSettings::metadata`].
     pub metadata: Option<Option<Arc<RawValue>>>,
     /// See [`RoomSettings::max_peers`].
     pub max_peers: Option<Option<u32>>,
@@ -153,18 +157,18 @@ pub struct RoomPatch {
     pub lobby: Option<bool>,
     /// See [`RoomSettings::e2ee`].
     pub e2ee: Option<E2eeMode>,
-    /// See [`RoomSettings::role_policy`].
+    /// See [`RoomSettings::roles`].
     pub roles: Option<Option<Arc<[Role]>>>,
 }
 
 impl RoomPatch {
-    /// The settings with the change.
+    /// The changed settings.
     pub fn apply_to(&self, to: &RoomSettings) -> RoomSettings {
         let mut next = to.clone();
-        let take = |into: &mut bool, from: Option<bool>| *into = from.unwrap_or(*into);
-        take(&mut next.enabled, self.enabled);
-        take(&mut next.locked, self.locked);
-        take(&mut next.lobby, self.lobby);
+        let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
+        set(&mut next.enabled, self.enabled);
+        set(&mut next.locked, self.locked);
+        set(&mut next.lobby, self.lobby);
         next.e2ee = self.e2ee.unwrap_or(next.e2ee);
         next.roles = self.roles.clone().unwrap_or(next.roles);
         next.name = self.name.clone().unwrap_or(next.name);

@@ -1,4 +1,4 @@
-//! What all nodes agree on about a room.
+//! The state of a room that all nodes agree on.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,123 +14,126 @@ use super::{role_policy::RoomRolePolicy, room_settings::RoomSettings};
 /// One life of a room: 32 hexadecimal digits, random.
 pub type RoomInstanceId = Arc<str>;
 
-/// Which history of the store something was true in. It changes when the store may have forgotten what it had acknowledged:
-/// after a failover, a restart, or the move of a slot.
+/// The history of the store under which a state is true. It changes when acknowledged writes may be
+/// missing: after a failover, a restart, or the move of a slot.
 pub type ReplicationId = Arc<str>;
 
-/// A room: its members under a contiguous version. Changed only by compare-and-commit on `(incarnation, version)`.
+/// A room. It changes only by a commit that compares `(instance_id, version)`.
 #[derive(Debug, Clone)]
 pub struct RoomState {
-    /// Which life of the room.
+    /// The life of the room.
     pub instance_id: RoomInstanceId,
-    /// Grows by one with each commit; 0 has never been committed.
+    /// Grows by one with each commit; 0 before the first commit.
     pub version: u64,
-    /// Where it was read.
+    /// The history of the store in which the state was read.
     pub replication_id: ReplicationId,
-    /// When it was read, milliseconds since 1970 by the store's clock.
+    /// When the state was read, milliseconds since 1970 by the clock of the store.
     pub read_at: u64,
-    /// When its longest life is over, by the same clock; 0 before the first commit.
+    /// When the longest life of the room is over, by the same clock; 0 before the first commit.
     pub ends_at: u64,
-    /// When its life began, by the same clock; 0 where nobody has been in it.
+    /// When the first peer joined, by the same clock; 0 while the room has no members.
     pub started_at: u64,
-    /// What is set for it.
+    /// The settings.
     pub settings: Arc<RoomSettings>,
     /// The members.
     pub members: BTreeMap<PeerId, Member>,
-    /// Who has left lately.
+    /// The peers that have left within the resume window.
     pub tombstones: BTreeMap<PeerId, Tombstone>,
 }
 
-/// That a peer has left, remembered for the resume window, so that it is not taken for one the store has forgotten.
+/// The record that a peer has left, kept for the resume window: without it, the peer would look
+/// like a peer that the store has forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tombstone {
-    /// The epoch it left in.
+    /// The last epoch of the peer.
     pub epoch: u64,
-    /// Why.
+    /// Why the peer left.
     pub reason: LeaveReason,
-    /// Until when it is remembered, by the store's clock.
+    /// Milliseconds since 1970 by the clock of the store.
     pub expires_at: u64,
 }
 
-/// A member: its public record and who serves it.
+/// A peer of the room: its public record, its token and its owner.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Member {
-    /// The user of its token.
+    /// The user of the token.
     pub user: UserId,
-    /// The role of its token.
+    /// The role of the token, or the role that was assigned.
     pub role: Role,
-    /// What the role may do.
+    /// The permissions of the role.
     pub permissions: Arc<[Arc<str>]>,
-    /// Its token: the part before the dot is the grant, which is what can be taken back.
+    /// The id of the token. The part before the dot is the grant, which can be revoked.
     pub token: TokenId,
-    /// When its token was made, seconds since 1970.
+    /// When the token was issued, seconds since 1970.
     pub issued: u64,
-    /// When its token ends, seconds since 1970.
+    /// When the token expires, seconds since 1970.
     pub expires: u64,
-    /// On whose word its token was made.
+    /// The caller that requested the token.
     pub caller: CallerId,
-    /// Where the peer is, as its token says.
+    /// The region of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionId>,
-    /// The name to show; empty where none was given.
+    /// The display name; may be empty.
     pub name: Arc<str>,
-    /// Whatever the application attached.
+    /// The JSON object that the application attached.
     pub metadata: Arc<RawValue>,
-    /// Whether it waits in the lobby: it has a place, and neither hears nor says anything.
+    /// Whether the peer is in the lobby: it counts as a member, but sends and receives nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
-    /// Whether somebody has taken its permission to publish.
+    /// Whether a moderator or the API has removed the permission to publish.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub muted: bool,
-    /// Whether role and permissions are no longer its token's, so that another token does not bring them back.
+    /// Whether role and permissions were assigned. A newer token does not change them then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overridden: bool,
-    /// Where its socket is.
+    /// The owner of the peer.
     #[serde(skip)]
     pub attachment: PeerAttachment,
-    /// Grows with each connection that takes the peer; only the newest may write for it.
+    /// Grows with each connection that attaches the peer; only the newest may write for it.
     #[serde(skip)]
     pub epoch: u64,
-    /// The handle that the client is known to have. This one and the next are good.
+    /// The generation of the handle that the client is known to have. This handle and the next one
+    /// are valid.
     #[serde(skip)]
     pub generation: u64,
-    /// Names its mailbox: a new number where entries may have been lost. Grows.
+    /// The version of its mailbox. A mailbox that may have lost entries gets a higher version.
     #[serde(skip)]
     pub mailbox_version: u64,
 }
 
-/// What a token says of its peer beyond room and user.
+/// The claims of a token about its peer, except room and user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// Its name; the part before the dot is the grant.
+    /// The id of the token; the part before the dot is the grant.
     pub token: TokenId,
-    /// When it was made, seconds since 1970.
+    /// When the token was issued, seconds since 1970.
     pub issued: u64,
-    /// When it ends, seconds since 1970.
+    /// When the token expires, seconds since 1970.
     pub expires: u64,
     /// The role.
     pub role: Role,
-    /// What the role may do.
+    /// The permissions of the role.
     pub permissions: Arc<[Arc<str>]>,
-    /// On whose word it was made.
+    /// The caller that requested the token.
     pub caller: CallerId,
-    /// Where the peer is.
+    /// The region of the peer.
     pub region: Option<RegionId>,
 }
 
 impl TokenRecord {
-    /// Of two tokens of a peer the one that was made later counts; of two made in one second, the one that ends later.
+    /// Of two tokens of a peer the one that was issued later counts. Of two tokens of one second,
+    /// the one that expires later counts.
     pub fn is_older_than(&self, other: &Self) -> bool {
         (self.issued, self.expires) < (other.issued, other.expires)
     }
 }
 
-/// Where a member's socket is.
+/// The owner of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerAttachment {
-    /// On this node.
+    /// The node with the connection of the peer.
     Attached(NodeId),
-    /// It is lost, and nobody may write for the peer; it has left when this moment comes (milliseconds since 1970).
+    /// The peer has no connection. It leaves at this time, milliseconds since 1970.
     Detached(u64),
 }
 
@@ -156,54 +159,47 @@ impl RoomState {
         }
     }
 
-    /// Whether there is such a room: somebody is in it, or it is kept.
+    /// Whether the room exists: it has members, or it is kept.
     pub fn exists(&self, now: u64) -> bool {
         !self.members.is_empty() || self.settings.is_kept(now)
     }
 
-    /// The same room for a store that has forgotten it: its members as they were known, each with a new mailbox.
-    pub fn rebuild_for_store(&self, lineage: ReplicationId, now: u64) -> Self {
+    /// The same room for a store that has forgotten it. Each member gets a new mailbox version.
+    pub fn rebuild_for_store(&self, replication_id: ReplicationId, now: u64) -> Self {
         let renewed = |(peer, member): (&PeerId, &Member)| {
-            let mailbox = now.max(member.mailbox_version + 1);
-            (peer.clone(), Member { mailbox_version: mailbox, ..member.clone() })
+            let mailbox_version = now.max(member.mailbox_version + 1);
+            (peer.clone(), Member { mailbox_version, ..member.clone() })
         };
         let members = self.members.iter().map(renewed).collect();
-        Self {
-            version: 0,
-            replication_id: lineage,
-            read_at: now,
-            ends_at: 0,
-            started_at: 0,
-            members,
-            ..self.clone()
-        }
+        Self { version: 0, replication_id, read_at: now, ends_at: 0, started_at: 0, members, ..self.clone() }
     }
 
-    /// The others as `reader` is told of them.
+    /// The other members for the snapshot of `reader`.
     pub fn peer_entries_for(&self, reader: &PeerId) -> Vec<PeerInfo> {
         let others = self.members.iter().filter(|(peer, member)| *peer != reader && !member.waiting);
         others.map(|(peer, member)| member.to_peer_entry(peer, reader.is_polite_toward(peer))).collect()
     }
 
-    /// Who waits in the lobby, as `reader` is told: those who may not let anybody in hear of nobody.
+    /// The peers in the lobby for the snapshot of `reader`: empty for a reader that may not admit.
     pub fn knockers_for(&self, reader: &PeerId) -> Vec<LobbyPeer> {
-        let may = self.members.get(reader).is_some_and(|member| member.has_permission(Permission::Admit));
-        let waiting = self.members.iter().filter(|(_, member)| may && member.waiting);
+        let may_admit =
+            self.members.get(reader).is_some_and(|member| member.has_permission(Permission::Admit));
+        let waiting = self.members.iter().filter(|(_, member)| may_admit && member.waiting);
         waiting.map(|(peer, member)| member.to_knocker(peer)).collect()
     }
 
-    /// How many peers a user has here.
+    /// The number of peers of a user.
     pub fn count_user_peers(&self, user: &UserId) -> usize {
         self.members.values().filter(|member| member.user == *user).count()
     }
 
-    /// The nodes that serve a member.
+    /// The nodes that own a member.
     pub fn owner_nodes(&self) -> std::collections::BTreeSet<&NodeId> {
         self.members.values().filter_map(Member::owner).collect()
     }
 }
 
-/// What a member may do, as the roles of the configuration name it.
+/// A permission of a role, as the configuration names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
     /// Send audio and video.
@@ -212,14 +208,14 @@ pub enum Permission {
     Message,
     /// Remove and mute others, and lock the room.
     Moderate,
-    /// Let somebody in from the lobby.
+    /// Admit peers from the lobby.
     Admit,
     /// End the room.
     End,
 }
 
 impl Permission {
-    /// The name.
+    /// The name in the configuration and in tokens.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -232,19 +228,20 @@ impl Permission {
 }
 
 impl Member {
-    /// Whether it has a permission now.
+    /// Whether the member has a permission now.
     pub fn has_permission(&self, permission: Permission) -> bool {
         self.permissions.iter().any(|name| &**name == permission.as_str())
     }
 
-    /// Whether no lobby holds it up: who lets others in need not wait for that, nor whose role passes.
+    /// Whether the member need not wait in a lobby: it may admit or moderate, or its role skips the
+    /// lobby.
     pub(super) fn skips_lobby(&self, roles: &RoomRolePolicy) -> bool {
         self.has_permission(Permission::Admit)
             || self.has_permission(Permission::Moderate)
             || roles.role_skips_lobby(&self.role)
     }
 
-    /// The member as those are told of it who may let it in.
+    /// The member as a peer in the lobby, for members that may admit it.
     pub fn to_knocker(&self, peer: &PeerId) -> LobbyPeer {
         LobbyPeer {
             peer_id: peer.clone(),
@@ -255,7 +252,7 @@ impl Member {
         }
     }
 
-    /// The node that serves it, while it is attached.
+    /// The owner, while the member is attached.
     pub fn owner(&self) -> Option<&NodeId> {
         match &self.attachment {
             PeerAttachment::Attached(node) => Some(node),
@@ -263,7 +260,7 @@ impl Member {
         }
     }
 
-    /// What its token says.
+    /// The claims of its token.
     pub fn token_record(&self) -> TokenRecord {
         TokenRecord {
             token: self.token.clone(),
@@ -276,7 +273,7 @@ impl Member {
         }
     }
 
-    /// Takes over what another token of the peer says. A role that was set stays as it is.
+    /// Applies another token of the peer. An assigned role stays.
     pub fn apply_token_record(&mut self, record: &TokenRecord) {
         let TokenRecord { token, issued, expires, role, permissions, caller, region } = record.clone();
         if !self.overridden {
@@ -286,7 +283,7 @@ impl Member {
         (self.caller, self.region) = (caller, region);
     }
 
-    /// The member as others are told of it.
+    /// The member for the snapshot of another member.
     pub fn to_peer_entry(&self, peer: &PeerId, polite: bool) -> PeerInfo {
         PeerInfo {
             peer_id: peer.clone(),

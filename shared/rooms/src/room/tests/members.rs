@@ -1,4 +1,4 @@
-//! Joining, losing a socket, coming back, leaving.
+//! Join, detach, resume and leave.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn a_detached_peer_resumes_on_another_node_without_a_leave_event() {
     let room = room_after(&[join_input(1, 1), join_input(2, 2)]);
     let detached =
         decide(&room, 0, &[RoomInput::Detach { peer: test_peer(1), epoch: 1 }], &TEST_POLICY).next_state;
-    assert!(detached.members[&test_peer(1)].owner().is_none(), "nobody may write for it");
+    assert!(detached.members[&test_peer(1)].owner().is_none(), "no node may write for the peer");
     let decision = decide(&detached, 10, &[attach_input(1, 7, handle_proof(1))], &TEST_POLICY);
     assert_eq!(decision.outcomes, [InputOutcome::Attached(2)]);
     assert_eq!(decision.next_state.members[&test_peer(1)].owner(), Some(&NodeId::from_bits(7)));
@@ -64,10 +64,10 @@ fn a_resume_before_the_detach_is_not_announced() {
 fn only_the_two_newest_handles_are_valid() {
     let room = room_after(&[join_input(1, 1)]);
     let again = decide(&room, 0, &[attach_input(1, 2, handle_proof(1))], &TEST_POLICY).next_state;
-    // The answer to the first was lost.
+    // The answer to the first resume was lost.
     let third = decide(&again, 0, &[attach_input(1, 3, handle_proof(1))], &TEST_POLICY).next_state;
     assert_eq!(third.members[&test_peer(1)].epoch, 3);
-    // The answer to the second came: handle 2 was used.
+    // The answer to the second resume arrived: handle 2 was used.
     let fourth = decide(&third, 0, &[attach_input(1, 4, handle_proof(2))], &TEST_POLICY).next_state;
     assert_eq!(
         decide(&fourth, 0, &[attach_input(1, 5, handle_proof(1))], &TEST_POLICY).outcomes,
@@ -104,13 +104,13 @@ fn a_peer_that_left_cannot_return_but_a_forgotten_peer_can() {
         decide(&left, 0, &[attach_input(1, 1, handle_proof(1))], &TEST_POLICY).outcomes,
         [InputOutcome::PeerGone]
     );
-    // The store fails over to one that knows of the leave: the tombstone tells.
+    // The store fails over to a replica that knows the leave: it has the tombstone.
     let known = RoomState { replication_id: "L2".into(), ..left.clone() };
     assert_eq!(
         decide(&known, 0, &[attach_input(1, 1, handle_proof(1))], &TEST_POLICY).outcomes,
         [InputOutcome::PeerGone]
     );
-    // Where it tells nothing, only another lineage can have forgotten the peer.
+    // Without a tombstone, only another replication id means that the peer was forgotten.
     let silent = RoomState { tombstones: BTreeMap::new(), ..left };
     assert_eq!(
         decide(&silent, 0, &[attach_input(1, 1, handle_proof(1))], &TEST_POLICY).outcomes,

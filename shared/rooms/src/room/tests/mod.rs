@@ -1,6 +1,7 @@
-//! The rules as sentences, by what they are about, and as a simulation. Here: what a room in a test is made of.
+//! Tests of the rules: as sentences, one file for each subject, and as a simulation. This file makes
+//! test rooms.
 
-mod grant_binding;
+mod grants;
 mod members;
 mod role_policy;
 mod room_action;

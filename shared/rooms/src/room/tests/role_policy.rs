@@ -1,4 +1,4 @@
-//! What the configuration says of roles: who is taken in where nothing may be read, and who passes a lobby.
+//! Configured roles: which roles an e2ee room accepts, and which roles skip the lobby.
 
 use signalbox_config::{CandidateSettings, LobbyPolicy, RoleTemplate};
 use signalbox_protocol::{E2eeMode, IcePolicy};
@@ -54,7 +54,7 @@ fn an_e2ee_room_refuses_roles_that_need_inspection() {
         InputOutcome::RoleRefused,
         "no `data`"
     );
-    // One that this node's configuration does not have has what its token says.
+    // A role that is not configured has the permissions of its token.
     assert_eq!(
         outcome_with(&e2ee_room(), join_with_role(1, "stranger", SENDER_PERMISSIONS), &TEST_POLICY),
         InputOutcome::Done
@@ -143,7 +143,7 @@ fn a_member_of_an_e2ee_room_cannot_get_a_role_that_needs_inspection() {
         outcome_with(&room, refresh(record("speaker", SENDER_PERMISSIONS)), &TEST_POLICY),
         InputOutcome::Done
     );
-    // A refresh that only its node has heard of, while the store was away.
+    // A refresh while the store was unavailable: only its node knows it.
     let mut claim = test_claim(1, 2, handle_proof(1), "L1");
     claim.member.apply_token_record(&record("viewer", &[]));
     let back = decide(&room, 0, &[RoomInput::Attach(Box::new(claim))], &TEST_POLICY).next_state;
@@ -190,7 +190,7 @@ fn a_role_skips_the_lobby_if_its_template_says_so() {
     let room = decide(&lobby, 0, &inputs, &rules).next_state;
     let waits: Vec<_> = (1..=4).map(|n| room.members[&test_peer(n)].waiting).collect();
     assert_eq!(waits, [false, true, true, false], "who lets in never waits");
-    // Who gets such a role is let in by it.
+    // A peer in the lobby that is assigned such a role is admitted.
     let act = RoomAction::SetRole {
         peer: test_peer(2),
         role: test_role("speaker"),

@@ -1,4 +1,4 @@
-//! What the API and moderators may do to a room, as sentences.
+//! Actions of the API and of moderators.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn permission_list(names: &[&str]) -> Arc<[Arc<str>]> {
     names.iter().map(|name| Arc::from(*name)).collect()
 }
 
-/// Joins with permissions, each as a user of its own.
+/// Joins with permissions; each peer has its own user.
 fn join_with_permissions(n: u8, names: &[&str]) -> RoomInput {
     RoomInput::Join {
         peer: test_peer(n),
@@ -78,7 +78,7 @@ fn a_created_room_exists_empty_until_its_retention_ends() {
     assert!(
         over.settings_changed && !over.next_state.settings.is_created() && !over.next_state.exists(50_000)
     );
-    // Whoever is in it then may stay; with the last one it is gone.
+    // Members may stay when the retention ends; the room ends with the last of them.
     assert!(decide(&used, 50_000, &[RoomInput::CheckDeadlines], &TEST_POLICY).is_empty());
 }
 
@@ -116,7 +116,7 @@ fn a_lock_in_one_batch_with_a_join_applies_in_input_order() {
     );
     let late = decide(&room, 0, &[join_input(2, 2), lock()], &TEST_POLICY);
     assert!(late.next_state.members.contains_key(&test_peer(2)) && late.next_state.settings.locked);
-    // Who is a member comes back through a locked door.
+    // A member resumes although the room is locked.
     let detached = state_after(&late.next_state, 0, &[RoomInput::Detach { peer: test_peer(2), epoch: 1 }]);
     assert_eq!(outcome_at(&detached, 0, attach_input(2, 3, handle_proof(1))), InputOutcome::Attached(2));
 }
@@ -132,7 +132,7 @@ fn a_room_ends_at_its_duration_limit_and_can_start_again() {
     let ended = decide(&room, 1_100, &[RoomInput::CheckDeadlines], &TEST_POLICY);
     assert_eq!(ended.next_state.tombstones[&test_peer(1)].reason, LeaveReason::Ended);
     assert_eq!(outcome_at(&ended.next_state, 1_200, join_input(3, 3)), InputOutcome::Done);
-    // The end of the longest life of any room is no verdict: its connections may come back.
+    // At the limit of all rooms the members leave, and their connections may join again.
     let plain = state_after(&RoomState::new("r".into(), "L1".into()), 1, &[join_input(1, 1)]);
     let over = decide(&plain, 1 + TEST_POLICY.max_room_life_ms, &[RoomInput::CheckDeadlines], &TEST_POLICY);
     assert_eq!(over.next_state.tombstones[&test_peer(1)].reason, LeaveReason::Timeout);
@@ -209,7 +209,7 @@ fn unmuting_restores_only_the_former_permissions() {
         again.members[&test_peer(2)].has_permission(Permission::Publish)
             && !again.members[&test_peer(2)].muted
     );
-    // One that never might does not gain it.
+    // A member that never had the permission does not gain it.
     assert!(
         decide(&room, 0, &[mute(test_peer(3), true), mute(test_peer(3), false)], &TEST_POLICY).is_empty()
     );
@@ -232,7 +232,7 @@ fn only_admitters_hear_of_a_peer_in_the_lobby() {
     assert_eq!(knocked.next_state.peer_entries_for(&test_peer(2)).len(), 1, "the host");
     assert_eq!(knocked.next_state.knockers_for(&test_peer(1)).len(), 1);
     assert_eq!(knocked.next_state.knockers_for(&test_peer(2)).len(), 0);
-    // It comes and goes unheard.
+    // Only the admitter hears of a peer that detaches and leaves in the lobby.
     let lost =
         decide(&knocked.next_state, 0, &[RoomInput::Detach { peer: test_peer(3), epoch: 1 }], &TEST_POLICY);
     assert!(lost.events.is_empty());
@@ -398,7 +398,7 @@ fn a_muted_member_cannot_unmute_itself() {
     assert_eq!(outcome_at(&room, 0, mute(2, true)), InputOutcome::Done, "of itself it may take");
 }
 
-/// Its frames may still lie in a buffer when its client has gone on elsewhere, and said something else there.
+/// Its frames may still wait in a buffer after its client has resumed on another connection.
 #[test]
 fn an_older_connection_can_neither_rename_its_peer_nor_act_for_it() {
     let room = state_after(

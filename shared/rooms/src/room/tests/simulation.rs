@@ -1,4 +1,4 @@
-//! A simulation of nodes that commit what they decided against one shared state while their views lag, inputs are
+//! A simulation: nodes commit decisions to one shared state, while their views are old, inputs are
 //! reordered and time is virtual.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What one peer believes, built from its snapshot and the events it was sent, in order.
+/// The room as one peer knows it, from its snapshot and the events that it received, in order.
 #[derive(Default)]
 struct PeerView {
     others: BTreeMap<PeerId, bool>,
@@ -33,7 +33,7 @@ impl PeerView {
         let about = event.about_peer.clone();
         match &event.kind {
             RoomEventKind::Joined(member) => {
-                // One may be let in while its socket is lost.
+                // A detached peer may be admitted.
                 let detached = member.owner().is_none();
                 assert!(self.others.insert(about.clone(), detached).is_none(), "a peer joined twice");
                 *self.joins.entry(about).or_default() += 1;
@@ -69,7 +69,8 @@ fn permission_names(member: &Member) -> Vec<String> {
     member.permissions.iter().map(|name| name.to_string()).collect()
 }
 
-/// Two rooms, each the shared truth of two nodes whose copies may lag; the truth accepts only what was decided on its version.
+/// Two rooms, each with a shared state and two nodes whose views may be old. The shared state accepts
+/// only decisions on its version.
 struct SimulatedWorld {
     now: u64,
     shared_state: [RoomState; 2],
@@ -173,7 +174,7 @@ impl SimulatedWorld {
     fn apply_step(&mut self, step: &SimulationStep) {
         match *step {
             SimulationStep::QueueInput { room, node, input, peer: n } => {
-                // A peer id is used once per room and node in its life, as random ids are.
+                // Each peer id is used once for each room and node, as random ids are.
                 let n = n + 100 * node as u8;
                 let peer = PeerId::from_bits(u128::from(n) + 1_000 * room as u128);
                 let input = match input {
@@ -283,7 +284,7 @@ impl SimulatedWorld {
             for target in &event.targets {
                 let own = matches!(event.kind, RoomEventKind::PermissionsChanged(..));
                 assert_eq!(*target == event.about_peer, own, "a peer hears of itself only how it stands");
-                // Each room has its own peer ids: an event that strays finds no view here.
+                // Each room has its own peer ids: an event of another room finds no view here.
                 self.views[room]
                     .get_mut(target)
                     .expect("only members of the room hear it")
@@ -313,7 +314,7 @@ impl SimulatedWorld {
                 assert_eq!(view.locked, truth.settings.locked, "everybody knows whether it is locked");
                 assert_eq!(view.permissions, permission_names(&truth.members[me]), "and what it may do");
                 let knocks = truth.knockers_for(me).into_iter().map(|knocker| knocker.peer_id).collect();
-                assert_eq!(view.knocks, knocks, "who may let in knows who waits, and nobody else does");
+                assert_eq!(view.knocks, knocks, "admitters know the lobby, other members do not");
                 let expected: BTreeMap<_, _> = truth
                     .peer_entries_for(me)
                     .into_iter()
@@ -330,7 +331,8 @@ impl SimulatedWorld {
     }
 }
 
-/// A case that the simulation has found: somebody who waits loses its node, and the lobby closes in the same batch.
+/// A case that the simulation has found: the node of a peer in the lobby dies, and the lobby closes
+/// in the same batch.
 #[test]
 fn a_peer_admitted_while_detached_is_seen_as_detached() {
     let mut world = SimulatedWorld::new();

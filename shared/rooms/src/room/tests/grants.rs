@@ -1,4 +1,4 @@
-//! Tokens and their peers.
+//! Grants and tokens of members.
 
 use super::*;
 
@@ -108,7 +108,7 @@ fn the_newest_token_counts_and_a_new_role_is_announced() {
     let member = &decision.next_state.members[&test_peer(1)];
     assert_eq!((member.expires, member.role.as_str(), member.token.grant()), (20, "moderator", "g2"));
     assert_eq!(member.permissions[..], [moderate_permission()]);
-    // One that was on its way for longer changes nothing; nor does the same one again.
+    // An older token that arrives late changes nothing, nor does the same token twice.
     for late in [
         token_record("g3", 9, 99, "guest"),
         token_record("g3", 10, 19, "guest"),
@@ -131,7 +131,7 @@ fn the_newest_token_counts_and_a_new_role_is_announced() {
     assert_eq!(
         outcome_of(&room, refresh_token(3, 1, token_record("g2", 10, 20, "guest"))),
         InputOutcome::PeerGone,
-        "nobody"
+        "no such peer"
     );
 }
 
@@ -226,7 +226,8 @@ fn an_expired_token_is_reported_as_expired() {
     assert!(matches!(forgotten.members[&test_peer(2)].attachment, PeerAttachment::Attached(_)));
 }
 
-/// Two connections with one stolen token would both be in, had the store but once forgotten the first.
+/// Otherwise two connections with one stolen token could both be members after the store forgot the
+/// first peer.
 #[test]
 fn one_grant_serves_one_peer_after_the_store_forgot_the_peer() {
     let comes = |n: u8, lineage: &str| {
@@ -234,7 +235,7 @@ fn one_grant_serves_one_peer_after_the_store_forgot_the_peer() {
         claim.member.token = TokenId::parse("g").unwrap();
         Box::new(claim)
     };
-    // Peer 1 was in with the grant; the store forgot; peer 9 has joined with it since.
+    // Peer 1 was a member with the grant, the store forgot it, and peer 9 joined with the grant.
     let room = RoomState { replication_id: "L2".into(), ..room_after(&[join_with_token(9, 1, "g")]) };
     assert_eq!(outcome_of(&room, RoomInput::Attach(comes(1, "L1"))), InputOutcome::TokenInUse);
     let replace = |old| RoomInput::Replace { old_peer: old, new_peer: test_peer(7), mailbox_version: 1 };

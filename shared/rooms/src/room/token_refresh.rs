@@ -1,0 +1,73 @@
+//! A newer token of a member. Of all tokens of a peer the newest counts.
+
+use signalbox_protocol::id::PeerId;
+
+use super::{
+    decision::RoomEventKind,
+    decision_batch::DecisionBatch,
+    outcome::InputOutcome,
+    room_input::PeerClaim,
+    room_state::{Member, Permission, TokenRecord},
+};
+
+impl DecisionBatch<'_> {
+    pub(super) fn refresh_token(&mut self, peer: &PeerId, epoch: u64, record: &TokenRecord) -> InputOutcome {
+        let Some(user) = self.owned_member(peer, epoch).map(|member| member.user.clone()) else {
+            return InputOutcome::PeerGone;
+        };
+        if self.find_grant_peer(&user, &record.token, Some(peer)).is_some() {
+            return InputOutcome::TokenInUse;
+        }
+        if !self.accepts_token_record(peer, record) {
+            return InputOutcome::RoleRefused;
+        }
+        self.update_token(peer, record);
+        InputOutcome::Done
+    }
+
+    /// Whether the room accepts the member with this token. An assigned role stays, whatever the
+    /// token says.
+    fn accepts_token_record(&self, peer: &PeerId, record: &TokenRecord) -> bool {
+        let has_assigned_role =
+            self.decision.next_state.members.get(peer).is_some_and(|member| member.overridden);
+        has_assigned_role || self.accepts_role(&record.role, &record.permissions)
+    }
+
+    /// Applies a token, unless the room knows a newer one.
+    fn update_token(&mut self, peer: &PeerId, record: &TokenRecord) {
+        let Some(member) = self.decision.next_state.members.get_mut(peer) else { return };
+        let (known, could_admit) = (member.token_record(), member.has_permission(Permission::Admit));
+        if known == *record || record.is_older_than(&known) {
+            return;
+        }
+        member.apply_token_record(record);
+        let member = Box::new(member.clone());
+        self.decision.written_peers.insert(peer.clone());
+        if member.waiting {
+            if member.skips_lobby(&self.policy.role_policy) {
+                self.admit_peer(peer);
+            }
+            return;
+        }
+        let can_admit_now = member.has_permission(Permission::Admit) && !could_admit;
+        if member.role != known.role {
+            self.notify_others(peer, RoomEventKind::Updated(member));
+        }
+        if can_admit_now {
+            self.notify_of_knocks(peer);
+        }
+    }
+
+    /// Applies the token of a claim if it is newer than the token that the room knows.
+    pub(super) fn update_token_from_claim(&mut self, claim: &PeerClaim) {
+        let record = claim.member.token_record();
+        let known = self.decision.next_state.members.get(&claim.peer).map(Member::token_record);
+        let is_newer = known.is_some_and(|known| known.is_older_than(&record));
+        // The room may not know of this refresh. It must not move the peer to the grant of another
+        // peer, or to a role that the room does not accept.
+        let is_bound = self.find_grant_peer(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
+        if is_newer && !is_bound && self.accepts_token_record(&claim.peer, &record) {
+            self.update_token(&claim.peer, &record);
+        }
+    }
+}
