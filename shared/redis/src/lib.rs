@@ -9,7 +9,9 @@
 //! Owns: connections, redirections, deadlines. Must not: know a key or a script (the caller brings them), or send anything twice
 //! whose outcome is unknown. docs/decisions/0004 says why the driver's own Cluster and Sentinel clients are not used.
 
+mod jitter;
 mod master_finder;
+mod redis_address;
 mod redis_client;
 mod redis_error;
 pub mod redis_keys;
@@ -20,25 +22,11 @@ mod reply_outcome;
 mod runtime_thread;
 mod server_info;
 mod shard_map;
-mod topic_subscriber;
-mod topic_subscription;
 
-pub use redis_client::RedisClient;
+pub use redis_address::RedisAddress;
+pub use redis_client::{RedisClient, TopicListener, TopicProbe, TopicSubscriber};
 pub use redis_error::{RedisStartError, RedisUnavailable};
-pub use redis_target::{RedisAddress, RedisTarget};
+pub use redis_target::RedisTarget;
 pub use redis_topology::RedisTopology;
 pub use server_info::{check_server_info, is_master};
 pub use shard_map::{ShardMap, key_slot, partition_slot};
-pub use topic_subscriber::{TopicListener, TopicProbe, TopicSubscriber};
-
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    time::Duration,
-};
-
-/// A random time between half of `longest` and all of it, so that nodes that lost the same server do not come back in step.
-fn with_jitter(longest: Duration) -> Duration {
-    // The keys of a `RandomState` are random enough for this, and need no crate.
-    let random = RandomState::new().hash_one(()) as u32;
-    longest / 2 + (longest / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
-}

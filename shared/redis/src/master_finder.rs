@@ -16,8 +16,9 @@ use redis::{FromRedisValue, Pipeline, RedisResult, Value, aio::MultiplexedConnec
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
+    redis_address::RedisAddress,
     redis_error::RedisStartError,
-    redis_target::{RedisAddress, RedisTarget},
+    redis_target::RedisTarget,
     server_info::{self, info_field},
     shard_map::ShardMap,
 };

@@ -4,7 +4,7 @@ use std::{error::Error as _, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::redis_target::RedisAddress;
+use crate::redis_address::RedisAddress;
 
 /// The store did not answer in time, or cannot be reached: the outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

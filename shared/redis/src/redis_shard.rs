@@ -17,11 +17,12 @@ use tokio::{
 };
 
 use crate::{
+    jitter::with_jitter,
+    redis_address::RedisAddress,
     redis_client::RedisClient,
     redis_error::RedisStartError,
-    redis_target::{RedisAddress, RedisTarget},
+    redis_target::RedisTarget,
     server_info::{self, ServerInfo},
-    with_jitter,
 };
 
 /// Between two looks at a quiet connection.

@@ -1,6 +1,6 @@
 //! Where the URL points: the addresses it names, and how a connection to any server of the deployment is opened.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
@@ -8,44 +8,9 @@ use redis::{
     aio::{AsyncPushSender, MultiplexedConnection},
     io::tcp::TcpSettings,
 };
-use signalbox_config::{self as config, HostPort, RedisHosts, RedisUrl};
+use signalbox_config::{self as config, RedisHosts, RedisUrl};
 
-use crate::redis_error::RedisStartError;
-
-/// The address of one server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RedisAddress {
-    /// A host and a port.
-    Tcp(HostPort),
-    /// A socket in the file system.
-    UnixSocket(PathBuf),
-}
-
-impl RedisAddress {
-    pub(crate) fn tcp(host: &str, port: u16) -> Self {
-        Self::Tcp(HostPort { host: host.to_owned(), port })
-    }
-
-    /// As servers write it in a redirection: `host:port`, IPv6 without brackets, and no host where it is the one that was asked.
-    pub(crate) fn parse_redirected(text: &str, asked: &Self) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse().ok()?;
-        match (host, asked) {
-            ("" | "?", Self::Tcp(asked)) => Some(Self::tcp(&asked.host, port)),
-            ("" | "?", Self::UnixSocket(_)) => None,
-            (host, _) => Some(Self::tcp(host.trim_matches(['[', ']']), port)),
-        }
-    }
-}
-
-impl fmt::Display for RedisAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host) => host.fmt(f),
-            Self::UnixSocket(path) => path.display().fmt(f),
-        }
-    }
-}
+use crate::{redis_address::RedisAddress, redis_error::RedisStartError};
 
 /// Where Redis is, and as whom we come.
 #[derive(Clone)]
@@ -192,23 +157,4 @@ fn load_tls_trust(settings: &config::RedisSettings) -> Result<ConnectionAddr, Re
     Client::build_with_tls(nowhere, certificates)
         .map(|client| client.get_connection_info().addr().clone())
         .map_err(|error: RedisError| refused(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirection_without_a_host_keeps_the_asked_host() {
-        let asked = RedisAddress::tcp("redis.example", 7000);
-        for (text, expected) in [
-            ("10.0.0.1:7001", Some(RedisAddress::tcp("10.0.0.1", 7001))),
-            (":7001", Some(RedisAddress::tcp("redis.example", 7001))),
-            ("2001:db8::1:7001", Some(RedisAddress::tcp("2001:db8::1", 7001))),
-            ("nothing", None),
-            ("host:port", None),
-        ] {
-            assert_eq!(RedisAddress::parse_redirected(text, &asked), expected, "{text}");
-        }
-    }
 }

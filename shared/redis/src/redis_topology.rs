@@ -15,11 +15,12 @@ use tokio::{
 };
 
 use crate::{
+    jitter::with_jitter,
     master_finder::{MasterFinder, RedisMode},
+    redis_address::RedisAddress,
     redis_error::RedisStartError,
-    redis_target::{RedisAddress, RedisTarget},
+    redis_target::RedisTarget,
     shard_map::ShardMap,
-    with_jitter,
 };
 
 /// Between two looks that nobody asked for.

@@ -5,7 +5,7 @@
 
 use redis::{ServerError, ServerErrorKind, Value};
 
-use crate::redis_target::RedisAddress;
+use crate::redis_address::RedisAddress;
 
 pub(crate) enum ReplyOutcome {
     /// Executed.

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, RedisResult, aio::ConnectionLike};
 
-use crate::{redis_error::RedisStartError, redis_target::RedisAddress};
+use crate::{redis_address::RedisAddress, redis_error::RedisStartError};
 
 /// `INFO`, and of it what we look at.
 pub(crate) struct ServerInfo {

@@ -2,7 +2,7 @@
 
 use crate::redis_keys::PARTITIONS;
 
-use crate::redis_target::RedisAddress;
+use crate::redis_address::RedisAddress;
 
 /// Slots of a Redis Cluster.
 const SLOT_COUNT: usize = 16_384;

@@ -5,6 +5,9 @@
 //! Owns: the connections, and who is told when they change. Next: `request` for one request and its redirections.
 
 mod redis_request;
+mod topic_listener;
+mod topic_subscriber;
+mod topic_subscription;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,12 +25,14 @@ use signalbox_protocol::clock;
 use tokio::time::{Instant, sleep};
 
 use redis_request::RedisRequest;
-pub(crate) use redis_request::RequestFailure;
+pub use topic_listener::{TopicListener, TopicProbe};
+pub use topic_subscriber::TopicSubscriber;
 
 use crate::{
+    redis_address::RedisAddress,
     redis_error::{RedisStartError, RedisUnavailable},
     redis_shard::{self, RedisShard},
-    redis_target::{RedisAddress, RedisTarget},
+    redis_target::RedisTarget,
     redis_topology::RedisTopology,
     runtime_thread::{block_on_runtime, start_runtime_thread},
     shard_map::{ShardMap, key_slot, partition_slot},

@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::RedisClient;
 use crate::{
+    jitter::with_jitter,
+    redis_address::RedisAddress,
     redis_error::{RedisStartError, RedisUnavailable},
-    redis_target::RedisAddress,
     reply_outcome::ReplyOutcome,
     shard_map::partition_slot,
-    with_jitter,
 };
 
 /// Before a request that was not executed is sent again.

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,8 +16,14 @@ use tokio::{
 };
 
 use crate::{
-    redis_client::RedisClient, redis_error::RedisStartError, redis_target::RedisAddress,
-    redis_topology::RedisTopology, topic_subscription::TopicSubscription, with_jitter,
+    jitter::with_jitter,
+    redis_address::RedisAddress,
+    redis_client::{
+        topic_listener::{TopicListener, TopicProbe},
+        topic_subscription::TopicSubscription,
+    },
+    redis_error::RedisStartError,
+    redis_topology::RedisTopology,
 };
 
 /// How long a start may take.
@@ -25,27 +31,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first wait before another attempt; doubled up to `redis.reconnect`.
 const FIRST_RESUBSCRIBE_WAIT: Duration = Duration::from_millis(50);
-
-/// Who listens.
-pub trait TopicListener: Send + Sync + 'static {
-    /// The topic of a partition.
-    fn topic_name(&self, partition: usize) -> String;
-    /// A message on one of the topics; it must not begin with ` probe`. Must not block.
-    fn on_message(&self, message: &[u8]);
-    /// These topics are heard again after a gap. Must not block.
-    fn on_gap(&self, partitions: &[usize]);
-    /// Whether anybody is still interested.
-    fn is_active(&self) -> bool;
-}
-
-/// How a connection proves that it hears what is published.
-#[derive(Clone)]
-pub enum TopicProbe {
-    /// A probe, published where everything is published, must come back.
-    PublishProbe(Weak<RedisClient>),
-    /// The server says that it is a master: for those who may not publish.
-    AskRole,
-}
 
 /// See the module.
 pub struct TopicSubscriber<L> {

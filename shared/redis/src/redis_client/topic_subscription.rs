@@ -13,13 +13,13 @@ use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
-    redis_client::RequestFailure,
+    redis_address::RedisAddress,
+    redis_client::redis_request::RequestFailure,
+    redis_client::topic_listener::{TopicListener, TopicProbe},
     redis_error::RedisStartError,
-    redis_target::RedisAddress,
     redis_topology::RedisTopology,
     reply_outcome::ReplyOutcome,
     server_info,
-    topic_subscriber::{TopicListener, TopicProbe},
 };
 
 /// What a probe begins with; what a listener is sent must not.
