@@ -9,7 +9,7 @@ use signalbox_config::HostPort;
 pub enum RedisAddress {
     /// A host and a port.
     Tcp(HostPort),
-    /// A socket in the file system.
+    /// A Unix socket.
     UnixSocket(PathBuf),
 }
 
@@ -18,7 +18,8 @@ impl RedisAddress {
         Self::Tcp(HostPort { host: host.to_owned(), port })
     }
 
-    /// As servers write it in a redirection: `host:port`, IPv6 without brackets, and no host where it is the one that was asked.
+    /// Reads the address of a redirection: `host:port`, IPv6 without brackets. The host is empty for the
+    /// host that was asked.
     pub(crate) fn parse_redirected(text: &str, asked: &Self) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok()?;

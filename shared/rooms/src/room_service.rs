@@ -3,14 +3,8 @@
 //! Owns: [`RoomService`], what the API of a process needs of rooms, and [`RemoteRoomService`], which keeps it for a process that serves no peer. Where one
 //! process serves both, its node keeps it, so that its own peers hear at once. Must not: judge who may ask.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use signalbox_config::ServiceSettings;
 use signalbox_protocol::id::{NodeId, RoomId, random_hex};
 use tokio::time::timeout;
 
@@ -18,7 +12,7 @@ use crate::{
     commit_builder,
     removal::{RemovalHook, find_removed_peers, removed_peers},
     room::{Decision, InputOutcome, RoomInput, RoomPolicy, RoomState, decide},
-    store::{CommitResult, LoadedRoom, RedisRoomStore, RoomStore, StoreLimits, StoreUnavailable},
+    store::{CommitResult, LoadedRoom, RoomStore, StoreUnavailable},
 };
 
 /// How often another may be faster before the clerk gives up.
@@ -26,9 +20,6 @@ const MAX_COMMIT_ATTEMPTS: usize = 16;
 
 /// How long one change may take, all turns together.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Between two attempts to reach a store that was never there.
-const CONNECT_RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// What becomes of a change: its outcome and the room as it is then.
 pub type ChangeFuture<'a> =
@@ -38,11 +29,8 @@ pub type ChangeFuture<'a> =
 pub trait RoomService: Send + Sync {
     /// Changes a room. After [`StoreUnavailable`] nobody knows whether it was changed.
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a>;
-    /// Where they are.
-    ///
-    /// # Errors
-    /// [`StoreUnavailable`]: not known yet.
-    fn store(&self) -> Result<&RoomStore, StoreUnavailable>;
+    /// The store of the rooms.
+    fn store(&self) -> &RoomStore;
 }
 
 /// Changes rooms and serves none.
@@ -50,8 +38,7 @@ pub struct RemoteRoomService(Arc<RoomCommitter>);
 
 /// What a change needs, wherever it is made.
 struct RoomCommitter {
-    /// Comes when the store first answers.
-    store: Arc<OnceLock<RoomStore>>,
+    store: RoomStore,
     policy: RoomPolicy,
     /// Owns no peer and renews no lease: only commits name it.
     node_id: NodeId,
@@ -61,41 +48,12 @@ struct RoomCommitter {
 impl RemoteRoomService {
     /// A clerk over a store.
     pub fn new(store: RoomStore, rules: RoomPolicy, on_taken_back: RemovalHook) -> Self {
-        Self::with_store(Arc::new(store.into()), rules, on_taken_back)
-    }
-
-    fn with_store(store: Arc<OnceLock<RoomStore>>, rules: RoomPolicy, on_taken_back: RemovalHook) -> Self {
         Self(Arc::new(RoomCommitter {
             store,
             policy: rules,
             node_id: NodeId::random(),
             removal_hook: on_taken_back,
         }))
-    }
-
-    /// A clerk over Redis, which need not answer yet: until it does every change is [`StoreUnavailable`].
-    ///
-    /// # Errors
-    /// No thread could be started.
-    pub fn connect_in_background(
-        url: &str,
-        settings: &ServiceSettings,
-        on_taken_back: RemovalHook,
-    ) -> Result<Self, std::io::Error> {
-        let store = Arc::new(OnceLock::new());
-        let (weak, url) = (Arc::downgrade(&store), url.to_owned());
-        let (redis, bounds) = (settings.redis.clone(), StoreLimits::new(settings));
-        let keep_trying = move || {
-            while let Some(store) = weak.upgrade() {
-                if let Ok(connected) = RedisRoomStore::connect(&url, &redis, bounds) {
-                    return drop(store.set(RoomStore::Redis(connected)));
-                }
-                drop(store);
-                std::thread::sleep(CONNECT_RETRY_WAIT);
-            }
-        };
-        std::thread::Builder::new().name("clerk".to_owned()).spawn(keep_trying)?;
-        Ok(Self::with_store(store, RoomPolicy::new(settings), on_taken_back))
     }
 }
 
@@ -106,7 +64,7 @@ impl RoomCommitter {
         input: RoomInput,
     ) -> Result<(InputOutcome, Arc<RoomState>), StoreUnavailable> {
         let inputs = [input];
-        let store = self.store.get().ok_or(StoreUnavailable)?;
+        let store = &self.store;
         let mut found = store.load_room(room).await?;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let (now, state) = (found.now, into_room_state(found));
@@ -150,12 +108,10 @@ impl RoomCommitter {
         }
         let (desk, room) = (self.clone(), room.clone());
         tokio::spawn(async move {
-            if let Some(store) = desk.store.get() {
-                find_removed_peers(store, &room, doubtful)
-                    .await
-                    .into_iter()
-                    .for_each(|who| (desk.removal_hook)(who));
-            }
+            find_removed_peers(&desk.store, &room, doubtful)
+                .await
+                .into_iter()
+                .for_each(|who| (desk.removal_hook)(who));
         });
     }
 }
@@ -173,8 +129,8 @@ impl RoomService for RemoteRoomService {
         })
     }
 
-    fn store(&self) -> Result<&RoomStore, StoreUnavailable> {
-        self.0.store.get().ok_or(StoreUnavailable)
+    fn store(&self) -> &RoomStore {
+        &self.0.store
     }
 }
 
@@ -188,6 +144,7 @@ fn into_room_state(found: LoadedRoom) -> RoomState {
 
 #[cfg(test)]
 mod tests {
+    use signalbox_config::ServiceSettings;
     use signalbox_protocol::LeaveReason;
     use tokio::sync::mpsc;
 
@@ -198,6 +155,7 @@ mod tests {
             ManageRoom, Member, PeerSelector, RoomAction, RoomPatch, RoomSettings,
             tests::{test_member, test_peer},
         },
+        store::StoreLimits,
     };
 
     fn test_service() -> RemoteRoomService {
@@ -211,7 +169,7 @@ mod tests {
     }
 
     async fn create_test_room(clerk: &RemoteRoomService) -> InputOutcome {
-        let now = clerk.store().unwrap().now_ms();
+        let now = clerk.store().now_ms();
         let settings = RoomSettings { created_at: now, kept_until: now + 60_000, ..RoomSettings::default() };
         clerk
             .change_room(&test_room(), ManageRoom::from_api(RoomAction::Create(settings.into())))
@@ -250,7 +208,7 @@ mod tests {
         };
         let outcomes = futures_util::future::join_all((1..=8).map(change)).await;
         assert!(outcomes.iter().all(|outcome| *outcome == InputOutcome::Done));
-        assert_eq!(clerk.store().unwrap().load_room(&test_room()).await.unwrap().room.unwrap().version, 9);
+        assert_eq!(clerk.store().load_room(&test_room()).await.unwrap().room.unwrap().version, 9);
     }
 
     /// Two peers in a room, of whom the first is to be removed.
@@ -288,8 +246,7 @@ mod tests {
             let Member { user, token, expires, .. } = *test_member(n, 1);
             RemovedPeer { peer: test_peer(n), user, token, token_expires_s: expires }
         };
-        let removed =
-            find_removed_peers(clerk.store().unwrap(), &test_room(), vec![doubtful(1), doubtful(2)]).await;
+        let removed = find_removed_peers(clerk.store(), &test_room(), vec![doubtful(1), doubtful(2)]).await;
         assert_eq!(removed.iter().map(|who| &who.peer).collect::<Vec<_>>(), [&test_peer(1)]);
     }
 }

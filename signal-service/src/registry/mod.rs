@@ -223,8 +223,8 @@ impl RoomService for RoomRegistry {
         })
     }
 
-    fn store(&self) -> Result<&RoomStore, StoreUnavailable> {
-        Ok(&self.context.store)
+    fn store(&self) -> &RoomStore {
+        &self.context.store
     }
 }
 

@@ -18,9 +18,16 @@ use signalbox_redis::RedisUnavailable;
 use tokio::time::sleep;
 
 pub use memory_rule_log::MemoryRuleLog;
-pub use redis_rule_log::{PendingClient, RedisRuleLog, rule_scripts};
+pub use redis_rule_log::RedisRuleLog;
 
-use crate::{AccessRule, Notice, POLL_INTERVAL, RuleKey, RuleTerms};
+use crate::{
+    access_rule::{AccessRule, RuleTerms},
+    notice::Notice,
+    rule_key::RuleKey,
+};
+
+/// How often a process asks for new entries.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many entries the log holds.
 pub(crate) const MAX_LOG_ENTRIES: usize = 1024;
@@ -176,7 +183,7 @@ impl RuleLog {
     pub(crate) fn time_since_interruption(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => None,
-            Self::Redis(log) => log.time_since_interruption(),
+            Self::Redis(log) => Some(log.time_since_interruption()),
         }
     }
 

@@ -1,26 +1,23 @@
 //! What the owner of a set of topics supplies.
 
-use std::sync::Weak;
-
-use crate::redis_client::RedisClient;
-
-/// Who listens.
+/// Receives the messages of one topic of each partition.
 pub trait TopicListener: Send + Sync + 'static {
     /// The topic of a partition.
     fn topic_name(&self, partition: usize) -> String;
-    /// A message on one of the topics; it must not begin with ` probe`. Must not block.
+    /// Called with each message on one of the topics. A message must not begin with ` probe`. Must not
+    /// block.
     fn on_message(&self, message: &[u8]);
-    /// These topics are heard again after a gap. Must not block.
+    /// Called when topics are subscribed again after a gap: messages may be missing. Must not block.
     fn on_gap(&self, partitions: &[usize]);
-    /// Whether anybody is still interested.
+    /// Whether the messages are still needed.
     fn is_active(&self) -> bool;
 }
 
-/// How a connection proves that it hears what is published.
-#[derive(Clone)]
+/// How a connection proves that it receives messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicProbe {
-    /// A probe, published where everything is published, must come back.
-    PublishProbe(Weak<RedisClient>),
-    /// The server says that it is a master: for those who may not publish.
+    /// The client publishes a probe as it publishes messages, and the probe must arrive.
+    PublishProbe,
+    /// The server answers that it is a master: for a user that may not publish.
     AskRole,
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
+use signalbox_redis::RedisUnavailable;
 
 use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState, Tombstone};
 
@@ -23,17 +24,40 @@ pub struct Entry {
     pub body: Arc<str>,
 }
 
-/// What an entry is, and how it is presented to its reader.
+/// The type of an entry. It decides how a node handles the entry and presents it to its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// What a peer sent, as it is.
+    /// A message of a peer.
     Forwarded,
-    /// A change of the room, as it is.
+    /// A change of the room.
     RoomEvent,
-    /// The reader's own role or permissions, as it is.
+    /// A peer has left the room.
+    PeerLeft,
+    /// The reader's own role or permissions.
     PermissionsChanged,
-    /// A peer entry, which is a change of the room too: `polite` is added, which differs from reader to reader.
+    /// A peer has joined or has changed. The node adds `polite`, which differs from reader to reader.
     PeerEvent,
+}
+
+impl EntryKind {
+    const CODES: [(Self, &'static str); 5] = [
+        (Self::Forwarded, "f"),
+        (Self::RoomEvent, "m"),
+        (Self::PeerLeft, "l"),
+        (Self::PermissionsChanged, "s"),
+        (Self::PeerEvent, "p"),
+    ];
+
+    /// The type as it stands in the mailbox and in topic messages.
+    pub(super) fn code(self) -> &'static str {
+        Self::CODES.iter().find(|(kind, _)| *kind == self).map_or("f", |(_, code)| code)
+    }
+
+    /// Reads [`EntryKind::code`]. An unknown code, as a later release may write it, is a message that is
+    /// passed on.
+    pub(super) fn from_code(code: &str) -> Self {
+        Self::CODES.iter().find(|(_, known)| *known == code).map_or(Self::Forwarded, |(kind, _)| *kind)
+    }
 }
 
 /// An entry for a peer of this node.
@@ -221,10 +245,16 @@ pub enum AppendError {
     Unavailable(#[from] StoreUnavailable),
 }
 
-/// The store did not answer in time, or cannot be reached: the outcome is unknown.
+/// The store did not answer in time, or cannot be reached. The outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store did not answer in time")]
 pub struct StoreUnavailable;
+
+impl From<RedisUnavailable> for StoreUnavailable {
+    fn from(_: RedisUnavailable) -> Self {
+        Self
+    }
+}
 
 /// What has a deadline that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
