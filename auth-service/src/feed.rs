@@ -1,8 +1,8 @@
 //! The event feed from Redis: one subscription for each process, with any number of readers.
 //!
-//! Owns: the subscription, also after an outage. Must not: wait for a reader, or let a reader wait. A line is
-//! delivered at most once: lines that are published during an outage are lost. Next: `routes/events.rs`
-//! reads the channel; nodes publish to `redis_keys::feed_topic`.
+//! Owns: the subscription, also after an outage. Must not: wait for a reader, or let a reader wait.
+//! A line is delivered at most once: lines that are published during an outage are lost. Next:
+//! `routes/events.rs` reads the channel; nodes publish to `redis_keys::feed_topic`.
 
 use std::{
     sync::{Arc, Weak},

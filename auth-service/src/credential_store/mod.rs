@@ -1,10 +1,11 @@
-//! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an end; tokens carry all else they say.
+//! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an
+//! end; tokens carry all else they say.
 //!
 //! - [`CredentialStore`]: in Redis, or in this process where there is none
 //! - [`contract`]: what it keeps and answers; `conformance`: the same as a test, over both
 //!
-//! Owns: one atomic step for each change. Must not: see a secret (digests only), or know the meaning of a
-//! record. Every wait has a deadline.
+//! Owns: one atomic step for each change. Must not: see a secret (digests only), or know the
+//! meaning of a record. Every wait has a deadline.
 
 #[cfg(test)]
 mod conformance;

@@ -1,8 +1,8 @@
 //! Refresh families, tickets and invites in Redis.
 //!
-//! Owns: one atomic step for each operation of the contract, on a pooled connection, because the order of
-//! these requests does not matter. Must not: retry; the client does, and only if a request was not
-//! executed. Next: `lua/` for what happens in Redis.
+//! Owns: one atomic step for each operation of the contract, on a pooled connection, because the
+//! order of these requests does not matter. Must not: retry; the client does, and only if a request
+//! was not executed. Next: `lua/` for what happens in Redis.
 
 use std::{collections::HashMap, sync::Arc};
 

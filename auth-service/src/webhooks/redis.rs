@@ -1,4 +1,5 @@
-//! Events and dead letters in Redis: one lease, one stream, one hash and one stream of dead letters for each partition.
+//! Events and dead letters in Redis: one lease, one stream, one hash and one stream of dead letters
+//! for each partition.
 
 use std::sync::Arc;
 

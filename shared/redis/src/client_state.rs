@@ -73,8 +73,8 @@ impl ClientState {
         self.last_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps a problem. Logs that Redis is missing at the start, and each problem that an operator must
-    /// solve, once.
+    /// Keeps a problem. Logs that Redis is missing at the start, and each problem that an operator
+    /// must solve, once.
     pub(crate) fn report_problem(&self, error: RedisStartError) {
         let mut last = self.last_problem.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = last.as_ref().is_some_and(|last| last.to_string() == error.to_string());

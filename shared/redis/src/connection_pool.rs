@@ -1,8 +1,8 @@
 //! Pooled connections to one master, for requests whose order does not matter.
 //!
-//! Owns: a deadpool of connections, opened when they are first needed. A connection serves one request
-//! at a time, so a long reply does not hold up the messages on the shared connection. Must not: open a
-//! connection outside the client's thread; a worker that stops would close it.
+//! Owns: a deadpool of connections, opened when they are first needed. A connection serves one
+//! request at a time, so a long reply does not hold up the messages on the shared connection. Must
+//! not: open a connection outside the client's thread; a worker that stops would close it.
 
 use std::sync::Arc;
 
@@ -59,7 +59,8 @@ impl ConnectionPool {
         Ok(Self { pool, runtime: runtime.clone() })
     }
 
-    /// A connection to a master, with the scripts loaded. It returns to the pool when it is dropped.
+    /// A connection to a master, with the scripts loaded. It returns to the pool when it is
+    /// dropped.
     ///
     /// # Errors
     /// [`RedisStartError`].

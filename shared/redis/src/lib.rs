@@ -1,18 +1,19 @@
-//! Redis as both services use it: one server, a master behind Sentinels, or a Cluster, over TCP, TLS or a
-//! Unix socket.
+//! Redis as both services use it: one server, a master behind Sentinels, or a Cluster, over TCP,
+//! TLS or a Unix socket.
 //!
 //! - [`RedisClient`]: the one client of a process: its start, commands, scripts and topics
-//! - [`RedisScript`]: a Lua script as a `static`; [`ScriptCall`], [`ReplyReader`]: its arguments and reply
+//! - [`RedisScript`]: a Lua script as a `static`; [`ScriptCall`], [`ReplyReader`]: its arguments
+//!   and reply
 //! - [`RedisStartError`], [`RedisUnavailable`], [`RequestFailure`]: errors
 //! - [`redis_keys`]: all keys and topics
 //! - `redis_shard`: the masters with their connections; `connection_pool`: pooled connections
-//! - `redis_topology`: the masters of the slots; `master_finder` asks servers for them, and `shard_map`
-//!   is one answer
+//! - `redis_topology`: the masters of the slots; `master_finder` asks servers for them, and
+//!   `shard_map` is one answer
 //! - `redis_target`: the URL, and how a connection is opened; `server_info`: what a server must be
 //!
-//! Owns: connections, redirections, deadlines. Must not: know the text of a script or the meaning of a
-//! key, or send a request again whose outcome is unknown. docs/decisions/0004 says why the driver's
-//! Cluster and Sentinel clients are not used, and 0008 why each process has one client.
+//! Owns: connections, redirections, deadlines. Must not: know the text of a script or the meaning
+//! of a key, or send a request again whose outcome is unknown. docs/decisions/0004 says why the
+//! driver's Cluster and Sentinel clients are not used, and 0008 why each process has one client.
 
 mod client_state;
 mod connection_pool;

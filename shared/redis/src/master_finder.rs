@@ -1,8 +1,9 @@
 //! Finds the masters: a single server is its own master, Sentinels name theirs, and each node of a
 //! Cluster knows all.
 //!
-//! Owns: the questions and their connections. All servers are asked at the same time, because a server
-//! that does not answer is often the reason for the question. Must not: keep a map; `redis_topology` does.
+//! Owns: the questions and their connections. All servers are asked at the same time, because a
+//! server that does not answer is often the reason for the question. Must not: keep a map;
+//! `redis_topology` does.
 
 use std::{
     collections::HashMap,
@@ -228,7 +229,8 @@ impl MasterFinder {
     }
 }
 
-/// Reads `CLUSTER SLOTS`: ranges, each with its master and then the replicas. `None` without a slot.
+/// Reads `CLUSTER SLOTS`: ranges, each with its master and then the replicas. `None` without a
+/// slot.
 fn parse_slots(asked: &RedisAddress, slots: &Value) -> Option<ShardMap> {
     let Value::Array(ranges) = slots else { return None };
     let mut map = ShardMap::without_masters();
@@ -245,8 +247,8 @@ fn parse_slots(asked: &RedisAddress, slots: &Value) -> Option<ShardMap> {
     any.then_some(map)
 }
 
-/// Reads `host port id …`. The host is empty or nil for the host that was asked, and `?` if the node
-/// does not know its host.
+/// Reads `host port id …`. The host is empty or nil for the host that was asked, and `?` if the
+/// node does not know its host.
 fn parse_node(asked: &RedisAddress, node: &Value) -> Option<RedisAddress> {
     let Value::Array(node) = node else { return None };
     let [host, Value::Int(port), ..] = node.as_slice() else { return None };

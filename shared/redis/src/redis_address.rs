@@ -18,8 +18,8 @@ impl RedisAddress {
         Self::Tcp(HostPort { host: host.to_owned(), port })
     }
 
-    /// Reads the address of a redirection: `host:port`, IPv6 without brackets. The host is empty for the
-    /// host that was asked.
+    /// Reads the address of a redirection: `host:port`, IPv6 without brackets. The host is empty
+    /// for the host that was asked.
     pub(crate) fn parse_redirected(text: &str, asked: &Self) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok()?;

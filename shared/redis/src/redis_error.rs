@@ -17,7 +17,8 @@ pub enum RequestFailure {
     /// The outcome is unknown, or no server could be asked in time.
     #[error(transparent)]
     Unavailable(#[from] RedisUnavailable),
-    /// The server refused the request, or no connection can be used. The reason is for the operator.
+    /// The server refused the request, or no connection can be used. The reason is for the
+    /// operator.
     #[error("{0}")]
     Refused(RedisStartError),
 }

@@ -3,16 +3,16 @@
 //! Owns: the partition of a room, and the name of each key. Must not: talk to Redis.
 //! Next: `rooms/src/store/redis` writes most keys, each with a TTL.
 //!
-//! The hash tag `{tag}` of a room's partition keeps its keys and topics in one slot of a Redis Cluster,
-//! so that one script may use them all.
+//! The hash tag `{tag}` of a room's partition keeps its keys and topics in one slot of a Redis
+//! Cluster, so that one script may use them all.
 
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 
 /// The number of partitions. All nodes of a deployment must use the same number.
 pub const PARTITIONS: usize = 128;
 
-/// The hash tag of each partition. Tag `p` has slot `p * 128 + 64`, so that any number of shards gets an
-/// even share of the partitions.
+/// The hash tag of each partition. Tag `p` has slot `p * 128 + 64`, so that any number of shards
+/// gets an even share of the partitions.
 pub const HASH_TAGS: [&str; PARTITIONS] = [
     "5n3", "d5m", "7me", "3xc", "a2j", "0i4", "cu4", "2jb", "5js", "92e", "bcu", "fvs", "4xr", "0mt", "cqt",
     "x3", "dhn", "530", "3ah", "70f", "047", "4e9", "ex", "6fo", "9of", "57p", "fox", "j7n", "00w", "4ay",
@@ -40,8 +40,8 @@ fn hash_tag(room: &RoomId) -> &'static str {
     HASH_TAGS[partition_of_room(room)]
 }
 
-/// The room hash: instance, replication id, version, members and their counters. TTL: the longest life
-/// of the room and the resume window.
+/// The room hash: instance, replication id, version, members and their counters. TTL: the longest
+/// life of the room and the resume window.
 pub fn room_key(room: &RoomId) -> String {
     format!("sb:{{{}}}:room:{room}", hash_tag(room))
 }
@@ -84,8 +84,8 @@ pub fn user_rooms_key(user: &UserId) -> String {
 /// The nodes by the end of their leases. TTL: the longest life of a room.
 pub const NODES_KEY: &str = "sb:nodes";
 
-/// The number of partitions, so that a node with another number can refuse to start. TTL: a day, renewed
-/// by nodes.
+/// The number of partitions, so that a node with another number can refuse to start. TTL: a day,
+/// renewed by nodes.
 pub const PARTITION_COUNT_KEY: &str = "sb:partitions";
 
 /// The claims that a ticket stands for, by the digest of the ticket. TTL: the life of the ticket.
@@ -93,8 +93,8 @@ pub fn ticket_key(digest: &str) -> String {
     format!("sb:ticket:{digest}")
 }
 
-/// A refresh family: the digest of its newest token and the claims. TTL: the life of the newest token, at
-/// most the life of the family.
+/// A refresh family: the digest of its newest token and the claims. TTL: the life of the newest
+/// token, at most the life of the family.
 pub fn refresh_family_key(family: &str) -> String {
     format!("sb:refresh:{family}")
 }
@@ -104,14 +104,15 @@ pub fn invites_key(room: &RoomId) -> String {
     format!("sb:invite:{room}")
 }
 
-/// The access rules, a hash. This key and the next two share a hash tag, so that one script may use them
-/// all. TTL: that of the rule that is kept longest, at most 31 days and an hour.
+/// The access rules, a hash. This key and the next two share a hash tag, so that one script may use
+/// them all. TTL: that of the rule that is kept longest, at most 31 days and an hour.
 pub const RULES_KEY: &str = "sb:{control}:rules";
 
 /// The access rules by the end of their retention. TTL: as [`RULES_KEY`].
 pub const RULE_ENDS_KEY: &str = "sb:{control}:ends";
 
-/// The latest changes of access rules, and notices: a stream, bounded by number and age. TTL: ten minutes.
+/// The latest changes of access rules, and notices: a stream, bounded by number and age. TTL: ten
+/// minutes.
 pub const RULE_LOG_KEY: &str = "sb:{control}:log";
 
 /// The topic of the event feed in a room's partition. It stores nothing.
@@ -140,13 +141,14 @@ pub fn webhook_lease_key(p: usize) -> String {
     format!("sb:{{{}}}:hooks:lease", HASH_TAGS[p])
 }
 
-/// The dead letters of partition `p`: a stream, bounded by number and age. TTL: `webhooks.dead_kept`.
+/// The dead letters of partition `p`: a stream, bounded by number and age. TTL:
+/// `webhooks.dead_kept`.
 pub fn webhook_dead_key(p: usize) -> String {
     format!("sb:{{{}}}:hooks:dead", HASH_TAGS[p])
 }
 
-/// The usage of a day such as `2026-11-21`, by API key and room: a hash. TTL: `usage.kept` after the last
-/// write.
+/// The usage of a day such as `2026-11-21`, by API key and room: a hash. TTL: `usage.kept` after
+/// the last write.
 pub fn usage_key(day: &str) -> String {
     format!("sb:usage:{day}")
 }

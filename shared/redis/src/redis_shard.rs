@@ -1,7 +1,7 @@
 //! The masters of a deployment, each with its connections.
 //!
-//! Owns: for each master one shared connection, which is checked and opened again when it is lost, and
-//! one pool; and the table from a slot to its master. Must not: send a request of a caller; see
+//! Owns: for each master one shared connection, which is checked and opened again when it is lost,
+//! and one pool; and the table from a slot to its master. Must not: send a request of a caller; see
 //! `redis_client/redis_request.rs`. Next: `client_state` for what all masters of a client share.
 
 use std::{
@@ -232,8 +232,8 @@ impl RedisShard {
         self.loaded_scripts.load(Ordering::Acquire) >= self.client.scripts.count()
     }
 
-    /// A connection for one request. Waits only for the first connection to the server, and for a free
-    /// connection of the pool.
+    /// A connection for one request. Waits only for the first connection to the server, and for a
+    /// free connection of the pool.
     ///
     /// # Errors
     /// [`RequestFailure`]: the server is lost, or no connection is free in time.
@@ -308,8 +308,8 @@ impl RedisShard {
         Ok(OpenedConnection { connection, info, clock_offset_ms, scripts: scripts.len() })
     }
 
-    /// Before the first start a server that does not meet the requirements is refused. After it, such
-    /// a server is used and logged: it is better than none.
+    /// Before the first start a server that does not meet the requirements is refused. After it,
+    /// such a server is used and logged: it is better than none.
     async fn check_server(&self, opened: &mut OpenedConnection) -> Result<(), RedisStartError> {
         match server_info::check_supported(&opened.info) {
             Err(error) if self.client.has_started() => {

@@ -1,6 +1,7 @@
 //! The URL of Redis, and how a connection to a server of the deployment is opened.
 //!
-//! Owns: the login, the certificates and the time limits of connections. Must not: keep a connection.
+//! Owns: the login, the certificates and the time limits of connections. Must not: keep a
+//! connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -119,7 +120,8 @@ impl RedisTarget {
             .await
     }
 
-    /// A connection to a Sentinel. Most Sentinels need no login, so it is sent only if one is needed.
+    /// A connection to a Sentinel. Most Sentinels need no login, so it is sent only if one is
+    /// needed.
     pub(crate) async fn open_sentinel(&self, address: &RedisAddress) -> RedisResult<MultiplexedConnection> {
         let anonymous = self.build_connection_info(address, RedisConnectionInfo::default())?;
         let mut connection = self.open_with(anonymous, self.connection_config()).await?;

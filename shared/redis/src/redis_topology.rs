@@ -1,9 +1,9 @@
 //! The map of the masters, kept current.
 //!
-//! Owns: the current [`ShardMap`]. It is empty until Redis first answers. A new map is loaded after a
-//! redirection, after the loss of a server, and at intervals: a failover may leave the connections to
-//! the old master open, and then no error shows it. Must not: let a reader of the map wait. Next:
-//! `master_finder` asks the servers.
+//! Owns: the current [`ShardMap`]. It is empty until Redis first answers. A new map is loaded after
+//! a redirection, after the loss of a server, and at intervals: a failover may leave the
+//! connections to the old master open, and then no error shows it. Must not: let a reader of the
+//! map wait. Next: `master_finder` asks the servers.
 
 use std::{
     collections::HashMap,
@@ -59,8 +59,8 @@ impl RedisTopology {
         }
     }
 
-    /// Finds the masters, then keeps the map current. `report_problem` gets the reason of each failed
-    /// attempt to find them.
+    /// Finds the masters, then keeps the map current. `report_problem` gets the reason of each
+    /// failed attempt to find them.
     pub(crate) async fn run_updates(&self, report_problem: impl Fn(RedisStartError)) {
         while let Err(error) = self.find_masters().await {
             let wait = if error.needs_operator() { self.target.max_reconnect_wait } else { MIN_REFRESH_WAIT };

@@ -47,8 +47,8 @@ pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> &'a str {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
 }
 
-/// Warns of a server without a limit on the messages for a slow subscriber. Needs `+config|get`. The
-/// shipped ACL does not grant it, and then there is no warning.
+/// Warns of a server without a limit on the messages for a slow subscriber. Needs `+config|get`.
+/// The shipped ACL does not grant it, and then there is no warning.
 pub(crate) async fn warn_unbounded_topics(address: &RedisAddress, connection: &mut impl ConnectionLike) {
     let mut cmd = redis::cmd("CONFIG");
     cmd.arg("GET").arg("client-output-buffer-limit");

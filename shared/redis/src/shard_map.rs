@@ -8,7 +8,8 @@ const SLOT_COUNT: usize = 16_384;
 /// A slot without a master.
 const NO_MASTER: u16 = u16::MAX;
 
-/// The slot of a partition's hash tag. The table `redis_keys::HASH_TAGS` is chosen for this formula.
+/// The slot of a partition's hash tag. The table `redis_keys::HASH_TAGS` is chosen for this
+/// formula.
 pub(crate) const fn partition_slot(partition: usize) -> u16 {
     (partition * (SLOT_COUNT / PARTITIONS) + SLOT_COUNT / PARTITIONS / 2) as u16
 }
@@ -85,7 +86,8 @@ impl ShardMap {
         (0..PARTITIONS).filter(|p| self.master_of_slot(partition_slot(*p)) == Some(master)).collect()
     }
 
-    /// All masters, in the order of the indexes in [`ShardMap::slots`], with whether they have a slot.
+    /// All masters, in the order of the indexes in [`ShardMap::slots`], with whether they have a
+    /// slot.
     pub(crate) fn indexed_masters(&self) -> impl Iterator<Item = (&RedisAddress, bool)> {
         self.masters.iter().enumerate().map(|(index, master)| (master, self.slots.contains(&(index as u16))))
     }

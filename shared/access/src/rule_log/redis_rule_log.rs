@@ -40,8 +40,8 @@ pub struct RedisRuleLog {
 }
 
 impl RedisRuleLog {
-    /// A log over the client of the process. Announces the scripts; does not wait for Redis. No rule is
-    /// known until Redis answers.
+    /// A log over the client of the process. Announces the scripts; does not wait for Redis. No
+    /// rule is known until Redis answers.
     pub fn new(client: Arc<RedisClient>) -> Self {
         client.load_scripts(&[&WRITE_RULE, &RESTORE_RULES, &APPEND_NOTICE, &POLL_ENTRIES, &LOAD_RULES]);
         Self { client }
@@ -51,8 +51,8 @@ impl RedisRuleLog {
         self.client.time_since_interruption()
     }
 
-    /// How much later than this process another one may find a server that was lost: its longest wait
-    /// between two attempts to connect, and the polls after it.
+    /// How much later than this process another one may find a server that was lost: its longest
+    /// wait between two attempts to connect, and the polls after it.
     pub(super) fn restore_wait(&self) -> Duration {
         self.client.max_reconnect_wait() + 3 * POLL_INTERVAL
     }

@@ -3,8 +3,9 @@
 //! A client lives on a thread of its own, so that neither a busy worker nor a stopping one holds up
 //! Redis. It starts without Redis: until Redis first answers, each call is [`RedisUnavailable`].
 //!
-//! Owns: the start, the thread, and who is informed of interruptions. Must not: know a key or the text
-//! of a script. Next: `redis_request` sends commands and scripts, `topic_subscriber` subscribes.
+//! Owns: the start, the thread, and who is informed of interruptions. Must not: know a key or the
+//! text of a script. Next: `redis_request` sends commands and scripts, `topic_subscriber`
+//! subscribes.
 
 mod redis_request;
 mod topic_listener;
@@ -128,8 +129,8 @@ impl RedisClient {
         self.runtime.spawn(task);
     }
 
-    /// Runs a future on the client's thread and blocks this thread until it is done. Only at the start
-    /// of a process.
+    /// Runs a future on the client's thread and blocks this thread until it is done. Only at the
+    /// start of a process.
     ///
     /// # Errors
     /// Those of the future.
@@ -176,26 +177,26 @@ impl RedisClient {
         self.shards.is_slot_connected(partition_slot(partition))
     }
 
-    /// How long every server has been connected, with the same history and the same slots. Zero while
-    /// a server is lost.
+    /// How long every server has been connected, with the same history and the same slots. Zero
+    /// while a server is lost.
     pub fn stable_for(&self) -> Duration {
         if self.is_ready() { self.time_since_interruption() } else { Duration::ZERO }
     }
 
-    /// How long ago a connection to a server was opened, or a server was found to have another history
-    /// of writes. It grows while a server is lost.
+    /// How long ago a connection to a server was opened, or a server was found to have another
+    /// history of writes. It grows while a server is lost.
     pub fn time_since_interruption(&self) -> Duration {
         self.state.last_interruption.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Milliseconds since 1970 by the clock of the master of partition 0. The difference between the
-    /// clocks is measured when the connection is opened.
+    /// Milliseconds since 1970 by the clock of the master of partition 0. The difference between
+    /// the clocks is measured when the connection is opened.
     pub fn now_ms(&self) -> u64 {
         clock::now_ms().saturating_add_signed(self.state.clock_offset.load(Ordering::Relaxed))
     }
 
-    /// Sets who is informed of partitions whose server was lost, has changed or has lost writes. The
-    /// listener is called on the client's thread and must not block.
+    /// Sets who is informed of partitions whose server was lost, has changed or has lost writes.
+    /// The listener is called on the client's thread and must not block.
     pub fn on_interruption(&self, listener: impl Fn(&[usize]) + Send + Sync + 'static) {
         let mut current = self.state.interruption_listener.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::new(listener));

@@ -1,8 +1,9 @@
 //! Commands and scripts: each is sent to the master of its slot, within one deadline.
 //!
 //! Owns: the keys and arguments of a script call, the meaning of a reply, and the one rule when a
-//! request is sent again: only if the server says that it did not execute it. The rule is the same for
-//! the shared connection and for the pool. Must not: send a request again whose outcome is unknown.
+//! request is sent again: only if the server says that it did not execute it. The rule is the same
+//! for the shared connection and for the pool. Must not: send a request again whose outcome is
+//! unknown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,8 +26,8 @@ const RETRY_WAIT: Duration = Duration::from_millis(30);
 /// After this many redirections each further one waits.
 const FAST_REDIRECTS: u32 = 4;
 
-/// The keys and arguments of one script call. All keys are in one slot, and every key that the script
-/// uses is declared: a script that uses other keys breaks while slots move.
+/// The keys and arguments of one script call. All keys are in one slot, and every key that the
+/// script uses is declared: a script that uses other keys breaks while slots move.
 pub struct ScriptCall {
     slot: u16,
     keys: Vec<String>,

@@ -4,10 +4,11 @@
 pub trait TopicListener: Send + Sync + 'static {
     /// The topic of a partition.
     fn topic_name(&self, partition: usize) -> String;
-    /// Called with each message on one of the topics. A message must not begin with ` probe`. Must not
-    /// block.
+    /// Called with each message on one of the topics. A message must not begin with ` probe`. Must
+    /// not block.
     fn on_message(&self, message: &[u8]);
-    /// Called when topics are subscribed again after a gap: messages may be missing. Must not block.
+    /// Called when topics are subscribed again after a gap: messages may be missing. Must not
+    /// block.
     fn on_gap(&self, partitions: &[usize]);
     /// Whether the messages are still needed.
     fn is_active(&self) -> bool;

@@ -1,8 +1,8 @@
 //! The subscription to one topic of each partition, with one connection to each master.
 //!
 //! A healthy connection does not prove that messages arrive: the server may no longer be the master
-//! that others publish to. So each connection is probed at intervals. After each gap the listener gets
-//! the partitions: the last message before a gap has no successor that would show its loss.
+//! that others publish to. So each connection is probed at intervals. After each gap the listener
+//! gets the partitions: the last message before a gap has no successor that would show its loss.
 //!
 //! Owns: which master is subscribed to which topics. Must not: read a message. Next:
 //! `topic_subscription` for the connection to one server.
@@ -65,8 +65,8 @@ impl<L: TopicListener> TopicSubscriber<L> {
         })
     }
 
-    /// Subscribes to all topics. Returns when every connection has answered a probe. The subscription
-    /// goes on until the listener is not active.
+    /// Subscribes to all topics. Returns when every connection has answered a probe. The
+    /// subscription goes on until the listener is not active.
     ///
     /// # Errors
     /// [`RedisStartError`]: at once if an operator must change something, otherwise after 10 s.

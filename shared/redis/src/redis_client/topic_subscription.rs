@@ -1,7 +1,7 @@
 //! The topics of one server, on one connection.
 //!
-//! Owns: the subscription commands, the messages that arrive, and the probes. Must not: decide which
-//! topics a server has; `topic_subscriber` does.
+//! Owns: the subscription commands, the messages that arrive, and the probes. Must not: decide
+//! which topics a server has; `topic_subscriber` does.
 
 use std::{
     collections::BTreeSet,

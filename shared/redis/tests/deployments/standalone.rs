@@ -179,7 +179,8 @@ async fn an_executed_call_is_not_repeated_when_its_connection_breaks() {
     let (node, client) = start_server().await;
     let client = Arc::new(client);
     let mut administrator = node.connect().await;
-    // The server finds the call and behind it the order to close the caller's connection: it has no time to answer.
+    // The server finds the call and behind it the order to close the caller's connection: it has no
+    // time to answer.
     node.pause();
     let calling = tokio::spawn({
         let client = client.clone();

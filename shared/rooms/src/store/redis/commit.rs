@@ -1,7 +1,7 @@
 //! The script that commits a decision: its arguments and its reply, and the room hash.
 //!
-//! Owns: the order of the arguments in `lua/commit.lua`, and the fields of the room hash. Must not: call
-//! Redis; `mod.rs` does.
+//! Owns: the order of the arguments in `lua/commit.lua`, and the fields of the room hash. Must not:
+//! call Redis; `mod.rs` does.
 
 use std::{collections::BTreeMap, sync::Arc};
 

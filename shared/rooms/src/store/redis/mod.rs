@@ -1,10 +1,10 @@
 //! The store that all nodes share through Redis.
 //!
 //! Owns: one script call for each operation of the contract in `store`. Must not: retry, because an
-//! unknown outcome belongs to the caller, which has at most one call in flight for a sender; or use a
-//! pooled connection, because the messages of a sender have an order.
-//! Next: `lua/` for what happens in Redis; `append`, `commit`, `reads` and `upkeep` for the arguments and
-//! replies of the scripts; `topics` for the messages of other nodes.
+//! unknown outcome belongs to the caller, which has at most one call in flight for a sender; or use
+//! a pooled connection, because the messages of a sender have an order. Next: `lua/` for what
+//! happens in Redis; `append`, `commit`, `reads` and `upkeep` for the arguments and replies of the
+//! scripts; `topics` for the messages of other nodes.
 
 mod append;
 mod commit;
@@ -89,8 +89,8 @@ impl RedisRoomStore {
         self.limits.set_backlog(backlog);
     }
 
-    /// Checks that all nodes use the same number of partitions, then subscribes to the topics of this
-    /// node. Blocks until each master has delivered a probe.
+    /// Checks that all nodes use the same number of partitions, then subscribes to the topics of
+    /// this node. Blocks until each master has delivered a probe.
     ///
     /// # Errors
     /// [`RedisStartError`] if that does not happen in time.
@@ -340,13 +340,13 @@ impl RedisRoomStore {
     }
 }
 
-/// For each partition, the last writes that Redis has acknowledged to this node. A server with another
-/// history of writes may lack them.
+/// For each partition, the last writes that Redis has acknowledged to this node. A server with
+/// another history of writes may lack them.
 ///
-/// A promoted replica gives every mailbox a new version when the first node uses it. Another node may
-/// learn of the change later, and until then it writes to the old master. Its clients were told of these
-/// writes, and no other node knows of them. So the scripts compare the time of the last write with the
-/// time at which the room was healed.
+/// A promoted replica gives every mailbox a new version when the first node uses it. Another node
+/// may learn of the change later, and until then it writes to the old master. Its clients were told
+/// of these writes, and no other node knows of them. So the scripts compare the time of the last
+/// write with the time at which the room was healed.
 struct AckedWrites(Vec<Mutex<PartitionWrites>>);
 
 #[derive(Default)]

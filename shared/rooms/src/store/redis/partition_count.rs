@@ -4,8 +4,8 @@ use signalbox_redis::{RedisClient, RedisStartError, redis_keys, value_text};
 
 use crate::store::StoreUnavailable;
 
-/// Compares the number in Redis with the number of this release. The partition of a room follows from
-/// it, so a node with another number would not find the room.
+/// Compares the number in Redis with the number of this release. The partition of a room follows
+/// from it, so a node with another number would not find the room.
 pub(super) async fn check_partition_count(client: &RedisClient) -> Result<(), RedisStartError> {
     let no_answer =
         |StoreUnavailable| RedisStartError::NoAnswer("how rooms are spread could not be read".to_owned());

@@ -1,8 +1,8 @@
 //! Messages from other nodes: the topics of this node, one for each partition.
 //!
-//! Owns: how a topic message is read. Must not: subscribe; `signalbox-redis` does, and it proves that
-//! the subscription is alive. After each gap the partitions are resynced: the last message before a gap
-//! has no successor that would show its loss.
+//! Owns: how a topic message is read. Must not: subscribe; `signalbox-redis` does, and it proves
+//! that the subscription is alive. After each gap the partitions are resynced: the last message
+//! before a gap has no successor that would show its loss.
 
 use std::{
     sync::{Arc, Weak},
@@ -76,7 +76,8 @@ enum TopicMessage {
     ResyncPeers(RoomId, Vec<PeerId>),
 }
 
-/// Reads `room from id kind peer:mailbox-version:seq,…`, a line break and the body; or `!room peer,…`.
+/// Reads `room from id kind peer:mailbox-version:seq,…`, a line break and the body; or `!room
+/// peer,…`.
 fn parse_topic_message(message: &str) -> Option<TopicMessage> {
     if let Some(request) = message.strip_prefix('!') {
         let (room, peers) = request.split_once(' ')?;

@@ -1,6 +1,7 @@
 //! The scripts for deadlines, leases, retention and usage: their arguments and replies.
 //!
-//! Owns: what a node does in the store without a request of a peer. Must not: call Redis; `mod.rs` does.
+//! Owns: what a node does in the store without a request of a peer. Must not: call Redis; `mod.rs`
+//! does.
 
 use std::collections::BTreeMap;
 
