@@ -1,19 +1,22 @@
 //! The standalone process: settings in, a server until SIGTERM or SIGINT.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use signalbox_access::{AccessControl, RedisRuleLog, RuleLog};
-use signalbox_config::{self as config, LoadedConfig, SecretSettings, ServiceSettings};
+use signalbox_config::{LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
     KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health, guard_request,
     metrics_response, not_found, open_listener, resource, stop_signal,
 };
 use signalbox_protocol::{clock, problem::Problem};
-use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
+use signalbox_redis::{RedisClient, RedisStartError};
 use signalbox_rooms::{
+    feed::{FEED_BACKLOG, FeedSender},
     removal::RemovedPeer,
+    room::RoomPolicy,
     room_service::{RemoteRoomService, RoomService},
+    store::{RedisRoomStore, RoomStore, StoreLimits},
 };
 use signalbox_token::MemoryTicketStore;
 use signalbox_turn::IceDirectory;
@@ -21,10 +24,9 @@ use tokio::sync::broadcast;
 
 use crate::{
     AuthParts, AuthState, AuthStateError, configure,
-    credential_store::{CredentialStore, RedisCredentialStore, RedisSetupError},
+    credential_store::{CredentialStore, RedisCredentialStore},
     feed,
     keys::{KeysError, SigningKeys},
-    redis_client::LazyRedisClient,
     usage_reader::UsageReader,
     webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
 };
@@ -43,12 +45,12 @@ pub enum AuthStartError {
     /// The address cannot be used.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The store will not do.
-    #[error(transparent)]
-    Store(#[from] RedisSetupError),
-    /// The store's address will not do.
+    /// The URL of Redis, or the certificates, cannot be used.
     #[error("REDIS_URL is not usable: {0}")]
-    Redis(#[from] signalbox_redis::RedisStartError),
+    RedisUrl(RedisStartError),
+    /// The server cannot be used.
+    #[error(transparent)]
+    Redis(RedisStartError),
     /// What is told over HTTP cannot be.
     #[error(transparent)]
     Webhooks(#[from] WebhookStartError),
@@ -68,8 +70,7 @@ impl AuthStartError {
             | Self::Webhooks(WebhookStartError::NoSigningSecret(_))
             | Self::Keys(_)
             | Self::State(AuthStateError::Providers(_))
-            | Self::Redis(_)
-            | Self::Store(RedisSetupError::BadUrl(_)) => 2,
+            | Self::RedisUrl(_) => 2,
             _ => 1,
         }
     }
@@ -87,26 +88,21 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         tracing::warn!("nobody can get a token: set SIGNALBOX_API_KEYS, or turn guests on");
     }
     let listener = open_listener(settings.server.listen)?;
-    let shared = secrets
-        .redis_url
-        .as_ref()
-        .map(|url| LazyRedisClient::connect_in_background(url.expose(), &settings.redis));
-    let (feed, store) = match &secrets.redis_url {
-        Some(url) => {
-            let store = open_store(url.expose(), &settings.redis).await?;
-            (feed::subscribe_feed(url.expose(), &settings.redis)?, Some(Arc::new(store)))
-        }
-        None => (silent_feed(), None),
-    };
+    let redis = start_redis(&settings, &secrets)?;
+    let feed = redis.as_ref().map_or_else(silent_feed, feed::subscribe_feed);
+    let store = redis.clone().map_or_else(
+        || CredentialStore::in_memory(MemoryTicketStore::default()),
+        |client| CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client))),
+    );
     tokio::spawn(keys.clone().watch_folder());
-    let control = start_access_control(&settings, &secrets)?;
+    let control = start_access_control(&settings, redis.clone());
     let ice = IceDirectory::new(&settings, &secrets.turn_secrets);
-    let rooms = match &secrets.redis_url {
-        Some(url) => Some(remote_rooms(url.expose(), &settings, &control)?),
-        None => None,
-    };
-    let source = shared.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
+    let rooms = redis.clone().map(|client| remote_rooms(client, &settings, &control));
+    let source = redis.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
     let webhooks = WebhookService::start(&settings, &secrets.webhooks, source, &feed)?;
+    if let Some(client) = &redis {
+        wait_for_redis(client, settings.redis.deadline.0).await?;
+    }
     let parts = AuthParts {
         keys,
         api_keys: secrets.api_keys,
@@ -117,21 +113,19 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         ice,
         rooms,
         webhooks: webhooks.clone(),
-        usage: shared.map_or(UsageReader::None, UsageReader::Redis),
-        store: store
-            .clone()
-            .map_or_else(|| CredentialStore::in_memory(MemoryTicketStore::default()), CredentialStore::Redis),
+        usage: redis.clone().map_or(UsageReader::None, UsageReader::Redis),
+        store,
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(RequestGate::new(&settings.server));
     let (stopping, told_to_stop) = (state.clone(), stop_signal()?);
     let app = move || {
-        let (state, store) = (state.clone(), store.clone());
+        let (state, redis) = (state.clone(), redis.clone());
         App::new()
             .app_data(gate_rules.clone())
             .wrap(from_fn(guard_request))
             .configure(configure(state.clone()))
-            .configure(health_and_metrics(state, store))
+            .configure(health_and_metrics(state, redis))
             .default_service(web::to(not_found))
     };
     let mut server = HttpServer::new(app)
@@ -170,49 +164,47 @@ fn load_signing_keys(
     }
 }
 
-/// What was taken back: shared through Redis where there is one, else known to this process alone.
-fn start_access_control(
+/// The client of this process, if it has Redis. Does not wait for Redis.
+fn start_redis(
     settings: &ServiceSettings,
     secrets: &SecretSettings,
-) -> Result<Arc<AccessControl>, AuthStartError> {
-    let log = match &secrets.redis_url {
-        Some(url) => RuleLog::Redis(RedisRuleLog::connect_in_background(url.expose(), &settings.redis)?),
-        None => RuleLog::Memory(Arc::default()),
-    };
+) -> Result<Option<Arc<RedisClient>>, AuthStartError> {
+    let Some(url) = &secrets.redis_url else { return Ok(None) };
+    RedisClient::start(url.expose(), &settings.redis).map(Some).map_err(AuthStartError::RedisUrl)
+}
+
+/// Refuses a server that an operator must change. Without an answer the process starts, and it is not
+/// ready until Redis answers.
+async fn wait_for_redis(client: &RedisClient, deadline: Duration) -> Result<(), AuthStartError> {
+    match client.wait_for_servers(deadline).await {
+        Err(error) if error.needs_operator() => Err(AuthStartError::Redis(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The access rules: shared through Redis, or known to this process alone.
+fn start_access_control(settings: &ServiceSettings, redis: Option<Arc<RedisClient>>) -> Arc<AccessControl> {
+    let log = redis
+        .map_or_else(|| RuleLog::Memory(Arc::default()), |client| RuleLog::Redis(RedisRuleLog::new(client)));
     let control = AccessControl::new(log, settings.limits.rules as usize);
     tokio::spawn(AccessControl::follow_log(&control));
-    Ok(control)
+    control
 }
 
-/// Changes rooms in Redis. Whoever is removed does not come back with what it holds.
+/// Changes rooms in Redis. The grant of a removed peer is revoked, so that the peer cannot return.
 fn remote_rooms(
-    url: &str,
+    client: Arc<RedisClient>,
     settings: &ServiceSettings,
     control: &Arc<AccessControl>,
-) -> std::io::Result<Arc<dyn RoomService>> {
+) -> Arc<dyn RoomService> {
     let (control, life_ms) = (control.clone(), settings.max_grant_life_ms());
     let runtime = tokio::runtime::Handle::current();
-    let keep_away = move |who: RemovedPeer| {
+    let revoke_grant = move |removed: RemovedPeer| {
         let control = control.clone();
-        runtime.spawn(async move { control.revoke_grant(&who.token, life_ms, "room").await });
+        runtime.spawn(async move { control.revoke_grant(&removed.token, life_ms, "room").await });
     };
-    Ok(Arc::new(RemoteRoomService::connect_in_background(url, settings, Arc::new(keep_away))?))
-}
-
-/// A server that does not answer yet is waited for by readiness; one that will not do is refused now.
-async fn open_store(
-    url: &str,
-    settings: &config::RedisSettings,
-) -> Result<RedisCredentialStore, RedisSetupError> {
-    let store = RedisCredentialStore::open(url, settings)?;
-    match store.check_ready().await {
-        Err(error @ RedisSetupError::Unreachable(_)) => {
-            tracing::warn!(%error, "starting without Redis; not ready until it answers");
-            Ok(store)
-        }
-        Err(error) => Err(error),
-        Ok(()) => Ok(store),
-    }
+    let store = RoomStore::Redis(RedisRoomStore::new(client, StoreLimits::new(settings)));
+    Arc::new(RemoteRoomService::new(store, RoomPolicy::new(settings), Arc::new(revoke_grant)))
 }
 
 /// A feed on which nothing happens: without Redis this process hears of no room.
@@ -223,11 +215,11 @@ fn silent_feed() -> FeedSender {
 /// Health and metrics of the process.
 fn health_and_metrics(
     state: web::Data<AuthState>,
-    store: Option<Arc<RedisCredentialStore>>,
+    redis: Option<Arc<RedisClient>>,
 ) -> impl FnOnce(&mut web::ServiceConfig) {
     let counted = state.clone();
     move |config| {
-        config.configure(configure_health(move || check_ready(state.clone(), store.clone()))).service(
+        config.configure(configure_health(move || check_ready(state.clone(), redis.clone()))).service(
             resource("/metrics", "GET").route(web::get().to(move || {
                 let families = counted.metrics();
                 async move { metrics_response(&families) }
@@ -236,18 +228,17 @@ fn health_and_metrics(
     }
 }
 
-async fn check_ready(
-    state: web::Data<AuthState>,
-    store: Option<Arc<RedisCredentialStore>>,
-) -> Result<(), Problem> {
+async fn check_ready(state: web::Data<AuthState>, redis: Option<Arc<RedisClient>>) -> Result<(), Problem> {
     if state.is_stopping() {
         return Err(Problem::new(503, "draining", "this process stops"));
     }
     state.check_rules_loaded()?;
-    match store {
-        Some(store) => {
-            store.check_ready().await.map_err(|error| Problem::new(503, "unavailable", error.to_string()))
-        }
-        None => Ok(()),
-    }
+    let Some(client) = redis else { return Ok(()) };
+    client.check_ready().map_err(|error| {
+        let detail = match error {
+            RedisStartError::NoAnswer(reason) => format!("Redis does not answer: {reason}"),
+            error => error.to_string(),
+        };
+        Problem::new(503, "unavailable", detail)
+    })
 }

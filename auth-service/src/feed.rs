@@ -1,55 +1,45 @@
-//! The operators' events out of Redis: one subscription per process, however many readers.
+//! The event feed from Redis: one subscription for each process, with any number of readers.
 //!
-//! Owns: the subscription and its return after an outage. Must not: hold a reader up, or be held up by one. At most once:
-//! what is published during an outage is not heard. Next: `routes/events.rs` reads the channel, the signal service
-//! publishes to `keys::feed_topic`; `signalbox-redis` finds out where.
+//! Owns: the subscription, also after an outage. Must not: wait for a reader, or let a reader wait.
+//! A line is delivered at most once: lines that are published during an outage are lost. Next:
+//! `routes/events.rs` reads the channel; nodes publish to `redis_keys::feed_topic`.
 
-use std::{sync::Arc, time::Duration};
-
-use signalbox_config as config;
-use signalbox_redis::redis_keys;
-use signalbox_redis::{
-    RedisStartError, RedisTarget, RedisTopology, TopicListener, TopicProbe, TopicSubscriber,
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
 };
+
+use signalbox_redis::{RedisClient, TopicListener, TopicProbe, redis_keys};
 use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use tokio::{sync::broadcast, time::sleep};
 
-/// How often a subscription's connection is asked whether it still is one to a master.
+/// Between two probes of a connection.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Starts the subscription, which lasts as long as the process. Call once, inside a runtime.
-///
-/// # Errors
-/// A URL or certificates that will not do. A server that does not answer is no error: the task goes on trying.
-pub fn subscribe_feed(url: &str, settings: &config::RedisSettings) -> Result<FeedSender, RedisStartError> {
-    let target = RedisTarget::new(url, settings)?;
+/// Starts the subscription on the client's thread. It lasts as long as the client. Call once.
+pub fn subscribe_feed(client: &Arc<RedisClient>) -> FeedSender {
     let sender = broadcast::Sender::new(FEED_BACKLOG);
-    tokio::spawn(subscribe_with_retry(target, sender.clone(), settings.reconnect.0));
-    Ok(sender)
+    client.spawn(subscribe_with_retry(Arc::downgrade(client), sender.clone()));
+    sender
 }
 
-/// Tries until it is subscribed everywhere; from then on the subscription looks after itself. Without jitter: the auth processes of a
-/// deployment are few.
-async fn subscribe_with_retry(target: RedisTarget, sender: FeedSender, pause: Duration) {
-    let mut told = false;
-    loop {
-        match try_subscribe(&target, &sender).await {
+/// Tries until all topics are subscribed. After that the client keeps the subscription.
+async fn subscribe_with_retry(client: Weak<RedisClient>, sender: FeedSender) {
+    let mut was_logged = false;
+    while let Some(client) = client.upgrade() {
+        let listener = FeedListener { sender: sender.clone(), topics: redis_keys::feed_topics().collect() };
+        // The user of the auth service may not publish, so it cannot publish a probe.
+        match client.subscribe(listener, TopicProbe::AskRole, PROBE_INTERVAL).await {
             Ok(()) => return tracing::info!("the event feed is subscribed"),
-            // Once: it may be Redis that is not there, or a permission that lacks for good.
-            Err(error) if !std::mem::replace(&mut told, true) => {
+            Err(error) if !std::mem::replace(&mut was_logged, true) => {
                 tracing::warn!(%error, "the event feed has no Redis and keeps trying");
             }
             Err(_) => {}
         }
+        let pause = client.max_reconnect_wait();
+        drop(client);
         sleep(pause).await;
     }
-}
-
-async fn try_subscribe(target: &RedisTarget, sender: &FeedSender) -> Result<(), RedisStartError> {
-    let topology = RedisTopology::discover(target).await?;
-    let feed = FeedListener { sender: sender.clone(), topics: redis_keys::feed_topics().collect() };
-    // It may not publish, so a probe cannot be its proof.
-    TopicSubscriber::new(topology, feed, TopicProbe::AskRole, PROBE_INTERVAL).subscribe_all().await
 }
 
 struct FeedListener {
@@ -64,7 +54,7 @@ impl TopicListener for FeedListener {
 
     fn on_message(&self, message: &[u8]) {
         if let Ok(line) = std::str::from_utf8(message) {
-            // An error only says that nobody listens.
+            // An error only means that there is no reader.
             let _ = self.sender.send(Arc::from(line));
         }
     }

@@ -22,7 +22,6 @@ pub mod feed;
 pub mod issuer;
 pub mod keys;
 mod metrics;
-pub mod redis_client;
 pub mod routes;
 mod state;
 #[cfg(test)]

@@ -1,24 +1,21 @@
-//! What was used, as nodes have counted it.
+//! The usage that nodes have counted.
 //!
-//! Owns: reading it. Must not: count. Next: `signal-service/src/usage.rs` counts, `shared/src/usage.rs` says what a day is.
+//! Owns: reading it. Must not: count. Next: `signal-service/src/usage.rs` counts.
 
 use std::sync::Arc;
 
 use redis::FromRedisValue as _;
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys;
+use signalbox_redis::{RedisClient, RedisUnavailable, redis_keys};
 use signalbox_rooms::usage::{DayUsage, MemoryUsageStore, UtcDay};
 
-use crate::redis_client::LazyRedisClient;
-
-/// Where usage is kept.
+/// Where the usage is stored.
 #[derive(Clone, Default)]
 pub enum UsageReader {
-    /// Nodes write it to Redis.
-    Redis(LazyRedisClient),
-    /// The node of this process keeps it.
+    /// Nodes write usage to Redis.
+    Redis(Arc<RedisClient>),
+    /// The node of this process counts it.
     Book(Arc<MemoryUsageStore>),
-    /// Nowhere: this process has neither.
+    /// The process has neither Redis nor a node.
     #[default]
     None,
 }
@@ -27,16 +24,16 @@ impl UsageReader {
     /// The usage of a day.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`RedisUnavailable`].
     pub(crate) async fn read_day(&self, day: UtcDay) -> Result<DayUsage, RedisUnavailable> {
         match self {
             Self::Book(book) => Ok(book.read_day(day)),
             Self::None => Ok(DayUsage::default()),
-            Self::Redis(link) => {
+            Self::Redis(client) => {
                 let key = redis_keys::usage_key(&day.to_string());
                 let mut cmd = redis::cmd("HGETALL");
                 cmd.arg(&key);
-                let reply = link.call_key(&key, &cmd).await?;
+                let reply = client.run_pooled_command(&key, &cmd).await?;
                 let fields =
                     Vec::<(String, String)>::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
                 Ok(DayUsage::from_fields(&fields))

@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use clap::Parser;
 use signalbox_config::{CommonFlags, ConfigError, LoadedConfig};
 use signalbox_http::{ProcessError, run_process};
+use signalbox_redis::RedisClient;
 use signalbox_signal::{
     app::configure_standalone,
     connection,
@@ -41,15 +42,17 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
     );
     let ice = IceDirectory::new(&loaded.settings, &secrets.turn_secrets);
     let listener = signalbox_http::open_listener(loaded.settings.server.listen)?;
-    let choice =
-        secrets.redis_url.as_ref().map_or(StoreConfig::Memory(None), |url| StoreConfig::Redis(url.expose()));
-    if matches!(choice, StoreConfig::Memory(_)) {
-        tracing::warn!(
-            event = "no_redis",
-            "no --redis: rooms live in this process and this must be the only node"
-        );
-    }
-    let signal = SignalNode::start(loaded.settings.clone(), keys, handles, ice, choice)?;
+    let store = match &secrets.redis_url {
+        Some(url) => StoreConfig::Redis(RedisClient::start(url.expose(), &loaded.settings.redis)?),
+        None => {
+            tracing::warn!(
+                event = "no_redis",
+                "no --redis: rooms live in this process and this must be the only node"
+            );
+            StoreConfig::Memory(None)
+        }
+    };
+    let signal = SignalNode::start(loaded.settings.clone(), keys, handles, ice, store)?;
     let routes = signal.clone();
     let server = connection::serve(listener, &signal, move || configure_standalone(routes.clone()))?;
     let handle = server.handle();

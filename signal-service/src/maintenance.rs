@@ -228,7 +228,7 @@ async fn reconcile_own_rooms(registry: &Arc<RoomRegistry>) -> Result<(), StoreUn
     let sweeping = stream::iter(rooms).map(|name| async move {
         let owners = registry.reconcile_room(&name).await?;
         hub.store.unlist_node(&name, me).await?;
-        Ok((name, owners))
+        Ok::<_, StoreUnavailable>((name, owners))
     });
     let found: Vec<_> = sweeping.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await?;
     // Asked after the rooms were read, so that none of a node that has just started is among the

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use signalbox_access::{AccessControl, RedisRuleLog, RuleLog};
 use signalbox_config::ServiceSettings;
 use signalbox_protocol::{MessageLimits, id::NodeId, problem::Problem};
+use signalbox_redis::{RedisClient, RedisStartError};
 use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::usage::MemoryUsageStore;
 use signalbox_token::MemoryTicketStore;
@@ -28,7 +29,7 @@ use crate::{
 };
 use signalbox_rooms::{
     removal::{RemovalHook, RemovedPeer},
-    store::{self, RedisRoomStore, RedisStartError, RoomStore, StoreEvents},
+    store::{self, RedisRoomStore, RoomStore, StoreEvents},
 };
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
@@ -61,11 +62,11 @@ pub enum NodeError {
 }
 
 /// Where a node keeps its rooms.
-pub enum StoreConfig<'a> {
+pub enum StoreConfig {
     /// In this process; operators hear of them through this.
     Memory(Option<FeedSender>),
-    /// In Redis, at this URL.
-    Redis(&'a str),
+    /// In Redis, through the client of the process.
+    Redis(Arc<RedisClient>),
 }
 
 impl SignalNode {
@@ -78,24 +79,27 @@ impl SignalNode {
         keys: TokenKeys,
         handles: HandleKeys,
         ice: IceDirectory,
-        choice: StoreConfig<'_>,
+        choice: StoreConfig,
     ) -> Result<Arc<Self>, NodeError> {
         let node = NodeId::random();
         let bounds = store::StoreLimits::new(&settings);
-        let store = match choice {
-            StoreConfig::Memory(feed) => RoomStore::in_memory(bounds, feed),
-            StoreConfig::Redis(url) => RoomStore::Redis(RedisRoomStore::connect_with_scripts(
-                url,
-                &settings.redis,
-                bounds,
-                signalbox_access::rule_scripts(),
-            )?),
+        let max_rules = settings.limits.rules as usize;
+        let (store, tickets, control) = match choice {
+            StoreConfig::Memory(feed) => {
+                let control = AccessControl::new(RuleLog::Memory(Arc::default()), max_rules);
+                tokio::spawn(AccessControl::follow_log(&control));
+                let tickets = TicketStore::Memory(MemoryTicketStore::default());
+                (RoomStore::in_memory(bounds, feed), tickets, control)
+            }
+            StoreConfig::Redis(client) => {
+                let store = RedisRoomStore::new(client.clone(), bounds);
+                let control =
+                    AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client.clone())), max_rules);
+                client.wait_until_ready()?;
+                client.spawn(AccessControl::follow_log(&control));
+                (RoomStore::Redis(store), TicketStore::Redis(client), control)
+            }
         };
-        let tickets = match &store {
-            RoomStore::Memory(_) => TicketStore::Memory(MemoryTicketStore::default()),
-            RoomStore::Redis(redis) => TicketStore::Redis(redis.shared_client().0),
-        };
-        let control = start_access_control(&store, settings.limits.rules as usize);
         let registry = Arc::new(RoomRegistry::new(NodeContext::new(
             node.clone(),
             store,
@@ -178,24 +182,6 @@ fn build_removal_hook(control: &Arc<AccessControl>, settings: &ServiceSettings) 
         let control = control.clone();
         runtime.spawn(async move { control.revoke_grant(&who.token, life_ms, "room").await });
     })
-}
-
-/// What was taken back lives where the rooms live.
-fn start_access_control(store: &RoomStore, most: usize) -> Arc<AccessControl> {
-    match store {
-        RoomStore::Memory(_) => {
-            let control = AccessControl::new(RuleLog::Memory(Arc::default()), most);
-            tokio::spawn(AccessControl::follow_log(&control));
-            control
-        }
-        RoomStore::Redis(redis) => {
-            let (link, first) = redis.shared_client();
-            let control =
-                AccessControl::new(RuleLog::Redis(RedisRuleLog::with_client(link.clone(), first)), most);
-            link.spawn(AccessControl::follow_log(&control));
-            control
-        }
-    }
 }
 
 fn build_message_limits(settings: &ServiceSettings) -> MessageLimits {

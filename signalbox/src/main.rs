@@ -15,7 +15,6 @@ use signalbox_auth::{
     AuthParts, AuthState,
     credential_store::{CredentialStore, RedisCredentialStore},
     keys::{KeysError, SigningKeys},
-    redis_client::LazyRedisClient,
     usage_reader::UsageReader,
     webhooks::{WebhookEventSource, WebhookService},
 };
@@ -25,6 +24,7 @@ use signalbox_http::{
     resource, run_process, stop_signal,
 };
 use signalbox_protocol::{clock, id::random_hex};
+use signalbox_redis::RedisClient;
 use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use signalbox_signal::{
     app, connection,
@@ -68,11 +68,12 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     let listener = open_listener(address)?;
     let bound = listener.local_addr()?;
 
-    let (feed, store_config) = match &secrets.redis_url {
-        Some(url) => (
-            signalbox_auth::feed::subscribe_feed(url.expose(), &settings.redis)?,
-            StoreConfig::Redis(url.expose()),
-        ),
+    let redis = match &secrets.redis_url {
+        Some(url) => Some(RedisClient::start(url.expose(), &settings.redis)?),
+        None => None,
+    };
+    let (feed, store_config) = match &redis {
+        Some(client) => (signalbox_auth::feed::subscribe_feed(client), StoreConfig::Redis(client.clone())),
         None => {
             let feed = FeedSender::new(FEED_BACKLOG);
             (feed.clone(), StoreConfig::Memory(Some(feed)))
@@ -87,21 +88,15 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         store_config,
     )?;
     actix_rt::spawn(keys.clone().watch_folder());
-    let redis = secrets
-        .redis_url
-        .as_ref()
-        .map(|url| LazyRedisClient::connect_in_background(url.expose(), &settings.redis));
     let usage = match (&redis, signal.usage_book()) {
-        (Some(redis), _) => UsageReader::Redis(redis.clone()),
+        (Some(client), _) => UsageReader::Redis(client.clone()),
         (None, Some(book)) => UsageReader::Book(book),
         (None, None) => UsageReader::None,
     };
-    let source = redis.map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
+    let source = redis.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
     let webhooks = WebhookService::start(&settings, &secrets.webhooks, source, &feed)?;
-    let store = match &secrets.redis_url {
-        Some(url) => {
-            CredentialStore::Redis(Arc::new(RedisCredentialStore::open(url.expose(), &settings.redis)?))
-        }
+    let store = match redis {
+        Some(client) => CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client))),
         None => CredentialStore::in_memory(signal.admission.ticket_shelf().unwrap_or_default()),
     };
     let parts = AuthParts {

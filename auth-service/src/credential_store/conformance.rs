@@ -1,12 +1,13 @@
 //! What the store promises, over memory and every kind of Redis.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use signalbox_protocol::{
     clock,
     id::{RoomId, random_hex},
 };
+use signalbox_redis::RedisClient;
 use signalbox_tests::redis_kind::{ExclusiveRedis, REDIS_KINDS};
 use signalbox_token::{MemoryTicketStore, OpaqueToken, TicketRedemption, USED_TICKET_VALUE};
 
@@ -35,7 +36,9 @@ async fn stores_under_test() -> Vec<StoreUnderTest> {
     let mut places = vec![StoreUnderTest { label: "memory".to_owned(), store, redis: None, tickets }];
     for kind in REDIS_KINDS {
         let redis = kind.acquire().await;
-        let store = RedisCredentialStore::open(&redis.url_for("auth"), &redis.settings()).unwrap();
+        let client = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
+        client.wait_for_servers(Duration::from_secs(10)).await.unwrap();
+        let store = RedisCredentialStore::new(client);
         let (store, tickets) = (CredentialStore::Redis(Arc::new(store)), MemoryTicketStore::default());
         places.push(StoreUnderTest { label: format!("{kind:?}"), store, redis: Some(redis), tickets });
     }

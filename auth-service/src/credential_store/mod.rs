@@ -1,23 +1,22 @@
-//! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an end; tokens carry all else they say.
+//! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an
+//! end; tokens carry all else they say.
 //!
 //! - [`CredentialStore`]: in Redis, or in this process where there is none
 //! - [`contract`]: what it keeps and answers; `conformance`: the same as a test, over both
-//! - [`RedisStore`]: the pools, the check of the servers, readiness
 //!
-//! Owns: one atomic step for each change. Must not: see a secret (digests only), know what a record says, or subscribe;
-//! [`crate::feed`] has a connection of its own, because a pooled one would go back with its subscriptions. Every wait has a deadline.
+//! Owns: one atomic step for each change. Must not: see a secret (digests only), or know the
+//! meaning of a record. Every wait has a deadline.
 
 #[cfg(test)]
 mod conformance;
 pub mod contract;
 mod memory;
 mod redis;
-mod redis_calls;
 
 use std::sync::Arc;
 
 pub use memory::MemoryCredentialStore;
-pub use redis::{RedisCredentialStore, RedisSetupError};
+pub use redis::RedisCredentialStore;
 use signalbox_protocol::{clock, id::RoomId};
 use signalbox_token::MemoryTicketStore;
 

@@ -1,184 +1,169 @@
-//! The pools of connections, one for each master, and whether the servers behind them will do.
+//! Refresh families, tickets and invites in Redis.
+//!
+//! Owns: one atomic step for each operation of the contract, on a pooled connection, because the
+//! order of these requests does not matter. Must not: retry; the client does, and only if a request
+//! was not executed. Next: `lua/` for what happens in Redis.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::{collections::HashMap, sync::Arc};
+
+use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
+use signalbox_protocol::id::RoomId;
+use signalbox_redis::{RedisClient, RedisScript, ReplyReader, RequestFailure, ScriptCall, redis_keys};
+use signalbox_token::TICKET_LIFE;
+
+use super::contract::{
+    CredentialStoreError, EXPIRED_RETENTION_MS, Invite, InviteUse, MAX_ROOM_INVITES, NewInvite,
+    NewRefreshFamily, RefreshFamily, RefreshRotation, RefreshRotationResult,
 };
 
-use deadpool_redis::{
-    Connection, Manager, Pool, PoolError, Runtime,
-    redis::{AsyncConnectionConfig, cmd},
-};
-use signalbox_config as config;
-use signalbox_redis::{
-    RedisAddress, RedisStartError, RedisTarget, RedisTopology, check_server_info, is_master,
-};
-use tokio::{sync::OnceCell, time::timeout};
+static START_FAMILY: RedisScript = RedisScript::new(include_str!("lua/start_refresh_family.lua"));
+static ROTATE_TOKEN: RedisScript = RedisScript::new(include_str!("lua/rotate_refresh_token.lua"));
+static PUT_INVITE: RedisScript = RedisScript::new(include_str!("lua/put_invite.lua"));
+static USE_INVITE: RedisScript = RedisScript::new(include_str!("lua/use_invite.lua"));
 
-/// Connections to one master. Each call is one round trip, so that a few carry thousands a second; more wait, within their deadline.
-const POOL_SIZE: usize = 16;
-
-/// Why Redis cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisSetupError {
-    /// It does not answer; it may come back.
-    #[error("Redis does not answer: {0}")]
-    Unreachable(String),
-    /// The URL or the certificates cannot be used.
-    #[error("REDIS_URL is not usable: {0}")]
-    BadUrl(String),
-    /// It answers, and will not do until somebody changes it.
-    #[error("{0}")]
-    Unsuitable(String),
-}
-
-/// Request and response with Redis: one server, a master behind Sentinels, or all masters of a Cluster.
+/// See the module.
 pub struct RedisCredentialStore {
-    target: RedisTarget,
-    pub(super) deadline: Duration,
-    /// Found out when Redis first answers; it may not have been there at boot.
-    topology: OnceCell<Arc<RedisTopology>>,
-    // A std mutex: held for one map operation.
-    masters: Mutex<MasterPools>,
-}
-
-#[derive(Default)]
-struct MasterPools {
-    pools: HashMap<RedisAddress, Pool>,
-    /// Those that were seen to be fit.
-    verified: HashSet<RedisAddress>,
+    client: Arc<RedisClient>,
 }
 
 impl RedisCredentialStore {
-    /// Pools for `url`; connects when they are first used. No call takes longer than `redis.deadline`.
-    ///
-    /// # Errors
-    /// [`RedisSetupError::BadUrl`].
-    pub fn open(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisSetupError> {
-        let target =
-            RedisTarget::new(url, settings).map_err(|error| RedisSetupError::BadUrl(error.to_string()))?;
-        let deadline = settings.deadline.0;
-        Ok(Self { target, deadline, topology: OnceCell::new(), masters: Mutex::default() })
+    /// A store over the client of the process. Announces the scripts; does not wait for Redis.
+    pub fn new(client: Arc<RedisClient>) -> Self {
+        client.load_scripts(&[&START_FAMILY, &ROTATE_TOKEN, &PUT_INVITE, &USE_INVITE]);
+        Self { client }
     }
 
-    /// Asks every master: what it is where that is not known yet, whether it still is one afterwards.
-    ///
-    /// # Errors
-    /// See [`RedisSetupError`].
-    pub async fn check_ready(&self) -> Result<(), RedisSetupError> {
-        match timeout(self.deadline, self.check_all_masters()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(RedisSetupError::Unreachable("no answer in time".to_owned())),
+    pub(super) async fn put_ticket(&self, digest: &str, claims: &str) -> Result<(), CredentialStoreError> {
+        let key = redis_keys::ticket_key(digest);
+        let mut set = cmd("SET");
+        set.arg(&key).arg(claims).arg("PX").arg(TICKET_LIFE.as_millis() as u64).arg("NX");
+        let written: Option<String> = self.run_command(&key, &set).await?;
+        written.map(|_| ()).ok_or(CredentialStoreError::Full)
+    }
+
+    pub(super) async fn start_family(&self, new: &NewRefreshFamily) -> Result<(), CredentialStoreError> {
+        let mut call = ScriptCall::on_key(redis_keys::refresh_family_key(&new.family_id));
+        call.add_arg(&new.salt).add_arg(&new.first_digest).add_arg(&new.terms_json).add_arg(&new.grant);
+        call.add_arg(new.token_life_ms).add_arg(new.family_life_ms).add_arg(EXPIRED_RETENTION_MS);
+        let is_new: bool = read(self.run_script(&START_FAMILY, &call).await?)?;
+        if is_new { Ok(()) } else { Err(CredentialStoreError::Full) }
+    }
+
+    pub(super) async fn load_family(
+        &self,
+        family_id: &str,
+    ) -> Result<Option<RefreshFamily>, CredentialStoreError> {
+        let key = redis_keys::refresh_family_key(family_id);
+        let mut get = cmd("HMGET");
+        get.arg(&key).arg(&["salt", "what", "grant", "born"]);
+        type FamilyFields = (Option<String>, Option<String>, Option<String>, Option<u64>);
+        let (salt, terms_json, grant, created_ms): FamilyFields = self.run_command(&key, &get).await?;
+        Ok(salt.zip(grant).zip(created_ms).map(|((salt, grant), created_ms)| RefreshFamily {
+            salt,
+            terms_json: terms_json.unwrap_or_default(),
+            grant,
+            created_ms,
+        }))
+    }
+
+    pub(super) async fn rotate_refresh_token(
+        &self,
+        rotation: &RefreshRotation,
+    ) -> Result<RefreshRotationResult, CredentialStoreError> {
+        let mut call = ScriptCall::on_key(redis_keys::refresh_family_key(&rotation.family_id));
+        call.add_arg(&rotation.presented_digest).add_arg(&rotation.successor_digest);
+        call.add_arg(rotation.repeat_ms).add_arg(rotation.successor_life_ms).add_arg(EXPIRED_RETENTION_MS);
+        let mut reply = ReplyReader::new(self.run_script(&ROTATE_TOKEN, &call).await?);
+        let outcome = reply.next_text().ok_or(CredentialStoreError::Unavailable)?;
+        Ok(match (&*outcome, reply.next_number(), reply.next_number()) {
+            ("next", Some(number), Some(left_ms)) => RefreshRotationResult::Rotated { number, left_ms },
+            ("reused", Some(first), Some(left_ms)) => {
+                RefreshRotationResult::Reused { first: first == 1, left_ms }
+            }
+            ("expired", ..) => RefreshRotationResult::Expired,
+            _ => RefreshRotationResult::Unknown,
+        })
+    }
+
+    pub(super) async fn put_invite(&self, new: &NewInvite) -> Result<u64, CredentialStoreError> {
+        let mut call = ScriptCall::on_key(redis_keys::invites_key(&new.room));
+        call.add_arg(&new.id).add_arg(&new.terms_json).add_arg(new.max_uses).add_arg(new.life_ms);
+        call.add_arg(MAX_ROOM_INVITES).add_arg(EXPIRED_RETENTION_MS);
+        match read::<u64>(self.run_script(&PUT_INVITE, &call).await?)? {
+            0 => Err(CredentialStoreError::Full),
+            ends_ms => Ok(ends_ms),
         }
     }
 
-    /// Who has what; found out when Redis first answers.
-    pub(super) async fn topology(&self) -> Result<&Arc<RedisTopology>, RedisSetupError> {
-        Ok(self.topology.get_or_try_init(|| RedisTopology::try_discover(&self.target)).await?)
+    pub(super) async fn use_invite(
+        &self,
+        room: &RoomId,
+        id: &str,
+    ) -> Result<InviteUse, CredentialStoreError> {
+        let mut call = ScriptCall::on_key(redis_keys::invites_key(room));
+        call.add_arg(id);
+        let mut reply = ReplyReader::new(self.run_script(&USE_INVITE, &call).await?);
+        let outcome = reply.next_text().ok_or(CredentialStoreError::Unavailable)?;
+        Ok(match (&*outcome, reply.next_text()) {
+            ("ok", Some(terms_json)) => InviteUse::Accepted(terms_json),
+            ("expired", _) => InviteUse::Expired,
+            ("used_up", _) => InviteUse::UsedUp,
+            _ => InviteUse::Unknown,
+        })
     }
 
-    /// A connection to a master, for one request.
-    pub(super) async fn connection(&self, address: &RedisAddress) -> Result<Connection, RedisSetupError> {
-        self.pool(address)?.get().await.map_err(|error| pool_error(address, error))
-    }
-
-    async fn check_all_masters(&self) -> Result<(), RedisSetupError> {
-        let map = self.topology().await?.current_map();
-        if !map.is_complete() {
-            return Err(RedisSetupError::Unreachable("no server has some of the cluster's slots".to_owned()));
-        }
-        for address in map.masters() {
-            self.check_master(address).await?;
-        }
-        self.lock_masters().pools.retain(|address, _| map.masters().any(|master| master == address));
-        Ok(())
-    }
-
-    /// `INFO` and not `CONFIG GET`: the former needs no more than `+info`, which a narrow ACL user can be given.
-    async fn check_master(&self, address: &RedisAddress) -> Result<(), RedisSetupError> {
-        let mut connection = self.connection(address).await?;
-        let fit = self.lock_masters().verified.contains(address);
-        let mut question = cmd("INFO");
-        if fit {
-            question.arg("replication");
-        }
-        let info: String = question
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| RedisStartError::from_driver_error(address, &error))?;
-        if !is_master(&info) {
-            return Err(RedisSetupError::Unreachable(format!("{address} is a replica")));
-        }
-        if !fit {
-            check_server_info(&info)?;
-            self.lock_masters().verified.insert(address.clone());
-        }
-        Ok(())
-    }
-
-    fn pool(&self, address: &RedisAddress) -> Result<Pool, RedisSetupError> {
-        let mut masters = self.lock_masters();
-        if let Some(pool) = masters.pools.get(address) {
-            return Ok(pool.clone());
-        }
-        let pool = self.new_pool(address).map_err(RedisSetupError::Unreachable)?;
-        masters.pools.insert(address.clone(), pool.clone());
-        Ok(pool)
-    }
-
-    fn new_pool(&self, address: &RedisAddress) -> Result<Pool, String> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.deadline))
-            .set_response_timeout(Some(self.deadline));
-        let info = self.target.connection_info(address).map_err(|error| error.to_string())?;
-        let manager = Manager::new_with_config(info, config).map_err(|error| error.to_string())?;
-        let builder = Pool::builder(manager).max_size(POOL_SIZE).runtime(Runtime::Tokio1);
-        builder.build().map_err(|error| error.to_string())
-    }
-
-    fn lock_masters(&self) -> MutexGuard<'_, MasterPools> {
-        self.masters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl From<RedisStartError> for RedisSetupError {
-    fn from(error: RedisStartError) -> Self {
-        match error {
-            RedisStartError::NoAnswer(reason) => Self::Unreachable(reason),
-            error => Self::Unsuitable(error.to_string()),
-        }
-    }
-}
-
-fn pool_error(address: &RedisAddress, error: PoolError) -> RedisSetupError {
-    match error {
-        PoolError::Backend(error) => RedisStartError::from_driver_error(address, &error).into(),
-        other => RedisSetupError::Unreachable(other.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use signalbox_config::units::TimeSpan;
-
-    use super::*;
-
-    #[actix_web::test]
-    async fn absent_redis_is_unreachable_within_the_deadline() {
-        let settings =
-            config::RedisSettings { deadline: TimeSpan::millis(200), ..config::RedisSettings::default() };
-        let store = RedisCredentialStore::open("redis://127.0.0.1:1/", &settings).unwrap();
-        assert!(matches!(store.check_ready().await, Err(RedisSetupError::Unreachable(_))));
-    }
-
-    #[test]
-    fn bad_redis_url_is_refused_without_printing_it() {
-        let Err(error) =
-            RedisCredentialStore::open("redis://user:hunter2@:x", &config::RedisSettings::default())
-        else {
-            panic!("taken")
+    pub(super) async fn list_invites(&self, room: &RoomId) -> Result<Vec<Invite>, CredentialStoreError> {
+        let key = redis_keys::invites_key(room);
+        let mut get = cmd("HGETALL");
+        get.arg(&key);
+        let fields: HashMap<String, String> = self.run_command(&key, &get).await?;
+        let number = |kind: &str, id: &str| fields.get(&format!("{kind}{id}"))?.parse::<u64>().ok();
+        let invite = |(field, terms_json): (&String, &String)| {
+            let id = field.strip_prefix("j:")?;
+            Some(Invite {
+                id: id.to_owned(),
+                terms_json: terms_json.clone(),
+                max_uses: number("m:", id)?.try_into().ok()?,
+                uses: number("n:", id)?.try_into().ok()?,
+                ends_ms: number("e:", id)?,
+            })
         };
-        assert!(!error.to_string().contains("hunter2"), "{error}");
+        Ok(fields.iter().filter_map(invite).collect())
     }
+
+    pub(super) async fn delete_invite(&self, room: &RoomId, id: &str) -> Result<bool, CredentialStoreError> {
+        let key = redis_keys::invites_key(room);
+        let mut del = cmd("HDEL");
+        del.arg(&key).arg(["j:", "e:", "m:", "n:"].map(|kind| format!("{kind}{id}")).as_slice());
+        Ok(self.run_command::<u64>(&key, &del).await? > 0)
+    }
+
+    pub(super) async fn delete_room_invites(&self, room: &RoomId) -> Result<(), CredentialStoreError> {
+        let key = redis_keys::invites_key(room);
+        let mut del = cmd("DEL");
+        del.arg(&key);
+        self.run_command::<u64>(&key, &del).await.map(drop)
+    }
+
+    async fn run_command<T: FromRedisValue>(&self, key: &str, cmd: &Cmd) -> Result<T, CredentialStoreError> {
+        read(self.client.run_pooled_command(key, cmd).await.map_err(log_failure)?)
+    }
+
+    async fn run_script(
+        &self,
+        script: &'static RedisScript,
+        call: &ScriptCall,
+    ) -> Result<Value, CredentialStoreError> {
+        self.client.run_pooled_script(script, call).await.map_err(log_failure)
+    }
+}
+
+/// Reads a reply. A reply that this release does not understand counts as no reply.
+fn read<T: FromRedisValue>(reply: Value) -> Result<T, CredentialStoreError> {
+    from_redis_value(reply).map_err(|_| CredentialStoreError::Unavailable)
+}
+
+fn log_failure(failure: RequestFailure) -> CredentialStoreError {
+    tracing::warn!(event = "auth_store_away", error = %failure);
+    CredentialStoreError::Unavailable
 }

@@ -1,9 +1,9 @@
 //! Readiness and the feed over every kind of Redis.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use signalbox_config as config;
-use signalbox_redis::redis_keys;
+use signalbox_redis::{RedisClient, RedisStartError, redis_keys};
 use signalbox_rooms::feed::FeedSender;
 use signalbox_tests::{
     net::{eventually, eventually_within},
@@ -13,10 +13,7 @@ use signalbox_tests::{
     redis_server::RedisServer,
 };
 
-use crate::{
-    credential_store::{RedisCredentialStore, RedisSetupError},
-    feed,
-};
+use crate::feed;
 
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -37,20 +34,25 @@ async fn publish_until_received(feed: &FeedSender, line: &str, publish: impl Asy
     }
 }
 
-async fn open_store_and_feed(
-    url: &str,
-    settings: &config::RedisSettings,
-) -> (RedisCredentialStore, FeedSender) {
-    (RedisCredentialStore::open(url, settings).unwrap(), feed::subscribe_feed(url, settings).unwrap())
+fn start_client_and_feed(url: &str, settings: &config::RedisSettings) -> (Arc<RedisClient>, FeedSender) {
+    let client = RedisClient::start(url, settings).unwrap();
+    let feed = feed::subscribe_feed(&client);
+    (client, feed)
+}
+
+/// Waits until the client reports a problem that `is_expected`.
+async fn wait_for_problem(client: &RedisClient, what: &str, is_expected: impl Fn(&RedisStartError) -> bool) {
+    eventually(what, async || client.check_ready().err().filter(&is_expected)).await;
 }
 
 #[actix_web::test]
 async fn readiness_and_the_feed_work_over_every_kind_of_redis() {
     for kind in REDIS_KINDS {
         let redis: ExclusiveRedis = kind.acquire().await;
-        let (store, feed) = open_store_and_feed(&redis.url_for("auth"), &redis.settings()).await;
-        store.check_ready().await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
-        store.check_ready().await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        let (client, feed) = start_client_and_feed(&redis.url_for("auth"), &redis.settings());
+        let ready = client.wait_for_servers(Duration::from_secs(5)).await;
+        ready.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        client.check_ready().unwrap_or_else(|error| panic!("{kind:?}: {error}"));
         publish_until_received(&feed, "hello", async |cmd| {
             for (partition, topic) in redis_keys::feed_topics().enumerate() {
                 if cmd
@@ -68,12 +70,12 @@ async fn readiness_and_the_feed_work_over_every_kind_of_redis() {
 #[actix_web::test]
 async fn readiness_and_the_feed_use_the_new_master_after_a_failover() {
     let mut redis = TestSentinel::start(RedisSecurity::acl()).await;
-    let (store, feed) = open_store_and_feed(&redis.url("auth"), &redis.security().settings()).await;
-    store.check_ready().await.unwrap();
+    let (client, feed) = start_client_and_feed(&redis.url("auth"), &redis.security().settings());
+    client.wait_for_servers(Duration::from_secs(5)).await.unwrap();
     redis.kill_master().await;
-    assert!(matches!(store.check_ready().await, Err(RedisSetupError::Unreachable(_))));
+    wait_for_problem(&client, "it is not ready", |error| !error.needs_operator()).await;
     let master = redis.wait_master().await;
-    eventually("it is ready again", async || store.check_ready().await.ok()).await;
+    eventually("it is ready again", async || client.check_ready().ok()).await;
     publish_until_received(&feed, "hello again", async |cmd| {
         redis.servers[master].run::<i64>(cmd).await;
     })
@@ -83,14 +85,13 @@ async fn readiness_and_the_feed_use_the_new_master_after_a_failover() {
 #[actix_web::test]
 async fn redis_absent_at_boot_is_checked_when_it_appears() {
     let address = signalbox_tests::net::free_address();
-    let store =
-        RedisCredentialStore::open(&format!("redis://{address}"), &config::RedisSettings::default()).unwrap();
-    assert!(matches!(store.check_ready().await, Err(RedisSetupError::Unreachable(_))));
-    let node = RedisServer::start(address, &RedisSecurity::none(), &[]).await;
-    node.run_text::<()>("CONFIG SET maxmemory-policy allkeys-lru").await;
-    assert!(
-        matches!(store.check_ready().await, Err(RedisSetupError::Unsuitable(why)) if why.contains("allkeys-lru"))
-    );
+    let client =
+        RedisClient::start(&format!("redis://{address}"), &config::RedisSettings::default()).unwrap();
+    wait_for_problem(&client, "Redis is missing", |error| !error.needs_operator()).await;
+    let node =
+        RedisServer::start(address, &RedisSecurity::none(), &["--maxmemory-policy", "allkeys-lru"]).await;
+    let evicts = |error: &RedisStartError| matches!(error, RedisStartError::EvictsKeys(policy) if policy == "allkeys-lru");
+    wait_for_problem(&client, "the server is refused", evicts).await;
     node.run_text::<()>("CONFIG SET maxmemory-policy noeviction").await;
-    store.check_ready().await.unwrap();
+    eventually("the server is accepted", async || client.check_ready().ok()).await;
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use signalbox_config::{EndpointSecrets, ServiceSettings, WebhookEndpoint, WebhookSecrets};
 use signalbox_protocol::id::RoomId;
+use signalbox_redis::RedisClient;
 use signalbox_redis::redis_keys;
 use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::usage::UtcDay;
@@ -14,7 +15,6 @@ use signalbox_tests::{
 };
 
 use crate::{
-    redis_client::LazyRedisClient,
     usage_reader::UsageReader,
     webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
 };
@@ -59,7 +59,7 @@ async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
     for kind in REDIS_KINDS {
         let redis: ExclusiveRedis = kind.acquire().await;
         let receiver = WebhookReceiver::start(|_, _| WebhookReply::Status(500)).await;
-        let link = LazyRedisClient::connect_in_background(&redis.url_for("auth"), &redis.settings());
+        let link = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
         let common = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
         let secrets = EndpointSecrets { shared_secrets: common, ..EndpointSecrets::default() };
         let webhooks = WebhookService::start(
@@ -101,10 +101,8 @@ async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
 async fn usage_day_is_read_over_every_kind_of_redis() {
     for kind in REDIS_KINDS {
         let redis: ExclusiveRedis = kind.acquire().await;
-        let reader = UsageReader::Redis(LazyRedisClient::connect_in_background(
-            &redis.url_for("auth"),
-            &redis.settings(),
-        ));
+        let reader =
+            UsageReader::Redis(RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap());
         let day = UtcDay::parse("2026-11-21").unwrap();
         let what = format!("{kind:?}: a day is read");
         let found = eventually_within(DEADLINE, &what, async || reader.read_day(day).await.ok()).await;

@@ -21,9 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use signalbox_config::{EndpointSecrets, ServiceSettings, WebhookEndpoint};
 use signalbox_http::{HttpClient, HttpClientError};
-use signalbox_protocol::id::random_hex;
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys::PARTITIONS;
+use signalbox_redis::{RedisClient, RedisUnavailable, redis_keys::PARTITIONS};
 use signalbox_rooms::feed::FeedSender;
 use tokio::sync::{Notify, watch};
 
@@ -35,7 +33,6 @@ use self::{
     schedule::{DeliveryLimits, DeliverySchedule},
     store::WebhookStore,
 };
-use crate::redis_client::LazyRedisClient;
 
 pub(crate) use self::{event::StreamEntryId, store::StoredDeadLetter};
 
@@ -64,7 +61,7 @@ pub enum WebhookStartError {
 /// Where events come from.
 pub enum WebhookEventSource {
     /// Nodes record them in Redis; the feed only says that there are some.
-    Redis(LazyRedisClient),
+    Redis(Arc<RedisClient>),
     /// The feed of this process.
     Feed,
 }
@@ -116,17 +113,16 @@ impl WebhookService {
         let most = max_recorded(rules.backlog);
         let dead_ms = rules.dead_kept.as_ms();
         let store = match source {
-            WebhookEventSource::Redis(link) => WebhookStore::Redis(RedisWebhookStore {
-                client: link,
-                lease_holder: random_hex(),
-                limits: RetentionLimits {
+            WebhookEventSource::Redis(client) => {
+                let limits = RetentionLimits {
                     lease_ms: PARTITION_LEASE.as_millis() as u64,
                     max_events: most,
                     event_life_ms: rules.give_up.as_ms() + 60_000,
                     max_dead_letters: rules.dead,
                     dead_letter_life_ms: dead_ms,
-                },
-            }),
+                };
+                WebhookStore::Redis(RedisWebhookStore::new(client, limits))
+            }
             WebhookEventSource::Feed => {
                 WebhookStore::Memory(MemoryWebhookStore::new(most, rules.dead as usize, dead_ms))
             }

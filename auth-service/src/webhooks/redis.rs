@@ -1,18 +1,28 @@
-//! Events and dead letters in Redis: one lease, one stream, one hash and one stream of dead letters for each partition.
+//! Events and dead letters in Redis: one lease, one stream, one hash and one stream of dead letters
+//! for each partition.
 
 use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join_all};
 use redis::{FromRedisValue as _, Value};
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys;
+use signalbox_protocol::id::random_hex;
+use signalbox_redis::{RedisClient, RedisScript, RedisUnavailable, ScriptCall, redis_keys};
 
 use super::{
     event::StreamEntryId,
     schedule::PendingWrites,
     store::{DeadLetter, PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
 };
-use crate::redis_client::{LazyRedisClient, WebhookScript};
+
+/// A script that a full server executes: it deletes, or its writes are bounded.
+const fn webhook_script(lua: &'static str) -> RedisScript {
+    RedisScript::new(lua).with_flags("allow-oom")
+}
+
+static POLL_PARTITIONS: RedisScript = webhook_script(include_str!("lua/poll_partitions.lua"));
+static WRITE_OUTCOMES: RedisScript = webhook_script(include_str!("lua/write_outcomes.lua"));
+static PUT_EVENTS: RedisScript = webhook_script(include_str!("lua/put_events.lua"));
+static RELEASE_LEASES: RedisScript = webhook_script(include_str!("lua/release_leases.lua"));
 
 /// Most entries of one partition in one answer.
 const READ_PAGE_SIZE: usize = 256;
@@ -31,16 +41,18 @@ pub(super) struct RetentionLimits {
 
 /// See the module.
 pub(super) struct RedisWebhookStore {
-    pub(super) client: LazyRedisClient,
-    pub(super) lease_holder: String,
-    pub(super) limits: RetentionLimits,
-}
-
-fn to_script_args(values: impl IntoIterator<Item = String>) -> Vec<Vec<u8>> {
-    values.into_iter().map(String::into_bytes).collect()
+    pub(super) client: Arc<RedisClient>,
+    lease_holder: String,
+    limits: RetentionLimits,
 }
 
 impl RedisWebhookStore {
+    /// A store over the client of the process. Announces the scripts; does not wait for Redis.
+    pub(super) fn new(client: Arc<RedisClient>, limits: RetentionLimits) -> Self {
+        client.load_scripts(&[&POLL_PARTITIONS, &WRITE_OUTCOMES, &PUT_EVENTS, &RELEASE_LEASES]);
+        Self { client, lease_holder: random_hex(), limits }
+    }
+
     pub(super) async fn poll(&self, asked: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
         let at_once = if self.client.is_cluster() { 1 } else { PARTITIONS_PER_SCRIPT };
         let parts = asked.chunks(at_once).map(|part| self.poll_partitions(part));
@@ -49,25 +61,17 @@ impl RedisWebhookStore {
 
     async fn poll_partitions(&self, asked: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
         let Some(first) = asked.first() else { return Ok(vec![]) };
-        let of = |asked: &PartitionQuery| {
-            let p = asked.partition;
-            [
-                redis_keys::webhook_lease_key(p),
-                redis_keys::webhook_queue_key(p),
-                redis_keys::webhook_state_key(p),
-            ]
-        };
-        let keys: Vec<String> = asked.iter().flat_map(of).collect();
-        let mut values =
-            vec![self.lease_holder.clone(), self.limits.lease_ms.to_string(), READ_PAGE_SIZE.to_string()];
-        for asked in asked {
-            values.push(asked.after.map_or("-".to_owned(), |after| after.to_string()));
-            values.push(u8::from(asked.is_new).to_string());
+        let mut call = ScriptCall::in_partition(first.partition);
+        call.add_arg(&self.lease_holder).add_arg(self.limits.lease_ms).add_arg(READ_PAGE_SIZE);
+        for query in asked {
+            let p = query.partition;
+            call.add_key(redis_keys::webhook_lease_key(p))
+                .add_key(redis_keys::webhook_queue_key(p))
+                .add_key(redis_keys::webhook_state_key(p));
+            call.add_arg(query.after.map_or("-".to_owned(), |after| after.to_string()));
+            call.add_arg(u8::from(query.is_new));
         }
-        let reply = self
-            .client
-            .call_script(first.partition, WebhookScript::Poll, &keys, &to_script_args(values))
-            .await?;
+        let reply = self.client.run_script(&POLL_PARTITIONS, &call).await?;
         let (lineage, found) = parse_poll(reply).ok_or(RedisUnavailable)?;
         let found = asked.iter().zip(found).map(|(asked, found)| (*asked, lineage.clone(), found));
         Ok(found.collect())
@@ -79,41 +83,27 @@ impl RedisWebhookStore {
         effects: &PendingWrites,
         endpoints: &[String],
     ) -> Result<Option<u64>, RedisUnavailable> {
-        let keys = [
-            redis_keys::webhook_lease_key(p),
-            redis_keys::webhook_queue_key(p),
-            redis_keys::webhook_state_key(p),
-            redis_keys::webhook_dead_key(p),
-        ];
-        let kept = &self.limits;
-        let mut values = vec![
-            self.lease_holder.clone(),
-            kept.event_life_ms.to_string(),
-            kept.max_dead_letters.to_string(),
-            kept.dead_letter_life_ms.to_string(),
-        ];
-        values.push(effects.dead_letters.len().to_string());
-        for dead in &effects.dead_letters {
-            values.extend([
-                dead.endpoint_id.clone(),
-                dead.cause.as_str().to_owned(),
-                dead.attempts.to_string(),
-            ]);
-            values.extend([dead.last_failure.clone(), dead.line.to_string()]);
-        }
-        values.push(effects.progress.len().to_string());
+        let mut call = ScriptCall::in_partition(p);
+        call.add_key(redis_keys::webhook_lease_key(p)).add_key(redis_keys::webhook_queue_key(p));
+        call.add_key(redis_keys::webhook_state_key(p)).add_key(redis_keys::webhook_dead_key(p));
+        call.add_arg(&self.lease_holder).add_arg(self.limits.event_life_ms);
+        call.add_arg(self.limits.max_dead_letters).add_arg(self.limits.dead_letter_life_ms);
+        call.add_list(&effects.dead_letters, |call, dead| {
+            call.add_arg(&dead.endpoint_id).add_arg(dead.cause.as_str()).add_arg(dead.attempts);
+            call.add_arg(&dead.last_failure).add_arg(&*dead.line);
+        });
+        call.add_arg(effects.progress.len());
         for ((entry, endpoint), attempts) in &effects.progress {
-            values.push(format!("{entry} {endpoint}"));
-            values.push(attempts.map_or("d".to_owned(), |attempts| attempts.to_string()));
+            call.add_arg(format!("{entry} {endpoint}"));
+            call.add_arg(attempts.map_or("d".to_owned(), |attempts| attempts.to_string()));
         }
-        values.push((effects.finished_entries.len() * endpoints.len()).to_string());
-        let of = |entry: &StreamEntryId| {
-            endpoints.iter().map(move |endpoint| format!("{entry} {endpoint}")).collect::<Vec<_>>()
-        };
-        values.extend(effects.finished_entries.iter().flat_map(of));
-        values.push(effects.finished_entries.len().to_string());
-        values.extend(effects.finished_entries.iter().map(StreamEntryId::to_string));
-        let reply = self.client.call_script(p, WebhookScript::Finish, &keys, &to_script_args(values)).await?;
+        call.add_arg(effects.finished_entries.len() * endpoints.len());
+        for entry in &effects.finished_entries {
+            endpoints.iter().for_each(|endpoint| _ = call.add_arg(format!("{entry} {endpoint}")));
+        }
+        call.add_arg(effects.finished_entries.len());
+        effects.finished_entries.iter().for_each(|entry| _ = call.add_arg(entry.to_string()));
+        let reply = self.client.run_script(&WRITE_OUTCOMES, &call).await?;
         let gone = i64::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
         Ok(u64::try_from(gone).ok())
     }
@@ -137,29 +127,24 @@ impl RedisWebhookStore {
         p: usize,
         events: impl Iterator<Item = (String, &'a Arc<str>, Option<String>)>,
     ) -> Result<usize, RedisUnavailable> {
-        let mut values = vec![self.limits.max_events.to_string(), self.limits.event_life_ms.to_string()];
+        let mut call = ScriptCall::in_partition(p);
+        call.add_key(redis_keys::webhook_queue_key(p)).add_key(redis_keys::webhook_dead_key(p));
+        call.add_arg(self.limits.max_events).add_arg(self.limits.event_life_ms);
         for (id, line, only) in events {
-            values.extend([id, line.to_string(), only.unwrap_or_default()]);
+            call.add_arg(id).add_arg(&**line).add_arg(only.unwrap_or_default());
         }
-        let keys = [redis_keys::webhook_queue_key(p), redis_keys::webhook_dead_key(p)];
-        let reply = self.client.call_script(p, WebhookScript::Put, &keys, &to_script_args(values)).await?;
+        let reply = self.client.run_script(&PUT_EVENTS, &call).await?;
         usize::from_redis_value(reply).map_err(|_| RedisUnavailable)
     }
 
     pub(super) async fn release_leases(&self, partitions: &[usize]) {
         let at_once = if self.client.is_cluster() { 1 } else { partitions.len().max(1) };
         let parts = partitions.chunks(at_once).map(|part| async move {
-            let keys: Vec<String> = part.iter().map(|p| redis_keys::webhook_lease_key(*p)).collect();
-            // They end by themselves, should this fail.
-            let _ = self
-                .client
-                .call_script(
-                    part[0],
-                    WebhookScript::Release,
-                    &keys,
-                    &to_script_args([self.lease_holder.clone()]),
-                )
-                .await;
+            let mut call = ScriptCall::in_partition(part[0]);
+            part.iter().for_each(|p| _ = call.add_key(redis_keys::webhook_lease_key(*p)));
+            call.add_arg(&self.lease_holder);
+            // If this fails, the leases expire.
+            let _ = self.client.run_script(&RELEASE_LEASES, &call).await;
         });
         join_all(parts).await;
     }
@@ -173,7 +158,7 @@ impl RedisWebhookStore {
         let mut cmd = redis::cmd("XRANGE");
         let from = after.map_or("-".to_owned(), |after| format!("({after}"));
         cmd.arg(redis_keys::webhook_dead_key(partition)).arg(from).arg("+").arg("COUNT").arg(most);
-        let reply = self.client.call(partition, &cmd).await?;
+        let reply = self.client.run_command(partition, &cmd).await?;
         let found = Vec::<(String, Vec<String>)>::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
         let oldest = self.client.now_ms().saturating_sub(self.limits.dead_letter_life_ms);
         let letters = found.into_iter().filter_map(|(id, fields)| {

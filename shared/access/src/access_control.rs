@@ -185,7 +185,7 @@ impl AccessControl {
         for _ in 0..MAX_REVOKE_ATTEMPTS {
             let terms = RuleTerms { author: by.into(), ..RuleTerms::default() };
             match self.write_rule(RuleChange { key: RuleKey::Grant(grant.clone()), life_ms, terms }).await {
-                Err(RuleWriteError::Unavailable) => sleep(crate::POLL_INTERVAL).await,
+                Err(RuleWriteError::Unavailable) => sleep(crate::rule_log::POLL_INTERVAL).await,
                 Err(error) => return tracing::error!(event = "grant_not_taken_back", %error),
                 Ok(_) => return,
             }

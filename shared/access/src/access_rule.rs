@@ -4,7 +4,10 @@ use std::{cmp::Ordering, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MAX_RULE_LIFE_MS, RuleKey};
+use crate::rule_key::RuleKey;
+
+/// The longest time for which a rule is in force or kept, in milliseconds: 31 days.
+pub const MAX_RULE_LIFE_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
 
 /// Limits other than the configured ones; what is absent stays as it is configured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

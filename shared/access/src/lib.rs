@@ -26,16 +26,10 @@ mod rule_key;
 mod rule_log;
 
 pub use access_control::{AccessControl, RuleWriteError};
-pub use access_rule::{AccessRule, LimitChanges, RuleTerms};
+pub use access_rule::{AccessRule, LimitChanges, MAX_RULE_LIFE_MS, RuleTerms};
 pub use access_rules::AccessRules;
 pub use access_subject::{AccessRefusal, AccessSubject, TokenIssuer};
 pub use denied_range::{DeniedRangeError, parse_denied_range};
 pub use notice::{Notice, NoticeAudience};
 pub use rule_key::{RULE_KINDS, RuleKey, RuleKeyError};
-pub use rule_log::{MemoryRuleLog, PendingClient, RedisRuleLog, RuleChange, RuleLog, rule_scripts};
-
-/// The longest that a rule is in force or remembered, milliseconds: 31 days.
-pub const MAX_RULE_LIFE_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
-
-/// How often a process asks for what is new.
-pub const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
+pub use rule_log::{MemoryRuleLog, RedisRuleLog, RuleChange, RuleLog};

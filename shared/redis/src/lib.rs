@@ -1,44 +1,37 @@
-//! Redis as both services use it: one server, a master behind Sentinels, or a Cluster, over TCP, TLS or a socket.
+//! Redis as both services use it: one server, a master behind Sentinels, or a Cluster, over TCP,
+//! TLS or a Unix socket.
 //!
-//! - [`RedisTarget`]: where the URL points, and one connection to one server
-//! - [`RedisStartError`]: what an operator is told; `server`: what a server must be
-//! - [`RedisTopology`]: which server is the master of which slot, kept up to date; [`ShardMap`]: one state of it; `find`: how it is found out
-//! - [`RedisClient`]: commands and scripts, one multiplexed connection per shard, every outcome handled in one place
-//! - [`TopicSubscriber`]: sharded topics, on connections of their own, proven live
+//! - [`RedisClient`]: the one client of a process: its start, commands, scripts and topics
+//! - [`RedisScript`]: a Lua script as a `static`; [`ScriptCall`], [`ReplyReader`]: its arguments
+//!   and reply
+//! - [`RedisStartError`], [`RedisUnavailable`], [`RequestFailure`]: errors
+//! - [`redis_keys`]: all keys and topics
+//! - `redis_shard`: the masters with their connections; `connection_pool`: pooled connections
+//! - `redis_topology`: the masters of the slots; `master_finder` asks servers for them, and
+//!   `shard_map` is one answer
+//! - `redis_target`: the URL, and how a connection is opened; `server_info`: what a server must be
 //!
-//! Owns: connections, redirections, deadlines. Must not: know a key or a script (the caller brings them), or send anything twice
-//! whose outcome is unknown. docs/decisions/0004 says why the driver's own Cluster and Sentinel clients are not used.
+//! Owns: connections, redirections, deadlines. Must not: know the text of a script or the meaning
+//! of a key, or send a request again whose outcome is unknown. docs/decisions/0004 says why the
+//! driver's Cluster and Sentinel clients are not used, and 0008 why each process has one client.
 
+mod client_state;
+mod connection_pool;
+mod jitter;
 mod master_finder;
+mod redis_address;
 mod redis_client;
 mod redis_error;
 pub mod redis_keys;
+mod redis_script;
 mod redis_shard;
 mod redis_target;
 mod redis_topology;
-mod reply_outcome;
 mod runtime_thread;
 mod server_info;
 mod shard_map;
-mod topic_subscriber;
-mod topic_subscription;
 
-pub use redis_client::RedisClient;
-pub use redis_error::{RedisStartError, RedisUnavailable};
-pub use redis_target::{RedisAddress, RedisTarget};
-pub use redis_topology::RedisTopology;
-pub use server_info::{check_server_info, is_master};
-pub use shard_map::{ShardMap, key_slot, partition_slot};
-pub use topic_subscriber::{TopicListener, TopicProbe, TopicSubscriber};
-
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    time::Duration,
-};
-
-/// A random time between half of `longest` and all of it, so that nodes that lost the same server do not come back in step.
-fn with_jitter(longest: Duration) -> Duration {
-    // The keys of a `RandomState` are random enough for this, and need no crate.
-    let random = RandomState::new().hash_one(()) as u32;
-    longest / 2 + (longest / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
+pub use redis_address::RedisAddress;
+pub use redis_client::{RedisClient, ReplyReader, ScriptCall, TopicListener, TopicProbe, value_text};
+pub use redis_error::{RedisStartError, RedisUnavailable, RequestFailure};
+pub use redis_script::RedisScript;

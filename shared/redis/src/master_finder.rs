@@ -1,6 +1,9 @@
-//! Finding out who is the master of what: one server says so itself, Sentinels are asked for theirs, any node of a Cluster knows all.
+//! Finds the masters: a single server is its own master, Sentinels name theirs, and each node of a
+//! Cluster knows all.
 //!
-//! Everybody who might know is asked at the same time, because those who do not answer are why we ask.
+//! Owns: the questions and their connections. All servers are asked at the same time, because a
+//! server that does not answer is often the reason for the question. Must not: keep a map;
+//! `redis_topology` does.
 
 use std::{
     collections::HashMap,
@@ -16,19 +19,20 @@ use redis::{FromRedisValue, Pipeline, RedisResult, Value, aio::MultiplexedConnec
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
+    redis_address::RedisAddress,
     redis_error::RedisStartError,
-    redis_target::{RedisAddress, RedisTarget},
+    redis_target::RedisTarget,
     server_info::{self, info_field},
     shard_map::ShardMap,
 };
 
-/// How long one of them may take to answer.
+/// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the others may still take when one has answered.
+/// How long the other servers may still take after the first answer.
 const EXTRA_ANSWER_WAIT: Duration = Duration::from_millis(100);
 
-/// What answers at the URL.
+/// The kind of deployment behind the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RedisMode {
     Standalone,
@@ -36,7 +40,7 @@ pub(crate) enum RedisMode {
     Cluster,
 }
 
-/// Asks, over connections that are kept from one time to the next.
+/// See the module. Keeps the connections between two questions.
 pub(crate) struct MasterFinder {
     target: RedisTarget,
     // A std mutex: held for one map operation.
@@ -45,7 +49,7 @@ pub(crate) struct MasterFinder {
     sentinel_epoch: AtomicU64,
 }
 
-/// What they call the address of the master, and all that they know of their masters.
+/// The address of the master, and the records of all masters that a Sentinel knows.
 type SentinelAnswer = (Option<(String, u16)>, Vec<HashMap<String, String>>);
 
 impl MasterFinder {
@@ -53,7 +57,7 @@ impl MasterFinder {
         Self { target, connections: Mutex::default(), sentinel_epoch: AtomicU64::new(0) }
     }
 
-    /// What answers at the URL.
+    /// Finds the kind of deployment behind the URL.
     pub(crate) async fn detect_mode(&self) -> Result<RedisMode, RedisStartError> {
         let wanted = self.target.master_name().is_some();
         let seeds = self.target.seed_addresses();
@@ -80,7 +84,7 @@ impl MasterFinder {
         }
     }
 
-    /// Who is the master of what now. `known` are those who knew the last time.
+    /// Loads the current map. `known` are the nodes of the last map.
     pub(crate) async fn load_map(
         &self,
         mode: RedisMode,
@@ -104,8 +108,8 @@ impl MasterFinder {
 
     /// The address that the Sentinel with the latest epoch names, if a master answers there.
     ///
-    /// Not the one that most of them name: an old master that is started again says it is a master, and Sentinels that have not
-    /// heard of the failover yet still name it.
+    /// The majority does not decide: an old master that is started again calls itself a master, and
+    /// Sentinels that have missed the failover still name it.
     async fn ask_sentinels(&self) -> Result<RedisAddress, RedisStartError> {
         let name = self.target.master_name().unwrap_or_default();
         let seeds = self.target.seed_addresses();
@@ -123,7 +127,7 @@ impl MasterFinder {
                 "the Sentinels know no master by the name {name}"
             )));
         };
-        // Fewer than most of them may be those that know the least; most of them may have been set up anew.
+        // A minority may have missed the failover. A majority may have been set up again.
         let before = self.sentinel_epoch.load(Ordering::Relaxed);
         if epoch < before && asked * 2 <= seeds.len() {
             return Err(RedisStartError::NoAnswer(
@@ -147,7 +151,7 @@ impl MasterFinder {
         }
     }
 
-    /// The view of the node that has seen the latest epoch, among those for which the cluster works.
+    /// The map of the node with the latest epoch, among the nodes that see a working cluster.
     async fn ask_cluster(&self, nodes: &[RedisAddress]) -> Result<ShardMap, RedisStartError> {
         let mut question = redis::pipe();
         question.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS");
@@ -163,7 +167,7 @@ impl MasterFinder {
             .ok_or_else(|| RedisStartError::NoAnswer("no node of the cluster knows its slots yet".to_owned()))
     }
 
-    /// The answers that came: the first, and those that came soon after it. Where none came, why not.
+    /// The first answer and the answers soon after it. Without an answer, the reason.
     async fn ask_nodes<T: FromRedisValue>(
         &self,
         nodes: &[RedisAddress],
@@ -209,11 +213,11 @@ impl MasterFinder {
             None if sentinel => self.target.open_sentinel(address).await?,
             None => self.target.open_for_commands(address).await?,
         };
-        // Taken out while it is asked: one that hangs is dropped with the question, and the next time begins anew.
+        // Removed while it is in use: a connection that hangs is dropped with the question.
         self.kept_connections().remove(address);
         let count = question.cmd_iter().count();
         let answers = connection.send_packed_commands(question, 0, count).await?;
-        // One refusal is the whole outcome, and says itself what lacks.
+        // A refusal is the whole outcome, and it names the missing permission.
         let answers = answers.into_iter().map(Value::extract_error).collect::<RedisResult<_>>()?;
         let answer = redis::from_redis_value(Value::Array(answers))?;
         self.kept_connections().insert(address.clone(), connection);
@@ -225,7 +229,8 @@ impl MasterFinder {
     }
 }
 
-/// `CLUSTER SLOTS`: ranges, each with its master first and then the replicas. None where it knows of no slot.
+/// Reads `CLUSTER SLOTS`: ranges, each with its master and then the replicas. `None` without a
+/// slot.
 fn parse_slots(asked: &RedisAddress, slots: &Value) -> Option<ShardMap> {
     let Value::Array(ranges) = slots else { return None };
     let mut map = ShardMap::without_masters();
@@ -242,7 +247,8 @@ fn parse_slots(asked: &RedisAddress, slots: &Value) -> Option<ShardMap> {
     any.then_some(map)
 }
 
-/// `host port id …`; the host is none or empty where it is the one that was asked, and `?` where the node knows none.
+/// Reads `host port id …`. The host is empty or nil for the host that was asked, and `?` if the
+/// node does not know its host.
 fn parse_node(asked: &RedisAddress, node: &Value) -> Option<RedisAddress> {
     let Value::Array(node) = node else { return None };
     let [host, Value::Int(port), ..] = node.as_slice() else { return None };

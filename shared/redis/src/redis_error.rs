@@ -1,68 +1,89 @@
-//! What goes wrong, for the operator: never a password, a key or an argument.
+//! Errors. A text for the operator contains no password, no key and no argument.
 
 use std::{error::Error as _, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::redis_target::RedisAddress;
+use crate::redis_address::RedisAddress;
 
-/// The store did not answer in time, or cannot be reached: the outcome is unknown.
+/// Redis did not answer in time, cannot be reached, or refused the request. The outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Redis did not answer in time")]
 pub struct RedisUnavailable;
 
+/// Why a request has no reply.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RequestFailure {
+    /// The outcome is unknown, or no server could be asked in time.
+    #[error(transparent)]
+    Unavailable(#[from] RedisUnavailable),
+    /// The server refused the request, or no connection can be used. The reason is for the
+    /// operator.
+    #[error("{0}")]
+    Refused(RedisStartError),
+}
+
+impl From<RequestFailure> for RedisUnavailable {
+    fn from(failure: RequestFailure) -> Self {
+        if let RequestFailure::Refused(reason) = failure {
+            tracing::debug!(event = "redis_refused", %reason);
+        }
+        Self
+    }
+}
+
 /// Why Redis cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RedisStartError {
-    /// The URL is not one.
+    /// The URL cannot be used.
     #[error("the Redis URL {0}")]
     Url(String),
     /// The certificates of `redis.ca_file` cannot be used.
     #[error("redis.ca_file: {0}")]
     CaFile(String),
-    /// Nobody answers, or not yet as needed.
-    #[error("Redis did not answer within 10 s ({0}); is it running, and are the URL and password right?")]
+    /// No server answers, or a server is not ready. Waiting may help.
+    #[error("Redis did not answer ({0}); is it running, and are the URL and password right?")]
     NoAnswer(String),
     /// TLS failed.
     #[error("TLS with Redis at {address} failed: {reason}")]
     Tls {
-        /// Which server.
+        /// The server.
         address: RedisAddress,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// It does not know us.
+    /// The user or the password is wrong.
     #[error("Redis at {0} refused the user or the password")]
     LoginRefused(RedisAddress),
-    /// The ACL is too narrow.
+    /// The ACL user lacks a permission.
     #[error("the ACL user of Redis at {address} lacks a permission: {missing}")]
     MissingPermission {
-        /// Which server.
+        /// The server.
         address: RedisAddress,
-        /// As it would stand in the ACL.
+        /// The permission as an ACL names it.
         missing: String,
     },
     /// Too old for sharded pub/sub and script flags.
     #[error("Redis is version {0}; 7.0 or newer is needed")]
     TooOld(String),
-    /// It would drop keys under memory pressure.
+    /// The server drops keys when memory is short.
     #[error("Redis has maxmemory-policy {0}, which drops keys when memory is short; set it to noeviction")]
     EvictsKeys(String),
-    /// It is something else than the URL says.
+    /// The server is not of the kind that the URL names.
     #[error("{0}")]
     WrongServer(String),
     /// The thread could not be started.
     #[error("cannot start the store's thread: {0}")]
-    Thread(std::io::Error),
+    Thread(String),
 }
 
 impl RedisStartError {
-    /// Whether waiting is of no use: somebody has to change something.
+    /// Whether an operator must change something: waiting does not help.
     pub fn needs_operator(&self) -> bool {
         !matches!(self, Self::NoAnswer(_))
     }
 
-    /// What the driver's error means for the operator.
+    /// Explains an error of the driver to the operator.
     pub fn from_driver_error(address: &RedisAddress, error: &RedisError) -> Self {
         let address = address.clone();
         if let Some(tls) = find_tls_error(error) {
@@ -82,7 +103,7 @@ impl RedisStartError {
     }
 }
 
-/// What went wrong, without anything that was sent.
+/// Describes an error without a part of the request.
 pub(crate) fn describe_error(error: &RedisError) -> String {
     let fixed = match error.kind() {
         _ if error.is_timeout() => "it did not answer in time",
@@ -104,7 +125,7 @@ pub(crate) fn describe_error(error: &RedisError) -> String {
     fixed.to_owned()
 }
 
-/// The permission that a NOPERM answer is about. It quotes a command's name; of keys and channels it quotes nothing.
+/// The permission that a NOPERM reply names. The reply quotes a command, but no key and no channel.
 fn missing_permission(detail: &str) -> String {
     match detail.split('\'').nth(1) {
         Some(command) => format!("+{command}"),
@@ -114,7 +135,7 @@ fn missing_permission(detail: &str) -> String {
 }
 
 fn find_tls_error(error: &RedisError) -> Option<&rustls::Error> {
-    // The driver's source is the pointer that it holds.
+    // The driver wraps its source in a pointer.
     let held = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
     let io = held.downcast_ref::<std::io::Error>()?;
     io.get_ref()?.downcast_ref::<rustls::Error>()

@@ -1,17 +1,17 @@
-//! Every Redis key and topic, and nowhere else.
+//! All Redis keys and topics.
 //!
-//! Owns: how a room maps to a partition, how a key is spelt. Must not: talk to Redis.
-//! Next: `rooms/src/store/redis` writes them, each with a TTL.
+//! Owns: the partition of a room, and the name of each key. Must not: talk to Redis.
+//! Next: `rooms/src/store/redis` writes most keys, each with a TTL.
 //!
-//! The hash tag `{tag}` of a room's partition keeps its keys and topics in one Redis Cluster slot, so that one
-//! script may touch them all.
+//! The hash tag `{tag}` of a room's partition keeps its keys and topics in one slot of a Redis
+//! Cluster, so that one script may use them all.
 
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 
-/// How many partitions rooms are spread over. Every node of a deployment must agree on it.
+/// The number of partitions. All nodes of a deployment must use the same number.
 pub const PARTITIONS: usize = 128;
 
-/// The hash tag of each partition: tag `p` falls in Redis Cluster slot `p * 128 + 64`, so that any number of shards
+/// The hash tag of each partition. Tag `p` has slot `p * 128 + 64`, so that any number of shards
 /// gets an even share of the partitions.
 pub const HASH_TAGS: [&str; PARTITIONS] = [
     "5n3", "d5m", "7me", "3xc", "a2j", "0i4", "cu4", "2jb", "5js", "92e", "bcu", "fvs", "4xr", "0mt", "cqt",
@@ -40,7 +40,8 @@ fn hash_tag(room: &RoomId) -> &'static str {
     HASH_TAGS[partition_of_room(room)]
 }
 
-/// The room hash: incarnation, lineage, version, members and their counters. TTL: the room's longest life and the resume window.
+/// The room hash: instance, replication id, version, members and their counters. TTL: the longest
+/// life of the room and the resume window.
 pub fn room_key(room: &RoomId) -> String {
     format!("sb:{{{}}}:room:{room}", hash_tag(room))
 }
@@ -50,99 +51,104 @@ pub fn mailbox_key(room: &RoomId, peer: &PeerId) -> String {
     format!("sb:{{{}}}:box:{room}:{peer}", hash_tag(room))
 }
 
-/// The start of a node's topic in a room's partition; the node's name follows. Scripts append it.
+/// The start of a node's topic in a room's partition. Scripts append the id of the node.
 pub fn node_topic_prefix(room: &RoomId) -> String {
     format!("sb:{{{}}}:node:", hash_tag(room))
 }
 
-/// What `node` must hear about the rooms of partition `p`. A sharded pub/sub topic: nothing is stored.
+/// The topic of a node in partition `p`. It stores nothing.
 pub fn node_topic(p: usize, node: &NodeId) -> String {
     format!("sb:{{{}}}:node:{node}", HASH_TAGS[p])
 }
 
-/// The rooms of partition `p` where `node` has peers. TTL: a room's longest life.
+/// The rooms of partition `p` in which a node has peers. TTL: the longest life of a room.
 pub fn node_rooms_key(p: usize, node: &NodeId) -> String {
     format!("sb:{{{}}}:on:{node}", HASH_TAGS[p])
 }
 
-/// The rooms of partition `p` by the next moment when something must be done about them. TTL: a room's longest life.
+/// The rooms of partition `p` by their next deadline. TTL: the longest life of a room.
 pub fn due_key(p: usize) -> String {
     format!("sb:{{{}}}:due", HASH_TAGS[p])
 }
 
-/// The partition of what is kept for a user.
+/// The partition of a user's data.
 pub fn partition_of_user(user: &UserId) -> usize {
     (fnv1a(user.as_str().bytes()) % PARTITIONS as u64) as usize
 }
 
-/// The rooms that a user has made, by until when they are kept. TTL: until the last of them is over.
+/// The rooms that a user has created, by the end of their retention. TTL: until the last one ends.
 pub fn user_rooms_key(user: &UserId) -> String {
     format!("sb:{{{}}}:made:{user}", HASH_TAGS[partition_of_user(user)])
 }
 
-/// The nodes by the end of their leases. TTL: a room's longest life.
+/// The nodes by the end of their leases. TTL: the longest life of a room.
 pub const NODES_KEY: &str = "sb:nodes";
 
-/// How many partitions there are, so that a node with another number finds out. TTL: a day, renewed by nodes.
+/// The number of partitions, so that a node with another number can refuse to start. TTL: a day,
+/// renewed by nodes.
 pub const PARTITION_COUNT_KEY: &str = "sb:partitions";
 
-/// What a ticket stands for, by its digest. TTL: the ticket's life.
+/// The claims that a ticket stands for, by the digest of the ticket. TTL: the life of the ticket.
 pub fn ticket_key(digest: &str) -> String {
     format!("sb:ticket:{digest}")
 }
 
-/// A family of refresh tokens: what the newest one looks like, and what it brings. TTL: the newest one's life, at most that of the family.
+/// A refresh family: the digest of its newest token and the claims. TTL: the life of the newest
+/// token, at most the life of the family.
 pub fn refresh_family_key(family: &str) -> String {
     format!("sb:refresh:{family}")
 }
 
-/// The invites to a room. TTL: the longest of theirs.
+/// The invites to a room. TTL: that of the last invite to expire.
 pub fn invites_key(room: &RoomId) -> String {
     format!("sb:invite:{room}")
 }
 
-/// What was taken back, as a hash: rule → what it says. One tag for this and the two below, so that one script may touch them all.
-/// TTL: that of the rule that is remembered longest, at most 31 days and an hour.
+/// The access rules, a hash. This key and the next two share a hash tag, so that one script may use
+/// them all. TTL: that of the rule that is kept longest, at most 31 days and an hour.
 pub const RULES_KEY: &str = "sb:{control}:rules";
 
-/// The rules by the moment until when they are remembered. TTL: as [`RULES_KEY`].
+/// The access rules by the end of their retention. TTL: as [`RULES_KEY`].
 pub const RULE_ENDS_KEY: &str = "sb:{control}:ends";
 
-/// The latest changes of rules, and words to everybody: a stream, bounded by number and age. TTL: ten minutes.
+/// The latest changes of access rules, and notices: a stream, bounded by number and age. TTL: ten
+/// minutes.
 pub const RULE_LOG_KEY: &str = "sb:{control}:log";
 
-/// The operators' feed of a room's partition. A sharded pub/sub topic: nothing is stored.
+/// The topic of the event feed in a room's partition. It stores nothing.
 pub fn feed_topic(room: &RoomId) -> String {
     format!("sb:{{{}}}:feed", hash_tag(room))
 }
 
-/// The operators' feed topics of all partitions.
+/// The topics of the event feed in all partitions.
 pub fn feed_topics() -> impl Iterator<Item = String> {
     HASH_TAGS.iter().map(|tag| format!("sb:{{{tag}}}:feed"))
 }
 
-/// What webhooks are to be told of the rooms of partition `p`: a stream, bounded by number and age. TTL: `webhooks.give_up` and a
-/// minute, at most a day and a minute.
+/// The webhook events of the rooms of partition `p`: a stream, bounded by number and age. TTL:
+/// `webhooks.give_up` and a minute, at most a day and a minute.
 pub fn webhook_queue_key(p: usize) -> String {
     format!("sb:{{{}}}:hooks", HASH_TAGS[p])
 }
 
-/// How far webhooks of partition `p` have come: a hash. TTL: as [`hooks`].
+/// The progress of the webhook events of partition `p`: a hash. TTL: as that of the events.
 pub fn webhook_state_key(p: usize) -> String {
     format!("sb:{{{}}}:hooks:state", HASH_TAGS[p])
 }
 
-/// Which process tells the webhooks of partition `p`. TTL: a few seconds.
+/// The process that delivers the webhook events of partition `p`. TTL: a few seconds.
 pub fn webhook_lease_key(p: usize) -> String {
     format!("sb:{{{}}}:hooks:lease", HASH_TAGS[p])
 }
 
-/// What webhooks of partition `p` could not be told: a stream, bounded by number and age. TTL: `webhooks.dead_kept`.
+/// The dead letters of partition `p`: a stream, bounded by number and age. TTL:
+/// `webhooks.dead_kept`.
 pub fn webhook_dead_key(p: usize) -> String {
     format!("sb:{{{}}}:hooks:dead", HASH_TAGS[p])
 }
 
-/// What was used on a day, `2026-11-21`, by API key and room: a hash. TTL: `usage.kept` after it was last written.
+/// The usage of a day such as `2026-11-21`, by API key and room: a hash. TTL: `usage.kept` after
+/// the last write.
 pub fn usage_key(day: &str) -> String {
     format!("sb:usage:{day}")
 }

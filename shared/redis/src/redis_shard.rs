@@ -1,87 +1,258 @@
-//! The connection for commands to one master: one, multiplexed, watched, opened again when it is lost.
+//! The masters of a deployment, each with its connections.
+//!
+//! Owns: for each master one shared connection, which is checked and opened again when it is lost,
+//! and one pool; and the table from a slot to its master. Must not: send a request of a caller; see
+//! `redis_client/redis_request.rs`. Next: `client_state` for what all masters of a client share.
 
 use std::{
+    collections::HashMap,
+    ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::future::try_join_all;
-use redis::{RedisError, Script, aio::MultiplexedConnection};
+use redis::{RedisError, aio::MultiplexedConnection};
 use signalbox_protocol::clock;
 use tokio::{
+    runtime::Handle,
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
-    redis_client::RedisClient,
-    redis_error::RedisStartError,
-    redis_target::{RedisAddress, RedisTarget},
-    server_info::{self, ServerInfo},
-    with_jitter,
+    client_state::ClientState,
+    connection_pool::ConnectionPool,
+    jitter::with_jitter,
+    redis_address::RedisAddress,
+    redis_error::{RedisStartError, RedisUnavailable, RequestFailure},
+    redis_script::load_scripts,
+    server_info,
+    shard_map::ShardMap,
 };
 
-/// Between two looks at a quiet connection.
+/// Between two checks of a connection without requests.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a look may take.
+/// How long a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long it may take where a call has waited in vain already.
+/// How long a check may take after a request that got no answer.
 const SHORT_CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Between two questions who is the master now, while a server is away.
+/// Between two refreshes of the topology while a server is lost.
 const TOPOLOGY_REFRESH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The first wait before another attempt to connect; doubled up to `redis.reconnect`.
+/// The first wait before another attempt to connect. It doubles up to `redis.reconnect`.
 const FIRST_RECONNECT_WAIT: Duration = Duration::from_millis(50);
+
+/// All masters of one client.
+pub(crate) struct RedisShards {
+    client: Arc<ClientState>,
+    runtime: Handle,
+    // A std mutex: held for one look-up or one replacement.
+    table: Mutex<ShardTable>,
+}
+
+#[derive(Default)]
+struct ShardTable {
+    by_address: HashMap<RedisAddress, Arc<RedisShard>>,
+    /// For each slot an index into `masters`, or a number beyond its end.
+    slots: Vec<u16>,
+    /// `None` for a master without a slot.
+    masters: Vec<Option<Arc<RedisShard>>>,
+    is_complete: bool,
+}
+
+impl ShardTable {
+    fn shard_of_slot(&self, slot: u16) -> Option<&Arc<RedisShard>> {
+        self.masters.get(usize::from(*self.slots.get(usize::from(slot))?))?.as_ref()
+    }
+}
+
+impl RedisShards {
+    pub(crate) fn new(client: Arc<ClientState>, runtime: Handle) -> Self {
+        Self { client, runtime, table: Mutex::default() }
+    }
+
+    fn table(&self) -> MutexGuard<'_, ShardTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The master of a slot. `None` until Redis first answered.
+    pub(crate) fn shard_of_slot(&self, slot: u16) -> Option<Arc<RedisShard>> {
+        self.table().shard_of_slot(slot).cloned()
+    }
+
+    /// The master at an address, which may be new: a server redirects to it.
+    pub(crate) fn shard_at(&self, address: &RedisAddress) -> Arc<RedisShard> {
+        self.shard_in(&mut self.table(), address)
+    }
+
+    fn shard_in(&self, table: &mut ShardTable, address: &RedisAddress) -> Arc<RedisShard> {
+        if let Some(shard) = table.by_address.get(address) {
+            return shard.clone();
+        }
+        let shard = Arc::new(RedisShard::new(self.client.clone(), address.clone(), &self.runtime));
+        table.by_address.insert(address.clone(), shard.clone());
+        self.runtime.spawn(run_shard(shard.clone()));
+        shard
+    }
+
+    /// Connects to new masters, and closes the connections to those that are none now.
+    pub(crate) fn apply_map(&self, map: &ShardMap) {
+        let mut table = self.table();
+        let masters: Vec<_> = map
+            .indexed_masters()
+            .map(|(address, has_slot)| has_slot.then(|| self.shard_in(&mut table, address)))
+            .collect();
+        table.by_address.retain(|_, shard| {
+            let stays = masters.iter().flatten().any(|master| Arc::ptr_eq(master, shard));
+            if !stays {
+                shard.retire();
+            }
+            stays
+        });
+        table.slots = map.slots().to_vec();
+        table.masters = masters;
+        table.is_complete = map.is_complete();
+    }
+
+    /// Whether every partition has a master and every master is connected.
+    pub(crate) fn are_connected(&self) -> bool {
+        let table = self.table();
+        table.is_complete && table.masters.iter().flatten().all(|shard| shard.is_connected())
+    }
+
+    /// Whether every master is connected and has all announced scripts.
+    pub(crate) fn are_prepared(&self) -> bool {
+        self.are_connected() && self.table().masters.iter().flatten().all(|shard| shard.has_all_scripts())
+    }
+
+    /// Whether the master of a slot is connected.
+    pub(crate) fn is_slot_connected(&self, slot: u16) -> bool {
+        self.table().shard_of_slot(slot).is_some_and(|shard| shard.is_connected())
+    }
+
+    /// Checks all connections now, and loads the scripts that are missing.
+    pub(crate) fn request_checks(&self) {
+        self.table().by_address.values().for_each(|shard| shard.request_check());
+    }
+}
 
 #[derive(Clone)]
 enum ConnectionState {
-    /// Never open yet; a call may wait for it.
+    /// Never connected. A request may wait for the first connection.
     Opening,
     Connected(MultiplexedConnection),
-    /// Known lost: calls fail at once.
+    /// Known to be lost. Requests fail at once.
     Lost,
 }
 
-/// A connection with the scripts loaded, and what the server said.
+/// A new connection to a master, with the scripts loaded.
 struct OpenedConnection {
     connection: MultiplexedConnection,
-    server: ServerInfo,
-    /// The server's clock less ours, milliseconds.
-    clock_offset: i64,
+    /// The reply to `INFO`.
+    info: String,
+    /// The server's clock minus the clock of this machine, in milliseconds.
+    clock_offset_ms: i64,
+    scripts: usize,
 }
 
+/// Which connection a request uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectionKind {
+    /// The one connection that all requests share. Redis executes them in the order of the calls.
+    Shared,
+    /// A connection of the pool, for this request alone.
+    Pooled,
+}
+
+/// A connection for one request.
+pub(crate) enum ShardConnection {
+    Shared(MultiplexedConnection),
+    Pooled(deadpool_redis::Connection),
+}
+
+impl Deref for ShardConnection {
+    type Target = MultiplexedConnection;
+
+    fn deref(&self) -> &MultiplexedConnection {
+        match self {
+            Self::Shared(connection) => connection,
+            Self::Pooled(connection) => connection,
+        }
+    }
+}
+
+impl DerefMut for ShardConnection {
+    fn deref_mut(&mut self) -> &mut MultiplexedConnection {
+        match self {
+            Self::Shared(connection) => connection,
+            Self::Pooled(connection) => connection,
+        }
+    }
+}
+
+/// One master.
 pub(crate) struct RedisShard {
     pub(crate) address: RedisAddress,
+    client: Arc<ClientState>,
     state: watch::Sender<ConnectionState>,
+    pool: Result<ConnectionPool, RedisStartError>,
     check_requested: Notify,
     retired: AtomicBool,
+    /// How many of the announced scripts the server has.
+    loaded_scripts: AtomicUsize,
     // A std mutex: held to compare and replace.
     replication_id: Mutex<String>,
 }
 
 impl RedisShard {
-    pub(crate) fn new(address: RedisAddress) -> Self {
+    fn new(client: Arc<ClientState>, address: RedisAddress, runtime: &Handle) -> Self {
         Self {
+            pool: ConnectionPool::new(&client, &address, runtime),
             address,
+            client,
             state: watch::Sender::new(ConnectionState::Opening),
             check_requested: Notify::new(),
             retired: AtomicBool::new(false),
+            loaded_scripts: AtomicUsize::new(0),
             replication_id: Mutex::default(),
         }
     }
 
-    pub(crate) fn is_connected(&self) -> bool {
+    fn is_connected(&self) -> bool {
         matches!(*self.state.borrow(), ConnectionState::Connected(_))
     }
 
-    /// The connection; waits only for a first one. None: lost, or not there in time.
-    pub(crate) async fn wait_for_connection(&self, end: Instant) -> Option<MultiplexedConnection> {
+    fn has_all_scripts(&self) -> bool {
+        self.loaded_scripts.load(Ordering::Acquire) >= self.client.scripts.count()
+    }
+
+    /// A connection for one request. Waits only for the first connection to the server, and for a
+    /// free connection of the pool.
+    ///
+    /// # Errors
+    /// [`RequestFailure`]: the server is lost, or no connection is free in time.
+    pub(crate) async fn connection(
+        &self,
+        kind: ConnectionKind,
+        end: Instant,
+    ) -> Result<ShardConnection, RequestFailure> {
+        let shared = self.shared_connection(end).await.ok_or(RedisUnavailable)?;
+        if kind == ConnectionKind::Shared {
+            return Ok(ShardConnection::Shared(shared));
+        }
+        let pool = self.pool.as_ref().map_err(|error| RequestFailure::Refused(error.clone()))?;
+        let taken = timeout_at(end, pool.take_connection(&self.address)).await;
+        let taken = taken.map_err(|_| RedisUnavailable)?;
+        taken.map(ShardConnection::Pooled).map_err(RequestFailure::Refused)
+    }
+
+    async fn shared_connection(&self, end: Instant) -> Option<MultiplexedConnection> {
         if let ConnectionState::Connected(connection) = &*self.state.borrow() {
             return Some(connection.clone());
         }
@@ -96,67 +267,78 @@ impl RedisShard {
         }
     }
 
-    /// A call has failed: the connection is looked at now.
+    /// Checks the connection now, for example after a request without an answer.
     pub(crate) fn request_check(&self) {
         self.check_requested.notify_one();
     }
 
-    /// Nobody needs it any more.
-    pub(crate) fn retire(&self) {
+    /// Ends the task of this master and closes its connections.
+    fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         self.check_requested.notify_one();
+        if let Ok(pool) = &self.pool {
+            pool.close();
+        }
     }
 
     fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// The first connection, to a server that must be fit.
-    pub(crate) async fn open_first_connection(&self, link: &RedisClient) -> Result<(), RedisStartError> {
-        let mut opened = self.open_connection(link.target(), link.scripts()).await?;
-        opened.server.check_supported()?;
-        server_info::warn_unbounded_topics(&self.address, &mut opened.connection).await;
-        self.install_connection(link, opened);
-        Ok(())
-    }
-
-    /// A connection with the scripts loaded and the clock compared, to a master.
-    async fn open_connection(
-        &self,
-        target: &RedisTarget,
-        scripts: &[Script],
-    ) -> Result<OpenedConnection, RedisStartError> {
+    /// Opens a connection to a master, loads the scripts and compares the clocks.
+    async fn open_connection(&self) -> Result<OpenedConnection, RedisStartError> {
         let explain = |error: RedisError| RedisStartError::from_driver_error(&self.address, &error);
-        let mut connection = target.open_for_commands(&self.address).await.map_err(explain)?;
-        let server = ServerInfo::load_info(&mut connection).await.map_err(explain)?;
-        if !server.is_master() {
+        let mut connection = self.client.target().open_for_commands(&self.address).await.map_err(explain)?;
+        let info = server_info::load_info(&mut connection).await.map_err(explain)?;
+        if !server_info::is_master(&info) {
             return Err(RedisStartError::NoAnswer(format!("{} is a replica", self.address)));
         }
-        let loading = scripts.iter().map(|script| {
-            let mut connection = connection.clone();
-            async move { script.load_async(&mut connection).await }
-        });
-        try_join_all(loading).await.map_err(explain)?;
-        // A permission that lacks is better found out now than by the first call: this script does not exist.
-        let nothing = redis::cmd("EVALSHA").arg("0".repeat(40)).arg(0).exec_async(&mut connection).await;
-        if let Err(error) = nothing
+        let scripts = self.client.scripts.scripts_after(0);
+        load_scripts(&connection, &scripts).await.map_err(explain)?;
+        // Finds a missing permission now and not at the first call. This script does not exist.
+        let unknown = redis::cmd("EVALSHA").arg("0".repeat(40)).arg(0).exec_async(&mut connection).await;
+        if let Err(error) = unknown
             && error.code() != Some("NOSCRIPT")
         {
             return Err(explain(error));
         }
         let (seconds, micros): (i64, i64) =
             redis::cmd("TIME").query_async(&mut connection).await.map_err(explain)?;
-        let clock_offset = seconds * 1_000 + micros / 1_000 - clock::now_ms() as i64;
-        Ok(OpenedConnection { connection, server, clock_offset })
+        let clock_offset_ms = seconds * 1_000 + micros / 1_000 - clock::now_ms() as i64;
+        Ok(OpenedConnection { connection, info, clock_offset_ms, scripts: scripts.len() })
     }
 
-    fn install_connection(&self, link: &RedisClient, opened: OpenedConnection) {
-        self.update_replication_id(&opened.server.text);
-        link.set_clock_offset(self, opened.clock_offset);
+    /// Before the first start a server that does not meet the requirements is refused. After it,
+    /// such a server is used and logged: it is better than none.
+    async fn check_server(&self, opened: &mut OpenedConnection) -> Result<(), RedisStartError> {
+        match server_info::check_supported(&opened.info) {
+            Err(error) if self.client.has_started() => {
+                tracing::error!(event = "redis_unfit", redis = %self.address, %error);
+                Ok(())
+            }
+            Ok(()) if !self.client.has_started() => {
+                server_info::warn_unbounded_topics(&self.address, &mut opened.connection).await;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn install_connection(&self, opened: OpenedConnection) {
+        // Recorded before the first use, so that no earlier state is taken for the current one.
+        self.client.record_interruption();
+        self.update_replication_id(&opened.info);
+        self.client.set_clock_offset(&self.address, opened.clock_offset_ms);
+        self.loaded_scripts.store(opened.scripts, Ordering::Release);
         self.state.send_replace(ConnectionState::Connected(opened.connection));
+        // Before the start is complete no message can be missing.
+        if self.client.has_started() {
+            self.client.notify_shard_interruption(&self.address);
+        }
+        self.client.announce_change();
     }
 
-    /// Whether the history of writes is the one that was seen last; remembers it.
+    /// Keeps the id of the server's history of writes. Returns whether it is the same as before.
     fn update_replication_id(&self, info: &str) -> bool {
         let now = server_info::replication_id(info);
         let mut last = self.replication_id.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,89 +349,107 @@ impl RedisShard {
         same
     }
 
-    /// Looks at the connection until it is lost or not needed.
-    async fn watch_connection(&self, link: &Weak<RedisClient>) {
-        let state = self.state.borrow().clone();
-        let ConnectionState::Connected(mut connection) = state else { return };
-        loop {
-            let doubted = timeout(CHECK_INTERVAL, self.check_requested.notified()).await.is_ok();
-            let Some(link) = link.upgrade() else { return };
-            if self.is_retired() {
-                return;
+    /// Loads the scripts that were announced after the connection was opened.
+    async fn load_new_scripts(&self, connection: &MultiplexedConnection) {
+        let loaded = self.loaded_scripts.load(Ordering::Relaxed);
+        let missing = self.client.scripts.scripts_after(loaded);
+        if missing.is_empty() {
+            return;
+        }
+        match load_scripts(connection, &missing).await {
+            Ok(()) => {
+                self.loaded_scripts.store(loaded + missing.len(), Ordering::Release);
+                self.client.announce_change();
             }
-            let patience = if doubted { SHORT_CHECK_TIMEOUT } else { CHECK_TIMEOUT };
-            // Not a PING: a master that was made a replica answers that too.
-            let question = server_info::replication_command();
-            let answer = timeout(patience, question.query_async::<String>(&mut connection)).await;
-            match answer {
-                Ok(Ok(info)) if server_info::is_master(&info) => {
-                    if !self.update_replication_id(&info) {
-                        tracing::warn!(event = "redis_lineage_changed", redis = %self.address);
-                        link.notify_shard_interruption(self);
-                    }
-                }
-                outcome => {
-                    let reason = match outcome {
-                        Err(_) => "it does not answer",
-                        Ok(Ok(_)) => "it has become a replica",
-                        Ok(Err(_)) => "the connection is broken",
-                    };
-                    self.state.send_replace(ConnectionState::Lost);
-                    tracing::warn!(event = "redis_lost", redis = %self.address, reason, "trying to reconnect");
-                    link.report_lost_shard(self);
-                    return;
-                }
+            Err(error) => {
+                self.client.report_problem(RedisStartError::from_driver_error(&self.address, &error))
             }
         }
     }
 
-    /// Connects until it has worked, or is not needed.
-    async fn reconnect_until_open(&self, link: &Weak<RedisClient>) {
+    /// Checks the connection until it is lost or not needed.
+    async fn watch_connection(&self) {
+        let state = self.state.borrow().clone();
+        let ConnectionState::Connected(mut connection) = state else { return };
+        loop {
+            self.load_new_scripts(&connection).await;
+            let was_requested = timeout(CHECK_INTERVAL, self.check_requested.notified()).await.is_ok();
+            if self.is_retired() {
+                return;
+            }
+            let limit = if was_requested { SHORT_CHECK_TIMEOUT } else { CHECK_TIMEOUT };
+            // Not a PING: a master that has become a replica answers it too.
+            let question = server_info::replication_command();
+            let reason = match timeout(limit, question.query_async::<String>(&mut connection)).await {
+                Ok(Ok(info)) if server_info::is_master(&info) => {
+                    if !self.update_replication_id(&info) {
+                        tracing::warn!(event = "redis_lineage_changed", redis = %self.address);
+                        self.client.notify_shard_interruption(&self.address);
+                    }
+                    continue;
+                }
+                Err(_) => "it does not answer",
+                Ok(Ok(_)) => "it has become a replica",
+                Ok(Err(_)) => "the connection is broken",
+            };
+            self.state.send_replace(ConnectionState::Lost);
+            tracing::warn!(event = "redis_lost", redis = %self.address, reason, "trying to reconnect");
+            // Another server may be the master now.
+            self.client.topology.request_refresh();
+            return;
+        }
+    }
+
+    async fn try_connect(&self) -> Result<OpenedConnection, RedisStartError> {
+        let target = self.client.target();
+        // A server that accepts and does not answer must not take longer than one that refuses.
+        let limit = target.deadline.min(target.max_reconnect_wait.max(CHECK_TIMEOUT));
+        let opening = async {
+            let mut opened = self.open_connection().await?;
+            self.check_server(&mut opened).await?;
+            Ok(opened)
+        };
+        let no_answer = |_| Err(RedisStartError::NoAnswer(format!("{}: no answer in time", self.address)));
+        timeout(limit, opening).await.unwrap_or_else(no_answer)
+    }
+
+    /// Tries to connect until it succeeds or the connection is not needed.
+    async fn reconnect_until_open(&self) {
         let mut wait = FIRST_RECONNECT_WAIT;
-        while let Some(strong) = link.upgrade() {
+        loop {
             let start = Instant::now();
-            let (target, longest) = (strong.target(), strong.target().max_reconnect_wait);
-            // A server that accepts and does not answer must not be waited for longer than one that refuses.
-            let patience = target.deadline.min(longest.max(CHECK_TIMEOUT));
-            let outcome = timeout(patience, self.open_connection(target, strong.scripts())).await;
+            let outcome = self.try_connect().await;
             if self.is_retired() {
                 return;
             }
             match outcome {
-                Ok(Ok(opened)) => {
-                    // It was fit at the start; one that is not is better than none, if somebody hears of it.
-                    if let Err(error) = opened.server.check_supported() {
-                        tracing::error!(event = "redis_unfit", redis = %self.address, %error);
+                Ok(opened) => {
+                    if self.client.has_started() || self.client.last_problem().is_some() {
+                        tracing::info!(event = "redis_back", redis = %self.address, "Redis answers");
                     }
-                    tracing::info!(event = "redis_back", redis = %self.address, "Redis answers");
-                    // Noted before anybody can use it, so that nothing from before is taken for what it says.
-                    strong.record_interruption();
-                    self.install_connection(&strong, opened);
-                    strong.notify_shard_interruption(self);
-                    return;
+                    return self.install_connection(opened);
                 }
-                Ok(Err(error)) => tracing::debug!(event = "redis_away", redis = %self.address, %error),
-                Err(_) => tracing::debug!(event = "redis_away", redis = %self.address, "no answer"),
+                Err(error) => {
+                    tracing::debug!(event = "redis_away", redis = %self.address, %error);
+                    self.client.report_problem(error);
+                }
             }
             self.state.send_if_modified(|state| {
-                let first = matches!(state, ConnectionState::Opening);
-                if first {
+                let is_first = matches!(state, ConnectionState::Opening);
+                if is_first {
                     *state = ConnectionState::Lost;
                 }
-                first
+                is_first
             });
-            drop(strong);
-            self.wait_before_retry(link, start + with_jitter(wait)).await;
-            wait = (wait * 2).min(longest);
+            self.wait_before_retry(start + with_jitter(wait)).await;
+            wait = (wait * 2).min(self.client.target().max_reconnect_wait);
         }
     }
 
-    /// Waits for the next attempt. Meanwhile somebody else may have been put in the server's place.
-    async fn wait_before_retry(&self, link: &Weak<RedisClient>, until: Instant) {
+    /// Waits for the next attempt. In the meantime another server may become the master.
+    async fn wait_before_retry(&self, until: Instant) {
         loop {
-            if let Some(link) = link.upgrade() {
-                link.report_lost_shard(self);
-            }
+            self.client.topology.request_refresh();
             let next = until.min(Instant::now() + TOPOLOGY_REFRESH_INTERVAL);
             sleep_until(next).await;
             if next == until || self.is_retired() {
@@ -259,13 +459,13 @@ impl RedisShard {
     }
 }
 
-/// Keeps a shard connected as long as somebody needs it.
-pub(crate) async fn run_shard(shard: Arc<RedisShard>, link: Weak<RedisClient>) {
-    while link.strong_count() > 0 && !shard.is_retired() {
+/// Keeps a master connected as long as it is needed.
+async fn run_shard(shard: Arc<RedisShard>) {
+    while !shard.is_retired() {
         if shard.is_connected() {
-            shard.watch_connection(&link).await;
+            shard.watch_connection().await;
         } else {
-            shard.reconnect_until_open(&link).await;
+            shard.reconnect_until_open().await;
         }
     }
 }

@@ -1,6 +1,9 @@
-//! Where the URL points: the addresses it names, and how a connection to any server of the deployment is opened.
+//! The URL of Redis, and how a connection to a server of the deployment is opened.
+//!
+//! Owns: the login, the certificates and the time limits of connections. Must not: keep a
+//! connection.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
@@ -8,67 +11,32 @@ use redis::{
     aio::{AsyncPushSender, MultiplexedConnection},
     io::tcp::TcpSettings,
 };
-use signalbox_config::{self as config, HostPort, RedisHosts, RedisUrl};
+use signalbox_config::{self as config, RedisHosts, RedisUrl};
 
-use crate::redis_error::RedisStartError;
+use crate::{redis_address::RedisAddress, redis_error::RedisStartError};
 
-/// The address of one server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RedisAddress {
-    /// A host and a port.
-    Tcp(HostPort),
-    /// A socket in the file system.
-    UnixSocket(PathBuf),
-}
-
-impl RedisAddress {
-    pub(crate) fn tcp(host: &str, port: u16) -> Self {
-        Self::Tcp(HostPort { host: host.to_owned(), port })
-    }
-
-    /// As servers write it in a redirection: `host:port`, IPv6 without brackets, and no host where it is the one that was asked.
-    pub(crate) fn parse_redirected(text: &str, asked: &Self) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse().ok()?;
-        match (host, asked) {
-            ("" | "?", Self::Tcp(asked)) => Some(Self::tcp(&asked.host, port)),
-            ("" | "?", Self::UnixSocket(_)) => None,
-            (host, _) => Some(Self::tcp(host.trim_matches(['[', ']']), port)),
-        }
-    }
-}
-
-impl fmt::Display for RedisAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host) => host.fmt(f),
-            Self::UnixSocket(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// Where Redis is, and as whom we come.
+/// The servers that the URL names, and the user and password for them.
 #[derive(Clone)]
-pub struct RedisTarget {
+pub(crate) struct RedisTarget {
     url: Arc<RedisUrl>,
-    /// What a TLS address is told to trust; made once, from `redis.ca_file`.
+    /// The trusted authorities of `redis.ca_file`, inside a TLS address.
     tls: Option<ConnectionAddr>,
     pub(crate) deadline: Duration,
     pub(crate) max_reconnect_wait: Duration,
 }
 
 impl RedisTarget {
-    /// Reads the URL and the certificates; connects nowhere.
+    /// Reads the URL and the certificates. Does not connect.
     ///
     /// # Errors
     /// [`RedisStartError::Url`] or [`RedisStartError::CaFile`].
-    pub fn new(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisStartError> {
+    pub(crate) fn new(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisStartError> {
         let url = Arc::new(RedisUrl::parse(url).map_err(RedisStartError::Url)?);
         let tls = if url.tls { Some(load_tls_trust(settings)?) } else { None };
         Ok(Self { url, tls, deadline: settings.deadline.0, max_reconnect_wait: settings.reconnect.0 })
     }
 
-    /// Whether Sentinels know where the master is: their name for it.
+    /// The name of the master at its Sentinels, if the URL names Sentinels.
     pub(crate) fn master_name(&self) -> Option<&str> {
         match &self.url.hosts {
             RedisHosts::Sentinels { master, .. } => Some(master),
@@ -94,19 +62,19 @@ impl RedisTarget {
         }
     }
 
-    /// What the driver needs for a connection of its own to this server, with our user and database.
+    /// The driver's settings for a connection to a server, with user, password and database.
     ///
     /// # Errors
-    /// What the driver does not take; there is nothing of that kind.
-    pub fn connection_info(&self, address: &RedisAddress) -> RedisResult<ConnectionInfo> {
-        let mut who = RedisConnectionInfo::default().set_db(i64::from(self.url.db));
+    /// An address that the driver does not accept. There is none.
+    pub(crate) fn connection_info(&self, address: &RedisAddress) -> RedisResult<ConnectionInfo> {
+        let mut login = RedisConnectionInfo::default().set_db(i64::from(self.url.db));
         if let Some(user) = &self.url.user {
-            who = who.set_username(user);
+            login = login.set_username(user);
         }
         if let Some(password) = &self.url.password {
-            who = who.set_password(password);
+            login = login.set_password(password);
         }
-        self.build_connection_info(address, who)
+        self.build_connection_info(address, login)
     }
 
     fn build_connection_info(
@@ -126,13 +94,13 @@ impl RedisTarget {
             }
             (RedisAddress::Tcp(to), _) => ConnectionAddr::Tcp(to.host.clone(), to.port),
         };
-        // The driver would announce itself, which a narrow ACL refuses and notes in its log.
+        // The driver would send its name. A narrow ACL refuses that and writes it to its log.
         let info = addr.into_connection_info()?.set_redis_settings(who.set_skip_set_lib_name());
-        // Small requests follow each other closely: waiting for a segment to fill up would cost 40 ms now and then.
+        // Small requests follow each other closely. Waiting for a full segment could cost 40 ms.
         Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
     }
 
-    /// A connection for commands, each with the deadline.
+    /// A connection for commands. Each command ends after the deadline.
     pub(crate) async fn open_for_commands(
         &self,
         address: &RedisAddress,
@@ -140,7 +108,7 @@ impl RedisTarget {
         self.open_with(self.connection_info(address)?, self.connection_config()).await
     }
 
-    /// A connection that hands pushes over (RESP3).
+    /// A connection that passes pushes to `receiver` (RESP3).
     pub(crate) async fn open_for_pushes(
         &self,
         address: &RedisAddress,
@@ -152,20 +120,22 @@ impl RedisTarget {
             .await
     }
 
-    /// A connection to a Sentinel, which has users of its own and mostly none: ours is told only to one that asks.
+    /// A connection to a Sentinel. Most Sentinels need no login, so it is sent only if one is
+    /// needed.
     pub(crate) async fn open_sentinel(&self, address: &RedisAddress) -> RedisResult<MultiplexedConnection> {
         let anonymous = self.build_connection_info(address, RedisConnectionInfo::default())?;
         let mut connection = self.open_with(anonymous, self.connection_config()).await?;
         match redis::cmd("PING").exec_async(&mut connection).await {
             Err(error) if error.code() == Some("NOAUTH") && self.url.password.is_some() => {
-                let who = self.connection_info(address)?.redis_settings().clone().set_db(0);
-                self.open_with(self.build_connection_info(address, who)?, self.connection_config()).await
+                let login = self.connection_info(address)?.redis_settings().clone().set_db(0);
+                self.open_with(self.build_connection_info(address, login)?, self.connection_config()).await
             }
             outcome => outcome.map(|()| connection),
         }
     }
 
-    fn connection_config(&self) -> AsyncConnectionConfig {
+    /// How the driver opens a connection: each wait ends after the deadline.
+    pub(crate) fn connection_config(&self) -> AsyncConnectionConfig {
         AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.deadline))
             .set_response_timeout(Some(self.deadline))
@@ -180,35 +150,17 @@ impl RedisTarget {
     }
 }
 
-/// A TLS address that carries what is trusted; host and port are those of nowhere.
+/// A TLS address with the trusted authorities. Its host and port are not used.
 fn load_tls_trust(settings: &config::RedisSettings) -> Result<ConnectionAddr, RedisStartError> {
-    // An error says that there is one already, which is as good: only this one is compiled in.
+    // An error means that a provider is installed already. Only this one is compiled in.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let nowhere = ConnectionAddr::TcpTls { host: "0".to_owned(), port: 1, insecure: false, tls_params: None };
-    let Some(path) = &settings.ca_file else { return Ok(nowhere) };
+    let unused_address =
+        ConnectionAddr::TcpTls { host: "0".to_owned(), port: 1, insecure: false, tls_params: None };
+    let Some(path) = &settings.ca_file else { return Ok(unused_address) };
     let refused = |problem: String| RedisStartError::CaFile(problem);
     let pem = std::fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
     let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-    Client::build_with_tls(nowhere, certificates)
+    Client::build_with_tls(unused_address, certificates)
         .map(|client| client.get_connection_info().addr().clone())
         .map_err(|error: RedisError| refused(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirection_without_a_host_keeps_the_asked_host() {
-        let asked = RedisAddress::tcp("redis.example", 7000);
-        for (text, expected) in [
-            ("10.0.0.1:7001", Some(RedisAddress::tcp("10.0.0.1", 7001))),
-            (":7001", Some(RedisAddress::tcp("redis.example", 7001))),
-            ("2001:db8::1:7001", Some(RedisAddress::tcp("2001:db8::1", 7001))),
-            ("nothing", None),
-            ("host:port", None),
-        ] {
-            assert_eq!(RedisAddress::parse_redirected(text, &asked), expected, "{text}");
-        }
-    }
 }

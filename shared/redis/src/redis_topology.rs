@@ -1,11 +1,13 @@
-//! Which server is the master of which slot, kept up to date.
+//! The map of the masters, kept current.
 //!
-//! Owns: the present [`ShardMap`], and asking anew: when somebody was redirected or has lost a server, and now and then because nobody is told of a
-//! failover that leaves the old master's connections open. Must not: hold up whoever reads it. Next: `find` for how it is found out.
+//! Owns: the current [`ShardMap`]. It is empty until Redis first answers. A new map is loaded after
+//! a redirection, after the loss of a server, and at intervals: a failover may leave the
+//! connections to the old master open, and then no error shows it. Must not: let a reader of the
+//! map wait. Next: `master_finder` asks the servers.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -15,105 +17,95 @@ use tokio::{
 };
 
 use crate::{
+    jitter::with_jitter,
     master_finder::{MasterFinder, RedisMode},
+    redis_address::RedisAddress,
     redis_error::RedisStartError,
-    redis_target::{RedisAddress, RedisTarget},
+    redis_target::RedisTarget,
     shard_map::ShardMap,
-    with_jitter,
 };
 
-/// Between two looks that nobody asked for.
+/// Between two refreshes that nothing has requested.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Between two looks at least.
+/// The shortest wait between two refreshes, and between two attempts to find the masters.
 const MIN_REFRESH_WAIT: Duration = Duration::from_millis(100);
 
-/// How long the word of the server itself (MOVED) counts more than what the others have heard so far.
+/// For how long a redirection from the server itself counts more than the maps of other servers.
 const MOVED_SLOT_PRIORITY: Duration = Duration::from_secs(1);
 
-/// How long a start may wait for Redis.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// See the module.
-pub struct RedisTopology {
+pub(crate) struct RedisTopology {
     target: RedisTarget,
     finder: MasterFinder,
-    mode: RedisMode,
+    /// Known when Redis first answered.
+    mode: OnceLock<RedisMode>,
     map: watch::Sender<Arc<ShardMap>>,
     refresh_requested: Notify,
-    // A std mutex: held for one map operation. Slots that a server has said to have given away, and when.
+    // A std mutex: held for one map operation. Slots that a server has moved, with the time.
     moved_slots: Mutex<HashMap<u16, (RedisAddress, Instant)>>,
 }
 
 impl RedisTopology {
-    /// Finds out what answers at the URL and keeps an eye on it as long as the topology is in use. Inside a runtime.
-    ///
-    /// # Errors
-    /// [`RedisStartError`]: at once what waiting does not mend, the rest after 10 s.
-    pub async fn discover(target: &RedisTarget) -> Result<Arc<Self>, RedisStartError> {
-        let start = Instant::now();
-        loop {
-            match Self::try_discover(target).await {
-                Err(error) if !error.needs_operator() && start.elapsed() < START_TIMEOUT => {
-                    sleep(MIN_REFRESH_WAIT).await
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// The same, and does not wait for what is not there yet.
-    ///
-    /// # Errors
-    /// [`RedisStartError`].
-    pub async fn try_discover(target: &RedisTarget) -> Result<Arc<Self>, RedisStartError> {
-        let topology = Arc::new(Self::load_topology(target).await?);
-        if topology.mode != RedisMode::Standalone {
-            tokio::spawn(run_refresh(Arc::downgrade(&topology)));
-        }
-        Ok(topology)
-    }
-
-    async fn load_topology(target: &RedisTarget) -> Result<Self, RedisStartError> {
-        let finder = MasterFinder::new(target.clone());
-        let mode = finder.detect_mode().await?;
-        let map = finder.load_map(mode, &[]).await?;
-        if !map.is_complete() {
-            return Err(RedisStartError::NoAnswer("no server has some of the cluster's slots".to_owned()));
-        }
-        let (map, _) = watch::channel(Arc::new(map));
-        Ok(Self {
-            target: target.clone(),
-            finder,
-            mode,
-            map,
+    /// A topology without masters. Connects to no server; [`RedisTopology::run_updates`] does.
+    pub(crate) fn new(target: RedisTarget) -> Self {
+        Self {
+            finder: MasterFinder::new(target.clone()),
+            target,
+            mode: OnceLock::new(),
+            map: watch::Sender::new(Arc::new(ShardMap::without_masters())),
             refresh_requested: Notify::new(),
             moved_slots: Mutex::default(),
-        })
+        }
     }
 
-    /// Where Redis is.
-    pub fn target(&self) -> &RedisTarget {
+    /// Finds the masters, then keeps the map current. `report_problem` gets the reason of each
+    /// failed attempt to find them.
+    pub(crate) async fn run_updates(&self, report_problem: impl Fn(RedisStartError)) {
+        while let Err(error) = self.find_masters().await {
+            let wait = if error.needs_operator() { self.target.max_reconnect_wait } else { MIN_REFRESH_WAIT };
+            report_problem(error);
+            sleep(wait).await;
+        }
+        // The map of one server does not change.
+        while self.mode.get() != Some(&RedisMode::Standalone) {
+            // The timeout is an error without meaning: no refresh was requested.
+            let _ = timeout(with_jitter(REFRESH_INTERVAL), self.refresh_requested.notified()).await;
+            self.refresh_map().await;
+            sleep(MIN_REFRESH_WAIT).await;
+        }
+    }
+
+    async fn find_masters(&self) -> Result<(), RedisStartError> {
+        let mode = self.finder.detect_mode().await?;
+        let map = self.finder.load_map(mode, &[]).await?;
+        if !map.is_complete() {
+            return Err(RedisStartError::NoAnswer("some slots of the cluster have no server".to_owned()));
+        }
+        self.mode.get_or_init(|| mode);
+        self.map.send_replace(Arc::new(map));
+        Ok(())
+    }
+
+    pub(crate) fn target(&self) -> &RedisTarget {
         &self.target
     }
 
-    /// The present state.
-    pub fn current_map(&self) -> Arc<ShardMap> {
+    pub(crate) fn current_map(&self) -> Arc<ShardMap> {
         self.map.borrow().clone()
     }
 
-    /// Every state from the present one on.
-    pub fn watch_map(&self) -> watch::Receiver<Arc<ShardMap>> {
+    pub(crate) fn watch_map(&self) -> watch::Receiver<Arc<ShardMap>> {
         self.map.subscribe()
     }
 
-    /// Asks for a look, soon: a server was lost, or said that it is not the one.
-    pub fn request_refresh(&self) {
+    /// Asks for a refresh soon: a server was lost, or it redirects to another one.
+    pub(crate) fn request_refresh(&self) {
         self.refresh_requested.notify_one();
     }
 
-    /// A server has said who has this slot now.
-    pub fn record_moved_slot(&self, slot: u16, master: &RedisAddress) {
+    /// A server has redirected a request: the slot has another master now.
+    pub(crate) fn record_moved_slot(&self, slot: u16, master: &RedisAddress) {
         self.moved_slots
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -130,17 +122,10 @@ impl RedisTopology {
         self.request_refresh();
     }
 
-    /// A server that was asked has said, in an error of the driver, who has the slot now. Whether that could be read.
-    pub fn record_redirect(&self, asked: &RedisAddress, error: &redis::RedisError) -> bool {
-        let Some((to, slot)) = error.redirect_node() else { return false };
-        let Some(master) = RedisAddress::parse_redirected(to, asked) else { return false };
-        self.record_moved_slot(slot, &master);
-        true
-    }
-
     async fn refresh_map(&self) {
+        let Some(mode) = self.mode.get() else { return };
         let known = self.current_map().known_nodes().to_vec();
-        match self.finder.load_map(self.mode, &known).await {
+        match self.finder.load_map(*mode, &known).await {
             Ok(found) => self.publish_map(found),
             Err(error) => tracing::debug!(event = "redis_topology_unknown", %error),
         }
@@ -165,17 +150,5 @@ impl RedisTopology {
             *map = Arc::new(found);
             true
         });
-    }
-}
-
-/// Looks when asked to, and now and then.
-async fn run_refresh(topology: Weak<RedisTopology>) {
-    loop {
-        let Some(strong) = topology.upgrade() else { return };
-        // Nobody asked: an error only says so.
-        let _ = timeout(with_jitter(REFRESH_INTERVAL), strong.refresh_requested.notified()).await;
-        strong.refresh_map().await;
-        drop(strong);
-        sleep(MIN_REFRESH_WAIT).await;
     }
 }

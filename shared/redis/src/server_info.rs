@@ -1,34 +1,21 @@
-//! What a server says about itself, and whether it will do.
+//! What a server says about itself in its reply to `INFO`.
+//!
+//! Owns: the requirements that a server must meet. Must not: connect.
 
 use redis::{Cmd, RedisResult, aio::ConnectionLike};
 
-use crate::{redis_error::RedisStartError, redis_target::RedisAddress};
+use crate::{redis_address::RedisAddress, redis_error::RedisStartError};
 
-/// `INFO`, and of it what we look at.
-pub(crate) struct ServerInfo {
-    pub(crate) text: String,
+/// The reply to `INFO`.
+pub(crate) async fn load_info(connection: &mut impl ConnectionLike) -> RedisResult<String> {
+    redis::cmd("INFO").query_async(connection).await
 }
 
-impl ServerInfo {
-    pub(crate) async fn load_info(connection: &mut impl ConnectionLike) -> RedisResult<Self> {
-        Ok(Self { text: redis::cmd("INFO").query_async(connection).await? })
-    }
-
-    pub(crate) fn is_master(&self) -> bool {
-        is_master(&self.text)
-    }
-
-    /// Refuses a server that is too old or evicts.
-    pub(crate) fn check_supported(&self) -> Result<(), RedisStartError> {
-        check_server_info(&self.text)
-    }
-}
-
-/// Refuses a server that is too old or evicts, by its `INFO`.
+/// Refuses a server that is too old or drops keys.
 ///
 /// # Errors
 /// [`RedisStartError::TooOld`] or [`RedisStartError::EvictsKeys`].
-pub fn check_server_info(info: &str) -> Result<(), RedisStartError> {
+pub(crate) fn check_supported(info: &str) -> Result<(), RedisStartError> {
     let version = info_field(info, "redis_version");
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
     if major < 7 {
@@ -40,12 +27,12 @@ pub fn check_server_info(info: &str) -> Result<(), RedisStartError> {
     }
 }
 
-/// Whether a server takes writes, by its `INFO`, whole or only its section `replication`.
-pub fn is_master(info: &str) -> bool {
+/// Whether the server is a master. The section `replication` of the reply is enough.
+pub(crate) fn is_master(info: &str) -> bool {
     info_field(info, "role") == "master"
 }
 
-/// Which history of writes a server has: another after a restart or a promotion.
+/// The id of the server's history of writes. It changes with a restart or a promotion.
 pub(crate) fn replication_id(info: &str) -> &str {
     info_field(info, "master_replid")
 }
@@ -60,8 +47,8 @@ pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> &'a str {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
 }
 
-/// Warns of a server that keeps everything for a reader of topics that does not read. Needs `+config|get`, which the shipped ACL
-/// does not give: then nothing is said.
+/// Warns of a server without a limit on the messages for a slow subscriber. Needs `+config|get`.
+/// The shipped ACL does not grant it, and then there is no warning.
 pub(crate) async fn warn_unbounded_topics(address: &RedisAddress, connection: &mut impl ConnectionLike) {
     let mut cmd = redis::cmd("CONFIG");
     cmd.arg("GET").arg("client-output-buffer-limit");
@@ -87,7 +74,7 @@ mod tests {
             )
         };
         for version in ["7.0.15", "10.2.0"] {
-            assert!(check_server_info(&info(version, "noeviction")).is_ok(), "{version}");
+            assert!(check_supported(&info(version, "noeviction")).is_ok(), "{version}");
         }
         for (version, policy, expected) in [
             ("6.2.14", "noeviction", "6.2.14"),
@@ -95,7 +82,7 @@ mod tests {
             ("7.2.0", "allkeys-lru", "allkeys-lru"),
             ("7.2.0", "volatile-ttl", "noeviction"),
         ] {
-            let error = check_server_info(&info(version, policy)).unwrap_err().to_string();
+            let error = check_supported(&info(version, policy)).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
         }
     }

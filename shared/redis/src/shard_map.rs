@@ -1,8 +1,6 @@
 //! Which server is the master of which slot.
 
-use crate::redis_keys::PARTITIONS;
-
-use crate::redis_target::RedisAddress;
+use crate::{redis_address::RedisAddress, redis_keys::PARTITIONS};
 
 /// Slots of a Redis Cluster.
 const SLOT_COUNT: usize = 16_384;
@@ -10,13 +8,14 @@ const SLOT_COUNT: usize = 16_384;
 /// A slot without a master.
 const NO_MASTER: u16 = u16::MAX;
 
-/// The slot of a partition's hash tag; `keys::HASH_TAGS` is made so.
-pub const fn partition_slot(partition: usize) -> u16 {
+/// The slot of a partition's hash tag. The table `redis_keys::HASH_TAGS` is chosen for this
+/// formula.
+pub(crate) const fn partition_slot(partition: usize) -> u16 {
     (partition * (SLOT_COUNT / PARTITIONS) + SLOT_COUNT / PARTITIONS / 2) as u16
 }
 
-/// The slot of a key: CRC16 (XMODEM) of its hash tag, if it has one.
-pub fn key_slot(key: &str) -> u16 {
+/// The slot of a key: CRC16 (XMODEM) of its hash tag, or of the whole key without one.
+pub(crate) fn key_slot(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
     let crc = hashed.bytes().fold(0_u16, |crc, byte| {
@@ -27,13 +26,13 @@ pub fn key_slot(key: &str) -> u16 {
     crc % SLOT_COUNT as u16
 }
 
-/// One state of the deployment. One server and a Sentinel's master have all slots.
+/// One state of the deployment. A single server, and the master behind Sentinels, has all slots.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ShardMap {
+pub(crate) struct ShardMap {
     masters: Vec<RedisAddress>,
-    /// Per slot an index into `masters`.
+    /// For each slot an index into `masters`, or `NO_MASTER`.
     slots: Vec<u16>,
-    /// Everybody who could be asked, replicas too.
+    /// All servers that can be asked for the map, also replicas.
     nodes: Vec<RedisAddress>,
     is_cluster: bool,
 }
@@ -72,46 +71,53 @@ impl ShardMap {
     }
 
     /// The master of a slot, if the deployment has one.
-    pub fn master_of_slot(&self, slot: u16) -> Option<&RedisAddress> {
+    pub(crate) fn master_of_slot(&self, slot: u16) -> Option<&RedisAddress> {
         self.masters.get(usize::from(*self.slots.get(usize::from(slot))?))
     }
 
-    /// The masters, each with its partitions; those without a partition are left out.
-    pub fn masters_with_partitions(&self) -> Vec<(RedisAddress, Vec<usize>)> {
+    /// The masters that have a partition, each with its partitions.
+    pub(crate) fn masters_with_partitions(&self) -> Vec<(RedisAddress, Vec<usize>)> {
         let with_partitions = |master: &RedisAddress| (master.clone(), self.partitions_of(master));
         self.masters.iter().map(with_partitions).filter(|(_, partitions)| !partitions.is_empty()).collect()
     }
 
     /// The partitions that a master has.
-    pub fn partitions_of(&self, master: &RedisAddress) -> Vec<usize> {
+    pub(crate) fn partitions_of(&self, master: &RedisAddress) -> Vec<usize> {
         (0..PARTITIONS).filter(|p| self.master_of_slot(partition_slot(*p)) == Some(master)).collect()
     }
 
-    /// The masters that have a slot.
-    pub fn masters(&self) -> impl Iterator<Item = &RedisAddress> {
-        self.masters
-            .iter()
-            .enumerate()
-            .filter(|(n, _)| self.slots.contains(&(*n as u16)))
-            .map(|(_, master)| master)
+    /// All masters, in the order of the indexes in [`ShardMap::slots`], with whether they have a
+    /// slot.
+    pub(crate) fn indexed_masters(&self) -> impl Iterator<Item = (&RedisAddress, bool)> {
+        self.masters.iter().enumerate().map(|(index, master)| (master, self.slots.contains(&(index as u16))))
     }
 
-    /// Whether it is a Cluster, where one script may touch keys of one slot only.
-    pub fn is_cluster(&self) -> bool {
+    /// The masters that have a slot.
+    pub(crate) fn masters(&self) -> impl Iterator<Item = &RedisAddress> {
+        self.indexed_masters().filter(|(_, has_slot)| *has_slot).map(|(master, _)| master)
+    }
+
+    /// For each slot the index of its master, or a number that no master has.
+    pub(crate) fn slots(&self) -> &[u16] {
+        &self.slots
+    }
+
+    /// Whether this is a Redis Cluster: the keys of a script must then be in one slot.
+    pub(crate) fn is_cluster(&self) -> bool {
         self.is_cluster
     }
 
-    /// Everybody who could be asked.
+    /// All servers that can be asked for the map.
     pub(crate) fn known_nodes(&self) -> &[RedisAddress] {
         &self.nodes
     }
 
     /// Whether every partition has a master.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         (0..PARTITIONS).all(|p| self.master_of_slot(partition_slot(p)).is_some())
     }
 
-    /// The partitions whose master is another one here than there.
+    /// The partitions whose master differs between the two maps.
     pub(crate) fn changed_partitions(&self, other: &Self) -> Vec<usize> {
         (0..PARTITIONS)
             .filter(|p| self.master_of_slot(partition_slot(*p)) != other.master_of_slot(partition_slot(*p)))

@@ -121,7 +121,7 @@ fn encode_event(event: &RoomEvent, ends_at: u64) -> EventEntry {
             (EntryKind::RoomEvent, ServerMessage::PeerAttached { seq: None, peer_id }.to_json())
         }
         RoomEventKind::Left(reason) => {
-            (EntryKind::RoomEvent, ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json())
+            (EntryKind::PeerLeft, ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json())
         }
         RoomEventKind::Knocked(member) => {
             let knock = ServerMessage::Knock { seq: None, peer: member.to_knocker(&event.about_peer) };

@@ -5,14 +5,8 @@
 //! its own peers receive events at once. Must not: decide who may change a room.
 //! Next: `commit_loop` decides and commits.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use signalbox_config::ServiceSettings;
 use signalbox_protocol::id::{NodeId, RoomId};
 use tokio::time::timeout;
 
@@ -20,14 +14,11 @@ use crate::{
     commit_loop::{AppliedCommit, CommitHost, InputBatch, InputResult, commit_inputs, state_or_new},
     removal::{RemovalHook, RemovedPeer},
     room::{InputOutcome, RoomInput, RoomPolicy, RoomState},
-    store::{LoadedRoom, RedisRoomStore, RoomStore, StoreLimits, StoreUnavailable},
+    store::{LoadedRoom, RoomStore, StoreUnavailable},
 };
 
 /// The time that one change may take, with all its attempts.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// The pause between two attempts to reach a store that has never answered.
-const CONNECT_RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// A change in progress.
 pub type ChangeFuture<'a> = Pin<Box<dyn Future<Output = InputResult> + Send + 'a>>;
@@ -37,16 +28,12 @@ pub trait RoomService: Send + Sync {
     /// Changes a room. After [`StoreUnavailable`] it is unknown whether the room changed.
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a>;
     /// The store that holds the rooms.
-    ///
-    /// # Errors
-    /// [`StoreUnavailable`]: the store has never answered.
-    fn store(&self) -> Result<&RoomStore, StoreUnavailable>;
+    fn store(&self) -> &RoomStore;
 }
 
 /// Changes rooms in a process that serves no peers.
 pub struct RemoteRoomService {
-    /// Set when the store first answers.
-    store: Arc<OnceLock<Arc<RoomStore>>>,
+    store: Arc<RoomStore>,
     policy: RoomPolicy,
     /// The name of this process in commits. It owns no peer and has no lease.
     node_id: NodeId,
@@ -56,69 +43,31 @@ pub struct RemoteRoomService {
 impl RemoteRoomService {
     /// A service over a store.
     pub fn new(store: RoomStore, policy: RoomPolicy, removal_hook: RemovalHook) -> Self {
-        Self::with_store(Arc::new(Arc::new(store).into()), policy, removal_hook)
-    }
-
-    fn with_store(
-        store: Arc<OnceLock<Arc<RoomStore>>>,
-        policy: RoomPolicy,
-        removal_hook: RemovalHook,
-    ) -> Self {
-        Self { store, policy, node_id: NodeId::random(), removal_hook }
-    }
-
-    /// A service over Redis, which need not answer yet: until Redis answers, every change is
-    /// [`StoreUnavailable`].
-    ///
-    /// # Errors
-    /// No thread could be started.
-    pub fn connect_in_background(
-        url: &str,
-        settings: &ServiceSettings,
-        removal_hook: RemovalHook,
-    ) -> Result<Self, std::io::Error> {
-        let store = Arc::new(OnceLock::new());
-        let (weak, url) = (Arc::downgrade(&store), url.to_owned());
-        let (redis, limits) = (settings.redis.clone(), StoreLimits::new(settings));
-        let keep_trying = move || {
-            while let Some(store) = weak.upgrade() {
-                if let Ok(connected) = RedisRoomStore::connect(&url, &redis, limits) {
-                    return drop(store.set(Arc::new(RoomStore::Redis(connected))));
-                }
-                drop(store);
-                std::thread::sleep(CONNECT_RETRY_WAIT);
-            }
-        };
-        std::thread::Builder::new().name("clerk".to_owned()).spawn(keep_trying)?;
-        Ok(Self::with_store(store, RoomPolicy::new(settings), removal_hook))
-    }
-
-    fn connected_store(&self) -> Result<&Arc<RoomStore>, StoreUnavailable> {
-        self.store.get().ok_or(StoreUnavailable)
+        Self { store: Arc::new(store), policy, node_id: NodeId::random(), removal_hook }
     }
 }
 
 impl RoomService for RemoteRoomService {
     fn change_room<'a>(&'a self, room: &'a RoomId, input: RoomInput) -> ChangeFuture<'a> {
-        let host = self.connected_store().map(|store| RemoteRoom {
+        let host = RemoteRoom {
             room_id: room.clone(),
             node_id: self.node_id.clone(),
-            store: store.clone(),
+            store: self.store.clone(),
             policy: self.policy.clone(),
             removal_hook: self.removal_hook.clone(),
-        });
+        };
         // A task of its own: the caller may disconnect between a commit and the removal hook.
-        let change = host.map(|host| tokio::spawn(host.change(input)));
+        let change = tokio::spawn(host.change(input));
         Box::pin(async move {
-            match timeout(CHANGE_DEADLINE, change?).await {
+            match timeout(CHANGE_DEADLINE, change).await {
                 Ok(Ok(result)) => result,
                 _ => Err(StoreUnavailable),
             }
         })
     }
 
-    fn store(&self) -> Result<&RoomStore, StoreUnavailable> {
-        self.connected_store().map(Arc::as_ref)
+    fn store(&self) -> &RoomStore {
+        &self.store
     }
 }
 
@@ -183,7 +132,10 @@ mod tests {
     use signalbox_protocol::LeaveReason;
     use tokio::sync::mpsc;
 
+    use signalbox_config::ServiceSettings;
+
     use super::*;
+    use crate::store::StoreLimits;
     use crate::{
         removal::find_removed_peers,
         room::{
@@ -203,7 +155,7 @@ mod tests {
     }
 
     async fn create_test_room(service: &RemoteRoomService) -> InputOutcome {
-        let now = service.store().unwrap().now_ms();
+        let now = service.store().now_ms();
         let settings = RoomSettings { created_at: now, kept_until: now + 60_000, ..RoomSettings::default() };
         service
             .change_room(&test_room(), ManageRoom::from_api(RoomAction::Create(settings.into())))
@@ -242,7 +194,7 @@ mod tests {
         };
         let outcomes = futures_util::future::join_all((1..=8).map(change)).await;
         assert!(outcomes.iter().all(|outcome| *outcome == InputOutcome::Done));
-        assert_eq!(service.store().unwrap().load_room(&test_room()).await.unwrap().room.unwrap().version, 9);
+        assert_eq!(service.store().load_room(&test_room()).await.unwrap().room.unwrap().version, 9);
     }
 
     /// Two peers in a room, of whom the first is to be removed.
@@ -280,8 +232,7 @@ mod tests {
             let Member { user, token, expires, .. } = *test_member(n, 1);
             RemovedPeer { peer: test_peer(n), user, token, token_expires_s: expires }
         };
-        let removed =
-            find_removed_peers(service.store().unwrap(), &test_room(), vec![doubtful(1), doubtful(2)]).await;
+        let removed = find_removed_peers(service.store(), &test_room(), vec![doubtful(1), doubtful(2)]).await;
         assert_eq!(removed.iter().map(|who| &who.peer).collect::<Vec<_>>(), [&test_peer(1)]);
     }
 }

@@ -389,8 +389,8 @@ impl LocalPeer {
             (EntryKind::Forwarded, Some(id)) if !record_message_id(&mut state.last_ids, &entry.from, id) => {
                 ServerMessage::Duplicate { seq, from: entry.from.clone(), id }.to_json()
             }
-            (EntryKind::Forwarded | EntryKind::RoomEvent, _) => {
-                if entry.kind == EntryKind::RoomEvent && entry.body.starts_with(r#"{"type":"peer-left""#) {
+            (EntryKind::Forwarded | EntryKind::RoomEvent | EntryKind::PeerLeft, _) => {
+                if entry.kind == EntryKind::PeerLeft {
                     state.last_ids.remove(&entry.from);
                 }
                 format!(r#"{{"seq":{seq},{rest}"#)

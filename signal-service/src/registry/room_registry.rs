@@ -143,8 +143,8 @@ impl RoomService for RoomRegistry {
         Box::pin(async move { timeout(CHANGE_TIMEOUT, result).await.unwrap_or(Err(StoreUnavailable)) })
     }
 
-    fn store(&self) -> Result<&RoomStore, StoreUnavailable> {
-        Ok(&self.context.store)
+    fn store(&self) -> &RoomStore {
+        &self.context.store
     }
 }
 

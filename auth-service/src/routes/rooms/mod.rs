@@ -102,7 +102,7 @@ fn room_service(state: &AuthState) -> Result<&Arc<dyn RoomService>, Problem> {
 }
 
 fn room_store(state: &AuthState) -> Result<&RoomStore, Problem> {
-    room_service(state)?.store().map_err(room_store_problem)
+    Ok(room_service(state)?.store())
 }
 
 /// A room that is there.

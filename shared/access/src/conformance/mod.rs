@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::{
     AccessControl, AccessRefusal, AccessRule, AccessRules, AccessSubject, LimitChanges, MemoryRuleLog,
     Notice, NoticeAudience, RedisRuleLog, RuleChange, RuleKey, RuleLog, RuleTerms, RuleWriteError,
-    rule_log::LogPosition, rule_scripts,
+    rule_log::LogPosition,
 };
 
 const MINUTE: u64 = 60_000;
@@ -90,10 +90,9 @@ impl LogBackend {
     fn open_log(&self) -> RuleLog {
         match self {
             Self::Memory(log) => RuleLog::Memory(log.clone()),
-            Self::Redis(url, settings) => RuleLog::Redis(RedisRuleLog::with_client(
-                RedisClient::connect(url, settings, rule_scripts()).unwrap(),
-                0,
-            )),
+            Self::Redis(url, settings) => {
+                RuleLog::Redis(RedisRuleLog::new(RedisClient::connect(url, settings).unwrap()))
+            }
         }
     }
 

@@ -1,13 +1,16 @@
 //! Where all processes share the rules, and the log of what changed.
 //!
 //! The contract:
-//! - A write is one step: the rule, its place in the log, and how long all of it is kept. The store dates it, by its own clock, and later
-//!   than the rule before it for the same key.
-//! - A rule that is lifted, or followed by a shorter one, is remembered until no earlier one can be in force.
-//! - The log is bounded; a reader that has missed more than it holds is told so, and reads all rules.
-//! - Where the store may have forgotten, readers see another place, and write back what they hold: the later rule for a key wins there as it
-//!   does here.
-//! - Every failure to answer in time is [`Unavailable`]: the outcome is unknown. To write a rule again does no harm.
+//! - A write is one step: the rule, its place in the log, and how long all of it is kept. The store
+//!   dates it, by its own clock, and later than the rule before it for the same key.
+//! - A rule that is lifted, or followed by a shorter one, is remembered until no earlier one can be
+//!   in force.
+//! - The log is bounded; a reader that has missed more than it holds is told so, and reads all
+//!   rules.
+//! - Where the store may have forgotten, readers see another place, and write back what they hold:
+//!   the later rule for a key wins there as it does here.
+//! - Every failure to answer in time is [`Unavailable`]: the outcome is unknown. To write a rule
+//!   again does no harm.
 
 mod memory_rule_log;
 mod redis_rule_log;
@@ -18,9 +21,16 @@ use signalbox_redis::RedisUnavailable;
 use tokio::time::sleep;
 
 pub use memory_rule_log::MemoryRuleLog;
-pub use redis_rule_log::{PendingClient, RedisRuleLog, rule_scripts};
+pub use redis_rule_log::RedisRuleLog;
 
-use crate::{AccessRule, Notice, POLL_INTERVAL, RuleKey, RuleTerms};
+use crate::{
+    access_rule::{AccessRule, RuleTerms},
+    notice::Notice,
+    rule_key::RuleKey,
+};
+
+/// How often a process asks for new entries.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many entries the log holds.
 pub(crate) const MAX_LOG_ENTRIES: usize = 1024;
@@ -172,15 +182,17 @@ impl RuleLog {
         matches!(self, Self::Redis(_))
     }
 
-    /// How long ago the store was found again, so that it may be another one; none where that cannot be.
+    /// How long ago the store was found again, so that it may be another one; none where that
+    /// cannot be.
     pub(crate) fn time_since_interruption(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => None,
-            Self::Redis(log) => log.time_since_interruption(),
+            Self::Redis(log) => Some(log.time_since_interruption()),
         }
     }
 
-    /// How long to wait for what others write back to another store, before its rules count as all there are.
+    /// How long to wait for what others write back to another store, before its rules count as all
+    /// there are.
     pub(crate) fn restore_wait(&self) -> Duration {
         match self {
             Self::Memory(_) => Duration::ZERO,

@@ -1,133 +1,81 @@
-//! The rules in Redis: one script call each, on keys of one tag.
+//! The access rules in Redis: one script call for each operation, on keys with one hash tag.
+//!
+//! Owns: the scripts in `lua/`, their arguments and replies. Must not: decide which rule wins; the
+//! scripts and `access_rule` do.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use redis::{Value, from_redis_value};
+use signalbox_redis::{RedisClient, RedisScript, RedisUnavailable, ReplyReader, ScriptCall, redis_keys};
+
+use super::{LogPosition, LogState, LogUpdate, POLL_INTERVAL, RuleChange, RuleLogEntry, RuleWriteResult};
+use crate::{
+    access_rule::{AccessRule, MAX_RULE_LIFE_MS, RuleTerms},
+    notice::Notice,
+    rule_key::RuleKey,
 };
 
-use redis::{FromRedisValue, Script, Value, from_redis_value};
-use signalbox_config as config;
-use signalbox_redis::redis_keys;
-use signalbox_redis::{RedisClient, RedisStartError, RedisTarget, RedisUnavailable};
-
-use super::{LogPosition, LogState, LogUpdate, RuleChange, RuleLogEntry, RuleWriteResult};
-use crate::{AccessRule, MAX_RULE_LIFE_MS, POLL_INTERVAL, RuleKey, RuleTerms};
-
-/// Most rules that are written back in one call: a server serves others between two.
+/// The largest number of rules that one call restores, so that the server serves others in between.
 const MAX_RESTORE_BATCH: usize = 256;
 
-/// Before another attempt to connect.
-const CONNECT_RETRY_WAIT: Duration = Duration::from_secs(1);
-
-#[derive(Clone, Copy)]
-enum RuleScriptId {
-    WriteRule,
-    RestoreRules,
-    AppendNotice,
-    PollEntries,
-    LoadRules,
+/// A script that writes. A full server must execute it, so that a revocation has effect.
+const fn writing_script(lua: &'static str) -> RedisScript {
+    RedisScript::new(lua).with_common(include_str!("lua/common.lua")).with_flags("allow-oom")
 }
 
-/// The scripts, to be loaded on a link in this order. What is taken back must be taken when Redis is full.
-pub fn rule_scripts() -> Vec<Script> {
-    const COMMON_LUA: &str = include_str!("lua/common.lua");
-    const WRITE_FLAGS: &str = "allow-oom";
-    /// A server that takes no writes for now still tells.
-    const READ_FLAGS: &str = "no-writes,allow-oom";
-    let texts = [
-        (WRITE_FLAGS, include_str!("lua/write_rule.lua")),
-        (WRITE_FLAGS, include_str!("lua/restore_rules.lua")),
-        (WRITE_FLAGS, include_str!("lua/append_notice.lua")),
-        (READ_FLAGS, include_str!("lua/poll_entries.lua")),
-        (READ_FLAGS, include_str!("lua/load_rules.lua")),
-    ];
-    texts
-        .iter()
-        .map(|(flags, own)| Script::new(&format!("#!lua flags={flags}\n{COMMON_LUA}\n{own}")))
-        .collect()
+/// A script that reads. A server that refuses writes for now still executes it.
+const fn reading_script(lua: &'static str) -> RedisScript {
+    RedisScript::new(lua).with_common(include_str!("lua/common.lua")).with_flags("no-writes,allow-oom")
 }
 
-/// A link that may come later.
-pub type PendingClient = Arc<OnceLock<Arc<RedisClient>>>;
+static WRITE_RULE: RedisScript = writing_script(include_str!("lua/write_rule.lua"));
+static RESTORE_RULES: RedisScript = writing_script(include_str!("lua/restore_rules.lua"));
+static APPEND_NOTICE: RedisScript = writing_script(include_str!("lua/append_notice.lua"));
+static POLL_ENTRIES: RedisScript = reading_script(include_str!("lua/poll_entries.lua"));
+static LOAD_RULES: RedisScript = reading_script(include_str!("lua/load_rules.lua"));
 
 /// See the module.
 pub struct RedisRuleLog {
-    client: PendingClient,
-    /// The place of the first script on the link.
-    first_script: usize,
+    client: Arc<RedisClient>,
 }
 
 impl RedisRuleLog {
-    /// Over a link whose scripts, from `first` on, are [`scripts`].
-    pub fn with_client(link: Arc<RedisClient>, first_script: usize) -> Self {
-        Self { client: Arc::new(OnceLock::from(link)), first_script }
+    /// A log over the client of the process. Announces the scripts; does not wait for Redis. No
+    /// rule is known until Redis answers.
+    pub fn new(client: Arc<RedisClient>) -> Self {
+        client.load_scripts(&[&WRITE_RULE, &RESTORE_RULES, &APPEND_NOTICE, &POLL_ENTRIES, &LOAD_RULES]);
+        Self { client }
     }
 
-    /// Over a link of its own, which is opened when Redis answers: until then nothing is known.
-    ///
-    /// # Errors
-    /// A URL or certificates that will not do.
-    pub fn connect_in_background(
-        url: &str,
-        settings: &config::RedisSettings,
-    ) -> Result<Self, RedisStartError> {
-        RedisTarget::new(url, settings)?;
-        let connection = PendingClient::default();
-        let (weak, url, settings) = (Arc::downgrade(&connection), url.to_owned(), settings.clone());
-        let keep_trying = move || {
-            let mut told = false;
-            while let Some(connection) = weak.upgrade() {
-                match RedisClient::connect(&url, &settings, rule_scripts()) {
-                    Ok(link) => return drop(connection.set(link)),
-                    Err(error) if !std::mem::replace(&mut told, true) => {
-                        tracing::warn!(event = "control_away", %error, "the rules are not known until Redis answers");
-                    }
-                    Err(_) => {}
-                }
-                drop(connection);
-                std::thread::sleep(CONNECT_RETRY_WAIT);
-            }
-        };
-        std::thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(keep_trying)
-            .map_err(RedisStartError::Thread)?;
-        Ok(Self { client: connection, first_script: 0 })
+    pub(super) fn time_since_interruption(&self) -> Duration {
+        self.client.time_since_interruption()
     }
 
-    pub(super) fn time_since_interruption(&self) -> Option<Duration> {
-        self.client.get().map(|link| link.time_since_interruption())
-    }
-
-    /// How long after this process others may find a store that was away: the longest wait between two attempts of theirs, and the looks that
-    /// follow it.
+    /// How much later than this process another one may find a server that was lost: its longest
+    /// wait between two attempts to connect, and the polls after it.
     pub(super) fn restore_wait(&self) -> Duration {
-        self.client.get().map_or(Duration::ZERO, |link| link.max_reconnect_wait() + 3 * POLL_INTERVAL)
+        self.client.max_reconnect_wait() + 3 * POLL_INTERVAL
     }
 
     async fn run_script(
         &self,
-        script: RuleScriptId,
-        args: &[Vec<u8>],
-    ) -> Result<RuleReplyReader, RedisUnavailable> {
-        let keys =
-            [redis_keys::RULES_KEY, redis_keys::RULE_ENDS_KEY, redis_keys::RULE_LOG_KEY].map(str::to_owned);
-        let link = self.client.get().ok_or(RedisUnavailable)?;
-        let value = link.run_key_script(self.first_script + script as usize, &keys, args).await?;
-        match value {
-            Value::Array(values) => Ok(RuleReplyReader(values.into_iter())),
-            _ => Err(RedisUnavailable),
-        }
+        script: &'static RedisScript,
+        args: impl IntoIterator<Item = String>,
+    ) -> Result<ReplyReader, RedisUnavailable> {
+        let mut call = ScriptCall::on_key(redis_keys::RULES_KEY.to_owned());
+        call.add_key(redis_keys::RULE_ENDS_KEY.to_owned()).add_key(redis_keys::RULE_LOG_KEY.to_owned());
+        args.into_iter().for_each(|arg| _ = call.add_arg(arg));
+        Ok(ReplyReader::new(self.client.run_script(script, &call).await?))
     }
 
     pub(super) async fn write_rule(
         &self,
         change: &RuleChange,
-        most: usize,
+        max_rules: usize,
     ) -> Result<RuleWriteResult, RedisUnavailable> {
         let life = change.life_ms.min(MAX_RULE_LIFE_MS).to_string();
-        let most = if change.key.is_singleton() { 0 } else { most.max(1) };
-        self.run_write(&change.key, life, &change.terms, most).await
+        let max_rules = if change.key.is_singleton() { 0 } else { max_rules.max(1) };
+        self.run_write(&change.key, life, &change.terms, max_rules).await
     }
 
     pub(super) async fn lift_rule(
@@ -143,50 +91,54 @@ impl RedisRuleLog {
         key: &RuleKey,
         life: String,
         terms: &RuleTerms,
-        most: usize,
+        max_rules: usize,
     ) -> Result<RuleWriteResult, RedisUnavailable> {
         let (key, terms) = (key.to_string(), serde_json::to_string(terms).unwrap_or_default());
-        let args = [key.clone(), life, terms, most.to_string()].map(String::into_bytes);
-        let mut reply = self.run_script(RuleScriptId::WriteRule, &args).await?;
-        let outcome: String = reply.next_value()?;
-        reply.next_log_state()?;
+        let args = [key.clone(), life, terms, max_rules.to_string()];
+        let mut reply = self.run_script(&WRITE_RULE, args).await?;
+        let outcome = reply.next_text().ok_or(RedisUnavailable)?;
+        read_log_state(&mut reply)?;
         match outcome.as_str() {
-            "ok" => AccessRule::parse(&key, &reply.next_value::<String>()?)
-                .map(RuleWriteResult::Written)
-                .ok_or(RedisUnavailable),
+            "ok" => {
+                let rule = reply.next_text().and_then(|text| AccessRule::parse(&key, &text));
+                rule.map(RuleWriteResult::Written).ok_or(RedisUnavailable)
+            }
             "full" => Ok(RuleWriteResult::TooManyRules),
             _ => Ok(RuleWriteResult::NoSuchRule),
         }
     }
 
-    pub(super) async fn append_notice(&self, word: &crate::Notice) -> Result<(), RedisUnavailable> {
-        let word = serde_json::to_vec(word).unwrap_or_default();
-        self.run_script(RuleScriptId::AppendNotice, &[word]).await.map(drop)
+    pub(super) async fn append_notice(&self, notice: &Notice) -> Result<(), RedisUnavailable> {
+        let notice = serde_json::to_string(notice).unwrap_or_default();
+        self.run_script(&APPEND_NOTICE, [notice]).await.map(drop)
     }
 
     pub(super) async fn poll_entries(
         &self,
-        place: &LogPosition,
+        known: &LogPosition,
     ) -> Result<(LogState, LogUpdate), RedisUnavailable> {
-        let args = [&*place.replication_id, &*place.instance_id, &*place.entry_number.to_string()]
-            .map(|text| text.into());
-        let mut reply = self.run_script(RuleScriptId::PollEntries, &args).await?;
-        let outcome: String = reply.next_value()?;
-        let at = reply.next_log_state()?;
-        let news = match outcome.as_str() {
+        let args =
+            [known.replication_id.to_string(), known.instance_id.to_string(), known.entry_number.to_string()];
+        let mut reply = self.run_script(&POLL_ENTRIES, args).await?;
+        let outcome = reply.next_text().ok_or(RedisUnavailable)?;
+        let state = read_log_state(&mut reply)?;
+        let update = match outcome.as_str() {
             "same" => LogUpdate::Unchanged,
             "behind" => LogUpdate::TooFarBehind,
-            "more" => LogUpdate::NewEntries(reply.0.map(read_entry).collect()),
+            "more" => {
+                let entries = std::iter::from_fn(|| reply.next_value());
+                LogUpdate::NewEntries(entries.map(read_entry).collect())
+            }
             _ => LogUpdate::DifferentLog,
         };
-        Ok((at, news))
+        Ok((state, update))
     }
 
     pub(super) async fn load_rules(&self) -> Result<(LogState, Vec<AccessRule>), RedisUnavailable> {
-        let mut reply = self.run_script(RuleScriptId::LoadRules, &[]).await?;
-        let at = reply.next_log_state()?;
+        let mut reply = self.run_script(&LOAD_RULES, []).await?;
+        let state = read_log_state(&mut reply)?;
         let mut rules = Vec::new();
-        while let (Ok(field), Ok(value)) = (reply.next_value::<String>(), reply.next_value::<String>()) {
+        while let (Some(field), Some(value)) = (reply.next_text(), reply.next_text()) {
             if !field.starts_with(':') {
                 match AccessRule::parse(&field, &value) {
                     Some(rule) => rules.push(rule),
@@ -196,7 +148,7 @@ impl RedisRuleLog {
                 }
             }
         }
-        Ok((at, rules))
+        Ok((state, rules))
     }
 
     pub(super) async fn restore_rules(
@@ -204,45 +156,34 @@ impl RedisRuleLog {
         rules: &[Arc<AccessRule>],
     ) -> Result<LogState, RedisUnavailable> {
         let mut last = None::<LogState>;
-        for some in rules.chunks(MAX_RESTORE_BATCH) {
-            let pairs = some.iter().flat_map(|rule| [rule.key.to_string(), rule.to_stored_text()]);
-            let args: Vec<_> = pairs.map(String::into_bytes).collect();
-            let at = self.run_script(RuleScriptId::RestoreRules, &args).await?.next_log_state()?;
-            // It has forgotten again, what was written a moment ago too.
+        for batch in rules.chunks(MAX_RESTORE_BATCH) {
+            let pairs = batch.iter().flat_map(|rule| [rule.key.to_string(), rule.to_stored_text()]);
+            let state = read_log_state(&mut self.run_script(&RESTORE_RULES, pairs).await?)?;
+            // Another log: the server has also forgotten the batches before this one.
             if last.is_some_and(|last| {
-                last.position.replication_id != at.position.replication_id
-                    || last.position.instance_id != at.position.instance_id
+                last.position.replication_id != state.position.replication_id
+                    || last.position.instance_id != state.position.instance_id
             }) {
                 return Err(RedisUnavailable);
             }
-            last = Some(at);
+            last = Some(state);
         }
         last.ok_or(RedisUnavailable)
     }
 }
 
-struct RuleReplyReader(std::vec::IntoIter<Value>);
-
-impl RuleReplyReader {
-    fn next_value<T: FromRedisValue>(&mut self) -> Result<T, RedisUnavailable> {
-        self.0.next().and_then(|value| from_redis_value(value).ok()).ok_or(RedisUnavailable)
-    }
-
-    fn next_log_state(&mut self) -> Result<LogState, RedisUnavailable> {
-        let (lineage, now_ms): (String, u64) = (self.next_value()?, self.next_value()?);
-        let (life, number): (String, u64) = (self.next_value()?, self.next_value()?);
-        Ok(LogState {
-            position: LogPosition {
-                replication_id: lineage.into(),
-                instance_id: life.into(),
-                entry_number: number,
-            },
-            now_ms,
-        })
-    }
+/// Reads replication id, time, instance id and number: the state of the log.
+fn read_log_state(reply: &mut ReplyReader) -> Result<LogState, RedisUnavailable> {
+    read_state_fields(reply).ok_or(RedisUnavailable)
 }
 
-/// `t`, when; then `k` and `v`, a rule, or `w`, a word.
+fn read_state_fields(reply: &mut ReplyReader) -> Option<LogState> {
+    let (replication_id, now_ms) = (reply.next_text()?.into(), reply.next_number()?);
+    let (instance_id, entry_number) = (reply.next_text()?.into(), reply.next_number()?);
+    Some(LogState { position: LogPosition { replication_id, instance_id, entry_number }, now_ms })
+}
+
+/// Reads `t` and a time, then `k` and `v` of a rule, or `w` of a notice.
 fn read_entry(value: Value) -> RuleLogEntry {
     let fields: Vec<String> = from_redis_value(value).unwrap_or_default();
     let found = match fields.get(2..).unwrap_or_default() {

@@ -1,95 +1,136 @@
-//! Commands and scripts: routed to the master of their slot, within one deadline, sent again only where they were not executed.
+//! The connections of one process to Redis.
 //!
-//! It lives on a thread of its own, so that neither a busy worker nor a stopping one holds up Redis.
+//! A client lives on a thread of its own, so that neither a busy worker nor a stopping one holds up
+//! Redis. It starts without Redis: until Redis first answers, each call is [`RedisUnavailable`].
 //!
-//! Owns: the connections, and who is told when they change. Next: `request` for one request and its redirections.
+//! Owns: the start, the thread, and who is informed of interruptions. Must not: know a key or the
+//! text of a script. Next: `redis_request` sends commands and scripts, `topic_subscriber`
+//! subscribes.
 
 mod redis_request;
+mod topic_listener;
+mod topic_subscriber;
+mod topic_subscription;
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use futures_util::future::try_join_all;
-use redis::{Cmd, Script, Value};
 use signalbox_config as config;
 use signalbox_protocol::clock;
-use tokio::time::{Instant, sleep};
+use tokio::{runtime::Handle, time::timeout};
 
-use redis_request::RedisRequest;
-pub(crate) use redis_request::RequestFailure;
+pub use redis_request::{ReplyReader, ScriptCall, value_text};
+pub use topic_listener::{TopicListener, TopicProbe};
+use topic_subscriber::TopicSubscriber;
 
 use crate::{
-    redis_error::{RedisStartError, RedisUnavailable},
-    redis_shard::{self, RedisShard},
-    redis_target::{RedisAddress, RedisTarget},
-    redis_topology::RedisTopology,
+    client_state::ClientState,
+    redis_error::RedisStartError,
+    redis_script::RedisScript,
+    redis_shard::RedisShards,
+    redis_target::RedisTarget,
     runtime_thread::{block_on_runtime, start_runtime_thread},
-    shard_map::{ShardMap, key_slot, partition_slot},
+    shard_map::partition_slot,
 };
 
-/// How long a start may wait for Redis.
+/// How long a process that needs Redis waits for it at its start.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What is told of partitions that may have missed something.
-type InterruptionListener = Box<dyn Fn(&[usize]) + Send + Sync>;
 
 /// See the module.
 pub struct RedisClient {
-    weak_self: Weak<Self>,
-    topology: Arc<RedisTopology>,
-    scripts: Vec<Script>,
-    // Std mutexes: held for one map operation, or to read a time.
-    shards: Mutex<HashMap<RedisAddress, Arc<RedisShard>>>,
-    last_interruption: Mutex<Instant>,
-    interruption_listener: Mutex<Option<Arc<InterruptionListener>>>,
-    clock_offset: AtomicI64,
-    runtime: tokio::runtime::Handle,
-    // Dropping it ends the thread.
+    state: Arc<ClientState>,
+    shards: Arc<RedisShards>,
+    runtime: Handle,
+    // The thread ends when this sender is dropped, and with the thread all tasks of the client.
     _thread_guard: tokio::sync::oneshot::Sender<()>,
 }
 
 impl RedisClient {
-    /// Connects to every master and loads the scripts there. Blocks until that is done.
+    /// Reads the URL and the certificates, and begins to connect. Does not wait for Redis.
     ///
     /// # Errors
-    /// [`RedisStartError`]: at once what waiting does not mend, the rest after 10 s.
-    pub fn connect(
-        url: &str,
-        settings: &config::RedisSettings,
-        scripts: Vec<Script>,
-    ) -> Result<Arc<Self>, RedisStartError> {
-        let target = RedisTarget::new(url, settings)?;
-        let (runtime, alive) = start_runtime_thread()?;
-        let topology = block_on_runtime(&runtime, async move { RedisTopology::discover(&target).await })?;
-        let link = Arc::new_cyclic(|me| Self {
-            weak_self: me.clone(),
-            topology,
-            scripts,
-            shards: Mutex::default(),
-            last_interruption: Mutex::new(Instant::now()),
-            interruption_listener: Mutex::default(),
-            clock_offset: AtomicI64::new(0),
-            runtime,
-            _thread_guard: alive,
+    /// [`RedisStartError::Url`], [`RedisStartError::CaFile`] or [`RedisStartError::Thread`].
+    pub fn start(url: &str, settings: &config::RedisSettings) -> Result<Arc<Self>, RedisStartError> {
+        let state = Arc::new(ClientState::new(RedisTarget::new(url, settings)?));
+        let (runtime, thread_guard) = start_runtime_thread()?;
+        let shards = Arc::new(RedisShards::new(state.clone(), runtime.clone()));
+        let topology = state.clone();
+        runtime.spawn(async move {
+            topology.topology.run_updates(|error| topology.report_problem(error)).await;
         });
-        let first = link.clone();
-        link.run_blocking(async move { first.open_first_shards().await })?;
-        link.spawn(follow_topology(Arc::downgrade(&link)));
-        Ok(link)
+        runtime.spawn(follow_topology(state.clone(), shards.clone()));
+        runtime.spawn(finish_start(state.clone(), shards.clone()));
+        Ok(Arc::new(Self { state, shards, runtime, _thread_guard: thread_guard }))
     }
 
-    /// Runs a task on the link's thread.
+    /// Starts a client and blocks until Redis answers.
+    ///
+    /// # Errors
+    /// As [`RedisClient::start`] and [`RedisClient::wait_until_ready`].
+    pub fn connect(url: &str, settings: &config::RedisSettings) -> Result<Arc<Self>, RedisStartError> {
+        let client = Self::start(url, settings)?;
+        client.wait_until_ready()?;
+        Ok(client)
+    }
+
+    /// Blocks until every master is connected and has the announced scripts.
+    ///
+    /// # Errors
+    /// [`RedisStartError`]: at once if an operator must change something, otherwise after 10 s.
+    pub fn wait_until_ready(self: &Arc<Self>) -> Result<(), RedisStartError> {
+        let client = self.clone();
+        self.run_blocking(async move { client.wait_for_servers(START_TIMEOUT).await })
+    }
+
+    /// Waits until every master is connected and has the announced scripts.
+    ///
+    /// # Errors
+    /// [`RedisStartError`]: at once if an operator must change something, otherwise after `limit`.
+    pub async fn wait_for_servers(&self, limit: Duration) -> Result<(), RedisStartError> {
+        let mut changes = self.state.watch_changes();
+        let ready = async {
+            while !self.shards.are_prepared() {
+                if let Some(problem) = self.state.last_problem().filter(RedisStartError::needs_operator) {
+                    return Err(problem);
+                }
+                if changes.changed().await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        timeout(limit, ready).await.unwrap_or_else(|_| Err(self.current_problem()))
+    }
+
+    /// Whether every master is connected.
+    ///
+    /// # Errors
+    /// [`RedisStartError`]: why not.
+    pub fn check_ready(&self) -> Result<(), RedisStartError> {
+        if self.is_ready() { Ok(()) } else { Err(self.current_problem()) }
+    }
+
+    fn current_problem(&self) -> RedisStartError {
+        let no_answer = || RedisStartError::NoAnswer("no answer in time".to_owned());
+        self.state.last_problem().unwrap_or_else(no_answer)
+    }
+
+    /// Announces scripts: each connection loads them before it is used. A connection that is open
+    /// already loads them now.
+    pub fn load_scripts(&self, scripts: &[&'static RedisScript]) {
+        self.state.scripts.add_scripts(scripts);
+        self.shards.request_checks();
+    }
+
+    /// Runs a task on the client's thread.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }
 
-    /// Runs a future on the link's thread and blocks this one until it is done. Only at start.
+    /// Runs a future on the client's thread and blocks this thread until it is done. Only at the
+    /// start of a process.
     ///
     /// # Errors
     /// Those of the future.
@@ -100,214 +141,94 @@ impl RedisClient {
         block_on_runtime(&self.runtime, task)
     }
 
-    /// The longest wait between two attempts to connect to a server that is away.
+    /// Subscribes to the topics of all partitions. Returns when each connection has proven that it
+    /// receives messages. The subscription lasts as long as the listener is active.
+    ///
+    /// # Errors
+    /// [`RedisStartError`]: at once if an operator must change something, otherwise after 10 s.
+    pub async fn subscribe<L: TopicListener>(
+        self: &Arc<Self>,
+        listener: L,
+        probe: TopicProbe,
+        probe_interval: Duration,
+    ) -> Result<(), RedisStartError> {
+        let subscriber = TopicSubscriber::new(self, listener, probe, probe_interval);
+        let stopped = |_| Err(RedisStartError::NoAnswer("the store's thread has stopped".to_owned()));
+        self.runtime.spawn(subscriber.subscribe_all()).await.unwrap_or_else(stopped)
+    }
+
+    /// The longest wait between two attempts to connect to a lost server.
     pub fn max_reconnect_wait(&self) -> Duration {
-        self.target().max_reconnect_wait
+        self.state.target().max_reconnect_wait
     }
 
-    /// Which server is the master of what.
-    pub fn topology(&self) -> &Arc<RedisTopology> {
-        &self.topology
-    }
-
-    pub(crate) fn target(&self) -> &RedisTarget {
-        self.topology.target()
-    }
-
-    pub(crate) fn scripts(&self) -> &[Script] {
-        &self.scripts
-    }
-
-    async fn open_first_shards(self: Arc<Self>) -> Result<(), RedisStartError> {
-        let end = Instant::now() + START_TIMEOUT;
-        loop {
-            let shards: Vec<_> = self
-                .topology
-                .current_map()
-                .masters()
-                .map(|address| Arc::new(RedisShard::new(address.clone())))
-                .collect();
-            match try_join_all(shards.iter().map(|shard| shard.open_first_connection(&self))).await {
-                Ok(_) => {
-                    for shard in shards {
-                        self.shards().insert(shard.address.clone(), shard.clone());
-                        self.spawn(redis_shard::run_shard(shard, Arc::downgrade(&self)));
-                    }
-                    return Ok(());
-                }
-                Err(error) if error.needs_operator() || Instant::now() > end => return Err(error),
-                Err(_) => {
-                    self.topology.request_refresh();
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    fn shards(&self) -> MutexGuard<'_, HashMap<RedisAddress, Arc<RedisShard>>> {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The shard at an address, made if it is new.
-    fn shard_at(&self, address: &RedisAddress) -> Arc<RedisShard> {
-        let mut shards = self.shards();
-        if let Some(shard) = shards.get(address) {
-            return shard.clone();
-        }
-        let shard = Arc::new(RedisShard::new(address.clone()));
-        shards.insert(address.clone(), shard.clone());
-        self.spawn(redis_shard::run_shard(shard.clone(), self.weak_self.clone()));
-        shard
+    /// Whether Redis is a Cluster: the keys of a script must then be in one partition.
+    pub fn is_cluster(&self) -> bool {
+        self.state.topology.current_map().is_cluster()
     }
 
     /// Whether every partition has a master and every master is connected.
     pub fn is_ready(&self) -> bool {
-        let map = self.topology.current_map();
-        let shards = self.shards();
-        map.is_complete()
-            && map.masters().all(|master| shards.get(master).is_some_and(|shard| shard.is_connected()))
+        self.shards.are_connected()
     }
 
-    /// Whether the master of a partition is connected. Where it is not, calls fail at once.
+    /// Whether the master of a partition is connected. If it is not, calls fail at once.
     pub fn is_partition_connected(&self, partition: usize) -> bool {
-        let map = self.topology.current_map();
-        let master = map.master_of_slot(partition_slot(partition));
-        master.is_some_and(|master| self.shards().get(master).is_some_and(|shard| shard.is_connected()))
+        self.shards.is_slot_connected(partition_slot(partition))
     }
 
-    /// How long every server has been connected, with the same history and the same slots: the time since the last reconnect or
-    /// failover, or since the start. Zero while one is away.
+    /// How long every server has been connected, with the same history and the same slots. Zero
+    /// while a server is lost.
     pub fn stable_for(&self) -> Duration {
         if self.is_ready() { self.time_since_interruption() } else { Duration::ZERO }
     }
 
-    /// Milliseconds since 1970 by the clock of partition 0's master, as it was compared when the connection was opened.
-    pub fn now_ms(&self) -> u64 {
-        clock::now_ms().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
-    }
-
-    /// Who is told of partitions whose server was away, has changed or has lost writes. Called on the link's thread; must not block.
-    pub fn on_interruption(&self, listener: impl Fn(&[usize]) + Send + Sync + 'static) {
-        let listener: InterruptionListener = Box::new(listener);
-        *self.interruption_listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(listener));
-    }
-
-    /// How long ago a server was last found again, or found to be another one; also while one is away.
+    /// How long ago a connection to a server was opened, or a server was found to have another
+    /// history of writes. It grows while a server is lost.
     pub fn time_since_interruption(&self) -> Duration {
-        self.last_interruption.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.state.last_interruption.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// What was heard before this moment may have been forgotten.
-    pub(crate) fn record_interruption(&self) {
-        *self.last_interruption.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    /// Milliseconds since 1970 by the clock of the master of partition 0. The difference between
+    /// the clocks is measured when the connection is opened.
+    pub fn now_ms(&self) -> u64 {
+        clock::now_ms().saturating_add_signed(self.state.clock_offset.load(Ordering::Relaxed))
     }
 
-    fn notify_interruption(&self, partitions: &[usize]) {
-        self.record_interruption();
-        let listener = self.interruption_listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(listener) = listener
-            && !partitions.is_empty()
-        {
-            listener(partitions);
-        }
-    }
-
-    /// The server is back, or its history is another one.
-    pub(crate) fn notify_shard_interruption(&self, shard: &RedisShard) {
-        self.notify_interruption(&self.topology.current_map().partitions_of(&shard.address));
-    }
-
-    /// The server does not answer: somebody else may be in its place.
-    pub(crate) fn report_lost_shard(&self, _: &RedisShard) {
-        self.topology.request_refresh();
-    }
-
-    pub(crate) fn set_clock_offset(&self, shard: &RedisShard, offset: i64) {
-        if self.topology.current_map().master_of_slot(partition_slot(0)) == Some(&shard.address) {
-            self.clock_offset.store(offset, Ordering::Relaxed);
-        }
-    }
-
-    /// One command on keys of a partition, one answer, within the deadline.
-    ///
-    /// # Errors
-    /// [`RedisUnavailable`]: it may or may not have been executed, or was refused.
-    pub async fn run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
-        self.execute_request(partition_slot(partition), RedisRequest { cmd, script: None }).await
-    }
-
-    /// One command on a key that is in no partition.
-    ///
-    /// # Errors
-    /// [`RedisUnavailable`].
-    pub async fn run_key_command(&self, key: &str, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
-        self.execute_request(key_slot(key), RedisRequest { cmd, script: None }).await
-    }
-
-    /// One call of a script, by its place in the list that was loaded. Every key of the script is in `keys`, all of one partition.
-    ///
-    /// # Errors
-    /// [`RedisUnavailable`]: it may or may not have been executed, or was refused.
-    pub async fn run_script(
-        &self,
-        partition: usize,
-        script: usize,
-        keys: &[String],
-        args: &[Vec<u8>],
-    ) -> Result<Value, RedisUnavailable> {
-        self.run_slot_script(partition_slot(partition), script, keys, args).await
-    }
-
-    /// One call of a script on keys that are in no partition; the first says where.
-    ///
-    /// # Errors
-    /// [`RedisUnavailable`].
-    pub async fn run_key_script(
-        &self,
-        script: usize,
-        keys: &[String],
-        args: &[Vec<u8>],
-    ) -> Result<Value, RedisUnavailable> {
-        let slot = keys.first().map_or(0, |key| key_slot(key));
-        self.run_slot_script(slot, script, keys, args).await
-    }
-
-    async fn run_slot_script(
-        &self,
-        slot: u16,
-        script: usize,
-        keys: &[String],
-        args: &[Vec<u8>],
-    ) -> Result<Value, RedisUnavailable> {
-        let script = self.scripts.get(script).ok_or(RedisUnavailable)?;
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
-        self.execute_request(slot, RedisRequest { cmd: &cmd, script: Some(script) }).await
+    /// Sets who is informed of partitions whose server was lost, has changed or has lost writes.
+    /// The listener is called on the client's thread and must not block.
+    pub fn on_interruption(&self, listener: impl Fn(&[usize]) + Send + Sync + 'static) {
+        let mut current = self.state.interruption_listener.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::new(listener));
     }
 }
 
-/// Follows the topology: shards come and go, and partitions that have another master are told of.
-async fn follow_topology(link: Weak<RedisClient>) {
-    let Some(strong) = link.upgrade() else { return };
-    let mut maps = strong.topology.watch_map();
-    let mut before: Arc<ShardMap> = maps.borrow_and_update().clone();
-    drop(strong);
+/// Connects to the masters of each new map, and reports the partitions that have another master.
+async fn follow_topology(state: Arc<ClientState>, shards: Arc<RedisShards>) {
+    let mut maps = state.topology.watch_map();
+    let mut before = maps.borrow_and_update().clone();
+    shards.apply_map(&before);
+    state.announce_change();
     while maps.changed().await.is_ok() {
         let now = maps.borrow_and_update().clone();
-        let Some(link) = link.upgrade() else { return };
-        let masters: HashSet<RedisAddress> = now.masters().cloned().collect();
-        link.shards().retain(|address, shard| {
-            let stays = masters.contains(address);
-            if !stays {
-                shard.retire();
-            }
-            stays
-        });
-        masters.iter().for_each(|master| drop(link.shard_at(master)));
+        shards.apply_map(&now);
+        state.announce_change();
         let moved = now.changed_partitions(&before);
-        if !moved.is_empty() {
-            link.notify_interruption(&moved);
+        let is_first = before.masters().next().is_none();
+        if !moved.is_empty() && !is_first {
+            state.notify_interruption(&moved);
         }
         before = now;
     }
+}
+
+/// Waits until every master is connected for the first time.
+async fn finish_start(state: Arc<ClientState>, shards: Arc<RedisShards>) {
+    let mut changes = state.watch_changes();
+    while !shards.are_prepared() {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+    state.set_started();
 }

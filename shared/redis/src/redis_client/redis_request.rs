@@ -1,150 +1,359 @@
-//! One request: sent to the master of its slot, redirected where that says so, and sent again only where it was not executed.
+//! Commands and scripts: each is sent to the master of its slot, within one deadline.
+//!
+//! Owns: the keys and arguments of a script call, the meaning of a reply, and the one rule when a
+//! request is sent again: only if the server says that it did not execute it. The rule is the same
+//! for the shared connection and for the pool. Must not: send a request again whose outcome is
+//! unknown.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, RedisResult, Script, Value, aio::MultiplexedConnection};
+use redis::{Cmd, RedisResult, ServerError, ServerErrorKind, ToRedisArgs, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::RedisClient;
 use crate::{
-    redis_error::{RedisStartError, RedisUnavailable},
-    redis_target::RedisAddress,
-    reply_outcome::ReplyOutcome,
-    shard_map::partition_slot,
-    with_jitter,
+    jitter::with_jitter,
+    redis_address::RedisAddress,
+    redis_error::{RedisStartError, RedisUnavailable, RequestFailure},
+    redis_script::{RedisScript, load_scripts},
+    redis_shard::{ConnectionKind, RedisShard},
+    shard_map::{key_slot, partition_slot},
 };
 
 /// Before a request that was not executed is sent again.
 const RETRY_WAIT: Duration = Duration::from_millis(30);
 
-/// Why a request has no answer.
-#[derive(Debug)]
-pub(crate) enum RequestFailure {
-    /// The outcome is unknown.
-    Unavailable,
-    /// The server at the address refused it.
-    Refused(RedisStartError),
+/// After this many redirections each further one waits.
+const FAST_REDIRECTS: u32 = 4;
+
+/// The keys and arguments of one script call. All keys are in one slot, and every key that the
+/// script uses is declared: a script that uses other keys breaks while slots move.
+pub struct ScriptCall {
+    slot: u16,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
 }
 
-/// A request and, if it is a script's, that script.
-pub(crate) struct RedisRequest<'a> {
-    pub(super) cmd: &'a Cmd,
-    pub(super) script: Option<&'a Script>,
+impl ScriptCall {
+    /// A call on keys of a partition.
+    pub fn in_partition(partition: usize) -> Self {
+        Self::in_slot(partition_slot(partition))
+    }
+
+    /// A call on a key that may be outside the partitions.
+    pub fn on_key(key: String) -> Self {
+        let mut call = Self::in_slot(key_slot(&key));
+        call.add_key(key);
+        call
+    }
+
+    fn in_slot(slot: u16) -> Self {
+        Self { slot, keys: Vec::with_capacity(4), args: Vec::with_capacity(24) }
+    }
+
+    /// Declares a key.
+    pub fn add_key(&mut self, key: String) -> &mut Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// Declares a key and adds its index in `KEYS` as an argument.
+    pub fn add_key_index(&mut self, key: String) -> &mut Self {
+        self.add_key(key);
+        self.add_arg(self.keys.len())
+    }
+
+    /// Adds an argument.
+    pub fn add_arg(&mut self, value: impl ToRedisArgs) -> &mut Self {
+        value.write_redis_args(&mut self.args);
+        self
+    }
+
+    /// Adds the length of a list, then each item.
+    pub fn add_list<T>(&mut self, items: &[T], add_item: impl Fn(&mut Self, &T)) -> &mut Self {
+        self.add_arg(items.len());
+        items.iter().for_each(|item| add_item(self, item));
+        self
+    }
+
+    fn to_command(&self, script: &RedisScript) -> Cmd {
+        let key_bytes: usize = self.keys.iter().map(String::len).sum();
+        let arg_bytes: usize = self.args.iter().map(Vec::len).sum();
+        let count = self.keys.len() + self.args.len() + 3;
+        // 60 bytes are enough for the name of the command, the hash and the number of keys.
+        let mut cmd = Cmd::with_capacity(count, key_bytes + arg_bytes + 60);
+        cmd.arg("EVALSHA").arg(script.hash()).arg(self.keys.len()).arg(&self.keys).arg(&self.args);
+        cmd
+    }
 }
 
-impl RedisClient {
-    pub(super) async fn execute_request(
-        &self,
-        slot: u16,
-        request: RedisRequest<'_>,
-    ) -> Result<Value, RedisUnavailable> {
-        self.execute_with_redirects(slot, request).await.map_err(|failure| {
-            if let RequestFailure::Refused(reason) = failure {
-                tracing::debug!(event = "redis_refused", %reason);
-            }
-            RedisUnavailable
+/// A reply that is a list, read from its front. Any other reply is read as an empty list.
+pub struct ReplyReader(std::vec::IntoIter<Value>);
+
+impl ReplyReader {
+    /// A reader at the front of a reply.
+    pub fn new(reply: Value) -> Self {
+        Self(match reply {
+            Value::Array(values) | Value::Set(values) => values.into_iter(),
+            _ => Vec::new().into_iter(),
         })
     }
 
-    /// Like [`RedisClient::run_command`], and says what was refused.
-    pub(crate) async fn try_run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RequestFailure> {
-        self.execute_with_redirects(partition_slot(partition), RedisRequest { cmd, script: None }).await
+    /// The next value.
+    pub fn next_value(&mut self) -> Option<Value> {
+        self.0.next()
     }
 
-    /// Sends a request until it was executed, refused, or the outcome is unknown.
+    /// The next value as text.
+    pub fn next_text(&mut self) -> Option<String> {
+        self.next_value().and_then(value_text)
+    }
+
+    /// The next value as a number.
+    pub fn next_number(&mut self) -> Option<u64> {
+        match self.next_value()? {
+            Value::Int(number) => u64::try_from(number).ok(),
+            other => value_text(other)?.parse().ok(),
+        }
+    }
+}
+
+/// A text or a number as text.
+pub fn value_text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// What a reply means for the caller. This is the only place that reads redirections.
+///
+/// Except for `Done` and `Refused` the request was *not* executed, so that sending it again cannot
+/// execute it twice.
+pub(super) enum ReplyOutcome {
+    /// The server has executed the request.
+    Done(Value),
+    /// The server rejects the request now and later. What a script did before its error is unknown.
+    Refused(ServerError),
+    /// Another server has the slot.
+    Moved(u16, RedisAddress),
+    /// Another server has these keys while the slot moves.
+    Ask(RedisAddress),
+    /// The server has forgotten the script.
+    NoScript,
+    /// The server cannot execute it now. Says whether another server may be the master.
+    RetryLater { ask_other_server: bool },
+}
+
+impl ReplyOutcome {
+    /// Reads only the reply itself: an error *within* it was made by a script, which then has run.
+    pub(super) fn classify_reply(reply: Value, asked: &RedisAddress) -> Self {
+        let error = match reply {
+            Value::ServerError(error) => error,
+            value => return Self::Done(value),
+        };
+        match error.kind() {
+            Some(kind @ (ServerErrorKind::Moved | ServerErrorKind::Ask)) => {
+                match parse_redirection(&error, asked) {
+                    Some((slot, to)) if kind == ServerErrorKind::Moved => Self::Moved(slot, to),
+                    Some((_, to)) => Self::Ask(to),
+                    None => Self::RetryLater { ask_other_server: true },
+                }
+            }
+            Some(ServerErrorKind::NoScript) => Self::NoScript,
+            Some(ServerErrorKind::TryAgain | ServerErrorKind::BusyLoading) => {
+                Self::RetryLater { ask_other_server: false }
+            }
+            Some(ServerErrorKind::ClusterDown | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
+                Self::RetryLater { ask_other_server: true }
+            }
+            None if error.code() == "BUSY" => Self::RetryLater { ask_other_server: false },
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+/// Reads `slot host:port`.
+fn parse_redirection(error: &ServerError, asked: &RedisAddress) -> Option<(u16, RedisAddress)> {
+    let (slot, to) = error.details()?.split_once(' ')?;
+    Some((slot.parse().ok()?, RedisAddress::parse_redirected(to, asked)?))
+}
+
+/// A request, and the script that it calls.
+struct RedisRequest<'a> {
+    cmd: &'a Cmd,
+    script: Option<&'static RedisScript>,
+    connection: ConnectionKind,
+}
+
+impl RedisClient {
+    /// Runs a command on keys of a partition, after the earlier calls of the same caller.
+    ///
+    /// # Errors
+    /// [`RedisUnavailable`]: it may or may not have been executed, or it was refused.
+    pub async fn run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
+        Ok(self.try_run_command(partition, cmd).await?)
+    }
+
+    /// As [`RedisClient::run_command`], with the reason of a refusal.
+    pub(super) async fn try_run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RequestFailure> {
+        let request = RedisRequest { cmd, script: None, connection: ConnectionKind::Shared };
+        self.execute_with_redirects(partition_slot(partition), request).await
+    }
+
+    /// Runs a command on a key that may be outside the partitions.
+    ///
+    /// # Errors
+    /// As [`RedisClient::run_command`].
+    pub async fn run_key_command(&self, key: &str, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
+        let request = RedisRequest { cmd, script: None, connection: ConnectionKind::Shared };
+        Ok(self.execute_with_redirects(key_slot(key), request).await?)
+    }
+
+    /// Runs a script, after the earlier calls of the same caller.
+    ///
+    /// # Errors
+    /// [`RedisUnavailable`]: it may or may not have been executed, or it was refused.
+    pub async fn run_script(
+        &self,
+        script: &'static RedisScript,
+        call: &ScriptCall,
+    ) -> Result<Value, RedisUnavailable> {
+        let cmd = &call.to_command(script);
+        let request = RedisRequest { cmd, script: Some(script), connection: ConnectionKind::Shared };
+        Ok(self.execute_with_redirects(call.slot, request).await?)
+    }
+
+    /// Runs a command on a pooled connection, in no order with other calls.
+    ///
+    /// # Errors
+    /// [`RequestFailure`].
+    pub async fn run_pooled_command(&self, key: &str, cmd: &Cmd) -> Result<Value, RequestFailure> {
+        let request = RedisRequest { cmd, script: None, connection: ConnectionKind::Pooled };
+        self.execute_with_redirects(key_slot(key), request).await
+    }
+
+    /// Runs a script on a pooled connection, in no order with other calls.
+    ///
+    /// # Errors
+    /// [`RequestFailure`].
+    pub async fn run_pooled_script(
+        &self,
+        script: &'static RedisScript,
+        call: &ScriptCall,
+    ) -> Result<Value, RequestFailure> {
+        let cmd = &call.to_command(script);
+        let request = RedisRequest { cmd, script: Some(script), connection: ConnectionKind::Pooled };
+        self.execute_with_redirects(call.slot, request).await
+    }
+
+    /// Sends a request until it was executed, was refused, or has an unknown outcome.
     async fn execute_with_redirects(
         &self,
         slot: u16,
         request: RedisRequest<'_>,
     ) -> Result<Value, RequestFailure> {
-        let end = Instant::now() + self.target().deadline;
-        // Where the last answer has sent us, and whether the server there wants to be asked for it.
-        let (mut sent_to, mut asking) = (None::<RedisAddress>, false);
+        let end = Instant::now() + self.state.target().deadline;
+        // Where the last reply has redirected to, and whether that server expects an ASKING.
+        let mut redirection = None::<(Arc<RedisShard>, bool)>;
         for redirections in 0_u32.. {
-            let address = match sent_to.take() {
-                Some(address) => address,
-                None => self
-                    .topology
-                    .current_map()
-                    .master_of_slot(slot)
-                    .ok_or(RequestFailure::Unavailable)?
-                    .clone(),
+            let (shard, asking) = match redirection.take() {
+                Some(redirection) => redirection,
+                None => (self.shards.shard_of_slot(slot).ok_or(RedisUnavailable)?, false),
             };
-            let shard = self.shard_at(&address);
-            let connection = shard.wait_for_connection(end).await.ok_or(RequestFailure::Unavailable)?;
-            let answer = match timeout_at(end, send_request(&request, connection.clone(), asking)).await {
-                Ok(Ok(answer)) => answer,
-                // It may have been executed. Never again, then; and the connection is looked at.
-                _ => {
-                    shard.request_check();
-                    return Err(RequestFailure::Unavailable);
-                }
-            };
-            let outcome = ReplyOutcome::classify_reply(answer, &address);
-            if redirections > 4 || matches!(outcome, ReplyOutcome::RetryLater { .. }) {
-                if Instant::now() + RETRY_WAIT >= end {
-                    return Err(RequestFailure::Unavailable);
-                }
-                sleep(with_jitter(RETRY_WAIT)).await;
+            let outcome = send_request(&request, &shard, asking, end).await?;
+            if redirections > FAST_REDIRECTS || matches!(outcome, ReplyOutcome::RetryLater { .. }) {
+                wait_before_retry(end).await?;
             }
             match outcome {
-                // An error within the answer is a script's.
+                // An error within the reply is a script's.
                 ReplyOutcome::Done(value) => {
-                    return value.extract_error().map_err(|_| RequestFailure::Unavailable);
+                    return Ok(value.extract_error().map_err(|_| RedisUnavailable)?);
                 }
                 ReplyOutcome::Refused(error) => {
-                    return Err(RequestFailure::Refused(RedisStartError::from_driver_error(
-                        &address,
-                        &error.into(),
-                    )));
+                    let reason = RedisStartError::from_driver_error(&shard.address, &error.into());
+                    return Err(RequestFailure::Refused(reason));
                 }
                 ReplyOutcome::Moved(moved, to) => {
-                    self.topology.record_moved_slot(moved, &to);
-                    (sent_to, asking) = (Some(to), false);
+                    self.state.topology.record_moved_slot(moved, &to);
+                    redirection = Some((self.shards.shard_at(&to), false));
                 }
-                ReplyOutcome::Ask(to) => (sent_to, asking) = (Some(to), true),
+                ReplyOutcome::Ask(to) => redirection = Some((self.shards.shard_at(&to), true)),
                 ReplyOutcome::NoScript => {
-                    load_script(request.script, connection, end).await.ok_or(RequestFailure::Unavailable)?;
-                    sent_to = Some(address);
+                    load_forgotten_script(&request, &shard, end).await?;
+                    redirection = Some((shard, asking));
                 }
                 ReplyOutcome::RetryLater { ask_other_server: true } => {
-                    self.topology.request_refresh();
+                    self.state.topology.request_refresh();
                     shard.request_check();
-                    asking = false;
                 }
-                // The slot moves, and the server it leaves says where to ask.
-                ReplyOutcome::RetryLater { ask_other_server: false } => asking = false,
+                // The slot moves. The server that gives the slot away says where to ask.
+                ReplyOutcome::RetryLater { ask_other_server: false } => {}
             }
         }
-        Err(RequestFailure::Unavailable)
+        Err(RedisUnavailable.into())
     }
 }
 
-/// Sends it; behind an ASKING where the server wants that, in one piece, so that nothing comes between the two.
+/// Sends a request once.
 async fn send_request(
     request: &RedisRequest<'_>,
-    mut connection: MultiplexedConnection,
+    shard: &RedisShard,
     asking: bool,
-) -> RedisResult<Value> {
-    if !asking {
-        return connection.send_packed_command(request.cmd).await;
+    end: Instant,
+) -> Result<ReplyOutcome, RequestFailure> {
+    let mut connection = shard.connection(request.connection, end).await?;
+    let sending = async {
+        if asking {
+            send_after_asking(&mut connection, request.cmd).await
+        } else {
+            connection.send_packed_command(request.cmd).await
+        }
+    };
+    match timeout_at(end, sending).await {
+        Ok(Ok(reply)) => Ok(ReplyOutcome::classify_reply(reply, &shard.address)),
+        // The request may have been executed, so it is not sent again. The connection is checked.
+        _ => {
+            shard.request_check();
+            Err(RedisUnavailable.into())
+        }
     }
+}
+
+/// Sends ASKING and the command in one write, so that no other command comes between the two.
+async fn send_after_asking(
+    connection: &mut redis::aio::MultiplexedConnection,
+    cmd: &Cmd,
+) -> RedisResult<Value> {
     let mut both = redis::pipe();
-    both.add_command(redis::cmd("ASKING")).add_command(request.cmd.clone());
-    let mut answers = connection.send_packed_commands(&both, 0, 2).await?.into_iter();
-    match (answers.next(), answers.next()) {
+    both.add_command(redis::cmd("ASKING")).add_command(cmd.clone());
+    let mut replies = connection.send_packed_commands(&both, 0, 2).await?.into_iter();
+    match (replies.next(), replies.next()) {
         (Some(Value::ServerError(refused)), _) => Ok(Value::ServerError(refused)),
-        (_, Some(answer)) => Ok(answer),
+        (_, Some(reply)) => Ok(reply),
         _ => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
     }
 }
 
-/// Loads a script that the server has forgotten (`SCRIPT FLUSH`, a slot that moves to a new server).
-async fn load_script(
-    script: Option<&Script>,
-    mut connection: MultiplexedConnection,
+/// Loads a script that the server has forgotten, after `SCRIPT FLUSH` or when a slot moves to a new
+/// server.
+async fn load_forgotten_script(
+    request: &RedisRequest<'_>,
+    shard: &RedisShard,
     end: Instant,
-) -> Option<()> {
-    timeout_at(end, script?.load_async(&mut connection)).await.ok()?.ok()?;
-    Some(())
+) -> Result<(), RequestFailure> {
+    let script = request.script.ok_or(RedisUnavailable)?;
+    let connection = shard.connection(request.connection, end).await?;
+    let loading = timeout_at(end, load_scripts(&connection, &[script])).await;
+    Ok(loading.map_err(|_| RedisUnavailable)?.map_err(|_| RedisUnavailable)?)
+}
+
+async fn wait_before_retry(end: Instant) -> Result<(), RequestFailure> {
+    if Instant::now() + RETRY_WAIT >= end {
+        return Err(RedisUnavailable.into());
+    }
+    sleep(with_jitter(RETRY_WAIT)).await;
+    Ok(())
 }

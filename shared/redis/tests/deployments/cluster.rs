@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_redis::RedisUnavailable;
+use signalbox_redis::{RedisUnavailable, ScriptCall};
 use signalbox_tests::{
     redis_cluster::{TestRedisCluster, key_in},
     redis_security::RedisSecurity,
 };
 
-use crate::test_client::{TestClient, TestListener};
+use crate::test_client::{COUNT, TestClient, TestListener};
 
 async fn start_cluster(guard: RedisSecurity) -> (TestRedisCluster, Arc<TestClient>) {
     let redis = TestRedisCluster::start(guard).await;
@@ -26,7 +26,14 @@ async fn start_cluster(guard: RedisSecurity) -> (TestRedisCluster, Arc<TestClien
 /// What became of each id, and how long the longest call took.
 type CallOutcomes = (BTreeMap<String, Result<i64, RedisUnavailable>>, Duration);
 
-/// Calls one after the other until told to stop.
+/// The connection of a flow.
+#[derive(Clone, Copy, PartialEq)]
+enum Lane {
+    Shared,
+    Pooled,
+}
+
+/// Calls one after the other until they are stopped.
 struct CallFlow {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<CallOutcomes>,
@@ -34,7 +41,7 @@ struct CallFlow {
 
 impl CallFlow {
     fn start_calls(
-        client: &Arc<TestClient>,
+        (client, lane): (&Arc<TestClient>, Lane),
         name: &'static str,
         partition: usize,
         more: &'static [&'static str],
@@ -46,7 +53,10 @@ impl CallFlow {
             for n in 0.. {
                 let start = Instant::now();
                 let id = format!("{name}-{n}");
-                let outcome = client.count_with(partition, &id, more).await;
+                let outcome = match lane {
+                    Lane::Shared => client.count_with(partition, &id, more).await,
+                    Lane::Pooled => client.count_pooled(partition, &id, more).await,
+                };
                 longest = longest.max(start.elapsed());
                 outcomes.insert(id, outcome);
                 if stopped.load(Ordering::Relaxed) {
@@ -77,7 +87,7 @@ async fn a_killed_master_interrupts_only_its_own_partitions() {
     };
     assert!(its.len() > 40 && others.len() > 80);
     let flows: Vec<_> = [others[0], others[others.len() - 1]]
-        .map(|partition| CallFlow::start_calls(&client, "flow", partition, &[]))
+        .map(|partition| CallFlow::start_calls((&client, Lane::Shared), "flow", partition, &[]))
         .into();
 
     let start = Instant::now();
@@ -116,8 +126,10 @@ async fn a_moving_slot_loses_no_call_and_repeats_none() {
     // Some of the declared keys exist and some do not.
     let other = key_in(partition, "exists");
     redis.servers[from].run_text::<i64>(&format!("HINCRBY {other} f 1")).await;
-    let flow = CallFlow::start_calls(&client, "many", partition, &["exists", "absent"]);
-    let single = CallFlow::start_calls(&client, "one", partition, &[]);
+    let flow = CallFlow::start_calls((&client, Lane::Shared), "many", partition, &["exists", "absent"]);
+    let single = CallFlow::start_calls((&client, Lane::Shared), "one", partition, &[]);
+    let auth = Arc::new(TestClient::connect(&redis.url("auth"), &redis.security().settings()).await);
+    let pooled = CallFlow::start_calls((&auth, Lane::Pooled), "pooled", partition, &["exists", "absent"]);
     tokio::time::sleep(Duration::from_millis(100)).await;
 
     redis.start_slot_move(partition, to).await;
@@ -136,6 +148,7 @@ async fn a_moving_slot_loses_no_call_and_repeats_none() {
     quiet_ears.wait_for_gap(&[partition]).await;
     println!("slot moved: topics of a node that does nothing, {:?}", moved.elapsed());
     let ((many, longest), (one, longest_of_one)) = (flow.stop_calls().await, single.stop_calls().await);
+    let (pooled, _) = pooled.stop_calls().await;
     println!(
         "slot moved: {} calls, the longest {longest:?}, of one key {longest_of_one:?}",
         many.len() + one.len()
@@ -143,13 +156,14 @@ async fn a_moving_slot_loses_no_call_and_repeats_none() {
     assert!(longest_of_one < Duration::from_millis(800), "one key is always somewhere: {longest_of_one:?}");
 
     let counts: BTreeMap<String, i64> = client.counts(partition).await.into_iter().collect();
-    for (id, outcome) in many.iter().chain(&one) {
+    for (id, outcome) in many.iter().chain(&one).chain(&pooled) {
         match outcome {
             Ok(n) => assert_eq!((*n, counts.get(id)), (1, Some(&1)), "{id}"),
             Err(RedisUnavailable) => panic!("{id} had time enough"),
         }
     }
-    assert_eq!(counts.len(), many.len() + one.len());
+    assert!(pooled.len() > 20, "the pool was used: {}", pooled.len());
+    assert_eq!(counts.len(), many.len() + one.len() + pooled.len());
     assert_eq!(redis.master_of(partition).await, to);
     let neighbours: Vec<_> = client.interrupted().into_iter().filter(|p| *p != partition).collect();
     assert!(neighbours.is_empty(), "{neighbours:?}");
@@ -184,7 +198,9 @@ async fn a_key_outside_the_partitions_is_found_on_any_master() {
         let mut cmd = redis::cmd("HINCRBY");
         cmd.arg(key).arg("f").arg(1);
         assert_eq!(client.client.run_key_command(key, &cmd).await, Ok(redis::Value::Int(1)), "{key}");
-        let answer = client.client.run_key_script(0, &[key.to_owned()], &[b"f".to_vec()]).await;
+        let mut call = ScriptCall::on_key(key.to_owned());
+        call.add_arg("f");
+        let answer = client.client.run_script(&COUNT, &call).await;
         assert_eq!(answer, Ok(redis::Value::Int(2)), "{key}");
     }
     assert!(client.interrupted().is_empty());

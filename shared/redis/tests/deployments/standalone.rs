@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys::PARTITIONS;
+use signalbox_redis::{RedisScript, RedisUnavailable, redis_keys::PARTITIONS};
 use signalbox_tests::{
     net::{eventually_within, free_address},
     redis_security::RedisSecurity,
@@ -126,6 +125,42 @@ async fn a_forgotten_script_is_loaded_and_runs_once() {
     node.run_text::<()>("SCRIPT FLUSH").await;
     assert_eq!(client.count(1, "b").await, Ok(1));
     assert_eq!(client.counts(1).await, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+    assert_eq!(client.count_pooled(2, "a", &[]).await, Ok(1));
+    node.run_text::<()>("SCRIPT FLUSH").await;
+    assert_eq!(client.count_pooled(2, "b", &[]).await, Ok(1));
+    assert_eq!(client.counts(2).await, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn a_client_starts_without_redis_and_connects_when_redis_comes() {
+    let mut node = RedisServer::start(free_address(), &RedisSecurity::none(), &[]).await;
+    node.kill();
+    let settings = RedisSecurity::none().settings();
+    let client = TestClient::start(&format!("redis://{}/0", node.address), &settings).unwrap();
+    let limit = Duration::from_millis(300);
+    let problem = client.client.wait_for_servers(limit).await.unwrap_err();
+    assert!(!problem.needs_operator(), "{problem}");
+    assert!(client.client.check_ready().unwrap_err().to_string().contains("refused"));
+    let start = Instant::now();
+    assert_eq!(client.count(1, "early").await, Err(RedisUnavailable));
+    assert_eq!(client.count_pooled(1, "early", &[]).await, Err(RedisUnavailable));
+    assert!(start.elapsed() < Duration::from_millis(100), "a call does not wait for the first answer");
+
+    node.restart().await;
+    client.client.wait_for_servers(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(client.count(1, "late").await, Ok(1));
+    assert_eq!(client.count_pooled(1, "pooled", &[]).await, Ok(1));
+    assert!(client.interrupted().is_empty(), "no message was missed before the start");
+}
+
+#[tokio::test]
+async fn scripts_that_are_announced_late_are_loaded_on_an_open_connection() {
+    static LATE: RedisScript = RedisScript::new("return 'late'");
+    let (node, client) = start_server().await;
+    client.client.load_scripts(&[&LATE]);
+    client.client.wait_for_servers(Duration::from_secs(3)).await.unwrap();
+    let hash = redis::Script::new("\nreturn 'late'").get_hash().to_owned();
+    assert_eq!(node.run_text::<Vec<i64>>(&format!("SCRIPT EXISTS {hash}")).await, [1]);
 }
 
 #[tokio::test]
@@ -144,7 +179,8 @@ async fn an_executed_call_is_not_repeated_when_its_connection_breaks() {
     let (node, client) = start_server().await;
     let client = Arc::new(client);
     let mut administrator = node.connect().await;
-    // The server finds the call and behind it the order to close the caller's connection: it has no time to answer.
+    // The server finds the call and behind it the order to close the caller's connection: it has no
+    // time to answer.
     node.pause();
     let calling = tokio::spawn({
         let client = client.clone();

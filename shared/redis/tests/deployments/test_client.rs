@@ -1,4 +1,4 @@
-//! A link with one script that shows how often it ran, and a listener that remembers.
+//! A client with one script that counts its calls, and a listener that keeps its messages.
 
 use std::{
     collections::BTreeSet,
@@ -9,23 +9,25 @@ use std::{
 use redis::Value;
 use signalbox_config as config;
 use signalbox_redis::{
-    RedisClient, RedisStartError, RedisUnavailable, TopicListener, TopicProbe, TopicSubscriber,
+    RedisClient, RedisScript, RedisStartError, RedisUnavailable, ScriptCall, TopicListener, TopicProbe,
 };
 use signalbox_tests::{net::eventually_within, redis_cluster::key_in};
 
-/// Counts one id; the keys beyond the first are declared and not touched.
-const COUNT_SCRIPT: &str = "
+/// Counts one id. The keys after the first are declared and not used.
+pub(crate) static COUNT: RedisScript = RedisScript::new(
+    "
     local n = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
     redis.call('PEXPIRE', KEYS[1], 600000)
     return n
-";
+",
+);
 
 /// How long a failover may take on a busy machine.
 pub(crate) const FAILOVER_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct TestClient {
     pub(crate) client: Arc<RedisClient>,
-    /// Every partition that was told to be disturbed, in order.
+    /// Every partition that was reported as interrupted, in order.
     pub(crate) interrupted_partitions: Arc<Mutex<Vec<usize>>>,
 }
 
@@ -39,40 +41,58 @@ impl TestClient {
         settings: &config::RedisSettings,
     ) -> Result<Self, RedisStartError> {
         let (url, settings) = (url.to_owned(), settings.clone());
-        let connecting =
-            move || RedisClient::connect(&url, &settings, vec![redis::Script::new(COUNT_SCRIPT)]);
-        let link = tokio::task::spawn_blocking(connecting).await.unwrap()?;
-        let disturbed = Arc::new(Mutex::new(Vec::new()));
-        let told = disturbed.clone();
-        link.on_interruption(move |partitions| told.lock().unwrap().extend(partitions));
-        Ok(Self { client: link, interrupted_partitions: disturbed })
+        let connecting = move || {
+            let client = Self::start(&url, &settings)?;
+            client.client.wait_until_ready().map(|()| client)
+        };
+        tokio::task::spawn_blocking(connecting).await.unwrap()
     }
 
-    /// Counts an id in a partition; how often it has been counted there.
+    /// Starts a client and does not wait for Redis.
+    pub(crate) fn start(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisStartError> {
+        let client = RedisClient::start(url, settings)?;
+        client.load_scripts(&[&COUNT]);
+        let interrupted = Arc::new(Mutex::new(Vec::new()));
+        let partitions_of_listener = interrupted.clone();
+        client.on_interruption(move |partitions| partitions_of_listener.lock().unwrap().extend(partitions));
+        Ok(Self { client, interrupted_partitions: interrupted })
+    }
+
+    /// Counts an id in a partition. Returns how often it was counted there.
     pub(crate) async fn count(&self, partition: usize, id: &str) -> Result<i64, RedisUnavailable> {
         self.count_with(partition, id, &[]).await
     }
 
-    /// The same, with further declared keys, which may exist or not.
+    /// Counts an id, with further declared keys, which may exist or not.
     pub(crate) async fn count_with(
         &self,
         partition: usize,
         id: &str,
         more: &[&str],
     ) -> Result<i64, RedisUnavailable> {
-        let keys: Vec<_> = ["counts"].iter().chain(more).map(|name| key_in(partition, name)).collect();
-        let answer = self.client.run_script(partition, 0, &keys, &[id.as_bytes().to_vec()]).await?;
+        let answer = self.client.run_script(&COUNT, &count_call(partition, id, more)).await?;
         Ok(redis::from_redis_value(answer).unwrap())
     }
 
-    /// Every id that was counted in a partition, with how often.
+    /// Counts an id over a pooled connection.
+    pub(crate) async fn count_pooled(
+        &self,
+        partition: usize,
+        id: &str,
+        more: &[&str],
+    ) -> Result<i64, RedisUnavailable> {
+        let answer = self.client.run_pooled_script(&COUNT, &count_call(partition, id, more)).await?;
+        Ok(redis::from_redis_value(answer).unwrap())
+    }
+
+    /// Every id that was counted in a partition, with its count.
     pub(crate) async fn counts(&self, partition: usize) -> Vec<(String, i64)> {
         let mut cmd = redis::cmd("HGETALL");
         cmd.arg(key_in(partition, "counts"));
         redis::from_redis_value(self.client.run_command(partition, &cmd).await.unwrap()).unwrap()
     }
 
-    /// Waits until calls to a partition are answered again; how long it took.
+    /// Waits until calls to a partition are answered again. Returns how long that took.
     pub(crate) async fn wait_until_answered(&self, partition: usize, what: &str) -> Duration {
         let start = Instant::now();
         eventually_within(FAILOVER_DEADLINE, what, async || self.count(partition, "again").await.ok()).await;
@@ -85,11 +105,20 @@ impl TestClient {
 
     pub(crate) async fn wait_for_interruption(&self, partitions: &[usize]) {
         let wanted: BTreeSet<_> = partitions.iter().copied().collect();
-        eventually_within(FAILOVER_DEADLINE, "the disturbance is told", async || {
+        eventually_within(FAILOVER_DEADLINE, "the interruption is reported", async || {
             self.interrupted().is_superset(&wanted).then_some(())
         })
         .await;
     }
+}
+
+fn count_call(partition: usize, id: &str, more: &[&str]) -> ScriptCall {
+    let mut call = ScriptCall::in_partition(partition);
+    call.add_key(key_in(partition, "counts")).add_arg(id);
+    for name in more {
+        call.add_key(key_in(partition, name));
+    }
+    call
 }
 
 #[derive(Default)]
@@ -120,23 +149,19 @@ impl TopicListener for TestListener {
 }
 
 impl TestListener {
-    /// Listens on the link's thread, with probes in quick succession.
+    /// Subscribes to all topics, with probes in quick succession.
     pub(crate) async fn open(client: &TestClient) -> Self {
         Self::try_open(client).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub(crate) async fn try_open(client: &TestClient) -> Result<Self, RedisStartError> {
-        let ears = Self::default();
-        let link = &client.client;
-        let every = Duration::from_secs(1);
-        let proof = TopicProbe::PublishProbe(Arc::downgrade(link));
-        let subscriber = TopicSubscriber::new(link.topology().clone(), ears.clone(), proof, every);
-        let link = link.clone();
-        tokio::task::spawn_blocking(move || link.run_blocking(subscriber.subscribe_all())).await.unwrap()?;
-        Ok(ears)
+        let listener = Self::default();
+        let probe_interval = Duration::from_secs(1);
+        client.client.subscribe(listener.clone(), TopicProbe::PublishProbe, probe_interval).await?;
+        Ok(listener)
     }
 
-    /// Publishes where the link publishes until it is heard; how long that took.
+    /// Publishes as the client publishes, until the message arrives. Returns how long that took.
     pub(crate) async fn publish_until_heard(
         &self,
         client: &TestClient,

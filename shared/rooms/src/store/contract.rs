@@ -1,10 +1,12 @@
 //! The words of the contract: what goes into the store and what comes out.
 //!
-//! Next: `look` for what is asked about one peer and its mailbox, `bounds` for how much and how long.
+//! Next: `look` for what is asked about one peer and its mailbox, `bounds` for how much and how
+//! long.
 
 use std::sync::Arc;
 
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
+use signalbox_redis::RedisUnavailable;
 
 use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState, Tombstone};
 
@@ -23,17 +25,41 @@ pub struct Entry {
     pub body: Arc<str>,
 }
 
-/// What an entry is, and how it is presented to its reader.
+/// The type of an entry. It decides how a node handles the entry and presents it to its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// What a peer sent, as it is.
+    /// A message of a peer.
     Forwarded,
-    /// A change of the room, as it is.
+    /// A change of the room.
     RoomEvent,
-    /// The reader's own role or permissions, as it is.
+    /// A peer has left the room.
+    PeerLeft,
+    /// The reader's own role or permissions.
     PermissionsChanged,
-    /// A peer entry, which is a change of the room too: `polite` is added, which differs from reader to reader.
+    /// A peer has joined or has changed. The node adds `polite`, which differs from reader to
+    /// reader.
     PeerEvent,
+}
+
+impl EntryKind {
+    const CODES: [(Self, &'static str); 5] = [
+        (Self::Forwarded, "f"),
+        (Self::RoomEvent, "m"),
+        (Self::PeerLeft, "l"),
+        (Self::PermissionsChanged, "s"),
+        (Self::PeerEvent, "p"),
+    ];
+
+    /// The type as it stands in the mailbox and in topic messages.
+    pub(super) fn code(self) -> &'static str {
+        Self::CODES.iter().find(|(kind, _)| *kind == self).map_or("f", |(_, code)| code)
+    }
+
+    /// Reads [`EntryKind::code`]. An unknown code, as a later release may write it, is a message
+    /// that is passed on.
+    pub(super) fn from_code(code: &str) -> Self {
+        Self::CODES.iter().find(|(_, known)| *known == code).map_or(Self::Forwarded, |(kind, _)| *kind)
+    }
 }
 
 /// An entry for a peer of this node.
@@ -68,20 +94,22 @@ pub struct Commit {
     pub removed_nodes: Vec<NodeId>,
     /// Nodes that lose peers by it without having asked for it: they look after them.
     pub resync_requests: Vec<(NodeId, Vec<PeerId>)>,
-    /// Whether somebody new comes in. What does not grow is applied even where the store is full, or a full store could never
-    /// empty itself.
+    /// Whether somebody new comes in. What does not grow is applied even where the store is full,
+    /// or a full store could never empty itself.
     pub adds_data: bool,
     /// Whether nobody was in the room: a life begins.
     pub opens_room: bool,
     /// Whether nobody is in it after it.
     pub leaves_room_empty: bool,
-    /// Whether nobody is left and the room is not kept: it ends and its keys go, but for the tombstones.
+    /// Whether nobody is left and the room is not kept: it ends and its keys go, but for the
+    /// tombstones.
     pub ends_room: bool,
     /// What is set for the room, where it is to be written.
     pub settings: Option<Arc<RoomSettings>>,
     /// The longest that somebody may be in it without a break, milliseconds.
     pub max_life_ms: u64,
-    /// Until when it is there though nobody is in it, by the store's clock; 0: it goes with its last member.
+    /// Until when it is there though nobody is in it, by the store's clock; 0: it goes with its
+    /// last member.
     pub kept_until: u64,
     /// What others hear, in order.
     pub events: Vec<EventEntry>,
@@ -133,8 +161,8 @@ pub struct OutgoingEntry {
     pub target: MessageTarget,
     /// The frame without `seq`.
     pub body: Arc<str>,
-    /// Whether it rests on what the caller knows of its target, so that it is stale once the room has moved on. One to the room does
-    /// anyway.
+    /// Whether it rests on what the caller knows of its target, so that it is stale once the room
+    /// has moved on. One to the room does anyway.
     pub requires_room_version: bool,
 }
 
@@ -213,7 +241,8 @@ pub enum AppendResult {
 /// Why a whole batch was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The caller does not own the sender, or not in this epoch; nothing was written. [`super::PeerStatus`] says why.
+    /// The caller does not own the sender, or not in this epoch; nothing was written.
+    /// [`super::PeerStatus`] says why.
     #[error("the caller does not own the peer")]
     NotOwner,
     /// See [`StoreUnavailable`].
@@ -221,10 +250,16 @@ pub enum AppendError {
     Unavailable(#[from] StoreUnavailable),
 }
 
-/// The store did not answer in time, or cannot be reached: the outcome is unknown.
+/// The store did not answer in time, or cannot be reached. The outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the store did not answer in time")]
 pub struct StoreUnavailable;
+
+impl From<RedisUnavailable> for StoreUnavailable {
+    fn from(_: RedisUnavailable) -> Self {
+        Self
+    }
+}
 
 /// What has a deadline that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,7 +273,8 @@ pub enum DueItem {
 /// Who is alive.
 #[derive(Debug, Default)]
 pub struct NodeCensus {
-    /// Whether the asking node had a lease until it asked. If not, its peers may have been taken for lost.
+    /// Whether the asking node had a lease until it asked. If not, its peers may have been taken
+    /// for lost.
     pub had_lease: bool,
     /// The nodes that are alive, the asking one among them.
     pub live_nodes: Vec<NodeId>,

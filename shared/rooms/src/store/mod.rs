@@ -34,7 +34,7 @@ use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 pub use contract::*;
 pub use memory::MemoryRoomStore;
 pub use peer_status::*;
-pub use redis::{RedisRoomStore, RedisStartError};
+pub use redis::RedisRoomStore;
 pub use store_limits::*;
 
 /// The store in use.

@@ -31,6 +31,21 @@ store_tests! {
         assert_eq!(backend.owned_page(2, 3).await.entries.len(), 1);
     }
 
+    an_event_keeps_its_type_in_the_mailbox_and_on_the_way_to_another_node(backend, SMALL_LIMITS) {
+        let state = backend.create_room(&[1, 1, 2]).await;
+        let kinds = [EntryKind::RoomEvent, EntryKind::PeerLeft, EntryKind::PermissionsChanged, EntryKind::PeerEvent];
+        let event = |kind| EventEntry { kind, ..test_event(1, vec![test_peer(2), test_peer(3)]) };
+        let commit = Commit { events: kinds.map(event).into(), opens_room: false, ..empty_commit(&state) };
+        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &commit).await, Ok(CommitResult::Applied(..))));
+        let page = backend.owned_page(2, 1).await.entries;
+        assert_eq!(page.iter().map(|entry| entry.kind).collect::<Vec<_>>(), kinds);
+        if let Some((_, events)) = &backend.other_node {
+            let delivered = events.wait_for_deliveries(4).await;
+            let last: Vec<_> = delivered.iter().rev().take(4).rev().map(|delivery| delivery.entry.kind).collect();
+            assert_eq!(last, kinds);
+        }
+    }
+
     a_repeated_message_id_writes_nothing(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1]).await;
         let items = || vec![message_to(2, Some(7), "a"), message_to(2, Some(8), "b")];

@@ -37,7 +37,7 @@ use signalbox_protocol::{
     LeaveReason,
     id::{CallerId, Role, TokenId, UserId},
 };
-use signalbox_redis::redis_keys;
+use signalbox_redis::{RedisClient, RedisStartError, redis_keys};
 use signalbox_tests::redis_kind::{ExclusiveRedis, RedisKind};
 
 use super::*;
@@ -123,7 +123,8 @@ impl StoreBackend {
 
     async fn over_redis(kind: RedisKind, bounds: StoreLimits) -> Self {
         let server = kind.acquire().await;
-        let connect = || RedisRoomStore::connect(&server.url(), &server.settings(), bounds).unwrap();
+        let connect =
+            || RedisRoomStore::new(RedisClient::connect(&server.url(), &server.settings()).unwrap(), bounds);
         let (mine, others) = (connect(), connect());
         let arrived = Arc::new(RecordedEvents::default());
         let arrivals: Arc<dyn StoreEvents> = arrived.clone();

@@ -57,7 +57,7 @@ async fn forgotten_scripts_are_loaded_again() {
 #[tokio::test]
 async fn a_server_that_evicts_keys_is_refused() {
     let server = RedisKind::Standalone.acquire().await;
-    let connect = || RedisRoomStore::connect(&server.url(), &server.settings(), SMALL_LIMITS);
+    let connect = || RedisClient::connect(&server.url(), &server.settings());
     drop(connect().unwrap());
     let _: Vec<()> = server
         .run_on_masters(::redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru"))

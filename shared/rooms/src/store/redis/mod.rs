@@ -1,100 +1,109 @@
-//! The store shared through Redis.
+//! The store that all nodes share through Redis.
 //!
-//! Owns: turning the contract of `store` into one script call each. Must not: retry (an unknown outcome belongs to the
-//! caller, who has at most one call in flight per sender), or use a pooled connection (order per sender).
-//! Next: `lua/` for what happens in Redis, `call` and `codec` for what goes there and comes back, `link` for the connection, `topics` for what other nodes wrote.
+//! Owns: one script call for each operation of the contract in `store`. Must not: retry, because an
+//! unknown outcome belongs to the caller, which has at most one call in flight for a sender; or use
+//! a pooled connection, because the messages of a sender have an order. Next: `lua/` for what
+//! happens in Redis; `append`, `commit`, `reads` and `upkeep` for the arguments and replies of the
+//! scripts; `topics` for the messages of other nodes.
 
-mod acked_writes;
-mod codec;
-mod node_topics;
+mod append;
+mod commit;
 mod partition_count;
-mod script_call;
-mod script_client;
+mod reads;
+mod topics;
+mod upkeep;
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use crate::usage::{UsageAmount, UsageKey, UtcDay};
 use futures_util::future::try_join_all;
-use redis::{Script, Value};
-use signalbox_config::RedisSettings as Settings;
+use redis::Value;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
-use signalbox_redis::redis_keys;
+use signalbox_redis::{
+    RedisClient, RedisScript, RedisStartError, ReplyReader, ScriptCall,
+    redis_keys::{self, PARTITIONS},
+};
+use tokio::time::Instant;
 
 use super::{
-    AppendBatch, AppendError, AppendResults, Commit, CommitResult, DueItem, LoadedRoom, MAX_PAGE_BYTES,
-    MAX_PAGE_ENTRIES, MailboxHead, MailboxReader, NodeCensus, PeerStatus, RenewedMailbox, StoreEvents,
-    StoreLimits, StoreUnavailable, store_limits::LiveLimits,
+    AppendBatch, AppendError, AppendResults, Commit, CommitResult, DueItem, LoadedRoom, MailboxHead,
+    MailboxReader, NodeCensus, PeerStatus, RenewedMailbox, StoreEvents, StoreLimits, StoreUnavailable,
+    store_limits::LiveLimits,
 };
-use crate::room::ReplicationId;
-use acked_writes::AckedWrites;
-use codec::ReplyReader;
-use script_call::ScriptCall;
-use script_client::{RoomScriptClient, RoomScriptId};
+use crate::{
+    room::ReplicationId,
+    usage::{UsageAmount, UsageKey, UtcDay},
+};
 
-pub use script_client::RedisStartError;
+/// What the scripts on a room share.
+const COMMON_LUA: &str = include_str!("lua/common.lua");
 
-/// Most rooms and mailboxes that are looked at in one go because their deadline has come.
-const MAX_DUE_ITEMS: usize = 256;
+/// A script on a room that a full server executes, because it frees memory or only reads.
+const fn room_script(lua: &'static str) -> RedisScript {
+    RedisScript::new(lua).with_common(COMMON_LUA).with_flags("allow-oom")
+}
 
-/// How long until a room whose deadline has come is named again, milliseconds.
-const DUE_RETRY_MS: u64 = 2_000;
+/// All scripts of this store.
+static SCRIPTS: [&RedisScript; 15] = [
+    &append::APPEND,
+    &append::ACKNOWLEDGE,
+    &commit::COMMIT,
+    &commit::COMMIT_WITHOUT_GROWTH,
+    &reads::LOAD_ROOM,
+    &reads::READ_MAILBOX,
+    &reads::RENEW_MAILBOX,
+    &reads::MAILBOX_HEADS,
+    &upkeep::INVALIDATE_MAILBOX,
+    &upkeep::TRIM_MAILBOXES,
+    &upkeep::UNLIST_NODE,
+    &upkeep::DUE_ITEMS,
+    &upkeep::RENEW_LEASE,
+    &upkeep::RESERVE_USER_ROOM,
+    &upkeep::ADD_USAGE,
+];
+
+/// A call whose first key is the hash of a room.
+fn room_call(room: &RoomId) -> ScriptCall {
+    let mut call = ScriptCall::in_partition(redis_keys::partition_of_room(room));
+    call.add_key(redis_keys::room_key(room));
+    call
+}
 
 /// Rooms and mailboxes in Redis.
 pub struct RedisRoomStore {
-    client: Arc<RoomScriptClient>,
+    client: Arc<RedisClient>,
     limits: LiveLimits,
-    known: AckedWrites,
+    acked_writes: AckedWrites,
 }
 
 impl RedisRoomStore {
-    /// Connects and checks the server: 7.0 or newer, `noeviction`.
-    ///
-    /// # Errors
-    /// [`StartError`] says what is wrong with the server or the URL, without the password.
-    pub fn connect(url: &str, settings: &Settings, bounds: StoreLimits) -> Result<Self, RedisStartError> {
-        Self::connect_with_scripts(url, settings, bounds, Vec::new())
-    }
-
-    /// As [`RedisRoomStore::open_with`], with scripts of others loaded on the same connections: [`RedisRoomStore::shared_client`].
-    ///
-    /// # Errors
-    /// As [`RedisRoomStore::open_with`].
-    pub fn connect_with_scripts(
-        url: &str,
-        settings: &Settings,
-        bounds: StoreLimits,
-        scripts: Vec<Script>,
-    ) -> Result<Self, RedisStartError> {
-        let (link, bounds) = (RoomScriptClient::connect(url, settings, scripts)?, LiveLimits::new(bounds));
-        Ok(Self { client: link, limits: bounds, known: AckedWrites::default() })
-    }
-
-    /// The connections, and the place of the first script of others.
-    pub fn shared_client(&self) -> (Arc<signalbox_redis::RedisClient>, usize) {
-        (self.client.client().clone(), script_client::ROOM_SCRIPT_COUNT)
+    /// A store over the client of the process. Announces the scripts; does not wait for Redis.
+    pub fn new(client: Arc<RedisClient>, limits: StoreLimits) -> Self {
+        client.load_scripts(&SCRIPTS);
+        Self { client, limits: LiveLimits::new(limits), acked_writes: AckedWrites::default() }
     }
 
     pub(super) fn set_backlog(&self, backlog: u64) {
         self.limits.set_backlog(backlog);
     }
 
-    /// Checks that all nodes agree on the partitions, then subscribes to this node's topics; returns when a message of its own has come back.
+    /// Checks that all nodes use the same number of partitions, then subscribes to the topics of
+    /// this node. Blocks until each master has delivered a probe.
     ///
     /// # Errors
-    /// [`StartError`] if that does not happen in time.
+    /// [`RedisStartError`] if that does not happen in time.
     pub fn subscribe_topics(
         &self,
         node: &NodeId,
-        arrivals: Weak<dyn StoreEvents>,
+        store_events: Weak<dyn StoreEvents>,
     ) -> Result<(), RedisStartError> {
-        let link = self.client.clone();
-        self.client
-            .client()
-            .run_blocking(async move { partition_count::check_partition_count(&link).await })?;
-        node_topics::subscribe_node_topics(&self.client, node, arrivals)
+        let (client, node) = (self.client.clone(), node.clone());
+        self.client.run_blocking(async move {
+            partition_count::check_partition_count(&client).await?;
+            topics::subscribe_node_topics(&client, &node, store_events).await
+        })
     }
 
     #[cfg(test)]
@@ -122,30 +131,33 @@ impl RedisRoomStore {
         self.client.stable_for()
     }
 
-    async fn run_script(
+    /// Runs a script on a room. Its last three arguments say which writes this node knows of.
+    async fn run_room_script(
         &self,
-        script: RoomScriptId,
+        script: &'static RedisScript,
+        room: &RoomId,
         mut call: ScriptCall,
     ) -> Result<Value, StoreUnavailable> {
-        let (lineage, age, stale) = self.known.last_write_ages(call.partition);
-        call.add_arg(&*lineage).add_arg(age).add_arg(stale);
-        self.client.run_script(call.partition, script, call.keys, call.args).await
+        let (replication_id, age_ms, older_age_ms) =
+            self.acked_writes.last_write_ages(redis_keys::partition_of_room(room));
+        call.add_arg(&*replication_id).add_arg(age_ms).add_arg(older_age_ms);
+        Ok(self.client.run_script(script, &call).await?)
     }
 
-    /// A write was acknowledged, in the lineage that comes next in the reply.
+    /// Records an acknowledged write. The reply continues with the replication id of the server.
     fn record_acked_write(
         &self,
         room: &RoomId,
         reply: &mut ReplyReader,
     ) -> Result<ReplicationId, StoreUnavailable> {
-        let lineage: ReplicationId = reply.next_text().ok_or(StoreUnavailable)?.into();
-        self.known.record_write(redis_keys::partition_of_room(room), &lineage);
-        Ok(lineage)
+        let replication_id: ReplicationId = reply.next_text().ok_or(StoreUnavailable)?.into();
+        self.acked_writes.record_write(redis_keys::partition_of_room(room), &replication_id);
+        Ok(replication_id)
     }
 
     pub(super) async fn load_room(&self, room: &RoomId) -> Result<LoadedRoom, StoreUnavailable> {
-        let reply = self.run_script(RoomScriptId::LoadRoom, ScriptCall::new(room)).await?;
-        codec::read_loaded_room(&mut ReplyReader::new(reply)).ok_or(StoreUnavailable)
+        let reply = self.run_room_script(&reads::LOAD_ROOM, room, room_call(room)).await?;
+        commit::read_loaded_room(&mut ReplyReader::new(reply)).ok_or(StoreUnavailable)
     }
 
     pub(super) async fn commit(
@@ -154,25 +166,17 @@ impl RedisRoomStore {
         node: &NodeId,
         commit: &Commit,
     ) -> Result<CommitResult, StoreUnavailable> {
-        let script = if commit.adds_data { RoomScriptId::Commit } else { RoomScriptId::CommitWithoutGrowth };
-        let call = ScriptCall::for_commit(room, node, commit, &self.limits.current());
-        let mut reply = ReplyReader::new(self.run_script(script, call).await?);
+        let script = if commit.adds_data { &commit::COMMIT } else { &commit::COMMIT_WITHOUT_GROWTH };
+        let call = commit::commit_call(room, node, commit, &self.limits.current());
+        let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
         match reply.next_text().as_deref() {
             Some("ok") => {
-                let lineage = self.record_acked_write(room, &mut reply)?;
-                let handed = commit.events.iter().flat_map(|event| {
-                    codec::read_deliveries(
-                        reply.next_value(),
-                        &event.about_peer,
-                        None,
-                        event.kind,
-                        &event.body,
-                    )
-                });
-                Ok(CommitResult::Applied(lineage, handed.collect()))
+                let replication_id = self.record_acked_write(room, &mut reply)?;
+                let deliveries = commit::read_event_deliveries(&mut reply, commit);
+                Ok(CommitResult::Applied(replication_id, deliveries))
             }
             Some("conflict") => {
-                codec::read_loaded_room(&mut reply).map(CommitResult::Conflict).ok_or(StoreUnavailable)
+                commit::read_loaded_room(&mut reply).map(CommitResult::Conflict).ok_or(StoreUnavailable)
             }
             _ => Err(StoreUnavailable),
         }
@@ -184,19 +188,13 @@ impl RedisRoomStore {
         node: &NodeId,
         batch: &AppendBatch,
     ) -> Result<AppendResults, AppendError> {
-        let bounds = &self.limits.current();
-        let call = ScriptCall::for_append(room, node, batch, bounds);
-        // What only acknowledges makes room, so that a full server takes it.
-        let script = if batch.entries.is_empty() { RoomScriptId::Acknowledge } else { RoomScriptId::Append };
-        let mut reply = ReplyReader::new(self.run_script(script, call).await?);
+        let script = if batch.entries.is_empty() { &append::ACKNOWLEDGE } else { &append::APPEND };
+        let call = append::append_call(room, node, batch, &self.limits.current());
+        let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
         match reply.next_text().as_deref() {
             Some("ok") => {
                 self.record_acked_write(room, &mut reply)?;
-                let mailbox = reply.next_number().ok_or(StoreUnavailable)?;
-                let results = batch.entries.iter().map_while(|item| {
-                    reply.next_value().map(|value| codec::read_append_result(value, &batch.sender, item))
-                });
-                Ok(AppendResults { mailbox_version: mailbox, results: results.collect::<Result<_, _>>()? })
+                append::read_results(&mut reply, batch)
             }
             Some("no") => Err(AppendError::NotOwner),
             _ => Err(StoreUnavailable.into()),
@@ -209,30 +207,23 @@ impl RedisRoomStore {
         reader: &MailboxReader,
         seq: u64,
     ) -> Result<PeerStatus, StoreUnavailable> {
-        let mut call = ScriptCall::new(room);
-        call.add_key(redis_keys::mailbox_key(room, &reader.peer));
-        call.add_arg(reader.peer.as_str()).add_arg(seq).add_arg(MAX_PAGE_ENTRIES).add_arg(MAX_PAGE_BYTES);
-        let reply = self.run_script(RoomScriptId::ReadMailbox, call).await?;
-        codec::read_peer_status(&mut ReplyReader::new(reply), reader).ok_or(StoreUnavailable)
+        let call = reads::read_mailbox_call(room, reader, seq);
+        let reply = self.run_room_script(&reads::READ_MAILBOX, room, call).await?;
+        reads::read_peer_status(&mut ReplyReader::new(reply), reader).ok_or(StoreUnavailable)
     }
 
     pub(super) async fn renew_mailbox(
         &self,
         room: &RoomId,
         reader: &MailboxReader,
-        mailbox: u64,
-        floor: u64,
+        mailbox_version: u64,
+        known_last_id: u64,
     ) -> Result<Option<RenewedMailbox>, StoreUnavailable> {
-        let mut call = ScriptCall::new(room);
-        call.add_arg(reader.peer.as_str())
-            .add_arg(reader.node.as_str())
-            .add_arg(reader.epoch)
-            .add_arg(mailbox)
-            .add_arg(floor);
-        match self.run_script(RoomScriptId::RenewMailbox, call).await? {
+        let call = reads::renew_mailbox_call(room, reader, mailbox_version, known_last_id);
+        match self.run_room_script(&reads::RENEW_MAILBOX, room, call).await? {
             Value::Nil => Ok(None),
             reply => {
-                codec::read_renewed_mailbox(&mut ReplyReader::new(reply)).map(Some).ok_or(StoreUnavailable)
+                reads::read_renewed_mailbox(&mut ReplyReader::new(reply)).map(Some).ok_or(StoreUnavailable)
             }
         }
     }
@@ -242,11 +233,8 @@ impl RedisRoomStore {
         room: &RoomId,
         peers: &[PeerId],
     ) -> Result<Vec<MailboxHead>, StoreUnavailable> {
-        let mut call = ScriptCall::new(room);
-        for peer in peers {
-            call.add_arg(peer.as_str());
-        }
-        Ok(codec::read_mailbox_heads(self.run_script(RoomScriptId::MailboxHeads, call).await?))
+        let call = reads::mailbox_heads_call(room, peers);
+        Ok(reads::read_mailbox_heads(self.run_room_script(&reads::MAILBOX_HEADS, room, call).await?))
     }
 
     pub(super) async fn invalidate_mailbox(
@@ -254,23 +242,20 @@ impl RedisRoomStore {
         room: &RoomId,
         peer: &PeerId,
     ) -> Result<(), StoreUnavailable> {
-        let mut call = ScriptCall::new(room);
-        call.add_arg(peer.as_str()).add_arg(room.as_str()).add_arg(redis_keys::node_topic_prefix(room));
-        self.run_script(RoomScriptId::InvalidateMailbox, call).await.map(drop)
+        let call = upkeep::invalidate_mailbox_call(room, peer);
+        self.run_room_script(&upkeep::INVALIDATE_MAILBOX, room, call).await.map(drop)
     }
 
     pub(super) async fn poll_due_items(
         &self,
         partitions: &[usize],
     ) -> Result<Vec<DueItem>, StoreUnavailable> {
-        // One call where a script may touch keys of several slots; in a Cluster one for each, at once.
-        let at_once = if self.client.is_cluster() { 1 } else { partitions.len().max(1) };
-        let calls = partitions.chunks(at_once).map(|partitions| async move {
-            let args = vec![MAX_DUE_ITEMS.to_string().into_bytes(), DUE_RETRY_MS.to_string().into_bytes()];
-            let keys = partitions.iter().map(|partition| redis_keys::due_key(*partition)).collect();
-            self.client.run_script(partitions[0], RoomScriptId::DueItems, keys, args).await
-        });
-        Ok(codec::read_due_items(try_join_all(calls).await?))
+        // In a Cluster a script may use keys of one slot only.
+        let partitions_per_call = if self.client.is_cluster() { 1 } else { partitions.len().max(1) };
+        let calls: Vec<_> =
+            partitions.chunks(partitions_per_call).filter_map(upkeep::due_items_call).collect();
+        let replies = calls.iter().map(|call| self.client.run_script(&upkeep::DUE_ITEMS, call));
+        Ok(upkeep::read_due_items(try_join_all(replies).await?))
     }
 
     pub(super) async fn trim_mailboxes(
@@ -278,26 +263,14 @@ impl RedisRoomStore {
         room: &RoomId,
         peers: &[PeerId],
     ) -> Result<(), StoreUnavailable> {
-        let mut call = ScriptCall::new(room);
-        call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
-        call.add_arg(room.as_str())
-            .add_arg(self.limits.current().entry_life_ms)
-            .add_arg(self.limits.current().expiry_slack_ms);
-        for peer in peers {
-            call.add_key(redis_keys::mailbox_key(room, peer));
-            call.add_arg(peer.as_str());
-        }
-        self.run_script(RoomScriptId::TrimMailboxes, call).await.map(drop)
+        let call = upkeep::trim_mailboxes_call(room, peers, &self.limits.current());
+        self.run_room_script(&upkeep::TRIM_MAILBOXES, room, call).await.map(drop)
     }
 
     pub(super) async fn renew_lease(&self, node: &NodeId) -> Result<NodeCensus, StoreUnavailable> {
-        let bounds = self.limits.current();
-        let longest = bounds.room_life_ms + bounds.resume_window_ms;
-        let args = [node.as_str().to_owned(), bounds.lease_ms.to_string(), longest.to_string()];
-        let args = args.into_iter().map(String::into_bytes).collect();
-        let keys = vec![redis_keys::NODES_KEY.to_owned()];
-        let reply = self.client.run_key_script(RoomScriptId::RenewLease, keys, args).await?;
-        codec::read_census(&mut ReplyReader::new(reply)).ok_or(StoreUnavailable)
+        let call = upkeep::renew_lease_call(node, &self.limits.current());
+        let reply = self.client.run_script(&upkeep::RENEW_LEASE, &call).await?;
+        upkeep::read_census(&mut ReplyReader::new(reply)).ok_or(StoreUnavailable)
     }
 
     pub(super) async fn list_rooms_of_node(
@@ -307,7 +280,7 @@ impl RedisRoomStore {
     ) -> Result<Vec<RoomId>, StoreUnavailable> {
         let mut cmd = redis::cmd("SMEMBERS");
         cmd.arg(redis_keys::node_rooms_key(partition, node));
-        Ok(codec::read_room_ids(self.client.run_command(partition, &cmd).await?))
+        Ok(upkeep::read_room_ids(self.client.run_command(partition, &cmd).await?))
     }
 
     pub(super) async fn list_rooms_in_partition(
@@ -316,30 +289,19 @@ impl RedisRoomStore {
     ) -> Result<Vec<RoomId>, StoreUnavailable> {
         let mut cmd = redis::cmd("ZRANGEBYSCORE");
         cmd.arg(redis_keys::due_key(partition)).arg("-inf").arg("+inf");
-        // Mailboxes with a deadline stand there too; their names are no rooms'.
-        Ok(codec::read_room_ids(self.client.run_command(partition, &cmd).await?))
+        // The key also holds mailboxes with a deadline. Their names are not names of rooms.
+        Ok(upkeep::read_room_ids(self.client.run_command(partition, &cmd).await?))
     }
 
     pub(super) async fn reserve_user_room(
         &self,
         user: &UserId,
         room: &RoomId,
-        kept_ms: u64,
-        most: u32,
+        retention_ms: u64,
+        max_rooms: u32,
     ) -> Result<bool, StoreUnavailable> {
-        let args = [room.as_str().to_owned(), kept_ms.to_string(), most.to_string()];
-        let args = args.into_iter().map(String::into_bytes).collect();
-        let partition = redis_keys::partition_of_user(user);
-        let reply = self
-            .client
-            .run_script(
-                partition,
-                RoomScriptId::ReserveUserRoom,
-                vec![redis_keys::user_rooms_key(user)],
-                args,
-            )
-            .await?;
-        Ok(reply == Value::Int(1))
+        let call = upkeep::reserve_user_room_call(user, room, retention_ms, max_rooms);
+        Ok(self.client.run_script(&upkeep::RESERVE_USER_ROOM, &call).await? == Value::Int(1))
     }
 
     pub(super) async fn release_user_room(
@@ -349,40 +311,94 @@ impl RedisRoomStore {
     ) -> Result<(), StoreUnavailable> {
         let mut cmd = redis::cmd("ZREM");
         cmd.arg(redis_keys::user_rooms_key(user)).arg(room.as_str());
-        self.client.run_command(redis_keys::partition_of_user(user), &cmd).await.map(drop)
+        self.client.run_command(redis_keys::partition_of_user(user), &cmd).await?;
+        Ok(())
     }
 
     pub(super) async fn unlist_node(&self, room: &RoomId, node: &NodeId) -> Result<(), StoreUnavailable> {
-        let mut call = ScriptCall::new(room);
-        call.add_key(redis_keys::node_rooms_key(redis_keys::partition_of_room(room), node));
-        call.add_arg(room.as_str()).add_arg(node.as_str());
-        self.run_script(RoomScriptId::UnlistNode, call).await.map(drop)
+        let call = upkeep::unlist_node_call(room, node);
+        self.run_room_script(&upkeep::UNLIST_NODE, room, call).await.map(drop)
     }
 
     pub(super) async fn add_usage(
         &self,
         node: &NodeId,
-        number: u64,
+        batch_number: u64,
         day: UtcDay,
         amounts: &[(UsageKey, UsageAmount)],
     ) -> Result<(), StoreUnavailable> {
-        let usage = self.limits.current().usage;
-        let mut args = vec![node.as_str().to_owned(), number.to_string()];
-        args.extend([usage.max_pairs.to_string(), usage.retention_ms.to_string()]);
-        for ((caller, room), amount) in amounts {
-            args.extend([caller.to_string(), room.to_string()]);
-            args.extend([amount.joins.to_string(), amount.connected_ms.to_string()]);
-        }
-        let args = args.into_iter().map(String::into_bytes).collect();
-        self.client
-            .run_key_script(RoomScriptId::AddUsage, vec![redis_keys::usage_key(&day.to_string())], args)
-            .await
-            .map(drop)
+        let call = upkeep::add_usage_call(node, batch_number, day, amounts, &self.limits.current());
+        self.client.run_script(&upkeep::ADD_USAGE, &call).await?;
+        Ok(())
     }
 
     pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), StoreUnavailable> {
         let mut cmd = redis::cmd("ZREM");
         cmd.arg(redis_keys::NODES_KEY).arg(node.as_str());
-        self.client.run_key_command(redis_keys::NODES_KEY, &cmd).await.map(drop)
+        self.client.run_key_command(redis_keys::NODES_KEY, &cmd).await?;
+        Ok(())
+    }
+}
+
+/// For each partition, the last writes that Redis has acknowledged to this node. A server with
+/// another history of writes may lack them.
+///
+/// A promoted replica gives every mailbox a new version when the first node uses it. Another node
+/// may learn of the change later, and until then it writes to the old master. Its clients were told
+/// of these writes, and no other node knows of them. So the scripts compare the time of the last
+/// write with the time at which the room was healed.
+struct AckedWrites(Vec<Mutex<PartitionWrites>>);
+
+#[derive(Default)]
+struct PartitionWrites {
+    /// The replication id of the last write, and when it was acknowledged.
+    last: Option<(ReplicationId, Instant)>,
+    /// When the last write with another replication id was acknowledged.
+    older: Option<Instant>,
+}
+
+impl Default for AckedWrites {
+    fn default() -> Self {
+        Self((0..PARTITIONS).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl AckedWrites {
+    fn record_write(&self, partition: usize, replication_id: &ReplicationId) {
+        let mut writes = self.0[partition].lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut writes.last {
+            Some((known, at)) if known == replication_id => *at = Instant::now(),
+            last => {
+                let before = last.replace((replication_id.clone(), Instant::now()));
+                writes.older = before.map(|(_, at)| at).or(writes.older);
+            }
+        }
+    }
+
+    /// The replication id of the last write and its age, and the age of the last write with another
+    /// replication id. Ages are in milliseconds. The second age is -1 without such a write.
+    fn last_write_ages(&self, partition: usize) -> (ReplicationId, i64, i64) {
+        let writes = self.0[partition].lock().unwrap_or_else(PoisonError::into_inner);
+        let age_ms = |at: &Instant| at.elapsed().as_millis() as i64;
+        let (replication_id, last) =
+            writes.last.as_ref().map_or_else(Default::default, |(id, at)| (id.clone(), age_ms(at)));
+        (replication_id, last, writes.older.as_ref().map_or(-1, age_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_with_an_older_replication_id_are_remembered() {
+        let writes = AckedWrites::default();
+        assert_eq!(writes.last_write_ages(3), ("".into(), 0, -1));
+        writes.record_write(3, &"one".into());
+        tokio::time::advance(Duration::from_millis(40)).await;
+        assert_eq!(writes.last_write_ages(3), ("one".into(), 40, -1));
+        writes.record_write(3, &"two".into());
+        tokio::time::advance(Duration::from_millis(5)).await;
+        assert_eq!((writes.last_write_ages(3), writes.last_write_ages(4).2), (("two".into(), 5, 45), -1));
     }
 }

@@ -1,18 +1,15 @@
-//! Over how many partitions rooms are spread: all nodes must agree.
+//! The number of partitions: all nodes must use the same.
 
-use signalbox_redis::redis_keys;
+use signalbox_redis::{RedisClient, RedisStartError, redis_keys, value_text};
 
-use super::{
-    codec,
-    script_client::{RedisStartError, RoomScriptClient},
-};
 use crate::store::StoreUnavailable;
 
-/// A room lies where the number of partitions puts it: a node with another number would not find it.
-pub(super) async fn check_partition_count(link: &RoomScriptClient) -> Result<(), RedisStartError> {
-    let unanswered =
+/// Compares the number in Redis with the number of this release. The partition of a room follows
+/// from it, so a node with another number would not find the room.
+pub(super) async fn check_partition_count(client: &RedisClient) -> Result<(), RedisStartError> {
+    let no_answer =
         |StoreUnavailable| RedisStartError::NoAnswer("how rooms are spread could not be read".to_owned());
-    let found = load_partition_count(link).await.map_err(unanswered)?;
+    let found = load_partition_count(client).await.map_err(no_answer)?;
     if found == redis_keys::PARTITIONS.to_string() {
         return Ok(());
     }
@@ -23,16 +20,16 @@ pub(super) async fn check_partition_count(link: &RoomScriptClient) -> Result<(),
     )))
 }
 
-/// The number of partitions that stands in Redis; this node's where there is none.
-pub(super) async fn load_partition_count(link: &RoomScriptClient) -> Result<String, StoreUnavailable> {
-    let (key, day) = (redis_keys::PARTITION_COUNT_KEY, 24 * 60 * 60 * 1_000_u64);
+/// The number of partitions in Redis. Writes the number of this release if there is none.
+pub(super) async fn load_partition_count(client: &RedisClient) -> Result<String, StoreUnavailable> {
+    let (key, day_ms) = (redis_keys::PARTITION_COUNT_KEY, 24 * 60 * 60 * 1_000_u64);
     let mut set = redis::cmd("SET");
-    set.arg(key).arg(redis_keys::PARTITIONS).arg("NX").arg("PX").arg(day);
-    link.run_key_command(key, &set).await?;
+    set.arg(key).arg(redis_keys::PARTITIONS).arg("NX").arg("PX").arg(day_ms);
+    client.run_key_command(key, &set).await?;
     let mut renew = redis::cmd("PEXPIRE");
-    renew.arg(key).arg(day);
-    link.run_key_command(key, &renew).await?;
+    renew.arg(key).arg(day_ms);
+    client.run_key_command(key, &renew).await?;
     let mut get = redis::cmd("GET");
     get.arg(key);
-    codec::value_to_text(link.run_key_command(key, &get).await?).ok_or(StoreUnavailable)
+    value_text(client.run_key_command(key, &get).await?).ok_or(StoreUnavailable)
 }

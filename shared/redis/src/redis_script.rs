@@ -1,0 +1,130 @@
+//! Lua scripts as values.
+//!
+//! Owns: the text of a script, its hash, and which scripts a client loads on a new connection. Must
+//! not: know a key or an argument. Next: `redis_client/redis_request.rs` runs a script.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use futures_util::future::try_join_all;
+use redis::{RedisResult, Script, aio::MultiplexedConnection};
+
+/// A Lua script of this process: a `static` in the module that calls it.
+///
+/// The hash is computed at the first use and kept.
+pub struct RedisScript {
+    flags: Option<&'static str>,
+    common: &'static str,
+    own: &'static str,
+    driver: OnceLock<Script>,
+}
+
+impl RedisScript {
+    /// A script without flags: Redis runs it in the mode of releases before 7.0.
+    pub const fn new(text: &'static str) -> Self {
+        Self { flags: None, common: "", own: text, driver: OnceLock::new() }
+    }
+
+    /// The same script after a text that several scripts share.
+    #[must_use]
+    pub const fn with_common(mut self, common: &'static str) -> Self {
+        self.common = common;
+        self
+    }
+
+    /// The same script with a `#!lua` line. `flags` is the list that Redis expects, such as
+    /// `allow-oom`; it may be empty.
+    #[must_use]
+    pub const fn with_flags(mut self, flags: &'static str) -> Self {
+        self.flags = Some(flags);
+        self
+    }
+
+    /// The SHA-1 of the text in hexadecimal digits, by which Redis knows the script.
+    pub(crate) fn hash(&self) -> &str {
+        self.driver().get_hash()
+    }
+
+    pub(crate) fn driver(&self) -> &Script {
+        self.driver.get_or_init(|| Script::new(&self.text()))
+    }
+
+    fn text(&self) -> String {
+        let first_line = match self.flags {
+            None => String::new(),
+            Some("") => "#!lua\n".to_owned(),
+            Some(flags) => format!("#!lua flags={flags}\n"),
+        };
+        format!("{first_line}{}\n{}", self.common, self.own)
+    }
+}
+
+/// Loads scripts on a server, all in one round trip.
+pub(crate) async fn load_scripts(
+    connection: &MultiplexedConnection,
+    scripts: &[&'static RedisScript],
+) -> RedisResult<()> {
+    let loading = scripts.iter().map(|script| {
+        let mut connection = connection.clone();
+        async move { script.driver().load_async(&mut connection).await }
+    });
+    try_join_all(loading).await.map(drop)
+}
+
+/// The scripts that a client loads on each connection before the connection is used.
+#[derive(Default)]
+pub(crate) struct ScriptRegistry {
+    // A std mutex: held to copy or to extend the list.
+    scripts: Mutex<Vec<&'static RedisScript>>,
+}
+
+impl ScriptRegistry {
+    /// Adds the scripts that are not in the list yet.
+    pub(crate) fn add_scripts(&self, scripts: &[&'static RedisScript]) {
+        let mut known = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        for script in scripts {
+            if !known.iter().any(|held| std::ptr::eq(*held, *script)) {
+                known.push(script);
+            }
+        }
+    }
+
+    /// The number of scripts. The list only grows.
+    pub(crate) fn count(&self) -> usize {
+        self.scripts.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The scripts after the first `loaded` ones.
+    pub(crate) fn scripts_after(&self, loaded: usize) -> Vec<&'static RedisScript> {
+        let known = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(loaded..).unwrap_or_default().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static PLAIN: RedisScript = RedisScript::new("return 1");
+    static FLAGGED: RedisScript =
+        RedisScript::new("return one").with_common("local one = 1").with_flags("allow-oom");
+    static CHECKED: RedisScript = RedisScript::new("return 1").with_flags("");
+
+    #[test]
+    fn the_text_has_the_flags_first_and_the_common_part_before_the_own() {
+        assert_eq!(PLAIN.text(), "\nreturn 1");
+        assert_eq!(FLAGGED.text(), "#!lua flags=allow-oom\nlocal one = 1\nreturn one");
+        assert_eq!(CHECKED.text(), "#!lua\n\nreturn 1");
+        assert_eq!(FLAGGED.hash(), Script::new(&FLAGGED.text()).get_hash());
+    }
+
+    #[test]
+    fn a_script_that_is_announced_twice_is_loaded_once() {
+        let registry = ScriptRegistry::default();
+        registry.add_scripts(&[&PLAIN, &FLAGGED]);
+        registry.add_scripts(&[&FLAGGED, &CHECKED]);
+        assert_eq!(registry.count(), 3);
+        let rest: Vec<_> = registry.scripts_after(1).iter().map(|script| script.text()).collect();
+        assert_eq!(rest, [FLAGGED.text(), CHECKED.text()]);
+        assert!(registry.scripts_after(3).is_empty());
+    }
+}

@@ -1,0 +1,122 @@
+//! The script that appends a sender's messages: its arguments and its reply.
+//!
+//! Owns: the order of the arguments in `lua/append.lua`. Must not: call Redis; `mod.rs` does.
+
+use std::sync::Arc;
+
+use redis::Value;
+use signalbox_protocol::id::{NodeId, PeerId, RoomId};
+use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys};
+
+use super::{COMMON_LUA, room_call};
+use crate::store::{
+    AppendBatch, AppendError, AppendResult, AppendResults, Delivery, Entry, EntryKind, MessageTarget,
+    OutgoingEntry, StoreLimits, StoreUnavailable,
+};
+
+const LUA: &str = include_str!("lua/append.lua");
+
+pub(super) static APPEND: RedisScript = RedisScript::new(LUA).with_common(COMMON_LUA);
+
+/// An append without messages. A full server executes it, because it frees memory.
+pub(super) static ACKNOWLEDGE: RedisScript =
+    RedisScript::new(LUA).with_common(COMMON_LUA).with_flags("allow-oom");
+
+/// The arguments, in the order that the script documents.
+pub(super) fn append_call(
+    room: &RoomId,
+    node: &NodeId,
+    batch: &AppendBatch,
+    limits: &StoreLimits,
+) -> ScriptCall {
+    let mut call = room_call(room);
+    call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
+    call.add_key(redis_keys::mailbox_key(room, &batch.sender));
+    call.add_arg(batch.sender.as_str()).add_arg(node.as_str()).add_arg(batch.epoch);
+    call.add_arg(batch.mailbox_version).add_arg(batch.acked_seq).add_arg(batch.known_last_id);
+    match batch.handle_generation {
+        Some(generation) => call.add_arg(generation),
+        None => call.add_arg(""),
+    };
+    call.add_arg(room.as_str()).add_arg(redis_keys::node_topic_prefix(room));
+    call.add_arg(limits.backlog).add_arg(limits.backlog_bytes);
+    call.add_arg(limits.entry_life_ms).add_arg(limits.expiry_slack_ms);
+    call.add_arg(batch.members.version).add_arg(batch.entries.len());
+    call.add_arg(limits.max_room_retention_ms());
+    batch.entries.iter().for_each(|entry| add_entry(&mut call, room, batch, entry));
+    call
+}
+
+fn add_entry(call: &mut ScriptCall, room: &RoomId, batch: &AppendBatch, entry: &OutgoingEntry) {
+    match entry.id {
+        Some(id) => call.add_arg(id),
+        None => call.add_arg(""),
+    };
+    let to_one = if entry.requires_room_version { "v" } else { "p" };
+    match &entry.target {
+        MessageTarget::Peer(peer) => {
+            call.add_arg(to_one).add_arg(&*entry.body).add_arg(1);
+            add_target(call, room, peer);
+        }
+        MessageTarget::Withheld => {
+            call.add_arg(to_one).add_arg("").add_arg(0);
+        }
+        MessageTarget::Room => {
+            let others = || batch.members.peers.iter().filter(|peer| **peer != batch.sender);
+            call.add_arg("r").add_arg(&*entry.body).add_arg(others().count());
+            others().for_each(|peer| add_target(call, room, peer));
+        }
+    }
+}
+
+/// Adds a peer and the index of its mailbox.
+pub(super) fn add_target(call: &mut ScriptCall, room: &RoomId, peer: &PeerId) {
+    call.add_arg(peer.as_str()).add_key_index(redis_keys::mailbox_key(room, peer));
+}
+
+/// Reads the version of the sender's mailbox and the result of each message.
+pub(super) fn read_results(
+    reply: &mut ReplyReader,
+    batch: &AppendBatch,
+) -> Result<AppendResults, AppendError> {
+    let mailbox_version = reply.next_number().ok_or(StoreUnavailable)?;
+    let results = batch
+        .entries
+        .iter()
+        .map_while(|entry| reply.next_value().map(|result| read_result(result, &batch.sender, entry)));
+    Ok(AppendResults { mailbox_version, results: results.collect::<Result<_, _>>()? })
+}
+
+fn read_result(result: Value, sender: &PeerId, entry: &OutgoingEntry) -> Result<AppendResult, AppendError> {
+    let mut reply = ReplyReader::new(result);
+    match reply.next_text().as_deref() {
+        Some("w") => {
+            let kind = EntryKind::Forwarded;
+            Ok(AppendResult::Written(read_deliveries(reply, sender, entry.id, kind, &entry.body)))
+        }
+        Some("d") => Ok(AppendResult::Duplicate),
+        Some("n") => Ok(AppendResult::NoSuchPeer),
+        Some("b") => Ok(AppendResult::Backlogged),
+        Some("s") => Ok(AppendResult::Stale),
+        _ => Err(AppendError::Unavailable(StoreUnavailable)),
+    }
+}
+
+/// Reads `peer, mailbox version, seq, …`: the entries that one body became.
+pub(super) fn read_deliveries(
+    mut reply: ReplyReader,
+    from: &PeerId,
+    id: Option<u64>,
+    kind: EntryKind,
+    body: &Arc<str>,
+) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    while let (Some(peer), Some(mailbox_version), Some(seq)) =
+        (reply.next_text(), reply.next_number(), reply.next_number())
+    {
+        let Ok(peer) = PeerId::parse(&peer) else { continue };
+        let entry = Entry { seq, from: from.clone(), id, kind, body: body.clone() };
+        deliveries.push(Delivery { peer, mailbox_version, entry });
+    }
+    deliveries
+}
