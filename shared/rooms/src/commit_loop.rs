@@ -186,7 +186,9 @@ fn finish_commit<H: CommitHost>(
     replication_id: ReplicationId,
     deliveries: Vec<Delivery>,
 ) -> BatchResult {
-    removed_peers(&decision).for_each(|removed| host.notify_removed(removed));
+    if !decision.removed_members.is_empty() {
+        removed_peers(&decision).for_each(|removed| host.notify_removed(removed));
+    }
     let owned_here = decision.peers_to_resync(&before).filter(|(owner, _)| *owner == host.node_id());
     let resync_peers = owned_here.map(|(_, peer)| peer.clone()).collect();
     let state = Arc::new(RoomState { replication_id, ..decision.next_state });

@@ -2,16 +2,14 @@
 //!
 //! Owns: the order of the arguments in `lua/append.lua`. Must not: call Redis; `mod.rs` does.
 
-use std::sync::Arc;
-
 use redis::Value;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys};
 
-use super::{COMMON_LUA, room_call};
+use super::{COMMON_LUA, add_target, read_deliveries, room_call};
 use crate::store::{
-    AppendBatch, AppendError, AppendResult, AppendResults, Delivery, Entry, EntryKind, MessageTarget,
-    OutgoingEntry, StoreLimits, StoreUnavailable,
+    AppendBatch, AppendError, AppendResult, AppendResults, EntryKind, MessageTarget, OutgoingEntry,
+    StoreLimits, StoreUnavailable,
 };
 
 const LUA: &str = include_str!("lua/append.lua");
@@ -69,11 +67,6 @@ fn add_entry(call: &mut ScriptCall, room: &RoomId, batch: &AppendBatch, entry: &
     }
 }
 
-/// Adds a peer and the index of its mailbox.
-pub(super) fn add_target(call: &mut ScriptCall, room: &RoomId, peer: &PeerId) {
-    call.add_arg(peer.as_str()).add_key_index(redis_keys::mailbox_key(room, peer));
-}
-
 /// Reads the version of the sender's mailbox and the result of each message.
 pub(super) fn read_results(
     reply: &mut ReplyReader,
@@ -100,23 +93,4 @@ fn read_result(result: Value, sender: &PeerId, entry: &OutgoingEntry) -> Result<
         Some("s") => Ok(AppendResult::Stale),
         _ => Err(AppendError::Unavailable(StoreUnavailable)),
     }
-}
-
-/// Reads `peer, mailbox version, seq, …`: the entries that one body became.
-pub(super) fn read_deliveries(
-    mut reply: ReplyReader,
-    from: &PeerId,
-    id: Option<u64>,
-    kind: EntryKind,
-    body: &Arc<str>,
-) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
-    while let (Some(peer), Some(mailbox_version), Some(seq)) =
-        (reply.next_text(), reply.next_number(), reply.next_number())
-    {
-        let Ok(peer) = PeerId::parse(&peer) else { continue };
-        let entry = Entry { seq, from: from.clone(), id, kind, body: body.clone() };
-        deliveries.push(Delivery { peer, mailbox_version, entry });
-    }
-    deliveries
 }

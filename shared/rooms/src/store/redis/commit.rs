@@ -12,11 +12,7 @@ use signalbox_protocol::{
 };
 use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys, value_text};
 
-use super::{
-    COMMON_LUA,
-    append::{add_target, read_deliveries},
-    room_call,
-};
+use super::{COMMON_LUA, add_target, read_deliveries, room_call};
 use crate::{
     room::{Member, PeerAttachment, ReplicationId, RoomState, Tombstone},
     store::{Commit, Delivery, LoadedRoom, StoreLimits},

@@ -28,9 +28,9 @@ use signalbox_redis::{
 use tokio::time::Instant;
 
 use super::{
-    AppendBatch, AppendError, AppendResults, Commit, CommitResult, DueItem, LoadedRoom, MailboxHead,
-    MailboxReader, NodeCensus, PeerStatus, RenewedMailbox, StoreEvents, StoreLimits, StoreUnavailable,
-    store_limits::LiveLimits,
+    AppendBatch, AppendError, AppendResults, Commit, CommitResult, Delivery, DueItem, Entry, EntryKind,
+    LoadedRoom, MailboxHead, MailboxReader, NodeCensus, PeerStatus, RenewedMailbox, StoreEvents, StoreLimits,
+    StoreUnavailable, store_limits::LiveLimits,
 };
 use crate::{
     room::ReplicationId,
@@ -69,6 +69,30 @@ fn room_call(room: &RoomId) -> ScriptCall {
     let mut call = ScriptCall::in_partition(redis_keys::partition_of_room(room));
     call.add_key(redis_keys::room_key(room));
     call
+}
+
+/// Adds a peer and the index of its mailbox.
+fn add_target(call: &mut ScriptCall, room: &RoomId, peer: &PeerId) {
+    call.add_arg(peer.as_str()).add_key_index(redis_keys::mailbox_key(room, peer));
+}
+
+/// Reads `peer, mailbox version, seq, …`: the entries that one body became.
+fn read_deliveries(
+    mut reply: ReplyReader,
+    from: &PeerId,
+    id: Option<u64>,
+    kind: EntryKind,
+    body: &Arc<str>,
+) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    while let (Some(peer), Some(mailbox_version), Some(seq)) =
+        (reply.next_text(), reply.next_number(), reply.next_number())
+    {
+        let Ok(peer) = PeerId::parse(&peer) else { continue };
+        let entry = Entry { seq, from: from.clone(), id, kind, body: body.clone() };
+        deliveries.push(Delivery { peer, mailbox_version, entry });
+    }
+    deliveries
 }
 
 /// Rooms and mailboxes in Redis.
