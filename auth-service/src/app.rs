@@ -20,13 +20,18 @@ use signalbox_turn::IceDirectory;
 use tokio::sync::broadcast;
 
 use crate::{
-    AuthParts, AuthState, AuthStateError, configure,
-    credential_store::{CredentialStore, RedisCredentialStore, RedisSetupError},
-    feed,
-    keys::{KeysError, SigningKeys},
-    redis_client::LazyRedisClient,
-    usage_reader::UsageReader,
-    webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
+    AuthParts, AuthState, AuthStateError,
+    auth::{
+        credential_store::{CredentialStore, RedisCredentialStore, RedisSetupError},
+        keys::{KeysError, SigningKeys},
+    },
+    configure,
+    management::{
+        feed_subscription,
+        redis_client::LazyRedisClient,
+        usage_reader::UsageReader,
+        webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
+    },
 };
 
 /// Why the process does not start, or ends: one line.
@@ -94,7 +99,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     let (feed, store) = match &secrets.redis_url {
         Some(url) => {
             let store = open_store(url.expose(), &settings.redis).await?;
-            (feed::subscribe_feed(url.expose(), &settings.redis)?, Some(Arc::new(store)))
+            (feed_subscription::subscribe_feed(url.expose(), &settings.redis)?, Some(Arc::new(store)))
         }
         None => (silent_feed(), None),
     };

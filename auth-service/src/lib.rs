@@ -14,21 +14,17 @@
 //! Must not: know a socket of a peer or the state of a room; the services meet in `shared::token`. It keeps only what must be
 //! remembered ([`store`]): a token carries all it says. Next: [`routes`] from the top.
 
-mod access_check;
 pub mod app;
-pub mod credential_store;
-pub mod exchange;
-pub mod feed;
-pub mod issuer;
-pub mod keys;
-mod metrics;
-pub mod redis_client;
-pub mod routes;
+mod auth;
+mod context;
+mod management;
+mod openapi;
+mod router;
 mod state;
 #[cfg(test)]
 mod tests;
-pub mod usage_reader;
-pub mod webhooks;
 
-pub use routes::configure;
+pub use auth::{credential_store, keys, providers::ProvidersError};
+pub use management::{feed_subscription, redis_client, usage_reader, webhooks};
+pub use router::configure;
 pub use state::{AuthParts, AuthState, AuthStateError};

@@ -13,14 +13,14 @@ use signalbox_turn::IceDirectory;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    credential_store::CredentialStore,
-    exchange::{ProvidersError, TokenExchange},
-    issuer::{ApplicationDirectory, GrantPolicy, TokenMinter},
-    keys::SigningKeys,
-    metrics::AuthMetrics,
-    routes::rooms::RoomApiSettings,
-    usage_reader::UsageReader,
-    webhooks::WebhookService,
+    auth::{
+        credential_store::CredentialStore,
+        issuer::{GrantPolicy, TokenMinter},
+        keys::SigningKeys,
+        providers::{ProvidersError, TokenExchange},
+    },
+    context::{metrics::AuthMetrics, principal::ApplicationDirectory},
+    management::{room_settings::RoomApiSettings, usage_reader::UsageReader, webhooks::WebhookService},
 };
 
 /// Sockets on the operators' feed at once.

@@ -69,7 +69,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
 
     let (feed, store_config) = match &secrets.redis_url {
         Some(url) => (
-            signalbox_auth::feed::subscribe_feed(url.expose(), &settings.redis)?,
+            signalbox_auth::feed_subscription::subscribe_feed(url.expose(), &settings.redis)?,
             StoreConfig::Redis(url.expose()),
         ),
         None => {

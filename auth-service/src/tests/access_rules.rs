@@ -7,7 +7,7 @@ use signalbox_access::{RuleChange, RuleKey, RuleTerms, RuleWriteError};
 use signalbox_http::json_config;
 
 use super::TestService;
-use crate::routes::api_paths;
+use crate::router::api_paths;
 
 const MALLORY_IN_R: &str = r#""room":"r","user":"mallory""#;
 

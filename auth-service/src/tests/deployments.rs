@@ -14,8 +14,8 @@ use signalbox_tests::{
 };
 
 use crate::{
-    credential_store::{RedisCredentialStore, RedisSetupError},
-    feed,
+    auth::credential_store::{RedisCredentialStore, RedisSetupError},
+    management::feed_subscription,
 };
 
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,7 +41,10 @@ async fn open_store_and_feed(
     url: &str,
     settings: &config::RedisSettings,
 ) -> (RedisCredentialStore, FeedSender) {
-    (RedisCredentialStore::open(url, settings).unwrap(), feed::subscribe_feed(url, settings).unwrap())
+    (
+        RedisCredentialStore::open(url, settings).unwrap(),
+        feed_subscription::subscribe_feed(url, settings).unwrap(),
+    )
 }
 
 #[actix_web::test]

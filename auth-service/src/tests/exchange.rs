@@ -9,7 +9,7 @@ use signalbox_tests::provider::{ProviderKey, TestProvider};
 use signalbox_token::TokenVerifier;
 
 use super::{TestService, random_secret, token_request};
-use crate::exchange::{ExchangeRefusal, TokenExchange};
+use crate::auth::providers::{ExchangeRefusal, TokenExchange};
 
 /// A service that believes this provider.
 fn service_with_provider(idp: &TestProvider, more: Value) -> TestService {

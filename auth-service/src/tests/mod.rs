@@ -37,8 +37,10 @@ use signalbox_token::{MemoryTicketStore, SecretBytes, SharedSecret, scope::Scope
 use signalbox_turn::IceDirectory;
 
 use crate::{
-    AuthParts, AuthState, configure, credential_store::CredentialStore, keys::SigningKeys,
-    usage_reader::UsageReader,
+    AuthParts, AuthState,
+    auth::{credential_store::CredentialStore, keys::SigningKeys},
+    configure,
+    management::usage_reader::UsageReader,
 };
 
 /// What the TURN servers of a test know; used where it has any.

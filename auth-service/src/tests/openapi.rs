@@ -5,7 +5,7 @@ use serde_json::Value;
 use signalbox_http::json_config;
 
 use super::TestService;
-use crate::routes::api_paths;
+use crate::router::api_paths;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 

@@ -6,7 +6,7 @@ use signalbox_protocol::clock;
 use signalbox_token::{MemoryTicketStore, TicketRedemption, TokenVerifier, parse_ticket_digest};
 
 use super::{TestService, token_request};
-use crate::credential_store::CredentialStore;
+use crate::auth::credential_store::CredentialStore;
 
 async fn refresh_token(service: &TestService, token: &str) -> (u16, Value) {
     service.call(token_request(&json!({ "refreshToken": token }).to_string()).uri("/auth/refresh")).await

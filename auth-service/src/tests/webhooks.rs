@@ -13,7 +13,7 @@ use signalbox_tests::{
     webhook_receiver::{WebhookConfig, WebhookReceiver, WebhookReply},
 };
 
-use crate::{
+use crate::management::{
     redis_client::LazyRedisClient,
     usage_reader::UsageReader,
     webhooks::{WebhookEventSource, WebhookService, WebhookStartError},

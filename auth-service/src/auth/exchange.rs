@@ -1,0 +1,74 @@
+//! `/auth/exchange`
+
+use actix_web::HttpRequest;
+use signalbox_access::AccessSubject;
+use signalbox_protocol::{
+    clock,
+    id::{CallerId, TokenId},
+    problem::Problem,
+};
+use utoipa::ToSchema;
+
+use super::{
+    issuer::{RenewableTerms, UserTokenTerms},
+    providers::ExchangeRefusal,
+    token,
+    token_response::{TokenResponse, sign_user_token, start_refresh_family},
+};
+use crate::{
+    AuthState,
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, StateData, read_members},
+        token_request,
+    },
+};
+
+/// A token of the user's own provider.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct ExchangeRequest {
+    /// An ID or access token of an OpenID provider, or one that the application has signed itself.
+    token: String,
+    /// Whether a refresh token is wanted too.
+    refresh: Option<bool>,
+}
+
+/// Gives a user token for a token of the user's own provider.
+#[utoipa::path(post, path = "/auth/exchange", tag = "tokens", request_body = ExchangeRequest,
+    responses((status = 200, body = TokenResponse), ProblemResponses), security(()))]
+pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    token::check_site_for_token(&request, &state)?;
+    let exchanged = exchange_token(&state, body).await;
+    token::respond_with_token(&state, "user", "user_exchanged", exchanged)
+}
+
+async fn exchange_token(state: &AuthState, body: JsonBody) -> Result<TokenResponse, Problem> {
+    let [token, refresh] = read_members(body, ["token", "refresh"])?;
+    let token: Option<String> = token_request::parse_member("token", &token, "must be a string")?;
+    let token = token.ok_or_else(|| token_request::bad_member("token", "is missing"))?;
+    let refresh = token_request::parse_member("refresh", &refresh, "must be true or false")?.unwrap_or(false);
+    let said = state.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
+    let role = said.role.unwrap_or_else(|| state.grant_policy.default_role().clone());
+    let ttl_s = state.grant_policy.default_ttl_s();
+    let grant = UserTokenTerms { user: said.user, role, name: said.name, ttl_s };
+    let issuer = Some(CallerId::USER);
+    let subject =
+        AccessSubject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address: None };
+    state.check_access(&subject)?;
+    let moment = state.wait_for_issue_time(&subject).await;
+    let jti = TokenId::random();
+    let refresh = match refresh {
+        true => Some(start_refresh_family(state, &RenewableTerms::User(grant.clone()), &jti).await?),
+        false => None,
+    };
+    sign_user_token(state, grant, moment, jti, refresh)
+}
+
+fn exchange_problem(why: ExchangeRefusal) -> Problem {
+    if why == ExchangeRefusal::KeysUnavailable {
+        return Problem::new(503, "unavailable", why.to_string());
+    }
+    Problem::new(401, "exchange_refused", format!("the token is not believed: {why}"))
+}

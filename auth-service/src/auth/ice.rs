@@ -1,0 +1,48 @@
+//! `/auth/ice`
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use serde::Serialize;
+use signalbox_http::check_origin;
+use signalbox_protocol::{IcePolicy, IceServer, clock};
+use utoipa::ToSchema;
+
+use super::validate;
+use crate::context::{
+    authorization::bearer_room_token,
+    problem_responses::ProblemResponses,
+    request::{ApiResult, StateData},
+    schemas::{IceServerView, IceTransportPolicy},
+};
+
+/// What a client is told about ICE.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IceResponse {
+    /// `RTCConfiguration.iceServers`.
+    #[schema(value_type = Vec<IceServerView>)]
+    ice_servers: Arc<[IceServer]>,
+    /// `RTCConfiguration.iceTransportPolicy`.
+    #[schema(value_type = IceTransportPolicy)]
+    ice_policy: IcePolicy,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+}
+
+/// What a client is told about ICE, for whoever has a room token in `Authorization: Bearer`: before it joins, or without a socket.
+#[utoipa::path(get, path = "/auth/ice", tag = "tokens", operation_id = "ice_get",
+    responses((status = 200, body = IceResponse), ProblemResponses), security(("token" = [])))]
+pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
+    check_origin(request.headers(), &state.allowed_origins)?;
+    let claims = validate::verify_room_token(&state, bearer_room_token(&request))?;
+    let ice = state.ice.client_config(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
+    let told = IceResponse {
+        ice_servers: ice.servers,
+        ice_policy: ice.policy,
+        expires_in: ice.lifetime.map(|life| life.as_secs()),
+    };
+    // It holds a password.
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(told))
+}

@@ -1,0 +1,238 @@
+//! What a caller may have.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use signalbox_config::ServiceSettings;
+use signalbox_protocol::{
+    id::{CallerId, RegionId, Role, RoomId, UserId},
+    problem::Problem,
+};
+use signalbox_token::scope::RoomPattern;
+
+use super::InviteTerms;
+use crate::context::{
+    principal::Principal,
+    token_request::{self, TokenRequest, bad_member},
+};
+
+/// The most metadata a token carries, whatever the limit for a peer's record is: a longer token would be refused unread.
+const MAX_METADATA_BYTES: usize = 7 * 1024;
+
+/// The rules of the configuration.
+#[derive(Debug)]
+pub(crate) struct GrantPolicy {
+    roles: BTreeMap<Role, Arc<[Arc<str>]>>,
+    guest_role: Role,
+    guest_ttl_s: u64,
+    guest_rooms: Vec<RoomPattern>,
+    default_role: Role,
+    default_ttl_s: u64,
+    max_ttl_s: u64,
+    metadata_max: usize,
+}
+
+/// What a room token will say, beside its times. Kept with a refresh token, without the permissions: those are the role's at each making.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RoomTokenTerms {
+    /// The room.
+    pub(crate) room: RoomId,
+    /// The user.
+    pub(crate) user: UserId,
+    /// The role.
+    pub(crate) role: Role,
+    /// What the role may do.
+    #[serde(skip)]
+    pub(crate) permissions: Arc<[Arc<str>]>,
+    /// The name to show.
+    pub(crate) name: Option<Arc<str>>,
+    /// Whatever the application attached.
+    pub(crate) metadata: Option<Arc<RawValue>>,
+    /// On whose word.
+    pub(crate) caller: CallerId,
+    /// Where the peer is.
+    pub(crate) region: Option<RegionId>,
+    /// Its life, seconds.
+    pub(crate) ttl_s: u64,
+}
+
+/// What a user token will say, beside its times.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UserTokenTerms {
+    /// The user.
+    pub(crate) user: UserId,
+    /// The role.
+    pub(crate) role: Role,
+    /// The name to show.
+    pub(crate) name: Option<Arc<str>>,
+    /// Its life, seconds.
+    pub(crate) ttl_s: u64,
+}
+
+/// Room, user, role, life in seconds, on whose word.
+type BaseTerms = (RoomId, UserId, Role, u64, CallerId);
+
+impl GrantPolicy {
+    /// Reads the rules.
+    pub(crate) fn new(settings: &ServiceSettings) -> Self {
+        let permissions = |names: &Vec<String>| -> Arc<[Arc<str>]> {
+            names.iter().map(|name| Arc::from(&**name)).collect()
+        };
+        let roles = settings
+            .roles
+            .0
+            .iter()
+            .map(|(role, template)| (role.clone(), permissions(&template.permissions)))
+            .collect();
+        let auth = &settings.auth;
+        Self {
+            roles,
+            guest_role: auth.guest_role.clone(),
+            guest_ttl_s: auth.guest_ttl.0.as_secs(),
+            guest_rooms: auth.guest_rooms.clone(),
+            default_role: auth.default_role.clone(),
+            default_ttl_s: auth.token_ttl.0.as_secs(),
+            max_ttl_s: auth.token_ttl_max.0.as_secs(),
+            metadata_max: settings.limits.metadata.0.min(MAX_METADATA_BYTES),
+        }
+    }
+
+    /// Judges a wish. `random` names a guest that brings no name of its own.
+    ///
+    /// # Errors
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `room_not_allowed`, `not_permitted`.
+    pub(crate) fn terms_for_request(
+        &self,
+        caller: &Principal,
+        wish: TokenRequest,
+        random: &str,
+    ) -> Result<RoomTokenTerms, Problem> {
+        let room = token_request::parse_name("room", &wish.room, RoomId::parse)?
+            .ok_or_else(|| missing_member("room"))?;
+        self.check_room(caller, &room)?;
+        let user = match (token_request::parse_name("user", &wish.user, UserId::parse)?, caller) {
+            (Some(user), _) => user,
+            (None, Principal::Guest) => guest_user(random)?,
+            (None, _) => return Err(missing_member("user")),
+        };
+        if matches!(caller, Principal::Guest) && wish.wants_refresh()? {
+            let detail = "guests get no refresh token; they may ask for a new token at any time";
+            return Err(Problem::new(403, "not_permitted", detail).with_field("refresh"));
+        }
+        let (role, ttl_s) = self.role_and_life(caller, &wish)?;
+        self.complete_terms(wish, (room, user, role, ttl_s, caller.id()))
+    }
+
+    /// Judges the wish of somebody with an invite: room, role and life are the invite's, whatever the wish says, and the user is made up,
+    /// so that an invite is never a way to be somebody else.
+    ///
+    /// # Errors
+    /// As [`GrantPolicy::terms_for_request`].
+    pub(crate) fn terms_for_invite(
+        &self,
+        room: RoomId,
+        terms: &InviteTerms,
+        wish: TokenRequest,
+        random: &str,
+    ) -> Result<RoomTokenTerms, Problem> {
+        let ttl_s = terms.ttl_s.unwrap_or(self.default_ttl_s).min(self.max_ttl_s);
+        self.complete_terms(wish, (room, guest_user(random)?, terms.role.clone(), ttl_s, CallerId::invite()))
+    }
+
+    /// What is the same for everybody: name, metadata, region, and what the role may do.
+    fn complete_terms(&self, wish: TokenRequest, standing: BaseTerms) -> Result<RoomTokenTerms, Problem> {
+        let (room, user, role, ttl_s, caller) = standing;
+        let permissions = self.permissions_of(&role)?;
+        let name = token_request::parse_display_name(&wish.name)?;
+        let region = token_request::parse_name("region", &wish.region, RegionId::parse)?;
+        let metadata = token_request::parse_metadata(wish.metadata, self.metadata_max)?;
+        Ok(RoomTokenTerms { room, user, role, permissions, name, metadata, caller, region, ttl_s })
+    }
+
+    /// Gives a grant what its role may do now, and at most the life that is allowed now.
+    ///
+    /// # Errors
+    /// 403 `role_not_allowed` if the role is gone.
+    pub(crate) fn renew_terms(&self, grant: &mut RoomTokenTerms) -> Result<(), Problem> {
+        grant.permissions = self.permissions_of(&grant.role)?;
+        grant.ttl_s = grant.ttl_s.min(self.max_ttl_s);
+        Ok(())
+    }
+
+    /// A role and a life that a backend names, or those of the configuration.
+    ///
+    /// # Errors
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`.
+    pub(crate) fn role_and_ttl(
+        &self,
+        role: &token_request::RawMember,
+        ttl: &token_request::RawMember,
+    ) -> Result<(Role, Option<u64>), Problem> {
+        let role = token_request::parse_name("role", role, Role::parse)?
+            .unwrap_or_else(|| self.default_role.clone());
+        self.permissions_of(&role)?;
+        Ok((role, token_request::parse_ttl(ttl, self.max_ttl_s)?))
+    }
+
+    fn check_room(&self, caller: &Principal, room: &RoomId) -> Result<(), Problem> {
+        caller.check_room(room)?;
+        let open = self.guest_rooms.is_empty() || self.guest_rooms.iter().any(|rooms| rooms.matches(room));
+        if matches!(caller, Principal::Guest) && !open {
+            return Err(
+                Problem::new(403, "room_not_allowed", "guests may be in other rooms only").with_field("room")
+            );
+        }
+        Ok(())
+    }
+
+    /// Role and life: a guest has no say in either.
+    fn role_and_life(&self, caller: &Principal, wish: &TokenRequest) -> Result<(Role, u64), Problem> {
+        if matches!(caller, Principal::Guest) {
+            return Ok((self.guest_role.clone(), self.guest_ttl_s));
+        }
+        let (role, ttl_s) = self.role_and_ttl(&wish.role, &wish.ttl)?;
+        Ok((role, ttl_s.unwrap_or(self.default_ttl_s)))
+    }
+
+    /// What a role may do.
+    ///
+    /// # Errors
+    /// 403 `role_not_allowed`.
+    pub(crate) fn permissions_of(&self, role: &Role) -> Result<Arc<[Arc<str>]>, Problem> {
+        self.roles.get(role).cloned().ok_or_else(|| self.role_not_allowed())
+    }
+
+    /// The longest metadata that a token carries, bytes.
+    pub(crate) fn max_metadata_bytes(&self) -> usize {
+        self.metadata_max
+    }
+
+    /// The role where the caller names none.
+    pub(crate) fn default_role(&self) -> &Role {
+        &self.default_role
+    }
+
+    /// The longest life of a token.
+    pub(crate) fn max_ttl_s(&self) -> u64 {
+        self.max_ttl_s
+    }
+
+    /// The life of a token where the caller names none.
+    pub(crate) fn default_ttl_s(&self) -> u64 {
+        self.default_ttl_s
+    }
+
+    fn role_not_allowed(&self) -> Problem {
+        let known = self.roles.keys().map(Role::as_str).collect::<Vec<_>>().join(", ");
+        Problem::new(403, "role_not_allowed", format!("role is not one of {known}")).with_field("role")
+    }
+}
+
+fn guest_user(random: &str) -> Result<UserId, Problem> {
+    UserId::parse(&format!("guest-{random}")).map_err(|bad| bad_member("user", bad))
+}
+
+fn missing_member(field: &str) -> Problem {
+    bad_member(field, "is missing")
+}

@@ -1,0 +1,70 @@
+//! `/.well-known/jwks.json`
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, ETAG, EntityTag, Header as _, IfNoneMatch},
+};
+use signalbox_http::ApiError;
+use signalbox_protocol::problem::Problem;
+
+use utoipa::ToSchema;
+
+use crate::context::{
+    problem_responses::ProblemView,
+    request::{ApiResult, StateData},
+};
+
+/// A JWK set (RFC 7517).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct JwksView {
+    keys: Vec<JwkView>,
+}
+
+/// A public key: Ed25519 (RFC 8037) or P-256 (RFC 7518).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the document reads it")]
+struct JwkView {
+    kty: String,
+    crv: String,
+    x: String,
+    /// Of P-256.
+    y: Option<String>,
+    /// Its thumbprint (RFC 7638).
+    kid: String,
+    alg: String,
+    r#use: String,
+}
+
+/// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
+/// nothing to hide in them.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys",
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = JwksView),
+        (status = 304, description = "It is the one that was named"),
+        (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
+    security(()))]
+pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
+    let none = || {
+        Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
+    };
+    let published = state.keys.published_jwks().ok_or_else(none).map_err(ApiError)?;
+    let kept = match IfNoneMatch::parse(&request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => {
+            let own = EntityTag::new_strong(published.etag.trim_matches('"').to_owned());
+            tags.iter().any(|tag| tag.weak_eq(&own))
+        }
+        Err(_) => false,
+    };
+    let mut answer = if kept { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer
+        .insert_header((ETAG, published.etag.clone()))
+        .insert_header((CACHE_CONTROL, format!("public, max-age={}", published.max_age_s)))
+        .insert_header(("access-control-allow-origin", "*"))
+        .insert_header(("cross-origin-resource-policy", "cross-origin"));
+    Ok(if kept {
+        answer.finish()
+    } else {
+        answer.content_type("application/jwk-set+json").body(published.body.clone())
+    })
+}

@@ -1,0 +1,134 @@
+//! `/auth/refresh`
+
+use actix_web::HttpRequest;
+use signalbox_access::AccessSubject;
+use signalbox_protocol::{
+    id::{CallerId, TokenId},
+    problem::Problem,
+};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind};
+use utoipa::ToSchema;
+
+use super::{
+    credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
+    issuer::{IssueTime, REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
+    token,
+    token_response::{IssuedRefreshToken, TokenResponse, sign_room_token, sign_user_token, store_problem},
+};
+use crate::{
+    AuthState,
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, StateData, read_members},
+        token_request,
+    },
+};
+
+/// A refresh token.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct RefreshRequest {
+    #[schema(pattern = "^sbr_[A-Za-z0-9_-]{43}$")]
+    refresh_token: String,
+}
+
+/// Brings the next token of a grant, and the next refresh token.
+///
+/// The one that was shown is used up; shown again within 10 s it brings the same successor, and later it ends the whole family.
+#[utoipa::path(post, path = "/auth/refresh", tag = "tokens", request_body = RefreshRequest,
+    responses((status = 200, body = TokenResponse), ProblemResponses), security(()))]
+pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    token::check_site_for_token(&request, &state)?;
+    let renewed = refresh_token(&state, body).await;
+    token::respond_with_token(&state, "refresh", "token_refreshed", renewed)
+}
+
+async fn refresh_token(state: &AuthState, body: JsonBody) -> Result<TokenResponse, Problem> {
+    let [token] = read_members(body, ["refreshToken"])?;
+    let text: Option<String> = token_request::parse_member("refreshToken", &token, "must be a string")?;
+    let text = text.ok_or_else(|| token_request::bad_member("refreshToken", "is missing"))?;
+    let token = OpaqueToken::parse(OpaqueTokenKind::Refresh, &text).ok_or_else(refresh_invalid)?;
+    let name = family_id(&token);
+    let family = state.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
+    // Judged before it is used up: who is shut out for a while keeps the token.
+    let what =
+        if family.terms_json.is_empty() { None } else { Some(load_allowed_terms(state, &family).await?) };
+    let next = derive_successor(&token, &family.salt);
+    let turn = RefreshRotation {
+        family_id: name,
+        presented_digest: token.digest(),
+        successor_digest: next.digest(),
+        repeat_ms: REFRESH_REPEAT_MS,
+        successor_life_ms: state.refresh_lifetimes.token_life_ms,
+    };
+    match (state.store.rotate_refresh_token(&turn).await.map_err(store_problem)?, what) {
+        (RefreshRotationResult::Rotated { number, left_ms }, Some((what, moment))) => {
+            let jti = next_token_id(&family, number)?;
+            let refresh = Some(IssuedRefreshToken::new(&next, left_ms));
+            match what {
+                RenewableTerms::Room(grant) => sign_room_token(state, grant, moment, jti, refresh),
+                RenewableTerms::User(grant) => sign_user_token(state, grant, moment, jti, refresh),
+            }
+        }
+        (RefreshRotationResult::Reused { first, .. }, _) => Err(report_reuse(state, &family, first).await),
+        (RefreshRotationResult::Expired, _) => {
+            Err(Problem::new(401, "refresh_expired", "the refresh token was not used for too long"))
+        }
+        (RefreshRotationResult::Rotated { .. } | RefreshRotationResult::Unknown, _) => Err(refresh_invalid()),
+    }
+}
+
+/// What a family brings, as far as it is allowed now, and when its next token is made.
+async fn load_allowed_terms(
+    state: &AuthState,
+    family: &RefreshFamily,
+) -> Result<(RenewableTerms, IssueTime), Problem> {
+    let mut what: RenewableTerms = serde_json::from_str(&family.terms_json).map_err(|_| refresh_invalid())?;
+    let by_user = CallerId::user();
+    let (user, room, caller) = match &mut what {
+        RenewableTerms::Room(grant) => {
+            state.grant_policy.renew_terms(grant)?;
+            (&grant.user, Some(&grant.room), &grant.caller)
+        }
+        RenewableTerms::User(grant) => {
+            state.grant_policy.permissions_of(&grant.role)?;
+            (&grant.user, None, &by_user)
+        }
+    };
+    if let Some(backend) = api_key_id(caller) {
+        // A key that was removed brings no more tokens.
+        state.applications.get(backend).ok_or_else(refresh_invalid)?;
+        state.check_api_key(backend.as_str())?;
+    }
+    let (issued_s, issuer) = (Some(family.created_ms / 1_000), Some(caller.as_str()));
+    let subject = AccessSubject { user, room, grant: &family.grant, issued_s, issuer, address: None };
+    state.check_access(&subject)?;
+    let moment = state.wait_for_issue_time(&subject).await;
+    state.refresh_and_check_access(&subject).await?;
+    Ok((what, moment))
+}
+
+/// The API key on whose word something was made, if it was one.
+fn api_key_id(caller: &CallerId) -> Option<&CallerId> {
+    Some(caller).filter(|caller| !CallerId::RESERVED.contains(&caller.as_str()))
+}
+
+fn next_token_id(family: &RefreshFamily, number: u64) -> Result<TokenId, Problem> {
+    Ok(TokenId::parse(&family.grant).map_err(|_| refresh_invalid())?.sibling(number))
+}
+
+async fn report_reuse(state: &AuthState, family: &RefreshFamily, first: bool) -> Problem {
+    // Each time: the first time it may not have come through.
+    state.revoke_grant(&family.grant).await;
+    if first {
+        state.metrics.refresh_reused.inc();
+        tracing::warn!(target: "signalbox_auth::audit", grant = family.grant, "refresh_reused");
+    }
+    let detail = "the refresh token had been used before, so all tokens of its making are taken back";
+    Problem::new(401, "refresh_reused", detail)
+}
+
+fn refresh_invalid() -> Problem {
+    Problem::new(401, "refresh_invalid", "there is no such refresh token")
+}

@@ -1,0 +1,135 @@
+//! The server-side API of what was taken back: revocations, bans, denied addresses, notices, limits, an emergency stop (docs/PROTOCOL.md,
+//! section 10). A file is a path, a function is a method.
+
+pub(crate) mod bans;
+pub(crate) mod denials;
+pub(crate) mod limits;
+pub(crate) mod notices;
+pub(crate) mod revocations;
+pub(crate) mod rules;
+pub(crate) mod shutdown;
+
+use actix_web::{HttpRequest, HttpResponse, Route, web};
+use serde_json::value::RawValue;
+use signalbox_access::{AccessRule, MAX_RULE_LIFE_MS, RuleChange, RuleKey, RuleTerms, RuleWriteError};
+use signalbox_http::ApiError;
+use signalbox_protocol::{display_text, problem::Problem};
+use signalbox_token::scope::Scope;
+
+use crate::{
+    AuthState,
+    context::{
+        api_path::ApiPath,
+        authorization::authorize_application,
+        token_request::{bad_member, parse_integer, parse_member},
+    },
+};
+
+/// A member of a body as it was sent.
+type RawRuleMember = Option<Box<RawValue>>;
+
+/// A caller that may.
+pub(crate) struct RuleAuthor {
+    /// Its id.
+    pub(crate) id: String,
+}
+
+/// Judges who asks, before what is asked is looked at.
+fn authorize_rule_author(
+    request: &HttpRequest,
+    state: &AuthState,
+    scope: Scope,
+) -> Result<RuleAuthor, ApiError> {
+    let caller = authorize_application(request, state, scope)?;
+    Ok(RuleAuthor { id: caller.id().as_str().to_owned() })
+}
+
+/// The paths.
+pub(crate) fn rule_paths(
+    path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> ApiPath,
+) -> Vec<ApiPath> {
+    vec![
+        path("/api/rules", "GET", &[|| web::get().to(rules::list)]),
+        path("/api/rules/{key}", "DELETE", &[|| web::delete().to(rules::lift)]),
+        path("/api/revocations", "POST", &[|| web::post().to(revocations::post)]),
+        path("/api/bans", "POST", &[|| web::post().to(bans::post)]),
+        path("/api/denials", "POST", &[|| web::post().to(denials::post)]),
+        path("/api/notices", "POST", &[|| web::post().to(notices::post)]),
+        path(
+            "/api/shutdown",
+            "PUT, DELETE",
+            &[|| web::put().to(shutdown::put), || web::delete().to(shutdown::delete)],
+        ),
+        path(
+            "/api/limits",
+            "PUT, DELETE",
+            &[|| web::put().to(limits::put), || web::delete().to(limits::delete)],
+        ),
+    ]
+}
+
+/// Writes a rule and tells of it.
+async fn apply_rule(
+    state: &AuthState,
+    caller: &RuleAuthor,
+    event: &'static str,
+    (key, life_ms): (RuleKey, u64),
+    terms: RuleTerms,
+) -> Result<HttpResponse, Problem> {
+    let terms = RuleTerms { author: caller.id.as_str().into(), ..terms };
+    let rule = state.access.write_rule(RuleChange { key, life_ms, terms }).await.map_err(apply_problem)?;
+    log_rule_change(&caller.id, event, &rule);
+    Ok(HttpResponse::Ok().json(rules::RuleView::new(&rule)))
+}
+
+/// Lifts a rule and tells of it.
+async fn lift_rule(state: &AuthState, caller: &RuleAuthor, key: &RuleKey) -> Result<HttpResponse, Problem> {
+    let by = RuleTerms { author: caller.id.as_str().into(), ..RuleTerms::default() };
+    let rule = state.access.lift_rule(key, by).await.map_err(apply_problem)?;
+    log_rule_change(&caller.id, "rule_lifted", &rule);
+    Ok(HttpResponse::Ok().json(rules::RuleView::new(&rule)))
+}
+
+/// An event with a stable name (docs/PROTOCOL.md, section 10). An address that is denied may be a person's, so it is not in there.
+fn log_rule_change(caller: &str, event: &'static str, rule: &AccessRule) {
+    let kind = rule.key.kind();
+    let key = if matches!(rule.key, RuleKey::Deny(_)) { kind.to_owned() } else { rule.key.to_string() };
+    tracing::warn!(target: "signalbox_auth::audit", event, caller, kind, key, until = rule.in_force_until, "rule_changed");
+}
+
+pub(crate) fn apply_problem(error: RuleWriteError) -> Problem {
+    let (status, code) = match error {
+        RuleWriteError::TooManyRules => (409, "rule_limit"),
+        RuleWriteError::NoSuchRule => (404, "no_such_rule"),
+        RuleWriteError::Unavailable => (503, "unavailable"),
+    };
+    Problem::new(status, code, error.to_string())
+}
+
+/// How long a rule is in force, milliseconds: `for` in whole seconds.
+pub(crate) fn parse_rule_life(raw: &RawRuleMember) -> Result<Option<u64>, Problem> {
+    let seconds = parse_integer("for", raw, 1, MAX_RULE_LIFE_MS / 1_000, "a whole number of seconds")?;
+    Ok(seconds.map(|seconds| seconds * 1_000))
+}
+
+/// Why, for those who read the rules later.
+pub(crate) fn parse_reason(raw: &RawRuleMember) -> Result<Option<std::sync::Arc<str>>, Problem> {
+    parse_plain_text("reason", raw, 256)
+}
+
+/// A text for people, of at most so many characters.
+fn parse_plain_text(
+    field: &str,
+    raw: &RawRuleMember,
+    most: usize,
+) -> Result<Option<std::sync::Arc<str>>, Problem> {
+    let rule = format!("must be a string of 1 to {most} characters without control characters");
+    match parse_member::<String>(field, raw, &rule)? {
+        Some(words) if !display_text::is_plain_text(&words, most) => Err(bad_member(field, rule)),
+        words => Ok(words.map(Into::into)),
+    }
+}
+
+pub(crate) fn missing_rule_member(field: &str) -> Problem {
+    bad_member(field, "is missing")
+}

@@ -1,0 +1,154 @@
+//! `/api/rules`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use signalbox_access::{AccessRule, LimitChanges, RULE_KINDS, RuleKey};
+use signalbox_protocol::problem::Problem;
+
+use signalbox_token::scope::Scope;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{authorize_rule_author, lift_rule, limits};
+use crate::context::{
+    problem_responses::ProblemResponses,
+    request::{ApiResult, StateData},
+    schemas::ReasonText,
+    token_request::bad_member,
+};
+
+/// Rules in one answer where nobody says otherwise, and at most.
+const DEFAULT_PAGE_RULES: usize = 100;
+const MAX_PAGE_RULES: usize = 1_000;
+
+/// A rule as a caller sees it. Times are milliseconds since 1970, by the store's clock.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rule)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RuleView {
+    /// Kind and target: what `DELETE /api/rules/{key}` lifts.
+    key: String,
+    #[schema(value_type = RuleKindView)]
+    kind: &'static str,
+    /// When it was written.
+    at: u64,
+    /// When it is over.
+    until: u64,
+    /// The API key that wrote it, or what part of the server did.
+    by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ReasonText>)]
+    reason: Option<String>,
+    /// Whether it is not in force any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    lifted: bool,
+    /// Of an API key: whether what it has issued is taken back too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    issued: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<limits::ChangedLimitsView>,
+    /// Of a shutdown: when clients are to ask again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_ms: Option<u32>,
+}
+
+/// What a rule is about.
+#[derive(ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "the document reads it")]
+enum RuleKindView {
+    Token,
+    UserBefore,
+    RoomBefore,
+    AllBefore,
+    Ban,
+    Deny,
+    Key,
+    Limits,
+    Shutdown,
+}
+
+impl RuleView {
+    pub(crate) fn new(rule: &AccessRule) -> Self {
+        let terms = &rule.terms;
+        Self {
+            key: rule.key.to_string(),
+            kind: rule.key.kind(),
+            at: rule.written_at,
+            until: rule.in_force_until,
+            by: terms.author.to_string(),
+            reason: terms.reason.as_deref().map(str::to_owned),
+            lifted: rule.is_lifted,
+            issued: terms.revokes_issued,
+            limits: terms.limits.as_ref().map(|changes: &LimitChanges| changes.into()),
+            retry_ms: terms.retry_ms,
+        }
+    }
+}
+
+/// Which rules.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuleListQuery {
+    /// Only rules of this kind.
+    kind: Option<String>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// The most rules of the page.
+    #[param(minimum = 1, maximum = 1_000)]
+    limit: Option<usize>,
+}
+
+/// A page of rules.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RulePage)]
+pub(crate) struct RulePage {
+    rules: Vec<RuleView>,
+    /// Where to go on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+/// The rules in force, in the order of their keys, page by page.
+#[utoipa::path(get, path = "/api/rules", tag = "control", operation_id = "rules_list", params(RuleListQuery),
+    responses((status = 200, body = RulePage), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn list(
+    request: HttpRequest,
+    state: StateData,
+    query: Result<web::Query<RuleListQuery>, actix_web::Error>,
+) -> ApiResult {
+    authorize_rule_author(&request, &state, Scope::Security)?;
+    let unreadable = |_| Problem::new(400, "bad_request", "the query takes kind, cursor and limit");
+    let RuleListQuery { kind, cursor, limit } = query.map_err(unreadable)?.into_inner();
+    if kind.as_deref().is_some_and(|kind| !RULE_KINDS.contains(&kind)) {
+        return Err(bad_member("kind", format!("must be one of {}", RULE_KINDS.join(", "))).into());
+    }
+    let most = limit.unwrap_or(DEFAULT_PAGE_RULES);
+    if !(1..=MAX_PAGE_RULES).contains(&most) {
+        return Err(bad_member("limit", format!("must be from 1 to {MAX_PAGE_RULES}")).into());
+    }
+    let after = cursor.map(|cursor| cursor.parse::<RuleKey>()).transpose();
+    let after = after.map_err(|_| bad_member("cursor", "must be the cursor of the page before"))?;
+    let rules = state.access.rules();
+    let wanted = rules
+        .rules_in_force(state.access.now_ms())
+        .filter(|rule| after.as_ref().is_none_or(|after| rule.key > *after))
+        .filter(|rule| kind.as_deref().is_none_or(|kind| rule.key.kind() == kind));
+    let mut page: Vec<_> = wanted.take(most + 1).collect();
+    let more = page.len() > most;
+    page.truncate(most);
+    let cursor = page.last().filter(|_| more).map(|rule| rule.key.to_string());
+    Ok(HttpResponse::Ok()
+        .json(RulePage { rules: page.iter().map(|rule| RuleView::new(rule)).collect(), cursor }))
+}
+
+/// Lifts one.
+#[utoipa::path(delete, path = "/api/rules/{key}", tag = "control", operation_id = "rules_lift", params(("key" = String, Path, description = "The rule")),
+    responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn lift(request: HttpRequest, state: StateData, key: web::Path<String>) -> ApiResult {
+    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
+    let key: RuleKey = key.parse().map_err(|bad| bad_member("key", bad))?;
+    Ok(lift_rule(&state, &caller, &key).await?)
+}

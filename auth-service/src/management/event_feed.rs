@@ -1,0 +1,139 @@
+//! `/ws/events`: the operators' feed (docs/PROTOCOL.md, section 9).
+//!
+//! A reader gets what happens from now on and may miss what it is too slow for; it is told how much. Nothing it sends
+//! matters but pongs. Off the hot path, so actix-ws serves it.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, web};
+use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
+use signalbox_protocol::problem::Problem;
+use signalbox_token::scope::Scope;
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    AuthState,
+    context::{
+        authorization::authorize_api_key,
+        request::{ApiResult, StateData},
+    },
+};
+
+/// A reader has nothing to say.
+const MAX_FRAME_BYTES: usize = 1_024;
+
+/// Opens the feed. Judged before the upgrade: the web site, the API key, the number of readers.
+pub(crate) async fn get(request: HttpRequest, state: StateData, payload: web::Payload) -> ApiResult {
+    let reader = authorize_api_key(&request, &state, Some(Scope::Events))?.id;
+    if state.is_stopping() {
+        return Err(Problem::new(503, "draining", "this process stops; try again").into());
+    }
+    let place = Arc::clone(&state.feed_slots).try_acquire_owned();
+    let place = place.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
+    let events = state.feed.subscribe();
+    let (response, session, messages) = actix_ws::handle(&request, payload)
+        .map_err(|_| Problem::new(426, "upgrade_required", "this path takes a WebSocket upgrade"))?;
+    tracing::info!(target: "signalbox_auth::audit", caller = %reader, "feed_opened");
+    actix_web::rt::spawn(async move {
+        state.metrics.feed_readers.inc();
+        let outcome = serve_feed(&state, session, messages.max_frame_size(MAX_FRAME_BYTES), events).await;
+        state.metrics.feed_readers.dec();
+        drop(place);
+        tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
+    });
+    Ok(response)
+}
+
+/// Why a reader is gone.
+#[derive(Debug)]
+enum FeedCloseReason {
+    /// It went, or its socket did.
+    Gone,
+    /// It did not read, or not answer pings.
+    Dead,
+    /// This process stops.
+    Stopping,
+}
+
+async fn serve_feed(
+    state: &AuthState,
+    mut session: Session,
+    mut messages: MessageStream,
+    mut events: Receiver<Arc<str>>,
+) -> FeedCloseReason {
+    let mut stop = state.subscribe_stop();
+    let mut ping = interval(state.ping_interval);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    loop {
+        // The end first, then what the reader says, so that a flood of events cannot starve its pongs.
+        let sent = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                let _ = timeout(state.ping_interval, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
+                return FeedCloseReason::Stopping;
+            }
+            message = messages.recv() => {
+                heard = Instant::now();
+                handle_message(&mut session, message, state.ping_interval).await
+            }
+            _ = ping.tick() => {
+                if heard.elapsed() > state.ping_interval.mul_f32(2.5) {
+                    return FeedCloseReason::Dead;
+                }
+                send_within(state.ping_interval, session.ping(b"")).await
+            }
+            event = events.recv() => match next_line(state, event) {
+                Some(line) => send_within(state.ping_interval, session.text(line)).await,
+                None => Err(FeedCloseReason::Stopping),
+            },
+        };
+        if let Err(outcome) = sent {
+            return outcome;
+        }
+    }
+}
+
+async fn handle_message(
+    session: &mut Session,
+    message: Option<Result<Message, ProtocolError>>,
+    limit: Duration,
+) -> Result<(), FeedCloseReason> {
+    match message {
+        Some(Ok(Message::Ping(payload))) => send_within(limit, session.pong(&payload)).await,
+        Some(Ok(Message::Close(_))) => {
+            // RFC 6455, section 5.5.1: a close is answered with a close.
+            let _ = send_within(limit, session.clone().close(None)).await;
+            Err(FeedCloseReason::Gone)
+        }
+        Some(Err(_)) | None => Err(FeedCloseReason::Gone),
+        Some(Ok(_)) => Ok(()),
+    }
+}
+
+/// The next text frame; `NoSuchRule` when there will be no more events.
+fn next_line(state: &AuthState, event: Result<Arc<str>, RecvError>) -> Option<String> {
+    match event {
+        Ok(line) => Some((*line).to_owned()),
+        Err(RecvError::Lagged(count)) => {
+            state.metrics.feed_skipped.inc_by(count);
+            Some(format!(r#"{{"event":"skipped","count":{count}}}"#))
+        }
+        Err(RecvError::Closed) => None,
+    }
+}
+
+/// A full queue means that the reader does not read; it is given one ping interval.
+async fn send_within(
+    limit: Duration,
+    sending: impl Future<Output = Result<(), Closed>>,
+) -> Result<(), FeedCloseReason> {
+    match timeout(limit, sending).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Closed)) => Err(FeedCloseReason::Gone),
+        Err(_) => Err(FeedCloseReason::Dead),
+    }
+}

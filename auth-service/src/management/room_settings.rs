@@ -1,0 +1,72 @@
+//! What the configuration says of rooms, as the API needs it.
+
+use signalbox_config::ServiceSettings;
+use signalbox_protocol::{IcePolicy, id::Role};
+use signalbox_rooms::room::{MAX_ROOM_RETENTION_MS, RoomPolicy};
+
+use crate::AuthState;
+
+/// The rules of the configuration that the API judges by itself.
+pub(crate) struct RoomApiSettings {
+    /// As a node decides by, with the limits of the configuration: [`AuthState::room_policy_in_force`] has those in force.
+    pub(crate) policy: RoomPolicy,
+    /// How long a made room is kept, milliseconds.
+    pub(crate) retention_ms: u64,
+    /// Most rooms of a user.
+    pub(crate) max_rooms_per_user: u32,
+    /// The role of a user in its own rooms.
+    pub(crate) creator_role: Option<Role>,
+    /// Where clients connect.
+    pub(crate) signal_url: String,
+    pub(crate) max_metadata_bytes: usize,
+    pub(crate) max_data_bytes: usize,
+    default_ice_policy: IcePolicy,
+    role_ice_policies: Vec<(Role, Option<IcePolicy>)>,
+}
+
+impl RoomApiSettings {
+    /// Reads them.
+    pub(crate) fn new(settings: &ServiceSettings) -> Self {
+        let host = || Role::parse("host").ok().filter(|host| settings.roles.0.contains_key(host));
+        let rooms = &settings.rooms;
+        Self {
+            policy: RoomPolicy::new(settings),
+            retention_ms: rooms.kept.as_ms().min(MAX_ROOM_RETENTION_MS),
+            max_rooms_per_user: rooms.per_user,
+            creator_role: rooms.creator_role.clone().or_else(host),
+            signal_url: rooms.signal_url.clone().unwrap_or_else(|| "/ws/signal".to_owned()),
+            max_metadata_bytes: settings.limits.metadata.0,
+            max_data_bytes: settings.limits.data.0,
+            default_ice_policy: settings.ice.policy,
+            role_ice_policies: settings
+                .roles
+                .0
+                .iter()
+                .map(|(role, template)| (role.clone(), template.ice))
+                .collect(),
+        }
+    }
+
+    /// The ICE policy of a role.
+    pub(crate) fn ice_policy_of(&self, role: &Role) -> IcePolicy {
+        self.role_ice_policies
+            .iter()
+            .find(|(known, _)| known == role)
+            .and_then(|(_, ice)| *ice)
+            .unwrap_or(self.default_ice_policy)
+    }
+}
+
+impl AuthState {
+    /// The rules of rooms, with the limits in force.
+    pub(crate) fn room_policy_in_force(&self) -> RoomPolicy {
+        let rules = self.room_settings.policy.clone();
+        let limits = self.access.rules().limit_changes(self.access.now_ms());
+        let largest = |peers: u32| peers.clamp(1, self.max_room_peers) as usize;
+        RoomPolicy {
+            max_room_peers: limits.room_peers.map_or(rules.max_room_peers, largest),
+            max_user_peers: limits.user_peers.map_or(rules.max_user_peers, |peers| peers.max(1) as usize),
+            ..rules
+        }
+    }
+}

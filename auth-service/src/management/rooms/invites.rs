@@ -1,0 +1,205 @@
+//! `/api/rooms/{room}/invites`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use signalbox_http::ApiError;
+use signalbox_protocol::{
+    clock,
+    id::{CallerId, Role, RoomId},
+    problem::Problem,
+};
+use signalbox_token::scope::Scope;
+use utoipa::ToSchema;
+
+use crate::{
+    AuthState,
+    auth::{
+        credential_store::contract::{CredentialStoreError, Invite, NewInvite},
+        issuer::{InviteCode, InviteTerms},
+        token_response::{serialization_problem, store_problem},
+    },
+    context::{
+        authorization::authorize_application,
+        principal::Principal,
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, StateData, parse_room_path, read_members},
+        schemas::{CallerName, RoleName, RoomName, RoomPath},
+        token_request,
+    },
+};
+
+/// The life of an invite where none is asked for, seconds.
+const DEFAULT_INVITE_LIFE_S: u64 = 24 * 60 * 60;
+
+/// The longest.
+const MAX_INVITE_LIFE_S: u64 = 30 * 24 * 60 * 60;
+
+/// How often one may be used at most.
+const MAX_INVITE_USES: u64 = 10_000;
+
+/// What an invite is to say.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct InviteRequest {
+    /// The role of who comes with it; the usual one where none is named.
+    role: Option<RoleName>,
+    /// How often it may be used; once where nothing is said.
+    #[schema(minimum = 1, maximum = 10_000)]
+    max_uses: Option<u64>,
+    /// How long it is good, seconds; a day where nothing is said.
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    expires_in: Option<u64>,
+    /// The life of the tokens it brings, seconds; at most the configured one.
+    #[schema(minimum = 1, maximum = 86_400)]
+    ttl: Option<u64>,
+}
+
+/// An invite.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InviteView {
+    /// Its name.
+    invite: String,
+    /// The room.
+    #[schema(value_type = RoomName)]
+    room: RoomId,
+    /// The role it gives.
+    #[schema(value_type = RoleName)]
+    role: Role,
+    /// How often it may be used.
+    max_uses: u32,
+    /// How often it was.
+    uses: u32,
+    /// Until when, ms since 1970.
+    expires_at: u64,
+    /// Since when, ms since 1970.
+    created_at: u64,
+    /// The API key that made it.
+    #[schema(value_type = CallerName)]
+    created_by: CallerId,
+    /// What the invited send to `POST /auth/token`. It is shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+}
+
+/// Invites, by when they end.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InviteList {
+    invites: Vec<InviteView>,
+}
+
+/// Makes an invite to a room.
+#[utoipa::path(post, path = "/api/rooms/{room}/invites", tag = "invites", request_body = InviteRequest,
+    params(RoomPath),
+    responses((status = 201, body = InviteView), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn post(
+    request: HttpRequest,
+    state: StateData,
+    path: web::Path<String>,
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, room) = authorize_for_room(&request, &state, &path)?;
+    let made = create_invite(&state, &caller, room, body).await?;
+    tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %made.room,
+        invite = made.invite, role = %made.role, max_uses = made.max_uses, "invite_created");
+    Ok(HttpResponse::Created().json(made))
+}
+
+/// The invites to a room that are not over.
+#[utoipa::path(get, path = "/api/rooms/{room}/invites", tag = "invites",
+    params(RoomPath),
+    responses((status = 200, body = InviteList), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn get(request: HttpRequest, state: StateData, path: web::Path<String>) -> ApiResult {
+    let (_, room) = authorize_for_room(&request, &state, &path)?;
+    let kept = state.store.list_invites(&room).await.map_err(store_problem)?;
+    let invites = kept.into_iter().filter_map(|invite| stored_invite_view(&room, invite)).collect();
+    Ok(HttpResponse::Ok().json(InviteList { invites }))
+}
+
+/// Takes an invite back. Who has come with it stays.
+#[utoipa::path(delete, path = "/api/rooms/{room}/invites/{invite}", tag = "invites",
+    params(RoomPath, ("invite" = String, Path, description = "Its name")),
+    responses((status = 204), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn delete(
+    request: HttpRequest,
+    state: StateData,
+    path: web::Path<(String, String)>,
+) -> ApiResult {
+    let (room, invite) = path.into_inner();
+    let (caller, room) = authorize_for_room(&request, &state, &room)?;
+    let is_name = invite.len() == 32 && invite.bytes().all(|c| c.is_ascii_hexdigit());
+    if !is_name || !state.store.delete_invite(&room, &invite).await.map_err(store_problem)? {
+        return Err(Problem::new(404, "no_such_invite", "the room has no such invite").into());
+    }
+    tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), %room, invite, "invite_deleted");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn authorize_for_room(
+    request: &HttpRequest,
+    state: &AuthState,
+    room: &str,
+) -> Result<(Principal, RoomId), ApiError> {
+    let caller = authorize_application(request, state, Scope::Tokens)?;
+    let room = parse_room_path(room)?;
+    caller.check_room(&room)?;
+    Ok((caller, room))
+}
+
+async fn create_invite(
+    state: &AuthState,
+    caller: &Principal,
+    room: RoomId,
+    body: JsonBody,
+) -> Result<InviteView, Problem> {
+    let [role, max_uses, expires_in, ttl] = read_members(body, ["role", "maxUses", "expiresIn", "ttl"])?;
+    let (role, ttl_s) = state.grant_policy.role_and_ttl(&role, &ttl)?;
+    let max_uses = token_request::parse_integer("maxUses", &max_uses, 1, MAX_INVITE_USES, "a whole number")?
+        .unwrap_or(1);
+    let life_s = token_request::parse_integer(
+        "expiresIn",
+        &expires_in,
+        1,
+        MAX_INVITE_LIFE_S,
+        "a whole number of seconds",
+    )?;
+    let code = InviteCode::random(room.clone());
+    let terms = InviteTerms { role, ttl_s, created_by: caller.id(), created_at: clock::now_ms() };
+    let invite = NewInvite {
+        room: room.clone(),
+        id: code.id(),
+        terms_json: serde_json::to_string(&terms).map_err(|error| serialization_problem(&error))?,
+        max_uses: u32::try_from(max_uses).unwrap_or(u32::MAX),
+        life_ms: life_s.unwrap_or(DEFAULT_INVITE_LIFE_S) * 1_000,
+    };
+    let (id, max_uses) = (invite.id.clone(), invite.max_uses);
+    let ends_ms = state.store.put_invite(invite).await.map_err(|why| match why {
+        CredentialStoreError::Full => {
+            Problem::new(409, "conflict", "the room has as many invites as it may have")
+        }
+        CredentialStoreError::Unavailable => store_problem(why),
+    })?;
+    let kept = Invite { id, terms_json: String::new(), max_uses, uses: 0, ends_ms };
+    Ok(invite_view(&room, kept, terms, Some(code.to_text())))
+}
+
+/// What can be shown of an invite; none of one that another release has written.
+fn stored_invite_view(room: &RoomId, invite: Invite) -> Option<InviteView> {
+    let terms = serde_json::from_str(&invite.terms_json).ok()?;
+    Some(invite_view(room, invite, terms, None))
+}
+
+fn invite_view(room: &RoomId, invite: Invite, terms: InviteTerms, code: Option<String>) -> InviteView {
+    InviteView {
+        invite: invite.id,
+        room: room.clone(),
+        role: terms.role,
+        max_uses: invite.max_uses,
+        uses: invite.uses,
+        expires_at: invite.ends_ms,
+        created_at: terms.created_at,
+        created_by: terms.created_by,
+        code,
+    }
+}

@@ -1,0 +1,170 @@
+//! `/api/rooms`: rooms, and who is in them (docs/PROTOCOL.md, section 11).
+//!
+//! Owns: HTTP, and who may ask. What becomes of a room is decided with the room (`signalbox_rooms`): by the node of this process where
+//! it serves peers, so that they hear at once, else by a clerk. A file is a part of the path, a function is a method.
+
+pub(crate) mod invites;
+pub(crate) mod messages;
+pub(crate) mod participants;
+pub(crate) mod room;
+pub(crate) mod room_list;
+mod room_principal;
+pub(crate) mod room_tokens;
+mod views;
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, Route, web};
+use signalbox_protocol::{
+    id::{CallerId, RoomId},
+    problem::Problem,
+};
+use signalbox_rooms::{
+    room::{InputOutcome, ManageRoom, RoomAction, RoomState},
+    room_service::RoomService,
+    store::{RoomStore, StoreUnavailable},
+};
+
+use crate::{AuthState, context::api_path::ApiPath};
+
+/// The paths.
+pub(crate) fn room_paths(
+    path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> ApiPath,
+) -> Vec<ApiPath> {
+    vec![
+        path(
+            "/api/rooms",
+            "GET, POST",
+            &[|| web::get().to(room_list::get), || web::post().to(room_list::post)],
+        ),
+        path(
+            "/api/rooms/{room}",
+            "GET, PATCH, DELETE",
+            &[
+                || web::get().to(room::get),
+                || web::patch().to(room::patch),
+                || web::delete().to(room::delete),
+            ],
+        ),
+        path("/api/rooms/{room}/token", "POST", &[|| web::post().to(room_tokens::token)]),
+        path("/api/rooms/{room}/join", "POST", &[|| web::post().to(room_tokens::join)]),
+        path("/api/rooms/{room}/messages", "POST", &[|| web::post().to(messages::post)]),
+        path("/api/rooms/{room}/bans", "POST", &[|| web::post().to(participants::ban)]),
+        path(
+            "/api/rooms/{room}/participants",
+            "GET, DELETE",
+            &[|| web::get().to(participants::list), || web::delete().to(participants::remove_members)],
+        ),
+        path(
+            "/api/rooms/{room}/participants/{peer}",
+            "PATCH, DELETE",
+            &[|| web::patch().to(participants::patch), || web::delete().to(participants::remove)],
+        ),
+        path(
+            "/api/rooms/{room}/participants/{peer}/{verb:admit|deny}",
+            "POST",
+            &[|| web::post().to(participants::decide_lobby)],
+        ),
+        path("/api/rooms/{room}/end", "POST", &[|| web::post().to(room::end)]),
+        path(
+            "/api/rooms/{room}/{verb:lock|unlock|enable|disable}",
+            "POST",
+            &[|| web::post().to(room::run_room_verb)],
+        ),
+    ]
+}
+
+/// The room that the path names.
+fn room_in_request(request: &HttpRequest) -> Result<RoomId, Problem> {
+    RoomId::parse(request.match_info().get("room").unwrap_or_default()).map_err(|_| no_such_room())
+}
+
+fn no_such_room() -> Problem {
+    Problem::new(404, "no_such_room", "there is no such room")
+}
+
+fn no_such_peer() -> Problem {
+    Problem::new(404, "no_such_peer", "there is no such peer in this room, or it does not wait")
+}
+
+fn room_store_problem(_: StoreUnavailable) -> Problem {
+    let detail = "the store did not answer in time; nobody knows whether the room was changed";
+    Problem::new(503, "unavailable", detail)
+}
+
+fn room_service(state: &AuthState) -> Result<&Arc<dyn RoomService>, Problem> {
+    state.rooms.as_ref().ok_or_else(|| {
+        Problem::new(503, "unavailable", "this process has no Redis and so no rooms; give it one")
+    })
+}
+
+fn room_store(state: &AuthState) -> Result<&RoomStore, Problem> {
+    room_service(state)?.store().map_err(room_store_problem)
+}
+
+/// A room that is there.
+///
+/// # Errors
+/// 404 `no_such_room`, 503.
+async fn load_room(state: &AuthState, room: &RoomId) -> Result<RoomState, Problem> {
+    let found = room_store(state)?.load_room(room).await.map_err(room_store_problem)?;
+    found.room.filter(|room| room.exists(found.now)).ok_or_else(no_such_room)
+}
+
+/// Changes a room.
+///
+/// # Errors
+/// The problem of its outcome, where it did not come to it.
+async fn change_room(
+    state: &AuthState,
+    room: &RoomId,
+    act: RoomAction,
+) -> Result<(InputOutcome, Arc<RoomState>), Problem> {
+    let (outcome, room) = room_service(state)?
+        .change_room(room, ManageRoom::from_api(act))
+        .await
+        .map_err(room_store_problem)?;
+    match outcome_problem(outcome) {
+        Some(problem) => Err(problem),
+        None => Ok((outcome, room)),
+    }
+}
+
+/// Why something did not come about; none if it did.
+fn outcome_problem(outcome: InputOutcome) -> Option<Problem> {
+    let (status, code, detail) = match outcome {
+        InputOutcome::Done | InputOutcome::Attached(_) | InputOutcome::Removed(_) => return None,
+        InputOutcome::NoSuchRoom => return Some(no_such_room()),
+        InputOutcome::NoSuchPeer
+        | InputOutcome::PeerGone
+        | InputOutcome::Fenced
+        | InputOutcome::TokenExpired => {
+            return Some(no_such_peer());
+        }
+        InputOutcome::RoomExists => (409, "room_exists", "there is such a room already"),
+        InputOutcome::RoomFull => (409, "room_full", "the room has no place left"),
+        InputOutcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),
+        InputOutcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),
+        InputOutcome::RoomLocked => (403, "room_locked", "the room is locked and takes nobody in"),
+        InputOutcome::RoomDisabled => (403, "room_disabled", "the room is switched off"),
+        InputOutcome::RoomNotStarted => (403, "room_not_started", "the room has not begun"),
+        InputOutcome::NoImplicitRoom => {
+            (403, "room_not_allowed", "there is no such room, and none is made by joining")
+        }
+        InputOutcome::RoleRefused => {
+            let detail = "the room takes nobody in with this role";
+            return Some(Problem::new(403, "role_not_allowed", detail).with_field("role"));
+        }
+        InputOutcome::E2eeRequired => {
+            let detail = "the room demands encryption end to end, and this would make the server read what somebody sends";
+            return Some(Problem::new(409, "conflict", detail));
+        }
+        InputOutcome::NotPermitted => (403, "not_permitted", "that is not permitted"),
+    };
+    Some(Problem::new(status, code, detail))
+}
+
+/// An event with a stable name.
+fn log_room_change(event: &'static str, caller: &CallerId, room: &RoomId) {
+    tracing::info!(target: "signalbox_auth::audit", event, %caller, %room, "room_changed");
+}

@@ -1,0 +1,225 @@
+//! `/api/rooms/{room}/participants` and `/bans`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use signalbox_access::{RuleChange, RuleKey, RuleTerms};
+use signalbox_protocol::{
+    LeaveReason,
+    id::{PeerId, Role, UserId},
+    problem::Problem,
+};
+use signalbox_rooms::room::{InputOutcome, PeerSelector, RoomAction};
+use signalbox_token::scope::Scope;
+
+use utoipa::ToSchema;
+
+use super::{
+    change_room, load_room, log_room_change, no_such_peer, room_principal::authorize_in_room,
+    views::MemberView,
+};
+use crate::{
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, StateData, read_members},
+        schemas::{PeerPath, ReasonText, RoleName, RoomPath, UserName},
+        token_request::{bad_member, parse_member, parse_name},
+    },
+    management::access_rules,
+};
+
+/// Who is in a room.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ParticipantList<'a> {
+    participants: Vec<MemberView<'a>>,
+}
+
+/// How many were removed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RemovalResponse {
+    removed: usize,
+}
+
+/// A ban from a room.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RoomBanResponse {
+    /// The key of the rule: what `DELETE /api/rules/{key}` lifts.
+    rule: String,
+    /// Until when, ms since 1970.
+    until: u64,
+    /// How many were removed.
+    removed: usize,
+}
+
+fn peer_in_request(request: &HttpRequest) -> Result<PeerId, Problem> {
+    PeerId::parse(request.match_info().get("peer").unwrap_or_default()).map_err(|_| no_such_peer())
+}
+
+fn removal_response(outcome: InputOutcome) -> HttpResponse {
+    let removed = if let InputOutcome::Removed(count) = outcome { count } else { 1 };
+    HttpResponse::Ok().json(RemovalResponse { removed })
+}
+
+/// What is to be changed: one of these at least.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct MemberUpdateRequest {
+    role: Option<RoleName>,
+    muted: Option<bool>,
+}
+
+/// Who, and for how long.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct RoomBanRequest {
+    user: UserName,
+    /// Seconds.
+    #[schema(minimum = 1, maximum = 2_678_400)]
+    r#for: u64,
+    reason: Option<ReasonText>,
+}
+
+/// What can be done to one that waits.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) enum LobbyVerb {
+    Admit,
+    Deny,
+}
+
+/// Who is in the room, and who waits to be let in.
+#[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
+    params(RoomPath),
+    responses((status = 200, body = ParticipantList), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn list(request: HttpRequest, state: StateData) -> ApiResult {
+    let (_, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
+    let room = load_room(&state, &id).await?;
+    let participants = room.members.iter().map(|(peer, member)| MemberView::new(peer, member)).collect();
+    Ok(HttpResponse::Ok().json(ParticipantList { participants }))
+}
+
+/// Gives a member another role, or mutes it.
+#[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
+    params(PeerPath), request_body = MemberUpdateRequest,
+    responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn patch(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
+    let peer = peer_in_request(&request)?;
+    let [role, muted] = read_members(body, ["role", "muted"])?;
+    let role = parse_name("role", &role, Role::parse)?;
+    let muted = parse_member::<bool>("muted", &muted, "must be true or false")?;
+    if role.is_none() && muted.is_none() {
+        return Err(bad_member("role", "or muted must be there").into());
+    }
+    if let Some(role) = role {
+        let permissions = state.grant_policy.permissions_of(&role)?;
+        let ice_policy = Some(state.room_settings.ice_policy_of(&role));
+        change_room(&state, &id, RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy })
+            .await?;
+        log_room_change("role_changed", &caller, &id);
+    }
+    if let Some(on) = muted {
+        change_room(&state, &id, RoomAction::Mute { peer: peer.clone(), muted: on }).await?;
+        log_room_change("peer_muted", &caller, &id);
+    }
+    let room = load_room(&state, &id).await?;
+    let member = room.members.get(&peer).ok_or_else(no_such_peer)?;
+    Ok(HttpResponse::Ok().json(MemberView::new(&peer, member)))
+}
+
+/// Removes a member; neither its token nor its handle brings it back.
+#[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
+    params(PeerPath),
+    responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn remove(request: HttpRequest, state: StateData) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let peer = peer_in_request(&request)?;
+    let act = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
+    let (outcome, _) = change_room(&state, &id, act).await?;
+    log_room_change("peer_removed", &caller, &id);
+    Ok(removal_response(outcome))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemberSelectionQuery {
+    role: Option<String>,
+    user: Option<String>,
+}
+
+/// Removes all members of a role, or of a user.
+#[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
+    params(RoomPath, ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
+    responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn remove_members(request: HttpRequest, state: StateData) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let which = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
+    let whom = match which.map(web::Query::into_inner) {
+        Ok(MemberSelectionQuery { role: Some(role), user: None }) => {
+            PeerSelector::Role(Role::parse(&role).map_err(|bad| bad_member("role", bad))?)
+        }
+        Ok(MemberSelectionQuery { role: None, user: Some(user) }) => {
+            PeerSelector::User(UserId::parse(&user).map_err(|bad| bad_member("user", bad))?)
+        }
+        _ => {
+            return Err(
+                bad_member("role", "or user must be in the query, one of them and nothing else").into()
+            );
+        }
+    };
+    let (outcome, _) =
+        change_room(&state, &id, RoomAction::Remove { selector: whom, reason: LeaveReason::Removed }).await?;
+    log_room_change("peers_removed", &caller, &id);
+    Ok(removal_response(outcome))
+}
+
+/// `admit` or `deny` one that waits.
+#[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
+    params(PeerPath, ("verb" = inline(LobbyVerb), Path, description = "What is done")),
+    responses((status = 204, description = "Done"), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn decide_lobby(request: HttpRequest, state: StateData) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let peer = peer_in_request(&request)?;
+    let admits = request.match_info().get("verb") == Some("admit");
+    change_room(&state, &id, if admits { RoomAction::Admit(peer) } else { RoomAction::Deny(peer) }).await?;
+    log_room_change(if admits { "peer_admitted" } else { "peer_denied" }, &caller, &id);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Bans a user from the room for a time, whatever token it has, and removes its peers.
+#[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
+    params(RoomPath), request_body = RoomBanRequest,
+    responses((status = 201, body = RoomBanResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn ban(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+    let [user, lasts, why] = read_members(body, ["user", "for", "reason"])?;
+    let user =
+        parse_name("user", &user, UserId::parse)?.ok_or_else(|| access_rules::missing_rule_member("user"))?;
+    let life_ms =
+        access_rules::parse_rule_life(&lasts)?.ok_or_else(|| access_rules::missing_rule_member("for"))?;
+    let terms = RuleTerms {
+        author: caller.as_str().into(),
+        reason: access_rules::parse_reason(&why)?,
+        ..RuleTerms::default()
+    };
+    // The rule first: who is removed may be back in a moment.
+    let key = RuleKey::Ban { room: Some(id.clone()), user: user.clone() };
+    let rule = state
+        .access
+        .write_rule(RuleChange { key, life_ms, terms })
+        .await
+        .map_err(access_rules::apply_problem)?;
+    let act = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
+    let outcome = match change_room(&state, &id, act).await {
+        Ok((outcome, _)) => outcome,
+        // The ban stands whether or not there is such a room now.
+        Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),
+        Err(problem) => return Err(problem.into()),
+    };
+    log_room_change("user_banned", &caller, &id);
+    let removed = if let InputOutcome::Removed(count) = outcome { count } else { 0 };
+    let banned = RoomBanResponse { rule: rule.key.to_string(), until: rule.in_force_until, removed };
+    Ok(HttpResponse::Created().json(banned))
+}

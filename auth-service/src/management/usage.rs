@@ -1,0 +1,159 @@
+//! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use signalbox_protocol::{clock, problem::Problem};
+use signalbox_redis::RedisUnavailable;
+use signalbox_rooms::usage::{UsageAmount, UtcDay};
+use signalbox_token::scope::Scope;
+
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    AuthState,
+    context::{
+        authorization::authorize_application,
+        problem_responses::ProblemResponses,
+        request::{ApiResult, StateData, read_query},
+        token_request::bad_member,
+    },
+};
+
+/// Most days that may be asked for at once.
+const MAX_DAYS: u64 = 400;
+/// Rows of one answer, where nothing is said, and at most.
+const DEFAULT_ROWS: usize = 1_000;
+const MAX_ROWS: usize = 10_000;
+
+/// A page of what was used.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsagePage)]
+pub(crate) struct UsagePage {
+    days: Vec<UsageRow>,
+    /// Where to go on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// What one API key used in one room on one day.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Usage)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UsageRow {
+    /// Of UTC.
+    day: String,
+    /// The API key, or who else the token came from.
+    key: String,
+    /// The room; `~other` where there are too many.
+    room: String,
+    /// Peers that came.
+    joins: u64,
+    /// The time that peers were connected.
+    peer_minutes: f64,
+}
+
+/// What is asked for, as the document has it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct UsageQueryParams {
+    /// The first day, of UTC; `to` where it is absent.
+    #[param(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    from: Option<String>,
+    /// The last day; today where it is absent.
+    #[param(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    to: Option<String>,
+    /// Only this API key.
+    key: Option<String>,
+    /// Only this room.
+    room: Option<String>,
+    /// The most rows of the page.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+}
+
+impl UsageRow {
+    fn new(day: UtcDay, (key, room): (String, String), amount: UsageAmount) -> Self {
+        // To a thousandth: 60 ms.
+        let peer_minutes = (amount.connected_ms as f64 / 60.0).round() / 1_000.0;
+        Self { day: day.to_string(), key, room, joins: amount.joins, peer_minutes }
+    }
+}
+
+/// What is asked for.
+struct UsageQuery {
+    from: UtcDay,
+    to: UtcDay,
+    key: Option<String>,
+    room: Option<String>,
+    limit: usize,
+    /// The last row of the page before.
+    after_row: Option<(UtcDay, (String, String))>,
+}
+
+fn parse_usage_query(request: &HttpRequest, today: UtcDay) -> Result<UsageQuery, Problem> {
+    let [from, to, key, room, limit, cursor] =
+        read_query(request, ["from", "to", "key", "room", "limit", "cursor"])?;
+    let day = |text: Option<String>, field, default| match text {
+        None => Ok(default),
+        Some(text) => UtcDay::parse(&text).ok_or_else(|| bad_member(field, "must be a day like 2026-11-21")),
+    };
+    let to = day(to, "to", today)?;
+    let from = day(from, "from", to)?;
+    let days = from.days_until(to).ok_or_else(|| bad_member("from", "must not be later than to"))?;
+    if days >= MAX_DAYS {
+        return Err(bad_member("from", "must be less than 400 days before to"));
+    }
+    let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MAX_ROWS).contains(limit)));
+    let limit =
+        limit.unwrap_or(Some(DEFAULT_ROWS)).ok_or_else(|| bad_member("limit", "must be from 1 to 10000"))?;
+    let after = cursor
+        .map(|text| parse_usage_cursor(&text).ok_or_else(|| bad_member("cursor", "is not one of an answer")));
+    Ok(UsageQuery { from, to, key, room, limit, after_row: after.transpose()? })
+}
+
+fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
+    let mut parts = text.splitn(3, '/');
+    let day = UtcDay::parse(parts.next()?)?;
+    Some((day, (parts.next()?.to_owned(), parts.next()?.to_owned())))
+}
+
+/// What was used, in the order of day, key and room.
+#[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(UsageQueryParams),
+    responses((status = 200, body = UsagePage), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
+    authorize_application(&request, &state, Scope::Usage)?;
+    let wish = parse_usage_query(&request, UtcDay::from_ms(clock::now_ms()))?;
+    let answer = read_usage_page(&state, &wish).await.map_err(|RedisUnavailable| {
+        Problem::new(503, "unavailable", "the store does not answer; try again")
+    })?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+async fn read_usage_page(state: &AuthState, wish: &UsageQuery) -> Result<UsagePage, RedisUnavailable> {
+    let mut days: Vec<UsageRow> = Vec::new();
+    let mut day = wish.after_row.as_ref().map_or(wish.from, |(day, _)| wish.from.max(*day));
+    while day <= wish.to {
+        let fits = |pair: &(String, String)| {
+            wish.key.as_ref().is_none_or(|key| *key == pair.0)
+                && wish.room.as_ref().is_none_or(|room| *room == pair.1)
+        };
+        let is_after = |pair: &(String, String)| {
+            wish.after_row.as_ref().is_none_or(|(of, last)| *of != day || pair > last)
+        };
+        for (pair, amount) in state.usage.read_day(day).await?.0 {
+            if !fits(&pair) || !is_after(&pair) {
+                continue;
+            }
+            if days.len() == wish.limit {
+                let next = days.last().map(|row| format!("{}/{}/{}", row.day, row.key, row.room));
+                return Ok(UsagePage { days, next });
+            }
+            days.push(UsageRow::new(day, pair, amount));
+        }
+        day = day.plus_days(1);
+    }
+    Ok(UsagePage { days, next: None })
+}
