@@ -16,6 +16,7 @@ use crate::context::{
 
 /// A JWK set (RFC 7517).
 #[derive(ToSchema)]
+#[schema(as = Jwks)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct JwksView {
     keys: Vec<JwkView>,
@@ -23,6 +24,7 @@ pub(crate) struct JwksView {
 
 /// A public key: Ed25519 (RFC 8037) or P-256 (RFC 7518).
 #[derive(ToSchema)]
+#[schema(as = Jwk)]
 #[expect(dead_code, reason = "the document reads it")]
 struct JwkView {
     kty: String,

@@ -22,6 +22,7 @@ use crate::{
 
 /// A ticket.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Ticket)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TicketResponse {
     /// Stands for the token in one upgrade, as `?token=` or in the subprotocol `token.TICKET`.

@@ -26,6 +26,7 @@ use crate::{
 
 /// What a token is to say. Room and user are needed of an API key, the room alone of a guest, the invite alone of somebody who has one.
 #[derive(ToSchema)]
+#[schema(as = TokenRequest)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the document reads it; members are judged one by one")]
 pub(crate) struct TokenRequestSchema {

@@ -44,12 +44,12 @@ pub(crate) struct DisplayName(#[expect(dead_code, reason = "the document reads i
 
 /// Why, for those who read the rules later.
 #[derive(ToSchema)]
-#[schema(pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]{1,256}$")]
+#[schema(as = Reason, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]{1,256}$")]
 pub(crate) struct ReasonText(#[expect(dead_code, reason = "the document reads it")] String);
 
 /// Anything, in an object.
 #[derive(ToSchema)]
-#[schema(value_type = Object)]
+#[schema(as = Metadata, value_type = Object)]
 pub(crate) struct MetadataObject(());
 
 /// Anything but `null`.
@@ -67,6 +67,7 @@ impl ToSchema for MessageData {}
 
 /// Whether what is sent is encrypted end to end.
 #[derive(ToSchema)]
+#[schema(as = Encryption)]
 #[serde(rename_all = "lowercase")]
 #[expect(dead_code, reason = "the document reads it")]
 pub(crate) enum EncryptionMode {

@@ -55,6 +55,7 @@ pub(crate) struct RuleView {
 
 /// What a rule is about.
 #[derive(ToSchema)]
+#[schema(as = RuleKind)]
 #[serde(rename_all = "kebab-case")]
 #[expect(dead_code, reason = "the document reads it")]
 enum RuleKindView {

@@ -77,7 +77,7 @@ pub(crate) struct RoomView<'a> {
 
 /// Who made a room.
 #[derive(ToSchema)]
-#[schema(as = Maker)]
+#[schema(as = RoomCreator)]
 #[expect(dead_code, reason = "the document reads it")]
 struct RoomCreatorView {
     kind: RoomCreatorKindView,
@@ -86,6 +86,7 @@ struct RoomCreatorView {
 }
 
 #[derive(ToSchema)]
+#[schema(as = RoomCreatorKind)]
 #[serde(rename_all = "lowercase")]
 #[expect(dead_code, reason = "the document reads it")]
 enum RoomCreatorKindView {
