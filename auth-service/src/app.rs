@@ -245,10 +245,10 @@ async fn check_ready(
     state: web::Data<AuthState>,
     store: Option<Arc<RedisCredentialStore>>,
 ) -> Result<(), Problem> {
-    if state.is_stopping() {
+    if state.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process stops"));
     }
-    state.check_rules_loaded()?;
+    state.context.check_rules_loaded()?;
     match store {
         Some(store) => {
             store.check_ready().await.map_err(|error| Problem::new(503, "unavailable", error.to_string()))

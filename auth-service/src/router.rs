@@ -8,8 +8,9 @@ use signalbox_http::{json_config, resource};
 use signalbox_token::JWKS_PATH;
 
 use crate::{
+    AuthState,
     auth::{exchange, ice, jwks, management_token, refresh, ticket, token, validate},
-    context::{address_guard, api_path::ApiPath, cors, request::StateData},
+    context::{address_guard, api_path::ApiPath, cors},
     management::{
         access_rules, event_feed,
         rooms::{self, invites},
@@ -56,17 +57,22 @@ pub(crate) fn api_paths(bodies: &web::JsonConfig) -> Vec<ApiPath> {
 }
 
 /// Registers the service's paths.
-pub fn configure(state: StateData) -> impl FnOnce(&mut web::ServiceConfig) {
+pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        for path in api_paths(&json_config(state.body_limit)) {
+        let context = &state.context;
+        for path in api_paths(&json_config(context.body_limit)) {
             // What is for everybody says so itself.
             if path.pattern.starts_with("/.well-known/") {
                 config.service(path.resource);
             } else {
-                config.service(cors::with_cors(path.resource, &state.allowed_origins));
+                config.service(cors::with_cors(path.resource, &context.allowed_origins));
             }
         }
         let feed = resource("/ws/events", "GET").route(web::get().to(event_feed::get));
-        config.app_data(state).service(feed.wrap(from_fn(address_guard::refuse_denied_address)));
+        config
+            .app_data(web::Data::from(context.clone()))
+            .app_data(web::Data::from(state.tokens.clone()))
+            .app_data(web::Data::from(state.management.clone()))
+            .service(feed.wrap(from_fn(address_guard::refuse_denied_address)));
     }
 }

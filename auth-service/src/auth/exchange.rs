@@ -1,6 +1,6 @@
 //! `/auth/exchange`
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, web};
 use signalbox_access::AccessSubject;
 use signalbox_protocol::{
     clock,
@@ -10,16 +10,17 @@ use signalbox_protocol::{
 use utoipa::ToSchema;
 
 use super::{
+    issue_time::wait_for_issue_time,
     issuer::{RenewableTerms, UserTokenTerms},
     providers::ExchangeRefusal,
     token,
     token_response::{TokenResponse, sign_user_token, start_refresh_family},
 };
 use crate::{
-    AuthState,
+    auth::token_service::TokenService,
     context::{
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         token_request,
     },
 };
@@ -38,32 +39,36 @@ pub(crate) struct ExchangeRequest {
 /// Gives a user token for a token of the user's own provider.
 #[utoipa::path(post, path = "/auth/exchange", tag = "tokens", request_body = ExchangeRequest,
     responses((status = 200, body = TokenResponse), ProblemResponses), security(()))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    token::check_site_for_token(&request, &state)?;
-    let exchanged = exchange_token(&state, body).await;
-    token::respond_with_token(&state, "user", "user_exchanged", exchanged)
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<TokenService>,
+    body: JsonBody,
+) -> ApiResult {
+    token::check_site_for_token(&request, &service)?;
+    let exchanged = exchange_token(&service, body).await;
+    token::respond_with_token(&service, "user", "user_exchanged", exchanged)
 }
 
-async fn exchange_token(state: &AuthState, body: JsonBody) -> Result<TokenResponse, Problem> {
+async fn exchange_token(service: &TokenService, body: JsonBody) -> Result<TokenResponse, Problem> {
     let [token, refresh] = read_members(body, ["token", "refresh"])?;
     let token: Option<String> = token_request::parse_member("token", &token, "must be a string")?;
     let token = token.ok_or_else(|| token_request::bad_member("token", "is missing"))?;
     let refresh = token_request::parse_member("refresh", &refresh, "must be true or false")?.unwrap_or(false);
-    let said = state.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
-    let role = said.role.unwrap_or_else(|| state.grant_policy.default_role().clone());
-    let ttl_s = state.grant_policy.default_ttl_s();
+    let said = service.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
+    let role = said.role.unwrap_or_else(|| service.grant_policy.default_role().clone());
+    let ttl_s = service.grant_policy.default_ttl_s();
     let grant = UserTokenTerms { user: said.user, role, name: said.name, ttl_s };
     let issuer = Some(CallerId::USER);
     let subject =
         AccessSubject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address: None };
-    state.check_access(&subject)?;
-    let moment = state.wait_for_issue_time(&subject).await;
+    service.context.check_access(&subject)?;
+    let moment = wait_for_issue_time(&service.context.access, &subject).await;
     let jti = TokenId::random();
     let refresh = match refresh {
-        true => Some(start_refresh_family(state, &RenewableTerms::User(grant.clone()), &jti).await?),
+        true => Some(start_refresh_family(service, &RenewableTerms::User(grant.clone()), &jti).await?),
         false => None,
     };
-    sign_user_token(state, grant, moment, jti, refresh)
+    sign_user_token(service, grant, moment, jti, refresh)
 }
 
 fn exchange_problem(why: ExchangeRefusal) -> Problem {

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde::Serialize;
 use signalbox_http::check_origin;
 use signalbox_protocol::{IcePolicy, IceServer, clock};
 use utoipa::ToSchema;
 
-use super::validate;
+use super::{token_service::TokenService, validate};
 use crate::context::{
     authorization::bearer_room_token,
     problem_responses::ProblemResponses,
-    request::{ApiResult, StateData},
+    request::ApiResult,
     schemas::{IceServerView, IceTransportPolicy},
 };
 
@@ -34,10 +34,10 @@ pub(crate) struct IceResponse {
 /// What a client is told about ICE, for whoever has a room token in `Authorization: Bearer`: before it joins, or without a socket.
 #[utoipa::path(get, path = "/auth/ice", tag = "tokens", operation_id = "ice_get",
     responses((status = 200, body = IceResponse), ProblemResponses), security(("token" = [])))]
-pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = validate::verify_room_token(&state, bearer_room_token(&request))?;
-    let ice = state.ice.client_config(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
+pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
+    check_origin(request.headers(), &service.context.allowed_origins)?;
+    let claims = validate::verify_room_token(&service, bearer_room_token(&request))?;
+    let ice = service.ice.client_config(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
     let told = IceResponse {
         ice_servers: ice.servers,
         ice_policy: ice.policy,

@@ -3,16 +3,15 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, ETAG, EntityTag, Header as _, IfNoneMatch},
+    web,
 };
 use signalbox_http::ApiError;
 use signalbox_protocol::problem::Problem;
 
 use utoipa::ToSchema;
 
-use crate::context::{
-    problem_responses::ProblemView,
-    request::{ApiResult, StateData},
-};
+use super::token_service::TokenService;
+use crate::context::{problem_responses::ProblemView, request::ApiResult};
 
 /// A JWK set (RFC 7517).
 #[derive(ToSchema)]
@@ -45,11 +44,11 @@ struct JwkView {
         (status = 304, description = "It is the one that was named"),
         (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
     security(()))]
-pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
+pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
     let none = || {
         Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
     };
-    let published = state.keys.published_jwks().ok_or_else(none).map_err(ApiError)?;
+    let published = service.keys.published_jwks().ok_or_else(none).map_err(ApiError)?;
     let kept = match IfNoneMatch::parse(&request) {
         Ok(IfNoneMatch::Any) => true,
         Ok(IfNoneMatch::Items(tags)) => {

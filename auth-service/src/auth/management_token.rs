@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use signalbox_protocol::{clock, id::TokenId, problem::Problem};
 use signalbox_token::{
@@ -11,14 +11,14 @@ use signalbox_token::{
 };
 use utoipa::ToSchema;
 
-use super::{issuer::NOT_BEFORE_SKEW_S, token::report_refusal, token_response::signing_problem};
+use super::{issue_time::NOT_BEFORE_SKEW_S, token::report_refusal, token_response::signing_problem};
 use crate::{
-    AuthState,
+    auth::token_service::TokenService,
     context::{
         authorization::authorize_api_key,
         principal::Application,
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         token_request,
     },
 };
@@ -69,18 +69,22 @@ pub(crate) struct ManagementTokenResponse {
 /// Makes a management token of an API key: for a tool that should not hold the key.
 #[utoipa::path(post, path = "/auth/management", tag = "tokens", request_body = ManagementTokenRequest,
     responses((status = 200, body = ManagementTokenResponse), ProblemResponses), security(("key" = [])))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let backend = authorize_api_key(&request, &state, None)?;
-    let made = issue_management_token(&state, &backend, body);
-    let made = made.map_err(|problem| report_refusal(&state, Some(backend.id.as_str()), problem))?;
-    state.metrics.issued.with_label_values(&["management"]).inc();
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<TokenService>,
+    body: JsonBody,
+) -> ApiResult {
+    let backend = authorize_api_key(&request, &service.context, None)?;
+    let made = issue_management_token(&service, &backend, body);
+    let made = made.map_err(|problem| report_refusal(&service, Some(backend.id.as_str()), problem))?;
+    service.context.metrics.issued.with_label_values(&["management"]).inc();
     tracing::info!(target: "signalbox_auth::audit", caller = %backend.id, scopes = made.scopes.join(" "),
         ttl_s = made.expires_in, "management_token_issued");
     Ok(HttpResponse::Ok().json(made))
 }
 
 fn issue_management_token(
-    state: &AuthState,
+    service: &TokenService,
     backend: &Application,
     body: JsonBody,
 ) -> Result<ManagementTokenResponse, Problem> {
@@ -103,7 +107,7 @@ fn issue_management_token(
         exp: now_s + expires_in,
         jti: TokenId::random(),
     };
-    let token = state.minter.sign_claims(&claims).map_err(|error| signing_problem(&error))?;
+    let token = service.minter.sign_claims(&claims).map_err(|error| signing_problem(&error))?;
     Ok(ManagementTokenResponse { token, expires_in, scopes: names })
 }
 

@@ -3,6 +3,7 @@
 pub mod credential_store;
 pub(crate) mod exchange;
 pub(crate) mod ice;
+pub(crate) mod issue_time;
 pub(crate) mod issuer;
 pub(crate) mod jwks;
 pub mod keys;
@@ -12,4 +13,5 @@ pub(crate) mod refresh;
 pub(crate) mod ticket;
 pub(crate) mod token;
 pub(crate) mod token_response;
+pub(crate) mod token_service;
 pub(crate) mod validate;

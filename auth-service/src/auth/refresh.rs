@@ -1,7 +1,7 @@
 //! `/auth/refresh`
 
-use actix_web::HttpRequest;
-use signalbox_access::AccessSubject;
+use actix_web::{HttpRequest, web};
+use signalbox_access::{AccessSubject, RuleChange, RuleKey, RuleTerms};
 use signalbox_protocol::{
     id::{CallerId, TokenId},
     problem::Problem,
@@ -11,15 +11,16 @@ use utoipa::ToSchema;
 
 use super::{
     credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
-    issuer::{IssueTime, REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
+    issue_time::{IssueTime, wait_for_issue_time},
+    issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
     token,
     token_response::{IssuedRefreshToken, TokenResponse, sign_room_token, sign_user_token, store_problem},
 };
 use crate::{
-    AuthState,
+    auth::token_service::TokenService,
     context::{
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         token_request,
     },
 };
@@ -38,40 +39,45 @@ pub(crate) struct RefreshRequest {
 /// The one that was shown is used up; shown again within 10 s it brings the same successor, and later it ends the whole family.
 #[utoipa::path(post, path = "/auth/refresh", tag = "tokens", request_body = RefreshRequest,
     responses((status = 200, body = TokenResponse), ProblemResponses), security(()))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    token::check_site_for_token(&request, &state)?;
-    let renewed = refresh_token(&state, body).await;
-    token::respond_with_token(&state, "refresh", "token_refreshed", renewed)
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<TokenService>,
+    body: JsonBody,
+) -> ApiResult {
+    token::check_site_for_token(&request, &service)?;
+    let renewed = refresh_token(&service, body).await;
+    token::respond_with_token(&service, "refresh", "token_refreshed", renewed)
 }
 
-async fn refresh_token(state: &AuthState, body: JsonBody) -> Result<TokenResponse, Problem> {
+async fn refresh_token(service: &TokenService, body: JsonBody) -> Result<TokenResponse, Problem> {
     let [token] = read_members(body, ["refreshToken"])?;
     let text: Option<String> = token_request::parse_member("refreshToken", &token, "must be a string")?;
     let text = text.ok_or_else(|| token_request::bad_member("refreshToken", "is missing"))?;
     let token = OpaqueToken::parse(OpaqueTokenKind::Refresh, &text).ok_or_else(refresh_invalid)?;
     let name = family_id(&token);
-    let family = state.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
+    let family =
+        service.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
     // Judged before it is used up: who is shut out for a while keeps the token.
     let what =
-        if family.terms_json.is_empty() { None } else { Some(load_allowed_terms(state, &family).await?) };
+        if family.terms_json.is_empty() { None } else { Some(load_allowed_terms(service, &family).await?) };
     let next = derive_successor(&token, &family.salt);
     let turn = RefreshRotation {
         family_id: name,
         presented_digest: token.digest(),
         successor_digest: next.digest(),
         repeat_ms: REFRESH_REPEAT_MS,
-        successor_life_ms: state.refresh_lifetimes.token_life_ms,
+        successor_life_ms: service.refresh_lifetimes.token_life_ms,
     };
-    match (state.store.rotate_refresh_token(&turn).await.map_err(store_problem)?, what) {
+    match (service.store.rotate_refresh_token(&turn).await.map_err(store_problem)?, what) {
         (RefreshRotationResult::Rotated { number, left_ms }, Some((what, moment))) => {
             let jti = next_token_id(&family, number)?;
             let refresh = Some(IssuedRefreshToken::new(&next, left_ms));
             match what {
-                RenewableTerms::Room(grant) => sign_room_token(state, grant, moment, jti, refresh),
-                RenewableTerms::User(grant) => sign_user_token(state, grant, moment, jti, refresh),
+                RenewableTerms::Room(grant) => sign_room_token(service, grant, moment, jti, refresh),
+                RenewableTerms::User(grant) => sign_user_token(service, grant, moment, jti, refresh),
             }
         }
-        (RefreshRotationResult::Reused { first, .. }, _) => Err(report_reuse(state, &family, first).await),
+        (RefreshRotationResult::Reused { first, .. }, _) => Err(report_reuse(service, &family, first).await),
         (RefreshRotationResult::Expired, _) => {
             Err(Problem::new(401, "refresh_expired", "the refresh token was not used for too long"))
         }
@@ -81,31 +87,31 @@ async fn refresh_token(state: &AuthState, body: JsonBody) -> Result<TokenRespons
 
 /// What a family brings, as far as it is allowed now, and when its next token is made.
 async fn load_allowed_terms(
-    state: &AuthState,
+    service: &TokenService,
     family: &RefreshFamily,
 ) -> Result<(RenewableTerms, IssueTime), Problem> {
     let mut what: RenewableTerms = serde_json::from_str(&family.terms_json).map_err(|_| refresh_invalid())?;
     let by_user = CallerId::user();
     let (user, room, caller) = match &mut what {
         RenewableTerms::Room(grant) => {
-            state.grant_policy.renew_terms(grant)?;
+            service.grant_policy.renew_terms(grant)?;
             (&grant.user, Some(&grant.room), &grant.caller)
         }
         RenewableTerms::User(grant) => {
-            state.grant_policy.permissions_of(&grant.role)?;
+            service.grant_policy.permissions_of(&grant.role)?;
             (&grant.user, None, &by_user)
         }
     };
     if let Some(backend) = api_key_id(caller) {
         // A key that was removed brings no more tokens.
-        state.applications.get(backend).ok_or_else(refresh_invalid)?;
-        state.check_api_key(backend.as_str())?;
+        service.context.applications.get(backend).ok_or_else(refresh_invalid)?;
+        service.context.check_api_key(backend.as_str())?;
     }
     let (issued_s, issuer) = (Some(family.created_ms / 1_000), Some(caller.as_str()));
     let subject = AccessSubject { user, room, grant: &family.grant, issued_s, issuer, address: None };
-    state.check_access(&subject)?;
-    let moment = state.wait_for_issue_time(&subject).await;
-    state.refresh_and_check_access(&subject).await?;
+    service.context.check_access(&subject)?;
+    let moment = wait_for_issue_time(&service.context.access, &subject).await;
+    service.context.refresh_and_check_access(&subject).await?;
     Ok((what, moment))
 }
 
@@ -118,15 +124,27 @@ fn next_token_id(family: &RefreshFamily, number: u64) -> Result<TokenId, Problem
     Ok(TokenId::parse(&family.grant).map_err(|_| refresh_invalid())?.sibling(number))
 }
 
-async fn report_reuse(state: &AuthState, family: &RefreshFamily, first: bool) -> Problem {
+async fn report_reuse(service: &TokenService, family: &RefreshFamily, first: bool) -> Problem {
     // Each time: the first time it may not have come through.
-    state.revoke_grant(&family.grant).await;
+    revoke_grant(service, &family.grant).await;
     if first {
-        state.metrics.refresh_reused.inc();
+        service.context.metrics.refresh_reused.inc();
         tracing::warn!(target: "signalbox_auth::audit", grant = family.grant, "refresh_reused");
     }
     let detail = "the refresh token had been used before, so all tokens of its making are taken back";
     Problem::new(401, "refresh_reused", detail)
+}
+
+/// Takes a grant back, for as long as anything of it can be good: its refresh token was used twice. Where that cannot be written the
+/// family is dead all the same, and the next use of it tries again.
+async fn revoke_grant(service: &TokenService, grant: &str) {
+    let Ok(grant) = TokenId::parse(grant) else { return };
+    let terms =
+        RuleTerms { author: "refresh".into(), reason: Some("refresh_reused".into()), ..RuleTerms::default() };
+    let change = RuleChange { key: RuleKey::Grant(grant), life_ms: service.max_live_grant_ms, terms };
+    if let Err(error) = service.context.access.write_rule(change).await {
+        tracing::warn!(event = "take_back_failed", %error, "a grant could not be taken back");
+    }
 }
 
 fn refresh_invalid() -> Problem {

@@ -1,6 +1,6 @@
 //! `/auth/ticket`
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use signalbox_http::check_origin;
 use signalbox_protocol::problem::Problem;
@@ -12,12 +12,8 @@ use super::{
     validate,
 };
 use crate::{
-    AuthState,
-    context::{
-        authorization::bearer_room_token,
-        problem_responses::ProblemResponses,
-        request::{ApiResult, StateData},
-    },
+    auth::token_service::TokenService,
+    context::{authorization::bearer_room_token, problem_responses::ProblemResponses, request::ApiResult},
 };
 
 /// A ticket.
@@ -34,10 +30,10 @@ pub(crate) struct TicketResponse {
 /// Gives a ticket for a room token: good once, for 30 s, so that what stands in a URL is worth nothing afterwards.
 #[utoipa::path(post, path = "/auth/ticket", tag = "tokens",
     responses((status = 200, body = TicketResponse), ProblemResponses), security(("token" = [])))]
-pub(crate) async fn post(request: HttpRequest, state: StateData) -> ApiResult {
-    let issued = issue_ticket(&request, &state).await;
+pub(crate) async fn post(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
+    let issued = issue_ticket(&request, &service).await;
     let outcome = issued.as_ref().map_or_else(|problem| problem.code, |_| "issued");
-    state.metrics.tickets.with_label_values(&[outcome]).inc();
+    service.context.metrics.tickets.with_label_values(&[outcome]).inc();
     let (ticket, claims) = issued?;
     tracing::info!(target: "signalbox_auth::audit", room = %claims.room, user = %claims.sub,
         grant = claims.grant(), "ticket_issued");
@@ -46,14 +42,14 @@ pub(crate) async fn post(request: HttpRequest, state: StateData) -> ApiResult {
 
 async fn issue_ticket(
     request: &HttpRequest,
-    state: &AuthState,
+    service: &TokenService,
 ) -> Result<(TicketResponse, RoomClaims), Problem> {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    let claims = validate::verify_room_token(state, bearer_room_token(request))?;
-    state.refresh_and_check_access(&validate::room_access_subject(&claims)).await?;
+    check_origin(request.headers(), &service.context.allowed_origins)?;
+    let claims = validate::verify_room_token(service, bearer_room_token(request))?;
+    service.context.refresh_and_check_access(&validate::room_access_subject(&claims)).await?;
     let ticket = OpaqueToken::random();
     let record = serde_json::to_string(&claims).map_err(|error| serialization_problem(&error))?;
-    state.store.put_ticket(&ticket.digest(), record).await.map_err(store_problem)?;
+    service.store.put_ticket(&ticket.digest(), record).await.map_err(store_problem)?;
     let ticket =
         TicketResponse { ticket: ticket.to_text(OpaqueTokenKind::Ticket), expires_in: TICKET_LIFE.as_secs() };
     Ok((ticket, claims))

@@ -11,12 +11,11 @@ use utoipa::ToSchema;
 
 use super::{
     credential_store::contract::{CredentialStoreError, NewRefreshFamily},
-    issuer::{
-        IssueTime, NOT_BEFORE_SKEW_S, RenewableTerms, RoomTokenTerms, UserTokenTerms, family_id, new_salt,
-    },
+    issue_time::{IssueTime, NOT_BEFORE_SKEW_S, wait_for_issue_time},
+    issuer::{RenewableTerms, RoomTokenTerms, UserTokenTerms, family_id, new_salt},
 };
 use crate::{
-    AuthState,
+    auth::token_service::TokenService,
     context::schemas::{RoleName, RoomName, UserName},
 };
 
@@ -62,26 +61,26 @@ impl IssuedRefreshToken {
 
 /// The room token of a grant, as the first one of its making; with a refresh token where that is wanted.
 pub(crate) async fn issue_room_token(
-    state: &AuthState,
+    service: &TokenService,
     grant: RoomTokenTerms,
     refresh: bool,
 ) -> Result<TokenResponse, Problem> {
     let RoomTokenTerms { user, room, caller, .. } = &grant;
     let issuer = Some(caller.as_str());
     let subject = AccessSubject { user, room: Some(room), grant: "", issued_s: None, issuer, address: None };
-    state.check_access(&subject)?;
+    service.context.check_access(&subject)?;
     // Before the family begins, which is dated too.
-    let moment = state.wait_for_issue_time(&subject).await;
+    let moment = wait_for_issue_time(&service.context.access, &subject).await;
     let jti = TokenId::random();
     let refresh = match refresh {
-        true => Some(start_refresh_family(state, &RenewableTerms::Room(grant.clone()), &jti).await?),
+        true => Some(start_refresh_family(service, &RenewableTerms::Room(grant.clone()), &jti).await?),
         false => None,
     };
-    sign_room_token(state, grant, moment, jti, refresh)
+    sign_room_token(service, grant, moment, jti, refresh)
 }
 
 pub(crate) fn sign_room_token(
-    state: &AuthState,
+    service: &TokenService,
     grant: RoomTokenTerms,
     moment: IssueTime,
     jti: TokenId,
@@ -89,8 +88,10 @@ pub(crate) fn sign_room_token(
 ) -> Result<TokenResponse, Problem> {
     let (room, user, role, expires_in) =
         (Some(grant.room.clone()), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token =
-        state.minter.sign_room_token(grant, moment, jti.clone()).map_err(|error| signing_problem(&error))?;
+    let token = service
+        .minter
+        .sign_room_token(grant, moment, jti.clone())
+        .map_err(|error| signing_problem(&error))?;
     let issued = TokenResponse {
         token,
         expires_in,
@@ -105,7 +106,7 @@ pub(crate) fn sign_room_token(
 }
 
 pub(crate) fn sign_user_token(
-    state: &AuthState,
+    service: &TokenService,
     grant: UserTokenTerms,
     moment: IssueTime,
     jti: TokenId,
@@ -124,7 +125,7 @@ pub(crate) fn sign_user_token(
         exp: now_s + ttl_s,
         jti: jti.clone(),
     };
-    let token = state.minter.sign_claims(&claims).map_err(|error| signing_problem(&error))?;
+    let token = service.minter.sign_claims(&claims).map_err(|error| signing_problem(&error))?;
     let issued = TokenResponse {
         token,
         expires_in: ttl_s,
@@ -140,12 +141,12 @@ pub(crate) fn sign_user_token(
 
 /// Begins a family of refresh tokens.
 pub(crate) async fn start_refresh_family(
-    state: &AuthState,
+    service: &TokenService,
     what: &RenewableTerms,
     jti: &TokenId,
 ) -> Result<IssuedRefreshToken, Problem> {
     let token = OpaqueToken::random();
-    let lives = state.refresh_lifetimes;
+    let lives = service.refresh_lifetimes;
     let family = NewRefreshFamily {
         family_id: family_id(&token),
         salt: new_salt(),
@@ -155,7 +156,7 @@ pub(crate) async fn start_refresh_family(
         token_life_ms: lives.token_life_ms,
         family_life_ms: lives.family_life_ms,
     };
-    state.store.start_family(family).await.map_err(store_problem)?;
+    service.store.start_family(family).await.map_err(store_problem)?;
     Ok(IssuedRefreshToken::new(&token, lives.token_life_ms))
 }
 

@@ -1,6 +1,6 @@
 //! `/auth/validate`
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use signalbox_access::AccessSubject;
 use signalbox_http::check_origin;
@@ -9,11 +9,11 @@ use signalbox_token::{RoomClaims, TokenError};
 use utoipa::ToSchema;
 
 use crate::{
-    AuthState,
+    auth::token_service::TokenService,
     context::{
         authorization::bearer_room_token,
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         schemas::{CallerName, DisplayName, MetadataObject, RegionName, RoleName, RoomName, UserName},
     },
 };
@@ -62,37 +62,41 @@ pub(crate) struct ValidateRequest {
 /// Looks at the room token in `Authorization: Bearer` (RFC 6750, section 2.1).
 #[utoipa::path(get, path = "/auth/validate", tag = "tokens",
     responses((status = 200, body = ValidateResponse), ProblemResponses), security(("token" = [])))]
-pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
-    check_origin(request.headers(), &state.allowed_origins)?;
-    validate_response(&state, bearer_room_token(&request))
+pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
+    check_origin(request.headers(), &service.context.allowed_origins)?;
+    validate_response(&service, bearer_room_token(&request))
 }
 
 /// Looks at the room token in the body, where no header log sees it.
 #[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = ValidateRequest,
     responses((status = 200, body = ValidateResponse), ProblemResponses), security(()))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    check_origin(request.headers(), &state.allowed_origins)?;
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<TokenService>,
+    body: JsonBody,
+) -> ApiResult {
+    check_origin(request.headers(), &service.context.allowed_origins)?;
     let [token] = read_members(body, ["token"])?;
     let token: Option<String> = token.and_then(|raw| serde_json::from_str(raw.get()).ok());
     let not_text = || Problem::new(400, "bad_request", "token must be a string").with_field("token");
-    validate_response(&state, Ok(&token.ok_or_else(not_text)?))
+    validate_response(&service, Ok(&token.ok_or_else(not_text)?))
 }
 
-fn validate_response(state: &AuthState, token: Result<&str, TokenError>) -> ApiResult {
-    let verdict = verify_room_token(state, token);
+fn validate_response(service: &TokenService, token: Result<&str, TokenError>) -> ApiResult {
+    let verdict = verify_room_token(service, token);
     let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
-    state.metrics.validated.with_label_values(&[outcome]).inc();
+    service.context.metrics.validated.with_label_values(&[outcome]).inc();
     Ok(HttpResponse::Ok().json(ValidateResponse { valid: true, claims: verdict? }))
 }
 
 /// What a room token says, if it is good here and now.
 pub(crate) fn verify_room_token(
-    state: &AuthState,
+    service: &TokenService,
     token: Result<&str, TokenError>,
 ) -> Result<RoomClaims, Problem> {
-    let verified = token.and_then(|token| state.verifier.verify_room_token(token, clock::now_s()));
+    let verified = token.and_then(|token| service.context.verifier.verify_room_token(token, clock::now_s()));
     let claims = verified.map_err(TokenError::to_problem)?;
-    state.check_access(&room_access_subject(&claims))?;
+    service.context.check_access(&room_access_subject(&claims))?;
     Ok(claims)
 }
 

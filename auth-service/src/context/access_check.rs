@@ -1,15 +1,14 @@
 //! What was taken back, asked before anything is given or vouched for.
 
-use std::{net::IpAddr, time::Duration};
+use super::service_context::ServiceContext;
+use std::net::IpAddr;
 
 use actix_web::HttpRequest;
-use signalbox_access::{AccessRefusal, AccessSubject, RuleChange, RuleKey, RuleTerms};
-use signalbox_protocol::{clock, id::TokenId, problem::Problem};
+use signalbox_access::{AccessRefusal, AccessSubject, RuleKey};
+use signalbox_protocol::{id::TokenId, problem::Problem};
 use signalbox_token::{ManagementClaims, TokenError};
 
-use crate::{AuthState, auth::issuer::IssueTime};
-
-impl AuthState {
+impl ServiceContext {
     /// Where a client is; see `server.trusted_proxies`.
     pub(crate) fn client_address(&self, request: &HttpRequest) -> Option<IpAddr> {
         self.proxies.client_address(request.peer_addr().map(|peer| peer.ip()), request.headers())
@@ -47,28 +46,13 @@ impl AuthState {
         Err(Problem::new(503, "unavailable", "this process does not know yet what was taken back; try again"))
     }
 
-    /// The moment in which a token is made. What it says of that is by the clock that rules are dated with. Times of tokens are whole seconds, and a rule takes back
-    /// the whole second it falls into; so who asks in the rest of that second is answered in the next one. To date a token ahead instead would
-    /// let it survive the next rule of the same second.
-    pub(crate) async fn wait_for_issue_time(&self, subject: &AccessSubject<'_>) -> IssueTime {
-        loop {
-            let now = self.access.now_ms();
-            let first = self.access.rules().first_valid_issue_second(subject, now);
-            if now / 1_000 >= first {
-                return IssueTime::new(now, clock::now_ms());
-            }
-            // At most a second: no rule is dated ahead. Longer only if the store's clock was put back meanwhile.
-            tokio::time::sleep(Duration::from_millis((first * 1_000 - now).min(1_000))).await;
-        }
-    }
-
     /// Whether something that was issued before is still good, by whatever was answered until now, here or by another process.
     ///
     /// What is made from it says that it was issued now, so it must be known to be good after that: a rule that comes later is dated later
     /// than what was made, and takes it back.
     ///
     /// # Errors
-    /// As [`AuthState::check_access`].
+    /// As [`ServiceContext::check_access`].
     pub(crate) async fn refresh_and_check_access(&self, subject: &AccessSubject<'_>) -> Result<(), Problem> {
         let away = |_| Problem::new(503, "unavailable", "the store does not answer; try again");
         self.access.wait_for_latest_rules().await.map_err(away)?;
@@ -90,20 +74,5 @@ impl AuthState {
             return Err(TokenError::Revoked.to_problem());
         }
         self.check_api_key(claims.sub.as_str())
-    }
-
-    /// Takes a grant back, for as long as anything of it can be good: its refresh token was used twice. Where that cannot be written the
-    /// family is dead all the same, and the next use of it tries again.
-    pub(crate) async fn revoke_grant(&self, grant: &str) {
-        let Ok(grant) = TokenId::parse(grant) else { return };
-        let terms = RuleTerms {
-            author: "refresh".into(),
-            reason: Some("refresh_reused".into()),
-            ..RuleTerms::default()
-        };
-        let change = RuleChange { key: RuleKey::Grant(grant), life_ms: self.max_live_grant_ms, terms };
-        if let Err(error) = self.access.write_rule(change).await {
-            tracing::warn!(event = "take_back_failed", %error, "a grant could not be taken back");
-        }
     }
 }

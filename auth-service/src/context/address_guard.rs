@@ -13,7 +13,7 @@ use actix_web::{
 use signalbox_access::AccessRefusal;
 use signalbox_http::problem_response;
 
-use crate::AuthState;
+use super::service_context::ServiceContext;
 
 /// What stays open; both take the scope `security` and nothing else.
 const EXEMPT_PATHS: [&str; 2] = ["/api/rules", "/api/rules/{key}"];
@@ -23,19 +23,19 @@ const EXEMPT_PATHS: [&str; 2] = ["/api/rules", "/api/rules/{key}"];
 /// # Errors
 /// Only what an inner service left unanswered.
 pub(crate) async fn refuse_denied_address(
-    state: web::Data<AuthState>,
+    context: web::Data<ServiceContext>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let address = state.client_address(request.request());
-    let denied =
-        address.is_some_and(|address| state.access.rules().denies_address(address, state.access.now_ms()));
+    let address = context.client_address(request.request());
+    let denied = address
+        .is_some_and(|address| context.access.rules().denies_address(address, context.access.now_ms()));
     let is_way_back = request.match_pattern().is_some_and(|pattern| EXEMPT_PATHS.contains(&&*pattern));
     if !denied || is_way_back {
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let problem = AccessRefusal::AddressDenied.to_problem();
-    state.metrics.unauthorized.with_label_values(&[problem.code]).inc();
+    context.metrics.unauthorized.with_label_values(&[problem.code]).inc();
     tracing::info!(target: "signalbox_auth::audit", code = problem.code, "caller_refused");
     let response: HttpResponse = problem_response(&problem);
     Ok(request.into_response(response).map_into_right_body())

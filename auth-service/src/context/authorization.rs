@@ -20,8 +20,10 @@ use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
 use signalbox_access::AccessSubject;
 
-use super::principal::{Application, Principal, caller_unknown, scheme_credentials};
-use crate::AuthState;
+use super::{
+    principal::{Application, Principal, caller_unknown, scheme_credentials},
+    service_context::ServiceContext,
+};
 
 /// A backend that may do this.
 ///
@@ -29,12 +31,12 @@ use crate::AuthState;
 /// 403 `origin_not_allowed`, 401 `caller_unknown` or the token's code, 403 `scope_missing`.
 pub(crate) fn authorize_application(
     request: &HttpRequest,
-    state: &AuthState,
+    context: &ServiceContext,
     scope: Scope,
 ) -> Result<Principal, ApiError> {
-    authorize_with(request, state, scope, |header| match bearer_token(header) {
-        Some(token) => authenticate_management_token(state, token),
-        None => state.applications.authenticate(header).map(Principal::ApiKey),
+    authorize_with(request, context, scope, |header| match bearer_token(header) {
+        Some(token) => authenticate_management_token(context, token),
+        None => context.applications.authenticate(header).map(Principal::ApiKey),
     })
 }
 
@@ -44,35 +46,38 @@ pub(crate) fn authorize_application(
 /// As [`authorize`].
 pub(crate) fn authorize_application_or_user(
     request: &HttpRequest,
-    state: &AuthState,
+    context: &ServiceContext,
     scope: Scope,
 ) -> Result<Principal, ApiError> {
-    authorize_with(request, state, scope, |header| match bearer_token(header) {
-        Some(token) => match state.verifier.verify_user_token(token, clock::now_s()) {
-            Ok(claims) => check_user(state, claims).map(Principal::User),
-            Err(TokenError::WrongType) => authenticate_management_token(state, token),
+    authorize_with(request, context, scope, |header| match bearer_token(header) {
+        Some(token) => match context.verifier.verify_user_token(token, clock::now_s()) {
+            Ok(claims) => check_user(context, claims).map(Principal::User),
+            Err(TokenError::WrongType) => authenticate_management_token(context, token),
             Err(error) => Err(error.to_problem()),
         },
-        None => state.applications.authenticate(header).map(Principal::ApiKey),
+        None => context.applications.authenticate(header).map(Principal::ApiKey),
     })
 }
 
 /// A user with a user token, and nobody else.
 ///
 /// # Errors
-/// 403 `origin_not_allowed`, the token's code, and what [`AuthState::judge`] refuses.
-pub(crate) fn authorize_user(request: &HttpRequest, state: &AuthState) -> Result<Arc<UserClaims>, ApiError> {
-    let proven = check_site(request, state)
+/// 403 `origin_not_allowed`, the token's code, and what [`ServiceContext::judge`] refuses.
+pub(crate) fn authorize_user(
+    request: &HttpRequest,
+    context: &ServiceContext,
+) -> Result<Arc<UserClaims>, ApiError> {
+    let proven = check_site(request, context)
         .and_then(|()| {
             authorization_header(request)
                 .and_then(bearer_token)
                 .ok_or_else(|| TokenError::Missing.to_problem())
         })
         .and_then(|token| {
-            state.verifier.verify_user_token(token, clock::now_s()).map_err(TokenError::to_problem)
+            context.verifier.verify_user_token(token, clock::now_s()).map_err(TokenError::to_problem)
         })
-        .and_then(|claims| check_user(state, claims));
-    proven.map_err(|problem| report_unauthorized(state, problem))
+        .and_then(|claims| check_user(context, claims));
+    proven.map_err(|problem| report_unauthorized(context, problem))
 }
 
 /// An API key with its secret, and nothing else.
@@ -81,15 +86,15 @@ pub(crate) fn authorize_user(request: &HttpRequest, state: &AuthState) -> Result
 /// As [`authorize`].
 pub(crate) fn authorize_api_key(
     request: &HttpRequest,
-    state: &AuthState,
+    context: &ServiceContext,
     scope: Option<Scope>,
 ) -> Result<Application, ApiError> {
-    let proven = check_site(request, state)
+    let proven = check_site(request, context)
         .and_then(|()| authorization_header(request).ok_or_else(caller_unknown))
-        .and_then(|header| state.applications.authenticate(header))
-        .and_then(|backend| check_key(state, backend))
+        .and_then(|header| context.applications.authenticate(header))
+        .and_then(|backend| check_key(context, backend))
         .and_then(|backend| scope.map_or(Ok(()), |scope| backend.require_scope(scope)).map(|()| backend));
-    proven.map_err(|problem| report_unauthorized(state, problem))
+    proven.map_err(|problem| report_unauthorized(context, problem))
 }
 
 /// An API key, or where guests are on nobody in particular.
@@ -98,19 +103,19 @@ pub(crate) fn authorize_api_key(
 /// As [`authorize`], and 401 `guests_off`.
 pub(crate) fn authorize_api_key_or_guest(
     request: &HttpRequest,
-    state: &AuthState,
+    context: &ServiceContext,
     scope: Scope,
 ) -> Result<Principal, ApiError> {
     if authorization_header(request).is_some() {
-        return authorize_api_key(request, state, Some(scope)).map(Principal::ApiKey);
+        return authorize_api_key(request, context, Some(scope)).map(Principal::ApiKey);
     }
-    let guest = check_site(request, state).and_then(|()| {
-        if state.guests_allowed {
+    let guest = check_site(request, context).and_then(|()| {
+        if context.guests_allowed {
             return Ok(Principal::Guest);
         }
         Err(Problem::new(401, "guests_off", "guests are off; send an API key as Authorization: Basic"))
     });
-    guest.map_err(|problem| report_unauthorized(state, problem))
+    guest.map_err(|problem| report_unauthorized(context, problem))
 }
 
 /// The token in `Authorization: Bearer`, where a token is what a route takes.
@@ -126,35 +131,39 @@ pub(crate) fn bearer_room_token(request: &HttpRequest) -> Result<&str, TokenErro
 
 fn authorize_with(
     request: &HttpRequest,
-    state: &AuthState,
+    context: &ServiceContext,
     scope: Scope,
     prove: impl FnOnce(&[u8]) -> Result<Principal, Problem>,
 ) -> Result<Principal, ApiError> {
-    let proven = check_site(request, state)
+    let proven = check_site(request, context)
         .and_then(|()| authorization_header(request).ok_or_else(caller_unknown))
         .and_then(prove)
-        .and_then(|caller| check_key_and_scope(state, caller, scope));
-    proven.map_err(|problem| report_unauthorized(state, problem))
+        .and_then(|caller| check_key_and_scope(context, caller, scope));
+    proven.map_err(|problem| report_unauthorized(context, problem))
 }
 
-fn check_key_and_scope(state: &AuthState, caller: Principal, scope: Scope) -> Result<Principal, Problem> {
+fn check_key_and_scope(
+    context: &ServiceContext,
+    caller: Principal,
+    scope: Scope,
+) -> Result<Principal, Problem> {
     if let Principal::ApiKey(backend) | Principal::ManagementToken(backend) = &caller {
-        state.check_api_key(backend.id.as_str())?;
+        context.check_api_key(backend.id.as_str())?;
         backend.require_scope(scope)?;
     }
     Ok(caller)
 }
 
-fn check_key(state: &AuthState, backend: Application) -> Result<Application, Problem> {
-    state.check_api_key(backend.id.as_str()).map(|()| backend)
+fn check_key(context: &ServiceContext, backend: Application) -> Result<Application, Problem> {
+    context.check_api_key(backend.id.as_str()).map(|()| backend)
 }
 
-fn check_site(request: &HttpRequest, state: &AuthState) -> Result<(), Problem> {
-    check_origin(request.headers(), &state.allowed_origins)
+fn check_site(request: &HttpRequest, context: &ServiceContext) -> Result<(), Problem> {
+    check_origin(request.headers(), &context.allowed_origins)
 }
 
-fn check_user(state: &AuthState, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
-    state.check_access(&user_access_subject(&claims))?;
+fn check_user(context: &ServiceContext, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
+    context.check_access(&user_access_subject(&claims))?;
     Ok(Arc::new(claims))
 }
 
@@ -170,12 +179,13 @@ pub(crate) fn user_access_subject(claims: &UserClaims) -> AccessSubject<'_> {
     }
 }
 
-fn authenticate_management_token(state: &AuthState, token: &str) -> Result<Principal, Problem> {
+fn authenticate_management_token(context: &ServiceContext, token: &str) -> Result<Principal, Problem> {
     let claims =
-        state.verifier.verify_management_token(token, clock::now_s()).map_err(TokenError::to_problem)?;
-    state.check_management_token(&claims)?;
+        context.verifier.verify_management_token(token, clock::now_s()).map_err(TokenError::to_problem)?;
+    context.check_management_token(&claims)?;
     // Its key may have been removed since.
-    let backend = state.applications.from_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
+    let backend =
+        context.applications.from_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
     Ok(Principal::ManagementToken(backend))
 }
 
@@ -192,9 +202,9 @@ fn bearer_token(header: &[u8]) -> Option<&str> {
 }
 
 /// Counts and logs a caller that was not let in. It has no name here: what it calls itself may be a secret in the wrong place.
-fn report_unauthorized(state: &AuthState, problem: Problem) -> ApiError {
+fn report_unauthorized(context: &ServiceContext, problem: Problem) -> ApiError {
     let code = problem.code;
-    state.metrics.unauthorized.with_label_values(&[code]).inc();
+    context.metrics.unauthorized.with_label_values(&[code]).inc();
     tracing::info!(target: "signalbox_auth::audit", code, field = problem.field.as_deref(), "caller_refused");
     ApiError(problem)
 }

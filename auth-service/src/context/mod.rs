@@ -12,4 +12,5 @@ pub(crate) mod principal;
 pub(crate) mod problem_responses;
 pub(crate) mod request;
 pub(crate) mod schemas;
+pub(crate) mod service_context;
 pub(crate) mod token_request;

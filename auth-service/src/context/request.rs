@@ -5,10 +5,8 @@ use signalbox_http::{ApiError, JsonMembers};
 use signalbox_protocol::{id::RoomId, problem::Problem};
 
 use super::token_request::bad_member;
-use crate::AuthState;
 
-/// What every handler is given, and what it gives.
-pub(crate) type StateData = web::Data<AuthState>;
+/// What every handler gives.
 pub(crate) type ApiResult = Result<HttpResponse, ApiError>;
 
 /// A JSON object. Taken as a result, so that who asks is judged before what is asked.

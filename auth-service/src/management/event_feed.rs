@@ -15,32 +15,33 @@ use tokio::{
 };
 
 use crate::{
-    AuthState,
-    context::{
-        authorization::authorize_api_key,
-        request::{ApiResult, StateData},
-    },
+    context::{authorization::authorize_api_key, request::ApiResult},
+    management::management_service::ManagementService,
 };
 
 /// A reader has nothing to say.
 const MAX_FRAME_BYTES: usize = 1_024;
 
 /// Opens the feed. Judged before the upgrade: the web site, the API key, the number of readers.
-pub(crate) async fn get(request: HttpRequest, state: StateData, payload: web::Payload) -> ApiResult {
-    let reader = authorize_api_key(&request, &state, Some(Scope::Events))?.id;
-    if state.is_stopping() {
+pub(crate) async fn get(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    payload: web::Payload,
+) -> ApiResult {
+    let reader = authorize_api_key(&request, &service.context, Some(Scope::Events))?.id;
+    if service.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process stops; try again").into());
     }
-    let place = Arc::clone(&state.feed_slots).try_acquire_owned();
+    let place = Arc::clone(&service.feed_slots).try_acquire_owned();
     let place = place.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
-    let events = state.feed.subscribe();
+    let events = service.feed.subscribe();
     let (response, session, messages) = actix_ws::handle(&request, payload)
         .map_err(|_| Problem::new(426, "upgrade_required", "this path takes a WebSocket upgrade"))?;
     tracing::info!(target: "signalbox_auth::audit", caller = %reader, "feed_opened");
     actix_web::rt::spawn(async move {
-        state.metrics.feed_readers.inc();
-        let outcome = serve_feed(&state, session, messages.max_frame_size(MAX_FRAME_BYTES), events).await;
-        state.metrics.feed_readers.dec();
+        service.context.metrics.feed_readers.inc();
+        let outcome = serve_feed(&service, session, messages.max_frame_size(MAX_FRAME_BYTES), events).await;
+        service.context.metrics.feed_readers.dec();
         drop(place);
         tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
     });
@@ -59,13 +60,13 @@ enum FeedCloseReason {
 }
 
 async fn serve_feed(
-    state: &AuthState,
+    service: &ManagementService,
     mut session: Session,
     mut messages: MessageStream,
     mut events: Receiver<Arc<str>>,
 ) -> FeedCloseReason {
-    let mut stop = state.subscribe_stop();
-    let mut ping = interval(state.ping_interval);
+    let mut stop = service.context.subscribe_stop();
+    let mut ping = interval(service.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
@@ -73,21 +74,21 @@ async fn serve_feed(
         let sent = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {
-                let _ = timeout(state.ping_interval, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
+                let _ = timeout(service.ping_interval, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
                 return FeedCloseReason::Stopping;
             }
             message = messages.recv() => {
                 heard = Instant::now();
-                handle_message(&mut session, message, state.ping_interval).await
+                handle_message(&mut session, message, service.ping_interval).await
             }
             _ = ping.tick() => {
-                if heard.elapsed() > state.ping_interval.mul_f32(2.5) {
+                if heard.elapsed() > service.ping_interval.mul_f32(2.5) {
                     return FeedCloseReason::Dead;
                 }
-                send_within(state.ping_interval, session.ping(b"")).await
+                send_within(service.ping_interval, session.ping(b"")).await
             }
-            event = events.recv() => match next_line(state, event) {
-                Some(line) => send_within(state.ping_interval, session.text(line)).await,
+            event = events.recv() => match next_line(service, event) {
+                Some(line) => send_within(service.ping_interval, session.text(line)).await,
                 None => Err(FeedCloseReason::Stopping),
             },
         };
@@ -115,11 +116,11 @@ async fn handle_message(
 }
 
 /// The next text frame; `NoSuchRule` when there will be no more events.
-fn next_line(state: &AuthState, event: Result<Arc<str>, RecvError>) -> Option<String> {
+fn next_line(service: &ManagementService, event: Result<Arc<str>, RecvError>) -> Option<String> {
     match event {
         Ok(line) => Some((*line).to_owned()),
         Err(RecvError::Lagged(count)) => {
-            state.metrics.feed_skipped.inc_by(count);
+            service.context.metrics.feed_skipped.inc_by(count);
             Some(format!(r#"{{"event":"skipped","count":{count}}}"#))
         }
         Err(RecvError::Closed) => None,

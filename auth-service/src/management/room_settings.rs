@@ -1,14 +1,13 @@
 //! What the configuration says of rooms, as the API needs it.
 
+use signalbox_access::LimitChanges;
 use signalbox_config::ServiceSettings;
 use signalbox_protocol::{IcePolicy, id::Role};
 use signalbox_rooms::room::{MAX_ROOM_RETENTION_MS, RoomPolicy};
 
-use crate::AuthState;
-
 /// The rules of the configuration that the API judges by itself.
 pub(crate) struct RoomApiSettings {
-    /// As a node decides by, with the limits of the configuration: [`AuthState::room_policy_in_force`] has those in force.
+    /// As a node decides by, with the limits of the configuration: [`RoomApiSettings::policy_with`] has those in force.
     pub(crate) policy: RoomPolicy,
     /// How long a made room is kept, milliseconds.
     pub(crate) retention_ms: u64,
@@ -20,6 +19,8 @@ pub(crate) struct RoomApiSettings {
     pub(crate) signal_url: String,
     pub(crate) max_metadata_bytes: usize,
     pub(crate) max_data_bytes: usize,
+    /// The most peers in a room that can be told in one frame.
+    pub(crate) max_room_peers: u32,
     default_ice_policy: IcePolicy,
     role_ice_policies: Vec<(Role, Option<IcePolicy>)>,
 }
@@ -37,6 +38,7 @@ impl RoomApiSettings {
             signal_url: rooms.signal_url.clone().unwrap_or_else(|| "/ws/signal".to_owned()),
             max_metadata_bytes: settings.limits.metadata.0,
             max_data_bytes: settings.limits.data.0,
+            max_room_peers: max_room_peers(settings),
             default_ice_policy: settings.ice.policy,
             role_ice_policies: settings
                 .roles
@@ -55,18 +57,21 @@ impl RoomApiSettings {
             .and_then(|(_, ice)| *ice)
             .unwrap_or(self.default_ice_policy)
     }
-}
 
-impl AuthState {
-    /// The rules of rooms, with the limits in force.
-    pub(crate) fn room_policy_in_force(&self) -> RoomPolicy {
-        let rules = self.room_settings.policy.clone();
-        let limits = self.access.rules().limit_changes(self.access.now_ms());
-        let largest = |peers: u32| peers.clamp(1, self.max_room_peers) as usize;
+    /// The policy with the limits in force.
+    pub(crate) fn policy_with(&self, limits: &LimitChanges) -> RoomPolicy {
+        let policy = self.policy.clone();
+        let within_frame = |peers: u32| peers.clamp(1, self.max_room_peers) as usize;
         RoomPolicy {
-            max_room_peers: limits.room_peers.map_or(rules.max_room_peers, largest),
-            max_user_peers: limits.user_peers.map_or(rules.max_user_peers, |peers| peers.max(1) as usize),
-            ..rules
+            max_room_peers: limits.room_peers.map_or(policy.max_room_peers, within_frame),
+            max_user_peers: limits.user_peers.map_or(policy.max_user_peers, |peers| peers.max(1) as usize),
+            ..policy
         }
     }
+}
+
+/// As the check of the configuration has it, for a limit that is changed at run time.
+fn max_room_peers(settings: &ServiceSettings) -> u32 {
+    let largest = settings.limits.outbox.0 / (settings.limits.metadata.0 + 512);
+    u32::try_from(largest).unwrap_or(u32::MAX).clamp(1, 1_000)
 }

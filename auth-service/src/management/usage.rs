@@ -1,6 +1,6 @@
 //! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use signalbox_protocol::{clock, problem::Problem};
 use signalbox_redis::RedisUnavailable;
@@ -10,13 +10,13 @@ use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    AuthState,
     context::{
         authorization::authorize_application,
         problem_responses::ProblemResponses,
-        request::{ApiResult, StateData, read_query},
+        request::{ApiResult, read_query},
         token_request::bad_member,
     },
+    management::management_service::ManagementService,
 };
 
 /// Most days that may be asked for at once.
@@ -123,16 +123,19 @@ fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
 /// What was used, in the order of day, key and room.
 #[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(UsageQueryParams),
     responses((status = 200, body = UsagePage), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
-    authorize_application(&request, &state, Scope::Usage)?;
+pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    authorize_application(&request, &service.context, Scope::Usage)?;
     let wish = parse_usage_query(&request, UtcDay::from_ms(clock::now_ms()))?;
-    let answer = read_usage_page(&state, &wish).await.map_err(|RedisUnavailable| {
+    let answer = read_usage_page(&service, &wish).await.map_err(|RedisUnavailable| {
         Problem::new(503, "unavailable", "the store does not answer; try again")
     })?;
     Ok(HttpResponse::Ok().json(answer))
 }
 
-async fn read_usage_page(state: &AuthState, wish: &UsageQuery) -> Result<UsagePage, RedisUnavailable> {
+async fn read_usage_page(
+    service: &ManagementService,
+    wish: &UsageQuery,
+) -> Result<UsagePage, RedisUnavailable> {
     let mut days: Vec<UsageRow> = Vec::new();
     let mut day = wish.after_row.as_ref().map_or(wish.from, |(day, _)| wish.from.max(*day));
     while day <= wish.to {
@@ -143,7 +146,7 @@ async fn read_usage_page(state: &AuthState, wish: &UsageQuery) -> Result<UsagePa
         let is_after = |pair: &(String, String)| {
             wish.after_row.as_ref().is_none_or(|(of, last)| *of != day || pair > last)
         };
-        for (pair, amount) in state.usage.read_day(day).await?.0 {
+        for (pair, amount) in service.usage.read_day(day).await?.0 {
             if !fits(&pair) || !is_after(&pair) {
                 continue;
             }

@@ -283,6 +283,7 @@ async fn full_rule_table_accepts_only_emergency_rules() {
         let key = RuleKey::Grant(signalbox_protocol::id::TokenId::parse(&format!("g{n}")).unwrap());
         let outcome = service
             .state
+            .context
             .access
             .write_rule(RuleChange { key, life_ms: 60_000, terms: RuleTerms::default() })
             .await;

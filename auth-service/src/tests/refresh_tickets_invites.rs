@@ -56,7 +56,7 @@ async fn refresh_token_gives_the_next_token_of_the_same_grant() {
         let (status, answer) = refresh_token(&service, member_text(shown, "refreshToken")).await;
         assert_eq!((status, &answer["code"]), (401, &code.into()));
     }
-    assert_eq!(service.state.metrics.refresh_reused.get(), 1);
+    assert_eq!(service.state.context.metrics.refresh_reused.get(), 1);
     assert!(service.request_token(r#"{"room":"r","user":"u"}"#).await.1.get("refreshToken").is_none());
 }
 

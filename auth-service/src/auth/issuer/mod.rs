@@ -12,4 +12,4 @@ mod token_issuer;
 pub(crate) use grant_policy::{GrantPolicy, RoomTokenTerms, UserTokenTerms};
 pub(crate) use invite::{InviteCode, InviteTerms};
 pub(crate) use refresh_token::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id, new_salt};
-pub(crate) use token_issuer::{IssueTime, NOT_BEFORE_SKEW_S, TokenMinter};
+pub(crate) use token_issuer::TokenMinter;

@@ -1,6 +1,6 @@
 //! `/api/limits`
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, web};
 use serde::Serialize;
 use signalbox_access::{LimitChanges, MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
 use signalbox_protocol::problem::Problem;
@@ -12,11 +12,14 @@ use super::{
     RawRuleMember, apply_rule, authorize_rule_author, lift_rule, parse_reason, parse_rule_life,
     rules::RuleView,
 };
-use crate::context::{
-    problem_responses::ProblemResponses,
-    request::{ApiResult, JsonBody, StateData, read_members},
-    schemas::ReasonText,
-    token_request::{bad_member, parse_integer},
+use crate::{
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, read_members},
+        schemas::ReasonText,
+        token_request::{bad_member, parse_integer},
+    },
+    management::management_service::ManagementService,
 };
 
 /// Changed limits as callers name them.
@@ -74,12 +77,16 @@ pub(crate) struct LimitsRequest {
 /// Puts limits in force on every node, in place of those that were changed before; what is absent is as it is configured.
 #[utoipa::path(put, path = "/api/limits", tag = "control", operation_id = "limits_put", request_body = LimitsRequest,
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn put(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
+pub(crate) async fn put(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
     let [room_peers, user_peers, connections, burst, rate, backlog, lasts, why] =
         read_members(body, LIMITS_MEMBERS)?;
     let changes = LimitChanges {
-        room_peers: parse_limit("roomPeers", &room_peers, 1, state.max_room_peers)?,
+        room_peers: parse_limit("roomPeers", &room_peers, 1, service.room_settings.max_room_peers)?,
         user_peers: parse_limit("userPeers", &user_peers, 1, 1_000)?,
         connections: parse_limit("connections", &connections, 1, 1_000_000)?,
         burst: parse_limit("burst", &burst, 1, 1_000_000)?,
@@ -91,7 +98,7 @@ pub(crate) async fn put(request: HttpRequest, state: StateData, body: JsonBody) 
     }
     let life_ms = parse_rule_life(&lasts)?.unwrap_or(MAX_RULE_LIFE_MS);
     let terms = RuleTerms { reason: parse_reason(&why)?, limits: Some(changes), ..RuleTerms::default() };
-    Ok(apply_rule(&state, &caller, "limits_changed", (RuleKey::Limits, life_ms), terms).await?)
+    Ok(apply_rule(&service, &caller, "limits_changed", (RuleKey::Limits, life_ms), terms).await?)
 }
 
 fn parse_limit(field: &str, raw: &RawRuleMember, low: u32, high: u32) -> Result<Option<u32>, Problem> {
@@ -102,7 +109,7 @@ fn parse_limit(field: &str, raw: &RawRuleMember, low: u32, high: u32) -> Result<
 /// The configured limits are in force again.
 #[utoipa::path(delete, path = "/api/limits", tag = "control", operation_id = "limits_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn delete(request: HttpRequest, state: StateData) -> ApiResult {
-    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
-    Ok(lift_rule(&state, &caller, &RuleKey::Limits).await?)
+pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
+    Ok(lift_rule(&service, &caller, &RuleKey::Limits).await?)
 }

@@ -17,12 +17,12 @@ use signalbox_protocol::{display_text, problem::Problem};
 use signalbox_token::scope::Scope;
 
 use crate::{
-    AuthState,
     context::{
         api_path::ApiPath,
         authorization::authorize_application,
         token_request::{bad_member, parse_integer, parse_member},
     },
+    management::management_service::ManagementService,
 };
 
 /// A member of a body as it was sent.
@@ -37,10 +37,10 @@ pub(crate) struct RuleAuthor {
 /// Judges who asks, before what is asked is looked at.
 fn authorize_rule_author(
     request: &HttpRequest,
-    state: &AuthState,
+    service: &ManagementService,
     scope: Scope,
 ) -> Result<RuleAuthor, ApiError> {
-    let caller = authorize_application(request, state, scope)?;
+    let caller = authorize_application(request, &service.context, scope)?;
     Ok(RuleAuthor { id: caller.id().as_str().to_owned() })
 }
 
@@ -70,22 +70,27 @@ pub(crate) fn rule_paths(
 
 /// Writes a rule and tells of it.
 async fn apply_rule(
-    state: &AuthState,
+    service: &ManagementService,
     caller: &RuleAuthor,
     event: &'static str,
     (key, life_ms): (RuleKey, u64),
     terms: RuleTerms,
 ) -> Result<HttpResponse, Problem> {
     let terms = RuleTerms { author: caller.id.as_str().into(), ..terms };
-    let rule = state.access.write_rule(RuleChange { key, life_ms, terms }).await.map_err(apply_problem)?;
+    let rule =
+        service.context.access.write_rule(RuleChange { key, life_ms, terms }).await.map_err(apply_problem)?;
     log_rule_change(&caller.id, event, &rule);
     Ok(HttpResponse::Ok().json(rules::RuleView::new(&rule)))
 }
 
 /// Lifts a rule and tells of it.
-async fn lift_rule(state: &AuthState, caller: &RuleAuthor, key: &RuleKey) -> Result<HttpResponse, Problem> {
+async fn lift_rule(
+    service: &ManagementService,
+    caller: &RuleAuthor,
+    key: &RuleKey,
+) -> Result<HttpResponse, Problem> {
     let by = RuleTerms { author: caller.id.as_str().into(), ..RuleTerms::default() };
-    let rule = state.access.lift_rule(key, by).await.map_err(apply_problem)?;
+    let rule = service.context.access.lift_rule(key, by).await.map_err(apply_problem)?;
     log_rule_change(&caller.id, "rule_lifted", &rule);
     Ok(HttpResponse::Ok().json(rules::RuleView::new(&rule)))
 }

@@ -1,6 +1,6 @@
 //! `/api/notices`
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_access::{Notice, NoticeAudience};
 use signalbox_protocol::{
     id::{Role, RoomId, UserId},
@@ -11,11 +11,14 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{apply_problem, authorize_rule_author, missing_rule_member, parse_plain_text};
-use crate::context::{
-    problem_responses::ProblemResponses,
-    request::{ApiResult, JsonBody, StateData, read_members},
-    schemas::{EmptyResponse, RoomName, UserName},
-    token_request::{bad_member, parse_member, parse_name},
+use crate::{
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, read_members},
+        schemas::{EmptyResponse, RoomName, UserName},
+        token_request::{bad_member, parse_member, parse_name},
+    },
+    management::management_service::ManagementService,
 };
 
 /// A word to everybody, to a room, or to a user.
@@ -40,8 +43,12 @@ pub(crate) struct NoticeRequest {
 /// Says something to everybody who is connected, or to those of a room or of a user.
 #[utoipa::path(post, path = "/api/notices", tag = "control", operation_id = "notices_post", request_body = NoticeRequest,
     responses((status = 202, description = "It is on its way", body = EmptyResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
     let [room, user, code, message] = read_members(body, ["room", "user", "code", "message"])?;
     let (to, whom) =
         match (parse_name("room", &room, RoomId::parse)?, parse_name("user", &user, UserId::parse)?) {
@@ -56,7 +63,7 @@ pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody)
     let message =
         parse_plain_text("message", &message, 512)?.ok_or_else(|| missing_rule_member("message"))?;
     let word = Notice { to, code: code.as_str().into(), message };
-    state.access.send_notice(&word).await.map_err(apply_problem)?;
+    service.context.access.send_notice(&word).await.map_err(apply_problem)?;
     tracing::warn!(target: "signalbox_auth::audit", event = "notice_sent", caller = caller.id, whom, code, "notice");
     Ok(HttpResponse::Accepted().json(EmptyResponse {}))
 }

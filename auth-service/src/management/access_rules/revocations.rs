@@ -1,6 +1,6 @@
 //! `/api/revocations`
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use signalbox_access::{MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
@@ -13,11 +13,14 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{RawRuleMember, apply_rule, authorize_rule_author, parse_reason, rules::RuleView};
-use crate::context::{
-    problem_responses::ProblemResponses,
-    request::{ApiResult, JsonBody, StateData, read_members},
-    schemas::ReasonText,
-    token_request::{bad_member, parse_member, parse_name},
+use crate::{
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, read_members},
+        schemas::ReasonText,
+        token_request::{bad_member, parse_member, parse_name},
+    },
+    management::management_service::ManagementService,
 };
 
 const REVOCATION_MEMBERS: [&str; 8] = ["token", "grant", "user", "room", "all", "key", "issued", "reason"];
@@ -48,8 +51,12 @@ pub(crate) struct RevocationRequest {
 /// API key.
 #[utoipa::path(post, path = "/api/revocations", tag = "control", operation_id = "revocations_post", request_body = RevocationRequest,
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
     let [token, grant, user, room, all, key, issued, why] = read_members(body, REVOCATION_MEMBERS)?;
     let all = parse_member::<bool>("all", &all, "must be true")?;
     if all == Some(false) {
@@ -72,17 +79,17 @@ pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody)
     };
     let issued = parse_member::<bool>("issued", &issued, "must be true or false")?.unwrap_or(false);
     let (event, life_ms) = match key {
-        RuleKey::Grant(_) => ("token_revoked", state.max_grant_ms),
-        RuleKey::UserBefore(_) => ("user_revoked", state.max_grant_ms),
-        RuleKey::RoomBefore(_) => ("room_revoked", state.max_grant_ms),
-        RuleKey::AllBefore => ("all_revoked", state.max_grant_ms),
+        RuleKey::Grant(_) => ("token_revoked", service.max_grant_ms),
+        RuleKey::UserBefore(_) => ("user_revoked", service.max_grant_ms),
+        RuleKey::RoomBefore(_) => ("room_revoked", service.max_grant_ms),
+        RuleKey::AllBefore => ("all_revoked", service.max_grant_ms),
         _ => ("key_revoked", MAX_RULE_LIFE_MS),
     };
     if issued && event != "key_revoked" {
         return Err(bad_member("issued", "belongs to key").into());
     }
     let terms = RuleTerms { reason: parse_reason(&why)?, revokes_issued: issued, ..RuleTerms::default() };
-    Ok(apply_rule(&state, &caller, event, (key, life_ms), terms).await?)
+    Ok(apply_rule(&service, &caller, event, (key, life_ms), terms).await?)
 }
 
 fn check_whole_grant(field: &str, token: TokenId) -> Result<TokenId, Problem> {

@@ -9,11 +9,12 @@ use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{authorize_rule_author, lift_rule, limits};
-use crate::context::{
-    problem_responses::ProblemResponses,
-    request::{ApiResult, StateData},
-    schemas::ReasonText,
-    token_request::bad_member,
+use crate::{
+    context::{
+        problem_responses::ProblemResponses, request::ApiResult, schemas::ReasonText,
+        token_request::bad_member,
+    },
+    management::management_service::ManagementService,
 };
 
 /// Rules in one answer where nobody says otherwise, and at most.
@@ -117,10 +118,10 @@ pub(crate) struct RulePage {
     responses((status = 200, body = RulePage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn list(
     request: HttpRequest,
-    state: StateData,
+    service: web::Data<ManagementService>,
     query: Result<web::Query<RuleListQuery>, actix_web::Error>,
 ) -> ApiResult {
-    authorize_rule_author(&request, &state, Scope::Security)?;
+    authorize_rule_author(&request, &service, Scope::Security)?;
     let unreadable = |_| Problem::new(400, "bad_request", "the query takes kind, cursor and limit");
     let RuleListQuery { kind, cursor, limit } = query.map_err(unreadable)?.into_inner();
     if kind.as_deref().is_some_and(|kind| !RULE_KINDS.contains(&kind)) {
@@ -132,9 +133,9 @@ pub(crate) async fn list(
     }
     let after = cursor.map(|cursor| cursor.parse::<RuleKey>()).transpose();
     let after = after.map_err(|_| bad_member("cursor", "must be the cursor of the page before"))?;
-    let rules = state.access.rules();
+    let rules = service.context.access.rules();
     let wanted = rules
-        .rules_in_force(state.access.now_ms())
+        .rules_in_force(service.context.access.now_ms())
         .filter(|rule| after.as_ref().is_none_or(|after| rule.key > *after))
         .filter(|rule| kind.as_deref().is_none_or(|kind| rule.key.kind() == kind));
     let mut page: Vec<_> = wanted.take(most + 1).collect();
@@ -148,8 +149,12 @@ pub(crate) async fn list(
 /// Lifts one.
 #[utoipa::path(delete, path = "/api/rules/{key}", tag = "control", operation_id = "rules_lift", params(("key" = String, Path, description = "The rule")),
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn lift(request: HttpRequest, state: StateData, key: web::Path<String>) -> ApiResult {
-    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
+pub(crate) async fn lift(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    key: web::Path<String>,
+) -> ApiResult {
+    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
     let key: RuleKey = key.parse().map_err(|bad| bad_member("key", bad))?;
-    Ok(lift_rule(&state, &caller, &key).await?)
+    Ok(lift_rule(&service, &caller, &key).await?)
 }

@@ -1,17 +1,20 @@
 //! `/api/shutdown`
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, web};
 use signalbox_access::{MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
 
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{apply_rule, authorize_rule_author, lift_rule, parse_reason, parse_rule_life, rules::RuleView};
-use crate::context::{
-    problem_responses::ProblemResponses,
-    request::{ApiResult, JsonBody, StateData, read_members},
-    schemas::ReasonText,
-    token_request::parse_integer,
+use crate::{
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, read_members},
+        schemas::ReasonText,
+        token_request::parse_integer,
+    },
+    management::management_service::ManagementService,
 };
 
 /// An emergency stop.
@@ -31,20 +34,24 @@ pub(crate) struct ShutdownRequest {
 /// Sends everybody away and lets nobody in, until it is lifted or over.
 #[utoipa::path(put, path = "/api/shutdown", tag = "control", operation_id = "shutdown_put", request_body = ShutdownRequest,
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn put(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
+pub(crate) async fn put(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
     let [retry, lasts, why] = read_members(body, ["retry", "for", "reason"])?;
     let retry = parse_integer("retry", &retry, 1, 3_600, "a whole number of seconds")?;
     let life_ms = parse_rule_life(&lasts)?.unwrap_or(MAX_RULE_LIFE_MS);
     let retry_ms = retry.and_then(|seconds| u32::try_from(seconds * 1_000).ok());
     let terms = RuleTerms { reason: parse_reason(&why)?, retry_ms, ..RuleTerms::default() };
-    Ok(apply_rule(&state, &caller, "shutdown_started", (RuleKey::Shutdown, life_ms), terms).await?)
+    Ok(apply_rule(&service, &caller, "shutdown_started", (RuleKey::Shutdown, life_ms), terms).await?)
 }
 
 /// Lets everybody in again.
 #[utoipa::path(delete, path = "/api/shutdown", tag = "control", operation_id = "shutdown_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn delete(request: HttpRequest, state: StateData) -> ApiResult {
-    let caller = authorize_rule_author(&request, &state, Scope::Security)?;
-    Ok(lift_rule(&state, &caller, &RuleKey::Shutdown).await?)
+pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
+    Ok(lift_rule(&service, &caller, &RuleKey::Shutdown).await?)
 }

@@ -12,7 +12,6 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use crate::{
-    AuthState,
     auth::{
         credential_store::contract::{CredentialStoreError, Invite, NewInvite},
         issuer::{InviteCode, InviteTerms},
@@ -22,10 +21,11 @@ use crate::{
         authorization::authorize_application,
         principal::Principal,
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, parse_room_path, read_members},
+        request::{ApiResult, JsonBody, parse_room_path, read_members},
         schemas::{CallerName, RoleName, RoomName, RoomPath},
         token_request,
     },
+    management::management_service::ManagementService,
 };
 
 /// The life of an invite where none is asked for, seconds.
@@ -95,12 +95,12 @@ pub(crate) struct InviteList {
     responses((status = 201, body = InviteView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn post(
     request: HttpRequest,
-    state: StateData,
+    service: web::Data<ManagementService>,
     path: web::Path<String>,
     body: JsonBody,
 ) -> ApiResult {
-    let (caller, room) = authorize_for_room(&request, &state, &path)?;
-    let made = create_invite(&state, &caller, room, body).await?;
+    let (caller, room) = authorize_for_room(&request, &service, &path)?;
+    let made = create_invite(&service, &caller, room, body).await?;
     tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %made.room,
         invite = made.invite, role = %made.role, max_uses = made.max_uses, "invite_created");
     Ok(HttpResponse::Created().json(made))
@@ -110,9 +110,13 @@ pub(crate) async fn post(
 #[utoipa::path(get, path = "/api/rooms/{room}/invites", tag = "invites",
     params(RoomPath),
     responses((status = 200, body = InviteList), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn get(request: HttpRequest, state: StateData, path: web::Path<String>) -> ApiResult {
-    let (_, room) = authorize_for_room(&request, &state, &path)?;
-    let kept = state.store.list_invites(&room).await.map_err(store_problem)?;
+pub(crate) async fn get(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    path: web::Path<String>,
+) -> ApiResult {
+    let (_, room) = authorize_for_room(&request, &service, &path)?;
+    let kept = service.tokens.store.list_invites(&room).await.map_err(store_problem)?;
     let invites = kept.into_iter().filter_map(|invite| stored_invite_view(&room, invite)).collect();
     Ok(HttpResponse::Ok().json(InviteList { invites }))
 }
@@ -123,13 +127,13 @@ pub(crate) async fn get(request: HttpRequest, state: StateData, path: web::Path<
     responses((status = 204), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(
     request: HttpRequest,
-    state: StateData,
+    service: web::Data<ManagementService>,
     path: web::Path<(String, String)>,
 ) -> ApiResult {
     let (room, invite) = path.into_inner();
-    let (caller, room) = authorize_for_room(&request, &state, &room)?;
+    let (caller, room) = authorize_for_room(&request, &service, &room)?;
     let is_name = invite.len() == 32 && invite.bytes().all(|c| c.is_ascii_hexdigit());
-    if !is_name || !state.store.delete_invite(&room, &invite).await.map_err(store_problem)? {
+    if !is_name || !service.tokens.store.delete_invite(&room, &invite).await.map_err(store_problem)? {
         return Err(Problem::new(404, "no_such_invite", "the room has no such invite").into());
     }
     tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), %room, invite, "invite_deleted");
@@ -138,23 +142,23 @@ pub(crate) async fn delete(
 
 fn authorize_for_room(
     request: &HttpRequest,
-    state: &AuthState,
+    service: &ManagementService,
     room: &str,
 ) -> Result<(Principal, RoomId), ApiError> {
-    let caller = authorize_application(request, state, Scope::Tokens)?;
+    let caller = authorize_application(request, &service.context, Scope::Tokens)?;
     let room = parse_room_path(room)?;
     caller.check_room(&room)?;
     Ok((caller, room))
 }
 
 async fn create_invite(
-    state: &AuthState,
+    service: &ManagementService,
     caller: &Principal,
     room: RoomId,
     body: JsonBody,
 ) -> Result<InviteView, Problem> {
     let [role, max_uses, expires_in, ttl] = read_members(body, ["role", "maxUses", "expiresIn", "ttl"])?;
-    let (role, ttl_s) = state.grant_policy.role_and_ttl(&role, &ttl)?;
+    let (role, ttl_s) = service.tokens.grant_policy.role_and_ttl(&role, &ttl)?;
     let max_uses = token_request::parse_integer("maxUses", &max_uses, 1, MAX_INVITE_USES, "a whole number")?
         .unwrap_or(1);
     let life_s = token_request::parse_integer(
@@ -174,7 +178,7 @@ async fn create_invite(
         life_ms: life_s.unwrap_or(DEFAULT_INVITE_LIFE_S) * 1_000,
     };
     let (id, max_uses) = (invite.id.clone(), invite.max_uses);
-    let ends_ms = state.store.put_invite(invite).await.map_err(|why| match why {
+    let ends_ms = service.tokens.store.put_invite(invite).await.map_err(|why| match why {
         CredentialStoreError::Full => {
             Problem::new(409, "conflict", "the room has as many invites as it may have")
         }

@@ -1,6 +1,6 @@
 //! `/api/rooms/{room}/messages`
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_protocol::{id::PeerId, problem::Problem};
 use signalbox_rooms::room::RoomAction;
 use signalbox_token::scope::Scope;
@@ -11,11 +11,11 @@ use super::{change_room, log_room_change, room_principal::authorize_in_room};
 use crate::{
     context::{
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         schemas::{EmptyResponse, MessageData, PeerName, RoomPath},
         token_request::parse_name,
     },
-    management::access_rules,
+    management::{access_rules, management_service::ManagementService},
 };
 
 /// What is said.
@@ -32,16 +32,20 @@ pub(crate) struct RoomMessageRequest {
 #[utoipa::path(post, path = "/api/rooms/{room}/messages", tag = "rooms", operation_id = "rooms_words_post",
     params(RoomPath), request_body = RoomMessageRequest,
     responses((status = 202, description = "It is on its way", body = EmptyResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let [to, data] = read_members(body, ["to", "data"])?;
     let to = parse_name("to", &to, PeerId::parse)?;
     let data = data.ok_or_else(|| access_rules::missing_rule_member("data"))?;
-    if data.get().len() > state.room_settings.max_data_bytes {
-        let detail = format!("data is longer than {} bytes", state.room_settings.max_data_bytes);
+    if data.get().len() > service.room_settings.max_data_bytes {
+        let detail = format!("data is longer than {} bytes", service.room_settings.max_data_bytes);
         return Err(Problem::new(413, "body_too_large", detail).with_field("data").into());
     }
-    change_room(&state, &id, RoomAction::SendMessage { to, data: data.into() }).await?;
+    change_room(&service, &id, RoomAction::SendMessage { to, data: data.into() }).await?;
     log_room_change("message_sent", &caller, &id);
     Ok(HttpResponse::Accepted().json(EmptyResponse {}))
 }

@@ -25,7 +25,7 @@ use signalbox_rooms::{
     store::{RoomStore, StoreUnavailable},
 };
 
-use crate::{AuthState, context::api_path::ApiPath};
+use crate::{context::api_path::ApiPath, management::management_service::ManagementService};
 
 /// The paths.
 pub(crate) fn room_paths(
@@ -92,22 +92,22 @@ fn room_store_problem(_: StoreUnavailable) -> Problem {
     Problem::new(503, "unavailable", detail)
 }
 
-fn room_service(state: &AuthState) -> Result<&Arc<dyn RoomService>, Problem> {
-    state.rooms.as_ref().ok_or_else(|| {
+fn room_service(service: &ManagementService) -> Result<&Arc<dyn RoomService>, Problem> {
+    service.rooms.as_ref().ok_or_else(|| {
         Problem::new(503, "unavailable", "this process has no Redis and so no rooms; give it one")
     })
 }
 
-fn room_store(state: &AuthState) -> Result<&RoomStore, Problem> {
-    room_service(state)?.store().map_err(room_store_problem)
+fn room_store(service: &ManagementService) -> Result<&RoomStore, Problem> {
+    room_service(service)?.store().map_err(room_store_problem)
 }
 
 /// A room that is there.
 ///
 /// # Errors
 /// 404 `no_such_room`, 503.
-async fn load_room(state: &AuthState, room: &RoomId) -> Result<RoomState, Problem> {
-    let found = room_store(state)?.load_room(room).await.map_err(room_store_problem)?;
+async fn load_room(service: &ManagementService, room: &RoomId) -> Result<RoomState, Problem> {
+    let found = room_store(service)?.load_room(room).await.map_err(room_store_problem)?;
     found.room.filter(|room| room.exists(found.now)).ok_or_else(no_such_room)
 }
 
@@ -116,11 +116,11 @@ async fn load_room(state: &AuthState, room: &RoomId) -> Result<RoomState, Proble
 /// # Errors
 /// The problem of its outcome, where it did not come to it.
 async fn change_room(
-    state: &AuthState,
+    service: &ManagementService,
     room: &RoomId,
     act: RoomAction,
 ) -> Result<(InputOutcome, Arc<RoomState>), Problem> {
-    let (outcome, room) = room_service(state)?
+    let (outcome, room) = room_service(service)?
         .change_room(room, ManageRoom::from_api(act))
         .await
         .map_err(room_store_problem)?;

@@ -20,11 +20,11 @@ use super::{
 use crate::{
     context::{
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         schemas::{PeerPath, ReasonText, RoleName, RoomPath, UserName},
         token_request::{bad_member, parse_member, parse_name},
     },
-    management::access_rules,
+    management::{access_rules, management_service::ManagementService},
 };
 
 /// Who is in a room.
@@ -93,9 +93,9 @@ pub(crate) enum LobbyVerb {
 #[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
     params(RoomPath),
     responses((status = 200, body = ParticipantList), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn list(request: HttpRequest, state: StateData) -> ApiResult {
-    let (_, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
-    let room = load_room(&state, &id).await?;
+pub(crate) async fn list(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (_, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
+    let room = load_room(&service, &id).await?;
     let participants = room.members.iter().map(|(peer, member)| MemberView::new(peer, member)).collect();
     Ok(HttpResponse::Ok().json(ParticipantList { participants }))
 }
@@ -104,8 +104,12 @@ pub(crate) async fn list(request: HttpRequest, state: StateData) -> ApiResult {
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
     params(PeerPath), request_body = MemberUpdateRequest,
     responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn patch(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
+pub(crate) async fn patch(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let peer = peer_in_request(&request)?;
     let [role, muted] = read_members(body, ["role", "muted"])?;
     let role = parse_name("role", &role, Role::parse)?;
@@ -114,17 +118,17 @@ pub(crate) async fn patch(request: HttpRequest, state: StateData, body: JsonBody
         return Err(bad_member("role", "or muted must be there").into());
     }
     if let Some(role) = role {
-        let permissions = state.grant_policy.permissions_of(&role)?;
-        let ice_policy = Some(state.room_settings.ice_policy_of(&role));
-        change_room(&state, &id, RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy })
+        let permissions = service.tokens.grant_policy.permissions_of(&role)?;
+        let ice_policy = Some(service.room_settings.ice_policy_of(&role));
+        change_room(&service, &id, RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy })
             .await?;
         log_room_change("role_changed", &caller, &id);
     }
     if let Some(on) = muted {
-        change_room(&state, &id, RoomAction::Mute { peer: peer.clone(), muted: on }).await?;
+        change_room(&service, &id, RoomAction::Mute { peer: peer.clone(), muted: on }).await?;
         log_room_change("peer_muted", &caller, &id);
     }
-    let room = load_room(&state, &id).await?;
+    let room = load_room(&service, &id).await?;
     let member = room.members.get(&peer).ok_or_else(no_such_peer)?;
     Ok(HttpResponse::Ok().json(MemberView::new(&peer, member)))
 }
@@ -133,11 +137,11 @@ pub(crate) async fn patch(request: HttpRequest, state: StateData, body: JsonBody
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
     params(PeerPath),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn remove(request: HttpRequest, state: StateData) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+pub(crate) async fn remove(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let peer = peer_in_request(&request)?;
     let act = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
-    let (outcome, _) = change_room(&state, &id, act).await?;
+    let (outcome, _) = change_room(&service, &id, act).await?;
     log_room_change("peer_removed", &caller, &id);
     Ok(removal_response(outcome))
 }
@@ -153,8 +157,8 @@ struct MemberSelectionQuery {
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
     params(RoomPath, ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn remove_members(request: HttpRequest, state: StateData) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let which = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
     let whom = match which.map(web::Query::into_inner) {
         Ok(MemberSelectionQuery { role: Some(role), user: None }) => {
@@ -170,7 +174,8 @@ pub(crate) async fn remove_members(request: HttpRequest, state: StateData) -> Ap
         }
     };
     let (outcome, _) =
-        change_room(&state, &id, RoomAction::Remove { selector: whom, reason: LeaveReason::Removed }).await?;
+        change_room(&service, &id, RoomAction::Remove { selector: whom, reason: LeaveReason::Removed })
+            .await?;
     log_room_change("peers_removed", &caller, &id);
     Ok(removal_response(outcome))
 }
@@ -179,11 +184,11 @@ pub(crate) async fn remove_members(request: HttpRequest, state: StateData) -> Ap
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
     params(PeerPath, ("verb" = inline(LobbyVerb), Path, description = "What is done")),
     responses((status = 204, description = "Done"), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn decide_lobby(request: HttpRequest, state: StateData) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+pub(crate) async fn decide_lobby(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let peer = peer_in_request(&request)?;
     let admits = request.match_info().get("verb") == Some("admit");
-    change_room(&state, &id, if admits { RoomAction::Admit(peer) } else { RoomAction::Deny(peer) }).await?;
+    change_room(&service, &id, if admits { RoomAction::Admit(peer) } else { RoomAction::Deny(peer) }).await?;
     log_room_change(if admits { "peer_admitted" } else { "peer_denied" }, &caller, &id);
     Ok(HttpResponse::NoContent().finish())
 }
@@ -192,8 +197,12 @@ pub(crate) async fn decide_lobby(request: HttpRequest, state: StateData) -> ApiR
 #[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
     params(RoomPath), request_body = RoomBanRequest,
     responses((status = 201, body = RoomBanResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn ban(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Moderate)?;
+pub(crate) async fn ban(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let [user, lasts, why] = read_members(body, ["user", "for", "reason"])?;
     let user =
         parse_name("user", &user, UserId::parse)?.ok_or_else(|| access_rules::missing_rule_member("user"))?;
@@ -206,13 +215,14 @@ pub(crate) async fn ban(request: HttpRequest, state: StateData, body: JsonBody) 
     };
     // The rule first: who is removed may be back in a moment.
     let key = RuleKey::Ban { room: Some(id.clone()), user: user.clone() };
-    let rule = state
+    let rule = service
+        .context
         .access
         .write_rule(RuleChange { key, life_ms, terms })
         .await
         .map_err(access_rules::apply_problem)?;
     let act = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
-    let outcome = match change_room(&state, &id, act).await {
+    let outcome = match change_room(&service, &id, act).await {
         Ok((outcome, _)) => outcome,
         // The ban stands whether or not there is such a room now.
         Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),

@@ -27,14 +27,14 @@ use super::{
     views::RoomView,
 };
 use crate::{
-    AuthState,
     auth::token_response::store_problem,
     context::{
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         schemas::{DisplayName, EncryptionMode, MetadataObject, RoleName, RoomPath},
         token_request::{bad_member, parse_display_name, parse_integer, parse_member, parse_metadata},
     },
+    management::management_service::ManagementService,
 };
 
 /// What may be set.
@@ -57,15 +57,18 @@ const MAX_ROOM_ROLES: usize = 32;
 type RawRoomMember = Option<Box<RawValue>>;
 
 /// Reads a change; every refusal names its member. `""`, `{}`, `[]` and 0 unset what may be unset.
-pub(crate) fn parse_room_patch(state: &AuthState, raw: [RawRoomMember; 10]) -> Result<RoomPatch, Problem> {
+pub(crate) fn parse_room_patch(
+    service: &ManagementService,
+    raw: [RawRoomMember; 10],
+) -> Result<RoomPatch, Problem> {
     let [name, meta, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles] = raw;
-    let rules = state.room_policy_in_force();
+    let rules = service.room_policy_in_force();
     let number = |field, raw: &RawRoomMember, most: u64| -> Result<Option<Option<u64>>, Problem> {
         let value = parse_integer(field, raw, 0, most, "a whole number (0 is none)")?;
         Ok(value.map(|value| (value > 0).then_some(value)))
     };
     let flag = |field, raw: &RawRoomMember| parse_member::<bool>(field, raw, "must be true or false");
-    let meta = parse_metadata(meta, state.room_settings.max_metadata_bytes)?;
+    let meta = parse_metadata(meta, service.room_settings.max_metadata_bytes)?;
     let longest = rules.max_room_life_ms / 1_000;
     let most_peers = u64::try_from(rules.max_room_peers).unwrap_or(u64::MAX);
     Ok(RoomPatch {
@@ -78,18 +81,22 @@ pub(crate) fn parse_room_patch(state: &AuthState, raw: [RawRoomMember; 10]) -> R
         locked: flag("locked", &locked)?,
         lobby: flag("lobby", &lobby)?,
         e2ee: parse_choice::<E2eeMode>("e2ee", &e2ee, "must be off, optional or required")?,
-        roles: parse_room_roles(state, &roles)?,
+        roles: parse_room_roles(service, &roles)?,
     })
 }
 
-fn parse_room_roles(state: &AuthState, raw: &RawRoomMember) -> Result<Option<Option<Arc<[Role]>>>, Problem> {
+fn parse_room_roles(
+    service: &ManagementService,
+    raw: &RawRoomMember,
+) -> Result<Option<Option<Arc<[Role]>>>, Problem> {
     let rule = format!("must be a list of at most {MAX_ROOM_ROLES} roles; an empty one is every role");
     let Some(names) = parse_member::<Vec<String>>("roles", raw, &rule)? else { return Ok(None) };
     if names.len() > MAX_ROOM_ROLES {
         return Err(bad_member("roles", rule));
     }
     let known = |name: &String| {
-        let role = Role::parse(name).ok().filter(|role| state.grant_policy.permissions_of(role).is_ok());
+        let role =
+            Role::parse(name).ok().filter(|role| service.tokens.grant_policy.permissions_of(role).is_ok());
         role.ok_or_else(|| bad_member("roles", "names a role that this server does not have"))
     };
     let roles = names.iter().map(known).collect::<Result<Vec<Role>, Problem>>()?;
@@ -106,7 +113,7 @@ fn parse_choice<T: DeserializeOwned>(
 
 /// Whether settings go together, and with the configuration.
 pub(crate) fn check_settings(
-    state: &AuthState,
+    service: &ManagementService,
     settings: &RoomSettings,
     kept_until: u64,
 ) -> Result<(), Problem> {
@@ -116,7 +123,7 @@ pub(crate) fn check_settings(
             "must come before the room is over; a room is kept for rooms.kept",
         ));
     }
-    let book = &state.room_settings.policy.role_policy;
+    let book = &service.room_settings.policy.role_policy;
     let read = match &settings.roles {
         _ if !settings.requires_e2ee() => None,
         Some(roles) => book.first_inspection_reason(roles.iter()),
@@ -179,22 +186,26 @@ pub(crate) struct RoomEndRequest {
 #[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
     params(RoomPath),
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = []), ("user" = [])))]
-pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
-    authorize_user_in_room(&request, &state, Scope::Rooms)?;
+pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    authorize_user_in_room(&request, &service, Scope::Rooms)?;
     let id = room_in_request(&request)?;
-    Ok(HttpResponse::Ok().json(RoomView::new(&id, &load_room(&state, &id).await?)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &load_room(&service, &id).await?)))
 }
 
 /// Changes settings.
 #[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",
     params(RoomPath), request_body = RoomUpdateRequest,
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn patch(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
-    let patch = parse_room_patch(&state, read_members(body, SETTINGS_MEMBERS)?)?;
-    let known = load_room(&state, &id).await?;
-    check_settings(&state, &patch.apply_to(&known.settings), known.settings.kept_until)?;
-    let (_, room) = change_room(&state, &id, RoomAction::Configure(patch)).await?;
+pub(crate) async fn patch(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
+    let patch = parse_room_patch(&service, read_members(body, SETTINGS_MEMBERS)?)?;
+    let known = load_room(&service, &id).await?;
+    check_settings(&service, &patch.apply_to(&known.settings), known.settings.kept_until)?;
+    let (_, room) = change_room(&service, &id, RoomAction::Configure(patch)).await?;
     log_room_change("room_updated", &caller, &id);
     Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
 }
@@ -203,16 +214,16 @@ pub(crate) async fn patch(request: HttpRequest, state: StateData, body: JsonBody
 #[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
     params(RoomPath),
     responses((status = 204, description = "It is gone"), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn delete(request: HttpRequest, state: StateData) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
-    let known = load_room(&state, &id).await?;
+pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
+    let known = load_room(&service, &id).await?;
     // First: where that cannot be done the room is there still, and deleting it can be tried again.
-    state.store.delete_room_invites(&id).await.map_err(store_problem)?;
-    change_room(&state, &id, RoomAction::Delete).await?;
+    service.tokens.store.delete_room_invites(&id).await.map_err(store_problem)?;
+    change_room(&service, &id, RoomAction::Delete).await?;
     let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == RoomCreatorKind::User);
     if let Some(user) = creator.and_then(|creator| UserId::parse(&creator.id).ok()) {
         // Else it comes back when the room would have been over.
-        let _ = room_store(&state)?.release_user_room(&user, &id).await;
+        let _ = room_store(&service)?.release_user_room(&user, &id).await;
     }
     log_room_change("room_deleted", &caller, &id);
     Ok(HttpResponse::NoContent().finish())
@@ -222,8 +233,8 @@ pub(crate) async fn delete(request: HttpRequest, state: StateData) -> ApiResult 
 #[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
     params(RoomPath, ("verb" = inline(RoomVerb), Path, description = "What is done")),
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn run_room_verb(request: HttpRequest, state: StateData) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
+pub(crate) async fn run_room_verb(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let enabled = |on| RoomAction::Configure(RoomPatch { enabled: Some(on), ..RoomPatch::default() });
     let (event, act) = match request.match_info().get("verb").unwrap_or_default() {
         "lock" => ("room_locked", RoomAction::Lock(true)),
@@ -231,7 +242,7 @@ pub(crate) async fn run_room_verb(request: HttpRequest, state: StateData) -> Api
         "enable" => ("room_enabled", enabled(true)),
         _ => ("room_disabled", enabled(false)),
     };
-    let (_, room) = change_room(&state, &id, act).await?;
+    let (_, room) = change_room(&service, &id, act).await?;
     log_room_change(event, &caller, &id);
     Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
 }
@@ -240,10 +251,14 @@ pub(crate) async fn run_room_verb(request: HttpRequest, state: StateData) -> Api
 #[utoipa::path(post, path = "/api/rooms/{room}/end", tag = "rooms", operation_id = "rooms_one_end",
     params(RoomPath), request_body = Option<RoomEndRequest>,
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn end(request: HttpRequest, state: StateData, body: OptionalJsonBody) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &state, Scope::Rooms)?;
+pub(crate) async fn end(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: OptionalJsonBody,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let (outcome, room) =
-        change_room(&state, &id, RoomAction::End { lock_room: parse_end_body(&request, body)? }).await?;
+        change_room(&service, &id, RoomAction::End { lock_room: parse_end_body(&request, body)? }).await?;
     log_room_change("room_ended", &caller, &id);
     let removed = if let InputOutcome::Removed(count) = outcome { Some(count) } else { None };
     Ok(HttpResponse::Ok().json(RoomView::new(&id, &room).with_removed(removed)))

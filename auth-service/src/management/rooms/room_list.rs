@@ -30,13 +30,13 @@ use super::{
     views::RoomView,
 };
 use crate::{
-    AuthState,
     context::{
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         schemas::RoomName,
         token_request::{bad_member, parse_name},
     },
+    management::management_service::ManagementService,
 };
 
 /// Rooms of one page, at most.
@@ -70,19 +70,23 @@ impl ToSchema for RoomCreateRequest {
 /// Makes a room.
 #[utoipa::path(post, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_post", request_body = RoomCreateRequest,
     responses((status = 201, body = RoomView, headers(("Location" = String, description = "Its path"))), ProblemResponses), security(("key" = []), ("management" = []), ("user" = [])))]
-pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let who = authorize_user_in_room(&request, &state, Scope::Rooms)?;
-    check_create_permission(&state, &who)?;
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let who = authorize_user_in_room(&request, &service, Scope::Rooms)?;
+    check_create_permission(&service, &who)?;
     let [id, rest @ ..] = read_members(body, CREATE_MEMBERS)?;
     let id = parse_name("id", &id, RoomId::parse)?;
     let id = match id {
         Some(id) => id,
         None => RoomId::parse(&random_hex()).map_err(|bad| bad_member("id", bad))?,
     };
-    who.check_room(&state, &id)?;
-    let patch = parse_room_patch(&state, rest)?;
-    let now = room_store(&state)?.now_ms();
-    let kept_until = now + state.room_settings.retention_ms;
+    who.check_room(&service, &id)?;
+    let patch = parse_room_patch(&service, rest)?;
+    let now = room_store(&service)?.now_ms();
+    let kept_until = now + service.room_settings.retention_ms;
     let settings = RoomSettings {
         created_by: Some(who.creator()),
         created_at: now,
@@ -90,8 +94,8 @@ pub(crate) async fn post(request: HttpRequest, state: StateData, body: JsonBody)
         kept_until,
         ..patch.apply_to(&RoomSettings::default())
     };
-    check_settings(&state, &settings, kept_until)?;
-    let made = create_room(&state, &who, &id, settings).await?;
+    check_settings(&service, &settings, kept_until)?;
+    let made = create_room(&service, &who, &id, settings).await?;
     log_room_change("room_created", &who.id(), &id);
     let place = format!("/api/rooms/{id}");
     Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(RoomView::new(&id, &made)))
@@ -104,9 +108,9 @@ const CREATE_MEMBERS: [&str; 11] = {
 };
 
 /// A user makes rooms where its role says so.
-fn check_create_permission(state: &AuthState, who: &RoomPrincipal) -> Result<(), Problem> {
+fn check_create_permission(service: &ManagementService, who: &RoomPrincipal) -> Result<(), Problem> {
     let RoomPrincipal::User(claims) = who else { return Ok(()) };
-    let permissions = state.grant_policy.permissions_of(&claims.role)?;
+    let permissions = service.tokens.grant_policy.permissions_of(&claims.role)?;
     if permissions.iter().any(|name| &**name == "create") {
         return Ok(());
     }
@@ -115,14 +119,14 @@ fn check_create_permission(state: &AuthState, who: &RoomPrincipal) -> Result<(),
 
 /// Takes one of the user's places first, and gives it back where no room comes of it.
 async fn create_room(
-    state: &AuthState,
+    service: &ManagementService,
     who: &RoomPrincipal,
     id: &RoomId,
     settings: RoomSettings,
 ) -> Result<Arc<RoomState>, Problem> {
-    let rules = &state.room_settings;
+    let rules = &service.room_settings;
     if let RoomPrincipal::User(claims) = who {
-        let place = room_store(state)?.reserve_user_room(
+        let place = room_store(service)?.reserve_user_room(
             &claims.sub,
             id,
             rules.retention_ms,
@@ -133,13 +137,14 @@ async fn create_room(
             return Err(Problem::new(409, "room_limit", detail));
         }
     }
-    let made = change_room(state, id, RoomAction::Create(settings.into())).await;
+    let made = change_room(service, id, RoomAction::Create(settings.into())).await;
     if let (RoomPrincipal::User(claims), Err(problem)) = (who, &made) {
         // A room of that name which is its own keeps its place.
-        let known = super::load_room(state, id).await.ok().and_then(|room| room.settings.created_by.clone());
+        let known =
+            super::load_room(service, id).await.ok().and_then(|room| room.settings.created_by.clone());
         if problem.status != 503 && known != Some(who.creator()) {
             // Else it comes back when the room would have been over.
-            let _ = room_store(state)?.release_user_room(&claims.sub, id).await;
+            let _ = room_store(service)?.release_user_room(&claims.sub, id).await;
         }
     }
     Ok(made?.1)
@@ -170,8 +175,8 @@ pub(crate) struct RoomPage<'a> {
 #[utoipa::path(get, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_get",
     params(RoomListQuery),
     responses((status = 200, body = RoomPage), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
-    let limited = authorize_room_list(&request, &state, Scope::Rooms)?;
+pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let limited = authorize_room_list(&request, &service, Scope::Rooms)?;
     let page = web::Query::<RoomListQuery>::from_query(request.query_string());
     let page = page.map_err(|_| bad_member("cursor", "and limit are the only parameters"))?.into_inner();
     let limit = page.limit.unwrap_or(MAX_PAGE_ROOMS);
@@ -179,7 +184,7 @@ pub(crate) async fn get(request: HttpRequest, state: StateData) -> ApiResult {
         return Err(bad_member("limit", format!("must be from 1 to {MAX_PAGE_ROOMS}")).into());
     }
     let from = page.cursor.as_deref().map(parse_room_cursor).transpose()?;
-    let (rooms, next) = list_rooms(room_store(&state)?, limited.as_ref(), from, limit).await?;
+    let (rooms, next) = list_rooms(room_store(&service)?, limited.as_ref(), from, limit).await?;
     let cursor = next.map(|(partition, name)| URL_SAFE_NO_PAD.encode(format!("{partition} {name}")));
     let rooms = rooms.iter().map(|(id, room)| RoomView::new(id, room)).collect();
     Ok(HttpResponse::Ok().json(RoomPage { rooms, cursor }))

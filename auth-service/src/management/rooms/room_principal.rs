@@ -17,11 +17,11 @@ use signalbox_token::{
 
 use super::room_in_request;
 use crate::{
-    AuthState,
     context::{
         authorization::{authorize_application, authorize_application_or_user, authorize_user},
         principal::Principal,
     },
+    management::management_service::ManagementService,
 };
 
 /// Somebody who may.
@@ -45,10 +45,10 @@ impl RoomPrincipal {
     ///
     /// # Errors
     /// 403 `room_not_allowed` or `banned`.
-    pub(crate) fn check_room(&self, state: &AuthState, room: &RoomId) -> Result<(), Problem> {
+    pub(crate) fn check_room(&self, service: &ManagementService, room: &RoomId) -> Result<(), Problem> {
         match self {
             Self::Application(caller) => caller.check_room(room),
-            Self::User(claims) => state.check_access(&AccessSubject {
+            Self::User(claims) => service.context.check_access(&AccessSubject {
                 user: &claims.sub,
                 room: Some(room),
                 // The token is of no room: what was issued for this one is not asked.
@@ -77,10 +77,10 @@ impl RoomPrincipal {
 /// 401, 403; 404 `no_such_room` where no room can have that name.
 pub(crate) fn authorize_in_room(
     request: &HttpRequest,
-    state: &AuthState,
+    service: &ManagementService,
     scope: Scope,
 ) -> Result<(CallerId, RoomId), ApiError> {
-    let caller = authorize_application(request, state, scope)?;
+    let caller = authorize_application(request, &service.context, scope)?;
     check_room_of_path(request, &caller)?;
     Ok((caller.id(), room_in_request(request)?))
 }
@@ -91,10 +91,10 @@ pub(crate) fn authorize_in_room(
 /// 401, 403.
 pub(crate) fn authorize_room_list(
     request: &HttpRequest,
-    state: &AuthState,
+    service: &ManagementService,
     scope: Scope,
 ) -> Result<Option<RoomPattern>, ApiError> {
-    Ok(authorize_application(request, state, scope)?.room_pattern().cloned())
+    Ok(authorize_application(request, &service.context, scope)?.room_pattern().cloned())
 }
 
 /// A backend that may do this, or a user with a token; what the user may is the route's to ask.
@@ -103,15 +103,15 @@ pub(crate) fn authorize_room_list(
 /// 401, 403.
 pub(crate) fn authorize_user_in_room(
     request: &HttpRequest,
-    state: &AuthState,
+    service: &ManagementService,
     scope: Scope,
 ) -> Result<RoomPrincipal, ApiError> {
-    let who = match authorize_application_or_user(request, state, scope)? {
+    let who = match authorize_application_or_user(request, &service.context, scope)? {
         Principal::User(claims) => RoomPrincipal::User(claims),
         backend => RoomPrincipal::Application(backend),
     };
     if let Some(room) = room_of_path(request) {
-        who.check_room(state, &room)?;
+        who.check_room(service, &room)?;
     }
     Ok(who)
 }
@@ -122,9 +122,9 @@ pub(crate) fn authorize_user_in_room(
 /// 401, 403.
 pub(crate) fn authorize_room_user(
     request: &HttpRequest,
-    state: &AuthState,
+    service: &ManagementService,
 ) -> Result<Arc<UserClaims>, ApiError> {
-    authorize_user(request, state)
+    authorize_user(request, &service.context)
 }
 
 /// Whether a caller may act on the room that the path names.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_protocol::{
@@ -22,7 +22,6 @@ use super::{
     room_store, room_store_problem,
 };
 use crate::{
-    AuthState,
     auth::{
         issuer::RoomTokenTerms,
         token_response::{TokenResponse, issue_room_token},
@@ -30,7 +29,7 @@ use crate::{
     context::{
         authorization::user_access_subject,
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, StateData, read_members},
+        request::{ApiResult, JsonBody, read_members},
         schemas::{
             DisplayName, IceServerView, IceTransportPolicy, MetadataObject, RegionName, RoleName, RoomPath,
             UserName,
@@ -38,6 +37,7 @@ use crate::{
         token_request::{RawMember, parse_display_name, parse_member, parse_metadata, parse_name, parse_ttl},
     },
     management::access_rules,
+    management::management_service::ManagementService,
 };
 
 /// A token, and what to come with it needs.
@@ -94,75 +94,84 @@ pub(crate) struct RoomTokenRequest {
 #[utoipa::path(post, path = "/api/rooms/{room}/token", tag = "rooms", operation_id = "rooms_tokens_token",
     params(RoomPath), request_body = RoomTokenRequest,
     responses((status = 200, body = RoomTokenResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn token(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let (caller, room) = authorize_in_room(&request, &state, Scope::Tokens)?;
+pub(crate) async fn token(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, room) = authorize_in_room(&request, &service, Scope::Tokens)?;
     let [user, role, name, lasts, meta, region, refresh] =
         read_members(body, ["user", "role", "name", "ttl", "metadata", "region", "refresh"])?;
     let user =
         parse_name("user", &user, UserId::parse)?.ok_or_else(|| access_rules::missing_rule_member("user"))?;
-    let role =
-        parse_name("role", &role, Role::parse)?.unwrap_or_else(|| state.grant_policy.default_role().clone());
+    let role = parse_name("role", &role, Role::parse)?
+        .unwrap_or_else(|| service.tokens.grant_policy.default_role().clone());
     let grant = RoomTokenTerms {
-        permissions: state.grant_policy.permissions_of(&role)?,
+        permissions: service.tokens.grant_policy.permissions_of(&role)?,
         room,
         user,
         role,
         name: parse_display_name(&name)?,
-        metadata: parse_metadata(meta, state.grant_policy.max_metadata_bytes())?,
+        metadata: parse_metadata(meta, service.tokens.grant_policy.max_metadata_bytes())?,
         caller,
         region: parse_name("region", &region, RegionId::parse)?,
-        ttl_s: parse_life(&state, &lasts)?,
+        ttl_s: parse_life(&service, &lasts)?,
     };
     let refresh = parse_wants_refresh(&refresh)?;
-    let known = load_or_implicit_room(&state, &grant.room).await?;
-    let lobby = match would_enter_lobby(&state, &grant, &known) {
+    let known = load_or_implicit_room(&service, &grant.room).await?;
+    let lobby = match would_enter_lobby(&service, &grant, &known) {
         Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
         judged => judged.unwrap_or(false),
     };
-    Ok(issue_room_token_response(&state, grant, refresh, lobby).await?)
+    Ok(issue_room_token_response(&service, grant, refresh, lobby).await?)
 }
 
 /// A user comes in with its own token, if the room takes it.
 #[utoipa::path(post, path = "/api/rooms/{room}/join", tag = "rooms", operation_id = "rooms_tokens_join",
     params(RoomPath), request_body = RoomJoinRequest,
     responses((status = 200, body = RoomTokenResponse), ProblemResponses), security(("user" = [])))]
-pub(crate) async fn join(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let claims = room_principal::authorize_room_user(&request, &state)?;
+pub(crate) async fn join(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let claims = room_principal::authorize_room_user(&request, &service)?;
     let room = room_in_request(&request)?;
     let [name, meta, region, refresh] = read_members(body, ["name", "metadata", "region", "refresh"])?;
-    let known = load_or_implicit_room(&state, &room).await?;
-    let role = role_in_room(&state, &claims, &known);
+    let known = load_or_implicit_room(&service, &room).await?;
+    let role = role_in_room(&service, &claims, &known);
     let grant = RoomTokenTerms {
-        permissions: state.grant_policy.permissions_of(&role)?,
+        permissions: service.tokens.grant_policy.permissions_of(&role)?,
         room,
         user: claims.sub.clone(),
         role,
         name: parse_display_name(&name)?.or_else(|| claims.name.clone()),
-        metadata: parse_metadata(meta, state.grant_policy.max_metadata_bytes())?,
+        metadata: parse_metadata(meta, service.tokens.grant_policy.max_metadata_bytes())?,
         caller: CallerId::user(),
         region: parse_name("region", &region, RegionId::parse)?,
-        ttl_s: state.grant_policy.default_ttl_s(),
+        ttl_s: service.tokens.grant_policy.default_ttl_s(),
     };
     let refresh = parse_wants_refresh(&refresh)?;
-    let lobby = would_enter_lobby(&state, &grant, &known)?;
-    let answer = issue_room_token_response(&state, grant, refresh, lobby).await?;
+    let lobby = would_enter_lobby(&service, &grant, &known)?;
+    let answer = issue_room_token_response(&service, grant, refresh, lobby).await?;
     // The last step: what is given is dated before it, and so is what brings the next one.
-    state.refresh_and_check_access(&user_access_subject(&claims)).await?;
+    service.context.refresh_and_check_access(&user_access_subject(&claims)).await?;
     Ok(answer)
 }
 
 /// Who has made a room has a role of its own there.
-fn role_in_room(state: &AuthState, claims: &UserClaims, room: &RoomState) -> Role {
+fn role_in_room(service: &ManagementService, claims: &UserClaims, room: &RoomState) -> Role {
     let is_own =
         room.settings.created_by.as_ref().is_some_and(|creator| {
             creator.kind == RoomCreatorKind::User && *creator.id == *claims.sub.as_str()
         });
-    let own = state.room_settings.creator_role.as_ref().filter(|_| is_own);
+    let own = service.room_settings.creator_role.as_ref().filter(|_| is_own);
     own.cloned().unwrap_or_else(|| claims.role.clone())
 }
 
-fn parse_life(state: &AuthState, raw: &RawMember) -> Result<u64, Problem> {
-    Ok(parse_ttl(raw, state.grant_policy.max_ttl_s())?.unwrap_or_else(|| state.grant_policy.default_ttl_s()))
+fn parse_life(service: &ManagementService, raw: &RawMember) -> Result<u64, Problem> {
+    Ok(parse_ttl(raw, service.tokens.grant_policy.max_ttl_s())?
+        .unwrap_or_else(|| service.tokens.grant_policy.default_ttl_s()))
 }
 
 fn parse_wants_refresh(raw: &RawMember) -> Result<bool, Problem> {
@@ -170,8 +179,8 @@ fn parse_wants_refresh(raw: &RawMember) -> Result<bool, Problem> {
 }
 
 /// The room as it is, or as it would be made by joining.
-async fn load_or_implicit_room(state: &AuthState, room: &RoomId) -> Result<RoomState, Problem> {
-    let found = room_store(state)?.load_room(room).await.map_err(room_store_problem)?;
+async fn load_or_implicit_room(service: &ManagementService, room: &RoomId) -> Result<RoomState, Problem> {
+    let found = room_store(service)?.load_room(room).await.map_err(room_store_problem)?;
     let there = found.room.filter(|room| room.exists(found.now));
     Ok(there.unwrap_or_else(|| RoomState {
         read_at: found.now,
@@ -181,18 +190,18 @@ async fn load_or_implicit_room(state: &AuthState, room: &RoomId) -> Result<RoomS
 
 /// Signs, where nothing was taken back.
 async fn issue_room_token_response(
-    state: &AuthState,
+    service: &ManagementService,
     grant: RoomTokenTerms,
     refresh: bool,
     lobby: bool,
 ) -> Result<HttpResponse, Problem> {
     let (caller, role, region) = (grant.caller.clone(), grant.role.clone(), grant.region.clone());
     let kind = if caller == CallerId::user() { CallerId::USER } else { "api_key" };
-    let issued = issue_room_token(state, grant, refresh).await?;
-    state.metrics.issued.with_label_values(&[kind]).inc();
+    let issued = issue_room_token(&service.tokens, grant, refresh).await?;
+    service.context.metrics.issued.with_label_values(&[kind]).inc();
     issued.log_issued("token_issued", caller.as_str(), kind);
-    let ice = state.ice.client_config(&role, region.as_ref(), issued.grant(), clock::now_s());
-    let url = state.room_settings.signal_url.clone();
+    let ice = service.tokens.ice.client_config(&role, region.as_ref(), issued.grant(), clock::now_s());
+    let url = service.room_settings.signal_url.clone();
     let entry = RoomTokenResponse { issued, url, ice_servers: ice.servers, ice_policy: ice.policy, lobby };
     // It holds a password.
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(entry))
@@ -202,7 +211,11 @@ async fn issue_room_token_response(
 ///
 /// # Errors
 /// Why it would not be let in.
-fn would_enter_lobby(state: &AuthState, grant: &RoomTokenTerms, known: &RoomState) -> Result<bool, Problem> {
+fn would_enter_lobby(
+    service: &ManagementService,
+    grant: &RoomTokenTerms,
+    known: &RoomState,
+) -> Result<bool, Problem> {
     let peer = PeerId::random();
     let member = Member {
         user: grant.user.clone(),
@@ -224,7 +237,7 @@ fn would_enter_lobby(state: &AuthState, grant: &RoomTokenTerms, known: &RoomStat
         mailbox_version: 1,
     };
     let input = RoomInput::Join { peer: peer.clone(), member: Box::new(member) };
-    let decision = decide(known, known.read_at, &[input], &state.room_policy_in_force());
+    let decision = decide(known, known.read_at, &[input], &service.room_policy_in_force());
     match decision.outcomes.first().copied().and_then(outcome_problem) {
         Some(problem) => Err(problem),
         None => Ok(decision.next_state.members.get(&peer).is_some_and(|member| member.waiting)),

@@ -1,6 +1,6 @@
 //! `/api/webhooks`: what could not be told, and telling it again (docs/WEBHOOKS.md).
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_protocol::{id::RoomId, problem::Problem};
@@ -11,12 +11,15 @@ use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{StoredDeadLetter, StreamEntryId, WebhookService};
-use crate::context::{
-    authorization::authorize_application,
-    problem_responses::ProblemResponses,
-    request::{ApiResult, JsonBody, StateData, read_members, read_query},
-    schemas::RoomName,
-    token_request::bad_member,
+use crate::{
+    context::{
+        authorization::authorize_application,
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, read_members, read_query},
+        schemas::RoomName,
+        token_request::bad_member,
+    },
+    management::management_service::ManagementService,
 };
 
 /// Letters of one answer, where nothing is said, and at most.
@@ -106,8 +109,11 @@ pub(crate) struct ReplayRequest {
 #[utoipa::path(get, path = "/api/webhooks/dead", tag = "webhooks", operation_id = "webhooks_dead", params(DeadLetterListQuery),
     responses((status = 200, body = DeadLetterPage), ProblemResponses),
     security(("key" = []), ("management" = [])))]
-pub(crate) async fn list_dead_letters(request: HttpRequest, state: StateData) -> ApiResult {
-    authorize_application(&request, &state, Scope::Webhooks)?;
+pub(crate) async fn list_dead_letters(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+) -> ApiResult {
+    authorize_application(&request, &service.context, Scope::Webhooks)?;
     let [limit, cursor] = read_query(&request, ["limit", "cursor"])?;
     let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MAX_LETTERS).contains(limit)));
     let limit =
@@ -118,7 +124,7 @@ pub(crate) async fn list_dead_letters(request: HttpRequest, state: StateData) ->
             parse_dead_letter_cursor(&text).ok_or_else(|| bad_member("cursor", "is not one of an answer"))?
         }
     };
-    let Some(webhooks) = &state.webhooks else {
+    let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));
     };
     let (letters, next) = webhooks.list_dead_letters(from, limit).await.map_err(unavailable_problem)?;
@@ -160,10 +166,14 @@ fn parse_replay_selection(body: JsonBody) -> Result<ReplaySelection, Problem> {
 /// Tells again what was given up, to the endpoint that did not take it.
 #[utoipa::path(post, path = "/api/webhooks/replay", tag = "webhooks", operation_id = "webhooks_replay", request_body = ReplayRequest,
     responses((status = 200, body = ReplayResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn replay_dead_letters(request: HttpRequest, state: StateData, body: JsonBody) -> ApiResult {
-    let caller = authorize_application(&request, &state, Scope::Webhooks)?;
+pub(crate) async fn replay_dead_letters(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let caller = authorize_application(&request, &service.context, Scope::Webhooks)?;
     let which = parse_replay_selection(body)?;
-    let Some(webhooks) = &state.webhooks else {
+    let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(ReplayResponse { replayed: 0 }));
     };
     let replayed = match &which {

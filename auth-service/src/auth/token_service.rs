@@ -1,0 +1,74 @@
+//! What the token routes share beside the context.
+//!
+//! Owns: the signing keys, the policy of grants, the providers, the credential store and the lifetimes of refresh
+//! tokens. Must not: know a room's state. Next: `token.rs` and the other routes of this folder.
+
+use std::sync::Arc;
+
+use signalbox_config::ServiceSettings;
+use signalbox_token::SharedSecret;
+use signalbox_turn::IceDirectory;
+
+use super::{
+    credential_store::CredentialStore,
+    issuer::{GrantPolicy, TokenMinter},
+    keys::SigningKeys,
+    providers::{ProvidersError, TokenExchange},
+};
+use crate::context::service_context::ServiceContext;
+
+/// How long refresh tokens are good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefreshLifetimes {
+    /// One that is not used, ms.
+    pub(crate) token_life_ms: u64,
+    /// One after the other, ms.
+    pub(crate) family_life_ms: u64,
+}
+
+/// The token service of one process.
+pub(crate) struct TokenService {
+    pub(crate) context: Arc<ServiceContext>,
+    pub(crate) grant_policy: GrantPolicy,
+    pub(crate) minter: TokenMinter,
+    pub(crate) keys: Arc<SigningKeys>,
+    pub(crate) exchange: TokenExchange,
+    pub(crate) store: CredentialStore,
+    pub(crate) refresh_lifetimes: RefreshLifetimes,
+    pub(crate) ice: IceDirectory,
+    /// How long a token or a handle of one grant may be good, a refresh token aside.
+    pub(crate) max_live_grant_ms: u64,
+}
+
+/// What [`TokenService::new`] needs beside the settings.
+pub(crate) struct TokenServiceParts {
+    pub(crate) keys: Arc<SigningKeys>,
+    pub(crate) user_secret: Option<SharedSecret>,
+    pub(crate) store: CredentialStore,
+    pub(crate) ice: IceDirectory,
+}
+
+impl TokenService {
+    /// # Errors
+    /// [`ProvidersError`] if the configured providers cannot be used.
+    pub(crate) fn new(
+        settings: &ServiceSettings,
+        context: Arc<ServiceContext>,
+        parts: TokenServiceParts,
+    ) -> Result<Self, ProvidersError> {
+        Ok(Self {
+            context,
+            grant_policy: GrantPolicy::new(settings),
+            minter: TokenMinter::new(parts.keys.clone()),
+            keys: parts.keys,
+            exchange: TokenExchange::new(settings, parts.user_secret.as_ref())?,
+            store: parts.store,
+            refresh_lifetimes: RefreshLifetimes {
+                token_life_ms: settings.auth.refresh_ttl.as_ms(),
+                family_life_ms: settings.auth.refresh_ttl_max.as_ms(),
+            },
+            ice: parts.ice,
+            max_live_grant_ms: settings.max_credential_life_ms(),
+        })
+    }
+}
