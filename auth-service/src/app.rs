@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use signalbox_access::{AccessControl, RedisRuleLog, RuleLog};
-use signalbox_config::{self as config, LoadedConfig, SecretSettings, ServiceSettings};
+use signalbox_config as config;
+use signalbox_config::{LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
     KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health, guard_request,
     metrics_response, not_found, open_listener, resource, stop_signal,
 };
 use signalbox_protocol::{clock, problem::Problem};
-use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use signalbox_rooms::{
+    feed::{FEED_BACKLOG, FeedSender},
     removal::RemovedPeer,
     room_service::{RemoteRoomService, RoomService},
 };

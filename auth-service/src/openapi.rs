@@ -2,7 +2,7 @@
 //!
 //! Adding a route is two lines: its handler in [`ApiDocument`], and its path in [`crate::router`]. A test holds the two against each other.
 
-use actix_web::{HttpResponse, web};
+use actix_web::HttpResponse;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -12,10 +12,9 @@ use crate::{
     auth::{exchange, ice, jwks, management_token, refresh, ticket, token, validate},
     context::problem_responses::ProblemView,
     management::{
-        access_rules,
+        access_rules, dead_letters,
         rooms::{self, invites},
         usage,
-        webhooks::dead_letters,
     },
 };
 
@@ -38,22 +37,22 @@ use crate::{
         invites::delete,
         ice::get,
         jwks::get,
-        rooms::room_list::post,
+        rooms::create::post,
         rooms::room_list::get,
         rooms::room::get,
         rooms::room::patch,
         rooms::room::delete,
         rooms::room::run_room_verb,
         rooms::room::end,
-        rooms::room_tokens::token,
-        rooms::room_tokens::join,
+        rooms::token::token,
+        rooms::join::join,
         rooms::messages::post,
         rooms::participants::list,
         rooms::participants::remove_members,
         rooms::participants::patch,
         rooms::participants::remove,
         rooms::participants::decide_lobby,
-        rooms::participants::ban,
+        rooms::bans::ban,
         access_rules::rules::list,
         access_rules::rules::lift,
         access_rules::revocations::post,
@@ -95,9 +94,4 @@ impl Modify for SecuritySchemes {
     responses((status = 200, description = "The document", body = Object)), security(()))]
 pub(crate) async fn get() -> HttpResponse {
     HttpResponse::Ok().json(ApiDocument::openapi())
-}
-
-/// The document as it is served.
-pub(crate) fn openapi_route() -> actix_web::Route {
-    web::get().to(get)
 }

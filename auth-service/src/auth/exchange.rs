@@ -13,8 +13,9 @@ use super::{
     issue_time::wait_for_issue_time,
     issuer::{RenewableTerms, UserTokenTerms},
     providers::ExchangeRefusal,
-    token,
-    token_response::{TokenResponse, sign_user_token, start_refresh_family},
+    token_response::{
+        TokenResponse, check_site_for_token, respond_with_token, sign_user_token, start_refresh_family,
+    },
 };
 use crate::{
     auth::token_service::TokenService,
@@ -44,9 +45,9 @@ pub(crate) async fn post(
     service: web::Data<TokenService>,
     body: JsonBody,
 ) -> ApiResult {
-    token::check_site_for_token(&request, &service)?;
+    check_site_for_token(&request, &service)?;
     let exchanged = exchange_token(&service, body).await;
-    token::respond_with_token(&service, "user", "user_exchanged", exchanged)
+    respond_with_token(&service, "user", "user_exchanged", exchanged)
 }
 
 async fn exchange_token(service: &TokenService, body: JsonBody) -> Result<TokenResponse, Problem> {

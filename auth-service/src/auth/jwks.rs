@@ -7,7 +7,6 @@ use actix_web::{
 };
 use signalbox_http::ApiError;
 use signalbox_protocol::problem::Problem;
-
 use utoipa::ToSchema;
 
 use super::token_service::TokenService;

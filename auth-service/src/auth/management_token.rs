@@ -11,7 +11,10 @@ use signalbox_token::{
 };
 use utoipa::ToSchema;
 
-use super::{issue_time::NOT_BEFORE_SKEW_S, token::report_refusal, token_response::signing_problem};
+use super::{
+    issue_time::NOT_BEFORE_SKEW_S,
+    token_response::{report_refusal, signing_problem},
+};
 use crate::{
     auth::token_service::TokenService,
     context::{

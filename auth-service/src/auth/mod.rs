@@ -3,6 +3,7 @@
 pub mod credential_store;
 pub(crate) mod exchange;
 pub(crate) mod ice;
+pub(crate) mod invite_token;
 pub(crate) mod issue_time;
 pub(crate) mod issuer;
 pub(crate) mod jwks;
@@ -15,3 +16,22 @@ pub(crate) mod token;
 pub(crate) mod token_response;
 pub(crate) mod token_service;
 pub(crate) mod validate;
+
+use actix_web::web::{get, post};
+use signalbox_token::JWKS_PATH;
+
+use crate::context::api_path::ApiPath;
+
+/// The paths of this area.
+pub(crate) fn paths() -> Vec<ApiPath> {
+    vec![
+        ApiPath::new("/auth/token", "POST", [post().to(token::post)]),
+        ApiPath::new("/auth/validate", "GET, POST", [get().to(validate::get), post().to(validate::post)]),
+        ApiPath::new("/auth/refresh", "POST", [post().to(refresh::post)]),
+        ApiPath::new("/auth/exchange", "POST", [post().to(exchange::post)]),
+        ApiPath::new("/auth/ticket", "POST", [post().to(ticket::post)]),
+        ApiPath::new("/auth/ice", "GET", [get().to(ice::get)]),
+        ApiPath::new("/auth/management", "POST", [post().to(management_token::post)]),
+        ApiPath::new(JWKS_PATH, "GET", [get().to(jwks::get)]),
+    ]
+}

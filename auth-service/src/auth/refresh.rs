@@ -13,8 +13,10 @@ use super::{
     credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
     issue_time::{IssueTime, wait_for_issue_time},
     issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
-    token,
-    token_response::{IssuedRefreshToken, TokenResponse, sign_room_token, sign_user_token, store_problem},
+    token_response::{
+        IssuedRefreshToken, TokenResponse, check_site_for_token, respond_with_token, sign_room_token,
+        sign_user_token, store_problem,
+    },
 };
 use crate::{
     auth::token_service::TokenService,
@@ -44,9 +46,9 @@ pub(crate) async fn post(
     service: web::Data<TokenService>,
     body: JsonBody,
 ) -> ApiResult {
-    token::check_site_for_token(&request, &service)?;
+    check_site_for_token(&request, &service)?;
     let renewed = refresh_token(&service, body).await;
-    token::respond_with_token(&service, "refresh", "token_refreshed", renewed)
+    respond_with_token(&service, "refresh", "token_refreshed", renewed)
 }
 
 async fn refresh_token(service: &TokenService, body: JsonBody) -> Result<TokenResponse, Problem> {

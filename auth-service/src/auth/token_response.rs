@@ -1,7 +1,9 @@
 //! From a grant to an answer: the same for every route that gives tokens.
 
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use signalbox_access::AccessSubject;
+use signalbox_http::{ApiError, check_origin};
 use signalbox_protocol::{
     id::{Role, RoomId, TokenId, UserId},
     problem::Problem,
@@ -16,7 +18,10 @@ use super::{
 };
 use crate::{
     auth::token_service::TokenService,
-    context::schemas::{RoleName, RoomName, UserName},
+    context::{
+        request::ApiResult,
+        schemas::{RoleName, RoomName, UserName},
+    },
 };
 
 /// A token and what it is for.
@@ -201,4 +206,33 @@ impl TokenResponse {
         tracing::info!(target: "signalbox_auth::audit", event, caller, kind, room, %user, %role,
             ttl_s = expires_in, refresh = refresh_token.is_some(), "{event}");
     }
+}
+
+/// The web site, where nobody has to prove who asks.
+pub(crate) fn check_site_for_token(request: &HttpRequest, service: &TokenService) -> Result<(), ApiError> {
+    check_origin(request.headers(), &service.context.allowed_origins)
+        .map_err(|problem| report_refusal(service, None, problem))
+}
+
+/// What somebody got who proved himself by what the body holds, or why nothing: counted and logged by what that was.
+pub(crate) fn respond_with_token(
+    service: &TokenService,
+    kind: &'static str,
+    event: &'static str,
+    issued: Result<TokenResponse, Problem>,
+) -> ApiResult {
+    let issued = issued.map_err(|problem| report_refusal(service, Some(kind), problem))?;
+    service.context.metrics.issued.with_label_values(&[kind]).inc();
+    issued.log_issued(event, kind, kind);
+    Ok(HttpResponse::Ok().json(issued))
+}
+
+/// Counts and logs a refusal. A caller that has not proven itself has no name here: what it calls itself may be a secret
+/// in the wrong place.
+pub(crate) fn report_refusal(service: &TokenService, caller: Option<&str>, problem: Problem) -> ApiError {
+    let (code, field) = (problem.code, problem.field.as_deref());
+    service.context.metrics.refused.with_label_values(&[code]).inc();
+    let caller = caller.unwrap_or("unknown");
+    tracing::info!(target: "signalbox_auth::audit", caller, code, field, "token_refused");
+    ApiError(problem)
 }

@@ -1,12 +1,13 @@
 //! What was taken back, asked before anything is given or vouched for.
 
-use super::service_context::ServiceContext;
 use std::net::IpAddr;
 
 use actix_web::HttpRequest;
 use signalbox_access::{AccessRefusal, AccessSubject, RuleKey};
 use signalbox_protocol::{id::TokenId, problem::Problem};
 use signalbox_token::{ManagementClaims, TokenError};
+
+use super::service_context::ServiceContext;
 
 impl ServiceContext {
     /// Where a client is; see `server.trusted_proxies`.

@@ -1,11 +1,21 @@
-//! A path of the API.
+//! A path of the API: its pattern, its methods and the functions that serve them.
 
-use actix_web::Resource;
+use actix_web::Route;
 
-/// A path of the API: its pattern, the methods it takes as in `AllowArgs`, and what serves it.
+/// A path of the API.
 pub(crate) struct ApiPath {
     pub(crate) pattern: &'static str,
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test holds it against the document"))]
+    /// The methods, as the header `Allow` lists them.
     pub(crate) methods: &'static str,
-    pub(crate) resource: Resource,
+    pub(crate) routes: Vec<Route>,
+}
+
+impl ApiPath {
+    pub(crate) fn new<const N: usize>(
+        pattern: &'static str,
+        methods: &'static str,
+        routes: [Route; N],
+    ) -> Self {
+        Self { pattern, methods, routes: routes.into() }
+    }
 }

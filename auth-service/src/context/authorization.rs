@@ -14,14 +14,14 @@ use actix_web::{
     HttpRequest,
     http::header::{self, HeaderMap},
 };
+use signalbox_access::AccessSubject;
 use signalbox_http::{ApiError, check_origin};
 use signalbox_protocol::{clock, id::CallerId, problem::Problem};
 use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
-use signalbox_access::AccessSubject;
-
 use super::{
-    principal::{Application, Principal, caller_unknown, scheme_credentials},
+    application_directory::{caller_unknown, scheme_credentials},
+    principal::{Application, Principal},
     service_context::ServiceContext,
 };
 

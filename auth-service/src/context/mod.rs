@@ -5,6 +5,7 @@
 pub(crate) mod access_check;
 pub(crate) mod address_guard;
 pub(crate) mod api_path;
+pub(crate) mod application_directory;
 pub(crate) mod authorization;
 pub(crate) mod cors;
 pub(crate) mod metrics;

@@ -7,9 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use signalbox_config as config;
-use signalbox_redis::redis_keys;
 use signalbox_redis::{
-    RedisStartError, RedisTarget, RedisTopology, TopicListener, TopicProbe, TopicSubscriber,
+    RedisStartError, RedisTarget, RedisTopology, TopicListener, TopicProbe, TopicSubscriber, redis_keys,
 };
 use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use tokio::{sync::broadcast, time::sleep};

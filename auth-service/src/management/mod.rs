@@ -1,6 +1,7 @@
 //! `/api/…` and `/ws/events`: rooms, access rules, usage, webhooks and the event feed.
 
 pub(crate) mod access_rules;
+pub(crate) mod dead_letters;
 pub(crate) mod event_feed;
 pub mod feed_subscription;
 pub(crate) mod management_service;
@@ -10,3 +11,19 @@ pub(crate) mod rooms;
 pub(crate) mod usage;
 pub mod usage_reader;
 pub mod webhooks;
+
+use actix_web::web::{get, post};
+
+use crate::context::api_path::ApiPath;
+
+/// The paths of this area, without the event feed.
+pub(crate) fn paths() -> Vec<ApiPath> {
+    let mut paths = vec![
+        ApiPath::new("/api/usage", "GET", [get().to(usage::get)]),
+        ApiPath::new("/api/webhooks/dead", "GET", [get().to(dead_letters::list_dead_letters)]),
+        ApiPath::new("/api/webhooks/replay", "POST", [post().to(dead_letters::replay_dead_letters)]),
+    ];
+    paths.extend(rooms::paths());
+    paths.extend(access_rules::paths());
+    paths
+}

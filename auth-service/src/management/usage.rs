@@ -6,7 +6,6 @@ use signalbox_protocol::{clock, problem::Problem};
 use signalbox_redis::RedisUnavailable;
 use signalbox_rooms::usage::{UsageAmount, UtcDay};
 use signalbox_token::scope::Scope;
-
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{

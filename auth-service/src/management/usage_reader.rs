@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use redis::FromRedisValue as _;
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys;
+use signalbox_redis::{RedisUnavailable, redis_keys};
 use signalbox_rooms::usage::{DayUsage, MemoryUsageStore, UtcDay};
 
 use super::redis_client::LazyRedisClient;

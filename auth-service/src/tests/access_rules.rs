@@ -1,10 +1,11 @@
 //! Taking back, as those who do it and those it is done to see it.
 
-use actix_web::http::{Method, header};
-use actix_web::test::TestRequest;
+use actix_web::{
+    http::{Method, header},
+    test::TestRequest,
+};
 use serde_json::{Value, json};
 use signalbox_access::{RuleChange, RuleKey, RuleTerms, RuleWriteError};
-use signalbox_http::json_config;
 
 use super::TestService;
 use crate::router::api_paths;
@@ -121,7 +122,7 @@ async fn denied_address_may_only_read_jwks_and_lift_rules() {
     let rule = json!({ "cidr": "203.0.113.0/24", "for": 60 });
     assert_eq!(service.post_api("/api/denials", rule).await.0, 200);
     let mut asked = 0;
-    let served = api_paths(&json_config(64)).into_iter().map(|path| (path.pattern, path.methods));
+    let served = api_paths().into_iter().map(|path| (path.pattern, path.methods));
     for (pattern, methods) in served.chain([("/ws/events", "GET")]) {
         let path = pattern
             .replace("{verb:admit|deny}", "admit")

@@ -27,8 +27,8 @@ use serde_json::Value;
 use signalbox_access::{AccessControl, RuleLog};
 use signalbox_config::{ApiKeySettings, ApiKeys, ServiceSettings};
 use signalbox_protocol::id::{CallerId, random_hex};
-use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::{
+    feed::FeedSender,
     room::RoomPolicy,
     room_service::RemoteRoomService,
     store::{RoomStore, StoreLimits},

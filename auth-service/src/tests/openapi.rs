@@ -2,7 +2,6 @@
 
 use actix_web::{http::Method, test::TestRequest};
 use serde_json::Value;
-use signalbox_http::json_config;
 
 use super::TestService;
 use crate::router::api_paths;
@@ -35,7 +34,7 @@ async fn every_route_is_documented_and_every_documented_operation_is_served() {
         }
     }
     let mut served: Vec<String> = Vec::new();
-    for path in api_paths(&json_config(64)) {
+    for path in api_paths() {
         served.extend(
             path.methods.split(", ").map(|method| format!("{method} {}", documented_pattern(path.pattern))),
         );

@@ -5,8 +5,7 @@ use std::time::Duration;
 use signalbox_config::{EndpointSecrets, ServiceSettings, WebhookEndpoint, WebhookSecrets};
 use signalbox_protocol::id::RoomId;
 use signalbox_redis::redis_keys;
-use signalbox_rooms::feed::FeedSender;
-use signalbox_rooms::usage::UtcDay;
+use signalbox_rooms::{feed::FeedSender, usage::UtcDay};
 use signalbox_tests::{
     net::eventually_within,
     redis_kind::{ExclusiveRedis, REDIS_KINDS},

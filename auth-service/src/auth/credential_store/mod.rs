@@ -16,8 +16,6 @@ mod redis_calls;
 
 use std::sync::Arc;
 
-pub use memory::MemoryCredentialStore;
-pub use redis::{RedisCredentialStore, RedisSetupError};
 use signalbox_protocol::{clock, id::RoomId};
 use signalbox_token::MemoryTicketStore;
 
@@ -25,6 +23,9 @@ use contract::{
     CredentialStoreError, Invite, InviteUse, NewInvite, NewRefreshFamily, RefreshFamily, RefreshRotation,
     RefreshRotationResult,
 };
+
+pub use memory::MemoryCredentialStore;
+pub use redis::{RedisCredentialStore, RedisSetupError};
 
 /// Where the auth service remembers. Cheap to clone.
 #[derive(Clone)]

@@ -6,8 +6,7 @@ use deadpool_redis::redis::{
     Cmd, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value, cmd, from_redis_value,
 };
 use signalbox_protocol::id::RoomId;
-use signalbox_redis::redis_keys;
-use signalbox_redis::{RedisStartError, key_slot};
+use signalbox_redis::{RedisStartError, key_slot, redis_keys};
 use signalbox_token::TICKET_LIFE;
 use tokio::time::timeout;
 

@@ -13,12 +13,14 @@ mod provider_keys;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::{Deserialize, de::IgnoredAny};
-use signalbox_config::{self as config, ServiceSettings, UserAlgorithm};
+use signalbox_config as config;
+use signalbox_config::{ServiceSettings, UserAlgorithm};
 use signalbox_http::{HttpClient, HttpClientError};
 use signalbox_token::SharedSecret;
 
-pub(crate) use claims::ProviderUser;
 use provider_keys::ProviderKeyCache;
+
+pub(crate) use claims::ProviderUser;
 
 /// The longest text that is looked at.
 const MAX_TOKEN_BYTES: usize = 12 * 1024;

@@ -11,7 +11,8 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use signalbox_config::{self as config, is_trusted_key_url};
+use signalbox_config as config;
+use signalbox_config::is_trusted_key_url;
 use signalbox_http::{HttpClient, RequestLimits};
 use tokio::sync::Mutex;
 

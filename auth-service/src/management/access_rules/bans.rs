@@ -3,12 +3,12 @@
 use actix_web::{HttpRequest, web};
 use signalbox_access::{RuleKey, RuleTerms};
 use signalbox_protocol::id::{RoomId, UserId};
-
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{
-    apply_rule, authorize_rule_author, missing_rule_member, parse_reason, parse_rule_life, rules::RuleView,
+    apply_rule, authorize_rule_author, missing_rule_member, parse_reason, parse_rule_life,
+    rule_view::RuleView,
 };
 use crate::{
     context::{

@@ -1,16 +1,14 @@
 //! `/api/limits`
 
 use actix_web::{HttpRequest, web};
-use serde::Serialize;
 use signalbox_access::{LimitChanges, MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
 use signalbox_protocol::problem::Problem;
-
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{
     RawRuleMember, apply_rule, authorize_rule_author, lift_rule, parse_reason, parse_rule_life,
-    rules::RuleView,
+    rule_view::RuleView,
 };
 use crate::{
     context::{
@@ -21,32 +19,6 @@ use crate::{
     },
     management::management_service::ManagementService,
 };
-
-/// Changed limits as callers name them.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ChangedLimits)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ChangedLimitsView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    room_peers: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_peers: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connections: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    burst: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backlog: Option<u32>,
-}
-
-impl From<&LimitChanges> for ChangedLimitsView {
-    fn from(changes: &LimitChanges) -> Self {
-        let LimitChanges { room_peers, user_peers, connections, burst, rate, backlog } = *changes;
-        Self { room_peers, user_peers, connections, burst, rate, backlog }
-    }
-}
 
 const LIMITS_MEMBERS: [&str; 8] =
     ["roomPeers", "userPeers", "connections", "burst", "rate", "backlog", "for", "reason"];

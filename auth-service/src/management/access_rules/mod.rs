@@ -6,16 +6,21 @@ pub(crate) mod denials;
 pub(crate) mod limits;
 pub(crate) mod notices;
 pub(crate) mod revocations;
+pub(crate) mod rule_view;
 pub(crate) mod rules;
 pub(crate) mod shutdown;
 
-use actix_web::{HttpRequest, HttpResponse, Route, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{delete, get, post, put},
+};
 use serde_json::value::RawValue;
 use signalbox_access::{AccessRule, MAX_RULE_LIFE_MS, RuleChange, RuleKey, RuleTerms, RuleWriteError};
 use signalbox_http::ApiError;
 use signalbox_protocol::{display_text, problem::Problem};
 use signalbox_token::scope::Scope;
 
+use super::access_rules::rule_view::RuleView;
 use crate::{
     context::{
         api_path::ApiPath,
@@ -44,27 +49,21 @@ fn authorize_rule_author(
     Ok(RuleAuthor { id: caller.id().as_str().to_owned() })
 }
 
-/// The paths.
-pub(crate) fn rule_paths(
-    path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> ApiPath,
-) -> Vec<ApiPath> {
+/// The paths of access rules.
+pub(crate) fn paths() -> Vec<ApiPath> {
     vec![
-        path("/api/rules", "GET", &[|| web::get().to(rules::list)]),
-        path("/api/rules/{key}", "DELETE", &[|| web::delete().to(rules::lift)]),
-        path("/api/revocations", "POST", &[|| web::post().to(revocations::post)]),
-        path("/api/bans", "POST", &[|| web::post().to(bans::post)]),
-        path("/api/denials", "POST", &[|| web::post().to(denials::post)]),
-        path("/api/notices", "POST", &[|| web::post().to(notices::post)]),
-        path(
+        ApiPath::new("/api/rules", "GET", [get().to(rules::list)]),
+        ApiPath::new("/api/rules/{key}", "DELETE", [delete().to(rules::lift)]),
+        ApiPath::new("/api/revocations", "POST", [post().to(revocations::post)]),
+        ApiPath::new("/api/bans", "POST", [post().to(bans::post)]),
+        ApiPath::new("/api/denials", "POST", [post().to(denials::post)]),
+        ApiPath::new("/api/notices", "POST", [post().to(notices::post)]),
+        ApiPath::new(
             "/api/shutdown",
             "PUT, DELETE",
-            &[|| web::put().to(shutdown::put), || web::delete().to(shutdown::delete)],
+            [put().to(shutdown::put), delete().to(shutdown::delete)],
         ),
-        path(
-            "/api/limits",
-            "PUT, DELETE",
-            &[|| web::put().to(limits::put), || web::delete().to(limits::delete)],
-        ),
+        ApiPath::new("/api/limits", "PUT, DELETE", [put().to(limits::put), delete().to(limits::delete)]),
     ]
 }
 
@@ -80,7 +79,7 @@ async fn apply_rule(
     let rule =
         service.context.access.write_rule(RuleChange { key, life_ms, terms }).await.map_err(apply_problem)?;
     log_rule_change(&caller.id, event, &rule);
-    Ok(HttpResponse::Ok().json(rules::RuleView::new(&rule)))
+    Ok(HttpResponse::Ok().json(RuleView::new(&rule)))
 }
 
 /// Lifts a rule and tells of it.
@@ -92,7 +91,7 @@ async fn lift_rule(
     let by = RuleTerms { author: caller.id.as_str().into(), ..RuleTerms::default() };
     let rule = service.context.access.lift_rule(key, by).await.map_err(apply_problem)?;
     log_rule_change(&caller.id, "rule_lifted", &rule);
-    Ok(HttpResponse::Ok().json(rules::RuleView::new(&rule)))
+    Ok(HttpResponse::Ok().json(RuleView::new(&rule)))
 }
 
 /// An event with a stable name (docs/PROTOCOL.md, section 10). An address that is denied may be a person's, so it is not in there.

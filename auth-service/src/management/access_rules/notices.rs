@@ -6,7 +6,6 @@ use signalbox_protocol::{
     id::{Role, RoomId, UserId},
     problem::Problem,
 };
-
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 

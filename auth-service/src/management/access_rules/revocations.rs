@@ -8,11 +8,10 @@ use signalbox_protocol::{
     id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
 };
-
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::{RawRuleMember, apply_rule, authorize_rule_author, parse_reason, rules::RuleView};
+use super::{RawRuleMember, apply_rule, authorize_rule_author, parse_reason, rule_view::RuleView};
 use crate::{
     context::{
         problem_responses::ProblemResponses,

@@ -2,92 +2,21 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use signalbox_access::{AccessRule, LimitChanges, RULE_KINDS, RuleKey};
+use signalbox_access::{RULE_KINDS, RuleKey};
 use signalbox_protocol::problem::Problem;
-
 use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{authorize_rule_author, lift_rule, limits};
+use super::{authorize_rule_author, lift_rule, rule_view::RuleView};
 use crate::{
-    context::{
-        problem_responses::ProblemResponses, request::ApiResult, schemas::ReasonText,
-        token_request::bad_member,
-    },
+    context::{problem_responses::ProblemResponses, request::ApiResult, token_request::bad_member},
     management::management_service::ManagementService,
 };
 
 /// Rules in one answer where nobody says otherwise, and at most.
 const DEFAULT_PAGE_RULES: usize = 100;
+
 const MAX_PAGE_RULES: usize = 1_000;
-
-/// A rule as a caller sees it. Times are milliseconds since 1970, by the store's clock.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Rule)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RuleView {
-    /// Kind and target: what `DELETE /api/rules/{key}` lifts.
-    key: String,
-    #[schema(value_type = RuleKindView)]
-    kind: &'static str,
-    /// When it was written.
-    at: u64,
-    /// When it is over.
-    until: u64,
-    /// The API key that wrote it, or what part of the server did.
-    by: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<ReasonText>)]
-    reason: Option<String>,
-    /// Whether it is not in force any more.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    lifted: bool,
-    /// Of an API key: whether what it has issued is taken back too.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    issued: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<limits::ChangedLimitsView>,
-    /// Of a shutdown: when clients are to ask again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_ms: Option<u32>,
-}
-
-/// What a rule is about.
-#[derive(ToSchema)]
-#[schema(as = RuleKind)]
-#[serde(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "the document reads it")]
-enum RuleKindView {
-    Token,
-    UserBefore,
-    RoomBefore,
-    AllBefore,
-    Ban,
-    Deny,
-    Key,
-    Limits,
-    Shutdown,
-}
-
-impl RuleView {
-    pub(crate) fn new(rule: &AccessRule) -> Self {
-        let terms = &rule.terms;
-        Self {
-            key: rule.key.to_string(),
-            kind: rule.key.kind(),
-            at: rule.written_at,
-            until: rule.in_force_until,
-            by: terms.author.to_string(),
-            reason: terms.reason.as_deref().map(str::to_owned),
-            lifted: rule.is_lifted,
-            issued: terms.revokes_issued,
-            limits: terms.limits.as_ref().map(|changes: &LimitChanges| changes.into()),
-            retry_ms: terms.retry_ms,
-        }
-    }
-}
 
 /// Which rules.
 #[derive(Deserialize, IntoParams)]

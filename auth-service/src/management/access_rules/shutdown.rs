@@ -2,11 +2,12 @@
 
 use actix_web::{HttpRequest, web};
 use signalbox_access::{MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
-
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::{apply_rule, authorize_rule_author, lift_rule, parse_reason, parse_rule_life, rules::RuleView};
+use super::{
+    apply_rule, authorize_rule_author, lift_rule, parse_reason, parse_rule_life, rule_view::RuleView,
+};
 use crate::{
     context::{
         problem_responses::ProblemResponses,

@@ -4,10 +4,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_protocol::{id::PeerId, problem::Problem};
 use signalbox_rooms::room::RoomAction;
 use signalbox_token::scope::Scope;
-
 use utoipa::ToSchema;
 
-use super::{change_room, log_room_change, room_principal::authorize_in_room};
+use super::{
+    room_access::{change_room, log_room_change},
+    room_principal::authorize_in_room,
+};
 use crate::{
     context::{
         problem_responses::ProblemResponses,

@@ -3,168 +3,64 @@
 //! Owns: HTTP, and who may ask. What becomes of a room is decided with the room (`signalbox_rooms`): by the node of this process where
 //! it serves peers, so that they hear at once, else by a clerk. A file is a part of the path, a function is a method.
 
+pub(crate) mod bans;
+pub(crate) mod create;
 pub(crate) mod invites;
+pub(crate) mod join;
 pub(crate) mod messages;
 pub(crate) mod participants;
 pub(crate) mod room;
+mod room_access;
 pub(crate) mod room_list;
 mod room_principal;
-pub(crate) mod room_tokens;
+mod room_settings_request;
+mod room_token;
+pub(crate) mod token;
 mod views;
 
-use std::sync::Arc;
+use actix_web::web::{delete, get, patch, post};
 
-use actix_web::{HttpRequest, Route, web};
-use signalbox_protocol::{
-    id::{CallerId, RoomId},
-    problem::Problem,
-};
-use signalbox_rooms::{
-    room::{InputOutcome, ManageRoom, RoomAction, RoomState},
-    room_service::RoomService,
-    store::{RoomStore, StoreUnavailable},
-};
+use crate::context::api_path::ApiPath;
 
-use crate::{context::api_path::ApiPath, management::management_service::ManagementService};
-
-/// The paths.
-pub(crate) fn room_paths(
-    path: impl Copy + Fn(&'static str, &'static str, &[fn() -> Route]) -> ApiPath,
-) -> Vec<ApiPath> {
+/// The paths of rooms.
+pub(crate) fn paths() -> Vec<ApiPath> {
     vec![
-        path(
-            "/api/rooms",
-            "GET, POST",
-            &[|| web::get().to(room_list::get), || web::post().to(room_list::post)],
-        ),
-        path(
+        ApiPath::new("/api/rooms", "GET, POST", [get().to(room_list::get), post().to(create::post)]),
+        ApiPath::new(
             "/api/rooms/{room}",
             "GET, PATCH, DELETE",
-            &[
-                || web::get().to(room::get),
-                || web::patch().to(room::patch),
-                || web::delete().to(room::delete),
-            ],
+            [get().to(room::get), patch().to(room::patch), delete().to(room::delete)],
         ),
-        path("/api/rooms/{room}/token", "POST", &[|| web::post().to(room_tokens::token)]),
-        path("/api/rooms/{room}/join", "POST", &[|| web::post().to(room_tokens::join)]),
-        path("/api/rooms/{room}/messages", "POST", &[|| web::post().to(messages::post)]),
-        path("/api/rooms/{room}/bans", "POST", &[|| web::post().to(participants::ban)]),
-        path(
+        ApiPath::new(
+            "/api/rooms/{room}/invites",
+            "GET, POST",
+            [get().to(invites::get), post().to(invites::post)],
+        ),
+        ApiPath::new("/api/rooms/{room}/invites/{invite}", "DELETE", [delete().to(invites::delete)]),
+        ApiPath::new("/api/rooms/{room}/token", "POST", [post().to(token::token)]),
+        ApiPath::new("/api/rooms/{room}/join", "POST", [post().to(join::join)]),
+        ApiPath::new("/api/rooms/{room}/messages", "POST", [post().to(messages::post)]),
+        ApiPath::new("/api/rooms/{room}/bans", "POST", [post().to(bans::ban)]),
+        ApiPath::new(
             "/api/rooms/{room}/participants",
             "GET, DELETE",
-            &[|| web::get().to(participants::list), || web::delete().to(participants::remove_members)],
+            [get().to(participants::list), delete().to(participants::remove_members)],
         ),
-        path(
+        ApiPath::new(
             "/api/rooms/{room}/participants/{peer}",
             "PATCH, DELETE",
-            &[|| web::patch().to(participants::patch), || web::delete().to(participants::remove)],
+            [patch().to(participants::patch), delete().to(participants::remove)],
         ),
-        path(
+        ApiPath::new(
             "/api/rooms/{room}/participants/{peer}/{verb:admit|deny}",
             "POST",
-            &[|| web::post().to(participants::decide_lobby)],
+            [post().to(participants::decide_lobby)],
         ),
-        path("/api/rooms/{room}/end", "POST", &[|| web::post().to(room::end)]),
-        path(
+        ApiPath::new("/api/rooms/{room}/end", "POST", [post().to(room::end)]),
+        ApiPath::new(
             "/api/rooms/{room}/{verb:lock|unlock|enable|disable}",
             "POST",
-            &[|| web::post().to(room::run_room_verb)],
+            [post().to(room::run_room_verb)],
         ),
     ]
-}
-
-/// The room that the path names.
-fn room_in_request(request: &HttpRequest) -> Result<RoomId, Problem> {
-    RoomId::parse(request.match_info().get("room").unwrap_or_default()).map_err(|_| no_such_room())
-}
-
-fn no_such_room() -> Problem {
-    Problem::new(404, "no_such_room", "there is no such room")
-}
-
-fn no_such_peer() -> Problem {
-    Problem::new(404, "no_such_peer", "there is no such peer in this room, or it does not wait")
-}
-
-fn room_store_problem(_: StoreUnavailable) -> Problem {
-    let detail = "the store did not answer in time; nobody knows whether the room was changed";
-    Problem::new(503, "unavailable", detail)
-}
-
-fn room_service(service: &ManagementService) -> Result<&Arc<dyn RoomService>, Problem> {
-    service.rooms.as_ref().ok_or_else(|| {
-        Problem::new(503, "unavailable", "this process has no Redis and so no rooms; give it one")
-    })
-}
-
-fn room_store(service: &ManagementService) -> Result<&RoomStore, Problem> {
-    room_service(service)?.store().map_err(room_store_problem)
-}
-
-/// A room that is there.
-///
-/// # Errors
-/// 404 `no_such_room`, 503.
-async fn load_room(service: &ManagementService, room: &RoomId) -> Result<RoomState, Problem> {
-    let found = room_store(service)?.load_room(room).await.map_err(room_store_problem)?;
-    found.room.filter(|room| room.exists(found.now)).ok_or_else(no_such_room)
-}
-
-/// Changes a room.
-///
-/// # Errors
-/// The problem of its outcome, where it did not come to it.
-async fn change_room(
-    service: &ManagementService,
-    room: &RoomId,
-    act: RoomAction,
-) -> Result<(InputOutcome, Arc<RoomState>), Problem> {
-    let (outcome, room) = room_service(service)?
-        .change_room(room, ManageRoom::from_api(act))
-        .await
-        .map_err(room_store_problem)?;
-    match outcome_problem(outcome) {
-        Some(problem) => Err(problem),
-        None => Ok((outcome, room)),
-    }
-}
-
-/// Why something did not come about; none if it did.
-fn outcome_problem(outcome: InputOutcome) -> Option<Problem> {
-    let (status, code, detail) = match outcome {
-        InputOutcome::Done | InputOutcome::Attached(_) | InputOutcome::Removed(_) => return None,
-        InputOutcome::NoSuchRoom => return Some(no_such_room()),
-        InputOutcome::NoSuchPeer
-        | InputOutcome::PeerGone
-        | InputOutcome::Fenced
-        | InputOutcome::TokenExpired => {
-            return Some(no_such_peer());
-        }
-        InputOutcome::RoomExists => (409, "room_exists", "there is such a room already"),
-        InputOutcome::RoomFull => (409, "room_full", "the room has no place left"),
-        InputOutcome::TokenInUse => (409, "conflict", "the peer of this token is connected"),
-        InputOutcome::UserLimit => (409, "user_limit", "this user is in the room as often as it may be"),
-        InputOutcome::RoomLocked => (403, "room_locked", "the room is locked and takes nobody in"),
-        InputOutcome::RoomDisabled => (403, "room_disabled", "the room is switched off"),
-        InputOutcome::RoomNotStarted => (403, "room_not_started", "the room has not begun"),
-        InputOutcome::NoImplicitRoom => {
-            (403, "room_not_allowed", "there is no such room, and none is made by joining")
-        }
-        InputOutcome::RoleRefused => {
-            let detail = "the room takes nobody in with this role";
-            return Some(Problem::new(403, "role_not_allowed", detail).with_field("role"));
-        }
-        InputOutcome::E2eeRequired => {
-            let detail = "the room demands encryption end to end, and this would make the server read what somebody sends";
-            return Some(Problem::new(409, "conflict", detail));
-        }
-        InputOutcome::NotPermitted => (403, "not_permitted", "that is not permitted"),
-    };
-    Some(Problem::new(status, code, detail))
-}
-
-/// An event with a stable name.
-fn log_room_change(event: &'static str, caller: &CallerId, room: &RoomId) {
-    tracing::info!(target: "signalbox_auth::audit", event, %caller, %room, "room_changed");
 }

@@ -15,7 +15,7 @@ use signalbox_token::{
     scope::{RoomPattern, Scope},
 };
 
-use super::room_in_request;
+use super::room_access::room_in_request;
 use crate::{
     context::{
         authorization::{authorize_application, authorize_application_or_user, authorize_user},

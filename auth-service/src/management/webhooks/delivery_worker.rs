@@ -25,10 +25,11 @@ use tokio::{
 
 use super::{
     PARTITION_LEASE, STOP_DEADLINE, WebhookContext,
+    contract::{PartitionEvents, PartitionQuery, RecordedEvent},
     delivery_schedule::{DeliveryAttempt, DeliverySchedule, PendingWrites},
     event::{DeliveryFailure, DeliveryOutcome, EventHeader, WebhookEvent},
     signature,
-    webhook_store::{PartitionEvents, PartitionQuery, RecordedEvent, WebhookStore},
+    webhook_store::WebhookStore,
 };
 
 /// Between two looks at everything. What happens meanwhile the feed tells of.

@@ -9,9 +9,9 @@ use signalbox_protocol::clock;
 use signalbox_redis::redis_keys;
 
 use super::{
+    contract::{PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
     delivery_schedule::PendingWrites,
     event::{EventHeader, StreamEntryId},
-    webhook_store::{PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
 };
 
 /// See the module.

@@ -8,7 +8,7 @@
 //! Owns: that an event a node has recorded is told at least once, or becomes a dead letter, or is counted as lost: never nothing. One process
 //! at a time tells the events of a partition. Must not: take a URL from anybody but the operator's configuration, or follow a redirect.
 
-pub(crate) mod dead_letters;
+mod contract;
 mod delivery_schedule;
 mod delivery_worker;
 mod event;
@@ -23,8 +23,7 @@ use std::{sync::Arc, time::Duration};
 use signalbox_config::{EndpointSecrets, ServiceSettings, WebhookEndpoint};
 use signalbox_http::{HttpClient, HttpClientError};
 use signalbox_protocol::id::random_hex;
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys::PARTITIONS;
+use signalbox_redis::{RedisUnavailable, redis_keys::PARTITIONS};
 use signalbox_rooms::feed::FeedSender;
 use tokio::sync::{Notify, watch};
 
@@ -36,8 +35,8 @@ use metrics::WebhookMetrics;
 use redis::{RedisWebhookStore, RetentionLimits};
 use webhook_store::WebhookStore;
 
+pub(crate) use contract::StoredDeadLetter;
 pub(crate) use event::StreamEntryId;
-pub(crate) use webhook_store::StoredDeadLetter;
 
 /// How long a process that tells a partition's events is waited for when it says nothing.
 const PARTITION_LEASE: Duration = Duration::from_secs(5);

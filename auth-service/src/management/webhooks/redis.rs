@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join_all};
 use redis::{FromRedisValue as _, Value};
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys;
+use signalbox_redis::{RedisUnavailable, redis_keys};
 
 use super::{
+    contract::{DeadLetter, PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
     delivery_schedule::PendingWrites,
     event::StreamEntryId,
-    webhook_store::{
-        DeadLetter, PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter,
-    },
 };
 use crate::management::redis_client::{LazyRedisClient, WebhookScript};
 

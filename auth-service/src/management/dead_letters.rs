@@ -4,13 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_protocol::{id::RoomId, problem::Problem};
-use signalbox_redis::RedisUnavailable;
-use signalbox_redis::redis_keys;
+use signalbox_redis::{RedisUnavailable, redis_keys};
 use signalbox_token::scope::Scope;
-
 use utoipa::{IntoParams, ToSchema};
 
-use super::{StoredDeadLetter, StreamEntryId, WebhookService};
+use super::webhooks::{StoredDeadLetter, StreamEntryId, WebhookService};
 use crate::{
     context::{
         authorization::authorize_application,

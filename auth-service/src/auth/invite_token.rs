@@ -1,0 +1,71 @@
+//! `POST /auth/token` with an invite: a guest gets a token for the room of the invite.
+
+use signalbox_access::AccessSubject;
+use signalbox_protocol::{id::random_hex, problem::Problem};
+
+use super::{
+    credential_store::contract::InviteUse,
+    issuer::{InviteCode, InviteTerms, RoomTokenTerms},
+    token_response::{TokenResponse, issue_room_token, store_problem},
+};
+use crate::{
+    auth::token_service::TokenService,
+    context::{
+        request::{JsonBody, read_members},
+        token_request::TokenRequest,
+    },
+};
+
+/// The invite is used last: what is wrong with the rest of the wish costs no use, and neither does a refusal for another reason.
+pub(crate) async fn issue_for_invite(
+    service: &TokenService,
+    body: JsonBody,
+) -> Result<TokenResponse, Problem> {
+    let wish = TokenRequest::from(read_members(body, TokenRequest::MEMBERS)?);
+    let refresh = wish.wants_refresh()?;
+    let code = wish.invite_code()?.unwrap_or_default();
+    let code = InviteCode::parse(&code).ok_or_else(invite_invalid)?;
+    let id = code.id();
+    let known = service.store.list_invites(&code.room).await.map_err(store_problem)?;
+    let terms = known.iter().find(|invite| invite.id == id).map(|invite| &*invite.terms_json);
+    let draft = terms.map(|what| valid_invite_terms(service, what)).transpose()?;
+    let draft = draft
+        .map(|terms| service.grant_policy.terms_for_invite(code.room.clone(), &terms, wish, &random_hex()))
+        .transpose()?;
+    if let Some(RoomTokenTerms { user, room, caller, .. }) = &draft {
+        let (room, issuer) = (Some(room), Some(caller.as_str()));
+        service.context.check_access(&AccessSubject {
+            user,
+            room,
+            grant: "",
+            issued_s: None,
+            issuer,
+            address: None,
+        })?;
+    }
+    match (service.store.use_invite(&code.room, &id).await.map_err(store_problem)?, draft) {
+        (InviteUse::Accepted(_), Some(grant)) => {
+            let issued = issue_room_token(service, grant, refresh).await?;
+            tracing::info!(target: "signalbox_auth::audit", invite = id, room = %code.room, "invite_used");
+            issued.log_issued("token_issued", "invite", "invite");
+            Ok(issued)
+        }
+        (InviteUse::Expired, _) => Err(Problem::new(401, "invite_expired", "the invite is over")),
+        (InviteUse::UsedUp, _) => {
+            Err(Problem::new(401, "invite_used_up", "the invite was used as often as it may be"))
+        }
+        (InviteUse::Accepted(_) | InviteUse::Unknown, _) => Err(invite_invalid()),
+    }
+}
+
+/// What an invite says, if whoever made it still may.
+pub(crate) fn valid_invite_terms(service: &TokenService, what: &str) -> Result<InviteTerms, Problem> {
+    let terms: InviteTerms = serde_json::from_str(what).map_err(|_| invite_invalid())?;
+    service.context.applications.get(&terms.created_by).ok_or_else(invite_invalid)?;
+    service.context.check_api_key(terms.created_by.as_str()).map_err(|_| invite_invalid())?;
+    Ok(terms)
+}
+
+pub(crate) fn invite_invalid() -> Problem {
+    Problem::new(401, "invite_invalid", "there is no such invite, or it was taken back")
+}

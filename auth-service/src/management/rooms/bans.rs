@@ -1,0 +1,87 @@
+//! `POST /api/rooms/{room}/bans`: a user is banned from a room.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use signalbox_access::{RuleChange, RuleKey, RuleTerms};
+use signalbox_protocol::{LeaveReason, id::UserId};
+use signalbox_rooms::room::{InputOutcome, PeerSelector, RoomAction};
+use signalbox_token::scope::Scope;
+use utoipa::ToSchema;
+
+use super::{
+    room_access::{change_room, log_room_change},
+    room_principal::authorize_in_room,
+};
+use crate::{
+    context::{
+        problem_responses::ProblemResponses,
+        request::{ApiResult, JsonBody, read_members},
+        schemas::{ReasonText, RoomPath, UserName},
+        token_request::parse_name,
+    },
+    management::{access_rules, management_service::ManagementService},
+};
+
+/// A ban from a room.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RoomBanResponse {
+    /// The key of the rule: what `DELETE /api/rules/{key}` lifts.
+    rule: String,
+    /// Until when, ms since 1970.
+    until: u64,
+    /// How many were removed.
+    removed: usize,
+}
+
+/// Who, and for how long.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "the document reads it")]
+pub(crate) struct RoomBanRequest {
+    user: UserName,
+    /// Seconds.
+    #[schema(minimum = 1, maximum = 2_678_400)]
+    r#for: u64,
+    reason: Option<ReasonText>,
+}
+
+/// Bans a user from the room for a time, whatever token it has, and removes its peers.
+#[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
+    params(RoomPath), request_body = RoomBanRequest,
+    responses((status = 201, body = RoomBanResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn ban(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
+    let [user, lasts, why] = read_members(body, ["user", "for", "reason"])?;
+    let user =
+        parse_name("user", &user, UserId::parse)?.ok_or_else(|| access_rules::missing_rule_member("user"))?;
+    let life_ms =
+        access_rules::parse_rule_life(&lasts)?.ok_or_else(|| access_rules::missing_rule_member("for"))?;
+    let terms = RuleTerms {
+        author: caller.as_str().into(),
+        reason: access_rules::parse_reason(&why)?,
+        ..RuleTerms::default()
+    };
+    // The rule first: who is removed may be back in a moment.
+    let key = RuleKey::Ban { room: Some(id.clone()), user: user.clone() };
+    let rule = service
+        .context
+        .access
+        .write_rule(RuleChange { key, life_ms, terms })
+        .await
+        .map_err(access_rules::apply_problem)?;
+    let act = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
+    let outcome = match change_room(&service, &id, act).await {
+        Ok((outcome, _)) => outcome,
+        // The ban stands whether or not there is such a room now.
+        Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),
+        Err(problem) => return Err(problem.into()),
+    };
+    log_room_change("user_banned", &caller, &id);
+    let removed = if let InputOutcome::Removed(count) = outcome { count } else { 0 };
+    let banned = RoomBanResponse { rule: rule.key.to_string(), until: rule.in_force_until, removed };
+    Ok(HttpResponse::Created().json(banned))
+}

@@ -1,0 +1,118 @@
+//! `/api/rooms/{room}/token` for backends, `/api/rooms/{room}/join` for users
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, http::header};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use signalbox_protocol::{
+    IcePolicy, IceServer, clock,
+    id::{CallerId, NodeId, PeerId, RoomId, TokenId, random_hex},
+    problem::Problem,
+};
+use signalbox_rooms::room::{Member, PeerAttachment, RoomInput, RoomState, decide};
+use utoipa::ToSchema;
+
+use super::room_access::{outcome_problem, room_store, room_store_problem};
+use crate::{
+    auth::{
+        issuer::RoomTokenTerms,
+        token_response::{TokenResponse, issue_room_token},
+    },
+    context::{
+        schemas::{IceServerView, IceTransportPolicy},
+        token_request::{RawMember, parse_member},
+    },
+    management::management_service::ManagementService,
+};
+
+/// A token, and what to come with it needs.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RoomTokenResponse {
+    #[serde(flatten)]
+    issued: TokenResponse,
+    /// Where to connect.
+    url: String,
+    /// `RTCConfiguration.iceServers`.
+    #[schema(value_type = Vec<IceServerView>)]
+    ice_servers: Arc<[IceServer]>,
+    /// `RTCConfiguration.iceTransportPolicy`.
+    #[schema(value_type = IceTransportPolicy)]
+    ice_policy: IcePolicy,
+    /// Whether whoever comes with it waits to be let in.
+    lobby: bool,
+}
+
+pub(crate) fn parse_wants_refresh(raw: &RawMember) -> Result<bool, Problem> {
+    Ok(parse_member("refresh", raw, "must be true or false")?.unwrap_or(false))
+}
+
+/// The room as it is, or as it would be made by joining.
+pub(crate) async fn load_or_implicit_room(
+    service: &ManagementService,
+    room: &RoomId,
+) -> Result<RoomState, Problem> {
+    let found = room_store(service)?.load_room(room).await.map_err(room_store_problem)?;
+    let there = found.room.filter(|room| room.exists(found.now));
+    Ok(there.unwrap_or_else(|| RoomState {
+        read_at: found.now,
+        ..RoomState::new(random_hex().into(), found.replication_id)
+    }))
+}
+
+/// Signs, where nothing was taken back.
+pub(crate) async fn issue_room_token_response(
+    service: &ManagementService,
+    grant: RoomTokenTerms,
+    refresh: bool,
+    lobby: bool,
+) -> Result<HttpResponse, Problem> {
+    let (caller, role, region) = (grant.caller.clone(), grant.role.clone(), grant.region.clone());
+    let kind = if caller == CallerId::user() { CallerId::USER } else { "api_key" };
+    let issued = issue_room_token(&service.tokens, grant, refresh).await?;
+    service.context.metrics.issued.with_label_values(&[kind]).inc();
+    issued.log_issued("token_issued", caller.as_str(), kind);
+    let ice = service.tokens.ice.client_config(&role, region.as_ref(), issued.grant(), clock::now_s());
+    let url = service.room_settings.signal_url.clone();
+    let entry = RoomTokenResponse { issued, url, ice_servers: ice.servers, ice_policy: ice.policy, lobby };
+    // It holds a password.
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(entry))
+}
+
+/// Whether it would wait, were it to join now.
+///
+/// # Errors
+/// Why it would not be let in.
+pub(crate) fn would_enter_lobby(
+    service: &ManagementService,
+    grant: &RoomTokenTerms,
+    known: &RoomState,
+) -> Result<bool, Problem> {
+    let peer = PeerId::random();
+    let member = Member {
+        user: grant.user.clone(),
+        role: grant.role.clone(),
+        permissions: grant.permissions.clone(),
+        token: TokenId::random(),
+        issued: 0,
+        expires: 0,
+        caller: grant.caller.clone(),
+        region: None,
+        name: "".into(),
+        metadata: Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_default()),
+        waiting: false,
+        muted: false,
+        overridden: false,
+        attachment: PeerAttachment::Attached(NodeId::from_bits(0)),
+        epoch: 1,
+        generation: 1,
+        mailbox_version: 1,
+    };
+    let input = RoomInput::Join { peer: peer.clone(), member: Box::new(member) };
+    let decision = decide(known, known.read_at, &[input], &service.room_policy_in_force());
+    match decision.outcomes.first().copied().and_then(outcome_problem) {
+        Some(problem) => Err(problem),
+        None => Ok(decision.next_state.members.get(&peer).is_some_and(|member| member.waiting)),
+    }
+}
