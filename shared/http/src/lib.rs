@@ -16,13 +16,16 @@ use std::time::Duration;
 
 mod api_error;
 mod client_addr;
+mod deferred_member;
 mod health;
 mod http_client;
 mod json_body;
+mod json_members;
 mod listener;
 mod metrics;
 mod origin;
 mod process;
+mod query_params;
 mod request_gate;
 mod route;
 mod stop_signal;
@@ -36,6 +39,7 @@ pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 pub use api_error::{ApiError, problem_response};
 pub use client_addr::TrustedProxies;
+pub use deferred_member::DeferredMember;
 pub use health::configure_health;
 pub use http_client::{ClientResponse, HttpClient, HttpClientError, RequestLimits};
 /// The headers of [`HttpClient`], which are not actix-web's.
@@ -43,11 +47,13 @@ pub use hyper::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-pub use json_body::{JsonMembers, json_config};
+pub use json_body::{AuthorizationProof, JsonBody, json_config};
+pub use json_members::{JsonMembers, bad_member};
 pub use listener::{ListenError, open_listener};
 pub use metrics::metrics_response;
 pub use origin::{check_host, check_origin};
 pub use process::{ProcessError, print_text, run_process};
+pub use query_params::parse_query;
 pub use request_gate::{RequestGate, guard_request};
 pub use route::{not_found, resource};
 pub use stop_signal::stop_signal;
