@@ -3,6 +3,7 @@
 //! Adding a route is two lines: its handler in [`ApiDocument`], and its path in [`crate::router`]. A test holds the two against each other.
 
 use actix_web::HttpResponse;
+use signalbox_protocol::problem::Problem;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -10,7 +11,6 @@ use utoipa::{
 
 use crate::{
     auth::{exchange, ice, jwks, management_token, refresh, ticket, token, validate},
-    context::problem_responses::ProblemView,
     management::{
         access_rules, dead_letters,
         rooms::{self, invites},
@@ -23,7 +23,7 @@ use crate::{
 #[openapi(
     info(title = "Signalbox", description = "Tokens, rooms and control of a WebRTC signaling server.", license(name = "Apache-2.0")),
     modifiers(&SecuritySchemes),
-    components(schemas(ProblemView)),
+    components(schemas(Problem)),
     paths(
         token::post,
         validate::get,

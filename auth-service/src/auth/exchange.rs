@@ -1,7 +1,9 @@
 //! `/auth/exchange`
 
 use actix_web::{HttpRequest, web};
+use serde::Deserialize;
 use signalbox_access::AccessSubject;
+use signalbox_http::JsonBody;
 use signalbox_protocol::{
     clock,
     id::{CallerId, TokenId},
@@ -13,23 +15,18 @@ use super::{
     issue_time::wait_for_issue_time,
     issuer::{RenewableTerms, UserTokenTerms},
     providers::ExchangeRefusal,
-    token_response::{
+    token_issuer::{
         TokenResponse, check_site_for_token, respond_with_token, sign_user_token, start_refresh_family,
     },
 };
 use crate::{
     auth::token_service::TokenService,
-    context::{
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        token_request,
-    },
+    context::{problem_responses::ProblemResponses, request::ApiResult},
 };
 
 /// A token of the user's own provider.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct ExchangeRequest {
     /// An ID or access token of an OpenID provider, or one that the application has signed itself.
     token: String,
@@ -43,18 +40,18 @@ pub(crate) struct ExchangeRequest {
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<TokenService>,
-    body: JsonBody,
+    body: JsonBody<ExchangeRequest>,
 ) -> ApiResult {
-    check_site_for_token(&request, &service)?;
-    let exchanged = exchange_token(&service, body).await;
+    let site = check_site_for_token(&request, &service)?;
+    let exchanged = exchange_token(&service, body.parse(&site)).await;
     respond_with_token(&service, "user", "user_exchanged", exchanged)
 }
 
-async fn exchange_token(service: &TokenService, body: JsonBody) -> Result<TokenResponse, Problem> {
-    let [token, refresh] = read_members(body, ["token", "refresh"])?;
-    let token: Option<String> = token_request::parse_member("token", &token, "must be a string")?;
-    let token = token.ok_or_else(|| token_request::bad_member("token", "is missing"))?;
-    let refresh = token_request::parse_member("refresh", &refresh, "must be true or false")?.unwrap_or(false);
+async fn exchange_token(
+    service: &TokenService,
+    request: Result<ExchangeRequest, Problem>,
+) -> Result<TokenResponse, Problem> {
+    let ExchangeRequest { token, refresh } = request?;
     let said = service.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
     let role = said.role.unwrap_or_else(|| service.grant_policy.default_role().clone());
     let ttl_s = service.grant_policy.default_ttl_s();
@@ -65,7 +62,7 @@ async fn exchange_token(service: &TokenService, body: JsonBody) -> Result<TokenR
     service.context.check_access(&subject)?;
     let moment = wait_for_issue_time(&service.context.access, &subject).await;
     let jti = TokenId::random();
-    let refresh = match refresh {
+    let refresh = match refresh.unwrap_or(false) {
         true => Some(start_refresh_family(service, &RenewableTerms::User(grant.clone()), &jti).await?),
         false => None,
     };

@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde::Serialize;
-use signalbox_http::check_origin;
 use signalbox_protocol::{IcePolicy, IceServer, clock};
 use utoipa::ToSchema;
 
 use super::{token_service::TokenService, validate};
 use crate::context::{
-    authorization::bearer_room_token,
+    authorization::{bearer_room_token, check_site},
     problem_responses::ProblemResponses,
     request::ApiResult,
-    schemas::{IceServerView, IceTransportPolicy},
 };
 
 /// What a client is told about ICE.
@@ -21,10 +19,9 @@ use crate::context::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IceResponse {
     /// `RTCConfiguration.iceServers`.
-    #[schema(value_type = Vec<IceServerView>)]
+    #[schema(value_type = Vec<IceServer>)]
     ice_servers: Arc<[IceServer]>,
     /// `RTCConfiguration.iceTransportPolicy`.
-    #[schema(value_type = IceTransportPolicy)]
     ice_policy: IcePolicy,
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +32,7 @@ pub(crate) struct IceResponse {
 #[utoipa::path(get, path = "/auth/ice", tag = "tokens", operation_id = "ice_get",
     responses((status = 200, body = IceResponse), ProblemResponses), security(("token" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
-    check_origin(request.headers(), &service.context.allowed_origins)?;
+    check_site(&request, &service.context)?;
     let claims = validate::verify_room_token(&service, bearer_room_token(&request))?;
     let ice = service.ice.client_config(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
     let told = IceResponse {

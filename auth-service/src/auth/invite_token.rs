@@ -5,32 +5,25 @@ use signalbox_protocol::{id::random_hex, problem::Problem};
 
 use super::{
     credential_store::contract::InviteUse,
-    issuer::{InviteCode, InviteTerms, RoomTokenTerms},
-    token_response::{TokenResponse, issue_room_token, store_problem},
+    issuer::{InviteCode, InviteTerms, RoomTokenTerms, TokenRequest},
+    token_issuer::{TokenResponse, issue_room_token, store_problem},
 };
-use crate::{
-    auth::token_service::TokenService,
-    context::{
-        request::{JsonBody, read_members},
-        token_request::TokenRequest,
-    },
-};
+use crate::auth::token_service::TokenService;
 
 /// The invite is used last: what is wrong with the rest of the wish costs no use, and neither does a refusal for another reason.
 pub(crate) async fn issue_for_invite(
     service: &TokenService,
-    body: JsonBody,
+    request: Result<TokenRequest, Problem>,
 ) -> Result<TokenResponse, Problem> {
-    let wish = TokenRequest::from(read_members(body, TokenRequest::MEMBERS)?);
-    let refresh = wish.wants_refresh()?;
-    let code = wish.invite_code()?.unwrap_or_default();
-    let code = InviteCode::parse(&code).ok_or_else(invite_invalid)?;
+    let request = request?;
+    let refresh = request.wants_refresh();
+    let code = request.invite_code().and_then(InviteCode::parse).ok_or_else(invite_invalid)?;
     let id = code.id();
     let known = service.store.list_invites(&code.room).await.map_err(store_problem)?;
     let terms = known.iter().find(|invite| invite.id == id).map(|invite| &*invite.terms_json);
     let draft = terms.map(|what| valid_invite_terms(service, what)).transpose()?;
     let draft = draft
-        .map(|terms| service.grant_policy.terms_for_invite(code.room.clone(), &terms, wish, &random_hex()))
+        .map(|terms| service.grant_policy.terms_for_invite(code.room.clone(), &terms, request, &random_hex()))
         .transpose()?;
     if let Some(RoomTokenTerms { user, room, caller, .. }) = &draft {
         let (room, issuer) = (Some(room), Some(caller.as_str()));
@@ -59,13 +52,13 @@ pub(crate) async fn issue_for_invite(
 }
 
 /// What an invite says, if whoever made it still may.
-pub(crate) fn valid_invite_terms(service: &TokenService, what: &str) -> Result<InviteTerms, Problem> {
+fn valid_invite_terms(service: &TokenService, what: &str) -> Result<InviteTerms, Problem> {
     let terms: InviteTerms = serde_json::from_str(what).map_err(|_| invite_invalid())?;
     service.context.applications.get(&terms.created_by).ok_or_else(invite_invalid)?;
     service.context.check_api_key(terms.created_by.as_str()).map_err(|_| invite_invalid())?;
     Ok(terms)
 }
 
-pub(crate) fn invite_invalid() -> Problem {
+fn invite_invalid() -> Problem {
     Problem::new(401, "invite_invalid", "there is no such invite, or it was taken back")
 }

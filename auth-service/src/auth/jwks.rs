@@ -7,41 +7,16 @@ use actix_web::{
 };
 use signalbox_http::ApiError;
 use signalbox_protocol::problem::Problem;
-use utoipa::ToSchema;
 
-use super::token_service::TokenService;
-use crate::context::{problem_responses::ProblemView, request::ApiResult};
-
-/// A JWK set (RFC 7517).
-#[derive(ToSchema)]
-#[schema(as = Jwks)]
-#[expect(dead_code, reason = "the document reads it")]
-pub(crate) struct JwksView {
-    keys: Vec<JwkView>,
-}
-
-/// A public key: Ed25519 (RFC 8037) or P-256 (RFC 7518).
-#[derive(ToSchema)]
-#[schema(as = Jwk)]
-#[expect(dead_code, reason = "the document reads it")]
-struct JwkView {
-    kty: String,
-    crv: String,
-    x: String,
-    /// Of P-256.
-    y: Option<String>,
-    /// Its thumbprint (RFC 7638).
-    kid: String,
-    alg: String,
-    r#use: String,
-}
+use super::{keys::JwksBody, token_service::TokenService};
+use crate::context::request::ApiResult;
 
 /// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
 /// nothing to hide in them.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys",
-    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = JwksView),
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = JwksBody),
         (status = 304, description = "It is the one that was named"),
-        (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = ProblemView)),
+        (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = Problem)),
     security(()))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
     let none = || {

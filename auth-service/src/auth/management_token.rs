@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use signalbox_http::{JsonBody, bad_member};
 use signalbox_protocol::{clock, id::TokenId, problem::Problem};
 use signalbox_token::{
     ISSUER, ManagementClaims, TokenKind,
@@ -13,47 +14,29 @@ use utoipa::ToSchema;
 
 use super::{
     issue_time::NOT_BEFORE_SKEW_S,
-    token_response::{report_refusal, signing_problem},
+    token_issuer::{report_refusal, signing_problem},
 };
 use crate::{
     auth::token_service::TokenService,
     context::{
-        authorization::authorize_api_key,
-        principal::Application,
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        token_request,
+        authorization::authorize_api_key, member_types::Seconds, principal::Application,
+        problem_responses::ProblemResponses, request::ApiResult,
     },
 };
 
 /// The life of a management token where none is asked for, seconds.
 const DEFAULT_MANAGEMENT_TTL_S: u64 = 60 * 60;
 
-/// What a token may allow.
-#[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "the document reads it")]
-enum ScopeName {
-    Tokens,
-    Rooms,
-    Moderate,
-    Security,
-    Usage,
-    Events,
-    Webhooks,
-}
-
 /// What a management token is to allow.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct ManagementTokenRequest {
+    /// Its life, seconds.
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_209_600)]
+    ttl: Option<Seconds<1, { TokenKind::Management.max_life_s() }>>,
     /// Some of the key's; all of them where nothing is said.
     #[schema(min_items = 1)]
-    scopes: Option<Vec<ScopeName>>,
-    /// Its life, seconds.
-    #[schema(minimum = 1, maximum = 1_209_600)]
-    ttl: Option<u64>,
+    scopes: Option<Vec<Scope>>,
 }
 
 /// A management token.
@@ -75,10 +58,11 @@ pub(crate) struct ManagementTokenResponse {
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<TokenService>,
-    body: JsonBody,
+    body: JsonBody<ManagementTokenRequest>,
 ) -> ApiResult {
     let backend = authorize_api_key(&request, &service.context, None)?;
-    let made = issue_management_token(&service, &backend, body);
+    let request = body.parse(&backend);
+    let made = request.and_then(|request| issue_management_token(&service, &backend, request));
     let made = made.map_err(|problem| report_refusal(&service, Some(backend.id.as_str()), problem))?;
     service.context.metrics.issued.with_label_values(&["management"]).inc();
     tracing::info!(target: "signalbox_auth::audit", caller = %backend.id, scopes = made.scopes.join(" "),
@@ -89,16 +73,13 @@ pub(crate) async fn post(
 fn issue_management_token(
     service: &TokenService,
     backend: &Application,
-    body: JsonBody,
+    request: ManagementTokenRequest,
 ) -> Result<ManagementTokenResponse, Problem> {
-    let [scopes, ttl] = read_members(body, ["scopes", "ttl"])?;
-    let expires_in = token_request::parse_ttl(&ttl, TokenKind::Management.max_life_s())?
-        .unwrap_or(DEFAULT_MANAGEMENT_TTL_S);
-    let scopes =
-        match token_request::parse_member::<Vec<String>>("scopes", &scopes, "must be a list of scopes")? {
-            Some(names) => parse_scopes(backend, &names)?,
-            None => backend.scopes,
-        };
+    let expires_in = request.ttl.map_or(DEFAULT_MANAGEMENT_TTL_S, Seconds::get);
+    let scopes = match request.scopes {
+        Some(scopes) => allowed_scopes(backend, &scopes)?,
+        None => backend.scopes,
+    };
     let (now_s, names) = (clock::now_s(), scopes.to_names());
     let claims = ManagementClaims {
         iss: ISSUER.to_owned(),
@@ -114,17 +95,10 @@ fn issue_management_token(
     Ok(ManagementTokenResponse { token, expires_in, scopes: names })
 }
 
-fn parse_scopes(backend: &Application, names: &[String]) -> Result<ScopeSet, Problem> {
-    let known = || {
+fn allowed_scopes(application: &Application, scopes: &[Scope]) -> Result<ScopeSet, Problem> {
+    if scopes.is_empty() {
         let known = Scope::ALL.map(Scope::as_str).join(", ");
-        token_request::bad_member("scopes", format!("must be some of {known}"))
-    };
-    if names.is_empty() {
-        return Err(known());
+        return Err(bad_member("scopes", format!("must be some of {known}")));
     }
-    let scope = |name: &String| {
-        let scope = Scope::parse(name).ok_or_else(known)?;
-        backend.require_scope(scope).map(|()| scope)
-    };
-    names.iter().map(scope).collect()
+    scopes.iter().map(|scope| application.require_scope(*scope).map(|()| *scope)).collect()
 }

@@ -13,7 +13,7 @@ pub(crate) mod providers;
 pub(crate) mod refresh;
 pub(crate) mod ticket;
 pub(crate) mod token;
-pub(crate) mod token_response;
+pub(crate) mod token_issuer;
 pub(crate) mod token_service;
 pub(crate) mod validate;
 

@@ -1,7 +1,9 @@
 //! `/auth/refresh`
 
 use actix_web::{HttpRequest, web};
+use serde::Deserialize;
 use signalbox_access::{AccessSubject, RuleChange, RuleKey, RuleTerms};
+use signalbox_http::JsonBody;
 use signalbox_protocol::{
     id::{CallerId, TokenId},
     problem::Problem,
@@ -13,24 +15,19 @@ use super::{
     credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
     issue_time::{IssueTime, wait_for_issue_time},
     issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
-    token_response::{
+    token_issuer::{
         IssuedRefreshToken, TokenResponse, check_site_for_token, respond_with_token, sign_room_token,
         sign_user_token, store_problem,
     },
 };
 use crate::{
     auth::token_service::TokenService,
-    context::{
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        token_request,
-    },
+    context::{problem_responses::ProblemResponses, request::ApiResult},
 };
 
 /// A refresh token.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct RefreshRequest {
     #[schema(pattern = "^sbr_[A-Za-z0-9_-]{43}$")]
     refresh_token: String,
@@ -44,18 +41,19 @@ pub(crate) struct RefreshRequest {
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<TokenService>,
-    body: JsonBody,
+    body: JsonBody<RefreshRequest>,
 ) -> ApiResult {
-    check_site_for_token(&request, &service)?;
-    let renewed = refresh_token(&service, body).await;
+    let site = check_site_for_token(&request, &service)?;
+    let renewed = refresh_token(&service, body.parse(&site)).await;
     respond_with_token(&service, "refresh", "token_refreshed", renewed)
 }
 
-async fn refresh_token(service: &TokenService, body: JsonBody) -> Result<TokenResponse, Problem> {
-    let [token] = read_members(body, ["refreshToken"])?;
-    let text: Option<String> = token_request::parse_member("refreshToken", &token, "must be a string")?;
-    let text = text.ok_or_else(|| token_request::bad_member("refreshToken", "is missing"))?;
-    let token = OpaqueToken::parse(OpaqueTokenKind::Refresh, &text).ok_or_else(refresh_invalid)?;
+async fn refresh_token(
+    service: &TokenService,
+    request: Result<RefreshRequest, Problem>,
+) -> Result<TokenResponse, Problem> {
+    let token = OpaqueToken::parse(OpaqueTokenKind::Refresh, &request?.refresh_token);
+    let token = token.ok_or_else(refresh_invalid)?;
     let name = family_id(&token);
     let family =
         service.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;

@@ -2,18 +2,21 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use signalbox_http::check_origin;
 use signalbox_protocol::problem::Problem;
 use signalbox_token::{OpaqueToken, OpaqueTokenKind, RoomClaims, TICKET_LIFE};
 use utoipa::ToSchema;
 
 use super::{
-    token_response::{serialization_problem, store_problem},
+    token_issuer::{serialization_problem, store_problem},
     validate,
 };
 use crate::{
     auth::token_service::TokenService,
-    context::{authorization::bearer_room_token, problem_responses::ProblemResponses, request::ApiResult},
+    context::{
+        authorization::{bearer_room_token, check_site},
+        problem_responses::ProblemResponses,
+        request::ApiResult,
+    },
 };
 
 /// A ticket.
@@ -44,7 +47,7 @@ async fn issue_ticket(
     request: &HttpRequest,
     service: &TokenService,
 ) -> Result<(TicketResponse, RoomClaims), Problem> {
-    check_origin(request.headers(), &service.context.allowed_origins)?;
+    check_site(request, &service.context)?;
     let claims = validate::verify_room_token(service, bearer_room_token(request))?;
     service.context.refresh_and_check_access(&validate::room_access_subject(&claims)).await?;
     let ticket = OpaqueToken::random();

@@ -1,20 +1,27 @@
 //! `/auth/validate`
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use signalbox_access::AccessSubject;
-use signalbox_http::check_origin;
-use signalbox_protocol::{clock, problem::Problem};
+use signalbox_http::JsonBody;
+use signalbox_protocol::{
+    clock,
+    id::{CallerId, RegionId, Role, RoomId, TokenId, UserId},
+    problem::Problem,
+};
 use signalbox_token::{RoomClaims, TokenError};
 use utoipa::ToSchema;
 
 use crate::{
     auth::token_service::TokenService,
     context::{
-        authorization::bearer_room_token,
+        authorization::{bearer_room_token, check_site},
+        member_types::{DisplayName, MetadataObject},
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::{CallerName, DisplayName, MetadataObject, RegionName, RoleName, RoomName, UserName},
+        request::ApiResult,
     },
 };
 
@@ -24,37 +31,62 @@ pub(crate) struct ValidateResponse {
     /// Always true: a bad token is a 401.
     valid: bool,
     /// What it says (docs/PROTOCOL.md, section 1).
-    #[schema(value_type = RoomClaimsView)]
-    claims: RoomClaims,
+    claims: RoomClaimsView,
 }
 
 /// What a room token says. Times are seconds since 1970.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = RoomClaims)]
-#[expect(dead_code, reason = "the document reads it")]
 struct RoomClaimsView {
     iss: String,
     aud: String,
-    sub: UserName,
-    room: RoomName,
-    role: RoleName,
+    sub: UserId,
+    room: RoomId,
+    role: Role,
     /// What the role could do when the token was made.
-    permissions: Vec<String>,
-    name: Option<DisplayName>,
-    metadata: Option<MetadataObject>,
-    caller: CallerName,
-    region: Option<RegionName>,
+    #[schema(value_type = Vec<String>)]
+    permissions: Arc<[Arc<str>]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DisplayName>)]
+    name: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<MetadataObject>)]
+    metadata: Option<Arc<RawValue>>,
+    caller: CallerId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<RegionId>,
     iat: u64,
     nbf: u64,
     exp: u64,
     /// `GRANT` or `GRANT.N`: what stands before the dot is the same for all tokens of one making.
-    jti: String,
+    #[schema(value_type = String)]
+    jti: TokenId,
+}
+
+impl From<RoomClaims> for RoomClaimsView {
+    fn from(claims: RoomClaims) -> Self {
+        Self {
+            iss: claims.iss,
+            aud: claims.aud,
+            sub: claims.sub,
+            room: claims.room,
+            role: claims.role,
+            permissions: claims.permissions,
+            name: claims.name,
+            metadata: claims.metadata,
+            caller: claims.caller,
+            region: claims.region,
+            iat: claims.iat,
+            nbf: claims.nbf,
+            exp: claims.exp,
+            jti: claims.jti,
+        }
+    }
 }
 
 /// A token to look at.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct ValidateRequest {
     token: String,
 }
@@ -63,7 +95,7 @@ pub(crate) struct ValidateRequest {
 #[utoipa::path(get, path = "/auth/validate", tag = "tokens",
     responses((status = 200, body = ValidateResponse), ProblemResponses), security(("token" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
-    check_origin(request.headers(), &service.context.allowed_origins)?;
+    check_site(&request, &service.context)?;
     validate_response(&service, bearer_room_token(&request))
 }
 
@@ -73,20 +105,18 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) 
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<TokenService>,
-    body: JsonBody,
+    body: JsonBody<ValidateRequest>,
 ) -> ApiResult {
-    check_origin(request.headers(), &service.context.allowed_origins)?;
-    let [token] = read_members(body, ["token"])?;
-    let token: Option<String> = token.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let not_text = || Problem::new(400, "bad_request", "token must be a string").with_field("token");
-    validate_response(&service, Ok(&token.ok_or_else(not_text)?))
+    let site = check_site(&request, &service.context)?;
+    let ValidateRequest { token } = body.parse(&site)?;
+    validate_response(&service, Ok(&token))
 }
 
 fn validate_response(service: &TokenService, token: Result<&str, TokenError>) -> ApiResult {
     let verdict = verify_room_token(service, token);
     let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
     service.context.metrics.validated.with_label_values(&[outcome]).inc();
-    Ok(HttpResponse::Ok().json(ValidateResponse { valid: true, claims: verdict? }))
+    Ok(HttpResponse::Ok().json(ValidateResponse { valid: true, claims: verdict?.into() }))
 }
 
 /// What a room token says, if it is good here and now.

@@ -1,21 +1,23 @@
-//! Who asks, at the door of every route: one `Authorization` header, judged once.
+//! Who asks, at the door of every route: one `Authorization` header, checked once.
 //!
-//! - [`authorize`]: a backend, by API key or management token, with the scope that the route needs
-//! - [`authorize_or_user`]: or one of the application's users, by a user token
-//! - [`authorize_user`]: one of those, and nobody else; [`authorize_key`]: an API key itself, and nothing else
-//! - [`authorize_or_guest`]: or nobody in particular, where guests are on; for `/auth/token`, which takes no management token
+//! Owns: the proofs of authorization. Only this module makes an [`Authorized`] or a [`CheckedSite`], and a body is
+//! parsed only against one of them ([`signalbox_http::JsonBody`]). The web site is checked before the caller. A wrong
+//! header is never treated as a missing one, and two headers prove nothing.
 //!
-//! A wrong header is never taken for an absent one, and two prove nothing. The web site is judged before the caller
-//! ([`signalbox_http::check_origin`]).
+//! - [`authorize_application`]: an application, by API key or management token, with the scope that the route needs
+//! - [`authorize_application_or_user`]: or one of its users, by a user token
+//! - [`authorize_user`]: a user only; [`authorize_api_key`]: an API key itself only
+//! - [`authorize_api_key_or_guest`]: or a guest, if the configuration allows guests; for `POST /auth/token`
+//! - [`check_site`]: no caller, for routes that a token in the request proves
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use actix_web::{
     HttpRequest,
     http::header::{self, HeaderMap},
 };
 use signalbox_access::AccessSubject;
-use signalbox_http::{ApiError, check_origin};
+use signalbox_http::{ApiError, AuthorizationProof, check_origin};
 use signalbox_protocol::{clock, id::CallerId, problem::Problem};
 use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
@@ -25,7 +27,24 @@ use super::{
     service_context::ServiceContext,
 };
 
-/// A backend that may do this.
+/// The caller for whom a request was authorized.
+pub(crate) struct Authorized<T>(T);
+
+impl<T> Deref for Authorized<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> AuthorizationProof for Authorized<T> {}
+
+/// The web site of a request is allowed, and the request itself holds the proof of its caller.
+pub(crate) struct CheckedSite(());
+
+impl AuthorizationProof for CheckedSite {}
+
+/// An application that may do this.
 ///
 /// # Errors
 /// 403 `origin_not_allowed`, 401 `caller_unknown` or the token's code, 403 `scope_missing`.
@@ -33,22 +52,22 @@ pub(crate) fn authorize_application(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Scope,
-) -> Result<Principal, ApiError> {
+) -> Result<Authorized<Principal>, ApiError> {
     authorize_with(request, context, scope, |header| match bearer_token(header) {
         Some(token) => authenticate_management_token(context, token),
         None => context.applications.authenticate(header).map(Principal::ApiKey),
     })
 }
 
-/// The same, or a user with a user token; what the user's role permits is the route's to ask.
+/// The same, or a user with a user token. The route checks what the role of the user permits.
 ///
 /// # Errors
-/// As [`authorize`].
+/// As [`authorize_application`].
 pub(crate) fn authorize_application_or_user(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Scope,
-) -> Result<Principal, ApiError> {
+) -> Result<Authorized<Principal>, ApiError> {
     authorize_with(request, context, scope, |header| match bearer_token(header) {
         Some(token) => match context.verifier.verify_user_token(token, clock::now_s()) {
             Ok(claims) => check_user(context, claims).map(Principal::User),
@@ -59,16 +78,16 @@ pub(crate) fn authorize_application_or_user(
     })
 }
 
-/// A user with a user token, and nobody else.
+/// A user with a user token.
 ///
 /// # Errors
-/// 403 `origin_not_allowed`, the token's code, and what [`ServiceContext::judge`] refuses.
+/// 403 `origin_not_allowed`, the token's code, and the errors of [`ServiceContext::check_access`].
 pub(crate) fn authorize_user(
     request: &HttpRequest,
     context: &ServiceContext,
-) -> Result<Arc<UserClaims>, ApiError> {
+) -> Result<Authorized<Arc<UserClaims>>, ApiError> {
     let proven = check_site(request, context)
-        .and_then(|()| {
+        .and_then(|_| {
             authorization_header(request)
                 .and_then(bearer_token)
                 .ok_or_else(|| TokenError::Missing.to_problem())
@@ -77,45 +96,53 @@ pub(crate) fn authorize_user(
             context.verifier.verify_user_token(token, clock::now_s()).map_err(TokenError::to_problem)
         })
         .and_then(|claims| check_user(context, claims));
-    proven.map_err(|problem| report_unauthorized(context, problem))
+    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
 }
 
-/// An API key with its secret, and nothing else.
+/// An API key with its secret.
 ///
 /// # Errors
-/// As [`authorize`].
+/// As [`authorize_application`].
 pub(crate) fn authorize_api_key(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Option<Scope>,
-) -> Result<Application, ApiError> {
+) -> Result<Authorized<Application>, ApiError> {
     let proven = check_site(request, context)
-        .and_then(|()| authorization_header(request).ok_or_else(caller_unknown))
+        .and_then(|_| authorization_header(request).ok_or_else(caller_unknown))
         .and_then(|header| context.applications.authenticate(header))
-        .and_then(|backend| check_key(context, backend))
-        .and_then(|backend| scope.map_or(Ok(()), |scope| backend.require_scope(scope)).map(|()| backend));
-    proven.map_err(|problem| report_unauthorized(context, problem))
+        .and_then(|application| check_key(context, application, scope));
+    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
 }
 
-/// An API key, or where guests are on nobody in particular.
+/// An API key, or a guest if the configuration allows guests.
 ///
 /// # Errors
-/// As [`authorize`], and 401 `guests_off`.
+/// As [`authorize_application`], and 401 `guests_off`.
 pub(crate) fn authorize_api_key_or_guest(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Scope,
-) -> Result<Principal, ApiError> {
+) -> Result<Authorized<Principal>, ApiError> {
     if authorization_header(request).is_some() {
-        return authorize_api_key(request, context, Some(scope)).map(Principal::ApiKey);
+        let Authorized(application) = authorize_api_key(request, context, Some(scope))?;
+        return Ok(Authorized(Principal::ApiKey(application)));
     }
-    let guest = check_site(request, context).and_then(|()| {
+    let guest = check_site(request, context).and_then(|_| {
         if context.guests_allowed {
             return Ok(Principal::Guest);
         }
         Err(Problem::new(401, "guests_off", "guests are off; send an API key as Authorization: Basic"))
     });
-    guest.map_err(|problem| report_unauthorized(context, problem))
+    guest.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+}
+
+/// The web site, for a route whose caller is proven by a token or a code in the request.
+///
+/// # Errors
+/// 403 `origin_not_allowed`.
+pub(crate) fn check_site(request: &HttpRequest, context: &ServiceContext) -> Result<CheckedSite, Problem> {
+    check_origin(request.headers(), &context.allowed_origins).map(CheckedSite)
 }
 
 /// The token in `Authorization: Bearer`, where a token is what a route takes.
@@ -134,32 +161,34 @@ fn authorize_with(
     context: &ServiceContext,
     scope: Scope,
     prove: impl FnOnce(&[u8]) -> Result<Principal, Problem>,
-) -> Result<Principal, ApiError> {
+) -> Result<Authorized<Principal>, ApiError> {
     let proven = check_site(request, context)
-        .and_then(|()| authorization_header(request).ok_or_else(caller_unknown))
+        .and_then(|_| authorization_header(request).ok_or_else(caller_unknown))
         .and_then(prove)
-        .and_then(|caller| check_key_and_scope(context, caller, scope));
-    proven.map_err(|problem| report_unauthorized(context, problem))
+        .and_then(|principal| check_principal(context, principal, scope));
+    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
 }
 
-fn check_key_and_scope(
+fn check_principal(
     context: &ServiceContext,
-    caller: Principal,
+    principal: Principal,
     scope: Scope,
 ) -> Result<Principal, Problem> {
-    if let Principal::ApiKey(backend) | Principal::ManagementToken(backend) = &caller {
-        context.check_api_key(backend.id.as_str())?;
-        backend.require_scope(scope)?;
-    }
-    Ok(caller)
+    Ok(match principal {
+        Principal::ApiKey(key) => Principal::ApiKey(check_key(context, key, Some(scope))?),
+        Principal::ManagementToken(key) => Principal::ManagementToken(check_key(context, key, Some(scope))?),
+        principal => principal,
+    })
 }
 
-fn check_key(context: &ServiceContext, backend: Application) -> Result<Application, Problem> {
-    context.check_api_key(backend.id.as_str()).map(|()| backend)
-}
-
-fn check_site(request: &HttpRequest, context: &ServiceContext) -> Result<(), Problem> {
-    check_origin(request.headers(), &context.allowed_origins)
+fn check_key(
+    context: &ServiceContext,
+    application: Application,
+    scope: Option<Scope>,
+) -> Result<Application, Problem> {
+    context.check_api_key(application.id.as_str())?;
+    scope.map_or(Ok(()), |scope| application.require_scope(scope))?;
+    Ok(application)
 }
 
 fn check_user(context: &ServiceContext, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {

@@ -1,8 +1,9 @@
 //! `/api/webhooks`: what could not be told, and telling it again (docs/WEBHOOKS.md).
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use signalbox_http::{JsonBody, bad_member, parse_query};
 use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_redis::{RedisUnavailable, redis_keys};
 use signalbox_token::scope::Scope;
@@ -11,18 +12,14 @@ use utoipa::{IntoParams, ToSchema};
 use super::webhooks::{StoredDeadLetter, StreamEntryId, WebhookService};
 use crate::{
     context::{
-        authorization::authorize_application,
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members, read_query},
-        schemas::RoomName,
-        token_request::bad_member,
+        authorization::authorize_application, member_types::QueryNumber, problem_responses::ProblemResponses,
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
 
 /// Letters of one answer, where nothing is said, and at most.
 const DEFAULT_LETTERS: usize = 100;
-const MAX_LETTERS: usize = 500;
 
 /// An event that was given up.
 #[derive(Serialize, ToSchema)]
@@ -79,26 +76,24 @@ fn dead_letter_view(webhooks: &WebhookService, letter: StoredDeadLetter) -> Opti
 }
 
 /// Which page of it.
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct DeadLetterListQuery {
     /// The most letters of the page.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 500)]
+    limit: Option<QueryNumber<1, 500>>,
     /// Where the page before ended.
     cursor: Option<String>,
 }
 
 /// Exactly one of them.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct ReplayRequest {
     /// The event of this id.
     id: Option<String>,
     /// All of this room.
-    room: Option<RoomName>,
+    room: Option<RoomId>,
     /// All there are.
     all: Option<bool>,
 }
@@ -112,10 +107,8 @@ pub(crate) async fn list_dead_letters(
     service: web::Data<ManagementService>,
 ) -> ApiResult {
     authorize_application(&request, &service.context, Scope::Webhooks)?;
-    let [limit, cursor] = read_query(&request, ["limit", "cursor"])?;
-    let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MAX_LETTERS).contains(limit)));
-    let limit =
-        limit.unwrap_or(Some(DEFAULT_LETTERS)).ok_or_else(|| bad_member("limit", "must be from 1 to 500"))?;
+    let DeadLetterListQuery { limit, cursor } = parse_query(&request)?;
+    let limit = limit.map_or(DEFAULT_LETTERS, QueryNumber::get);
     let from = match cursor {
         None => (0, None),
         Some(text) => {
@@ -144,20 +137,15 @@ enum ReplaySelection {
     All,
 }
 
-fn parse_replay_selection(body: JsonBody) -> Result<ReplaySelection, Problem> {
-    let [id, room, all] = read_members(body, ["id", "room", "all"])?;
-    let text = |raw: Box<RawValue>, field| {
-        serde_json::from_str::<String>(raw.get()).map_err(|_| bad_member(field, "must be a string"))
-    };
-    match (id, room, all) {
-        (Some(id), None, None) => text(id, "id").map(ReplaySelection::Id),
-        (None, Some(room), None) => {
-            let room = RoomId::parse(&text(room, "room")?);
-            room.map(ReplaySelection::Room).map_err(|_| bad_member("room", "is not the name of a room"))
+impl ReplayRequest {
+    fn selection(self) -> Result<ReplaySelection, Problem> {
+        match (self.id, self.room, self.all) {
+            (Some(id), None, None) => Ok(ReplaySelection::Id(id)),
+            (None, Some(room), None) => Ok(ReplaySelection::Room(room)),
+            (None, None, Some(true)) => Ok(ReplaySelection::All),
+            (None, None, Some(false)) => Err(bad_member("all", "must be true")),
+            _ => Err(Problem::new(400, "bad_request", "say exactly one of id, room, all")),
         }
-        (None, None, Some(all)) if all.get() == "true" => Ok(ReplaySelection::All),
-        (None, None, Some(_)) => Err(bad_member("all", "must be true")),
-        _ => Err(Problem::new(400, "bad_request", "say exactly one of id, room, all")),
     }
 }
 
@@ -167,10 +155,10 @@ fn parse_replay_selection(body: JsonBody) -> Result<ReplaySelection, Problem> {
 pub(crate) async fn replay_dead_letters(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<ReplayRequest>,
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Webhooks)?;
-    let which = parse_replay_selection(body)?;
+    let which = body.parse(&caller)?.selection()?;
     let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(ReplayResponse { replayed: 0 }));
     };

@@ -28,7 +28,7 @@ pub(crate) async fn get(
     service: web::Data<ManagementService>,
     payload: web::Payload,
 ) -> ApiResult {
-    let reader = authorize_api_key(&request, &service.context, Some(Scope::Events))?.id;
+    let reader = authorize_api_key(&request, &service.context, Some(Scope::Events))?.id.clone();
     if service.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process stops; try again").into());
     }

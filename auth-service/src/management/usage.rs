@@ -1,7 +1,8 @@
 //! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use signalbox_http::{bad_member, parse_query};
 use signalbox_protocol::{clock, problem::Problem};
 use signalbox_redis::RedisUnavailable;
 use signalbox_rooms::usage::{UsageAmount, UtcDay};
@@ -10,10 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     context::{
-        authorization::authorize_application,
-        problem_responses::ProblemResponses,
-        request::{ApiResult, read_query},
-        token_request::bad_member,
+        authorization::authorize_application, member_types::QueryNumber, problem_responses::ProblemResponses,
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
@@ -22,7 +21,6 @@ use crate::{
 const MAX_DAYS: u64 = 400;
 /// Rows of one answer, where nothing is said, and at most.
 const DEFAULT_ROWS: usize = 1_000;
-const MAX_ROWS: usize = 10_000;
 
 /// A page of what was used.
 #[derive(Serialize, ToSchema)]
@@ -51,11 +49,10 @@ pub(crate) struct UsageRow {
     peer_minutes: f64,
 }
 
-/// What is asked for, as the document has it.
-#[derive(IntoParams)]
+/// What is asked for.
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the document reads it")]
-pub(crate) struct UsageQueryParams {
+pub(crate) struct UsageQuery {
     /// The first day, of UTC; `to` where it is absent.
     #[param(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
     from: Option<String>,
@@ -67,8 +64,8 @@ pub(crate) struct UsageQueryParams {
     /// Only this room.
     room: Option<String>,
     /// The most rows of the page.
-    #[param(minimum = 1, maximum = 10_000)]
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 10_000)]
+    limit: Option<QueryNumber<1, 10_000>>,
     /// Where the page before ended.
     cursor: Option<String>,
 }
@@ -81,8 +78,8 @@ impl UsageRow {
     }
 }
 
-/// What is asked for.
-struct UsageQuery {
+/// The rows that a query selects.
+struct UsageSelection {
     from: UtcDay,
     to: UtcDay,
     key: Option<String>,
@@ -92,25 +89,34 @@ struct UsageQuery {
     after_row: Option<(UtcDay, (String, String))>,
 }
 
-fn parse_usage_query(request: &HttpRequest, today: UtcDay) -> Result<UsageQuery, Problem> {
-    let [from, to, key, room, limit, cursor] =
-        read_query(request, ["from", "to", "key", "room", "limit", "cursor"])?;
-    let day = |text: Option<String>, field, default| match text {
-        None => Ok(default),
-        Some(text) => UtcDay::parse(&text).ok_or_else(|| bad_member(field, "must be a day like 2026-11-21")),
-    };
-    let to = day(to, "to", today)?;
-    let from = day(from, "from", to)?;
-    let days = from.days_until(to).ok_or_else(|| bad_member("from", "must not be later than to"))?;
-    if days >= MAX_DAYS {
-        return Err(bad_member("from", "must be less than 400 days before to"));
+impl UsageQuery {
+    /// The rows of this query, made on the day `today`.
+    fn select(self, today: UtcDay) -> Result<UsageSelection, Problem> {
+        let day = |text: Option<String>, field, default| match text {
+            None => Ok(default),
+            Some(text) => {
+                UtcDay::parse(&text).ok_or_else(|| bad_member(field, "must be a day like 2026-11-21"))
+            }
+        };
+        let to = day(self.to, "to", today)?;
+        let from = day(self.from, "from", to)?;
+        let days = from.days_until(to).ok_or_else(|| bad_member("from", "must not be later than to"))?;
+        if days >= MAX_DAYS {
+            return Err(bad_member("from", "must be less than 400 days before to"));
+        }
+        let limit = self.limit.map_or(DEFAULT_ROWS, QueryNumber::get);
+        let after_row = self.cursor.map(|text| {
+            parse_usage_cursor(&text).ok_or_else(|| bad_member("cursor", "is not one of an answer"))
+        });
+        Ok(UsageSelection {
+            from,
+            to,
+            key: self.key,
+            room: self.room,
+            limit,
+            after_row: after_row.transpose()?,
+        })
     }
-    let limit = limit.map(|text| text.parse().ok().filter(|limit| (1..=MAX_ROWS).contains(limit)));
-    let limit =
-        limit.unwrap_or(Some(DEFAULT_ROWS)).ok_or_else(|| bad_member("limit", "must be from 1 to 10000"))?;
-    let after = cursor
-        .map(|text| parse_usage_cursor(&text).ok_or_else(|| bad_member("cursor", "is not one of an answer")));
-    Ok(UsageQuery { from, to, key, room, limit, after_row: after.transpose()? })
 }
 
 fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
@@ -120,11 +126,11 @@ fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
 }
 
 /// What was used, in the order of day, key and room.
-#[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(UsageQueryParams),
+#[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(UsageQuery),
     responses((status = 200, body = UsagePage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     authorize_application(&request, &service.context, Scope::Usage)?;
-    let wish = parse_usage_query(&request, UtcDay::from_ms(clock::now_ms()))?;
+    let wish = parse_query::<UsageQuery>(&request)?.select(UtcDay::from_ms(clock::now_ms()))?;
     let answer = read_usage_page(&service, &wish).await.map_err(|RedisUnavailable| {
         Problem::new(503, "unavailable", "the store does not answer; try again")
     })?;
@@ -133,7 +139,7 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementServi
 
 async fn read_usage_page(
     service: &ManagementService,
-    wish: &UsageQuery,
+    wish: &UsageSelection,
 ) -> Result<UsagePage, RedisUnavailable> {
     let mut days: Vec<UsageRow> = Vec::new();
     let mut day = wish.after_row.as_ref().map_or(wish.from, |(day, _)| wish.from.max(*day));

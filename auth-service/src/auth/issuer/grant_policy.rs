@@ -5,16 +5,18 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_config::ServiceSettings;
+use signalbox_http::{DeferredMember, bad_member};
 use signalbox_protocol::{
     id::{CallerId, RegionId, Role, RoomId, UserId},
     problem::Problem,
 };
 use signalbox_token::scope::RoomPattern;
+use utoipa::ToSchema;
 
 use super::InviteTerms;
 use crate::context::{
+    member_types::{DisplayName, MetadataObject, UncheckedNumber},
     principal::Principal,
-    token_request::{self, TokenRequest, bad_member},
 };
 
 /// The most metadata a token carries, whatever the limit for a peer's record is: a longer token would be refused unread.
@@ -31,6 +33,45 @@ pub(crate) struct GrantPolicy {
     default_ttl_s: u64,
     max_ttl_s: u64,
     metadata_max: usize,
+}
+
+/// The body of `POST /auth/token`. What has no effect for a guest or with an invite is not even parsed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(
+    description = "What a token is to say. Room and user are needed of an API key, the room alone of a guest, the invite alone of somebody who has one."
+)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenRequest {
+    /// Whether a refresh token is wanted too.
+    refresh: Option<bool>,
+    #[schema(value_type = Option<RoomId>)]
+    room: DeferredMember<RoomId>,
+    #[schema(value_type = Option<UserId>)]
+    user: DeferredMember<UserId>,
+    #[schema(value_type = Option<Role>)]
+    role: DeferredMember<Role>,
+    /// The life of the token, seconds; at most the configured one.
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 86_400)]
+    ttl: DeferredMember<UncheckedNumber>,
+    /// The name to show.
+    name: Option<DisplayName>,
+    /// Where the peer is, for the choice of a TURN server.
+    region: Option<RegionId>,
+    metadata: Option<MetadataObject>,
+    /// The code of an invite, in place of room and role.
+    invite: Option<String>,
+}
+
+impl TokenRequest {
+    /// The code of an invite.
+    pub(crate) fn invite_code(&self) -> Option<&str> {
+        self.invite.as_deref()
+    }
+
+    /// Whether a refresh token is wanted too.
+    pub(crate) fn wants_refresh(&self) -> bool {
+        self.refresh.unwrap_or(false)
+    }
 }
 
 /// What a room token will say, beside its times. Kept with a refresh token, without the permissions: those are the role's at each making.
@@ -105,23 +146,22 @@ impl GrantPolicy {
     pub(crate) fn terms_for_request(
         &self,
         caller: &Principal,
-        wish: TokenRequest,
+        request: TokenRequest,
         random: &str,
     ) -> Result<RoomTokenTerms, Problem> {
-        let room = token_request::parse_name("room", &wish.room, RoomId::parse)?
-            .ok_or_else(|| missing_member("room"))?;
+        let room = request.room.read("room")?.ok_or_else(|| missing_member("room"))?;
         self.check_room(caller, &room)?;
-        let user = match (token_request::parse_name("user", &wish.user, UserId::parse)?, caller) {
+        let user = match (request.user.read("user")?, caller) {
             (Some(user), _) => user,
             (None, Principal::Guest) => guest_user(random)?,
             (None, _) => return Err(missing_member("user")),
         };
-        if matches!(caller, Principal::Guest) && wish.wants_refresh()? {
+        if matches!(caller, Principal::Guest) && request.wants_refresh() {
             let detail = "guests get no refresh token; they may ask for a new token at any time";
             return Err(Problem::new(403, "not_permitted", detail).with_field("refresh"));
         }
-        let (role, ttl_s) = self.role_and_life(caller, &wish)?;
-        self.complete_terms(wish, (room, user, role, ttl_s, caller.id()))
+        let (role, ttl_s) = self.role_and_life(caller, &request)?;
+        self.complete_terms(request, (room, user, role, ttl_s, caller.id()))
     }
 
     /// Judges the wish of somebody with an invite: room, role and life are the invite's, whatever the wish says, and the user is made up,
@@ -133,20 +173,23 @@ impl GrantPolicy {
         &self,
         room: RoomId,
         terms: &InviteTerms,
-        wish: TokenRequest,
+        request: TokenRequest,
         random: &str,
     ) -> Result<RoomTokenTerms, Problem> {
         let ttl_s = terms.ttl_s.unwrap_or(self.default_ttl_s).min(self.max_ttl_s);
-        self.complete_terms(wish, (room, guest_user(random)?, terms.role.clone(), ttl_s, CallerId::invite()))
+        self.complete_terms(
+            request,
+            (room, guest_user(random)?, terms.role.clone(), ttl_s, CallerId::invite()),
+        )
     }
 
     /// What is the same for everybody: name, metadata, region, and what the role may do.
-    fn complete_terms(&self, wish: TokenRequest, standing: BaseTerms) -> Result<RoomTokenTerms, Problem> {
+    fn complete_terms(&self, request: TokenRequest, standing: BaseTerms) -> Result<RoomTokenTerms, Problem> {
         let (room, user, role, ttl_s, caller) = standing;
         let permissions = self.permissions_of(&role)?;
-        let name = token_request::parse_display_name(&wish.name)?;
-        let region = token_request::parse_name("region", &wish.region, RegionId::parse)?;
-        let metadata = token_request::parse_metadata(wish.metadata, self.metadata_max)?;
+        let name = request.name.map(DisplayName::into_text);
+        let region = request.region;
+        let metadata = request.metadata.map(|json| json.within(self.metadata_max)).transpose()?;
         Ok(RoomTokenTerms { room, user, role, permissions, name, metadata, caller, region, ttl_s })
     }
 
@@ -166,13 +209,20 @@ impl GrantPolicy {
     /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`.
     pub(crate) fn role_and_ttl(
         &self,
-        role: &token_request::RawMember,
-        ttl: &token_request::RawMember,
+        role: Option<Role>,
+        ttl: Option<UncheckedNumber>,
     ) -> Result<(Role, Option<u64>), Problem> {
-        let role = token_request::parse_name("role", role, Role::parse)?
-            .unwrap_or_else(|| self.default_role.clone());
+        let role = role.unwrap_or_else(|| self.default_role.clone());
         self.permissions_of(&role)?;
-        Ok((role, token_request::parse_ttl(ttl, self.max_ttl_s)?))
+        Ok((role, self.checked_ttl(ttl)?))
+    }
+
+    /// A life in seconds, at most the configured one.
+    ///
+    /// # Errors
+    /// 400 `bad_request` that names `ttl`.
+    pub(crate) fn checked_ttl(&self, ttl: Option<UncheckedNumber>) -> Result<Option<u64>, Problem> {
+        ttl.map(|ttl| ttl.within("ttl", 1, self.max_ttl_s, " of seconds")).transpose()
     }
 
     fn check_room(&self, caller: &Principal, room: &RoomId) -> Result<(), Problem> {
@@ -187,11 +237,13 @@ impl GrantPolicy {
     }
 
     /// Role and life: a guest has no say in either.
-    fn role_and_life(&self, caller: &Principal, wish: &TokenRequest) -> Result<(Role, u64), Problem> {
+    fn role_and_life(&self, caller: &Principal, request: &TokenRequest) -> Result<(Role, u64), Problem> {
         if matches!(caller, Principal::Guest) {
             return Ok((self.guest_role.clone(), self.guest_ttl_s));
         }
-        let (role, ttl_s) = self.role_and_ttl(&wish.role, &wish.ttl)?;
+        let role = request.role.read("role")?.unwrap_or_else(|| self.default_role.clone());
+        self.permissions_of(&role)?;
+        let ttl_s = self.checked_ttl(request.ttl.read("ttl")?)?;
         Ok((role, ttl_s.unwrap_or(self.default_ttl_s)))
     }
 
@@ -211,11 +263,6 @@ impl GrantPolicy {
     /// The role where the caller names none.
     pub(crate) fn default_role(&self) -> &Role {
         &self.default_role
-    }
-
-    /// The longest life of a token.
-    pub(crate) fn max_ttl_s(&self) -> u64 {
-        self.max_ttl_s
     }
 
     /// The life of a token where the caller names none.

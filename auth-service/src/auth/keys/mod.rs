@@ -20,6 +20,7 @@ use signalbox_token::MAX_JWKS_KEYS;
 
 pub use key_status::{KeyState, KeyStatus, KeyTiming, key_statuses};
 pub use private_key::PrivateKey;
+pub(crate) use signing_keys::JwksBody;
 pub use signing_keys::{PublishedJwks, SigningKeys};
 
 /// Why keys cannot be used: one line, naming the file, never its content.

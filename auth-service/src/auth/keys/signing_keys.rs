@@ -11,6 +11,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use signalbox_protocol::clock;
 use signalbox_token::{MAX_JWKS_KEYS, PublicJwk, SharedSecret, TokenClaims, TokenVerifier, VerificationKey};
+use utoipa::ToSchema;
 
 use super::{KeyState, KeyTiming, KeysError, PrivateKey, folder, key_statuses};
 
@@ -185,11 +186,14 @@ fn active_key(key: &PrivateKey) -> ActiveSigningKey {
     ActiveSigningKey { kid: key.public.kid().to_owned(), algorithm, key: key.encoding_key().clone() }
 }
 
+/// A JWK set (RFC 7517).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Jwks)]
+pub(crate) struct JwksBody<'a> {
+    keys: &'a [&'a PublicJwk],
+}
+
 fn build_published_jwks(keys: &[&PublicJwk], max_age_s: u64) -> PublishedJwks {
-    #[derive(Serialize)]
-    struct JwksBody<'a> {
-        keys: &'a [&'a PublicJwk],
-    }
     // Texts and a list: there is nothing that could not be written.
     let body = serde_json::to_string(&JwksBody { keys }).unwrap_or_default();
     let digest = Sha256::digest(&body);

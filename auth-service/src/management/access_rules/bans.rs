@@ -1,36 +1,32 @@
 //! `/api/bans`
 
 use actix_web::{HttpRequest, web};
+use serde::Deserialize;
 use signalbox_access::{RuleKey, RuleTerms};
+use signalbox_http::JsonBody;
 use signalbox_protocol::id::{RoomId, UserId};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::{
-    apply_rule, authorize_rule_author, missing_rule_member, parse_reason, parse_rule_life,
-    rule_view::RuleView,
-};
+use super::{RuleLife, apply_rule, rule_view::RuleView};
 use crate::{
     context::{
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::{ReasonText, RoomName, UserName},
-        token_request::parse_name,
+        authorization::authorize_application, member_types::ReasonText, problem_responses::ProblemResponses,
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
 
 /// A ban.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct BanRequest {
-    user: UserName,
+    user: UserId,
     /// The room; all of them where none is named.
-    room: Option<RoomName>,
+    room: Option<RoomId>,
     /// How long, seconds.
-    #[schema(minimum = 1, maximum = 2_678_400)]
-    r#for: u64,
+    #[schema(value_type = u64, minimum = 1, maximum = 2_678_400)]
+    r#for: RuleLife,
     reason: Option<ReasonText>,
 }
 
@@ -40,13 +36,11 @@ pub(crate) struct BanRequest {
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<BanRequest>,
 ) -> ApiResult {
-    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
-    let [user, room, lasts, why] = read_members(body, ["user", "room", "for", "reason"])?;
-    let user = parse_name("user", &user, UserId::parse)?.ok_or_else(|| missing_rule_member("user"))?;
-    let key = RuleKey::Ban { user, room: parse_name("room", &room, RoomId::parse)? };
-    let life_ms = parse_rule_life(&lasts)?.ok_or_else(|| missing_rule_member("for"))?;
-    let terms = RuleTerms { reason: parse_reason(&why)?, ..RuleTerms::default() };
-    Ok(apply_rule(&service, &caller, "user_banned", (key, life_ms), terms).await?)
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let BanRequest { user, room, r#for, reason } = body.parse(&caller)?;
+    let key = RuleKey::Ban { user, room };
+    let terms = RuleTerms { reason: reason.map(ReasonText::into_text), ..RuleTerms::default() };
+    Ok(apply_rule(&service, &caller, "user_banned", (key, r#for.as_ms()), terms).await?)
 }

@@ -1,48 +1,43 @@
 //! `/api/limits`
 
 use actix_web::{HttpRequest, web};
+use serde::Deserialize;
 use signalbox_access::{LimitChanges, MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
+use signalbox_http::{JsonBody, bad_member};
 use signalbox_protocol::problem::Problem;
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::{
-    RawRuleMember, apply_rule, authorize_rule_author, lift_rule, parse_reason, parse_rule_life,
-    rule_view::RuleView,
-};
+use super::{RuleLife, apply_rule, lift_rule, rule_view::RuleView};
 use crate::{
     context::{
+        authorization::authorize_application,
+        member_types::{ReasonText, UncheckedNumber, WholeNumber},
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::ReasonText,
-        token_request::{bad_member, parse_integer},
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
 
-const LIMITS_MEMBERS: [&str; 8] =
-    ["roomPeers", "userPeers", "connections", "burst", "rate", "backlog", "for", "reason"];
-
 /// Limits in place of the configured ones.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct LimitsRequest {
-    #[schema(minimum = 1, maximum = 1_000)]
-    room_peers: Option<u32>,
-    #[schema(minimum = 1, maximum = 1_000)]
-    user_peers: Option<u32>,
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    connections: Option<u32>,
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    burst: Option<u32>,
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    rate: Option<u32>,
-    #[schema(minimum = 8, maximum = 10_000)]
-    backlog: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000)]
+    room_peers: Option<UncheckedNumber>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000)]
+    user_peers: Option<WholeNumber<1, 1_000>>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    connections: Option<WholeNumber<1, 1_000_000>>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    burst: Option<WholeNumber<1, 1_000_000>>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    rate: Option<WholeNumber<1, 1_000_000>>,
+    #[schema(value_type = Option<u32>, minimum = 8, maximum = 10_000)]
+    backlog: Option<WholeNumber<8, 10_000>>,
     /// How long, seconds.
-    #[schema(minimum = 1, maximum = 2_678_400)]
-    r#for: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 2_678_400)]
+    r#for: Option<RuleLife>,
     reason: Option<ReasonText>,
 }
 
@@ -52,36 +47,42 @@ pub(crate) struct LimitsRequest {
 pub(crate) async fn put(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<LimitsRequest>,
 ) -> ApiResult {
-    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
-    let [room_peers, user_peers, connections, burst, rate, backlog, lasts, why] =
-        read_members(body, LIMITS_MEMBERS)?;
-    let changes = LimitChanges {
-        room_peers: parse_limit("roomPeers", &room_peers, 1, service.room_settings.max_room_peers)?,
-        user_peers: parse_limit("userPeers", &user_peers, 1, 1_000)?,
-        connections: parse_limit("connections", &connections, 1, 1_000_000)?,
-        burst: parse_limit("burst", &burst, 1, 1_000_000)?,
-        rate: parse_limit("rate", &rate, 1, 1_000_000)?,
-        backlog: parse_limit("backlog", &backlog, 8, 10_000)?,
-    };
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let request = body.parse(&caller)?;
+    let changes = request.changes(service.room_settings.max_room_peers)?;
     if changes == LimitChanges::default() {
         return Err(bad_member("roomPeers", "or another limit must be there").into());
     }
-    let life_ms = parse_rule_life(&lasts)?.unwrap_or(MAX_RULE_LIFE_MS);
-    let terms = RuleTerms { reason: parse_reason(&why)?, limits: Some(changes), ..RuleTerms::default() };
+    let life_ms = request.r#for.map_or(MAX_RULE_LIFE_MS, RuleLife::as_ms);
+    let reason = request.reason.map(ReasonText::into_text);
+    let terms = RuleTerms { reason, limits: Some(changes), ..RuleTerms::default() };
     Ok(apply_rule(&service, &caller, "limits_changed", (RuleKey::Limits, life_ms), terms).await?)
 }
 
-fn parse_limit(field: &str, raw: &RawRuleMember, low: u32, high: u32) -> Result<Option<u32>, Problem> {
-    let value = parse_integer(field, raw, low.into(), high.into(), "a whole number")?;
-    Ok(value.and_then(|value| u32::try_from(value).ok()))
+impl LimitsRequest {
+    /// The limits to change. So many peers of a room fit into one frame, which depends on the configuration.
+    fn changes(&self, max_room_peers: u32) -> Result<LimitChanges, Problem> {
+        let room_peers = self
+            .room_peers
+            .map(|peers| peers.within("roomPeers", 1, max_room_peers.into(), ""))
+            .transpose()?;
+        Ok(LimitChanges {
+            room_peers: room_peers.and_then(|peers| u32::try_from(peers).ok()),
+            user_peers: self.user_peers.map(WholeNumber::get),
+            connections: self.connections.map(WholeNumber::get),
+            burst: self.burst.map(WholeNumber::get),
+            rate: self.rate.map(WholeNumber::get),
+            backlog: self.backlog.map(WholeNumber::get),
+        })
+    }
 }
 
 /// The configured limits are in force again.
 #[utoipa::path(delete, path = "/api/limits", tag = "control", operation_id = "limits_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
     Ok(lift_rule(&service, &caller, &RuleKey::Limits).await?)
 }

@@ -11,43 +11,20 @@ pub(crate) mod rules;
 pub(crate) mod shutdown;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     web::{delete, get, post, put},
 };
-use serde_json::value::RawValue;
 use signalbox_access::{AccessRule, MAX_RULE_LIFE_MS, RuleChange, RuleKey, RuleTerms, RuleWriteError};
-use signalbox_http::ApiError;
-use signalbox_protocol::{display_text, problem::Problem};
-use signalbox_token::scope::Scope;
+use signalbox_protocol::{id::CallerId, problem::Problem};
 
 use super::access_rules::rule_view::RuleView;
 use crate::{
-    context::{
-        api_path::ApiPath,
-        authorization::authorize_application,
-        token_request::{bad_member, parse_integer, parse_member},
-    },
+    context::{api_path::ApiPath, member_types::Seconds, principal::Principal},
     management::management_service::ManagementService,
 };
 
-/// A member of a body as it was sent.
-type RawRuleMember = Option<Box<RawValue>>;
-
-/// A caller that may.
-pub(crate) struct RuleAuthor {
-    /// Its id.
-    pub(crate) id: String,
-}
-
-/// Judges who asks, before what is asked is looked at.
-fn authorize_rule_author(
-    request: &HttpRequest,
-    service: &ManagementService,
-    scope: Scope,
-) -> Result<RuleAuthor, ApiError> {
-    let caller = authorize_application(request, &service.context, scope)?;
-    Ok(RuleAuthor { id: caller.id().as_str().to_owned() })
-}
+/// How long a rule is in force.
+pub(crate) type RuleLife = Seconds<1, { MAX_RULE_LIFE_MS / 1_000 }>;
 
 /// The paths of access rules.
 pub(crate) fn paths() -> Vec<ApiPath> {
@@ -70,35 +47,35 @@ pub(crate) fn paths() -> Vec<ApiPath> {
 /// Writes a rule and tells of it.
 async fn apply_rule(
     service: &ManagementService,
-    caller: &RuleAuthor,
+    caller: &Principal,
     event: &'static str,
     (key, life_ms): (RuleKey, u64),
     terms: RuleTerms,
 ) -> Result<HttpResponse, Problem> {
-    let terms = RuleTerms { author: caller.id.as_str().into(), ..terms };
+    let terms = RuleTerms { author: caller.id().as_str().into(), ..terms };
     let rule =
         service.context.access.write_rule(RuleChange { key, life_ms, terms }).await.map_err(apply_problem)?;
-    log_rule_change(&caller.id, event, &rule);
+    log_rule_change(&caller.id(), event, &rule);
     Ok(HttpResponse::Ok().json(RuleView::new(&rule)))
 }
 
 /// Lifts a rule and tells of it.
 async fn lift_rule(
     service: &ManagementService,
-    caller: &RuleAuthor,
+    caller: &Principal,
     key: &RuleKey,
 ) -> Result<HttpResponse, Problem> {
-    let by = RuleTerms { author: caller.id.as_str().into(), ..RuleTerms::default() };
+    let by = RuleTerms { author: caller.id().as_str().into(), ..RuleTerms::default() };
     let rule = service.context.access.lift_rule(key, by).await.map_err(apply_problem)?;
-    log_rule_change(&caller.id, "rule_lifted", &rule);
+    log_rule_change(&caller.id(), "rule_lifted", &rule);
     Ok(HttpResponse::Ok().json(RuleView::new(&rule)))
 }
 
 /// An event with a stable name (docs/PROTOCOL.md, section 10). An address that is denied may be a person's, so it is not in there.
-fn log_rule_change(caller: &str, event: &'static str, rule: &AccessRule) {
+fn log_rule_change(caller: &CallerId, event: &'static str, rule: &AccessRule) {
     let kind = rule.key.kind();
     let key = if matches!(rule.key, RuleKey::Deny(_)) { kind.to_owned() } else { rule.key.to_string() };
-    tracing::warn!(target: "signalbox_auth::audit", event, caller, kind, key, until = rule.in_force_until, "rule_changed");
+    tracing::warn!(target: "signalbox_auth::audit", event, caller = caller.as_str(), kind, key, until = rule.in_force_until, "rule_changed");
 }
 
 pub(crate) fn apply_problem(error: RuleWriteError) -> Problem {
@@ -108,32 +85,4 @@ pub(crate) fn apply_problem(error: RuleWriteError) -> Problem {
         RuleWriteError::Unavailable => (503, "unavailable"),
     };
     Problem::new(status, code, error.to_string())
-}
-
-/// How long a rule is in force, milliseconds: `for` in whole seconds.
-pub(crate) fn parse_rule_life(raw: &RawRuleMember) -> Result<Option<u64>, Problem> {
-    let seconds = parse_integer("for", raw, 1, MAX_RULE_LIFE_MS / 1_000, "a whole number of seconds")?;
-    Ok(seconds.map(|seconds| seconds * 1_000))
-}
-
-/// Why, for those who read the rules later.
-pub(crate) fn parse_reason(raw: &RawRuleMember) -> Result<Option<std::sync::Arc<str>>, Problem> {
-    parse_plain_text("reason", raw, 256)
-}
-
-/// A text for people, of at most so many characters.
-fn parse_plain_text(
-    field: &str,
-    raw: &RawRuleMember,
-    most: usize,
-) -> Result<Option<std::sync::Arc<str>>, Problem> {
-    let rule = format!("must be a string of 1 to {most} characters without control characters");
-    match parse_member::<String>(field, raw, &rule)? {
-        Some(words) if !display_text::is_plain_text(&words, most) => Err(bad_member(field, rule)),
-        words => Ok(words.map(Into::into)),
-    }
-}
-
-pub(crate) fn missing_rule_member(field: &str) -> Problem {
-    bad_member(field, "is missing")
 }

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use signalbox_access::{MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
+use signalbox_http::{JsonBody, bad_member};
 use signalbox_protocol::{
     id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
@@ -11,36 +12,35 @@ use signalbox_protocol::{
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::{RawRuleMember, apply_rule, authorize_rule_author, parse_reason, rule_view::RuleView};
+use super::{apply_rule, rule_view::RuleView};
 use crate::{
     context::{
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::ReasonText,
-        token_request::{bad_member, parse_member, parse_name},
+        authorization::authorize_application, member_types::ReasonText, problem_responses::ProblemResponses,
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
 
-const REVOCATION_MEMBERS: [&str; 8] = ["token", "grant", "user", "room", "all", "key", "issued", "reason"];
-
 /// What is taken back: one of the first six.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct RevocationRequest {
-    /// A token: everything of its grant.
-    token: Option<String>,
-    /// A grant: what stands before the first dot of a `jti`.
-    grant: Option<String>,
-    /// Everything of a user until now.
-    user: Option<String>,
-    /// Everything of a room until now.
-    room: Option<String>,
     /// Everything until now.
     all: Option<bool>,
+    /// A grant: what stands before the first dot of a `jti`.
+    #[schema(value_type = Option<String>)]
+    grant: Option<TokenId>,
+    /// A token: everything of its grant.
+    token: Option<String>,
+    /// Everything of a user until now.
+    #[schema(value_type = Option<String>)]
+    user: Option<UserId>,
+    /// Everything of a room until now.
+    #[schema(value_type = Option<String>)]
+    room: Option<RoomId>,
     /// An API key.
-    key: Option<String>,
+    #[schema(value_type = Option<String>)]
+    key: Option<CallerId>,
     /// Whether what the key has issued is taken back too.
     issued: Option<bool>,
     reason: Option<ReasonText>,
@@ -53,30 +53,12 @@ pub(crate) struct RevocationRequest {
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<RevocationRequest>,
 ) -> ApiResult {
-    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
-    let [token, grant, user, room, all, key, issued, why] = read_members(body, REVOCATION_MEMBERS)?;
-    let all = parse_member::<bool>("all", &all, "must be true")?;
-    if all == Some(false) {
-        return Err(bad_member("all", "must be true").into());
-    }
-    let grant = parse_name("grant", &grant, TokenId::parse)?;
-    let targets = [
-        parse_grant_of_token(&token)?.map(RuleKey::Grant),
-        grant.map(|grant| check_whole_grant("grant", grant)).transpose()?.map(RuleKey::Grant),
-        parse_name("user", &user, UserId::parse)?.map(RuleKey::UserBefore),
-        parse_name("room", &room, RoomId::parse)?.map(RuleKey::RoomBefore),
-        all.map(|_| RuleKey::AllBefore),
-        parse_name("key", &key, CallerId::parse)?.map(RuleKey::ApiKey),
-    ];
-    let mut targets = targets.into_iter().flatten();
-    let (Some(key), None) = (targets.next(), targets.next()) else {
-        let problem =
-            Problem::new(400, "bad_request", "one of token, grant, user, room, all and key must be there");
-        return Err(problem.with_field("token").into());
-    };
-    let issued = parse_member::<bool>("issued", &issued, "must be true or false")?.unwrap_or(false);
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let request = body.parse(&caller)?;
+    let (issued, reason) = (request.issued.unwrap_or(false), request.reason.clone());
+    let key = request.rule_key()?;
     let (event, life_ms) = match key {
         RuleKey::Grant(_) => ("token_revoked", service.max_grant_ms),
         RuleKey::UserBefore(_) => ("user_revoked", service.max_grant_ms),
@@ -87,27 +69,53 @@ pub(crate) async fn post(
     if issued && event != "key_revoked" {
         return Err(bad_member("issued", "belongs to key").into());
     }
-    let terms = RuleTerms { reason: parse_reason(&why)?, revokes_issued: issued, ..RuleTerms::default() };
+    let reason = reason.map(ReasonText::into_text);
+    let terms = RuleTerms { reason, revokes_issued: issued, ..RuleTerms::default() };
     Ok(apply_rule(&service, &caller, event, (key, life_ms), terms).await?)
 }
 
-fn check_whole_grant(field: &str, token: TokenId) -> Result<TokenId, Problem> {
-    if token.grant() == token.as_str() {
-        Ok(token)
-    } else {
-        Err(bad_member(field, "must not hold a dot: it is what stands before it in `jti`"))
+impl RevocationRequest {
+    /// The one target that the request names.
+    fn rule_key(self) -> Result<RuleKey, Problem> {
+        if self.all == Some(false) {
+            return Err(bad_member("all", "must be true"));
+        }
+        let targets = [
+            self.token.as_deref().map(grant_of_token).transpose()?.map(RuleKey::Grant),
+            self.grant.map(check_whole_grant).transpose()?.map(RuleKey::Grant),
+            self.user.map(RuleKey::UserBefore),
+            self.room.map(RuleKey::RoomBefore),
+            self.all.map(|_| RuleKey::AllBefore),
+            self.key.map(RuleKey::ApiKey),
+        ];
+        let mut targets = targets.into_iter().flatten();
+        match (targets.next(), targets.next()) {
+            (Some(key), None) => Ok(key),
+            _ => {
+                let detail = "one of token, grant, user, room, all and key must be there";
+                Err(Problem::new(400, "bad_request", detail).with_field("token"))
+            }
+        }
     }
 }
 
-/// The grant of a token. Its signature is not asked: whoever may revoke could name the grant as well, and the key may be gone.
-fn parse_grant_of_token(raw: &RawRuleMember) -> Result<Option<TokenId>, Problem> {
+fn check_whole_grant(token: TokenId) -> Result<TokenId, Problem> {
+    if token.grant() == token.as_str() {
+        Ok(token)
+    } else {
+        Err(bad_member("grant", "must not hold a dot: it is what stands before it in `jti`"))
+    }
+}
+
+/// The grant of a token. Its signature is not checked: the caller could name the grant as well, and the key of the
+/// token may be gone.
+fn grant_of_token(token: &str) -> Result<TokenId, Problem> {
     #[derive(Deserialize)]
     struct TokenWithId {
         jti: TokenId,
     }
-    let Some(token) = parse_member::<String>("token", raw, "must be a string")? else { return Ok(None) };
     let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let named = claims.and_then(|json| serde_json::from_slice::<TokenWithId>(&json).ok());
     let grant = named.and_then(|TokenWithId { jti }| TokenId::parse(jti.grant()).ok());
-    grant.map(Some).ok_or_else(|| bad_member("token", "must be a token with a `jti`"))
+    grant.ok_or_else(|| bad_member("token", "must be a token with a `jti`"))
 }

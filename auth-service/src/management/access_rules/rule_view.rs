@@ -1,10 +1,10 @@
 //! An access rule as a caller sees it.
 
 use serde::Serialize;
-use signalbox_access::{AccessRule, LimitChanges};
+use signalbox_access::{AccessRule, LimitChanges, RuleKey};
 use utoipa::ToSchema;
 
-use crate::context::schemas::ReasonText;
+use crate::context::member_types::ReasonText;
 
 /// A rule as a caller sees it. Times are milliseconds since 1970, by the store's clock.
 #[derive(Serialize, ToSchema)]
@@ -13,8 +13,7 @@ use crate::context::schemas::ReasonText;
 pub(crate) struct RuleView {
     /// Kind and target: what `DELETE /api/rules/{key}` lifts.
     key: String,
-    #[schema(value_type = RuleKindView)]
-    kind: &'static str,
+    kind: RuleKindView,
     /// When it was written.
     at: u64,
     /// When it is over.
@@ -40,10 +39,9 @@ pub(crate) struct RuleView {
 }
 
 /// What a rule is about.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = RuleKind)]
 #[serde(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) enum RuleKindView {
     Token,
     UserBefore,
@@ -56,12 +54,28 @@ pub(crate) enum RuleKindView {
     Shutdown,
 }
 
+impl From<&RuleKey> for RuleKindView {
+    fn from(key: &RuleKey) -> Self {
+        match key {
+            RuleKey::Grant(_) => Self::Token,
+            RuleKey::UserBefore(_) => Self::UserBefore,
+            RuleKey::RoomBefore(_) => Self::RoomBefore,
+            RuleKey::AllBefore => Self::AllBefore,
+            RuleKey::Ban { .. } => Self::Ban,
+            RuleKey::Deny(_) => Self::Deny,
+            RuleKey::ApiKey(_) => Self::Key,
+            RuleKey::Limits => Self::Limits,
+            RuleKey::Shutdown => Self::Shutdown,
+        }
+    }
+}
+
 impl RuleView {
     pub(crate) fn new(rule: &AccessRule) -> Self {
         let terms = &rule.terms;
         Self {
             key: rule.key.to_string(),
-            kind: rule.key.kind(),
+            kind: (&rule.key).into(),
             at: rule.written_at,
             until: rule.in_force_until,
             by: terms.author.to_string(),

@@ -3,13 +3,16 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use signalbox_access::{RULE_KINDS, RuleKey};
+use signalbox_http::bad_member;
 use signalbox_protocol::problem::Problem;
 use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{authorize_rule_author, lift_rule, rule_view::RuleView};
+use super::{lift_rule, rule_view::RuleView};
 use crate::{
-    context::{problem_responses::ProblemResponses, request::ApiResult, token_request::bad_member},
+    context::{
+        authorization::authorize_application, problem_responses::ProblemResponses, request::ApiResult,
+    },
     management::management_service::ManagementService,
 };
 
@@ -50,7 +53,7 @@ pub(crate) async fn list(
     service: web::Data<ManagementService>,
     query: Result<web::Query<RuleListQuery>, actix_web::Error>,
 ) -> ApiResult {
-    authorize_rule_author(&request, &service, Scope::Security)?;
+    authorize_application(&request, &service.context, Scope::Security)?;
     let unreadable = |_| Problem::new(400, "bad_request", "the query takes kind, cursor and limit");
     let RuleListQuery { kind, cursor, limit } = query.map_err(unreadable)?.into_inner();
     if kind.as_deref().is_some_and(|kind| !RULE_KINDS.contains(&kind)) {
@@ -83,7 +86,7 @@ pub(crate) async fn lift(
     service: web::Data<ManagementService>,
     key: web::Path<String>,
 ) -> ApiResult {
-    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
     let key: RuleKey = key.parse().map_err(|bad| bad_member("key", bad))?;
     Ok(lift_rule(&service, &caller, &key).await?)
 }

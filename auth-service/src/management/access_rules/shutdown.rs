@@ -1,34 +1,33 @@
 //! `/api/shutdown`
 
 use actix_web::{HttpRequest, web};
+use serde::Deserialize;
 use signalbox_access::{MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
+use signalbox_http::JsonBody;
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::{
-    apply_rule, authorize_rule_author, lift_rule, parse_reason, parse_rule_life, rule_view::RuleView,
-};
+use super::{RuleLife, apply_rule, lift_rule, rule_view::RuleView};
 use crate::{
     context::{
+        authorization::authorize_application,
+        member_types::{ReasonText, Seconds},
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::ReasonText,
-        token_request::parse_integer,
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
 
 /// An emergency stop.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct ShutdownRequest {
     /// When clients are to ask again, seconds.
-    #[schema(minimum = 1, maximum = 3_600)]
-    retry: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 3_600)]
+    retry: Option<Seconds<1, 3_600>>,
     /// How long, seconds.
-    #[schema(minimum = 1, maximum = 2_678_400)]
-    r#for: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 2_678_400)]
+    r#for: Option<RuleLife>,
     reason: Option<ReasonText>,
 }
 
@@ -38,14 +37,13 @@ pub(crate) struct ShutdownRequest {
 pub(crate) async fn put(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<ShutdownRequest>,
 ) -> ApiResult {
-    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
-    let [retry, lasts, why] = read_members(body, ["retry", "for", "reason"])?;
-    let retry = parse_integer("retry", &retry, 1, 3_600, "a whole number of seconds")?;
-    let life_ms = parse_rule_life(&lasts)?.unwrap_or(MAX_RULE_LIFE_MS);
-    let retry_ms = retry.and_then(|seconds| u32::try_from(seconds * 1_000).ok());
-    let terms = RuleTerms { reason: parse_reason(&why)?, retry_ms, ..RuleTerms::default() };
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let ShutdownRequest { retry, r#for, reason } = body.parse(&caller)?;
+    let life_ms = r#for.map_or(MAX_RULE_LIFE_MS, RuleLife::as_ms);
+    let retry_ms = retry.and_then(|retry| u32::try_from(retry.as_ms()).ok());
+    let terms = RuleTerms { reason: reason.map(ReasonText::into_text), retry_ms, ..RuleTerms::default() };
     Ok(apply_rule(&service, &caller, "shutdown_started", (RuleKey::Shutdown, life_ms), terms).await?)
 }
 
@@ -53,6 +51,6 @@ pub(crate) async fn put(
 #[utoipa::path(delete, path = "/api/shutdown", tag = "control", operation_id = "shutdown_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let caller = authorize_rule_author(&request, &service, Scope::Security)?;
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
     Ok(lift_rule(&service, &caller, &RuleKey::Shutdown).await?)
 }

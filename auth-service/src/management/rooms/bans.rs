@@ -1,9 +1,13 @@
 //! `POST /api/rooms/{room}/bans`: a user is banned from a room.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use signalbox_access::{RuleChange, RuleKey, RuleTerms};
-use signalbox_protocol::{LeaveReason, id::UserId};
+use signalbox_http::JsonBody;
+use signalbox_protocol::{
+    LeaveReason,
+    id::{RoomId, UserId},
+};
 use signalbox_rooms::room::{InputOutcome, PeerSelector, RoomAction};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
@@ -13,13 +17,11 @@ use super::{
     room_principal::authorize_in_room,
 };
 use crate::{
-    context::{
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::{ReasonText, RoomPath, UserName},
-        token_request::parse_name,
+    context::{member_types::ReasonText, problem_responses::ProblemResponses, request::ApiResult},
+    management::{
+        access_rules::{self, RuleLife},
+        management_service::ManagementService,
     },
-    management::{access_rules, management_service::ManagementService},
 };
 
 /// A ban from a room.
@@ -34,35 +36,30 @@ pub(crate) struct RoomBanResponse {
 }
 
 /// Who, and for how long.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct RoomBanRequest {
-    user: UserName,
+    user: UserId,
     /// Seconds.
-    #[schema(minimum = 1, maximum = 2_678_400)]
-    r#for: u64,
+    #[schema(value_type = u64, minimum = 1, maximum = 2_678_400)]
+    r#for: RuleLife,
     reason: Option<ReasonText>,
 }
 
 /// Bans a user from the room for a time, whatever token it has, and removes its peers.
 #[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
-    params(RoomPath), request_body = RoomBanRequest,
+    params(("room" = RoomId, Path)), request_body = RoomBanRequest,
     responses((status = 201, body = RoomBanResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn ban(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<RoomBanRequest>,
 ) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
-    let [user, lasts, why] = read_members(body, ["user", "for", "reason"])?;
-    let user =
-        parse_name("user", &user, UserId::parse)?.ok_or_else(|| access_rules::missing_rule_member("user"))?;
-    let life_ms =
-        access_rules::parse_rule_life(&lasts)?.ok_or_else(|| access_rules::missing_rule_member("for"))?;
+    let RoomBanRequest { user, r#for, reason } = body.parse(&caller)?;
     let terms = RuleTerms {
-        author: caller.as_str().into(),
-        reason: access_rules::parse_reason(&why)?,
+        author: caller.id().as_str().into(),
+        reason: reason.map(ReasonText::into_text),
         ..RuleTerms::default()
     };
     // The rule first: who is removed may be back in a moment.
@@ -70,7 +67,7 @@ pub(crate) async fn ban(
     let rule = service
         .context
         .access
-        .write_rule(RuleChange { key, life_ms, terms })
+        .write_rule(RuleChange { key, life_ms: r#for.as_ms(), terms })
         .await
         .map_err(access_rules::apply_problem)?;
     let act = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
@@ -80,7 +77,7 @@ pub(crate) async fn ban(
         Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),
         Err(problem) => return Err(problem.into()),
     };
-    log_room_change("user_banned", &caller, &id);
+    log_room_change("user_banned", &caller.id(), &id);
     let removed = if let InputOutcome::Removed(count) = outcome { count } else { 0 };
     let banned = RoomBanResponse { rule: rule.key.to_string(), until: rule.in_force_until, removed };
     Ok(HttpResponse::Created().json(banned))

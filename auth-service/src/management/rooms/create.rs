@@ -3,52 +3,74 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use serde::Deserialize;
+use signalbox_http::{JsonBody, bad_member};
 use signalbox_protocol::{
-    id::{RoomId, random_hex},
+    E2eeMode,
+    id::{Role, RoomId, random_hex},
     problem::Problem,
 };
 use signalbox_rooms::room::{RoomAction, RoomSettings, RoomState};
 use signalbox_token::scope::Scope;
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type},
-};
+use utoipa::ToSchema;
 
 use super::{
     room_access::{change_room, load_room, log_room_change, room_store, room_store_problem},
-    room_principal::{RoomPrincipal, authorize_user_in_room},
-    room_settings_request::{RoomUpdateRequest, SETTINGS_MEMBERS, check_settings, parse_room_patch},
+    room_principal::{authorize_user_in_room, check_room, room_creator},
+    room_settings_request::{RoomUpdateRequest, check_settings},
     views::RoomView,
 };
 use crate::{
     context::{
+        member_types::{DisplayName, MetadataObject, UncheckedNumber},
+        principal::Principal,
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::RoomName,
-        token_request::{bad_member, parse_name},
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
 
-/// A room that is to be made: its settings, and its name in URLs and tokens (`id`), which is made up where there is none.
-pub(crate) struct RoomCreateRequest;
-
-impl PartialSchema for RoomCreateRequest {
-    fn schema() -> RefOr<Schema> {
-        let mut wish = RoomUpdateRequest::schema();
-        if let RefOr::T(Schema::Object(settings)) = &mut wish {
-            let none = ObjectBuilder::new().schema_type(Type::Null);
-            let id = OneOfBuilder::new().item(none).item(Ref::from_schema_name(RoomName::name()));
-            settings.properties.insert("id".to_owned(), id.into());
-        }
-        wish
-    }
+/// What is to be changed.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RoomCreateRequest {
+    id: Option<RoomId>,
+    metadata: Option<MetadataObject>,
+    /// The name to show; empty is none.
+    name: Option<DisplayName>,
+    /// Most peers; 0 is the configured number.
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 1_000)]
+    max_peers: Option<UncheckedNumber>,
+    /// Longest life, seconds; 0 is the configured one.
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 86_400)]
+    max_duration: Option<UncheckedNumber>,
+    /// When it begins, ms since 1970; 0 is at once.
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991i64)]
+    starts_at: Option<UncheckedNumber>,
+    enabled: Option<bool>,
+    locked: Option<bool>,
+    /// Whether whoever comes waits to be let in.
+    lobby: Option<bool>,
+    e2ee: Option<E2eeMode>,
+    /// The roles that it takes in; an empty list is all.
+    #[schema(max_items = 32)]
+    roles: Option<Vec<Role>>,
 }
 
-impl ToSchema for RoomCreateRequest {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((RoomName::name().into_owned(), RoomName::schema()));
-        RoomUpdateRequest::schemas(schemas);
+impl RoomCreateRequest {
+    fn into_settings(self) -> RoomUpdateRequest {
+        RoomUpdateRequest {
+            metadata: self.metadata,
+            name: self.name,
+            max_peers: self.max_peers,
+            max_duration: self.max_duration,
+            starts_at: self.starts_at,
+            enabled: self.enabled,
+            locked: self.locked,
+            lobby: self.lobby,
+            e2ee: self.e2ee,
+            roles: self.roles,
+        }
     }
 }
 
@@ -58,46 +80,39 @@ impl ToSchema for RoomCreateRequest {
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<RoomCreateRequest>,
 ) -> ApiResult {
-    let who = authorize_user_in_room(&request, &service, Scope::Rooms)?;
-    check_create_permission(&service, &who)?;
-    let [id, rest @ ..] = read_members(body, CREATE_MEMBERS)?;
-    let id = parse_name("id", &id, RoomId::parse)?;
-    let id = match id {
+    let caller = authorize_user_in_room(&request, &service, Scope::Rooms)?;
+    check_create_permission(&service, &caller)?;
+    let mut request = body.parse(&caller)?;
+    let id = match request.id.take() {
         Some(id) => id,
         None => RoomId::parse(&random_hex()).map_err(|bad| bad_member("id", bad))?,
     };
-    who.check_room(&service, &id)?;
-    let patch = parse_room_patch(&service, rest)?;
+    check_room(&service, &caller, &id)?;
+    let patch = request.into_settings().into_patch(&service)?;
     let now = room_store(&service)?.now_ms();
     let kept_until = now + service.room_settings.retention_ms;
     let settings = RoomSettings {
-        created_by: Some(who.creator()),
+        created_by: Some(room_creator(&caller)),
         created_at: now,
         creation_id: Some(random_hex().into()),
         kept_until,
         ..patch.apply_to(&RoomSettings::default())
     };
     check_settings(&service, &settings, kept_until)?;
-    let made = create_room(&service, &who, &id, settings).await?;
-    log_room_change("room_created", &who.id(), &id);
+    let made = create_room(&service, &caller, &id, settings).await?;
+    log_room_change("room_created", &caller.id(), &id);
     let place = format!("/api/rooms/{id}");
     Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(RoomView::new(&id, &made)))
 }
 
-pub(crate) const CREATE_MEMBERS: [&str; 11] = {
-    let [name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles] =
-        SETTINGS_MEMBERS;
-    ["id", name, metadata, max_peers, max_duration, starts_at, enabled, locked, lobby, e2ee, roles]
-};
-
 /// A user makes rooms where its role says so.
 pub(crate) fn check_create_permission(
     service: &ManagementService,
-    who: &RoomPrincipal,
+    caller: &Principal,
 ) -> Result<(), Problem> {
-    let RoomPrincipal::User(claims) = who else { return Ok(()) };
+    let Principal::User(claims) = caller else { return Ok(()) };
     let permissions = service.tokens.grant_policy.permissions_of(&claims.role)?;
     if permissions.iter().any(|name| &**name == "create") {
         return Ok(());
@@ -108,12 +123,12 @@ pub(crate) fn check_create_permission(
 /// Takes one of the user's places first, and gives it back where no room comes of it.
 pub(crate) async fn create_room(
     service: &ManagementService,
-    who: &RoomPrincipal,
+    caller: &Principal,
     id: &RoomId,
     settings: RoomSettings,
 ) -> Result<Arc<RoomState>, Problem> {
     let rules = &service.room_settings;
-    if let RoomPrincipal::User(claims) = who {
+    if let Principal::User(claims) = caller {
         let place = room_store(service)?.reserve_user_room(
             &claims.sub,
             id,
@@ -126,10 +141,10 @@ pub(crate) async fn create_room(
         }
     }
     let made = change_room(service, id, RoomAction::Create(settings.into())).await;
-    if let (RoomPrincipal::User(claims), Err(problem)) = (who, &made) {
+    if let (Principal::User(claims), Err(problem)) = (caller, &made) {
         // A room of that name which is its own keeps its place.
         let known = load_room(service, id).await.ok().and_then(|room| room.settings.created_by.clone());
-        if problem.status != 503 && known != Some(who.creator()) {
+        if problem.status != 503 && known != Some(room_creator(caller)) {
             // Else it comes back when the room would have been over.
             let _ = room_store(service)?.release_user_room(&claims.sub, id).await;
         }

@@ -1,8 +1,8 @@
 //! `/api/rooms/{room}/invites`
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
-use signalbox_http::ApiError;
+use serde::{Deserialize, Serialize};
+use signalbox_http::{ApiError, JsonBody};
 use signalbox_protocol::{
     clock,
     id::{CallerId, Role, RoomId},
@@ -15,15 +15,14 @@ use crate::{
     auth::{
         credential_store::contract::{CredentialStoreError, Invite, NewInvite},
         issuer::{InviteCode, InviteTerms},
-        token_response::{serialization_problem, store_problem},
+        token_issuer::{serialization_problem, store_problem},
     },
     context::{
-        authorization::authorize_application,
+        authorization::{Authorized, authorize_application},
+        member_types::{Seconds, UncheckedNumber, WholeNumber},
         principal::Principal,
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, parse_room_path, read_members},
-        schemas::{CallerName, RoleName, RoomName, RoomPath},
-        token_request,
+        request::{ApiResult, parse_room_path},
     },
     management::management_service::ManagementService,
 };
@@ -31,28 +30,21 @@ use crate::{
 /// The life of an invite where none is asked for, seconds.
 const DEFAULT_INVITE_LIFE_S: u64 = 24 * 60 * 60;
 
-/// The longest.
-const MAX_INVITE_LIFE_S: u64 = 30 * 24 * 60 * 60;
-
-/// How often one may be used at most.
-const MAX_INVITE_USES: u64 = 10_000;
-
 /// What an invite is to say.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct InviteRequest {
     /// The role of who comes with it; the usual one where none is named.
-    role: Option<RoleName>,
-    /// How often it may be used; once where nothing is said.
-    #[schema(minimum = 1, maximum = 10_000)]
-    max_uses: Option<u64>,
-    /// How long it is good, seconds; a day where nothing is said.
-    #[schema(minimum = 1, maximum = 2_592_000)]
-    expires_in: Option<u64>,
+    role: Option<Role>,
     /// The life of the tokens it brings, seconds; at most the configured one.
-    #[schema(minimum = 1, maximum = 86_400)]
-    ttl: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 86_400)]
+    ttl: Option<UncheckedNumber>,
+    /// How often it may be used; once where nothing is said.
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000)]
+    max_uses: Option<WholeNumber<1, 10_000>>,
+    /// How long it is good, seconds; a day where nothing is said.
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 2_592_000)]
+    expires_in: Option<Seconds<1, 2_592_000>>,
 }
 
 /// An invite.
@@ -62,10 +54,8 @@ pub(crate) struct InviteView {
     /// Its name.
     invite: String,
     /// The room.
-    #[schema(value_type = RoomName)]
     room: RoomId,
     /// The role it gives.
-    #[schema(value_type = RoleName)]
     role: Role,
     /// How often it may be used.
     max_uses: u32,
@@ -76,7 +66,6 @@ pub(crate) struct InviteView {
     /// Since when, ms since 1970.
     created_at: u64,
     /// The API key that made it.
-    #[schema(value_type = CallerName)]
     created_by: CallerId,
     /// What the invited send to `POST /auth/token`. It is shown this once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,16 +80,16 @@ pub(crate) struct InviteList {
 
 /// Makes an invite to a room.
 #[utoipa::path(post, path = "/api/rooms/{room}/invites", tag = "invites", request_body = InviteRequest,
-    params(RoomPath),
+    params(("room" = RoomId, Path)),
     responses((status = 201, body = InviteView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,
     path: web::Path<String>,
-    body: JsonBody,
+    body: JsonBody<InviteRequest>,
 ) -> ApiResult {
     let (caller, room) = authorize_for_room(&request, &service, &path)?;
-    let made = create_invite(&service, &caller, room, body).await?;
+    let made = create_invite(&service, &caller, room, body.parse(&caller)?).await?;
     tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %made.room,
         invite = made.invite, role = %made.role, max_uses = made.max_uses, "invite_created");
     Ok(HttpResponse::Created().json(made))
@@ -108,7 +97,7 @@ pub(crate) async fn post(
 
 /// The invites to a room that are not over.
 #[utoipa::path(get, path = "/api/rooms/{room}/invites", tag = "invites",
-    params(RoomPath),
+    params(("room" = RoomId, Path)),
     responses((status = 200, body = InviteList), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn get(
     request: HttpRequest,
@@ -123,7 +112,7 @@ pub(crate) async fn get(
 
 /// Takes an invite back. Who has come with it stays.
 #[utoipa::path(delete, path = "/api/rooms/{room}/invites/{invite}", tag = "invites",
-    params(RoomPath, ("invite" = String, Path, description = "Its name")),
+    params(("room" = RoomId, Path), ("invite" = String, Path, description = "Its name")),
     responses((status = 204), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(
     request: HttpRequest,
@@ -144,7 +133,7 @@ fn authorize_for_room(
     request: &HttpRequest,
     service: &ManagementService,
     room: &str,
-) -> Result<(Principal, RoomId), ApiError> {
+) -> Result<(Authorized<Principal>, RoomId), ApiError> {
     let caller = authorize_application(request, &service.context, Scope::Tokens)?;
     let room = parse_room_path(room)?;
     caller.check_room(&room)?;
@@ -155,27 +144,18 @@ async fn create_invite(
     service: &ManagementService,
     caller: &Principal,
     room: RoomId,
-    body: JsonBody,
+    request: InviteRequest,
 ) -> Result<InviteView, Problem> {
-    let [role, max_uses, expires_in, ttl] = read_members(body, ["role", "maxUses", "expiresIn", "ttl"])?;
-    let (role, ttl_s) = service.tokens.grant_policy.role_and_ttl(&role, &ttl)?;
-    let max_uses = token_request::parse_integer("maxUses", &max_uses, 1, MAX_INVITE_USES, "a whole number")?
-        .unwrap_or(1);
-    let life_s = token_request::parse_integer(
-        "expiresIn",
-        &expires_in,
-        1,
-        MAX_INVITE_LIFE_S,
-        "a whole number of seconds",
-    )?;
+    let InviteRequest { role, ttl, max_uses, expires_in } = request;
+    let (role, ttl_s) = service.tokens.grant_policy.role_and_ttl(role, ttl)?;
     let code = InviteCode::random(room.clone());
     let terms = InviteTerms { role, ttl_s, created_by: caller.id(), created_at: clock::now_ms() };
     let invite = NewInvite {
         room: room.clone(),
         id: code.id(),
         terms_json: serde_json::to_string(&terms).map_err(|error| serialization_problem(&error))?,
-        max_uses: u32::try_from(max_uses).unwrap_or(u32::MAX),
-        life_ms: life_s.unwrap_or(DEFAULT_INVITE_LIFE_S) * 1_000,
+        max_uses: max_uses.map_or(1, WholeNumber::get),
+        life_ms: expires_in.map_or(DEFAULT_INVITE_LIFE_S * 1_000, Seconds::as_ms),
     };
     let (id, max_uses) = (invite.id.clone(), invite.max_uses);
     let ends_ms = service.tokens.store.put_invite(invite).await.map_err(|why| match why {

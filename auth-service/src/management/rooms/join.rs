@@ -1,57 +1,53 @@
 //! `POST /api/rooms/{room}/join`: a user gets a room token with its own user token.
 
 use actix_web::{HttpRequest, web};
-use signalbox_protocol::id::{CallerId, RegionId, Role};
+use serde::Deserialize;
+use signalbox_http::JsonBody;
+use signalbox_protocol::id::{CallerId, RegionId, Role, RoomId};
 use signalbox_rooms::room::{RoomCreatorKind, RoomState};
 use signalbox_token::UserClaims;
 use utoipa::ToSchema;
 
 use super::{
     room_access::room_in_request,
-    room_principal,
-    room_token::{
-        RoomTokenResponse, issue_room_token_response, load_or_implicit_room, parse_wants_refresh,
-        would_enter_lobby,
-    },
+    room_token::{RoomTokenResponse, issue_room_token_issuer, load_or_implicit_room, would_enter_lobby},
 };
 use crate::{
     auth::issuer::RoomTokenTerms,
     context::{
-        authorization::user_access_subject,
+        authorization::{authorize_user, user_access_subject},
+        member_types::{DisplayName, MetadataObject},
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::{DisplayName, MetadataObject, RegionName, RoomPath},
-        token_request::{parse_display_name, parse_metadata, parse_name},
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };
 
 /// Who comes.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct RoomJoinRequest {
     /// The name to show.
     name: Option<DisplayName>,
     metadata: Option<MetadataObject>,
     /// Where the peer is, for the choice of a TURN server.
-    region: Option<RegionName>,
+    region: Option<RegionId>,
     /// Whether a refresh token is wanted too.
     refresh: Option<bool>,
 }
 
 /// A user comes in with its own token, if the room takes it.
 #[utoipa::path(post, path = "/api/rooms/{room}/join", tag = "rooms", operation_id = "rooms_tokens_join",
-    params(RoomPath), request_body = RoomJoinRequest,
+    params(("room" = RoomId, Path)), request_body = RoomJoinRequest,
     responses((status = 200, body = RoomTokenResponse), ProblemResponses), security(("user" = [])))]
 pub(crate) async fn join(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<RoomJoinRequest>,
 ) -> ApiResult {
-    let claims = room_principal::authorize_room_user(&request, &service)?;
+    let claims = authorize_user(&request, &service.context)?;
     let room = room_in_request(&request)?;
-    let [name, meta, region, refresh] = read_members(body, ["name", "metadata", "region", "refresh"])?;
+    let RoomJoinRequest { name, metadata, region, refresh } = body.parse(&claims)?;
     let known = load_or_implicit_room(&service, &room).await?;
     let role = role_in_room(&service, &claims, &known);
     let grant = RoomTokenTerms {
@@ -59,15 +55,16 @@ pub(crate) async fn join(
         room,
         user: claims.sub.clone(),
         role,
-        name: parse_display_name(&name)?.or_else(|| claims.name.clone()),
-        metadata: parse_metadata(meta, service.tokens.grant_policy.max_metadata_bytes())?,
+        name: name.map(DisplayName::into_text).or_else(|| claims.name.clone()),
+        metadata: metadata
+            .map(|json| json.within(service.tokens.grant_policy.max_metadata_bytes()))
+            .transpose()?,
         caller: CallerId::user(),
-        region: parse_name("region", &region, RegionId::parse)?,
+        region,
         ttl_s: service.tokens.grant_policy.default_ttl_s(),
     };
-    let refresh = parse_wants_refresh(&refresh)?;
     let lobby = would_enter_lobby(&service, &grant, &known)?;
-    let answer = issue_room_token_response(&service, grant, refresh, lobby).await?;
+    let answer = issue_room_token_issuer(&service, grant, refresh.unwrap_or(false), lobby).await?;
     // The last step: what is given is dated before it, and so is what brings the next one.
     service.context.refresh_and_check_access(&user_access_subject(&claims)).await?;
     Ok(answer)

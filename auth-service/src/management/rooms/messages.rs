@@ -1,10 +1,19 @@
 //! `/api/rooms/{room}/messages`
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use signalbox_protocol::{id::PeerId, problem::Problem};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use signalbox_http::JsonBody;
+use signalbox_protocol::{
+    id::{PeerId, RoomId},
+    problem::Problem,
+};
 use signalbox_rooms::room::RoomAction;
 use signalbox_token::scope::Scope;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
+};
 
 use super::{
     room_access::{change_room, log_room_change},
@@ -13,41 +22,50 @@ use super::{
 use crate::{
     context::{
         problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::{EmptyResponse, MessageData, PeerName, RoomPath},
-        token_request::parse_name,
+        request::{ApiResult, EmptyResponse},
     },
-    management::{access_rules, management_service::ManagementService},
+    management::management_service::ManagementService,
 };
 
 /// What is said.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct RoomMessageRequest {
     /// To whom; to all where nobody is named.
-    to: Option<PeerName>,
+    to: Option<PeerId>,
     data: MessageData,
 }
 
+/// Anything but `null`, as it was sent.
+#[derive(Deserialize)]
+struct MessageData(Box<RawValue>);
+
+impl PartialSchema for MessageData {
+    fn schema() -> RefOr<Schema> {
+        let types = [Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean];
+        let anything = ObjectBuilder::new().schema_type(SchemaType::from_iter(types));
+        anything.description(Some("Anything but `null`.")).into()
+    }
+}
+
+impl ToSchema for MessageData {}
+
 /// Says something to the members, or to one of them: a `message` without `from`.
 #[utoipa::path(post, path = "/api/rooms/{room}/messages", tag = "rooms", operation_id = "rooms_words_post",
-    params(RoomPath), request_body = RoomMessageRequest,
+    params(("room" = RoomId, Path)), request_body = RoomMessageRequest,
     responses((status = 202, description = "It is on its way", body = EmptyResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<RoomMessageRequest>,
 ) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
-    let [to, data] = read_members(body, ["to", "data"])?;
-    let to = parse_name("to", &to, PeerId::parse)?;
-    let data = data.ok_or_else(|| access_rules::missing_rule_member("data"))?;
+    let RoomMessageRequest { to, data: MessageData(data) } = body.parse(&caller)?;
     if data.get().len() > service.room_settings.max_data_bytes {
         let detail = format!("data is longer than {} bytes", service.room_settings.max_data_bytes);
         return Err(Problem::new(413, "body_too_large", detail).with_field("data").into());
     }
     change_room(&service, &id, RoomAction::SendMessage { to, data: data.into() }).await?;
-    log_room_change("message_sent", &caller, &id);
+    log_room_change("message_sent", &caller.id(), &id);
     Ok(HttpResponse::Accepted().json(EmptyResponse {}))
 }

@@ -2,14 +2,15 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use signalbox_http::{JsonBody, bad_member};
 use signalbox_protocol::{
     LeaveReason,
-    id::{PeerId, Role, UserId},
+    id::{PeerId, Role, RoomId, UserId},
     problem::Problem,
 };
 use signalbox_rooms::room::{InputOutcome, PeerSelector, RoomAction};
 use signalbox_token::scope::Scope;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     room_access::{change_room, load_room, log_room_change, no_such_peer},
@@ -17,12 +18,7 @@ use super::{
     views::MemberView,
 };
 use crate::{
-    context::{
-        problem_responses::ProblemResponses,
-        request::{ApiResult, JsonBody, read_members},
-        schemas::{PeerPath, RoleName, RoomPath},
-        token_request::{bad_member, parse_member, parse_name},
-    },
+    context::{problem_responses::ProblemResponses, request::ApiResult},
     management::management_service::ManagementService,
 };
 
@@ -48,18 +44,16 @@ fn removal_response(outcome: InputOutcome) -> HttpResponse {
 }
 
 /// What is to be changed: one of these at least.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) struct MemberUpdateRequest {
-    role: Option<RoleName>,
+    role: Option<Role>,
     muted: Option<bool>,
 }
 
 /// What can be done to one that waits.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "the document reads it")]
 pub(crate) enum LobbyVerb {
     Admit,
     Deny,
@@ -67,7 +61,7 @@ pub(crate) enum LobbyVerb {
 
 /// Who is in the room, and who waits to be let in.
 #[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
-    params(RoomPath),
+    params(("room" = RoomId, Path)),
     responses((status = 200, body = ParticipantList), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn list(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (_, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
@@ -78,18 +72,16 @@ pub(crate) async fn list(request: HttpRequest, service: web::Data<ManagementServ
 
 /// Gives a member another role, or mutes it.
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
-    params(PeerPath), request_body = MemberUpdateRequest,
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path)), request_body = MemberUpdateRequest,
     responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn patch(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody,
+    body: JsonBody<MemberUpdateRequest>,
 ) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let peer = peer_in_request(&request)?;
-    let [role, muted] = read_members(body, ["role", "muted"])?;
-    let role = parse_name("role", &role, Role::parse)?;
-    let muted = parse_member::<bool>("muted", &muted, "must be true or false")?;
+    let MemberUpdateRequest { role, muted } = body.parse(&caller)?;
     if role.is_none() && muted.is_none() {
         return Err(bad_member("role", "or muted must be there").into());
     }
@@ -98,11 +90,11 @@ pub(crate) async fn patch(
         let ice_policy = Some(service.room_settings.ice_policy_of(&role));
         change_room(&service, &id, RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy })
             .await?;
-        log_room_change("role_changed", &caller, &id);
+        log_room_change("role_changed", &caller.id(), &id);
     }
     if let Some(on) = muted {
         change_room(&service, &id, RoomAction::Mute { peer: peer.clone(), muted: on }).await?;
-        log_room_change("peer_muted", &caller, &id);
+        log_room_change("peer_muted", &caller.id(), &id);
     }
     let room = load_room(&service, &id).await?;
     let member = room.members.get(&peer).ok_or_else(no_such_peer)?;
@@ -111,27 +103,31 @@ pub(crate) async fn patch(
 
 /// Removes a member; neither its token nor its handle brings it back.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
-    params(PeerPath),
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path)),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn remove(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let peer = peer_in_request(&request)?;
     let act = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
     let (outcome, _) = change_room(&service, &id, act).await?;
-    log_room_change("peer_removed", &caller, &id);
+    log_room_change("peer_removed", &caller.id(), &id);
     Ok(removal_response(outcome))
 }
 
-#[derive(Deserialize)]
+/// Which members: all of a role, or all of a user.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct MemberSelectionQuery {
+pub(crate) struct MemberSelectionQuery {
+    /// All of a role
     role: Option<String>,
+    /// All of a user
     user: Option<String>,
 }
 
 /// Removes all members of a role, or of a user.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
-    params(RoomPath, ("role" = Option<String>, Query, description = "All of a role"), ("user" = Option<String>, Query, description = "All of a user")),
+    params(("room" = RoomId, Path), MemberSelectionQuery),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
@@ -152,19 +148,26 @@ pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<Mana
     let (outcome, _) =
         change_room(&service, &id, RoomAction::Remove { selector: whom, reason: LeaveReason::Removed })
             .await?;
-    log_room_change("peers_removed", &caller, &id);
+    log_room_change("peers_removed", &caller.id(), &id);
     Ok(removal_response(outcome))
 }
 
 /// `admit` or `deny` one that waits.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
-    params(PeerPath, ("verb" = inline(LobbyVerb), Path, description = "What is done")),
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyVerb), Path, description = "What is done")),
     responses((status = 204, description = "Done"), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn decide_lobby(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+pub(crate) async fn decide_lobby(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    path: web::Path<(String, String, LobbyVerb)>,
+) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let peer = peer_in_request(&request)?;
-    let admits = request.match_info().get("verb") == Some("admit");
-    change_room(&service, &id, if admits { RoomAction::Admit(peer) } else { RoomAction::Deny(peer) }).await?;
-    log_room_change(if admits { "peer_admitted" } else { "peer_denied" }, &caller, &id);
+    let (event, action) = match path.2 {
+        LobbyVerb::Admit => ("peer_admitted", RoomAction::Admit(peer)),
+        LobbyVerb::Deny => ("peer_denied", RoomAction::Deny(peer)),
+    };
+    change_room(&service, &id, action).await?;
+    log_room_change(event, &caller.id(), &id);
     Ok(HttpResponse::NoContent().finish())
 }

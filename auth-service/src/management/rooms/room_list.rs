@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
+use signalbox_http::bad_member;
 use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_redis::redis_keys::PARTITIONS;
 use signalbox_rooms::{room::RoomState, store::RoomStore};
@@ -12,11 +13,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     room_access::{room_store, room_store_problem},
-    room_principal::authorize_room_list,
     views::RoomView,
 };
 use crate::{
-    context::{problem_responses::ProblemResponses, request::ApiResult, token_request::bad_member},
+    context::{
+        authorization::authorize_application, problem_responses::ProblemResponses, request::ApiResult,
+    },
     management::management_service::ManagementService,
 };
 
@@ -52,7 +54,7 @@ pub(crate) struct RoomPage<'a> {
     params(RoomListQuery),
     responses((status = 200, body = RoomPage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let limited = authorize_room_list(&request, &service, Scope::Rooms)?;
+    let caller = authorize_application(&request, &service.context, Scope::Rooms)?;
     let page = web::Query::<RoomListQuery>::from_query(request.query_string());
     let page = page.map_err(|_| bad_member("cursor", "and limit are the only parameters"))?.into_inner();
     let limit = page.limit.unwrap_or(MAX_PAGE_ROOMS);
@@ -60,7 +62,7 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementServi
         return Err(bad_member("limit", format!("must be from 1 to {MAX_PAGE_ROOMS}")).into());
     }
     let from = page.cursor.as_deref().map(parse_room_cursor).transpose()?;
-    let (rooms, next) = list_rooms(room_store(&service)?, limited.as_ref(), from, limit).await?;
+    let (rooms, next) = list_rooms(room_store(&service)?, caller.room_pattern(), from, limit).await?;
     let cursor = next.map(|(partition, name)| URL_SAFE_NO_PAD.encode(format!("{partition} {name}")));
     let rooms = rooms.iter().map(|(id, room)| RoomView::new(id, room)).collect();
     Ok(HttpResponse::Ok().json(RoomPage { rooms, cursor }))

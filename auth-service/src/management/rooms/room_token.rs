@@ -17,11 +17,7 @@ use super::room_access::{outcome_problem, room_store, room_store_problem};
 use crate::{
     auth::{
         issuer::RoomTokenTerms,
-        token_response::{TokenResponse, issue_room_token},
-    },
-    context::{
-        schemas::{IceServerView, IceTransportPolicy},
-        token_request::{RawMember, parse_member},
+        token_issuer::{TokenResponse, issue_room_token},
     },
     management::management_service::ManagementService,
 };
@@ -35,17 +31,12 @@ pub(crate) struct RoomTokenResponse {
     /// Where to connect.
     url: String,
     /// `RTCConfiguration.iceServers`.
-    #[schema(value_type = Vec<IceServerView>)]
+    #[schema(value_type = Vec<IceServer>)]
     ice_servers: Arc<[IceServer]>,
     /// `RTCConfiguration.iceTransportPolicy`.
-    #[schema(value_type = IceTransportPolicy)]
     ice_policy: IcePolicy,
     /// Whether whoever comes with it waits to be let in.
     lobby: bool,
-}
-
-pub(crate) fn parse_wants_refresh(raw: &RawMember) -> Result<bool, Problem> {
-    Ok(parse_member("refresh", raw, "must be true or false")?.unwrap_or(false))
 }
 
 /// The room as it is, or as it would be made by joining.
@@ -62,7 +53,7 @@ pub(crate) async fn load_or_implicit_room(
 }
 
 /// Signs, where nothing was taken back.
-pub(crate) async fn issue_room_token_response(
+pub(crate) async fn issue_room_token_issuer(
     service: &ManagementService,
     grant: RoomTokenTerms,
     refresh: bool,

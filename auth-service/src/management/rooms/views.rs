@@ -8,19 +8,16 @@ use signalbox_protocol::{
     E2eeMode,
     id::{CallerId, PeerId, Role, RoomId, UserId},
 };
-use signalbox_rooms::room::{Member, RoomCreator, RoomState};
+use signalbox_rooms::room::{Member, RoomCreator, RoomCreatorKind, RoomState};
 use utoipa::ToSchema;
 
-use crate::context::schemas::{
-    CallerName, DisplayName, EncryptionMode, MetadataObject, PeerName, RoleName, RoomName, UserName,
-};
+use crate::context::member_types::{DisplayName, MetadataObject};
 
 /// A room. Times are milliseconds since 1970.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Room)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RoomView<'a> {
-    #[schema(value_type = RoomName)]
     id: &'a RoomId,
     /// The name to show.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,15 +41,12 @@ pub(crate) struct RoomView<'a> {
     locked: bool,
     /// Whether whoever comes waits to be let in.
     lobby: bool,
-    #[schema(value_type = EncryptionMode)]
     e2ee: E2eeMode,
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The roles that it takes in; all where none are named.
-    #[schema(value_type = Option<Vec<RoleName>>)]
     roles: Option<&'a [Role]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<RoomCreatorView>)]
-    created_by: Option<&'a RoomCreator>,
+    created_by: Option<RoomCreatorView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
     /// Until when it is there though nobody is in it.
@@ -76,22 +70,30 @@ pub(crate) struct RoomView<'a> {
 }
 
 /// Who made a room.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = RoomCreator)]
-#[expect(dead_code, reason = "the document reads it")]
-struct RoomCreatorView {
+struct RoomCreatorView<'a> {
     kind: RoomCreatorKindView,
     /// The API key's id, or the user.
-    id: String,
+    id: &'a str,
 }
 
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = RoomCreatorKind)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "the document reads it")]
 enum RoomCreatorKindView {
     Key,
     User,
+}
+
+impl<'a> From<&'a RoomCreator> for RoomCreatorView<'a> {
+    fn from(creator: &'a RoomCreator) -> Self {
+        let kind = match creator.kind {
+            RoomCreatorKind::Key => RoomCreatorKindView::Key,
+            RoomCreatorKind::User => RoomCreatorKindView::User,
+        };
+        Self { kind, id: &creator.id }
+    }
 }
 
 impl<'a> RoomView<'a> {
@@ -116,7 +118,7 @@ impl<'a> RoomView<'a> {
             lobby: set.lobby,
             e2ee: set.e2ee,
             roles: set.roles.as_deref(),
-            created_by: set.created_by.as_ref(),
+            created_by: set.created_by.as_ref().map(RoomCreatorView::from),
             created_at: known(set.created_at),
             kept_until: known(set.kept_until),
             peers: inside().count(),
@@ -134,14 +136,11 @@ impl<'a> RoomView<'a> {
 #[schema(as = Participant)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MemberView<'a> {
-    #[schema(value_type = PeerName)]
     peer_id: &'a PeerId,
-    #[schema(value_type = UserName)]
     user_id: &'a UserId,
     /// The name to show; empty where it has none.
     #[schema(value_type = DisplayName)]
     name: &'a str,
-    #[schema(value_type = RoleName)]
     role: &'a Role,
     /// What it may do now.
     #[schema(value_type = Vec<String>)]
@@ -154,7 +153,6 @@ pub(crate) struct MemberView<'a> {
     detached: bool,
     /// Whether it may not publish, whatever its role.
     muted: bool,
-    #[schema(value_type = CallerName)]
     caller: &'a CallerId,
     /// When its token ends, seconds since 1970.
     expires: u64,

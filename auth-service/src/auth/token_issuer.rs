@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use signalbox_access::AccessSubject;
-use signalbox_http::{ApiError, check_origin};
+use signalbox_http::ApiError;
 use signalbox_protocol::{
     id::{Role, RoomId, TokenId, UserId},
     problem::Problem,
@@ -19,8 +19,8 @@ use super::{
 use crate::{
     auth::token_service::TokenService,
     context::{
+        authorization::{CheckedSite, check_site},
         request::ApiResult,
-        schemas::{RoleName, RoomName, UserName},
     },
 };
 
@@ -34,13 +34,10 @@ pub(crate) struct TokenResponse {
     expires_in: u64,
     /// The room, of a room token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<RoomName>)]
     room: Option<RoomId>,
     /// The user.
-    #[schema(value_type = UserName)]
     user: UserId,
     /// The role.
-    #[schema(value_type = RoleName)]
     role: Role,
     /// What brings the next token: good for one `POST /auth/refresh`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,9 +206,11 @@ impl TokenResponse {
 }
 
 /// The web site, where nobody has to prove who asks.
-pub(crate) fn check_site_for_token(request: &HttpRequest, service: &TokenService) -> Result<(), ApiError> {
-    check_origin(request.headers(), &service.context.allowed_origins)
-        .map_err(|problem| report_refusal(service, None, problem))
+pub(crate) fn check_site_for_token(
+    request: &HttpRequest,
+    service: &TokenService,
+) -> Result<CheckedSite, ApiError> {
+    check_site(request, &service.context).map_err(|problem| report_refusal(service, None, problem))
 }
 
 /// What somebody got who proved himself by what the body holds, or why nothing: counted and logged by what that was.
