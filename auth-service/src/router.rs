@@ -8,7 +8,7 @@ use signalbox_http::{json_config, resource};
 
 use crate::{
     AuthState, auth,
-    context::{address_guard, api_path::ApiPath, cors},
+    context::{api_path::ApiPath, resource_guard},
     management::{self, event_feed},
     openapi,
 };
@@ -31,7 +31,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             if pattern.starts_with("/.well-known/") {
                 config.service(path);
             } else {
-                config.service(cors::with_cors(path, &context.allowed_origins));
+                config.service(resource_guard::with_cors(path, &context.allowed_origins));
             }
         }
         let feed = resource("/ws/events", "GET").route(web::get().to(event_feed::get));
@@ -39,6 +39,6 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             .app_data(web::Data::from(context.clone()))
             .app_data(web::Data::from(state.tokens.clone()))
             .app_data(web::Data::from(state.management.clone()))
-            .service(feed.wrap(from_fn(address_guard::refuse_denied_address)));
+            .service(feed.wrap(from_fn(resource_guard::refuse_denied_address)));
     }
 }

@@ -12,7 +12,6 @@ use signalbox_protocol::{
 use utoipa::ToSchema;
 
 use super::{
-    issue_time::wait_for_issue_time,
     issuer::{RenewableTerms, UserTokenTerms},
     providers::ExchangeRefusal,
     token_issuer::{
@@ -60,7 +59,7 @@ async fn exchange_token(
     let subject =
         AccessSubject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address: None };
     service.context.check_access(&subject)?;
-    let moment = wait_for_issue_time(&service.context.access, &subject).await;
+    let moment = service.context.wait_for_issue_time(&subject).await;
     let jti = TokenId::random();
     let refresh = match refresh.unwrap_or(false) {
         true => Some(start_refresh_family(service, &RenewableTerms::User(grant.clone()), &jti).await?),

@@ -12,15 +12,12 @@ use signalbox_token::{
 };
 use utoipa::ToSchema;
 
-use super::{
-    issue_time::NOT_BEFORE_SKEW_S,
-    token_issuer::{report_refusal, signing_problem},
-};
+use super::token_issuer::{report_refusal, sign};
 use crate::{
     auth::token_service::TokenService,
     context::{
-        authorization::authorize_api_key, member_types::Seconds, principal::Application,
-        problem_responses::ProblemResponses, request::ApiResult,
+        access_check::NOT_BEFORE_SKEW_S, authorization::authorize_api_key, member_types::Seconds,
+        principal::Application, problem_responses::ProblemResponses, request::ApiResult,
     },
 };
 
@@ -91,7 +88,7 @@ fn issue_management_token(
         exp: now_s + expires_in,
         jti: TokenId::random(),
     };
-    let token = service.minter.sign_claims(&claims).map_err(|error| signing_problem(&error))?;
+    let token = sign(service, &claims)?;
     Ok(ManagementTokenResponse { token, expires_in, scopes: names })
 }
 

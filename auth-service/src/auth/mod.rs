@@ -4,7 +4,6 @@ pub mod credential_store;
 pub(crate) mod exchange;
 pub(crate) mod ice;
 pub(crate) mod invite_token;
-pub(crate) mod issue_time;
 pub(crate) mod issuer;
 pub(crate) mod jwks;
 pub mod keys;

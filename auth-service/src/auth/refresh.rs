@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 
 use super::{
     credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
-    issue_time::{IssueTime, wait_for_issue_time},
     issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
     token_issuer::{
         IssuedRefreshToken, TokenResponse, check_site_for_token, respond_with_token, sign_room_token,
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::{
     auth::token_service::TokenService,
-    context::{problem_responses::ProblemResponses, request::ApiResult},
+    context::{access_check::IssueTime, problem_responses::ProblemResponses, request::ApiResult},
 };
 
 /// A refresh token.
@@ -110,7 +109,7 @@ async fn load_allowed_terms(
     let (issued_s, issuer) = (Some(family.created_ms / 1_000), Some(caller.as_str()));
     let subject = AccessSubject { user, room, grant: &family.grant, issued_s, issuer, address: None };
     service.context.check_access(&subject)?;
-    let moment = wait_for_issue_time(&service.context.access, &subject).await;
+    let moment = service.context.wait_for_issue_time(&subject).await;
     service.context.refresh_and_check_access(&subject).await?;
     Ok((what, moment))
 }

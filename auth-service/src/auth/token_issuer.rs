@@ -1,4 +1,7 @@
-//! From a grant to an answer: the same for every route that gives tokens.
+//! From the terms of a token to the answer: the same for every route that issues tokens.
+//!
+//! Owns: the access check before a token is signed, its claims, its refresh family, and how an issue or a refusal is
+//! counted and logged. Must not: decide what a caller may have (`issuer/grant_policy.rs`). Next: `keys/` signs.
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -8,17 +11,17 @@ use signalbox_protocol::{
     id::{Role, RoomId, TokenId, UserId},
     problem::Problem,
 };
-use signalbox_token::{ISSUER, OpaqueToken, OpaqueTokenKind, TokenKind, UserClaims};
+use signalbox_token::{ISSUER, OpaqueToken, OpaqueTokenKind, RoomClaims, TokenClaims, TokenKind, UserClaims};
 use utoipa::ToSchema;
 
 use super::{
     credential_store::contract::{CredentialStoreError, NewRefreshFamily},
-    issue_time::{IssueTime, NOT_BEFORE_SKEW_S, wait_for_issue_time},
     issuer::{RenewableTerms, RoomTokenTerms, UserTokenTerms, family_id, new_salt},
 };
 use crate::{
     auth::token_service::TokenService,
     context::{
+        access_check::{IssueTime, NOT_BEFORE_SKEW_S},
         authorization::{CheckedSite, check_site},
         request::ApiResult,
     },
@@ -49,6 +52,33 @@ pub(crate) struct TokenResponse {
     jti: TokenId,
 }
 
+impl TokenResponse {
+    fn new(
+        token: String,
+        expires_in: u64,
+        (room, user, role): (Option<RoomId>, UserId, Role),
+        jti: TokenId,
+        refresh: Option<IssuedRefreshToken>,
+    ) -> Self {
+        let refresh = refresh.map(|IssuedRefreshToken { token, expires_in }| (token, expires_in));
+        let (refresh_token, refresh_expires_in) = refresh.unzip();
+        Self { token, expires_in, room, user, role, refresh_token, refresh_expires_in, jti }
+    }
+
+    /// What all tokens of its making share.
+    pub(crate) fn grant(&self) -> &str {
+        self.jti.grant()
+    }
+
+    /// One line for the audit: what was given, never the token.
+    pub(crate) fn log_issued(&self, event: &'static str, caller: &str, kind: &'static str) {
+        let Self { room, user, role, expires_in, refresh_token, .. } = self;
+        let room = room.as_ref().map(RoomId::as_str);
+        tracing::info!(target: "signalbox_auth::audit", event, caller, kind, room, %user, %role,
+            ttl_s = expires_in, refresh = refresh_token.is_some(), "{event}");
+    }
+}
+
 /// What brings the next token.
 pub(crate) struct IssuedRefreshToken {
     token: String,
@@ -61,84 +91,85 @@ impl IssuedRefreshToken {
     }
 }
 
-/// The room token of a grant, as the first one of its making; with a refresh token where that is wanted.
+/// The first room token of a grant, with a refresh token if the caller wants one.
 pub(crate) async fn issue_room_token(
     service: &TokenService,
-    grant: RoomTokenTerms,
-    refresh: bool,
+    terms: RoomTokenTerms,
+    wants_refresh: bool,
 ) -> Result<TokenResponse, Problem> {
-    let RoomTokenTerms { user, room, caller, .. } = &grant;
+    let RoomTokenTerms { user, room, caller, .. } = &terms;
     let issuer = Some(caller.as_str());
     let subject = AccessSubject { user, room: Some(room), grant: "", issued_s: None, issuer, address: None };
     service.context.check_access(&subject)?;
-    // Before the family begins, which is dated too.
-    let moment = wait_for_issue_time(&service.context.access, &subject).await;
+    // Before the refresh family starts, which has a date too.
+    let time = service.context.wait_for_issue_time(&subject).await;
     let jti = TokenId::random();
-    let refresh = match refresh {
-        true => Some(start_refresh_family(service, &RenewableTerms::Room(grant.clone()), &jti).await?),
+    let refresh = match wants_refresh {
+        true => Some(start_refresh_family(service, &RenewableTerms::Room(terms.clone()), &jti).await?),
         false => None,
     };
-    sign_room_token(service, grant, moment, jti, refresh)
+    sign_room_token(service, terms, time, jti, refresh)
 }
 
+/// The room token of these terms, with `jti` as its own name.
 pub(crate) fn sign_room_token(
     service: &TokenService,
-    grant: RoomTokenTerms,
-    moment: IssueTime,
+    terms: RoomTokenTerms,
+    IssueTime { issued_s, now_s }: IssueTime,
     jti: TokenId,
     refresh: Option<IssuedRefreshToken>,
 ) -> Result<TokenResponse, Problem> {
-    let (room, user, role, expires_in) =
-        (Some(grant.room.clone()), grant.user.clone(), grant.role.clone(), grant.ttl_s);
-    let token = service
-        .minter
-        .sign_room_token(grant, moment, jti.clone())
-        .map_err(|error| signing_problem(&error))?;
-    let issued = TokenResponse {
-        token,
-        expires_in,
-        room,
-        user,
-        role,
-        refresh_token: None,
-        refresh_expires_in: None,
+    let claims = RoomClaims {
+        iss: ISSUER.to_owned(),
+        aud: TokenKind::Room.aud().to_owned(),
+        sub: terms.user,
+        room: terms.room,
+        role: terms.role,
+        permissions: terms.permissions,
+        name: terms.name,
+        metadata: terms.metadata,
+        caller: terms.caller,
+        region: terms.region,
+        iat: issued_s,
+        nbf: now_s.saturating_sub(NOT_BEFORE_SKEW_S),
+        exp: now_s + terms.ttl_s,
         jti,
     };
-    Ok(issued.with_refresh_token(refresh))
+    let token = sign(service, &claims)?;
+    let RoomClaims { room, sub, role, jti, .. } = claims;
+    Ok(TokenResponse::new(token, terms.ttl_s, (Some(room), sub, role), jti, refresh))
 }
 
+/// The user token of these terms, with `jti` as its own name.
 pub(crate) fn sign_user_token(
     service: &TokenService,
-    grant: UserTokenTerms,
-    moment: IssueTime,
+    terms: UserTokenTerms,
+    IssueTime { issued_s, now_s }: IssueTime,
     jti: TokenId,
     refresh: Option<IssuedRefreshToken>,
 ) -> Result<TokenResponse, Problem> {
-    let IssueTime { issued_s, now_s } = moment;
-    let UserTokenTerms { user, role, name, ttl_s } = grant;
     let claims = UserClaims {
         iss: ISSUER.to_owned(),
         aud: TokenKind::User.aud().to_owned(),
-        sub: user.clone(),
-        role: role.clone(),
-        name,
+        sub: terms.user,
+        role: terms.role,
+        name: terms.name,
         iat: issued_s,
         nbf: now_s.saturating_sub(NOT_BEFORE_SKEW_S),
-        exp: now_s + ttl_s,
-        jti: jti.clone(),
-    };
-    let token = service.minter.sign_claims(&claims).map_err(|error| signing_problem(&error))?;
-    let issued = TokenResponse {
-        token,
-        expires_in: ttl_s,
-        room: None,
-        user,
-        role,
-        refresh_token: None,
-        refresh_expires_in: None,
+        exp: now_s + terms.ttl_s,
         jti,
     };
-    Ok(issued.with_refresh_token(refresh))
+    let token = sign(service, &claims)?;
+    let UserClaims { sub, role, jti, .. } = claims;
+    Ok(TokenResponse::new(token, terms.ttl_s, (None, sub, role), jti, refresh))
+}
+
+/// The signed text of claims. Only a fault of the library makes it fail.
+pub(crate) fn sign(service: &TokenService, claims: &impl TokenClaims) -> Result<String, Problem> {
+    service.keys.sign(claims).map_err(|error| {
+        tracing::error!(%error, "a token could not be signed");
+        Problem::new(500, "internal", "the token could not be made; the server's log says why")
+    })
 }
 
 /// Begins a family of refresh tokens.
@@ -172,37 +203,9 @@ pub(crate) fn store_problem(refusal: CredentialStoreError) -> Problem {
     }
 }
 
-pub(crate) fn signing_problem(error: &jsonwebtoken::errors::Error) -> Problem {
-    tracing::error!(%error, "a token could not be signed");
-    Problem::new(500, "internal", "the token could not be made; the server's log says why")
-}
-
 pub(crate) fn serialization_problem(error: &serde_json::Error) -> Problem {
     tracing::error!(%error, "a record could not be written");
     Problem::new(500, "internal", "the record could not be written; the server's log says why")
-}
-
-impl TokenResponse {
-    fn with_refresh_token(mut self, refresh: Option<IssuedRefreshToken>) -> Self {
-        if let Some(IssuedRefreshToken { token, expires_in }) = refresh {
-            self.refresh_token = Some(token);
-            self.refresh_expires_in = Some(expires_in);
-        }
-        self
-    }
-
-    /// What all tokens of its making share.
-    pub(crate) fn grant(&self) -> &str {
-        self.jti.grant()
-    }
-
-    /// One line for the audit: what was given, never the token.
-    pub(crate) fn log_issued(&self, event: &'static str, caller: &str, kind: &'static str) {
-        let Self { room, user, role, expires_in, refresh_token, .. } = self;
-        let room = room.as_ref().map(RoomId::as_str);
-        tracing::info!(target: "signalbox_auth::audit", event, caller, kind, room, %user, %role,
-            ttl_s = expires_in, refresh = refresh_token.is_some(), "{event}");
-    }
 }
 
 /// The web site, where nobody has to prove who asks.

@@ -11,7 +11,7 @@ use signalbox_turn::IceDirectory;
 
 use super::{
     credential_store::CredentialStore,
-    issuer::{GrantPolicy, TokenMinter},
+    issuer::GrantPolicy,
     keys::SigningKeys,
     providers::{ProvidersError, TokenExchange},
 };
@@ -30,7 +30,6 @@ pub(crate) struct RefreshLifetimes {
 pub(crate) struct TokenService {
     pub(crate) context: Arc<ServiceContext>,
     pub(crate) grant_policy: GrantPolicy,
-    pub(crate) minter: TokenMinter,
     pub(crate) keys: Arc<SigningKeys>,
     pub(crate) exchange: TokenExchange,
     pub(crate) store: CredentialStore,
@@ -59,7 +58,6 @@ impl TokenService {
         Ok(Self {
             context,
             grant_policy: GrantPolicy::new(settings),
-            minter: TokenMinter::new(parts.keys.clone()),
             keys: parts.keys,
             exchange: TokenExchange::new(settings, parts.user_secret.as_ref())?,
             store: parts.store,

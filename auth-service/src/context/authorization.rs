@@ -22,8 +22,7 @@ use signalbox_protocol::{clock, id::CallerId, problem::Problem};
 use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
 use super::{
-    application_directory::{caller_unknown, scheme_credentials},
-    principal::{Application, Principal},
+    principal::{Application, Principal, caller_unknown, scheme_credentials},
     service_context::ServiceContext,
 };
 

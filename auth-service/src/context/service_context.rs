@@ -12,7 +12,7 @@ use signalbox_http::TrustedProxies;
 use signalbox_token::TokenVerifier;
 use tokio::sync::watch;
 
-use super::{application_directory::ApplicationDirectory, metrics::AuthMetrics};
+use super::{metrics::AuthMetrics, principal::ApplicationDirectory};
 
 /// The part of the service that every request meets.
 pub(crate) struct ServiceContext {

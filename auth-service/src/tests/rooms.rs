@@ -49,7 +49,7 @@ impl TestService {
             exp: now + 60,
             jti: TokenId::random(),
         };
-        format!("Bearer {}", self.state.tokens.minter.sign_claims(&claims).unwrap())
+        format!("Bearer {}", self.state.tokens.keys.sign(&claims).unwrap())
     }
 }
 

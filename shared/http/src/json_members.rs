@@ -4,7 +4,7 @@
 //! doubled member, in the order of the text. Then the values, in the order of the struct's fields; `null` and a
 //! missing member are the same. Must not: repeat a value in an answer. Next: [`crate::JsonBody`] uses it.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize,
@@ -28,7 +28,7 @@ pub fn bad_member(field: &str, rule: impl fmt::Display) -> Problem {
 
 /// The unparsed members of a JSON object. Nothing but an object parses.
 #[derive(Debug, Default)]
-pub struct JsonMembers(Vec<(String, Box<RawValue>)>);
+pub(crate) struct JsonMembers(Vec<(String, Box<RawValue>)>);
 
 impl JsonMembers {
     pub(crate) fn new(members: Vec<(String, Box<RawValue>)>) -> Self {
@@ -36,33 +36,8 @@ impl JsonMembers {
     }
 
     /// Whether the object has a member of this name that is not `null`.
-    pub fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|(member, value)| member == name && !is_null(value))
-    }
-
-    /// The values of `names`, in that order; `null` counts as absent.
-    ///
-    /// # Errors
-    /// 400 `bad_request` naming a member that is not among `names` or stands there twice.
-    pub fn into_values<const N: usize>(
-        self,
-        names: [&str; N],
-    ) -> Result<[Option<Box<RawValue>>; N], Problem> {
-        let mut values = [const { None }; N];
-        for (name, value) in self.0 {
-            let Some(place) = names.iter().position(|known| *known == name) else {
-                let problem = Problem::new(
-                    400,
-                    "bad_request",
-                    format!("an unknown member; known are {}", names.join(", ")),
-                );
-                return Err(if is_member_name(&name) { problem.with_field(name) } else { problem });
-            };
-            if values[place].replace(value).is_some() {
-                return Err(Problem::new(400, "bad_request", "a member stands there twice").with_field(name));
-            }
-        }
-        Ok(values.map(|value: Option<Box<RawValue>>| value.filter(|value| value.get() != "null")))
     }
 
     /// The members as a struct.
@@ -114,7 +89,7 @@ impl<'de> Deserialize<'de> for JsonMembers {
 
 /// Why an object does not become a struct.
 #[derive(Debug)]
-pub enum MemberFault {
+pub(crate) enum MemberFault {
     Unknown {
         name: String,
         fields: &'static [&'static str],
@@ -248,7 +223,7 @@ impl<'de> Deserializer<'de> for AbsentMember {
 
 /// What a value must be. The types of members say it themselves ("must be …"). Of the texts of serde only the end is
 /// used: the front may hold the value ("invalid type: string …").
-pub(crate) fn value_rule(error: &serde_json::Error) -> String {
+fn value_rule(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
     if text.starts_with("must ") {
@@ -263,6 +238,31 @@ pub(crate) fn value_rule(error: &serde_json::Error) -> String {
         Some((_, "f64")) if is_of_serde => "must be a number".to_owned(),
         Some((_, expected)) if is_of_serde => format!("must be {expected}"),
         _ => "has a value that is not allowed".to_owned(),
+    }
+}
+
+/// A member of a body. Its value is parsed when it is read, so a request in which it has no effect is not refused for
+/// it.
+#[derive(Debug)]
+pub struct DeferredMember<T> {
+    value: Option<Box<RawValue>>,
+    parsed_as: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> DeferredMember<T> {
+    /// The value; `None` if the member is missing. `name` is the name of the member.
+    ///
+    /// # Errors
+    /// 400 `bad_request` that names the member.
+    pub fn read(&self, name: &'static str) -> Result<Option<T>, Problem> {
+        let Some(value) = &self.value else { return Ok(None) };
+        serde_json::from_str(value.get()).map(Some).map_err(|error| bad_member(name, value_rule(&error)))
+    }
+}
+
+impl<'de, T> Deserialize<'de> for DeferredMember<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { value: Option::deserialize(deserializer)?, parsed_as: PhantomData })
     }
 }
 

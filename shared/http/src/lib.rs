@@ -1,7 +1,7 @@
 //! How the services speak HTTP: the same errors, headers, log lines and health answers on every port.
 //!
 //! - [`ApiError`], [`problem_response`]: problem details (RFC 9457)
-//! - [`json_config`], [`JsonMembers`]: request bodies
+//! - [`json_config`], [`JsonBody`], [`parse_query`]: request bodies and queries as structs
 //! - [`resource`], [`not_found`]: paths and methods that are not there
 //! - [`RequestGate`], [`gate`]: what happens to every request: Host check, security headers, access log
 //! - [`check_origin`]: which browsers may ask
@@ -16,7 +16,6 @@ use std::time::Duration;
 
 mod api_error;
 mod client_addr;
-mod deferred_member;
 mod health;
 mod http_client;
 mod json_body;
@@ -39,7 +38,6 @@ pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 pub use api_error::{ApiError, problem_response};
 pub use client_addr::TrustedProxies;
-pub use deferred_member::DeferredMember;
 pub use health::configure_health;
 pub use http_client::{ClientResponse, HttpClient, HttpClientError, RequestLimits};
 /// The headers of [`HttpClient`], which are not actix-web's.
@@ -48,7 +46,7 @@ pub use hyper::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 pub use json_body::{AuthorizationProof, JsonBody, json_config};
-pub use json_members::{JsonMembers, bad_member};
+pub use json_members::{DeferredMember, bad_member};
 pub use listener::{ListenError, open_listener};
 pub use metrics::metrics_response;
 pub use origin::{check_host, check_origin};

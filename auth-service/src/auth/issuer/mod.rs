@@ -7,9 +7,7 @@
 mod grant_policy;
 mod invite;
 mod refresh_token;
-mod token_issuer;
 
 pub(crate) use grant_policy::{GrantPolicy, RoomTokenTerms, TokenRequest, UserTokenTerms};
 pub(crate) use invite::{InviteCode, InviteTerms};
 pub(crate) use refresh_token::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id, new_salt};
-pub(crate) use token_issuer::TokenMinter;

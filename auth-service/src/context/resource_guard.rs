@@ -1,5 +1,9 @@
-//! What pages of other sites may do: those on `server.allowed_origins` may call the API and read its answers (the Fetch standard, section
-//! 3.2). Credentials that browsers attach by themselves are never asked for, so nobody is logged in by merely visiting a page.
+//! What stands before every path: the web sites that may call it, and the denied addresses.
+//!
+//! Owns: CORS (the Fetch standard, section 3.2) for the sites of `server.allowed_origins`, and the refusal of clients at
+//! a denied address, whatever proof they have. A browser never attaches credentials by itself, so a visit to a page
+//! authorizes nothing. Two paths stay open to a denied address: an operator who denied the own address can still lift
+//! the rule. Next: `authorization.rs` checks the caller.
 
 use actix_cors::Cors;
 use actix_web::{
@@ -8,11 +12,13 @@ use actix_web::{
     dev::{HttpServiceFactory, ServiceRequest, ServiceResponse},
     http::{Method, header},
     middleware::{Next, from_fn},
+    web,
 };
+use signalbox_access::AccessRefusal;
 use signalbox_config::origin::is_origin_allowed;
 use signalbox_http::{check_origin, problem_response};
 
-use super::address_guard;
+use super::service_context::ServiceContext;
 
 /// How long a browser may remember the answer to a preflight, seconds.
 const PREFLIGHT_MAX_AGE_S: usize = 600;
@@ -31,7 +37,7 @@ pub(crate) fn with_cors(resource: Resource, allowed: &[String]) -> impl HttpServ
         .max_age(PREFLIGHT_MAX_AGE_S);
     // Addresses are judged within, so that a page can read why it was refused.
     resource
-        .wrap(from_fn(address_guard::refuse_denied_address))
+        .wrap(from_fn(refuse_denied_address))
         .wrap(cors)
         .wrap(from_fn(move |request, next| refuse_foreign_preflight(refused.clone(), request, next)))
 }
@@ -51,4 +57,30 @@ async fn refuse_foreign_preflight(
         }
         _ => Ok(next.call(request).await?.map_into_left_body()),
     }
+}
+
+/// What stays open; both take the scope `security` and nothing else.
+const EXEMPT_PATHS: [&str; 2] = ["/api/rules", "/api/rules/{key}"];
+
+/// Refuses clients at a denied address: 403 `address_denied`.
+///
+/// # Errors
+/// Only what an inner service left unanswered.
+pub(crate) async fn refuse_denied_address(
+    context: web::Data<ServiceContext>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    let address = context.client_address(request.request());
+    let denied = address
+        .is_some_and(|address| context.access.rules().denies_address(address, context.access.now_ms()));
+    let is_way_back = request.match_pattern().is_some_and(|pattern| EXEMPT_PATHS.contains(&&*pattern));
+    if !denied || is_way_back {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    let problem = AccessRefusal::AddressDenied.to_problem();
+    context.metrics.unauthorized.with_label_values(&[problem.code]).inc();
+    tracing::info!(target: "signalbox_auth::audit", code = problem.code, "caller_refused");
+    let response: HttpResponse = problem_response(&problem);
+    Ok(request.into_response(response).map_into_right_body())
 }
