@@ -213,7 +213,7 @@ fn authenticate_management_token(context: &ServiceContext, token: &str) -> Resul
     context.check_management_token(&claims)?;
     // Its key may have been removed since.
     let backend =
-        context.applications.from_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
+        context.applications.find_by_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
     Ok(Principal::ManagementToken(backend))
 }
 

@@ -128,7 +128,7 @@ impl ApplicationDirectory {
     }
 
     /// The backend of a management token: it allows what both the token and the key allow now. None if the key is gone.
-    pub(crate) fn from_claims(&self, claims: &ManagementClaims) -> Option<Application> {
+    pub(crate) fn find_by_claims(&self, claims: &ManagementClaims) -> Option<Application> {
         let mut backend = self.get(&claims.sub)?;
         let said: ScopeSet = claims.scopes.iter().filter_map(|name| Scope::parse(name)).collect();
         backend.scopes = backend.scopes.intersection(said);
@@ -227,9 +227,9 @@ mod tests {
             exp: 0,
             jti: signalbox_protocol::id::TokenId::random(),
         };
-        let of = backends.from_claims(&claims("narrow", &["tokens", "rooms", "nonsense"])).unwrap();
+        let of = backends.find_by_claims(&claims("narrow", &["tokens", "rooms", "nonsense"])).unwrap();
         assert_eq!(of.scopes.iter().collect::<Vec<_>>(), [Scope::Tokens]);
         assert!(of.check_room(&room("other")).is_err());
-        assert!(backends.from_claims(&claims("gone", &["tokens"])).is_none());
+        assert!(backends.find_by_claims(&claims("gone", &["tokens"])).is_none());
     }
 }
