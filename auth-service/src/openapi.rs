@@ -1,6 +1,7 @@
-//! `/api/openapi.json`: what the handlers say about themselves (OpenAPI 3.1).
+//! `/api/openapi.json`: the OpenAPI 3.1 document, made from the handlers.
 //!
-//! Adding a route is two lines: its handler in [`ApiDocument`], and its path in [`crate::router`]. A test holds the two against each other.
+//! A new route needs its handler here and its path in `auth/mod.rs` or `management/mod.rs`. A test
+//! compares the two.
 
 use actix_web::HttpResponse;
 use signalbox_protocol::problem::Problem;
@@ -18,10 +19,10 @@ use crate::{
     },
 };
 
-/// Every operation there is.
+/// All operations of the API.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Signalbox", description = "Tokens, rooms and control of a WebRTC signaling server.", license(name = "Apache-2.0")),
+    info(title = "Signalbox", description = "Tokens, rooms and access rules of a WebRTC signaling server.", license(name = "Apache-2.0")),
     modifiers(&SecuritySchemes),
     components(schemas(Problem)),
     paths(
@@ -71,7 +72,7 @@ use crate::{
 )]
 pub(crate) struct ApiDocument;
 
-/// How callers prove themselves.
+/// How callers authenticate.
 struct SecuritySchemes;
 
 impl Modify for SecuritySchemes {
@@ -89,7 +90,7 @@ impl Modify for SecuritySchemes {
     }
 }
 
-/// This document.
+/// Shows this document.
 #[utoipa::path(get, path = "/api/openapi.json", tag = "document",
     responses((status = 200, description = "The document", body = Object)), security(()))]
 pub(crate) async fn get() -> HttpResponse {

@@ -1,7 +1,7 @@
-//! The paths of the service and the functions that serve them.
+//! The paths of the service.
 //!
-//! Adding a route: its handler with `#[utoipa::path]` stands in [`crate::openapi`], its path in [`api_paths`]. Health
-//! and metrics are the process's (`app.rs`), not the service's.
+//! Each area lists its own paths. Health and metrics belong to the process (`app.rs`). Next:
+//! `auth/mod.rs`, `management/mod.rs`.
 
 use actix_web::{middleware::from_fn, web};
 use signalbox_http::{json_config, resource};
@@ -19,7 +19,7 @@ pub(crate) fn api_paths() -> Vec<ApiPath> {
     auth::paths().into_iter().chain(management::paths()).chain([document]).collect()
 }
 
-/// Registers the service's paths.
+/// Registers the paths of the service.
 pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let context = &state.context;
@@ -27,7 +27,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
         for ApiPath { pattern, methods, routes } in api_paths() {
             let path = resource(pattern, methods).app_data(bodies.clone());
             let path = routes.into_iter().fold(path, |path, route| path.route(route));
-            // What is for everybody says so itself.
+            // The key set is public: it allows every site itself.
             if pattern.starts_with("/.well-known/") {
                 config.service(path);
             } else {

@@ -1,6 +1,7 @@
 //! The service of one process: the context, the token service and the management service.
 //!
-//! It is made once, before the workers: a state for each worker would count and limit by worker. Must not: know a route.
+//! It is made once, before the workers: a state for each worker would count and limit by worker.
+//! Must not: know a route.
 
 use std::sync::Arc;
 
@@ -26,39 +27,40 @@ use crate::{
     },
 };
 
-/// What the configuration file does not hold.
+/// What [`AuthState::new`] needs beside the settings.
 pub struct AuthParts {
-    /// What signs, and checks what was signed.
+    /// The keys that sign and verify tokens.
     pub keys: Arc<SigningKeys>,
-    /// The backends that may ask.
+    /// The API keys of applications.
     pub api_keys: ApiKeys,
-    /// Signs the application's own tokens about its users.
+    /// The secret of the application's own tokens about its users.
     pub user_secret: Option<SharedSecret>,
-    /// Whether anybody may ask.
+    /// Whether guests may get tokens.
     pub guests_allowed: bool,
-    /// Where refresh tokens, tickets and invites are remembered.
+    /// The store of refresh families, tickets and invites.
     pub store: CredentialStore,
-    /// What operators hear: the process's own, or [`crate::feed::over_redis`].
+    /// The event feed: of this process, or a subscription to Redis (`feed_subscription`).
     pub feed: FeedSender,
-    /// What was taken back.
+    /// The access rules.
     pub access: Arc<AccessControl>,
-    /// What clients are told about ICE.
+    /// The ICE configuration of clients.
     pub ice: IceDirectory,
-    /// Rooms, as the process's own node or a clerk changes them; none where they live in no store that this process can reach.
+    /// The room service: the node of this process, or a remote one; `None` if this process can
+    /// reach no store of rooms.
     pub rooms: Option<Arc<dyn RoomService>>,
-    /// What is told over HTTP, if anything is.
+    /// The webhooks, if any are configured.
     pub webhooks: Option<WebhookService>,
-    /// Where usage is kept.
+    /// The reader of usage.
     pub usage: UsageReader,
 }
 
-/// Why the service cannot be put together.
+/// Why the service cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthStateError {
-    /// The providers of the configuration will not do.
+    /// The configured providers cannot be used.
     #[error(transparent)]
     Providers(#[from] ProvidersError),
-    /// A fault of ours, which the tests would show.
+    /// Two metrics have one name. The tests would show it.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
@@ -71,7 +73,7 @@ pub struct AuthState {
 }
 
 impl AuthState {
-    /// Puts the service together.
+    /// Builds the service.
     ///
     /// # Errors
     /// [`AuthStateError`]
@@ -106,7 +108,8 @@ impl AuthState {
         self.context.metrics.gather().into_iter().chain(webhooks.into_iter().flatten()).collect()
     }
 
-    /// Closes the feed's sockets, which would hold up the end of the process; new ones are refused.
+    /// Closes the sockets of the feed, which would delay the end of the process, and refuses new
+    /// ones.
     pub fn stop(&self) {
         self.context.stop();
     }

@@ -1,4 +1,4 @@
-//! `/auth/exchange`
+//! `POST /auth/exchange`: a user gets a user token for a token of an identity provider.
 
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
@@ -27,13 +27,14 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExchangeRequest {
-    /// An ID or access token of an OpenID provider, or one that the application has signed itself.
+    /// An ID or access token of an OpenID provider, or a token that the application has signed
+    /// itself.
     token: String,
-    /// Whether a refresh token is wanted too.
+    /// Whether the response holds a refresh token too.
     refresh: Option<bool>,
 }
 
-/// Gives a user token for a token of the user's own provider.
+/// Exchanges a token of the user's own provider for a user token.
 #[utoipa::path(post, path = "/auth/exchange", tag = "tokens", request_body = ExchangeRequest,
     responses((status = 200, body = TokenResponse), ProblemResponses), security(()))]
 pub(crate) async fn post(
@@ -72,5 +73,5 @@ fn exchange_problem(why: ExchangeRefusal) -> Problem {
     if why == ExchangeRefusal::KeysUnavailable {
         return Problem::new(503, "unavailable", why.to_string());
     }
-    Problem::new(401, "exchange_refused", format!("the token is not believed: {why}"))
+    Problem::new(401, "exchange_refused", format!("the token of the provider was rejected: {why}"))
 }

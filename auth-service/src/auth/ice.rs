@@ -1,4 +1,4 @@
-//! `/auth/ice`
+//! `GET /auth/ice`: the ICE configuration for a room token.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::context::{
     request::ApiResult,
 };
 
-/// What a client is told about ICE.
+/// The ICE configuration of a client.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IceResponse {
@@ -28,7 +28,8 @@ pub(crate) struct IceResponse {
     expires_in: Option<u64>,
 }
 
-/// What a client is told about ICE, for whoever has a room token in `Authorization: Bearer`: before it joins, or without a socket.
+/// The ICE configuration for the room token in `Authorization: Bearer`. A client can read it before
+/// it joins, or without a socket.
 #[utoipa::path(get, path = "/auth/ice", tag = "tokens", operation_id = "ice_get",
     responses((status = 200, body = IceResponse), ProblemResponses), security(("token" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
@@ -40,6 +41,6 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) 
         ice_policy: ice.policy,
         expires_in: ice.lifetime.map(|life| life.as_secs()),
     };
-    // It holds a password.
+    // The response holds a TURN password.
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(told))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::auth::token_service::TokenService;
 
-/// The invite is used last: what is wrong with the rest of the wish costs no use, and neither does a refusal for another reason.
+/// Issues a token for an invite. The use is counted last, so a refused request costs no use.
 pub(crate) async fn issue_for_invite(
     service: &TokenService,
     request: Result<TokenRequest, Problem>,
@@ -51,7 +51,7 @@ pub(crate) async fn issue_for_invite(
     }
 }
 
-/// What an invite says, if whoever made it still may.
+/// The terms of an invite, if the API key that created it may still create invites.
 fn valid_invite_terms(service: &TokenService, what: &str) -> Result<InviteTerms, Problem> {
     let terms: InviteTerms = serde_json::from_str(what).map_err(|_| invite_invalid())?;
     service.context.applications.get(&terms.created_by).ok_or_else(invite_invalid)?;
@@ -60,5 +60,5 @@ fn valid_invite_terms(service: &TokenService, what: &str) -> Result<InviteTerms,
 }
 
 fn invite_invalid() -> Problem {
-    Problem::new(401, "invite_invalid", "there is no such invite, or it was taken back")
+    Problem::new(401, "invite_invalid", "there is no such invite, or it was revoked")
 }

@@ -1,4 +1,4 @@
-//! `/.well-known/jwks.json`
+//! `GET /.well-known/jwks.json`: the public keys.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -11,11 +11,11 @@ use signalbox_protocol::problem::Problem;
 use super::{keys::JwksBody, token_service::TokenService};
 use crate::context::request::ApiResult;
 
-/// The public keys (RFC 7517, section 8.5.1 names the media type), for whoever checks tokens. Anybody may ask, from any site: there is
-/// nothing to hide in them.
+/// The public keys (RFC 7517, section 8.5.1 names the media type) to verify tokens with. No
+/// authorization is needed, and every web site may read them: public keys hold no secret.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys",
     responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = JwksBody),
-        (status = 304, description = "It is the one that was named"),
+        (status = 304, description = "The caller has the current set"),
         (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = Problem)),
     security(()))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {

@@ -1,4 +1,4 @@
-//! `/auth/management`
+//! `POST /auth/management`: an application gets a management token for its API key.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ use crate::{
     },
 };
 
-/// The life of a management token where none is asked for, seconds.
+/// The default life of a management token, seconds.
 const DEFAULT_MANAGEMENT_TTL_S: u64 = 60 * 60;
 
-/// What a management token is to allow.
+/// A request for a management token.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ManagementTokenRequest {
-    /// Its life, seconds.
+    /// The life, seconds.
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_209_600)]
     ttl: Option<Seconds<1, { TokenKind::Management.max_life_s() }>>,
-    /// Some of the key's; all of them where nothing is said.
+    /// Scopes of the API key; without this member all of them.
     #[schema(min_items = 1)]
     scopes: Option<Vec<Scope>>,
 }
@@ -42,14 +42,14 @@ pub(crate) struct ManagementTokenRequest {
 pub(crate) struct ManagementTokenResponse {
     /// The token, a JWT.
     token: String,
-    /// Its life, seconds.
+    /// The life, seconds.
     expires_in: u64,
-    /// What it allows, as long as its key allows it too.
+    /// The scopes of the token. Each is valid as long as the API key has it too.
     #[schema(value_type = Vec<String>)]
     scopes: Arc<[Arc<str>]>,
 }
 
-/// Makes a management token of an API key: for a tool that should not hold the key.
+/// Issues a management token for an API key, for a tool that must not hold the key.
 #[utoipa::path(post, path = "/auth/management", tag = "tokens", request_body = ManagementTokenRequest,
     responses((status = 200, body = ManagementTokenResponse), ProblemResponses), security(("key" = [])))]
 pub(crate) async fn post(

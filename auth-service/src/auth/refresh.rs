@@ -1,4 +1,4 @@
-//! `/auth/refresh`
+//! `POST /auth/refresh`: a refresh token is rotated, and the next token issued.
 
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
@@ -32,9 +32,10 @@ pub(crate) struct RefreshRequest {
     refresh_token: String,
 }
 
-/// Brings the next token of a grant, and the next refresh token.
+/// Issues the next token of a grant, and the next refresh token.
 ///
-/// The one that was shown is used up; shown again within 10 s it brings the same successor, and later it ends the whole family.
+/// A refresh token is valid once. Within 10 s a repeated request gets the same successor; later it
+/// revokes the whole family.
 #[utoipa::path(post, path = "/auth/refresh", tag = "tokens", request_body = RefreshRequest,
     responses((status = 200, body = TokenResponse), ProblemResponses), security(()))]
 pub(crate) async fn post(
@@ -56,7 +57,7 @@ async fn refresh_token(
     let name = family_id(&token);
     let family =
         service.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
-    // Judged before it is used up: who is shut out for a while keeps the token.
+    // Checked before the token is used, so a user who is refused for a time keeps the token.
     let what =
         if family.terms_json.is_empty() { None } else { Some(load_allowed_terms(service, &family).await?) };
     let next = derive_successor(&token, &family.salt);
@@ -84,7 +85,7 @@ async fn refresh_token(
     }
 }
 
-/// What a family brings, as far as it is allowed now, and when its next token is made.
+/// The terms of a family, as far as they are allowed now, and the issue time of its next token.
 async fn load_allowed_terms(
     service: &TokenService,
     family: &RefreshFamily,
@@ -102,7 +103,7 @@ async fn load_allowed_terms(
         }
     };
     if let Some(backend) = api_key_id(caller) {
-        // A key that was removed brings no more tokens.
+        // A removed API key issues no more tokens.
         service.context.applications.get(backend).ok_or_else(refresh_invalid)?;
         service.context.check_api_key(backend.as_str())?;
     }
@@ -114,7 +115,7 @@ async fn load_allowed_terms(
     Ok((what, moment))
 }
 
-/// The API key on whose word something was made, if it was one.
+/// The API key that requested the token, if an API key did.
 fn api_key_id(caller: &CallerId) -> Option<&CallerId> {
     Some(caller).filter(|caller| !CallerId::RESERVED.contains(&caller.as_str()))
 }
@@ -124,18 +125,19 @@ fn next_token_id(family: &RefreshFamily, number: u64) -> Result<TokenId, Problem
 }
 
 async fn report_reuse(service: &TokenService, family: &RefreshFamily, first: bool) -> Problem {
-    // Each time: the first time it may not have come through.
+    // Each time, because the first write may have failed.
     revoke_grant(service, &family.grant).await;
     if first {
         service.context.metrics.refresh_reused.inc();
         tracing::warn!(target: "signalbox_auth::audit", grant = family.grant, "refresh_reused");
     }
-    let detail = "the refresh token had been used before, so all tokens of its making are taken back";
+    let detail = "the refresh token was used before, so all tokens of its grant are revoked; sign in again";
     Problem::new(401, "refresh_reused", detail)
 }
 
-/// Takes a grant back, for as long as anything of it can be good: its refresh token was used twice. Where that cannot be written the
-/// family is dead all the same, and the next use of it tries again.
+/// Revokes a grant whose refresh token was used twice, for as long as a credential of it can be
+/// valid. If the rule cannot be written, the family is invalid all the same, and its next use tries
+/// again.
 async fn revoke_grant(service: &TokenService, grant: &str) {
     let Ok(grant) = TokenId::parse(grant) else { return };
     let terms =

@@ -1,4 +1,4 @@
-//! `/auth/ticket`
+//! `POST /auth/ticket`: a room token is exchanged for a ticket.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -24,13 +24,14 @@ use crate::{
 #[schema(as = Ticket)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TicketResponse {
-    /// Stands for the token in one upgrade, as `?token=` or in the subprotocol `token.TICKET`.
+    /// Replaces the token in one upgrade, as `?token=` or in the subprotocol `token.TICKET`.
     ticket: String,
-    /// Its life, seconds.
+    /// The life, seconds.
     expires_in: u64,
 }
 
-/// Gives a ticket for a room token: good once, for 30 s, so that what stands in a URL is worth nothing afterwards.
+/// Issues a ticket for a room token. A ticket is valid once, for 30 s, so a URL with a ticket in a
+/// log is worthless.
 #[utoipa::path(post, path = "/auth/ticket", tag = "tokens",
     responses((status = 200, body = TicketResponse), ProblemResponses), security(("token" = [])))]
 pub(crate) async fn post(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {

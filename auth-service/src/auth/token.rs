@@ -1,4 +1,4 @@
-//! `/auth/token`
+//! `POST /auth/token`: an application or a guest gets a room token.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use signalbox_http::{ApiError, JsonBody};
@@ -18,9 +18,9 @@ use crate::{
     },
 };
 
-/// Makes a room token.
+/// Issues a room token.
 ///
-/// Judged in this order: the web site, the caller, the body. With an invite no API key is needed.
+/// Checked in this order: the web site, the caller, the body. With an invite no API key is needed.
 #[utoipa::path(post, path = "/auth/token", tag = "tokens", request_body = TokenRequest,
     responses((status = 200, body = TokenResponse), ProblemResponses),
     security((), ("key" = [])))]

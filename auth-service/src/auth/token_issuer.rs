@@ -1,7 +1,8 @@
 //! From the terms of a token to the answer: the same for every route that issues tokens.
 //!
-//! Owns: the access check before a token is signed, its claims, its refresh family, and how an issue or a refusal is
-//! counted and logged. Must not: decide what a caller may have (`issuer/grant_policy.rs`). Next: `keys/` signs.
+//! Owns: the access check before a token is signed, its claims, its refresh family, and how an
+//! issue or a refusal is counted and logged. Must not: decide what a caller may have
+//! (`issuer/grant_policy.rs`). Next: `keys/` signs.
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -27,25 +28,25 @@ use crate::{
     },
 };
 
-/// A token and what it is for.
+/// A token, and the room, user and role in it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TokenResponse {
     /// The token, a JWT.
     token: String,
-    /// Its life, seconds.
+    /// The life, seconds.
     expires_in: u64,
-    /// The room, of a room token.
+    /// The room of a room token.
     #[serde(skip_serializing_if = "Option::is_none")]
     room: Option<RoomId>,
     /// The user.
     user: UserId,
     /// The role.
     role: Role,
-    /// What brings the next token: good for one `POST /auth/refresh`.
+    /// A refresh token, valid for one `POST /auth/refresh`.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
-    /// How long it may wait for that, seconds.
+    /// The life of the refresh token, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_expires_in: Option<u64>,
     #[serde(skip)]
@@ -65,12 +66,12 @@ impl TokenResponse {
         Self { token, expires_in, room, user, role, refresh_token, refresh_expires_in, jti }
     }
 
-    /// What all tokens of its making share.
+    /// The grant of the token.
     pub(crate) fn grant(&self) -> &str {
         self.jti.grant()
     }
 
-    /// One line for the audit: what was given, never the token.
+    /// Logs the issue for the audit, without the token.
     pub(crate) fn log_issued(&self, event: &'static str, caller: &str, kind: &'static str) {
         let Self { room, user, role, expires_in, refresh_token, .. } = self;
         let room = room.as_ref().map(RoomId::as_str);
@@ -79,7 +80,7 @@ impl TokenResponse {
     }
 }
 
-/// What brings the next token.
+/// A refresh token for the caller.
 pub(crate) struct IssuedRefreshToken {
     token: String,
     expires_in: u64,
@@ -172,7 +173,7 @@ pub(crate) fn sign(service: &TokenService, claims: &impl TokenClaims) -> Result<
     })
 }
 
-/// Begins a family of refresh tokens.
+/// Starts a family of refresh tokens.
 pub(crate) async fn start_refresh_family(
     service: &TokenService,
     what: &RenewableTerms,
@@ -193,13 +194,13 @@ pub(crate) async fn start_refresh_family(
     Ok(IssuedRefreshToken::new(&token, lives.token_life_ms))
 }
 
-/// What the store's refusal means over HTTP.
+/// The problem of an error of the credential store.
 pub(crate) fn store_problem(refusal: CredentialStoreError) -> Problem {
     match refusal {
-        CredentialStoreError::Unavailable => Problem::new(503, "unavailable", "the store is away; try again"),
-        CredentialStoreError::Full => {
-            Problem::new(503, "overloaded", "there is no place for more now; try again later")
+        CredentialStoreError::Unavailable => {
+            Problem::new(503, "unavailable", "the store is unavailable; try again")
         }
+        CredentialStoreError::Full => Problem::new(503, "overloaded", "the store is full; try again later"),
     }
 }
 
@@ -208,7 +209,7 @@ pub(crate) fn serialization_problem(error: &serde_json::Error) -> Problem {
     Problem::new(500, "internal", "the record could not be written; the server's log says why")
 }
 
-/// The web site, where nobody has to prove who asks.
+/// Checks the web site of a request that needs no other authorization.
 pub(crate) fn check_site_for_token(
     request: &HttpRequest,
     service: &TokenService,
@@ -216,7 +217,8 @@ pub(crate) fn check_site_for_token(
     check_site(request, &service.context).map_err(|problem| report_refusal(service, None, problem))
 }
 
-/// What somebody got who proved himself by what the body holds, or why nothing: counted and logged by what that was.
+/// Responds to a request whose body holds the proof. The issue or refusal is counted and logged by
+/// the kind of proof.
 pub(crate) fn respond_with_token(
     service: &TokenService,
     kind: &'static str,
@@ -229,8 +231,8 @@ pub(crate) fn respond_with_token(
     Ok(HttpResponse::Ok().json(issued))
 }
 
-/// Counts and logs a refusal. A caller that has not proven itself has no name here: what it calls itself may be a secret
-/// in the wrong place.
+/// Counts and logs a refusal. An unproven caller has no name in the log, because the name may be a
+/// secret in the wrong place.
 pub(crate) fn report_refusal(service: &TokenService, caller: Option<&str>, problem: Problem) -> ApiError {
     let (code, field) = (problem.code, problem.field.as_deref());
     service.context.metrics.refused.with_label_values(&[code]).inc();

@@ -1,7 +1,8 @@
 //! What the token routes share beside the context.
 //!
-//! Owns: the signing keys, the policy of grants, the providers, the credential store and the lifetimes of refresh
-//! tokens. Must not: know a room's state. Next: `token.rs` and the other routes of this folder.
+//! Owns: the signing keys, the policy of grants, the providers, the credential store and the
+//! lifetimes of refresh tokens. Must not: know a room's state. Next: `token.rs` and the other
+//! routes of this folder.
 
 use std::sync::Arc;
 
@@ -17,12 +18,12 @@ use super::{
 };
 use crate::context::service_context::ServiceContext;
 
-/// How long refresh tokens are good.
+/// The lifetimes of refresh tokens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RefreshLifetimes {
-    /// One that is not used, ms.
+    /// Of one refresh token, ms.
     pub(crate) token_life_ms: u64,
-    /// One after the other, ms.
+    /// Of a refresh family, ms.
     pub(crate) family_life_ms: u64,
 }
 
@@ -35,7 +36,8 @@ pub(crate) struct TokenService {
     pub(crate) store: CredentialStore,
     pub(crate) refresh_lifetimes: RefreshLifetimes,
     pub(crate) ice: IceDirectory,
-    /// How long a token or a handle of one grant may be good, a refresh token aside.
+    /// The longest time for which a token or handle of a grant is valid, without its refresh
+    /// tokens.
     pub(crate) max_live_grant_ms: u64,
 }
 

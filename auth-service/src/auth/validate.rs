@@ -1,4 +1,4 @@
-//! `/auth/validate`
+//! `/auth/validate`: a room token is verified and its claims are shown.
 
 use std::sync::Arc;
 
@@ -25,16 +25,16 @@ use crate::{
     },
 };
 
-/// A good token.
+/// A valid token.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ValidateResponse {
-    /// Always true: a bad token is a 401.
+    /// Always true: an invalid token is a 401.
     valid: bool,
-    /// What it says (docs/PROTOCOL.md, section 1).
+    /// The claims of the token (docs/PROTOCOL.md, section 1).
     claims: RoomClaimsView,
 }
 
-/// What a room token says. Times are seconds since 1970.
+/// The claims of a room token. Times are seconds since 1970.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RoomClaims)]
 struct RoomClaimsView {
@@ -43,7 +43,7 @@ struct RoomClaimsView {
     sub: UserId,
     room: RoomId,
     role: Role,
-    /// What the role could do when the token was made.
+    /// The permissions of the role when the token was issued.
     #[schema(value_type = Vec<String>)]
     permissions: Arc<[Arc<str>]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ struct RoomClaimsView {
     iat: u64,
     nbf: u64,
     exp: u64,
-    /// `GRANT` or `GRANT.N`: what stands before the dot is the same for all tokens of one making.
+    /// `GRANT` or `GRANT.N`: all tokens of a grant have the same text before the dot.
     #[schema(value_type = String)]
     jti: TokenId,
 }
@@ -84,14 +84,14 @@ impl From<RoomClaims> for RoomClaimsView {
     }
 }
 
-/// A token to look at.
+/// A token to validate.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ValidateRequest {
     token: String,
 }
 
-/// Looks at the room token in `Authorization: Bearer` (RFC 6750, section 2.1).
+/// Validates the room token in `Authorization: Bearer` (RFC 6750, section 2.1).
 #[utoipa::path(get, path = "/auth/validate", tag = "tokens",
     responses((status = 200, body = ValidateResponse), ProblemResponses), security(("token" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
@@ -99,7 +99,7 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) 
     validate_response(&service, bearer_room_token(&request))
 }
 
-/// Looks at the room token in the body, where no header log sees it.
+/// Validates the room token in the body, where no log of headers can hold it.
 #[utoipa::path(post, path = "/auth/validate", tag = "tokens", request_body = ValidateRequest,
     responses((status = 200, body = ValidateResponse), ProblemResponses), security(()))]
 pub(crate) async fn post(
@@ -119,7 +119,7 @@ fn validate_response(service: &TokenService, token: Result<&str, TokenError>) ->
     Ok(HttpResponse::Ok().json(ValidateResponse { valid: true, claims: verdict?.into() }))
 }
 
-/// What a room token says, if it is good here and now.
+/// The claims of a room token, if it is valid here and now.
 pub(crate) fn verify_room_token(
     service: &TokenService,
     token: Result<&str, TokenError>,
@@ -130,7 +130,7 @@ pub(crate) fn verify_room_token(
     Ok(claims)
 }
 
-/// A room token, as rules are asked about it.
+/// The access subject of a room token.
 pub(crate) fn room_access_subject(claims: &RoomClaims) -> AccessSubject<'_> {
     AccessSubject {
         user: &claims.sub,

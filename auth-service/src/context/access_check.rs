@@ -1,7 +1,7 @@
 //! The check of the access rules before a token is issued, used or validated.
 //!
-//! Owns: that no token is dated into a second in which a rule revokes tokens. Must not: write a rule. Next:
-//! `signalbox_access` holds the rules.
+//! Owns: that no token is dated into a second in which a rule revokes tokens. Must not: write a
+//! rule. Next: `signalbox_access` holds the rules.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -12,21 +12,24 @@ use signalbox_token::{ManagementClaims, TokenError};
 
 use super::service_context::ServiceContext;
 
-/// How long before its making a token is good already, seconds: the clocks of two machines differ.
+/// How long before its issue a token is valid already, seconds: the clocks of two machines differ.
 pub(crate) const NOT_BEFORE_SKEW_S: u64 = 10;
 
-/// The moment of a token's making, read once: of two readings a second may end between, and a token would say of itself that it lives for
-/// another time than was asked for.
+/// The time of issue of a token. It is read once: between two readings a second may end, and the
+/// token would live longer or shorter than requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IssueTime {
-    /// What it says of when it was issued, seconds since 1970: by the clock of the rules, which may take back what was issued before them.
+    /// The `iat` of the token, seconds since 1970, by the clock of the access rules: a rule revokes
+    /// what was issued before it.
     pub(crate) issued_s: u64,
-    /// What its begin and end count from, seconds since 1970: by the clock of this machine, as those who judge it have one like it.
+    /// The base of `nbf` and `exp`, seconds since 1970, by the clock of this machine: verifiers
+    /// compare them with clocks like it.
     pub(crate) now_s: u64,
 }
 
 impl IssueTime {
-    /// From what both clocks say at the same moment. Where they agree to a second they are taken for one.
+    /// From the readings of both clocks at one moment. Clocks less than a second apart count as
+    /// one.
     pub(crate) fn new(rules_ms: u64, here_ms: u64) -> Self {
         let issued_s = rules_ms / 1_000;
         let now_s = if rules_ms.abs_diff(here_ms) < 1_000 { issued_s } else { here_ms / 1_000 };
@@ -35,13 +38,13 @@ impl IssueTime {
 }
 
 impl ServiceContext {
-    /// Where a client is; see `server.trusted_proxies`.
+    /// The address of the client; see `server.trusted_proxies`.
     pub(crate) fn client_address(&self, request: &HttpRequest) -> Option<IpAddr> {
         self.proxies.client_address(request.peer_addr().map(|peer| peer.ip()), request.headers())
     }
 
-    /// Whether somebody may have, or use, a token, by the rules that are held. While the store is away those are decided on. Where the
-    /// client is was judged at the door.
+    /// Checks that a token may be issued or used, by the rules that this process has loaded; it
+    /// uses them also while the store is unavailable. `resource_guard.rs` has checked the address.
     ///
     /// # Errors
     /// 401 `token_revoked`, 403 `banned`, 503 `shut_down` or `unavailable`.
@@ -50,18 +53,18 @@ impl ServiceContext {
         self.check_rules_loaded()
     }
 
-    /// Whether an API key is still good.
+    /// Checks that an API key is not revoked.
     ///
     /// # Errors
     /// 401 `token_revoked`, 503 `unavailable`.
     pub(crate) fn check_api_key(&self, id: &str) -> Result<(), Problem> {
         if self.access.rules().is_key_revoked(id, self.access.now_ms()) {
-            return Err(Problem::new(401, "token_revoked", "this API key was taken back"));
+            return Err(Problem::new(401, "token_revoked", "this API key was revoked"));
         }
         self.check_rules_loaded()
     }
 
-    /// Whether the rules have been read, so that tokens can be given and judged.
+    /// Checks that the access rules are loaded. Without them no token can be issued or validated.
     ///
     /// # Errors
     /// 503 `unavailable`.
@@ -69,13 +72,14 @@ impl ServiceContext {
         if self.access.is_synchronized() {
             return Ok(());
         }
-        Err(Problem::new(503, "unavailable", "this process does not know yet what was taken back; try again"))
+        Err(Problem::new(503, "unavailable", "this process has not loaded the access rules yet; try again"))
     }
 
-    /// Whether something that was issued before is still good, by whatever was answered until now, here or by another process.
+    /// Checks that a credential is still valid, by all rules that any process has written until
+    /// now.
     ///
-    /// What is made from it says that it was issued now, so it must be known to be good after that: a rule that comes later is dated later
-    /// than what was made, and takes it back.
+    /// A credential made from it is dated now, so the older one must be valid after that: a later
+    /// rule has a later date, and revokes the new credential.
     ///
     /// # Errors
     /// As [`ServiceContext::check_access`].
@@ -85,7 +89,8 @@ impl ServiceContext {
         self.check_access(subject)
     }
 
-    /// Whether a management token, and the API key it was made with, are still good. It is of no user and no room.
+    /// Checks that a management token and its API key are not revoked. A management token has no
+    /// user and no room.
     ///
     /// # Errors
     /// 401 `token_revoked`, 503 `unavailable`.
@@ -102,9 +107,10 @@ impl ServiceContext {
         self.check_api_key(claims.sub.as_str())
     }
 
-    /// The moment in which a token is made. What it says of that is by the clock that rules are dated with. Times of tokens are whole seconds, and a rule takes back
-    /// the whole second it falls into; so who asks in the rest of that second is answered in the next one. To date a token ahead instead would
-    /// let it survive the next rule of the same second.
+    /// Waits for a moment in which a token may be issued, by the clock that dates the rules. Times
+    /// of tokens are whole seconds, and a rule revokes the whole second of its date. So a request
+    /// in the rest of that second is answered in the next one. A token dated ahead would survive
+    /// the next rule of the same second.
     pub(crate) async fn wait_for_issue_time(&self, subject: &AccessSubject<'_>) -> IssueTime {
         loop {
             let now = self.access.now_ms();
@@ -112,7 +118,8 @@ impl ServiceContext {
             if now / 1_000 >= first {
                 return IssueTime::new(now, clock::now_ms());
             }
-            // At most a second: no rule is dated ahead. Longer only if the store's clock was put back meanwhile.
+            // At most a second: no rule is dated ahead. It is longer only if the clock of the store
+            // was set back.
             tokio::time::sleep(Duration::from_millis((first * 1_000 - now).min(1_000))).await;
         }
     }

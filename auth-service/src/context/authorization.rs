@@ -1,14 +1,15 @@
-//! Who asks, at the door of every route: one `Authorization` header, checked once.
+//! The caller of a request: one `Authorization` header, checked once.
 //!
-//! Owns: the proofs of authorization. Only this module makes an [`Authorized`] or a [`CheckedSite`], and a body is
-//! parsed only against one of them ([`signalbox_http::JsonBody`]). The web site is checked before the caller. A wrong
-//! header is never treated as a missing one, and two headers prove nothing.
+//! Owns: the proofs of authorization. Only this module makes an [`Authorized`] or a
+//! [`CheckedSite`], and a body is parsed only against one of them ([`signalbox_http::JsonBody`]).
+//! The web site is checked before the caller. A wrong header is never treated as a missing one, and
+//! two headers prove nothing.
 //!
-//! - [`authorize_application`]: an application, by API key or management token, with the scope that the route needs
+//! - [`authorize_application`]: an application, by API key or management token, with a scope
 //! - [`authorize_application_or_user`]: or one of its users, by a user token
 //! - [`authorize_user`]: a user only; [`authorize_api_key`]: an API key itself only
-//! - [`authorize_api_key_or_guest`]: or a guest, if the configuration allows guests; for `POST /auth/token`
-//! - [`check_site`]: no caller, for routes that a token in the request proves
+//! - [`authorize_api_key_or_guest`]: or a guest, if the configuration allows guests
+//! - [`check_site`]: no caller, for routes whose request holds its own proof
 
 use std::{ops::Deref, sync::Arc};
 
@@ -144,7 +145,7 @@ pub(crate) fn check_site(request: &HttpRequest, context: &ServiceContext) -> Res
     check_origin(request.headers(), &context.allowed_origins).map(CheckedSite)
 }
 
-/// The token in `Authorization: Bearer`, where a token is what a route takes.
+/// The token in `Authorization: Bearer`, for a route that takes a room token.
 ///
 /// # Errors
 /// `token_missing`, `token_malformed`.
@@ -195,7 +196,7 @@ fn check_user(context: &ServiceContext, claims: UserClaims) -> Result<Arc<UserCl
     Ok(Arc::new(claims))
 }
 
-/// A user token, as rules are asked about it.
+/// The access subject of a user token.
 pub(crate) fn user_access_subject(claims: &UserClaims) -> AccessSubject<'_> {
     AccessSubject {
         user: &claims.sub,
@@ -211,13 +212,13 @@ fn authenticate_management_token(context: &ServiceContext, token: &str) -> Resul
     let claims =
         context.verifier.verify_management_token(token, clock::now_s()).map_err(TokenError::to_problem)?;
     context.check_management_token(&claims)?;
-    // Its key may have been removed since.
+    // The key may have been removed since the token was issued.
     let backend =
         context.applications.find_by_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
     Ok(Principal::ManagementToken(backend))
 }
 
-/// The `Authorization` header; one that stands twice proves nothing.
+/// The `Authorization` header; a repeated header proves nothing.
 fn authorization_header(request: &HttpRequest) -> Option<&[u8]> {
     let headers: &HeaderMap = request.headers();
     let mut values = headers.get_all(header::AUTHORIZATION);
@@ -229,7 +230,7 @@ fn bearer_token(header: &[u8]) -> Option<&str> {
     scheme_credentials(header, "bearer")
 }
 
-/// Counts and logs a caller that was not let in. It has no name here: what it calls itself may be a secret in the wrong place.
+/// Counts and logs a refused caller, without a name: the name may be a secret in the wrong place.
 fn report_unauthorized(context: &ServiceContext, problem: Problem) -> ApiError {
     let code = problem.code;
     context.metrics.unauthorized.with_label_values(&[code]).inc();

@@ -1,7 +1,8 @@
-//! The types of members that several requests have. Each checks its form when it is parsed, and knows its schema.
+//! The types of members that several requests have. Each checks its form when it is parsed, and
+//! knows its schema.
 //!
-//! Must not: know the configuration. A bound of the configuration is checked by the handler ([`UncheckedNumber`]).
-//! Names such as a room or a user are in `signalbox_protocol::id`.
+//! Must not: know the configuration. A bound of the configuration is checked by the handler
+//! ([`UncheckedNumber`]). Names such as a room or a user are in `signalbox_protocol::id`.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -18,7 +19,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-/// A name to show.
+/// A display name.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]{0,64}$")]
@@ -67,7 +68,7 @@ impl PartialSchema for ReasonText {
     fn schema() -> RefOr<Schema> {
         let pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]{1,256}$";
         let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
-        text.description(Some("Why, for those who read the rules later.")).into()
+        text.description(Some("The reason of an access rule, for its readers.")).into()
     }
 }
 
@@ -77,7 +78,7 @@ impl ToSchema for ReasonText {
     }
 }
 
-/// Anything, in an object.
+/// Metadata of the application: any JSON object.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[schema(as = Metadata, value_type = Object)]
 pub(crate) struct MetadataObject(Box<RawValue>);
@@ -140,7 +141,8 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Seconds<MIN, MAX>
 pub(crate) struct UncheckedNumber(f64);
 
 impl UncheckedNumber {
-    /// The number, if it is a whole one from `min` to `max`. `unit` follows "a whole number" in the error.
+    /// The number, if it is a whole one from `min` to `max`. `unit` follows "a whole number" in the
+    /// error.
     ///
     /// # Errors
     /// 400 `bad_request` that names `field`.

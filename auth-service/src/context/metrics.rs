@@ -1,4 +1,4 @@
-//! What this service counts. Labels are fixed words: never a user, a room or anything that was sent.
+//! The metrics of this service. Labels are fixed words: never a user, a room or a text of a request.
 
 use prometheus::{
     Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
@@ -12,11 +12,11 @@ pub(crate) struct AuthMetrics {
     pub(crate) issued: IntCounterVec,
     /// By the code of the refusal.
     pub(crate) refused: IntCounterVec,
-    /// Callers that were not let in, by code.
+    /// Callers that were refused, by code.
     pub(crate) unauthorized: IntCounterVec,
-    /// Tickets asked for, by outcome: `issued`, or the code of the refusal.
+    /// Requested tickets, by outcome: `issued`, or the code of the refusal.
     pub(crate) tickets: IntCounterVec,
-    /// Families of refresh tokens that ended because one was used twice.
+    /// Refresh families that were revoked because a token was used twice.
     pub(crate) refresh_reused: IntCounter,
     /// By outcome: `valid`, or the code of the refusal.
     pub(crate) validated: IntCounterVec,
@@ -24,7 +24,7 @@ pub(crate) struct AuthMetrics {
     rules_lag: Gauge,
     /// Sockets on the operators' feed.
     pub(crate) feed_readers: IntGauge,
-    /// Events that slow readers did not get.
+    /// Events that slow readers missed.
     pub(crate) feed_skipped: IntCounter,
 }
 
@@ -69,7 +69,7 @@ impl AuthMetrics {
         Ok(metrics)
     }
 
-    /// What is held of the rules now.
+    /// Updates the gauges of the access rules.
     pub(crate) fn update_rules(&self, control: &AccessControl) {
         RULE_KINDS.iter().for_each(|kind| self.rules.with_label_values(&[*kind]).set(0));
         for rule in control.rules().rules_in_force(control.now_ms()) {

@@ -1,7 +1,8 @@
-//! Who may call the HTTP API: an application with an API key or a management token, one of its users, or a guest.
+//! Who may call the HTTP API: an application with an API key or a management token, one of its
+//! users, or a guest.
 //!
-//! Owns: the applications of the configuration, the proof of an API key (RFC 7617), scopes and room limits. Must not:
-//! read a request. Next: `authorization.rs` does.
+//! Owns: the applications of the configuration, the proof of an API key (RFC 7617), scopes and room
+//! limits. Must not: read a request. Next: `authorization.rs` does.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,27 +17,27 @@ use signalbox_token::{
     scope::{RoomPattern, Scope, ScopeSet},
 };
 
-/// Somebody who may ask.
+/// The authenticated caller of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Principal {
-    /// A backend that has proven itself with its secret (RFC 7617).
+    /// An application with its API key (RFC 7617).
     ApiKey(Application),
-    /// A backend with a management token (RFC 6750).
+    /// An application with a management token (RFC 6750).
     ManagementToken(Application),
-    /// One of the application's users, with a user token.
+    /// A user of the application, with a user token.
     User(Arc<UserClaims>),
-    /// Anybody, where guests are on.
+    /// A guest, if the configuration allows guests.
     Guest,
 }
 
-/// An API key, and what it may do.
+/// An API key, and what it allows.
 #[derive(Debug, Clone)]
 pub(crate) struct Application {
-    /// Its id.
+    /// The id of the key.
     pub(crate) id: CallerId,
-    /// What it allows.
+    /// The scopes that the key allows.
     pub(crate) scopes: ScopeSet,
-    /// For which rooms; none is all.
+    /// The rooms that the key is limited to; `None` is every room.
     pub(crate) rooms: Option<RoomPattern>,
 }
 
@@ -51,7 +52,7 @@ impl Principal {
         }
     }
 
-    /// On whose word, for tokens, records and logs: the id of the key, `user` or `guest`.
+    /// The caller in tokens, records and logs: the id of the key, `user` or `guest`.
     pub(crate) fn id(&self) -> CallerId {
         match self {
             Self::ApiKey(backend) | Self::ManagementToken(backend) => backend.id.clone(),
@@ -60,7 +61,7 @@ impl Principal {
         }
     }
 
-    /// Whether it may act on a room, as far as that is limited to some. Users and guests are limited elsewhere.
+    /// Checks the room limit of an API key. Users and guests have other limits.
     ///
     /// # Errors
     /// 403 `room_not_allowed`.
@@ -71,7 +72,7 @@ impl Principal {
         }
     }
 
-    /// The rooms that it may see, where that is limited to some: for lists.
+    /// The rooms that the caller is limited to, for lists.
     pub(crate) fn room_pattern(&self) -> Option<&RoomPattern> {
         match self {
             Self::ApiKey(backend) | Self::ManagementToken(backend) => backend.rooms.as_ref(),
@@ -81,10 +82,10 @@ impl Principal {
 }
 
 impl Application {
-    /// Whether it has a scope.
+    /// Checks that the key allows a scope.
     ///
     /// # Errors
-    /// 403 `scope_missing`, `field` being the scope.
+    /// 403 `scope_missing`; `field` is the scope.
     pub(crate) fn require_scope(&self, scope: Scope) -> Result<(), Problem> {
         if self.scopes.contains(scope) {
             return Ok(());
@@ -102,7 +103,7 @@ impl Application {
     }
 }
 
-/// The backends there are: their secrets, and what the configuration says about each.
+/// The applications: their API keys, and what the configuration says about each.
 #[derive(Debug, Clone)]
 pub(crate) struct ApplicationDirectory {
     keys: ApiKeys,
@@ -110,12 +111,12 @@ pub(crate) struct ApplicationDirectory {
 }
 
 impl ApplicationDirectory {
-    /// Puts keys and configuration together.
+    /// Combines the keys with the configuration.
     pub(crate) fn new(keys: ApiKeys, settings: &ServiceSettings) -> Self {
         Self { keys, settings: settings.api_keys.clone() }
     }
 
-    /// The backend with this id, if its key has not been removed.
+    /// The application with this id, if its key was not removed.
     pub(crate) fn get(&self, id: &CallerId) -> Option<Application> {
         self.keys.get(id.as_str())?;
         let table = self.settings.get(id);
@@ -127,7 +128,8 @@ impl ApplicationDirectory {
         })
     }
 
-    /// The backend of a management token: it allows what both the token and the key allow now. None if the key is gone.
+    /// The application of a management token. It allows what both the token and the key allow now.
+    /// `None` if the key was removed.
     pub(crate) fn find_by_claims(&self, claims: &ManagementClaims) -> Option<Application> {
         let mut backend = self.get(&claims.sub)?;
         let said: ScopeSet = claims.scopes.iter().filter_map(|name| Scope::parse(name)).collect();
@@ -135,7 +137,8 @@ impl ApplicationDirectory {
         Some(backend)
     }
 
-    /// Judges `Authorization: Basic` (RFC 7617): the scheme in any case, then base64 of `id:secret`.
+    /// Verifies `Authorization: Basic` (RFC 7617): the scheme in any case, then base64 of
+    /// `id:secret`.
     ///
     /// # Errors
     /// 401 `caller_unknown`.
@@ -152,13 +155,13 @@ impl ApplicationDirectory {
     }
 }
 
-/// What follows the scheme in an `Authorization` header, if it is this scheme.
+/// The credentials in an `Authorization` header, if it has this scheme.
 pub(crate) fn scheme_credentials<'a>(header: &'a [u8], wanted: &str) -> Option<&'a str> {
     let (scheme, rest) = std::str::from_utf8(header).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
 }
 
-/// 401 `caller_unknown`
+/// The problem 401 `caller_unknown`.
 pub(crate) fn caller_unknown() -> Problem {
     let detail = "the API key is missing or wrong; send Authorization: Basic with base64 of id:secret";
     Problem::new(401, "caller_unknown", detail)

@@ -3,23 +3,23 @@
 use signalbox_protocol::problem::Problem;
 use utoipa::IntoResponses;
 
-/// The errors that any operation may answer.
+/// The errors of every operation.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the document reads it")]
 pub(crate) enum ProblemResponses {
-    /// The request does not parse; `field` names what is wrong.
+    /// The request is malformed; `field` names the member at fault.
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(Problem),
-    /// No proof, or a bad one.
+    /// The credentials are missing or invalid.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthenticated(Problem),
-    /// Known, and not allowed.
+    /// The caller is authenticated and not allowed.
     #[response(status = 403, content_type = "application/problem+json")]
     NotAllowed(Problem),
-    /// There is no such thing.
+    /// The resource does not exist.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
-    /// It contradicts what is there.
+    /// The request conflicts with the current state.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
     /// The body is too long.
@@ -28,7 +28,7 @@ pub(crate) enum ProblemResponses {
     /// The body is not JSON.
     #[response(status = 415, content_type = "application/problem+json")]
     NotJson(Problem),
-    /// Not now; `Retry-After` says when.
+    /// The service is not available now; `Retry-After` says when to retry.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(Problem),
 }

@@ -1,15 +1,14 @@
-//! What every handler is given and gives: the state, the body, the query, the room of the path.
+//! What handlers of both areas need: their result, the empty response, the room of a path.
 
 use actix_web::HttpResponse;
 use signalbox_http::{ApiError, bad_member};
 use signalbox_protocol::{id::RoomId, problem::Problem};
 
-/// What every handler gives.
+/// The result of every handler.
 pub(crate) type ApiResult = Result<HttpResponse, ApiError>;
 
-/// An empty object, for what needs no answer but the status.
+/// The empty object `{}`.
 #[derive(serde::Serialize, utoipa::ToSchema)]
-#[schema(description = "Nothing to say: `{}`.")]
 pub(crate) struct EmptyResponse {}
 
 /// The room in a path.

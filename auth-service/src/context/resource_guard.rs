@@ -1,9 +1,10 @@
 //! What stands before every path: the web sites that may call it, and the denied addresses.
 //!
-//! Owns: CORS (the Fetch standard, section 3.2) for the sites of `server.allowed_origins`, and the refusal of clients at
-//! a denied address, whatever proof they have. A browser never attaches credentials by itself, so a visit to a page
-//! authorizes nothing. Two paths stay open to a denied address: an operator who denied the own address can still lift
-//! the rule. Next: `authorization.rs` checks the caller.
+//! Owns: CORS (the Fetch standard, section 3.2) for the sites of `server.allowed_origins`, and the
+//! refusal of clients at a denied address, whatever proof they have. A browser never attaches
+//! credentials by itself, so a visit to a page authorizes nothing. Two paths stay open to a denied
+//! address: an operator who denied the own address can still lift the rule. Next:
+//! `authorization.rs` checks the caller.
 
 use actix_cors::Cors;
 use actix_web::{
@@ -20,10 +21,10 @@ use signalbox_http::{check_origin, problem_response};
 
 use super::service_context::ServiceContext;
 
-/// How long a browser may remember the answer to a preflight, seconds.
+/// How long a browser may cache the response to a preflight, seconds.
 const PREFLIGHT_MAX_AGE_S: usize = 600;
 
-/// A path that answers preflights, and lets the sites on the list read.
+/// Adds the guards to a path: preflights, CORS for the allowed sites, denied addresses.
 pub(crate) fn with_cors(resource: Resource, allowed: &[String]) -> impl HttpServiceFactory + use<> {
     let (list, refused) = (allowed.to_vec(), allowed.to_vec());
     let cors = Cors::default()
@@ -35,14 +36,14 @@ pub(crate) fn with_cors(resource: Resource, allowed: &[String]) -> impl HttpServ
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(PREFLIGHT_MAX_AGE_S);
-    // Addresses are judged within, so that a page can read why it was refused.
+    // The address is checked inside CORS, so that a page can read the refusal.
     resource
         .wrap(from_fn(refuse_denied_address))
         .wrap(cors)
         .wrap(from_fn(move |request, next| refuse_foreign_preflight(refused.clone(), request, next)))
 }
 
-/// A preflight of a site that is not on the list is refused as its request would be.
+/// Refuses the preflight of a site that is not allowed, as its request would be refused.
 async fn refuse_foreign_preflight(
     allowed: Vec<String>,
     request: ServiceRequest,
@@ -59,13 +60,13 @@ async fn refuse_foreign_preflight(
     }
 }
 
-/// What stays open; both take the scope `security` and nothing else.
+/// The paths that stay open to a denied address. Both need the scope `security`.
 const EXEMPT_PATHS: [&str; 2] = ["/api/rules", "/api/rules/{key}"];
 
 /// Refuses clients at a denied address: 403 `address_denied`.
 ///
 /// # Errors
-/// Only what an inner service left unanswered.
+/// The errors of the inner service.
 pub(crate) async fn refuse_denied_address(
     context: web::Data<ServiceContext>,
     request: ServiceRequest,

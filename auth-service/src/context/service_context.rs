@@ -1,8 +1,8 @@
 //! What authorization and the access check need: one per process, made before the workers.
 //!
-//! Owns: the access rules that the service checks, the applications, the verifier of its tokens, the metrics and the
-//! signal to stop. Must not: know a route, or what a token or a room is for. Next: [`crate::auth::token_service`] and
-//! [`crate::management::management_service`] hold one.
+//! Owns: the access rules that the service checks, the applications, the verifier of its tokens,
+//! the metrics and the signal to stop. Must not: know a route, or what a token or a room is for.
+//! Next: [`crate::auth::token_service`] and [`crate::management::management_service`] hold one.
 
 use std::sync::Arc;
 

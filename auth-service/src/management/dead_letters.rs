@@ -1,4 +1,4 @@
-//! `/api/webhooks`: what could not be told, and telling it again (docs/WEBHOOKS.md).
+//! `/api/webhooks`: dead letters are listed and replayed (docs/WEBHOOKS.md).
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -18,41 +18,41 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// Letters of one answer, where nothing is said, and at most.
+/// The default number of dead letters of a page.
 const DEFAULT_LETTERS: usize = 100;
 
-/// An event that was given up.
+/// A dead letter: an event whose delivery was given up.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 #[serde(rename_all = "camelCase")]
 struct DeadLetterView {
-    /// Who did not take it: an id, because a URL may be confidential.
+    /// The endpoint, as an id: its URL may be confidential.
     endpoint: String,
-    /// The host of its URL; none where it is not configured any more.
+    /// The host of the endpoint, if it is still configured.
     host: Option<String>,
-    /// When it was given up, milliseconds since 1970.
+    /// When delivery was given up, milliseconds since 1970.
     at: u64,
     /// `age`, `attempts`, `gone` or `backlog`.
     cause: String,
     attempts: u32,
     /// How the last attempt failed.
     last: String,
-    /// The event, as it would have been sent.
+    /// The event as it would have been delivered.
     #[schema(value_type = Object)]
     event: Box<RawValue>,
 }
 
-/// A page of events that were given up.
+/// A page of dead letters.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetterPage)]
 pub(crate) struct DeadLetterPage {
     dead: Vec<DeadLetterView>,
-    /// Where to go on, if there is more.
+    /// The cursor of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// How many are told again.
+/// How many dead letters will be delivered again.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReplayResponse {
     replayed: usize,
@@ -75,30 +75,30 @@ fn dead_letter_view(webhooks: &WebhookService, letter: StoredDeadLetter) -> Opti
     })
 }
 
-/// Which page of it.
+/// A query of dead letters.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeadLetterListQuery {
-    /// The most letters of the page.
+    /// The maximum number of dead letters of the page.
     #[param(value_type = Option<usize>, minimum = 1, maximum = 500)]
     limit: Option<QueryNumber<1, 500>>,
-    /// Where the page before ended.
+    /// The cursor of the page.
     cursor: Option<String>,
 }
 
-/// Exactly one of them.
+/// The dead letters to replay. Exactly one member is allowed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplayRequest {
-    /// The event of this id.
+    /// The event with this id.
     id: Option<String>,
-    /// All of this room.
+    /// All events of this room.
     room: Option<RoomId>,
-    /// All there are.
+    /// All events.
     all: Option<bool>,
 }
 
-/// What was given up.
+/// Lists the dead letters.
 #[utoipa::path(get, path = "/api/webhooks/dead", tag = "webhooks", operation_id = "webhooks_dead", params(DeadLetterListQuery),
     responses((status = 200, body = DeadLetterPage), ProblemResponses),
     security(("key" = []), ("management" = [])))]
@@ -130,7 +130,7 @@ fn parse_dead_letter_cursor(text: &str) -> Option<(usize, Option<StreamEntryId>)
     Some((partition, Some(StreamEntryId::parse(entry)?)))
 }
 
-/// Which letters are told again.
+/// The dead letters that a request selects.
 enum ReplaySelection {
     Id(String),
     Room(RoomId),
@@ -144,12 +144,12 @@ impl ReplayRequest {
             (None, Some(room), None) => Ok(ReplaySelection::Room(room)),
             (None, None, Some(true)) => Ok(ReplaySelection::All),
             (None, None, Some(false)) => Err(bad_member("all", "must be true")),
-            _ => Err(Problem::new(400, "bad_request", "say exactly one of id, room, all")),
+            _ => Err(Problem::new(400, "bad_request", "send exactly one of id, room and all")),
         }
     }
 }
 
-/// Tells again what was given up, to the endpoint that did not take it.
+/// Replays dead letters to the endpoint that did not accept them.
 #[utoipa::path(post, path = "/api/webhooks/replay", tag = "webhooks", operation_id = "webhooks_replay", request_body = ReplayRequest,
     responses((status = 200, body = ReplayResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn replay_dead_letters(

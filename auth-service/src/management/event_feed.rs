@@ -1,7 +1,7 @@
-//! `/ws/events`: the operators' feed (docs/PROTOCOL.md, section 9).
+//! `/ws/events`: the event feed of operators (docs/PROTOCOL.md, section 9).
 //!
-//! A reader gets what happens from now on and may miss what it is too slow for; it is told how much. Nothing it sends
-//! matters but pongs. Off the hot path, so actix-ws serves it.
+//! A reader gets the events from now on. A slow reader misses events, and gets their number. Messages
+//! of a reader are ignored, except for pongs. The feed is not on the message path, so actix-ws serves it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// A reader has nothing to say.
+/// The longest frame of a reader. Readers send only pings and pongs.
 const MAX_FRAME_BYTES: usize = 1_024;
 
-/// Opens the feed. Judged before the upgrade: the web site, the API key, the number of readers.
+/// Opens the feed. Checked before the upgrade: the web site, the API key, the number of readers.
 pub(crate) async fn get(
     request: HttpRequest,
     service: web::Data<ManagementService>,
@@ -48,14 +48,14 @@ pub(crate) async fn get(
     Ok(response)
 }
 
-/// Why a reader is gone.
+/// Why a feed was closed.
 #[derive(Debug)]
 enum FeedCloseReason {
-    /// It went, or its socket did.
+    /// The reader closed it, or the socket failed.
     Gone,
-    /// It did not read, or not answer pings.
+    /// The reader did not read, or did not answer pings.
     Dead,
-    /// This process stops.
+    /// The process stops.
     Stopping,
 }
 
@@ -70,7 +70,8 @@ async fn serve_feed(
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
-        // The end first, then what the reader says, so that a flood of events cannot starve its pongs.
+        // The stop first, then the messages of the reader, so that a flood of events cannot starve
+        // its pongs.
         let sent = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {
@@ -115,7 +116,7 @@ async fn handle_message(
     }
 }
 
-/// The next text frame; `NoSuchRule` when there will be no more events.
+/// The next text frame; `None` if there are no more events.
 fn next_line(service: &ManagementService, event: Result<Arc<str>, RecvError>) -> Option<String> {
     match event {
         Ok(line) => Some((*line).to_owned()),
@@ -127,7 +128,7 @@ fn next_line(service: &ManagementService, event: Result<Arc<str>, RecvError>) ->
     }
 }
 
-/// A full queue means that the reader does not read; it is given one ping interval.
+/// A full queue means that the reader does not read. It has one ping interval to read.
 async fn send_within(
     limit: Duration,
     sending: impl Future<Output = Result<(), Closed>>,

@@ -1,7 +1,7 @@
 //! The operators' events out of Redis: one subscription per process, however many readers.
 //!
 //! Owns: the subscription and its return after an outage. Must not: hold a reader up, or be held up by one. At most once:
-//! what is published during an outage is not heard. Next: `routes/events.rs` reads the channel, the signal service
+//! what is published during an outage is not heard. Next: `event_feed.rs` reads the channel, the signal service
 //! publishes to `keys::feed_topic`; `signalbox-redis` finds out where.
 
 use std::{sync::Arc, time::Duration};

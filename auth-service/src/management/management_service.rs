@@ -1,7 +1,8 @@
 //! What the management routes share beside the context.
 //!
-//! Owns: the room service and its settings, the webhooks, the usage reader and the event feed. Must not: sign a token
-//! itself; it asks the [`TokenService`]. Next: `rooms/`, `access_rules/` and the other routes of this folder.
+//! Owns: the room service and its settings, the webhooks, the usage reader and the event feed. Must
+//! not: sign a token itself; it asks the [`TokenService`]. Next: `rooms/`, `access_rules/` and the
+//! other routes of this folder.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{room_settings::RoomApiSettings, usage_reader::UsageReader, webhooks::WebhookService};
 use crate::{auth::token_service::TokenService, context::service_context::ServiceContext};
 
-/// Sockets on the operators' feed at once.
+/// The most readers of the event feed at a time.
 const MAX_FEED_READERS: usize = 64;
 
 /// The management API of one process.
@@ -26,7 +27,7 @@ pub(crate) struct ManagementService {
     pub(crate) feed: FeedSender,
     pub(crate) feed_slots: Arc<Semaphore>,
     pub(crate) ping_interval: Duration,
-    /// How long something of one grant may be good: what is taken back is remembered for so long.
+    /// The longest life of a credential of a grant. A revocation is kept for this time.
     pub(crate) max_grant_ms: u64,
 }
 

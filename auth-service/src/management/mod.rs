@@ -1,4 +1,12 @@
-//! `/api/…` and `/ws/events`: rooms, access rules, usage, webhooks and the event feed.
+//! `/api/…` and `/ws/events`: the management API of applications.
+//!
+//! - `rooms`: rooms and their peers, room tokens, invites; `room_settings`: their configuration
+//! - `access_rules`: revocations, bans, denied addresses, notices, limits, the shutdown
+//! - `usage` over `usage_reader`; `dead_letters` over `webhooks`
+//! - `event_feed` over `feed_subscription`: the feed of operators
+//! - `management_service`: what the routes share
+//!
+//! Must not: sign a token itself (`auth/token_issuer.rs` does). Next: `rooms`.
 
 pub(crate) mod access_rules;
 pub(crate) mod dead_letters;

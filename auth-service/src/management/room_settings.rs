@@ -1,32 +1,33 @@
-//! What the configuration says of rooms, as the API needs it.
+//! The settings of rooms, as the API needs them.
 
 use signalbox_access::LimitChanges;
 use signalbox_config::ServiceSettings;
 use signalbox_protocol::{IcePolicy, id::Role};
 use signalbox_rooms::room::{MAX_ROOM_RETENTION_MS, RoomPolicy};
 
-/// The rules of the configuration that the API judges by itself.
+/// The settings of rooms that the API applies itself.
 pub(crate) struct RoomApiSettings {
-    /// As a node decides by, with the limits of the configuration: [`RoomApiSettings::policy_with`] has those in force.
+    /// The policy of a node with the configured limits; [`RoomApiSettings::policy_with`] applies
+    /// the limits in force.
     pub(crate) policy: RoomPolicy,
-    /// How long a made room is kept, milliseconds.
+    /// How long a created room is kept, milliseconds.
     pub(crate) retention_ms: u64,
-    /// Most rooms of a user.
+    /// The most rooms of one user.
     pub(crate) max_rooms_per_user: u32,
-    /// The role of a user in its own rooms.
+    /// The role of a user in a room that the user created.
     pub(crate) creator_role: Option<Role>,
-    /// Where clients connect.
+    /// The URL that clients connect to.
     pub(crate) signal_url: String,
     pub(crate) max_metadata_bytes: usize,
     pub(crate) max_data_bytes: usize,
-    /// The most peers in a room that can be told in one frame.
+    /// The most peers of a room whose list fits into one frame.
     pub(crate) max_room_peers: u32,
     default_ice_policy: IcePolicy,
     role_ice_policies: Vec<(Role, Option<IcePolicy>)>,
 }
 
 impl RoomApiSettings {
-    /// Reads them.
+    /// Reads the configuration.
     pub(crate) fn new(settings: &ServiceSettings) -> Self {
         let host = || Role::parse("host").ok().filter(|host| settings.roles.0.contains_key(host));
         let rooms = &settings.rooms;
@@ -70,7 +71,7 @@ impl RoomApiSettings {
     }
 }
 
-/// As the check of the configuration has it, for a limit that is changed at run time.
+/// The same bound as in the check of the configuration, for a limit that changes at run time.
 fn max_room_peers(settings: &ServiceSettings) -> u32 {
     let largest = settings.limits.outbox.0 / (settings.limits.metadata.0 + 512);
     u32::try_from(largest).unwrap_or(u32::MAX).clamp(1, 1_000)

@@ -1,4 +1,4 @@
-//! `/api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
+//! `GET /api/usage`: joins and peer-minutes by day, API key and room (docs/WEBHOOKS.md).
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -17,46 +17,46 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// Most days that may be asked for at once.
+/// The most days of one query.
 const MAX_DAYS: u64 = 400;
-/// Rows of one answer, where nothing is said, and at most.
+/// The default number of rows of a page.
 const DEFAULT_ROWS: usize = 1_000;
 
-/// A page of what was used.
+/// A page of usage.
 #[derive(Serialize, ToSchema)]
 #[schema(as = UsagePage)]
 pub(crate) struct UsagePage {
     days: Vec<UsageRow>,
-    /// Where to go on, if there is more.
+    /// The cursor of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// What one API key used in one room on one day.
+/// The usage of one API key in one room on one day.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Usage)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UsageRow {
-    /// Of UTC.
+    /// The UTC day.
     day: String,
-    /// The API key, or who else the token came from.
+    /// The API key, or `guest`, `user`, `invite` or `app`.
     key: String,
-    /// The room; `~other` where there are too many.
+    /// The room; `~other` if there are too many rooms.
     room: String,
-    /// Peers that came.
+    /// The number of joins.
     joins: u64,
-    /// The time that peers were connected.
+    /// The minutes for which peers were connected.
     peer_minutes: f64,
 }
 
-/// What is asked for.
+/// A query of usage.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsageQuery {
-    /// The first day, of UTC; `to` where it is absent.
+    /// The first UTC day; without it `to`.
     #[param(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
     from: Option<String>,
-    /// The last day; today where it is absent.
+    /// The last UTC day; without it today.
     #[param(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
     to: Option<String>,
     /// Only this API key.
@@ -66,13 +66,13 @@ pub(crate) struct UsageQuery {
     /// The most rows of the page.
     #[param(value_type = Option<usize>, minimum = 1, maximum = 10_000)]
     limit: Option<QueryNumber<1, 10_000>>,
-    /// Where the page before ended.
+    /// The cursor of the page.
     cursor: Option<String>,
 }
 
 impl UsageRow {
     fn new(day: UtcDay, (key, room): (String, String), amount: UsageAmount) -> Self {
-        // To a thousandth: 60 ms.
+        // Rounded to a thousandth of a minute: 60 ms.
         let peer_minutes = (amount.connected_ms as f64 / 60.0).round() / 1_000.0;
         Self { day: day.to_string(), key, room, joins: amount.joins, peer_minutes }
     }
@@ -125,7 +125,7 @@ fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
     Some((day, (parts.next()?.to_owned(), parts.next()?.to_owned())))
 }
 
-/// What was used, in the order of day, key and room.
+/// The usage, ordered by day, key and room.
 #[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(UsageQuery),
     responses((status = 200, body = UsagePage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {

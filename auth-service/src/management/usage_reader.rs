@@ -26,7 +26,7 @@ impl UsageReader {
     /// The usage of a day.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`RedisUnavailable`].
     pub(crate) async fn read_day(&self, day: UtcDay) -> Result<DayUsage, RedisUnavailable> {
         match self {
             Self::Book(book) => Ok(book.read_day(day)),

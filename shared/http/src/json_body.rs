@@ -1,7 +1,8 @@
 //! Request bodies: JSON of bounded size.
 //!
-//! Owns: reading a body ([`JsonBody`]), and that nothing of it is parsed before the caller is authorized. Must not:
-//! repeat a value of the body in an answer. Next: `json_members.rs` makes a struct of the members.
+//! Owns: reading a body ([`JsonBody`]), and that nothing of it is parsed before the caller is
+//! authorized. Must not: repeat a value of the body in an answer. Next: `json_members.rs` makes a
+//! struct of the members.
 
 use std::{convert::Infallible, future::Future, marker::PhantomData, pin::Pin};
 
@@ -28,12 +29,12 @@ pub fn json_config(limit: usize) -> web::JsonConfig {
         .error_handler(move |error, _| ApiError(body_problem(&error, limit)).into())
 }
 
-/// Proves that the caller of a request was authorized. A service implements it only for types that its own
-/// authorization alone can make.
+/// Proves that the caller of a request was authorized. A service implements it only for types that
+/// its own authorization alone can make.
 pub trait AuthorizationProof {}
 
-/// The body of a request. It becomes a `T` only against a proof of authorization, so a caller that may not do this
-/// cannot learn what is wrong with its body.
+/// The body of a request. It becomes a `T` only against a proof of authorization, so a caller that
+/// may not do this cannot learn what is wrong with its body.
 pub struct JsonBody<T> {
     /// `None` if the body is `null`.
     members: Result<Option<JsonMembers>, Problem>,
@@ -45,7 +46,8 @@ impl<T: DeserializeOwned> JsonBody<T> {
     /// The body as a struct.
     ///
     /// # Errors
-    /// 400 `bad_request`, with the member at fault in `field`; 413 `body_too_large`; 415 `not_json`.
+    /// 400 `bad_request`, with the member at fault in `field`; 413 `body_too_large`; 415
+    /// `not_json`.
     pub fn parse(self, _: &impl AuthorizationProof) -> Result<T, Problem> {
         parse_members(&self.members?.ok_or_else(|| bad_request(NOT_AN_OBJECT))?)
     }
@@ -64,7 +66,8 @@ impl<T: DeserializeOwned> JsonBody<T> {
         self.members?.map_or_else(|| Ok(T::default()), |members| parse_members(&members))
     }
 
-    /// Whether the body has this member. For a route that needs no other authorization if the member is there.
+    /// Whether the body has this member. For a route that needs no other authorization if the
+    /// member is there.
     pub fn has_member(&self, name: &str) -> bool {
         self.members
             .as_ref()

@@ -1,8 +1,9 @@
 //! The members of a JSON object, and how they become a struct.
 //!
-//! Owns: the order in which faults are found, and the name of the member at fault. First the names: an unknown or
-//! doubled member, in the order of the text. Then the values, in the order of the struct's fields; `null` and a
-//! missing member are the same. Must not: repeat a value in an answer. Next: [`crate::JsonBody`] uses it.
+//! Owns: the order in which faults are found, and the name of the member at fault. First the names:
+//! an unknown or doubled member, in the order of the text. Then the values, in the order of the
+//! struct's fields; `null` and a missing member are the same. Must not: repeat a value in an
+//! answer. Next: [`crate::JsonBody`] uses it.
 
 use std::{fmt, marker::PhantomData};
 
@@ -17,8 +18,8 @@ use serde::{
 use serde_json::value::RawValue;
 use signalbox_protocol::problem::Problem;
 
-/// The most members of one object. The size of a body is bounded, but thousands of empty names would be compared one
-/// by one.
+/// The most members of one object. The size of a body is bounded, but thousands of empty names
+/// would be compared one by one.
 const MAX_MEMBERS: usize = 64;
 
 /// 400 `bad_request` that names a member and says its rule.
@@ -122,7 +123,8 @@ impl MemberFault {
     }
 }
 
-/// What may stand in `field`: a name made up by a caller must not carry arbitrary text into an answer.
+/// What may stand in `field`: a name made up by a caller must not carry arbitrary text into an
+/// answer.
 fn is_member_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c))
 }
@@ -221,8 +223,8 @@ impl<'de> Deserializer<'de> for AbsentMember {
     }
 }
 
-/// What a value must be. The types of members say it themselves ("must be …"). Of the texts of serde only the end is
-/// used: the front may hold the value ("invalid type: string …").
+/// What a value must be. The types of members say it themselves ("must be …"). Of the texts of
+/// serde only the end is used: the front may hold the value ("invalid type: string …").
 fn value_rule(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
@@ -241,8 +243,8 @@ fn value_rule(error: &serde_json::Error) -> String {
     }
 }
 
-/// A member of a body. Its value is parsed when it is read, so a request in which it has no effect is not refused for
-/// it.
+/// A member of a body. Its value is parsed when it is read, so a request in which it has no effect
+/// is not refused for it.
 #[derive(Debug)]
 pub struct DeferredMember<T> {
     value: Option<Box<RawValue>>,

@@ -1,6 +1,7 @@
 //! The parameters of a query string.
 //!
-//! Owns: the form of a query: known names only, each at most once. Next: `json_members.rs` makes the struct.
+//! Owns: the form of a query: known names only, each at most once. Next: `json_members.rs` makes
+//! the struct.
 
 use actix_web::{HttpRequest, web};
 use serde::de::DeserializeOwned;
@@ -9,7 +10,8 @@ use signalbox_protocol::problem::Problem;
 
 use crate::json_members::{JsonMembers, MemberFault};
 
-/// The query of a request as a struct. Each value is a text, so a number needs a type that reads a text.
+/// The query of a request as a struct. Each value is a text, so a number needs a type that reads a
+/// text.
 ///
 /// # Errors
 /// 400 `bad_request`; `field` is the parameter at fault, if the query may have it.

@@ -1,6 +1,8 @@
-//! Names: rooms, users, roles, peers, nodes, each a type of its own with its alphabet checked once, at the edge.
+//! Names: rooms, users, roles, peers, nodes, each a type of its own with its alphabet checked once,
+//! at the edge.
 //!
-//! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the making of ids. Must not: know what the names are for.
+//! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the making of ids. Must not: know what
+//! the names are for.
 
 use std::{fmt, sync::Arc};
 
@@ -100,7 +102,8 @@ macro_rules! name_type {
     };
 }
 
-/// The schema of a name. The pattern follows from the alphabet, so the document and [`RoomId::parse`] cannot differ.
+/// The schema of a name. The pattern follows from the alphabet, so the document and
+/// [`RoomId::parse`] cannot differ.
 #[cfg(feature = "openapi")]
 fn name_schema(
     min: usize,
@@ -118,7 +121,8 @@ fn name_schema(
 }
 
 name_type!(
-    /// A room. The alphabet is RFC 3986's unreserved characters, so a room can stand in a URL and in a Redis key as it is.
+    /// A room. The alphabet is RFC 3986's unreserved characters, so a room can stand in a URL and
+    /// in a Redis key as it is.
     RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c);
     "RoomName", "The name of a room."
 );
@@ -133,9 +137,10 @@ name_type!(
     "RoleName", "The name of a role."
 );
 name_type!(
-    /// A peer: a member of a room. 128 random bits, so it cannot be guessed; compared as text to tell who is polite.
+    /// A peer: a member of a room. 128 random bits, so it cannot be guessed; compared as text to
+    /// tell who is polite.
     PeerId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-    "PeerName", "A peer of a room."
+    "PeerName", "The id of a peer."
 );
 name_type!(
     /// A node: one signaling process, random at each boot.
@@ -144,7 +149,7 @@ name_type!(
 name_type!(
     /// On whose word something was done: the id of an API key, or `guest`, `user`, `invite`, `app`.
     CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c);
-    "CallerName", "On whose word: the id of an API key, `guest`, `user`, `invite` or `app`."
+    "CallerName", "Where a token comes from: the id of an API key, `guest`, `user`, `invite` or `app`."
 );
 name_type!(
     /// A region, as the operator names them.
@@ -152,8 +157,8 @@ name_type!(
     "RegionName", "The name of a region."
 );
 name_type!(
-    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones, tickets) share the part before the
-    /// first dot.
+    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones,
+    /// tickets) share the part before the first dot.
     TokenId, 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
 );
 
@@ -197,7 +202,8 @@ impl TokenId {
         Self(Arc::from(random_hex()))
     }
 
-    /// What all tokens of one making have in common. It is empty only in a text that no token may have.
+    /// What all tokens of one making have in common. It is empty only in a text that no token may
+    /// have.
     pub fn grant(&self) -> &str {
         self.0.split('.').next().unwrap_or_default()
     }
@@ -219,7 +225,8 @@ impl PeerId {
         Self(Arc::from(format!("{bits:032x}")))
     }
 
-    /// Stands where an entry is about no peer: about the room, or from the API. No peer has this id.
+    /// Stands where an entry is about no peer: about the room, or from the API. No peer has this
+    /// id.
     pub fn no_peer() -> Self {
         Self::from_bits(u128::MAX)
     }

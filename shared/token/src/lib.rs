@@ -3,7 +3,7 @@
 //! Owns: the kinds there are ([`TokenKind`]), what each says ([`RoomClaims`], [`UserClaims`], [`ManagementClaims`]), how it is
 //! checked ([`TokenVerifier`]), public keys ([`PublicJwk`]), what a good secret is ([`SharedSecret`]), secrets that say nothing ([`OpaqueToken`]),
 //! tickets ([`MemoryTicketStore`]).
-//! Must not: decide who gets one (`auth-service/src/issuer`), or be able to make one.
+//! Must not: decide who gets one (`auth-service/src/auth/issuer`), or be able to make one.
 //!
 //! A verifier holds a list of keys, each with its `kid` and its one algorithm (RFC 8725, section 3.1).
 

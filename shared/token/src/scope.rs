@@ -11,7 +11,7 @@ use signalbox_protocol::id::RoomId;
 #[cfg_attr(
     feature = "openapi",
     derive(utoipa::ToSchema),
-    schema(as = ScopeName, description = "What a token may allow.")
+    schema(as = ScopeName, description = "A scope of an API key or a management token.")
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {

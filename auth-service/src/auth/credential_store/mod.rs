@@ -2,10 +2,10 @@
 //!
 //! - [`CredentialStore`]: in Redis, or in this process where there is none
 //! - [`contract`]: what it keeps and answers; `conformance`: the same as a test, over both
-//! - [`RedisStore`]: the pools, the check of the servers, readiness
+//! - [`RedisCredentialStore`]: the pools, the check of the servers, readiness
 //!
 //! Owns: one atomic step for each change. Must not: see a secret (digests only), know what a record says, or subscribe;
-//! [`crate::feed`] has a connection of its own, because a pooled one would go back with its subscriptions. Every wait has a deadline.
+//! `management/feed_subscription.rs` has a connection of its own, because a pooled one would go back with its subscriptions. Every wait has a deadline.
 
 #[cfg(test)]
 mod conformance;

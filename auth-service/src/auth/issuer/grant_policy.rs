@@ -1,4 +1,4 @@
-//! What a caller may have.
+//! Who may have which token: from a request to the terms of a token, by the configuration.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,10 +19,11 @@ use crate::context::{
     principal::Principal,
 };
 
-/// The most metadata a token carries, whatever the limit for a peer's record is: a longer token would be refused unread.
+/// The largest metadata of a token, whatever the limit for a member is: a longer token would be
+/// refused unread.
 const MAX_METADATA_BYTES: usize = 7 * 1024;
 
-/// The rules of the configuration.
+/// Who may have which token, by the configuration.
 #[derive(Debug)]
 pub(crate) struct GrantPolicy {
     roles: BTreeMap<Role, Arc<[Arc<str>]>>,
@@ -35,14 +36,12 @@ pub(crate) struct GrantPolicy {
     metadata_max: usize,
 }
 
-/// The body of `POST /auth/token`. What has no effect for a guest or with an invite is not even parsed.
+/// A request for a room token. An API key needs room and user, a guest needs the room, and a guest
+/// with an invite needs the invite. A member without effect is not even parsed.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(
-    description = "What a token is to say. Room and user are needed of an API key, the room alone of a guest, the invite alone of somebody who has one."
-)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenRequest {
-    /// Whether a refresh token is wanted too.
+    /// Whether the response holds a refresh token too.
     refresh: Option<bool>,
     #[schema(value_type = Option<RoomId>)]
     room: DeferredMember<RoomId>,
@@ -53,9 +52,9 @@ pub(crate) struct TokenRequest {
     /// The life of the token, seconds; at most the configured one.
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 86_400)]
     ttl: DeferredMember<UncheckedNumber>,
-    /// The name to show.
+    /// The display name.
     name: Option<DisplayName>,
-    /// Where the peer is, for the choice of a TURN server.
+    /// The region of the peer, which selects its TURN servers.
     region: Option<RegionId>,
     metadata: Option<MetadataObject>,
     /// The code of an invite, in place of room and role.
@@ -68,13 +67,14 @@ impl TokenRequest {
         self.invite.as_deref()
     }
 
-    /// Whether a refresh token is wanted too.
+    /// Whether the response holds a refresh token too.
     pub(crate) fn wants_refresh(&self) -> bool {
         self.refresh.unwrap_or(false)
     }
 }
 
-/// What a room token will say, beside its times. Kept with a refresh token, without the permissions: those are the role's at each making.
+/// The claims of a room token without its times. They are kept with a refresh token, except for the
+/// permissions, which the role decides at each issue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RoomTokenTerms {
     /// The room.
@@ -83,39 +83,39 @@ pub(crate) struct RoomTokenTerms {
     pub(crate) user: UserId,
     /// The role.
     pub(crate) role: Role,
-    /// What the role may do.
+    /// The permissions of the role.
     #[serde(skip)]
     pub(crate) permissions: Arc<[Arc<str>]>,
-    /// The name to show.
+    /// The display name.
     pub(crate) name: Option<Arc<str>>,
-    /// Whatever the application attached.
+    /// The metadata of the application.
     pub(crate) metadata: Option<Arc<RawValue>>,
-    /// On whose word.
+    /// The API key, `guest`, `user` or `invite` that the token comes from.
     pub(crate) caller: CallerId,
-    /// Where the peer is.
+    /// The region of the peer.
     pub(crate) region: Option<RegionId>,
-    /// Its life, seconds.
+    /// The life, seconds.
     pub(crate) ttl_s: u64,
 }
 
-/// What a user token will say, beside its times.
+/// The claims of a user token without its times.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct UserTokenTerms {
     /// The user.
     pub(crate) user: UserId,
     /// The role.
     pub(crate) role: Role,
-    /// The name to show.
+    /// The display name.
     pub(crate) name: Option<Arc<str>>,
-    /// Its life, seconds.
+    /// The life, seconds.
     pub(crate) ttl_s: u64,
 }
 
-/// Room, user, role, life in seconds, on whose word.
+/// Room, user, role, life in seconds, and the caller.
 type BaseTerms = (RoomId, UserId, Role, u64, CallerId);
 
 impl GrantPolicy {
-    /// Reads the rules.
+    /// Reads the configuration.
     pub(crate) fn new(settings: &ServiceSettings) -> Self {
         let permissions = |names: &Vec<String>| -> Arc<[Arc<str>]> {
             names.iter().map(|name| Arc::from(&**name)).collect()
@@ -139,10 +139,11 @@ impl GrantPolicy {
         }
     }
 
-    /// Judges a wish. `random` names a guest that brings no name of its own.
+    /// The terms that a caller may have. `random` names a guest whose request names no user.
     ///
     /// # Errors
-    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `room_not_allowed`, `not_permitted`.
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `room_not_allowed`,
+    /// `not_permitted`.
     pub(crate) fn terms_for_request(
         &self,
         caller: &Principal,
@@ -164,8 +165,8 @@ impl GrantPolicy {
         self.complete_terms(request, (room, user, role, ttl_s, caller.id()))
     }
 
-    /// Judges the wish of somebody with an invite: room, role and life are the invite's, whatever the wish says, and the user is made up,
-    /// so that an invite is never a way to be somebody else.
+    /// The terms of a guest with an invite. Room, role and life come from the invite and the user
+    /// name is random, so a guest cannot take the name of another user.
     ///
     /// # Errors
     /// As [`GrantPolicy::terms_for_request`].
@@ -183,7 +184,7 @@ impl GrantPolicy {
         )
     }
 
-    /// What is the same for everybody: name, metadata, region, and what the role may do.
+    /// Adds what is the same for all callers: name, metadata, region and permissions.
     fn complete_terms(&self, request: TokenRequest, standing: BaseTerms) -> Result<RoomTokenTerms, Problem> {
         let (room, user, role, ttl_s, caller) = standing;
         let permissions = self.permissions_of(&role)?;
@@ -193,17 +194,17 @@ impl GrantPolicy {
         Ok(RoomTokenTerms { room, user, role, permissions, name, metadata, caller, region, ttl_s })
     }
 
-    /// Gives a grant what its role may do now, and at most the life that is allowed now.
+    /// Gives terms the current permissions of their role, and at most the life that is allowed now.
     ///
     /// # Errors
-    /// 403 `role_not_allowed` if the role is gone.
+    /// 403 `role_not_allowed` if the configuration has no such role any more.
     pub(crate) fn renew_terms(&self, grant: &mut RoomTokenTerms) -> Result<(), Problem> {
         grant.permissions = self.permissions_of(&grant.role)?;
         grant.ttl_s = grant.ttl_s.min(self.max_ttl_s);
         Ok(())
     }
 
-    /// A role and a life that a backend names, or those of the configuration.
+    /// The role and the life that an application names, or the configured ones.
     ///
     /// # Errors
     /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`.
@@ -236,7 +237,7 @@ impl GrantPolicy {
         Ok(())
     }
 
-    /// Role and life: a guest has no say in either.
+    /// Role and life. A guest cannot choose either.
     fn role_and_life(&self, caller: &Principal, request: &TokenRequest) -> Result<(Role, u64), Problem> {
         if matches!(caller, Principal::Guest) {
             return Ok((self.guest_role.clone(), self.guest_ttl_s));
@@ -247,7 +248,7 @@ impl GrantPolicy {
         Ok((role, ttl_s.unwrap_or(self.default_ttl_s)))
     }
 
-    /// What a role may do.
+    /// The permissions of a role.
     ///
     /// # Errors
     /// 403 `role_not_allowed`.
@@ -255,17 +256,17 @@ impl GrantPolicy {
         self.roles.get(role).cloned().ok_or_else(|| self.role_not_allowed())
     }
 
-    /// The longest metadata that a token carries, bytes.
+    /// The largest metadata of a token, bytes.
     pub(crate) fn max_metadata_bytes(&self) -> usize {
         self.metadata_max
     }
 
-    /// The role where the caller names none.
+    /// The role if the request names none.
     pub(crate) fn default_role(&self) -> &Role {
         &self.default_role
     }
 
-    /// The life of a token where the caller names none.
+    /// The life of a token if the request names none.
     pub(crate) fn default_ttl_s(&self) -> u64 {
         self.default_ttl_s
     }

@@ -1,35 +1,37 @@
-//! Invites: a code that lets somebody without an account into one room, `sbi_SECRET.ROOM`.
+//! Invite codes and the terms of invites. A code, `sbi_SECRET.ROOM`, lets a guest without an account
+//! join one room.
 
 use serde::{Deserialize, Serialize};
 use signalbox_protocol::id::{CallerId, Role, RoomId};
 use signalbox_token::{OpaqueToken, OpaqueTokenKind};
 
-/// What an invite says, as it is stored.
+/// The terms of an invite, as they are stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InviteTerms {
-    /// The role of who comes with it.
+    /// The role of a guest with this invite.
     pub(crate) role: Role,
-    /// The life of the token it brings, seconds; none is the usual one.
+    /// The life of the issued token, seconds; without a value the configured one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ttl_s: Option<u64>,
-    /// The API key that made it.
+    /// The API key that created the invite.
     #[serde(rename = "by")]
     pub(crate) created_by: CallerId,
-    /// When, ms since 1970.
+    /// The time of creation, ms since 1970.
     pub(crate) created_at: u64,
 }
 
-/// A code: which room, and a secret.
+/// An invite code: a room and a secret.
 #[derive(Debug, Clone)]
 pub(crate) struct InviteCode {
-    /// The room it is for. The code names it, so that all invites of a room can be kept, counted and dropped together.
+    /// The room of the invite. The code names it, so that the invites of a room are kept, counted
+    /// and deleted together.
     pub(crate) room: RoomId,
     secret: OpaqueToken,
 }
 
 impl InviteCode {
-    /// A new one.
+    /// A new code.
     pub(crate) fn random(room: RoomId) -> Self {
         Self { room, secret: OpaqueToken::random() }
     }
@@ -44,12 +46,12 @@ impl InviteCode {
         })
     }
 
-    /// The code for whoever is invited.
+    /// The code as text, for the guest.
     pub(crate) fn to_text(&self) -> String {
         format!("{}.{}", self.secret.to_text(OpaqueTokenKind::Invite), self.room)
     }
 
-    /// The name by which it is known: half of the secret's digest. It opens nothing.
+    /// The id of the invite: half of the digest of the secret. It authorizes nothing.
     pub(crate) fn id(&self) -> String {
         self.secret.digest()[..32].to_owned()
     }

@@ -1,8 +1,8 @@
-//! Tokens, from the wish to the text.
+//! What a token may say. Pure.
 //!
-//! Owns: who a caller is ([`Principal`], [`ApplicationDirectory`]), what it may have ([`GrantPolicy`]), the signed token ([`TokenMinter`]), what refresh tokens and
-//! invite codes are made of ([`RenewableTerms`], [`InviteCode`]).
-//! Must not: know HTTP or the store, read a clock or make an id of a token; those are handed in. Next: `routes/token.rs` calls them in order.
+//! Owns: the terms that a caller may have ([`GrantPolicy`]), and the forms of refresh tokens and
+//! invite codes. Must not: read a header or the store, read a clock, or make the id of a token; the
+//! caller passes them in. Next: `auth/token_issuer.rs` signs.
 
 mod grant_policy;
 mod invite;

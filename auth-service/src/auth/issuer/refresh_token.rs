@@ -10,10 +10,10 @@ use signalbox_token::OpaqueToken;
 
 use super::{RoomTokenTerms, UserTokenTerms};
 
-/// How long a token may be shown again after its use: phones lose answers.
+/// How long a used token may be repeated: a phone may lose the response.
 pub(crate) const REFRESH_REPEAT_MS: u64 = 10_000;
 
-/// What a refresh token brings.
+/// The terms of the tokens that a refresh token renews.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RenewableTerms {
@@ -23,20 +23,20 @@ pub(crate) enum RenewableTerms {
     User(UserTokenTerms),
 }
 
-/// The name of a token's family.
+/// The id of the family of a token.
 pub(crate) fn family_id(token: &OpaqueToken) -> String {
     to_hex(&token.expose()[..16])
 }
 
-/// A family's salt.
+/// A salt for a new family.
 pub(crate) fn new_salt() -> String {
     to_hex(OpaqueToken::random().expose())
 }
 
-/// The token that follows this one.
+/// The successor of a token.
 pub(crate) fn derive_successor(token: &OpaqueToken, salt: &str) -> OpaqueToken {
     let mut bytes = *token.expose();
-    // A salt is 64 digits, as long as a block of the hash: RFC 2104 takes it as it is.
+    // A salt has 64 digits, as long as a block of the hash, so RFC 2104 uses it unchanged.
     let mut key = [0; 64];
     key.iter_mut().zip(salt.bytes()).for_each(|(place, byte)| *place = byte);
     let mut mac = Hmac::<Sha256>::new(&key.into());

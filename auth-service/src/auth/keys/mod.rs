@@ -1,7 +1,7 @@
 //! What tokens are signed with: the shared secret, or private keys in a folder.
 //!
-//! Owns: the folder ([`folder`]), when each key does what ([`places`]), the signature ([`SigningKeys::sign_claims`]), what is published
-//! ([`SigningKeys::published_jwks`]), what an operator does ([`operate`]). Must not: decide what a token says (`issuer`), or let a private key out.
+//! Owns: the folder ([`folder`]), when each key does what ([`key_statuses`]), the signature ([`SigningKeys::sign`]), what is published
+//! ([`SigningKeys::published_jwks`]), what an operator does ([`operations`]). Must not: decide what a token says (`auth/token_issuer.rs`), or let a private key out.
 //!
 //! The state of a key follows from the clock and the time it begins to sign, which its file says. So a rotation is a new file, any number
 //! of processes agree without talking to each other, and nothing has to be repaired after a crash.

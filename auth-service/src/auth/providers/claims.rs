@@ -48,7 +48,8 @@ pub(super) fn verify_claims(
     Ok(ProviderUser { user, name, role: map_role(rules, claims) })
 }
 
-/// `aud` (RFC 7519, section 4.1.3). A token for several must have been given to us (`azp`): another of them could show it.
+/// `aud` (RFC 7519, section 4.1.3). A token for several must have been given to us (`azp`): another
+/// of them could show it.
 fn check_audience(rules: &ProviderSettings, claims: &Map<String, Value>) -> Result<(), ExchangeRefusal> {
     let is_ours = |value: &Value| value.as_str() == Some(&rules.audience);
     let ours = match claims.get("aud") {
@@ -81,8 +82,8 @@ fn check_times(claims: &Map<String, Value>, now_s: f64) -> Result<(), ExchangeRe
     Ok(())
 }
 
-/// A user's name in our alphabet: what is not in it, and `~`, is written `~` and two hexadecimal digits a byte, so that two names
-/// never become one.
+/// A user's name in our alphabet: what is not in it, and `~`, is written `~` and two hexadecimal
+/// digits a byte, so that two names never become one.
 fn escape_user_name(name: &str) -> String {
     let mut spelt = String::with_capacity(name.len());
     for byte in name.bytes() {

@@ -2,9 +2,9 @@
 //!
 //! - [`TokenExchange`]: which provider, which key, whether its signature holds
 //! - `claims`: pure: what must be right in a token whose signature holds, and what it says about the user
-//! - `keys`: the keys of a provider, fetched, kept and fetched again
+//! - `provider_keys`: the keys of a provider, fetched, kept and fetched again
 //!
-//! Owns: what is believed, by RFC 8725 and OpenID Connect Core, section 3.1.3.7. Must not: give a token (`routes/exchange.rs`), or follow
+//! Owns: what is believed, by RFC 8725 and OpenID Connect Core, section 3.1.3.7. Must not: give a token (`auth/exchange.rs`), or follow
 //! anything that a token names: keys come from where the operator's configuration says.
 
 mod claims;
@@ -25,7 +25,8 @@ pub(crate) use claims::ProviderUser;
 /// The longest text that is looked at.
 const MAX_TOKEN_BYTES: usize = 12 * 1024;
 
-/// Why a token about a user is not believed. The text goes to the caller, and never holds what was sent.
+/// Why a token about a user is not believed. The text goes to the caller, and never holds what was
+/// sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExchangeRefusal {
     #[error("it is not a signed JWT")]
@@ -178,7 +179,8 @@ impl<'a> UnverifiedToken<'a> {
         let (header, body) = message.split_once('.').ok_or(malformed)?;
         let header: JoseHeader = decode_part(header)?;
         let JoseHeader { crit, b64, zip, enc, jwk, jku, x5u, .. } = &header;
-        // What would bring a key of its own, or change how the token is read (RFC 8725, section 3.10; RFC 7515, section 4.1.11).
+        // What would bring a key of its own, or change how the token is read (RFC 8725, section
+        // 3.10; RFC 7515, section 4.1.11).
         if [crit, b64, zip, enc, jwk, jku, x5u].into_iter().any(Option::is_some) {
             return Err(ExchangeRefusal::ForbiddenHeader);
         }

@@ -1,4 +1,4 @@
-//! `/api/bans`
+//! `POST /api/bans`: a user is banned.
 
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct BanRequest {
     user: UserId,
-    /// The room; all of them where none is named.
+    /// The room; without it every room.
     room: Option<RoomId>,
     /// How long, seconds.
     #[schema(value_type = u64, minimum = 1, maximum = 2_678_400)]

@@ -1,4 +1,4 @@
-//! `/api/denials`
+//! `POST /api/denials`: addresses are denied.
 
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
@@ -16,11 +16,11 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// Addresses.
+/// A request to deny addresses.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct DenialRequest {
-    /// An address, or a range of them.
+    /// An address, or a range in CIDR form.
     cidr: String,
     /// How long, seconds.
     #[schema(value_type = u64, minimum = 1, maximum = 2_678_400)]
@@ -28,7 +28,7 @@ pub(crate) struct DenialRequest {
     reason: Option<ReasonText>,
 }
 
-/// Refuses clients of an address or range for a time.
+/// Denies an address or a range for a time.
 #[utoipa::path(post, path = "/api/denials", tag = "control", operation_id = "denials_post", request_body = DenialRequest,
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn post(

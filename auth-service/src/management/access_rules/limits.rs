@@ -1,4 +1,4 @@
-//! `/api/limits`
+//! `/api/limits`: limits are changed while the service runs.
 
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
@@ -41,7 +41,8 @@ pub(crate) struct LimitsRequest {
     reason: Option<ReasonText>,
 }
 
-/// Puts limits in force on every node, in place of those that were changed before; what is absent is as it is configured.
+/// Changes limits on every node, in place of earlier changes. A missing member means the configured
+/// limit.
 #[utoipa::path(put, path = "/api/limits", tag = "control", operation_id = "limits_put", request_body = LimitsRequest,
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn put(
@@ -62,7 +63,7 @@ pub(crate) async fn put(
 }
 
 impl LimitsRequest {
-    /// The limits to change. So many peers of a room fit into one frame, which depends on the configuration.
+    /// The limits to change. The configuration decides how many peers of a room fit into one frame.
     fn changes(&self, max_room_peers: u32) -> Result<LimitChanges, Problem> {
         let room_peers = self
             .room_peers
@@ -79,7 +80,7 @@ impl LimitsRequest {
     }
 }
 
-/// The configured limits are in force again.
+/// Puts the configured limits in force again.
 #[utoipa::path(delete, path = "/api/limits", tag = "control", operation_id = "limits_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {

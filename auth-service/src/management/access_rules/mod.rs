@@ -1,5 +1,7 @@
-//! The server-side API of what was taken back: revocations, bans, denied addresses, notices, limits, an emergency stop (docs/PROTOCOL.md,
-//! section 10). A file is a path, a function is a method.
+//! `/api/revocations`, `/api/bans` and so on: the access rules (docs/PROTOCOL.md, section 10).
+//!
+//! Owns: HTTP, authorization and the audit log of each change. Must not: check a rule
+//! (`signalbox_access` does). A file is a path, a function is a method.
 
 pub(crate) mod bans;
 pub(crate) mod denials;
@@ -44,7 +46,7 @@ pub(crate) fn paths() -> Vec<ApiPath> {
     ]
 }
 
-/// Writes a rule and tells of it.
+/// Writes a rule and logs it.
 async fn apply_rule(
     service: &ManagementService,
     caller: &Principal,
@@ -59,7 +61,7 @@ async fn apply_rule(
     Ok(HttpResponse::Ok().json(RuleView::new(&rule)))
 }
 
-/// Lifts a rule and tells of it.
+/// Lifts a rule and logs it.
 async fn lift_rule(
     service: &ManagementService,
     caller: &Principal,
@@ -71,7 +73,8 @@ async fn lift_rule(
     Ok(HttpResponse::Ok().json(RuleView::new(&rule)))
 }
 
-/// An event with a stable name (docs/PROTOCOL.md, section 10). An address that is denied may be a person's, so it is not in there.
+/// Logs a change of a rule, with a stable event name (docs/PROTOCOL.md, section 10). A denied
+/// address may be a person's, so the log does not hold it.
 fn log_rule_change(caller: &CallerId, event: &'static str, rule: &AccessRule) {
     let kind = rule.key.kind();
     let key = if matches!(rule.key, RuleKey::Deny(_)) { kind.to_owned() } else { rule.key.to_string() };

@@ -1,4 +1,4 @@
-//! `/api/notices`
+//! `POST /api/notices`: a notice is sent to connected peers.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// A word to everybody, to a room, or to a user.
+/// A notice to all peers, to a room or to a user.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NoticeRequest {
@@ -38,9 +38,9 @@ pub(crate) struct NoticeRequest {
     message: PlainText<512>,
 }
 
-/// Says something to everybody who is connected, or to those of a room or of a user.
+/// Sends a notice to all connected peers, or to those of a room or of a user.
 #[utoipa::path(post, path = "/api/notices", tag = "control", operation_id = "notices_post", request_body = NoticeRequest,
-    responses((status = 202, description = "It is on its way", body = EmptyResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+    responses((status = 202, description = "The message will be delivered", body = EmptyResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,
@@ -69,7 +69,7 @@ struct NoticeCode(String);
 impl TryFrom<String> for NoticeCode {
     type Error = &'static str;
     fn try_from(code: String) -> Result<Self, &'static str> {
-        // A role has the same form, but for the underscore.
+        // A role has the same form, without the underscore.
         match Role::parse(&code.replace('_', "-")) {
             Ok(_) => Ok(Self(code)),
             Err(_) => Err("must be a string of 1 to 32 characters of a-z 0-9 - _"),

@@ -1,4 +1,4 @@
-//! `/api/revocations`
+//! `POST /api/revocations`: credentials are revoked.
 
 use actix_web::{HttpRequest, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -21,33 +21,33 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// What is taken back: one of the first six.
+/// What to revoke. Exactly one of `token`, `grant`, `user`, `room`, `all` and `key` is allowed.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RevocationRequest {
-    /// Everything until now.
+    /// Revokes everything issued until now.
     all: Option<bool>,
-    /// A grant: what stands before the first dot of a `jti`.
+    /// A grant: the text before the first dot of a `jti`.
     #[schema(value_type = Option<String>)]
     grant: Option<TokenId>,
-    /// A token: everything of its grant.
+    /// A token: revokes its grant.
     token: Option<String>,
-    /// Everything of a user until now.
+    /// Revokes everything issued to a user until now.
     #[schema(value_type = Option<String>)]
     user: Option<UserId>,
-    /// Everything of a room until now.
+    /// Revokes everything issued for a room until now.
     #[schema(value_type = Option<String>)]
     room: Option<RoomId>,
     /// An API key.
     #[schema(value_type = Option<String>)]
     key: Option<CallerId>,
-    /// Whether what the key has issued is taken back too.
+    /// Whether the credentials that the key has issued are revoked too.
     issued: Option<bool>,
     reason: Option<ReasonText>,
 }
 
-/// Takes back what was issued: one grant (by its id or one of its tokens), everything of a user or a room until now, everything until now, or an
-/// API key.
+/// Revokes one grant (by its id or one of its tokens), everything issued to a user, for a room or
+/// at all until now, or an API key.
 #[utoipa::path(post, path = "/api/revocations", tag = "control", operation_id = "revocations_post", request_body = RevocationRequest,
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn post(
@@ -107,8 +107,8 @@ fn check_whole_grant(token: TokenId) -> Result<TokenId, Problem> {
     }
 }
 
-/// The grant of a token. Its signature is not checked: the caller could name the grant as well, and the key of the
-/// token may be gone.
+/// The grant of a token. Its signature is not checked: the caller could name the grant as well, and
+/// the key of the token may be gone.
 fn grant_of_token(token: &str) -> Result<TokenId, Problem> {
     #[derive(Deserialize)]
     struct TokenWithId {

@@ -1,4 +1,4 @@
-//! An access rule as a caller sees it.
+//! An access rule as the API shows it.
 
 use serde::Serialize;
 use signalbox_access::{AccessRule, LimitChanges, RuleKey};
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::context::member_types::ReasonText;
 
-/// A rule as a caller sees it. Times are milliseconds since 1970, by the store's clock.
+/// An access rule. Times are milliseconds since 1970, by the clock of the store.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Rule)]
 #[serde(rename_all = "camelCase")]
@@ -14,31 +14,31 @@ pub(crate) struct RuleView {
     /// Kind and target: what `DELETE /api/rules/{key}` lifts.
     key: String,
     kind: RuleKindView,
-    /// When it was written.
+    /// When the rule was written.
     at: u64,
-    /// When it is over.
+    /// When the rule expires.
     until: u64,
-    /// The API key that wrote it, or what part of the server did.
+    /// The API key that wrote the rule, or the part of the server.
     by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReasonText>)]
     reason: Option<String>,
-    /// Whether it is not in force any more.
+    /// Whether the rule was lifted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     lifted: bool,
-    /// Of an API key: whether what it has issued is taken back too.
+    /// For an API key: whether the credentials that it has issued are revoked too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     issued: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<ChangedLimitsView>,
-    /// Of a shutdown: when clients are to ask again.
+    /// For a shutdown: when clients retry, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_ms: Option<u32>,
 }
 
-/// What a rule is about.
+/// The kind of an access rule.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RuleKind)]
 #[serde(rename_all = "kebab-case")]
@@ -88,7 +88,7 @@ impl RuleView {
     }
 }
 
-/// Changed limits as callers name them.
+/// Limits that are changed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ChangedLimits)]
 #[serde(rename_all = "camelCase")]

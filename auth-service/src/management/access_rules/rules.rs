@@ -1,4 +1,4 @@
-//! `/api/rules`
+//! `/api/rules`: the access rules in force, listed and lifted.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -16,21 +16,21 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// Rules in one answer where nobody says otherwise, and at most.
+/// The default and the maximum number of rules of a page.
 const DEFAULT_PAGE_RULES: usize = 100;
 
 const MAX_PAGE_RULES: usize = 1_000;
 
-/// Which rules.
+/// A query of rules.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuleListQuery {
     /// Only rules of this kind.
     kind: Option<String>,
-    /// Where the page before ended.
+    /// The cursor of the page.
     cursor: Option<String>,
-    /// The most rules of the page.
+    /// The maximum number of rules of the page.
     #[param(minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
 }
@@ -40,12 +40,12 @@ pub(crate) struct RuleListQuery {
 #[schema(as = RulePage)]
 pub(crate) struct RulePage {
     rules: Vec<RuleView>,
-    /// Where to go on, if there is more.
+    /// The cursor of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
 
-/// The rules in force, in the order of their keys, page by page.
+/// Lists the rules in force, ordered by their keys, page by page.
 #[utoipa::path(get, path = "/api/rules", tag = "control", operation_id = "rules_list", params(RuleListQuery),
     responses((status = 200, body = RulePage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn list(
@@ -78,8 +78,8 @@ pub(crate) async fn list(
         .json(RulePage { rules: page.iter().map(|rule| RuleView::new(rule)).collect(), cursor }))
 }
 
-/// Lifts one.
-#[utoipa::path(delete, path = "/api/rules/{key}", tag = "control", operation_id = "rules_lift", params(("key" = String, Path, description = "The rule")),
+/// Lifts a rule.
+#[utoipa::path(delete, path = "/api/rules/{key}", tag = "control", operation_id = "rules_lift", params(("key" = String, Path, description = "The key of the rule")),
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn lift(
     request: HttpRequest,

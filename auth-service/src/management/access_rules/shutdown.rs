@@ -1,4 +1,4 @@
-//! `/api/shutdown`
+//! `/api/shutdown`: the emergency shutdown.
 
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ShutdownRequest {
-    /// When clients are to ask again, seconds.
+    /// When clients retry, seconds.
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 3_600)]
     retry: Option<Seconds<1, 3_600>>,
     /// How long, seconds.
@@ -31,7 +31,7 @@ pub(crate) struct ShutdownRequest {
     reason: Option<ReasonText>,
 }
 
-/// Sends everybody away and lets nobody in, until it is lifted or over.
+/// Closes all connections and refuses new ones, until the rule is lifted or expires.
 #[utoipa::path(put, path = "/api/shutdown", tag = "control", operation_id = "shutdown_put", request_body = ShutdownRequest,
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn put(
@@ -47,7 +47,7 @@ pub(crate) async fn put(
     Ok(apply_rule(&service, &caller, "shutdown_started", (RuleKey::Shutdown, life_ms), terms).await?)
 }
 
-/// Lets everybody in again.
+/// Lifts the shutdown.
 #[utoipa::path(delete, path = "/api/shutdown", tag = "control", operation_id = "shutdown_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {

@@ -29,13 +29,13 @@ use crate::{
 pub(crate) struct RoomBanResponse {
     /// The key of the rule: what `DELETE /api/rules/{key}` lifts.
     rule: String,
-    /// Until when, ms since 1970.
+    /// The end, ms since 1970.
     until: u64,
-    /// How many were removed.
+    /// How many peers were removed.
     removed: usize,
 }
 
-/// Who, and for how long.
+/// A request to ban a user from a room.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RoomBanRequest {
@@ -46,7 +46,7 @@ pub(crate) struct RoomBanRequest {
     reason: Option<ReasonText>,
 }
 
-/// Bans a user from the room for a time, whatever token it has, and removes its peers.
+/// Bans a user from the room for a time, whatever token the user has, and removes the user's peers.
 #[utoipa::path(post, path = "/api/rooms/{room}/bans", tag = "rooms", operation_id = "rooms_participants_ban",
     params(("room" = RoomId, Path)), request_body = RoomBanRequest,
     responses((status = 201, body = RoomBanResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -62,7 +62,7 @@ pub(crate) async fn ban(
         reason: reason.map(ReasonText::into_text),
         ..RuleTerms::default()
     };
-    // The rule first: who is removed may be back in a moment.
+    // The rule first: a removed peer can return in a moment.
     let key = RuleKey::Ban { room: Some(id.clone()), user: user.clone() };
     let rule = service
         .context
@@ -73,7 +73,7 @@ pub(crate) async fn ban(
     let act = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
     let outcome = match change_room(&service, &id, act).await {
         Ok((outcome, _)) => outcome,
-        // The ban stands whether or not there is such a room now.
+        // The ban is valid whether or not the room exists now.
         Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),
         Err(problem) => return Err(problem.into()),
     };

@@ -30,29 +30,29 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// What is to be changed.
+/// The settings of a room to change.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RoomCreateRequest {
     id: Option<RoomId>,
     metadata: Option<MetadataObject>,
-    /// The name to show; empty is none.
+    /// The display name; an empty text removes it.
     name: Option<DisplayName>,
-    /// Most peers; 0 is the configured number.
+    /// The most peers; 0 is the configured number.
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 1_000)]
     max_peers: Option<UncheckedNumber>,
-    /// Longest life, seconds; 0 is the configured one.
+    /// The longest time of use without a break, seconds; 0 is the configured one.
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 86_400)]
     max_duration: Option<UncheckedNumber>,
-    /// When it begins, ms since 1970; 0 is at once.
+    /// When the room opens, ms since 1970; 0 is at once.
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991i64)]
     starts_at: Option<UncheckedNumber>,
     enabled: Option<bool>,
     locked: Option<bool>,
-    /// Whether whoever comes waits to be let in.
+    /// Whether new peers wait in the lobby.
     lobby: Option<bool>,
     e2ee: Option<E2eeMode>,
-    /// The roles that it takes in; an empty list is all.
+    /// The roles that may join; an empty list is every role.
     #[schema(max_items = 32)]
     roles: Option<Vec<Role>>,
 }
@@ -74,9 +74,9 @@ impl RoomCreateRequest {
     }
 }
 
-/// Makes a room.
+/// Creates a room.
 #[utoipa::path(post, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_post", request_body = RoomCreateRequest,
-    responses((status = 201, body = RoomView, headers(("Location" = String, description = "Its path"))), ProblemResponses), security(("key" = []), ("management" = []), ("user" = [])))]
+    responses((status = 201, body = RoomView, headers(("Location" = String, description = "The path of the room"))), ProblemResponses), security(("key" = []), ("management" = []), ("user" = [])))]
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,
@@ -107,7 +107,7 @@ pub(crate) async fn post(
     Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(RoomView::new(&id, &made)))
 }
 
-/// A user makes rooms where its role says so.
+/// A user may create rooms only if its role has the permission.
 pub(crate) fn check_create_permission(
     service: &ManagementService,
     caller: &Principal,
@@ -120,7 +120,7 @@ pub(crate) fn check_create_permission(
     Err(Problem::new(403, "not_permitted", "the role lacks the permission `create`"))
 }
 
-/// Takes one of the user's places first, and gives it back where no room comes of it.
+/// Creates the room. A room of a user is reserved first, and released if the creation fails.
 pub(crate) async fn create_room(
     service: &ManagementService,
     caller: &Principal,
@@ -142,10 +142,10 @@ pub(crate) async fn create_room(
     }
     let made = change_room(service, id, RoomAction::Create(settings.into())).await;
     if let (Principal::User(claims), Err(problem)) = (caller, &made) {
-        // A room of that name which is its own keeps its place.
+        // An existing room of this user with the same name keeps its reservation.
         let known = load_room(service, id).await.ok().and_then(|room| room.settings.created_by.clone());
         if problem.status != 503 && known != Some(room_creator(caller)) {
-            // Else it comes back when the room would have been over.
+            // Otherwise the reservation expires with the room.
             let _ = room_store(service)?.release_user_room(&claims.sub, id).await;
         }
     }

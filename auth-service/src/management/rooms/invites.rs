@@ -1,4 +1,4 @@
-//! `/api/rooms/{room}/invites`
+//! `/api/rooms/{room}/invites`: invites are created, listed and revoked.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -27,22 +27,22 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// The life of an invite where none is asked for, seconds.
+/// The default life of an invite, seconds.
 const DEFAULT_INVITE_LIFE_S: u64 = 24 * 60 * 60;
 
-/// What an invite is to say.
+/// A request for an invite.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct InviteRequest {
-    /// The role of who comes with it; the usual one where none is named.
+    /// The role of guests; without it the configured one.
     role: Option<Role>,
-    /// The life of the tokens it brings, seconds; at most the configured one.
+    /// The life of the issued tokens, seconds; at most the configured one.
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 86_400)]
     ttl: Option<UncheckedNumber>,
-    /// How often it may be used; once where nothing is said.
+    /// How often the invite may be used; without this member once.
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000)]
     max_uses: Option<WholeNumber<1, 10_000>>,
-    /// How long it is good, seconds; a day where nothing is said.
+    /// The life of the invite, seconds; without this member a day.
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 2_592_000)]
     expires_in: Option<Seconds<1, 2_592_000>>,
 }
@@ -51,34 +51,34 @@ pub(crate) struct InviteRequest {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InviteView {
-    /// Its name.
+    /// The id of the invite.
     invite: String,
     /// The room.
     room: RoomId,
-    /// The role it gives.
+    /// The role of guests.
     role: Role,
-    /// How often it may be used.
+    /// How often the invite may be used.
     max_uses: u32,
-    /// How often it was.
+    /// How often the invite was used.
     uses: u32,
-    /// Until when, ms since 1970.
+    /// The end, ms since 1970.
     expires_at: u64,
-    /// Since when, ms since 1970.
+    /// The time of creation, ms since 1970.
     created_at: u64,
-    /// The API key that made it.
+    /// The API key that created the invite.
     created_by: CallerId,
-    /// What the invited send to `POST /auth/token`. It is shown this once.
+    /// The code that guests send to `POST /auth/token`. Only this response holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
 }
 
-/// Invites, by when they end.
+/// Invites, ordered by their end.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct InviteList {
     invites: Vec<InviteView>,
 }
 
-/// Makes an invite to a room.
+/// Creates an invite to a room.
 #[utoipa::path(post, path = "/api/rooms/{room}/invites", tag = "invites", request_body = InviteRequest,
     params(("room" = RoomId, Path)),
     responses((status = 201, body = InviteView), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -95,7 +95,7 @@ pub(crate) async fn post(
     Ok(HttpResponse::Created().json(made))
 }
 
-/// The invites to a room that are not over.
+/// Lists the invites to a room that have not expired.
 #[utoipa::path(get, path = "/api/rooms/{room}/invites", tag = "invites",
     params(("room" = RoomId, Path)),
     responses((status = 200, body = InviteList), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -110,9 +110,9 @@ pub(crate) async fn get(
     Ok(HttpResponse::Ok().json(InviteList { invites }))
 }
 
-/// Takes an invite back. Who has come with it stays.
+/// Revokes an invite. Guests who have joined with it stay.
 #[utoipa::path(delete, path = "/api/rooms/{room}/invites/{invite}", tag = "invites",
-    params(("room" = RoomId, Path), ("invite" = String, Path, description = "Its name")),
+    params(("room" = RoomId, Path), ("invite" = String, Path, description = "The id of the invite")),
     responses((status = 204), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(
     request: HttpRequest,
@@ -168,7 +168,7 @@ async fn create_invite(
     Ok(invite_view(&room, kept, terms, Some(code.to_text())))
 }
 
-/// What can be shown of an invite; none of one that another release has written.
+/// The view of a stored invite; `None` if another release wrote the invite in another form.
 fn stored_invite_view(room: &RoomId, invite: Invite) -> Option<InviteView> {
     let terms = serde_json::from_str(&invite.terms_json).ok()?;
     Some(invite_view(room, invite, terms, None))

@@ -23,20 +23,20 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// Who comes.
+/// The peer that will join.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RoomJoinRequest {
-    /// The name to show.
+    /// The display name.
     name: Option<DisplayName>,
     metadata: Option<MetadataObject>,
-    /// Where the peer is, for the choice of a TURN server.
+    /// The region of the peer, which selects its TURN servers.
     region: Option<RegionId>,
-    /// Whether a refresh token is wanted too.
+    /// Whether the response holds a refresh token too.
     refresh: Option<bool>,
 }
 
-/// A user comes in with its own token, if the room takes it.
+/// Issues a room token to a user with a user token, if the room would admit the user.
 #[utoipa::path(post, path = "/api/rooms/{room}/join", tag = "rooms", operation_id = "rooms_tokens_join",
     params(("room" = RoomId, Path)), request_body = RoomJoinRequest,
     responses((status = 200, body = RoomTokenResponse), ProblemResponses), security(("user" = [])))]
@@ -65,12 +65,12 @@ pub(crate) async fn join(
     };
     let lobby = would_enter_lobby(&service, &grant, &known)?;
     let answer = issue_room_token_issuer(&service, grant, refresh.unwrap_or(false), lobby).await?;
-    // The last step: what is given is dated before it, and so is what brings the next one.
+    // The last step, because the issued tokens are dated before it.
     service.context.refresh_and_check_access(&user_access_subject(&claims)).await?;
     Ok(answer)
 }
 
-/// Who has made a room has a role of its own there.
+/// The role of a user in a room. The creator of the room has a role of its own.
 pub(crate) fn role_in_room(service: &ManagementService, claims: &UserClaims, room: &RoomState) -> Role {
     let is_own =
         room.settings.created_by.as_ref().is_some_and(|creator| {

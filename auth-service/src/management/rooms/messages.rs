@@ -1,4 +1,4 @@
-//! `/api/rooms/{room}/messages`
+//! `POST /api/rooms/{room}/messages`: an application sends a message to peers.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -27,16 +27,16 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// What is said.
+/// A message to peers of a room.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RoomMessageRequest {
-    /// To whom; to all where nobody is named.
+    /// The target; without it all peers.
     to: Option<PeerId>,
     data: MessageData,
 }
 
-/// Anything but `null`, as it was sent.
+/// The data of a message, as it was sent: anything but `null`.
 #[derive(Deserialize)]
 struct MessageData(Box<RawValue>);
 
@@ -50,10 +50,10 @@ impl PartialSchema for MessageData {
 
 impl ToSchema for MessageData {}
 
-/// Says something to the members, or to one of them: a `message` without `from`.
+/// Sends a message to all peers of a room, or to one: a `message` without `from`.
 #[utoipa::path(post, path = "/api/rooms/{room}/messages", tag = "rooms", operation_id = "rooms_words_post",
     params(("room" = RoomId, Path)), request_body = RoomMessageRequest,
-    responses((status = 202, description = "It is on its way", body = EmptyResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+    responses((status = 202, description = "The message will be delivered", body = EmptyResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn post(
     request: HttpRequest,
     service: web::Data<ManagementService>,

@@ -1,7 +1,8 @@
-//! `/api/rooms`: rooms, and who is in them (docs/PROTOCOL.md, section 11).
+//! `/api/rooms`: rooms and their peers (docs/PROTOCOL.md, section 11).
 //!
-//! Owns: HTTP, and who may ask. What becomes of a room is decided with the room (`signalbox_rooms`): by the node of this process where
-//! it serves peers, so that they hear at once, else by a clerk. A file is a part of the path, a function is a method.
+//! Owns: HTTP and authorization. Must not: decide what becomes of a room: the room service does
+//! (`signalbox_rooms`), which is the node of this process, or a remote one. A file is a part of the
+//! path. Next: `room_access.rs` calls the room service.
 
 pub(crate) mod bans;
 pub(crate) mod create;

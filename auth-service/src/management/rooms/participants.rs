@@ -1,4 +1,4 @@
-//! `/api/rooms/{room}/participants` and `/bans`
+//! `/api/rooms/{room}/participants`: the members of a room, listed, changed, removed or admitted.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -22,13 +22,13 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// Who is in a room.
+/// The participants of a room.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ParticipantList<'a> {
     participants: Vec<MemberView<'a>>,
 }
 
-/// How many were removed.
+/// How many peers were removed.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RemovalResponse {
     removed: usize,
@@ -43,7 +43,7 @@ fn removal_response(outcome: InputOutcome) -> HttpResponse {
     HttpResponse::Ok().json(RemovalResponse { removed })
 }
 
-/// What is to be changed: one of these at least.
+/// The change of a member. At least one member is needed.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MemberUpdateRequest {
@@ -51,7 +51,7 @@ pub(crate) struct MemberUpdateRequest {
     muted: Option<bool>,
 }
 
-/// What can be done to one that waits.
+/// The decision about a peer in the lobby.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LobbyVerb {
@@ -59,7 +59,7 @@ pub(crate) enum LobbyVerb {
     Deny,
 }
 
-/// Who is in the room, and who waits to be let in.
+/// Lists the peers of the room and of its lobby.
 #[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
     params(("room" = RoomId, Path)),
     responses((status = 200, body = ParticipantList), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -70,7 +70,7 @@ pub(crate) async fn list(request: HttpRequest, service: web::Data<ManagementServ
     Ok(HttpResponse::Ok().json(ParticipantList { participants }))
 }
 
-/// Gives a member another role, or mutes it.
+/// Changes the role of a member, or mutes the member.
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
     params(("room" = RoomId, Path), ("peer" = PeerId, Path)), request_body = MemberUpdateRequest,
     responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -101,7 +101,7 @@ pub(crate) async fn patch(
     Ok(HttpResponse::Ok().json(MemberView::new(&peer, member)))
 }
 
-/// Removes a member; neither its token nor its handle brings it back.
+/// Removes a member. The peer cannot return with its token or handle.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
     params(("room" = RoomId, Path), ("peer" = PeerId, Path)),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -119,13 +119,13 @@ pub(crate) async fn remove(request: HttpRequest, service: web::Data<ManagementSe
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MemberSelectionQuery {
-    /// All of a role
+    /// All members with this role.
     role: Option<String>,
-    /// All of a user
+    /// All members of this user.
     user: Option<String>,
 }
 
-/// Removes all members of a role, or of a user.
+/// Removes all members with a role, or of a user.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
     params(("room" = RoomId, Path), MemberSelectionQuery),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -152,10 +152,10 @@ pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<Mana
     Ok(removal_response(outcome))
 }
 
-/// `admit` or `deny` one that waits.
+/// Admits a peer from the lobby, or denies it.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
-    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyVerb), Path, description = "What is done")),
-    responses((status = 204, description = "Done"), ProblemResponses), security(("key" = []), ("management" = [])))]
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyVerb), Path, description = "What the request does")),
+    responses((status = 204, description = "The decision is applied"), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn decide_lobby(
     request: HttpRequest,
     service: web::Data<ManagementService>,

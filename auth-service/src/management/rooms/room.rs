@@ -1,4 +1,4 @@
-//! `/api/rooms/{room}` and what is done to it
+//! `/api/rooms/{room}`: one room is shown, changed, ended or deleted.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// What can be done to a room.
+/// What a request does to a room.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RoomVerb {
@@ -30,15 +30,15 @@ pub(crate) enum RoomVerb {
     Disable,
 }
 
-/// How a room is to end.
+/// How a room ends.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RoomEndRequest {
-    /// Whether the room is kept, locked.
+    /// Whether the room is kept and locked.
     lock: Option<bool>,
 }
 
-/// What a room is like. A user may see it too.
+/// Shows a room. A user may see it too.
 #[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
     params(("room" = RoomId, Path)),
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = []), ("user" = [])))]
@@ -48,7 +48,7 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementServi
     Ok(HttpResponse::Ok().json(RoomView::new(&id, &load_room(&service, &id).await?)))
 }
 
-/// Changes settings.
+/// Changes settings of a room.
 #[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",
     params(("room" = RoomId, Path)), request_body = RoomUpdateRequest,
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -66,28 +66,28 @@ pub(crate) async fn patch(
     Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
 }
 
-/// Sends everybody out and forgets the room and the invites to it.
+/// Removes all peers, and deletes the room and its invites.
 #[utoipa::path(delete, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_delete",
     params(("room" = RoomId, Path)),
-    responses((status = 204, description = "It is gone"), ProblemResponses), security(("key" = []), ("management" = [])))]
+    responses((status = 204, description = "The room is deleted"), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let known = load_room(&service, &id).await?;
-    // First: where that cannot be done the room is there still, and deleting it can be tried again.
+    // First, so that after a failure the room still exists and the caller can retry.
     service.tokens.store.delete_room_invites(&id).await.map_err(store_problem)?;
     change_room(&service, &id, RoomAction::Delete).await?;
     let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == RoomCreatorKind::User);
     if let Some(user) = creator.and_then(|creator| UserId::parse(&creator.id).ok()) {
-        // Else it comes back when the room would have been over.
+        // Otherwise the reservation expires with the room.
         let _ = room_store(&service)?.release_user_room(&user, &id).await;
     }
     log_room_change("room_deleted", &caller.id(), &id);
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `lock`, `unlock`, `enable`, `disable`.
+/// Locks, unlocks, enables or disables a room.
 #[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
-    params(("room" = RoomId, Path), ("verb" = inline(RoomVerb), Path, description = "What is done")),
+    params(("room" = RoomId, Path), ("verb" = inline(RoomVerb), Path, description = "What the request does")),
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn run_room_verb(
     request: HttpRequest,
@@ -107,7 +107,7 @@ pub(crate) async fn run_room_verb(
     Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
 }
 
-/// Sends everybody out; the room goes too, unless it is to be kept, locked.
+/// Ends a room: removes all peers, and deletes the room unless it is kept locked.
 #[utoipa::path(post, path = "/api/rooms/{room}/end", tag = "rooms", operation_id = "rooms_one_end",
     params(("room" = RoomId, Path)), request_body = Option<RoomEndRequest>,
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = [])))]

@@ -1,7 +1,7 @@
 //! How the routes read and change rooms.
 //!
-//! Owns: the calls of the room service, and the problem of each outcome. Must not: decide what becomes of a room
-//! (`signalbox_rooms` does).
+//! Owns: the calls of the room service, and the problem of each outcome. Must not: decide what
+//! becomes of a room (`signalbox_rooms` does).
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use signalbox_rooms::{
 
 use crate::management::management_service::ManagementService;
 
-/// The room that the path names.
+/// The room in the path of a request.
 pub(crate) fn room_in_request(request: &HttpRequest) -> Result<RoomId, Problem> {
     RoomId::parse(request.match_info().get("room").unwrap_or_default()).map_err(|_| no_such_room())
 }
@@ -32,7 +32,8 @@ pub(crate) fn no_such_peer() -> Problem {
 }
 
 pub(crate) fn room_store_problem(_: StoreUnavailable) -> Problem {
-    let detail = "the store did not answer in time; nobody knows whether the room was changed";
+    let detail =
+        "the store did not answer in time, so the room may or may not have changed; read it, then try again";
     Problem::new(503, "unavailable", detail)
 }
 
@@ -46,7 +47,7 @@ pub(crate) fn room_store(service: &ManagementService) -> Result<&RoomStore, Prob
     room_service(service)?.store().map_err(room_store_problem)
 }
 
-/// A room that is there.
+/// Loads a room that exists.
 ///
 /// # Errors
 /// 404 `no_such_room`, 503.
@@ -55,10 +56,10 @@ pub(crate) async fn load_room(service: &ManagementService, room: &RoomId) -> Res
     found.room.filter(|room| room.exists(found.now)).ok_or_else(no_such_room)
 }
 
-/// Changes a room.
+/// Changes a room through the room service.
 ///
 /// # Errors
-/// The problem of its outcome, where it did not come to it.
+/// The problem of the outcome, if the change was refused.
 pub(crate) async fn change_room(
     service: &ManagementService,
     room: &RoomId,
@@ -74,7 +75,7 @@ pub(crate) async fn change_room(
     }
 }
 
-/// Why something did not come about; none if it did.
+/// The problem of an outcome; `None` if the input was applied.
 pub(crate) fn outcome_problem(outcome: InputOutcome) -> Option<Problem> {
     let (status, code, detail) = match outcome {
         InputOutcome::Done | InputOutcome::Attached(_) | InputOutcome::Removed(_) => return None,
@@ -108,7 +109,7 @@ pub(crate) fn outcome_problem(outcome: InputOutcome) -> Option<Problem> {
     Some(Problem::new(status, code, detail))
 }
 
-/// An event with a stable name.
+/// Logs a change of a room, with a stable event name.
 pub(crate) fn log_room_change(event: &'static str, caller: &CallerId, room: &RoomId) {
     tracing::info!(target: "signalbox_auth::audit", event, %caller, %room, "room_changed");
 }

@@ -1,4 +1,4 @@
-//! `/api/rooms`
+//! `GET /api/rooms`: the rooms, page by page.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -22,19 +22,19 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// Rooms of one page, at most.
+/// The most rooms of one page.
 const MAX_PAGE_ROOMS: usize = 100;
 
-/// Partitions and rooms that are asked for at a time.
+/// How many partitions or rooms are read at a time.
 const CONCURRENT_READS: usize = 16;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RoomListQuery {
-    /// Where the page before ended.
+    /// The cursor of the page.
     cursor: Option<String>,
-    /// The most rooms of the page.
+    /// The maximum number of rooms of the page.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<usize>,
 }
@@ -44,12 +44,13 @@ pub(crate) struct RoomListQuery {
 #[schema(as = RoomPage)]
 pub(crate) struct RoomPage<'a> {
     rooms: Vec<RoomView<'a>>,
-    /// Where to go on, if there is more.
+    /// The cursor of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
 
-/// Lists rooms, page by page. A room that is there all the time is listed exactly once, whatever comes and goes meanwhile.
+/// Lists rooms, page by page. A room that exists for the whole time is listed exactly once,
+/// whatever other rooms come and go.
 #[utoipa::path(get, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_get",
     params(RoomListQuery),
     responses((status = 200, body = RoomPage), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -79,7 +80,8 @@ fn parse_room_cursor(text: &str) -> Result<RoomCursor, Problem> {
         .ok_or_else(|| bad_member("cursor", "is none that this server gave out"))
 }
 
-/// The rooms after a place, by partition and name, at most `limit`, and the place where the next page begins.
+/// At most `limit` rooms after a cursor, ordered by partition and name, and the cursor of the next
+/// page.
 async fn list_rooms(
     store: &RoomStore,
     limited: Option<&RoomPattern>,

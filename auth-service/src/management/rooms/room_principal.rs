@@ -1,4 +1,4 @@
-//! Who asks for something about a room: an application with the scope for it, or one of its users.
+//! The caller of a route of one room: an application with the scope for it, or a user.
 
 use actix_web::HttpRequest;
 use signalbox_access::AccessSubject;
@@ -53,7 +53,8 @@ fn check_room_of_path(
     room.map_or(Ok(()), |room| check_room(service, caller, &room))
 }
 
-/// Whether a caller may act on a room: its API key may be limited to other rooms, a user may be banned from it.
+/// Whether a caller may act on a room: its API key may be limited to other rooms, a user may be
+/// banned from it.
 ///
 /// # Errors
 /// 403 `room_not_allowed` or `banned`.
@@ -66,7 +67,8 @@ pub(crate) fn check_room(
     service.context.check_access(&AccessSubject {
         user: &claims.sub,
         room: Some(room),
-        // A user token names no room, so its time of issue is not compared with the rules of the room.
+        // A user token names no room, so its time of issue is not compared with the rules of the
+        // room.
         grant: claims.grant(),
         issued_s: None,
         issuer: None,

@@ -16,28 +16,28 @@ use crate::{
 /// The most roles that one room may name.
 const MAX_ROOM_ROLES: usize = 32;
 
-/// What is to be changed.
+/// The settings of a room to change.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RoomUpdateRequest {
     pub(super) metadata: Option<MetadataObject>,
-    /// The name to show; empty is none.
+    /// The display name; an empty text removes it.
     pub(super) name: Option<DisplayName>,
-    /// Most peers; 0 is the configured number.
+    /// The most peers; 0 is the configured number.
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 1_000)]
     pub(super) max_peers: Option<UncheckedNumber>,
-    /// Longest life, seconds; 0 is the configured one.
+    /// The longest time of use without a break, seconds; 0 is the configured one.
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 86_400)]
     pub(super) max_duration: Option<UncheckedNumber>,
-    /// When it begins, ms since 1970; 0 is at once.
+    /// When the room opens, ms since 1970; 0 is at once.
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991i64)]
     pub(super) starts_at: Option<UncheckedNumber>,
     pub(super) enabled: Option<bool>,
     pub(super) locked: Option<bool>,
-    /// Whether whoever comes waits to be let in.
+    /// Whether new peers wait in the lobby.
     pub(super) lobby: Option<bool>,
     pub(super) e2ee: Option<E2eeMode>,
-    /// The roles that it takes in; an empty list is all.
+    /// The roles that may join; an empty list is every role.
     #[schema(max_items = 32)]
     pub(super) roles: Option<Vec<Role>>,
 }
@@ -89,7 +89,7 @@ fn known_roles(service: &ManagementService, roles: Vec<Role>) -> Result<Option<A
     Ok(Some(roles.into()).filter(|roles: &Arc<[Role]>| !roles.is_empty()))
 }
 
-/// Whether settings go together, and with the configuration.
+/// Checks that settings are consistent with each other and with the configuration.
 pub(crate) fn check_settings(
     service: &ManagementService,
     settings: &RoomSettings,

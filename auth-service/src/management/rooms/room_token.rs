@@ -1,4 +1,4 @@
-//! `/api/rooms/{room}/token` for backends, `/api/rooms/{room}/join` for users
+//! What the room tokens of `token.rs` and `join.rs` share: the room, its lobby and the response.
 
 use std::sync::Arc;
 
@@ -22,24 +22,24 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// A token, and what to come with it needs.
+/// A room token, and what a client needs to join with it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RoomTokenResponse {
     #[serde(flatten)]
     issued: TokenResponse,
-    /// Where to connect.
+    /// The URL to connect to.
     url: String,
     /// `RTCConfiguration.iceServers`.
     #[schema(value_type = Vec<IceServer>)]
     ice_servers: Arc<[IceServer]>,
     /// `RTCConfiguration.iceTransportPolicy`.
     ice_policy: IcePolicy,
-    /// Whether whoever comes with it waits to be let in.
+    /// Whether a peer with this token would wait in the lobby now.
     lobby: bool,
 }
 
-/// The room as it is, or as it would be made by joining.
+/// The room, or the room that a join would create.
 pub(crate) async fn load_or_implicit_room(
     service: &ManagementService,
     room: &RoomId,
@@ -52,7 +52,7 @@ pub(crate) async fn load_or_implicit_room(
     }))
 }
 
-/// Signs, where nothing was taken back.
+/// Issues the token and responds with it.
 pub(crate) async fn issue_room_token_issuer(
     service: &ManagementService,
     grant: RoomTokenTerms,
@@ -67,14 +67,14 @@ pub(crate) async fn issue_room_token_issuer(
     let ice = service.tokens.ice.client_config(&role, region.as_ref(), issued.grant(), clock::now_s());
     let url = service.room_settings.signal_url.clone();
     let entry = RoomTokenResponse { issued, url, ice_servers: ice.servers, ice_policy: ice.policy, lobby };
-    // It holds a password.
+    // The response holds a TURN password.
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(entry))
 }
 
-/// Whether it would wait, were it to join now.
+/// Whether a peer with these terms would wait in the lobby now.
 ///
 /// # Errors
-/// Why it would not be let in.
+/// Why its join would be refused.
 pub(crate) fn would_enter_lobby(
     service: &ManagementService,
     grant: &RoomTokenTerms,

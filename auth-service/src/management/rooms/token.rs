@@ -25,7 +25,7 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// For whom.
+/// A request for a room token.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RoomTokenRequest {
@@ -33,16 +33,17 @@ pub(crate) struct RoomTokenRequest {
     role: Option<Role>,
     name: Option<DisplayName>,
     metadata: Option<MetadataObject>,
-    /// Where the peer is, for the choice of a TURN server.
+    /// The region of the peer, which selects its TURN servers.
     region: Option<RegionId>,
-    /// Seconds; at most the configured life.
+    /// The life of the token, seconds; at most the configured one.
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 86_400)]
     ttl: Option<UncheckedNumber>,
-    /// Whether a refresh token is wanted too.
+    /// Whether the response holds a refresh token too.
     refresh: Option<bool>,
 }
 
-/// Makes a token for a user of the backend's choice. Locks and limits of the room are asked when it joins.
+/// Issues a room token for a user that the application names. Locks and limits of the room are
+/// checked at the join.
 #[utoipa::path(post, path = "/api/rooms/{room}/token", tag = "rooms", operation_id = "rooms_tokens_token",
     params(("room" = RoomId, Path)), request_body = RoomTokenRequest,
     responses((status = 200, body = RoomTokenResponse), ProblemResponses), security(("key" = []), ("management" = [])))]

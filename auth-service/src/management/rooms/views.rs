@@ -1,4 +1,4 @@
-//! Rooms and members as callers see them.
+//! Rooms and members as the API shows them.
 
 use std::sync::Arc;
 
@@ -19,62 +19,62 @@ use crate::context::member_types::{DisplayName, MetadataObject};
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RoomView<'a> {
     id: &'a RoomId,
-    /// The name to show.
+    /// The display name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DisplayName>)]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<MetadataObject>)]
     metadata: Option<&'a RawValue>,
-    /// Most peers, if fewer than configured.
+    /// The most peers, if fewer than configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_peers: Option<u32>,
-    /// The longest that somebody is in it without a break, seconds, if shorter than configured.
+    /// The longest time of use without a break, seconds, if shorter than configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_duration: Option<u64>,
-    /// Nobody comes in before.
+    /// No peer may join before.
     #[serde(skip_serializing_if = "Option::is_none")]
     starts_at: Option<u64>,
-    /// Whether somebody may come in at all.
+    /// Whether peers may join at all.
     enabled: bool,
-    /// Whether it takes nobody in for now.
+    /// Whether joins are refused for now.
     locked: bool,
-    /// Whether whoever comes waits to be let in.
+    /// Whether new peers wait in the lobby.
     lobby: bool,
     e2ee: E2eeMode,
     #[serde(skip_serializing_if = "Option::is_none")]
-    /// The roles that it takes in; all where none are named.
+    /// The roles that may join; without this member every role.
     roles: Option<&'a [Role]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<RoomCreatorView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
-    /// Until when it is there though nobody is in it.
+    /// Until when the room is kept while it is empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_until: Option<u64>,
-    /// Members that are not waiting.
+    /// The number of peers, without the lobby.
     peers: usize,
-    /// Of them those whose socket is lost.
+    /// The number of detached peers among them.
     detached: usize,
-    /// Those who wait to be let in.
+    /// The number of peers in the lobby.
     waiting: usize,
-    /// When the first of those who are in it came.
+    /// When the first of the current peers joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     began_at: Option<u64>,
-    /// When it ends whoever is in it.
+    /// When the room ends, whatever peers are in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     ends_at: Option<u64>,
-    /// How many were sent out, where that was asked.
+    /// How many peers were removed, in the response to `end`.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed: Option<usize>,
 }
 
-/// Who made a room.
+/// The creator of a room.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RoomCreator)]
 struct RoomCreatorView<'a> {
     kind: RoomCreatorKindView,
-    /// The API key's id, or the user.
+    /// The id of the API key, or the user.
     id: &'a str,
 }
 
@@ -97,7 +97,7 @@ impl<'a> From<&'a RoomCreator> for RoomCreatorView<'a> {
 }
 
 impl<'a> RoomView<'a> {
-    /// The same, where so many were sent out.
+    /// The view with the number of removed peers.
     pub(crate) fn with_removed(self, removed: Option<usize>) -> Self {
         Self { removed, ..self }
     }
@@ -131,30 +131,30 @@ impl<'a> RoomView<'a> {
     }
 }
 
-/// A member.
+/// A member of a room.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Participant)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MemberView<'a> {
     peer_id: &'a PeerId,
     user_id: &'a UserId,
-    /// The name to show; empty where it has none.
+    /// The display name; empty if there is none.
     #[schema(value_type = DisplayName)]
     name: &'a str,
     role: &'a Role,
-    /// What it may do now.
+    /// The current permissions.
     #[schema(value_type = Vec<String>)]
     permissions: &'a [Arc<str>],
     #[schema(value_type = MetadataObject)]
     metadata: &'a RawValue,
-    /// Whether it waits to be let in.
+    /// Whether the peer waits in the lobby.
     waiting: bool,
-    /// Whether its socket is lost.
+    /// Whether the peer is detached.
     detached: bool,
-    /// Whether it may not publish, whatever its role.
+    /// Whether the peer is muted: it may not publish, whatever its role.
     muted: bool,
     caller: &'a CallerId,
-    /// When its token ends, seconds since 1970.
+    /// When the token of the peer expires, seconds since 1970.
     expires: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Who is told what, when: pure. It takes the time and what happened, and says what to do.
 //!
 //! Owns: the order per room and endpoint, backing off, giving up. Must not: know a clock, a socket or a store.
-//! Next: `worker.rs` does what it says.
+//! Next: `delivery_worker.rs` does what it says.
 //!
 //! A *lane* is one room for one endpoint: its events are told one after the other, and one that fails holds up its lane and no other.
 

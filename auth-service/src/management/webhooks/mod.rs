@@ -1,9 +1,9 @@
 //! Webhooks: what happens in rooms, told over HTTP to those who want to hear it (docs/WEBHOOKS.md).
 //!
-//! - `event`, `schedule`: pure: what is told to whom, in which order, and when it is given up
-//! - `sign`: Standard Webhooks signatures
-//! - `store` over `redis` and `memory`: where events wait, and where those lie that were given up
-//! - `worker`: the task that tells
+//! - `event`, `delivery_schedule`: pure: what is told to whom, in which order, and when it is given up
+//! - `signature`: Standard Webhooks signatures
+//! - `webhook_store` over `redis` and `memory`, which take and give the types of `contract`: where events wait, and where those lie that were given up
+//! - `delivery_worker`: the task that tells
 //!
 //! Owns: that an event a node has recorded is told at least once, or becomes a dead letter, or is counted as lost: never nothing. One process
 //! at a time tells the events of a partition. Must not: take a URL from anybody but the operator's configuration, or follow a redirect.
@@ -177,7 +177,7 @@ impl WebhookService {
     /// Dead letters from a place on, of all partitions, at most so many; and where to go on if there may be more.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`RedisUnavailable`].
     pub(crate) async fn list_dead_letters(
         &self,
         (first, mut after): (usize, Option<StreamEntryId>),
@@ -198,7 +198,7 @@ impl WebhookService {
     /// Dead letters that fit are told again, to the endpoint that did not take them; how many. `partition`: where alone they can be.
     ///
     /// # Errors
-    /// [`Unavailable`]: some may be told again. To ask again does no harm.
+    /// [`RedisUnavailable`]: some may be told again. To ask again does no harm.
     pub(crate) async fn replay_dead_letters(
         &self,
         partition: Option<usize>,

@@ -91,7 +91,7 @@ pub struct PeerInfo {
 #[cfg_attr(
     feature = "openapi",
     derive(utoipa::ToSchema),
-    schema(as = Encryption, description = "Whether what is sent is encrypted end to end.")
+    schema(as = Encryption, description = "Whether the peers of a room encrypt end to end.")
 )]
 #[serde(rename_all = "lowercase")]
 pub enum E2eeMode {
