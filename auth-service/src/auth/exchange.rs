@@ -52,21 +52,21 @@ async fn exchange_token(
     request: Result<ExchangeRequest, Problem>,
 ) -> Result<TokenResponse, Problem> {
     let ExchangeRequest { token, refresh } = request?;
-    let said = service.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
-    let role = said.role.unwrap_or_else(|| service.grant_policy.default_role().clone());
+    let user = service.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
+    let role = user.role.unwrap_or_else(|| service.grant_policy.default_role().clone());
     let ttl_s = service.grant_policy.default_ttl_s();
-    let grant = UserTokenTerms { user: said.user, role, name: said.name, ttl_s };
+    let terms = UserTokenTerms { user: user.user, role, name: user.name, ttl_s };
     let issuer = Some(CallerId::USER);
     let subject =
-        AccessSubject { user: &grant.user, room: None, grant: "", issued_s: None, issuer, address: None };
+        AccessSubject { user: &terms.user, room: None, grant: "", issued_s: None, issuer, address: None };
     service.context.check_access(&subject)?;
-    let moment = service.context.wait_for_issue_time(&subject).await;
+    let time = service.context.wait_for_issue_time(&subject).await;
     let jti = TokenId::random();
     let refresh = match refresh.unwrap_or(false) {
-        true => Some(start_refresh_family(service, &RenewableTerms::User(grant.clone()), &jti).await?),
+        true => Some(start_refresh_family(service, &RenewableTerms::User(terms.clone()), &jti).await?),
         false => None,
     };
-    sign_user_token(service, grant, moment, jti, refresh)
+    sign_user_token(service, terms, time, jti, refresh)
 }
 
 fn exchange_problem(why: ExchangeRefusal) -> Problem {

@@ -36,11 +36,11 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) 
     check_site(&request, &service.context)?;
     let claims = validate::verify_room_token(&service, bearer_room_token(&request))?;
     let ice = service.ice.client_config(&claims.role, claims.region.as_ref(), claims.grant(), clock::now_s());
-    let told = IceResponse {
+    let response = IceResponse {
         ice_servers: ice.servers,
         ice_policy: ice.policy,
         expires_in: ice.lifetime.map(|life| life.as_secs()),
     };
     // The response holds a TURN password.
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(told))
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(response))
 }

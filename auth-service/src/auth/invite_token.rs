@@ -19,13 +19,13 @@ pub(crate) async fn issue_for_invite(
     let refresh = request.wants_refresh();
     let code = request.invite_code().and_then(InviteCode::parse).ok_or_else(invite_invalid)?;
     let id = code.id();
-    let known = service.store.list_invites(&code.room).await.map_err(store_problem)?;
-    let terms = known.iter().find(|invite| invite.id == id).map(|invite| &*invite.terms_json);
-    let draft = terms.map(|what| valid_invite_terms(service, what)).transpose()?;
-    let draft = draft
+    let invites = service.store.list_invites(&code.room).await.map_err(store_problem)?;
+    let terms = invites.iter().find(|invite| invite.id == id).map(|invite| &*invite.terms_json);
+    let terms = terms.map(|terms_json| valid_invite_terms(service, terms_json)).transpose()?;
+    let terms = terms
         .map(|terms| service.grant_policy.terms_for_invite(code.room.clone(), &terms, request, &random_hex()))
         .transpose()?;
-    if let Some(RoomTokenTerms { user, room, caller, .. }) = &draft {
+    if let Some(RoomTokenTerms { user, room, caller, .. }) = &terms {
         let (room, issuer) = (Some(room), Some(caller.as_str()));
         service.context.check_access(&AccessSubject {
             user,
@@ -36,9 +36,9 @@ pub(crate) async fn issue_for_invite(
             address: None,
         })?;
     }
-    match (service.store.use_invite(&code.room, &id).await.map_err(store_problem)?, draft) {
-        (InviteUse::Accepted(_), Some(grant)) => {
-            let issued = issue_room_token(service, grant, refresh).await?;
+    match (service.store.use_invite(&code.room, &id).await.map_err(store_problem)?, terms) {
+        (InviteUse::Accepted(_), Some(terms)) => {
+            let issued = issue_room_token(service, terms, refresh).await?;
             tracing::info!(target: "signalbox_auth::audit", invite = id, room = %code.room, "invite_used");
             issued.log_issued("token_issued", "invite", "invite");
             Ok(issued)
@@ -52,8 +52,8 @@ pub(crate) async fn issue_for_invite(
 }
 
 /// The terms of an invite, if the API key that created it may still create invites.
-fn valid_invite_terms(service: &TokenService, what: &str) -> Result<InviteTerms, Problem> {
-    let terms: InviteTerms = serde_json::from_str(what).map_err(|_| invite_invalid())?;
+fn valid_invite_terms(service: &TokenService, terms_json: &str) -> Result<InviteTerms, Problem> {
+    let terms: InviteTerms = serde_json::from_str(terms_json).map_err(|_| invite_invalid())?;
     service.context.applications.get(&terms.created_by).ok_or_else(invite_invalid)?;
     service.context.check_api_key(terms.created_by.as_str()).map_err(|_| invite_invalid())?;
     Ok(terms)

@@ -19,11 +19,11 @@ use crate::context::request::ApiResult;
         (status = 404, description = "Tokens are signed with a shared secret", content_type = "application/problem+json", body = Problem)),
     security(()))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
-    let none = || {
+    let no_keys = || {
         Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
     };
-    let published = service.keys.published_jwks().ok_or_else(none).map_err(ApiError)?;
-    let kept = match IfNoneMatch::parse(&request) {
+    let published = service.keys.published_jwks().ok_or_else(no_keys).map_err(ApiError)?;
+    let is_current = match IfNoneMatch::parse(&request) {
         Ok(IfNoneMatch::Any) => true,
         Ok(IfNoneMatch::Items(tags)) => {
             let own = EntityTag::new_strong(published.etag.trim_matches('"').to_owned());
@@ -31,13 +31,13 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) 
         }
         Err(_) => false,
     };
-    let mut answer = if kept { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let mut answer = if is_current { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer
         .insert_header((ETAG, published.etag.clone()))
         .insert_header((CACHE_CONTROL, format!("public, max-age={}", published.max_age_s)))
         .insert_header(("access-control-allow-origin", "*"))
         .insert_header(("cross-origin-resource-policy", "cross-origin"));
-    Ok(if kept {
+    Ok(if is_current {
         answer.finish()
     } else {
         answer.content_type("application/jwk-set+json").body(published.body.clone())

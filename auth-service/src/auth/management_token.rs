@@ -57,31 +57,32 @@ pub(crate) async fn post(
     service: web::Data<TokenService>,
     body: JsonBody<ManagementTokenRequest>,
 ) -> ApiResult {
-    let backend = authorize_api_key(&request, &service.context, None)?;
-    let request = body.parse(&backend);
-    let made = request.and_then(|request| issue_management_token(&service, &backend, request));
-    let made = made.map_err(|problem| report_refusal(&service, Some(backend.id.as_str()), problem))?;
+    let application = authorize_api_key(&request, &service.context, None)?;
+    let request = body.parse(&application);
+    let issued = request.and_then(|request| issue_management_token(&service, &application, request));
+    let issued =
+        issued.map_err(|problem| report_refusal(&service, Some(application.id.as_str()), problem))?;
     service.context.metrics.issued.with_label_values(&["management"]).inc();
-    tracing::info!(target: "signalbox_auth::audit", caller = %backend.id, scopes = made.scopes.join(" "),
-        ttl_s = made.expires_in, "management_token_issued");
-    Ok(HttpResponse::Ok().json(made))
+    tracing::info!(target: "signalbox_auth::audit", caller = %application.id, scopes = issued.scopes.join(" "),
+        ttl_s = issued.expires_in, "management_token_issued");
+    Ok(HttpResponse::Ok().json(issued))
 }
 
 fn issue_management_token(
     service: &TokenService,
-    backend: &Application,
+    application: &Application,
     request: ManagementTokenRequest,
 ) -> Result<ManagementTokenResponse, Problem> {
     let expires_in = request.ttl.map_or(DEFAULT_MANAGEMENT_TTL_S, Seconds::get);
     let scopes = match request.scopes {
-        Some(scopes) => allowed_scopes(backend, &scopes)?,
-        None => backend.scopes,
+        Some(scopes) => allowed_scopes(application, &scopes)?,
+        None => application.scopes,
     };
     let (now_s, names) = (clock::now_s(), scopes.to_names());
     let claims = ManagementClaims {
         iss: ISSUER.to_owned(),
         aud: TokenKind::Management.aud().to_owned(),
-        sub: backend.id.clone(),
+        sub: application.id.clone(),
         scopes: names.clone(),
         iat: now_s,
         nbf: now_s.saturating_sub(NOT_BEFORE_SKEW_S),

@@ -58,23 +58,23 @@ async fn refresh_token(
     let family =
         service.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
     // Checked before the token is used, so a user who is refused for a time keeps the token.
-    let what =
+    let terms =
         if family.terms_json.is_empty() { None } else { Some(load_allowed_terms(service, &family).await?) };
     let next = derive_successor(&token, &family.salt);
-    let turn = RefreshRotation {
+    let rotation = RefreshRotation {
         family_id: name,
         presented_digest: token.digest(),
         successor_digest: next.digest(),
         repeat_ms: REFRESH_REPEAT_MS,
         successor_life_ms: service.refresh_lifetimes.token_life_ms,
     };
-    match (service.store.rotate_refresh_token(&turn).await.map_err(store_problem)?, what) {
-        (RefreshRotationResult::Rotated { number, left_ms }, Some((what, moment))) => {
+    match (service.store.rotate_refresh_token(&rotation).await.map_err(store_problem)?, terms) {
+        (RefreshRotationResult::Rotated { number, left_ms }, Some((terms, time))) => {
             let jti = next_token_id(&family, number)?;
             let refresh = Some(IssuedRefreshToken::new(&next, left_ms));
-            match what {
-                RenewableTerms::Room(grant) => sign_room_token(service, grant, moment, jti, refresh),
-                RenewableTerms::User(grant) => sign_user_token(service, grant, moment, jti, refresh),
+            match terms {
+                RenewableTerms::Room(grant) => sign_room_token(service, grant, time, jti, refresh),
+                RenewableTerms::User(grant) => sign_user_token(service, grant, time, jti, refresh),
             }
         }
         (RefreshRotationResult::Reused { first, .. }, _) => Err(report_reuse(service, &family, first).await),
@@ -90,9 +90,10 @@ async fn load_allowed_terms(
     service: &TokenService,
     family: &RefreshFamily,
 ) -> Result<(RenewableTerms, IssueTime), Problem> {
-    let mut what: RenewableTerms = serde_json::from_str(&family.terms_json).map_err(|_| refresh_invalid())?;
+    let mut terms: RenewableTerms =
+        serde_json::from_str(&family.terms_json).map_err(|_| refresh_invalid())?;
     let by_user = CallerId::user();
-    let (user, room, caller) = match &mut what {
+    let (user, room, caller) = match &mut terms {
         RenewableTerms::Room(grant) => {
             service.grant_policy.renew_terms(grant)?;
             (&grant.user, Some(&grant.room), &grant.caller)
@@ -102,17 +103,17 @@ async fn load_allowed_terms(
             (&grant.user, None, &by_user)
         }
     };
-    if let Some(backend) = api_key_id(caller) {
+    if let Some(key_id) = api_key_id(caller) {
         // A removed API key issues no more tokens.
-        service.context.applications.get(backend).ok_or_else(refresh_invalid)?;
-        service.context.check_api_key(backend.as_str())?;
+        service.context.applications.get(key_id).ok_or_else(refresh_invalid)?;
+        service.context.check_api_key(key_id.as_str())?;
     }
     let (issued_s, issuer) = (Some(family.created_ms / 1_000), Some(caller.as_str()));
     let subject = AccessSubject { user, room, grant: &family.grant, issued_s, issuer, address: None };
     service.context.check_access(&subject)?;
-    let moment = service.context.wait_for_issue_time(&subject).await;
+    let time = service.context.wait_for_issue_time(&subject).await;
     service.context.refresh_and_check_access(&subject).await?;
-    Ok((what, moment))
+    Ok((terms, time))
 }
 
 /// The API key that requested the token, if an API key did.

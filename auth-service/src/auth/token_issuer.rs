@@ -176,7 +176,7 @@ pub(crate) fn sign(service: &TokenService, claims: &impl TokenClaims) -> Result<
 /// Starts a family of refresh tokens.
 pub(crate) async fn start_refresh_family(
     service: &TokenService,
-    what: &RenewableTerms,
+    terms: &RenewableTerms,
     jti: &TokenId,
 ) -> Result<IssuedRefreshToken, Problem> {
     let token = OpaqueToken::random();
@@ -185,7 +185,7 @@ pub(crate) async fn start_refresh_family(
         family_id: family_id(&token),
         salt: new_salt(),
         first_digest: token.digest(),
-        terms_json: serde_json::to_string(what).map_err(|error| serialization_problem(&error))?,
+        terms_json: serde_json::to_string(terms).map_err(|error| serialization_problem(&error))?,
         grant: jti.grant().to_owned(),
         token_life_ms: lives.token_life_ms,
         family_life_ms: lives.family_life_ms,

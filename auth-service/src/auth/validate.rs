@@ -113,10 +113,10 @@ pub(crate) async fn post(
 }
 
 fn validate_response(service: &TokenService, token: Result<&str, TokenError>) -> ApiResult {
-    let verdict = verify_room_token(service, token);
-    let outcome = verdict.as_ref().map_or_else(|problem| problem.code, |_| "valid");
+    let verified = verify_room_token(service, token);
+    let outcome = verified.as_ref().map_or_else(|problem| problem.code, |_| "valid");
     service.context.metrics.validated.with_label_values(&[outcome]).inc();
-    Ok(HttpResponse::Ok().json(ValidateResponse { valid: true, claims: verdict?.into() }))
+    Ok(HttpResponse::Ok().json(ValidateResponse { valid: true, claims: verified?.into() }))
 }
 
 /// The claims of a room token, if it is valid here and now.

@@ -84,8 +84,8 @@ impl ServiceContext {
     /// # Errors
     /// As [`ServiceContext::check_access`].
     pub(crate) async fn refresh_and_check_access(&self, subject: &AccessSubject<'_>) -> Result<(), Problem> {
-        let away = |_| Problem::new(503, "unavailable", "the store does not answer; try again");
-        self.access.wait_for_latest_rules().await.map_err(away)?;
+        let unavailable = |_| Problem::new(503, "unavailable", "the store does not answer; try again");
+        self.access.wait_for_latest_rules().await.map_err(unavailable)?;
         self.check_access(subject)
     }
 
@@ -97,11 +97,11 @@ impl ServiceContext {
     pub(crate) fn check_management_token(&self, claims: &ManagementClaims) -> Result<(), Problem> {
         let (rules, now) = (self.access.rules(), self.access.now_ms());
         let grant = TokenId::parse(claims.grant()).map(RuleKey::Grant);
-        let taken_back = grant.is_ok_and(|key| rules.rule_in_force(&key, now).is_some())
+        let is_revoked = grant.is_ok_and(|key| rules.rule_in_force(&key, now).is_some())
             || rules
                 .rule_in_force(&RuleKey::AllBefore, now)
                 .is_some_and(|rule| claims.iat <= rule.written_at / 1_000);
-        if taken_back {
+        if is_revoked {
             return Err(TokenError::Revoked.to_problem());
         }
         self.check_api_key(claims.sub.as_str())

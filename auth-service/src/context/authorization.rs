@@ -213,9 +213,9 @@ fn authenticate_management_token(context: &ServiceContext, token: &str) -> Resul
         context.verifier.verify_management_token(token, clock::now_s()).map_err(TokenError::to_problem)?;
     context.check_management_token(&claims)?;
     // The key may have been removed since the token was issued.
-    let backend =
+    let application =
         context.applications.find_by_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
-    Ok(Principal::ManagementToken(backend))
+    Ok(Principal::ManagementToken(application))
 }
 
 /// The `Authorization` header; a repeated header proves nothing.

@@ -55,7 +55,7 @@ impl Principal {
     /// The caller in tokens, records and logs: the id of the key, `user` or `guest`.
     pub(crate) fn id(&self) -> CallerId {
         match self {
-            Self::ApiKey(backend) | Self::ManagementToken(backend) => backend.id.clone(),
+            Self::ApiKey(application) | Self::ManagementToken(application) => application.id.clone(),
             Self::User(_) => CallerId::user(),
             Self::Guest => CallerId::guest(),
         }
@@ -67,7 +67,7 @@ impl Principal {
     /// 403 `room_not_allowed`.
     pub(crate) fn check_room(&self, room: &RoomId) -> Result<(), Problem> {
         match self {
-            Self::ApiKey(backend) | Self::ManagementToken(backend) => backend.check_room(room),
+            Self::ApiKey(application) | Self::ManagementToken(application) => application.check_room(room),
             Self::User(_) | Self::Guest => Ok(()),
         }
     }
@@ -75,7 +75,7 @@ impl Principal {
     /// The rooms that the caller is limited to, for lists.
     pub(crate) fn room_pattern(&self) -> Option<&RoomPattern> {
         match self {
-            Self::ApiKey(backend) | Self::ManagementToken(backend) => backend.rooms.as_ref(),
+            Self::ApiKey(application) | Self::ManagementToken(application) => application.rooms.as_ref(),
             Self::User(_) | Self::Guest => None,
         }
     }
@@ -131,10 +131,10 @@ impl ApplicationDirectory {
     /// The application of a management token. It allows what both the token and the key allow now.
     /// `None` if the key was removed.
     pub(crate) fn find_by_claims(&self, claims: &ManagementClaims) -> Option<Application> {
-        let mut backend = self.get(&claims.sub)?;
-        let said: ScopeSet = claims.scopes.iter().filter_map(|name| Scope::parse(name)).collect();
-        backend.scopes = backend.scopes.intersection(said);
-        Some(backend)
+        let mut application = self.get(&claims.sub)?;
+        let token_scopes: ScopeSet = claims.scopes.iter().filter_map(|name| Scope::parse(name)).collect();
+        application.scopes = application.scopes.intersection(token_scopes);
+        Some(application)
     }
 
     /// Verifies `Authorization: Basic` (RFC 7617): the scheme in any case, then base64 of
@@ -179,10 +179,10 @@ mod tests {
     fn application_authenticates_only_with_its_id_and_secret() {
         let secret = signalbox_protocol::id::random_hex();
         let keys = ApiKeys::parse(&format!("backend:{secret}")).unwrap();
-        let backends = ApplicationDirectory::new(keys, &ServiceSettings::default());
+        let directory = ApplicationDirectory::new(keys, &ServiceSettings::default());
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
         let good = basic(&format!("backend:{secret}"));
-        for (header, known) in [
+        for (header, is_known) in [
             (good.clone(), true),
             (good.replace("Basic", "bASIC"), true),
             (basic(&format!("other:{secret}")), false),
@@ -193,11 +193,11 @@ mod tests {
             (format!("Bearer {secret}"), false),
             (String::new(), false),
         ] {
-            let caller = backends.authenticate(header.as_bytes());
-            assert_eq!(caller.is_ok(), known, "{header}");
+            let caller = directory.authenticate(header.as_bytes());
+            assert_eq!(caller.is_ok(), is_known, "{header}");
             assert!(caller.map_or_else(|problem| problem.code == "caller_unknown", |_| true));
         }
-        assert!(backends.authenticate(b"Basic \xff\xfe").is_err());
+        assert!(directory.authenticate(b"Basic \xff\xfe").is_err());
     }
 
     #[test]
@@ -208,9 +208,9 @@ mod tests {
         settings.api_keys.insert(CallerId::parse("narrow").unwrap(), table);
         let hex = signalbox_protocol::id::random_hex;
         let keys = ApiKeys::parse(&format!("narrow:{},plain:{}", hex(), hex())).unwrap();
-        let backends = ApplicationDirectory::new(keys, &settings);
-        let narrow = backends.get(&CallerId::parse("narrow").unwrap()).unwrap();
-        let plain = backends.get(&CallerId::parse("plain").unwrap()).unwrap();
+        let directory = ApplicationDirectory::new(keys, &settings);
+        let narrow = directory.get(&CallerId::parse("narrow").unwrap()).unwrap();
+        let plain = directory.get(&CallerId::parse("plain").unwrap()).unwrap();
         for scope in Scope::ALL {
             let listed = matches!(scope, Scope::Tokens | Scope::Security);
             assert_eq!(narrow.require_scope(scope).is_ok(), listed);
@@ -230,9 +230,9 @@ mod tests {
             exp: 0,
             jti: signalbox_protocol::id::TokenId::random(),
         };
-        let of = backends.find_by_claims(&claims("narrow", &["tokens", "rooms", "nonsense"])).unwrap();
-        assert_eq!(of.scopes.iter().collect::<Vec<_>>(), [Scope::Tokens]);
-        assert!(of.check_room(&room("other")).is_err());
-        assert!(backends.find_by_claims(&claims("gone", &["tokens"])).is_none());
+        let limited = directory.find_by_claims(&claims("narrow", &["tokens", "rooms", "nonsense"])).unwrap();
+        assert_eq!(limited.scopes.iter().collect::<Vec<_>>(), [Scope::Tokens]);
+        assert!(limited.check_room(&room("other")).is_err());
+        assert!(directory.find_by_claims(&claims("gone", &["tokens"])).is_none());
     }
 }

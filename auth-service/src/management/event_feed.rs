@@ -32,8 +32,8 @@ pub(crate) async fn get(
     if service.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process stops; try again").into());
     }
-    let place = Arc::clone(&service.feed_slots).try_acquire_owned();
-    let place = place.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
+    let slot = Arc::clone(&service.feed_slots).try_acquire_owned();
+    let slot = slot.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
     let events = service.feed.subscribe();
     let (response, session, messages) = actix_ws::handle(&request, payload)
         .map_err(|_| Problem::new(426, "upgrade_required", "this path takes a WebSocket upgrade"))?;
@@ -42,7 +42,7 @@ pub(crate) async fn get(
         service.context.metrics.feed_readers.inc();
         let outcome = serve_feed(&service, session, messages.max_frame_size(MAX_FRAME_BYTES), events).await;
         service.context.metrics.feed_readers.dec();
-        drop(place);
+        drop(slot);
         tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
     });
     Ok(response)
@@ -68,7 +68,7 @@ async fn serve_feed(
     let mut stop = service.context.subscribe_stop();
     let mut ping = interval(service.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
+    let mut heard_at = Instant::now();
     loop {
         // The stop first, then the messages of the reader, so that a flood of events cannot starve
         // its pongs.
@@ -79,11 +79,11 @@ async fn serve_feed(
                 return FeedCloseReason::Stopping;
             }
             message = messages.recv() => {
-                heard = Instant::now();
+                heard_at = Instant::now();
                 handle_message(&mut session, message, service.ping_interval).await
             }
             _ = ping.tick() => {
-                if heard.elapsed() > service.ping_interval.mul_f32(2.5) {
+                if heard_at.elapsed() > service.ping_interval.mul_f32(2.5) {
                     return FeedCloseReason::Dead;
                 }
                 send_within(service.ping_interval, session.ping(b"")).await

@@ -54,7 +54,7 @@ impl RoomApiSettings {
     pub(crate) fn ice_policy_of(&self, role: &Role) -> IcePolicy {
         self.role_ice_policies
             .iter()
-            .find(|(known, _)| known == role)
+            .find(|(name, _)| name == role)
             .and_then(|(_, ice)| *ice)
             .unwrap_or(self.default_ice_policy)
     }

@@ -130,32 +130,32 @@ fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
     responses((status = 200, body = UsagePage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     authorize_application(&request, &service.context, Scope::Usage)?;
-    let wish = parse_query::<UsageQuery>(&request)?.select(UtcDay::from_ms(clock::now_ms()))?;
-    let answer = read_usage_page(&service, &wish).await.map_err(|RedisUnavailable| {
+    let selection = parse_query::<UsageQuery>(&request)?.select(UtcDay::from_ms(clock::now_ms()))?;
+    let page = read_usage_page(&service, &selection).await.map_err(|RedisUnavailable| {
         Problem::new(503, "unavailable", "the store does not answer; try again")
     })?;
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(HttpResponse::Ok().json(page))
 }
 
 async fn read_usage_page(
     service: &ManagementService,
-    wish: &UsageSelection,
+    selection: &UsageSelection,
 ) -> Result<UsagePage, RedisUnavailable> {
     let mut days: Vec<UsageRow> = Vec::new();
-    let mut day = wish.after_row.as_ref().map_or(wish.from, |(day, _)| wish.from.max(*day));
-    while day <= wish.to {
+    let mut day = selection.after_row.as_ref().map_or(selection.from, |(day, _)| selection.from.max(*day));
+    while day <= selection.to {
         let fits = |pair: &(String, String)| {
-            wish.key.as_ref().is_none_or(|key| *key == pair.0)
-                && wish.room.as_ref().is_none_or(|room| *room == pair.1)
+            selection.key.as_ref().is_none_or(|key| *key == pair.0)
+                && selection.room.as_ref().is_none_or(|room| *room == pair.1)
         };
         let is_after = |pair: &(String, String)| {
-            wish.after_row.as_ref().is_none_or(|(of, last)| *of != day || pair > last)
+            selection.after_row.as_ref().is_none_or(|(of, last)| *of != day || pair > last)
         };
         for (pair, amount) in service.usage.read_day(day).await?.0 {
             if !fits(&pair) || !is_after(&pair) {
                 continue;
             }
-            if days.len() == wish.limit {
+            if days.len() == selection.limit {
                 let next = days.last().map(|row| format!("{}/{}/{}", row.day, row.key, row.room));
                 return Ok(UsagePage { days, next });
             }

@@ -70,8 +70,8 @@ pub(crate) async fn ban(
         .write_rule(RuleChange { key, life_ms: r#for.as_ms(), terms })
         .await
         .map_err(access_rules::apply_problem)?;
-    let act = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
-    let outcome = match change_room(&service, &id, act).await {
+    let removal = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
+    let outcome = match change_room(&service, &id, removal).await {
         Ok((outcome, _)) => outcome,
         // The ban is valid whether or not the room exists now.
         Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),

@@ -101,10 +101,10 @@ pub(crate) async fn post(
         ..patch.apply_to(&RoomSettings::default())
     };
     check_settings(&service, &settings, kept_until)?;
-    let made = create_room(&service, &caller, &id, settings).await?;
+    let created = create_room(&service, &caller, &id, settings).await?;
     log_room_change("room_created", &caller.id(), &id);
-    let place = format!("/api/rooms/{id}");
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(RoomView::new(&id, &made)))
+    let path = format!("/api/rooms/{id}");
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, path)).json(RoomView::new(&id, &created)))
 }
 
 /// A user may create rooms only if its role has the permission.
@@ -129,25 +129,25 @@ pub(crate) async fn create_room(
 ) -> Result<Arc<RoomState>, Problem> {
     let rules = &service.room_settings;
     if let Principal::User(claims) = caller {
-        let place = room_store(service)?.reserve_user_room(
+        let reserved = room_store(service)?.reserve_user_room(
             &claims.sub,
             id,
             rules.retention_ms,
             rules.max_rooms_per_user,
         );
-        if !place.await.map_err(room_store_problem)? {
+        if !reserved.await.map_err(room_store_problem)? {
             let detail = format!("this user has {} rooms, the most there may be", rules.max_rooms_per_user);
             return Err(Problem::new(409, "room_limit", detail));
         }
     }
-    let made = change_room(service, id, RoomAction::Create(settings.into())).await;
-    if let (Principal::User(claims), Err(problem)) = (caller, &made) {
+    let created = change_room(service, id, RoomAction::Create(settings.into())).await;
+    if let (Principal::User(claims), Err(problem)) = (caller, &created) {
         // An existing room of this user with the same name keeps its reservation.
-        let known = load_room(service, id).await.ok().and_then(|room| room.settings.created_by.clone());
-        if problem.status != 503 && known != Some(room_creator(caller)) {
+        let owner = load_room(service, id).await.ok().and_then(|room| room.settings.created_by.clone());
+        if problem.status != 503 && owner != Some(room_creator(caller)) {
             // Otherwise the reservation expires with the room.
             let _ = room_store(service)?.release_user_room(&claims.sub, id).await;
         }
     }
-    Ok(made?.1)
+    Ok(created?.1)
 }

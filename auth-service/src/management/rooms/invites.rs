@@ -89,10 +89,10 @@ pub(crate) async fn post(
     body: JsonBody<InviteRequest>,
 ) -> ApiResult {
     let (caller, room) = authorize_for_room(&request, &service, &path)?;
-    let made = create_invite(&service, &caller, room, body.parse(&caller)?).await?;
-    tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %made.room,
-        invite = made.invite, role = %made.role, max_uses = made.max_uses, "invite_created");
-    Ok(HttpResponse::Created().json(made))
+    let created = create_invite(&service, &caller, room, body.parse(&caller)?).await?;
+    tracing::info!(target: "signalbox_auth::audit", caller = %caller.id(), room = %created.room,
+        invite = created.invite, role = %created.role, max_uses = created.max_uses, "invite_created");
+    Ok(HttpResponse::Created().json(created))
 }
 
 /// Lists the invites to a room that have not expired.
@@ -105,8 +105,8 @@ pub(crate) async fn get(
     path: web::Path<String>,
 ) -> ApiResult {
     let (_, room) = authorize_for_room(&request, &service, &path)?;
-    let kept = service.tokens.store.list_invites(&room).await.map_err(store_problem)?;
-    let invites = kept.into_iter().filter_map(|invite| stored_invite_view(&room, invite)).collect();
+    let stored = service.tokens.store.list_invites(&room).await.map_err(store_problem)?;
+    let invites = stored.into_iter().filter_map(|invite| stored_invite_view(&room, invite)).collect();
     Ok(HttpResponse::Ok().json(InviteList { invites }))
 }
 
@@ -164,8 +164,8 @@ async fn create_invite(
         }
         CredentialStoreError::Unavailable => store_problem(why),
     })?;
-    let kept = Invite { id, terms_json: String::new(), max_uses, uses: 0, ends_ms };
-    Ok(invite_view(&room, kept, terms, Some(code.to_text())))
+    let stored = Invite { id, terms_json: String::new(), max_uses, uses: 0, ends_ms };
+    Ok(invite_view(&room, stored, terms, Some(code.to_text())))
 }
 
 /// The view of a stored invite; `None` if another release wrote the invite in another form.

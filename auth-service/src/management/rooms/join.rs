@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     room_access::room_in_request,
-    room_token::{RoomTokenResponse, issue_room_token_issuer, load_or_implicit_room, would_enter_lobby},
+    room_token::{RoomTokenResponse, load_or_implicit_room, respond_with_room_token, would_enter_lobby},
 };
 use crate::{
     auth::issuer::RoomTokenTerms,
@@ -48,9 +48,9 @@ pub(crate) async fn join(
     let claims = authorize_user(&request, &service.context)?;
     let room = room_in_request(&request)?;
     let RoomJoinRequest { name, metadata, region, refresh } = body.parse(&claims)?;
-    let known = load_or_implicit_room(&service, &room).await?;
-    let role = role_in_room(&service, &claims, &known);
-    let grant = RoomTokenTerms {
+    let known_room = load_or_implicit_room(&service, &room).await?;
+    let role = role_in_room(&service, &claims, &known_room);
+    let terms = RoomTokenTerms {
         permissions: service.tokens.grant_policy.permissions_of(&role)?,
         room,
         user: claims.sub.clone(),
@@ -63,11 +63,11 @@ pub(crate) async fn join(
         region,
         ttl_s: service.tokens.grant_policy.default_ttl_s(),
     };
-    let lobby = would_enter_lobby(&service, &grant, &known)?;
-    let answer = issue_room_token_issuer(&service, grant, refresh.unwrap_or(false), lobby).await?;
+    let lobby = would_enter_lobby(&service, &terms, &known_room)?;
+    let response = respond_with_room_token(&service, terms, refresh.unwrap_or(false), lobby).await?;
     // The last step, because the issued tokens are dated before it.
     service.context.refresh_and_check_access(&user_access_subject(&claims)).await?;
-    Ok(answer)
+    Ok(response)
 }
 
 /// The role of a user in a room. The creator of the room has a role of its own.

@@ -108,8 +108,8 @@ pub(crate) async fn patch(
 pub(crate) async fn remove(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let peer = peer_in_request(&request)?;
-    let act = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
-    let (outcome, _) = change_room(&service, &id, act).await?;
+    let removal = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
+    let (outcome, _) = change_room(&service, &id, removal).await?;
     log_room_change("peer_removed", &caller.id(), &id);
     Ok(removal_response(outcome))
 }
@@ -131,8 +131,8 @@ pub(crate) struct MemberSelectionQuery {
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
-    let which = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
-    let whom = match which.map(web::Query::into_inner) {
+    let query = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
+    let selector = match query.map(web::Query::into_inner) {
         Ok(MemberSelectionQuery { role: Some(role), user: None }) => {
             PeerSelector::Role(Role::parse(&role).map_err(|bad| bad_member("role", bad))?)
         }
@@ -146,8 +146,7 @@ pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<Mana
         }
     };
     let (outcome, _) =
-        change_room(&service, &id, RoomAction::Remove { selector: whom, reason: LeaveReason::Removed })
-            .await?;
+        change_room(&service, &id, RoomAction::Remove { selector, reason: LeaveReason::Removed }).await?;
     log_room_change("peers_removed", &caller.id(), &id);
     Ok(removal_response(outcome))
 }

@@ -45,30 +45,30 @@ pub(crate) async fn load_or_implicit_room(
     room: &RoomId,
 ) -> Result<RoomState, Problem> {
     let found = room_store(service)?.load_room(room).await.map_err(room_store_problem)?;
-    let there = found.room.filter(|room| room.exists(found.now));
-    Ok(there.unwrap_or_else(|| RoomState {
+    let existing = found.room.filter(|room| room.exists(found.now));
+    Ok(existing.unwrap_or_else(|| RoomState {
         read_at: found.now,
         ..RoomState::new(random_hex().into(), found.replication_id)
     }))
 }
 
 /// Issues the token and responds with it.
-pub(crate) async fn issue_room_token_issuer(
+pub(crate) async fn respond_with_room_token(
     service: &ManagementService,
-    grant: RoomTokenTerms,
+    terms: RoomTokenTerms,
     refresh: bool,
     lobby: bool,
 ) -> Result<HttpResponse, Problem> {
-    let (caller, role, region) = (grant.caller.clone(), grant.role.clone(), grant.region.clone());
+    let (caller, role, region) = (terms.caller.clone(), terms.role.clone(), terms.region.clone());
     let kind = if caller == CallerId::user() { CallerId::USER } else { "api_key" };
-    let issued = issue_room_token(&service.tokens, grant, refresh).await?;
+    let issued = issue_room_token(&service.tokens, terms, refresh).await?;
     service.context.metrics.issued.with_label_values(&[kind]).inc();
     issued.log_issued("token_issued", caller.as_str(), kind);
     let ice = service.tokens.ice.client_config(&role, region.as_ref(), issued.grant(), clock::now_s());
     let url = service.room_settings.signal_url.clone();
-    let entry = RoomTokenResponse { issued, url, ice_servers: ice.servers, ice_policy: ice.policy, lobby };
+    let response = RoomTokenResponse { issued, url, ice_servers: ice.servers, ice_policy: ice.policy, lobby };
     // The response holds a TURN password.
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(entry))
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(response))
 }
 
 /// Whether a peer with these terms would wait in the lobby now.
@@ -77,18 +77,18 @@ pub(crate) async fn issue_room_token_issuer(
 /// Why its join would be refused.
 pub(crate) fn would_enter_lobby(
     service: &ManagementService,
-    grant: &RoomTokenTerms,
-    known: &RoomState,
+    terms: &RoomTokenTerms,
+    room: &RoomState,
 ) -> Result<bool, Problem> {
     let peer = PeerId::random();
     let member = Member {
-        user: grant.user.clone(),
-        role: grant.role.clone(),
-        permissions: grant.permissions.clone(),
+        user: terms.user.clone(),
+        role: terms.role.clone(),
+        permissions: terms.permissions.clone(),
         token: TokenId::random(),
         issued: 0,
         expires: 0,
-        caller: grant.caller.clone(),
+        caller: terms.caller.clone(),
         region: None,
         name: "".into(),
         metadata: Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_default()),
@@ -101,7 +101,7 @@ pub(crate) fn would_enter_lobby(
         mailbox_version: 1,
     };
     let input = RoomInput::Join { peer: peer.clone(), member: Box::new(member) };
-    let decision = decide(known, known.read_at, &[input], &service.room_policy_in_force());
+    let decision = decide(room, room.read_at, &[input], &service.room_policy_in_force());
     match decision.outcomes.first().copied().and_then(outcome_problem) {
         Some(problem) => Err(problem),
         None => Ok(decision.next_state.members.get(&peer).is_some_and(|member| member.waiting)),

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{
     room_access::no_such_room,
     room_principal::authorize_in_room,
-    room_token::{RoomTokenResponse, issue_room_token_issuer, load_or_implicit_room, would_enter_lobby},
+    room_token::{RoomTokenResponse, load_or_implicit_room, respond_with_room_token, would_enter_lobby},
 };
 use crate::{
     auth::issuer::{GrantPolicy, RoomTokenTerms},
@@ -55,13 +55,13 @@ pub(crate) async fn token(
     let (caller, room) = authorize_in_room(&request, &service, Scope::Tokens)?;
     let request = body.parse(&caller)?;
     let refresh = request.refresh.unwrap_or(false);
-    let grant = token_terms(&service.tokens.grant_policy, caller.id(), room, request)?;
-    let known = load_or_implicit_room(&service, &grant.room).await?;
-    let lobby = match would_enter_lobby(&service, &grant, &known) {
+    let terms = token_terms(&service.tokens.grant_policy, caller.id(), room, request)?;
+    let known_room = load_or_implicit_room(&service, &terms.room).await?;
+    let lobby = match would_enter_lobby(&service, &terms, &known_room) {
         Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
-        judged => judged.unwrap_or(false),
+        would_wait => would_wait.unwrap_or(false),
     };
-    Ok(issue_room_token_issuer(&service, grant, refresh, lobby).await?)
+    Ok(respond_with_room_token(&service, terms, refresh, lobby).await?)
 }
 
 fn token_terms(
