@@ -7,11 +7,13 @@ mod deployments;
 mod events;
 mod exchange;
 mod ice;
+mod invites;
 mod jwks;
 mod openapi;
 mod principals;
-mod refresh_tickets_invites;
+mod refresh;
 mod rooms;
+mod tickets;
 mod token;
 mod validate;
 mod webhooks;
@@ -141,4 +143,12 @@ fn memory_rooms(settings: &ServiceSettings) -> RemoteRoomService {
 fn token_request(body: &str) -> TestRequest {
     let json = (header::CONTENT_TYPE, "application/json");
     TestRequest::post().uri("/auth/token").insert_header(json).set_payload(body.to_owned())
+}
+
+async fn call_as_backend(service: &TestService, request: TestRequest) -> (u16, Value) {
+    service.call(request.insert_header((header::AUTHORIZATION, service.basic_header()))).await
+}
+
+fn member_text<'a>(answer: &'a Value, member: &str) -> &'a str {
+    answer[member].as_str().unwrap_or_else(|| panic!("{member}: {answer}"))
 }
