@@ -23,12 +23,17 @@ use signalbox_turn::IceDirectory;
 use tokio::sync::broadcast;
 
 use crate::{
-    AuthParts, AuthState, AuthStateError, configure,
-    credential_store::{CredentialStore, RedisCredentialStore},
-    feed,
-    keys::{KeysError, SigningKeys},
-    usage_reader::UsageReader,
-    webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
+    AuthParts, AuthState, AuthStateError,
+    auth::{
+        credential_store::{CredentialStore, RedisCredentialStore},
+        keys::{KeysError, SigningKeys},
+    },
+    configure,
+    management::{
+        feed_subscription,
+        usage_reader::UsageReader,
+        webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
+    },
 };
 
 /// Why the process does not start, or ends: one line.
@@ -89,7 +94,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     }
     let listener = open_listener(settings.server.listen)?;
     let redis = start_redis(&settings, &secrets)?;
-    let feed = redis.as_ref().map_or_else(silent_feed, feed::subscribe_feed);
+    let feed = redis.as_ref().map_or_else(silent_feed, feed_subscription::subscribe_feed);
     let store = redis.clone().map_or_else(
         || CredentialStore::in_memory(MemoryTicketStore::default()),
         |client| CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client))),
@@ -229,10 +234,10 @@ fn health_and_metrics(
 }
 
 async fn check_ready(state: web::Data<AuthState>, redis: Option<Arc<RedisClient>>) -> Result<(), Problem> {
-    if state.is_stopping() {
+    if state.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process stops"));
     }
-    state.check_rules_loaded()?;
+    state.context.check_rules_loaded()?;
     let Some(client) = redis else { return Ok(()) };
     client.check_ready().map_err(|error| {
         let detail = match error {

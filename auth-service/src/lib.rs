@@ -1,33 +1,28 @@
-//! The auth service: who gets a token, whether a token is good, and what operators hear.
+//! The auth service: tokens for peers, and the management API for applications.
 //!
-//! - [`keys`]: what tokens are signed with, and what is published of it
-//! - [`issuer`]: pure: who a caller is, what it may have, the token itself
-//! - [`routes`]: `/auth/…`, `/api/…`, `/.well-known/jwks.json`, `/ws/events`; HTTP only
-//! - [`exchange`]: whose tokens about users are believed
-//! - `judge`: what was taken back, asked at each issue
-//! - [`AuthState`]: what the routes share, made once per process
-//! - [`feed`]: the operators' events out of Redis
-//! - [`webhooks`]: what happens in rooms, told over HTTP; [`usage`]: what was used; [`link`]: Redis for both
-//! - [`store`]: refresh tokens, tickets and invites, in Redis or in the process
-//! - [`app`]: the standalone process
+//! In reading order:
+//! - [`app`]: the process of its own; `state`: the service of one process; `router`: its paths
+//! - `context`: what both areas use: principals, authorization, the access check, the guard of each path
+//! - `auth`: `/auth/…` and `/.well-known/jwks.json`: tokens are issued, exchanged, refreshed, validated
+//! - `management`: `/api/…` and `/ws/events`: rooms, access rules, usage, webhooks, the event feed
+//! - `openapi`: `/api/openapi.json`
 //!
-//! Must not: know a socket of a peer or the state of a room; the services meet in `shared::token`. It keeps only what must be
-//! remembered ([`store`]): a token carries all it says. Next: [`routes`] from the top.
+//! Imports go upwards in this list: `auth` knows `context`, `management` knows both, and neither
+//! knows the router. Must not: know the socket of a peer, or decide what becomes of a room
+//! (`signalbox_rooms`). A token carries all its claims; the service stores only refresh families,
+//! tickets and invites. Next: `auth/token.rs`, the way of a token.
 
-mod access_check;
 pub mod app;
-pub mod credential_store;
-pub mod exchange;
-pub mod feed;
-pub mod issuer;
-pub mod keys;
-mod metrics;
-pub mod routes;
+mod auth;
+mod context;
+mod management;
+mod openapi;
+mod router;
 mod state;
 #[cfg(test)]
 mod tests;
-pub mod usage_reader;
-pub mod webhooks;
 
-pub use routes::configure;
+pub use auth::{credential_store, keys, providers::ProvidersError};
+pub use management::{feed_subscription, usage_reader, webhooks};
+pub use router::configure;
 pub use state::{AuthParts, AuthState, AuthStateError};

@@ -73,7 +73,9 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         None => None,
     };
     let (feed, store_config) = match &redis {
-        Some(client) => (signalbox_auth::feed::subscribe_feed(client), StoreConfig::Redis(client.clone())),
+        Some(client) => {
+            (signalbox_auth::feed_subscription::subscribe_feed(client), StoreConfig::Redis(client.clone()))
+        }
         None => {
             let feed = FeedSender::new(FEED_BACKLOG);
             (feed.clone(), StoreConfig::Memory(Some(feed)))

@@ -1,13 +1,14 @@
 //! Taking back, as those who do it and those it is done to see it.
 
-use actix_web::http::{Method, header};
-use actix_web::test::TestRequest;
+use actix_web::{
+    http::{Method, header},
+    test::TestRequest,
+};
 use serde_json::{Value, json};
 use signalbox_access::{RuleChange, RuleKey, RuleTerms, RuleWriteError};
-use signalbox_http::json_config;
 
 use super::TestService;
-use crate::routes::api_paths;
+use crate::router::api_paths;
 
 const MALLORY_IN_R: &str = r#""room":"r","user":"mallory""#;
 
@@ -121,7 +122,7 @@ async fn denied_address_may_only_read_jwks_and_lift_rules() {
     let rule = json!({ "cidr": "203.0.113.0/24", "for": 60 });
     assert_eq!(service.post_api("/api/denials", rule).await.0, 200);
     let mut asked = 0;
-    let served = api_paths(&json_config(64)).into_iter().map(|path| (path.pattern, path.methods));
+    let served = api_paths().into_iter().map(|path| (path.pattern, path.methods));
     for (pattern, methods) in served.chain([("/ws/events", "GET")]) {
         let path = pattern
             .replace("{verb:admit|deny}", "admit")
@@ -283,6 +284,7 @@ async fn full_rule_table_accepts_only_emergency_rules() {
         let key = RuleKey::Grant(signalbox_protocol::id::TokenId::parse(&format!("g{n}")).unwrap());
         let outcome = service
             .state
+            .context
             .access
             .write_rule(RuleChange { key, life_ms: 60_000, terms: RuleTerms::default() })
             .await;

@@ -13,7 +13,7 @@ use signalbox_tests::{
     redis_server::RedisServer,
 };
 
-use crate::feed;
+use crate::management::feed_subscription;
 
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -36,7 +36,7 @@ async fn publish_until_received(feed: &FeedSender, line: &str, publish: impl Asy
 
 fn start_client_and_feed(url: &str, settings: &config::RedisSettings) -> (Arc<RedisClient>, FeedSender) {
     let client = RedisClient::start(url, settings).unwrap();
-    let feed = feed::subscribe_feed(&client);
+    let feed = feed_subscription::subscribe_feed(&client);
     (client, feed)
 }
 

@@ -53,7 +53,7 @@ async fn next_message(reader: &mut FeedSocket) -> Option<Message> {
 
 /// Waits until so many places are free again.
 async fn wait_for_free_slots(service: &TestService, places: usize) {
-    let all = service.state.feed_slots.acquire_many(places as u32);
+    let all = service.state.management.feed_slots.acquire_many(places as u32);
     drop(timeout(DEADLINE, all).await.unwrap().unwrap());
 }
 
@@ -117,9 +117,9 @@ async fn slow_feed_reader_receives_the_count_of_skipped_events() {
 async fn oversized_frame_closes_the_feed_reader_and_frees_its_slot() {
     let service = TestService::new();
     let addr = start_server(&service);
-    let free = service.state.feed_slots.available_permits();
+    let free = service.state.management.feed_slots.available_permits();
     let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
-    assert_eq!(service.state.feed_slots.available_permits(), free - 1);
+    assert_eq!(service.state.management.feed_slots.available_permits(), free - 1);
     reader.send(Message::text("x".repeat(2_000))).await.unwrap();
     assert!(next_message(&mut reader).await.is_none_or(|message| message.is_close()));
     wait_for_free_slots(&service, free).await;
@@ -129,9 +129,9 @@ async fn oversized_frame_closes_the_feed_reader_and_frees_its_slot() {
 async fn feed_reader_without_pongs_is_closed() {
     let service = TestService::with(|settings| settings.timing.ping = TimeSpan::millis(100), |_| {});
     let addr = start_server(&service);
-    let free = service.state.feed_slots.available_permits();
+    let free = service.state.management.feed_slots.available_permits();
     let reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
-    assert_eq!(service.state.feed_slots.available_permits(), free - 1);
+    assert_eq!(service.state.management.feed_slots.available_permits(), free - 1);
     // Nothing is read here, so the client library answers no ping.
     wait_for_free_slots(&service, free).await;
     drop(reader);
@@ -141,7 +141,7 @@ async fn feed_reader_without_pongs_is_closed() {
 async fn number_of_feed_readers_is_bounded() {
     let service = TestService::new();
     let addr = start_server(&service);
-    let places = &service.state.feed_slots;
+    let places = &service.state.management.feed_slots;
     let last = places.try_acquire_many(places.available_permits() as u32).unwrap();
     let basic = service.basic_header();
     assert_eq!(open_feed(&addr, &[("authorization", &basic)]).await.unwrap_err(), 503);

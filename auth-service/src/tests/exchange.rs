@@ -9,7 +9,7 @@ use signalbox_tests::provider::{ProviderKey, TestProvider};
 use signalbox_token::TokenVerifier;
 
 use super::{TestService, random_secret, token_request};
-use crate::exchange::{ExchangeRefusal, TokenExchange};
+use crate::auth::providers::{ExchangeRefusal, TokenExchange};
 
 /// A service that believes this provider.
 fn service_with_provider(idp: &TestProvider, more: Value) -> TestService {
@@ -166,7 +166,7 @@ async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
     let (one, two) = (ProviderKey::new("one", Algorithm::EdDSA), ProviderKey::new("two", Algorithm::EdDSA));
     idp.publish(&[&one]);
     let service = service_with_provider(&idp, json!({}));
-    let exchange = &service.state.exchange;
+    let exchange = &service.state.tokens.exchange;
     let (mut now, claims) = (clock::now_ms(), idp.claims("alice"));
     let mut long = claims.clone();
     long["exp"] = (clock::now_s() + 80_000).into();

@@ -12,8 +12,8 @@ use signalbox_token::KeyAlgorithm;
 
 use super::TestService;
 use crate::{
+    auth::keys::{SigningKeys, operations},
     configure,
-    keys::{SigningKeys, operations},
 };
 
 #[actix_web::test]

@@ -7,11 +7,13 @@ mod deployments;
 mod events;
 mod exchange;
 mod ice;
+mod invites;
 mod jwks;
 mod openapi;
 mod principals;
-mod refresh_tickets_invites;
+mod refresh;
 mod rooms;
+mod tickets;
 mod token;
 mod validate;
 mod webhooks;
@@ -27,8 +29,8 @@ use serde_json::Value;
 use signalbox_access::{AccessControl, RuleLog};
 use signalbox_config::{ApiKeySettings, ApiKeys, ServiceSettings};
 use signalbox_protocol::id::{CallerId, random_hex};
-use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::{
+    feed::FeedSender,
     room::RoomPolicy,
     room_service::RemoteRoomService,
     store::{RoomStore, StoreLimits},
@@ -37,8 +39,10 @@ use signalbox_token::{MemoryTicketStore, SecretBytes, SharedSecret, scope::Scope
 use signalbox_turn::IceDirectory;
 
 use crate::{
-    AuthParts, AuthState, configure, credential_store::CredentialStore, keys::SigningKeys,
-    usage_reader::UsageReader,
+    AuthParts, AuthState,
+    auth::{credential_store::CredentialStore, keys::SigningKeys},
+    configure,
+    management::usage_reader::UsageReader,
 };
 
 /// What the TURN servers of a test know; used where it has any.
@@ -139,4 +143,12 @@ fn memory_rooms(settings: &ServiceSettings) -> RemoteRoomService {
 fn token_request(body: &str) -> TestRequest {
     let json = (header::CONTENT_TYPE, "application/json");
     TestRequest::post().uri("/auth/token").insert_header(json).set_payload(body.to_owned())
+}
+
+async fn call_as_backend(service: &TestService, request: TestRequest) -> (u16, Value) {
+    service.call(request.insert_header((header::AUTHORIZATION, service.basic_header()))).await
+}
+
+fn member_text<'a>(answer: &'a Value, member: &str) -> &'a str {
+    answer[member].as_str().unwrap_or_else(|| panic!("{member}: {answer}"))
 }

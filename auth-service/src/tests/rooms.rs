@@ -32,7 +32,7 @@ impl TestService {
     async fn set_limits(&self, limits: LimitChanges) {
         let terms = RuleTerms { limits: Some(limits), ..RuleTerms::default() };
         let change = RuleChange { key: RuleKey::Limits, life_ms: 60_000, terms };
-        self.state.access.write_rule(change).await.unwrap();
+        self.state.context.access.write_rule(change).await.unwrap();
     }
 
     /// `Authorization` of a user with this role.
@@ -49,7 +49,7 @@ impl TestService {
             exp: now + 60,
             jti: TokenId::random(),
         };
-        format!("Bearer {}", self.state.minter.sign_claims(&claims).unwrap())
+        format!("Bearer {}", self.state.tokens.keys.sign(&claims).unwrap())
     }
 }
 

@@ -7,7 +7,7 @@ use signalbox_protocol::clock;
 use signalbox_token::SharedSecret;
 
 use super::{TestService, random_secret};
-use crate::keys::SigningKeys;
+use crate::auth::keys::SigningKeys;
 
 /// A token made by hand: a good one, changed.
 fn forge_token(secret: &SharedSecret, header: impl FnOnce(&mut Header), claims: Value) -> String {

@@ -6,15 +6,14 @@ use signalbox_config::{EndpointSecrets, ServiceSettings, WebhookEndpoint, Webhoo
 use signalbox_protocol::id::RoomId;
 use signalbox_redis::RedisClient;
 use signalbox_redis::redis_keys;
-use signalbox_rooms::feed::FeedSender;
-use signalbox_rooms::usage::UtcDay;
+use signalbox_rooms::{feed::FeedSender, usage::UtcDay};
 use signalbox_tests::{
     net::eventually_within,
     redis_kind::{ExclusiveRedis, REDIS_KINDS},
     webhook_receiver::{WebhookConfig, WebhookReceiver, WebhookReply},
 };
 
-use crate::{
+use crate::management::{
     usage_reader::UsageReader,
     webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
 };

@@ -1,20 +1,105 @@
-//! Request bodies: JSON, bounded, and refused with the name of the member at fault. A value is never repeated.
+//! Request bodies: JSON of bounded size.
+//!
+//! Owns: reading a body ([`JsonBody`]), and that nothing of it is parsed before the caller is
+//! authorized. Must not: repeat a value of the body in an answer. Next: `json_members.rs` makes a
+//! struct of the members.
 
-use std::fmt;
+use std::{convert::Infallible, future::Future, marker::PhantomData, pin::Pin};
 
-use actix_web::{error::JsonPayloadError, web};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::{error::Category, value::RawValue};
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    error::JsonPayloadError,
+    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    web,
+};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use signalbox_protocol::problem::Problem;
 
-use crate::ApiError;
+use crate::{
+    ApiError,
+    json_members::{JsonMembers, MemberFault},
+};
 
-/// Bodies of at most `limit` bytes, whose refusals are problems.
+/// The most bytes of a body, and the problems of a body that is too long or no JSON.
 pub fn json_config(limit: usize) -> web::JsonConfig {
     web::JsonConfig::default()
         .limit(limit)
         .error_handler(move |error, _| ApiError(body_problem(&error, limit)).into())
 }
+
+/// Proves that the caller of a request was authorized. A service implements it only for types that
+/// its own authorization alone can make.
+pub trait AuthorizationProof {}
+
+/// The body of a request. It becomes a `T` only against a proof of authorization, so a caller that
+/// may not do this cannot learn what is wrong with its body.
+pub struct JsonBody<T> {
+    /// `None` if the body is `null`.
+    members: Result<Option<JsonMembers>, Problem>,
+    is_absent: bool,
+    parsed_as: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> JsonBody<T> {
+    /// The body as a struct.
+    ///
+    /// # Errors
+    /// 400 `bad_request`, with the member at fault in `field`; 413 `body_too_large`; 415
+    /// `not_json`.
+    pub fn parse(self, _: &impl AuthorizationProof) -> Result<T, Problem> {
+        parse_members(&self.members?.ok_or_else(|| bad_request(NOT_AN_OBJECT))?)
+    }
+
+    /// The body as a struct; the default if the request has no body, or `null`.
+    ///
+    /// # Errors
+    /// As [`JsonBody::parse`].
+    pub fn parse_or_default(self, _: &impl AuthorizationProof) -> Result<T, Problem>
+    where
+        T: Default,
+    {
+        if self.is_absent {
+            return Ok(T::default());
+        }
+        self.members?.map_or_else(|| Ok(T::default()), |members| parse_members(&members))
+    }
+
+    /// Whether the body has this member. For a route that needs no other authorization if the
+    /// member is there.
+    pub fn has_member(&self, name: &str) -> bool {
+        self.members
+            .as_ref()
+            .is_ok_and(|members| members.as_ref().is_some_and(|members| members.contains(name)))
+    }
+}
+
+fn parse_members<T: DeserializeOwned>(members: &JsonMembers) -> Result<T, Problem> {
+    members.parse().map_err(MemberFault::problem)
+}
+
+impl<T: 'static> FromRequest for JsonBody<T> {
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Infallible>>>>;
+
+    /// Reads the body. Its faults are kept for [`JsonBody::parse`].
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        // RFC 9112, section 6.3: without these two no body follows.
+        let has_length = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+        let is_absent = !has_length && !request.headers().contains_key(TRANSFER_ENCODING);
+        let read = web::Json::<Option<JsonMembers>>::from_request(request, payload);
+        Box::pin(async move {
+            let members = read.await.map(web::Json::into_inner).map_err(|error| {
+                let problem = error.as_error::<ApiError>().map(|ApiError(problem)| problem.clone());
+                problem.unwrap_or_else(|| bad_request("the body could not be read"))
+            });
+            Ok(Self { members, is_absent, parsed_as: PhantomData })
+        })
+    }
+}
+
+const NOT_AN_OBJECT: &str = "the body must be one JSON object of at most 64 members";
 
 fn body_problem(error: &JsonPayloadError, limit: usize) -> Problem {
     match error {
@@ -24,92 +109,19 @@ fn body_problem(error: &JsonPayloadError, limit: usize) -> Problem {
         JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
             Problem::new(413, "body_too_large", format!("the body is longer than {limit} bytes"))
         }
-        JsonPayloadError::Deserialize(error) => parse_problem(error),
+        JsonPayloadError::Deserialize(error) if error.classify() == Category::Data => {
+            bad_request(NOT_AN_OBJECT)
+        }
+        JsonPayloadError::Deserialize(error) => {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            bad_request(format!("the body is not JSON ({place})"))
+        }
         _ => bad_request("the body could not be read to its end"),
-    }
-}
-
-/// serde's own words may hold the value ("invalid type: string …"), so only the kind of fault and its place are passed on.
-fn parse_problem(error: &serde_json::Error) -> Problem {
-    let place = format!("line {}, column {}", error.line(), error.column());
-    if error.classify() != Category::Data {
-        return bad_request(format!("the body is not JSON ({place})"));
-    }
-    let text = error.to_string();
-    let named = ["missing field `", "unknown field `", "duplicate field `"]
-        .iter()
-        .find_map(|start| text.strip_prefix(start)?.split('`').next());
-    let problem =
-        bad_request(format!("the body has a member missing, unknown or of the wrong type ({place})"));
-    match named {
-        Some(name) if is_member_name(name) => problem.with_field(name),
-        _ => problem,
     }
 }
 
 fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(400, "bad_request", detail)
-}
-
-/// What may stand in `field`: a name made up by a caller must not carry arbitrary text into an answer.
-fn is_member_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c))
-}
-
-/// The members of a JSON object, unparsed, so that each can be judged and named by itself. Nothing but an object parses.
-#[derive(Debug)]
-pub struct JsonMembers(Vec<(String, Box<RawValue>)>);
-
-impl JsonMembers {
-    /// Whether a member stands there, whatever its value; `null` counts as absent.
-    pub fn contains(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, value)| known == name && value.get() != "null")
-    }
-
-    /// The values of `names`, in that order; `null` counts as absent.
-    ///
-    /// # Errors
-    /// 400 `bad_request` naming a member that is not among `names` or stands there twice.
-    pub fn into_values<const N: usize>(
-        self,
-        names: [&str; N],
-    ) -> Result<[Option<Box<RawValue>>; N], Problem> {
-        let mut values = [const { None }; N];
-        for (name, value) in self.0 {
-            let Some(place) = names.iter().position(|known| *known == name) else {
-                let problem = bad_request(format!("an unknown member; known are {}", names.join(", ")));
-                return Err(if is_member_name(&name) { problem.with_field(name) } else { problem });
-            };
-            if values[place].replace(value).is_some() {
-                return Err(bad_request("a member stands there twice").with_field(name));
-            }
-        }
-        Ok(values.map(|value: Option<Box<RawValue>>| value.filter(|value| value.get() != "null")))
-    }
-}
-
-impl<'de> Deserialize<'de> for JsonMembers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = JsonMembers;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonMembers, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    // A body is bounded, but thousands of empty names would be looked up one by one.
-                    if members.len() == 64 {
-                        return Err(de::Error::custom("too many members"));
-                    }
-                    members.push(member);
-                }
-                Ok(JsonMembers(members))
-            }
-        }
-        deserializer.deserialize_map(ObjectVisitor)
-    }
 }
 
 #[cfg(test)]
@@ -118,27 +130,40 @@ mod tests {
 
     use super::*;
 
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only parsed")]
-    struct TestBody {
+    #[derive(Default, serde::Deserialize)]
+    struct RoomBody {
         room: String,
     }
 
-    async fn post_body(content_type: &str, body: &str) -> serde_json::Value {
-        let app = test::init_service(
-            App::new()
-                .app_data(json_config(64))
-                .route("/", web::post().to(|_: web::Json<TestBody>| async { HttpResponse::Ok().json(()) })),
-        )
-        .await;
-        let request = test::TestRequest::post().uri("/").insert_header((header::CONTENT_TYPE, content_type));
-        let request = request.set_payload(body.to_owned()).to_request();
-        test::read_body_json(test::call_service(&app, request).await).await
+    struct AuthorizedByTest;
+    impl AuthorizationProof for AuthorizedByTest {}
+
+    async fn parse(body: JsonBody<RoomBody>) -> Result<HttpResponse, ApiError> {
+        Ok(HttpResponse::Ok().json(body.parse(&AuthorizedByTest)?.room))
+    }
+
+    async fn parse_or_default(body: JsonBody<RoomBody>) -> Result<HttpResponse, ApiError> {
+        Ok(HttpResponse::Ok().json(body.parse_or_default(&AuthorizedByTest)?.room))
+    }
+
+    async fn answer(path: &str, content_type: &str, body: &str) -> serde_json::Value {
+        let app = App::new()
+            .app_data(json_config(64))
+            .route("/", web::post().to(parse))
+            .route("/default", web::post().to(parse_or_default));
+        let app = test::init_service(app).await;
+        let mut request = test::TestRequest::post().uri(path).set_payload(body.to_owned());
+        if !content_type.is_empty() {
+            request = request.insert_header((header::CONTENT_TYPE, content_type));
+        }
+        if !body.is_empty() {
+            request = request.insert_header((header::CONTENT_LENGTH, body.len()));
+        }
+        test::read_body_json(test::call_service(&app, request.to_request()).await).await
     }
 
     #[actix_web::test]
-    async fn every_body_defect_gives_its_problem() {
+    async fn each_fault_of_a_body_has_its_problem() {
         let long = format!(r#"{{"room":"{}"}}"#, "x".repeat(64));
         for (content_type, body, status, code, field) in [
             ("text/plain", r#"{"room":"r"}"#, 415, "not_json", None),
@@ -146,40 +171,28 @@ mod tests {
             ("application/json", &*long, 413, "body_too_large", None),
             ("application/json", "{", 400, "bad_request", None),
             ("application/json", "", 400, "bad_request", None),
+            ("application/json", "null", 400, "bad_request", None),
+            ("application/json", "[]", 400, "bad_request", None),
             ("application/json", "{}", 400, "bad_request", Some("room")),
             ("application/json", r#"{"room":"r","rom":1}"#, 400, "bad_request", Some("rom")),
             ("application/json", r#"{"room":"r","room":1}"#, 400, "bad_request", Some("room")),
             ("application/json", r#"{"room":"r","a b":1}"#, 400, "bad_request", None),
-            ("application/json", r#"{"room":123454321}"#, 400, "bad_request", None),
+            ("application/json", r#"{"room":123454321}"#, 400, "bad_request", Some("room")),
         ] {
-            let answer = post_body(content_type, body).await;
+            let answer = answer("/", content_type, body).await;
             assert_eq!((&answer["status"], &answer["code"]), (&status.into(), &code.into()), "{body}");
             assert_eq!(answer.get("field").and_then(|field| field.as_str()), field, "{body}");
             assert!(!answer.to_string().contains("123454321"), "{answer}");
         }
-        assert!(post_body("application/json; charset=utf-8", r#"{"room":"r"}"#).await.is_null());
-    }
-
-    fn parse_two_members(json: &str) -> Result<[Option<Box<RawValue>>; 2], Problem> {
-        serde_json::from_str::<JsonMembers>(json).unwrap().into_values(["a", "b"])
+        assert_eq!(answer("/", "application/json; charset=utf-8", r#"{"room":"r"}"#).await, "r");
     }
 
     #[actix_web::test]
-    async fn an_unknown_or_repeated_member_is_named() {
-        let [a, b] = parse_two_members(r#"{"b":[1],"a":null}"#).unwrap();
-        assert!(a.is_none());
-        assert_eq!(b.unwrap().get(), "[1]");
-        assert_eq!(parse_two_members(r#"{"c":1}"#).unwrap_err().field.as_deref(), Some("c"));
-        assert_eq!(parse_two_members(r#"{"a":1,"a":1}"#).unwrap_err().field.as_deref(), Some("a"));
-        assert_eq!(parse_two_members(r#"{"<script>":1}"#).unwrap_err().field, None);
-    }
-
-    #[actix_web::test]
-    async fn only_a_json_object_has_members() {
-        for json in ["[]", r#"["a"]"#, "1", "null", r#""a""#] {
-            assert!(serde_json::from_str::<JsonMembers>(json).is_err(), "{json}");
+    async fn a_body_may_be_missing_where_there_is_a_default() {
+        for (content_type, body) in [("", ""), ("application/json", ""), ("application/json", "null")] {
+            assert_eq!(answer("/default", content_type, body).await, "", "{body}");
         }
-        let many: Vec<_> = (0..65).map(|n| format!(r#""{n}":0"#)).collect();
-        assert!(serde_json::from_str::<JsonMembers>(&format!("{{{}}}", many.join(","))).is_err());
+        assert_eq!(answer("/default", "application/json", r#"{"room":"r"}"#).await, "r");
+        assert_eq!(answer("/default", "text/plain", "x").await["code"], "not_json");
     }
 }

@@ -2,7 +2,7 @@
 //! port.
 //!
 //! - [`ApiError`], [`problem_response`]: problem details (RFC 9457)
-//! - [`json_config`], [`JsonMembers`]: request bodies
+//! - [`json_config`], [`JsonBody`], [`parse_query`]: request bodies and queries as structs
 //! - [`resource`], [`not_found`]: paths and methods that are not there
 //! - [`RequestGate`], [`gate`]: what happens to every request: Host check, security headers, access
 //!   log
@@ -20,10 +20,12 @@ mod api_error;
 mod health;
 mod http_client;
 mod json_body;
+mod json_members;
 mod jwks_cache;
 mod listener;
 mod metrics;
 mod process;
+mod query_params;
 mod request_gate;
 mod route;
 mod stop_signal;
@@ -43,11 +45,13 @@ pub use hyper::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-pub use json_body::{JsonMembers, json_config};
+pub use json_body::{AuthorizationProof, JsonBody, json_config};
+pub use json_members::{DeferredMember, bad_member};
 pub use jwks_cache::{JwksCache, JwksCacheSettings, KeySetSource};
 pub use listener::{ListenError, open_listener};
 pub use metrics::metrics_response;
 pub use process::{ProcessError, print_text, run_process};
+pub use query_params::parse_query;
 pub use request_gate::{
     RequestGate, TrustedProxies, check_host, check_origin, guard_request, is_origin_allowed,
 };

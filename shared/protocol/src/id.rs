@@ -1,6 +1,8 @@
-//! Names: rooms, users, roles, peers, nodes, each a type of its own with its alphabet checked once, at the edge.
+//! Names: rooms, users, roles, peers, nodes, each a type of its own with its alphabet checked once,
+//! at the edge.
 //!
-//! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the making of ids. Must not: know what the names are for.
+//! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the making of ids. Must not: know what
+//! the names are for.
 
 use std::{fmt, sync::Arc};
 
@@ -16,7 +18,11 @@ pub struct InvalidName {
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $type:ident, $min:literal..=$max:literal, $alphabet:literal, $allowed:expr) => {
+    (
+        $(#[$doc:meta])*
+        $type:ident, $min:literal..=$max:literal, $alphabet:literal, $allowed:expr
+        $(; $component:literal, $description:literal)?
+    ) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String")]
@@ -67,6 +73,22 @@ macro_rules! name_type {
             }
         }
 
+        $(
+            #[cfg(feature = "openapi")]
+            impl utoipa::PartialSchema for $type {
+                fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                    name_schema($min, $max, $alphabet, $description)
+                }
+            }
+
+            #[cfg(feature = "openapi")]
+            impl utoipa::ToSchema for $type {
+                fn name() -> std::borrow::Cow<'static, str> {
+                    $component.into()
+                }
+            }
+        )?
+
         #[cfg(test)]
         impl schemars::JsonSchema for $type {
             fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -80,21 +102,45 @@ macro_rules! name_type {
     };
 }
 
+/// The schema of a name. The pattern follows from the alphabet, so the document and
+/// [`RoomId::parse`] cannot differ.
+#[cfg(feature = "openapi")]
+fn name_schema(
+    min: usize,
+    max: usize,
+    alphabet: &str,
+    description: &str,
+) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+    let length = if min == max { max.to_string() } else { format!("{min},{max}") };
+    let pattern = format!("^[{}]{{{length}}}$", alphabet.replace(' ', ""));
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::Type::String)
+        .pattern(Some(pattern))
+        .description(Some(description))
+        .into()
+}
+
 name_type!(
-    /// A room. The alphabet is RFC 3986's unreserved characters, so a room can stand in a URL and in a Redis key as it is.
-    RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c)
+    /// A room. The alphabet is RFC 3986's unreserved characters, so a room can stand in a URL and
+    /// in a Redis key as it is.
+    RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c);
+    "RoomName", "The name of a room."
 );
 name_type!(
     /// A user: the subject of a token.
-    UserId, 1..=128, "A-Z a-z 0-9 . _ ~ @ : + -", |c| c.is_ascii_alphanumeric() || b"._~@:+-".contains(&c)
+    UserId, 1..=128, "A-Z a-z 0-9 . _ ~ @ : + -", |c| c.is_ascii_alphanumeric() || b"._~@:+-".contains(&c);
+    "UserName", "The name of a user."
 );
 name_type!(
     /// A role: the name of a permission template in the configuration.
-    Role, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
+    Role, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    "RoleName", "The name of a role."
 );
 name_type!(
-    /// A peer: a member of a room. 128 random bits, so it cannot be guessed; compared as text to tell who is polite.
-    PeerId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
+    /// A peer: a member of a room. 128 random bits, so it cannot be guessed; compared as text to
+    /// tell who is polite.
+    PeerId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    "PeerName", "The id of a peer."
 );
 name_type!(
     /// A node: one signaling process, random at each boot.
@@ -102,15 +148,17 @@ name_type!(
 );
 name_type!(
     /// On whose word something was done: the id of an API key, or `guest`, `user`, `invite`, `app`.
-    CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c)
+    CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    "CallerName", "Where a token comes from: the id of an API key, `guest`, `user`, `invite` or `app`."
 );
 name_type!(
     /// A region, as the operator names them.
-    RegionId, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'
+    RegionId, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    "RegionName", "The name of a region."
 );
 name_type!(
-    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones, tickets) share the part before the
-    /// first dot.
+    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones,
+    /// tickets) share the part before the first dot.
     TokenId, 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
 );
 
@@ -154,7 +202,8 @@ impl TokenId {
         Self(Arc::from(random_hex()))
     }
 
-    /// What all tokens of one making have in common. It is empty only in a text that no token may have.
+    /// What all tokens of one making have in common. It is empty only in a text that no token may
+    /// have.
     pub fn grant(&self) -> &str {
         self.0.split('.').next().unwrap_or_default()
     }
@@ -176,7 +225,8 @@ impl PeerId {
         Self(Arc::from(format!("{bits:032x}")))
     }
 
-    /// Stands where an entry is about no peer: about the room, or from the API. No peer has this id.
+    /// Stands where an entry is about no peer: about the room, or from the API. No peer has this
+    /// id.
     pub fn no_peer() -> Self {
         Self::from_bits(u128::MAX)
     }
@@ -223,5 +273,27 @@ mod tests {
     fn an_invalid_name_is_not_repeated_in_its_error() {
         let error = UserId::parse("se cret").unwrap_err().to_string();
         assert!(!error.contains("cret"), "{error}");
+    }
+
+    #[cfg(feature = "openapi")]
+    #[test]
+    fn the_schema_of_a_name_allows_what_parses() {
+        fn check<T: utoipa::ToSchema>(parses: impl Fn(&str) -> bool) {
+            let schema = serde_json::to_value(T::schema()).unwrap();
+            let schema = jsonschema::validator_for(&schema).unwrap();
+            let characters = (0..=255u8).map(char::from);
+            let texts =
+                characters.flat_map(|c| [1, 2, 32, 33, 64, 65, 128, 129].map(|n| c.to_string().repeat(n)));
+            for text in texts.chain([String::new()]) {
+                let is_valid = schema.is_valid(&serde_json::Value::from(&*text));
+                assert_eq!(is_valid, parses(&text), "{} {text:?}", T::name());
+            }
+        }
+        check::<RoomId>(|text| RoomId::parse(text).is_ok());
+        check::<UserId>(|text| UserId::parse(text).is_ok());
+        check::<Role>(|text| Role::parse(text).is_ok());
+        check::<PeerId>(|text| PeerId::parse(text).is_ok());
+        check::<CallerId>(|text| CallerId::parse(text).is_ok());
+        check::<RegionId>(|text| RegionId::parse(text).is_ok());
     }
 }

@@ -4,16 +4,18 @@ use serde::Serialize;
 
 /// An HTTP error. `detail` is for a person and never repeats what was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "An HTTP error (RFC 9457)."))]
 pub struct Problem {
+    /// Always `about:blank`: `code` says what it is.
     #[serde(rename = "type")]
     type_uri: &'static str,
     /// What the status means.
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// The stable code; docs/PROTOCOL.md lists them.
+    /// The stable code (docs/PROTOCOL.md, section 1).
     pub code: &'static str,
-    /// What happened and what to do next.
+    /// What happened and what to do next, for a person.
     pub detail: String,
     /// The member of the request at fault.
     #[serde(skip_serializing_if = "Option::is_none")]

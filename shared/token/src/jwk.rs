@@ -19,15 +19,23 @@ pub const MAX_JWKS_KEYS: usize = 32;
 
 /// A public key. What is published holds this and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(as = Jwk, description = "A public key: Ed25519 (RFC 8037) or P-256 (RFC 7518).")
+)]
 pub struct PublicJwk {
     kty: String,
     crv: String,
     x: String,
+    /// Of P-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     y: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     alg: KeyAlgorithm,
     #[serde(rename = "use")]
     usage: String,
+    /// Its thumbprint (RFC 7638).
     kid: String,
 }
 

@@ -8,6 +8,11 @@ use signalbox_protocol::id::RoomId;
 
 /// One thing that a backend may be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(as = ScopeName, description = "A scope of an API key or a management token.")
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// To make tokens and invites for users.

@@ -22,9 +22,35 @@ pub struct IceServer {
     pub credential: Option<String>,
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for IceServer {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let optional = [utoipa::openapi::Type::String, utoipa::openapi::Type::Null];
+        let optional = || {
+            utoipa::openapi::ObjectBuilder::new()
+                .schema_type(utoipa::openapi::schema::SchemaType::from_iter(optional.clone()))
+        };
+        utoipa::openapi::ObjectBuilder::new()
+            .description(Some("`RTCIceServer`."))
+            .property("urls", Vec::<String>::schema())
+            .required("urls")
+            .property("username", optional())
+            .property("credential", optional())
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for IceServer {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "IceServerView".into()
+    }
+}
+
 /// `RTCConfiguration.iceTransportPolicy`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = IceTransportPolicy))]
 #[serde(rename_all = "lowercase")]
 pub enum IcePolicy {
     /// Any candidate.
@@ -62,6 +88,11 @@ pub struct PeerInfo {
 /// Whether the peers of a room encrypt end to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(as = Encryption, description = "Whether the peers of a room encrypt end to end.")
+)]
 #[serde(rename_all = "lowercase")]
 pub enum E2eeMode {
     /// They do not.

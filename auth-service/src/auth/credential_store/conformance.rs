@@ -1,0 +1,382 @@
+//! What the store promises, over memory and every kind of Redis.
+
+use std::{sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+use signalbox_protocol::{
+    clock,
+    id::{RoomId, random_hex},
+};
+use signalbox_redis::RedisClient;
+use signalbox_tests::redis_kind::{ExclusiveRedis, REDIS_KINDS};
+use signalbox_token::{MemoryTicketStore, OpaqueToken, TicketRedemption, USED_TICKET_VALUE};
+
+use super::{
+    CredentialStore, MemoryCredentialStore, RedisCredentialStore,
+    contract::{
+        CredentialStoreError, EXPIRED_RETENTION_MS, InviteUse, MAX_ROOM_INVITES, NewInvite, NewRefreshFamily,
+        RefreshRotation, RefreshRotationResult,
+    },
+};
+use crate::auth::issuer::{derive_successor, family_id, new_salt};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// The store under test, and where it is.
+struct StoreUnderTest {
+    label: String,
+    store: CredentialStore,
+    redis: Option<ExclusiveRedis>,
+    tickets: MemoryTicketStore,
+}
+
+async fn stores_under_test() -> Vec<StoreUnderTest> {
+    let tickets = MemoryTicketStore::default();
+    let store = CredentialStore::in_memory(tickets.clone());
+    let mut places = vec![StoreUnderTest { label: "memory".to_owned(), store, redis: None, tickets }];
+    for kind in REDIS_KINDS {
+        let redis = kind.acquire().await;
+        let client = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
+        client.wait_for_servers(Duration::from_secs(10)).await.unwrap();
+        let store = RedisCredentialStore::new(client);
+        let (store, tickets) = (CredentialStore::Redis(Arc::new(store)), MemoryTicketStore::default());
+        places.push(StoreUnderTest { label: format!("{kind:?}"), store, redis: Some(redis), tickets });
+    }
+    places
+}
+
+/// A family, and the way of its tokens.
+struct RefreshChain {
+    salt: String,
+    tokens: Vec<OpaqueToken>,
+}
+
+impl RefreshChain {
+    async fn start(store: &CredentialStore, life_ms: u64, longest_ms: u64) -> Self {
+        let (token, salt) = (OpaqueToken::random(), new_salt());
+        let family = new_family(&token, &salt, life_ms, longest_ms);
+        store.start_family(family).await.unwrap();
+        Self { salt, tokens: vec![token] }
+    }
+
+    fn rotation(&self, place: usize, grace_ms: u64) -> RefreshRotation {
+        let token = &self.tokens[place];
+        RefreshRotation {
+            family_id: family_id(token),
+            presented_digest: token.digest(),
+            successor_digest: derive_successor(token, &self.salt).digest(),
+            repeat_ms: grace_ms,
+            successor_life_ms: DAY_MS,
+        }
+    }
+
+    fn advance(&mut self) {
+        let next = derive_successor(self.tokens.last().unwrap(), &self.salt);
+        self.tokens.push(next);
+    }
+}
+
+fn new_family(token: &OpaqueToken, salt: &str, life_ms: u64, longest_ms: u64) -> NewRefreshFamily {
+    NewRefreshFamily {
+        family_id: family_id(token),
+        salt: salt.to_owned(),
+        first_digest: token.digest(),
+        terms_json: r#"{"a":1}"#.to_owned(),
+        grant: "g".to_owned(),
+        token_life_ms: life_ms,
+        family_life_ms: longest_ms,
+    }
+}
+
+#[actix_web::test]
+async fn repeated_refresh_token_is_accepted_briefly_and_later_revokes_its_family() {
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        let mut walk = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        let family = store.load_family(&walk.rotation(0, 0).family_id).await.unwrap().unwrap();
+        assert_eq!(
+            (&*family.salt, &*family.terms_json, &*family.grant),
+            (&*walk.salt, r#"{"a":1}"#, "g"),
+            "{label}"
+        );
+        assert!(clock::now_ms().abs_diff(family.created_ms) < 5_000, "{label}");
+        let used = |turned| match turned {
+            RefreshRotationResult::Rotated { number, left_ms }
+                if left_ms <= DAY_MS && left_ms > DAY_MS - 60_000 =>
+            {
+                number
+            }
+            other => panic!("{label}: {other:?}"),
+        };
+        assert_eq!(used(store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap()), 1);
+        assert_eq!(
+            used(store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap()),
+            2,
+            "the same one again"
+        );
+        walk.advance();
+        assert_eq!(used(store.rotate_refresh_token(&walk.rotation(1, 10_000)).await.unwrap()), 3);
+        // Two steps back is too old, however soon it comes.
+        let reused = store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap();
+        assert!(
+            matches!(reused, RefreshRotationResult::Reused { first: true, left_ms } if left_ms > 29 * DAY_MS),
+            "{label}"
+        );
+        walk.advance();
+        for place in [2, 1, 0] {
+            let after = store.rotate_refresh_token(&walk.rotation(place, 10_000)).await.unwrap();
+            assert!(
+                matches!(after, RefreshRotationResult::Reused { first: false, .. }),
+                "{label}: {after:?}"
+            );
+        }
+        assert_eq!(
+            store.load_family(&walk.rotation(0, 0).family_id).await.unwrap().unwrap().terms_json,
+            "",
+            "{label}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn late_repeat_unknown_family_and_expired_token_have_different_results() {
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        let walk = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        let strange = RefreshRotation { family_id: random_hex(), ..walk.rotation(0, 0) };
+        assert_eq!(
+            store.rotate_refresh_token(&strange).await.unwrap(),
+            RefreshRotationResult::Unknown,
+            "{label}"
+        );
+        assert_eq!(store.load_family(&strange.family_id).await.unwrap(), None, "{label}");
+        store.rotate_refresh_token(&walk.rotation(0, 0)).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let late = store.rotate_refresh_token(&walk.rotation(0, 1)).await.unwrap();
+        assert!(matches!(late, RefreshRotationResult::Reused { first: true, .. }), "{label}: {late:?}");
+
+        let guessed = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        let mut guess = guessed.rotation(0, 10_000);
+        guess.presented_digest = OpaqueToken::random().digest();
+        let turned = store.rotate_refresh_token(&guess).await.unwrap();
+        assert!(matches!(turned, RefreshRotationResult::Reused { .. }), "{label}: a proof that nobody gave");
+
+        let short = RefreshChain::start(&store, 1, 30 * DAY_MS).await;
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert_eq!(
+            store.rotate_refresh_token(&short.rotation(0, 10_000)).await.unwrap(),
+            RefreshRotationResult::Expired,
+            "{label}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn refresh_successor_expires_no_later_than_its_family() {
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        let walk = RefreshChain::start(&store, DAY_MS, 60_000).await;
+        let turned = store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap();
+        assert!(
+            matches!(turned, RefreshRotationResult::Rotated { left_ms, .. } if left_ms <= 60_000 && left_ms > 30_000),
+            "{label}: {turned:?}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn fifty_concurrent_uses_get_the_same_successor() {
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        let mut walk = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        let uses = (0..50).map(|_| {
+            let (store, turn) = (store.clone(), walk.rotation(0, 10_000));
+            actix_web::rt::spawn(async move { store.rotate_refresh_token(&turn).await })
+        });
+        let uses: Vec<_> = uses.collect();
+        let mut numbers = Vec::new();
+        for used in uses {
+            match used.await.unwrap().unwrap() {
+                RefreshRotationResult::Rotated { number, .. } => numbers.push(number),
+                other => panic!("{label}: {other:?}"),
+            }
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=50).collect::<Vec<_>>(), "{label}");
+        walk.advance();
+        assert!(matches!(
+            store.rotate_refresh_token(&walk.rotation(1, 10_000)).await.unwrap(),
+            RefreshRotationResult::Rotated { number: 51, .. }
+        ));
+    }
+}
+
+#[actix_web::test]
+async fn ticket_is_stored_under_its_digest_until_it_expires() {
+    for StoreUnderTest { label, store, redis, tickets } in stores_under_test().await {
+        let (ticket, claims) = (OpaqueToken::random(), r#"{"iss":"x"}"#);
+        store.put_ticket(&ticket.digest(), claims.to_owned()).await.unwrap();
+        let Some(redis) = redis else {
+            // These claims are none, so that what is there shows as unknown, and as used afterwards.
+            assert!(matches!(
+                tickets.redeem_ticket(&ticket.digest(), clock::now_ms()),
+                TicketRedemption::Unknown
+            ));
+            assert!(matches!(
+                tickets.redeem_ticket(&ticket.digest(), clock::now_ms()),
+                TicketRedemption::Used
+            ));
+            continue;
+        };
+        let key = signalbox_redis::redis_keys::ticket_key(&ticket.digest());
+        assert_eq!(redis.keys().await, std::slice::from_ref(&key), "{label}");
+        let mut redeem = redis::cmd("SET");
+        redeem.arg(&key).arg(USED_TICKET_VALUE).arg("XX").arg("GET").arg("KEEPTTL");
+        let mut before = Vec::new();
+        for _ in 0..2 {
+            let answers = redis.try_run_on_masters::<Option<String>>(&redeem).await;
+            before.extend(answers.into_iter().flatten().flatten());
+        }
+        assert_eq!(before, [claims, USED_TICKET_VALUE], "{label}");
+        let mut ttl = redis::cmd("PTTL");
+        ttl.arg(&key);
+        let lives = redis.try_run_on_masters::<i64>(&ttl).await;
+        assert!(lives.iter().flatten().any(|ms| (1..=30_000).contains(ms)), "{label}: {lives:?}");
+    }
+}
+
+fn new_invite(room: &RoomId, max_uses: u32, life_ms: u64) -> NewInvite {
+    NewInvite {
+        room: room.clone(),
+        id: random_hex(),
+        terms_json: r#"{"role":"guest"}"#.to_owned(),
+        max_uses,
+        life_ms,
+    }
+}
+
+#[actix_web::test]
+async fn invite_is_accepted_up_to_its_limit_and_until_it_expires() {
+    let (room, other) = (RoomId::parse("r").unwrap(), RoomId::parse("s").unwrap());
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        let (three, brief) = (new_invite(&room, 3, DAY_MS), new_invite(&room, 3, 1));
+        let ends_ms = store.put_invite(three.clone()).await.unwrap();
+        assert!(ends_ms.abs_diff(clock::now_ms() + DAY_MS) < 5_000, "{label}");
+        store.put_invite(brief.clone()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert_eq!(store.use_invite(&room, &brief.id).await.unwrap(), InviteUse::Expired, "{label}");
+        assert_eq!(store.use_invite(&other, &three.id).await.unwrap(), InviteUse::Unknown, "{label}");
+
+        let uses: Vec<_> = (0..20)
+            .map(|_| {
+                let (store, room, id) = (store.clone(), room.clone(), three.id.clone());
+                actix_web::rt::spawn(async move { store.use_invite(&room, &id).await.unwrap() })
+            })
+            .collect();
+        let mut good = 0;
+        for used in uses {
+            match used.await.unwrap() {
+                InviteUse::Accepted(what) => {
+                    assert_eq!(what, three.terms_json);
+                    good += 1;
+                }
+                other => assert_eq!(other, InviteUse::UsedUp, "{label}"),
+            }
+        }
+        assert_eq!(good, 3, "{label}");
+        let listed = store.list_invites(&room).await.unwrap();
+        assert_eq!(listed.len(), 1, "{label}: what is over is not listed");
+        assert_eq!((&listed[0].id, listed[0].uses, listed[0].max_uses), (&three.id, 3, 3), "{label}");
+        assert!(store.delete_invite(&room, &three.id).await.unwrap(), "{label}");
+        assert!(!store.delete_invite(&room, &three.id).await.unwrap(), "{label}");
+        assert_eq!(store.use_invite(&room, &three.id).await.unwrap(), InviteUse::Unknown, "{label}");
+    }
+}
+
+#[actix_web::test]
+async fn room_has_at_most_100_invites_and_all_can_be_deleted() {
+    let room = RoomId::parse("full").unwrap();
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        let first = new_invite(&room, 1, DAY_MS);
+        store.put_invite(first.clone()).await.unwrap();
+        for _ in 1..MAX_ROOM_INVITES {
+            store.put_invite(new_invite(&room, 1, DAY_MS)).await.unwrap();
+        }
+        assert_eq!(
+            store.put_invite(new_invite(&room, 1, DAY_MS)).await,
+            Err(CredentialStoreError::Full),
+            "{label}"
+        );
+        store.delete_room_invites(&room).await.unwrap();
+        assert_eq!(store.use_invite(&room, &first.id).await.unwrap(), InviteUse::Unknown, "{label}");
+        store.put_invite(new_invite(&room, 1, DAY_MS)).await.unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn every_redis_key_has_a_ttl() {
+    let room = RoomId::parse("r").unwrap();
+    for StoreUnderTest { label, store, redis, .. } in stores_under_test().await {
+        let Some(redis) = redis else { continue };
+        let live = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        store.rotate_refresh_token(&live.rotation(0, 0)).await.unwrap();
+        let dead = RefreshChain::start(&store, 1_000, 30 * DAY_MS).await;
+        let guess =
+            RefreshRotation { presented_digest: OpaqueToken::random().digest(), ..dead.rotation(0, 0) };
+        store.rotate_refresh_token(&guess).await.unwrap();
+        store.put_ticket(&OpaqueToken::random().digest(), "{}".to_owned()).await.unwrap();
+        store.put_invite(new_invite(&room, 1, 30 * DAY_MS)).await.unwrap();
+        // A short one does not shorten the life of the longer one's key.
+        store.put_invite(new_invite(&room, 1, 1_000)).await.unwrap();
+        let keys = redis.keys().await;
+        assert_eq!(keys.len(), 4, "{label}: {keys:?}");
+        for key in keys {
+            let mut ttl = redis::cmd("PTTL");
+            ttl.arg(&key);
+            let answers = redis.try_run_on_masters::<i64>(&ttl).await;
+            let ms = answers.into_iter().flatten().find(|ms| *ms != -2).unwrap();
+            assert!(ms > 0 && ms as u64 <= 30 * DAY_MS + EXPIRED_RETENTION_MS, "{label}: {key} {ms}");
+            assert!(!key.contains("invite") || ms as u64 > 29 * DAY_MS, "{label}: {key} {ms}");
+        }
+    }
+}
+
+/// A step of the walk: which token is shown, counted back from the newest, and how much later.
+fn random_steps() -> impl Strategy<Value = Vec<(usize, u64)>> {
+    prop::collection::vec(
+        (prop_oneof![6 => Just(0_usize), 3 => Just(1), 1 => 2..6_usize], 0..8_000_u64),
+        1..40,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+    /// The model knows all tokens by their place: the newest is good; the one before for the grace; any other ends it all.
+    #[test]
+    fn random_refresh_uses_match_the_model(steps in random_steps()) {
+        let store = MemoryCredentialStore::new(MemoryTicketStore::default());
+        let (token, salt) = (OpaqueToken::random(), new_salt());
+        let mut now = 1_000_000;
+        store.start_family(new_family(&token, &salt, DAY_MS, 30 * DAY_MS), now).unwrap();
+        let mut walk = RefreshChain { salt, tokens: vec![token] };
+        let (mut rotated, mut dead, mut uses) = (None::<u64>, false, 0);
+        for (back, later) in steps {
+            now += later;
+            let newest = walk.tokens.len() - 1;
+            let shown = newest.saturating_sub(back);
+            let turned = store.rotate_refresh_token(&walk.rotation(shown, 10_000), now);
+            let again = shown + 1 == newest && rotated.is_some_and(|at| now - at <= 10_000);
+            if dead || (shown != newest && !again) {
+                let expected_first = !dead;
+                dead = true;
+                let told = matches!(turned, RefreshRotationResult::Reused { first, .. } if first == expected_first);
+                prop_assert!(told, "{turned:?}");
+                continue;
+            }
+            uses += 1;
+            let told = matches!(turned, RefreshRotationResult::Rotated { number, .. } if number == uses);
+            prop_assert!(told, "{turned:?}");
+            if shown == newest {
+                rotated = Some(now);
+                walk.advance();
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `POST /auth/token` with an invite: a guest gets a token for the room of the invite.
+
+use signalbox_access::AccessSubject;
+use signalbox_protocol::{id::random_hex, problem::Problem};
+
+use super::{
+    credential_store::contract::InviteUse,
+    issuer::{InviteCode, InviteTerms, RoomTokenTerms, TokenRequest},
+    token_issuer::{TokenResponse, issue_room_token, store_problem},
+};
+use crate::auth::token_service::TokenService;
+
+/// Issues a token for an invite. The use is counted last, so a refused request costs no use.
+pub(crate) async fn issue_for_invite(
+    service: &TokenService,
+    request: Result<TokenRequest, Problem>,
+) -> Result<TokenResponse, Problem> {
+    let request = request?;
+    let refresh = request.wants_refresh();
+    let code = request.invite_code().and_then(InviteCode::parse).ok_or_else(invite_invalid)?;
+    let id = code.id();
+    let invites = service.store.list_invites(&code.room).await.map_err(store_problem)?;
+    let terms = invites.iter().find(|invite| invite.id == id).map(|invite| &*invite.terms_json);
+    let terms = terms.map(|terms_json| valid_invite_terms(service, terms_json)).transpose()?;
+    let terms = terms
+        .map(|terms| service.grant_policy.terms_for_invite(code.room.clone(), &terms, request, &random_hex()))
+        .transpose()?;
+    if let Some(RoomTokenTerms { user, room, caller, .. }) = &terms {
+        let (room, issuer) = (Some(room), Some(caller.as_str()));
+        service.context.check_access(&AccessSubject {
+            user,
+            room,
+            grant: "",
+            issued_s: None,
+            issuer,
+            address: None,
+        })?;
+    }
+    match (service.store.use_invite(&code.room, &id).await.map_err(store_problem)?, terms) {
+        (InviteUse::Accepted(_), Some(terms)) => {
+            let issued = issue_room_token(service, terms, refresh).await?;
+            tracing::info!(target: "signalbox_auth::audit", invite = id, room = %code.room, "invite_used");
+            issued.log_issued("token_issued", "invite", "invite");
+            Ok(issued)
+        }
+        (InviteUse::Expired, _) => Err(Problem::new(401, "invite_expired", "the invite is over")),
+        (InviteUse::UsedUp, _) => {
+            Err(Problem::new(401, "invite_used_up", "the invite was used as often as it may be"))
+        }
+        (InviteUse::Accepted(_) | InviteUse::Unknown, _) => Err(invite_invalid()),
+    }
+}
+
+/// The terms of an invite, if the API key that created it may still create invites.
+fn valid_invite_terms(service: &TokenService, terms_json: &str) -> Result<InviteTerms, Problem> {
+    let terms: InviteTerms = serde_json::from_str(terms_json).map_err(|_| invite_invalid())?;
+    service.context.applications.get(&terms.created_by).ok_or_else(invite_invalid)?;
+    service.context.check_api_key(terms.created_by.as_str()).map_err(|_| invite_invalid())?;
+    Ok(terms)
+}
+
+fn invite_invalid() -> Problem {
+    Problem::new(401, "invite_invalid", "there is no such invite, or it was revoked")
+}

@@ -1,0 +1,286 @@
+//! Who may have which token: from a request to the terms of a token, by the configuration.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use signalbox_config::ServiceSettings;
+use signalbox_http::{DeferredMember, bad_member};
+use signalbox_protocol::{
+    id::{CallerId, RegionId, Role, RoomId, UserId},
+    problem::Problem,
+};
+use signalbox_token::scope::RoomPattern;
+use utoipa::ToSchema;
+
+use super::InviteTerms;
+use crate::context::{
+    member_types::{DisplayName, MetadataObject, UncheckedNumber},
+    principal::Principal,
+};
+
+/// The largest metadata of a token, whatever the limit for a member is: a longer token would be
+/// refused unread.
+const MAX_METADATA_BYTES: usize = 7 * 1024;
+
+/// Who may have which token, by the configuration.
+#[derive(Debug)]
+pub(crate) struct GrantPolicy {
+    roles: BTreeMap<Role, Arc<[Arc<str>]>>,
+    guest_role: Role,
+    guest_ttl_s: u64,
+    guest_rooms: Vec<RoomPattern>,
+    default_role: Role,
+    default_ttl_s: u64,
+    max_ttl_s: u64,
+    metadata_max: usize,
+}
+
+/// A request for a room token. An API key needs room and user, a guest needs the room, and a guest
+/// with an invite needs the invite. A member without effect is not even parsed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenRequest {
+    /// Whether the response holds a refresh token too.
+    refresh: Option<bool>,
+    #[schema(value_type = Option<RoomId>)]
+    room: DeferredMember<RoomId>,
+    #[schema(value_type = Option<UserId>)]
+    user: DeferredMember<UserId>,
+    #[schema(value_type = Option<Role>)]
+    role: DeferredMember<Role>,
+    /// The life of the token, seconds; at most the configured one.
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 86_400)]
+    ttl: DeferredMember<UncheckedNumber>,
+    /// The display name.
+    name: Option<DisplayName>,
+    /// The region of the peer, which selects its TURN servers.
+    region: Option<RegionId>,
+    metadata: Option<MetadataObject>,
+    /// The code of an invite, in place of room and role.
+    invite: Option<String>,
+}
+
+impl TokenRequest {
+    /// The code of an invite.
+    pub(crate) fn invite_code(&self) -> Option<&str> {
+        self.invite.as_deref()
+    }
+
+    /// Whether the response holds a refresh token too.
+    pub(crate) fn wants_refresh(&self) -> bool {
+        self.refresh.unwrap_or(false)
+    }
+}
+
+/// The claims of a room token without its times. They are kept with a refresh token, except for the
+/// permissions, which the role decides at each issue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RoomTokenTerms {
+    /// The room.
+    pub(crate) room: RoomId,
+    /// The user.
+    pub(crate) user: UserId,
+    /// The role.
+    pub(crate) role: Role,
+    /// The permissions of the role.
+    #[serde(skip)]
+    pub(crate) permissions: Arc<[Arc<str>]>,
+    /// The display name.
+    pub(crate) name: Option<Arc<str>>,
+    /// The metadata of the application.
+    pub(crate) metadata: Option<Arc<RawValue>>,
+    /// The API key, `guest`, `user` or `invite` that the token comes from.
+    pub(crate) caller: CallerId,
+    /// The region of the peer.
+    pub(crate) region: Option<RegionId>,
+    /// The life, seconds.
+    pub(crate) ttl_s: u64,
+}
+
+/// The claims of a user token without its times.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UserTokenTerms {
+    /// The user.
+    pub(crate) user: UserId,
+    /// The role.
+    pub(crate) role: Role,
+    /// The display name.
+    pub(crate) name: Option<Arc<str>>,
+    /// The life, seconds.
+    pub(crate) ttl_s: u64,
+}
+
+/// Room, user, role, life in seconds, and the caller.
+type BaseTerms = (RoomId, UserId, Role, u64, CallerId);
+
+impl GrantPolicy {
+    /// Reads the configuration.
+    pub(crate) fn new(settings: &ServiceSettings) -> Self {
+        let permissions = |names: &Vec<String>| -> Arc<[Arc<str>]> {
+            names.iter().map(|name| Arc::from(&**name)).collect()
+        };
+        let roles = settings
+            .roles
+            .0
+            .iter()
+            .map(|(role, template)| (role.clone(), permissions(&template.permissions)))
+            .collect();
+        let auth = &settings.auth;
+        Self {
+            roles,
+            guest_role: auth.guest_role.clone(),
+            guest_ttl_s: auth.guest_ttl.0.as_secs(),
+            guest_rooms: auth.guest_rooms.clone(),
+            default_role: auth.default_role.clone(),
+            default_ttl_s: auth.token_ttl.0.as_secs(),
+            max_ttl_s: auth.token_ttl_max.0.as_secs(),
+            metadata_max: settings.limits.metadata.0.min(MAX_METADATA_BYTES),
+        }
+    }
+
+    /// The terms that a caller may have. `random` names a guest whose request names no user.
+    ///
+    /// # Errors
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `room_not_allowed`,
+    /// `not_permitted`.
+    pub(crate) fn terms_for_request(
+        &self,
+        caller: &Principal,
+        request: TokenRequest,
+        random: &str,
+    ) -> Result<RoomTokenTerms, Problem> {
+        let room = request.room.read("room")?.ok_or_else(|| missing_member("room"))?;
+        self.check_room(caller, &room)?;
+        let user = match (request.user.read("user")?, caller) {
+            (Some(user), _) => user,
+            (None, Principal::Guest) => guest_user(random)?,
+            (None, _) => return Err(missing_member("user")),
+        };
+        if matches!(caller, Principal::Guest) && request.wants_refresh() {
+            let detail = "guests get no refresh token; they may ask for a new token at any time";
+            return Err(Problem::new(403, "not_permitted", detail).with_field("refresh"));
+        }
+        let (role, ttl_s) = self.role_and_life(caller, &request)?;
+        self.complete_terms(request, (room, user, role, ttl_s, caller.id()))
+    }
+
+    /// The terms of a guest with an invite. Room, role and life come from the invite and the user
+    /// name is random, so a guest cannot take the name of another user.
+    ///
+    /// # Errors
+    /// As [`GrantPolicy::terms_for_request`].
+    pub(crate) fn terms_for_invite(
+        &self,
+        room: RoomId,
+        terms: &InviteTerms,
+        request: TokenRequest,
+        random: &str,
+    ) -> Result<RoomTokenTerms, Problem> {
+        let ttl_s = terms.ttl_s.unwrap_or(self.default_ttl_s).min(self.max_ttl_s);
+        self.complete_terms(
+            request,
+            (room, guest_user(random)?, terms.role.clone(), ttl_s, CallerId::invite()),
+        )
+    }
+
+    /// Adds what is the same for all callers: name, metadata, region and permissions.
+    fn complete_terms(&self, request: TokenRequest, standing: BaseTerms) -> Result<RoomTokenTerms, Problem> {
+        let (room, user, role, ttl_s, caller) = standing;
+        let permissions = self.permissions_of(&role)?;
+        let name = request.name.map(DisplayName::into_text);
+        let region = request.region;
+        let metadata = request.metadata.map(|json| json.within(self.metadata_max)).transpose()?;
+        Ok(RoomTokenTerms { room, user, role, permissions, name, metadata, caller, region, ttl_s })
+    }
+
+    /// Gives terms the current permissions of their role, and at most the life that is allowed now.
+    ///
+    /// # Errors
+    /// 403 `role_not_allowed` if the configuration has no such role any more.
+    pub(crate) fn renew_terms(&self, grant: &mut RoomTokenTerms) -> Result<(), Problem> {
+        grant.permissions = self.permissions_of(&grant.role)?;
+        grant.ttl_s = grant.ttl_s.min(self.max_ttl_s);
+        Ok(())
+    }
+
+    /// The role and the life that an application names, or the configured ones.
+    ///
+    /// # Errors
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`.
+    pub(crate) fn role_and_ttl(
+        &self,
+        role: Option<Role>,
+        ttl: Option<UncheckedNumber>,
+    ) -> Result<(Role, Option<u64>), Problem> {
+        let role = role.unwrap_or_else(|| self.default_role.clone());
+        self.permissions_of(&role)?;
+        Ok((role, self.checked_ttl(ttl)?))
+    }
+
+    /// A life in seconds, at most the configured one.
+    ///
+    /// # Errors
+    /// 400 `bad_request` that names `ttl`.
+    pub(crate) fn checked_ttl(&self, ttl: Option<UncheckedNumber>) -> Result<Option<u64>, Problem> {
+        ttl.map(|ttl| ttl.within("ttl", 1, self.max_ttl_s, " of seconds")).transpose()
+    }
+
+    fn check_room(&self, caller: &Principal, room: &RoomId) -> Result<(), Problem> {
+        caller.check_room(room)?;
+        let open = self.guest_rooms.is_empty() || self.guest_rooms.iter().any(|rooms| rooms.matches(room));
+        if matches!(caller, Principal::Guest) && !open {
+            return Err(
+                Problem::new(403, "room_not_allowed", "guests may be in other rooms only").with_field("room")
+            );
+        }
+        Ok(())
+    }
+
+    /// Role and life. A guest cannot choose either.
+    fn role_and_life(&self, caller: &Principal, request: &TokenRequest) -> Result<(Role, u64), Problem> {
+        if matches!(caller, Principal::Guest) {
+            return Ok((self.guest_role.clone(), self.guest_ttl_s));
+        }
+        let role = request.role.read("role")?.unwrap_or_else(|| self.default_role.clone());
+        self.permissions_of(&role)?;
+        let ttl_s = self.checked_ttl(request.ttl.read("ttl")?)?;
+        Ok((role, ttl_s.unwrap_or(self.default_ttl_s)))
+    }
+
+    /// The permissions of a role.
+    ///
+    /// # Errors
+    /// 403 `role_not_allowed`.
+    pub(crate) fn permissions_of(&self, role: &Role) -> Result<Arc<[Arc<str>]>, Problem> {
+        self.roles.get(role).cloned().ok_or_else(|| self.role_not_allowed())
+    }
+
+    /// The largest metadata of a token, bytes.
+    pub(crate) fn max_metadata_bytes(&self) -> usize {
+        self.metadata_max
+    }
+
+    /// The role if the request names none.
+    pub(crate) fn default_role(&self) -> &Role {
+        &self.default_role
+    }
+
+    /// The life of a token if the request names none.
+    pub(crate) fn default_ttl_s(&self) -> u64 {
+        self.default_ttl_s
+    }
+
+    fn role_not_allowed(&self) -> Problem {
+        let known = self.roles.keys().map(Role::as_str).collect::<Vec<_>>().join(", ");
+        Problem::new(403, "role_not_allowed", format!("role is not one of {known}")).with_field("role")
+    }
+}
+
+fn guest_user(random: &str) -> Result<UserId, Problem> {
+    UserId::parse(&format!("guest-{random}")).map_err(|bad| bad_member("user", bad))
+}
+
+fn missing_member(field: &str) -> Problem {
+    bad_member(field, "is missing")
+}

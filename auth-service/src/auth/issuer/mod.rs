@@ -1,0 +1,13 @@
+//! What a token may say. Pure.
+//!
+//! Owns: the terms that a caller may have ([`GrantPolicy`]), and the forms of refresh tokens and
+//! invite codes. Must not: read a header or the store, read a clock, or make the id of a token; the
+//! caller passes them in. Next: `auth/token_issuer.rs` signs.
+
+mod grant_policy;
+mod invite;
+mod refresh_token;
+
+pub(crate) use grant_policy::{GrantPolicy, RoomTokenTerms, TokenRequest, UserTokenTerms};
+pub(crate) use invite::{InviteCode, InviteTerms};
+pub(crate) use refresh_token::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id, new_salt};

@@ -1,0 +1,202 @@
+//! The keys of a running process.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use signalbox_protocol::clock;
+use signalbox_token::{MAX_JWKS_KEYS, PublicJwk, SharedSecret, TokenClaims, TokenVerifier, VerificationKey};
+use utoipa::ToSchema;
+
+use super::{KeyState, KeyTiming, KeysError, PrivateKey, folder, key_statuses};
+
+/// How often the folder is looked into. A new key waits at least `KeyTiming::lead_s` for its first signature.
+const FOLDER_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What signs now.
+struct ActiveSigningKey {
+    kid: String,
+    algorithm: Algorithm,
+    key: EncodingKey,
+}
+
+/// The published set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedJwks {
+    /// `{"keys":[…]}`, public keys only.
+    pub body: String,
+    /// Its entity tag (RFC 9110, section 8.8.3), quoted.
+    pub etag: String,
+    /// How long it may be kept, seconds.
+    pub max_age_s: u64,
+}
+
+/// What follows from the folder and the time.
+struct KeySnapshot {
+    signer: ActiveSigningKey,
+    published: Option<Arc<PublishedJwks>>,
+}
+
+struct KeyFolder {
+    path: PathBuf,
+    timing: KeyTiming,
+    max_age_s: u64,
+}
+
+/// What a process signs with, and what it checks with: the same keys, and those before.
+pub struct SigningKeys {
+    verifier: TokenVerifier,
+    folder: Option<KeyFolder>,
+    // Held for the copy of a pointer.
+    snapshot: RwLock<Arc<KeySnapshot>>,
+}
+
+impl SigningKeys {
+    /// The shared secret signs (HS256); it and the previous one check. Nothing is published.
+    pub fn from_secret(secret: &SharedSecret, previous: Option<&SharedSecret>) -> Arc<Self> {
+        let key = EncodingKey::from_secret(secret.expose());
+        let signer = ActiveSigningKey { kid: secret.kid(), algorithm: Algorithm::HS256, key };
+        let verifier = TokenVerifier::from_secrets(std::iter::once(secret).chain(previous));
+        let now = RwLock::new(Arc::new(KeySnapshot { signer, published: None }));
+        Arc::new(Self { verifier, folder: None, snapshot: now })
+    }
+
+    /// The keys of a folder sign and check. Tokens of applications that sign with a shared secret are good where one is given,
+    /// and only there.
+    ///
+    /// # Errors
+    /// [`KeysError`], for the operator.
+    pub fn from_folder<'a>(
+        path: PathBuf,
+        auth: &signalbox_config::AuthSettings,
+        secrets: impl IntoIterator<Item = &'a SharedSecret>,
+        now_s: u64,
+    ) -> Result<Arc<Self>, KeysError> {
+        let verifier = TokenVerifier::with_published_keys(secrets);
+        let folder = KeyFolder { path, timing: KeyTiming::new(auth), max_age_s: auth.jwks_ttl.0.as_secs() };
+        let (now, keys) = folder.load_snapshot(now_s)?;
+        verifier.replace_published_keys(keys);
+        Ok(Arc::new(Self { verifier, folder: Some(folder), snapshot: RwLock::new(Arc::new(now)) }))
+    }
+
+    /// Checks what this signs.
+    pub fn verifier(&self) -> &TokenVerifier {
+        &self.verifier
+    }
+
+    /// A token of any kind (RFC 7515, compact).
+    ///
+    /// # Errors
+    /// Only a fault of the library; there is nothing a caller could send to cause it.
+    pub fn sign<C: TokenClaims>(&self, claims: &C) -> Result<String, jsonwebtoken::errors::Error> {
+        let now = self.snapshot();
+        let header = Header {
+            typ: Some(C::KIND.typ().to_owned()),
+            kid: Some(now.signer.kid.clone()),
+            ..Header::new(now.signer.algorithm)
+        };
+        jsonwebtoken::encode(&header, claims, &now.signer.key)
+    }
+
+    /// What is published; nothing where a shared secret signs.
+    pub fn published_jwks(&self) -> Option<Arc<PublishedJwks>> {
+        self.snapshot().published.clone()
+    }
+
+    /// Looks into the folder again. What is held stays where the folder is not usable just now.
+    ///
+    /// # Errors
+    /// [`KeysError`], for the operator.
+    pub fn reload(&self, now_s: u64) -> Result<(), KeysError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let (now, keys) = folder.load_snapshot(now_s)?;
+        let before = self.snapshot();
+        if before.signer.kid != now.signer.kid {
+            tracing::info!(event = "signing_key_changed", kid = now.signer.kid);
+        }
+        // First what checks, so that nothing is signed that would not be taken back here.
+        self.verifier.replace_published_keys(keys);
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        Ok(())
+    }
+
+    /// Looks into the folder every second until the process ends. Each change between usable and not is one line of the log.
+    pub async fn watch_folder(self: Arc<Self>) {
+        if self.folder.is_none() {
+            return;
+        }
+        let mut said: Option<KeysError> = None;
+        loop {
+            tokio::time::sleep(FOLDER_POLL_INTERVAL).await;
+            let keys = self.clone();
+            let looked = tokio::task::spawn_blocking(move || keys.reload(clock::now_s())).await;
+            match looked {
+                Ok(Ok(())) if said.is_some() => {
+                    tracing::info!(event = "keys_dir_usable");
+                    said = None;
+                }
+                Ok(Err(error)) if said.as_ref() != Some(&error) => {
+                    tracing::error!(event = "keys_dir_unusable", %error, "the keys that are held go on");
+                    said = Some(error);
+                }
+                // A thread that did not come back is tried again in a second.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Arc<KeySnapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl KeyFolder {
+    fn load_snapshot(&self, now_s: u64) -> Result<(KeySnapshot, Vec<VerificationKey>), KeysError> {
+        let keys = folder::read_keys(&self.path)?;
+        let begins: Vec<_> = keys.iter().map(|key| key.signs_from).collect();
+        let (mut signer, mut public, mut checking) = (None, Vec::new(), Vec::new());
+        for (key, place) in keys.iter().zip(key_statuses(&begins, now_s, self.timing)) {
+            if place.state == KeyState::Signing {
+                signer = Some(active_key(key));
+            }
+            if place.state != KeyState::Expired {
+                let broken = |_| KeysError::Broken { path: self.path.clone(), problem: "holds a broken key" };
+                checking.push(key.public.to_verification_key().map_err(broken)?);
+            }
+            if place.published {
+                public.push(&key.public);
+            }
+        }
+        if public.len() > MAX_JWKS_KEYS {
+            return Err(KeysError::TooManyPublished(public.len()));
+        }
+        let signer = signer.ok_or_else(|| KeysError::NoSigningKey(self.path.clone()))?;
+        let published = Some(Arc::new(build_published_jwks(&public, self.max_age_s)));
+        Ok((KeySnapshot { signer, published }, checking))
+    }
+}
+
+fn active_key(key: &PrivateKey) -> ActiveSigningKey {
+    let algorithm = key.public.algorithm().to_jsonwebtoken();
+    ActiveSigningKey { kid: key.public.kid().to_owned(), algorithm, key: key.encoding_key().clone() }
+}
+
+/// A JWK set (RFC 7517).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Jwks)]
+pub(crate) struct JwksBody<'a> {
+    keys: &'a [&'a PublicJwk],
+}
+
+fn build_published_jwks(keys: &[&PublicJwk], max_age_s: u64) -> PublishedJwks {
+    // Texts and a list: there is nothing that could not be written.
+    let body = serde_json::to_string(&JwksBody { keys }).unwrap_or_default();
+    let digest = Sha256::digest(&body);
+    let etag: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    PublishedJwks { body, etag: format!("\"{etag}\""), max_age_s }
+}

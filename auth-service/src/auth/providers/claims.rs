@@ -1,0 +1,212 @@
+//! What must be right in a token whose signature holds, and what it says about the user. Pure.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use signalbox_config::ProviderSettings;
+use signalbox_protocol::{
+    display_text::is_display_name,
+    id::{Role, UserId},
+};
+
+use super::ExchangeRefusal;
+
+/// How far the clocks of two machines may differ, seconds.
+const CLOCK_SKEW_S: f64 = 60.0;
+
+/// The longest life, and the greatest age, seconds.
+const MAX_TOKEN_AGE_S: f64 = 24.0 * 60.0 * 60.0;
+
+/// What is believed about a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProviderUser {
+    /// The user.
+    pub(crate) user: UserId,
+    /// The name to show, where there is one that can be shown.
+    pub(crate) name: Option<Arc<str>>,
+    /// The role; none is the usual one.
+    pub(crate) role: Option<Role>,
+}
+
+/// Judges the claims at the time `now_s` (since 1970).
+pub(super) fn verify_claims(
+    rules: &ProviderSettings,
+    claims: &Map<String, Value>,
+    now_s: u64,
+) -> Result<ProviderUser, ExchangeRefusal> {
+    check_audience(rules, claims)?;
+    check_times(claims, now_s as f64)?;
+    let user = match claims.get(&rules.user_claim) {
+        Some(Value::String(text)) if !text.is_empty() => text.clone(),
+        Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+        _ => return Err(ExchangeRefusal::NoUser),
+    };
+    let user = UserId::parse(&format!("{}{}", rules.user_prefix, escape_user_name(&user)))
+        .map_err(|_| ExchangeRefusal::NoUser)?;
+    let name = claims.get(&rules.name_claim).and_then(Value::as_str);
+    let name = name.filter(|name| !name.is_empty() && is_display_name(name)).map(Arc::from);
+    Ok(ProviderUser { user, name, role: map_role(rules, claims) })
+}
+
+/// `aud` (RFC 7519, section 4.1.3). A token for several must have been given to us (`azp`): another
+/// of them could show it.
+fn check_audience(rules: &ProviderSettings, claims: &Map<String, Value>) -> Result<(), ExchangeRefusal> {
+    let is_ours = |value: &Value| value.as_str() == Some(&rules.audience);
+    let ours = match claims.get("aud") {
+        Some(Value::Array(list)) if list.len() > 1 => {
+            list.iter().any(is_ours) && claims.get("azp").is_some_and(is_ours)
+        }
+        Some(Value::Array(list)) => list.iter().any(is_ours),
+        Some(one) => is_ours(one),
+        None => false,
+    };
+    if ours { Ok(()) } else { Err(ExchangeRefusal::WrongAudience) }
+}
+
+/// `exp`, `nbf`, `iat`: numbers, with fractions if they like (RFC 7519, section 2).
+fn check_times(claims: &Map<String, Value>, now_s: f64) -> Result<(), ExchangeRefusal> {
+    let time = |name: &str, wrong: ExchangeRefusal| match claims.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_f64().filter(|at| at.is_finite()).map(Some).ok_or(wrong),
+    };
+    let exp =
+        time("exp", ExchangeRefusal::Expired)?.filter(|exp| *exp > now_s).ok_or(ExchangeRefusal::Expired)?;
+    let nbf = time("nbf", ExchangeRefusal::NotYetValid)?.unwrap_or(now_s);
+    let iat = time("iat", ExchangeRefusal::NotYetValid)?.unwrap_or(now_s);
+    if nbf > now_s + CLOCK_SKEW_S || iat > now_s + CLOCK_SKEW_S {
+        return Err(ExchangeRefusal::NotYetValid);
+    }
+    if now_s - iat > MAX_TOKEN_AGE_S || exp - iat.min(now_s) > MAX_TOKEN_AGE_S {
+        return Err(ExchangeRefusal::TooOld);
+    }
+    Ok(())
+}
+
+/// A user's name in our alphabet: what is not in it, and `~`, is written `~` and two hexadecimal
+/// digits a byte, so that two names never become one.
+fn escape_user_name(name: &str) -> String {
+    let mut spelt = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._@:+-".contains(&byte) {
+            spelt.push(byte as char);
+        } else {
+            spelt.push_str(&format!("~{byte:02X}"));
+        }
+    }
+    spelt
+}
+
+fn map_role(rules: &ProviderSettings, claims: &Map<String, Value>) -> Option<Role> {
+    let found = rules.role_claim.as_deref().and_then(|path| find_claim(claims, path));
+    let has = |wanted: &str| match found {
+        Some(Value::Array(values)) => values.iter().any(|value| value.as_str() == Some(wanted)),
+        Some(value) => value.as_str() == Some(wanted),
+        None => false,
+    };
+    let mapped = rules.role_map.iter().find(|(value, _)| has(value)).map(|(_, role)| role);
+    mapped.or(rules.default_role.as_ref()).cloned()
+}
+
+/// A claim by its name, which may hold dots itself, or by a path of names.
+fn find_claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    claims.get(path).or_else(|| {
+        let mut names = path.split('.');
+        let first = claims.get(names.next()?)?;
+        names.try_fold(first, |value, name| value.get(name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn provider(more: Value) -> ProviderSettings {
+        let mut rules = json!({ "issuer": "i", "audience": "us" });
+        rules.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(rules).unwrap()
+    }
+
+    fn verify(rules: &ProviderSettings, change: Value) -> Result<ProviderUser, ExchangeRefusal> {
+        let mut claims =
+            json!({ "iss": "i", "aud": "us", "sub": "alice", "iat": NOW - 10, "exp": NOW + 300 });
+        claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        verify_claims(rules, claims.as_object().unwrap(), NOW)
+    }
+
+    #[test]
+    fn each_bad_claim_has_its_own_refusal() {
+        let rules = provider(json!({}));
+        assert_eq!(verify(&rules, json!({})).unwrap().user.as_str(), "alice");
+        for (change, expected) in [
+            (json!({ "aud": "them" }), ExchangeRefusal::WrongAudience),
+            (json!({ "aud": null }), ExchangeRefusal::WrongAudience),
+            (json!({ "aud": ["them"] }), ExchangeRefusal::WrongAudience),
+            (json!({ "aud": ["us", "them"] }), ExchangeRefusal::WrongAudience),
+            (json!({ "aud": ["us", "them"], "azp": "them" }), ExchangeRefusal::WrongAudience),
+            (json!({ "aud": ["a", "b"], "azp": "us" }), ExchangeRefusal::WrongAudience),
+            (json!({ "exp": NOW }), ExchangeRefusal::Expired),
+            (json!({ "exp": null }), ExchangeRefusal::Expired),
+            (json!({ "exp": "soon" }), ExchangeRefusal::Expired),
+            (json!({ "nbf": NOW + 61 }), ExchangeRefusal::NotYetValid),
+            (json!({ "nbf": "x" }), ExchangeRefusal::NotYetValid),
+            (json!({ "iat": NOW + 61 }), ExchangeRefusal::NotYetValid),
+            (json!({ "iat": NOW - 86_401 }), ExchangeRefusal::TooOld),
+            (json!({ "exp": NOW + 86_400 }), ExchangeRefusal::TooOld),
+            (json!({ "iat": null, "exp": NOW + 86_401 }), ExchangeRefusal::TooOld),
+            (json!({ "sub": "" }), ExchangeRefusal::NoUser),
+            (json!({ "sub": null }), ExchangeRefusal::NoUser),
+            (json!({ "sub": { "id": 1 } }), ExchangeRefusal::NoUser),
+            (json!({ "sub": -1 }), ExchangeRefusal::NoUser),
+            (json!({ "sub": "x".repeat(129) }), ExchangeRefusal::NoUser),
+        ] {
+            assert_eq!(verify(&rules, change.clone()), Err(expected), "{change}");
+        }
+        for good in [
+            json!({ "aud": ["us"] }),
+            json!({ "aud": ["us", "them"], "azp": "us" }),
+            json!({ "exp": NOW as f64 + 0.5 }),
+            json!({ "nbf": NOW + 60, "iat": NOW + 60 }),
+            json!({ "iat": null }),
+        ] {
+            assert!(verify(&rules, good.clone()).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn different_provider_names_become_different_users() {
+        let rules = provider(json!({ "user_prefix": "idp:" }));
+        let user = |sub: Value| verify(&rules, json!({ "sub": sub })).unwrap().user.as_str().to_owned();
+        assert_eq!(user(json!("auth0|123")), "idp:auth0~7C123");
+        assert_eq!(user(json!("auth0~7C123")), "idp:auth0~7E7C123");
+        assert_eq!(user(json!("zoë")), "idp:zo~C3~AB");
+        assert_eq!(user(json!(42)), "idp:42");
+    }
+
+    #[test]
+    fn role_map_turns_a_claim_into_a_role() {
+        let map = json!({ "role_claim": "realm.roles", "role_map": { "a-staff": "host", "b-user": "speaker" },
+            "default_role": "viewer" });
+        let rules = provider(map);
+        let role = |change: Value| verify(&rules, change).unwrap().role.unwrap().as_str().to_owned();
+        assert_eq!(role(json!({ "realm": { "roles": ["b-user", "a-staff"] } })), "host");
+        assert_eq!(role(json!({ "realm": { "roles": "b-user" } })), "speaker");
+        assert_eq!(role(json!({ "realm.roles": "b-user" })), "speaker");
+        for other in [json!({}), json!({ "realm": 1 }), json!({ "realm": { "roles": ["host"] } })] {
+            assert_eq!(role(other), "viewer");
+        }
+    }
+
+    #[test]
+    fn unprintable_display_name_is_dropped() {
+        let rules = provider(json!({}));
+        let name = |name: Value| verify(&rules, json!({ "name": name })).unwrap().name;
+        assert_eq!(name(json!("Alice")).as_deref(), Some("Alice"));
+        for bad in [json!(""), json!("a\nb"), json!("x".repeat(65)), json!(7), json!("\u{202e}x")] {
+            assert_eq!(name(bad), None);
+        }
+    }
+}

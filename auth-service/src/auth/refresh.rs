@@ -1,0 +1,154 @@
+//! `POST /auth/refresh`: a refresh token is rotated, and the next token issued.
+
+use actix_web::{HttpRequest, web};
+use serde::Deserialize;
+use signalbox_access::{AccessSubject, RuleChange, RuleKey, RuleTerms};
+use signalbox_http::JsonBody;
+use signalbox_protocol::{
+    id::{CallerId, TokenId},
+    problem::Problem,
+};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind};
+use utoipa::ToSchema;
+
+use super::{
+    credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
+    issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
+    token_issuer::{
+        IssuedRefreshToken, TokenResponse, check_site_for_token, respond_with_token, sign_room_token,
+        sign_user_token, store_problem,
+    },
+};
+use crate::{
+    auth::token_service::TokenService,
+    context::{access_check::IssueTime, problem_responses::ProblemResponses, request::ApiResult},
+};
+
+/// A refresh token.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RefreshRequest {
+    #[schema(pattern = "^sbr_[A-Za-z0-9_-]{43}$")]
+    refresh_token: String,
+}
+
+/// Issues the next token of a grant, and the next refresh token.
+///
+/// A refresh token is valid once. Within 10 s a repeated request gets the same successor; later it
+/// revokes the whole family.
+#[utoipa::path(post, path = "/auth/refresh", tag = "tokens", request_body = RefreshRequest,
+    responses((status = 200, body = TokenResponse), ProblemResponses), security(()))]
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<TokenService>,
+    body: JsonBody<RefreshRequest>,
+) -> ApiResult {
+    let site = check_site_for_token(&request, &service)?;
+    let renewed = refresh_token(&service, body.parse(&site)).await;
+    respond_with_token(&service, "refresh", "token_refreshed", renewed)
+}
+
+async fn refresh_token(
+    service: &TokenService,
+    request: Result<RefreshRequest, Problem>,
+) -> Result<TokenResponse, Problem> {
+    let token = OpaqueToken::parse(OpaqueTokenKind::Refresh, &request?.refresh_token);
+    let token = token.ok_or_else(refresh_invalid)?;
+    let name = family_id(&token);
+    let family =
+        service.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
+    // Checked before the token is used, so a user who is refused for a time keeps the token.
+    let terms =
+        if family.terms_json.is_empty() { None } else { Some(load_allowed_terms(service, &family).await?) };
+    let next = derive_successor(&token, &family.salt);
+    let rotation = RefreshRotation {
+        family_id: name,
+        presented_digest: token.digest(),
+        successor_digest: next.digest(),
+        repeat_ms: REFRESH_REPEAT_MS,
+        successor_life_ms: service.refresh_lifetimes.token_life_ms,
+    };
+    match (service.store.rotate_refresh_token(&rotation).await.map_err(store_problem)?, terms) {
+        (RefreshRotationResult::Rotated { number, left_ms }, Some((terms, time))) => {
+            let jti = next_token_id(&family, number)?;
+            let refresh = Some(IssuedRefreshToken::new(&next, left_ms));
+            match terms {
+                RenewableTerms::Room(grant) => sign_room_token(service, grant, time, jti, refresh),
+                RenewableTerms::User(grant) => sign_user_token(service, grant, time, jti, refresh),
+            }
+        }
+        (RefreshRotationResult::Reused { first, .. }, _) => Err(report_reuse(service, &family, first).await),
+        (RefreshRotationResult::Expired, _) => {
+            Err(Problem::new(401, "refresh_expired", "the refresh token was not used for too long"))
+        }
+        (RefreshRotationResult::Rotated { .. } | RefreshRotationResult::Unknown, _) => Err(refresh_invalid()),
+    }
+}
+
+/// The terms of a family, as far as they are allowed now, and the issue time of its next token.
+async fn load_allowed_terms(
+    service: &TokenService,
+    family: &RefreshFamily,
+) -> Result<(RenewableTerms, IssueTime), Problem> {
+    let mut terms: RenewableTerms =
+        serde_json::from_str(&family.terms_json).map_err(|_| refresh_invalid())?;
+    let by_user = CallerId::user();
+    let (user, room, caller) = match &mut terms {
+        RenewableTerms::Room(grant) => {
+            service.grant_policy.renew_terms(grant)?;
+            (&grant.user, Some(&grant.room), &grant.caller)
+        }
+        RenewableTerms::User(grant) => {
+            service.grant_policy.permissions_of(&grant.role)?;
+            (&grant.user, None, &by_user)
+        }
+    };
+    if let Some(key_id) = api_key_id(caller) {
+        // A removed API key issues no more tokens.
+        service.context.applications.get(key_id).ok_or_else(refresh_invalid)?;
+        service.context.check_api_key(key_id.as_str())?;
+    }
+    let (issued_s, issuer) = (Some(family.created_ms / 1_000), Some(caller.as_str()));
+    let subject = AccessSubject { user, room, grant: &family.grant, issued_s, issuer, address: None };
+    service.context.check_access(&subject)?;
+    let time = service.context.wait_for_issue_time(&subject).await;
+    service.context.refresh_and_check_access(&subject).await?;
+    Ok((terms, time))
+}
+
+/// The API key that requested the token, if an API key did.
+fn api_key_id(caller: &CallerId) -> Option<&CallerId> {
+    Some(caller).filter(|caller| !CallerId::RESERVED.contains(&caller.as_str()))
+}
+
+fn next_token_id(family: &RefreshFamily, number: u64) -> Result<TokenId, Problem> {
+    Ok(TokenId::parse(&family.grant).map_err(|_| refresh_invalid())?.sibling(number))
+}
+
+async fn report_reuse(service: &TokenService, family: &RefreshFamily, first: bool) -> Problem {
+    // Each time, because the first write may have failed.
+    revoke_grant(service, &family.grant).await;
+    if first {
+        service.context.metrics.refresh_reused.inc();
+        tracing::warn!(target: "signalbox_auth::audit", grant = family.grant, "refresh_reused");
+    }
+    let detail = "the refresh token was used before, so all tokens of its grant are revoked; sign in again";
+    Problem::new(401, "refresh_reused", detail)
+}
+
+/// Revokes a grant whose refresh token was used twice, for as long as a credential of it can be
+/// valid. If the rule cannot be written, the family is invalid all the same, and its next use tries
+/// again.
+async fn revoke_grant(service: &TokenService, grant: &str) {
+    let Ok(grant) = TokenId::parse(grant) else { return };
+    let terms =
+        RuleTerms { author: "refresh".into(), reason: Some("refresh_reused".into()), ..RuleTerms::default() };
+    let change = RuleChange { key: RuleKey::Grant(grant), life_ms: service.max_live_grant_ms, terms };
+    if let Err(error) = service.context.access.write_rule(change).await {
+        tracing::warn!(event = "take_back_failed", %error, "a grant could not be taken back");
+    }
+}
+
+fn refresh_invalid() -> Problem {
+    Problem::new(401, "refresh_invalid", "there is no such refresh token")
+}

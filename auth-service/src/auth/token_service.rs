@@ -1,0 +1,74 @@
+//! What the token routes share beside the context.
+//!
+//! Owns: the signing keys, the policy of grants, the providers, the credential store and the
+//! lifetimes of refresh tokens. Must not: know a room's state. Next: `token.rs` and the other
+//! routes of this folder.
+
+use std::sync::Arc;
+
+use signalbox_config::ServiceSettings;
+use signalbox_token::SharedSecret;
+use signalbox_turn::IceDirectory;
+
+use super::{
+    credential_store::CredentialStore,
+    issuer::GrantPolicy,
+    keys::SigningKeys,
+    providers::{ProvidersError, TokenExchange},
+};
+use crate::context::service_context::ServiceContext;
+
+/// The lifetimes of refresh tokens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefreshLifetimes {
+    /// Of one refresh token, ms.
+    pub(crate) token_life_ms: u64,
+    /// Of a refresh family, ms.
+    pub(crate) family_life_ms: u64,
+}
+
+/// The token service of one process.
+pub(crate) struct TokenService {
+    pub(crate) context: Arc<ServiceContext>,
+    pub(crate) grant_policy: GrantPolicy,
+    pub(crate) keys: Arc<SigningKeys>,
+    pub(crate) exchange: TokenExchange,
+    pub(crate) store: CredentialStore,
+    pub(crate) refresh_lifetimes: RefreshLifetimes,
+    pub(crate) ice: IceDirectory,
+    /// The longest time for which a token or handle of a grant is valid, without its refresh
+    /// tokens.
+    pub(crate) max_live_grant_ms: u64,
+}
+
+/// What [`TokenService::new`] needs beside the settings.
+pub(crate) struct TokenServiceParts {
+    pub(crate) keys: Arc<SigningKeys>,
+    pub(crate) user_secret: Option<SharedSecret>,
+    pub(crate) store: CredentialStore,
+    pub(crate) ice: IceDirectory,
+}
+
+impl TokenService {
+    /// # Errors
+    /// [`ProvidersError`] if the configured providers cannot be used.
+    pub(crate) fn new(
+        settings: &ServiceSettings,
+        context: Arc<ServiceContext>,
+        parts: TokenServiceParts,
+    ) -> Result<Self, ProvidersError> {
+        Ok(Self {
+            context,
+            grant_policy: GrantPolicy::new(settings),
+            keys: parts.keys,
+            exchange: TokenExchange::new(settings, parts.user_secret.as_ref())?,
+            store: parts.store,
+            refresh_lifetimes: RefreshLifetimes {
+                token_life_ms: settings.auth.refresh_ttl.as_ms(),
+                family_life_ms: settings.auth.refresh_ttl_max.as_ms(),
+            },
+            ice: parts.ice,
+            max_live_grant_ms: settings.max_credential_life_ms(),
+        })
+    }
+}

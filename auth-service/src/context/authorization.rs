@@ -1,0 +1,239 @@
+//! The caller of a request: one `Authorization` header, checked once.
+//!
+//! Owns: the proofs of authorization. Only this module makes an [`Authorized`] or a
+//! [`CheckedSite`], and a body is parsed only against one of them ([`signalbox_http::JsonBody`]).
+//! The web site is checked before the caller. A wrong header is never treated as a missing one, and
+//! two headers prove nothing.
+//!
+//! - [`authorize_application`]: an application, by API key or management token, with a scope
+//! - [`authorize_application_or_user`]: or one of its users, by a user token
+//! - [`authorize_user`]: a user only; [`authorize_api_key`]: an API key itself only
+//! - [`authorize_api_key_or_guest`]: or a guest, if the configuration allows guests
+//! - [`check_site`]: no caller, for routes whose request holds its own proof
+
+use std::{ops::Deref, sync::Arc};
+
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderMap},
+};
+use signalbox_access::AccessSubject;
+use signalbox_http::{ApiError, AuthorizationProof, check_origin};
+use signalbox_protocol::{clock, id::CallerId, problem::Problem};
+use signalbox_token::{TokenError, UserClaims, scope::Scope};
+
+use super::{
+    principal::{Application, Principal, caller_unknown, scheme_credentials},
+    service_context::ServiceContext,
+};
+
+/// The caller for whom a request was authorized.
+pub(crate) struct Authorized<T>(T);
+
+impl<T> Deref for Authorized<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> AuthorizationProof for Authorized<T> {}
+
+/// The web site of a request is allowed, and the request itself holds the proof of its caller.
+pub(crate) struct CheckedSite(());
+
+impl AuthorizationProof for CheckedSite {}
+
+/// An application that may do this.
+///
+/// # Errors
+/// 403 `origin_not_allowed`, 401 `caller_unknown` or the token's code, 403 `scope_missing`.
+pub(crate) fn authorize_application(
+    request: &HttpRequest,
+    context: &ServiceContext,
+    scope: Scope,
+) -> Result<Authorized<Principal>, ApiError> {
+    authorize_with(request, context, scope, |header| match bearer_token(header) {
+        Some(token) => authenticate_management_token(context, token),
+        None => context.applications.authenticate(header).map(Principal::ApiKey),
+    })
+}
+
+/// The same, or a user with a user token. The route checks what the role of the user permits.
+///
+/// # Errors
+/// As [`authorize_application`].
+pub(crate) fn authorize_application_or_user(
+    request: &HttpRequest,
+    context: &ServiceContext,
+    scope: Scope,
+) -> Result<Authorized<Principal>, ApiError> {
+    authorize_with(request, context, scope, |header| match bearer_token(header) {
+        Some(token) => match context.verifier.verify_user_token(token, clock::now_s()) {
+            Ok(claims) => check_user(context, claims).map(Principal::User),
+            Err(TokenError::WrongType) => authenticate_management_token(context, token),
+            Err(error) => Err(error.to_problem()),
+        },
+        None => context.applications.authenticate(header).map(Principal::ApiKey),
+    })
+}
+
+/// A user with a user token.
+///
+/// # Errors
+/// 403 `origin_not_allowed`, the token's code, and the errors of [`ServiceContext::check_access`].
+pub(crate) fn authorize_user(
+    request: &HttpRequest,
+    context: &ServiceContext,
+) -> Result<Authorized<Arc<UserClaims>>, ApiError> {
+    let proven = check_site(request, context)
+        .and_then(|_| {
+            authorization_header(request)
+                .and_then(bearer_token)
+                .ok_or_else(|| TokenError::Missing.to_problem())
+        })
+        .and_then(|token| {
+            context.verifier.verify_user_token(token, clock::now_s()).map_err(TokenError::to_problem)
+        })
+        .and_then(|claims| check_user(context, claims));
+    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+}
+
+/// An API key with its secret.
+///
+/// # Errors
+/// As [`authorize_application`].
+pub(crate) fn authorize_api_key(
+    request: &HttpRequest,
+    context: &ServiceContext,
+    scope: Option<Scope>,
+) -> Result<Authorized<Application>, ApiError> {
+    let proven = check_site(request, context)
+        .and_then(|_| authorization_header(request).ok_or_else(caller_unknown))
+        .and_then(|header| context.applications.authenticate(header))
+        .and_then(|application| check_key(context, application, scope));
+    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+}
+
+/// An API key, or a guest if the configuration allows guests.
+///
+/// # Errors
+/// As [`authorize_application`], and 401 `guests_off`.
+pub(crate) fn authorize_api_key_or_guest(
+    request: &HttpRequest,
+    context: &ServiceContext,
+    scope: Scope,
+) -> Result<Authorized<Principal>, ApiError> {
+    if authorization_header(request).is_some() {
+        let Authorized(application) = authorize_api_key(request, context, Some(scope))?;
+        return Ok(Authorized(Principal::ApiKey(application)));
+    }
+    let guest = check_site(request, context).and_then(|_| {
+        if context.guests_allowed {
+            return Ok(Principal::Guest);
+        }
+        Err(Problem::new(401, "guests_off", "guests are off; send an API key as Authorization: Basic"))
+    });
+    guest.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+}
+
+/// The web site, for a route whose caller is proven by a token or a code in the request.
+///
+/// # Errors
+/// 403 `origin_not_allowed`.
+pub(crate) fn check_site(request: &HttpRequest, context: &ServiceContext) -> Result<CheckedSite, Problem> {
+    check_origin(request.headers(), &context.allowed_origins).map(CheckedSite)
+}
+
+/// The token in `Authorization: Bearer`, for a route that takes a room token.
+///
+/// # Errors
+/// `token_missing`, `token_malformed`.
+pub(crate) fn bearer_room_token(request: &HttpRequest) -> Result<&str, TokenError> {
+    match authorization_header(request) {
+        Some(header) => bearer_token(header).ok_or(TokenError::Malformed),
+        None => Err(TokenError::Missing),
+    }
+}
+
+fn authorize_with(
+    request: &HttpRequest,
+    context: &ServiceContext,
+    scope: Scope,
+    prove: impl FnOnce(&[u8]) -> Result<Principal, Problem>,
+) -> Result<Authorized<Principal>, ApiError> {
+    let proven = check_site(request, context)
+        .and_then(|_| authorization_header(request).ok_or_else(caller_unknown))
+        .and_then(prove)
+        .and_then(|principal| check_principal(context, principal, scope));
+    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+}
+
+fn check_principal(
+    context: &ServiceContext,
+    principal: Principal,
+    scope: Scope,
+) -> Result<Principal, Problem> {
+    Ok(match principal {
+        Principal::ApiKey(key) => Principal::ApiKey(check_key(context, key, Some(scope))?),
+        Principal::ManagementToken(key) => Principal::ManagementToken(check_key(context, key, Some(scope))?),
+        principal => principal,
+    })
+}
+
+fn check_key(
+    context: &ServiceContext,
+    application: Application,
+    scope: Option<Scope>,
+) -> Result<Application, Problem> {
+    context.check_api_key(application.id.as_str())?;
+    scope.map_or(Ok(()), |scope| application.require_scope(scope))?;
+    Ok(application)
+}
+
+fn check_user(context: &ServiceContext, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
+    context.check_access(&user_access_subject(&claims))?;
+    Ok(Arc::new(claims))
+}
+
+/// The access subject of a user token.
+pub(crate) fn user_access_subject(claims: &UserClaims) -> AccessSubject<'_> {
+    AccessSubject {
+        user: &claims.sub,
+        room: None,
+        grant: claims.grant(),
+        issued_s: Some(claims.iat),
+        issuer: Some(CallerId::USER),
+        address: None,
+    }
+}
+
+fn authenticate_management_token(context: &ServiceContext, token: &str) -> Result<Principal, Problem> {
+    let claims =
+        context.verifier.verify_management_token(token, clock::now_s()).map_err(TokenError::to_problem)?;
+    context.check_management_token(&claims)?;
+    // The key may have been removed since the token was issued.
+    let application =
+        context.applications.find_by_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
+    Ok(Principal::ManagementToken(application))
+}
+
+/// The `Authorization` header; a repeated header proves nothing.
+fn authorization_header(request: &HttpRequest) -> Option<&[u8]> {
+    let headers: &HeaderMap = request.headers();
+    let mut values = headers.get_all(header::AUTHORIZATION);
+    let first = values.next()?;
+    Some(if values.next().is_some() { b"" } else { first.as_bytes() })
+}
+
+fn bearer_token(header: &[u8]) -> Option<&str> {
+    scheme_credentials(header, "bearer")
+}
+
+/// Counts and logs a refused caller, without a name: the name may be a secret in the wrong place.
+fn report_unauthorized(context: &ServiceContext, problem: Problem) -> ApiError {
+    let code = problem.code;
+    context.metrics.unauthorized.with_label_values(&[code]).inc();
+    tracing::info!(target: "signalbox_auth::audit", code, field = problem.field.as_deref(), "caller_refused");
+    ApiError(problem)
+}

@@ -1,0 +1,84 @@
+//! The metrics of this service. Labels are fixed words: never a user, a room or a text of a request.
+
+use prometheus::{
+    Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    proto::MetricFamily,
+};
+use signalbox_access::{AccessControl, RULE_KINDS};
+
+pub(crate) struct AuthMetrics {
+    registry: Registry,
+    /// By the kind of caller: `api_key`, `guest`, `invite`, `refresh`, `management`, `user`.
+    pub(crate) issued: IntCounterVec,
+    /// By the code of the refusal.
+    pub(crate) refused: IntCounterVec,
+    /// Callers that were refused, by code.
+    pub(crate) unauthorized: IntCounterVec,
+    /// Requested tickets, by outcome: `issued`, or the code of the refusal.
+    pub(crate) tickets: IntCounterVec,
+    /// Refresh families that were revoked because a token was used twice.
+    pub(crate) refresh_reused: IntCounter,
+    /// By outcome: `valid`, or the code of the refusal.
+    pub(crate) validated: IntCounterVec,
+    rules: IntGaugeVec,
+    rules_lag: Gauge,
+    /// Sockets on the operators' feed.
+    pub(crate) feed_readers: IntGauge,
+    /// Events that slow readers missed.
+    pub(crate) feed_skipped: IntCounter,
+}
+
+impl AuthMetrics {
+    pub(crate) fn new() -> prometheus::Result<Self> {
+        let counters = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let metrics = Self {
+            registry: Registry::new(),
+            issued: counters("signalbox_auth_tokens_issued_total", "Tokens issued", "caller")?,
+            refused: counters("signalbox_auth_tokens_refused_total", "Tokens refused", "code")?,
+            unauthorized: counters("signalbox_auth_failures_total", "Callers not let in", "code")?,
+            tickets: counters("signalbox_auth_tickets_total", "Tickets asked for", "outcome")?,
+            refresh_reused: IntCounter::new(
+                "signalbox_auth_refresh_reused_total",
+                "Refresh tokens used twice",
+            )?,
+            validated: counters("signalbox_auth_validations_total", "Tokens validated", "outcome")?,
+            rules: IntGaugeVec::new(
+                Opts::new("signalbox_auth_rules", "Rules in force, as held here"),
+                &["kind"],
+            )?,
+            rules_lag: Gauge::new(
+                "signalbox_auth_rules_lag_seconds",
+                "Time since the store was last asked for new rules",
+            )?,
+            feed_readers: IntGauge::new("signalbox_auth_feed_readers", "Sockets on the event feed")?,
+            feed_skipped: IntCounter::new("signalbox_auth_feed_skipped_total", "Events slow readers missed")?,
+        };
+        let all: [Box<dyn Collector>; 10] = [
+            Box::new(metrics.rules.clone()),
+            Box::new(metrics.rules_lag.clone()),
+            Box::new(metrics.issued.clone()),
+            Box::new(metrics.refused.clone()),
+            Box::new(metrics.unauthorized.clone()),
+            Box::new(metrics.tickets.clone()),
+            Box::new(metrics.refresh_reused.clone()),
+            Box::new(metrics.validated.clone()),
+            Box::new(metrics.feed_readers.clone()),
+            Box::new(metrics.feed_skipped.clone()),
+        ];
+        all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
+        Ok(metrics)
+    }
+
+    /// Updates the gauges of the access rules.
+    pub(crate) fn update_rules(&self, control: &AccessControl) {
+        RULE_KINDS.iter().for_each(|kind| self.rules.with_label_values(&[*kind]).set(0));
+        for rule in control.rules().rules_in_force(control.now_ms()) {
+            self.rules.with_label_values(&[rule.key.kind()]).inc();
+        }
+        self.rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
+    }
+
+    pub(crate) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}

@@ -1,0 +1,17 @@
+//! What handlers of both areas need: their result, the empty response, the room of a path.
+
+use actix_web::HttpResponse;
+use signalbox_http::{ApiError, bad_member};
+use signalbox_protocol::{id::RoomId, problem::Problem};
+
+/// The result of every handler.
+pub(crate) type ApiResult = Result<HttpResponse, ApiError>;
+
+/// The empty object `{}`.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+pub(crate) struct EmptyResponse {}
+
+/// The room in a path.
+pub(crate) fn parse_room_path(text: &str) -> Result<RoomId, Problem> {
+    RoomId::parse(text).map_err(|bad| bad_member("room", bad))
+}

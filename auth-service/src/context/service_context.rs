@@ -1,0 +1,68 @@
+//! What authorization and the access check need: one per process, made before the workers.
+//!
+//! Owns: the access rules that the service checks, the applications, the verifier of its tokens,
+//! the metrics and the signal to stop. Must not: know a route, or what a token or a room is for.
+//! Next: [`crate::auth::token_service`] and [`crate::management::management_service`] hold one.
+
+use std::sync::Arc;
+
+use signalbox_access::AccessControl;
+use signalbox_config::{ApiKeys, ServiceSettings};
+use signalbox_http::TrustedProxies;
+use signalbox_token::TokenVerifier;
+use tokio::sync::watch;
+
+use super::{metrics::AuthMetrics, principal::ApplicationDirectory};
+
+/// The part of the service that every request meets.
+pub(crate) struct ServiceContext {
+    pub(crate) access: Arc<AccessControl>,
+    pub(crate) applications: ApplicationDirectory,
+    pub(crate) verifier: TokenVerifier,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) body_limit: usize,
+    pub(crate) guests_allowed: bool,
+    pub(crate) metrics: AuthMetrics,
+    stop_signal: watch::Sender<bool>,
+}
+
+/// What [`ServiceContext::new`] needs beside the settings.
+pub(crate) struct ContextParts {
+    pub(crate) access: Arc<AccessControl>,
+    pub(crate) api_keys: ApiKeys,
+    pub(crate) verifier: TokenVerifier,
+    pub(crate) guests_allowed: bool,
+}
+
+impl ServiceContext {
+    /// # Errors
+    /// Only if two metrics have one name.
+    pub(crate) fn new(settings: &ServiceSettings, parts: ContextParts) -> prometheus::Result<Self> {
+        Ok(Self {
+            access: parts.access,
+            applications: ApplicationDirectory::new(parts.api_keys, settings),
+            verifier: parts.verifier,
+            proxies: TrustedProxies::new(&settings.server),
+            allowed_origins: settings.server.allowed_origins.clone(),
+            body_limit: settings.limits.body.0,
+            guests_allowed: parts.guests_allowed,
+            metrics: AuthMetrics::new()?,
+            stop_signal: watch::Sender::new(false),
+        })
+    }
+
+    /// Tells all requests that the process stops.
+    pub(crate) fn stop(&self) {
+        self.stop_signal.send_replace(true);
+    }
+
+    /// Whether [`ServiceContext::stop`] was called.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stop_signal.borrow()
+    }
+
+    pub(crate) fn subscribe_stop(&self) -> watch::Receiver<bool> {
+        self.stop_signal.subscribe()
+    }
+}

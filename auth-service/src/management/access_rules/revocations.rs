@@ -1,0 +1,121 @@
+//! `POST /api/revocations`: credentials are revoked.
+
+use actix_web::{HttpRequest, web};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use signalbox_access::{MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
+use signalbox_http::{JsonBody, bad_member};
+use signalbox_protocol::{
+    id::{CallerId, RoomId, TokenId, UserId},
+    problem::Problem,
+};
+use signalbox_token::scope::Scope;
+use utoipa::ToSchema;
+
+use super::{apply_rule, rule_view::RuleView};
+use crate::{
+    context::{
+        authorization::authorize_application, member_types::ReasonText, problem_responses::ProblemResponses,
+        request::ApiResult,
+    },
+    management::management_service::ManagementService,
+};
+
+/// What to revoke. Exactly one of `token`, `grant`, `user`, `room`, `all` and `key` is allowed.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RevocationRequest {
+    /// Revokes everything issued until now.
+    all: Option<bool>,
+    /// A grant: the text before the first dot of a `jti`.
+    #[schema(value_type = Option<String>)]
+    grant: Option<TokenId>,
+    /// A token: revokes its grant.
+    token: Option<String>,
+    /// Revokes everything issued to a user until now.
+    #[schema(value_type = Option<String>)]
+    user: Option<UserId>,
+    /// Revokes everything issued for a room until now.
+    #[schema(value_type = Option<String>)]
+    room: Option<RoomId>,
+    /// An API key.
+    #[schema(value_type = Option<String>)]
+    key: Option<CallerId>,
+    /// Whether the credentials that the key has issued are revoked too.
+    issued: Option<bool>,
+    reason: Option<ReasonText>,
+}
+
+/// Revokes one grant (by its id or one of its tokens), everything issued to a user, for a room or
+/// at all until now, or an API key.
+#[utoipa::path(post, path = "/api/revocations", tag = "control", operation_id = "revocations_post", request_body = RevocationRequest,
+    responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn post(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody<RevocationRequest>,
+) -> ApiResult {
+    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let request = body.parse(&caller)?;
+    let (issued, reason) = (request.issued.unwrap_or(false), request.reason.clone());
+    let key = request.rule_key()?;
+    let (event, life_ms) = match key {
+        RuleKey::Grant(_) => ("token_revoked", service.max_grant_ms),
+        RuleKey::UserBefore(_) => ("user_revoked", service.max_grant_ms),
+        RuleKey::RoomBefore(_) => ("room_revoked", service.max_grant_ms),
+        RuleKey::AllBefore => ("all_revoked", service.max_grant_ms),
+        _ => ("key_revoked", MAX_RULE_LIFE_MS),
+    };
+    if issued && event != "key_revoked" {
+        return Err(bad_member("issued", "belongs to key").into());
+    }
+    let reason = reason.map(ReasonText::into_text);
+    let terms = RuleTerms { reason, revokes_issued: issued, ..RuleTerms::default() };
+    Ok(apply_rule(&service, &caller, event, (key, life_ms), terms).await?)
+}
+
+impl RevocationRequest {
+    /// The one target that the request names.
+    fn rule_key(self) -> Result<RuleKey, Problem> {
+        if self.all == Some(false) {
+            return Err(bad_member("all", "must be true"));
+        }
+        let targets = [
+            self.token.as_deref().map(grant_of_token).transpose()?.map(RuleKey::Grant),
+            self.grant.map(check_whole_grant).transpose()?.map(RuleKey::Grant),
+            self.user.map(RuleKey::UserBefore),
+            self.room.map(RuleKey::RoomBefore),
+            self.all.map(|_| RuleKey::AllBefore),
+            self.key.map(RuleKey::ApiKey),
+        ];
+        let mut targets = targets.into_iter().flatten();
+        match (targets.next(), targets.next()) {
+            (Some(key), None) => Ok(key),
+            _ => {
+                let detail = "one of token, grant, user, room, all and key must be there";
+                Err(Problem::new(400, "bad_request", detail).with_field("token"))
+            }
+        }
+    }
+}
+
+fn check_whole_grant(token: TokenId) -> Result<TokenId, Problem> {
+    if token.grant() == token.as_str() {
+        Ok(token)
+    } else {
+        Err(bad_member("grant", "must not hold a dot: it is what stands before it in `jti`"))
+    }
+}
+
+/// The grant of a token. Its signature is not checked: the caller could name the grant as well, and
+/// the key of the token may be gone.
+fn grant_of_token(token: &str) -> Result<TokenId, Problem> {
+    #[derive(Deserialize)]
+    struct TokenWithId {
+        jti: TokenId,
+    }
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let named = claims.and_then(|json| serde_json::from_slice::<TokenWithId>(&json).ok());
+    let grant = named.and_then(|TokenWithId { jti }| TokenId::parse(jti.grant()).ok());
+    grant.ok_or_else(|| bad_member("token", "must be a token with a `jti`"))
+}

@@ -1,0 +1,141 @@
+//! `/ws/events`: the event feed of operators (docs/PROTOCOL.md, section 9).
+//!
+//! A reader gets the events from now on. A slow reader misses events, and gets their number. Messages
+//! of a reader are ignored, except for pongs. The feed is not on the message path, so actix-ws serves it.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, web};
+use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
+use signalbox_protocol::problem::Problem;
+use signalbox_token::scope::Scope;
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    context::{authorization::authorize_api_key, request::ApiResult},
+    management::management_service::ManagementService,
+};
+
+/// The longest frame of a reader. Readers send only pings and pongs.
+const MAX_FRAME_BYTES: usize = 1_024;
+
+/// Opens the feed. Checked before the upgrade: the web site, the API key, the number of readers.
+pub(crate) async fn get(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    payload: web::Payload,
+) -> ApiResult {
+    let reader = authorize_api_key(&request, &service.context, Some(Scope::Events))?.id.clone();
+    if service.context.is_stopping() {
+        return Err(Problem::new(503, "draining", "this process stops; try again").into());
+    }
+    let slot = Arc::clone(&service.feed_slots).try_acquire_owned();
+    let slot = slot.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
+    let events = service.feed.subscribe();
+    let (response, session, messages) = actix_ws::handle(&request, payload)
+        .map_err(|_| Problem::new(426, "upgrade_required", "this path takes a WebSocket upgrade"))?;
+    tracing::info!(target: "signalbox_auth::audit", caller = %reader, "feed_opened");
+    actix_web::rt::spawn(async move {
+        service.context.metrics.feed_readers.inc();
+        let outcome = serve_feed(&service, session, messages.max_frame_size(MAX_FRAME_BYTES), events).await;
+        service.context.metrics.feed_readers.dec();
+        drop(slot);
+        tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
+    });
+    Ok(response)
+}
+
+/// Why a feed was closed.
+#[derive(Debug)]
+enum FeedCloseReason {
+    /// The reader closed it, or the socket failed.
+    Gone,
+    /// The reader did not read, or did not answer pings.
+    Dead,
+    /// The process stops.
+    Stopping,
+}
+
+async fn serve_feed(
+    service: &ManagementService,
+    mut session: Session,
+    mut messages: MessageStream,
+    mut events: Receiver<Arc<str>>,
+) -> FeedCloseReason {
+    let mut stop = service.context.subscribe_stop();
+    let mut ping = interval(service.ping_interval);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard_at = Instant::now();
+    loop {
+        // The stop first, then the messages of the reader, so that a flood of events cannot starve
+        // its pongs.
+        let sent = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                let _ = timeout(service.ping_interval, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
+                return FeedCloseReason::Stopping;
+            }
+            message = messages.recv() => {
+                heard_at = Instant::now();
+                handle_message(&mut session, message, service.ping_interval).await
+            }
+            _ = ping.tick() => {
+                if heard_at.elapsed() > service.ping_interval.mul_f32(2.5) {
+                    return FeedCloseReason::Dead;
+                }
+                send_within(service.ping_interval, session.ping(b"")).await
+            }
+            event = events.recv() => match next_line(service, event) {
+                Some(line) => send_within(service.ping_interval, session.text(line)).await,
+                None => Err(FeedCloseReason::Stopping),
+            },
+        };
+        if let Err(outcome) = sent {
+            return outcome;
+        }
+    }
+}
+
+async fn handle_message(
+    session: &mut Session,
+    message: Option<Result<Message, ProtocolError>>,
+    limit: Duration,
+) -> Result<(), FeedCloseReason> {
+    match message {
+        Some(Ok(Message::Ping(payload))) => send_within(limit, session.pong(&payload)).await,
+        Some(Ok(Message::Close(_))) => {
+            // RFC 6455, section 5.5.1: a close is answered with a close.
+            let _ = send_within(limit, session.clone().close(None)).await;
+            Err(FeedCloseReason::Gone)
+        }
+        Some(Err(_)) | None => Err(FeedCloseReason::Gone),
+        Some(Ok(_)) => Ok(()),
+    }
+}
+
+/// The next text frame; `None` if there are no more events.
+fn next_line(service: &ManagementService, event: Result<Arc<str>, RecvError>) -> Option<String> {
+    match event {
+        Ok(line) => Some((*line).to_owned()),
+        Err(RecvError::Lagged(count)) => {
+            service.context.metrics.feed_skipped.inc_by(count);
+            Some(format!(r#"{{"event":"skipped","count":{count}}}"#))
+        }
+        Err(RecvError::Closed) => None,
+    }
+}
+
+/// A full queue means that the reader does not read. It has one ping interval to read.
+async fn send_within(
+    limit: Duration,
+    sending: impl Future<Output = Result<(), Closed>>,
+) -> Result<(), FeedCloseReason> {
+    match timeout(limit, sending).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Closed)) => Err(FeedCloseReason::Gone),
+        Err(_) => Err(FeedCloseReason::Dead),
+    }
+}

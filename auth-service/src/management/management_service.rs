@@ -1,0 +1,64 @@
+//! What the management routes share beside the context.
+//!
+//! Owns: the room service and its settings, the webhooks, the usage reader and the event feed. Must
+//! not: sign a token itself; it asks the [`TokenService`]. Next: `rooms/`, `access_rules/` and the
+//! other routes of this folder.
+
+use std::{sync::Arc, time::Duration};
+
+use signalbox_config::ServiceSettings;
+use signalbox_rooms::{feed::FeedSender, room::RoomPolicy, room_service::RoomService};
+use tokio::sync::Semaphore;
+
+use super::{room_settings::RoomApiSettings, usage_reader::UsageReader, webhooks::WebhookService};
+use crate::{auth::token_service::TokenService, context::service_context::ServiceContext};
+
+/// The most readers of the event feed at a time.
+const MAX_FEED_READERS: usize = 64;
+
+/// The management API of one process.
+pub(crate) struct ManagementService {
+    pub(crate) context: Arc<ServiceContext>,
+    pub(crate) tokens: Arc<TokenService>,
+    pub(crate) rooms: Option<Arc<dyn RoomService>>,
+    pub(crate) room_settings: RoomApiSettings,
+    pub(crate) webhooks: Option<WebhookService>,
+    pub(crate) usage: UsageReader,
+    pub(crate) feed: FeedSender,
+    pub(crate) feed_slots: Arc<Semaphore>,
+    pub(crate) ping_interval: Duration,
+    /// The longest life of a credential of a grant. A revocation is kept for this time.
+    pub(crate) max_grant_ms: u64,
+}
+
+/// What [`ManagementService::new`] needs beside the settings.
+pub(crate) struct ManagementParts {
+    pub(crate) tokens: Arc<TokenService>,
+    pub(crate) rooms: Option<Arc<dyn RoomService>>,
+    pub(crate) webhooks: Option<WebhookService>,
+    pub(crate) usage: UsageReader,
+    pub(crate) feed: FeedSender,
+}
+
+impl ManagementService {
+    pub(crate) fn new(settings: &ServiceSettings, parts: ManagementParts) -> Self {
+        Self {
+            context: parts.tokens.context.clone(),
+            tokens: parts.tokens,
+            rooms: parts.rooms,
+            room_settings: RoomApiSettings::new(settings),
+            webhooks: parts.webhooks,
+            usage: parts.usage,
+            feed: parts.feed,
+            feed_slots: Arc::new(Semaphore::new(MAX_FEED_READERS)),
+            ping_interval: settings.timing.ping.0,
+            max_grant_ms: settings.max_grant_life_ms(),
+        }
+    }
+
+    /// The policy of rooms, with the limits in force.
+    pub(crate) fn room_policy_in_force(&self) -> RoomPolicy {
+        let access = &self.context.access;
+        self.room_settings.policy_with(&access.rules().limit_changes(access.now_ms()))
+    }
+}

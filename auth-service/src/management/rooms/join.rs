@@ -1,0 +1,81 @@
+//! `POST /api/rooms/{room}/join`: a user gets a room token with its own user token.
+
+use actix_web::{HttpRequest, web};
+use serde::Deserialize;
+use signalbox_http::JsonBody;
+use signalbox_protocol::id::{CallerId, RegionId, Role, RoomId};
+use signalbox_rooms::room::{RoomCreatorKind, RoomState};
+use signalbox_token::UserClaims;
+use utoipa::ToSchema;
+
+use super::{
+    room_access::room_in_request,
+    room_token::{RoomTokenResponse, load_or_implicit_room, respond_with_room_token, would_enter_lobby},
+};
+use crate::{
+    auth::issuer::RoomTokenTerms,
+    context::{
+        authorization::{authorize_user, user_access_subject},
+        member_types::{DisplayName, MetadataObject},
+        problem_responses::ProblemResponses,
+        request::ApiResult,
+    },
+    management::management_service::ManagementService,
+};
+
+/// The peer that will join.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RoomJoinRequest {
+    /// The display name.
+    name: Option<DisplayName>,
+    metadata: Option<MetadataObject>,
+    /// The region of the peer, which selects its TURN servers.
+    region: Option<RegionId>,
+    /// Whether the response holds a refresh token too.
+    refresh: Option<bool>,
+}
+
+/// Issues a room token to a user with a user token, if the room would admit the user.
+#[utoipa::path(post, path = "/api/rooms/{room}/join", tag = "rooms", operation_id = "rooms_tokens_join",
+    params(("room" = RoomId, Path)), request_body = RoomJoinRequest,
+    responses((status = 200, body = RoomTokenResponse), ProblemResponses), security(("user" = [])))]
+pub(crate) async fn join(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody<RoomJoinRequest>,
+) -> ApiResult {
+    let claims = authorize_user(&request, &service.context)?;
+    let room = room_in_request(&request)?;
+    let RoomJoinRequest { name, metadata, region, refresh } = body.parse(&claims)?;
+    let known_room = load_or_implicit_room(&service, &room).await?;
+    let role = role_in_room(&service, &claims, &known_room);
+    let terms = RoomTokenTerms {
+        permissions: service.tokens.grant_policy.permissions_of(&role)?,
+        room,
+        user: claims.sub.clone(),
+        role,
+        name: name.map(DisplayName::into_text).or_else(|| claims.name.clone()),
+        metadata: metadata
+            .map(|json| json.within(service.tokens.grant_policy.max_metadata_bytes()))
+            .transpose()?,
+        caller: CallerId::user(),
+        region,
+        ttl_s: service.tokens.grant_policy.default_ttl_s(),
+    };
+    let lobby = would_enter_lobby(&service, &terms, &known_room)?;
+    let response = respond_with_room_token(&service, terms, refresh.unwrap_or(false), lobby).await?;
+    // The last step, because the issued tokens are dated before it.
+    service.context.refresh_and_check_access(&user_access_subject(&claims)).await?;
+    Ok(response)
+}
+
+/// The role of a user in a room. The creator of the room has a role of its own.
+pub(crate) fn role_in_room(service: &ManagementService, claims: &UserClaims, room: &RoomState) -> Role {
+    let is_own =
+        room.settings.created_by.as_ref().is_some_and(|creator| {
+            creator.kind == RoomCreatorKind::User && *creator.id == *claims.sub.as_str()
+        });
+    let own = service.room_settings.creator_role.as_ref().filter(|_| is_own);
+    own.cloned().unwrap_or_else(|| claims.role.clone())
+}

@@ -1,0 +1,172 @@
+//! `/api/rooms/{room}/participants`: the members of a room, listed, changed, removed or admitted.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use signalbox_http::{JsonBody, bad_member};
+use signalbox_protocol::{
+    LeaveReason,
+    id::{PeerId, Role, RoomId, UserId},
+    problem::Problem,
+};
+use signalbox_rooms::room::{InputOutcome, PeerSelector, RoomAction};
+use signalbox_token::scope::Scope;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    room_access::{change_room, load_room, log_room_change, no_such_peer},
+    room_principal::authorize_in_room,
+    views::MemberView,
+};
+use crate::{
+    context::{problem_responses::ProblemResponses, request::ApiResult},
+    management::management_service::ManagementService,
+};
+
+/// The participants of a room.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ParticipantList<'a> {
+    participants: Vec<MemberView<'a>>,
+}
+
+/// How many peers were removed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RemovalResponse {
+    removed: usize,
+}
+
+fn peer_in_request(request: &HttpRequest) -> Result<PeerId, Problem> {
+    PeerId::parse(request.match_info().get("peer").unwrap_or_default()).map_err(|_| no_such_peer())
+}
+
+fn removal_response(outcome: InputOutcome) -> HttpResponse {
+    let removed = if let InputOutcome::Removed(count) = outcome { count } else { 1 };
+    HttpResponse::Ok().json(RemovalResponse { removed })
+}
+
+/// The change of a member. At least one member is needed.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct MemberUpdateRequest {
+    role: Option<Role>,
+    muted: Option<bool>,
+}
+
+/// The decision about a peer in the lobby.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LobbyVerb {
+    Admit,
+    Deny,
+}
+
+/// Lists the peers of the room and of its lobby.
+#[utoipa::path(get, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_list",
+    params(("room" = RoomId, Path)),
+    responses((status = 200, body = ParticipantList), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn list(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (_, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
+    let room = load_room(&service, &id).await?;
+    let participants = room.members.iter().map(|(peer, member)| MemberView::new(peer, member)).collect();
+    Ok(HttpResponse::Ok().json(ParticipantList { participants }))
+}
+
+/// Changes the role of a member, or mutes the member.
+#[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path)), request_body = MemberUpdateRequest,
+    responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn patch(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody<MemberUpdateRequest>,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
+    let peer = peer_in_request(&request)?;
+    let MemberUpdateRequest { role, muted } = body.parse(&caller)?;
+    if role.is_none() && muted.is_none() {
+        return Err(bad_member("role", "or muted must be there").into());
+    }
+    if let Some(role) = role {
+        let permissions = service.tokens.grant_policy.permissions_of(&role)?;
+        let ice_policy = Some(service.room_settings.ice_policy_of(&role));
+        change_room(&service, &id, RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy })
+            .await?;
+        log_room_change("role_changed", &caller.id(), &id);
+    }
+    if let Some(on) = muted {
+        change_room(&service, &id, RoomAction::Mute { peer: peer.clone(), muted: on }).await?;
+        log_room_change("peer_muted", &caller.id(), &id);
+    }
+    let room = load_room(&service, &id).await?;
+    let member = room.members.get(&peer).ok_or_else(no_such_peer)?;
+    Ok(HttpResponse::Ok().json(MemberView::new(&peer, member)))
+}
+
+/// Removes a member. The peer cannot return with its token or handle.
+#[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path)),
+    responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn remove(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
+    let peer = peer_in_request(&request)?;
+    let removal = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
+    let (outcome, _) = change_room(&service, &id, removal).await?;
+    log_room_change("peer_removed", &caller.id(), &id);
+    Ok(removal_response(outcome))
+}
+
+/// Which members: all of a role, or all of a user.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemberSelectionQuery {
+    /// All members with this role.
+    role: Option<String>,
+    /// All members of this user.
+    user: Option<String>,
+}
+
+/// Removes all members with a role, or of a user.
+#[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
+    params(("room" = RoomId, Path), MemberSelectionQuery),
+    responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
+    let query = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
+    let selector = match query.map(web::Query::into_inner) {
+        Ok(MemberSelectionQuery { role: Some(role), user: None }) => {
+            PeerSelector::Role(Role::parse(&role).map_err(|bad| bad_member("role", bad))?)
+        }
+        Ok(MemberSelectionQuery { role: None, user: Some(user) }) => {
+            PeerSelector::User(UserId::parse(&user).map_err(|bad| bad_member("user", bad))?)
+        }
+        _ => {
+            return Err(
+                bad_member("role", "or user must be in the query, one of them and nothing else").into()
+            );
+        }
+    };
+    let (outcome, _) =
+        change_room(&service, &id, RoomAction::Remove { selector, reason: LeaveReason::Removed }).await?;
+    log_room_change("peers_removed", &caller.id(), &id);
+    Ok(removal_response(outcome))
+}
+
+/// Admits a peer from the lobby, or denies it.
+#[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyVerb), Path, description = "What the request does")),
+    responses((status = 204, description = "The decision is applied"), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn decide_lobby(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    path: web::Path<(String, String, LobbyVerb)>,
+) -> ApiResult {
+    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
+    let peer = peer_in_request(&request)?;
+    let (event, action) = match path.2 {
+        LobbyVerb::Admit => ("peer_admitted", RoomAction::Admit(peer)),
+        LobbyVerb::Deny => ("peer_denied", RoomAction::Deny(peer)),
+    };
+    change_room(&service, &id, action).await?;
+    log_room_change(event, &caller.id(), &id);
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,80 @@
+//! `POST /api/rooms/{room}/token`: an application gets a room token for a user.
+
+use actix_web::{HttpRequest, web};
+use serde::Deserialize;
+use signalbox_http::JsonBody;
+use signalbox_protocol::{
+    id::{CallerId, RegionId, Role, RoomId, UserId},
+    problem::Problem,
+};
+use signalbox_token::scope::Scope;
+use utoipa::ToSchema;
+
+use super::{
+    room_access::no_such_room,
+    room_principal::authorize_in_room,
+    room_token::{RoomTokenResponse, load_or_implicit_room, respond_with_room_token, would_enter_lobby},
+};
+use crate::{
+    auth::issuer::{GrantPolicy, RoomTokenTerms},
+    context::{
+        member_types::{DisplayName, MetadataObject, UncheckedNumber},
+        problem_responses::ProblemResponses,
+        request::ApiResult,
+    },
+    management::management_service::ManagementService,
+};
+
+/// A request for a room token.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RoomTokenRequest {
+    user: UserId,
+    role: Option<Role>,
+    name: Option<DisplayName>,
+    metadata: Option<MetadataObject>,
+    /// The region of the peer, which selects its TURN servers.
+    region: Option<RegionId>,
+    /// The life of the token, seconds; at most the configured one.
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 86_400)]
+    ttl: Option<UncheckedNumber>,
+    /// Whether the response holds a refresh token too.
+    refresh: Option<bool>,
+}
+
+/// Issues a room token for a user that the application names. Locks and limits of the room are
+/// checked at the join.
+#[utoipa::path(post, path = "/api/rooms/{room}/token", tag = "rooms", operation_id = "rooms_tokens_token",
+    params(("room" = RoomId, Path)), request_body = RoomTokenRequest,
+    responses((status = 200, body = RoomTokenResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
+pub(crate) async fn token(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+    body: JsonBody<RoomTokenRequest>,
+) -> ApiResult {
+    let (caller, room) = authorize_in_room(&request, &service, Scope::Tokens)?;
+    let request = body.parse(&caller)?;
+    let refresh = request.refresh.unwrap_or(false);
+    let terms = token_terms(&service.tokens.grant_policy, caller.id(), room, request)?;
+    let known_room = load_or_implicit_room(&service, &terms.room).await?;
+    let lobby = match would_enter_lobby(&service, &terms, &known_room) {
+        Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
+        would_wait => would_wait.unwrap_or(false),
+    };
+    Ok(respond_with_room_token(&service, terms, refresh, lobby).await?)
+}
+
+fn token_terms(
+    policy: &GrantPolicy,
+    caller: CallerId,
+    room: RoomId,
+    request: RoomTokenRequest,
+) -> Result<RoomTokenTerms, Problem> {
+    let RoomTokenRequest { user, role, name, metadata, region, ttl, refresh: _ } = request;
+    let role = role.unwrap_or_else(|| policy.default_role().clone());
+    let permissions = policy.permissions_of(&role)?;
+    let metadata = metadata.map(|json| json.within(policy.max_metadata_bytes())).transpose()?;
+    let ttl_s = policy.checked_ttl(ttl)?.unwrap_or_else(|| policy.default_ttl_s());
+    let name = name.map(DisplayName::into_text);
+    Ok(RoomTokenTerms { room, user, role, permissions, name, metadata, caller, region, ttl_s })
+}

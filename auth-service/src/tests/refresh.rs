@@ -1,0 +1,76 @@
+//! Refresh tokens over HTTP.
+
+use serde_json::{Value, json};
+use signalbox_protocol::clock;
+use signalbox_token::TokenVerifier;
+
+use super::{TestService, member_text, token_request};
+
+pub(super) async fn refresh_token(service: &TestService, token: &str) -> (u16, Value) {
+    service.call(token_request(&json!({ "refreshToken": token }).to_string()).uri("/auth/refresh")).await
+}
+
+pub(super) fn grant_of_token(service: &TestService, answer: &Value) -> String {
+    let claims = TokenVerifier::from_secrets([&service.token_secret])
+        .verify_room_token(member_text(answer, "token"), clock::now_s())
+        .unwrap();
+    claims.grant().to_owned()
+}
+
+#[actix_web::test]
+async fn refresh_token_gives_the_next_token_of_the_same_grant() {
+    let service = TestService::new();
+    let wish = r#"{"room":"r","user":"u","role":"host","name":"U","ttl":60,"metadata":{"a":1},"refresh":true,"region":"eu"}"#;
+    let (status, first) = service.request_token(wish).await;
+    assert_eq!((status, &first["refreshExpiresIn"]), (200, &(7 * 24 * 60 * 60).into()));
+    let (status, second) = refresh_token(&service, member_text(&first, "refreshToken")).await;
+    assert_eq!(status, 200, "{second}");
+    for member in ["room", "user", "role", "expiresIn"] {
+        assert_eq!(first[member], second[member]);
+    }
+    assert_eq!(grant_of_token(&service, &first), grant_of_token(&service, &second));
+    let verifier = TokenVerifier::from_secrets([&service.token_secret]);
+    let claims = verifier.verify_room_token(member_text(&second, "token"), clock::now_s()).unwrap();
+    assert_eq!((claims.name.as_deref(), claims.metadata.unwrap().get()), (Some("U"), r#"{"a":1}"#));
+    assert_eq!((claims.caller.as_str(), claims.region.unwrap().as_str()), ("backend", "eu"));
+    assert!(claims.permissions.iter().any(|permission| &**permission == "end"));
+
+    // The same again: the same successor. Its own successor, then the first one: the end of all.
+    let (_, again) = refresh_token(&service, member_text(&first, "refreshToken")).await;
+    assert_eq!(again["refreshToken"], second["refreshToken"]);
+    assert_ne!(again["token"], second["token"]);
+    let (status, third) = refresh_token(&service, member_text(&second, "refreshToken")).await;
+    assert_eq!(status, 200);
+    for (shown, code) in [(&first, "refresh_reused"), (&third, "refresh_reused"), (&second, "refresh_reused")]
+    {
+        let (status, answer) = refresh_token(&service, member_text(shown, "refreshToken")).await;
+        assert_eq!((status, &answer["code"]), (401, &code.into()));
+    }
+    assert_eq!(service.state.context.metrics.refresh_reused.get(), 1);
+    assert!(service.request_token(r#"{"room":"r","user":"u"}"#).await.1.get("refreshToken").is_none());
+}
+
+#[actix_web::test]
+async fn bad_refresh_token_has_its_own_error() {
+    let service = TestService::new();
+    let (_, issued) = service.request_token(r#"{"room":"r","user":"u","refresh":true}"#).await;
+    let good = member_text(&issued, "refreshToken");
+    let stranger = signalbox_token::OpaqueToken::random();
+    let stranger = stranger.to_text(signalbox_token::OpaqueTokenKind::Refresh);
+    for (body, status, code, field) in [
+        (json!({ "refreshToken": stranger }), 401, "refresh_invalid", None),
+        (json!({ "refreshToken": good.replace("sbr_", "sbt_") }), 401, "refresh_invalid", None),
+        (json!({ "refreshToken": member_text(&issued, "token") }), 401, "refresh_invalid", None),
+        (json!({ "refreshToken": "" }), 401, "refresh_invalid", None),
+        (json!({}), 400, "bad_request", Some("refreshToken")),
+        (json!({ "refreshToken": 7 }), 400, "bad_request", Some("refreshToken")),
+        (json!({ "token": good }), 400, "bad_request", Some("token")),
+    ] {
+        let (got, answer) = service.call(token_request(&body.to_string()).uri("/auth/refresh")).await;
+        assert_eq!((got, &answer["code"]), (status, &code.into()), "{body}");
+        assert_eq!(answer.get("field").and_then(Value::as_str), field, "{body}");
+    }
+    assert_eq!(refresh_token(&service, good).await.0, 200, "none of that harmed it");
+    let (status, answer) = service.request_token(r#"{"room":"r","user":"u","refresh":"yes"}"#).await;
+    assert_eq!((status, &answer["field"]), (400, &"refresh".into()));
+}
