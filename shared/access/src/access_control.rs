@@ -16,7 +16,7 @@ use std::{
 };
 
 use signalbox_protocol::{clock, id::TokenId};
-use signalbox_redis::RedisUnavailable;
+use signalbox_redis::{InterruptionClock, RedisUnavailable};
 use tokio::{
     sync::{Notify, broadcast, watch},
     time::{Instant, sleep, timeout},
@@ -74,6 +74,7 @@ pub(crate) struct StoreTime {
 /// What this process holds. Made once, shared by all that judge.
 pub struct AccessControl {
     pub(crate) log: RuleLog,
+    interruption_clock: Option<InterruptionClock>,
     max_rules: usize,
     rules: watch::Sender<Arc<AccessRules>>,
     notices: broadcast::Sender<Arc<Notice>>,
@@ -106,6 +107,7 @@ impl AccessControl {
             is_synchronized: AtomicBool::new(start.is_some()),
             restore_wait_until: Mutex::default(),
             start_position: Mutex::new(start),
+            interruption_clock: log.interruption_clock(),
             log,
             max_rules: most,
             rules: watch::Sender::new(Arc::new(rules)),
@@ -151,9 +153,9 @@ impl AccessControl {
     /// Whether the rules were read, and written back where the store had forgotten them, by others too. While the store is away this stays as it
     /// was: what is held is decided on. When it is found again nothing is known until it was asked whether it is the same.
     pub fn is_synchronized(&self) -> bool {
-        let heard_since = |since| self.lag().is_none_or(|lag| lag <= since);
+        let heard_since = |clock: &InterruptionClock| self.lag().is_none_or(|lag| lag <= clock.elapsed());
         self.is_synchronized.load(Ordering::Acquire)
-            && self.log.time_since_interruption().is_none_or(heard_since)
+            && self.interruption_clock.as_ref().is_none_or(heard_since)
     }
 
     /// How long ago the store was heard; none if it never was.

@@ -17,7 +17,7 @@ mod redis_rule_log;
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_redis::RedisUnavailable;
+use signalbox_redis::{InterruptionClock, RedisUnavailable};
 use tokio::time::sleep;
 
 pub use memory_rule_log::MemoryRuleLog;
@@ -182,12 +182,12 @@ impl RuleLog {
         matches!(self, Self::Redis(_))
     }
 
-    /// How long ago the store was found again, so that it may be another one; none where that
-    /// cannot be.
-    pub(crate) fn time_since_interruption(&self) -> Option<Duration> {
+    /// When the store was last found again, so that it may be another one; `None` if that cannot
+    /// happen.
+    pub(crate) fn interruption_clock(&self) -> Option<InterruptionClock> {
         match self {
             Self::Memory(_) => None,
-            Self::Redis(log) => Some(log.time_since_interruption()),
+            Self::Redis(log) => Some(log.interruption_clock()),
         }
     }
 
