@@ -92,7 +92,7 @@ impl ClientState {
         }
     }
 
-    /// Redis may have forgotten what was written or said before this moment.
+    /// Redis may have lost writes and messages from before this moment.
     pub(crate) fn record_interruption(&self) {
         *self.last_interruption.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
