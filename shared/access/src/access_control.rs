@@ -1,11 +1,17 @@
-//! What a process holds of the rules, and the task that keeps it true.
+//! The rules that a process holds, and the task that keeps them current.
 //!
-//! A process decides on what it holds: a question costs no trip, and none waits for the store. Every 250 ms it asks for what is new. Where
-//! the store is another one, or has forgotten, it writes back what it holds, reads all rules, and only then counts as current. Of another store
-//! it does so after a quiet time only: a rule may have been answered and lost with the old one before this process heard of it, and whoever
-//! wrote it finds the new one at another moment.
+//! Owns: the current [`AccessRules`], the clock of the store, and the state of synchronization. A
+//! check uses the held rules: it takes no round trip and never waits for the store.
+//! Must not: parse scripts or replies; `rule_log` does.
 //!
-//! The store's clock is the only one that counts. Between two answers it goes on by the process' own steady one.
+//! Every 250 ms the process asks the log for new entries. If the store is another one or may have
+//! lost rules, the process restores the rules that it holds, loads all rules, and only then is
+//! current again. With another store it first waits: a rule may have been confirmed and lost with
+//! the old store before this process received it. The process that wrote the rule restores it, but
+//! may find the new store later.
+//!
+//! Only the clock of the store counts. Between two replies it is advanced by the monotonic clock of
+//! the process.
 
 use std::{
     sync::{
@@ -27,32 +33,32 @@ use crate::{
     rule_log::{LogPosition, LogState, LogUpdate, RuleLogEntry, RuleWriteResult},
 };
 
-/// How many words may wait for one listener.
+/// The number of notices that may wait for one receiver.
 const MAX_QUEUED_NOTICES: usize = 256;
 
-/// How often it is tried to take a grant back.
+/// The number of attempts to revoke a grant.
 const MAX_REVOKE_ATTEMPTS: usize = 120;
 
-/// How long one who must know what was written just now waits for it.
+/// The time for which a caller waits for the latest rules.
 const LATEST_RULES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long what was heard is good for.
+/// The age of the last reply of the store up to which the rules count as current.
 const MAX_LAG: Duration = Duration::from_secs(2);
 
-/// How often the store may change while it is read, before it is asked again later.
+/// The number of attempts to reload the rules while the store changes. The next poll tries again.
 const MAX_RELOAD_ATTEMPTS: usize = 4;
 
 /// Why a rule was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RuleWriteError {
-    /// There are as many rules as there may be.
-    #[error("there are as many rules as limits.rules allows; lift some")]
+    /// `limits.rules` is reached.
+    #[error("the number of rules has reached limits.rules; lift some rules first")]
     TooManyRules,
-    /// There is no such rule in force.
-    #[error("there is no such rule in force")]
+    /// No rule with this key is in force.
+    #[error("no rule with this key is in force")]
     NoSuchRule,
-    /// The store does not answer: it may or may not have been written.
-    #[error("the store does not answer; the rule may or may not be in force")]
+    /// The store does not answer. It is unknown whether the rule was written.
+    #[error("the store does not answer, so the rule may or may not be in force; try again")]
     Unavailable,
 }
 
@@ -62,46 +68,49 @@ impl From<RedisUnavailable> for RuleWriteError {
     }
 }
 
-/// The store's time at a moment of ours.
+/// The time of the store, and the moment at which this process read it.
 #[derive(Clone, Copy)]
 pub(crate) struct StoreTime {
     pub(crate) store_ms: u64,
     pub(crate) read_at: Instant,
-    /// Whether it was the store that said so.
+    /// Whether the store has given this time. Before its first reply the local clock is used.
     pub(crate) is_from_store: bool,
 }
 
-/// What this process holds. Made once, shared by all that judge.
+/// The rules of this process. Created once and shared by all callers that check access.
 pub struct AccessControl {
     pub(crate) log: RuleLog,
     interruption_clock: Option<InterruptionClock>,
     max_rules: usize,
     rules: watch::Sender<Arc<AccessRules>>,
     notices: broadcast::Sender<Arc<Notice>>,
-    // A std mutex: held to read or write two numbers.
+    // A std mutex: held to read or write one value.
     pub(crate) store_time: Mutex<StoreTime>,
     is_synchronized: AtomicBool,
-    /// Until when others may still write back to another store what they hold.
-    // A std mutex: held to read or write one moment.
+    /// The time until which other processes may still restore rules to another store.
+    // A std mutex: held to read or write one value.
     restore_wait_until: Mutex<Option<Instant>>,
-    /// How far was read when this was made.
+    /// The position in the log after the first load.
     start_position: Mutex<Option<LogPosition>>,
-    /// Somebody cannot wait for the next look.
+    /// A caller cannot wait for the next regular poll.
     poll_requested: Arc<Notify>,
-    /// The number of the look that began last, and of the last one that came to its end.
+    /// The number of the last poll that has started.
     polls_started: AtomicU64,
+    /// The number of the last poll that has succeeded.
     last_finished_poll: watch::Sender<u64>,
 }
 
 impl AccessControl {
-    /// Of a shared log nothing is known yet: [`AccessControl::follow`] must run. There may be `most` rules.
-    pub fn new(log: RuleLog, most: usize) -> Arc<Self> {
-        let heard = StoreTime { store_ms: clock::now_ms(), read_at: Instant::now(), is_from_store: false };
+    /// The rules of a shared log are not loaded until [`AccessControl::follow_log`] runs.
+    /// `max_rules` limits the number of rules.
+    pub fn new(log: RuleLog, max_rules: usize) -> Arc<Self> {
+        let local_time =
+            StoreTime { store_ms: clock::now_ms(), read_at: Instant::now(), is_from_store: false };
         let (mut start, mut rules) = (None, AccessRules::default());
         if let RuleLog::Memory(log) = &log {
-            let (at, all) = log.load_rules();
-            rules = rules.with_rules(all, at.now_ms).unwrap_or_default();
-            start = Some(at.position);
+            let (state, stored) = log.load_rules();
+            rules = rules.with_rules(stored, state.now_ms).unwrap_or_default();
+            start = Some(state.position);
         }
         Arc::new(Self {
             is_synchronized: AtomicBool::new(start.is_some()),
@@ -109,62 +118,65 @@ impl AccessControl {
             start_position: Mutex::new(start),
             interruption_clock: log.interruption_clock(),
             log,
-            max_rules: most,
+            max_rules,
             rules: watch::Sender::new(Arc::new(rules)),
             notices: broadcast::Sender::new(MAX_QUEUED_NOTICES),
-            store_time: Mutex::new(heard),
+            store_time: Mutex::new(local_time),
             poll_requested: Arc::default(),
             polls_started: AtomicU64::new(0),
             last_finished_poll: watch::Sender::new(0),
         })
     }
 
-    /// The rules as they are held now.
+    /// The current rules.
     pub fn rules(&self) -> Arc<AccessRules> {
         self.rules.borrow().clone()
     }
 
-    /// The rules, and word of every change of them.
+    /// The current rules, and each later set of rules.
     pub fn watch_rules(&self) -> watch::Receiver<Arc<AccessRules>> {
         self.rules.subscribe()
     }
 
-    /// The words that are said from now on.
+    /// The notices that are sent from now on.
     pub fn subscribe_notices(&self) -> broadcast::Receiver<Arc<Notice>> {
         self.notices.subscribe()
     }
 
-    /// Milliseconds since 1970 by the store's clock.
+    /// Milliseconds since 1970 by the clock of the store.
     pub fn now_ms(&self) -> u64 {
-        let heard = self.store_time();
-        heard.store_ms + heard.read_at.elapsed().as_millis() as u64
+        let time = self.store_time();
+        time.store_ms + time.read_at.elapsed().as_millis() as u64
     }
 
     fn store_time(&self) -> StoreTime {
         *self.store_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether all that was written is held, as far as can be known: new connections wait until it is.
+    /// Whether the process holds every written rule, as far as it can know. New connections are
+    /// admitted only then.
     pub fn is_current(&self) -> bool {
         let is_fresh = || self.lag().is_some_and(|lag| lag <= MAX_LAG);
         self.is_synchronized() && (!self.log.is_shared() || is_fresh())
     }
 
-    /// Whether the rules were read, and written back where the store had forgotten them, by others too. While the store is away this stays as it
-    /// was: what is held is decided on. When it is found again nothing is known until it was asked whether it is the same.
+    /// Whether the rules are loaded, and restored if the store had lost them, also by other
+    /// processes. While the store is unavailable this does not change: the held rules are used.
+    /// After it is found again, this is false until the store has shown that it is the same.
     pub fn is_synchronized(&self) -> bool {
-        let heard_since = |clock: &InterruptionClock| self.lag().is_none_or(|lag| lag <= clock.elapsed());
+        let replied_since =
+            |clock: &InterruptionClock| self.lag().is_none_or(|lag| lag <= clock.elapsed());
         self.is_synchronized.load(Ordering::Acquire)
-            && self.interruption_clock.as_ref().is_none_or(heard_since)
+            && self.interruption_clock.as_ref().is_none_or(replied_since)
     }
 
-    /// How long ago the store was heard; none if it never was.
+    /// The time since the last reply of the store. `None` before its first reply.
     pub fn lag(&self) -> Option<Duration> {
-        let heard = self.store_time();
-        heard.is_from_store.then(|| heard.read_at.elapsed())
+        let time = self.store_time();
+        time.is_from_store.then(|| time.read_at.elapsed())
     }
 
-    /// Whether somebody may be here, by what is held now.
+    /// Checks a subject against the held rules.
     ///
     /// # Errors
     /// [`AccessRefusal`].
@@ -172,40 +184,42 @@ impl AccessControl {
         self.rules.borrow().check_access(subject, self.now_ms())
     }
 
-    /// Writes a rule. It is held here when this returns, and elsewhere when the next question is answered.
+    /// Writes a rule. This process holds it when the call returns; other processes hold it after
+    /// their next poll.
     ///
     /// # Errors
     /// [`RuleWriteError`].
     pub async fn write_rule(&self, change: RuleChange) -> Result<AccessRule, RuleWriteError> {
-        let written = self.log.write_rule(&change, self.max_rules).await?;
-        self.finish_write(written)
+        let result = self.log.write_rule(&change, self.max_rules).await?;
+        self.finish_write(result)
     }
 
-    /// Takes a grant back whose peer was removed from its room; goes on trying for a while where the store does not answer.
-    pub async fn revoke_grant(&self, token: &TokenId, life_ms: u64, by: &str) {
+    /// Revokes the grant of a peer that was removed from its room. Retries for a while if the store
+    /// does not answer.
+    pub async fn revoke_grant(&self, token: &TokenId, life_ms: u64, author: &str) {
         let Ok(grant) = TokenId::parse(token.grant()) else { return };
         for _ in 0..MAX_REVOKE_ATTEMPTS {
-            let terms = RuleTerms { author: by.into(), ..RuleTerms::default() };
+            let terms = RuleTerms { author: author.into(), ..RuleTerms::default() };
             match self.write_rule(RuleChange { key: RuleKey::Grant(grant.clone()), life_ms, terms }).await {
                 Err(RuleWriteError::Unavailable) => sleep(crate::rule_log::POLL_INTERVAL).await,
-                Err(error) => return tracing::error!(event = "grant_not_taken_back", %error),
+                Err(error) => return tracing::error!(event = "grant_not_revoked", %error),
                 Ok(_) => return,
             }
         }
-        tracing::error!(event = "grant_not_taken_back", error = "the store did not answer");
+        tracing::error!(event = "grant_not_revoked", error = "the store did not answer");
     }
 
     /// Lifts a rule.
     ///
     /// # Errors
     /// [`RuleWriteError`].
-    pub async fn lift_rule(&self, key: &RuleKey, by: RuleTerms) -> Result<AccessRule, RuleWriteError> {
-        let written = self.log.lift_rule(key, &by).await?;
-        self.finish_write(written)
+    pub async fn lift_rule(&self, key: &RuleKey, terms: RuleTerms) -> Result<AccessRule, RuleWriteError> {
+        let result = self.log.lift_rule(key, &terms).await?;
+        self.finish_write(result)
     }
 
-    fn finish_write(&self, written: RuleWriteResult) -> Result<AccessRule, RuleWriteError> {
-        match written {
+    fn finish_write(&self, result: RuleWriteResult) -> Result<AccessRule, RuleWriteError> {
+        match result {
             RuleWriteResult::Written(rule) => {
                 self.merge_rules(vec![rule.clone()]);
                 Ok(rule)
@@ -215,74 +229,76 @@ impl AccessControl {
         }
     }
 
-    /// Says a word to whoever is connected.
+    /// Sends a notice to connected peers.
     ///
     /// # Errors
     /// [`RuleWriteError::Unavailable`].
-    pub async fn send_notice(&self, word: &Notice) -> Result<(), RuleWriteError> {
-        Ok(self.log.append_notice(word).await?)
+    pub async fn send_notice(&self, notice: &Notice) -> Result<(), RuleWriteError> {
+        Ok(self.log.append_notice(notice).await?)
     }
 
-    /// Waits until whatever was answered elsewhere before this call is held here. Costs a look at once, which all who wait share.
+    /// Waits until this process holds every rule that was confirmed before the call. Starts a poll
+    /// at once, which all waiting callers share.
     ///
     /// # Errors
-    /// [`Unavailable`]: the store does not answer.
+    /// [`RedisUnavailable`]: the store does not answer.
     pub async fn wait_for_latest_rules(&self) -> Result<(), RedisUnavailable> {
         if !self.log.is_shared() {
             return Ok(());
         }
-        // One that has begun may have asked before that answer.
-        let begun = self.polls_started.load(Ordering::SeqCst);
-        let mut ended = self.last_finished_poll.subscribe();
+        // A poll that is running may have read the log before the confirmation.
+        let started = self.polls_started.load(Ordering::SeqCst);
+        let mut finished = self.last_finished_poll.subscribe();
         self.poll_requested.notify_one();
-        let caught_up = timeout(LATEST_RULES_TIMEOUT, ended.wait_for(|ended| *ended > begun)).await;
+        let caught_up = timeout(LATEST_RULES_TIMEOUT, finished.wait_for(|number| *number > started)).await;
         caught_up.ok().and_then(Result::ok).map(drop).ok_or(RedisUnavailable)
     }
 
     fn merge_rules(&self, rules: Vec<AccessRule>) {
         let now = self.now_ms();
-        self.rules.send_if_modified(|held| {
-            let merged = held.with_rules(rules, now);
+        self.rules.send_if_modified(|current| {
+            let merged = current.with_rules(rules, now);
             let changed = merged.is_some();
             if let Some(merged) = merged {
-                *held = Arc::new(merged);
+                *current = Arc::new(merged);
             }
             changed
         });
     }
 
-    /// Takes the time from an answer. One of another store than before says first that nobody is let in until others have written back, too.
-    fn update_store_time(&self, at: &LogState, before: Option<&LogPosition>) {
-        if before.is_some_and(|before| before.replication_id != at.position.replication_id) {
+    /// Reads the time from a reply. A reply of another store first ends the synchronization, until
+    /// the other processes have had time to restore their rules.
+    fn update_store_time(&self, state: &LogState, before: Option<&LogPosition>) {
+        if before.is_some_and(|before| before.replication_id != state.position.replication_id) {
             *self.restore_wait_until() = Some(Instant::now() + self.log.restore_wait());
             self.is_synchronized.store(false, Ordering::Release);
         }
-        let heard = StoreTime { store_ms: at.now_ms, read_at: Instant::now(), is_from_store: true };
-        *self.store_time.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        let time = StoreTime { store_ms: state.now_ms, read_at: Instant::now(), is_from_store: true };
+        *self.store_time.lock().unwrap_or_else(PoisonError::into_inner) = time;
     }
 
-    /// Follows the log for as long as somebody holds the rules.
+    /// Follows the log until the last reference to `control` is dropped.
     pub fn follow_log(control: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         let start = control.start_position.lock().unwrap_or_else(PoisonError::into_inner).take();
         run_follower(Arc::downgrade(control), start)
     }
 
-    pub(crate) async fn poll_log(&self, place: &mut Option<LogPosition>) -> Result<(), RedisUnavailable> {
-        let Some(known) = place else { return self.reload_rules(place, false).await };
-        let is_quiet = self.is_waiting_for_restores();
-        let (at, news) = self.log.poll_entries(known).await?;
-        self.update_store_time(&at, Some(known));
-        match news {
+    pub(crate) async fn poll_log(&self, position: &mut Option<LogPosition>) -> Result<(), RedisUnavailable> {
+        let Some(known) = position else { return self.reload_rules(position, false).await };
+        let was_waiting = self.is_waiting_for_restores();
+        let (state, update) = self.log.poll_entries(known).await?;
+        self.update_store_time(&state, Some(known));
+        match update {
             LogUpdate::Unchanged => {}
             LogUpdate::NewEntries(entries) => {
                 self.handle_entries(entries);
-                *place = Some(at.position);
+                *position = Some(state.position);
             }
-            LogUpdate::TooFarBehind => self.reload_rules(place, false).await?,
-            LogUpdate::DifferentLog => self.reload_rules(place, true).await?,
+            LogUpdate::TooFarBehind => self.reload_rules(position, false).await?,
+            LogUpdate::DifferentLog => self.reload_rules(position, true).await?,
         }
-        // A look that began in the quiet time may have missed what was written back at its end.
-        if !is_quiet && !self.is_waiting_for_restores() {
+        // A poll that began during the wait may have missed a rule that was restored at its end.
+        if !was_waiting && !self.is_waiting_for_restores() {
             *self.restore_wait_until() = None;
             self.is_synchronized.store(true, Ordering::Release);
         }
@@ -302,47 +318,47 @@ impl AccessControl {
         for entry in entries {
             match entry {
                 RuleLogEntry::Rule(rule) => rules.push(rule),
-                // An error only says that nobody listens.
-                RuleLogEntry::Notice(word) => drop(self.notices.send(Arc::new(word))),
+                // Without a receiver the notice is not needed.
+                RuleLogEntry::Notice(notice) => drop(self.notices.send(Arc::new(notice))),
                 RuleLogEntry::Unknown => {
-                    tracing::warn!(event = "rule_unknown", "a rule of another release is not followed");
+                    tracing::warn!(event = "rule_unknown", "an entry of another release is ignored");
                 }
             }
         }
         self.merge_rules(rules);
     }
 
-    /// Reads all rules, after writing back those that are held where the store may lack them.
+    /// Loads all rules. First restores the held rules if the store may lack them.
     async fn reload_rules(
         &self,
-        place: &mut Option<LogPosition>,
+        position: &mut Option<LogPosition>,
         store_forgot: bool,
     ) -> Result<(), RedisUnavailable> {
         for _ in 0..MAX_RELOAD_ATTEMPTS {
             let now = self.now_ms();
-            let held: Vec<_> =
+            let to_restore: Vec<_> =
                 if store_forgot { self.rules().remembered_rules(now).cloned().collect() } else { Vec::new() };
-            let mut written = None;
-            if !held.is_empty() {
+            let mut restored_at = None;
+            if !to_restore.is_empty() {
                 self.is_synchronized.store(false, Ordering::Release);
                 tracing::warn!(
                     event = "rules_restored",
-                    rules = held.len(),
-                    "the store may have forgotten rules"
+                    rules = to_restore.len(),
+                    "restoring rules, because the store may have lost them"
                 );
-                written = Some(self.log.restore_rules(&held).await?.position);
+                restored_at = Some(self.log.restore_rules(&to_restore).await?.position);
             }
-            let (at, rules) = self.log.load_rules().await?;
-            self.update_store_time(&at, place.as_ref());
-            let is_where_it_was_written = written.is_none_or(|written| {
-                written.replication_id == at.position.replication_id
-                    && written.instance_id == at.position.instance_id
+            let (state, rules) = self.log.load_rules().await?;
+            self.update_store_time(&state, position.as_ref());
+            let is_same_log = restored_at.is_none_or(|restored| {
+                restored.replication_id == state.position.replication_id
+                    && restored.instance_id == state.position.instance_id
             });
-            if is_where_it_was_written {
+            if is_same_log {
                 self.merge_rules(rules);
-                *place = Some(at.position);
-                let is_over = self.restore_wait_until().is_none();
-                self.is_synchronized.store(is_over, Ordering::Release);
+                *position = Some(state.position);
+                let is_wait_over = self.restore_wait_until().is_none();
+                self.is_synchronized.store(is_wait_over, Ordering::Release);
                 return Ok(());
             }
         }
@@ -350,20 +366,20 @@ impl AccessControl {
     }
 }
 
-async fn run_follower(control: Weak<AccessControl>, mut place: Option<LogPosition>) {
-    while let Some(held) = control.upgrade() {
-        let number = held.polls_started.fetch_add(1, Ordering::SeqCst) + 1;
-        // What fails is tried again with the next look; meanwhile what is held is decided on.
-        if held.poll_log(&mut place).await.is_ok() {
-            held.last_finished_poll.send_replace(number);
+async fn run_follower(weak_control: Weak<AccessControl>, mut position: Option<LogPosition>) {
+    while let Some(control) = weak_control.upgrade() {
+        let number = control.polls_started.fetch_add(1, Ordering::SeqCst) + 1;
+        // After a failure the held rules stay in use until the next poll.
+        if control.poll_log(&mut position).await.is_ok() {
+            control.last_finished_poll.send_replace(number);
         }
-        let seen = place.as_ref().map_or(0, |place| place.entry_number);
-        let wait = held.log.wait_for_next_poll(seen);
-        let wanted = held.poll_requested.clone();
-        drop(held);
+        let last_read = position.as_ref().map_or(0, |position| position.entry_number);
+        let wait = control.log.wait_for_next_poll(last_read);
+        let poll_requested = control.poll_requested.clone();
+        drop(control);
         tokio::select! {
             () = wait => {}
-            () = wanted.notified() => {}
+            () = poll_requested.notified() => {}
         }
     }
 }

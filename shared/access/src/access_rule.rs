@@ -1,4 +1,7 @@
-//! One rule, and which of two for the same key holds.
+//! One access rule, and which of two rules with the same key wins.
+//!
+//! Owns: the stored form of a rule, its times and the merge of two rules. Must not: know where
+//! rules are stored; `rule_log` does.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -9,7 +12,7 @@ use crate::rule_key::RuleKey;
 /// The longest time for which a rule is in force or kept, in milliseconds: 31 days.
 pub const MAX_RULE_LIFE_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
 
-/// Limits other than the configured ones; what is absent stays as it is configured.
+/// Changed limits. An absent limit keeps its configured value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitChanges {
@@ -33,66 +36,69 @@ pub struct LimitChanges {
     pub backlog: Option<u32>,
 }
 
-/// What a rule says beside its key and its times.
+/// The content of a rule, apart from its key and its times.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleTerms {
-    /// Who wrote it: the id of an API key, or `room` for a moderator.
+    /// The author: the id of an API key, or `room` for a moderator.
     #[serde(rename = "by")]
     pub author: Arc<str>,
-    /// Why, in the words of who wrote it.
+    /// The reason that the author gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
-    /// Of an API key: whether what it has issued is taken back too.
+    /// For an API key: whether the tokens that it has issued are revoked too.
     #[serde(rename = "issued", default, skip_serializing_if = "std::ops::Not::not")]
     pub revokes_issued: bool,
-    /// Of limits: the changed ones.
+    /// For limits: the changed limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitChanges>,
-    /// Of a shutdown: when clients are to ask again, milliseconds.
+    /// For a shutdown: the time after which clients may retry, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_ms: Option<u32>,
 }
 
-/// One thing that was taken back. Times are milliseconds since 1970 by the store's clock.
+/// One access rule. Times are milliseconds since 1970 by the clock of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRule {
-    /// What it is about.
+    /// The subject of the rule.
     pub key: RuleKey,
-    /// When it was written; of two rules for a key the later one holds.
+    /// The time of the write. Of two rules with the same key the later rule wins.
     pub written_at: u64,
-    /// It is in force until then.
+    /// The time until which the rule is in force, unless it is lifted.
     pub in_force_until: u64,
-    /// It is remembered until then: no earlier rule for this key may be in force any more, lest a process that missed this one
-    /// writes the earlier one back.
+    /// The time until which the rule is remembered. After that no earlier rule with this key can be
+    /// in force, so a process that missed this rule cannot restore an earlier one.
     pub remembered_until: u64,
-    /// It was lifted: it says that nothing is in force.
+    /// Whether the rule was lifted before its end.
     pub is_lifted: bool,
-    /// What it says.
+    /// The content of the rule.
     pub terms: RuleTerms,
-    // As it was stored: the order of two rules must be the same everywhere, whatever a later release adds to the terms.
+    // The stored text: all releases must order two rules alike, also with terms that they do not
+    // know.
     terms_json: Arc<str>,
 }
 
 impl AccessRule {
-    /// A rule as it is read: `AT UNTIL KEEP LIFTED TERMS`, the terms being JSON.
+    /// Parses a stored rule: `WRITTEN_AT IN_FORCE_UNTIL REMEMBERED_UNTIL LIFTED TERMS`. The terms
+    /// are JSON.
     pub fn parse(key: &str, value: &str) -> Option<Self> {
         let mut parts = value.splitn(5, ' ');
         let mut number = || parts.next()?.parse::<u64>().ok();
-        let (at, until, keep, lifted) = (number()?, number()?, number()?, number()?);
-        let text = parts.next()?;
-        let terms = serde_json::from_str(text).ok()?;
+        let (written_at, in_force_until) = (number()?, number()?);
+        let (remembered_until, lifted) = (number()?, number()?);
+        let terms_json = parts.next()?;
+        let terms = serde_json::from_str(terms_json).ok()?;
         Some(Self {
             key: key.parse().ok()?,
-            written_at: at,
-            in_force_until: until,
-            remembered_until: keep,
+            written_at,
+            in_force_until,
+            remembered_until,
             is_lifted: lifted == 1,
             terms,
-            terms_json: text.into(),
+            terms_json: terms_json.into(),
         })
     }
 
-    /// A rule that is written now.
+    /// A new rule that is in force for `life_ms`, at most [`MAX_RULE_LIFE_MS`].
     pub fn new(key: RuleKey, written_at: u64, life_ms: u64, terms: RuleTerms) -> Self {
         let in_force_until = written_at.saturating_add(life_ms.min(MAX_RULE_LIFE_MS));
         let terms_json = serde_json::to_string(&terms).unwrap_or_default().into();
@@ -108,12 +114,12 @@ impl AccessRule {
     }
 
     /// The same rule, lifted.
-    pub(crate) fn to_lifted(&self, at: u64, terms: RuleTerms) -> Self {
-        let text = serde_json::to_string(&terms).unwrap_or_default().into();
-        Self { written_at: at, is_lifted: true, terms, terms_json: text, ..self.clone() }
+    pub(crate) fn to_lifted(&self, written_at: u64, terms: RuleTerms) -> Self {
+        let terms_json = serde_json::to_string(&terms).unwrap_or_default().into();
+        Self { written_at, is_lifted: true, terms, terms_json, ..self.clone() }
     }
 
-    /// As it is stored.
+    /// The stored text, which [`AccessRule::parse`] reads.
     pub fn to_stored_text(&self) -> String {
         format!(
             "{} {} {} {} {}",
@@ -125,32 +131,34 @@ impl AccessRule {
         )
     }
 
-    /// Whether it says something at this time.
+    /// Whether the rule is in force at the time `now`.
     pub fn is_in_force(&self, now: u64) -> bool {
         !self.is_lifted && now < self.in_force_until
     }
 
-    /// Whether it need not be known any more.
+    /// Whether the rule need not be remembered any more.
     pub fn is_forgettable(&self, now: u64) -> bool {
         now >= self.remembered_until
     }
 
-    /// Which of two holds: the later; where both are of one moment any, so long as it is the same one everywhere. `rule.lua` has
-    /// the same order.
+    /// The order of two rules: the later rule wins. Rules of the same time have a fixed order, so
+    /// that all processes agree. `restore_rules.lua` uses the same order.
     fn compare_precedence(&self, other: &Self) -> Ordering {
-        let of = |rule: &Self| (rule.written_at, rule.in_force_until, rule.is_lifted);
-        of(self).cmp(&of(other)).then_with(|| self.terms_json.as_bytes().cmp(other.terms_json.as_bytes()))
+        let order = |rule: &Self| (rule.written_at, rule.in_force_until, rule.is_lifted);
+        order(self)
+            .cmp(&order(other))
+            .then_with(|| self.terms_json.as_bytes().cmp(other.terms_json.as_bytes()))
     }
 
-    /// Takes another rule for the same key in; whether anything has changed.
+    /// Merges another rule with the same key. Returns whether this rule has changed.
     pub fn merge_rule(&mut self, other: &Self) -> bool {
-        let keep = self.remembered_until.max(other.remembered_until);
+        let remembered_until = self.remembered_until.max(other.remembered_until);
         let wins = other.compare_precedence(self).is_gt();
-        let changed = wins || keep != self.remembered_until;
+        let changed = wins || remembered_until != self.remembered_until;
         if wins {
             self.clone_from(other);
         }
-        self.remembered_until = keep;
+        self.remembered_until = remembered_until;
         changed
     }
 }

@@ -21,7 +21,7 @@ const DEFAULT_SHUTDOWN_RETRY_MS: u32 = 30_000;
 /// The rules that a process holds. A change makes a new set; readers keep the one that they have.
 #[derive(Debug, Clone, Default)]
 pub struct AccessRules {
-    // Lifted rules are remembered, too.
+    // Includes lifted rules.
     by_key: BTreeMap<RuleKey, Arc<AccessRule>>,
     index: RuleIndex,
 }
@@ -54,12 +54,12 @@ impl AccessRules {
     }
 
     fn bans_user(&self, subject: &AccessSubject<'_>, now: u64) -> bool {
-        let here = || {
+        let room_ban = || {
             let room = subject.room?;
             self.index.room_bans.get(subject.user)?.get(room)
         };
         self.index.user_bans.get(subject.user).is_some_and(|times| times.is_in_force(now))
-            || here().is_some_and(|times| times.is_in_force(now))
+            || room_ban().is_some_and(|times| times.is_in_force(now))
     }
 
     fn revokes_token(&self, subject: &AccessSubject<'_>, now: u64) -> bool {
@@ -103,11 +103,11 @@ impl AccessRules {
     pub(crate) fn with_rules(&self, rules: impl IntoIterator<Item = AccessRule>, now: u64) -> Option<Self> {
         let mut all = None::<BTreeMap<RuleKey, Arc<AccessRule>>>;
         for rule in rules {
-            let held = all.as_ref().unwrap_or(&self.by_key).get(&rule.key);
-            let next = match held {
+            let current = all.as_ref().unwrap_or(&self.by_key).get(&rule.key);
+            let next = match current {
                 None => rule,
-                Some(held) => {
-                    let mut next = AccessRule::clone(held);
+                Some(current) => {
+                    let mut next = AccessRule::clone(current);
                     if !next.merge_rule(&rule) {
                         continue;
                     }

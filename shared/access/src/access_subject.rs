@@ -1,4 +1,4 @@
-//! Whom access rules are checked against, and the refusal. Values: they know no rule.
+//! The access subject that rules are checked against, and the refusal. Values that know no rule.
 
 use std::net::IpAddr;
 
@@ -58,10 +58,10 @@ impl AccessRefusal {
     /// The HTTP answer.
     pub fn to_problem(self) -> Problem {
         let (status, detail) = match self {
-            Self::AddressDenied => (403, "clients at this address are refused"),
+            Self::AddressDenied => (403, "clients at this address are denied"),
             Self::Banned => (403, "the user is banned; do not ask again with another token"),
-            Self::Revoked => (401, "the token was taken back; get a new one"),
-            Self::ShutDown { .. } => (503, "the service was stopped by its operator"),
+            Self::Revoked => (401, "the token was revoked; get a new one"),
+            Self::ShutDown { .. } => (503, "the operator has shut the service down; retry later"),
         };
         let mut problem = Problem::new(status, self.code(), detail);
         if let Self::ShutDown { retry_ms } = self {

@@ -6,15 +6,15 @@ use signalbox_config::address_ranges::parse_range;
 /// Why a range cannot be denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeniedRangeError {
-    /// Not an address or range.
+    /// The text is no address or range.
     #[error(transparent)]
     InvalidRange(#[from] signalbox_config::address_ranges::InvalidRange),
-    /// So wide that it is likely a mistake.
-    #[error("is too wide: at most an IPv4 /8 or an IPv6 /16; to refuse everybody, shut down")]
+    /// The range is so wide that it is likely a mistake.
+    #[error("is too wide: at most an IPv4 /8 or an IPv6 /16; to refuse all clients, use a shutdown")]
     TooWide,
 }
 
-/// Reads a range that is denied: it must not be most of the Internet.
+/// Parses a range to deny. It must not cover most of the Internet.
 ///
 /// # Errors
 /// [`DeniedRangeError`].

@@ -1,18 +1,17 @@
-//! What was taken back: bans, revocations, denied addresses, changed limits, an emergency stop. And
-//! words to everybody.
+//! Access rules: revocations, bans, denied addresses, changed limits and an emergency shutdown.
+//! Also notices to connected peers.
 //!
-//! - [`AccessRule`], [`RuleKey`]: one thing that was taken back, and what it is about; which of two
-//!   rules holds
-//! - [`AccessRules`]: all of them at one moment, and [`AccessRules::judge`], which costs some
-//!   lookups and no trip
-//! - [`RuleLog`]: where all processes share them: in Redis, or in one process; one contract, one
-//!   conformance suite
-//! - [`AccessControl`]: what a process holds and asks; [`AccessControl::follow`]: the task that
-//!   keeps it true
+//! - [`AccessRule`], [`RuleKey`]: one rule, its subject, and which of two rules wins
+//! - [`AccessRules`]: all rules at one moment; [`AccessRules::check_access`] takes a few lookups
+//!   and no round trip
+//! - [`RuleLog`]: the rules that all processes share, in Redis or in the memory of one process; one
+//!   contract, one conformance suite
+//! - [`AccessControl`]: the rules that a process holds; [`AccessControl::follow_log`] is the task
+//!   that keeps them current
 //!
-//! Owns: the set of rules and its way to every process. Must not: know a socket, a token's
-//! signature or HTTP; who may write a rule is the auth service's to say, what becomes of a live
-//! socket the signaling service's. Next: [`AccessRules`], then [`AccessControl`].
+//! Owns: the rules and their way to every process. Must not: know a socket, the signature of a
+//! token or HTTP. The auth service decides who may write a rule. The signaling service closes
+//! connections that a rule refuses. Next: [`AccessRules`], then [`AccessControl`].
 
 mod access_control;
 mod access_rule;

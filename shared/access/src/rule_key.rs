@@ -1,4 +1,4 @@
-//! What a rule is about, as a type and as the text that it is stored and asked for by.
+//! The key of a rule: its subject, as a type and as the text in the store and the API.
 
 use std::{fmt, str::FromStr};
 
@@ -8,47 +8,47 @@ use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
 
 use crate::denied_range;
 
-/// A text that is no key of a rule; says which part is at fault, never repeats it.
+/// The text is no rule key. Names the invalid part and never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not the key of a rule: its {0} is at fault")]
+#[error("is not a valid rule key: its {0} is invalid")]
 pub struct RuleKeyError(pub &'static str);
 
-/// What a rule is about. As text: `token:GRANT`, `user-before:USER`, `room-before:ROOM`, `all-before`, `ban:COMMON_LUA:USER` with `*` for every room,
-/// `deny:RANGE`, `key:ID`, `limits`, `shutdown`.
+/// The subject of a rule. As text: `token:GRANT`, `user-before:USER`, `room-before:ROOM`,
+/// `all-before`, `ban:ROOM:USER` (`*` for all rooms), `deny:RANGE`, `key:ID`, `limits`, `shutdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RuleKey {
-    /// All tokens of one making: what the `jti` of each begins with.
+    /// All tokens of one grant, with which their `jti` begins.
     Grant(TokenId),
-    /// What was issued to a user before the rule.
+    /// The tokens that were issued to a user before the rule.
     UserBefore(UserId),
-    /// What was issued for a room before the rule.
+    /// The tokens that were issued for a room before the rule.
     RoomBefore(RoomId),
-    /// What was issued before the rule.
+    /// All tokens that were issued before the rule.
     AllBefore,
-    /// A user, whatever token it has; in one room, or in all.
+    /// A user with any token, in one room or in all rooms.
     Ban {
-        /// The room; none is all.
+        /// The room. `None`: all rooms.
         room: Option<RoomId>,
         /// The user.
         user: UserId,
     },
-    /// Addresses of clients.
+    /// A range of client addresses.
     Deny(IpNet),
     /// An API key.
     ApiKey(CallerId),
-    /// Limits other than the configured ones.
+    /// Changed limits.
     Limits,
-    /// Everybody.
+    /// All clients.
     Shutdown,
 }
 
-/// The kinds of rules, as their keys begin.
+/// The kinds of rules, with which their keys begin.
 pub const RULE_KINDS: [&str; 9] =
     ["token", "user-before", "room-before", "all-before", "ban", "deny", "key", "limits", "shutdown"];
 
 impl RuleKey {
-    /// The kind: a fixed word, for metrics and lists.
+    /// The kind: a stable word for metrics and lists.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Grant(_) => "token",
@@ -63,7 +63,7 @@ impl RuleKey {
         }
     }
 
-    /// Whether there can be only one of it, so that it is taken however many rules there are.
+    /// Whether only one rule of this kind can exist. `limits.rules` does not apply to it.
     pub fn is_singleton(&self) -> bool {
         matches!(self, Self::AllBefore | Self::Limits | Self::Shutdown)
     }
@@ -102,8 +102,10 @@ impl FromStr for RuleKey {
             Some(("user-before", rest)) => user(rest).map(Self::UserBefore),
             Some(("room-before", rest)) => room(rest).map(Self::RoomBefore),
             Some(("ban", rest)) => match rest.split_once(':') {
-                Some(("*", who)) => Ok(Self::Ban { room: None, user: user(who)? }),
-                Some((place, who)) => Ok(Self::Ban { room: Some(room(place)?), user: user(who)? }),
+                Some(("*", user_id)) => Ok(Self::Ban { room: None, user: user(user_id)? }),
+                Some((room_id, user_id)) => {
+                    Ok(Self::Ban { room: Some(room(room_id)?), user: user(user_id)? })
+                }
                 None => Err(RuleKeyError("user")),
             },
             Some(("deny", rest)) => {
@@ -117,7 +119,7 @@ impl FromStr for RuleKey {
     }
 }
 
-/// What all tokens of one making share: the part of `jti` before the dot.
+/// Parses a grant: the part of a `jti` before the dot.
 fn parse_grant(text: &str) -> Result<TokenId, RuleKeyError> {
     TokenId::parse(text).ok().filter(|token| token.grant() == text).ok_or(RuleKeyError("grant"))
 }

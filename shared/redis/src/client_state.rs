@@ -93,7 +93,7 @@ impl ClientState {
         }
     }
 
-    /// Redis may have forgotten what was written or said before this moment.
+    /// Redis may have lost writes and messages from before this moment.
     pub(crate) fn record_interruption(&self) {
         self.interruption_clock.record();
     }

@@ -84,7 +84,7 @@ impl MasterFinder {
         }
     }
 
-    /// Loads the current map. `known` are the nodes of the last map.
+    /// Loads the current map. `known` holds the nodes of the last map.
     pub(crate) async fn load_map(
         &self,
         mode: RedisMode,

@@ -136,8 +136,8 @@ fn missing_permission(detail: &str) -> String {
 
 fn find_tls_error(error: &RedisError) -> Option<&rustls::Error> {
     // The driver wraps its source in a pointer.
-    let held = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
-    let io = held.downcast_ref::<std::io::Error>()?;
+    let source = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    let io = source.downcast_ref::<std::io::Error>()?;
     io.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
@@ -145,14 +145,14 @@ fn describe_tls_error(error: &rustls::Error) -> String {
     use rustls::{CertificateError, Error};
     let fixed = match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-            "no authority trusted here has signed its certificate; set redis.ca_file to that of yours"
+            "no authority trusted here has signed its certificate; set redis.ca_file to your authority"
         }
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "its certificate has expired"
         }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is for another name than this",
+        ) => "its certificate is for another name",
         Error::InvalidMessage(_) => "it does not speak TLS there",
         other => return other.to_string(),
     };

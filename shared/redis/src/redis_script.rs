@@ -82,7 +82,7 @@ impl ScriptRegistry {
     pub(crate) fn add_scripts(&self, scripts: &[&'static RedisScript]) {
         let mut known = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
         for script in scripts {
-            if !known.iter().any(|held| std::ptr::eq(*held, *script)) {
+            if !known.iter().any(|known| std::ptr::eq(*known, *script)) {
                 known.push(script);
             }
         }

@@ -80,7 +80,7 @@ impl RedisTarget {
     fn build_connection_info(
         &self,
         address: &RedisAddress,
-        who: RedisConnectionInfo,
+        login: RedisConnectionInfo,
     ) -> RedisResult<ConnectionInfo> {
         let addr = match (address, &self.tls) {
             (RedisAddress::UnixSocket(path), _) => ConnectionAddr::Unix(path.clone()),
@@ -95,7 +95,7 @@ impl RedisTarget {
             (RedisAddress::Tcp(to), _) => ConnectionAddr::Tcp(to.host.clone(), to.port),
         };
         // The driver would send its name. A narrow ACL refuses that and writes it to its log.
-        let info = addr.into_connection_info()?.set_redis_settings(who.set_skip_set_lib_name());
+        let info = addr.into_connection_info()?.set_redis_settings(login.set_skip_set_lib_name());
         // Small requests follow each other closely. Waiting for a full segment could cost 40 ms.
         Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
     }

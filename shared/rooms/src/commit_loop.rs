@@ -67,7 +67,7 @@ pub struct InputBatch {
     pub request_ids: Vec<Option<(PeerId, u64)>>,
 }
 
-/// What a commit changed, for the process that made it.
+/// The changes of a commit, for the process that committed.
 #[derive(Debug)]
 pub struct AppliedCommit {
     /// The state before the commit.
@@ -121,11 +121,11 @@ pub async fn commit_inputs<H: CommitHost>(
     host: &Arc<H>,
     batch: &InputBatch,
 ) -> Result<BatchResult, BatchFailure> {
-    let mut known = host.cached_state(&batch.inputs);
-    let mut is_current = known.is_none();
+    let mut cached = host.cached_state(&batch.inputs);
+    let mut is_current = cached.is_none();
     let mut conflicts = 0;
     while conflicts < H::MAX_COMMIT_ATTEMPTS {
-        let before = match known.take() {
+        let before = match cached.take() {
             Some(state) => state,
             None => host.load_state().await?,
         };
@@ -133,7 +133,7 @@ pub async fn commit_inputs<H: CommitHost>(
             CommitAttempt::Finished(result) => return Ok(result),
             CommitAttempt::NeedsCurrentState => {}
             CommitAttempt::Conflict(loaded) => {
-                known = Some(host.adopt_loaded(loaded));
+                cached = Some(host.adopt_loaded(loaded));
                 conflicts += 1;
             }
         }

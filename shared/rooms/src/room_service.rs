@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(service.store().load_room(&test_room()).await.unwrap().room.unwrap().version, 9);
     }
 
-    /// Two peers in a room, of whom the first is to be removed.
+    /// Adds two peers, and returns the input that removes the first.
     async fn add_two_peers(service: &RemoteRoomService) -> RoomInput {
         for n in [1, 2] {
             service
@@ -214,13 +214,13 @@ mod tests {
     #[tokio::test]
     async fn the_removal_hook_runs_after_the_caller_has_gone() {
         let settings = ServiceSettings::default();
-        let (told, mut heard) = mpsc::unbounded_channel();
-        let hook: RemovalHook = Arc::new(move |who| told.send(who).unwrap());
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let hook: RemovalHook = Arc::new(move |removed| sender.send(removed).unwrap());
         let store = RoomStore::in_memory(StoreLimits::new(&settings), None);
         let service = RemoteRoomService::new(store, RoomPolicy::new(&settings), hook);
         let removal = add_two_peers(&service).await;
         drop(service.change_room(&test_room(), removal));
-        assert_eq!(heard.recv().await.unwrap().peer, test_peer(1));
+        assert_eq!(receiver.recv().await.unwrap().peer, test_peer(1));
     }
 
     #[tokio::test]
@@ -228,11 +228,12 @@ mod tests {
         let service = test_service();
         let removal = add_two_peers(&service).await;
         service.change_room(&test_room(), removal).await.unwrap();
-        let doubtful = |n| {
+        let candidate = |n| {
             let Member { user, token, expires, .. } = *test_member(n, 1);
             RemovedPeer { peer: test_peer(n), user, token, token_expires_s: expires }
         };
-        let removed = find_removed_peers(service.store(), &test_room(), vec![doubtful(1), doubtful(2)]).await;
-        assert_eq!(removed.iter().map(|who| &who.peer).collect::<Vec<_>>(), [&test_peer(1)]);
+        let removed =
+            find_removed_peers(service.store(), &test_room(), vec![candidate(1), candidate(2)]).await;
+        assert_eq!(removed.iter().map(|removed| &removed.peer).collect::<Vec<_>>(), [&test_peer(1)]);
     }
 }

@@ -1,7 +1,8 @@
-//! What was used: joins and peer-minutes by API key and room, for each UTC day.
+//! Usage: joins and connected time by API key and room, for each UTC day.
 //!
-//! Owns: what a day and a row are, and the book of a process without Redis. Must not: know how time passes; callers say what was used on
-//! which day. Next: `signal-service` counts, `rooms/src/store` keeps, the auth service's `/api/usage` reads.
+//! Owns: [`UtcDay`], the amounts, and the usage of a process without Redis. Must not: read a clock;
+//! the callers give the day. Next: `signal-service` counts, `store` keeps the amounts in Redis, and
+//! `/api/usage` of the auth service reads them.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +11,10 @@ use std::{
 
 use signalbox_protocol::id::{CallerId, RoomId};
 
-/// Where rooms are counted that come after `usage.pairs` others.
+/// The name under which all rooms beyond `usage.pairs` are counted.
 pub const OTHER_ROOMS: &str = "~other";
 
-/// Milliseconds of a day.
+/// The length of a day, milliseconds.
 pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// A UTC day, written `2026-11-21`.
@@ -21,27 +22,27 @@ pub const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 pub struct UtcDay(u64);
 
 impl UtcDay {
-    /// The day of a moment, milliseconds since 1970.
+    /// The day of a time, milliseconds since 1970.
     pub fn from_ms(ms: u64) -> Self {
         Self(ms / DAY_MS)
     }
 
-    /// Its first moment, milliseconds since 1970.
+    /// The start of the day, milliseconds since 1970.
     pub fn start_ms(self) -> u64 {
         self.0 * DAY_MS
     }
 
-    /// So many days later.
+    /// The day `days` days later.
     pub fn plus_days(self, days: u64) -> Self {
         Self(self.0 + days)
     }
 
-    /// So many days earlier.
+    /// The day `days` days earlier; 1970-01-01 at the earliest.
     pub fn minus_days(self, days: u64) -> Self {
         Self(self.0.saturating_sub(days))
     }
 
-    /// How many days later `other` is; none if it is earlier.
+    /// The number of days from this day to `other`. `None` if `other` is earlier.
     pub fn days_until(self, other: Self) -> Option<u64> {
         other.0.checked_sub(self.0)
     }
@@ -49,15 +50,15 @@ impl UtcDay {
     /// Reads `2026-11-21` (RFC 3339, `full-date`), from 1970 to 9999.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
-        let shaped = bytes.len() == 10
-            && bytes.iter().enumerate().all(|(place, c)| match place {
+        let has_date_shape = bytes.len() == 10
+            && bytes.iter().enumerate().all(|(index, c)| match index {
                 4 | 7 => *c == b'-',
                 _ => c.is_ascii_digit(),
             });
         let (year, month, day) =
-            shaped.then(|| (text[..4].parse(), text[5..7].parse(), text[8..].parse()))?;
+            has_date_shape.then(|| (text[..4].parse(), text[5..7].parse(), text[8..].parse()))?;
         let found = Self::from_civil_date(year.ok()?, month.ok()?, day.ok()?)?;
-        // A day that does not exist is another one's number.
+        // A day that does not exist, such as February 30, has the number of another day.
         (found.to_string() == text).then_some(found)
     }
 
@@ -75,7 +76,7 @@ impl UtcDay {
 }
 
 impl std::fmt::Display for UtcDay {
-    /// `civil_from_days`, of the same source.
+    /// `civil_from_days` of the same source.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let days = self.0 + 719_468;
         let (era, of_era) = (days / 146_097, days % 146_097);
@@ -89,29 +90,31 @@ impl std::fmt::Display for UtcDay {
     }
 }
 
-/// What was used on one day.
+/// The usage of one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UsageAmount {
-    /// Peers that joined. One that comes back has joined once.
+    /// The number of peers that joined. A peer that resumes is counted once.
     pub joins: u64,
-    /// How long peers were connected, together, milliseconds.
+    /// The connected time of all peers together, milliseconds.
     pub connected_ms: u64,
 }
 
-/// Who is counted: the API key, or in its place `guest`, `user`, `invite`; and the room.
+/// The key of an amount: the room, and the API key or `guest`, `user` or `invite`.
 pub type UsageKey = (CallerId, RoomId);
 
-/// The usage of one day by API key and room, as it is read. The room may be [`OTHER_ROOMS`].
+/// The usage of one day by API key and room. The room may be [`OTHER_ROOMS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DayUsage(pub BTreeMap<(String, String), UsageAmount>);
 
 impl DayUsage {
-    /// Reads the hash in which a day is kept: `j:<caller> <room>` joins, `m:<caller> <room>` milliseconds; the rest is not of rooms.
+    /// Reads the Redis hash of a day: `j:<caller> <room>` is joins, `m:<caller> <room>` is
+    /// milliseconds. Other fields are ignored.
     pub fn from_fields(fields: &[(String, String)]) -> Self {
         let mut day = Self::default();
         for (field, value) in fields {
-            let of_pair = field.split_once(':').and_then(|(kind, pair)| Some((kind, pair.split_once(' ')?)));
-            let (Some((kind, (caller, room))), Ok(value)) = (of_pair, value.parse()) else { continue };
+            let kind_and_pair =
+                field.split_once(':').and_then(|(kind, pair)| Some((kind, pair.split_once(' ')?)));
+            let (Some((kind, (caller, room))), Ok(value)) = (kind_and_pair, value.parse()) else { continue };
             let amount = day.0.entry((caller.to_owned(), room.to_owned())).or_default();
             match kind {
                 "j" => amount.joins = value,
@@ -130,7 +133,7 @@ impl std::ops::Deref for DayUsage {
     }
 }
 
-/// The usage of a process without Redis. Lost with it.
+/// The usage of a process without Redis. It is lost when the process ends.
 #[derive(Debug)]
 pub struct MemoryUsageStore {
     // A std mutex: held to add or read numbers.
@@ -140,7 +143,8 @@ pub struct MemoryUsageStore {
 }
 
 impl MemoryUsageStore {
-    /// A book that counts so many pairs a day apart, and keeps each day so long.
+    /// A store that counts `max_keys` pairs of API key and room separately on each day, and keeps
+    /// each day for `retention_ms` milliseconds.
     pub fn new(max_keys: usize, retention_ms: u64) -> Self {
         Self { usage_by_day: Mutex::default(), max_keys, retention_ms }
     }
@@ -149,18 +153,18 @@ impl MemoryUsageStore {
         self.usage_by_day.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what was used on a day. Days that are over for longer than they are kept go.
+    /// Adds usage of a day, and drops the days whose retention has ended.
     pub fn add_usage(&self, day: UtcDay, amounts: &[(UsageKey, UsageAmount)]) {
         let mut days = self.lock_days();
         let oldest = UtcDay::from_ms(day.plus_days(1).start_ms().saturating_sub(self.retention_ms));
-        days.retain(|known, _| *known >= oldest.min(day));
-        let of_day = days.entry(day).or_default();
+        days.retain(|kept, _| *kept >= oldest.min(day));
+        let usage = days.entry(day).or_default();
         for ((caller, room), amount) in amounts {
             let own = (caller.to_string(), room.to_string());
-            let rooms = of_day.0.keys().filter(|(_, room)| room != OTHER_ROOMS).count();
-            let is_full = !of_day.0.contains_key(&own) && rooms >= self.max_keys;
+            let rooms = usage.0.keys().filter(|(_, room)| room != OTHER_ROOMS).count();
+            let is_full = !usage.0.contains_key(&own) && rooms >= self.max_keys;
             let key = if is_full { (own.0, OTHER_ROOMS.to_owned()) } else { own };
-            let sum = of_day.0.entry(key).or_default();
+            let sum = usage.0.entry(key).or_default();
             sum.joins += amount.joins;
             sum.connected_ms += amount.connected_ms;
         }
@@ -206,19 +210,19 @@ mod tests {
 
     #[test]
     fn the_memory_store_limits_keys_per_day_and_drops_old_days() {
-        let book = MemoryUsageStore::new(2, 2 * DAY_MS);
+        let store = MemoryUsageStore::new(2, 2 * DAY_MS);
         let pair = |room: &str| (CallerId::parse("shop").unwrap(), RoomId::parse(room).unwrap());
         let one = UsageAmount { joins: 1, connected_ms: 60_000 };
         let day = UtcDay::parse("2026-11-21").unwrap();
         for room in ["a", "b", "c", "a", "d"] {
-            book.add_usage(day, &[(pair(room), one)]);
+            store.add_usage(day, &[(pair(room), one)]);
         }
         let joins: Vec<_> =
-            book.read_day(day).0.into_iter().map(|((_, room), amount)| (room, amount.joins)).collect();
+            store.read_day(day).0.into_iter().map(|((_, room), amount)| (room, amount.joins)).collect();
         assert_eq!(joins, [("a".to_owned(), 2), ("b".to_owned(), 1), ("~other".to_owned(), 2)]);
-        book.add_usage(day.plus_days(2), &[(pair("a"), one)]);
-        assert!(book.read_day(day).is_empty());
-        book.add_usage(day.plus_days(3), &[]);
-        assert!(!book.read_day(day.plus_days(2)).is_empty());
+        store.add_usage(day.plus_days(2), &[(pair("a"), one)]);
+        assert!(store.read_day(day).is_empty());
+        store.add_usage(day.plus_days(3), &[]);
+        assert!(!store.read_day(day.plus_days(2)).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What a set of rules says, against a reading of the rules one by one; and that sets merge in any
+//! Compares the index of the rules with a check of each rule, and tests that rules merge in any
 //! order.
 
 use std::net::IpAddr;
@@ -31,9 +31,9 @@ fn any_rule_key() -> impl Strategy<Value = RuleKey> {
         (0..3_usize).prop_map(|n| RuleKey::UserBefore(test_user(USERS[n]))),
         (0..2_usize).prop_map(|n| RuleKey::RoomBefore(test_room(ROOMS[n]))),
         Just(RuleKey::AllBefore),
-        (0..3_usize, prop::option::of(0..2_usize)).prop_map(|(n, place)| RuleKey::Ban {
+        (0..3_usize, prop::option::of(0..2_usize)).prop_map(|(n, room)| RuleKey::Ban {
             user: test_user(USERS[n]),
-            room: place.map(|p| test_room(ROOMS[p]))
+            room: room.map(|n| test_room(ROOMS[n]))
         }),
         (0..5_usize).prop_map(|n| RuleKey::Deny(parse_denied_range(RANGES[n]).unwrap())),
         (0..2_usize).prop_map(|n| RuleKey::ApiKey(CallerId::parse(KEYS[n]).unwrap())),
@@ -42,14 +42,14 @@ fn any_rule_key() -> impl Strategy<Value = RuleKey> {
     ]
 }
 
-/// Times are few, so that many coincide.
+/// Times come from a small range, so that many are equal.
 fn any_rule() -> impl Strategy<Value = AccessRule> {
     let numbers = (0..6_u64, 0..9_u64, 0..9_u64, any::<bool>(), 0..3_u32, any::<bool>());
-    (any_rule_key(), numbers).prop_map(|(key, (at, until, keep, lifted, what, issued))| {
-        let limits = Some(LimitChanges { rate: Some(what + 1), ..LimitChanges::default() });
+    (any_rule_key(), numbers).prop_map(|(key, (at, until, keep, lifted, number, issued))| {
+        let limits = Some(LimitChanges { rate: Some(number + 1), ..LimitChanges::default() });
         let terms = RuleTerms {
             author: "op".into(),
-            retry_ms: Some(what),
+            retry_ms: Some(number),
             revokes_issued: issued,
             limits,
             reason: None,
@@ -69,7 +69,7 @@ fn merged_rules(rules: &[AccessRule]) -> Vec<AccessRule> {
     all.by_key.values().map(|rule| AccessRule::clone(rule)).collect()
 }
 
-/// The reading of the rules one by one.
+/// Checks a subject against each rule, without the index.
 fn check_one_by_one(
     rules: &[AccessRule],
     subject: &AccessSubject<'_>,
@@ -82,9 +82,9 @@ fn check_one_by_one(
     if holds(&|rule| matches!(&rule.key, RuleKey::Deny(range) if in_range(range))) {
         return Err(AccessRefusal::AddressDenied);
     }
-    let is_here = |of: &Option<RoomId>| of.is_none() || of.as_ref() == subject.room;
+    let applies_to_room = |room: &Option<RoomId>| room.is_none() || room.as_ref() == subject.room;
     if holds(
-        &|rule| matches!(&rule.key, RuleKey::Ban { user, room } if user == subject.user && is_here(room)),
+        &|rule| matches!(&rule.key, RuleKey::Ban { user, room } if user == subject.user && applies_to_room(room)),
     ) {
         return Err(AccessRefusal::Banned);
     }
@@ -98,8 +98,8 @@ fn check_one_by_one(
     }) {
         return Err(AccessRefusal::Revoked);
     }
-    let stop = rules.iter().find(|rule| rule.is_in_force(now) && rule.key == RuleKey::Shutdown);
-    stop.map_or(Ok(()), |rule| Err(AccessRefusal::ShutDown { retry_ms: rule.terms.retry_ms.unwrap() }))
+    let shutdown = rules.iter().find(|rule| rule.is_in_force(now) && rule.key == RuleKey::Shutdown);
+    shutdown.map_or(Ok(()), |rule| Err(AccessRefusal::ShutDown { retry_ms: rule.terms.retry_ms.unwrap() }))
 }
 
 proptest! {
@@ -110,12 +110,12 @@ proptest! {
         rules in prop::collection::vec(any_rule(), 0..24), seed in any::<prop::sample::Index>(),
     ) {
         let once = merged_rules(&rules);
-        let mut turned = rules.clone();
-        turned.reverse();
+        let mut reordered = rules.clone();
+        reordered.reverse();
         let middle = seed.index(rules.len() + 1);
-        turned.rotate_left(middle);
-        prop_assert_eq!(&merged_rules(&turned), &once, "commutative");
-        let twice: Vec<AccessRule> = rules.iter().chain(&turned).cloned().collect();
+        reordered.rotate_left(middle);
+        prop_assert_eq!(&merged_rules(&reordered), &once, "commutative");
+        let twice: Vec<AccessRule> = rules.iter().chain(&reordered).cloned().collect();
         prop_assert_eq!(&merged_rules(&twice), &once, "idempotent");
         let (left, right) = rules.split_at(middle);
         let joined: Vec<AccessRule> = merged_rules(right).into_iter().chain(merged_rules(left)).collect();
@@ -125,23 +125,23 @@ proptest! {
     #[test]
     fn the_index_agrees_with_a_check_of_each_rule(
         rules in prop::collection::vec(any_rule(), 0..24), now in 0..9_u64,
-        who in 0..3_usize, place in prop::option::of(0..2_usize), grant in 0..3_usize,
+        user_index in 0..3_usize, room_index in prop::option::of(0..2_usize), grant in 0..3_usize,
         issued_s in prop::option::of(0..6_u64), address in prop::option::of(0..6_usize), issuer in prop::option::of(0..2_usize),
     ) {
         let now = now * 700;
-        let (user, room) = (test_user(USERS[who]), place.map(|n| test_room(ROOMS[n])));
+        let (user, room) = (test_user(USERS[user_index]), room_index.map(|n| test_room(ROOMS[n])));
         let address = address.map(|n| ADDRESSES[n].parse::<IpAddr>().unwrap());
         let subject = AccessSubject {
             user: &user, room: room.as_ref(), grant: GRANTS[grant], issued_s, address,
             issuer: issuer.map(|n| KEYS[n]),
         };
-        let held = AccessRules::default().with_rules(rules.clone(), now).unwrap_or_default();
+        let held_rules = AccessRules::default().with_rules(rules.clone(), now).unwrap_or_default();
         let merged: Vec<AccessRule> = merged_rules(&rules);
-        prop_assert_eq!(held.check_access(&subject, now), check_one_by_one(&merged, &subject, now));
-        // What is issued from the first good second on is not taken back by what was there before.
-        let fresh = AccessSubject { issued_s: Some(held.first_valid_issue_second(&subject, now)), ..subject };
-        let revoked_otherwise = held.check_access(&AccessSubject { issued_s: None, ..subject }, now);
-        prop_assert_eq!(held.check_access(&fresh, now), revoked_otherwise);
+        prop_assert_eq!(held_rules.check_access(&subject, now), check_one_by_one(&merged, &subject, now));
+        // No earlier rule revokes a token that is issued from the first valid second on.
+        let fresh = AccessSubject { issued_s: Some(held_rules.first_valid_issue_second(&subject, now)), ..subject };
+        let revoked_otherwise = held_rules.check_access(&AccessSubject { issued_s: None, ..subject }, now);
+        prop_assert_eq!(held_rules.check_access(&fresh, now), revoked_otherwise);
     }
 }
 
@@ -149,15 +149,18 @@ proptest! {
 fn a_lifted_rule_is_remembered_as_long_as_any_rule_it_lifts() {
     let key = RuleKey::Ban { room: None, user: test_user("mallory") };
     let long = AccessRule::new(key.clone(), 1_000, 60_000, RuleTerms::default());
-    let held = AccessRules::default().with_rules([long.clone()], 1_000).unwrap();
+    let held_rules = AccessRules::default().with_rules([long.clone()], 1_000).unwrap();
     let mut short = AccessRule::new(key.clone(), 2_000, 1_000, RuleTerms::default());
-    let held = held.with_rules([short.clone()], 2_000).unwrap();
-    assert_eq!(held.remembered_rules(50_000).count(), 1, "the shorter ban ends, and is not forgotten");
-    assert!(held.rule_in_force(&key, 3_500).is_none());
+    let held_rules = held_rules.with_rules([short.clone()], 2_000).unwrap();
+    assert_eq!(held_rules.remembered_rules(50_000).count(), 1, "the shorter ban has ended and is remembered");
+    assert!(held_rules.rule_in_force(&key, 3_500).is_none());
     short.written_at = 2_500;
     short.is_lifted = true;
-    let held = held.with_rules([short], 2_500).unwrap();
-    assert!(held.with_rules([long], 2_600).is_none(), "a process that missed both revives nothing");
+    let held_rules = held_rules.with_rules([short], 2_500).unwrap();
+    assert!(
+        held_rules.with_rules([long], 2_600).is_none(),
+        "a process that missed both rules restores nothing"
+    );
 }
 
 #[test]
@@ -172,8 +175,8 @@ fn ten_thousand_rules_are_checked_in_microseconds() {
         };
         AccessRule::new(key, 0, 1_000_000, RuleTerms::default())
     });
-    let held = AccessRules::default().with_rules(rules, 0).unwrap();
-    let (user, room) = (test_user("somebody"), test_room("red"));
+    let held_rules = AccessRules::default().with_rules(rules, 0).unwrap();
+    let (user, room) = (test_user("someone-else"), test_room("red"));
     let subject = AccessSubject {
         user: &user,
         room: Some(&room),
@@ -184,7 +187,7 @@ fn ten_thousand_rules_are_checked_in_microseconds() {
     };
     let start = std::time::Instant::now();
     for _ in 0..10_000 {
-        held.check_access(&subject, 5).unwrap();
+        held_rules.check_access(&subject, 5).unwrap();
     }
     assert!(start.elapsed().as_millis() < 500, "{:?} for 10 000 questions, debug build", start.elapsed());
 }

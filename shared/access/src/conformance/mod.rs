@@ -1,6 +1,6 @@
-//! The contract of the log and of those who follow it, over memory and over every kind of Redis.
+//! The contract of the rule log and its followers, tested over memory and every kind of Redis.
 //!
-//! Next: `redis` for what only a server can do: restart, forget, be full, refuse.
+//! Next: `redis_server` for tests that need a server: restarts, lost data, full memory, refusals.
 
 mod redis_server;
 
@@ -24,7 +24,7 @@ use crate::{
 
 const MINUTE: u64 = 60_000;
 
-/// Who may be waited for.
+/// The time for which a test waits for a change.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn test_user(name: &str) -> UserId {
@@ -51,11 +51,11 @@ fn check_user(control: &AccessControl, name: &str) -> Result<(), AccessRefusal> 
     })
 }
 
-/// Waits until what is held satisfies.
-async fn wait_until(control: &AccessControl, what: &str, holds: impl Fn(&AccessRules) -> bool) {
+/// Waits until the held rules satisfy the condition.
+async fn wait_until(control: &AccessControl, expected: &str, is_reached: impl Fn(&AccessRules) -> bool) {
     let mut rules = control.watch_rules();
-    let outcome = timeout(WAIT_TIMEOUT, rules.wait_for(|rules| holds(rules))).await;
-    assert!(matches!(outcome, Ok(Ok(_))), "not in time: {what}");
+    let outcome = timeout(WAIT_TIMEOUT, rules.wait_for(|rules| is_reached(rules))).await;
+    assert!(matches!(outcome, Ok(Ok(_))), "not in time: {expected}");
 }
 
 async fn wait_until_current(control: &AccessControl) {
@@ -72,7 +72,7 @@ fn has_ban(rules: &AccessRules, control: &AccessControl, name: &str) -> bool {
     rules.rule_in_force(&ban_key(name), control.now_ms()).is_some()
 }
 
-/// Makes processes that share one log.
+/// Starts processes that share one log.
 enum LogBackend {
     Memory(Arc<MemoryRuleLog>),
     Redis(String, config::RedisSettings),
@@ -96,9 +96,9 @@ impl LogBackend {
         }
     }
 
-    /// One that follows.
-    async fn start_follower(&self, most: usize) -> Arc<AccessControl> {
-        let control = AccessControl::new(self.open_log(), most);
+    /// Starts a process that follows the log.
+    async fn start_follower(&self, max_rules: usize) -> Arc<AccessControl> {
+        let control = AccessControl::new(self.open_log(), max_rules);
         tokio::spawn(AccessControl::follow_log(&control));
         wait_until_current(&control).await;
         control
@@ -137,7 +137,7 @@ on_every_backend![
 
 async fn a_rule_applies_at_once_on_its_node_and_soon_on_others(backend: LogBackend) {
     let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
-    assert!(one.is_current() && two.is_current(), "nothing is held, and nothing was ever there");
+    assert!(one.is_current() && two.is_current(), "an empty log is current");
     let rule = one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     assert_eq!(check_user(&one, "mallory"), Err(AccessRefusal::Banned));
     assert!(
@@ -150,7 +150,7 @@ async fn a_rule_applies_at_once_on_its_node_and_soon_on_others(backend: LogBacke
     assert_eq!(
         check_user(&late, "mallory"),
         Err(AccessRefusal::Banned),
-        "one that comes later has it when it is current"
+        "a later process holds the rule when it is current"
     );
 }
 
@@ -167,14 +167,14 @@ async fn a_lifted_rule_is_in_force_on_no_node(backend: LogBackend) {
             && lifted.remembered_until == first.remembered_until
     );
     assert_eq!(check_user(&two, "mallory"), Ok(()));
-    wait_until(&one, "the end of it", |rules| !has_ban(rules, &one, "mallory")).await;
+    wait_until(&one, "the lifted ban", |rules| !has_ban(rules, &one, "mallory")).await;
     assert_eq!(two.lift_rule(&ban_key("mallory"), terms()).await, Err(RuleWriteError::NoSuchRule));
-    // What one holds that missed it revives nothing.
+    // A process that missed the lifting restores the first rule without effect.
     one.log.restore_rules(&[Arc::new(first.clone())]).await.unwrap();
     assert_eq!(check_user(&*backend.start_follower(100).await, "mallory"), Ok(()));
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     wait_until(&two, "the next ban", |rules| has_ban(rules, &two, "mallory")).await;
-    // A shorter one is remembered until none of those before it could be in force.
+    // A shorter rule is remembered until no earlier rule can be in force.
     let short = one.write_rule(rule_change(ban_key("mallory"), 10)).await.unwrap();
     assert!(
         short.remembered_until >= first.remembered_until && short.in_force_until < first.in_force_until,
@@ -196,20 +196,20 @@ async fn emergency_rules_are_accepted_beyond_the_rule_limit(backend: LogBackend)
 
 async fn a_notice_reaches_current_followers_only(backend: LogBackend) {
     let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
-    let mut ears = [one.subscribe_notices(), two.subscribe_notices()];
+    let mut receivers = [one.subscribe_notices(), two.subscribe_notices()];
     let room = RoomId::parse("stand-up").unwrap();
     for to in [NoticeAudience::All, NoticeAudience::Room(room), NoticeAudience::User(test_user("ann:x"))] {
-        let word = Notice { to, code: "maintenance".into(), message: "back \"soon\"\n".into() };
-        one.send_notice(&word).await.unwrap();
-        for ear in &mut ears {
-            assert_eq!(*timeout(WAIT_TIMEOUT, ear.recv()).await.expect("in time").unwrap(), word);
+        let notice = Notice { to, code: "maintenance".into(), message: "back \"soon\"\n".into() };
+        one.send_notice(&notice).await.unwrap();
+        for receiver in &mut receivers {
+            assert_eq!(*timeout(WAIT_TIMEOUT, receiver.recv()).await.expect("in time").unwrap(), notice);
         }
     }
     let late = backend.start_follower(100).await;
-    let mut ear = late.subscribe_notices();
+    let mut receiver = late.subscribe_notices();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     wait_until(&late, "the ban", |rules| has_ban(rules, &late, "mallory")).await;
-    assert!(ear.try_recv().is_err(), "what was said before");
+    assert!(receiver.try_recv().is_err(), "earlier notices are not delivered");
 }
 
 async fn all_terms_of_a_rule_reach_other_processes(backend: LogBackend) {
@@ -240,7 +240,7 @@ async fn all_terms_of_a_rule_reach_other_processes(backend: LogBackend) {
             .unwrap();
         assert_eq!(rule.terms, terms);
         wait_until(&two, key.kind(), |rules| {
-            rules.rule_in_force(&key, two.now_ms()).is_some_and(|held| **held == rule)
+            rules.rule_in_force(&key, two.now_ms()).is_some_and(|current| **current == rule)
         })
         .await;
     }
@@ -254,11 +254,11 @@ async fn an_expired_rule_frees_its_place(backend: LogBackend) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(check_user(&one, "u0"), Ok(()));
-    one.write_rule(rule_change(ban_key("u1"), MINUTE)).await.expect("the first one is over");
+    one.write_rule(rule_change(ban_key("u1"), MINUTE)).await.expect("the first rule has expired");
     assert_eq!(one.rules().remembered_rules(0).count(), 1);
 }
 
-/// What a process holds survives a store that has forgotten it.
+/// The rules that a process holds survive a store that loses them.
 #[tokio::test]
 async fn an_emptied_memory_log_gets_its_rules_back() {
     let log = Arc::new(MemoryRuleLog::default());

@@ -1,4 +1,4 @@
-//! What only a server can do: restart, forget, be full, refuse.
+//! Tests that need a server: restarts, lost data, full memory, refusals.
 
 use super::*;
 
@@ -19,15 +19,17 @@ async fn an_emptied_redis_gets_back_all_rules_except_lifted_ones() {
     let (one, two) = (backend.start_follower(100).await, backend.start_follower(100).await);
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     one.write_rule(rule_change(ban_key("reformed"), MINUTE)).await.unwrap();
-    wait_until(&two, "both", |rules| has_ban(rules, &two, "mallory") && has_ban(rules, &two, "reformed"))
-        .await;
+    wait_until(&two, "both bans", |rules| {
+        has_ban(rules, &two, "mallory") && has_ban(rules, &two, "reformed")
+    })
+    .await;
     two.lift_rule(&ban_key("reformed"), RuleTerms::default()).await.unwrap();
-    wait_until(&one, "the end of one", |rules| !has_ban(rules, &one, "reformed")).await;
+    wait_until(&one, "the lifted ban", |rules| !has_ban(rules, &one, "reformed")).await;
     server.kill();
     assert_eq!(
         check_user(&two, "mallory"),
         Err(AccessRefusal::Banned),
-        "while it is away what is held is decided on"
+        "the held rules apply while Redis is unavailable"
     );
     server.restart().await;
     let restored = async {
@@ -35,7 +37,7 @@ async fn an_emptied_redis_gets_back_all_rules_except_lifted_ones() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(WAIT_TIMEOUT, restored).await.expect("written back");
+    timeout(WAIT_TIMEOUT, restored).await.expect("the rule is restored");
     wait_until_current(&one).await;
     wait_until_current(&two).await;
     let late = backend.start_follower(100).await;
@@ -45,11 +47,11 @@ async fn an_emptied_redis_gets_back_all_rules_except_lifted_ones() {
     );
     assert!(
         stored_rule(&server, &ban_key("reformed")).await.unwrap().contains(" 1 {"),
-        "that it was lifted is known too"
+        "the lifted rule is restored as lifted"
     );
-    // A process that missed the lifting comes back last.
-    let at = late.now_ms() - 30_000;
-    let stale = AccessRule::new(ban_key("reformed"), at, MINUTE, RuleTerms::default());
+    // A process that missed the lifting restores its rules last.
+    let written_at = late.now_ms() - 30_000;
+    let stale = AccessRule::new(ban_key("reformed"), written_at, MINUTE, RuleTerms::default());
     late.log.restore_rules(&[Arc::new(stale)]).await.unwrap();
     assert_eq!(check_user(&*backend.start_follower(100).await, "reformed"), Ok(()));
 }
@@ -59,24 +61,24 @@ async fn a_process_is_current_only_after_its_rules_are_restored() {
     let mut server = TestRedis::start().await;
     let backend = LogBackend::over_address(server.address);
     let one = AccessControl::new(backend.open_log(), 100);
-    let mut place: Option<LogPosition> = None;
-    assert!(!one.is_current(), "before it has read anything");
-    one.poll_log(&mut place).await.unwrap();
+    let mut position: Option<LogPosition> = None;
+    assert!(!one.is_current(), "before the first poll");
+    one.poll_log(&mut position).await.unwrap();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
-    one.poll_log(&mut place).await.unwrap();
+    one.poll_log(&mut position).await.unwrap();
     assert!(one.is_current());
     server.kill();
-    assert!(one.poll_log(&mut place).await.is_err());
-    assert!(one.is_synchronized(), "Redis away: decide on what is held");
+    assert!(one.poll_log(&mut position).await.is_err());
+    assert!(one.is_synchronized(), "the held rules apply while Redis is unavailable");
     server.restart().await;
     let mut connection = server.connect().await;
-    // It answers, and takes no write: nothing can be written back.
+    // The server answers and refuses writes, so no rule can be restored.
     ::redis::cmd("CONFIG")
         .arg(&["SET", "min-replicas-to-write", "1"])
         .exec_async(&mut connection)
         .await
         .unwrap();
-    let refused = async { while one.poll_log(&mut place).await.is_err() && one.is_synchronized() {} };
+    let refused = async { while one.poll_log(&mut position).await.is_err() && one.is_synchronized() {} };
     timeout(WAIT_TIMEOUT, refused).await.expect("the restart is noticed");
     assert!(!one.is_current() && check_user(&one, "mallory") == Err(AccessRefusal::Banned));
     ::redis::cmd("CONFIG")
@@ -84,8 +86,8 @@ async fn a_process_is_current_only_after_its_rules_are_restored() {
         .exec_async(&mut connection)
         .await
         .unwrap();
-    let healed = async { while one.poll_log(&mut place).await.is_err() || !one.is_current() {} };
-    timeout(WAIT_TIMEOUT, healed).await.expect("it heals");
+    let restored = async { while one.poll_log(&mut position).await.is_err() || !one.is_current() {} };
+    timeout(WAIT_TIMEOUT, restored).await.expect("the rules are restored");
     assert!(stored_rule(&server, &ban_key("mallory")).await.is_some());
 }
 
@@ -105,42 +107,43 @@ async fn waiting_for_the_latest_rules_sees_every_confirmed_rule() {
     }
 }
 
-/// It was answered that the rule is in force, and Redis died before others had heard of it.
+/// The write of the rule was confirmed, and Redis died before another process had read it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_waits_for_rules_that_others_may_restore() {
     let mut server = TestRedis::start().await;
     let backend = LogBackend::over_address(server.address);
     let (writer, late) =
         (AccessControl::new(backend.open_log(), 100), AccessControl::new(backend.open_log(), 100));
-    let (mut place, mut lates) = (None::<LogPosition>, None::<LogPosition>);
-    writer.poll_log(&mut place).await.unwrap();
-    late.poll_log(&mut lates).await.unwrap();
+    let (mut writer_position, mut late_position) = (None::<LogPosition>, None::<LogPosition>);
+    writer.poll_log(&mut writer_position).await.unwrap();
+    late.poll_log(&mut late_position).await.unwrap();
     assert!(late.is_current());
     writer.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     server.kill();
     server.restart().await;
-    // The one that has not heard of the rule finds the empty store first, and knows nothing that it would write back.
+    // The process that does not know the rule finds the empty store first. It has no rule to
+    // restore.
     let first = async {
-        while late.poll_log(&mut lates).await.is_err() {
-            assert!(late.is_synchronized(), "Redis away: decide on what is held");
+        while late.poll_log(&mut late_position).await.is_err() {
+            assert!(late.is_synchronized(), "the held rules apply while Redis is unavailable");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(WAIT_TIMEOUT, first).await.expect("it is found");
-    late.poll_log(&mut lates).await.unwrap();
+    timeout(WAIT_TIMEOUT, first).await.expect("the new store is found");
+    late.poll_log(&mut late_position).await.unwrap();
     assert!(
         !late.is_current() && check_user(&late, "mallory") == Ok(()),
-        "it has read an empty store, and waits"
+        "the process has read an empty store and waits for restores"
     );
-    let second = async { while writer.poll_log(&mut place).await.is_err() {} };
-    timeout(WAIT_TIMEOUT, second).await.expect("it is written back");
+    let second = async { while writer.poll_log(&mut writer_position).await.is_err() {} };
+    timeout(WAIT_TIMEOUT, second).await.expect("the rule is restored");
     let settled = async {
         while !late.is_current() {
-            late.poll_log(&mut lates).await.unwrap();
+            late.poll_log(&mut late_position).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(WAIT_TIMEOUT, settled).await.expect("it waits no longer than it must");
+    timeout(WAIT_TIMEOUT, settled).await.expect("the wait for restores ends");
     assert_eq!(check_user(&late, "mallory"), Err(AccessRefusal::Banned));
 }
 
@@ -149,20 +152,20 @@ async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
-    let mut place: Option<LogPosition> = None;
-    slow.poll_log(&mut place).await.unwrap();
+    let mut position: Option<LogPosition> = None;
+    slow.poll_log(&mut position).await.unwrap();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     for n in 0..crate::rule_log::MAX_LOG_ENTRIES {
-        let word = Notice { to: NoticeAudience::All, code: "n".into(), message: n.to_string().into() };
-        one.send_notice(&word).await.unwrap();
+        let notice = Notice { to: NoticeAudience::All, code: "n".into(), message: n.to_string().into() };
+        one.send_notice(&notice).await.unwrap();
     }
     let length: usize = lease.run_on_partition(0, ::redis::cmd("XLEN").arg(redis_keys::RULE_LOG_KEY)).await;
     assert_eq!(length, crate::rule_log::MAX_LOG_ENTRIES, "the log is bounded");
-    slow.poll_log(&mut place).await.unwrap();
+    slow.poll_log(&mut position).await.unwrap();
     assert_eq!(check_user(&slow, "mallory"), Err(AccessRefusal::Banned));
     one.write_rule(rule_change(ban_key("eve"), MINUTE)).await.unwrap();
-    slow.poll_log(&mut place).await.unwrap();
-    assert_eq!(check_user(&slow, "eve"), Err(AccessRefusal::Banned), "and follows from there");
+    slow.poll_log(&mut position).await.unwrap();
+    assert_eq!(check_user(&slow, "eve"), Err(AccessRefusal::Banned), "the process follows the log again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,27 +173,27 @@ async fn a_flushed_store_is_noticed_even_after_new_writes() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
-    let mut place: Option<LogPosition> = None;
+    let mut position: Option<LogPosition> = None;
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
-    slow.poll_log(&mut place).await.unwrap();
+    slow.poll_log(&mut position).await.unwrap();
     lease.run_on_masters::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
     let other = AccessControl::new(backend.open_log(), 100);
     for name in ["a", "b", "c"] {
         other.write_rule(rule_change(ban_key(name), MINUTE)).await.unwrap();
     }
-    slow.poll_log(&mut place).await.unwrap();
+    slow.poll_log(&mut position).await.unwrap();
     for name in ["mallory", "a", "b", "c"] {
         assert_eq!(check_user(&slow, name), Err(AccessRefusal::Banned), "{name}");
     }
 }
 
-/// The clock of a process counts for nothing: what it holds is dated by the store.
+/// The clock of the process is not used: the store dates the rules.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_times_come_from_the_clock_of_the_store() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let one = backend.start_follower(100).await;
-    // As if the clock of the process were years behind when it started.
+    // The clock of the process is years behind at the start.
     *one.store_time.lock().unwrap() = crate::access_control::StoreTime {
         store_ms: 5,
         read_at: tokio::time::Instant::now(),
@@ -199,12 +202,12 @@ async fn rule_times_come_from_the_clock_of_the_store() {
     let (seconds, _): (u64, u64) = lease.run_on_partition(0, &::redis::cmd("TIME")).await;
     let rule = one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     assert!((rule.written_at / 1_000).abs_diff(seconds) < 5);
-    let told = async {
+    let updated = async {
         while one.now_ms() < rule.written_at {
             tokio::time::sleep(Duration::from_millis(5)).await
         }
     };
-    timeout(WAIT_TIMEOUT, told).await.expect("the next answer puts it right");
+    timeout(WAIT_TIMEOUT, updated).await.expect("the next reply corrects the time");
     assert_eq!(check_user(&one, "mallory"), Err(AccessRefusal::Banned));
 }
 
@@ -234,7 +237,7 @@ async fn a_full_server_accepts_rules() {
     let lease = RedisKind::Standalone.acquire().await;
     let one = LogBackend::over_lease(&lease).start_follower(100).await;
     lease.run_on_masters::<::redis::Value>(::redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"])).await;
-    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.expect("what is taken back is taken");
+    one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.expect("a full server accepts a ban");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,16 +1,19 @@
-//! Where all processes share the rules, and the log of what changed.
+//! The log of access rules that all processes share.
+//!
+//! Owns: the contract below and its two backends. Must not: check access; `access_rules` does.
+//! Next: `memory_rule_log` and `redis_rule_log`.
 //!
 //! The contract:
-//! - A write is one step: the rule, its place in the log, and how long all of it is kept. The store
-//!   dates it, by its own clock, and later than the rule before it for the same key.
-//! - A rule that is lifted, or followed by a shorter one, is remembered until no earlier one can be
-//!   in force.
-//! - The log is bounded; a reader that has missed more than it holds is told so, and reads all
-//!   rules.
-//! - Where the store may have forgotten, readers see another place, and write back what they hold:
-//!   the later rule for a key wins there as it does here.
-//! - Every failure to answer in time is [`Unavailable`]: the outcome is unknown. To write a rule
-//!   again does no harm.
+//! - A write is one step: the rule, its entry in the log, and the TTLs. The store dates the rule by
+//!   its own clock, and later than the previous rule with the same key.
+//! - A rule that is lifted or replaced by a shorter one is remembered until no earlier rule with
+//!   its key can be in force.
+//! - The log is bounded. A reader that has missed more entries than the log holds is informed and
+//!   loads all rules.
+//! - If the store may have lost rules, its position changes. Readers then restore the rules that
+//!   they hold. The later rule with a key wins, as it does in a write.
+//! - Every failure to answer in time is [`RedisUnavailable`]: the outcome is unknown. It does no
+//!   harm to write a rule again.
 
 mod memory_rule_log;
 mod redis_rule_log;
@@ -29,51 +32,51 @@ use crate::{
     rule_key::RuleKey,
 };
 
-/// How often a process asks for new entries.
+/// The time between two polls of a process.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How many entries the log holds.
+/// The number of entries that the log holds.
 pub(crate) const MAX_LOG_ENTRIES: usize = 1024;
 
-/// A rule to be written.
+/// A rule to write.
 #[derive(Debug, Clone)]
 pub struct RuleChange {
-    /// What it is about.
+    /// The subject of the rule.
     pub key: RuleKey,
-    /// How long it is in force, milliseconds.
+    /// The time for which the rule is in force, milliseconds.
     pub life_ms: u64,
-    /// What it says.
+    /// The content of the rule.
     pub terms: RuleTerms,
 }
 
-/// How far a process has read.
+/// The position up to which a process has read the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogPosition {
-    /// The history of the store: it changes where acknowledged writes may be lost.
+    /// Changes when acknowledged writes may be lost.
     pub(crate) replication_id: Arc<str>,
-    /// One life of the set of rules.
+    /// Changes when the log was empty and begins again.
     pub(crate) instance_id: Arc<str>,
-    /// The last entry of the log.
+    /// The number of the last entry.
     pub(crate) entry_number: u64,
 }
 
-/// Where the store is, and its time.
+/// The position and the time of the store, milliseconds since 1970.
 #[derive(Debug, Clone)]
 pub(crate) struct LogState {
     pub(crate) position: LogPosition,
     pub(crate) now_ms: u64,
 }
 
-/// What came of a question for what is new.
+/// The result of a poll.
 #[derive(Debug)]
 pub(crate) enum LogUpdate {
-    /// Nothing.
+    /// There are no new entries.
     Unchanged,
-    /// These, in their order.
+    /// The new entries, in order.
     NewEntries(Vec<RuleLogEntry>),
-    /// More than the log holds.
+    /// The process has missed more entries than the log holds.
     TooFarBehind,
-    /// The store is another one, or has forgotten.
+    /// The store is another one, or may have lost rules.
     DifferentLog,
 }
 
@@ -82,23 +85,23 @@ pub(crate) enum LogUpdate {
 pub(crate) enum RuleLogEntry {
     Rule(AccessRule),
     Notice(Notice),
-    /// Written by a later release.
+    /// An entry of a later release.
     Unknown,
 }
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Debug)]
 pub(crate) enum RuleWriteResult {
     Written(AccessRule),
-    /// There are as many rules as there may be.
+    /// `limits.rules` is reached.
     TooManyRules,
-    /// There is no such rule.
+    /// No rule with this key is in force.
     NoSuchRule,
 }
 
 /// The log in use.
 pub enum RuleLog {
-    /// This process alone.
+    /// The memory of this process.
     Memory(Arc<MemoryRuleLog>),
     /// Shared through Redis.
     Redis(RedisRuleLog),
@@ -108,40 +111,40 @@ impl RuleLog {
     pub(crate) async fn write_rule(
         &self,
         change: &RuleChange,
-        most: usize,
+        max_rules: usize,
     ) -> Result<RuleWriteResult, RedisUnavailable> {
         match self {
-            Self::Memory(log) => Ok(log.write_rule(change, most)),
-            Self::Redis(log) => log.write_rule(change, most).await,
+            Self::Memory(log) => Ok(log.write_rule(change, max_rules)),
+            Self::Redis(log) => log.write_rule(change, max_rules).await,
         }
     }
 
     pub(crate) async fn lift_rule(
         &self,
         key: &RuleKey,
-        by: &RuleTerms,
+        terms: &RuleTerms,
     ) -> Result<RuleWriteResult, RedisUnavailable> {
         match self {
-            Self::Memory(log) => Ok(log.lift_rule(key, by)),
-            Self::Redis(log) => log.lift_rule(key, by).await,
+            Self::Memory(log) => Ok(log.lift_rule(key, terms)),
+            Self::Redis(log) => log.lift_rule(key, terms).await,
         }
     }
 
-    pub(crate) async fn append_notice(&self, word: &Notice) -> Result<(), RedisUnavailable> {
+    pub(crate) async fn append_notice(&self, notice: &Notice) -> Result<(), RedisUnavailable> {
         match self {
-            Self::Memory(log) => log.append_notice(word),
-            Self::Redis(log) => log.append_notice(word).await?,
+            Self::Memory(log) => log.append_notice(notice),
+            Self::Redis(log) => log.append_notice(notice).await?,
         }
         Ok(())
     }
 
     pub(crate) async fn poll_entries(
         &self,
-        place: &LogPosition,
+        known: &LogPosition,
     ) -> Result<(LogState, LogUpdate), RedisUnavailable> {
         match self {
-            Self::Memory(log) => Ok(log.poll_entries(place)),
-            Self::Redis(log) => log.poll_entries(place).await,
+            Self::Memory(log) => Ok(log.poll_entries(known)),
+            Self::Redis(log) => log.poll_entries(known).await,
         }
     }
 
@@ -162,28 +165,29 @@ impl RuleLog {
         }
     }
 
-    /// Waits until it is time to ask again. It does not keep the log alive.
-    pub(crate) fn wait_for_next_poll(&self, seen: u64) -> impl Future<Output = ()> + Send + 'static {
+    /// Waits until the next poll is due. `last_read` is the number of the last entry that the
+    /// caller has read. The future does not keep the log alive.
+    pub(crate) fn wait_for_next_poll(&self, last_read: u64) -> impl Future<Output = ()> + Send + 'static {
         let numbers = match self {
             Self::Memory(log) => Some(log.watch_numbers()),
             Self::Redis(_) => None,
         };
         async move {
             match numbers {
-                // An error: the log has gone, and so does who asks.
-                Some(mut numbers) => drop(numbers.wait_for(|number| *number != seen).await),
+                // An error means that the log was dropped. Its follower then ends too.
+                Some(mut numbers) => drop(numbers.wait_for(|number| *number != last_read).await),
                 None => sleep(POLL_INTERVAL).await,
             }
         }
     }
 
-    /// Whether others write to it, so that something may happen unheard.
+    /// Whether other processes write to the log.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Redis(_))
     }
 
-    /// When the store was last found again, so that it may be another one; `None` if that cannot
-    /// happen.
+    /// The clock of the last interruption of the store, after which it may be another one. `None`
+    /// for the memory of this process.
     pub(crate) fn interruption_clock(&self) -> Option<InterruptionClock> {
         match self {
             Self::Memory(_) => None,
@@ -191,8 +195,8 @@ impl RuleLog {
         }
     }
 
-    /// How long to wait for what others write back to another store, before its rules count as all
-    /// there are.
+    /// The time for which other processes may still restore rules to another store. Until then its
+    /// rules do not count as complete.
     pub(crate) fn restore_wait(&self) -> Duration {
         match self {
             Self::Memory(_) => Duration::ZERO,

@@ -83,9 +83,9 @@ impl RedisRuleLog {
     pub(super) async fn lift_rule(
         &self,
         key: &RuleKey,
-        by: &RuleTerms,
+        terms: &RuleTerms,
     ) -> Result<RuleWriteResult, RedisUnavailable> {
-        self.run_write(key, String::new(), by, 0).await
+        self.run_write(key, String::new(), terms, 0).await
     }
 
     async fn run_write(
@@ -145,7 +145,7 @@ impl RedisRuleLog {
                 match AccessRule::parse(&field, &value) {
                     Some(rule) => rules.push(rule),
                     None => {
-                        tracing::warn!(event = "rule_unknown", "a rule of another release is not followed")
+                        tracing::warn!(event = "rule_unknown", "a rule of another release is ignored")
                     }
                 }
             }
@@ -190,7 +190,7 @@ fn read_entry(value: Value) -> RuleLogEntry {
     let fields: Vec<String> = from_redis_value(value).unwrap_or_default();
     let found = match fields.get(2..).unwrap_or_default() {
         [_, key, _, value] => AccessRule::parse(key, value).map(RuleLogEntry::Rule),
-        [_, word] => serde_json::from_str(word).ok().map(RuleLogEntry::Notice),
+        [_, notice] => serde_json::from_str(notice).ok().map(RuleLogEntry::Notice),
         _ => None,
     };
     found.unwrap_or(RuleLogEntry::Unknown)

@@ -1,9 +1,10 @@
 //! The connections of one process to Redis.
 //!
 //! A client lives on a thread of its own, so that neither a busy worker nor a stopping one holds up
-//! Redis. It starts without Redis: until Redis first answers, each call is [`RedisUnavailable`].
+//! Redis. It starts without Redis: until Redis first answers, each call is
+//! [`RedisUnavailable`](crate::RedisUnavailable).
 //!
-//! Owns: the start, the thread, and who is informed of interruptions. Must not: know a key or the
+//! Owns: the start, the thread, and the listener for interruptions. Must not: know a key or the
 //! text of a script. Next: `redis_request` sends commands and scripts, `topic_subscriber`
 //! subscribes.
 
@@ -196,7 +197,7 @@ impl RedisClient {
         clock::now_ms().saturating_add_signed(self.state.clock_offset.load(Ordering::Relaxed))
     }
 
-    /// Sets who is informed of partitions whose server was lost, has changed or has lost writes.
+    /// Sets the listener for partitions whose server was lost, has changed or has lost writes.
     /// The listener is called on the client's thread and must not block.
     pub fn on_interruption(&self, listener: impl Fn(&[usize]) + Send + Sync + 'static) {
         let mut current = self.state.interruption_listener.lock().unwrap_or_else(PoisonError::into_inner);

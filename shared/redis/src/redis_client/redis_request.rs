@@ -148,7 +148,7 @@ pub(super) enum ReplyOutcome {
 }
 
 impl ReplyOutcome {
-    /// Reads only the reply itself: an error *within* it was made by a script, which then has run.
+    /// Reads only the reply itself: an error *within* it comes from a script, which has run then.
     pub(super) fn classify_reply(reply: Value, asked: &RedisAddress) -> Self {
         let error = match reply {
             Value::ServerError(error) => error,
@@ -289,7 +289,7 @@ impl RedisClient {
                     self.state.topology.request_refresh();
                     shard.request_check();
                 }
-                // The slot moves. The server that gives the slot away says where to ask.
+                // The slot moves. The old server names the server to ask.
                 ReplyOutcome::RetryLater { ask_other_server: false } => {}
             }
         }

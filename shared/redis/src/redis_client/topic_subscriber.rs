@@ -225,7 +225,8 @@ impl<L: TopicListener> TopicSubscriber<L> {
         }
         if subscription.drop_removed_topics(listener) {
             topology.request_refresh();
-            // A removed topic is on another server now, or comes back here. The next map shows it.
+            // A removed topic is on another server now, or returns to this one. The next map shows
+            // it.
             let _ = timeout(with_jitter(FIRST_RESUBSCRIBE_WAIT), partitions.changed()).await;
         }
         if is_quiet { self.probe_subscription(subscription).await } else { Ok(()) }

@@ -23,17 +23,17 @@ async fn start_cluster(guard: RedisSecurity) -> (TestRedisCluster, Arc<TestClien
     (redis, Arc::new(client))
 }
 
-/// What became of each id, and how long the longest call took.
+/// The outcome of each id, and the duration of the longest call.
 type CallOutcomes = (BTreeMap<String, Result<i64, RedisUnavailable>>, Duration);
 
-/// The connection of a flow.
+/// The kind of connection that a flow uses.
 #[derive(Clone, Copy, PartialEq)]
 enum Lane {
     Shared,
     Pooled,
 }
 
-/// Calls one after the other until they are stopped.
+/// Makes one call after another until it is stopped.
 struct CallFlow {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<CallOutcomes>,
@@ -78,14 +78,14 @@ impl CallFlow {
 #[tokio::test]
 async fn a_killed_master_interrupts_only_its_own_partitions() {
     let (mut redis, client) = start_cluster(RedisSecurity::none()).await;
-    let ears = TestListener::open(&client).await;
+    let listener = TestListener::open(&client).await;
     let killed = redis.master_of(0).await;
-    let (its, others) = {
-        let its = redis.partitions_of(killed).await;
-        let others: Vec<_> = (0..128).filter(|partition| !its.contains(partition)).collect();
-        (its, others)
+    let (lost, others) = {
+        let lost = redis.partitions_of(killed).await;
+        let others: Vec<_> = (0..128).filter(|partition| !lost.contains(partition)).collect();
+        (lost, others)
     };
-    assert!(its.len() > 40 && others.len() > 80);
+    assert!(lost.len() > 40 && others.len() > 80);
     let flows: Vec<_> = [others[0], others[others.len() - 1]]
         .map(|partition| CallFlow::start_calls((&client, Lane::Shared), "flow", partition, &[]))
         .into();
@@ -93,36 +93,36 @@ async fn a_killed_master_interrupts_only_its_own_partitions() {
     let start = Instant::now();
     redis.kill_master_of(0).await;
     client.wait_until_answered(0, "the replica takes over").await;
-    let works = start.elapsed();
-    ears.publish_until_heard(&client, 0, "from the new master").await;
-    println!("cluster: calls after {works:?}, topics after {:?}", start.elapsed());
+    let calls_after = start.elapsed();
+    listener.publish_until_received(&client, 0, "from the new master").await;
+    println!("cluster: calls after {calls_after:?}, topics after {:?}", start.elapsed());
     assert!(client.client.is_partition_connected(0));
-    ears.wait_for_gap(&its).await;
-    client.wait_for_interruption(&its).await;
+    listener.wait_for_gap(&lost).await;
+    client.wait_for_interruption(&lost).await;
 
     for flow in flows {
         let (outcomes, longest) = flow.stop_calls().await;
-        assert!(outcomes.len() > 100, "it flowed: {}", outcomes.len());
-        assert!(outcomes.values().all(|outcome| *outcome == Ok(1)), "another shard's calls never fail");
-        assert!(longest < Duration::from_millis(500), "nor wait: {longest:?}");
+        assert!(outcomes.len() > 100, "the flow made {} calls", outcomes.len());
+        assert!(outcomes.values().all(|outcome| *outcome == Ok(1)), "no call to another shard fails");
+        assert!(longest < Duration::from_millis(500), "no call to another shard waits: {longest:?}");
     }
     for partition in &others {
         assert!(!client.interrupted().contains(partition), "{partition} has its master");
-        assert!(!ears.partitions_with_gap().contains(partition), "{partition} has its topic");
+        assert!(!listener.partitions_with_gap().contains(partition), "{partition} has its topic");
     }
 }
 
 #[tokio::test]
 async fn a_moving_slot_loses_no_call_and_repeats_none() {
     let (redis, client) = start_cluster(RedisSecurity::acl()).await;
-    let ears = TestListener::open(&client).await;
-    // Another node, which calls nobody: only the server tells it.
+    let listener = TestListener::open(&client).await;
+    // Another node without calls: only the server informs it.
     let quiet = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
-    let quiet_ears = TestListener::open(&quiet).await;
+    let quiet_listener = TestListener::open(&quiet).await;
     let from = redis.master_of(5).await;
-    // The last one, so that no probe comes to its topic soon.
+    // The last partition, so that no probe reaches its topic soon.
     let partition = *redis.partitions_of(from).await.last().unwrap();
-    let to = *redis.masters().await.iter().find(|place| **place != from).unwrap();
+    let to = *redis.masters().await.iter().find(|master| **master != from).unwrap();
     // Some of the declared keys exist and some do not.
     let other = key_in(partition, "exists");
     redis.servers[from].run_text::<i64>(&format!("HINCRBY {other} f 1")).await;
@@ -137,15 +137,15 @@ async fn a_moving_slot_loses_no_call_and_repeats_none() {
     while redis.move_slot_keys(partition, from, to, 1).await > 0 {
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    // All keys are there and the slot is not: who asks there must say so.
+    // The new master has all keys and not yet the slot: a caller must send ASKING.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let moved = Instant::now();
     redis.finish_slot_move(partition, from, to).await;
-    ears.wait_for_gap(&[partition]).await;
-    ears.publish_until_heard(&client, partition, "from the new master").await;
+    listener.wait_for_gap(&[partition]).await;
+    listener.publish_until_received(&client, partition, "from the new master").await;
     println!("slot moved: topics {:?} after the last step", moved.elapsed());
     client.wait_for_interruption(&[partition]).await;
-    quiet_ears.wait_for_gap(&[partition]).await;
+    quiet_listener.wait_for_gap(&[partition]).await;
     println!("slot moved: topics of a node that does nothing, {:?}", moved.elapsed());
     let ((many, longest), (one, longest_of_one)) = (flow.stop_calls().await, single.stop_calls().await);
     let (pooled, _) = pooled.stop_calls().await;
@@ -153,13 +153,13 @@ async fn a_moving_slot_loses_no_call_and_repeats_none() {
         "slot moved: {} calls, the longest {longest:?}, of one key {longest_of_one:?}",
         many.len() + one.len()
     );
-    assert!(longest_of_one < Duration::from_millis(800), "one key is always somewhere: {longest_of_one:?}");
+    assert!(longest_of_one < Duration::from_millis(800), "one server always has the key: {longest_of_one:?}");
 
     let counts: BTreeMap<String, i64> = client.counts(partition).await.into_iter().collect();
     for (id, outcome) in many.iter().chain(&one).chain(&pooled) {
         match outcome {
             Ok(n) => assert_eq!((*n, counts.get(id)), (1, Some(&1)), "{id}"),
-            Err(RedisUnavailable) => panic!("{id} had time enough"),
+            Err(RedisUnavailable) => panic!("{id} failed before its deadline"),
         }
     }
     assert!(pooled.len() > 20, "the pool was used: {}", pooled.len());
@@ -175,20 +175,24 @@ async fn a_multi_key_call_to_a_moving_slot_fails_at_its_deadline() {
     let partition = 77;
     client.count(partition, "before").await.unwrap();
     let from = redis.master_of(partition).await;
-    let to = *redis.masters().await.iter().find(|place| **place != from).unwrap();
+    let to = *redis.masters().await.iter().find(|master| **master != from).unwrap();
     redis.servers[from].run_text::<i64>(&format!("HINCRBY {} f 1", key_in(partition, "exists"))).await;
     redis.start_slot_move(partition, to).await;
-    // One of two keys has moved, and there it stays for now.
+    // One of two keys has moved, and the other has not.
     assert_eq!(redis.move_slot_keys(partition, from, to, 1).await, 1);
     let start = Instant::now();
     let torn = client.count_with(partition, "torn", &["exists"]).await;
     let waited = start.elapsed();
     assert_eq!(torn, Err(RedisUnavailable));
     assert!((Duration::from_millis(1_500)..Duration::from_millis(2_300)).contains(&waited), "{waited:?}");
-    assert!(client.client.is_partition_connected(partition), "the server is there");
+    assert!(client.client.is_partition_connected(partition), "the server is connected");
     while redis.move_slot_keys(partition, from, to, 10).await > 0 {}
     redis.finish_slot_move(partition, from, to).await;
-    assert_eq!(client.count_with(partition, "torn", &["exists"]).await, Ok(1), "it was not executed before");
+    assert_eq!(
+        client.count_with(partition, "torn", &["exists"]).await,
+        Ok(1),
+        "the failed call was not executed"
+    );
 }
 
 #[tokio::test]
@@ -200,8 +204,8 @@ async fn a_key_outside_the_partitions_is_found_on_any_master() {
         assert_eq!(client.client.run_key_command(key, &cmd).await, Ok(redis::Value::Int(1)), "{key}");
         let mut call = ScriptCall::on_key(key.to_owned());
         call.add_arg("f");
-        let answer = client.client.run_script(&COUNT, &call).await;
-        assert_eq!(answer, Ok(redis::Value::Int(2)), "{key}");
+        let reply = client.client.run_script(&COUNT, &call).await;
+        assert_eq!(reply, Ok(redis::Value::Int(2)), "{key}");
     }
     assert!(client.interrupted().is_empty());
 }

@@ -1,4 +1,5 @@
-//! Links and topics over real servers: one, behind Sentinels, in a Cluster, guarded by TLS and an ACL.
+//! Links and topics over real servers: one, behind Sentinels, in a Cluster, guarded by TLS and an
+//! ACL.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

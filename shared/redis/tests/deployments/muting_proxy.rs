@@ -1,4 +1,4 @@
-//! A way to Redis that keeps a connection open and lets nothing through to a subscriber.
+//! A proxy that keeps the connection of a subscriber open and forwards nothing to the subscriber.
 
 use std::{
     net::SocketAddr,
@@ -37,7 +37,7 @@ impl MutingProxy {
         proxy
     }
 
-    /// From now on the subscribers that are there hear nothing; those to come do.
+    /// Mutes all current subscribers. Later subscribers receive messages.
     pub(crate) fn mute_subscribers(&self) {
         self.last_muted.store(self.connection_count.load(Ordering::Relaxed), Ordering::Relaxed);
     }
@@ -47,12 +47,12 @@ async fn carry_bytes(client: TcpStream, server: TcpStream, number: u64, muted: A
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let subscribes = Arc::new(AtomicBool::new(false));
-    let seen = subscribes.clone();
+    let has_subscribed = subscribes.clone();
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
             if buffer[..n].windows(10).any(|word| word == b"SSUBSCRIBE") {
-                seen.store(true, Ordering::Relaxed);
+                has_subscribed.store(true, Ordering::Relaxed);
             }
             if to_server.write_all(&buffer[..n]).await.is_err() {
                 return;
@@ -61,8 +61,8 @@ async fn carry_bytes(client: TcpStream, server: TcpStream, number: u64, muted: A
     });
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
-        let silent = subscribes.load(Ordering::Relaxed) && number <= muted.load(Ordering::Relaxed);
-        if !silent && to_client.write_all(&buffer[..n]).await.is_err() {
+        let is_muted = subscribes.load(Ordering::Relaxed) && number <= muted.load(Ordering::Relaxed);
+        if !is_muted && to_client.write_all(&buffer[..n]).await.is_err() {
             return;
         }
     }

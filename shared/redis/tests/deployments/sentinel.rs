@@ -1,4 +1,4 @@
-//! A master behind Sentinels: it dies, it is demoted, it loses what it acknowledged.
+//! A master behind Sentinels: it dies, it is demoted, or it loses acknowledged writes.
 
 use std::time::{Duration, Instant};
 
@@ -18,26 +18,28 @@ fn all_partitions() -> Vec<usize> {
 async fn a_killed_master_is_replaced_and_all_partitions_resync() {
     let mut redis = TestSentinel::start(RedisSecurity::none()).await;
     let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
-    let ears = TestListener::open(&client).await;
+    let listener = TestListener::open(&client).await;
     client.count(9, "before").await.unwrap();
 
     let start = Instant::now();
     let killed = redis.kill_master().await;
-    let place = redis.wait_master().await;
+    let new_master = redis.wait_master().await;
     let failover = start.elapsed();
-    assert_ne!(place, killed);
+    assert_ne!(new_master, killed);
     client.wait_until_answered(9, "the new master").await;
-    let works = start.elapsed();
-    ears.publish_until_heard(&client, 9, "from the new master").await;
-    let heard = start.elapsed();
-    println!("sentinel: new master after {failover:?}, calls after {works:?}, topics after {heard:?}");
-    assert!(works < failover + Duration::from_secs(2), "{works:?}, failover {failover:?}");
+    let calls_after = start.elapsed();
+    listener.publish_until_received(&client, 9, "from the new master").await;
+    let topics_after = start.elapsed();
+    println!(
+        "sentinel: new master after {failover:?}, calls after {calls_after:?}, topics after {topics_after:?}"
+    );
+    assert!(calls_after < failover + Duration::from_secs(2), "{calls_after:?}, failover {failover:?}");
     client.wait_for_interruption(&all_partitions()).await;
-    ears.wait_for_gap(&all_partitions()).await;
-    let undisturbed = client.client.stable_for();
-    assert!(undisturbed < start.elapsed(), "{undisturbed:?}");
+    listener.wait_for_gap(&all_partitions()).await;
+    let stable_for = client.client.stable_for();
+    assert!(stable_for < start.elapsed(), "{stable_for:?}");
 
-    // The old master comes back as a replica, and nobody goes to it.
+    // The old master restarts as a replica, and the client does not use it.
     redis.servers[killed].restart().await;
     eventually_within(FAILOVER_DEADLINE, "the old master follows", async || {
         (redis.servers[killed].replication_info("role").await? == "slave").then_some(())
@@ -47,7 +49,7 @@ async fn a_killed_master_is_replaced_and_all_partitions_resync() {
         redis.servers[killed].run_text::<i64>(&format!("HEXISTS {} after", key_in(9, "counts"))).await,
         0
     );
-    // The Sentinels may have changed their mind once more meanwhile.
+    // The Sentinels may have chosen another master in the meantime.
     eventually_within(FAILOVER_DEADLINE, "writes go to the master", async || {
         client.count(9, "after").await.ok()?;
         let master = redis.current_master().await.filter(|master| *master != killed)?;
@@ -62,11 +64,11 @@ async fn a_killed_master_is_replaced_and_all_partitions_resync() {
 async fn the_client_leaves_a_master_that_was_demoted_alive() {
     let redis = TestSentinel::start(RedisSecurity::acl()).await;
     let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
-    let ears = TestListener::open(&client).await;
+    let listener = TestListener::open(&client).await;
     let old = redis.wait_master().await;
     redis.sentinels[0].run_text::<()>("SENTINEL FAILOVER signalbox").await;
     let new = eventually_within(FAILOVER_DEADLINE, "another master", async || {
-        redis.current_master().await.filter(|place| *place != old)
+        redis.current_master().await.filter(|master| *master != old)
     })
     .await;
     eventually_within(FAILOVER_DEADLINE, "writes go to the new master", async || {
@@ -75,13 +77,13 @@ async fn the_client_leaves_a_master_that_was_demoted_alive() {
         (found == 1).then_some(())
     })
     .await;
-    // What others publish is published there.
-    eventually_within(FAILOVER_DEADLINE, "what others publish is heard", async || {
+    // Other nodes publish on the new master.
+    eventually_within(FAILOVER_DEADLINE, "messages of other nodes arrive", async || {
         redis.servers[new].run_text::<i64>(&format!("SPUBLISH {} others", key_in(4, "node:me"))).await;
-        ears.has_heard("others").then_some(())
+        listener.has_received("others").then_some(())
     })
     .await;
-    ears.wait_for_gap(&all_partitions()).await;
+    listener.wait_for_gap(&all_partitions()).await;
 }
 
 #[tokio::test]
@@ -93,5 +95,5 @@ async fn writes_lost_with_their_master_are_an_interruption() {
     redis.kill_master().await;
     client.wait_for_interruption(&all_partitions()).await;
     client.wait_until_answered(2, "the new master").await;
-    assert_eq!(client.count(2, "lost").await, Ok(1), "the new master has never heard of it");
+    assert_eq!(client.count(2, "lost").await, Ok(1), "the new master lacks the lost write");
 }

@@ -1,4 +1,4 @@
-//! One server: it hangs, it goes, it forgets.
+//! One server: it hangs, it stops, or it loses data.
 
 use std::{
     sync::Arc,
@@ -32,7 +32,7 @@ fn all_partitions() -> Vec<usize> {
 #[tokio::test]
 async fn a_hanging_server_opens_the_breaker_in_time_and_recovers() {
     let (node, client) = start_server().await;
-    let ears = TestListener::open(&client).await;
+    let listener = TestListener::open(&client).await;
     node.pause();
     let start = Instant::now();
     assert_eq!(client.count(1, "hangs").await, Err(RedisUnavailable));
@@ -43,8 +43,8 @@ async fn a_hanging_server_opens_the_breaker_in_time_and_recovers() {
     let opened = start.elapsed();
     assert!(opened < Duration::from_millis(2_700), "{opened:?}");
     let start = Instant::now();
-    assert_eq!(client.count(1, "away").await, Err(RedisUnavailable));
-    assert!(start.elapsed() < Duration::from_millis(100), "a call does not wait for what is known lost");
+    assert_eq!(client.count(1, "unavailable").await, Err(RedisUnavailable));
+    assert!(start.elapsed() < Duration::from_millis(100), "a call to a lost server does not wait");
     assert_eq!(client.client.stable_for(), Duration::ZERO);
 
     node.unpause();
@@ -55,8 +55,8 @@ async fn a_hanging_server_opens_the_breaker_in_time_and_recovers() {
     assert!(client.client.stable_for() < Duration::from_secs(5));
     let counts = client.counts(1).await;
     assert!(counts.iter().all(|(id, n)| id == "again" || *n == 1), "{counts:?}");
-    assert!(!counts.iter().any(|(id, _)| id == "away"));
-    ears.publish_until_heard(&client, 3, "after the pause").await;
+    assert!(!counts.iter().any(|(id, _)| id == "unavailable"));
+    listener.publish_until_received(&client, 3, "after the pause").await;
 }
 
 #[tokio::test]
@@ -74,22 +74,22 @@ async fn an_idle_client_notices_a_hanging_server() {
 #[tokio::test]
 async fn a_restarted_server_is_used_within_a_second_and_all_partitions_resync() {
     let (mut node, client) = start_server().await;
-    let ears = TestListener::open(&client).await;
+    let listener = TestListener::open(&client).await;
     node.kill();
     assert_eq!(client.count(1, "gone").await, Err(RedisUnavailable));
     eventually_within(Duration::from_secs(1), "the breaker opens", async || {
         (!client.client.is_partition_connected(1)).then_some(())
     })
     .await;
-    // Long enough for the pause between attempts to be the longest.
+    // Long enough for the longest pause between two attempts.
     tokio::time::sleep(Duration::from_secs(2)).await;
     node.restart().await;
     let back = client.wait_until_answered(1, "the server is back").await;
     assert!(back < Duration::from_millis(1_300), "{back:?}");
-    let heard = ears.publish_until_heard(&client, 5, "hello again").await;
+    let heard = listener.publish_until_received(&client, 5, "hello again").await;
     println!("restart: calls after {back:?}, topics {heard:?} later");
     client.wait_for_interruption(&all_partitions()).await;
-    ears.wait_for_gap(&all_partitions()).await;
+    listener.wait_for_gap(&all_partitions()).await;
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_new_replication_id_is_noticed_without_a_reconnect() {
 async fn a_demoted_master_is_no_longer_read() {
     let (node, client) = start_server().await;
     client.count(1, "before").await.unwrap();
-    // Of nobody: it answers reads from what it has.
+    // No master listens at this address, so the replica answers reads from its old data.
     node.run_text::<()>("REPLICAOF 127.0.0.1 1").await;
     eventually_within(Duration::from_secs(3), "the breaker opens", async || {
         (!client.client.is_partition_connected(1)).then_some(())
@@ -166,12 +166,12 @@ async fn scripts_that_are_announced_late_are_loaded_on_an_open_connection() {
 #[tokio::test]
 async fn a_cut_topic_connection_resubscribes_and_reports_the_gap() {
     let (node, client) = start_server().await;
-    let ears = TestListener::open(&client).await;
-    ears.publish_until_heard(&client, 7, "before").await;
+    let listener = TestListener::open(&client).await;
+    listener.publish_until_received(&client, 7, "before").await;
     node.run_text::<i64>("CLIENT KILL TYPE pubsub").await;
-    ears.wait_for_gap(&all_partitions()).await;
-    ears.publish_until_heard(&client, 7, "after").await;
-    assert!(client.interrupted().is_empty(), "the commands' connection is another");
+    listener.wait_for_gap(&all_partitions()).await;
+    listener.publish_until_received(&client, 7, "after").await;
+    assert!(client.interrupted().is_empty(), "commands use another connection");
 }
 
 #[tokio::test]
@@ -179,8 +179,8 @@ async fn an_executed_call_is_not_repeated_when_its_connection_breaks() {
     let (node, client) = start_server().await;
     let client = Arc::new(client);
     let mut administrator = node.connect().await;
-    // The server finds the call and behind it the order to close the caller's connection: it has no
-    // time to answer.
+    // The server reads the call and then the command that closes the connection of the caller, so
+    // it cannot reply.
     node.pause();
     let calling = tokio::spawn({
         let client = client.clone();
@@ -204,10 +204,10 @@ async fn a_probe_detects_a_silent_topic_connection() {
     let proxy = MutingProxy::start(node.address).await;
     let client =
         TestClient::connect(&format!("redis://{}/0", proxy.address), &RedisSecurity::none().settings()).await;
-    let ears = TestListener::open(&client).await;
-    ears.publish_until_heard(&client, 9, "before").await;
+    let listener = TestListener::open(&client).await;
+    listener.publish_until_received(&client, 9, "before").await;
     proxy.mute_subscribers();
-    ears.wait_for_gap(&all_partitions()).await;
-    ears.publish_until_heard(&client, 9, "after").await;
-    assert!(client.interrupted().is_empty(), "calls went on all the while");
+    listener.wait_for_gap(&all_partitions()).await;
+    listener.publish_until_received(&client, 9, "after").await;
+    assert!(client.interrupted().is_empty(), "calls were not interrupted");
 }

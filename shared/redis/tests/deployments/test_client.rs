@@ -122,7 +122,7 @@ fn count_call(partition: usize, id: &str, more: &[&str]) -> ScriptCall {
 }
 
 #[derive(Default)]
-struct HeardMessages {
+struct ReceivedMessages {
     messages: Vec<String>,
     gap_partitions: Vec<usize>,
 }
@@ -130,7 +130,7 @@ struct HeardMessages {
 /// The topics of one node.
 #[derive(Clone, Default)]
 pub(crate) struct TestListener {
-    heard: Arc<Mutex<HeardMessages>>,
+    received: Arc<Mutex<ReceivedMessages>>,
 }
 
 impl TopicListener for TestListener {
@@ -138,10 +138,10 @@ impl TopicListener for TestListener {
         key_in(partition, "node:me")
     }
     fn on_message(&self, message: &[u8]) {
-        self.heard.lock().unwrap().messages.push(String::from_utf8_lossy(message).into_owned());
+        self.received.lock().unwrap().messages.push(String::from_utf8_lossy(message).into_owned());
     }
     fn on_gap(&self, partitions: &[usize]) {
-        self.heard.lock().unwrap().gap_partitions.extend(partitions);
+        self.received.lock().unwrap().gap_partitions.extend(partitions);
     }
     fn is_active(&self) -> bool {
         true
@@ -162,37 +162,37 @@ impl TestListener {
     }
 
     /// Publishes as the client publishes, until the message arrives. Returns how long that took.
-    pub(crate) async fn publish_until_heard(
+    pub(crate) async fn publish_until_received(
         &self,
         client: &TestClient,
         partition: usize,
         text: &str,
     ) -> Duration {
         let start = Instant::now();
-        eventually_within(FAILOVER_DEADLINE, "a message is heard", async || {
+        eventually_within(FAILOVER_DEADLINE, "a message arrives", async || {
             let mut publish = redis::cmd("SPUBLISH");
             publish.arg(self.topic_name(partition)).arg(text);
             let published: Result<Value, _> = client.client.run_command(partition, &publish).await;
             published.ok()?;
-            // A push comes within a moment or not at all.
+            // A push arrives at once or not at all.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            self.has_heard(text).then_some(())
+            self.has_received(text).then_some(())
         })
         .await;
         start.elapsed()
     }
 
-    pub(crate) fn has_heard(&self, text: &str) -> bool {
-        self.heard.lock().unwrap().messages.iter().any(|message| message == text)
+    pub(crate) fn has_received(&self, text: &str) -> bool {
+        self.received.lock().unwrap().messages.iter().any(|message| message == text)
     }
 
     pub(crate) fn partitions_with_gap(&self) -> BTreeSet<usize> {
-        self.heard.lock().unwrap().gap_partitions.iter().copied().collect()
+        self.received.lock().unwrap().gap_partitions.iter().copied().collect()
     }
 
     pub(crate) async fn wait_for_gap(&self, partitions: &[usize]) {
         let wanted: BTreeSet<_> = partitions.iter().copied().collect();
-        eventually_within(FAILOVER_DEADLINE, "the topics are heard again", async || {
+        eventually_within(FAILOVER_DEADLINE, "the gap is reported", async || {
             self.partitions_with_gap().is_superset(&wanted).then_some(())
         })
         .await;

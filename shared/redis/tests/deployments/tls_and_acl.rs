@@ -1,4 +1,4 @@
-//! TLS and ACL: what is refused, and how it is said.
+//! TLS and ACL: refused connections and their error texts.
 
 use signalbox_config as config;
 use signalbox_redis::RedisStartError;
@@ -25,7 +25,7 @@ async fn tls_and_the_shipped_acl_are_enough_for_calls_and_topics() {
     let (_node, url) = start_guarded(&guard).await;
     let client = TestClient::connect(&url, &guard.settings()).await;
     assert_eq!(client.count(3, "a").await, Ok(1));
-    TestListener::open(&client).await.publish_until_heard(&client, 3, "hello").await;
+    TestListener::open(&client).await.publish_until_received(&client, 3, "hello").await;
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn a_certificate_of_another_authority_is_refused_at_once() {
             "{problem}"
         );
     }
-    assert!(start.elapsed().as_secs() < 5, "waiting does not mend it");
+    assert!(start.elapsed().as_secs() < 5, "the client does not wait");
     let by_name = format!("rediss://localhost:{}", node.address.port());
     TestClient::connect(&by_name, &ours.settings()).await;
 }

@@ -26,7 +26,7 @@ impl DecisionBatch<'_> {
         }
         match self.bind_grant(member) {
             Ok(Some(replacement)) => {
-                // The replaced peer has made room: no limit is checked.
+                // The new peer takes the place of the replaced peer, so no limit is checked.
                 self.insert_member(peer, replacement);
                 return InputOutcome::Done;
             }

@@ -62,7 +62,7 @@ impl DecisionBatch<'_> {
         }
         let next = &self.decision.next_state;
         if next.members.is_empty() && next.settings.kept_until > 0 && !next.settings.is_kept(now) {
-            // The retention of the empty room is over.
+            // The retention of the empty room has ended.
             self.decision.settings_changed = true;
         }
         InputOutcome::Done

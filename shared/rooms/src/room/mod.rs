@@ -1,4 +1,4 @@
-//! The rules of a room, without I/O: who may join, which events peers receive, who has left.
+//! The rules of a room, without I/O: admission, events for peers, and leaves.
 //!
 //! Owns: [`RoomState`], the state that all nodes agree on, and [`decide()`], which turns
 //! `(state, now, inputs)` into the next state and the events. It reads no clock, makes no ids and
@@ -6,15 +6,15 @@
 //!
 //! | to change | see |
 //! |---|---|
-//! | what can happen to a room | `room_input` |
-//! | the outcome of an input, and what its caller is told | `outcome` |
+//! | the inputs that change a room | `room_input` |
+//! | the outcome of an input, and the answer to its caller | `outcome` |
 //! | a batch of inputs, and which peers receive an event | `decide`, `decision_batch`, `decision` |
-//! | who may join, the lobby | `join`, `lobby`, `room_policy`, `role_policy` |
+//! | the admission of new peers, the lobby | `join`, `lobby`, `room_policy`, `role_policy` |
 //! | resume, takeover, fencing | `claim` |
 //! | lost connections, leaves, deadlines | `leave` |
 //! | the token and the record of a member | `token_refresh`, `member_record` |
 //! | create, configure, lock and end a room | `room_lifecycle`, `room_settings` |
-//! | who may do what to whom; remove, mute, assign roles | `room_action`, `moderation` |
+//! | permissions of actors; remove, mute, assign roles | `room_action`, `moderation` |
 //!
 //! Imports point one way: `decide` → the file of each input → `decision_batch` → `decision`,
 //! `outcome`, `room_input` → `room_state`.

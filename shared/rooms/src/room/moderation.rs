@@ -1,5 +1,5 @@
 //! Actions on members: removal, roles, muting, messages of the application. `room_action` checks
-//! who may do them.
+//! the permissions.
 
 use std::sync::Arc;
 

@@ -73,7 +73,7 @@ pub const NO_SUCH_ROOM: OutcomeRefusal = OutcomeRefusal::new(404, "no_such_room"
 
 /// The peer is not in the room, or not in the lobby.
 pub const NO_SUCH_PEER: OutcomeRefusal =
-    OutcomeRefusal::new(404, "no_such_peer", "there is no such peer in this room, or it does not wait");
+    OutcomeRefusal::new(404, "no_such_peer", "the peer is not in this room, or not in its lobby");
 
 impl InputOutcome {
     /// Whether the room is now as the input asks.
@@ -91,31 +91,31 @@ impl InputOutcome {
             Self::TokenExpired => NO_SUCH_PEER.with_close(CloseCode::TokenExpired),
             Self::NoSuchPeer => NO_SUCH_PEER.with_error(ErrorCode::NoSuchPeer, Some("peer")),
             Self::NoSuchRoom => NO_SUCH_ROOM,
-            Self::RoomExists => Refusal::new(409, "room_exists", "there is such a room already"),
+            Self::RoomExists => Refusal::new(409, "room_exists", "the room exists already"),
             Self::TokenInUse => {
                 Refusal::new(409, "conflict", "the peer of this token is connected elsewhere")
                     .with_error(ErrorCode::TokenInUse, None)
                     .with_close(CloseCode::TokenInUse)
             }
-            Self::RoomFull => Refusal::new(409, "room_full", "the room has no place left")
+            Self::RoomFull => Refusal::new(409, "room_full", "the room has reached its limit of peers")
                 .with_error(ErrorCode::RoomFull, None)
                 .with_close(CloseCode::RoomFull),
             Self::UserLimit => {
-                Refusal::new(409, "user_limit", "this user is in the room as often as it may be")
+                Refusal::new(409, "user_limit", "the user has reached the limit of peers in this room")
                     .with_error(ErrorCode::UserLimit, None)
                     .with_close(CloseCode::UserLimit)
             }
             Self::RoomLocked => Refusal::new(403, "room_locked", "the room is locked; no new peer can join")
                 .with_error(ErrorCode::RoomLocked, None)
                 .with_close(CloseCode::RoomLocked),
-            Self::RoomDisabled => Refusal::new(403, "room_disabled", "the room is switched off")
+            Self::RoomDisabled => Refusal::new(403, "room_disabled", "the room is disabled")
                 .with_error(ErrorCode::RoomDisabled, None)
                 .with_close(CloseCode::RoomDisabled),
-            Self::RoomNotStarted => Refusal::new(403, "room_not_started", "the room has not begun")
+            Self::RoomNotStarted => Refusal::new(403, "room_not_started", "the room has not started")
                 .with_error(ErrorCode::RoomNotStarted, None)
                 .with_close(CloseCode::RoomNotStarted),
             Self::NoImplicitRoom => {
-                let text = "there is no such room, and none is made by joining";
+                let text = "there is no such room, and a join does not create one";
                 Refusal::new(403, "room_not_allowed", text)
                     .with_error(ErrorCode::RoomNotAllowed, None)
                     .with_close(CloseCode::RoomNotAllowed)
@@ -128,7 +128,7 @@ impl InputOutcome {
                 Refusal::new(409, "conflict", E2EE_REQUIRED).with_error(ErrorCode::NotPermitted, None)
             }
             Self::NotPermitted => {
-                Refusal::new(403, "not_permitted", "you may not do that, or not to this peer")
+                Refusal::new(403, "not_permitted", "you may not do this, or not to this peer")
                     .with_error(ErrorCode::NotPermitted, None)
             }
         })
@@ -139,9 +139,9 @@ impl InputOutcome {
     pub fn resume_problem(self) -> Option<Problem> {
         let (code, text) = match self {
             Self::Fenced => {
-                ("resume_replaced", "a newer connection has this peer; do not come back with this handle")
+                ("resume_replaced", "a newer connection owns this peer; do not use this handle again")
             }
-            Self::PeerGone => ("resume_expired", "the peer has left the room; join anew with a token"),
+            Self::PeerGone => ("resume_expired", "the peer has left the room; join again with a token"),
             _ => return None,
         };
         Some(Problem::new(401, code, text))
@@ -149,7 +149,7 @@ impl InputOutcome {
 }
 
 const E2EE_REQUIRED: &str =
-    "the room demands encryption end to end, and this would make the server read what the peer sends";
+    "the room requires end-to-end encryption, and the server would have to inspect what the peer sends";
 
 impl OutcomeRefusal {
     const fn new(http_status: u16, problem_code: &'static str, text: &'static str) -> Self {

@@ -1,4 +1,4 @@
-//! What rooms need of the configured roles: which roles the server must inspect, and which roles
+//! The configured roles, as rooms need them: which roles the server must inspect, and which roles
 //! skip the lobby.
 //!
 //! Must not: inspect a description. The signaling node does, by the same rule; a test in

@@ -1,4 +1,4 @@
-//! Actions of moderators and the API, and who may do which.
+//! Actions of moderators and the API, and their permissions.
 //!
 //! The permissions of a member are checked here, on the state to which the change is committed: a
 //! member that has just lost a permission cannot use it. The permission `end` ranks above

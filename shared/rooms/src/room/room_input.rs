@@ -113,7 +113,7 @@ pub enum ClaimProof {
     Handle {
         /// The generation of the handle.
         generation: u64,
-        /// The epoch for which the handle was made.
+        /// The epoch for which the handle was issued.
         epoch: u64,
     },
     /// The connection of the client never ended; a newer epoch fences it.

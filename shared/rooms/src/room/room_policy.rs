@@ -17,7 +17,7 @@ pub struct RoomPolicy {
     pub resume_window_ms: u64,
     /// The longest life of a room, milliseconds.
     pub max_room_life_ms: u64,
-    /// How long a room is kept that was ended and locked, milliseconds.
+    /// The time for which an ended and locked room is kept, milliseconds.
     pub ended_room_retention_ms: u64,
     /// Whether the first join creates a room.
     pub implicit_rooms: bool,

@@ -29,7 +29,7 @@ pub struct RoomState {
     pub replication_id: ReplicationId,
     /// When the state was read, milliseconds since 1970 by the clock of the store.
     pub read_at: u64,
-    /// When the longest life of the room is over, by the same clock; 0 before the first commit.
+    /// The end of the longest life of the room, by the same clock; 0 before the first commit.
     pub ends_at: u64,
     /// When the first peer joined, by the same clock; 0 while the room has no members.
     pub started_at: u64,
@@ -92,8 +92,8 @@ pub struct Member {
     /// Grows with each connection that attaches the peer; only the newest may write for it.
     #[serde(skip)]
     pub epoch: u64,
-    /// The generation of the handle that the client is known to have. This handle and the next one
-    /// are valid.
+    /// The generation of the newest handle that the client has confirmed. This handle and the next
+    /// one are valid.
     #[serde(skip)]
     pub generation: u64,
     /// The version of its mailbox. A mailbox that may have lost entries gets a higher version.

@@ -1,7 +1,7 @@
-//! The words of the contract: what goes into the store and what comes out.
+//! The types of the store's contract: commits, appends, entries and their results.
 //!
-//! Next: `look` for what is asked about one peer and its mailbox, `bounds` for how much and how
-//! long.
+//! Owns: values only. Must not: know a backend. Next: `peer_status` for reads of one peer and its
+//! mailbox, `store_limits` for bounds and retention.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState
 /// One entry of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place, from 1, without gaps.
+    /// The number of the entry in its mailbox: 1, 2, 3, without gaps.
     pub seq: u64,
-    /// Who it is from or about.
+    /// The sender of the message, or the peer that the event is about.
     pub from: PeerId,
-    /// The sender's number.
+    /// The message id that the sender gave.
     pub id: Option<u64>,
-    /// How it is presented.
+    /// The type of the entry.
     pub kind: EntryKind,
     /// The frame without `seq`: a JSON object.
     pub body: Arc<str>,
@@ -50,13 +50,13 @@ impl EntryKind {
         (Self::PeerEvent, "p"),
     ];
 
-    /// The type as it stands in the mailbox and in topic messages.
+    /// The code of the type in mailboxes and topic messages.
     pub(super) fn code(self) -> &'static str {
         Self::CODES.iter().find(|(kind, _)| *kind == self).map_or("f", |(_, code)| code)
     }
 
-    /// Reads [`EntryKind::code`]. An unknown code, as a later release may write it, is a message
-    /// that is passed on.
+    /// Reads [`EntryKind::code`]. A later release may write an unknown code. Its entry is handled
+    /// as a message.
     pub(super) fn from_code(code: &str) -> Self {
         Self::CODES.iter().find(|(_, known)| *known == code).map_or(Self::Forwarded, |(kind, _)| *kind)
     }
@@ -65,120 +65,119 @@ impl EntryKind {
 /// An entry for a peer of this node.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The reader.
+    /// The peer that receives the entry.
     pub peer: PeerId,
-    /// The number of the mailbox it was written to.
+    /// The version of the mailbox with the entry.
     pub mailbox_version: u64,
-    /// What was written.
+    /// The entry.
     pub entry: Entry,
 }
 
-/// A change of a room's membership, with what the others hear of it.
+/// The write of a decision: members, tombstones, settings and events.
 #[derive(Debug)]
 pub struct Commit {
-    /// The incarnation and version it was decided on; version 0 means the room must not exist yet.
+    /// The room instance that the decision was based on.
     pub instance_id: RoomInstanceId,
-    /// See `incarnation`.
+    /// The version that the decision was based on. 0: the room must not exist.
     pub version: u64,
-    /// Members to write. One that has a mailbox already keeps it.
+    /// Members to write. A member that has a mailbox keeps its mailbox version.
     pub written_members: Vec<(PeerId, Member)>,
-    /// Members to remove, with their mailboxes; what is remembered of them.
+    /// Members to remove with their mailboxes, and their tombstones.
     pub removed_peers: Vec<(PeerId, Tombstone)>,
-    /// Tombstones that are over.
+    /// Peers whose tombstones have expired.
     pub expired_tombstones: Vec<PeerId>,
-    /// Who is detached after it.
+    /// The members that are detached after the commit.
     pub detached_peers: Vec<PeerId>,
-    /// Nodes that have their first peer in the room by it.
+    /// Nodes that own their first peer of the room after the commit.
     pub added_nodes: Vec<NodeId>,
-    /// Nodes that have none any more.
+    /// Nodes that own no peer of the room any more.
     pub removed_nodes: Vec<NodeId>,
-    /// Nodes that lose peers by it without having asked for it: they look after them.
+    /// Peers that other nodes must resync, because the commit takes them from these nodes.
     pub resync_requests: Vec<(NodeId, Vec<PeerId>)>,
-    /// Whether somebody new comes in. What does not grow is applied even where the store is full,
-    /// or a full store could never empty itself.
+    /// Whether the commit adds data. A full store applies a commit that adds none; otherwise it
+    /// could never free memory.
     pub adds_data: bool,
-    /// Whether nobody was in the room: a life begins.
+    /// Whether the room was empty before: its life begins.
     pub opens_room: bool,
-    /// Whether nobody is in it after it.
+    /// Whether the room is empty after the commit.
     pub leaves_room_empty: bool,
-    /// Whether nobody is left and the room is not kept: it ends and its keys go, but for the
-    /// tombstones.
+    /// Whether the room is empty and not kept. It ends, and only its tombstones remain.
     pub ends_room: bool,
-    /// What is set for the room, where it is to be written.
+    /// The settings of the room, if they must be written.
     pub settings: Option<Arc<RoomSettings>>,
-    /// The longest that somebody may be in it without a break, milliseconds.
+    /// The longest time for which the room may have members without a break, milliseconds.
     pub max_life_ms: u64,
-    /// Until when it is there though nobody is in it, by the store's clock; 0: it goes with its
-    /// last member.
+    /// The time until which an empty room is kept, milliseconds since 1970 by the clock of the
+    /// store. 0: the room ends with its last member.
     pub kept_until: u64,
-    /// What others hear, in order.
+    /// The events for members, in order.
     pub events: Vec<EventEntry>,
-    /// Ids that these peers' requests carried, now accepted.
+    /// Message ids of requests that the commit accepts.
     pub accepted_ids: Vec<(PeerId, u64)>,
-    /// Lines for the operators' feed.
+    /// The lines of the event feed for operators.
     pub feed_lines: Vec<Arc<str>>,
 }
 
 /// One event for several mailboxes.
 #[derive(Debug, Clone)]
 pub struct EventEntry {
-    /// Who it is about.
+    /// The peer that the event is about.
     pub about_peer: PeerId,
-    /// How it is presented.
+    /// The type of the entries.
     pub kind: EntryKind,
     /// The frame without `seq`.
     pub body: Arc<str>,
-    /// Who hears it.
+    /// The peers that receive the event.
     pub targets: Vec<PeerId>,
 }
 
-/// A room as it was found.
+/// A room as the store holds it.
 #[derive(Debug)]
 pub struct LoadedRoom {
-    /// The lineage of the store.
+    /// The replication id of the store.
     pub replication_id: ReplicationId,
-    /// When, milliseconds since 1970 by the store's clock.
+    /// The time of the read, milliseconds since 1970 by the clock of the store.
     pub now: u64,
     /// The room, if there is one.
     pub room: Option<RoomState>,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug)]
 pub enum CommitResult {
-    /// It holds, in this lineage; these entries are for peers of this node.
+    /// The commit was applied under this replication id. The entries are for peers of this node.
     Applied(ReplicationId, Vec<Delivery>),
-    /// The room has moved on; this is where it is.
+    /// The room has another version. Nothing changed; this is the current state.
     Conflict(LoadedRoom),
 }
 
 /// One message to append.
 #[derive(Debug, Clone)]
 pub struct OutgoingEntry {
-    /// The sender's number.
+    /// The message id that the sender gave.
     pub id: Option<u64>,
-    /// Who gets it.
+    /// The peers that receive the message.
     pub target: MessageTarget,
     /// The frame without `seq`.
     pub body: Arc<str>,
-    /// Whether it rests on what the caller knows of its target, so that it is stale once the room
-    /// has moved on. One to the room does anyway.
+    /// Whether the caller used its state of the room to check the message. The message is stale if
+    /// the room has another version. A message to the room always needs the version.
     pub requires_room_version: bool,
 }
 
-/// Who gets a message.
+/// The peers that receive a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageTarget {
     /// One peer of the room.
     Peer(PeerId),
     /// Every other peer of the room.
     Room,
-    /// Nobody: it is kept back, and for its sender it was sent.
+    /// No peer: the message is withheld, and its sender receives the usual acknowledgement.
     Withheld,
 }
 
 impl MessageTarget {
-    /// Whether somebody gets both.
+    /// Whether a peer may receive both messages.
     pub fn overlaps(&self, other: &Self) -> bool {
         matches!(self, Self::Room) || matches!(other, Self::Room) || self == other
     }
@@ -189,60 +188,61 @@ impl MessageTarget {
 pub struct AppendBatch {
     /// The sender.
     pub sender: PeerId,
-    /// Its epoch.
+    /// The epoch in which the caller owns the sender.
     pub epoch: u64,
-    /// The number of its own mailbox.
+    /// The mailbox version of the sender.
     pub mailbox_version: u64,
-    /// The last entry of that mailbox that it has confirmed.
+    /// The last entry of that mailbox that the sender has acknowledged.
     pub acked_seq: u64,
-    /// The highest id of it that was accepted, as the caller knows it.
+    /// The highest message id of the sender that the caller knows to be accepted.
     pub known_last_id: u64,
-    /// The handle that its client has, where the store does not know yet.
+    /// The handle generation that the client has, if the store does not know it yet.
     pub handle_generation: Option<u64>,
-    /// The room as the caller knows it: the targets of a message to the room.
+    /// The members that the caller knows: the targets of a message to the room.
     pub members: Arc<MemberList>,
     /// The messages, in order.
     pub entries: Vec<OutgoingEntry>,
 }
 
-/// Who is in a room, as one node knows it.
+/// The members of a room, as one node knows them.
 #[derive(Debug, Default)]
 pub struct MemberList {
-    /// The version this was true at.
+    /// The version of the room with these members.
     pub version: u64,
     /// The members.
     pub peers: Vec<PeerId>,
 }
 
-/// What became of a batch.
+/// The results of a batch.
 #[derive(Debug)]
 pub struct AppendResults {
-    /// The number of the sender's own mailbox.
+    /// The mailbox version of the sender.
     pub mailbox_version: u64,
-    /// What became of each message.
+    /// One result for each message. After a stale message there are no more.
     pub results: Vec<AppendResult>,
 }
 
-/// What became of one message.
+/// The result of one message.
 #[derive(Debug)]
 pub enum AppendResult {
-    /// Written to every target; these are of this node.
+    /// Written to every target. The entries are for peers of this node.
     Written(Vec<Delivery>),
-    /// This id, or a later one, had been accepted before; nothing was written.
+    /// This id or a higher one was accepted before. Nothing was written.
     Duplicate,
     /// The target is not in the room.
     NoSuchPeer,
-    /// A target takes no more for now.
+    /// The mailbox of a target is full. Nothing was written.
     Backlogged,
-    /// The caller's members are out of date; neither this message nor any after it was looked at.
+    /// The caller does not know the current version. This message and all later ones were not
+    /// handled.
     Stale,
 }
 
 /// Why a whole batch was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The caller does not own the sender, or not in this epoch; nothing was written.
-    /// [`super::PeerStatus`] says why.
+    /// The caller does not own the sender in this epoch. Nothing was written.
+    /// [`super::PeerStatus`] gives the reason.
     #[error("the caller does not own the peer")]
     NotOwner,
     /// See [`StoreUnavailable`].
@@ -261,32 +261,31 @@ impl From<RedisUnavailable> for StoreUnavailable {
     }
 }
 
-/// What has a deadline that has come.
+/// A room or mailboxes whose deadline has passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DueItem {
-    /// A room: a window of a peer, or its longest life.
+    /// A room: the resume window of a peer, the life of the room or its retention has ended.
     Room(RoomId),
-    /// Mailboxes of a room: their oldest entries.
+    /// Mailboxes of a room: their oldest entries are too old.
     Mailboxes(RoomId, Vec<PeerId>),
 }
 
-/// Who is alive.
+/// The nodes that the store knows.
 #[derive(Debug, Default)]
 pub struct NodeCensus {
-    /// Whether the asking node had a lease until it asked. If not, its peers may have been taken
-    /// for lost.
+    /// Whether the calling node still had a lease. If not, other nodes may have detached its peers.
     pub had_lease: bool,
-    /// The nodes that are alive, the asking one among them.
+    /// The living nodes, with the calling node.
     pub live_nodes: Vec<NodeId>,
-    /// The nodes that are dead and not forgotten.
+    /// The dead nodes that are not forgotten yet.
     pub dead_nodes: Vec<NodeId>,
 }
 
-/// Where news for this node's peers comes in.
+/// Receives what the store reports for peers of this node.
 pub trait StoreEvents: Send + Sync {
-    /// An entry, written by another node. Must not block.
+    /// Another node has written an entry. Must not block.
     fn deliver_entry(&self, room: &RoomId, delivery: Delivery);
-    /// Something happened to peers of this node that it did not ask for. Must not block.
+    /// Another process has changed these peers of this node. Must not block.
     fn resync_peers(&self, room: &RoomId, peers: &[PeerId]);
     /// Entries for rooms of these partitions may have been missed. Must not block.
     fn resync_partitions(&self, partitions: &[usize]);

@@ -1,21 +1,29 @@
-//! The store: what all nodes share. Rooms change by compare-and-commit, messages are appended to mailboxes.
+//! The store: the state that all nodes share. Rooms change by compare-and-commit, and messages are
+//! appended to mailboxes.
 //!
-//! Owns: the contract below, kept alike by the memory store (one process) and the Redis store (any number), and shown by
-//! one conformance suite over both. Must not: decide who may do what (`room`), or know sockets.
-//! Next: in the signaling service, `registry` commits, reads and hands deliveries out; `connection` appends; `keeper` looks after leases and deadlines.
+//! Owns: the contract below. The memory store (one process) and the Redis store (any number of
+//! processes) keep it, and one conformance suite tests both. Must not: decide what a peer may do
+//! (`room` does), or know sockets.
+//! Next: `contract` for the types, `memory` and `redis` for the backends.
 //!
 //! The contract:
-//! - `commit` applies a decision if the room still has the `(incarnation, version)` it was made on, and appends its
-//!   events to the targets' mailboxes in the same step; otherwise it changes nothing and returns the fresh state.
-//! - `append` writes a batch of one sender's messages, in order, each to all of its targets or to none. Only the owner of
-//!   the sender's current epoch may append. An id at or below the sender's highest accepted one is a duplicate and writes nothing.
-//! - A mailbox gives each entry the next `seq` of its peer, without gaps, and keeps it until it is acknowledged, or older than
-//!   `entry_life`. A message to a peer with a full mailbox is refused; an event is not (rooms must stay true) and the mailbox
-//!   holds at most twice its bound.
-//! - A mailbox has a number. Where entries may have been lost the peer gets a new one: what was in the old one is not promised any
-//!   more. A store of another lineage may have forgotten anything it had acknowledged, so that every mailbox is a new one.
-//! - Entries for peers of the calling node come back as deliveries; those of other nodes reach them through their topic.
-//! - Every failure to answer in time is [`StoreUnavailable`]: the outcome is unknown. Nothing is retried here.
+//! - `commit` applies a decision if the room still has the instance and version that the decision
+//!   was based on. It appends the events to the mailboxes of the targets in the same step.
+//!   Otherwise it changes nothing and returns the current state.
+//! - `append` writes a batch of one sender's messages in order, each to all of its targets or to
+//!   none. Only the owner of the sender's current epoch may append. An id that is not higher than
+//!   the sender's highest accepted id is a duplicate, and nothing is written.
+//! - A mailbox gives each entry the next `seq` of its peer, without gaps. It keeps the entry until
+//!   the peer acknowledges it, or until it is older than `entry_life`. A message to a full mailbox
+//!   is refused. An event is not, because peers must know the room; a mailbox holds at most twice
+//!   its bound.
+//! - A mailbox has a version. When entries may have been lost, the peer gets a new version, and
+//!   entries of the old version are not delivered any more. A store with another replication id may
+//!   have lost any acknowledged write, so every mailbox gets a new version.
+//! - Entries for peers of the calling node are returned as deliveries. Entries for peers of other
+//!   nodes reach those nodes through their topics.
+//! - Every failure to answer in time is [`StoreUnavailable`]: the outcome is unknown. The store
+//!   does not retry.
 
 #[cfg(test)]
 mod conformance;
@@ -39,7 +47,7 @@ pub use store_limits::*;
 
 /// The store in use.
 pub enum RoomStore {
-    /// This process alone.
+    /// The memory of this process.
     Memory(MemoryRoomStore),
     /// Shared through Redis.
     Redis(RedisRoomStore),
@@ -47,11 +55,11 @@ pub enum RoomStore {
 
 impl RoomStore {
     /// The store of one process.
-    pub fn in_memory(bounds: StoreLimits, feed: Option<FeedSender>) -> Self {
-        Self::Memory(MemoryRoomStore::new(bounds, feed))
+    pub fn in_memory(limits: StoreLimits, feed: Option<FeedSender>) -> Self {
+        Self::Memory(MemoryRoomStore::new(limits, feed))
     }
 
-    /// Milliseconds since 1970 by the store's clock.
+    /// Milliseconds since 1970 by the clock of the store.
     pub fn now_ms(&self) -> u64 {
         match self {
             Self::Memory(_) => signalbox_protocol::clock::now_ms(),
@@ -59,7 +67,7 @@ impl RoomStore {
         }
     }
 
-    /// Whether all of the store answers; never waits.
+    /// Whether every part of the store is connected. Never waits.
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Memory(_) => true,
@@ -67,7 +75,7 @@ impl RoomStore {
         }
     }
 
-    /// Whether the part of the store that holds a room answers; never waits.
+    /// Whether the part of the store with this room is connected. Never waits.
     pub fn is_room_available(&self, room: &RoomId) -> bool {
         match self {
             Self::Memory(_) => true,
@@ -75,7 +83,8 @@ impl RoomStore {
         }
     }
 
-    /// How long ago the store may last have forgotten something, or this node last lost sight of it.
+    /// The time since the store may last have lost writes, or since this node last lost its
+    /// connection.
     pub fn stable_for(&self) -> Duration {
         match self {
             Self::Memory(_) => Duration::MAX,
@@ -83,10 +92,10 @@ impl RoomStore {
         }
     }
 
-    /// Applies a change of membership.
+    /// Commits a decision.
     ///
     /// # Errors
-    /// [`StoreUnavailable`]: it may or may not have been applied.
+    /// [`StoreUnavailable`]: it is unknown whether the commit was applied.
     pub async fn commit(
         &self,
         room: &RoomId,
@@ -99,7 +108,7 @@ impl RoomStore {
         }
     }
 
-    /// From now on so many entries may wait in a mailbox.
+    /// Sets the maximum number of unacknowledged entries of a mailbox.
     pub fn set_backlog(&self, backlog: u32) {
         match self {
             Self::Memory(store) => store.set_backlog(backlog.into()),
@@ -107,7 +116,7 @@ impl RoomStore {
         }
     }
 
-    /// The room as it is now.
+    /// Loads the current state of a room.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -118,10 +127,10 @@ impl RoomStore {
         }
     }
 
-    /// Appends a batch. An empty batch only acknowledges.
+    /// Appends a batch of messages. An empty batch only acknowledges entries.
     ///
     /// # Errors
-    /// [`AppendError`]: none was written, or with `StoreUnavailable` nobody knows.
+    /// [`AppendError`]: no message was written; after `Unavailable` that is unknown.
     pub async fn append(
         &self,
         room: &RoomId,
@@ -134,7 +143,7 @@ impl RoomStore {
         }
     }
 
-    /// What became of a peer, and the page of its mailbox after `seq`.
+    /// Reads the status of a peer, and the page of its mailbox after `seq`.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -150,8 +159,9 @@ impl RoomStore {
         }
     }
 
-    /// Gives up the mailbox of this number: the peer goes on with a new one. `floor` is the highest id of the peer that the caller
-    /// knows to be accepted. None if the reader does not own the peer.
+    /// Gives up a mailbox version: the peer gets a new one. `known_last_id` is the highest message
+    /// id of the peer that the caller knows to be accepted. `None` if the reader does not own the
+    /// peer.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -159,16 +169,16 @@ impl RoomStore {
         &self,
         room: &RoomId,
         reader: &MailboxReader,
-        mailbox: u64,
-        floor: u64,
+        mailbox_version: u64,
+        known_last_id: u64,
     ) -> Result<Option<RenewedMailbox>, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.renew_mailbox(room, reader, mailbox, floor)),
-            Self::Redis(store) => store.renew_mailbox(room, reader, mailbox, floor).await,
+            Self::Memory(store) => Ok(store.renew_mailbox(room, reader, mailbox_version, known_last_id)),
+            Self::Redis(store) => store.renew_mailbox(room, reader, mailbox_version, known_last_id).await,
         }
     }
 
-    /// How far the mailboxes of some peers have come, in their order.
+    /// Loads the last seq of the mailboxes of some peers, in the order of `peers`.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -183,7 +193,8 @@ impl RoomStore {
         }
     }
 
-    /// Entries for a peer were lost outside its mailbox: it gets a new one, whoever owns it now.
+    /// Gives a peer a new mailbox version, because this node has lost entries of the peer outside
+    /// the store. Works for any owner of the peer.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -194,7 +205,8 @@ impl RoomStore {
         }
     }
 
-    /// What of some partitions has a deadline that has come; each is named again a little later if nothing becomes of it.
+    /// Returns the due rooms and mailboxes of some partitions. An item that is still due is
+    /// returned again later.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -205,19 +217,19 @@ impl RoomStore {
         }
     }
 
-    /// Cuts off what is too old in mailboxes of a room.
+    /// Deletes entries that are too old from mailboxes of a room.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
     pub async fn trim_mailboxes(&self, room: &RoomId, peers: &[PeerId]) -> Result<(), StoreUnavailable> {
         match self {
-            // It has no copy that outlives the process, and its clients confirm what they have.
+            // Each append drops old entries, and no entry outlives the process.
             Self::Memory(_) => Ok(()),
             Self::Redis(store) => store.trim_mailboxes(room, peers).await,
         }
     }
 
-    /// Says that a node is alive, and asks who else is.
+    /// Renews the lease of a node, and returns the living and the dead nodes.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -230,7 +242,7 @@ impl RoomStore {
         }
     }
 
-    /// Keeps it known over how many partitions rooms are spread. Now and then.
+    /// Renews the record of the number of partitions. Each node calls it from time to time.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -241,7 +253,7 @@ impl RoomStore {
         }
     }
 
-    /// Rooms of a partition where a node has, or had, peers.
+    /// Lists the rooms of a partition in which a node owns or owned peers.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -256,7 +268,7 @@ impl RoomStore {
         }
     }
 
-    /// The rooms of a partition, in no order. Some may be over.
+    /// Lists the rooms of a partition, unordered. Some may have ended.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -267,8 +279,8 @@ impl RoomStore {
         }
     }
 
-    /// Takes one of the `most` places that a user has for rooms of its own making, for as long as the room is kept. Whether there was
-    /// one, or the room has one already.
+    /// Reserves one of the `max_rooms` places for rooms that a user creates. The place is free
+    /// again after `retention_ms` milliseconds. Returns whether the room has a place now.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -276,19 +288,19 @@ impl RoomStore {
         &self,
         user: &UserId,
         room: &RoomId,
-        kept_ms: u64,
-        most: u32,
+        retention_ms: u64,
+        max_rooms: u32,
     ) -> Result<bool, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.reserve_user_room(user, room, kept_ms, most)),
-            Self::Redis(store) => store.reserve_user_room(user, room, kept_ms, most).await,
+            Self::Memory(store) => Ok(store.reserve_user_room(user, room, retention_ms, max_rooms)),
+            Self::Redis(store) => store.reserve_user_room(user, room, retention_ms, max_rooms).await,
         }
     }
 
-    /// Gives a place back before its room would have been over.
+    /// Releases the place of a room before its retention ends.
     ///
     /// # Errors
-    /// [`StoreUnavailable`]: it comes back later.
+    /// [`StoreUnavailable`]: the place is then free after the retention.
     pub async fn release_user_room(&self, user: &UserId, room: &RoomId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(store) => {
@@ -299,7 +311,7 @@ impl RoomStore {
         }
     }
 
-    /// A dead node has no peers in this room: it need not be looked for there.
+    /// Removes a room from the rooms of a dead node, unless the node owns a peer of the room.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -310,15 +322,15 @@ impl RoomStore {
         }
     }
 
-    /// Adds what a node has counted on a day. `number` grows with each call of the node: one that was executed before is not executed
-    /// again, so that a call whose outcome is unknown may be repeated.
+    /// Adds usage that a node has counted on a day. `batch_number` grows with each batch of the
+    /// node. A batch is added once, so a call with an unknown outcome may be repeated.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
     pub async fn add_usage(
         &self,
         node: &NodeId,
-        number: u64,
+        batch_number: u64,
         day: UtcDay,
         amounts: &[(UsageKey, UsageAmount)],
     ) -> Result<(), StoreUnavailable> {
@@ -327,11 +339,11 @@ impl RoomStore {
                 store.usage_book().add_usage(day, amounts);
                 Ok(())
             }
-            Self::Redis(store) => store.add_usage(node, number, day, amounts).await,
+            Self::Redis(store) => store.add_usage(node, batch_number, day, amounts).await,
         }
     }
 
-    /// The usage counted in this process, where no other keeps it.
+    /// The usage that this process has counted. `None` if Redis keeps it.
     pub fn usage_book(&self) -> Option<Arc<MemoryUsageStore>> {
         match self {
             Self::Memory(store) => Some(store.usage_book().clone()),
@@ -339,7 +351,7 @@ impl RoomStore {
         }
     }
 
-    /// Forgets a node: one that is dead and has no peers anywhere, or that stops.
+    /// Deletes the lease of a node: a dead node without peers, or a node that stops.
     ///
     /// # Errors
     /// [`StoreUnavailable`].

@@ -1,4 +1,7 @@
-//! What is asked about one peer and its mailbox, and what is answered.
+//! Reads of one peer and its mailbox: the reading node, and the results.
+//!
+//! Owns: [`PeerStatus::from_record`], which derives the status of a peer from its record. Must not:
+//! know a backend.
 
 use signalbox_protocol::{
     LeaveReason,
@@ -8,56 +11,58 @@ use signalbox_protocol::{
 use super::Entry;
 use crate::room::{ReplicationId, RoomState};
 
-/// Who asks for a mailbox.
+/// The node that reads a mailbox.
 #[derive(Debug, Clone)]
 pub struct MailboxReader {
-    /// Which peer's.
+    /// The peer of the mailbox.
     pub peer: PeerId,
-    /// The asking node.
+    /// The reading node.
     pub node: NodeId,
-    /// The epoch in which it owns the peer, or believes so.
+    /// The epoch in which the node believes to own the peer.
     pub epoch: u64,
-    /// Where the peer was last known to be a member.
+    /// The replication id under which the node last knew the peer as a member.
     pub replication_id: ReplicationId,
 }
 
-/// What became of a peer.
+/// The state of a peer, for the node that believes to own it.
 #[derive(Debug)]
 pub enum PeerStatus {
-    /// The reader owns it.
+    /// The reader owns the peer.
     Owned(MailboxPage),
-    /// It is a member and nobody owns it, or an older epoch does.
+    /// The peer is a member without an owner, or an older epoch owns it.
     Unowned,
-    /// A newer connection owns it; or, where the store may have forgotten which is newer, another one.
+    /// A newer epoch owns the peer. Or another node owns the same epoch, after the store has lost
+    /// writes.
     Fenced {
-        /// Whether it has forgotten nothing since the reader last asked.
+        /// Whether the store has lost no write since the reader last read.
         is_certain: bool,
     },
-    /// It has left, for this reason where that is remembered.
+    /// The peer has left. The reason is known until the tombstone expires.
     Left(Option<LeaveReason>),
-    /// It is not known in a store that may have forgotten it.
+    /// The store does not know the peer, and may have lost it.
     Forgotten,
 }
 
 impl PeerStatus {
-    /// Judges what the store holds: the peer's owner and epoch, or why it left.
+    /// Derives the status from the record: the owner and epoch of a member, or the reason for which
+    /// the peer left.
     pub(super) fn from_record(
         reader: &MailboxReader,
         found: Option<(Option<&NodeId>, u64)>,
         left: Option<LeaveReason>,
-        lineage: &ReplicationId,
+        replication_id: &ReplicationId,
         page: impl FnOnce() -> MailboxPage,
     ) -> Self {
-        let certain = *lineage == reader.replication_id;
+        let is_certain = *replication_id == reader.replication_id;
         match found {
             Some((Some(node), epoch)) if *node == reader.node && epoch == reader.epoch => Self::Owned(page()),
-            Some((_, epoch)) if epoch > reader.epoch => Self::Fenced { is_certain: certain },
-            // The reader's own attach was lost with its history, and somebody else's took its place.
+            Some((_, epoch)) if epoch > reader.epoch => Self::Fenced { is_certain },
+            // The store lost the attach of the reader. Another node attached the peer in its place.
             Some((Some(node), epoch)) if *node != reader.node && epoch == reader.epoch => {
-                Self::Fenced { is_certain: certain }
+                Self::Fenced { is_certain }
             }
             Some(_) => Self::Unowned,
-            None if left.is_some() || certain => Self::Left(left),
+            None if left.is_some() || is_certain => Self::Left(left),
             None => Self::Forgotten,
         }
     }
@@ -66,22 +71,22 @@ impl PeerStatus {
 /// A page of a mailbox.
 #[derive(Debug, Default)]
 pub struct MailboxPage {
-    /// The number of the mailbox.
+    /// The mailbox version.
     pub mailbox_version: u64,
-    /// The last entry ever written to it.
+    /// The seq of the last entry that was written.
     pub last_seq: u64,
-    /// The last entry that is known to be confirmed.
+    /// The seq of the last entry that the store counts as acknowledged.
     pub acked_seq: u64,
-    /// The highest id that was accepted from the peer.
+    /// The highest accepted message id of the peer.
     pub last_id: u64,
-    /// The lineage of the room.
+    /// The replication id of the store.
     pub replication_id: ReplicationId,
-    /// The entries after the asked one that are still there.
+    /// The entries after the requested seq that the mailbox still holds.
     pub entries: Vec<Entry>,
 }
 
 impl MailboxPage {
-    /// Whether nothing is missing after `seq`, as far as the page goes.
+    /// Whether the page continues at `seq` without a gap.
     pub fn is_contiguous_after(&self, seq: u64) -> bool {
         match self.entries.first() {
             Some(first) => first.seq == seq + 1,
@@ -90,26 +95,26 @@ impl MailboxPage {
     }
 }
 
-/// Where a mailbox goes on after entries may have been lost.
+/// A mailbox after its version was renewed because entries may have been lost.
 #[derive(Debug)]
 pub struct RenewedMailbox {
-    /// Its number.
+    /// The new mailbox version.
     pub mailbox_version: u64,
-    /// The seq before its first entry.
+    /// The seq before the first entry of the new version.
     pub base_seq: u64,
-    /// The highest id that was accepted from the peer.
+    /// The highest accepted message id of the peer.
     pub last_id: u64,
-    /// The room at that point.
+    /// The room at that moment.
     pub state: RoomState,
 }
 
-/// How far a peer's mailbox has come.
+/// The owner of a peer and the last entry of its mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailboxHead {
-    /// Who owns the peer, in which epoch.
+    /// The owner of the peer and its epoch.
     pub owner: Option<(NodeId, u64)>,
-    /// The number of the mailbox.
+    /// The mailbox version.
     pub mailbox_version: u64,
-    /// The last entry written to it.
+    /// The seq of the last entry that was written.
     pub last_seq: u64,
 }

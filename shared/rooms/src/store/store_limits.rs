@@ -1,4 +1,6 @@
-//! How much a mailbox and a room may hold, and how long.
+//! The bounds of mailboxes and rooms, and their retention.
+//!
+//! Owns: the limits that the store enforces, derived from the settings. Must not: know a backend.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,33 +8,33 @@ use signalbox_config::ServiceSettings;
 
 use crate::room::MAX_ROOM_RETENTION_MS;
 
-/// How much longer than its life an entry may be there.
+/// The time after its life within which an entry must be deleted.
 const EXPIRY_SLACK_MS: u64 = 4_000;
 
 /// Bounds of mailboxes and rooms.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreLimits {
-    /// Entries that may wait.
+    /// The maximum number of entries that a peer has not acknowledged.
     pub backlog: u64,
-    /// Bytes that may wait.
+    /// The maximum number of bytes of those entries.
     pub backlog_bytes: u64,
-    /// How long an entry is kept, milliseconds.
+    /// The life of an entry, milliseconds.
     pub entry_life_ms: u64,
-    /// How much longer it may be there until somebody looks, milliseconds.
+    /// The time after its life within which an entry is deleted, milliseconds.
     pub expiry_slack_ms: u64,
-    /// The longest life of a room, milliseconds.
+    /// The maximum life of a room, milliseconds.
     pub room_life_ms: u64,
-    /// How long a detached peer may come back, milliseconds.
+    /// The resume window, milliseconds.
     pub resume_window_ms: u64,
-    /// How long a node counts as alive after its last word, milliseconds.
+    /// The time for which a node counts as alive after it has renewed its lease, milliseconds.
     pub lease_ms: u64,
-    /// What is kept for webhooks, if anything is.
+    /// The bounds of the webhook queue; none without webhooks.
     pub webhooks: Option<WebhookLimits>,
-    /// What is kept of usage.
+    /// The bounds of usage data.
     pub usage: UsageLimits,
 }
 
-/// The bounds in force: one of them can be changed while rooms are in use.
+/// The limits in force. The backlog can change while the process runs.
 #[derive(Debug)]
 pub(super) struct LiveLimits {
     configured: StoreLimits,
@@ -54,38 +56,41 @@ impl LiveLimits {
     }
 }
 
-/// Bounds of what is kept for webhooks.
+/// Bounds of the webhook queue.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookLimits {
-    /// Events of one partition; the oldest go, and are counted.
+    /// The maximum number of events of one partition. The oldest are dropped and counted as lost.
     pub max_events: u64,
-    /// How long each is kept, milliseconds.
+    /// The life of an event, milliseconds.
     pub event_life_ms: u64,
 }
 
-/// Bounds of usage.
+/// Bounds of usage data.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageLimits {
-    /// Pairs of API key and room that are counted apart on one day.
+    /// The maximum number of pairs of API key and room that are counted separately on one day.
     pub max_pairs: u32,
-    /// How long a day is kept after it was last written, milliseconds.
+    /// The time for which a day is kept after its last write, milliseconds.
     pub retention_ms: u64,
 }
 
-/// How much longer than it is tried an event is kept, milliseconds: whoever tries it gives it up first.
+/// The time for which an event is kept after the last delivery attempt, milliseconds. The sender
+/// gives an event up before it expires.
 const WEBHOOK_EXTRA_LIFE_MS: u64 = 60_000;
 
 impl StoreLimits {
-    /// How long the deadlines of a partition are kept, milliseconds: as long as any room of it may be there.
+    /// The longest time for which any room may exist, milliseconds. The deadlines of a partition
+    /// are kept for that time.
     pub(super) fn max_room_retention_ms(&self) -> u64 {
         self.room_life_ms.max(MAX_ROOM_RETENTION_MS) + self.resume_window_ms
     }
 
-    /// From the settings.
+    /// The limits that the settings give.
     pub fn new(settings: &ServiceSettings) -> Self {
         let ServiceSettings { limits, timing, webhooks, usage, .. } = settings;
-        // Twice as many as the one who tells them holds: what is too much for it becomes a dead letter, and is not just gone.
-        let hooks = WebhookLimits {
+        // Twice the backlog of the webhook sender: its surplus becomes dead letters, not lost
+        // events.
+        let webhook_limits = WebhookLimits {
             max_events: 2 * u64::from(webhooks.backlog),
             event_life_ms: webhooks.give_up.as_ms() + WEBHOOK_EXTRA_LIFE_MS,
         };
@@ -97,14 +102,14 @@ impl StoreLimits {
             room_life_ms: timing.room_life.as_ms(),
             resume_window_ms: timing.resume_window.as_ms(),
             lease_ms: timing.lease.as_ms(),
-            webhooks: webhooks.records_events().then_some(hooks),
+            webhooks: webhooks.records_events().then_some(webhook_limits),
             usage: UsageLimits { max_pairs: usage.pairs, retention_ms: usage.kept.as_ms() },
         }
     }
 }
 
-/// Most entries of a page.
+/// The maximum number of entries of a page.
 pub(super) const MAX_PAGE_ENTRIES: usize = 64;
 
-/// A page ends with the entry that reaches so many bytes, so that it fits into an outbox.
+/// A page ends with the entry that reaches this size in bytes, so that a page fits into an outbox.
 pub(super) const MAX_PAGE_BYTES: usize = 128 * 1024;

@@ -1,7 +1,7 @@
--- Says a word: it is heard by whoever follows, and kept by nobody.
--- KEYS: 1 rules   2 rules by their ends   3 log
--- ARGV: 1 word
--- Returns where the store is
-note('w', ARGV[1])
+-- Appends a notice to the log. Processes that follow the log receive it; it is not a rule.
+-- KEYS, state: see common.lua
+-- ARGV: 1 notice (JSON)
+-- Returns the state
+append('w', ARGV[1])
 settle()
-return { place() }
+return { state() }

@@ -1,49 +1,56 @@
--- What every script of the rules begins with.
--- KEYS: 1 rules, a hash: key → `AT UNTIL KEEP LIFTED TERMS`; `:life`, which names this life of the hash; `:n`, the number of the latest entry of the log
---       2 rules by the moment until when they are remembered   3 the log, a stream: entry N-0 is the Nth
+-- Functions and values that all rule scripts share.
+-- KEYS: 1 rules, a hash:
+--         <key> "<written at> <in force until> <remembered until> <lifted> <terms>";
+--         `:life` instance id of the hash; `:n` number of the last entry of the log
+--       2 rule keys, scored by the time until which the rules are remembered
+--       3 the log, a stream: entry N-0 is the Nth
+-- State, which each script returns: replication id, now, instance id, number of the last entry
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lineage = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local replication_id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local head = redis.call('HMGET', KEYS[1], ':life', ':n')
-local life, number = head[1] or '', tonumber(head[2] or '0')
+local instance_id, number = head[1] or '', tonumber(head[2] or '0')
 
--- A number beyond 2^31 as text.
+-- Formats a number beyond 2^31.
 local function text(n) return string.format('%.0f', n) end
 
--- Where the store is: returned by each script.
-local function place() return lineage, text(now), life, text(number) end
+-- Returns the state.
+local function state() return replication_id, text(now), instance_id, text(number) end
 
--- A rule as it is stored.
+-- Parses a stored rule.
 local function rule(value)
   if not value then return nil end
   local at, ends, keep, lifted, terms = string.match(value, '^(%d+) (%d+) (%d+) ([01]) (.*)$')
   return { at = tonumber(at), ends = tonumber(ends), keep = tonumber(keep), lifted = tonumber(lifted), terms = terms }
 end
 
--- The log: so many entries, so long (milliseconds). Who has missed more reads all rules.
+-- The number of entries that the log keeps, and their life in ms. A reader that has missed more
+-- reads all rules.
 local ENTRIES, AGE = 1024, 600000
 
-local function note(...)
-  if life == '' then
-    -- Nothing is remembered: another life begins, and numbers that were given before mean nothing.
+-- Appends an entry to the log.
+local function append(...)
+  if instance_id == '' then
+    -- No rules are stored: a new instance begins, and earlier entry numbers are meaningless.
     redis.call('DEL', KEYS[2], KEYS[3])
-    life = text(time[1] * 1000000 + time[2])
-    redis.call('HSET', KEYS[1], ':life', life)
+    instance_id = text(time[1] * 1000000 + time[2])
+    redis.call('HSET', KEYS[1], ':life', instance_id)
   end
   number = number + 1
   redis.call('HSET', KEYS[1], ':n', text(number))
   redis.call('XADD', KEYS[3], 'MAXLEN', ENTRIES, text(number) .. '-0', 't', text(now), ...)
 end
 
+-- Stores a rule and appends it to the log. Returns the stored text.
 local function put(key, r)
   local value = text(r.at) .. ' ' .. text(r.ends) .. ' ' .. text(r.keep) .. ' ' .. r.lifted .. ' ' .. r.terms
-  note('k', key, 'v', value)
+  append('k', key, 'v', value)
   redis.call('HSET', KEYS[1], key, value)
   redis.call('ZADD', KEYS[2], text(r.keep), key)
   return value
 end
 
--- Forgets what is over, some of it.
+-- Deletes some of the rules that need not be remembered any more.
 local function prune()
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', text(now), 'LIMIT', 0, 512)) do
     redis.call('HDEL', KEYS[1], key)
@@ -51,10 +58,10 @@ local function prune()
   end
 end
 
--- After a write: how long each key is kept.
+-- Sets the TTL of each key. Every write ends with this call.
 local function settle()
   local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
-  -- An hour more, so that a clock that steps takes nothing; at most 31 days of it.
+  -- One hour more, so that a step of the clock deletes no rule. Rules live for at most 31 days.
   local left = math.min(math.max((tonumber(last or '0') - now), 0), 2678400000) + 3600000
   redis.call('PEXPIRE', KEYS[1], text(left))
   redis.call('PEXPIRE', KEYS[2], text(left))

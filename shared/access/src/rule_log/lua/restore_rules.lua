@@ -1,11 +1,13 @@
--- Writes back what a process holds, where the store has nothing or something earlier.
--- KEYS: 1 rules   2 rules by their ends   3 log
--- ARGV: key, rule; …
--- Returns where the store is
+-- Restores the rules of a process: writes each rule that the store lacks, or has in an earlier
+-- version.
+-- KEYS, state: see common.lua
+-- ARGV: for each rule its key and its stored text
+-- Returns the state
 prune()
 
--- Whether `a` holds over `b`: as `Rule::order`, to the byte (Lua compares texts by the locale).
-local function holds_over(a, b)
+-- Whether rule `a` wins over rule `b`, as in `AccessRule::compare_precedence`. Texts are compared
+-- byte by byte, because Lua compares them by the locale.
+local function wins_over(a, b)
   if a.at ~= b.at then return a.at > b.at end
   if a.ends ~= b.ends then return a.ends > b.ends end
   if a.lifted ~= b.lifted then return a.lifted > b.lifted end
@@ -17,16 +19,16 @@ local function holds_over(a, b)
 end
 
 for n = 1, #ARGV, 2 do
-  local key, theirs = ARGV[n], rule(ARGV[n + 1])
-  local ours = rule(redis.call('HGET', KEYS[1], key))
-  if theirs and theirs.keep > now then
-    local keep = math.max(theirs.keep, ours and ours.keep or 0)
-    local next = (not ours or holds_over(theirs, ours)) and theirs or ours
-    if next == theirs or keep ~= ours.keep then
+  local key, restored = ARGV[n], rule(ARGV[n + 1])
+  local stored = rule(redis.call('HGET', KEYS[1], key))
+  if restored and restored.keep > now then
+    local keep = math.max(restored.keep, stored and stored.keep or 0)
+    local next = (not stored or wins_over(restored, stored)) and restored or stored
+    if next == restored or keep ~= stored.keep then
       next.keep = keep
       put(key, next)
     end
   end
 end
 settle()
-return { place() }
+return { state() }

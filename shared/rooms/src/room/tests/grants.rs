@@ -189,7 +189,7 @@ fn the_newer_record_of_room_and_handle_sets_the_token_expiry() {
     assert_eq!(
         attach(claim_with_token_times(30, 11, 29)),
         InputOutcome::Attached(2),
-        "a refresh the room never heard of"
+        "a refresh that the room does not know"
     );
     assert_eq!(attach(claim_with_token_times(30, 11, 30)), InputOutcome::TokenExpired);
     assert_eq!(replace(claim_with_token_times(30, 11, 29)), InputOutcome::Done);
@@ -230,19 +230,19 @@ fn an_expired_token_is_reported_as_expired() {
 /// first peer.
 #[test]
 fn one_grant_serves_one_peer_after_the_store_forgot_the_peer() {
-    let comes = |n: u8, lineage: &str| {
-        let mut claim = test_claim(n, 2, ClaimProof::Connection { epoch: 1 }, lineage);
+    let claim_by_same_token = |n: u8, replication_id: &str| {
+        let mut claim = test_claim(n, 2, ClaimProof::Connection { epoch: 1 }, replication_id);
         claim.member.token = TokenId::parse("g").unwrap();
         Box::new(claim)
     };
     // Peer 1 was a member with the grant, the store forgot it, and peer 9 joined with the grant.
     let room = RoomState { replication_id: "L2".into(), ..room_after(&[join_with_token(9, 1, "g")]) };
-    assert_eq!(outcome_of(&room, RoomInput::Attach(comes(1, "L1"))), InputOutcome::TokenInUse);
+    assert_eq!(outcome_of(&room, RoomInput::Attach(claim_by_same_token(1, "L1"))), InputOutcome::TokenInUse);
     let replace = |old| RoomInput::Replace { old_peer: old, new_peer: test_peer(7), mailbox_version: 1 };
-    assert_eq!(outcome_of(&room, replace(comes(1, "L1"))), InputOutcome::TokenInUse);
+    assert_eq!(outcome_of(&room, replace(claim_by_same_token(1, "L1"))), InputOutcome::TokenInUse);
     let lost =
         decide(&room, 0, &[RoomInput::Detach { peer: test_peer(9), epoch: 1 }], &TEST_POLICY).next_state;
-    for input in [RoomInput::Attach(comes(1, "L1")), replace(comes(1, "L1"))] {
+    for input in [RoomInput::Attach(claim_by_same_token(1, "L1")), replace(claim_by_same_token(1, "L1"))] {
         let next = decide(&lost, 0, &[input], &TEST_POLICY).next_state;
         assert_eq!((next.members.len(), next.tombstones[&test_peer(9)].reason), (1, LeaveReason::Replaced));
     }

@@ -1,5 +1,5 @@
-//! Tests of the rules: as sentences, one file for each subject, and as a simulation. This file makes
-//! test rooms.
+//! Tests of the rules: as sentences, one file for each subject, and as a simulation. This file
+//! makes test rooms.
 
 mod grants;
 mod members;
@@ -65,9 +65,9 @@ pub(super) fn room_after(inputs: &[RoomInput]) -> RoomState {
     decide(&RoomState::new("r".into(), "L1".into()), 0, inputs, &TEST_POLICY).next_state
 }
 
-pub(super) fn test_claim(n: u8, node: u128, proof: ClaimProof, lineage: &str) -> PeerClaim {
+pub(super) fn test_claim(n: u8, node: u128, proof: ClaimProof, replication_id: &str) -> PeerClaim {
     let member = Member { mailbox_version: 9, ..*test_member(n, node) };
-    PeerClaim { peer: test_peer(n), proof, replication_id: lineage.into(), now_s: None, member }
+    PeerClaim { peer: test_peer(n), proof, replication_id: replication_id.into(), now_s: None, member }
 }
 
 pub(super) fn attach_input(n: u8, node: u128, proof: ClaimProof) -> RoomInput {

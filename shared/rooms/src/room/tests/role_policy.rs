@@ -189,7 +189,7 @@ fn a_role_skips_the_lobby_if_its_template_says_so() {
     ];
     let room = decide(&lobby, 0, &inputs, &rules).next_state;
     let waits: Vec<_> = (1..=4).map(|n| room.members[&test_peer(n)].waiting).collect();
-    assert_eq!(waits, [false, true, true, false], "who lets in never waits");
+    assert_eq!(waits, [false, true, true, false], "a peer that may admit never waits");
     // A peer in the lobby that is assigned such a role is admitted.
     let act = RoomAction::SetRole {
         peer: test_peer(2),

@@ -36,9 +36,9 @@ fn room_with_settings(change: impl FnOnce(&mut RoomSettings)) -> RoomState {
     state_after(&RoomState::new("r".into(), "L1".into()), 0, &[create_room(change)])
 }
 
-fn remove_peer(by: u8, whom: u8) -> RoomInput {
+fn remove_peer(by: u8, target: u8) -> RoomInput {
     let act =
-        RoomAction::Remove { selector: PeerSelector::Peer(test_peer(whom)), reason: LeaveReason::Removed };
+        RoomAction::Remove { selector: PeerSelector::Peer(test_peer(target)), reason: LeaveReason::Removed };
     ManageRoom::from_member(test_peer(by), 1, act)
 }
 
@@ -95,7 +95,7 @@ fn each_room_setting_has_its_own_refusal() {
     assert_eq!(
         outcome_at(&early, 100, join_with_permissions(1, MODERATOR_PERMISSIONS)),
         InputOutcome::Done,
-        "who moderates prepares it"
+        "a moderator prepares the room"
     );
     let rules = RoomPolicy { implicit_rooms: false, ..TEST_POLICY.clone() };
     let nowhere = RoomState::new("r".into(), "L1".into());
@@ -146,7 +146,7 @@ fn a_moderator_removes_only_members_of_a_lower_rank() {
         join_input(3, 3),
         join_with_permissions(4, HOST_PERMISSIONS),
     ]);
-    for (by, whom, expected) in [
+    for (by, target, expected) in [
         (2, 3, InputOutcome::Removed(1)),
         (1, 2, InputOutcome::Removed(1)),
         (2, 1, InputOutcome::NotPermitted),
@@ -155,7 +155,7 @@ fn a_moderator_removes_only_members_of_a_lower_rank() {
         (2, 9, InputOutcome::NoSuchPeer),
         (9, 3, InputOutcome::PeerGone),
     ] {
-        assert_eq!(outcome_at(&room, 0, remove_peer(by, whom)), expected, "{by} removes {whom}");
+        assert_eq!(outcome_at(&room, 0, remove_peer(by, target)), expected, "{by} removes {target}");
     }
     let api = RoomAction::Remove { selector: PeerSelector::Peer(test_peer(1)), reason: LeaveReason::Removed };
     assert_eq!(outcome_at(&room, 0, ManageRoom::from_api(api)), InputOutcome::Removed(1));
@@ -232,12 +232,12 @@ fn only_admitters_hear_of_a_peer_in_the_lobby() {
     assert_eq!(knocked.next_state.peer_entries_for(&test_peer(2)).len(), 1, "the host");
     assert_eq!(knocked.next_state.knockers_for(&test_peer(1)).len(), 1);
     assert_eq!(knocked.next_state.knockers_for(&test_peer(2)).len(), 0);
-    // Only the admitter hears of a peer that detaches and leaves in the lobby.
+    // Only the admitter receives events about a peer that detaches and leaves in the lobby.
     let lost =
         decide(&knocked.next_state, 0, &[RoomInput::Detach { peer: test_peer(3), epoch: 1 }], &TEST_POLICY);
     assert!(lost.events.is_empty());
-    let gone = decide(&lost.next_state, 1_000, &[RoomInput::CheckDeadlines], &TEST_POLICY);
-    let ended = events_about(&gone, 3);
+    let decision = decide(&lost.next_state, 1_000, &[RoomInput::CheckDeadlines], &TEST_POLICY);
+    let ended = events_about(&decision, 3);
     assert!(
         matches!(ended[..], [(RoomEventKind::KnockEnded(Some(LeaveReason::Timeout)), [only])] if *only == test_peer(1))
     );
@@ -395,7 +395,7 @@ fn a_muted_member_cannot_unmute_itself() {
     let muted = state_after(&room, 0, &[mute(1, true)]);
     assert_eq!(outcome_at(&muted, 0, mute(2, false)), InputOutcome::NotPermitted);
     assert_eq!(outcome_at(&muted, 0, mute(1, false)), InputOutcome::Done);
-    assert_eq!(outcome_at(&room, 0, mute(2, true)), InputOutcome::Done, "of itself it may take");
+    assert_eq!(outcome_at(&room, 0, mute(2, true)), InputOutcome::Done, "a member may mute itself");
 }
 
 /// Its frames may still wait in a buffer after its client has resumed on another connection.
@@ -425,15 +425,15 @@ fn an_older_connection_can_neither_rename_its_peer_nor_act_for_it() {
 #[test]
 fn a_peer_that_joins_and_is_removed_in_one_commit_cannot_return() {
     let room = room_after(&[join_with_permissions(1, HOST_PERMISSIONS)]);
-    let everybody = RoomAction::Remove {
+    let remove_user = RoomAction::Remove {
         selector: PeerSelector::User(test_member(2, 1).user),
         reason: LeaveReason::Removed,
     };
     let newcomer = test_member(2, 1);
     let token = newcomer.token.clone();
     let joins = RoomInput::Join { peer: test_peer(2), member: newcomer };
-    let decision = decide(&room, 0, &[joins, ManageRoom::from_api(everybody)], &TEST_POLICY);
+    let decision = decide(&room, 0, &[joins, ManageRoom::from_api(remove_user)], &TEST_POLICY);
     assert_eq!(decision.outcomes, [InputOutcome::Done, InputOutcome::Removed(1)]);
-    let back: Vec<_> = crate::removal::removed_peers(&decision).map(|who| who.token).collect();
-    assert_eq!(back, [token]);
+    let tokens: Vec<_> = crate::removal::removed_peers(&decision).map(|removed| removed.token).collect();
+    assert_eq!(tokens, [token]);
 }

@@ -39,19 +39,29 @@ impl PeerView {
                 *self.joins.entry(about).or_default() += 1;
             }
             RoomEventKind::Left(_) => {
-                assert!(self.others.remove(&about).is_some(), "a peer left that was not there");
+                assert!(self.others.remove(&about).is_some(), "an unknown peer left");
                 *self.leaves.entry(about).or_default() += 1;
             }
             RoomEventKind::Detached => {
-                assert_eq!(self.others.insert(about, true), Some(false), "not there, or detached already");
+                assert_eq!(
+                    self.others.insert(about, true),
+                    Some(false),
+                    "the peer is unknown or already detached"
+                );
             }
             RoomEventKind::Attached => {
-                assert_eq!(self.others.insert(about, false), Some(true), "not there, or there already");
+                assert_eq!(
+                    self.others.insert(about, false),
+                    Some(true),
+                    "the peer is unknown or already attached"
+                );
             }
-            RoomEventKind::Updated(_) => assert!(self.others.contains_key(&about), "a stranger was updated"),
-            RoomEventKind::Knocked(_) => assert!(self.knocks.insert(about), "one knocked twice"),
+            RoomEventKind::Updated(_) => {
+                assert!(self.others.contains_key(&about), "an unknown peer was updated")
+            }
+            RoomEventKind::Knocked(_) => assert!(self.knocks.insert(about), "a peer knocked twice"),
             RoomEventKind::KnockEnded(_) => {
-                assert!(self.knocks.remove(&about), "one ends that did not knock")
+                assert!(self.knocks.remove(&about), "a peer that did not knock left the lobby")
             }
             RoomEventKind::PermissionsChanged(member, _) => {
                 self.permissions = permission_names(member);
@@ -69,8 +79,8 @@ fn permission_names(member: &Member) -> Vec<String> {
     member.permissions.iter().map(|name| name.to_string()).collect()
 }
 
-/// Two rooms, each with a shared state and two nodes whose views may be old. The shared state accepts
-/// only decisions on its version.
+/// Two rooms, each with a shared state and two nodes whose views may be old. The shared state
+/// accepts only decisions on its version.
 struct SimulatedWorld {
     now: u64,
     shared_state: [RoomState; 2],
@@ -283,7 +293,11 @@ impl SimulatedWorld {
         for event in &decision.events {
             for target in &event.targets {
                 let own = matches!(event.kind, RoomEventKind::PermissionsChanged(..));
-                assert_eq!(*target == event.about_peer, own, "a peer hears of itself only how it stands");
+                assert_eq!(
+                    *target == event.about_peer,
+                    own,
+                    "a peer receives about itself only its permissions"
+                );
                 // Each room has its own peer ids: an event of another room finds no view here.
                 self.views[room]
                     .get_mut(target)
@@ -311,8 +325,15 @@ impl SimulatedWorld {
             let inside = truth.members.iter().filter(|(_, member)| !member.waiting).map(|(peer, _)| peer);
             assert_eq!(self.views[room].keys().collect::<Vec<_>>(), inside.collect::<Vec<_>>());
             for (me, view) in &self.views[room] {
-                assert_eq!(view.locked, truth.settings.locked, "everybody knows whether it is locked");
-                assert_eq!(view.permissions, permission_names(&truth.members[me]), "and what it may do");
+                assert_eq!(
+                    view.locked, truth.settings.locked,
+                    "each member knows whether the room is locked"
+                );
+                assert_eq!(
+                    view.permissions,
+                    permission_names(&truth.members[me]),
+                    "each member knows its permissions"
+                );
                 let knocks = truth.knockers_for(me).into_iter().map(|knocker| knocker.peer_id).collect();
                 assert_eq!(view.knocks, knocks, "admitters know the lobby, other members do not");
                 let expected: BTreeMap<_, _> = truth
@@ -320,18 +341,18 @@ impl SimulatedWorld {
                     .into_iter()
                     .map(|entry| (entry.peer_id, entry.detached))
                     .collect();
-                assert_eq!(view.others, expected, "every live view agrees with the room");
+                assert_eq!(view.others, expected, "each view of an attached peer agrees with the room");
                 for (peer, joins) in &view.joins {
                     let leaves = view.leaves.get(peer).copied().unwrap_or(0);
-                    let here = u32::from(view.others.contains_key(peer));
-                    assert_eq!(*joins, leaves + here, "each join has one leave");
+                    let is_present = u32::from(view.others.contains_key(peer));
+                    assert_eq!(*joins, leaves + is_present, "each join has one leave");
                 }
             }
         }
     }
 }
 
-/// A case that the simulation has found: the node of a peer in the lobby dies, and the lobby closes
+/// The simulation found this case: the node of a peer in the lobby dies, and the lobby closes
 /// in the same batch.
 #[test]
 fn a_peer_admitted_while_detached_is_seen_as_detached() {
@@ -356,7 +377,7 @@ fn a_peer_admitted_while_detached_is_seen_as_detached() {
     }
     let inside: Vec<_> =
         world.shared_state[0].members.values().map(|m| (m.waiting, m.owner().is_some())).collect();
-    assert_eq!(inside, [(false, false); 2], "both are in, and their sockets are lost");
+    assert_eq!(inside, [(false, false); 2], "both peers are admitted and detached");
 }
 
 proptest! {

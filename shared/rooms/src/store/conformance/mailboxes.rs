@@ -1,4 +1,4 @@
-//! Mailboxes: order, doubles, bounds and ages.
+//! Mailboxes: order, duplicates, bounds and expiry.
 
 use super::*;
 
@@ -15,19 +15,19 @@ store_tests! {
         assert_eq!(result_letters(&backend.append_entries(vec![message_to(2, Some(1), "x")], &state).await.unwrap()), "w");
     }
 
-    entries_are_contiguous_over_events_and_messages_and_come_back_when_read(backend, SMALL_LIMITS) {
+    entries_of_events_and_messages_are_contiguous_and_can_be_read(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1, 1]).await;
         let results = backend.append_entries(vec![message_to(2, Some(5), "a"), message_to_room(None), message_to(2, Some(6), "b")], &state).await.unwrap();
         assert_eq!(result_letters(&results), "www");
-        let AppendResult::Written(handed) = &results[2] else { unreachable!() };
-        assert_eq!((handed[0].peer.clone(), handed[0].mailbox_version, handed[0].entry.seq), (test_peer(2), 5, 4));
+        let AppendResult::Written(deliveries) = &results[2] else { unreachable!() };
+        assert_eq!((deliveries[0].peer.clone(), deliveries[0].mailbox_version, deliveries[0].entry.seq), (test_peer(2), 5, 4));
         let page = backend.owned_page(2, 0).await;
         assert_eq!((page.mailbox_version, page.last_seq, page.acked_seq, page.last_id), (5, 4, 0, 0));
         let page = page.entries;
         let read: Vec<_> = page.iter().map(|entry| (entry.seq, entry.id, entry.kind)).collect();
         use EntryKind::{Forwarded, PeerEvent};
         assert_eq!(read, [(1, None, PeerEvent), (2, Some(5), Forwarded), (3, None, Forwarded), (4, Some(6), Forwarded)]);
-        assert_eq!(page[3], handed[0].entry);
+        assert_eq!(page[3], deliveries[0].entry);
         assert_eq!(backend.owned_page(2, 3).await.entries.len(), 1);
     }
 
@@ -101,24 +101,24 @@ store_tests! {
     a_withheld_message_uses_its_id_and_reaches_no_peer(backend, SMALL_LIMITS) {
         let old = backend.create_room(&[1, 1]).await;
         let new = backend.join_peer(&old, 3, 1).await;
-        let kept = || vec![requiring_version(OutgoingEntry { target: MessageTarget::Withheld, ..message_to(2, Some(1), "x") })];
-        assert_eq!(result_letters(&backend.append_entries(kept(), &old).await.unwrap()), "s");
+        let withheld = || vec![requiring_version(OutgoingEntry { target: MessageTarget::Withheld, ..message_to(2, Some(1), "x") })];
+        assert_eq!(result_letters(&backend.append_entries(withheld(), &old).await.unwrap()), "s");
         let heads = [backend.owned_page(2, 0).await.last_seq, backend.owned_page(3, 0).await.last_seq];
-        let results = backend.append_entries(kept(), &new).await.unwrap();
-        assert!(matches!(&results[..], [AppendResult::Written(handed)] if handed.is_empty()), "{results:?}");
-        assert_eq!(result_letters(&backend.append_entries(kept(), &new).await.unwrap()), "d");
+        let results = backend.append_entries(withheld(), &new).await.unwrap();
+        assert!(matches!(&results[..], [AppendResult::Written(deliveries)] if deliveries.is_empty()), "{results:?}");
+        assert_eq!(result_letters(&backend.append_entries(withheld(), &new).await.unwrap()), "d");
         assert_eq!([backend.owned_page(2, 0).await.last_seq, backend.owned_page(3, 0).await.last_seq], heads);
     }
 
     a_full_mailbox_refuses_messages_until_it_is_acknowledged(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1, 1]).await;
         let fill: Vec<_> = (1..=8).map(|id| message_to(2, Some(id), "x")).collect();
-        assert_eq!(result_letters(&backend.append_entries(fill, &state).await.unwrap()), "wwwwwwwb", "the join of peer 3 took one place");
+        assert_eq!(result_letters(&backend.append_entries(fill, &state).await.unwrap()), "wwwwwwwb", "the join of peer 3 is one entry");
         assert_eq!(result_letters(&backend.append_entries(vec![message_to_room(Some(9)), message_to(3, Some(10), "x")], &state).await.unwrap()), "bw");
         let read = AppendBatch { sender: test_peer(2), acked_seq: 3, ..test_batch(vec![], &state) };
         assert_eq!(result_letters(&backend.append_batch(&read).await.unwrap()), "");
         assert_eq!(result_letters(&backend.append_entries(vec![message_to(2, Some(11), "x")], &state).await.unwrap()), "w");
-        assert_eq!(backend.owned_page(2, 0).await.entries[0].seq, 4, "what was acknowledged is gone");
+        assert_eq!(backend.owned_page(2, 0).await.entries[0].seq, 4, "acknowledged entries are deleted");
     }
 
     a_mailbox_is_also_bounded_in_bytes(backend, StoreLimits { backlog_bytes: 200, ..SMALL_LIMITS }) {
@@ -214,12 +214,12 @@ async fn an_expired_mailbox_does_not_count_as_full() {
 
 #[tokio::test]
 async fn expired_entries_of_a_quiet_mailbox_are_trimmed_at_its_deadline() {
-    let bounds = StoreLimits { entry_life_ms: 2_000, expiry_slack_ms: 500, ..SMALL_LIMITS };
-    let backend = StoreBackend::over_redis(RedisKind::Standalone, bounds).await;
+    let limits = StoreLimits { entry_life_ms: 2_000, expiry_slack_ms: 500, ..SMALL_LIMITS };
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, limits).await;
     let state = backend.create_room(&[1, 1]).await;
     let partition = redis_keys::partition_of_room(&test_room());
     backend.append_entries(vec![message_to(2, Some(1), "old")], &state).await.unwrap();
-    // Most of its life passes, then another entry comes and the mailbox lives on.
+    // Most of the life of the entry passes, then another entry renews the TTL of the mailbox.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     backend.append_entries(vec![message_to(2, Some(2), "new")], &state).await.unwrap();
     assert_eq!(backend.store.poll_due_items(&[partition]).await.unwrap(), []);
@@ -228,11 +228,11 @@ async fn expired_entries_of_a_quiet_mailbox_are_trimmed_at_its_deadline() {
     assert_eq!(
         due,
         [DueItem::Mailboxes(test_room(), vec![test_peer(2)])],
-        "that of peer 1 expires by itself"
+        "the mailbox of peer 1 expires by its TTL"
     );
     backend.store.trim_mailboxes(&test_room(), &[test_peer(2)]).await.unwrap();
-    let left: Vec<_> = backend.owned_page(2, 0).await.entries.iter().map(|entry| entry.id).collect();
-    assert_eq!(left, [Some(2)]);
+    let remaining: Vec<_> = backend.owned_page(2, 0).await.entries.iter().map(|entry| entry.id).collect();
+    assert_eq!(remaining, [Some(2)]);
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn every_key_gets_its_ttl_in_the_script_that_writes_it() {
     for key in keys {
         let ttl: i64 = backend.run_raw_command(::redis::cmd("PTTL").arg(&key)).await;
         // The deadlines of a partition last as long as any room of it may be kept.
-        let most = if key.ends_with(":due") { 24 * 60 * 60 * 1_000 + 1_000 } else { 61_000 };
-        assert!(ttl > 0 && ttl <= most, "{key}: {ttl}");
+        let max_ttl = if key.ends_with(":due") { 24 * 60 * 60 * 1_000 + 1_000 } else { 61_000 };
+        assert!(ttl > 0 && ttl <= max_ttl, "{key}: {ttl}");
     }
 }

@@ -1,25 +1,26 @@
-//! The contract of the store, as tests over both stores: what holds in memory holds in Redis.
+//! The contract of the store, tested over the memory store and every kind of Redis.
 //!
-//! Owns: the stores under test, and what a commit in a test is made of. Next: a file for each part of the contract.
+//! Owns: the stores under test, and the commits and messages of tests. Next: one file for each part
+//! of the contract.
 
-/// Each test runs over both stores, under its own name in each.
+/// Runs each test over every store, under its own name in each.
 macro_rules! store_tests {
-    (@over $module:ident $kind:ident: $($name:ident $bounds:expr),*) => {
+    (@over $module:ident $kind:ident: $($name:ident $limits:expr),*) => {
         mod $module {
             use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::over_redis(RedisKind::$kind, $bounds).await).await })*
+            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::over_redis(RedisKind::$kind, $limits).await).await })*
         }
     };
-    ($($(#[$doc:meta])* $name:ident($backend:ident, $bounds:expr) $body:block)*) => {
+    ($($(#[$doc:meta])* $name:ident($backend:ident, $limits:expr) $body:block)*) => {
         $(async fn $name($backend: StoreBackend) $body)*
         mod memory_store {
             use super::*;
-            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::in_memory($bounds)).await })*
+            $(#[tokio::test] async fn $name() { super::$name(StoreBackend::in_memory($limits)).await })*
         }
-        store_tests! { @over one_server Standalone: $($name $bounds),* }
-        store_tests! { @over one_server_with_tls_and_acl Secured: $($name $bounds),* }
-        store_tests! { @over behind_sentinels Sentinel: $($name $bounds),* }
-        store_tests! { @over a_cluster Cluster: $($name $bounds),* }
+        store_tests! { @over one_server Standalone: $($name $limits),* }
+        store_tests! { @over one_server_with_tls_and_acl Secured: $($name $limits),* }
+        store_tests! { @over behind_sentinels Sentinel: $($name $limits),* }
+        store_tests! { @over a_cluster Cluster: $($name $limits),* }
     };
 }
 
@@ -55,14 +56,14 @@ const SMALL_LIMITS: StoreLimits = StoreLimits {
     usage: UsageLimits { max_pairs: 3, retention_ms: 60_000 },
 };
 
-/// What is there of rooms.
+/// All keys of rooms.
 async fn room_keys(server: &ExclusiveRedis) -> Vec<String> {
     server.keys().await.into_iter().filter(|key| key != redis_keys::PARTITION_COUNT_KEY).collect()
 }
 
 const LEFT_TOMBSTONE: Tombstone = Tombstone { epoch: 1, reason: LeaveReason::Left, expires_at: 0 };
 
-/// What came in for the peers of one node, in the order it came.
+/// The deliveries and resyncs for the peers of one node, in order.
 #[derive(Default)]
 struct RecordedEvents {
     deliveries: Mutex<Vec<Delivery>>,
@@ -84,7 +85,7 @@ impl StoreEvents for RecordedEvents {
 
 impl RecordedEvents {
     async fn wait_for_deliveries(&self, count: usize) -> Vec<Delivery> {
-        let enough = async {
+        let deliveries = async {
             loop {
                 let seen = self.deliveries.lock().unwrap().clone();
                 if seen.len() >= count {
@@ -93,11 +94,13 @@ impl RecordedEvents {
                 self.changed.notified().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(5), enough).await.expect("the push came")
+        tokio::time::timeout(std::time::Duration::from_secs(5), deliveries)
+            .await
+            .expect("the entries are delivered")
     }
 }
 
-/// A store as node 1 sees it, and for Redis the same store as node 2 sees it.
+/// The store of node 1, and for Redis also the store of node 2.
 struct StoreBackend {
     store: RoomStore,
     other_node: Option<(RoomStore, Arc<RecordedEvents>)>,
@@ -117,35 +120,35 @@ fn test_room() -> RoomId {
 }
 
 impl StoreBackend {
-    fn in_memory(bounds: StoreLimits) -> Self {
-        Self { store: RoomStore::in_memory(bounds, None), other_node: None, server: None }
+    fn in_memory(limits: StoreLimits) -> Self {
+        Self { store: RoomStore::in_memory(limits, None), other_node: None, server: None }
     }
 
-    async fn over_redis(kind: RedisKind, bounds: StoreLimits) -> Self {
+    async fn over_redis(kind: RedisKind, limits: StoreLimits) -> Self {
         let server = kind.acquire().await;
         let connect =
-            || RedisRoomStore::new(RedisClient::connect(&server.url(), &server.settings()).unwrap(), bounds);
-        let (mine, others) = (connect(), connect());
-        let arrived = Arc::new(RecordedEvents::default());
-        let arrivals: Arc<dyn StoreEvents> = arrived.clone();
-        others.subscribe_topics(&test_node(2), Arc::downgrade(&arrivals)).unwrap();
-        let other = Some((RoomStore::Redis(others), arrived));
-        Self { store: RoomStore::Redis(mine), other_node: other, server: Some(server) }
+            || RedisRoomStore::new(RedisClient::connect(&server.url(), &server.settings()).unwrap(), limits);
+        let (own_store, other_store) = (connect(), connect());
+        let recorded = Arc::new(RecordedEvents::default());
+        let store_events: Arc<dyn StoreEvents> = recorded.clone();
+        other_store.subscribe_topics(&test_node(2), Arc::downgrade(&store_events)).unwrap();
+        let other_node = Some((RoomStore::Redis(other_store), recorded));
+        Self { store: RoomStore::Redis(own_store), other_node, server: Some(server) }
     }
 
-    /// One command on the server of the room.
+    /// Runs one command on the server of the room.
     async fn run_raw_command<T: ::redis::FromRedisValue>(&self, cmd: &::redis::Cmd) -> T {
         self.server.as_ref().unwrap().run_on_partition(redis_keys::partition_of_room(&test_room()), cmd).await
     }
 
-    async fn join_peer(&self, state: &RoomState, who: u128, owner: u128) -> RoomState {
+    async fn join_peer(&self, state: &RoomState, peer: u128, owner: u128) -> RoomState {
         let mut next = state.clone();
         next.version += 1;
-        next.members.insert(test_peer(who), test_member(owner));
+        next.members.insert(test_peer(peer), test_member(owner));
         let targets: Vec<PeerId> = state.members.keys().cloned().collect();
-        let events = if targets.is_empty() { vec![] } else { vec![test_event(who, targets)] };
+        let events = if targets.is_empty() { vec![] } else { vec![test_event(peer, targets)] };
         let commit = Commit {
-            written_members: vec![(test_peer(who), test_member(owner))],
+            written_members: vec![(test_peer(peer), test_member(owner))],
             adds_data: true,
             events,
             ..empty_commit(state)
@@ -167,23 +170,23 @@ impl StoreBackend {
 
     async fn append_entries(
         &self,
-        items: Vec<OutgoingEntry>,
+        entries: Vec<OutgoingEntry>,
         state: &RoomState,
     ) -> Result<Vec<AppendResult>, AppendError> {
-        self.append_batch(&test_batch(items, state)).await
+        self.append_batch(&test_batch(entries, state)).await
     }
 
     async fn append_batch(&self, batch: &AppendBatch) -> Result<Vec<AppendResult>, AppendError> {
-        self.store.append(&test_room(), &test_node(1), batch).await.map(|batched| batched.results)
+        self.store.append(&test_room(), &test_node(1), batch).await.map(|appended| appended.results)
     }
 
     async fn load_room(&self) -> Option<RoomState> {
         self.store.load_room(&test_room()).await.unwrap().room
     }
 
-    /// The page of a peer of node 1.
-    async fn owned_page(&self, who: u128, seq: u64) -> MailboxPage {
-        match self.store.read_mailbox(&test_room(), &test_reader(who), seq).await.unwrap() {
+    /// The mailbox page of a peer of node 1.
+    async fn owned_page(&self, peer: u128, seq: u64) -> MailboxPage {
+        match self.store.read_mailbox(&test_room(), &test_reader(peer), seq).await.unwrap() {
             PeerStatus::Owned(page) => page,
             other => panic!("{other:?}"),
         }
@@ -212,8 +215,8 @@ fn test_member(owner: u128) -> Member {
     }
 }
 
-fn test_reader(who: u128) -> MailboxReader {
-    MailboxReader { peer: test_peer(who), node: test_node(1), epoch: 1, replication_id: "?".into() }
+fn test_reader(peer: u128) -> MailboxReader {
+    MailboxReader { peer: test_peer(peer), node: test_node(1), epoch: 1, replication_id: "?".into() }
 }
 
 fn empty_commit(state: &RoomState) -> Commit {
@@ -249,7 +252,7 @@ fn test_event(about: u128, targets: Vec<PeerId>) -> EventEntry {
     }
 }
 
-fn test_batch(items: Vec<OutgoingEntry>, state: &RoomState) -> AppendBatch {
+fn test_batch(entries: Vec<OutgoingEntry>, state: &RoomState) -> AppendBatch {
     let members =
         Arc::new(MemberList { version: state.version, peers: state.members.keys().cloned().collect() });
     AppendBatch {
@@ -260,21 +263,21 @@ fn test_batch(items: Vec<OutgoingEntry>, state: &RoomState) -> AppendBatch {
         known_last_id: 0,
         handle_generation: None,
         members,
-        entries: items,
+        entries,
     }
 }
 
-fn message_to(who: u128, id: Option<u64>, text: &str) -> OutgoingEntry {
+fn message_to(peer: u128, id: Option<u64>, text: &str) -> OutgoingEntry {
     OutgoingEntry {
         id,
-        target: MessageTarget::Peer(test_peer(who)),
+        target: MessageTarget::Peer(test_peer(peer)),
         body: format!(r#"{{"t":"{text}"}}"#).into(),
         requires_room_version: false,
     }
 }
 
-fn requiring_version(item: OutgoingEntry) -> OutgoingEntry {
-    OutgoingEntry { requires_room_version: true, ..item }
+fn requiring_version(entry: OutgoingEntry) -> OutgoingEntry {
+    OutgoingEntry { requires_room_version: true, ..entry }
 }
 
 fn message_to_room(id: Option<u64>) -> OutgoingEntry {

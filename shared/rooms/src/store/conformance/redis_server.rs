@@ -1,4 +1,4 @@
-//! The Redis server itself: full, restarted, unfit.
+//! Redis servers that are full, that have lost their scripts, or that must be refused.
 
 use super::*;
 
@@ -19,10 +19,10 @@ async fn a_full_server_refuses_joins_and_messages_but_accepts_leaves() {
         backend.append_entries(vec![message_to(2, None, "x")], &state).await.unwrap_err(),
         unavailable
     );
-    let left = EventEntry { kind: EntryKind::RoomEvent, ..test_event(1, vec![test_peer(2)]) };
+    let left_event = EventEntry { kind: EntryKind::RoomEvent, ..test_event(1, vec![test_peer(2)]) };
     let leave = Commit {
         removed_peers: vec![(test_peer(1), LEFT_TOMBSTONE)],
-        events: vec![left],
+        events: vec![left_event],
         ..empty_commit(&state)
     };
     assert!(matches!(
@@ -39,8 +39,8 @@ async fn a_full_server_refuses_joins_and_messages_but_accepts_leaves() {
         backend.store.commit(&test_room(), &test_node(1), &end).await,
         Ok(CommitResult::Applied(..))
     ));
-    let left = room_keys(server).await;
-    assert_eq!(left, [redis_keys::room_key(&test_room())], "who has left");
+    let keys = room_keys(server).await;
+    assert_eq!(keys, [redis_keys::room_key(&test_room())], "only the tombstones remain");
 }
 
 #[tokio::test]
@@ -69,10 +69,11 @@ async fn a_server_that_evicts_keys_is_refused() {
 async fn a_server_with_another_partition_count_is_refused() {
     let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     backend.run_raw_command::<()>(::redis::cmd("SET").arg(redis_keys::PARTITION_COUNT_KEY).arg(64)).await;
-    let (RoomStore::Redis(store), Some((_, arrived))) = (&backend.store, &backend.other_node) else {
+    let (RoomStore::Redis(store), Some((_, recorded))) = (&backend.store, &backend.other_node) else {
         unreachable!()
     };
-    let arrivals: Arc<dyn StoreEvents> = arrived.clone();
-    let refused = store.subscribe_topics(&test_node(9), Arc::downgrade(&arrivals)).unwrap_err().to_string();
+    let store_events: Arc<dyn StoreEvents> = recorded.clone();
+    let refused =
+        store.subscribe_topics(&test_node(9), Arc::downgrade(&store_events)).unwrap_err().to_string();
     assert!(refused.contains("64 partitions and this one over 128"), "{refused}");
 }

@@ -1,29 +1,30 @@
-//! A Redis that may have forgotten what it acknowledged.
+//! A Redis that may have lost acknowledged writes.
 
 use super::*;
 
-/// D1: after a failover the same `seq` may be given out again and grow past what a client has, so numbers alone prove nothing.
+/// After a failover a `seq` may be used again and grow beyond the last seq of a client, so numbers
+/// alone prove nothing.
 #[tokio::test]
 async fn a_new_replication_id_renews_every_mailbox() {
     let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 1]).await;
     backend.append_entries(vec![message_to(2, Some(3), "before")], &state).await.unwrap();
     let key = redis_keys::room_key(&test_room());
-    // What a failover looks like from the room: the server's replication id is not the one it was written under.
+    // The room looks as after a failover: it was written under another replication id.
     backend.run_raw_command::<()>(::redis::cmd("HSET").arg(&key).arg("lin").arg("another")).await;
     let results = backend
         .append_entries(vec![message_to(2, Some(3), "again"), message_to(2, Some(4), "after")], &state)
         .await
         .unwrap();
-    assert_eq!(result_letters(&results), "dw", "what the store still knows to be accepted stays so");
+    assert_eq!(result_letters(&results), "dw", "a known id stays a duplicate");
     let page = backend.owned_page(2, 0).await;
-    assert!(page.mailbox_version > 5, "a new number");
+    assert!(page.mailbox_version > 5, "a new version");
     assert_eq!(
         page.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(),
         [2],
-        "nothing of the old mailbox"
+        "no entry of the old version"
     );
-    // A reader that knew the old number goes on where the new one begins.
+    // A reader with the old version continues where the new version begins.
     let renewed = backend.store.renew_mailbox(&test_room(), &test_reader(2), 5, 9).await.unwrap().unwrap();
     assert_eq!((renewed.mailbox_version, renewed.base_seq, renewed.last_id), (page.mailbox_version, 1, 9));
     assert_eq!(renewed.state.members.len(), 2);
@@ -34,24 +35,24 @@ async fn an_emptied_store_is_detected_and_accepts_the_room_again() {
     let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
     let state = backend.create_room(&[1, 2]).await;
     let before = backend.store.load_room(&test_room()).await.unwrap();
-    let known = before.room.unwrap();
+    let cached = before.room.unwrap();
     backend.run_raw_command::<()>(&::redis::cmd("FLUSHALL")).await;
-    let here = MailboxReader { replication_id: before.replication_id.clone(), ..test_reader(1) };
+    let reader = MailboxReader { replication_id: before.replication_id.clone(), ..test_reader(1) };
     assert!(
-        matches!(backend.store.read_mailbox(&test_room(), &here, 0).await, Ok(PeerStatus::Left(_))),
-        "nothing says that it was forgotten"
+        matches!(backend.store.read_mailbox(&test_room(), &reader, 0).await, Ok(PeerStatus::Left(_))),
+        "the same replication id: the store counts as complete"
     );
     assert!(
         matches!(
             backend.store.read_mailbox(&test_room(), &test_reader(1), 0).await,
             Ok(PeerStatus::Forgotten)
         ),
-        "another lineage does"
+        "another replication id: the store may have lost the peer"
     );
-    let restored = known.rebuild_for_store("L2".into(), 100);
+    let restored = cached.rebuild_for_store("L2".into(), 100);
     assert!(restored.members.values().all(|member| member.mailbox_version == 100));
-    let put = restored.members.clone().into_iter().collect();
-    let again = Commit { written_members: put, opens_room: true, adds_data: true, ..empty_commit(&restored) };
+    let written_members = restored.members.clone().into_iter().collect();
+    let again = Commit { written_members, opens_room: true, adds_data: true, ..empty_commit(&restored) };
     assert!(matches!(
         backend.store.commit(&test_room(), &test_node(1), &again).await,
         Ok(CommitResult::Applied(..))
@@ -59,7 +60,8 @@ async fn an_emptied_store_is_detected_and_accepts_the_room_again() {
     assert_eq!(backend.load_room().await.unwrap().members.len(), state.members.len());
 }
 
-/// D1: a failover lost a commit, and others made one of the same number. Who saw the lost one is out of date all the same.
+/// A failover loses a commit, and another commit gets the same version. A node that saw the lost
+/// commit is stale nevertheless.
 #[tokio::test]
 async fn a_lost_room_version_is_not_confused_with_a_later_one() {
     let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
@@ -75,7 +77,7 @@ async fn a_lost_room_version_is_not_confused_with_a_later_one() {
     let healed = backend.load_room().await.unwrap();
     backend.join_peer(&healed, 4, 1).await;
     let sent = backend.append_entries(vec![message_to_room(Some(1))], &lost).await.unwrap();
-    assert_eq!(result_letters(&sent), "s", "peer 4 would not hear it");
+    assert_eq!(result_letters(&sent), "s", "peer 4 would not receive the message");
     let leave = Commit {
         removed_peers: vec![(test_peer(1), LEFT_TOMBSTONE)],
         events: vec![test_event(1, vec![test_peer(2), test_peer(3)])],

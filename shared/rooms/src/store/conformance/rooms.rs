@@ -1,4 +1,4 @@
-//! Rooms: commits, settings, lives and deadlines.
+//! Rooms: commits, settings, life and deadlines.
 
 use signalbox_protocol::E2eeMode;
 
@@ -13,7 +13,7 @@ store_tests! {
         let found = backend.load_room().await.unwrap();
         assert_eq!((found.settings.name.as_deref(), found.settings.locked), (Some("Al \"ice\" 🚦"), true));
         assert_eq!((found.settings.requires_e2ee(), found.settings.roles.as_ref().map(|roles| roles[0].as_str())), (true, Some("guest")));
-        assert_eq!(found.ends_at, found.started_at + 20_000, "counted from when somebody came in");
+        assert_eq!(found.ends_at, found.started_at + 20_000, "counted from the first join");
     }
 
     a_kept_room_exists_empty_until_its_retention_ends(backend, SMALL_LIMITS) {
@@ -22,19 +22,19 @@ store_tests! {
         let kept_until = begin + 400;
         let settings = RoomSettings { created_at: 1, kept_until, ..RoomSettings::default() };
         let none = RoomState::new("0a".into(), "".into());
-        let make = Commit { settings: Some(settings.into()), kept_until, leaves_room_empty: true, opens_room: false, adds_data: true, ..empty_commit(&none) };
-        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &make).await, Ok(CommitResult::Applied(..))));
+        let create = Commit { settings: Some(settings.into()), kept_until, leaves_room_empty: true, opens_room: false, adds_data: true, ..empty_commit(&none) };
+        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &create).await, Ok(CommitResult::Applied(..))));
         let state = backend.load_room().await.unwrap();
         assert_eq!((state.ends_at, state.settings.kept_until), (0, kept_until));
         assert_eq!(backend.store.list_rooms_in_partition(partition).await.unwrap(), [test_room()]);
         if backend.server.is_some() {
             let ttl: u64 = backend.run_raw_command(::redis::cmd("PTTL").arg(redis_keys::room_key(&test_room()))).await;
-            assert!(ttl > 100 + SMALL_LIMITS.resume_window_ms && ttl <= 400 + SMALL_LIMITS.resume_window_ms, "until then, and the window: {ttl}");
+            assert!(ttl > 100 + SMALL_LIMITS.resume_window_ms && ttl <= 400 + SMALL_LIMITS.resume_window_ms, "the retention and the resume window: {ttl}");
         }
         let used = backend.join_peer(&RoomState { members: Default::default(), ..state }, 1, 1).await;
         if backend.server.is_some() {
             let ttl: u64 = backend.run_raw_command(::redis::cmd("PTTL").arg(redis_keys::room_key(&test_room()))).await;
-            assert!(ttl > 50_000, "a life is longer than it is kept: {ttl}");
+            assert!(ttl > 50_000, "the life is longer than the retention: {ttl}");
         }
         let last = Commit { removed_peers: vec![(test_peer(1), LEFT_TOMBSTONE)], leaves_room_empty: true, opens_room: false, kept_until, ..empty_commit(&used) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &last).await, Ok(CommitResult::Applied(..))));
@@ -45,20 +45,20 @@ store_tests! {
         let over = Commit { settings: Some(Default::default()), leaves_room_empty: true, ends_room: true, opens_room: false, ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &over).await, Ok(CommitResult::Applied(..))));
         assert!(!backend.load_room().await.unwrap().settings.is_created());
-        // In memory the name stays until somebody looks for what is due.
+        // The memory store lists the name until the room is due.
         assert!(backend.server.is_none() || backend.store.list_rooms_in_partition(partition).await.unwrap().is_empty());
     }
 
     a_user_can_create_a_room_again_when_an_older_one_ends(backend, SMALL_LIMITS) {
         let (store, user) = (&backend.store, UserId::parse("al:ice@x").unwrap());
         let name = |n: u32| RoomId::parse(&format!("r{n}")).unwrap();
-        for (n, taken) in [(1, true), (2, true), (2, true), (3, false)] {
-            assert_eq!(store.reserve_user_room(&user, &name(n), 300, 2).await.unwrap(), taken, "{n}");
+        for (n, has_place) in [(1, true), (2, true), (2, true), (3, false)] {
+            assert_eq!(store.reserve_user_room(&user, &name(n), 300, 2).await.unwrap(), has_place, "{n}");
         }
         store.release_user_room(&user, &name(1)).await.unwrap();
         assert!(store.reserve_user_room(&user, &name(3), 60_000, 2).await.unwrap());
         tokio::time::sleep(std::time::Duration::from_millis(350)).await;
-        assert!(store.reserve_user_room(&user, &name(4), 300, 2).await.unwrap(), "the second is over");
+        assert!(store.reserve_user_room(&user, &name(4), 300, 2).await.unwrap(), "the retention of the second room has ended");
         if let Some(server) = &backend.server {
             let mut ttl = ::redis::cmd("PTTL");
             let ttl: i64 = server.run_on_partition(redis_keys::partition_of_user(&user), ttl.arg(redis_keys::user_rooms_key(&user))).await;
@@ -96,7 +96,7 @@ store_tests! {
         let end = Commit { removed_peers: vec![(test_peer(1), LEFT_TOMBSTONE), (test_peer(2), LEFT_TOMBSTONE)], ends_room: true, ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &end).await, Ok(CommitResult::Applied(..))));
         let left = backend.load_room().await.unwrap();
-        assert!(left.members.is_empty() && left.tombstones.len() == 2, "who has left is remembered for a while");
+        assert!(left.members.is_empty() && left.tombstones.len() == 2, "peers that have left are remembered for a while");
         assert!(matches!(backend.store.read_mailbox(&test_room(), &test_reader(1), 0).await, Ok(PeerStatus::Left(_))));
         assert_eq!(backend.append_entries(vec![message_to(2, None, "x")], &state).await.unwrap_err(), AppendError::NotOwner);
         // The resume window passes.
@@ -116,7 +116,7 @@ store_tests! {
     }
 }
 
-/// D13: between the decision and the commit the client of a peer has used a newer handle.
+/// The client of a peer uses a newer handle between the decision and the commit.
 #[tokio::test]
 async fn a_newer_confirmed_handle_refuses_the_commit() {
     for backend in [
@@ -126,15 +126,15 @@ async fn a_newer_confirmed_handle_refuses_the_commit() {
         let state = backend.create_room(&[1, 1]).await;
         let confirm = AppendBatch { handle_generation: Some(2), ..test_batch(vec![], &state) };
         assert_eq!(result_letters(&backend.append_batch(&confirm).await.unwrap()), "");
-        let taken = |generation| Member { epoch: 2, generation, ..test_member(1) };
-        let late = Commit { written_members: vec![(test_peer(1), taken(1))], ..empty_commit(&state) };
+        let attached = |generation| Member { epoch: 2, generation, ..test_member(1) };
+        let late = Commit { written_members: vec![(test_peer(1), attached(1))], ..empty_commit(&state) };
         let Ok(CommitResult::Conflict(LoadedRoom { room: Some(fresh), .. })) =
             backend.store.commit(&test_room(), &test_node(1), &late).await
         else {
-            panic!("an old handle took the peer")
+            panic!("a commit with an old handle was applied")
         };
         assert_eq!(fresh.members[&test_peer(1)].generation, 2);
-        let good = Commit { written_members: vec![(test_peer(1), taken(2))], ..empty_commit(&state) };
+        let good = Commit { written_members: vec![(test_peer(1), attached(2))], ..empty_commit(&state) };
         assert!(matches!(
             backend.store.commit(&test_room(), &test_node(1), &good).await,
             Ok(CommitResult::Applied(..))
@@ -165,9 +165,13 @@ async fn a_due_room_is_listed_once_when_its_deadline_has_passed() {
         ));
         let partition = redis_keys::partition_of_room(&test_room());
         assert_eq!(backend.store.poll_due_items(&[partition]).await.unwrap(), []);
-        // The window passes.
+        // The resume window passes.
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         assert_eq!(backend.store.poll_due_items(&[partition]).await.unwrap(), [DueItem::Room(test_room())]);
-        assert_eq!(backend.store.poll_due_items(&[partition]).await.unwrap(), [], "and not again at once");
+        assert_eq!(
+            backend.store.poll_due_items(&[partition]).await.unwrap(),
+            [],
+            "and not again immediately"
+        );
     }
 }

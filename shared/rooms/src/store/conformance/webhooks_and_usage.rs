@@ -1,4 +1,4 @@
-//! What is kept beside rooms: events for webhooks, and usage.
+//! Events for webhooks, and usage.
 
 use crate::usage::DayUsage;
 
@@ -23,8 +23,8 @@ async fn recorded_events(backend: &StoreBackend) -> Vec<(String, Vec<String>)> {
     backend.run_raw_command(::redis::cmd("XRANGE").arg(stream).arg("-").arg("+")).await
 }
 
-fn limits_with_webhooks(most: u64, life_ms: u64) -> StoreLimits {
-    StoreLimits { webhooks: Some(WebhookLimits { max_events: most, event_life_ms: life_ms }), ..SMALL_LIMITS }
+fn limits_with_webhooks(max_events: u64, event_life_ms: u64) -> StoreLimits {
+    StoreLimits { webhooks: Some(WebhookLimits { max_events, event_life_ms }), ..SMALL_LIMITS }
 }
 
 #[tokio::test]
@@ -33,11 +33,11 @@ async fn webhook_events_are_written_in_the_commit_that_causes_them() {
         let backend = StoreBackend::over_redis(kind, limits_with_webhooks(10, 60_000)).await;
         let state = RoomState::new("0a".into(), "".into());
         assert!(matches!(commit_with_feed(&backend, &state, 2).await, CommitResult::Applied(..)));
-        // What is not applied is not told.
+        // A commit that is not applied records no event.
         assert!(matches!(commit_with_feed(&backend, &state, 2).await, CommitResult::Conflict(_)));
-        let told = recorded_events(&backend).await;
-        let told: Vec<_> = told.iter().map(|(_, fields)| fields.join(" ")).collect();
-        assert_eq!(told, [r#"d {"id":"evt_0"}"#, r#"d {"id":"evt_1"}"#]);
+        let recorded = recorded_events(&backend).await;
+        let recorded: Vec<_> = recorded.iter().map(|(_, fields)| fields.join(" ")).collect();
+        assert_eq!(recorded, [r#"d {"id":"evt_0"}"#, r#"d {"id":"evt_1"}"#]);
         let stream = redis_keys::webhook_queue_key(redis_keys::partition_of_room(&test_room()));
         let ttl: i64 = backend.run_raw_command(::redis::cmd("PTTL").arg(stream)).await;
         assert!((1..=60_000).contains(&ttl), "{ttl}");
@@ -56,13 +56,13 @@ async fn webhook_events_beyond_the_limits_are_dropped_and_counted() {
     let backend = StoreBackend::over_redis(RedisKind::Standalone, limits_with_webhooks(3, 400)).await;
     let state = RoomState::new("0a".into(), "".into());
     commit_with_feed(&backend, &state, 5).await;
-    let of_state = redis_keys::webhook_state_key(redis_keys::partition_of_room(&test_room()));
+    let state_key = redis_keys::webhook_state_key(redis_keys::partition_of_room(&test_room()));
     let lost =
-        async || -> u64 { backend.run_raw_command(::redis::cmd("HGET").arg(&of_state).arg("lost")).await };
+        async || -> u64 { backend.run_raw_command(::redis::cmd("HGET").arg(&state_key).arg("lost")).await };
     assert_eq!((recorded_events(&backend).await.len(), lost().await), (3, 2));
-    let ttl: i64 = backend.run_raw_command(::redis::cmd("PTTL").arg(&of_state)).await;
+    let ttl: i64 = backend.run_raw_command(::redis::cmd("PTTL").arg(&state_key)).await;
     assert!((1..=400).contains(&ttl), "{ttl}");
-    // They grow older than they are kept while another one keeps the stream.
+    // The first events expire while later events keep the stream.
     tokio::time::sleep(Duration::from_millis(250)).await;
     let next = backend.load_room().await.unwrap();
     commit_with_feed(&backend, &next, 1).await;
@@ -76,7 +76,7 @@ fn usage_pair(room: &str) -> UsageKey {
     (CallerId::parse("shop").unwrap(), RoomId::parse(room).unwrap())
 }
 
-/// The usage of a day as it stands there.
+/// The usage of a day in the store.
 async fn load_usage(backend: &StoreBackend, day: UtcDay) -> DayUsage {
     let Some(server) = &backend.server else { return backend.store.usage_book().unwrap().read_day(day) };
     let key = redis_keys::usage_key(&day.to_string());
@@ -108,7 +108,7 @@ async fn repeated_usage_batches_are_counted_once() {
             .await
             .unwrap();
         if backend.server.is_some() {
-            // Its answer was lost.
+            // The node repeats the call, because the reply was lost.
             store.add_usage(&test_node(1), 1, day, &[(usage_pair("a"), amount(1, 10))]).await.unwrap();
         }
         store
@@ -117,8 +117,8 @@ async fn repeated_usage_batches_are_counted_once() {
             .unwrap();
         store.add_usage(&test_node(2), 1, day, &[(usage_pair("a"), amount(4, 0))]).await.unwrap();
         let found = load_usage(&backend, day).await;
-        let of = |room: &str| found[&("shop".to_owned(), room.to_owned())];
-        assert_eq!((of("a"), of("b")), (amount(7, 9_007_199_254_750), amount(0, 3)));
+        let amount_of = |room: &str| found[&("shop".to_owned(), room.to_owned())];
+        assert_eq!((amount_of("a"), amount_of("b")), (amount(7, 9_007_199_254_750), amount(0, 3)));
     }
 }
 

@@ -1,4 +1,7 @@
-//! One peer's mailbox: entries in order, until they are acknowledged or too old.
+//! The mailbox of one peer.
+//!
+//! Owns: the entries in order, until they are acknowledged or too old, and the counts. Must not:
+//! decide whether a message is refused; `memory_room` does.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -19,7 +22,7 @@ impl MemoryMailbox {
     pub(super) fn append_entry(
         &mut self,
         now: u64,
-        bounds: &StoreLimits,
+        limits: &StoreLimits,
         from: &PeerId,
         id: Option<u64>,
         kind: EntryKind,
@@ -29,14 +32,14 @@ impl MemoryMailbox {
         let entry = Entry { seq: self.last_seq, from: from.clone(), id, kind, body: body.clone() };
         self.bytes += body.len();
         self.entries.push_back((now, entry.clone()));
-        self.drop_expired(now, bounds);
-        let most = 2 * bounds.backlog as usize;
-        self.drop_while(|_, _, kept| kept > most);
+        self.drop_expired(now, limits);
+        let max_entries = 2 * limits.backlog as usize;
+        self.drop_while(|_, _, count| count > max_entries);
         entry
     }
 
-    pub(super) fn drop_expired(&mut self, now: u64, bounds: &StoreLimits) {
-        let oldest = now.saturating_sub(bounds.entry_life_ms);
+    pub(super) fn drop_expired(&mut self, now: u64, limits: &StoreLimits) {
+        let oldest = now.saturating_sub(limits.entry_life_ms);
         self.drop_while(|at, _, _| at < oldest);
     }
 
@@ -59,15 +62,15 @@ impl MemoryMailbox {
     pub(super) fn read_page(&self, seq: u64) -> Vec<Entry> {
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
-            let room = bytes < MAX_PAGE_BYTES;
+            let is_within_page = bytes < MAX_PAGE_BYTES;
             bytes += entry.body.len();
-            room
+            is_within_page
         };
         let after = self.entries.iter().map(|(_, entry)| entry).filter(|entry| entry.seq > seq);
         after.take(MAX_PAGE_ENTRIES).take_while(fits).cloned().collect()
     }
 
-    pub(super) fn is_full(&self, bounds: &StoreLimits) -> bool {
-        self.entries.len() as u64 >= bounds.backlog || self.bytes as u64 >= bounds.backlog_bytes
+    pub(super) fn is_full(&self, limits: &StoreLimits) -> bool {
+        self.entries.len() as u64 >= limits.backlog || self.bytes as u64 >= limits.backlog_bytes
     }
 }

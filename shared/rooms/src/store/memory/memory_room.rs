@@ -1,4 +1,7 @@
-//! One room with its mailboxes: what a commit and a message change.
+//! One room with its mailboxes.
+//!
+//! Owns: the changes that a commit or a message makes, and the deadline of the room. Must not:
+//! check the version of a commit or the owner of a sender; `mod.rs` does.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,12 +20,12 @@ pub(super) struct MemoryRoom {
     pub(super) state: RoomState,
     pub(super) mailboxes: HashMap<PeerId, MemoryMailbox>,
     pub(super) due_at: u64,
-    /// When it is forgotten.
+    /// The time at which the room is deleted, milliseconds since 1970.
     pub(super) forget_at: u64,
 }
 
 impl MemoryRoom {
-    pub(super) fn apply_commit(&mut self, commit: &Commit, now: u64, bounds: &StoreLimits) -> Vec<Delivery> {
+    pub(super) fn apply_commit(&mut self, commit: &Commit, now: u64, limits: &StoreLimits) -> Vec<Delivery> {
         let state = &mut self.state;
         if commit.opens_room {
             state.started_at = now;
@@ -31,7 +34,7 @@ impl MemoryRoom {
             state.settings = settings.clone();
         }
         if state.started_at > 0 && (commit.opens_room || commit.settings.is_some()) {
-            state.ends_at = state.started_at + commit.max_life_ms.min(bounds.room_life_ms);
+            state.ends_at = state.started_at + commit.max_life_ms.min(limits.room_life_ms);
         }
         if commit.leaves_room_empty {
             (state.started_at, state.ends_at) = (0, 0);
@@ -41,17 +44,14 @@ impl MemoryRoom {
         }
         for (peer, member) in &commit.written_members {
             let before = state.members.get(peer);
-            let mailbox = before.map_or(member.mailbox_version, |before| before.mailbox_version);
-            let presence = match (&member.attachment, before.map(|before| &before.attachment)) {
+            let mailbox_version = before.map_or(member.mailbox_version, |before| before.mailbox_version);
+            let attachment = match (&member.attachment, before.map(|before| &before.attachment)) {
                 (PeerAttachment::Detached(_), Some(kept @ PeerAttachment::Detached(_))) => kept.clone(),
-                (PeerAttachment::Detached(_), _) => PeerAttachment::Detached(now + bounds.resume_window_ms),
+                (PeerAttachment::Detached(_), _) => PeerAttachment::Detached(now + limits.resume_window_ms),
                 (attached, _) => attached.clone(),
             };
             state.tombstones.remove(peer);
-            state.members.insert(
-                peer.clone(),
-                Member { mailbox_version: mailbox, attachment: presence, ..member.clone() },
-            );
+            state.members.insert(peer.clone(), Member { mailbox_version, attachment, ..member.clone() });
             self.mailboxes.entry(peer.clone()).or_default();
         }
         for (peer, tombstone) in &commit.removed_peers {
@@ -59,7 +59,7 @@ impl MemoryRoom {
             self.mailboxes.remove(peer);
             state
                 .tombstones
-                .insert(peer.clone(), Tombstone { expires_at: now + bounds.resume_window_ms, ..*tombstone });
+                .insert(peer.clone(), Tombstone { expires_at: now + limits.resume_window_ms, ..*tombstone });
         }
         for peer in &commit.expired_tombstones {
             state.tombstones.remove(peer);
@@ -70,18 +70,18 @@ impl MemoryRoom {
             }
         }
         state.version = commit.version + 1;
-        let announce = |event: &EventEntry| self.append_event(event, now, bounds);
+        let announce = |event: &EventEntry| self.append_event(event, now, limits);
         commit.events.iter().flat_map(announce).collect()
     }
 
-    /// When somebody must look at the room again.
-    pub(super) fn update_deadline(&mut self, now: u64, commit: &Commit, bounds: &StoreLimits) -> u64 {
+    /// Sets the end of the room, and returns the time at which the room is due next.
+    pub(super) fn update_deadline(&mut self, now: u64, commit: &Commit, limits: &StoreLimits) -> u64 {
         if commit.ends_room {
-            // Tombstones only; they are forgotten when the room is looked at.
-            self.forget_at = now + bounds.resume_window_ms;
+            // Only tombstones remain. They are deleted when the room is due.
+            self.forget_at = now + limits.resume_window_ms;
             return self.forget_at;
         }
-        self.forget_at = self.state.ends_at.max(commit.kept_until) + bounds.resume_window_ms;
+        self.forget_at = self.state.ends_at.max(commit.kept_until) + limits.resume_window_ms;
         if commit.leaves_room_empty {
             return commit.kept_until;
         }
@@ -92,18 +92,18 @@ impl MemoryRoom {
         windows.chain([self.state.ends_at]).min().unwrap_or(self.state.ends_at)
     }
 
-    fn append_event(&mut self, event: &EventEntry, now: u64, bounds: &StoreLimits) -> Vec<Delivery> {
+    fn append_event(&mut self, event: &EventEntry, now: u64, limits: &StoreLimits) -> Vec<Delivery> {
         let push = |peer: &PeerId| {
             let entry = self.mailboxes.get_mut(peer)?.append_entry(
                 now,
-                bounds,
+                limits,
                 &event.about_peer,
                 None,
                 event.kind,
                 &event.body,
             );
-            let mailbox = self.state.members.get(peer)?.mailbox_version;
-            Some(Delivery { peer: peer.clone(), mailbox_version: mailbox, entry })
+            let mailbox_version = self.state.members.get(peer)?.mailbox_version;
+            Some(Delivery { peer: peer.clone(), mailbox_version, entry })
         };
         event.targets.iter().filter_map(push).collect()
     }
@@ -111,16 +111,16 @@ impl MemoryRoom {
     pub(super) fn append_message(
         &mut self,
         batch: &AppendBatch,
-        item: &OutgoingEntry,
+        message: &OutgoingEntry,
         now: u64,
-        bounds: &StoreLimits,
+        limits: &StoreLimits,
     ) -> AppendResult {
         let last_id = self.mailboxes.get(&batch.sender).map_or(0, |own| own.last_id);
-        if item.id.is_some_and(|id| id <= last_id) {
+        if message.id.is_some_and(|id| id <= last_id) {
             return AppendResult::Duplicate;
         }
-        let targets: Vec<PeerId> = match &item.target {
-            to if (item.requires_room_version || *to == MessageTarget::Room)
+        let targets: Vec<PeerId> = match &message.target {
+            to if (message.requires_room_version || *to == MessageTarget::Room)
                 && batch.members.version != self.state.version =>
             {
                 return AppendResult::Stale;
@@ -136,8 +136,8 @@ impl MemoryRoom {
             let Some(mailbox) = self.mailboxes.get_mut(peer).filter(|_| !waits) else {
                 return AppendResult::NoSuchPeer;
             };
-            mailbox.drop_expired(now, bounds);
-            if mailbox.is_full(bounds) {
+            mailbox.drop_expired(now, limits);
+            if mailbox.is_full(limits) {
                 return AppendResult::Backlogged;
             }
         }
@@ -148,11 +148,17 @@ impl MemoryRoom {
             else {
                 continue;
             };
-            let entry =
-                mailbox.append_entry(now, bounds, &batch.sender, item.id, EntryKind::Forwarded, &item.body);
+            let entry = mailbox.append_entry(
+                now,
+                limits,
+                &batch.sender,
+                message.id,
+                EntryKind::Forwarded,
+                &message.body,
+            );
             deliveries.push(Delivery { peer, mailbox_version: member.mailbox_version, entry });
         }
-        if let (Some(id), Some(own)) = (item.id, self.mailboxes.get_mut(&batch.sender)) {
+        if let (Some(id), Some(own)) = (message.id, self.mailboxes.get_mut(&batch.sender)) {
             own.last_id = id;
         }
         AppendResult::Written(deliveries)

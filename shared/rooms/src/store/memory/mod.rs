@@ -1,6 +1,8 @@
-//! The store of one process: the embedded default, and the reference the Redis store is held against.
+//! The store in the memory of one process: the default without Redis, and the reference for the
+//! Redis store.
 //!
-//! Owns: the locks, and when a room is looked at again. Next: `room` for what a commit and a message change, `mailbox` for the entries.
+//! Owns: the locks and the deadlines of rooms. Must not: share state with other processes. Next:
+//! `memory_room` for commits and messages, `memory_mailbox` for entries.
 
 mod memory_mailbox;
 mod memory_room;
@@ -26,36 +28,37 @@ use super::{
 use crate::room::{Member, ReplicationId, RoomState};
 use memory_room::MemoryRoom;
 
-/// Rooms are spread over this many locks, so that workers rarely meet.
+/// The number of locks over which rooms are spread, so that workers rarely wait for each other.
 const LOCK_SHARDS: usize = 64;
 
-/// How long until a room whose deadline has come is named again, milliseconds.
+/// After this time a room that is still due is returned again, in milliseconds.
 const DUE_RETRY_MS: u64 = 2_000;
 
 /// Rooms and mailboxes in this process.
 pub struct MemoryRoomStore {
-    // A std mutex: nothing under it awaits or blocks, and each holds for one room operation.
+    // Std mutexes: held for one operation on a room, never across an await.
     shards: Vec<Mutex<HashMap<RoomId, MemoryRoom>>>,
     shard_hasher: RandomState,
-    // Taken under a shard's lock or alone, and never the other way round.
+    // Locked after a shard or alone. A shard is never locked while this lock is held.
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
-    /// The rooms that users have made, and until when they are kept. A std mutex: held for one user's rooms.
+    /// The rooms that users have created, and the time until which each is kept. A std mutex: held
+    /// for one map operation.
     user_rooms: Mutex<HashMap<UserId, HashMap<RoomId, u64>>>,
     limits: LiveLimits,
     feed: Option<FeedSender>,
     usage: Arc<MemoryUsageStore>,
-    /// Another one in each process: nothing outlives it.
+    /// Random in each process, because no write outlives the process.
     replication_id: ReplicationId,
 }
 
 impl MemoryRoomStore {
-    pub(super) fn new(bounds: StoreLimits, feed: Option<FeedSender>) -> Self {
+    pub(super) fn new(limits: StoreLimits, feed: Option<FeedSender>) -> Self {
         let shards = (0..LOCK_SHARDS).map(|_| Mutex::default()).collect();
         let replication_id = random_hex().into();
         let (deadlines, user_rooms) = (Mutex::default(), Mutex::default());
         let usage =
-            Arc::new(MemoryUsageStore::new(bounds.usage.max_pairs as usize, bounds.usage.retention_ms));
-        let limits = LiveLimits::new(bounds);
+            Arc::new(MemoryUsageStore::new(limits.usage.max_pairs as usize, limits.usage.retention_ms));
+        let limits = LiveLimits::new(limits);
         Self {
             shards,
             shard_hasher: RandomState::new(),
@@ -78,7 +81,7 @@ impl MemoryRoomStore {
 
     fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, MemoryRoom>> {
         let shard = self.shard_hasher.hash_one(room) as usize % LOCK_SHARDS;
-        // A panic under the lock is a bug that was already reported; the map itself is whole.
+        // A panic under the lock was already reported, and the map is still consistent.
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,19 +105,19 @@ impl MemoryRoomStore {
         let mut rooms = self.shard(name);
         let found = find_live_room(&mut rooms, name, now);
         let expected = (commit.version > 0).then_some((&commit.instance_id, commit.version));
-        let voided = |room: &MemoryRoom| {
-            let voids = |(peer, put): &(PeerId, Member)| {
-                room.state.members.get(peer).is_some_and(|known| known.generation > put.generation)
+        let has_newer_handle = |room: &MemoryRoom| {
+            let is_newer = |(peer, written): &(PeerId, Member)| {
+                room.state.members.get(peer).is_some_and(|current| current.generation > written.generation)
             };
-            commit.written_members.iter().any(voids)
+            commit.written_members.iter().any(is_newer)
         };
         let matches = found.as_ref().map(|room| (&room.state.instance_id, room.state.version)) == expected
-            && !found.as_ref().is_some_and(|room| voided(room));
+            && !found.as_ref().is_some_and(|room| has_newer_handle(room));
         if !matches {
             return CommitResult::Conflict(self.to_loaded_room(now, found.map(|room| &room.state)));
         }
         for line in &commit.feed_lines {
-            // No receiver is no error: nobody is watching.
+            // Without a receiver the line is not needed.
             let _ = self.feed.as_ref().map(|feed| feed.send(line.clone()));
         }
         let room = rooms.entry(name.clone()).or_insert_with(|| MemoryRoom {
@@ -146,23 +149,23 @@ impl MemoryRoomStore {
             return Err(AppendError::NotOwner);
         }
         member.generation = batch.handle_generation.unwrap_or(member.generation);
-        let mailbox = member.mailbox_version;
+        let mailbox_version = member.mailbox_version;
         if let Some(own) = room.mailboxes.get_mut(&batch.sender) {
             own.last_id = own.last_id.max(batch.known_last_id);
-            if batch.mailbox_version == mailbox {
+            if batch.mailbox_version == mailbox_version {
                 own.acknowledge(batch.acked_seq);
             }
         }
         let mut results = Vec::with_capacity(batch.entries.len());
-        for item in &batch.entries {
-            let result = room.append_message(batch, item, now, &self.limits.current());
-            let stale = matches!(result, AppendResult::Stale);
+        for entry in &batch.entries {
+            let result = room.append_message(batch, entry, now, &self.limits.current());
+            let is_stale = matches!(result, AppendResult::Stale);
             results.push(result);
-            if stale {
+            if is_stale {
                 break;
             }
         }
-        Ok(AppendResults { mailbox_version: mailbox, results })
+        Ok(AppendResults { mailbox_version, results })
     }
 
     pub(super) fn read_mailbox(&self, name: &RoomId, reader: &MailboxReader, seq: u64) -> PeerStatus {
@@ -178,18 +181,17 @@ impl MemoryRoomStore {
             &self.replication_id,
             || {
                 let mailbox = room.as_ref().and_then(|room| room.mailboxes.get(&reader.peer));
-                let Some((mailbox, number)) = mailbox.zip(member.map(|member| member.mailbox_version)) else {
+                let version = member.map(|member| member.mailbox_version);
+                let Some((mailbox, mailbox_version)) = mailbox.zip(version) else {
                     return MailboxPage::default();
                 };
-                let (head, acked, last_id) = (mailbox.last_seq, mailbox.acked_seq, mailbox.last_id);
-                let (lineage, entries) = (self.replication_id.clone(), mailbox.read_page(seq));
                 MailboxPage {
-                    mailbox_version: number,
-                    last_seq: head,
-                    acked_seq: acked,
-                    last_id,
-                    replication_id: lineage,
-                    entries,
+                    mailbox_version,
+                    last_seq: mailbox.last_seq,
+                    acked_seq: mailbox.acked_seq,
+                    last_id: mailbox.last_id,
+                    replication_id: self.replication_id.clone(),
+                    entries: mailbox.read_page(seq),
                 }
             },
         )
@@ -199,8 +201,8 @@ impl MemoryRoomStore {
         &self,
         name: &RoomId,
         reader: &MailboxReader,
-        mailbox: u64,
-        floor: u64,
+        mailbox_version: u64,
+        known_last_id: u64,
     ) -> Option<RenewedMailbox> {
         let now = clock::now_ms();
         let mut rooms = self.shard(name);
@@ -210,16 +212,15 @@ impl MemoryRoomStore {
             return None;
         }
         let own = room.mailboxes.get_mut(&reader.peer)?;
-        if member.mailbox_version == mailbox {
-            member.mailbox_version = now.max(mailbox + 1);
+        if member.mailbox_version == mailbox_version {
+            member.mailbox_version = now.max(mailbox_version + 1);
             own.acknowledge(own.last_seq);
         }
-        own.last_id = own.last_id.max(floor);
-        let (mailbox, seq, last_id) = (member.mailbox_version, own.acked_seq, own.last_id);
+        own.last_id = own.last_id.max(known_last_id);
         Some(RenewedMailbox {
-            mailbox_version: mailbox,
-            base_seq: seq,
-            last_id,
+            mailbox_version: member.mailbox_version,
+            base_seq: own.acked_seq,
+            last_id: own.last_id,
             state: RoomState { read_at: now, ..room.state.clone() },
         })
     }
@@ -245,30 +246,36 @@ impl MemoryRoomStore {
         names.filter(|name| redis_keys::partition_of_room(name) == partition).collect()
     }
 
-    pub(super) fn reserve_user_room(&self, user: &UserId, room: &RoomId, kept_ms: u64, most: u32) -> bool {
+    pub(super) fn reserve_user_room(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        retention_ms: u64,
+        max_rooms: u32,
+    ) -> bool {
         let now = clock::now_ms();
-        let mut made = self.user_rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        // Users without a room that is kept are forgotten by whoever comes next.
-        made.retain(|_, rooms| {
+        let mut user_rooms = self.user_rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each call forgets the users without a kept room.
+        user_rooms.retain(|_, rooms| {
             rooms.retain(|_, until| *until > now);
             !rooms.is_empty()
         });
-        let rooms = made.entry(user.clone()).or_default();
-        let has_place = rooms.contains_key(room) || rooms.len() < most as usize;
+        let rooms = user_rooms.entry(user.clone()).or_default();
+        let has_place = rooms.contains_key(room) || rooms.len() < max_rooms as usize;
         if has_place {
-            rooms.insert(room.clone(), now + kept_ms);
+            rooms.insert(room.clone(), now + retention_ms);
         }
         has_place
     }
 
     pub(super) fn release_user_room(&self, user: &UserId, room: &RoomId) {
-        let mut made = self.user_rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rooms) = made.get_mut(user) {
+        let mut user_rooms = self.user_rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rooms) = user_rooms.get_mut(user) {
             rooms.remove(room);
         }
     }
 
-    /// A room whose deadline has come is named again a little later, unless it is over.
+    /// Returns a due room, unless it has ended, and sets its next deadline.
     fn reschedule_room(&self, now: u64, name: RoomId) -> Option<RoomId> {
         let mut rooms = self.shard(&name);
         let room = find_live_room(&mut rooms, &name, now)?;
@@ -278,7 +285,7 @@ impl MemoryRoomStore {
     }
 }
 
-/// The room, unless it is over; then it is forgotten.
+/// The room. A room that has ended is deleted.
 fn find_live_room<'a>(
     rooms: &'a mut HashMap<RoomId, MemoryRoom>,
     name: &RoomId,

@@ -368,9 +368,9 @@ impl RedisRoomStore {
 /// another history of writes may lack them.
 ///
 /// A promoted replica gives every mailbox a new version when the first node uses it. Another node
-/// may learn of the change later, and until then it writes to the old master. Its clients were told
-/// of these writes, and no other node knows of them. So the scripts compare the time of the last
-/// write with the time at which the room was healed.
+/// may learn of the change later, and until then it writes to the old master. Its clients received
+/// acknowledgements of these writes, and no other node knows of them. So the scripts compare the
+/// time of the last write with the time at which the room was healed.
 struct AckedWrites(Vec<Mutex<PartitionWrites>>);
 
 #[derive(Default)]

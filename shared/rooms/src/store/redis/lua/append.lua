@@ -1,18 +1,23 @@
--- Appends a batch of one sender's messages. Every check of a message precedes its first write.
--- KEYS: 1 room hash, 2 deadlines of the partition, 3 the sender's mailbox, 4… mailboxes of the targets
--- ARGV: 1 sender, 2 node, 3 epoch, 4 the sender's mailbox number, 5 acknowledged seq of it, 6 highest id accepted elsewhere,
---       7 handle that the client has, or '', 8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms, 13 slack ms,
---       14 the caller's version, 15 number of messages, 16 the longest that a room is kept, ms, then for each message:
---       id or '', 'p' (one peer), 'v' (one peer or nobody, as long as the caller's version is the room's) or 'r' (the room, likewise),
---       body, number of targets, then for each target: peer, index in KEYS
--- Returns {'no'} if the caller does not own the sender | {'ok', lineage, the sender's mailbox number, one result per message…}:
---       {'w', peer, mailbox, seq, …} written (this node's targets) | {'d'} duplicate | {'n'} no such peer | {'b'} backlogged
---       | {'s'} stale view, and nothing after it was looked at
+-- Appends a batch of messages of one sender. All checks of a message precede its first write.
+-- KEYS: 1 room hash, 2 deadlines of the partition, 3 mailbox of the sender, 4… mailboxes of targets
+-- ARGV: 1 sender, 2 node, 3 epoch, 4 mailbox version of the sender, 5 its acknowledged seq,
+--       6 highest id that was accepted elsewhere, 7 handle generation of the client or '',
+--       8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms, 13 slack ms,
+--       14 version of the room that the caller knows, 15 number of messages,
+--       16 maximum retention of a room, ms, then for each message:
+--       id or '', address, body, number of targets, then for each target: peer, index in KEYS
+--       Addresses: 'p' one peer · 'v' at most one peer, if the caller knows the current version
+--       · 'r' the room, if the caller knows the current version
+-- Returns {'no'} if the caller does not own the sender
+--       | {'ok', replication id, mailbox version of the sender, one result for each message…}:
+--         {'w', peer, mailbox version, seq, …} written (targets of this node) | {'d'} duplicate
+--         | {'n'} no such peer | {'b'} backlogged
+--         | {'s'} the caller does not know the current version; later messages have no result
 local sender, me, epoch = ARGV[1], ARGV[2], ARGV[3]
 local known_mailbox, acked, floor = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local name, topic = ARGV[8], ARGV[9]
 local backlog, backlog_bytes, life = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local kept = { most = 2 * backlog, life = life, slack = tonumber(ARGV[13]) }
+local kept = { max_entries = 2 * backlog, life = life, slack = tonumber(ARGV[13]) }
 
 if not heal() then return { 'no' } end
 local own = redis.call('HMGET', room, 'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender)
@@ -29,9 +34,10 @@ end
 
 local stored = tonumber(own[3] or 0)
 local last = math.max(stored, floor)
-local results = { 'ok', lineage, mailbox }
+local results = { 'ok', replication_id, mailbox }
 
--- Whether a mailbox takes no more for now; its head and the bytes ever written to it; whether its peer waits in the lobby.
+-- Returns whether a mailbox is full, its last seq, the bytes ever written to it, and whether its
+-- peer waits in the lobby.
 local function is_full(peer)
   local f = redis.call('HMGET', room, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer)
   local waiting = tonumber(f[1] or 0) - tonumber(f[2] or 0)
@@ -39,7 +45,7 @@ local function is_full(peer)
   return waiting >= backlog or waiting_bytes >= backlog_bytes, f[1] or 0, f[3] or 0, f[5]
 end
 
--- The targets of a message that begins at `at`, or the reason why it is refused.
+-- Returns the targets of the message at ARGV[`at`], or nil and the reason of the refusal.
 local function targets_of(at, count)
   local targets = {}
   for n = 1, count do
@@ -48,9 +54,9 @@ local function targets_of(at, count)
     if not value then return nil, 'n' end
     local its_node, _, its_mailbox = owner(value)
     local full, head, bytes, in_lobby = is_full(peer)
-    -- Nobody reaches one who has not been let in.
+    -- A peer in the lobby receives no messages.
     if in_lobby then return nil, 'n' end
-    -- What is too old does not count.
+    -- Entries that are too old do not count.
     if full and not settle_empty(peer, box, head, bytes) then
       drop_old(peer, its_mailbox, box, life)
       if is_full(peer) then return nil, 'b' end

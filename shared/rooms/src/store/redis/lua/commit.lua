@@ -1,21 +1,31 @@
--- Applies a change of membership if the room is still where it was decided on, and tells the others. All or nothing.
+-- Commits a decision if the room still has the version that the decision was based on, and sends
+-- its events. All or nothing.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3… sets of rooms by node, mailboxes
--- ARGV: 1 incarnation, 2 version (0: the room must not exist), 3 node, 4 room name, 5 topic prefix, 6 feed topic,
---       7 stream bound, 8 entry life ms, 9 room life ms, 10 resume window ms, 11 '1' if nobody was in it before,
---       12 slack ms, 13 '1' if nobody is left and the room is not kept, 14 settings (JSON) or '', 15 life of the room ms,
---       16 until when it is kept without anybody in it, 17 the longest that deadlines are kept, ms, 18 '1' if nobody is left, then lists, each with its count first:
---       members to write: peer, record, node or '-', epoch, mailbox (for one that has none yet), handle, '1' if it waits
---       members to remove: peer, epoch, reason, index in KEYS · tombstones to forget: peer · members that are detached: peer
---       nodes that have their first peer here: index in KEYS · nodes that have none any more: index in KEYS
+-- ARGV: 1 room instance, 2 version (0: the room must not exist), 3 node, 4 room name,
+--       5 topic prefix, 6 feed topic, 7 maximum number of entries of a mailbox, 8 entry life ms,
+--       9 maximum life of any room ms, 10 resume window ms, 11 '1' if the room was empty before,
+--       12 slack ms, 13 '1' if the room is empty and not kept, 14 settings (JSON) or '',
+--       15 maximum life of this room ms, 16 time until which an empty room is kept,
+--       17 maximum retention of deadlines, ms, 18 '1' if the room is empty,
+--       then lists, each after its length:
+--       members to write: peer, record, node or '-', epoch, mailbox version (used if the peer has
+--         no mailbox), handle generation, '1' if the peer waits in the lobby
+--       members to remove: peer, epoch, reason, index in KEYS
+--       tombstones to delete: peer · detached members: peer
+--       nodes with their first peer in the room: index in KEYS
+--       nodes without a peer in the room: index in KEYS
 --       accepted ids: peer, id
 --       events: about, kind, body, number of targets, then for each target: peer, index in KEYS
---       peers that nodes must look after: node, peers with commas between
---       where webhooks' events are kept, if they are: index in KEYS of the stream and of its state, most events, how long ms
---       and last the feed lines
--- Returns {'ok', lineage, {peer, mailbox, seq, …} per event (this node's targets)} | {'conflict', lineage, now, the hash, flat, or nothing}
+--       peers that nodes must resync: node, peers separated by commas
+--       the webhook queue, if there is one: index in KEYS of the stream and of its state,
+--         maximum number of events, event life ms
+--       feed lines
+-- Returns {'ok', replication id, {peer, mailbox version, seq, …} for each event (targets of this
+--         node)}
+--       | {'conflict', replication id, now, the hash (flat; empty if there is no room)}
 local me, name, topic = ARGV[3], ARGV[4], ARGV[5]
 local window = tonumber(ARGV[10])
-local kept = { most = tonumber(ARGV[7]), life = tonumber(ARGV[8]), slack = tonumber(ARGV[12]) }
+local kept = { max_entries = tonumber(ARGV[7]), life = tonumber(ARGV[8]), slack = tonumber(ARGV[12]) }
 
 local exists = heal()
 local found = redis.call('HMGET', room, 'inc', 'ver')
@@ -32,21 +42,24 @@ local function take()
   at = at + 1
   return ARGV[at - 1]
 end
-local function each(what)
-  for _ = 1, tonumber(take()) do what() end
+local function each(handle)
+  for _ = 1, tonumber(take()) do handle() end
 end
 
--- A handle that was confirmed since the decision was made voids it.
+-- A handle that the client confirmed after the decision makes the decision invalid.
 local writes = {}
 each(function()
-  local put = { peer = take(), record = take(), node = take(), epoch = take(), mailbox = take(), handle = take(), waits = take() }
+  local put = {
+    peer = take(), record = take(), node = take(), epoch = take(), mailbox = take(),
+    handle = take(), waits = take(),
+  }
   local confirmed = redis.call('HGET', room, 'g:' .. put.peer)
   if confirmed and tonumber(confirmed) > tonumber(put.handle) then matches = false end
   writes[#writes + 1] = put
 end)
 if not matches then return { 'conflict', unpack(state()) } end
 
-if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', lineage, 'hl', text(now)) end
+if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', replication_id, 'hl', text(now)) end
 if ARGV[11] == '1' then redis.call('HSET', room, 'beg', text(now)) end
 if ARGV[14] ~= '' then redis.call('HSET', room, 'set', ARGV[14]) end
 local began = redis.call('HGET', room, 'beg')
@@ -62,7 +75,8 @@ for _, put in ipairs(writes) do
     local _, _, kept = owner(before)
     mailbox = kept
   end
-  redis.call('HSET', room, 'p:' .. peer, put.record, 'o:' .. peer, put.node .. ' ' .. put.epoch .. ' ' .. mailbox, 'g:' .. peer, put.handle)
+  redis.call('HSET', room, 'p:' .. peer, put.record,
+    'o:' .. peer, put.node .. ' ' .. put.epoch .. ' ' .. mailbox, 'g:' .. peer, put.handle)
   redis.call('HDEL', room, 't:' .. peer)
   if put.waits == '1' then redis.call('HSET', room, 'w:' .. peer, '1') else redis.call('HDEL', room, 'w:' .. peer) end
   if put.node ~= '-' then
@@ -83,24 +97,26 @@ end)
 each(function() redis.call('HDEL', room, 't:' .. take()) end)
 if ARGV[18] == '1' then redis.call('HDEL', room, 'beg', 'end') end
 local kept_until, ends = tonumber(ARGV[16]), tonumber(redis.call('HGET', room, 'end') or 0)
--- With nobody in it there is no end but that of its keeping.
+-- An empty room has no end. It is due when its retention ends.
 local due = ends > 0 and ends or kept_until
 each(function()
-  local till = redis.call('HGET', room, 'd:' .. take())
-  if till then due = math.min(due, tonumber(till)) end
+  local window_end = redis.call('HGET', room, 'd:' .. take())
+  if window_end then due = math.min(due, tonumber(window_end)) end
 end)
 local longest = text(tonumber(ARGV[9]) + window)
 each(function()
-  local on = KEYS[tonumber(take())]
-  redis.call('SADD', on, name)
-  redis.call('PEXPIRE', on, longest)
+  local rooms_of_node = KEYS[tonumber(take())]
+  redis.call('SADD', rooms_of_node, name)
+  redis.call('PEXPIRE', rooms_of_node, longest)
 end)
 each(function() redis.call('SREM', KEYS[tonumber(take())], name) end)
 each(function()
   local peer, id = take(), take()
-  if tonumber(id) > tonumber(redis.call('HGET', room, 'l:' .. peer) or 0) then redis.call('HSET', room, 'l:' .. peer, id) end
+  if tonumber(id) > tonumber(redis.call('HGET', room, 'l:' .. peer) or 0) then
+    redis.call('HSET', room, 'l:' .. peer, id)
+  end
 end)
-local results = { 'ok', lineage }
+local results = { 'ok', replication_id }
 each(function()
   local about, kind, body = take(), take(), take()
   local targets = {}
@@ -115,17 +131,18 @@ each(function()
   local node = take()
   redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())
 end)
--- What webhooks must be told is kept in this step: pub/sub alone would lose it with a connection.
+-- Events for webhooks are stored in the same step: pub/sub would lose them with a connection.
 local record = function() end
 each(function()
   local stream, progress = KEYS[tonumber(take())], KEYS[tonumber(take())]
-  local most, life = tonumber(take()), tonumber(take())
+  local max_events, life = tonumber(take()), tonumber(take())
   record = function(line)
     redis.call('XADD', stream, '*', 'd', line)
     redis.call('PEXPIRE', stream, life)
-    local gone = redis.call('XTRIM', stream, 'MAXLEN', most) + redis.call('XTRIM', stream, 'MINID', text(now - life))
-    if gone > 0 then
-      redis.call('HINCRBY', progress, 'lost', gone)
+    local lost = redis.call('XTRIM', stream, 'MAXLEN', max_events)
+      + redis.call('XTRIM', stream, 'MINID', text(now - life))
+    if lost > 0 then
+      redis.call('HINCRBY', progress, 'lost', lost)
       redis.call('PEXPIRE', progress, life)
     end
   end
@@ -136,14 +153,15 @@ each(function()
   record(line)
 end)
 if ARGV[13] == '1' then
-  -- What is left are tombstones, for as long as somebody may come back who has left.
+  -- Only the tombstones remain, for the resume window.
   redis.call('HDEL', room, 'set', 'beg', 'end')
   redis.call('PEXPIRE', room, window)
   redis.call('ZREM', KEYS[2], name)
 else
   redis.call('ZADD', KEYS[2], text(due), name)
   redis.call('PEXPIRE', KEYS[2], ARGV[17])
-  -- Set once for a life: a room that is silent for hours must not lose it. It changes with what it follows from, and with the last member.
+  -- The TTL covers the whole life, because a room may be silent for hours. It is set when the life
+  -- begins, the settings change, or the last member leaves.
   if ARGV[11] == '1' or ARGV[14] ~= '' or ARGV[18] == '1' then
     redis.call('PEXPIRE', room, text(math.max(ends, kept_until, now) - now + window))
   end

@@ -1,33 +1,38 @@
--- What the scripts share. KEYS[2], where entries are written, holds the deadlines of the partition. KEYS[1] is the room hash:
---   inc incarnation · lin lineage · hl since when every mailbox is of that lineage, ms · ver version · end when its longest life is over, ms
---   set settings (JSON) · beg when its life began, ms
---   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox>" · g:<peer> handle that its client is known to have
---   d:<peer> until when it is detached, ms · t:<peer> "<epoch> <until> <reason>": it has left · w:<peer> it waits in the lobby
---   l:<peer> highest accepted id · h:<peer> head, a:<peer> acknowledged: seqs · b:<peer>, c:<peer>: bytes ever written, ever acknowledged
--- A mailbox is a stream: entry id <mailbox>-<seq>, fields in this order:
---   f from · i the sender's id or '' · k kind · t written at, ms · c bytes ever written · d body
+-- Functions and values that the scripts on a room share.
+-- KEYS: 1 room hash; 2 deadlines of the partition, for scripts that write entries
+-- ARGV: the last three are the arguments of `last_lost`
+-- Fields of the room hash. Times are milliseconds since 1970:
+--   inc room instance · ver version · set settings (JSON) · beg begin of its life · end end of it
+--   lin replication id · hl time since which all mailboxes belong to that replication id
+--   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox version>"
+--   g:<peer> handle generation that the client has · d:<peer> end of its resume window
+--   t:<peer> tombstone: "<epoch> <expiry> <reason>" · w:<peer> the peer waits in the lobby
+--   l:<peer> highest accepted id · h:<peer> last seq · a:<peer> acknowledged seq
+--   b:<peer> bytes ever written · c:<peer> bytes ever acknowledged
+-- A mailbox is a stream. Entry id: <mailbox version>-<seq>. Fields in this order:
+--   f from · i id of the message or '' · k kind · t time · c bytes ever written · d body
 local room = KEYS[1]
 
--- The replication history this server stands in. A promoted replica or a restarted server has another one and may lack
--- acknowledged writes.
-local lineage = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+-- A promoted replica or a restarted server has another replication id, and may lack acknowledged
+-- writes.
+local replication_id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Numbers as text: Lua's own would round a moment in milliseconds.
+-- The default conversion would round a time in milliseconds.
 local function text(number)
   return string.format('%d', number)
 end
 
--- Splits "<node> <epoch> <mailbox>".
+-- Splits "<node> <epoch> <mailbox version>".
 local function owner(value)
   local node, epoch, mailbox = string.match(value, '^(%S+) (%d+) (%d+)$')
   return node, epoch, mailbox
 end
 
--- Gives a peer a new mailbox: what was in the old one, or should have been, is not promised any more. Entries of the old one
--- have smaller ids in the stream, so that they are neither read nor kept.
+-- Gives a peer a new mailbox version: entries of the old version may be lost. They have smaller
+-- ids in the stream, so they are not read and will be trimmed.
 local function renew(peer)
   local node, epoch, mailbox = owner(redis.call('HGET', room, 'o:' .. peer))
   local written = redis.call('HMGET', room, 'h:' .. peer, 'b:' .. peer)
@@ -37,54 +42,58 @@ local function renew(peer)
   return fresh, written[1] or '0'
 end
 
--- When the calling node was last told of a write that this server may not know of; -1 if there was none. The last three ARGV of every
--- script say it: the lineage of the last write it was told of in this partition, how long ago that was, and how long ago the last one of
--- another lineage was, or -1. A demoted master may have taken writes for a while after its successor had.
+-- Returns the time of the last acknowledged write that this server may lack; -1 if there is none.
+-- The last three ARGV describe the writes in this partition that Redis has acknowledged to the
+-- calling node: the replication id of the last write, its age, and the age of the last write with
+-- another replication id (or -1). A demoted master may accept writes after its successor does.
 local function last_lost()
-  local known, age, stale = ARGV[#ARGV - 2], tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
+  local known, age, older_age = ARGV[#ARGV - 2], tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
   local lost = -1
-  if stale >= 0 then lost = now - stale end
-  if known ~= '' and known ~= lineage then lost = math.max(lost, now - age) end
+  if older_age >= 0 then lost = now - older_age end
+  if known ~= '' and known ~= replication_id then lost = math.max(lost, now - age) end
   return lost
 end
 
--- A room of another lineage, or one in which a node was told of a write since it was last healed: nobody knows what was forgotten, so
--- that every mailbox is a new one, and all nodes are told. Moving a slot looks the same. Returns whether the room exists.
+-- Heals a room after writes may have been lost: the room has another replication id, or a node has
+-- lost a write since the room was last healed. It is unknown which writes were lost, so each mailbox
+-- gets a new version and all nodes resync. Moving a slot looks the same. Returns whether the room
+-- exists.
 local function heal()
   local known = redis.call('HMGET', room, 'lin', 'hl')
-  if not known[1] or known[1] == lineage and last_lost() < tonumber(known[2]) then return known[1] end
+  if not known[1] or known[1] == replication_id and last_lost() < tonumber(known[2]) then return known[1] end
   local prefix, name = string.match(room, '^(sb:{%w+}:)room:(.*)$')
-  local served = {}
+  local peers_by_node = {}
   for _, field in ipairs(redis.call('HKEYS', room)) do
     local peer = string.match(field, '^o:(.+)$')
     if peer then
       renew(peer)
       local node = owner(redis.call('HGET', room, field))
-      served[node] = served[node] and served[node] .. ',' .. peer or peer
+      peers_by_node[node] = peers_by_node[node] and peers_by_node[node] .. ',' .. peer or peer
     end
   end
-  -- Nor may a version of the lost history be taken for one of this: the numbers go on where no other has been.
+  -- The new version is higher than any version that the lost history can have used.
   local version = math.max(tonumber(redis.call('HGET', room, 'ver')) + 1, now * 1000)
-  redis.call('HSET', room, 'lin', lineage, 'hl', text(now), 'ver', text(version))
-  for node, peers in pairs(served) do
+  redis.call('HSET', room, 'lin', replication_id, 'hl', text(now), 'ver', text(version))
+  for node, peers in pairs(peers_by_node) do
     if node ~= '-' then redis.call('SPUBLISH', prefix .. 'node:' .. node, '!' .. name .. ' ' .. peers) end
   end
   return known[1]
 end
 
--- The room as callers read it.
+-- The room as the callers read it.
 local function state()
-  return { lineage, text(now), redis.call('HGETALL', room) }
+  return { replication_id, text(now), redis.call('HGETALL', room) }
 end
 
--- Entries of `box` up to `seq` are done with; `written` is the c of the last of them.
+-- Deletes the entries of `box` up to `seq`. `written` is field c of the last of them.
 local function acknowledge(peer, mailbox, box, seq, written)
-  -- The count before the entries: a full Redis takes no HSET but would take the XTRIM.
+  -- The counts come first: a full Redis refuses HSET, and would still execute XTRIM.
   redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written)
   redis.call('XTRIM', box, 'MINID', mailbox .. '-' .. text(seq + 1))
 end
 
--- Entries of `box` older than `life` ms go. Returns when the first that is left was written.
+-- Deletes the entries of `box` that are older than `life` ms. Returns the time of the first entry
+-- that remains.
 local function drop_old(peer, mailbox, box, life)
   local first = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)[1]
   while first and tonumber(first[2][8]) < now - life do
@@ -104,21 +113,22 @@ local function drop_old(peer, mailbox, box, life)
   return first and tonumber(first[2][8])
 end
 
--- In an empty mailbox nothing waits, whether it was read or is too old. `head` and `bytes` are what was written to it.
+-- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. `head` is
+-- the last seq, and `bytes` are the bytes ever written.
 local function settle_empty(peer, box, head, bytes)
   local empty = redis.call('XLEN', box) == 0
   if empty then redis.call('HSET', room, 'a:' .. peer, head, 'c:' .. peer, bytes) end
   return empty
 end
 
--- Writes one entry and returns its seq. `kept` says how much is kept: `most` entries, each for `life` ms, and `slack` ms longer
--- while nobody looks. The TTL alone would let the first entry live on with each that follows, so that one that has waited for
--- longer than the slack gets a deadline of its own.
+-- Writes one entry and returns its seq. `kept` bounds the mailbox: `max_entries` entries, each for
+-- `life` ms, and `slack` ms longer until a trim. Each entry renews the TTL, so the TTL alone would
+-- never expire the first entry. A first entry older than the slack gets a deadline of its own.
 local function write(peer, mailbox, box, name, from, id, kind, body, kept)
   local seq = redis.call('HINCRBY', room, 'h:' .. peer, 1)
   local bytes = redis.call('HINCRBY', room, 'b:' .. peer, #body)
   settle_empty(peer, box, seq - 1, bytes - #body)
-  redis.call('XADD', box, 'MAXLEN', kept.most, mailbox .. '-' .. text(seq),
+  redis.call('XADD', box, 'MAXLEN', kept.max_entries, mailbox .. '-' .. text(seq),
     'f', from, 'i', id, 'k', kind, 't', text(now), 'c', bytes, 'd', body)
   redis.call('PEXPIRE', box, kept.life)
   local first = drop_old(peer, mailbox, box, kept.life)
@@ -128,7 +138,7 @@ local function write(peer, mailbox, box, name, from, id, kind, body, kept)
   return seq
 end
 
--- Tells each other node once what was written for its peers: a header line, then the body.
+-- Publishes the entry once to each other node with a target: a header line, then the body.
 local function publish(topic, per_node, name, from, id, kind, body)
   for node, list in pairs(per_node) do
     redis.call('SPUBLISH', topic .. node, name .. ' ' .. from .. ' ' .. (id == '' and '-' or id) .. ' ' .. kind .. ' '
@@ -136,8 +146,8 @@ local function publish(topic, per_node, name, from, id, kind, body)
   end
 end
 
--- Writes one body to several mailboxes. `targets` is a list of {peer, mailbox, node, box}. Returns what `me` must hand out
--- itself, flat: peer, mailbox, seq, …
+-- Writes one body to several mailboxes. `targets` is a list of {peer, mailbox, node, box}. Returns
+-- the entries that the node `me` must deliver itself, flat: peer, mailbox version, seq, …
 local function spread(targets, me, topic, name, from, id, kind, body, kept)
   local mine, per_node = {}, {}
   for _, t in ipairs(targets) do

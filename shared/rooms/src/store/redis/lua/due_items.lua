@@ -1,6 +1,6 @@
--- Which rooms and mailboxes have a deadline that has come. Each is named again a little later, should nobody see to it now.
+-- Returns the rooms and mailboxes that are due. An item that is still due is returned again later.
 -- KEYS: deadlines of partitions
--- ARGV: 1 most of a partition, 2 that little, ms
+-- ARGV: 1 maximum number of items of one partition, 2 delay until an item is returned again, ms
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local names = {}

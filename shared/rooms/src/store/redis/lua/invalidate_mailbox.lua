@@ -1,4 +1,5 @@
--- Entries for a peer were lost outside its mailbox: it gets a new one, whoever owns it now, and its node is told.
+-- Gives a peer a new mailbox version, because a node lost entries of the peer outside the store.
+-- The node that owns the peer then resyncs it.
 -- KEYS: 1 room hash
 -- ARGV: 1 peer, 2 room name, 3 topic prefix
 heal()

@@ -1,5 +1,5 @@
 -- Reads a room.
 -- KEYS: 1 room hash
--- Returns lineage, now, the hash, flat, or nothing where there is none.
+-- Returns replication id, now, the hash (flat; empty if there is no room)
 heal()
 return state()

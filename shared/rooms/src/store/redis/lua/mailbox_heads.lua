@@ -1,7 +1,7 @@
--- How far the mailboxes of some peers have come.
+-- Reads the owner and the last seq of the mailboxes of some peers.
 -- KEYS: 1 room hash
--- ARGV: 1… peers
--- Returns for each: owner record or '', head
+-- ARGV: 1… peers, then the three arguments of `last_lost`
+-- Returns for each peer: owner record or '', last seq
 heal()
 local result = {}
 for n = 1, #ARGV - 3 do

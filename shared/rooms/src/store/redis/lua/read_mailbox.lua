@@ -1,12 +1,13 @@
--- What became of a peer, and a page of its mailbox.
+-- Reads the state of a peer and a page of its mailbox.
 -- KEYS: 1 room hash, 2 the mailbox
--- ARGV: 1 peer, 2 the last seq that the caller has, 3 most entries, 4 most bytes, after which the page ends
--- Returns lineage, whether there is a room, owner record or '', tombstone or '', mailbox number, head, acknowledged, highest
---       accepted id, entries
+-- ARGV: 1 peer, 2 the last seq that the caller has, 3 maximum number of entries,
+--       4 number of bytes after which the page ends
+-- Returns replication id, 1 if the room exists, owner record or '', tombstone or '',
+--       mailbox version, last seq, acknowledged seq, highest accepted id, entries
 local exists = heal()
 local peer = ARGV[1]
 local f = redis.call('HMGET', room, 'o:' .. peer, 't:' .. peer, 'h:' .. peer, 'a:' .. peer, 'l:' .. peer)
-if not f[1] then return { lineage, exists and 1 or 0, '', f[2] or '' } end
+if not f[1] then return { replication_id, exists and 1 or 0, '', f[2] or '' } end
 local _, _, mailbox = owner(f[1])
 local from = mailbox .. '-' .. text(tonumber(ARGV[2]) + 1)
 local page = redis.call('XRANGE', KEYS[2], from, mailbox .. '-18446744073709551615', 'COUNT', ARGV[3])
@@ -16,4 +17,4 @@ for n, entry in ipairs(page) do
   bytes = bytes + #entry[2][12]
   entries[n] = entry
 end
-return { lineage, 1, f[1], '', mailbox, f[3] or 0, f[4] or 0, f[5] or 0, entries }
+return { replication_id, 1, f[1], '', mailbox, f[3] or 0, f[4] or 0, f[5] or 0, entries }

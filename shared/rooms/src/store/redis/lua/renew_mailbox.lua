@@ -1,8 +1,11 @@
--- Where the mailbox of a peer goes on after entries may have been lost, with the room as it is at that point.
+-- Gives a peer a new mailbox version after entries may have been lost. Returns where the mailbox
+-- continues, and the room at that moment.
 -- KEYS: 1 room hash
--- ARGV: 1 peer, 2 node, 3 epoch, 4 mailbox number that the caller gives up, 5 highest id that the caller knows to be accepted
--- Returns nothing if the caller does not own the peer | mailbox number, the seq before its first entry, highest accepted id,
---       lineage, now, the hash, flat
+-- ARGV: 1 peer, 2 node, 3 epoch, 4 mailbox version that the caller gives up,
+--       5 highest message id that the caller knows to be accepted
+-- Returns nothing if the caller does not own the peer
+--       | mailbox version, the seq before its first entry, highest accepted id,
+--         replication id, now, the hash (flat)
 if not heal() then return false end
 local peer = ARGV[1]
 local value = redis.call('HGET', room, 'o:' .. peer)
@@ -13,7 +16,7 @@ local seq
 if mailbox == ARGV[4] then
   mailbox, seq = renew(peer)
 else
-  -- It has been renewed already, and nobody has read from the new one.
+  -- Another call has renewed it, and the owner has not read from the new version.
   seq = redis.call('HGET', room, 'a:' .. peer) or '0'
 end
 local last = redis.call('HGET', room, 'l:' .. peer) or '0'

@@ -1,4 +1,4 @@
--- Cuts off what is too old in mailboxes of a room.
+-- Deletes entries that are too old from mailboxes of a room.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3… mailboxes
 -- ARGV: 1 room name, 2 entry life ms, 3 slack ms, 4… peers, one for each mailbox
 heal()
@@ -14,7 +14,7 @@ for n = 3, #KEYS do
     redis.call('DEL', box)
   end
   local limit = first and first + life + slack
-  -- The TTL does the rest where it comes first.
+  -- Without a deadline the TTL deletes the mailbox in time.
   if first and now + redis.call('PTTL', box) > limit then
     redis.call('ZADD', KEYS[2], text(limit), name .. ' ' .. peer)
   else

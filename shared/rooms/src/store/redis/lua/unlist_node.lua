@@ -1,4 +1,4 @@
--- A dead node need not be looked for in this room, unless it is back and has peers there.
+-- Removes a room from the rooms of a dead node, unless the node owns a peer of the room again.
 -- KEYS: 1 room hash, 2 rooms of the node
 -- ARGV: 1 room name, 2 node
 heal()
