@@ -1,8 +1,8 @@
 //! Applies changed access rules to this node: a task that checks every connection, delivers notices
 //! and applies changed limits.
 //!
-//! Owns: the pace of the checks. Must not: end a connection itself; a connection gets its close
-//! code and ends by itself, and its peer leaves the room with it.
+//! Owns: the pace of the checks. Must not: end a connection. It only sets the close code; then the
+//! task of the connection ends it, and its peer leaves the room.
 
 use std::{
     sync::{Arc, Weak},

@@ -81,9 +81,9 @@ pub enum ConnectIntent {
 }
 
 impl ConnectIntent {
-    /// Whether the peer was never counted as joined: it is new, or was in the lobby when its handle
-    /// was made. (It counts twice if its `joined` was lost with its socket, or if it was admitted
-    /// while it was detached.)
+    /// Whether the peer was never counted as joined: it is new, or it was in the lobby when its
+    /// handle was created. It counts twice if its `joined` was lost with its socket, or if a
+    /// moderator admitted it while it was detached.
     pub fn is_first_join(&self) -> bool {
         match self {
             Self::Join { .. } => true,
@@ -91,7 +91,7 @@ impl ConnectIntent {
         }
     }
 
-    /// The room.
+    /// The room that the peer joins or resumes in.
     pub fn room_id(&self) -> &RoomId {
         match self {
             Self::Join { claims, .. } => &claims.room,
@@ -124,7 +124,7 @@ impl ConnectIntent {
     }
 }
 
-/// A request whose credentials are good.
+/// A request whose credentials are valid.
 #[derive(Debug)]
 pub struct VerifiedRequest {
     /// The intent.
@@ -225,14 +225,15 @@ impl AdmissionControl {
             return Err(Problem::new(
                 503,
                 "draining",
-                "this node is stopping; come back to the same address",
+                "this node is draining; connect to the same address again",
             ));
         }
         if self.open_connections.fetch_add(1, Ordering::Relaxed)
             >= self.max_connections.load(Ordering::Relaxed)
         {
             self.open_connections.fetch_sub(1, Ordering::Relaxed);
-            return Err(Problem::new(503, "overloaded", "this node has no place left; try again shortly"));
+            let detail = "this node has reached its maximum of connections; try again later";
+            return Err(Problem::new(503, "overloaded", detail));
         }
         Ok(ConnectionPermit(self.clone()))
     }
@@ -245,17 +246,17 @@ impl AdmissionControl {
         let (CredentialSource::Upgrade(query, headers) | CredentialSource::Validate(query, headers)) =
             *source;
         check_host(headers, &self.allowed_hosts)?;
-        let mut found = RequestCredentials::from_query(query)?;
+        let mut credentials = RequestCredentials::from_query(query)?;
         match source {
-            CredentialSource::Upgrade(..) => found.read_subprotocols(headers)?,
-            CredentialSource::Validate(..) => found.read_authorization(headers),
+            CredentialSource::Upgrade(..) => credentials.read_subprotocols(headers)?,
+            CredentialSource::Validate(..) => credentials.read_authorization(headers),
         }
-        let (intent, ticket) = match found.take_handle()? {
-            Some(text) => (self.verify_handle(&text, found.since)?, None),
-            None => self.verify_join(&found.take_token()?).await?,
+        let (intent, ticket) = match credentials.take_handle()? {
+            Some(text) => (self.verify_handle(&text, credentials.since)?, None),
+            None => self.verify_join(&credentials.take_token()?).await?,
         };
         check_origin(headers, &self.allowed_origins)?;
-        Ok(VerifiedRequest { intent, ticket, echo_subprotocol: found.offers_protocol })
+        Ok(VerifiedRequest { intent, ticket, echo_subprotocol: credentials.offers_protocol })
     }
 
     /// Checks a verified request against the access rules and the room. `socket_address` is the
@@ -303,7 +304,7 @@ impl AdmissionControl {
             let (ticket, claims) = self.ticket_store.look_up_ticket(text).await?;
             (claims, Some(ticket))
         } else if self.tickets_only && !text.is_empty() {
-            let detail = "only a ticket opens a connection here; get one from POST /auth/ticket";
+            let detail = "this server accepts only tickets here; get one from POST /auth/ticket";
             return Err(Problem::new(401, "ticket_required", detail));
         } else {
             (self.verify_room_token(text).await?, None)
@@ -313,7 +314,7 @@ impl AdmissionControl {
 
     fn verify_handle(&self, text: &str, since: Option<u64>) -> Result<ConnectIntent, Problem> {
         let invalid =
-            || Problem::new(401, "resume_invalid", "the handle is not one of ours; join with a token");
+            || Problem::new(401, "resume_invalid", "this server did not issue the handle; join with a token");
         let handle = Box::new(self.handle_keys.open_handle(text).ok_or_else(invalid)?);
         match since {
             Some(since) => Ok(ConnectIntent::Resume { handle, since }),
@@ -330,13 +331,12 @@ impl AdmissionControl {
         if self.access_control.is_current() {
             return Ok(());
         }
-        let detail =
-            "this node does not know yet what was taken back; keep the token or handle and try again";
+        let detail = "this node has not loaded the access rules yet; keep the token or handle and try again";
         Err(Problem::new(503, "unavailable", detail))
     }
 
-    /// Asks the store, and for a handle the room, what an intent would lead to. Nothing is changed,
-    /// so a join or resume may still fail later.
+    /// Checks that the store answers, and for a handle that the room would accept it. It changes
+    /// nothing, so a join or resume may still fail later.
     async fn check_room(&self, intent: &ConnectIntent) -> Result<(), Problem> {
         let unavailable = |StoreUnavailable| {
             let detail = "the store does not answer; keep the token or handle and try again";
@@ -378,7 +378,7 @@ struct RequestCredentials {
 impl RequestCredentials {
     fn from_query(query: &str) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::from_query(query)
-            .map_err(|_| Problem::new(400, "bad_request", "the query string does not parse"))?
+            .map_err(|_| Problem::new(400, "bad_request", "the query string could not be parsed"))?
             .into_inner();
         let values = |name: &str| {
             pairs
@@ -390,13 +390,11 @@ impl RequestCredentials {
         let since = match values("since").as_slice() {
             [] => None,
             [one] => Some(parse_seq(one).ok_or_else(|| {
-                Problem::new(400, "bad_request", "`since` must be the last seq, a whole number")
+                Problem::new(400, "bad_request", "`since` must be the last seq, an integer")
                     .with_field("since")
             })?),
             _ => {
-                return Err(
-                    Problem::new(400, "bad_request", "`since` stands there twice").with_field("since")
-                );
+                return Err(Problem::new(400, "bad_request", "`since` occurs twice").with_field("since"));
             }
         };
         Ok(Self { tokens: values("token"), handles: values("resume"), since, offers_protocol: false })
@@ -416,7 +414,7 @@ impl RequestCredentials {
             }
         }
         if offered && !self.offers_protocol {
-            let detail = "none of the offered subprotocols is served here; offer signalbox.v1";
+            let detail = "this server serves none of the offered subprotocols; offer signalbox.v1";
             return Err(Problem::new(400, "bad_request", detail).with_field("Sec-WebSocket-Protocol"));
         }
         Ok(())
@@ -433,8 +431,8 @@ impl RequestCredentials {
         match (self.handles.len(), self.tokens.is_empty()) {
             (0, _) => Ok(None),
             (1, true) => Ok(self.handles.pop()),
-            (1, false) => Err(bad_request("a token and a handle are given; keep one")),
-            _ => Err(bad_request("the handle stands in more than one place; keep one")),
+            (1, false) => Err(bad_request("the request has a token and a handle; send only one of them")),
+            _ => Err(bad_request("the request has more than one handle; send only one")),
         }
     }
 
@@ -443,7 +441,7 @@ impl RequestCredentials {
         match self.tokens.len() {
             0 => Err(TokenError::Missing.to_problem()),
             1 => Ok(self.tokens.remove(0)),
-            _ => Err(Problem::new(400, "token_twice", "the token stands in more than one place; keep one")),
+            _ => Err(Problem::new(400, "token_twice", "the request has more than one token; send only one")),
         }
     }
 }

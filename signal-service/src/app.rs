@@ -36,8 +36,8 @@ pub fn configure_standalone(node: Arc<SignalNode>) -> impl FnOnce(&mut web::Serv
     }
 }
 
-/// The answer that an upgrade would get, as plain HTTP: a browser cannot read the status of a
-/// failed upgrade.
+/// The answer that an upgrade would get, as plain HTTP. A browser needs it, because a page cannot
+/// read the status of a failed upgrade.
 async fn validate_credentials(
     node: web::Data<SignalNode>,
     request: HttpRequest,

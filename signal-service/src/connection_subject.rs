@@ -1,4 +1,5 @@
-//! The access subject of a connection, in owned form. A value: it knows no connection and no rule.
+//! The access subject of a connection, in owned form. A plain value: it refers to no connection and
+//! no rule.
 
 use std::net::IpAddr;
 

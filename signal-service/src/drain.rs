@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{node::SignalNode, registry::LocalPeer};
 
-/// The time from the announced reconnect to the close. A client that reconnects in time closes by
-/// itself.
+/// The time from the announced reconnect to the close. A client that reconnects in time closes its
+/// old connection itself.
 const CLOSE_DELAY: Duration = Duration::from_millis(100);
 
 /// Admits no new connection, asks every client to reconnect within `timing.drain_spread`, and
@@ -34,15 +34,18 @@ pub async fn drain_node(node: &SignalNode) {
     if let Some(meter) = &node.usage_meter
         && meter.flush_usage(&node.registry, true).await.is_err()
     {
-        tracing::warn!(event = "usage_lost", "the store is away; what this node counted last is lost");
+        tracing::warn!(
+            event = "usage_lost",
+            "the store is unavailable, so the last usage of this node is lost"
+        );
     }
     if !is_in_time {
         tracing::warn!(event = "drain_cut_short", connections = connections.get());
-        // The lease must end by itself: then other nodes detach the peers that are left. They would
-        // not do so for a node that the store has forgotten.
+        // The lease must expire, so that other nodes detach the remaining peers. They would not do
+        // so for a node that the store has forgotten.
         return;
     }
-    // If the store is unavailable the lease ends by itself.
+    // If the store is unavailable, the lease expires.
     let _ = context.store.forget_node(&context.node_id).await;
 }
 

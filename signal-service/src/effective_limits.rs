@@ -1,7 +1,7 @@
 //! The limits that an operator may change while the node runs.
 //!
-//! Owns: their values in force, read where they are asked, by live connections too. Must not: know
-//! why they changed (`control` does).
+//! Owns: the values in force, which open connections read, too. Must not: know why a limit has
+//! changed (`access_enforcer` does).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +14,7 @@ use signalbox_rooms::room::RoomPolicy;
 #[derive(Debug)]
 pub struct EffectiveLimits {
     configured: LimitChanges,
-    /// No room may be so large that its first frame does not fit into an outbox.
+    /// The largest room whose `joined` frame still fits into an outbox, peers.
     max_room_size: u32,
     room_policy: RoomPolicy,
     wire_limits: WireLimits,
@@ -27,11 +27,11 @@ pub struct EffectiveLimits {
 }
 
 impl EffectiveLimits {
-    /// The configured ones.
+    /// The limits of the configuration.
     pub fn new(settings: &ServiceSettings) -> Self {
         let limits = &settings.limits;
         let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-        let largest = limits.outbox.0 / (limits.metadata.0 + 512);
+        let max_room_size = limits.outbox.0 / (limits.metadata.0 + 512);
         let configured = LimitChanges {
             room_peers: Some(limits.room_peers),
             user_peers: Some(limits.user_peers),
@@ -40,9 +40,9 @@ impl EffectiveLimits {
             rate: Some(limits.rate),
             backlog: Some(limits.backlog),
         };
-        let live = Self {
+        let effective = Self {
             configured,
-            max_room_size: u32::try_from(largest).unwrap_or(u32::MAX),
+            max_room_size: u32::try_from(max_room_size).unwrap_or(u32::MAX),
             room_policy: RoomPolicy::new(settings),
             wire_limits: configured_wire_limits(limits),
             room_peers: 0.into(),
@@ -52,28 +52,28 @@ impl EffectiveLimits {
             rate: 0.into(),
             backlog: 0.into(),
         };
-        live.apply_changes(&LimitChanges::default());
-        live
+        effective.apply_changes(&LimitChanges::default());
+        effective
     }
 
-    /// From now on these count, and the configured ones where there is none. Whether anything is
-    /// different.
+    /// Puts changed limits in force; a limit without a change gets its configured value. Returns
+    /// whether a value has changed.
     pub fn apply_changes(&self, changes: &LimitChanges) -> bool {
-        let usual = &self.configured;
-        let set = |limit: &AtomicU32, changed: Option<u32>, usual: Option<u32>| {
-            let value = changed.or(usual).unwrap_or(1).max(1);
+        let configured = &self.configured;
+        let set = |limit: &AtomicU32, changed: Option<u32>, configured: Option<u32>| {
+            let value = changed.or(configured).unwrap_or(1).max(1);
             limit.swap(value, Ordering::Relaxed) != value
         };
         let room_peers = changes.room_peers.map(|peers| peers.min(self.max_room_size));
-        let different = [
-            set(&self.room_peers, room_peers, usual.room_peers),
-            set(&self.user_peers, changes.user_peers, usual.user_peers),
-            set(&self.connections, changes.connections, usual.connections),
-            set(&self.burst, changes.burst, usual.burst),
-            set(&self.rate, changes.rate, usual.rate),
-            set(&self.backlog, changes.backlog, usual.backlog),
+        let has_changed = [
+            set(&self.room_peers, room_peers, configured.room_peers),
+            set(&self.user_peers, changes.user_peers, configured.user_peers),
+            set(&self.connections, changes.connections, configured.connections),
+            set(&self.burst, changes.burst, configured.burst),
+            set(&self.rate, changes.rate, configured.rate),
+            set(&self.backlog, changes.backlog, configured.backlog),
         ];
-        different.contains(&true)
+        has_changed.contains(&true)
     }
 
     /// The limits that a client learns in its first frame.
@@ -83,7 +83,7 @@ impl EffectiveLimits {
         WireLimits { room_peers, burst, rate_per_second, backlog, ..self.wire_limits }
     }
 
-    /// What the rules of rooms need.
+    /// The limits and rules that a room decision needs.
     pub fn room_policy(&self) -> RoomPolicy {
         RoomPolicy {
             max_room_peers: self.room_peers() as usize,
@@ -92,27 +92,27 @@ impl EffectiveLimits {
         }
     }
 
-    /// Most peers in a room.
+    /// The maximum of peers in a room.
     pub fn room_peers(&self) -> u32 {
         self.room_peers.load(Ordering::Relaxed)
     }
 
-    /// Most peers of one user in a room.
+    /// The maximum of peers of one user in a room.
     pub fn user_peers(&self) -> u32 {
         self.user_peers.load(Ordering::Relaxed)
     }
 
-    /// Most connections of this node.
+    /// The maximum of connections of this node.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed) as usize
     }
 
-    /// Frames that a connection may send at once, and a second after that.
+    /// The frames that a connection may send at once, and the frames per second after that.
     pub fn burst_and_rate(&self) -> (u32, u32) {
         (self.burst.load(Ordering::Relaxed), self.rate.load(Ordering::Relaxed))
     }
 
-    /// Entries that may wait in one mailbox.
+    /// The entries that may wait in one mailbox.
     pub fn backlog(&self) -> u32 {
         self.backlog.load(Ordering::Relaxed)
     }
@@ -138,13 +138,16 @@ mod tests {
 
     #[test]
     fn a_changed_limit_holds_until_lifted_and_no_room_outgrows_an_outbox() {
-        let live = EffectiveLimits::new(&ServiceSettings::default());
-        assert_eq!((live.room_peers(), live.burst_and_rate(), live.backlog()), (100, (1_000, 100), 512));
+        let limits = EffectiveLimits::new(&ServiceSettings::default());
+        assert_eq!(
+            (limits.room_peers(), limits.burst_and_rate(), limits.backlog()),
+            (100, (1_000, 100), 512)
+        );
         let changes = LimitChanges { room_peers: Some(1_000), rate: Some(5), ..LimitChanges::default() };
-        assert!(live.apply_changes(&changes));
-        assert!(!live.apply_changes(&changes), "nothing is different");
-        assert_eq!((live.room_peers(), live.burst_and_rate(), live.backlog()), (227, (1_000, 5), 512));
-        assert!(live.apply_changes(&LimitChanges::default()));
-        assert_eq!((live.room_peers(), live.burst_and_rate()), (100, (1_000, 100)));
+        assert!(limits.apply_changes(&changes));
+        assert!(!limits.apply_changes(&changes), "no value has changed");
+        assert_eq!((limits.room_peers(), limits.burst_and_rate(), limits.backlog()), (227, (1_000, 5), 512));
+        assert!(limits.apply_changes(&LimitChanges::default()));
+        assert_eq!((limits.room_peers(), limits.burst_and_rate()), (100, (1_000, 100)));
     }
 }

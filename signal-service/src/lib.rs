@@ -3,8 +3,9 @@
 //! In reading order:
 //! - [`connection`]: one WebSocket, from the upgrade request to its last byte
 //! - [`registry`]: the rooms and peers of this node; it appends messages and delivers entries
-//! - [`admission`]: who may open a connection; [`token_keys`], `ticket_store`, [`resume_handle`]
-//! - [`node`]: puts the parts together; [`node_context`]: what every room of the node uses
+//! - [`admission`]: the checks of a new connection; [`token_keys`], `ticket_store`,
+//!   [`resume_handle`]: its credentials
+//! - [`node`]: puts the parts together; [`node_context`]: the parts that every room of it uses
 //! - `maintenance`, `access_enforcer`, [`usage_meter`]: the tasks of a node
 //! - [`app`], [`drain`]: the HTTP routes, and the stop of a node
 //!

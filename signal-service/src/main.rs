@@ -1,4 +1,5 @@
-//! The signaling service: `/ws/signal` for peers, with rooms in Redis or, without it, in this process.
+//! The signaling service: `/ws/signal` for peers. Its rooms are in Redis, or without Redis in the
+//! memory of this process.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -17,7 +18,7 @@ use signalbox_signal::{
 use signalbox_token::TokenVerifier;
 use signalbox_turn::IceDirectory;
 
-/// Brings WebRTC peers together: carries SDP, ICE candidates and presence, never media.
+/// Forwards SDP, ICE candidates and presence between WebRTC peers; it never carries media.
 #[derive(Parser)]
 #[command(name = "signal-service", version)]
 struct Cli {
@@ -47,7 +48,7 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
         None => {
             tracing::warn!(
                 event = "no_redis",
-                "no --redis: rooms live in this process and this must be the only node"
+                "--redis is not set: rooms are kept in this process, so it must be the only node"
             );
             StoreConfig::Memory(None)
         }
@@ -56,11 +57,11 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
     let routes = signal.clone();
     let server = connection::serve(listener, &signal, move || configure_standalone(routes.clone()))?;
     let handle = server.handle();
-    let (stopping, told_to_stop): (Arc<SignalNode>, _) = (signal.clone(), signalbox_http::stop_signal()?);
+    let (draining_node, stop_signal): (Arc<SignalNode>, _) = (signal.clone(), signalbox_http::stop_signal()?);
     tracing::info!(event = "listening", address = %loaded.settings.server.listen);
     actix_rt::spawn(async move {
-        told_to_stop.await;
-        drain_node(&stopping).await;
+        stop_signal.await;
+        drain_node(&draining_node).await;
         handle.stop(true).await;
     });
     server.await?;
@@ -68,7 +69,8 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What tokens are checked with: the published keys where their place is set, and the shared secret where one is given.
+/// The keys that verify tokens: the published keys if their source is set, and the shared secret if
+/// there is one.
 fn build_token_keys(loaded: &LoadedConfig) -> anyhow::Result<TokenKeys> {
     let (auth, secrets) = (&loaded.settings.auth, &loaded.secrets);
     let url = auth.jwks_url.clone().map(KeySource::Url);
@@ -76,11 +78,11 @@ fn build_token_keys(loaded: &LoadedConfig) -> anyhow::Result<TokenKeys> {
     let shared = secrets.auth.iter().chain(&secrets.auth_previous);
     match (source, &secrets.auth) {
         (None, None) => {
-            let problem = "is not set, and neither is auth.jwks_url: name the auth service's public keys there, or give this service its secret, made with: openssl rand -base64 48";
+            let problem = "is not set, and neither is auth.jwks_url: set auth.jwks_url to the public keys of the auth service, or give this service the same secret, created with: openssl rand -base64 48";
             Err(ConfigError::invalid_setting("AUTH_SECRET", problem).into())
         }
         (Some(_), None) if secrets.handle_key.is_none() => {
-            let problem = "is not set, and without AUTH_SECRET nothing else seals handles; give every node the same, made with: openssl rand -base64 48";
+            let problem = "is not set, and without AUTH_SECRET no other key can seal resume handles; give every node the same key, created with: openssl rand -base64 48";
             Err(ConfigError::invalid_setting("SIGNALBOX_SESSION_KEY", problem).into())
         }
         (None, Some(_)) => Ok(TokenVerifier::from_secrets(shared).into()),

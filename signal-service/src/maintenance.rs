@@ -1,12 +1,14 @@
-//! What a node does by itself, whoever is connected: it renews its lease, looks after the rooms of
-//! dead nodes, keeps deadlines, and compares its peers with the store after a break.
+//! The background tasks of a node: they renew its lease, detach the peers of dead nodes, check
+//! deadlines, and reconcile its peers with the store after an interruption.
 //!
-//! Owns: the pace of it, and who does what: each partition is looked after by one node that is
-//! alive (rendezvous hashing). Two at once are harmless, because each step is a compare-and-commit.
-//! Must not: change a room but through its driver.
+//! Owns: the pace of these tasks, and the assignment of partitions to nodes. Each partition belongs
+//! to one live node (rendezvous hashing). Two nodes may act for the same partition: that is
+//! harmless, because each step is a compare-and-commit. Must not: change a room except through its
+//! driver. Next: `registry::local_room` commits the inputs.
 //!
-//! After the store came back, or may have forgotten something, every lease and deadline may look
-//! over. So for three leases nobody is taken for dead and no deadline counts.
+//! After the store was unavailable, or may have lost data, every lease and deadline may seem to
+//! have expired. So no lease and no deadline is enforced for a grace period of three lease
+//! durations.
 
 use std::{
     sync::{
@@ -28,35 +30,41 @@ use signalbox_rooms::{
     store::{DueItem, NodeCensus, StoreUnavailable},
 };
 
-/// So many rooms are compared or looked after at a time.
+/// The number of rooms that one task handles at the same time.
 const MAX_CONCURRENT_ROOMS: usize = 32;
 
-/// The keeper of one node.
+/// How often the node renews the key that holds the number of partitions. The key expires after two
+/// days.
+const PARTITION_COUNT_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The background tasks of one node.
 struct NodeMaintenance {
     registry: Weak<RoomRegistry>,
     lease_duration: Duration,
-    /// Who is alive, by the last answer. A std mutex: held to swap or clone the pointer.
+    /// The live and dead nodes at the last renewal of the lease. A std mutex: held to swap or clone
+    /// the pointer.
     last_census: Mutex<Arc<NodeCensus>>,
-    /// Whether the store may say things of this node that are not so.
+    /// Whether the store may list peers on this node that it does not serve.
     needs_reconcile: AtomicBool,
 }
 
-/// Starts the keeper of a node; it ends with the registry.
+/// Starts the background tasks of a node; they end with the registry.
 pub(crate) fn start_maintenance(registry: &Arc<RoomRegistry>, timing: &TimingSettings) {
-    let alone = NodeCensus { live_nodes: vec![registry.context().node_id.clone()], ..NodeCensus::default() };
-    let keeper = Arc::new(NodeMaintenance {
+    let own_census =
+        NodeCensus { live_nodes: vec![registry.context().node_id.clone()], ..NodeCensus::default() };
+    let maintenance = Arc::new(NodeMaintenance {
         registry: Arc::downgrade(registry),
         lease_duration: timing.lease.0,
-        last_census: Mutex::new(Arc::new(alone)),
+        last_census: Mutex::new(Arc::new(own_census)),
         needs_reconcile: AtomicBool::new(true),
     });
-    let look = (timing.resume_window.0 / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
+    let poll_interval = (timing.resume_window.0 / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
     let runtime = &registry.context().runtime;
-    runtime.spawn(keeper.clone().run_lease_renewal());
-    runtime.spawn(keeper.clone().run_room_recovery());
-    runtime.spawn(keeper.clone().run_deadlines(look));
-    runtime.spawn(keeper.clone().run_partition_count());
-    runtime.spawn(keeper.run_room_resync());
+    runtime.spawn(maintenance.clone().run_lease_renewal());
+    runtime.spawn(maintenance.clone().run_room_recovery());
+    runtime.spawn(maintenance.clone().run_deadlines(poll_interval));
+    runtime.spawn(maintenance.clone().run_partition_count());
+    runtime.spawn(maintenance.run_room_resync());
 }
 
 impl NodeMaintenance {
@@ -64,30 +72,30 @@ impl NodeMaintenance {
         self.last_census.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether leases and deadlines count.
+    /// Whether leases and deadlines are enforced.
     fn is_grace_period_over(&self, registry: &RoomRegistry) -> bool {
         registry.context().store.stable_for() >= 3 * self.lease_duration
     }
 
-    /// Renews the lease and does nothing else: whatever takes its time must not make the others
-    /// take this node for dead.
+    /// Renews the lease. This task does nothing else: slow work must not delay a renewal, or the
+    /// other nodes would treat this node as dead.
     async fn run_lease_renewal(self: Arc<Self>) {
-        let mut held_before = false;
+        let mut was_renewed = false;
         loop {
             let Some(registry) = self.registry.upgrade() else { return };
             match registry.context().store.renew_lease(&registry.context().node_id).await {
                 Ok(census) => {
-                    if held_before && !census.had_lease {
+                    if was_renewed && !census.had_lease {
                         tracing::warn!(
                             event = "lease_lost",
-                            "this node was taken for dead; it compares its peers"
+                            "the lease expired, so other nodes treated this node as dead; it resyncs its peers"
                         );
                         registry.mark_rooms_stale(registry.local_rooms().iter().map(|room| room.id.clone()));
                     }
                     if !census.had_lease {
                         self.needs_reconcile.store(true, Ordering::Relaxed);
                     }
-                    held_before = true;
+                    was_renewed = true;
                     *self.last_census.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(census);
                 }
                 Err(StoreUnavailable) => tracing::debug!(event = "lease_not_renewed"),
@@ -97,7 +105,8 @@ impl NodeMaintenance {
         }
     }
 
-    /// Looks after the rooms of dead nodes, and after its own once after each break.
+    /// Detaches the peers of dead nodes, and reconciles the rooms of this node once after each
+    /// interruption.
     async fn run_room_recovery(self: Arc<Self>) {
         loop {
             sleep(self.lease_duration / 4).await;
@@ -106,7 +115,7 @@ impl NodeMaintenance {
                 self.needs_reconcile.store(true, Ordering::Relaxed);
                 continue;
             }
-            // What fails now is tried again.
+            // The next round tries again.
             let _ = self.detach_dead_nodes(&registry, &self.current_census()).await;
             if self.needs_reconcile.swap(false, Ordering::Relaxed)
                 && reconcile_own_rooms(&registry).await.is_err()
@@ -116,69 +125,71 @@ impl NodeMaintenance {
         }
     }
 
-    /// Detaches the peers of dead nodes in the rooms of this node's partitions.
+    /// Detaches the peers of dead nodes in the partitions that are assigned to this node.
     async fn detach_dead_nodes(
         &self,
         registry: &Arc<RoomRegistry>,
         census: &NodeCensus,
     ) -> Result<(), StoreUnavailable> {
-        let (hub, mine) =
-            (registry.context(), assigned_partitions(&registry.context().node_id, &census.live_nodes));
-        for dead in &census.dead_nodes {
+        let context = registry.context();
+        let partitions = assigned_partitions(&context.node_id, &census.live_nodes);
+        for dead_node in &census.dead_nodes {
             let mut rooms = Vec::new();
-            for partition in &mine {
-                rooms.extend(hub.store.list_rooms_of_node(*partition, dead).await?);
+            for partition in &partitions {
+                rooms.extend(context.store.list_rooms_of_node(*partition, dead_node).await?);
             }
             if !rooms.is_empty() {
-                tracing::warn!(event = "node_dead", node = %dead, rooms = rooms.len());
+                tracing::warn!(event = "node_dead", node = %dead_node, rooms = rooms.len());
             }
-            let buried = stream::iter(rooms).for_each_concurrent(MAX_CONCURRENT_ROOMS, |room| async move {
-                let done = registry.submit_input(&room, RoomInput::NodeDied { node: dead.clone() }).await;
-                if done.is_ok() {
-                    hub.metrics.rooms_reaped.inc();
-                    // Should the index be older than the room; else it has gone with the commit.
-                    let _ = hub.store.unlist_node(&room, dead).await;
+            let recovery = stream::iter(rooms).for_each_concurrent(MAX_CONCURRENT_ROOMS, |room| async move {
+                let input = RoomInput::NodeDied { node: dead_node.clone() };
+                if registry.submit_input(&room, input).await.is_ok() {
+                    context.metrics.rooms_reaped.inc();
+                    // The commit removes the index entry, unless the index is older than the room.
+                    let _ = context.store.unlist_node(&room, dead_node).await;
                 }
             });
-            buried.await;
-            if is_assigned_to(&hub.node_id, dead.as_str(), &census.live_nodes) {
-                self.forget_dead_node(registry, dead).await?;
+            recovery.await;
+            if is_assigned_to(&context.node_id, dead_node.as_str(), &census.live_nodes) {
+                self.forget_dead_node(registry, dead_node).await?;
             }
         }
         Ok(())
     }
 
-    /// A dead node is forgotten when nobody has rooms of it left to look after.
-    async fn forget_dead_node(&self, registry: &RoomRegistry, dead: &NodeId) -> Result<(), StoreUnavailable> {
+    /// Forgets a dead node as soon as no partition lists a room of it.
+    async fn forget_dead_node(
+        &self,
+        registry: &RoomRegistry,
+        dead_node: &NodeId,
+    ) -> Result<(), StoreUnavailable> {
         let store = &registry.context().store;
         for partition in 0..PARTITIONS {
-            if !store.list_rooms_of_node(partition, dead).await?.is_empty() {
+            if !store.list_rooms_of_node(partition, dead_node).await?.is_empty() {
                 return Ok(());
             }
         }
-        tracing::info!(event = "node_forgotten", node = %dead);
-        store.forget_node(dead).await
+        tracing::info!(event = "node_forgotten", node = %dead_node);
+        store.forget_node(dead_node).await
     }
 
-    async fn run_deadlines(self: Arc<Self>, look: Duration) {
+    /// Checks the deadlines of rooms and trims old mailboxes.
+    async fn run_deadlines(self: Arc<Self>, poll_interval: Duration) {
         loop {
-            sleep(look).await;
+            sleep(poll_interval).await;
             let Some(registry) = self.registry.upgrade() else { return };
             if !self.is_grace_period_over(&registry) {
                 continue;
             }
-            let hub = registry.context();
-            // What fails now is asked for again.
-            let due = hub
-                .store
-                .poll_due_items(&assigned_partitions(&hub.node_id, &self.current_census().live_nodes))
-                .await
-                .unwrap_or_default();
-            for due in due {
-                match due {
+            let context = registry.context();
+            let partitions = assigned_partitions(&context.node_id, &self.current_census().live_nodes);
+            // The next round polls again after a failure.
+            let due_items = context.store.poll_due_items(&partitions).await.unwrap_or_default();
+            for item in due_items {
+                match item {
                     DueItem::Room(room) => registry.queue_input(&room, RoomInput::CheckDeadlines),
-                    // What fails now is named again.
-                    DueItem::Mailboxes(room, peers) => _ = hub.store.trim_mailboxes(&room, &peers).await,
+                    // After a failure the store lists the mailboxes again.
+                    DueItem::Mailboxes(room, peers) => _ = context.store.trim_mailboxes(&room, &peers).await,
                 }
             }
         }
@@ -186,25 +197,24 @@ impl NodeMaintenance {
 
     async fn run_partition_count(self: Arc<Self>) {
         loop {
-            sleep(Duration::from_secs(60 * 60)).await;
+            sleep(PARTITION_COUNT_INTERVAL).await;
             let Some(registry) = self.registry.upgrade() else { return };
-            // An hour is nothing to the two days that it is kept.
+            // A failure does no harm: the key outlives many intervals.
             let _ = registry.context().store.renew_partition_count().await;
         }
     }
 
-    /// Compares rooms in which something may have been missed.
+    /// Compares the mailbox heads of stale rooms with their local peers.
     async fn run_room_resync(self: Arc<Self>) {
         loop {
             let Some(registry) = self.registry.upgrade() else { return };
-            // The registry outlives the process's last connection, so waiting on it keeps nothing
-            // alive too long.
+            // The registry lives until the process ends, so this wait may hold it.
             let rooms = registry.wait_for_stale_rooms().await;
             let failed: Vec<RoomId> = stream::iter(rooms)
-                .map(|name| {
+                .map(|room| {
                     let registry = &registry;
                     async move {
-                        (registry.get_or_create_room(&name).compare_heads().await.is_err()).then_some(name)
+                        (registry.get_or_create_room(&room).compare_heads().await.is_err()).then_some(room)
                     }
                 })
                 .buffer_unordered(MAX_CONCURRENT_ROOMS)
@@ -219,55 +229,59 @@ impl NodeMaintenance {
     }
 }
 
-/// Compares what the store says is on this node with its sockets. After a break there may be more:
-/// a commit whose answer was lost, or a room that was made again from an old view. Such a room may
-/// also name a node that nobody knows any more.
+/// Reconciles the rooms that the store lists for this node with its connections.
+///
+/// After an interruption the store may list too many peers: the answer of a commit was lost, or a
+/// room was created again from an old view. Such a room may also name a node that the store does
+/// not know; the peers of that node are detached, too.
 async fn reconcile_own_rooms(registry: &Arc<RoomRegistry>) -> Result<(), StoreUnavailable> {
-    let hub = registry.context();
-    let (rooms, me) = (list_rooms_of_node(registry, &hub.node_id).await?, &hub.node_id);
-    let sweeping = stream::iter(rooms).map(|name| async move {
-        let owners = registry.reconcile_room(&name).await?;
-        hub.store.unlist_node(&name, me).await?;
-        Ok::<_, StoreUnavailable>((name, owners))
+    let context = registry.context();
+    let own_node = &context.node_id;
+    let rooms = list_rooms_of_node(registry, own_node).await?;
+    let reconciliation = stream::iter(rooms).map(|room| async move {
+        let owners = registry.reconcile_room(&room).await?;
+        context.store.unlist_node(&room, own_node).await?;
+        Ok::<_, StoreUnavailable>((room, owners))
     });
-    let found: Vec<_> = sweeping.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await?;
-    // Asked after the rooms were read, so that none of a node that has just started is among the
-    // unknown.
-    let census = hub.store.renew_lease(me).await?;
+    let reconciled: Vec<_> = reconciliation.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await?;
+    // Read after the rooms, so that it contains a node that started meanwhile.
+    let census = context.store.renew_lease(own_node).await?;
     let is_known = |node: &NodeId| census.live_nodes.contains(node) || census.dead_nodes.contains(node);
-    let lost =
-        found.into_iter().flat_map(|(name, owners)| owners.into_iter().map(move |o| (name.clone(), o)));
-    let burying = stream::iter(lost.filter(|(_, owner)| !is_known(owner))).map(|(name, node)| async move {
-        tracing::warn!(event = "node_unknown", %node, room = %name);
-        registry.submit_input(&name, RoomInput::NodeDied { node: node.clone() }).await?;
-        hub.store.unlist_node(&name, &node).await
+    let owners = reconciled
+        .into_iter()
+        .flat_map(|(room, owners)| owners.into_iter().map(move |owner| (room.clone(), owner)));
+    let unknown_owners = owners.filter(|(_, owner)| !is_known(owner));
+    let recovery = stream::iter(unknown_owners).map(|(room, node)| async move {
+        tracing::warn!(event = "node_unknown", %node, %room);
+        registry.submit_input(&room, RoomInput::NodeDied { node: node.clone() }).await?;
+        context.store.unlist_node(&room, &node).await
     });
-    burying.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await
+    recovery.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await
 }
 
-/// The rooms where a node has, or had, peers.
+/// The rooms in which a node has, or had, peers.
 async fn list_rooms_of_node(registry: &RoomRegistry, node: &NodeId) -> Result<Vec<RoomId>, StoreUnavailable> {
     let store = &registry.context().store;
-    let asking = stream::iter(0..PARTITIONS).map(|partition| store.list_rooms_of_node(partition, node));
-    let lists: Vec<Vec<RoomId>> = asking.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await?;
+    let calls = stream::iter(0..PARTITIONS).map(|partition| store.list_rooms_of_node(partition, node));
+    let lists: Vec<Vec<RoomId>> = calls.buffer_unordered(MAX_CONCURRENT_ROOMS).try_collect().await?;
     Ok(lists.into_iter().flatten().collect())
 }
 
-/// The partitions that a node looks after.
-fn assigned_partitions(node: &NodeId, alive: &[NodeId]) -> Vec<usize> {
-    (0..PARTITIONS).filter(|partition| is_assigned_to(node, &partition.to_string(), alive)).collect()
+/// The partitions that are assigned to a node.
+fn assigned_partitions(node: &NodeId, live_nodes: &[NodeId]) -> Vec<usize> {
+    (0..PARTITIONS).filter(|partition| is_assigned_to(node, &partition.to_string(), live_nodes)).collect()
 }
 
-/// Rendezvous hashing: of the nodes that are alive, the one with the highest score looks after
-/// `what`.
-fn is_assigned_to(node: &NodeId, what: &str, alive: &[NodeId]) -> bool {
+/// Whether a task, named by `task_key`, is assigned to a node: the live node with the highest score
+/// gets it (rendezvous hashing).
+fn is_assigned_to(node: &NodeId, task_key: &str, live_nodes: &[NodeId]) -> bool {
     let score = |node: &NodeId| {
-        let hash = fnv1a(node.as_str().bytes().chain([b' ']).chain(what.bytes()));
-        // FNV's last bytes stir its high bits too little to be compared.
+        let hash = fnv1a(node.as_str().bytes().chain([b' ']).chain(task_key.bytes()));
+        // The last bytes of an FNV input change the high bits of the hash too little.
         (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     };
-    let mine = score(node);
-    alive.iter().all(|other| (score(other), other) <= (mine, node))
+    let own_score = score(node);
+    live_nodes.iter().all(|other| (score(other), other) <= (own_score, node))
 }
 
 #[cfg(test)]

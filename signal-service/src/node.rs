@@ -1,7 +1,7 @@
-//! One signaling node: the parts that all its workers share, and its start.
+//! One signaling node: the parts that its workers share, and its start.
 //!
 //! Owns: the construction of store, registry and admission. Must not: know HTTP or a socket. Next:
-//! `app` for the routes, `connection` for the sockets, `drain` for the stop.
+//! `app` for the routes, `connection` for the sockets, `drain` for the stop of the node.
 
 use std::sync::Arc;
 
@@ -34,135 +34,136 @@ use signalbox_rooms::{
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
 pub struct SignalNode {
-    /// The settings in force.
+    /// The settings from the configuration.
     pub settings: ServiceSettings,
-    /// Who is let in.
+    /// The admission control of new connections.
     pub admission: Arc<AdmissionControl>,
-    /// The rooms it serves.
+    /// The rooms with peers on this node.
     pub registry: Arc<RoomRegistry>,
     pub(crate) handle_keys: Arc<HandleKeys>,
     pub(crate) message_limits: MessageLimits,
-    /// What was taken back.
+    /// The access rules.
     pub access_control: Arc<AccessControl>,
     pub(crate) ice_directory: IceDirectory,
     pub(crate) empty_metadata: Arc<RawValue>,
-    /// What is counted for `/api/usage`, if anything is.
+    /// The usage of this node, unless `usage.kept` is zero.
     pub(crate) usage_meter: Option<Arc<UsageMeter>>,
 }
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The shared store cannot be used.
+    /// Redis cannot be used.
     #[error(transparent)]
     Store(#[from] RedisStartError),
-    /// Two metrics have one name: a fault of the program.
-    #[error("metrics: {0}")]
+    /// Two metrics have the same name, which is a fault of the program.
+    #[error("the metrics could not be registered: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Where a node keeps its rooms.
+/// The place where a node keeps its rooms.
 pub enum StoreConfig {
-    /// In this process; operators hear of them through this.
+    /// The memory of this process; the sender takes the events of the feed.
     Memory(Option<FeedSender>),
-    /// In Redis, through the client of the process.
+    /// Redis, through the client of the process.
     Redis(Arc<RedisClient>),
 }
 
 impl SignalNode {
-    /// Starts a node: connects the store and, where it is shared, listens for other nodes.
+    /// Starts a node: connects the store, and with Redis subscribes to the topics of the node.
     ///
     /// # Errors
     /// [`NodeError`], one line for the operator.
     pub fn start(
         settings: ServiceSettings,
-        keys: TokenKeys,
-        handles: HandleKeys,
-        ice: IceDirectory,
-        choice: StoreConfig,
+        token_keys: TokenKeys,
+        handle_keys: HandleKeys,
+        ice_directory: IceDirectory,
+        store_config: StoreConfig,
     ) -> Result<Arc<Self>, NodeError> {
-        let node = NodeId::random();
-        let bounds = store::StoreLimits::new(&settings);
+        let node_id = NodeId::random();
+        let limits = store::StoreLimits::new(&settings);
         let max_rules = settings.limits.rules as usize;
-        let (store, tickets, control) = match choice {
+        let (store, tickets, access_control) = match store_config {
             StoreConfig::Memory(feed) => {
-                let control = AccessControl::new(RuleLog::Memory(Arc::default()), max_rules);
-                tokio::spawn(AccessControl::follow_log(&control));
+                let access_control = AccessControl::new(RuleLog::Memory(Arc::default()), max_rules);
+                tokio::spawn(AccessControl::follow_log(&access_control));
                 let tickets = TicketStore::Memory(MemoryTicketStore::default());
-                (RoomStore::in_memory(bounds, feed), tickets, control)
+                (RoomStore::in_memory(limits, feed), tickets, access_control)
             }
             StoreConfig::Redis(client) => {
-                let store = RedisRoomStore::new(client.clone(), bounds);
-                let control =
+                let store = RedisRoomStore::new(client.clone(), limits);
+                let access_control =
                     AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client.clone())), max_rules);
                 client.wait_until_ready()?;
-                client.spawn(AccessControl::follow_log(&control));
-                (RoomStore::Redis(store), TicketStore::Redis(client), control)
+                client.spawn(AccessControl::follow_log(&access_control));
+                (RoomStore::Redis(store), TicketStore::Redis(client), access_control)
             }
         };
         let registry = Arc::new(RoomRegistry::new(NodeContext::new(
-            node.clone(),
+            node_id.clone(),
             store,
             &settings,
             NodeMetrics::new()?,
         )));
         if let RoomStore::Redis(redis) = &registry.context().store {
-            let arrivals: Arc<dyn StoreEvents> = registry.clone();
-            redis.subscribe_topics(&node, Arc::downgrade(&arrivals))?;
+            let store_events: Arc<dyn StoreEvents> = registry.clone();
+            redis.subscribe_topics(&node_id, Arc::downgrade(&store_events))?;
         }
-        registry.context().set_removal_hook(build_removal_hook(&control, &settings));
+        registry.context().set_removal_hook(build_removal_hook(&access_control, &settings));
         maintenance::start_maintenance(&registry, &settings.timing);
-        let counts = !settings.usage.kept.0.is_zero();
-        let meter = counts.then(|| UsageMeter::new(settings.usage.pairs as usize));
-        meter.iter().for_each(|meter| usage_meter::start_usage_flush(meter, &registry));
-        let handles = Arc::new(handles);
-        let door = AdmissionControl::new(
-            keys,
+        let counts_usage = !settings.usage.kept.0.is_zero();
+        let usage_meter = counts_usage.then(|| UsageMeter::new(settings.usage.pairs as usize));
+        usage_meter.iter().for_each(|meter| usage_meter::start_usage_flush(meter, &registry));
+        let handle_keys = Arc::new(handle_keys);
+        let admission = AdmissionControl::new(
+            token_keys,
             tickets,
-            handles.clone(),
-            control.clone(),
+            handle_keys.clone(),
+            access_control.clone(),
             registry.clone(),
             &settings,
         );
-        access_enforcer::start_access_enforcer(&registry, &door, &control);
-        door.token_keys().start_fetching(&registry.context().metrics);
-        tracing::info!(event = "node_started", node = %node);
+        access_enforcer::start_access_enforcer(&registry, &admission, &access_control);
+        admission.token_keys().start_fetching(&registry.context().metrics);
+        tracing::info!(event = "node_started", node = %node_id);
         Ok(Arc::new(Self {
-            admission: door,
+            admission,
             registry,
-            handle_keys: handles,
+            handle_keys,
             message_limits: build_message_limits(&settings),
-            access_control: control,
-            ice_directory: ice,
+            access_control,
+            ice_directory,
             empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
-            usage_meter: meter,
+            usage_meter,
             settings,
         }))
     }
 
-    /// Whether new peers may come: the store answers, there are keys to check tokens with, and the
-    /// node does not stop.
+    /// Whether the node can admit peers: it does not drain, the store answers, the access rules are
+    /// current, and there are keys that verify tokens.
     ///
     /// # Errors
     /// 503 `draining` or `unavailable`.
     pub fn check_ready(&self) -> Result<(), Problem> {
         if self.admission.is_draining() {
-            Err(Problem::new(503, "draining", "this node is stopping"))
+            Err(Problem::new(503, "draining", "this node is draining; connect to another node"))
         } else if !self.registry.context().store.is_ready() {
-            Err(Problem::new(503, "unavailable", "Redis does not answer"))
+            Err(Problem::new(503, "unavailable", "Redis does not answer; try again later"))
         } else if !self.access_control.is_current() {
-            Err(Problem::new(503, "unavailable", "this node does not know yet what was taken back"))
+            let detail = "this node has not loaded the access rules yet; try again later";
+            Err(Problem::new(503, "unavailable", detail))
         } else {
             self.admission.token_keys().check_ready()
         }
     }
 
-    /// The usage counted in this process, where no other keeps it.
+    /// The usage of this process, if its store is the memory of the process.
     pub fn usage_book(&self) -> Option<Arc<MemoryUsageStore>> {
         self.registry.context().store.usage_book()
     }
 
-    /// Everything it counts.
+    /// All metrics of the node.
     pub fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
         let metrics = &self.registry.context().metrics;
         metrics.set_access_rules(&self.access_control);
@@ -173,14 +174,14 @@ impl SignalNode {
     }
 }
 
-/// Whoever is removed does not come back with what it holds: its grant is taken back, for as long
-/// as something of it may be good.
-fn build_removal_hook(control: &Arc<AccessControl>, settings: &ServiceSettings) -> RemovalHook {
-    let (control, life_ms) = (control.clone(), settings.max_grant_life_ms());
+/// A hook that revokes the grant of a removed peer, so that the peer cannot return with its token,
+/// ticket or handle. The revocation lasts as long as any credential of the grant may be valid.
+fn build_removal_hook(access_control: &Arc<AccessControl>, settings: &ServiceSettings) -> RemovalHook {
+    let (access_control, life_ms) = (access_control.clone(), settings.max_grant_life_ms());
     let runtime = tokio::runtime::Handle::current();
-    Arc::new(move |who: RemovedPeer| {
-        let control = control.clone();
-        runtime.spawn(async move { control.revoke_grant(&who.token, life_ms, "room").await });
+    Arc::new(move |removed: RemovedPeer| {
+        let access_control = access_control.clone();
+        runtime.spawn(async move { access_control.revoke_grant(&removed.token, life_ms, "room").await });
     })
 }
 

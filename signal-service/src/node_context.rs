@@ -24,7 +24,7 @@ pub(crate) const STORE_RETRY_DELAY: Duration = Duration::from_millis(250);
 pub struct NodeContext {
     /// This node.
     pub node_id: NodeId,
-    /// Where rooms are shared.
+    /// The store of the rooms.
     pub store: RoomStore,
     /// The limits that may change.
     pub limits: EffectiveLimits,

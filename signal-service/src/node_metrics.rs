@@ -1,4 +1,7 @@
-//! What operators see of a signaling node. Labels are stable codes, never names, addresses or tokens.
+//! The Prometheus metrics of a signaling node.
+//!
+//! Owns: the names, help texts and labels. Must not: put a name, an address or a token into a
+//! label; labels are stable codes.
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -11,23 +14,23 @@ use signalbox_protocol::{CloseCode, ErrorCode};
 #[derive(Clone)]
 pub struct NodeMetrics {
     registry: Registry,
-    /// Open connections.
+    /// The number of open connections.
     pub connections: IntGauge,
-    /// Joins that were stored.
+    /// The peers that joined a room.
     pub joins: IntCounter,
-    /// Rooms that came into being through this node.
+    /// The rooms that got their first peer by a commit of this node.
     pub rooms_opened: IntCounter,
     resumes: IntCounterVec,
-    /// Live connections whose mailbox broke, so that their clients began anew.
+    /// The open connections whose mailbox was replaced, so that their clients got a new snapshot.
     pub mailboxes_renewed: IntCounter,
-    /// Peers of dead nodes' rooms that were looked after.
+    /// The rooms in which this node detached the peers of a dead node.
     pub rooms_reaped: IntCounter,
-    /// Messages that went straight to peers of this node because the store was away.
+    /// The messages that were delivered directly while the store was unavailable.
     pub direct_messages: IntCounter,
-    /// Messages forwarded, each once however many targets it has.
+    /// The forwarded messages. A message counts once, even with many targets.
     pub forwarded_messages: IntCounter,
     outbox_high_water: IntGauge,
-    /// Seconds an append took.
+    /// The duration of append calls, seconds.
     pub append_seconds: Histogram,
     closes: IntCounterVec,
     refused_messages: IntCounterVec,
@@ -35,64 +38,67 @@ pub struct NodeMetrics {
     rule_closes: IntCounterVec,
     access_rules: IntGaugeVec,
     access_rules_lag: Gauge,
-    /// Seconds since the published keys were last got; 0 where a shared secret checks.
+    /// The age of the published keys, seconds; 0 if a shared secret verifies tokens.
     pub jwks_age_seconds: Gauge,
     jwks_fetches: IntCounterVec,
 }
 
 impl NodeMetrics {
-    /// Fresh metrics.
+    /// All metrics, registered and at zero.
     ///
     /// # Errors
-    /// Only if two metrics had one name.
+    /// If two metrics have the same name.
     pub fn new() -> Result<Self, prometheus::Error> {
         let vec = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
-        // From a quarter of a millisecond to the deadline.
+        // From 0.25 ms to 2 s.
         let buckets = prometheus::exponential_buckets(0.000_25, 2.0, 14)?;
         let metrics = Self {
             registry: Registry::new(),
             connections: IntGauge::new("signalbox_connections", "Open connections")?,
-            joins: IntCounter::new("signalbox_joins_total", "Peers that joined")?,
-            rooms_opened: IntCounter::new("signalbox_rooms_opened_total", "Rooms that came into being")?,
-            resumes: vec("signalbox_resumes_total", "Peers that came back", "recovered")?,
+            joins: IntCounter::new("signalbox_joins_total", "Peers that joined a room")?,
+            rooms_opened: IntCounter::new(
+                "signalbox_rooms_opened_total",
+                "Rooms that got their first peer on this node",
+            )?,
+            resumes: vec("signalbox_resumes_total", "Peers that resumed", "recovered")?,
             mailboxes_renewed: IntCounter::new(
                 "signalbox_mailboxes_renewed_total",
-                "Live connections that had to begin anew",
+                "Open connections whose mailbox was replaced after lost entries",
             )?,
             rooms_reaped: IntCounter::new(
                 "signalbox_rooms_reaped_total",
-                "Rooms of dead nodes that were looked after",
+                "Rooms in which the peers of a dead node were detached",
             )?,
             direct_messages: IntCounter::new(
                 "signalbox_straight_total",
-                "Messages that went outside the mailboxes",
+                "Messages delivered directly while the store was unavailable",
             )?,
             forwarded_messages: IntCounter::new("signalbox_forwarded_total", "Messages forwarded")?,
             outbox_high_water: IntGauge::new(
                 "signalbox_outbox_high_water_bytes",
-                "Most bytes that waited for one socket",
+                "Largest number of bytes that waited for one socket",
             )?,
             append_seconds: Histogram::with_opts(
-                HistogramOpts::new("signalbox_append_seconds", "Time the store took to append")
+                HistogramOpts::new("signalbox_append_seconds", "Duration of append calls to the store")
                     .buckets(buckets),
             )?,
             closes: vec("signalbox_closes_total", "Connections closed by the server", "reason")?,
             refused_messages: vec("signalbox_errors_total", "Messages refused", "code")?,
             refused_upgrades: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
-            rule_closes: vec("signalbox_swept_total", "Connections that a rule ended", "code")?,
+            rule_closes: vec("signalbox_swept_total", "Connections closed by an access rule", "code")?,
             access_rules: IntGaugeVec::new(
-                Opts::new("signalbox_rules", "Rules in force, as held here"),
+                Opts::new("signalbox_rules", "Access rules in force on this node"),
                 &["kind"],
             )?,
             access_rules_lag: Gauge::new(
                 "signalbox_rules_lag_seconds",
-                "Time since the store was last asked for new rules",
+                "Time since this node last read new access rules from the store",
             )?,
             jwks_age_seconds: Gauge::new(
                 "signalbox_jwks_age_seconds",
-                "Since the keys for tokens were last got",
+                "Time since the last successful fetch of the published keys",
             )?,
-            jwks_fetches: vec("signalbox_jwks_fetches_total", "Looks at the published keys", "outcome")?,
+            jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
         let collectors: [Box<dyn Collector>; 18] = [
             Box::new(metrics.rule_closes.clone()),
@@ -118,44 +124,44 @@ impl NodeMetrics {
         Ok(metrics)
     }
 
-    /// So many bytes wait for one socket.
+    /// Records the number of bytes that wait for one socket; the maximum counts.
     pub fn record_outbox_bytes(&self, bytes: usize) {
         if bytes as i64 > self.outbox_high_water.get() {
             self.outbox_high_water.set(bytes as i64);
         }
     }
 
-    /// A peer came back, with or without all it had missed.
+    /// Counts a resume; `recovered` if the peer got all missed entries.
     pub fn count_resume(&self, recovered: bool) {
         self.resumes.with_label_values(&[if recovered { "true" } else { "false" }]).inc();
     }
 
-    /// The server closed a connection.
+    /// Counts a connection that the server closed.
     pub fn count_close(&self, code: CloseCode) {
         self.closes.with_label_values(&[code.reason()]).inc();
     }
 
-    /// Somebody has looked at the published keys.
-    pub fn count_key_fetch(&self, good: bool) {
-        self.jwks_fetches.with_label_values(&[if good { "ok" } else { "failed" }]).inc();
+    /// Counts a fetch of the published keys.
+    pub fn count_key_fetch(&self, succeeded: bool) {
+        self.jwks_fetches.with_label_values(&[if succeeded { "ok" } else { "failed" }]).inc();
     }
 
-    /// A message was refused.
+    /// Counts a refused message.
     pub fn count_refused_message(&self, code: ErrorCode) {
         self.refused_messages.with_label_values(&[code.as_str()]).inc();
     }
 
-    /// An upgrade was refused.
+    /// Counts a refused upgrade.
     pub fn count_refused_upgrade(&self, code: &str) {
         self.refused_upgrades.with_label_values(&[code]).inc();
     }
 
-    /// A rule has ended a connection.
+    /// Counts a connection that an access rule closed.
     pub fn count_rule_close(&self, code: &str) {
         self.rule_closes.with_label_values(&[code]).inc();
     }
 
-    /// What is held of the rules now.
+    /// Updates the gauges of the access rules.
     pub fn set_access_rules(&self, control: &AccessControl) {
         RULE_KINDS.iter().for_each(|kind| self.access_rules.with_label_values(&[*kind]).set(0));
         for rule in control.rules().rules_in_force(control.now_ms()) {
@@ -164,7 +170,7 @@ impl NodeMetrics {
         self.access_rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
     }
 
-    /// Everything, for `/metrics`.
+    /// All metrics, for `/metrics`.
     pub fn gather_families(&self) -> Vec<prometheus::proto::MetricFamily> {
         self.registry.gather()
     }

@@ -1,7 +1,7 @@
 //! Filters descriptions and candidates by the rules of a role.
 //!
-//! Owns: the rules for messages that a role sends ([`build_sender_rules`]) and for messages to a
-//! relay-only role ([`RelayOnlyRoles`]), and their result for one payload ([`filter_payload`]).
+//! Owns: the rules for messages that a role sends (`build_sender_rules`) and for messages to a
+//! relay-only role ([`RelayOnlyRoles`]), and their result for one payload (`filter_payload`).
 //! Must not: parse SDP or candidates (`signalbox_policy`), or know the members of a room. Next:
 //! `connection::dispatcher` filters for the sender, `registry::forward` redacts for the target.
 
@@ -17,7 +17,7 @@ use signalbox_protocol::{ErrorCode, ForwardKind, IcePolicy, id::Role};
 pub(crate) enum FilteredPayload<'a> {
     /// Forward this JSON, with or without changes.
     Forward(Cow<'a, str>),
-    /// Drop the message; its sender is not told.
+    /// Drop the message; its sender gets an ack.
     Drop,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn build_sender_rules(
     role: &Role,
     permissions: &[Arc<str>],
 ) -> Option<RolePolicy> {
-    let may = |wanted: &str| permissions.iter().any(|permission| &**permission == wanted);
+    let may = |name: &str| permissions.iter().any(|permission| &**permission == name);
     let media = MediaRules { publish: may("publish"), share: may("share"), data: may("data") };
     // The configuration may have dropped the role; its permissions are in the token.
     let template = settings.roles.0.get(role);
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A room that requires end-to-end encryption depends on it.
+    /// A room that requires end-to-end encryption refuses roles whose messages the node reads.
     #[test]
     fn room_and_node_agree_which_messages_the_server_reads() {
         let configurations = [

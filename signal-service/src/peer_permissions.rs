@@ -1,5 +1,5 @@
-//! The role and the permissions of a peer, as its client knows them. A value: it knows no peer and
-//! no room.
+//! The role and the permissions of a peer, as its client knows them. A plain value: it refers to no
+//! peer and no room.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use signalbox_protocol::id::Role;
 use signalbox_rooms::room::Permission;
 
-/// The role and the permissions that a peer has now, whatever its token says.
+/// The role and the permissions that a peer has now. They may differ from those of its token.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PeerPermissions {
     /// The role.

@@ -1,11 +1,11 @@
-//! The handle: what proves a peer when it comes back, without a token and without the auth service
-//! (docs/PROTOCOL.md, section 8).
+//! The resume handle: the sealed credential with which a client resumes, without a token and
+//! without the auth service (docs/PROTOCOL.md, section 8).
 //!
-//! Owns: its seal and what it says. Must not: judge whether its peer is still there; `room::decide`
-//! does, on the room's state.
+//! Owns: the seal and the content of a handle. Must not: decide whether its peer may resume;
+//! `room::decide` does, on the state of the room.
 //!
-//! `base64url(JSON) "." base64url(HMAC-SHA256)`. It is signed and not encrypted: it says no more
-//! than its client knows.
+//! A handle is `base64url(JSON) "." base64url(HMAC-SHA256)`. It is signed and not encrypted,
+//! because its client knows the content anyway.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use hkdf::Hkdf;
@@ -17,14 +17,14 @@ use signalbox_token::SharedSecret;
 
 use signalbox_rooms::room::{ClaimProof, Member, PeerAttachment, PeerClaim, ReplicationId};
 
-/// The longest text that is looked at.
+/// The longest handle that is read, bytes.
 const MAX_HANDLE_BYTES: usize = 8 * 1024;
 
-/// Metadata up to this size travels in the handle, for the case that the store has forgotten the
-/// peer. Larger metadata would not fit into a request's head; such a peer comes back with `{}`.
+/// The longest metadata in a handle, bytes. It is needed if the store has forgotten the peer.
+/// Longer metadata would not fit into the head of a request, so such a peer resumes with `{}`.
 pub const MAX_HANDLE_METADATA_BYTES: usize = 512;
 
-/// What a handle says.
+/// The content of a handle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ResumeHandle {
     /// The room.
@@ -33,19 +33,19 @@ pub struct ResumeHandle {
     /// The peer.
     #[serde(rename = "p")]
     pub peer: PeerId,
-    /// The epoch of the connection it was made for.
+    /// The epoch of the connection that got the handle.
     #[serde(rename = "e")]
     pub epoch: u64,
-    /// Which handle of the peer it is.
+    /// The handle generation; it grows with each handle of the peer.
     #[serde(rename = "g")]
     pub handle_generation: u64,
-    /// The mailbox that the client's `seq` belongs to.
+    /// The version of the mailbox that the `seq` of the client belongs to.
     #[serde(rename = "b")]
     pub mailbox_version: u64,
-    /// The lineage of the store it was made under.
+    /// The replication id under which the store knew the peer.
     #[serde(rename = "l")]
     pub replication_id: ReplicationId,
-    /// The peer's record, should the store have forgotten it.
+    /// The record of the member, for the case that the store has forgotten the peer.
     #[serde(rename = "m")]
     pub member: Member,
 }
@@ -71,14 +71,14 @@ impl ResumeHandle {
     }
 }
 
-/// The keys that seal handles. The first seals; all of them open, so that a key can be changed
-/// without losing a peer.
+/// The keys of handles. The first key seals, and every key opens. So a key can be rotated without
+/// the loss of a peer.
 pub struct HandleKeys(Vec<Hmac<Sha256>>);
 
 impl HandleKeys {
-    /// The session keys, the newest first, and where there are none, keys that are derived from the
-    /// token secrets, the newest first. These open handles in any case, so that the first session
-    /// key voids none.
+    /// The session keys, the newest first, followed by keys that are derived from the token
+    /// secrets, the newest first. A derived key seals only if there is no session key. It always
+    /// opens, so the first session key of a deployment makes no handle invalid.
     pub fn new<'a>(
         session: impl IntoIterator<Item = &'a SharedSecret>,
         tokens: impl IntoIterator<Item = &'a SharedSecret>,
@@ -89,14 +89,14 @@ impl HandleKeys {
         Self(own.chain(derived).collect())
     }
 
-    /// The handle as text.
+    /// The handle as text. None without a key.
     pub fn seal_handle(&self, handle: &ResumeHandle) -> Option<String> {
         let body = BASE64.encode(serde_json::to_vec(handle).ok()?);
         let tag = self.0.first()?.clone().chain_update(&body).finalize().into_bytes();
         Some(format!("{body}.{}", BASE64.encode(tag)))
     }
 
-    /// What the handle says, if one of our keys sealed it.
+    /// The content of a handle that one of the keys sealed; none for any other text.
     pub fn open_handle(&self, text: &str) -> Option<ResumeHandle> {
         let (body, tag) = text.split_once('.').filter(|_| text.len() <= MAX_HANDLE_BYTES)?;
         let tag = BASE64.decode(tag).ok()?;
@@ -105,7 +105,7 @@ impl HandleKeys {
     }
 }
 
-/// HKDF (RFC 5869), so that what seals handles can sign nothing else.
+/// Derives a key with HKDF (RFC 5869), so that a seal is valid for no other purpose.
 fn derive_seal_key(secret: &SharedSecret, info: &[u8]) -> Hmac<Sha256> {
     let mut key = [0; 64];
     let derived = Hkdf::<Sha256>::new(None, secret.expose()).expand(info, &mut key);
@@ -194,12 +194,15 @@ mod tests {
         let derived = HandleKeys::new([], [&token]).seal_handle(&sample_handle()).unwrap();
         let one = HandleKeys::new([&first], [&token]);
         let sealed = one.seal_handle(&sample_handle()).unwrap();
-        assert!(one.open_handle(&derived).is_some(), "the first session key voids none");
+        assert!(
+            one.open_handle(&derived).is_some(),
+            "an older handle stays valid with the first session key"
+        );
         assert!(HandleKeys::new([&second, &first], [&token]).open_handle(&sealed).is_some());
         assert!(HandleKeys::new([&second], [&token]).open_handle(&sealed).is_none());
         assert!(
             HandleKeys::new([], [&first]).open_handle(&sealed).is_none(),
-            "a token secret and a session key are not one"
+            "the same secret gives different keys as a token secret and as a session key"
         );
     }
 }

@@ -1,8 +1,8 @@
 //! The tickets of upgrade requests: looked up while a request is verified, redeemed as the last
 //! step before the `101`.
 //!
-//! Owns: both calls; a redemption is one atomic step. Must not: make a ticket (the auth service
-//! does), or check the claims of a ticket (`admission`).
+//! Owns: both calls; a redemption is one atomic step. Must not: issue a ticket (the auth service
+//! does), or check the claims of a ticket against access rules (`admission`).
 
 use std::sync::Arc;
 
@@ -21,64 +21,63 @@ pub enum TicketStore {
     Redis(Arc<signalbox_redis::RedisClient>),
 }
 
-/// A good ticket that is not used yet: its digest.
+/// The digest of a valid ticket that is not used yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TicketDigest(String);
 
 impl TicketStore {
-    /// What a ticket stands for; it stays good.
+    /// The claims of a ticket, which stays valid.
     ///
     /// # Errors
     /// 401 `ticket_invalid`, `ticket_used` or `token_expired`; 503 `unavailable`.
     pub async fn look_up_ticket(&self, text: &str) -> Result<(TicketDigest, RoomClaims), Problem> {
         let digest = parse_ticket_digest(text).ok_or_else(ticket_invalid)?;
-        let found = match self {
-            Self::Memory(shelf) => shelf.peek_ticket(&digest, clock::now_ms()),
-            Self::Redis(link) => {
+        let stored = match self {
+            Self::Memory(tickets) => tickets.peek_ticket(&digest, clock::now_ms()),
+            Self::Redis(client) => {
                 let mut get = redis::cmd("GET");
                 let key = redis_keys::ticket_key(&digest);
                 get.arg(&key);
-                call_ticket_key(link, &key, &get).await?
+                call_ticket_key(client, &key, &get).await?
             }
         };
-        let claims = require_claims(found)?;
+        let claims = require_claims(stored)?;
         Ok((TicketDigest(digest), claims))
     }
 
-    /// Uses a ticket. One of two who do so at once gets it.
+    /// Redeems a ticket. Of two requests at the same time only one succeeds.
     ///
     /// # Errors
-    /// As [`TicketStore::look_up_ticket`]. After a 503 it may be used or not, if the store went
-    /// away in this very step.
+    /// As [`TicketStore::look_up_ticket`]. After a 503 the ticket may be used or not.
     pub async fn redeem_digest(&self, TicketDigest(digest): &TicketDigest) -> Result<(), Problem> {
-        let found = match self {
-            Self::Memory(shelf) => shelf.redeem_ticket(digest, clock::now_ms()),
-            Self::Redis(link) => {
+        let stored = match self {
+            Self::Memory(tickets) => tickets.redeem_ticket(digest, clock::now_ms()),
+            Self::Redis(client) => {
                 let mut set = redis::cmd("SET");
                 let key = redis_keys::ticket_key(digest);
                 set.arg(&key).arg(USED_TICKET_VALUE).arg("XX").arg("GET").arg("KEEPTTL");
-                call_ticket_key(link, &key, &set).await?
+                call_ticket_key(client, &key, &set).await?
             }
         };
-        require_claims(found).map(drop)
+        require_claims(stored).map(drop)
     }
 }
 
 async fn call_ticket_key(
-    link: &signalbox_redis::RedisClient,
+    client: &signalbox_redis::RedisClient,
     key: &str,
-    cmd: &redis::Cmd,
+    command: &redis::Cmd,
 ) -> Result<TicketRedemption, Problem> {
-    let away =
+    let unavailable =
         |_| Problem::new(503, "unavailable", "the store does not answer; keep the ticket and try again");
-    Ok(match link.run_key_command(key, cmd).await.map_err(away)? {
+    Ok(match client.run_key_command(key, command).await.map_err(unavailable)? {
         Value::BulkString(bytes) => TicketRedemption::from_stored(std::str::from_utf8(&bytes).ok()),
         _ => TicketRedemption::Unknown,
     })
 }
 
-fn require_claims(found: TicketRedemption) -> Result<RoomClaims, Problem> {
-    match found {
+fn require_claims(redemption: TicketRedemption) -> Result<RoomClaims, Problem> {
+    match redemption {
         TicketRedemption::Claims(claims) if claims.exp <= clock::now_s() => {
             Err(TokenError::Expired.to_problem())
         }
@@ -86,13 +85,13 @@ fn require_claims(found: TicketRedemption) -> Result<RoomClaims, Problem> {
         TicketRedemption::Used => Err(Problem::new(
             401,
             "ticket_used",
-            "the ticket has been used; get another from POST /auth/ticket",
+            "the ticket was used before; get another one from POST /auth/ticket",
         )),
         TicketRedemption::Unknown => Err(ticket_invalid()),
     }
 }
 
 fn ticket_invalid() -> Problem {
-    let detail = "the ticket is not one of ours, or its life is over; get another from POST /auth/ticket";
+    let detail = "the ticket is unknown or has expired; get another one from POST /auth/ticket";
     Problem::new(401, "ticket_invalid", detail)
 }

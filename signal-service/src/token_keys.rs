@@ -2,8 +2,8 @@
 //! publishes, or both.
 //!
 //! Owns: the fetch of the published key set, and one more fetch for a token with an unknown key.
-//! Must not: hold a key that signs, or make a token with a known key wait. Next: `admission`
-//! verifies tokens; `signalbox_http::JwksCache` keeps the time of the fetches.
+//! Must not: hold a key that signs, or let a token with a known key wait. Next: `admission`
+//! verifies tokens; `signalbox_http::JwksCache` decides when to fetch.
 
 use std::{
     path::PathBuf,
@@ -80,7 +80,7 @@ impl TokenKeys {
     /// published keys.
     ///
     /// # Errors
-    /// [`HttpClientError`], if there can be no TLS.
+    /// [`HttpClientError`] if TLS cannot be set up.
     pub fn from_source(
         verifier: TokenVerifier,
         source: KeySource,
@@ -125,7 +125,7 @@ impl TokenKeys {
         match &self.published {
             Some(published) if published.cache.keys(published.now_ms()).is_none() => {
                 let detail =
-                    "the keys that tokens are checked with have not come yet; keep the token and try again";
+                    "this node has not fetched the keys that verify tokens yet; keep the token and try again";
                 Err(Problem::new(503, "unavailable", detail))
             }
             _ => Ok(()),
@@ -143,12 +143,12 @@ impl TokenKeys {
         &self.verifier
     }
 
-    /// Verifies a room token whose signature no held key has made. If its key is unknown it waits
+    /// Verifies a room token that no known key has signed. If its key is unknown, the call waits
     /// for another fetch.
     ///
     /// # Errors
     /// 401 with the code of the defect; 503 `unavailable` while no set has come and the token may
-    /// be good.
+    /// be valid.
     pub async fn verify_with_new_keys(&self, token: &str, now_s: u64) -> Result<RoomClaims, Problem> {
         let published = self.published.as_ref().filter(|_| self.verifier.is_key_missing(token));
         let Some(published) = published else { return Err(TokenError::BadSignature.to_problem()) };
@@ -171,7 +171,7 @@ struct KeySetFetcher {
     log: Mutex<FetchLog>,
 }
 
-/// What was logged last, so that each change is one line.
+/// The last logged state, so that each change is logged once.
 #[derive(Default)]
 struct FetchLog {
     failures: u32,
@@ -183,7 +183,7 @@ struct FetchLog {
 enum KeyFetchError {
     #[error("{0}")]
     Http(#[from] HttpClientError),
-    #[error("the answer has the status {0}")]
+    #[error("the response has the status {0}")]
     Status(u16),
     #[error("the file cannot be read: {0}")]
     File(String),
@@ -218,7 +218,11 @@ impl KeySetSource for KeySetFetcher {
             }
             Err(error) => {
                 if log.failures == 0 {
-                    tracing::warn!(event = "jwks_away", %error, "the keys that are held go on");
+                    tracing::warn!(
+                        event = "jwks_away",
+                        %error,
+                        "the published keys could not be fetched; the known keys stay in use"
+                    );
                 }
                 log.failures = log.failures.saturating_add(1);
                 None
@@ -256,6 +260,6 @@ async fn read_key_file(path: PathBuf) -> Result<Vec<u8>, KeyFetchError> {
     let unreadable = |error: std::io::Error| KeyFetchError::File(error.to_string());
     match tokio::task::spawn_blocking(read_bounded).await {
         Ok(read) => read.map_err(unreadable),
-        Err(_) => Err(KeyFetchError::File("the thread has ended".to_owned())),
+        Err(_) => Err(KeyFetchError::File("the read was cancelled".to_owned())),
     }
 }

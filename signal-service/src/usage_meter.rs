@@ -1,8 +1,11 @@
-//! What is counted for `/api/usage`: who joined, and how long peers were connected, by API key and room.
+//! The usage of this node for `/api/usage`: joins and connected time, by caller and room.
 //!
-//! Owns: the counters of this node and when they go to the store. Must not: touch the message path (a peer costs two map operations, at its
-//! begin and its end), or scan peers (each pair knows how many of its peers are connected). A killed node loses what it has not written:
-//! at most [`FLUSH_INTERVAL`] of joins and of ended connections, at most [`REPORT_INTERVAL`] of running ones.
+//! Owns: the counters of this node, and the times at which they are written to the store. Must not:
+//! touch the message path, or scan peers. A peer costs two map operations: when its connection
+//! starts and when it ends. Each counter knows its number of open connections.
+//!
+//! A node that is killed loses the usage that it has not written: at most [`FLUSH_INTERVAL`] of
+//! joins and ended connections, and at most [`REPORT_INTERVAL`] of open connections.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,33 +23,35 @@ use tokio::{
 
 use crate::registry::RoomRegistry;
 
-/// How often what has changed is written.
+/// How often counters with a join or an ended connection are written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the time of connections is written that only go on: it costs Redis a call for each [`PAIRS_PER_CALL`] pairs.
+/// How often all counters are written, with the time of open connections. That costs one call of
+/// Redis for each `PAIRS_PER_CALL` pairs.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Pairs in one call.
+/// The number of pairs of caller and room in one call at most.
 const PAIRS_PER_CALL: usize = 500;
 
 /// The counters of one node.
 pub struct UsageMeter {
     // A std mutex: held to change or take counters.
     counters: Mutex<HashMap<UsageKey, UsageCounter>>,
-    /// More are counted together.
+    /// The number of pairs that have their own counter. Further rooms share one counter per caller.
     max_pairs: usize,
-    /// What was taken and is not known to be written, in order. An async mutex, so that one task at a time writes: numbers must grow.
+    /// The amounts that were taken from the counters and may not be written yet, in order. An async
+    /// mutex, so that one task writes at a time: the numbers of the batches must grow.
     unwritten: AsyncMutex<UnwrittenUsage>,
 }
 
-/// A numbered batch, and the day it was used on.
+/// The number of a batch, the day of its usage, and its amounts.
 type UsageBatch = (u64, UtcDay, Vec<(UsageKey, UsageAmount)>);
 
 #[derive(Default)]
 struct UnwrittenUsage {
     last_batch_number: u64,
     batches: VecDeque<UsageBatch>,
-    /// When it was last taken, by the clock of the day.
+    /// When amounts were last taken, milliseconds since 1970; 0 before the first time.
     last_taken_ms: u64,
 }
 
@@ -65,7 +70,7 @@ impl UsageCounter {
     }
 }
 
-/// A connected peer; its time counts until this is dropped.
+/// The timer of one connected peer. A drop ends the connected time.
 pub struct ConnectionTimer {
     meter: Arc<UsageMeter>,
     pair: UsageKey,
@@ -80,9 +85,9 @@ impl Drop for ConnectionTimer {
 }
 
 impl UsageMeter {
-    /// Counts so many pairs apart.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { counters: Mutex::default(), max_pairs: most, unwritten: AsyncMutex::default() })
+    /// A meter with separate counters for at most `max_pairs` pairs of caller and room.
+    pub fn new(max_pairs: usize) -> Arc<Self> {
+        Arc::new(Self { counters: Mutex::default(), max_pairs, unwritten: AsyncMutex::default() })
     }
 
     fn lock_counters(&self) -> MutexGuard<'_, HashMap<UsageKey, UsageCounter>> {
@@ -105,7 +110,8 @@ impl UsageMeter {
         change(counter);
     }
 
-    /// A peer is connected from now on. Whoever comes back, or takes the place of the peer it was, has not joined again.
+    /// Starts the connected time of a peer. `has_joined` is false for a peer that resumes or
+    /// replaces its older peer, because that join is counted already.
     pub fn start_timer(self: &Arc<Self>, pair: UsageKey, has_joined: bool) -> ConnectionTimer {
         let pair = self.fold_pair(pair);
         self.update_counter(&pair, |counter| {
@@ -115,7 +121,7 @@ impl UsageMeter {
         ConnectionTimer { meter: self.clone(), pair }
     }
 
-    /// The pair, or where there are too many that of all other rooms.
+    /// The pair itself, or the pair for all other rooms if there are too many counters.
     fn fold_pair(&self, pair: UsageKey) -> UsageKey {
         let counters = self.lock_counters();
         if counters.len() < self.max_pairs || counters.contains_key(&pair) {
@@ -124,7 +130,8 @@ impl UsageMeter {
         RoomId::parse(OTHER_ROOMS).map_or(pair.clone(), |other| (pair.0, other))
     }
 
-    /// What was counted since it was last taken: of pairs in which somebody came or went, or of all. A rest below a millisecond stays.
+    /// Takes the amounts since the last call: of all pairs, or only of those whose connections have
+    /// changed. A fraction of a millisecond stays in the counter.
     fn take_amounts(&self, all: bool, now: Instant) -> Vec<(UsageKey, UsageAmount)> {
         let mut counters = self.lock_counters();
         let mut taken = Vec::new();
@@ -143,21 +150,23 @@ impl UsageMeter {
             }
         }
         counters.retain(|_, counter| counter.open_connections > 0);
-        let left = counters.len();
-        counters.shrink_to(2 * left);
+        let remaining = counters.len();
+        counters.shrink_to(2 * remaining);
         taken
     }
 
-    /// Writes what was counted. What could not be written stays for the next time.
+    /// Writes the usage to the store: of all pairs, or only of the changed ones. Amounts that could
+    /// not be written stay for the next call.
     ///
     /// # Errors
-    /// [`Unavailable`].
+    /// [`StoreUnavailable`].
     pub async fn flush_usage(&self, registry: &RoomRegistry, all: bool) -> Result<(), StoreUnavailable> {
         let mut unwritten = self.unwritten.lock().await;
-        // While the store is away what is new stays in the counters, which are bounded.
+        // While the store is unavailable, new usage stays in the counters, which are bounded.
         unwritten.write_batches(registry).await?;
         let now_ms = clock::now_ms();
-        // What was used since the last time was used on that day: there is always a last time right at midnight.
+        // All usage since the last call belongs to the day of that call, because a call is made
+        // right at midnight.
         let day =
             UtcDay::from_ms(if unwritten.last_taken_ms == 0 { now_ms } else { unwritten.last_taken_ms });
         let taken = self.take_amounts(all || day != UtcDay::from_ms(now_ms), Instant::now());
@@ -173,32 +182,32 @@ impl UsageMeter {
 
 impl UnwrittenUsage {
     async fn write_batches(&mut self, registry: &RoomRegistry) -> Result<(), StoreUnavailable> {
-        let hub = registry.context();
+        let context = registry.context();
         while let Some((number, day, batch)) = self.batches.front() {
-            hub.store.add_usage(&hub.node_id, *number, *day, batch).await?;
+            context.store.add_usage(&context.node_id, *number, *day, batch).await?;
             self.batches.pop_front();
         }
         Ok(())
     }
 }
 
-/// Writes what is counted until the registry is gone.
+/// Starts the task that writes the usage; it ends with the registry.
 pub(crate) fn start_usage_flush(meter: &Arc<UsageMeter>, registry: &Arc<RoomRegistry>) {
     let (meter, weak) = (meter.clone(), Arc::downgrade(registry));
     registry.context().runtime.spawn(run_usage_flush(meter, weak));
 }
 
 async fn run_usage_flush(meter: Arc<UsageMeter>, registry: Weak<RoomRegistry>) {
-    let mut reported = Instant::now();
+    let mut reported_at = Instant::now();
     loop {
         let to_midnight = Duration::from_millis(DAY_MS - clock::now_ms() % DAY_MS);
-        // Nodes that were started together do not write together.
+        // Nodes that were started together should not write together.
         let pause = FLUSH_INTERVAL.mul_f64(0.9 + 0.1 * f64::from(clock::now_ms() as u32 % 1_000) / 1_000.0);
         sleep(pause.min(to_midnight)).await;
         let Some(registry) = registry.upgrade() else { return };
-        let all = reported.elapsed() >= REPORT_INTERVAL;
+        let all = reported_at.elapsed() >= REPORT_INTERVAL;
         if all {
-            reported = Instant::now();
+            reported_at = Instant::now();
         }
         if meter.flush_usage(&registry, all).await.is_err() {
             tracing::debug!(event = "usage_not_written");
@@ -239,7 +248,7 @@ mod tests {
         let other = meter.start_timer(sample_pair("b"), true);
         assert_eq!(take_sorted_amounts(&meter, false), [("a".into(), 2, 1_500), ("b".into(), 1, 0)]);
         advance_ms(2_000).await;
-        assert_eq!(take_sorted_amounts(&meter, false), [], "nobody came or went");
+        assert_eq!(take_sorted_amounts(&meter, false), [], "no connection has started or ended");
         advance_ms(1_000).await;
         drop(alice);
         assert_eq!(take_sorted_amounts(&meter, false), [("a".into(), 0, 6_000)]);

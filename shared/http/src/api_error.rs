@@ -1,4 +1,4 @@
-//! Problems as responses.
+//! Problem details as HTTP responses.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use actix_web::{
 };
 use signalbox_protocol::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
-/// A [`Problem`] on its way out of a handler.
+/// A [`Problem`] that a handler returns as its error.
 #[derive(Debug)]
 pub struct ApiError(pub Problem);
 
@@ -34,7 +34,8 @@ impl ResponseError for ApiError {
     }
 }
 
-/// The response of a problem, with the headers its status requires (RFC 9110, sections 10.2.3, 11.6.1 and 7.8).
+/// The response of a problem, with the headers that its status requires (RFC 9110, sections 7.8,
+/// 10.2.3 and 11.6.1).
 pub fn problem_response(problem: &Problem) -> HttpResponse {
     let mut response = HttpResponse::build(problem_status(problem));
     response.insert_header((header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE));
@@ -49,7 +50,8 @@ pub fn problem_response(problem: &Problem) -> HttpResponse {
     response.body(problem.to_json())
 }
 
-/// Callers prove themselves with an API key (RFC 7617), everybody else with a token (RFC 6750, section 3).
+/// The `WWW-Authenticate` header: Basic where the caller needs an API key (RFC 7617), Bearer where
+/// it needs a token (RFC 6750, section 3).
 fn authenticate_header(code: &str) -> &'static str {
     match code {
         "caller_unknown" | "guests_off" => r#"Basic realm="signalbox", charset="UTF-8""#,

@@ -1,19 +1,21 @@
-//! Health: alive is one thing, ready another. Alive asks nobody, so that a lost store never gets a healthy process killed.
+//! The health routes. Liveness depends on no other service, so an orchestrator never kills a
+//! healthy process because the store is unavailable.
 
 use actix_web::{HttpResponse, web};
 use signalbox_protocol::problem::Problem;
 
 use crate::{ApiError, resource};
 
-/// Registers `/health/live`, always 200, and `/health/ready`: 200 or the 503 that `ready` gives (`unavailable`, `draining`).
+/// Registers `/health/live`, which answers 200, and `/health/ready`. The latter answers 200, or the
+/// problem that `ready` returns: 503 `unavailable` or `draining`.
 pub fn configure_health<F, Fut>(ready: F) -> impl FnOnce(&mut web::ServiceConfig)
 where
     F: Fn() -> Fut + Clone + 'static,
     Fut: Future<Output = Result<(), Problem>> + 'static,
 {
     let ready = move || {
-        let judged = ready();
-        async move { judged.await.map(|()| status_response("ready")).map_err(ApiError) }
+        let result = ready();
+        async move { result.await.map(|()| status_response("ready")).map_err(ApiError) }
     };
     move |config| {
         config
@@ -30,8 +32,8 @@ where
     }
 }
 
-fn status_response(word: &str) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(format!(r#"{{"status":"{word}"}}"#))
+fn status_response(status: &str) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(format!(r#"{{"status":"{status}"}}"#))
 }
 
 #[cfg(test)]

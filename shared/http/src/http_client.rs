@@ -1,10 +1,11 @@
-//! Asking others over HTTP: a key set, an issuer's metadata, somebody's webhook.
+//! The HTTP client, for key sets, the metadata of providers, and webhooks.
 //!
-//! Owns: that every question has an end: a deadline over all of it, and a bound on what is read. Must not: know what the answer means,
-//! follow a redirect (an answer of another place than the one that was configured is none), use a proxy from the environment, or log
-//! a URL, which may hold a secret.
+//! Owns: the bounds of every request: one deadline for all of it, and the longest body. Must not:
+//! interpret a response, use a proxy from the environment, or log a URL, which may hold a secret.
+//! It must not follow a redirect either, because only the configured server may answer.
 //!
-//! One client keeps its connections; clones share them. TLS 1.2 and 1.3 by rustls with ring, certificates always checked.
+//! A client keeps its connections, and its clones share them. TLS 1.2 and 1.3 come from rustls with
+//! ring; certificates are always verified.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,54 +29,55 @@ use rustls::{
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds of one question.
+/// The bounds of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
-    /// For all of it: name, connection, TLS, answer.
+    /// The time for the whole request: DNS, connection, TLS, response.
     pub deadline: Duration,
-    /// The longest body that is read, bytes.
+    /// The longest response body that is read, bytes.
     pub max_body_bytes: usize,
 }
 
-/// An answer, whatever its status: the caller judges it. A redirect is an answer like any other.
+/// A response with any status. The caller checks the status; a redirect is a response too.
 #[derive(Debug)]
 pub struct ClientResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, whole.
+    /// The whole body.
     pub body: Bytes,
 }
 
-/// Why there is no answer. No text holds the URL.
+/// Why a request has no response. No text holds the URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpClientError {
-    /// Not an absolute `http:` or `https:` URL, or a header that cannot be one.
-    #[error("the URL or a header is not usable")]
+    /// The URL is not an absolute `http:` or `https:` URL, or a header is invalid.
+    #[error("the URL or a header of the request is invalid")]
     InvalidRequest,
-    /// The authority's certificates cannot be used.
-    #[error("no certificate of an authority can be read from the given PEM")]
+    /// The PEM text holds no readable certificate.
+    #[error("the PEM file of the certificate authorities holds no readable certificate")]
     InvalidCertificates,
-    /// Not in time.
-    #[error("no answer within {0:?}")]
+    /// The deadline has passed.
+    #[error("no response within {0:?}")]
     TimedOut(Duration),
-    /// More than was asked for.
-    #[error("the answer is longer than {0} bytes")]
+    /// The body is longer than [`RequestLimits::max_body_bytes`].
+    #[error("the response is longer than {0} bytes")]
     BodyTooLong(usize),
-    /// No connection, no TLS, or broken off.
-    #[error("not reachable: {0}")]
+    /// The connection or TLS failed, or the response ended too early.
+    #[error("the server is not reachable: {0}")]
     Unreachable(String),
 }
 
-/// Asks. Cheap to clone.
+/// Sends requests. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl HttpClient {
-    /// A client that trusts the public authorities, as Mozilla lists them; or, where a PEM text is given, only those in it.
+    /// A client that trusts the public certificate authorities in Mozilla's list. If a PEM text is
+    /// given, the client trusts only the authorities in it.
     ///
     /// # Errors
     /// [`HttpClientError::InvalidCertificates`]
@@ -99,56 +101,57 @@ impl HttpClient {
         Ok(Self { client })
     }
 
-    /// `GET`, wanting JSON.
+    /// Sends `GET` and asks for JSON.
     ///
     /// # Errors
-    /// [`HttpClientError`]; a status of 400 and above is an answer.
-    pub async fn get(&self, url: &str, patience: RequestLimits) -> Result<ClientResponse, HttpClientError> {
+    /// [`HttpClientError`]. A status of 400 or above is no error.
+    pub async fn get(&self, url: &str, limits: RequestLimits) -> Result<ClientResponse, HttpClientError> {
         let request =
             build_request(Method::GET, url)?.header(ACCEPT, "application/json").body(Full::default());
-        self.send_request(request.map_err(|_| HttpClientError::InvalidRequest)?, patience).await
+        self.send_request(request.map_err(|_| HttpClientError::InvalidRequest)?, limits).await
     }
 
-    /// `POST` of a body of this media type, with more headers, whose answer matters only by its status and headers. Of its body so much is read as `patience` allows, and forgotten; a
-    /// longer one is no error, and ends the connection.
+    /// Sends `POST` with a body and more headers, and returns the status and headers of the
+    /// response. The body of the response is read within `limits` and dropped. A longer body is no
+    /// error, but it ends the connection.
     ///
     /// # Errors
-    /// [`HttpClientError`]; a status of 400 and above is an answer.
+    /// [`HttpClientError`]. A status of 400 or above is no error.
     pub async fn post(
         &self,
         url: &str,
         media_type: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
-        patience: RequestLimits,
+        limits: RequestLimits,
     ) -> Result<(StatusCode, HeaderMap), HttpClientError> {
         let mut request = build_request(Method::POST, url)?.header(CONTENT_TYPE, media_type);
         for (name, value) in headers {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(body)).map_err(|_| HttpClientError::InvalidRequest)?;
-        let end = tokio::time::Instant::now() + patience.deadline;
-        let asked = tokio::time::timeout_at(end, self.client.request(request)).await;
-        let (head, body) = asked
-            .map_err(|_| HttpClientError::TimedOut(patience.deadline))?
+        let end = tokio::time::Instant::now() + limits.deadline;
+        let response = tokio::time::timeout_at(end, self.client.request(request)).await;
+        let (head, body) = response
+            .map_err(|_| HttpClientError::TimedOut(limits.deadline))?
             .map_err(unreachable_error)?
             .into_parts();
-        // Read to its end the connection can be used again; the status is known without.
-        let _ = tokio::time::timeout_at(end, Limited::new(body, patience.max_body_bytes).collect()).await;
+        // The connection can be used again only after its body has been read.
+        let _ = tokio::time::timeout_at(end, Limited::new(body, limits.max_body_bytes).collect()).await;
         Ok((head.status, head.headers))
     }
 
-    /// Any method, wanting JSON, with more headers and, where there is one, a body of JSON.
+    /// Sends any method with more headers and an optional JSON body, and asks for JSON.
     ///
     /// # Errors
-    /// [`HttpClientError`]; a status of 400 and above is an answer.
+    /// [`HttpClientError`]. A status of 400 or above is no error.
     pub async fn request_json(
         &self,
         method: &str,
         url: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Option<Bytes>,
-        patience: RequestLimits,
+        limits: RequestLimits,
     ) -> Result<ClientResponse, HttpClientError> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| HttpClientError::InvalidRequest)?;
         let mut request = build_request(method, url)?.header(ACCEPT, "application/json");
@@ -159,29 +162,29 @@ impl HttpClient {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(body.unwrap_or_default()));
-        self.send_request(request.map_err(|_| HttpClientError::InvalidRequest)?, patience).await
+        self.send_request(request.map_err(|_| HttpClientError::InvalidRequest)?, limits).await
     }
 
     async fn send_request(
         &self,
         request: Request<Full<Bytes>>,
-        patience: RequestLimits,
+        limits: RequestLimits,
     ) -> Result<ClientResponse, HttpClientError> {
-        let asked = async {
-            let answer = self.client.request(request).await.map_err(unreachable_error)?;
-            let (head, body) = answer.into_parts();
-            let read = Limited::new(body, patience.max_body_bytes).collect().await;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(unreachable_error)?;
+            let (head, body) = response.into_parts();
+            let read = Limited::new(body, limits.max_body_bytes).collect().await;
             let body = read.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    HttpClientError::BodyTooLong(patience.max_body_bytes)
+                    HttpClientError::BodyTooLong(limits.max_body_bytes)
                 } else {
-                    HttpClientError::Unreachable("the answer breaks off".to_owned())
+                    HttpClientError::Unreachable("the response ended too early".to_owned())
                 }
             })?;
             Ok(ClientResponse { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
-        let late = |_| HttpClientError::TimedOut(patience.deadline);
-        tokio::time::timeout(patience.deadline, asked).await.map_err(late)?
+        let timed_out = |_| HttpClientError::TimedOut(limits.deadline);
+        tokio::time::timeout(limits.deadline, exchange).await.map_err(timed_out)?
     }
 }
 
@@ -204,11 +207,11 @@ fn parse_root_certificates(pem: &[u8]) -> Result<RootCertStore, HttpClientError>
     if roots.is_empty() { Err(HttpClientError::InvalidCertificates) } else { Ok(roots) }
 }
 
-/// The innermost cause: "connection refused" says more than "client error".
+/// The innermost cause of an error: "connection refused" is clearer than "client error".
 fn unreachable_error(error: hyper_util::client::legacy::Error) -> HttpClientError {
     let mut cause: &dyn std::error::Error = &error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
     HttpClientError::Unreachable(cause.to_string())
 }
@@ -225,32 +228,32 @@ mod tests {
     const TEST_LIMITS: RequestLimits =
         RequestLimits { deadline: Duration::from_millis(500), max_body_bytes: 8 };
 
-    /// A server that gives one answer, and tells what it was asked.
-    async fn start_server(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    /// A server that sends one response, and returns the request.
+    async fn start_server(response: &'static str) -> (String, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/x", listener.local_addr().unwrap());
-        let asked = tokio::spawn(async move {
+        let request = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut bytes = vec![0; 4096];
             let read = socket.read(&mut bytes).await.unwrap();
-            socket.write_all(answer.as_bytes()).await.unwrap();
-            if answer.is_empty() {
+            socket.write_all(response.as_bytes()).await.unwrap();
+            if response.is_empty() {
                 std::future::pending::<()>().await;
             }
             String::from_utf8_lossy(&bytes[..read]).into_owned()
         });
-        (url, asked)
+        (url, request)
     }
 
-    async fn get_from_server(answer: &'static str) -> Result<ClientResponse, HttpClientError> {
-        let (url, _asked) = start_server(answer).await;
+    async fn get_from_server(response: &'static str) -> Result<ClientResponse, HttpClientError> {
+        let (url, _request) = start_server(response).await;
         HttpClient::new(None).unwrap().get(&url, TEST_LIMITS).await
     }
 
     #[tokio::test]
     async fn a_response_is_read_up_to_its_limit() {
-        let answer = get_from_server("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n12345678").await.unwrap();
-        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"12345678"[..]));
+        let response = get_from_server("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n12345678").await.unwrap();
+        assert_eq!((response.status.as_u16(), &response.body[..]), (200, &b"12345678"[..]));
         let long = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123456789";
         assert_eq!(get_from_server(long).await.unwrap_err(), HttpClientError::BodyTooLong(8));
         let chunks =
@@ -262,8 +265,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_is_returned_and_not_followed() {
-        let away = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(get_from_server(away).await.unwrap().status.as_u16(), 302);
+        let redirect = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(get_from_server(redirect).await.unwrap().status.as_u16(), 302);
     }
 
     #[tokio::test]
@@ -277,48 +280,48 @@ mod tests {
 
     #[tokio::test]
     async fn a_post_sends_its_headers_and_body() {
-        let (url, asked) = start_server("HTTP/1.1 204 No Content\r\n\r\n").await;
+        let (url, request) = start_server("HTTP/1.1 204 No Content\r\n\r\n").await;
         let headers = [(HeaderName::from_static("webhook-id"), HeaderValue::from_static("7"))];
-        let ask = HttpClient::new(None).unwrap();
+        let client = HttpClient::new(None).unwrap();
         let (status, _) =
-            ask.post(&url, "application/json", &headers, Bytes::from("{}"), TEST_LIMITS).await.unwrap();
+            client.post(&url, "application/json", &headers, Bytes::from("{}"), TEST_LIMITS).await.unwrap();
         assert_eq!(status.as_u16(), 204);
-        let asked = asked.await.unwrap();
-        assert!(asked.starts_with("POST /x HTTP/1.1\r\n") && asked.ends_with("\r\n\r\n{}"), "{asked}");
+        let request = request.await.unwrap();
+        assert!(request.starts_with("POST /x HTTP/1.1\r\n") && request.ends_with("\r\n\r\n{}"), "{request}");
         assert!(
-            asked.contains("webhook-id: 7") && asked.contains("content-type: application/json"),
-            "{asked}"
+            request.contains("webhook-id: 7") && request.contains("content-type: application/json"),
+            "{request}"
         );
     }
 
     #[tokio::test]
     async fn a_post_ignores_a_long_or_broken_response_body() {
-        for (answer, status) in [
+        for (response, status) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123456789", 200),
             ("HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 20\r\n\r\n123", 503),
             ("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 302),
         ] {
-            let (url, _asked) = start_server(answer).await;
-            let told = HttpClient::new(None)
+            let (url, _request) = start_server(response).await;
+            let result = HttpClient::new(None)
                 .unwrap()
                 .post(&url, "application/json", &[], Bytes::new(), TEST_LIMITS)
                 .await;
-            assert_eq!(told.unwrap().0.as_u16(), status);
+            assert_eq!(result.unwrap().0.as_u16(), status);
         }
-        let (url, _asked) = start_server("").await;
-        let told = HttpClient::new(None)
+        let (url, _request) = start_server("").await;
+        let result = HttpClient::new(None)
             .unwrap()
             .post(&url, "application/json", &[], Bytes::new(), TEST_LIMITS)
             .await;
-        assert_eq!(told.unwrap_err(), HttpClientError::TimedOut(TEST_LIMITS.deadline));
+        assert_eq!(result.unwrap_err(), HttpClientError::TimedOut(TEST_LIMITS.deadline));
     }
 
     #[tokio::test]
     async fn an_invalid_url_is_rejected_without_repeating_it() {
-        let ask = HttpClient::new(None).unwrap();
+        let client = HttpClient::new(None).unwrap();
         for url in ["", "x", "/x", "ftp://h/", "http://", "file:///etc/passwd", "http://h/ x"] {
             assert_eq!(
-                ask.get(url, TEST_LIMITS).await.unwrap_err(),
+                client.get(url, TEST_LIMITS).await.unwrap_err(),
                 HttpClientError::InvalidRequest,
                 "{url}"
             );

@@ -1,8 +1,8 @@
 //! Request bodies: JSON of bounded size.
 //!
-//! Owns: reading a body ([`JsonBody`]), and that nothing of it is parsed before the caller is
-//! authorized. Must not: repeat a value of the body in an answer. Next: `json_members.rs` makes a
-//! struct of the members.
+//! Owns: reading a body ([`JsonBody`]). A body is not parsed before the caller is authorized. Must
+//! not: repeat a value of the body in an answer. Next: `json_members.rs` turns the members into a
+//! struct.
 
 use std::{convert::Infallible, future::Future, marker::PhantomData, pin::Pin};
 
@@ -22,7 +22,8 @@ use crate::{
     json_members::{JsonMembers, MemberFault},
 };
 
-/// The most bytes of a body, and the problems of a body that is too long or no JSON.
+/// The configuration of JSON bodies: at most `limit` bytes, with a problem for a body that is too
+/// long or not JSON.
 pub fn json_config(limit: usize) -> web::JsonConfig {
     web::JsonConfig::default()
         .limit(limit)
@@ -30,7 +31,7 @@ pub fn json_config(limit: usize) -> web::JsonConfig {
 }
 
 /// Proves that the caller of a request was authorized. A service implements it only for types that
-/// its own authorization alone can make.
+/// only its authorization can create.
 pub trait AuthorizationProof {}
 
 /// The body of a request. It becomes a `T` only against a proof of authorization, so a caller that

@@ -22,7 +22,7 @@ use signalbox_protocol::problem::Problem;
 /// would be compared one by one.
 const MAX_MEMBERS: usize = 64;
 
-/// 400 `bad_request` that names a member and says its rule.
+/// 400 `bad_request` with the name of a member and its rule.
 pub fn bad_member(field: &str, rule: impl fmt::Display) -> Problem {
     Problem::new(400, "bad_request", format!("{field} {rule}")).with_field(field)
 }
@@ -102,7 +102,7 @@ pub(crate) enum MemberFault {
         name: &'static str,
         rule: String,
     },
-    /// Only a type that is no struct leads here.
+    /// The type is not a struct.
     NotAStruct(String),
 }
 
@@ -110,12 +110,12 @@ impl MemberFault {
     pub(crate) fn problem(self) -> Problem {
         match self {
             Self::Unknown { name, fields } => {
-                let detail = format!("an unknown member; known are {}", fields.join(", "));
+                let detail = format!("a member is unknown; known members are {}", fields.join(", "));
                 let problem = Problem::new(400, "bad_request", detail);
                 if is_member_name(&name) { problem.with_field(name) } else { problem }
             }
             Self::Doubled { name } => {
-                Problem::new(400, "bad_request", "a member stands there twice").with_field(name)
+                Problem::new(400, "bad_request", "a member occurs twice").with_field(name)
             }
             Self::BadValue { name, rule } => bad_member(name, rule),
             Self::NotAStruct(detail) => Problem::new(400, "bad_request", detail),
@@ -123,8 +123,7 @@ impl MemberFault {
     }
 }
 
-/// What may stand in `field`: a name made up by a caller must not carry arbitrary text into an
-/// answer.
+/// Whether `field` may contain a name: a caller must not put arbitrary text into an answer.
 fn is_member_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c))
 }
@@ -133,7 +132,7 @@ impl fmt::Display for MemberFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown { .. } => f.write_str("an unknown member"),
-            Self::Doubled { name } => write!(f, "{name} stands there twice"),
+            Self::Doubled { name } => write!(f, "{name} occurs twice"),
             Self::BadValue { name, rule } => write!(f, "{name} {rule}"),
             Self::NotAStruct(detail) => f.write_str(detail),
         }
@@ -148,7 +147,7 @@ impl de::Error for MemberFault {
     }
 }
 
-/// A struct is made of the members; nothing else can be.
+/// Only a struct can be deserialized from the members.
 impl<'de> Deserializer<'de> for &'de JsonMembers {
     type Error = MemberFault;
 
@@ -203,7 +202,7 @@ impl<'de> MapAccess<'de> for FieldAccess<'de> {
     }
 }
 
-/// A member that is not there: an `Option` is `None`, everything else is a fault.
+/// A missing member: an `Option` becomes `None`, any other type is a fault.
 struct AbsentMember(&'static str);
 
 impl<'de> Deserializer<'de> for AbsentMember {

@@ -1,16 +1,16 @@
-//! How the services speak HTTP: the same errors, headers, log lines and health answers on every
-//! port.
+//! The HTTP parts that both services share: the same errors, headers, log lines and health answers
+//! on every port.
 //!
 //! - [`ApiError`], [`problem_response`]: problem details (RFC 9457)
 //! - [`json_config`], [`JsonBody`], [`parse_query`]: request bodies and queries as structs
-//! - [`resource`], [`not_found`]: paths and methods that are not there
-//! - [`RequestGate`], [`gate`]: what happens to every request: Host check, security headers, access
-//!   log
-//! - [`check_origin`]: which browsers may ask
-//! - [`TrustedProxies`]: where a client is, behind proxies
-//! - [`health`], [`metrics_response`]: what operators ask
-//! - [`HttpClient`]: asking others, with a deadline and a bound; [`JwksCache`]: their public keys
-//! - [`process`], [`listener`], [`stop_signal`]: the process begins and ends
+//! - [`resource`], [`not_found`]: answers for unknown paths and methods
+//! - [`RequestGate`], [`guard_request`]: the checks, security headers and access log of every
+//!   request
+//! - [`check_origin`]: the web sites that may use the server
+//! - [`TrustedProxies`]: the address of a client behind proxies
+//! - [`configure_health`], [`metrics_response`]: the routes for operators
+//! - [`HttpClient`]: requests to other servers within bounds; [`JwksCache`]: their public keys
+//! - [`run_process`], [`open_listener`], [`stop_signal()`]: start and stop of the process
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
 
@@ -30,11 +30,11 @@ mod request_gate;
 mod route;
 mod stop_signal;
 
-/// How long an idle HTTP connection is kept: longer than any common proxy keeps its side (60 s), so
-/// that a request never meets a connection that is just being closed here.
+/// How long an idle HTTP connection is kept. Common proxies keep their side for 60 s. The server
+/// keeps it longer, so a proxy never sends a request on a connection that the server is closing.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How long the head of a request may take.
+/// The time within which a client must send the head of a request.
 pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 pub use api_error::{ApiError, problem_response};

@@ -7,10 +7,10 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-/// Connections that may wait to be accepted: after a restart every client comes back at once.
+/// Connections that may wait to be accepted. After a restart all clients reconnect at once.
 const ACCEPT_BACKLOG: i32 = 4_096;
 
-/// Why there is no socket: one line that says what to do.
+/// Why the service cannot listen: one line with the next step.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr}: {}", describe_listen_error(error))]
 pub struct ListenError {
@@ -22,13 +22,13 @@ pub struct ListenError {
 fn describe_listen_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "the port is taken; stop the other program or choose another with --listen".to_owned()
+            "the port is taken; stop the other program, or choose another port with --listen".to_owned()
         }
         io::ErrorKind::PermissionDenied => {
-            "this user may not use that port; choose one above 1023 with --listen".to_owned()
+            "this user may not use the port; choose one above 1023 with --listen".to_owned()
         }
         io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; choose another with --listen".to_owned()
+            "this machine does not have the address; choose another with --listen".to_owned()
         }
         _ => error.to_string(),
     }
@@ -44,7 +44,8 @@ pub fn open_listener(addr: SocketAddr) -> Result<TcpListener, ListenError> {
 
 fn bind_socket(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-    // A restart must not wait for the old connections to time out. On Windows the option means sharing the port.
+    // A restart must not wait until the old connections time out. On Windows this option would let
+    // two programs share the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -65,7 +66,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "cannot listen on {addr}: the port is taken; stop the other program or choose another with --listen"
+                "cannot listen on {addr}: the port is taken; stop the other program, or choose another port with --listen"
             )
         );
     }
@@ -73,6 +74,6 @@ mod tests {
     #[test]
     fn a_foreign_address_is_reported_in_one_line() {
         let text = open_listener(([192, 0, 2, 1], 0).into()).unwrap_err().to_string();
-        assert!(text.contains("no such address"), "{text}");
+        assert!(text.contains("does not have the address"), "{text}");
     }
 }

@@ -1,11 +1,12 @@
-//! A binary from its flags to its exit code: the same for all three.
+//! The life of a process from its flags to its exit code, the same for all three binaries.
 
 use std::{fmt::Display, io::Write as _, process::ExitCode};
 
 use actix_web::rt::System;
 use signalbox_config::{CommonFlags, LoadedConfig, logging};
 
-/// Why a process does not start, or ends: an exit code (2 for a configuration to be mended, 1 for the rest) and one line.
+/// Why a process does not start, or ends. The exit code is 2 for a wrong configuration and 1 for
+/// every other error. The text has one line.
 #[derive(Debug)]
 pub struct ProcessError {
     exit_code: u8,
@@ -13,19 +14,20 @@ pub struct ProcessError {
 }
 
 impl ProcessError {
-    /// A failure that is said in one line.
+    /// An error whose text is put into one line.
     pub fn new(exit_code: u8, error: impl Display) -> Self {
-        // `{:#}` is the whole chain of an `anyhow::Error`.
+        // `{:#}` prints the whole chain of an `anyhow::Error`.
         Self { exit_code, message: format!("{error:#}").replace('\n', " ") }
     }
 }
 
-/// Reads the configuration, says what is wrong with it, prints it if that was asked for, or serves until the end.
+/// Loads the configuration. Then it prints the configuration for `--check-config`, or serves until
+/// `serve` ends. An error goes to standard error.
 pub fn run_process<F>(name: &str, flags: &CommonFlags, serve: impl FnOnce(LoadedConfig) -> F) -> ExitCode
 where
     F: Future<Output = Result<(), ProcessError>>,
 {
-    let ended = match LoadedConfig::load(flags, &LoadedConfig::read_environment()) {
+    let result = match LoadedConfig::load(flags, &LoadedConfig::read_environment()) {
         Err(error) => Err(ProcessError::new(2, error)),
         Ok(loaded) if flags.check_config => {
             print_text(&loaded.describe());
@@ -39,18 +41,18 @@ where
             System::new().block_on(serve(loaded))
         }
     };
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Standard error may be closed; there is nobody else to tell.
-            let _ = writeln!(std::io::stderr(), "{name}: {}", failure.message);
-            ExitCode::from(failure.exit_code)
+        Err(error) => {
+            // Standard error may be closed, and the process has no other output.
+            let _ = writeln!(std::io::stderr(), "{name}: {}", error.message);
+            ExitCode::from(error.exit_code)
         }
     }
 }
 
-/// Says something to the person who started the process.
+/// Writes a text to standard output.
 pub fn print_text(text: &str) {
-    // A closed pipe is the reader's affair.
+    // The reader may have closed the pipe; that is no error.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -1,7 +1,7 @@
 //! The parameters of a query string.
 //!
-//! Owns: the form of a query: known names only, each at most once. Next: `json_members.rs` makes
-//! the struct.
+//! Owns: the form of a query: known names only, each at most once. Must not: repeat a value of the
+//! query in an answer. Next: `json_members.rs` creates the struct.
 
 use actix_web::{HttpRequest, web};
 use serde::de::DeserializeOwned;
@@ -23,7 +23,9 @@ pub fn parse_query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Prob
     let members = members.collect::<Result<Vec<_>, serde_json::Error>>().map_err(|_| unreadable())?;
     JsonMembers::new(members).parse().map_err(|fault| match fault {
         MemberFault::Unknown { fields, .. } => {
-            Problem::new(400, "bad_request", format!("the query may hold {}", fields.join(", ")))
+            let detail =
+                format!("the query has an unknown parameter; known parameters are {}", fields.join(", "));
+            Problem::new(400, "bad_request", detail)
         }
         fault => fault.problem(),
     })

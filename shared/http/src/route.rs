@@ -1,18 +1,18 @@
-//! Paths that are not there, and methods that are not.
+//! The answers for unknown paths and methods.
 
 use actix_web::{HttpResponse, Resource, http::header, web};
 use signalbox_protocol::problem::Problem;
 
 use crate::{ApiError, problem_response};
 
-/// A path whose other methods are answered 405 `method_not_allowed`; `allow` is the `AllowArgs` header, like `GET, POST`
-/// (RFC 9110, section 15.5.6).
+/// A path that answers 405 `method_not_allowed` to every method without a route (RFC 9110, section
+/// 15.5.6). `allow` is the value of the `Allow` header, such as `GET, POST`.
 pub fn resource(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move || async move { method_not_allowed(allow) }))
 }
 
 fn method_not_allowed(allow: &'static str) -> HttpResponse {
-    let detail = format!("this path takes {allow}");
+    let detail = format!("this path does not serve the method; use {allow}");
     let mut response = problem_response(&Problem::new(405, "method_not_allowed", detail));
     response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
     response
@@ -23,7 +23,7 @@ fn method_not_allowed(allow: &'static str) -> HttpResponse {
 /// # Errors
 /// Always.
 pub async fn not_found() -> Result<HttpResponse, ApiError> {
-    Err(ApiError(Problem::new(404, "not_found", "there is nothing at this path")))
+    Err(ApiError(Problem::new(404, "not_found", "this path does not exist")))
 }
 
 #[cfg(test)]

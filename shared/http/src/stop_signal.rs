@@ -1,11 +1,11 @@
-//! When to stop.
+//! The signal that stops the process.
 
 use std::io;
 
-/// Resolves once, when the process is told to stop: SIGTERM or SIGINT, Ctrl-C elsewhere.
+/// Resolves once, when the process receives SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the signals cannot be listened for.
+/// If the process cannot listen for the signals.
 #[cfg(unix)]
 pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -16,10 +16,10 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-/// Resolves once, when the process is told to stop.
+/// Resolves once, when the user presses Ctrl-C.
 ///
 /// # Errors
-/// None here.
+/// None on this platform.
 #[cfg(not(unix))]
 pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     Ok(async {

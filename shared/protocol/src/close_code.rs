@@ -1,29 +1,30 @@
-//! Close codes: the reconnect contract (docs/PROTOCOL.md, section 6).
+//! Close codes: they tell a client whether to reconnect (docs/PROTOCOL.md, section 6).
 
-/// Why the server closes a connection. 4000–4499: come back. 4500–4999: do not.
+/// Why the server closes a connection. After 4000–4499 the client reconnects, after 4500–4999
+/// it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCode {
     /// The client sent `leave`.
     Left,
-    /// The node stops.
+    /// The node drains.
     GoingAway,
-    /// The client did not read and its outbox was full.
+    /// The client read too slowly, so its outbox was full.
     SlowConsumer,
-    /// Nothing was heard from the client for two and a half ping intervals.
+    /// No frame came from the client for two and a half ping intervals.
     PingTimeout,
-    /// The client went on past `rate_limited` errors.
+    /// The client kept sending too fast after `rate_limited` errors.
     RateLimited,
-    /// The shared state of the room or the peer is gone.
+    /// The room or the peer no longer exists in the store.
     SessionGone,
-    /// The join could not be stored.
+    /// The store was unavailable, so the join was not committed.
     Unavailable,
-    /// The token's life is over.
+    /// The token has expired.
     TokenExpired,
     /// A fault of the server.
     Internal,
-    /// The operator has shut everything down for now.
+    /// The operator has shut down the service for some time.
     ShutDown,
-    /// The peer of this token is connected elsewhere.
+    /// The peer of this token has another connection.
     TokenInUse,
     /// A frame that RFC 6455 does not allow, or text that is not UTF-8.
     ProtocolError,
@@ -31,11 +32,11 @@ pub enum CloseCode {
     BinaryNotSupported,
     /// A message over the frame limit.
     FrameTooLarge,
-    /// No place left in the room.
+    /// The room has reached its maximum of peers.
     RoomFull,
-    /// No place left for this user in the room.
+    /// The user has reached the maximum of peers in the room.
     UserLimit,
-    /// A newer connection of the same peer.
+    /// A newer connection of the same client replaced this one.
     Replaced,
     /// A moderator removed the peer.
     Removed,
@@ -43,24 +44,24 @@ pub enum CloseCode {
     Ended,
     /// The user is banned.
     Banned,
-    /// The token was taken back.
+    /// The token was revoked.
     Revoked,
     /// The room is locked.
     RoomLocked,
-    /// The room is switched off.
+    /// The room is disabled.
     RoomDisabled,
-    /// The room has not begun.
+    /// The start time of the room has not come.
     RoomNotStarted,
     /// The address of the client is denied.
     AddressDenied,
     /// The peer was not admitted from the lobby.
     Denied,
-    /// There is no such room, and none is made by joining.
+    /// The room does not exist, and a join may not create it.
     RoomNotAllowed,
 }
 
 impl CloseCode {
-    /// Every code, for tests and metrics.
+    /// Every code.
     pub const ALL: [Self; 27] = [
         Self::Left,
         Self::GoingAway,
@@ -157,7 +158,8 @@ impl CloseCode {
         }
     }
 
-    /// How long the client should wait before it comes back, milliseconds; none where it may come at once or not at all.
+    /// How long the client should wait before it reconnects, milliseconds. None if it may reconnect
+    /// at once, or not at all.
     pub fn retry_ms(self) -> Option<u32> {
         match self {
             Self::SlowConsumer | Self::RateLimited | Self::Internal | Self::TokenInUse => Some(1_000),

@@ -1,49 +1,50 @@
-//! Error codes: what a peer is told while its connection stays (docs/PROTOCOL.md, section 5.1).
+//! Error codes: why a message was refused, while the connection stays (docs/PROTOCOL.md, section
+//! 5.1).
 
 use serde::{Deserialize, Serialize};
 
-/// Why one message was refused. The text is stable; clients branch on it.
+/// Why a message was refused. The text of a code is stable, so clients may branch on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// Not JSON, not an object, a member missing or of the wrong type.
+    /// The message is not a JSON object, or a member is missing or has the wrong type.
     BadMessage,
-    /// No such `type`.
+    /// The `type` does not exist.
     UnknownType,
-    /// A reserved `type`.
+    /// The `type` is reserved, and this server does not serve it.
     Unsupported,
-    /// A member over its limit.
+    /// A member is longer than its limit.
     TooLarge,
     /// The target is not in the room.
     NoSuchPeer,
     /// The role lacks a permission.
     NotPermitted,
-    /// Over the burst and the rate.
+    /// The client sent more frames than its burst and its rate allow.
     RateLimited,
-    /// The target's mailbox takes no more for now.
+    /// The backlog of the target is full.
     PeerBacklogged,
-    /// The store did not answer: the outcome is unknown.
+    /// The store did not answer, so the outcome is unknown.
     Unavailable,
-    /// The room has no place left.
+    /// The room has reached its maximum of peers.
     RoomFull,
-    /// The user has no place left in the room.
+    /// The user has reached the maximum of peers in the room.
     UserLimit,
-    /// The peer of this token is connected elsewhere.
+    /// The peer of this token has another connection.
     TokenInUse,
-    /// The token of a `refresh` will not do.
+    /// The token of a `refresh` is not valid for this peer.
     BadToken,
     /// The room is locked.
     RoomLocked,
-    /// The room is switched off.
+    /// The room is disabled.
     RoomDisabled,
-    /// The room has not begun.
+    /// The start time of the room has not come.
     RoomNotStarted,
-    /// No such room, and none is made by joining.
+    /// The room does not exist, and a join may not create it.
     RoomNotAllowed,
     /// The user is banned.
     Banned,
-    /// The token was taken back.
+    /// The token was revoked.
     Revoked,
     /// The peer was not admitted from the lobby.
     Denied,
@@ -104,7 +105,7 @@ impl ErrorCode {
         }
     }
 
-    /// When to try again, milliseconds; none where trying again does not help.
+    /// The wait before a retry, milliseconds. None if a retry does not help.
     pub fn retry_ms(self) -> Option<u32> {
         match self {
             Self::RateLimited | Self::TokenInUse => Some(1_000),

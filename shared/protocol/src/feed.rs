@@ -1,11 +1,13 @@
-//! What operators hear: rooms and peers as they come and go (docs/PROTOCOL.md, section 9). At most once; never on the
-//! message path.
+//! Events about rooms and peers for operators (docs/PROTOCOL.md, section 9).
+//!
+//! Owns: the shape of a [`FeedEvent`]. Must not: carry a message of a peer. An event is sent at
+//! most once.
 
 use serde::Serialize;
 
 use crate::id::{NodeId, PeerId, Role, RoomId, UserId};
 
-/// What can happen.
+/// The names of the events.
 pub const FEED_EVENTS: [&str; 13] = [
     "room-created",
     "room-updated",
@@ -22,36 +24,36 @@ pub const FEED_EVENTS: [&str; 13] = [
     "peer-left",
 ];
 
-/// One line of the feed. It holds no token, no SDP, no candidate and no address.
+/// One event. It holds no token, no SDP, no candidate and no address.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedEvent {
-    /// Names it for good, `evt_` and 32 hexadecimal digits: who hears it twice can tell.
+    /// The id of the event: `evt_` and 32 hexadecimal digits. A receiver can detect duplicates.
     pub id: String,
-    /// What happened: `room-opened`, `peer-joined`, …
+    /// One of [`FEED_EVENTS`].
     pub event: &'static str,
-    /// When, milliseconds since 1970.
+    /// The time of the event, milliseconds since 1970.
     pub at: u64,
-    /// Where.
+    /// The room of the event.
     pub room: RoomId,
-    /// The node that did it.
+    /// The node that committed the change.
     pub node: NodeId,
-    /// To whom.
+    /// The peer of the event, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_id: Option<PeerId>,
-    /// Its user.
+    /// The user of the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
-    /// Its role.
+    /// The role of the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// Why, of a `peer-left`.
+    /// Why the peer left, for `peer-left`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
 }
 
 impl FeedEvent {
-    /// The line as JSON.
+    /// The event as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

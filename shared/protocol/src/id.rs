@@ -1,14 +1,14 @@
-//! Names: rooms, users, roles, peers, nodes, each a type of its own with its alphabet checked once,
-//! at the edge.
+//! Names of rooms, users, roles, peers and nodes. Each is a type of its own, which checks length
+//! and alphabet when it is parsed.
 //!
-//! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the making of ids. Must not: know what
-//! the names are for.
+//! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the creation of random ids. Must not:
+//! know how the names are used.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not a name.
+/// Why a text is not a valid name. It gives the rule and never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be {min} to {max} characters of {alphabet}")]
 pub struct InvalidName {
@@ -32,7 +32,7 @@ macro_rules! name_type {
             /// Checks length and alphabet.
             ///
             /// # Errors
-            /// [`InvalidName`] says what the name must look like; it never repeats the text.
+            /// [`InvalidName`] gives the rule; it never repeats the text.
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
                 let allowed: fn(u8) -> bool = $allowed;
                 if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) {
@@ -121,13 +121,13 @@ fn name_schema(
 }
 
 name_type!(
-    /// A room. The alphabet is RFC 3986's unreserved characters, so a room can stand in a URL and
-    /// in a Redis key as it is.
+    /// The name of a room. Its alphabet is the unreserved characters of RFC 3986, section 2.3, so a
+    /// URL and a Redis key can contain the name unchanged.
     RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c);
     "RoomName", "The name of a room."
 );
 name_type!(
-    /// A user: the subject of a token.
+    /// The name of a user: the subject of a token.
     UserId, 1..=128, "A-Z a-z 0-9 . _ ~ @ : + -", |c| c.is_ascii_alphanumeric() || b"._~@:+-".contains(&c);
     "UserName", "The name of a user."
 );
@@ -137,113 +137,114 @@ name_type!(
     "RoleName", "The name of a role."
 );
 name_type!(
-    /// A peer: a member of a room. 128 random bits, so it cannot be guessed; compared as text to
-    /// tell who is polite.
+    /// The id of a peer. It has 122 random bits, so it cannot be guessed. Ids are compared as text
+    /// to choose the polite peer.
     PeerId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
     "PeerName", "The id of a peer."
 );
 name_type!(
-    /// A node: one signaling process, random at each boot.
+    /// The id of a node: one signaling process, with a new random id for each start.
     NodeId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
 );
 name_type!(
-    /// On whose word something was done: the id of an API key, or `guest`, `user`, `invite`, `app`.
+    /// The caller for whom a token was issued: the id of an API key, or `guest`, `user`, `invite`,
+    /// `app`.
     CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c);
     "CallerName", "Where a token comes from: the id of an API key, `guest`, `user`, `invite` or `app`."
 );
 name_type!(
-    /// A region, as the operator names them.
+    /// The name of a region, which the operator chooses.
     RegionId, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     "RegionName", "The name of a region."
 );
 name_type!(
-    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one making (refreshed ones,
-    /// tickets) share the part before the first dot.
+    /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one grant share the part before
+    /// the first dot.
     TokenId, 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
 );
 
-/// 128 random bits as 32 hexadecimal digits.
-#[expect(clippy::disallowed_methods, reason = "ids are made here")]
+/// 122 random bits as 32 hexadecimal digits (a UUID of version 4).
+#[expect(clippy::disallowed_methods, reason = "ids are created here")]
 pub fn random_hex() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
 impl CallerId {
-    /// [`CallerId::verify_user_token`] as a text.
+    /// [`CallerId::user`] as text.
     pub const USER: &str = "user";
 
     /// The names that no API key may have.
     pub const RESERVED: [&str; 4] = ["guest", "user", "invite", "app"];
 
-    /// Nobody in particular.
+    /// A guest without an invite.
     pub fn guest() -> Self {
         Self(Arc::from("guest"))
     }
 
-    /// One of the application's users, by its own word.
+    /// A user of the application, who asks with a user token.
     pub fn user() -> Self {
         Self(Arc::from(Self::USER))
     }
 
-    /// Somebody with an invite.
+    /// A guest with an invite.
     pub fn invite() -> Self {
         Self(Arc::from("invite"))
     }
 
-    /// An application that signs its tokens by itself.
+    /// An application that signs its tokens itself.
     pub fn app() -> Self {
         Self(Arc::from("app"))
     }
 }
 
 impl TokenId {
-    /// A new grant, and the first token of it.
+    /// The id of the first token of a new grant.
     pub fn random() -> Self {
         Self(Arc::from(random_hex()))
     }
 
-    /// What all tokens of one making have in common. It is empty only in a text that no token may
-    /// have.
+    /// The grant of the token. It is empty only if the id begins with a dot, which no valid token
+    /// has.
     pub fn grant(&self) -> &str {
         self.0.split('.').next().unwrap_or_default()
     }
 
-    /// The name of another token of the same making.
+    /// The id of another token of the same grant.
     pub fn sibling(&self, number: u64) -> Self {
         Self(Arc::from(format!("{}.{number}", self.grant())))
     }
 }
 
 impl PeerId {
-    /// A new random peer.
+    /// A new random id.
     pub fn random() -> Self {
         Self(Arc::from(random_hex()))
     }
 
-    /// A peer whose id is these bits, for tests and simulations.
+    /// The id with these bits, for tests and simulations.
     pub fn from_bits(bits: u128) -> Self {
         Self(Arc::from(format!("{bits:032x}")))
     }
 
-    /// Stands where an entry is about no peer: about the room, or from the API. No peer has this
-    /// id.
+    /// The id that an entry about the room, or from the API, has instead of a peer. No peer has
+    /// this id.
     pub fn no_peer() -> Self {
         Self::from_bits(u128::MAX)
     }
 
-    /// Whether this peer is the polite one toward `other`: the smaller id is.
+    /// Whether this peer is the polite peer toward `other`: the smaller id is polite.
     pub fn is_polite_toward(&self, other: &Self) -> bool {
         self < other
     }
 }
 
 impl NodeId {
-    /// A new random node.
+    /// A new random id.
     pub fn random() -> Self {
         Self(Arc::from(random_hex()))
     }
 
-    /// A node whose id is these bits, for tests and simulations.
+    /// The id with these bits, for tests and simulations.
     pub fn from_bits(bits: u128) -> Self {
         Self(Arc::from(format!("{bits:032x}")))
     }

@@ -1,9 +1,9 @@
-//! Bounds of numbers, texts and JSON that are forwarded without being understood.
+//! Bounds of numbers, texts and JSON that the server forwards without parsing their content.
 
-/// The largest integer that JSON carries exactly everywhere (RFC 8259, section 6).
+/// The largest integer that every JSON implementation reads exactly (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// The longest token that is read, bytes: a token with full metadata is under 8 KiB.
+/// The longest token that is read, bytes. A token with the longest metadata has less than 8 KiB.
 pub const MAX_TOKEN_BYTES: usize = 12 * 1024;
 
 /// The depth to which forwarded JSON may nest: more than any application needs, and safe for a
@@ -31,8 +31,8 @@ pub(super) fn is_depth_bounded(json: &str) -> bool {
     true
 }
 
-/// Whether a valid JSON text is an object, at most `max` bytes long and not too deep: what metadata
-/// must be.
+/// Whether a valid JSON text may be metadata: an object of at most `max` bytes that nests no deeper
+/// than 64.
 pub fn is_bounded_object(json: &str, max: usize) -> bool {
     json.starts_with('{') && json.len() <= max && is_depth_bounded(json)
 }

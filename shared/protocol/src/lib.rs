@@ -1,7 +1,8 @@
-//! The wire, `signalbox.v1`: what docs/PROTOCOL.md says, as types.
+//! The wire protocol `signalbox.v1` (docs/PROTOCOL.md) as types.
 //!
-//! Owns: parsing what clients send, the shape of what they get, the stable codes. Must not: decide
-//! anything about rooms. Next: `signal-service/src/connection` reads and writes these.
+//! Owns: the parser of client messages, the shape of server messages, and the stable codes. Must
+//! not: decide anything about rooms. Next: `signal-service/src/connection` reads and writes these
+//! messages.
 
 mod client;
 pub mod clock;
@@ -25,5 +26,5 @@ pub use server::{
     LobbyPeer, PeerInfo, RoomInfo, ServerMessage, WaitingMessage, WireLimits,
 };
 
-/// The subprotocol, the only one that is echoed.
+/// The WebSocket subprotocol (RFC 6455, section 1.9). The server accepts no other.
 pub const SUBPROTOCOL: &str = "signalbox.v1";

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-/// An HTTP error. `detail` is for a person and never repeats what was sent.
+/// An HTTP error. `detail` is for a person and never repeats a value of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "An HTTP error (RFC 9457)."))]
 pub struct Problem {
-    /// Always `about:blank`: `code` says what it is.
+    /// Always `about:blank`, because `code` identifies the error.
     #[serde(rename = "type")]
     type_uri: &'static str,
-    /// What the status means.
+    /// The reason phrase of the status.
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
@@ -20,7 +20,7 @@ pub struct Problem {
     /// The member of the request at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// `Retry-After`, seconds.
+    /// The value of the `Retry-After` header, seconds.
     #[serde(skip)]
     pub retry_after: Option<u32>,
 }
@@ -29,7 +29,7 @@ pub struct Problem {
 pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 
 impl Problem {
-    /// A problem with the status's own title.
+    /// A problem with the title of its status. A 503 may be retried after one second.
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         let retry_after = (status == 503).then_some(1);
         Self {

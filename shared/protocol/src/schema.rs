@@ -1,22 +1,23 @@
 //! The JSON Schema of the wire (docs/schema), generated from the Rust types.
 //!
-//! Clients' messages are parsed by hand for speed (`client`), so their shape is described here once more as types; the golden
-//! vectors hold the two together: what the parser takes, the schema takes.
+//! `client` parses client messages without derived types, for speed. So their shape is described
+//! here once more as types. The golden vectors check that the parser and the schema accept the same
+//! messages.
 
 use schemars::{JsonSchema, Schema, schema_for};
 
 use super::ServerMessage;
 use crate::id::PeerId;
 
-// The schemas, by the name of their file in `docs/schema`.
+// The schemas by the name of their file in `docs/schema`.
 fn all_schemas() -> [(&'static str, Schema); 2] {
     [("client.schema.json", schema_for!(ClientFrame)), ("server.schema.json", schema_for!(ServerMessage))]
 }
 
-/// What clients send (docs/PROTOCOL.md, section 4).
+/// A message of a client (docs/PROTOCOL.md, section 4).
 #[derive(JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 enum ClientFrame {
     Offer(OfferFrame),
     Answer(AnswerFrame),
@@ -38,7 +39,7 @@ enum ClientFrame {
 
 /// An `RTCSessionDescriptionInit` with an address.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct OfferFrame {
     to: PeerId,
     #[schemars(length(min = 1))]
@@ -50,7 +51,7 @@ struct OfferFrame {
 
 /// A description that belongs to an offer.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct AnswerFrame {
     #[serde(flatten)]
     description: OfferFrame,
@@ -61,7 +62,7 @@ struct AnswerFrame {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct RollbackFrame {
     to: PeerId,
     #[serde(flatten)]
@@ -72,7 +73,7 @@ struct RollbackFrame {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct CandidateFrame {
     to: PeerId,
     candidate: CandidateInit,
@@ -86,9 +87,9 @@ struct CandidateFrame {
 /// An `RTCIceCandidateInit`.
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct CandidateInit {
-    /// Empty for end-of-candidates.
+    /// The candidate line; empty for end-of-candidates.
     candidate: String,
     sdp_mid: Option<String>,
     #[serde(rename = "sdpMLineIndex")]
@@ -97,7 +98,7 @@ struct CandidateInit {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct ApplicationMessageFrame {
     #[serde(default)]
     #[schemars(with = "PeerId")]
@@ -108,7 +109,7 @@ struct ApplicationMessageFrame {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct UpdateFrame {
     #[serde(default)]
     #[schemars(with = "String", length(max = 64))]
@@ -121,15 +122,15 @@ struct UpdateFrame {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct ReceivedFrame {
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     seq: u64,
 }
 
-/// Something that is done to another peer.
+/// A command about another peer.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct PeerCommandFrame {
     peer: PeerId,
     #[serde(flatten)]
@@ -137,10 +138,10 @@ struct PeerCommandFrame {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct MuteFrame {
     peer: PeerId,
-    /// Absent is true.
+    /// True if absent.
     #[serde(default)]
     #[schemars(with = "bool")]
     muted: Option<bool>,
@@ -149,9 +150,9 @@ struct MuteFrame {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct LockFrame {
-    /// Absent is true.
+    /// True if absent.
     #[serde(default)]
     #[schemars(with = "bool")]
     locked: Option<bool>,
@@ -160,9 +161,9 @@ struct LockFrame {
 }
 
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct EndFrame {
-    /// Absent is false.
+    /// False if absent.
     #[serde(default)]
     #[schemars(with = "bool")]
     lock: Option<bool>,
@@ -170,9 +171,9 @@ struct EndFrame {
     numbered: MessageIdMember,
 }
 
-/// Another token for the connection.
+/// A newer token for the connection.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct RefreshFrame {
     /// A room token of the same user and room.
     #[schemars(length(min = 1))]
@@ -181,9 +182,9 @@ struct RefreshFrame {
     numbered: MessageIdMember,
 }
 
-/// A number to be answered under.
+/// The message id, under which the server answers.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "described, not made")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct MessageIdMember {
     #[serde(default)]
     #[schemars(with = "u64", range(min = 1, max = 9_007_199_254_740_991_u64))]
@@ -206,7 +207,7 @@ mod tests {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(name)
     }
 
-    /// Name, frame as text, and the whole case.
+    /// The name of each case, its frame as text, and the whole case.
     fn load_vectors(file: &str) -> Vec<(String, String, Value)> {
         let text = fs::read_to_string(schema_path("vectors").join(file)).unwrap();
         let vectors: Value = serde_json::from_str(&text).unwrap();
@@ -259,7 +260,7 @@ mod tests {
         }
     }
 
-    /// The members that the schema of one `type` names.
+    /// The members in the schema of one `type`.
     fn schema_members(kind: &str) -> Vec<String> {
         let schema = serde_json::to_value(schema_for!(ServerMessage)).unwrap();
         let branches = schema["oneOf"].as_array().unwrap();

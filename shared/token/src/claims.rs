@@ -1,4 +1,7 @@
-//! What a token says, by kind.
+//! The claims of each kind of token (RFC 7519).
+//!
+//! Owns: the members of the claims and their types. Must not: verify a token. Next: `verifier`
+//! checks the claims.
 
 use std::sync::Arc;
 
@@ -10,8 +13,8 @@ use signalbox_protocol::id::{CallerId, RegionId, Role, RoomId, TokenId, UserId};
 /// The `iss` of every token.
 pub const ISSUER: &str = "signalbox";
 
-/// The claims of a room token (RFC 7519): bound to one user, one room, one role. A member that stands twice is refused
-/// (RFC 7519, section 4), as is any other type than the one here.
+/// The claims of a room token (RFC 7519) for one user, one room and one role. A token with a
+/// repeated member is refused (RFC 7519, section 4), and so is one with a member of another type.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RoomClaims {
     /// Always [`ISSUER`].
@@ -24,32 +27,32 @@ pub struct RoomClaims {
     pub room: RoomId,
     /// The role.
     pub role: Role,
-    /// What the role may do, as it was when the token was made.
+    /// The permissions of the role at the time of issue.
     pub permissions: Arc<[Arc<str>]>,
-    /// The name to show.
+    /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Whatever the application attached: a JSON object.
+    /// A JSON object from the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Arc<RawValue>>,
-    /// On whose word it was made: the id of an API key, `guest`, `user` or `invite`. An application that signs by itself leaves
-    /// it out, and is `app`.
+    /// The caller for whom the token was issued: the id of an API key, `guest`, `user` or `invite`.
+    /// An application that signs tokens itself omits it; then it is `app`.
     #[serde(default = "CallerId::app")]
     pub caller: CallerId,
-    /// Where the peer is, for the choice of a TURN server.
+    /// The region of the peer, for the choice of a TURN server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionId>,
-    /// When it was made, seconds since 1970.
+    /// The time of issue, seconds since 1970.
     pub iat: u64,
-    /// Not good before.
+    /// The token is not valid before this time, seconds since 1970.
     pub nbf: u64,
-    /// Not good from then on.
+    /// The token is not valid from this time on, seconds since 1970.
     pub exp: u64,
-    /// Its own name, and the grant it comes from.
+    /// The id of the token; it contains the grant.
     pub jti: TokenId,
 }
 
-/// The claims of a user token: one of the application's users, at the rooms API.
+/// The claims of a user token, with which a user of the application calls the rooms API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UserClaims {
     /// Always [`ISSUER`].
@@ -58,58 +61,58 @@ pub struct UserClaims {
     pub aud: String,
     /// The user.
     pub sub: UserId,
-    /// The role it has wherever no room says otherwise.
+    /// The role of the user in a room that gives the user no other role.
     pub role: Role,
-    /// The name to show.
+    /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// When it was made, seconds since 1970.
+    /// The time of issue, seconds since 1970.
     pub iat: u64,
-    /// Not good before.
+    /// The token is not valid before this time, seconds since 1970.
     pub nbf: u64,
-    /// Not good from then on.
+    /// The token is not valid from this time on, seconds since 1970.
     pub exp: u64,
-    /// Its own name, and the grant it comes from.
+    /// The id of the token; it contains the grant.
     pub jti: TokenId,
 }
 
-/// The claims of a management token: a backend, at the server-side API.
+/// The claims of a management token, with which an application calls the server-side API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ManagementClaims {
     /// Always [`ISSUER`].
     pub iss: String,
     /// Always `TokenKind::Management.aud()`.
     pub aud: String,
-    /// The API key it was made with.
+    /// The id of the API key for which the token was issued.
     pub sub: CallerId,
-    /// What it allows.
+    /// The names of its scopes.
     pub scopes: Arc<[Arc<str>]>,
-    /// When it was made, seconds since 1970.
+    /// The time of issue, seconds since 1970.
     pub iat: u64,
-    /// Not good before.
+    /// The token is not valid before this time, seconds since 1970.
     pub nbf: u64,
-    /// Not good from then on.
+    /// The token is not valid from this time on, seconds since 1970.
     pub exp: u64,
-    /// Its own name, and the grant it comes from.
+    /// The id of the token; it contains the grant.
     pub jti: TokenId,
 }
 
 impl RoomClaims {
-    /// What all tokens of one making have in common.
+    /// The grant that the token belongs to.
     pub fn grant(&self) -> &str {
         self.jti.grant()
     }
 }
 
 impl UserClaims {
-    /// What all tokens of one making have in common.
+    /// The grant that the token belongs to.
     pub fn grant(&self) -> &str {
         self.jti.grant()
     }
 }
 
 impl ManagementClaims {
-    /// What all tokens of one making have in common.
+    /// The grant that the token belongs to.
     pub fn grant(&self) -> &str {
         self.jti.grant()
     }

@@ -8,16 +8,16 @@ use sha2::{Digest, Sha256};
 
 use super::verifier::{KeyAlgorithm, MAX_KID_BYTES, VerificationKey, parse_object};
 
-/// Where the auth service publishes its public keys (other well-known paths are in RFC 8414).
+/// The path at which the auth service publishes its public keys.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
-/// The longest set that is read, bytes.
+/// The longest key set that is read, bytes.
 pub const MAX_JWKS_BYTES: usize = 64 * 1024;
 
 /// The number of keys that a set may hold.
 pub const MAX_JWKS_KEYS: usize = 32;
 
-/// A public key. What is published holds this and nothing else.
+/// A public key. A published key set holds only these members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(
     feature = "openapi",
@@ -28,44 +28,45 @@ pub struct PublicJwk {
     kty: String,
     crv: String,
     x: String,
-    /// Of P-256.
+    /// For P-256 only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     y: Option<String>,
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     alg: KeyAlgorithm,
     #[serde(rename = "use")]
     usage: String,
-    /// Its thumbprint (RFC 7638).
+    /// The thumbprint of the key (RFC 7638), unless its publisher has chosen another name.
     kid: String,
 }
 
-/// Why a text is no set of public keys.
+/// Why a text is not a set of public keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
-    /// Too long to be looked at.
+    /// The text is longer than [`MAX_JWKS_BYTES`].
     #[error("is longer than 64 KiB")]
     TooLong,
-    /// Not `{"keys":[{…}]}`.
+    /// The text is not `{"keys":[{…}]}`.
     #[error("is not a JSON Web Key Set")]
     NotASet,
-    /// More than anybody rotates through.
-    #[error("holds {0} keys; at most 32 are taken")]
+    /// The set holds more than [`MAX_JWKS_KEYS`] keys.
+    #[error("holds {0} keys; at most 32 are accepted")]
     TooManyKeys(usize),
-    /// Somebody has published what must stay secret.
+    /// The publisher has published a key that must stay secret.
     #[error(
-        "holds a private or symmetric key; public keys only are taken from a set, and that one is to be replaced"
+        "holds a private or symmetric key, which is no longer secret; replace that key, and publish only public keys"
     )]
     PrivateKey,
-    /// A key of a kind we know that is broken.
-    #[error("holds a key that is broken: {0}")]
+    /// A key of a known kind is invalid.
+    #[error("holds an invalid key: {0}")]
     BrokenKey(&'static str),
 }
 
 impl PublicJwk {
-    /// A key from its bytes: `x` of Ed25519, or `x` and `y` of P-256. Its `kid` is its thumbprint.
+    /// A key from its coordinates in base64url: `x` for Ed25519, `x` and `y` for P-256. Its `kid`
+    /// is its thumbprint.
     ///
     /// # Errors
-    /// [`JwksError::BrokenKey`] if the bytes are no point of the curve.
+    /// [`JwksError::BrokenKey`] if the coordinates are not a point of the curve.
     pub fn new(alg: KeyAlgorithm, x: String, y: Option<String>) -> Result<Self, JwksError> {
         let (kty, crv) = match alg {
             KeyAlgorithm::EdDSA => ("OKP", "Ed25519"),
@@ -78,12 +79,12 @@ impl PublicJwk {
         Ok(key)
     }
 
-    /// Its name.
+    /// The key id.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// Its one algorithm.
+    /// The only algorithm that the key may be used with (RFC 8725, section 3.1).
     pub fn algorithm(&self) -> KeyAlgorithm {
         self.alg
     }
@@ -99,8 +100,8 @@ impl PublicJwk {
         URL_SAFE_NO_PAD.encode(Sha256::digest(members))
     }
 
-    /// What checks signatures with it. The point is looked at now, so that no token is the first to
-    /// find it broken.
+    /// The key in the form that verifies signatures. The point is checked here, so an invalid key
+    /// is found before the first token arrives.
     ///
     /// # Errors
     /// [`JwksError::BrokenKey`]
@@ -116,20 +117,20 @@ impl PublicJwk {
                 bytes(y)?;
                 DecodingKey::from_ec_components(&self.x, y)
             }
-            _ => return Err(JwksError::BrokenKey("its members are not those of its algorithm")),
+            _ => return Err(JwksError::BrokenKey("its members do not fit its algorithm")),
         };
-        let key = key.map_err(|_| JwksError::BrokenKey("it does not parse"))?;
-        // The library makes a verifier of the key, which fails where the bytes are no point, before
-        // it looks at a signature.
+        let key = key.map_err(|_| JwksError::BrokenKey("its coordinates cannot be parsed"))?;
+        // Before the library checks a signature it builds a verifier from the key. That fails if
+        // the bytes are not a point of the curve.
         jsonwebtoken::crypto::verify("", b"", &key, self.alg.to_jsonwebtoken())
-            .map_err(|_| JwksError::BrokenKey("it is no point of its curve"))?;
+            .map_err(|_| JwksError::BrokenKey("it is not a point of its curve"))?;
         Ok(VerificationKey::from_public_key(self.kid.clone(), self.alg, key))
     }
 }
 
-/// Reads a set (RFC 7517, section 5). Keys of a kind we do not know, for another use, or without a
-/// `kid` are passed over, as section 5 asks; a private or symmetric key is refused, and the whole
-/// set with it. An empty set is one.
+/// Parses a key set (RFC 7517, section 5). A key of an unknown kind, for another use, or without a
+/// `kid` is skipped, as section 5 requires. A private or symmetric key makes the whole set invalid.
+/// An empty set is valid.
 ///
 /// # Errors
 /// [`JwksError`], for the operator.
@@ -145,25 +146,25 @@ pub fn parse_jwks(text: &[u8]) -> Result<Vec<VerificationKey>, JwksError> {
     if set.keys.len() > MAX_JWKS_KEYS {
         return Err(JwksError::TooManyKeys(set.keys.len()));
     }
-    let private = |key: &Map<String, Value>| {
+    let is_secret = |key: &Map<String, Value>| {
         key.get("kty").is_some_and(|kty| kty == "oct")
             || ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|name| key.contains_key(*name))
     };
-    if set.keys.iter().any(private) {
+    if set.keys.iter().any(is_secret) {
         return Err(JwksError::PrivateKey);
     }
     let mut keys: Vec<VerificationKey> = Vec::new();
     for key in set.keys {
         let Some(public) = parse_known_key(key)? else { continue };
-        if keys.iter().any(|held| held.kid() == public.kid()) {
-            return Err(JwksError::BrokenKey("two keys have one kid"));
+        if keys.iter().any(|other| other.kid() == public.kid()) {
+            return Err(JwksError::BrokenKey("two keys have the same kid"));
         }
         keys.push(public.to_verification_key()?);
     }
     Ok(keys)
 }
 
-/// A key of a kind that is used here, or none.
+/// The key, or none if its kind or use is not supported.
 fn parse_known_key(key: Map<String, Value>) -> Result<Option<PublicJwk>, JwksError> {
     let text = |name: &str| key.get(name).and_then(Value::as_str);
     let alg = match (text("kty"), text("crv")) {
@@ -181,7 +182,7 @@ fn parse_known_key(key: Map<String, Value>) -> Result<Option<PublicJwk>, JwksErr
     }
     let x = text("x").ok_or(JwksError::BrokenKey("it has no x"))?.to_owned();
     let mut public = PublicJwk::new(alg, x, text("y").map(str::to_owned))?;
-    // The publisher names its keys as it likes.
+    // The `kid` in a set need not be the thumbprint.
     kid.clone_into(&mut public.kid);
     Ok(Some(public))
 }
@@ -229,10 +230,10 @@ mod tests {
             (jwk_json_with("d", json!("AA")), Err(JwksError::PrivateKey)),
             (json!({ "kty": "oct", "kid": "s" }), Err(JwksError::PrivateKey)),
             (json!({ "kty": "RSA", "n": "AA", "e": "AQAB", "p": "AA" }), Err(JwksError::PrivateKey)),
-            (jwk_json(), Err(JwksError::BrokenKey("two keys have one kid"))),
+            (jwk_json(), Err(JwksError::BrokenKey("two keys have the same kid"))),
             (
                 jwk_json_with("y", json!(RFC_8037_X)),
-                Err(JwksError::BrokenKey("its members are not those of its algorithm")),
+                Err(JwksError::BrokenKey("its members do not fit its algorithm")),
             ),
             (
                 jwk_json_with("x", json!("AAAA")),
@@ -240,7 +241,7 @@ mod tests {
             ),
             (
                 json!({ "kty": "EC", "crv": "P-256", "x": RFC_8037_X, "y": RFC_8037_X, "kid": "p" }),
-                Err(JwksError::BrokenKey("it is no point of its curve")),
+                Err(JwksError::BrokenKey("it is not a point of its curve")),
             ),
         ] {
             assert_eq!(parse_kids(json!([jwk_json(), added])).map(|kids| kids.len()), expected, "{added}");

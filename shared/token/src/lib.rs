@@ -1,9 +1,10 @@
-//! Tokens: where the services meet.
+//! Tokens, which `auth-service` issues and both services verify.
 //!
 //! Owns: the kinds ([`TokenKind`]), the claims of each ([`RoomClaims`], [`UserClaims`],
 //! [`ManagementClaims`]), their verification ([`TokenVerifier`]), public keys ([`PublicJwk`]), the
-//! rules for a secret ([`SharedSecret`]), opaque tokens ([`OpaqueToken`]), tickets
-//! ([`MemoryTicketStore`]). Must not: decide who gets a token (`auth-service`), or make one.
+//! rules for a secret ([`SharedSecret`]), opaque tokens ([`OpaqueToken`]), and tickets
+//! ([`MemoryTicketStore`]). Must not: issue a token, or decide which caller receives one. Next:
+//! `verifier` for the checks of a token, `auth-service` for its issue.
 
 mod claims;
 mod jwk;

@@ -1,21 +1,25 @@
-//! Secrets that say nothing: tickets, refresh tokens and invite codes. The store holds their digests only.
+//! Opaque tokens: tickets, refresh tokens and invite codes.
+//!
+//! Owns: their text form and their digest. Must not: know what a token stands for; the store keeps
+//! that under the digest, and never the token itself.
 
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-/// Random bytes in one of them.
+/// The random bytes of a token.
 const SECRET_BYTES: usize = 32;
 
-/// What a secret without claims is for. The prefix tells people, log filters and secret scanners what they have found.
+/// The purpose of an opaque token. People, log filters and secret scanners recognize a token by the
+/// prefix of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OpaqueTokenKind {
-    /// Opens one connection, once.
+    /// Opens one connection once.
     Ticket,
-    /// Brings the next token of a grant.
+    /// Gets the next token of a grant.
     Refresh,
-    /// Lets somebody without an account into a room.
+    /// Gets a token for a guest.
     Invite,
 }
 
@@ -23,7 +27,7 @@ impl OpaqueTokenKind {
     /// Every kind, for tests.
     pub const ALL: [Self; 3] = [Self::Ticket, Self::Refresh, Self::Invite];
 
-    /// How it begins. No JWT begins like that.
+    /// The first characters of the text. No JWT begins with them.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Ticket => "sbt_",
@@ -32,48 +36,49 @@ impl OpaqueTokenKind {
         }
     }
 
-    /// Whether a text means to be one of this kind, well-formed or not.
+    /// Whether a text has the prefix of this kind; the rest need not be well-formed.
     pub fn has_prefix(self, text: &str) -> bool {
         text.starts_with(self.prefix())
     }
 }
 
-/// The 32 random bytes of a secret. `Debug` does not show them.
+/// An opaque token: 32 random bytes. `Debug` does not show them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpaqueToken([u8; SECRET_BYTES]);
 
 impl OpaqueToken {
-    /// Takes bytes that are random, or derived from some that are.
+    /// A token of these bytes, which must be random or derived from random bytes.
     pub fn from_bytes(bytes: [u8; SECRET_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// New random ones.
+    /// A new random token.
     pub fn random() -> Self {
-        // An id has 122 random bits; three of them fill 256.
+        // An id has 122 random bits, so three ids have more than 256.
         let hash =
             (0..3).fold(Sha256::new(), |hash, _| hash.chain_update(signalbox_protocol::id::random_hex()));
         Self(hash.finalize().into())
     }
 
-    /// The bytes, for the one place that needs them.
+    /// The bytes. They must not reach a log or an answer.
     pub fn expose(&self) -> &[u8; SECRET_BYTES] {
         &self.0
     }
 
-    /// The text for the one it is given to: prefix and base64url (RFC 4648, section 5), 47 characters.
+    /// The text form: the prefix and the bytes in base64url (RFC 4648, section 5), 47 characters.
     pub fn to_text(&self, kind: OpaqueTokenKind) -> String {
         format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(self.0))
     }
 
-    /// Reads what [`OpaqueToken::to_text`] has written. None for any other text.
+    /// Parses the text form of [`OpaqueToken::to_text`]. None for any other text.
     pub fn parse(kind: OpaqueTokenKind, text: &str) -> Option<Self> {
-        // 32 bytes are 43 characters; nothing longer is decoded.
+        // 32 bytes are 43 characters in base64url.
         let body = text.strip_prefix(kind.prefix()).filter(|body| body.len() == 43)?;
         Some(Self(URL_SAFE_NO_PAD.decode(body).ok()?.try_into().ok()?))
     }
 
-    /// What the store knows it by: SHA-256 as 64 hexadecimal digits. The secret cannot be had from it, nor found by timing a comparison.
+    /// The key of the token in the store: its SHA-256 as 64 hexadecimal digits. The digest does not
+    /// reveal the token, and the time of a comparison does not either.
     pub fn digest(&self) -> String {
         Sha256::digest(self.0).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -112,7 +117,7 @@ mod tests {
         for text in ["", "sbt_", &good[4..], &good[..46], &padded, &good.replace("sbt_", "sbt_.")] {
             assert!(OpaqueToken::parse(OpaqueTokenKind::Ticket, text).is_none(), "{text}");
         }
-        // The last character of 43 carries two bits that mean nothing: only one spelling is good.
+        // The last of 43 characters has two unused bits, which must be zero.
         let spellings = "AEIMQUYcgkosw048".chars().filter(|last| {
             OpaqueToken::parse(OpaqueTokenKind::Ticket, &format!("{}{last}", &good[..46])).is_some()
         });

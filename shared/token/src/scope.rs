@@ -1,4 +1,4 @@
-//! What an API key or a management token allows, and for which rooms.
+//! The scopes and rooms of an API key or a management token.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use signalbox_protocol::id::RoomId;
 
-/// One thing that a backend may be allowed.
+/// A set of API operations that an application may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(
     feature = "openapi",
@@ -15,19 +15,20 @@ use signalbox_protocol::id::RoomId;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// To make tokens and invites for users.
+    /// Issue tokens and invites for users.
     Tokens,
-    /// Rooms and who is in them.
+    /// Read and change rooms, and list their peers.
     Rooms,
-    /// To remove, to ban from a room, to send messages into one.
+    /// Remove peers, ban users from a room, send messages into a room.
     Moderate,
-    /// To revoke, to ban from everywhere, to deny addresses, to shut down, to change limits, to speak to everybody.
+    /// Revoke tokens, ban users from all rooms, deny addresses, shut down, change limits, send
+    /// notices.
     Security,
-    /// What was used.
+    /// Read the usage.
     Usage,
-    /// To hear what happens.
+    /// Follow the events of rooms and peers.
     Events,
-    /// Webhooks.
+    /// Read and change webhooks.
     Webhooks,
 }
 
@@ -43,7 +44,7 @@ impl Scope {
         Self::Webhooks,
     ];
 
-    /// Its name.
+    /// The name in a management token and in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tokens => "tokens",
@@ -56,39 +57,39 @@ impl Scope {
         }
     }
 
-    /// The one with this name.
+    /// The scope with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 }
 
-/// Some scopes.
+/// A set of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScopeSet(u8);
 
 impl ScopeSet {
-    /// What an API key has that the configuration does not speak of: all but `security`.
+    /// The scopes of an API key without configured scopes: all except `security`.
     pub fn api_key_default() -> Self {
         Scope::ALL.into_iter().filter(|scope| *scope != Scope::Security).collect()
     }
 
-    /// Whether one is among them.
+    /// Whether the set contains a scope.
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & (1 << scope as u8) != 0
     }
 
-    /// Those that are in both.
+    /// The scopes that are in both sets.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// One after the other.
+    /// The scopes, in the order of [`Scope::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
     }
 
-    /// Their names, as they stand in a management token.
+    /// The names of the scopes, as in a management token.
     pub fn to_names(self) -> Arc<[Arc<str>]> {
         self.iter().map(|scope| Arc::from(scope.as_str())).collect()
     }
@@ -100,7 +101,7 @@ impl FromIterator<Scope> for ScopeSet {
     }
 }
 
-/// Some rooms: one by its name, or with `*` at the end all whose names begin so. `*` alone is all.
+/// A set of rooms: one room name, or a prefix with `*` at its end. `*` alone matches all rooms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoomPattern {
@@ -109,7 +110,7 @@ pub struct RoomPattern {
 }
 
 impl RoomPattern {
-    /// Whether a room is among them.
+    /// Whether the pattern matches a room.
     pub fn matches(&self, room: &RoomId) -> bool {
         if self.is_prefix { room.as_str().starts_with(&*self.prefix) } else { room.as_str() == &*self.prefix }
     }
@@ -118,11 +119,11 @@ impl RoomPattern {
 impl TryFrom<String> for RoomPattern {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let (start, open) = text.strip_suffix('*').map_or((&*text, false), |start| (start, true));
-        if !(open && start.is_empty()) && RoomId::parse(start).is_err() {
-            return Err(format!("`{text}` is not a room, or the start of some with a * behind it"));
+        let (prefix, is_prefix) = text.strip_suffix('*').map_or((&*text, false), |prefix| (prefix, true));
+        if !(is_prefix && prefix.is_empty()) && RoomId::parse(prefix).is_err() {
+            return Err(format!("`{text}` must be a room name, or the start of one followed by *"));
         }
-        Ok(Self { prefix: start.into(), is_prefix: open })
+        Ok(Self { prefix: prefix.into(), is_prefix })
     }
 }
 

@@ -1,20 +1,21 @@
-//! Secrets: kept out of logs by their type, and refused at boot when they are weak.
+//! Secrets of the configuration. Their type keeps them out of logs, and a weak secret is refused at
+//! boot.
 
 use std::{collections::HashSet, fmt};
 
 use sha2::{Digest, Sha256};
 
-/// Bytes that never show: `Debug` and `Display` print a placeholder.
+/// Secret bytes. `Debug` prints a placeholder.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {
-    /// Takes the bytes.
+    /// A secret of these bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
-    /// The bytes, for the one place that needs them.
+    /// The bytes. They must not reach a log or an answer.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -26,7 +27,7 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// How many different bytes a text has. Random bytes have many, a typed or repeated text has few.
+/// The number of different bytes. Random bytes have many; a typed or repeated text has few.
 pub fn count_distinct_bytes(bytes: &[u8]) -> usize {
     bytes.iter().collect::<HashSet<_>>().len()
 }
@@ -34,21 +35,21 @@ pub fn count_distinct_bytes(bytes: &[u8]) -> usize {
 /// Why a secret is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakSecret {
-    /// Too short to resist guessing.
+    /// The secret is too short, so it could be guessed.
     #[error("is {0} bytes long; at least 32 random bytes are needed")]
     TooShort(usize),
-    /// Too few different bytes to be random.
-    #[error("has only {0} different bytes; a random one has more than 10")]
+    /// The secret has too few different bytes to be random.
+    #[error("has only {0} different bytes; a random secret has more than 10")]
     TooUniform(usize),
-    /// The same text again and again.
-    #[error("is a shorter text of {0} bytes repeated")]
+    /// The secret repeats a shorter text.
+    #[error("repeats a shorter text of {0} bytes")]
     Repeated(usize),
-    /// Printed in somebody's documentation.
+    /// The secret contains a word or a text that documentation uses as an example.
     #[error("is a known example value")]
     KnownExample,
 }
 
-/// A secret that passed the check: what HS256 signs with (RFC 7518, section 3.2 wants at least 256 bits).
+/// A checked secret for HS256, which needs at least 256 bits (RFC 7518, section 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedSecret(SecretBytes);
 
@@ -56,7 +57,7 @@ impl SharedSecret {
     /// Checks length, variety, repetition and known examples.
     ///
     /// # Errors
-    /// [`WeakSecret`] says what is wrong; it never repeats the secret.
+    /// [`WeakSecret`] gives the reason; it never repeats the secret.
     pub fn new(secret: SecretBytes) -> Result<Self, WeakSecret> {
         let bytes = secret.expose();
         if bytes.len() < 32 {
@@ -96,7 +97,8 @@ impl SharedSecret {
         self.0.expose()
     }
 
-    /// The key id: the start of a domain-separated SHA-256, which tells keys apart and nothing about them.
+    /// The key id: the first 6 bytes of a SHA-256 with its own prefix, in hexadecimal. It
+    /// identifies the key and does not reveal the secret.
     pub fn kid(&self) -> String {
         let digest = Sha256::new_with_prefix(b"signalbox kid v1\0").chain_update(self.expose()).finalize();
         digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()

@@ -1,4 +1,4 @@
-//! Every kind against every defect.
+//! Every kind of token with every defect.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::*;
 
 const NOW: u64 = 1_800_000_000;
 
-/// How a verifier is asked for one kind.
+/// Verifies a token as one kind.
 fn verify_kind(verifier: &TokenVerifier, kind: TokenKind, token: &str) -> Result<(), TokenError> {
     match kind {
         TokenKind::Room => verifier.verify_room_token(token, NOW).map(drop),
@@ -42,7 +42,7 @@ fn sign(header: &Header, claims: &Value) -> String {
     jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(shared_secret().expose())).unwrap()
 }
 
-/// Signs texts as they stand, well-formed or not.
+/// Signs texts that need not be well-formed.
 fn sign_raw(header: &str, claims: &str) -> String {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
     let message = format!("{}.{}", B64.encode(header), B64.encode(claims));
@@ -57,16 +57,16 @@ fn hs256_verifier() -> TokenVerifier {
 
 #[test]
 fn a_token_passes_only_as_its_own_kind() {
-    for made in TokenKind::ALL {
-        for asked in TokenKind::ALL {
-            let token = sign(&header_of_kind(made), &claims_of_kind(made));
-            let expected = if made == asked { Ok(()) } else { Err(TokenError::WrongType) };
-            assert_eq!(verify_kind(&hs256_verifier(), asked, &token), expected, "{made:?} at {asked:?}");
-            // Neither does one with the right `typ` and another's audience.
+    for issued in TokenKind::ALL {
+        for wanted in TokenKind::ALL {
+            let token = sign(&header_of_kind(issued), &claims_of_kind(issued));
+            let expected = if issued == wanted { Ok(()) } else { Err(TokenError::WrongType) };
+            assert_eq!(verify_kind(&hs256_verifier(), wanted, &token), expected, "{issued:?} as {wanted:?}");
+            // The right `typ` with the audience of another kind is refused, too.
             let token =
-                sign(&header_of_kind(asked), &claims_of_kind(asked).with_claim("aud", json!(made.aud())));
-            let expected = if made == asked { Ok(()) } else { Err(TokenError::WrongAudience) };
-            assert_eq!(verify_kind(&hs256_verifier(), asked, &token), expected, "{made:?} at {asked:?}");
+                sign(&header_of_kind(wanted), &claims_of_kind(wanted).with_claim("aud", json!(issued.aud())));
+            let expected = if issued == wanted { Ok(()) } else { Err(TokenError::WrongAudience) };
+            assert_eq!(verify_kind(&hs256_verifier(), wanted, &token), expected, "{issued:?} as {wanted:?}");
         }
     }
 }
@@ -131,8 +131,8 @@ fn a_duplicate_member_is_rejected() {
         assert_eq!(verify_kind(&hs256_verifier(), kind, &sign_raw(&head, &good.to_string())), Ok(()));
         for (name, value) in good.as_object().unwrap() {
             let twice = good.to_string().replacen('{', &format!(r#"{{"{name}":{value},"#), 1);
-            let verdict = verify_kind(&hs256_verifier(), kind, &sign_raw(&head, &twice));
-            assert_eq!(verdict, Err(TokenError::Malformed), "{kind:?} {name}");
+            let result = verify_kind(&hs256_verifier(), kind, &sign_raw(&head, &twice));
+            assert_eq!(result, Err(TokenError::Malformed), "{kind:?} {name}");
         }
         let twice = head.replacen('{', r#"{"alg":"none","#, 1);
         assert_eq!(
@@ -142,7 +142,8 @@ fn a_duplicate_member_is_rejected() {
     }
 }
 
-/// RFC 7515, section 4, and RFC 7519, section 7.2: each is an object. An array with the same values in the order of our members is none.
+/// Each is an object (RFC 7515, section 4; RFC 7519, section 7.2). An array is refused, even with
+/// the same values in the order of the members.
 #[test]
 fn header_and_claims_must_be_objects() {
     let kind = TokenKind::Management;
@@ -228,7 +229,7 @@ fn every_malformed_token_gives_its_own_error() {
 #[test]
 fn a_token_signed_by_an_application_needs_no_caller() {
     let token = sign(&header_of_kind(TokenKind::Room), &claims_of_kind(TokenKind::Room));
-    let said = hs256_verifier().verify_room_token(&token, NOW).unwrap();
-    assert_eq!((said.caller.as_str(), said.region, said.jti.grant()), ("app", None, "0a1b"));
-    assert_eq!(said.jti.sibling(3).grant(), "0a1b");
+    let claims = hs256_verifier().verify_room_token(&token, NOW).unwrap();
+    assert_eq!((claims.caller.as_str(), claims.region, claims.jti.grant()), ("app", None, "0a1b"));
+    assert_eq!(claims.jti.sibling(3).grant(), "0a1b");
 }

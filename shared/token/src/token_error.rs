@@ -1,44 +1,44 @@
-//! Why a token is refused.
+//! The reasons to refuse a token.
 
-/// Why a token is refused. Each has its own stable code.
+/// Why a token is refused. Each reason has its own stable code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum TokenError {
-    /// There is none.
+    /// The request has no token.
     #[error(
         "no token was given; get one from POST /auth/token and pass it as ?token= or as the subprotocol token.T"
     )]
     Missing,
-    /// Not a JWT, or its claims are not those of its kind.
+    /// The text is not a JWT, or its claims do not fit its kind.
     #[error("the token is not a JWT of this kind")]
     Malformed,
-    /// Its life is over.
+    /// The time `exp` has come.
     #[error("the token has expired; get a new one from POST /auth/token")]
     Expired,
-    /// Its life has not begun.
+    /// The time `nbf` has not come, or `iat` is in the future.
     #[error("the token is not valid yet; the clocks of the issuer and this server may differ")]
     NotYetValid,
-    /// No key of ours made it.
-    #[error("the token was not signed by a key this server knows")]
+    /// No key of this server made the signature.
+    #[error("the token was not signed with a key that this server knows")]
     BadSignature,
-    /// Not the algorithm of the key.
-    #[error("the token's algorithm is not accepted")]
+    /// The algorithm is not that of the key.
+    #[error("this server does not accept the algorithm of the token")]
     WrongAlgorithm,
-    /// Made for another service.
-    #[error("the token is meant for another audience")]
+    /// The token is for another service.
+    #[error("the token is for another audience")]
     WrongAudience,
-    /// Made by somebody else.
+    /// Another issuer issued the token.
     #[error("the token is from another issuer")]
     WrongIssuer,
-    /// Another kind of token.
+    /// The token is of another kind.
     #[error("the token is of another kind")]
     WrongType,
-    /// Good, and taken back.
-    #[error("the token was taken back; get a new one if you still may")]
+    /// The token is valid, but an access rule revokes it.
+    #[error("the token was revoked; get a new one if you are still allowed")]
     Revoked,
 }
 
 impl TokenError {
-    /// Every refusal, for tests.
+    /// Every reason, for tests.
     pub const ALL: [Self; 10] = [
         Self::Missing,
         Self::Malformed,
@@ -68,7 +68,7 @@ impl TokenError {
         }
     }
 
-    /// The refusal over HTTP: always 401.
+    /// The problem over HTTP: always 401.
     pub fn to_problem(self) -> signalbox_protocol::problem::Problem {
         signalbox_protocol::problem::Problem::new(401, self.code(), self.to_string())
     }

@@ -1,4 +1,4 @@
-//! The kinds of token: their header `typ`, their `aud`, their longest life. A value.
+//! The kinds of token: the header `typ`, the `aud` and the longest life of each.
 
 /// The purpose of a token. The kinds exclude one another: each has a header `typ` and an `aud` of
 /// its own, and both are checked (RFC 8725, sections 3.9, 3.11 and 3.12).
@@ -16,7 +16,7 @@ impl TokenKind {
     /// Every kind, for tests.
     pub const ALL: [Self; 3] = [Self::Room, Self::User, Self::Management];
 
-    /// The header `typ`. Compared as it stands, letter by letter.
+    /// The header `typ`. It is compared byte by byte.
     pub const fn typ(self) -> &'static str {
         match self {
             Self::Room => "signalbox-room+jwt",
@@ -25,7 +25,7 @@ impl TokenKind {
         }
     }
 
-    /// The `aud`: one text, no list.
+    /// The `aud`: one text, never a list.
     pub const fn aud(self) -> &'static str {
         match self {
             Self::Room => "signalbox-signal",
@@ -34,7 +34,7 @@ impl TokenKind {
         }
     }
 
-    /// The longest life, seconds, for any issuer: a revocation is remembered longer than that.
+    /// The longest life, seconds. A revocation is kept longer, so it outlives every token.
     pub const fn max_life_s(self) -> u64 {
         const DAY_S: u64 = 24 * 60 * 60;
         match self {

@@ -37,7 +37,7 @@ impl KeyAlgorithm {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::EdDSA, Self::ES256];
 
-    /// Its name in a header (RFC 7518, section 3.1).
+    /// The `alg` in a header (RFC 7518, section 3.1).
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EdDSA => "EdDSA",
@@ -45,12 +45,12 @@ impl KeyAlgorithm {
         }
     }
 
-    /// The one with this name.
+    /// The algorithm with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
     }
 
-    /// As the library names it.
+    /// The algorithm as `jsonwebtoken` names it.
     pub const fn to_jsonwebtoken(self) -> Algorithm {
         match self {
             Self::EdDSA => Algorithm::EdDSA,
@@ -68,7 +68,7 @@ pub struct VerificationKey {
 }
 
 impl VerificationKey {
-    /// A shared secret.
+    /// The key of a shared secret, for HS256.
     pub fn from_secret(secret: &SharedSecret) -> Self {
         Self {
             kid: secret.kid(),
@@ -77,12 +77,12 @@ impl VerificationKey {
         }
     }
 
-    /// A public key; [`super::PublicJwk::to_verification_key`] makes them.
+    /// A public key; [`super::PublicJwk::to_verification_key`] calls this.
     pub(super) fn from_public_key(kid: String, algorithm: KeyAlgorithm, key: DecodingKey) -> Self {
         Self { kid, algorithm: algorithm.to_jsonwebtoken(), key }
     }
 
-    /// Its name.
+    /// The key id.
     pub fn kid(&self) -> &str {
         &self.kid
     }
@@ -175,8 +175,8 @@ impl TokenVerifier {
             return Err(TokenError::Malformed);
         }
         let parts = split_token(token)?;
-        let changing = self.load_published_keys();
-        let keys = || self.static_keys.iter().chain(changing.iter());
+        let published = self.load_published_keys();
+        let keys = || self.static_keys.iter().chain(published.iter());
         let algorithm: Algorithm = parts.alg.parse().map_err(|_| TokenError::WrongAlgorithm)?;
         let may_be_published = self.accepts_published_keys && KeyAlgorithm::parse(&parts.alg).is_some();
         if !may_be_published && !keys().any(|key| key.algorithm == algorithm) {
@@ -201,7 +201,7 @@ fn verify_signature<'a>(
     algorithm: Algorithm,
     parts: &TokenParts<'_>,
 ) -> Result<(), TokenError> {
-    let made = match &parts.kid {
+    let is_valid = match &parts.kid {
         Some(kid) => {
             let key = keys.find(|key| key.kid == *kid).ok_or(TokenError::BadSignature)?;
             if key.algorithm != algorithm {
@@ -213,21 +213,21 @@ fn verify_signature<'a>(
             key.algorithm == Algorithm::HS256 && algorithm == Algorithm::HS256 && key.has_signed(parts)
         }),
     };
-    if made { Ok(()) } else { Err(TokenError::BadSignature) }
+    if is_valid { Ok(()) } else { Err(TokenError::BadSignature) }
 }
 
 fn check_claims<C: TokenClaims>(claims: &C, now_s: u64) -> Result<(), TokenError> {
-    let said = claims.registered();
-    if said.iss != ISSUER {
+    let registered = claims.registered();
+    if registered.iss != ISSUER {
         Err(TokenError::WrongIssuer)
-    } else if said.aud != C::KIND.aud() {
+    } else if registered.aud != C::KIND.aud() {
         Err(TokenError::WrongAudience)
-    } else if said.exp <= now_s {
+    } else if registered.exp <= now_s {
         Err(TokenError::Expired)
-    } else if said.nbf > now_s || said.iat > now_s.saturating_add(IAT_SKEW_S) {
+    } else if registered.nbf > now_s || registered.iat > now_s.saturating_add(IAT_SKEW_S) {
         Err(TokenError::NotYetValid)
-    } else if said.exp.saturating_sub(said.iat) > C::KIND.max_life_s()
-        || said.jti.grant().is_empty()
+    } else if registered.exp.saturating_sub(registered.iat) > C::KIND.max_life_s()
+        || registered.jti.grant().is_empty()
         || !claims.is_within_bounds()
     {
         Err(TokenError::Malformed)
@@ -261,7 +261,7 @@ impl RawHeader {
     }
 }
 
-/// A token, cut into its parts.
+/// The parts of a token.
 pub(super) struct TokenParts<'a> {
     pub(super) alg: String,
     pub(super) typ: Option<String>,
@@ -312,7 +312,7 @@ pub struct RegisteredClaims<'a> {
     pub jti: &'a TokenId,
 }
 
-/// The claims of one kind of token. Sealed: a kind is known to [`TokenKind`], or it is none.
+/// The claims of one kind of token. Sealed, because every kind is a variant of [`TokenKind`].
 pub trait TokenClaims: Serialize + DeserializeOwned + sealed::Sealed {
     /// The kind.
     const KIND: TokenKind;
@@ -362,9 +362,9 @@ impl TokenClaims for ManagementClaims {
     const KIND: TokenKind = TokenKind::Management;
     impl_registered!();
     fn is_within_bounds(&self) -> bool {
-        // The API knows the scopes; a text that cannot be a scope is refused here.
-        let scope =
+        // The API checks the scopes themselves; here only a text that cannot be a scope is refused.
+        let may_be_scope =
             |text: &str| (1..=32).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_lowercase());
-        self.scopes.len() <= 16 && self.scopes.iter().all(|text| scope(text))
+        self.scopes.len() <= 16 && self.scopes.iter().all(|text| may_be_scope(text))
     }
 }

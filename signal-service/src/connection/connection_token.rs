@@ -136,7 +136,7 @@ impl<'a> ConnectionToken<'a> {
         let bad = |detail: &str| Err(Problem::new(401, "bad_token", detail));
         let mut record = build_token_record(claims);
         if claims.sub != before.user {
-            return bad("the token is another user's");
+            return bad("the token is for another user");
         }
         if claims.room != before.room {
             return bad("the token is for another room");
@@ -144,8 +144,8 @@ impl<'a> ConnectionToken<'a> {
         if record.is_older_than(&self.record) {
             return bad("the token is older than the one in force");
         }
-        // In force first, checked then: a rule that changes in between is found here or by
-        // `access_enforcer`.
+        // The token is in force before it is checked. So a rule that changes meanwhile is found
+        // either here or by `access_enforcer`.
         self.update_subject(&record);
         if let Err(refusal) =
             self.node.access_control.check_access(&self.peer.access_subject().access_subject())
@@ -164,16 +164,16 @@ impl<'a> ConnectionToken<'a> {
 
     /// Applies the permissions of the token, unless a moderator or the API has set others.
     fn apply_permissions(&mut self, record: &mut TokenRecord) {
-        let held = self.peer.permissions();
-        let own =
+        let current = self.peer.permissions();
+        let of_token =
             PeerPermissions { role: self.record.role.clone(), permissions: self.record.permissions.clone() };
-        if self.is_overridden || held.as_deref() != Some(&own) {
-            let kept = held.as_deref().unwrap_or(&own);
+        if self.is_overridden || current.as_deref() != Some(&of_token) {
+            let kept = current.as_deref().unwrap_or(&of_token);
             (record.role, record.permissions) = (kept.role.clone(), kept.permissions.clone());
-            self.granted_permissions = held;
+            self.granted_permissions = current;
         } else {
             let new = PeerPermissions { role: record.role.clone(), permissions: record.permissions.clone() };
-            self.granted_permissions = self.peer.set_permissions_if_unchanged(held.as_ref(), new);
+            self.granted_permissions = self.peer.set_permissions_if_unchanged(current.as_ref(), new);
         }
     }
 
@@ -193,8 +193,8 @@ impl<'a> ConnectionToken<'a> {
                 RefreshStage::Idle => return std::future::pending().await,
                 RefreshStage::Verifying(check) => {
                     let verified = check.await;
-                    if let Some(refreshed) = self.handle_verified_token(verified) {
-                        return refreshed;
+                    if let Some(outcome) = self.handle_verified_token(verified) {
+                        return outcome;
                     }
                 }
                 RefreshStage::Committing(commit, _) => {
@@ -221,8 +221,8 @@ impl<'a> ConnectionToken<'a> {
                     self.confirm_record(*before);
                 }
                 let text = match refused {
-                    InputOutcome::TokenInUse => "the token is that of another peer",
-                    _ => "the room takes nobody with the role of the token",
+                    InputOutcome::TokenInUse => "another peer uses the token",
+                    _ => "the room does not accept the role of the token",
                 };
                 RefreshOutcome::Refused(id, Problem::new(401, "bad_token", text))
             }

@@ -1,26 +1,28 @@
-//! What a connection does by itself, and when: pings, the word that its token ends, the end of it, new TURN credentials. One timer
-//! for all of it (the earliest).
+//! The deadlines of a connection: pings, the warning before its token expires, the expiry, new TURN
+//! credentials. One timer waits for the earliest.
 //!
-//! A token ends by the wall clock of the node, a timer runs by another: when the timer fires the wall clock is asked, and with each ping
-//! too, should it have been set.
+//! Owns: the times and their order. Must not: act; `task` runs each [`DueAction`].
+//!
+//! A token expires by the wall clock of the node, but a timer uses the monotonic clock. So the wall
+//! clock is read when the timer fires, at the latest with each ping: it may have been set.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest before its end that a client hears of it.
+/// The longest time between the warning and the expiry of a token.
 const MAX_WARNING_LEAD: Duration = Duration::from_secs(60);
 
-/// What is to be done.
+/// An action that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DueAction {
-    /// The token has ended.
+    /// The token has expired: close the connection.
     TokenExpired,
-    /// The token ends in so many milliseconds, and its client has not heard so.
+    /// Tell the client that its token expires in so many milliseconds.
     WarnExpiry(u64),
-    /// A sign of life.
+    /// Send a ping, or close if the client has been silent for too long.
     Ping,
-    /// New TURN credentials.
+    /// Send new TURN credentials.
     RefreshIce,
 }
 
@@ -28,48 +30,59 @@ pub(super) enum DueAction {
 pub(super) struct ConnectionDeadlines {
     ping_interval: Duration,
     next_ping_at: Instant,
-    /// The life of the token: its begin and its end, milliseconds since 1970.
+    /// The issue time and the expiry of the token, milliseconds since 1970.
     token_lifetime_ms: (u64, u64),
-    token_ends_at: Instant,
+    token_expires_at: Instant,
     warn_at: Option<Instant>,
     refresh_ice_at: Option<Instant>,
 }
 
 impl ConnectionDeadlines {
-    /// The first ping is one interval away. `life` is the begin and the end of the token, seconds since 1970.
-    pub(super) fn new(now: Instant, wall_ms: u64, ping_every: Duration, life: (u64, u64)) -> Self {
-        let next_ping = now + ping_every;
+    /// The deadlines of a new connection; the first ping follows after one interval.
+    /// `token_lifetime` is the issue time and the expiry of the token, seconds since 1970.
+    pub(super) fn new(
+        now: Instant,
+        wall_ms: u64,
+        ping_interval: Duration,
+        token_lifetime: (u64, u64),
+    ) -> Self {
         let mut deadlines = Self {
-            ping_interval: ping_every,
-            next_ping_at: next_ping,
+            ping_interval,
+            next_ping_at: now + ping_interval,
             token_lifetime_ms: (0, 0),
-            token_ends_at: now,
+            token_expires_at: now,
             warn_at: None,
             refresh_ice_at: None,
         };
-        deadlines.set_token_lifetime(now, wall_ms, life);
+        deadlines.set_token_lifetime(now, wall_ms, token_lifetime);
         deadlines
     }
 
-    /// Another token is in force.
-    pub(super) fn set_token_lifetime(&mut self, now: Instant, wall_ms: u64, (begin_s, end_s): (u64, u64)) {
-        self.token_lifetime_ms = (begin_s.saturating_mul(1_000), end_s.saturating_mul(1_000));
+    /// Sets the issue time and the expiry of the token in force, seconds since 1970.
+    pub(super) fn set_token_lifetime(
+        &mut self,
+        now: Instant,
+        wall_ms: u64,
+        (issued_s, expires_s): (u64, u64),
+    ) {
+        self.token_lifetime_ms = (issued_s.saturating_mul(1_000), expires_s.saturating_mul(1_000));
         self.warn_at = Some(now);
         self.plan_token_deadlines(now, wall_ms);
     }
 
-    /// New TURN credentials are due when a quarter is left of the life of those that were told now; never, if they do not end.
-    pub(super) fn set_ice_lifetime(&mut self, now: Instant, life: Option<Duration>) {
-        self.refresh_ice_at = life.map(|life| now + life / 4 * 3);
+    /// Sets the lifetime of the TURN credentials that the client gets now. New ones are due when a
+    /// quarter of it is left, or never without a lifetime.
+    pub(super) fn set_ice_lifetime(&mut self, now: Instant, lifetime: Option<Duration>) {
+        self.refresh_ice_at = lifetime.map(|lifetime| now + lifetime / 4 * 3);
     }
 
-    /// The next moment when something may be due.
+    /// The next time at which an action may be due.
     pub(super) fn next_deadline(&self) -> Instant {
         let optional = [self.warn_at, self.refresh_ice_at].into_iter().flatten();
-        optional.fold(self.next_ping_at.min(self.token_ends_at), Instant::min)
+        optional.fold(self.next_ping_at.min(self.token_expires_at), Instant::min)
     }
 
-    /// What is due, the most urgent first; none if nothing is any more.
+    /// The most urgent action that is due; none if no action is due.
     pub(super) fn take_due_action(&mut self, now: Instant, wall_ms: impl Fn() -> u64) -> Option<DueAction> {
         if now < self.next_deadline() {
             return None;
@@ -95,11 +108,11 @@ impl ConnectionDeadlines {
     }
 
     fn plan_token_deadlines(&mut self, now: Instant, wall_ms: u64) {
-        let (begin, end) = self.token_lifetime_ms;
-        let left = Duration::from_millis(end.saturating_sub(wall_ms));
-        self.token_ends_at = now + left;
-        let lead = MAX_WARNING_LEAD.min(Duration::from_millis(end.saturating_sub(begin)) / 4);
-        self.warn_at = self.warn_at.map(|_| now + left.saturating_sub(lead));
+        let (issued_ms, expires_ms) = self.token_lifetime_ms;
+        let remaining = Duration::from_millis(expires_ms.saturating_sub(wall_ms));
+        self.token_expires_at = now + remaining;
+        let lead = MAX_WARNING_LEAD.min(Duration::from_millis(expires_ms.saturating_sub(issued_ms)) / 4);
+        self.warn_at = self.warn_at.map(|_| now + remaining.saturating_sub(lead));
     }
 }
 
@@ -113,20 +126,20 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    /// Everything that happens until the end, with the second it happens in.
+    /// All actions until the expiry, each with its second.
     fn run_until_expiry(
         mut deadlines: ConnectionDeadlines,
         start: Instant,
         wall_s: u64,
     ) -> Vec<(u64, DueAction)> {
-        let mut story = Vec::new();
+        let mut actions = Vec::new();
         loop {
             let now = deadlines.next_deadline();
             let wall_ms = wall_s * 1_000 + (now - start).as_millis() as u64;
-            while let Some(due) = deadlines.take_due_action(now, || wall_ms) {
-                story.push(((now - start).as_secs(), due));
-                if due == DueAction::TokenExpired {
-                    return story;
+            while let Some(action) = deadlines.take_due_action(now, || wall_ms) {
+                actions.push(((now - start).as_secs(), action));
+                if action == DueAction::TokenExpired {
+                    return actions;
                 }
             }
         }
@@ -174,7 +187,7 @@ mod tests {
     fn the_wall_clock_decides_when_a_token_expires() {
         let start = Instant::now();
         let mut deadlines = ConnectionDeadlines::new(start, 1_000_000, seconds(10_000), (1_000, 1_020));
-        // Set back by ten seconds: not over yet.
+        // The clock was set back by ten seconds, so the token has not expired.
         assert_eq!(deadlines.take_due_action(start + seconds(20), || 1_010_000), None);
         assert_eq!(
             deadlines.take_due_action(start + seconds(25), || 1_015_000),
@@ -184,7 +197,7 @@ mod tests {
             deadlines.take_due_action(start + seconds(30), || 1_020_000),
             Some(DueAction::TokenExpired)
         );
-        // Set forward: noticed with the next ping.
+        // The clock was set forward: the next ping finds the expiry.
         let mut deadlines = ConnectionDeadlines::new(start, 1_000_000, PING_INTERVAL, (1_000, 1_900));
         assert_eq!(
             deadlines.take_due_action(start + PING_INTERVAL, || 1_900_000),

@@ -126,7 +126,7 @@ impl<'a> MessageDispatcher<'a> {
 
     fn dispatch_message(&mut self, message: ClientMessage<'_>) -> DispatchAction {
         if self.peer.is_in_lobby() && !message.is_allowed_in_lobby() {
-            let text = "you wait to be let in; until then only leave, ping and refresh are taken";
+            let text = "this peer waits in the lobby; send only leave, ping, received or refresh until a moderator admits it";
             return answer_error(message.message_id(), ErrorCode::NotPermitted, None, text);
         }
         match message {
@@ -195,9 +195,9 @@ impl<'a> MessageDispatcher<'a> {
 
 /// The decision about one message of a sender.
 enum SenderDecision {
-    /// Forward the message; `redact_for_target` if a target may have to see less of it.
+    /// Forward the message. `redact_for_target` is set if it may have to be redacted.
     Forward { redact_for_target: bool },
-    /// Drop the message; the sender is not told.
+    /// Drop the message; the sender gets an ack.
     Drop,
 }
 
@@ -241,12 +241,13 @@ impl SenderPolicy {
         if self.permissions.as_ref().map(Arc::as_ptr) == permissions.as_ref().map(Arc::as_ptr) {
             return;
         }
-        let held = permissions.as_deref();
+        let current = permissions.as_deref();
         let relay_only_roles = node.registry.context().relay_only_roles.as_ref();
-        self.rules = held.and_then(|held| build_sender_rules(&node.settings, &held.role, &held.permissions));
+        self.rules = current
+            .and_then(|current| build_sender_rules(&node.settings, &current.role, &current.permissions));
         self.sends_relay_only = relay_only_roles
-            .zip(held)
-            .is_some_and(|(relay_only_roles, held)| relay_only_roles.contains_role(&held.role));
+            .zip(current)
+            .is_some_and(|(relay_only_roles, current)| relay_only_roles.contains_role(&current.role));
         self.permissions = permissions;
     }
 }

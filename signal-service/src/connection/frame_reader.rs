@@ -256,10 +256,10 @@ mod tests {
     fn a_burst_passes_then_frames_are_refused_then_the_connection_closes() {
         let now = Instant::now();
         let mut rate = RateLimiter::new(10, 100, now);
-        let verdicts: Vec<_> = (0..21).map(|_| rate.check_frame(now)).collect();
-        assert!(verdicts[..10].iter().all(|v| *v == RateDecision::Pass));
-        assert!(verdicts[10..20].iter().all(|v| *v == RateDecision::Refuse));
-        assert_eq!(verdicts[20], RateDecision::Close);
+        let decisions: Vec<_> = (0..21).map(|_| rate.check_frame(now)).collect();
+        assert!(decisions[..10].iter().all(|decision| *decision == RateDecision::Pass));
+        assert!(decisions[10..20].iter().all(|decision| *decision == RateDecision::Refuse));
+        assert_eq!(decisions[20], RateDecision::Close);
     }
 
     #[test]

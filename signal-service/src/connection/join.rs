@@ -249,9 +249,9 @@ fn check_member_access(
     member: &Member,
 ) -> Result<(), CloseCode> {
     let subject = ConnectionSubject::from_member(room, member, peer.access_subject().address);
-    let checked = node.access_control.check_access(&subject.access_subject());
+    let result = node.access_control.check_access(&subject.access_subject());
     peer.set_access_subject(subject);
-    checked.map_err(AccessRefusal::close_code)
+    result.map_err(AccessRefusal::close_code)
 }
 
 /// Sends the reason of a refused join. Some reasons have a close code and no message.
@@ -304,7 +304,7 @@ fn enter_lobby(
     };
     peer.set_replication_id(replication_id);
     peer.send_messages(&[ServerMessage::Waiting(waiting)]);
-    // A moderator may have admitted it before this node could hear of it.
+    // A moderator may have admitted the peer before this node subscribed to its entries.
     peer.mark_stale();
     JoinedPeer { member: member.clone(), handle_generation, is_resumed, last_id: 0, acked_seq: 0 }
 }
@@ -361,8 +361,8 @@ pub(super) fn build_resume_handle(
     mailbox_version: u64,
     handle_generation: u64,
 ) -> Option<String> {
-    let fits = member.metadata.get().len() <= MAX_HANDLE_METADATA_BYTES;
-    let metadata = if fits { &member.metadata } else { &node.empty_metadata };
+    let metadata_fits = member.metadata.get().len() <= MAX_HANDLE_METADATA_BYTES;
+    let metadata = if metadata_fits { &member.metadata } else { &node.empty_metadata };
     node.handle_keys.seal_handle(&ResumeHandle {
         room: room.id.clone(),
         peer: peer.id.clone(),

@@ -44,8 +44,8 @@ async fn try_resync_in_lobby(
     state: &mut ConnectionState<'_>,
 ) -> Result<Option<ResyncResult>, StoreUnavailable> {
     let (context, peer) = (state.node.registry.context(), state.peer);
-    // The room before the mailbox: an entry that comes in between is in both, which does no harm.
-    // In the other order it would be missed.
+    // The room is read before the mailbox. So an entry that is written meanwhile is in both, which
+    // does no harm; in the other order it would be missed.
     state.room.refresh_view().await?;
     let known = state.room.known_state();
     let reader = peer.mailbox_reader(&context.node_id);

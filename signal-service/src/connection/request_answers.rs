@@ -4,18 +4,18 @@ use signalbox_protocol::{ErrorCode, ServerMessage};
 
 use crate::{payload_filter::MessageRefusal, registry::ForwardResult};
 
-/// A request without an id may not have been carried out.
+/// The answer to a request without an id that may not have been carried out.
 pub(super) fn unavailable_without_id(text: &str) -> ServerMessage {
     ServerMessage::error(None, ErrorCode::Unavailable, None, text)
 }
 
-/// The outcome of this id is unknown.
+/// The answer to a request whose outcome is unknown.
 pub(super) fn unavailable_answer(id: u64) -> ServerMessage {
-    let text = "the store did not answer; send this id again, and the later ones after it";
+    let text = "the store did not answer; send this id again, and the later ids after it";
     ServerMessage::error(Some(id), ErrorCode::Unavailable, None, text)
 }
 
-/// The request of this id was carried out before.
+/// The answer to a request that was carried out before.
 pub(super) fn duplicate_ack(id: u64) -> ServerMessage {
     ServerMessage::Ack { id, duplicate: true, durable: true }
 }
@@ -26,11 +26,11 @@ pub(super) fn forward_answer(id: Option<u64>, result: ForwardResult) -> Option<S
         ForwardResult::Written => id.map(ServerMessage::ack),
         ForwardResult::Duplicate => id.map(duplicate_ack),
         ForwardResult::NoSuchPeer => {
-            let text = "there is no such peer in this room";
+            let text = "the target is not in this room";
             Some(ServerMessage::error(id, ErrorCode::NoSuchPeer, Some("to"), text))
         }
         ForwardResult::Backlogged => {
-            let text = "the target takes no more for now; try again later under a new id";
+            let text = "the backlog of the target is full; try again later under a new id";
             Some(ServerMessage::error(id, ErrorCode::PeerBacklogged, Some("to"), text))
         }
         ForwardResult::Refused(MessageRefusal { code, field, reason }) => {

@@ -254,7 +254,7 @@ impl RequestQueue {
         }
     }
 
-    /// Delivers a message directly if all targets are here; refuses it if not.
+    /// Delivers a message directly if all targets are on this node; refuses it if not.
     fn forward_direct(&mut self, message: &OutgoingMessage, answers: &mut Vec<ServerMessage>) {
         match (message.id, forward_direct(&self.room, &self.peer, message)) {
             (Some(id), Some(ForwardResult::Written)) => {
@@ -265,8 +265,9 @@ impl RequestQueue {
             (None, Some(ForwardResult::Written)) => {}
             (id, Some(refused)) => answers.extend(forward_answer(id, refused)),
             (Some(id), None) => self.refuse_ids(vec![(id, message.target.clone())], answers),
-            (None, None) => answers
-                .push(unavailable_without_id("the store does not answer and the target is not on this node")),
+            (None, None) => answers.push(unavailable_without_id(
+                "the store does not answer, and a target is on another node; send the message again later",
+            )),
         }
     }
 
@@ -432,7 +433,7 @@ impl RequestQueue {
             Err(AppendError::Unavailable(_)) => {
                 if messages.iter().any(|message| message.id.is_none()) {
                     answers.push(unavailable_without_id(
-                        "the store did not answer; what had no id may not have been sent",
+                        "the store did not answer, so messages without an id may not have been sent",
                     ));
                 }
                 let refused = messages.into_iter().filter_map(|message| Some((message.id?, message.target)));
@@ -471,7 +472,7 @@ impl RequestQueue {
             (Err(StoreUnavailable), Some(id)) => self.refuse_ids(vec![(id, MessageTarget::Room)], answers),
             (Err(StoreUnavailable), None) => {
                 answers.push(unavailable_without_id(
-                    "the store did not answer; the update may not have been made",
+                    "the store did not answer, so the change may not have been made",
                 ));
             }
         }

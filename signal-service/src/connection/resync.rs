@@ -34,7 +34,7 @@ pub(super) enum ResyncResult {
 pub(super) async fn resync_peer(state: &mut ConnectionState<'_>) -> ResyncResult {
     let peer = state.peer;
     for _ in 0..MAX_RESYNC_ATTEMPTS {
-        // A doubt that comes during the read is not answered by it.
+        // The peer may become stale during the read; then it must be read again.
         peer.start_read();
         match try_resync(state).await {
             Ok(Some(result)) => return result,
@@ -84,19 +84,19 @@ pub(super) async fn reclaim_peer(
 ) -> Result<Option<CloseCode>, StoreUnavailable> {
     let (room, peer) = (state.room, state.peer);
     let claim = build_claim(state);
-    let known_under = claim.replication_id.clone();
+    let claimed_replication_id = claim.replication_id.clone();
     let accepted_id = Some((peer.id.clone(), state.queue.settled_id()));
     state.uncertain_epoch = Some(peer.epoch() + 1);
     let (outcome, room_state) = room.submit_input(RoomInput::Attach(Box::new(claim)), accepted_id).await?;
     state.uncertain_epoch = None;
-    tracing::info!(event = "taken_back", room = %room.id, peer = %peer.id, ?outcome);
+    tracing::info!(event = "reclaimed", room = %room.id, peer = %peer.id, ?outcome);
     Ok(match outcome {
         InputOutcome::Attached(epoch) => {
             peer.set_epoch(epoch);
             peer.set_replication_id(&room_state.replication_id);
             None
         }
-        InputOutcome::Fenced => Some(fenced_close_code(room_state.replication_id == known_under)),
+        InputOutcome::Fenced => Some(fenced_close_code(room_state.replication_id == claimed_replication_id)),
         // Another node or the API may have removed the peer first, and recorded the reason.
         _ => {
             let tombstone = room_state.tombstones.get(&peer.id);
@@ -110,9 +110,9 @@ fn build_claim(state: &ConnectionState<'_>) -> PeerClaim {
     let (context, peer) = (state.node.registry.context(), state.peer);
     let known = state.room.known_state().and_then(|known| known.members.get(&peer.id).cloned());
     let mut member = state.token.apply_to_member(known.unwrap_or_else(|| state.member.clone()));
-    if let Some(held) = peer.permissions() {
-        member.role = held.role.clone();
-        member.permissions = held.permissions.clone();
+    if let Some(current) = peer.permissions() {
+        member.role = current.role.clone();
+        member.permissions = current.permissions.clone();
     }
     let epoch = peer.epoch();
     PeerClaim {

@@ -1,4 +1,4 @@
-//! What one connection knows and owns, apart from its socket.
+//! The state of one connection, apart from its socket.
 //!
 //! Owns: the request queue, the token in force, the record of the member, the deadlines. Must not:
 //! read or write the socket (`task`), or decide anything. `resync` and `lobby` change it; `task`
@@ -22,7 +22,7 @@ use crate::{
     usage_meter::ConnectionTimer,
 };
 
-/// What one connection knows and owns, apart from its socket.
+/// The state of one connection, apart from its socket.
 pub(super) struct ConnectionState<'a> {
     pub(super) node: &'a SignalNode,
     pub(super) room: &'a Arc<LocalRoom>,

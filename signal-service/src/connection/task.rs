@@ -349,7 +349,8 @@ impl<'a> ConnectionTask<'a> {
 
     fn record_received(&mut self, seq: u64) {
         if !self.state.queue.record_received(seq) {
-            self.answer_error(None, ErrorCode::BadMessage, Some("seq"), "no such entry has been sent");
+            let text = "the server has not sent an entry with this seq";
+            self.answer_error(None, ErrorCode::BadMessage, Some("seq"), text);
         }
     }
 
@@ -364,7 +365,7 @@ impl<'a> ConnectionTask<'a> {
         let (code, text) = if id.is_some_and(|id| self.state.queue.is_blocked_by_earlier(id)) {
             (
                 ErrorCode::Unavailable,
-                "too many frames; wait, then send this id again, and the later ones after it",
+                "too many frames; wait, then send this id again, and the later ids after it",
             )
         } else {
             (ErrorCode::RateLimited, "too many frames; wait, then send this again under a new id")
@@ -386,7 +387,7 @@ impl<'a> ConnectionTask<'a> {
     fn start_refresh(&mut self, id: Option<u64>, token: String) {
         self.rate_limiter.charge_extra(REFRESH_COST);
         if self.state.token.is_refreshing() {
-            let text = "the refresh before is still on its way";
+            let text = "an earlier refresh is not finished; wait for its answer, then send this again";
             return self.answer_error(id, ErrorCode::RateLimited, Some("token"), text);
         }
         if let Some(RefreshOutcome::Refused(id, problem)) = self.state.token.start_refresh(id, token) {

@@ -37,7 +37,7 @@ pub struct OutgoingMessage {
     pub target: MessageTarget,
     /// The frame without `seq`.
     pub body: Arc<str>,
-    /// The payload, if a target may have to see less of it.
+    /// The payload, if it may have to be redacted for a target.
     pub redactable: Option<PayloadRange>,
 }
 
@@ -166,8 +166,8 @@ fn deliver_result(
     }
 }
 
-/// A local target that gets no entry here is detached for the store: its mailbox holds more than
-/// this node has delivered.
+/// Marks local targets without a delivery as stale. In the store such a peer is detached, so its
+/// mailbox has an entry that this node has not delivered.
 fn mark_missed_targets_stale(
     room: &LocalRoom,
     sender: &PeerId,
@@ -188,7 +188,7 @@ fn mark_missed_targets_stale(
 }
 
 /// Delivers a message directly, outside the mailboxes, while the store is unavailable. None if a
-/// target is not here or cannot take it.
+/// target is not on this node or cannot take a direct message.
 pub fn forward_direct(
     room: &LocalRoom,
     sender: &LocalPeer,

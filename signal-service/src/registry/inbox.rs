@@ -1,12 +1,12 @@
-//! The order of the entries of one peer, and which of them the store still counts.
+//! The order of the entries of one peer, and the entries that the peer has not acknowledged.
 //!
-//! Owns: [`PeerInbox`], which delivers the next entry, holds an entry that is ahead and drops a
-//! known one; and [`UnackedEntries`]. Must not: write to a socket or read the store. Next:
-//! `local_peer` renders and sends the entries.
+//! Owns: [`PeerInbox`], which delivers the next entry, holds an entry that is ahead, and drops an
+//! entry that was delivered before; and [`UnackedEntries`]. Must not: write to a socket or read the
+//! store. Next: `local_peer` renders and sends the entries.
 //!
-//! Entries of one mailbox arrive on two ways: from the store calls of this node, and pushed by
-//! other nodes. So one may overtake another; `seq` shows it. A newer mailbox version shows that
-//! entries were lost.
+//! Entries of one mailbox arrive in two ways: from the store calls of this node, and from the
+//! topics of other nodes. So one entry may overtake another; its `seq` shows that. A newer mailbox
+//! version shows that entries were lost.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,18 +29,17 @@ pub(super) struct PeerInbox {
     early_deliveries: Vec<Delivery>,
     /// Entries may have been missed.
     is_stale: bool,
-    /// A failed call may have written entries. Its sender, on this node, has got an error for it.
+    /// A failed call of this node may have written entries. Its sender has got an error.
     is_uncertain: bool,
     /// The mailbox is being read because it was stale.
     is_reading: bool,
-    /// The mailbox is being read from the last entry that the client has, and the end is not
+    /// The mailbox is being read from the last entry that the client has, and its end is not
     /// reached.
     is_replaying: bool,
 }
 
 impl PeerInbox {
-    /// Opens the inbox for this mailbox version, after `seq`. Returns the entries that have come
-    /// already.
+    /// Opens the inbox for this mailbox version, after `seq`. Returns the entries that came before.
     pub(super) fn open_mailbox(&mut self, mailbox_version: u64, seq: u64) -> EntryRun {
         self.mailbox_version = mailbox_version;
         self.delivered_seq = seq;
@@ -117,7 +116,7 @@ impl PeerInbox {
         run
     }
 
-    /// A read of the mailbox begins. It does not answer a doubt that comes later.
+    /// A read of the mailbox begins. A mark that is set during the read stays.
     pub(super) fn start_read(&mut self) {
         self.is_reading |= std::mem::take(&mut self.is_stale);
         self.is_uncertain = false;
@@ -129,7 +128,7 @@ impl PeerInbox {
         self.is_uncertain = true;
     }
 
-    /// A failed call may have written entries. Its sender has got an error for it.
+    /// A failed call may have written entries. Its sender has got an error.
     pub(super) fn mark_uncertain(&mut self) {
         self.is_uncertain = true;
     }
@@ -192,8 +191,8 @@ impl EntryRun {
     }
 }
 
-/// The entries of one peer that were delivered and that the store still counts as backlog, with
-/// their bytes.
+/// The entries of one peer that were delivered and that the store still counts as waiting, with
+/// their sizes.
 pub(super) struct UnackedEntries {
     entries: VecDeque<(u64, usize)>,
     bytes: usize,
@@ -243,7 +242,7 @@ impl UnackedEntries {
     }
 
     /// Whether the outbox shows a slow consumer: its mailbox would soon refuse the messages of
-    /// others.
+    /// other peers.
     pub(super) fn is_nearly_full(&self, frames: usize, bytes: usize) -> bool {
         4 * frames >= 3 * self.max_entries || 4 * bytes >= 3 * self.max_bytes
     }

@@ -35,7 +35,8 @@ use crate::{connection_subject::ConnectionSubject, peer_permissions::PeerPermiss
 pub struct LocalPeer {
     /// The peer.
     pub id: PeerId,
-    /// When it joined or resumed here. Since then it has sent its messages through this node only.
+    /// When the peer joined or resumed on this node. Since then it has sent its messages through
+    /// this node only.
     pub connected_at: Instant,
     // A std mutex: held to order entries and for one write that never blocks.
     delivery: Mutex<DeliveryState>,
@@ -210,25 +211,25 @@ impl LocalPeer {
 
     /// Whether the peer has a permission now.
     pub fn has_permission(&self, permission: Permission) -> bool {
-        let held = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().is_some_and(|permissions| permissions.has_permission(permission))
+        let current = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().is_some_and(|permissions| permissions.has_permission(permission))
     }
 
     fn set_permissions(&self, permissions: PeerPermissions) {
         *self.permissions.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(permissions));
     }
 
-    /// Sets the permissions if they are still those of `seen`. Returns the permissions in force.
+    /// Sets the permissions if they are still those of `expected`. Returns the permissions in force.
     pub fn set_permissions_if_unchanged(
         &self,
-        seen: Option<&Arc<PeerPermissions>>,
+        expected: Option<&Arc<PeerPermissions>>,
         permissions: PeerPermissions,
     ) -> Option<Arc<PeerPermissions>> {
-        let mut held = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.as_ref().map(Arc::as_ptr) == seen.map(Arc::as_ptr) {
-            *held = Some(Arc::new(permissions));
+        let mut current = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().map(Arc::as_ptr) == expected.map(Arc::as_ptr) {
+            *current = Some(Arc::new(permissions));
         }
-        held.clone()
+        current.clone()
     }
 
     /// Applies the record of the member, which is in the room or in the lobby.
@@ -263,8 +264,8 @@ impl LocalPeer {
         self.send_entries(&mut state, &run);
     }
 
-    /// Starts to deliver the entries that the client has missed; `page` holds the first of them,
-    /// where it was read.
+    /// Starts to deliver the entries that the client has missed. `page` holds the first of them, if
+    /// it was read already.
     pub fn start_replay(&self, page: Option<MailboxPage>) {
         self.lock_delivery().inbox.start_replay(page.is_none());
         if let Some(page) = page {
@@ -287,24 +288,24 @@ impl LocalPeer {
         }
     }
 
-    /// Delivers a page of the mailbox; the read began at `asked`.
-    pub fn deliver_page(&self, page: MailboxPage, asked: Instant) {
+    /// Delivers a page of the mailbox; the read began at `asked_at`.
+    pub fn deliver_page(&self, page: MailboxPage, asked_at: Instant) {
         let mut state = self.lock_delivery();
         state.replication_id = page.replication_id;
         let run = state.inbox.accept_page(page.entries, page.last_seq);
         if state.inbox.delivered_seq() >= page.last_seq {
-            state.last_complete_at = asked;
+            state.last_complete_at = asked_at;
         }
         self.send_entries(&mut state, &run);
     }
 
-    /// Whether a message of this sender may be delivered directly: no earlier message of that
-    /// sender may still lie in the mailbox. (A message whose outcome is unknown blocks its sender
-    /// by itself.)
+    /// Whether a message of this sender may be delivered directly: no earlier message of the sender
+    /// may be undelivered in the mailbox. A message with an unknown outcome blocks its sender
+    /// already.
     pub fn accepts_direct_from(&self, sender: &Self) -> bool {
         let state = self.lock_delivery();
-        let is_ours_alone = sender.is_first_epoch() || state.last_complete_at > sender.connected_at;
-        state.close_code.is_none() && state.inbox.is_open() && !state.inbox.has_gap() && is_ours_alone
+        let is_caught_up = sender.is_first_epoch() || state.last_complete_at > sender.connected_at;
+        state.close_code.is_none() && state.inbox.is_open() && !state.inbox.has_gap() && is_caught_up
     }
 
     /// Whether the peer has sent nothing before this connection.
@@ -321,20 +322,20 @@ impl LocalPeer {
         }
     }
 
-    /// Compares the head of the mailbox, read after `asked`, with the inbox; a difference makes the
-    /// mailbox stale.
-    pub fn compare_head(&self, node: &NodeId, head: &MailboxHead, asked: Instant) {
+    /// Compares the head of the mailbox, read after `asked_at`, with the inbox. A difference marks
+    /// the inbox as stale.
+    pub fn compare_head(&self, node: &NodeId, head: &MailboxHead, asked_at: Instant) {
         let owned = head.owner.as_ref().is_some_and(|(owner, epoch)| owner == node && *epoch == self.epoch());
         let mut state = self.lock_delivery();
         if owned
             && head.mailbox_version == state.inbox.mailbox_version()
             && head.last_seq <= state.inbox.delivered_seq()
         {
-            state.last_complete_at = asked;
+            state.last_complete_at = asked_at;
         } else if state.inbox.is_open() || self.is_in_lobby() {
             state.inbox.mark_stale();
         }
-        // The store answers, so an ack that waited for that may be written now.
+        // The store answers, so a pending ack may be written now.
         self.task_wake.notify_one();
     }
 

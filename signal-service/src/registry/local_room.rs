@@ -1,8 +1,8 @@
 //! One room on this node: its local peers, its view of the shared state, and its input queue.
 //!
 //! Owns: the connections of the room, delivery to them, and the driver: inputs become commits, with
-//! one commit in flight. Inputs that arrive during a commit go into the next one. Must not: decide or
-//! commit by itself; `signalbox_rooms::commit_loop` does. Next: `forward` appends messages,
+//! one commit in flight. Inputs that arrive during a commit go into the next one. Must not: decide
+//! or commit by itself; `signalbox_rooms::commit_loop` does. Next: `forward` appends messages,
 //! `local_peer` writes entries to a socket.
 
 use std::{
@@ -93,8 +93,8 @@ impl LocalRoom {
     pub fn activate_peer(&self, peer: &Arc<LocalPeer>) {
         let mut state = self.lock_state();
         state.pending_connections.retain(|other| !Arc::ptr_eq(other, peer));
-        let known = state.peers.get(&peer.id).cloned();
-        let older = match known {
+        let current = state.peers.get(&peer.id).cloned();
+        let older = match current {
             Some(newer) if newer.epoch() > peer.epoch() => Some(peer.clone()),
             _ => state.peers.insert(peer.id.clone(), peer.clone()),
         };
@@ -181,8 +181,8 @@ impl LocalRoom {
         self.deliver_entry(delivery);
     }
 
-    /// Gives the mailbox of a peer a new version. Messages were delivered directly, may not have
-    /// arrived, and the connection has ended: the next connection of the peer must know.
+    /// Gives the mailbox of a peer a new version. The connection of the peer has ended, and direct
+    /// messages may not have arrived. The new version tells the next connection to resync.
     pub fn invalidate_mailbox(self: &Arc<Self>, peer: &PeerId) {
         let (room, peer) = (self.clone(), peer.clone());
         self.context.runtime.spawn(async move {
@@ -340,7 +340,7 @@ impl LocalRoom {
             Err(_) => batch.inputs.iter().map(|_| Err(StoreUnavailable)).collect(),
         };
         for (sender, result) in senders.into_iter().zip(results) {
-            // The caller may have gone.
+            // The caller may no longer wait.
             let _ = sender.map(|sender| sender.send(result));
         }
         if let Err(failure) = result {
@@ -410,7 +410,7 @@ impl CommitHost for LocalRoom {
         if inputs.iter().any(needs_loaded_state) {
             return None;
         }
-        // For an unknown room: decided as a new room. If the room exists, the conflict brings it.
+        // An unknown room is decided as a new room. If it exists, the conflict returns its state.
         let new_room = || Arc::new(RoomState::new(random_hex().into(), ReplicationId::default()));
         Some(view.unwrap_or_else(new_room))
     }
@@ -511,7 +511,8 @@ mod tests {
         }
     }
 
-    /// Two connections got the same peer, one after the other; their tasks hear of it in any order.
+    /// Two connections got the same peer, one after the other. Their tasks may learn of it in any
+    /// order.
     #[tokio::test]
     async fn the_connection_with_the_newest_epoch_keeps_the_peer() {
         let settings = ServiceSettings::default();

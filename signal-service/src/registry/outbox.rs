@@ -1,7 +1,11 @@
-//! What waits for one socket, in whole frames, within a bound.
+//! The outbox of one socket: the frames that the socket has not taken, within a bound.
 //!
-//! While nothing waits a frame goes straight into the socket, from whichever thread delivers it. What the socket does not
-//! take waits here; the connection's task writes it when the socket is writable again.
+//! Owns: the order of the frames, the bytes that wait, and the rule that no frame is cut. Must not:
+//! wait for the socket, or know what a frame contains.
+//!
+//! While the outbox is empty, the delivering thread writes a frame into the socket directly. The
+//! bytes that the socket does not take wait here. The task of the connection writes them when the
+//! socket is writable again.
 
 use std::{cell::RefCell, collections::VecDeque, io, sync::Arc};
 
@@ -11,33 +15,34 @@ use signalbox_protocol::CloseCode;
 use tokio::net::TcpStream;
 
 thread_local! {
-    /// Where frames are put together before they are written; one for each thread, so an idle connection holds none.
+    /// The buffer in which frames are built before a write. Each thread has one, so an idle
+    /// connection holds none.
     static WRITE_SCRATCH: RefCell<BytesMut> = RefCell::default();
 }
 
-/// The outbox is full: its reader is too slow.
+/// The outbox is full, because the client reads too slowly.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OutboxFull;
 
-/// One socket's outbox.
+/// The outbox of one socket.
 pub(super) struct Outbox {
     socket: Arc<TcpStream>,
     pending: BytesMut,
-    /// The lengths of the frames in `waiting`; the first may have been written in part.
+    /// The lengths of the frames in `pending`; the first may have been written in part.
     frame_lengths: VecDeque<usize>,
     max_bytes: usize,
 }
 
 impl Outbox {
-    /// An empty outbox that holds at most `limit` bytes.
+    /// An empty outbox that holds at most `max_bytes`.
     pub(super) fn new(socket: Arc<TcpStream>, max_bytes: usize) -> Self {
         Self { socket, pending: BytesMut::new(), frame_lengths: VecDeque::new(), max_bytes }
     }
 
-    /// Sends text frames, joined into one write where the socket takes it.
+    /// Sends text frames, joined into one write if the outbox is empty.
     ///
     /// # Errors
-    /// [`OutboxFull`]: they did not fit, and none was queued.
+    /// [`OutboxFull`] if the frames do not fit; then no whole frame was queued.
     pub(super) fn send_texts<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), OutboxFull> {
         WRITE_SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
@@ -51,22 +56,23 @@ impl Outbox {
         })
     }
 
-    /// Sends a control frame: ping or pong.
+    /// Sends a ping or a pong.
     ///
     /// # Errors
-    /// [`OutboxFull`].
+    /// [`OutboxFull`] if the frame does not fit.
     pub(super) fn send_control(&mut self, op: OpCode, payload: &[u8]) -> Result<(), OutboxFull> {
         let mut frame = BytesMut::with_capacity(payload.len() + 2);
         Parser::write_message(&mut frame, payload, op, true, false);
         self.write_or_queue(&frame, &FrameLengths::single(frame.len()))
     }
 
-    /// Queues the close frame behind whatever has begun to be written; the rest is given up if the reader is too slow.
+    /// Queues the close frame behind the waiting frames. For a slow consumer these are dropped,
+    /// except the first, which may be written in part.
     pub(super) fn queue_close(&mut self, code: CloseCode) {
         if code == CloseCode::SlowConsumer {
-            let begun = self.frame_lengths.pop_front().unwrap_or(0);
-            self.pending.truncate(begun);
-            self.frame_lengths = VecDeque::from([begun]);
+            let first_length = self.frame_lengths.pop_front().unwrap_or(0);
+            self.pending.truncate(first_length);
+            self.frame_lengths = VecDeque::from([first_length]);
         }
         let reason = match code.retry_ms() {
             Some(ms) => format!("{};{ms}", code.reason()),
@@ -75,7 +81,7 @@ impl Outbox {
         self.queue_close_frame(code.number(), reason);
     }
 
-    /// Queues a close frame behind what waits.
+    /// Queues a close frame behind the waiting frames (RFC 6455, section 5.5.1).
     pub(super) fn queue_close_frame(&mut self, code: u16, reason: String) {
         let mut frame = BytesMut::new();
         let reason =
@@ -86,13 +92,13 @@ impl Outbox {
         self.flush_pending();
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes as many waiting bytes as the socket takes.
     pub(super) fn flush_pending(&mut self) {
         while !self.pending.is_empty() {
             match self.socket.try_write(&self.pending) {
                 Ok(written) => self.drop_written(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The reading side learns of a broken socket.
+                // The next read finds the broken socket.
                 Err(_) => self.drop_written(self.pending.len()),
             }
         }
@@ -100,17 +106,17 @@ impl Outbox {
         self.frame_lengths = VecDeque::new();
     }
 
-    /// Whether anything waits for the socket.
+    /// Whether bytes wait for the socket.
     pub(super) fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Bytes that wait.
+    /// The number of bytes that wait.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending.len()
     }
 
-    /// Frames that wait, the first perhaps in part.
+    /// The number of frames that wait; the first may be written in part.
     pub(super) fn pending_frames(&self) -> usize {
         self.frame_lengths.len()
     }
@@ -118,33 +124,33 @@ impl Outbox {
     fn write_or_queue(&mut self, bytes: &[u8], lengths: &FrameLengths) -> Result<(), OutboxFull> {
         let mut written = 0;
         if self.pending.is_empty() {
-            // Would block, or broken: either way nothing was written, and the connection's task finds out.
+            // On an error nothing was written. The task of the connection finds a broken socket.
             written = self.socket.try_write(bytes).unwrap_or(0);
             if written == bytes.len() {
                 return Ok(());
             }
         }
-        let full = self.pending.len() + bytes.len() - written > self.max_bytes;
-        self.queue_rest(&bytes[written..], lengths, written, full);
-        if full { Err(OutboxFull) } else { Ok(()) }
+        let is_full = self.pending.len() + bytes.len() - written > self.max_bytes;
+        self.queue_rest(&bytes[written..], lengths, written, is_full);
+        if is_full { Err(OutboxFull) } else { Ok(()) }
     }
 
-    /// Keeps what the socket did not take. When full, only the rest of a frame that has begun: it must end, or the close frame
-    /// behind it could not be read.
-    fn queue_rest(&mut self, mut rest: &[u8], lengths: &FrameLengths, mut written: usize, full: bool) {
+    /// Queues the bytes that the socket did not take. A full outbox queues only the rest of a frame
+    /// that is written in part: without it the client could not read the close frame.
+    fn queue_rest(&mut self, mut rest: &[u8], lengths: &FrameLengths, mut written: usize, is_full: bool) {
         for length in lengths.iter() {
-            let done = written.min(length);
-            written -= done;
-            if done == length {
+            let written_of_frame = written.min(length);
+            written -= written_of_frame;
+            if written_of_frame == length {
                 continue;
             }
-            if full && done == 0 {
+            if is_full && written_of_frame == 0 {
                 return;
             }
-            let (left, after) = rest.split_at(length - done);
-            self.pending.extend_from_slice(left);
-            self.frame_lengths.push_back(left.len());
-            rest = after;
+            let (frame_rest, later_frames) = rest.split_at(length - written_of_frame);
+            self.pending.extend_from_slice(frame_rest);
+            self.frame_lengths.push_back(frame_rest.len());
+            rest = later_frames;
         }
     }
 
@@ -161,7 +167,7 @@ impl Outbox {
     }
 }
 
-/// Frame lengths of one write: nearly always one, so that it needs no allocation.
+/// The lengths of the frames of one write. Nearly always there is one, which needs no allocation.
 #[derive(Default)]
 struct FrameLengths {
     first: usize,
@@ -196,14 +202,15 @@ mod tests {
 
     async fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Arc::new(near.unwrap()), far.unwrap().0)
+        let (server, client) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Arc::new(server.unwrap()), client.unwrap().0)
     }
 
-    /// Everything the other side reads, as frames; what is left over is not a whole frame.
-    async fn read_frames(mut far: TcpStream) -> (Vec<Frame>, usize) {
+    /// All frames that the client reads, and the number of bytes after the last whole frame.
+    async fn read_frames(mut client: TcpStream) -> (Vec<Frame>, usize) {
         let mut bytes = BytesMut::new();
-        while far.read_buf(&mut bytes).await.unwrap() > 0 {}
+        while client.read_buf(&mut bytes).await.unwrap() > 0 {}
         let mut codec = Codec::new().client_mode();
         let mut frames = Vec::new();
         while let Some(frame) = codec.decode(&mut bytes).unwrap() {
@@ -219,10 +226,10 @@ mod tests {
     #[tokio::test]
     async fn a_slow_consumer_gets_whole_frames_in_order_and_then_the_close_code() {
         const LIMIT: usize = 40_000;
-        let (near, far) = socket_pair().await;
-        let mut outbox = Outbox::new(near.clone(), LIMIT);
+        let (server, client) = socket_pair().await;
+        let mut outbox = Outbox::new(server.clone(), LIMIT);
         let mut sent = 0;
-        // Two at a time, so that the bound is met in the middle of a write.
+        // Two frames at a time, so that the bound is reached in the middle of a write.
         while outbox
             .send_texts([sample_text(sent), sample_text(sent + 1)].iter().map(|text| text.as_bytes()))
             .is_ok()
@@ -232,15 +239,15 @@ mod tests {
         }
         assert!(outbox.pending_bytes() > 0, "the socket took no more");
         outbox.queue_close(CloseCode::SlowConsumer);
-        assert!(outbox.pending_bytes() < 7_000, "what had not begun was given up");
+        assert!(outbox.pending_bytes() < 7_000, "only a partly written frame and the close frame wait");
 
-        let reading = tokio::spawn(read_frames(far));
+        let reading = tokio::spawn(read_frames(client));
         while outbox.has_pending() {
-            near.writable().await.unwrap();
+            server.writable().await.unwrap();
             outbox.flush_pending();
         }
         drop(outbox);
-        drop(near);
+        drop(server);
         let (frames, left_over) = reading.await.unwrap();
         assert_eq!(left_over, 0, "no frame is cut");
         let (last, texts) = frames.split_last().unwrap();
@@ -256,20 +263,20 @@ mod tests {
 
     #[tokio::test]
     async fn pending_frames_are_written_when_the_client_reads() {
-        let (near, far) = socket_pair().await;
-        let mut outbox = Outbox::new(near.clone(), usize::MAX);
+        let (server, client) = socket_pair().await;
+        let mut outbox = Outbox::new(server.clone(), usize::MAX);
         for n in 0..4_000 {
             outbox.send_texts(std::iter::once(sample_text(n).as_bytes())).unwrap();
         }
         assert!(outbox.has_pending(), "12 MB are more than a socket takes");
-        let reading = tokio::spawn(read_frames(far));
+        let reading = tokio::spawn(read_frames(client));
         while outbox.has_pending() {
-            near.writable().await.unwrap();
+            server.writable().await.unwrap();
             outbox.flush_pending();
         }
         outbox.queue_close(CloseCode::GoingAway);
         drop(outbox);
-        drop(near);
+        drop(server);
         let (frames, left_over) = reading.await.unwrap();
         assert_eq!((frames.len(), left_over), (4_001, 0));
     }

@@ -21,16 +21,16 @@ use signalbox_rooms::{
     store::{Delivery, RoomStore, StoreEvents, StoreUnavailable},
 };
 
-/// How long a change that the API asks for may take.
+/// The longest time of a change that the API requests.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Rooms with peers on this node.
 pub struct RoomRegistry {
     context: Arc<NodeContext>,
-    // A std mutex: held to look up, insert or remove one room, never across an await, and not on
-    // the message path of one node (a connection holds its room).
+    // A std mutex: held to find, insert or remove one room, never across an await. The message path
+    // of a connection does not lock it, because a connection holds its room.
     rooms: Arc<Mutex<HashMap<RoomId, Arc<LocalRoom>>>>,
-    /// Rooms whose peers may have missed something. A std mutex: held to add or take names.
+    /// Rooms whose peers may have missed entries. A std mutex: held to add or take names.
     stale_rooms: Mutex<BTreeSet<RoomId>>,
     stale_notify: Notify,
 }
@@ -41,13 +41,13 @@ impl RoomRegistry {
         Self { context, rooms: Arc::default(), stale_rooms: Mutex::default(), stale_notify: Notify::new() }
     }
 
-    /// What every room of this node needs.
+    /// The parts of the node that every room uses.
     pub fn context(&self) -> &NodeContext {
         &self.context
     }
 
-    /// A room, whether or not it has peers here; without any it is forgotten when nothing is left
-    /// to do for it.
+    /// A room, whether or not it has local peers. A room without peers is forgotten when it has no
+    /// more inputs.
     pub fn get_or_create_room(&self, room: &RoomId) -> Arc<LocalRoom> {
         self.get_or_create_in(&mut self.lock_rooms(), room)
     }
@@ -55,15 +55,15 @@ impl RoomRegistry {
     fn get_or_create_in(&self, rooms: &mut HashMap<RoomId, Arc<LocalRoom>>, room: &RoomId) -> Arc<LocalRoom> {
         let local = match rooms.entry(room.clone()) {
             hash_map::Entry::Occupied(found) => found.into_mut(),
-            hash_map::Entry::Vacant(place) => {
-                place.insert(LocalRoom::new(room.clone(), self.context.clone(), Arc::downgrade(&self.rooms)))
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(LocalRoom::new(room.clone(), self.context.clone(), Arc::downgrade(&self.rooms)))
             }
         };
         local.clone()
     }
 
-    /// Adds a connection to a room before its peer is committed, so that no entry can come too
-    /// early.
+    /// Adds a connection to a room before its peer is committed, so that no entry of the peer is
+    /// missed.
     pub fn register_connection(&self, room: &RoomId, peer: &Arc<LocalPeer>) -> Arc<LocalRoom> {
         let mut rooms = self.lock_rooms();
         let local = self.get_or_create_in(&mut rooms, room);
@@ -71,7 +71,7 @@ impl RoomRegistry {
         local
     }
 
-    /// Queues an input for a room, which need not have peers here.
+    /// Queues an input for a room, which need not have local peers.
     pub fn queue_input(&self, room: &RoomId, input: RoomInput) {
         self.submit_to(room, |room| room.queue_input(input));
     }
@@ -106,12 +106,12 @@ impl RoomRegistry {
         self.lock_rooms().values().cloned().collect()
     }
 
-    /// Whether nobody is here and nothing waits to be committed.
+    /// Whether no room has a connection, or an input that waits for its commit.
     pub fn is_idle(&self) -> bool {
         self.local_rooms().iter().all(|room| room.is_idle())
     }
 
-    /// Rooms whose peers may have missed something since the last call; waits until there are some.
+    /// The rooms that were marked stale since the last call; waits until there are some.
     pub async fn wait_for_stale_rooms(&self) -> BTreeSet<RoomId> {
         loop {
             let rooms = std::mem::take(&mut *self.stale_rooms.lock().unwrap_or_else(PoisonError::into_inner));
@@ -122,7 +122,7 @@ impl RoomRegistry {
         }
     }
 
-    /// Peers of these rooms may have missed something.
+    /// Marks rooms whose peers may have missed entries.
     pub fn mark_rooms_stale(&self, rooms: impl IntoIterator<Item = RoomId>) {
         self.stale_rooms.lock().unwrap_or_else(PoisonError::into_inner).extend(rooms);
         self.stale_notify.notify_one();
@@ -162,9 +162,9 @@ impl StoreEvents for RoomRegistry {
 
     fn resync_partitions(&self, partitions: &[usize]) {
         let rooms = self.lock_rooms();
-        let concerned = rooms.keys().filter(|room| partitions.contains(&redis_keys::partition_of_room(room)));
-        let concerned: Vec<RoomId> = concerned.cloned().collect();
+        let stale = rooms.keys().filter(|room| partitions.contains(&redis_keys::partition_of_room(room)));
+        let stale: Vec<RoomId> = stale.cloned().collect();
         drop(rooms);
-        self.mark_rooms_stale(concerned);
+        self.mark_rooms_stale(stale);
     }
 }

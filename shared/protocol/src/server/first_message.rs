@@ -1,4 +1,4 @@
-//! The first frame: of a member, and of one that waits to be let in.
+//! The first frame of a connection: `joined` for a member, `waiting` for a peer in the lobby.
 
 use std::sync::Arc;
 
@@ -7,43 +7,43 @@ use serde::Serialize;
 use super::{IcePolicy, IceServer, LobbyPeer, PeerInfo, RoomInfo, WireLimits};
 use crate::id::{NodeId, PeerId, Role, RoomId, UserId};
 
-/// The first frame: everything a peer needs to begin, so that no further trip is needed.
+/// The first frame of a member. It holds everything that the peer needs to begin.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct JoinedMessage {
     /// This peer.
     pub peer_id: PeerId,
-    /// Its room.
+    /// The room that the peer joined.
     pub room_id: RoomId,
-    /// Its user.
+    /// The user of the peer.
     pub user_id: UserId,
-    /// Its role.
+    /// The role of the peer.
     pub role: Role,
-    /// What the role may do.
+    /// The permissions of the peer.
     pub permissions: Arc<[Arc<str>]>,
-    /// The process that serves the connection.
+    /// The node that serves the connection.
     pub node: NodeId,
-    /// The others.
+    /// The other peers of the room.
     pub peers: Vec<PeerInfo>,
-    /// What the room is like.
+    /// The settings of the room.
     pub room: RoomInfo,
-    /// Who waits to be let in, for those who may let somebody in.
+    /// The peers in the lobby. Only a peer that may admit them receives this list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<LobbyPeer>,
-    /// For `RTCConfiguration`.
+    /// `RTCConfiguration.iceServers`.
     pub ice_servers: Arc<[IceServer]>,
-    /// For `RTCConfiguration`.
+    /// `RTCConfiguration.iceTransportPolicy`.
     pub ice_policy: IcePolicy,
-    /// What proves this peer when it comes back; null where that is not offered.
+    /// The resume handle; null if this server offers no resume.
     pub resume: Option<String>,
-    /// The number before the first entry.
+    /// The seq before the first entry that follows.
     pub seq: u64,
     /// The limits in force.
     pub limits: WireLimits,
     /// Milliseconds between the server's pings.
     pub ping_interval: u64,
-    /// Optional parts of the protocol that this server serves.
+    /// The optional parts of the protocol that this server serves.
     pub features: Vec<String>,
 }
 
@@ -54,22 +54,22 @@ pub struct JoinedMessage {
 pub struct WaitingMessage {
     /// This peer.
     pub peer_id: PeerId,
-    /// The room it waits for.
+    /// The room that the peer waits to join.
     pub room_id: RoomId,
-    /// Its user.
+    /// The user of the peer.
     pub user_id: UserId,
-    /// Its role.
+    /// The role of the peer.
     pub role: Role,
-    /// The process that serves the connection.
+    /// The node that serves the connection.
     pub node: NodeId,
-    /// What proves this peer when it comes back.
+    /// The resume handle; null if this server offers no resume.
     pub resume: Option<String>,
-    /// Always 0: a peer that waits is told nothing.
+    /// Always 0: a peer in the lobby receives no entries.
     pub seq: u64,
     /// The limits in force.
     pub limits: WireLimits,
     /// Milliseconds between the server's pings.
     pub ping_interval: u64,
-    /// Optional parts of the protocol that this server serves.
+    /// The optional parts of the protocol that this server serves.
     pub features: Vec<String>,
 }

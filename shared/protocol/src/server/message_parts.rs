@@ -1,4 +1,4 @@
-//! What several frames have in common.
+//! Types that several server messages share.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::id::{PeerId, Role, UserId};
 pub struct IceServer {
     /// `stun:`, `turn:` and `turns:` URLs (RFC 7064, RFC 7065).
     pub urls: Vec<String>,
-    /// TURN user name.
+    /// The TURN user name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// TURN password.
+    /// The TURN password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
 }
@@ -53,34 +53,34 @@ impl utoipa::ToSchema for IceServer {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = IceTransportPolicy))]
 #[serde(rename_all = "lowercase")]
 pub enum IcePolicy {
-    /// Any candidate.
+    /// Candidates of every type.
     #[default]
     All,
-    /// Relayed candidates only.
+    /// Only candidates of type `relay`.
     Relay,
 }
 
-/// What one peer is told of another.
+/// The public record of a peer, as the other peers of the room see it.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PeerInfo {
     /// The peer.
     pub peer_id: PeerId,
-    /// Its user.
+    /// The user of the peer.
     pub user_id: UserId,
-    /// The name to show; empty where none was given.
+    /// The display name; empty if the peer has none.
     pub name: Arc<str>,
-    /// Its role.
+    /// The role of the peer.
     pub role: Role,
-    /// Whatever the application attached: a JSON object.
+    /// A JSON object from the application.
     #[cfg_attr(test, schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     pub metadata: Arc<RawValue>,
-    /// Whether the reader is the polite one toward this peer.
+    /// Whether the receiver of this record is polite toward this peer.
     pub polite: bool,
-    /// Whether its socket is lost for now.
+    /// Whether the peer has no connection and may still resume.
     pub detached: bool,
-    /// Whether a moderator took its permission to publish; absent where not.
+    /// Whether a moderator has muted the peer; absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub muted: bool,
 }
@@ -95,120 +95,120 @@ pub struct PeerInfo {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum E2eeMode {
-    /// They do not.
+    /// No peer encrypts.
     #[default]
     Off,
-    /// Those who can do.
+    /// A peer encrypts if its client supports it.
     Optional,
-    /// All of them do.
+    /// Every peer must encrypt.
     Required,
 }
 
-/// What the members of a room are told of it.
+/// The settings of a room, as its members see them.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RoomInfo {
-    /// The name to show.
+    /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Whatever the application attached: a JSON object.
+    /// A JSON object from the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     pub metadata: Option<Arc<RawValue>>,
-    /// Whether somebody may come in at all.
+    /// Whether peers may join the room at all.
     pub enabled: bool,
-    /// Whether it is closed to newcomers for now.
+    /// Whether the room is locked against new peers.
     pub locked: bool,
-    /// Whether newcomers wait until they are admitted.
+    /// Whether new peers wait in the lobby until a moderator admits them.
     pub lobby: bool,
     /// Whether peers encrypt end to end.
     pub e2ee: E2eeMode,
-    /// Most peers, where the room has a limit of its own.
+    /// The maximum of peers, if the room has a limit of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_peers: Option<u32>,
-    /// When everybody must leave, milliseconds since 1970, where the room has a limit of its own.
+    /// When the room ends and all peers leave, milliseconds since 1970; absent if it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<u64>,
 }
 
-/// Somebody who waits to be let in.
+/// A peer in the lobby.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LobbyPeer {
     /// The peer.
     pub peer_id: PeerId,
-    /// Its user.
+    /// The user of the peer.
     pub user_id: UserId,
-    /// The name to show; empty where none was given.
+    /// The display name; empty if the peer has none.
     pub name: Arc<str>,
-    /// Its role.
+    /// The role of the peer.
     pub role: Role,
-    /// Whatever the application attached: a JSON object.
+    /// A JSON object from the application.
     #[cfg_attr(test, schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     pub metadata: Arc<RawValue>,
 }
 
-/// Why somebody waits no more.
+/// Why a peer no longer waits in the lobby.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum KnockEndReason {
-    /// It was let in.
+    /// A moderator admitted the peer.
     Admitted,
-    /// It is gone, for this reason.
+    /// The peer left the lobby, for this reason.
     #[serde(untagged)]
     Left(LeaveReason),
 }
 
-/// The limits a client is told, so that it can keep them.
+/// The limits that a client must keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WireLimits {
-    /// Longest message, bytes.
+    /// The longest message, bytes.
     pub frame_bytes: u64,
-    /// Longest `sdp`, bytes of JSON.
+    /// The longest `sdp`, bytes of JSON.
     pub sdp_bytes: u64,
-    /// Longest `candidate`, bytes of JSON.
+    /// The longest `candidate`, bytes of JSON.
     pub candidate_bytes: u64,
-    /// Longest `data`, bytes of JSON.
+    /// The longest `data`, bytes of JSON.
     pub data_bytes: u64,
-    /// Longest `metadata`, bytes of JSON.
+    /// The longest `metadata`, bytes of JSON.
     pub metadata_bytes: u64,
-    /// Most peers in a room.
+    /// The maximum of peers in a room.
     pub room_peers: u32,
-    /// Frames that may come at once.
+    /// Frames that a client may send at once.
     pub burst: u32,
-    /// Frames a second after the burst.
+    /// Frames per second that a client may send after the burst.
     pub rate_per_second: u32,
-    /// Entries that may wait for one peer.
+    /// Entries that may wait in the mailbox of one peer.
     pub backlog: u32,
 }
 
-/// Why a peer left for good.
+/// Why a peer left its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LeaveReason {
-    /// It said so.
+    /// The client sent `leave`.
     Left,
-    /// Its socket was lost and it did not come back in time.
+    /// The connection was lost, and the peer did not resume within the resume window.
     Timeout,
-    /// The same client came back as another peer.
+    /// A new peer of the same user replaced it.
     Replaced,
     /// A moderator removed it.
     Removed,
     /// The room ended.
     Ended,
-    /// The life of its token was over.
+    /// Its token expired.
     Expired,
     /// Its user was banned.
     Banned,
-    /// Its token was taken back.
+    /// Its token was revoked.
     Revoked,
-    /// It was not admitted from the lobby; only in `knock-ended`, since others never knew of it.
+    /// A moderator did not admit it. Only `knock-ended` has this reason.
     Denied,
 }
 
@@ -226,7 +226,7 @@ impl LeaveReason {
         Self::Denied,
     ];
 
-    /// Reads the stable text.
+    /// The reason with this stable text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }

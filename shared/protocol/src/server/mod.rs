@@ -1,9 +1,10 @@
-//! What the server sends.
+//! The messages of the server.
 //!
-//! Forwarded messages are written by hand on the forward path (`ForwardMessage::to_frame`); the types here are their shape,
-//! used for everything else, for the JSON Schema and for the golden vectors.
+//! Owns: [`ServerMessage`], the shape of every frame that a client receives. Must not: write
+//! forwarded messages, because `ForwardMessage::to_frame` does that without serde for speed. Here
+//! they are described for the JSON Schema and the golden vectors only.
 //!
-//! Next: `welcome` for the first frame, `parts` for what several frames have in common.
+//! Next: `first_message` for `joined` and `waiting`, `message_parts` for shared types.
 
 mod first_message;
 mod message_parts;
@@ -20,7 +21,7 @@ pub use message_parts::{
     E2eeMode, IcePolicy, IceServer, KnockEndReason, LeaveReason, LobbyPeer, PeerInfo, RoomInfo, WireLimits,
 };
 
-/// Everything the server sends. `seq` is absent from the frame that is stored and is put in front of it at delivery.
+/// A message of the server. A stored frame has no `seq`; the server adds it at delivery.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
@@ -182,35 +183,35 @@ fn is_true(value: &bool) -> bool {
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DescriptionMessage {
-    /// Its place in the reader's mailbox; absent where it came outside it.
+    /// The seq in the mailbox of the target; absent in a direct delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// Who sent it; set by the server.
+    /// The peer that sent it; set by the server.
     pub from: PeerId,
-    /// The sender's number.
+    /// The message id that the sender gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// The `id` of the offer it belongs to.
+    /// The `id` of the offer that it answers or rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re: Option<u64>,
-    /// Absent in a rollback.
+    /// The SDP; absent in a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sdp: Option<String>,
 }
 
 impl ServerMessage {
-    /// What a message that was written is answered with.
+    /// The answer to a message that the store has appended.
     pub fn ack(id: u64) -> Self {
         Self::Ack { id, duplicate: false, durable: true }
     }
 
     /// The frame as JSON text.
     pub fn to_json(&self) -> String {
-        // Serialising these types to a string cannot fail: every map key is a string.
+        // Serialization of these types cannot fail: every map key is a string.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// An error for a peer, with the code's own retry hint.
+    /// An error for a peer, with the retry delay of its code.
     pub fn error(id: Option<u64>, code: ErrorCode, field: Option<&str>, message: &str) -> Self {
         Self::Error {
             id,
