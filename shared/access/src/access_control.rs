@@ -164,8 +164,7 @@ impl AccessControl {
     /// processes. While the store is unavailable this does not change: the held rules are used.
     /// After it is found again, this is false until the store has shown that it is the same.
     pub fn is_synchronized(&self) -> bool {
-        let replied_since =
-            |clock: &InterruptionClock| self.lag().is_none_or(|lag| lag <= clock.elapsed());
+        let replied_since = |clock: &InterruptionClock| self.lag().is_none_or(|lag| lag <= clock.elapsed());
         self.is_synchronized.load(Ordering::Acquire)
             && self.interruption_clock.as_ref().is_none_or(replied_since)
     }
