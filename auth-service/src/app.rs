@@ -36,15 +36,15 @@ use crate::{
     },
 };
 
-/// Why the process does not start, or ends: one line.
+/// Why the process does not start, or ends: one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthStartError {
-    /// Nothing to sign with.
+    /// Neither a shared secret nor a folder of keys is configured.
     #[error(
-        "AUTH_SECRET is not set, and neither is auth.keys_dir: nothing can be signed; make a key with: signalbox keys new --dir D, or a secret with: openssl rand -base64 48"
+        "AUTH_SECRET is not set and auth.keys_dir is not set, so no token can be signed; make a key with: signalbox keys new --dir D, or a secret with: openssl rand -base64 48"
     )]
     NoSigningSecret,
-    /// The folder of keys will not do.
+    /// The folder of keys cannot be used.
     #[error("auth.keys_dir: {0}")]
     Keys(#[from] KeysError),
     /// The address cannot be used.
@@ -56,19 +56,19 @@ pub enum AuthStartError {
     /// The server cannot be used.
     #[error(transparent)]
     Redis(RedisStartError),
-    /// What is told over HTTP cannot be.
+    /// The webhooks cannot start.
     #[error(transparent)]
     Webhooks(#[from] WebhookStartError),
-    /// The service cannot be put together.
+    /// The service cannot be built.
     #[error(transparent)]
     State(#[from] AuthStateError),
-    /// The runtime.
+    /// The HTTP server or the signal handler failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
 impl AuthStartError {
-    /// The exit code: 2 for a configuration to be mended, 1 for the rest.
+    /// The exit code: 2 if the operator must change the configuration, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoSigningSecret
@@ -81,7 +81,7 @@ impl AuthStartError {
     }
 }
 
-/// Serves until told to stop.
+/// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// [`AuthStartError`], for the operator.
@@ -90,7 +90,9 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     let keys = load_signing_keys(&settings, &secrets)?;
     let guests = settings.auth.guests.unwrap_or(false);
     if secrets.api_keys.is_empty() && !guests {
-        tracing::warn!("nobody can get a token: set SIGNALBOX_API_KEYS, or turn guests on");
+        tracing::warn!(
+            "no caller can get a token: there are no API keys, and guests are off; set SIGNALBOX_API_KEYS, or turn guests on"
+        );
     }
     let listener = open_listener(settings.server.listen)?;
     let redis = start_redis(&settings, &secrets)?;
@@ -123,7 +125,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     let gate_rules = web::Data::new(RequestGate::new(&settings.server));
-    let (stopping, told_to_stop) = (state.clone(), stop_signal()?);
+    let (stopping_state, stop_signal) = (state.clone(), stop_signal()?);
     let app = move || {
         let (state, redis) = (state.clone(), redis.clone());
         App::new()
@@ -138,9 +140,9 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         .client_request_timeout(REQUEST_HEAD_DEADLINE)
         .shutdown_timeout(settings.timing.drain.0.as_secs().max(1))
         .shutdown_signal(async move {
-            told_to_stop.await;
+            stop_signal.await;
             tracing::info!("stopping");
-            stopping.stop();
+            stopping_state.stop();
         });
     if settings.server.workers > 0 {
         server = server.workers(settings.server.workers);
@@ -153,7 +155,8 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     Ok(())
 }
 
-/// The folder where one is set, and with it tokens by a shared secret only if that is set too; else the shared secret.
+/// The keys of the folder, if one is configured; else the shared secret. With a folder, tokens of a
+/// shared secret are valid only if the secret is configured too.
 fn load_signing_keys(
     settings: &ServiceSettings,
     secrets: &SecretSettings,
@@ -178,8 +181,8 @@ fn start_redis(
     RedisClient::start(url.expose(), &settings.redis).map(Some).map_err(AuthStartError::RedisUrl)
 }
 
-/// Refuses a server that an operator must change. Without an answer the process starts, and it is not
-/// ready until Redis answers.
+/// Refuses a server that an operator must change. Without an answer the process starts, and it is
+/// not ready until Redis answers.
 async fn wait_for_redis(client: &RedisClient, deadline: Duration) -> Result<(), AuthStartError> {
     match client.wait_for_servers(deadline).await {
         Err(error) if error.needs_operator() => Err(AuthStartError::Redis(error)),
@@ -187,7 +190,7 @@ async fn wait_for_redis(client: &RedisClient, deadline: Duration) -> Result<(), 
     }
 }
 
-/// The access rules: shared through Redis, or known to this process alone.
+/// The access rules: shared through Redis, or in the memory of this process.
 fn start_access_control(settings: &ServiceSettings, redis: Option<Arc<RedisClient>>) -> Arc<AccessControl> {
     let log = redis
         .map_or_else(|| RuleLog::Memory(Arc::default()), |client| RuleLog::Redis(RedisRuleLog::new(client)));
@@ -212,7 +215,7 @@ fn remote_rooms(
     Arc::new(RemoteRoomService::new(store, RoomPolicy::new(settings), Arc::new(revoke_grant)))
 }
 
-/// A feed on which nothing happens: without Redis this process hears of no room.
+/// A feed without events: without Redis this process learns of no room.
 fn silent_feed() -> FeedSender {
     broadcast::Sender::new(FEED_BACKLOG)
 }
@@ -222,11 +225,11 @@ fn health_and_metrics(
     state: web::Data<AuthState>,
     redis: Option<Arc<RedisClient>>,
 ) -> impl FnOnce(&mut web::ServiceConfig) {
-    let counted = state.clone();
+    let metrics_state = state.clone();
     move |config| {
         config.configure(configure_health(move || check_ready(state.clone(), redis.clone()))).service(
             resource("/metrics", "GET").route(web::get().to(move || {
-                let families = counted.metrics();
+                let families = metrics_state.metrics();
                 async move { metrics_response(&families) }
             })),
         );
@@ -235,7 +238,7 @@ fn health_and_metrics(
 
 async fn check_ready(state: web::Data<AuthState>, redis: Option<Arc<RedisClient>>) -> Result<(), Problem> {
     if state.context.is_stopping() {
-        return Err(Problem::new(503, "draining", "this process stops"));
+        return Err(Problem::new(503, "draining", "this process is stopping"));
     }
     state.context.check_rules_loaded()?;
     let Some(client) = redis else { return Ok(()) };

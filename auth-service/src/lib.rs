@@ -2,13 +2,14 @@
 //!
 //! In reading order:
 //! - [`app`]: the process of its own; `state`: the service of one process; `router`: its paths
-//! - `context`: what both areas use: principals, authorization, the access check, the guard of each path
-//! - `auth`: `/auth/…` and `/.well-known/jwks.json`: tokens are issued, exchanged, refreshed, validated
+//! - `context`: for both areas: principals, authorization, the access check, the guard of each path
+//! - `auth`: `/auth/…` and `/.well-known/jwks.json`: tokens are issued, exchanged, refreshed and
+//!   validated
 //! - `management`: `/api/…` and `/ws/events`: rooms, access rules, usage, webhooks, the event feed
 //! - `openapi`: `/api/openapi.json`
 //!
 //! Imports go upwards in this list: `auth` knows `context`, `management` knows both, and neither
-//! knows the router. Must not: know the socket of a peer, or decide what becomes of a room
+//! knows the router. Must not: know the socket of a peer, or decide how a room changes
 //! (`signalbox_rooms`). A token carries all its claims; the service stores only refresh families,
 //! tickets and invites. Next: `auth/token.rs`, the way of a token.
 

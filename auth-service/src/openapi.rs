@@ -1,4 +1,4 @@
-//! `/api/openapi.json`: the OpenAPI 3.1 document, made from the handlers.
+//! `/api/openapi.json`: the OpenAPI 3.1 document, generated from the handlers.
 //!
 //! A new route needs its handler here and its path in `auth/mod.rs` or `management/mod.rs`. A test
 //! compares the two.
@@ -78,9 +78,9 @@ struct SecuritySchemes;
 impl Modify for SecuritySchemes {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
-        let mut add = |name: &str, scheme: HttpAuthScheme, what: &str| {
+        let mut add = |name: &str, scheme: HttpAuthScheme, description: &str| {
             let mut http = Http::new(scheme);
-            http.description = Some(what.to_owned());
+            http.description = Some(description.to_owned());
             components.add_security_scheme(name, SecurityScheme::Http(http));
         };
         add("key", HttpAuthScheme::Basic, "An API key: its id and its secret");

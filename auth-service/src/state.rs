@@ -1,6 +1,6 @@
 //! The service of one process: the context, the token service and the management service.
 //!
-//! It is made once, before the workers: a state for each worker would count and limit by worker.
+//! It is created once, before the workers: a state for each worker would count and limit by worker.
 //! Must not: know a route.
 
 use std::sync::Arc;

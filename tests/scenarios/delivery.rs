@@ -157,7 +157,7 @@ on_each_store! {
         assert_eq!(answers[0]["code"], "no_such_peer");
         assert_eq!(answers[0]["field"], "to");
         assert!(answers.iter().all(|answer| *answer == answers[0]), "the answers reveal whether a peer exists: {answers:?}");
-        eve.message_room(json!("to nobody")).await;
+        eve.message_room(json!("to an empty room")).await;
         bob.message(&alice, json!("fence")).await;
         assert_eq!(alice.next_message().await.data, Some(json!("fence")));
     }

@@ -91,7 +91,7 @@ impl TestProvider {
     /// The claims of a valid token for a user.
     pub fn claims(&self, user: &str) -> Value {
         let now = clock::now_s();
-        json!({ "iss": self.issuer, "aud": "signalbox", "sub": user, "iat": now, "exp": now + 300, "name": "Somebody" })
+        json!({ "iss": self.issuer, "aud": "signalbox", "sub": user, "iat": now, "exp": now + 300, "name": "Sam" })
     }
 
     fn state(&self) -> MutexGuard<'_, ProviderState> {

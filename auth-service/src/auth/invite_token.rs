@@ -43,10 +43,8 @@ pub(crate) async fn issue_for_invite(
             issued.log_issued("token_issued", "invite", "invite");
             Ok(issued)
         }
-        (InviteUse::Expired, _) => Err(Problem::new(401, "invite_expired", "the invite is over")),
-        (InviteUse::UsedUp, _) => {
-            Err(Problem::new(401, "invite_used_up", "the invite was used as often as it may be"))
-        }
+        (InviteUse::Expired, _) => Err(Problem::new(401, "invite_expired", "the invite has expired")),
+        (InviteUse::UsedUp, _) => Err(Problem::new(401, "invite_used_up", "the invite has no uses left")),
         (InviteUse::Accepted(_) | InviteUse::Unknown, _) => Err(invite_invalid()),
     }
 }

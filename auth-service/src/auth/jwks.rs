@@ -20,7 +20,11 @@ use crate::context::request::ApiResult;
     security(()))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) -> ApiResult {
     let no_keys = || {
-        Problem::new(404, "not_found", "tokens are signed with a shared secret here; there is no public key")
+        Problem::new(
+            404,
+            "not_found",
+            "this server signs tokens with a shared secret, so there is no public key",
+        )
     };
     let published = service.keys.published_jwks().ok_or_else(no_keys).map_err(ApiError)?;
     let is_current = match IfNoneMatch::parse(&request) {
@@ -31,15 +35,15 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<TokenService>) 
         }
         Err(_) => false,
     };
-    let mut answer = if is_current { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer
+    let mut response = if is_current { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response
         .insert_header((ETAG, published.etag.clone()))
         .insert_header((CACHE_CONTROL, format!("public, max-age={}", published.max_age_s)))
         .insert_header(("access-control-allow-origin", "*"))
         .insert_header(("cross-origin-resource-policy", "cross-origin"));
     Ok(if is_current {
-        answer.finish()
+        response.finish()
     } else {
-        answer.content_type("application/jwk-set+json").body(published.body.clone())
+        response.content_type("application/jwk-set+json").body(published.body.clone())
     })
 }

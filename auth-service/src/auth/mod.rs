@@ -1,12 +1,12 @@
 //! `/auth/…` and `/.well-known/jwks.json`: tokens are issued, exchanged, refreshed and validated.
 //!
-//! - `token`, `invite_token`, `refresh`, `exchange`, `management_token`, `ticket`, `validate`, `ice`,
-//!   `jwks`: a route each
-//! - `token_issuer`: from the terms of a token to the response, for all of them
-//! - `issuer`: pure: what a caller may have, and the forms of invites and refresh tokens
+//! - `token`, `invite_token`, `refresh`, `exchange`, `management_token`, `ticket`, `validate`,
+//!   `ice`, `jwks`: a route each
+//! - `token_issuer`: from the terms of a token to the response, for all routes
+//! - `issuer`: pure: the terms that a caller may have, and the forms of invites and refresh tokens
 //! - `keys`: the signing keys; `providers`: the tokens of identity providers
 //! - `credential_store`: refresh families, tickets and invites
-//! - `token_service`: what the routes share
+//! - `token_service`: the objects that the routes share
 //!
 //! Must not: know a management route. Next: `token`.
 

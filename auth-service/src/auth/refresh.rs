@@ -54,15 +54,15 @@ async fn refresh_token(
 ) -> Result<TokenResponse, Problem> {
     let token = OpaqueToken::parse(OpaqueTokenKind::Refresh, &request?.refresh_token);
     let token = token.ok_or_else(refresh_invalid)?;
-    let name = family_id(&token);
+    let family_id = family_id(&token);
     let family =
-        service.store.load_family(&name).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
+        service.store.load_family(&family_id).await.map_err(store_problem)?.ok_or_else(refresh_invalid)?;
     // Checked before the token is used, so a user who is refused for a time keeps the token.
     let terms =
         if family.terms_json.is_empty() { None } else { Some(load_allowed_terms(service, &family).await?) };
     let next = derive_successor(&token, &family.salt);
     let rotation = RefreshRotation {
-        family_id: name,
+        family_id,
         presented_digest: token.digest(),
         successor_digest: next.digest(),
         repeat_ms: REFRESH_REPEAT_MS,
@@ -137,15 +137,15 @@ async fn report_reuse(service: &TokenService, family: &RefreshFamily, first: boo
 }
 
 /// Revokes a grant whose refresh token was used twice, for as long as a credential of it can be
-/// valid. If the rule cannot be written, the family is invalid all the same, and its next use tries
-/// again.
+/// valid. If the rule cannot be written, the family is still revoked, and its next use writes the
+/// rule again.
 async fn revoke_grant(service: &TokenService, grant: &str) {
     let Ok(grant) = TokenId::parse(grant) else { return };
     let terms =
         RuleTerms { author: "refresh".into(), reason: Some("refresh_reused".into()), ..RuleTerms::default() };
     let change = RuleChange { key: RuleKey::Grant(grant), life_ms: service.max_live_grant_ms, terms };
     if let Err(error) = service.context.access.write_rule(change).await {
-        tracing::warn!(event = "take_back_failed", %error, "a grant could not be taken back");
+        tracing::warn!(event = "grant_not_revoked", %error, "a grant could not be revoked");
     }
 }
 

@@ -1,8 +1,8 @@
-//! From the terms of a token to the answer: the same for every route that issues tokens.
+//! From the terms of a token to the response, the same for every route that issues tokens.
 //!
 //! Owns: the access check before a token is signed, its claims, its refresh family, and how an
-//! issue or a refusal is counted and logged. Must not: decide what a caller may have
-//! (`issuer/grant_policy.rs`). Next: `keys/` signs.
+//! issue or a refusal is counted and logged. Must not: decide the terms (`issuer/grant_policy.rs`).
+//! Next: `keys/` signs.
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -102,7 +102,7 @@ pub(crate) async fn issue_room_token(
     let issuer = Some(caller.as_str());
     let subject = AccessSubject { user, room: Some(room), grant: "", issued_s: None, issuer, address: None };
     service.context.check_access(&subject)?;
-    // Before the refresh family starts, which has a date too.
+    // The refresh family has a date too, so it starts after the wait.
     let time = service.context.wait_for_issue_time(&subject).await;
     let jti = TokenId::random();
     let refresh = match wants_refresh {
@@ -112,7 +112,7 @@ pub(crate) async fn issue_room_token(
     sign_room_token(service, terms, time, jti, refresh)
 }
 
-/// The room token of these terms, with `jti` as its own name.
+/// The room token of these terms, with the id `jti`.
 pub(crate) fn sign_room_token(
     service: &TokenService,
     terms: RoomTokenTerms,
@@ -141,7 +141,7 @@ pub(crate) fn sign_room_token(
     Ok(TokenResponse::new(token, terms.ttl_s, (Some(room), sub, role), jti, refresh))
 }
 
-/// The user token of these terms, with `jti` as its own name.
+/// The user token of these terms, with the id `jti`.
 pub(crate) fn sign_user_token(
     service: &TokenService,
     terms: UserTokenTerms,
@@ -169,7 +169,7 @@ pub(crate) fn sign_user_token(
 pub(crate) fn sign(service: &TokenService, claims: &impl TokenClaims) -> Result<String, Problem> {
     service.keys.sign(claims).map_err(|error| {
         tracing::error!(%error, "a token could not be signed");
-        Problem::new(500, "internal", "the token could not be made; the server's log says why")
+        Problem::new(500, "internal", "the token could not be signed; the log of the server says why")
     })
 }
 
@@ -180,18 +180,18 @@ pub(crate) async fn start_refresh_family(
     jti: &TokenId,
 ) -> Result<IssuedRefreshToken, Problem> {
     let token = OpaqueToken::random();
-    let lives = service.refresh_lifetimes;
+    let lifetimes = service.refresh_lifetimes;
     let family = NewRefreshFamily {
         family_id: family_id(&token),
         salt: new_salt(),
         first_digest: token.digest(),
         terms_json: serde_json::to_string(terms).map_err(|error| serialization_problem(&error))?,
         grant: jti.grant().to_owned(),
-        token_life_ms: lives.token_life_ms,
-        family_life_ms: lives.family_life_ms,
+        token_life_ms: lifetimes.token_life_ms,
+        family_life_ms: lifetimes.family_life_ms,
     };
     service.store.start_family(family).await.map_err(store_problem)?;
-    Ok(IssuedRefreshToken::new(&token, lives.token_life_ms))
+    Ok(IssuedRefreshToken::new(&token, lifetimes.token_life_ms))
 }
 
 /// The problem of an error of the credential store.
@@ -206,7 +206,7 @@ pub(crate) fn store_problem(refusal: CredentialStoreError) -> Problem {
 
 pub(crate) fn serialization_problem(error: &serde_json::Error) -> Problem {
     tracing::error!(%error, "a record could not be written");
-    Problem::new(500, "internal", "the record could not be written; the server's log says why")
+    Problem::new(500, "internal", "the record could not be written; the log of the server says why")
 }
 
 /// Checks the web site of a request that needs no other authorization.

@@ -1,4 +1,4 @@
-//! What the token routes share beside the context.
+//! The objects that the token routes share beside the context.
 //!
 //! Owns: the signing keys, the policy of grants, the providers, the credential store and the
 //! lifetimes of refresh tokens. Must not: know a room's state. Next: `token.rs` and the other

@@ -30,9 +30,9 @@ pub(crate) struct IssueTime {
 impl IssueTime {
     /// From the readings of both clocks at one moment. Clocks less than a second apart count as
     /// one.
-    pub(crate) fn new(rules_ms: u64, here_ms: u64) -> Self {
+    pub(crate) fn new(rules_ms: u64, local_ms: u64) -> Self {
         let issued_s = rules_ms / 1_000;
-        let now_s = if rules_ms.abs_diff(here_ms) < 1_000 { issued_s } else { here_ms / 1_000 };
+        let now_s = if rules_ms.abs_diff(local_ms) < 1_000 { issued_s } else { local_ms / 1_000 };
         Self { issued_s, now_s }
     }
 }
@@ -78,8 +78,8 @@ impl ServiceContext {
     /// Checks that a credential is still valid, by all rules that any process has written until
     /// now.
     ///
-    /// A credential made from it is dated now, so the older one must be valid after that: a later
-    /// rule has a later date, and revokes the new credential.
+    /// A new credential of the same grant is dated now. A rule written after this check has a later
+    /// date, so it revokes the new credential too.
     ///
     /// # Errors
     /// As [`ServiceContext::check_access`].
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn clocks_less_than_a_second_apart_count_as_one() {
-        for (rules_ms, here_ms) in [(5_999, 6_000), (6_000, 5_999), (5_000, 5_999), (6_998, 5_999)] {
-            let IssueTime { issued_s, now_s } = IssueTime::new(rules_ms, here_ms);
-            assert_eq!((issued_s, now_s), (rules_ms / 1_000, rules_ms / 1_000), "{rules_ms} {here_ms}");
+        for (rules_ms, local_ms) in [(5_999, 6_000), (6_000, 5_999), (5_000, 5_999), (6_998, 5_999)] {
+            let IssueTime { issued_s, now_s } = IssueTime::new(rules_ms, local_ms);
+            assert_eq!((issued_s, now_s), (rules_ms / 1_000, rules_ms / 1_000), "{rules_ms} {local_ms}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The caller of a request: one `Authorization` header, checked once.
 //!
-//! Owns: the proofs of authorization. Only this module makes an [`Authorized`] or a
+//! Owns: the proofs of authorization. Only this module creates an [`Authorized`] or a
 //! [`CheckedSite`], and a body is parsed only against one of them ([`signalbox_http::JsonBody`]).
 //! The web site is checked before the caller. A wrong header is never treated as a missing one, and
 //! two headers prove nothing.

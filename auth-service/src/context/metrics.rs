@@ -1,4 +1,5 @@
-//! The metrics of this service. Labels are fixed words: never a user, a room or a text of a request.
+//! The metrics of this service. Labels are fixed words: never a user, a room or a text of a
+//! request.
 
 use prometheus::{
     Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
@@ -12,7 +13,7 @@ pub(crate) struct AuthMetrics {
     pub(crate) issued: IntCounterVec,
     /// By the code of the refusal.
     pub(crate) refused: IntCounterVec,
-    /// Callers that were refused, by code.
+    /// Requests without an authorized caller, by code.
     pub(crate) unauthorized: IntCounterVec,
     /// Requested tickets, by outcome: `issued`, or the code of the refusal.
     pub(crate) tickets: IntCounterVec,
@@ -35,15 +36,19 @@ impl AuthMetrics {
             registry: Registry::new(),
             issued: counters("signalbox_auth_tokens_issued_total", "Tokens issued", "caller")?,
             refused: counters("signalbox_auth_tokens_refused_total", "Tokens refused", "code")?,
-            unauthorized: counters("signalbox_auth_failures_total", "Callers not let in", "code")?,
-            tickets: counters("signalbox_auth_tickets_total", "Tickets asked for", "outcome")?,
+            unauthorized: counters(
+                "signalbox_auth_failures_total",
+                "Requests refused because their caller could not be authorized",
+                "code",
+            )?,
+            tickets: counters("signalbox_auth_tickets_total", "Tickets requested", "outcome")?,
             refresh_reused: IntCounter::new(
                 "signalbox_auth_refresh_reused_total",
                 "Refresh tokens used twice",
             )?,
             validated: counters("signalbox_auth_validations_total", "Tokens validated", "outcome")?,
             rules: IntGaugeVec::new(
-                Opts::new("signalbox_auth_rules", "Rules in force, as held here"),
+                Opts::new("signalbox_auth_rules", "Access rules in force, as this process has loaded them"),
                 &["kind"],
             )?,
             rules_lag: Gauge::new(
@@ -51,7 +56,10 @@ impl AuthMetrics {
                 "Time since the store was last asked for new rules",
             )?,
             feed_readers: IntGauge::new("signalbox_auth_feed_readers", "Sockets on the event feed")?,
-            feed_skipped: IntCounter::new("signalbox_auth_feed_skipped_total", "Events slow readers missed")?,
+            feed_skipped: IntCounter::new(
+                "signalbox_auth_feed_skipped_total",
+                "Events that slow readers missed",
+            )?,
         };
         let all: [Box<dyn Collector>; 10] = [
             Box::new(metrics.rules.clone()),

@@ -1,4 +1,4 @@
-//! Who may call the HTTP API: an application with an API key or a management token, one of its
+//! The callers of the HTTP API: an application with an API key or a management token, one of its
 //! users, or a guest.
 //!
 //! Owns: the applications of the configuration, the proof of an API key (RFC 7617), scopes and room
@@ -30,7 +30,7 @@ pub(crate) enum Principal {
     Guest,
 }
 
-/// An API key, and what it allows.
+/// An API key with its scopes and its room limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Application {
     /// The id of the key.
@@ -103,7 +103,7 @@ impl Application {
     }
 }
 
-/// The applications: their API keys, and what the configuration says about each.
+/// The applications: their API keys, and the configuration of each.
 #[derive(Debug, Clone)]
 pub(crate) struct ApplicationDirectory {
     keys: ApiKeys,

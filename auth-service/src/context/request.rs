@@ -1,4 +1,4 @@
-//! What handlers of both areas need: their result, the empty response, the room of a path.
+//! Types of the handlers of both areas: their result, the empty response, the room of a path.
 
 use actix_web::HttpResponse;
 use signalbox_http::{ApiError, bad_member};

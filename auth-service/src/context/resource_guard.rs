@@ -1,4 +1,4 @@
-//! What stands before every path: the web sites that may call it, and the denied addresses.
+//! The guard of every path: the web sites that may call it, and the denied addresses.
 //!
 //! Owns: CORS (the Fetch standard, section 3.2) for the sites of `server.allowed_origins`, and the
 //! refusal of clients at a denied address, whatever proof they have. A browser never attaches
@@ -48,10 +48,10 @@ async fn refuse_foreign_preflight(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let asks = request.method() == Method::OPTIONS
+    let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     match check_origin(request.headers(), &allowed) {
-        Err(problem) if asks => {
+        Err(problem) if is_preflight => {
             let response: HttpResponse = problem_response(&problem);
             Ok(request.into_response(response).map_into_right_body())
         }
@@ -74,8 +74,8 @@ pub(crate) async fn refuse_denied_address(
     let address = context.client_address(request.request());
     let denied = address
         .is_some_and(|address| context.access.rules().denies_address(address, context.access.now_ms()));
-    let is_way_back = request.match_pattern().is_some_and(|pattern| EXEMPT_PATHS.contains(&&*pattern));
-    if !denied || is_way_back {
+    let is_exempt = request.match_pattern().is_some_and(|pattern| EXEMPT_PATHS.contains(&&*pattern));
+    if !denied || is_exempt {
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let problem = AccessRefusal::AddressDenied.to_problem();

@@ -1,7 +1,8 @@
-//! What authorization and the access check need: one per process, made before the workers.
+//! The objects that authorization and the access check need: one per process, created before the
+//! workers.
 //!
 //! Owns: the access rules that the service checks, the applications, the verifier of its tokens,
-//! the metrics and the signal to stop. Must not: know a route, or what a token or a room is for.
+//! the metrics and the signal to stop. Must not: know a route, or the use of a token or a room.
 //! Next: [`crate::auth::token_service`] and [`crate::management::management_service`] hold one.
 
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl ServiceContext {
         })
     }
 
-    /// Tells all requests that the process stops.
+    /// Signals to all requests that the process is stopping.
     pub(crate) fn stop(&self) {
         self.stop_signal.send_replace(true);
     }

@@ -21,7 +21,7 @@ use crate::{
 /// The default number of dead letters of a page.
 const DEFAULT_LETTERS: usize = 100;
 
-/// A dead letter: an event whose delivery was given up.
+/// A dead letter: an event that an endpoint did not accept and that gets no more attempts.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 #[serde(rename_all = "camelCase")]
@@ -111,9 +111,8 @@ pub(crate) async fn list_dead_letters(
     let limit = limit.map_or(DEFAULT_LETTERS, QueryNumber::get);
     let from = match cursor {
         None => (0, None),
-        Some(text) => {
-            parse_dead_letter_cursor(&text).ok_or_else(|| bad_member("cursor", "is not one of an answer"))?
-        }
+        Some(text) => parse_dead_letter_cursor(&text)
+            .ok_or_else(|| bad_member("cursor", "is not a cursor of an earlier page"))?,
     };
     let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));

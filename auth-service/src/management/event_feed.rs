@@ -1,7 +1,8 @@
 //! `/ws/events`: the event feed of operators (docs/PROTOCOL.md, section 9).
 //!
-//! A reader gets the events from now on. A slow reader misses events, and gets their number. Messages
-//! of a reader are ignored, except for pongs. The feed is not on the message path, so actix-ws serves it.
+//! A reader gets the events from now on. A slow reader misses events, and gets their number.
+//! Messages of a reader are ignored, except for pongs. The feed is not on the message path, so
+//! actix-ws serves it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,7 @@ pub(crate) async fn get(
 ) -> ApiResult {
     let reader = authorize_api_key(&request, &service.context, Some(Scope::Events))?.id.clone();
     if service.context.is_stopping() {
-        return Err(Problem::new(503, "draining", "this process stops; try again").into());
+        return Err(Problem::new(503, "draining", "this process is stopping; try again").into());
     }
     let slot = Arc::clone(&service.feed_slots).try_acquire_owned();
     let slot = slot.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
@@ -55,7 +56,7 @@ enum FeedCloseReason {
     Gone,
     /// The reader did not read, or did not answer pings.
     Dead,
-    /// The process stops.
+    /// The process is stopping.
     Stopping,
 }
 
@@ -68,7 +69,7 @@ async fn serve_feed(
     let mut stop = service.context.subscribe_stop();
     let mut ping = interval(service.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard_at = Instant::now();
+    let mut last_received_at = Instant::now();
     loop {
         // The stop first, then the messages of the reader, so that a flood of events cannot starve
         // its pongs.
@@ -79,11 +80,11 @@ async fn serve_feed(
                 return FeedCloseReason::Stopping;
             }
             message = messages.recv() => {
-                heard_at = Instant::now();
+                last_received_at = Instant::now();
                 handle_message(&mut session, message, service.ping_interval).await
             }
             _ = ping.tick() => {
-                if heard_at.elapsed() > service.ping_interval.mul_f32(2.5) {
+                if last_received_at.elapsed() > service.ping_interval.mul_f32(2.5) {
                     return FeedCloseReason::Dead;
                 }
                 send_within(service.ping_interval, session.ping(b"")).await

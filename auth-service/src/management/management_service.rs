@@ -1,4 +1,4 @@
-//! What the management routes share beside the context.
+//! The objects that the management routes share beside the context.
 //!
 //! Owns: the room service and its settings, the webhooks, the usage reader and the event feed. Must
 //! not: sign a token itself; it asks the [`TokenService`]. Next: `rooms/`, `access_rules/` and the

@@ -4,7 +4,7 @@
 //! - `access_rules`: revocations, bans, denied addresses, notices, limits, the shutdown
 //! - `usage` over `usage_reader`; `dead_letters` over `webhooks`
 //! - `event_feed` over `feed_subscription`: the feed of operators
-//! - `management_service`: what the routes share
+//! - `management_service`: the objects that the routes share
 //!
 //! Must not: sign a token itself (`auth/token_issuer.rs` does). Next: `rooms`.
 

@@ -106,7 +106,8 @@ impl UsageQuery {
         }
         let limit = self.limit.map_or(DEFAULT_ROWS, QueryNumber::get);
         let after_row = self.cursor.map(|text| {
-            parse_usage_cursor(&text).ok_or_else(|| bad_member("cursor", "is not one of an answer"))
+            parse_usage_cursor(&text)
+                .ok_or_else(|| bad_member("cursor", "is not a cursor of an earlier page"))
         });
         Ok(UsageSelection {
             from,
@@ -144,7 +145,7 @@ async fn read_usage_page(
     let mut days: Vec<UsageRow> = Vec::new();
     let mut day = selection.after_row.as_ref().map_or(selection.from, |(day, _)| selection.from.max(*day));
     while day <= selection.to {
-        let fits = |pair: &(String, String)| {
+        let is_selected = |pair: &(String, String)| {
             selection.key.as_ref().is_none_or(|key| *key == pair.0)
                 && selection.room.as_ref().is_none_or(|room| *room == pair.1)
         };
@@ -152,7 +153,7 @@ async fn read_usage_page(
             selection.after_row.as_ref().is_none_or(|(of, last)| *of != day || pair > last)
         };
         for (pair, amount) in service.usage.read_day(day).await?.0 {
-            if !fits(&pair) || !is_after(&pair) {
+            if !is_selected(&pair) || !is_after(&pair) {
                 continue;
             }
             if days.len() == selection.limit {

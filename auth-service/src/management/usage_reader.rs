@@ -1,6 +1,6 @@
 //! The usage that nodes have counted.
 //!
-//! Owns: reading it. Must not: count. Next: `signal-service/src/usage.rs` counts.
+//! Must not: count. Next: `signal-service/src/usage_meter.rs` counts.
 
 use std::sync::Arc;
 

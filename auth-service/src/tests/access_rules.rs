@@ -1,4 +1,4 @@
-//! Taking back, as those who do it and those it is done to see it.
+//! Tests of the access rules, for the caller of the API and for the users that the rules concern.
 
 use actix_web::{
     http::{Method, header},
@@ -112,7 +112,7 @@ async fn denied_address_behind_a_trusted_proxy_is_refused() {
 #[actix_web::test]
 async fn denied_address_may_only_read_jwks_and_lift_rules() {
     let service = TestService::new();
-    let from_there = |method: &str, path: &str| {
+    let denied_request = |method: &str, path: &str| {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = TestRequest::default().method(method).uri(path);
         request
@@ -121,7 +121,7 @@ async fn denied_address_may_only_read_jwks_and_lift_rules() {
     };
     let rule = json!({ "cidr": "203.0.113.0/24", "for": 60 });
     assert_eq!(service.post_api("/api/denials", rule).await.0, 200);
-    let mut asked = 0;
+    let mut request_count = 0;
     let served = api_paths().into_iter().map(|path| (path.pattern, path.methods));
     for (pattern, methods) in served.chain([("/ws/events", "GET")]) {
         let path = pattern
@@ -129,20 +129,20 @@ async fn denied_address_may_only_read_jwks_and_lift_rules() {
             .replace("{verb:lock|unlock|enable|disable}", "lock")
             .replace(['{', '}'], "");
         for method in methods.split(", ") {
-            let (status, problem) = service.call(from_there(method, &path)).await;
+            let (status, problem) = service.call(denied_request(method, &path)).await;
             let open = ["/api/rules", "/api/rules/{key}", "/.well-known/jwks.json"].contains(&pattern);
             let refused = (status, &problem["code"]) == (403, &json!("address_denied"));
             assert_eq!(refused, !open, "{method} {path}: {status} {problem}");
-            asked += 1;
+            request_count += 1;
         }
     }
-    assert!(asked > 40, "{asked}");
-    // Whoever may lift it sees it and lifts it, from there too.
-    let (status, listed) = service.call(from_there("GET", "/api/rules?kind=deny")).await;
+    assert!(request_count > 40, "{request_count}");
+    // A caller with the scope can list the rule and lift it, even from the denied address.
+    let (status, listed) = service.call(denied_request("GET", "/api/rules?kind=deny")).await;
     assert_eq!((status, &listed["rules"][0]["key"]), (200, &json!("deny:203.0.113.0/24")), "{listed}");
-    let (status, _) = service.call(from_there("DELETE", "/api/rules/deny:203.0.113.0%2F24")).await;
+    let (status, _) = service.call(denied_request("DELETE", "/api/rules/deny:203.0.113.0%2F24")).await;
     assert_eq!(status, 200);
-    assert_eq!(service.call(from_there("GET", "/api/rooms")).await.0, 200);
+    assert_eq!(service.call(denied_request("GET", "/api/rooms")).await.0, 200);
 }
 
 #[actix_web::test]
@@ -340,8 +340,8 @@ async fn reused_refresh_token_revokes_the_whole_grant() {
 async fn revoking_key_grant_or_all_revokes_the_management_token() {
     for by in ["key", "grant", "all"] {
         let service = TestService::new();
-        let (_, made) = service.post_api("/auth/management", json!({})).await;
-        let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+        let (_, issued) = service.post_api("/auth/management", json!({})).await;
+        let bearer = format!("Bearer {}", issued["token"].as_str().unwrap());
         let rules = async || {
             let request = TestRequest::get().uri("/api/rules");
             service.call(request.insert_header((header::AUTHORIZATION, bearer.clone()))).await
@@ -349,7 +349,7 @@ async fn revoking_key_grant_or_all_revokes_the_management_token() {
         assert_eq!(rules().await.0, 200);
         let body = match by {
             "key" => json!({ "key": "backend" }),
-            "grant" => json!({ "token": made["token"] }),
+            "grant" => json!({ "token": issued["token"] }),
             _ => json!({ "all": true }),
         };
         assert_eq!(service.post_api("/api/revocations", body).await.0, 200);

@@ -1,4 +1,4 @@
-//! docs/CONFIGURATION.md
+//! Compares docs/CONFIGURATION.md with the settings.
 
 use serde_json::Value;
 use signalbox_config::ServiceSettings;
@@ -11,7 +11,7 @@ fn every_setting_is_documented_with_its_default() {
     for (section, members) in settings.as_object().unwrap() {
         assert!(DOC.contains(&format!("`[{section}]`")), "section {section}");
         for (name, default) in members.as_object().unwrap() {
-            // A role is a name of the operator's own.
+            // The operator chooses the names of roles.
             let setting =
                 if section == "roles" { format!("`{name}`") } else { format!("`{section}.{name}`") };
             let row = DOC.lines().find(|line| line.starts_with(&format!("| {setting} |")));

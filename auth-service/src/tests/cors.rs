@@ -1,4 +1,4 @@
-//! Pages of other sites.
+//! Tests of requests from pages of other web sites.
 
 use actix_web::{
     App,
@@ -43,7 +43,7 @@ async fn allowed_origin_may_call_and_read() {
         let allowed = headers.get(header::ACCESS_CONTROL_ALLOW_HEADERS).unwrap().to_str().unwrap();
         assert!(allowed.to_lowercase().contains("authorization"), "{allowed}");
     }
-    // What is refused can be read too.
+    // A page of an allowed site can read a refusal too.
     let request = TestRequest::post().uri("/auth/refresh").insert_header((header::ORIGIN, ALLOWED_ORIGIN));
     let (status, headers) = call(&service, request).await;
     assert_eq!(status, 415);
@@ -71,5 +71,5 @@ async fn foreign_origin_gets_403_in_preflight_and_request() {
         }
     }
     let (status, _) = call(&service, preflight("/auth/token", "https://rtc.example")).await;
-    assert_eq!(status, 200, "the own site");
+    assert_eq!(status, 200, "the site of the server itself");
 }

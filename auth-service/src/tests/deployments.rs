@@ -17,17 +17,17 @@ use crate::management::feed_subscription;
 
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Publishes a line until it is heard.
+/// Publishes a line until the feed delivers it.
 async fn publish_until_received(feed: &FeedSender, line: &str, publish: impl AsyncFn(&redis::Cmd)) {
-    let mut ear = feed.subscribe();
+    let mut reader = feed.subscribe();
     for partition in [0, 63, 127] {
         let mut cmd = redis::cmd("SPUBLISH");
         cmd.arg(redis_keys::feed_topics().nth(partition).unwrap()).arg(format!("{line} {partition}"));
-        eventually_within(FAILOVER_DEADLINE, "the feed is heard", async || {
+        eventually_within(FAILOVER_DEADLINE, "the feed delivers the line", async || {
             publish(&cmd).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
-            std::iter::from_fn(|| ear.try_recv().ok())
-                .any(|heard| *heard == *format!("{line} {partition}"))
+            std::iter::from_fn(|| reader.try_recv().ok())
+                .any(|received| *received == *format!("{line} {partition}"))
                 .then_some(())
         })
         .await;

@@ -18,7 +18,7 @@ type FeedSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Serves until the test ends; the address.
+/// Starts a server that runs until the test ends, and returns its address.
 fn start_server(service: &TestService) -> String {
     let state = service.state.clone();
     let listener = signalbox_http::open_listener(([127, 0, 0, 1], 0).into()).unwrap();
@@ -40,7 +40,7 @@ async fn open_feed(addr: &str, headers: &[(&'static str, &str)]) -> Result<FeedS
     }
 }
 
-/// The next frame but pings.
+/// The next frame that is no ping.
 async fn next_message(reader: &mut FeedSocket) -> Option<Message> {
     loop {
         match timeout(DEADLINE, reader.next()).await.unwrap() {
@@ -51,9 +51,9 @@ async fn next_message(reader: &mut FeedSocket) -> Option<Message> {
     }
 }
 
-/// Waits until so many places are free again.
-async fn wait_for_free_slots(service: &TestService, places: usize) {
-    let all = service.state.management.feed_slots.acquire_many(places as u32);
+/// Waits until so many slots are free again.
+async fn wait_for_free_slots(service: &TestService, slots: usize) {
+    let all = service.state.management.feed_slots.acquire_many(slots as u32);
     drop(timeout(DEADLINE, all).await.unwrap().unwrap());
 }
 
@@ -93,7 +93,8 @@ async fn slow_feed_reader_receives_the_count_of_skipped_events() {
     let service = TestService::new();
     let addr = start_server(&service);
     let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
-    // More than socket buffers and queues hold, while this side does not read: the feed holds eight.
+    // More than socket buffers and queues hold while the client does not read. The feed holds
+    // eight events.
     let line: Arc<str> = Arc::from("x".repeat(64 * 1024));
     for _ in 0..500 {
         service.feed.send(Arc::clone(&line)).unwrap();
@@ -104,9 +105,9 @@ async fn slow_feed_reader_receives_the_count_of_skipped_events() {
         match frame.to_text().unwrap() {
             text if *text == *line => got += 1,
             text => {
-                let told: serde_json::Value = serde_json::from_str(text).unwrap();
-                assert_eq!(told["event"], "skipped");
-                skipped += told["count"].as_u64().unwrap();
+                let notice: serde_json::Value = serde_json::from_str(text).unwrap();
+                assert_eq!(notice["event"], "skipped");
+                skipped += notice["count"].as_u64().unwrap();
             }
         }
     }
@@ -132,7 +133,7 @@ async fn feed_reader_without_pongs_is_closed() {
     let free = service.state.management.feed_slots.available_permits();
     let reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
     assert_eq!(service.state.management.feed_slots.available_permits(), free - 1);
-    // Nothing is read here, so the client library answers no ping.
+    // The test does not read, so the client library answers no ping.
     wait_for_free_slots(&service, free).await;
     drop(reader);
 }
@@ -141,8 +142,8 @@ async fn feed_reader_without_pongs_is_closed() {
 async fn number_of_feed_readers_is_bounded() {
     let service = TestService::new();
     let addr = start_server(&service);
-    let places = &service.state.management.feed_slots;
-    let last = places.try_acquire_many(places.available_permits() as u32).unwrap();
+    let slots = &service.state.management.feed_slots;
+    let last = slots.try_acquire_many(slots.available_permits() as u32).unwrap();
     let basic = service.basic_header();
     assert_eq!(open_feed(&addr, &[("authorization", &basic)]).await.unwrap_err(), 503);
     drop(last);

@@ -1,4 +1,4 @@
-//! `POST /auth/exchange`, with a real provider beside it.
+//! `POST /auth/exchange`, with a provider that answers over HTTP.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -11,7 +11,7 @@ use signalbox_token::TokenVerifier;
 use super::{TestService, random_secret, token_request};
 use crate::auth::providers::{ExchangeRefusal, TokenExchange};
 
-/// A service that believes this provider.
+/// A service that accepts tokens of this provider.
 fn service_with_provider(idp: &TestProvider, more: Value) -> TestService {
     let mut rules = json!({ "issuer": idp.issuer, "audience": "signalbox" });
     rules.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -47,14 +47,14 @@ async fn provider_token_of_every_algorithm_is_exchanged_for_a_user_token() {
         assert_eq!((&answer["user"], &answer["role"]), (&"idp:alice".into(), &"host".into()));
         assert!(answer.get("room").is_none());
         let verifier = TokenVerifier::from_secrets([&service.token_secret]);
-        let said = verifier.verify_user_token(answer["token"].as_str().unwrap(), clock::now_s()).unwrap();
-        assert_eq!((said.sub.as_str(), said.name.as_deref()), ("idp:alice", Some("Somebody")));
+        let claims = verifier.verify_user_token(answer["token"].as_str().unwrap(), clock::now_s()).unwrap();
+        assert_eq!((claims.sub.as_str(), claims.name.as_deref()), ("idp:alice", Some("Sam")));
         let body = json!({ "refreshToken": answer["refreshToken"] }).to_string();
         let (status, next) = service.call(token_request(&body).uri("/auth/refresh")).await;
         assert_eq!((status, &next["user"], &next["role"]), (200, &"idp:alice".into(), &"host".into()));
         assert!(verifier.verify_user_token(next["token"].as_str().unwrap(), clock::now_s()).is_ok());
     }
-    assert_eq!(idp.key_requests(), 1, "the keys are kept");
+    assert_eq!(idp.key_requests(), 1, "the keys are cached");
     assert_eq!(service.counter_value("signalbox_auth_tokens_issued_total", "user"), 4.0);
 }
 
@@ -76,7 +76,7 @@ async fn provider_token_with_one_defect_is_refused() {
     };
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let headed = |header: Value| format!("{}.{}.AAAA", part(&header), part(&claims));
-    // The public key as an HMAC secret: the oldest confusion of all.
+    // The public key as an HMAC secret: a known attack on verifiers.
     let hmac = |secret: &[u8]| {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some("rsa".to_owned());
@@ -124,9 +124,9 @@ async fn provider_token_with_one_defect_is_refused() {
     ] {
         expect_refusal(&service, &token, why).await;
     }
-    // Without a kid the only key that could be meant is meant.
+    // A token without a kid is verified with the only key of its algorithm.
     assert_eq!(exchange_token(&service, &rsa.sign_as(Algorithm::RS256, None, &claims)).await.0, 200);
-    // Our own tokens are nobody's.
+    // A token of this server is no token of a provider.
     let (_, issued) = service.request_token(r#"{"room":"r","user":"u"}"#).await;
     expect_refusal(&service, issued["token"].as_str().unwrap(), ExchangeRefusal::UnknownType).await;
 }
@@ -134,10 +134,10 @@ async fn provider_token_with_one_defect_is_refused() {
 #[actix_web::test]
 async fn application_token_is_accepted_only_with_the_user_secret() {
     let secret = random_secret();
-    let kept = secret.clone();
+    let user_secret = secret.clone();
     let service = TestService::with(
         |settings| settings.auth.providers.push(ProviderSettings::application()),
-        |parts| parts.user_secret = Some(kept),
+        |parts| parts.user_secret = Some(user_secret),
     );
     let now = clock::now_s();
     let claims = json!({ "iss": "app", "aud": "signalbox", "sub": "bob", "exp": now + 60 });
@@ -154,7 +154,11 @@ async fn application_token_is_accepted_only_with_the_user_secret() {
     .await;
     expect_refusal(&service, &sign(Algorithm::HS512, secret.expose()), ExchangeRefusal::WrongAlgorithm).await;
     let (status, answer) = service.validate(&sign(Algorithm::HS256, secret.expose())).await;
-    assert_eq!((status, &answer["code"]), (401, &"token_wrong_type".into()), "it opens nothing by itself");
+    assert_eq!(
+        (status, &answer["code"]),
+        (401, &"token_wrong_type".into()),
+        "the token of the application is no room token"
+    );
     let mut settings = signalbox_config::ServiceSettings::default();
     settings.auth.providers.push(ProviderSettings::application());
     assert!(TokenExchange::new(&settings, None).is_err());
@@ -172,7 +176,7 @@ async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
     long["exp"] = (clock::now_s() + 80_000).into();
     assert!(exchange.verify(&one.sign(&long), now).await.is_ok());
     idp.publish(&[&one, &two]);
-    // Asked for a moment ago: a token that names an unknown key does not make us ask again.
+    // The keys were fetched a moment ago: a token with an unknown key causes no other fetch.
     assert_eq!(exchange.verify(&two.sign(&long), now + 9_999).await, Err(ExchangeRefusal::UnknownKey));
     assert_eq!(idp.key_requests(), 1);
     now += 10_000;
@@ -181,9 +185,9 @@ async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
 
     idp.set_down(true);
     now += 6 * 60 * 1_000;
-    assert!(exchange.verify(&one.sign(&long), now).await.is_ok(), "held keys go on");
+    assert!(exchange.verify(&one.sign(&long), now).await.is_ok(), "cached keys stay in use");
     assert_eq!(idp.key_requests(), 2, "discovery failed already");
-    // A key that was taken out is gone when the provider answers again.
+    // A removed key is refused as soon as the provider answers again.
     idp.set_down(false);
     idp.publish(&[&two]);
     now += 10_000;
@@ -204,7 +208,7 @@ async fn provider_without_keys_or_with_a_foreign_discovery_document_gives_503() 
     idp.set_discovery_issuer("https://evil.example");
     let (status, _) =
         exchange_token(&service_with_provider(&idp, json!({})), &key.sign(&idp.claims("a"))).await;
-    assert_eq!(status, 503, "the discovery document is another's");
+    assert_eq!(status, 503, "the discovery document names another issuer");
     let by_url = json!({ "jwks_url": format!("{}/jwks", idp.issuer) });
     assert_eq!(
         exchange_token(&service_with_provider(&idp, by_url), &key.sign(&idp.claims("a"))).await.0,

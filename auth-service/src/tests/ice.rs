@@ -30,13 +30,13 @@ async fn get_ice(service: &TestService, token: &str) -> (u16, Value) {
 async fn room_token_gets_ice_servers_and_policy() {
     let service = service_with_turn();
     let (_, issued) = service.request_token(r#"{"room":"r","user":"u"}"#).await;
-    let (status, told) = get_ice(&service, issued["token"].as_str().unwrap()).await;
-    assert_eq!((status, &told["icePolicy"], &told["expiresIn"]), (200, &json!("relay"), &json!(3_600)));
-    let servers = told["iceServers"].as_array().unwrap();
-    assert_eq!(servers.len(), 2, "{told}");
+    let (status, ice) = get_ice(&service, issued["token"].as_str().unwrap()).await;
+    assert_eq!((status, &ice["icePolicy"], &ice["expiresIn"]), (200, &json!("relay"), &json!(3_600)));
+    let servers = ice["iceServers"].as_array().unwrap();
+    assert_eq!(servers.len(), 2, "{ice}");
     let (end, name) = servers[0]["username"].as_str().unwrap().split_once(':').unwrap();
     let end: u64 = end.parse().unwrap();
-    assert!(end.abs_diff(clock::now_s() + 3_600) < 5 && name.len() == 32, "{told}");
+    assert!(end.abs_diff(clock::now_s() + 3_600) < 5 && name.len() == 32, "{ice}");
     assert!(servers[0]["credential"].is_string());
 }
 
@@ -47,6 +47,6 @@ async fn ice_without_a_room_token_is_refused() {
     assert_eq!((bare.0, &bare.1["code"]), (401, &json!("token_missing")));
     let bad = get_ice(&service, "nonsense").await;
     assert_eq!((bad.0, &bad.1["code"]), (401, &json!("token_malformed")));
-    let strange = TestRequest::get().uri("/auth/ice").insert_header((header::ORIGIN, "https://evil.example"));
-    assert_eq!(service.call(strange).await.0, 403);
+    let foreign = TestRequest::get().uri("/auth/ice").insert_header((header::ORIGIN, "https://evil.example"));
+    assert_eq!(service.call(foreign).await.0, 403);
 }

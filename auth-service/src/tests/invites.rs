@@ -18,11 +18,11 @@ async fn use_invite(service: &TestService, code: &str, more: Value) -> (u16, Val
 #[actix_web::test]
 async fn invite_gives_a_guest_a_token_for_its_room_and_role() {
     let service = TestService::new();
-    let (status, made) =
+    let (status, invite) =
         create_invite(&service, &json!({ "role": "speaker", "maxUses": 2, "ttl": 120 })).await;
-    assert_eq!((status, &made["role"], &made["uses"]), (201, &"speaker".into(), &0.into()), "{made}");
-    let code = member_text(&made, "code");
-    // What the wish says beyond name, metadata and region does not count.
+    assert_eq!((status, &invite["role"], &invite["uses"]), (201, &"speaker".into(), &0.into()), "{invite}");
+    let code = member_text(&invite, "code");
+    // With an invite only name, metadata, region and refresh of the request count.
     let more =
         json!({ "room": "other", "role": "host", "user": "boss", "ttl": 9, "name": "Bo", "refresh": true });
     let (status, issued) = use_invite(&service, code, more).await;
@@ -33,9 +33,9 @@ async fn invite_gives_a_guest_a_token_for_its_room_and_role() {
     );
     assert!(member_text(&issued, "user").starts_with("guest-"));
     let (status, next) = refresh_token(&service, member_text(&issued, "refreshToken")).await;
-    assert_eq!((status, &next["user"]), (200, &issued["user"]), "it stays the same user");
+    assert_eq!((status, &next["user"]), (200, &issued["user"]), "the next token is for the same user");
 
-    // A wish that is wrong costs no use.
+    // A bad request costs no use.
     assert_eq!(use_invite(&service, code, json!({ "name": 7 })).await.0, 400);
     assert_eq!(use_invite(&service, code, json!({})).await.0, 200);
     let (status, answer) = use_invite(&service, code, json!({})).await;
@@ -44,7 +44,7 @@ async fn invite_gives_a_guest_a_token_for_its_room_and_role() {
     let (_, listed) = call_as_backend(&service, TestRequest::get().uri("/api/rooms/team/invites")).await;
     assert_eq!((listed["invites"].as_array().unwrap().len(), &listed["invites"][0]["uses"]), (1, &2.into()));
     assert!(listed["invites"][0].get("code").is_none(), "the code is shown once");
-    let path = format!("/api/rooms/team/invites/{}", member_text(&made, "invite"));
+    let path = format!("/api/rooms/team/invites/{}", member_text(&invite, "invite"));
     assert_eq!(call_as_backend(&service, TestRequest::delete().uri(&path)).await.0, 204);
     let (status, answer) = call_as_backend(&service, TestRequest::delete().uri(&path)).await;
     assert_eq!((status, &answer["code"]), (404, &"no_such_invite".into()));

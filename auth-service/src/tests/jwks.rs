@@ -24,19 +24,19 @@ async fn jwks_is_public_and_an_etag_match_gives_304() {
     let keys = SigningKeys::from_folder(path, &ServiceSettings::default().auth, [], clock::now_s()).unwrap();
     let service = TestService::with(|_| {}, |parts| parts.keys = keys);
     let app = init_service(App::new().configure(configure(service.state.clone()))).await;
-    let ask = || TestRequest::get().uri("/.well-known/jwks.json");
+    let request = || TestRequest::get().uri("/.well-known/jwks.json");
 
-    let answer = call_service(&app, ask().to_request()).await;
-    let head =
+    let answer = call_service(&app, request().to_request()).await;
+    let header_text =
         |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    assert_eq!(head("content-type").as_deref(), Some("application/jwk-set+json"));
-    assert_eq!(head("cache-control").as_deref(), Some("public, max-age=300"));
-    let etag = head("etag").unwrap();
+    assert_eq!(header_text("content-type").as_deref(), Some("application/jwk-set+json"));
+    assert_eq!(header_text("cache-control").as_deref(), Some("public, max-age=300"));
+    let etag = header_text("etag").unwrap();
     let set: Value = serde_json::from_slice(&read_body(answer).await).unwrap();
     assert_eq!(set["keys"][0]["kid"], kid);
 
     for (tag, status) in [(etag.as_str(), 304), ("*", 304), ("\"x\"", 200)] {
-        let again = ask().insert_header((header::IF_NONE_MATCH, tag)).to_request();
+        let again = request().insert_header((header::IF_NONE_MATCH, tag)).to_request();
         assert_eq!(call_service(&app, again).await.status().as_u16(), status, "{tag}");
     }
     let (status, issued) = service.request_token(r#"{"room":"r","user":"u"}"#).await;

@@ -1,4 +1,4 @@
-//! The service as those who call it see it.
+//! Tests of the service over its HTTP API.
 
 mod access_rules;
 mod configuration_doc;
@@ -45,10 +45,10 @@ use crate::{
     management::usage_reader::UsageReader,
 };
 
-/// What the TURN servers of a test know; used where it has any.
+/// The secret of the TURN servers, for tests that configure some.
 const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// A service with one backend, called `backend`.
+/// A service with one application, whose API key is `backend`.
 struct TestService {
     state: web::Data<AuthState>,
     token_secret: SharedSecret,
@@ -106,12 +106,12 @@ impl TestService {
         (status, serde_json::from_slice(&read_body(response).await).unwrap_or_default())
     }
 
-    /// The backend asks for a token.
+    /// Requests a token with the API key of the backend.
     async fn request_token(&self, body: &str) -> (u16, Value) {
         self.call(token_request(body).insert_header((header::AUTHORIZATION, self.basic_header()))).await
     }
 
-    /// Somebody without a key asks for a token.
+    /// Requests a token without an API key.
     async fn request_token_as_guest(&self, body: &str) -> (u16, Value) {
         self.call(token_request(body)).await
     }
@@ -132,9 +132,9 @@ impl TestService {
 
 /// Rooms in this process.
 fn memory_rooms(settings: &ServiceSettings) -> RemoteRoomService {
-    let bounds = StoreLimits::new(settings);
+    let limits = StoreLimits::new(settings);
     RemoteRoomService::new(
-        RoomStore::in_memory(bounds, None),
+        RoomStore::in_memory(limits, None),
         RoomPolicy::new(settings),
         std::sync::Arc::new(|_| {}),
     )

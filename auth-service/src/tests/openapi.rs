@@ -1,4 +1,4 @@
-//! The document against what is served.
+//! Compares the OpenAPI document with the routes of the service.
 
 use actix_web::{
     http::{Method, header},
@@ -11,7 +11,7 @@ use crate::router::api_paths;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// A pattern as the document spells it: what a part may be stands with the parameter.
+/// A pattern as the document spells it: without the allowed values of a parameter.
 fn documented_pattern(pattern: &str) -> String {
     let mut parts = pattern.split('{');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -46,7 +46,7 @@ async fn every_route_is_documented_and_every_documented_operation_is_served() {
     served.sort();
     assert_eq!(documented, served);
 
-    // `AllowArgs` says the truth: what it names is not 405, and all else is.
+    // A documented method is never answered with 405, and any other method is.
     let service = TestService::new();
     for operation in &served {
         let (_, path) = operation.split_once(' ').unwrap();
@@ -106,11 +106,11 @@ async fn every_response_refers_to_an_existing_schema() {
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"#/").skip(1) {
         let pointer = format!("/{}", reference.split('"').next().unwrap());
-        assert!(document.pointer(&pointer).is_some(), "{pointer} is not there");
+        assert!(document.pointer(&pointer).is_some(), "{pointer} does not exist");
     }
 }
 
-/// The bounds of a number stand in the document and in the type of the member.
+/// The document and the type of the member have the same bounds of a number.
 #[actix_web::test]
 async fn a_number_outside_its_documented_bounds_is_refused() {
     let document = fetch_document().await;

@@ -1,4 +1,4 @@
-//! Scopes, rooms of a key, management tokens.
+//! Tests of scopes, room limits of API keys, and management tokens.
 
 use actix_web::{http::header, test::TestRequest};
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ async fn management_token_has_the_requested_scopes_of_its_api_key_only() {
     let token = format!("Bearer {}", answer["token"].as_str().unwrap());
     assert_eq!(post(&service, "/api/rooms/r/invites", &token, &json!({})).await.0, 201);
     let (status, _) = post(&service, "/auth/management", &token, &json!({})).await;
-    assert_eq!(status, 401, "a token makes no tokens of its kind");
+    assert_eq!(status, 401, "a management token cannot issue another one");
 }
 
 #[actix_web::test]
@@ -145,7 +145,7 @@ async fn bad_or_doubled_credentials_are_never_treated_as_absent() {
         assert_eq!(got, status, "{proofs:?}");
         assert!(status == 201 || answer["code"] == code, "{proofs:?} {answer}");
     }
-    // Where guests are welcome a management token is still no API key.
+    // Even if guests are allowed, a management token is no API key.
     let (status, answer) =
         service.call(token_request(r#"{"room":"r"}"#).append_header((header::AUTHORIZATION, bearer))).await;
     assert_eq!((status, &answer["code"]), (401, &"caller_unknown".into()));

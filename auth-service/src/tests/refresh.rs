@@ -20,8 +20,8 @@ pub(super) fn grant_of_token(service: &TestService, answer: &Value) -> String {
 #[actix_web::test]
 async fn refresh_token_gives_the_next_token_of_the_same_grant() {
     let service = TestService::new();
-    let wish = r#"{"room":"r","user":"u","role":"host","name":"U","ttl":60,"metadata":{"a":1},"refresh":true,"region":"eu"}"#;
-    let (status, first) = service.request_token(wish).await;
+    let body = r#"{"room":"r","user":"u","role":"host","name":"U","ttl":60,"metadata":{"a":1},"refresh":true,"region":"eu"}"#;
+    let (status, first) = service.request_token(body).await;
     assert_eq!((status, &first["refreshExpiresIn"]), (200, &(7 * 24 * 60 * 60).into()));
     let (status, second) = refresh_token(&service, member_text(&first, "refreshToken")).await;
     assert_eq!(status, 200, "{second}");
@@ -35,15 +35,16 @@ async fn refresh_token_gives_the_next_token_of_the_same_grant() {
     assert_eq!((claims.caller.as_str(), claims.region.unwrap().as_str()), ("backend", "eu"));
     assert!(claims.permissions.iter().any(|permission| &**permission == "end"));
 
-    // The same again: the same successor. Its own successor, then the first one: the end of all.
+    // A repeat gets the same successor. The first token after the use of its successor revokes all.
     let (_, again) = refresh_token(&service, member_text(&first, "refreshToken")).await;
     assert_eq!(again["refreshToken"], second["refreshToken"]);
     assert_ne!(again["token"], second["token"]);
     let (status, third) = refresh_token(&service, member_text(&second, "refreshToken")).await;
     assert_eq!(status, 200);
-    for (shown, code) in [(&first, "refresh_reused"), (&third, "refresh_reused"), (&second, "refresh_reused")]
+    for (earlier, code) in
+        [(&first, "refresh_reused"), (&third, "refresh_reused"), (&second, "refresh_reused")]
     {
-        let (status, answer) = refresh_token(&service, member_text(shown, "refreshToken")).await;
+        let (status, answer) = refresh_token(&service, member_text(earlier, "refreshToken")).await;
         assert_eq!((status, &answer["code"]), (401, &code.into()));
     }
     assert_eq!(service.state.context.metrics.refresh_reused.get(), 1);
@@ -55,10 +56,10 @@ async fn bad_refresh_token_has_its_own_error() {
     let service = TestService::new();
     let (_, issued) = service.request_token(r#"{"room":"r","user":"u","refresh":true}"#).await;
     let good = member_text(&issued, "refreshToken");
-    let stranger = signalbox_token::OpaqueToken::random();
-    let stranger = stranger.to_text(signalbox_token::OpaqueTokenKind::Refresh);
+    let unknown = signalbox_token::OpaqueToken::random();
+    let unknown = unknown.to_text(signalbox_token::OpaqueTokenKind::Refresh);
     for (body, status, code, field) in [
-        (json!({ "refreshToken": stranger }), 401, "refresh_invalid", None),
+        (json!({ "refreshToken": unknown }), 401, "refresh_invalid", None),
         (json!({ "refreshToken": good.replace("sbr_", "sbt_") }), 401, "refresh_invalid", None),
         (json!({ "refreshToken": member_text(&issued, "token") }), 401, "refresh_invalid", None),
         (json!({ "refreshToken": "" }), 401, "refresh_invalid", None),
@@ -70,7 +71,7 @@ async fn bad_refresh_token_has_its_own_error() {
         assert_eq!((got, &answer["code"]), (status, &code.into()), "{body}");
         assert_eq!(answer.get("field").and_then(Value::as_str), field, "{body}");
     }
-    assert_eq!(refresh_token(&service, good).await.0, 200, "none of that harmed it");
+    assert_eq!(refresh_token(&service, good).await.0, 200, "the bad requests do not revoke it");
     let (status, answer) = service.request_token(r#"{"room":"r","user":"u","refresh":"yes"}"#).await;
     assert_eq!((status, &answer["field"]), (400, &"refresh".into()));
 }

@@ -20,22 +20,23 @@ impl TestService {
         self.call_as(&self.basic_header(), method, path, body).await
     }
 
-    async fn call_as(&self, who: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
+    async fn call_as(&self, credentials: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let request = TestRequest::with_uri(path).method(method).insert_header((header::AUTHORIZATION, who));
+        let request =
+            TestRequest::with_uri(path).method(method).insert_header((header::AUTHORIZATION, credentials));
         let length = (header::CONTENT_LENGTH, body.to_string().len());
         let request = if body.is_null() { request } else { request.set_json(body).insert_header(length) };
         self.call(request).await
     }
 
-    /// From now on these limits are in force.
+    /// Puts limits in force by an access rule.
     async fn set_limits(&self, limits: LimitChanges) {
         let terms = RuleTerms { limits: Some(limits), ..RuleTerms::default() };
         let change = RuleChange { key: RuleKey::Limits, life_ms: 60_000, terms };
         self.state.context.access.write_rule(change).await.unwrap();
     }
 
-    /// `Authorization` of a user with this role.
+    /// The `Authorization` header of a user with this role.
     fn user_header(&self, user: &str, role: &str) -> String {
         let now = clock::now_s();
         let claims = UserClaims {
@@ -57,9 +58,9 @@ impl TestService {
 async fn room_is_created_changed_and_deleted() {
     let service = TestService::new();
     let body = json!({"id": "r", "name": "Stand-up", "maxPeers": 5, "metadata": {"k": 1}});
-    let (status, made) = service.call_as_backend("POST", "/api/rooms", body.clone()).await;
-    assert_eq!((status, &made["name"], &made["maxPeers"]), (201, &"Stand-up".into(), &5.into()), "{made}");
-    assert_eq!(made["createdBy"], json!({"kind": "key", "id": "backend"}));
+    let (status, room) = service.call_as_backend("POST", "/api/rooms", body.clone()).await;
+    assert_eq!((status, &room["name"], &room["maxPeers"]), (201, &"Stand-up".into(), &5.into()), "{room}");
+    assert_eq!(room["createdBy"], json!({"kind": "key", "id": "backend"}));
     assert_eq!(service.call_as_backend("POST", "/api/rooms", body).await.1["code"], "room_exists");
     let (status, changed) =
         service.call_as_backend("PATCH", "/api/rooms/r", json!({"maxPeers": 0, "lobby": true})).await;
@@ -76,7 +77,7 @@ async fn room_is_created_changed_and_deleted() {
     }
     let (status, ended) = service.call_as_backend("POST", "/api/rooms/r/end", json!({"lock": true})).await;
     assert_eq!((status, &ended["locked"], &ended["removed"]), (200, &true.into(), &0.into()), "{ended}");
-    // A type without a body, as `curl -X POST` sends it where every call has that header.
+    // A content type without a body, as `curl -X POST` sends it if a script always sets the header.
     let bare = TestRequest::post().uri("/api/rooms/r/end").insert_header(header::ContentType::json());
     let (status, ended) =
         service.call(bare.insert_header((header::AUTHORIZATION, service.basic_header()))).await;
@@ -103,7 +104,7 @@ async fn each_bad_room_setting_is_named_in_the_error() {
         ("e2ee", json!("maybe")),
         ("locked", json!(1)),
         ("roles", json!("guest")),
-        ("roles", json!(["nobody"])),
+        ("roles", json!(["emperor"])),
         ("roles", json!(vec!["guest"; 33])),
         ("colour", json!("red")),
     ] {
@@ -112,7 +113,10 @@ async fn each_bad_room_setting_is_named_in_the_error() {
     }
     let (status, problem) = service.call_as_backend("POST", "/api/rooms", json!({"e2ee": "required"})).await;
     assert_eq!((status, &problem["code"], &problem["field"]), (409, &"conflict".into(), &"e2ee".into()));
-    assert!(problem["detail"].as_str().unwrap().contains("the role viewer"), "it says why: {problem}");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("the role viewer"),
+        "the detail names the reason: {problem}"
+    );
 }
 
 #[actix_web::test]
@@ -128,7 +132,7 @@ async fn user_creates_rooms_with_permission_and_up_to_its_limit() {
     assert_eq!((status, &problem["code"]), (409, &"room_limit".into()));
     assert_eq!(service.call_as_backend("DELETE", "/api/rooms/a", Value::Null).await.0, 204);
     assert_eq!(service.call_as(&host, "POST", "/api/rooms", json!({"id": "c"})).await.0, 201);
-    // Nothing else is theirs.
+    // A user may do nothing else with a room.
     assert_eq!(service.call_as(&host, "GET", "/api/rooms/b", Value::Null).await.0, 200);
     for (method, path) in [("GET", "/api/rooms"), ("DELETE", "/api/rooms/b"), ("POST", "/api/rooms/b/lock")] {
         assert_eq!(service.call_as(&host, method, path, Value::Null).await.0, 401, "{method} {path}");
@@ -157,7 +161,7 @@ async fn user_token_joins_a_room_that_admits_it() {
         let answer = service.call_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
         assert_eq!((answer.0, &answer.1["code"]), (status, &code.into()), "{}", answer.1);
     }
-    // Each token has its place.
+    // Each route takes its own kind of credentials.
     assert_eq!(service.call_as(&guest, "POST", "/api/rooms/r/token", json!({"user": "u"})).await.0, 401);
     let (status, _) =
         service.call_as_backend("POST", "/api/rooms/r/token", json!({"user": "u", "role": "viewer"})).await;
@@ -183,11 +187,11 @@ async fn room_token_and_join_responses_hold_url_ice_and_refresh_token() {
     );
     let guest = service.user_header("bob", "guest");
     let key = service.basic_header();
-    for (who, path, body) in [
+    for (credentials, path, body) in [
         (&guest, "/api/rooms/r/join", json!({"refresh": true, "region": "eu"})),
         (&key, "/api/rooms/r/token", json!({"user": "bob", "refresh": true, "region": "eu"})),
     ] {
-        let (status, entry) = service.call_as(who, "POST", path, body).await;
+        let (status, entry) = service.call_as(credentials, "POST", path, body).await;
         assert_eq!((status, &entry["url"], &entry["icePolicy"]), (200, &"/ws/signal".into(), &"all".into()));
         let servers = entry["iceServers"].as_array().unwrap();
         assert_eq!(
@@ -199,19 +203,19 @@ async fn room_token_and_join_responses_hold_url_ice_and_refresh_token() {
         assert_eq!(entry["refreshExpiresIn"], 7 * 24 * 60 * 60);
         let (status, claims) = service.validate(entry["token"].as_str().unwrap()).await;
         assert_eq!((status, &claims["claims"]["region"]), (200, &"eu".into()));
-        // The next token is for the same room and says the same.
+        // The next token has the same room, user and region.
         let body = json!({"refreshToken": entry["refreshToken"]});
-        let (status, next) = service.call_as(who, "POST", "/auth/refresh", body).await;
+        let (status, next) = service.call_as(credentials, "POST", "/auth/refresh", body).await;
         assert_eq!((status, &next["room"], &next["user"]), (200, &"r".into(), &"bob".into()), "{next}");
         assert_eq!(service.validate(next["token"].as_str().unwrap()).await.1["claims"]["region"], "eu");
         for (member, value) in [("refresh", json!("yes")), ("region", json!("Europe!"))] {
             let mut body = if path.ends_with("token") { json!({"user": "bob"}) } else { json!({}) };
             body[member] = value;
-            let (status, problem) = service.call_as(who, "POST", path, body).await;
+            let (status, problem) = service.call_as(credentials, "POST", path, body).await;
             assert_eq!((status, &problem["field"]), (400, &member.into()), "{path} {problem}");
         }
     }
-    // Who wants none gets none.
+    // Without `refresh` the response has no refresh token.
     let (_, entry) = service.call_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;
     assert_eq!((entry.get("refreshToken"), entry.get("refreshExpiresIn")), (None, None));
 }
@@ -240,7 +244,7 @@ async fn room_list_has_each_room_once_while_other_rooms_change() {
         assert_eq!(status, 200, "{list}");
         let rooms = list["rooms"].as_array().unwrap();
         seen.extend(rooms.iter().map(|room| room["id"].as_str().unwrap().to_owned()));
-        // One comes and one goes while somebody turns the pages.
+        // A room is created and a room is deleted between two pages.
         service.call_as_backend("POST", "/api/rooms", json!({"id": format!("new-{page}")})).await;
         service.call_as_backend("DELETE", &format!("/api/rooms/new-{}", page / 2), Value::Null).await;
         page += 1;
@@ -265,20 +269,20 @@ async fn room_list_has_each_room_once_while_other_rooms_change() {
 async fn absent_peer_gives_no_such_peer() {
     let service = TestService::new();
     service.call_as_backend("POST", "/api/rooms", json!({"id": "r"})).await;
-    let nobody = format!("/api/rooms/r/participants/{:032x}", 7);
+    let absent_peer = format!("/api/rooms/r/participants/{:032x}", 7);
     for (method, path, body) in [
-        ("PATCH", nobody.clone(), json!({"role": "host"})),
-        ("DELETE", nobody.clone(), Value::Null),
-        ("POST", format!("{nobody}/admit"), Value::Null),
-        ("POST", format!("{nobody}/deny"), Value::Null),
+        ("PATCH", absent_peer.clone(), json!({"role": "host"})),
+        ("DELETE", absent_peer.clone(), Value::Null),
+        ("POST", format!("{absent_peer}/admit"), Value::Null),
+        ("POST", format!("{absent_peer}/deny"), Value::Null),
         ("DELETE", "/api/rooms/r/participants/x".to_owned(), Value::Null),
         ("POST", "/api/rooms/r/messages".to_owned(), json!({"to": format!("{:032x}", 7), "data": 1})),
     ] {
-        // An empty kept room is there and has no members.
+        // The created room exists and has no members.
         let (status, problem) = service.call_as_backend(method, &path, body).await;
         assert_eq!((status, &problem["code"]), (404, &"no_such_peer".into()), "{method} {path}");
     }
-    assert_eq!(service.call_as_backend("PATCH", &nobody, json!({})).await.0, 400);
+    assert_eq!(service.call_as_backend("PATCH", &absent_peer, json!({})).await.0, 400);
     assert_eq!(service.call_as_backend("DELETE", "/api/rooms/r/participants", Value::Null).await.0, 400);
     assert_eq!(
         service.call_as_backend("DELETE", "/api/rooms/r/participants?role=guest", Value::Null).await.1["removed"],
@@ -296,20 +300,25 @@ async fn absent_peer_gives_no_such_peer() {
 #[actix_web::test]
 async fn required_e2ee_needs_roles_whose_messages_are_not_read() {
     let service = TestService::new();
-    let wish = |roles: Value| json!({"id": "r", "e2ee": "required", "roles": roles});
+    let room_request = |roles: Value| json!({"id": "r", "e2ee": "required", "roles": roles});
     for read in [json!([]), json!(["guest", "viewer"])] {
-        let (status, problem) = service.call_as_backend("POST", "/api/rooms", wish(read)).await;
+        let (status, problem) = service.call_as_backend("POST", "/api/rooms", room_request(read)).await;
         assert_eq!((status, &problem["code"], &problem["field"]), (409, &"conflict".into(), &"e2ee".into()));
     }
-    let (status, room) = service.call_as_backend("POST", "/api/rooms", wish(json!(["guest", "host"]))).await;
+    let (status, room) =
+        service.call_as_backend("POST", "/api/rooms", room_request(json!(["guest", "host"]))).await;
     assert_eq!((status, &room["roles"], &room["e2ee"]), (201, &json!(["guest", "host"]), &"required".into()));
     for (role, status, code) in [("guest", 200, Value::Null), ("viewer", 403, "role_not_allowed".into())] {
-        let who = service.user_header("bob", role);
-        let answer = service.call_as(&who, "POST", "/api/rooms/r/join", json!({})).await;
+        let user = service.user_header("bob", role);
+        let answer = service.call_as(&user, "POST", "/api/rooms/r/join", json!({})).await;
         assert_eq!((answer.0, &answer.1["code"]), (status, &code), "{role}: {}", answer.1);
     }
     let patch = |change| service.call_as_backend("PATCH", "/api/rooms/r", change);
-    assert_eq!(patch(json!({"roles": []})).await.1["code"], "conflict", "any role, and one must be read");
+    assert_eq!(
+        patch(json!({"roles": []})).await.1["code"],
+        "conflict",
+        "every role may join, and the messages of one role are inspected"
+    );
     let (status, room) = patch(json!({"e2ee": "off", "roles": []})).await;
     assert_eq!((status, room.get("roles")), (200, None), "{room}");
 }
@@ -317,13 +326,13 @@ async fn required_e2ee_needs_roles_whose_messages_are_not_read() {
 #[actix_web::test]
 async fn room_size_is_checked_against_the_limits_in_force() {
     let service = TestService::with(|settings| settings.limits.room_peers = 10, |_| {});
-    let make = |most: u32| service.call_as_backend("POST", "/api/rooms", json!({"maxPeers": most}));
+    let create = |peers: u32| service.call_as_backend("POST", "/api/rooms", json!({"maxPeers": peers}));
     let in_force = |peers: u32| LimitChanges { room_peers: Some(peers), ..LimitChanges::default() };
-    assert_eq!((make(10).await.0, make(11).await.0), (201, 400));
+    assert_eq!((create(10).await.0, create(11).await.0), (201, 400));
     service.set_limits(in_force(20)).await;
-    assert_eq!((make(20).await.0, make(21).await.0), (201, 400));
+    assert_eq!((create(20).await.0, create(21).await.0), (201, 400));
     service.set_limits(in_force(5)).await;
-    assert_eq!((make(5).await.0, make(6).await.0), (201, 400));
+    assert_eq!((create(5).await.0, create(6).await.0), (201, 400));
     service.set_limits(in_force(1_000_000)).await;
-    assert_eq!(make(228).await.0, 400, "never more than a first frame can tell of");
+    assert_eq!(create(228).await.0, 400, "the first frame of a peer must hold the list of all peers");
 }

@@ -9,9 +9,9 @@ use crate::auth::credential_store::CredentialStore;
 
 #[actix_web::test]
 async fn ticket_redeems_to_the_claims_of_its_token() {
-    let shelf = MemoryTicketStore::default();
-    let kept = shelf.clone();
-    let service = TestService::with(|_| {}, |parts| parts.store = CredentialStore::in_memory(kept));
+    let tickets = MemoryTicketStore::default();
+    let shared_tickets = tickets.clone();
+    let service = TestService::with(|_| {}, |parts| parts.store = CredentialStore::in_memory(shared_tickets));
     let (_, issued) = service.request_token(r#"{"room":"r","user":"u","metadata":{"a": 1}}"#).await;
     let ticket_for = async |proof: &str| {
         let request = TestRequest::post().uri("/auth/ticket");
@@ -20,7 +20,7 @@ async fn ticket_redeems_to_the_claims_of_its_token() {
     let (status, answer) = ticket_for(&format!("Bearer {}", member_text(&issued, "token"))).await;
     assert_eq!((status, &answer["expiresIn"]), (200, &30.into()));
     let digest = parse_ticket_digest(member_text(&answer, "ticket")).unwrap();
-    let TicketRedemption::Claims(claims) = shelf.redeem_ticket(&digest, clock::now_ms()) else {
+    let TicketRedemption::Claims(claims) = tickets.redeem_ticket(&digest, clock::now_ms()) else {
         panic!("no ticket")
     };
     assert_eq!(
@@ -28,7 +28,7 @@ async fn ticket_redeems_to_the_claims_of_its_token() {
         ("u", "r", &*grant_of_token(&service, &issued))
     );
     assert_eq!(claims.metadata.as_ref().unwrap().get(), r#"{"a": 1}"#);
-    assert!(matches!(shelf.redeem_ticket(&digest, clock::now_ms()), TicketRedemption::Used));
+    assert!(matches!(tickets.redeem_ticket(&digest, clock::now_ms()), TicketRedemption::Used));
 
     for (proof, code) in [
         (service.basic_header(), "token_malformed"),

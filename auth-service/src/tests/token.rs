@@ -46,42 +46,42 @@ async fn absent_members_use_the_configured_defaults() {
 #[actix_web::test]
 async fn each_bad_member_of_a_token_request_is_named_in_the_error() {
     let service = TestService::new();
-    let wish = |change: Value| {
-        let mut wish = json!({ "room": "r", "user": "u" });
-        wish.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        wish.to_string()
+    let token_body = |change: Value| {
+        let mut token_body = json!({ "room": "r", "user": "u" });
+        token_body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        token_body.to_string()
     };
-    let tower =
+    let deep_body =
         format!(r#"{{"room":"r","user":"u","metadata":{{"a":{}{}}}}}"#, "[".repeat(64), "]".repeat(64));
     for (body, status, field) in [
         (r#"{"user":"u"}"#.to_owned(), 400, "room"),
-        (wish(json!({ "room": null })), 400, "room"),
-        (wish(json!({ "room": 7 })), 400, "room"),
-        (wish(json!({ "room": "" })), 400, "room"),
-        (wish(json!({ "room": "a b" })), 400, "room"),
-        (wish(json!({ "room": "x".repeat(65) })), 400, "room"),
+        (token_body(json!({ "room": null })), 400, "room"),
+        (token_body(json!({ "room": 7 })), 400, "room"),
+        (token_body(json!({ "room": "" })), 400, "room"),
+        (token_body(json!({ "room": "a b" })), 400, "room"),
+        (token_body(json!({ "room": "x".repeat(65) })), 400, "room"),
         (r#"{"room":"r"}"#.to_owned(), 400, "user"),
-        (wish(json!({ "user": "a b" })), 400, "user"),
-        (wish(json!({ "user": "x".repeat(129) })), 400, "user"),
-        (wish(json!({ "user": ["u"] })), 400, "user"),
-        (wish(json!({ "role": "HOST" })), 400, "role"),
-        (wish(json!({ "role": 1 })), 400, "role"),
-        (wish(json!({ "role": "emperor" })), 403, "role"),
-        (wish(json!({ "name": "x".repeat(65) })), 400, "name"),
-        (wish(json!({ "name": "a\nb" })), 400, "name"),
-        (wish(json!({ "name": "\u{202e}evil" })), 400, "name"),
-        (wish(json!({ "name": {} })), 400, "name"),
-        (wish(json!({ "ttl": 0 })), 400, "ttl"),
-        (wish(json!({ "ttl": -1 })), 400, "ttl"),
-        (wish(json!({ "ttl": 1.5 })), 400, "ttl"),
-        (wish(json!({ "ttl": "60" })), 400, "ttl"),
-        (wish(json!({ "ttl": 3601 })), 400, "ttl"),
+        (token_body(json!({ "user": "a b" })), 400, "user"),
+        (token_body(json!({ "user": "x".repeat(129) })), 400, "user"),
+        (token_body(json!({ "user": ["u"] })), 400, "user"),
+        (token_body(json!({ "role": "HOST" })), 400, "role"),
+        (token_body(json!({ "role": 1 })), 400, "role"),
+        (token_body(json!({ "role": "emperor" })), 403, "role"),
+        (token_body(json!({ "name": "x".repeat(65) })), 400, "name"),
+        (token_body(json!({ "name": "a\nb" })), 400, "name"),
+        (token_body(json!({ "name": "\u{202e}evil" })), 400, "name"),
+        (token_body(json!({ "name": {} })), 400, "name"),
+        (token_body(json!({ "ttl": 0 })), 400, "ttl"),
+        (token_body(json!({ "ttl": -1 })), 400, "ttl"),
+        (token_body(json!({ "ttl": 1.5 })), 400, "ttl"),
+        (token_body(json!({ "ttl": "60" })), 400, "ttl"),
+        (token_body(json!({ "ttl": 3601 })), 400, "ttl"),
         (r#"{"room":"r","user":"u","ttl":99999999999999999999999}"#.to_owned(), 400, "ttl"),
-        (wish(json!({ "metadata": [] })), 400, "metadata"),
-        (wish(json!({ "metadata": "x" })), 400, "metadata"),
-        (wish(json!({ "metadata": { "a": "x".repeat(4096) } })), 400, "metadata"),
-        (tower, 400, "metadata"),
-        (wish(json!({ "rom": "r" })), 400, "rom"),
+        (token_body(json!({ "metadata": [] })), 400, "metadata"),
+        (token_body(json!({ "metadata": "x" })), 400, "metadata"),
+        (token_body(json!({ "metadata": { "a": "x".repeat(4096) } })), 400, "metadata"),
+        (deep_body, 400, "metadata"),
+        (token_body(json!({ "rom": "r" })), 400, "rom"),
         (r#"{"room":"r","user":"u","room":"r"}"#.to_owned(), 400, "room"),
     ] {
         let (got, answer) = service.request_token(&body).await;
@@ -121,7 +121,7 @@ async fn wrong_api_key_is_refused_before_the_body_is_parsed_even_with_guests_on(
         let good = (header::AUTHORIZATION, service.basic_header());
         let (status, _) =
             service.call(token_request("{}").append_header(good.clone()).append_header(good)).await;
-        assert_eq!(status, 401, "two proofs are none");
+        assert_eq!(status, 401, "two headers prove nothing");
         let (status, answer) = service.request_token_as_guest(r#"{"room":"r"}"#).await;
         assert_eq!(status, if guests { 200 } else { 401 });
         assert_eq!(answer["code"], if guests { Value::Null } else { "guests_off".into() });
@@ -168,15 +168,15 @@ async fn foreign_origin_cannot_request_a_token() {
 #[actix_web::test]
 async fn largest_issued_token_still_verifies() {
     let service = TestService::with(|settings| settings.limits.metadata = ByteSize::kib(60), |_| {});
-    let wish = |bytes: usize| {
+    let token_body = |bytes: usize| {
         json!({ "room": "r".repeat(64), "user": "u".repeat(128), "role": "host", "name": "\"".repeat(64),
             "metadata": { "a": "x".repeat(bytes - 8) } })
         .to_string()
     };
-    let (status, answer) = service.request_token(&wish(7 * 1024)).await;
+    let (status, answer) = service.request_token(&token_body(7 * 1024)).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(service.validate(answer["token"].as_str().unwrap()).await.0, 200);
-    let (status, answer) = service.request_token(&wish(7 * 1024 + 1)).await;
+    let (status, answer) = service.request_token(&token_body(7 * 1024 + 1)).await;
     assert_eq!((status, &answer["field"]), (400, &"metadata".into()));
 }
 
@@ -193,14 +193,14 @@ fn random_bodies_never_cause_a_server_error() {
     ];
     let almost_json = prop::collection::vec(word, 0..24).prop_map(|words| words.concat().into_bytes());
     let value = r#"("[^"\\]{0,80}"|-?[0-9]{1,25}|null|\{\}|\[\]|\{"a":[0-9]{1,3}\})"#;
-    let wish = prop::array::uniform6(value).prop_map(|[room, user, role, name, ttl, metadata]| {
+    let token_body = prop::array::uniform6(value).prop_map(|[room, user, role, name, ttl, metadata]| {
         format!(
             r#"{{"room":{room},"user":{user},"role":{role},"name":{name},"ttl":{ttl},"metadata":{metadata}}}"#
         )
         .into_bytes()
     });
     let bytes = prop::collection::vec(any::<u8>(), 0..200);
-    let bodies = prop_oneof![bytes, almost_json, wish];
+    let bodies = prop_oneof![bytes, almost_json, token_body];
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) };
     proptest!(config, |(body in bodies, guest in any::<bool>())| {
         let request = token_request("").set_payload(body);

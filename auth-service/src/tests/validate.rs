@@ -9,7 +9,7 @@ use signalbox_token::SharedSecret;
 use super::{TestService, random_secret};
 use crate::auth::keys::SigningKeys;
 
-/// A token made by hand: a good one, changed.
+/// A valid token with changes to its header and claims.
 fn forge_token(secret: &SharedSecret, header: impl FnOnce(&mut Header), claims: Value) -> String {
     let now = clock::now_s();
     let mut all = json!({ "iss": "signalbox", "aud": "signalbox-signal", "sub": "u", "room": "r", "role": "guest",
@@ -46,7 +46,7 @@ async fn each_bad_token_has_its_error_code() {
     let (secret, now) = (&service.token_secret, clock::now_s());
     let same = |_: &mut Header| {};
     let good = forge_token(secret, same, json!({}));
-    assert_eq!(service.validate(&good).await.0, 200, "the forge makes good tokens");
+    assert_eq!(service.validate(&good).await.0, 200, "an unchanged token is valid");
     let unsigned = good.rsplit_once('.').unwrap().0.to_owned() + ".";
     for (token, code) in [
         (String::new(), "token_missing"),

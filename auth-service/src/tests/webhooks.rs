@@ -1,4 +1,5 @@
-//! Webhooks and usage over every kind of Redis, as the user that the shipped ACL gives this service.
+//! Webhooks and usage over every kind of Redis, with the Redis user that the shipped ACL gives
+//! this service.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ fn numbered_room(n: usize) -> RoomId {
     RoomId::parse(&format!("room-{n}")).unwrap()
 }
 
-/// A node records an event.
+/// Records an event as a node does.
 async fn record_event(redis: &ExclusiveRedis, n: usize) {
     let partition = redis_keys::partition_of_room(&numbered_room(n));
     let line = format!(
@@ -58,28 +59,29 @@ async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
     for kind in REDIS_KINDS {
         let redis: ExclusiveRedis = kind.acquire().await;
         let receiver = WebhookReceiver::start(|_, _| WebhookReply::Status(500)).await;
-        let link = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
+        let client = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
         let common = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
         let secrets = EndpointSecrets { shared_secrets: common, ..EndpointSecrets::default() };
         let webhooks = WebhookService::start(
             &settings(&receiver),
             &secrets,
-            WebhookEventSource::Redis(link),
+            WebhookEventSource::Redis(client),
             &FeedSender::new(8),
         );
         let webhooks = webhooks.unwrap().unwrap();
         for n in 0..9 {
             record_event(&redis, n).await;
         }
-        let letters = eventually_within(DEADLINE, &format!("{kind:?}: all are given up"), async || {
-            let (letters, next) = webhooks.list_dead_letters((0, None), 5).await.ok()?;
-            let (more, _) = webhooks
-                .list_dead_letters(next.map(|(partition, entry)| (partition, Some(entry)))?, 5)
-                .await
-                .ok()?;
-            Some([letters, more].concat()).filter(|letters| letters.len() == 9)
-        })
-        .await;
+        let letters =
+            eventually_within(DEADLINE, &format!("{kind:?}: all events become dead letters"), async || {
+                let (letters, next) = webhooks.list_dead_letters((0, None), 5).await.ok()?;
+                let (more, _) = webhooks
+                    .list_dead_letters(next.map(|(partition, entry)| (partition, Some(entry)))?, 5)
+                    .await
+                    .ok()?;
+                Some([letters, more].concat()).filter(|letters| letters.len() == 9)
+            })
+            .await;
         assert!(letters.iter().all(|letter| letter.letter.last_failure == "status 500"), "{letters:?}");
         receiver.set_reply(|_, _| WebhookReply::Status(200));
         assert_eq!(
@@ -103,8 +105,8 @@ async fn usage_day_is_read_over_every_kind_of_redis() {
         let reader =
             UsageReader::Redis(RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap());
         let day = UtcDay::parse("2026-11-21").unwrap();
-        let what = format!("{kind:?}: a day is read");
-        let found = eventually_within(DEADLINE, &what, async || reader.read_day(day).await.ok()).await;
+        let condition = format!("{kind:?}: a day is read");
+        let found = eventually_within(DEADLINE, &condition, async || reader.read_day(day).await.ok()).await;
         assert!(found.is_empty());
     }
 }
@@ -118,18 +120,18 @@ async fn endpoint_without_a_secret_prevents_the_start() {
     assert!(
         matches!(started, Err(WebhookStartError::NoSigningSecret(name)) if name == "SIGNALBOX_WEBHOOK_SECRETS")
     );
-    // The common ones do not stand in for its own: whoever has those could speak in its name.
+    // The shared secrets do not replace its own: another endpoint has them and could forge events.
     let common = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
     let mut own = settings(&receiver);
     own.webhooks.endpoints[0].secrets_env = Some("SHOP_SECRETS".to_owned());
     let keys = EndpointSecrets { shared_secrets: common, ..EndpointSecrets::default() };
     let started = WebhookService::start(&own, &keys, WebhookEventSource::Feed, &FeedSender::new(8));
     assert!(matches!(started, Err(WebhookStartError::NoSigningSecret(name)) if name == "SHOP_SECRETS"));
-    let nobody = WebhookService::start(
+    let without_endpoints = WebhookService::start(
         &ServiceSettings::default(),
         &none,
         WebhookEventSource::Feed,
         &FeedSender::new(8),
     );
-    assert!(matches!(nobody, Ok(None)));
+    assert!(matches!(without_endpoints, Ok(None)));
 }

@@ -1,4 +1,4 @@
-//! What the store promises, over memory and every kind of Redis.
+//! The rules of the credential store, tested over memory and every kind of Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::auth::issuer::{derive_successor, family_id, new_salt};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// The store under test, and where it is.
+/// The store under test and its Redis.
 struct StoreUnderTest {
     label: String,
     store: CredentialStore,
@@ -33,39 +33,39 @@ struct StoreUnderTest {
 async fn stores_under_test() -> Vec<StoreUnderTest> {
     let tickets = MemoryTicketStore::default();
     let store = CredentialStore::in_memory(tickets.clone());
-    let mut places = vec![StoreUnderTest { label: "memory".to_owned(), store, redis: None, tickets }];
+    let mut stores = vec![StoreUnderTest { label: "memory".to_owned(), store, redis: None, tickets }];
     for kind in REDIS_KINDS {
         let redis = kind.acquire().await;
         let client = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
         client.wait_for_servers(Duration::from_secs(10)).await.unwrap();
         let store = RedisCredentialStore::new(client);
         let (store, tickets) = (CredentialStore::Redis(Arc::new(store)), MemoryTicketStore::default());
-        places.push(StoreUnderTest { label: format!("{kind:?}"), store, redis: Some(redis), tickets });
+        stores.push(StoreUnderTest { label: format!("{kind:?}"), store, redis: Some(redis), tickets });
     }
-    places
+    stores
 }
 
-/// A family, and the way of its tokens.
+/// A refresh family and its tokens until now, oldest first.
 struct RefreshChain {
     salt: String,
     tokens: Vec<OpaqueToken>,
 }
 
 impl RefreshChain {
-    async fn start(store: &CredentialStore, life_ms: u64, longest_ms: u64) -> Self {
+    async fn start(store: &CredentialStore, token_life_ms: u64, family_life_ms: u64) -> Self {
         let (token, salt) = (OpaqueToken::random(), new_salt());
-        let family = new_family(&token, &salt, life_ms, longest_ms);
+        let family = new_family(&token, &salt, token_life_ms, family_life_ms);
         store.start_family(family).await.unwrap();
         Self { salt, tokens: vec![token] }
     }
 
-    fn rotation(&self, place: usize, grace_ms: u64) -> RefreshRotation {
-        let token = &self.tokens[place];
+    fn rotation(&self, index: usize, repeat_ms: u64) -> RefreshRotation {
+        let token = &self.tokens[index];
         RefreshRotation {
             family_id: family_id(token),
             presented_digest: token.digest(),
             successor_digest: derive_successor(token, &self.salt).digest(),
-            repeat_ms: grace_ms,
+            repeat_ms,
             successor_life_ms: DAY_MS,
         }
     }
@@ -76,30 +76,30 @@ impl RefreshChain {
     }
 }
 
-fn new_family(token: &OpaqueToken, salt: &str, life_ms: u64, longest_ms: u64) -> NewRefreshFamily {
+fn new_family(token: &OpaqueToken, salt: &str, token_life_ms: u64, family_life_ms: u64) -> NewRefreshFamily {
     NewRefreshFamily {
         family_id: family_id(token),
         salt: salt.to_owned(),
         first_digest: token.digest(),
         terms_json: r#"{"a":1}"#.to_owned(),
         grant: "g".to_owned(),
-        token_life_ms: life_ms,
-        family_life_ms: longest_ms,
+        token_life_ms,
+        family_life_ms,
     }
 }
 
 #[actix_web::test]
 async fn repeated_refresh_token_is_accepted_briefly_and_later_revokes_its_family() {
     for StoreUnderTest { label, store, .. } in stores_under_test().await {
-        let mut walk = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
-        let family = store.load_family(&walk.rotation(0, 0).family_id).await.unwrap().unwrap();
+        let mut chain = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        let family = store.load_family(&chain.rotation(0, 0).family_id).await.unwrap().unwrap();
         assert_eq!(
             (&*family.salt, &*family.terms_json, &*family.grant),
-            (&*walk.salt, r#"{"a":1}"#, "g"),
+            (&*chain.salt, r#"{"a":1}"#, "g"),
             "{label}"
         );
         assert!(clock::now_ms().abs_diff(family.created_ms) < 5_000, "{label}");
-        let used = |turned| match turned {
+        let use_number = |result| match result {
             RefreshRotationResult::Rotated { number, left_ms }
                 if left_ms <= DAY_MS && left_ms > DAY_MS - 60_000 =>
             {
@@ -107,30 +107,30 @@ async fn repeated_refresh_token_is_accepted_briefly_and_later_revokes_its_family
             }
             other => panic!("{label}: {other:?}"),
         };
-        assert_eq!(used(store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap()), 1);
+        assert_eq!(use_number(store.rotate_refresh_token(&chain.rotation(0, 10_000)).await.unwrap()), 1);
         assert_eq!(
-            used(store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap()),
+            use_number(store.rotate_refresh_token(&chain.rotation(0, 10_000)).await.unwrap()),
             2,
-            "the same one again"
+            "the same token again"
         );
-        walk.advance();
-        assert_eq!(used(store.rotate_refresh_token(&walk.rotation(1, 10_000)).await.unwrap()), 3);
-        // Two steps back is too old, however soon it comes.
-        let reused = store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap();
+        chain.advance();
+        assert_eq!(use_number(store.rotate_refresh_token(&chain.rotation(1, 10_000)).await.unwrap()), 3);
+        // The token before the last one is too old, even within the repeat time.
+        let reused = store.rotate_refresh_token(&chain.rotation(0, 10_000)).await.unwrap();
         assert!(
             matches!(reused, RefreshRotationResult::Reused { first: true, left_ms } if left_ms > 29 * DAY_MS),
             "{label}"
         );
-        walk.advance();
-        for place in [2, 1, 0] {
-            let after = store.rotate_refresh_token(&walk.rotation(place, 10_000)).await.unwrap();
+        chain.advance();
+        for index in [2, 1, 0] {
+            let after = store.rotate_refresh_token(&chain.rotation(index, 10_000)).await.unwrap();
             assert!(
                 matches!(after, RefreshRotationResult::Reused { first: false, .. }),
                 "{label}: {after:?}"
             );
         }
         assert_eq!(
-            store.load_family(&walk.rotation(0, 0).family_id).await.unwrap().unwrap().terms_json,
+            store.load_family(&chain.rotation(0, 0).family_id).await.unwrap().unwrap().terms_json,
             "",
             "{label}"
         );
@@ -140,24 +140,27 @@ async fn repeated_refresh_token_is_accepted_briefly_and_later_revokes_its_family
 #[actix_web::test]
 async fn late_repeat_unknown_family_and_expired_token_have_different_results() {
     for StoreUnderTest { label, store, .. } in stores_under_test().await {
-        let walk = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
-        let strange = RefreshRotation { family_id: random_hex(), ..walk.rotation(0, 0) };
+        let chain = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        let unknown = RefreshRotation { family_id: random_hex(), ..chain.rotation(0, 0) };
         assert_eq!(
-            store.rotate_refresh_token(&strange).await.unwrap(),
+            store.rotate_refresh_token(&unknown).await.unwrap(),
             RefreshRotationResult::Unknown,
             "{label}"
         );
-        assert_eq!(store.load_family(&strange.family_id).await.unwrap(), None, "{label}");
-        store.rotate_refresh_token(&walk.rotation(0, 0)).await.unwrap();
+        assert_eq!(store.load_family(&unknown.family_id).await.unwrap(), None, "{label}");
+        store.rotate_refresh_token(&chain.rotation(0, 0)).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        let late = store.rotate_refresh_token(&walk.rotation(0, 1)).await.unwrap();
+        let late = store.rotate_refresh_token(&chain.rotation(0, 1)).await.unwrap();
         assert!(matches!(late, RefreshRotationResult::Reused { first: true, .. }), "{label}: {late:?}");
 
         let guessed = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
         let mut guess = guessed.rotation(0, 10_000);
         guess.presented_digest = OpaqueToken::random().digest();
-        let turned = store.rotate_refresh_token(&guess).await.unwrap();
-        assert!(matches!(turned, RefreshRotationResult::Reused { .. }), "{label}: a proof that nobody gave");
+        let result = store.rotate_refresh_token(&guess).await.unwrap();
+        assert!(
+            matches!(result, RefreshRotationResult::Reused { .. }),
+            "{label}: a secret that was never issued"
+        );
 
         let short = RefreshChain::start(&store, 1, 30 * DAY_MS).await;
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -172,11 +175,11 @@ async fn late_repeat_unknown_family_and_expired_token_have_different_results() {
 #[actix_web::test]
 async fn refresh_successor_expires_no_later_than_its_family() {
     for StoreUnderTest { label, store, .. } in stores_under_test().await {
-        let walk = RefreshChain::start(&store, DAY_MS, 60_000).await;
-        let turned = store.rotate_refresh_token(&walk.rotation(0, 10_000)).await.unwrap();
+        let chain = RefreshChain::start(&store, DAY_MS, 60_000).await;
+        let result = store.rotate_refresh_token(&chain.rotation(0, 10_000)).await.unwrap();
         assert!(
-            matches!(turned, RefreshRotationResult::Rotated { left_ms, .. } if left_ms <= 60_000 && left_ms > 30_000),
-            "{label}: {turned:?}"
+            matches!(result, RefreshRotationResult::Rotated { left_ms, .. } if left_ms <= 60_000 && left_ms > 30_000),
+            "{label}: {result:?}"
         );
     }
 }
@@ -184,10 +187,10 @@ async fn refresh_successor_expires_no_later_than_its_family() {
 #[actix_web::test]
 async fn fifty_concurrent_uses_get_the_same_successor() {
     for StoreUnderTest { label, store, .. } in stores_under_test().await {
-        let mut walk = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
+        let mut chain = RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await;
         let uses = (0..50).map(|_| {
-            let (store, turn) = (store.clone(), walk.rotation(0, 10_000));
-            actix_web::rt::spawn(async move { store.rotate_refresh_token(&turn).await })
+            let (store, rotation) = (store.clone(), chain.rotation(0, 10_000));
+            actix_web::rt::spawn(async move { store.rotate_refresh_token(&rotation).await })
         });
         let uses: Vec<_> = uses.collect();
         let mut numbers = Vec::new();
@@ -199,9 +202,9 @@ async fn fifty_concurrent_uses_get_the_same_successor() {
         }
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=50).collect::<Vec<_>>(), "{label}");
-        walk.advance();
+        chain.advance();
         assert!(matches!(
-            store.rotate_refresh_token(&walk.rotation(1, 10_000)).await.unwrap(),
+            store.rotate_refresh_token(&chain.rotation(1, 10_000)).await.unwrap(),
             RefreshRotationResult::Rotated { number: 51, .. }
         ));
     }
@@ -213,7 +216,7 @@ async fn ticket_is_stored_under_its_digest_until_it_expires() {
         let (ticket, claims) = (OpaqueToken::random(), r#"{"iss":"x"}"#);
         store.put_ticket(&ticket.digest(), claims.to_owned()).await.unwrap();
         let Some(redis) = redis else {
-            // These claims are none, so that what is there shows as unknown, and as used afterwards.
+            // The text is no claims. So a stored ticket is unknown at first, and used afterwards.
             assert!(matches!(
                 tickets.redeem_ticket(&ticket.digest(), clock::now_ms()),
                 TicketRedemption::Unknown
@@ -269,19 +272,19 @@ async fn invite_is_accepted_up_to_its_limit_and_until_it_expires() {
                 actix_web::rt::spawn(async move { store.use_invite(&room, &id).await.unwrap() })
             })
             .collect();
-        let mut good = 0;
+        let mut accepted = 0;
         for used in uses {
             match used.await.unwrap() {
-                InviteUse::Accepted(what) => {
-                    assert_eq!(what, three.terms_json);
-                    good += 1;
+                InviteUse::Accepted(terms_json) => {
+                    assert_eq!(terms_json, three.terms_json);
+                    accepted += 1;
                 }
                 other => assert_eq!(other, InviteUse::UsedUp, "{label}"),
             }
         }
-        assert_eq!(good, 3, "{label}");
+        assert_eq!(accepted, 3, "{label}");
         let listed = store.list_invites(&room).await.unwrap();
-        assert_eq!(listed.len(), 1, "{label}: what is over is not listed");
+        assert_eq!(listed.len(), 1, "{label}: an expired invite is not listed");
         assert_eq!((&listed[0].id, listed[0].uses, listed[0].max_uses), (&three.id, 3, 3), "{label}");
         assert!(store.delete_invite(&room, &three.id).await.unwrap(), "{label}");
         assert!(!store.delete_invite(&room, &three.id).await.unwrap(), "{label}");
@@ -322,7 +325,7 @@ async fn every_redis_key_has_a_ttl() {
         store.rotate_refresh_token(&guess).await.unwrap();
         store.put_ticket(&OpaqueToken::random().digest(), "{}".to_owned()).await.unwrap();
         store.put_invite(new_invite(&room, 1, 30 * DAY_MS)).await.unwrap();
-        // A short one does not shorten the life of the longer one's key.
+        // A short invite does not shorten the life of the key.
         store.put_invite(new_invite(&room, 1, 1_000)).await.unwrap();
         let keys = redis.keys().await;
         assert_eq!(keys.len(), 4, "{label}: {keys:?}");
@@ -337,7 +340,8 @@ async fn every_redis_key_has_a_ttl() {
     }
 }
 
-/// A step of the walk: which token is shown, counted back from the newest, and how much later.
+/// The uses of tokens: the distance of each from the newest token, and the time since the use
+/// before, ms.
 fn random_steps() -> impl Strategy<Value = Vec<(usize, u64)>> {
     prop::collection::vec(
         (prop_oneof![6 => Just(0_usize), 3 => Just(1), 1 => 2..6_usize], 0..8_000_u64),
@@ -348,34 +352,36 @@ fn random_steps() -> impl Strategy<Value = Vec<(usize, u64)>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
 
-    /// The model knows all tokens by their place: the newest is good; the one before for the grace; any other ends it all.
+    /// The model knows all tokens by their index. The newest is valid, and the token before it for
+    /// the repeat time. Any other token revokes the family.
     #[test]
     fn random_refresh_uses_match_the_model(steps in random_steps()) {
         let store = MemoryCredentialStore::new(MemoryTicketStore::default());
         let (token, salt) = (OpaqueToken::random(), new_salt());
         let mut now = 1_000_000;
         store.start_family(new_family(&token, &salt, DAY_MS, 30 * DAY_MS), now).unwrap();
-        let mut walk = RefreshChain { salt, tokens: vec![token] };
-        let (mut rotated, mut dead, mut uses) = (None::<u64>, false, 0);
-        for (back, later) in steps {
-            now += later;
-            let newest = walk.tokens.len() - 1;
-            let shown = newest.saturating_sub(back);
-            let turned = store.rotate_refresh_token(&walk.rotation(shown, 10_000), now);
-            let again = shown + 1 == newest && rotated.is_some_and(|at| now - at <= 10_000);
-            if dead || (shown != newest && !again) {
-                let expected_first = !dead;
-                dead = true;
-                let told = matches!(turned, RefreshRotationResult::Reused { first, .. } if first == expected_first);
-                prop_assert!(told, "{turned:?}");
+        let mut chain = RefreshChain { salt, tokens: vec![token] };
+        let (mut rotated, mut revoked, mut uses) = (None::<u64>, false, 0);
+        for (distance, pause_ms) in steps {
+            now += pause_ms;
+            let newest = chain.tokens.len() - 1;
+            let presented = newest.saturating_sub(distance);
+            let result = store.rotate_refresh_token(&chain.rotation(presented, 10_000), now);
+            let is_repeat = presented + 1 == newest && rotated.is_some_and(|at| now - at <= 10_000);
+            if revoked || (presented != newest && !is_repeat) {
+                let expected_first = !revoked;
+                revoked = true;
+                let is_expected =
+                    matches!(result, RefreshRotationResult::Reused { first, .. } if first == expected_first);
+                prop_assert!(is_expected, "{result:?}");
                 continue;
             }
             uses += 1;
-            let told = matches!(turned, RefreshRotationResult::Rotated { number, .. } if number == uses);
-            prop_assert!(told, "{turned:?}");
-            if shown == newest {
+            let is_expected = matches!(result, RefreshRotationResult::Rotated { number, .. } if number == uses);
+            prop_assert!(is_expected, "{result:?}");
+            if presented == newest {
                 rotated = Some(now);
-                walk.advance();
+                chain.advance();
             }
         }
     }

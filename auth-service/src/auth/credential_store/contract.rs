@@ -1,30 +1,31 @@
-//! What the store keeps and answers, whichever it is. The conformance suite says the same as a test.
+//! The records of the credential store and the results of its operations, for both stores. The
+//! conformance suite tests the same rules.
 
 use signalbox_protocol::id::RoomId;
 
-/// Why nothing can be said.
+/// Why an operation has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialStoreError {
-    /// The store did not answer in time; whether it did what was asked is unknown.
-    #[error("the store is away")]
+    /// The store did not answer in time, so the outcome is unknown.
+    #[error("the store is unavailable")]
     Unavailable,
-    /// A bound is reached.
-    #[error("there is no place for more")]
+    /// A limit of the store is reached.
+    #[error("the store is full")]
     Full,
 }
 
-/// A family of refresh tokens when it begins.
+/// A new refresh family.
 #[derive(Debug, Clone)]
 pub struct NewRefreshFamily {
-    /// Its name: the first half of each of its tokens, in hexadecimal.
+    /// The first half of each of its tokens, in hexadecimal.
     pub family_id: String,
-    /// What successors are derived with, in hexadecimal.
+    /// The salt from which successors are derived, in hexadecimal.
     pub salt: String,
     /// The digest of the first token.
     pub first_digest: String,
-    /// What its tokens bring, as JSON.
+    /// The terms of the tokens that it renews, as JSON.
     pub terms_json: String,
-    /// What its tokens are tokens of.
+    /// The grant of its tokens.
     pub grant: String,
     /// The life of a token that is not used, ms.
     pub token_life_ms: u64,
@@ -32,102 +33,102 @@ pub struct NewRefreshFamily {
     pub family_life_ms: u64,
 }
 
-/// A family of refresh tokens, before one of them is used.
+/// A refresh family, before one of its tokens is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshFamily {
-    /// What successors are derived with.
+    /// The salt from which successors are derived, in hexadecimal.
     pub salt: String,
-    /// What its tokens bring; empty once it was taken back.
+    /// The terms of the tokens that it renews, as JSON; empty once the family is revoked.
     pub terms_json: String,
-    /// What its tokens are tokens of.
+    /// The grant of its tokens.
     pub grant: String,
-    /// When it began, ms since 1970.
+    /// The start of the family, ms since 1970.
     pub created_ms: u64,
 }
 
 /// A use of a refresh token.
 #[derive(Debug, Clone)]
 pub struct RefreshRotation {
-    /// The family.
+    /// The id of the family.
     pub family_id: String,
-    /// The digest of the token that is shown.
+    /// The digest of the presented token.
     pub presented_digest: String,
     /// The digest of its successor.
     pub successor_digest: String,
-    /// How long the same token may be shown again, ms.
+    /// How long the same token may be presented again, ms.
     pub repeat_ms: u64,
     /// The life of the successor, ms.
     pub successor_life_ms: u64,
 }
 
-/// What became of it.
+/// The result of a use of a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshRotationResult {
-    /// The successor is good.
+    /// The successor is valid.
     Rotated {
-        /// Which use of the family this is, from 1.
+        /// The number of this use in the family, from 1.
         number: u64,
-        /// How long the successor lives, ms.
+        /// The remaining life of the successor, ms.
         left_ms: u64,
     },
-    /// There is no such family, or it ended long ago.
+    /// There is no such family, or it ended before the retention.
     Unknown,
     /// The token was not used for too long.
     Expired,
-    /// It had been used before: nothing of the family is good any more.
+    /// The token had been used before, so the whole family is revoked.
     Reused {
-        /// Whether that was noticed now, and not before.
+        /// Whether this use revoked the family.
         first: bool,
-        /// How long the family would have lived, ms.
+        /// The remaining life that the family would have had, ms.
         left_ms: u64,
     },
 }
 
-/// An invite when it is made.
+/// A new invite.
 #[derive(Debug, Clone)]
 pub struct NewInvite {
-    /// Where to.
+    /// The room that a guest may join.
     pub room: RoomId,
-    /// Its name: the start of its code's digest.
+    /// The start of the digest of its code, in hexadecimal.
     pub id: String,
-    /// What it says, as JSON.
+    /// The terms of the invite, as JSON.
     pub terms_json: String,
-    /// How often it may be used.
+    /// The most uses.
     pub max_uses: u32,
-    /// How long, ms.
+    /// The life of the invite, ms.
     pub life_ms: u64,
 }
 
-/// An invite as it is now.
+/// A stored invite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
-    /// Its name.
+    /// The id of [`NewInvite`].
     pub id: String,
-    /// What it says, as JSON.
+    /// The terms of the invite, as JSON.
     pub terms_json: String,
-    /// How often it may be used.
+    /// The most uses.
     pub max_uses: u32,
-    /// How often it was.
+    /// The number of uses until now.
     pub uses: u32,
-    /// Until when, ms since 1970.
+    /// When the invite expires, ms since 1970.
     pub ends_ms: u64,
 }
 
-/// What became of the use of an invite.
+/// The result of a use of an invite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InviteUse {
-    /// It was good: what it says.
+    /// The use was counted; holds the terms of the invite, as JSON.
     Accepted(String),
-    /// There is none, or it was taken back.
+    /// There is no such invite, or it was deleted.
     Unknown,
-    /// It is over.
+    /// The invite has expired.
     Expired,
-    /// It was used as often as it may be.
+    /// The invite had its most uses already.
     UsedUp,
 }
 
-/// How long what is over is still known as such: whoever comes late hears why.
+/// How long an expired record is kept, ms, so that a late caller learns the reason.
 pub const EXPIRED_RETENTION_MS: u64 = 60 * 60 * 1_000;
 
-/// The most invites of one room that are not over.
+/// The most invites of one room that have not expired.
 pub const MAX_ROOM_INVITES: usize = 100;

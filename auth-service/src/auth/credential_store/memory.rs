@@ -1,4 +1,7 @@
-//! The store of one process without Redis. Time is handed in.
+//! The credential store of one process without Redis.
+//!
+//! Owns: the same rules as the scripts in `lua/`, in Rust. Must not: read a clock; the caller
+//! passes the time.
 
 use std::{
     collections::HashMap,
@@ -13,7 +16,7 @@ use super::contract::{
     NewRefreshFamily, RefreshFamily, RefreshRotation, RefreshRotationResult,
 };
 
-/// The most families of refresh tokens at once.
+/// The most refresh families at once.
 const MAX_FAMILIES: usize = 20_000;
 
 /// The most rooms with invites at once.
@@ -30,7 +33,7 @@ pub struct MemoryCredentialStore {
 struct StoredFamily {
     family: RefreshFamily,
     current_digest: String,
-    /// The one before, and when it was used.
+    /// The digest before, and when its token was used, ms since 1970.
     previous: Option<(String, u64)>,
     token_ends_ms: u64,
     family_ends_ms: u64,
@@ -46,7 +49,7 @@ impl StoredFamily {
 }
 
 impl MemoryCredentialStore {
-    /// An empty one.
+    /// An empty store.
     pub fn new(tickets: MemoryTicketStore) -> Self {
         Self { tickets, families: Mutex::default(), invites: Mutex::default() }
     }
@@ -67,12 +70,12 @@ impl MemoryCredentialStore {
     ) -> Result<(), CredentialStoreError> {
         let mut families = self.lock_families();
         if families.len() >= MAX_FAMILIES {
-            families.retain(|_, kept| !kept.is_past_retention(now_ms));
+            families.retain(|_, stored| !stored.is_past_retention(now_ms));
         }
         if families.len() >= MAX_FAMILIES || families.contains_key(&new.family_id) {
             return Err(CredentialStoreError::Full);
         }
-        let kept = StoredFamily {
+        let stored = StoredFamily {
             family: RefreshFamily {
                 salt: new.salt,
                 terms_json: new.terms_json,
@@ -86,34 +89,39 @@ impl MemoryCredentialStore {
             uses: 0,
             revoked: false,
         };
-        families.insert(new.family_id, kept);
+        families.insert(new.family_id, stored);
         Ok(())
     }
 
-    pub(super) fn load_family(&self, name: &str, now_ms: u64) -> Option<RefreshFamily> {
+    pub(super) fn load_family(&self, family_id: &str, now_ms: u64) -> Option<RefreshFamily> {
         let families = self.lock_families();
-        families.get(name).filter(|kept| !kept.is_past_retention(now_ms)).map(|kept| kept.family.clone())
+        let stored = families.get(family_id).filter(|stored| !stored.is_past_retention(now_ms))?;
+        Some(stored.family.clone())
     }
 
-    pub(super) fn rotate_refresh_token(&self, turn: &RefreshRotation, now_ms: u64) -> RefreshRotationResult {
+    pub(super) fn rotate_refresh_token(
+        &self,
+        rotation: &RefreshRotation,
+        now_ms: u64,
+    ) -> RefreshRotationResult {
         let mut families = self.lock_families();
-        match families.get_mut(&turn.family_id).filter(|kept| !kept.is_past_retention(now_ms)) {
-            Some(kept) => kept.rotate(turn, now_ms),
+        match families.get_mut(&rotation.family_id).filter(|stored| !stored.is_past_retention(now_ms)) {
+            Some(stored) => stored.rotate(rotation, now_ms),
             None => RefreshRotationResult::Unknown,
         }
     }
 
     pub(super) fn put_invite(&self, new: NewInvite, now_ms: u64) -> Result<u64, CredentialStoreError> {
         let mut rooms = self.invites.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = |invite: &Invite| invite.ends_ms + EXPIRED_RETENTION_MS < now_ms;
+        let is_past_retention = |invite: &Invite| invite.ends_ms + EXPIRED_RETENTION_MS < now_ms;
         if rooms.len() >= MAX_ROOMS_WITH_INVITES {
-            rooms.retain(|_, invites| !invites.iter().all(over));
+            rooms.retain(|_, invites| !invites.iter().all(is_past_retention));
         }
         if rooms.len() >= MAX_ROOMS_WITH_INVITES && !rooms.contains_key(&new.room) {
             return Err(CredentialStoreError::Full);
         }
         let invites = rooms.entry(new.room).or_default();
-        invites.retain(|invite| !over(invite));
+        invites.retain(|invite| !is_past_retention(invite));
         if invites.len() >= MAX_ROOM_INVITES {
             return Err(CredentialStoreError::Full);
         }
@@ -151,11 +159,11 @@ impl MemoryCredentialStore {
         let Some(invites) = rooms.get_mut(room) else { return false };
         let before = invites.len();
         invites.retain(|invite| invite.id != id);
-        let dropped = invites.len() < before;
+        let was_deleted = invites.len() < before;
         if invites.is_empty() {
             rooms.remove(room);
         }
-        dropped
+        was_deleted
     }
 
     pub(super) fn delete_room_invites(&self, room: &RoomId) {
@@ -168,17 +176,17 @@ impl MemoryCredentialStore {
 }
 
 impl StoredFamily {
-    /// `rotate.lua`, in Rust.
-    fn rotate(&mut self, turn: &RefreshRotation, now_ms: u64) -> RefreshRotationResult {
+    /// The same steps as `rotate_refresh_token.lua`.
+    fn rotate(&mut self, rotation: &RefreshRotation, now_ms: u64) -> RefreshRotationResult {
         let left_ms = self.family_ends_ms.saturating_sub(now_ms);
         if self.revoked {
             return RefreshRotationResult::Reused { first: false, left_ms };
         }
-        let again = self.current_digest == turn.successor_digest
+        let is_repeat = self.current_digest == rotation.successor_digest
             && self.previous.as_ref().is_some_and(|(before, at)| {
-                *before == turn.presented_digest && now_ms - at <= turn.repeat_ms
+                *before == rotation.presented_digest && now_ms - at <= rotation.repeat_ms
             });
-        if self.current_digest != turn.presented_digest && !again {
+        if self.current_digest != rotation.presented_digest && !is_repeat {
             self.revoked = true;
             self.family.terms_json.clear();
             return RefreshRotationResult::Reused { first: true, left_ms };
@@ -187,10 +195,10 @@ impl StoredFamily {
             return RefreshRotationResult::Expired;
         }
         self.uses += 1;
-        if !again {
-            self.previous = Some((turn.presented_digest.clone(), now_ms));
-            self.current_digest.clone_from(&turn.successor_digest);
-            self.token_ends_ms = now_ms + turn.successor_life_ms.min(left_ms);
+        if !is_repeat {
+            self.previous = Some((rotation.presented_digest.clone(), now_ms));
+            self.current_digest.clone_from(&rotation.successor_digest);
+            self.token_ends_ms = now_ms + rotation.successor_life_ms.min(left_ms);
         }
         RefreshRotationResult::Rotated { number: self.uses, left_ms: self.token_ends_ms - now_ms }
     }

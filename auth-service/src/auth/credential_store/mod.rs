@@ -1,11 +1,11 @@
-//! What the auth service must remember: families of refresh tokens, tickets, invites. Each has an
-//! end; tokens carry all else they say.
+//! The credentials that the auth service stores: refresh families, tickets and invites. Each of
+//! them expires. A token carries all its claims, so no token is stored.
 //!
-//! - [`CredentialStore`]: in Redis, or in this process where there is none
-//! - [`contract`]: what it keeps and answers; `conformance`: the same as a test, over both
+//! - [`CredentialStore`]: in Redis, or in this process if there is no Redis
+//! - [`contract`]: the records and results; `conformance`: the tests for both stores
 //!
-//! Owns: one atomic step for each change. Must not: see a secret (digests only), or know the
-//! meaning of a record. Every wait has a deadline.
+//! Owns: one atomic step for each change. Must not: see a secret (it gets digests only), or know
+//! the meaning of the terms. Every wait has a deadline.
 
 #[cfg(test)]
 mod conformance;
@@ -26,22 +26,22 @@ use contract::{
 pub use memory::MemoryCredentialStore;
 pub use redis::RedisCredentialStore;
 
-/// Where the auth service remembers. Cheap to clone.
+/// The store of refresh families, tickets and invites. Cheap to clone.
 #[derive(Clone)]
 pub enum CredentialStore {
-    /// In this process.
+    /// In the memory of this process.
     Memory(Arc<MemoryCredentialStore>),
     /// In Redis.
     Redis(Arc<RedisCredentialStore>),
 }
 
 impl CredentialStore {
-    /// A store in this process; tickets go where the signaling service of the process finds them.
+    /// A store in this process. `tickets` is shared with the node of the process.
     pub fn in_memory(tickets: MemoryTicketStore) -> Self {
         Self::Memory(Arc::new(MemoryCredentialStore::new(tickets)))
     }
 
-    /// Keeps a ticket: the claims of the token that it stands for, under its digest.
+    /// Stores a ticket: the claims of the token that it stands for, under its digest.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
@@ -52,7 +52,7 @@ impl CredentialStore {
         }
     }
 
-    /// Begins a family of refresh tokens.
+    /// Starts a refresh family.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
@@ -63,32 +63,32 @@ impl CredentialStore {
         }
     }
 
-    /// Looks a family up.
+    /// Loads a refresh family.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
-    pub async fn load_family(&self, name: &str) -> Result<Option<RefreshFamily>, CredentialStoreError> {
+    pub async fn load_family(&self, family_id: &str) -> Result<Option<RefreshFamily>, CredentialStoreError> {
         match self {
-            Self::Memory(store) => Ok(store.load_family(name, clock::now_ms())),
-            Self::Redis(store) => store.load_family(name).await,
+            Self::Memory(store) => Ok(store.load_family(family_id, clock::now_ms())),
+            Self::Redis(store) => store.load_family(family_id).await,
         }
     }
 
-    /// Puts the successor of a refresh token in its place.
+    /// Replaces a refresh token by its successor.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
     pub async fn rotate_refresh_token(
         &self,
-        turn: &RefreshRotation,
+        rotation: &RefreshRotation,
     ) -> Result<RefreshRotationResult, CredentialStoreError> {
         match self {
-            Self::Memory(store) => Ok(store.rotate_refresh_token(turn, clock::now_ms())),
-            Self::Redis(store) => store.rotate_refresh_token(turn).await,
+            Self::Memory(store) => Ok(store.rotate_refresh_token(rotation, clock::now_ms())),
+            Self::Redis(store) => store.rotate_refresh_token(rotation).await,
         }
     }
 
-    /// Keeps an invite; the moment it ends, ms since 1970.
+    /// Stores an invite and returns when it expires, ms since 1970.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
@@ -99,7 +99,7 @@ impl CredentialStore {
         }
     }
 
-    /// Uses an invite once.
+    /// Uses an invite once, if it is valid and has uses left.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
@@ -110,7 +110,7 @@ impl CredentialStore {
         }
     }
 
-    /// The invites to a room that are not over, by when they end.
+    /// The valid invites of a room, the first to expire first.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
@@ -125,7 +125,7 @@ impl CredentialStore {
         Ok(invites)
     }
 
-    /// Takes an invite back; whether there was one.
+    /// Deletes an invite and returns whether there was one.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
@@ -136,7 +136,7 @@ impl CredentialStore {
         }
     }
 
-    /// Takes all invites to a room back: it is gone.
+    /// Deletes all invites of a room that has ended.
     ///
     /// # Errors
     /// [`CredentialStoreError`]

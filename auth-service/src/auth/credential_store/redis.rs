@@ -2,7 +2,7 @@
 //!
 //! Owns: one atomic step for each operation of the contract, on a pooled connection, because the
 //! order of these requests does not matter. Must not: retry; the client does, and only if a request
-//! was not executed. Next: `lua/` for what happens in Redis.
+//! was not executed. Next: `lua/` has the scripts.
 
 use std::{collections::HashMap, sync::Arc};
 

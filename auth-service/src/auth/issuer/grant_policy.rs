@@ -1,4 +1,4 @@
-//! Who may have which token: from a request to the terms of a token, by the configuration.
+//! The policy of grants: from a request to the terms of a token, by the configuration.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,11 +19,11 @@ use crate::context::{
     principal::Principal,
 };
 
-/// The largest metadata of a token, whatever the limit for a member is: a longer token would be
-/// refused unread.
+/// The largest metadata of a token, whatever the limit for a member is. A longer token would exceed
+/// the limit of the verifier.
 const MAX_METADATA_BYTES: usize = 7 * 1024;
 
-/// Who may have which token, by the configuration.
+/// Decides the terms of tokens, by the configuration.
 #[derive(Debug)]
 pub(crate) struct GrantPolicy {
     roles: BTreeMap<Role, Arc<[Arc<str>]>>,
@@ -184,9 +184,9 @@ impl GrantPolicy {
         )
     }
 
-    /// Adds what is the same for all callers: name, metadata, region and permissions.
-    fn complete_terms(&self, request: TokenRequest, standing: BaseTerms) -> Result<RoomTokenTerms, Problem> {
-        let (room, user, role, ttl_s, caller) = standing;
+    /// Adds name, metadata, region and permissions, which are the same for all callers.
+    fn complete_terms(&self, request: TokenRequest, base: BaseTerms) -> Result<RoomTokenTerms, Problem> {
+        let (room, user, role, ttl_s, caller) = base;
         let permissions = self.permissions_of(&role)?;
         let name = request.name.map(DisplayName::into_text);
         let region = request.region;
@@ -231,7 +231,7 @@ impl GrantPolicy {
         let open = self.guest_rooms.is_empty() || self.guest_rooms.iter().any(|rooms| rooms.matches(room));
         if matches!(caller, Principal::Guest) && !open {
             return Err(
-                Problem::new(403, "room_not_allowed", "guests may be in other rooms only").with_field("room")
+                Problem::new(403, "room_not_allowed", "guests may not be in this room").with_field("room")
             );
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Invite codes and the terms of invites. A code, `sbi_SECRET.ROOM`, lets a guest without an account
-//! join one room.
+//! Invite codes and the terms of invites. A code, `sbi_SECRET.ROOM`, lets a guest without an
+//! account join one room.
 
 use serde::{Deserialize, Serialize};
 use signalbox_protocol::id::{CallerId, Role, RoomId};

@@ -1,8 +1,8 @@
-//! What a token may say. Pure.
+//! The terms of a token: which caller may have which. Pure.
 //!
 //! Owns: the terms that a caller may have ([`GrantPolicy`]), and the forms of refresh tokens and
-//! invite codes. Must not: read a header or the store, read a clock, or make the id of a token; the
-//! caller passes them in. Next: `auth/token_issuer.rs` signs.
+//! invite codes. Must not: read a header, the store or a clock, or create the id of a token; the
+//! caller passes them. Next: `auth/token_issuer.rs` signs.
 
 mod grant_policy;
 mod invite;

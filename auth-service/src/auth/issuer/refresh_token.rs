@@ -1,7 +1,9 @@
-//! Refresh tokens (RFC 9700, section 4.14): 32 bytes, the first half names the family, the second proves.
+//! Refresh tokens (RFC 9700, section 4.14): 32 bytes. The first half names the family, the second
+//! half is the secret.
 //!
-//! The successor of a token is derived from it and from a salt that the store keeps, so that a client whose answer was lost gets the
-//! same one again, while the store alone knows digests only and cannot make one.
+//! The successor of a token is derived from the token and from a salt in the store. So a client
+//! that lost the response gets the same successor again. The store holds only digests and cannot
+//! derive a token.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
@@ -38,7 +40,7 @@ pub(crate) fn derive_successor(token: &OpaqueToken, salt: &str) -> OpaqueToken {
     let mut bytes = *token.expose();
     // A salt has 64 digits, as long as a block of the hash, so RFC 2104 uses it unchanged.
     let mut key = [0; 64];
-    key.iter_mut().zip(salt.bytes()).for_each(|(place, byte)| *place = byte);
+    key.iter_mut().zip(salt.bytes()).for_each(|(target, byte)| *target = byte);
     let mut mac = Hmac::<Sha256>::new(&key.into());
     mac.update(&bytes);
     let (_, proof) = bytes.split_at_mut(16);

@@ -1,4 +1,4 @@
-//! The folder of private keys: one file `KID.json` for each, closed to everybody but its owner.
+//! The folder of private keys: one file `KID.json` for each key, readable by its owner only.
 
 use std::{
     fs,
@@ -18,8 +18,8 @@ const MAX_FILES: usize = 256;
 /// The keys of a folder, oldest first.
 ///
 /// # Errors
-/// [`KeysError`]: the folder or a file is open to others, or not what it should be. Nothing is passed over silently, except what is
-/// not called `*.json`.
+/// [`KeysError`]: other users can open the folder or a file, or its content is wrong. No `*.json`
+/// file is skipped silently.
 pub fn read_keys(folder: &Path) -> Result<Vec<PrivateKey>, KeysError> {
     check_folder(folder)?;
     let mut keys = Vec::new();
@@ -34,7 +34,7 @@ pub fn read_keys(folder: &Path) -> Result<Vec<PrivateKey>, KeysError> {
             return Err(KeysError::TooMany(folder.to_owned()));
         }
     }
-    // By name where they begin at once, so that every process has the same order.
+    // By `kid` if two begin to sign at the same time, so that every process has the same order.
     keys.sort_by(|one, two| (one.signs_from, one.public.kid()).cmp(&(two.signs_from, two.public.kid())));
     Ok(keys)
 }
@@ -55,7 +55,7 @@ fn read_key(path: &Path) -> Result<PrivateKey, KeysError> {
     }
 }
 
-/// Makes the folder where it is not there, closed.
+/// Creates the folder if it does not exist, with mode 700.
 ///
 /// # Errors
 /// [`KeysError`]
@@ -66,21 +66,21 @@ pub fn create_folder(folder: &Path) -> Result<(), KeysError> {
     }
 }
 
-/// Writes a key: whole, or not at all, so that a reader never meets half a file.
+/// Writes a key in one step, so that a reader never meets half a file.
 ///
 /// # Errors
 /// [`KeysError`]
 pub fn write_key(folder: &Path, key: &PrivateKey) -> Result<PathBuf, KeysError> {
     let path = folder.join(format!("{}.json", key.public.kid()));
     let part = folder.join(format!(".{}.part", key.public.kid()));
-    let written = || -> io::Result<()> {
+    let write = || -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
         file.write_all(&key.to_file_content()?)?;
         file.sync_all()?;
         fs::rename(&part, &path)?;
         fs::File::open(folder)?.sync_all()
     };
-    written().map_err(|error| unreadable_error(&path, &error))?;
+    write().map_err(|error| unreadable_error(&path, &error))?;
     Ok(path)
 }
 
@@ -101,12 +101,12 @@ fn check_folder(folder: &Path) -> Result<(), KeysError> {
     check_permissions(folder, &meta, "700")
 }
 
-fn check_permissions(path: &Path, meta: &fs::Metadata, right: &'static str) -> Result<(), KeysError> {
+fn check_permissions(path: &Path, meta: &fs::Metadata, required_mode: &'static str) -> Result<(), KeysError> {
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         Ok(())
     } else {
-        Err(KeysError::OpenPermissions { path: path.to_owned(), mode, required_mode: right })
+        Err(KeysError::OpenPermissions { path: path.to_owned(), mode, required_mode })
     }
 }
 

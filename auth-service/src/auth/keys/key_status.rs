@@ -1,27 +1,30 @@
-//! When a key does what. Nothing of this is stored: it follows from when each key begins to sign.
+//! The state of each key. It is not stored: it follows from the time at which each key begins to
+//! sign.
 
 use signalbox_config::AuthSettings;
 use signalbox_token::TokenKind;
 
-/// More than it takes until a process has looked into the folder, and clocks differ, seconds.
+/// The time until every process has read the folder, and the difference of clocks, seconds.
 const PROPAGATION_S: u64 = 2;
 
-/// How far ahead of its making a token's `iat` may lie, and how long requests are on their way, seconds.
+/// How far a token's `iat` may lie in the future, and how long a request may take, seconds.
 const MARGIN_S: u64 = 60;
 
-/// The times that a rotation keeps.
+/// The periods of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyTiming {
-    /// From the making of a key to its first signature: nobody then holds a set that lacks it.
+    /// From the creation of a key to its first signature, seconds: every cached set holds it then.
     pub lead_s: u64,
-    /// How long it is published after its successor began: the longest life of what signaling nodes check.
+    /// How long a key is published after its successor began to sign, seconds: the longest life of
+    /// a token that nodes verify.
     pub publish_after_rotation_s: u64,
-    /// How long this service takes it after that: the longest life of any token.
+    /// How long this service accepts a key after its successor began to sign, seconds: the longest
+    /// life of any token.
     pub retained_s: u64,
 }
 
 impl KeyTiming {
-    /// Those of the configuration.
+    /// The periods that follow from the configuration.
     pub fn new(auth: &AuthSettings) -> Self {
         let cached_s = auth.jwks_ttl.0.as_millis().div_ceil(1000) as u64;
         let longest = TokenKind::ALL.map(TokenKind::max_life_s).into_iter().max().unwrap_or_default();
@@ -33,21 +36,21 @@ impl KeyTiming {
     }
 }
 
-/// What a key does.
+/// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
-    /// It is published and does not sign yet.
+    /// The key is published and does not sign yet.
     Publishing,
-    /// It signs.
+    /// The key signs.
     Signing,
-    /// It signs no more; what it has signed is still good.
+    /// The key signs no more; its tokens are still valid.
     Retiring,
-    /// Nothing that it has signed can be good. It can go.
+    /// No token of the key can be valid any more, so its file can be removed.
     Expired,
 }
 
 impl KeyState {
-    /// For people.
+    /// The word that operators read.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publishing => "publishing",
@@ -58,24 +61,24 @@ impl KeyState {
     }
 }
 
-/// A key's state, since when, until when if that is known (seconds since 1970), and whether it is in the published set.
+/// The state of a key and its period, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyStatus {
-    /// What it does.
+    /// The state at the time of the query.
     pub state: KeyState,
-    /// Since when. None for what is only published: since it was made.
+    /// When the state began; `None` for a key that does not sign yet.
     pub since_s: Option<u64>,
-    /// Until when, where that is decided.
+    /// When the state ends, if that is decided.
     pub until_s: Option<u64>,
-    /// Whether others get to see it.
+    /// Whether the key is in the published set.
     pub published: bool,
 }
 
-/// The state of each key at `now_s`. `begins` are the times when they begin to sign, oldest first; of equal ones the later in
-/// the list is the newer.
+/// The state of each key at `now_s`. `begins` are the times at which the keys begin to sign, oldest
+/// first. Of two equal times the later in the list is the newer key.
 pub fn key_statuses(begins: &[u64], now_s: u64, times: KeyTiming) -> Vec<KeyStatus> {
     debug_assert!(begins.is_sorted());
-    let place = |(index, begin): (usize, &u64)| {
+    let status_of = |(index, begin): (usize, &u64)| {
         let successor = begins.get(index + 1).copied();
         let (state, since_s, until_s, published) = match successor {
             _ if *begin > now_s => (KeyState::Publishing, None, Some(*begin), true),
@@ -93,7 +96,7 @@ pub fn key_statuses(begins: &[u64], now_s: u64, times: KeyTiming) -> Vec<KeyStat
         };
         KeyStatus { state, since_s, until_s, published }
     };
-    begins.iter().enumerate().map(place).collect()
+    begins.iter().enumerate().map(status_of).collect()
 }
 
 #[cfg(test)]
@@ -106,7 +109,7 @@ mod tests {
     const TIMES: KeyTiming = KeyTiming { lead_s: 10, publish_after_rotation_s: 100, retained_s: 1000 };
 
     fn states(begins: &[u64], now_s: u64) -> Vec<(KeyState, bool)> {
-        key_statuses(begins, now_s, TIMES).iter().map(|place| (place.state, place.published)).collect()
+        key_statuses(begins, now_s, TIMES).iter().map(|status| (status.state, status.published)).collect()
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! What tokens are signed with: the shared secret, or private keys in a folder.
+//! The signing keys: a shared secret, or private keys in a folder.
 //!
-//! Owns: the folder ([`folder`]), when each key does what ([`key_statuses`]), the signature ([`SigningKeys::sign`]), what is published
-//! ([`SigningKeys::published_jwks`]), what an operator does ([`operations`]). Must not: decide what a token says (`auth/token_issuer.rs`), or let a private key out.
+//! Owns: the folder ([`folder`]), the state of each key ([`key_statuses`]), the signature
+//! ([`SigningKeys::sign`]), the published keys ([`SigningKeys::published_jwks`]) and the commands
+//! of an operator ([`operations`]). Must not: decide the claims of a token
+//! (`auth/token_issuer.rs`), or show a private key. Next: `signing_keys.rs`.
 //!
-//! The state of a key follows from the clock and the time it begins to sign, which its file says. So a rotation is a new file, any number
-//! of processes agree without talking to each other, and nothing has to be repaired after a crash.
+//! The state of a key follows from the clock and from the time in its file at which it begins to
+//! sign. So a rotation is a new file, all processes agree without messages, and a crash leaves
+//! nothing to repair.
 
 pub mod folder;
 mod key_status;
@@ -23,47 +26,49 @@ pub use private_key::PrivateKey;
 pub(crate) use signing_keys::JwksBody;
 pub use signing_keys::{PublishedJwks, SigningKeys};
 
-/// Why keys cannot be used: one line, naming the file, never its content.
+/// Why keys cannot be used: one line that names the file, never its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// Others can read it.
-    #[error("{path} is open to others (mode {mode:03o}) and holds private keys: chmod {required_mode} it")]
+    /// Other users of the machine can read the folder or the file.
+    #[error(
+        "{path} holds private keys and is open to others (mode {mode:03o}); run: chmod {required_mode} {path}"
+    )]
     OpenPermissions {
         /// The folder or file.
         path: PathBuf,
-        /// Its mode.
+        /// The permission bits that it has.
         mode: u32,
-        /// The mode it should have.
+        /// The mode that it must have, octal.
         required_mode: &'static str,
     },
-    /// The system says no.
+    /// The system refused to read or write.
     #[error("{path}: {problem}")]
     Unreadable {
         /// The folder or file.
         path: PathBuf,
-        /// What the system said.
+        /// The error text of the system.
         problem: String,
     },
-    /// Not what it should be.
+    /// The content or the kind of the file is wrong.
     #[error("{path} {problem}")]
     Broken {
         /// The folder or file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault, as the end of a sentence about the file.
         problem: &'static str,
     },
-    /// Nobody rotates through so many.
-    #[error("{0} holds too many keys; remove what `signalbox keys list` calls over")]
+    /// More files than any rotation creates.
+    #[error("{0} holds too many keys; remove those that `signalbox keys list` calls over")]
     TooMany(PathBuf),
-    /// Nothing to sign with.
+    /// No key has begun to sign.
     #[error("{0} holds no key that signs already; make the first one with: signalbox keys new --dir {0}")]
     NoSigningKey(PathBuf),
-    /// A set that nobody would take.
+    /// Nodes refuse a set of so many keys.
     #[error(
-        "{0} keys would be published and at most {MAX_JWKS_KEYS} are taken; rotate more slowly, or lower auth.token_ttl_max"
+        "{0} keys would be published, and nodes accept at most {MAX_JWKS_KEYS}; rotate more slowly, or lower auth.token_ttl_max"
     )]
     TooManyPublished(usize),
     /// The system has no randomness.
-    #[error("no randomness: {0}")]
+    #[error("the system has no randomness: {0}")]
     NoRandomness(String),
 }

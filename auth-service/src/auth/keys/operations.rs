@@ -1,4 +1,4 @@
-//! What an operator does to the folder: `signalbox keys new`, `rotate`, `list`.
+//! The operations of an operator on the folder: `signalbox keys new`, `rotate`, `list`.
 
 use std::path::Path;
 
@@ -6,41 +6,41 @@ use signalbox_token::{KeyAlgorithm, MAX_JWKS_KEYS};
 
 use super::{KeyState, KeyStatus, KeyTiming, KeysError, PrivateKey, folder, key_statuses};
 
-/// A key, as an operator sees it.
+/// A key in the list for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyListing {
-    /// Its name.
+    /// The RFC 7638 thumbprint of the key.
     pub kid: String,
-    /// Its algorithm.
+    /// The algorithm that it signs with.
     pub algorithm: KeyAlgorithm,
-    /// What it does.
+    /// The state and its period.
     pub status: KeyStatus,
 }
 
-/// What a rotation has done.
+/// The result of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRotation {
-    /// The new key.
+    /// The `kid` of the new key.
     pub kid: String,
     /// When it begins to sign, seconds since 1970.
     pub signs_from: u64,
-    /// The keys that were over and are gone.
+    /// The `kid` of each expired key that was removed.
     pub removed: Vec<String>,
 }
 
-/// Why nothing was done.
+/// Why an operation changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyOperationError {
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] KeysError),
-    /// A second first key would sign at once, unknown to every node.
+    /// Another first key would sign at once, before any node knows it.
     #[error("the folder has a key already; make the next one with: signalbox keys rotate")]
     NotEmpty,
-    /// There is nothing to be replaced.
+    /// There is no key to replace.
     #[error("the folder has no key yet; make the first one with: signalbox keys new")]
     Empty,
-    /// Called twice.
+    /// The key of an earlier rotation does not sign yet.
     #[error("the key {0} is waiting to sign; wait until it does, or pass --now")]
     RotationPending(String),
 }
@@ -56,15 +56,16 @@ pub fn list_keys(path: &Path, times: KeyTiming, now_s: u64) -> Result<Vec<KeyLis
 fn key_listings(keys: &[PrivateKey], times: KeyTiming, now_s: u64) -> Vec<KeyListing> {
     let begins: Vec<_> = keys.iter().map(|key| key.signs_from).collect();
     let all = keys.iter().zip(key_statuses(&begins, now_s, times));
-    all.map(|(key, place)| KeyListing {
+    all.map(|(key, status)| KeyListing {
         kid: key.public.kid().to_owned(),
         algorithm: key.public.algorithm(),
-        status: place,
+        status,
     })
     .collect()
 }
 
-/// The first key of a folder, which is made where it is not there. It signs at once: nobody holds an older set.
+/// Creates the first key of a folder, and the folder if it does not exist. The key signs at once,
+/// because no node has cached a set yet. Returns its `kid`.
 ///
 /// # Errors
 /// [`KeyOperationError::NotEmpty`], [`KeysError`]
@@ -82,8 +83,11 @@ pub fn create_first_key(
     Ok(key.public.kid().to_owned())
 }
 
-/// Makes the next key and removes those that are over. It begins to sign when every cached set has it; with `at_once`, for a key that has
-/// leaked, now: nodes then look for it when they first meet it. Of the same algorithm as the newest, unless told otherwise.
+/// Creates the next key and removes the expired ones.
+///
+/// The key begins to sign when every cached set holds it. With `at_once`, after a leak, it signs
+/// now, and a node fetches the set when it first meets the key. Without `algorithm` it has the
+/// algorithm of the newest key.
 ///
 /// # Errors
 /// [`KeyOperationError`]
@@ -107,7 +111,7 @@ pub fn rotate_keys(
         return Err(KeysError::TooManyPublished(published + 1).into());
     }
     let mut signs_from = if at_once { now_s } else { now_s + times.lead_s };
-    // Of two that begin in the same second the name would decide which is the newer.
+    // Of two keys that begin in the same second, the `kid` would decide which is the newer.
     while keys.iter().any(|key| key.signs_from == signs_from) {
         signs_from += 1;
     }

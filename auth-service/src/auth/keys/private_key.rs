@@ -1,4 +1,4 @@
-//! A private key: made, written, read. Nothing of it is ever shown.
+//! A private key: its creation and its file. Debug output and errors never show it.
 
 use std::fmt;
 
@@ -13,25 +13,26 @@ use super::KeysError;
 const PKCS8_ED25519: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// P-256 in PKCS #8 (RFC 5208, RFC 5915, RFC 5480), without the public key, up to the 32 bytes of the scalar.
+/// P-256 in PKCS #8 (RFC 5208, RFC 5915, RFC 5480), without the public key, up to the 32 bytes of
+/// the scalar.
 const PKCS8_P256: [u8; 35] = [
     0x30, 0x41, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
     0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x27, 0x30, 0x25, 0x02, 0x01, 0x01, 0x04,
     0x20,
 ];
 
-/// A key that signs, and when it begins to.
+/// A key that signs, and the time at which it begins to sign.
 #[derive(Clone)]
 pub struct PrivateKey {
-    /// What is published of it.
+    /// The public part, which is published.
     pub public: PublicJwk,
-    /// Seconds since 1970.
+    /// When the key begins to sign, seconds since 1970.
     pub signs_from: u64,
     secret: [u8; 32],
     encoding: EncodingKey,
 }
 
-/// A file: a private JWK (RFC 7517, RFC 8037) with one member of ours.
+/// The content of a file: a private JWK (RFC 7517, RFC 8037) with the member `signs_from`.
 #[derive(Serialize, Deserialize)]
 struct PrivateKeyFile {
     #[serde(flatten)]
@@ -47,7 +48,7 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl PrivateKey {
-    /// A random one.
+    /// A random key.
     ///
     /// # Errors
     /// If the system has no randomness.
@@ -55,7 +56,7 @@ impl PrivateKey {
         loop {
             let mut secret = [0; 32];
             getrandom::fill(&mut secret).map_err(|error| KeysError::NoRandomness(error.to_string()))?;
-            // Of 2^32 numbers one is no scalar of P-256.
+            // About one of 2^32 random numbers is no scalar of P-256.
             if let Ok(key) = Self::from_secret(algorithm, secret, signs_from) {
                 return Ok(key);
             }
@@ -68,19 +69,20 @@ impl PrivateKey {
             KeyAlgorithm::ES256 => EncodingKey::from_ec_der(&[&PKCS8_P256[..], &secret].concat()),
         };
         let own = jwk::Jwk::from_encoding_key(&encoding, algorithm.to_jsonwebtoken());
-        let (x, y) = match own.map_err(|_| "`d` is no key of its curve")?.algorithm {
+        let (x, y) = match own.map_err(|_| "has a `d` that is no key of its curve")?.algorithm {
             jwk::AlgorithmParameters::OctetKeyPair(key) => (key.x, None),
             jwk::AlgorithmParameters::EllipticCurve(key) => (key.x, Some(key.y)),
-            _ => return Err("`d` is no key of its curve"),
+            _ => return Err("has a `d` that is no key of its curve"),
         };
-        let public = PublicJwk::new(algorithm, x, y).map_err(|_| "`d` is no key of its curve")?;
+        let public = PublicJwk::new(algorithm, x, y).map_err(|_| "has a `d` that is no key of its curve")?;
         Ok(Self { public, signs_from, secret, encoding })
     }
 
-    /// Reads a file. The public members must be those of the private one, and its `kid` its thumbprint.
+    /// Parses the content of a file. The public members must belong to `d`, and `kid` must be the
+    /// thumbprint.
     ///
     /// # Errors
-    /// What is wrong with it, without repeating any of it.
+    /// The fault, without any part of the key.
     pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
         let file: PrivateKeyFile = serde_json::from_slice(text)
             .map_err(|_| "is not a private JWK with kty, crv, x, d, kid, alg, use and signs_from")?;
@@ -94,10 +96,10 @@ impl PrivateKey {
         }
     }
 
-    /// The content of its file.
+    /// The content of the file of this key.
     ///
     /// # Errors
-    /// None that a caller could cause.
+    /// Only a fault of the library; no caller can cause it.
     pub fn to_file_content(&self) -> Result<Vec<u8>, serde_json::Error> {
         let file = PrivateKeyFile {
             public: self.public.clone(),
@@ -109,7 +111,7 @@ impl PrivateKey {
         Ok(text)
     }
 
-    /// What the library signs with.
+    /// The key in the form of the library that signs.
     pub(crate) fn encoding_key(&self) -> &EncodingKey {
         &self.encoding
     }

@@ -1,4 +1,6 @@
-//! The keys of a running process.
+//! The keys of a running process: the key that signs, the keys that verify, and the published set.
+//!
+//! Must not: decide the state of a key (`key_status.rs`), or write a file (`operations.rs`).
 
 use std::{
     path::PathBuf,
@@ -15,10 +17,11 @@ use utoipa::ToSchema;
 
 use super::{KeyState, KeyTiming, KeysError, PrivateKey, folder, key_statuses};
 
-/// How often the folder is looked into. A new key waits at least `KeyTiming::lead_s` for its first signature.
+/// How often the folder is read. A new key waits at least `KeyTiming::lead_s` for its first
+/// signature.
 const FOLDER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What signs now.
+/// The key that signs now.
 struct ActiveSigningKey {
     kid: String,
     algorithm: Algorithm,
@@ -30,13 +33,13 @@ struct ActiveSigningKey {
 pub struct PublishedJwks {
     /// `{"keys":[…]}`, public keys only.
     pub body: String,
-    /// Its entity tag (RFC 9110, section 8.8.3), quoted.
+    /// The entity tag (RFC 9110, section 8.8.3), quoted.
     pub etag: String,
-    /// How long it may be kept, seconds.
+    /// How long a client may cache the set, seconds.
     pub max_age_s: u64,
 }
 
-/// What follows from the folder and the time.
+/// The state of the keys at one reading of the folder.
 struct KeySnapshot {
     signer: ActiveSigningKey,
     published: Option<Arc<PublishedJwks>>,
@@ -48,26 +51,26 @@ struct KeyFolder {
     max_age_s: u64,
 }
 
-/// What a process signs with, and what it checks with: the same keys, and those before.
+/// The keys of a process: one signs, and it and the earlier ones verify.
 pub struct SigningKeys {
     verifier: TokenVerifier,
     folder: Option<KeyFolder>,
-    // Held for the copy of a pointer.
+    // A std lock: held for the copy of a pointer.
     snapshot: RwLock<Arc<KeySnapshot>>,
 }
 
 impl SigningKeys {
-    /// The shared secret signs (HS256); it and the previous one check. Nothing is published.
+    /// The shared secret signs (HS256); it and the previous one verify. No key is published.
     pub fn from_secret(secret: &SharedSecret, previous: Option<&SharedSecret>) -> Arc<Self> {
         let key = EncodingKey::from_secret(secret.expose());
         let signer = ActiveSigningKey { kid: secret.kid(), algorithm: Algorithm::HS256, key };
         let verifier = TokenVerifier::from_secrets(std::iter::once(secret).chain(previous));
-        let now = RwLock::new(Arc::new(KeySnapshot { signer, published: None }));
-        Arc::new(Self { verifier, folder: None, snapshot: now })
+        let snapshot = RwLock::new(Arc::new(KeySnapshot { signer, published: None }));
+        Arc::new(Self { verifier, folder: None, snapshot })
     }
 
-    /// The keys of a folder sign and check. Tokens of applications that sign with a shared secret are good where one is given,
-    /// and only there.
+    /// The keys of a folder sign and verify. Tokens that an application signs with a shared secret
+    /// are valid only if `secrets` has that secret.
     ///
     /// # Errors
     /// [`KeysError`], for the operator.
@@ -79,72 +82,73 @@ impl SigningKeys {
     ) -> Result<Arc<Self>, KeysError> {
         let verifier = TokenVerifier::with_published_keys(secrets);
         let folder = KeyFolder { path, timing: KeyTiming::new(auth), max_age_s: auth.jwks_ttl.0.as_secs() };
-        let (now, keys) = folder.load_snapshot(now_s)?;
+        let (snapshot, keys) = folder.load_snapshot(now_s)?;
         verifier.replace_published_keys(keys);
-        Ok(Arc::new(Self { verifier, folder: Some(folder), snapshot: RwLock::new(Arc::new(now)) }))
+        Ok(Arc::new(Self { verifier, folder: Some(folder), snapshot: RwLock::new(Arc::new(snapshot)) }))
     }
 
-    /// Checks what this signs.
+    /// The verifier of the tokens that these keys sign.
     pub fn verifier(&self) -> &TokenVerifier {
         &self.verifier
     }
 
-    /// A token of any kind (RFC 7515, compact).
+    /// Signs a token of any kind (RFC 7515, compact serialization).
     ///
     /// # Errors
-    /// Only a fault of the library; there is nothing a caller could send to cause it.
+    /// Only a fault of the library; no caller can cause it.
     pub fn sign<C: TokenClaims>(&self, claims: &C) -> Result<String, jsonwebtoken::errors::Error> {
-        let now = self.snapshot();
+        let snapshot = self.snapshot();
         let header = Header {
             typ: Some(C::KIND.typ().to_owned()),
-            kid: Some(now.signer.kid.clone()),
-            ..Header::new(now.signer.algorithm)
+            kid: Some(snapshot.signer.kid.clone()),
+            ..Header::new(snapshot.signer.algorithm)
         };
-        jsonwebtoken::encode(&header, claims, &now.signer.key)
+        jsonwebtoken::encode(&header, claims, &snapshot.signer.key)
     }
 
-    /// What is published; nothing where a shared secret signs.
+    /// The published set; `None` if a shared secret signs.
     pub fn published_jwks(&self) -> Option<Arc<PublishedJwks>> {
         self.snapshot().published.clone()
     }
 
-    /// Looks into the folder again. What is held stays where the folder is not usable just now.
+    /// Reads the folder again. If the folder cannot be used now, the current keys stay.
     ///
     /// # Errors
     /// [`KeysError`], for the operator.
     pub fn reload(&self, now_s: u64) -> Result<(), KeysError> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let (now, keys) = folder.load_snapshot(now_s)?;
+        let (next, keys) = folder.load_snapshot(now_s)?;
         let before = self.snapshot();
-        if before.signer.kid != now.signer.kid {
-            tracing::info!(event = "signing_key_changed", kid = now.signer.kid);
+        if before.signer.kid != next.signer.kid {
+            tracing::info!(event = "signing_key_changed", kid = next.signer.kid);
         }
-        // First what checks, so that nothing is signed that would not be taken back here.
+        // The verifier first, so that this process accepts every token that it signs.
         self.verifier.replace_published_keys(keys);
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(())
     }
 
-    /// Looks into the folder every second until the process ends. Each change between usable and not is one line of the log.
+    /// Reads the folder every second until the process ends. The log has one line for each change
+    /// between usable and unusable.
     pub async fn watch_folder(self: Arc<Self>) {
         if self.folder.is_none() {
             return;
         }
-        let mut said: Option<KeysError> = None;
+        let mut logged: Option<KeysError> = None;
         loop {
             tokio::time::sleep(FOLDER_POLL_INTERVAL).await;
             let keys = self.clone();
-            let looked = tokio::task::spawn_blocking(move || keys.reload(clock::now_s())).await;
-            match looked {
-                Ok(Ok(())) if said.is_some() => {
+            let reloaded = tokio::task::spawn_blocking(move || keys.reload(clock::now_s())).await;
+            match reloaded {
+                Ok(Ok(())) if logged.is_some() => {
                     tracing::info!(event = "keys_dir_usable");
-                    said = None;
+                    logged = None;
                 }
-                Ok(Err(error)) if said.as_ref() != Some(&error) => {
-                    tracing::error!(event = "keys_dir_unusable", %error, "the keys that are held go on");
-                    said = Some(error);
+                Ok(Err(error)) if logged.as_ref() != Some(&error) => {
+                    tracing::error!(event = "keys_dir_unusable", %error, "the loaded keys stay in use");
+                    logged = Some(error);
                 }
-                // A thread that did not come back is tried again in a second.
+                // After a failure of the thread the next second retries.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -159,16 +163,16 @@ impl KeyFolder {
     fn load_snapshot(&self, now_s: u64) -> Result<(KeySnapshot, Vec<VerificationKey>), KeysError> {
         let keys = folder::read_keys(&self.path)?;
         let begins: Vec<_> = keys.iter().map(|key| key.signs_from).collect();
-        let (mut signer, mut public, mut checking) = (None, Vec::new(), Vec::new());
-        for (key, place) in keys.iter().zip(key_statuses(&begins, now_s, self.timing)) {
-            if place.state == KeyState::Signing {
+        let (mut signer, mut public, mut verifying) = (None, Vec::new(), Vec::new());
+        for (key, status) in keys.iter().zip(key_statuses(&begins, now_s, self.timing)) {
+            if status.state == KeyState::Signing {
                 signer = Some(active_key(key));
             }
-            if place.state != KeyState::Expired {
+            if status.state != KeyState::Expired {
                 let broken = |_| KeysError::Broken { path: self.path.clone(), problem: "holds a broken key" };
-                checking.push(key.public.to_verification_key().map_err(broken)?);
+                verifying.push(key.public.to_verification_key().map_err(broken)?);
             }
-            if place.published {
+            if status.published {
                 public.push(&key.public);
             }
         }
@@ -177,7 +181,7 @@ impl KeyFolder {
         }
         let signer = signer.ok_or_else(|| KeysError::NoSigningKey(self.path.clone()))?;
         let published = Some(Arc::new(build_published_jwks(&public, self.max_age_s)));
-        Ok((KeySnapshot { signer, published }, checking))
+        Ok((KeySnapshot { signer, published }, verifying))
     }
 }
 
@@ -194,7 +198,7 @@ pub(crate) struct JwksBody<'a> {
 }
 
 fn build_published_jwks(keys: &[&PublicJwk], max_age_s: u64) -> PublishedJwks {
-    // Texts and a list: there is nothing that could not be written.
+    // Texts and a list: their serialization cannot fail.
     let body = serde_json::to_string(&JwksBody { keys }).unwrap_or_default();
     let digest = Sha256::digest(&body);
     let etag: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,4 @@
-//! Keys in a folder, over time.
+//! The keys of a folder over time.
 
 use std::{
     fs::{self, Permissions},
@@ -65,7 +65,7 @@ fn key_rotation_refuses_no_valid_token_at_any_step() {
         let rotated = rotate_keys(&path, None, timing(), NOW, false).unwrap();
         assert_eq!(rotated.signs_from, NOW + timing().lead_s);
         keys.reload(NOW).unwrap();
-        assert_eq!(published_kids(&keys).len(), 2, "it is published before it signs");
+        assert_eq!(published_kids(&keys).len(), 2, "the key is published before it signs");
         assert_eq!(kid_of(&keys.sign(&claims(NOW)).unwrap()), old);
 
         let begin = rotated.signs_from;
@@ -79,10 +79,10 @@ fn key_rotation_refuses_no_valid_token_at_any_step() {
 
         keys.reload(begin + timing().publish_after_rotation_s).unwrap();
         assert_eq!(published_kids(&keys), vec![rotated.kid.clone()]);
-        let over = begin + timing().retained_s;
-        let third = rotate_keys(&path, None, timing(), over, false).unwrap();
+        let expired_s = begin + timing().retained_s;
+        let third = rotate_keys(&path, None, timing(), expired_s, false).unwrap();
         assert_eq!(third.removed, vec![old]);
-        assert_eq!(list_keys(&path, timing(), over).unwrap().len(), 2);
+        assert_eq!(list_keys(&path, timing(), expired_s).unwrap().len(), 2);
     }
 }
 
@@ -92,12 +92,13 @@ fn key_folder_or_file_readable_by_others_is_refused() {
     let file = path.join(format!("{kid}.json"));
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-    for (what, mode) in [(&path, 0o750), (&path, 0o701), (&file, 0o640), (&file, 0o604)] {
-        fs::set_permissions(what, Permissions::from_mode(mode)).unwrap();
+    for (target, mode) in [(&path, 0o750), (&path, 0o701), (&file, 0o640), (&file, 0o604)] {
+        fs::set_permissions(target, Permissions::from_mode(mode)).unwrap();
         let error = SigningKeys::from_folder(path.clone(), &auth(), [], NOW).map(drop).unwrap_err();
         assert!(matches!(error, KeysError::OpenPermissions { .. }), "{error}");
         assert!(error.to_string().contains("chmod"), "{error}");
-        fs::set_permissions(what, Permissions::from_mode(if what == &path { 0o700 } else { 0o600 })).unwrap();
+        let closed = if target == &path { 0o700 } else { 0o600 };
+        fs::set_permissions(target, Permissions::from_mode(closed)).unwrap();
     }
     load_keys(&path, NOW);
 }
@@ -122,7 +123,7 @@ fn key_operations_explain_each_error() {
     assert_eq!(
         rotate_keys(&path, None, timing(), NOW + 1, false).unwrap_err(),
         KeyOperationError::RotationPending(waiting.kid),
-        "a timer that fires twice makes one key"
+        "a timer that fires twice creates one key"
     );
     let leaked = rotate_keys(&path, Some(KeyAlgorithm::ES256), timing(), NOW + 1, true).unwrap();
     assert_eq!(kid_of(&load_keys(&path, NOW + 1).sign(&claims(NOW)).unwrap()), leaked.kid);
@@ -146,7 +147,7 @@ fn at_most_32_keys_are_published() {
     ));
 }
 
-/// A token put together by hand: `sign` gets the header and claims as text.
+/// A forged token: `sign` gets the encoded header and claims.
 fn forge_token(alg: &str, kid: Option<&str>, sign: impl Fn(&[u8]) -> String) -> String {
     let mut header = json!({ "alg": alg, "typ": TokenKind::User.typ() });
     if let Some(kid) = kid {
@@ -166,7 +167,7 @@ fn key_verifies_only_its_own_algorithm() {
     use TokenError::{BadSignature, WrongAlgorithm};
     let (_dir, path, ed) = folder_with(KeyAlgorithm::EdDSA);
     let es = rotate_keys(&path, Some(KeyAlgorithm::ES256), timing(), NOW, true).unwrap();
-    assert_eq!(es.signs_from, NOW + 1, "of two that begin at once none is the newer");
+    assert_eq!(es.signs_from, NOW + 1, "two keys never begin in the same second");
     let es = es.kid;
     let secret = SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap();
     let without = load_keys(&path, NOW);
@@ -178,7 +179,7 @@ fn key_verifies_only_its_own_algorithm() {
         (signer(of(&ed).encoding_key(), Algorithm::EdDSA), signer(of(&es).encoding_key(), Algorithm::ES256));
     let shared = EncodingKey::from_secret(secret.expose());
     let by_secret = signer(&shared, Algorithm::HS256);
-    // What a confused verifier would take for the secret: the public key, in every form it is seen in.
+    // The public key in each of its forms: a confused verifier could use it as the secret.
     let public = serde_json::to_value(&of(&ed).public).unwrap();
     let x = public["x"].as_str().unwrap().to_owned();
     let forms = [BASE64.decode(&x).unwrap(), x.into_bytes(), public.to_string().into_bytes()];

@@ -1,4 +1,5 @@
-//! What must be right in a token whose signature holds, and what it says about the user. Pure.
+//! The checks of the claims of a token with a valid signature, and the user whom they describe.
+//! Pure.
 
 use std::sync::Arc;
 
@@ -14,21 +15,21 @@ use super::ExchangeRefusal;
 /// How far the clocks of two machines may differ, seconds.
 const CLOCK_SKEW_S: f64 = 60.0;
 
-/// The longest life, and the greatest age, seconds.
+/// The longest life and the greatest age of a token, seconds.
 const MAX_TOKEN_AGE_S: f64 = 24.0 * 60.0 * 60.0;
 
-/// What is believed about a user.
+/// The user whom a valid token describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProviderUser {
     /// The user.
     pub(crate) user: UserId,
-    /// The name to show, where there is one that can be shown.
+    /// The display name, if the token has a valid one.
     pub(crate) name: Option<Arc<str>>,
-    /// The role; none is the usual one.
+    /// The role; `None` is the default role.
     pub(crate) role: Option<Role>,
 }
 
-/// Judges the claims at the time `now_s` (since 1970).
+/// Checks the claims at the time `now_s` (since 1970).
 pub(super) fn verify_claims(
     rules: &ProviderSettings,
     claims: &Map<String, Value>,
@@ -48,8 +49,8 @@ pub(super) fn verify_claims(
     Ok(ProviderUser { user, name, role: map_role(rules, claims) })
 }
 
-/// `aud` (RFC 7519, section 4.1.3). A token for several must have been given to us (`azp`): another
-/// of them could show it.
+/// Checks `aud` (RFC 7519, section 4.1.3). A token for several audiences must name this server as
+/// its authorized party (`azp`), because another audience could present it.
 fn check_audience(rules: &ProviderSettings, claims: &Map<String, Value>) -> Result<(), ExchangeRefusal> {
     let is_ours = |value: &Value| value.as_str() == Some(&rules.audience);
     let ours = match claims.get("aud") {
@@ -63,7 +64,7 @@ fn check_audience(rules: &ProviderSettings, claims: &Map<String, Value>) -> Resu
     if ours { Ok(()) } else { Err(ExchangeRefusal::WrongAudience) }
 }
 
-/// `exp`, `nbf`, `iat`: numbers, with fractions if they like (RFC 7519, section 2).
+/// Checks `exp`, `nbf` and `iat`: numbers that may have fractions (RFC 7519, section 2).
 fn check_times(claims: &Map<String, Value>, now_s: f64) -> Result<(), ExchangeRefusal> {
     let time = |name: &str, wrong: ExchangeRefusal| match claims.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -82,18 +83,18 @@ fn check_times(claims: &Map<String, Value>, now_s: f64) -> Result<(), ExchangeRe
     Ok(())
 }
 
-/// A user's name in our alphabet: what is not in it, and `~`, is written `~` and two hexadecimal
-/// digits a byte, so that two names never become one.
+/// A name of a user in the alphabet of user ids. Any other byte, and `~`, becomes `~` and two
+/// hexadecimal digits, so that two names never become one user.
 fn escape_user_name(name: &str) -> String {
-    let mut spelt = String::with_capacity(name.len());
+    let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"._@:+-".contains(&byte) {
-            spelt.push(byte as char);
+            escaped.push(byte as char);
         } else {
-            spelt.push_str(&format!("~{byte:02X}"));
+            escaped.push_str(&format!("~{byte:02X}"));
         }
     }
-    spelt
+    escaped
 }
 
 fn map_role(rules: &ProviderSettings, claims: &Map<String, Value>) -> Option<Role> {
@@ -107,7 +108,7 @@ fn map_role(rules: &ProviderSettings, claims: &Map<String, Value>) -> Option<Rol
     mapped.or(rules.default_role.as_ref()).cloned()
 }
 
-/// A claim by its name, which may hold dots itself, or by a path of names.
+/// A claim by its name, which may hold dots, or by a path of names with dots between.
 fn find_claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     claims.get(path).or_else(|| {
         let mut names = path.split('.');

@@ -1,11 +1,12 @@
-//! Other people's tokens about users: an OpenID provider's, or the application's own.
+//! Tokens about users that others have signed: an OpenID provider, or the application itself.
 //!
-//! - [`TokenExchange`]: which provider, which key, whether its signature holds
-//! - `claims`: pure: what must be right in a token whose signature holds, and what it says about the user
-//! - `provider_keys`: the keys of a provider, fetched, kept and fetched again
+//! - [`TokenExchange`]: the provider, the key and the signature of a token
+//! - `claims`: pure: the checks of the claims, and the user that they describe
+//! - `provider_keys`: the cached keys of a provider
 //!
-//! Owns: what is believed, by RFC 8725 and OpenID Connect Core, section 3.1.3.7. Must not: give a token (`auth/exchange.rs`), or follow
-//! anything that a token names: keys come from where the operator's configuration says.
+//! Owns: the verification, by RFC 8725 and OpenID Connect Core, section 3.1.3.7. Must not: issue a
+//! token (`auth/exchange.rs`), or fetch a key from an address that a token names; the configuration
+//! names the addresses. Next: `claims.rs`.
 
 mod claims;
 mod provider_keys;
@@ -22,42 +23,42 @@ use provider_keys::ProviderKeyCache;
 
 pub(crate) use claims::ProviderUser;
 
-/// The longest text that is looked at.
+/// The longest token that is parsed, bytes.
 const MAX_TOKEN_BYTES: usize = 12 * 1024;
 
-/// Why a token about a user is not believed. The text goes to the caller, and never holds what was
-/// sent.
+/// Why a token about a user is rejected. The caller sees the text, which never holds a part of the
+/// token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExchangeRefusal {
     #[error("it is not a signed JWT")]
     Malformed,
     #[error("its header has a member that is not accepted")]
     ForbiddenHeader,
-    #[error("its typ is not one of a token about a user")]
+    #[error("its typ is not that of an ID or access token")]
     UnknownType,
-    #[error("its iss is no provider of this server")]
+    #[error("its iss is not a provider of this server")]
     UnknownIssuer,
-    #[error("its algorithm is not one of its provider's")]
+    #[error("its provider does not use its algorithm")]
     WrongAlgorithm,
     #[error("its provider has no such key")]
     UnknownKey,
-    #[error("its signature does not hold")]
+    #[error("its signature is wrong")]
     BadSignature,
-    #[error("its aud does not name this server, or its azp does not")]
+    #[error("its aud or its azp does not name this server")]
     WrongAudience,
     #[error("it has expired, or has no exp")]
     Expired,
     #[error("it is not valid yet")]
     NotYetValid,
-    #[error("it is older, or lives longer, than a day")]
+    #[error("it is older than a day, or it lives longer")]
     TooOld,
     #[error("it does not name a user in the configured claim")]
     NoUser,
-    #[error("its provider's keys cannot be had now")]
+    #[error("the keys of its provider are unavailable now; try again")]
     KeysUnavailable,
 }
 
-/// Who is believed. One for each process.
+/// The providers whose tokens are accepted. One for each process.
 pub(crate) struct TokenExchange {
     providers: Vec<IdentityProvider>,
 }
@@ -69,25 +70,25 @@ struct IdentityProvider {
 }
 
 enum ProviderKeySource {
-    /// The application's own secret.
+    /// The secret of the application (HS256).
     SharedSecret(DecodingKey),
-    /// Fetched from the provider.
+    /// The key set of the provider, fetched when it is needed.
     Fetched(ProviderKeyCache),
 }
 
-/// Why nobody can be believed: one line for the operator.
+/// Why the configured providers cannot be used: one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvidersError {
-    /// There is a provider with HS256.
-    #[error("auth.providers has one with HS256, and SIGNALBOX_USER_SECRET is not set")]
+    /// A provider uses HS256, and its secret is missing.
+    #[error("a provider in auth.providers uses HS256, and SIGNALBOX_USER_SECRET is not set; set it")]
     NoSecret,
-    /// A fault of ours.
+    /// The HTTP client cannot be built.
     #[error("auth.providers: {0}")]
     Client(#[from] HttpClientError),
 }
 
 impl TokenExchange {
-    /// Reads the configuration. Nothing is fetched before it is needed.
+    /// Reads the configuration. No key is fetched before a token needs it.
     ///
     /// # Errors
     /// [`ProvidersError`]
@@ -95,7 +96,7 @@ impl TokenExchange {
         settings: &ServiceSettings,
         secret: Option<&SharedSecret>,
     ) -> Result<Self, ProvidersError> {
-        let mut ask = None;
+        let mut shared_client = None;
         let mut providers = Vec::new();
         for rules in &settings.auth.providers {
             let keys = if rules.is_application() {
@@ -103,11 +104,11 @@ impl TokenExchange {
                     secret.ok_or(ProvidersError::NoSecret)?.expose(),
                 ))
             } else {
-                let ask: &HttpClient = match &ask {
-                    Some(ask) => ask,
-                    None => ask.insert(HttpClient::new(None)?),
+                let client: &HttpClient = match &shared_client {
+                    Some(client) => client,
+                    None => shared_client.insert(HttpClient::new(None)?),
                 };
-                ProviderKeySource::Fetched(ProviderKeyCache::new(ask.clone(), rules))
+                ProviderKeySource::Fetched(ProviderKeyCache::new(client.clone(), rules))
             };
             let algorithms = rules.algorithms.iter().copied().map(library_algorithm).collect();
             providers.push(IdentityProvider { settings: rules.clone(), algorithms, keys });
@@ -115,10 +116,10 @@ impl TokenExchange {
         Ok(Self { providers })
     }
 
-    /// What a token says about a user, if it is believed, at the time `now_ms` (since 1970).
+    /// The user whom a valid token describes, at the time `now_ms` (since 1970).
     ///
     /// # Errors
-    /// [`ExchangeRefusal`]: the first thing that is wrong with it.
+    /// [`ExchangeRefusal`]: the first check that failed.
     pub(crate) async fn verify(&self, token: &str, now_ms: u64) -> Result<ProviderUser, ExchangeRefusal> {
         let parts = UnverifiedToken::split(token)?;
         let issuer = |provider: &&IdentityProvider| provider.settings.issuer == parts.issuer;
@@ -132,20 +133,20 @@ impl TokenExchange {
                 cache.find_key(parts.kid.as_deref(), parts.algorithm, now_ms).await?
             }
         };
-        let holds = jsonwebtoken::crypto::verify(
+        let is_valid = jsonwebtoken::crypto::verify(
             parts.signature,
             parts.signed_part.as_bytes(),
             &key,
             parts.algorithm,
         );
-        if !holds.unwrap_or(false) {
+        if !is_valid.unwrap_or(false) {
             return Err(ExchangeRefusal::BadSignature);
         }
         claims::verify_claims(&provider.settings, &parts.claims, now_ms / 1_000)
     }
 }
 
-/// A token, cut into its parts; nothing of it is believed yet.
+/// A token, split into its parts, before any verification.
 struct UnverifiedToken<'a> {
     algorithm: Algorithm,
     kid: Option<String>,
@@ -179,8 +180,8 @@ impl<'a> UnverifiedToken<'a> {
         let (header, body) = message.split_once('.').ok_or(malformed)?;
         let header: JoseHeader = decode_part(header)?;
         let JoseHeader { crit, b64, zip, enc, jwk, jku, x5u, .. } = &header;
-        // What would bring a key of its own, or change how the token is read (RFC 8725, section
-        // 3.10; RFC 7515, section 4.1.11).
+        // These members bring a key, or change how the token is read (RFC 8725, section 3.10; RFC
+        // 7515, section 4.1.11).
         if [crit, b64, zip, enc, jwk, jku, x5u].into_iter().any(Option::is_some) {
             return Err(ExchangeRefusal::ForbiddenHeader);
         }

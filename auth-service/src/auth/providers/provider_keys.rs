@@ -1,8 +1,8 @@
-//! The keys of a provider (RFC 7517), found by discovery where no address is configured (OpenID
+//! The keys of a provider (RFC 7517). Without a configured address, discovery finds them (OpenID
 //! Connect Discovery 1.0, section 4).
 //!
-//! `signalbox_http::JwksCache` decides when a provider is asked. Keys stay in use while the
-//! provider does not answer.
+//! Owns: the requests to a provider and the choice of a key. Must not: decide when to fetch;
+//! `signalbox_http::JwksCache` does. Cached keys stay in use while the provider does not answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,23 +21,23 @@ use super::ExchangeRefusal;
 const KEY_REQUEST_LIMITS: RequestLimits =
     RequestLimits { deadline: Duration::from_secs(3), max_body_bytes: 128 * 1024 };
 
-/// The bounds of the cache. A set is used for a day while the provider does not answer; a token
-/// with an unknown key does not make this process ask more than once in ten seconds.
+/// The bounds of the cache. While the provider does not answer, a set is used for a day. Tokens
+/// with unknown keys cause at most one fetch in ten seconds.
 const CACHE_SETTINGS: JwksCacheSettings = JwksCacheSettings {
     refresh_after: Duration::from_secs(5 * 60),
     max_age: Some(Duration::from_secs(24 * 60 * 60)),
     min_fetch_interval: Duration::from_secs(10),
     max_retry_delay: Duration::from_secs(10),
     max_start_delay: Duration::ZERO,
-    // Discovery and the set, each with its own deadline.
+    // Discovery and the set are two requests, each with its own deadline.
     max_wait: Duration::from_secs(7),
     max_waiting: usize::MAX,
 };
 
-/// The most keys that are read of a set.
+/// The most keys of a set that are parsed.
 const MAX_KEYS: usize = 64;
 
-/// RSA keys shorter than this are not keys (RFC 7518, section 3.3), bytes.
+/// The shortest RSA modulus that is accepted (RFC 7518, section 3.3), bytes.
 const MIN_RSA_BYTES: usize = 256;
 
 /// The cached keys of one provider.
@@ -52,7 +52,7 @@ struct ProviderKeySet {
 
 struct ProviderKey {
     kid: Option<String>,
-    /// The one algorithm that the provider names, or none: then all of its kind.
+    /// The only algorithm of the key; `None` allows every algorithm of its type.
     algorithm: Option<Algorithm>,
     kind: KeyType,
     key: DecodingKey,
@@ -83,15 +83,15 @@ impl ProviderKeyCache {
         Self(JwksCache::new(ProviderKeySet { http, issuer, jwks_url }, CACHE_SETTINGS))
     }
 
-    /// The key for a token. Keys that are old, or lack this one, are fetched first.
+    /// The key for a token. The set is fetched first if it is due, or lacks the key.
     pub(super) async fn find_key(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
         now_ms: u64,
     ) -> Result<DecodingKey, ExchangeRefusal> {
-        let held = self.0.keys(now_ms);
-        let found = held.as_deref().and_then(|keys| pick_key(keys, kid, algorithm));
+        let cached = self.0.keys(now_ms);
+        let found = cached.as_deref().and_then(|keys| pick_key(keys, kid, algorithm));
         if let Some(key) = found.filter(|_| !self.0.is_refresh_due(now_ms)) {
             return Ok(key.clone());
         }
@@ -118,12 +118,16 @@ impl ProviderKeySet {
     async fn discover_jwks_url(&self) -> Option<String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let found: DiscoveryDocument = self.fetch_json(&url).await?;
-        // Section 4.3: the document must name this issuer. It may name any place for the keys, but
-        // not an unencrypted one.
+        // Section 4.3: the document must name this issuer. It may name any address for the keys,
+        // but not an unencrypted one.
         if found.issuer == self.issuer && is_trusted_key_url(&found.jwks_uri) {
             return Some(found.jwks_uri);
         }
-        tracing::warn!(event = "provider_unfit", issuer = self.issuer, "its discovery document is another's");
+        tracing::warn!(
+            event = "provider_unfit",
+            issuer = self.issuer,
+            "the discovery document names another issuer or an unencrypted address; the keys are not fetched"
+        );
         None
     }
 
@@ -131,7 +135,7 @@ impl ProviderKeySet {
         let why = match self.http.get(url, KEY_REQUEST_LIMITS).await {
             Ok(answer) if answer.status.is_success() => match serde_json::from_slice(&answer.body) {
                 Ok(found) => return Some(found),
-                Err(_) => "its answer is not what it should be".to_owned(),
+                Err(_) => "its answer is not the expected JSON".to_owned(),
             },
             Ok(answer) => format!("it answered {}", answer.status.as_u16()),
             Err(error) => error.to_string(),
@@ -140,24 +144,24 @@ impl ProviderKeySet {
             event = "provider_away",
             issuer = self.issuer,
             why,
-            "the keys of a provider cannot be had"
+            "the keys of a provider cannot be fetched"
         );
         None
     }
 }
 
-/// The key that a token names, or the only one that could be meant.
+/// The key that a token names. A token without `kid` gets the only key of its algorithm.
 fn pick_key<'a>(keys: &'a [ProviderKey], kid: Option<&str>, algorithm: Algorithm) -> Option<&'a DecodingKey> {
-    let fits = |key: &&ProviderKey| match key.algorithm {
+    let supports = |key: &&ProviderKey| match key.algorithm {
         Some(only) => only == algorithm,
         None => key_type_of(algorithm) == Some(key.kind),
     };
-    let mut fitting = keys.iter().filter(fits);
+    let mut candidates = keys.iter().filter(supports);
     match kid {
-        Some(kid) => fitting.find(|key| key.kid.as_deref() == Some(kid)).map(|key| &key.key),
+        Some(kid) => candidates.find(|key| key.kid.as_deref() == Some(kid)).map(|key| &key.key),
         None => {
-            let only = fitting.next()?;
-            fitting.next().is_none().then_some(&only.key)
+            let only = candidates.next()?;
+            candidates.next().is_none().then_some(&only.key)
         }
     }
 }
@@ -173,8 +177,7 @@ fn key_type_of(algorithm: Algorithm) -> Option<KeyType> {
     }
 }
 
-/// A public signing key of a kind that is known; anything else is passed over (RFC 7517, section
-/// 5).
+/// Parses a public signing key of a supported type; any other key is skipped (RFC 7517, section 5).
 fn parse_key(key: Value) -> Option<ProviderKey> {
     let jwk: Jwk = serde_json::from_value(key).ok()?;
     if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {

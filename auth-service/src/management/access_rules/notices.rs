@@ -48,7 +48,7 @@ pub(crate) async fn post(
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Security)?;
     let NoticeRequest { room, user, code: NoticeCode(code), message } = body.parse(&caller)?;
-    let (to, whom) = match (room, user) {
+    let (to, audience) = match (room, user) {
         (None, None) => (NoticeAudience::All, "all"),
         (Some(room), None) => (NoticeAudience::Room(room), "room"),
         (None, Some(user)) => (NoticeAudience::User(user), "user"),
@@ -57,7 +57,7 @@ pub(crate) async fn post(
     let notice = Notice { to, code: code.as_str().into(), message: message.into_text() };
     service.context.access.send_notice(&notice).await.map_err(apply_problem)?;
     let caller = caller.id();
-    tracing::warn!(target: "signalbox_auth::audit", event = "notice_sent", caller = caller.as_str(), whom, code, "notice");
+    tracing::warn!(target: "signalbox_auth::audit", event = "notice_sent", caller = caller.as_str(), whom = audience, code, "notice");
     Ok(HttpResponse::Accepted().json(EmptyResponse {}))
 }
 

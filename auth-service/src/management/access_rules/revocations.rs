@@ -21,7 +21,8 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// What to revoke. Exactly one of `token`, `grant`, `user`, `room`, `all` and `key` is allowed.
+/// The target of a revocation. Exactly one of `token`, `grant`, `user`, `room`, `all` and `key` is
+/// allowed.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RevocationRequest {
@@ -92,7 +93,7 @@ impl RevocationRequest {
         match (targets.next(), targets.next()) {
             (Some(key), None) => Ok(key),
             _ => {
-                let detail = "one of token, grant, user, room, all and key must be there";
+                let detail = "exactly one of token, grant, user, room, all and key is required";
                 Err(Problem::new(400, "bad_request", detail).with_field("token"))
             }
         }
@@ -103,12 +104,12 @@ fn check_whole_grant(token: TokenId) -> Result<TokenId, Problem> {
     if token.grant() == token.as_str() {
         Ok(token)
     } else {
-        Err(bad_member("grant", "must not hold a dot: it is what stands before it in `jti`"))
+        Err(bad_member("grant", "must not hold a dot; it is the part of `jti` before the dot"))
     }
 }
 
 /// The grant of a token. Its signature is not checked: the caller could name the grant as well, and
-/// the key of the token may be gone.
+/// the key of the token may have expired.
 fn grant_of_token(token: &str) -> Result<TokenId, Problem> {
     #[derive(Deserialize)]
     struct TokenWithId {

@@ -11,7 +11,7 @@ use crate::context::member_types::ReasonText;
 #[schema(as = Rule)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RuleView {
-    /// Kind and target: what `DELETE /api/rules/{key}` lifts.
+    /// Kind and target, for `DELETE /api/rules/{key}`.
     key: String,
     kind: RuleKindView,
     /// When the rule was written.

@@ -27,7 +27,7 @@ use crate::{
 /// A ban from a room.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RoomBanResponse {
-    /// The key of the rule: what `DELETE /api/rules/{key}` lifts.
+    /// The key of the rule, for `DELETE /api/rules/{key}`.
     rule: String,
     /// The end, ms since 1970.
     until: u64,

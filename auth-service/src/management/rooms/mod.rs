@@ -1,8 +1,8 @@
 //! `/api/rooms`: rooms and their peers (docs/PROTOCOL.md, section 11).
 //!
-//! Owns: HTTP and authorization. Must not: decide what becomes of a room: the room service does
-//! (`signalbox_rooms`), which is the node of this process, or a remote one. A file is a part of the
-//! path. Next: `room_access.rs` calls the room service.
+//! Owns: HTTP and authorization. Must not: decide how a room changes. The room service decides
+//! (`signalbox_rooms`): the node of this process, or a remote one. A file is a part of the path.
+//! Next: `room_access.rs` calls the room service.
 
 pub(crate) mod bans;
 pub(crate) mod create;

@@ -140,9 +140,7 @@ pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<Mana
             PeerSelector::User(UserId::parse(&user).map_err(|bad| bad_member("user", bad))?)
         }
         _ => {
-            return Err(
-                bad_member("role", "or user must be in the query, one of them and nothing else").into()
-            );
+            return Err(bad_member("role", "or user must be in the query, exactly one of them").into());
         }
     };
     let (outcome, _) =
@@ -153,7 +151,7 @@ pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<Mana
 
 /// Admits a peer from the lobby, or denies it.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
-    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyVerb), Path, description = "What the request does")),
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyVerb), Path, description = "The action")),
     responses((status = 204, description = "The decision is applied"), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn decide_lobby(
     request: HttpRequest,

@@ -20,7 +20,7 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// What a request does to a room.
+/// The action of a request on a room.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RoomVerb {
@@ -87,7 +87,7 @@ pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementSe
 
 /// Locks, unlocks, enables or disables a room.
 #[utoipa::path(post, path = "/api/rooms/{room}/{verb}", tag = "rooms", operation_id = "rooms_one_act",
-    params(("room" = RoomId, Path), ("verb" = inline(RoomVerb), Path, description = "What the request does")),
+    params(("room" = RoomId, Path), ("verb" = inline(RoomVerb), Path, description = "The action")),
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn run_room_verb(
     request: HttpRequest,

@@ -1,7 +1,7 @@
 //! How the routes read and change rooms.
 //!
-//! Owns: the calls of the room service. Must not: decide what
-//! becomes of a room (`signalbox_rooms` does).
+//! Owns: the calls of the room service. Must not: decide how a room changes (`signalbox_rooms`
+//! does).
 
 use std::sync::Arc;
 

@@ -50,7 +50,7 @@ pub(crate) struct RoomPage<'a> {
 }
 
 /// Lists rooms, page by page. A room that exists for the whole time is listed exactly once,
-/// whatever other rooms come and go.
+/// also while other rooms are created and deleted.
 #[utoipa::path(get, path = "/api/rooms", tag = "rooms", operation_id = "rooms_collection_get",
     params(RoomListQuery),
     responses((status = 200, body = RoomPage), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -77,7 +77,7 @@ fn parse_room_cursor(text: &str) -> Result<RoomCursor, Problem> {
     let cursor = parts.and_then(|(partition, name)| Some((partition.parse().ok()?, name.to_owned())));
     cursor
         .filter(|(partition, _)| *partition < PARTITIONS)
-        .ok_or_else(|| bad_member("cursor", "is none that this server gave out"))
+        .ok_or_else(|| bad_member("cursor", "is not a cursor of an earlier page"))
 }
 
 /// At most `limit` rooms after a cursor, ordered by partition and name, and the cursor of the next

@@ -98,7 +98,7 @@ pub(crate) fn check_settings(
     if settings.starts_at.is_some_and(|at| kept_until > 0 && at >= kept_until) {
         return Err(bad_member(
             "startsAt",
-            "must come before the room is over; a room is kept for rooms.kept",
+            "must be before the end of the room; an empty room is kept for rooms.kept",
         ));
     }
     let book = &service.room_settings.policy.role_policy;

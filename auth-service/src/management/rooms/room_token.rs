@@ -1,4 +1,4 @@
-//! What the room tokens of `token.rs` and `join.rs` share: the room, its lobby and the response.
+//! The common steps of `token.rs` and `join.rs`: the room, its lobby and the response.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
     management::management_service::ManagementService,
 };
 
-/// A room token, and what a client needs to join with it.
+/// A room token, and the addresses and servers that a client needs to join with it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RoomTokenResponse {

@@ -104,7 +104,7 @@ impl<'a> RoomView<'a> {
 
     pub(crate) fn new(id: &'a RoomId, state: &'a RoomState) -> Self {
         let set = &*state.settings;
-        let known = |moment: u64| (moment > 0).then_some(moment);
+        let if_set = |moment: u64| (moment > 0).then_some(moment);
         let inside = || state.members.values().filter(|member| !member.waiting);
         Self {
             id,
@@ -119,13 +119,13 @@ impl<'a> RoomView<'a> {
             e2ee: set.e2ee,
             roles: set.roles.as_deref(),
             created_by: set.created_by.as_ref().map(RoomCreatorView::from),
-            created_at: known(set.created_at),
-            kept_until: known(set.kept_until),
+            created_at: if_set(set.created_at),
+            kept_until: if_set(set.kept_until),
             peers: inside().count(),
             detached: inside().filter(|member| member.owner().is_none()).count(),
             waiting: state.members.values().filter(|member| member.waiting).count(),
-            began_at: known(state.started_at),
-            ends_at: known(state.ends_at),
+            began_at: if_set(state.started_at),
+            ends_at: if_set(state.ends_at),
             removed: None,
         }
     }

@@ -1,30 +1,30 @@
-//! What a webhook store takes and gives.
+//! The queries and results of a webhook store.
 
 use std::sync::Arc;
 
 use super::event::{AbandonedEvent, EventHeader, StreamEntryId};
 
-/// What is known of a partition before it is asked for.
+/// The query of one partition in a poll.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PartitionQuery {
     pub(super) partition: usize,
-    /// The last entry that is held.
+    /// The last entry that this process has read.
     pub(super) after: Option<StreamEntryId>,
-    /// Whether this process did not have it until now.
+    /// Whether this process had no lease of the partition until now.
     pub(super) is_new: bool,
 }
 
-/// What a partition holds.
+/// The content of a partition.
 #[derive(Debug, Default)]
 pub(super) struct PartitionEvents {
-    /// How many entries there are.
+    /// The number of entries.
     pub(super) count: usize,
     /// Whether no process had the lease until now.
     pub(super) lease_was_free: bool,
-    /// How many went for want of room or by age while nobody told them.
+    /// The entries that were dropped, by number or age, before any process delivered them.
     pub(super) lost: u64,
     pub(super) entries: Vec<RecordedEvent>,
-    /// How often which entry was tried where; none: it is done there.
+    /// The attempts by `<entry> <endpoint>`; `None` if the endpoint has finished the entry.
     pub(super) progress: Vec<(String, Option<u32>)>,
 }
 
@@ -36,10 +36,11 @@ pub(super) struct RecordedEvent {
     pub(super) only_endpoint: Option<String>,
 }
 
-/// A poll: each partition, none where another process has it; and the history of its server.
+/// The result of a poll: each query, the replication id of its server, and the events; `None` if
+/// another process has the lease.
 pub(super) type PollResults = Vec<(PartitionQuery, Arc<str>, Option<PartitionEvents>)>;
 
-/// A dead letter as it is listed.
+/// A dead letter and its position.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredDeadLetter {
     pub(crate) partition: usize,
@@ -48,13 +49,13 @@ pub(crate) struct StoredDeadLetter {
 }
 
 impl StoredDeadLetter {
-    /// Whether its event is one of these.
-    pub(crate) fn event_matches(&self, these: impl Fn(&EventHeader) -> bool) -> bool {
-        serde_json::from_str::<EventHeader>(&self.letter.line).is_ok_and(|head| these(&head))
+    /// Whether its event has a header that matches.
+    pub(crate) fn event_matches(&self, matches: impl Fn(&EventHeader) -> bool) -> bool {
+        serde_json::from_str::<EventHeader>(&self.letter.line).is_ok_and(|header| matches(&header))
     }
 }
 
-/// What a dead letter says.
+/// A dead letter: an event that one endpoint did not accept.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetter {
     pub(crate) endpoint_id: String,
@@ -66,7 +67,7 @@ pub(crate) struct DeadLetter {
 
 impl From<AbandonedEvent> for DeadLetter {
     fn from(dead: AbandonedEvent) -> Self {
-        let AbandonedEvent { endpoint_id: endpoint, cause, attempts, last_failure: last, line } = dead;
-        Self { endpoint_id: endpoint, cause: cause.as_str().to_owned(), attempts, last_failure: last, line }
+        let AbandonedEvent { endpoint_id, cause, attempts, last_failure, line } = dead;
+        Self { endpoint_id, cause: cause.as_str().to_owned(), attempts, last_failure, line }
     }
 }

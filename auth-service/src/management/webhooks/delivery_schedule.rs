@@ -1,9 +1,11 @@
-//! Who is told what, when: pure. It takes the time and what happened, and says what to do.
+//! The schedule of deliveries: pure. It gets the time and the outcomes, and returns the attempts to
+//! start.
 //!
-//! Owns: the order per room and endpoint, backing off, giving up. Must not: know a clock, a socket or a store.
-//! Next: `delivery_worker.rs` does what it says.
+//! Owns: the order of events, the pauses between attempts, and the last attempt. Must not: know a
+//! clock, a socket or a store. Next: `delivery_worker.rs` executes it.
 //!
-//! A *lane* is one room for one endpoint: its events are told one after the other, and one that fails holds up its lane and no other.
+//! A *lane* is one room for one endpoint. Its events are delivered one after the other, so a
+//! failing event delays its own lane only.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -16,39 +18,42 @@ use super::event::{
     WebhookEvent,
 };
 
-/// The first pause after a failure, milliseconds; it doubles.
+/// Half of the longest first pause after a failure, milliseconds. Each failure doubles the pause.
 const FIRST_BACKOFF_MS: u64 = 1_000;
-/// The longest pause.
+/// The longest pause of the schedule, milliseconds.
 const MAX_BACKOFF_MS: u64 = 5 * 60_000;
-/// The longest pause that an endpoint may ask for.
+/// The longest pause that an endpoint may ask for, milliseconds.
 const MAX_RETRY_AFTER_MS: u64 = 60 * 60_000;
 
-/// When an event is given up, and how much is done at once.
+/// The limits of the schedule.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeliveryLimits {
+    /// The age at which a failed event becomes a dead letter, milliseconds.
     pub(super) give_up_ms: u64,
+    /// The most attempts for one event at one endpoint.
     pub(super) max_attempts: u32,
+    /// The most attempts at one endpoint at a time.
     pub(super) max_parallel: usize,
+    /// The most waiting events of one partition.
     pub(super) max_backlog: usize,
 }
 
-/// An attempt to be made.
+/// An attempt to deliver one event to one endpoint.
 #[derive(Debug, Clone)]
 pub(super) struct DeliveryAttempt {
     pub(super) endpoint: usize,
     pub(super) event: Arc<WebhookEvent>,
-    /// Of an older life of the partition its outcome does not count.
+    /// The number of the partition's assignment. An outcome of an older one does not count.
     assignment: u64,
 }
 
-/// What must be written down for a partition.
+/// The changes of a partition that must be written to the store.
 #[derive(Debug, Default)]
 pub(super) struct PendingWrites {
-    /// Events with which everybody is done.
+    /// Events that every endpoint has finished.
     pub(super) finished_entries: Vec<StreamEntryId>,
-    /// How often an event has been tried at an endpoint; none: it was taken, or given up.
+    /// The attempts for an event at an endpoint; `None` if the endpoint has finished it.
     pub(super) progress: BTreeMap<(StreamEntryId, String), Option<u32>>,
-    /// Given up.
     pub(super) dead_letters: Vec<AbandonedEvent>,
 }
 
@@ -57,7 +62,7 @@ impl PendingWrites {
         self.finished_entries.is_empty() && self.progress.is_empty() && self.dead_letters.is_empty()
     }
 
-    /// Puts what was not written before what came since.
+    /// Puts earlier changes, which could not be written, in front of these.
     pub(super) fn prepend(&mut self, mut earlier: Self) {
         earlier.finished_entries.append(&mut self.finished_entries);
         earlier.progress.append(&mut self.progress);
@@ -69,10 +74,10 @@ impl PendingWrites {
 #[derive(Default)]
 struct DeliveryLane {
     waiting: VecDeque<Arc<WebhookEvent>>,
-    /// Of the first.
+    /// The attempts for the first event.
     attempts: u32,
     last_failure: Option<DeliveryFailure>,
-    /// Whether the first is being tried.
+    /// Whether an attempt for the first event is running.
     in_flight: bool,
     due_ms: u64,
 }
@@ -81,7 +86,7 @@ type LaneKey = (usize, Arc<str>);
 
 struct PendingEvent {
     event: Arc<WebhookEvent>,
-    /// The endpoints that are not done with it.
+    /// The endpoints that have not finished the event.
     pending_endpoints: BTreeSet<usize>,
 }
 
@@ -90,11 +95,11 @@ pub(super) struct DeliverySchedule {
     limits: DeliveryLimits,
     pub(super) endpoints: Vec<EndpointTarget>,
     lanes: HashMap<LaneKey, DeliveryLane>,
-    /// Lanes whose first event may be tried, by when.
+    /// The lanes without a running attempt, by the time of the next one.
     due: BTreeSet<(u64, LaneKey)>,
     in_flight: Vec<usize>,
     events: BTreeMap<(usize, StreamEntryId), PendingEvent>,
-    /// How many are held of each partition.
+    /// The number of events of each partition.
     counts: HashMap<usize, usize>,
     assignments: HashMap<usize, u64>,
     writes: BTreeMap<usize, PendingWrites>,
@@ -107,18 +112,18 @@ impl DeliverySchedule {
         Self { limits, endpoints, lanes, due, in_flight, events, counts, assignments, writes }
     }
 
-    /// How many events are held, of all partitions.
+    /// The number of events, of all partitions.
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// The events held of a partition, in order.
+    /// The events of a partition, in order.
     pub(super) fn events_of(&self, partition: usize) -> impl DoubleEndedIterator<Item = &Arc<WebhookEvent>> {
         let range = (partition, StreamEntryId(0, 0))..=(partition, StreamEntryId(u64::MAX, u64::MAX));
-        self.events.range(range).map(|(_, held)| &held.event)
+        self.events.range(range).map(|(_, pending)| &pending.event)
     }
 
-    /// How many events are held of a partition.
+    /// The number of events of a partition.
     pub(super) fn count_of(&self, partition: usize) -> usize {
         self.counts.get(&partition).copied().unwrap_or(0)
     }
@@ -127,29 +132,32 @@ impl DeliverySchedule {
         self.events.contains_key(&(partition, entry))
     }
 
-    /// Whether attempts are under way.
+    /// Whether attempts are running.
     pub(super) fn has_attempts_in_flight(&self) -> bool {
         self.in_flight.iter().any(|count| *count > 0)
     }
 
-    /// Takes a recorded event; of one partition in order. `tried` says how often an endpoint has been tried before; none: it is done.
+    /// Adds a recorded event. The events of one partition must come in order. `earlier_attempts`
+    /// gives the attempts of an endpoint until now; `None` if the endpoint has finished the event.
     pub(super) fn add_event(
         &mut self,
         event: WebhookEvent,
         now_ms: u64,
-        tried: impl Fn(&str) -> Option<u32>,
+        earlier_attempts: impl Fn(&str) -> Option<u32>,
     ) {
         let (partition, entry, event) = (event.partition, event.entry_id, Arc::new(event));
-        // What is done with, and not yet written down so, is not taken again.
-        let is_done = |effects: &PendingWrites| effects.finished_entries.contains(&entry);
+        // A finished event whose outcome is not written yet must not be added again.
+        let is_done = |writes: &PendingWrites| writes.finished_entries.contains(&entry);
         if self.has_event(partition, entry) || self.writes.get(&partition).is_some_and(is_done) {
             return;
         }
         let mut pending = BTreeSet::new();
-        for (place, endpoint) in self.endpoints.iter().enumerate() {
-            let Some(attempts) = tried(&endpoint.id).filter(|_| endpoint.wants(&event)) else { continue };
-            pending.insert(place);
-            let key = (place, event.room.clone());
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let Some(attempts) = earlier_attempts(&endpoint.id).filter(|_| endpoint.wants(&event)) else {
+                continue;
+            };
+            pending.insert(index);
+            let key = (index, event.room.clone());
             let lane = self.lanes.entry(key.clone()).or_default();
             lane.waiting.push_back(event.clone());
             if lane.waiting.len() == 1 {
@@ -165,90 +173,92 @@ impl DeliverySchedule {
         self.enforce_backlog(partition);
     }
 
-    /// More wait than may: the oldest that is not being tried is given up.
+    /// Turns the oldest events beyond the backlog into dead letters, except for running attempts.
     fn enforce_backlog(&mut self, partition: usize) {
         let excess = self.count_of(partition).saturating_sub(self.limits.max_backlog);
         let oldest: Vec<Arc<WebhookEvent>> = self.events_of(partition).take(excess).cloned().collect();
         for event in oldest {
             let pending: Vec<usize> = match self.events.get(&(partition, event.entry_id)) {
-                Some(held) => held.pending_endpoints.iter().copied().collect(),
+                Some(pending) => pending.pending_endpoints.iter().copied().collect(),
                 None => continue,
             };
             for endpoint in pending {
                 let key = (endpoint, event.room.clone());
                 let Some(lane) = self.lanes.get_mut(&key) else { continue };
-                let Some(place) = lane.waiting.iter().position(|waiting| waiting.entry_id == event.entry_id)
+                let Some(position) =
+                    lane.waiting.iter().position(|waiting| waiting.entry_id == event.entry_id)
                 else {
                     continue;
                 };
-                if place == 0 && lane.in_flight {
+                if position == 0 && lane.in_flight {
                     continue;
                 }
                 let (attempts, last) =
-                    if place == 0 { (lane.attempts, lane.last_failure) } else { (0, None) };
+                    if position == 0 { (lane.attempts, lane.last_failure) } else { (0, None) };
                 self.abandon_event(endpoint, &event, DeadLetterCause::BacklogFull, attempts, last);
-                self.remove_from_lane(&key, place, event.entry_id.0);
+                self.remove_from_lane(&key, position, event.entry_id.0);
                 self.finish_endpoint(endpoint, &event);
             }
         }
     }
 
-    /// The attempts to be made now. Each must come back through [`DeliverySchedule::finish_attempt`].
+    /// The attempts to start now. Each must end with [`DeliverySchedule::finish_attempt`] or
+    /// [`DeliverySchedule::postpone`].
     pub(super) fn start_due_attempts(&mut self, now_ms: u64) -> Vec<DeliveryAttempt> {
-        let (mut jobs, mut put_off) = (Vec::new(), Vec::new());
+        let (mut attempts, mut delayed) = (Vec::new(), Vec::new());
         while let Some((due, key)) = self.due.pop_first() {
             if due > now_ms {
                 self.due.insert((due, key));
                 break;
             }
             if self.in_flight[key.0] >= self.limits.max_parallel {
-                put_off.push((due, key));
+                delayed.push((due, key));
                 continue;
             }
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             let Some(event) = lane.waiting.front().cloned() else { continue };
             lane.in_flight = true;
             self.in_flight[key.0] += 1;
-            let life = self.assignments.get(&event.partition).copied().unwrap_or(0);
-            jobs.push(DeliveryAttempt { endpoint: key.0, event, assignment: life });
+            let assignment = self.assignments.get(&event.partition).copied().unwrap_or(0);
+            attempts.push(DeliveryAttempt { endpoint: key.0, event, assignment });
         }
-        self.due.extend(put_off);
-        jobs
+        self.due.extend(delayed);
+        attempts
     }
 
-    /// An attempt is not made after all, not before this moment.
-    pub(super) fn postpone(&mut self, job: &DeliveryAttempt, until_ms: u64) {
-        self.in_flight[job.endpoint] = self.in_flight[job.endpoint].saturating_sub(1);
-        let key = (job.endpoint, job.event.room.clone());
+    /// Cancels an attempt that was not started, and schedules it for `until_ms`.
+    pub(super) fn postpone(&mut self, attempt: &DeliveryAttempt, until_ms: u64) {
+        self.in_flight[attempt.endpoint] = self.in_flight[attempt.endpoint].saturating_sub(1);
+        let key = (attempt.endpoint, attempt.event.room.clone());
         if let Some(lane) = self.lanes.get_mut(&key) {
             (lane.in_flight, lane.due_ms) = (false, until_ms);
             self.due.insert((until_ms, key));
         }
     }
 
-    /// When something may be tried next, if not for want of a free place.
+    /// The time of the next attempt, among the endpoints below their limit of parallel attempts.
     pub(super) fn next_due(&self) -> Option<u64> {
-        let free = |key: &LaneKey| self.in_flight[key.0] < self.limits.max_parallel;
-        self.due.iter().find(|(_, key)| free(key)).map(|(due, _)| *due)
+        let has_capacity = |key: &LaneKey| self.in_flight[key.0] < self.limits.max_parallel;
+        self.due.iter().find(|(_, key)| has_capacity(key)).map(|(due, _)| *due)
     }
 
-    /// How an attempt went. `jitter` is from 0 to 1.
+    /// Records the outcome of an attempt. `jitter` is from 0 to 1.
     pub(super) fn finish_attempt(
         &mut self,
-        job: &DeliveryAttempt,
-        verdict: DeliveryOutcome,
+        attempt: &DeliveryAttempt,
+        outcome: DeliveryOutcome,
         now_ms: u64,
         jitter: f64,
     ) {
-        self.in_flight[job.endpoint] = self.in_flight[job.endpoint].saturating_sub(1);
-        let event = &job.event;
-        if self.assignments.get(&event.partition).copied().unwrap_or(0) != job.assignment {
+        self.in_flight[attempt.endpoint] = self.in_flight[attempt.endpoint].saturating_sub(1);
+        let event = &attempt.event;
+        if self.assignments.get(&event.partition).copied().unwrap_or(0) != attempt.assignment {
             return;
         }
-        let key = (job.endpoint, event.room.clone());
+        let key = (attempt.endpoint, event.room.clone());
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         lane.in_flight = false;
-        let cause = match verdict {
+        let cause = match outcome {
             DeliveryOutcome::Delivered => None,
             DeliveryOutcome::EndpointGone => {
                 (lane.attempts, lane.last_failure) = (lane.attempts + 1, Some(DeliveryFailure::Status(410)));
@@ -264,19 +274,19 @@ impl DeliverySchedule {
                     let attempts = lane.attempts;
                     lane.due_ms = now_ms + retry_delay_ms(attempts, after, jitter);
                     self.due.insert((lane.due_ms, key));
-                    let progress = (event.entry_id, self.endpoints[job.endpoint].id.clone());
-                    let effects = self.writes.entry(event.partition).or_default();
-                    effects.progress.insert(progress, Some(attempts));
+                    let progress = (event.entry_id, self.endpoints[attempt.endpoint].id.clone());
+                    let writes = self.writes.entry(event.partition).or_default();
+                    writes.progress.insert(progress, Some(attempts));
                     return;
                 }
             }
         };
         let (attempts, last) = (lane.attempts, lane.last_failure);
         if let Some(cause) = cause {
-            self.abandon_event(job.endpoint, event, cause, attempts, last);
+            self.abandon_event(attempt.endpoint, event, cause, attempts, last);
         }
         self.remove_from_lane(&key, 0, now_ms);
-        self.finish_endpoint(job.endpoint, event);
+        self.finish_endpoint(attempt.endpoint, event);
     }
 
     fn abandon_event(
@@ -287,23 +297,17 @@ impl DeliverySchedule {
         attempts: u32,
         last: Option<DeliveryFailure>,
     ) {
-        let last = last.map(|last| last.to_string()).unwrap_or_default();
-        let endpoint = self.endpoints[endpoint].id.clone();
-        let dead = AbandonedEvent {
-            endpoint_id: endpoint,
-            cause,
-            attempts,
-            last_failure: last,
-            line: event.line.clone(),
-        };
+        let last_failure = last.map(|last| last.to_string()).unwrap_or_default();
+        let endpoint_id = self.endpoints[endpoint].id.clone();
+        let dead = AbandonedEvent { endpoint_id, cause, attempts, last_failure, line: event.line.clone() };
         self.writes.entry(event.partition).or_default().dead_letters.push(dead);
     }
 
-    /// An event leaves its lane; if it was the first, the next one may be tried.
-    fn remove_from_lane(&mut self, key: &LaneKey, place: usize, now_ms: u64) {
+    /// Removes an event from its lane. If it was the first event, the next one is due now.
+    fn remove_from_lane(&mut self, key: &LaneKey, position: usize, now_ms: u64) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
-        lane.waiting.remove(place);
-        if place > 0 {
+        lane.waiting.remove(position);
+        if position > 0 {
             return;
         }
         self.due.remove(&(lane.due_ms, key.clone()));
@@ -315,44 +319,45 @@ impl DeliverySchedule {
         }
     }
 
-    /// An endpoint is done with an event.
+    /// Records that an endpoint has finished an event.
     fn finish_endpoint(&mut self, endpoint: usize, event: &WebhookEvent) {
         let key = (event.partition, event.entry_id);
-        let Some(held) = self.events.get_mut(&key) else { return };
-        held.pending_endpoints.remove(&endpoint);
-        let is_finished = held.pending_endpoints.is_empty();
-        let effects = self.writes.entry(event.partition).or_default();
+        let Some(pending) = self.events.get_mut(&key) else { return };
+        pending.pending_endpoints.remove(&endpoint);
+        let is_finished = pending.pending_endpoints.is_empty();
+        let writes = self.writes.entry(event.partition).or_default();
         if is_finished {
             self.events.remove(&key);
             self.counts.entry(event.partition).and_modify(|count| *count -= 1);
-            effects.finished_entries.push(event.entry_id);
+            writes.finished_entries.push(event.entry_id);
         } else {
-            effects.progress.insert((event.entry_id, self.endpoints[endpoint].id.clone()), None);
+            writes.progress.insert((event.entry_id, self.endpoints[endpoint].id.clone()), None);
         }
     }
 
-    /// An entry that is no event is done with.
+    /// Finishes an entry that is no event.
     pub(super) fn skip_entry(&mut self, partition: usize, entry: StreamEntryId) {
         self.writes.entry(partition).or_default().finished_entries.push(entry);
     }
 
-    /// How many entries of a partition are known to this process: held, or done with and not yet written down so.
+    /// The number of entries of a partition that this process knows: waiting, or finished and not
+    /// yet written.
     pub(super) fn count_known_entries(&self, partition: usize) -> usize {
         self.count_of(partition)
-            + self.writes.get(&partition).map_or(0, |effects| effects.finished_entries.len())
+            + self.writes.get(&partition).map_or(0, |writes| writes.finished_entries.len())
     }
 
-    /// What must be written down, by partition.
+    /// Takes the changes to write, by partition.
     pub(super) fn take_pending_writes(&mut self) -> BTreeMap<usize, PendingWrites> {
         std::mem::take(&mut self.writes)
     }
 
-    /// What could not be written down stays.
-    pub(super) fn restore_writes(&mut self, partition: usize, effects: PendingWrites) {
-        self.writes.entry(partition).or_default().prepend(effects);
+    /// Keeps changes that could not be written for the next write.
+    pub(super) fn restore_writes(&mut self, partition: usize, writes: PendingWrites) {
+        self.writes.entry(partition).or_default().prepend(writes);
     }
 
-    /// Another process tells this partition's events from now on.
+    /// Drops the events of a partition and returns them, because another process delivers them now.
     pub(super) fn drop_partition(&mut self, partition: usize) -> Vec<Arc<WebhookEvent>> {
         *self.assignments.entry(partition).or_default() += 1;
         let events: Vec<Arc<WebhookEvent>> = self.events_of(partition).cloned().collect();
@@ -360,21 +365,22 @@ impl DeliverySchedule {
             self.events.remove(&(partition, event.entry_id));
         }
         self.counts.remove(&partition);
-        // A room is in one partition.
-        let gone: BTreeSet<&Arc<str>> = events.iter().map(|event| &event.room).collect();
-        self.lanes.retain(|(_, room), _| !gone.contains(room));
-        self.due.retain(|(_, (_, room))| !gone.contains(room));
+        // All events of a room are in one partition.
+        let rooms: BTreeSet<&Arc<str>> = events.iter().map(|event| &event.room).collect();
+        self.lanes.retain(|(_, room), _| !rooms.contains(room));
+        self.due.retain(|(_, (_, room))| !rooms.contains(room));
         self.writes.remove(&partition);
         events
     }
 }
 
-/// How long until the next attempt: doubling, with jitter between half and all of it, or longer where the endpoint asks for that.
-fn retry_delay_ms(attempts: u32, asked: Option<Duration>, jitter: f64) -> u64 {
+/// The pause before the next attempt, milliseconds: it doubles with each attempt, and jitter takes
+/// up to half of it away. A longer pause that the endpoint asked for wins.
+fn retry_delay_ms(attempts: u32, requested: Option<Duration>, jitter: f64) -> u64 {
     let doubled = FIRST_BACKOFF_MS.saturating_mul(1 << attempts.clamp(1, 20)).min(MAX_BACKOFF_MS);
     let own = doubled / 2 + (doubled as f64 / 2.0 * jitter) as u64;
-    let asked = asked.map_or(0, |asked| asked.as_millis().min(u128::from(MAX_RETRY_AFTER_MS)) as u64);
-    own.max(asked)
+    let requested = requested.map_or(0, |pause| pause.as_millis().min(u128::from(MAX_RETRY_AFTER_MS)) as u64);
+    own.max(requested)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! The task that tells: it takes leases, reads what was recorded, asks the schedule, sends, and writes down how it went.
+//! The task that delivers: it takes leases, reads the recorded events, sends the due events, and
+//! writes the outcomes.
 //!
-//! Owns: the pace. One call to the store at a time, so that an answer is never older than what is known here. Must not: wait for an
-//! endpoint; attempts are tasks of their own, each with a deadline.
+//! Owns: the pace. It has one call to the store at a time, so a reply is never older than its own
+//! state. Must not: wait for an endpoint; each attempt is a task with a deadline. Next:
+//! `delivery_schedule.rs` decides.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -32,21 +34,21 @@ use super::{
     webhook_store::WebhookStore,
 };
 
-/// Between two looks at everything. What happens meanwhile the feed tells of.
+/// The time between two polls of all partitions. The feed announces the events in between.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two attempts while the store is away.
+/// The time between two polls while the store is unavailable.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// The longest answer that is read, bytes.
+/// The longest response body that is read, bytes.
 const MAX_RESPONSE_BYTES: usize = 1_024;
 
-/// A partition, as this process knows it.
+/// The state of a partition in this process.
 #[derive(Default)]
 struct PartitionState {
-    /// Until when this process tells its events.
+    /// When the lease of this process ends; `None` without a lease.
     lease_until: Option<Instant>,
-    /// The history of its server.
+    /// The replication id of its server.
     replication_id: Option<Arc<str>>,
     /// The last entry that was read.
     last_entry: Option<super::StreamEntryId>,
@@ -57,28 +59,28 @@ struct DeliveryWorker {
     schedule: DeliverySchedule,
     partitions: Vec<PartitionState>,
     endpoint_ids: Vec<String>,
-    /// Partitions in which something was recorded, and when they are looked at.
+    /// Partitions with new events.
     changed_partitions: BTreeSet<usize>,
+    /// When the changed partitions are polled.
     poll_changed_at: Instant,
     poll_all_at: Instant,
     outcome_sender: mpsc::UnboundedSender<(DeliveryAttempt, DeliveryOutcome)>,
 }
 
-/// Starts the task; it ends when it is told to stop.
-pub(super) fn start_worker(inner: Arc<WebhookContext>, schedule: DeliverySchedule, feed: &FeedSender) {
-    let (attempts, outcomes) = mpsc::unbounded_channel();
-    let endpoints = schedule.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
-    let parts = (0..PARTITIONS).map(|_| PartitionState::default()).collect();
-    let (news, news_at, look_at) = (BTreeSet::new(), Instant::now(), Instant::now());
+/// Starts the task; it ends after the stop signal.
+pub(super) fn start_worker(context: Arc<WebhookContext>, schedule: DeliverySchedule, feed: &FeedSender) {
+    let (outcome_sender, outcomes) = mpsc::unbounded_channel();
+    let endpoint_ids = schedule.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
+    let now = Instant::now();
     let worker = DeliveryWorker {
-        context: inner,
+        context,
         schedule,
-        partitions: parts,
-        endpoint_ids: endpoints,
-        changed_partitions: news,
-        poll_changed_at: news_at,
-        poll_all_at: look_at,
-        outcome_sender: attempts,
+        partitions: (0..PARTITIONS).map(|_| PartitionState::default()).collect(),
+        endpoint_ids,
+        changed_partitions: BTreeSet::new(),
+        poll_changed_at: now,
+        poll_all_at: now,
+        outcome_sender,
     };
     tokio::spawn(worker.run(outcomes, feed.subscribe()));
 }
@@ -89,80 +91,82 @@ impl DeliveryWorker {
         mut outcomes: mpsc::UnboundedReceiver<(DeliveryAttempt, DeliveryOutcome)>,
         mut feed: Receiver<Arc<str>>,
     ) {
-        let inner = self.context.clone();
-        let mut stop = inner.stop.subscribe();
-        let mut is_over = false;
+        let context = self.context.clone();
+        let mut stop = context.stop.subscribe();
+        let mut is_feed_closed = false;
         loop {
             self.start_attempts();
             let next = self.next_wakeup();
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                Some((job, verdict)) = outcomes.recv() => {
-                    self.record_outcome(&job, verdict);
-                    while let Ok((job, verdict)) = outcomes.try_recv() {
-                        self.record_outcome(&job, verdict);
+                Some((attempt, outcome)) = outcomes.recv() => {
+                    self.record_outcome(&attempt, outcome);
+                    while let Ok((attempt, outcome)) = outcomes.try_recv() {
+                        self.record_outcome(&attempt, outcome);
                     }
                 }
-                line = feed.recv(), if !is_over => {
-                    is_over = matches!(line, Err(RecvError::Closed));
+                line = feed.recv(), if !is_feed_closed => {
+                    is_feed_closed = matches!(line, Err(RecvError::Closed));
                     self.handle_feed_line(line);
                     while let Ok(line) = feed.try_recv() {
                         self.handle_feed_line(Ok(line));
                     }
                 }
-                () = inner.new_events.notified() => self.poll_all_at = Instant::now(),
+                () = context.new_events.notified() => self.poll_all_at = Instant::now(),
                 () = sleep_until(next) => {}
             }
             self.flush_writes().await;
             self.poll_store().await;
-            inner.metrics.waiting.set(self.schedule.len() as i64);
+            context.metrics.waiting.set(self.schedule.len() as i64);
         }
         self.shut_down(outcomes).await;
     }
 
-    /// When there is something to do that nobody says.
+    /// When the next poll or attempt is due, if no event arrives before.
     fn next_wakeup(&self) -> Instant {
         let due = self.schedule.next_due().map(|due| {
             let wait =
                 due.saturating_sub(self.context.store.now_ms()).clamp(1, POLL_INTERVAL.as_millis() as u64);
             Instant::now() + Duration::from_millis(wait)
         });
-        let news = (!self.changed_partitions.is_empty()).then_some(self.poll_changed_at);
-        [due, news].into_iter().flatten().fold(self.poll_all_at, Instant::min)
+        let poll_changed = (!self.changed_partitions.is_empty()).then_some(self.poll_changed_at);
+        [due, poll_changed].into_iter().flatten().fold(self.poll_all_at, Instant::min)
     }
 
     fn start_attempts(&mut self) {
         let now_ms = self.context.store.now_ms();
-        for job in self.schedule.start_due_attempts(now_ms) {
-            // While Redis is away another process may have the lease.
-            if self.partitions[job.event.partition].lease_until.is_none_or(|until| until <= Instant::now()) {
-                self.schedule.postpone(&job, now_ms + 500);
+        for attempt in self.schedule.start_due_attempts(now_ms) {
+            let lease_until = self.partitions[attempt.event.partition].lease_until;
+            // While Redis is unavailable the lease may end, and another process may take it.
+            if lease_until.is_none_or(|until| until <= Instant::now()) {
+                self.schedule.postpone(&attempt, now_ms + 500);
                 continue;
             }
-            let (inner, done) = (self.context.clone(), self.outcome_sender.clone());
-            let endpoint = &self.schedule.endpoints[job.endpoint];
+            let (context, outcome_sender) = (self.context.clone(), self.outcome_sender.clone());
+            let endpoint = &self.schedule.endpoints[attempt.endpoint];
             let (url, secrets) = (endpoint.settings.url.clone(), endpoint.secrets.clone());
             tokio::spawn(async move {
-                let verdict = send_event(&inner, &url, &secrets, &job.event).await;
+                let outcome = send_event(&context, &url, &secrets, &attempt.event).await;
                 // The worker may have stopped.
-                let _ = done.send((job, verdict));
+                let _ = outcome_sender.send((attempt, outcome));
             });
         }
     }
 
-    fn record_outcome(&mut self, job: &DeliveryAttempt, verdict: DeliveryOutcome) {
+    fn record_outcome(&mut self, attempt: &DeliveryAttempt, outcome: DeliveryOutcome) {
         let metrics = &self.context.metrics;
-        let endpoint = &self.endpoint_ids[job.endpoint];
-        match verdict {
+        let endpoint = &self.endpoint_ids[attempt.endpoint];
+        match outcome {
             DeliveryOutcome::Delivered => metrics.delivered.with_label_values(&[endpoint]).inc(),
             DeliveryOutcome::EndpointGone => metrics.failures.with_label_values(&[&**endpoint, "gone"]).inc(),
             DeliveryOutcome::Retry { why, .. } => {
                 metrics.failures.with_label_values(&[&**endpoint, why.as_str()]).inc();
-                tracing::debug!(event = "webhook_failed", endpoint, id = job.event.id, room = %job.event.room, %why);
+                let WebhookEvent { id, room, .. } = &*attempt.event;
+                tracing::debug!(event = "webhook_failed", endpoint, id, %room, %why);
             }
         }
-        self.schedule.finish_attempt(job, verdict, self.context.store.now_ms(), random_fraction());
+        self.schedule.finish_attempt(attempt, outcome, self.context.store.now_ms(), random_fraction());
     }
 
     fn handle_feed_line(&mut self, line: Result<Arc<str>, RecvError>) {
@@ -171,8 +175,8 @@ impl DeliveryWorker {
                 self.changed_partitions.extend(store.record_line(&line))
             }
             (Ok(line), WebhookStore::Redis(_)) => {
-                let head = serde_json::from_str::<EventHeader>(&line).ok();
-                let room = head.and_then(|head| signalbox_protocol::id::RoomId::parse(&head.room).ok());
+                let header = serde_json::from_str::<EventHeader>(&line).ok();
+                let room = header.and_then(|header| signalbox_protocol::id::RoomId::parse(&header.room).ok());
                 self.changed_partitions.extend(room.map(|room| redis_keys::partition_of_room(&room)));
             }
             (Err(RecvError::Lagged(count)), WebhookStore::Memory(_)) => {
@@ -182,35 +186,35 @@ impl DeliveryWorker {
         }
     }
 
-    /// Looks at all partitions once in a while, and at those with news.
+    /// Polls all partitions once in a while, and the changed ones at once.
     async fn poll_store(&mut self) {
         let now = Instant::now();
-        let everywhere = now >= self.poll_all_at;
-        let asked: Vec<PartitionQuery> = (0..PARTITIONS)
+        let poll_all = now >= self.poll_all_at;
+        let queries: Vec<PartitionQuery> = (0..PARTITIONS)
             .filter(|partition| {
-                everywhere || (now >= self.poll_changed_at && self.changed_partitions.contains(partition))
+                poll_all || (now >= self.poll_changed_at && self.changed_partitions.contains(partition))
             })
             .map(|partition| {
-                let part = &self.partitions[partition];
-                PartitionQuery { partition, after: part.last_entry, is_new: part.lease_until.is_none() }
+                let state = &self.partitions[partition];
+                PartitionQuery { partition, after: state.last_entry, is_new: state.lease_until.is_none() }
             })
             .collect();
-        if asked.is_empty() {
+        if queries.is_empty() {
             return;
         }
-        asked.iter().for_each(|asked| _ = self.changed_partitions.remove(&asked.partition));
-        if everywhere {
-            // Processes that were started together do not ask together.
+        queries.iter().for_each(|query| _ = self.changed_partitions.remove(&query.partition));
+        if poll_all {
+            // Jitter, so that processes that were started together do not poll together.
             self.poll_all_at = now + POLL_INTERVAL.mul_f64(0.9 + 0.1 * random_fraction());
         }
-        match self.context.store.poll(&asked).await {
-            Ok(polled) => {
-                for (asked, lineage, found) in polled {
-                    self.apply_poll_result(asked, lineage, found, now).await;
+        match self.context.store.poll(&queries).await {
+            Ok(results) => {
+                for (query, replication_id, found) in results {
+                    self.apply_poll_result(query, replication_id, found, now).await;
                 }
             }
             Err(_) => {
-                self.changed_partitions.extend(asked.iter().map(|asked| asked.partition));
+                self.changed_partitions.extend(queries.iter().map(|query| query.partition));
                 self.poll_changed_at = now + STORE_RETRY_DELAY;
             }
         }
@@ -218,19 +222,21 @@ impl DeliveryWorker {
 
     async fn apply_poll_result(
         &mut self,
-        asked: PartitionQuery,
-        lineage: Arc<str>,
+        query: PartitionQuery,
+        replication_id: Arc<str>,
         found: Option<PartitionEvents>,
-        asked_at: Instant,
+        queried_at: Instant,
     ) {
-        let partition = asked.partition;
-        let Some(found) = found else { return self.lose_partition(partition, &lineage).await };
-        let part = &mut self.partitions[partition];
-        part.lease_until = Some(asked_at + PARTITION_LEASE);
-        let is_another = part.replication_id.replace(lineage.clone()).is_some_and(|before| before != lineage);
+        let partition = query.partition;
+        let Some(found) = found else { return self.lose_partition(partition, &replication_id).await };
+        let state = &mut self.partitions[partition];
+        state.lease_until = Some(queried_at + PARTITION_LEASE);
+        let earlier_id = state.replication_id.replace(replication_id.clone());
+        let is_other_server = earlier_id.is_some_and(|earlier| earlier != replication_id);
         self.context.metrics.count_lost("unread", found.lost);
-        if found.lease_was_free && !asked.is_new && !is_another {
-            // It ran out meanwhile, and somebody else may have had it: what is held here may be told already.
+        if found.lease_was_free && !query.is_new && !is_other_server {
+            // The lease had expired. Another process may have had it and may have delivered the
+            // events of this process.
             self.schedule.drop_partition(partition);
             self.partitions[partition] = PartitionState::default();
             self.changed_partitions.insert(partition);
@@ -238,7 +244,7 @@ impl DeliveryWorker {
         }
         let progress: HashMap<String, Option<u32>> = found.progress.into_iter().collect();
         let now_ms = self.context.store.now_ms();
-        let was_whole = found.entries.is_empty();
+        let is_last_page = found.entries.is_empty();
         for RecordedEvent { entry, line, only_endpoint: only } in found.entries {
             self.partitions[partition].last_entry = Some(entry);
             match WebhookEvent::parse(partition, entry, &line, only) {
@@ -251,21 +257,22 @@ impl DeliveryWorker {
                 }
             }
         }
-        if !was_whole {
-            // There may be another page.
+        if !is_last_page {
             self.changed_partitions.insert(partition);
-        } else if is_another || found.count > self.schedule.count_known_entries(partition) {
-            // What is there and not known lies before what was read last: a clock went back.
+        } else if is_other_server || found.count > self.schedule.count_known_entries(partition) {
+            // Unknown entries are before the last one that was read: the clock of a server was set
+            // back.
             self.partitions[partition].last_entry = None;
         }
     }
 
-    /// Another process tells this partition's events. If the store may have forgotten them, they are put there again.
-    async fn lose_partition(&mut self, partition: usize, lineage: &Arc<str>) {
-        let part = std::mem::take(&mut self.partitions[partition]);
+    /// Drops a partition that another process delivers. If the store may have lost its events, they
+    /// are written again.
+    async fn lose_partition(&mut self, partition: usize, replication_id: &Arc<str>) {
+        let state = std::mem::take(&mut self.partitions[partition]);
         let events = self.schedule.drop_partition(partition);
-        let forgotten = part.replication_id.is_some_and(|before| before != *lineage);
-        if forgotten && !events.is_empty() {
+        let is_other_server = state.replication_id.is_some_and(|earlier| earlier != *replication_id);
+        if is_other_server && !events.is_empty() {
             let events: Vec<RecordedEvent> = events
                 .iter()
                 .map(|event| RecordedEvent {
@@ -280,35 +287,36 @@ impl DeliveryWorker {
         }
     }
 
-    /// Writes down how events went. What cannot be written stays until it can.
+    /// Writes the outcomes to the store. A failed write is repeated later.
     async fn flush_writes(&mut self) {
-        let effects: BTreeMap<usize, PendingWrites> = self.schedule.take_pending_writes();
+        let pending: BTreeMap<usize, PendingWrites> = self.schedule.take_pending_writes();
         let (store, endpoints) = (&self.context.store, &self.endpoint_ids);
-        let writes = effects.into_iter().filter(|(_, effects)| !effects.is_empty()).map(
-            |(partition, effects)| async move {
-                let written = store.write_outcomes(partition, &effects, endpoints).await;
-                (partition, effects, written)
+        let calls = pending.into_iter().filter(|(_, writes)| !writes.is_empty()).map(
+            |(partition, writes)| async move {
+                let result = store.write_outcomes(partition, &writes, endpoints).await;
+                (partition, writes, result)
             },
         );
-        for (partition, effects, written) in join_all(writes).await {
-            match written {
-                Ok(Some(gone)) => {
-                    self.report_dead_letters(&effects);
-                    self.context.metrics.count_lost("dead_letters", gone);
+        for (partition, writes, result) in join_all(calls).await {
+            match result {
+                Ok(Some(dropped)) => {
+                    self.report_dead_letters(&writes);
+                    self.context.metrics.count_lost("dead_letters", dropped);
                 }
-                // Another process may tell them now, or the store has forgotten who did: the next look says which.
+                // Another process has the lease, or the store has lost the lease. The next poll
+                // shows which.
                 Ok(None) => {
-                    self.schedule.restore_writes(partition, effects);
+                    self.schedule.restore_writes(partition, writes);
                     self.changed_partitions.insert(partition);
                 }
-                Err(_) => self.schedule.restore_writes(partition, effects),
+                Err(_) => self.schedule.restore_writes(partition, writes),
             }
         }
     }
 
-    fn report_dead_letters(&self, effects: &PendingWrites) {
+    fn report_dead_letters(&self, writes: &PendingWrites) {
         let mut counts: BTreeMap<(&str, _), u64> = BTreeMap::new();
-        for dead in &effects.dead_letters {
+        for dead in &writes.dead_letters {
             *counts.entry((&dead.endpoint_id, dead.cause)).or_default() += 1;
         }
         for ((endpoint, cause), count) in counts {
@@ -318,63 +326,65 @@ impl DeliveryWorker {
         }
     }
 
-    /// Waits for the answers under way, writes them down, and gives the leases up.
+    /// Waits for the running attempts, writes their outcomes, and releases the leases.
     async fn shut_down(mut self, mut outcomes: mpsc::UnboundedReceiver<(DeliveryAttempt, DeliveryOutcome)>) {
         let end = Instant::now() + STOP_DEADLINE;
         while self.schedule.has_attempts_in_flight() {
             match timeout_at(end, outcomes.recv()).await {
-                Ok(Some((job, verdict))) => self.record_outcome(&job, verdict),
+                Ok(Some((attempt, outcome))) => self.record_outcome(&attempt, outcome),
                 Ok(None) | Err(_) => break,
             }
         }
         self.flush_writes().await;
-        let held: Vec<usize> =
+        let leased: Vec<usize> =
             (0..PARTITIONS).filter(|partition| self.partitions[*partition].lease_until.is_some()).collect();
-        self.context.store.release_leases(&held).await;
+        self.context.store.release_leases(&leased).await;
         self.context.stopped.send_replace(true);
     }
 }
 
 async fn send_event(
-    inner: &WebhookContext,
+    context: &WebhookContext,
     url: &str,
     secrets: &WebhookSecrets,
     event: &WebhookEvent,
 ) -> DeliveryOutcome {
-    let now = clock::now_s();
-    let signature = signature::signature_header(secrets, &event.id, now, &event.line);
+    let now_s = clock::now_s();
+    let signature = signature::signature_header(secrets, &event.id, now_s, &event.line);
     let header =
         |name, value: String| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?));
     let headers: Option<Vec<_>> = [
         header("webhook-id", event.id.clone()),
-        header("webhook-timestamp", now.to_string()),
+        header("webhook-timestamp", now_s.to_string()),
         header("webhook-signature", signature),
     ]
     .into_iter()
     .collect();
-    let patience = RequestLimits { deadline: inner.deadline, max_body_bytes: MAX_RESPONSE_BYTES };
+    let limits = RequestLimits { deadline: context.deadline, max_body_bytes: MAX_RESPONSE_BYTES };
     let body = event.line.as_bytes().to_vec().into();
-    let told = inner.http.post(url, "application/json", &headers.unwrap_or_default(), body, patience).await;
-    let later = |why, after| DeliveryOutcome::Retry { why, after };
-    match told {
+    let response =
+        context.http.post(url, "application/json", &headers.unwrap_or_default(), body, limits).await;
+    let retry = |why, after| DeliveryOutcome::Retry { why, after };
+    match response {
         Ok((status, _)) if status.is_success() => DeliveryOutcome::Delivered,
         Ok((status, _)) if status.as_u16() == 410 => DeliveryOutcome::EndpointGone,
-        Ok((status, headers)) => later(DeliveryFailure::Status(status.as_u16()), parse_retry_after(&headers)),
-        Err(HttpClientError::TimedOut(_)) => later(DeliveryFailure::Timeout, None),
-        Err(_) => later(DeliveryFailure::Unreachable, None),
+        Ok((status, headers)) => retry(DeliveryFailure::Status(status.as_u16()), parse_retry_after(&headers)),
+        Err(HttpClientError::TimedOut(_)) => retry(DeliveryFailure::Timeout, None),
+        Err(_) => retry(DeliveryFailure::Unreachable, None),
     }
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3) in seconds. A date is passed over: it needs clocks that agree.
+/// `Retry-After` (RFC 9110, section 10.2.3) in seconds. A date is ignored, because it needs clocks
+/// that agree.
 fn parse_retry_after(headers: &signalbox_http::HeaderMap) -> Option<Duration> {
     let seconds = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
-/// From 0 to 1.
+/// A random number from 0 to 1.
 fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
-    // Without randomness all pauses are the same, which is no harm to one process.
+    // Without randomness all pauses are the same, which is harmless.
     let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }

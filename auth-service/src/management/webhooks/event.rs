@@ -1,4 +1,4 @@
-//! What is told, to whom, and how it went.
+//! A webhook event, its endpoint, and the outcome of an attempt.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use signalbox_config::{WebhookEndpoint, WebhookSecrets};
 
-/// A place among the events of a partition: as Redis names entries of a stream, milliseconds and a number.
+/// The id of an event in its partition, as Redis gives it to a stream entry: milliseconds and a
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamEntryId(pub(crate) u64, pub(crate) u64);
 
@@ -26,23 +27,22 @@ impl std::fmt::Display for StreamEntryId {
 /// An event that was recorded.
 #[derive(Debug)]
 pub(crate) struct WebhookEvent {
-    /// Its partition.
+    /// The partition of its room.
     pub(crate) partition: usize,
-    /// Its place there; the first number says when it was recorded, milliseconds since 1970.
+    /// Its first number is the time of recording, milliseconds since 1970.
     pub(crate) entry_id: StreamEntryId,
-    /// Names it for good.
+    /// The id that stays the same in each delivery.
     pub(crate) id: String,
-    /// What happened.
+    /// The event name, such as `peer-joined`.
     pub(crate) kind: String,
-    /// Where.
     pub(crate) room: Arc<str>,
-    /// The body that is sent.
+    /// The body of the request.
     pub(crate) line: Arc<str>,
-    /// The only endpoint that is to be told, where it is told again.
+    /// The only endpoint that gets a replayed event.
     pub(crate) only_endpoint: Option<String>,
 }
 
-/// What of a line is looked at.
+/// The members of a recorded line that the service reads.
 #[derive(Deserialize)]
 pub(crate) struct EventHeader {
     pub(crate) id: String,
@@ -51,39 +51,38 @@ pub(crate) struct EventHeader {
 }
 
 impl WebhookEvent {
-    /// Reads a recorded line; none where it is not one.
+    /// Parses a recorded line.
     pub(crate) fn parse(
         partition: usize,
         entry: StreamEntryId,
         line: &str,
         only: Option<String>,
     ) -> Option<Self> {
-        let head: EventHeader = serde_json::from_str(line).ok()?;
-        // It becomes the value of a header.
-        let names = head.id.len() <= 64 && head.id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
-        let (id, kind, room) = (head.id, head.event, head.room.into());
-        names.then(|| Self {
+        let header: EventHeader = serde_json::from_str(line).ok()?;
+        let EventHeader { id, event: kind, room } = header;
+        // The id becomes the value of an HTTP header.
+        let is_valid_id = id.len() <= 64 && id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+        is_valid_id.then(|| Self {
             partition,
             entry_id: entry,
             id,
             kind,
-            room,
+            room: room.into(),
             line: line.into(),
             only_endpoint: only,
         })
     }
 }
 
-/// An endpoint.
+/// A configured endpoint.
 #[derive(Debug)]
 pub(crate) struct EndpointTarget {
-    /// Names it where its URL must not stand.
+    /// A digest of the URL. Logs and metrics hold the id, because a URL may hold a secret.
     pub(crate) id: String,
-    /// Its host, for people.
+    /// The host of the URL.
     pub(crate) host: String,
-    /// What it wants, and where it is.
     pub(crate) settings: WebhookEndpoint,
-    /// What it is signed with.
+    /// The secrets that sign its requests.
     pub(crate) secrets: Arc<WebhookSecrets>,
 }
 
@@ -104,30 +103,30 @@ impl EndpointTarget {
     }
 }
 
-/// How an attempt went.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryOutcome {
-    /// It was taken.
+    /// The endpoint accepted the event.
     Delivered,
-    /// Not now. The endpoint may have said when to try again.
+    /// The attempt failed. `after` is the pause that the endpoint asked for.
     Retry { why: DeliveryFailure, after: Option<Duration> },
-    /// Never again: 410.
+    /// The endpoint answered 410 and gets no further attempt.
     EndpointGone,
 }
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryFailure {
-    /// It answered with this status.
+    /// The endpoint answered with this status.
     Status(u16),
-    /// It did not answer in time.
+    /// The endpoint did not answer in time.
     Timeout,
-    /// No connection, no TLS, or broken off.
+    /// The connection or TLS failed, or the endpoint closed it too early.
     Unreachable,
 }
 
 impl DeliveryFailure {
-    /// For metrics.
+    /// The label in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Status(_) => "status",
@@ -146,16 +145,16 @@ impl std::fmt::Display for DeliveryFailure {
     }
 }
 
-/// Why an event was given up.
+/// Why an event became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DeadLetterCause {
-    /// Tried for as long as `webhooks.give_up` says.
+    /// The event is older than `webhooks.give_up`.
     Age,
-    /// Tried as often as `webhooks.attempts` says.
+    /// The event had `webhooks.attempts` attempts.
     Attempts,
     /// The endpoint answered 410.
     EndpointGone,
-    /// More waited than `webhooks.backlog` says.
+    /// More events than `webhooks.backlog` waited.
     BacklogFull,
 }
 
@@ -170,7 +169,7 @@ impl DeadLetterCause {
     }
 }
 
-/// An event that was given up for one endpoint.
+/// An event that one endpoint gets no more attempts for.
 #[derive(Debug, Clone)]
 pub(crate) struct AbandonedEvent {
     pub(crate) endpoint_id: String,

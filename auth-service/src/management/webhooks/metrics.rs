@@ -1,4 +1,4 @@
-//! What webhooks count. Labels are fixed words, and the ids of endpoints.
+//! The metrics of webhooks. Labels are fixed words and the ids of endpoints.
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, core::Collector, proto::MetricFamily};
 
@@ -10,7 +10,8 @@ pub(super) struct WebhookMetrics {
     pub(super) failures: IntCounterVec,
     /// By cause.
     pub(super) dead_letters: IntCounterVec,
-    /// By cause: `unread` while nobody told them, `dead_letters` for want of room, `feed` within one process.
+    /// By cause: `unread` (dropped before a delivery), `dead_letters` (too many dead letters),
+    /// `feed` (the feed of one process was too slow).
     pub(super) lost: IntCounterVec,
     pub(super) waiting: IntGauge,
 }
@@ -20,15 +21,23 @@ impl WebhookMetrics {
         let counters = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
             registry: Registry::new(),
-            delivered: counters("signalbox_webhooks_told_total", "Events that were taken", &["endpoint"])?,
+            delivered: counters(
+                "signalbox_webhooks_told_total",
+                "Events that an endpoint accepted",
+                &["endpoint"],
+            )?,
             failures: counters(
                 "signalbox_webhooks_failures_total",
                 "Attempts that failed",
                 &["endpoint", "reason"],
             )?,
-            dead_letters: counters("signalbox_webhooks_dead_total", "Events given up", &["cause"])?,
+            dead_letters: counters(
+                "signalbox_webhooks_dead_total",
+                "Events that became dead letters",
+                &["cause"],
+            )?,
             lost: counters("signalbox_webhooks_lost_total", "Events lost", &["cause"])?,
-            waiting: IntGauge::new("signalbox_webhooks_waiting", "Events this process has to tell")?,
+            waiting: IntGauge::new("signalbox_webhooks_waiting", "Events that this process has to deliver")?,
         };
         let all: [Box<dyn Collector>; 5] = [
             Box::new(metrics.delivered.clone()),

@@ -1,12 +1,16 @@
-//! Webhooks: what happens in rooms, told over HTTP to those who want to hear it (docs/WEBHOOKS.md).
+//! Webhooks: the events of rooms, delivered over HTTP to the configured endpoints
+//! (docs/WEBHOOKS.md).
 //!
-//! - `event`, `delivery_schedule`: pure: what is told to whom, in which order, and when it is given up
+//! - `event`, `delivery_schedule`: pure: which event goes to which endpoint, in which order, and
+//!   when an attempt is the last
 //! - `signature`: Standard Webhooks signatures
-//! - `webhook_store` over `redis` and `memory`, which take and give the types of `contract`: where events wait, and where those lie that were given up
-//! - `delivery_worker`: the task that tells
+//! - `webhook_store` over `redis` and `memory`, with the types of `contract`: the waiting events
+//!   and the dead letters
+//! - `delivery_worker`: the task that delivers
 //!
-//! Owns: that an event a node has recorded is told at least once, or becomes a dead letter, or is counted as lost: never nothing. One process
-//! at a time tells the events of a partition. Must not: take a URL from anybody but the operator's configuration, or follow a redirect.
+//! Owns: each recorded event is delivered at least once, becomes a dead letter, or is counted as
+//! lost. One process at a time delivers the events of a partition. Must not: use a URL that is not
+//! in the configuration, or follow a redirect. Next: `delivery_worker.rs`.
 
 mod contract;
 mod delivery_schedule;
@@ -36,33 +40,34 @@ use webhook_store::WebhookStore;
 pub(crate) use contract::StoredDeadLetter;
 pub(crate) use event::StreamEntryId;
 
-/// How long a process that tells a partition's events is waited for when it says nothing.
+/// The lease of a partition: after this time without a renewal, another process may deliver its
+/// events.
 const PARTITION_LEASE: Duration = Duration::from_secs(5);
 
-/// How long a stopping process waits for the answers it has asked for.
+/// How long a stopping process waits for the responses of running attempts.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
 
-/// Why webhooks cannot be told.
+/// Why the webhooks cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookStartError {
-    /// Nothing to sign with.
+    /// The secret that signs is missing.
     #[error(
-        "webhooks.endpoints is set without {0}, which signs; make one with: echo whsec_$(openssl rand -base64 32)"
+        "webhooks.endpoints is set, and the signing secret {0} is not; make one with: echo whsec_$(openssl rand -base64 32)"
     )]
     NoSigningSecret(String),
-    /// No client.
+    /// The HTTP client cannot be built.
     #[error("webhooks: {0}")]
     Client(#[from] HttpClientError),
-    /// A fault of ours.
+    /// Two metrics have one name. The tests would show it.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Where events come from.
+/// The source of the events.
 pub enum WebhookEventSource {
-    /// Nodes record them in Redis; the feed only says that there are some.
+    /// Nodes record events in Redis; the feed only announces them.
     Redis(Arc<RedisClient>),
-    /// The feed of this process.
+    /// The feed of this process carries the events.
     Feed,
 }
 
@@ -75,26 +80,26 @@ struct WebhookContext {
     http: HttpClient,
     deadline: Duration,
     metrics: WebhookMetrics,
-    /// Something was put among the events.
+    /// Notified when a replay has added events.
     new_events: Notify,
     stop: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
-    /// The ids and hosts of the endpoints.
+    /// The id and the host of each endpoint.
     endpoints: Vec<(String, String)>,
 }
 
-/// An endpoint with what it is signed with.
+/// An endpoint with the secrets that sign its requests.
 fn endpoint_target(
     rule: &WebhookEndpoint,
     secrets: &EndpointSecrets,
 ) -> Result<EndpointTarget, WebhookStartError> {
-    let name = || rule.secrets_env.as_deref().unwrap_or("SIGNALBOX_WEBHOOK_SECRETS").to_owned();
-    let secrets = secrets.for_endpoint(rule).ok_or_else(|| WebhookStartError::NoSigningSecret(name()))?;
+    let variable = || rule.secrets_env.as_deref().unwrap_or("SIGNALBOX_WEBHOOK_SECRETS").to_owned();
+    let secrets = secrets.for_endpoint(rule).ok_or_else(|| WebhookStartError::NoSigningSecret(variable()))?;
     Ok(EndpointTarget::new(rule, secrets.clone()))
 }
 
 impl WebhookService {
-    /// Begins to tell, if there is somebody to be told. Call once, inside a runtime.
+    /// Starts the delivery if the configuration has endpoints. Call once, inside a runtime.
     ///
     /// # Errors
     /// [`WebhookStartError`], for the operator.
@@ -110,30 +115,35 @@ impl WebhookService {
         }
         let endpoints: Vec<EndpointTarget> =
             rules.endpoints.iter().map(|rule| endpoint_target(rule, secrets)).collect::<Result<_, _>>()?;
-        let most = max_recorded(rules.backlog);
-        let dead_ms = rules.dead_kept.as_ms();
+        let max_events = max_recorded(rules.backlog);
+        let dead_letter_life_ms = rules.dead_kept.as_ms();
         let store = match source {
             WebhookEventSource::Redis(client) => {
                 let limits = RetentionLimits {
                     lease_ms: PARTITION_LEASE.as_millis() as u64,
-                    max_events: most,
+                    max_events,
                     event_life_ms: rules.give_up.as_ms() + 60_000,
                     max_dead_letters: rules.dead,
-                    dead_letter_life_ms: dead_ms,
+                    dead_letter_life_ms,
                 };
                 WebhookStore::Redis(RedisWebhookStore::new(client, limits))
             }
             WebhookEventSource::Feed => {
-                WebhookStore::Memory(MemoryWebhookStore::new(most, rules.dead as usize, dead_ms))
+                let max_dead_letters = rules.dead as usize;
+                WebhookStore::Memory(MemoryWebhookStore::new(
+                    max_events,
+                    max_dead_letters,
+                    dead_letter_life_ms,
+                ))
             }
         };
-        let bounds = DeliveryLimits {
+        let limits = DeliveryLimits {
             give_up_ms: rules.give_up.as_ms(),
             max_attempts: rules.attempts,
             max_parallel: rules.parallel as usize,
             max_backlog: rules.backlog as usize,
         };
-        let inner = Arc::new(WebhookContext {
+        let context = Arc::new(WebhookContext {
             store,
             http: HttpClient::new(None)?,
             deadline: rules.deadline.0,
@@ -146,45 +156,47 @@ impl WebhookService {
                 .map(|endpoint| (endpoint.id.clone(), endpoint.host.clone()))
                 .collect(),
         });
-        for (endpoint, host) in &inner.endpoints {
+        for (endpoint, host) in &context.endpoints {
             tracing::info!(event = "webhook_endpoint", endpoint, host);
         }
-        delivery_worker::start_worker(inner.clone(), DeliverySchedule::new(endpoints, bounds), feed);
-        Ok(Some(Self(inner)))
+        delivery_worker::start_worker(context.clone(), DeliverySchedule::new(endpoints, limits), feed);
+        Ok(Some(Self(context)))
     }
 
-    /// Tells nothing new, waits a little for answers, and lets another process go on.
+    /// Starts no new attempt, waits a few seconds for the running ones, and releases the leases.
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
         let mut stopped = self.0.stopped.subscribe();
-        // The worker has a bound of its own.
+        // The worker has its own deadline.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }
 
-    /// What is counted.
+    /// The metrics of the webhooks.
     pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
         self.0.metrics.gather()
     }
 
-    /// The host of an endpoint, for people.
+    /// The host of an endpoint, for the reader of a list.
     pub(crate) fn endpoint_host(&self, endpoint: &str) -> Option<&str> {
         self.0.endpoints.iter().find(|(id, _)| id == endpoint).map(|(_, host)| &**host)
     }
 
-    /// Dead letters from a place on, of all partitions, at most so many; and where to go on if there may be more.
+    /// At most `limit` dead letters of all partitions, from a position on, and the next position if
+    /// there may be more.
     ///
     /// # Errors
     /// [`RedisUnavailable`].
     pub(crate) async fn list_dead_letters(
         &self,
         (first, mut after): (usize, Option<StreamEntryId>),
-        most: usize,
+        limit: usize,
     ) -> Result<(Vec<StoredDeadLetter>, Option<(usize, StreamEntryId)>), RedisUnavailable> {
         let mut found: Vec<StoredDeadLetter> = Vec::new();
         for partition in first..PARTITIONS {
-            let letters = self.0.store.list_dead_letters(partition, after.take(), most - found.len()).await?;
+            let letters =
+                self.0.store.list_dead_letters(partition, after.take(), limit - found.len()).await?;
             found.extend(letters);
-            if found.len() >= most {
+            if found.len() >= limit {
                 let next = found.last().map(|letter| (letter.partition, letter.entry_id));
                 return Ok((found, next));
             }
@@ -192,14 +204,15 @@ impl WebhookService {
         Ok((found, None))
     }
 
-    /// Dead letters that fit are told again, to the endpoint that did not take them; how many. `partition`: where alone they can be.
+    /// Replays the dead letters that match, each to the endpoint that did not accept it, and
+    /// returns their number. With `partition` only that partition is searched.
     ///
     /// # Errors
-    /// [`RedisUnavailable`]: some may be told again. To ask again does no harm.
+    /// [`RedisUnavailable`]: some may be replayed already. A repeated call is harmless.
     pub(crate) async fn replay_dead_letters(
         &self,
         partition: Option<usize>,
-        fits: impl Fn(&StoredDeadLetter) -> bool,
+        matches: impl Fn(&StoredDeadLetter) -> bool,
     ) -> Result<usize, RedisUnavailable> {
         const REPLAY_PAGE_SIZE: usize = 256;
         let mut count = 0;
@@ -210,9 +223,10 @@ impl WebhookService {
                 let page = self.0.store.list_dead_letters(partition, after, REPLAY_PAGE_SIZE).await?;
                 let is_last = page.len() < REPLAY_PAGE_SIZE;
                 after = page.last().map(|letter| letter.entry_id);
-                let fitting: Vec<StoredDeadLetter> = page.into_iter().filter(|letter| fits(letter)).collect();
-                if !fitting.is_empty() {
-                    count += self.0.store.replay_dead_letters(partition, &fitting).await?;
+                let matching: Vec<StoredDeadLetter> =
+                    page.into_iter().filter(|letter| matches(letter)).collect();
+                if !matching.is_empty() {
+                    count += self.0.store.replay_dead_letters(partition, &matching).await?;
                 }
                 if is_last {
                     break;
@@ -224,7 +238,7 @@ impl WebhookService {
     }
 }
 
-/// As many as nodes record: twice those that are held, see `WebhookLimits`.
+/// The most events that nodes record for one partition: twice the backlog, see `WebhookLimits`.
 fn max_recorded(backlog: u32) -> usize {
     2 * backlog as usize
 }

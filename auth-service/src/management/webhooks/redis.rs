@@ -24,12 +24,12 @@ static WRITE_OUTCOMES: RedisScript = webhook_script(include_str!("lua/write_outc
 static PUT_EVENTS: RedisScript = webhook_script(include_str!("lua/put_events.lua"));
 static RELEASE_LEASES: RedisScript = webhook_script(include_str!("lua/release_leases.lua"));
 
-/// Most entries of one partition in one answer.
+/// The most entries of one partition in one reply.
 const READ_PAGE_SIZE: usize = 256;
-/// Partitions in one script, so that it holds nobody up for long.
+/// The most partitions in one script, so that it does not block the server for long.
 const PARTITIONS_PER_SCRIPT: usize = 32;
 
-/// How long things are kept, and how many.
+/// The bounds of the stored events and dead letters, and the lease.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RetentionLimits {
     pub(super) lease_ms: u64,
@@ -53,17 +53,17 @@ impl RedisWebhookStore {
         Self { client, lease_holder: random_hex(), limits }
     }
 
-    pub(super) async fn poll(&self, asked: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
-        let at_once = if self.client.is_cluster() { 1 } else { PARTITIONS_PER_SCRIPT };
-        let parts = asked.chunks(at_once).map(|part| self.poll_partitions(part));
-        Ok(try_join_all(parts).await?.into_iter().flatten().collect())
+    pub(super) async fn poll(&self, queries: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
+        let chunk_len = if self.client.is_cluster() { 1 } else { PARTITIONS_PER_SCRIPT };
+        let polls = queries.chunks(chunk_len).map(|chunk| self.poll_partitions(chunk));
+        Ok(try_join_all(polls).await?.into_iter().flatten().collect())
     }
 
-    async fn poll_partitions(&self, asked: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
-        let Some(first) = asked.first() else { return Ok(vec![]) };
+    async fn poll_partitions(&self, queries: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
+        let Some(first) = queries.first() else { return Ok(vec![]) };
         let mut call = ScriptCall::in_partition(first.partition);
         call.add_arg(&self.lease_holder).add_arg(self.limits.lease_ms).add_arg(READ_PAGE_SIZE);
-        for query in asked {
+        for query in queries {
             let p = query.partition;
             call.add_key(redis_keys::webhook_lease_key(p))
                 .add_key(redis_keys::webhook_queue_key(p))
@@ -72,15 +72,15 @@ impl RedisWebhookStore {
             call.add_arg(u8::from(query.is_new));
         }
         let reply = self.client.run_script(&POLL_PARTITIONS, &call).await?;
-        let (lineage, found) = parse_poll(reply).ok_or(RedisUnavailable)?;
-        let found = asked.iter().zip(found).map(|(asked, found)| (*asked, lineage.clone(), found));
-        Ok(found.collect())
+        let (replication_id, found) = parse_poll(reply).ok_or(RedisUnavailable)?;
+        let results = queries.iter().zip(found).map(|(query, found)| (*query, replication_id.clone(), found));
+        Ok(results.collect())
     }
 
     pub(super) async fn write_outcomes(
         &self,
         p: usize,
-        effects: &PendingWrites,
+        writes: &PendingWrites,
         endpoints: &[String],
     ) -> Result<Option<u64>, RedisUnavailable> {
         let mut call = ScriptCall::in_partition(p);
@@ -88,24 +88,24 @@ impl RedisWebhookStore {
         call.add_key(redis_keys::webhook_state_key(p)).add_key(redis_keys::webhook_dead_key(p));
         call.add_arg(&self.lease_holder).add_arg(self.limits.event_life_ms);
         call.add_arg(self.limits.max_dead_letters).add_arg(self.limits.dead_letter_life_ms);
-        call.add_list(&effects.dead_letters, |call, dead| {
+        call.add_list(&writes.dead_letters, |call, dead| {
             call.add_arg(&dead.endpoint_id).add_arg(dead.cause.as_str()).add_arg(dead.attempts);
             call.add_arg(&dead.last_failure).add_arg(&*dead.line);
         });
-        call.add_arg(effects.progress.len());
-        for ((entry, endpoint), attempts) in &effects.progress {
+        call.add_arg(writes.progress.len());
+        for ((entry, endpoint), attempts) in &writes.progress {
             call.add_arg(format!("{entry} {endpoint}"));
             call.add_arg(attempts.map_or("d".to_owned(), |attempts| attempts.to_string()));
         }
-        call.add_arg(effects.finished_entries.len() * endpoints.len());
-        for entry in &effects.finished_entries {
+        call.add_arg(writes.finished_entries.len() * endpoints.len());
+        for entry in &writes.finished_entries {
             endpoints.iter().for_each(|endpoint| _ = call.add_arg(format!("{entry} {endpoint}")));
         }
-        call.add_arg(effects.finished_entries.len());
-        effects.finished_entries.iter().for_each(|entry| _ = call.add_arg(entry.to_string()));
+        call.add_arg(writes.finished_entries.len());
+        writes.finished_entries.iter().for_each(|entry| _ = call.add_arg(entry.to_string()));
         let reply = self.client.run_script(&WRITE_OUTCOMES, &call).await?;
-        let gone = i64::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
-        Ok(u64::try_from(gone).ok())
+        let dropped = i64::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
+        Ok(u64::try_from(dropped).ok())
     }
 
     pub(super) async fn restore_events(
@@ -113,11 +113,11 @@ impl RedisWebhookStore {
         p: usize,
         events: &[RecordedEvent],
     ) -> Result<(), RedisUnavailable> {
-        for part in events.chunks(READ_PAGE_SIZE) {
-            let own = part
+        for chunk in events.chunks(READ_PAGE_SIZE) {
+            let records = chunk
                 .iter()
                 .map(|event| (format!("x{}", event.entry), &event.line, event.only_endpoint.clone()));
-            self.put_events(p, own).await?;
+            self.put_events(p, records).await?;
         }
         Ok(())
     }
@@ -138,26 +138,26 @@ impl RedisWebhookStore {
     }
 
     pub(super) async fn release_leases(&self, partitions: &[usize]) {
-        let at_once = if self.client.is_cluster() { 1 } else { partitions.len().max(1) };
-        let parts = partitions.chunks(at_once).map(|part| async move {
-            let mut call = ScriptCall::in_partition(part[0]);
-            part.iter().for_each(|p| _ = call.add_key(redis_keys::webhook_lease_key(*p)));
+        let chunk_len = if self.client.is_cluster() { 1 } else { partitions.len().max(1) };
+        let releases = partitions.chunks(chunk_len).map(|chunk| async move {
+            let mut call = ScriptCall::in_partition(chunk[0]);
+            chunk.iter().for_each(|p| _ = call.add_key(redis_keys::webhook_lease_key(*p)));
             call.add_arg(&self.lease_holder);
             // If this fails, the leases expire.
             let _ = self.client.run_script(&RELEASE_LEASES, &call).await;
         });
-        join_all(parts).await;
+        join_all(releases).await;
     }
 
     pub(super) async fn list_dead_letters(
         &self,
         partition: usize,
         after: Option<StreamEntryId>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<StoredDeadLetter>, RedisUnavailable> {
         let mut cmd = redis::cmd("XRANGE");
         let from = after.map_or("-".to_owned(), |after| format!("({after}"));
-        cmd.arg(redis_keys::webhook_dead_key(partition)).arg(from).arg("+").arg("COUNT").arg(most);
+        cmd.arg(redis_keys::webhook_dead_key(partition)).arg(from).arg("+").arg("COUNT").arg(limit);
         let reply = self.client.run_command(partition, &cmd).await?;
         let found = Vec::<(String, Vec<String>)>::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
         let oldest = self.client.now_ms().saturating_sub(self.limits.dead_letter_life_ms);
@@ -174,11 +174,11 @@ impl RedisWebhookStore {
         letters: &[StoredDeadLetter],
     ) -> Result<usize, RedisUnavailable> {
         let mut count = 0;
-        for part in letters.chunks(READ_PAGE_SIZE) {
-            let own = part.iter().map(|letter| {
+        for chunk in letters.chunks(READ_PAGE_SIZE) {
+            let records = chunk.iter().map(|letter| {
                 (letter.entry_id.to_string(), &letter.letter.line, Some(letter.letter.endpoint_id.clone()))
             });
-            count += self.put_events(partition, own).await?;
+            count += self.put_events(partition, records).await?;
         }
         Ok(count)
     }
@@ -199,12 +199,12 @@ fn parse_dead_letter(fields: &[String]) -> Option<DeadLetter> {
 fn parse_poll(reply: Value) -> Option<(Arc<str>, Vec<Option<PartitionEvents>>)> {
     let Value::Array(parts) = reply else { return None };
     let mut parts = parts.into_iter();
-    let lineage = String::from_redis_value(parts.next()?).ok()?.into();
+    let replication_id = String::from_redis_value(parts.next()?).ok()?.into();
     let found = parts.map(|part| match part {
         Value::Int(_) => Some(None),
         part => parse_partition(part).map(Some),
     });
-    Some((lineage, found.collect::<Option<_>>()?))
+    Some((replication_id, found.collect::<Option<_>>()?))
 }
 
 type RawPartitionEvents = (usize, u8, u64, Vec<(String, String, String)>, Vec<String>);

@@ -1,4 +1,5 @@
-//! Signatures of webhooks, as Standard Webhooks has them: base64 of HMAC-SHA256 over `id.timestamp.body`, one for each secret.
+//! Signatures of webhooks (Standard Webhooks): base64 of HMAC-SHA256 over `id.timestamp.body`, one
+//! for each secret.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};

@@ -1,7 +1,7 @@
-//! Where events wait to be told, and where those lie that were given up: Redis, or this process.
+//! The store of the waiting events and the dead letters: Redis, or the memory of this process.
 //!
-//! Owns: the words in which the worker asks. Must not: decide what is told. The memory store follows the same rules and is lost with the
-//! process. Next: `redis.rs`, `memory.rs`.
+//! Owns: the interface of both for the worker. Must not: decide a delivery. The memory store
+//! follows the same rules and ends with the process. Next: `redis.rs`, `memory.rs`.
 
 use signalbox_redis::RedisUnavailable;
 
@@ -27,28 +27,29 @@ impl WebhookStore {
         }
     }
 
-    /// Takes what leases are free, keeps those held, and reads what came.
-    pub(super) async fn poll(&self, asked: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
+    /// Takes the free leases, renews the leases of this process, and reads the new events.
+    pub(super) async fn poll(&self, queries: &[PartitionQuery]) -> Result<PollResults, RedisUnavailable> {
         match self {
-            Self::Redis(store) => store.poll(asked).await,
-            Self::Memory(store) => Ok(store.poll(asked)),
+            Self::Redis(store) => store.poll(queries).await,
+            Self::Memory(store) => Ok(store.poll(queries)),
         }
     }
 
-    /// Writes down how events went: none where another process tells them, else how many dead letters went for want of room.
+    /// Writes outcomes and returns how many old dead letters were dropped for new ones; `None` if
+    /// another process has the lease.
     pub(super) async fn write_outcomes(
         &self,
         partition: usize,
-        effects: &PendingWrites,
+        writes: &PendingWrites,
         endpoints: &[String],
     ) -> Result<Option<u64>, RedisUnavailable> {
         match self {
-            Self::Redis(store) => store.write_outcomes(partition, effects, endpoints).await,
-            Self::Memory(store) => Ok(Some(store.write_outcomes(partition, effects))),
+            Self::Redis(store) => store.write_outcomes(partition, writes, endpoints).await,
+            Self::Memory(store) => Ok(Some(store.write_outcomes(partition, writes))),
         }
     }
 
-    /// Puts back what a store that has forgotten may not hold.
+    /// Writes events again that the store may have lost.
     pub(super) async fn restore_events(
         &self,
         partition: usize,
@@ -60,27 +61,27 @@ impl WebhookStore {
         }
     }
 
-    /// Lets others tell what this process told.
+    /// Releases leases, so that another process can take them at once.
     pub(super) async fn release_leases(&self, partitions: &[usize]) {
         if let Self::Redis(store) = self {
             store.release_leases(partitions).await;
         }
     }
 
-    /// Dead letters of a partition after one, oldest first.
+    /// At most `limit` dead letters of a partition after a position, oldest first.
     pub(super) async fn list_dead_letters(
         &self,
         partition: usize,
         after: Option<StreamEntryId>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<StoredDeadLetter>, RedisUnavailable> {
         match self {
-            Self::Redis(store) => store.list_dead_letters(partition, after, most).await,
-            Self::Memory(store) => Ok(store.list_dead_letters(partition, after, most)),
+            Self::Redis(store) => store.list_dead_letters(partition, after, limit).await,
+            Self::Memory(store) => Ok(store.list_dead_letters(partition, after, limit)),
         }
     }
 
-    /// Dead letters are told again; how many.
+    /// Moves dead letters back to the waiting events and returns their number.
     pub(super) async fn replay_dead_letters(
         &self,
         partition: usize,

@@ -1,7 +1,7 @@
--- Writes an invite to a room, and forgets those that are over.
--- KEYS: 1 the room's invites
--- ARGV: 1 id, 2 what it says, 3 most uses, 4 life, ms, 5 most invites of a room, 6 slack, ms
--- Returns the moment it ends, ms since 1970; 0 if there are too many
+-- Writes an invite of a room, and deletes its invites that are past their retention.
+-- KEYS: 1 invites of the room
+-- ARGV: 1 id, 2 terms (JSON), 3 most uses, 4 life ms, 5 most invites of a room, 6 retention ms
+-- Returns when the invite expires, ms since 1970; 0 if the room has too many invites
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fields, over, count = redis.call('HGETALL', KEYS[1]), {}, 0

@@ -1,7 +1,8 @@
--- Starts a family of refresh tokens.
--- KEYS: 1 the family
--- ARGV: 1 salt, 2 digest of the first token, 3 what it brings, 4 grant, 5 life of a token, ms, 6 life of the family, ms, 7 slack, ms
--- Returns 1, or 0 if there is one by this name
+-- Starts a refresh family.
+-- KEYS: 1 family
+-- ARGV: 1 salt, 2 digest of the first token, 3 terms (JSON), 4 grant, 5 life of a token ms,
+--       6 life of the family ms, 7 retention ms
+-- Returns 1, or 0 if the family exists already
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,7 +1,7 @@
 -- Uses an invite once.
--- KEYS: 1 the room's invites
+-- KEYS: 1 invites of the room
 -- ARGV: 1 id
--- Returns {'unknown'} | {'expired'} | {'used_up'} | {'ok', what it says}
+-- Returns {'unknown'} | {'expired'} | {'used_up'} | {'ok', terms (JSON)}
 local invite = redis.call('HMGET', KEYS[1], 'j:' .. ARGV[1], 'e:' .. ARGV[1], 'm:' .. ARGV[1], 'n:' .. ARGV[1])
 if not invite[1] then return { 'unknown' } end
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
-//! The schedule, over days in no time.
+//! Tests of the schedule, with days of simulated time.
 
 use signalbox_config::{WebhookEndpoint, WebhookSecrets};
 
@@ -17,10 +17,10 @@ fn endpoint(url: &str) -> EndpointTarget {
     EndpointTarget::new(&endpoint_settings(url), WebhookSecrets::default())
 }
 
-fn schedule(endpoints: usize, bounds: DeliveryLimits) -> DeliverySchedule {
+fn schedule(endpoints: usize, limits: DeliveryLimits) -> DeliverySchedule {
     DeliverySchedule::new(
         (0..endpoints).map(|n| endpoint(&format!("https://e{n}.example/"))).collect(),
-        bounds,
+        limits,
     )
 }
 
@@ -37,8 +37,8 @@ fn start_due(schedule: &mut DeliverySchedule, now: u64) -> Vec<DeliveryAttempt> 
     schedule.start_due_attempts(now)
 }
 
-fn attempt_names(jobs: &[DeliveryAttempt]) -> Vec<(usize, &str)> {
-    jobs.iter().map(|job| (job.endpoint, job.event.id.as_str())).collect()
+fn attempt_names(attempts: &[DeliveryAttempt]) -> Vec<(usize, &str)> {
+    attempts.iter().map(|attempt| (attempt.endpoint, attempt.event.id.as_str())).collect()
 }
 
 #[test]
@@ -47,20 +47,20 @@ fn events_of_a_room_are_delivered_in_order_and_a_failing_room_delays_no_other() 
     for (n, room) in [(1, "a"), (2, "a"), (3, "b"), (4, "b")] {
         schedule.add_event(event(n, room), n, never_tried);
     }
-    let jobs = start_due(&mut schedule, 10);
-    assert_eq!(attempt_names(&jobs), [(0, "evt_1"), (0, "evt_3")]);
+    let attempts = start_due(&mut schedule, 10);
+    assert_eq!(attempt_names(&attempts), [(0, "evt_1"), (0, "evt_3")]);
     assert!(start_due(&mut schedule, 10).is_empty(), "the second waits for the first");
-    schedule.finish_attempt(&jobs[0], RETRY, 10, 0.0);
-    schedule.finish_attempt(&jobs[1], DeliveryOutcome::Delivered, 10, 0.0);
-    let jobs = start_due(&mut schedule, 11);
-    assert_eq!(attempt_names(&jobs), [(0, "evt_4")], "room b goes on while a backs off");
+    schedule.finish_attempt(&attempts[0], RETRY, 10, 0.0);
+    schedule.finish_attempt(&attempts[1], DeliveryOutcome::Delivered, 10, 0.0);
+    let attempts = start_due(&mut schedule, 11);
+    assert_eq!(attempt_names(&attempts), [(0, "evt_4")], "room b goes on while a backs off");
     assert_eq!(schedule.next_due(), Some(10 + SECOND_MS));
-    let jobs = start_due(&mut schedule, 10 + SECOND_MS);
-    assert_eq!(attempt_names(&jobs), [(0, "evt_1")]);
-    schedule.finish_attempt(&jobs[0], DeliveryOutcome::Delivered, 2_000, 0.0);
+    let attempts = start_due(&mut schedule, 10 + SECOND_MS);
+    assert_eq!(attempt_names(&attempts), [(0, "evt_1")]);
+    schedule.finish_attempt(&attempts[0], DeliveryOutcome::Delivered, 2_000, 0.0);
     assert_eq!(attempt_names(&start_due(&mut schedule, 2_000)), [(0, "evt_2")]);
-    let effects = schedule.take_pending_writes().remove(&7).unwrap();
-    assert_eq!(effects.finished_entries, [StreamEntryId(3, 0), StreamEntryId(1, 0)]);
+    let writes = schedule.take_pending_writes().remove(&7).unwrap();
+    assert_eq!(writes.finished_entries, [StreamEntryId(3, 0), StreamEntryId(1, 0)]);
 }
 
 #[test]
@@ -68,14 +68,14 @@ fn failing_endpoint_delays_no_other_endpoint() {
     let mut schedule = schedule(2, LIMITS);
     schedule.add_event(event(1, "a"), 0, never_tried);
     schedule.add_event(event(2, "a"), 0, never_tried);
-    let jobs = start_due(&mut schedule, 0);
-    assert_eq!(attempt_names(&jobs), [(0, "evt_1"), (1, "evt_1")]);
-    schedule.finish_attempt(&jobs[0], RETRY, 0, 1.0);
-    schedule.finish_attempt(&jobs[1], DeliveryOutcome::Delivered, 0, 0.0);
+    let attempts = start_due(&mut schedule, 0);
+    assert_eq!(attempt_names(&attempts), [(0, "evt_1"), (1, "evt_1")]);
+    schedule.finish_attempt(&attempts[0], RETRY, 0, 1.0);
+    schedule.finish_attempt(&attempts[1], DeliveryOutcome::Delivered, 0, 0.0);
     assert_eq!(attempt_names(&start_due(&mut schedule, 0)), [(1, "evt_2")]);
-    let effects = schedule.take_pending_writes().remove(&7).unwrap();
-    assert_eq!(effects.finished_entries, [], "the first is not finished while one endpoint has it to come");
-    let progress: Vec<_> = effects.progress.values().collect();
+    let writes = schedule.take_pending_writes().remove(&7).unwrap();
+    assert_eq!(writes.finished_entries, [], "an event is not finished while one endpoint still waits for it");
+    let progress: Vec<_> = writes.progress.values().collect();
     assert!(progress.contains(&&Some(1)) && progress.contains(&&None));
 }
 
@@ -92,20 +92,17 @@ fn retry_delay_doubles_up_to_five_minutes_and_retry_after_may_extend_it() {
     assert_eq!(retry_delay_ms(1, Some(Duration::MAX), 0.5), 60 * 60_000);
 }
 
-/// Fails everything until nothing is left; how often, and what became of it.
+/// Fails every attempt until no event is left. Returns the number of attempts and the dead letters.
 fn fail_until_empty(schedule: &mut DeliverySchedule, from: u64) -> (usize, Vec<AbandonedEvent>) {
-    let (mut attempts, mut now) = (0, from);
+    let (mut count, mut now) = (0, from);
     while let Some(due) = schedule.next_due() {
         now = now.max(due);
-        for job in schedule.start_due_attempts(now) {
-            attempts += 1;
-            schedule.finish_attempt(&job, RETRY, now, 0.5);
+        for attempt in schedule.start_due_attempts(now) {
+            count += 1;
+            schedule.finish_attempt(&attempt, RETRY, now, 0.5);
         }
     }
-    (
-        attempts,
-        schedule.take_pending_writes().into_values().flat_map(|effects| effects.dead_letters).collect(),
-    )
+    (count, schedule.take_pending_writes().into_values().flat_map(|writes| writes.dead_letters).collect())
 }
 
 #[test]
@@ -132,9 +129,9 @@ fn attempts_before_a_restart_count() {
     let mut schedule = schedule(2, DeliveryLimits { max_attempts: 3, ..LIMITS });
     let done = schedule.endpoints[1].id.clone();
     schedule.add_event(event(1, "a"), 0, |endpoint| if endpoint == done { None } else { Some(2) });
-    let jobs = start_due(&mut schedule, 0);
-    assert_eq!(attempt_names(&jobs), [(0, "evt_1")], "the other endpoint has it");
-    schedule.finish_attempt(&jobs[0], RETRY, 0, 0.0);
+    let attempts = start_due(&mut schedule, 0);
+    assert_eq!(attempt_names(&attempts), [(0, "evt_1")], "the other endpoint has finished the event");
+    schedule.finish_attempt(&attempts[0], RETRY, 0, 0.0);
     assert_eq!(schedule.take_pending_writes().remove(&7).unwrap().dead_letters[0].attempts, 3);
 }
 
@@ -142,11 +139,11 @@ fn attempts_before_a_restart_count() {
 fn status_410_is_not_retried() {
     let mut schedule = schedule(1, LIMITS);
     schedule.add_event(event(1, "a"), 0, never_tried);
-    let jobs = start_due(&mut schedule, 0);
-    schedule.finish_attempt(&jobs[0], DeliveryOutcome::EndpointGone, 0, 0.0);
-    let effects = schedule.take_pending_writes().remove(&7).unwrap();
+    let attempts = start_due(&mut schedule, 0);
+    schedule.finish_attempt(&attempts[0], DeliveryOutcome::EndpointGone, 0, 0.0);
+    let writes = schedule.take_pending_writes().remove(&7).unwrap();
     assert_eq!(
-        (effects.dead_letters[0].cause, &effects.finished_entries[..]),
+        (writes.dead_letters[0].cause, &writes.finished_entries[..]),
         (DeadLetterCause::EndpointGone, &[StreamEntryId(1, 0)][..])
     );
 }
@@ -159,8 +156,8 @@ fn full_backlog_turns_the_oldest_events_into_dead_letters() {
     for n in 2..=5 {
         schedule.add_event(event(n, "a"), 0, never_tried);
     }
-    let effects = schedule.take_pending_writes().remove(&7).unwrap();
-    let dead: Vec<_> = effects.dead_letters.iter().map(|dead| (&dead.line[..14], dead.cause)).collect();
+    let writes = schedule.take_pending_writes().remove(&7).unwrap();
+    let dead: Vec<_> = writes.dead_letters.iter().map(|dead| (&dead.line[..14], dead.cause)).collect();
     assert_eq!(
         dead,
         [
@@ -178,10 +175,10 @@ fn parallel_attempts_per_endpoint_are_bounded() {
     for (n, room) in [(1, "a"), (2, "b"), (3, "c")] {
         schedule.add_event(event(n, room), 0, never_tried);
     }
-    let jobs = start_due(&mut schedule, 0);
-    assert_eq!(jobs.len(), 4);
-    assert_eq!(schedule.next_due(), None, "a free place is what is waited for");
-    schedule.finish_attempt(&jobs[0], DeliveryOutcome::Delivered, 0, 0.0);
+    let attempts = start_due(&mut schedule, 0);
+    assert_eq!(attempts.len(), 4);
+    assert_eq!(schedule.next_due(), None, "the next attempt waits for the end of another");
+    schedule.finish_attempt(&attempts[0], DeliveryOutcome::Delivered, 0, 0.0);
     assert_eq!(start_due(&mut schedule, 0).len(), 1);
 }
 
@@ -190,10 +187,10 @@ fn lost_partition_delivers_and_writes_nothing() {
     let mut schedule = schedule(1, LIMITS);
     schedule.add_event(event(1, "a"), 0, never_tried);
     schedule.add_event(event(2, "a"), 0, never_tried);
-    let jobs = start_due(&mut schedule, 0);
+    let attempts = start_due(&mut schedule, 0);
     assert_eq!(schedule.drop_partition(7).len(), 2);
     schedule.add_event(event(1, "a"), 5, never_tried);
-    schedule.finish_attempt(&jobs[0], DeliveryOutcome::Delivered, 6, 0.0);
+    schedule.finish_attempt(&attempts[0], DeliveryOutcome::Delivered, 6, 0.0);
     assert!(
         schedule.take_pending_writes().is_empty() && !schedule.has_attempts_in_flight()
             || schedule.has_event(7, StreamEntryId(1, 0))
@@ -203,17 +200,18 @@ fn lost_partition_delivers_and_writes_nothing() {
 
 #[test]
 fn endpoint_gets_only_its_event_kinds_and_a_replay_goes_to_one_endpoint() {
-    let some =
+    let endpoint_of_leaves =
         WebhookEndpoint { events: vec!["peer-left".to_owned()], ..endpoint_settings("https://e.example/") };
-    let some = EndpointTarget::new(&some, WebhookSecrets::default());
-    let mut schedule = DeliverySchedule::new(vec![some, endpoint("https://f.example/")], LIMITS);
+    let endpoint_of_leaves = EndpointTarget::new(&endpoint_of_leaves, WebhookSecrets::default());
+    let mut schedule =
+        DeliverySchedule::new(vec![endpoint_of_leaves, endpoint("https://f.example/")], LIMITS);
     schedule.add_event(event(1, "a"), 0, never_tried);
     assert_eq!(attempt_names(&start_due(&mut schedule, 0)), [(1, "evt_1")]);
     let only = Some(schedule.endpoints[0].id.clone());
     let line = r#"{"id":"evt_2","event":"peer-joined","room":"b"}"#;
     schedule.add_event(WebhookEvent::parse(7, StreamEntryId(2, 0), line, only).unwrap(), 0, never_tried);
     assert_eq!(attempt_names(&start_due(&mut schedule, 0)), [(0, "evt_2")]);
-    let nobody = Some("nobody".to_owned());
-    schedule.add_event(WebhookEvent::parse(7, StreamEntryId(3, 0), line, nobody).unwrap(), 0, never_tried);
+    let unknown = Some("unknown".to_owned());
+    schedule.add_event(WebhookEvent::parse(7, StreamEntryId(3, 0), line, unknown).unwrap(), 0, never_tried);
     assert_eq!(schedule.take_pending_writes().remove(&7).unwrap().finished_entries, [StreamEntryId(3, 0)]);
 }

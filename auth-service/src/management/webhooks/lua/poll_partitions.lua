@@ -1,9 +1,12 @@
--- Takes or keeps the leases of some partitions, and reads what was recorded there.
+-- Takes or renews the leases of some partitions, and reads their events.
 -- KEYS: for each partition: lease, stream, progress
--- ARGV: 1 this process, 2 lease ms, 3 most entries of each, then for each partition: the last entry known or '-', '1' where the progress is wanted
--- Returns {lineage, per partition: 0 if another process has the lease, else {entries there, '1' if nobody had the lease, lost since the last time, {id, line, endpoint or ''} …, {progress, flat}}}
-local lineage = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-local results = { lineage }
+-- ARGV: 1 this process, 2 lease ms, 3 most entries of each partition,
+--       then for each partition: the last entry that was read or '-', '1' to read the progress too
+-- Returns {replication id, for each partition: 0 if another process has the lease,
+--       else {number of entries, 1 if no process had the lease, entries lost since the last poll,
+--       {id, line, endpoint or ''} …, {field, value … of the progress}}}
+local replication_id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local results = { replication_id }
 for n = 1, #KEYS / 3 do
   local lease, stream, progress = KEYS[3 * n - 2], KEYS[3 * n - 1], KEYS[3 * n]
   local after, wanted = ARGV[2 * n + 2], ARGV[2 * n + 3]

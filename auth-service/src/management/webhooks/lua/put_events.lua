@@ -1,7 +1,8 @@
--- Puts events among those to be told: dead letters that are told again, or what a store that has forgotten it does not hold.
+-- Adds events to the stream: replayed dead letters, or events that the store may have lost.
 -- KEYS: 1 stream, 2 dead letters
--- ARGV: 1 most entries, 2 kept ms, then for each: its id among the dead letters, or 'x' and its id in the stream; line, endpoint or ''
--- Returns how many were put
+-- ARGV: 1 most entries, 2 life of the stream ms, then for each event: the id of its dead letter, or
+--       'x' and its id in the stream; line; endpoint or ''
+-- Returns the number of added events
 local count = 0
 for n = 3, #ARGV, 3 do
   local id, line, endpoint = ARGV[n], ARGV[n + 1], ARGV[n + 2]
@@ -10,7 +11,8 @@ for n = 3, #ARGV, 3 do
   if own then
     wanted = #redis.call('XRANGE', KEYS[1], own, own) == 0
   else
-    -- Whoever takes it first puts it; and nothing is put where something else would have to go.
+    -- The process that deletes the dead letter adds the event. A full stream takes no replay,
+    -- because another event would be dropped.
     wanted = redis.call('XLEN', KEYS[1]) < tonumber(ARGV[1]) and redis.call('XDEL', KEYS[2], id) == 1
   end
   if wanted then
