@@ -17,7 +17,8 @@ use signalbox_tests::{
     fleet_store::FleetStore,
     history::{InjectedFault, RunRecord},
     rng::SeededRng,
-    swarm::{Swarm, SwarmPlan},
+    swarm::Swarm,
+    swarm_plan::SwarmPlan,
 };
 
 /// Short, so that faults can last longer.

@@ -7,9 +7,9 @@ use signalbox_tests::{
     cluster::{StoreKind, TestCluster},
     http::Request,
     net::{eventually, eventually_within},
+    peer::ResumeState,
     peer::{TestConnection, TestPeer},
     process::Process,
-    resume_state::ResumeState,
     socket::UpgradeError,
     token::TokenBuilder,
 };

@@ -1,7 +1,7 @@
 //! Moderation by peers: kick, mute, lock and end, and the permissions that each needs.
 
 use serde_json::{Value, json};
-use signalbox_tests::{http::Request, peer::TestConnection, resume_state::ResumeState};
+use signalbox_tests::{http::Request, peer::ResumeState, peer::TestConnection};
 
 fn command(kind: &str, peer: &str) -> Value {
     json!({"type": kind, "peer": peer})

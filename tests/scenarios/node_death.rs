@@ -11,7 +11,8 @@ use signalbox_tests::{
     history::{ClientEvent, RunRecord},
     net::eventually,
     peer::{TestConnection, TestPeer},
-    swarm::{Swarm, SwarmPlan},
+    swarm::Swarm,
+    swarm_plan::SwarmPlan,
     token::TokenBuilder,
 };
 

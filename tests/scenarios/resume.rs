@@ -8,10 +8,10 @@ use signalbox_tests::{
     cluster::{StoreKind, TestCluster},
     http::{Request, Response},
     net::within,
+    peer::ResumeState,
     peer::{CloseStatus, TestConnection, TestPeer},
     process::{Process, send_signal},
     proxy::{Direction, FaultProxy, ResumedFault},
-    resume_state::ResumeState,
     socket::{self, UpgradeError},
 };
 

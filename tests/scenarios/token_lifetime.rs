@@ -10,10 +10,10 @@ use signalbox_tests::{
     fleet::Fleet,
     http::Request,
     net::eventually,
+    peer::ResumeState,
     peer::{CloseStatus, TestConnection, TestPeer},
     process::{Process, send_signal},
     proxy::NewConnections,
-    resume_state::ResumeState,
     token::TokenBuilder,
 };
 

@@ -2,7 +2,7 @@
 //!
 //! - [`cluster`]: a whole deployment, in one process or over Redis
 //! - [`keyed_cluster`]: a deployment whose nodes hold only public keys
-//! - [`peer`]: a client that follows the protocol; [`resume_state`]: how that client resumes;
+//! - [`peer`]: a client that follows the protocol, and how it resumes;
 //!   [`raw_socket`]: a client that sends broken frames or does not read
 //! - [`http`]: one request and its response, byte for byte; [`token`]: valid and broken tokens
 //! - [`provider`]: an OpenID provider; [`webhook_receiver`]: an HTTP server that receives webhooks
@@ -43,11 +43,11 @@ pub mod redis_monitor;
 pub mod redis_security;
 pub mod redis_sentinel;
 pub mod redis_server;
-pub mod resume_state;
 pub mod rng;
 pub mod socket;
 pub mod swarm;
 mod swarm_client;
+pub mod swarm_plan;
 pub mod test_redis;
 pub mod token;
 pub mod webhook_receiver;

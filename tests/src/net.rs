@@ -66,3 +66,8 @@ pub async fn eventually_within<T>(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Host and port.
+pub(crate) fn host_port(address: SocketAddr) -> (String, u16) {
+    (address.ip().to_string(), address.port())
+}

@@ -242,11 +242,32 @@ fn last_lines(log: &str) -> String {
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
-/// Sends a signal to one process.
+/// Sends a signal to one process. After `STOP` it returns when every thread of the process has
+/// stopped, because `kill` returns earlier.
+///
+/// # Panics
+/// If the process does not exist, or a thread of it still runs 5 s after `STOP`.
 pub fn send_signal(pid: u32, name: &str) {
     let script = format!("kill -{name} {pid}");
     let status = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{script}");
+    if name == "STOP" {
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        while !has_stopped(pid) {
+            assert!(std::time::Instant::now() < end, "process {pid} does not stop");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Whether every thread of a process has stopped, by the state in `/proc`.
+fn has_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the threads of the process");
+    threads.flatten().all(|thread| {
+        // The state follows the name, which is in parentheses and may contain any character.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z']))
+    })
 }
 
 /// Runs a binary that must end by itself.

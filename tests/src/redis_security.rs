@@ -11,7 +11,7 @@ use signalbox_config as config;
 use signalbox_protocol::id::random_hex;
 use tempfile::TempDir;
 
-use crate::redis_server::host_port;
+use crate::net::host_port;
 
 /// The users that `deploy/make-secrets.sh` makes.
 const ACL_TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis/users.acl.template");

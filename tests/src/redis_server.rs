@@ -24,11 +24,6 @@ pub struct RedisServer {
     _dir: TempDir,
 }
 
-/// Host and port.
-pub(crate) fn host_port(address: SocketAddr) -> (String, u16) {
-    (address.ip().to_string(), address.port())
-}
-
 impl RedisServer {
     /// Starts a server without persistence and eviction, with additional arguments.
     pub async fn start(address: SocketAddr, security: &RedisSecurity, extra_args: &[&str]) -> Self {

@@ -12,7 +12,7 @@ use crate::{
     protocol_client::{ClientOutput, ConnectMode, Elapsed, SentMessage},
     rng::SeededRng,
     socket::{self, Socket, UpgradeError},
-    swarm::{Phase, SharedSlot, SwarmPlan},
+    swarm_plan::{Phase, SharedSlot, SwarmPlan},
     token::TokenBuilder,
 };
 

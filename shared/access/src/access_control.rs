@@ -22,7 +22,7 @@ use std::{
 };
 
 use signalbox_protocol::{clock, id::TokenId};
-use signalbox_redis::RedisUnavailable;
+use signalbox_redis::{InterruptionClock, RedisUnavailable};
 use tokio::{
     sync::{Notify, broadcast, watch},
     time::{Instant, sleep, timeout},
@@ -80,6 +80,7 @@ pub(crate) struct StoreTime {
 /// The rules of this process. Created once and shared by all callers that check access.
 pub struct AccessControl {
     pub(crate) log: RuleLog,
+    interruption_clock: Option<InterruptionClock>,
     max_rules: usize,
     rules: watch::Sender<Arc<AccessRules>>,
     notices: broadcast::Sender<Arc<Notice>>,
@@ -115,6 +116,7 @@ impl AccessControl {
             is_synchronized: AtomicBool::new(start.is_some()),
             restore_wait_until: Mutex::default(),
             start_position: Mutex::new(start),
+            interruption_clock: log.interruption_clock(),
             log,
             max_rules,
             rules: watch::Sender::new(Arc::new(rules)),
@@ -162,9 +164,9 @@ impl AccessControl {
     /// processes. While the store is unavailable this does not change: the held rules are used.
     /// After it is found again, this is false until the store has shown that it is the same.
     pub fn is_synchronized(&self) -> bool {
-        let replied_within = |age| self.lag().is_none_or(|lag| lag <= age);
+        let replied_since = |clock: &InterruptionClock| self.lag().is_none_or(|lag| lag <= clock.elapsed());
         self.is_synchronized.load(Ordering::Acquire)
-            && self.log.time_since_interruption().is_none_or(replied_within)
+            && self.interruption_clock.as_ref().is_none_or(replied_since)
     }
 
     /// The time since the last reply of the store. `None` before its first reply.

@@ -8,11 +8,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use crate::{
-    redis_address::RedisAddress, redis_error::RedisStartError, redis_script::ScriptRegistry,
-    redis_target::RedisTarget, redis_topology::RedisTopology, shard_map::partition_slot,
+    interruption_clock::InterruptionClock, redis_address::RedisAddress, redis_error::RedisStartError,
+    redis_script::ScriptRegistry, redis_target::RedisTarget, redis_topology::RedisTopology,
+    shard_map::partition_slot,
 };
 
 /// Receives the partitions in which writes or messages may be missing.
@@ -28,7 +29,7 @@ pub(crate) struct ClientState {
     has_started: AtomicBool,
     // Std mutexes: held to read or replace a value.
     last_problem: Mutex<Option<RedisStartError>>,
-    pub(crate) last_interruption: Mutex<Instant>,
+    pub(crate) interruption_clock: InterruptionClock,
     pub(crate) interruption_listener: Mutex<Option<Arc<InterruptionListener>>>,
     /// Milliseconds by which the clock of the master of partition 0 is ahead of this machine's.
     pub(crate) clock_offset: AtomicI64,
@@ -42,7 +43,7 @@ impl ClientState {
             changes: watch::Sender::default(),
             has_started: AtomicBool::new(false),
             last_problem: Mutex::default(),
-            last_interruption: Mutex::new(Instant::now()),
+            interruption_clock: InterruptionClock::start(),
             interruption_listener: Mutex::default(),
             clock_offset: AtomicI64::new(0),
         }
@@ -94,7 +95,7 @@ impl ClientState {
 
     /// Redis may have lost writes and messages from before this moment.
     pub(crate) fn record_interruption(&self) {
-        *self.last_interruption.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.interruption_clock.record();
     }
 
     /// Records an interruption of some partitions and calls the listener.

@@ -17,6 +17,7 @@
 
 mod client_state;
 mod connection_pool;
+mod interruption_clock;
 mod jitter;
 mod master_finder;
 mod redis_address;
@@ -31,6 +32,7 @@ mod runtime_thread;
 mod server_info;
 mod shard_map;
 
+pub use interruption_clock::InterruptionClock;
 pub use redis_address::RedisAddress;
 pub use redis_client::{RedisClient, ReplyReader, ScriptCall, TopicListener, TopicProbe, value_text};
 pub use redis_error::{RedisStartError, RedisUnavailable, RequestFailure};

@@ -20,7 +20,7 @@ mod redis_rule_log;
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_redis::RedisUnavailable;
+use signalbox_redis::{InterruptionClock, RedisUnavailable};
 use tokio::time::sleep;
 
 pub use memory_rule_log::MemoryRuleLog;
@@ -186,12 +186,12 @@ impl RuleLog {
         matches!(self, Self::Redis(_))
     }
 
-    /// The time since the last interruption of the store, after which it may be another one. `None`
-    /// for the memory of this process.
-    pub(crate) fn time_since_interruption(&self) -> Option<Duration> {
+    /// The time of the last interruption of the store, after which it may be another one. `None` for
+    /// the memory of this process.
+    pub(crate) fn interruption_clock(&self) -> Option<InterruptionClock> {
         match self {
             Self::Memory(_) => None,
-            Self::Redis(log) => Some(log.time_since_interruption()),
+            Self::Redis(log) => Some(log.interruption_clock()),
         }
     }
 

@@ -6,7 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{Value, from_redis_value};
-use signalbox_redis::{RedisClient, RedisScript, RedisUnavailable, ReplyReader, ScriptCall, redis_keys};
+use signalbox_redis::{
+    InterruptionClock, RedisClient, RedisScript, RedisUnavailable, ReplyReader, ScriptCall, redis_keys,
+};
 
 use super::{LogPosition, LogState, LogUpdate, POLL_INTERVAL, RuleChange, RuleLogEntry, RuleWriteResult};
 use crate::{
@@ -47,8 +49,8 @@ impl RedisRuleLog {
         Self { client }
     }
 
-    pub(super) fn time_since_interruption(&self) -> Duration {
-        self.client.time_since_interruption()
+    pub(super) fn interruption_clock(&self) -> InterruptionClock {
+        self.client.interruption_clock()
     }
 
     /// How much later than this process another one may find a server that was lost: its longest

@@ -28,6 +28,7 @@ use topic_subscriber::TopicSubscriber;
 
 use crate::{
     client_state::ClientState,
+    interruption_clock::InterruptionClock,
     redis_error::RedisStartError,
     redis_script::RedisScript,
     redis_shard::RedisShards,
@@ -181,13 +182,13 @@ impl RedisClient {
     /// How long every server has been connected, with the same history and the same slots. Zero
     /// while a server is lost.
     pub fn stable_for(&self) -> Duration {
-        if self.is_ready() { self.time_since_interruption() } else { Duration::ZERO }
+        if self.is_ready() { self.state.interruption_clock.elapsed() } else { Duration::ZERO }
     }
 
-    /// How long ago a connection to a server was opened, or a server was found to have another
-    /// history of writes. It grows while a server is lost.
-    pub fn time_since_interruption(&self) -> Duration {
-        self.state.last_interruption.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    /// When a connection to a server was last opened, or a server was last found to have another
+    /// history of writes.
+    pub fn interruption_clock(&self) -> InterruptionClock {
+        self.state.interruption_clock.clone()
     }
 
     /// Milliseconds since 1970 by the clock of the master of partition 0. The difference between
