@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use signalbox_http::{JsonBody, bad_member};
+use signalbox_http::{JsonBody, bad_field};
 use signalbox_protocol::{clock, id::TokenId, problem::Problem};
 use signalbox_token::{
     ISSUER, ManagementClaims, TokenKind,
@@ -96,7 +96,7 @@ fn issue_management_token(
 fn allowed_scopes(application: &Application, scopes: &[Scope]) -> Result<ScopeSet, Problem> {
     if scopes.is_empty() {
         let known = Scope::ALL.map(Scope::as_str).join(", ");
-        return Err(bad_member("scopes", format!("must be some of {known}")));
+        return Err(bad_field("scopes", format!("must be some of {known}")));
     }
     scopes.iter().map(|scope| application.require_scope(*scope).map(|()| *scope)).collect()
 }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
-use signalbox_http::bad_member;
+use signalbox_http::bad_field;
 use signalbox_protocol::{
     display_text::{DISPLAY_NAME_RULE, is_display_name, is_plain_text},
     is_bounded_object,
@@ -92,7 +92,7 @@ impl MetadataObject {
         if is_bounded_object(self.0.get(), max) {
             return Ok(self.0.into());
         }
-        Err(bad_member("metadata", format!("must be a JSON object of at most {max} bytes, 64 levels deep")))
+        Err(bad_field("metadata", format!("must be a JSON object of at most {max} bytes, 64 levels deep")))
     }
 }
 
@@ -148,7 +148,7 @@ impl UncheckedNumber {
     /// 400 `bad_request` that names `field`.
     pub(crate) fn within(self, field: &str, min: u64, max: u64, unit: &'static str) -> Result<u64, Problem> {
         let bounds = NumberBounds { min, max, unit };
-        bounds.check(self.0).ok_or_else(|| bad_member(field, format!("must be {bounds}")))
+        bounds.check(self.0).ok_or_else(|| bad_field(field, format!("must be {bounds}")))
     }
 }
 

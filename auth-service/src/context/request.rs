@@ -1,7 +1,7 @@
 //! Types of the handlers of both areas: their result, the empty response, the room of a path.
 
 use actix_web::HttpResponse;
-use signalbox_http::{ApiError, bad_member};
+use signalbox_http::{ApiError, bad_field};
 use signalbox_protocol::{id::RoomId, problem::Problem};
 
 /// The result of every handler.
@@ -13,5 +13,5 @@ pub(crate) struct EmptyResponse {}
 
 /// The room in a path.
 pub(crate) fn parse_room_path(text: &str) -> Result<RoomId, Problem> {
-    RoomId::parse(text).map_err(|bad| bad_member("room", bad))
+    RoomId::parse(text).map_err(|bad| bad_field("room", bad))
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use signalbox_http::{JsonBody, bad_member, parse_query};
+use signalbox_http::{JsonBody, bad_field, parse_query};
 use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_redis::{RedisUnavailable, redis_keys};
 use signalbox_token::scope::Scope;
@@ -112,7 +112,7 @@ pub(crate) async fn list_dead_letters(
     let from = match cursor {
         None => (0, None),
         Some(text) => parse_dead_letter_cursor(&text)
-            .ok_or_else(|| bad_member("cursor", "is not a cursor of an earlier page"))?,
+            .ok_or_else(|| bad_field("cursor", "is not a cursor of an earlier page"))?,
     };
     let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));
@@ -142,7 +142,7 @@ impl ReplayRequest {
             (Some(id), None, None) => Ok(ReplaySelection::Id(id)),
             (None, Some(room), None) => Ok(ReplaySelection::Room(room)),
             (None, None, Some(true)) => Ok(ReplaySelection::All),
-            (None, None, Some(false)) => Err(bad_member("all", "must be true")),
+            (None, None, Some(false)) => Err(bad_field("all", "must be true")),
             _ => Err(Problem::new(400, "bad_request", "send exactly one of id, room and all")),
         }
     }

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use signalbox_http::{bad_member, parse_query};
+use signalbox_http::{bad_field, parse_query};
 use signalbox_protocol::{clock, problem::Problem};
 use signalbox_redis::RedisUnavailable;
 use signalbox_rooms::usage::{UsageAmount, UtcDay};
@@ -95,19 +95,18 @@ impl UsageQuery {
         let day = |text: Option<String>, field, default| match text {
             None => Ok(default),
             Some(text) => {
-                UtcDay::parse(&text).ok_or_else(|| bad_member(field, "must be a day like 2026-11-21"))
+                UtcDay::parse(&text).ok_or_else(|| bad_field(field, "must be a day like 2026-11-21"))
             }
         };
         let to = day(self.to, "to", today)?;
         let from = day(self.from, "from", to)?;
-        let days = from.days_until(to).ok_or_else(|| bad_member("from", "must not be later than to"))?;
+        let days = from.days_until(to).ok_or_else(|| bad_field("from", "must not be later than to"))?;
         if days >= MAX_DAYS {
-            return Err(bad_member("from", "must be less than 400 days before to"));
+            return Err(bad_field("from", "must be less than 400 days before to"));
         }
         let limit = self.limit.map_or(DEFAULT_ROWS, QueryNumber::get);
         let after_row = self.cursor.map(|text| {
-            parse_usage_cursor(&text)
-                .ok_or_else(|| bad_member("cursor", "is not a cursor of an earlier page"))
+            parse_usage_cursor(&text).ok_or_else(|| bad_field("cursor", "is not a cursor of an earlier page"))
         });
         Ok(UsageSelection {
             from,

@@ -23,7 +23,7 @@ use signalbox_protocol::problem::Problem;
 const MAX_MEMBERS: usize = 64;
 
 /// 400 `bad_request` with the name of a member and its rule.
-pub fn bad_member(field: &str, rule: impl fmt::Display) -> Problem {
+pub fn bad_field(field: &str, rule: impl fmt::Display) -> Problem {
     Problem::new(400, "bad_request", format!("{field} {rule}")).with_field(field)
 }
 
@@ -117,7 +117,7 @@ impl MemberFault {
             Self::Doubled { name } => {
                 Problem::new(400, "bad_request", "a member occurs twice").with_field(name)
             }
-            Self::BadValue { name, rule } => bad_member(name, rule),
+            Self::BadValue { name, rule } => bad_field(name, rule),
             Self::NotAStruct(detail) => Problem::new(400, "bad_request", detail),
         }
     }
@@ -257,7 +257,7 @@ impl<T: DeserializeOwned> DeferredMember<T> {
     /// 400 `bad_request` that names the member.
     pub fn read(&self, name: &'static str) -> Result<Option<T>, Problem> {
         let Some(value) = &self.value else { return Ok(None) };
-        serde_json::from_str(value.get()).map(Some).map_err(|error| bad_member(name, value_rule(&error)))
+        serde_json::from_str(value.get()).map(Some).map_err(|error| bad_field(name, value_rule(&error)))
     }
 }
 

@@ -46,7 +46,7 @@ pub use hyper::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 pub use json_body::{AuthorizationProof, JsonBody, json_config};
-pub use json_members::{DeferredMember, bad_member};
+pub use json_members::{DeferredMember, bad_field};
 pub use jwks_cache::{JwksCache, JwksCacheSettings, KeySetSource};
 pub use listener::{ListenError, open_listener};
 pub use metrics::metrics_response;

@@ -1,9 +1,10 @@
-//! The meaning of one frame: a request, a token, a confirmation, or an error.
+//! Decides what the server does with one incoming WebSocket frame.
 //!
-//! Owns: what a peer may send now, by its permissions and the rules of its role ([`SenderPolicy`]).
-//! Must not: queue a request, send an answer or call the store; [`MessageDispatcher::dispatch`]
-//! returns a value and `task` acts on it. Next: `task` for the actions, `payload_filter` for the
-//! rules.
+//! Owns: what a peer may currently send, by its permissions and the rules of its role
+//! ([`SenderPolicy`]). Must not: queue a request, answer a message or call the store. Only WebSocket
+//! pings and pongs are handled here; for all else [`MessageDispatcher::dispatch`] returns an action
+//! to the loop of the connection (`task.rs`). Next: `task.rs` for the actions, `payload_filter.rs`
+//! for the rules.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -64,11 +65,11 @@ pub(super) struct MessageFault {
 
 impl From<MessageError> for DispatchAction {
     fn from(error: MessageError) -> Self {
-        answer_error(error.id, error.code, error.field, error.message)
+        error_action(error.id, error.code, error.field, error.message)
     }
 }
 
-fn answer_error(
+fn error_action(
     id: Option<u64>,
     code: ErrorCode,
     field: Option<&'static str>,
@@ -99,20 +100,20 @@ impl<'a> MessageDispatcher<'a> {
         frame: IncomingFrame,
         rate: RateDecision,
     ) -> Result<DispatchAction, ReadEnd> {
-        let too_fast = rate == RateDecision::Close;
+        let must_close = rate == RateDecision::Close;
         match frame {
             IncomingFrame::Close(code) => return Err(ReadEnd::ClientClose(code)),
             IncomingFrame::Text(bytes) => {
                 let text = std::str::from_utf8(&bytes).map_err(|_| CloseCode::ProtocolError)?;
-                if !too_fast {
+                if !must_close {
                     return Ok(self.dispatch_text(text, rate));
                 }
             }
-            IncomingFrame::Ping(payload) if !too_fast => self.peer.send_control(OpCode::Pong, &payload),
+            IncomingFrame::Ping(payload) if !must_close => self.peer.send_control(OpCode::Pong, &payload),
             IncomingFrame::Pong(payload) => self.peer.record_pong(&payload),
             IncomingFrame::Ping(_) | IncomingFrame::Fragment => {}
         }
-        if too_fast { Err(CloseCode::RateLimited.into()) } else { Ok(DispatchAction::Ignore) }
+        if must_close { Err(CloseCode::RateLimited.into()) } else { Ok(DispatchAction::Ignore) }
     }
 
     fn dispatch_text(&mut self, text: &str, rate: RateDecision) -> DispatchAction {
@@ -127,7 +128,7 @@ impl<'a> MessageDispatcher<'a> {
     fn dispatch_message(&mut self, message: ClientMessage<'_>) -> DispatchAction {
         if self.peer.is_in_lobby() && !message.is_allowed_in_lobby() {
             let text = "this peer waits in the lobby; send only leave, ping, received or refresh until a moderator admits it";
-            return answer_error(message.message_id(), ErrorCode::NotPermitted, None, text);
+            return error_action(message.message_id(), ErrorCode::NotPermitted, None, text);
         }
         match message {
             ClientMessage::Forward(message) => self.dispatch_forward(message),
@@ -148,17 +149,18 @@ impl<'a> MessageDispatcher<'a> {
     fn dispatch_forward(&mut self, mut message: ForwardMessage<'_>) -> DispatchAction {
         if message.kind == ForwardKind::Message && !self.peer.has_permission(Permission::Message) {
             let text = "the role lacks the permission `message`";
-            return answer_error(message.id, ErrorCode::NotPermitted, None, text);
+            return error_action(message.id, ErrorCode::NotPermitted, None, text);
         }
         if message.to.as_ref() == Some(&self.peer.id) {
             let text = "must be another peer";
-            return answer_error(message.id, ErrorCode::BadMessage, Some("to"), text);
+            return error_action(message.id, ErrorCode::BadMessage, Some("to"), text);
         }
         let redact_for_target = match self.sender_policy.filter_message(self.node, self.peer, &mut message) {
             Ok(SenderDecision::Forward { redact_for_target }) => redact_for_target,
+            // Queued, so that the sender gets its ack in order.
             Ok(SenderDecision::Drop) => return DispatchAction::Queue(PeerRequest::Drop { id: message.id }),
             Err(refused) => {
-                return answer_error(message.id, refused.code, Some(refused.field), refused.reason);
+                return error_action(message.id, refused.code, Some(refused.field), refused.reason);
             }
         };
         let body = message.to_frame(&self.peer.id);
@@ -169,17 +171,17 @@ impl<'a> MessageDispatcher<'a> {
         DispatchAction::Queue(PeerRequest::Forward(message))
     }
 
-    /// The permission is checked here for an early answer. The commit checks it again, because the
-    /// room may change before it.
+    /// Checks the permission for an early answer. The commit checks the permission again, because the
+    /// room may change before the commit.
     fn dispatch_command(&self, id: Option<u64>, command: RoomCommand) -> DispatchAction {
         let has = |permission| self.peer.has_permission(permission);
         let (is_permitted, text) = match command {
             RoomCommand::Admit(_) => (has(Permission::Admit), "the role lacks the permission `admit`"),
             RoomCommand::End { .. } => (has(Permission::End), "the role lacks the permission `end`"),
-            // A peer that may admit another one may also remove it.
+            // `admit` includes `kick`: a peer that may admit may also remove.
             RoomCommand::Kick(_) => (
                 has(Permission::Moderate) || has(Permission::Admit),
-                "the role lacks the permission `moderate`",
+                "the role lacks the permission `moderate` or `admit`",
             ),
             RoomCommand::Mute { .. } | RoomCommand::Lock(_) => {
                 (has(Permission::Moderate), "the role lacks the permission `moderate`")
@@ -188,7 +190,7 @@ impl<'a> MessageDispatcher<'a> {
         if is_permitted {
             DispatchAction::Queue(PeerRequest::Command { id, command })
         } else {
-            answer_error(id, ErrorCode::NotPermitted, None, text)
+            error_action(id, ErrorCode::NotPermitted, None, text)
         }
     }
 }
@@ -201,18 +203,20 @@ enum SenderDecision {
     Drop,
 }
 
-/// The rules for what one peer sends. They are built again when its permissions change, and cost
-/// nothing for a role without rules.
+/// The rules for what one peer sends, built again when the permissions of the peer change.
 #[derive(Default)]
 struct SenderPolicy {
+    /// The permissions for which the rules were built; `None` before the first message.
     permissions: Option<Arc<PeerPermissions>>,
+    /// `None` for a role without rules.
     rules: Option<RolePolicy>,
-    /// Whether the peer sends relay candidates only, so that no target needs a redaction.
+    /// Whether the role of the peer is relay-only: its messages have relay candidates only, so they
+    /// need no redaction for a target.
     sends_relay_only: bool,
 }
 
 impl SenderPolicy {
-    /// Decides about a message, and removes from it what must not be forwarded.
+    /// Decides about a message, and removes the candidates that the role may not send.
     fn filter_message(
         &mut self,
         node: &SignalNode,
@@ -236,6 +240,7 @@ impl SenderPolicy {
         Ok(SenderDecision::Forward { redact_for_target })
     }
 
+    /// Builds the rules again if the permissions have changed: every change makes a new `Arc`.
     fn update_rules(&mut self, node: &SignalNode, peer: &LocalPeer) {
         let permissions = peer.permissions();
         if self.permissions.as_ref().map(Arc::as_ptr) == permissions.as_ref().map(Arc::as_ptr) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_config::ServiceSettings;
-use signalbox_http::{DeferredMember, bad_member};
+use signalbox_http::{DeferredMember, bad_field};
 use signalbox_protocol::{
     id::{CallerId, RegionId, Role, RoomId, UserId},
     problem::Problem,
@@ -278,9 +278,9 @@ impl GrantPolicy {
 }
 
 fn guest_user(random: &str) -> Result<UserId, Problem> {
-    UserId::parse(&format!("guest-{random}")).map_err(|bad| bad_member("user", bad))
+    UserId::parse(&format!("guest-{random}")).map_err(|bad| bad_field("user", bad))
 }
 
 fn missing_member(field: &str) -> Problem {
-    bad_member(field, "is missing")
+    bad_field(field, "is missing")
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_access::{RuleKey, RuleTerms, parse_denied_range};
-use signalbox_http::{JsonBody, bad_member};
+use signalbox_http::{JsonBody, bad_field};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
@@ -38,7 +38,7 @@ pub(crate) async fn post(
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Security)?;
     let DenialRequest { cidr, r#for, reason } = body.parse(&caller)?;
-    let range = parse_denied_range(&cidr).map_err(|bad| bad_member("cidr", bad))?;
+    let range = parse_denied_range(&cidr).map_err(|bad| bad_field("cidr", bad))?;
     let rule = (RuleKey::Deny(range), r#for.as_ms());
     let terms = RuleTerms { reason: reason.map(ReasonText::into_text), ..RuleTerms::default() };
     Ok(apply_rule(&service, &caller, "address_denied", rule, terms).await?)

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_access::{LimitChanges, MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
-use signalbox_http::{JsonBody, bad_member};
+use signalbox_http::{JsonBody, bad_field};
 use signalbox_protocol::problem::Problem;
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
@@ -54,7 +54,7 @@ pub(crate) async fn put(
     let request = body.parse(&caller)?;
     let changes = request.changes(service.room_settings.max_room_peers)?;
     if changes == LimitChanges::default() {
-        return Err(bad_member("roomPeers", "or another limit must be there").into());
+        return Err(bad_field("roomPeers", "or another limit must be there").into());
     }
     let life_ms = request.r#for.map_or(MAX_RULE_LIFE_MS, RuleLife::as_ms);
     let reason = request.reason.map(ReasonText::into_text);

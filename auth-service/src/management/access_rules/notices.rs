@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use signalbox_access::{Notice, NoticeAudience};
-use signalbox_http::{JsonBody, bad_member};
+use signalbox_http::{JsonBody, bad_field};
 use signalbox_protocol::id::{Role, RoomId, UserId};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
@@ -52,7 +52,7 @@ pub(crate) async fn post(
         (None, None) => (NoticeAudience::All, "all"),
         (Some(room), None) => (NoticeAudience::Room(room), "room"),
         (None, Some(user)) => (NoticeAudience::User(user), "user"),
-        (Some(_), Some(_)) => return Err(bad_member("user", "and room exclude each other").into()),
+        (Some(_), Some(_)) => return Err(bad_field("user", "and room exclude each other").into()),
     };
     let notice = Notice { to, code: code.as_str().into(), message: message.into_text() };
     service.context.access.send_notice(&notice).await.map_err(apply_problem)?;

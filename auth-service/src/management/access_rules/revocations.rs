@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use signalbox_access::{MAX_RULE_LIFE_MS, RuleKey, RuleTerms};
-use signalbox_http::{JsonBody, bad_member};
+use signalbox_http::{JsonBody, bad_field};
 use signalbox_protocol::{
     id::{CallerId, RoomId, TokenId, UserId},
     problem::Problem,
@@ -68,7 +68,7 @@ pub(crate) async fn post(
         _ => ("key_revoked", MAX_RULE_LIFE_MS),
     };
     if issued && event != "key_revoked" {
-        return Err(bad_member("issued", "belongs to key").into());
+        return Err(bad_field("issued", "belongs to key").into());
     }
     let reason = reason.map(ReasonText::into_text);
     let terms = RuleTerms { reason, revokes_issued: issued, ..RuleTerms::default() };
@@ -79,7 +79,7 @@ impl RevocationRequest {
     /// The one target that the request names.
     fn rule_key(self) -> Result<RuleKey, Problem> {
         if self.all == Some(false) {
-            return Err(bad_member("all", "must be true"));
+            return Err(bad_field("all", "must be true"));
         }
         let targets = [
             self.token.as_deref().map(grant_of_token).transpose()?.map(RuleKey::Grant),
@@ -104,7 +104,7 @@ fn check_whole_grant(token: TokenId) -> Result<TokenId, Problem> {
     if token.grant() == token.as_str() {
         Ok(token)
     } else {
-        Err(bad_member("grant", "must not hold a dot; it is the part of `jti` before the dot"))
+        Err(bad_field("grant", "must not hold a dot; it is the part of `jti` before the dot"))
     }
 }
 
@@ -118,5 +118,5 @@ fn grant_of_token(token: &str) -> Result<TokenId, Problem> {
     let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let named = claims.and_then(|json| serde_json::from_slice::<TokenWithId>(&json).ok());
     let grant = named.and_then(|TokenWithId { jti }| TokenId::parse(jti.grant()).ok());
-    grant.ok_or_else(|| bad_member("token", "must be a token with a `jti`"))
+    grant.ok_or_else(|| bad_field("token", "must be a token with a `jti`"))
 }

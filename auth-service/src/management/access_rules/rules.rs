@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use signalbox_access::{RULE_KINDS, RuleKey};
-use signalbox_http::bad_member;
+use signalbox_http::bad_field;
 use signalbox_protocol::problem::Problem;
 use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
@@ -57,14 +57,14 @@ pub(crate) async fn list(
     let unreadable = |_| Problem::new(400, "bad_request", "the query takes kind, cursor and limit");
     let RuleListQuery { kind, cursor, limit } = query.map_err(unreadable)?.into_inner();
     if kind.as_deref().is_some_and(|kind| !RULE_KINDS.contains(&kind)) {
-        return Err(bad_member("kind", format!("must be one of {}", RULE_KINDS.join(", "))).into());
+        return Err(bad_field("kind", format!("must be one of {}", RULE_KINDS.join(", "))).into());
     }
     let most = limit.unwrap_or(DEFAULT_PAGE_RULES);
     if !(1..=MAX_PAGE_RULES).contains(&most) {
-        return Err(bad_member("limit", format!("must be from 1 to {MAX_PAGE_RULES}")).into());
+        return Err(bad_field("limit", format!("must be from 1 to {MAX_PAGE_RULES}")).into());
     }
     let after = cursor.map(|cursor| cursor.parse::<RuleKey>()).transpose();
-    let after = after.map_err(|_| bad_member("cursor", "must be the cursor of the page before"))?;
+    let after = after.map_err(|_| bad_field("cursor", "must be the cursor of the page before"))?;
     let rules = service.context.access.rules();
     let wanted = rules
         .rules_in_force(service.context.access.now_ms())
@@ -87,6 +87,6 @@ pub(crate) async fn lift(
     key: web::Path<String>,
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Security)?;
-    let key: RuleKey = key.parse().map_err(|bad| bad_member("key", bad))?;
+    let key: RuleKey = key.parse().map_err(|bad| bad_field("key", bad))?;
     Ok(lift_rule(&service, &caller, &key).await?)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde::Deserialize;
-use signalbox_http::{JsonBody, bad_member};
+use signalbox_http::{JsonBody, bad_field};
 use signalbox_protocol::{
     E2eeMode,
     id::{Role, RoomId, random_hex},
@@ -87,7 +87,7 @@ pub(crate) async fn post(
     let mut request = body.parse(&caller)?;
     let id = match request.id.take() {
         Some(id) => id,
-        None => RoomId::parse(&random_hex()).map_err(|bad| bad_member("id", bad))?,
+        None => RoomId::parse(&random_hex()).map_err(|bad| bad_field("id", bad))?,
     };
     check_room(&service, &caller, &id)?;
     let patch = request.into_settings().into_patch(&service)?;

@@ -45,7 +45,7 @@ pub(crate) fn paths() -> Vec<ApiPath> {
         ApiPath::new(
             "/api/rooms/{room}/participants",
             "GET, DELETE",
-            [get().to(participants::list), delete().to(participants::remove_members)],
+            [get().to(participants::list), delete().to(participants::remove_matching_peers)],
         ),
         ApiPath::new(
             "/api/rooms/{room}/participants/{peer}",
@@ -55,7 +55,7 @@ pub(crate) fn paths() -> Vec<ApiPath> {
         ApiPath::new(
             "/api/rooms/{room}/participants/{peer}/{verb:admit|deny}",
             "POST",
-            [post().to(participants::decide_lobby)],
+            [post().to(participants::decide_lobby_peer)],
         ),
         ApiPath::new("/api/rooms/{room}/end", "POST", [post().to(room::end)]),
         ApiPath::new(

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use signalbox_http::{JsonBody, bad_member};
+use signalbox_http::{JsonBody, bad_field};
 use signalbox_protocol::{
     LeaveReason,
     id::{PeerId, Role, RoomId, UserId},
@@ -38,12 +38,13 @@ fn peer_in_request(request: &HttpRequest) -> Result<PeerId, Problem> {
     PeerId::parse(request.match_info().get("peer").unwrap_or_default()).map_err(|_| no_such_peer())
 }
 
+/// The removal of one peer has no count.
 fn removal_response(outcome: InputOutcome) -> HttpResponse {
     let removed = if let InputOutcome::Removed(count) = outcome { count } else { 1 };
     HttpResponse::Ok().json(RemovalResponse { removed })
 }
 
-/// The change of a member. At least one member is needed.
+/// A change of a participant. At least one of the fields must be given.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MemberUpdateRequest {
@@ -54,7 +55,7 @@ pub(crate) struct MemberUpdateRequest {
 /// The decision about a peer in the lobby.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum LobbyVerb {
+pub(crate) enum LobbyDecision {
     Admit,
     Deny,
 }
@@ -64,13 +65,14 @@ pub(crate) enum LobbyVerb {
     params(("room" = RoomId, Path)),
     responses((status = 200, body = ParticipantList), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn list(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let (_, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
-    let room = load_room(&service, &id).await?;
-    let participants = room.members.iter().map(|(peer, member)| MemberView::new(peer, member)).collect();
+    let (_, room) = authorize_in_room(&request, &service, Scope::Rooms)?;
+    let state = load_room(&service, &room).await?;
+    let participants = state.members.iter().map(|(peer, member)| MemberView::new(peer, member)).collect();
     Ok(HttpResponse::Ok().json(ParticipantList { participants }))
 }
 
-/// Changes the role of a member, or mutes the member.
+/// Changes the role of a participant, or mutes or unmutes it. The role is changed first; the two
+/// changes are not one step.
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
     params(("room" = RoomId, Path), ("peer" = PeerId, Path)), request_body = MemberUpdateRequest,
     responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -79,42 +81,46 @@ pub(crate) async fn patch(
     service: web::Data<ManagementService>,
     body: JsonBody<MemberUpdateRequest>,
 ) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &service, Scope::Rooms)?;
+    let (caller, room) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let peer = peer_in_request(&request)?;
     let MemberUpdateRequest { role, muted } = body.parse(&caller)?;
     if role.is_none() && muted.is_none() {
-        return Err(bad_member("role", "or muted must be there").into());
+        return Err(bad_field("role", "or muted must be given").into());
     }
     if let Some(role) = role {
         let permissions = service.tokens.grant_policy.permissions_of(&role)?;
         let ice_policy = Some(service.room_settings.ice_policy_of(&role));
-        change_room(&service, &id, RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy })
-            .await?;
-        log_room_change("role_changed", &caller.id(), &id);
+        change_room(
+            &service,
+            &room,
+            RoomAction::SetRole { peer: peer.clone(), role, permissions, ice_policy },
+        )
+        .await?;
+        log_room_change("role_changed", &caller.id(), &room);
     }
-    if let Some(on) = muted {
-        change_room(&service, &id, RoomAction::Mute { peer: peer.clone(), muted: on }).await?;
-        log_room_change("peer_muted", &caller.id(), &id);
+    if let Some(muted) = muted {
+        change_room(&service, &room, RoomAction::Mute { peer: peer.clone(), muted }).await?;
+        log_room_change("peer_muted", &caller.id(), &room);
     }
-    let room = load_room(&service, &id).await?;
-    let member = room.members.get(&peer).ok_or_else(no_such_peer)?;
+    let state = load_room(&service, &room).await?;
+    let member = state.members.get(&peer).ok_or_else(no_such_peer)?;
     Ok(HttpResponse::Ok().json(MemberView::new(&peer, member)))
 }
 
-/// Removes a member. The peer cannot return with its token or handle.
+/// Removes a participant. The peer cannot return with its token or its resume handle.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
     params(("room" = RoomId, Path), ("peer" = PeerId, Path)),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn remove(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
+    let (caller, room) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let peer = peer_in_request(&request)?;
     let removal = RoomAction::Remove { selector: PeerSelector::Peer(peer), reason: LeaveReason::Removed };
-    let (outcome, _) = change_room(&service, &id, removal).await?;
-    log_room_change("peer_removed", &caller.id(), &id);
+    let (outcome, _) = change_room(&service, &room, removal).await?;
+    log_room_change("peer_removed", &caller.id(), &room);
     Ok(removal_response(outcome))
 }
 
-/// Which members: all of a role, or all of a user.
+/// Selects all participants with a role, or all participants of a user. Exactly one is given.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -129,42 +135,45 @@ pub(crate) struct MemberSelectionQuery {
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
     params(("room" = RoomId, Path), MemberSelectionQuery),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn remove_members(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
+pub(crate) async fn remove_matching_peers(
+    request: HttpRequest,
+    service: web::Data<ManagementService>,
+) -> ApiResult {
+    let (caller, room) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let query = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
     let selector = match query.map(web::Query::into_inner) {
         Ok(MemberSelectionQuery { role: Some(role), user: None }) => {
-            PeerSelector::Role(Role::parse(&role).map_err(|bad| bad_member("role", bad))?)
+            PeerSelector::Role(Role::parse(&role).map_err(|bad| bad_field("role", bad))?)
         }
         Ok(MemberSelectionQuery { role: None, user: Some(user) }) => {
-            PeerSelector::User(UserId::parse(&user).map_err(|bad| bad_member("user", bad))?)
+            PeerSelector::User(UserId::parse(&user).map_err(|bad| bad_field("user", bad))?)
         }
         _ => {
-            return Err(bad_member("role", "or user must be in the query, exactly one of them").into());
+            return Err(bad_field("role", "or user must be in the query, exactly one of them").into());
         }
     };
     let (outcome, _) =
-        change_room(&service, &id, RoomAction::Remove { selector, reason: LeaveReason::Removed }).await?;
-    log_room_change("peers_removed", &caller.id(), &id);
+        change_room(&service, &room, RoomAction::Remove { selector, reason: LeaveReason::Removed }).await?;
+    log_room_change("peers_removed", &caller.id(), &room);
     Ok(removal_response(outcome))
 }
 
 /// Admits a peer from the lobby, or denies it.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
-    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyVerb), Path, description = "The action")),
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyDecision), Path, description = "The action")),
     responses((status = 204, description = "The decision is applied"), ProblemResponses), security(("key" = []), ("management" = [])))]
-pub(crate) async fn decide_lobby(
+pub(crate) async fn decide_lobby_peer(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    path: web::Path<(String, String, LobbyVerb)>,
+    path: web::Path<(String, String, LobbyDecision)>,
 ) -> ApiResult {
-    let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
+    let (caller, room) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let peer = peer_in_request(&request)?;
     let (event, action) = match path.2 {
-        LobbyVerb::Admit => ("peer_admitted", RoomAction::Admit(peer)),
-        LobbyVerb::Deny => ("peer_denied", RoomAction::Deny(peer)),
+        LobbyDecision::Admit => ("peer_admitted", RoomAction::Admit(peer)),
+        LobbyDecision::Deny => ("peer_denied", RoomAction::Deny(peer)),
     };
-    change_room(&service, &id, action).await?;
-    log_room_change(event, &caller.id(), &id);
+    change_room(&service, &room, action).await?;
+    log_room_change(event, &caller.id(), &room);
     Ok(HttpResponse::NoContent().finish())
 }

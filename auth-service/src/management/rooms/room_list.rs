@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use signalbox_http::bad_member;
+use signalbox_http::bad_field;
 use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_redis::redis_keys::PARTITIONS;
 use signalbox_rooms::{room::RoomState, store::RoomStore};
@@ -57,10 +57,10 @@ pub(crate) struct RoomPage<'a> {
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Rooms)?;
     let page = web::Query::<RoomListQuery>::from_query(request.query_string());
-    let page = page.map_err(|_| bad_member("cursor", "and limit are the only parameters"))?.into_inner();
+    let page = page.map_err(|_| bad_field("cursor", "and limit are the only parameters"))?.into_inner();
     let limit = page.limit.unwrap_or(MAX_PAGE_ROOMS);
     if !(1..=MAX_PAGE_ROOMS).contains(&limit) {
-        return Err(bad_member("limit", format!("must be from 1 to {MAX_PAGE_ROOMS}")).into());
+        return Err(bad_field("limit", format!("must be from 1 to {MAX_PAGE_ROOMS}")).into());
     }
     let from = page.cursor.as_deref().map(parse_room_cursor).transpose()?;
     let (rooms, next) = list_rooms(room_store(&service)?, caller.room_pattern(), from, limit).await?;
@@ -77,7 +77,7 @@ fn parse_room_cursor(text: &str) -> Result<RoomCursor, Problem> {
     let cursor = parts.and_then(|(partition, name)| Some((partition.parse().ok()?, name.to_owned())));
     cursor
         .filter(|(partition, _)| *partition < PARTITIONS)
-        .ok_or_else(|| bad_member("cursor", "is not a cursor of an earlier page"))
+        .ok_or_else(|| bad_field("cursor", "is not a cursor of an earlier page"))
 }
 
 /// At most `limit` rooms after a cursor, ordered by partition and name, and the cursor of the next

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use signalbox_http::bad_member;
+use signalbox_http::bad_field;
 use signalbox_protocol::{E2eeMode, MAX_SAFE_INTEGER, id::Role, problem::Problem};
 use signalbox_rooms::room::{RoomPatch, RoomSettings};
 use utoipa::ToSchema;
@@ -81,10 +81,10 @@ fn number_or_none(
 fn known_roles(service: &ManagementService, roles: Vec<Role>) -> Result<Option<Arc<[Role]>>, Problem> {
     if roles.len() > MAX_ROOM_ROLES {
         let rule = format!("must be a list of at most {MAX_ROOM_ROLES} roles; an empty one is every role");
-        return Err(bad_member("roles", rule));
+        return Err(bad_field("roles", rule));
     }
     if roles.iter().any(|role| service.tokens.grant_policy.permissions_of(role).is_err()) {
-        return Err(bad_member("roles", "names a role that this server does not have"));
+        return Err(bad_field("roles", "names a role that this server does not have"));
     }
     Ok(Some(roles.into()).filter(|roles: &Arc<[Role]>| !roles.is_empty()))
 }
@@ -96,7 +96,7 @@ pub(crate) fn check_settings(
     kept_until: u64,
 ) -> Result<(), Problem> {
     if settings.starts_at.is_some_and(|at| kept_until > 0 && at >= kept_until) {
-        return Err(bad_member(
+        return Err(bad_field(
             "startsAt",
             "must be before the end of the room; an empty room is kept for rooms.kept",
         ));

@@ -77,7 +77,7 @@ impl DecisionBatch<'_> {
     /// peer was a member.
     fn restore_member(&mut self, claim: &PeerClaim) -> InputOutcome {
         let epoch = claim.proof.known_epoch() + 1;
-        match self.rebind_grant(&claim.member) {
+        match self.reclaim_grant(&claim.member) {
             Ok(member) => self.insert_member(&claim.peer, Member { epoch, ..member }),
             Err(outcome) => return outcome,
         }
@@ -108,7 +108,7 @@ impl DecisionBatch<'_> {
 
     fn claimed_record(&mut self, claim: &PeerClaim) -> Result<Member, InputOutcome> {
         if self.check_claim(claim)?.is_none() {
-            return self.rebind_grant(&claim.member);
+            return self.reclaim_grant(&claim.member);
         }
         let known = self.decision.next_state.members.get(&claim.peer);
         known.map(|known| claim.newest_record(known)).ok_or(InputOutcome::PeerGone)

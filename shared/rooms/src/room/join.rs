@@ -1,6 +1,8 @@
-//! A new peer: whether the room accepts it, and which peer its grant belongs to.
+//! A join: whether the room accepts a new peer, and what happens to an older peer with the same
+//! grant.
 //!
-//! A grant belongs to one peer for as long as that peer is a member.
+//! A grant is what all tokens have in common that were refreshed from one issued token. At most one
+//! member of a room holds a grant.
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use super::{
 };
 
 impl DecisionBatch<'_> {
+    /// Decides the join of a peer. A repeated join of a member changes nothing.
     pub(super) fn join_room(&mut self, peer: &PeerId, member: &Member) -> InputOutcome {
         if self.decision.next_state.members.contains_key(peer) {
             return InputOutcome::Done;
@@ -24,9 +27,9 @@ impl DecisionBatch<'_> {
         if let Some(refusal) = self.join_refusal(member) {
             return refusal;
         }
-        match self.bind_grant(member) {
+        match self.claim_grant(member) {
             Ok(Some(replacement)) => {
-                // The new peer takes the place of the replaced peer, so no limit is checked.
+                // The replaced peer has left its place, so the limits are not checked.
                 self.insert_member(peer, replacement);
                 return InputOutcome::Done;
             }
@@ -46,7 +49,7 @@ impl DecisionBatch<'_> {
         InputOutcome::Done
     }
 
-    /// Why the settings of the room refuse this peer.
+    /// Why this peer is refused, apart from the limits and its grant. `None` if nothing refuses it.
     fn join_refusal(&self, member: &Member) -> Option<InputOutcome> {
         let (state, settings) = (&self.decision.next_state, &self.decision.next_state.settings);
         if !self.policy.implicit_rooms && !state.exists(self.now) {
@@ -66,19 +69,24 @@ impl DecisionBatch<'_> {
         settings.locked.then_some(InputOutcome::RoomLocked)
     }
 
-    /// Whether the room accepts members with this role and these permissions.
+    /// Whether the room accepts members with this role and these permissions. With end-to-end
+    /// encryption the server cannot read what peers send, so a role that makes the server read it
+    /// is refused.
     pub(super) fn accepts_role(&self, role: &Role, permissions: &[Arc<str>]) -> bool {
         let settings = &self.decision.next_state.settings;
-        let is_named = settings.roles.as_ref().is_none_or(|roles| roles.contains(role));
+        let is_listed = settings.roles.as_ref().is_none_or(|roles| roles.contains(role));
         let needs_inspection = || self.policy.role_policy.inspection_reason(role, permissions).is_some();
-        is_named && !(settings.requires_e2ee() && needs_inspection())
+        is_listed && !(settings.requires_e2ee() && needs_inspection())
     }
 
-    /// Binds the grant of a new peer to it. A detached peer with this grant is removed, since its
-    /// client has returned without its handle; the result is the record that replaces it. An
-    /// attached peer keeps the grant, since the token of the new peer may be stolen.
-    fn bind_grant(&mut self, member: &Member) -> Result<Option<Member>, InputOutcome> {
-        let Some((holder, is_detached)) = self.find_grant_peer(&member.user, &member.token, None) else {
+    /// Takes the grant from the peer that holds it, for a new peer.
+    ///
+    /// - No peer holds the grant: `None`.
+    /// - The holder is detached: the holder is removed, and the result is the record to insert. Its
+    ///   client probably joins again without its resume handle.
+    /// - The holder is attached: the new peer is refused, because its token may be stolen.
+    fn claim_grant(&mut self, member: &Member) -> Result<Option<Member>, InputOutcome> {
+        let Some((holder, is_detached)) = self.find_grant_holder(&member.user, &member.token, None) else {
             return Ok(None);
         };
         if !is_detached {
@@ -89,16 +97,17 @@ impl DecisionBatch<'_> {
         Ok(before.map(|before| replacement_of(&before, member, &self.policy.role_policy)))
     }
 
-    /// Binds the grant of a peer that the store has forgotten to this peer again. Another peer may
-    /// have joined with the grant meanwhile. A peer that was admitted need not wait in the lobby
-    /// because that other peer waits.
-    pub(super) fn rebind_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
-        let replacement = self.bind_grant(member)?.unwrap_or_else(|| member.clone());
+    /// Takes the grant for a connected peer whose record the store has lost. Another peer may hold
+    /// the grant by now; [`claim_grant`](Self::claim_grant) decides between them. The result waits
+    /// in the lobby only if both peers wait there.
+    pub(super) fn reclaim_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
+        let replacement = self.claim_grant(member)?.unwrap_or_else(|| member.clone());
         Ok(Member { waiting: member.waiting && replacement.waiting, ..replacement })
     }
 
-    /// The member of this user that holds the grant of the token, and whether it is detached.
-    pub(super) fn find_grant_peer(
+    /// The member that holds the grant of this token, and whether that member is detached. `except`
+    /// is not considered.
+    pub(super) fn find_grant_holder(
         &self,
         user: &UserId,
         token: &TokenId,
@@ -112,8 +121,8 @@ impl DecisionBatch<'_> {
     }
 }
 
-/// The record of a new peer that replaces a peer of the same grant. What moderators decided about
-/// the replaced peer stays in force.
+/// The record of a new peer that replaces a peer of the same grant. The new peer keeps the role,
+/// permissions and mute that a moderator gave to the replaced peer, and its place in the lobby.
 fn replacement_of(before: &Member, new_peer: &Member, roles: &RoomRolePolicy) -> Member {
     let mut member = new_peer.clone();
     if before.overridden {

@@ -15,7 +15,7 @@ impl DecisionBatch<'_> {
         let Some(user) = self.owned_member(peer, epoch).map(|member| member.user.clone()) else {
             return InputOutcome::PeerGone;
         };
-        if self.find_grant_peer(&user, &record.token, Some(peer)).is_some() {
+        if self.find_grant_holder(&user, &record.token, Some(peer)).is_some() {
             return InputOutcome::TokenInUse;
         }
         if !self.accepts_token_record(peer, record) {
@@ -65,7 +65,7 @@ impl DecisionBatch<'_> {
         let is_newer = known.is_some_and(|known| known.is_older_than(&record));
         // The room may not know of this refresh. It must not move the peer to the grant of another
         // peer, or to a role that the room does not accept.
-        let is_bound = self.find_grant_peer(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
+        let is_bound = self.find_grant_holder(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
         if is_newer && !is_bound && self.accepts_token_record(&claim.peer, &record) {
             self.update_token(&claim.peer, &record);
         }

@@ -1,4 +1,7 @@
--- Appends a batch of messages of one sender. All checks of a message precede its first write.
+-- Appends a batch of messages of one sender. Runs after common.lua, which defines the functions
+-- that are not defined here and describes the fields of the room hash.
+-- A message is written to all its targets or to none. It also records the seq that the sender's
+-- client has acknowledged.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3 mailbox of the sender, 4… mailboxes of targets
 -- ARGV: 1 sender, 2 node, 3 epoch, 4 mailbox version of the sender, 5 its acknowledged seq,
 --       6 highest id that was accepted elsewhere, 7 handle generation of the client or '',
@@ -6,8 +9,9 @@
 --       14 version of the room that the caller knows, 15 number of messages,
 --       16 maximum retention of a room, ms, then for each message:
 --       id or '', address, body, number of targets, then for each target: peer, index in KEYS
---       Addresses: 'p' one peer · 'v' at most one peer, if the caller knows the current version
---       · 'r' the room, if the caller knows the current version
+--       Addresses: 'p' one peer · 'v' the peer that the caller has chosen from its view of the
+--       room, or no peer if the message is withheld · 'r' all peers of the caller's view.
+--       'v' and 'r' need the current version of the room
 -- Returns {'no'} if the caller does not own the sender
 --       | {'ok', replication id, mailbox version of the sender, one result for each message…}:
 --         {'w', peer, mailbox version, seq, …} written (targets of this node) | {'d'} duplicate
@@ -19,33 +23,36 @@ local name, topic = ARGV[8], ARGV[9]
 local backlog, backlog_bytes, life = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local kept = { max_entries = 2 * backlog, life = life, slack = tonumber(ARGV[13]) }
 
+-- A room that does not exist has no owner either.
 if not heal() then return { 'no' } end
 local own = redis.call('HMGET', room, 'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender)
 if not own[2] then return { 'no' } end
-local node, owned, mailbox = owner(own[2])
-if node ~= me or owned ~= epoch then return { 'no' } end
+local node, owner_epoch, mailbox = owner(own[2])
+if node ~= me or owner_epoch ~= epoch then return { 'no' } end
 
 if ARGV[7] ~= '' then redis.call('HSET', room, 'g:' .. sender, ARGV[7]) end
 if mailbox == known_mailbox and acked > tonumber(own[4] or 0) then
   local id = mailbox .. '-' .. text(acked)
   local entry = redis.call('XRANGE', KEYS[3], id, id)[1]
+  -- An entry that has expired already needs no acknowledgement. The tenth value is `c`, the bytes.
   if entry then acknowledge(sender, mailbox, KEYS[3], acked, entry[2][10]) end
 end
 
-local stored = tonumber(own[3] or 0)
+local stored = tonumber(own[3] or 0) -- the highest id that the room has accepted
 local last = math.max(stored, floor)
 local results = { 'ok', replication_id, mailbox }
 
--- Returns whether a mailbox is full, its last seq, the bytes ever written to it, and whether its
--- peer waits in the lobby.
-local function is_full(peer)
+-- Returns whether the mailbox of a peer is full, its last seq, the bytes ever written to it, and
+-- whether the peer waits in the lobby.
+local function mailbox_state(peer)
   local f = redis.call('HMGET', room, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer)
-  local waiting = tonumber(f[1] or 0) - tonumber(f[2] or 0)
-  local waiting_bytes = tonumber(f[3] or 0) - tonumber(f[4] or 0)
-  return waiting >= backlog or waiting_bytes >= backlog_bytes, f[1] or 0, f[3] or 0, f[5]
+  local unacked = tonumber(f[1] or 0) - tonumber(f[2] or 0)
+  local unacked_bytes = tonumber(f[3] or 0) - tonumber(f[4] or 0)
+  return unacked >= backlog or unacked_bytes >= backlog_bytes, f[1] or 0, f[3] or 0, f[5]
 end
 
--- Returns the targets of the message at ARGV[`at`], or nil and the reason of the refusal.
+-- Returns the targets of the message whose target list begins at ARGV[`at`], or nil and the refusal.
+-- One target that cannot receive refuses the message for all.
 local function targets_of(at, count)
   local targets = {}
   for n = 1, count do
@@ -53,27 +60,27 @@ local function targets_of(at, count)
     local value = redis.call('HGET', room, 'o:' .. peer)
     if not value then return nil, 'n' end
     local its_node, _, its_mailbox = owner(value)
-    local full, head, bytes, in_lobby = is_full(peer)
-    -- A peer in the lobby receives no messages.
+    local full, head, bytes, in_lobby = mailbox_state(peer)
+    -- A peer in the lobby receives no messages, and the sender must not learn that it is there.
     if in_lobby then return nil, 'n' end
-    -- Entries that are too old do not count.
+    -- Before a refusal: counters of an expired stream are reset, and old entries are dropped.
     if full and not settle_empty(peer, box, head, bytes) then
       drop_old(peer, its_mailbox, box, life)
-      if is_full(peer) then return nil, 'b' end
+      if mailbox_state(peer) then return nil, 'b' end
     end
     targets[n] = { peer = peer, node = its_node, mailbox = its_mailbox, box = box }
   end
   return targets
 end
 
-local at = 17
+local at = 17 -- behind the 16 arguments above
 for _ = 1, tonumber(ARGV[15]) do
-  local id, to, body, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local id, address, body, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   at = at + 4
   local result
   if id ~= '' and tonumber(id) <= last then
     result = { 'd' }
-  elseif to ~= 'p' and ARGV[14] ~= own[1] then
+  elseif address ~= 'p' and ARGV[14] ~= own[1] then
     results[#results + 1] = { 's' }
     break
   else
