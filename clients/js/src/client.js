@@ -1,7 +1,7 @@
 /**
  * A client of the signaling protocol: keeps one peer connected to one room, emits typed events, and
- * settles each send with the answer of the server. Owns the order in which its parts act. Does not
- * know WebRTC (see peer.js) or the page (see room.js).
+ * settles each outgoing message with the reply of the server. Owns the order in which its parts
+ * act. Does not know WebRTC (see peer.js) or the page (see room.js).
  */
 import { SignalingError } from './codes.js';
 import { MailboxReader } from './mailbox-reader.js';
@@ -33,7 +33,7 @@ import { TypedEmitter } from './typed-emitter.js';
  *   page
  * @property {typeof WebSocket} [WebSocket] another implementation, for Node before 22
  * @property {typeof fetch} [fetch]
- * @property {number} [queueCapacity] how many sends may wait for an answer
+ * @property {number} [queueCapacity] how many messages may be pending, sent or not
  * @property {() => number} [random] the source of jitter
  * @property {import('./resume-handle.js').HandleStorage | null} [handleStorage] where the resume
  *   handle (never a token) survives a reload, so that the next page takes over this peer; default:
@@ -66,7 +66,7 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {import('./messages.js').CandidateFrame} candidate
  * @property {import('./messages.js').NoticeFrame} notice
  * @property {import('./messages.js').GoawayFrame} goaway
- * @property {SignalingError} error an error that belongs to no send and no state
+ * @property {SignalingError} error an error that belongs to no outgoing message and no state
  * @property {{ state: ClientState, error?: SignalingError, retryInMs?: number }} state
  */
 
@@ -204,14 +204,14 @@ export class SignalingClient extends TypedEmitter {
   }
 
   /**
-   * As {@link send}, but returns the pending send: an answer or candidate may name it in `re`.
+   * As {@link send}, but returns the pending message: an answer or candidate may name it in `re`.
    *
    * @param {import('./send-queue.js').ClientFrame} frame
    */
   post(frame) {
-    const send = this.#queue.push(frame);
+    const message = this.#queue.push(frame);
     if (this.#state === 'closed') this.#queue.rejectAll(new SignalingError('closed', 'This client has left the room.'));
-    return send;
+    return message;
   }
 
   /**
@@ -263,7 +263,7 @@ export class SignalingClient extends TypedEmitter {
       case 'resumed':
         return this.#onResumed(frame);
       case 'ack':
-        return this.#queue.answer(frame);
+        return this.#queue.onReply(frame);
       case 'error':
         return this.#onError(frame);
       case 'goaway':
@@ -373,7 +373,7 @@ export class SignalingClient extends TypedEmitter {
 
   /** @param {ErrorFrame} frame */
   #onError(frame) {
-    if (frame.id !== undefined) return this.#queue.answer(frame);
+    if (frame.id !== undefined) return this.#queue.onReply(frame);
     const { code, message, field, retryMs } = frame;
     const error = new SignalingError(code, message, { field, retryMs });
     if (this.#renewal.onError(error)) return undefined;

@@ -74,13 +74,13 @@ export const LOCAL_CODES = Object.freeze([
   'no_answer', // the server did not answer a new token
   'no_pong', // the server did not answer a ping
   'no_token', // `getToken` returned no token
-  'queue_full', // too many sends wait for an answer
+  'queue_full', // too many messages are pending
   'seq_gap', // an entry of the mailbox is missing
   'session_gone', // the send belonged to a peer that no longer exists
   'unreachable', // no HTTP answer
 ]);
 
-/** Error codes after which the queue sends again instead of rejecting the send. */
+/** Error codes after which the queue sends a message again instead of rejecting it. */
 const RETRIED_BY_QUEUE = new Set(['unavailable', 'rate_limited', 'peer_backlogged']);
 
 /** Codes after which the same request may succeed later. */
@@ -99,7 +99,7 @@ export function isRetryable(closeCode) {
 }
 
 /**
- * Whether the queue sends again after this error code.
+ * Whether the queue sends a message again after this error code.
  *
  * @param {string} code
  */

@@ -11,7 +11,7 @@ import { rejectDataChannels } from './sdp.js';
  * @typedef {import('./messages.js').NegotiationFrame} NegotiationFrame
  * @typedef {import('./messages.js').DescriptionFrame} DescriptionFrame
  * @typedef {import('./messages.js').CandidateFrame} CandidateFrame
- * @typedef {import('./send-queue.js').PendingSend} PendingSend
+ * @typedef {import('./send-queue.js').PendingMessage} PendingMessage
  * @typedef {import('./send-queue.js').ClientFrame} ClientFrame
  */
 
@@ -33,7 +33,7 @@ export class Negotiation {
   /**
    * The offer of the current local description and its candidates.
    *
-   * @type {PendingSend | number | undefined}
+   * @type {PendingMessage | number | undefined}
    */
   #localOffer;
   /** The offer of the latest remote description. @type {number | undefined} */
@@ -54,7 +54,7 @@ export class Negotiation {
   #needsOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #firstOfferTimer;
-  /** How many sends in a row the server refused because of a missing permission. */
+  /** How many descriptions in a row the server refused because of a missing permission. */
   #refusals = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #refusedTimer;
@@ -69,7 +69,7 @@ export class Negotiation {
   /**
    * @param {{
    *   pc: RTCPeerConnection, polite: boolean,
-   *   post: (frame: ClientFrame) => PendingSend, onError: (error: unknown) => void,
+   *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
    *   isReachable?: () => boolean, random?: () => number, mayUseData?: () => boolean,
    * }} options `post` adds the target; `isReachable`: whether this side and the peer are both
    *   connected, as far as this side knows; `mayUseData`: whether this side may have data channels
@@ -167,10 +167,10 @@ export class Negotiation {
 
   /** @param {RTCSessionDescription} description @param {number | undefined} re */
   #sendDescription({ type, sdp }, re) {
-    const send = this.#post({ type, sdp: this.#filterSdp(sdp), re });
-    this.#localOffer = type === 'offer' ? send : re;
-    if (type === 'offer') this.#offer.start(send);
-    this.#handleRefusal(send, type);
+    const message = this.#post({ type, sdp: this.#filterSdp(sdp), re });
+    this.#localOffer = type === 'offer' ? message : re;
+    if (type === 'offer') this.#offer.start(message);
+    this.#handleRefusal(message, type);
   }
 
   /** @param {string} sdp */
@@ -183,10 +183,10 @@ export class Negotiation {
    * arrive before the frame `permissions`. A refused offer is then created again. After a refused
    * answer, the other side repeats its offer.
    *
-   * @param {PendingSend} send
+   * @param {PendingMessage} message
    * @param {string} type
    */
-  #handleRefusal(send, type) {
+  #handleRefusal(message, type) {
     const onRefused = (/** @type {import('./codes.js').SignalingError} */ error) => {
       if (error.code !== 'not_permitted') return;
       if (this.#refusals >= MAX_REFUSALS) return this.#report(error);
@@ -194,7 +194,7 @@ export class Negotiation {
       if (type === 'offer') this.#refusedTimer = setTimeout(() => this.#replaceOffer(), REFUSED_MS * 2 ** this.#refusals);
       this.#refusals += 1;
     };
-    send.done.then(() => (this.#refusals = 0), onRefused);
+    message.done.then(() => (this.#refusals = 0), onRefused);
   }
 
   #replaceOffer() {
@@ -208,10 +208,10 @@ export class Negotiation {
   async #repeatOffer() {
     const { signalingState, localDescription } = this.#pc;
     if (!this.#offer.isOpen || this.#makingOffer || signalingState !== 'have-local-offer' || !localDescription) return;
-    const send = this.#post({ type: 'offer', sdp: this.#filterSdp(localDescription.sdp) });
-    this.#localOffer = send;
-    this.#offer.repeat(send);
-    this.#handleRefusal(send, 'offer');
+    const message = this.#post({ type: 'offer', sdp: this.#filterSdp(localDescription.sdp) });
+    this.#localOffer = message;
+    this.#offer.repeat(message);
+    this.#handleRefusal(message, 'offer');
   }
 
   /** @param {NegotiationFrame} frame */

@@ -16,7 +16,7 @@
  * A copy is the current local description, so it also contains candidates that may be lost.
  */
 
-/** @typedef {import('./send-queue.js').PendingSend} PendingSend */
+/** @typedef {import('./send-queue.js').PendingMessage} PendingMessage */
 
 /** The first wait, after the server accepted the offer; before that the send queue retries it. */
 const REPEAT_MS = 5_000;
@@ -26,8 +26,8 @@ const REPEAT_CAP_MS = 20_000;
 const REPEAT_SOON_MS = 1_000;
 
 export class PendingOffer {
-  /** The latest copy. @type {PendingSend | null} */
-  #send = null;
+  /** The latest copy. @type {PendingMessage | null} */
+  #latest = null;
   #waitMs = REPEAT_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -48,30 +48,30 @@ export class PendingOffer {
   }
 
   get isOpen() {
-    return this.#send !== null;
+    return this.#latest !== null;
   }
 
-  /** @param {PendingSend} send a new offer */
-  start(send) {
+  /** @param {PendingMessage} offer a new offer */
+  start(offer) {
     this.#waitMs = REPEAT_MS;
-    this.#track(send);
+    this.#track(offer);
   }
 
-  /** @param {PendingSend} send a copy of the offer */
-  repeat(send) {
+  /** @param {PendingMessage} copy a copy of the offer */
+  repeat(copy) {
     this.#waitMs = Math.min(this.#waitMs * 2, REPEAT_CAP_MS);
-    this.#track(send);
+    this.#track(copy);
   }
 
   /** The offer was answered or rolled back, or the negotiation stops. */
   stop() {
-    this.#send = null;
+    this.#latest = null;
     clearTimeout(this.#timer);
   }
 
   /** @param {number | undefined} re the offer that an answer names */
   isAnsweredBy(re) {
-    return this.#send !== null && (re === undefined || re === this.#send.id);
+    return this.#latest !== null && (re === undefined || re === this.#latest.id);
   }
 
   /** The peer offers too, so it may not have received this offer. */
@@ -79,17 +79,17 @@ export class PendingOffer {
     if (this.#accepted) this.#schedule(REPEAT_SOON_MS);
   }
 
-  /** @param {PendingSend} send */
-  #track(send) {
+  /** @param {PendingMessage} copy the offer itself, or a copy */
+  #track(copy) {
     clearTimeout(this.#timer);
-    this.#send = send;
+    this.#latest = copy;
     this.#accepted = false;
     const onAccepted = () => {
-      if (this.#send !== send) return;
+      if (this.#latest !== copy) return;
       this.#accepted = true;
       this.#schedule(this.#waitMs);
     };
-    send.done.then(onAccepted, (error) => error.retryable && onAccepted());
+    copy.done.then(onAccepted, (error) => error.retryable && onAccepted());
   }
 
   /** @param {number} waitMs */

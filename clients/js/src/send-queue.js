@@ -1,26 +1,35 @@
 /**
- * The ordered queue of sends. It gives each send an id, keeps it until the server answers, over any
- * number of connections, and sends it again after a temporary refusal (docs/PROTOCOL.md, section
- * 3.2). Owns ids, order and bounds. Does not know sockets.
+ * The queue of pending messages: the outgoing messages, of any frame type, to which the server has
+ * not given a final reply. The queue gives each message an id and keeps it over any number of
+ * connections. It sends a message again after a temporary refusal (docs/PROTOCOL.md, section 3.2).
+ * Owns ids, order and bounds. Does not know sockets.
  *
- * A refused send blocks the later sends to the same targets only, so peers of one node continue
- * while the store is unavailable. When the retry time has come, the queue stops until all answers
- * on their way have arrived, and then sends all refused sends again, lowest id first. The stop is
- * necessary. A server whose store is available again refuses every id after the first refused one
- * until that one arrives, and then forgets the refused ids after it. Without the stop, the server
- * could refuse one later send and accept the next. The refused send would then count as a duplicate
- * and be lost.
+ * How the queue retries, by an example. Messages 5, 6 and 7 go to Bob, Carol and Dave:
+ * 1. The store becomes unavailable, and the server refuses 5 with `unavailable`. The server may
+ *    still deliver 6 and 7 directly. So the queue holds back only later messages that also go to
+ *    Bob.
+ * 2. The store is available again. The server now refuses every id after 5, also for other targets,
+ *    until 5 arrives again. It refuses 6, and this refusal is still on its way to the queue.
+ * 3. The retry time has come. The queue must send the refused messages again in the order of their
+ *    ids, and it does not know yet that 6 is one of them. So it sends nothing until no message is
+ *    in flight (sent and without a reply). Then it sends 5 and 6, lowest id first, and after them
+ *    the messages that it held back.
+ *
+ * Without the wait in step 3, the queue could send 5, and then a new message 8 before 6. When the
+ * store accepts 8, every lower id counts as accepted. Message 6 would then be acknowledged as a
+ * duplicate and be lost. A server prevents this if it remembers every id that it refused, but the
+ * queue does not rely on it.
  */
 import { SignalingError, isRetriedByQueue } from './codes.js';
 
 /**
  * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
- * @typedef {{ type: string, to?: string, re?: number | PendingSend,
+ * @typedef {{ type: string, to?: string, re?: number | PendingMessage,
  *   [member: string]: unknown }} ClientFrame
  */
 
-/** How many sends may wait for an answer at a time. It also bounds the refusals in a row. */
+/** How many messages may be in flight. It also bounds the number of refusals in a row. */
 const MAX_IN_FLIGHT = 64;
 
 /** The wait after a refusal without `retryMs`. */
@@ -28,15 +37,26 @@ const DEFAULT_RETRY_MS = 500;
 
 const encoder = new TextEncoder();
 
-/** One send that the server has not answered. */
-export class PendingSend {
-  /** The message id, from the first transmission on. @type {number | undefined} */
+/** One outgoing message in the queue. */
+export class PendingMessage {
+  /**
+   * The message id, set when the message is sent. It is removed again when a refusal is final for
+   * the id, so that the retry uses a new id.
+   *
+   * @type {number | undefined}
+   */
   id;
-  /** `refused`: waits for the retry time. @type {'ready' | 'sent' | 'refused'} */
+  /**
+   * - `ready`: may be sent, now or again
+   * - `sent`: in flight on the current connection
+   * - `refused`: waits for the retry
+   *
+   * @type {'ready' | 'sent' | 'refused'}
+   */
   state = 'ready';
-  /** When a full mailbox first refused it. @type {number | undefined} */
+  /** When the mailbox of a target was first full. @type {number | undefined} */
   backloggedAt;
-  /** The last refusal. @type {SignalingError | undefined} */
+  /** The latest temporary refusal. @type {SignalingError | undefined} */
   refusal;
 
   /** @param {ClientFrame} frame */
@@ -46,27 +66,38 @@ export class PendingSend {
     this.resolve = () => {};
     /** @type {(error: SignalingError) => void} */
     this.reject = () => {};
-    /** Settles with the answer of the server. @type {Promise<Ack>} */
+    /** Settles with the final reply of the server. @type {Promise<Ack>} */
     this.done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
   }
 
-  /** Returns the frame as text. An offer in `re` is ahead in the queue, so it has an id. */
+  /** Returns the frame as text. An offer in `re` was sent before this message, so it has an id. */
   encode() {
     const { re } = this.frame;
-    return JSON.stringify({ ...this.frame, id: this.id, re: re instanceof PendingSend ? re.id : re });
+    return JSON.stringify({ ...this.frame, id: this.id, re: re instanceof PendingMessage ? re.id : re });
   }
 }
 
 export class SendQueue {
-  /** Without an answer; sends to the same target in their order. @type {PendingSend[]} */
-  #sends = [];
-  #lastId = 0;
+  /**
+   * The messages without a final reply, in the order in which ready messages are sent. A new
+   * message goes to the end; {@link #makeReady} sorts by id. The order matters between messages to
+   * the same target.
+   *
+   * @type {PendingMessage[]}
+   */
+  #pending = [];
+  /** The highest id that this queue has used, or that the server has accepted from this peer. */
+  #lastUsedId = 0;
   #open = false;
+  /** The limit for one frame; without a limit until the first {@link open}. */
   #frameBytes = Infinity;
-  /** When refused sends are sent again; 0 without a refusal. */
+  /** When refused messages are sent again; 0 without a refusal. */
   #retryAt = 0;
-  /** Nothing may be sent: the connection was refused, or a retry waits for answers on their way. */
-  #blocked = false;
+  /**
+   * Whether nothing may be sent until the retry. The reason is `rate_limited`, or the retry waits
+   * until no message is in flight.
+   */
+  #holdsAll = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #transmit;
@@ -76,8 +107,9 @@ export class SendQueue {
 
   /**
    * @param {(text: string) => void} transmit
-   * @param {{ capacity?: number, giveUpMs?: number, random?: () => number }} [options] `giveUpMs`:
-   *   how long a send to a full mailbox is retried before it is rejected
+   * @param {{ capacity?: number, giveUpMs?: number, random?: () => number }} [options] `capacity`:
+   *   the maximum number of pending messages; `giveUpMs`: how long a message to a full mailbox is
+   *   retried before it is rejected; `random`: the source of jitter, from 0 to below 1
    */
   constructor(transmit, { capacity = 256, giveUpMs = 15_000, random = Math.random } = {}) {
     this.#transmit = transmit;
@@ -86,29 +118,30 @@ export class SendQueue {
     this.#random = random;
   }
 
-  /** How many sends wait for an answer. */
+  /** How many messages are pending, both in flight and not. */
   get size() {
-    return this.#sends.length;
+    return this.#pending.length;
   }
 
   /**
-   * Sends a frame now, or when a connection is open.
+   * Sends a frame as soon as possible. If the queue is full, the message is rejected.
    *
    * @param {ClientFrame} frame
    */
   push(frame) {
-    const send = new PendingSend(frame);
-    if (this.#sends.length >= this.#capacity) {
-      send.reject(new SignalingError('queue_full', `The queue is full: ${this.#capacity} messages wait for an answer.`));
-      return send;
+    const message = new PendingMessage(frame);
+    if (this.#pending.length >= this.#capacity) {
+      message.reject(new SignalingError('queue_full', `The queue is full: ${this.#capacity} messages are pending.`));
+      return message;
     }
-    this.#sends.push(send);
+    this.#pending.push(message);
     this.#sendReady();
-    return send;
+    return message;
   }
 
   /**
-   * The connection has joined.
+   * Starts to send on a connection of this peer. On each new connection the caller first calls
+   * {@link resume} for the same peer, or {@link rejoin} for a new peer.
    *
    * @param {number} frameBytes the limit for one frame; the server closes after a longer one
    */
@@ -118,171 +151,204 @@ export class SendQueue {
     this.#sendReady();
   }
 
-  /** The connection is lost. {@link resume} or {@link rejoin} decides about the pending sends. */
+  /** The connection is lost. All messages stay pending. */
   pause() {
     this.#open = false;
-    this.#endRetry();
+    this.#clearRetryTimer();
   }
 
   /**
-   * This peer was resumed, and the server has accepted its sends up to `lastId`. The next
-   * {@link open} sends the rest again with the same ids.
+   * The server sent `resumed` for this peer. Messages up to `lastAcceptedId` are resolved. The next
+   * {@link open} sends the other messages again with the same ids, before any new message.
    *
-   * @param {number} lastId
+   * @param {number} lastAcceptedId the `lastId` of `resumed`
    */
-  resume(lastId) {
+  resume(lastAcceptedId) {
+    // A `resumed` may also come on an open connection.
     this.pause();
-    this.#lastId = Math.max(this.#lastId, lastId);
-    for (const send of this.#makeReady()) {
-      if (send.id === undefined || send.id > lastId) continue;
-      this.#sends.splice(this.#sends.indexOf(send), 1);
-      send.resolve({ type: 'ack', id: send.id, duplicate: true });
+    this.#lastUsedId = Math.max(this.#lastUsedId, lastAcceptedId);
+    for (const message of this.#makeReady()) {
+      if (message.id === undefined || message.id > lastAcceptedId) continue;
+      this.#pending.splice(this.#pending.indexOf(message), 1);
+      message.resolve({ type: 'ack', id: message.id, duplicate: true });
     }
   }
 
   /**
-   * This client has joined as a new peer. Sends without an answer are rejected. Sends that were not
-   * transmitted stay if they do not depend on the old peer and their target is in the room.
+   * This client has joined as a new peer. A frame `message` or `update` survives if it has no id
+   * and its target is in the room. Other messages are rejected, see {@link errorAfterRejoin}.
    *
-   * @param {(peerId: string) => boolean} isPresent
+   * @param {(peerId: string) => boolean} isPresent whether this peer is in the room now
    */
   rejoin(isPresent) {
     const kept = [];
-    for (const send of this.#sends) {
-      const error = errorAfterRejoin(send, isPresent);
-      if (error) send.reject(error);
-      else kept.push(send);
+    for (const message of this.#pending) {
+      const error = errorAfterRejoin(message, isPresent);
+      if (error) message.reject(error);
+      else kept.push(message);
     }
-    this.#sends = kept;
-  }
-
-  /** @param {SignalingError} error */
-  rejectAll(error) {
-    this.pause();
-    for (const send of this.#sends.splice(0)) send.reject(error);
+    this.#pending = kept;
   }
 
   /**
-   * Settles or retries the send of an `ack`, or of an `error` with an id.
+   * Rejects all messages and stops sending, for example because this client has left the room.
    *
-   * @param {Ack | ErrorFrame} answer
+   * @param {SignalingError} error
    */
-  answer(answer) {
-    const index = this.#sends.findIndex((send) => send.state === 'sent' && send.id === answer.id);
-    const send = this.#sends[index];
-    if (!send) return;
-    if (answer.type === 'error' && isRetriedByQueue(answer.code)) {
-      this.#onRefused(send, answer);
+  rejectAll(error) {
+    this.pause();
+    for (const message of this.#pending.splice(0)) message.reject(error);
+  }
+
+  /**
+   * Settles the message that a reply belongs to, or retries it later after a temporary refusal.
+   *
+   * @param {Ack | ErrorFrame} reply an `ack`, or an `error` with an id
+   */
+  onReply(reply) {
+    const index = this.#pending.findIndex(({ state, id }) => state === 'sent' && id === reply.id);
+    const message = this.#pending[index];
+    if (!message) return;
+    if (reply.type === 'error' && isRetriedByQueue(reply.code)) {
+      this.#onRefused(message, reply);
     } else {
-      this.#sends.splice(index, 1);
-      if (answer.type === 'ack') send.resolve(answer);
-      else send.reject(toError(answer));
+      this.#pending.splice(index, 1);
+      if (reply.type === 'ack') message.resolve(reply);
+      else message.reject(toError(reply));
     }
     if (this.#retryAt && Date.now() >= this.#retryAt) this.#retryRefused();
     else this.#sendReady();
   }
 
-  /** @param {PendingSend} send @param {ErrorFrame} answer */
-  #onRefused(send, answer) {
-    send.state = 'refused';
-    send.refusal = toError(answer);
-    if (answer.code === 'peer_backlogged') send.backloggedAt ??= Date.now();
-    const isRateLimit = answer.code === 'rate_limited';
-    this.#blocked ||= isRateLimit;
+  /** @param {PendingMessage} message @param {ErrorFrame} refusal */
+  #onRefused(message, refusal) {
+    message.state = 'refused';
+    message.refusal = toError(refusal);
+    if (refusal.code === 'peer_backlogged') message.backloggedAt ??= Date.now();
+    const isRateLimit = refusal.code === 'rate_limited';
+    this.#holdsAll ||= isRateLimit;
     // The first refusal sets the time; otherwise many refusals would delay the retry for ever. A
     // rate limit applies to the whole connection, so its wait always counts.
     if (this.#retryAt && !isRateLimit) return;
     // The jitter spreads the clients that wait for the same store.
-    const waitMs = (answer.retryMs ?? DEFAULT_RETRY_MS) * (1 + this.#random() / 2);
+    const waitMs = (refusal.retryMs ?? DEFAULT_RETRY_MS) * (1 + this.#random() / 2);
     this.#retryAt = Math.max(this.#retryAt, Date.now() + waitMs);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#retryRefused(), this.#retryAt - Date.now());
   }
 
-  /** Sends all refused sends again, when no answer is on its way (see above). */
+  /**
+   * Sends all refused messages again, once no message is in flight (step 3 of the example at the
+   * top of this file). Until then, each reply calls this method again.
+   */
   #retryRefused() {
-    this.#blocked = true;
-    if (this.#sends.some((send) => send.state === 'sent')) return;
-    this.#endRetry();
-    this.#sends = this.#sends.filter((send) => !this.#rejectIfTooLate(send));
+    this.#holdsAll = true;
+    if (this.#pending.some(({ state }) => state === 'sent')) return;
+    this.#clearRetryTimer();
+    this.#pending = this.#pending.filter((message) => !this.#rejectIfTooLate(message));
     this.#makeReady();
     this.#sendReady();
   }
 
-  #endRetry() {
+  /** Ends the wait for the retry, and releases the messages that it held back. */
+  #clearRetryTimer() {
     this.#retryAt = 0;
-    this.#blocked = false;
+    this.#holdsAll = false;
     clearTimeout(this.#timer);
   }
 
   /**
-   * Makes all sends ready, in the order of transmission. A refusal is final for its id, so the send
-   * gets a new id. After `unavailable` the outcome is unknown, so the server must get the same id
-   * again before any other.
+   * Makes all messages ready, and sorts them by id. A refusal other than `unavailable` is final for
+   * its id, so the message will get a new id. After `unavailable` the outcome is unknown. So the
+   * message keeps its id, and the server must get this id before any new one.
+   *
+   * Returns a copy of the list, so that the caller may remove messages.
    */
   #makeReady() {
-    for (const send of this.#sends) {
-      if (send.state === 'refused' && send.refusal?.code !== 'unavailable') send.id = undefined;
-      send.state = 'ready';
+    for (const message of this.#pending) {
+      if (message.state === 'refused' && message.refusal?.code !== 'unavailable') message.id = undefined;
+      message.state = 'ready';
     }
-    this.#sends.sort((one, other) => (one.id ?? Infinity) - (other.id ?? Infinity) || 0);
-    return [...this.#sends];
+    // A message without an id comes last. Two such messages keep their order: their difference is
+    // NaN, which `|| 0` makes equal.
+    this.#pending.sort((one, other) => (one.id ?? Infinity) - (other.id ?? Infinity) || 0);
+    return [...this.#pending];
   }
 
-  /** @param {PendingSend} send */
-  #rejectIfTooLate(send) {
-    const { backloggedAt, refusal } = send;
+  /**
+   * Rejects a message whose target had a full mailbox for too long, and returns whether it did.
+   *
+   * @param {PendingMessage} message
+   */
+  #rejectIfTooLate(message) {
+    const { backloggedAt, refusal } = message;
     if (backloggedAt === undefined || refusal?.code !== 'peer_backlogged') return false;
     if (Date.now() - backloggedAt < this.#giveUpMs) return false;
-    send.reject(refusal);
+    message.reject(refusal);
     return true;
   }
 
   #sendReady() {
-    if (!this.#open || this.#blocked) return;
-    const blocked = new BlockedTargets();
-    let inFlight = this.#sends.filter((send) => send.state === 'sent').length;
-    for (const send of [...this.#sends]) {
+    if (!this.#open || this.#holdsAll) return;
+    const heldTargets = new HeldTargets();
+    let inFlight = this.#pending.filter(({ state }) => state === 'sent').length;
+    // A copy, because a message that is too large is removed.
+    for (const message of [...this.#pending]) {
       if (inFlight >= MAX_IN_FLIGHT) return;
-      if (send.state === 'sent') continue;
-      if (send.state === 'refused' || blocked.overlap(send.frame)) blocked.add(send.frame);
-      else if (this.#sendNow(send)) inFlight += 1;
+      if (message.state === 'sent') continue;
+      if (message.state === 'refused' || heldTargets.overlaps(message.frame)) heldTargets.add(message.frame);
+      else if (this.#sendNow(message)) inFlight += 1;
     }
   }
 
-  /** @param {PendingSend} send */
-  #sendNow(send) {
-    send.id ??= ++this.#lastId;
-    const text = send.encode();
+  /**
+   * Returns whether the message was sent. A message that is too large is rejected.
+   *
+   * @param {PendingMessage} message
+   */
+  #sendNow(message) {
+    message.id ??= ++this.#lastUsedId;
+    const text = message.encode();
+    // One UTF-16 code unit has at most 3 bytes in UTF-8, so most texts need no exact count.
     if (text.length * 3 > this.#frameBytes && encoder.encode(text).length > this.#frameBytes) {
-      this.#sends.splice(this.#sends.indexOf(send), 1);
-      send.reject(new SignalingError('too_large', `The message is larger than ${this.#frameBytes} bytes.`));
+      this.#pending.splice(this.#pending.indexOf(message), 1);
+      message.reject(new SignalingError('too_large', `The message is larger than ${this.#frameBytes} bytes.`));
       return false;
     }
-    send.state = 'sent';
+    message.state = 'sent';
     this.#transmit(text);
     return true;
   }
 }
 
-/** The targets of blocked sends. A send without `to` has all peers as its targets. */
-class BlockedTargets {
-  /** @type {Set<string | undefined>} */
-  #peers = new Set();
+/**
+ * The targets of the messages that are held back. A message without `to` has all peers as its
+ * targets.
+ */
+class HeldTargets {
+  /** The values of `to`; undefined for all peers. @type {Set<string | undefined>} */
+  #targets = new Set();
 
   /** @param {ClientFrame} frame */
   add({ to }) {
-    this.#peers.add(to);
+    this.#targets.add(to);
   }
 
-  /** @param {ClientFrame} frame */
-  overlap({ to }) {
-    return this.#peers.has(to) || this.#peers.has(undefined) || (to === undefined && this.#peers.size > 0);
+  /** Whether the frame has a target in common with a held message. @param {ClientFrame} frame */
+  overlaps({ to }) {
+    return this.#targets.has(to) || this.#targets.has(undefined) || (to === undefined && this.#targets.size > 0);
   }
 }
 
 /**
- * @param {PendingSend} send
+ * Returns why a new peer cannot send this message, or undefined to keep it.
+ *
+ * - A message with an id was sent, and its outcome is unknown. The new peer has its own ids, so the
+ *   server would not notice the duplicate.
+ * - Other frames than `message` and `update` belong to the old peer, such as an offer, an answer or
+ *   a candidate.
+ *
+ * @param {PendingMessage} message
  * @param {(peerId: string) => boolean} isPresent
  */
 function errorAfterRejoin({ frame, id }, isPresent) {

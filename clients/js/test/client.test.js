@@ -161,7 +161,7 @@ test('a final refusal of getToken ends the client, and another failure is retrie
   await assert.rejects(joined, { code: 'guests_off' });
 });
 
-test('as a new peer the client rejects transmitted sends and transmits the others', async () => {
+test('as a new peer the client rejects transmitted messages and transmits the others', async () => {
   const context = await joinedClient();
   const { client, socket } = context;
   const lost = client.message('lost');
@@ -177,7 +177,7 @@ test('as a new peer the client rejects transmitted sends and transmits the other
   await kept;
 });
 
-test('leave is sent before the socket closes, and pending sends are rejected', async () => {
+test('leave is sent before the socket closes, and pending messages are rejected', async () => {
   const { client, socket } = await joinedClient();
   const waiting = client.message('x');
   client.leave();

@@ -12,8 +12,8 @@ const REMOTE = ['bob', 'eve'];
 const PEERS = [...LOCAL, ...REMOTE];
 
 /**
- * As strict as the protocol allows: it remembers only the first refused id, and each id up to the
- * last accepted one is a duplicate.
+ * Protects the order less than the protocol requires: it remembers only the first refused id. Each
+ * id up to the last accepted one is a duplicate.
  */
 class StrictServer {
   unavailable = false;
@@ -91,11 +91,11 @@ class StrictServer {
 function run(seed, steps) {
   const random = seededRandom(seed);
   const server = new StrictServer(random);
-  const [wire, answers, wanted] = [[], [], new Map(PEERS.map((peer) => [peer, []]))];
+  const [wire, replies, wanted] = [[], [], new Map(PEERS.map((peer) => [peer, []]))];
   const failures = [];
   const queue = new SendQueue((text) => wire.push(JSON.parse(text)), { capacity: 1000, random });
-  const receive = () => wire.length > 0 && answers.push(server.handle(wire.shift()));
-  const answer = () => answers.length > 0 && queue.answer(answers.shift());
+  const receive = () => wire.length > 0 && replies.push(server.handle(wire.shift()));
+  const reply = () => replies.length > 0 && queue.onReply(replies.shift());
   const send = (data) => {
     const to = random() < 0.15 ? undefined : PEERS[Math.floor(random() * PEERS.length)];
     for (const peer of to === undefined ? PEERS : [to]) wanted.get(peer).push(data);
@@ -104,7 +104,7 @@ function run(seed, steps) {
   const loseConnection = () => {
     if (server.unavailable) return; // no resume without the store
     queue.pause();
-    wire.length = answers.length = 0;
+    wire.length = replies.length = 0;
     queue.resume(server.resume());
     queue.open(1e6);
   };
@@ -113,22 +113,22 @@ function run(seed, steps) {
     const action = random();
     if (action < 0.3) send(step);
     else if (action < 0.6) receive();
-    else if (action < 0.85) answer();
+    else if (action < 0.85) reply();
     else if (action < 0.95) mock.timers.tick(Math.floor(random() * 80));
     else if (action < 0.985) server.unavailable = !server.unavailable;
     else loseConnection();
   }
   server.unavailable = false;
-  for (let round = 0; queue.size > 0 && round < 100_000; round += 1) if (!receive() && !answer()) mock.timers.tick(50);
+  for (let round = 0; queue.size > 0 && round < 100_000; round += 1) if (!receive() && !reply()) mock.timers.tick(50);
   return { server, wanted, queue, failures };
 }
 
-test('every send reaches each target once and in order, whatever the store and the connection do', () => {
+test('every message reaches each target once and in order, whatever the store and the connection do', () => {
   mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   try {
     for (let seed = 1; seed <= 500; seed += 1) {
       const { server, wanted, queue, failures } = run(seed, 300);
-      assert.equal(queue.size, 0, `seed ${seed}: a send has no answer`);
+      assert.equal(queue.size, 0, `seed ${seed}: a message has no reply`);
       assert.deepEqual(failures, [], `seed ${seed}`);
       for (const peer of PEERS) assert.deepEqual(server.delivered.get(peer), wanted.get(peer), `seed ${seed}: ${peer}`);
     }

@@ -49,10 +49,10 @@ test('an offer that was answered or rolled back is not repeated', async () => {
 });
 
 test('an offer that the server has not accepted yet is not repeated', async () => {
-  const { sent, sends } = await createOfferedSide(false, { accepted: false });
+  const { sent, messages } = await createOfferedSide(false, { accepted: false });
   await tick(60_000);
   assert.deepEqual(offers(sent), [1]);
-  sends[0].resolve({ type: 'ack', id: 1 });
+  messages[0].resolve({ type: 'ack', id: 1 });
   await settle();
   await tick(5000);
   assert.deepEqual(offers(sent), [1, 2]);
@@ -60,8 +60,8 @@ test('an offer that the server has not accepted yet is not repeated', async () =
 
 test('an offer is repeated after a temporary refusal, and not after a final one', async () => {
   for (const [code, expected] of [['peer_backlogged', [1, 2]], ['too_large', [1]]]) {
-    const { sent, sends } = await createOfferedSide(false, { accepted: false });
-    sends[0].reject(new SignalingError(code));
+    const { sent, messages } = await createOfferedSide(false, { accepted: false });
+    messages[0].reject(new SignalingError(code));
     await settle();
     await tick(5000);
     assert.deepEqual(offers(sent), expected, code);

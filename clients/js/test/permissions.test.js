@@ -174,19 +174,19 @@ test('a refreshed token with the same permissions emits no permissions event', a
 
 test('an offer that was refused because of a permission is created again, but not for ever', async () => {
   let mayUseData = true;
-  const { pc, negotiation, sent, sends, errors } = createSide(false, { accepted: false, mayUseData: () => mayUseData });
+  const { pc, negotiation, sent, messages, errors } = createSide(false, { accepted: false, mayUseData: () => mayUseData });
   pc.text = () => 'v=0\r\na=group:BUNDLE 0 1\r\nm=audio 9 x\r\na=mid:0\r\nm=application 9 x\r\na=mid:1\r\n';
   pc.requestNegotiation();
   await settle();
   await settle();
-  sends[0].reject(new SignalingError('not_permitted', 'no', { field: 'sdp' }));
+  messages[0].reject(new SignalingError('not_permitted', 'no', { field: 'sdp' }));
   await settle();
   mayUseData = false;
   negotiation.onPermissions();
   await settle();
   assert.equal(sent[1].sdp, 'v=0\r\na=group:BUNDLE 0\r\nm=audio 9 x\r\na=mid:0\r\nm=application 0 x\r\na=mid:1\r\n');
   for (let n = 1; n < 10; n += 1) {
-    sends.at(-1).reject(new SignalingError('not_permitted'));
+    messages.at(-1).reject(new SignalingError('not_permitted'));
     await settle();
     mock.timers.tick(4000);
     await settle();

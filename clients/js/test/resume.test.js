@@ -83,19 +83,19 @@ test('after a lost resumed frame the client resumes with the previous handle', a
   assert.equal((await nextSocket(context)).protocols[1], 'resume.handle.1');
 });
 
-test('sends up to lastId are resolved, and the rest is sent again with the same ids before new sends', async () => {
+test('messages up to lastId are resolved, and the rest is sent again with the same ids before new messages', async () => {
   const context = await createResumableClient();
   const { client, socket } = context;
-  const sends = ['a', 'b', 'c'].map((data) => client.message(data));
+  const messages = ['a', 'b', 'c'].map((data) => client.message(data));
   socket.end(1006);
   const late = client.message('d');
   const again = await nextSocket(context);
   again.resume({ lastId: 2 });
   assert.deepEqual(again.frames('message').map(({ id, data }) => `${id}:${data}`), ['3:c', '4:d']);
-  assert.deepEqual([await sends[0], await sends[1]], [{ type: 'ack', id: 1, duplicate: true }, { type: 'ack', id: 2, duplicate: true }]);
+  assert.deepEqual([await messages[0], await messages[1]], [{ type: 'ack', id: 1, duplicate: true }, { type: 'ack', id: 2, duplicate: true }]);
   again.deliver({ type: 'ack', id: 3 });
   again.deliver({ type: 'ack', id: 4 });
-  await Promise.all([...sends, late]);
+  await Promise.all([...messages, late]);
 });
 
 test('recovered: false replaces the peers, continues at its seq, and ignores known messages', async () => {
@@ -115,13 +115,13 @@ test('recovered: false may arrive on an open connection, with the same rules and
   const context = await createResumableClient();
   const { client, socket, server, received, states } = context;
   const before = states.length;
-  const sends = ['a', 'b'].map((data) => client.message(data));
+  const messages = ['a', 'b'].map((data) => client.message(data));
   socket.deliver(resumedFrame({ recovered: false, seq: 9, lastId: 1, resume: 'handle.7', peers: [peerEntry(CAROL)] }));
-  assert.deepEqual(await sends[0], { type: 'ack', id: 1, duplicate: true });
+  assert.deepEqual(await messages[0], { type: 'ack', id: 1, duplicate: true });
   assert.deepEqual(socket.frames('message').map(({ id }) => id), [1, 2, 2]);
   socket.deliver({ type: 'ack', id: 2 });
   socket.deliver({ type: 'ack', id: 2, duplicate: true });
-  await sends[1];
+  await messages[1];
   assert.deepEqual([client.peerId, client.state, [...client.peers.keys()]], [ALICE, 'open', [CAROL]]);
   assert.deepEqual([server.sockets.length, states.length], [1, before]);
   assert.deepEqual(received.map(([name]) => name), ['resumed']);

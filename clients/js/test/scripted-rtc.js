@@ -1,6 +1,6 @@
 /** A scripted RTCPeerConnection, because Node has none, and one side of a negotiation with it. */
 import { Negotiation } from '../src/negotiation.js';
-import { PendingSend } from '../src/send-queue.js';
+import { PendingMessage } from '../src/send-queue.js';
 
 /** The signaling states of a connection that matter for glare (RFC 9429, section 3.2). */
 export class ScriptedConnection extends EventTarget {
@@ -74,17 +74,17 @@ export class ScriptedConnection extends EventTarget {
 /** Creates one side. With `accepted`, its server accepts each frame at once. */
 export function createSide(polite, { accepted = true, ...options } = {}) {
   const pc = new ScriptedConnection();
-  const side = { pc, sent: [], sends: [], errors: [], onSent: null };
+  const side = { pc, sent: [], messages: [], errors: [], onSent: null };
   let id = 0;
   const post = (frame) => {
-    const send = new PendingSend(frame);
-    send.id = ++id;
-    send.done.catch(() => {});
-    if (accepted) send.resolve({ type: 'ack', id });
-    side.sends.push(send);
-    side.sent.push(JSON.parse(send.encode()));
+    const message = new PendingMessage(frame);
+    message.id = ++id;
+    message.done.catch(() => {});
+    if (accepted) message.resolve({ type: 'ack', id });
+    side.messages.push(message);
+    side.sent.push(JSON.parse(message.encode()));
     side.onSent?.(side.sent.at(-1));
-    return send;
+    return message;
   };
   side.negotiation = new Negotiation({ pc, polite, post, onError: (error) => side.errors.push(error), ...options });
   side.receive = (frame) => side.negotiation.receive({ seq: 1, from: 'x', ...frame });

@@ -22,8 +22,8 @@ function createQueue(options = {}) {
     return sending;
   };
   const transmitted = () => wire.splice(0);
-  const ack = (id) => queue.answer({ type: 'ack', id });
-  const refuse = (id, code, retryMs = 500) => queue.answer({ type: 'error', id, code, message: '', retryMs });
+  const ack = (id) => queue.onReply({ type: 'ack', id });
+  const refuse = (id, code, retryMs = 500) => queue.onReply({ type: 'error', id, code, message: '', retryMs });
   return { queue, message, transmitted, ack, refuse };
 }
 
@@ -40,19 +40,19 @@ function withTimers(run) {
   };
 }
 
-test('ids grow, and each send settles with its answer', async () => {
+test('ids grow, and each message settles with its reply', async () => {
   const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
-  const sends = ['a', 'b', 'c'].map((data) => message(data));
+  const messages = ['a', 'b', 'c'].map((data) => message(data));
   assert.deepEqual(transmitted(), ['1:a', '2:b', '3:c']);
   ack(1);
   refuse(2, 'no_such_peer');
   ack(3);
   await settle();
-  assert.deepEqual(sends.map(({ outcome }) => outcome), ['ok', 'no_such_peer', 'ok']);
+  assert.deepEqual(messages.map(({ outcome }) => outcome), ['ok', 'no_such_peer', 'ok']);
 });
 
-test('sends without a connection wait for it, in order', () => {
+test('messages without a connection wait for it, in order', () => {
   const { queue, message, transmitted } = createQueue();
   message('a');
   message('b');
@@ -61,7 +61,7 @@ test('sends without a connection wait for it, in order', () => {
   assert.deepEqual(transmitted(), ['1:a', '2:b']);
 });
 
-test('a send beyond the capacity is rejected and the others are kept', async () => {
+test('a message beyond the capacity is rejected and the others are kept', async () => {
   const { queue, message, transmitted } = createQueue({ capacity: 2 });
   message('a');
   message('b');
@@ -82,7 +82,7 @@ test('a frame above the limit is rejected and not sent', async () => {
   assert.deepEqual(transmitted(), ['2:b']);
 });
 
-test('after unavailable the queue sends again from the first refused send, in order', withTimers(async () => {
+test('after unavailable the queue sends again from the first refused message, in order', withTimers(async () => {
   const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   for (const data of ['a', 'b', 'c']) message(data);
@@ -135,7 +135,7 @@ test('an id with an unknown outcome is sent again first and unchanged', withTime
   assert.deepEqual(transmitted(), ['3:c', '4:a']);
 }));
 
-test('a send to a mailbox that stays full is rejected at the end', withTimers(async () => {
+test('a message to a mailbox that stays full is rejected at the end', withTimers(async () => {
   const { queue, message, refuse } = createQueue({ giveUpMs: 1000 });
   queue.open(1000);
   const sending = message('a');
@@ -174,7 +174,7 @@ test('a new peer keeps only application messages that were not transmitted', asy
   assert.deepEqual(transmitted(), ['2:broadcast', '3:to bob']);
 });
 
-test('the number of sends on their way is bounded', () => {
+test('the number of messages in flight is bounded', () => {
   const { queue, message, transmitted, ack } = createQueue();
   queue.open(1000);
   for (let n = 1; n <= 70; n += 1) message(n);
@@ -183,7 +183,7 @@ test('the number of sends on their way is bounded', () => {
   assert.deepEqual(transmitted(), ['65:65']);
 });
 
-test('a refused send blocks only sends to the same peer, to the room and to the public record', withTimers(async () => {
+test('a refused message holds back only messages to the same peer, to the room and to the public record', withTimers(async () => {
   const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   message('a', 'bob');
@@ -214,7 +214,7 @@ test('the retry sends the first refused id first, and the others in the order of
   assert.deepEqual(transmitted(), ['1:a', '2:c', '3:b']);
 }));
 
-test('no new send starts while the retry waits for answers', withTimers(async () => {
+test('no new message is sent while the retry waits for replies', withTimers(async () => {
   const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   message('a', 'bob');
@@ -239,7 +239,7 @@ test('repeated refusals do not delay the retry', withTimers(async () => {
   assert.deepEqual(transmitted().slice(4), ['1:1', '2:2', '3:3', '4:4']);
 }));
 
-test('a full mailbox blocks its peer only, and rate_limited blocks all sends', withTimers(async () => {
+test('a full mailbox holds back messages to its peer only, and rate_limited holds back all messages', withTimers(async () => {
   const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   message('a', 'bob');
@@ -255,18 +255,18 @@ test('a full mailbox blocks its peer only, and rate_limited blocks all sends', w
   ack(3);
 }));
 
-test('a send by direct delivery is answered with durable: false', async () => {
+test('a message by direct delivery is acknowledged with durable: false', async () => {
   const { queue, message } = createQueue();
   queue.open(1000);
   const sending = message('a', 'bob');
-  queue.answer({ type: 'ack', id: 1, durable: false });
+  queue.onReply({ type: 'ack', id: 1, durable: false });
   assert.deepEqual(await sending.done, { type: 'ack', id: 1, durable: false });
 });
 
-test('after a resume accepted sends are resolved and the rest is sent again with the same ids', async () => {
+test('after a resume accepted messages are resolved and the rest is sent again with the same ids', async () => {
   const { queue, message, transmitted, ack } = createQueue();
   queue.open(1000);
-  const sends = ['a', 'b', 'c'].map((data) => message(data, 'bob'));
+  const messages = ['a', 'b', 'c'].map((data) => message(data, 'bob'));
   transmitted();
   queue.pause();
   const late = message('d', 'bob');
@@ -274,14 +274,14 @@ test('after a resume accepted sends are resolved and the rest is sent again with
   assert.deepEqual(transmitted(), [], 'not before the connection is open');
   queue.open(1000);
   assert.deepEqual(transmitted(), ['3:c', '4:d']);
-  assert.deepEqual(await sends[1].done, { type: 'ack', id: 2, duplicate: true });
+  assert.deepEqual(await messages[1].done, { type: 'ack', id: 2, duplicate: true });
   ack(3);
   ack(4);
   await settle();
-  assert.deepEqual([...sends, late].map(({ outcome }) => outcome), ['ok', 'ok', 'ok', 'ok']);
+  assert.deepEqual([...messages, late].map(({ outcome }) => outcome), ['ok', 'ok', 'ok', 'ok']);
 });
 
-test('a refused send below lastId does not count as accepted', withTimers(async () => {
+test('a refused message below lastId does not count as accepted', withTimers(async () => {
   const { queue, message, transmitted, ack, refuse } = createQueue();
   queue.open(1000);
   const limited = message('a', 'bob');
