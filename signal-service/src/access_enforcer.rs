@@ -106,7 +106,7 @@ impl AccessEnforcer {
             checked += remove_refused_detached_peers(&room, rules, now);
         }
         if closed > 0 {
-            tracing::warn!(event = "swept", judged = checked, closed, rules = rules.len());
+            tracing::warn!(event = "rules_enforced", checked, closed, rules = rules.len());
         }
     }
 }
@@ -139,7 +139,7 @@ async fn run_notices(registry: Weak<RoomRegistry>, access_control: Arc<AccessCon
                 Some(registry) => broadcast_notice(&registry, &notice).await,
                 None => return,
             },
-            Err(RecvError::Lagged(missed)) => tracing::warn!(event = "words_missed", missed),
+            Err(RecvError::Lagged(missed)) => tracing::warn!(event = "notices_missed", missed),
             Err(RecvError::Closed) => return,
         }
     }
@@ -163,5 +163,5 @@ async fn broadcast_notice(registry: &RoomRegistry, notice: &Notice) {
             }
         }
     }
-    tracing::info!(event = "notice_told", code = %notice.code, told = sent);
+    tracing::info!(event = "notice_sent", code = %notice.code, sent);
 }

@@ -70,7 +70,7 @@ impl NodeMetrics {
                 "Rooms in which the peers of a dead node were detached",
             )?,
             direct_messages: IntCounter::new(
-                "signalbox_straight_total",
+                "signalbox_direct_total",
                 "Messages delivered directly while the store was unavailable",
             )?,
             forwarded_messages: IntCounter::new("signalbox_forwarded_total", "Messages forwarded")?,
@@ -85,7 +85,11 @@ impl NodeMetrics {
             closes: vec("signalbox_closes_total", "Connections closed by the server", "reason")?,
             refused_messages: vec("signalbox_errors_total", "Messages refused", "code")?,
             refused_upgrades: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
-            rule_closes: vec("signalbox_swept_total", "Connections closed by an access rule", "code")?,
+            rule_closes: vec(
+                "signalbox_closed_by_rule_total",
+                "Connections closed by an access rule",
+                "code",
+            )?,
             access_rules: IntGaugeVec::new(
                 Opts::new("signalbox_rules", "Access rules in force on this node"),
                 &["kind"],

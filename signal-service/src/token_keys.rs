@@ -206,7 +206,7 @@ impl KeySetSource for KeySetFetcher {
         match fetched {
             Ok(keys) => {
                 if log.failures > 0 {
-                    tracing::info!(event = "jwks_back", failures = log.failures);
+                    tracing::info!(event = "jwks_available", failures = log.failures);
                 }
                 let kids: Vec<_> = keys.iter().map(|key| key.kid().to_owned()).collect();
                 if log.kids != kids {
@@ -219,7 +219,7 @@ impl KeySetSource for KeySetFetcher {
             Err(error) => {
                 if log.failures == 0 {
                     tracing::warn!(
-                        event = "jwks_away",
+                        event = "jwks_unavailable",
                         %error,
                         "the published keys could not be fetched; the known keys stay in use"
                     );

@@ -238,7 +238,7 @@ async fn a_revocation_closes_a_thousand_sockets_on_two_nodes_in_under_a_second()
     crowd.assert_all_refused(false).await;
     let mut closed_by_rule = 0.0;
     for node in &cluster.nodes {
-        closed_by_rule += node.metric("signalbox_swept_total{code=\"token_revoked\"}").await;
+        closed_by_rule += node.metric("signalbox_closed_by_rule_total{code=\"token_revoked\"}").await;
     }
     assert_eq!((closed, closed_by_rule as usize), (PEERS, PEERS));
     drop(crowd);

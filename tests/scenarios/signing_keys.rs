@@ -150,7 +150,7 @@ async fn during_an_auth_outage_sockets_work_known_keys_join_and_unknown_keys_are
     assert!(age_s >= outage.as_secs_f64() - 2.0, "{age_s}");
     for node in &cluster.nodes {
         assert_eq!(Request::get("/health/ready").send(node.address).await.status, 200);
-        let warnings = node.log().lines().filter(|line| line.contains("jwks_away")).count();
+        let warnings = node.log().lines().filter(|line| line.contains("jwks_unavailable")).count();
         assert_eq!(warnings, 1, "one warning for each change of state");
     }
 

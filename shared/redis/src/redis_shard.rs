@@ -383,7 +383,7 @@ impl RedisShard {
             let reason = match timeout(limit, question.query_async::<String>(&mut connection)).await {
                 Ok(Ok(info)) if server_info::is_master(&info) => {
                     if !self.update_replication_id(&info) {
-                        tracing::warn!(event = "redis_lineage_changed", redis = %self.address);
+                        tracing::warn!(event = "redis_replication_id_changed", redis = %self.address);
                         self.client.notify_shard_interruption(&self.address);
                     }
                     continue;
@@ -430,7 +430,7 @@ impl RedisShard {
                     return self.install_connection(opened);
                 }
                 Err(error) => {
-                    tracing::debug!(event = "redis_away", redis = %self.address, %error);
+                    tracing::debug!(event = "redis_unavailable", redis = %self.address, %error);
                     self.client.report_problem(error);
                 }
             }

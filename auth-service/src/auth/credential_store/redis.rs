@@ -164,6 +164,6 @@ fn read<T: FromRedisValue>(reply: Value) -> Result<T, CredentialStoreError> {
 }
 
 fn log_failure(failure: RequestFailure) -> CredentialStoreError {
-    tracing::warn!(event = "auth_store_away", error = %failure);
+    tracing::warn!(event = "auth_store_unavailable", error = %failure);
     CredentialStoreError::Unavailable
 }

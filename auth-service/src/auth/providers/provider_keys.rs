@@ -141,7 +141,7 @@ impl ProviderKeySet {
             Err(error) => error.to_string(),
         };
         tracing::warn!(
-            event = "provider_away",
+            event = "provider_unavailable",
             issuer = self.issuer,
             why,
             "the keys of a provider cannot be fetched"

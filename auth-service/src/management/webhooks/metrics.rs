@@ -22,7 +22,7 @@ impl WebhookMetrics {
         let metrics = Self {
             registry: Registry::new(),
             delivered: counters(
-                "signalbox_webhooks_told_total",
+                "signalbox_webhooks_delivered_total",
                 "Events that an endpoint accepted",
                 &["endpoint"],
             )?,
