@@ -47,7 +47,7 @@ pub(super) enum DispatchAction {
         id: Option<u64>,
     },
     /// Answer with an error.
-    AnswerError(MessageFault),
+    AnswerError(ErrorAnswer),
     /// Answer that the client sends too fast.
     AnswerRateLimited {
         /// The message id.
@@ -55,8 +55,8 @@ pub(super) enum DispatchAction {
     },
 }
 
-/// Why a message is not accepted.
-pub(super) struct MessageFault {
+/// The content of an error answer: from a parse error, a rule of the role or a missing permission.
+pub(super) struct ErrorAnswer {
     pub(super) id: Option<u64>,
     pub(super) code: ErrorCode,
     pub(super) field: Option<&'static str>,
@@ -75,7 +75,7 @@ fn error_action(
     field: Option<&'static str>,
     text: impl Into<Cow<'static, str>>,
 ) -> DispatchAction {
-    DispatchAction::AnswerError(MessageFault { id, code, field, text: text.into() })
+    DispatchAction::AnswerError(ErrorAnswer { id, code, field, text: text.into() })
 }
 
 /// Turns the frames of one connection into actions.
@@ -90,8 +90,8 @@ impl<'a> MessageDispatcher<'a> {
         Self { node, peer, sender_policy: SenderPolicy::default() }
     }
 
-    /// The action for one frame. Pings, pongs and fragments count like messages, so a flood of them
-    /// closes the connection.
+    /// The action for one frame. The frame reader has counted the frame for `rate`, pings, pongs and
+    /// fragments too, so a flood of them closes the connection.
     ///
     /// # Errors
     /// [`ReadEnd`] if the connection must end.
@@ -116,6 +116,7 @@ impl<'a> MessageDispatcher<'a> {
         if must_close { Err(CloseCode::RateLimited.into()) } else { Ok(DispatchAction::Ignore) }
     }
 
+    /// Above the rate limit, the text is parsed only to find the id for the answer.
     fn dispatch_text(&mut self, text: &str, rate: RateDecision) -> DispatchAction {
         match ClientMessage::parse(text, &self.node.message_limits) {
             Ok(message) if rate == RateDecision::Pass => self.dispatch_message(message),
@@ -156,9 +157,9 @@ impl<'a> MessageDispatcher<'a> {
             return error_action(message.id, ErrorCode::BadMessage, Some("to"), text);
         }
         let redact_for_target = match self.sender_policy.filter_message(self.node, self.peer, &mut message) {
-            Ok(SenderDecision::Forward { redact_for_target }) => redact_for_target,
+            Ok(SenderOutcome::Forward { redact_for_target }) => redact_for_target,
             // Queued, so that the sender gets its ack in order.
-            Ok(SenderDecision::Drop) => return DispatchAction::Queue(PeerRequest::Drop { id: message.id }),
+            Ok(SenderOutcome::Drop) => return DispatchAction::Queue(PeerRequest::Drop { id: message.id }),
             Err(refused) => {
                 return error_action(message.id, refused.code, Some(refused.field), refused.reason);
             }
@@ -196,7 +197,7 @@ impl<'a> MessageDispatcher<'a> {
 }
 
 /// The decision about one message of a sender.
-enum SenderDecision {
+enum SenderOutcome {
     /// Forward the message. `redact_for_target` is set if it may have to be redacted.
     Forward { redact_for_target: bool },
     /// Drop the message; the sender gets an ack.
@@ -222,22 +223,22 @@ impl SenderPolicy {
         node: &SignalNode,
         peer: &LocalPeer,
         message: &mut ForwardMessage<'_>,
-    ) -> Result<SenderDecision, MessageRefusal> {
+    ) -> Result<SenderOutcome, MessageRefusal> {
         if !message.kind.carries_sdp_or_candidate() {
-            return Ok(SenderDecision::Forward { redact_for_target: false });
+            return Ok(SenderOutcome::Forward { redact_for_target: false });
         }
         self.update_rules(node, peer);
         let relay_only_roles = node.registry.context().relay_only_roles.as_ref();
         let redact_for_target = relay_only_roles.is_some() && !self.sends_relay_only;
         let (Some(rules), Some(json)) = (&self.rules, message.payload()) else {
-            return Ok(SenderDecision::Forward { redact_for_target });
+            return Ok(SenderOutcome::Forward { redact_for_target });
         };
         match filter_payload(rules, message.kind, json)? {
-            FilteredPayload::Drop => return Ok(SenderDecision::Drop),
+            FilteredPayload::Drop => return Ok(SenderOutcome::Drop),
             FilteredPayload::Forward(Cow::Owned(json)) => message.replace_payload(json),
             FilteredPayload::Forward(Cow::Borrowed(_)) => {}
         }
-        Ok(SenderDecision::Forward { redact_for_target })
+        Ok(SenderOutcome::Forward { redact_for_target })
     }
 
     /// Builds the rules again if the permissions have changed: every change makes a new `Arc`.

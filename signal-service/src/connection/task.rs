@@ -24,7 +24,7 @@ use super::{
     connection_token::RefreshOutcome,
     deadlines::DueAction,
     disconnect::{ConnectionEnd, detach_or_leave, drain_close, left_close_code},
-    dispatcher::{DispatchAction, MessageDispatcher, MessageFault},
+    dispatcher::{DispatchAction, ErrorAnswer, MessageDispatcher},
     frame_reader::{FrameReader, IncomingFrame, RateLimiter, ReadEnd, ReadProgress},
     join::{JoinedPeer, build_resume_handle, join_or_resume},
     lobby::resync_in_lobby,
@@ -321,7 +321,7 @@ impl<'a> ConnectionTask<'a> {
                 DispatchAction::StartRefresh { id, token } => self.start_refresh(id, token),
                 DispatchAction::RecordReceived(seq) => self.record_received(seq),
                 DispatchAction::AnswerPing { id } => self.answers.push(ServerMessage::Pong { id }),
-                DispatchAction::AnswerError(MessageFault { id, code, field, text }) => {
+                DispatchAction::AnswerError(ErrorAnswer { id, code, field, text }) => {
                     self.answer_error(id, code, field, &text);
                 }
                 DispatchAction::AnswerRateLimited { id } => self.answer_rate_limited(id),

@@ -38,7 +38,7 @@ fn peer_in_request(request: &HttpRequest) -> Result<PeerId, Problem> {
     PeerId::parse(request.match_info().get("peer").unwrap_or_default()).map_err(|_| no_such_peer())
 }
 
-/// The removal of one peer has no count.
+/// The outcome for one selected peer has no count: it is an error if that peer is absent.
 fn removal_response(outcome: InputOutcome) -> HttpResponse {
     let removed = if let InputOutcome::Removed(count) = outcome { count } else { 1 };
     HttpResponse::Ok().json(RemovalResponse { removed })

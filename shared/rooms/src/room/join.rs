@@ -1,8 +1,8 @@
 //! A join: whether the room accepts a new peer, and what happens to an older peer with the same
 //! grant.
 //!
-//! A grant is what all tokens have in common that were refreshed from one issued token. At most one
-//! member of a room holds a grant.
+//! All tokens that were refreshed from one token have the same grant. No two members of a room have
+//! the same grant.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl DecisionBatch<'_> {
         }
         match self.claim_grant(member) {
             Ok(Some(replacement)) => {
-                // The replaced peer has left its place, so the limits are not checked.
+                // One peer was removed for this one, so the limits are not checked.
                 self.insert_member(peer, replacement);
                 return InputOutcome::Done;
             }
@@ -84,7 +84,8 @@ impl DecisionBatch<'_> {
     /// - No peer holds the grant: `None`.
     /// - The holder is detached: the holder is removed, and the result is the record to insert. Its
     ///   client probably joins again without its resume handle.
-    /// - The holder is attached: the new peer is refused, because its token may be stolen.
+    /// - The holder is attached: the new peer is refused, because the token that the new peer
+    ///   presents may be stolen.
     fn claim_grant(&mut self, member: &Member) -> Result<Option<Member>, InputOutcome> {
         let Some((holder, is_detached)) = self.find_grant_holder(&member.user, &member.token, None) else {
             return Ok(None);
@@ -97,16 +98,16 @@ impl DecisionBatch<'_> {
         Ok(before.map(|before| replacement_of(&before, member, &self.policy.role_policy)))
     }
 
-    /// Takes the grant for a connected peer whose record the store has lost. Another peer may hold
-    /// the grant by now; [`claim_grant`](Self::claim_grant) decides between them. The result waits
-    /// in the lobby only if both peers wait there.
+    /// Returns the record to insert for a connected peer whose record the store has lost. If another
+    /// peer holds the grant by now, [`claim_grant`](Self::claim_grant) removes that peer or refuses
+    /// this one. After a removal, the record waits in the lobby only if both peers waited there.
     pub(super) fn reclaim_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
         let replacement = self.claim_grant(member)?.unwrap_or_else(|| member.clone());
         Ok(Member { waiting: member.waiting && replacement.waiting, ..replacement })
     }
 
-    /// The member that holds the grant of this token, and whether that member is detached. `except`
-    /// is not considered.
+    /// The member of this user that has the grant of this token, and whether that member is detached.
+    /// `except` is a peer to skip.
     pub(super) fn find_grant_holder(
         &self,
         user: &UserId,
@@ -122,7 +123,8 @@ impl DecisionBatch<'_> {
 }
 
 /// The record of a new peer that replaces a peer of the same grant. The new peer keeps the role,
-/// permissions and mute that a moderator gave to the replaced peer, and its place in the lobby.
+/// permissions and mute that a moderator gave to the replaced peer. If that peer waited in the lobby,
+/// the new peer waits too, unless its role skips the lobby.
 fn replacement_of(before: &Member, new_peer: &Member, roles: &RoomRolePolicy) -> Member {
     let mut member = new_peer.clone();
     if before.overridden {

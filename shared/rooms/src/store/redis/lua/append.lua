@@ -1,10 +1,10 @@
--- Appends a batch of messages of one sender. Runs after common.lua, which defines the functions
--- that are not defined here and describes the fields of the room hash.
--- A message is written to all its targets or to none. It also records the seq that the sender's
--- client has acknowledged.
+-- Appends a batch of messages of one sender, each to all its targets or to none. The script also
+-- records the seq that the sender's client has acknowledged.
+-- Runs after common.lua, which defines `room`, `replication_id` and the functions that are not
+-- defined here, and describes the fields of the room hash and of an entry.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3 mailbox of the sender, 4… mailboxes of targets
 -- ARGV: 1 sender, 2 node, 3 epoch, 4 mailbox version of the sender, 5 its acknowledged seq,
---       6 highest id that was accepted elsewhere, 7 handle generation of the client or '',
+--       6 highest id that the node knows to be accepted (also by direct delivery), 7 handle generation of the client or '',
 --       8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms, 13 slack ms,
 --       14 version of the room that the caller knows, 15 number of messages,
 --       16 maximum retention of a room, ms, then for each message:
@@ -23,7 +23,8 @@ local name, topic = ARGV[8], ARGV[9]
 local backlog, backlog_bytes, life = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local kept = { max_entries = 2 * backlog, life = life, slack = tonumber(ARGV[13]) }
 
--- A room that does not exist has no owner either.
+-- heal() repairs the mailboxes after a change of the replication id. It returns false if the room
+-- does not exist; then no node owns the sender.
 if not heal() then return { 'no' } end
 local own = redis.call('HMGET', room, 'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender)
 if not own[2] then return { 'no' } end
@@ -34,7 +35,8 @@ if ARGV[7] ~= '' then redis.call('HSET', room, 'g:' .. sender, ARGV[7]) end
 if mailbox == known_mailbox and acked > tonumber(own[4] or 0) then
   local id = mailbox .. '-' .. text(acked)
   local entry = redis.call('XRANGE', KEYS[3], id, id)[1]
-  -- An entry that has expired already needs no acknowledgement. The tenth value is `c`, the bytes.
+  -- The tenth value of an entry is its `c`: the bytes written up to and with this entry. If the
+  -- entry has expired, the counters are corrected when the mailbox seems full.
   if entry then acknowledge(sender, mailbox, KEYS[3], acked, entry[2][10]) end
 end
 
@@ -73,7 +75,7 @@ local function targets_of(at, count)
   return targets
 end
 
-local at = 17 -- behind the 16 arguments above
+local at = 17 -- after the 16 arguments above
 for _ = 1, tonumber(ARGV[15]) do
   local id, address, body, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   at = at + 4
