@@ -4,8 +4,9 @@
 -- defined here, and describes the fields of the room hash and of an entry.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3 mailbox of the sender, 4… mailboxes of targets
 -- ARGV: 1 sender, 2 node, 3 epoch, 4 mailbox version of the sender, 5 its acknowledged seq,
---       6 highest id that the node knows to be accepted (also by direct delivery), 7 handle generation of the client or '',
---       8 room name, 9 topic prefix, 10 backlog, 11 backlog bytes, 12 entry life ms, 13 slack ms,
+--       6 highest id that the node knows to be accepted, also by direct delivery,
+--       7 handle generation of the client or '', 8 room name, 9 topic prefix,
+--       10 maximum unacked entries, 11 maximum unacked bytes, 12 entry life ms, 13 slack ms,
 --       14 version of the room that the caller knows, 15 number of messages,
 --       16 maximum retention of a room, ms, then for each message:
 --       id or '', address, body, number of targets, then for each target: peer, index in KEYS
