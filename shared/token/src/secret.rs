@@ -42,7 +42,7 @@ pub enum WeakSecret {
     #[error("has only {0} different bytes; a random secret has more than 10")]
     TooUniform(usize),
     /// The secret repeats a shorter text.
-    #[error("repeats a shorter text of {0} bytes")]
+    #[error("is a shorter text of {0} bytes, repeated")]
     Repeated(usize),
     /// The secret contains a word or a text that documentation uses as an example.
     #[error("is a known example value")]
