@@ -26,7 +26,7 @@ SIGNALBOX_API_KEYS="fuzz:$secret" SIGNALBOX__AUTH__TOKEN_TTL_MAX=24h \
   "$binary" --listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
 server=$!
 for _ in $(seq 100); do
-  url=$(sed -n 's|.*at \(http://[^/]*\)/.*|\1|p' "$work/out")
+  url=$(sed -n 's|.* \(http://[^/]*\)/.*|\1|p' "$work/out")
   [ -z "$url" ] || break
   kill -0 "$server" || { cat "$work/log"; exit 1; }
   sleep 0.1
