@@ -182,7 +182,17 @@ check_signatures() {
   done
 }
 
+# A full disk shows up as failures of whatever step writes next. So it is reported before them.
+report_disk() {
+  local folder free
+  for folder in "${CARGO_TARGET_DIR:-.}" "$WORK"; do
+    free=$(df -Pk "$folder" 2>/dev/null | awk 'NR == 2 { print int($4 / 1048576) }')
+    [ "${free:-99}" -ge 4 ] || say "disk: only $free GiB free for $folder; a run from a clean clone writes about 4 GiB"
+  done
+}
+
 prepare() {
+  report_disk
   command -v cargo >/dev/null || die "cargo is missing: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later (https://rustup.rs)"
   install_packages
   if is_chosen deny; then
@@ -206,6 +216,8 @@ prepare() {
 
 run_steps() {
   export CARGO_NET_OFFLINE=true PATH=$PATH:/usr/sbin:/sbin
+  # CI builds once, and the state of incremental builds would take two thirds of its disk space.
+  [ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
   local step status start line results=() passed=0 failed=0 skipped=0
   for step in "${CHOSEN[@]}"; do
     printf '\n==== %s ====\n' "$step"
