@@ -4,16 +4,20 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { request as plainRequest } from 'node:http';
+import { request as secureRequest } from 'node:https';
 import { after, before, describe, it } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
 import { TestSite, stopProcess } from './harness.mjs';
 
 // Has the form of a token, so that the test finds a leak in the logs.
 const SECRET = 'eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.tells-of-a-leak';
+// Has the form of a resume handle.
+const HANDLE = 'eyJzZWFsZWQ.tells-of-a-leak';
 
 describe('the edge', () => {
   const site = new TestSite();
   const seen = [];
+  const upgrades = [];
   let upstream;
   let edge;
 
@@ -22,6 +26,7 @@ describe('the edge', () => {
       seen.push(request);
       response.setHeader('content-type', 'application/json').end('{}');
     });
+    upstream.onUpgrade((request) => upgrades.push(request.rawHeaders));
     edge = await site.startEdge({ signal: [upstream.port], auth: [upstream.port] });
   });
   after(() => site.close());
@@ -32,6 +37,19 @@ describe('the edge', () => {
     for (let n = 0; n < count; n++) all.push((await send(n)).status);
     return all;
   };
+  /** The status of a request with these headers, sent as they are. */
+  const rawStatus = (target, path, headers = {}) =>
+    new Promise((resolve, reject) => {
+      const options = { host: 'localhost', port: target.tls, path, headers, ca: target.ca, agent: false };
+      const request = secureRequest(options, (answer) => answer.resume().on('end', () => resolve(answer.statusCode)));
+      request.on('upgrade', (answer, socket) => {
+        socket.destroy();
+        resolve(answer.statusCode);
+      });
+      request.on('error', reject).end();
+    });
+  const UPGRADE = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
+  const upgradeStatus = (target, path, headers = {}) => rawStatus(target, path, { ...UPGRADE, ...headers });
   const openAndClose = (target, path, options) => async () => {
     const answer = await target.open(path, options);
     answer.socket?.terminate();
@@ -52,17 +70,56 @@ describe('the edge', () => {
       for (const version of ['TLSv1.2', 'TLSv1.1']) assert.match(await handshake(version), /ALERT|UNSUPPORTED|PROTOCOL/);
     });
 
-    it('plain HTTP redirects to HTTPS', async () => {
-      for (const path of ['/', '/auth/token', '/ws/signal', '/health/live']) {
-        const answer = await new Promise((resolve, reject) => {
-          const request = plainRequest({ host: '127.0.0.1', port: edge.plain, path, headers: { host: 'rtc.example' } }, resolve);
-          request.on('error', reject).end();
+    const requestPlain = (path, host) =>
+      new Promise((resolve, reject) => {
+        const headers = host === undefined ? {} : { host };
+        const request = plainRequest({ host: '127.0.0.1', port: edge.plain, path, headers, setHost: false }, (answer) => {
+          let text = '';
+          answer.setEncoding('utf8').on('data', (part) => (text += part));
+          answer.on('end', () => resolve({ status: answer.statusCode, location: answer.headers.location, text }));
         });
-        answer.resume();
-        assert.equal(answer.statusCode, 308, path);
-        assert.equal(answer.headers.location, `https://rtc.example${path}`);
+        request.on('error', reject).end();
+      });
+
+    it('plain HTTP redirects to HTTPS', async () => {
+      seen.length = 0;
+      for (const path of ['/', '/call.js', '/client/index.js', '/auth/token', '/ws/signal', '/health/live', '/?room=stand-up_1.~']) {
+        for (const host of ['rtc.example', 'RTC.example:80', 'localhost']) {
+          const { status, location } = await requestPlain(path, host);
+          assert.equal(status, 308, path);
+          assert.equal(location, `https://${host.toLowerCase().split(':')[0]}${path}`);
+        }
       }
       assert.equal(seen.length, 0);
+    });
+
+    it('plain HTTP leads to no other name', async () => {
+      const hosts = ['evil.example', 'rtc.example.evil.example', 'evil.example:80', 'xrtc.example', '127.0.0.1', '[::1]'];
+      for (const host of hosts) {
+        const { status, location } = await requestPlain('/', host);
+        assert.deepEqual([status, location], [421, undefined], host);
+      }
+      // The name in an absolute request line takes precedence over Host (RFC 9112, section 3.2.2).
+      assert.equal((await requestPlain('http://evil.example/', 'rtc.example')).status, 421);
+      assert.ok([400, 421].includes((await requestPlain('/', undefined)).status), 'no Host');
+      assert.equal((await requestPlain('//evil.example/', 'rtc.example')).location, 'https://rtc.example//evil.example/');
+    });
+
+    it('the redirect from plain HTTP repeats no credential', async () => {
+      for (const [path, target] of [
+        [`/ws/signal?token=${SECRET}`, '/ws/signal'],
+        [`/ws/signal?resume=${HANDLE}&since=1`, '/ws/signal'],
+        [`/?room=r&invite=${SECRET}`, '/'],
+        [`/?invite=${SECRET}&room=r`, '/'],
+        [`/?room=r%26token=${SECRET}`, '/'],
+        [`/index.html?${SECRET}`, '/index.html'],
+        [`/%3Ftoken=${SECRET}`, '/'],
+        ['/a%0d%0aSet-Cookie:x', '/'],
+      ]) {
+        const { status, location, text } = await requestPlain(path, 'rtc.example');
+        assert.deepEqual([status, location], [308, `https://rtc.example${target}`], path);
+        assert.ok(!text.includes(SECRET), path);
+      }
     });
   });
 
@@ -149,24 +206,132 @@ describe('the edge', () => {
     it('a resume has its own bucket', async () => {
       const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
       assert.deepEqual(await collectStatuses(3, openAndClose(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 429]);
-      assert.deepEqual(await collectStatuses(5, openAndClose(tight, `/ws/signal?resume=${SECRET}&since=4`)), [101, 101, 101, 101, 429]);
+      assert.deepEqual(await collectStatuses(5, openAndClose(tight, `/ws/signal?resume=${HANDLE}&since=4`)), [101, 101, 101, 101, 429]);
     });
 
     it('a resume with the handle as a subprotocol uses the same bucket', async () => {
       const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
-      const resume = { protocols: ['signalbox.v1', `resume.${SECRET}`] };
+      const resume = { protocols: ['signalbox.v1', `resume.${HANDLE}`] };
       assert.deepEqual(await collectStatuses(3, (n) => openAndClose(tight, n === 1 ? '/ws/signal' : '/ws/signal?since=4', resume)()), [101, 101, 101]);
       assert.deepEqual(await collectStatuses(3, openAndClose(tight, '/ws/signal')), [101, 101, 429], 'the bucket of new connections is separate');
       assert.deepEqual(await collectStatuses(2, openAndClose(tight, '/ws/signal?since=4', resume)), [101, 429]);
     });
 
-    it('a new connection cannot use the resume bucket', async () => {
-      const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1' });
-      const paths = [`token=${SECRET}`, `token=${SECRET}`, `token=${SECRET}&resume=1`, `resume=1&token=${SECRET}`, 'xresume=1'];
-      const all = await collectStatuses(paths.length, (n) => openAndClose(tight, `/ws/signal?${paths[n]}`)());
-      assert.deepEqual(all, [101, 101, 429, 429, 429]);
-      const protocols = ['signalbox.v1', `token.${SECRET}`, `resume.${SECRET}`];
-      assert.equal((await tight.open('/ws/signal?since=4', { protocols })).status, 429);
+    describe('of a client that returns', () => {
+      const strict = { EDGE_WS_PER_MINUTE: '1', EDGE_WS_BURST: '1' };
+      /** Returns an edge whose bucket of new connections is empty for this client. */
+      const startExhaustedEdge = async () => {
+        const target = await startLimitedEdge(strict);
+        assert.deepEqual(await collectStatuses(3, openAndClose(target, '/ws/signal')), [101, 101, 429]);
+        return target;
+      };
+      const authorization = `Bearer ${SECRET}`;
+      const offer = (...values) => ({ 'Sec-WebSocket-Protocol': values.join(', ') });
+
+      it('the listed forms of a resume use the resume bucket', async () => {
+        const target = await startExhaustedEdge();
+        for (const [query, headers] of [
+          [`?resume=${HANDLE}`, {}],
+          [`?resume=${HANDLE}&since=0`, {}],
+          [`?resume=${HANDLE}&since=9007199254740991`, offer('signalbox.v1')],
+          ['', offer('signalbox.v1', `resume.${HANDLE}`)],
+          ['?since=4', { 'Sec-WebSocket-Protocol': `signalbox.v1,resume.${HANDLE}` }],
+        ]) {
+          assert.equal(await upgradeStatus(target, `/ws/signal${query}`, headers), 101, query);
+        }
+        assert.equal((await target.request(`/ws/validate?resume=${HANDLE}`)).status, 200);
+      });
+
+      it('a new connection cannot use the resume bucket', async () => {
+        const target = await startExhaustedEdge();
+        const resume = `resume=${HANDLE}`;
+        // Every name that a service reads, with each of its characters encoded.
+        const spellings = (name) => [
+          name,
+          ...[...name].map((c, n) => `${name.slice(0, n)}%${c.charCodeAt(0).toString(16)}${name.slice(n + 1)}`),
+          ...[...name].map((c, n) => `${name.slice(0, n)}%${c.charCodeAt(0).toString(16).toUpperCase()}${name.slice(n + 1)}`),
+          name.toUpperCase(),
+          `${name}%00`,
+          `+${name}`,
+        ];
+        const tokens = spellings('token').map((name) => `${name}=${SECRET}`);
+        const queries = [
+          ...tokens,
+          ...tokens.flatMap((token) => [`${token}&x=,resume.`, `${token}&${resume}`, `${resume}&${token}`, `${resume}&since=1&${token}`, `since=1&${token}&x=%20,resume.${HANDLE}`]),
+          ...spellings('resume').slice(1).map((name) => `${name}=${HANDLE}`),
+          ...spellings('since').slice(1).map((name) => `${resume}&${name}=1`),
+          `${resume}&${resume}`,
+          `${resume}&since=1&since=2`,
+          `${resume}&since=-1`,
+          `${resume}&since=`,
+          `${resume}&`,
+          `&${resume}`,
+          `since=1&${resume}`,
+          `${resume};token=${SECRET}`,
+          `${resume}%26token=${SECRET}`,
+          `${resume}%23`,
+          `resume=${HANDLE}.x`,
+          'resume=1',
+          'resume=a%2Eb',
+          'xresume=a.b',
+          `?${resume}`,
+          'x=,resume.',
+          'since=1',
+        ];
+        for (const query of queries) {
+          assert.equal(await upgradeStatus(target, `/ws/signal?${query}`), 429, query);
+          assert.equal((await rawStatus(target, `/ws/validate?${query}`)), 429, `validate ${query}`);
+        }
+        const protocols = [
+          [`resume.${HANDLE}`],
+          ['signalbox.v1'],
+          ['x', 'resume.x'],
+          ['signalbox.v1', 'resume.x'],
+          [`resume.${HANDLE}`, 'signalbox.v1'],
+          ['signalbox.v1', `resume.${HANDLE}`, `resume.${HANDLE}`],
+          ['signalbox.v1', `resume.${HANDLE}`, 'x'],
+          ['signalbox.v1', `token.${SECRET}`],
+          ['signalbox.v1', `token.${SECRET}`, `resume.${HANDLE}`],
+          ['signalbox.v1', `resume.${HANDLE}`, `token.${SECRET}`],
+          ['signalbox.v1', `resume.${HANDLE}\ttoken.${SECRET}`],
+          ['signalbox.v1', `Resume.${HANDLE}`],
+          [`signalbox.v1,\tresume.${HANDLE}`],
+        ];
+        for (const values of protocols) {
+          for (const query of ['', '?since=4', `?token=${SECRET}`]) {
+            assert.equal(await upgradeStatus(target, `/ws/signal${query}`, offer(...values)), 429, `${query} ${values}`);
+          }
+        }
+        for (const values of [[], ['signalbox.v1', `resume.${HANDLE}`], ['x', 'resume.x']]) {
+          const headers = values.length ? { ...offer(...values), authorization } : { authorization };
+          for (const query of ['', `?${resume}`, `?${resume}&since=1`, '?a=,resume.']) {
+            assert.equal(await rawStatus(target, `/ws/validate${query}`, headers), 429, `validate ${query} ${values}`);
+          }
+          assert.equal(await upgradeStatus(target, `/ws/signal?${resume}`, headers), 429);
+        }
+        assert.equal(await rawStatus(target, '/ws/validate', offer('signalbox.v1', `resume.${HANDLE}`)), 429, 'no handle is read there');
+        for (const path of [`/ws/../ws/signal?${resume}&token=${SECRET}`, `/ws/%73ignal?token=${SECRET}&${resume}`, `//ws/signal?token=${SECRET}`]) {
+          assert.notEqual(await upgradeStatus(target, path), 101, path);
+        }
+        assert.equal((await target.request(`/ws/validate?${resume}`, { method: 'POST' })).status, 429, 'another method');
+      });
+
+      it('the node reads the same of a repeated header', async () => {
+        const target = await startExhaustedEdge();
+        seen.length = 0;
+        await rawStatus(edge, '/ws/validate', { 'Sec-WebSocket-Protocol': ['signalbox.v1', `token.${SECRET}`] });
+        const names = seen[0].rawHeaders.map((text) => text.toLowerCase());
+        assert.equal(names.filter((text) => text === 'sec-websocket-protocol').length, 1);
+        const authorizations = [authorization, 'Basic x'];
+        if ((await rawStatus(edge, '/ws/validate', { Authorization: authorizations })) === 200) {
+          assert.equal(seen[1].rawHeaders.filter((text) => authorizations.includes(text)).length, 1);
+        }
+        // nginx uses the first of them, or all of them joined.
+        const first = { 'Sec-WebSocket-Protocol': [`signalbox.v1, resume.${HANDLE}`, `token.${SECRET}`] };
+        if ((await upgradeStatus(target, '/ws/signal', first)) === 101) {
+          assert.ok(!JSON.stringify(upgrades.at(-1)).includes(SECRET), 'the node gets no token');
+        }
+      });
     });
 
     it('requests to /auth/ and to the feed share one rate', async () => {
@@ -243,9 +408,9 @@ describe('the edge', () => {
       const protocols = ['signalbox.v1', `token.${SECRET}`];
       for (let n = 0; n < 3; n++) {
         await openAndClose(target, `/ws/signal?token=${SECRET}`, { headers: { Referer: `https://x.example/?token=${SECRET}` } })();
-        await openAndClose(target, `/ws/signal?resume=${SECRET}&since=4`)();
-        await openAndClose(target, '/ws/signal?since=4', { protocols: ['signalbox.v1', `resume.${SECRET}`] })();
-        await target.request(`/ws/validate?resume=${SECRET}`);
+        await openAndClose(target, `/ws/signal?resume=${HANDLE}&since=4`)();
+        await openAndClose(target, '/ws/signal?since=4', { protocols: ['signalbox.v1', `resume.${HANDLE}`] })();
+        await target.request(`/ws/validate?resume=${HANDLE}`);
         await openAndClose(target, '/ws/signal', { protocols })();
         await target.request(`/auth/validate?token=${SECRET}`, { headers: { authorization: `Bearer ${SECRET}` } });
         await target.request(`/nothing?token=${SECRET}`);

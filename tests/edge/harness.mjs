@@ -121,6 +121,7 @@ export class TestSite {
     const env = {
       EDGE_HTTP_LISTEN: `127.0.0.1:${plain}`,
       EDGE_HTTPS_LISTEN: `[::]:${tls} ipv6only=off`,
+      EDGE_NAMES: 'localhost rtc.example',
       EDGE_CERT: join(this.secrets, 'edge.crt'),
       EDGE_KEY: join(this.secrets, 'edge.key'),
       EDGE_ACCESS_LOG: accessLog,
@@ -151,6 +152,11 @@ export class TestSite {
     return new EdgeServer({ plain, tls, child, accessLog, ca: this.secret('edge.crt') });
   }
 
+  /** Waits until a process listens on a TCP port. */
+  waitForPort(port, child) {
+    return waitForPort(port, child);
+  }
+
   /** Starts a server in this process, for tests that read the requests or choose the answers. */
   async startUpstream(handle) {
     const server = createServer(handle);
@@ -166,7 +172,7 @@ export class TestSite {
       server.closeAllConnections();
       server.close();
     });
-    return { port };
+    return { port, onUpgrade: (action) => server.on('upgrade', action) };
   }
 }
 
