@@ -1,7 +1,7 @@
 //! Moderation by peers: kick, mute, lock and end, and the permissions that each needs.
 
 use serde_json::{Value, json};
-use signalbox_tests::{http::Request, peer::ResumeState, peer::TestConnection};
+use signalbox_tests::{http::Request, net::eventually, peer::ResumeState, peer::TestConnection};
 
 fn command(kind: &str, peer: &str) -> Value {
     json!({"type": kind, "peer": peer})
@@ -99,6 +99,10 @@ on_each_store! {
             cluster.api("PATCH", &path, &change).await.assert_status(200);
             let updated = bob.next_of_type("peer-updated").await;
             assert_eq!(updated["muted"], muted, "after {change}: {updated}");
+        }
+        let auth = cluster.auth.as_ref().unwrap_or(&cluster.nodes[0]);
+        for event in ["peer_unmuted", "peer_muted", "role_changed"] {
+            eventually("the change is in the audit log", async || auth.log().contains(event).then_some(())).await;
         }
         let bob = bob.disconnect().await.resume_on(cluster.next_node()).await;
         assert_eq!(entry(&bob, alice.id()).get("muted"), None);

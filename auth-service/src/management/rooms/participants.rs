@@ -100,7 +100,7 @@ pub(crate) async fn patch(
     }
     if let Some(muted) = muted {
         change_room(&service, &room, RoomAction::Mute { peer: peer.clone(), muted }).await?;
-        log_room_change("peer_muted", &caller.id(), &room);
+        log_room_change(if muted { "peer_muted" } else { "peer_unmuted" }, &caller.id(), &room);
     }
     let state = load_room(&service, &room).await?;
     let member = state.members.get(&peer).ok_or_else(no_such_peer)?;
