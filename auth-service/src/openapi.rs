@@ -83,10 +83,18 @@ impl Modify for SecuritySchemes {
             http.description = Some(description.to_owned());
             components.add_security_scheme(name, SecurityScheme::Http(http));
         };
-        add("key", HttpAuthScheme::Basic, "An API key: its id and its secret");
-        add("management", HttpAuthScheme::Bearer, "A management token");
-        add("user", HttpAuthScheme::Bearer, "A user token");
-        add("token", HttpAuthScheme::Bearer, "A room token");
+        add("key", HttpAuthScheme::Basic, "An API key: its id is the user name, its secret is the password");
+        add(
+            "management",
+            HttpAuthScheme::Bearer,
+            "A management token: issued for an API key, with all or some of its scopes",
+        );
+        add(
+            "user",
+            HttpAuthScheme::Bearer,
+            "A user token: identifies one user in no particular room, issued by `/auth/exchange`",
+        );
+        add("token", HttpAuthScheme::Bearer, "A room token: lets one user join one room");
     }
 }
 

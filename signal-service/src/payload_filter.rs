@@ -160,7 +160,7 @@ mod tests {
                         permissions.iter().map(|name| Arc::from(*name)).collect();
                     let role = Role::parse(role).unwrap();
                     let is_read = build_sender_rules(&settings, &role, &permissions).is_some();
-                    let reason = room_policy.inspection_reason(&role, &permissions);
+                    let reason = room_policy.payload_inspection_reason(&role, &permissions);
                     assert_eq!(
                         is_read,
                         reason.is_some(),

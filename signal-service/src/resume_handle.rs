@@ -137,7 +137,7 @@ mod tests {
             region: None,
             waiting: false,
             muted: false,
-            overridden: false,
+            has_assigned_permissions: false,
             name: "Alïce".into(),
             metadata: RawValue::from_string("{}".into()).unwrap().into(),
             attachment: PeerAttachment::default(),

@@ -58,7 +58,7 @@ async fn inject_connection_fault(step: &FaultStep, proxies: &[Arc<FaultProxy>]) 
             let direction = *rng.pick(&[Direction::ToServer, Direction::ToClient, Direction::Both]);
             format!(
                 "HalfOpen {direction:?}: {} connections of node {}",
-                proxy.half_open(direction, || pick(&mut rng)),
+                proxy.half_open_selected(direction, || pick(&mut rng)),
                 step.node
             )
         }

@@ -75,8 +75,8 @@ async fn every_redis_key_has_a_ttl_and_an_ended_room_leaves_no_keys() {
     redis.assert_clean_after(Duration::ZERO).await;
 }
 
-/// Alice keeps sending and Bob never acknowledges. No entry may outlive the window, three leases
-/// and slack, neither while newer entries arrive nor after the last one.
+/// Alice keeps sending and Bob never acknowledges. No entry may outlive its maximum age, neither
+/// while newer entries arrive nor after the last one.
 #[tokio::test]
 async fn no_entry_outlives_its_maximum_age() {
     let cluster = TestCluster::start(StoreKind::Redis(2), &[("TIMING__PING", "60s")]).await;

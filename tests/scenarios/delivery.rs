@@ -130,7 +130,7 @@ on_each_store! {
         alice.send(json!({"type": "message", "to": bob.id(), "id": 9, "data": "old"})).await;
         assert_eq!(alice.reply_to(9).await, json!({"type": "ack", "id": 9, "duplicate": true}));
         assert_eq!(bob.next_of_type("peer-updated").await["name"], "Alice");
-        alice.message(&bob, json!("fence")).await;
+        alice.message(&bob, json!("marker")).await;
         // The harness counts message ids from 1, so this id is a duplicate as well: Bob receives
         // only the update.
         assert!(bob.take_unread().await.is_empty());
@@ -158,8 +158,8 @@ on_each_store! {
         assert_eq!(answers[0]["field"], "to");
         assert!(answers.iter().all(|answer| *answer == answers[0]), "the answers reveal whether a peer exists: {answers:?}");
         eve.message_room(json!("to an empty room")).await;
-        bob.message(&alice, json!("fence")).await;
-        assert_eq!(alice.next_message().await.data, Some(json!("fence")));
+        bob.message(&alice, json!("marker")).await;
+        assert_eq!(alice.next_message().await.data, Some(json!("marker")));
     }
 
     async fn a_message_to_its_own_sender_is_refused(cluster) {

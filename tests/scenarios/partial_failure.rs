@@ -136,7 +136,7 @@ async fn a_reclaimed_peer_stays_owned_when_the_answer_to_the_reclaim_is_lost() {
     let reclaim = format!("peer-attached\\\",\\\"peerId\\\":\\\"{}", alice.id());
     within("the reclaim of Alice", async { while !commands.next().await.unwrap().contains(&reclaim) {} })
         .await;
-    fleet.nodes[0].redis_proxy().half_open(Direction::ToClient, || true);
+    fleet.nodes[0].redis_proxy().half_open_all(Direction::ToClient);
     fleet.nodes[0].redis_proxy().set_delay(Duration::ZERO);
     next_about(&carol, "peer-attached", alice.id()).await;
     // When the node holds its lease again, all earlier steps have finished.

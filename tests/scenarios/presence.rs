@@ -66,9 +66,9 @@ on_each_store! {
             let left = peer.next_of_type("peer-left").await;
             assert_eq!((&left["peerId"], &left["reason"]), (&json!(left_id), &json!("left")));
         }
-        bob.message_room(json!("fence")).await;
+        bob.message_room(json!("marker")).await;
         carol.next_message().await;
-        carol.message_room(json!("fence")).await;
+        carol.message_room(json!("marker")).await;
         bob.next_message().await;
         for peer in [&bob, &carol] {
             assert!(peer.take_unread().await.is_empty(), "a peer leaves once, and is not detached first");

@@ -116,7 +116,7 @@ async fn a_silent_room_outlives_the_ttl_of_its_mailboxes() {
     alice.message(&bob, json!("before")).await;
     bob.next_message().await;
     bob.send(json!({"type": "received", "seq": bob.seq().await})).await;
-    // The window, three leases and slack: every mailbox has expired, and more than three windows
+    // The window, three leases and the deletion delay: every mailbox has expired, and more than three windows
     // have passed.
     tokio::time::sleep(Duration::from_millis(1_000 + 600 + 4_000 + 1_000)).await;
     alice.message(&bob, json!("after")).await;

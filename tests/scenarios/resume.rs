@@ -8,6 +8,8 @@
 //! - *since* is the last seq that the client has processed. The client sends it to resume.
 //! - A *takeover* is a request with a handle and without `since`, as a reloaded page sends it. The
 //!   client joins as a new peer, and the old peer leaves in the same commit.
+//! - The *first frame* that a client sends on a connection confirms the handle of this connection:
+//!   older handles are then refused.
 //! - The *audit* after a scenario checks the processes, the logs and the keys in Redis.
 //! - `on_each_store!` runs each scenario in one process, and with two nodes over Redis. It ends
 //!   each scenario with the audit.
@@ -31,7 +33,12 @@ const WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "2s");
 /// Short, because the test waits for its end.
 const SHORT_WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "300ms");
 
-const REPLACED: (u16, &str) = (4512, "replaced");
+/// Short, because the test waits until a node counts Redis as unavailable.
+const REDIS_DEADLINE: (&str, &str) = ("REDIS__DEADLINE", "300ms");
+
+/// The close code and reason of a connection when a newer connection of the same peer, or a
+/// takeover, replaces it.
+const CLOSED_AS_REPLACED: (u16, &str) = (4512, "replaced");
 
 fn last_node(cluster: &TestCluster) -> &Process {
     cluster.nodes.last().unwrap()
@@ -43,11 +50,11 @@ async fn assert_next_messages(peer: &TestPeer, expected: impl IntoIterator<Item 
     }
 }
 
-/// Checks that `peer` has received no unread message. To do so, `sender` sends one last message as
-/// a fence: it arrives after all earlier messages of `sender`.
+/// Checks that `peer` has received no unread message. To do so, `sender` sends a marker message,
+/// which arrives after all earlier messages of `sender`.
 async fn assert_no_more_messages(peer: &TestPeer, sender: &TestPeer) {
-    sender.message(peer, json!("fence")).await;
-    assert_next_messages(peer, [json!("fence")]).await;
+    sender.message(peer, json!("marker")).await;
+    assert_next_messages(peer, [json!("marker")]).await;
     let remaining = peer.take_unread().await;
     assert!(!remaining.iter().any(|frame| frame["type"] == "message"), "{remaining:?}");
 }
@@ -136,14 +143,14 @@ on_each_store! {
             assert_eq!((&answer["type"], answer["duplicate"] == true), (&json!("ack"), id <= accepted), "{answer}");
         }
         assert_next_messages(&bob, (1..=20).map(|id| json!(id))).await;
-        alice.send(json!({"type": "message", "to": bob.id(), "id": 100, "data": "fence"})).await;
-        assert_next_messages(&bob, [json!("fence")]).await;
+        alice.send(json!({"type": "message", "to": bob.id(), "id": 100, "data": "marker"})).await;
+        assert_next_messages(&bob, [json!("marker")]).await;
     }
 
     async fn the_newest_connection_replaces_the_older_connection(cluster, [super::WINDOW]) {
         let (alice, old) = cluster.room("r").join2().await;
         let new = old.resume_state().await.resume_on(&cluster.nodes[0]).await;
-        assert_closed(&old.wait_closed().await, REPLACED);
+        assert_closed(&old.wait_closed().await, CLOSED_AS_REPLACED);
         alice.message(&new, json!("for the new one")).await;
         assert_next_messages(&new, [json!("for the new one")]).await;
         new.message(&alice, json!("from the new one")).await;
@@ -227,7 +234,7 @@ on_each_store! {
         let joined = alice.next_of_type("peer-joined").await;
         assert_eq!(joined["peerId"], new.id());
         assert_eq!(joined["seq"].as_u64(), left_event["seq"].as_u64().map(|seq| seq + 1), "in one commit");
-        assert_closed(&bob.wait_closed().await, REPLACED);
+        assert_closed(&bob.wait_closed().await, CLOSED_AS_REPLACED);
         let late_peer = room.connect("late").await;
         assert_eq!(late_peer.next().await["code"], "room_full");
         alice.message(&new, json!("welcome")).await;
@@ -281,14 +288,14 @@ on_each_store! {
         assert_no_more_messages(&bob, &alice).await;
     }
 
-    /// Neither side has noticed that the old connection is lost.
+    /// The old connection is lost, and neither side has noticed it: no data arrives any more.
     async fn a_half_open_connection_does_not_block_a_resume(cluster, [super::WINDOW]) {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
         let proxy = FaultProxy::start(last_node(cluster).address).await;
         let token = room.token(json!({"user": "bob"})).await;
         let bob = TestConnection::open(proxy.address, &token).await.into_peer().await;
-        assert_eq!(proxy.half_open(Direction::Both, || true), 1);
+        assert_eq!(proxy.half_open_all(Direction::Both), 1);
         let resume_state = bob.resume_state().await;
         for n in 0..5 {
             alice.send_acked(json!({"type": "message", "to": resume_state.peer_id, "data": n})).await;
@@ -347,6 +354,7 @@ on_each_store! {
             let answer = Request::get(format!("/ws/validate?{}", resume_state.query())).send(node.address).await;
             assert_eq!((answer.status, answer.json()["valid"].as_bool()), (200, Some(true)), "{}", answer.text);
         }
+        // If a validation had issued a newer handle, this frame would confirm the newer handle.
         bob.ping().await;
         resume_state.resume_on(&cluster.nodes[0]).await;
     }
@@ -374,18 +382,17 @@ async fn assert_old_handle_refused_after_first_frame(
 /// Bob resumes after the entries in his mailbox have expired.
 #[tokio::test]
 async fn expired_entries_cause_recovered_false() {
-    let cluster = TestCluster::start(
-        StoreKind::Redis(2),
-        &[SHORT_WINDOW, ("TIMING__LEASE", "200ms"), ("TIMING__PING", "60s")],
-    )
-    .await;
+    // An entry lives for the window and three leases, so both are short. The next ping comes after
+    // the test, because the node would notice by a ping that Bob's connection is lost.
+    let settings = [SHORT_WINDOW, ("TIMING__LEASE", "200ms"), ("TIMING__PING", "60s")];
+    let cluster = TestCluster::start(StoreKind::Redis(2), &settings).await;
     let room = cluster.room("r");
     let alice = room.join("alice").await;
     let proxy = FaultProxy::start(cluster.nodes[1].address).await;
     let token = room.token(json!({"user": "bob"})).await;
     let bob = TestConnection::open(proxy.address, &token).await.into_peer().await;
     // The server still counts Bob as attached, but no frame reaches him.
-    proxy.half_open(Direction::ToClient, || true);
+    proxy.half_open_all(Direction::ToClient);
     for n in 0..5 {
         alice.message(&bob, json!(n)).await;
     }
@@ -424,7 +431,7 @@ async fn messages_refused_by_a_full_mailbox_are_not_a_gap() {
 /// While Redis is unavailable, no node can check a handle, so each node refuses it temporarily.
 #[tokio::test]
 async fn a_handle_is_valid_again_after_redis_was_unavailable() {
-    let cluster = TestCluster::start(StoreKind::Redis(2), &[WINDOW, ("REDIS__DEADLINE", "300ms")]).await;
+    let cluster = TestCluster::start(StoreKind::Redis(2), &[WINDOW, REDIS_DEADLINE]).await;
     let redis = cluster.redis.as_ref().unwrap();
     let (alice, bob) = cluster.room("r").join2().await;
     let resume_state = bob.disconnect().await;

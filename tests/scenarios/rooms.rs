@@ -176,7 +176,7 @@ on_each_store! {
         delete_room(cluster).await;
     }
 
-    async fn without_implicit_rooms_only_created_rooms_accept_joins(cluster, [("ROOMS__IMPLICIT", "false")]) {
+    async fn without_auto_create_only_created_rooms_accept_joins(cluster, [("ROOMS__IMPLICIT", "false")]) {
         let link = cluster.room("r").connect("alice").await;
         assert_eq!(link.next().await["code"], "room_not_allowed");
         assert_eq!(link.wait_closed().await.code, 4522);

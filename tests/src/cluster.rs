@@ -28,6 +28,11 @@ pub enum StoreKind {
 }
 
 /// Settings without their prefix `SIGNALBOX__`, such as `("LIMITS__BURST", "10")`.
+///
+/// Scenarios change timings for these reasons. A long `TIMING__RESUME_WINDOW` keeps a detached peer
+/// in its room until the test resumes it; a short one lets the test wait for its end. With a short
+/// `TIMING__LEASE` the store soon counts a stopped node as dead. A long `TIMING__PING` keeps a node
+/// from noticing a lost connection; a short one makes it notice soon.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
 
 /// The default resume window of a test cluster: short, so that rooms end soon.

@@ -133,14 +133,19 @@ impl FaultProxy {
         lock(&self.state).connections.len()
     }
 
-    /// Resets the connections that `pick` selects, and returns their number.
+    /// Resets the connections that `select` selects, and returns their number.
     pub fn cut(&self, select: impl FnMut() -> bool) -> usize {
         self.change_connections(select, |faults| faults.cut = true)
     }
 
-    /// Makes the connections that `pick` selects half-open: they stay open, and data in this
+    /// Makes all connections half-open, and returns their number: they stay open, and data in this
     /// direction is dropped. Only a reset ends this.
-    pub fn half_open(&self, direction: Direction, select: impl FnMut() -> bool) -> usize {
+    pub fn half_open_all(&self, direction: Direction) -> usize {
+        self.half_open_selected(direction, || true)
+    }
+
+    /// As [`half_open_all`](Self::half_open_all), for the connections that `select` selects.
+    pub fn half_open_selected(&self, direction: Direction, select: impl FnMut() -> bool) -> usize {
         self.change_connections(select, |faults| {
             faults.drops_to_server |= direction != Direction::ToClient;
             faults.drops_to_client |= direction != Direction::ToServer;
@@ -160,7 +165,7 @@ impl FaultProxy {
     /// Drops all data and closes nothing, as if the network interface were gone.
     pub fn isolate(&self) {
         self.set_new_connections(NewConnections::Blackhole);
-        self.half_open(Direction::Both, || true);
+        self.half_open_all(Direction::Both);
     }
 
     /// Forwards again. Half-open connections are reset, so that both sides notice their loss.

@@ -221,7 +221,7 @@ async fn room_token_and_join_responses_hold_url_ice_and_refresh_token() {
 }
 
 #[actix_web::test]
-async fn without_implicit_rooms_an_absent_room_cannot_be_joined() {
+async fn without_auto_create_an_absent_room_cannot_be_joined() {
     let service = TestService::with(|settings| settings.rooms.implicit = false, |_| {});
     let guest = service.user_header("bob", "guest");
     let (status, problem) = service.call_as(&guest, "POST", "/api/rooms/r/join", json!({})).await;

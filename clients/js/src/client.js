@@ -204,7 +204,7 @@ export class SignalingClient extends TypedEmitter {
   }
 
   /**
-   * As {@link send}, but returns the pending message: an answer or candidate may name it in `re`.
+   * As {@link send}, but returns the pending message: an answer or a candidate names its offer in `re`.
    *
    * @param {import('./send-queue.js').ClientFrame} frame
    */

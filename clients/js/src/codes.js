@@ -76,7 +76,7 @@ export const LOCAL_CODES = Object.freeze([
   'no_token', // `getToken` returned no token
   'queue_full', // too many messages are pending
   'seq_gap', // an entry of the mailbox is missing
-  'session_gone', // the send belonged to a peer that no longer exists
+  'session_gone', // the message belonged to the previous peer of this client, which could not be resumed
   'unreachable', // no HTTP answer
 ]);
 

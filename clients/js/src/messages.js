@@ -64,7 +64,7 @@ import { SignalingError } from './codes.js';
  *   also come on an open connection
  *
  * @typedef {{ seq?: number, from: string, id?: number, re?: number }} Forwarded without `seq`: by
- *   direct delivery
+ *   direct delivery; `re`: the `id` of the offer to which the frame belongs
  * @typedef {Forwarded & { type: 'offer' | 'answer' | 'pranswer', sdp: string }} DescriptionFrame
  * @typedef {Forwarded & { type: 'rollback' }} RollbackFrame
  * @typedef {Forwarded & { type: 'candidate', candidate: RTCIceCandidateInit }} CandidateFrame

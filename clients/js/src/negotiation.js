@@ -152,23 +152,23 @@ export class Negotiation {
   /**
    * Creates and sends the local description for the current state.
    *
-   * @param {number | undefined} re the offer that it answers
+   * @param {number | undefined} offerId the offer that it answers
    */
-  async #describe(re) {
+  async #describe(offerId) {
     this.#describing += 1;
     try {
       await this.#pc.setLocalDescription();
-      if (!this.#abort.signal.aborted && this.#pc.localDescription) this.#sendDescription(this.#pc.localDescription, re);
+      if (!this.#abort.signal.aborted && this.#pc.localDescription) this.#sendDescription(this.#pc.localDescription, offerId);
     } finally {
       this.#describing -= 1;
       if (this.#describing === 0) for (const candidate of this.#heldCandidates.splice(0)) this.#sendCandidate(candidate);
     }
   }
 
-  /** @param {RTCSessionDescription} description @param {number | undefined} re */
-  #sendDescription({ type, sdp }, re) {
-    const message = this.#post({ type, sdp: this.#filterSdp(sdp), re });
-    this.#localOffer = type === 'offer' ? message : re;
+  /** @param {RTCSessionDescription} description @param {number | undefined} offerId */
+  #sendDescription({ type, sdp }, offerId) {
+    const message = this.#post({ type, sdp: this.#filterSdp(sdp), re: offerId });
+    this.#localOffer = type === 'offer' ? message : offerId;
     if (type === 'offer') this.#offer.start(message);
     this.#handleRefusal(message, type);
   }
@@ -222,17 +222,17 @@ export class Negotiation {
   }
 
   /** @param {DescriptionFrame} description */
-  async #onDescription({ type, sdp, id, re }) {
+  async #onDescription({ type, sdp, id, re: offerId }) {
     const pc = this.#pc;
     clearTimeout(this.#firstOfferTimer);
     this.#mayOffer = true;
     // Ignores an answer to an offer that was rolled back or repeated.
-    if (type !== 'offer' && !this.#offer.isAnsweredBy(re)) return;
+    if (type !== 'offer' && !this.#offer.isAnsweredBy(offerId)) return;
 
     const readyForOffer = !this.#makingOffer && (pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending);
     const offerCollision = type === 'offer' && !readyForOffer;
     this.#ignoreOffer = !this.#polite && offerCollision;
-    this.#remoteOffer = type === 'offer' ? id : re;
+    this.#remoteOffer = type === 'offer' ? id : offerId;
     if (this.#ignoreOffer) return this.#offer.repeatSoon();
 
     this.#isSettingRemoteAnswerPending = type === 'answer';
@@ -254,13 +254,13 @@ export class Negotiation {
 
   /** @param {CandidateFrame} frame */
   async #onCandidate(frame) {
-    const { candidate, re } = frame;
-    if (this.#ignoreOffer && (re === undefined || re === this.#remoteOffer)) return;
+    const { candidate, re: offerId } = frame;
+    if (this.#ignoreOffer && (offerId === undefined || offerId === this.#remoteOffer)) return;
     if (!this.#pc.remoteDescription && this.#remoteOffer === undefined) {
       if (this.#earlyCandidates.length < MAX_EARLY_CANDIDATES) this.#earlyCandidates.push(frame);
       return;
     }
-    if (re !== undefined && this.#remoteOffer !== undefined && re !== this.#remoteOffer) return;
+    if (offerId !== undefined && this.#remoteOffer !== undefined && offerId !== this.#remoteOffer) return;
     await this.#pc.addIceCandidate(candidate);
   }
 

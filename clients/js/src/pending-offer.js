@@ -69,9 +69,9 @@ export class PendingOffer {
     clearTimeout(this.#timer);
   }
 
-  /** @param {number | undefined} re the offer that an answer names */
-  isAnsweredBy(re) {
-    return this.#latest !== null && (re === undefined || re === this.#latest.id);
+  /** @param {number | undefined} offerId the offer that an answer names */
+  isAnsweredBy(offerId) {
+    return this.#latest !== null && (offerId === undefined || offerId === this.#latest.id);
   }
 
   /** The peer offers too, so it may not have received this offer. */

@@ -5,20 +5,21 @@
  * Owns ids, order and bounds. Does not know sockets.
  *
  * How the queue retries, by an example. Messages 5, 6 and 7 go to Bob, Carol and Dave:
- * 1. The store becomes unavailable, and the server refuses 5 with `unavailable`. The server may
- *    still deliver 6 and 7 directly. So the queue holds back only later messages that also go to
- *    Bob.
- * 2. The store is available again. The server now refuses every id after 5, also for other targets,
- *    until 5 arrives again. It refuses 6, and this refusal is still on its way to the queue.
+ * 1. The store becomes unavailable, and the server refuses 5 with `unavailable`. The queue now holds
+ *    back new messages to Bob. It still sends 6 and 7, because the server may deliver messages to
+ *    other targets directly.
+ * 2. The store is available again before 6 and 7 reach the server. The server now refuses every id
+ *    after 5, also for other targets, until 5 arrives again. So it refuses 6 and 7. These two
+ *    refusals are still on their way to the queue.
  * 3. The retry time has come. The queue must send the refused messages again in the order of their
- *    ids, and it does not know yet that 6 is one of them. So it sends nothing until no message is
- *    in flight (sent and without a reply). Then it sends 5 and 6, lowest id first, and after them
- *    the messages that it held back.
+ *    ids, and it does not know yet that 6 and 7 are among them. So it sends nothing until no message
+ *    is in flight (sent and without a reply). Then it sends 5, 6 and 7, lowest id first, and after
+ *    them the messages that it held back.
  *
- * Without the wait in step 3, the queue could send 5, and then a new message 8 before 6. When the
- * store accepts 8, every lower id counts as accepted. Message 6 would then be acknowledged as a
- * duplicate and be lost. A server prevents this if it remembers every id that it refused, but the
- * queue does not rely on it.
+ * Without the wait in step 3, the queue could send 5, and then a new message 8 before 6 and 7. When
+ * the store accepts 8, every lower id counts as accepted. Messages 6 and 7 would then be
+ * acknowledged as duplicates and be lost. A server prevents this if it remembers every id that it
+ * refused, but the queue does not rely on it.
  */
 import { SignalingError, isRetriedByQueue } from './codes.js';
 
@@ -26,10 +27,14 @@ import { SignalingError, isRetriedByQueue } from './codes.js';
  * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
  * @typedef {{ type: string, to?: string, re?: number | PendingMessage,
- *   [member: string]: unknown }} ClientFrame
+ *   [member: string]: unknown }} ClientFrame a frame to send; `re` is the offer to which an answer, a
+ *   rollback or a candidate belongs: its id, or the pending message if this client sent the offer
  */
 
-/** How many messages may be in flight. It also bounds the number of refusals in a row. */
+/**
+ * How many messages may be in flight (sent and without a reply). No more messages than these can be
+ * refused before the queue receives the first refusal and reacts to it.
+ */
 const MAX_IN_FLIGHT = 64;
 
 /** The wait after a refusal without `retryMs`. */
@@ -70,13 +75,22 @@ export class PendingMessage {
     this.done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
   }
 
-  /** Returns the frame as text. An offer in `re` was sent before this message, so it has an id. */
+  /** Returns the frame as text. An offer of this client was sent before this frame, so it has an id. */
   encode() {
-    const { re } = this.frame;
-    return JSON.stringify({ ...this.frame, id: this.id, re: re instanceof PendingMessage ? re.id : re });
+    const { re: offer } = this.frame;
+    const offerId = offer instanceof PendingMessage ? offer.id : offer;
+    return JSON.stringify({ ...this.frame, id: this.id, re: offerId });
   }
 }
 
+/**
+ * The caller opens the queue on each new connection, in this order:
+ * 1. {@link SendQueue.resume} if the peer is the same, or {@link SendQueue.rejoin} if the client
+ *    joined as a new peer. Both decide which pending messages stay; neither sends a message.
+ * 2. {@link SendQueue.open}, which starts to send.
+ *
+ * {@link SendQueue.pause} ends it when the connection is lost.
+ */
 export class SendQueue {
   /**
    * The messages without a final reply, in the order in which ready messages are sent. A new
@@ -140,8 +154,7 @@ export class SendQueue {
   }
 
   /**
-   * Starts to send on a connection of this peer. On each new connection the caller first calls
-   * {@link resume} for the same peer, or {@link rejoin} for a new peer.
+   * Starts to send on the current connection.
    *
    * @param {number} frameBytes the limit for one frame; the server closes after a longer one
    */
@@ -175,19 +188,20 @@ export class SendQueue {
   }
 
   /**
-   * This client has joined as a new peer. A frame `message` or `update` survives if it has no id
+   * The client could not resume its peer and has joined as a new peer, or waits in the lobby as a
+   * new peer. A frame `message` or `update` survives if it has no id
    * and its target is in the room. Other messages are rejected, see {@link errorAfterRejoin}.
    *
    * @param {(peerId: string) => boolean} isPresent whether this peer is in the room now
    */
   rejoin(isPresent) {
-    const kept = [];
+    const remaining = [];
     for (const message of this.#pending) {
       const error = errorAfterRejoin(message, isPresent);
       if (error) message.reject(error);
-      else kept.push(message);
+      else remaining.push(message);
     }
-    this.#pending = kept;
+    this.#pending = remaining;
   }
 
   /**
@@ -356,7 +370,10 @@ function errorAfterRejoin({ frame, id }, isPresent) {
     return new SignalingError('no_such_peer', 'The peer is no longer in the room.', { field: 'to' });
   }
   if (id === undefined && (frame.type === 'message' || frame.type === 'update')) return undefined;
-  return new SignalingError('session_gone', 'The connection was lost, and this client is a new peer now.');
+  return new SignalingError(
+    'session_gone',
+    'This client could not resume after a lost connection and is a new peer now. The message may not have been delivered.',
+  );
 }
 
 /** @param {ErrorFrame} frame */

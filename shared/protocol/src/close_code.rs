@@ -54,7 +54,7 @@ pub enum CloseCode {
     RoomNotStarted,
     /// The address of the client is denied.
     AddressDenied,
-    /// The peer was not admitted from the lobby.
+    /// A moderator rejected the peer in the lobby.
     Denied,
     /// The room does not exist, and a join may not create it.
     RoomNotAllowed,

@@ -46,7 +46,7 @@ pub enum ErrorCode {
     Banned,
     /// The token was revoked.
     Revoked,
-    /// The peer was not admitted from the lobby.
+    /// A moderator rejected the peer in the lobby.
     Denied,
     /// A fault of the server.
     Internal,

@@ -17,9 +17,9 @@ use signalbox_protocol::id::RoomId;
 pub enum Scope {
     /// Issue tokens and invites for users.
     Tokens,
-    /// Read and change rooms, and list their peers.
+    /// Read and change rooms, list their peers, change roles, mute and unmute peers.
     Rooms,
-    /// Remove peers, ban users from a room, send messages into a room.
+    /// Admit, reject and remove peers, ban users from a room, send messages into a room.
     Moderate,
     /// Revoke tokens, ban users from all rooms, deny addresses, shut down, change limits, send
     /// notices.

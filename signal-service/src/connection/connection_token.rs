@@ -40,9 +40,8 @@ pub(super) struct ConnectionToken<'a> {
     room: &'a Arc<LocalRoom>,
     peer: &'a Arc<LocalPeer>,
     record: TokenRecord,
-    /// Whether a moderator or the API has set the permissions, so that a token does not change
-    /// them.
-    is_overridden: bool,
+    /// As in [`Member`]: a newer token does not change the permissions.
+    has_assigned_permissions: bool,
     /// The permissions that the last refresh has set.
     granted_permissions: Option<Arc<PeerPermissions>>,
     stage: RefreshStage<'a>,
@@ -74,7 +73,7 @@ impl<'a> ConnectionToken<'a> {
             room,
             peer,
             record: member.token_record(),
-            is_overridden: member.overridden,
+            has_assigned_permissions: member.has_assigned_permissions,
             granted_permissions: None,
             stage: RefreshStage::Idle,
             request_id: None,
@@ -167,7 +166,7 @@ impl<'a> ConnectionToken<'a> {
         let current = self.peer.permissions();
         let of_token =
             PeerPermissions { role: self.record.role.clone(), permissions: self.record.permissions.clone() };
-        if self.is_overridden || current.as_deref() != Some(&of_token) {
+        if self.has_assigned_permissions || current.as_deref() != Some(&of_token) {
             let kept = current.as_deref().unwrap_or(&of_token);
             (record.role, record.permissions) = (kept.role.clone(), kept.permissions.clone());
             self.granted_permissions = current;
@@ -211,7 +210,7 @@ impl<'a> ConnectionToken<'a> {
             Ok((InputOutcome::Done, state)) => match state.members.get(&self.peer.id) {
                 Some(member) => {
                     self.confirm_record(member.token_record());
-                    self.is_overridden = member.overridden;
+                    self.has_assigned_permissions = member.has_assigned_permissions;
                     RefreshOutcome::Committed(id, Box::new(member.clone()))
                 }
                 None => RefreshOutcome::Uncommitted(id),

@@ -116,13 +116,16 @@ impl<'a> MessageDispatcher<'a> {
         if must_close { Err(CloseCode::RateLimited.into()) } else { Ok(DispatchAction::Ignore) }
     }
 
-    /// Above the rate limit, the text is parsed only to find the id for the answer.
     fn dispatch_text(&mut self, text: &str, rate: RateDecision) -> DispatchAction {
-        match ClientMessage::parse(text, &self.node.message_limits) {
-            Ok(message) if rate == RateDecision::Pass => self.dispatch_message(message),
-            Err(error) if rate == RateDecision::Pass => error.into(),
-            Ok(message) => DispatchAction::AnswerRateLimited { id: message.message_id() },
-            Err(error) => DispatchAction::AnswerRateLimited { id: error.id },
+        let parsed = ClientMessage::parse(text, &self.node.message_limits);
+        // A refused message is parsed only to find the id for the answer.
+        if rate == RateDecision::Refuse {
+            let id = parsed.map_or_else(|error| error.id, |message| message.message_id());
+            return DispatchAction::AnswerRateLimited { id };
+        }
+        match parsed {
+            Ok(message) => self.dispatch_message(message),
+            Err(error) => error.into(),
         }
     }
 
@@ -158,8 +161,10 @@ impl<'a> MessageDispatcher<'a> {
         }
         let redact_for_target = match self.sender_policy.filter_message(self.node, self.peer, &mut message) {
             Ok(SenderOutcome::Forward { redact_for_target }) => redact_for_target,
-            // Queued, so that the sender gets its ack in order.
-            Ok(SenderOutcome::Drop) => return DispatchAction::Queue(PeerRequest::Drop { id: message.id }),
+            // The queue sends the acks in the order of the messages.
+            Ok(SenderOutcome::Drop) => {
+                return DispatchAction::Queue(PeerRequest::AckDropped { id: message.id });
+            }
             Err(refused) => {
                 return error_action(message.id, refused.code, Some(refused.field), refused.reason);
             }
@@ -211,9 +216,9 @@ struct SenderPolicy {
     permissions: Option<Arc<PeerPermissions>>,
     /// `None` for a role without rules.
     rules: Option<RolePolicy>,
-    /// Whether the role of the peer is relay-only: its messages have relay candidates only, so they
-    /// need no redaction for a target.
-    sends_relay_only: bool,
+    /// Whether the role of the peer has the ICE policy `relay`. The rules have then removed all
+    /// candidates that a target may not see, so its messages need no redaction.
+    has_relay_only_role: bool,
 }
 
 impl SenderPolicy {
@@ -229,7 +234,7 @@ impl SenderPolicy {
         }
         self.update_rules(node, peer);
         let relay_only_roles = node.registry.context().relay_only_roles.as_ref();
-        let redact_for_target = relay_only_roles.is_some() && !self.sends_relay_only;
+        let redact_for_target = relay_only_roles.is_some() && !self.has_relay_only_role;
         let (Some(rules), Some(json)) = (&self.rules, message.payload()) else {
             return Ok(SenderOutcome::Forward { redact_for_target });
         };
@@ -251,7 +256,7 @@ impl SenderPolicy {
         let relay_only_roles = node.registry.context().relay_only_roles.as_ref();
         self.rules = current
             .and_then(|current| build_sender_rules(&node.settings, &current.role, &current.permissions));
-        self.sends_relay_only = relay_only_roles
+        self.has_relay_only_role = relay_only_roles
             .zip(current)
             .is_some_and(|(relay_only_roles, current)| relay_only_roles.contains_role(&current.role));
         self.permissions = permissions;

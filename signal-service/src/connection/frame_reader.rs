@@ -197,14 +197,14 @@ pub(super) struct RateLimiter {
     refused_frames: u32,
 }
 
-/// The decision about one frame.
+/// The decision about one frame. A client above the rate limit is first refused, then closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RateDecision {
-    /// The frame may be handled.
+    /// The rate is within the limit: handle the frame.
     Pass,
-    /// Too fast: answer with an error.
+    /// The rate is above the limit: answer with `rate_limited`.
     Refuse,
-    /// Too fast for a whole burst: close the connection.
+    /// The client did not slow down while a whole burst of frames was refused: close the connection.
     Close,
 }
 

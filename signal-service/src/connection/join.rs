@@ -84,7 +84,7 @@ fn build_new_member(node: &SignalNode, claims: &RoomClaims) -> Member {
         metadata: claims.metadata.clone().unwrap_or_else(|| node.empty_metadata.clone()),
         waiting: false,
         muted: false,
-        overridden: false,
+        has_assigned_permissions: false,
         attachment: PeerAttachment::Attached(context.node_id.clone()),
         epoch: 1,
         generation: 1,

@@ -39,8 +39,8 @@ const MAX_REFUSED_IDS: usize = 1_024;
 pub(super) enum PeerRequest {
     /// A message to forward.
     Forward(OutgoingMessage),
-    /// A message that the rules of the sender's role drop: it is acknowledged and not forwarded.
-    Drop {
+    /// Acknowledge a message that the rules of the sender's role drop. It is not forwarded.
+    AckDropped {
         /// The message id.
         id: Option<u64>,
     },
@@ -71,9 +71,10 @@ impl PeerRequest {
     fn message_id(&self) -> Option<u64> {
         match self {
             Self::Forward(message) => message.id,
-            Self::Drop { id } | Self::Update { id, .. } | Self::Leave { id } | Self::Command { id, .. } => {
-                *id
-            }
+            Self::AckDropped { id }
+            | Self::Update { id, .. }
+            | Self::Leave { id }
+            | Self::Command { id, .. } => *id,
         }
     }
 
@@ -81,7 +82,7 @@ impl PeerRequest {
     fn message_target(&self) -> &MessageTarget {
         match self {
             Self::Forward(message) => &message.target,
-            Self::Drop { .. } | Self::Update { .. } | Self::Leave { .. } | Self::Command { .. } => {
+            Self::AckDropped { .. } | Self::Update { .. } | Self::Leave { .. } | Self::Command { .. } => {
                 &MessageTarget::Room
             }
         }
@@ -91,7 +92,7 @@ impl PeerRequest {
         match self {
             Self::Forward(message) => message.body.len(),
             Self::Update { metadata, .. } => metadata.as_ref().map_or(0, |json| json.get().len()),
-            Self::Drop { .. } | Self::Leave { .. } | Self::Command { .. } => 0,
+            Self::AckDropped { .. } | Self::Leave { .. } | Self::Command { .. } => 0,
         }
     }
 
@@ -101,7 +102,7 @@ impl PeerRequest {
         match self {
             Self::Forward(message) => message.target == MessageTarget::Room,
             Self::Update { .. } | Self::Command { .. } => true,
-            Self::Drop { .. } | Self::Leave { .. } => false,
+            Self::AckDropped { .. } | Self::Leave { .. } => false,
         }
     }
 }
@@ -240,8 +241,8 @@ impl RequestQueue {
                 let messages = self.take_batch(message);
                 self.start_append(messages, self.received_seq.unwrap_or(0));
             }
-            // Every earlier request is settled, so this one is settled, too.
-            PeerRequest::Drop { id } => self.acknowledge_id(id, answers),
+            // Every earlier request is settled, so the ack is in order.
+            PeerRequest::AckDropped { id } => self.acknowledge_id(id, answers),
             PeerRequest::Update { id, name, metadata } => {
                 let input = RoomInput::UpdateRecord { peer: peer.clone(), epoch, name, metadata };
                 self.start_change(id, input, answers);

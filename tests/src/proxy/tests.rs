@@ -47,7 +47,7 @@ async fn a_half_open_connection_is_silent_until_the_proxy_heals() {
         let (proxy, _server) = echo_proxy().await;
         let mut stream = TcpStream::connect(proxy.address).await.expect("a connection");
         assert_echo(&mut stream, b"one").await;
-        proxy.half_open(way, || true);
+        proxy.half_open_all(way);
         stream.write_all(b"two").await.expect("an open connection");
         let silence = tokio::time::timeout(Duration::from_millis(100), read_end(&mut stream)).await;
         assert!(silence.is_err(), "{way:?}: {silence:?}");

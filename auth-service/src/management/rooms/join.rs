@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     room_access::room_in_request,
-    room_token::{RoomTokenResponse, load_or_implicit_room, respond_with_room_token, would_enter_lobby},
+    room_token::{RoomTokenResponse, load_or_new_room, respond_with_room_token, would_enter_lobby},
 };
 use crate::{
     auth::issuer::RoomTokenTerms,
@@ -48,7 +48,7 @@ pub(crate) async fn join(
     let claims = authorize_user(&request, &service.context)?;
     let room = room_in_request(&request)?;
     let RoomJoinRequest { name, metadata, region, refresh } = body.parse(&claims)?;
-    let known_room = load_or_implicit_room(&service, &room).await?;
+    let known_room = load_or_new_room(&service, &room).await?;
     let role = role_in_room(&service, &claims, &known_room);
     let terms = RoomTokenTerms {
         permissions: service.tokens.grant_policy.permissions_of(&role)?,

@@ -1,4 +1,10 @@
-//! `/api/rooms/{room}/participants`: the members of a room, listed, changed, removed or admitted.
+//! `/api/rooms/{room}/participants`: lists, changes, removes, admits or rejects the peers of a room.
+//!
+//! The HTTP API calls a peer a participant, so the types of its answers do too. The other code says
+//! peer; a `Member` is the record that the room keeps of a peer.
+//!
+//! The scope `rooms` lets an application read and change peers: roles and mutes. The scope
+//! `moderate` decides who is in the room: it is needed to remove, admit or reject peers.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -15,17 +21,17 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     room_access::{change_room, load_room, log_room_change, no_such_peer},
     room_principal::authorize_in_room,
-    views::MemberView,
+    views::ParticipantView,
 };
 use crate::{
     context::{problem_responses::ProblemResponses, request::ApiResult},
     management::management_service::ManagementService,
 };
 
-/// The participants of a room.
+/// The peers of a room and of its lobby.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ParticipantList<'a> {
-    participants: Vec<MemberView<'a>>,
+    participants: Vec<ParticipantView<'a>>,
 }
 
 /// How many peers were removed.
@@ -44,20 +50,21 @@ fn removal_response(outcome: InputOutcome) -> HttpResponse {
     HttpResponse::Ok().json(RemovalResponse { removed })
 }
 
-/// A change of a participant. At least one of the fields must be given.
+/// A change of a peer. At least one of the fields must be given.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct MemberUpdateRequest {
+pub(crate) struct ParticipantUpdateRequest {
     role: Option<Role>,
     muted: Option<bool>,
 }
 
-/// The decision about a peer in the lobby.
+/// The decision about a peer in the lobby. The API calls a rejection `deny`.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LobbyDecision {
     Admit,
-    Deny,
+    #[serde(rename = "deny")]
+    Reject,
 }
 
 /// Lists the peers of the room and of its lobby.
@@ -67,23 +74,24 @@ pub(crate) enum LobbyDecision {
 pub(crate) async fn list(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (_, room) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let state = load_room(&service, &room).await?;
-    let participants = state.members.iter().map(|(peer, member)| MemberView::new(peer, member)).collect();
+    let participants =
+        state.members.iter().map(|(peer, member)| ParticipantView::new(peer, member)).collect();
     Ok(HttpResponse::Ok().json(ParticipantList { participants }))
 }
 
-/// Changes the role of a participant, or mutes or unmutes it. The role is changed first; the two
+/// Changes the role of a peer, or mutes or unmutes the peer. The role is changed first; the two
 /// changes are not one step.
 #[utoipa::path(patch, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_patch",
-    params(("room" = RoomId, Path), ("peer" = PeerId, Path)), request_body = MemberUpdateRequest,
-    responses((status = 200, body = MemberView), ProblemResponses), security(("key" = []), ("management" = [])))]
+    params(("room" = RoomId, Path), ("peer" = PeerId, Path)), request_body = ParticipantUpdateRequest,
+    responses((status = 200, body = ParticipantView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn patch(
     request: HttpRequest,
     service: web::Data<ManagementService>,
-    body: JsonBody<MemberUpdateRequest>,
+    body: JsonBody<ParticipantUpdateRequest>,
 ) -> ApiResult {
     let (caller, room) = authorize_in_room(&request, &service, Scope::Rooms)?;
     let peer = peer_in_request(&request)?;
-    let MemberUpdateRequest { role, muted } = body.parse(&caller)?;
+    let ParticipantUpdateRequest { role, muted } = body.parse(&caller)?;
     if role.is_none() && muted.is_none() {
         return Err(bad_field("role", "or muted must be given").into());
     }
@@ -104,10 +112,10 @@ pub(crate) async fn patch(
     }
     let state = load_room(&service, &room).await?;
     let member = state.members.get(&peer).ok_or_else(no_such_peer)?;
-    Ok(HttpResponse::Ok().json(MemberView::new(&peer, member)))
+    Ok(HttpResponse::Ok().json(ParticipantView::new(&peer, member)))
 }
 
-/// Removes a participant. The peer cannot return with its token or its resume handle.
+/// Removes a peer. The peer cannot return with its token or its resume handle.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants/{peer}", tag = "rooms", operation_id = "rooms_participants_remove",
     params(("room" = RoomId, Path), ("peer" = PeerId, Path)),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -120,32 +128,32 @@ pub(crate) async fn remove(request: HttpRequest, service: web::Data<ManagementSe
     Ok(removal_response(outcome))
 }
 
-/// Selects all participants with a role, or all participants of a user. Exactly one is given.
+/// Selects all peers with a role, or all peers of a user. Exactly one is given.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct MemberSelectionQuery {
-    /// All members with this role.
+pub(crate) struct ParticipantQuery {
+    /// All peers with this role.
     role: Option<String>,
-    /// All members of this user.
+    /// All peers of this user.
     user: Option<String>,
 }
 
-/// Removes all members with a role, or of a user.
+/// Removes all peers with a role, or all peers of a user.
 #[utoipa::path(delete, path = "/api/rooms/{room}/participants", tag = "rooms", operation_id = "rooms_participants_remove_some",
-    params(("room" = RoomId, Path), MemberSelectionQuery),
+    params(("room" = RoomId, Path), ParticipantQuery),
     responses((status = 200, body = RemovalResponse), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn remove_matching_peers(
     request: HttpRequest,
     service: web::Data<ManagementService>,
 ) -> ApiResult {
     let (caller, room) = authorize_in_room(&request, &service, Scope::Moderate)?;
-    let query = web::Query::<MemberSelectionQuery>::from_query(request.query_string());
+    let query = web::Query::<ParticipantQuery>::from_query(request.query_string());
     let selector = match query.map(web::Query::into_inner) {
-        Ok(MemberSelectionQuery { role: Some(role), user: None }) => {
+        Ok(ParticipantQuery { role: Some(role), user: None }) => {
             PeerSelector::Role(Role::parse(&role).map_err(|bad| bad_field("role", bad))?)
         }
-        Ok(MemberSelectionQuery { role: None, user: Some(user) }) => {
+        Ok(ParticipantQuery { role: None, user: Some(user) }) => {
             PeerSelector::User(UserId::parse(&user).map_err(|bad| bad_field("user", bad))?)
         }
         _ => {
@@ -158,7 +166,7 @@ pub(crate) async fn remove_matching_peers(
     Ok(removal_response(outcome))
 }
 
-/// Admits a peer from the lobby, or denies it.
+/// Admits a peer from the lobby, or rejects the peer.
 #[utoipa::path(post, path = "/api/rooms/{room}/participants/{peer}/{verb}", tag = "rooms", operation_id = "rooms_participants_decide",
     params(("room" = RoomId, Path), ("peer" = PeerId, Path), ("verb" = inline(LobbyDecision), Path, description = "The action")),
     responses((status = 204, description = "The decision is applied"), ProblemResponses), security(("key" = []), ("management" = [])))]
@@ -171,7 +179,7 @@ pub(crate) async fn decide_lobby_peer(
     let peer = peer_in_request(&request)?;
     let (event, action) = match path.2 {
         LobbyDecision::Admit => ("peer_admitted", RoomAction::Admit(peer)),
-        LobbyDecision::Deny => ("peer_denied", RoomAction::Deny(peer)),
+        LobbyDecision::Reject => ("peer_denied", RoomAction::Reject(peer)),
     };
     change_room(&service, &room, action).await?;
     log_room_change(event, &caller.id(), &room);

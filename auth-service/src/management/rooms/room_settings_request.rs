@@ -104,8 +104,8 @@ pub(crate) fn check_settings(
     let book = &service.room_settings.policy.role_policy;
     let read = match &settings.roles {
         _ if !settings.requires_e2ee() => None,
-        Some(roles) => book.first_inspection_reason(roles.iter()),
-        None => book.first_inspection_reason(book.role_names()),
+        Some(roles) => book.first_payload_inspection_reason(roles.iter()),
+        None => book.first_payload_inspection_reason(book.role_names()),
     };
     read.map_or(Ok(()), |why| {
         let detail = format!("e2ee cannot be required for these roles: {why}; name others in `roles`");

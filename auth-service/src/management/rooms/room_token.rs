@@ -40,7 +40,7 @@ pub(crate) struct RoomTokenResponse {
 }
 
 /// The room, or the room that a join would create.
-pub(crate) async fn load_or_implicit_room(
+pub(crate) async fn load_or_new_room(
     service: &ManagementService,
     room: &RoomId,
 ) -> Result<RoomState, Problem> {
@@ -94,7 +94,7 @@ pub(crate) fn would_enter_lobby(
         metadata: Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_default()),
         waiting: false,
         muted: false,
-        overridden: false,
+        has_assigned_permissions: false,
         attachment: PeerAttachment::Attached(NodeId::from_bits(0)),
         epoch: 1,
         generation: 1,

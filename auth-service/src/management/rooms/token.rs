@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{
     room_access::no_such_room,
     room_principal::authorize_in_room,
-    room_token::{RoomTokenResponse, load_or_implicit_room, respond_with_room_token, would_enter_lobby},
+    room_token::{RoomTokenResponse, load_or_new_room, respond_with_room_token, would_enter_lobby},
 };
 use crate::{
     auth::issuer::{GrantPolicy, RoomTokenTerms},
@@ -56,7 +56,7 @@ pub(crate) async fn token(
     let request = body.parse(&caller)?;
     let refresh = request.refresh.unwrap_or(false);
     let terms = token_terms(&service.tokens.grant_policy, caller.id(), room, request)?;
-    let known_room = load_or_implicit_room(&service, &terms.room).await?;
+    let known_room = load_or_new_room(&service, &terms.room).await?;
     let lobby = match would_enter_lobby(&service, &terms, &known_room) {
         Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
         would_wait => would_wait.unwrap_or(false),

@@ -1,4 +1,4 @@
-//! Rooms and members as the API shows them.
+//! Rooms and peers as the API shows them.
 
 use std::sync::Arc;
 
@@ -131,11 +131,11 @@ impl<'a> RoomView<'a> {
     }
 }
 
-/// A member of a room.
+/// A peer of a room, as its member record describes the peer.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Participant)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct MemberView<'a> {
+pub(crate) struct ParticipantView<'a> {
     peer_id: &'a PeerId,
     user_id: &'a UserId,
     /// The display name; empty if there is none.
@@ -158,7 +158,7 @@ pub(crate) struct MemberView<'a> {
     expires: u64,
 }
 
-impl<'a> MemberView<'a> {
+impl<'a> ParticipantView<'a> {
     pub(crate) fn new(peer_id: &'a PeerId, member: &'a Member) -> Self {
         Self {
             peer_id,

@@ -208,7 +208,7 @@ pub enum LeaveReason {
     Banned,
     /// Its token was revoked.
     Revoked,
-    /// A moderator did not admit it. Only `knock-ended` has this reason.
+    /// A moderator rejected it in the lobby. Only `knock-ended` has this reason.
     Denied,
 }
 

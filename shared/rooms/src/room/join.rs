@@ -52,8 +52,8 @@ impl DecisionBatch<'_> {
     /// Why this peer is refused, apart from the limits and its grant. `None` if nothing refuses it.
     fn join_refusal(&self, member: &Member) -> Option<InputOutcome> {
         let (state, settings) = (&self.decision.next_state, &self.decision.next_state.settings);
-        if !self.policy.implicit_rooms && !state.exists(self.now) {
-            return Some(InputOutcome::NoImplicitRoom);
+        if !self.policy.auto_create_rooms && !state.exists(self.now) {
+            return Some(InputOutcome::AutoCreateDisabled);
         }
         if !settings.enabled {
             return Some(InputOutcome::RoomDisabled);
@@ -69,14 +69,13 @@ impl DecisionBatch<'_> {
         settings.locked.then_some(InputOutcome::RoomLocked)
     }
 
-    /// Whether the room accepts members with this role and these permissions. With end-to-end
-    /// encryption the server cannot read what peers send, so a role that makes the server read it
-    /// is refused.
+    /// Whether the room accepts members with this role and these permissions. A room that requires
+    /// end-to-end encryption refuses a role whose payloads the server must inspect.
     pub(super) fn accepts_role(&self, role: &Role, permissions: &[Arc<str>]) -> bool {
         let settings = &self.decision.next_state.settings;
         let is_listed = settings.roles.as_ref().is_none_or(|roles| roles.contains(role));
-        let needs_inspection = || self.policy.role_policy.inspection_reason(role, permissions).is_some();
-        is_listed && !(settings.requires_e2ee() && needs_inspection())
+        let is_inspected = || self.policy.role_policy.inspects_payloads(role, permissions);
+        is_listed && !(settings.requires_e2ee() && is_inspected())
     }
 
     /// Takes the grant from the peer that holds it, for a new peer.
@@ -107,16 +106,16 @@ impl DecisionBatch<'_> {
     }
 
     /// The member of this user that has the grant of this token, and whether that member is detached.
-    /// `except` is a peer to skip.
+    /// `requesting_peer` is skipped: a peer may refresh to a token of its own grant.
     pub(super) fn find_grant_holder(
         &self,
         user: &UserId,
         token: &TokenId,
-        except: Option<&PeerId>,
+        requesting_peer: Option<&PeerId>,
     ) -> Option<(PeerId, bool)> {
         let mut members = self.decision.next_state.members.iter();
         let holder = members.find(|(peer, member)| {
-            Some(*peer) != except && member.token.grant() == token.grant() && member.user == *user
+            Some(*peer) != requesting_peer && member.token.grant() == token.grant() && member.user == *user
         });
         holder.map(|(peer, member)| (peer.clone(), member.owner().is_none()))
     }
@@ -127,9 +126,9 @@ impl DecisionBatch<'_> {
 /// the new peer waits too, unless its role skips the lobby.
 fn replacement_of(before: &Member, new_peer: &Member, roles: &RoomRolePolicy) -> Member {
     let mut member = new_peer.clone();
-    if before.overridden {
+    if before.has_assigned_permissions {
         (member.role, member.permissions) = (before.role.clone(), before.permissions.clone());
-        (member.muted, member.overridden) = (before.muted, true);
+        (member.muted, member.has_assigned_permissions) = (before.muted, true);
     }
     member.waiting = before.waiting && !member.skips_lobby(roles);
     member

@@ -19,7 +19,7 @@ impl DecisionBatch<'_> {
         InputOutcome::Done
     }
 
-    pub(super) fn deny_peer(&mut self, peer: &PeerId) -> InputOutcome {
+    pub(super) fn reject_peer(&mut self, peer: &PeerId) -> InputOutcome {
         let is_waiting = self.decision.next_state.members.get(peer).is_some_and(|member| member.waiting);
         if !is_waiting {
             return InputOutcome::NoSuchPeer;

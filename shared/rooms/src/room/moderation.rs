@@ -36,8 +36,8 @@ impl DecisionBatch<'_> {
             return InputOutcome::NoSuchPeer;
         }
         for (peer, waiting) in &selected {
-            let is_denied = *waiting && reason == LeaveReason::Removed;
-            self.remove_peer(peer, if is_denied { LeaveReason::Denied } else { reason });
+            let is_rejection = *waiting && reason == LeaveReason::Removed;
+            self.remove_peer(peer, if is_rejection { LeaveReason::Denied } else { reason });
         }
         InputOutcome::Removed(selected.len())
     }
@@ -56,14 +56,18 @@ impl DecisionBatch<'_> {
         if !is_accepted {
             return InputOutcome::RoleRefused;
         }
-        if member.role == *role && member.permissions == *permissions && member.overridden && !member.muted {
+        if member.role == *role
+            && member.permissions == *permissions
+            && member.has_assigned_permissions
+            && !member.muted
+        {
             return InputOutcome::Done;
         }
         let could_admit = member.has_permission(Permission::Admit);
         let is_visible = member.role != *role || member.muted;
         member.role = role.clone();
         member.permissions = permissions.clone();
-        member.overridden = true;
+        member.has_assigned_permissions = true;
         member.muted = false;
         let member = member.clone();
         self.notify_permissions(peer, &member, ice_policy);
@@ -105,7 +109,7 @@ impl DecisionBatch<'_> {
         } else {
             return InputOutcome::Done;
         }
-        member.overridden = true;
+        member.has_assigned_permissions = true;
         let member = member.clone();
         self.notify_permissions(peer, &member, None);
         self.notify_others(peer, RoomEventKind::Updated(Box::new(member)));

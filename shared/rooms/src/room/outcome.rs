@@ -30,8 +30,8 @@ pub enum InputOutcome {
     RoomDisabled,
     /// The room has not started.
     RoomNotStarted,
-    /// The room does not exist, and a join does not create it.
-    NoImplicitRoom,
+    /// The room does not exist, and the configuration does not let a join create it.
+    AutoCreateDisabled,
     /// The room does not accept this role: it names other roles, or it requires end-to-end
     /// encryption and the server would have to inspect what the role sends.
     RoleRefused,
@@ -114,7 +114,7 @@ impl InputOutcome {
             Self::RoomNotStarted => Refusal::new(403, "room_not_started", "the room has not started")
                 .with_error(ErrorCode::RoomNotStarted, None)
                 .with_close(CloseCode::RoomNotStarted),
-            Self::NoImplicitRoom => {
+            Self::AutoCreateDisabled => {
                 let text = "there is no such room, and a join does not create one";
                 Refusal::new(403, "room_not_allowed", text)
                     .with_error(ErrorCode::RoomNotAllowed, None)
@@ -198,7 +198,7 @@ mod tests {
         Outcome::RoomLocked,
         Outcome::RoomDisabled,
         Outcome::RoomNotStarted,
-        Outcome::NoImplicitRoom,
+        Outcome::AutoCreateDisabled,
         Outcome::RoleRefused,
         Outcome::E2eeRequired,
         Outcome::NotPermitted,

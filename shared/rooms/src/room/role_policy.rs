@@ -1,7 +1,7 @@
-//! The configured roles, as rooms need them: which roles the server must inspect, and which roles
-//! skip the lobby.
+//! The configured roles, as rooms need them: which roles skip the lobby, and of which roles the
+//! server must inspect the payloads (SDP and ICE candidates) to enforce their rules.
 //!
-//! Must not: inspect a description. The signaling node does, by the same rule; a test in
+//! Must not: inspect a payload. The signaling node does, by the same rule; a test in
 //! `signal-service/src/payload_filter.rs` compares the two.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use signalbox_config::{CandidateSettings, LobbyPolicy, RoleTemplate, ServiceSettings};
 use signalbox_protocol::{IcePolicy, id::Role};
 
-/// A role that lacks one of these permissions must be inspected, so that it cannot send it anyway.
+/// If a role lacks one of these permissions, the server inspects its SDP and removes or refuses what
+/// the role may not send.
 const ENFORCED_PERMISSIONS: [&str; 3] = ["publish", "share", "data"];
 
 /// The roles of the configuration.
@@ -26,21 +27,30 @@ impl RoomRolePolicy {
         Self { ice_policy: settings.ice.policy, roles: settings.roles.0.clone().into() }
     }
 
-    /// Why the server must inspect what a member sends, as a text for an operator. None: it need
-    /// not. A role that is not configured has the permissions of its token.
-    pub fn inspection_reason(&self, role: &Role, permissions: &[Arc<str>]) -> Option<String> {
-        self.inspection_reason_with(role, |name| permissions.iter().any(|permission| &**permission == name))
+    /// Why the server must inspect the payloads of a member, as a text for an operator. `None`: the
+    /// server need not. A role that is not configured has the permissions of its token.
+    pub fn payload_inspection_reason(&self, role: &Role, permissions: &[Arc<str>]) -> Option<String> {
+        self.payload_inspection_reason_with(role, |name| {
+            permissions.iter().any(|permission| &**permission == name)
+        })
     }
 
-    /// The reason for the first of these roles that must be inspected, with its configured
-    /// permissions.
-    pub fn first_inspection_reason<'a>(
+    /// Whether the server must inspect the payloads of a member.
+    pub(super) fn inspects_payloads(&self, role: &Role, permissions: &[Arc<str>]) -> bool {
+        self.payload_inspection_reason(role, permissions).is_some()
+    }
+
+    /// The reason for the first of these roles whose payloads the server must inspect. Each role
+    /// has its configured permissions.
+    pub fn first_payload_inspection_reason<'a>(
         &'a self,
         roles: impl IntoIterator<Item = &'a Role>,
     ) -> Option<String> {
         roles.into_iter().find_map(|role| {
             let permissions = self.roles.get(role).map_or(&[][..], |template| &template.permissions);
-            self.inspection_reason_with(role, |name| permissions.iter().any(|permission| permission == name))
+            self.payload_inspection_reason_with(role, |name| {
+                permissions.iter().any(|permission| permission == name)
+            })
         })
     }
 
@@ -49,7 +59,7 @@ impl RoomRolePolicy {
         self.roles.keys()
     }
 
-    fn inspection_reason_with(&self, role: &Role, may: impl Fn(&str) -> bool) -> Option<String> {
+    fn payload_inspection_reason_with(&self, role: &Role, may: impl Fn(&str) -> bool) -> Option<String> {
         if let Some(name) = ENFORCED_PERMISSIONS.into_iter().find(|name| !may(name)) {
             return Some(format!("the role {role} lacks `{name}`, so its descriptions are read"));
         }

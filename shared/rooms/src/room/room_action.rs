@@ -51,7 +51,7 @@ impl DecisionBatch<'_> {
             }
             RoomAction::Mute { peer, muted } => self.set_muted(peer, *muted),
             RoomAction::Admit(peer) => self.admit_peer(peer),
-            RoomAction::Deny(peer) => self.deny_peer(peer),
+            RoomAction::Reject(peer) => self.reject_peer(peer),
             RoomAction::SendMessage { to, data } => self.send_app_message(to.as_ref(), data),
         }
     }
@@ -82,7 +82,7 @@ impl DecisionBatch<'_> {
             RoomAction::Remove { selector: PeerSelector::Peer(peer), .. } => {
                 may(Permission::Moderate) && outranks(peer)
             }
-            RoomAction::Admit(_) | RoomAction::Deny(_) => may(Permission::Admit),
+            RoomAction::Admit(_) | RoomAction::Reject(_) => may(Permission::Admit),
             RoomAction::Create(_)
             | RoomAction::Configure(_)
             | RoomAction::Delete

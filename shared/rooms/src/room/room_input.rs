@@ -184,7 +184,7 @@ pub enum RoomAction {
         /// The reason that other peers receive.
         reason: LeaveReason,
     },
-    /// Assign a role to a member. It overrides the role of the token.
+    /// Assign a role to a member. A newer token does not change the assigned role.
     SetRole {
         /// The member.
         peer: PeerId,
@@ -204,8 +204,8 @@ pub enum RoomAction {
     },
     /// Admit a peer from the lobby.
     Admit(PeerId),
-    /// Refuse a peer in the lobby.
-    Deny(PeerId),
+    /// Reject a peer in the lobby (`deny` in the HTTP API): the peer is removed.
+    Reject(PeerId),
     /// Send a message of the application.
     SendMessage {
         /// The target. None: all members.

@@ -30,10 +30,9 @@ impl DecisionBatch<'_> {
         if next.to_json() == self.decision.next_state.settings.to_json() {
             return InputOutcome::Done;
         }
-        let needs_inspection = |member: &Member| {
-            self.policy.role_policy.inspection_reason(&member.role, &member.permissions).is_some()
-        };
-        if next.requires_e2ee() && self.decision.next_state.members.values().any(needs_inspection) {
+        let is_inspected =
+            |member: &Member| self.policy.role_policy.inspects_payloads(&member.role, &member.permissions);
+        if next.requires_e2ee() && self.decision.next_state.members.values().any(is_inspected) {
             return InputOutcome::E2eeRequired;
         }
         let lobby_closes = self.decision.next_state.settings.lobby && !next.lobby;

@@ -19,8 +19,8 @@ pub struct RoomPolicy {
     pub max_room_life_ms: u64,
     /// The time for which an ended and locked room is kept, milliseconds.
     pub ended_room_retention_ms: u64,
-    /// Whether the first join creates a room.
-    pub implicit_rooms: bool,
+    /// Whether a join creates a room that does not exist (setting `rooms.implicit`).
+    pub auto_create_rooms: bool,
     /// The roles.
     pub role_policy: Arc<RoomRolePolicy>,
 }
@@ -34,7 +34,7 @@ impl RoomPolicy {
             resume_window_ms: settings.timing.resume_window.as_ms(),
             max_room_life_ms: settings.timing.room_life.as_ms(),
             ended_room_retention_ms: settings.rooms.kept.as_ms(),
-            implicit_rooms: settings.rooms.implicit,
+            auto_create_rooms: settings.rooms.implicit,
             role_policy: Arc::new(RoomRolePolicy::new(settings)),
         }
     }

@@ -83,9 +83,10 @@ pub struct Member {
     /// Whether a moderator or the API has removed the permission to publish.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub muted: bool,
-    /// Whether role and permissions were assigned. A newer token does not change them then.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub overridden: bool,
+    /// Whether a moderator or the API has assigned the role or the permissions. A newer token then
+    /// changes neither.
+    #[serde(rename = "overridden", default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_assigned_permissions: bool,
     /// The owner of the peer.
     #[serde(skip)]
     pub attachment: PeerAttachment,
@@ -273,10 +274,10 @@ impl Member {
         }
     }
 
-    /// Applies another token of the peer. An assigned role stays.
+    /// Applies another token of the peer. Assigned permissions stay.
     pub fn apply_token_record(&mut self, record: &TokenRecord) {
         let TokenRecord { token, issued, expires, role, permissions, caller, region } = record.clone();
-        if !self.overridden {
+        if !self.has_assigned_permissions {
             (self.role, self.permissions) = (role, permissions);
         }
         (self.token, self.issued, self.expires) = (token, issued, expires);

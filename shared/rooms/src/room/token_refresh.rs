@@ -25,12 +25,12 @@ impl DecisionBatch<'_> {
         InputOutcome::Done
     }
 
-    /// Whether the room accepts the member with this token. An assigned role stays, whatever the
+    /// Whether the room accepts the member with this token. Assigned permissions stay, whatever the
     /// token says.
     fn accepts_token_record(&self, peer: &PeerId, record: &TokenRecord) -> bool {
-        let has_assigned_role =
-            self.decision.next_state.members.get(peer).is_some_and(|member| member.overridden);
-        has_assigned_role || self.accepts_role(&record.role, &record.permissions)
+        let members = &self.decision.next_state.members;
+        members.get(peer).is_some_and(|member| member.has_assigned_permissions)
+            || self.accepts_role(&record.role, &record.permissions)
     }
 
     /// Applies a token, unless the room knows a newer one.
@@ -65,8 +65,9 @@ impl DecisionBatch<'_> {
         let is_newer = known.is_some_and(|known| known.is_older_than(&record));
         // The room may not know of this refresh. It must not move the peer to the grant of another
         // peer, or to a role that the room does not accept.
-        let is_bound = self.find_grant_holder(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
-        if is_newer && !is_bound && self.accepts_token_record(&claim.peer, &record) {
+        let grant_is_taken =
+            self.find_grant_holder(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
+        if is_newer && !grant_is_taken && self.accepts_token_record(&claim.peer, &record) {
             self.update_token(&claim.peer, &record);
         }
     }

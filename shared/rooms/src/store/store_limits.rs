@@ -9,7 +9,7 @@ use signalbox_config::ServiceSettings;
 use crate::room::MAX_ROOM_RETENTION_MS;
 
 /// The time after its life within which an entry must be deleted.
-const EXPIRY_SLACK_MS: u64 = 4_000;
+const MAX_DELETION_DELAY_MS: u64 = 4_000;
 
 /// Bounds of mailboxes and rooms.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub struct StoreLimits {
     /// The life of an entry, milliseconds.
     pub entry_life_ms: u64,
     /// The time after its life within which an entry is deleted, milliseconds.
-    pub expiry_slack_ms: u64,
+    pub max_deletion_delay_ms: u64,
     /// The maximum life of a room, milliseconds.
     pub room_life_ms: u64,
     /// The resume window, milliseconds.
@@ -98,7 +98,7 @@ impl StoreLimits {
             backlog: u64::from(limits.backlog),
             backlog_bytes: limits.backlog_bytes.0 as u64,
             entry_life_ms: timing.entry_lifetime().as_ms(),
-            expiry_slack_ms: EXPIRY_SLACK_MS,
+            max_deletion_delay_ms: MAX_DELETION_DELAY_MS,
             room_life_ms: timing.room_life.as_ms(),
             resume_window_ms: timing.resume_window.as_ms(),
             lease_ms: timing.lease.as_ms(),

@@ -27,7 +27,7 @@ pub(super) static TEST_POLICY: LazyLock<RoomPolicy> = LazyLock::new(|| RoomPolic
     resume_window_ms: 1_000,
     max_room_life_ms: 60_000,
     ended_room_retention_ms: 100_000,
-    implicit_rooms: true,
+    auto_create_rooms: true,
     role_policy: Arc::new(RoomRolePolicy::new(&ServiceSettings::default())),
 });
 
@@ -45,7 +45,7 @@ pub(crate) fn test_member(user: u8, node: u128) -> Box<Member> {
         region: None,
         waiting: false,
         muted: false,
-        overridden: false,
+        has_assigned_permissions: false,
         attachment: PeerAttachment::Attached(NodeId::from_bits(node)),
         epoch: 1,
         generation: 1,

@@ -97,9 +97,9 @@ fn each_room_setting_has_its_own_refusal() {
         InputOutcome::Done,
         "a moderator prepares the room"
     );
-    let rules = RoomPolicy { implicit_rooms: false, ..TEST_POLICY.clone() };
+    let rules = RoomPolicy { auto_create_rooms: false, ..TEST_POLICY.clone() };
     let nowhere = RoomState::new("r".into(), "L1".into());
-    assert_eq!(decide(&nowhere, 0, &[join_input(1, 1)], &rules).outcomes, [InputOutcome::NoImplicitRoom]);
+    assert_eq!(decide(&nowhere, 0, &[join_input(1, 1)], &rules).outcomes, [InputOutcome::AutoCreateDisabled]);
     assert_eq!(
         decide(&room_with_settings(|_| {}), 0, &[join_input(1, 1)], &rules).outcomes,
         [InputOutcome::Done]
@@ -173,7 +173,7 @@ fn a_permission_removed_in_the_same_batch_is_not_usable() {
     });
     let decision = decide(&room, 0, &[demote, remove_peer(1, 2)], &TEST_POLICY);
     assert_eq!(decision.outcomes, [InputOutcome::Done, InputOutcome::NotPermitted]);
-    assert!(decision.next_state.members[&test_peer(1)].overridden);
+    assert!(decision.next_state.members[&test_peer(1)].has_assigned_permissions);
     assert!(
         matches!(events_about(&decision, 1)[0], (RoomEventKind::PermissionsChanged(..), [only]) if *only == test_peer(1))
     );
@@ -273,20 +273,20 @@ fn an_admitted_peer_is_announced_once() {
 }
 
 #[test]
-fn a_peer_removed_from_the_lobby_counts_as_denied() {
+fn a_peer_removed_from_the_lobby_counts_as_rejected() {
     let room = state_after(
         &room_with_settings(|s| s.lobby = true),
         0,
         &[join_with_permissions(1, HOST_PERMISSIONS), join_input(2, 2), join_input(3, 3)],
     );
-    let deny = ManageRoom::from_member(test_peer(1), 1, RoomAction::Deny(test_peer(2)));
-    let next = state_after(&room, 0, &[deny, remove_peer(1, 3)]);
+    let reject = ManageRoom::from_member(test_peer(1), 1, RoomAction::Reject(test_peer(2)));
+    let next = state_after(&room, 0, &[reject, remove_peer(1, 3)]);
     assert_eq!(
         (next.tombstones[&test_peer(2)].reason, next.tombstones[&test_peer(3)].reason),
         (LeaveReason::Denied, LeaveReason::Denied)
     );
     assert_eq!(
-        outcome_at(&room, 0, ManageRoom::from_api(RoomAction::Deny(test_peer(1)))),
+        outcome_at(&room, 0, ManageRoom::from_api(RoomAction::Reject(test_peer(1)))),
         InputOutcome::NoSuchPeer,
         "it does not wait"
     );

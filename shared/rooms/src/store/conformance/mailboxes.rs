@@ -214,7 +214,7 @@ async fn an_expired_mailbox_does_not_count_as_full() {
 
 #[tokio::test]
 async fn expired_entries_of_a_quiet_mailbox_are_trimmed_at_its_deadline() {
-    let limits = StoreLimits { entry_life_ms: 2_000, expiry_slack_ms: 500, ..SMALL_LIMITS };
+    let limits = StoreLimits { entry_life_ms: 2_000, max_deletion_delay_ms: 500, ..SMALL_LIMITS };
     let backend = StoreBackend::over_redis(RedisKind::Standalone, limits).await;
     let state = backend.create_room(&[1, 1]).await;
     let partition = redis_keys::partition_of_room(&test_room());

@@ -38,7 +38,7 @@ pub(super) fn append_call(
     };
     call.add_arg(room.as_str()).add_arg(redis_keys::node_topic_prefix(room));
     call.add_arg(limits.backlog).add_arg(limits.backlog_bytes);
-    call.add_arg(limits.entry_life_ms).add_arg(limits.expiry_slack_ms);
+    call.add_arg(limits.entry_life_ms).add_arg(limits.max_deletion_delay_ms);
     call.add_arg(batch.members.version).add_arg(batch.entries.len());
     call.add_arg(limits.max_room_retention_ms());
     batch.entries.iter().for_each(|entry| add_entry(&mut call, room, batch, entry));
@@ -50,18 +50,19 @@ fn add_entry(call: &mut ScriptCall, room: &RoomId, batch: &AppendBatch, entry: &
         Some(id) => call.add_arg(id),
         None => call.add_arg(""),
     };
-    let to_one = if entry.requires_room_version { "v" } else { "p" };
+    let requires_room_version = entry.requires_room_version || entry.target == MessageTarget::Room;
+    call.add_arg(u8::from(requires_room_version));
     match &entry.target {
         MessageTarget::Peer(peer) => {
-            call.add_arg(to_one).add_arg(&*entry.body).add_arg(1);
+            call.add_arg(&*entry.body).add_arg(1);
             add_target(call, room, peer);
         }
         MessageTarget::Withheld => {
-            call.add_arg(to_one).add_arg("").add_arg(0);
+            call.add_arg("").add_arg(0);
         }
         MessageTarget::Room => {
             let others = || batch.members.peers.iter().filter(|peer| **peer != batch.sender);
-            call.add_arg("r").add_arg(&*entry.body).add_arg(others().count());
+            call.add_arg(&*entry.body).add_arg(others().count());
             others().for_each(|peer| add_target(call, room, peer));
         }
     }

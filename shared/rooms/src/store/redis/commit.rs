@@ -34,7 +34,7 @@ pub(super) fn commit_call(room: &RoomId, node: &NodeId, commit: &Commit, limits:
     call.add_arg(redis_keys::node_topic_prefix(room)).add_arg(redis_keys::feed_topic(room));
     call.add_arg(2 * limits.backlog).add_arg(limits.entry_life_ms);
     call.add_arg(limits.room_life_ms).add_arg(limits.resume_window_ms);
-    call.add_arg(u8::from(commit.opens_room)).add_arg(limits.expiry_slack_ms);
+    call.add_arg(u8::from(commit.opens_room)).add_arg(limits.max_deletion_delay_ms);
     call.add_arg(u8::from(commit.ends_room));
     call.add_arg(commit.settings.as_ref().map_or_else(String::new, |settings| settings.to_json()));
     call.add_arg(commit.max_life_ms).add_arg(commit.kept_until);

@@ -4,8 +4,9 @@
 -- ARGV: 1 room instance, 2 version (0: the room must not exist), 3 node, 4 room name,
 --       5 topic prefix, 6 feed topic, 7 maximum number of entries of a mailbox, 8 entry life ms,
 --       9 maximum life of any room ms, 10 resume window ms, 11 '1' if the room was empty before,
---       12 slack ms, 13 '1' if the room is empty and not kept, 14 settings (JSON) or '',
---       15 maximum life of this room ms, 16 time until which an empty room is kept,
+--       12 maximum deletion delay ms, 13 '1' if the room is empty and not kept,
+--       14 settings (JSON) or '', 15 maximum life of this room ms,
+--       16 time until which an empty room is kept,
 --       17 maximum retention of deadlines, ms, 18 '1' if the room is empty,
 --       then lists, each after its length:
 --       members to write: peer, record, node or '-', epoch, mailbox version (used if the peer has
@@ -25,7 +26,11 @@
 --       | {'conflict', replication id, now, the hash (flat; empty if there is no room)}
 local me, name, topic = ARGV[3], ARGV[4], ARGV[5]
 local window = tonumber(ARGV[10])
-local kept = { max_entries = tonumber(ARGV[7]), life = tonumber(ARGV[8]), slack = tonumber(ARGV[12]) }
+local mailbox_limits = {
+  max_entries = tonumber(ARGV[7]),
+  entry_life = tonumber(ARGV[8]),
+  max_deletion_delay = tonumber(ARGV[12]),
+}
 
 local exists = heal()
 local found = redis.call('HMGET', room, 'inc', 'ver')
@@ -50,7 +55,7 @@ end
 local writes = {}
 each(function()
   local put = {
-    peer = take(), record = take(), node = take(), epoch = take(), mailbox = take(),
+    peer = take(), record = take(), node = take(), epoch = take(), mailbox_version = take(),
     handle = take(), waits = take(),
   }
   local confirmed = redis.call('HGET', room, 'g:' .. put.peer)
@@ -70,13 +75,10 @@ redis.call('HSET', room, 'ver', text(version + 1))
 for _, put in ipairs(writes) do
   local peer = put.peer
   local before = redis.call('HGET', room, 'o:' .. peer)
-  local mailbox = put.mailbox
-  if before then
-    local _, _, kept = owner(before)
-    mailbox = kept
-  end
+  local mailbox_version = put.mailbox_version
+  if before then mailbox_version = select(3, owner(before)) end
   redis.call('HSET', room, 'p:' .. peer, put.record,
-    'o:' .. peer, put.node .. ' ' .. put.epoch .. ' ' .. mailbox, 'g:' .. peer, put.handle)
+    'o:' .. peer, put.node .. ' ' .. put.epoch .. ' ' .. mailbox_version, 'g:' .. peer, put.handle)
   redis.call('HDEL', room, 't:' .. peer)
   if put.waits == '1' then redis.call('HSET', room, 'w:' .. peer, '1') else redis.call('HDEL', room, 'w:' .. peer) end
   if put.node ~= '-' then
@@ -121,11 +123,14 @@ each(function()
   local about, kind, body = take(), take(), take()
   local targets = {}
   for n = 1, tonumber(take()) do
-    local peer, box = take(), KEYS[tonumber(take())]
-    local node, _, mailbox = owner(redis.call('HGET', room, 'o:' .. peer))
-    targets[n] = { peer = peer, node = node, mailbox = mailbox, box = box }
+    local peer, mailbox_key = take(), KEYS[tonumber(take())]
+    local node, _, mailbox_version = owner(redis.call('HGET', room, 'o:' .. peer))
+    targets[n] = {
+      peer = peer, node = node, mailbox_version = mailbox_version, mailbox_key = mailbox_key,
+    }
   end
-  results[#results + 1] = spread(targets, me, topic, name, about, '', kind, body, kept)
+  results[#results + 1] =
+    spread(targets, me, topic, name, about, '', kind, body, mailbox_limits)
 end)
 each(function()
   local node = take()

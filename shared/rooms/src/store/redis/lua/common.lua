@@ -1,7 +1,14 @@
 -- Functions and values that the scripts on a room share.
 -- KEYS: 1 room hash; 2 deadlines of the partition, for scripts that write entries
 -- ARGV: the last three are the arguments of `last_lost`
--- Fields of the room hash. Times are milliseconds since 1970:
+-- Data structures of a room. Times are milliseconds since 1970; P is the hash tag of the partition:
+--   sb:{P}:room:<room>        hash        the room; its fields are below
+--   sb:{P}:box:<room>:<peer>  stream      the mailbox of a peer; its entries are below
+--   sb:{P}:due                sorted set  the deadlines of the partition, by time: <room>, or
+--                                         "<room> <peer>" for a mailbox with an entry to delete
+--   sb:{P}:on:<node>          set         the rooms in which the node has peers
+--   sb:{P}:node:<node>        topic       new entries and resyncs for peers of the node
+-- Fields of the room hash:
 --   inc room instance · ver version · set settings (JSON) · beg begin of its life · end end of it
 --   lin replication id · hl time since which all mailboxes belong to that replication id
 --   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox version>"
@@ -9,7 +16,7 @@
 --   t:<peer> tombstone: "<epoch> <expiry> <reason>" · w:<peer> the peer waits in the lobby
 --   l:<peer> highest accepted id · h:<peer> last seq · a:<peer> acknowledged seq
 --   b:<peer> bytes ever written · c:<peer> bytes ever acknowledged
--- A mailbox is a stream. Entry id: <mailbox version>-<seq>. Fields in this order:
+-- Entries of a mailbox have the id <mailbox version>-<seq> and these fields, in this order:
 --   f from · i id of the message or '' · k kind · t time · c bytes ever written · d body
 local room = KEYS[1]
 
@@ -27,16 +34,16 @@ end
 
 -- Splits "<node> <epoch> <mailbox version>".
 local function owner(value)
-  local node, epoch, mailbox = string.match(value, '^(%S+) (%d+) (%d+)$')
-  return node, epoch, mailbox
+  local node, epoch, mailbox_version = string.match(value, '^(%S+) (%d+) (%d+)$')
+  return node, epoch, mailbox_version
 end
 
 -- Gives a peer a new mailbox version: entries of the old version may be lost. They have smaller
 -- ids in the stream, so they are not read and will be trimmed.
 local function renew(peer)
-  local node, epoch, mailbox = owner(redis.call('HGET', room, 'o:' .. peer))
+  local node, epoch, mailbox_version = owner(redis.call('HGET', room, 'o:' .. peer))
   local written = redis.call('HMGET', room, 'h:' .. peer, 'b:' .. peer)
-  local fresh = text(math.max(tonumber(mailbox) + 1, now))
+  local fresh = text(math.max(tonumber(mailbox_version) + 1, now))
   redis.call('HSET', room, 'o:' .. peer, node .. ' ' .. epoch .. ' ' .. fresh,
     'a:' .. peer, written[1] or 0, 'c:' .. peer, written[2] or 0)
   return fresh, written[1] or '0'
@@ -85,55 +92,60 @@ local function state()
   return { replication_id, text(now), redis.call('HGETALL', room) }
 end
 
--- Deletes the entries of `box` up to `seq`. `written` is field c of the last of them.
-local function acknowledge(peer, mailbox, box, seq, written)
+-- Deletes the entries of a mailbox up to `seq`. `written` is field c of the last of them.
+local function acknowledge(peer, mailbox_version, mailbox_key, seq, written)
   -- The counts come first: a full Redis refuses HSET, and would still execute XTRIM.
   redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written)
-  redis.call('XTRIM', box, 'MINID', mailbox .. '-' .. text(seq + 1))
+  redis.call('XTRIM', mailbox_key, 'MINID', mailbox_version .. '-' .. text(seq + 1))
 end
 
--- Deletes the entries of `box` that are older than `life` ms. Returns the time of the first entry
--- that remains.
-local function drop_old(peer, mailbox, box, life)
-  local first = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)[1]
-  while first and tonumber(first[2][8]) < now - life do
+-- Deletes the entries of a mailbox that are older than `entry_life` ms. Returns the time of the
+-- first entry that remains.
+local function drop_old(peer, mailbox_version, mailbox_key, entry_life)
+  local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
+  while first and tonumber(first[2][8]) < now - entry_life do
     local last
-    for _, entry in ipairs(redis.call('XRANGE', box, '-', '+', 'COUNT', 128)) do
-      if tonumber(entry[2][8]) >= now - life then break end
+    for _, entry in ipairs(redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 128)) do
+      if tonumber(entry[2][8]) >= now - entry_life then break end
       last = entry
     end
-    local its_mailbox, seq = string.match(last[1], '^(%d+)-(%d+)$')
-    if its_mailbox == mailbox then
-      acknowledge(peer, mailbox, box, tonumber(seq), last[2][10])
+    local its_mailbox_version, seq = string.match(last[1], '^(%d+)-(%d+)$')
+    if its_mailbox_version == mailbox_version then
+      acknowledge(peer, mailbox_version, mailbox_key, tonumber(seq), last[2][10])
     else
-      redis.call('XTRIM', box, 'MINID', its_mailbox .. '-' .. text(tonumber(seq) + 1))
+      local next_id = its_mailbox_version .. '-' .. text(tonumber(seq) + 1)
+      redis.call('XTRIM', mailbox_key, 'MINID', next_id)
     end
-    first = redis.call('XRANGE', box, '-', '+', 'COUNT', 1)[1]
+    first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
   end
   return first and tonumber(first[2][8])
 end
 
--- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. `head` is
--- the last seq, and `bytes` are the bytes ever written.
-local function settle_empty(peer, box, head, bytes)
-  local empty = redis.call('XLEN', box) == 0
-  if empty then redis.call('HSET', room, 'a:' .. peer, head, 'c:' .. peer, bytes) end
+-- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. `bytes`
+-- are the bytes ever written.
+local function settle_empty(peer, mailbox_key, last_seq, bytes)
+  local empty = redis.call('XLEN', mailbox_key) == 0
+  if empty then redis.call('HSET', room, 'a:' .. peer, last_seq, 'c:' .. peer, bytes) end
   return empty
 end
 
--- Writes one entry and returns its seq. `kept` bounds the mailbox: `max_entries` entries, each for
--- `life` ms, and `slack` ms longer until a trim. Each entry renews the TTL, so the TTL alone would
--- never expire the first entry. A first entry older than the slack gets a deadline of its own.
-local function write(peer, mailbox, box, name, from, id, kind, body, kept)
+-- Writes one entry and returns its seq. A mailbox has at most `max_entries` entries. An entry is
+-- deleted after `entry_life` ms, with a delay of at most `max_deletion_delay` ms. Each entry renews
+-- the TTL, so the TTL alone would never expire the first entry. A first entry that is older than the
+-- delay gets a deadline of its own.
+local function write(target, name, from, id, kind, body, mailbox_limits)
+  local peer, mailbox_version, mailbox_key = target.peer, target.mailbox_version, target.mailbox_key
+  local entry_life, delay = mailbox_limits.entry_life, mailbox_limits.max_deletion_delay
+  local max_entries = mailbox_limits.max_entries
   local seq = redis.call('HINCRBY', room, 'h:' .. peer, 1)
   local bytes = redis.call('HINCRBY', room, 'b:' .. peer, #body)
-  settle_empty(peer, box, seq - 1, bytes - #body)
-  redis.call('XADD', box, 'MAXLEN', kept.max_entries, mailbox .. '-' .. text(seq),
+  settle_empty(peer, mailbox_key, seq - 1, bytes - #body)
+  redis.call('XADD', mailbox_key, 'MAXLEN', max_entries, mailbox_version .. '-' .. text(seq),
     'f', from, 'i', id, 'k', kind, 't', text(now), 'c', bytes, 'd', body)
-  redis.call('PEXPIRE', box, kept.life)
-  local first = drop_old(peer, mailbox, box, kept.life)
-  if first < now - kept.slack then
-    redis.call('ZADD', KEYS[2], 'NX', text(first + kept.life + kept.slack), name .. ' ' .. peer)
+  redis.call('PEXPIRE', mailbox_key, entry_life)
+  local first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
+  if first < now - delay then
+    redis.call('ZADD', KEYS[2], 'NX', text(first + entry_life + delay), name .. ' ' .. peer)
   end
   return seq
 end
@@ -146,19 +158,20 @@ local function publish(topic, per_node, name, from, id, kind, body)
   end
 end
 
--- Writes one body to several mailboxes. `targets` is a list of {peer, mailbox, node, box}. Returns
--- the entries that the node `me` must deliver itself, flat: peer, mailbox version, seq, …
-local function spread(targets, me, topic, name, from, id, kind, body, kept)
+-- Writes one body to several mailboxes. `targets` is a list of {peer, node, mailbox_version,
+-- mailbox_key}. Returns the entries that the node `me` must deliver itself, flat: peer, mailbox
+-- version, seq, …
+local function spread(targets, me, topic, name, from, id, kind, body, mailbox_limits)
   local mine, per_node = {}, {}
   for _, t in ipairs(targets) do
-    local seq = write(t.peer, t.mailbox, t.box, name, from, id, kind, body, kept)
+    local seq = write(t, name, from, id, kind, body, mailbox_limits)
     if t.node == me then
       mine[#mine + 1] = t.peer
-      mine[#mine + 1] = t.mailbox
+      mine[#mine + 1] = t.mailbox_version
       mine[#mine + 1] = seq
     elseif t.node ~= '-' then
       local list = per_node[t.node] or {}
-      list[#list + 1] = t.peer .. ':' .. t.mailbox .. ':' .. seq
+      list[#list + 1] = t.peer .. ':' .. t.mailbox_version .. ':' .. seq
       per_node[t.node] = list
     end
   end

@@ -8,13 +8,13 @@ local exists = heal()
 local peer = ARGV[1]
 local f = redis.call('HMGET', room, 'o:' .. peer, 't:' .. peer, 'h:' .. peer, 'a:' .. peer, 'l:' .. peer)
 if not f[1] then return { replication_id, exists and 1 or 0, '', f[2] or '' } end
-local _, _, mailbox = owner(f[1])
-local from = mailbox .. '-' .. text(tonumber(ARGV[2]) + 1)
-local page = redis.call('XRANGE', KEYS[2], from, mailbox .. '-18446744073709551615', 'COUNT', ARGV[3])
+local _, _, mailbox_version = owner(f[1])
+local from = mailbox_version .. '-' .. text(tonumber(ARGV[2]) + 1)
+local page = redis.call('XRANGE', KEYS[2], from, mailbox_version .. '-18446744073709551615', 'COUNT', ARGV[3])
 local bytes, entries = 0, {}
 for n, entry in ipairs(page) do
   if bytes >= tonumber(ARGV[4]) then break end
   bytes = bytes + #entry[2][12]
   entries[n] = entry
 end
-return { replication_id, 1, f[1], '', mailbox, f[3] or 0, f[4] or 0, f[5] or 0, entries }
+return { replication_id, 1, f[1], '', mailbox_version, f[3] or 0, f[4] or 0, f[5] or 0, entries }

@@ -10,11 +10,11 @@ if not heal() then return false end
 local peer = ARGV[1]
 local value = redis.call('HGET', room, 'o:' .. peer)
 if not value then return false end
-local node, epoch, mailbox = owner(value)
+local node, epoch, mailbox_version = owner(value)
 if node ~= ARGV[2] or epoch ~= ARGV[3] then return false end
 local seq
-if mailbox == ARGV[4] then
-  mailbox, seq = renew(peer)
+if mailbox_version == ARGV[4] then
+  mailbox_version, seq = renew(peer)
 else
   -- Another call has renewed it, and the owner has not read from the new version.
   seq = redis.call('HGET', room, 'a:' .. peer) or '0'
@@ -24,4 +24,4 @@ if tonumber(ARGV[5]) > tonumber(last) then
   last = ARGV[5]
   redis.call('HSET', room, 'l:' .. peer, last)
 end
-return { mailbox, seq, last, unpack(state()) }
+return { mailbox_version, seq, last, unpack(state()) }

@@ -8,13 +8,13 @@ local function text(number)
   return string.format('%d', number)
 end
 local last = now + tonumber(ARGV[2])
-local kept = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. text(now), '+inf', 'WITHSCORES')
+local reserved = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. text(now), '+inf', 'WITHSCORES')
 local has_place = false
-for n = 1, #kept, 2 do
-  has_place = has_place or kept[n] == ARGV[1]
-  last = math.max(last, tonumber(kept[n + 1]))
+for n = 1, #reserved, 2 do
+  has_place = has_place or reserved[n] == ARGV[1]
+  last = math.max(last, tonumber(reserved[n + 1]))
 end
-if not has_place and #kept / 2 >= tonumber(ARGV[3]) then return 0 end
+if not has_place and #reserved / 2 >= tonumber(ARGV[3]) then return 0 end
 for _, ended in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now))) do
   redis.call('ZREM', KEYS[1], ended)
 end

@@ -1,21 +1,22 @@
 -- Deletes entries that are too old from mailboxes of a room.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3… mailboxes
--- ARGV: 1 room name, 2 entry life ms, 3 slack ms, 4… peers, one for each mailbox
+-- ARGV: 1 room name, 2 entry life ms, 3 maximum deletion delay ms,
+--       4… peers, one for each mailbox
 heal()
-local name, life, slack = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local name, entry_life, max_deletion_delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 for n = 3, #KEYS do
-  local peer, box = ARGV[n + 1], KEYS[n]
+  local peer, mailbox_key = ARGV[n + 1], KEYS[n]
   local value = redis.call('HGET', room, 'o:' .. peer)
   local first
   if value then
-    local _, _, mailbox = owner(value)
-    first = drop_old(peer, mailbox, box, life)
+    local _, _, mailbox_version = owner(value)
+    first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
   else
-    redis.call('DEL', box)
+    redis.call('DEL', mailbox_key)
   end
-  local limit = first and first + life + slack
+  local limit = first and first + entry_life + max_deletion_delay
   -- Without a deadline the TTL deletes the mailbox in time.
-  if first and now + redis.call('PTTL', box) > limit then
+  if first and now + redis.call('PTTL', mailbox_key) > limit then
     redis.call('ZADD', KEYS[2], text(limit), name .. ' ' .. peer)
   else
     redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
