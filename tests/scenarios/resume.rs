@@ -27,7 +27,8 @@ use signalbox_tests::{
     socket::{self, UpgradeError},
 };
 
-/// Long enough for each resume in this file, and short because the audit waits for the window.
+/// Long enough for each resume in this file. It is short because the audit waits until all peers have
+/// left, and a detached peer leaves at the end of the window.
 const WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "2s");
 
 /// Short, because the test waits for its end.
@@ -112,7 +113,7 @@ on_each_store! {
         assert!(handle.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{handle}");
         let joined = bob.joined.clone();
         let bob_state = bob.disconnect().await;
-        // A resume before the node notices the loss would not be announced.
+        // If Bob resumed before his node noticed the loss, Alice would get no `peer-attached`.
         alice.next_of_type("peer-detached").await;
         let bob = bob_state.resume_on(last_node(cluster)).await;
         let unchanged_fields = [
@@ -214,7 +215,8 @@ on_each_store! {
     async fn a_handle_expires_with_its_room(cluster, [super::SHORT_WINDOW]) {
         let bob = cluster.room("r").join("bob").await;
         let resume_state = bob.resume_state().await;
-        // Bob was the only peer, so the room ends when he leaves.
+        // Bob was the only peer, so the room ends when he leaves. The room then remembers no peer
+        // that left, and the handle must be refused all the same.
         bob.leave().await;
         assert_refused(last_node(cluster), &resume_state, 401, "resume_expired").await;
     }
@@ -265,9 +267,10 @@ on_each_store! {
         assert_next_messages(&bob, [json!(2)]).await;
     }
 
-    /// The node reads the backlog as fast as the socket accepts it, so the peer is not closed as
-    /// slow. An outbox must have space for the first frame in a full room, so this small outbox is
-    /// valid only with a small room.
+    /// The node reads the backlog only as fast as the socket accepts it, so the outbox (the send
+    /// buffer of the connection) does not overflow and the peer is not closed as slow. The settings
+    /// are checked at the start: the list of the peers of a full room must fit into the outbox, so
+    /// this small outbox needs a small room.
     async fn a_backlog_larger_than_the_outbox_is_delivered(cluster,
         [super::WINDOW, ("LIMITS__OUTBOX", "256KiB"), ("LIMITS__BACKLOG_BYTES", "2MiB"), ("LIMITS__ROOM_PEERS", "10")]) {
         const MESSAGES: usize = 80;
@@ -277,7 +280,7 @@ on_each_store! {
         for n in 0..MESSAGES {
             alice.send_acked(json!({"type": "message", "to": resume_state.peer_id, "data": [n, large]})).await;
         }
-        // A slow connection would fill the outbox.
+        // The delay makes the connection slower than the node reads the backlog.
         let proxy = FaultProxy::start(last_node(cluster).address).await;
         proxy.set_delay(Duration::from_millis(2));
         let bob = resume_state.resume_at(proxy.address).await;
@@ -382,8 +385,8 @@ async fn assert_old_handle_refused_after_first_frame(
 /// Bob resumes after the entries in his mailbox have expired.
 #[tokio::test]
 async fn expired_entries_cause_recovered_false() {
-    // An entry lives for the window and three leases, so both are short. The next ping comes after
-    // the test, because the node would notice by a ping that Bob's connection is lost.
+    // The maximum age of an entry is the window plus three leases, so both are short. The interval of
+    // pings is longer than the test: by a ping the node would notice that Bob's connection is lost.
     let settings = [SHORT_WINDOW, ("TIMING__LEASE", "200ms"), ("TIMING__PING", "60s")];
     let cluster = TestCluster::start(StoreKind::Redis(2), &settings).await;
     let room = cluster.room("r");
@@ -398,7 +401,8 @@ async fn expired_entries_cause_recovered_false() {
     }
     // No event reports that an entry has expired, so the test waits for its maximum age.
     tokio::time::sleep(cluster.max_entry_age()).await;
-    // The mailbox has a newer entry at the resume, so only the gap before it shows the loss.
+    // At the resume the mailbox is not empty. The server must notice that entries before this one
+    // are missing.
     alice.message(&bob, json!(5)).await;
     let bob = bob.disconnect().await.resume_on(&cluster.nodes[0]).await;
     assert_eq!(bob.joined["recovered"], false, "five entries have expired: {}", bob.joined);
@@ -467,7 +471,7 @@ async fn a_handle_stays_valid_during_a_key_rotation() {
         env.extend(previous.map(|key| ("SIGNALBOX_SESSION_KEY_PREVIOUS".to_owned(), key.to_owned())));
         env
     };
-    // The first node derives its key from AUTH_SECRET and is not used here.
+    // The first node of the cluster has another session key and takes no part in this test.
     cluster.nodes.push(Process::start("signal-service", &env_with_keys(&old_key, None)).await);
     cluster.nodes.push(Process::start("signal-service", &env_with_keys(&new_key, Some(&old_key))).await);
     let room = cluster.room("keys");

@@ -16,10 +16,12 @@
  *    is in flight (sent and without a reply). Then it sends 5, 6 and 7, lowest id first, and after
  *    them the messages that it held back.
  *
- * Without the wait in step 3, the queue could send 5, and then a new message 8 before 6 and 7. When
- * the store accepts 8, every lower id counts as accepted. Messages 6 and 7 would then be
- * acknowledged as duplicates and be lost. A server prevents this if it remembers every id that it
- * refused, but the queue does not rely on it.
+ * Why step 3 waits: the queue could otherwise send 5, and then a new message 8 before 6 and 7. As
+ * soon as 5 has arrived the server may accept 8, and then every lower id counts as accepted. It would
+ * acknowledge 6 and 7 as duplicates, and they would be lost.
+ *
+ * "The store" is Redis, where the server keeps the mailboxes. Without it a server delivers a message
+ * directly if the target is connected to the same process.
  */
 import { SignalingError, isRetriedByQueue } from './codes.js';
 
@@ -75,7 +77,10 @@ export class PendingMessage {
     this.done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
   }
 
-  /** Returns the frame as text. An offer of this client was sent before this frame, so it has an id. */
+  /**
+   * Returns the frame as text. Messages are sent in order, so an offer of this client to which the
+   * frame belongs has an id by now.
+   */
   encode() {
     const { re: offer } = this.frame;
     const offerId = offer instanceof PendingMessage ? offer.id : offer;
@@ -84,7 +89,7 @@ export class PendingMessage {
 }
 
 /**
- * The caller opens the queue on each new connection, in this order:
+ * On each new connection the caller calls, in this order:
  * 1. {@link SendQueue.resume} if the peer is the same, or {@link SendQueue.rejoin} if the client
  *    joined as a new peer. Both decide which pending messages stay; neither sends a message.
  * 2. {@link SendQueue.open}, which starts to send.
@@ -172,12 +177,14 @@ export class SendQueue {
 
   /**
    * The server sent `resumed` for this peer. Messages up to `lastAcceptedId` are resolved. The next
-   * {@link open} sends the other messages again with the same ids, before any new message.
+   * {@link open} sends the other messages again, before any new message. They keep their ids, except
+   * messages that the server has refused: such a refusal is final for the id, unless it was
+   * `unavailable`.
    *
    * @param {number} lastAcceptedId the `lastId` of `resumed`
    */
   resume(lastAcceptedId) {
-    // A `resumed` may also come on an open connection.
+    // The queue is still open if the server sent `resumed` because it made a new mailbox for the peer.
     this.pause();
     this.#lastUsedId = Math.max(this.#lastUsedId, lastAcceptedId);
     for (const message of this.#makeReady()) {
@@ -188,9 +195,9 @@ export class SendQueue {
   }
 
   /**
-   * The client could not resume its peer and has joined as a new peer, or waits in the lobby as a
-   * new peer. A frame `message` or `update` survives if it has no id
-   * and its target is in the room. Other messages are rejected, see {@link errorAfterRejoin}.
+   * The client has joined as a new peer, or waits in the lobby as one: at its first join, or because
+   * it could not resume its peer. A frame `message` or `update` stays in the queue if it has no id and
+   * its target is in the room. Other messages are rejected, see {@link errorAfterRejoin}.
    *
    * @param {(peerId: string) => boolean} isPresent whether this peer is in the room now
    */
@@ -241,8 +248,8 @@ export class SendQueue {
     if (refusal.code === 'peer_backlogged') message.backloggedAt ??= Date.now();
     const isRateLimit = refusal.code === 'rate_limited';
     this.#holdsAll ||= isRateLimit;
-    // The first refusal sets the time; otherwise many refusals would delay the retry for ever. A
-    // rate limit applies to the whole connection, so its wait always counts.
+    // The first refusal sets the time. If each later one moved it, the retry might never come. A rate
+    // limit applies to the whole connection, so its wait always counts.
     if (this.#retryAt && !isRateLimit) return;
     // The jitter spreads the clients that wait for the same store.
     const waitMs = (refusal.retryMs ?? DEFAULT_RETRY_MS) * (1 + this.#random() / 2);
@@ -357,8 +364,8 @@ class HeldTargets {
 /**
  * Returns why a new peer cannot send this message, or undefined to keep it.
  *
- * - A message with an id was sent, and its outcome is unknown. The new peer has its own ids, so the
- *   server would not notice the duplicate.
+ * - A message with an id was sent by the old peer and may have been delivered. The ids of the new
+ *   peer begin again, so the server would not notice a duplicate.
  * - Other frames than `message` and `update` belong to the old peer, such as an offer, an answer or
  *   a candidate.
  *

@@ -90,8 +90,8 @@ impl<'a> MessageDispatcher<'a> {
         Self { node, peer, sender_policy: SenderPolicy::default() }
     }
 
-    /// The action for one frame. The frame reader has counted the frame for `rate`, pings, pongs and
-    /// fragments too, so a flood of them closes the connection.
+    /// The action for one frame. `rate` is the frame reader's decision for this frame. Pings, pongs
+    /// and fragments count too, so a flood of them closes the connection.
     ///
     /// # Errors
     /// [`ReadEnd`] if the connection must end.
@@ -203,7 +203,8 @@ impl<'a> MessageDispatcher<'a> {
 
 /// The decision about one message of a sender.
 enum SenderOutcome {
-    /// Forward the message. `redact_for_target` is set if it may have to be redacted.
+    /// Forward the message. If `redact_for_target` is set, the commit removes candidates from it for
+    /// those targets whose role may receive relay candidates only.
     Forward { redact_for_target: bool },
     /// Drop the message; the sender gets an ack.
     Drop,
@@ -216,8 +217,8 @@ struct SenderPolicy {
     permissions: Option<Arc<PeerPermissions>>,
     /// `None` for a role without rules.
     rules: Option<RolePolicy>,
-    /// Whether the role of the peer has the ICE policy `relay`. The rules have then removed all
-    /// candidates that a target may not see, so its messages need no redaction.
+    /// Whether the role of the peer has the ICE policy `relay`. The rules leave only relay candidates
+    /// in the messages of such a peer, so no target needs a redacted copy.
     has_relay_only_role: bool,
 }
 

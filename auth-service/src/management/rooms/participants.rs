@@ -44,7 +44,8 @@ fn peer_in_request(request: &HttpRequest) -> Result<PeerId, Problem> {
     PeerId::parse(request.match_info().get("peer").unwrap_or_default()).map_err(|_| no_such_peer())
 }
 
-/// The outcome for one selected peer has no count: it is an error if that peer is absent.
+/// `Removed` has the count for a role or a user, which may be 0. Any other outcome is that of one
+/// selected peer, who was present: the change of the room fails otherwise.
 fn removal_response(outcome: InputOutcome) -> HttpResponse {
     let removed = if let InputOutcome::Removed(count) = outcome { count } else { 1 };
     HttpResponse::Ok().json(RemovalResponse { removed })
