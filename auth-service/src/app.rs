@@ -94,7 +94,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
             "no caller can get a token: there are no API keys, and guests are off; set SIGNALBOX_API_KEYS, or turn guests on"
         );
     }
-    let listener = open_listener(settings.server.listen)?;
+    let listener = open_listener(settings.server.listen, settings.limits.socket_buffer.0)?;
     let redis = start_redis(&settings, &secrets)?;
     let feed = redis.as_ref().map_or_else(silent_feed, feed_subscription::subscribe_feed);
     let store = redis.clone().map_or_else(

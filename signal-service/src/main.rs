@@ -42,7 +42,8 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
         secrets.auth.iter().chain(&secrets.auth_previous),
     );
     let ice = IceDirectory::new(&loaded.settings, &secrets.turn_secrets);
-    let listener = signalbox_http::open_listener(loaded.settings.server.listen)?;
+    let listener =
+        signalbox_http::open_listener(loaded.settings.server.listen, loaded.settings.limits.socket_buffer.0)?;
     let store = match &secrets.redis_url {
         Some(url) => StoreConfig::Redis(RedisClient::start(url.expose(), &loaded.settings.redis)?),
         None => {

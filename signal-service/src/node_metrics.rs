@@ -9,6 +9,8 @@ use prometheus::{
 };
 use signalbox_access::{AccessControl, RULE_KINDS};
 use signalbox_protocol::{CloseCode, ErrorCode};
+use signalbox_redis::MemoryLevel;
+use signalbox_rooms::store::BacklogBound;
 
 /// The metrics of one node.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub struct NodeMetrics {
     pub append_seconds: Histogram,
     closes: IntCounterVec,
     refused_messages: IntCounterVec,
+    backlogged: IntCounterVec,
+    store_memory_level: IntGauge,
     refused_upgrades: IntCounterVec,
     rule_closes: IntCounterVec,
     access_rules: IntGaugeVec,
@@ -84,6 +88,15 @@ impl NodeMetrics {
             )?,
             closes: vec("signalbox_closes_total", "Connections closed by the server", "reason")?,
             refused_messages: vec("signalbox_errors_total", "Messages refused", "code")?,
+            backlogged: vec(
+                "signalbox_backlogged_total",
+                "Messages refused because too much waits",
+                "bound",
+            )?,
+            store_memory_level: IntGauge::new(
+                "signalbox_store_memory_level",
+                "Memory of the fullest Redis server: 0 normal, 1 high, 2 critical",
+            )?,
             refused_upgrades: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
             rule_closes: vec(
                 "signalbox_closed_by_rule_total",
@@ -104,7 +117,9 @@ impl NodeMetrics {
             )?,
             jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 18] = [
+        let collectors: [Box<dyn Collector>; 20] = [
+            Box::new(metrics.backlogged.clone()),
+            Box::new(metrics.store_memory_level.clone()),
             Box::new(metrics.rule_closes.clone()),
             Box::new(metrics.access_rules.clone()),
             Box::new(metrics.access_rules_lag.clone()),
@@ -153,6 +168,16 @@ impl NodeMetrics {
     /// Counts a refused message.
     pub fn count_refused_message(&self, code: ErrorCode) {
         self.refused_messages.with_label_values(&[code.as_str()]).inc();
+    }
+
+    /// Counts a message that was refused because too much waits.
+    pub fn count_backlogged(&self, bound: BacklogBound) {
+        self.backlogged.with_label_values(&[bound.as_str()]).inc();
+    }
+
+    /// Updates the gauge of the memory of the store.
+    pub fn set_store_memory_level(&self, level: MemoryLevel) {
+        self.store_memory_level.set(level.number().into());
     }
 
     /// Counts a refused upgrade.

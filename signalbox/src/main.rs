@@ -65,7 +65,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     let address = settings.server.listen;
     let (keys, handle_keys) = load_keys(&settings, &secrets)?;
     let guests_allowed = settings.auth.guests.unwrap_or(address.ip().is_loopback());
-    let listener = open_listener(address)?;
+    let listener = open_listener(address, settings.limits.socket_buffer.0)?;
     let bound = listener.local_addr()?;
 
     let redis = match &secrets.redis_url {

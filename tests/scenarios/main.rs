@@ -6,7 +6,7 @@
 //!   [`signing_keys`], [`refusals`], [`credential_kinds`]
 //! - Sanctions: [`access_rules`], [`return_attempts`], [`mass_revocation`]
 //! - Rooms: [`rooms`], [`moderation`], [`lobby`]
-//! - Limits: [`limits`], [`abuse`], [`redis_traffic`], [`data_retention`]
+//! - Limits: [`limits`], [`load_budgets`], [`abuse`], [`redis_traffic`], [`data_retention`]
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
 //!   [`partial_failure`]
 //! - Operation: [`boot`], [`event_feed`], [`usage`], [`webhooks`]
@@ -68,6 +68,7 @@ mod delivery;
 mod drain;
 mod event_feed;
 mod limits;
+mod load_budgets;
 mod lobby;
 mod mass_revocation;
 mod moderation;

@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Starts a server that runs until the test ends, and returns its address.
 fn start_server(service: &TestService) -> String {
     let state = service.state.clone();
-    let listener = signalbox_http::open_listener(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = signalbox_http::open_listener(([127, 0, 0, 1], 0).into(), 256 * 1024).unwrap();
     let addr = listener.local_addr().unwrap();
     let server = HttpServer::new(move || App::new().configure(configure(state.clone())));
     actix_web::rt::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());

@@ -5,6 +5,7 @@
 //! - [`RedisScript`]: a Lua script as a `static`; [`ScriptCall`], [`ReplyReader`]: its arguments
 //!   and reply
 //! - [`RedisStartError`], [`RedisUnavailable`], [`RequestFailure`]: errors
+//! - [`MemoryLevel`]: how full the memory of a server is
 //! - [`redis_keys`]: all keys and topics
 //! - `redis_shard`: the masters with their connections; `connection_pool`: pooled connections
 //! - `redis_topology`: the masters of the slots; `master_finder` asks servers for them, and
@@ -20,6 +21,7 @@ mod connection_pool;
 mod interruption_clock;
 mod jitter;
 mod master_finder;
+mod memory_level;
 mod redis_address;
 mod redis_client;
 mod redis_error;
@@ -33,6 +35,7 @@ mod server_info;
 mod shard_map;
 
 pub use interruption_clock::InterruptionClock;
+pub use memory_level::MemoryLevel;
 pub use redis_address::RedisAddress;
 pub use redis_client::{RedisClient, ReplyReader, ScriptCall, TopicListener, TopicProbe, value_text};
 pub use redis_error::{RedisStartError, RedisUnavailable, RequestFailure};

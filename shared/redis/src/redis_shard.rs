@@ -9,7 +9,7 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,13 +19,14 @@ use signalbox_protocol::clock;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
     client_state::ClientState,
     connection_pool::ConnectionPool,
     jitter::with_jitter,
+    memory_level::{MemoryLevel, used_percent},
     redis_address::RedisAddress,
     redis_error::{RedisStartError, RedisUnavailable, RequestFailure},
     redis_script::load_scripts,
@@ -35,6 +36,10 @@ use crate::{
 
 /// Between two checks of a connection without requests.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two looks at the memory of a server. A few clients can fill a quarter of a small server
+/// in a second.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -136,6 +141,18 @@ impl RedisShards {
         self.table().shard_of_slot(slot).is_some_and(|shard| shard.is_connected())
     }
 
+    /// How full the memory of the master of a slot is.
+    pub(crate) fn memory_level_of_slot(&self, slot: u16) -> MemoryLevel {
+        self.table().shard_of_slot(slot).map_or(MemoryLevel::Normal, |shard| shard.memory_level())
+    }
+
+    /// How full the memory of the fullest master is.
+    pub(crate) fn highest_memory_level(&self) -> MemoryLevel {
+        let table = self.table();
+        let levels = table.masters.iter().flatten().map(|shard| shard.memory_level());
+        levels.max().unwrap_or(MemoryLevel::Normal)
+    }
+
     /// Checks all connections now, and loads the scripts that are missing.
     pub(crate) fn request_checks(&self) {
         self.table().by_address.values().for_each(|shard| shard.request_check());
@@ -206,6 +223,8 @@ pub(crate) struct RedisShard {
     retired: AtomicBool,
     /// How many of the announced scripts the server has.
     loaded_scripts: AtomicUsize,
+    /// The number of the [`MemoryLevel`].
+    memory_level: AtomicU8,
     // A std mutex: held to compare and replace.
     replication_id: Mutex<String>,
 }
@@ -220,12 +239,17 @@ impl RedisShard {
             check_requested: Notify::new(),
             retired: AtomicBool::new(false),
             loaded_scripts: AtomicUsize::new(0),
+            memory_level: AtomicU8::new(MemoryLevel::Normal.number()),
             replication_id: Mutex::default(),
         }
     }
 
     fn is_connected(&self) -> bool {
         matches!(*self.state.borrow(), ConnectionState::Connected(_))
+    }
+
+    fn memory_level(&self) -> MemoryLevel {
+        MemoryLevel::from_number(self.memory_level.load(Ordering::Relaxed))
     }
 
     fn has_all_scripts(&self) -> bool {
@@ -328,6 +352,7 @@ impl RedisShard {
         // Recorded before the first use, so that no earlier state is taken for the current one.
         self.client.record_interruption();
         self.update_replication_id(&opened.info);
+        self.update_memory_level(&opened.info);
         self.client.set_clock_offset(&self.address, opened.clock_offset_ms);
         self.loaded_scripts.store(opened.scripts, Ordering::Release);
         self.state.send_replace(ConnectionState::Connected(opened.connection));
@@ -347,6 +372,37 @@ impl RedisShard {
             now.clone_into(&mut last);
         }
         same
+    }
+
+    /// Keeps the level of the server's memory, and logs each change.
+    fn update_memory_level(&self, info: &str) {
+        let (before, percent) = (self.memory_level(), used_percent(info));
+        let level = before.next_level(percent, self.client.target().memory_percent);
+        self.memory_level.store(level.number(), Ordering::Relaxed);
+        if level > before {
+            tracing::warn!(
+                event = "redis_memory_high", redis = %self.address, percent, level = level.number(),
+                "messages to peers that do not read are refused; at level 2, all messages"
+            );
+        } else if level < before {
+            tracing::info!(event = "redis_memory_lower", redis = %self.address, percent, level = level.number());
+        }
+    }
+
+    /// Reads the memory of the server as long as it is connected.
+    async fn watch_memory(&self) {
+        let state = self.state.borrow().clone();
+        let ConnectionState::Connected(mut connection) = state else { return };
+        loop {
+            sleep(MEMORY_INTERVAL).await;
+            let question = server_info::memory_command();
+            // `watch_connection` finds a connection that is lost.
+            if let Ok(Ok(info)) =
+                timeout(CHECK_TIMEOUT, question.query_async::<String>(&mut connection)).await
+            {
+                self.update_memory_level(&info);
+            }
+        }
     }
 
     /// Loads the scripts that were announced after the connection was opened.
@@ -463,7 +519,10 @@ impl RedisShard {
 async fn run_shard(shard: Arc<RedisShard>) {
     while !shard.is_retired() {
         if shard.is_connected() {
-            shard.watch_connection().await;
+            tokio::select! {
+                () = shard.watch_connection() => {}
+                () = shard.watch_memory() => {}
+            }
         } else {
             shard.reconnect_until_open().await;
         }

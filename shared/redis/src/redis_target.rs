@@ -23,6 +23,8 @@ pub(crate) struct RedisTarget {
     tls: Option<ConnectionAddr>,
     pub(crate) deadline: Duration,
     pub(crate) max_reconnect_wait: Duration,
+    /// The share of `maxmemory`, in percent, above which the level is high.
+    pub(crate) memory_percent: u8,
 }
 
 impl RedisTarget {
@@ -33,7 +35,13 @@ impl RedisTarget {
     pub(crate) fn new(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisStartError> {
         let url = Arc::new(RedisUrl::parse(url).map_err(RedisStartError::Url)?);
         let tls = if url.tls { Some(load_tls_trust(settings)?) } else { None };
-        Ok(Self { url, tls, deadline: settings.deadline.0, max_reconnect_wait: settings.reconnect.0 })
+        Ok(Self {
+            url,
+            tls,
+            deadline: settings.deadline.0,
+            max_reconnect_wait: settings.reconnect.0,
+            memory_percent: settings.memory_percent,
+        })
     }
 
     /// The name of the master at its Sentinels, if the URL names Sentinels.

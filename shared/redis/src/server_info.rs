@@ -43,6 +43,12 @@ pub(crate) fn replication_command() -> Cmd {
     cmd
 }
 
+pub(crate) fn memory_command() -> Cmd {
+    let mut cmd = redis::cmd("INFO");
+    cmd.arg("memory");
+    cmd
+}
+
 pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> &'a str {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
 }

@@ -1,6 +1,7 @@
 //! The answers to the requests of a peer: `ack`, or `error` with a stable code. Pure functions.
 
 use signalbox_protocol::{ErrorCode, ServerMessage};
+use signalbox_rooms::store::BacklogBound;
 
 use crate::{payload_filter::MessageRefusal, registry::ForwardResult};
 
@@ -29,8 +30,19 @@ pub(super) fn forward_answer(id: Option<u64>, result: ForwardResult) -> Option<S
             let text = "the target is not in this room";
             Some(ServerMessage::error(id, ErrorCode::NoSuchPeer, Some("to"), text))
         }
-        ForwardResult::Backlogged => {
-            let text = "the backlog of the target is full; try again later under a new id";
+        ForwardResult::Backlogged(bound) => {
+            let text = match bound {
+                BacklogBound::Mailbox => "the backlog of the target is full; try again later under a new id",
+                BacklogBound::Room => {
+                    "too much waits in this room, and a target does not read; try again later under a new id"
+                }
+                BacklogBound::Grant => {
+                    "too many of your messages wait for peers that do not read; try again later under a new id"
+                }
+                BacklogBound::Memory => {
+                    "the store has little memory, and a target does not read; try again later under a new id"
+                }
+            };
             Some(ServerMessage::error(id, ErrorCode::PeerBacklogged, Some("to"), text))
         }
         ForwardResult::Refused(MessageRefusal { code, field, reason }) => {

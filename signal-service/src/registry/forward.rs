@@ -17,8 +17,8 @@ use signalbox_protocol::{ForwardKind, id::PeerId};
 use signalbox_rooms::{
     room::RoomState,
     store::{
-        AppendBatch, AppendError, AppendResult, AppendResults, Delivery, MemberList, MessageTarget,
-        OutgoingEntry, StoreUnavailable,
+        AppendBatch, AppendError, AppendResult, AppendResults, BacklogBound, Delivery, MemberList,
+        MessageTarget, OutgoingEntry, StoreUnavailable,
     },
 };
 
@@ -59,8 +59,8 @@ pub enum ForwardResult {
     Duplicate,
     /// The target is not in the room.
     NoSuchPeer,
-    /// The mailbox of a target is full.
-    Backlogged,
+    /// Too much waits.
+    Backlogged(BacklogBound),
     /// The payload cannot be read, so it cannot be redacted.
     Refused(MessageRefusal),
 }
@@ -124,6 +124,7 @@ async fn append_batch(
         epoch: sender.epoch(),
         mailbox_version,
         acked_seq: progress.acked_seq,
+        token: sender.access_subject().token.clone(),
         known_last_id: progress.last_id,
         handle_generation: progress.handle_generation,
         members,
@@ -160,7 +161,11 @@ fn deliver_result(
             room.local_peers().iter().for_each(|peer| peer.mark_stale());
             ForwardResult::Duplicate
         }
-        AppendResult::Backlogged => ForwardResult::Backlogged,
+        AppendResult::Backlogged(bound) => {
+            room.context.metrics.count_backlogged(bound);
+            room.recount_backlog();
+            ForwardResult::Backlogged(bound)
+        }
         // The caller handles `Stale`.
         AppendResult::NoSuchPeer | AppendResult::Stale => ForwardResult::NoSuchPeer,
     }

@@ -9,6 +9,7 @@ use std::{
     collections::HashMap,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use signalbox_protocol::{
@@ -30,6 +31,9 @@ use signalbox_rooms::{
     room::{ClaimProof, InputOutcome, ReplicationId, RoomInput, RoomPolicy, RoomState, decide},
     store::{Delivery, EntryKind, LoadedRoom, MemberList, RoomStore, StoreUnavailable},
 };
+
+/// Between two counts of the bytes that wait in a room.
+const RECOUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 type RoomMap = Mutex<HashMap<RoomId, Arc<LocalRoom>>>;
 
@@ -55,6 +59,8 @@ struct LocalRoomState {
     is_view_stale: bool,
     input_queue: Vec<QueuedInput>,
     is_driving: bool,
+    /// When the bytes that wait in the room were last counted again.
+    recounted_at: Option<Instant>,
 }
 
 /// An input that waits for its commit.
@@ -189,6 +195,22 @@ impl LocalRoom {
             while room.context.store.invalidate_mailbox(&room.id, &peer).await.is_err() {
                 sleep(STORE_RETRY_DELAY).await;
             }
+        });
+    }
+
+    /// Counts the bytes that wait in the room again, at most once in [`RECOUNT_INTERVAL`]: a message
+    /// was refused, and the store may count too much.
+    pub(super) fn recount_backlog(&self) {
+        let mut state = self.lock_state();
+        if state.recounted_at.is_some_and(|at| at.elapsed() < RECOUNT_INTERVAL) {
+            return;
+        }
+        state.recounted_at = Some(Instant::now());
+        let (members, room, context) = (state.members.clone(), self.id.clone(), self.context.clone());
+        drop(state);
+        self.context.runtime.spawn(async move {
+            // After a failure the next refusal counts again.
+            let _ = context.store.recount_backlog(&room, &members).await;
         });
     }
 

@@ -119,6 +119,27 @@ fn check_limits(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "must be at least limits.frame",
     )?;
     ensure_setting(
+        limits.room_backlog_bytes >= limits.backlog_bytes,
+        "limits.room_backlog_bytes",
+        "must be at least limits.backlog_bytes",
+    )?;
+    ensure_setting(
+        limits.grant_backlog_bytes >= limits.backlog_bytes,
+        "limits.grant_backlog_bytes",
+        "must be at least limits.backlog_bytes",
+    )?;
+    ensure_setting(
+        limits.node_outbox.0 >= 4 * limits.outbox.0,
+        "limits.node_outbox",
+        "must be at least four times limits.outbox",
+    )?;
+    ensure_within(
+        limits.socket_buffer,
+        ByteSize::kib(16)..=ByteSize::kib(16 * 1024),
+        "limits.socket_buffer",
+        "must be from 16KiB to 16MiB",
+    )?;
+    ensure_setting(
         limits.outbox.0 >= 4 * limits.frame.0,
         "limits.outbox",
         "must be at least four times limits.frame",
@@ -193,6 +214,7 @@ fn check_redis(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "redis.reconnect",
         "must be from 10ms to 1m",
     )?;
+    ensure_within(redis.memory_percent, 10..=90, "redis.memory_percent", "must be from 10 to 90")?;
     let Some(path) = &redis.ca_file else { return Ok(()) };
     let setting = "redis.ca_file";
     let text = std::fs::read_to_string(path)

@@ -34,8 +34,19 @@ pub struct LimitSettings {
     pub backlog: u32,
     /// Bytes that may wait in the mailbox of one peer; at least `frame`.
     pub backlog_bytes: ByteSize,
+    /// Bytes that may wait in all mailboxes of a room before messages to peers that do not read are
+    /// refused; at least `backlog_bytes`.
+    pub room_backlog_bytes: ByteSize,
+    /// Bytes of the messages of one grant that may wait for peers of a room that do not read; at
+    /// least `backlog_bytes`.
+    pub grant_backlog_bytes: ByteSize,
     /// Bytes that may wait for one socket before it is closed as a slow consumer.
     pub outbox: ByteSize,
+    /// Bytes that may wait for all sockets of one node, incomplete messages of clients included; at
+    /// least four times `outbox`.
+    pub node_outbox: ByteSize,
+    /// Bytes that the kernel may keep in each direction of one connection; 16 KiB to 16 MiB.
+    pub socket_buffer: ByteSize,
     /// Access rules for bans, revocations and denied addresses that may exist at a time; 100 to
     /// 100000.
     pub rules: u32,
@@ -57,7 +68,11 @@ impl Default for LimitSettings {
             rate: 100,
             backlog: 512,
             backlog_bytes: ByteSize::kib(1024),
+            room_backlog_bytes: ByteSize::kib(32 * 1024),
+            grant_backlog_bytes: ByteSize::kib(16 * 1024),
             outbox: ByteSize::kib(1024),
+            node_outbox: ByteSize::kib(128 * 1024),
+            socket_buffer: ByteSize::kib(256),
             rules: 10_000,
         }
     }

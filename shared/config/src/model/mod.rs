@@ -125,11 +125,14 @@ pub struct RedisSettings {
     /// A PEM file with the certificates of the authorities that are trusted for a `rediss://`
     /// server. Unset: the public authorities.
     pub ca_file: Option<PathBuf>,
+    /// The share of `maxmemory`, in percent, above which messages to peers that do not read are
+    /// refused; 10 to 90.
+    pub memory_percent: u8,
 }
 
 impl Default for RedisSettings {
     fn default() -> Self {
-        Self { deadline: TimeSpan::secs(2), reconnect: TimeSpan::secs(1), ca_file: None }
+        Self { deadline: TimeSpan::secs(2), reconnect: TimeSpan::secs(1), ca_file: None, memory_percent: 70 }
     }
 }
 

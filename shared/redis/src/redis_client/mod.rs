@@ -29,6 +29,7 @@ use topic_subscriber::TopicSubscriber;
 use crate::{
     client_state::ClientState,
     interruption_clock::InterruptionClock,
+    memory_level::MemoryLevel,
     redis_error::RedisStartError,
     redis_script::RedisScript,
     redis_shard::RedisShards,
@@ -177,6 +178,16 @@ impl RedisClient {
     /// Whether the master of a partition is connected. If it is not, calls fail at once.
     pub fn is_partition_connected(&self, partition: usize) -> bool {
         self.shards.is_slot_connected(partition_slot(partition))
+    }
+
+    /// How full the memory of the master of a partition is. Never waits.
+    pub fn memory_level(&self, partition: usize) -> MemoryLevel {
+        self.shards.memory_level_of_slot(partition_slot(partition))
+    }
+
+    /// How full the memory of the fullest master is. Never waits.
+    pub fn highest_memory_level(&self) -> MemoryLevel {
+        self.shards.highest_memory_level()
     }
 
     /// How long every server has been connected, with the same history and the same slots. Zero

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use signalbox_protocol::id::{NodeId, PeerId, RoomId};
+use signalbox_protocol::id::{NodeId, PeerId, RoomId, TokenId};
 use signalbox_redis::RedisUnavailable;
 
 use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState, Tombstone};
@@ -194,6 +194,8 @@ pub struct AppendBatch {
     pub mailbox_version: u64,
     /// The last entry of that mailbox that the sender has acknowledged.
     pub acked_seq: u64,
+    /// The token of the sender. Bytes that wait are charged to its grant.
+    pub token: TokenId,
     /// The highest message id of the sender that the caller knows to be accepted.
     pub known_last_id: u64,
     /// The handle generation that the client has, if the store does not know it yet.
@@ -231,11 +233,40 @@ pub enum AppendResult {
     Duplicate,
     /// The target is not in the room.
     NoSuchPeer,
-    /// The mailbox of a target is full. Nothing was written.
-    Backlogged,
+    /// Too many bytes or entries wait. Nothing was written.
+    Backlogged(BacklogBound),
     /// The caller does not know the current version. This message and all later ones were not
     /// handled.
     Stale,
+}
+
+/// What is full, so that a message is refused. All but the mailbox refuse only messages to a peer
+/// that does not read: a detached peer, or one for which much waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BacklogBound {
+    /// The mailbox of a target.
+    Mailbox,
+    /// The room: the bytes that wait in all its mailboxes.
+    Room,
+    /// The grant of the sender: the bytes of its messages that wait for peers that do not read.
+    Grant,
+    /// The memory of the store.
+    Memory,
+}
+
+impl BacklogBound {
+    /// Every bound.
+    pub const ALL: [Self; 4] = [Self::Mailbox, Self::Room, Self::Grant, Self::Memory];
+
+    /// The stable text of the bound, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mailbox => "mailbox",
+            Self::Room => "room",
+            Self::Grant => "grant",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 /// Why a whole batch was refused.

@@ -38,6 +38,7 @@ use std::{sync::Arc, time::Duration};
 use crate::feed::FeedSender;
 use crate::usage::{MemoryUsageStore, UsageAmount, UsageKey, UtcDay};
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
+use signalbox_redis::MemoryLevel;
 
 pub use contract::*;
 pub use memory::MemoryRoomStore;
@@ -225,7 +226,27 @@ impl RoomStore {
         match self {
             // Each append drops old entries, and no entry outlives the process.
             Self::Memory(_) => Ok(()),
-            Self::Redis(store) => store.trim_mailboxes(room, peers).await,
+            Self::Redis(store) => store.trim_mailboxes(room, peers, 0).await,
+        }
+    }
+
+    /// Counts the bytes that wait in a room again, if these are all its members. In Redis a mailbox
+    /// may expire uncounted. A caller counts after a refusal, not more than once a second.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`].
+    pub async fn recount_backlog(&self, room: &RoomId, members: &MemberList) -> Result<(), StoreUnavailable> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(store) => store.trim_mailboxes(room, &members.peers, members.version).await,
+        }
+    }
+
+    /// How full the memory of the store is: the fullest server counts.
+    pub fn memory_level(&self) -> MemoryLevel {
+        match self {
+            Self::Memory(_) => MemoryLevel::Normal,
+            Self::Redis(store) => store.memory_level(),
         }
     }
 

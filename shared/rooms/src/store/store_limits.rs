@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use signalbox_config::ServiceSettings;
+use signalbox_redis::MemoryLevel;
 
 use crate::room::MAX_ROOM_RETENTION_MS;
 
@@ -18,6 +19,14 @@ pub struct StoreLimits {
     pub backlog: u64,
     /// The maximum number of bytes of those entries.
     pub backlog_bytes: u64,
+    /// The bytes of those entries with which an attached peer counts as one that does not read. A
+    /// detached peer always does.
+    pub lag_bytes: u64,
+    /// The maximum number of bytes that wait in all mailboxes of a room, for a message to a peer
+    /// that does not read.
+    pub room_backlog_bytes: u64,
+    /// The maximum number of bytes of one grant's messages that wait for peers that do not read.
+    pub grant_backlog_bytes: u64,
     /// The life of an entry, milliseconds.
     pub entry_life_ms: u64,
     /// The time after its life within which an entry is deleted, milliseconds.
@@ -79,6 +88,16 @@ pub struct UsageLimits {
 const WEBHOOK_EXTRA_LIFE_MS: u64 = 60_000;
 
 impl StoreLimits {
+    /// The limits while the store has this much free memory. They refuse messages to peers that do
+    /// not read, and at last all messages, so that joins, tickets and rules keep a reserve.
+    pub(super) fn at_memory_level(self, level: MemoryLevel) -> Self {
+        match level {
+            MemoryLevel::Normal => self,
+            MemoryLevel::High => Self { room_backlog_bytes: 0, ..self },
+            MemoryLevel::Critical => Self { room_backlog_bytes: 0, lag_bytes: 0, ..self },
+        }
+    }
+
     /// The longest time for which any room may exist, milliseconds. The deadlines of a partition
     /// are kept for that time.
     pub(super) fn max_room_retention_ms(&self) -> u64 {
@@ -97,6 +116,9 @@ impl StoreLimits {
         Self {
             backlog: u64::from(limits.backlog),
             backlog_bytes: limits.backlog_bytes.0 as u64,
+            lag_bytes: limits.backlog_bytes.0 as u64 / 4,
+            room_backlog_bytes: limits.room_backlog_bytes.0 as u64,
+            grant_backlog_bytes: limits.grant_backlog_bytes.0 as u64,
             entry_life_ms: timing.entry_lifetime().as_ms(),
             max_deletion_delay_ms: MAX_DELETION_DELAY_MS,
             room_life_ms: timing.room_life.as_ms(),

@@ -210,6 +210,8 @@ async fn an_expired_mailbox_does_not_count_as_full() {
     let key = redis_keys::mailbox_key(&test_room(), &test_peer(2));
     backend.run_raw_command::<()>(::redis::cmd("DEL").arg(key)).await;
     assert_eq!(result_letters(&backend.append_entries(five(), &state).await.unwrap()), "wwwww");
+    let page = backend.owned_page(2, 0).await;
+    assert_eq!((page.acked_seq, page.last_seq), (5, 10));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ macro_rules! store_tests {
     };
 }
 
+mod backlog;
 mod mailboxes;
 mod nodes;
 mod redis_server;
@@ -47,6 +48,9 @@ use crate::room::{Member, PeerAttachment, RoomSettings, RoomState, Tombstone};
 const SMALL_LIMITS: StoreLimits = StoreLimits {
     backlog: 8,
     backlog_bytes: 10_000,
+    lag_bytes: 2_500,
+    room_backlog_bytes: 100_000,
+    grant_backlog_bytes: 100_000,
     entry_life_ms: 60_000,
     max_deletion_delay_ms: 4_000,
     room_life_ms: 60_000,
@@ -260,6 +264,7 @@ fn test_batch(entries: Vec<OutgoingEntry>, state: &RoomState) -> AppendBatch {
         epoch: 1,
         mailbox_version: 5,
         acked_seq: 0,
+        token: TokenId::parse("grant-1").unwrap(),
         known_last_id: 0,
         handle_generation: None,
         members,
@@ -294,7 +299,10 @@ fn result_letters(results: &[AppendResult]) -> String {
         AppendResult::Written(_) => 'w',
         AppendResult::Duplicate => 'd',
         AppendResult::NoSuchPeer => 'n',
-        AppendResult::Backlogged => 'b',
+        AppendResult::Backlogged(BacklogBound::Mailbox) => 'b',
+        AppendResult::Backlogged(BacklogBound::Room) => 'r',
+        AppendResult::Backlogged(BacklogBound::Grant) => 'g',
+        AppendResult::Backlogged(BacklogBound::Memory) => 'm',
         AppendResult::Stale => 's',
     };
     results.iter().map(letter).collect()

@@ -3,11 +3,14 @@
 //! Owns: the entries in order, until they are acknowledged or too old, and the counts. Must not:
 //! decide whether a message is refused; `memory_room` does.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
-use signalbox_protocol::id::PeerId;
+use signalbox_protocol::id::TokenId;
 
-use crate::store::{Entry, EntryKind, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, StoreLimits};
+use crate::store::{Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, StoreLimits};
 
 #[derive(Default)]
 pub(super) struct MemoryMailbox {
@@ -15,45 +18,61 @@ pub(super) struct MemoryMailbox {
     pub(super) acked_seq: u64,
     pub(super) last_id: u64,
     pub(super) bytes: usize,
-    pub(super) entries: VecDeque<(u64, Entry)>,
+    pub(super) entries: VecDeque<StoredEntry>,
+    /// Of the bytes that wait, those that were written while the peer did not read, by grant.
+    charged_bytes: HashMap<Arc<str>, usize>,
+}
+
+/// An entry that waits.
+pub(super) struct StoredEntry {
+    at: u64,
+    pub(super) entry: Entry,
+    charged_grant: Option<Arc<str>>,
 }
 
 impl MemoryMailbox {
+    /// Appends an entry, which gets its seq here.
     pub(super) fn append_entry(
         &mut self,
         now: u64,
         limits: &StoreLimits,
-        from: &PeerId,
-        id: Option<u64>,
-        kind: EntryKind,
-        body: &Arc<str>,
+        entry: Entry,
+        charged_token: Option<&TokenId>,
     ) -> Entry {
         self.last_seq += 1;
-        let entry = Entry { seq: self.last_seq, from: from.clone(), id, kind, body: body.clone() };
-        self.bytes += body.len();
-        self.entries.push_back((now, entry.clone()));
+        let entry = Entry { seq: self.last_seq, ..entry };
+        self.bytes += entry.body.len();
+        let charged_grant: Option<Arc<str>> = charged_token.map(|token| token.grant().into());
+        if let Some(grant) = &charged_grant {
+            *self.charged_bytes.entry(grant.clone()).or_default() += entry.body.len();
+        }
+        self.entries.push_back(StoredEntry { at: now, entry: entry.clone(), charged_grant });
         self.drop_expired(now, limits);
         let max_entries = 2 * limits.backlog as usize;
-        self.drop_while(|_, _, count| count > max_entries);
+        self.drop_while(|_, count| count > max_entries);
         entry
     }
 
     pub(super) fn drop_expired(&mut self, now: u64, limits: &StoreLimits) {
         let oldest = now.saturating_sub(limits.entry_life_ms);
-        self.drop_while(|at, _, _| at < oldest);
+        self.drop_while(|first, _| first.at < oldest);
     }
 
     pub(super) fn acknowledge(&mut self, seq: u64) {
         self.acked_seq = self.acked_seq.max(seq);
-        self.drop_while(|_, entry, _| entry.seq <= seq);
+        self.drop_while(|first, _| first.entry.seq <= seq);
     }
 
-    fn drop_while(&mut self, drop: impl Fn(u64, &Entry, usize) -> bool) {
-        while self.entries.front().is_some_and(|(at, entry)| drop(*at, entry, self.entries.len())) {
-            if let Some((_, entry)) = self.entries.pop_front() {
+    fn drop_while(&mut self, drop: impl Fn(&StoredEntry, usize) -> bool) {
+        while self.entries.front().is_some_and(|first| drop(first, self.entries.len())) {
+            if let Some(StoredEntry { entry, charged_grant, .. }) = self.entries.pop_front() {
                 self.bytes -= entry.body.len();
+                if let Some(charged) = charged_grant.and_then(|grant| self.charged_bytes.get_mut(&grant)) {
+                    *charged -= entry.body.len();
+                }
             }
         }
+        self.charged_bytes.retain(|_, bytes| *bytes > 0);
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
@@ -66,8 +85,13 @@ impl MemoryMailbox {
             bytes += entry.body.len();
             is_within_page
         };
-        let after = self.entries.iter().map(|(_, entry)| entry).filter(|entry| entry.seq > seq);
+        let after = self.entries.iter().map(|stored| &stored.entry).filter(|entry| entry.seq > seq);
         after.take(MAX_PAGE_ENTRIES).take_while(fits).cloned().collect()
+    }
+
+    /// The bytes of a grant that wait here and were written while the peer did not read.
+    pub(super) fn charged_bytes(&self, grant: &str) -> usize {
+        self.charged_bytes.get(grant).copied().unwrap_or(0)
     }
 
     pub(super) fn is_full(&self, limits: &StoreLimits) -> bool {

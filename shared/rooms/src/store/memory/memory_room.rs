@@ -5,14 +5,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use signalbox_protocol::id::PeerId;
+use signalbox_protocol::id::{PeerId, TokenId};
 
 use super::memory_mailbox::MemoryMailbox;
 use crate::{
     room::{Member, PeerAttachment, RoomState, Tombstone},
     store::{
-        AppendBatch, AppendResult, Commit, Delivery, EntryKind, EventEntry, MessageTarget, OutgoingEntry,
-        StoreLimits,
+        AppendBatch, AppendResult, BacklogBound, Commit, Delivery, Entry, EntryKind, EventEntry,
+        MessageTarget, OutgoingEntry, StoreLimits,
     },
 };
 
@@ -94,14 +94,14 @@ impl MemoryRoom {
 
     fn append_event(&mut self, event: &EventEntry, now: u64, limits: &StoreLimits) -> Vec<Delivery> {
         let push = |peer: &PeerId| {
-            let entry = self.mailboxes.get_mut(peer)?.append_entry(
-                now,
-                limits,
-                &event.about_peer,
-                None,
-                event.kind,
-                &event.body,
-            );
+            let entry = Entry {
+                seq: 0,
+                from: event.about_peer.clone(),
+                id: None,
+                kind: event.kind,
+                body: event.body.clone(),
+            };
+            let entry = self.mailboxes.get_mut(peer)?.append_entry(now, limits, entry, None);
             let mailbox_version = self.state.members.get(peer)?.mailbox_version;
             Some(Delivery { peer: peer.clone(), mailbox_version, entry })
         };
@@ -138,29 +138,55 @@ impl MemoryRoom {
             };
             mailbox.drop_expired(now, limits);
             if mailbox.is_full(limits) {
-                return AppendResult::Backlogged;
+                return AppendResult::Backlogged(BacklogBound::Mailbox);
             }
         }
+        let lagging: Vec<bool> = targets.iter().map(|peer| self.is_lagging(peer, limits)).collect();
+        if lagging.contains(&true)
+            && let Some(bound) = self.exceeded_bound(&batch.token, now, limits)
+        {
+            return AppendResult::Backlogged(bound);
+        }
         let mut deliveries = Vec::with_capacity(targets.len());
-        for peer in targets {
+        for (peer, is_lagging) in targets.into_iter().zip(lagging) {
             let (Some(mailbox), Some(member)) =
                 (self.mailboxes.get_mut(&peer), self.state.members.get(&peer))
             else {
                 continue;
             };
-            let entry = mailbox.append_entry(
-                now,
-                limits,
-                &batch.sender,
-                message.id,
-                EntryKind::Forwarded,
-                &message.body,
-            );
+            let entry = Entry {
+                seq: 0,
+                from: batch.sender.clone(),
+                id: message.id,
+                kind: EntryKind::Forwarded,
+                body: message.body.clone(),
+            };
+            let entry = mailbox.append_entry(now, limits, entry, is_lagging.then_some(&batch.token));
             deliveries.push(Delivery { peer, mailbox_version: member.mailbox_version, entry });
         }
         if let (Some(id), Some(own)) = (message.id, self.mailboxes.get_mut(&batch.sender)) {
             own.last_id = id;
         }
         AppendResult::Written(deliveries)
+    }
+
+    /// Whether a peer does not read: it is detached, or much waits for it.
+    fn is_lagging(&self, peer: &PeerId, limits: &StoreLimits) -> bool {
+        let is_detached = self.state.members.get(peer).is_none_or(|member| member.owner().is_none());
+        let waiting = self.mailboxes.get(peer).map_or(0, |mailbox| mailbox.bytes as u64);
+        is_detached || waiting >= limits.lag_bytes
+    }
+
+    /// The bound that refuses a message to a peer that does not read.
+    fn exceeded_bound(&mut self, token: &TokenId, now: u64, limits: &StoreLimits) -> Option<BacklogBound> {
+        self.mailboxes.values_mut().for_each(|mailbox| mailbox.drop_expired(now, limits));
+        let sum = |bytes: fn(&MemoryMailbox, &str) -> usize| {
+            self.mailboxes.values().map(|mailbox| bytes(mailbox, token.grant()) as u64).sum::<u64>()
+        };
+        if sum(|mailbox, _| mailbox.bytes) >= limits.room_backlog_bytes {
+            return Some(BacklogBound::Room);
+        }
+        let is_exceeded = sum(MemoryMailbox::charged_bytes) >= limits.grant_backlog_bytes;
+        is_exceeded.then_some(BacklogBound::Grant)
     }
 }

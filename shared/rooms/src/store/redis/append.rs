@@ -4,12 +4,12 @@
 
 use redis::Value;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
-use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys};
+use signalbox_redis::{MemoryLevel, RedisScript, ReplyReader, ScriptCall, redis_keys};
 
 use super::{COMMON_LUA, add_target, read_deliveries, room_call};
 use crate::store::{
-    AppendBatch, AppendError, AppendResult, AppendResults, EntryKind, MessageTarget, OutgoingEntry,
-    StoreLimits, StoreUnavailable,
+    AppendBatch, AppendError, AppendResult, AppendResults, BacklogBound, EntryKind, MessageTarget,
+    OutgoingEntry, StoreLimits, StoreUnavailable,
 };
 
 const LUA: &str = include_str!("lua/append.lua");
@@ -41,6 +41,8 @@ pub(super) fn append_call(
     call.add_arg(limits.entry_life_ms).add_arg(limits.max_deletion_delay_ms);
     call.add_arg(batch.members.version).add_arg(batch.entries.len());
     call.add_arg(limits.max_room_retention_ms());
+    call.add_arg(limits.lag_bytes).add_arg(limits.room_backlog_bytes).add_arg(limits.grant_backlog_bytes);
+    call.add_arg(batch.token.grant());
     batch.entries.iter().for_each(|entry| add_entry(&mut call, room, batch, entry));
     call
 }
@@ -68,20 +70,27 @@ fn add_entry(call: &mut ScriptCall, room: &RoomId, batch: &AppendBatch, entry: &
     }
 }
 
-/// Reads the version of the sender's mailbox and the result of each message.
+/// Reads the version of the sender's mailbox and the result of each message. `level` is the one
+/// with which the call was made.
 pub(super) fn read_results(
     reply: &mut ReplyReader,
     batch: &AppendBatch,
+    level: MemoryLevel,
 ) -> Result<AppendResults, AppendError> {
     let mailbox_version = reply.next_number().ok_or(StoreUnavailable)?;
     let results = batch
         .entries
         .iter()
-        .map_while(|entry| reply.next_value().map(|result| read_result(result, &batch.sender, entry)));
+        .map_while(|entry| reply.next_value().map(|result| read_result(result, &batch.sender, entry, level)));
     Ok(AppendResults { mailbox_version, results: results.collect::<Result<_, _>>()? })
 }
 
-fn read_result(result: Value, sender: &PeerId, entry: &OutgoingEntry) -> Result<AppendResult, AppendError> {
+fn read_result(
+    result: Value,
+    sender: &PeerId,
+    entry: &OutgoingEntry,
+    level: MemoryLevel,
+) -> Result<AppendResult, AppendError> {
     let mut reply = ReplyReader::new(result);
     match reply.next_text().as_deref() {
         Some("w") => {
@@ -90,7 +99,10 @@ fn read_result(result: Value, sender: &PeerId, entry: &OutgoingEntry) -> Result<
         }
         Some("d") => Ok(AppendResult::Duplicate),
         Some("n") => Ok(AppendResult::NoSuchPeer),
-        Some("b") => Ok(AppendResult::Backlogged),
+        Some("b") => Ok(AppendResult::Backlogged(BacklogBound::Mailbox)),
+        Some("r") if level != MemoryLevel::Normal => Ok(AppendResult::Backlogged(BacklogBound::Memory)),
+        Some("r") => Ok(AppendResult::Backlogged(BacklogBound::Room)),
+        Some("g") => Ok(AppendResult::Backlogged(BacklogBound::Grant)),
         Some("s") => Ok(AppendResult::Stale),
         _ => Err(AppendError::Unavailable(StoreUnavailable)),
     }

@@ -22,7 +22,7 @@ use futures_util::future::try_join_all;
 use redis::Value;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 use signalbox_redis::{
-    RedisClient, RedisScript, RedisStartError, ReplyReader, ScriptCall,
+    MemoryLevel, RedisClient, RedisScript, RedisStartError, ReplyReader, ScriptCall,
     redis_keys::{self, PARTITIONS},
 };
 use tokio::time::Instant;
@@ -143,6 +143,10 @@ impl RedisRoomStore {
         self.client.now_ms()
     }
 
+    pub(super) fn memory_level(&self) -> MemoryLevel {
+        self.client.highest_memory_level()
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.client.is_ready()
     }
@@ -213,12 +217,14 @@ impl RedisRoomStore {
         batch: &AppendBatch,
     ) -> Result<AppendResults, AppendError> {
         let script = if batch.entries.is_empty() { &append::ACKNOWLEDGE } else { &append::APPEND };
-        let call = append::append_call(room, node, batch, &self.limits.current());
+        let level = self.client.memory_level(redis_keys::partition_of_room(room));
+        let limits = self.limits.current().at_memory_level(level);
+        let call = append::append_call(room, node, batch, &limits);
         let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
         match reply.next_text().as_deref() {
             Some("ok") => {
                 self.record_acked_write(room, &mut reply)?;
-                append::read_results(&mut reply, batch)
+                append::read_results(&mut reply, batch, level)
             }
             Some("no") => Err(AppendError::NotOwner),
             _ => Err(StoreUnavailable.into()),
@@ -286,8 +292,9 @@ impl RedisRoomStore {
         &self,
         room: &RoomId,
         peers: &[PeerId],
+        room_version: u64,
     ) -> Result<(), StoreUnavailable> {
-        let call = upkeep::trim_mailboxes_call(room, peers, &self.limits.current());
+        let call = upkeep::trim_mailboxes_call(room, peers, room_version, &self.limits.current());
         self.run_room_script(&upkeep::TRIM_MAILBOXES, room, call).await.map(drop)
     }
 

@@ -38,10 +38,16 @@ pub(super) fn invalidate_mailbox_call(room: &RoomId, peer: &PeerId) -> ScriptCal
     call
 }
 
-pub(super) fn trim_mailboxes_call(room: &RoomId, peers: &[PeerId], limits: &StoreLimits) -> ScriptCall {
+pub(super) fn trim_mailboxes_call(
+    room: &RoomId,
+    peers: &[PeerId],
+    room_version: u64,
+    limits: &StoreLimits,
+) -> ScriptCall {
     let mut call = room_call(room);
     call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
     call.add_arg(room.as_str()).add_arg(limits.entry_life_ms).add_arg(limits.max_deletion_delay_ms);
+    call.add_arg(room_version);
     for peer in peers {
         call.add_key(redis_keys::mailbox_key(room, peer)).add_arg(peer.as_str());
     }

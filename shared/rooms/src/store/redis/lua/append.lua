@@ -8,7 +8,10 @@
 --       7 handle generation of the client or '', 8 room name, 9 topic prefix,
 --       10 maximum unacked entries, 11 maximum unacked bytes, 12 entry life ms,
 --       13 maximum deletion delay ms, 14 version of the room that the caller knows,
---       15 number of messages, 16 maximum retention of a room, ms, then for each message:
+--       15 number of messages, 16 maximum retention of a room, ms,
+--       17 unacked bytes with which an attached peer counts as one that does not read,
+--       for a message to a peer that does not read: 18 maximum bytes that wait in the room,
+--       19 maximum bytes of the sender's grant that wait, 20 that grant, then for each message:
 --       id or '', '1' if its targets or its body depend on the room of version 14, else '0',
 --       body, number of targets (0 for a withheld message),
 --       then for each target: peer, index in KEYS
@@ -16,6 +19,7 @@
 --       | {'ok', replication id, mailbox version of the sender, one result for each message…}:
 --         {'w', peer, mailbox version, seq, …} written (targets of this node) | {'d'} duplicate
 --         | {'n'} no such peer | {'b'} backlogged
+--         | {'r'} too much waits in the room, {'g'} of the grant, and a target does not read
 --         | {'s'} stale: the message depends on an old version of the room; later messages have no
 --           result
 local deadlines, sender_mailbox_key = KEYS[2], KEYS[3]
@@ -30,6 +34,8 @@ local mailbox_limits = {
   entry_life = tonumber(ARGV[12]),
   max_deletion_delay = tonumber(ARGV[13]),
 }
+local lag_bytes, room_bytes, grant_bytes = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
+local grant = ARGV[20]
 local known_room_version, message_count, max_room_retention = ARGV[14], tonumber(ARGV[15]), ARGV[16]
 
 -- heal() repairs the mailboxes after a change of the replication id. It returns false if the room
@@ -56,42 +62,77 @@ stored_last_id = tonumber(stored_last_id or 0)
 local last_id = math.max(stored_last_id, known_last_id)
 local results = { 'ok', replication_id, mailbox_version }
 
--- Returns whether the mailbox of a peer is full, its last seq, the bytes ever written to it, and
--- whether the peer waits in the lobby.
+-- Returns the state of a peer's mailbox: whether it is full, whether much waits in it, its last seq
+-- and its acknowledged seq, and whether the peer waits in the lobby.
 local function mailbox_state(peer)
-  local last_seq, acked, bytes, acked_bytes, in_lobby = unpack(redis.call('HMGET', room,
+  local last_seq, acked_seq, bytes, acked_bytes, in_lobby = unpack(redis.call('HMGET', room,
     'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer))
-  local unacked = tonumber(last_seq or 0) - tonumber(acked or 0)
+  last_seq, acked_seq = tonumber(last_seq or 0), tonumber(acked_seq or 0)
   local unacked_bytes = tonumber(bytes or 0) - tonumber(acked_bytes or 0)
-  local is_full = unacked >= backlog or unacked_bytes >= backlog_bytes
-  return is_full, last_seq or 0, bytes or 0, in_lobby
+  return {
+    is_full = last_seq - acked_seq >= backlog or unacked_bytes >= backlog_bytes,
+    is_lagging = unacked_bytes >= lag_bytes,
+    last_seq = last_seq, acked_seq = acked_seq, in_lobby = in_lobby,
+  }
 end
 
--- Returns the targets of the message whose target list begins at ARGV[`at`], or nil and the
--- refusal. One target that cannot receive refuses the message for all.
+-- Returns the targets of the message whose target list begins at ARGV[`at`], and the number of those
+-- that do not read; or nil and the refusal. One target that cannot receive refuses the message for
+-- all.
 local function targets_of(at, count)
-  local targets = {}
+  local targets, lagging_count = {}, 0
   for n = 1, count do
     local peer, mailbox_key = ARGV[at + 2 * n - 2], KEYS[tonumber(ARGV[at + 2 * n - 1])]
     local value = redis.call('HGET', room, 'o:' .. peer)
     if not value then return nil, 'n' end
     local its_node, _, its_mailbox_version = owner(value)
-    local is_full, last_seq, bytes, in_lobby = mailbox_state(peer)
+    local state = mailbox_state(peer)
     -- A peer in the lobby receives no messages, and the sender must not learn that it is there.
-    if in_lobby then return nil, 'n' end
+    if state.in_lobby then return nil, 'n' end
     -- Before a refusal: counters of an expired stream are reset, and old entries are dropped.
-    if is_full and not settle_empty(peer, mailbox_key, last_seq, bytes) then
-      drop_old(peer, its_mailbox_version, mailbox_key, mailbox_limits.entry_life)
-      if mailbox_state(peer) then return nil, 'b' end
+    if state.is_full or state.is_lagging then
+      if not settle_empty(peer, mailbox_key) then
+        drop_old(peer, its_mailbox_version, mailbox_key, mailbox_limits.entry_life)
+      end
+      state = mailbox_state(peer)
+      if state.is_full then return nil, 'b' end
     end
+    local is_lagging = state.is_lagging or its_node == '-'
+    if is_lagging then lagging_count = lagging_count + 1 end
     targets[n] = {
       peer = peer, node = its_node, mailbox_version = its_mailbox_version, mailbox_key = mailbox_key,
+      last_seq = state.last_seq, acked_seq = state.acked_seq, is_lagging = is_lagging,
     }
   end
-  return targets
+  if lagging_count > 0 then
+    local waiting, charged = unpack(redis.call('HMGET', room, 'wb', 's:' .. grant))
+    if tonumber(waiting or 0) >= room_bytes then return nil, 'r' end
+    if tonumber(charged or 0) >= grant_bytes then return nil, 'g' end
+  end
+  return targets, lagging_count
 end
 
-local at = 17 -- after the 16 arguments above
+-- Charges a message of `size` bytes to the grant of its sender, for each target that does not read.
+local function charge(targets, lagging_count, size)
+  for _, t in ipairs(targets) do
+    if t.is_lagging then
+      local is_known = false
+      local before = redis.call('HGET', room, 'q:' .. t.peer) or ''
+      local charged = string.gsub(before, '(%S+) (%d+)', function(other, bytes)
+        if other ~= grant then return end
+        is_known = true
+        return grant .. ' ' .. text(tonumber(bytes) + size)
+      end)
+      if not is_known then
+        charged = charged .. (charged == '' and '' or ' ') .. grant .. ' ' .. text(size)
+      end
+      redis.call('HSET', room, 'q:' .. t.peer, charged)
+    end
+  end
+  redis.call('HINCRBY', room, 's:' .. grant, lagging_count * size)
+end
+
+local at = 21 -- after the 20 arguments above
 for _ = 1, message_count do
   local id, needs_room_version, body = ARGV[at], ARGV[at + 1] == '1', ARGV[at + 2]
   local count = tonumber(ARGV[at + 3])
@@ -103,13 +144,14 @@ for _ = 1, message_count do
     results[#results + 1] = { 's' }
     break
   else
-    local targets, refusal = targets_of(at, count)
+    local targets, found = targets_of(at, count) -- the number that do not read, or the refusal
     if targets then
       local mine = spread(targets, me, topic, name, sender, id, 'f', body, mailbox_limits)
       result = { 'w', unpack(mine) }
+      if found > 0 then charge(targets, found, #body) end
       if id ~= '' then last_id = tonumber(id) end
     else
-      result = { refusal }
+      result = { found }
     end
   end
   results[#results + 1] = result

@@ -65,7 +65,10 @@ end)
 if not matches then return { 'conflict', unpack(state()) } end
 
 if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', replication_id, 'hl', text(now)) end
-if ARGV[11] == '1' then redis.call('HSET', room, 'beg', text(now)) end
+if ARGV[11] == '1' then
+  redis.call('HSET', room, 'beg', text(now))
+  redis.call('HDEL', room, 'wb')
+end
 if ARGV[14] ~= '' then redis.call('HSET', room, 'set', ARGV[14]) end
 local began = redis.call('HGET', room, 'beg')
 if began and (ARGV[11] == '1' or ARGV[14] ~= '') then
@@ -89,6 +92,7 @@ for _, put in ipairs(writes) do
 end
 each(function()
   local peer = take()
+  settle_all(peer)
   redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
     'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer)
   local epoch, reason = take(), take()
@@ -124,9 +128,12 @@ each(function()
   local targets = {}
   for n = 1, tonumber(take()) do
     local peer, mailbox_key = take(), KEYS[tonumber(take())]
-    local node, _, mailbox_version = owner(redis.call('HGET', room, 'o:' .. peer))
+    local value, last_seq, acked_seq =
+      unpack(redis.call('HMGET', room, 'o:' .. peer, 'h:' .. peer, 'a:' .. peer))
+    local node, _, mailbox_version = owner(value)
     targets[n] = {
       peer = peer, node = node, mailbox_version = mailbox_version, mailbox_key = mailbox_key,
+      last_seq = tonumber(last_seq or 0), acked_seq = tonumber(acked_seq or 0),
     }
   end
   results[#results + 1] =

@@ -16,6 +16,9 @@
 --   t:<peer> tombstone: "<epoch> <expiry> <reason>" · w:<peer> the peer waits in the lobby
 --   l:<peer> highest accepted id · h:<peer> last seq · a:<peer> acknowledged seq
 --   b:<peer> bytes ever written · c:<peer> bytes ever acknowledged
+--   wb bytes that wait in all mailboxes: the sum of b - c
+--   q:<peer> "<grant> <bytes> …": of the bytes that wait for the peer, those that were written while
+--     it did not read, by the grant of their sender · s:<grant> the sum of these bytes of a grant
 -- Entries of a mailbox have the id <mailbox version>-<seq> and these fields, in this order:
 --   f from · i id of the message or '' · k kind · t time · c bytes ever written · d body
 local room = KEYS[1]
@@ -38,15 +41,57 @@ local function owner(value)
   return node, epoch, mailbox_version
 end
 
+-- Adds to the bytes that wait in the mailboxes of the room. A node of an earlier release does not
+-- count them, so the sum could become negative.
+local function add_waiting(bytes)
+  if bytes ~= 0 and redis.call('HINCRBY', room, 'wb', bytes) < 0 then redis.call('HSET', room, 'wb', 0) end
+end
+
+-- Only `waiting` bytes wait for a peer now. Releases the surplus of the bytes that are charged to
+-- grants, the earliest grant first. `charged` is field q.
+local function release(peer, charged, waiting)
+  local surplus = -waiting
+  for bytes in string.gmatch(charged, '%S+ (%d+)') do surplus = surplus + tonumber(bytes) end
+  if surplus <= 0 then return end
+  local rest = {}
+  for grant, bytes in string.gmatch(charged, '(%S+) (%d+)') do
+    local released = math.min(tonumber(bytes), surplus)
+    surplus = surplus - released
+    if released > 0 and redis.call('HINCRBY', room, 's:' .. grant, -released) <= 0 then
+      redis.call('HDEL', room, 's:' .. grant)
+    end
+    if released < tonumber(bytes) then rest[#rest + 1] = grant .. ' ' .. text(tonumber(bytes) - released) end
+  end
+  if #rest > 0 then
+    redis.call('HSET', room, 'q:' .. peer, table.concat(rest, ' '))
+  else
+    redis.call('HDEL', room, 'q:' .. peer)
+  end
+end
+
+-- Records that the entries of a peer up to `seq` do not wait any more, and with them the first
+-- `written` bytes that were ever written.
+local function settle(peer, seq, written)
+  local f = redis.call('HMGET', room, 'b:' .. peer, 'c:' .. peer, 'q:' .. peer)
+  redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written)
+  add_waiting(tonumber(f[2] or 0) - tonumber(written))
+  if f[3] then release(peer, f[3], tonumber(f[1] or 0) - tonumber(written)) end
+end
+
+-- Records that no entry waits for a peer.
+local function settle_all(peer)
+  local written = redis.call('HMGET', room, 'h:' .. peer, 'b:' .. peer)
+  settle(peer, written[1] or 0, written[2] or 0)
+  return written[1] or '0'
+end
+
 -- Gives a peer a new mailbox version: entries of the old version may be lost. They have smaller
 -- ids in the stream, so they are not read and will be trimmed.
 local function renew(peer)
   local node, epoch, mailbox_version = owner(redis.call('HGET', room, 'o:' .. peer))
-  local written = redis.call('HMGET', room, 'h:' .. peer, 'b:' .. peer)
   local fresh = text(math.max(tonumber(mailbox_version) + 1, now))
-  redis.call('HSET', room, 'o:' .. peer, node .. ' ' .. epoch .. ' ' .. fresh,
-    'a:' .. peer, written[1] or 0, 'c:' .. peer, written[2] or 0)
-  return fresh, written[1] or '0'
+  redis.call('HSET', room, 'o:' .. peer, node .. ' ' .. epoch .. ' ' .. fresh)
+  return fresh, settle_all(peer)
 end
 
 -- Returns the time of the last acknowledged write that this server may lack; -1 if there is none.
@@ -95,12 +140,12 @@ end
 -- Deletes the entries of a mailbox up to `seq`. `written` is field c of the last of them.
 local function acknowledge(peer, mailbox_version, mailbox_key, seq, written)
   -- The counts come first: a full Redis refuses HSET, and would still execute XTRIM.
-  redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written)
+  settle(peer, seq, written)
   redis.call('XTRIM', mailbox_key, 'MINID', mailbox_version .. '-' .. text(seq + 1))
 end
 
 -- Deletes the entries of a mailbox that are older than `entry_life` ms. Returns the time of the
--- first entry that remains.
+-- first entry that remains, and the fields of that entry.
 local function drop_old(peer, mailbox_version, mailbox_key, entry_life)
   local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
   while first and tonumber(first[2][8]) < now - entry_life do
@@ -118,14 +163,14 @@ local function drop_old(peer, mailbox_version, mailbox_key, entry_life)
     end
     first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
   end
-  return first and tonumber(first[2][8])
+  if first then return tonumber(first[2][8]), first[2] end
 end
 
--- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. `bytes`
--- are the bytes ever written.
-local function settle_empty(peer, mailbox_key, last_seq, bytes)
+-- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. Returns
+-- whether the mailbox is empty.
+local function settle_empty(peer, mailbox_key)
   local empty = redis.call('XLEN', mailbox_key) == 0
-  if empty then redis.call('HSET', room, 'a:' .. peer, last_seq, 'c:' .. peer, bytes) end
+  if empty then settle_all(peer) end
   return empty
 end
 
@@ -137,15 +182,22 @@ local function write(target, name, from, id, kind, body, mailbox_limits)
   local peer, mailbox_version, mailbox_key = target.peer, target.mailbox_version, target.mailbox_key
   local entry_life, delay = mailbox_limits.entry_life, mailbox_limits.max_deletion_delay
   local max_entries = mailbox_limits.max_entries
+  local last_seq, acked_seq = target.last_seq, target.acked_seq
+  if acked_seq < last_seq and settle_empty(peer, mailbox_key) then acked_seq = last_seq end
   local seq = redis.call('HINCRBY', room, 'h:' .. peer, 1)
   local bytes = redis.call('HINCRBY', room, 'b:' .. peer, #body)
-  settle_empty(peer, mailbox_key, seq - 1, bytes - #body)
   redis.call('XADD', mailbox_key, 'MAXLEN', max_entries, mailbox_version .. '-' .. text(seq),
     'f', from, 'i', id, 'k', kind, 't', text(now), 'c', bytes, 'd', body)
   redis.call('PEXPIRE', mailbox_key, entry_life)
-  local first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
-  if first < now - delay then
-    redis.call('ZADD', KEYS[2], 'NX', text(first + entry_life + delay), name .. ' ' .. peer)
+  local first_at, first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
+  if first_at < now - delay then
+    redis.call('ZADD', KEYS[2], 'NX', text(first_at + entry_life + delay), name .. ' ' .. peer)
+  end
+  -- The oldest entries were pushed out. They do not wait any more, and were not acknowledged.
+  if seq - acked_seq > max_entries then
+    local known = redis.call('HMGET', room, 'a:' .. peer, 'c:' .. peer)
+    local gone = tonumber(first[10]) - #first[12]
+    if gone > tonumber(known[2] or 0) then settle(peer, known[1] or 0, gone) end
   end
   return seq
 end
@@ -159,8 +211,8 @@ local function publish(topic, per_node, name, from, id, kind, body)
 end
 
 -- Writes one body to several mailboxes. `targets` is a list of {peer, node, mailbox_version,
--- mailbox_key}. Returns the entries that the node `me` must deliver itself, flat: peer, mailbox
--- version, seq, …
+-- mailbox_key, last_seq, acked_seq}, as numbers before the write. Returns the entries that the node
+-- `me` must deliver itself, flat: peer, mailbox version, seq, …
 local function spread(targets, me, topic, name, from, id, kind, body, mailbox_limits)
   local mine, per_node = {}, {}
   for _, t in ipairs(targets) do
@@ -175,6 +227,7 @@ local function spread(targets, me, topic, name, from, id, kind, body, mailbox_li
       per_node[t.node] = list
     end
   end
+  add_waiting(#body * #targets)
   publish(topic, per_node, name, from, id, kind, body)
   return mine
 end

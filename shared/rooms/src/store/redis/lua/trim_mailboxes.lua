@@ -1,16 +1,27 @@
--- Deletes entries that are too old from mailboxes of a room.
+-- Deletes entries that are too old from mailboxes of a room. If these are all its mailboxes, the
+-- bytes that wait in the room are counted again: the TTL of a mailbox deletes entries uncounted.
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3… mailboxes
 -- ARGV: 1 room name, 2 entry life ms, 3 maximum deletion delay ms,
---       4… peers, one for each mailbox
+--       4 version of the room in which these are all mailboxes, or 0,
+--       5… peers, one for each mailbox
 heal()
 local name, entry_life, max_deletion_delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local complete_in_version = ARGV[4]
+local waiting, charged = 0, {}
 for n = 3, #KEYS do
-  local peer, mailbox_key = ARGV[n + 1], KEYS[n]
+  local peer, mailbox_key = ARGV[n + 2], KEYS[n]
   local value = redis.call('HGET', room, 'o:' .. peer)
   local first
   if value then
     local _, _, mailbox_version = owner(value)
     first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
+    if not first then settle_all(peer) end
+    local bytes, acked_bytes, charges =
+      unpack(redis.call('HMGET', room, 'b:' .. peer, 'c:' .. peer, 'q:' .. peer))
+    waiting = waiting + tonumber(bytes or 0) - tonumber(acked_bytes or 0)
+    for grant, size in string.gmatch(charges or '', '(%S+) (%d+)') do
+      charged['s:' .. grant] = (charged['s:' .. grant] or 0) + tonumber(size)
+    end
   else
     redis.call('DEL', mailbox_key)
   end
@@ -21,5 +32,12 @@ for n = 3, #KEYS do
   else
     redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
   end
+end
+if complete_in_version == redis.call('HGET', room, 'ver') then
+  redis.call('HSET', room, 'wb', text(waiting))
+  for _, field in ipairs(redis.call('HKEYS', room)) do
+    if string.sub(field, 1, 2) == 's:' and not charged[field] then redis.call('HDEL', room, field) end
+  end
+  for field, bytes in pairs(charged) do redis.call('HSET', room, field, text(bytes)) end
 end
 return 1

@@ -1,0 +1,157 @@
+//! What waits for peers that do not read is bounded and charged to its cause: in the store, in the
+//! kernel, and in the memory of a node.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use signalbox_tests::{
+    cluster::{StoreKind, TestCluster, TestRoom},
+    http::Request,
+    peer::TestPeer,
+    raw_socket::RawSocket,
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// The peers of a room that lose their sockets.
+const DETACHED_PEERS: usize = 24;
+
+/// Joins one sender and [`DETACHED_PEERS`] others, and drops the sockets of the others.
+async fn join_and_detach(room: &TestRoom<'_>) -> TestPeer {
+    let sender = room.join("sender").await;
+    let joins = (0..DETACHED_PEERS).map(async |n| room.join(&format!("u{n}")).await);
+    let others = join_all(joins).await;
+    others.into_iter().for_each(TestPeer::drop_socket);
+    for _ in 0..DETACHED_PEERS {
+        sender.next_of_type("peer-detached").await;
+    }
+    sender
+}
+
+/// Sends `count` long messages to the room. Returns the codes of the answers; `ack` if accepted.
+async fn send_to_room(sender: &TestPeer, count: usize) -> Vec<String> {
+    let long = "x".repeat(16_000);
+    let mut codes = Vec::new();
+    for _ in 0..count {
+        let answer = sender.request(json!({"type": "message", "data": long})).await;
+        assert!(answer["type"] == "ack" || answer["retryMs"].is_u64(), "{answer}");
+        codes.push(answer["code"].as_str().unwrap_or("ack").to_owned());
+    }
+    codes
+}
+
+async fn memory_info(cluster: &TestCluster, name: &str) -> u64 {
+    let mut connection = cluster.redis.as_ref().unwrap().connect().await;
+    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await.unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// A stranger joins, exchanges a token for a ticket, and an application creates a room.
+async fn assert_admits_others(cluster: &TestCluster, number: usize) {
+    let start = Instant::now();
+    let room = cluster.room("innocent");
+    let peer = room.join(&format!("innocent{number}")).await;
+    let bearer = format!("Bearer {}", room.token(json!({"user": "other"})).await);
+    let ticket = Request::post("/auth/ticket", &json!({})).header("Authorization", bearer);
+    let response = ticket.send(cluster.auth_address()).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    let created = cluster.api("POST", "/api/rooms", &json!({"id": format!("fresh{number}")})).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    assert!(start.elapsed() < Duration::from_secs(2), "others waited {:?}", start.elapsed());
+    peer.leave().await;
+}
+
+#[tokio::test]
+async fn messages_for_detached_peers_leave_memory_for_joins_tickets_and_rooms() {
+    let settings = [("TIMING__RESUME_WINDOW", "20s")];
+    let cluster = TestCluster::start(StoreKind::Redis(1), &settings).await;
+    let mut connection = cluster.redis.as_ref().unwrap().connect().await;
+    let set = redis::cmd("CONFIG").arg(&["SET", "maxmemory", "64mb"]).clone();
+    set.exec_async(&mut connection).await.unwrap();
+    let rooms: Vec<_> = (0..3).map(|n| cluster.room(&format!("flood{n}"))).collect();
+    let senders = join_all(rooms.iter().map(join_and_detach)).await;
+    // More than 80 MB: 70 messages for 24 peers in each of three rooms.
+    let answers = join_all(senders.iter().map(|sender| send_to_room(sender, 70))).await;
+    let codes: Vec<String> = answers.concat();
+    for n in 0..3 {
+        assert_admits_others(&cluster, n).await;
+    }
+    let used = memory_info(&cluster, "used_memory").await;
+    assert!(used < 60 * MIB, "{used} of 64 MB are in use");
+    assert!(codes.iter().all(|code| code == "ack" || code == "peer_backlogged"), "{codes:?}");
+    assert!(codes.iter().any(|code| code == "peer_backlogged"), "{codes:?}");
+    // Peers that read are not affected.
+    let (alice, bob) = cluster.room("calls").join2().await;
+    alice.message(&bob, json!("still here")).await;
+    assert_eq!(bob.next_message().await.data, Some(json!("still here")));
+    let node = &cluster.nodes[0];
+    let by_memory = node.metric(r#"signalbox_backlogged_total{bound="memory"}"#).await;
+    assert!(by_memory > 0.0);
+    assert_eq!(node.metric("signalbox_store_memory_level").await, 1.0);
+    assert_eq!(node.log().matches("redis_memory_high").count(), 1, "{}", node.log());
+    cluster.assert_clean_logs();
+}
+
+on_each_store! {
+    async fn one_grant_does_not_use_up_what_may_wait_in_a_room(cluster,
+        [("LIMITS__GRANT_BACKLOG_BYTES", "1MiB"), ("LIMITS__ROOM_BACKLOG_BYTES", "3MiB"), ("TIMING__RESUME_WINDOW", "3s")]) {
+        let room = cluster.room("r");
+        let mallory = join_and_detach(&room).await;
+        let bob = room.join("bob").await;
+        let codes = send_to_room(&mallory, 10).await;
+        // Each message waits for 24 peers: 384 000 bytes.
+        let expected: Vec<_> = (0..10).map(|n| if n < 3 { "ack" } else { "peer_backlogged" }).collect();
+        assert_eq!(codes, expected);
+        bob.message_room(json!("another grant")).await;
+        assert_eq!(mallory.next_message().await.data, Some(json!("another grant")));
+        // A message to a peer that reads is not refused.
+        mallory.message(&bob, json!("direct")).await;
+        bob.next_where("direct", |frame| frame["data"] == "direct").await;
+        let mut refused = 0.0;
+        for node in &cluster.nodes {
+            refused += node.metric(r#"signalbox_backlogged_total{bound="grant"}"#).await;
+        }
+        assert_eq!(refused, 7.0);
+    }
+}
+
+/// The bytes that the kernel holds for the clients of a server, by the send queue of each socket.
+fn kernel_send_queues(port: u16) -> Vec<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let of_port = format!(":{port:04X}");
+    let queue = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_established = fields[3] == "01";
+        (fields[1].ends_with(&of_port) && is_established)
+            .then(|| u64::from_str_radix(fields[4].split(':').next().unwrap(), 16).unwrap())
+    };
+    table.lines().skip(1).filter_map(queue).collect()
+}
+
+#[tokio::test]
+async fn the_kernel_holds_few_bytes_for_sockets_that_do_not_read() {
+    let cluster = TestCluster::start(StoreKind::Redis(1), &[("TIMING__PING", "60s")]).await;
+    let (room, node) = (cluster.room("r"), &cluster.nodes[0]);
+    let sender = room.join("sender").await;
+    let mut non_readers = Vec::new();
+    for n in 0..20 {
+        let token = room.token(json!({"user": format!("u{n}")})).await;
+        non_readers.push(RawSocket::open(node.address, &token, Some(4096)).await);
+        sender.next_of_type("peer-joined").await;
+    }
+    let large = "x".repeat(15_000);
+    let mut largest = 0;
+    for _ in 0..250 {
+        let answer = sender.request(json!({"type": "message", "data": large})).await;
+        largest = largest.max(kernel_send_queues(node.address.port()).into_iter().max().unwrap());
+        if answer["type"] == "error" {
+            break;
+        }
+    }
+    println!("the kernel held up to {largest} bytes for one socket");
+    assert!(largest <= 256 * 1024, "the kernel held {largest} bytes for one socket");
+    drop(non_readers);
+    sender.ping().await;
+}
