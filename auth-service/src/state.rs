@@ -94,7 +94,7 @@ impl AuthState {
         let verifier = keys.verifier().clone();
         let context = ContextParts { access, api_keys, verifier, guests_allowed };
         let context = Arc::new(ServiceContext::new(settings, context)?);
-        let tokens = TokenServiceParts { keys, user_secret, store, ice };
+        let tokens = TokenServiceParts { keys, user_secret, store, rooms: rooms.clone(), ice };
         let tokens = Arc::new(TokenService::new(settings, context.clone(), tokens)?);
         let management = ManagementParts { tokens: tokens.clone(), rooms, webhooks, usage, feed };
         let management = Arc::new(ManagementService::new(settings, management));

@@ -114,7 +114,7 @@ impl ConnectIntent {
                 user: claims.sub.clone(),
                 token: claims.jti.clone(),
                 issued_s: claims.iat,
-                issuer: claims.caller.clone(),
+                root: claims.credential_root(),
                 address,
             },
             Self::Resume { handle, .. } | Self::Replace { handle, .. } => {

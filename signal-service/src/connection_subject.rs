@@ -4,10 +4,13 @@
 use std::net::IpAddr;
 
 use signalbox_access::AccessSubject;
-use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{RoomId, TokenId, UserId},
+};
 use signalbox_rooms::room::Member;
 
-/// The user, room, grant, issuer and address that access rules are checked against.
+/// The user, room, grant, root and address that access rules are checked against.
 #[derive(Debug, Clone)]
 pub struct ConnectionSubject {
     /// The room.
@@ -18,8 +21,8 @@ pub struct ConnectionSubject {
     pub token: TokenId,
     /// The time at which the token was issued, seconds since 1970.
     pub issued_s: u64,
-    /// The issuer of the token.
-    pub issuer: CallerId,
+    /// The root of the token.
+    pub root: CredentialRoot,
     /// The address of the client. It is kept with the connection only.
     pub address: Option<IpAddr>,
 }
@@ -32,7 +35,7 @@ impl ConnectionSubject {
             user: member.user.clone(),
             token: member.token.clone(),
             issued_s: member.issued,
-            issuer: member.caller.clone(),
+            root: member.credential_root(),
             address,
         }
     }
@@ -44,7 +47,7 @@ impl ConnectionSubject {
             room: Some(&self.room),
             grant: self.token.grant(),
             issued_s: Some(self.issued_s),
-            issuer: Some(self.issuer.as_str()),
+            root: Some(&self.root),
             address: self.address,
         }
     }

@@ -134,6 +134,8 @@ mod tests {
             issued: 0,
             expires: 7,
             caller: CallerId::app(),
+            root: None,
+            creation: None,
             region: None,
             waiting: false,
             muted: false,

@@ -4,11 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_access::AccessSubject;
 use signalbox_http::JsonBody;
-use signalbox_protocol::{
-    clock,
-    id::{CallerId, TokenId},
-    problem::Problem,
-};
+use signalbox_protocol::{clock, id::TokenId, problem::Problem};
 use utoipa::ToSchema;
 
 use super::{
@@ -20,7 +16,11 @@ use super::{
 };
 use crate::{
     auth::token_service::TokenService,
-    context::{problem_responses::ProblemResponses, request::ApiResult},
+    context::{
+        problem_responses::ProblemResponses,
+        request::ApiResult,
+        root_directory::{DerivedRight, LostRight},
+    },
 };
 
 /// A token of the user's own provider.
@@ -55,11 +55,13 @@ async fn exchange_token(
     let user = service.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
     let role = user.role.unwrap_or_else(|| service.grant_policy.default_role().clone());
     let ttl_s = service.grant_policy.default_ttl_s();
-    let terms = UserTokenTerms { user: user.user, role, name: user.name, ttl_s };
-    let issuer = Some(CallerId::USER);
+    let terms = UserTokenTerms { user: user.user, role, name: user.name, root: user.root, ttl_s };
+    let UserTokenTerms { user, role, root, .. } = &terms;
     let subject =
-        AccessSubject { user: &terms.user, room: None, grant: "", issued_s: None, issuer, address: None };
+        AccessSubject { user, room: None, grant: "", issued_s: None, root: Some(root), address: None };
     service.context.check_access(&subject)?;
+    let right = DerivedRight { root, scope: None, room: None, role: Some(role), issues: true };
+    service.context.still_allowed(&right).map_err(LostRight::to_problem)?;
     let time = service.context.wait_for_issue_time(&subject).await;
     let jti = TokenId::random();
     let refresh = match refresh.unwrap_or(false) {

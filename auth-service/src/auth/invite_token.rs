@@ -1,14 +1,19 @@
 //! `POST /auth/token` with an invite: a guest gets a token for the room of the invite.
 
 use signalbox_access::AccessSubject;
-use signalbox_protocol::{id::random_hex, problem::Problem};
+use signalbox_protocol::{
+    id::{RoomId, random_hex},
+    problem::Problem,
+};
+use signalbox_token::scope::Scope;
 
 use super::{
-    credential_store::contract::InviteUse,
+    credential_store::contract::{CredentialStoreError, InviteUse},
     issuer::{InviteCode, InviteTerms, RoomTokenTerms, TokenRequest},
+    room_creation::find_creation,
     token_issuer::{TokenResponse, issue_room_token, store_problem},
 };
-use crate::auth::token_service::TokenService;
+use crate::{auth::token_service::TokenService, context::root_directory::DerivedRight};
 
 /// Issues a token for an invite. The use is counted last, so a refused request costs no use.
 pub(crate) async fn issue_for_invite(
@@ -21,18 +26,27 @@ pub(crate) async fn issue_for_invite(
     let id = code.id();
     let invites = service.store.list_invites(&code.room).await.map_err(store_problem)?;
     let terms = invites.iter().find(|invite| invite.id == id).map(|invite| &*invite.terms_json);
-    let terms = terms.map(|terms_json| valid_invite_terms(service, terms_json)).transpose()?;
-    let terms = terms
-        .map(|terms| service.grant_policy.terms_for_invite(code.room.clone(), &terms, request, &random_hex()))
-        .transpose()?;
-    if let Some(RoomTokenTerms { user, room, caller, .. }) = &terms {
-        let (room, issuer) = (Some(room), Some(caller.as_str()));
+    let terms = match terms {
+        Some(terms_json) => {
+            let invite = valid_invite_terms(service, &code.room, terms_json)?;
+            let creation = find_creation(service, &code.room).await;
+            let creation = creation.map_err(|_| store_problem(CredentialStoreError::Unavailable))?;
+            if invite.creation.is_some() && invite.creation != creation {
+                return Err(invite_invalid());
+            }
+            let room = code.room.clone();
+            let terms = service.grant_policy.terms_for_invite(room, &invite, request, &random_hex())?;
+            Some(RoomTokenTerms { creation, ..terms })
+        }
+        None => None,
+    };
+    if let Some(RoomTokenTerms { user, room, root, .. }) = &terms {
         service.context.check_access(&AccessSubject {
             user,
-            room,
+            room: Some(room),
             grant: "",
             issued_s: None,
-            issuer,
+            root: Some(root),
             address: None,
         })?;
     }
@@ -49,11 +63,17 @@ pub(crate) async fn issue_for_invite(
     }
 }
 
-/// The terms of an invite, if the API key that created it may still create invites.
-fn valid_invite_terms(service: &TokenService, terms_json: &str) -> Result<InviteTerms, Problem> {
+/// The terms of an invite, if the API key that created it may still create this invite.
+fn valid_invite_terms(
+    service: &TokenService,
+    room: &RoomId,
+    terms_json: &str,
+) -> Result<InviteTerms, Problem> {
     let terms: InviteTerms = serde_json::from_str(terms_json).map_err(|_| invite_invalid())?;
-    service.context.applications.get(&terms.created_by).ok_or_else(invite_invalid)?;
-    service.context.check_api_key(terms.created_by.as_str()).map_err(|_| invite_invalid())?;
+    let (root, role) = (terms.root(), Some(&terms.role));
+    let right =
+        DerivedRight { root: &root, scope: Some(Scope::Tokens), room: Some(room), role, issues: true };
+    service.context.still_allowed(&right).map_err(|_| invite_invalid())?;
     Ok(terms)
 }
 

@@ -57,7 +57,7 @@ pub(crate) async fn post(
     service: web::Data<TokenService>,
     body: JsonBody<ManagementTokenRequest>,
 ) -> ApiResult {
-    let application = authorize_api_key(&request, &service.context, None)?;
+    let application = authorize_api_key(&request, &service.context, None)?.pass_limit_on();
     let request = body.parse(&application);
     let issued = request.and_then(|request| issue_management_token(&service, &application, request));
     let issued =

@@ -4,16 +4,14 @@ use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_access::{AccessSubject, RuleChange, RuleKey, RuleTerms};
 use signalbox_http::JsonBody;
-use signalbox_protocol::{
-    id::{CallerId, TokenId},
-    problem::Problem,
-};
-use signalbox_token::{OpaqueToken, OpaqueTokenKind};
+use signalbox_protocol::{id::TokenId, problem::Problem};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind, scope::Scope};
 use utoipa::ToSchema;
 
 use super::{
     credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
     issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
+    room_creation::check_creation,
     token_issuer::{
         IssuedRefreshToken, TokenResponse, check_site_for_token, respond_with_token, sign_room_token,
         sign_user_token, store_problem,
@@ -21,7 +19,12 @@ use super::{
 };
 use crate::{
     auth::token_service::TokenService,
-    context::{access_check::IssueTime, problem_responses::ProblemResponses, request::ApiResult},
+    context::{
+        access_check::IssueTime,
+        problem_responses::ProblemResponses,
+        request::ApiResult,
+        root_directory::{DerivedRight, LostRight},
+    },
 };
 
 /// A refresh token.
@@ -92,33 +95,29 @@ async fn load_allowed_terms(
 ) -> Result<(RenewableTerms, IssueTime), Problem> {
     let mut terms: RenewableTerms =
         serde_json::from_str(&family.terms_json).map_err(|_| refresh_invalid())?;
-    let by_user = CallerId::user();
-    let (user, room, caller) = match &mut terms {
+    let (user, room, role, root) = match &mut terms {
         RenewableTerms::Room(grant) => {
             service.grant_policy.renew_terms(grant)?;
-            (&grant.user, Some(&grant.room), &grant.caller)
+            check_creation(service, &grant.room, grant.creation.as_ref()).await?;
+            (&grant.user, Some(&grant.room), &grant.role, &grant.root)
         }
         RenewableTerms::User(grant) => {
             service.grant_policy.permissions_of(&grant.role)?;
-            (&grant.user, None, &by_user)
+            (&grant.user, None, &grant.role, &grant.root)
         }
     };
-    if let Some(key_id) = api_key_id(caller) {
-        // A removed API key issues no more tokens.
-        service.context.applications.get(key_id).ok_or_else(refresh_invalid)?;
-        service.context.check_api_key(key_id.as_str())?;
-    }
-    let (issued_s, issuer) = (Some(family.created_ms / 1_000), Some(caller.as_str()));
-    let subject = AccessSubject { user, room, grant: &family.grant, issued_s, issuer, address: None };
+    let issued_s = Some(family.created_ms / 1_000);
+    let subject =
+        AccessSubject { user, room, grant: &family.grant, issued_s, root: Some(root), address: None };
     service.context.check_access(&subject)?;
+    let right = DerivedRight { root, scope: Some(Scope::Tokens), room, role: Some(role), issues: true };
+    service.context.still_allowed(&right).map_err(|lost| match lost {
+        LostRight::Removed => refresh_invalid(),
+        lost => lost.to_problem(),
+    })?;
     let time = service.context.wait_for_issue_time(&subject).await;
     service.context.refresh_and_check_access(&subject).await?;
     Ok((terms, time))
-}
-
-/// The API key that requested the token, if an API key did.
-fn api_key_id(caller: &CallerId) -> Option<&CallerId> {
-    Some(caller).filter(|caller| !CallerId::RESERVED.contains(&caller.as_str()))
 }
 
 fn next_token_id(family: &RefreshFamily, number: u64) -> Result<TokenId, Problem> {

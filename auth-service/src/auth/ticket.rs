@@ -50,7 +50,8 @@ async fn issue_ticket(
 ) -> Result<(TicketResponse, RoomClaims), Problem> {
     check_site(request, &service.context)?;
     let claims = validate::verify_room_token(service, bearer_room_token(request))?;
-    service.context.refresh_and_check_access(&validate::room_access_subject(&claims)).await?;
+    let root = claims.credential_root();
+    service.context.refresh_and_check_access(&validate::room_access_subject(&claims, &root)).await?;
     let ticket = OpaqueToken::random();
     let record = serde_json::to_string(&claims).map_err(|error| serialization_problem(&error))?;
     service.store.put_ticket(&ticket.digest(), record).await.map_err(store_problem)?;

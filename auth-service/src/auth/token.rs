@@ -8,13 +8,14 @@ use signalbox_token::scope::Scope;
 use super::{
     invite_token::issue_for_invite,
     issuer::TokenRequest,
+    room_creation::find_creation,
     token_issuer::{TokenResponse, check_site_for_token, issue_room_token, report_refusal},
 };
 use crate::{
     auth::token_service::TokenService,
     context::{
         authorization::authorize_api_key_or_guest, principal::Principal, problem_responses::ProblemResponses,
-        request::ApiResult,
+        request::ApiResult, room_limit::RoomLimited,
     },
 };
 
@@ -36,11 +37,11 @@ pub(crate) async fn post(
     } else {
         let caller = authorize_api_key_or_guest(&request, &service.context, Scope::Tokens)
             .map_err(|ApiError(problem)| report_refusal(&service, None, problem))?;
-        let issued = issue_for_principal(&service, &caller, body.parse(&caller)).await;
-        let issued =
-            issued.map_err(|problem| report_refusal(&service, Some(caller.id().as_str()), problem))?;
-        issued.log_issued("token_issued", caller.id().as_str(), caller.kind());
-        (issued, caller.kind())
+        let (id, kind, request) = (caller.log_id(), caller.kind(), body.parse(&caller));
+        let issued = issue_for_principal(&service, caller, request).await;
+        let issued = issued.map_err(|problem| report_refusal(&service, Some(id.as_str()), problem))?;
+        issued.log_issued("token_issued", id.as_str(), kind);
+        (issued, kind)
     };
     service.context.metrics.issued.with_label_values(&[kind]).inc();
     Ok(HttpResponse::Ok().json(issued))
@@ -48,11 +49,13 @@ pub(crate) async fn post(
 
 async fn issue_for_principal(
     service: &TokenService,
-    caller: &Principal,
+    caller: RoomLimited<Principal>,
     request: Result<TokenRequest, Problem>,
 ) -> Result<TokenResponse, Problem> {
     let request = request?;
-    let refresh = request.wants_refresh();
-    let terms = service.grant_policy.terms_for_request(caller, request, &random_hex())?;
+    let (refresh, room) = (request.wants_refresh(), request.room()?);
+    let caller = caller.in_room(&service.context, &room).map_err(|ApiError(problem)| problem)?;
+    let mut terms = service.grant_policy.terms_for_request(&caller, room, request, &random_hex())?;
+    terms.creation = find_creation(service, &terms.room).await.unwrap_or_default();
     issue_room_token(service, terms, refresh).await
 }

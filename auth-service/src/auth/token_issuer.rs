@@ -12,7 +12,9 @@ use signalbox_protocol::{
     id::{Role, RoomId, TokenId, UserId},
     problem::Problem,
 };
-use signalbox_token::{ISSUER, OpaqueToken, OpaqueTokenKind, RoomClaims, TokenClaims, TokenKind, UserClaims};
+use signalbox_token::{
+    ISSUER, OpaqueToken, OpaqueTokenKind, RoomClaims, TokenClaims, TokenKind, UserClaims, scope::Scope,
+};
 use utoipa::ToSchema;
 
 use super::{
@@ -25,6 +27,7 @@ use crate::{
         access_check::{IssueTime, NOT_BEFORE_SKEW_S},
         authorization::{CheckedSite, check_site},
         request::ApiResult,
+        root_directory::{DerivedRight, LostRight},
     },
 };
 
@@ -98,10 +101,13 @@ pub(crate) async fn issue_room_token(
     terms: RoomTokenTerms,
     wants_refresh: bool,
 ) -> Result<TokenResponse, Problem> {
-    let RoomTokenTerms { user, room, caller, .. } = &terms;
-    let issuer = Some(caller.as_str());
-    let subject = AccessSubject { user, room: Some(room), grant: "", issued_s: None, issuer, address: None };
+    let RoomTokenTerms { user, room, role, root, .. } = &terms;
+    let subject =
+        AccessSubject { user, room: Some(room), grant: "", issued_s: None, root: Some(root), address: None };
     service.context.check_access(&subject)?;
+    let right =
+        DerivedRight { root, scope: Some(Scope::Tokens), room: Some(room), role: Some(role), issues: true };
+    service.context.still_allowed(&right).map_err(LostRight::to_problem)?;
     // The refresh family has a date too, so it starts after the wait.
     let time = service.context.wait_for_issue_time(&subject).await;
     let jti = TokenId::random();
@@ -130,6 +136,8 @@ pub(crate) fn sign_room_token(
         name: terms.name,
         metadata: terms.metadata,
         caller: terms.caller,
+        root: Some(terms.root),
+        creation: terms.creation,
         region: terms.region,
         iat: issued_s,
         nbf: now_s.saturating_sub(NOT_BEFORE_SKEW_S),
@@ -155,6 +163,7 @@ pub(crate) fn sign_user_token(
         sub: terms.user,
         role: terms.role,
         name: terms.name,
+        root: Some(terms.root),
         iat: issued_s,
         nbf: now_s.saturating_sub(NOT_BEFORE_SKEW_S),
         exp: now_s + terms.ttl_s,

@@ -1,12 +1,13 @@
 //! The objects that the token routes share beside the context.
 //!
 //! Owns: the signing keys, the policy of grants, the providers, the credential store and the
-//! lifetimes of refresh tokens. Must not: know a room's state. Next: `token.rs` and the other
+//! lifetimes of refresh tokens. Must not: change a room. Next: `token.rs` and the other
 //! routes of this folder.
 
 use std::sync::Arc;
 
 use signalbox_config::ServiceSettings;
+use signalbox_rooms::room_service::RoomService;
 use signalbox_token::SharedSecret;
 use signalbox_turn::IceDirectory;
 
@@ -34,6 +35,8 @@ pub(crate) struct TokenService {
     pub(crate) keys: Arc<SigningKeys>,
     pub(crate) exchange: TokenExchange,
     pub(crate) store: CredentialStore,
+    /// The rooms, for the creation that a credential is for; `None` if this process has no rooms.
+    pub(crate) rooms: Option<Arc<dyn RoomService>>,
     pub(crate) refresh_lifetimes: RefreshLifetimes,
     pub(crate) ice: IceDirectory,
     /// The longest time for which a token or handle of a grant is valid, without its refresh
@@ -46,6 +49,7 @@ pub(crate) struct TokenServiceParts {
     pub(crate) keys: Arc<SigningKeys>,
     pub(crate) user_secret: Option<SharedSecret>,
     pub(crate) store: CredentialStore,
+    pub(crate) rooms: Option<Arc<dyn RoomService>>,
     pub(crate) ice: IceDirectory,
 }
 
@@ -63,6 +67,7 @@ impl TokenService {
             keys: parts.keys,
             exchange: TokenExchange::new(settings, parts.user_secret.as_ref())?,
             store: parts.store,
+            rooms: parts.rooms,
             refresh_lifetimes: RefreshLifetimes {
                 token_life_ms: settings.auth.refresh_ttl.as_ms(),
                 family_life_ms: settings.auth.refresh_ttl_max.as_ms(),

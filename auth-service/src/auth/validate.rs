@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use signalbox_access::AccessSubject;
 use signalbox_http::JsonBody;
 use signalbox_protocol::{
-    clock,
-    id::{CallerId, RegionId, Role, RoomId, TokenId, UserId},
+    CredentialRoot, clock,
+    id::{CallerId, CreationId, RegionId, Role, RoomId, TokenId, UserId},
     problem::Problem,
 };
-use signalbox_token::{RoomClaims, TokenError};
+use signalbox_token::{RoomClaims, TokenError, scope::Scope};
 use utoipa::ToSchema;
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         member_types::{DisplayName, MetadataObject},
         problem_responses::ProblemResponses,
         request::ApiResult,
+        root_directory::{DerivedRight, LostRight},
     },
 };
 
@@ -53,6 +54,12 @@ struct RoomClaimsView {
     #[schema(value_type = Option<MetadataObject>)]
     metadata: Option<Arc<RawValue>>,
     caller: CallerId,
+    /// The root of the token: `key:ID`, `provider:ISSUER`, `app` or `guest`.
+    #[schema(value_type = String)]
+    root: CredentialRoot,
+    /// The creation of the room, if the API has created the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creation: Option<CreationId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     region: Option<RegionId>,
     iat: u64,
@@ -66,6 +73,8 @@ struct RoomClaimsView {
 impl From<RoomClaims> for RoomClaimsView {
     fn from(claims: RoomClaims) -> Self {
         Self {
+            root: claims.credential_root(),
+            creation: claims.creation,
             iss: claims.iss,
             aud: claims.aud,
             sub: claims.sub,
@@ -126,18 +135,27 @@ pub(crate) fn verify_room_token(
 ) -> Result<RoomClaims, Problem> {
     let verified = token.and_then(|token| service.context.verifier.verify_room_token(token, clock::now_s()));
     let claims = verified.map_err(TokenError::to_problem)?;
-    service.context.check_access(&room_access_subject(&claims))?;
+    let root = claims.credential_root();
+    service.context.check_access(&room_access_subject(&claims, &root))?;
+    let right = DerivedRight {
+        root: &root,
+        scope: Some(Scope::Tokens),
+        room: Some(&claims.room),
+        role: Some(&claims.role),
+        issues: false,
+    };
+    service.context.still_allowed(&right).map_err(LostRight::to_problem)?;
     Ok(claims)
 }
 
 /// The access subject of a room token.
-pub(crate) fn room_access_subject(claims: &RoomClaims) -> AccessSubject<'_> {
+pub(crate) fn room_access_subject<'a>(claims: &'a RoomClaims, root: &'a CredentialRoot) -> AccessSubject<'a> {
     AccessSubject {
         user: &claims.sub,
         room: Some(&claims.room),
         grant: claims.grant(),
         issued_s: Some(claims.iat),
-        issuer: Some(claims.caller.as_str()),
+        root: Some(root),
         address: None,
     }
 }

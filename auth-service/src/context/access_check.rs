@@ -7,10 +7,17 @@ use std::{net::IpAddr, time::Duration};
 
 use actix_web::HttpRequest;
 use signalbox_access::{AccessRefusal, AccessSubject, RuleKey};
-use signalbox_protocol::{clock, id::TokenId, problem::Problem};
+use signalbox_protocol::{
+    CredentialRoot, clock,
+    id::{CallerId, TokenId},
+    problem::Problem,
+};
 use signalbox_token::{ManagementClaims, TokenError};
 
-use super::service_context::ServiceContext;
+use super::{
+    root_directory::{DerivedRight, LostRight},
+    service_context::ServiceContext,
+};
 
 /// How long before its issue a token is valid already, seconds: the clocks of two machines differ.
 pub(crate) const NOT_BEFORE_SKEW_S: u64 = 10;
@@ -57,8 +64,9 @@ impl ServiceContext {
     ///
     /// # Errors
     /// 401 `token_revoked`, 503 `unavailable`.
-    pub(crate) fn check_api_key(&self, id: &str) -> Result<(), Problem> {
-        if self.access.rules().is_key_revoked(id, self.access.now_ms()) {
+    pub(crate) fn check_api_key(&self, id: &CallerId) -> Result<(), Problem> {
+        let root = CredentialRoot::ApiKey(id.clone());
+        if self.access.rules().is_root_revoked(&root, self.access.now_ms()) {
             return Err(Problem::new(401, "token_revoked", "this API key was revoked"));
         }
         self.check_rules_loaded()
@@ -89,7 +97,8 @@ impl ServiceContext {
         self.check_access(subject)
     }
 
-    /// Checks that a management token and its API key are not revoked. A management token has no
+    /// Checks that a management token is not revoked, and that its API key is neither revoked nor
+    /// removed. A management token has no
     /// user and no room.
     ///
     /// # Errors
@@ -104,7 +113,10 @@ impl ServiceContext {
         if is_revoked {
             return Err(TokenError::Revoked.to_problem());
         }
-        self.check_api_key(claims.sub.as_str())
+        let root = claims.credential_root();
+        let right = DerivedRight { root: &root, scope: None, room: None, role: None, issues: true };
+        self.still_allowed(&right).map_err(LostRight::to_problem)?;
+        self.check_rules_loaded()
     }
 
     /// Waits for a moment in which a token may be issued, by the clock that dates the rules. Times

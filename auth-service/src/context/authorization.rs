@@ -1,7 +1,7 @@
 //! The caller of a request: one `Authorization` header, checked once.
 //!
-//! Owns: the proofs of authorization. Only this module creates an [`Authorized`] or a
-//! [`CheckedSite`], and a body is parsed only against one of them ([`signalbox_http::JsonBody`]).
+//! Owns: the proofs of authorization. Only this module and `room_limit` create an [`Authorized`],
+//! only this one a [`CheckedSite`], and a body is parsed only against one of them ([`signalbox_http::JsonBody`]).
 //! The web site is checked before the caller. A wrong header is never treated as a missing one, and
 //! two headers prove nothing.
 //!
@@ -19,16 +19,24 @@ use actix_web::{
 };
 use signalbox_access::AccessSubject;
 use signalbox_http::{ApiError, AuthorizationProof, check_origin};
-use signalbox_protocol::{clock, id::CallerId, problem::Problem};
+use signalbox_protocol::{CredentialRoot, clock, problem::Problem};
 use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
 use super::{
     principal::{Application, Principal, caller_unknown, scheme_credentials},
+    room_limit::RoomLimited,
+    root_directory::{DerivedRight, LostRight},
     service_context::ServiceContext,
 };
 
 /// The caller for whom a request was authorized.
 pub(crate) struct Authorized<T>(T);
+
+impl<T> Authorized<T> {
+    pub(super) fn new(caller: T) -> Self {
+        Self(caller)
+    }
+}
 
 impl<T> Deref for Authorized<T> {
     type Target = T;
@@ -52,7 +60,7 @@ pub(crate) fn authorize_application(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Scope,
-) -> Result<Authorized<Principal>, ApiError> {
+) -> Result<RoomLimited<Principal>, ApiError> {
     authorize_with(request, context, scope, |header| match bearer_token(header) {
         Some(token) => authenticate_management_token(context, token),
         None => context.applications.authenticate(header).map(Principal::ApiKey),
@@ -67,7 +75,7 @@ pub(crate) fn authorize_application_or_user(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Scope,
-) -> Result<Authorized<Principal>, ApiError> {
+) -> Result<RoomLimited<Principal>, ApiError> {
     authorize_with(request, context, scope, |header| match bearer_token(header) {
         Some(token) => match context.verifier.verify_user_token(token, clock::now_s()) {
             Ok(claims) => check_user(context, claims).map(Principal::User),
@@ -107,12 +115,20 @@ pub(crate) fn authorize_api_key(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Option<Scope>,
-) -> Result<Authorized<Application>, ApiError> {
+) -> Result<RoomLimited<Application>, ApiError> {
+    authenticate_api_key(request, context, scope).map(RoomLimited::new)
+}
+
+fn authenticate_api_key(
+    request: &HttpRequest,
+    context: &ServiceContext,
+    scope: Option<Scope>,
+) -> Result<Application, ApiError> {
     let proven = check_site(request, context)
         .and_then(|_| authorization_header(request).ok_or_else(caller_unknown))
         .and_then(|header| context.applications.authenticate(header))
         .and_then(|application| check_key(context, application, scope));
-    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+    proven.map_err(|problem| report_unauthorized(context, problem))
 }
 
 /// An API key, or a guest if the configuration allows guests.
@@ -123,10 +139,10 @@ pub(crate) fn authorize_api_key_or_guest(
     request: &HttpRequest,
     context: &ServiceContext,
     scope: Scope,
-) -> Result<Authorized<Principal>, ApiError> {
+) -> Result<RoomLimited<Principal>, ApiError> {
     if authorization_header(request).is_some() {
-        let Authorized(application) = authorize_api_key(request, context, Some(scope))?;
-        return Ok(Authorized(Principal::ApiKey(application)));
+        let application = authenticate_api_key(request, context, Some(scope))?;
+        return Ok(RoomLimited::new(Principal::ApiKey(application)));
     }
     let guest = check_site(request, context).and_then(|_| {
         if context.guests_allowed {
@@ -134,7 +150,7 @@ pub(crate) fn authorize_api_key_or_guest(
         }
         Err(Problem::new(401, "guests_off", "guests are off; send an API key as Authorization: Basic"))
     });
-    guest.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+    guest.map(RoomLimited::new).map_err(|problem| report_unauthorized(context, problem))
 }
 
 /// The web site, for a route whose caller is proven by a token or a code in the request.
@@ -161,12 +177,12 @@ fn authorize_with(
     context: &ServiceContext,
     scope: Scope,
     prove: impl FnOnce(&[u8]) -> Result<Principal, Problem>,
-) -> Result<Authorized<Principal>, ApiError> {
+) -> Result<RoomLimited<Principal>, ApiError> {
     let proven = check_site(request, context)
         .and_then(|_| authorization_header(request).ok_or_else(caller_unknown))
         .and_then(prove)
         .and_then(|principal| check_principal(context, principal, scope));
-    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+    proven.map(RoomLimited::new).map_err(|problem| report_unauthorized(context, problem))
 }
 
 fn check_principal(
@@ -186,24 +202,27 @@ fn check_key(
     application: Application,
     scope: Option<Scope>,
 ) -> Result<Application, Problem> {
-    context.check_api_key(application.id.as_str())?;
+    context.check_api_key(&application.id)?;
     scope.map_or(Ok(()), |scope| application.require_scope(scope))?;
     Ok(application)
 }
 
 fn check_user(context: &ServiceContext, claims: UserClaims) -> Result<Arc<UserClaims>, Problem> {
-    context.check_access(&user_access_subject(&claims))?;
+    let root = claims.credential_root();
+    context.check_access(&user_access_subject(&claims, &root))?;
+    let right = DerivedRight { root: &root, scope: None, room: None, role: Some(&claims.role), issues: true };
+    context.still_allowed(&right).map_err(LostRight::to_problem)?;
     Ok(Arc::new(claims))
 }
 
 /// The access subject of a user token.
-pub(crate) fn user_access_subject(claims: &UserClaims) -> AccessSubject<'_> {
+pub(crate) fn user_access_subject<'a>(claims: &'a UserClaims, root: &'a CredentialRoot) -> AccessSubject<'a> {
     AccessSubject {
         user: &claims.sub,
         room: None,
         grant: claims.grant(),
         issued_s: Some(claims.iat),
-        issuer: Some(CallerId::USER),
+        root: Some(root),
         address: None,
     }
 }
@@ -212,7 +231,6 @@ fn authenticate_management_token(context: &ServiceContext, token: &str) -> Resul
     let claims =
         context.verifier.verify_management_token(token, clock::now_s()).map_err(TokenError::to_problem)?;
     context.check_management_token(&claims)?;
-    // The key may have been removed since the token was issued.
     let application =
         context.applications.find_by_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
     Ok(Principal::ManagementToken(application))
@@ -231,7 +249,7 @@ fn bearer_token(header: &[u8]) -> Option<&str> {
 }
 
 /// Counts and logs a refused caller, without a name: the name may be a secret in the wrong place.
-fn report_unauthorized(context: &ServiceContext, problem: Problem) -> ApiError {
+pub(super) fn report_unauthorized(context: &ServiceContext, problem: Problem) -> ApiError {
     let code = problem.code;
     context.metrics.unauthorized.with_label_values(&[code]).inc();
     tracing::info!(target: "signalbox_auth::audit", code, field = problem.field.as_deref(), "caller_refused");

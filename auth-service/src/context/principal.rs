@@ -1,14 +1,15 @@
 //! The callers of the HTTP API: an application with an API key or a management token, one of its
 //! users, or a guest.
 //!
-//! Owns: the applications of the configuration, the proof of an API key (RFC 7617), scopes and room
-//! limits. Must not: read a request. Next: `authorization.rs` does.
+//! Owns: the applications of the configuration, the proof of an API key (RFC 7617), and scopes. Must
+//! not: read a request (`authorization.rs` does), or apply a room limit (`room_limit.rs` does).
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use signalbox_config::{ApiKeySettings, ApiKeys, ServiceSettings};
 use signalbox_protocol::{
+    CredentialRoot,
     id::{CallerId, RoomId},
     problem::Problem,
 };
@@ -16,6 +17,8 @@ use signalbox_token::{
     ManagementClaims, UserClaims,
     scope::{RoomPattern, Scope, ScopeSet},
 };
+
+use super::root_directory::scope_missing;
 
 /// The authenticated caller of a request.
 #[derive(Debug, Clone)]
@@ -38,7 +41,7 @@ pub(crate) struct Application {
     /// The scopes that the key allows.
     pub(crate) scopes: ScopeSet,
     /// The rooms that the key is limited to; `None` is every room.
-    pub(crate) rooms: Option<RoomPattern>,
+    pub(super) rooms: Option<RoomPattern>,
 }
 
 impl Principal {
@@ -61,22 +64,14 @@ impl Principal {
         }
     }
 
-    /// Checks the room limit of an API key. Users and guests have other limits.
-    ///
-    /// # Errors
-    /// 403 `room_not_allowed`.
-    pub(crate) fn check_room(&self, room: &RoomId) -> Result<(), Problem> {
+    /// The root of the credentials that the caller gets.
+    pub(crate) fn root(&self) -> CredentialRoot {
         match self {
-            Self::ApiKey(application) | Self::ManagementToken(application) => application.check_room(room),
-            Self::User(_) | Self::Guest => Ok(()),
-        }
-    }
-
-    /// The rooms that the caller is limited to, for lists.
-    pub(crate) fn room_pattern(&self) -> Option<&RoomPattern> {
-        match self {
-            Self::ApiKey(application) | Self::ManagementToken(application) => application.rooms.as_ref(),
-            Self::User(_) | Self::Guest => None,
+            Self::ApiKey(application) | Self::ManagementToken(application) => {
+                CredentialRoot::ApiKey(application.id.clone())
+            }
+            Self::User(claims) => claims.credential_root(),
+            Self::Guest => CredentialRoot::Guest,
         }
     }
 }
@@ -87,19 +82,15 @@ impl Application {
     /// # Errors
     /// 403 `scope_missing`; `field` is the scope.
     pub(crate) fn require_scope(&self, scope: Scope) -> Result<(), Problem> {
-        if self.scopes.contains(scope) {
-            return Ok(());
-        }
-        let detail = format!("this API key or management token lacks the scope {}", scope.as_str());
-        Err(Problem::new(403, "scope_missing", detail).with_field(scope.as_str()))
+        if self.has_scope(scope) { Ok(()) } else { Err(scope_missing(scope)) }
     }
 
-    pub(super) fn check_room(&self, room: &RoomId) -> Result<(), Problem> {
-        if self.rooms.as_ref().is_none_or(|rooms| rooms.matches(room)) {
-            return Ok(());
-        }
-        let detail = "this API key is limited to other rooms";
-        Err(Problem::new(403, "room_not_allowed", detail).with_field("room"))
+    pub(super) fn has_scope(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+
+    pub(super) fn may_use(&self, room: &RoomId) -> bool {
+        self.rooms.as_ref().is_none_or(|rooms| rooms.matches(room))
     }
 }
 
@@ -217,8 +208,8 @@ mod tests {
             assert_eq!(plain.require_scope(scope).is_ok(), scope != Scope::Security);
         }
         let room = |name: &str| RoomId::parse(name).unwrap();
-        assert!(narrow.check_room(&room("acme-1")).is_ok() && plain.check_room(&room("other")).is_ok());
-        assert_eq!(narrow.check_room(&room("other")).unwrap_err().code, "room_not_allowed");
+        assert!(narrow.may_use(&room("acme-1")) && plain.may_use(&room("other")));
+        assert!(!narrow.may_use(&room("other")));
 
         let claims = |id: &str, scopes: &[&str]| ManagementClaims {
             iss: String::new(),
@@ -232,7 +223,7 @@ mod tests {
         };
         let limited = directory.find_by_claims(&claims("narrow", &["tokens", "rooms", "nonsense"])).unwrap();
         assert_eq!(limited.scopes.iter().collect::<Vec<_>>(), [Scope::Tokens]);
-        assert!(limited.check_room(&room("other")).is_err());
+        assert!(!limited.may_use(&room("other")));
         assert!(directory.find_by_claims(&claims("gone", &["tokens"])).is_none());
     }
 }

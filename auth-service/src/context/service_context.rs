@@ -13,12 +13,13 @@ use signalbox_http::TrustedProxies;
 use signalbox_token::TokenVerifier;
 use tokio::sync::watch;
 
-use super::{metrics::AuthMetrics, principal::ApplicationDirectory};
+use super::{metrics::AuthMetrics, principal::ApplicationDirectory, root_directory::RootDirectory};
 
 /// The part of the service that every request meets.
 pub(crate) struct ServiceContext {
     pub(crate) access: Arc<AccessControl>,
     pub(crate) applications: ApplicationDirectory,
+    pub(crate) roots: RootDirectory,
     pub(crate) verifier: TokenVerifier,
     pub(crate) proxies: TrustedProxies,
     pub(crate) allowed_origins: Vec<String>,
@@ -43,6 +44,7 @@ impl ServiceContext {
         Ok(Self {
             access: parts.access,
             applications: ApplicationDirectory::new(parts.api_keys, settings),
+            roots: RootDirectory::new(settings, parts.guests_allowed),
             verifier: parts.verifier,
             proxies: TrustedProxies::new(&settings.server),
             allowed_origins: settings.server.allowed_origins.clone(),

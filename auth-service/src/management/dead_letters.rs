@@ -13,7 +13,7 @@ use super::webhooks::{StoredDeadLetter, StreamEntryId, WebhookService};
 use crate::{
     context::{
         authorization::authorize_application, member_types::QueryNumber, problem_responses::ProblemResponses,
-        request::ApiResult,
+        request::ApiResult, room_limit::RoomFilter,
     },
     management::management_service::ManagementService,
 };
@@ -106,7 +106,7 @@ pub(crate) async fn list_dead_letters(
     request: HttpRequest,
     service: web::Data<ManagementService>,
 ) -> ApiResult {
-    authorize_application(&request, &service.context, Scope::Webhooks)?;
+    let (_, filter) = authorize_application(&request, &service.context, Scope::Webhooks)?.filter_rooms();
     let DeadLetterListQuery { limit, cursor } = parse_query(&request)?;
     let limit = limit.map_or(DEFAULT_LETTERS, QueryNumber::get);
     let from = match cursor {
@@ -117,7 +117,10 @@ pub(crate) async fn list_dead_letters(
     let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));
     };
-    let (letters, next) = webhooks.list_dead_letters(from, limit).await.map_err(unavailable_problem)?;
+    let (letters, next) = webhooks
+        .list_dead_letters(from, limit, |letter| filter.allows_name(letter.room().as_deref()))
+        .await
+        .map_err(unavailable_problem)?;
     let dead = letters.into_iter().filter_map(|letter| dead_letter_view(webhooks, letter)).collect();
     let next = next.map(|(partition, entry)| format!("{partition}.{entry}"));
     Ok(HttpResponse::Ok().json(DeadLetterPage { dead, next }))
@@ -158,17 +161,24 @@ pub(crate) async fn replay_dead_letters(
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Webhooks)?;
     let which = body.parse(&caller)?.selection()?;
+    let (caller, filter) = match &which {
+        // A room that the caller may not use is an error, not an empty selection.
+        ReplaySelection::Room(room) => (caller.in_room(&service.context, room)?, RoomFilter::one(room)),
+        ReplaySelection::Id(_) | ReplaySelection::All => caller.filter_rooms(),
+    };
     let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(ReplayResponse { replayed: 0 }));
     };
+    let is_visible = |letter: &StoredDeadLetter| filter.allows_name(letter.room().as_deref());
     let replayed = match &which {
-        ReplaySelection::All => webhooks.replay_dead_letters(None, |_| true).await,
+        ReplaySelection::All => webhooks.replay_dead_letters(None, is_visible).await,
         ReplaySelection::Room(room) => {
-            let fits = |letter: &StoredDeadLetter| letter.event_matches(|head| head.room == room.as_str());
-            webhooks.replay_dead_letters(Some(redis_keys::partition_of_room(room)), fits).await
+            webhooks.replay_dead_letters(Some(redis_keys::partition_of_room(room)), is_visible).await
         }
         ReplaySelection::Id(id) => {
-            webhooks.replay_dead_letters(None, |letter| letter.event_matches(|head| head.id == *id)).await
+            let fits =
+                |letter: &StoredDeadLetter| is_visible(letter) && letter.event_matches(|head| head.id == *id);
+            webhooks.replay_dead_letters(None, fits).await
         }
     };
     let replayed = replayed.map_err(unavailable_problem)?;

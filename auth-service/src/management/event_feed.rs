@@ -1,13 +1,14 @@
 //! `/ws/events`: the event feed of operators (docs/PROTOCOL.md, section 9).
 //!
-//! A reader gets the events from now on. A slow reader misses events, and gets their number.
+//! A reader gets the events from now on, of the rooms that its API key may use. A slow reader misses events, and gets their number.
 //! Messages of a reader are ignored, except for pongs. The feed is not on the message path, so
 //! actix-ws serves it.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, web};
 use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
+use serde::Deserialize;
 use signalbox_protocol::problem::Problem;
 use signalbox_token::scope::Scope;
 use tokio::{
@@ -16,12 +17,15 @@ use tokio::{
 };
 
 use crate::{
-    context::{authorization::authorize_api_key, request::ApiResult},
+    context::{authorization::authorize_api_key, request::ApiResult, room_limit::RoomFilter},
     management::management_service::ManagementService,
 };
 
 /// The longest frame of a reader. Readers send only pings and pongs.
 const MAX_FRAME_BYTES: usize = 1_024;
+
+/// The event that says how many events a reader missed.
+const SKIPPED: &str = "skipped";
 
 /// Opens the feed. Checked before the upgrade: the web site, the API key, the number of readers.
 pub(crate) async fn get(
@@ -29,21 +33,22 @@ pub(crate) async fn get(
     service: web::Data<ManagementService>,
     payload: web::Payload,
 ) -> ApiResult {
-    let reader = authorize_api_key(&request, &service.context, Some(Scope::Events))?.id.clone();
+    let (caller, filter) = authorize_api_key(&request, &service.context, Some(Scope::Events))?.filter_rooms();
+    let reader = caller.id.clone();
     if service.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process is stopping; try again").into());
     }
-    let slot = Arc::clone(&service.feed_slots).try_acquire_owned();
-    let slot = slot.map_err(|_| Problem::new(503, "overloaded", "too many readers of the feed"))?;
+    let place = service.feed_readers.take_place(&reader, filter.is_limited())?;
     let events = service.feed.subscribe();
     let (response, session, messages) = actix_ws::handle(&request, payload)
         .map_err(|_| Problem::new(426, "upgrade_required", "this path takes a WebSocket upgrade"))?;
     tracing::info!(target: "signalbox_auth::audit", caller = %reader, "feed_opened");
     actix_web::rt::spawn(async move {
         service.context.metrics.feed_readers.inc();
-        let outcome = serve_feed(&service, session, messages.max_frame_size(MAX_FRAME_BYTES), events).await;
+        let outcome =
+            serve_feed(&service, session, messages.max_frame_size(MAX_FRAME_BYTES), events, &filter).await;
         service.context.metrics.feed_readers.dec();
-        drop(slot);
+        drop(place);
         tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
     });
     Ok(response)
@@ -65,6 +70,7 @@ async fn serve_feed(
     mut session: Session,
     mut messages: MessageStream,
     mut events: Receiver<Arc<str>>,
+    filter: &RoomFilter,
 ) -> FeedCloseReason {
     let mut stop = service.context.subscribe_stop();
     let mut ping = interval(service.ping_interval);
@@ -90,6 +96,7 @@ async fn serve_feed(
                 send_within(service.ping_interval, session.ping(b"")).await
             }
             event = events.recv() => match next_line(service, event) {
+                Some(line) if !is_visible(&line, filter) => Ok(()),
                 Some(line) => send_within(service.ping_interval, session.text(line)).await,
                 None => Err(FeedCloseReason::Stopping),
             },
@@ -117,13 +124,26 @@ async fn handle_message(
     }
 }
 
+/// Whether a reader may see an event. Every reader may know that it missed events.
+fn is_visible(line: &str, filter: &RoomFilter) -> bool {
+    #[derive(Deserialize)]
+    struct EventRoom<'a> {
+        #[serde(borrow)]
+        room: Option<Cow<'a, str>>,
+        event: Cow<'a, str>,
+    }
+    !filter.is_limited()
+        || serde_json::from_str::<EventRoom<'_>>(line)
+            .is_ok_and(|event| event.event == SKIPPED || filter.allows_name(event.room.as_deref()))
+}
+
 /// The next text frame; `None` if there are no more events.
 fn next_line(service: &ManagementService, event: Result<Arc<str>, RecvError>) -> Option<String> {
     match event {
         Ok(line) => Some((*line).to_owned()),
         Err(RecvError::Lagged(count)) => {
             service.context.metrics.feed_skipped.inc_by(count);
-            Some(format!(r#"{{"event":"skipped","count":{count}}}"#))
+            Some(format!(r#"{{"event":"{SKIPPED}","count":{count}}}"#))
         }
         Err(RecvError::Closed) => None,
     }

@@ -8,13 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use signalbox_config::ServiceSettings;
 use signalbox_rooms::{feed::FeedSender, room::RoomPolicy, room_service::RoomService};
-use tokio::sync::Semaphore;
 
-use super::{room_settings::RoomApiSettings, usage_reader::UsageReader, webhooks::WebhookService};
+use super::{
+    feed_readers::FeedReaders, room_settings::RoomApiSettings, usage_reader::UsageReader,
+    webhooks::WebhookService,
+};
 use crate::{auth::token_service::TokenService, context::service_context::ServiceContext};
-
-/// The most readers of the event feed at a time.
-const MAX_FEED_READERS: usize = 64;
 
 /// The management API of one process.
 pub(crate) struct ManagementService {
@@ -25,7 +24,7 @@ pub(crate) struct ManagementService {
     pub(crate) webhooks: Option<WebhookService>,
     pub(crate) usage: UsageReader,
     pub(crate) feed: FeedSender,
-    pub(crate) feed_slots: Arc<Semaphore>,
+    pub(crate) feed_readers: Arc<FeedReaders>,
     pub(crate) ping_interval: Duration,
     /// The longest life of a credential of a grant. A revocation is kept for this time.
     pub(crate) max_grant_ms: u64,
@@ -50,7 +49,7 @@ impl ManagementService {
             webhooks: parts.webhooks,
             usage: parts.usage,
             feed: parts.feed,
-            feed_slots: Arc::new(Semaphore::new(MAX_FEED_READERS)),
+            feed_readers: FeedReaders::new(settings.limits.feed_readers as usize),
             ping_interval: settings.timing.ping.0,
             max_grant_ms: settings.max_grant_life_ms(),
         }

@@ -3,7 +3,7 @@
 //! - `rooms`: rooms and their peers, room tokens, invites; `room_settings`: their configuration
 //! - `access_rules`: revocations, bans, denied addresses, notices, limits, the shutdown
 //! - `usage` over `usage_reader`; `dead_letters` over `webhooks`
-//! - `event_feed` over `feed_subscription`: the feed of operators
+//! - `event_feed` over `feed_subscription`: the feed of operators; `feed_readers`: its places
 //! - `management_service`: the objects that the routes share
 //!
 //! Must not: sign a token itself (`auth/token_issuer.rs` does). Next: `rooms`.
@@ -11,6 +11,7 @@
 pub(crate) mod access_rules;
 pub(crate) mod dead_letters;
 pub(crate) mod event_feed;
+pub(crate) mod feed_readers;
 pub mod feed_subscription;
 pub(crate) mod management_service;
 pub(crate) mod room_settings;

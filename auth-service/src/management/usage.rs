@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     context::{
         authorization::authorize_application, member_types::QueryNumber, problem_responses::ProblemResponses,
-        request::ApiResult,
+        request::ApiResult, room_limit::RoomFilter,
     },
     management::management_service::ManagementService,
 };
@@ -129,9 +129,9 @@ fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
 #[utoipa::path(get, path = "/api/usage", tag = "usage", operation_id = "usage_get", params(UsageQuery),
     responses((status = 200, body = UsagePage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    authorize_application(&request, &service.context, Scope::Usage)?;
+    let (_, filter) = authorize_application(&request, &service.context, Scope::Usage)?.filter_rooms();
     let selection = parse_query::<UsageQuery>(&request)?.select(UtcDay::from_ms(clock::now_ms()))?;
-    let page = read_usage_page(&service, &selection).await.map_err(|RedisUnavailable| {
+    let page = read_usage_page(&service, &selection, &filter).await.map_err(|RedisUnavailable| {
         Problem::new(503, "unavailable", "the store does not answer; try again")
     })?;
     Ok(HttpResponse::Ok().json(page))
@@ -140,6 +140,7 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementServi
 async fn read_usage_page(
     service: &ManagementService,
     selection: &UsageSelection,
+    filter: &RoomFilter,
 ) -> Result<UsagePage, RedisUnavailable> {
     let mut days: Vec<UsageRow> = Vec::new();
     let mut day = selection.after_row.as_ref().map_or(selection.from, |(day, _)| selection.from.max(*day));
@@ -147,6 +148,7 @@ async fn read_usage_page(
         let is_selected = |pair: &(String, String)| {
             selection.key.as_ref().is_none_or(|key| *key == pair.0)
                 && selection.room.as_ref().is_none_or(|room| *room == pair.1)
+                && filter.allows_name(Some(&pair.1))
         };
         let is_after = |pair: &(String, String)| {
             selection.after_row.as_ref().is_none_or(|(of, last)| *of != day || pair > last)

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer};
 use futures_util::{SinkExt as _, StreamExt as _};
-use signalbox_config::units::TimeSpan;
+use signalbox_config::{ApiKeySettings, units::TimeSpan};
+use signalbox_protocol::id::CallerId;
+use signalbox_token::scope::RoomPattern;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -51,10 +53,14 @@ async fn next_message(reader: &mut FeedSocket) -> Option<Message> {
     }
 }
 
-/// Waits until so many slots are free again.
-async fn wait_for_free_slots(service: &TestService, slots: usize) {
-    let all = service.state.management.feed_slots.acquire_many(slots as u32);
-    drop(timeout(DEADLINE, all).await.unwrap().unwrap());
+fn count_readers(service: &TestService) -> usize {
+    service.state.management.feed_readers.counts.borrow().total
+}
+
+/// Waits until all places are free again.
+async fn wait_for_free_places(service: &TestService) {
+    let mut counts = service.state.management.feed_readers.counts.subscribe();
+    timeout(DEADLINE, counts.wait_for(|counts| counts.total == 0)).await.unwrap().unwrap();
 }
 
 #[actix_web::test]
@@ -118,34 +124,60 @@ async fn slow_feed_reader_receives_the_count_of_skipped_events() {
 async fn oversized_frame_closes_the_feed_reader_and_frees_its_slot() {
     let service = TestService::new();
     let addr = start_server(&service);
-    let free = service.state.management.feed_slots.available_permits();
     let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
-    assert_eq!(service.state.management.feed_slots.available_permits(), free - 1);
+    assert_eq!(count_readers(&service), 1);
     reader.send(Message::text("x".repeat(2_000))).await.unwrap();
     assert!(next_message(&mut reader).await.is_none_or(|message| message.is_close()));
-    wait_for_free_slots(&service, free).await;
+    wait_for_free_places(&service).await;
 }
 
 #[actix_web::test]
 async fn feed_reader_without_pongs_is_closed() {
     let service = TestService::with(|settings| settings.timing.ping = TimeSpan::millis(100), |_| {});
     let addr = start_server(&service);
-    let free = service.state.management.feed_slots.available_permits();
     let reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
-    assert_eq!(service.state.management.feed_slots.available_permits(), free - 1);
+    assert_eq!(count_readers(&service), 1);
     // The test does not read, so the client library answers no ping.
-    wait_for_free_slots(&service, free).await;
+    wait_for_free_places(&service).await;
     drop(reader);
 }
 
 #[actix_web::test]
-async fn number_of_feed_readers_is_bounded() {
-    let service = TestService::new();
+async fn number_of_feed_readers_of_a_key_is_bounded() {
+    let service = TestService::with(|settings| settings.limits.feed_readers = 2, |_| {});
     let addr = start_server(&service);
-    let slots = &service.state.management.feed_slots;
-    let last = slots.try_acquire_many(slots.available_permits() as u32).unwrap();
     let basic = service.basic_header();
-    assert_eq!(open_feed(&addr, &[("authorization", &basic)]).await.unwrap_err(), 503);
-    drop(last);
+    let first = open_feed(&addr, &[("authorization", &basic)]).await.unwrap();
+    let _second = open_feed(&addr, &[("authorization", &basic)]).await.unwrap();
+    assert_eq!(open_feed(&addr, &[("authorization", &basic)]).await.unwrap_err(), 409);
+    drop(first);
+    let mut counts = service.state.management.feed_readers.counts.subscribe();
+    timeout(DEADLINE, counts.wait_for(|counts| counts.total == 1)).await.unwrap().unwrap();
     assert!(open_feed(&addr, &[("authorization", &basic)]).await.is_ok());
+}
+
+#[actix_web::test]
+async fn limited_api_key_receives_the_events_of_its_rooms_only() {
+    let acme = RoomPattern::try_from("acme-*".to_owned()).unwrap();
+    let service = TestService::with(
+        |settings| {
+            let table = ApiKeySettings { rooms: Some(acme), ..ApiKeySettings::default() };
+            settings.api_keys.insert(CallerId::parse("backend").unwrap(), table);
+        },
+        |_| {},
+    );
+    let addr = start_server(&service);
+    let mut reader = open_feed(&addr, &[("authorization", &service.basic_header())]).await.unwrap();
+    let visible = r#"{"event":"peer-joined","room":"acme-1","userId":"own"}"#;
+    for line in [
+        r#"{"event":"peer-joined","room":"globex-secret-merger","userId":"ceo@globex"}"#,
+        r#"{"event":"peer-joined","room":"acme","userId":"ceo@globex"}"#,
+        r#"{"event":"of-no-room"}"#,
+        r#"{"event":"peer-joined","room":"globex","x":"acme-1"}"#,
+        "not JSON",
+        visible,
+    ] {
+        service.feed.send(Arc::from(line)).unwrap();
+    }
+    assert_eq!(next_message(&mut reader).await.unwrap().to_text().unwrap(), visible);
 }

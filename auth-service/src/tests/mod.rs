@@ -11,7 +11,9 @@ mod invites;
 mod jwks;
 mod openapi;
 mod principals;
+mod provenance;
 mod refresh;
+mod room_limits;
 mod rooms;
 mod tickets;
 mod token;
@@ -93,6 +95,26 @@ impl TestService {
         parts(&mut all);
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());
         Self { state, token_secret, api_secret, feed }
+    }
+
+    /// The same deployment after a restart with another configuration: the stores, the access rules,
+    /// the rooms and the secrets are the same.
+    fn restarted(
+        &self,
+        change: impl FnOnce(&mut ServiceSettings),
+        parts: impl FnOnce(&mut AuthParts),
+    ) -> Self {
+        let mut service = Self::with(change, |all| {
+            all.keys = SigningKeys::from_secret(&self.token_secret, None);
+            all.api_keys = ApiKeys::parse(&format!("backend:{}", self.api_secret)).unwrap();
+            all.store = self.state.tokens.store.clone();
+            all.access = self.state.context.access.clone();
+            all.rooms = self.state.management.rooms.clone();
+            parts(all);
+        });
+        service.token_secret = self.token_secret.clone();
+        service.api_secret.clone_from(&self.api_secret);
+        service
     }
 
     fn basic_header(&self) -> String {

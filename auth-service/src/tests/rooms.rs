@@ -45,6 +45,7 @@ impl TestService {
             sub: UserId::parse(user).unwrap(),
             role: Role::parse(role).unwrap(),
             name: None,
+            root: None,
             iat: now,
             nbf: now - 1,
             exp: now + 60,

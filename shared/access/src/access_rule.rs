@@ -45,7 +45,7 @@ pub struct RuleTerms {
     /// The reason that the author gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
-    /// For an API key: whether the tokens that it has issued are revoked too.
+    /// For a root: whether the credentials that come from it are revoked too.
     #[serde(rename = "issued", default, skip_serializing_if = "std::ops::Not::not")]
     pub revokes_issued: bool,
     /// For limits: the changed limits.

@@ -11,7 +11,10 @@ use std::{
 };
 
 use signalbox_config::address_ranges::AddressRanges;
-use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{RoomId, TokenId, UserId},
+};
 
 use crate::{AccessRefusal, AccessRule, AccessSubject, LimitChanges, RuleKey};
 
@@ -63,9 +66,9 @@ impl AccessRules {
     }
 
     fn revokes_token(&self, subject: &AccessSubject<'_>, now: u64) -> bool {
-        let issued = subject.issuer.and_then(|id| self.index.revoked_keys.get(id));
+        let root = subject.root.and_then(|root| self.index.revoked_roots.get(root));
         self.index.revoked_grants.get(subject.grant).is_some_and(|times| times.is_in_force(now))
-            || issued.is_some_and(|(times, issued)| *issued && times.is_in_force(now))
+            || root.is_some_and(|(times, issued)| *issued && times.is_in_force(now))
             || subject.issued_s.is_some_and(|issued_s| {
                 self.issued_before_rules(subject).any(|times| times.revokes_issued_at(issued_s, now))
             })
@@ -84,9 +87,9 @@ impl AccessRules {
         self.issued_before_rules(subject).filter(|times| times.is_in_force(now)).map(after).max().unwrap_or(0)
     }
 
-    /// Whether an API key is revoked, and its management tokens with it.
-    pub fn is_key_revoked(&self, id: &str, now: u64) -> bool {
-        self.index.revoked_keys.get(id).is_some_and(|(times, _)| times.is_in_force(now))
+    /// Whether a root is revoked, so that nothing more is issued for it.
+    pub fn is_root_revoked(&self, root: &CredentialRoot, now: u64) -> bool {
+        self.index.revoked_roots.get(root).is_some_and(|(times, _)| times.is_in_force(now))
     }
 
     /// The limits that differ from the configured ones.
@@ -180,7 +183,7 @@ struct RuleIndex {
     user_bans: HashMap<UserId, RuleTimes>,
     room_bans: HashMap<UserId, HashMap<RoomId, RuleTimes>>,
     denied_ranges: AddressRanges<RuleTimes>,
-    revoked_keys: HashMap<CallerId, (RuleTimes, bool)>,
+    revoked_roots: HashMap<CredentialRoot, (RuleTimes, bool)>,
     limit_changes: Option<(RuleTimes, LimitChanges)>,
     shutdown: Option<(RuleTimes, u32)>,
 }
@@ -198,8 +201,8 @@ impl RuleIndex {
                 self.room_bans.entry(user.clone()).or_default().insert(room.clone(), times);
             }
             RuleKey::Deny(range) => self.denied_ranges.insert(*range, times),
-            RuleKey::ApiKey(id) => {
-                self.revoked_keys.insert(id.clone(), (times, rule.terms.revokes_issued));
+            RuleKey::Root(root) => {
+                self.revoked_roots.insert(root.clone(), (times, rule.terms.revokes_issued));
             }
             RuleKey::Limits => self.limit_changes = rule.terms.limits.map(|limits| (times, limits)),
             RuleKey::Shutdown => {

@@ -3,13 +3,10 @@
 use std::net::IpAddr;
 
 use signalbox_protocol::{
-    CloseCode,
+    CloseCode, CredentialRoot,
     id::{RoomId, UserId},
     problem::Problem,
 };
-
-/// The issuer of a token: the id of an API key, or a fixed name for other issuers.
-pub type TokenIssuer<'a> = Option<&'a str>;
 
 /// A connection, or a request for one or for a token, that access rules are checked against.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +19,8 @@ pub struct AccessSubject<'a> {
     pub grant: &'a str,
     /// The time at which the token was issued, seconds since 1970; none before that.
     pub issued_s: Option<u64>,
-    /// The issuer of the token.
-    pub issuer: TokenIssuer<'a>,
+    /// The root of the token.
+    pub root: Option<&'a CredentialRoot>,
     /// The address of the client, if it is known.
     pub address: Option<IpAddr>,
 }

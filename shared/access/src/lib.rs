@@ -27,7 +27,7 @@ mod rule_log;
 pub use access_control::{AccessControl, RuleWriteError};
 pub use access_rule::{AccessRule, LimitChanges, MAX_RULE_LIFE_MS, RuleTerms};
 pub use access_rules::AccessRules;
-pub use access_subject::{AccessRefusal, AccessSubject, TokenIssuer};
+pub use access_subject::{AccessRefusal, AccessSubject};
 pub use denied_range::{DeniedRangeError, parse_denied_range};
 pub use notice::{Notice, NoticeAudience};
 pub use rule_key::{RULE_KINDS, RuleKey, RuleKeyError};

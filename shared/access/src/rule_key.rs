@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{RoomId, TokenId, UserId},
+};
 
 use crate::denied_range;
 
@@ -14,7 +17,8 @@ use crate::denied_range;
 pub struct RuleKeyError(pub &'static str);
 
 /// The subject of a rule. As text: `token:GRANT`, `user-before:USER`, `room-before:ROOM`,
-/// `all-before`, `ban:ROOM:USER` (`*` for all rooms), `deny:RANGE`, `key:ID`, `limits`, `shutdown`.
+/// `all-before`, `ban:ROOM:USER` (`*` for all rooms), `deny:RANGE`, `key:ID`, `provider:ISSUER`,
+/// `app`, `guest`, `limits`, `shutdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RuleKey {
@@ -35,8 +39,8 @@ pub enum RuleKey {
     },
     /// A range of client addresses.
     Deny(IpNet),
-    /// An API key.
-    ApiKey(CallerId),
+    /// The root of credentials: an API key, a provider, the application or the guests.
+    Root(CredentialRoot),
     /// Changed limits.
     Limits,
     /// All clients.
@@ -44,8 +48,20 @@ pub enum RuleKey {
 }
 
 /// The kinds of rules, with which their keys begin.
-pub const RULE_KINDS: [&str; 9] =
-    ["token", "user-before", "room-before", "all-before", "ban", "deny", "key", "limits", "shutdown"];
+pub const RULE_KINDS: [&str; 12] = [
+    "token",
+    "user-before",
+    "room-before",
+    "all-before",
+    "ban",
+    "deny",
+    "key",
+    "provider",
+    "app",
+    "guest",
+    "limits",
+    "shutdown",
+];
 
 impl RuleKey {
     /// The kind: a stable word for metrics and lists.
@@ -57,15 +73,29 @@ impl RuleKey {
             Self::AllBefore => "all-before",
             Self::Ban { .. } => "ban",
             Self::Deny(_) => "deny",
-            Self::ApiKey(_) => "key",
+            Self::Root(root) => root.kind(),
             Self::Limits => "limits",
             Self::Shutdown => "shutdown",
         }
     }
 
+    /// The one room that the rule is about.
+    pub fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::RoomBefore(room) | Self::Ban { room: Some(room), .. } => Some(room),
+            _ => None,
+        }
+    }
+
     /// Whether only one rule of this kind can exist. `limits.rules` does not apply to it.
     pub fn is_singleton(&self) -> bool {
-        matches!(self, Self::AllBefore | Self::Limits | Self::Shutdown)
+        matches!(
+            self,
+            Self::AllBefore
+                | Self::Limits
+                | Self::Shutdown
+                | Self::Root(CredentialRoot::App | CredentialRoot::Guest)
+        )
     }
 }
 
@@ -79,7 +109,7 @@ impl fmt::Display for RuleKey {
             Self::Ban { room: Some(room), user } => write!(f, "{kind}:{room}:{user}"),
             Self::Ban { room: None, user } => write!(f, "{kind}:*:{user}"),
             Self::Deny(range) => write!(f, "{kind}:{range}"),
-            Self::ApiKey(id) => write!(f, "{kind}:{id}"),
+            Self::Root(root) => write!(f, "{root}"),
             Self::AllBefore | Self::Limits | Self::Shutdown => f.write_str(kind),
         }
     }
@@ -96,6 +126,8 @@ impl FromStr for RuleKey {
                 "all-before" => Ok(Self::AllBefore),
                 "limits" => Ok(Self::Limits),
                 "shutdown" => Ok(Self::Shutdown),
+                "app" => Ok(Self::Root(CredentialRoot::App)),
+                "guest" => Ok(Self::Root(CredentialRoot::Guest)),
                 _ => Err(RuleKeyError("kind")),
             },
             Some(("token", rest)) => parse_grant(rest).map(Self::Grant),
@@ -111,8 +143,11 @@ impl FromStr for RuleKey {
             Some(("deny", rest)) => {
                 denied_range::parse_denied_range(rest).map(Self::Deny).map_err(|_| RuleKeyError("range"))
             }
-            Some(("key", rest)) => {
-                CallerId::parse(rest).map(Self::ApiKey).map_err(|_| RuleKeyError("API key"))
+            Some(("key", _)) => {
+                CredentialRoot::parse(text).map(Self::Root).map_err(|_| RuleKeyError("API key"))
+            }
+            Some(("provider", _)) => {
+                CredentialRoot::parse(text).map(Self::Root).map_err(|_| RuleKeyError("provider"))
             }
             Some(_) => Err(RuleKeyError("kind")),
         }
@@ -154,6 +189,9 @@ mod tests {
             "deny:203.0.113.0/24",
             "deny:2001:db8::/48",
             "key:backend",
+            "provider:https://id.example/realms/a",
+            "app",
+            "guest",
             "limits",
             "shutdown",
         ] {
@@ -179,6 +217,9 @@ mod tests {
             "deny:0.0.0.0/0",
             "deny:x",
             "key:a b",
+            "key:guest",
+            "provider:",
+            "guest:x",
             "user-before:",
             "shutdown:",
             ":log",

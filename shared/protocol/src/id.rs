@@ -153,6 +153,12 @@ name_type!(
     "CallerName", "Where a token comes from: the id of an API key, `guest`, `user`, `invite` or `app`."
 );
 name_type!(
+    /// The id of the creation of a room: random, and another one for the next room with the same
+    /// name.
+    CreationId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    "CreationId", "The id of the creation of a room."
+);
+name_type!(
     /// The name of a region, which the operator chooses.
     RegionId, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     "RegionName", "The name of a region."
@@ -212,6 +218,13 @@ impl TokenId {
     /// The id of another token of the same grant.
     pub fn sibling(&self, number: u64) -> Self {
         Self(Arc::from(format!("{}.{number}", self.grant())))
+    }
+}
+
+impl CreationId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(Arc::from(random_hex()))
     }
 }
 
@@ -293,6 +306,7 @@ mod tests {
         check::<RoomId>(|text| RoomId::parse(text).is_ok());
         check::<UserId>(|text| UserId::parse(text).is_ok());
         check::<Role>(|text| Role::parse(text).is_ok());
+        check::<CreationId>(|text| CreationId::parse(text).is_ok());
         check::<PeerId>(|text| PeerId::parse(text).is_ok());
         check::<CallerId>(|text| CallerId::parse(text).is_ok());
         check::<RegionId>(|text| RegionId::parse(text).is_ok());

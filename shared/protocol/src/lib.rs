@@ -7,6 +7,7 @@
 mod client;
 pub mod clock;
 mod close_code;
+mod credential_root;
 pub mod display_text;
 mod error_code;
 pub mod feed;
@@ -19,6 +20,7 @@ mod server;
 
 pub use client::{ClientMessage, ForwardKind, ForwardMessage, MessageError, MessageLimits, RoomCommand};
 pub use close_code::CloseCode;
+pub use credential_root::{CredentialRoot, InvalidRoot, MAX_ISSUER_BYTES, is_issuer};
 pub use error_code::ErrorCode;
 pub use json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES, is_bounded_object};
 pub use server::{

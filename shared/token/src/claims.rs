@@ -8,7 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use signalbox_protocol::id::{CallerId, RegionId, Role, RoomId, TokenId, UserId};
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{CallerId, CreationId, RegionId, Role, RoomId, TokenId, UserId},
+};
 
 /// The `iss` of every token.
 pub const ISSUER: &str = "signalbox";
@@ -39,6 +42,14 @@ pub struct RoomClaims {
     /// An application that signs tokens itself omits it; then it is `app`.
     #[serde(default = "CallerId::app")]
     pub caller: CallerId,
+    /// The root: the API key, provider or policy that answers for the token. If it is absent, it
+    /// follows from `caller`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<CredentialRoot>,
+    /// The creation of the room, if the API had created the room when the token was issued. The
+    /// token is refused in a later room with the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<CreationId>,
     /// The region of the peer, for the choice of a TURN server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionId>,
@@ -66,6 +77,9 @@ pub struct UserClaims {
     /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
+    /// The root: the provider that vouches for the user. If it is absent, it is the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<CredentialRoot>,
     /// The time of issue, seconds since 1970.
     pub iat: u64,
     /// The token is not valid before this time, seconds since 1970.
@@ -102,6 +116,11 @@ impl RoomClaims {
     pub fn grant(&self) -> &str {
         self.jti.grant()
     }
+
+    /// The root of the token.
+    pub fn credential_root(&self) -> CredentialRoot {
+        self.root.clone().unwrap_or_else(|| CredentialRoot::of_caller(&self.caller))
+    }
 }
 
 impl UserClaims {
@@ -109,11 +128,21 @@ impl UserClaims {
     pub fn grant(&self) -> &str {
         self.jti.grant()
     }
+
+    /// The root of the token.
+    pub fn credential_root(&self) -> CredentialRoot {
+        self.root.clone().unwrap_or(CredentialRoot::App)
+    }
 }
 
 impl ManagementClaims {
     /// The grant that the token belongs to.
     pub fn grant(&self) -> &str {
         self.jti.grant()
+    }
+
+    /// The root of the token: its API key.
+    pub fn credential_root(&self) -> CredentialRoot {
+        CredentialRoot::ApiKey(self.sub.clone())
     }
 }

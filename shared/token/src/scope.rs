@@ -110,6 +110,19 @@ pub struct RoomPattern {
 }
 
 impl RoomPattern {
+    /// The pattern that matches one room.
+    pub fn exact(room: &RoomId) -> Self {
+        Self { prefix: room.as_str().into(), is_prefix: false }
+    }
+
+    /// Whether some room matches both patterns.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let covers = |wide: &Self, narrow: &Self| {
+            if wide.is_prefix { narrow.prefix.starts_with(&*wide.prefix) } else { narrow == wide }
+        };
+        covers(self, other) || covers(other, self)
+    }
+
     /// Whether the pattern matches a room.
     pub fn matches(&self, room: &RoomId) -> bool {
         if self.is_prefix { room.as_str().starts_with(&*self.prefix) } else { room.as_str() == &*self.prefix }
@@ -161,6 +174,20 @@ mod tests {
         assert!(matches("acme-*", "acme-1") && matches("acme-*", "acme-") && matches("*", "x"));
         assert!(matches("lobby", "lobby"));
         assert!(!matches("acme-*", "acme") && !matches("acme-*", "Acme-1") && !matches("lobby", "lobby2"));
+        for (one, other, expected) in [
+            ("acme-*", "acme-1", true),
+            ("acme-*", "acme-*", true),
+            ("acme-*", "a*", true),
+            ("*", "lobby", true),
+            ("lobby", "lobby", true),
+            ("acme-*", "acme", false),
+            ("acme-*", "acne-*", false),
+            ("lobby", "lobby2", false),
+        ] {
+            let pattern = |text: &str| RoomPattern::try_from(text.to_owned()).unwrap();
+            assert_eq!(pattern(one).overlaps(&pattern(other)), expected, "{one} {other}");
+            assert_eq!(pattern(other).overlaps(&pattern(one)), expected, "{other} {one}");
+        }
         for bad in ["", "a*b", "**", "a b", "é*"] {
             assert!(RoomPattern::try_from(bad.to_owned()).is_err(), "{bad}");
         }

@@ -180,7 +180,7 @@ impl<'a> ConnectionToken<'a> {
         self.peer.set_access_subject(ConnectionSubject {
             token: record.token.clone(),
             issued_s: record.issued,
-            issuer: record.caller.clone(),
+            root: record.credential_root(),
             ..(*self.peer.access_subject()).clone()
         });
     }
@@ -215,12 +215,17 @@ impl<'a> ConnectionToken<'a> {
                 }
                 None => RefreshOutcome::Uncommitted(id),
             },
-            Ok((refused @ (InputOutcome::TokenInUse | InputOutcome::RoleRefused), _)) => {
+            Ok((
+                refused
+                @ (InputOutcome::TokenInUse | InputOutcome::OtherCreation | InputOutcome::RoleRefused),
+                _,
+            )) => {
                 if let RefreshStage::Committing(_, before) = stage {
                     self.confirm_record(*before);
                 }
                 let text = match refused {
                     InputOutcome::TokenInUse => "another peer uses the token",
+                    InputOutcome::OtherCreation => "the token is for an earlier room with this name",
                     _ => "the room does not accept the role of the token",
                 };
                 RefreshOutcome::Refused(id, Problem::new(401, "bad_token", text))
@@ -261,6 +266,8 @@ fn build_token_record(claims: &RoomClaims) -> TokenRecord {
         role: claims.role.clone(),
         permissions: claims.permissions.clone(),
         caller: claims.caller.clone(),
+        root: claims.root.clone(),
+        creation: claims.creation.clone(),
         region: claims.region.clone(),
     }
 }

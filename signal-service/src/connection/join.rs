@@ -79,6 +79,8 @@ fn build_new_member(node: &SignalNode, claims: &RoomClaims) -> Member {
         issued: claims.iat,
         expires: claims.exp,
         caller: claims.caller.clone(),
+        root: claims.root.clone(),
+        creation: claims.creation.clone(),
         region: claims.region.clone(),
         name: claims.name.clone().unwrap_or_else(|| "".into()),
         metadata: claims.metadata.clone().unwrap_or_else(|| node.empty_metadata.clone()),

@@ -521,14 +521,17 @@ mod tests {
     }
 
     fn sample_subject(room: &RoomId) -> ConnectionSubject {
-        use signalbox_protocol::id::{CallerId, TokenId, UserId};
+        use signalbox_protocol::{
+            CredentialRoot,
+            id::{TokenId, UserId},
+        };
         let (user, token) = (UserId::parse("ann").unwrap(), TokenId::random());
         ConnectionSubject {
             room: room.clone(),
             user,
             token,
             issued_s: 0,
-            issuer: CallerId::app(),
+            root: CredentialRoot::App,
             address: None,
         }
     }

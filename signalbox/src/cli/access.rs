@@ -51,8 +51,8 @@ struct OpenTerms {
 pub(crate) struct RevokeArgs {
     #[command(flatten)]
     target: RevokeTarget,
-    /// With --key: also revoke everything that the key has issued
-    #[arg(long, requires = "key")]
+    /// With --key or --root: also revoke every token that comes from it, by invites too
+    #[arg(long)]
     issued: bool,
     /// The reason, which is stored with the access rule
     #[arg(long, value_name = "TEXT")]
@@ -77,6 +77,9 @@ struct RevokeTarget {
     /// Revoke an API key
     #[arg(long, value_name = "ID")]
     key: Option<String>,
+    /// Revoke another root of credentials: provider:ISSUER, guest or app
+    #[arg(long)]
+    root: Option<String>,
     /// Revoke everything that was issued until now
     #[arg(long)]
     all: bool,
@@ -84,7 +87,10 @@ struct RevokeTarget {
 
 impl ApiCommand for RevokeArgs {
     fn to_request(&self) -> Result<ApiRequest, String> {
-        let RevokeTarget { token_file, grant, user, room, key, all } = &self.target;
+        let RevokeTarget { token_file, grant, user, room, key, root, all } = &self.target;
+        if self.issued && key.is_none() && root.is_none() {
+            return Err("--issued needs --key or --root".to_owned());
+        }
         let token = token_file.as_ref().map(read_token_file).transpose()?;
         let flag = |is_set: bool| if is_set { Value::Bool(true) } else { Value::Null };
         let body = json_object([
@@ -93,6 +99,7 @@ impl ApiCommand for RevokeArgs {
             ("user", json!(user)),
             ("room", json!(room)),
             ("key", json!(key)),
+            ("root", json!(root)),
             ("all", flag(*all)),
             ("issued", flag(self.issued)),
             ("reason", json!(self.reason)),

@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 use signalbox_config::ServiceSettings;
 use signalbox_http::{DeferredMember, bad_field};
 use signalbox_protocol::{
-    id::{CallerId, RegionId, Role, RoomId, UserId},
+    CredentialRoot,
+    id::{CallerId, CreationId, RegionId, Role, RoomId, UserId},
     problem::Problem,
 };
-use signalbox_token::scope::RoomPattern;
 use utoipa::ToSchema;
 
 use super::InviteTerms;
@@ -29,7 +29,6 @@ pub(crate) struct GrantPolicy {
     roles: BTreeMap<Role, Arc<[Arc<str>]>>,
     guest_role: Role,
     guest_ttl_s: u64,
-    guest_rooms: Vec<RoomPattern>,
     default_role: Role,
     default_ttl_s: u64,
     max_ttl_s: u64,
@@ -67,6 +66,14 @@ impl TokenRequest {
         self.invite.as_deref()
     }
 
+    /// The room of a request without an invite.
+    ///
+    /// # Errors
+    /// 400 `bad_request` that names `room`.
+    pub(crate) fn room(&self) -> Result<RoomId, Problem> {
+        self.room.read("room")?.ok_or_else(|| missing_member("room"))
+    }
+
     /// Whether the response holds a refresh token too.
     pub(crate) fn wants_refresh(&self) -> bool {
         self.refresh.unwrap_or(false)
@@ -92,6 +99,11 @@ pub(crate) struct RoomTokenTerms {
     pub(crate) metadata: Option<Arc<RawValue>>,
     /// The API key, `guest`, `user` or `invite` that the token comes from.
     pub(crate) caller: CallerId,
+    /// The root: the API key, provider or policy that answers for the token.
+    pub(crate) root: CredentialRoot,
+    /// The creation of the room that the token is for; `None` if the API has not created the room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) creation: Option<CreationId>,
     /// The region of the peer.
     pub(crate) region: Option<RegionId>,
     /// The life, seconds.
@@ -107,12 +119,14 @@ pub(crate) struct UserTokenTerms {
     pub(crate) role: Role,
     /// The display name.
     pub(crate) name: Option<Arc<str>>,
+    /// The root: the provider that vouches for the user.
+    pub(crate) root: CredentialRoot,
     /// The life, seconds.
     pub(crate) ttl_s: u64,
 }
 
-/// Room, user, role, life in seconds, and the caller.
-type BaseTerms = (RoomId, UserId, Role, u64, CallerId);
+/// Room, user, role, life in seconds, the caller and the root.
+type BaseTerms = (RoomId, UserId, Role, u64, CallerId, CredentialRoot);
 
 impl GrantPolicy {
     /// Reads the configuration.
@@ -131,7 +145,6 @@ impl GrantPolicy {
             roles,
             guest_role: auth.guest_role.clone(),
             guest_ttl_s: auth.guest_ttl.0.as_secs(),
-            guest_rooms: auth.guest_rooms.clone(),
             default_role: auth.default_role.clone(),
             default_ttl_s: auth.token_ttl.0.as_secs(),
             max_ttl_s: auth.token_ttl_max.0.as_secs(),
@@ -142,16 +155,14 @@ impl GrantPolicy {
     /// The terms that a caller may have. `random` names a guest whose request names no user.
     ///
     /// # Errors
-    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `room_not_allowed`,
-    /// `not_permitted`.
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `not_permitted`.
     pub(crate) fn terms_for_request(
         &self,
         caller: &Principal,
+        room: RoomId,
         request: TokenRequest,
         random: &str,
     ) -> Result<RoomTokenTerms, Problem> {
-        let room = request.room.read("room")?.ok_or_else(|| missing_member("room"))?;
-        self.check_room(caller, &room)?;
         let user = match (request.user.read("user")?, caller) {
             (Some(user), _) => user,
             (None, Principal::Guest) => guest_user(random)?,
@@ -162,7 +173,7 @@ impl GrantPolicy {
             return Err(Problem::new(403, "not_permitted", detail).with_field("refresh"));
         }
         let (role, ttl_s) = self.role_and_life(caller, &request)?;
-        self.complete_terms(request, (room, user, role, ttl_s, caller.id()))
+        self.complete_terms(request, (room, user, role, ttl_s, caller.id(), caller.root()))
     }
 
     /// The terms of a guest with an invite. Room, role and life come from the invite and the user
@@ -180,18 +191,30 @@ impl GrantPolicy {
         let ttl_s = terms.ttl_s.unwrap_or(self.default_ttl_s).min(self.max_ttl_s);
         self.complete_terms(
             request,
-            (room, guest_user(random)?, terms.role.clone(), ttl_s, CallerId::invite()),
+            (room, guest_user(random)?, terms.role.clone(), ttl_s, CallerId::invite(), terms.root()),
         )
     }
 
     /// Adds name, metadata, region and permissions, which are the same for all callers.
     fn complete_terms(&self, request: TokenRequest, base: BaseTerms) -> Result<RoomTokenTerms, Problem> {
-        let (room, user, role, ttl_s, caller) = base;
+        let (room, user, role, ttl_s, caller, root) = base;
         let permissions = self.permissions_of(&role)?;
         let name = request.name.map(DisplayName::into_text);
         let region = request.region;
         let metadata = request.metadata.map(|json| json.within(self.metadata_max)).transpose()?;
-        Ok(RoomTokenTerms { room, user, role, permissions, name, metadata, caller, region, ttl_s })
+        Ok(RoomTokenTerms {
+            room,
+            user,
+            role,
+            permissions,
+            name,
+            metadata,
+            caller,
+            root,
+            creation: None,
+            region,
+            ttl_s,
+        })
     }
 
     /// Gives terms the current permissions of their role, and at most the life that is allowed now.
@@ -224,17 +247,6 @@ impl GrantPolicy {
     /// 400 `bad_request` that names `ttl`.
     pub(crate) fn checked_ttl(&self, ttl: Option<UncheckedNumber>) -> Result<Option<u64>, Problem> {
         ttl.map(|ttl| ttl.within("ttl", 1, self.max_ttl_s, " of seconds")).transpose()
-    }
-
-    fn check_room(&self, caller: &Principal, room: &RoomId) -> Result<(), Problem> {
-        caller.check_room(room)?;
-        let open = self.guest_rooms.is_empty() || self.guest_rooms.iter().any(|rooms| rooms.matches(room));
-        if matches!(caller, Principal::Guest) && !open {
-            return Err(
-                Problem::new(403, "room_not_allowed", "guests may not be in this room").with_field("room")
-            );
-        }
-        Ok(())
     }
 
     /// Role and life. A guest cannot choose either.

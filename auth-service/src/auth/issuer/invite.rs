@@ -2,7 +2,10 @@
 //! account join one room.
 
 use serde::{Deserialize, Serialize};
-use signalbox_protocol::id::{CallerId, Role, RoomId};
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{CallerId, CreationId, Role, RoomId},
+};
 use signalbox_token::{OpaqueToken, OpaqueTokenKind};
 
 /// The terms of an invite, as they are stored.
@@ -19,6 +22,16 @@ pub(crate) struct InviteTerms {
     pub(crate) created_by: CallerId,
     /// The time of creation, ms since 1970.
     pub(crate) created_at: u64,
+    /// The creation of the room that the invite is for; `None` if the API had not created the room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) creation: Option<CreationId>,
+}
+
+impl InviteTerms {
+    /// The root of the invite: the API key that created it.
+    pub(crate) fn root(&self) -> CredentialRoot {
+        CredentialRoot::ApiKey(self.created_by.clone())
+    }
 }
 
 /// An invite code: a room and a secret.

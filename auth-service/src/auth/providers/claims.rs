@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use signalbox_config::ProviderSettings;
 use signalbox_protocol::{
+    CredentialRoot,
     display_text::is_display_name,
     id::{Role, UserId},
 };
@@ -27,6 +28,8 @@ pub(crate) struct ProviderUser {
     pub(crate) name: Option<Arc<str>>,
     /// The role; `None` is the default role.
     pub(crate) role: Option<Role>,
+    /// The root of the user's credentials: the provider.
+    pub(crate) root: CredentialRoot,
 }
 
 /// Checks the claims at the time `now_s` (since 1970).
@@ -46,7 +49,8 @@ pub(super) fn verify_claims(
         .map_err(|_| ExchangeRefusal::NoUser)?;
     let name = claims.get(&rules.name_claim).and_then(Value::as_str);
     let name = name.filter(|name| !name.is_empty() && is_display_name(name)).map(Arc::from);
-    Ok(ProviderUser { user, name, role: map_role(rules, claims) })
+    let root = CredentialRoot::Provider(rules.issuer.as_str().into());
+    Ok(ProviderUser { user, name, role: map_role(rules, claims), root })
 }
 
 /// Checks `aud` (RFC 7519, section 4.1.3). A token for several audiences must name this server as

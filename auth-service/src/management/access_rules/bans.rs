@@ -8,7 +8,7 @@ use signalbox_protocol::id::{RoomId, UserId};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::{RuleLife, apply_rule, rule_view::RuleView};
+use super::{RuleLife, apply_rule, caller_for_room, rule_view::RuleView};
 use crate::{
     context::{
         authorization::authorize_application, member_types::ReasonText, problem_responses::ProblemResponses,
@@ -40,6 +40,7 @@ pub(crate) async fn post(
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Security)?;
     let BanRequest { user, room, r#for, reason } = body.parse(&caller)?;
+    let caller = caller_for_room(&service, caller, room.as_ref())?;
     let key = RuleKey::Ban { user, room };
     let terms = RuleTerms { reason: reason.map(ReasonText::into_text), ..RuleTerms::default() };
     Ok(apply_rule(&service, &caller, "user_banned", (key, r#for.as_ms()), terms).await?)

@@ -36,7 +36,8 @@ pub(crate) async fn post(
     service: web::Data<ManagementService>,
     body: JsonBody<DenialRequest>,
 ) -> ApiResult {
-    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let caller =
+        authorize_application(&request, &service.context, Scope::Security)?.in_all_rooms(&service.context)?;
     let DenialRequest { cidr, r#for, reason } = body.parse(&caller)?;
     let range = parse_denied_range(&cidr).map_err(|bad| bad_field("cidr", bad))?;
     let rule = (RuleKey::Deny(range), r#for.as_ms());

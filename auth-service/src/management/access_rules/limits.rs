@@ -50,7 +50,8 @@ pub(crate) async fn put(
     service: web::Data<ManagementService>,
     body: JsonBody<LimitsRequest>,
 ) -> ApiResult {
-    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let caller =
+        authorize_application(&request, &service.context, Scope::Security)?.in_all_rooms(&service.context)?;
     let request = body.parse(&caller)?;
     let changes = request.changes(service.room_settings.max_room_peers)?;
     if changes == LimitChanges::default() {
@@ -84,6 +85,7 @@ impl LimitsRequest {
 #[utoipa::path(delete, path = "/api/limits", tag = "control", operation_id = "limits_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let caller =
+        authorize_application(&request, &service.context, Scope::Security)?.in_all_rooms(&service.context)?;
     Ok(lift_rule(&service, &caller, &RuleKey::Limits).await?)
 }

@@ -17,11 +17,18 @@ use actix_web::{
     web::{delete, get, post, put},
 };
 use signalbox_access::{AccessRule, MAX_RULE_LIFE_MS, RuleChange, RuleKey, RuleTerms, RuleWriteError};
-use signalbox_protocol::{id::CallerId, problem::Problem};
+use signalbox_http::ApiError;
+use signalbox_protocol::{
+    id::{CallerId, RoomId},
+    problem::Problem,
+};
 
 use super::access_rules::rule_view::RuleView;
 use crate::{
-    context::{api_path::ApiPath, member_types::Seconds, principal::Principal},
+    context::{
+        api_path::ApiPath, authorization::Authorized, member_types::Seconds, principal::Principal,
+        room_limit::RoomLimited,
+    },
     management::management_service::ManagementService,
 };
 
@@ -44,6 +51,18 @@ pub(crate) fn paths() -> Vec<ApiPath> {
         ),
         ApiPath::new("/api/limits", "PUT, DELETE", [put().to(limits::put), delete().to(limits::delete)]),
     ]
+}
+
+/// The caller of a request about one room, or about all rooms.
+fn caller_for_room(
+    service: &ManagementService,
+    caller: RoomLimited<Principal>,
+    room: Option<&RoomId>,
+) -> Result<Authorized<Principal>, ApiError> {
+    match room {
+        Some(room) => caller.in_room(&service.context, room),
+        None => caller.in_all_rooms(&service.context),
+    }
 }
 
 /// Writes a rule and logs it.

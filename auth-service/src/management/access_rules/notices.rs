@@ -8,7 +8,7 @@ use signalbox_protocol::id::{Role, RoomId, UserId};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
-use super::apply_problem;
+use super::{apply_problem, caller_for_room};
 use crate::{
     context::{
         authorization::authorize_application,
@@ -48,6 +48,7 @@ pub(crate) async fn post(
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Security)?;
     let NoticeRequest { room, user, code: NoticeCode(code), message } = body.parse(&caller)?;
+    let caller = caller_for_room(&service, caller, room.as_ref())?;
     let (to, audience) = match (room, user) {
         (None, None) => (NoticeAudience::All, "all"),
         (Some(room), None) => (NoticeAudience::Room(room), "room"),

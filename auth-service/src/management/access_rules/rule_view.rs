@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use signalbox_access::{AccessRule, LimitChanges, RuleKey};
+use signalbox_protocol::CredentialRoot;
 use utoipa::ToSchema;
 
 use crate::context::member_types::ReasonText;
@@ -27,7 +28,7 @@ pub(crate) struct RuleView {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     lifted: bool,
-    /// For an API key: whether the credentials that it has issued are revoked too.
+    /// For a root: whether the tokens that come from it are revoked too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     issued: bool,
@@ -50,6 +51,9 @@ pub(crate) enum RuleKindView {
     Ban,
     Deny,
     Key,
+    Provider,
+    App,
+    Guest,
     Limits,
     Shutdown,
 }
@@ -63,7 +67,10 @@ impl From<&RuleKey> for RuleKindView {
             RuleKey::AllBefore => Self::AllBefore,
             RuleKey::Ban { .. } => Self::Ban,
             RuleKey::Deny(_) => Self::Deny,
-            RuleKey::ApiKey(_) => Self::Key,
+            RuleKey::Root(CredentialRoot::ApiKey(_)) => Self::Key,
+            RuleKey::Root(CredentialRoot::Provider(_)) => Self::Provider,
+            RuleKey::Root(CredentialRoot::App) => Self::App,
+            RuleKey::Root(CredentialRoot::Guest) => Self::Guest,
             RuleKey::Limits => Self::Limits,
             RuleKey::Shutdown => Self::Shutdown,
         }

@@ -4,11 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use signalbox_access::{RULE_KINDS, RuleKey};
 use signalbox_http::bad_field;
-use signalbox_protocol::problem::Problem;
+use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{lift_rule, rule_view::RuleView};
+use super::{caller_for_room, lift_rule, rule_view::RuleView};
 use crate::{
     context::{
         authorization::authorize_application, problem_responses::ProblemResponses, request::ApiResult,
@@ -53,7 +53,7 @@ pub(crate) async fn list(
     service: web::Data<ManagementService>,
     query: Result<web::Query<RuleListQuery>, actix_web::Error>,
 ) -> ApiResult {
-    authorize_application(&request, &service.context, Scope::Security)?;
+    let (_, filter) = authorize_application(&request, &service.context, Scope::Security)?.filter_rooms();
     let unreadable = |_| Problem::new(400, "bad_request", "the query takes kind, cursor and limit");
     let RuleListQuery { kind, cursor, limit } = query.map_err(unreadable)?.into_inner();
     if kind.as_deref().is_some_and(|kind| !RULE_KINDS.contains(&kind)) {
@@ -69,6 +69,7 @@ pub(crate) async fn list(
     let wanted = rules
         .rules_in_force(service.context.access.now_ms())
         .filter(|rule| after.as_ref().is_none_or(|after| rule.key > *after))
+        .filter(|rule| filter.allows_name(rule.key.room().map(RoomId::as_str)))
         .filter(|rule| kind.as_deref().is_none_or(|kind| rule.key.kind() == kind));
     let mut page: Vec<_> = wanted.take(most + 1).collect();
     let more = page.len() > most;
@@ -88,5 +89,6 @@ pub(crate) async fn lift(
 ) -> ApiResult {
     let caller = authorize_application(&request, &service.context, Scope::Security)?;
     let key: RuleKey = key.parse().map_err(|bad| bad_field("key", bad))?;
+    let caller = caller_for_room(&service, caller, key.room())?;
     Ok(lift_rule(&service, &caller, &key).await?)
 }

@@ -39,7 +39,8 @@ pub(crate) async fn put(
     service: web::Data<ManagementService>,
     body: JsonBody<ShutdownRequest>,
 ) -> ApiResult {
-    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let caller =
+        authorize_application(&request, &service.context, Scope::Security)?.in_all_rooms(&service.context)?;
     let ShutdownRequest { retry, r#for, reason } = body.parse(&caller)?;
     let life_ms = r#for.map_or(MAX_RULE_LIFE_MS, RuleLife::as_ms);
     let retry_ms = retry.and_then(|retry| u32::try_from(retry.as_ms()).ok());
@@ -51,6 +52,7 @@ pub(crate) async fn put(
 #[utoipa::path(delete, path = "/api/shutdown", tag = "control", operation_id = "shutdown_delete",
     responses((status = 200, body = RuleView), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let caller = authorize_application(&request, &service.context, Scope::Security)?;
+    let caller =
+        authorize_application(&request, &service.context, Scope::Security)?.in_all_rooms(&service.context)?;
     Ok(lift_rule(&service, &caller, &RuleKey::Shutdown).await?)
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use signalbox_http::{JsonBody, bad_field};
 use signalbox_protocol::{
     E2eeMode,
-    id::{Role, RoomId, random_hex},
+    id::{CreationId, Role, RoomId, random_hex},
     problem::Problem,
 };
 use signalbox_rooms::room::{RoomAction, RoomSettings, RoomState};
@@ -16,12 +16,13 @@ use utoipa::ToSchema;
 
 use super::{
     room_access::{change_room, load_room, log_room_change, room_store, room_store_problem},
-    room_principal::{authorize_user_in_room, check_room, room_creator},
+    room_principal::room_creator,
     room_settings_request::{RoomUpdateRequest, check_settings},
     views::RoomView,
 };
 use crate::{
     context::{
+        authorization::authorize_application_or_user,
         member_types::{DisplayName, MetadataObject, UncheckedNumber},
         principal::Principal,
         problem_responses::ProblemResponses,
@@ -82,21 +83,21 @@ pub(crate) async fn post(
     service: web::Data<ManagementService>,
     body: JsonBody<RoomCreateRequest>,
 ) -> ApiResult {
-    let caller = authorize_user_in_room(&request, &service, Scope::Rooms)?;
-    check_create_permission(&service, &caller)?;
+    let caller = authorize_application_or_user(&request, &service.context, Scope::Rooms)?;
+    check_create_permission(&service, caller.user_role())?;
     let mut request = body.parse(&caller)?;
     let id = match request.id.take() {
         Some(id) => id,
         None => RoomId::parse(&random_hex()).map_err(|bad| bad_field("id", bad))?,
     };
-    check_room(&service, &caller, &id)?;
+    let caller = caller.in_room(&service.context, &id)?;
     let patch = request.into_settings().into_patch(&service)?;
     let now = room_store(&service)?.now_ms();
     let kept_until = now + service.room_settings.retention_ms;
     let settings = RoomSettings {
         created_by: Some(room_creator(&caller)),
         created_at: now,
-        creation_id: Some(random_hex().into()),
+        creation_id: Some(CreationId::random()),
         kept_until,
         ..patch.apply_to(&RoomSettings::default())
     };
@@ -110,10 +111,10 @@ pub(crate) async fn post(
 /// A user may create rooms only if its role has the permission.
 pub(crate) fn check_create_permission(
     service: &ManagementService,
-    caller: &Principal,
+    user_role: Option<&Role>,
 ) -> Result<(), Problem> {
-    let Principal::User(claims) = caller else { return Ok(()) };
-    let permissions = service.tokens.grant_policy.permissions_of(&claims.role)?;
+    let Some(role) = user_role else { return Ok(()) };
+    let permissions = service.tokens.grant_policy.permissions_of(role)?;
     if permissions.iter().any(|name| &**name == "create") {
         return Ok(());
     }

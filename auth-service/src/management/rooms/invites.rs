@@ -11,10 +11,12 @@ use signalbox_protocol::{
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
+use super::room_access::room_store_problem;
 use crate::{
     auth::{
         credential_store::contract::{CredentialStoreError, Invite, NewInvite},
         issuer::{InviteCode, InviteTerms},
+        room_creation::find_creation,
         token_issuer::{serialization_problem, store_problem},
     },
     context::{
@@ -136,8 +138,7 @@ fn authorize_for_room(
 ) -> Result<(Authorized<Principal>, RoomId), ApiError> {
     let caller = authorize_application(request, &service.context, Scope::Tokens)?;
     let room = parse_room_path(room)?;
-    caller.check_room(&room)?;
-    Ok((caller, room))
+    Ok((caller.in_room(&service.context, &room)?, room))
 }
 
 async fn create_invite(
@@ -149,7 +150,14 @@ async fn create_invite(
     let InviteRequest { role, ttl, max_uses, expires_in } = request;
     let (role, ttl_s) = service.tokens.grant_policy.role_and_ttl(role, ttl)?;
     let code = InviteCode::random(room.clone());
-    let terms = InviteTerms { role, ttl_s, created_by: caller.id(), created_at: clock::now_ms() };
+    let creation = find_creation(&service.tokens, &room).await;
+    let terms = InviteTerms {
+        role,
+        ttl_s,
+        created_by: caller.id(),
+        created_at: clock::now_ms(),
+        creation: creation.map_err(room_store_problem)?,
+    };
     let invite = NewInvite {
         room: room.clone(),
         id: code.id(),

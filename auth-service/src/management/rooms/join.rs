@@ -60,13 +60,16 @@ pub(crate) async fn join(
             .map(|json| json.within(service.tokens.grant_policy.max_metadata_bytes()))
             .transpose()?,
         caller: CallerId::user(),
+        root: claims.credential_root(),
+        creation: known_room.settings.creation_id.clone(),
         region,
         ttl_s: service.tokens.grant_policy.default_ttl_s(),
     };
     let lobby = would_enter_lobby(&service, &terms, &known_room)?;
     let response = respond_with_room_token(&service, terms, refresh.unwrap_or(false), lobby).await?;
     // The last step, because the issued tokens are dated before it.
-    service.context.refresh_and_check_access(&user_access_subject(&claims)).await?;
+    let root = claims.credential_root();
+    service.context.refresh_and_check_access(&user_access_subject(&claims, &root)).await?;
     Ok(response)
 }
 

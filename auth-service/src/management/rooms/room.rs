@@ -9,7 +9,7 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{
-    room_access::{change_room, load_room, log_room_change, room_in_request, room_store},
+    room_access::{change_room, load_room, log_room_change, room_store},
     room_principal::{authorize_in_room, authorize_user_in_room},
     room_settings_request::{RoomUpdateRequest, check_settings},
     views::RoomView,
@@ -43,8 +43,7 @@ pub(crate) struct RoomEndRequest {
     params(("room" = RoomId, Path)),
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = []), ("user" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    authorize_user_in_room(&request, &service, Scope::Rooms)?;
-    let id = room_in_request(&request)?;
+    let (_, id) = authorize_user_in_room(&request, &service, Scope::Rooms)?;
     Ok(HttpResponse::Ok().json(RoomView::new(&id, &load_room(&service, &id).await?)))
 }
 

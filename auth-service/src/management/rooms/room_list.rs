@@ -8,7 +8,7 @@ use signalbox_http::bad_field;
 use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_redis::redis_keys::PARTITIONS;
 use signalbox_rooms::{room::RoomState, store::RoomStore};
-use signalbox_token::scope::{RoomPattern, Scope};
+use signalbox_token::scope::Scope;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     context::{
         authorization::authorize_application, problem_responses::ProblemResponses, request::ApiResult,
+        room_limit::RoomFilter,
     },
     management::management_service::ManagementService,
 };
@@ -55,7 +56,7 @@ pub(crate) struct RoomPage<'a> {
     params(RoomListQuery),
     responses((status = 200, body = RoomPage), ProblemResponses), security(("key" = []), ("management" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let caller = authorize_application(&request, &service.context, Scope::Rooms)?;
+    let (_, filter) = authorize_application(&request, &service.context, Scope::Rooms)?.filter_rooms();
     let page = web::Query::<RoomListQuery>::from_query(request.query_string());
     let page = page.map_err(|_| bad_field("cursor", "and limit are the only parameters"))?.into_inner();
     let limit = page.limit.unwrap_or(MAX_PAGE_ROOMS);
@@ -63,7 +64,7 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementServi
         return Err(bad_field("limit", format!("must be from 1 to {MAX_PAGE_ROOMS}")).into());
     }
     let from = page.cursor.as_deref().map(parse_room_cursor).transpose()?;
-    let (rooms, next) = list_rooms(room_store(&service)?, caller.room_pattern(), from, limit).await?;
+    let (rooms, next) = list_rooms(room_store(&service)?, &filter, from, limit).await?;
     let cursor = next.map(|(partition, name)| URL_SAFE_NO_PAD.encode(format!("{partition} {name}")));
     let rooms = rooms.iter().map(|(id, room)| RoomView::new(id, room)).collect();
     Ok(HttpResponse::Ok().json(RoomPage { rooms, cursor }))
@@ -84,7 +85,7 @@ fn parse_room_cursor(text: &str) -> Result<RoomCursor, Problem> {
 /// page.
 async fn list_rooms(
     store: &RoomStore,
-    limited: Option<&RoomPattern>,
+    filter: &RoomFilter,
     from: Option<RoomCursor>,
     limit: usize,
 ) -> Result<(Vec<(RoomId, RoomState)>, Option<RoomCursor>), Problem> {
@@ -97,7 +98,7 @@ async fn list_rooms(
     let mut found: Vec<(RoomId, RoomState)> = Vec::new();
     while let Some((partition, mut rooms)) = names.try_next().await.map_err(room_store_problem)? {
         rooms.retain(|room| partition > first || room.as_str() > &*after);
-        rooms.retain(|room| limited.is_none_or(|limited| limited.matches(room)));
+        rooms.retain(|room| filter.allows(room));
         rooms.sort();
         let mut states = stream::iter(rooms)
             .map(|room| async move { store.load_room(&room).await.map(|found| (room, found)) })

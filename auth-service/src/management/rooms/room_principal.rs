@@ -1,9 +1,8 @@
 //! The caller of a route of one room: an application with the scope for it, or a user.
 
 use actix_web::HttpRequest;
-use signalbox_access::AccessSubject;
 use signalbox_http::ApiError;
-use signalbox_protocol::{id::RoomId, problem::Problem};
+use signalbox_protocol::id::RoomId;
 use signalbox_rooms::room::{RoomCreator, RoomCreatorKind};
 use signalbox_token::scope::Scope;
 
@@ -26,54 +25,22 @@ pub(crate) fn authorize_in_room(
     scope: Scope,
 ) -> Result<(Authorized<Principal>, RoomId), ApiError> {
     let caller = authorize_application(request, &service.context, scope)?;
-    check_room_of_path(request, service, &caller)?;
-    Ok((caller, room_in_request(request)?))
+    let room = room_in_request(request)?;
+    Ok((caller.in_room(&service.context, &room)?, room))
 }
 
-/// An application that may do this, or a user with a token. The route checks what the user may do.
+/// The same, or a user with a token. The route checks what the user may do.
 ///
 /// # Errors
-/// 401, 403.
+/// As [`authorize_in_room`].
 pub(crate) fn authorize_user_in_room(
     request: &HttpRequest,
     service: &ManagementService,
     scope: Scope,
-) -> Result<Authorized<Principal>, ApiError> {
+) -> Result<(Authorized<Principal>, RoomId), ApiError> {
     let caller = authorize_application_or_user(request, &service.context, scope)?;
-    check_room_of_path(request, service, &caller)?;
-    Ok(caller)
-}
-
-fn check_room_of_path(
-    request: &HttpRequest,
-    service: &ManagementService,
-    caller: &Principal,
-) -> Result<(), Problem> {
-    let room = request.match_info().get("room").and_then(|room| RoomId::parse(room).ok());
-    room.map_or(Ok(()), |room| check_room(service, caller, &room))
-}
-
-/// Whether a caller may act on a room: its API key may be limited to other rooms, a user may be
-/// banned from it.
-///
-/// # Errors
-/// 403 `room_not_allowed` or `banned`.
-pub(crate) fn check_room(
-    service: &ManagementService,
-    caller: &Principal,
-    room: &RoomId,
-) -> Result<(), Problem> {
-    let Principal::User(claims) = caller else { return caller.check_room(room) };
-    service.context.check_access(&AccessSubject {
-        user: &claims.sub,
-        room: Some(room),
-        // A user token names no room, so its time of issue is not compared with the rules of the
-        // room.
-        grant: claims.grant(),
-        issued_s: None,
-        issuer: None,
-        address: None,
-    })
+    let room = room_in_request(request)?;
+    Ok((caller.in_room(&service.context, &room)?, room))
 }
 
 /// The caller as the creator of a room.

@@ -89,6 +89,8 @@ pub(crate) fn would_enter_lobby(
         issued: 0,
         expires: 0,
         caller: terms.caller.clone(),
+        root: Some(terms.root.clone()),
+        creation: terms.creation.clone(),
         region: None,
         name: "".into(),
         metadata: Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_default()),

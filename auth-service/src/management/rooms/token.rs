@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_http::JsonBody;
 use signalbox_protocol::{
-    id::{CallerId, RegionId, Role, RoomId, UserId},
+    id::{RegionId, Role, RoomId, UserId},
     problem::Problem,
 };
 use signalbox_token::scope::Scope;
@@ -19,6 +19,7 @@ use crate::{
     auth::issuer::{GrantPolicy, RoomTokenTerms},
     context::{
         member_types::{DisplayName, MetadataObject, UncheckedNumber},
+        principal::Principal,
         problem_responses::ProblemResponses,
         request::ApiResult,
     },
@@ -55,8 +56,9 @@ pub(crate) async fn token(
     let (caller, room) = authorize_in_room(&request, &service, Scope::Tokens)?;
     let request = body.parse(&caller)?;
     let refresh = request.refresh.unwrap_or(false);
-    let terms = token_terms(&service.tokens.grant_policy, caller.id(), room, request)?;
+    let mut terms = token_terms(&service.tokens.grant_policy, &caller, room, request)?;
     let known_room = load_or_new_room(&service, &terms.room).await?;
+    terms.creation = known_room.settings.creation_id.clone();
     let lobby = match would_enter_lobby(&service, &terms, &known_room) {
         Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
         would_wait => would_wait.unwrap_or(false),
@@ -66,7 +68,7 @@ pub(crate) async fn token(
 
 fn token_terms(
     policy: &GrantPolicy,
-    caller: CallerId,
+    caller: &Principal,
     room: RoomId,
     request: RoomTokenRequest,
 ) -> Result<RoomTokenTerms, Problem> {
@@ -76,5 +78,17 @@ fn token_terms(
     let metadata = metadata.map(|json| json.within(policy.max_metadata_bytes())).transpose()?;
     let ttl_s = policy.checked_ttl(ttl)?.unwrap_or_else(|| policy.default_ttl_s());
     let name = name.map(DisplayName::into_text);
-    Ok(RoomTokenTerms { room, user, role, permissions, name, metadata, caller, region, ttl_s })
+    Ok(RoomTokenTerms {
+        room,
+        user,
+        role,
+        permissions,
+        name,
+        metadata,
+        caller: caller.id(),
+        root: caller.root(),
+        creation: None,
+        region,
+        ttl_s,
+    })
 }

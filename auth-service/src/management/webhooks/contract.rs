@@ -49,6 +49,11 @@ pub(crate) struct StoredDeadLetter {
 }
 
 impl StoredDeadLetter {
+    /// The room of its event.
+    pub(crate) fn room(&self) -> Option<String> {
+        serde_json::from_str::<EventHeader>(&self.letter.line).ok().map(|header| header.room)
+    }
+
     /// Whether its event has a header that matches.
     pub(crate) fn event_matches(&self, matches: impl Fn(&EventHeader) -> bool) -> bool {
         serde_json::from_str::<EventHeader>(&self.letter.line).is_ok_and(|header| matches(&header))

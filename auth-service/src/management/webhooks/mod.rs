@@ -181,8 +181,8 @@ impl WebhookService {
         self.0.endpoints.iter().find(|(id, _)| id == endpoint).map(|(_, host)| &**host)
     }
 
-    /// At most `limit` dead letters of all partitions, from a position on, and the next position if
-    /// there may be more.
+    /// At most `limit` dead letters of all partitions that match, from a position on, and the next
+    /// position if there may be more.
     ///
     /// # Errors
     /// [`RedisUnavailable`].
@@ -190,15 +190,23 @@ impl WebhookService {
         &self,
         (first, mut after): (usize, Option<StreamEntryId>),
         limit: usize,
+        matches: impl Fn(&StoredDeadLetter) -> bool,
     ) -> Result<(Vec<StoredDeadLetter>, Option<(usize, StreamEntryId)>), RedisUnavailable> {
         let mut found: Vec<StoredDeadLetter> = Vec::new();
         for partition in first..PARTITIONS {
-            let letters =
-                self.0.store.list_dead_letters(partition, after.take(), limit - found.len()).await?;
-            found.extend(letters);
-            if found.len() >= limit {
-                let next = found.last().map(|letter| (letter.partition, letter.entry_id));
-                return Ok((found, next));
+            loop {
+                let wanted = limit - found.len();
+                let page = self.0.store.list_dead_letters(partition, after.take(), wanted).await?;
+                let is_last = page.len() < wanted;
+                after = page.last().map(|letter| letter.entry_id).filter(|_| !is_last);
+                found.extend(page.into_iter().filter(|letter| matches(letter)));
+                if found.len() >= limit {
+                    let next = found.last().map(|letter| (letter.partition, letter.entry_id));
+                    return Ok((found, next));
+                }
+                if is_last {
+                    break;
+                }
             }
         }
         Ok((found, None))

@@ -4,7 +4,10 @@
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{RoomId, TokenId, UserId},
+};
 
 use super::*;
 use crate::{RuleTerms, denied_range::parse_denied_range};
@@ -15,7 +18,7 @@ const GRANTS: [&str; 3] = ["g1", "g2", ""];
 const RANGES: [&str; 5] = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "2001:db8::/32", "2001:db8::7"];
 const ADDRESSES: [&str; 6] =
     ["10.1.2.3", "10.2.0.1", "11.0.0.1", "::ffff:10.1.9.9", "2001:db8::7", "2001:db9::1"];
-const KEYS: [&str; 2] = ["backend", "other"];
+const ROOTS: [&str; 4] = ["key:backend", "provider:https://id.example", "app", "guest"];
 
 fn test_user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
@@ -36,7 +39,7 @@ fn any_rule_key() -> impl Strategy<Value = RuleKey> {
             room: room.map(|n| test_room(ROOMS[n]))
         }),
         (0..5_usize).prop_map(|n| RuleKey::Deny(parse_denied_range(RANGES[n]).unwrap())),
-        (0..2_usize).prop_map(|n| RuleKey::ApiKey(CallerId::parse(KEYS[n]).unwrap())),
+        (0..4_usize).prop_map(|n| RuleKey::Root(CredentialRoot::parse(ROOTS[n]).unwrap())),
         Just(RuleKey::Limits),
         Just(RuleKey::Shutdown),
     ]
@@ -93,7 +96,7 @@ fn check_one_by_one(
         RuleKey::UserBefore(user) => user == subject.user && before(rule),
         RuleKey::RoomBefore(room) => Some(room) == subject.room && before(rule),
         RuleKey::AllBefore => before(rule),
-        RuleKey::ApiKey(id) => rule.terms.revokes_issued && subject.issuer == Some(id.as_str()),
+        RuleKey::Root(root) => rule.terms.revokes_issued && subject.root == Some(root),
         _ => false,
     }) {
         return Err(AccessRefusal::Revoked);
@@ -126,14 +129,15 @@ proptest! {
     fn the_index_agrees_with_a_check_of_each_rule(
         rules in prop::collection::vec(any_rule(), 0..24), now in 0..9_u64,
         user_index in 0..3_usize, room_index in prop::option::of(0..2_usize), grant in 0..3_usize,
-        issued_s in prop::option::of(0..6_u64), address in prop::option::of(0..6_usize), issuer in prop::option::of(0..2_usize),
+        issued_s in prop::option::of(0..6_u64), address in prop::option::of(0..6_usize), root in prop::option::of(0..4_usize),
     ) {
         let now = now * 700;
         let (user, room) = (test_user(USERS[user_index]), room_index.map(|n| test_room(ROOMS[n])));
         let address = address.map(|n| ADDRESSES[n].parse::<IpAddr>().unwrap());
+        let root = root.map(|n| CredentialRoot::parse(ROOTS[n]).unwrap());
         let subject = AccessSubject {
             user: &user, room: room.as_ref(), grant: GRANTS[grant], issued_s, address,
-            issuer: issuer.map(|n| KEYS[n]),
+            root: root.as_ref(),
         };
         let held_rules = AccessRules::default().with_rules(rules.clone(), now).unwrap_or_default();
         let merged: Vec<AccessRule> = merged_rules(&rules);
@@ -182,7 +186,7 @@ fn ten_thousand_rules_are_checked_in_microseconds() {
         room: Some(&room),
         grant: "g",
         issued_s: Some(9),
-        issuer: None,
+        root: None,
         address: Some("192.0.2.1".parse().unwrap()),
     };
     let start = std::time::Instant::now();

@@ -7,7 +7,10 @@ mod redis_server;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use signalbox_config as config;
-use signalbox_protocol::id::{CallerId, RoomId, TokenId, UserId};
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{RoomId, TokenId, UserId},
+};
 use signalbox_redis::RedisClient;
 use signalbox_redis::redis_keys;
 use signalbox_tests::{
@@ -46,7 +49,7 @@ fn check_user(control: &AccessControl, name: &str) -> Result<(), AccessRefusal> 
         room: None,
         grant: "g",
         issued_s: Some(u64::MAX),
-        issuer: None,
+        root: None,
         address: None,
     })
 }
@@ -222,7 +225,9 @@ async fn all_terms_of_a_rule_reach_other_processes(backend: LogBackend) {
         RuleKey::AllBefore,
         RuleKey::Ban { room: Some(room), user: test_user("a:b@c") },
         RuleKey::Deny("2001:db8::/48".parse().unwrap()),
-        RuleKey::ApiKey(CallerId::parse("backend").unwrap()),
+        RuleKey::Root(CredentialRoot::parse("key:backend").unwrap()),
+        RuleKey::Root(CredentialRoot::parse("provider:https://id.example/a").unwrap()),
+        RuleKey::Root(CredentialRoot::Guest),
         RuleKey::Limits,
         RuleKey::Shutdown,
     ];

@@ -7,7 +7,7 @@ use crate::{
     units::TimeSpan,
     url::HttpUrl,
 };
-use signalbox_protocol::id::UserId;
+use signalbox_protocol::{id::UserId, is_issuer};
 
 pub(super) fn check_token_lifetimes(auth: &AuthSettings) -> Result<(), ConfigError> {
     let (second, minute) = (TimeSpan::secs(1), TimeSpan::secs(60));
@@ -60,11 +60,10 @@ pub(super) fn check_providers(settings: &ServiceSettings) -> Result<(), ConfigEr
     let setting = "auth.providers";
     let providers = &settings.auth.providers;
     for (index, provider) in providers.iter().enumerate() {
-        let is_name = |text: &str| (1..=512).contains(&text.len());
         ensure_setting(
-            is_name(&provider.issuer) && is_name(&provider.audience),
+            is_issuer(&provider.issuer) && (1..=512).contains(&provider.audience.len()),
             setting,
-            "must have an issuer and an audience, each at most 512 bytes long",
+            "must have an issuer of 1 to 200 visible ASCII characters, and an audience of at most 512 bytes",
         )?;
         ensure_setting(
             !providers[..index].iter().any(|other| other.issuer == provider.issuer),

@@ -112,6 +112,7 @@ fn check_limits(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "must be at least 1",
     )?;
     ensure_within(limits.rules, 100..=100_000, "limits.rules", "must be from 100 to 100000")?;
+    ensure_within(limits.feed_readers, 1..=64, "limits.feed_readers", "must be from 1 to 64")?;
     ensure_within(limits.backlog, 8..=10_000, "limits.backlog", "must be from 8 to 10000")?;
     ensure_setting(
         limits.backlog_bytes >= limits.frame,

@@ -50,6 +50,8 @@ pub struct LimitSettings {
     /// Access rules for bans, revocations and denied addresses that may exist at a time; 100 to
     /// 100000.
     pub rules: u32,
+    /// Readers of the event feed with one API key, in one auth process; 1 to 64.
+    pub feed_readers: u32,
 }
 
 impl Default for LimitSettings {
@@ -74,6 +76,7 @@ impl Default for LimitSettings {
             node_outbox: ByteSize::kib(128 * 1024),
             socket_buffer: ByteSize::kib(256),
             rules: 10_000,
+            feed_readers: 16,
         }
     }
 }

@@ -55,6 +55,9 @@ impl DecisionBatch<'_> {
         if !self.policy.auto_create_rooms && !state.exists(self.now) {
             return Some(InputOutcome::AutoCreateDisabled);
         }
+        if !settings.accepts_creation(member.creation.as_ref()) {
+            return Some(InputOutcome::OtherCreation);
+        }
         if !settings.enabled {
             return Some(InputOutcome::RoomDisabled);
         }
@@ -101,6 +104,11 @@ impl DecisionBatch<'_> {
     /// peer holds the grant by now, [`claim_grant`](Self::claim_grant) removes that peer or refuses
     /// this one. After a removal, the record waits in the lobby only if both peers waited there.
     pub(super) fn reclaim_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
+        // A store that has forgotten the members may have forgotten the creation too.
+        let settings = &self.decision.next_state.settings;
+        if settings.is_created() && !settings.accepts_creation(member.creation.as_ref()) {
+            return Err(InputOutcome::OtherCreation);
+        }
         let replacement = self.claim_grant(member)?.unwrap_or_else(|| member.clone());
         Ok(Member { waiting: member.waiting && replacement.waiting, ..replacement })
     }

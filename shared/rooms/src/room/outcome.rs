@@ -32,6 +32,8 @@ pub enum InputOutcome {
     RoomNotStarted,
     /// The room does not exist, and the configuration does not let a join create it.
     AutoCreateDisabled,
+    /// The token is for an earlier room with this name.
+    OtherCreation,
     /// The room does not accept this role: it names other roles, or it requires end-to-end
     /// encryption and the server would have to inspect what the role sends.
     RoleRefused,
@@ -120,6 +122,12 @@ impl InputOutcome {
                     .with_error(ErrorCode::RoomNotAllowed, None)
                     .with_close(CloseCode::RoomNotAllowed)
             }
+            Self::OtherCreation => {
+                let text = "the token is for an earlier room with this name; get a new token";
+                Refusal::new(403, "room_not_allowed", text)
+                    .with_error(ErrorCode::RoomNotAllowed, None)
+                    .with_close(CloseCode::RoomNotAllowed)
+            }
             Self::RoleRefused => Refusal::new(403, "role_not_allowed", "the room does not accept this role")
                 .with_problem_field("role")
                 .with_error(ErrorCode::RoomNotAllowed, None)
@@ -191,7 +199,7 @@ impl OutcomeRefusal {
 mod tests {
     use super::InputOutcome as Outcome;
 
-    const REFUSED_ON_SOCKET: [Outcome; 11] = [
+    const REFUSED_ON_SOCKET: [Outcome; 12] = [
         Outcome::TokenInUse,
         Outcome::RoomFull,
         Outcome::UserLimit,
@@ -199,6 +207,7 @@ mod tests {
         Outcome::RoomDisabled,
         Outcome::RoomNotStarted,
         Outcome::AutoCreateDisabled,
+        Outcome::OtherCreation,
         Outcome::RoleRefused,
         Outcome::E2eeRequired,
         Outcome::NotPermitted,

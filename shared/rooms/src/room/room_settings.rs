@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use signalbox_protocol::{E2eeMode, RoomInfo, id::Role};
+use signalbox_protocol::{
+    E2eeMode, RoomInfo,
+    id::{CreationId, Role},
+};
 
 /// The longest time that an empty room is kept, milliseconds: a day.
 pub const MAX_ROOM_RETENTION_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -50,7 +53,7 @@ pub struct RoomSettings {
     /// A random id of the creation. A creation that is repeated because its answer was lost has the
     /// same id.
     #[serde(rename = "making", default, skip_serializing_if = "Option::is_none")]
-    pub creation_id: Option<Arc<str>>,
+    pub creation_id: Option<CreationId>,
     /// Until when the empty room is kept, by the same clock; 0: the room ends with its last member.
     pub kept_until: u64,
 }
@@ -99,6 +102,12 @@ impl RoomSettings {
     /// Whether the API has created the room.
     pub fn is_created(&self) -> bool {
         self.created_at > 0
+    }
+
+    /// Whether a token for this creation of the room is valid here. A token that names no creation
+    /// is for every room with the name.
+    pub fn accepts_creation(&self, creation: Option<&CreationId>) -> bool {
+        creation.is_none_or(|creation| self.creation_id.as_ref() == Some(creation))
     }
 
     /// Whether the room is kept without members.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    LeaveReason, LobbyPeer, PeerInfo,
-    id::{CallerId, NodeId, PeerId, RegionId, Role, TokenId, UserId},
+    CredentialRoot, LeaveReason, LobbyPeer, PeerInfo,
+    id::{CallerId, CreationId, NodeId, PeerId, RegionId, Role, TokenId, UserId},
 };
 
 use super::{role_policy::RoomRolePolicy, room_settings::RoomSettings};
@@ -70,6 +70,12 @@ pub struct Member {
     pub expires: u64,
     /// The caller that requested the token.
     pub caller: CallerId,
+    /// The root of the token. If it is absent, it follows from `caller`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<CredentialRoot>,
+    /// The creation of the room that the token is for. Absent: any room with the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<CreationId>,
     /// The region of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionId>,
@@ -117,11 +123,20 @@ pub struct TokenRecord {
     pub permissions: Arc<[Arc<str>]>,
     /// The caller that requested the token.
     pub caller: CallerId,
+    /// The root of the token. If it is absent, it follows from `caller`.
+    pub root: Option<CredentialRoot>,
+    /// The creation of the room that the token is for. Absent: any room with the name.
+    pub creation: Option<CreationId>,
     /// The region of the peer.
     pub region: Option<RegionId>,
 }
 
 impl TokenRecord {
+    /// The root of the token.
+    pub fn credential_root(&self) -> CredentialRoot {
+        self.root.clone().unwrap_or_else(|| CredentialRoot::of_caller(&self.caller))
+    }
+
     /// Of two tokens of a peer the one that was issued later counts. Of two tokens of one second,
     /// the one that expires later counts.
     pub fn is_older_than(&self, other: &Self) -> bool {
@@ -261,6 +276,11 @@ impl Member {
         }
     }
 
+    /// The root of its token.
+    pub fn credential_root(&self) -> CredentialRoot {
+        self.root.clone().unwrap_or_else(|| CredentialRoot::of_caller(&self.caller))
+    }
+
     /// The claims of its token.
     pub fn token_record(&self) -> TokenRecord {
         TokenRecord {
@@ -270,18 +290,21 @@ impl Member {
             role: self.role.clone(),
             permissions: self.permissions.clone(),
             caller: self.caller.clone(),
+            root: self.root.clone(),
+            creation: self.creation.clone(),
             region: self.region.clone(),
         }
     }
 
     /// Applies another token of the peer. Assigned permissions stay.
     pub fn apply_token_record(&mut self, record: &TokenRecord) {
-        let TokenRecord { token, issued, expires, role, permissions, caller, region } = record.clone();
+        let TokenRecord { token, issued, expires, role, permissions, caller, root, creation, region } =
+            record.clone();
         if !self.has_assigned_permissions {
             (self.role, self.permissions) = (role, permissions);
         }
         (self.token, self.issued, self.expires) = (token, issued, expires);
-        (self.caller, self.region) = (caller, region);
+        (self.caller, self.root, self.creation, self.region) = (caller, root, creation, region);
     }
 
     /// The member for the snapshot of another member.

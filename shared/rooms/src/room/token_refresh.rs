@@ -18,6 +18,9 @@ impl DecisionBatch<'_> {
         if self.find_grant_holder(&user, &record.token, Some(peer)).is_some() {
             return InputOutcome::TokenInUse;
         }
+        if !self.accepts_token_creation(record) {
+            return InputOutcome::OtherCreation;
+        }
         if !self.accepts_token_record(peer, record) {
             return InputOutcome::RoleRefused;
         }
@@ -31,6 +34,11 @@ impl DecisionBatch<'_> {
         let members = &self.decision.next_state.members;
         members.get(peer).is_some_and(|member| member.has_assigned_permissions)
             || self.accepts_role(&record.role, &record.permissions)
+    }
+
+    /// Whether the token is for this creation of the room.
+    fn accepts_token_creation(&self, record: &TokenRecord) -> bool {
+        self.decision.next_state.settings.accepts_creation(record.creation.as_ref())
     }
 
     /// Applies a token, unless the room knows a newer one.
@@ -67,7 +75,9 @@ impl DecisionBatch<'_> {
         // peer, or to a role that the room does not accept.
         let grant_is_taken =
             self.find_grant_holder(&claim.member.user, &record.token, Some(&claim.peer)).is_some();
-        if is_newer && !grant_is_taken && self.accepts_token_record(&claim.peer, &record) {
+        let is_accepted =
+            self.accepts_token_creation(&record) && self.accepts_token_record(&claim.peer, &record);
+        if is_newer && !grant_is_taken && is_accepted {
             self.update_token(&claim.peer, &record);
         }
     }

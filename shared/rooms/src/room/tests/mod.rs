@@ -42,6 +42,8 @@ pub(crate) fn test_member(user: u8, node: u128) -> Box<Member> {
         issued: 0,
         expires: 0,
         caller: CallerId::app(),
+        root: None,
+        creation: None,
         region: None,
         waiting: false,
         muted: false,

@@ -1,5 +1,7 @@
 //! Actions of the API and of moderators.
 
+use signalbox_protocol::id::CreationId;
+
 use super::*;
 
 const HOST_PERMISSIONS: &[&str] = &["publish", "message", "moderate", "admit", "end"];
@@ -28,7 +30,7 @@ fn outcome_at(state: &RoomState, now: u64, input: RoomInput) -> InputOutcome {
 fn create_room(change: impl FnOnce(&mut RoomSettings)) -> RoomInput {
     let mut settings = RoomSettings { created_at: 1, kept_until: 50_000, ..RoomSettings::default() };
     change(&mut settings);
-    settings.creation_id = Some(settings.created_at.to_string().into());
+    settings.creation_id = Some(CreationId::parse(&format!("{:032x}", settings.created_at)).unwrap());
     ManageRoom::from_api(RoomAction::Create(settings.into()))
 }
 

@@ -208,6 +208,8 @@ fn test_member(owner: u128) -> Member {
         issued: 0,
         expires: 77,
         caller: CallerId::app(),
+        root: None,
+        creation: None,
         region: None,
         waiting: false,
         muted: false,
