@@ -14,8 +14,8 @@ use super::{
 use crate::{
     auth::token_service::TokenService,
     context::{
-        authorization::authorize_api_key_or_guest, principal::Principal, problem_responses::ProblemResponses,
-        request::ApiResult, room_limit::RoomLimited,
+        authorization::authorize_api_key_or_guest, authorized_caller::RoomLimited, principal::Principal,
+        problem_responses::ProblemResponses, request::ApiResult,
     },
 };
 

@@ -72,6 +72,21 @@ impl ServiceContext {
         self.check_rules_loaded()
     }
 
+    /// Whether the root of a credential still has a right, by the configuration and the access rules.
+    /// Asked at every use of a derived credential: a refresh, an invite, a ticket, a validation, a
+    /// management token and a user token; and before every first token. A signaling node knows no
+    /// API key; there, a rule about the root reaches the connections.
+    ///
+    /// # Errors
+    /// [`LostRight`]: the first right that is gone.
+    pub(crate) fn still_allowed(&self, right: &DerivedRight<'_>) -> Result<(), LostRight> {
+        self.roots.check_right(&self.applications, right)?;
+        if right.issues && self.access.rules().is_root_revoked(right.root, self.access.now_ms()) {
+            return Err(LostRight::Revoked);
+        }
+        Ok(())
+    }
+
     /// Checks that the access rules are loaded. Without them no token can be issued or validated.
     ///
     /// # Errors

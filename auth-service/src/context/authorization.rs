@@ -1,7 +1,7 @@
 //! The caller of a request: one `Authorization` header, checked once.
 //!
-//! Owns: the proofs of authorization. Only this module and `room_limit` create an [`Authorized`],
-//! only this one a [`CheckedSite`], and a body is parsed only against one of them ([`signalbox_http::JsonBody`]).
+//! Owns: the proofs of authorization. Only this module creates a [`RoomLimited`], or without it an
+//! [`Authorized`], or a [`CheckedSite`], and a body is parsed only against one of them ([`signalbox_http::JsonBody`]).
 //! The web site is checked before the caller. A wrong header is never treated as a missing one, and
 //! two headers prove nothing.
 //!
@@ -11,7 +11,7 @@
 //! - [`authorize_api_key_or_guest`]: or a guest, if the configuration allows guests
 //! - [`check_site`]: no caller, for routes whose request holds its own proof
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use actix_web::{
     HttpRequest,
@@ -23,29 +23,11 @@ use signalbox_protocol::{CredentialRoot, clock, problem::Problem};
 use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
 use super::{
+    authorized_caller::{Authorized, RoomLimited, report_unauthorized},
     principal::{Application, Principal, caller_unknown, scheme_credentials},
-    room_limit::RoomLimited,
     root_directory::{DerivedRight, LostRight},
     service_context::ServiceContext,
 };
-
-/// The caller for whom a request was authorized.
-pub(crate) struct Authorized<T>(T);
-
-impl<T> Authorized<T> {
-    pub(super) fn new(caller: T) -> Self {
-        Self(caller)
-    }
-}
-
-impl<T> Deref for Authorized<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> AuthorizationProof for Authorized<T> {}
 
 /// The web site of a request is allowed, and the request itself holds the proof of its caller.
 pub(crate) struct CheckedSite(());
@@ -104,7 +86,7 @@ pub(crate) fn authorize_user(
             context.verifier.verify_user_token(token, clock::now_s()).map_err(TokenError::to_problem)
         })
         .and_then(|claims| check_user(context, claims));
-    proven.map(Authorized).map_err(|problem| report_unauthorized(context, problem))
+    proven.map(Authorized::new).map_err(|problem| report_unauthorized(context, problem))
 }
 
 /// An API key with its secret.
@@ -246,12 +228,4 @@ fn authorization_header(request: &HttpRequest) -> Option<&[u8]> {
 
 fn bearer_token(header: &[u8]) -> Option<&str> {
     scheme_credentials(header, "bearer")
-}
-
-/// Counts and logs a refused caller, without a name: the name may be a secret in the wrong place.
-pub(super) fn report_unauthorized(context: &ServiceContext, problem: Problem) -> ApiError {
-    let code = problem.code;
-    context.metrics.unauthorized.with_label_values(&[code]).inc();
-    tracing::info!(target: "signalbox_auth::audit", code, field = problem.field.as_deref(), "caller_refused");
-    ApiError(problem)
 }

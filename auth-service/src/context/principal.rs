@@ -18,8 +18,6 @@ use signalbox_token::{
     scope::{RoomPattern, Scope, ScopeSet},
 };
 
-use super::root_directory::scope_missing;
-
 /// The authenticated caller of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Principal {
@@ -150,6 +148,17 @@ impl ApplicationDirectory {
 pub(crate) fn scheme_credentials<'a>(header: &'a [u8], wanted: &str) -> Option<&'a str> {
     let (scheme, rest) = std::str::from_utf8(header).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
+}
+
+/// The problem of an API key without a scope; `field` is the scope.
+pub(super) fn scope_missing(scope: Scope) -> Problem {
+    let detail = format!("this API key or management token lacks the scope {}", scope.as_str());
+    Problem::new(403, "scope_missing", detail).with_field(scope.as_str())
+}
+
+/// The problem of a caller that is limited to other rooms.
+pub(super) fn room_not_allowed() -> Problem {
+    Problem::new(403, "room_not_allowed", "this caller is limited to other rooms").with_field("room")
 }
 
 /// The problem 401 `caller_unknown`.

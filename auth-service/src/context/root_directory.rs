@@ -1,9 +1,7 @@
-//! What the root of a credential may still do, by the configuration and the access rules of now.
+//! What the root of a credential may still do, by the configuration of now. Pure.
 //!
-//! Owns: [`ServiceContext::still_allowed`], which is asked at every use of a credential that was
-//! derived from a root: a refresh, an invite, a ticket, a validation, a management token and a user
-//! token, and before every first token. Must not: know the store or a request. A signaling node
-//! knows no API key; there, a rule about the root reaches the connections.
+//! Owns: [`RootDirectory`], and the answer [`LostRight`]. Must not: know the access rules. Next:
+//! `access_check.rs` asks at every use of a credential (`still_allowed`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +16,7 @@ use signalbox_token::{
     scope::{RoomPattern, Scope},
 };
 
-use super::service_context::ServiceContext;
+use super::principal::{ApplicationDirectory, room_not_allowed, scope_missing};
 
 /// What a derived credential would do.
 #[derive(Debug, Clone, Copy)]
@@ -66,17 +64,6 @@ impl LostRight {
     }
 }
 
-/// The problem of an API key without a scope; `field` is the scope.
-pub(super) fn scope_missing(scope: Scope) -> Problem {
-    let detail = format!("this API key or management token lacks the scope {}", scope.as_str());
-    Problem::new(403, "scope_missing", detail).with_field(scope.as_str())
-}
-
-/// The problem of a caller that is limited to other rooms.
-pub(super) fn room_not_allowed() -> Problem {
-    Problem::new(403, "room_not_allowed", "this caller is limited to other rooms").with_field("room")
-}
-
 /// The roots that are no API keys, and the roles.
 #[derive(Debug)]
 pub(crate) struct RootDirectory {
@@ -114,52 +101,40 @@ impl RootDirectory {
             guests: guests_allowed.then(guests),
         }
     }
-}
 
-impl ServiceContext {
-    /// Whether the root of a credential still has a right.
+    /// Whether the configuration still gives the root a right.
     ///
     /// # Errors
     /// [`LostRight`]: the first right that is gone.
-    pub(crate) fn still_allowed(&self, right: &DerivedRight<'_>) -> Result<(), LostRight> {
-        let roots = &self.roots;
-        let is_known = match right.root {
-            CredentialRoot::ApiKey(id) => self.applications.get(id).is_some(),
-            CredentialRoot::Provider(issuer) => roots.providers.contains_key(&**issuer),
-            CredentialRoot::App => true,
-            CredentialRoot::Guest => roots.guests.is_some(),
-        };
-        if !is_known {
-            return Err(LostRight::Removed);
-        }
-        if right.issues && self.access.rules().is_root_revoked(right.root, self.access.now_ms()) {
-            return Err(LostRight::Revoked);
-        }
-        match right.root {
+    pub(super) fn check_right(
+        &self,
+        applications: &ApplicationDirectory,
+        right: &DerivedRight<'_>,
+    ) -> Result<(), LostRight> {
+        let DerivedRight { root, scope, room, role, .. } = *right;
+        let has_role = |role: &Role| self.roles.contains(role);
+        match root {
             CredentialRoot::ApiKey(id) => {
-                let Some(application) = self.applications.get(id) else { return Err(LostRight::Removed) };
-                let lost = right.scope.filter(|scope| !application.has_scope(*scope));
+                let application = applications.get(id).ok_or(LostRight::Removed)?;
+                let lost = scope.filter(|scope| !application.has_scope(*scope));
                 lost.map_or(Ok(()), |scope| Err(LostRight::Scope(scope)))?;
-                right.room.map_or(Ok(()), |room| check(application.may_use(room), LostRight::Room))?;
-                right.role.map_or(Ok(()), |role| check(roots.roles.contains(role), LostRight::Role))
+                check(room.is_none_or(|room| application.may_use(room)), LostRight::Room)?;
+                check(role.is_none_or(has_role), LostRight::Role)
             }
             CredentialRoot::Provider(issuer) => {
-                let given = roots.providers.get(&**issuer);
-                let is_given = |role: &Role| {
-                    let is_creator = right.room.is_some() && roots.creator_role.as_ref() == Some(role);
-                    roots.roles.contains(role)
-                        && (is_creator || given.is_some_and(|roles| roles.contains(role)))
-                };
-                right.role.map_or(Ok(()), |role| check(is_given(role), LostRight::Role))
+                let given = self.providers.get(&**issuer).ok_or(LostRight::Removed)?;
+                let creator_role = self.creator_role.as_ref().filter(|_| room.is_some());
+                let is_given = |role: &Role| given.contains(role) || creator_role == Some(role);
+                check(role.is_none_or(|role| has_role(role) && is_given(role)), LostRight::Role)
             }
             // Such a token holds its permissions, so its role need not be configured.
             CredentialRoot::App => Ok(()),
             CredentialRoot::Guest => {
-                let Some(policy) = &roots.guests else { return Err(LostRight::Removed) };
+                let policy = self.guests.as_ref().ok_or(LostRight::Removed)?;
                 let is_open =
                     |room| policy.rooms.is_empty() || policy.rooms.iter().any(|rooms| rooms.matches(room));
-                right.room.map_or(Ok(()), |room| check(is_open(room), LostRight::Room))?;
-                right.role.map_or(Ok(()), |role| check(policy.role == *role, LostRight::Role))
+                check(room.is_none_or(is_open), LostRight::Room)?;
+                check(role.is_none_or(|role| policy.role == *role), LostRight::Role)
             }
         }
     }

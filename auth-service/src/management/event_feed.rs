@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    context::{authorization::authorize_api_key, request::ApiResult, room_limit::RoomFilter},
+    context::{authorization::authorize_api_key, authorized_caller::RoomFilter, request::ApiResult},
     management::management_service::ManagementService,
 };
 

@@ -11,8 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     context::{
-        authorization::authorize_application, member_types::QueryNumber, problem_responses::ProblemResponses,
-        request::ApiResult, room_limit::RoomFilter,
+        authorization::authorize_application, authorized_caller::RoomFilter, member_types::QueryNumber,
+        problem_responses::ProblemResponses, request::ApiResult,
     },
     management::management_service::ManagementService,
 };

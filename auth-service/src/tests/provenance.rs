@@ -197,7 +197,7 @@ struct Deployment {
 }
 
 fn configure(settings: &mut ServiceSettings) {
-    let key = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), ..ApiKeySettings::default() };
+    let key = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), rooms: None };
     settings.api_keys.insert(CallerId::parse("backend").unwrap(), key);
     let mut provider = ProviderSettings::application();
     provider.role_claim = Some("group".to_owned());
@@ -239,7 +239,7 @@ impl Deployment {
         let is_removed = removal == Removal::Removed;
         let change = |settings: &mut ServiceSettings| {
             configure(settings);
-            let key = settings.api_keys.get_mut(&*"backend").unwrap();
+            let key = settings.api_keys.get_mut("backend").unwrap();
             let auth = &mut settings.auth;
             match (root, removal) {
                 ("key:backend", Removal::ScopeRemoved) => key.scopes = Some(vec![Scope::Usage]),
@@ -355,7 +355,6 @@ async fn narrowed_key_issues_nothing_more_through_older_credentials() {
         let key = ApiKeySettings {
             scopes: Some(vec![Scope::Usage]),
             rooms: Some("acme-archive".to_owned().try_into().unwrap()),
-            ..ApiKeySettings::default()
         };
         settings.api_keys.insert(CallerId::parse("backend").unwrap(), key);
     };

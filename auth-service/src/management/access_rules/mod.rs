@@ -26,8 +26,10 @@ use signalbox_protocol::{
 use super::access_rules::rule_view::RuleView;
 use crate::{
     context::{
-        api_path::ApiPath, authorization::Authorized, member_types::Seconds, principal::Principal,
-        room_limit::RoomLimited,
+        api_path::ApiPath,
+        authorized_caller::{Authorized, RoomLimited},
+        member_types::Seconds,
+        principal::Principal,
     },
     management::management_service::ManagementService,
 };

@@ -20,7 +20,8 @@ use crate::{
         token_issuer::{serialization_problem, store_problem},
     },
     context::{
-        authorization::{Authorized, authorize_application},
+        authorization::authorize_application,
+        authorized_caller::Authorized,
         member_types::{Seconds, UncheckedNumber, WholeNumber},
         principal::Principal,
         problem_responses::ProblemResponses,

@@ -9,7 +9,8 @@ use signalbox_token::scope::Scope;
 use super::room_access::room_in_request;
 use crate::{
     context::{
-        authorization::{Authorized, authorize_application, authorize_application_or_user},
+        authorization::{authorize_application, authorize_application_or_user},
+        authorized_caller::Authorized,
         principal::Principal,
     },
     management::management_service::ManagementService,

@@ -1,9 +1,12 @@
-//! The room limit of a caller. It is applied before a handler can use the caller.
+//! An authorized caller, and its room limit. The limit is applied before a handler can use the
+//! caller.
 //!
-//! Owns: [`RoomLimited`], an authorized caller that a handler cannot use yet, and [`RoomFilter`]. A
-//! route chooses one of the ways to the caller. A route without a notion of rooms has only
-//! [`RoomLimited::in_all_rooms`], which refuses a limited caller. Must not: check an API key
-//! (`authorization.rs` does).
+//! Owns: [`RoomLimited`], an authorized caller that a handler cannot use yet; [`Authorized`], one
+//! that it can use; and [`RoomFilter`]. A route chooses one of the ways from the first to the
+//! second. A route without a notion of rooms has only [`RoomLimited::in_all_rooms`], which refuses a
+//! limited caller. Must not: check an API key (`authorization.rs` does).
+
+use std::ops::Deref;
 
 use signalbox_access::AccessSubject;
 use signalbox_http::{ApiError, AuthorizationProof};
@@ -14,11 +17,27 @@ use signalbox_protocol::{
 use signalbox_token::scope::RoomPattern;
 
 use super::{
-    authorization::{Authorized, report_unauthorized},
-    principal::{Application, Principal},
-    root_directory::room_not_allowed,
+    principal::{Application, Principal, room_not_allowed},
     service_context::ServiceContext,
 };
+
+/// The caller for whom a request was authorized.
+pub(crate) struct Authorized<T>(T);
+
+impl<T> Authorized<T> {
+    pub(super) fn new(caller: T) -> Self {
+        Self(caller)
+    }
+}
+
+impl<T> Deref for Authorized<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> AuthorizationProof for Authorized<T> {}
 
 /// An authorized caller that may be limited to some rooms. Its body may be parsed; the caller itself
 /// is available only with a room or with a filter.
@@ -154,4 +173,12 @@ impl RoomLimited<Principal> {
     pub(crate) fn log_id(&self) -> CallerId {
         self.0.id()
     }
+}
+
+/// Counts and logs a refused caller, without a name: the name may be a secret in the wrong place.
+pub(super) fn report_unauthorized(context: &ServiceContext, problem: Problem) -> ApiError {
+    let code = problem.code;
+    context.metrics.unauthorized.with_label_values(&[code]).inc();
+    tracing::info!(target: "signalbox_auth::audit", code, field = problem.field.as_deref(), "caller_refused");
+    ApiError(problem)
 }
