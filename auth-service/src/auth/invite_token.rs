@@ -10,8 +10,7 @@ use signalbox_token::scope::Scope;
 use super::{
     credential_store::contract::{CredentialStoreError, InviteUse},
     issuer::{InviteCode, InviteTerms, RoomTokenTerms, TokenRequest},
-    room_creation::find_creation,
-    token_issuer::{TokenResponse, issue_room_token, store_problem},
+    token_issuer::{TokenResponse, find_creation, issue_room_token, store_problem},
 };
 use crate::{auth::token_service::TokenService, context::root_directory::DerivedRight};
 

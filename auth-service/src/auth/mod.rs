@@ -6,7 +6,6 @@
 //! - `issuer`: pure: the terms that a caller may have, and the forms of invites and refresh tokens
 //! - `keys`: the signing keys; `providers`: the tokens of identity providers
 //! - `credential_store`: refresh families, tickets and invites
-//! - `room_creation`: which room with its name a credential is for
 //! - `token_service`: the objects that the routes share
 //!
 //! Must not: know a management route. Next: `token`.
@@ -21,7 +20,6 @@ pub mod keys;
 pub(crate) mod management_token;
 pub(crate) mod providers;
 pub(crate) mod refresh;
-pub(crate) mod room_creation;
 pub(crate) mod ticket;
 pub(crate) mod token;
 pub(crate) mod token_issuer;

@@ -11,10 +11,9 @@ use utoipa::ToSchema;
 use super::{
     credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
     issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
-    room_creation::check_creation,
     token_issuer::{
-        IssuedRefreshToken, TokenResponse, check_site_for_token, respond_with_token, sign_room_token,
-        sign_user_token, store_problem,
+        IssuedRefreshToken, TokenResponse, check_creation, check_site_for_token, respond_with_token,
+        sign_room_token, sign_user_token, store_problem,
     },
 };
 use crate::{

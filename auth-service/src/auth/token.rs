@@ -8,8 +8,7 @@ use signalbox_token::scope::Scope;
 use super::{
     invite_token::issue_for_invite,
     issuer::TokenRequest,
-    room_creation::find_creation,
-    token_issuer::{TokenResponse, check_site_for_token, issue_room_token, report_refusal},
+    token_issuer::{TokenResponse, check_site_for_token, find_creation, issue_room_token, report_refusal},
 };
 use crate::{
     auth::token_service::TokenService,

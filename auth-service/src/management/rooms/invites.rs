@@ -16,8 +16,7 @@ use crate::{
     auth::{
         credential_store::contract::{CredentialStoreError, Invite, NewInvite},
         issuer::{InviteCode, InviteTerms},
-        room_creation::find_creation,
-        token_issuer::{serialization_problem, store_problem},
+        token_issuer::{find_creation, serialization_problem, store_problem},
     },
     context::{
         authorization::authorize_application,
