@@ -28,6 +28,7 @@ pub mod payload_filter;
 mod peer_permissions;
 pub mod registry;
 pub mod resume_handle;
+mod socket_budget;
 mod ticket_store;
 pub mod token_keys;
 pub mod usage_meter;

@@ -1,5 +1,6 @@
 //! The background tasks of a node: they renew its lease, detach the peers of dead nodes, check
-//! deadlines, and reconcile its peers with the store after an interruption.
+//! deadlines, reconcile its peers with the store after an interruption, and close the connections
+//! that hold most while too many bytes wait for all sockets.
 //!
 //! Owns: the pace of these tasks, and the assignment of partitions to nodes. Each partition belongs
 //! to one live node (rendezvous hashing). Two nodes may act for the same partition: that is
@@ -20,11 +21,14 @@ use std::{
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use signalbox_config::TimingSettings;
-use signalbox_protocol::id::{NodeId, RoomId};
+use signalbox_protocol::{
+    CloseCode,
+    id::{NodeId, RoomId},
+};
 use signalbox_redis::redis_keys::{PARTITIONS, fnv1a};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::{node_context::STORE_RETRY_DELAY, registry::RoomRegistry};
+use crate::{node_context::STORE_RETRY_DELAY, registry::RoomRegistry, socket_budget::SocketBudget};
 use signalbox_rooms::{
     room::RoomInput,
     store::{DueItem, NodeCensus, StoreUnavailable},
@@ -36,6 +40,13 @@ const MAX_CONCURRENT_ROOMS: usize = 32;
 /// How often the node renews the key that holds the number of partitions. The key expires after two
 /// days.
 const PARTITION_COUNT_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Between two looks at the bytes that wait for all sockets, while there are too many. The tasks of
+/// closed connections release their bytes in this time.
+const SOCKET_BUDGET_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the task of the budget waits before it checks that the node still exists.
+const SOCKET_BUDGET_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The background tasks of one node.
 struct NodeMaintenance {
@@ -64,6 +75,7 @@ pub(crate) fn start_maintenance(registry: &Arc<RoomRegistry>, timing: &TimingSet
     runtime.spawn(maintenance.clone().run_room_recovery());
     runtime.spawn(maintenance.clone().run_deadlines(poll_interval));
     runtime.spawn(maintenance.clone().run_partition_count());
+    runtime.spawn(maintenance.clone().run_socket_budget(registry.context().socket_budget.clone()));
     runtime.spawn(maintenance.run_room_resync());
 }
 
@@ -195,6 +207,20 @@ impl NodeMaintenance {
         }
     }
 
+    /// Closes the connections that hold most while too many bytes wait for all sockets.
+    async fn run_socket_budget(self: Arc<Self>, budget: Arc<SocketBudget>) {
+        loop {
+            if budget.surplus_bytes(0) > 0 {
+                // The closed connections release their bytes meanwhile.
+                sleep(SOCKET_BUDGET_PAUSE).await;
+            } else {
+                let _ = timeout(SOCKET_BUDGET_INTERVAL, budget.wait_until_exceeded()).await;
+            }
+            let Some(registry) = self.registry.upgrade() else { return };
+            close_largest_connections(&registry, &budget);
+        }
+    }
+
     async fn run_partition_count(self: Arc<Self>) {
         loop {
             sleep(PARTITION_COUNT_INTERVAL).await;
@@ -226,6 +252,39 @@ impl NodeMaintenance {
                 sleep(STORE_RETRY_DELAY).await;
             }
         }
+    }
+}
+
+/// Closes the connections that hold most, until the rest is within the budget.
+fn close_largest_connections(registry: &RoomRegistry, budget: &SocketBudget) {
+    if budget.surplus_bytes(0) == 0 {
+        return;
+    }
+    let rooms = registry.local_rooms();
+    let connections = rooms.iter().flat_map(|room| room.local_connections());
+    let (closing, open): (Vec<_>, Vec<_>) = connections
+        .map(|peer| (peer.held_bytes(), peer))
+        .map(|((bytes, is_closing), peer)| (bytes, is_closing, peer))
+        .partition(|(_, is_closing, _)| *is_closing);
+    let mut released_bytes: usize = closing.iter().map(|(bytes, ..)| bytes).sum();
+    let mut by_size: Vec<_> = open.into_iter().map(|(bytes, _, peer)| (bytes, peer)).collect();
+    by_size.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    let mut closed = 0;
+    for (bytes, peer) in by_size {
+        if budget.surplus_bytes(released_bytes) == 0 || bytes == 0 {
+            break;
+        }
+        peer.request_close(CloseCode::SlowConsumer);
+        released_bytes += bytes;
+        closed += 1;
+    }
+    if closed > 0 {
+        registry.context().metrics.budget_closes.inc_by(closed);
+        tracing::warn!(
+            event = "node_outbox_full",
+            closed,
+            "too many bytes wait for the sockets of this node; the connections that held most are closed"
+        );
     }
 }
 

@@ -167,6 +167,7 @@ impl SignalNode {
     pub fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
         let metrics = &self.registry.context().metrics;
         metrics.set_access_rules(&self.access_control);
+        metrics.set_socket_bytes(self.registry.context().socket_budget.used_bytes());
         metrics.set_store_memory_level(self.registry.context().store.memory_level());
         if let Some(age_s) = self.admission.token_keys().key_set_age_s() {
             metrics.jwks_age_seconds.set(age_s);

@@ -15,7 +15,10 @@ use signalbox_rooms::{
     store::RoomStore,
 };
 
-use crate::{effective_limits::EffectiveLimits, node_metrics::NodeMetrics, payload_filter::RelayOnlyRoles};
+use crate::{
+    effective_limits::EffectiveLimits, node_metrics::NodeMetrics, payload_filter::RelayOnlyRoles,
+    socket_budget::SocketBudget,
+};
 
 /// The pause between two attempts while the store is unavailable.
 pub(crate) const STORE_RETRY_DELAY: Duration = Duration::from_millis(250);
@@ -32,6 +35,8 @@ pub struct NodeContext {
     pub metrics: NodeMetrics,
     /// The roles that must see relay candidates only, if there are any.
     pub relay_only_roles: Option<RelayOnlyRoles>,
+    /// The bytes that wait for all sockets.
+    pub socket_budget: Arc<SocketBudget>,
     /// The runtime of the room drivers.
     pub runtime: tokio::runtime::Handle,
     removal_hook: OnceLock<RemovalHook>,
@@ -51,6 +56,7 @@ impl NodeContext {
             limits: EffectiveLimits::new(settings),
             metrics,
             relay_only_roles: RelayOnlyRoles::new(settings),
+            socket_budget: SocketBudget::new(settings.limits.node_outbox.0),
             runtime: tokio::runtime::Handle::current(),
             removal_hook: OnceLock::new(),
         })

@@ -38,6 +38,9 @@ pub struct NodeMetrics {
     refused_messages: IntCounterVec,
     backlogged: IntCounterVec,
     store_memory_level: IntGauge,
+    /// The connections that were closed because too many bytes waited for all sockets.
+    pub budget_closes: IntCounter,
+    socket_bytes: IntGauge,
     refused_upgrades: IntCounterVec,
     rule_closes: IntCounterVec,
     access_rules: IntGaugeVec,
@@ -97,6 +100,14 @@ impl NodeMetrics {
                 "signalbox_store_memory_level",
                 "Memory of the fullest Redis server: 0 normal, 1 high, 2 critical",
             )?,
+            budget_closes: IntCounter::new(
+                "signalbox_budget_closes_total",
+                "Connections closed because too many bytes waited for all sockets",
+            )?,
+            socket_bytes: IntGauge::new(
+                "signalbox_socket_bytes",
+                "Bytes that wait for all sockets, with the incomplete messages of clients",
+            )?,
             refused_upgrades: vec("signalbox_refused_upgrades_total", "Upgrades refused", "code")?,
             rule_closes: vec(
                 "signalbox_closed_by_rule_total",
@@ -117,7 +128,9 @@ impl NodeMetrics {
             )?,
             jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 20] = [
+        let collectors: [Box<dyn Collector>; 22] = [
+            Box::new(metrics.budget_closes.clone()),
+            Box::new(metrics.socket_bytes.clone()),
             Box::new(metrics.backlogged.clone()),
             Box::new(metrics.store_memory_level.clone()),
             Box::new(metrics.rule_closes.clone()),
@@ -178,6 +191,11 @@ impl NodeMetrics {
     /// Updates the gauge of the memory of the store.
     pub fn set_store_memory_level(&self, level: MemoryLevel) {
         self.store_memory_level.set(level.number().into());
+    }
+
+    /// Updates the gauge of the bytes that wait for all sockets.
+    pub fn set_socket_bytes(&self, bytes: usize) {
+        self.socket_bytes.set(bytes as i64);
     }
 
     /// Counts a refused upgrade.

@@ -8,8 +8,9 @@ use serde_json::json;
 use signalbox_tests::{
     cluster::{StoreKind, TestCluster, TestRoom},
     http::Request,
+    net::eventually,
     peer::TestPeer,
-    raw_socket::RawSocket,
+    raw_socket::{RawFrame, RawSocket},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -115,6 +116,67 @@ on_each_store! {
         }
         assert_eq!(refused, 7.0);
     }
+}
+
+/// Small bounds, so that a few connections use up the budget of a node.
+const SMALL_BUDGET: [(&str, &str); 5] = [
+    ("LIMITS__OUTBOX", "256KiB"),
+    ("LIMITS__NODE_OUTBOX", "1MiB"),
+    ("LIMITS__ROOM_PEERS", "30"),
+    ("LIMITS__SOCKET_BUFFER", "16KiB"),
+    ("TIMING__PING", "60s"),
+];
+
+/// No outbox reaches its own bound; together they exceed the bound of the node.
+#[tokio::test]
+async fn the_outboxes_of_a_node_are_bounded_together() {
+    let cluster = TestCluster::start(StoreKind::Redis(1), &SMALL_BUDGET).await;
+    let (room, node) = (cluster.room("r"), &cluster.nodes[0]);
+    let (alice, bob) = room.join2().await;
+    let mut non_readers = Vec::new();
+    for n in 0..16 {
+        let token = room.token(json!({"user": format!("u{n}")})).await;
+        non_readers.push(RawSocket::open(node.address, &token, Some(4096)).await);
+        alice.next_of_type("peer-joined").await;
+    }
+    let large = "x".repeat(12_000);
+    // 16 times 12 * 12 000 bytes.
+    for n in 0..12 {
+        alice.message_room(json!([n, large])).await;
+        assert_eq!(bob.next_message().await.data.unwrap()[0], n);
+    }
+    eventually("the node is within its budget", async || {
+        (node.metric("signalbox_socket_bytes").await < MIB as f64).then_some(())
+    })
+    .await;
+    let closed = node.metric("signalbox_budget_closes_total").await;
+    assert!((1.0..16.0).contains(&closed), "{closed} connections were closed");
+    let high_water = node.metric("signalbox_outbox_high_water_bytes").await;
+    assert!(high_water < 200_000.0, "no outbox is full: {high_water}");
+    assert_eq!(node.metric(r#"signalbox_closes_total{reason="slow_consumer"}"#).await, closed);
+    assert!(node.log().contains("node_outbox_full"), "{}", node.log());
+}
+
+#[tokio::test]
+async fn incomplete_messages_count_in_the_budget_of_a_node() {
+    let cluster = TestCluster::start(StoreKind::Redis(1), &SMALL_BUDGET).await;
+    let (room, node) = (cluster.room("r"), &cluster.nodes[0]);
+    let (alice, bob) = room.join2().await;
+    let part = RawFrame { declared: Some(60_000), ..RawFrame::text(&[b'x'; 59_000]) }.to_bytes();
+    let mut senders = Vec::new();
+    for n in 0..20 {
+        let token = room.token(json!({"user": format!("u{n}")})).await;
+        let mut raw = RawSocket::open(node.address, &token, None).await;
+        raw.send_bytes(&part).await;
+        senders.push(raw);
+    }
+    eventually("connections are closed", async || {
+        (node.metric("signalbox_budget_closes_total").await >= 3.0).then_some(())
+    })
+    .await;
+    assert!(node.metric("signalbox_socket_bytes").await <= MIB as f64);
+    alice.message(&bob, json!("still here")).await;
+    assert_eq!(bob.next_message().await.data, Some(json!("still here")));
 }
 
 /// The bytes that the kernel holds for the clients of a server, by the send queue of each socket.

@@ -15,6 +15,8 @@ use bytes::{Bytes, BytesMut};
 use signalbox_protocol::CloseCode;
 use tokio::{net::TcpStream, time::Instant};
 
+use crate::socket_budget::BufferBytes;
+
 /// The number of bytes that one read takes from a socket at most.
 const READ_CHUNK_BYTES: usize = 16 * 1024;
 
@@ -73,17 +75,20 @@ pub(super) struct FrameReader {
     unread_bytes: BytesMut,
     /// The fragments of a message whose end has not come.
     fragments: Option<BytesMut>,
+    /// What the reader counts in the budget of the node.
+    counted_bytes: BufferBytes,
 }
 
 impl FrameReader {
     /// A reader for messages of at most `max_message_bytes`; `early_bytes` came with the upgrade
     /// request.
-    pub(super) fn new(max_message_bytes: usize, early_bytes: BytesMut) -> Self {
+    pub(super) fn new(max_message_bytes: usize, early_bytes: BytesMut, counted_bytes: BufferBytes) -> Self {
         Self {
             codec: Codec::new().max_size(max_message_bytes),
             max_message_bytes,
             unread_bytes: early_bytes,
             fragments: None,
+            counted_bytes,
         }
     }
 
@@ -136,6 +141,7 @@ impl FrameReader {
     fn return_buffer(&mut self) {
         let rest = BytesMut::from(&self.unread_bytes[..]);
         READ_BUFFER.set(std::mem::replace(&mut self.unread_bytes, rest));
+        self.counted_bytes.set(self.unread_bytes.len() + self.fragments.as_ref().map_or(0, BytesMut::len));
     }
 
     fn convert_frame(&mut self, frame: Frame) -> Result<Option<IncomingFrame>, CloseCode> {

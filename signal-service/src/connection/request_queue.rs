@@ -21,8 +21,11 @@ use signalbox_rooms::{
 };
 
 use super::request_answers::{duplicate_ack, forward_answer, unavailable_answer, unavailable_without_id};
-use crate::registry::{
-    ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress, append_messages, forward_direct,
+use crate::{
+    registry::{
+        ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress, append_messages, forward_direct,
+    },
+    socket_budget::BufferBytes,
 };
 
 /// The number of messages in one call at most.
@@ -134,6 +137,8 @@ pub(super) struct RequestQueue {
     peer: Arc<LocalPeer>,
     queue: VecDeque<PeerRequest>,
     queued_bytes: usize,
+    /// What the queue counts in the budget of the node.
+    counted_bytes: BufferBytes,
     call: Option<PendingCall>,
     /// Whether the peer must be resynced before the next call.
     needs_resync: bool,
@@ -155,6 +160,7 @@ impl RequestQueue {
     pub(super) fn new(room: Arc<LocalRoom>, peer: Arc<LocalPeer>, settled_id: u64, acked_seq: u64) -> Self {
         Self {
             room,
+            counted_bytes: peer.open_buffer(),
             peer,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -211,6 +217,11 @@ impl RequestQueue {
 
     /// Starts the next call if none is in flight.
     pub(super) fn start_next_call(&mut self, answers: &mut Vec<ServerMessage>) {
+        self.start_calls(answers);
+        self.counted_bytes.set(self.queued_bytes);
+    }
+
+    fn start_calls(&mut self, answers: &mut Vec<ServerMessage>) {
         while self.call.is_none() && !self.needs_resync {
             let Some(request) = self.queue.pop_front() else {
                 if self.confirmed_handle.is_some() && self.may_confirm_alone && self.room.is_store_available()

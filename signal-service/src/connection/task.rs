@@ -74,7 +74,8 @@ pub(super) async fn run_connection(
     let socket = Arc::new(socket);
     let context = node.registry.context();
     let limits = LimitSettings { backlog: context.limits.backlog(), ..node.settings.limits.clone() };
-    let peer = LocalPeer::new(intent.peer_id(), subject, socket.clone(), &limits);
+    let counted_bytes = context.socket_budget.open_connection();
+    let peer = LocalPeer::new(intent.peer_id(), subject, socket.clone(), &limits, counted_bytes);
     let room = node.registry.register_connection(intent.room_id(), &peer);
     if node.admission.is_draining() {
         // The drain began after this connection was admitted, and may have missed it.
@@ -189,7 +190,7 @@ impl<'a> ConnectionTask<'a> {
             state: ConnectionState::new(node, room, peer, joined),
             dispatcher: MessageDispatcher::new(node, peer),
             socket,
-            frame_reader: FrameReader::new(node.settings.limits.frame.0, early_bytes),
+            frame_reader: FrameReader::new(node.settings.limits.frame.0, early_bytes, peer.open_buffer()),
             rate_limiter: RateLimiter::new(burst, per_second, now),
             answers: Vec::new(),
             unconfirmed_handle,

@@ -28,7 +28,11 @@ use super::{
     inbox::{EntryRun, PeerInbox, UnackedEntries},
     outbox::{Outbox, OutboxFull},
 };
-use crate::{connection_subject::ConnectionSubject, peer_permissions::PeerPermissions};
+use crate::{
+    connection_subject::ConnectionSubject,
+    peer_permissions::PeerPermissions,
+    socket_budget::{BufferBytes, ConnectionBytes},
+};
 
 /// A peer with a socket on this node. Any thread may deliver to it; the task of its connection does
 /// the rest.
@@ -40,6 +44,8 @@ pub struct LocalPeer {
     pub connected_at: Instant,
     // A std mutex: held to order entries and for one write that never blocks.
     delivery: Mutex<DeliveryState>,
+    /// What the connection counts in the budget of the node.
+    counted_bytes: Arc<ConnectionBytes>,
     /// Wakes the connection's task.
     task_wake: Notify,
     // A std mutex: held to clone or swap the pointer.
@@ -95,10 +101,11 @@ impl LocalPeer {
         subject: ConnectionSubject,
         socket: Arc<TcpStream>,
         limits: &LimitSettings,
+        counted_bytes: Arc<ConnectionBytes>,
     ) -> Arc<Self> {
         let delivery = Mutex::new(DeliveryState {
             inbox: PeerInbox::default(),
-            outbox: Outbox::new(socket, limits.outbox.0),
+            outbox: Outbox::new(socket, limits.outbox.0, counted_bytes.open_buffer()),
             unacked: UnackedEntries::new(limits),
             last_ids: HashMap::new(),
             replication_id: ReplicationId::default(),
@@ -111,6 +118,7 @@ impl LocalPeer {
             id,
             connected_at: Instant::now(),
             delivery,
+            counted_bytes,
             task_wake: Notify::new(),
             subject: Mutex::new(Arc::new(subject)),
             epoch: AtomicU64::new(0),
@@ -124,6 +132,16 @@ impl LocalPeer {
     pub fn set_backlog(&self, entries: u32) {
         self.lock_delivery().unacked.set_max_entries(entries);
         self.task_wake.notify_one();
+    }
+
+    /// The bytes that the connection holds, and whether it is about to end and release them.
+    pub fn held_bytes(&self) -> (usize, bool) {
+        (self.counted_bytes.held_bytes(), self.lock_delivery().close_code.is_some())
+    }
+
+    /// A buffer of the connection besides its outbox.
+    pub fn open_buffer(&self) -> BufferBytes {
+        self.counted_bytes.open_buffer()
     }
 
     fn lock_delivery(&self) -> MutexGuard<'_, DeliveryState> {

@@ -544,7 +544,7 @@ mod tests {
         let store = RoomStore::in_memory(StoreLimits::new(&settings), None);
         let context = NodeContext::new(NodeId::from_bits(1), store, &settings, NodeMetrics::new().unwrap());
         let name = RoomId::parse("r").unwrap();
-        let room = LocalRoom::new(name.clone(), context, Weak::new());
+        let room = LocalRoom::new(name.clone(), context.clone(), Weak::new());
         let mut connections = Vec::new();
         for epoch in [2, 3] {
             let peer = LocalPeer::new(
@@ -552,6 +552,7 @@ mod tests {
                 sample_subject(&name),
                 open_socket().await,
                 &settings.limits,
+                context.socket_budget.open_connection(),
             );
             room.add_pending(&peer);
             peer.set_epoch(epoch);

@@ -14,6 +14,8 @@ use bytes::{Buf, BytesMut};
 use signalbox_protocol::CloseCode;
 use tokio::net::TcpStream;
 
+use crate::socket_budget::BufferBytes;
+
 thread_local! {
     /// The buffer in which frames are built before a write. Each thread has one, so an idle
     /// connection holds none.
@@ -31,12 +33,15 @@ pub(super) struct Outbox {
     /// The lengths of the frames in `pending`; the first may have been written in part.
     frame_lengths: VecDeque<usize>,
     max_bytes: usize,
+    /// What the outbox counts in the budget of the node.
+    counted_bytes: BufferBytes,
 }
 
 impl Outbox {
     /// An empty outbox that holds at most `max_bytes`.
-    pub(super) fn new(socket: Arc<TcpStream>, max_bytes: usize) -> Self {
-        Self { socket, pending: BytesMut::new(), frame_lengths: VecDeque::new(), max_bytes }
+    pub(super) fn new(socket: Arc<TcpStream>, max_bytes: usize, counted_bytes: BufferBytes) -> Self {
+        let (pending, frame_lengths) = (BytesMut::new(), VecDeque::new());
+        Self { socket, pending, frame_lengths, max_bytes, counted_bytes }
     }
 
     /// Sends text frames, joined into one write if the outbox is empty.
@@ -97,13 +102,16 @@ impl Outbox {
         while !self.pending.is_empty() {
             match self.socket.try_write(&self.pending) {
                 Ok(written) => self.drop_written(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.counted_bytes.set(self.pending.len());
+                }
                 // The next read finds the broken socket.
                 Err(_) => self.drop_written(self.pending.len()),
             }
         }
         self.pending = BytesMut::new();
         self.frame_lengths = VecDeque::new();
+        self.counted_bytes.set(0);
     }
 
     /// Whether bytes wait for the socket.
@@ -132,6 +140,7 @@ impl Outbox {
         }
         let is_full = self.pending.len() + bytes.len() - written > self.max_bytes;
         self.queue_rest(&bytes[written..], lengths, written, is_full);
+        self.counted_bytes.set(self.pending.len());
         if is_full { Err(OutboxFull) } else { Ok(()) }
     }
 
@@ -199,6 +208,11 @@ mod tests {
     use tokio::{io::AsyncReadExt, net::TcpListener};
 
     use super::*;
+    use crate::socket_budget::SocketBudget;
+
+    fn test_buffer() -> BufferBytes {
+        SocketBudget::new(usize::MAX).open_connection().open_buffer()
+    }
 
     async fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -227,7 +241,7 @@ mod tests {
     async fn a_slow_consumer_gets_whole_frames_in_order_and_then_the_close_code() {
         const LIMIT: usize = 40_000;
         let (server, client) = socket_pair().await;
-        let mut outbox = Outbox::new(server.clone(), LIMIT);
+        let mut outbox = Outbox::new(server.clone(), LIMIT, test_buffer());
         let mut sent = 0;
         // Two frames at a time, so that the bound is reached in the middle of a write.
         while outbox
@@ -264,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn pending_frames_are_written_when_the_client_reads() {
         let (server, client) = socket_pair().await;
-        let mut outbox = Outbox::new(server.clone(), usize::MAX);
+        let mut outbox = Outbox::new(server.clone(), usize::MAX, test_buffer());
         for n in 0..4_000 {
             outbox.send_texts(std::iter::once(sample_text(n).as_bytes())).unwrap();
         }
