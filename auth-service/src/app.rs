@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
-use signalbox_access::{AccessControl, RedisRuleLog, RuleLog};
+use signalbox_access::{AccessControl, RedisRuleLog, RuleLog, RuleProof};
 use signalbox_config::{LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
     KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health, guard_request,
@@ -99,10 +99,10 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     let feed = redis.as_ref().map_or_else(silent_feed, feed_subscription::subscribe_feed);
     let store = redis.clone().map_or_else(
         || CredentialStore::in_memory(MemoryTicketStore::default()),
-        |client| CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client))),
+        |client| CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client, keys.clone()))),
     );
     tokio::spawn(keys.clone().watch_folder());
-    let control = start_access_control(&settings, redis.clone());
+    let control = start_access_control(&settings, redis.clone(), keys.clone());
     let ice = IceDirectory::new(&settings, &secrets.turn_secrets);
     let rooms = redis.clone().map(|client| remote_rooms(client, &settings, &control));
     let source = redis.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
@@ -191,9 +191,15 @@ async fn wait_for_redis(client: &RedisClient, deadline: Duration) -> Result<(), 
 }
 
 /// The access rules: shared through Redis, or in the memory of this process.
-fn start_access_control(settings: &ServiceSettings, redis: Option<Arc<RedisClient>>) -> Arc<AccessControl> {
-    let log = redis
-        .map_or_else(|| RuleLog::Memory(Arc::default()), |client| RuleLog::Redis(RedisRuleLog::new(client)));
+fn start_access_control(
+    settings: &ServiceSettings,
+    redis: Option<Arc<RedisClient>>,
+    keys: Arc<SigningKeys>,
+) -> Arc<AccessControl> {
+    let log = redis.map_or_else(
+        || RuleLog::Memory(Arc::default()),
+        |client| RuleLog::Redis(RedisRuleLog::new(client, RuleProof::Signer(keys))),
+    );
     let control = AccessControl::new(log, settings.limits.rules as usize);
     tokio::spawn(AccessControl::follow_log(&control));
     control

@@ -301,8 +301,8 @@ impl AdmissionControl {
     /// A new peer, with a token or a ticket.
     async fn verify_join(&self, text: &str) -> Result<(ConnectIntent, Option<TicketDigest>), Problem> {
         let (claims, ticket) = if OpaqueTokenKind::Ticket.has_prefix(text) {
-            let (ticket, claims) = self.ticket_store.look_up_ticket(text).await?;
-            (claims, Some(ticket))
+            let (ticket, token) = self.ticket_store.look_up_ticket(text).await?;
+            (self.verify_room_token(&token).await?, Some(ticket))
         } else if self.tickets_only && !text.is_empty() {
             let detail = "this server accepts only tickets here; get one from POST /auth/ticket";
             return Err(Problem::new(401, "ticket_required", detail));

@@ -4,6 +4,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use signalbox_access::RuleProof;
 use signalbox_config::{CommonFlags, ConfigError, LoadedConfig};
 use signalbox_http::{ProcessError, run_process};
 use signalbox_redis::RedisClient;
@@ -45,7 +46,10 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
     let listener =
         signalbox_http::open_listener(loaded.settings.server.listen, loaded.settings.limits.socket_buffer.0)?;
     let store = match &secrets.redis_url {
-        Some(url) => StoreConfig::Redis(RedisClient::start(url.expose(), &loaded.settings.redis)?),
+        Some(url) => {
+            let proof = RuleProof::Verifier(keys.verifier().clone());
+            StoreConfig::Redis(RedisClient::start(url.expose(), &loaded.settings.redis)?, proof)
+        }
         None => {
             tracing::warn!(
                 event = "no_redis",

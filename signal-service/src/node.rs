@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use signalbox_access::{AccessControl, RedisRuleLog, RuleLog};
+use signalbox_access::{AccessControl, RedisRuleLog, RuleLog, RuleProof};
 use signalbox_config::ServiceSettings;
 use signalbox_protocol::{MessageLimits, id::NodeId, problem::Problem};
 use signalbox_redis::{RedisClient, RedisStartError};
@@ -65,8 +65,8 @@ pub enum NodeError {
 pub enum StoreConfig {
     /// The memory of this process; the sender takes the events of the feed.
     Memory(Option<FeedSender>),
-    /// Redis, through the client of the process.
-    Redis(Arc<RedisClient>),
+    /// Redis, through the client of the process, and how the process proves access rules there.
+    Redis(Arc<RedisClient>, RuleProof),
 }
 
 impl SignalNode {
@@ -91,10 +91,10 @@ impl SignalNode {
                 let tickets = TicketStore::Memory(MemoryTicketStore::default());
                 (RoomStore::in_memory(limits, feed), tickets, access_control)
             }
-            StoreConfig::Redis(client) => {
+            StoreConfig::Redis(client, proof) => {
                 let store = RedisRoomStore::new(client.clone(), limits);
                 let access_control =
-                    AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client.clone())), max_rules);
+                    AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client.clone(), proof)), max_rules);
                 client.wait_until_ready()?;
                 client.spawn(AccessControl::follow_log(&access_control));
                 (RoomStore::Redis(store), TicketStore::Redis(client), access_control)
@@ -126,6 +126,7 @@ impl SignalNode {
         );
         access_enforcer::start_access_enforcer(&registry, &admission, &access_control);
         admission.token_keys().start_fetching(&registry.context().metrics);
+        tokio::spawn(fetch_keys_of_rules(admission.clone(), access_control.clone()));
         tracing::info!(event = "node_started", node = %node_id);
         Ok(Arc::new(Self {
             admission,
@@ -173,6 +174,16 @@ impl SignalNode {
             metrics.jwks_age_seconds.set(age_s);
         }
         metrics.gather_families()
+    }
+}
+
+/// Fetches the published keys when a rule is not authentic: its key may be new.
+async fn fetch_keys_of_rules(admission: Arc<AdmissionControl>, access_control: Arc<AccessControl>) {
+    loop {
+        access_control.wait_for_rejected_rules().await;
+        if admission.token_keys().refresh_keys().await {
+            access_control.request_audit();
+        }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct NodeMetrics {
     rule_closes: IntCounterVec,
     access_rules: IntGaugeVec,
     access_rules_lag: Gauge,
+    access_rules_rejected: IntGauge,
+    access_rules_lost: IntCounter,
     /// The age of the published keys, seconds; 0 if a shared secret verifies tokens.
     pub jwks_age_seconds: Gauge,
     jwks_fetches: IntCounterVec,
@@ -118,6 +120,14 @@ impl NodeMetrics {
                 Opts::new("signalbox_rules", "Access rules in force on this node"),
                 &["kind"],
             )?,
+            access_rules_rejected: IntGauge::new(
+                "signalbox_access_rules_rejected",
+                "Stored access rules without a valid signature, which are ignored",
+            )?,
+            access_rules_lost: IntCounter::new(
+                "signalbox_access_rules_lost_total",
+                "Access rules that the store had lost or set back, and that this node kept in force",
+            )?,
             access_rules_lag: Gauge::new(
                 "signalbox_rules_lag_seconds",
                 "Time since this node last read new access rules from the store",
@@ -128,7 +138,7 @@ impl NodeMetrics {
             )?,
             jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 22] = [
+        let collectors: [Box<dyn Collector>; 24] = [
             Box::new(metrics.budget_closes.clone()),
             Box::new(metrics.socket_bytes.clone()),
             Box::new(metrics.backlogged.clone()),
@@ -136,6 +146,8 @@ impl NodeMetrics {
             Box::new(metrics.rule_closes.clone()),
             Box::new(metrics.access_rules.clone()),
             Box::new(metrics.access_rules_lag.clone()),
+            Box::new(metrics.access_rules_rejected.clone()),
+            Box::new(metrics.access_rules_lost.clone()),
             Box::new(metrics.rooms_opened.clone()),
             Box::new(metrics.jwks_age_seconds.clone()),
             Box::new(metrics.jwks_fetches.clone()),
@@ -215,6 +227,8 @@ impl NodeMetrics {
             self.access_rules.with_label_values(&[rule.key.kind()]).inc();
         }
         self.access_rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
+        self.access_rules_rejected.set(control.rejected_rules() as i64);
+        self.access_rules_lost.inc_by(control.lost_rules().saturating_sub(self.access_rules_lost.get()));
     }
 
     /// All metrics, for `/metrics`.

@@ -2,16 +2,14 @@
 //! step before the `101`.
 //!
 //! Owns: both calls; a redemption is one atomic step. Must not: issue a ticket (the auth service
-//! does), or check the claims of a ticket against access rules (`admission`).
+//! does), or trust what the store has for it: `admission` verifies the token.
 
 use std::sync::Arc;
 
 use redis::Value;
 use signalbox_protocol::{clock, problem::Problem};
 use signalbox_redis::redis_keys;
-use signalbox_token::{
-    MemoryTicketStore, RoomClaims, TicketRedemption, TokenError, USED_TICKET_VALUE, parse_ticket_digest,
-};
+use signalbox_token::{MemoryTicketStore, TicketRedemption, USED_TICKET_VALUE, parse_ticket_digest};
 
 /// The place where tickets are kept.
 pub enum TicketStore {
@@ -26,11 +24,11 @@ pub enum TicketStore {
 pub struct TicketDigest(String);
 
 impl TicketStore {
-    /// The claims of a ticket, which stays valid.
+    /// The signed token of a ticket, which stays valid. The token is not verified yet.
     ///
     /// # Errors
-    /// 401 `ticket_invalid`, `ticket_used` or `token_expired`; 503 `unavailable`.
-    pub async fn look_up_ticket(&self, text: &str) -> Result<(TicketDigest, RoomClaims), Problem> {
+    /// 401 `ticket_invalid` or `ticket_used`; 503 `unavailable`.
+    pub async fn look_up_ticket(&self, text: &str) -> Result<(TicketDigest, Box<str>), Problem> {
         let digest = parse_ticket_digest(text).ok_or_else(ticket_invalid)?;
         let stored = match self {
             Self::Memory(tickets) => tickets.peek_ticket(&digest, clock::now_ms()),
@@ -41,8 +39,8 @@ impl TicketStore {
                 call_ticket_key(client, &key, &get).await?
             }
         };
-        let claims = require_claims(stored)?;
-        Ok((TicketDigest(digest), claims))
+        let token = require_token(stored)?;
+        Ok((TicketDigest(digest), token))
     }
 
     /// Redeems a ticket. Of two requests at the same time only one succeeds.
@@ -59,7 +57,7 @@ impl TicketStore {
                 call_ticket_key(client, &key, &set).await?
             }
         };
-        require_claims(stored).map(drop)
+        require_token(stored).map(drop)
     }
 }
 
@@ -76,12 +74,9 @@ async fn call_ticket_key(
     })
 }
 
-fn require_claims(redemption: TicketRedemption) -> Result<RoomClaims, Problem> {
+fn require_token(redemption: TicketRedemption) -> Result<Box<str>, Problem> {
     match redemption {
-        TicketRedemption::Claims(claims) if claims.exp <= clock::now_s() => {
-            Err(TokenError::Expired.to_problem())
-        }
-        TicketRedemption::Claims(claims) => Ok(*claims),
+        TicketRedemption::Token(token) => Ok(token),
         TicketRedemption::Used => Err(Problem::new(
             401,
             "ticket_used",

@@ -143,6 +143,14 @@ impl TokenKeys {
         &self.verifier
     }
 
+    /// Fetches the published keys again, at most once a second. Returns whether they were fetched.
+    pub(crate) async fn refresh_keys(&self) -> bool {
+        match &self.published {
+            Some(published) => published.cache.refresh(published.now_ms()).await,
+            None => false,
+        }
+    }
+
     /// Verifies a room token that no known key has signed. If its key is unknown, the call waits
     /// for another fetch.
     ///

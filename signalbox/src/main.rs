@@ -11,6 +11,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use actix_web::web;
 use clap::Parser;
+use signalbox_access::RuleProof;
 use signalbox_auth::{
     AuthParts, AuthState,
     credential_store::{CredentialStore, RedisCredentialStore},
@@ -73,9 +74,10 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         None => None,
     };
     let (feed, store_config) = match &redis {
-        Some(client) => {
-            (signalbox_auth::feed_subscription::subscribe_feed(client), StoreConfig::Redis(client.clone()))
-        }
+        Some(client) => (
+            signalbox_auth::feed_subscription::subscribe_feed(client),
+            StoreConfig::Redis(client.clone(), RuleProof::Signer(keys.clone())),
+        ),
         None => {
             let feed = FeedSender::new(FEED_BACKLOG);
             (feed.clone(), StoreConfig::Memory(Some(feed)))
@@ -98,7 +100,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     let source = redis.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
     let webhooks = WebhookService::start(&settings, &secrets.webhooks, source, &feed)?;
     let store = match redis {
-        Some(client) => CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client))),
+        Some(client) => CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client, keys.clone()))),
         None => CredentialStore::in_memory(signal.admission.ticket_shelf().unwrap_or_default()),
     };
     let parts = AuthParts {

@@ -27,8 +27,8 @@ describe('the store', () => {
 
   it('allows the commands of the signaling service', () => {
     assert.equal(redis('signal', 'ping'), 'PONG');
-    const script = "redis.call('HSET', KEYS[1], 'f', ARGV[1]); redis.call('PEXPIRE', KEYS[1], 50000); redis.call('SPUBLISH', KEYS[1], 'x'); return redis.call('TIME')[1]";
-    assert.match(redis('signal', 'eval', script, '1', 'sb:{a}:room:r', 'v'), /^\d+$/);
+    const script = "redis.call('HSET', KEYS[1], 'f', ARGV[1]); redis.call('PEXPIRE', KEYS[1], 50000); redis.call('SPUBLISH', 'sb:node:{a}:n', 'x'); return redis.call('TIME')[1]";
+    assert.match(redis('signal', 'eval', script, '1', 'sb:room:{a}:r', 'v'), /^\d+$/);
     assert.match(redis('signal', 'eval', "return redis.call('INFO', 'replication')", '0'), /master_replid:/);
   });
 
@@ -54,6 +54,9 @@ describe('the store', () => {
       ['set', 'other', '1'],
       ['append', 'sb:x', '1'],
       ['psubscribe', '*'],
+      ['set', 'sb:a:refresh:x', '1'],
+      ['hdel', 'sb:rules:{control}', 'ban:*:u'],
+      ['ssubscribe', 'sb:feed:{a}'],
     ]) {
       assert.match(redis('signal', ...command), /^NOPERM/, command.join(' '));
     }
@@ -67,7 +70,7 @@ describe('the store', () => {
 
   it('limits the auth service to its own keys, topics and commands', () => {
     assert.equal(redis('auth', 'ping'), 'PONG');
-    for (const command of [['keys', '*'], ['config', 'get', '*'], ['set', 'other', '1'], ['spublish', 'other', 'x'], ['psubscribe', '*'], ['monitor'], ['flushall']]) {
+    for (const command of [['keys', '*'], ['config', 'get', '*'], ['set', 'other', '1'], ['set', 'sb:s:nodes', '1'], ['get', 'sb:ticket:x'], ['spublish', 'other', 'x'], ['psubscribe', '*'], ['monitor'], ['flushall']]) {
       assert.match(redis('auth', ...command), /^NOPERM/, command.join(' '));
     }
     assert.match(redis('auth', 'eval', "return redis.call('HSET', 'other', 'f', 'v')", '0'), /can't (run|access)|not allowed/);

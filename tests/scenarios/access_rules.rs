@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use signalbox_redis::redis_keys;
 use signalbox_tests::{
     cluster::{StoreKind, TestCluster},
     http::Request,
@@ -330,7 +331,7 @@ async fn access_rules_survive_a_redis_restart_without_data() {
     eventually_within(Duration::from_secs(5), "the rule is in Redis again", async || {
         let mut connection = redis.connect().await;
         let rule: Option<String> = redis::cmd("HGET")
-            .arg("sb:{control}:rules")
+            .arg(redis_keys::RULES_KEY)
             .arg("ban:*:mallory")
             .query_async(&mut connection)
             .await

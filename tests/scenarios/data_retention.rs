@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use signalbox_redis::redis_keys::KeyKind;
 use signalbox_tests::{
     CANDIDATE, SDP,
     cluster::{StoreKind, TestCluster},
@@ -67,8 +68,8 @@ async fn every_redis_key_has_a_ttl_and_an_ended_room_leaves_no_keys() {
     bob.next_offer().await;
     alice.next_message().await;
     let keys = redis.keys().await;
-    let count_keys = |part: &str| keys.iter().filter(|key| key.name.contains(part)).count();
-    assert_eq!((count_keys(":room:r"), count_keys(":box:r:")), (1, 2), "{keys:?}");
+    let count_keys = |kind| keys.iter().filter(|key| KeyKind::of_key(&key.name) == Some(kind)).count();
+    assert_eq!((count_keys(KeyKind::Room), count_keys(KeyKind::Mailbox)), (1, 2), "{keys:?}");
     redis.assert_bounded(Duration::from_secs(40)).await;
     alice.leave().await;
     bob.leave().await;
@@ -106,12 +107,18 @@ async fn keys_of_a_killed_node_expire() {
     alice.next_offer().await;
     cluster.nodes.iter().for_each(signalbox_tests::process::Process::kill);
     signalbox_tests::net::eventually("all mailboxes have expired", async || {
-        redis.keys().await.iter().all(|key| !key.name.contains(":box:")).then_some(())
+        redis
+            .keys()
+            .await
+            .iter()
+            .all(|key| KeyKind::of_key(&key.name) != Some(KeyKind::Mailbox))
+            .then_some(())
     })
     .await;
     for key in redis.keys().await.iter().filter(|key| !outlives_rooms(&key.name)) {
         // The room life and the window. The deadlines have the longest configurable room life.
-        let max_ttl_ms = if key.name.ends_with(":due") { 24 * 60 * 60 * 1_000 + 300 } else { 60_300 };
+        let is_due = KeyKind::of_key(&key.name) == Some(KeyKind::Due);
+        let max_ttl_ms = if is_due { 24 * 60 * 60 * 1_000 + 300 } else { 60_300 };
         assert!((1..=max_ttl_ms).contains(&key.ttl_ms), "{key:?}");
     }
 }

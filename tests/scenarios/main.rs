@@ -2,7 +2,7 @@
 //!
 //! Each module tests one part of the behaviour; its first line says which.
 //! - Messages: [`delivery`], [`presence`], [`resume`], [`policy`], [`turn`]
-//! - Admission and credentials: [`admission`], [`auth`], [`tickets`], [`token_lifetime`],
+//! - Admission and credentials: [`admission`], [`auth`], [`store_authority`], [`tickets`], [`token_lifetime`],
 //!   [`signing_keys`], [`refusals`], [`credential_kinds`]
 //! - Sanctions: [`access_rules`], [`return_attempts`], [`mass_revocation`]
 //! - Rooms: [`rooms`], [`moderation`], [`lobby`]
@@ -85,6 +85,7 @@ mod resume;
 mod return_attempts;
 mod rooms;
 mod signing_keys;
+mod store_authority;
 mod tickets;
 mod token_lifetime;
 mod turn;

@@ -40,7 +40,7 @@ async fn until_quiet(monitor: &RedisMonitor) {
 #[tokio::test]
 async fn redis_traffic_does_not_grow_with_idle_peers() {
     let (many, period) =
-        if long() { (5_000, Duration::from_secs(60)) } else { (150, Duration::from_secs(4)) };
+        if long() { (5_000, Duration::from_secs(60)) } else { (150, Duration::from_secs(10)) };
     // A lease as in production, so that a node that is busy with the test keeps it.
     let settings = [("TIMING__PING", "1s"), ("TIMING__LEASE", "2s"), ("TIMING__RESUME_WINDOW", "8s")];
     let cluster = TestCluster::start(StoreKind::Redis(2), &settings).await;

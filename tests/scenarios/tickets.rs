@@ -16,11 +16,11 @@ use signalbox_tests::{
 use signalbox_token::{OpaqueToken, OpaqueTokenKind, parse_ticket_digest};
 
 /// Stores a ticket in the same way as the auth service, valid for thirty seconds.
-async fn store_ticket(connection: &mut MultiplexedConnection, token: &TokenBuilder) -> String {
+async fn store_ticket(connection: &mut MultiplexedConnection, token: &str) -> String {
     let ticket = OpaqueToken::random().to_text(OpaqueTokenKind::Ticket);
     let key = redis_keys::ticket_key(&parse_ticket_digest(&ticket).unwrap());
     let mut set = redis::cmd("SET");
-    set.arg(key).arg(token.claims.to_string()).arg("EX").arg(30);
+    set.arg(key).arg(token).arg("EX").arg(30);
     set.query_async::<()>(connection).await.unwrap();
     ticket
 }
@@ -65,7 +65,11 @@ on_each_store! {
 async fn only_a_successful_upgrade_uses_a_ticket() {
     let (cluster, mut redis) = start_cluster(&[]).await;
     let (here, there) = (cluster.nodes[0].address, cluster.nodes[1].address);
-    let ticket = store_ticket(&mut redis, &TokenBuilder::valid("r", "alice").claim("role", "host")).await;
+    let ticket = store_ticket(
+        &mut redis,
+        &TokenBuilder::valid("r", "alice").claim("role", "host").sign(&cluster.secret),
+    )
+    .await;
     for _ in 0..3 {
         assert_eq!(validate_request(&ticket).send(there).await.status, 200);
     }
@@ -102,7 +106,7 @@ async fn only_a_successful_upgrade_uses_a_ticket() {
         assert_refused(&validate_request(&ticket).send(node).await, "ticket_used");
     }
     alice.leave().await;
-    let ticket = store_ticket(&mut redis, &TokenBuilder::valid("r", "bob")).await;
+    let ticket = store_ticket(&mut redis, &cluster.sign_token("r", "bob")).await;
     let subprotocol = Request::upgrade("/ws/signal")
         .header("Sec-WebSocket-Protocol", format!("signalbox.v1, token.{ticket}"));
     assert_eq!(subprotocol.clone().send(there).await.status, 101);
@@ -113,7 +117,7 @@ async fn only_a_successful_upgrade_uses_a_ticket() {
 #[tokio::test]
 async fn one_of_a_hundred_concurrent_uses_of_a_ticket_succeeds() {
     let (cluster, mut redis) = start_cluster(&[]).await;
-    let ticket = store_ticket(&mut redis, &TokenBuilder::valid("r", "bob")).await;
+    let ticket = store_ticket(&mut redis, &cluster.sign_token("r", "bob")).await;
     let nodes: Vec<_> = (0..100).map(|n| cluster.nodes[n % 2].address).collect();
     let request = upgrade_request(&ticket);
     let attempts = nodes.into_iter().map(|node| {
@@ -134,7 +138,7 @@ async fn a_token_is_refused_where_tickets_are_required() {
     assert_refused(&upgrade_request(&token).send(node).await, "ticket_required");
     assert_refused(&validate_request(&token).send(node).await, "ticket_required");
     assert_refused(&Request::upgrade("/ws/signal").send(node).await, "token_missing");
-    let bob = TestConnection::open(node, &store_ticket(&mut redis, &TokenBuilder::valid("r", "bob")).await)
+    let bob = TestConnection::open(node, &store_ticket(&mut redis, &cluster.sign_token("r", "bob")).await)
         .await
         .into_peer()
         .await;
@@ -147,7 +151,7 @@ async fn a_token_is_refused_where_tickets_are_required() {
 async fn a_ticket_stays_valid_while_redis_is_unavailable() {
     let mut fleet = Fleet::over_single_redis(1, &[("REDIS__DEADLINE", "300ms")]).await;
     let mut redis = fleet.store.single().connect().await;
-    let ticket = store_ticket(&mut redis, &TokenBuilder::valid("r", "bob")).await;
+    let ticket = store_ticket(&mut redis, &TokenBuilder::valid("r", "bob").sign(&fleet.secret)).await;
     let (node, pid) = (fleet.nodes[0].process.address, fleet.store.single().pid());
     send_signal(pid, "STOP");
     for _ in 0..3 {

@@ -26,7 +26,8 @@ pub struct KeyedCluster {
     pub auth_address: SocketAddr,
     /// The folder of the private keys.
     pub keys_dir: PathBuf,
-    _redis: TestRedis,
+    /// The store, with the users of the ACL that we ship.
+    pub redis: TestRedis,
     _dir: TempDir,
     api_secret: String,
     session_key: String,
@@ -40,12 +41,9 @@ impl KeyedCluster {
     /// If the key cannot be made.
     pub async fn prepare(settings: Settings<'_>) -> Self {
         let dir = TempDir::with_prefix("signalbox-keys-").expect("a temporary folder");
-        let redis = TestRedis::start().await;
+        let redis = TestRedis::with_acl().await;
         let auth_address = free_address();
-        let mut shared = vec![
-            ("REDIS_URL".to_owned(), redis.url()),
-            ("SIGNALBOX__SERVER__WORKERS".to_owned(), "2".to_owned()),
-        ];
+        let mut shared = vec![("SIGNALBOX__SERVER__WORKERS".to_owned(), "2".to_owned())];
         shared
             .extend(settings.iter().map(|(name, value)| (format!("SIGNALBOX__{name}"), (*value).to_owned())));
         let cluster = Self {
@@ -53,7 +51,7 @@ impl KeyedCluster {
             auth: None,
             auth_address,
             keys_dir: dir.path().join("keys"),
-            _redis: redis,
+            redis,
             _dir: dir,
             api_secret: random_hex(),
             session_key: random_secret(),
@@ -76,7 +74,9 @@ impl KeyedCluster {
     /// Starts the auth service, at the same address each time.
     pub async fn start_auth(&mut self) {
         let mut env = self.shared_env.clone();
+        env.push(("REDIS_URL".to_owned(), self.redis.url_for("auth")));
         env.push(("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{}", self.api_secret)));
+        env.push(("SIGNALBOX__API_KEYS__BACKEND__SCOPES".to_owned(), "tokens,rooms,security".to_owned()));
         env.push(("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), self.keys_dir.display().to_string()));
         let auth = Process::launch_at("auth-service", self.auth_address, &env);
         auth.wait_ready().await;
@@ -86,6 +86,7 @@ impl KeyedCluster {
     /// The environment of a signaling node: it holds no private key.
     pub fn node_env(&self) -> Vec<(String, String)> {
         let mut env = self.shared_env.clone();
+        env.push(("REDIS_URL".to_owned(), self.redis.url_for("signal")));
         let url = format!("http://{}/.well-known/jwks.json", self.auth_address);
         env.push(("SIGNALBOX__AUTH__JWKS_URL".to_owned(), url));
         env.push(("SIGNALBOX_SESSION_KEY".to_owned(), self.session_key.clone()));
@@ -104,14 +105,18 @@ impl KeyedCluster {
         ended
     }
 
+    /// The `Authorization` header of the API key `backend`.
+    pub fn basic_auth(&self) -> String {
+        format!("Basic {}", STANDARD.encode(format!("backend:{}", self.api_secret)))
+    }
+
     /// Requests a token from the auth service. `None` if the service does not answer.
     ///
     /// # Panics
     /// If the auth service rejects the request.
     pub async fn try_issue(&self, room: &str, user: &str) -> Option<String> {
-        let basic = format!("Basic {}", STANDARD.encode(format!("backend:{}", self.api_secret)));
         let request_body = json!({ "room": room, "user": user });
-        let request = Request::post("/auth/token", &request_body).header("Authorization", basic);
+        let request = Request::post("/auth/token", &request_body).header("Authorization", self.basic_auth());
         let response = request.try_send(self.auth_address).await?;
         assert_eq!(response.status, 200, "{}", response.text);
         Some(response.json()["token"].as_str().expect("a token").to_owned())

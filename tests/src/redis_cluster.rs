@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use signalbox_redis::redis_keys::{HASH_TAGS, PARTITIONS};
+use signalbox_redis::redis_keys::{HASH_TAGS, KeyKind, PARTITIONS, TopicKind};
 
 use crate::{
     net::{eventually_within, free_address},
@@ -248,9 +248,14 @@ impl TestRedisCluster {
     }
 }
 
+/// A topic in a partition.
+pub fn topic_in(partition: usize, name: &str) -> String {
+    format!("{}{{{}}}:{name}", TopicKind::Node.prefix(), HASH_TAGS[partition])
+}
+
 /// A key in a partition.
 pub fn key_in(partition: usize, name: &str) -> String {
-    format!("sb:{{{}}}:{name}", HASH_TAGS[partition])
+    format!("{}{{{}}}:{name}", KeyKind::Room.prefix(), HASH_TAGS[partition])
 }
 
 /// The slot of a partition, as `signalbox_redis::keys` places its tags.

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use signalbox_redis::redis_keys::KeyKind;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
@@ -69,7 +70,7 @@ fn is_client_command(line: &str) -> bool {
 }
 
 fn names_room(line: &str) -> bool {
-    line.contains(":room:") || line.contains(":box:")
+    [KeyKind::Room, KeyKind::Mailbox].iter().any(|kind| line.contains(kind.prefix()))
 }
 
 #[cfg(test)]

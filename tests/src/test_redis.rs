@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use signalbox_redis::redis_keys::KeyKind;
 
 use crate::{
     net::{eventually_within, free_address},
@@ -13,23 +14,39 @@ use crate::{
 /// The maximum life of a room, and the time that its window may add.
 const MAX_ROOM_MS: i64 = (24 * 60 * 60 + 600) * 1_000;
 
-/// The prefix of access rules, and their maximum TTL.
-const ACCESS_RULES: &str = "sb:{control}:";
-const MAX_ACCESS_RULES_MS: i64 = (31 * 24 + 1) * 60 * 60 * 1_000;
-/// The maximum TTL of the usage of a day.
-const MAX_USAGE_MS: i64 = 35 * 24 * 60 * 60 * 1_000;
+const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// The prefixes of the auth service and their maximum TTLs: tickets, refresh tokens, invites.
-const AUTH_KEYS: [(&str, i64); 3] = [
-    ("sb:ticket:", 30_000),
-    ("sb:refresh:", (30 * 24 + 1) * 60 * 60 * 1_000),
-    ("sb:invite:", (30 * 24 + 1) * 60 * 60 * 1_000),
-];
+/// The maximum TTL of a kind of key, in milliseconds.
+const fn max_ttl_ms(kind: KeyKind) -> i64 {
+    match kind {
+        KeyKind::Rules
+        | KeyKind::RuleEnds
+        | KeyKind::RuleLog
+        | KeyKind::NodeRules
+        | KeyKind::NodeRuleEnds
+        | KeyKind::NodeRuleLog => (31 * 24 + 1) * HOUR_MS,
+        KeyKind::Usage => 35 * 24 * HOUR_MS,
+        KeyKind::Ticket => 30_000,
+        KeyKind::RefreshFamily | KeyKind::Invites => (30 * 24 + 1) * HOUR_MS,
+        KeyKind::Room
+        | KeyKind::Mailbox
+        | KeyKind::NodeRooms
+        | KeyKind::Due
+        | KeyKind::UserRooms
+        | KeyKind::Nodes
+        | KeyKind::PartitionCount
+        | KeyKind::WebhookQueue
+        | KeyKind::WebhookState
+        | KeyKind::WebhookLease
+        | KeyKind::WebhookDead => MAX_ROOM_MS,
+    }
+}
 
 /// A running `redis-server` without persistence.
 pub struct TestRedis {
     /// The address on which it listens.
     pub address: SocketAddr,
+    security: RedisSecurity,
     server: RedisServer,
 }
 
@@ -50,15 +67,23 @@ impl TestRedis {
         Self::with_policy("noeviction").await
     }
 
+    /// Starts a server with the users of the ACL that we ship.
+    pub async fn with_acl() -> Self {
+        Self::start_server(RedisSecurity::acl(), "noeviction").await
+    }
+
     /// Starts a server with this `maxmemory-policy`.
     ///
     /// # Panics
     /// If the server does not answer in time.
     pub async fn with_policy(policy: &'static str) -> Self {
+        Self::start_server(RedisSecurity::none(), policy).await
+    }
+
+    async fn start_server(security: RedisSecurity, policy: &str) -> Self {
         let address = free_address();
-        let server =
-            RedisServer::start(address, &RedisSecurity::none(), &["--maxmemory-policy", policy]).await;
-        Self { address, server }
+        let server = RedisServer::start(address, &security, &["--maxmemory-policy", policy]).await;
+        Self { address, security, server }
     }
 
     /// Starts the server again on the same port, empty.
@@ -82,9 +107,14 @@ impl TestRedis {
         self.server.pid()
     }
 
-    /// The URL of the server.
+    /// The URL of the server, without a user.
     pub fn url(&self) -> String {
         format!("redis://{}/0", self.address)
+    }
+
+    /// The URL of the server for a user of the ACL: `signal` or `auth`.
+    pub fn url_for(&self, user: &str) -> String {
+        format!("redis://{}{}/0", self.security.login(user), self.address)
     }
 
     /// A connection, to inspect or to change data.
@@ -117,7 +147,7 @@ impl TestRedis {
             if ttl_ms == -2 || kind == "none" {
                 continue;
             }
-            let has_dates = kind == "stream" && !name.contains("}:hooks");
+            let has_dates = kind == "stream" && !name.contains("hook");
             let oldest_ms = if has_dates { oldest_entry_age(&mut connection, &name).await } else { None };
             keys.push(RedisKey { name, ttl_ms, oldest_ms });
         }
@@ -131,19 +161,10 @@ impl TestRedis {
     /// If a check fails.
     pub async fn assert_bounded(&self, max_entry_age: Duration) {
         for key in self.keys().await {
-            assert!(key.name.starts_with("sb:"), "a key without our prefix: {key:?}");
+            let Some(kind) = KeyKind::of_key(&key.name) else { panic!("a key of no kind: {key:?}") };
             assert!(key.ttl_ms > 0, "a key without a TTL: {key:?}");
-            // Access rules outlive rooms; their log does not.
-            let max_ttl = match &key.name {
-                name if name.starts_with(ACCESS_RULES) => MAX_ACCESS_RULES_MS,
-                name if name.starts_with("sb:usage:") => MAX_USAGE_MS,
-                name => AUTH_KEYS
-                    .iter()
-                    .find(|(start, _)| name.starts_with(start))
-                    .map_or(MAX_ROOM_MS, |(_, ms)| *ms),
-            };
-            assert!(key.ttl_ms <= max_ttl, "a key with too long a TTL: {key:?}");
-            let is_rule_log = key.name.starts_with(ACCESS_RULES);
+            assert!(key.ttl_ms <= max_ttl_ms(kind), "a key with too long a TTL: {key:?}");
+            let is_rule_log = matches!(kind, KeyKind::RuleLog | KeyKind::NodeRuleLog);
             let max_age_ms = if is_rule_log { 600_000 } else { max_entry_age.as_millis() as u64 + 1_000 };
             assert!(
                 key.oldest_ms.is_none_or(|age| age <= max_age_ms),
@@ -166,12 +187,12 @@ impl TestRedis {
 /// Whether a key may remain after all rooms have ended: keys of nodes, access rules and tokens, and
 /// what is kept for the operator (the usage of a day, events for webhooks).
 pub fn outlives_rooms(key: &str) -> bool {
-    let is_kept = key.starts_with("sb:usage:") || key.contains("}:hooks");
-    is_kept
-        || key.ends_with(":nodes")
-        || key.ends_with(":partitions")
-        || key.starts_with(ACCESS_RULES)
-        || AUTH_KEYS.iter().any(|(start, _)| key.starts_with(start))
+    !matches!(
+        KeyKind::of_key(key),
+        None | Some(
+            KeyKind::Room | KeyKind::Mailbox | KeyKind::NodeRooms | KeyKind::Due | KeyKind::UserRooms
+        )
+    )
 }
 
 /// The age of the oldest entry of a stream, by the clock of the server. `t` of an entry is the time

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     credential_store::contract::{RefreshFamily, RefreshRotation, RefreshRotationResult},
-    issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id},
+    issuer::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id, keyed_digest},
     token_issuer::{
         IssuedRefreshToken, TokenResponse, check_creation, check_site_for_token, respond_with_token,
         sign_room_token, sign_user_token, store_problem,
@@ -65,8 +65,8 @@ async fn refresh_token(
     let next = derive_successor(&token, &family.salt);
     let rotation = RefreshRotation {
         family_id,
-        presented_digest: token.digest(),
-        successor_digest: next.digest(),
+        presented_digest: keyed_digest(&token, &family.salt),
+        successor_digest: keyed_digest(&next, &family.salt),
         repeat_ms: REFRESH_REPEAT_MS,
         successor_life_ms: service.refresh_lifetimes.token_life_ms,
     };

@@ -3,13 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use signalbox_protocol::problem::Problem;
-use signalbox_token::{OpaqueToken, OpaqueTokenKind, RoomClaims, TICKET_LIFE};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind, RoomClaims, TICKET_LIFE, TokenError};
 use utoipa::ToSchema;
 
-use super::{
-    token_issuer::{serialization_problem, store_problem},
-    validate,
-};
+use super::{token_issuer::store_problem, validate};
 use crate::{
     auth::token_service::TokenService,
     context::{
@@ -49,12 +46,13 @@ async fn issue_ticket(
     service: &TokenService,
 ) -> Result<(TicketResponse, RoomClaims), Problem> {
     check_site(request, &service.context)?;
-    let claims = validate::verify_room_token(service, bearer_room_token(request))?;
+    let token = bearer_room_token(request);
+    let claims = validate::verify_room_token(service, token)?;
     let root = claims.credential_root();
     service.context.refresh_and_check_access(&validate::room_access_subject(&claims, &root)).await?;
     let ticket = OpaqueToken::random();
-    let record = serde_json::to_string(&claims).map_err(|error| serialization_problem(&error))?;
-    service.store.put_ticket(&ticket.digest(), record).await.map_err(store_problem)?;
+    let token = token.map_err(TokenError::to_problem)?.to_owned();
+    service.store.put_ticket(&ticket.digest(), token).await.map_err(store_problem)?;
     let ticket =
         TicketResponse { ticket: ticket.to_text(OpaqueTokenKind::Ticket), expires_in: TICKET_LIFE.as_secs() };
     Ok((ticket, claims))

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use super::{
     credential_store::contract::{CredentialStoreError, NewRefreshFamily},
-    issuer::{RenewableTerms, RoomTokenTerms, UserTokenTerms, family_id, new_salt},
+    issuer::{RenewableTerms, RoomTokenTerms, UserTokenTerms, family_id, keyed_digest, new_salt},
 };
 use crate::{
     auth::token_service::TokenService,
@@ -191,10 +191,11 @@ pub(crate) async fn start_refresh_family(
 ) -> Result<IssuedRefreshToken, Problem> {
     let token = OpaqueToken::random();
     let lifetimes = service.refresh_lifetimes;
+    let salt = new_salt();
     let family = NewRefreshFamily {
         family_id: family_id(&token),
-        salt: new_salt(),
-        first_digest: token.digest(),
+        first_digest: keyed_digest(&token, &salt),
+        salt,
         terms_json: serde_json::to_string(terms).map_err(|error| serialization_problem(&error))?,
         grant: jti.grant().to_owned(),
         token_life_ms: lifetimes.token_life_ms,

@@ -23,6 +23,8 @@ pub(crate) struct AuthMetrics {
     pub(crate) validated: IntCounterVec,
     rules: IntGaugeVec,
     rules_lag: Gauge,
+    rules_rejected: IntGauge,
+    rules_lost: IntCounter,
     /// Sockets on the operators' feed.
     pub(crate) feed_readers: IntGauge,
     /// Events that slow readers missed.
@@ -55,15 +57,25 @@ impl AuthMetrics {
                 "signalbox_auth_rules_lag_seconds",
                 "Time since the store was last asked for new rules",
             )?,
+            rules_rejected: IntGauge::new(
+                "signalbox_auth_rules_rejected",
+                "Stored access rules without a valid signature, which are ignored",
+            )?,
+            rules_lost: IntCounter::new(
+                "signalbox_auth_rules_lost_total",
+                "Access rules that the store had lost or set back, and that this process kept in force",
+            )?,
             feed_readers: IntGauge::new("signalbox_auth_feed_readers", "Sockets on the event feed")?,
             feed_skipped: IntCounter::new(
                 "signalbox_auth_feed_skipped_total",
                 "Events that slow readers missed",
             )?,
         };
-        let all: [Box<dyn Collector>; 10] = [
+        let all: [Box<dyn Collector>; 12] = [
             Box::new(metrics.rules.clone()),
             Box::new(metrics.rules_lag.clone()),
+            Box::new(metrics.rules_rejected.clone()),
+            Box::new(metrics.rules_lost.clone()),
             Box::new(metrics.issued.clone()),
             Box::new(metrics.refused.clone()),
             Box::new(metrics.unauthorized.clone()),
@@ -84,6 +96,8 @@ impl AuthMetrics {
             self.rules.with_label_values(&[rule.key.kind()]).inc();
         }
         self.rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
+        self.rules_rejected.set(control.rejected_rules() as i64);
+        self.rules_lost.inc_by(control.lost_rules().saturating_sub(self.rules_lost.get()));
     }
 
     pub(crate) fn gather(&self) -> Vec<MetricFamily> {

@@ -10,13 +10,18 @@
 //! the old store before this process received it. The process that wrote the rule restores it, but
 //! may find the new store later.
 //!
+//! Every ten seconds the process compares the store with the rules that it holds. A rule that is
+//! missing, altered or set back stays in force here and is reported; a process that may write the set
+//! restores it. What is no authentic rule is ignored and reported.
+//!
 //! Only the clock of the store counts. Between two replies it is advanced by the monotonic clock of
 //! the process.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +35,10 @@ use tokio::{
 
 use crate::{
     AccessRefusal, AccessRule, AccessRules, AccessSubject, Notice, RuleChange, RuleKey, RuleLog, RuleTerms,
-    rule_log::{LogPosition, LogState, LogUpdate, RuleLogEntry, RuleWriteResult},
+    rule_log::{
+        LogPosition, LogPositions, LogState, LogUpdate, RuleLogEntry, RuleRepair, RuleSet, RuleWriteResult,
+        StoredRules,
+    },
 };
 
 /// The number of notices that may wait for one receiver.
@@ -47,6 +55,9 @@ const MAX_LAG: Duration = Duration::from_secs(2);
 
 /// The number of attempts to reload the rules while the store changes. The next poll tries again.
 const MAX_RELOAD_ATTEMPTS: usize = 4;
+
+/// Between two comparisons of the store with the held rules.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why a rule was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +102,16 @@ pub struct AccessControl {
     // A std mutex: held to read or write one value.
     restore_wait_until: Mutex<Option<Instant>>,
     /// The position in the log after the first load.
-    start_position: Mutex<Option<LogPosition>>,
+    start_positions: Mutex<LogPositions>,
+    /// When the next comparison with the store is due.
+    // A std mutex: held to read or write one value.
+    next_audit: Mutex<Instant>,
+    /// See [`AccessControl::rejected_rules`].
+    rejected_rules: [AtomicUsize; 2],
+    /// See [`AccessControl::lost_rules`].
+    lost_rules: AtomicU64,
+    /// Other rules than before are not authentic.
+    rule_rejected: Notify,
     /// A caller cannot wait for the next regular poll.
     poll_requested: Arc<Notify>,
     /// The number of the last poll that has started.
@@ -106,16 +126,20 @@ impl AccessControl {
     pub fn new(log: RuleLog, max_rules: usize) -> Arc<Self> {
         let local_time =
             StoreTime { store_ms: clock::now_ms(), read_at: Instant::now(), is_from_store: false };
-        let (mut start, mut rules) = (None, AccessRules::default());
+        let (mut start, mut rules) = (LogPositions::default(), AccessRules::default());
         if let RuleLog::Memory(log) = &log {
             let (state, stored) = log.load_rules();
             rules = rules.with_rules(stored, state.now_ms).unwrap_or_default();
-            start = Some(state.position);
+            start[RuleSet::Auth as usize] = Some(state.position);
         }
         Arc::new(Self {
-            is_synchronized: AtomicBool::new(start.is_some()),
+            is_synchronized: AtomicBool::new(!log.is_shared()),
             restore_wait_until: Mutex::default(),
-            start_position: Mutex::new(start),
+            start_positions: Mutex::new(start),
+            next_audit: Mutex::new(Instant::now() + AUDIT_INTERVAL),
+            rejected_rules: Default::default(),
+            lost_rules: AtomicU64::new(0),
+            rule_rejected: Notify::new(),
             interruption_clock: log.interruption_clock(),
             log,
             max_rules,
@@ -213,7 +237,8 @@ impl AccessControl {
     /// # Errors
     /// [`RuleWriteError`].
     pub async fn lift_rule(&self, key: &RuleKey, terms: RuleTerms) -> Result<AccessRule, RuleWriteError> {
-        let result = self.log.lift_rule(key, &terms).await?;
+        let held = self.rules().rule_of_nodes(key).cloned();
+        let result = self.log.lift_rule(key, &terms, held.as_deref()).await?;
         self.finish_write(result)
     }
 
@@ -278,23 +303,20 @@ impl AccessControl {
 
     /// Follows the log until the last reference to `control` is dropped.
     pub fn follow_log(control: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
-        let start = control.start_position.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let start =
+            std::mem::take(&mut *control.start_positions.lock().unwrap_or_else(PoisonError::into_inner));
         run_follower(Arc::downgrade(control), start)
     }
 
-    pub(crate) async fn poll_log(&self, position: &mut Option<LogPosition>) -> Result<(), RedisUnavailable> {
-        let Some(known) = position else { return self.reload_rules(position, false).await };
+    pub(crate) async fn poll_log(&self, positions: &mut LogPositions) -> Result<(), RedisUnavailable> {
         let was_waiting = self.is_waiting_for_restores();
-        let (state, update) = self.log.poll_entries(known).await?;
-        self.update_store_time(&state, Some(known));
-        match update {
-            LogUpdate::Unchanged => {}
-            LogUpdate::NewEntries(entries) => {
-                self.handle_entries(entries);
-                *position = Some(state.position);
+        for set in self.log.sets() {
+            self.poll_set(*set, &mut positions[*set as usize]).await?;
+        }
+        if self.log.is_shared() && self.is_audit_due() {
+            for set in self.log.sets() {
+                self.audit_set(*set, &positions[*set as usize]).await?;
             }
-            LogUpdate::TooFarBehind => self.reload_rules(position, false).await?,
-            LogUpdate::DifferentLog => self.reload_rules(position, true).await?,
         }
         // A poll that began during the wait may have missed a rule that was restored at its end.
         if !was_waiting && !self.is_waiting_for_restores() {
@@ -302,6 +324,137 @@ impl AccessControl {
             self.is_synchronized.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    async fn poll_set(
+        &self,
+        set: RuleSet,
+        position: &mut Option<LogPosition>,
+    ) -> Result<(), RedisUnavailable> {
+        let Some(known) = position else { return self.reload_rules(set, position, false).await };
+        let (state, update) = self.log.poll_entries(set, known).await?;
+        self.update_store_time(&state, Some(known));
+        match update {
+            LogUpdate::Unchanged => {}
+            LogUpdate::NewEntries(entries) => {
+                self.handle_entries(entries);
+                *position = Some(state.position);
+            }
+            LogUpdate::TooFarBehind => self.reload_rules(set, position, false).await?,
+            LogUpdate::DifferentLog => self.reload_rules(set, position, true).await?,
+        }
+        Ok(())
+    }
+
+    fn is_audit_due(&self) -> bool {
+        let mut next = self.next_audit.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = Instant::now() >= *next;
+        if is_due {
+            *next = Instant::now() + AUDIT_INTERVAL;
+        }
+        is_due
+    }
+
+    /// Makes the next poll compare the store with the held rules.
+    pub fn request_audit(&self) {
+        *self.next_audit.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.poll_requested.notify_one();
+    }
+
+    /// Compares a set with the held rules of its writers, and repairs it if this process writes it.
+    async fn audit_set(&self, set: RuleSet, position: &Option<LogPosition>) -> Result<(), RedisUnavailable> {
+        // First, so that no rule is missed that another task writes meanwhile.
+        let held = self.rules();
+        let (state, stored) = self.log.load_rules(set, &held).await?;
+        let is_same_log = position.as_ref().is_some_and(|position| {
+            position.replication_id == state.position.replication_id
+                && position.instance_id == state.position.instance_id
+        });
+        if !is_same_log {
+            // The next poll finds the other log and restores the rules.
+            return Ok(());
+        }
+        let repairs = self.find_repairs(set, &held, &stored, state.now_ms);
+        self.accept_stored_rules(set, stored);
+        if set == self.log.own_set() && !repairs.is_empty() {
+            self.log.restore_rules(&repairs).await?;
+        }
+        Ok(())
+    }
+
+    /// The held rules that the set lacks or has in an earlier version, and the rules whose key signs
+    /// no more.
+    fn find_repairs(
+        &self,
+        set: RuleSet,
+        held: &AccessRules,
+        stored: &StoredRules,
+        now_ms: u64,
+    ) -> Vec<RuleRepair> {
+        let by_key: HashMap<&RuleKey, &AccessRule> =
+            stored.rules.iter().map(|rule| (&rule.key, rule)).collect();
+        let rejected: HashMap<&str, &str> =
+            stored.rejected.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let written_here = held
+            .remembered_rules(now_ms + AUDIT_INTERVAL.as_millis() as u64)
+            .filter(|rule| rule.is_from_node == (set == RuleSet::Node));
+        let mut repairs = Vec::new();
+        for rule in written_here {
+            let found = by_key.get(&rule.key).copied();
+            if found.is_none_or(|found| rule.is_later_than(found)) {
+                let replaced = rejected.get(rule.key.to_string().as_str()).copied().unwrap_or_default();
+                let rule = self.log.sign_again(rule).map_or_else(|| rule.clone(), Arc::new);
+                repairs.push(RuleRepair { rule, replaced: replaced.to_owned() });
+            }
+        }
+        if !repairs.is_empty() {
+            self.lost_rules.fetch_add(repairs.len() as u64, Ordering::Relaxed);
+            let is_restored = set == self.log.own_set();
+            tracing::warn!(
+                event = "access_rules_lost",
+                rules = repairs.len(),
+                ?set,
+                is_restored,
+                "the store lacks rules that this process holds; they stay in force"
+            );
+        }
+        let resigned = stored.rules.iter().filter_map(|rule| {
+            let next = self.log.sign_again(rule)?;
+            Some(RuleRepair { rule: Arc::new(next), replaced: rule.to_stored_text() })
+        });
+        repairs.extend(resigned.filter(|_| set == self.log.own_set()));
+        repairs
+    }
+
+    /// Merges the authentic rules of a set, and reports the others.
+    fn accept_stored_rules(&self, set: RuleSet, stored: StoredRules) {
+        let count = stored.rejected.len();
+        let before = self.rejected_rules[set as usize].swap(count, Ordering::Relaxed);
+        if count > 0 && count != before {
+            tracing::warn!(
+                event = "access_rule_rejected",
+                rules = count,
+                ?set,
+                "rules without a valid signature are ignored"
+            );
+            self.rule_rejected.notify_one();
+        }
+        self.merge_rules(stored.rules);
+    }
+
+    /// The number of stored rules that are not authentic, at the last load.
+    pub fn rejected_rules(&self) -> usize {
+        self.rejected_rules.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until other rules than before are not authentic. Perhaps their key is new.
+    pub async fn wait_for_rejected_rules(&self) {
+        self.rule_rejected.notified().await;
+    }
+
+    /// How often the store lacked a rule that this process held, or had it in an earlier version.
+    pub fn lost_rules(&self) -> u64 {
+        self.lost_rules.load(Ordering::Relaxed)
     }
 
     fn restore_wait_until(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -319,24 +472,22 @@ impl AccessControl {
                 RuleLogEntry::Rule(rule) => rules.push(rule),
                 // Without a receiver the notice is not needed.
                 RuleLogEntry::Notice(notice) => drop(self.notices.send(Arc::new(notice))),
-                RuleLogEntry::Unknown => {
-                    tracing::warn!(event = "rule_unknown", "an entry of another release is ignored");
-                }
+                // The comparison with the store counts and reports it.
+                RuleLogEntry::Rejected => self.request_audit(),
             }
         }
         self.merge_rules(rules);
     }
 
-    /// Loads all rules. First restores the held rules if the store may lack them.
+    /// Loads all rules of a set. First restores the held rules if the store may lack them.
     async fn reload_rules(
         &self,
+        set: RuleSet,
         position: &mut Option<LogPosition>,
         store_forgot: bool,
     ) -> Result<(), RedisUnavailable> {
         for _ in 0..MAX_RELOAD_ATTEMPTS {
-            let now = self.now_ms();
-            let to_restore: Vec<_> =
-                if store_forgot { self.rules().remembered_rules(now).cloned().collect() } else { Vec::new() };
+            let to_restore = if store_forgot { self.rules_to_restore(set) } else { Vec::new() };
             let mut restored_at = None;
             if !to_restore.is_empty() {
                 self.is_synchronized.store(false, Ordering::Release);
@@ -345,34 +496,44 @@ impl AccessControl {
                     rules = to_restore.len(),
                     "restoring rules, because the store may have lost them"
                 );
-                restored_at = Some(self.log.restore_rules(&to_restore).await?.position);
+                let restored = self.log.restore_rules(&to_restore).await?;
+                restored_at = Some(restored.position).filter(|_| set == self.log.own_set());
             }
-            let (state, rules) = self.log.load_rules().await?;
+            let (state, stored) = self.log.load_rules(set, &self.rules()).await?;
             self.update_store_time(&state, position.as_ref());
             let is_same_log = restored_at.is_none_or(|restored| {
                 restored.replication_id == state.position.replication_id
                     && restored.instance_id == state.position.instance_id
             });
             if is_same_log {
-                self.merge_rules(rules);
+                self.accept_stored_rules(set, stored);
                 *position = Some(state.position);
-                let is_wait_over = self.restore_wait_until().is_none();
-                self.is_synchronized.store(is_wait_over, Ordering::Release);
                 return Ok(());
             }
         }
         Err(RedisUnavailable)
     }
+
+    /// The rules that this process writes into its own set after the store has forgotten a set. The
+    /// auth service may not run, so a node keeps copies of its signed rules.
+    fn rules_to_restore(&self, forgotten: RuleSet) -> Vec<RuleRepair> {
+        if self.log.own_set() == RuleSet::Auth && forgotten == RuleSet::Node {
+            return Vec::new();
+        }
+        let rules = self.rules();
+        let of_set = |rule: &&Arc<AccessRule>| rule.is_from_node == (forgotten == RuleSet::Node);
+        rules.remembered_rules(self.now_ms()).filter(of_set).cloned().map(RuleRepair::from).collect()
+    }
 }
 
-async fn run_follower(weak_control: Weak<AccessControl>, mut position: Option<LogPosition>) {
+async fn run_follower(weak_control: Weak<AccessControl>, mut positions: LogPositions) {
     while let Some(control) = weak_control.upgrade() {
         let number = control.polls_started.fetch_add(1, Ordering::SeqCst) + 1;
         // After a failure the held rules stay in use until the next poll.
-        if control.poll_log(&mut position).await.is_ok() {
+        if control.poll_log(&mut positions).await.is_ok() {
             control.last_finished_poll.send_replace(number);
         }
-        let last_read = position.as_ref().map_or(0, |position| position.entry_number);
+        let last_read = positions[0].as_ref().map_or(0, |position| position.entry_number);
         let wait = control.log.wait_for_next_poll(last_read);
         let poll_requested = control.poll_requested.clone();
         drop(control);

@@ -72,19 +72,27 @@ pub struct AccessRule {
     pub is_lifted: bool,
     /// The content of the rule.
     pub terms: RuleTerms,
+    /// The signature of the auth service. A rule in the memory of one process has none.
+    pub signature: Option<Arc<str>>,
+    /// Whether a signaling node wrote the rule, which cannot sign.
+    pub is_from_node: bool,
     // The stored text: all releases must order two rules alike, also with terms that they do not
     // know.
     terms_json: Arc<str>,
 }
 
+/// The signature in the stored text of a rule without one.
+const NO_SIGNATURE: &str = "-";
+
 impl AccessRule {
-    /// Parses a stored rule: `WRITTEN_AT IN_FORCE_UNTIL REMEMBERED_UNTIL LIFTED TERMS`. The terms
-    /// are JSON.
+    /// Parses a stored rule: `WRITTEN_AT IN_FORCE_UNTIL REMEMBERED_UNTIL LIFTED SIGNATURE TERMS`. The
+    /// terms are JSON. The signature is not verified.
     pub fn parse(key: &str, value: &str) -> Option<Self> {
-        let mut parts = value.splitn(5, ' ');
+        let mut parts = value.splitn(6, ' ');
         let mut number = || parts.next()?.parse::<u64>().ok();
         let (written_at, in_force_until) = (number()?, number()?);
         let (remembered_until, lifted) = (number()?, number()?);
+        let signature = parts.next().filter(|signature| !signature.is_empty())?;
         let terms_json = parts.next()?;
         let terms = serde_json::from_str(terms_json).ok()?;
         Some(Self {
@@ -94,6 +102,8 @@ impl AccessRule {
             remembered_until,
             is_lifted: lifted == 1,
             terms,
+            signature: Some(signature).filter(|signature| *signature != NO_SIGNATURE).map(Into::into),
+            is_from_node: signature == NO_SIGNATURE,
             terms_json: terms_json.into(),
         })
     }
@@ -109,6 +119,8 @@ impl AccessRule {
             remembered_until: in_force_until,
             is_lifted: false,
             terms,
+            signature: None,
+            is_from_node: false,
             terms_json,
         }
     }
@@ -122,13 +134,31 @@ impl AccessRule {
     /// The stored text, which [`AccessRule::parse`] reads.
     pub fn to_stored_text(&self) -> String {
         format!(
-            "{} {} {} {} {}",
+            "{} {} {} {} {} {}",
             self.written_at,
             self.in_force_until,
             self.remembered_until,
             u8::from(self.is_lifted),
+            self.signature.as_deref().unwrap_or(NO_SIGNATURE),
             self.terms_json
         )
+    }
+
+    /// What the signature is over. The time until which the rule is remembered is not: it grows when
+    /// rules are merged, and it only decides when the rule is forgotten.
+    pub(crate) fn statement(&self) -> String {
+        let lifted = u8::from(self.is_lifted);
+        format!("{} {} {} {lifted} {}", self.key, self.written_at, self.in_force_until, self.terms_json)
+    }
+
+    /// Whether the other rule has the same signed content and the same signature.
+    pub(crate) fn is_same_record(&self, other: &Self) -> bool {
+        self.signature == other.signature && self.statement() == other.statement()
+    }
+
+    /// Whether this rule wins over the other one with the same key.
+    pub(crate) fn is_later_than(&self, other: &Self) -> bool {
+        self.compare_precedence(other).is_gt()
     }
 
     /// Whether the rule is in force at the time `now`.
@@ -153,7 +183,9 @@ impl AccessRule {
     /// Merges another rule with the same key. Returns whether this rule has changed.
     pub fn merge_rule(&mut self, other: &Self) -> bool {
         let remembered_until = self.remembered_until.max(other.remembered_until);
-        let wins = other.compare_precedence(self).is_gt();
+        let order = other.compare_precedence(self);
+        // Another signature of the same rule: the auth service has a new key.
+        let wins = order.is_gt() || order.is_eq() && other.signature != self.signature;
         let changed = wins || remembered_until != self.remembered_until;
         if wins {
             self.clone_from(other);

@@ -5,7 +5,7 @@
 //! the rules when they change.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
@@ -26,6 +26,9 @@ const DEFAULT_SHUTDOWN_RETRY_MS: u32 = 30_000;
 pub struct AccessRules {
     // Includes lifted rules.
     by_key: BTreeMap<RuleKey, Arc<AccessRule>>,
+    // The rules of nodes. They only add to `by_key`: a node cannot replace a rule of the auth
+    // service.
+    by_nodes: BTreeMap<RuleKey, Arc<AccessRule>>,
     index: RuleIndex,
 }
 
@@ -104,9 +107,9 @@ impl AccessRules {
     /// A set with these rules, and without rules that need not be remembered. None if these rules
     /// change nothing.
     pub(crate) fn with_rules(&self, rules: impl IntoIterator<Item = AccessRule>, now: u64) -> Option<Self> {
-        let mut all = None::<BTreeMap<RuleKey, Arc<AccessRule>>>;
+        let mut all = None::<Self>;
         for rule in rules {
-            let current = all.as_ref().unwrap_or(&self.by_key).get(&rule.key);
+            let current = all.as_ref().unwrap_or(self).rules_of(rule.is_from_node).get(&rule.key);
             let next = match current {
                 None => rule,
                 Some(current) => {
@@ -117,39 +120,70 @@ impl AccessRules {
                     next
                 }
             };
-            all.get_or_insert_with(|| self.by_key.clone()).insert(next.key.clone(), Arc::new(next));
+            let all = all.get_or_insert_with(|| self.clone());
+            let rules = if next.is_from_node { &mut all.by_nodes } else { &mut all.by_key };
+            rules.insert(next.key.clone(), Arc::new(next));
         }
         all.map(|mut all| {
-            all.retain(|_, rule| !rule.is_forgettable(now));
+            all.by_key.retain(|_, rule| !rule.is_forgettable(now));
+            all.by_nodes.retain(|_, rule| !rule.is_forgettable(now));
             let mut index = RuleIndex::default();
-            all.values().filter(|rule| rule.is_in_force(now)).for_each(|rule| index.insert_rule(rule));
-            Self { by_key: all, index }
+            all.rules_in_force(now).for_each(|rule| index.insert_rule(rule));
+            Self { index, ..all }
         })
+    }
+
+    fn rules_of(&self, nodes: bool) -> &BTreeMap<RuleKey, Arc<AccessRule>> {
+        if nodes { &self.by_nodes } else { &self.by_key }
     }
 
     /// The rule for a key, if it is in force.
     pub fn rule_in_force(&self, key: &RuleKey, now: u64) -> Option<&Arc<AccessRule>> {
-        self.by_key.get(key).filter(|rule| rule.is_in_force(now))
+        let own = self.by_key.get(key).filter(|rule| rule.is_in_force(now));
+        let added = self.by_nodes.get(key).filter(|rule| self.is_node_rule_in_force(rule, now));
+        own.into_iter().chain(added).max_by_key(|rule| rule.in_force_until)
     }
 
-    /// The rules in force, by key.
+    /// Whether a rule of a node is in force: the auth service may have lifted it since.
+    fn is_node_rule_in_force(&self, rule: &AccessRule, now: u64) -> bool {
+        let is_lifted = || {
+            self.by_key
+                .get(&rule.key)
+                .is_some_and(|later| later.is_lifted && later.written_at >= rule.written_at)
+        };
+        rule.is_in_force(now) && !is_lifted()
+    }
+
+    /// The rules in force by key, one for each key.
     pub fn rules_in_force(&self, now: u64) -> impl Iterator<Item = &Arc<AccessRule>> {
-        self.by_key.values().filter(move |rule| rule.is_in_force(now))
+        let keys: BTreeSet<&RuleKey> = self.by_key.keys().chain(self.by_nodes.keys()).collect();
+        keys.into_iter().filter_map(move |key| self.rule_in_force(key, now))
     }
 
-    /// The rules that must be remembered, lifted rules too.
+    /// The rules that must be remembered, lifted rules too: those of the auth service, then those of
+    /// nodes.
     pub(crate) fn remembered_rules(&self, now: u64) -> impl Iterator<Item = &Arc<AccessRule>> {
-        self.by_key.values().filter(move |rule| !rule.is_forgettable(now))
+        self.by_key.values().chain(self.by_nodes.values()).filter(move |rule| !rule.is_forgettable(now))
+    }
+
+    /// The held rule with the key and the source of another rule.
+    pub(crate) fn counterpart(&self, rule: &AccessRule) -> Option<&Arc<AccessRule>> {
+        self.rules_of(rule.is_from_node).get(&rule.key)
+    }
+
+    /// The rule of a node for a key.
+    pub(crate) fn rule_of_nodes(&self, key: &RuleKey) -> Option<&Arc<AccessRule>> {
+        self.by_nodes.get(key)
     }
 
     /// The number of remembered rules.
     pub fn len(&self) -> usize {
-        self.by_key.len()
+        self.by_key.len() + self.by_nodes.len()
     }
 
     /// Whether no rule is remembered.
     pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.by_key.is_empty() && self.by_nodes.is_empty()
     }
 }
 

@@ -31,4 +31,4 @@ pub use access_subject::{AccessRefusal, AccessSubject};
 pub use denied_range::{DeniedRangeError, parse_denied_range};
 pub use notice::{Notice, NoticeAudience};
 pub use rule_key::{RULE_KINDS, RuleKey, RuleKeyError};
-pub use rule_log::{MemoryRuleLog, RedisRuleLog, RuleChange, RuleLog};
+pub use rule_log::{MemoryRuleLog, RedisRuleLog, RuleChange, RuleLog, RuleProof, StatementSigner};

@@ -129,8 +129,10 @@ pub(crate) fn describe_error(error: &RedisError) -> String {
 fn missing_permission(detail: &str) -> String {
     match detail.split('\'').nth(1) {
         Some(command) => format!("+{command}"),
-        None if detail.contains("channel") => "a channel, &sb:*".to_owned(),
-        None => "a key, ~sb:*".to_owned(),
+        None if detail.contains("channel") => {
+            "a channel; compare its rules with deploy/redis/users.acl.template".to_owned()
+        }
+        None => "a key; compare its rules with deploy/redis/users.acl.template".to_owned(),
     }
 }
 
@@ -170,9 +172,12 @@ mod tests {
             ("User signal has no permissions to run the 'info' command", "+info"),
             (
                 "this user has no permissions to access one of the channels used as arguments",
-                "a channel, &sb:*",
+                "a channel; compare its rules with deploy/redis/users.acl.template",
             ),
-            ("this user has no permissions to access one of the keys used as arguments", "a key, ~sb:*"),
+            (
+                "this user has no permissions to access one of the keys used as arguments",
+                "a key; compare its rules with deploy/redis/users.acl.template",
+            ),
         ] {
             assert_eq!(missing_permission(detail), expected);
         }

@@ -1,10 +1,17 @@
 //! All Redis keys and topics.
 //!
-//! Owns: the partition of a room, and the name of each key. Must not: talk to Redis.
-//! Next: `rooms/src/store/redis` writes most keys, each with a TTL.
+//! Owns: the partition of a room, the name of each key, and which service may use it. Must not:
+//! talk to Redis. Next: `rooms/src/store/redis` writes most keys, each with a TTL.
+//!
+//! A name begins with its kind ([`KeyKind`], [`TopicKind`]), because the users of Redis are limited
+//! by the beginning of names (`deploy/redis/users.acl.template`). `sb:a:` is for the auth service
+//! alone, `sb:s:` for signaling nodes alone; every other kind is shared. Each key is made from a
+//! kind, so that no key can be without an owner.
 //!
 //! The hash tag `{tag}` of a room's partition keeps its keys and topics in one slot of a Redis
 //! Cluster, so that one script may use them all.
+
+use std::fmt::Display;
 
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 
@@ -36,39 +43,225 @@ pub fn partition_of_room(room: &RoomId) -> usize {
     (fnv1a(room.as_str().bytes()) % PARTITIONS as u64) as usize
 }
 
-fn hash_tag(room: &RoomId) -> &'static str {
-    HASH_TAGS[partition_of_room(room)]
+/// A user of Redis: each service has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisUser {
+    /// The auth service.
+    Auth,
+    /// A signaling node.
+    Signal,
+}
+
+impl RedisUser {
+    /// Both users.
+    pub const ALL: [Self; 2] = [Self::Auth, Self::Signal];
+
+    /// The name in the ACL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Signal => "signal",
+        }
+    }
+}
+
+/// What a user may do with a kind of key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyAccess {
+    /// Whether the user may read the value.
+    pub read: bool,
+    /// Whether the user may write the value.
+    pub write: bool,
+}
+
+const NO: KeyAccess = KeyAccess { read: false, write: false };
+const READ: KeyAccess = KeyAccess { read: true, write: false };
+const WRITE: KeyAccess = KeyAccess { read: false, write: true };
+const BOTH: KeyAccess = KeyAccess { read: true, write: true };
+
+/// The type of the value of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueType {
+    /// A hash.
+    Hash,
+    /// A set.
+    Set,
+    /// A sorted set.
+    SortedSet,
+    /// A stream.
+    Stream,
+    /// A string.
+    Text,
+}
+
+macro_rules! key_kinds {
+    ($($(#[$doc:meta])* $kind:ident: $prefix:literal, $value:ident, auth $auth:ident, signal $signal:ident;)*) => {
+        /// A kind of key.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum KeyKind { $($(#[$doc])* $kind),* }
+
+        impl KeyKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The beginning of the name of each key of this kind, and of no other key.
+            pub const fn prefix(self) -> &'static str {
+                match self { $(Self::$kind => $prefix),* }
+            }
+
+            /// The type of the values.
+            pub const fn value_type(self) -> ValueType {
+                match self { $(Self::$kind => ValueType::$value),* }
+            }
+
+            /// What a user may do with keys of this kind.
+            pub const fn access(self, user: RedisUser) -> KeyAccess {
+                match (self, user) {
+                    $((Self::$kind, RedisUser::Auth) => $auth, (Self::$kind, RedisUser::Signal) => $signal),*
+                }
+            }
+        }
+    };
+}
+
+key_kinds! {
+    /// See [`room_key`].
+    Room: "sb:room:", Hash, auth BOTH, signal BOTH;
+    /// See [`mailbox_key`].
+    Mailbox: "sb:box:", Stream, auth BOTH, signal BOTH;
+    /// See [`node_rooms_key`].
+    NodeRooms: "sb:on:", Set, auth BOTH, signal BOTH;
+    /// See [`due_key`].
+    Due: "sb:due:", SortedSet, auth BOTH, signal BOTH;
+    /// See [`user_rooms_key`].
+    UserRooms: "sb:a:made:", SortedSet, auth BOTH, signal NO;
+    /// See [`NODES_KEY`].
+    Nodes: "sb:s:nodes", SortedSet, auth NO, signal BOTH;
+    /// See [`PARTITION_COUNT_KEY`].
+    PartitionCount: "sb:partitions", Text, auth BOTH, signal BOTH;
+    /// See [`ticket_key`].
+    Ticket: "sb:ticket:", Text, auth WRITE, signal BOTH;
+    /// See [`refresh_family_key`].
+    RefreshFamily: "sb:a:refresh:", Hash, auth BOTH, signal NO;
+    /// See [`invites_key`].
+    Invites: "sb:a:invite:", Hash, auth BOTH, signal NO;
+    /// See [`RULES_KEY`].
+    Rules: "sb:rules:", Hash, auth BOTH, signal READ;
+    /// See [`RULE_ENDS_KEY`].
+    RuleEnds: "sb:rule-ends:", SortedSet, auth BOTH, signal READ;
+    /// See [`RULE_LOG_KEY`].
+    RuleLog: "sb:rule-log:", Stream, auth BOTH, signal READ;
+    /// See [`NODE_RULES_KEY`].
+    NodeRules: "sb:node-rules:", Hash, auth READ, signal BOTH;
+    /// See [`NODE_RULE_ENDS_KEY`].
+    NodeRuleEnds: "sb:node-rule-ends:", SortedSet, auth READ, signal BOTH;
+    /// See [`NODE_RULE_LOG_KEY`].
+    NodeRuleLog: "sb:node-rule-log:", Stream, auth READ, signal BOTH;
+    /// See [`webhook_queue_key`].
+    WebhookQueue: "sb:hooks:", Stream, auth BOTH, signal BOTH;
+    /// See [`webhook_state_key`].
+    WebhookState: "sb:hook-state:", Hash, auth BOTH, signal BOTH;
+    /// See [`webhook_lease_key`].
+    WebhookLease: "sb:a:hook-lease:", Text, auth BOTH, signal NO;
+    /// See [`webhook_dead_key`].
+    WebhookDead: "sb:a:hook-dead:", Stream, auth BOTH, signal NO;
+    /// See [`usage_key`].
+    Usage: "sb:usage:", Hash, auth READ, signal BOTH;
+}
+
+impl KeyKind {
+    /// The kind of a key. None if the key is not ours.
+    pub fn of_key(key: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| key.starts_with(kind.prefix()))
+    }
+
+    /// The key with this name.
+    fn key(self, name: impl Display) -> String {
+        format!("{}{name}", self.prefix())
+    }
+
+    /// The key of partition `p`.
+    fn key_in(self, p: usize) -> String {
+        format!("{}{{{}}}", self.prefix(), HASH_TAGS[p])
+    }
+
+    /// The key with this name in partition `p`.
+    fn named_key_in(self, p: usize, name: impl Display) -> String {
+        format!("{}{{{}}}:{name}", self.prefix(), HASH_TAGS[p])
+    }
+}
+
+/// A kind of topic. It stores nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicKind {
+    /// The messages for one node.
+    Node,
+    /// The event feed.
+    Feed,
+}
+
+/// What a user may do with a kind of topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicAccess {
+    /// Whether the user may subscribe.
+    pub subscribe: bool,
+    /// Whether the user may publish.
+    pub publish: bool,
+}
+
+impl TopicKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Node, Self::Feed];
+
+    /// The beginning of the name of each topic of this kind.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Node => "sb:node:",
+            Self::Feed => "sb:feed:",
+        }
+    }
+
+    /// What a user may do with topics of this kind. Both services change rooms, so both publish.
+    pub const fn access(self, user: RedisUser) -> TopicAccess {
+        let subscribe =
+            matches!((self, user), (Self::Node, RedisUser::Signal) | (Self::Feed, RedisUser::Auth));
+        TopicAccess { subscribe, publish: true }
+    }
+
+    fn topic_in(self, p: usize) -> String {
+        format!("{}{{{}}}", self.prefix(), HASH_TAGS[p])
+    }
 }
 
 /// The room hash: instance, replication id, version, members and their counters. TTL: the longest
 /// life of the room and the resume window.
 pub fn room_key(room: &RoomId) -> String {
-    format!("sb:{{{}}}:room:{room}", hash_tag(room))
+    KeyKind::Room.named_key_in(partition_of_room(room), room)
 }
 
 /// The mailbox stream of one peer. TTL: the resume window and three leases.
 pub fn mailbox_key(room: &RoomId, peer: &PeerId) -> String {
-    format!("sb:{{{}}}:box:{room}:{peer}", hash_tag(room))
+    KeyKind::Mailbox.named_key_in(partition_of_room(room), format_args!("{room}:{peer}"))
 }
 
 /// The start of a node's topic in a room's partition. Scripts append the id of the node.
 pub fn node_topic_prefix(room: &RoomId) -> String {
-    format!("sb:{{{}}}:node:", hash_tag(room))
+    format!("{}:", TopicKind::Node.topic_in(partition_of_room(room)))
 }
 
 /// The topic of a node in partition `p`. It stores nothing.
 pub fn node_topic(p: usize, node: &NodeId) -> String {
-    format!("sb:{{{}}}:node:{node}", HASH_TAGS[p])
+    format!("{}:{node}", TopicKind::Node.topic_in(p))
 }
 
 /// The rooms of partition `p` in which a node has peers. TTL: the longest life of a room.
 pub fn node_rooms_key(p: usize, node: &NodeId) -> String {
-    format!("sb:{{{}}}:on:{node}", HASH_TAGS[p])
+    KeyKind::NodeRooms.named_key_in(p, node)
 }
 
 /// The rooms of partition `p` by their next deadline. TTL: the longest life of a room.
 pub fn due_key(p: usize) -> String {
-    format!("sb:{{{}}}:due", HASH_TAGS[p])
+    KeyKind::Due.key_in(p)
 }
 
 /// The partition of a user's data.
@@ -78,79 +271,91 @@ pub fn partition_of_user(user: &UserId) -> usize {
 
 /// The rooms that a user has created, by the end of their retention. TTL: until the last one ends.
 pub fn user_rooms_key(user: &UserId) -> String {
-    format!("sb:{{{}}}:made:{user}", HASH_TAGS[partition_of_user(user)])
+    KeyKind::UserRooms.named_key_in(partition_of_user(user), user)
 }
 
 /// The nodes by the end of their leases. TTL: the longest life of a room.
-pub const NODES_KEY: &str = "sb:nodes";
+pub const NODES_KEY: &str = KeyKind::Nodes.prefix();
 
 /// The number of partitions, so that a node with another number can refuse to start. TTL: a day,
 /// renewed by nodes.
-pub const PARTITION_COUNT_KEY: &str = "sb:partitions";
+pub const PARTITION_COUNT_KEY: &str = KeyKind::PartitionCount.prefix();
 
-/// The claims that a ticket stands for, by the digest of the ticket. TTL: the life of the ticket.
+/// The signed token that a ticket stands for, by the digest of the ticket. TTL: the life of the
+/// ticket.
 pub fn ticket_key(digest: &str) -> String {
-    format!("sb:ticket:{digest}")
+    KeyKind::Ticket.key(digest)
 }
 
 /// A refresh family: the digest of its newest token and the claims. TTL: the life of the newest
 /// token, at most the life of the family.
 pub fn refresh_family_key(family: &str) -> String {
-    format!("sb:refresh:{family}")
+    KeyKind::RefreshFamily.key(family)
 }
 
 /// The invites to a room. TTL: that of the last invite to expire.
 pub fn invites_key(room: &RoomId) -> String {
-    format!("sb:invite:{room}")
+    KeyKind::Invites.key(room)
 }
 
-/// The access rules, a hash. This key and the next two share a hash tag, so that one script may use
-/// them all. TTL: that of the rule that is kept longest, at most 31 days and an hour.
-pub const RULES_KEY: &str = "sb:{control}:rules";
+/// The access rules of the auth service, a hash. The keys of both sets of rules share a hash tag, so
+/// that one script may use them all. TTL: that of the rule that is kept longest, at most 31 days and
+/// an hour.
+pub const RULES_KEY: &str = "sb:rules:{control}";
 
 /// The access rules by the end of their retention. TTL: as [`RULES_KEY`].
-pub const RULE_ENDS_KEY: &str = "sb:{control}:ends";
+pub const RULE_ENDS_KEY: &str = "sb:rule-ends:{control}";
 
 /// The latest changes of access rules, and notices: a stream, bounded by number and age. TTL: ten
 /// minutes.
-pub const RULE_LOG_KEY: &str = "sb:{control}:log";
+pub const RULE_LOG_KEY: &str = "sb:rule-log:{control}";
+
+/// The access rules that signaling nodes wrote: revoked grants, and copies of rules that the store
+/// had lost. As [`RULES_KEY`].
+pub const NODE_RULES_KEY: &str = "sb:node-rules:{control}";
+
+/// As [`RULE_ENDS_KEY`], for [`NODE_RULES_KEY`].
+pub const NODE_RULE_ENDS_KEY: &str = "sb:node-rule-ends:{control}";
+
+/// As [`RULE_LOG_KEY`], for [`NODE_RULES_KEY`].
+pub const NODE_RULE_LOG_KEY: &str = "sb:node-rule-log:{control}";
 
 /// The topic of the event feed in a room's partition. It stores nothing.
 pub fn feed_topic(room: &RoomId) -> String {
-    format!("sb:{{{}}}:feed", hash_tag(room))
+    TopicKind::Feed.topic_in(partition_of_room(room))
 }
 
 /// The topics of the event feed in all partitions.
 pub fn feed_topics() -> impl Iterator<Item = String> {
-    HASH_TAGS.iter().map(|tag| format!("sb:{{{tag}}}:feed"))
+    (0..PARTITIONS).map(|p| TopicKind::Feed.topic_in(p))
 }
 
 /// The webhook events of the rooms of partition `p`: a stream, bounded by number and age. TTL:
 /// `webhooks.give_up` and a minute, at most a day and a minute.
 pub fn webhook_queue_key(p: usize) -> String {
-    format!("sb:{{{}}}:hooks", HASH_TAGS[p])
+    KeyKind::WebhookQueue.key_in(p)
 }
 
 /// The progress of the webhook events of partition `p`: a hash. TTL: as that of the events.
 pub fn webhook_state_key(p: usize) -> String {
-    format!("sb:{{{}}}:hooks:state", HASH_TAGS[p])
+    KeyKind::WebhookState.key_in(p)
 }
 
 /// The process that delivers the webhook events of partition `p`. TTL: a few seconds.
 pub fn webhook_lease_key(p: usize) -> String {
-    format!("sb:{{{}}}:hooks:lease", HASH_TAGS[p])
+    KeyKind::WebhookLease.key_in(p)
 }
 
 /// The dead letters of partition `p`: a stream, bounded by number and age. TTL:
 /// `webhooks.dead_kept`.
 pub fn webhook_dead_key(p: usize) -> String {
-    format!("sb:{{{}}}:hooks:dead", HASH_TAGS[p])
+    KeyKind::WebhookDead.key_in(p)
 }
 
 /// The usage of a day such as `2026-11-21`, by API key and room: a hash. TTL: `usage.kept` after
 /// the last write.
 pub fn usage_key(day: &str) -> String {
-    format!("sb:usage:{day}")
+    KeyKind::Usage.key(day)
 }
 
 #[cfg(test)]
@@ -182,6 +387,63 @@ mod tests {
             [room_key(&name), mailbox_key(&name, &peer), node_topic_prefix(&name), feed_topic(&name)];
         for key in hooks.into_iter().chain(others) {
             assert!(key.contains(&tag), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_of_the_one_kind_that_its_name_begins_with() {
+        let (room, user, p) = (RoomId::parse("r").unwrap(), UserId::parse("u").unwrap(), 3);
+        let (peer, node) = (PeerId::from_bits(7), NodeId::from_bits(8));
+        let keys = [
+            (KeyKind::Room, room_key(&room)),
+            (KeyKind::Mailbox, mailbox_key(&room, &peer)),
+            (KeyKind::NodeRooms, node_rooms_key(p, &node)),
+            (KeyKind::Due, due_key(p)),
+            (KeyKind::UserRooms, user_rooms_key(&user)),
+            (KeyKind::Nodes, NODES_KEY.to_owned()),
+            (KeyKind::PartitionCount, PARTITION_COUNT_KEY.to_owned()),
+            (KeyKind::Ticket, ticket_key("d")),
+            (KeyKind::RefreshFamily, refresh_family_key("f")),
+            (KeyKind::Invites, invites_key(&room)),
+            (KeyKind::Rules, RULES_KEY.to_owned()),
+            (KeyKind::RuleEnds, RULE_ENDS_KEY.to_owned()),
+            (KeyKind::RuleLog, RULE_LOG_KEY.to_owned()),
+            (KeyKind::NodeRules, NODE_RULES_KEY.to_owned()),
+            (KeyKind::NodeRuleEnds, NODE_RULE_ENDS_KEY.to_owned()),
+            (KeyKind::NodeRuleLog, NODE_RULE_LOG_KEY.to_owned()),
+            (KeyKind::WebhookQueue, webhook_queue_key(p)),
+            (KeyKind::WebhookState, webhook_state_key(p)),
+            (KeyKind::WebhookLease, webhook_lease_key(p)),
+            (KeyKind::WebhookDead, webhook_dead_key(p)),
+            (KeyKind::Usage, usage_key("2026-11-21")),
+        ];
+        assert_eq!(keys.len(), KeyKind::ALL.len(), "a kind has no row");
+        for (kind, key) in keys {
+            let found: Vec<_> = KeyKind::ALL.iter().filter(|kind| key.starts_with(kind.prefix())).collect();
+            assert_eq!(found, [&kind], "{key}");
+        }
+    }
+
+    /// A name that is not in the table of kinds would have no owner.
+    #[test]
+    fn no_name_is_written_outside_the_table_of_kinds() {
+        let source = include_str!("redis_keys.rs");
+        let (source, _) = source.split_once("#[cfg(test)]").unwrap();
+        // The three constants of each set of rules repeat the prefix, because a constant cannot be
+        // formatted.
+        assert_eq!(source.matches("\"sb:").count(), KeyKind::ALL.len() + TopicKind::ALL.len() + 6);
+    }
+
+    #[test]
+    fn a_key_of_one_service_alone_says_so() {
+        for kind in KeyKind::ALL {
+            let used_by = RedisUser::ALL.map(|user| kind.access(user) != NO);
+            let expected = match used_by {
+                [true, false] => kind.prefix().starts_with("sb:a:"),
+                [false, true] => kind.prefix().starts_with("sb:s:"),
+                _ => !kind.prefix().starts_with("sb:a:") && !kind.prefix().starts_with("sb:s:"),
+            };
+            assert!(expected, "{kind:?}");
         }
     }
 

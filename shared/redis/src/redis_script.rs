@@ -39,6 +39,13 @@ impl RedisScript {
         self
     }
 
+    /// The command that runs the script. A script that only reads needs only the permission to read
+    /// its keys.
+    pub(crate) fn command(&self) -> &'static str {
+        let only_reads = self.flags.is_some_and(|flags| flags.split(',').any(|flag| flag == "no-writes"));
+        if only_reads { "EVALSHA_RO" } else { "EVALSHA" }
+    }
+
     /// The SHA-1 of the text in hexadecimal digits, by which Redis knows the script.
     pub(crate) fn hash(&self) -> &str {
         self.driver().get_hash()
@@ -108,12 +115,17 @@ mod tests {
     static FLAGGED: RedisScript =
         RedisScript::new("return one").with_common("local one = 1").with_flags("allow-oom");
     static CHECKED: RedisScript = RedisScript::new("return 1").with_flags("");
+    static READING: RedisScript = RedisScript::new("return 1").with_flags("no-writes,allow-oom");
 
     #[test]
     fn the_text_has_the_flags_first_and_the_common_part_before_the_own() {
         assert_eq!(PLAIN.text(), "\nreturn 1");
         assert_eq!(FLAGGED.text(), "#!lua flags=allow-oom\nlocal one = 1\nreturn one");
         assert_eq!(CHECKED.text(), "#!lua\n\nreturn 1");
+        assert_eq!(
+            [PLAIN.command(), FLAGGED.command(), READING.command()],
+            ["EVALSHA", "EVALSHA", "EVALSHA_RO"]
+        );
         assert_eq!(FLAGGED.hash(), Script::new(&FLAGGED.text()).get_hash());
     }
 

@@ -27,4 +27,6 @@ pub use ticket::{
 };
 pub use token_error::TokenError;
 pub use token_kind::TokenKind;
-pub use verifier::{KeyAlgorithm, RegisteredClaims, TokenClaims, TokenVerifier, VerificationKey};
+pub use verifier::{
+    KeyAlgorithm, RegisteredClaims, TokenClaims, TokenVerifier, VerificationKey, signed_statement,
+};

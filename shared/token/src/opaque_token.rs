@@ -1,7 +1,7 @@
 //! Opaque tokens: tickets, refresh tokens and invite codes.
 //!
 //! Owns: their text form and their digest. Must not: know what a token stands for; the store keeps
-//! that under the digest, and never the token itself.
+//! that under the digest, and never the opaque token itself.
 
 use std::fmt;
 

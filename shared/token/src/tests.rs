@@ -233,3 +233,34 @@ fn a_token_signed_by_an_application_needs_no_caller() {
     assert_eq!((claims.caller.as_str(), claims.region, claims.jti.grant()), ("app", None, "0a1b"));
     assert_eq!(claims.jti.sibling(3).grant(), "0a1b");
 }
+
+#[test]
+fn a_statement_is_valid_for_its_purpose_and_key_only() {
+    let secret = shared_secret();
+    let key = EncodingKey::from_secret(secret.expose());
+    let sign = |bytes: &str| {
+        let signature = jsonwebtoken::crypto::sign(bytes.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{}~{signature}", secret.kid())
+    };
+    let verifier = hs256_verifier();
+    let signature = sign(&signed_statement("rule", "ban"));
+    assert!(verifier.verify_statement("rule", "ban", &signature));
+    for (purpose, statement, signature) in [
+        ("rule", "lift", signature.clone()),
+        ("other", "ban", signature.clone()),
+        ("rule", "ban", signature.replacen('~', "", 1)),
+        ("rule", "ban", signature.replacen(&secret.kid(), "k", 1)),
+        ("rule", "ban", String::new()),
+    ] {
+        assert!(!verifier.verify_statement(purpose, statement, &signature), "{purpose} {statement}");
+    }
+    // The signature of a token is no signature of a statement.
+    let token = super::tests::sign(&header_of_kind(TokenKind::Room), &claims_of_kind(TokenKind::Room));
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let signature = format!("{}~{signature}", secret.kid());
+    assert!(!verifier.verify_statement("", message, &signature));
+    // Where keys are published, processes that cannot issue tokens may hold the shared secret.
+    let published = TokenVerifier::with_published_keys([&secret]);
+    assert!(!published.can_verify_statements() && verifier.can_verify_statements());
+    assert!(!published.verify_statement("rule", "ban", &sign(&signed_statement("rule", "ban"))));
+}

@@ -1,12 +1,12 @@
 //! Tickets: single-use codes that a URL may contain (docs/PROTOCOL.md, section 1).
 //!
-//! A ticket stands for one room token that was verified. The store keeps the claims of the token
-//! under the digest of the ticket, so no signature is checked when the ticket is redeemed. A ticket
-//! is valid once, within [`TICKET_LIFE`]. It is redeemed in one atomic step: in Redis,
-//! `SET key used XX GET KEEPTTL` returns the previous value. That is nothing
-//! ([`TicketRedemption::Unknown`]), `used` ([`TicketRedemption::Used`]), or the claims.
+//! A ticket stands for one room token that was verified. The store keeps the signed token under the
+//! digest of the ticket. A ticket is valid once, within [`TICKET_LIFE`]. It is redeemed in one atomic
+//! step: in Redis, `SET key used XX GET KEEPTTL` returns the previous value. That is nothing
+//! ([`TicketRedemption::Unknown`]), `used` ([`TicketRedemption::Used`]), or the token.
 //!
-//! Must not: check the claims. The caller checks `exp` and the access rules.
+//! Must not: trust the token. The caller verifies it as a token that it got from the client, because
+//! the store is not an authority.
 
 use std::{
     collections::HashMap,
@@ -14,22 +14,22 @@ use std::{
     time::Duration,
 };
 
-use super::{OpaqueToken, OpaqueTokenKind, RoomClaims};
+use super::{OpaqueToken, OpaqueTokenKind};
 
 /// The time within which a ticket can be redeemed.
 pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 
-/// The stored value of a ticket that was redeemed; it replaces the claims until the ticket expires.
+/// The stored value of a ticket that was redeemed; it replaces the token until the ticket expires.
 pub const USED_TICKET_VALUE: &str = "used";
 
 /// The maximum of tickets in the memory of one process.
 const MAX_TICKETS: usize = 10_000;
 
-/// The result of a redeemed ticket.
-#[derive(Debug, Clone)]
+/// The result of a redeemed ticket. `Debug` is not derived, because it would show the token.
+#[derive(Clone, PartialEq, Eq)]
 pub enum TicketRedemption {
-    /// The ticket was valid, and is used from now on.
-    Claims(Box<RoomClaims>),
+    /// The ticket was valid, and is used from now on. Holds the signed token, unverified.
+    Token(Box<str>),
     /// The ticket was used before: 401 `ticket_used`.
     Used,
     /// The ticket was never issued, or it has expired: 401 `ticket_invalid`.
@@ -41,9 +41,7 @@ impl TicketRedemption {
     pub fn from_stored(value: Option<&str>) -> Self {
         match value {
             Some(USED_TICKET_VALUE) => Self::Used,
-            Some(json) => {
-                serde_json::from_str(json).map_or(Self::Unknown, |claims| Self::Claims(Box::new(claims)))
-            }
+            Some(token) => Self::Token(token.into()),
             None => Self::Unknown,
         }
     }
@@ -72,11 +70,11 @@ struct StoredTicket {
 }
 
 impl MemoryTicketStore {
-    /// Stores the claims under a digest from `now_ms` (milliseconds since 1970) for [`TICKET_LIFE`].
+    /// Stores a signed token under a digest from `now_ms` (milliseconds since 1970) for [`TICKET_LIFE`].
     ///
     /// # Errors
     /// [`TooManyTickets`].
-    pub fn store_ticket(&self, digest: String, claims: String, now_ms: u64) -> Result<(), TooManyTickets> {
+    pub fn store_ticket(&self, digest: String, token: String, now_ms: u64) -> Result<(), TooManyTickets> {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         if tickets.len() >= MAX_TICKETS {
             tickets.retain(|_, ticket| ticket.expires_ms > now_ms);
@@ -85,7 +83,7 @@ impl MemoryTicketStore {
             return Err(TooManyTickets);
         }
         let expires_ms = now_ms + TICKET_LIFE.as_millis() as u64;
-        tickets.insert(digest, StoredTicket { value: claims.into(), expires_ms });
+        tickets.insert(digest, StoredTicket { value: token.into(), expires_ms });
         Ok(())
     }
 
@@ -110,18 +108,15 @@ impl MemoryTicketStore {
 mod tests {
     use super::*;
 
-    const CLAIMS: &str = r#"{"iss":"signalbox","aud":"signalbox-signal","sub":"u","room":"r","role":"guest",
-        "permissions":[],"metadata":{"a": 1},"iat":1,"nbf":1,"exp":2,"jti":"g.1"}"#;
+    const TOKEN: &str = "header.claims.signature";
 
     #[test]
     fn a_ticket_can_be_redeemed_once_within_its_life() {
         let store = MemoryTicketStore::default();
-        store.store_ticket("a".to_owned(), CLAIMS.to_owned(), 1_000).unwrap();
-        assert!(matches!(store.peek_ticket("a", 1_000), TicketRedemption::Claims(_)));
-        let TicketRedemption::Claims(claims) = store.clone().redeem_ticket("a", 30_999) else {
-            panic!("the ticket is not valid")
-        };
-        assert_eq!((claims.grant(), claims.metadata.as_ref().unwrap().get()), ("g", r#"{"a": 1}"#));
+        store.store_ticket("a".to_owned(), TOKEN.to_owned(), 1_000).unwrap();
+        let is_token = |redemption| redemption == TicketRedemption::Token(TOKEN.into());
+        assert!(is_token(store.peek_ticket("a", 1_000)));
+        assert!(is_token(store.clone().redeem_ticket("a", 30_999)));
         assert!(matches!(store.peek_ticket("a", 30_999), TicketRedemption::Used));
         assert!(matches!(store.redeem_ticket("a", 30_999), TicketRedemption::Used));
         assert!(matches!(store.redeem_ticket("a", 31_000), TicketRedemption::Unknown));
@@ -132,9 +127,9 @@ mod tests {
     fn a_full_store_rejects_tickets_until_old_ones_expire() {
         let store = MemoryTicketStore::default();
         for n in 0..MAX_TICKETS {
-            store.store_ticket(n.to_string(), CLAIMS.to_owned(), 0).unwrap();
+            store.store_ticket(n.to_string(), TOKEN.to_owned(), 0).unwrap();
         }
-        assert_eq!(store.store_ticket("x".to_owned(), CLAIMS.to_owned(), 29_999), Err(TooManyTickets));
-        assert_eq!(store.store_ticket("x".to_owned(), CLAIMS.to_owned(), 30_000), Ok(()));
+        assert_eq!(store.store_ticket("x".to_owned(), TOKEN.to_owned(), 29_999), Err(TooManyTickets));
+        assert_eq!(store.store_ticket("x".to_owned(), TOKEN.to_owned(), 30_000), Ok(()));
     }
 }

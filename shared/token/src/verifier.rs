@@ -93,6 +93,12 @@ impl VerificationKey {
     }
 }
 
+/// The bytes that are signed for a statement. No token is signed over a line break, so a statement
+/// cannot be used as a token, nor a token as a statement.
+pub fn signed_statement(purpose: &str, statement: &str) -> String {
+    format!("{purpose}\n{statement}")
+}
+
 /// Verifies tokens with keys that cannot make one. Cheap to clone; clones share their keys.
 #[derive(Clone)]
 pub struct TokenVerifier {
@@ -121,6 +127,29 @@ impl TokenVerifier {
     /// Replaces the asymmetric keys.
     pub fn replace_published_keys(&self, keys: Vec<VerificationKey>) {
         *self.published_keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+    }
+
+    /// Whether a statement that is no token, such as an access rule, was signed for this purpose by a
+    /// key that only the issuer holds. The signature is `kid~base64url`. If keys are published, a
+    /// shared secret proves nothing here: other processes hold it too.
+    pub fn verify_statement(&self, purpose: &str, statement: &str, signature: &str) -> bool {
+        let Some((kid, signature)) = signature.split_once('~') else { return false };
+        let bytes = signed_statement(purpose, statement);
+        let has_signed = |key: &VerificationKey| {
+            key.kid == kid
+                && jsonwebtoken::crypto::verify(signature, bytes.as_bytes(), &key.key, key.algorithm)
+                    .unwrap_or(false)
+        };
+        if self.accepts_published_keys {
+            self.load_published_keys().iter().any(has_signed)
+        } else {
+            self.static_keys.iter().any(has_signed)
+        }
+    }
+
+    /// Whether a key is held that can verify a statement. A node has none before the first key set.
+    pub fn can_verify_statements(&self) -> bool {
+        !self.accepts_published_keys || !self.load_published_keys().is_empty()
     }
 
     fn load_published_keys(&self) -> Arc<[VerificationKey]> {

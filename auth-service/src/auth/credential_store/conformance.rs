@@ -7,9 +7,11 @@ use signalbox_protocol::{
     clock,
     id::{RoomId, random_hex},
 };
-use signalbox_redis::RedisClient;
+use signalbox_redis::{RedisClient, redis_keys};
 use signalbox_tests::redis_kind::{ExclusiveRedis, REDIS_KINDS};
-use signalbox_token::{MemoryTicketStore, OpaqueToken, TicketRedemption, USED_TICKET_VALUE};
+use signalbox_token::{
+    MemoryTicketStore, OpaqueToken, SecretBytes, SharedSecret, TicketRedemption, USED_TICKET_VALUE,
+};
 
 use super::{
     CredentialStore, MemoryCredentialStore, RedisCredentialStore,
@@ -18,7 +20,10 @@ use super::{
         RefreshRotation, RefreshRotationResult,
     },
 };
-use crate::auth::issuer::{derive_successor, family_id, new_salt};
+use crate::auth::{
+    issuer::{derive_successor, family_id, new_salt},
+    keys::SigningKeys,
+};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -38,7 +43,10 @@ async fn stores_under_test() -> Vec<StoreUnderTest> {
         let redis = kind.acquire().await;
         let client = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
         client.wait_for_servers(Duration::from_secs(10)).await.unwrap();
-        let store = RedisCredentialStore::new(client);
+        let secret =
+            SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap();
+        let keys = SigningKeys::from_secret(&secret, None);
+        let store = RedisCredentialStore::new(client, keys);
         let (store, tickets) = (CredentialStore::Redis(Arc::new(store)), MemoryTicketStore::default());
         stores.push(StoreUnderTest { label: format!("{kind:?}"), store, redis: Some(redis), tickets });
     }
@@ -213,21 +221,20 @@ async fn fifty_concurrent_uses_get_the_same_successor() {
 #[actix_web::test]
 async fn ticket_is_stored_under_its_digest_until_it_expires() {
     for StoreUnderTest { label, store, redis, tickets } in stores_under_test().await {
-        let (ticket, claims) = (OpaqueToken::random(), r#"{"iss":"x"}"#);
-        store.put_ticket(&ticket.digest(), claims.to_owned()).await.unwrap();
+        let (ticket, token) = (OpaqueToken::random(), "header.claims.signature");
+        store.put_ticket(&ticket.digest(), token.to_owned()).await.unwrap();
         let Some(redis) = redis else {
-            // The text is no claims. So a stored ticket is unknown at first, and used afterwards.
-            assert!(matches!(
-                tickets.redeem_ticket(&ticket.digest(), clock::now_ms()),
-                TicketRedemption::Unknown
-            ));
+            assert!(
+                tickets.redeem_ticket(&ticket.digest(), clock::now_ms())
+                    == TicketRedemption::Token(token.into())
+            );
             assert!(matches!(
                 tickets.redeem_ticket(&ticket.digest(), clock::now_ms()),
                 TicketRedemption::Used
             ));
             continue;
         };
-        let key = signalbox_redis::redis_keys::ticket_key(&ticket.digest());
+        let key = redis_keys::ticket_key(&ticket.digest());
         assert_eq!(redis.keys().await, std::slice::from_ref(&key), "{label}");
         let mut redeem = redis::cmd("SET");
         redeem.arg(&key).arg(USED_TICKET_VALUE).arg("XX").arg("GET").arg("KEEPTTL");
@@ -236,7 +243,7 @@ async fn ticket_is_stored_under_its_digest_until_it_expires() {
             let answers = redis.try_run_on_masters::<Option<String>>(&redeem).await;
             before.extend(answers.into_iter().flatten().flatten());
         }
-        assert_eq!(before, [claims, USED_TICKET_VALUE], "{label}");
+        assert_eq!(before, [token, USED_TICKET_VALUE], "{label}");
         let mut ttl = redis::cmd("PTTL");
         ttl.arg(&key);
         let lives = redis.try_run_on_masters::<i64>(&ttl).await;
@@ -384,5 +391,57 @@ proptest! {
                 chain.advance();
             }
         }
+    }
+}
+
+/// The records as a process may leave them that can write every key but has no key of the auth
+/// service.
+#[actix_web::test]
+async fn altered_or_moved_record_does_not_exist() {
+    let (room, other) = (RoomId::parse("r").unwrap(), RoomId::parse("s").unwrap());
+    for StoreUnderTest { label, store, redis, .. } in stores_under_test().await {
+        let Some(redis) = redis else { continue };
+        let set = async |key: &str, fields: &[(String, String)]| {
+            let mut hset = redis::cmd("HSET");
+            hset.arg(key);
+            fields.iter().for_each(|(field, value)| _ = hset.arg(field).arg(value));
+            redis.try_run_on_masters::<u64>(&hset).await;
+        };
+        let read = async |key: &str| {
+            let mut get = redis::cmd("HGETALL");
+            get.arg(key);
+            let found = redis.try_run_on_masters::<Vec<(String, String)>>(&get).await;
+            found.into_iter().flatten().find(|fields| !fields.is_empty()).unwrap()
+        };
+        let invite = new_invite(&room, 1, DAY_MS);
+        store.put_invite(invite.clone()).await.unwrap();
+        let key = redis_keys::invites_key(&room);
+        let fields = read(&key).await;
+        assert!(!fields.iter().any(|(_, value)| value.contains("guest")), "{label}: the terms are sealed");
+        // In another room.
+        set(&redis_keys::invites_key(&other), &fields).await;
+        assert_eq!(store.use_invite(&other, &invite.id).await.unwrap(), InviteUse::Unknown, "{label}");
+        // More uses and a later end.
+        set(&key, &[(format!("m:{}", invite.id), "1000".to_owned())]).await;
+        set(&key, &[(format!("e:{}", invite.id), (clock::now_ms() + 90 * DAY_MS).to_string())]).await;
+        assert!(matches!(store.use_invite(&room, &invite.id).await.unwrap(), InviteUse::Accepted(_)));
+        assert_eq!(store.use_invite(&room, &invite.id).await.unwrap(), InviteUse::UsedUp, "{label}");
+        assert_eq!(store.list_invites(&room).await.unwrap()[0].max_uses, 1, "{label}");
+        // Other terms.
+        set(&key, &[(format!("j:{}", invite.id), r#"{"role":"host"}"#.to_owned())]).await;
+        set(&key, &[(format!("n:{}", invite.id), "0".to_owned())]).await;
+        assert_eq!(store.use_invite(&room, &invite.id).await.unwrap(), InviteUse::Unknown, "{label}");
+        assert_eq!(store.list_invites(&room).await.unwrap(), [], "{label}");
+
+        let (one, two) = (
+            RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await,
+            RefreshChain::start(&store, DAY_MS, 30 * DAY_MS).await,
+        );
+        let keys = [&one, &two].map(|chain| redis_keys::refresh_family_key(&family_id(&chain.tokens[0])));
+        let fields = read(&keys[0]).await;
+        assert!(!fields.iter().any(|(_, value)| value.contains(&one.salt)), "{label}: the salt is sealed");
+        set(&keys[1], &fields).await;
+        assert_eq!(store.load_family(&family_id(&two.tokens[0])).await.unwrap(), None, "{label}");
+        assert!(store.load_family(&family_id(&one.tokens[0])).await.unwrap().is_some(), "{label}");
     }
 }

@@ -57,10 +57,10 @@ impl MemoryCredentialStore {
     pub(super) fn put_ticket(
         &self,
         digest: &str,
-        claims: String,
+        token: String,
         now_ms: u64,
     ) -> Result<(), CredentialStoreError> {
-        self.tickets.store_ticket(digest.to_owned(), claims, now_ms).map_err(|_| CredentialStoreError::Full)
+        self.tickets.store_ticket(digest.to_owned(), token, now_ms).map_err(|_| CredentialStoreError::Full)
     }
 
     pub(super) fn start_family(

@@ -4,6 +4,8 @@
 //! - [`CredentialStore`]: in Redis, or in this process if there is no Redis
 //! - [`contract`]: the records and results; `conformance`: the tests for both stores
 //!
+//! Redis is not an authority: a record is sealed with a key that no node holds (`keys::RecordSeal`).
+//!
 //! Owns: one atomic step for each change. Must not: see a secret (it gets digests only), or know
 //! the meaning of the terms. Every wait has a deadline.
 
@@ -41,14 +43,14 @@ impl CredentialStore {
         Self::Memory(Arc::new(MemoryCredentialStore::new(tickets)))
     }
 
-    /// Stores a ticket: the claims of the token that it stands for, under its digest.
+    /// Stores a ticket: the signed token that it stands for, under its digest.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
-    pub async fn put_ticket(&self, digest: &str, claims: String) -> Result<(), CredentialStoreError> {
+    pub async fn put_ticket(&self, digest: &str, token: String) -> Result<(), CredentialStoreError> {
         match self {
-            Self::Memory(store) => store.put_ticket(digest, claims, clock::now_ms()),
-            Self::Redis(store) => store.put_ticket(digest, &claims).await,
+            Self::Memory(store) => store.put_ticket(digest, token, clock::now_ms()),
+            Self::Redis(store) => store.put_ticket(digest, &token).await,
         }
     }
 

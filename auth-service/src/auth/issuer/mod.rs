@@ -10,4 +10,6 @@ mod refresh_token;
 
 pub(crate) use grant_policy::{GrantPolicy, RoomTokenTerms, TokenRequest, UserTokenTerms};
 pub(crate) use invite::{InviteCode, InviteTerms};
-pub(crate) use refresh_token::{REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id, new_salt};
+pub(crate) use refresh_token::{
+    REFRESH_REPEAT_MS, RenewableTerms, derive_successor, family_id, keyed_digest, new_salt,
+};

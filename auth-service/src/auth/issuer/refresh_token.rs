@@ -1,9 +1,9 @@
 //! Refresh tokens (RFC 9700, section 4.14): 32 bytes. The first half names the family, the second
 //! half is the secret.
 //!
-//! The successor of a token is derived from the token and from a salt in the store. So a client
-//! that lost the response gets the same successor again. The store holds only digests and cannot
-//! derive a token.
+//! The successor of a token is derived from the token and from the salt of the family. So a client
+//! that lost the response gets the same successor again. The store holds keyed digests and a sealed
+//! salt, so it cannot derive a token, nor make a token of another valid.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
@@ -38,14 +38,27 @@ pub(crate) fn new_salt() -> String {
 /// The successor of a token.
 pub(crate) fn derive_successor(token: &OpaqueToken, salt: &str) -> OpaqueToken {
     let mut bytes = *token.expose();
-    // A salt has 64 digits, as long as a block of the hash, so RFC 2104 uses it unchanged.
-    let mut key = [0; 64];
-    key.iter_mut().zip(salt.bytes()).for_each(|(target, byte)| *target = byte);
-    let mut mac = Hmac::<Sha256>::new(&key.into());
+    let mut mac = salted_mac(salt);
     mac.update(&bytes);
     let (_, proof) = bytes.split_at_mut(16);
     proof.copy_from_slice(&mac.finalize().into_bytes()[..16]);
     OpaqueToken::from_bytes(bytes)
+}
+
+/// The digest of a token, as the store keeps it. It is keyed with the salt, which the store holds
+/// only sealed, so nothing but the auth service can write the digest of a token of its choice.
+pub(crate) fn keyed_digest(token: &OpaqueToken, salt: &str) -> String {
+    let mut mac = salted_mac(salt);
+    mac.update(b"stored digest");
+    mac.update(token.expose());
+    to_hex(&mac.finalize().into_bytes())
+}
+
+fn salted_mac(salt: &str) -> Hmac<Sha256> {
+    // A salt has 64 digits, as long as a block of the hash, so RFC 2104 uses it unchanged.
+    let mut key = [0; 64];
+    key.iter_mut().zip(salt.bytes()).for_each(|(target, byte)| *target = byte);
+    Hmac::<Sha256>::new(&key.into())
 }
 
 fn to_hex(bytes: &[u8]) -> String {

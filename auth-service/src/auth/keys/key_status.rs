@@ -1,6 +1,7 @@
 //! The state of each key. It is not stored: it follows from the time at which each key begins to
 //! sign.
 
+use signalbox_access::MAX_RULE_LIFE_MS;
 use signalbox_config::AuthSettings;
 use signalbox_token::TokenKind;
 
@@ -21,6 +22,9 @@ pub struct KeyTiming {
     /// How long this service accepts a key after its successor began to sign, seconds: the longest
     /// life of any token.
     pub retained_s: u64,
+    /// How long the file of a key is kept after its successor began to sign, seconds: the longest
+    /// life of a record that is sealed, and of an access rule that is signed, with the key.
+    pub file_kept_s: u64,
 }
 
 impl KeyTiming {
@@ -28,10 +32,13 @@ impl KeyTiming {
     pub fn new(auth: &AuthSettings) -> Self {
         let cached_s = auth.jwks_ttl.0.as_millis().div_ceil(1000) as u64;
         let longest = TokenKind::ALL.map(TokenKind::max_life_s).into_iter().max().unwrap_or_default();
+        let longest_record_s = auth.refresh_ttl_max.0.as_secs().max(MAX_RULE_LIFE_MS / 1_000);
+        let retained_s = longest + cached_s + MARGIN_S;
         Self {
             lead_s: cached_s + PROPAGATION_S,
             publish_after_rotation_s: auth.token_ttl_max.0.as_secs() + cached_s + MARGIN_S,
-            retained_s: longest + cached_s + MARGIN_S,
+            retained_s,
+            file_kept_s: retained_s.max(longest_record_s + 2 * MARGIN_S),
         }
     }
 }
@@ -45,7 +52,7 @@ pub enum KeyState {
     Signing,
     /// The key signs no more; its tokens are still valid.
     Retiring,
-    /// No token of the key can be valid any more, so its file can be removed.
+    /// No token of the key can be valid any more. Its file still opens the records that it sealed.
     Expired,
 }
 
@@ -106,7 +113,8 @@ mod tests {
 
     use super::*;
 
-    const TIMES: KeyTiming = KeyTiming { lead_s: 10, publish_after_rotation_s: 100, retained_s: 1000 };
+    const TIMES: KeyTiming =
+        KeyTiming { lead_s: 10, publish_after_rotation_s: 100, retained_s: 1000, file_kept_s: 2000 };
 
     fn states(begins: &[u64], now_s: u64) -> Vec<(KeyState, bool)> {
         key_statuses(begins, now_s, TIMES).iter().map(|status| (status.state, status.published)).collect()
@@ -150,5 +158,6 @@ mod tests {
                 .all(|kind| times.retained_s >= kind.max_life_s() + auth.jwks_ttl.0.as_secs())
         );
         assert!(times.retained_s >= times.publish_after_rotation_s);
+        assert!(times.file_kept_s >= times.retained_s.max(auth.refresh_ttl_max.0.as_secs()));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the folder ([`folder`]), the state of each key ([`key_statuses`]), the signature
 //! ([`SigningKeys::sign`]), the published keys ([`SigningKeys::published_jwks`]) and the commands
-//! of an operator ([`operations`]). Must not: decide the claims of a token
+//! of an operator ([`operations`]), and the seal of records with a derived key ([`RecordSeal`]). Must not: decide the claims of a token
 //! (`auth/token_issuer.rs`), or show a private key. Next: `signing_keys.rs`.
 //!
 //! The state of a key follows from the clock and from the time in its file at which it begins to
@@ -13,6 +13,7 @@ pub mod folder;
 mod key_status;
 pub mod operations;
 mod private_key;
+mod record_seal;
 mod signing_keys;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use signalbox_token::MAX_JWKS_KEYS;
 
 pub use key_status::{KeyState, KeyStatus, KeyTiming, key_statuses};
 pub use private_key::PrivateKey;
+pub use record_seal::{RecordSeal, SealError, SealKey};
 pub(crate) use signing_keys::JwksBody;
 pub use signing_keys::{PublishedJwks, SigningKeys};
 

@@ -24,7 +24,7 @@ pub struct KeyRotation {
     pub kid: String,
     /// When it begins to sign, seconds since 1970.
     pub signs_from: u64,
-    /// The `kid` of each expired key that was removed.
+    /// The `kid` of each key that was removed.
     pub removed: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ pub fn create_first_key(
     Ok(key.public.kid().to_owned())
 }
 
-/// Creates the next key and removes the expired ones.
+/// Creates the next key, and removes the keys with which nothing valid is signed or sealed.
 ///
 /// The key begins to sign when every cached set holds it. With `at_once`, after a leak, it signs
 /// now, and a node fetches the set when it first meets the key. Without `algorithm` it has the
@@ -118,7 +118,11 @@ pub fn rotate_keys(
     let next = PrivateKey::generate(algorithm.unwrap_or(newest.public.algorithm()), signs_from)?;
     folder::write_key(path, &next)?;
     let mut removed = Vec::new();
-    for (key, _) in keys.iter().zip(&states).filter(|(_, listed)| listed.status.state == KeyState::Expired) {
+    let kept_s = times.file_kept_s - times.retained_s;
+    let is_unneeded = |status: &KeyStatus| {
+        status.state == KeyState::Expired && status.since_s.is_some_and(|since_s| now_s >= since_s + kept_s)
+    };
+    for (key, _) in keys.iter().zip(&states).filter(|(_, listed)| is_unneeded(&listed.status)) {
         folder::remove_key(path, key)?;
         removed.push(key.public.kid().to_owned());
     }

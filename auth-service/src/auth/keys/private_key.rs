@@ -7,7 +7,7 @@ use jsonwebtoken::{EncodingKey, jwk};
 use serde::{Deserialize, Serialize};
 use signalbox_token::{KeyAlgorithm, PublicJwk};
 
-use super::KeysError;
+use super::{KeysError, SealKey};
 
 /// Ed25519 in PKCS #8 (RFC 8410, section 7), up to the 32 bytes of the seed.
 const PKCS8_ED25519: [u8; 16] =
@@ -109,6 +109,11 @@ impl PrivateKey {
         let mut text = serde_json::to_vec_pretty(&file)?;
         text.push(b'\n');
         Ok(text)
+    }
+
+    /// The key that seals records of the credential store.
+    pub(crate) fn seal_key(&self) -> Option<SealKey> {
+        SealKey::derive(&self.secret)
     }
 
     /// The key in the form of the library that signs.

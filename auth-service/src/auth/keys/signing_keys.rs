@@ -3,6 +3,7 @@
 //! Must not: decide the state of a key (`key_status.rs`), or write a file (`operations.rs`).
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -11,11 +12,14 @@ use std::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use signalbox_access::StatementSigner;
 use signalbox_protocol::clock;
-use signalbox_token::{MAX_JWKS_KEYS, PublicJwk, SharedSecret, TokenClaims, TokenVerifier, VerificationKey};
+use signalbox_token::{
+    MAX_JWKS_KEYS, PublicJwk, SharedSecret, TokenClaims, TokenVerifier, VerificationKey, signed_statement,
+};
 use utoipa::ToSchema;
 
-use super::{KeyState, KeyTiming, KeysError, PrivateKey, folder, key_statuses};
+use super::{KeyState, KeyTiming, KeysError, PrivateKey, RecordSeal, SealKey, folder, key_statuses};
 
 /// How often the folder is read. A new key waits at least `KeyTiming::lead_s` for its first
 /// signature.
@@ -42,6 +46,10 @@ pub struct PublishedJwks {
 /// The state of the keys at one reading of the folder.
 struct KeySnapshot {
     signer: ActiveSigningKey,
+    /// Its first key belongs to the key that signs.
+    record_seal: RecordSeal,
+    /// Every key of the folder: an access rule outlives the tokens of the key that signed it.
+    statement_verifier: TokenVerifier,
     published: Option<Arc<PublishedJwks>>,
 }
 
@@ -65,8 +73,11 @@ impl SigningKeys {
         let key = EncodingKey::from_secret(secret.expose());
         let signer = ActiveSigningKey { kid: secret.kid(), algorithm: Algorithm::HS256, key };
         let verifier = TokenVerifier::from_secrets(std::iter::once(secret).chain(previous));
-        let snapshot = RwLock::new(Arc::new(KeySnapshot { signer, published: None }));
-        Arc::new(Self { verifier, folder: None, snapshot })
+        let secrets = std::iter::once(secret).chain(previous);
+        let record_seal = RecordSeal::new(secrets.filter_map(|secret| SealKey::derive(secret.expose())));
+        let statement_verifier = verifier.clone();
+        let snapshot = KeySnapshot { signer, record_seal, statement_verifier, published: None };
+        Arc::new(Self { verifier, folder: None, snapshot: RwLock::new(Arc::new(snapshot)) })
     }
 
     /// The keys of a folder sign and verify. Tokens that an application signs with a shared secret
@@ -104,6 +115,11 @@ impl SigningKeys {
             ..Header::new(snapshot.signer.algorithm)
         };
         jsonwebtoken::encode(&header, claims, &snapshot.signer.key)
+    }
+
+    /// The seal of records, with the keys of this moment.
+    pub(crate) fn record_seal(&self) -> RecordSeal {
+        self.snapshot().record_seal.clone()
     }
 
     /// The published set; `None` if a shared secret signs.
@@ -159,18 +175,44 @@ impl SigningKeys {
     }
 }
 
+/// Signatures of statements that are no tokens; [`TokenVerifier::verify_statement`] verifies them
+/// on a node.
+impl StatementSigner for SigningKeys {
+    fn sign_statement(&self, purpose: &str, statement: &str) -> Option<String> {
+        let signer = &self.snapshot().signer;
+        let bytes = signed_statement(purpose, statement);
+        let signature = jsonwebtoken::crypto::sign(bytes.as_bytes(), &signer.key, signer.algorithm).ok()?;
+        Some(format!("{}~{signature}", signer.kid))
+    }
+
+    fn verify_statement(&self, purpose: &str, statement: &str, signature: &str) -> bool {
+        self.snapshot().statement_verifier.verify_statement(purpose, statement, signature)
+    }
+
+    fn is_current_signature(&self, signature: &str) -> bool {
+        signature.split_once('~').is_some_and(|(kid, _)| kid == self.snapshot().signer.kid)
+    }
+}
+
 impl KeyFolder {
     fn load_snapshot(&self, now_s: u64) -> Result<(KeySnapshot, Vec<VerificationKey>), KeysError> {
         let keys = folder::read_keys(&self.path)?;
         let begins: Vec<_> = keys.iter().map(|key| key.signs_from).collect();
         let (mut signer, mut public, mut verifying) = (None, Vec::new(), Vec::new());
+        let (mut seal_keys, mut ever_verifying) = (VecDeque::new(), Vec::new());
+        let broken = |_| KeysError::Broken { path: self.path.clone(), problem: "holds a broken key" };
         for (key, status) in keys.iter().zip(key_statuses(&begins, now_s, self.timing)) {
+            let verification_key = key.public.to_verification_key().map_err(broken)?;
+            ever_verifying.push(verification_key.clone());
             if status.state == KeyState::Signing {
                 signer = Some(active_key(key));
+                seal_keys.extend(key.seal_key());
+                seal_keys.rotate_right(1);
+            } else {
+                seal_keys.extend(key.seal_key());
             }
             if status.state != KeyState::Expired {
-                let broken = |_| KeysError::Broken { path: self.path.clone(), problem: "holds a broken key" };
-                verifying.push(key.public.to_verification_key().map_err(broken)?);
+                verifying.push(verification_key);
             }
             if status.published {
                 public.push(&key.public);
@@ -181,7 +223,10 @@ impl KeyFolder {
         }
         let signer = signer.ok_or_else(|| KeysError::NoSigningKey(self.path.clone()))?;
         let published = Some(Arc::new(build_published_jwks(&public, self.max_age_s)));
-        Ok((KeySnapshot { signer, published }, verifying))
+        let statement_verifier = TokenVerifier::with_published_keys([]);
+        statement_verifier.replace_published_keys(ever_verifying);
+        let record_seal = RecordSeal::new(seal_keys);
+        Ok((KeySnapshot { signer, record_seal, statement_verifier, published }, verifying))
     }
 }
 

@@ -79,7 +79,7 @@ fn key_rotation_refuses_no_valid_token_at_any_step() {
 
         keys.reload(begin + timing().publish_after_rotation_s).unwrap();
         assert_eq!(published_kids(&keys), vec![rotated.kid.clone()]);
-        let expired_s = begin + timing().retained_s;
+        let expired_s = begin + timing().file_kept_s;
         let third = rotate_keys(&path, None, timing(), expired_s, false).unwrap();
         assert_eq!(third.removed, vec![old]);
         assert_eq!(list_keys(&path, timing(), expired_s).unwrap().len(), 2);

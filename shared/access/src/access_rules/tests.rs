@@ -59,7 +59,7 @@ fn any_rule() -> impl Strategy<Value = AccessRule> {
         };
         let json = serde_json::to_string(&terms).unwrap();
         let (at, until, keep) = (at * 700, until * 700, (until.max(keep) + 1) * 700);
-        let value = format!("{at} {until} {keep} {} {json}", u8::from(lifted));
+        let value = format!("{at} {until} {keep} {} k~s {json}", u8::from(lifted));
         AccessRule::parse(&key.to_string(), &value).unwrap()
     })
 }

@@ -4,12 +4,17 @@
 
 mod redis_server;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
+use jsonwebtoken::{Algorithm, EncodingKey};
 use signalbox_config as config;
 use signalbox_protocol::{
     CredentialRoot,
-    id::{RoomId, TokenId, UserId},
+    id::{RoomId, TokenId, UserId, random_hex},
 };
 use signalbox_redis::RedisClient;
 use signalbox_redis::redis_keys;
@@ -17,12 +22,14 @@ use signalbox_tests::{
     redis_kind::{ExclusiveRedis, REDIS_KINDS, RedisKind},
     test_redis::TestRedis,
 };
+use signalbox_token::{SecretBytes, SharedSecret, TokenVerifier, signed_statement};
 use tokio::time::timeout;
 
 use crate::{
     AccessControl, AccessRefusal, AccessRule, AccessRules, AccessSubject, LimitChanges, MemoryRuleLog,
-    Notice, NoticeAudience, RedisRuleLog, RuleChange, RuleKey, RuleLog, RuleTerms, RuleWriteError,
-    rule_log::LogPosition,
+    Notice, NoticeAudience, RedisRuleLog, RuleChange, RuleKey, RuleLog, RuleProof, RuleTerms, RuleWriteError,
+    StatementSigner,
+    rule_log::{LogPositions, RuleRepair},
 };
 
 const MINUTE: u64 = 60_000;
@@ -75,6 +82,37 @@ fn has_ban(rules: &AccessRules, control: &AccessControl, name: &str) -> bool {
     rules.rule_in_force(&ban_key(name), control.now_ms()).is_some()
 }
 
+/// The keys of an auth service, with a shared secret.
+struct TestSigner(SharedSecret);
+
+impl TestSigner {
+    /// The secret of all processes of a test.
+    fn secret() -> SharedSecret {
+        static SECRET: LazyLock<String> = LazyLock::new(|| format!("{}{}", random_hex(), random_hex()));
+        SharedSecret::new(SecretBytes::new(SECRET.as_bytes())).unwrap()
+    }
+
+    fn proof() -> RuleProof {
+        RuleProof::Signer(Arc::new(Self(Self::secret())))
+    }
+}
+
+impl StatementSigner for TestSigner {
+    fn sign_statement(&self, purpose: &str, statement: &str) -> Option<String> {
+        let key = EncodingKey::from_secret(self.0.expose());
+        let bytes = signed_statement(purpose, statement);
+        let signature = jsonwebtoken::crypto::sign(bytes.as_bytes(), &key, Algorithm::HS256).unwrap();
+        Some(format!("{}~{signature}", self.0.kid()))
+    }
+    fn verify_statement(&self, purpose: &str, statement: &str, signature: &str) -> bool {
+        TokenVerifier::from_secrets([&Self::secret(), &self.0])
+            .verify_statement(purpose, statement, signature)
+    }
+    fn is_current_signature(&self, signature: &str) -> bool {
+        signature.starts_with(&self.0.kid())
+    }
+}
+
 /// Starts processes that share one log.
 enum LogBackend {
     Memory(Arc<MemoryRuleLog>),
@@ -83,7 +121,7 @@ enum LogBackend {
 
 impl LogBackend {
     fn over_lease(lease: &ExclusiveRedis) -> Self {
-        Self::Redis(lease.url(), lease.settings())
+        Self::Redis(lease.url_for("auth"), lease.settings())
     }
 
     fn over_address(address: SocketAddr) -> Self {
@@ -93,10 +131,18 @@ impl LogBackend {
     fn open_log(&self) -> RuleLog {
         match self {
             Self::Memory(log) => RuleLog::Memory(log.clone()),
-            Self::Redis(url, settings) => {
-                RuleLog::Redis(RedisRuleLog::new(RedisClient::connect(url, settings).unwrap()))
-            }
+            Self::Redis(url, settings) => RuleLog::Redis(RedisRuleLog::new(
+                RedisClient::connect(url, settings).unwrap(),
+                TestSigner::proof(),
+            )),
         }
+    }
+
+    /// The log of a signaling node, which has no key that signs.
+    fn open_node_log(&self, lease: &ExclusiveRedis) -> RuleLog {
+        let client = RedisClient::connect(&lease.url_for("signal"), &lease.settings()).unwrap();
+        let proof = RuleProof::Verifier(TokenVerifier::from_secrets([&TestSigner::secret()]));
+        RuleLog::Redis(RedisRuleLog::new(client, proof))
     }
 
     /// Starts a process that follows the log.
@@ -173,7 +219,7 @@ async fn a_lifted_rule_is_in_force_on_no_node(backend: LogBackend) {
     wait_until(&one, "the lifted ban", |rules| !has_ban(rules, &one, "mallory")).await;
     assert_eq!(two.lift_rule(&ban_key("mallory"), terms()).await, Err(RuleWriteError::NoSuchRule));
     // A process that missed the lifting restores the first rule without effect.
-    one.log.restore_rules(&[Arc::new(first.clone())]).await.unwrap();
+    one.log.restore_rules(&[Arc::new(first.clone()).into()]).await.unwrap();
     assert_eq!(check_user(&*backend.start_follower(100).await, "mallory"), Ok(()));
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     wait_until(&two, "the next ban", |rules| has_ban(rules, &two, "mallory")).await;

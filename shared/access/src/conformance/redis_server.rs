@@ -46,13 +46,13 @@ async fn an_emptied_redis_gets_back_all_rules_except_lifted_ones() {
         (Err(AccessRefusal::Banned), Ok(()))
     );
     assert!(
-        stored_rule(&server, &ban_key("reformed")).await.unwrap().contains(" 1 {"),
+        stored_rule(&server, &ban_key("reformed")).await.unwrap().contains(" 1 "),
         "the lifted rule is restored as lifted"
     );
     // A process that missed the lifting restores its rules last.
     let written_at = late.now_ms() - 30_000;
     let stale = AccessRule::new(ban_key("reformed"), written_at, MINUTE, RuleTerms::default());
-    late.log.restore_rules(&[Arc::new(stale)]).await.unwrap();
+    late.log.restore_rules(&[Arc::new(stale).into()]).await.unwrap();
     assert_eq!(check_user(&*backend.start_follower(100).await, "reformed"), Ok(()));
 }
 
@@ -61,7 +61,7 @@ async fn a_process_is_current_only_after_its_rules_are_restored() {
     let mut server = TestRedis::start().await;
     let backend = LogBackend::over_address(server.address);
     let one = AccessControl::new(backend.open_log(), 100);
-    let mut position: Option<LogPosition> = None;
+    let mut position = LogPositions::default();
     assert!(!one.is_current(), "before the first poll");
     one.poll_log(&mut position).await.unwrap();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_process_waits_for_rules_that_others_may_restore() {
     let backend = LogBackend::over_address(server.address);
     let (writer, late) =
         (AccessControl::new(backend.open_log(), 100), AccessControl::new(backend.open_log(), 100));
-    let (mut writer_position, mut late_position) = (None::<LogPosition>, None::<LogPosition>);
+    let (mut writer_position, mut late_position) = (LogPositions::default(), LogPositions::default());
     writer.poll_log(&mut writer_position).await.unwrap();
     late.poll_log(&mut late_position).await.unwrap();
     assert!(late.is_current());
@@ -152,7 +152,7 @@ async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
-    let mut position: Option<LogPosition> = None;
+    let mut position = LogPositions::default();
     slow.poll_log(&mut position).await.unwrap();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     for n in 0..crate::rule_log::MAX_LOG_ENTRIES {
@@ -173,7 +173,7 @@ async fn a_flushed_store_is_noticed_even_after_new_writes() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
     let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
-    let mut position: Option<LogPosition> = None;
+    let mut position = LogPositions::default();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     slow.poll_log(&mut position).await.unwrap();
     lease.run_on_masters::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
@@ -247,8 +247,161 @@ async fn the_shipped_auth_acl_permits_all_rule_scripts() {
     let one = backend.start_follower(100).await;
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     one.lift_rule(&ban_key("mallory"), RuleTerms::default()).await.unwrap();
-    one.log.restore_rules(&one.rules().remembered_rules(0).cloned().collect::<Vec<_>>()).await.unwrap();
+    one.log
+        .restore_rules(&one.rules().remembered_rules(0).cloned().map(RuleRepair::from).collect::<Vec<_>>())
+        .await
+        .unwrap();
     one.send_notice(&Notice { to: NoticeAudience::All, code: "c".into(), message: "m".into() })
         .await
         .unwrap();
+}
+
+/// The rules of a set as an attacker may leave them, who has all permissions in Redis but no key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_is_not_authentic_is_ignored_reported_and_repaired() {
+    let lease = RedisKind::Standalone.acquire().await;
+    let backend = LogBackend::over_lease(&lease);
+    let node = AccessControl::new(backend.open_node_log(&lease), 100);
+    let auth = AccessControl::new(backend.open_log(), 100);
+    let (mut node_positions, mut auth_positions) = (LogPositions::default(), LogPositions::default());
+    auth.poll_log(&mut auth_positions).await.unwrap();
+    let banned = auth.write_rule(rule_change(ban_key("mallory"), 10 * MINUTE)).await.unwrap();
+    let older = banned.to_stored_text();
+    let banned = auth.write_rule(rule_change(ban_key("mallory"), 20 * MINUTE)).await.unwrap();
+    let grant = RuleKey::Grant(TokenId::parse("g").unwrap());
+    let revoked = auth.write_rule(rule_change(grant.clone(), 10 * MINUTE)).await.unwrap();
+    node.poll_log(&mut node_positions).await.unwrap();
+    let (ban, text) = (ban_key("mallory").to_string(), banned.to_stored_text());
+    let now = node.now_ms();
+    let unsigned = |key: &RuleKey, at: u64, until: u64, lifted: u8| {
+        (key.to_string(), format!("{at} {until} {until} {lifted} - {{\"by\":\"room\"}}"))
+    };
+    let (auth_set, node_set) = (redis_keys::RULES_KEY, redis_keys::NODE_RULES_KEY);
+    // What is written, and whether it is rejected as forged.
+    for (what, set, (field, value), is_rejected) in [
+        ("deleted", auth_set, (ban.clone(), String::new()), false),
+        ("an earlier rule", auth_set, (ban.clone(), older), false),
+        ("lifted", auth_set, (ban.clone(), text.replacen(" 0 ", " 1 ", 1)), true),
+        ("another time", auth_set, (ban.clone(), text.replacen(' ', "0 ", 1)), true),
+        ("the rule of another key", auth_set, ("ban:*:alice".to_owned(), text.clone()), true),
+        ("no rule", auth_set, (ban.clone(), "x".to_owned()), true),
+        ("unsigned, among signed rules", auth_set, unsigned(&grant, now, now + MINUTE, 0), true),
+        ("an unsigned ban", node_set, unsigned(&ban_key("alice"), now, now + MINUTE, 0), true),
+        ("an unsigned lift of a ban", node_set, unsigned(&ban_key("mallory"), now, now + MINUTE, 1), true),
+        ("an unsigned lift of a grant", node_set, unsigned(&grant, now, now + MINUTE, 1), true),
+        ("a shutdown", node_set, unsigned(&RuleKey::Shutdown, now, now + MINUTE, 0), true),
+        ("from the future", node_set, unsigned(&grant, now + MINUTE, now + 2 * MINUTE, 0), true),
+        ("for ever", node_set, unsigned(&grant, now, u64::MAX, 0), true),
+        ("a shorter rule of a node", node_set, unsigned(&grant, now, now + 1, 0), false),
+    ] {
+        let (lost, mut write) = (node.lost_rules(), ::redis::cmd("HSET"));
+        write.arg(set).arg(&field).arg(&value);
+        if value.is_empty() {
+            write = ::redis::cmd("HDEL");
+            write.arg(set).arg(&field);
+        }
+        lease.run_on_partition::<::redis::Value>(0, &write).await;
+        node.request_audit();
+        node.poll_log(&mut node_positions).await.unwrap();
+        assert_eq!(node.rejected_rules() > 0, is_rejected, "{what}");
+        assert_eq!(node.lost_rules() > lost, set == auth_set && field != "ban:*:alice", "{what}");
+        assert_eq!(check_user(&node, "mallory"), Err(AccessRefusal::Banned), "{what}");
+        assert_eq!(check_user(&node, "alice"), Err(AccessRefusal::Revoked), "{what}: only the grant is");
+        assert!(
+            node.rules().rule_in_force(&grant, now).unwrap().in_force_until == revoked.in_force_until,
+            "{what}"
+        );
+        auth.request_audit();
+        auth.poll_log(&mut auth_positions).await.unwrap();
+        assert_eq!(check_user(&auth, "mallory"), Err(AccessRefusal::Banned), "{what}");
+        let mut get = ::redis::cmd("HGET");
+        let stored: Option<String> = lease.run_on_partition(0, get.arg(auth_set).arg(&ban)).await;
+        assert_eq!(stored.as_deref(), Some(&*text), "{what}: the auth service has restored the rule");
+        let mut delete = ::redis::cmd("HDEL");
+        delete.arg(node_set).arg(&field).arg("none");
+        lease.run_on_partition::<::redis::Value>(0, &delete).await;
+        if field == "ban:*:alice" {
+            lease.run_on_partition::<::redis::Value>(0, ::redis::cmd("HDEL").arg(auth_set).arg(&field)).await;
+        }
+        node.request_audit();
+        node.poll_log(&mut node_positions).await.unwrap();
+        assert_eq!(node.rejected_rules(), 0, "{what}: repaired");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_of_a_node_adds_and_the_auth_service_can_lift_it() {
+    let lease = RedisKind::Secured.acquire().await;
+    let backend = LogBackend::over_lease(&lease);
+    let (node, auth) =
+        (AccessControl::new(backend.open_node_log(&lease), 100), backend.start_follower(100).await);
+    let mut positions = LogPositions::default();
+    node.poll_log(&mut positions).await.unwrap();
+    let grant = RuleKey::Grant(TokenId::parse("g").unwrap());
+    let kicked = node.write_rule(rule_change(grant.clone(), MINUTE)).await.unwrap();
+    assert!(kicked.is_from_node && kicked.signature.is_none());
+    assert_eq!(check_user(&node, "u"), Err(AccessRefusal::Revoked));
+    wait_until(&auth, "the kick", |rules| rules.rule_in_force(&grant, auth.now_ms()).is_some()).await;
+    let lifted = auth.lift_rule(&grant, RuleTerms::default()).await.unwrap();
+    assert!(lifted.is_lifted && !lifted.is_from_node && lifted.signature.is_some());
+    assert_eq!(check_user(&auth, "u"), Ok(()));
+    node.poll_log(&mut positions).await.unwrap();
+    assert_eq!(check_user(&node, "u"), Ok(()));
+    node.write_rule(rule_change(grant.clone(), MINUTE)).await.unwrap();
+    assert_eq!(check_user(&node, "u"), Err(AccessRefusal::Revoked), "a later kick");
+    for key in [ban_key("u"), RuleKey::Shutdown] {
+        node.write_rule(rule_change(key, MINUTE)).await.unwrap();
+    }
+    let late = backend.start_follower(100).await;
+    assert_eq!(check_user(&late, "u"), Err(AccessRefusal::Revoked), "no ban and no shutdown of a node");
+    assert_eq!(late.rejected_rules(), 2);
+}
+
+/// Redis has lost everything, and the auth service does not run. A node that starts then knows the
+/// rules from the copies of the other nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_restore_signed_rules_while_the_auth_service_is_away() {
+    let lease = RedisKind::Secured.acquire().await;
+    let backend = LogBackend::over_lease(&lease);
+    let node = AccessControl::new(backend.open_node_log(&lease), 100);
+    let mut positions = LogPositions::default();
+    let auth = AccessControl::new(backend.open_log(), 100);
+    auth.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    node.poll_log(&mut positions).await.unwrap();
+    drop(auth);
+    lease.run_on_masters::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
+    node.poll_log(&mut positions).await.unwrap();
+    let late = AccessControl::new(backend.open_node_log(&lease), 100);
+    late.poll_log(&mut LogPositions::default()).await.unwrap();
+    assert_eq!(check_user(&late, "mallory"), Err(AccessRefusal::Banned));
+    // The auth service reads the copy and has the rule in its own set again.
+    let auth = AccessControl::new(backend.open_log(), 100);
+    let mut positions = LogPositions::default();
+    auth.poll_log(&mut positions).await.unwrap();
+    auth.request_audit();
+    auth.poll_log(&mut positions).await.unwrap();
+    let mut get = ::redis::cmd("HGET");
+    get.arg(redis_keys::RULES_KEY).arg(ban_key("mallory").to_string());
+    assert!(lease.run_on_partition::<Option<String>>(0, &get).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_signing_key_signs_the_rules_again() {
+    let lease = RedisKind::Standalone.acquire().await;
+    let backend = LogBackend::over_lease(&lease);
+    let before = backend.start_follower(100).await;
+    let old = before.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
+    let secret = SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap();
+    let client = RedisClient::connect(&lease.url_for("auth"), &lease.settings()).unwrap();
+    let proof = RuleProof::Signer(Arc::new(TestSigner(secret)));
+    let after = AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client, proof)), 100);
+    let mut positions = LogPositions::default();
+    after.poll_log(&mut positions).await.unwrap();
+    assert_eq!(check_user(&after, "mallory"), Err(AccessRefusal::Banned), "the former key still verifies");
+    after.request_audit();
+    after.poll_log(&mut positions).await.unwrap();
+    after.poll_log(&mut positions).await.unwrap();
+    let new = after.rules().rule_in_force(&ban_key("mallory"), after.now_ms()).unwrap().clone();
+    assert!(new.signature.is_some() && new.signature != old.signature);
+    assert_eq!((new.written_at, new.in_force_until), (old.written_at, old.in_force_until));
 }

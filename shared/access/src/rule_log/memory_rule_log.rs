@@ -5,13 +5,15 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use signalbox_protocol::clock;
 use tokio::sync::watch;
 
-use super::{LogPosition, LogState, LogUpdate, MAX_LOG_ENTRIES, RuleChange, RuleLogEntry, RuleWriteResult};
+use super::{
+    LogPosition, LogState, LogUpdate, MAX_LOG_ENTRIES, RuleChange, RuleLogEntry, RuleRepair, RuleWriteResult,
+};
 use crate::{AccessRule, Notice, RuleKey, RuleTerms};
 
 /// See the module.
@@ -112,9 +114,9 @@ impl MemoryRuleLog {
         (log_state(&state), state.rules.values().cloned().collect())
     }
 
-    pub(super) fn restore_rules(&self, rules: &[Arc<AccessRule>]) -> LogState {
+    pub(super) fn restore_rules(&self, repairs: &[RuleRepair]) -> LogState {
         let mut state = self.state();
-        for rule in rules {
+        for RuleRepair { rule, .. } in repairs {
             let is_new = match state.rules.get(&rule.key) {
                 None => true,
                 Some(stored) => stored.clone().merge_rule(rule),

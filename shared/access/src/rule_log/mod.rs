@@ -12,11 +12,15 @@
 //!   loads all rules.
 //! - If the store may have lost rules, its position changes. Readers then restore the rules that
 //!   they hold. The later rule with a key wins, as it does in a write.
+//! - The store is not an authority. A rule of the auth service is signed, and a rule that is not
+//!   authentic is ignored (`rule_proof`). In Redis there are two sets of rules: only the auth service
+//!   may write the one, and only nodes the other.
 //! - Every failure to answer in time is [`RedisUnavailable`]: the outcome is unknown. It does no
 //!   harm to write a rule again.
 
 mod memory_rule_log;
 mod redis_rule_log;
+mod rule_proof;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,9 +29,11 @@ use tokio::time::sleep;
 
 pub use memory_rule_log::MemoryRuleLog;
 pub use redis_rule_log::RedisRuleLog;
+pub use rule_proof::{RuleProof, StatementSigner};
 
 use crate::{
     access_rule::{AccessRule, RuleTerms},
+    access_rules::AccessRules,
     notice::Notice,
     rule_key::RuleKey,
 };
@@ -37,6 +43,45 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The number of entries that the log holds.
 pub(crate) const MAX_LOG_ENTRIES: usize = 1024;
+
+/// A set of rules, by its writers. Every process reads both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RuleSet {
+    /// The rules of the auth service, all of them signed. In memory it is the only set.
+    Auth,
+    /// The revoked grants of nodes, and signed rules that nodes have restored.
+    Node,
+}
+
+impl RuleSet {
+    const MEMORY: &[Self] = &[Self::Auth];
+    const REDIS: &[Self] = &[Self::Auth, Self::Node];
+}
+
+/// The position in the log of each set.
+pub(crate) type LogPositions = [Option<LogPosition>; 2];
+
+/// The rules that a set has in the store.
+#[derive(Debug, Default)]
+pub(crate) struct StoredRules {
+    /// The authentic rules.
+    pub(crate) rules: Vec<AccessRule>,
+    /// Key and text of what is no authentic rule.
+    pub(crate) rejected: Vec<(String, String)>,
+}
+
+/// A rule to restore, and the stored text that it replaces in any case, or an empty text.
+#[derive(Debug)]
+pub(crate) struct RuleRepair {
+    pub(crate) rule: Arc<AccessRule>,
+    pub(crate) replaced: String,
+}
+
+impl From<Arc<AccessRule>> for RuleRepair {
+    fn from(rule: Arc<AccessRule>) -> Self {
+        Self { rule, replaced: String::new() }
+    }
+}
 
 /// A rule to write.
 #[derive(Debug, Clone)]
@@ -85,8 +130,8 @@ pub(crate) enum LogUpdate {
 pub(crate) enum RuleLogEntry {
     Rule(AccessRule),
     Notice(Notice),
-    /// An entry of a later release.
-    Unknown,
+    /// Not an authentic rule, or an entry of a later release.
+    Rejected,
 }
 
 /// The result of a write.
@@ -108,6 +153,30 @@ pub enum RuleLog {
 }
 
 impl RuleLog {
+    /// The sets that this process reads.
+    pub(crate) fn sets(&self) -> &'static [RuleSet] {
+        match self {
+            Self::Memory(_) => RuleSet::MEMORY,
+            Self::Redis(_) => RuleSet::REDIS,
+        }
+    }
+
+    /// The set that this process writes.
+    pub(crate) fn own_set(&self) -> RuleSet {
+        match self {
+            Self::Memory(_) => RuleSet::Auth,
+            Self::Redis(log) => log.own_set(),
+        }
+    }
+
+    /// The rule with a signature of the current key, if the stored one is of a former key.
+    pub(crate) fn sign_again(&self, rule: &AccessRule) -> Option<AccessRule> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(log) => log.sign_again(rule),
+        }
+    }
+
     pub(crate) async fn write_rule(
         &self,
         change: &RuleChange,
@@ -123,10 +192,11 @@ impl RuleLog {
         &self,
         key: &RuleKey,
         terms: &RuleTerms,
+        held: Option<&AccessRule>,
     ) -> Result<RuleWriteResult, RedisUnavailable> {
         match self {
             Self::Memory(log) => Ok(log.lift_rule(key, terms)),
-            Self::Redis(log) => log.lift_rule(key, terms).await,
+            Self::Redis(log) => log.lift_rule(key, terms, held).await,
         }
     }
 
@@ -140,28 +210,35 @@ impl RuleLog {
 
     pub(crate) async fn poll_entries(
         &self,
+        set: RuleSet,
         known: &LogPosition,
     ) -> Result<(LogState, LogUpdate), RedisUnavailable> {
         match self {
             Self::Memory(log) => Ok(log.poll_entries(known)),
-            Self::Redis(log) => log.poll_entries(known).await,
+            Self::Redis(log) => log.poll_entries(set, known).await,
         }
     }
 
-    pub(crate) async fn load_rules(&self) -> Result<(LogState, Vec<AccessRule>), RedisUnavailable> {
-        match self {
-            Self::Memory(log) => Ok(log.load_rules()),
-            Self::Redis(log) => log.load_rules().await,
-        }
-    }
-
-    pub(crate) async fn restore_rules(
+    /// Loads a set. A stored rule that equals a held one is not verified again.
+    pub(crate) async fn load_rules(
         &self,
-        rules: &[Arc<AccessRule>],
-    ) -> Result<LogState, RedisUnavailable> {
+        set: RuleSet,
+        held: &AccessRules,
+    ) -> Result<(LogState, StoredRules), RedisUnavailable> {
         match self {
-            Self::Memory(log) => Ok(log.restore_rules(rules)),
-            Self::Redis(log) => log.restore_rules(rules).await,
+            Self::Memory(log) => {
+                let (state, rules) = log.load_rules();
+                Ok((state, StoredRules { rules, rejected: Vec::new() }))
+            }
+            Self::Redis(log) => log.load_rules(set, held).await,
+        }
+    }
+
+    /// Restores rules in the set that this process writes.
+    pub(crate) async fn restore_rules(&self, repairs: &[RuleRepair]) -> Result<LogState, RedisUnavailable> {
+        match self {
+            Self::Memory(log) => Ok(log.restore_rules(repairs)),
+            Self::Redis(log) => log.restore_rules(repairs).await,
         }
     }
 

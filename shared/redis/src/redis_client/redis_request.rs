@@ -80,9 +80,9 @@ impl ScriptCall {
         let key_bytes: usize = self.keys.iter().map(String::len).sum();
         let arg_bytes: usize = self.args.iter().map(Vec::len).sum();
         let count = self.keys.len() + self.args.len() + 3;
-        // 60 bytes are enough for the name of the command, the hash and the number of keys.
-        let mut cmd = Cmd::with_capacity(count, key_bytes + arg_bytes + 60);
-        cmd.arg("EVALSHA").arg(script.hash()).arg(self.keys.len()).arg(&self.keys).arg(&self.args);
+        // 63 bytes are enough for the name of the command, the hash and the number of keys.
+        let mut cmd = Cmd::with_capacity(count, key_bytes + arg_bytes + 63);
+        cmd.arg(script.command()).arg(script.hash()).arg(self.keys.len()).arg(&self.keys).arg(&self.args);
         cmd
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_redis::{RedisUnavailable, ScriptCall};
+use signalbox_redis::{RedisUnavailable, ScriptCall, redis_keys};
 use signalbox_tests::{
     redis_cluster::{TestRedisCluster, key_in},
     redis_security::RedisSecurity,
@@ -198,7 +198,7 @@ async fn a_multi_key_call_to_a_moving_slot_fails_at_its_deadline() {
 #[tokio::test]
 async fn a_key_outside_the_partitions_is_found_on_any_master() {
     let (_redis, client) = start_cluster(RedisSecurity::none()).await;
-    for key in ["sb:nodes", "sb:partitions", "a", "b", "c"] {
+    for key in [redis_keys::NODES_KEY, redis_keys::PARTITION_COUNT_KEY, "a", "b", "c"] {
         let mut cmd = redis::cmd("HINCRBY");
         cmd.arg(key).arg("f").arg(1);
         assert_eq!(client.client.run_key_command(key, &cmd).await, Ok(redis::Value::Int(1)), "{key}");

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use signalbox_redis::redis_keys::PARTITIONS;
 use signalbox_tests::{
-    net::eventually_within, redis_cluster::key_in, redis_security::RedisSecurity,
+    net::eventually_within,
+    redis_cluster::{key_in, topic_in},
+    redis_security::RedisSecurity,
     redis_sentinel::TestSentinel,
 };
 
@@ -79,7 +81,7 @@ async fn the_client_leaves_a_master_that_was_demoted_alive() {
     .await;
     // Other nodes publish on the new master.
     eventually_within(FAILOVER_DEADLINE, "messages of other nodes arrive", async || {
-        redis.servers[new].run_text::<i64>(&format!("SPUBLISH {} others", key_in(4, "node:me"))).await;
+        redis.servers[new].run_text::<i64>(&format!("SPUBLISH {} others", topic_in(4, "me"))).await;
         listener.has_received("others").then_some(())
     })
     .await;

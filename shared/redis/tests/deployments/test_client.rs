@@ -11,7 +11,10 @@ use signalbox_config as config;
 use signalbox_redis::{
     RedisClient, RedisScript, RedisStartError, RedisUnavailable, ScriptCall, TopicListener, TopicProbe,
 };
-use signalbox_tests::{net::eventually_within, redis_cluster::key_in};
+use signalbox_tests::{
+    net::eventually_within,
+    redis_cluster::{key_in, topic_in},
+};
 
 /// Counts one id. The keys after the first are declared and not used.
 pub(crate) static COUNT: RedisScript = RedisScript::new(
@@ -135,7 +138,7 @@ pub(crate) struct TestListener {
 
 impl TopicListener for TestListener {
     fn topic_name(&self, partition: usize) -> String {
-        key_in(partition, "node:me")
+        topic_in(partition, "me")
     }
     fn on_message(&self, message: &[u8]) {
         self.received.lock().unwrap().messages.push(String::from_utf8_lossy(message).into_owned());

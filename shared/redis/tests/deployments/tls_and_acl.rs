@@ -1,7 +1,11 @@
 //! TLS and ACL: refused connections and their error texts.
 
+use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection, cmd};
 use signalbox_config as config;
-use signalbox_redis::RedisStartError;
+use signalbox_redis::{
+    RedisStartError,
+    redis_keys::{KeyKind, RedisUser, TopicKind, ValueType},
+};
 use signalbox_tests::{net::free_address, redis_security::RedisSecurity, redis_server::RedisServer};
 
 use crate::test_client::{TestClient, TestListener};
@@ -79,8 +83,9 @@ async fn a_missing_permission_is_named() {
     let client = TestClient::connect(&url, &guard.settings()).await;
     for (rule, undone, expected) in [
         ("-ssubscribe", "+ssubscribe", "+ssubscribe"),
-        ("-spublish", "+spublish", "+spublish"),
-        ("resetchannels", "&sb:*", "a channel, &sb:*"),
+        // Another rule still permits the command on the feed.
+        ("-spublish", "+spublish", "a channel; compare"),
+        ("resetchannels", "&sb:node:*", "a channel; compare"),
     ] {
         node.run_text::<()>(&format!("ACL SETUSER signal {rule}")).await;
         match TestListener::try_open(&client).await {
@@ -106,4 +111,116 @@ async fn a_server_that_does_not_match_the_url_is_refused() {
     assert!(problem.contains("is no Sentinel"), "{problem}");
     node.run_text::<()>("CONFIG SET maxmemory-policy allkeys-lru").await;
     assert!(connect_error(&url, &defaults).await.contains("allkeys-lru"));
+}
+
+fn read_command(kind: KeyKind, key: &str) -> Cmd {
+    let mut read = match kind.value_type() {
+        ValueType::Hash => cmd("HGETALL"),
+        ValueType::Set => cmd("SMEMBERS"),
+        ValueType::SortedSet => cmd("ZRANGE"),
+        ValueType::Stream => cmd("XRANGE"),
+        ValueType::Text => cmd("GET"),
+    };
+    read.arg(key);
+    match kind.value_type() {
+        ValueType::SortedSet => read.arg(0).arg(-1),
+        ValueType::Stream => read.arg("-").arg("+"),
+        ValueType::Hash | ValueType::Set | ValueType::Text => &mut read,
+    };
+    read
+}
+
+fn write_command(kind: KeyKind, key: &str) -> Cmd {
+    let mut write = match kind.value_type() {
+        ValueType::Hash => cmd("HSET"),
+        ValueType::Set => cmd("SADD"),
+        ValueType::SortedSet => cmd("ZADD"),
+        ValueType::Stream => cmd("XADD"),
+        ValueType::Text => cmd("SET"),
+    };
+    write.arg(key);
+    match kind.value_type() {
+        ValueType::Hash => write.arg("f").arg("v"),
+        ValueType::SortedSet => write.arg(1).arg("m"),
+        ValueType::Stream => write.arg("*").arg("f").arg("v"),
+        ValueType::Set | ValueType::Text => write.arg("m"),
+    };
+    write
+}
+
+/// The same command inside a script, which declares no key.
+fn in_script(command: &Cmd) -> Cmd {
+    let mut eval = cmd("EVAL");
+    eval.arg("return redis.call(unpack(ARGV))").arg(0);
+    for arg in command.args_iter() {
+        if let redis::Arg::Simple(bytes) = arg {
+            eval.arg(bytes);
+        }
+    }
+    eval
+}
+
+/// Whether the ACL permits a command. Any other error fails the test.
+async fn is_permitted(connection: &mut MultiplexedConnection, command: &Cmd) -> bool {
+    let reply: RedisResult<Value> = command.query_async(connection).await;
+    match reply.and_then(Value::extract_error) {
+        Ok(_) => true,
+        Err(error) => {
+            let text = error.to_string();
+            let refused =
+                ["NOPERM", "NoPerm", "ACL failure", "can't access", "can't publish", "No permissions"];
+            assert!(refused.iter().any(|part| text.contains(part)), "{text}");
+            false
+        }
+    }
+}
+
+/// The rows are the kinds of `redis_keys`, so a new kind cannot be forgotten. The shipped ACL must
+/// permit exactly what the table of kinds says.
+#[tokio::test]
+async fn the_shipped_acl_gives_each_service_its_own_and_the_shared_keys_only() {
+    let guard = RedisSecurity::acl();
+    let (node, _) = start_guarded(&guard).await;
+    let mut wrong = Vec::new();
+    for user in RedisUser::ALL {
+        let url = format!("redis://{}{}", guard.login(user.name()), node.address);
+        let client = redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        for kind in KeyKind::ALL {
+            node.run_text::<()>("FLUSHALL").await;
+            let prefix = kind.prefix();
+            let key = if prefix.ends_with(':') { format!("{prefix}x") } else { prefix.to_owned() };
+            let expected = kind.access(user);
+            for (what, command, allowed) in [
+                ("write", write_command(*kind, &key), expected.write),
+                ("read", read_command(*kind, &key), expected.read),
+            ] {
+                for (how, command) in [("command", command.clone()), ("script", in_script(&command))] {
+                    if is_permitted(&mut connection, &command).await != allowed {
+                        wrong.push(format!(
+                            "{} may{} {what} {key} ({how})",
+                            user.name(),
+                            if allowed { " not" } else { "" }
+                        ));
+                    }
+                }
+            }
+            // A name that only resembles a key of this kind.
+            let strange = format!("other:{key}");
+            assert!(!is_permitted(&mut connection, &read_command(*kind, &strange)).await, "{strange}");
+        }
+        for kind in TopicKind::ALL {
+            let topic = format!("{}x", kind.prefix());
+            let allowed = kind.access(user);
+            if is_permitted(&mut connection, cmd("SPUBLISH").arg(&topic).arg("m")).await != allowed.publish {
+                wrong.push(format!("{}: publish on {topic}", user.name()));
+            }
+            let answer: String =
+                node.run(cmd("ACL").arg(&["DRYRUN", user.name(), "SSUBSCRIBE", &topic])).await;
+            if (answer == "OK") != allowed.subscribe {
+                wrong.push(format!("{}: subscribe to {topic}", user.name()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

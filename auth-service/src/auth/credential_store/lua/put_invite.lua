@@ -1,6 +1,6 @@
 -- Writes an invite of a room, and deletes its invites that are past their retention.
 -- KEYS: 1 invites of the room
--- ARGV: 1 id, 2 terms (JSON), 3 most uses, 4 life ms, 5 most invites of a room, 6 retention ms
+-- ARGV: 1 id, 2 sealed terms, 3 most uses, 4 life ms, 5 most invites of a room, 6 retention ms
 -- Returns when the invite expires, ms since 1970; 0 if the room has too many invites
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

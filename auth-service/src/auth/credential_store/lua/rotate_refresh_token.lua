@@ -18,7 +18,7 @@ if family[1] ~= presented and not is_repeat then
   -- The token was used before, or it was never issued. The rightful client cannot be told from a
   -- thief, so the family ends for both.
   redis.call('HSET', KEYS[1], 'dead', 1)
-  redis.call('HDEL', KEYS[1], 'what', 'now', 'before')
+  redis.call('HDEL', KEYS[1], 'now', 'before')
   redis.call('PEXPIRE', KEYS[1], left + ARGV[5])
   return { 'reused', 1, left }
 end

@@ -1,6 +1,6 @@
 -- Functions and values that all rule scripts share.
 -- KEYS: 1 rules, a hash:
---         <key> "<written at> <in force until> <remembered until> <lifted> <terms>";
+--         <key> "<written at> <in force until> <remembered until> <lifted> <signature> <terms>";
 --         `:life` instance id of the hash; `:n` number of the last entry of the log
 --       2 rule keys, scored by the time until which the rules are remembered
 --       3 the log, a stream: entry N-0 is the Nth
@@ -17,11 +17,15 @@ local function text(n) return string.format('%.0f', n) end
 -- Returns the state.
 local function state() return replication_id, text(now), instance_id, text(number) end
 
--- Parses a stored rule.
+-- Parses a stored rule. A script cannot verify the signature; each process does.
 local function rule(value)
-  if not value then return nil end
-  local at, ends, keep, lifted, terms = string.match(value, '^(%d+) (%d+) (%d+) ([01]) (.*)$')
-  return { at = tonumber(at), ends = tonumber(ends), keep = tonumber(keep), lifted = tonumber(lifted), terms = terms }
+  local at, ends, keep, lifted, signature, terms =
+    string.match(value or '', '^(%d+) (%d+) (%d+) ([01]) (%S+) (.*)$')
+  if not at then return nil end
+  return {
+    at = tonumber(at), ends = tonumber(ends), keep = tonumber(keep), lifted = tonumber(lifted),
+    signature = signature, terms = terms,
+  }
 end
 
 -- The number of entries that the log keeps, and their life in ms. A reader that has missed more
@@ -43,7 +47,8 @@ end
 
 -- Stores a rule and appends it to the log. Returns the stored text.
 local function put(key, r)
-  local value = text(r.at) .. ' ' .. text(r.ends) .. ' ' .. text(r.keep) .. ' ' .. r.lifted .. ' ' .. r.terms
+  local value = text(r.at) .. ' ' .. text(r.ends) .. ' ' .. text(r.keep) .. ' ' .. r.lifted .. ' '
+    .. r.signature .. ' ' .. r.terms
   append('k', key, 'v', value)
   redis.call('HSET', KEYS[1], key, value)
   redis.call('ZADD', KEYS[2], text(r.keep), key)

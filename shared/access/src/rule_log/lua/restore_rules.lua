@@ -1,7 +1,7 @@
 -- Restores the rules of a process: writes each rule that the store lacks, or has in an earlier
 -- version.
 -- KEYS, state: see common.lua
--- ARGV: for each rule its key and its stored text
+-- ARGV: for each rule its key, its stored text, and a text that it replaces in any case, or ''
 -- Returns the state
 prune()
 
@@ -18,10 +18,13 @@ local function wins_over(a, b)
   return #a.terms > #b.terms
 end
 
-for n = 1, #ARGV, 2 do
-  local key, restored = ARGV[n], rule(ARGV[n + 1])
-  local stored = rule(redis.call('HGET', KEYS[1], key))
-  if restored and restored.keep > now then
+for n = 1, #ARGV, 3 do
+  local key, restored, replaced = ARGV[n], rule(ARGV[n + 1]), ARGV[n + 2]
+  local value = redis.call('HGET', KEYS[1], key) or ''
+  local stored = rule(value)
+  if restored and restored.keep > now and replaced ~= '' and replaced == value then
+    put(key, restored)
+  elseif restored and restored.keep > now then
     local keep = math.max(restored.keep, stored and stored.keep or 0)
     local next = (not stored or wins_over(restored, stored)) and restored or stored
     if next == restored or keep ~= stored.keep then

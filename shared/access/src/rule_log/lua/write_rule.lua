@@ -1,25 +1,21 @@
--- Writes or lifts one rule.
+-- Writes or lifts one rule. The caller has dated and signed it, so the script checks the date.
 -- KEYS, state: see common.lua
--- ARGV: 1 rule key, 2 time in force (ms) or '' to lift the rule, 3 terms (JSON),
+-- ARGV: 1 rule key, 2 the rule as it is stored, 3 the rule that it replaces as it is stored, or '',
 --       4 maximum number of rules; 0: no maximum
--- Returns 'ok', the state, the stored rule | 'full', the state: there are too many rules
---       | 'none', the state: there is no rule to lift
+-- Returns 'ok', the state | 'full', the state: there are too many rules
+--       | 'changed', the state, the stored rule or '': another rule is stored, or the date is not now
+local AHEAD = 1000
 prune()
-local key, lifts = ARGV[1], ARGV[2] == ''
-local old = rule(redis.call('HGET', KEYS[1], key))
-local answer
-if lifts and not (old and old.lifted == 0 and old.ends > now) then
-  answer = 'none'
-elseif not old and ARGV[4] ~= '0' and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
-  answer = 'full'
+local key, new = ARGV[1], rule(ARGV[2])
+local old = redis.call('HGET', KEYS[1], key) or ''
+if old ~= ARGV[3] or new.at < now or new.at > now + AHEAD then
+  local reply = { 'changed', state() }
+  reply[#reply + 1] = old
+  return reply
 end
-if answer then return { answer, state() } end
--- The new rule is later than the old one even if the clock has stepped back.
-local at = old and math.max(now, old.at + 1) or now
-local ends = lifts and old.ends or at + tonumber(ARGV[2])
-local keep = old and math.max(ends, old.keep) or ends
-local value = put(key, { at = at, ends = ends, keep = keep, lifted = lifts and 1 or 0, terms = ARGV[3] })
+if old == '' and ARGV[4] ~= '0' and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
+  return { 'full', state() }
+end
+put(key, new)
 settle()
-local reply = { 'ok', state() }
-reply[#reply + 1] = value
-return reply
+return { 'ok', state() }

@@ -140,6 +140,13 @@ impl StoreBackend {
         Self { store: RoomStore::Redis(own_store), other_node, server: Some(server) }
     }
 
+    /// The store as the auth service has it: some keys are its own. None without Redis.
+    fn auth_store(&self, limits: StoreLimits) -> Option<RoomStore> {
+        let server = self.server.as_ref()?;
+        let client = RedisClient::connect(&server.url_for("auth"), &server.settings()).unwrap();
+        Some(RoomStore::Redis(RedisRoomStore::new(client, limits)))
+    }
+
     /// Runs one command on the server of the room.
     async fn run_raw_command<T: ::redis::FromRedisValue>(&self, cmd: &::redis::Cmd) -> T {
         self.server.as_ref().unwrap().run_on_partition(redis_keys::partition_of_room(&test_room()), cmd).await

@@ -50,7 +50,8 @@ store_tests! {
     }
 
     a_user_can_create_a_room_again_when_an_older_one_ends(backend, SMALL_LIMITS) {
-        let (store, user) = (&backend.store, UserId::parse("al:ice@x").unwrap());
+        let auth_store = backend.auth_store(SMALL_LIMITS);
+        let (store, user) = (auth_store.as_ref().unwrap_or(&backend.store), UserId::parse("al:ice@x").unwrap());
         let name = |n: u32| RoomId::parse(&format!("r{n}")).unwrap();
         for (n, has_place) in [(1, true), (2, true), (2, true), (3, false)] {
             assert_eq!(store.reserve_user_room(&user, &name(n), 300, 2).await.unwrap(), has_place, "{n}");

@@ -2,12 +2,12 @@
 -- KEYS: 1 room hash; 2 deadlines of the partition, for scripts that write entries
 -- ARGV: the last three are the arguments of `last_lost`
 -- Data structures of a room. Times are milliseconds since 1970; P is the hash tag of the partition:
---   sb:{P}:room:<room>        hash        the room; its fields are below
---   sb:{P}:box:<room>:<peer>  stream      the mailbox of a peer; its entries are below
---   sb:{P}:due                sorted set  the deadlines of the partition, by time: <room>, or
+--   sb:room:{P}:<room>        hash        the room; its fields are below
+--   sb:box:{P}:<room>:<peer>  stream      the mailbox of a peer; its entries are below
+--   sb:due:{P}                sorted set  the deadlines of the partition, by time: <room>, or
 --                                         "<room> <peer>" for a mailbox with an entry to delete
---   sb:{P}:on:<node>          set         the rooms in which the node has peers
---   sb:{P}:node:<node>        topic       new entries and resyncs for peers of the node
+--   sb:on:{P}:<node>          set         the rooms in which the node has peers
+--   sb:node:{P}:<node>        topic       new entries and resyncs for peers of the node
 -- Fields of the room hash:
 --   inc room instance · ver version · set settings (JSON) · beg begin of its life · end end of it
 --   lin replication id · hl time since which all mailboxes belong to that replication id
@@ -113,7 +113,7 @@ end
 local function heal()
   local known = redis.call('HMGET', room, 'lin', 'hl')
   if not known[1] or known[1] == replication_id and last_lost() < tonumber(known[2]) then return known[1] end
-  local prefix, name = string.match(room, '^(sb:{%w+}:)room:(.*)$')
+  local tag, name = string.match(room, '^sb:room:({%w+}):(.*)$')
   local peers_by_node = {}
   for _, field in ipairs(redis.call('HKEYS', room)) do
     local peer = string.match(field, '^o:(.+)$')
@@ -127,7 +127,7 @@ local function heal()
   local version = math.max(tonumber(redis.call('HGET', room, 'ver')) + 1, now * 1000)
   redis.call('HSET', room, 'lin', replication_id, 'hl', text(now), 'ver', text(version))
   for node, peers in pairs(peers_by_node) do
-    if node ~= '-' then redis.call('SPUBLISH', prefix .. 'node:' .. node, '!' .. name .. ' ' .. peers) end
+    if node ~= '-' then redis.call('SPUBLISH', 'sb:node:' .. tag .. ':' .. node, '!' .. name .. ' ' .. peers) end
   end
   return known[1]
 end
