@@ -5,6 +5,7 @@ use serde_json::json;
 use signalbox_tests::{
     cluster::{Settings, StoreKind, TestCluster, random_secret},
     http::{Request, Response},
+    peer::TestConnection,
     process::Process,
     token::TokenBuilder,
 };
@@ -99,6 +100,32 @@ on_each_store! {
         Request::get(format!("/ws/validate?token={}", cluster.sign_token("r", "c"))).send(node.address).await.assert_problem(503, "overloaded");
         first.leave().await;
         signalbox_tests::net::eventually("the node accepts a connection again", async || (upgrade().send(node.address).await.status == 101).then_some(())).await;
+    }
+
+    async fn a_guest_takes_neither_the_name_nor_the_places_nor_the_ban_of_a_user(cluster, [("AUTH__GUESTS", "true"), ("LIMITS__USER_PEERS", "1")]) {
+        let guest_token = async |user: &str| {
+            let request = Request::post("/auth/token", &json!({"room": "r", "user": user, "name": "Bob (verified)"}));
+            let answer = request.send(cluster.auth_address()).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            answer.json()["token"].as_str().unwrap().to_owned()
+        };
+        let room = cluster.room("r");
+        let guest = TestConnection::open(cluster.next_node().address, &guest_token("bob").await).await.into_peer().await;
+        let bob = room.join("bob").await;
+        let entry = &bob.joined["peers"][0];
+        assert_eq!((&entry["userId"], &entry["source"]), (&"guest:bob".into(), &"guest".into()), "{entry}");
+        let event = guest.next_of_type("peer-joined").await;
+        assert_eq!((&event["userId"], &event["source"]), (&"bob".into(), &"application".into()), "{event}");
+        let listed = cluster.api("GET", "/api/rooms/r/participants", &serde_json::Value::Null).await.json();
+        let sources: std::collections::BTreeSet<_> = listed["participants"].as_array().unwrap().iter()
+            .map(|entry| format!("{} {}", entry["userId"], entry["source"])).collect();
+        assert!(sources.contains(r#""guest:bob" "guest""#) && sources.contains(r#""bob" "application""#), "{listed}");
+        cluster.api("POST", "/api/rooms/r/bans", &json!({"user": "guest:bob", "for": 60})).await.assert_status(201);
+        assert_eq!(guest.wait_closed().await.code, 4515);
+        bob.ping().await;
+        bob.leave().await;
+        room.join("bob").await;
+        cluster.api("POST", "/auth/token", &json!({"room": "r", "user": "guest:bob"})).await.assert_problem(403, "user_not_allowed");
     }
 
     async fn guests_get_tokens_only_where_guests_are_enabled(cluster) {

@@ -27,7 +27,7 @@ export function tabUser() {
   const stored = read('user');
   if (stored) return stored;
   const bytes = crypto.getRandomValues(new Uint8Array(9));
-  const user = `guest-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  const user = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
   write('user', user);
   return user;
 }

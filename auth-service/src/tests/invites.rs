@@ -31,7 +31,7 @@ async fn invite_gives_a_guest_a_token_for_its_room_and_role() {
         (&issued["room"], &issued["role"], &issued["expiresIn"]),
         (&"team".into(), &"speaker".into(), &120.into())
     );
-    assert!(member_text(&issued, "user").starts_with("guest-"));
+    assert!(member_text(&issued, "user").starts_with("invite:"));
     let (status, next) = refresh_token(&service, member_text(&issued, "refreshToken")).await;
     assert_eq!((status, &next["user"]), (200, &issued["user"]), "the next token is for the same user");
 

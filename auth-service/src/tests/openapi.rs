@@ -21,7 +21,7 @@ fn documented_pattern(pattern: &str) -> String {
     })
 }
 
-async fn fetch_document() -> Value {
+pub(super) async fn fetch_document() -> Value {
     let (status, document) = TestService::new().call(TestRequest::get().uri("/api/openapi.json")).await;
     assert_eq!(status, 200);
     document

@@ -143,11 +143,95 @@ async fn guest_cannot_choose_role_or_life_and_needs_no_user_name() {
     ] {
         let (status, answer) = service.request_token_as_guest(body).await;
         assert_eq!((status, &answer["role"], &answer["expiresIn"]), (200, &"guest".into(), &120.into()));
-        assert!(answer["user"].as_str().unwrap().starts_with("guest-"), "{answer}");
+        assert!(answer["user"].as_str().unwrap().starts_with("guest:"), "{answer}");
     }
     let (_, answer) = service.request_token_as_guest(r#"{"room":"r","user":"bob"}"#).await;
-    assert_eq!(answer["user"], "bob");
+    assert_eq!(answer["user"], "guest:bob");
     assert_eq!(service.counter_value("signalbox_auth_tokens_issued_total", "guest"), 5.0);
+}
+
+#[actix_web::test]
+async fn guest_cannot_have_the_name_of_another_source() {
+    let service = TestService::with_guests();
+    for name in ["bob", "guest:bob", "invite:bob", "idp:bob", "guest:guest:bob", &"x".repeat(122)] {
+        let (status, answer) =
+            service.request_token_as_guest(&json!({ "room": "r", "user": name }).to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["user"], format!("guest:{}", name.strip_prefix("guest:").unwrap_or(name)));
+    }
+    for name in [&*"x".repeat(123), "a b"] {
+        let (status, answer) =
+            service.request_token_as_guest(&json!({ "room": "r", "user": name }).to_string()).await;
+        assert_eq!((status, &answer["field"]), (400, &"user".into()), "{name}");
+    }
+}
+
+/// The operations that name a user in the request and return a token, from the API document.
+#[actix_web::test]
+async fn application_cannot_name_a_user_of_another_source() {
+    let provider = |issuer: &str, prefix: &str, algorithm: &str| {
+        serde_json::from_value(json!({ "issuer": issuer, "audience": "a", "user_prefix": prefix,
+            "algorithms": [algorithm] }))
+        .unwrap()
+    };
+    let service = TestService::with(
+        |settings| {
+            settings.auth.providers.push(provider("https://idp.example", "idp:", "EdDSA"));
+            settings.auth.providers.push(provider("app", "own:", "HS256"));
+        },
+        |parts| parts.user_secret = Some(super::random_secret()),
+    );
+    let document = super::openapi::fetch_document().await;
+    let has = |operation: &Value, place: &str, member: &str| {
+        let schema = operation.pointer(place).map(|content| content["application/json"]["schema"].clone());
+        schema.is_some_and(|schema| has_member(&document, &schema, member))
+    };
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let post = &item["post"];
+        if !has(post, "/requestBody/content", "user") || !has(post, "/responses/200/content", "token") {
+            continue;
+        }
+        operations += 1;
+        let uri = path.replace("{room}", "r");
+        for (user, is_allowed) in [
+            ("alice", true),
+            ("own:alice", true),
+            ("guests:alice", true),
+            ("guest", true),
+            ("guest:alice", false),
+            ("guest:", false),
+            ("invite:alice", false),
+            ("idp:alice", false),
+        ] {
+            let mut body = json!({ "user": user });
+            if !path.contains("{room}") {
+                body["room"] = "r".into();
+            }
+            let request = token_request(&body.to_string()).uri(&uri);
+            let (status, answer) = super::call_as_backend(&service, request).await;
+            if is_allowed {
+                assert_eq!((status, &answer["user"]), (200, &user.into()), "{path} {answer}");
+            } else {
+                assert_eq!(
+                    (status, &answer["code"]),
+                    (403, &"user_not_allowed".into()),
+                    "{path} {user} {answer}"
+                );
+                assert_eq!(answer["field"], "user");
+            }
+        }
+    }
+    assert!(operations >= 2, "{operations}");
+}
+
+/// Whether a schema of the API document has a member.
+fn has_member(document: &Value, schema: &Value, member: &str) -> bool {
+    let target = schema["$ref"].as_str().and_then(|target| document.pointer(target.strip_prefix('#')?));
+    let parts = schema["allOf"].as_array().into_iter().flatten();
+    schema["properties"].get(member).is_some()
+        || target.is_some_and(|schema| has_member(document, schema, member))
+        || parts.into_iter().any(|part| has_member(document, part, member))
 }
 
 #[actix_web::test]

@@ -6,9 +6,13 @@
 import { SignalingError } from './codes.js';
 
 /**
+ * @typedef {'application' | 'provider' | 'guest' | 'invite'} UserSource who has named a user; for
+ *   `guest`, the server checks nothing but the prefix
+ *
  * @typedef {object} PeerEntry another peer of the room
  * @property {string} peerId
  * @property {string} userId
+ * @property {UserSource} [source] absent if the server is an older one
  * @property {string} [name]
  * @property {string} role
  * @property {Record<string, unknown>} metadata
@@ -16,8 +20,8 @@ import { SignalingError } from './codes.js';
  * @property {boolean} detached whether the peer has lost its connection
  * @property {boolean} [muted] whether a moderator removed its permission `publish`
  *
- * @typedef {Pick<PeerEntry, 'peerId' | 'userId' | 'name' | 'role' | 'metadata'>} WaitingPeer a peer
- *   in the lobby
+ * @typedef {Pick<PeerEntry, 'peerId' | 'userId' | 'source' | 'name' | 'role' | 'metadata'>} WaitingPeer
+ *   a peer in the lobby
  *
  * @typedef {object} RoomInfo the public state of the room
  * @property {string} [name]

@@ -119,14 +119,14 @@ export class RoomState {
  * @param {PeerEntry} frame
  * @returns {PeerEntry}
  */
-function toPeerEntry({ peerId, userId, name, role, metadata, polite, detached, muted }) {
-  return { peerId, userId, name, role, metadata, polite, detached: detached ?? false, muted: muted ?? false };
+function toPeerEntry({ peerId, userId, source, name, role, metadata, polite, detached, muted }) {
+  return { peerId, userId, source, name, role, metadata, polite, detached: detached ?? false, muted: muted ?? false };
 }
 
 /**
  * @param {WaitingPeer} frame
  * @returns {WaitingPeer}
  */
-function toWaitingPeer({ peerId, userId, name, role, metadata }) {
-  return { peerId, userId, name, role, metadata };
+function toWaitingPeer({ peerId, userId, source, name, role, metadata }) {
+  return { peerId, userId, source, name, role, metadata };
 }

@@ -7,9 +7,11 @@ use config::{Environment, File, FileFormat};
 
 use crate::{
     CommonFlags, ConfigError, EnvVars, ProviderSettings, SecretSettings, ServiceSettings,
-    checks::{check_settings, check_turn_secrets},
+    checks::{check_settings, check_turn_secrets, check_user_sources},
     environment::variable,
 };
+use signalbox_protocol::id::CallerId;
+use signalbox_token::scope::{Scope, ScopeSet};
 
 /// A configuration that passed its checks.
 #[derive(Debug, Clone)]
@@ -44,6 +46,7 @@ impl LoadedConfig {
         if secrets.user_secret.is_some() && !has_application {
             settings.auth.providers.push(ProviderSettings::application());
         }
+        check_user_sources(&settings.auth, &naming_keys(&settings, &secrets))?;
         Ok(Self { settings, secrets, warnings })
     }
 
@@ -107,6 +110,18 @@ fn table_list(variable: &str) -> Option<String> {
     })
 }
 
+/// The API keys that may name users.
+fn naming_keys<'a>(settings: &ServiceSettings, secrets: &'a SecretSettings) -> Vec<&'a str> {
+    let may_name = |id: &&str| {
+        let table = CallerId::parse(id).ok().and_then(|id| settings.api_keys.get(&id));
+        let scopes = table.and_then(|table| table.scopes.as_ref());
+        scopes.map_or(ScopeSet::api_key_default().contains(Scope::Tokens), |scopes| {
+            scopes.contains(&Scope::Tokens)
+        })
+    };
+    secrets.api_keys.ids().filter(may_name).collect()
+}
+
 fn unused_setting_warnings(settings: &ServiceSettings, secrets: &SecretSettings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
@@ -158,6 +173,67 @@ mod tests {
             LoadedConfig::load(&CommonFlags::default(), &env(&[("SIGNALBOX__SERVER__ALLOWED_HOSTS", "")]))
                 .unwrap();
         assert!(loaded.settings.server.allowed_hosts.is_empty());
+    }
+
+    #[test]
+    fn sources_that_could_name_the_same_user_are_refused() {
+        let provider = |issuer: &str, prefix: &str| {
+            format!(
+                "[[auth.providers]]\nissuer = \"https://{issuer}\"\naudience = \"a\"\nuser_prefix = \"{prefix}\"\n"
+            )
+        };
+        let application = |prefix: &str| {
+            format!(
+                "[[auth.providers]]\nissuer = \"app\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\nuser_prefix = \"{prefix}\"\n"
+            )
+        };
+        let two = |a: &str, b: &str| provider("one.example", a) + &provider("two.example", b);
+        let key = format!("backend:{}", signalbox_protocol::id::random_hex());
+        let user_secret = ["", ""].map(|_| signalbox_protocol::id::random_hex()).concat();
+        let moderator = "[api_keys.backend]\nscopes = [\"moderate\"]\n";
+        let (with_key, with_secret) =
+            ([("SIGNALBOX_API_KEYS", &*key)], [("SIGNALBOX_USER_SECRET", &*user_secret)]);
+        let load = |text: &str, pairs: &[(&str, &str)]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let flags = CommonFlags { config: Some(file.path().to_owned()), ..CommonFlags::default() };
+            LoadedConfig::load(&flags, &env(pairs)).map(|_| ()).map_err(|error| error.to_string())
+        };
+        for (text, pairs, names) in [
+            (two("", ""), &[][..], ["`https://one.example` (``)", "`https://two.example` (``)"]),
+            (two("a:", "a:"), &[], ["`https://one.example` (`a:`)", "`https://two.example` (`a:`)"]),
+            (two("", "b:"), &[], ["`https://one.example` (``)", "`https://two.example` (`b:`)"]),
+            (two("b:", ""), &[], ["`https://one.example` (`b:`)", "`https://two.example` (``)"]),
+            (two("corp", "corp-eu-"), &[], ["(`corp`)", "(`corp-eu-`)"]),
+            (two("corp-eu-", "corp"), &[], ["(`corp-eu-`)", "(`corp`)"]),
+            (provider("one.example", "guest:"), &[], ["guests (`guest:`)", "`https://one.example`"]),
+            (provider("one.example", "g"), &[], ["guests (`guest:`)", "`https://one.example` (`g`)"]),
+            (provider("one.example", "guest:x"), &[], ["guests (`guest:`)", "(`guest:x`)"]),
+            (provider("one.example", "inv"), &[], ["invites (`invite:`)", "(`inv`)"]),
+            (provider("one.example", ""), &with_key, ["`https://one.example`", "`backend`"]),
+            (provider("one.example", ""), &with_secret, ["`https://one.example`", "`app`"]),
+            (provider("one.example", "b:"), &with_secret, ["`https://one.example`", "`app`"]),
+            (
+                application("b:") + &provider("one.example", "b:x"),
+                &with_secret,
+                ["`app`", "`https://one.example`"],
+            ),
+        ] {
+            let error = load(&text, pairs).expect_err(&text);
+            assert!(names.iter().all(|name| error.contains(name)) && !error.contains('\n'), "{error}");
+        }
+        for (text, pairs) in [
+            (provider("one.example", ""), &[][..]),
+            (provider("one.example", "") + moderator, &with_key),
+            (provider("one.example", "idp:"), &with_key),
+            (two("a:", "b:"), &with_key),
+            (two("corp-us-", "corp-eu-"), &[]),
+            (application(""), &[with_key[0], with_secret[0]]),
+            (String::new(), &[with_key[0], with_secret[0]]),
+            (application("app:") + &provider("one.example", "b:"), &[with_key[0], with_secret[0]]),
+        ] {
+            assert_eq!(load(&text, pairs), Ok(()), "{text}");
+        }
     }
 
     #[test]

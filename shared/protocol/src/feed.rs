@@ -5,7 +5,10 @@
 
 use serde::Serialize;
 
-use crate::id::{NodeId, PeerId, Role, RoomId, UserId};
+use crate::{
+    UserSource,
+    id::{NodeId, PeerId, Role, RoomId, UserId},
+};
 
 /// The names of the events.
 pub const FEED_EVENTS: [&str; 13] = [
@@ -44,6 +47,9 @@ pub struct FeedEvent {
     /// The user of the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+    /// Who has named the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<UserSource>,
     /// The role of the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,

@@ -203,6 +203,13 @@ impl CallerId {
     }
 }
 
+impl UserId {
+    /// The start of the name of every guest.
+    pub const GUEST_PREFIX: &str = "guest:";
+    /// The start of the name of every user who comes by an invite.
+    pub const INVITE_PREFIX: &str = "invite:";
+}
+
 impl TokenId {
     /// The id of the first token of a new grant.
     pub fn random() -> Self {

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    KnockEndReason, LeaveReason, ServerMessage,
+    KnockEndReason, LeaveReason, ServerMessage, UserSource,
     feed::FeedEvent,
     id::{NodeId, PeerId, Role, RoomId, UserId, random_hex},
 };
@@ -25,6 +25,7 @@ struct PeerEventFrame<'a> {
     r#type: &'static str,
     peer_id: &'a PeerId,
     user_id: &'a UserId,
+    source: UserSource,
     name: &'a str,
     role: &'a Role,
     metadata: &'a RawValue,
@@ -159,6 +160,7 @@ fn encode_peer_event(kind: &'static str, peer: &PeerId, member: &Member) -> Stri
         r#type: kind,
         peer_id: peer,
         user_id: &member.user,
+        source: member.user_source(),
         name: &member.name,
         role: &member.role,
         metadata: &member.metadata,
@@ -225,6 +227,7 @@ impl FeedLineBuilder<'_> {
             node: self.node.clone(),
             peer_id: peer.cloned(),
             user_id: member.map(|member| member.user.clone()),
+            source: member.map(Member::user_source),
             role: member.map(|member| member.role.clone()),
             reason,
         };

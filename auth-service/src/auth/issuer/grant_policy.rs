@@ -13,7 +13,10 @@ use signalbox_protocol::{
 };
 use utoipa::ToSchema;
 
-use super::InviteTerms;
+use super::{
+    InviteTerms,
+    user_name::{UserNamePolicy, guest_user, invited_user},
+};
 use crate::context::{
     member_types::{DisplayName, MetadataObject, UncheckedNumber},
     principal::Principal,
@@ -33,6 +36,7 @@ pub(crate) struct GrantPolicy {
     default_ttl_s: u64,
     max_ttl_s: u64,
     metadata_max: usize,
+    user_names: UserNamePolicy,
 }
 
 /// A request for a room token. An API key needs room and user, a guest needs the room, and a guest
@@ -149,13 +153,15 @@ impl GrantPolicy {
             default_ttl_s: auth.token_ttl.0.as_secs(),
             max_ttl_s: auth.token_ttl_max.0.as_secs(),
             metadata_max: settings.limits.metadata.0.min(MAX_METADATA_BYTES),
+            user_names: UserNamePolicy::new(settings),
         }
     }
 
     /// The terms that a caller may have. `random` names a guest whose request names no user.
     ///
     /// # Errors
-    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `not_permitted`.
+    /// 400 `bad_request` naming the member at fault; 403 `role_not_allowed`, `user_not_allowed`,
+    /// `not_permitted`.
     pub(crate) fn terms_for_request(
         &self,
         caller: &Principal,
@@ -164,8 +170,8 @@ impl GrantPolicy {
         random: &str,
     ) -> Result<RoomTokenTerms, Problem> {
         let user = match (request.user.read("user")?, caller) {
-            (Some(user), _) => user,
-            (None, Principal::Guest) => guest_user(random)?,
+            (user, Principal::Guest) => guest_user(user.as_ref().map_or(random, UserId::as_str))?,
+            (Some(user), _) => self.application_user(user)?,
             (None, _) => return Err(missing_member("user")),
         };
         if matches!(caller, Principal::Guest) && request.wants_refresh() {
@@ -191,7 +197,7 @@ impl GrantPolicy {
         let ttl_s = terms.ttl_s.unwrap_or(self.default_ttl_s).min(self.max_ttl_s);
         self.complete_terms(
             request,
-            (room, guest_user(random)?, terms.role.clone(), ttl_s, CallerId::invite(), terms.root()),
+            (room, invited_user(random)?, terms.role.clone(), ttl_s, CallerId::invite(), terms.root()),
         )
     }
 
@@ -249,6 +255,14 @@ impl GrantPolicy {
         ttl.map(|ttl| ttl.within("ttl", 1, self.max_ttl_s, " of seconds")).transpose()
     }
 
+    /// The user that an application names, if the name cannot belong to another source of users.
+    ///
+    /// # Errors
+    /// 403 `user_not_allowed`.
+    pub(crate) fn application_user(&self, user: UserId) -> Result<UserId, Problem> {
+        self.user_names.application_user(user)
+    }
+
     /// Role and life. A guest cannot choose either.
     fn role_and_life(&self, caller: &Principal, request: &TokenRequest) -> Result<(Role, u64), Problem> {
         if matches!(caller, Principal::Guest) {
@@ -287,10 +301,6 @@ impl GrantPolicy {
         let known = self.roles.keys().map(Role::as_str).collect::<Vec<_>>().join(", ");
         Problem::new(403, "role_not_allowed", format!("role is not one of {known}")).with_field("role")
     }
-}
-
-fn guest_user(random: &str) -> Result<UserId, Problem> {
-    UserId::parse(&format!("guest-{random}")).map_err(|bad| bad_field("user", bad))
 }
 
 fn missing_member(field: &str) -> Problem {

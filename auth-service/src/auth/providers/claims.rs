@@ -45,8 +45,12 @@ pub(super) fn verify_claims(
         Some(Value::Number(number)) if number.is_u64() => number.to_string(),
         _ => return Err(ExchangeRefusal::NoUser),
     };
-    let user = UserId::parse(&format!("{}{}", rules.user_prefix, escape_user_name(&user)))
-        .map_err(|_| ExchangeRefusal::NoUser)?;
+    let user = escape_user_name(&user);
+    let user = match rules.user_prefix.as_str() {
+        "" => escape_foreign_prefix(user),
+        prefix => format!("{prefix}{user}"),
+    };
+    let user = UserId::parse(&user).map_err(|_| ExchangeRefusal::NoUser)?;
     let name = claims.get(&rules.name_claim).and_then(Value::as_str);
     let name = name.filter(|name| !name.is_empty() && is_display_name(name)).map(Arc::from);
     let root = CredentialRoot::Provider(rules.issuer.as_str().into());
@@ -99,6 +103,14 @@ fn escape_user_name(name: &str) -> String {
         }
     }
     escaped
+}
+
+/// A name of a provider without a prefix. The colon of a prefix that belongs to guests or invites is
+/// escaped too.
+fn escape_foreign_prefix(name: String) -> String {
+    let is_foreign =
+        [UserId::GUEST_PREFIX, UserId::INVITE_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+    if is_foreign { name.replacen(':', "~3A", 1) } else { name }
 }
 
 fn map_role(rules: &ProviderSettings, claims: &Map<String, Value>) -> Option<Role> {
@@ -189,6 +201,18 @@ mod tests {
         assert_eq!(user(json!("auth0~7C123")), "idp:auth0~7E7C123");
         assert_eq!(user(json!("zoë")), "idp:zo~C3~AB");
         assert_eq!(user(json!(42)), "idp:42");
+        assert_eq!(user(json!("guest:a")), "idp:guest:a");
+        let rules = provider(json!({}));
+        let user = |sub: &str| verify(&rules, json!({ "sub": sub })).unwrap().user.as_str().to_owned();
+        for (sub, expected) in [
+            ("guest:a:b", "guest~3Aa:b"),
+            ("guest~3Aa:b", "guest~7E3Aa:b"),
+            ("invite:a", "invite~3Aa"),
+            ("guests:a", "guests:a"),
+            ("Guest:a", "Guest:a"),
+        ] {
+            assert_eq!(user(sub), expected);
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn token_terms(
     request: RoomTokenRequest,
 ) -> Result<RoomTokenTerms, Problem> {
     let RoomTokenRequest { user, role, name, metadata, region, ttl, refresh: _ } = request;
+    let user = policy.application_user(user)?;
     let role = role.unwrap_or_else(|| policy.default_role().clone());
     let permissions = policy.permissions_of(&role)?;
     let metadata = metadata.map(|json| json.within(policy.max_metadata_bytes())).transpose()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    E2eeMode,
+    E2eeMode, UserSource,
     id::{CallerId, PeerId, Role, RoomId, UserId},
 };
 use signalbox_rooms::room::{Member, RoomCreator, RoomCreatorKind, RoomState};
@@ -138,6 +138,7 @@ impl<'a> RoomView<'a> {
 pub(crate) struct ParticipantView<'a> {
     peer_id: &'a PeerId,
     user_id: &'a UserId,
+    source: UserSource,
     /// The display name; empty if there is none.
     #[schema(value_type = DisplayName)]
     name: &'a str,
@@ -163,6 +164,7 @@ impl<'a> ParticipantView<'a> {
         Self {
             peer_id,
             user_id: &member.user,
+            source: member.user_source(),
             name: &member.name,
             role: &member.role,
             permissions: &member.permissions,

@@ -2,7 +2,7 @@
 
 use super::DAY;
 use crate::{
-    AuthSettings, ConfigError, ServiceSettings, UserAlgorithm,
+    AuthSettings, ConfigError, ProviderSettings, ServiceSettings, UserAlgorithm,
     error::{ensure_setting, ensure_within},
     units::TimeSpan,
     url::HttpUrl,
@@ -99,6 +99,45 @@ pub(super) fn check_providers(settings: &ServiceSettings) -> Result<(), ConfigEr
         setting,
         "may have only one provider with HS256, because there is only one SIGNALBOX_USER_SECRET",
     )
+}
+
+/// Users of two sources must never have the same name, so no prefix may begin with another one.
+/// `naming_keys` are the ids of the API keys that may name users.
+///
+/// The application has no prefix: a name with the prefix of another source is refused when it asks
+/// for a token. A single provider needs none either.
+pub(crate) fn check_user_sources(auth: &AuthSettings, naming_keys: &[&str]) -> Result<(), ConfigError> {
+    let setting = "auth.providers";
+    let fixed = [("guests".to_owned(), UserId::GUEST_PREFIX), ("invites".to_owned(), UserId::INVITE_PREFIX)];
+    let mut earlier = Vec::from(fixed);
+    for provider in &auth.providers {
+        let (name, prefix) = (describe_provider(provider), provider.user_prefix.as_str());
+        // Guests and invites always have a prefix, and a provider without one escapes it.
+        let others = if prefix.is_empty() { &earlier[2..] } else { &earlier[..] };
+        let overlap = others.iter().find(|(_, other)| prefix.starts_with(other) || other.starts_with(prefix));
+        if let Some((other, other_prefix)) = overlap {
+            let problem = format!(
+                "let two sources name the same user: {other} (`{other_prefix}`) and {name} (`{prefix}`); give each provider a user_prefix, none of which begins with another"
+            );
+            return Err(ConfigError::invalid_setting(setting, problem));
+        }
+        earlier.push((name, prefix));
+    }
+    let bare = auth.providers.iter().find(|provider| provider.user_prefix.is_empty());
+    match (bare.filter(|provider| !provider.is_application()), naming_keys.first()) {
+        (Some(provider), Some(key)) => {
+            let provider = describe_provider(provider);
+            let problem = format!(
+                "let two sources name the same user: {provider} (no user_prefix) and the API key `{key}`; give the provider a user_prefix, or the key scopes without `tokens`"
+            );
+            Err(ConfigError::invalid_setting(setting, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn describe_provider(provider: &ProviderSettings) -> String {
+    format!("the provider `{}`", provider.issuer)
 }
 
 /// Whether keys may be fetched from this URL: with `https:`, or with `http:` from this machine,

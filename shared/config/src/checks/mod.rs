@@ -20,6 +20,7 @@ use crate::{
 use auth::{check_key_sources, check_providers, check_token_lifetimes};
 use webhooks::{check_usage, check_webhooks};
 
+pub(super) use auth::check_user_sources;
 pub use auth::is_trusted_key_url;
 
 const DAY: TimeSpan = TimeSpan::secs(24 * 60 * 60);

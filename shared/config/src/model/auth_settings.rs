@@ -102,7 +102,8 @@ pub struct ProviderSettings {
     /// The role of all other users. Unset: `auth.default_role`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_role: Option<Role>,
-    /// A prefix for the names of its users, so that two providers cannot name the same user.
+    /// A prefix for the names of its users, so that no other source of users names the same user. It
+    /// may be empty for the only provider.
     #[serde(default)]
     pub user_prefix: String,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::id::{PeerId, Role, UserId};
+use crate::id::{CallerId, PeerId, Role, UserId};
 
 /// One server of `RTCConfiguration.iceServers` (webrtc-pc, section 4.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,34 @@ pub enum IcePolicy {
     Relay,
 }
 
+/// Who has named a user. Users of two sources never have the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum UserSource {
+    /// The application, with an API key or with a token that it has signed.
+    Application,
+    /// A provider, or the application in the place of a provider, at `POST /auth/exchange`.
+    Provider,
+    /// The guest: the server checks nothing but the prefix `guest:`.
+    Guest,
+    /// The server, for a person with an invite; the prefix is `invite:`.
+    Invite,
+}
+
+impl UserSource {
+    /// The source of the user of a token, by the caller that requested the token.
+    pub fn of_caller(caller: &CallerId) -> Self {
+        match caller.as_str() {
+            "guest" => Self::Guest,
+            CallerId::USER => Self::Provider,
+            "invite" => Self::Invite,
+            _ => Self::Application,
+        }
+    }
+}
+
 /// The public record of a peer, as the other peers of the room see it.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -69,6 +97,8 @@ pub struct PeerInfo {
     pub peer_id: PeerId,
     /// The user of the peer.
     pub user_id: UserId,
+    /// Who has named the user.
+    pub source: UserSource,
     /// The display name; empty if the peer has none.
     pub name: Arc<str>,
     /// The role of the peer.
@@ -141,6 +171,8 @@ pub struct LobbyPeer {
     pub peer_id: PeerId,
     /// The user of the peer.
     pub user_id: UserId,
+    /// Who has named the user.
+    pub source: UserSource,
     /// The display name; empty if the peer has none.
     pub name: Arc<str>,
     /// The role of the peer.

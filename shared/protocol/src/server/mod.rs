@@ -18,7 +18,8 @@ use crate::id::{PeerId, Role};
 
 pub use first_message::{JoinedMessage, WaitingMessage};
 pub use message_parts::{
-    E2eeMode, IcePolicy, IceServer, KnockEndReason, LeaveReason, LobbyPeer, PeerInfo, RoomInfo, WireLimits,
+    E2eeMode, IcePolicy, IceServer, KnockEndReason, LeaveReason, LobbyPeer, PeerInfo, RoomInfo, UserSource,
+    WireLimits,
 };
 
 /// A message of the server. A stored frame has no `seq`; the server adds it at delivery.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    CredentialRoot, LeaveReason, LobbyPeer, PeerInfo,
+    CredentialRoot, LeaveReason, LobbyPeer, PeerInfo, UserSource,
     id::{CallerId, CreationId, NodeId, PeerId, RegionId, Role, TokenId, UserId},
 };
 
@@ -262,6 +262,7 @@ impl Member {
         LobbyPeer {
             peer_id: peer.clone(),
             user_id: self.user.clone(),
+            source: self.user_source(),
             name: self.name.clone(),
             role: self.role.clone(),
             metadata: self.metadata.clone(),
@@ -279,6 +280,11 @@ impl Member {
     /// The root of its token.
     pub fn credential_root(&self) -> CredentialRoot {
         self.root.clone().unwrap_or_else(|| CredentialRoot::of_caller(&self.caller))
+    }
+
+    /// Who has named its user.
+    pub fn user_source(&self) -> UserSource {
+        UserSource::of_caller(&self.caller)
     }
 
     /// The claims of its token.
@@ -312,6 +318,7 @@ impl Member {
         PeerInfo {
             peer_id: peer.clone(),
             user_id: self.user.clone(),
+            source: self.user_source(),
             name: self.name.clone(),
             role: self.role.clone(),
             metadata: self.metadata.clone(),
