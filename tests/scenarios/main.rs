@@ -2,8 +2,8 @@
 //!
 //! Each module tests one part of the behaviour; its first line says which.
 //! - Messages: [`delivery`], [`presence`], [`resume`], [`policy`], [`turn`]
-//! - Admission and credentials: [`admission`], [`auth`], [`store_authority`], [`tickets`], [`token_lifetime`],
-//!   [`signing_keys`], [`refusals`], [`credential_kinds`]
+//! - Admission and credentials: [`admission`], [`auth`], [`store_authority`], [`tickets`],
+//!   [`token_lifetime`], [`signing_keys`], [`refusals`], [`credential_kinds`], [`credential_roots`]
 //! - Sanctions: [`access_rules`], [`return_attempts`], [`mass_revocation`]
 //! - Rooms: [`rooms`], [`moderation`], [`lobby`]
 //! - Limits: [`limits`], [`load_budgets`], [`abuse`], [`redis_traffic`], [`data_retention`]
@@ -63,6 +63,7 @@ mod admission;
 mod auth;
 mod boot;
 mod credential_kinds;
+mod credential_roots;
 mod data_retention;
 mod delivery;
 mod drain;

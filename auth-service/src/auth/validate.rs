@@ -137,8 +137,9 @@ pub(crate) fn verify_room_token(
     let claims = verified.map_err(TokenError::to_problem)?;
     let root = claims.credential_root();
     service.context.check_access(&room_access_subject(&claims, &root))?;
+    // A token that names no root was signed by the application itself, which may name any caller.
     let right = DerivedRight {
-        root: &root,
+        root: claims.root.as_ref().unwrap_or(&CredentialRoot::App),
         scope: Some(Scope::Tokens),
         room: Some(&claims.room),
         role: Some(&claims.role),

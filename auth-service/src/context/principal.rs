@@ -117,6 +117,12 @@ impl ApplicationDirectory {
         })
     }
 
+    /// Whether the name of a room is reserved for an application.
+    pub(crate) fn is_reserved(&self, room: &RoomId) -> bool {
+        let reserving = self.settings.values().filter(|table| table.reserved);
+        reserving.filter_map(|table| table.rooms.as_ref()).any(|rooms| rooms.matches(room))
+    }
+
     /// The application of a management token. It allows what both the token and the key allow now.
     /// `None` if the key was removed.
     pub(crate) fn find_by_claims(&self, claims: &ManagementClaims) -> Option<Application> {

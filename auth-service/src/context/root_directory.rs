@@ -131,8 +131,11 @@ impl RootDirectory {
             CredentialRoot::App => Ok(()),
             CredentialRoot::Guest => {
                 let policy = self.guests.as_ref().ok_or(LostRight::Removed)?;
-                let is_open =
-                    |room| policy.rooms.is_empty() || policy.rooms.iter().any(|rooms| rooms.matches(room));
+                // A reserved room is open to guests only if the configuration names it.
+                let is_open = |room| {
+                    policy.rooms.iter().any(|rooms| rooms.matches(room))
+                        || policy.rooms.is_empty() && !applications.is_reserved(room)
+                };
                 check(room.is_none_or(is_open), LostRight::Room)?;
                 check(role.is_none_or(|role| policy.role == *role), LostRight::Role)
             }

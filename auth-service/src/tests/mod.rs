@@ -14,6 +14,7 @@ mod principals;
 mod provenance;
 mod refresh;
 mod room_limits;
+mod room_names;
 mod rooms;
 mod tickets;
 mod token;
@@ -74,7 +75,7 @@ impl TestService {
     fn with(change: impl FnOnce(&mut ServiceSettings), parts: impl FnOnce(&mut AuthParts)) -> Self {
         let (token_secret, api_secret) = (random_secret(), random_hex());
         let mut settings = ServiceSettings::default();
-        let table = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), rooms: None };
+        let table = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), ..ApiKeySettings::default() };
         settings.api_keys.insert(CallerId::parse("backend").unwrap(), table);
         change(&mut settings);
         let feed = FeedSender::new(8);

@@ -158,7 +158,7 @@ async fn room_limited_api_key_sees_and_changes_only_its_rooms() {
             .unwrap();
     let secret = signalbox_protocol::id::random_hex();
     let keys = format!("all:{secret},acme:{secret}");
-    let every = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), rooms: None };
+    let every = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), ..ApiKeySettings::default() };
     let service = TestService::with(
         move |settings| {
             settings.api_keys.insert(CallerId::parse("acme").unwrap(), table);

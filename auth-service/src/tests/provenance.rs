@@ -197,7 +197,7 @@ struct Deployment {
 }
 
 fn configure(settings: &mut ServiceSettings) {
-    let key = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), rooms: None };
+    let key = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), ..ApiKeySettings::default() };
     settings.api_keys.insert(CallerId::parse("backend").unwrap(), key);
     let mut provider = ProviderSettings::application();
     provider.role_claim = Some("group".to_owned());
@@ -355,6 +355,7 @@ async fn narrowed_key_issues_nothing_more_through_older_credentials() {
         let key = ApiKeySettings {
             scopes: Some(vec![Scope::Usage]),
             rooms: Some("acme-archive".to_owned().try_into().unwrap()),
+            reserved: false,
         };
         settings.api_keys.insert(CallerId::parse("backend").unwrap(), key);
     };

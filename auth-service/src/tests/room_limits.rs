@@ -122,7 +122,7 @@ fn service_of_two_tenants_with(change: impl FnOnce(&mut AuthParts)) -> (TestServ
     let mut service = TestService::with(
         |settings| {
             let rooms = Some("acme-*".to_owned().try_into().unwrap());
-            let table = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), rooms };
+            let table = ApiKeySettings { scopes: Some(Scope::ALL.to_vec()), rooms, reserved: false };
             settings.api_keys.insert(CallerId::parse("acme").unwrap(), table);
         },
         |parts| {

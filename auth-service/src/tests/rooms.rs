@@ -37,7 +37,7 @@ impl TestService {
     }
 
     /// The `Authorization` header of a user with this role.
-    fn user_header(&self, user: &str, role: &str) -> String {
+    pub(super) fn user_header(&self, user: &str, role: &str) -> String {
         let now = clock::now_s();
         let claims = UserClaims {
             iss: ISSUER.to_owned(),

@@ -15,7 +15,10 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{
-    room_access::{change_room, load_room, log_room_change, room_store, room_store_problem},
+    invites::delete_stale_invites,
+    room_access::{
+        change_room, check_not_reserved, load_room, log_room_change, room_store, room_store_problem,
+    },
     room_principal::room_creator,
     room_settings_request::{RoomUpdateRequest, check_settings},
     views::RoomView,
@@ -91,6 +94,9 @@ pub(crate) async fn post(
         None => RoomId::parse(&random_hex()).map_err(|bad| bad_field("id", bad))?,
     };
     let caller = caller.in_room(&service.context, &id)?;
+    if matches!(*caller, Principal::User(_)) {
+        check_not_reserved(&service, &id)?;
+    }
     let patch = request.into_settings().into_patch(&service)?;
     let now = room_store(&service)?.now_ms();
     let kept_until = now + service.room_settings.retention_ms;
@@ -103,6 +109,7 @@ pub(crate) async fn post(
     };
     check_settings(&service, &settings, kept_until)?;
     let created = create_room(&service, &caller, &id, settings).await?;
+    delete_stale_invites(&service, &id, created.settings.creation_id.as_ref()).await;
     log_room_change("room_created", &caller.id(), &id);
     let path = format!("/api/rooms/{id}");
     Ok(HttpResponse::Created().insert_header((header::LOCATION, path)).json(RoomView::new(&id, &created)))

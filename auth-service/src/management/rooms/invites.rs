@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use signalbox_http::{ApiError, JsonBody};
 use signalbox_protocol::{
     clock,
-    id::{CallerId, Role, RoomId},
+    id::{CallerId, CreationId, Role, RoomId},
     problem::Problem,
 };
 use signalbox_token::scope::Scope;
@@ -108,7 +108,9 @@ pub(crate) async fn get(
 ) -> ApiResult {
     let (_, room) = authorize_for_room(&request, &service, &path)?;
     let stored = service.tokens.store.list_invites(&room).await.map_err(store_problem)?;
-    let invites = stored.into_iter().filter_map(|invite| stored_invite_view(&room, invite)).collect();
+    let creation = find_creation(&service.tokens, &room).await.map_err(room_store_problem)?;
+    let current = stored.into_iter().filter(|invite| is_for_creation(invite, creation.as_ref()));
+    let invites = current.filter_map(|invite| stored_invite_view(&room, invite)).collect();
     Ok(HttpResponse::Ok().json(InviteList { invites }))
 }
 
@@ -174,6 +176,25 @@ async fn create_invite(
     })?;
     let stored = Invite { id, terms_json: String::new(), max_uses, uses: 0, ends_ms };
     Ok(invite_view(&room, stored, terms, Some(code.to_text())))
+}
+
+/// Whether an invite is for the room of this creation, and not for an earlier one with its name.
+fn is_for_creation(invite: &Invite, creation: Option<&CreationId>) -> bool {
+    let terms = serde_json::from_str::<InviteTerms>(&invite.terms_json);
+    terms.is_ok_and(|terms| terms.creation.is_none() || terms.creation.as_ref() == creation)
+}
+
+/// Deletes the invites to earlier rooms with the name of a new room. They are void; if the store
+/// does not answer, they only keep their places.
+pub(crate) async fn delete_stale_invites(
+    service: &ManagementService,
+    room: &RoomId,
+    creation: Option<&CreationId>,
+) {
+    let Ok(stored) = service.tokens.store.list_invites(room).await else { return };
+    for invite in stored.iter().filter(|invite| !is_for_creation(invite, creation)) {
+        let _ = service.tokens.store.delete_invite(room, &invite.id).await;
+    }
 }
 
 /// The view of a stored invite; `None` if another release wrote the invite in another form.

@@ -3,13 +3,16 @@
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_http::JsonBody;
-use signalbox_protocol::id::{CallerId, RegionId, Role, RoomId};
+use signalbox_protocol::{
+    id::{CallerId, RegionId, Role, RoomId},
+    problem::Problem,
+};
 use signalbox_rooms::room::{RoomCreatorKind, RoomState};
 use signalbox_token::UserClaims;
 use utoipa::ToSchema;
 
 use super::{
-    room_access::room_in_request,
+    room_access::{check_not_reserved, room_in_request},
     room_token::{RoomTokenResponse, load_or_new_room, respond_with_room_token, would_enter_lobby},
 };
 use crate::{
@@ -49,21 +52,16 @@ pub(crate) async fn join(
     let room = room_in_request(&request)?;
     let RoomJoinRequest { name, metadata, region, refresh } = body.parse(&claims)?;
     let known_room = load_or_new_room(&service, &room).await?;
-    let role = role_in_room(&service, &claims, &known_room);
+    if !known_room.settings.is_created() {
+        check_not_reserved(&service, &room)?;
+    }
+    let metadata_max = service.tokens.grant_policy.max_metadata_bytes();
+    let terms = join_terms(&service, &claims, room, &known_room)?;
     let terms = RoomTokenTerms {
-        permissions: service.tokens.grant_policy.permissions_of(&role)?,
-        room,
-        user: claims.sub.clone(),
-        role,
-        name: name.map(DisplayName::into_text).or_else(|| claims.name.clone()),
-        metadata: metadata
-            .map(|json| json.within(service.tokens.grant_policy.max_metadata_bytes()))
-            .transpose()?,
-        caller: CallerId::user(),
-        root: claims.credential_root(),
-        creation: known_room.settings.creation_id.clone(),
+        name: name.map(DisplayName::into_text).or(terms.name),
+        metadata: metadata.map(|json| json.within(metadata_max)).transpose()?,
         region,
-        ttl_s: service.tokens.grant_policy.default_ttl_s(),
+        ..terms
     };
     let lobby = would_enter_lobby(&service, &terms, &known_room)?;
     let response = respond_with_room_token(&service, terms, refresh.unwrap_or(false), lobby).await?;
@@ -71,6 +69,32 @@ pub(crate) async fn join(
     let root = claims.credential_root();
     service.context.refresh_and_check_access(&user_access_subject(&claims, &root)).await?;
     Ok(response)
+}
+
+/// The terms of a token for a user in a room.
+///
+/// # Errors
+/// 403 `role_not_allowed`.
+pub(crate) fn join_terms(
+    service: &ManagementService,
+    claims: &UserClaims,
+    room: RoomId,
+    known_room: &RoomState,
+) -> Result<RoomTokenTerms, Problem> {
+    let role = role_in_room(service, claims, known_room);
+    Ok(RoomTokenTerms {
+        permissions: service.tokens.grant_policy.permissions_of(&role)?,
+        room,
+        user: claims.sub.clone(),
+        role,
+        name: claims.name.clone(),
+        metadata: None,
+        caller: CallerId::user(),
+        root: claims.credential_root(),
+        creation: known_room.settings.creation_id.clone(),
+        region: None,
+        ttl_s: service.tokens.grant_policy.default_ttl_s(),
+    })
 }
 
 /// The role of a user in a room. The creator of the room has a role of its own.

@@ -3,20 +3,25 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use signalbox_http::JsonBody;
-use signalbox_protocol::id::{RoomId, UserId};
-use signalbox_rooms::room::{InputOutcome, RoomAction, RoomCreatorKind, RoomPatch};
-use signalbox_token::scope::Scope;
+use signalbox_protocol::{
+    id::{RoomId, UserId},
+    problem::Problem,
+};
+use signalbox_rooms::room::{InputOutcome, RoomAction, RoomCreatorKind, RoomPatch, RoomState};
+use signalbox_token::{UserClaims, scope::Scope};
 use utoipa::ToSchema;
 
 use super::{
+    join::join_terms,
     room_access::{change_room, load_room, log_room_change, room_store},
     room_principal::{authorize_in_room, authorize_user_in_room},
     room_settings_request::{RoomUpdateRequest, check_settings},
+    room_token::would_enter_lobby,
     views::RoomView,
 };
 use crate::{
     auth::token_issuer::store_problem,
-    context::{problem_responses::ProblemResponses, request::ApiResult},
+    context::{principal::Principal, problem_responses::ProblemResponses, request::ApiResult},
     management::management_service::ManagementService,
 };
 
@@ -38,14 +43,47 @@ pub(crate) struct RoomEndRequest {
     lock: Option<bool>,
 }
 
-/// Shows a room. A user may see it too.
+/// Shows a room. A user may see it too: all of it if the user may join it now, or is a peer of it;
+/// without its description while it is locked, full or not started, or while the user would wait in
+/// the lobby.
 #[utoipa::path(get, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_get",
     params(("room" = RoomId, Path)),
     responses((status = 200, body = RoomView), ProblemResponses), security(("key" = []), ("management" = []), ("user" = [])))]
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
-    let (_, id) = authorize_user_in_room(&request, &service, Scope::Rooms)?;
-    Ok(HttpResponse::Ok().json(RoomView::new(&id, &load_room(&service, &id).await?)))
+    let (caller, id) = authorize_user_in_room(&request, &service, Scope::Rooms)?;
+    let room = load_room(&service, &id).await?;
+    let view = RoomView::new(&id, &room);
+    Ok(HttpResponse::Ok().json(match &*caller {
+        Principal::User(claims) if !sees_description(&service, claims, &id, &room)? => {
+            view.without_description()
+        }
+        _ => view,
+    }))
 }
+
+/// Whether a user sees the description of a room: its name, its metadata and its creator.
+///
+/// # Errors
+/// Why a join of the user would be refused, unless the refusal may end by itself.
+fn sees_description(
+    service: &ManagementService,
+    claims: &UserClaims,
+    id: &RoomId,
+    room: &RoomState,
+) -> Result<bool, Problem> {
+    if room.members.values().any(|member| member.user == claims.sub && !member.waiting) {
+        return Ok(true);
+    }
+    let terms = join_terms(service, claims, id.clone(), room)?;
+    match would_enter_lobby(service, &terms, room) {
+        Ok(waits) => Ok(!waits),
+        Err(problem) if TEMPORARY_REFUSALS.contains(&problem.code) => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The codes of refused joins that may be accepted later.
+const TEMPORARY_REFUSALS: [&str; 4] = ["room_full", "user_limit", "room_locked", "room_not_started"];
 
 /// Changes settings of a room.
 #[utoipa::path(patch, path = "/api/rooms/{room}", tag = "rooms", operation_id = "rooms_one_patch",

@@ -27,6 +27,18 @@ pub(crate) fn no_such_room() -> Problem {
     NO_SUCH_ROOM.to_problem()
 }
 
+/// Refuses a user who would open a room whose name is reserved for an application.
+///
+/// # Errors
+/// 403 `room_reserved`.
+pub(crate) fn check_not_reserved(service: &ManagementService, room: &RoomId) -> Result<(), Problem> {
+    if !service.context.applications.is_reserved(room) {
+        return Ok(());
+    }
+    let detail = "the name of this room is reserved for an application; choose another name";
+    Err(Problem::new(403, "room_reserved", detail).with_field("id"))
+}
+
 pub(crate) fn no_such_peer() -> Problem {
     NO_SUCH_PEER.to_problem()
 }

@@ -102,6 +102,11 @@ impl<'a> RoomView<'a> {
         Self { removed, ..self }
     }
 
+    /// The view for a user who may not enter the room now: without its name, metadata and creator.
+    pub(crate) fn without_description(self) -> Self {
+        Self { name: None, metadata: None, created_by: None, created_at: None, ..self }
+    }
+
     pub(crate) fn new(id: &'a RoomId, state: &'a RoomState) -> Self {
         let set = &*state.settings;
         let if_set = |moment: u64| (moment > 0).then_some(moment);

@@ -11,12 +11,14 @@ mod webhooks;
 use base64::Engine as _;
 
 use crate::{
-    ConfigError, PERMISSIONS, ServiceSettings,
+    ApiKeySettings, ConfigError, PERMISSIONS, ServiceSettings,
     error::{ensure_setting, ensure_within},
     logging::is_log_filter,
     units::{ByteSize, TimeSpan},
     url::HttpUrl,
 };
+use signalbox_protocol::id::CallerId;
+
 use auth::{check_key_sources, check_providers, check_token_lifetimes};
 use webhooks::{check_usage, check_webhooks};
 
@@ -38,6 +40,7 @@ pub(super) fn check_settings(settings: &ServiceSettings) -> Result<Vec<String>, 
     check_timing(settings)?;
     check_redis(settings)?;
     check_rooms(settings)?;
+    check_reserved_rooms(settings)?;
     check_roles(settings)?;
     check_providers(settings)?;
     check_turn(settings)?;
@@ -200,6 +203,24 @@ fn check_rooms(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "rooms.signal_url",
         "must begin with wss:// or ws://",
     )
+}
+
+/// A reserved name belongs to one API key. A key for all rooms is the operator's and may use it.
+fn check_reserved_rooms(settings: &ServiceSettings) -> Result<(), ConfigError> {
+    for (id, table) in settings.api_keys.iter().filter(|(_, table)| table.reserved) {
+        let invalid = |why: String| Err(ConfigError::invalid_setting(format!("api_keys.{id}.reserved"), why));
+        let Some(rooms) = &table.rooms else {
+            return invalid("needs `rooms`: the names that are reserved for the key".to_owned());
+        };
+        let others = settings.api_keys.iter().filter(|(other, _)| *other != id);
+        let overlapping = |(_, other): &(&CallerId, &ApiKeySettings)| {
+            other.rooms.as_ref().is_some_and(|other| other.overlaps(rooms))
+        };
+        if let Some((other, _)) = others.into_iter().find(overlapping) {
+            return invalid(format!("overlaps with api_keys.{other}.rooms; give each key other names"));
+        }
+    }
+    Ok(())
 }
 
 fn check_redis(settings: &ServiceSettings) -> Result<(), ConfigError> {

@@ -133,3 +133,25 @@ fn an_allowed_origin_has_no_path_and_no_login() {
         assert!(check(origin).unwrap_err().to_string().contains("server.allowed_origins"), "{origin}");
     }
 }
+
+#[test]
+fn reserved_rooms_overlap_with_no_other_key() {
+    let with = |tables: &str| {
+        let settings =
+            ServiceSettings { api_keys: serde_json::from_str(tables).unwrap(), ..ServiceSettings::default() };
+        check_settings(&settings).map(drop).map_err(|error| error.to_string())
+    };
+    for good in [
+        r#"{"a":{"rooms":"acme-*","reserved":true},"b":{"rooms":"globex-*","reserved":true},"c":{}}"#,
+        r#"{"a":{"rooms":"acme-*"},"b":{"rooms":"acme-1"}}"#,
+    ] {
+        assert_eq!(with(good), Ok(()), "{good}");
+    }
+    for (bad, why) in [
+        (r#"{"a":{"reserved":true}}"#, "api_keys.a.reserved needs `rooms`"),
+        (r#"{"a":{"rooms":"acme-*","reserved":true},"b":{"rooms":"acme-1"}}"#, "api_keys.b.rooms"),
+        (r#"{"a":{"rooms":"acme-1","reserved":true},"b":{"rooms":"a*"}}"#, "api_keys.b.rooms"),
+    ] {
+        assert!(with(bad).unwrap_err().contains(why), "{bad}: {:?}", with(bad));
+    }
+}

@@ -172,4 +172,7 @@ pub struct ApiKeySettings {
     /// The rooms that the key may use. Unset: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<RoomPattern>,
+    /// Whether the names in `rooms` are reserved for the key: a user cannot create such a room, and
+    /// a join of a user or guest does not open it.
+    pub reserved: bool,
 }
