@@ -136,22 +136,26 @@ fn an_allowed_origin_has_no_path_and_no_login() {
 
 #[test]
 fn reserved_rooms_overlap_with_no_other_key() {
-    let with = |tables: &str| {
-        let settings =
-            ServiceSettings { api_keys: serde_json::from_str(tables).unwrap(), ..ServiceSettings::default() };
+    let with = |tables: &[(&str, Option<&str>, bool)]| {
+        let table = |(id, rooms, reserved): &(&str, Option<&str>, bool)| {
+            let rooms = rooms.map(|rooms| rooms.to_owned().try_into().unwrap());
+            (CallerId::parse(id).unwrap(), ApiKeySettings { scopes: None, rooms, reserved: *reserved })
+        };
+        let api_keys = tables.iter().map(table).collect();
+        let settings = ServiceSettings { api_keys, ..ServiceSettings::default() };
         check_settings(&settings).map(drop).map_err(|error| error.to_string())
     };
     for good in [
-        r#"{"a":{"rooms":"acme-*","reserved":true},"b":{"rooms":"globex-*","reserved":true},"c":{}}"#,
-        r#"{"a":{"rooms":"acme-*"},"b":{"rooms":"acme-1"}}"#,
+        &[("a", Some("acme-*"), true), ("b", Some("globex-*"), true), ("c", None, false)][..],
+        &[("a", Some("acme-*"), false), ("b", Some("acme-1"), false)],
     ] {
-        assert_eq!(with(good), Ok(()), "{good}");
+        assert_eq!(with(good), Ok(()), "{good:?}");
     }
     for (bad, why) in [
-        (r#"{"a":{"reserved":true}}"#, "api_keys.a.reserved needs `rooms`"),
-        (r#"{"a":{"rooms":"acme-*","reserved":true},"b":{"rooms":"acme-1"}}"#, "api_keys.b.rooms"),
-        (r#"{"a":{"rooms":"acme-1","reserved":true},"b":{"rooms":"a*"}}"#, "api_keys.b.rooms"),
+        (&[("a", None, true)][..], "api_keys.a.reserved needs `rooms`"),
+        (&[("a", Some("acme-*"), true), ("b", Some("acme-1"), false)], "api_keys.b.rooms"),
+        (&[("a", Some("acme-1"), true), ("b", Some("a*"), false)], "api_keys.b.rooms"),
     ] {
-        assert!(with(bad).unwrap_err().contains(why), "{bad}: {:?}", with(bad));
+        assert!(with(bad).unwrap_err().contains(why), "{bad:?}: {:?}", with(bad));
     }
 }
