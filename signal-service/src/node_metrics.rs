@@ -121,11 +121,11 @@ impl NodeMetrics {
                 &["kind"],
             )?,
             access_rules_rejected: IntGauge::new(
-                "signalbox_access_rules_rejected",
+                "signalbox_rules_rejected",
                 "Stored access rules without a valid signature, which are ignored",
             )?,
             access_rules_lost: IntCounter::new(
-                "signalbox_access_rules_lost_total",
+                "signalbox_rules_lost_total",
                 "Access rules that the store had lost or set back, and that this node kept in force",
             )?,
             access_rules_lag: Gauge::new(

@@ -156,3 +156,49 @@ async fn a_ban_cannot_be_deleted_altered_or_forged_in_the_store() {
     TestConnection::open(cluster.nodes[0].address, &alice).await.into_peer().await.leave().await;
     cluster.audit();
 }
+
+/// A leaked key is replaced at once, its file is removed, and no rule is lost.
+#[tokio::test]
+async fn records_and_rules_outlive_the_rotation_of_the_signing_key() {
+    let mut cluster = KeyedCluster::start(&[]).await;
+    let mallory = cluster.issue("r", "mallory").await;
+    let issue_family = async |user: &str| {
+        let request = Request::post("/auth/token", &json!({ "room": "r", "user": user, "refresh": true }));
+        let issued = request.header("Authorization", cluster.basic_auth()).send(cluster.auth_address).await;
+        issued.json()["refreshToken"].as_str().unwrap().to_owned()
+    };
+    let (kept, lost) = (issue_family("alice").await, issue_family("bob").await);
+    add_rule(&cluster, "/api/bans", &json!({ "user": "mallory", "for": 600 })).await;
+    let stored = async || {
+        let mut get = cmd("HGET");
+        get.arg(redis_keys::RULES_KEY).arg("ban:*:mallory");
+        get.query_async::<String>(&mut cluster.redis.connect().await).await.unwrap()
+    };
+    let (before, old_kid) = (stored().await, cluster.published_key_ids().await.remove(0));
+    assert!(before.contains(&old_kid));
+    cluster.keys_command(&["rotate", "--now"]).await;
+    let after =
+        eventually_within(std::time::Duration::from_secs(20), "the ban has a new signature", async || {
+            Some(stored().await).filter(|after| !after.contains(&old_kid))
+        })
+        .await;
+    assert_eq!(after.split(' ').take(4).collect::<Vec<_>>(), before.split(' ').take(4).collect::<Vec<_>>());
+    assert_eq!(refresh(&cluster, &kept).await.status, 200, "the former key opens the record");
+    std::fs::remove_file(cluster.keys_dir.join(format!("{old_kid}.json"))).unwrap();
+    eventually_within(std::time::Duration::from_secs(5), "the key is not published", async || {
+        (!cluster.published_key_ids().await.contains(&old_kid)).then_some(())
+    })
+    .await;
+    refresh(&cluster, &lost).await.assert_problem(401, "refresh_invalid");
+    let env = cluster.node_env();
+    cluster.nodes.push(signalbox_tests::process::Process::start("signal-service", &env).await);
+    for node in &cluster.nodes {
+        let query = format!("token={mallory}");
+        assert!(TestConnection::open_with(node.address, &query).await.is_err(), "banned, or a removed key");
+    }
+    let newest = cluster.nodes.last().unwrap();
+    let reissued = Request::get("/metrics").send(newest.address).await.text;
+    assert!(reissued.contains("signalbox_rules{kind=\"ban\"} 1"), "{reissued}");
+    assert!(reissued.contains("signalbox_rules_rejected 0"), "{reissued}");
+    cluster.audit();
+}

@@ -112,6 +112,7 @@ pub struct AccessControl {
     lost_rules: AtomicU64,
     /// Other rules than before are not authentic.
     rule_rejected: Notify,
+    is_node_set_readable: AtomicBool,
     /// A caller cannot wait for the next regular poll.
     poll_requested: Arc<Notify>,
     /// The number of the last poll that has started.
@@ -140,6 +141,7 @@ impl AccessControl {
             rejected_rules: Default::default(),
             lost_rules: AtomicU64::new(0),
             rule_rejected: Notify::new(),
+            is_node_set_readable: AtomicBool::new(true),
             interruption_clock: log.interruption_clock(),
             log,
             max_rules,
@@ -278,10 +280,18 @@ impl AccessControl {
         caught_up.ok().and_then(Result::ok).map(drop).ok_or(RedisUnavailable)
     }
 
-    fn merge_rules(&self, rules: Vec<AccessRule>) {
+    fn merge_rules(&self, mut rules: Vec<AccessRule>) {
         let now = self.now_ms();
         self.rules.send_if_modified(|current| {
-            let merged = current.with_rules(rules, now);
+            // A node writes without a limit that it cannot break, so the reader has one.
+            let mut places = self.max_rules.saturating_sub(current.count_rules_of_nodes());
+            rules.retain(|rule| {
+                let is_new = rule.is_from_node && current.counterpart(rule).is_none();
+                let is_kept = !is_new || places > 0;
+                places -= usize::from(is_new && is_kept);
+                is_kept
+            });
+            let merged = current.with_rules(std::mem::take(&mut rules), now);
             let changed = merged.is_some();
             if let Some(merged) = merged {
                 *current = Arc::new(merged);
@@ -310,12 +320,20 @@ impl AccessControl {
 
     pub(crate) async fn poll_log(&self, positions: &mut LogPositions) -> Result<(), RedisUnavailable> {
         let was_waiting = self.is_waiting_for_restores();
+        let is_audit_due = self.log.is_shared() && self.is_audit_due();
         for set in self.log.sets() {
-            self.poll_set(*set, &mut positions[*set as usize]).await?;
-        }
-        if self.log.is_shared() && self.is_audit_due() {
-            for set in self.log.sets() {
-                self.audit_set(*set, &positions[*set as usize]).await?;
+            let position = &mut positions[*set as usize];
+            let read = async {
+                self.poll_set(*set, position).await?;
+                if is_audit_due { self.audit_set(*set, position).await } else { Ok(()) }
+            };
+            match read.await {
+                // Redis answers, but a node may have broken the set of the nodes. That must not stop
+                // the rules of the auth service.
+                Err(RedisUnavailable) if *set == RuleSet::Node => self.report_node_set(false),
+                Err(RedisUnavailable) => return Err(RedisUnavailable),
+                Ok(()) if *set == RuleSet::Node => self.report_node_set(true),
+                Ok(()) => {}
             }
         }
         // A poll that began during the wait may have missed a rule that was restored at its end.
@@ -344,6 +362,12 @@ impl AccessControl {
             LogUpdate::DifferentLog => self.reload_rules(set, position, true).await?,
         }
         Ok(())
+    }
+
+    fn report_node_set(&self, is_readable: bool) {
+        if self.is_node_set_readable.swap(is_readable, Ordering::Relaxed) && !is_readable {
+            tracing::warn!(event = "node_rules_unreadable", "the rules of nodes could not be read");
+        }
     }
 
     fn is_audit_due(&self) -> bool {
@@ -490,7 +514,9 @@ impl AccessControl {
             let to_restore = if store_forgot { self.rules_to_restore(set) } else { Vec::new() };
             let mut restored_at = None;
             if !to_restore.is_empty() {
-                self.is_synchronized.store(false, Ordering::Release);
+                if set == RuleSet::Auth {
+                    self.is_synchronized.store(false, Ordering::Release);
+                }
                 tracing::warn!(
                     event = "rules_restored",
                     rules = to_restore.len(),

@@ -176,6 +176,11 @@ impl AccessRules {
         self.by_nodes.get(key)
     }
 
+    /// The number of remembered rules of nodes.
+    pub(crate) fn count_rules_of_nodes(&self) -> usize {
+        self.by_nodes.len()
+    }
+
     /// The number of remembered rules.
     pub fn len(&self) -> usize {
         self.by_key.len() + self.by_nodes.len()

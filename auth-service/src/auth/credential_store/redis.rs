@@ -97,7 +97,9 @@ impl RedisCredentialStore {
             grant: new.grant.clone(),
             created_ms: clock::now_ms(),
         };
-        let sealed = self.seal_record(&key, new.family_life_ms, &record)?;
+        // A late caller learns that the family has expired.
+        let life_ms = new.family_life_ms.saturating_add(EXPIRED_RETENTION_MS);
+        let sealed = self.seal_record(&key, life_ms, &record)?;
         let mut call = ScriptCall::on_key(key);
         call.add_arg(sealed)
             .add_arg(&new.first_digest)

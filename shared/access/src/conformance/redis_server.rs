@@ -405,3 +405,45 @@ async fn a_new_signing_key_signs_the_rules_again() {
     assert!(new.signature.is_some() && new.signature != old.signature);
     assert_eq!((new.written_at, new.in_force_until), (old.written_at, old.in_force_until));
 }
+
+/// What a node that was broken into can do to the set of the nodes stops no rule of the auth service.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_set_of_the_nodes_does_not_stop_the_rules_of_the_auth_service() {
+    let lease = RedisKind::Standalone.acquire().await;
+    let backend = LogBackend::over_lease(&lease);
+    let (node, auth) =
+        (AccessControl::new(backend.open_node_log(&lease), 10), backend.start_follower(10).await);
+    let mut positions = LogPositions::default();
+    node.poll_log(&mut positions).await.unwrap();
+    // More grants than a process may hold.
+    let mut write = ::redis::cmd("HSET");
+    write.arg(redis_keys::NODE_RULES_KEY);
+    let now = node.now_ms();
+    for n in 0..50 {
+        write.arg(format!("token:g{n}")).arg(format!("{now} {0} {0} 0 - {{\"by\":\"room\"}}", now + MINUTE));
+    }
+    lease.run_on_partition::<::redis::Value>(0, &write).await;
+    node.request_audit();
+    node.poll_log(&mut positions).await.unwrap();
+    assert_eq!(node.rules().len(), 10);
+    auth.request_audit();
+    wait_until(&auth, "as many rules as a process may hold", |rules| rules.len() == 10).await;
+    for command in [
+        vec!["HSET", redis_keys::NODE_RULES_KEY, ":n", "x"],
+        vec!["HSET", redis_keys::NODE_RULES_KEY, ":n", "7", ":life", "other"],
+        vec!["DEL", redis_keys::NODE_RULES_KEY],
+        vec!["SET", redis_keys::NODE_RULES_KEY, "x"],
+    ] {
+        lease.run_on_partition::<::redis::Value>(0, ::redis::cmd(command[0]).arg(&command[1..])).await;
+        let user = format!("user-{}", command.len() + command[0].len());
+        auth.lift_rule(&ban_key(&user), RuleTerms::default()).await.unwrap_err();
+        auth.write_rule(rule_change(ban_key(&user), MINUTE)).await.unwrap();
+        node.poll_log(&mut positions).await.unwrap();
+        assert!(node.is_current() && check_user(&node, &user) == Err(AccessRefusal::Banned), "{command:?}");
+        auth.wait_for_latest_rules().await.unwrap();
+        auth.lift_rule(&ban_key(&user), RuleTerms::default()).await.unwrap();
+        lease
+            .run_on_partition::<::redis::Value>(0, ::redis::cmd("DEL").arg(redis_keys::NODE_RULES_KEY))
+            .await;
+    }
+}
