@@ -439,3 +439,49 @@ fn a_peer_that_joins_and_is_removed_in_one_commit_cannot_return() {
     let tokens: Vec<_> = crate::removal::removed_peers(&decision).map(|removed| removed.token).collect();
     assert_eq!(tokens, [token]);
 }
+
+fn join_for_creation(n: u8, creation: Option<u64>) -> RoomInput {
+    let creation = creation.map(|number| CreationId::parse(&format!("{number:032x}")).unwrap());
+    RoomInput::Join { peer: test_peer(n), member: Box::new(Member { creation, ..*test_member(n, 1) }) }
+}
+
+#[test]
+fn a_token_is_for_one_creation_of_its_room() {
+    let second = room_with_settings(|settings| settings.created_at = 2);
+    let opened_by_a_join = room_after(&[join_input(9, 9)]);
+    for (room, creation, expected) in [
+        (&second, Some(2), InputOutcome::Done),
+        (&second, Some(1), InputOutcome::OtherCreation),
+        (&second, None, InputOutcome::Done),
+        (&opened_by_a_join, Some(1), InputOutcome::OtherCreation),
+        (&opened_by_a_join, None, InputOutcome::Done),
+    ] {
+        assert_eq!(outcome_at(room, 0, join_for_creation(1, creation)), expected, "{creation:?}");
+    }
+    let deleted = state_after(&second, 0, &[ManageRoom::from_api(RoomAction::Delete)]);
+    assert_eq!(outcome_at(&deleted, 0, join_for_creation(1, Some(2))), InputOutcome::OtherCreation);
+}
+
+#[test]
+fn a_newer_token_or_a_forgotten_peer_of_an_earlier_room_is_refused() {
+    let room = state_after(
+        &room_with_settings(|settings| settings.created_at = 2),
+        0,
+        &[join_for_creation(1, None)],
+    );
+    let record = |creation: u64| {
+        let RoomInput::Join { member, .. } = join_for_creation(1, Some(creation)) else { unreachable!() };
+        let token_record = Box::new(TokenRecord { issued: 9, expires: 99, ..member.token_record() });
+        RoomInput::RefreshToken { peer: test_peer(1), epoch: 1, token_record }
+    };
+    assert_eq!(outcome_at(&room, 0, record(1)), InputOutcome::OtherCreation);
+    assert_eq!(outcome_at(&room, 0, record(2)), InputOutcome::Done);
+    for (creation, is_admitted) in [(1, false), (2, true)] {
+        let mut claim = test_claim(3, 1, handle_proof(1), "another history");
+        let RoomInput::Join { member, .. } = join_for_creation(3, Some(creation)) else { unreachable!() };
+        claim.member = *member;
+        let outcome = outcome_at(&room, 0, RoomInput::Attach(Box::new(claim)));
+        assert_eq!(matches!(outcome, InputOutcome::Attached(_)), is_admitted, "{creation}: {outcome:?}");
+        assert_eq!(outcome == InputOutcome::OtherCreation, !is_admitted, "{creation}: {outcome:?}");
+    }
+}
