@@ -45,7 +45,10 @@ pub(crate) struct RevocationRequest {
     key: Option<CallerId>,
     /// The root of credentials: `key:ID`, `provider:ISSUER`, `app` or `guest`. `key` is short for
     /// the first.
-    #[schema(value_type = Option<String>)]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^(key:[A-Za-z0-9._-]{1,64}|provider:[!-~]{1,200}|app|guest)$"
+    )]
     root: Option<CredentialRoot>,
     /// Whether the tokens that come from the root are revoked too, by whatever way: an invite of
     /// the key, or a user of the provider.
