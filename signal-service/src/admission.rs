@@ -17,6 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use actix_web::{
@@ -37,10 +38,14 @@ use signalbox_rooms::{
 };
 use signalbox_token::{MemoryTicketStore, OpaqueTokenKind, RoomClaims, TokenError, TokenVerifier};
 
+use tokio::time::Instant;
+
 use crate::{
     connection_subject::ConnectionSubject,
+    peer_rate::{AttachKind, FrameRate, PeerRate, PeerRates},
     registry::RoomRegistry,
     resume_handle::{HandleKeys, ResumeHandle},
+    room_token::RoomToken,
     ticket_store::{TicketDigest, TicketStore},
     token_keys::TokenKeys,
 };
@@ -59,8 +64,8 @@ pub enum CredentialSource<'a> {
 pub enum ConnectIntent {
     /// With a token: a new peer joins.
     Join {
-        /// The claims of the token.
-        claims: Box<RoomClaims>,
+        /// The token.
+        token: Box<RoomToken>,
         /// The id of the new peer.
         peer: PeerId,
     },
@@ -93,9 +98,14 @@ impl ConnectIntent {
 
     /// The room that the peer joins or resumes in.
     pub fn room_id(&self) -> &RoomId {
+        &self.token().claims.room
+    }
+
+    /// The token of the peer.
+    pub fn token(&self) -> &RoomToken {
         match self {
-            Self::Join { claims, .. } => &claims.room,
-            Self::Resume { handle, .. } | Self::Replace { handle, .. } => &handle.room,
+            Self::Join { token, .. } => token,
+            Self::Resume { handle, .. } | Self::Replace { handle, .. } => &handle.token,
         }
     }
 
@@ -108,18 +118,14 @@ impl ConnectIntent {
     }
 
     fn to_subject(&self, address: Option<IpAddr>) -> ConnectionSubject {
-        match self {
-            Self::Join { claims, .. } => ConnectionSubject {
-                room: claims.room.clone(),
-                user: claims.sub.clone(),
-                token: claims.jti.clone(),
-                issued_s: claims.iat,
-                root: claims.credential_root(),
-                address,
-            },
-            Self::Resume { handle, .. } | Self::Replace { handle, .. } => {
-                ConnectionSubject::from_member(&handle.room, &handle.member, address)
-            }
+        let claims = &self.token().claims;
+        ConnectionSubject {
+            room: claims.room.clone(),
+            user: claims.sub.clone(),
+            token: claims.jti.clone(),
+            issued_s: claims.iat,
+            root: claims.credential_root(),
+            address,
         }
     }
 }
@@ -139,6 +145,7 @@ pub struct VerifiedRequest {
 pub struct AdmissionControl {
     token_keys: TokenKeys,
     verifier: TokenVerifier,
+    peer_rates: PeerRates,
     ticket_store: TicketStore,
     tickets_only: bool,
     handle_keys: Arc<HandleKeys>,
@@ -173,6 +180,7 @@ impl AdmissionControl {
     ) -> Arc<Self> {
         Arc::new(Self {
             verifier: token_keys.verifier().clone(),
+            peer_rates: PeerRates::default(),
             token_keys,
             ticket_store,
             tickets_only: settings.auth.tickets_only,
@@ -252,7 +260,7 @@ impl AdmissionControl {
             CredentialSource::Validate(..) => credentials.read_authorization(headers),
         }
         let (intent, ticket) = match credentials.take_handle()? {
-            Some(text) => (self.verify_handle(&text, credentials.since)?, None),
+            Some(text) => (self.verify_handle(&text, credentials.since).await?, None),
             None => self.verify_join(&credentials.take_token()?).await?,
         };
         check_origin(headers, &self.allowed_origins)?;
@@ -260,22 +268,65 @@ impl AdmissionControl {
     }
 
     /// Checks a verified request against the access rules and the room. `socket_address` is the
-    /// other end of the socket, perhaps a proxy.
+    /// other end of the socket, perhaps a proxy. Also returns the cost of the connection in frames.
     ///
     /// # Errors
     /// 401 `token_revoked`, `resume_expired`, `resume_replaced` or `token_expired`, 403 `banned` or
-    /// `address_denied`, 503 `shut_down` or `unavailable`.
+    /// `address_denied`, 429 `rate_limited`, 503 `shut_down` or `unavailable`.
     pub async fn authorize_request(
         &self,
         request: &VerifiedRequest,
         headers: &HeaderMap,
         socket_address: Option<IpAddr>,
-    ) -> Result<ConnectionSubject, Problem> {
+    ) -> Result<(ConnectionSubject, u32), Problem> {
         let address = self.trusted_proxies.client_address(socket_address, headers);
         let subject = request.intent.to_subject(address);
         self.check_access(&subject)?;
-        self.check_room(&request.intent).await?;
-        Ok(subject)
+        // A request that is refused in any case must not cost a call of the store.
+        self.check_connection_rate(&subject, AttachKind::Resume.cost(0))?;
+        let members = self.check_room(&request.intent).await?;
+        let kind = match request.intent {
+            ConnectIntent::Resume { .. } => AttachKind::Resume,
+            ConnectIntent::Join { .. } | ConnectIntent::Replace { .. } => AttachKind::NewPeer,
+        };
+        Ok((subject, kind.cost(members)))
+    }
+
+    /// Whether the rate limit of the peer allows another connection of this cost now. A peer that
+    /// is new to this node has no bucket, and its first connection is free.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`.
+    pub fn check_connection_rate(&self, subject: &ConnectionSubject, cost: u32) -> Result<(), Problem> {
+        let Some(bucket) = self.peer_rates.find(subject) else { return Ok(()) };
+        bucket.check_attach(self.frame_rate(), cost, Instant::now()).map_err(rate_limited)
+    }
+
+    /// As [`AdmissionControl::check_connection_rate`], and charges the cost. Returns the bucket.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`.
+    pub fn charge_connection(
+        &self,
+        subject: &ConnectionSubject,
+        cost: u32,
+    ) -> Result<Arc<PeerRate>, Problem> {
+        let (rate, now) = (self.frame_rate(), Instant::now());
+        let Some(bucket) = self.peer_rates.find(subject) else {
+            return Ok(self.peer_rates.find_or_create(subject, rate, now));
+        };
+        bucket.check_attach(rate, cost, now).map_err(rate_limited)?;
+        bucket.charge_extra(rate, cost);
+        Ok(bucket)
+    }
+
+    /// The rate limits of the peers of this node.
+    pub fn peer_rates(&self) -> &PeerRates {
+        &self.peer_rates
+    }
+
+    fn frame_rate(&self) -> FrameRate {
+        self.registry.context().limits.burst_and_rate().into()
     }
 
     /// Redeems a ticket. Nothing may come between this and the `101`.
@@ -290,17 +341,27 @@ impl AdmissionControl {
     ///
     /// # Errors
     /// 401 with the code of the defect; 503 `unavailable` before the first key set has come.
-    pub async fn verify_room_token(&self, token: &str) -> Result<RoomClaims, Problem> {
-        let now_s = clock::now_s();
-        match self.verifier.verify_room_token(token, now_s) {
-            Err(TokenError::BadSignature) => self.token_keys.verify_with_new_keys(token, now_s).await,
-            verified => verified.map_err(TokenError::to_problem),
+    pub async fn verify_room_token(&self, token: &str) -> Result<RoomToken, Problem> {
+        let claims = self.verify_with(token, TokenVerifier::verify_room_token).await?;
+        Ok(RoomToken { claims, text: token.into() })
+    }
+
+    async fn verify_with(
+        &self,
+        token: &str,
+        verify: fn(&TokenVerifier, &str, u64) -> Result<RoomClaims, TokenError>,
+    ) -> Result<RoomClaims, Problem> {
+        let mut verified = verify(&self.verifier, token, clock::now_s());
+        if verified.as_ref().is_err_and(|error| *error == TokenError::BadSignature) {
+            self.token_keys.fetch_missing_key(token).await?;
+            verified = verify(&self.verifier, token, clock::now_s());
         }
+        verified.map_err(TokenError::to_problem)
     }
 
     /// A new peer, with a token or a ticket.
     async fn verify_join(&self, text: &str) -> Result<(ConnectIntent, Option<TicketDigest>), Problem> {
-        let (claims, ticket) = if OpaqueTokenKind::Ticket.has_prefix(text) {
+        let (token, ticket) = if OpaqueTokenKind::Ticket.has_prefix(text) {
             let (ticket, token) = self.ticket_store.look_up_ticket(text).await?;
             (self.verify_room_token(&token).await?, Some(ticket))
         } else if self.tickets_only && !text.is_empty() {
@@ -309,13 +370,20 @@ impl AdmissionControl {
         } else {
             (self.verify_room_token(text).await?, None)
         };
-        Ok((ConnectIntent::Join { claims: Box::new(claims), peer: PeerId::random() }, ticket))
+        Ok((ConnectIntent::Join { token: Box::new(token), peer: PeerId::random() }, ticket))
     }
 
-    fn verify_handle(&self, text: &str, since: Option<u64>) -> Result<ConnectIntent, Problem> {
+    /// Opens a handle and verifies its token. The token may have expired: the room may know a newer
+    /// token of the peer.
+    async fn verify_handle(&self, text: &str, since: Option<u64>) -> Result<ConnectIntent, Problem> {
         let invalid =
             || Problem::new(401, "resume_invalid", "this server did not issue the handle; join with a token");
-        let handle = Box::new(self.handle_keys.open_handle(text).ok_or_else(invalid)?);
+        let opened = self.handle_keys.open_handle(text).ok_or_else(invalid)?;
+        let claims = self
+            .verify_with(&opened.token, TokenVerifier::verify_expired_room_token)
+            .await
+            .map_err(|problem| if problem.status == 401 { invalid() } else { problem })?;
+        let handle = Box::new(opened.into_handle(claims));
         match since {
             Some(since) => Ok(ConnectIntent::Resume { handle, since }),
             None => Ok(ConnectIntent::Replace { handle, peer: PeerId::random() }),
@@ -336,8 +404,9 @@ impl AdmissionControl {
     }
 
     /// Checks that the store answers, and for a handle that the room would accept it. It changes
-    /// nothing, so a join or resume may still fail later.
-    async fn check_room(&self, intent: &ConnectIntent) -> Result<(), Problem> {
+    /// nothing, so a join or resume may still fail later. Returns the number of members that this
+    /// node knows.
+    async fn check_room(&self, intent: &ConnectIntent) -> Result<usize, Problem> {
         let unavailable = |StoreUnavailable| {
             let detail = "the store does not answer; keep the token or handle and try again";
             Problem::new(503, "unavailable", detail)
@@ -346,7 +415,7 @@ impl AdmissionControl {
             return Err(unavailable(StoreUnavailable));
         }
         let input = match intent {
-            ConnectIntent::Join { .. } => return Ok(()),
+            ConnectIntent::Join { .. } => return Ok(self.registry.member_count(intent.room_id())),
             ConnectIntent::Resume { handle, .. } => RoomInput::Attach(Box::new(self.build_claim(handle))),
             ConnectIntent::Replace { handle, peer } => RoomInput::Replace {
                 old_peer: Box::new(self.build_claim(handle)),
@@ -357,7 +426,7 @@ impl AdmissionControl {
         let room = self.registry.get_or_create_room(intent.room_id());
         match room.preview_outcome(input).await.map_err(unavailable)? {
             InputOutcome::TokenExpired => Err(TokenError::Expired.to_problem()),
-            outcome => outcome.resume_problem().map_or(Ok(()), Err),
+            outcome => outcome.resume_problem().map_or(Ok(room.member_count()), Err),
         }
     }
 
@@ -365,6 +434,14 @@ impl AdmissionControl {
         let context = self.registry.context();
         handle.to_claim(&context.node_id, context.store.now_ms(), clock::now_s())
     }
+}
+
+fn rate_limited(wait: Duration) -> Problem {
+    let detail = "this peer connects or sends too often; keep the token or handle and try again later";
+    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+    let mut problem = Problem::new(429, "rate_limited", detail);
+    problem.retry_after = Some(seconds);
+    problem
 }
 
 /// The credentials that a request carries.

@@ -47,7 +47,9 @@ async fn validate_credentials(
     let verified = admission.verify_request(&source).await.map_err(ApiError)?;
     drop(admission.acquire_permit().map_err(ApiError)?);
     let socket_address = request.peer_addr().map(|peer| peer.ip());
-    admission.authorize_request(&verified, headers, socket_address).await.map_err(ApiError)?;
+    let authorized = admission.authorize_request(&verified, headers, socket_address).await;
+    let (subject, cost) = authorized.map_err(ApiError)?;
+    admission.check_connection_rate(&subject, cost).map_err(ApiError)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(r#"{"valid":true}"#))
 }
 

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use signalbox_access::{AccessControl, RedisRuleLog, RuleLog, RuleProof};
 use signalbox_config::ServiceSettings;
 use signalbox_protocol::{MessageLimits, id::NodeId, problem::Problem};
@@ -45,7 +44,6 @@ pub struct SignalNode {
     /// The access rules.
     pub access_control: Arc<AccessControl>,
     pub(crate) ice_directory: IceDirectory,
-    pub(crate) empty_metadata: Arc<RawValue>,
     /// The usage of this node, unless `usage.kept` is zero.
     pub(crate) usage_meter: Option<Arc<UsageMeter>>,
 }
@@ -135,7 +133,6 @@ impl SignalNode {
             message_limits: build_message_limits(&settings),
             access_control,
             ice_directory,
-            empty_metadata: RawValue::from_string("{}".to_owned()).unwrap_or_default().into(),
             usage_meter,
             settings,
         }))

@@ -3,10 +3,12 @@
 //! Each module tests one part of the behaviour; its first line says which.
 //! - Messages: [`delivery`], [`presence`], [`resume`], [`policy`], [`turn`]
 //! - Admission and credentials: [`admission`], [`auth`], [`store_authority`], [`tickets`],
-//!   [`token_lifetime`], [`signing_keys`], [`refusals`], [`credential_kinds`], [`credential_roots`]
+//!   [`token_lifetime`], [`signing_keys`], [`refusals`], [`credential_kinds`], [`credential_roots`],
+//!   [`handle_authority`]
 //! - Sanctions: [`access_rules`], [`return_attempts`], [`mass_revocation`]
 //! - Rooms: [`rooms`], [`moderation`], [`lobby`]
-//! - Limits: [`limits`], [`load_budgets`], [`abuse`], [`redis_traffic`], [`data_retention`]
+//! - Limits: [`limits`], [`peer_limits`], [`load_budgets`], [`abuse`], [`redis_traffic`],
+//!   [`data_retention`]
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
 //!   [`partial_failure`]
 //! - Operation: [`boot`], [`event_feed`], [`usage`], [`webhooks`]
@@ -68,6 +70,7 @@ mod data_retention;
 mod delivery;
 mod drain;
 mod event_feed;
+mod handle_authority;
 mod limits;
 mod load_budgets;
 mod lobby;
@@ -76,6 +79,7 @@ mod moderation;
 mod node_death;
 mod outage;
 mod partial_failure;
+mod peer_limits;
 mod policy;
 mod presence;
 mod redis_failover;

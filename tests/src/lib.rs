@@ -10,6 +10,7 @@
 //!   [`checker`]: whether that was correct
 //! - [`swarm`]: many such clients at once; [`crowd`]: many peers that try every credential;
 //!   [`fleet`], [`fleet_store`]: nodes and stores that can be killed, paused and disconnected
+//! - [`handle_forge`]: resume handles that no node has issued
 //! - [`proxy`]: breaks connections; [`rng`]: choices that a seed repeats
 //! - [`process`], [`test_redis`], [`redis_monitor`], [`net`], [`socket`]: the basis of the above
 //! - [`redis_sentinel`], [`redis_cluster`]: Redis deployments that survive the loss of a server;
@@ -27,6 +28,7 @@ pub mod crowd;
 mod first_frame;
 pub mod fleet;
 pub mod fleet_store;
+pub mod handle_forge;
 pub mod history;
 pub mod http;
 pub mod keyed_cluster;

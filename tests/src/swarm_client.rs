@@ -176,8 +176,8 @@ impl SwarmClient {
                 self.record_event(ClientEvent::ReconnectForbidden(code));
                 self.slot.lock().client.forget_peer();
             }
-            // The store is unavailable, or the node drains: the client tries another node later.
-            "" | "unavailable" | "draining" | "overloaded" => {}
+            // The node cannot or may not serve the client now: the client tries again later.
+            "" | "unavailable" | "draining" | "overloaded" | "rate_limited" => {}
             other => self
                 .record_event(ClientEvent::ProtocolViolation(format!("the upgrade was rejected: {other}"))),
         }

@@ -86,7 +86,8 @@ export class MailboxReader {
     }
     if (frame.type === 'peer-left' && frame.peerId !== undefined) this.#lastIds.delete(frame.peerId);
     // A frame without `seq` came by direct delivery, and may come again through the mailbox.
-    return this.#isDuplicate(frame) || frame.type === 'duplicate' ? 'double' : 'deliver';
+    const onlyCounts = frame.type === 'duplicate' || frame.type === 'superseded';
+    return this.#isDuplicate(frame) || onlyCounts ? 'double' : 'deliver';
   }
 
   /** @param {number} seq @param {number} backlog */

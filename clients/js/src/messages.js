@@ -122,6 +122,8 @@ import { SignalingError } from './codes.js';
  *
  * @typedef {{ type: 'duplicate', seq: number, from: string, id: number }} DuplicateFrame takes the
  *   place of an entry that this peer already has; it only counts
+ * @typedef {{ type: 'superseded', seq: number }} SupersededFrame takes the place of an event
+ *   that was dropped; it only counts
  * @typedef {{ type: 'ack', id: number, duplicate?: boolean, durable?: boolean }} Ack
  * @typedef {{ type: 'error', id?: number, code: string, message: string, field?: string,
  *   retryMs?: number }} ErrorFrame
@@ -129,7 +131,8 @@ import { SignalingError } from './codes.js';
  * @typedef {{ type: 'goaway', reconnectIn: number }} GoawayFrame
  * @typedef {Joined | Resumed | WaitingFrame | NegotiationFrame | Message | PeerFrame |
  *   PeerAttachment | PeerLeft | KnockFrame | KnockEnded | RoomUpdated | PermissionsFrame |
- *   NoticeFrame | TokenExpiring | TokenRefreshed | IceServersFrame | DuplicateFrame | Ack |
+ *   NoticeFrame | TokenExpiring | TokenRefreshed | IceServersFrame | DuplicateFrame |
+ *   SupersededFrame | Ack |
  *   ErrorFrame | PongFrame | GoawayFrame} ServerFrame
  */
 
@@ -160,6 +163,7 @@ const MEMBERS = {
   resumed: { ...FIRST_FRAME, recovered: 'boolean', lastId: 'number' },
   waiting: { ...PEER, roomId: 'string', userId: 'string', role: 'string', seq: 'number', limits: 'object', pingInterval: 'number' },
   duplicate: { seq: 'number', from: 'string', id: 'number' },
+  superseded: { seq: 'number' },
   offer: { ...FORWARDED, sdp: 'string' },
   answer: { ...FORWARDED, sdp: 'string' },
   pranswer: { ...FORWARDED, sdp: 'string' },

@@ -32,6 +32,12 @@ test('large entries are acknowledged by their size', () => {
   assert.deepEqual(acked, [3, 6]);
 });
 
+test('an entry that was dropped only counts', () => {
+  const { reader } = createReader(512);
+  assert.equal(reader.read({ type: 'superseded', seq: 1 }), 'double');
+  assert.equal(reader.read({ type: 'offer', seq: 2, from: 'a', id: 1 }), 'deliver');
+});
+
 test('a gap is found, and a repeated entry is not delivered', () => {
   const { reader } = createReader(512);
   assert.equal(reader.read({ type: 'offer', seq: 1, from: 'a', id: 1 }), 'deliver');

@@ -10,7 +10,7 @@ const names = existsSync(directory) ? readdirSync(directory).filter((name) => na
 const files = names.map((name) => ({ file: name, ...JSON.parse(readFileSync(new URL(name, directory), 'utf8')) }));
 
 /** Frames that are answers and not events. */
-const WITHOUT_EVENT = new Set(['ack', 'pong', 'duplicate']);
+const WITHOUT_EVENT = new Set(['ack', 'pong', 'duplicate', 'superseded']);
 
 /** Frame type → event name, if they differ. */
 const EVENT = new Map([['waiting', 'lobby']]);

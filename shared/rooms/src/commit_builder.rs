@@ -15,7 +15,7 @@ use signalbox_protocol::{
 
 use crate::{
     room::{Decision, Member, RoomEvent, RoomEventKind, RoomPolicy, RoomState},
-    store::{Commit, EntryKind, EventEntry},
+    store::{Commit, EntryKind, EventEntry, StateKind},
 };
 
 /// A peer event without `polite`, which is added for each reader.
@@ -108,48 +108,67 @@ fn resync_requests(this_node: &NodeId, state: &RoomState, decision: &Decision) -
 
 fn encode_event(event: &RoomEvent, ends_at: u64) -> EventEntry {
     let peer_id = event.about_peer.clone();
-    let (kind, body) = match &event.kind {
-        RoomEventKind::Joined(member) => {
-            (EntryKind::PeerEvent, encode_peer_event("peer-joined", &event.about_peer, member))
-        }
-        RoomEventKind::Updated(member) => {
-            (EntryKind::PeerEvent, encode_peer_event("peer-updated", &event.about_peer, member))
-        }
-        RoomEventKind::Detached => {
-            (EntryKind::RoomEvent, ServerMessage::PeerDetached { seq: None, peer_id }.to_json())
-        }
-        RoomEventKind::Attached => {
-            (EntryKind::RoomEvent, ServerMessage::PeerAttached { seq: None, peer_id }.to_json())
-        }
-        RoomEventKind::Left(reason) => {
-            (EntryKind::PeerLeft, ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json())
-        }
+    let (kind, state, body) = match &event.kind {
+        RoomEventKind::Joined(member) => (
+            EntryKind::PeerEvent,
+            Some(StateKind::Joined),
+            encode_peer_event("peer-joined", &event.about_peer, member),
+        ),
+        RoomEventKind::Updated(member) => (
+            EntryKind::PeerEvent,
+            Some(StateKind::Updated),
+            encode_peer_event("peer-updated", &event.about_peer, member),
+        ),
+        RoomEventKind::Detached => (
+            EntryKind::RoomEvent,
+            Some(StateKind::Attachment),
+            ServerMessage::PeerDetached { seq: None, peer_id }.to_json(),
+        ),
+        RoomEventKind::Attached => (
+            EntryKind::RoomEvent,
+            Some(StateKind::Attachment),
+            ServerMessage::PeerAttached { seq: None, peer_id }.to_json(),
+        ),
+        RoomEventKind::Left(reason) => (
+            EntryKind::PeerLeft,
+            Some(StateKind::Left),
+            ServerMessage::PeerLeft { seq: None, peer_id, reason: *reason }.to_json(),
+        ),
         RoomEventKind::Knocked(member) => {
             let knock = ServerMessage::Knock { seq: None, peer: member.to_knocker(&event.about_peer) };
-            (EntryKind::RoomEvent, knock.to_json())
+            (EntryKind::RoomEvent, Some(StateKind::Knock), knock.to_json())
         }
         RoomEventKind::KnockEnded(reason) => {
             let reason = reason.map_or(KnockEndReason::Admitted, KnockEndReason::Left);
-            (EntryKind::RoomEvent, ServerMessage::KnockEnded { seq: None, peer_id, reason }.to_json())
+            (
+                EntryKind::RoomEvent,
+                Some(StateKind::Knock),
+                ServerMessage::KnockEnded { seq: None, peer_id, reason }.to_json(),
+            )
         }
         RoomEventKind::PermissionsChanged(member, ice_policy) => {
             let (role, permissions) = (member.role.clone(), member.permissions.clone());
             let (muted, ice_policy) = (member.muted, *ice_policy);
             let message = ServerMessage::Permissions { seq: None, role, permissions, muted, ice_policy };
-            (EntryKind::PermissionsChanged, message.to_json())
+            (EntryKind::PermissionsChanged, Some(StateKind::OwnPermissions), message.to_json())
         }
         RoomEventKind::RoomUpdated(settings) => {
             let room = settings.to_room_info(ends_at);
-            (EntryKind::RoomEvent, ServerMessage::RoomUpdated { seq: None, room }.to_json())
+            (
+                EntryKind::RoomEvent,
+                Some(StateKind::Room),
+                ServerMessage::RoomUpdated { seq: None, room }.to_json(),
+            )
         }
         RoomEventKind::AppMessage { addressed_to_room, data } => {
             let room = if *addressed_to_room { r#","room":true"# } else { "" };
-            (EntryKind::RoomEvent, format!(r#"{{"type":"message"{room},"data":{}}}"#, data.get()))
+            (EntryKind::RoomEvent, None, format!(r#"{{"type":"message"{room},"data":{}}}"#, data.get()))
         }
     };
     EventEntry {
         about_peer: event.about_peer.clone(),
         kind,
+        state,
         body: body.into(),
         targets: event.targets.clone(),
     }

@@ -264,3 +264,26 @@ fn a_statement_is_valid_for_its_purpose_and_key_only() {
     assert!(!published.can_verify_statements() && verifier.can_verify_statements());
     assert!(!published.verify_statement("rule", "ban", &sign(&signed_statement("rule", "ban"))));
 }
+
+#[test]
+fn the_token_of_a_handle_may_have_expired_and_is_otherwise_checked() {
+    let check = |claims: &Value| {
+        let token = sign(&header_of_kind(TokenKind::Room), claims);
+        hs256_verifier().verify_expired_room_token(&token, NOW).map(|claims| claims.exp)
+    };
+    let room = |name, value| claims_of_kind(TokenKind::Room).with_claim(name, json!(value));
+    let expired = claims_of_kind(TokenKind::Room)
+        .with_claim("iat", json!(NOW - 900))
+        .with_claim("nbf", json!(NOW - 900))
+        .with_claim("exp", json!(NOW - 1));
+    assert_eq!(check(&expired), Ok(NOW - 1));
+    assert_eq!(check(&claims_of_kind(TokenKind::Room)), Ok(NOW + 900));
+    assert_eq!(check(&room("iat", NOW + 120)), Err(TokenError::NotYetValid));
+    assert_eq!(check(&room("exp", NOW + 10 * 365 * 86_400)), Err(TokenError::Malformed), "ten years");
+    assert_eq!(check(&room("aud", NOW)), Err(TokenError::Malformed));
+    let token = sign(&header_of_kind(TokenKind::Room), &expired);
+    assert_eq!(
+        hs256_verifier().verify_expired_room_token(&token[..token.len() - 4], NOW).err(),
+        Some(TokenError::BadSignature)
+    );
+}

@@ -15,13 +15,13 @@ use signalbox_rooms::{
     room::{InputOutcome, Member, RoomInput, TokenRecord},
     store::StoreUnavailable,
 };
-use signalbox_token::RoomClaims;
 
 use crate::{
     connection_subject::ConnectionSubject,
     node::SignalNode,
     peer_permissions::PeerPermissions,
     registry::{LocalPeer, LocalRoom},
+    room_token::RoomToken,
 };
 
 /// The progress of a refresh.
@@ -29,9 +29,15 @@ enum RefreshStage<'a> {
     /// No refresh.
     Idle,
     /// The token is being verified: its key must be fetched first.
-    Verifying(Pin<Box<dyn Future<Output = Result<RoomClaims, Problem>> + 'a>>),
-    /// The record is being committed; the box holds the record before it.
-    Committing(Pin<Box<dyn Future<Output = InputResult>>>, Box<TokenRecord>),
+    Verifying(Pin<Box<dyn Future<Output = Result<RoomToken, Problem>> + 'a>>),
+    /// The record is being committed. If the room refuses it, this token is in force again.
+    Committing(Pin<Box<dyn Future<Output = InputResult>>>, Box<PreviousToken>),
+}
+
+/// The token before a refresh.
+struct PreviousToken {
+    record: TokenRecord,
+    text: Arc<str>,
 }
 
 /// The token in force on a connection.
@@ -119,8 +125,8 @@ impl<'a> ConnectionToken<'a> {
         }
     }
 
-    fn handle_verified_token(&mut self, verified: Result<RoomClaims, Problem>) -> Option<RefreshOutcome> {
-        match verified.and_then(|claims| self.apply_claims(&claims)) {
+    fn handle_verified_token(&mut self, verified: Result<RoomToken, Problem>) -> Option<RefreshOutcome> {
+        match verified.and_then(|token| self.apply_token(&token)) {
             Ok(()) => None,
             Err(problem) => {
                 self.stage = RefreshStage::Idle;
@@ -130,10 +136,10 @@ impl<'a> ConnectionToken<'a> {
     }
 
     /// Puts a verified token in force and starts its commit.
-    fn apply_claims(&mut self, claims: &RoomClaims) -> Result<(), Problem> {
-        let before = self.peer.access_subject();
+    fn apply_token(&mut self, token: &RoomToken) -> Result<(), Problem> {
+        let (before, claims) = (self.peer.access_subject(), &token.claims);
         let bad = |detail: &str| Err(Problem::new(401, "bad_token", detail));
-        let mut record = build_token_record(claims);
+        let mut record = token.to_member().token_record();
         if claims.sub != before.user {
             return bad("the token is for another user");
         }
@@ -157,7 +163,9 @@ impl<'a> ConnectionToken<'a> {
         self.apply_permissions(&mut record);
         let room = self.room.clone();
         let commit = Box::pin(async move { room.submit_input(input, None).await });
-        self.stage = RefreshStage::Committing(commit, Box::new(self.replace_record(record)));
+        let text = self.peer.replace_token_text(token.text.clone());
+        let previous = PreviousToken { record: self.replace_record(record), text };
+        self.stage = RefreshStage::Committing(commit, Box::new(previous));
         Ok(())
     }
 
@@ -220,8 +228,9 @@ impl<'a> ConnectionToken<'a> {
                 @ (InputOutcome::TokenInUse | InputOutcome::OtherCreation | InputOutcome::RoleRefused),
                 _,
             )) => {
-                if let RefreshStage::Committing(_, before) = stage {
-                    self.confirm_record(*before);
+                if let RefreshStage::Committing(_, previous) = stage {
+                    self.peer.replace_token_text(previous.text);
+                    self.confirm_record(previous.record);
                 }
                 let text = match refused {
                     InputOutcome::TokenInUse => "another peer uses the token",
@@ -254,20 +263,5 @@ impl<'a> ConnectionToken<'a> {
     fn replace_record(&mut self, record: TokenRecord) -> TokenRecord {
         self.lifetime_changed = true;
         std::mem::replace(&mut self.record, record)
-    }
-}
-
-/// The record of a token.
-fn build_token_record(claims: &RoomClaims) -> TokenRecord {
-    TokenRecord {
-        token: claims.jti.clone(),
-        issued: claims.iat,
-        expires: claims.exp,
-        role: claims.role.clone(),
-        permissions: claims.permissions.clone(),
-        caller: claims.caller.clone(),
-        root: claims.root.clone(),
-        creation: claims.creation.clone(),
-        region: claims.region.clone(),
     }
 }

@@ -16,13 +16,14 @@ use signalbox_protocol::{
 use signalbox_rooms::{room::Permission, store::MessageTarget};
 
 use super::{
-    frame_reader::{IncomingFrame, RateDecision, ReadEnd},
+    frame_reader::{IncomingFrame, ReadEnd},
     request_queue::PeerRequest,
 };
 use crate::{
     node::SignalNode,
     payload_filter::{FilteredPayload, MessageRefusal, build_sender_rules, filter_payload},
     peer_permissions::PeerPermissions,
+    peer_rate::RateDecision,
     registry::{LocalPeer, OutgoingMessage, PayloadRange},
 };
 
@@ -90,8 +91,8 @@ impl<'a> MessageDispatcher<'a> {
         Self { node, peer, sender_policy: SenderPolicy::default() }
     }
 
-    /// The action for one frame. `rate` is the frame reader's decision for this frame. Pings, pongs
-    /// and fragments count too, so a flood of them closes the connection.
+    /// The action for one frame. `rate` is the decision of the peer's bucket for this frame. Pings,
+    /// pongs and fragments count too, so a flood of them closes the connection.
     ///
     /// # Errors
     /// [`ReadEnd`] if the connection must end.

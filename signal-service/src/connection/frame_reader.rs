@@ -1,19 +1,19 @@
-//! Reads WebSocket frames from one socket, and limits their rate.
+//! Reads WebSocket frames from one socket.
 //!
-//! Owns: the bytes that are not yet a frame, the fragments that are not yet a message
-//! ([`FrameReader`]), and the token bucket of the connection ([`RateLimiter`]). Must not: parse a
-//! message. Next: `dispatcher` gives each frame its meaning.
+//! Owns: the bytes that are not yet a frame, and the fragments that are not yet a message. Must not:
+//! parse a message, or limit the rate of frames (`peer_rate` does). Next: `dispatcher` gives each
+//! frame its meaning.
 //!
 //! actix-http parses the frames. Everything is bounded: a frame and a message by `limits.frame`,
 //! one read by [`READ_CHUNK_BYTES`].
 
-use std::{cell::RefCell, io, time::Duration};
+use std::{cell::RefCell, io};
 
 use actix_codec::Decoder;
 use actix_http::ws::{self, Codec, Frame, Item};
 use bytes::{Bytes, BytesMut};
 use signalbox_protocol::CloseCode;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::TcpStream;
 
 use crate::socket_budget::BufferBytes;
 
@@ -190,102 +190,5 @@ fn declared_payload_length(bytes: &[u8]) -> u64 {
             u64::from_be_bytes([a, b, c, d, e, f, g, h])
         }
         _ => 0,
-    }
-}
-
-/// The token bucket of a connection. It also counts the frames that it refused without a pause.
-#[derive(Debug)]
-pub(super) struct RateLimiter {
-    burst: u32,
-    per_second: u32,
-    tokens: f64,
-    refilled_at: Instant,
-    refused_frames: u32,
-}
-
-/// The decision about one frame. A client above the rate limit is first refused, then closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RateDecision {
-    /// The rate is within the limit: handle the frame.
-    Pass,
-    /// The rate is above the limit: answer with `rate_limited`.
-    Refuse,
-    /// The client did not slow down while a whole burst of frames was refused: close the connection.
-    Close,
-}
-
-impl RateLimiter {
-    /// A full bucket.
-    pub(super) fn new(burst: u32, per_second: u32, now: Instant) -> Self {
-        Self { burst, per_second, tokens: f64::from(burst), refilled_at: now, refused_frames: 0 }
-    }
-
-    /// Changes the limits; saved tokens stay, up to the new burst.
-    pub(super) fn set_rate(&mut self, burst: u32, per_second: u32) {
-        (self.burst, self.per_second) = (burst, per_second);
-    }
-
-    /// Takes a token for one frame.
-    pub(super) fn check_frame(&mut self, now: Instant) -> RateDecision {
-        let refill =
-            now.saturating_duration_since(self.refilled_at).as_secs_f64() * f64::from(self.per_second);
-        self.refilled_at = now;
-        self.tokens = (self.tokens + refill).min(f64::from(self.burst));
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            // Back to a quarter of the bucket means that the sender has slowed down.
-            if self.tokens > f64::from(self.burst) / 4.0 {
-                self.refused_frames = 0;
-            }
-            return RateDecision::Pass;
-        }
-        self.refused_frames += 1;
-        if self.refused_frames > self.burst { RateDecision::Close } else { RateDecision::Refuse }
-    }
-
-    /// Charges the extra cost of a frame, at most one burst in advance.
-    pub(super) fn charge_extra(&mut self, extra: u32) {
-        self.tokens = (self.tokens - f64::from(extra)).max(-f64::from(self.burst));
-    }
-
-    /// The time until a frame passes again.
-    pub(super) fn time_until_pass(&self) -> Duration {
-        Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / f64::from(self.per_second))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_passes_then_frames_are_refused_then_the_connection_closes() {
-        let now = Instant::now();
-        let mut rate = RateLimiter::new(10, 100, now);
-        let decisions: Vec<_> = (0..21).map(|_| rate.check_frame(now)).collect();
-        assert!(decisions[..10].iter().all(|decision| *decision == RateDecision::Pass));
-        assert!(decisions[10..20].iter().all(|decision| *decision == RateDecision::Refuse));
-        assert_eq!(decisions[20], RateDecision::Close);
-    }
-
-    #[test]
-    fn an_extra_charge_is_paid_before_the_next_frame_passes() {
-        let now = Instant::now();
-        let mut rate = RateLimiter::new(10, 10, now);
-        assert_eq!(rate.check_frame(now), RateDecision::Pass);
-        rate.charge_extra(14);
-        assert_eq!(rate.check_frame(now), RateDecision::Refuse);
-        assert_eq!(rate.check_frame(now + rate.time_until_pass()), RateDecision::Pass);
-    }
-
-    #[test]
-    fn a_frame_passes_after_the_announced_wait() {
-        let now = Instant::now();
-        let mut rate = RateLimiter::new(1, 10, now);
-        assert_eq!(
-            (rate.check_frame(now), rate.check_frame(now)),
-            (RateDecision::Pass, RateDecision::Refuse)
-        );
-        assert_eq!(rate.check_frame(now + rate.time_until_pass()), RateDecision::Pass);
     }
 }

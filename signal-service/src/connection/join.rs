@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use signalbox_access::AccessRefusal;
 use signalbox_protocol::{
-    CloseCode, ErrorCode, JoinedMessage, ServerMessage, WaitingMessage, clock, id::RoomId,
+    CloseCode, ErrorCode, JoinedMessage, ServerMessage, WaitingMessage, clock,
+    id::{PeerId, RoomId},
 };
 use signalbox_rooms::{
     room::{InputOutcome, Member, PeerAttachment, PeerClaim, ReplicationId, RoomInput, RoomState},
     store::{MailboxPage, PeerStatus, StoreUnavailable},
 };
-use signalbox_token::RoomClaims;
 
 use super::disconnect::left_close_code;
 use crate::{
@@ -23,7 +23,8 @@ use crate::{
     connection_subject::ConnectionSubject,
     node::SignalNode,
     registry::{LocalPeer, LocalRoom},
-    resume_handle::{MAX_HANDLE_METADATA_BYTES, ResumeHandle},
+    resume_handle::{HandleContent, ResumeHandle},
+    room_token::RoomToken,
 };
 
 /// A peer that has got its first frame.
@@ -38,6 +39,8 @@ pub(super) struct JoinedPeer {
     pub(super) last_id: u64,
     /// The last entry up to which the store knows that the peer has it.
     pub(super) acked_seq: u64,
+    /// The peer and the epoch of the connection before this one; none for a join.
+    pub(super) previous: Option<(PeerId, u64)>,
 }
 
 /// The mailbox and the seq after which its entries follow a first frame.
@@ -55,42 +58,26 @@ pub(super) async fn join_or_resume(
     intent: ConnectIntent,
 ) -> Result<JoinedPeer, CloseCode> {
     match intent {
-        ConnectIntent::Join { claims, .. } => {
-            let member = Box::new(build_new_member(node, &claims));
-            commit_join(node, room, peer, RoomInput::Join { peer: peer.id.clone(), member }).await
+        ConnectIntent::Join { token, .. } => {
+            let member = Box::new(build_new_member(node, &token));
+            commit_join(node, room, peer, RoomInput::Join { peer: peer.id.clone(), member }, None).await
         }
         ConnectIntent::Replace { handle, peer: new_peer } => {
             let old_peer = Box::new(build_claim(node, &handle));
             let mailbox_version = node.registry.context().store.now_ms();
             let input = RoomInput::Replace { old_peer, new_peer, mailbox_version };
-            commit_join(node, room, peer, input).await
+            commit_join(node, room, peer, input, Some(&handle.peer)).await
         }
         ConnectIntent::Resume { handle, since } => commit_resume(node, room, peer, &handle, since).await,
     }
 }
 
-fn build_new_member(node: &SignalNode, claims: &RoomClaims) -> Member {
+fn build_new_member(node: &SignalNode, token: &RoomToken) -> Member {
     let context = node.registry.context();
     Member {
-        user: claims.sub.clone(),
-        role: claims.role.clone(),
-        permissions: claims.permissions.clone(),
-        token: claims.jti.clone(),
-        issued: claims.iat,
-        expires: claims.exp,
-        caller: claims.caller.clone(),
-        root: claims.root.clone(),
-        creation: claims.creation.clone(),
-        region: claims.region.clone(),
-        name: claims.name.clone().unwrap_or_else(|| "".into()),
-        metadata: claims.metadata.clone().unwrap_or_else(|| node.empty_metadata.clone()),
-        waiting: false,
-        muted: false,
-        has_assigned_permissions: false,
         attachment: PeerAttachment::Attached(context.node_id.clone()),
-        epoch: 1,
-        generation: 1,
         mailbox_version: context.store.now_ms(),
+        ..token.to_member()
     }
 }
 
@@ -105,6 +92,7 @@ async fn commit_join(
     room: &Arc<LocalRoom>,
     peer: &Arc<LocalPeer>,
     input: RoomInput,
+    old_peer: Option<&PeerId>,
 ) -> Result<JoinedPeer, CloseCode> {
     let state = match room.submit_input(input, None).await {
         Ok((InputOutcome::Done, state)) => state,
@@ -120,8 +108,12 @@ async fn commit_join(
     check_member_access(node, &room.id, peer, member)?;
     peer.apply_member(member);
     let generation = member.generation;
+    // Without a tombstone the store has forgotten the old peer, and its last epoch is unknown.
+    let last_epoch = |old: &PeerId| state.tombstones.get(old).map_or(0, |tombstone| tombstone.epoch);
+    let previous = old_peer.map(|old| (old.clone(), last_epoch(old)));
     if member.waiting {
-        return Ok(enter_lobby(node, room, peer, member, &state, generation, false));
+        let waiting = enter_lobby(node, room, peer, member, &state, generation, false);
+        return Ok(JoinedPeer { previous, ..waiting });
     }
     node.registry.context().metrics.joins.inc();
     tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
@@ -129,7 +121,14 @@ async fn commit_join(
     let joined = ServerMessage::Joined(build_joined(node, room, peer, member, &state, start, generation));
     peer.open_mailbox(&joined, &state.replication_id, start.mailbox_version, start.seq);
     let member = member.clone();
-    Ok(JoinedPeer { member, handle_generation: generation, is_resumed: false, last_id: 0, acked_seq: 0 })
+    Ok(JoinedPeer {
+        member,
+        handle_generation: generation,
+        is_resumed: false,
+        last_id: 0,
+        acked_seq: 0,
+        previous,
+    })
 }
 
 async fn commit_resume(
@@ -151,13 +150,17 @@ async fn commit_resume(
     if let Some(member) = member {
         check_member_access(node, &room.id, peer, member)?;
     }
-    let generation = handle.handle_generation + 1;
+    let generation = handle.handle_generation.saturating_add(1);
+    let previous = Some((peer.id.clone(), epoch - 1));
     if let Some(member) = member.filter(|member| member.waiting) {
         peer.apply_member(member);
-        return Ok(enter_lobby(node, room, peer, member, &state, generation, true));
+        let waiting = enter_lobby(node, room, peer, member, &state, generation, true);
+        return Ok(JoinedPeer { previous, ..waiting });
     }
     match find_resume_point(node, room, peer, handle, since, &state).await {
-        Ok(point) => send_resumed(node, room, peer, point, generation),
+        Ok(point) => {
+            send_resumed(node, room, peer, point, generation).map(|joined| JoinedPeer { previous, ..joined })
+        }
         Err(code) => {
             // This node owns the peer, and no connection serves it.
             room.queue_input(RoomInput::Detach { peer: peer.id.clone(), epoch });
@@ -177,8 +180,8 @@ fn send_resumed(
     point: ResumePoint,
     handle_generation: u64,
 ) -> Result<JoinedPeer, CloseCode> {
-    let ResumePoint { state, page, start, last_id, acked_seq } = point;
-    let recovered = page.is_some();
+    let ResumePoint { state, page, has_all_events, start, last_id, acked_seq } = point;
+    let recovered = page.is_some() && has_all_events;
     node.registry.context().metrics.count_resume(recovered);
     tracing::info!(event = "resumed", room = %room.id, peer = %peer.id, recovered);
     let Some(member) = state.members.get(&peer.id) else { return Err(CloseCode::SessionGone) };
@@ -190,14 +193,17 @@ fn send_resumed(
     // Before direct delivery is possible, the other local peers must have every message that this
     // peer sent through another node.
     node.registry.mark_rooms_stale([room.id.clone()]);
-    Ok(JoinedPeer { member: member.clone(), handle_generation, is_resumed: true, last_id, acked_seq })
+    let member = member.clone();
+    Ok(JoinedPeer { member, handle_generation, is_resumed: true, last_id, acked_seq, previous: None })
 }
 
 /// The point from which a resumed peer continues.
 struct ResumePoint {
     state: Arc<RoomState>,
-    /// The first missed entries; none if entries were lost.
+    /// The first missed entries; none if messages were lost.
     page: Option<MailboxPage>,
+    /// Whether no event is missing in the mailbox. If one is, the client must use the snapshot.
+    has_all_events: bool,
     start: MailboxStart,
     last_id: u64,
     acked_seq: u64,
@@ -223,8 +229,15 @@ async fn find_resume_point(
         }
     };
     if page.mailbox_version == handle.mailbox_version && page.is_contiguous_after(since) {
+        let has_all_events = page.dropped_seq <= since;
+        // The snapshot stands for dropped events, so it must not be older than they are.
+        let state = match has_all_events {
+            true => state.clone(),
+            false => room.refresh_view().await.map_err(|StoreUnavailable| CloseCode::Unavailable)?,
+        };
         return Ok(ResumePoint {
-            state: state.clone(),
+            state,
+            has_all_events,
             start: MailboxStart { mailbox_version: page.mailbox_version, seq: since },
             last_id: page.last_id,
             acked_seq: page.acked_seq,
@@ -236,6 +249,7 @@ async fn find_resume_point(
     Ok(ResumePoint {
         state: Arc::new(renewed.state),
         page: None,
+        has_all_events: false,
         start: MailboxStart { mailbox_version: renewed.mailbox_version, seq: renewed.base_seq },
         last_id: renewed.last_id,
         acked_seq: renewed.base_seq,
@@ -290,15 +304,7 @@ fn enter_lobby(
         user_id: member.user.clone(),
         role: member.role.clone(),
         node: context.node_id.clone(),
-        resume: build_resume_handle(
-            node,
-            room,
-            peer,
-            member,
-            replication_id,
-            mailbox_version,
-            handle_generation,
-        ),
+        resume: build_resume_handle(node, peer, member, replication_id, mailbox_version, handle_generation),
         seq: 0,
         limits: context.limits.wire_limits(),
         ping_interval: node.settings.timing.ping.as_ms(),
@@ -308,7 +314,8 @@ fn enter_lobby(
     peer.send_messages(&[ServerMessage::Waiting(waiting)]);
     // A moderator may have admitted the peer before this node subscribed to its entries.
     peer.mark_stale();
-    JoinedPeer { member: member.clone(), handle_generation, is_resumed, last_id: 0, acked_seq: 0 }
+    let member = member.clone();
+    JoinedPeer { member, handle_generation, is_resumed, last_id: 0, acked_seq: 0, previous: None }
 }
 
 /// The members of `joined`, with a new handle.
@@ -337,15 +344,7 @@ pub(super) fn build_joined(
         ice_policy: ice.policy,
         room: state.settings.to_room_info(state.ends_at),
         waiting: state.knockers_for(&peer.id),
-        resume: build_resume_handle(
-            node,
-            room,
-            peer,
-            member,
-            replication_id,
-            mailbox_version,
-            handle_generation,
-        ),
+        resume: build_resume_handle(node, peer, member, replication_id, mailbox_version, handle_generation),
         seq: start.seq,
         limits: context.limits.wire_limits(),
         ping_interval: node.settings.timing.ping.as_ms(),
@@ -356,22 +355,19 @@ pub(super) fn build_joined(
 /// A sealed handle. None if there is no key that seals.
 pub(super) fn build_resume_handle(
     node: &SignalNode,
-    room: &LocalRoom,
     peer: &LocalPeer,
     member: &Member,
     replication_id: &ReplicationId,
     mailbox_version: u64,
     handle_generation: u64,
 ) -> Option<String> {
-    let metadata_fits = member.metadata.get().len() <= MAX_HANDLE_METADATA_BYTES;
-    let metadata = if metadata_fits { &member.metadata } else { &node.empty_metadata };
-    node.handle_keys.seal_handle(&ResumeHandle {
-        room: room.id.clone(),
-        peer: peer.id.clone(),
+    node.handle_keys.seal_handle(HandleContent {
+        peer: &peer.id,
         epoch: peer.epoch(),
         handle_generation,
         mailbox_version,
-        replication_id: replication_id.clone(),
-        member: Member { metadata: metadata.clone(), ..member.clone() },
+        replication_id,
+        member,
+        token: &peer.token_text(),
     })
 }

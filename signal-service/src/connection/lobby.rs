@@ -79,6 +79,10 @@ async fn join_from_lobby(
     let (mut member, mut known) = (member.clone(), known.clone());
     let mut start = MailboxStart { mailbox_version: page.mailbox_version, seq: 0 };
     let is_whole = page.is_contiguous_after(0);
+    if page.dropped_seq > 0 {
+        // `joined` stands for dropped events, so it must not be older than they are.
+        known = room.refresh_view().await?;
+    }
     if !is_whole {
         // Some entries were lost: the mailbox is replaced and begins with the room as it is.
         let reader = peer.mailbox_reader(&context.node_id);

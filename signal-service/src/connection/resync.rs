@@ -7,7 +7,7 @@
 use signalbox_protocol::{CloseCode, ServerMessage};
 use signalbox_rooms::{
     room::{ClaimProof, InputOutcome, Member, PeerAttachment, PeerClaim, RoomInput},
-    store::{PeerStatus, StoreUnavailable},
+    store::{MailboxPage, PeerStatus, StoreUnavailable},
 };
 use tokio::time::Instant;
 
@@ -54,12 +54,15 @@ async fn try_resync(state: &mut ConnectionState<'_>) -> Result<Option<ResyncResu
     Ok(match context.store.read_mailbox(&state.room.id, &reader, since).await? {
         PeerStatus::Owned(page) => {
             state.queue.mark_resynced();
-            if page.mailbox_version == peer.mailbox_version() && page.is_contiguous_after(since) {
-                peer.deliver_page(page, asked_at);
-                return Ok(Some(ResyncResult::InSync));
+            if page.mailbox_version != peer.mailbox_version() || !page.is_contiguous_after(since) {
+                renew_mailbox(state).await?;
+                return Ok(None);
             }
-            renew_mailbox(state).await?;
-            None
+            if page.dropped_seq > since && !send_snapshot(state, &page, since).await? {
+                return Ok(None);
+            }
+            peer.deliver_page(page, asked_at);
+            Some(ResyncResult::InSync)
         }
         PeerStatus::Unowned | PeerStatus::Forgotten => {
             reclaim_peer(state).await?.map(ResyncResult::MustClose)
@@ -128,6 +131,24 @@ fn build_claim(state: &ConnectionState<'_>) -> PeerClaim {
             ..member
         },
     }
+}
+
+/// Events are missing in the mailbox, and no message is: sends the client a full snapshot of the room,
+/// after which its mailbox continues. Returns whether the peer is still a member.
+async fn send_snapshot(
+    state: &mut ConnectionState<'_>,
+    page: &MailboxPage,
+    since: u64,
+) -> Result<bool, StoreUnavailable> {
+    let (node, room, peer) = (state.node, state.room, state.peer);
+    let known = room.refresh_view().await?;
+    let Some(member) = known.members.get(&peer.id) else { return Ok(false) };
+    let member = state.token.apply_to_member(member.clone());
+    let start = MailboxStart { mailbox_version: page.mailbox_version, seq: since };
+    let joined = build_joined(node, room, peer, &member, &known, start, state.handle_generation);
+    let resumed = ServerMessage::Resumed { joined, recovered: false, last_id: page.last_id };
+    state.begin_mailbox(member, &resumed, &known.replication_id, start);
+    Ok(true)
 }
 
 /// Entries are lost: replaces the mailbox and sends the client a full snapshot of the room.

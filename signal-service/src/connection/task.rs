@@ -1,7 +1,7 @@
 //! The task of one connection: join, then frames in and entries out until it ends, then detach or
 //! leave.
 //!
-//! Owns: the socket, the loop, the rate limiter, the answers that wait for the socket. It acts on
+//! Owns: the socket, the loop, the answers that wait for the socket. It acts on
 //! the values that the others return: the actions of `dispatcher`, the outcomes of `request_queue`,
 //! `connection_token` and `resync`. Must not: wait for another peer; messages go to the store, and
 //! entries come through the outbox of the peer. Next: `join` for the first frame, `dispatcher` for
@@ -25,7 +25,7 @@ use super::{
     deadlines::DueAction,
     disconnect::{ConnectionEnd, detach_or_leave, drain_close, left_close_code},
     dispatcher::{DispatchAction, ErrorAnswer, MessageDispatcher},
-    frame_reader::{FrameReader, IncomingFrame, RateLimiter, ReadEnd, ReadProgress},
+    frame_reader::{FrameReader, IncomingFrame, ReadEnd, ReadProgress},
     join::{JoinedPeer, build_resume_handle, join_or_resume},
     lobby::resync_in_lobby,
     request_queue::{NextStep, PeerRequest},
@@ -37,6 +37,7 @@ use crate::{
     connection_subject::ConnectionSubject,
     node::SignalNode,
     node_context::STORE_RETRY_DELAY,
+    peer_rate::{FrameRate, PeerRate},
     registry::{LocalPeer, LocalRoom, PendingWork},
 };
 
@@ -65,7 +66,7 @@ enum ReadTurn {
 pub(super) async fn run_connection(
     node: Arc<SignalNode>,
     permit: ConnectionPermit,
-    (intent, subject): (ConnectIntent, ConnectionSubject),
+    (intent, subject, rate): (ConnectIntent, ConnectionSubject, Arc<PeerRate>),
     socket: TcpStream,
     early_bytes: BytesMut,
 ) {
@@ -75,14 +76,17 @@ pub(super) async fn run_connection(
     let context = node.registry.context();
     let limits = LimitSettings { backlog: context.limits.backlog(), ..node.settings.limits.clone() };
     let counted_bytes = context.socket_budget.open_connection();
-    let peer = LocalPeer::new(intent.peer_id(), subject, socket.clone(), &limits, counted_bytes);
+    let token_text = intent.token().text.clone();
+    let peer = LocalPeer::new(intent.peer_id(), subject, token_text, socket.clone(), &limits, counted_bytes);
     let room = node.registry.register_connection(intent.room_id(), &peer);
     if node.admission.is_draining() {
         // The drain began after this connection was admitted, and may have missed it.
         peer.request_close(CloseCode::GoingAway);
     }
     context.metrics.connections.inc();
-    let (end, has_left) = serve_peer(&node, &room, &peer, intent, &socket, early_bytes).await;
+    let (end, has_left) = serve_peer(&node, &room, &peer, intent, &rate, &socket, early_bytes).await;
+    rate.end_attachment(&peer.id, peer.epoch());
+    node.admission.peer_rates().keep(&peer.access_subject(), &rate);
     if !has_left && peer.epoch() > 0 {
         detach_or_leave(&room, &peer, &end);
     }
@@ -113,6 +117,7 @@ async fn serve_peer(
     room: &Arc<LocalRoom>,
     peer: &Arc<LocalPeer>,
     intent: ConnectIntent,
+    rate: &Arc<PeerRate>,
     socket: &Arc<TcpStream>,
     early_bytes: BytesMut,
 ) -> (ConnectionEnd, bool) {
@@ -125,7 +130,8 @@ async fn serve_peer(
     let (end, has_left) = match joined {
         Ok(joined) => {
             let is_in_lobby = joined.member.waiting;
-            let mut task = ConnectionTask::new(node, room, peer, joined, socket.clone(), early_bytes);
+            let mut task =
+                ConnectionTask::new(node, room, peer, joined, (socket.clone(), early_bytes), rate.clone());
             if !is_in_lobby {
                 task.state.start_usage_timer(is_first_join);
             }
@@ -163,7 +169,9 @@ struct ConnectionTask<'a> {
     dispatcher: MessageDispatcher<'a>,
     socket: Arc<TcpStream>,
     frame_reader: FrameReader,
-    rate_limiter: RateLimiter,
+    rate: Arc<PeerRate>,
+    /// The next frame waits until then for its token.
+    read_paused_until: Option<Instant>,
     /// The answers that the next write sends.
     answers: Vec<ServerMessage>,
     /// The generation of a new handle, until the first text frame proves that the client has it.
@@ -180,18 +188,20 @@ impl<'a> ConnectionTask<'a> {
         room: &'a Arc<LocalRoom>,
         peer: &'a Arc<LocalPeer>,
         joined: JoinedPeer,
-        socket: Arc<TcpStream>,
-        early_bytes: BytesMut,
+        (socket, early_bytes): (Arc<TcpStream>, BytesMut),
+        rate: Arc<PeerRate>,
     ) -> Self {
         let now = Instant::now();
-        let (burst, per_second) = node.registry.context().limits.burst_and_rate();
+        let attachment = (peer.id.clone(), joined.member.epoch);
+        rate.begin_attachment(joined.previous.as_ref(), attachment, frame_rate(node), now);
         let unconfirmed_handle = joined.is_resumed.then_some(joined.handle_generation);
         Self {
             state: ConnectionState::new(node, room, peer, joined),
             dispatcher: MessageDispatcher::new(node, peer),
             socket,
             frame_reader: FrameReader::new(node.settings.limits.frame.0, early_bytes, peer.open_buffer()),
-            rate_limiter: RateLimiter::new(burst, per_second, now),
+            rate,
+            read_paused_until: None,
             answers: Vec::new(),
             unconfirmed_handle,
             last_heard_at: now,
@@ -221,7 +231,7 @@ impl<'a> ConnectionTask<'a> {
             if let Some(code) = self.run_due_actions() {
                 return ConnectionEnd::ServerClose(code);
             }
-            if is_readable {
+            if is_readable || self.read_paused_until.is_some_and(|until| until <= Instant::now()) {
                 match self.read_frames() {
                     Ok(ReadTurn::Yield) => tokio::task::yield_now().await,
                     Ok(ReadTurn::Done) => {}
@@ -268,7 +278,7 @@ impl<'a> ConnectionTask<'a> {
     fn plan_wait(&self) -> (Interest, Instant) {
         let outbox_bytes = self.state.peer.pending_work().outbox_bytes;
         let mut interest = Interest::ERROR;
-        if !self.state.queue.is_full() {
+        if !self.state.queue.is_full() && self.read_paused_until.is_none() {
             interest |= Interest::READABLE;
         }
         if outbox_bytes > 0 {
@@ -277,46 +287,64 @@ impl<'a> ConnectionTask<'a> {
         }
         // The next page waits until the socket has taken the last one.
         let read_at = self.read_mailbox_at.filter(|_| outbox_bytes == 0);
-        let deadline = self.state.deadlines.next_deadline();
-        (interest, read_at.map_or(deadline, |at| at.min(deadline)))
+        let deadlines = [Some(self.state.deadlines.next_deadline()), read_at, self.read_paused_until];
+        (interest, deadlines.into_iter().flatten().min().unwrap_or_else(Instant::now))
     }
 
-    /// Reads the frames that the socket holds, until the queue is full.
+    /// Reads the frames that the socket holds, until the queue is full or the next frame must wait.
     fn read_frames(&mut self) -> Result<ReadTurn, ConnectionEnd> {
         for _ in 0..READS_PER_TURN {
+            // The frames that were read before a pause come first, unless the client has gone.
+            if self.read_paused_until.is_some() {
+                if is_read_closed(&self.socket) {
+                    return Err(ConnectionEnd::SocketLost);
+                }
+                self.handle_frames()?;
+                if self.read_paused_until.is_some() {
+                    return Ok(ReadTurn::Done);
+                }
+            }
             let progress = self.frame_reader.read_socket(&self.socket);
             if progress != ReadProgress::Blocked {
                 self.last_heard_at = Instant::now();
             }
-            match self.handle_frames() {
-                Ok(()) => {}
-                Err(ReadEnd::ClientClose(code)) => return Err(ConnectionEnd::ClientClose(code)),
-                Err(ReadEnd::ServerClose(code)) => {
-                    self.send_answers();
-                    return Err(ConnectionEnd::ServerClose(code));
-                }
-            }
+            self.handle_frames()?;
             match progress {
+                ReadProgress::EndOfStream => return Err(ConnectionEnd::SocketLost),
                 ReadProgress::More if !self.state.queue.is_full() => {}
                 ReadProgress::More | ReadProgress::Blocked => return Ok(ReadTurn::Done),
-                ReadProgress::EndOfStream => return Err(ConnectionEnd::SocketLost),
             }
         }
         Ok(ReadTurn::Yield)
     }
 
-    /// Dispatches the frames of one read and acts on them.
-    fn handle_frames(&mut self) -> Result<(), ReadEnd> {
-        while let Some(frame) = self.frame_reader.next_frame()? {
+    /// Handles the frames that were read, until none is whole or the next one must wait.
+    fn handle_frames(&mut self) -> Result<(), ConnectionEnd> {
+        self.dispatch_frames().map_err(|end| match end {
+            ReadEnd::ClientClose(code) => ConnectionEnd::ClientClose(code),
+            ReadEnd::ServerClose(code) => {
+                self.send_answers();
+                ConnectionEnd::ServerClose(code)
+            }
+        })
+    }
+
+    fn dispatch_frames(&mut self) -> Result<(), ReadEnd> {
+        let rate = frame_rate(self.state.node);
+        loop {
+            let now = Instant::now();
+            self.read_paused_until = self.rate.read_pause(rate, now).map(|pause| now + pause);
+            if self.read_paused_until.is_some() {
+                return Ok(());
+            }
+            let Some(frame) = self.frame_reader.next_frame()? else { return Ok(()) };
             if matches!(frame, IncomingFrame::Text(_))
                 && let Some(handle_generation) = self.unconfirmed_handle.take()
             {
                 self.state.queue.confirm_handle(handle_generation);
             }
-            let (burst, per_second) = self.state.node.registry.context().limits.burst_and_rate();
-            self.rate_limiter.set_rate(burst, per_second);
-            let rate = self.rate_limiter.check_frame(Instant::now());
-            match self.dispatcher.dispatch(frame, rate)? {
+            let decision = self.rate.check_frame(rate, now);
+            match self.dispatcher.dispatch(frame, decision)? {
                 DispatchAction::Ignore => {}
                 DispatchAction::Queue(request) => self.queue_request(request),
                 DispatchAction::StartRefresh { id, token } => self.start_refresh(id, token),
@@ -328,7 +356,6 @@ impl<'a> ConnectionTask<'a> {
                 DispatchAction::AnswerRateLimited { id } => self.answer_rate_limited(id),
             }
         }
-        Ok(())
     }
 
     fn queue_request(&mut self, request: PeerRequest) {
@@ -344,8 +371,12 @@ impl<'a> ConnectionTask<'a> {
         }
         if is_sent_to_room {
             // A frame for each member costs more in a large room: one frame for every ten members.
-            self.rate_limiter.charge_extra(self.state.room.member_count() as u32 / 10);
+            self.charge_extra(self.state.room.member_count() as u32 / 10);
         }
+    }
+
+    fn charge_extra(&self, extra: u32) {
+        self.rate.charge_extra(frame_rate(self.state.node), extra);
     }
 
     fn record_received(&mut self, seq: u64) {
@@ -372,7 +403,8 @@ impl<'a> ConnectionTask<'a> {
             (ErrorCode::RateLimited, "too many frames; wait, then send this again under a new id")
         };
         self.state.node.registry.context().metrics.count_refused_message(code);
-        let retry_ms = Some(self.rate_limiter.time_until_pass().as_millis().max(1) as u32);
+        let wait = self.rate.time_until_pass(frame_rate(self.state.node));
+        let retry_ms = Some(wait.as_millis().max(1) as u32);
         self.answers.push(ServerMessage::Error { id, code, message: text.to_owned(), field: None, retry_ms });
     }
 
@@ -386,7 +418,7 @@ impl<'a> ConnectionTask<'a> {
     /// Starts the refresh of the token. A verified token is in force at once, and is then committed
     /// to the room.
     fn start_refresh(&mut self, id: Option<u64>, token: String) {
-        self.rate_limiter.charge_extra(REFRESH_COST);
+        self.charge_extra(REFRESH_COST);
         if self.state.token.is_refreshing() {
             let text = "an earlier refresh is not finished; wait for its answer, then send this again";
             return self.answer_error(id, ErrorCode::RateLimited, Some("token"), text);
@@ -428,7 +460,7 @@ impl<'a> ConnectionTask<'a> {
     }
 
     fn build_token_refreshed(&self, member: &Member) -> ServerMessage {
-        let ConnectionState { node, room, peer, handle_generation, .. } = &self.state;
+        let ConnectionState { node, peer, handle_generation, .. } = &self.state;
         let (replication_id, mailbox_version) = (peer.replication_id(), peer.mailbox_version());
         ServerMessage::TokenRefreshed {
             expires_in: (member.expires * 1_000).saturating_sub(clock::now_ms()),
@@ -436,7 +468,6 @@ impl<'a> ConnectionTask<'a> {
             permissions: member.permissions.clone(),
             resume: build_resume_handle(
                 node,
-                room,
                 peer,
                 member,
                 &replication_id,
@@ -521,6 +552,17 @@ impl<'a> ConnectionTask<'a> {
         }
         None
     }
+}
+
+/// The rate limit in force.
+fn frame_rate(node: &SignalNode) -> FrameRate {
+    node.registry.context().limits.burst_and_rate().into()
+}
+
+/// Whether the client has closed the socket, even if some of its bytes are not read yet.
+fn is_read_closed(socket: &TcpStream) -> bool {
+    let ready = socket.ready(Interest::READABLE).now_or_never();
+    ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
 }
 
 /// Whether the client has closed already. A node that was suspended may find requests of clients

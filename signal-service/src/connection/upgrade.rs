@@ -37,6 +37,7 @@ use crate::{
     admission::{ConnectionPermit, CredentialSource, VerifiedRequest},
     connection_subject::ConnectionSubject,
     node::SignalNode,
+    peer_rate::PeerRate,
 };
 
 /// Serves HTTP and `/ws/signal` on a listening socket. `configure` adds the routes, once for each
@@ -135,7 +136,7 @@ async fn handle_upgrade(node: &Arc<SignalNode>, request: &Request, mut framed: F
     actix_rt::spawn(task::run_connection(
         node.clone(),
         upgrade.permit,
-        (upgrade.request.intent, upgrade.subject),
+        (upgrade.request.intent, upgrade.subject, upgrade.rate),
         parts.io,
         parts.read_buf,
     ));
@@ -146,6 +147,7 @@ struct VerifiedUpgrade {
     permit: ConnectionPermit,
     request: VerifiedRequest,
     subject: ConnectionSubject,
+    rate: Arc<PeerRate>,
     response: actix_http::ResponseBuilder,
 }
 
@@ -164,11 +166,12 @@ async fn verify_upgrade(node: &SignalNode, request: &Request) -> Result<Verified
         }
     })?;
     let socket_address = request.peer_addr().map(|peer| peer.ip());
-    let subject = admission.authorize_request(&verified, headers, socket_address).await?;
+    let (subject, cost) = admission.authorize_request(&verified, headers, socket_address).await?;
+    let rate = admission.charge_connection(&subject, cost)?;
     if let Some(ticket) = &verified.ticket {
         admission.redeem_ticket(ticket).await?;
     }
-    Ok(VerifiedUpgrade { permit, request: verified, subject, response })
+    Ok(VerifiedUpgrade { permit, request: verified, subject, rate, response })
 }
 
 /// Answers a refused upgrade with plain HTTP and closes.

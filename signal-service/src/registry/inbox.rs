@@ -102,11 +102,19 @@ impl PeerInbox {
         }
     }
 
-    /// Accepts a page of the mailbox, whose last entry was `last_seq`. Returns the entries that may
-    /// be delivered now.
+    /// Accepts a page of the mailbox, whose last entry was `last_seq`. The page continues after the
+    /// last delivered entry, so an event that is missing before an entry of the page was dropped.
+    /// Returns the entries that may be delivered now.
     pub(super) fn accept_page(&mut self, page: Vec<Entry>, last_seq: u64) -> EntryRun {
         let mut run = EntryRun::default();
-        page.into_iter().for_each(|entry| self.sort_entry(entry, &mut run));
+        for entry in page {
+            while self.delivered_seq + 1 < entry.seq {
+                let next = self.delivered_seq + 1;
+                let held = self.held_entries.remove(&next);
+                self.sort_entry(held.unwrap_or_else(|| Entry::superseded(next)), &mut run);
+            }
+            self.sort_entry(entry, &mut run);
+        }
         self.is_reading = false;
         if self.delivered_seq < last_seq {
             self.is_stale = true;
@@ -310,6 +318,17 @@ mod tests {
         inbox.start_read();
         inbox.accept_page(vec![entry(2)], 2);
         assert!(!inbox.needs_read() && !inbox.is_replaying());
+    }
+
+    #[test]
+    fn a_dropped_event_is_superseded_unless_it_has_come() {
+        let mut inbox = open_inbox();
+        inbox.accept_delivery(delivery(7, 3));
+        let run = inbox.accept_page(vec![entry(2), entry(5)], 5);
+        assert_eq!(seqs(&run), [1, 2, 3, 4, 5]);
+        let superseded = run.iter().filter(|entry| entry.kind == EntryKind::Superseded);
+        assert_eq!(superseded.map(|entry| entry.seq).collect::<Vec<_>>(), [1, 4]);
+        assert!(!inbox.needs_read());
     }
 
     #[test]

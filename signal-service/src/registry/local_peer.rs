@@ -50,6 +50,9 @@ pub struct LocalPeer {
     task_wake: Notify,
     // A std mutex: held to clone or swap the pointer.
     subject: Mutex<Arc<ConnectionSubject>>,
+    /// The signed token of the peer, for its handles. A std mutex: held to clone or swap the
+    /// pointer.
+    token_text: Mutex<Arc<str>>,
     /// The epoch in which this node owns the peer; 0 before that.
     epoch: AtomicU64,
     /// The last entry that the socket has taken.
@@ -99,6 +102,7 @@ impl LocalPeer {
     pub fn new(
         id: PeerId,
         subject: ConnectionSubject,
+        token_text: Arc<str>,
         socket: Arc<TcpStream>,
         limits: &LimitSettings,
         counted_bytes: Arc<ConnectionBytes>,
@@ -121,6 +125,7 @@ impl LocalPeer {
             counted_bytes,
             task_wake: Notify::new(),
             subject: Mutex::new(Arc::new(subject)),
+            token_text: Mutex::new(token_text),
             epoch: AtomicU64::new(0),
             written_seq: AtomicU64::new(0),
             permissions: Mutex::default(),
@@ -220,6 +225,16 @@ impl LocalPeer {
     /// Replaces the access subject of the connection.
     pub fn set_access_subject(&self, subject: ConnectionSubject) {
         *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(subject);
+    }
+
+    /// The signed token of the peer.
+    pub fn token_text(&self) -> Arc<str> {
+        self.token_text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the signed token of the peer. Returns the token before it.
+    pub fn replace_token_text(&self, text: Arc<str>) -> Arc<str> {
+        std::mem::replace(&mut *self.token_text.lock().unwrap_or_else(PoisonError::into_inner), text)
     }
 
     /// The permissions of the peer; none before its join was committed.
@@ -420,6 +435,7 @@ impl LocalPeer {
                 }
                 format!(r#"{{"seq":{seq},{rest}"#)
             }
+            (EntryKind::Superseded, _) => ServerMessage::Superseded { seq }.to_json(),
             (EntryKind::PeerEvent, _) => {
                 format!(r#"{{"seq":{seq},"polite":{},{rest}"#, self.id.is_polite_toward(&entry.from))
             }

@@ -128,6 +128,11 @@ impl RoomRegistry {
         self.stale_notify.notify_one();
     }
 
+    /// The number of members of a room that this node knows; 0 if it does not know the room.
+    pub fn member_count(&self, room: &RoomId) -> usize {
+        self.find_room(room).map_or(0, |room| room.member_count())
+    }
+
     fn find_room(&self, room: &RoomId) -> Option<Arc<LocalRoom>> {
         self.lock_rooms().get(room).cloned()
     }

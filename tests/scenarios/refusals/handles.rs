@@ -94,9 +94,10 @@ fn with_seal_of(handle: &str, secret: &str) -> String {
 /// The handle with another role and the same seal.
 fn with_altered_role(handle: &str) -> String {
     let (body, seal) = handle.split_once('.').unwrap();
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap();
-    assert!(text.contains("guest"), "the handle contains the role");
-    format!("{}.{seal}", URL_SAFE_NO_PAD.encode(text.replace("guest", "owner")))
+    let mut content = URL_SAFE_NO_PAD.decode(body).unwrap();
+    let role = content.windows(5).position(|word| word == b"guest").expect("the handle contains the role");
+    content[role..role + 5].copy_from_slice(b"owner");
+    format!("{}.{seal}", URL_SAFE_NO_PAD.encode(content))
 }
 
 /// The name of the room and of the user for a defect.
@@ -135,7 +136,7 @@ async fn make_handle(cluster: &TestCluster, defect: HandleDefect) -> (String, Op
         HandleDefect::Unsealed => (format!("{}.", handle.split_once('.').unwrap().0), peer),
         HandleDefect::HalfSeal => (handle[..handle.len() - 20].to_owned(), peer),
         HandleDefect::Altered => (with_altered_role(&handle), peer),
-        HandleDefect::Oversized => (format!("{}{handle}", "e".repeat(8 * 1024)), peer),
+        HandleDefect::Oversized => (format!("{}{handle}", "e".repeat(14 * 1024)), peer),
         HandleDefect::SealedByForeignKey => (with_seal_of(&handle, &random_secret()), peer),
         HandleDefect::SealedByTokenSecret => (with_seal_of(&handle, &cluster.secret), peer),
         HandleDefect::RoomToken => (cluster.sign_token("r", "alice"), peer),

@@ -49,6 +49,9 @@ pub enum ServerMessage {
         from: PeerId,
         id: u64,
     },
+    Superseded {
+        seq: u64,
+    },
     Error {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<u64>,

@@ -36,6 +36,10 @@ impl DecisionBatch<'_> {
                 _ => Err(InputOutcome::PeerGone),
             };
         };
+        // A peer belongs to one user, whatever tokens of that user it has.
+        if claim.member.user != member.user {
+            return Err(InputOutcome::PeerGone);
+        }
         // After the resume window the peer is a member until its deadline is checked: the claim is
         // in time.
         match claim.proof {
@@ -73,15 +77,19 @@ impl DecisionBatch<'_> {
         InputOutcome::Attached(epoch)
     }
 
-    /// Makes a peer that the store has forgotten a member again. No limit is checked, since the
-    /// peer was a member.
+    /// Makes a peer that the store has forgotten a member again. No limit is checked for a
+    /// connection that never ended, since its peer was a member. A handle proves no more than the
+    /// token in it, so the room checks the peer as at a join.
     fn restore_member(&mut self, claim: &PeerClaim) -> InputOutcome {
-        let epoch = claim.proof.known_epoch() + 1;
-        match self.reclaim_grant(&claim.member) {
-            Ok(member) => self.insert_member(&claim.peer, Member { epoch, ..member }),
-            Err(outcome) => return outcome,
-        }
-        InputOutcome::Attached(epoch)
+        let epoch = claim.proof.known_epoch().saturating_add(1);
+        let member = Member { epoch, ..claim.member.clone() };
+        let restored = match claim.proof {
+            ClaimProof::Handle { .. } => self.admit_member(&claim.peer, member),
+            ClaimProof::Connection { .. } => self
+                .reclaim_grant(&member)
+                .map(|member| self.insert_member(&claim.peer, Member { epoch, ..member })),
+        };
+        restored.map_or_else(|refusal| refusal, |()| InputOutcome::Attached(epoch))
     }
 
     pub(super) fn replace_peer(
@@ -93,24 +101,23 @@ impl DecisionBatch<'_> {
         if self.decision.next_state.members.contains_key(new_peer) {
             return InputOutcome::Done;
         }
-        let record = match self.claimed_record(old) {
-            Ok(record) => record,
-            Err(refusal) => return refusal,
-        };
-        if self.decision.next_state.members.contains_key(&old.peer) {
-            self.remove_peer(&old.peer, LeaveReason::Replaced);
+        if let Err(refusal) = self.check_claim(old) {
+            return refusal;
         }
         let attachment = old.member.attachment.clone();
-        let member = Member { attachment, epoch: 1, generation: 1, mailbox_version, ..record };
-        self.insert_member(new_peer, member);
-        InputOutcome::Done
-    }
-
-    fn claimed_record(&mut self, claim: &PeerClaim) -> Result<Member, InputOutcome> {
-        if self.check_claim(claim)?.is_none() {
-            return self.reclaim_grant(&claim.member);
+        let new_member =
+            |record: Member| Member { attachment, epoch: 1, generation: 1, mailbox_version, ..record };
+        match self.decision.next_state.members.get(&old.peer).map(|known| old.newest_record(known)) {
+            Some(record) => {
+                self.remove_peer(&old.peer, LeaveReason::Replaced);
+                self.insert_member(new_peer, new_member(record));
+                InputOutcome::Done
+            }
+            // The store has forgotten the old peer: see `restore_member`.
+            None => {
+                let member = new_member(old.member.clone());
+                self.admit_member(new_peer, member).map_or_else(|refusal| refusal, |()| InputOutcome::Done)
+            }
         }
-        let known = self.decision.next_state.members.get(&claim.peer);
-        known.map(|known| claim.newest_record(known)).ok_or(InputOutcome::PeerGone)
     }
 }

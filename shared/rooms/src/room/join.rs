@@ -24,29 +24,32 @@ impl DecisionBatch<'_> {
         if self.decision.next_state.members.contains_key(peer) {
             return InputOutcome::Done;
         }
-        if let Some(refusal) = self.join_refusal(member) {
-            return refusal;
+        self.admit_member(peer, member.clone()).map_or_else(|refusal| refusal, |()| InputOutcome::Done)
+    }
+
+    /// Adds a member if the room accepts it: its settings, the limits and the grant of the member
+    /// are checked. The member waits in the lobby if the room has one, or if the record says so.
+    pub(super) fn admit_member(&mut self, peer: &PeerId, member: Member) -> Result<(), InputOutcome> {
+        if let Some(refusal) = self.join_refusal(&member) {
+            return Err(refusal);
         }
-        match self.claim_grant(member) {
-            Ok(Some(replacement)) => {
-                // One peer was removed for this one, so the limits are not checked.
-                self.insert_member(peer, replacement);
-                return InputOutcome::Done;
-            }
-            Ok(None) => {}
-            Err(refusal) => return refusal,
+        if let Some(replacement) = self.claim_grant(&member)? {
+            // One peer was removed for this one, so the limits are not checked.
+            self.insert_member(peer, replacement);
+            return Ok(());
         }
         let (state, policy) = (&self.decision.next_state, self.policy);
         let room_limit = state.settings.max_peers.map_or(usize::MAX, |limit| limit as usize);
         if state.members.len() >= policy.max_room_peers.min(room_limit) {
-            return InputOutcome::RoomFull;
+            return Err(InputOutcome::RoomFull);
         }
         if state.count_user_peers(&member.user) >= policy.max_user_peers {
-            return InputOutcome::UserLimit;
+            return Err(InputOutcome::UserLimit);
         }
-        let waiting = state.settings.lobby && !member.skips_lobby(&policy.role_policy);
-        self.insert_member(peer, Member { waiting, ..member.clone() });
-        InputOutcome::Done
+        let must_wait = state.settings.lobby || member.waiting;
+        let waiting = must_wait && !member.skips_lobby(&policy.role_policy);
+        self.insert_member(peer, Member { waiting, ..member });
+        Ok(())
     }
 
     /// Why this peer is refused, apart from the limits and its grant. `None` if nothing refuses it.

@@ -25,6 +25,14 @@ pub struct Entry {
     pub body: Arc<str>,
 }
 
+impl Entry {
+    /// Stands for an event that the mailbox has dropped.
+    pub fn superseded(seq: u64) -> Self {
+        let from = PeerId::no_peer().clone();
+        Self { seq, from, id: None, kind: EntryKind::Superseded, body: "{}".into() }
+    }
+}
+
 /// The type of an entry. It decides how a node handles the entry and presents it to its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
@@ -39,15 +47,18 @@ pub enum EntryKind {
     /// A peer has joined or has changed. The node adds `polite`, which differs from reader to
     /// reader.
     PeerEvent,
+    /// An event that the mailbox has dropped. It only has a seq, and is in no store.
+    Superseded,
 }
 
 impl EntryKind {
-    const CODES: [(Self, &'static str); 5] = [
+    const CODES: [(Self, &'static str); 6] = [
         (Self::Forwarded, "f"),
         (Self::RoomEvent, "m"),
         (Self::PeerLeft, "l"),
         (Self::PermissionsChanged, "s"),
         (Self::PeerEvent, "p"),
+        (Self::Superseded, "x"),
     ];
 
     /// The code of the type in mailboxes and topic messages.
@@ -59,6 +70,55 @@ impl EntryKind {
     /// as a message.
     pub(super) fn from_code(code: &str) -> Self {
         Self::CODES.iter().find(|(_, known)| *known == code).map_or(Self::Forwarded, |(kind, _)| *kind)
+    }
+}
+
+/// The state that an event tells about a peer. The first frame of a connection holds all of it, so
+/// a crowded mailbox drops an unread event that a later one replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StateKind {
+    /// The peer is in the room, with this record.
+    Joined,
+    /// The peer has this record now.
+    Updated,
+    /// Whether the peer has a connection.
+    Attachment,
+    /// The peer has left.
+    Left,
+    /// Whether the peer waits in the lobby.
+    Knock,
+    /// The settings of the room.
+    Room,
+    /// The reader's own role and permissions.
+    OwnPermissions,
+}
+
+impl StateKind {
+    /// The code of the state in mailboxes.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Joined => "j",
+            Self::Updated => "u",
+            Self::Attachment => "a",
+            Self::Left => "l",
+            Self::Knock => "k",
+            Self::Room => "r",
+            Self::OwnPermissions => "o",
+        }
+    }
+
+    /// The states that replace this one, if they come later and are about the same peer.
+    pub(super) fn replacements(self) -> &'static [Self] {
+        match self {
+            Self::Joined => &[Self::Joined, Self::Left],
+            Self::Updated => &[Self::Joined, Self::Updated, Self::Left],
+            // The frames of `Joined` and `Updated` say whether the peer is detached.
+            Self::Attachment => &[Self::Joined, Self::Updated, Self::Attachment, Self::Left],
+            Self::Left => &[Self::Left],
+            Self::Knock => &[Self::Knock],
+            Self::Room => &[Self::Room],
+            Self::OwnPermissions => &[Self::OwnPermissions],
+        }
     }
 }
 
@@ -125,6 +185,8 @@ pub struct EventEntry {
     pub about_peer: PeerId,
     /// The type of the entries.
     pub kind: EntryKind,
+    /// The state that the event tells. None: a message of the application, which nothing replaces.
+    pub state: Option<StateKind>,
     /// The frame without `seq`.
     pub body: Arc<str>,
     /// The peers that receive the event.

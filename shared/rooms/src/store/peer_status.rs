@@ -77,19 +77,24 @@ pub struct MailboxPage {
     pub last_seq: u64,
     /// The seq of the last entry that the store counts as acknowledged.
     pub acked_seq: u64,
+    /// The seq of the last event that a crowded mailbox has dropped although no other entry replaces
+    /// it. A reader that has less needs the state of the room.
+    pub dropped_seq: u64,
     /// The highest accepted message id of the peer.
     pub last_id: u64,
     /// The replication id of the store.
     pub replication_id: ReplicationId,
-    /// The entries after the requested seq that the mailbox still holds.
+    /// The entries after the requested seq that the mailbox still holds. An event that is missing
+    /// between them was dropped, because a later event replaces it or because of `dropped_seq`.
     pub entries: Vec<Entry>,
 }
 
 impl MailboxPage {
-    /// Whether the page continues at `seq` without a gap.
+    /// Whether the mailbox holds every message after `seq`. Acknowledged and expired entries are at
+    /// the beginning, up to `acked_seq`. The last entry is never dropped.
     pub fn is_contiguous_after(&self, seq: u64) -> bool {
-        match self.entries.first() {
-            Some(first) => first.seq == seq + 1,
+        match self.entries.last() {
+            Some(last) => seq >= self.acked_seq && last.seq > seq,
             None => self.last_seq == seq,
         }
     }

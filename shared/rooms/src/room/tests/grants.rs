@@ -257,3 +257,45 @@ fn a_claim_cannot_use_the_grant_of_another_peer() {
     assert_eq!(decision.outcomes, [InputOutcome::Attached(2)]);
     assert_eq!(decision.next_state.members[&test_peer(1)].token.grant(), "g");
 }
+
+/// A handle proves no more than its token, so the room checks a forgotten peer as at a join. The
+/// connection of a peer that never ended proves that the peer was a member.
+#[test]
+fn a_forgotten_peer_with_a_handle_is_checked_as_at_a_join() {
+    type Change = fn(&mut RoomSettings);
+    let changes: [(Change, InputOutcome); 5] = [
+        (|_| {}, InputOutcome::Attached(2)),
+        (|settings| settings.locked = true, InputOutcome::RoomLocked),
+        (|settings| settings.enabled = false, InputOutcome::RoomDisabled),
+        (
+            |settings| settings.roles = Some([Role::parse("unused").unwrap()].into()),
+            InputOutcome::RoleRefused,
+        ),
+        (|settings| settings.max_peers = Some(1), InputOutcome::RoomFull),
+    ];
+    for (change, expected) in changes {
+        let mut room = RoomState { replication_id: "L2".into(), ..room_after(&[join_input(2, 2)]) };
+        change(Arc::make_mut(&mut room.settings));
+        let by_handle = RoomInput::Attach(Box::new(test_claim(1, 2, handle_proof(1), "L1")));
+        assert_eq!(outcome_of(&room, by_handle), expected);
+        let old_peer = Box::new(test_claim(1, 2, handle_proof(1), "L1"));
+        let takeover = RoomInput::Replace { old_peer, new_peer: test_peer(7), mailbox_version: 1 };
+        let expected = if expected == InputOutcome::Attached(2) { InputOutcome::Done } else { expected };
+        assert_eq!(outcome_of(&room, takeover), expected);
+        let by_connection = RoomInput::Attach(Box::new(test_claim(1, 2, connection_proof(1), "L1")));
+        assert_eq!(outcome_of(&room, by_connection), InputOutcome::Attached(2));
+    }
+    let mut room = RoomState { replication_id: "L2".into(), ..room_after(&[join_input(2, 2)]) };
+    Arc::make_mut(&mut room.settings).lobby = true;
+    let by_handle = RoomInput::Attach(Box::new(test_claim(1, 2, handle_proof(1), "L1")));
+    let next = decide(&room, 0, &[by_handle], &TEST_POLICY).next_state;
+    assert!(next.members[&test_peer(1)].waiting);
+}
+
+#[test]
+fn a_claim_with_the_token_of_another_user_does_not_open_a_peer() {
+    let room = room_after(&[join_input(1, 1), join_input(2, 2)]);
+    let mut claim = test_claim(1, 2, handle_proof(9), "L1");
+    claim.member.user = test_member(2, 1).user;
+    assert_eq!(outcome_of(&room, RoomInput::Attach(Box::new(claim))), InputOutcome::PeerGone);
+}

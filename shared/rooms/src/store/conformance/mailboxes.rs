@@ -34,7 +34,7 @@ store_tests! {
     an_event_keeps_its_type_in_the_mailbox_and_on_the_way_to_another_node(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1, 2]).await;
         let kinds = [EntryKind::RoomEvent, EntryKind::PeerLeft, EntryKind::PermissionsChanged, EntryKind::PeerEvent];
-        let event = |kind| EventEntry { kind, ..test_event(1, vec![test_peer(2), test_peer(3)]) };
+        let event = |kind| EventEntry { kind, state: None, ..test_event(1, vec![test_peer(2), test_peer(3)]) };
         let commit = Commit { events: kinds.map(event).into(), opens_room: false, ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &commit).await, Ok(CommitResult::Applied(..))));
         let page = backend.owned_page(2, 1).await.entries;
@@ -112,8 +112,8 @@ store_tests! {
 
     a_full_mailbox_refuses_messages_until_it_is_acknowledged(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1, 1]).await;
-        let fill: Vec<_> = (1..=8).map(|id| message_to(2, Some(id), "x")).collect();
-        assert_eq!(result_letters(&backend.append_entries(fill, &state).await.unwrap()), "wwwwwwwb", "the join of peer 3 is one entry");
+        let fill: Vec<_> = (1..=9).map(|id| message_to(2, Some(id), "x")).collect();
+        assert_eq!(result_letters(&backend.append_entries(fill, &state).await.unwrap()), "wwwwwwwwb", "the join of peer 3 does not count");
         assert_eq!(result_letters(&backend.append_entries(vec![message_to_room(Some(9)), message_to(3, Some(10), "x")], &state).await.unwrap()), "bw");
         let read = AppendBatch { sender: test_peer(2), acked_seq: 3, ..test_batch(vec![], &state) };
         assert_eq!(result_letters(&backend.append_batch(&read).await.unwrap()), "");
@@ -130,13 +130,72 @@ store_tests! {
 
     events_reach_a_full_mailbox_which_stays_bounded(backend, SMALL_LIMITS) {
         let mut state = backend.create_room(&[1, 1]).await;
-        for n in 0..30 {
-            let update = Commit { written_members: vec![(test_peer(1), test_member(1))], events: vec![test_event(1, vec![test_peer(2)])], ..empty_commit(&state) };
-            assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &update).await, Ok(CommitResult::Applied(..))), "{n}");
-            state.version += 1;
+        // Messages of the application are never refused, and nothing replaces them.
+        for _ in 0..30 {
+            let message = EventEntry { kind: EntryKind::RoomEvent, state: None, ..test_event(1, vec![test_peer(2)]) };
+            backend.commit_event(&mut state, message).await;
         }
-        let page = backend.owned_page(2, 0).await.entries;
-        assert_eq!((page.len(), page[0].seq, page[15].seq), (16, 15, 30));
+        let page = backend.owned_page(2, 0).await;
+        assert_eq!((page.entries.len(), page.entries[0].seq, page.entries[15].seq), (16, 15, 30));
+        assert!(page.is_contiguous_after(14) && !page.is_contiguous_after(13), "the oldest were pushed out");
+    }
+
+    events_push_no_message_out_and_only_the_latest_state_remains(backend, SMALL_LIMITS) {
+        let mut state = backend.create_room(&[1, 1]).await;
+        let fill: Vec<_> = (1..=8).map(|id| message_to(2, Some(id), "x")).collect();
+        assert_eq!(result_letters(&backend.append_entries(fill, &state).await.unwrap()), "wwwwwwww");
+        for about in 10..40 {
+            for kind in [StateKind::Joined, StateKind::Attachment, StateKind::Updated, StateKind::Left] {
+                let event = EventEntry { state: Some(kind), ..test_event(about, vec![test_peer(2)]) };
+                backend.commit_event(&mut state, event).await;
+            }
+        }
+        let page = backend.owned_page(2, 0).await;
+        let (messages, events): (Vec<_>, Vec<_>) = page.entries.iter().partition(|entry| entry.kind == EntryKind::Forwarded);
+        assert_eq!(messages.iter().map(|entry| entry.id).collect::<Vec<_>>(), (1..=8).map(Some).collect::<Vec<_>>());
+        assert!((1..=8).contains(&events.len()), "{events:?}");
+        assert_eq!((events.last().unwrap().seq, page.last_seq), (128, 128));
+        assert!(page.is_contiguous_after(0), "no message is missing");
+        assert!((9..128).contains(&page.dropped_seq), "the oldest leaves were dropped: {}", page.dropped_seq);
+        // The counts are right again after an acknowledgement.
+        let read = AppendBatch { sender: test_peer(2), acked_seq: 128, ..test_batch(vec![], &state) };
+        backend.append_batch(&read).await.unwrap();
+        let page = backend.owned_page(2, 128).await;
+        assert_eq!((page.entries.len(), page.acked_seq), (0, 128));
+        let fill: Vec<_> = (11..=19).map(|id| message_to(2, Some(id), "x")).collect();
+        assert_eq!(result_letters(&backend.append_entries(fill, &state).await.unwrap()), "wwwwwwwwb");
+    }
+
+    a_peer_stays_announced_before_its_messages(backend, StoreLimits { backlog: 32, ..SMALL_LIMITS }) {
+        let mut state = backend.create_room(&[1, 1]).await;
+        let event = |kind, about| EventEntry { state: Some(kind), ..test_event(about, vec![test_peer(2)]) };
+        backend.commit_event(&mut state, event(StateKind::Joined, 1)).await;
+        backend.append_entries(vec![message_to(2, Some(1), "x")], &state).await.unwrap();
+        backend.commit_event(&mut state, event(StateKind::Left, 1)).await;
+        backend.commit_event(&mut state, event(StateKind::Joined, 8)).await;
+        for _ in 0..20 {
+            backend.commit_event(&mut state, event(StateKind::Updated, 8)).await;
+        }
+        let seqs: Vec<_> = backend.owned_page(2, 0).await.entries.iter().map(|entry| entry.seq).collect();
+        assert_eq!(seqs[..4], [1, 2, 3, 4], "announced, message, left, announced");
+        assert_eq!(*seqs.last().unwrap(), 24);
+        assert!(seqs.len() <= 17, "{seqs:?}");
+    }
+
+    an_acknowledgement_of_a_dropped_event_frees_the_messages_before_it(backend, SMALL_LIMITS) {
+        let mut state = backend.create_room(&[1, 1]).await;
+        backend.append_entries(vec![message_to(2, Some(1), "x")], &state).await.unwrap();
+        for _ in 0..12 {
+            backend.commit_event(&mut state, test_event(9, vec![test_peer(2)])).await;
+        }
+        let seqs: Vec<_> = backend.owned_page(2, 0).await.entries.iter().map(|entry| entry.seq).collect();
+        assert!(!seqs.contains(&5), "{seqs:?}");
+        let read = AppendBatch { sender: test_peer(2), acked_seq: 5, ..test_batch(vec![], &state) };
+        backend.append_batch(&read).await.unwrap();
+        let page = backend.owned_page(2, 5).await;
+        assert!(page.acked_seq == 5 && page.is_contiguous_after(5) && !page.is_contiguous_after(4));
+        let fill: Vec<_> = (2..=10).map(|id| message_to(2, Some(id), "x")).collect();
+        assert_eq!(result_letters(&backend.append_entries(fill, &state).await.unwrap()), "wwwwwwwwb");
     }
 
     expired_entries_are_dropped(backend, StoreLimits { entry_life_ms: 500, ..SMALL_LIMITS }) {

@@ -179,6 +179,15 @@ impl StoreBackend {
         state
     }
 
+    /// Commits an event, and counts the version of the state.
+    async fn commit_event(&self, state: &mut RoomState, event: EventEntry) {
+        let written_members = vec![(test_peer(1), test_member(1))];
+        let commit = Commit { written_members, events: vec![event], ..empty_commit(state) };
+        let result = self.store.commit(&test_room(), &test_node(1), &commit).await;
+        assert!(matches!(result, Ok(CommitResult::Applied(..))), "{result:?}");
+        state.version += 1;
+    }
+
     async fn append_entries(
         &self,
         entries: Vec<OutgoingEntry>,
@@ -260,6 +269,7 @@ fn test_event(about: u128, targets: Vec<PeerId>) -> EventEntry {
     EventEntry {
         about_peer: test_peer(about),
         kind: EntryKind::PeerEvent,
+        state: Some(StateKind::Updated),
         body: r#"{"type":"peer-joined"}"#.into(),
         targets,
     }

@@ -4,19 +4,23 @@
 //! decide whether a message is refused; `memory_room` does.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use signalbox_protocol::id::TokenId;
 
-use crate::store::{Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, StoreLimits};
+use crate::store::{Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, StateKind, StoreLimits};
 
 #[derive(Default)]
 pub(super) struct MemoryMailbox {
     pub(super) last_seq: u64,
     pub(super) acked_seq: u64,
+    /// The last event that was dropped although no later event replaces it.
+    pub(super) dropped_seq: u64,
     pub(super) last_id: u64,
+    /// The messages that wait, and their bytes. Events do not count for the backlog.
+    messages: usize,
     pub(super) bytes: usize,
     pub(super) entries: VecDeque<StoredEntry>,
     /// Of the bytes that wait, those that were written while the peer did not read, by grant.
@@ -26,6 +30,8 @@ pub(super) struct MemoryMailbox {
 /// An entry that waits.
 pub(super) struct StoredEntry {
     at: u64,
+    /// The state that an event tells; none for a message.
+    state: Option<StateKind>,
     pub(super) entry: Entry,
     charged_grant: Option<Arc<str>>,
 }
@@ -37,20 +43,56 @@ impl MemoryMailbox {
         now: u64,
         limits: &StoreLimits,
         entry: Entry,
+        state: Option<StateKind>,
         charged_token: Option<&TokenId>,
     ) -> Entry {
         self.last_seq += 1;
         let entry = Entry { seq: self.last_seq, ..entry };
-        self.bytes += entry.body.len();
+        if state.is_none() {
+            self.messages += 1;
+            self.bytes += entry.body.len();
+        }
         let charged_grant: Option<Arc<str>> = charged_token.map(|token| token.grant().into());
         if let Some(grant) = &charged_grant {
             *self.charged_bytes.entry(grant.clone()).or_default() += entry.body.len();
         }
-        self.entries.push_back(StoredEntry { at: now, entry: entry.clone(), charged_grant });
+        self.entries.push_back(StoredEntry { at: now, state, entry: entry.clone(), charged_grant });
         self.drop_expired(now, limits);
         let max_entries = 2 * limits.backlog as usize;
+        if self.entries.len() - self.messages > max_entries / 4 {
+            self.thin_out(max_entries / 8);
+        }
+        // Only messages of the application, which are never refused, can fill the mailbox so far.
         self.drop_while(|_, count| count > max_entries);
         entry
+    }
+
+    /// Drops the events that a later event replaces, then the oldest events beyond `max_events`. A
+    /// peer stays announced before its messages.
+    fn thin_out(&mut self, max_events: usize) {
+        let (mut later, mut senders) = (HashSet::new(), HashSet::new());
+        let (mut events, mut kept) = (0, VecDeque::new());
+        for stored in std::mem::take(&mut self.entries).into_iter().rev() {
+            let about = stored.entry.from.clone();
+            let Some(state) = stored.state else {
+                senders.insert(about);
+                kept.push_front(stored);
+                continue;
+            };
+            let announces_sender = state == StateKind::Joined && senders.contains(&about);
+            let is_replaced =
+                state.replacements().iter().any(|other| later.contains(&(about.clone(), *other)));
+            if announces_sender || !is_replaced {
+                events += 1;
+                if events <= max_events {
+                    kept.push_front(stored);
+                } else {
+                    self.dropped_seq = self.dropped_seq.max(stored.entry.seq);
+                }
+            }
+            later.insert((about, state));
+        }
+        self.entries = kept;
     }
 
     pub(super) fn drop_expired(&mut self, now: u64, limits: &StoreLimits) {
@@ -65,8 +107,12 @@ impl MemoryMailbox {
 
     fn drop_while(&mut self, drop: impl Fn(&StoredEntry, usize) -> bool) {
         while self.entries.front().is_some_and(|first| drop(first, self.entries.len())) {
-            if let Some(StoredEntry { entry, charged_grant, .. }) = self.entries.pop_front() {
-                self.bytes -= entry.body.len();
+            if let Some(StoredEntry { entry, state, charged_grant, .. }) = self.entries.pop_front() {
+                self.acked_seq = self.acked_seq.max(entry.seq);
+                if state.is_none() {
+                    self.messages -= 1;
+                    self.bytes -= entry.body.len();
+                }
                 if let Some(charged) = charged_grant.and_then(|grant| self.charged_bytes.get_mut(&grant)) {
                     *charged -= entry.body.len();
                 }
@@ -95,6 +141,6 @@ impl MemoryMailbox {
     }
 
     pub(super) fn is_full(&self, limits: &StoreLimits) -> bool {
-        self.entries.len() as u64 >= limits.backlog || self.bytes as u64 >= limits.backlog_bytes
+        self.messages as u64 >= limits.backlog || self.bytes as u64 >= limits.backlog_bytes
     }
 }

@@ -101,7 +101,7 @@ impl MemoryRoom {
                 kind: event.kind,
                 body: event.body.clone(),
             };
-            let entry = self.mailboxes.get_mut(peer)?.append_entry(now, limits, entry, None);
+            let entry = self.mailboxes.get_mut(peer)?.append_entry(now, limits, entry, event.state, None);
             let mailbox_version = self.state.members.get(peer)?.mailbox_version;
             Some(Delivery { peer: peer.clone(), mailbox_version, entry })
         };
@@ -161,7 +161,7 @@ impl MemoryRoom {
                 kind: EntryKind::Forwarded,
                 body: message.body.clone(),
             };
-            let entry = mailbox.append_entry(now, limits, entry, is_lagging.then_some(&batch.token));
+            let entry = mailbox.append_entry(now, limits, entry, None, is_lagging.then_some(&batch.token));
             deliveries.push(Delivery { peer, mailbox_version: member.mailbox_version, entry });
         }
         if let (Some(id), Some(own)) = (message.id, self.mailboxes.get_mut(&batch.sender)) {

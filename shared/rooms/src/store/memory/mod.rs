@@ -189,6 +189,7 @@ impl MemoryRoomStore {
                     mailbox_version,
                     last_seq: mailbox.last_seq,
                     acked_seq: mailbox.acked_seq,
+                    dropped_seq: mailbox.dropped_seq,
                     last_id: mailbox.last_id,
                     replication_id: self.replication_id.clone(),
                     entries: mailbox.read_page(seq),

@@ -15,7 +15,7 @@ use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys, value_te
 use super::{COMMON_LUA, add_target, read_deliveries, room_call};
 use crate::{
     room::{Member, PeerAttachment, ReplicationId, RoomState, Tombstone},
-    store::{Commit, Delivery, LoadedRoom, StoreLimits},
+    store::{Commit, Delivery, LoadedRoom, StateKind, StoreLimits},
 };
 
 const LUA: &str = include_str!("lua/commit.lua");
@@ -73,7 +73,8 @@ fn add_nodes(call: &mut ScriptCall, room: &RoomId, commit: &Commit) {
 fn add_events(call: &mut ScriptCall, room: &RoomId, commit: &Commit) {
     call.add_list(&commit.accepted_ids, |call, (peer, id)| _ = call.add_arg(peer.as_str()).add_arg(*id));
     call.add_list(&commit.events, |call, event| {
-        call.add_arg(event.about_peer.as_str()).add_arg(event.kind.code()).add_arg(&*event.body);
+        call.add_arg(event.about_peer.as_str()).add_arg(event.kind.code());
+        call.add_arg(event.state.map_or("", StateKind::code)).add_arg(&*event.body);
         call.add_list(&event.targets, |call, peer| add_target(call, room, peer));
     });
     call.add_list(&commit.resync_requests, |call, (node, peers)| {

@@ -45,11 +45,13 @@ pub(super) fn read_peer_status(reply: &mut ReplyReader, reader: &MailboxReader) 
 fn read_page(reply: &mut ReplyReader, replication_id: &ReplicationId) -> Option<MailboxPage> {
     let (mailbox_version, last_seq) = (reply.next_number()?, reply.next_number()?);
     let (acked_seq, last_id) = (reply.next_number()?, reply.next_number()?);
+    let dropped_seq = reply.next_number()?;
     let entries = read_entries(reply.next_value()?);
     Some(MailboxPage {
         mailbox_version,
         last_seq,
         acked_seq,
+        dropped_seq,
         last_id,
         replication_id: replication_id.clone(),
         entries,

@@ -49,12 +49,14 @@ if node ~= me or owner_epoch ~= epoch then return { 'no' } end
 
 if handle_generation ~= '' then redis.call('HSET', room, 'g:' .. sender, handle_generation) end
 if mailbox_version == known_mailbox_version and acked_seq > tonumber(stored_acked_seq or 0) then
-  local entry_id = mailbox_version .. '-' .. text(acked_seq)
-  local entry = redis.call('XRANGE', sender_mailbox_key, entry_id, entry_id)[1]
-  -- The tenth value of an entry is its `c`: the bytes written up to and with this entry. If the
-  -- entry has expired, the counters are corrected when the mailbox seems full.
-  if entry then
-    acknowledge(sender, mailbox_version, sender_mailbox_key, acked_seq, entry[2][10])
+  local newest, oldest = mailbox_version .. '-' .. text(acked_seq), mailbox_version .. '-0'
+  local last = redis.call('XREVRANGE', sender_mailbox_key, newest, oldest, 'COUNT', 1)[1]
+  -- The last remaining entry knows the counts. If all have expired, the counts are corrected when
+  -- the mailbox seems full.
+  if last then
+    acknowledge(sender, mailbox_version, sender_mailbox_key, acked_seq, last[2])
+  else
+    redis.call('HSET', room, 'a:' .. sender, text(acked_seq))
   end
 end
 
@@ -62,17 +64,22 @@ stored_last_id = tonumber(stored_last_id or 0)
 local last_id = math.max(stored_last_id, known_last_id)
 local results = { 'ok', replication_id, mailbox_version }
 
--- Returns the state of a peer's mailbox: whether it is full, whether much waits in it, its last seq
--- and its acknowledged seq, and whether the peer waits in the lobby.
+-- Returns the state of a peer's mailbox: whether it is full of messages, whether much waits in it, its
+-- counts, and whether the peer waits in the lobby.
 local function mailbox_state(peer)
-  local last_seq, acked_seq, bytes, acked_bytes, in_lobby = unpack(redis.call('HMGET', room,
-    'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer))
-  last_seq, acked_seq = tonumber(last_seq or 0), tonumber(acked_seq or 0)
-  local unacked_bytes = tonumber(bytes or 0) - tonumber(acked_bytes or 0)
+  local last_seq, acked_seq, bytes, acked_bytes, messages, acked_messages, in_lobby =
+    unpack(redis.call('HMGET', room, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer,
+      'm:' .. peer, 'n:' .. peer, 'w:' .. peer))
+  local counts = {
+    last_seq = tonumber(last_seq or 0), acked_seq = tonumber(acked_seq or 0),
+    bytes = tonumber(bytes or 0),
+    messages = tonumber(messages or 0), acked_messages = tonumber(acked_messages or 0),
+  }
+  local unacked_bytes = counts.bytes - tonumber(acked_bytes or 0)
   return {
-    is_full = last_seq - acked_seq >= backlog or unacked_bytes >= backlog_bytes,
+    is_full = counts.messages - counts.acked_messages >= backlog or unacked_bytes >= backlog_bytes,
     is_lagging = unacked_bytes >= lag_bytes,
-    last_seq = last_seq, acked_seq = acked_seq, in_lobby = in_lobby,
+    counts = counts, in_lobby = in_lobby,
   }
 end
 
@@ -91,7 +98,7 @@ local function targets_of(at, count)
     if state.in_lobby then return nil, 'n' end
     -- Before a refusal: counters of an expired stream are reset, and old entries are dropped.
     if state.is_full or state.is_lagging then
-      if not settle_empty(peer, mailbox_key) then
+      if settle_if_empty(peer, mailbox_key) > 0 then
         drop_old(peer, its_mailbox_version, mailbox_key, mailbox_limits.entry_life)
       end
       state = mailbox_state(peer)
@@ -101,7 +108,7 @@ local function targets_of(at, count)
     if is_lagging then lagging_count = lagging_count + 1 end
     targets[n] = {
       peer = peer, node = its_node, mailbox_version = its_mailbox_version, mailbox_key = mailbox_key,
-      last_seq = state.last_seq, acked_seq = state.acked_seq, is_lagging = is_lagging,
+      counts = state.counts, is_lagging = is_lagging,
     }
   end
   if lagging_count > 0 then
@@ -146,8 +153,11 @@ for _ = 1, message_count do
   else
     local targets, found = targets_of(at, count) -- the number that do not read, or the refusal
     if targets then
-      local mine = spread(targets, me, topic, name, sender, id, 'f', body, mailbox_limits)
-      result = { 'w', unpack(mine) }
+      local entry, written = { from = sender, id = id, kind = 'f', state = '', body = body }, {}
+      for n, target in ipairs(targets) do
+        written[n] = { target = target, seq = write(target, name, { entry }, mailbox_limits) }
+      end
+      result = { 'w', unpack(publish(written, me, topic, name, entry)) }
       if found > 0 then charge(targets, found, #body) end
       if id ~= '' then last_id = tonumber(id) end
     else

@@ -16,7 +16,7 @@
 --       nodes with their first peer in the room: index in KEYS
 --       nodes without a peer in the room: index in KEYS
 --       accepted ids: peer, id
---       events: about, kind, body, number of targets, then for each target: peer, index in KEYS
+--       events: about, kind, state or '' (see common.lua), body, number of targets, then for each target: peer, index in KEYS
 --       peers that nodes must resync: node, peers separated by commas
 --       the webhook queue, if there is one: index in KEYS of the stream and of its state,
 --         maximum number of events, event life ms
@@ -94,7 +94,8 @@ each(function()
   local peer = take()
   settle_all(peer)
   redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
-    'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'w:' .. peer)
+    'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'm:' .. peer, 'n:' .. peer, 'x:' .. peer,
+    'w:' .. peer)
   local epoch, reason = take(), take()
   redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason)
   redis.call('DEL', KEYS[tonumber(take())])
@@ -122,23 +123,38 @@ each(function()
     redis.call('HSET', room, 'l:' .. peer, id)
   end
 end)
-local results = { 'ok', replication_id }
+-- A mailbox gets all its entries at once: that is cheaper than one event after the other.
+local events, readers, reader_of = {}, {}, {}
 each(function()
-  local about, kind, body = take(), take(), take()
-  local targets = {}
-  for n = 1, tonumber(take()) do
+  local event = { from = take(), id = '', kind = take(), state = take(), body = take(), written = {} }
+  events[#events + 1] = event
+  for _ = 1, tonumber(take()) do
     local peer, mailbox_key = take(), KEYS[tonumber(take())]
-    local value, last_seq, acked_seq =
-      unpack(redis.call('HMGET', room, 'o:' .. peer, 'h:' .. peer, 'a:' .. peer))
-    local node, _, mailbox_version = owner(value)
-    targets[n] = {
-      peer = peer, node = node, mailbox_version = mailbox_version, mailbox_key = mailbox_key,
-      last_seq = tonumber(last_seq or 0), acked_seq = tonumber(acked_seq or 0),
-    }
+    local reader = reader_of[peer]
+    if not reader then
+      local owner_value, counts = read_counts(peer)
+      local node, _, mailbox_version = owner(owner_value)
+      local target = {
+        peer = peer, node = node, mailbox_version = mailbox_version, mailbox_key = mailbox_key,
+        counts = counts,
+      }
+      reader = { target = target, events = {} }
+      reader_of[peer] = reader
+      readers[#readers + 1] = reader
+    end
+    reader.events[#reader.events + 1] = event
   end
-  results[#results + 1] =
-    spread(targets, me, topic, name, about, '', kind, body, mailbox_limits)
 end)
+for _, reader in ipairs(readers) do
+  local first_seq = write(reader.target, name, reader.events, mailbox_limits)
+  for n, event in ipairs(reader.events) do
+    event.written[#event.written + 1] = { target = reader.target, seq = first_seq + n - 1 }
+  end
+end
+local results = { 'ok', replication_id }
+for _, event in ipairs(events) do
+  results[#results + 1] = publish(event.written, me, topic, name, event)
+end
 each(function()
   local node = take()
   redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())

@@ -15,12 +15,15 @@
 --   g:<peer> handle generation that the client has · d:<peer> end of its resume window
 --   t:<peer> tombstone: "<epoch> <expiry> <reason>" · w:<peer> the peer waits in the lobby
 --   l:<peer> highest accepted id · h:<peer> last seq · a:<peer> acknowledged seq
---   b:<peer> bytes ever written · c:<peer> bytes ever acknowledged
---   wb bytes that wait in all mailboxes: the sum of b - c
+--   b:<peer> bytes of messages ever written · c:<peer> the same, acknowledged
+--   m:<peer> messages ever written · n:<peer> messages ever acknowledged
+--   x:<peer> last event that was dropped although no later event replaces it
+--   wb bytes of messages that wait in all mailboxes: the sum of b - c
 --   q:<peer> "<grant> <bytes> …": of the bytes that wait for the peer, those that were written while
 --     it did not read, by the grant of their sender · s:<grant> the sum of these bytes of a grant
 -- Entries of a mailbox have the id <mailbox version>-<seq> and these fields, in this order:
---   f from · i id of the message or '' · k kind · t time · c bytes ever written · d body
+--   f from · i id of the message or '' · k kind · t time · c value of b: · d body · m value of m:
+--   s the state that an event tells, a key of `replacements`; '' for a message
 local room = KEYS[1]
 
 -- A promoted replica or a restarted server has another replication id, and may lack acknowledged
@@ -70,18 +73,18 @@ local function release(peer, charged, waiting)
 end
 
 -- Records that the entries of a peer up to `seq` do not wait any more, and with them the first
--- `written` bytes that were ever written.
-local function settle(peer, seq, written)
+-- `written` bytes and the first `messages` messages that were ever written.
+local function settle(peer, seq, written, messages)
   local f = redis.call('HMGET', room, 'b:' .. peer, 'c:' .. peer, 'q:' .. peer)
-  redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written)
+  redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written, 'n:' .. peer, messages)
   add_waiting(tonumber(f[2] or 0) - tonumber(written))
   if f[3] then release(peer, f[3], tonumber(f[1] or 0) - tonumber(written)) end
 end
 
 -- Records that no entry waits for a peer.
 local function settle_all(peer)
-  local written = redis.call('HMGET', room, 'h:' .. peer, 'b:' .. peer)
-  settle(peer, written[1] or 0, written[2] or 0)
+  local written = redis.call('HMGET', room, 'h:' .. peer, 'b:' .. peer, 'm:' .. peer)
+  settle(peer, written[1] or 0, written[2] or 0, written[3] or 0)
   return written[1] or '0'
 end
 
@@ -137,15 +140,15 @@ local function state()
   return { replication_id, text(now), redis.call('HGETALL', room) }
 end
 
--- Deletes the entries of a mailbox up to `seq`. `written` is field c of the last of them.
-local function acknowledge(peer, mailbox_version, mailbox_key, seq, written)
+-- Deletes the entries of a mailbox up to `seq`. `last` are the fields of the last of them.
+local function acknowledge(peer, mailbox_version, mailbox_key, seq, last)
   -- The counts come first: a full Redis refuses HSET, and would still execute XTRIM.
-  settle(peer, seq, written)
+  settle(peer, seq, last[10], last[14] or 0)
   redis.call('XTRIM', mailbox_key, 'MINID', mailbox_version .. '-' .. text(seq + 1))
 end
 
 -- Deletes the entries of a mailbox that are older than `entry_life` ms. Returns the time of the
--- first entry that remains, and the fields of that entry.
+-- first entry that remains.
 local function drop_old(peer, mailbox_version, mailbox_key, entry_life)
   local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
   while first and tonumber(first[2][8]) < now - entry_life do
@@ -156,67 +159,139 @@ local function drop_old(peer, mailbox_version, mailbox_key, entry_life)
     end
     local its_mailbox_version, seq = string.match(last[1], '^(%d+)-(%d+)$')
     if its_mailbox_version == mailbox_version then
-      acknowledge(peer, mailbox_version, mailbox_key, tonumber(seq), last[2][10])
+      acknowledge(peer, mailbox_version, mailbox_key, tonumber(seq), last[2])
     else
       local next_id = its_mailbox_version .. '-' .. text(tonumber(seq) + 1)
       redis.call('XTRIM', mailbox_key, 'MINID', next_id)
     end
     first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
   end
-  if first then return tonumber(first[2][8]), first[2] end
+  return first and tonumber(first[2][8])
 end
 
--- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. Returns
--- whether the mailbox is empty.
-local function settle_empty(peer, mailbox_key)
-  local empty = redis.call('XLEN', mailbox_key) == 0
-  if empty then settle_all(peer) end
-  return empty
+-- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. Returns the
+-- number of entries in the mailbox.
+local function settle_if_empty(peer, mailbox_key)
+  local length = redis.call('XLEN', mailbox_key)
+  if length == 0 then settle_all(peer) end
+  return length
 end
 
--- Writes one entry and returns its seq. A mailbox has at most `max_entries` entries. An entry is
+-- For each state that an event tells: the states that replace it, if they come later and are about
+-- the same peer. j joined · u updated · a attachment · l left · k knock · r room · o own permissions
+local replacements = {
+  j = { 'j', 'l' }, u = { 'j', 'u', 'l' }, a = { 'j', 'u', 'a', 'l' }, l = { 'l' },
+  k = { 'k' }, r = { 'r' }, o = { 'o' },
+}
+
+-- Drops the events of a mailbox that a later event replaces, then the oldest events beyond
+-- `max_events`, and all entries of older mailbox versions. A peer stays announced before its
+-- messages.
+local function thin_out(peer, mailbox_version, mailbox_key, max_events)
+  local entries = redis.call('XRANGE', mailbox_key, '-', '+')
+  local later, senders, dropped = {}, {}, {}
+  local events, dropped_seq = 0, nil
+  for n = #entries, 1, -1 do
+    local entry_id, fields = entries[n][1], entries[n][2]
+    local about, state = fields[2], fields[16] or ''
+    local its_mailbox_version, seq = string.match(entry_id, '^(%d+)-(%d+)$')
+    if its_mailbox_version ~= mailbox_version then
+      dropped[#dropped + 1] = entry_id
+    elseif state == '' then
+      senders[about] = true
+    else
+      local is_replaced = false
+      for _, other in ipairs(replacements[state] or {}) do
+        is_replaced = is_replaced or later[about .. other]
+      end
+      if is_replaced and not (state == 'j' and senders[about]) then
+        dropped[#dropped + 1] = entry_id
+      else
+        events = events + 1
+        if events > max_events then
+          dropped[#dropped + 1] = entry_id
+          dropped_seq = dropped_seq or seq
+        end
+      end
+      later[about .. state] = true
+    end
+  end
+  if dropped_seq then redis.call('HSET', room, 'x:' .. peer, dropped_seq) end
+  for n = 1, #dropped, 1000 do
+    redis.call('XDEL', mailbox_key, unpack(dropped, n, math.min(n + 999, #dropped)))
+  end
+end
+
+-- Bounds a mailbox of `length` entries after an event was written: a quarter of `max_entries` are
+-- events. The messages of peers are counted before they are accepted, so only messages of the
+-- application, which are never refused, can exceed `max_entries`.
+local function bound_mailbox(peer, mailbox_version, mailbox_key, length, unacked_messages, max_entries)
+  if length - unacked_messages > max_entries / 4 then
+    thin_out(peer, mailbox_version, mailbox_key, math.floor(max_entries / 8))
+  end
+  while length > max_entries and redis.call('XLEN', mailbox_key) > max_entries do
+    local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
+    local first_seq = tonumber(string.match(first[1], '-(%d+)$'))
+    acknowledge(peer, mailbox_version, mailbox_key, first_seq, first[2])
+  end
+end
+
+-- The state of a peer's mailbox, as `write` needs it.
+local function read_counts(peer)
+  local owner_value, last_seq, acked_seq, bytes, messages, acked_messages =
+    unpack(redis.call('HMGET', room, 'o:' .. peer,
+      'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'm:' .. peer, 'n:' .. peer))
+  return owner_value, {
+    last_seq = tonumber(last_seq or 0), acked_seq = tonumber(acked_seq or 0),
+    bytes = tonumber(bytes or 0),
+    messages = tonumber(messages or 0), acked_messages = tonumber(acked_messages or 0),
+  }
+end
+
+-- Writes entries to one mailbox and returns the seq of the first one. `target` is {peer, node,
+-- mailbox_version, mailbox_key, counts}; an entry is {from, id, kind, state, body}. An entry is
 -- deleted after `entry_life` ms, with a delay of at most `max_deletion_delay` ms. Each entry renews
 -- the TTL, so the TTL alone would never expire the first entry. A first entry that is older than the
 -- delay gets a deadline of its own.
-local function write(target, name, from, id, kind, body, mailbox_limits)
+local function write(target, name, entries, mailbox_limits)
   local peer, mailbox_version, mailbox_key = target.peer, target.mailbox_version, target.mailbox_key
   local entry_life, delay = mailbox_limits.entry_life, mailbox_limits.max_deletion_delay
-  local max_entries = mailbox_limits.max_entries
-  local last_seq, acked_seq = target.last_seq, target.acked_seq
-  if acked_seq < last_seq and settle_empty(peer, mailbox_key) then acked_seq = last_seq end
-  local seq = redis.call('HINCRBY', room, 'h:' .. peer, 1)
-  local bytes = redis.call('HINCRBY', room, 'b:' .. peer, #body)
-  redis.call('XADD', mailbox_key, 'MAXLEN', max_entries, mailbox_version .. '-' .. text(seq),
-    'f', from, 'i', id, 'k', kind, 't', text(now), 'c', bytes, 'd', body)
+  local counts = target.counts
+  local last_seq, bytes, messages = counts.last_seq, counts.bytes, counts.messages
+  local acked_messages, length = counts.acked_messages, 0
+  if counts.acked_seq < last_seq then length = settle_if_empty(peer, mailbox_key) end
+  if length == 0 then acked_messages = messages end
+  local has_event = false
+  for n, entry in ipairs(entries) do
+    if entry.state == '' then
+      bytes = bytes + #entry.body
+      messages = messages + 1
+    end
+    has_event = has_event or entry.kind ~= 'f'
+    redis.call('XADD', mailbox_key, mailbox_version .. '-' .. text(last_seq + n), 'f', entry.from,
+      'i', entry.id, 'k', entry.kind, 't', text(now), 'c', bytes, 'd', entry.body, 'm', messages,
+      's', entry.state)
+  end
+  redis.call('HSET', room, 'h:' .. peer, last_seq + #entries, 'b:' .. peer, bytes, 'm:' .. peer, messages)
   redis.call('PEXPIRE', mailbox_key, entry_life)
-  local first_at, first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
+  if has_event then
+    bound_mailbox(peer, mailbox_version, mailbox_key, length + #entries, messages - acked_messages,
+      mailbox_limits.max_entries)
+  end
+  local first_at = drop_old(peer, mailbox_version, mailbox_key, entry_life)
   if first_at < now - delay then
     redis.call('ZADD', KEYS[2], 'NX', text(first_at + entry_life + delay), name .. ' ' .. peer)
   end
-  -- The oldest entries were pushed out. They do not wait any more, and were not acknowledged.
-  if seq - acked_seq > max_entries then
-    local known = redis.call('HMGET', room, 'a:' .. peer, 'c:' .. peer)
-    local gone = tonumber(first[10]) - #first[12]
-    if gone > tonumber(known[2] or 0) then settle(peer, known[1] or 0, gone) end
-  end
-  return seq
+  return last_seq + 1
 end
 
--- Publishes the entry once to each other node with a target: a header line, then the body.
-local function publish(topic, per_node, name, from, id, kind, body)
-  for node, list in pairs(per_node) do
-    redis.call('SPUBLISH', topic .. node, name .. ' ' .. from .. ' ' .. (id == '' and '-' or id) .. ' ' .. kind .. ' '
-      .. table.concat(list, ',') .. '\n' .. body)
-  end
-end
-
--- Writes one body to several mailboxes. `targets` is a list of {peer, node, mailbox_version,
--- mailbox_key, last_seq, acked_seq}, as numbers before the write. Returns the entries that the node
--- `me` must deliver itself, flat: peer, mailbox version, seq, …
-local function spread(targets, me, topic, name, from, id, kind, body, mailbox_limits)
+-- Completes an entry that was written to mailboxes: counts it, and publishes it once to each other
+-- node with a target, as a header line and the body. `written` is a list of {target, seq}. Returns the
+-- entries that the node `me` must deliver itself, flat: peer, mailbox version, seq, …
+local function publish(written, me, topic, name, entry)
   local mine, per_node = {}, {}
-  for _, t in ipairs(targets) do
-    local seq = write(t, name, from, id, kind, body, mailbox_limits)
+  for _, w in ipairs(written) do
+    local t, seq = w.target, text(w.seq)
     if t.node == me then
       mine[#mine + 1] = t.peer
       mine[#mine + 1] = t.mailbox_version
@@ -227,7 +302,11 @@ local function spread(targets, me, topic, name, from, id, kind, body, mailbox_li
       per_node[t.node] = list
     end
   end
-  add_waiting(#body * #targets)
-  publish(topic, per_node, name, from, id, kind, body)
+  if entry.state == '' then add_waiting(#entry.body * #written) end
+  local id = entry.id == '' and '-' or entry.id
+  for node, list in pairs(per_node) do
+    redis.call('SPUBLISH', topic .. node, name .. ' ' .. entry.from .. ' ' .. id .. ' ' .. entry.kind .. ' '
+      .. table.concat(list, ',') .. '\n' .. entry.body)
+  end
   return mine
 end

@@ -3,10 +3,11 @@
 -- ARGV: 1 peer, 2 the last seq that the caller has, 3 maximum number of entries,
 --       4 number of bytes after which the page ends
 -- Returns replication id, 1 if the room exists, owner record or '', tombstone or '',
---       mailbox version, last seq, acknowledged seq, highest accepted id, entries
+--       mailbox version, last seq, acknowledged seq, highest accepted id, dropped seq, entries
 local exists = heal()
 local peer = ARGV[1]
-local f = redis.call('HMGET', room, 'o:' .. peer, 't:' .. peer, 'h:' .. peer, 'a:' .. peer, 'l:' .. peer)
+local f = redis.call('HMGET', room,
+  'o:' .. peer, 't:' .. peer, 'h:' .. peer, 'a:' .. peer, 'l:' .. peer, 'x:' .. peer)
 if not f[1] then return { replication_id, exists and 1 or 0, '', f[2] or '' } end
 local _, _, mailbox_version = owner(f[1])
 local from = mailbox_version .. '-' .. text(tonumber(ARGV[2]) + 1)
@@ -17,4 +18,4 @@ for n, entry in ipairs(page) do
   bytes = bytes + #entry[2][12]
   entries[n] = entry
 end
-return { replication_id, 1, f[1], '', mailbox_version, f[3] or 0, f[4] or 0, f[5] or 0, entries }
+return { replication_id, 1, f[1], '', mailbox_version, f[3] or 0, f[4] or 0, f[5] or 0, f[6] or 0, entries }
