@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
-use signalbox_access::{AccessControl, RedisRuleLog, RuleLog, RuleProof};
+use signalbox_access::{AccessControl, GrantRevocation, RedisRuleLog, RuleLimits, RuleLog, RuleProof};
 use signalbox_config::{LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
     KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health, guard_request,
     metrics_response, not_found, open_listener, resource, stop_signal,
 };
-use signalbox_protocol::{clock, problem::Problem};
+use signalbox_protocol::{clock, id::RoomId, problem::Problem};
 use signalbox_redis::{RedisClient, RedisStartError};
 use signalbox_rooms::{
     feed::{FEED_BACKLOG, FeedSender},
@@ -200,7 +200,7 @@ fn start_access_control(
         || RuleLog::Memory(Arc::default()),
         |client| RuleLog::Redis(RedisRuleLog::new(client, RuleProof::Signer(keys))),
     );
-    let control = AccessControl::new(log, settings.limits.rules as usize);
+    let control = AccessControl::new(log, RuleLimits::new(&settings.limits));
     tokio::spawn(AccessControl::follow_log(&control));
     control
 }
@@ -211,11 +211,17 @@ fn remote_rooms(
     settings: &ServiceSettings,
     control: &Arc<AccessControl>,
 ) -> Arc<dyn RoomService> {
-    let (control, life_ms) = (control.clone(), settings.max_grant_life_ms());
+    let (control, longest_ms) = (control.clone(), settings.max_grant_life_ms());
     let runtime = tokio::runtime::Handle::current();
-    let revoke_grant = move |removed: RemovedPeer| {
+    let revoke_grant = move |room: &RoomId, removed: RemovedPeer| {
         let control = control.clone();
-        runtime.spawn(async move { control.revoke_grant(&removed.token, life_ms, "room").await });
+        let revocation = GrantRevocation {
+            life_ms: removed.grant_life_ms(control.now_ms(), longest_ms),
+            charged_to: removed.root.to_string().into(),
+            room: room.clone(),
+            token: removed.token,
+        };
+        runtime.spawn(async move { control.revoke_grant(revocation).await });
     };
     let store = RoomStore::Redis(RedisRoomStore::new(client, StoreLimits::new(settings)));
     Arc::new(RemoteRoomService::new(store, RoomPolicy::new(settings), Arc::new(revoke_grant)))

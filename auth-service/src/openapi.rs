@@ -54,6 +54,8 @@ use crate::{
         rooms::participants::remove,
         rooms::participants::decide_lobby_peer,
         rooms::bans::ban,
+        rooms::sanctions::list,
+        rooms::sanctions::lift,
         access_rules::rules::list,
         access_rules::rules::lift,
         access_rules::revocations::post,

@@ -31,7 +31,6 @@ impl EffectiveLimits {
     pub fn new(settings: &ServiceSettings) -> Self {
         let limits = &settings.limits;
         let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-        let max_room_size = limits.outbox.0 / (limits.metadata.0 + 512);
         let configured = LimitChanges {
             room_peers: Some(limits.room_peers),
             user_peers: Some(limits.user_peers),
@@ -42,7 +41,7 @@ impl EffectiveLimits {
         };
         let effective = Self {
             configured,
-            max_room_size: u32::try_from(max_room_size).unwrap_or(u32::MAX),
+            max_room_size: limits.max_room_peers(),
             room_policy: RoomPolicy::new(settings),
             wire_limits: configured_wire_limits(limits),
             room_peers: 0.into(),
@@ -146,7 +145,7 @@ mod tests {
         let changes = LimitChanges { room_peers: Some(1_000), rate: Some(5), ..LimitChanges::default() };
         assert!(limits.apply_changes(&changes));
         assert!(!limits.apply_changes(&changes), "no value has changed");
-        assert_eq!((limits.room_peers(), limits.burst_and_rate(), limits.backlog()), (227, (1_000, 5), 512));
+        assert_eq!((limits.room_peers(), limits.burst_and_rate(), limits.backlog()), (159, (1_000, 5), 512));
         assert!(limits.apply_changes(&LimitChanges::default()));
         assert_eq!((limits.room_peers(), limits.burst_and_rate()), (100, (1_000, 100)));
     }

@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
-use signalbox_access::{AccessControl, RedisRuleLog, RuleLog, RuleProof};
+use signalbox_access::{AccessControl, GrantRevocation, RedisRuleLog, RuleLimits, RuleLog, RuleProof};
 use signalbox_config::ServiceSettings;
-use signalbox_protocol::{MessageLimits, id::NodeId, problem::Problem};
+use signalbox_protocol::{
+    MessageLimits,
+    id::{NodeId, RoomId},
+    problem::Problem,
+};
 use signalbox_redis::{RedisClient, RedisStartError};
 use signalbox_rooms::feed::FeedSender;
 use signalbox_rooms::usage::MemoryUsageStore;
@@ -81,10 +85,10 @@ impl SignalNode {
     ) -> Result<Arc<Self>, NodeError> {
         let node_id = NodeId::random();
         let limits = store::StoreLimits::new(&settings);
-        let max_rules = settings.limits.rules as usize;
+        let rule_limits = RuleLimits::new(&settings.limits);
         let (store, tickets, access_control) = match store_config {
             StoreConfig::Memory(feed) => {
-                let access_control = AccessControl::new(RuleLog::Memory(Arc::default()), max_rules);
+                let access_control = AccessControl::new(RuleLog::Memory(Arc::default()), rule_limits);
                 tokio::spawn(AccessControl::follow_log(&access_control));
                 let tickets = TicketStore::Memory(MemoryTicketStore::default());
                 (RoomStore::in_memory(limits, feed), tickets, access_control)
@@ -92,7 +96,7 @@ impl SignalNode {
             StoreConfig::Redis(client, proof) => {
                 let store = RedisRoomStore::new(client.clone(), limits);
                 let access_control =
-                    AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client.clone(), proof)), max_rules);
+                    AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client.clone(), proof)), rule_limits);
                 client.wait_until_ready()?;
                 client.spawn(AccessControl::follow_log(&access_control));
                 (RoomStore::Redis(store), TicketStore::Redis(client), access_control)
@@ -185,13 +189,20 @@ async fn fetch_keys_of_rules(admission: Arc<AdmissionControl>, access_control: A
 }
 
 /// A hook that revokes the grant of a removed peer, so that the peer cannot return with its token,
-/// ticket or handle. The revocation lasts as long as any credential of the grant may be valid.
+/// ticket or handle, also when its room has ended. The revocation lasts as long as any credential of
+/// the grant may be valid.
 fn build_removal_hook(access_control: &Arc<AccessControl>, settings: &ServiceSettings) -> RemovalHook {
-    let (access_control, life_ms) = (access_control.clone(), settings.max_grant_life_ms());
+    let (access_control, longest_ms) = (access_control.clone(), settings.max_grant_life_ms());
     let runtime = tokio::runtime::Handle::current();
-    Arc::new(move |removed: RemovedPeer| {
+    Arc::new(move |room: &RoomId, removed: RemovedPeer| {
         let access_control = access_control.clone();
-        runtime.spawn(async move { access_control.revoke_grant(&removed.token, life_ms, "room").await });
+        let revocation = GrantRevocation {
+            life_ms: removed.grant_life_ms(access_control.now_ms(), longest_ms),
+            charged_to: removed.root.to_string().into(),
+            room: room.clone(),
+            token: removed.token,
+        };
+        runtime.spawn(async move { access_control.revoke_grant(revocation).await });
     })
 }
 

@@ -73,7 +73,7 @@ impl NodeContext {
     pub(crate) fn notify_removed(&self, room: &RoomId, removed: RemovedPeer) {
         tracing::info!(event = "removed", room = %room, peer = %removed.peer, user = %removed.user);
         if let Some(hook) = self.removal_hook.get() {
-            hook(removed);
+            hook(room, removed);
         }
     }
 }

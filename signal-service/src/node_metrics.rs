@@ -47,6 +47,7 @@ pub struct NodeMetrics {
     access_rules_lag: Gauge,
     access_rules_rejected: IntGauge,
     access_rules_lost: IntCounter,
+    refused_rules: IntCounterVec,
     /// The age of the published keys, seconds; 0 if a shared secret verifies tokens.
     pub jwks_age_seconds: Gauge,
     jwks_fetches: IntCounterVec,
@@ -132,17 +133,23 @@ impl NodeMetrics {
                 "signalbox_rules_lag_seconds",
                 "Time since this node last read new access rules from the store",
             )?,
+            refused_rules: vec(
+                "signalbox_rules_refused_total",
+                "Access rules that a limit has refused",
+                "code",
+            )?,
             jwks_age_seconds: Gauge::new(
                 "signalbox_jwks_age_seconds",
                 "Time since the last successful fetch of the published keys",
             )?,
             jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 24] = [
+        let collectors: [Box<dyn Collector>; 25] = [
             Box::new(metrics.budget_closes.clone()),
             Box::new(metrics.socket_bytes.clone()),
             Box::new(metrics.backlogged.clone()),
             Box::new(metrics.store_memory_level.clone()),
+            Box::new(metrics.refused_rules.clone()),
             Box::new(metrics.rule_closes.clone()),
             Box::new(metrics.access_rules.clone()),
             Box::new(metrics.access_rules_lag.clone()),
@@ -229,6 +236,10 @@ impl NodeMetrics {
         self.access_rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
         self.access_rules_rejected.set(control.rejected_rules() as i64);
         self.access_rules_lost.inc_by(control.lost_rules().saturating_sub(self.access_rules_lost.get()));
+        for (limit, count) in control.refused_rules() {
+            let counter = self.refused_rules.with_label_values(&[limit.code()]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// All metrics, for `/metrics`.

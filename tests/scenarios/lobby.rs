@@ -124,13 +124,22 @@ on_each_store! {
         delete_room(cluster).await;
     }
 
-    async fn waiting_peers_count_toward_the_room_limit(cluster) {
-        let (room, _host) = create_room_with_host(cluster, json!({"maxPeers": 2})).await;
+    async fn the_lobby_has_places_of_its_own(cluster, [("LIMITS__LOBBY_PEERS", "2"), ("LIMITS__RESERVE", "50")]) {
+        let (room, host) = create_room_with_host(cluster, json!({"maxPeers": 2})).await;
         let alice = room.connect("alice").await;
-        alice.expect_waiting().await;
+        let id = alice.expect_waiting().await;
+        // One caller gets half of the lobby.
         let bob = room.connect("bob").await;
         assert_eq!(bob.next().await["code"], "room_full");
         assert_eq!(bob.wait_closed().await.code, 4510);
+        let token = cluster.sign_token("r", "carol");
+        let carol = TestConnection::open(cluster.next_node().address, &token).await;
+        let carol_id = carol.expect_waiting().await;
+        host.send_acked(command("admit", &id)).await;
+        alice.into_peer().await;
+        let full = host.request(command("admit", &carol_id)).await;
+        assert_eq!((&full["type"], &full["code"]), (&"error".into(), &"room_full".into()), "{full}");
+        carol.ping().await;
         delete_room(cluster).await;
     }
 

@@ -5,7 +5,7 @@
 //! - Admission and credentials: [`admission`], [`auth`], [`store_authority`], [`tickets`],
 //!   [`token_lifetime`], [`signing_keys`], [`refusals`], [`credential_kinds`], [`credential_roots`],
 //!   [`handle_authority`]
-//! - Sanctions: [`access_rules`], [`return_attempts`], [`mass_revocation`]
+//! - Sanctions: [`access_rules`], [`sanctions`], [`return_attempts`], [`mass_revocation`]
 //! - Rooms: [`rooms`], [`moderation`], [`lobby`]
 //! - Limits: [`limits`], [`peer_limits`], [`load_budgets`], [`abuse`], [`redis_traffic`],
 //!   [`data_retention`]
@@ -89,6 +89,7 @@ mod refusals;
 mod resume;
 mod return_attempts;
 mod rooms;
+mod sanctions;
 mod signing_keys;
 mod store_authority;
 mod tickets;

@@ -106,7 +106,9 @@ on_each_store! {
             let answer = Request::upgrade(format!("/ws/signal?{}", resume_state.query())).send(node.address).await;
             assert_eq!(answer.status, 401, "{}", answer.text);
         }
-        room.join("mallory").await.leave().await;
+        let again = room.connect("mallory").await;
+        assert_eq!(again.next().await["code"], "removed", "another token");
+        assert_eq!(again.wait_closed().await.code, 4513);
     }
 
     async fn one_request_removes_all_peers_of_a_role_or_a_user(cluster) {

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_access::{AccessSubject, RuleChange, RuleKey, RuleTerms};
 use signalbox_http::JsonBody;
-use signalbox_protocol::{id::TokenId, problem::Problem};
+use signalbox_protocol::{CredentialRoot, id::TokenId, problem::Problem};
 use signalbox_token::{OpaqueToken, OpaqueTokenKind, scope::Scope};
 use utoipa::ToSchema;
 
@@ -125,7 +125,7 @@ fn next_token_id(family: &RefreshFamily, number: u64) -> Result<TokenId, Problem
 
 async fn report_reuse(service: &TokenService, family: &RefreshFamily, first: bool) -> Problem {
     // Each time, because the first write may have failed.
-    revoke_grant(service, &family.grant).await;
+    revoke_grant(service, family).await;
     if first {
         service.context.metrics.refresh_reused.inc();
         tracing::warn!(target: "signalbox_auth::audit", grant = family.grant, "refresh_reused");
@@ -137,10 +137,21 @@ async fn report_reuse(service: &TokenService, family: &RefreshFamily, first: boo
 /// Revokes a grant whose refresh token was used twice, for as long as a credential of it can be
 /// valid. If the rule cannot be written, the family is still revoked, and its next use writes the
 /// rule again.
-async fn revoke_grant(service: &TokenService, grant: &str) {
-    let Ok(grant) = TokenId::parse(grant) else { return };
-    let terms =
-        RuleTerms { author: "refresh".into(), reason: Some("refresh_reused".into()), ..RuleTerms::default() };
+async fn revoke_grant(service: &TokenService, family: &RefreshFamily) {
+    let Ok(grant) = TokenId::parse(&family.grant) else { return };
+    let (root, room) = match serde_json::from_str(&family.terms_json) {
+        Ok(RenewableTerms::Room(terms)) => (terms.root, Some(terms.room)),
+        Ok(RenewableTerms::User(terms)) => (terms.root, None),
+        // A revoked family has lost its terms.
+        Err(_) => (CredentialRoot::App, None),
+    };
+    let terms = RuleTerms {
+        author: "refresh".into(),
+        charged_to: Some(root.to_string().into()),
+        room,
+        reason: Some("refresh_reused".into()),
+        ..RuleTerms::default()
+    };
     let change = RuleChange { key: RuleKey::Grant(grant), life_ms: service.max_live_grant_ms, terms };
     if let Err(error) = service.context.access.write_rule(change).await {
         tracing::warn!(event = "grant_not_revoked", %error, "a grant could not be revoked");

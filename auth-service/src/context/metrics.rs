@@ -25,6 +25,7 @@ pub(crate) struct AuthMetrics {
     rules_lag: Gauge,
     rules_rejected: IntGauge,
     rules_lost: IntCounter,
+    refused_rules: IntCounterVec,
     /// Sockets on the operators' feed.
     pub(crate) feed_readers: IntGauge,
     /// Events that slow readers missed.
@@ -65,13 +66,19 @@ impl AuthMetrics {
                 "signalbox_auth_rules_lost_total",
                 "Access rules that the store had lost or set back, and that this process kept in force",
             )?,
+            refused_rules: counters(
+                "signalbox_auth_rules_refused_total",
+                "Access rules that a limit has refused",
+                "code",
+            )?,
             feed_readers: IntGauge::new("signalbox_auth_feed_readers", "Sockets on the event feed")?,
             feed_skipped: IntCounter::new(
                 "signalbox_auth_feed_skipped_total",
                 "Events that slow readers missed",
             )?,
         };
-        let all: [Box<dyn Collector>; 12] = [
+        let all: [Box<dyn Collector>; 13] = [
+            Box::new(metrics.refused_rules.clone()),
             Box::new(metrics.rules.clone()),
             Box::new(metrics.rules_lag.clone()),
             Box::new(metrics.rules_rejected.clone()),
@@ -98,6 +105,10 @@ impl AuthMetrics {
         self.rules_lag.set(control.lag().map_or(0.0, |lag| lag.as_secs_f64()));
         self.rules_rejected.set(control.rejected_rules() as i64);
         self.rules_lost.inc_by(control.lost_rules().saturating_sub(self.rules_lost.get()));
+        for (limit, count) in control.refused_rules() {
+            let counter = self.refused_rules.with_label_values(&[limit.code()]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     pub(crate) fn gather(&self) -> Vec<MetricFamily> {

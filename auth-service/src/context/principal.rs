@@ -62,6 +62,16 @@ impl Principal {
         }
     }
 
+    /// Whether the caller is an application with this scope.
+    pub(crate) fn has_scope(&self, scope: Scope) -> bool {
+        match self {
+            Self::ApiKey(application) | Self::ManagementToken(application) => {
+                application.scopes.contains(scope)
+            }
+            Self::User(_) | Self::Guest => false,
+        }
+    }
+
     /// The root of the credentials that the caller gets.
     pub(crate) fn root(&self) -> CredentialRoot {
         match self {

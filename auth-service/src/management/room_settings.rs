@@ -39,7 +39,7 @@ impl RoomApiSettings {
             signal_url: rooms.signal_url.clone().unwrap_or_else(|| "/ws/signal".to_owned()),
             max_metadata_bytes: settings.limits.metadata.0,
             max_data_bytes: settings.limits.data.0,
-            max_room_peers: max_room_peers(settings),
+            max_room_peers: settings.limits.max_room_peers(),
             default_ice_policy: settings.ice.policy,
             role_ice_policies: settings
                 .roles
@@ -69,10 +69,4 @@ impl RoomApiSettings {
             ..policy
         }
     }
-}
-
-/// The same bound as in the check of the configuration, for a limit that changes at run time.
-fn max_room_peers(settings: &ServiceSettings) -> u32 {
-    let largest = settings.limits.outbox.0 / (settings.limits.metadata.0 + 512);
-    u32::try_from(largest).unwrap_or(u32::MAX).clamp(1, 1_000)
 }

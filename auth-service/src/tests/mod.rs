@@ -29,7 +29,7 @@ use actix_web::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use signalbox_access::{AccessControl, RuleLog};
+use signalbox_access::{AccessControl, RuleLimits, RuleLog};
 use signalbox_config::{ApiKeySettings, ApiKeys, ServiceSettings};
 use signalbox_protocol::id::{CallerId, random_hex};
 use signalbox_rooms::{
@@ -87,7 +87,10 @@ impl TestService {
             guests_allowed: false,
             store: CredentialStore::in_memory(MemoryTicketStore::default()),
             feed: feed.clone(),
-            access: AccessControl::new(RuleLog::Memory(std::sync::Arc::default()), 100),
+            access: AccessControl::new(
+                RuleLog::Memory(std::sync::Arc::default()),
+                RuleLimits::with_rules(100),
+            ),
             ice: IceDirectory::new(&settings, &turn),
             rooms: Some(std::sync::Arc::new(memory_rooms(&settings))),
             webhooks: None,
@@ -159,7 +162,7 @@ fn memory_rooms(settings: &ServiceSettings) -> RemoteRoomService {
     RemoteRoomService::new(
         RoomStore::in_memory(limits, None),
         RoomPolicy::new(settings),
-        std::sync::Arc::new(|_| {}),
+        std::sync::Arc::new(|_, _| {}),
     )
 }
 

@@ -63,6 +63,8 @@ fn expectation(operation: &str, room: &str) -> Option<(Expectation, Value)> {
         | "DELETE /api/rooms/{room}"
         | "GET /api/rooms/{room}/invites"
         | "DELETE /api/rooms/{room}/invites/{invite}"
+        | "GET /api/rooms/{room}/sanctions"
+        | "DELETE /api/rooms/{room}/sanctions/{user}"
         | "GET /api/rooms/{room}/participants"
         | "DELETE /api/rooms/{room}/participants"
         | "DELETE /api/rooms/{room}/participants/{peer}"

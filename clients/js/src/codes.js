@@ -62,6 +62,8 @@ export const ERROR_CODES = Object.freeze([
   'banned',
   'revoked',
   'denied',
+  'removed',
+  'sanction_limit',
   'internal',
 ]);
 

@@ -26,7 +26,10 @@ use std::{
     time::Duration,
 };
 
-use signalbox_protocol::{clock, id::TokenId};
+use signalbox_protocol::{
+    clock,
+    id::{RoomId, TokenId},
+};
 use signalbox_redis::{InterruptionClock, RedisUnavailable};
 use tokio::{
     sync::{Notify, broadcast, watch},
@@ -34,11 +37,14 @@ use tokio::{
 };
 
 use crate::{
-    AccessRefusal, AccessRule, AccessRules, AccessSubject, Notice, RuleChange, RuleKey, RuleLog, RuleTerms,
+    AccessRefusal, AccessRule, AccessRules, AccessSubject, Notice, RuleChange, RuleKey, RuleLimits, RuleLog,
+    RuleTerms,
     rule_log::{
         LogPosition, LogPositions, LogState, LogUpdate, RuleLogEntry, RuleRepair, RuleSet, RuleWriteResult,
         StoredRules,
     },
+    rule_shares::RuleShares,
+    rule_write_error::RuleWriteError,
 };
 
 /// The number of notices that may wait for one receiver.
@@ -59,24 +65,17 @@ const MAX_RELOAD_ATTEMPTS: usize = 4;
 /// Between two comparisons of the store with the held rules.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a rule was not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RuleWriteError {
-    /// `limits.rules` is reached.
-    #[error("the number of rules has reached limits.rules; lift some rules first")]
-    TooManyRules,
-    /// No rule with this key is in force.
-    #[error("no rule with this key is in force")]
-    NoSuchRule,
-    /// The store does not answer. It is unknown whether the rule was written.
-    #[error("the store does not answer, so the rule may or may not be in force; try again")]
-    Unavailable,
-}
-
-impl From<RedisUnavailable> for RuleWriteError {
-    fn from(_: RedisUnavailable) -> Self {
-        Self::Unavailable
-    }
+/// The grant of a peer that was removed from its room.
+#[derive(Debug, Clone)]
+pub struct GrantRevocation {
+    /// A token of the grant.
+    pub token: TokenId,
+    /// The room.
+    pub room: RoomId,
+    /// The root of the token: the rule takes a place of its share.
+    pub charged_to: Arc<str>,
+    /// For how long a credential of the grant may be valid, milliseconds.
+    pub life_ms: u64,
 }
 
 /// The time of the store, and the moment at which this process read it.
@@ -92,7 +91,7 @@ pub(crate) struct StoreTime {
 pub struct AccessControl {
     pub(crate) log: RuleLog,
     interruption_clock: Option<InterruptionClock>,
-    max_rules: usize,
+    shares: RuleShares,
     rules: watch::Sender<Arc<AccessRules>>,
     notices: broadcast::Sender<Arc<Notice>>,
     // A std mutex: held to read or write one value.
@@ -123,8 +122,7 @@ pub struct AccessControl {
 
 impl AccessControl {
     /// The rules of a shared log are not loaded until [`AccessControl::follow_log`] runs.
-    /// `max_rules` limits the number of rules.
-    pub fn new(log: RuleLog, max_rules: usize) -> Arc<Self> {
+    pub fn new(log: RuleLog, limits: RuleLimits) -> Arc<Self> {
         let local_time =
             StoreTime { store_ms: clock::now_ms(), read_at: Instant::now(), is_from_store: false };
         let (mut start, mut rules) = (LogPositions::default(), AccessRules::default());
@@ -144,7 +142,7 @@ impl AccessControl {
             is_node_set_readable: AtomicBool::new(true),
             interruption_clock: log.interruption_clock(),
             log,
-            max_rules,
+            shares: RuleShares::new(limits),
             rules: watch::Sender::new(Arc::new(rules)),
             notices: broadcast::Sender::new(MAX_QUEUED_NOTICES),
             store_time: Mutex::new(local_time),
@@ -215,19 +213,39 @@ impl AccessControl {
     /// # Errors
     /// [`RuleWriteError`].
     pub async fn write_rule(&self, change: RuleChange) -> Result<AccessRule, RuleWriteError> {
-        let result = self.log.write_rule(&change, self.max_rules).await?;
+        let result = self.write_within_share(&change).await;
+        result.inspect_err(|error| self.shares.count_refusal(*error))
+    }
+
+    async fn write_within_share(&self, change: &RuleChange) -> Result<AccessRule, RuleWriteError> {
+        let place = self.shares.reserve_place(change, &self.rules(), self.log.own_set(), self.now_ms())?;
+        let result = self.log.write_rule(change, place.max_rules).await?;
+        // The place ends when the rule itself is counted.
         self.finish_write(result)
     }
 
+    /// The number of rules that a limit has refused, by the limit.
+    pub fn refused_rules(&self) -> impl Iterator<Item = (RuleWriteError, u64)> {
+        self.shares.refusals()
+    }
+
     /// Revokes the grant of a peer that was removed from its room. Retries for a while if the store
-    /// does not answer.
-    pub async fn revoke_grant(&self, token: &TokenId, life_ms: u64, author: &str) {
+    /// does not answer. If there is no place for the rule, the sanction of the room still refuses the
+    /// user.
+    pub async fn revoke_grant(&self, revocation: GrantRevocation) {
+        let GrantRevocation { token, room, charged_to, life_ms } = revocation;
         let Ok(grant) = TokenId::parse(token.grant()) else { return };
+        let terms = RuleTerms {
+            author: "room".into(),
+            charged_to: Some(charged_to),
+            room: Some(room),
+            ..RuleTerms::default()
+        };
+        let change = RuleChange { key: RuleKey::Grant(grant), life_ms, terms };
         for _ in 0..MAX_REVOKE_ATTEMPTS {
-            let terms = RuleTerms { author: author.into(), ..RuleTerms::default() };
-            match self.write_rule(RuleChange { key: RuleKey::Grant(grant.clone()), life_ms, terms }).await {
+            match self.write_rule(change.clone()).await {
                 Err(RuleWriteError::Unavailable) => sleep(crate::rule_log::POLL_INTERVAL).await,
-                Err(error) => return tracing::error!(event = "grant_not_revoked", %error),
+                Err(error) => return tracing::warn!(event = "grant_not_revoked", %error),
                 Ok(_) => return,
             }
         }
@@ -247,8 +265,8 @@ impl AccessControl {
     fn finish_write(&self, result: RuleWriteResult) -> Result<AccessRule, RuleWriteError> {
         match result {
             RuleWriteResult::Written(rule) => {
-                self.merge_rules(vec![rule.clone()]);
-                Ok(rule)
+                self.merge_rules(vec![AccessRule::clone(&rule)]);
+                Ok(*rule)
             }
             RuleWriteResult::TooManyRules => Err(RuleWriteError::TooManyRules),
             RuleWriteResult::NoSuchRule => Err(RuleWriteError::NoSuchRule),
@@ -284,7 +302,7 @@ impl AccessControl {
         let now = self.now_ms();
         self.rules.send_if_modified(|current| {
             // A node writes without a limit that it cannot break, so the reader has one.
-            let mut places = self.max_rules.saturating_sub(current.count_rules_of_nodes());
+            let mut places = self.shares.max_rules().saturating_sub(current.count_rules_of_nodes());
             rules.retain(|rule| {
                 let is_new = rule.is_from_node && current.counterpart(rule).is_none();
                 let is_kept = !is_new || places > 0;

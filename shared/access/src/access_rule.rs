@@ -7,6 +7,8 @@ use std::{cmp::Ordering, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use signalbox_protocol::id::RoomId;
+
 use crate::rule_key::RuleKey;
 
 /// The longest time for which a rule is in force or kept, in milliseconds: 31 days.
@@ -42,6 +44,13 @@ pub struct RuleTerms {
     /// The author: the id of an API key, or `room` for a moderator.
     #[serde(rename = "by")]
     pub author: Arc<str>,
+    /// The root of the caller that the rule is charged to. None: an operator, who has the whole
+    /// table.
+    #[serde(rename = "charged", default, skip_serializing_if = "Option::is_none")]
+    pub charged_to: Option<Arc<str>>,
+    /// For a revoked grant: the room from which its peer was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
     /// The reason that the author gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,

@@ -23,8 +23,10 @@ mod denied_range;
 mod notice;
 mod rule_key;
 mod rule_log;
+mod rule_shares;
+mod rule_write_error;
 
-pub use access_control::{AccessControl, RuleWriteError};
+pub use access_control::{AccessControl, GrantRevocation};
 pub use access_rule::{AccessRule, LimitChanges, MAX_RULE_LIFE_MS, RuleTerms};
 pub use access_rules::AccessRules;
 pub use access_subject::{AccessRefusal, AccessSubject};
@@ -32,3 +34,5 @@ pub use denied_range::{DeniedRangeError, parse_denied_range};
 pub use notice::{Notice, NoticeAudience};
 pub use rule_key::{RULE_KINDS, RuleKey, RuleKeyError};
 pub use rule_log::{MemoryRuleLog, RedisRuleLog, RuleChange, RuleLog, RuleProof, StatementSigner};
+pub use rule_shares::RuleLimits;
+pub use rule_write_error::RuleWriteError;

@@ -48,13 +48,17 @@ pub enum ErrorCode {
     Revoked,
     /// A moderator rejected the peer in the lobby.
     Denied,
+    /// A moderator or the application removed the user from the room.
+    Removed,
+    /// The room has reached its maximum of users with a sanction.
+    SanctionLimit,
     /// A fault of the server.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, for tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::BadMessage,
         Self::UnknownType,
         Self::Unsupported,
@@ -75,6 +79,8 @@ impl ErrorCode {
         Self::Banned,
         Self::Revoked,
         Self::Denied,
+        Self::Removed,
+        Self::SanctionLimit,
         Self::Internal,
     ];
 
@@ -101,6 +107,8 @@ impl ErrorCode {
             Self::Banned => "banned",
             Self::Revoked => "revoked",
             Self::Denied => "denied",
+            Self::Removed => "removed",
+            Self::SanctionLimit => "sanction_limit",
             Self::Internal => "internal",
         }
     }

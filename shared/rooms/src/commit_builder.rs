@@ -48,6 +48,8 @@ pub fn build_commit(
     let settings = &decision.next_state.settings;
     let writes_settings =
         decision.settings_changed || state.version == 0 && (settings.is_created() || settings.kept_until > 0);
+    let sanctions = &decision.next_state.sanctions;
+    let writes_sanctions = decision.sanctions_changed || state.version == 0 && !sanctions.is_empty();
     let feed = FeedLineBuilder { room, node, now, state, decision };
     let (before, next) = (&state.members, &decision.next_state.members);
     // A room that the store has forgotten is written as a whole.
@@ -84,6 +86,7 @@ pub fn build_commit(
         leaves_room_empty: next.is_empty(),
         ends_room: next.is_empty() && !settings.is_kept(now),
         settings: writes_settings.then(|| settings.clone()),
+        sanctions: writes_sanctions.then(|| sanctions.clone()),
         max_life_ms: settings.max_life_ms(policy.max_room_life_ms),
         kept_until: settings.kept_until,
         events: decision

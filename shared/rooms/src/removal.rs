@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use signalbox_protocol::{
-    LeaveReason,
-    id::{PeerId, RoomId, TokenId, UserId},
+    CredentialRoot, LeaveReason,
+    id::{CallerId, PeerId, RoomId, TokenId, UserId},
 };
 use tokio::time::sleep;
 
@@ -32,11 +32,32 @@ pub struct RemovedPeer {
     pub token: TokenId,
     /// When that token expires, seconds since 1970.
     pub token_expires_s: u64,
+    /// The caller that requested the token.
+    pub caller: CallerId,
+    /// The root of the token.
+    pub root: CredentialRoot,
+}
+
+/// How much longer than its token a revocation is in force, milliseconds: the clocks of two
+/// machines differ.
+const CLOCK_SLACK_MS: u64 = 60_000;
+
+impl RemovedPeer {
+    /// For how long a credential of the grant may be valid, milliseconds. A guest, and an
+    /// application that signs its tokens, get no refresh token. Any other token may have one, whose
+    /// end this process does not know: then `longest_ms` is the bound.
+    pub fn grant_life_ms(&self, now_ms: u64, longest_ms: u64) -> u64 {
+        if self.caller != CallerId::guest() && self.caller != CallerId::app() {
+            return longest_ms;
+        }
+        let left_ms = self.token_expires_s.saturating_mul(1_000).saturating_sub(now_ms);
+        left_ms.saturating_add(CLOCK_SLACK_MS).min(longest_ms)
+    }
 }
 
 /// The reaction of a process to a removed peer. Called once for each, after its commit; must not
 /// block.
-pub type RemovalHook = std::sync::Arc<dyn Fn(RemovedPeer) + Send + Sync>;
+pub type RemovalHook = std::sync::Arc<dyn Fn(&RoomId, RemovedPeer) + Send + Sync>;
 
 /// The peers that a moderator or the API removes by this decision. Also a peer that joins in the
 /// same batch, since its token is valid.
@@ -44,8 +65,9 @@ pub fn removed_peers(decision: &Decision) -> impl Iterator<Item = RemovedPeer> {
     let removed =
         decision.removed_members.iter().filter(move |(peer, _)| was_removed(&decision.next_state, peer));
     removed.map(|(peer, member)| {
-        let (user, token) = (member.user.clone(), member.token.clone());
-        RemovedPeer { peer: peer.clone(), user, token, token_expires_s: member.expires }
+        let (user, token, caller) = (member.user.clone(), member.token.clone(), member.caller.clone());
+        let (token_expires_s, root) = (member.expires, member.credential_root());
+        RemovedPeer { peer: peer.clone(), user, token, token_expires_s, caller, root }
     })
 }
 
@@ -74,4 +96,34 @@ pub async fn find_removed_peers(
 fn was_removed(room: &RoomState, peer: &PeerId) -> bool {
     let reason = room.tombstones.get(peer).map(|tombstone| tombstone.reason);
     matches!(reason, Some(LeaveReason::Removed | LeaveReason::Denied))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revocation_of_a_guest_ends_with_its_token() {
+        let removed = |caller: CallerId| RemovedPeer {
+            peer: PeerId::from_bits(1),
+            user: UserId::parse("u").unwrap(),
+            token: TokenId::random(),
+            token_expires_s: 900,
+            root: CredentialRoot::of_caller(&caller),
+            caller,
+        };
+        let backend = CallerId::parse("backend").unwrap();
+        for (caller, now_ms, expected) in [
+            (CallerId::guest(), 0, 960_000),
+            (CallerId::guest(), 899_000, 61_000),
+            (CallerId::guest(), 2_000_000, 60_000),
+            (CallerId::app(), 0, 960_000),
+            (CallerId::user(), 0, 5_000_000),
+            (CallerId::invite(), 0, 5_000_000),
+            (backend, 0, 5_000_000),
+        ] {
+            assert_eq!(removed(caller).grant_life_ms(now_ms, 5_000_000), expected);
+        }
+        assert_eq!(removed(CallerId::app()).grant_life_ms(0, 1_000), 1_000, "the longest life is a bound");
+    }
 }

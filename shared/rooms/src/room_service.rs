@@ -121,7 +121,7 @@ impl CommitHost for RemoteRoom {
     }
 
     fn notify_removed(&self, removed: RemovedPeer) {
-        (self.removal_hook)(removed);
+        (self.removal_hook)(&self.room_id, removed);
     }
 
     fn after_commit(&self, _: AppliedCommit) {}
@@ -147,7 +147,7 @@ mod tests {
     fn test_service() -> RemoteRoomService {
         let settings = ServiceSettings::default();
         let store = RoomStore::in_memory(StoreLimits::new(&settings), None);
-        RemoteRoomService::new(store, RoomPolicy::new(&settings), Arc::new(|_| {}))
+        RemoteRoomService::new(store, RoomPolicy::new(&settings), Arc::new(|_, _| {}))
     }
 
     fn test_room() -> RoomId {
@@ -215,7 +215,7 @@ mod tests {
     async fn the_removal_hook_runs_after_the_caller_has_gone() {
         let settings = ServiceSettings::default();
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let hook: RemovalHook = Arc::new(move |removed| sender.send(removed).unwrap());
+        let hook: RemovalHook = Arc::new(move |_, removed| sender.send(removed).unwrap());
         let store = RoomStore::in_memory(StoreLimits::new(&settings), None);
         let service = RemoteRoomService::new(store, RoomPolicy::new(&settings), hook);
         let removal = add_two_peers(&service).await;
@@ -229,8 +229,10 @@ mod tests {
         let removal = add_two_peers(&service).await;
         service.change_room(&test_room(), removal).await.unwrap();
         let candidate = |n| {
-            let Member { user, token, expires, .. } = *test_member(n, 1);
-            RemovedPeer { peer: test_peer(n), user, token, token_expires_s: expires }
+            let member = *test_member(n, 1);
+            let root = member.credential_root();
+            let Member { user, token, expires, caller, .. } = member;
+            RemovedPeer { peer: test_peer(n), user, token, token_expires_s: expires, caller, root }
         };
         let removed =
             find_removed_peers(service.store(), &test_room(), vec![candidate(1), candidate(2)]).await;

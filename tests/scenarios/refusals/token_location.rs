@@ -21,6 +21,7 @@ all_of!(
         UserCreatesRoom, UserReadsRoom, UserJoinsRoom,
         // Management tokens: rooms.
         RoomCreate, RoomList, RoomRead, RoomChange, RoomDelete, RoomAction, RoomEnd, RoomToken, RoomMessage, RoomBan,
+        Sanctions, SanctionLift,
         Participants, ParticipantsRemove, ParticipantChange, ParticipantRemove, LobbyDecision,
         InviteCreate, InviteList, InviteDelete,
         // Management tokens: access rules, usage, webhooks.
@@ -111,6 +112,8 @@ impl TokenLocation {
             Self::RoomToken => ("POST", "/api/rooms/{room}/token"),
             Self::RoomMessage => ("POST", "/api/rooms/{room}/messages"),
             Self::RoomBan => ("POST", "/api/rooms/{room}/bans"),
+            Self::Sanctions => ("GET", "/api/rooms/{room}/sanctions"),
+            Self::SanctionLift => ("DELETE", "/api/rooms/{room}/sanctions/{user}"),
             Self::Participants => ("GET", "/api/rooms/{room}/participants"),
             Self::ParticipantsRemove => ("DELETE", "/api/rooms/{room}/participants"),
             Self::ParticipantChange => ("PATCH", "/api/rooms/{room}/participants/{peer}"),

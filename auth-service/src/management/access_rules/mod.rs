@@ -12,6 +12,8 @@ pub(crate) mod rule_view;
 pub(crate) mod rules;
 pub(crate) mod shutdown;
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpResponse,
     web::{delete, get, post, put},
@@ -22,12 +24,13 @@ use signalbox_protocol::{
     id::{CallerId, RoomId},
     problem::Problem,
 };
+use signalbox_token::scope::Scope;
 
 use super::access_rules::rule_view::RuleView;
 use crate::{
     context::{
         api_path::ApiPath,
-        authorized_caller::{Authorized, RoomLimited},
+        authorized_caller::{Authorized, HasRoomLimit, RoomLimited},
         member_types::Seconds,
         principal::Principal,
     },
@@ -67,6 +70,13 @@ fn caller_for_room(
     }
 }
 
+/// Whom a rule of this caller is charged to. `None` for an operator: a caller with the scope
+/// `security` for all rooms has the whole table.
+pub(crate) fn charged_caller(caller: &Principal) -> Option<Arc<str>> {
+    let is_operator = caller.has_scope(Scope::Security) && caller.room_limit().is_none();
+    (!is_operator).then(|| caller.root().to_string().into())
+}
+
 /// Writes a rule and logs it.
 async fn apply_rule(
     service: &ManagementService,
@@ -75,7 +85,8 @@ async fn apply_rule(
     (key, life_ms): (RuleKey, u64),
     terms: RuleTerms,
 ) -> Result<HttpResponse, Problem> {
-    let terms = RuleTerms { author: caller.id().as_str().into(), ..terms };
+    let terms =
+        RuleTerms { author: caller.id().as_str().into(), charged_to: charged_caller(caller), ..terms };
     let rule =
         service.context.access.write_rule(RuleChange { key, life_ms, terms }).await.map_err(apply_problem)?;
     log_rule_change(&caller.id(), event, &rule);
@@ -103,10 +114,12 @@ fn log_rule_change(caller: &CallerId, event: &'static str, rule: &AccessRule) {
 }
 
 pub(crate) fn apply_problem(error: RuleWriteError) -> Problem {
-    let (status, code) = match error {
-        RuleWriteError::TooManyRules => (409, "rule_limit"),
-        RuleWriteError::NoSuchRule => (404, "no_such_rule"),
-        RuleWriteError::Unavailable => (503, "unavailable"),
+    let status = match error {
+        RuleWriteError::TooManyRules
+        | RuleWriteError::TooManyRulesOfCaller
+        | RuleWriteError::TooManyRulesOfRoom => 409,
+        RuleWriteError::NoSuchRule => 404,
+        RuleWriteError::Unavailable => 503,
     };
-    Problem::new(status, code, error.to_string())
+    Problem::new(status, error.code(), error.to_string())
 }

@@ -13,13 +13,13 @@ use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
 use super::{
-    room_access::{change_room, log_room_change},
+    room_access::{change_room, log_room_change, room_store},
     room_principal::authorize_in_room,
 };
 use crate::{
     context::{member_types::ReasonText, problem_responses::ProblemResponses, request::ApiResult},
     management::{
-        access_rules::{self, RuleLife},
+        access_rules::{RuleLife, apply_problem, charged_caller},
         management_service::ManagementService,
     },
 };
@@ -27,8 +27,10 @@ use crate::{
 /// A ban from a room.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RoomBanResponse {
-    /// The key of the rule, for `DELETE /api/rules/{key}`.
-    rule: String,
+    /// The key of the rule, for `DELETE /api/rules/{key}`. Without this member there was no place
+    /// for a rule: the ban is a sanction of the room and ends with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
     /// The end, ms since 1970.
     until: u64,
     /// How many peers were removed.
@@ -59,26 +61,36 @@ pub(crate) async fn ban(
     let RoomBanRequest { user, r#for, reason } = body.parse(&caller)?;
     let terms = RuleTerms {
         author: caller.id().as_str().into(),
+        charged_to: charged_caller(&caller),
         reason: reason.map(ReasonText::into_text),
         ..RuleTerms::default()
     };
+    let life_ms = r#for.as_ms();
     // The rule first: a removed peer can return in a moment.
     let key = RuleKey::Ban { room: Some(id.clone()), user: user.clone() };
-    let rule = service
-        .context
-        .access
-        .write_rule(RuleChange { key, life_ms: r#for.as_ms(), terms })
-        .await
-        .map_err(access_rules::apply_problem)?;
-    let removal = RoomAction::Remove { selector: PeerSelector::User(user), reason: LeaveReason::Banned };
-    let outcome = match change_room(&service, &id, removal).await {
+    let written = service.context.access.write_rule(RuleChange { key, life_ms, terms }).await;
+    let (rule, until, action) = match &written {
+        Ok(rule) => {
+            let (selector, reason) = (PeerSelector::User(user), LeaveReason::Banned);
+            let removal = RoomAction::Remove { selector, reason };
+            (Some(rule.key.to_string()), rule.in_force_until, removal)
+        }
+        Err(error) if error.is_limit() => {
+            let until = room_store(&service)?.now_ms().saturating_add(life_ms);
+            (None, until, RoomAction::Ban { user, until })
+        }
+        Err(error) => return Err(apply_problem(*error).into()),
+    };
+    let outcome = match change_room(&service, &id, action).await {
         Ok((outcome, _)) => outcome,
-        // The ban is valid whether or not the room exists now.
-        Err(problem) if problem.code == "no_such_room" => InputOutcome::Removed(0),
+        // The rule is valid whether or not the room exists now.
+        Err(problem) if problem.code == "no_such_room" => {
+            written.map_err(apply_problem)?;
+            InputOutcome::Removed(0)
+        }
         Err(problem) => return Err(problem.into()),
     };
     log_room_change("user_banned", &caller.id(), &id);
     let removed = if let InputOutcome::Removed(count) = outcome { count } else { 0 };
-    let banned = RoomBanResponse { rule: rule.key.to_string(), until: rule.in_force_until, removed };
-    Ok(HttpResponse::Created().json(banned))
+    Ok(HttpResponse::Created().json(RoomBanResponse { rule, until, removed }))
 }

@@ -16,6 +16,7 @@ pub(crate) mod room_list;
 mod room_principal;
 mod room_settings_request;
 mod room_token;
+pub(crate) mod sanctions;
 pub(crate) mod token;
 mod views;
 
@@ -57,6 +58,8 @@ pub(crate) fn paths() -> Vec<ApiPath> {
             "POST",
             [post().to(participants::decide_lobby_peer)],
         ),
+        ApiPath::new("/api/rooms/{room}/sanctions", "GET", [get().to(sanctions::list)]),
+        ApiPath::new("/api/rooms/{room}/sanctions/{user}", "DELETE", [delete().to(sanctions::lift)]),
         ApiPath::new("/api/rooms/{room}/end", "POST", [post().to(room::end)]),
         ApiPath::new(
             "/api/rooms/{room}/{verb:lock|unlock|enable|disable}",

@@ -56,6 +56,8 @@ fn any_rule() -> impl Strategy<Value = AccessRule> {
             revokes_issued: issued,
             limits,
             reason: None,
+            charged_to: None,
+            room: None,
         };
         let json = serde_json::to_string(&terms).unwrap();
         let (at, until, keep) = (at * 700, until * 700, (until.max(keep) + 1) * 700);

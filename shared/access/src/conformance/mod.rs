@@ -26,9 +26,9 @@ use signalbox_token::{SecretBytes, SharedSecret, TokenVerifier, signed_statement
 use tokio::time::timeout;
 
 use crate::{
-    AccessControl, AccessRefusal, AccessRule, AccessRules, AccessSubject, LimitChanges, MemoryRuleLog,
-    Notice, NoticeAudience, RedisRuleLog, RuleChange, RuleKey, RuleLog, RuleProof, RuleTerms, RuleWriteError,
-    StatementSigner,
+    AccessControl, AccessRefusal, AccessRule, AccessRules, AccessSubject, GrantRevocation, LimitChanges,
+    MemoryRuleLog, Notice, NoticeAudience, RedisRuleLog, RuleChange, RuleKey, RuleLimits, RuleLog, RuleProof,
+    RuleTerms, RuleWriteError, StatementSigner,
     rule_log::{LogPositions, RuleRepair},
 };
 
@@ -146,8 +146,12 @@ impl LogBackend {
     }
 
     /// Starts a process that follows the log.
-    async fn start_follower(&self, max_rules: usize) -> Arc<AccessControl> {
-        let control = AccessControl::new(self.open_log(), max_rules);
+    async fn start_follower(&self, max_rules: u32) -> Arc<AccessControl> {
+        self.start_limited_follower(RuleLimits::with_rules(max_rules)).await
+    }
+
+    async fn start_limited_follower(&self, limits: RuleLimits) -> Arc<AccessControl> {
+        let control = AccessControl::new(self.open_log(), limits);
         tokio::spawn(AccessControl::follow_log(&control));
         wait_until_current(&control).await;
         control
@@ -182,6 +186,8 @@ on_every_backend![
     a_notice_reaches_current_followers_only,
     all_terms_of_a_rule_reach_other_processes,
     an_expired_rule_frees_its_place,
+    each_caller_and_each_room_has_a_share_and_an_operator_has_the_rest,
+    concurrent_writes_of_one_caller_stay_within_its_share,
 ];
 
 async fn a_rule_applies_at_once_on_its_node_and_soon_on_others(backend: LogBackend) {
@@ -284,6 +290,8 @@ async fn all_terms_of_a_rule_reach_other_processes(backend: LogBackend) {
             revokes_issued: true,
             limits: Some(LimitChanges { rate: Some(7), ..LimitChanges::default() }),
             retry_ms: Some(1_234),
+            charged_to: Some("acme".into()),
+            room: Some(RoomId::parse("r.2").unwrap()),
         };
         let rule = one
             .write_rule(RuleChange { key: key.clone(), life_ms: MINUTE, terms: terms.clone() })
@@ -307,6 +315,69 @@ async fn an_expired_rule_frees_its_place(backend: LogBackend) {
     assert_eq!(check_user(&one, "u0"), Ok(()));
     one.write_rule(rule_change(ban_key("u1"), MINUTE)).await.expect("the first rule has expired");
     assert_eq!(one.rules().remembered_rules(0).count(), 1);
+}
+
+fn room_ban(caller: &str, room: &str, user: &str) -> RuleChange {
+    let key = RuleKey::Ban { room: Some(RoomId::parse(room).unwrap()), user: test_user(user) };
+    let terms = RuleTerms { charged_to: Some(caller.into()), ..RuleTerms::default() };
+    RuleChange { key, life_ms: MINUTE, terms }
+}
+
+async fn each_caller_and_each_room_has_a_share_and_an_operator_has_the_rest(backend: LogBackend) {
+    let limits = RuleLimits { rules: 10, rules_of_callers: 8, caller_rules: 4, room_rules: 3 };
+    let one = backend.start_limited_follower(limits).await;
+    let two = backend.start_limited_follower(limits).await;
+    use RuleWriteError::{TooManyRules, TooManyRulesOfCaller, TooManyRulesOfRoom};
+    for (caller, room, user, refusal) in [
+        ("acme", "a1", "u1", None),
+        ("acme", "a1", "u2", None),
+        ("acme", "a1", "u3", None),
+        ("acme", "a1", "u4", Some(TooManyRulesOfRoom)),
+        ("acme", "a1", "u3", None),
+        ("other", "a1", "u5", Some(TooManyRulesOfRoom)),
+        ("acme", "a2", "u1", None),
+        ("acme", "a3", "u1", Some(TooManyRulesOfCaller)),
+        ("globex", "g1", "u1", None),
+        ("globex", "g2", "u1", None),
+        ("globex", "g3", "u1", None),
+        ("globex", "g4", "u1", None),
+        ("initech", "i1", "u1", Some(TooManyRules)),
+        ("acme", "a2", "u1", None),
+    ] {
+        let written = one.write_rule(room_ban(caller, room, user)).await;
+        assert_eq!(written.err(), refusal, "{caller} {room} {user}");
+    }
+    wait_until(&two, "the rules of the other process", |rules| rules.len() == 8).await;
+    let other_process = two.write_rule(room_ban("acme", "a4", "u1")).await;
+    assert_eq!(other_process.err(), Some(TooManyRulesOfCaller));
+    // The kick of a peer is charged to the caller of its token, and to its room.
+    let revocation = GrantRevocation {
+        token: TokenId::parse("g.1").unwrap(),
+        room: RoomId::parse("a5").unwrap(),
+        charged_to: "acme".into(),
+        life_ms: MINUTE,
+    };
+    one.revoke_grant(revocation).await;
+    assert_eq!(one.rules().len(), 8);
+    for user in ["o1", "o2"] {
+        one.write_rule(rule_change(ban_key(user), MINUTE)).await.expect("an operator has the reserve");
+    }
+    assert_eq!(one.write_rule(rule_change(ban_key("o3"), MINUTE)).await, Err(TooManyRules));
+    let refused: Vec<_> = one.refused_rules().map(|(limit, count)| (limit.code(), count)).collect();
+    assert_eq!(refused, [("rule_limit", 2), ("key_rule_limit", 2), ("room_rule_limit", 2)]);
+}
+
+async fn concurrent_writes_of_one_caller_stay_within_its_share(backend: LogBackend) {
+    let limits = RuleLimits { rules: 100, rules_of_callers: 80, caller_rules: 5, room_rules: 80 };
+    let control = backend.start_limited_follower(limits).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let control = control.clone();
+        writes.spawn(async move { control.write_rule(room_ban("acme", "a", &format!("u{n}"))).await });
+    }
+    let results = writes.join_all().await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
+    assert_eq!(control.rules().len(), 5);
 }
 
 /// The rules that a process holds survive a store that loses them.

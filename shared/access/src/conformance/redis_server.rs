@@ -60,7 +60,7 @@ async fn an_emptied_redis_gets_back_all_rules_except_lifted_ones() {
 async fn a_process_is_current_only_after_its_rules_are_restored() {
     let mut server = TestRedis::start().await;
     let backend = LogBackend::over_address(server.address);
-    let one = AccessControl::new(backend.open_log(), 100);
+    let one = AccessControl::new(backend.open_log(), RuleLimits::with_rules(100));
     let mut position = LogPositions::default();
     assert!(!one.is_current(), "before the first poll");
     one.poll_log(&mut position).await.unwrap();
@@ -95,8 +95,10 @@ async fn a_process_is_current_only_after_its_rules_are_restored() {
 async fn waiting_for_the_latest_rules_sees_every_confirmed_rule() {
     let server = TestRedis::start().await;
     let backend = LogBackend::over_address(server.address);
-    let (writer, reader) =
-        (AccessControl::new(backend.open_log(), 100), AccessControl::new(backend.open_log(), 100));
+    let (writer, reader) = (
+        AccessControl::new(backend.open_log(), RuleLimits::with_rules(100)),
+        AccessControl::new(backend.open_log(), RuleLimits::with_rules(100)),
+    );
     tokio::spawn(AccessControl::follow_log(&reader));
     reader.wait_for_latest_rules().await.unwrap();
     for n in 0..50 {
@@ -112,8 +114,10 @@ async fn waiting_for_the_latest_rules_sees_every_confirmed_rule() {
 async fn a_process_waits_for_rules_that_others_may_restore() {
     let mut server = TestRedis::start().await;
     let backend = LogBackend::over_address(server.address);
-    let (writer, late) =
-        (AccessControl::new(backend.open_log(), 100), AccessControl::new(backend.open_log(), 100));
+    let (writer, late) = (
+        AccessControl::new(backend.open_log(), RuleLimits::with_rules(100)),
+        AccessControl::new(backend.open_log(), RuleLimits::with_rules(100)),
+    );
     let (mut writer_position, mut late_position) = (LogPositions::default(), LogPositions::default());
     writer.poll_log(&mut writer_position).await.unwrap();
     late.poll_log(&mut late_position).await.unwrap();
@@ -151,7 +155,10 @@ async fn a_process_waits_for_rules_that_others_may_restore() {
 async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
-    let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
+    let (one, slow) = (
+        backend.start_follower(100).await,
+        AccessControl::new(backend.open_log(), RuleLimits::with_rules(100)),
+    );
     let mut position = LogPositions::default();
     slow.poll_log(&mut position).await.unwrap();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
@@ -172,12 +179,15 @@ async fn a_process_that_fell_too_far_behind_reloads_all_rules() {
 async fn a_flushed_store_is_noticed_even_after_new_writes() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
-    let (one, slow) = (backend.start_follower(100).await, AccessControl::new(backend.open_log(), 100));
+    let (one, slow) = (
+        backend.start_follower(100).await,
+        AccessControl::new(backend.open_log(), RuleLimits::with_rules(100)),
+    );
     let mut position = LogPositions::default();
     one.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     slow.poll_log(&mut position).await.unwrap();
     lease.run_on_masters::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
-    let other = AccessControl::new(backend.open_log(), 100);
+    let other = AccessControl::new(backend.open_log(), RuleLimits::with_rules(100));
     for name in ["a", "b", "c"] {
         other.write_rule(rule_change(ban_key(name), MINUTE)).await.unwrap();
     }
@@ -261,8 +271,8 @@ async fn the_shipped_auth_acl_permits_all_rule_scripts() {
 async fn a_rule_that_is_not_authentic_is_ignored_reported_and_repaired() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
-    let node = AccessControl::new(backend.open_node_log(&lease), 100);
-    let auth = AccessControl::new(backend.open_log(), 100);
+    let node = AccessControl::new(backend.open_node_log(&lease), RuleLimits::with_rules(100));
+    let auth = AccessControl::new(backend.open_log(), RuleLimits::with_rules(100));
     let (mut node_positions, mut auth_positions) = (LogPositions::default(), LogPositions::default());
     auth.poll_log(&mut auth_positions).await.unwrap();
     let banned = auth.write_rule(rule_change(ban_key("mallory"), 10 * MINUTE)).await.unwrap();
@@ -333,8 +343,10 @@ async fn a_rule_that_is_not_authentic_is_ignored_reported_and_repaired() {
 async fn a_rule_of_a_node_adds_and_the_auth_service_can_lift_it() {
     let lease = RedisKind::Secured.acquire().await;
     let backend = LogBackend::over_lease(&lease);
-    let (node, auth) =
-        (AccessControl::new(backend.open_node_log(&lease), 100), backend.start_follower(100).await);
+    let (node, auth) = (
+        AccessControl::new(backend.open_node_log(&lease), RuleLimits::with_rules(100)),
+        backend.start_follower(100).await,
+    );
     let mut positions = LogPositions::default();
     node.poll_log(&mut positions).await.unwrap();
     let grant = RuleKey::Grant(TokenId::parse("g").unwrap());
@@ -363,19 +375,19 @@ async fn a_rule_of_a_node_adds_and_the_auth_service_can_lift_it() {
 async fn nodes_restore_signed_rules_while_the_auth_service_is_away() {
     let lease = RedisKind::Secured.acquire().await;
     let backend = LogBackend::over_lease(&lease);
-    let node = AccessControl::new(backend.open_node_log(&lease), 100);
+    let node = AccessControl::new(backend.open_node_log(&lease), RuleLimits::with_rules(100));
     let mut positions = LogPositions::default();
-    let auth = AccessControl::new(backend.open_log(), 100);
+    let auth = AccessControl::new(backend.open_log(), RuleLimits::with_rules(100));
     auth.write_rule(rule_change(ban_key("mallory"), MINUTE)).await.unwrap();
     node.poll_log(&mut positions).await.unwrap();
     drop(auth);
     lease.run_on_masters::<::redis::Value>(&::redis::cmd("FLUSHALL")).await;
     node.poll_log(&mut positions).await.unwrap();
-    let late = AccessControl::new(backend.open_node_log(&lease), 100);
+    let late = AccessControl::new(backend.open_node_log(&lease), RuleLimits::with_rules(100));
     late.poll_log(&mut LogPositions::default()).await.unwrap();
     assert_eq!(check_user(&late, "mallory"), Err(AccessRefusal::Banned));
     // The auth service reads the copy and has the rule in its own set again.
-    let auth = AccessControl::new(backend.open_log(), 100);
+    let auth = AccessControl::new(backend.open_log(), RuleLimits::with_rules(100));
     let mut positions = LogPositions::default();
     auth.poll_log(&mut positions).await.unwrap();
     auth.request_audit();
@@ -394,7 +406,8 @@ async fn a_new_signing_key_signs_the_rules_again() {
     let secret = SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap();
     let client = RedisClient::connect(&lease.url_for("auth"), &lease.settings()).unwrap();
     let proof = RuleProof::Signer(Arc::new(TestSigner(secret)));
-    let after = AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client, proof)), 100);
+    let after =
+        AccessControl::new(RuleLog::Redis(RedisRuleLog::new(client, proof)), RuleLimits::with_rules(100));
     let mut positions = LogPositions::default();
     after.poll_log(&mut positions).await.unwrap();
     assert_eq!(check_user(&after, "mallory"), Err(AccessRefusal::Banned), "the former key still verifies");
@@ -411,8 +424,10 @@ async fn a_new_signing_key_signs_the_rules_again() {
 async fn a_broken_set_of_the_nodes_does_not_stop_the_rules_of_the_auth_service() {
     let lease = RedisKind::Standalone.acquire().await;
     let backend = LogBackend::over_lease(&lease);
-    let (node, auth) =
-        (AccessControl::new(backend.open_node_log(&lease), 10), backend.start_follower(10).await);
+    let (node, auth) = (
+        AccessControl::new(backend.open_node_log(&lease), RuleLimits::with_rules(10)),
+        backend.start_follower(10).await,
+    );
     let mut positions = LogPositions::default();
     node.poll_log(&mut positions).await.unwrap();
     // More grants than a process may hold.

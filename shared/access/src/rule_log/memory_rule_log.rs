@@ -55,7 +55,7 @@ impl MemoryRuleLog {
         }
         let written_at = old.map_or(now, |old| now.max(old.written_at + 1));
         let rule = AccessRule::new(change.key.clone(), written_at, change.life_ms, change.terms.clone());
-        RuleWriteResult::Written(self.put_rule(&mut state, rule))
+        RuleWriteResult::Written(Box::new(self.put_rule(&mut state, rule)))
     }
 
     pub(super) fn lift_rule(&self, key: &RuleKey, terms: &RuleTerms) -> RuleWriteResult {
@@ -65,7 +65,7 @@ impl MemoryRuleLog {
             None => RuleWriteResult::NoSuchRule,
             Some(old) => {
                 let lifted = old.to_lifted(now.max(old.written_at + 1), terms.clone());
-                RuleWriteResult::Written(self.put_rule(&mut state, lifted))
+                RuleWriteResult::Written(Box::new(self.put_rule(&mut state, lifted)))
             }
         }
     }

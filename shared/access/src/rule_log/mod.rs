@@ -137,7 +137,7 @@ pub(crate) enum RuleLogEntry {
 /// The result of a write.
 #[derive(Debug)]
 pub(crate) enum RuleWriteResult {
-    Written(AccessRule),
+    Written(Box<AccessRule>),
     /// `limits.rules` is reached.
     TooManyRules,
     /// No rule with this key is in force.

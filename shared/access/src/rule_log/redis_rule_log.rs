@@ -163,7 +163,7 @@ impl RedisRuleLog {
             let outcome = reply.next_text().ok_or(RedisUnavailable)?;
             now_ms = read_log_state(&mut reply)?.now_ms;
             match outcome.as_str() {
-                "ok" => return Ok(RuleWriteResult::Written(rule)),
+                "ok" => return Ok(RuleWriteResult::Written(Box::new(rule))),
                 "full" => return Ok(RuleWriteResult::TooManyRules),
                 _ => expected = reply.next_text().ok_or(RedisUnavailable)?,
             }

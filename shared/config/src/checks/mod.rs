@@ -14,6 +14,7 @@ use crate::{
     ApiKeySettings, ConfigError, PERMISSIONS, ServiceSettings,
     error::{ensure_setting, ensure_within},
     logging::is_log_filter,
+    model::ENVELOPE_BYTES,
     units::{ByteSize, TimeSpan},
     url::HttpUrl,
 };
@@ -26,9 +27,6 @@ pub(super) use auth::check_user_sources;
 pub use auth::is_trusted_key_url;
 
 const DAY: TimeSpan = TimeSpan::secs(24 * 60 * 60);
-
-/// The bytes that a message may have besides its `sdp`, `candidate`, `data` or `metadata`.
-const ENVELOPE_BYTES: usize = 512;
 
 const UNKNOWN_ROLE: &str = "names a role that is not in [roles]";
 
@@ -109,6 +107,15 @@ fn check_limits(settings: &ServiceSettings) -> Result<(), ConfigError> {
     )?;
     ensure_within(limits.room_peers, 1..=1000, "limits.room_peers", "must be from 1 to 1000")?;
     ensure_setting(limits.user_peers >= 1, "limits.user_peers", "must be at least 1")?;
+    ensure_within(limits.lobby_peers, 1..=1000, "limits.lobby_peers", "must be from 1 to 1000")?;
+    ensure_within(limits.extra_moderators, 0..=100, "limits.extra_moderators", "must be from 0 to 100")?;
+    ensure_within(limits.room_sanctions, 16..=2_000, "limits.room_sanctions", "must be from 16 to 2000")?;
+    ensure_setting(
+        limits.key_rules >= 1 && limits.room_rules >= 1,
+        "limits.key_rules and limits.room_rules",
+        "must be at least 1",
+    )?;
+    ensure_within(limits.reserve, 5..=50, "limits.reserve", "must be from 5 to 50")?;
     ensure_setting(limits.connections >= 1, "limits.connections", "must be at least 1")?;
     ensure_setting(
         limits.burst >= 1 && limits.rate >= 1,
@@ -149,12 +156,13 @@ fn check_limits(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "limits.outbox",
         "must be at least four times limits.frame",
     )?;
-    // The first frame describes all peers of the room.
-    let first_frame = limits.room_peers as usize * (limits.metadata.0 + ENVELOPE_BYTES);
+    // The first frame describes all peers of the room and of its lobby.
+    let first_frame = limits.max_described_peers() * (limits.metadata.0 + ENVELOPE_BYTES);
     ensure_setting(
         limits.outbox.0 >= first_frame,
         "limits.outbox",
-        "must be at least limits.room_peers times (limits.metadata + 512B)",
+        "must be at least (limits.room_peers + limits.extra_moderators + limits.lobby_peers) times \
+         (limits.metadata + 512B)",
     )
 }
 

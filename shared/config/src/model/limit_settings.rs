@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{ByteSize, TimeSpan};
 
+/// The space for everything in a frame but its payload.
+pub(crate) const ENVELOPE_BYTES: usize = 512;
+
 /// The section `[limits]`: how much of each resource a client may use.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +27,13 @@ pub struct LimitSettings {
     pub room_peers: u32,
     /// The most peers of one user in a room; at least 1.
     pub user_peers: u32,
+    /// The most peers in the lobby of a room, which take no place of the room; at most `room_peers`
+    /// in effect; 1 to 1000.
+    pub lobby_peers: u32,
+    /// How many peers that may admit or moderate join a room that is full; 0 to 100.
+    pub extra_moderators: u32,
+    /// The most users with a sanction in one room, if that is more than `room_peers`; 16 to 2000.
+    pub room_sanctions: u32,
     /// The most connections of one signaling node; more are refused with 503.
     pub connections: usize,
     /// Frames that a connection may send at once; at least 1.
@@ -52,6 +62,14 @@ pub struct LimitSettings {
     pub rules: u32,
     /// Readers of the event feed with one API key, in one auth process; 1 to 64.
     pub feed_readers: u32,
+    /// Access rules that one API key may write, or that removals of one key's peers leave, without
+    /// the scope `security`; at least 1.
+    pub key_rules: u32,
+    /// Access rules that may concern one room, without those of the scope `security`; at least 1.
+    pub room_rules: u32,
+    /// The part of each bounded table that one caller cannot take, percent; 5 to 50. Of the access
+    /// rules it is kept for the scope `security`.
+    pub reserve: u32,
 }
 
 impl Default for LimitSettings {
@@ -65,6 +83,9 @@ impl Default for LimitSettings {
             body: ByteSize::kib(16),
             room_peers: 100,
             user_peers: 64,
+            lobby_peers: 64,
+            extra_moderators: 4,
+            room_sanctions: 256,
             connections: 15_000,
             burst: 1_000,
             rate: 100,
@@ -77,7 +98,35 @@ impl Default for LimitSettings {
             socket_buffer: ByteSize::kib(256),
             rules: 10_000,
             feed_readers: 16,
+            key_rules: 1_000,
+            room_rules: 100,
+            reserve: 20,
         }
+    }
+}
+
+impl LimitSettings {
+    /// The places of a table with `places` places that one caller may take; at least one.
+    pub fn share_of_one(&self, places: u32) -> u32 {
+        (places - (u64::from(places) * u64::from(self.reserve) / 100) as u32).max(1)
+    }
+
+    /// The places of a lobby.
+    pub fn lobby_places(&self) -> u32 {
+        self.lobby_peers.min(self.room_peers)
+    }
+
+    /// The peers that the first frame of a member may describe: those of a full room, and those in
+    /// its lobby.
+    pub fn max_described_peers(&self) -> usize {
+        self.room_peers as usize + self.extra_moderators as usize + self.lobby_places() as usize
+    }
+
+    /// The largest `room_peers` with which a first frame fits into an outbox.
+    pub fn max_room_peers(&self) -> u32 {
+        let largest = self.outbox.0 / (self.metadata.0 + ENVELOPE_BYTES);
+        let others = self.extra_moderators as usize + self.lobby_places() as usize;
+        u32::try_from(largest.saturating_sub(others)).unwrap_or(u32::MAX).clamp(1, 1_000)
     }
 }
 

@@ -22,6 +22,7 @@ use signalbox_protocol::id::CallerId;
 
 pub use auth_settings::{ApiKeySettings, AuthSettings, ProviderSettings, UserAlgorithm};
 pub use ice_settings::{IceSettings, TurnServer};
+pub(crate) use limit_settings::ENVELOPE_BYTES;
 pub use limit_settings::{LimitSettings, TimingSettings};
 pub use role_settings::{CandidateSettings, LobbyPolicy, PERMISSIONS, RoleSettings, RoleTemplate};
 pub use room_defaults::RoomDefaults;

@@ -70,6 +70,8 @@ pub struct Decision {
     pub expired_tombstones: Vec<PeerId>,
     /// Whether the settings are to be written.
     pub settings_changed: bool,
+    /// Whether the sanctions are to be written.
+    pub sanctions_changed: bool,
     /// Whether a message of the application is sent, which changes no state.
     pub has_app_message: bool,
     /// The events, in order.
@@ -84,6 +86,7 @@ impl Decision {
         self.written_peers.is_empty()
             && self.removed_peers.is_empty()
             && !self.settings_changed
+            && !self.sanctions_changed
             && !self.has_app_message
     }
 

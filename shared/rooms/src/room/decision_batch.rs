@@ -13,10 +13,13 @@ use super::{
     outcome::InputOutcome,
     room_policy::RoomPolicy,
     room_state::{Member, Permission, RoomState, Tombstone},
+    sanction::SanctionList,
 };
 
 /// A batch of inputs while it is decided.
 pub(super) struct DecisionBatch<'a> {
+    /// The sanctions that the store holds.
+    stored_sanctions: Arc<SanctionList>,
     /// The peers that receive events: members before the batch that were not in the lobby.
     event_targets: BTreeSet<PeerId>,
     was_empty: bool,
@@ -29,16 +32,23 @@ pub(super) struct DecisionBatch<'a> {
 impl<'a> DecisionBatch<'a> {
     pub(super) fn new(state: &RoomState, now: u64, policy: &'a RoomPolicy) -> Self {
         let present = state.members.iter().filter(|(_, member)| !member.waiting);
+        let mut next_state = state.clone();
+        if !state.exists(now) {
+            // They belong to a room that has ended.
+            next_state.sanctions = Arc::default();
+        }
         Self {
+            stored_sanctions: state.sanctions.clone(),
             event_targets: present.map(|(peer, _)| peer.clone()).collect(),
             was_empty: state.members.is_empty(),
             decision: Decision {
-                next_state: state.clone(),
+                next_state,
                 written_peers: BTreeSet::new(),
                 removed_peers: BTreeSet::new(),
                 removed_members: Vec::new(),
                 expired_tombstones: Vec::new(),
                 settings_changed: false,
+                sanctions_changed: false,
                 has_app_message: false,
                 events: Vec::new(),
                 outcomes: Vec::new(),
@@ -131,6 +141,7 @@ impl<'a> DecisionBatch<'a> {
         self.decision.outcomes = outcomes;
         if !self.decision.is_empty() {
             self.decision.next_state.version += 1;
+            self.decision.sanctions_changed = self.stored_sanctions != self.decision.next_state.sanctions;
         }
         self.decision
     }
@@ -151,6 +162,7 @@ impl<'a> DecisionBatch<'a> {
         if next.members.is_empty() && !next.settings.is_kept(now) {
             // Only tombstones are left of the room.
             next.settings = Arc::default();
+            next.sanctions = Arc::default();
         }
     }
 

@@ -28,8 +28,10 @@ impl DecisionBatch<'_> {
     }
 
     /// Adds a member if the room accepts it: its settings, the limits and the grant of the member
-    /// are checked. The member waits in the lobby if the room has one, or if the record says so.
+    /// are checked, and the sanctions of its user apply. The member waits in the lobby if the room has
+    /// one, or if the record says so.
     pub(super) fn admit_member(&mut self, peer: &PeerId, member: Member) -> Result<(), InputOutcome> {
+        let member = self.decision.next_state.sanctions.apply_to(member);
         if let Some(refusal) = self.join_refusal(&member) {
             return Err(refusal);
         }
@@ -39,17 +41,34 @@ impl DecisionBatch<'_> {
             return Ok(());
         }
         let (state, policy) = (&self.decision.next_state, self.policy);
-        let room_limit = state.settings.max_peers.map_or(usize::MAX, |limit| limit as usize);
-        if state.members.len() >= policy.max_room_peers.min(room_limit) {
+        let must_wait = state.settings.lobby || member.waiting;
+        let waiting = must_wait && !member.skips_lobby(&policy.role_policy);
+        if waiting && !self.has_lobby_place(&member) || !waiting && !self.has_room_place(&member) {
             return Err(InputOutcome::RoomFull);
         }
         if state.count_user_peers(&member.user) >= policy.max_user_peers {
             return Err(InputOutcome::UserLimit);
         }
-        let must_wait = state.settings.lobby || member.waiting;
-        let waiting = must_wait && !member.skips_lobby(&policy.role_policy);
         self.insert_member(peer, Member { waiting, ..member });
         Ok(())
+    }
+
+    /// Whether one more member may be in the room. Peers in the lobby take no place. A member that
+    /// may admit or moderate gets a place beyond the limit, of which there are a few.
+    pub(super) fn has_room_place(&self, member: &Member) -> bool {
+        let (state, policy) = (&self.decision.next_state, self.policy);
+        let room_limit = state.settings.max_peers.map_or(usize::MAX, |limit| limit as usize);
+        let extra = if member.is_moderator() { policy.max_extra_moderators } else { 0 };
+        state.count_present() < policy.max_room_peers.min(room_limit) + extra
+    }
+
+    /// Whether one more peer may wait in the lobby. No caller gets all places of the lobby.
+    fn has_lobby_place(&self, member: &Member) -> bool {
+        let members = self.decision.next_state.members.values();
+        let waiting: Vec<_> = members.filter(|other| other.waiting).collect();
+        let root = member.credential_root();
+        let of_caller = waiting.iter().filter(|other| other.credential_root() == root).count();
+        waiting.len() < self.policy.max_waiting_peers && of_caller < self.policy.max_waiting_per_caller
     }
 
     /// Why this peer is refused, apart from the limits and its grant. `None` if nothing refuses it.
@@ -61,18 +80,22 @@ impl DecisionBatch<'_> {
         if !settings.accepts_creation(member.creation.as_ref()) {
             return Some(InputOutcome::OtherCreation);
         }
+        if let Some(refusal) = state.sanctions.join_refusal(member, self.now) {
+            return Some(refusal);
+        }
         if !settings.enabled {
             return Some(InputOutcome::RoomDisabled);
         }
         if !self.accepts_role(&member.role, &member.permissions) {
             return Some(InputOutcome::RoleRefused);
         }
-        // A moderator may prepare the room before it starts.
+        // A moderator may prepare the room before it starts, and join it while it is locked.
+        let may_moderate = member.has_permission(Permission::Moderate);
         let is_early = settings.starts_at.is_some_and(|at| at > self.now);
-        if is_early && !member.has_permission(Permission::Moderate) {
+        if is_early && !may_moderate {
             return Some(InputOutcome::RoomNotStarted);
         }
-        settings.locked.then_some(InputOutcome::RoomLocked)
+        (settings.locked && !may_moderate).then_some(InputOutcome::RoomLocked)
     }
 
     /// Whether the room accepts members with this role and these permissions. A room that requires
@@ -105,13 +128,19 @@ impl DecisionBatch<'_> {
 
     /// Returns the record to insert for a connected peer whose record the store has lost. If another
     /// peer holds the grant by now, [`claim_grant`](Self::claim_grant) removes that peer or refuses
-    /// this one. After a removal, the record waits in the lobby only if both peers waited there.
+    /// this one. The sanctions of its user apply. After a removal, the record waits in the lobby only
+    /// if both peers waited there.
     pub(super) fn reclaim_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
         // A store that has forgotten the members may have forgotten the creation too.
         let settings = &self.decision.next_state.settings;
         if settings.is_created() && !settings.accepts_creation(member.creation.as_ref()) {
             return Err(InputOutcome::OtherCreation);
         }
+        let sanctions = &self.decision.next_state.sanctions;
+        if sanctions.join_refusal(member, self.now).is_some() {
+            return Err(InputOutcome::PeerGone);
+        }
+        let member = &sanctions.apply_to(member.clone());
         let replacement = self.claim_grant(member)?.unwrap_or_else(|| member.clone());
         Ok(Member { waiting: member.waiting && replacement.waiting, ..replacement })
     }

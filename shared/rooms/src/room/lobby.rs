@@ -1,18 +1,25 @@
-//! The lobby. A peer in it counts as a member, but neither sends nor receives anything.
+//! The lobby. A peer in it is a member without a place of the room, and neither sends nor receives
+//! anything.
 
 use signalbox_protocol::{LeaveReason, id::PeerId};
 
-use super::{decision::RoomEventKind, decision_batch::DecisionBatch, outcome::InputOutcome};
+use super::{
+    decision::RoomEventKind, decision_batch::DecisionBatch, outcome::InputOutcome, room_state::Member,
+};
 
 impl DecisionBatch<'_> {
     pub(super) fn admit_peer(&mut self, peer: &PeerId) -> InputOutcome {
-        let Some(member) = self.decision.next_state.members.get_mut(peer) else {
+        let Some(member) = self.decision.next_state.members.get(peer) else {
             return InputOutcome::NoSuchPeer;
         };
-        if !std::mem::replace(&mut member.waiting, false) {
+        if !member.waiting {
             return InputOutcome::Done;
         }
-        let member = member.clone();
+        if !self.has_room_place(member) {
+            return InputOutcome::RoomFull;
+        }
+        let member = Member { waiting: false, ..member.clone() };
+        self.decision.next_state.members.insert(peer.clone(), member.clone());
         self.decision.written_peers.insert(peer.clone());
         self.notify_admitters(peer, RoomEventKind::KnockEnded(None));
         self.notify_others(peer, RoomEventKind::Joined(Box::new(member)));
@@ -24,8 +31,10 @@ impl DecisionBatch<'_> {
         if !is_waiting {
             return InputOutcome::NoSuchPeer;
         }
-        self.remove_peer(peer, LeaveReason::Denied);
-        InputOutcome::Done
+        match self.remove_and_block(vec![(peer.clone(), LeaveReason::Denied)]) {
+            InputOutcome::Removed(_) => InputOutcome::Done,
+            refusal => refusal,
+        }
     }
 
     /// Sends the peers in the lobby to a member that has just received the permission to admit.

@@ -15,6 +15,7 @@
 //! | the token and the record of a member | `token_refresh`, `member_record` |
 //! | create, configure, lock and end a room | `room_lifecycle`, `room_settings` |
 //! | permissions of actors; remove, mute, assign roles | `room_action`, `moderation` |
+//! | what outlasts a removed, muted or demoted peer | `sanction`, `sanction_effect` |
 //!
 //! Imports point one way: `decide` → the file of each input → `decision_batch` → `decision`,
 //! `outcome`, `room_input` → `room_state`.
@@ -37,6 +38,8 @@ mod room_lifecycle;
 mod room_policy;
 mod room_settings;
 mod room_state;
+mod sanction;
+mod sanction_effect;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token_refresh;
@@ -51,3 +54,4 @@ pub use room_settings::{MAX_ROOM_RETENTION_MS, RoomCreator, RoomCreatorKind, Roo
 pub use room_state::{
     Member, PeerAttachment, Permission, ReplicationId, RoomInstanceId, RoomState, TokenRecord, Tombstone,
 };
+pub use sanction::{AssignedRole, BlockReason, JoinBlock, Sanction, SanctionList, UserSource};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use signalbox_protocol::{
     IcePolicy, LeaveReason,
-    id::{PeerId, Role},
+    id::{PeerId, Role, UserId},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     outcome::InputOutcome,
     room_input::PeerSelector,
     room_state::{Member, Permission},
+    sanction::{AssignedRole, BlockReason, JoinBlock, Sanction, SanctionList, TooManySanctions},
 };
 
 impl DecisionBatch<'_> {
@@ -35,11 +36,77 @@ impl DecisionBatch<'_> {
         if selected.is_empty() && matches!(selector, PeerSelector::Peer(_)) {
             return InputOutcome::NoSuchPeer;
         }
-        for (peer, waiting) in &selected {
-            let is_rejection = *waiting && reason == LeaveReason::Removed;
-            self.remove_peer(peer, if is_rejection { LeaveReason::Denied } else { reason });
+        let reason_of = |waiting: bool| match reason {
+            LeaveReason::Removed if waiting => LeaveReason::Denied,
+            reason => reason,
+        };
+        let reasons = selected.into_iter().map(|(peer, waiting)| (peer, reason_of(waiting)));
+        self.remove_and_block(reasons.collect())
+    }
+
+    /// Removes members. The users of members that were removed or rejected may not join again. If
+    /// there is no place for a sanction, no member is removed: it could return at once.
+    pub(super) fn remove_and_block(&mut self, removals: Vec<(PeerId, LeaveReason)>) -> InputOutcome {
+        let (state, limit) = (&self.decision.next_state, self.policy.max_sanctions);
+        let mut sanctions = SanctionList::clone(&state.sanctions);
+        for (peer, reason) in &removals {
+            let block = match reason {
+                LeaveReason::Removed => BlockReason::Removed,
+                LeaveReason::Denied => BlockReason::Denied,
+                _ => continue,
+            };
+            let Some(member) = state.members.get(peer) else { continue };
+            let block = JoinBlock::for_removed(member, block);
+            if sanctions.change_for(member, self.now, limit, |sanction| sanction.extend_block(block)).is_err()
+            {
+                return InputOutcome::SanctionLimit;
+            }
         }
-        InputOutcome::Removed(selected.len())
+        self.replace_sanctions(sanctions);
+        removals.iter().for_each(|(peer, reason)| self.remove_peer(peer, *reason));
+        InputOutcome::Removed(removals.len())
+    }
+
+    /// Bans a user of any source from the room, and removes the peers of the user.
+    pub(super) fn ban_user(&mut self, user: &UserId, until: u64) -> InputOutcome {
+        let block = JoinBlock { reason: BlockReason::Banned, until: Some(until) };
+        let mut sanctions = SanctionList::clone(&self.decision.next_state.sanctions);
+        let (now, limit) = (self.now, self.policy.max_sanctions);
+        if sanctions.change(user, None, now, limit, |sanction| sanction.block = Some(block)).is_err() {
+            return InputOutcome::SanctionLimit;
+        }
+        self.replace_sanctions(sanctions);
+        self.remove_selected_peers(&PeerSelector::User(user.clone()), LeaveReason::Banned)
+    }
+
+    /// Lifts all sanctions of a user. The connected peers of the user stay as they are.
+    pub(super) fn lift_sanctions(&mut self, user: &UserId) -> InputOutcome {
+        let mut sanctions = SanctionList::clone(&self.decision.next_state.sanctions);
+        if !sanctions.lift_user(user) {
+            return InputOutcome::NoSuchSanction;
+        }
+        self.replace_sanctions(sanctions);
+        InputOutcome::Done
+    }
+
+    /// Changes the sanction of the user of a member.
+    fn sanction_member(
+        &mut self,
+        member: &Member,
+        change: impl FnOnce(&mut Sanction),
+    ) -> Result<(), InputOutcome> {
+        let mut sanctions = SanctionList::clone(&self.decision.next_state.sanctions);
+        let result = sanctions.change_for(member, self.now, self.policy.max_sanctions, change);
+        result.map_err(|TooManySanctions| InputOutcome::SanctionLimit)?;
+        self.replace_sanctions(sanctions);
+        Ok(())
+    }
+
+    fn replace_sanctions(&mut self, sanctions: SanctionList) {
+        if *self.decision.next_state.sanctions != sanctions {
+            self.decision.next_state.sanctions = Arc::new(sanctions);
+            self.decision.sanctions_changed = true;
+        }
     }
 
     pub(super) fn set_role(
@@ -50,12 +117,24 @@ impl DecisionBatch<'_> {
         ice_policy: Option<IcePolicy>,
     ) -> InputOutcome {
         let is_accepted = self.accepts_role(role, permissions);
-        let Some(member) = self.decision.next_state.members.get_mut(peer) else {
+        let Some(member) = self.decision.next_state.members.get(peer).cloned() else {
             return InputOutcome::NoSuchPeer;
         };
         if !is_accepted {
             return InputOutcome::RoleRefused;
         }
+        let assigned = AssignedRole { role: role.clone(), permissions: permissions.clone() };
+        // A promotion ends with the peer: a sanction only takes permissions.
+        let outlasts = member.has_assigned_permissions || !assigned.promotes(&member);
+        let sanctioned = self.sanction_member(&member, |sanction| {
+            (sanction.role, sanction.muted) = (outlasts.then_some(assigned), false);
+        });
+        if let Err(refusal) = sanctioned {
+            return refusal;
+        }
+        let Some(member) = self.decision.next_state.members.get_mut(peer) else {
+            return InputOutcome::NoSuchPeer;
+        };
         if member.role == *role
             && member.permissions == *permissions
             && member.has_assigned_permissions
@@ -72,11 +151,11 @@ impl DecisionBatch<'_> {
         let member = member.clone();
         self.notify_permissions(peer, &member, ice_policy);
         if member.waiting {
-            return if member.skips_lobby(&self.policy.role_policy) {
-                self.admit_peer(peer)
-            } else {
-                InputOutcome::Done
-            };
+            if member.skips_lobby(&self.policy.role_policy) {
+                // In a full room the peer waits for a place.
+                let _ = self.admit_peer(peer);
+            }
+            return InputOutcome::Done;
         }
         if is_visible {
             self.notify_others(peer, RoomEventKind::Updated(Box::new(member.clone())));
@@ -87,21 +166,27 @@ impl DecisionBatch<'_> {
         InputOutcome::Done
     }
 
-    pub(super) fn set_muted(&mut self, peer: &PeerId, muted: bool) -> InputOutcome {
+    /// Mutes or unmutes a member. Unless the member mutes itself (`by_itself`), all later peers of
+    /// its user are muted too.
+    pub(super) fn set_muted(&mut self, peer: &PeerId, muted: bool, by_itself: bool) -> InputOutcome {
         const PUBLISH: &str = Permission::Publish.as_str();
-        let requires_e2ee = self.decision.next_state.settings.requires_e2ee();
-        let Some(member) = self.decision.next_state.members.get_mut(peer).filter(|member| !member.waiting)
-        else {
+        let state = &self.decision.next_state;
+        let requires_e2ee = state.settings.requires_e2ee();
+        let Some(member) = state.members.get(peer).filter(|member| !member.waiting).cloned() else {
             return InputOutcome::NoSuchPeer;
         };
         let may_publish = member.has_permission(Permission::Publish);
         if muted && may_publish && requires_e2ee {
             return InputOutcome::E2eeRequired;
         }
+        if !by_itself && let Err(refusal) = self.sanction_member(&member, |sanction| sanction.muted = muted) {
+            return refusal;
+        }
+        let Some(member) = self.decision.next_state.members.get_mut(peer) else {
+            return InputOutcome::NoSuchPeer;
+        };
         if muted && may_publish {
-            member.permissions =
-                member.permissions.iter().filter(|name| &***name != PUBLISH).cloned().collect();
-            member.muted = true;
+            member.mute();
         } else if !muted && member.muted {
             member.permissions =
                 std::iter::once(Arc::from(PUBLISH)).chain(member.permissions.iter().cloned()).collect();

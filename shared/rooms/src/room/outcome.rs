@@ -48,6 +48,16 @@ pub enum InputOutcome {
     NoSuchPeer,
     /// The actor may not do this, or not to this peer.
     NotPermitted,
+    /// A moderator or the API removed a peer of this user.
+    UserRemoved,
+    /// A peer of this user was not admitted from the lobby.
+    UserDenied,
+    /// The user is banned from the room.
+    UserBanned,
+    /// The room has reached its limit of users with a sanction.
+    SanctionLimit,
+    /// The user has no sanction in this room.
+    NoSuchSanction,
     /// The number of peers that were removed.
     Removed(usize),
 }
@@ -135,6 +145,21 @@ impl InputOutcome {
             Self::E2eeRequired => {
                 Refusal::new(409, "conflict", E2EE_REQUIRED).with_error(ErrorCode::NotPermitted, None)
             }
+            Self::UserRemoved => Refusal::new(403, "removed", "the user was removed from the room")
+                .with_error(ErrorCode::Removed, None)
+                .with_close(CloseCode::Removed),
+            Self::UserDenied => Refusal::new(403, "denied", "the user was not admitted from the lobby")
+                .with_error(ErrorCode::Denied, None)
+                .with_close(CloseCode::Denied),
+            Self::UserBanned => Refusal::new(403, "banned", "the user is banned from the room")
+                .with_error(ErrorCode::Banned, None)
+                .with_close(CloseCode::Banned),
+            Self::SanctionLimit => {
+                Refusal::new(409, "sanction_limit", SANCTION_LIMIT).with_error(ErrorCode::SanctionLimit, None)
+            }
+            Self::NoSuchSanction => {
+                Refusal::new(404, "no_such_sanction", "the user has no sanction in this room")
+            }
             Self::NotPermitted => {
                 Refusal::new(403, "not_permitted", "you may not do this, or not to this peer")
                     .with_error(ErrorCode::NotPermitted, None)
@@ -155,6 +180,9 @@ impl InputOutcome {
         Some(Problem::new(401, code, text))
     }
 }
+
+const SANCTION_LIMIT: &str =
+    "the room has as many users with a sanction as it may have; lift a sanction, or lock the room";
 
 const E2EE_REQUIRED: &str =
     "the room requires end-to-end encryption, and the server would have to inspect what the peer sends";
@@ -199,7 +227,7 @@ impl OutcomeRefusal {
 mod tests {
     use super::InputOutcome as Outcome;
 
-    const REFUSED_ON_SOCKET: [Outcome; 12] = [
+    const REFUSED_ON_SOCKET: [Outcome; 16] = [
         Outcome::TokenInUse,
         Outcome::RoomFull,
         Outcome::UserLimit,
@@ -212,6 +240,10 @@ mod tests {
         Outcome::E2eeRequired,
         Outcome::NotPermitted,
         Outcome::NoSuchPeer,
+        Outcome::UserRemoved,
+        Outcome::UserDenied,
+        Outcome::UserBanned,
+        Outcome::SanctionLimit,
     ];
 
     #[test]
@@ -231,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_lost_peer_gets_no_error_message() {
-        for outcome in [Outcome::PeerGone, Outcome::Fenced, Outcome::TokenExpired, Outcome::NoSuchRoom] {
+        use Outcome::{Fenced, NoSuchRoom, NoSuchSanction, PeerGone, TokenExpired};
+        for outcome in [PeerGone, Fenced, TokenExpired, NoSuchRoom, NoSuchSanction] {
             assert_eq!(outcome.refusal().unwrap().error, None, "{outcome:?}");
         }
     }

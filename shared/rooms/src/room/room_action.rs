@@ -49,7 +49,11 @@ impl DecisionBatch<'_> {
             RoomAction::SetRole { peer, role, permissions, ice_policy } => {
                 self.set_role(peer, role, permissions, *ice_policy)
             }
-            RoomAction::Mute { peer, muted } => self.set_muted(peer, *muted),
+            RoomAction::Mute { peer, muted } => {
+                self.set_muted(peer, *muted, actor.is_some_and(|(actor, _)| actor == peer))
+            }
+            RoomAction::Ban { user, until } => self.ban_user(user, *until),
+            RoomAction::LiftSanctions(user) => self.lift_sanctions(user),
             RoomAction::Admit(peer) => self.admit_peer(peer),
             RoomAction::Reject(peer) => self.reject_peer(peer),
             RoomAction::SendMessage { to, data } => self.send_app_message(to.as_ref(), data),
@@ -87,6 +91,8 @@ impl DecisionBatch<'_> {
             | RoomAction::Configure(_)
             | RoomAction::Delete
             | RoomAction::Remove { .. }
+            | RoomAction::Ban { .. }
+            | RoomAction::LiftSanctions(_)
             | RoomAction::SetRole { .. }
             | RoomAction::SendMessage { .. } => false,
         };

@@ -202,6 +202,16 @@ pub enum RoomAction {
         /// Whether the member loses the permission.
         muted: bool,
     },
+    /// Ban a user from the room until a time, milliseconds since 1970 by the clock of the store, and
+    /// remove the peers of the user.
+    Ban {
+        /// The user.
+        user: UserId,
+        /// The end.
+        until: u64,
+    },
+    /// Lift the sanctions of a user.
+    LiftSanctions(UserId),
     /// Admit a peer from the lobby.
     Admit(PeerId),
     /// Reject a peer in the lobby (`deny` in the HTTP API): the peer is removed.

@@ -9,7 +9,7 @@ use signalbox_protocol::{
     id::{CallerId, CreationId, NodeId, PeerId, RegionId, Role, TokenId, UserId},
 };
 
-use super::{role_policy::RoomRolePolicy, room_settings::RoomSettings};
+use super::{role_policy::RoomRolePolicy, room_settings::RoomSettings, sanction::SanctionList};
 
 /// One life of a room: 32 hexadecimal digits, random.
 pub type RoomInstanceId = Arc<str>;
@@ -39,6 +39,8 @@ pub struct RoomState {
     pub members: BTreeMap<PeerId, Member>,
     /// The peers that have left within the resume window.
     pub tombstones: BTreeMap<PeerId, Tombstone>,
+    /// What was decided about users and outlasts their peers.
+    pub sanctions: Arc<SanctionList>,
 }
 
 /// The record that a peer has left, kept for the resume window: without it, the peer would look
@@ -172,6 +174,7 @@ impl RoomState {
             settings: Arc::default(),
             members: BTreeMap::new(),
             tombstones: BTreeMap::new(),
+            sanctions: Arc::default(),
         }
     }
 
@@ -202,6 +205,11 @@ impl RoomState {
             self.members.get(reader).is_some_and(|member| member.has_permission(Permission::Admit));
         let waiting = self.members.iter().filter(|(_, member)| may_admit && member.waiting);
         waiting.map(|(peer, member)| member.to_knocker(peer)).collect()
+    }
+
+    /// The number of members that do not wait in the lobby.
+    pub fn count_present(&self) -> usize {
+        self.members.values().filter(|member| !member.waiting).count()
     }
 
     /// The number of peers of a user.
@@ -249,12 +257,23 @@ impl Member {
         self.permissions.iter().any(|name| &**name == permission.as_str())
     }
 
+    /// Whether the member may admit or moderate others. Such a member is let in when the room is
+    /// full, or no peer could make room.
+    pub(super) fn is_moderator(&self) -> bool {
+        self.has_permission(Permission::Admit) || self.has_permission(Permission::Moderate)
+    }
+
     /// Whether the member need not wait in a lobby: it may admit or moderate, or its role skips the
     /// lobby.
     pub(super) fn skips_lobby(&self, roles: &RoomRolePolicy) -> bool {
-        self.has_permission(Permission::Admit)
-            || self.has_permission(Permission::Moderate)
-            || roles.role_skips_lobby(&self.role)
+        self.is_moderator() || roles.role_skips_lobby(&self.role)
+    }
+
+    /// Removes the permission to publish.
+    pub(super) fn mute(&mut self) {
+        let publish = Permission::Publish.as_str();
+        self.permissions = self.permissions.iter().filter(|name| &***name != publish).cloned().collect();
+        self.muted = true;
     }
 
     /// The member as a peer in the lobby, for members that may admit it.

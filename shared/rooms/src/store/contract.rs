@@ -8,7 +8,7 @@ use std::sync::Arc;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, TokenId};
 use signalbox_redis::RedisUnavailable;
 
-use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState, Tombstone};
+use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState, SanctionList, Tombstone};
 
 /// One entry of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +165,8 @@ pub struct Commit {
     pub ends_room: bool,
     /// The settings of the room, if they must be written.
     pub settings: Option<Arc<RoomSettings>>,
+    /// The sanctions of the room, if they must be written.
+    pub sanctions: Option<Arc<SanctionList>>,
     /// The longest time for which the room may have members without a break, milliseconds.
     pub max_life_ms: u64,
     /// The time until which an empty room is kept, milliseconds since 1970 by the clock of the

@@ -5,6 +5,7 @@ mod grants;
 mod members;
 mod role_policy;
 mod room_action;
+mod sanctions;
 mod simulation;
 
 use std::{
@@ -24,6 +25,10 @@ use super::*;
 pub(super) static TEST_POLICY: LazyLock<RoomPolicy> = LazyLock::new(|| RoomPolicy {
     max_room_peers: 5,
     max_user_peers: 2,
+    max_extra_moderators: 1,
+    max_waiting_peers: 4,
+    max_waiting_per_caller: 3,
+    max_sanctions: 3,
     resume_window_ms: 1_000,
     max_room_life_ms: 60_000,
     ended_room_retention_ms: 100_000,

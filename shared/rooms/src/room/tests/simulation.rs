@@ -269,11 +269,10 @@ impl SimulatedWorld {
         let inputs = std::mem::take(&mut self.queued_inputs[node][room]);
         loop {
             let decision = decide(&self.node_views[node][room], self.now, &inputs, &TEST_POLICY);
-            assert!(
-                decision.events.len() <= 2 * inputs.len() * (1 + TEST_POLICY.max_room_peers),
-                "output is bounded by input"
-            );
-            assert!(decision.events.iter().all(|event| event.targets.len() <= TEST_POLICY.max_room_peers));
+            let policy = &*TEST_POLICY;
+            let most = policy.max_room_peers + policy.max_extra_moderators + policy.max_waiting_peers;
+            assert!(decision.events.len() <= 2 * inputs.len() * (1 + most), "output is bounded by input");
+            assert!(decision.events.iter().all(|event| event.targets.len() <= most));
             if decision.is_empty() {
                 return;
             }
@@ -321,7 +320,10 @@ impl SimulatedWorld {
     fn check_invariants(&self) {
         for room in 0..2 {
             let truth = &self.shared_state[room];
-            assert!(truth.members.len() <= TEST_POLICY.max_room_peers);
+            assert!(truth.count_present() <= TEST_POLICY.max_room_peers + TEST_POLICY.max_extra_moderators);
+            assert!(truth.members.len() - truth.count_present() <= TEST_POLICY.max_waiting_peers);
+            assert!(truth.sanctions.iter().count() <= TEST_POLICY.max_sanctions);
+            assert!(truth.sanctions.is_empty() || truth.exists(self.now), "sanctions end with the room");
             let inside = truth.members.iter().filter(|(_, member)| !member.waiting).map(|(peer, _)| peer);
             assert_eq!(self.views[room].keys().collect::<Vec<_>>(), inside.collect::<Vec<_>>());
             for (me, view) in &self.views[room] {

@@ -43,7 +43,7 @@ use signalbox_redis::{RedisClient, RedisStartError, redis_keys};
 use signalbox_tests::redis_kind::{ExclusiveRedis, RedisKind};
 
 use super::*;
-use crate::room::{Member, PeerAttachment, RoomSettings, RoomState, Tombstone};
+use crate::room::{Member, PeerAttachment, RoomSettings, RoomState, SanctionList, Tombstone};
 
 const SMALL_LIMITS: StoreLimits = StoreLimits {
     backlog: 8,
@@ -257,6 +257,7 @@ fn empty_commit(state: &RoomState) -> Commit {
         leaves_room_empty: false,
         ends_room: false,
         settings: None,
+        sanctions: None,
         max_life_ms: SMALL_LIMITS.room_life_ms,
         kept_until: 0,
         events: vec![],

@@ -16,6 +16,29 @@ store_tests! {
         assert_eq!(found.ends_at, found.started_at + 20_000, "counted from the first join");
     }
 
+    sanctions_are_stored_replaced_and_deleted_with_the_room(backend, SMALL_LIMITS) {
+        let state = backend.create_room(&[1]).await;
+        let json = r#"[{"user":"mal:lory@x","source":"guest","block":{"reason":"removed","until":77},"muted":true},{"user":"eve","role":{"role":"viewer","permissions":["message"]}}]"#;
+        let list = Arc::new(SanctionList::from_json(json));
+        assert_eq!(list.to_json(), json, "each kind of sanction");
+        let put = |sanctions, state: &RoomState| Commit { sanctions: Some(sanctions), opens_room: false, ..empty_commit(state) };
+        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &put(list.clone(), &state)).await, Ok(CommitResult::Applied(..))));
+        let state = backend.load_room().await.unwrap();
+        assert_eq!(state.sanctions, list);
+        let other = Commit { opens_room: false, ..empty_commit(&state) };
+        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &other).await, Ok(CommitResult::Applied(..))));
+        let state = backend.load_room().await.unwrap();
+        assert_eq!(state.sanctions, list, "another commit keeps them");
+        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &put(Arc::default(), &state)).await, Ok(CommitResult::Applied(..))));
+        let state = backend.load_room().await.unwrap();
+        assert!(state.sanctions.is_empty());
+        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &put(list, &state)).await, Ok(CommitResult::Applied(..))));
+        let state = backend.load_room().await.unwrap();
+        let end = Commit { removed_peers: vec![(test_peer(1), LEFT_TOMBSTONE)], leaves_room_empty: true, ends_room: true, opens_room: false, ..empty_commit(&state) };
+        assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &end).await, Ok(CommitResult::Applied(..))));
+        assert!(backend.load_room().await.unwrap().sanctions.is_empty(), "they end with the room");
+    }
+
     a_kept_room_exists_empty_until_its_retention_ends(backend, SMALL_LIMITS) {
         let partition = redis_keys::partition_of_room(&test_room());
         let begin = backend.store.load_room(&test_room()).await.unwrap().now;

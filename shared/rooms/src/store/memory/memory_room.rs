@@ -33,6 +33,9 @@ impl MemoryRoom {
         if let Some(settings) = &commit.settings {
             state.settings = settings.clone();
         }
+        if let Some(sanctions) = &commit.sanctions {
+            state.sanctions = sanctions.clone();
+        }
         if state.started_at > 0 && (commit.opens_room || commit.settings.is_some()) {
             state.ends_at = state.started_at + commit.max_life_ms.min(limits.room_life_ms);
         }
@@ -41,6 +44,7 @@ impl MemoryRoom {
         }
         if commit.ends_room {
             state.settings = Arc::default();
+            state.sanctions = Arc::default();
         }
         for (peer, member) in &commit.written_members {
             let before = state.members.get(peer);

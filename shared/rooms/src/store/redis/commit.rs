@@ -14,7 +14,7 @@ use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys, value_te
 
 use super::{COMMON_LUA, add_target, read_deliveries, room_call};
 use crate::{
-    room::{Member, PeerAttachment, ReplicationId, RoomState, Tombstone},
+    room::{Member, PeerAttachment, ReplicationId, RoomState, SanctionList, Tombstone},
     store::{Commit, Delivery, LoadedRoom, StateKind, StoreLimits},
 };
 
@@ -39,6 +39,7 @@ pub(super) fn commit_call(room: &RoomId, node: &NodeId, commit: &Commit, limits:
     call.add_arg(commit.settings.as_ref().map_or_else(String::new, |settings| settings.to_json()));
     call.add_arg(commit.max_life_ms).add_arg(commit.kept_until);
     call.add_arg(limits.max_room_retention_ms()).add_arg(u8::from(commit.leaves_room_empty));
+    call.add_arg(commit.sanctions.as_ref().map_or_else(String::new, |sanctions| sanctions.to_json()));
     add_members(&mut call, room, commit);
     add_nodes(&mut call, room, commit);
     add_events(&mut call, room, commit);
@@ -121,6 +122,9 @@ fn read_room_hash(hash: Value, replication_id: &ReplicationId, now: u64) -> Opti
     state.started_at = fields.get("beg").and_then(|start| start.parse().ok()).unwrap_or(0);
     if let Some(settings) = fields.get("set").and_then(|json| serde_json::from_str(json).ok()) {
         state.settings = Arc::new(settings);
+    }
+    if let Some(json) = fields.get("san") {
+        state.sanctions = Arc::new(SanctionList::from_json(json));
     }
     state.read_at = now;
     for (field, value) in &fields {

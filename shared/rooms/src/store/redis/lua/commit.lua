@@ -8,6 +8,7 @@
 --       14 settings (JSON) or '', 15 maximum life of this room ms,
 --       16 time until which an empty room is kept,
 --       17 maximum retention of deadlines, ms, 18 '1' if the room is empty,
+--       19 sanctions (JSON; '[]' to delete them) or '',
 --       then lists, each after its length:
 --       members to write: peer, record, node or '-', epoch, mailbox version (used if the peer has
 --         no mailbox), handle generation, '1' if the peer waits in the lobby
@@ -42,7 +43,7 @@ else
   matches = exists and found[1] == ARGV[1] and tonumber(found[2]) == version
 end
 
-local at = 19
+local at = 20
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -70,6 +71,11 @@ if ARGV[11] == '1' then
   redis.call('HDEL', room, 'wb')
 end
 if ARGV[14] ~= '' then redis.call('HSET', room, 'set', ARGV[14]) end
+if ARGV[19] == '[]' then
+  redis.call('HDEL', room, 'san')
+elseif ARGV[19] ~= '' then
+  redis.call('HSET', room, 'san', ARGV[19])
+end
 local began = redis.call('HGET', room, 'beg')
 if began and (ARGV[11] == '1' or ARGV[14] ~= '') then
   redis.call('HSET', room, 'end', text(tonumber(began) + math.min(tonumber(ARGV[15]), tonumber(ARGV[9]))))
@@ -182,7 +188,7 @@ each(function()
 end)
 if ARGV[13] == '1' then
   -- Only the tombstones remain, for the resume window.
-  redis.call('HDEL', room, 'set', 'beg', 'end')
+  redis.call('HDEL', room, 'set', 'san', 'beg', 'end')
   redis.call('PEXPIRE', room, window)
   redis.call('ZREM', KEYS[2], name)
 else

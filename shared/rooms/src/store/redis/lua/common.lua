@@ -9,7 +9,8 @@
 --   sb:on:{P}:<node>          set         the rooms in which the node has peers
 --   sb:node:{P}:<node>        topic       new entries and resyncs for peers of the node
 -- Fields of the room hash:
---   inc room instance · ver version · set settings (JSON) · beg begin of its life · end end of it
+--   inc room instance · ver version · set settings (JSON) · san sanctions (JSON)
+--   beg begin of its life · end end of it
 --   lin replication id · hl time since which all mailboxes belong to that replication id
 --   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox version>"
 --   g:<peer> handle generation that the client has · d:<peer> end of its resume window
