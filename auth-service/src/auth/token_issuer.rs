@@ -266,9 +266,7 @@ pub(crate) async fn find_creation(
     if !rooms.store().is_room_available(room) {
         return Err(StoreUnavailable);
     }
-    let found = rooms.store().load_room(room).await?;
-    let existing = found.room.filter(|room| room.exists(found.now));
-    Ok(existing.and_then(|room| room.settings.creation_id.clone()))
+    Ok(rooms.store().load_room_settings(room).await?.and_then(|settings| settings.creation_id))
 }
 
 /// Checks that the room of a credential is still the room that exists now.

@@ -36,6 +36,7 @@ mod store_limits;
 use std::{sync::Arc, time::Duration};
 
 use crate::feed::FeedSender;
+use crate::room::RoomSettings;
 use crate::usage::{MemoryUsageStore, UsageAmount, UsageKey, UtcDay};
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 use signalbox_redis::MemoryLevel;
@@ -125,6 +126,20 @@ impl RoomStore {
         match self {
             Self::Memory(store) => Ok(store.load_room(room)),
             Self::Redis(store) => store.load_room(room).await,
+        }
+    }
+
+    /// Loads the settings of a room without its members, which may be large. `None` if there is no
+    /// room. A room whose retention has just ended may still have its settings.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`].
+    pub async fn load_room_settings(&self, room: &RoomId) -> Result<Option<RoomSettings>, StoreUnavailable> {
+        match self {
+            Self::Memory(store) => {
+                Ok(store.load_room(room).room.map(|room| RoomSettings::clone(&room.settings)))
+            }
+            Self::Redis(store) => store.load_room_settings(room).await,
         }
     }
 

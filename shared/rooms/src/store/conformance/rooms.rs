@@ -49,6 +49,8 @@ store_tests! {
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &create).await, Ok(CommitResult::Applied(..))));
         let state = backend.load_room().await.unwrap();
         assert_eq!((state.ends_at, state.settings.kept_until), (0, kept_until));
+        let alone = backend.store.load_room_settings(&test_room()).await.unwrap().unwrap();
+        assert_eq!(alone.to_json(), state.settings.to_json(), "the settings without the members");
         assert_eq!(backend.store.list_rooms_in_partition(partition).await.unwrap(), [test_room()]);
         if backend.server.is_some() {
             let ttl: u64 = backend.run_raw_command(::redis::cmd("PTTL").arg(redis_keys::room_key(&test_room()))).await;
@@ -68,6 +70,8 @@ store_tests! {
         let over = Commit { settings: Some(Default::default()), leaves_room_empty: true, ends_room: true, opens_room: false, ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &over).await, Ok(CommitResult::Applied(..))));
         assert!(!backend.load_room().await.unwrap().settings.is_created());
+        let ended = backend.store.load_room_settings(&test_room()).await.unwrap();
+        assert!(ended.is_none_or(|settings| !settings.is_created()));
         // The memory store lists the name until the room is due.
         assert!(backend.server.is_none() || backend.store.list_rooms_in_partition(partition).await.unwrap().is_empty());
     }

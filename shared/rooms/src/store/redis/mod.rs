@@ -33,7 +33,7 @@ use super::{
     StoreUnavailable, store_limits::LiveLimits,
 };
 use crate::{
-    room::ReplicationId,
+    room::{ReplicationId, RoomSettings},
     usage::{UsageAmount, UsageKey, UtcDay},
 };
 
@@ -186,6 +186,17 @@ impl RedisRoomStore {
     pub(super) async fn load_room(&self, room: &RoomId) -> Result<LoadedRoom, StoreUnavailable> {
         let reply = self.run_room_script(&reads::LOAD_ROOM, room, room_call(room)).await?;
         commit::read_loaded_room(&mut ReplyReader::new(reply)).ok_or(StoreUnavailable)
+    }
+
+    pub(super) async fn load_room_settings(
+        &self,
+        room: &RoomId,
+    ) -> Result<Option<RoomSettings>, StoreUnavailable> {
+        let mut get = redis::cmd("HGET");
+        get.arg(redis_keys::room_key(room)).arg("set");
+        let reply = self.client.run_command(redis_keys::partition_of_room(room), &get).await?;
+        let json = ReplyReader::new(Value::Array(vec![reply])).next_text();
+        Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
     }
 
     pub(super) async fn commit(
