@@ -6,8 +6,8 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use signalbox_access::{AccessControl, GrantRevocation, RedisRuleLog, RuleLimits, RuleLog, RuleProof};
 use signalbox_config::{LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
-    KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health, guard_request,
-    metrics_response, not_found, open_listener, resource, stop_signal,
+    KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health, guard_request, not_found,
+    open_listener, open_metrics_listener, serve_metrics, stop_signal,
 };
 use signalbox_protocol::{clock, id::RoomId, problem::Problem};
 use signalbox_redis::{RedisClient, RedisStartError};
@@ -95,6 +95,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         );
     }
     let listener = open_listener(settings.server.listen, settings.limits.socket_buffer.0)?;
+    let metrics_listener = open_metrics_listener(&settings)?;
     let redis = start_redis(&settings, &secrets)?;
     let feed = redis.as_ref().map_or_else(silent_feed, feed_subscription::subscribe_feed);
     let store = redis.clone().map_or_else(
@@ -124,6 +125,10 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         store,
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
+    if let Some(listener) = metrics_listener {
+        let state = state.clone();
+        serve_metrics(listener, move || state.metrics())?;
+    }
     let gate_rules = web::Data::new(RequestGate::new(&settings.server));
     let (stopping_state, stop_signal) = (state.clone(), stop_signal()?);
     let app = move || {
@@ -132,7 +137,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
             .app_data(gate_rules.clone())
             .wrap(from_fn(guard_request))
             .configure(configure(state.clone()))
-            .configure(health_and_metrics(state, redis))
+            .configure(configure_health(move || check_ready(state.clone(), redis.clone())))
             .default_service(web::to(not_found))
     };
     let mut server = HttpServer::new(app)
@@ -230,22 +235,6 @@ fn remote_rooms(
 /// A feed without events: without Redis this process learns of no room.
 fn silent_feed() -> FeedSender {
     broadcast::Sender::new(FEED_BACKLOG)
-}
-
-/// Health and metrics of the process.
-fn health_and_metrics(
-    state: web::Data<AuthState>,
-    redis: Option<Arc<RedisClient>>,
-) -> impl FnOnce(&mut web::ServiceConfig) {
-    let metrics_state = state.clone();
-    move |config| {
-        config.configure(configure_health(move || check_ready(state.clone(), redis.clone()))).service(
-            resource("/metrics", "GET").route(web::get().to(move || {
-                let families = metrics_state.metrics();
-                async move { metrics_response(&families) }
-            })),
-        );
-    }
 }
 
 async fn check_ready(state: web::Data<AuthState>, redis: Option<Arc<RedisClient>>) -> Result<(), Problem> {

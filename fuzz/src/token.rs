@@ -63,7 +63,8 @@ impl FuzzKey {
             Algorithm::EdDSA => (KeyAlgorithm::EdDSA, EncodingKey::from_ed_der(&[ED25519, &bytes].concat())),
             Algorithm::ES256 => (KeyAlgorithm::ES256, EncodingKey::from_ec_der(&[P256, &bytes].concat())),
             _ => {
-                let secret = SharedSecret::new(SecretBytes::new(bytes.to_vec())).expect("a strong secret");
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                let secret = SharedSecret::new(SecretBytes::new(hex)).expect("a strong secret");
                 let encoding = EncodingKey::from_secret(secret.expose());
                 return Self { kid: secret.kid(), encoding, public: None, secret: Some(secret) };
             }

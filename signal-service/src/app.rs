@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use signalbox_http::{ApiError, RequestGate, configure_health, metrics_response, not_found, resource};
+use signalbox_http::{ApiError, RequestGate, configure_health, not_found, resource};
 use signalbox_protocol::problem::Problem;
 
 use crate::{admission::CredentialSource, node::SignalNode};
 
-/// The routes of a node besides the upgrade of `/ws/signal`. The process owns health and metrics.
+/// The routes of a node besides the upgrade of `/ws/signal`. The process owns health.
 pub fn configure_signal_routes(node: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         config
@@ -25,12 +25,10 @@ pub fn configure_signal_routes(node: Arc<SignalNode>) -> impl FnOnce(&mut web::S
 pub fn configure_standalone(node: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let gate = RequestGate::new(&node.settings.server);
-        let (ready_node, metrics_node) = (node.clone(), node.clone());
-        let metrics = move || std::future::ready(metrics_response(&metrics_node.gather_metrics()));
+        let ready_node = node.clone();
         config
             .app_data(web::Data::new(gate))
             .configure(configure_health(move || std::future::ready(ready_node.check_ready())))
-            .service(resource("/metrics", "GET").route(web::get().to(metrics)))
             .configure(configure_signal_routes(node))
             .default_service(web::to(not_found));
     }

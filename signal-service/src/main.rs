@@ -45,6 +45,7 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
     let ice = IceDirectory::new(&loaded.settings, &secrets.turn_secrets);
     let listener =
         signalbox_http::open_listener(loaded.settings.server.listen, loaded.settings.limits.socket_buffer.0)?;
+    let metrics = signalbox_http::open_metrics_listener(&loaded.settings)?;
     let store = match &secrets.redis_url {
         Some(url) => {
             let proof = RuleProof::Verifier(keys.verifier().clone());
@@ -59,6 +60,10 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
         }
     };
     let signal = SignalNode::start(loaded.settings.clone(), keys, handles, ice, store)?;
+    if let Some(listener) = metrics {
+        let node = signal.clone();
+        signalbox_http::serve_metrics(listener, move || node.gather_metrics())?;
+    }
     let routes = signal.clone();
     let server = connection::serve(listener, &signal, move || configure_standalone(routes.clone()))?;
     let handle = server.handle();

@@ -21,8 +21,8 @@ use signalbox_auth::{
 };
 use signalbox_config::{CommonFlags, ConfigError, LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
-    ProcessError, RequestGate, configure_health, metrics_response, not_found, open_listener, print_text,
-    resource, run_process, stop_signal,
+    ProcessError, RequestGate, configure_health, not_found, open_listener, open_metrics_listener, print_text,
+    run_process, serve_metrics, stop_signal,
 };
 use signalbox_protocol::{clock, id::random_hex};
 use signalbox_redis::RedisClient;
@@ -65,9 +65,10 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     let LoadedConfig { settings, secrets, .. } = loaded;
     let address = settings.server.listen;
     let (keys, handle_keys) = load_keys(&settings, &secrets)?;
-    let guests_allowed = settings.auth.guests.unwrap_or(address.ip().is_loopback());
+    let guests_allowed = settings.auth.guests.unwrap_or(settings.server.is_local());
     let listener = open_listener(address, settings.limits.socket_buffer.0)?;
     let bound = listener.local_addr()?;
+    let metrics_listener = open_metrics_listener(&settings)?;
 
     let redis = match &secrets.redis_url {
         Some(url) => Some(RedisClient::start(url.expose(), &settings.redis)?),
@@ -118,6 +119,10 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 
+    if let Some(listener) = metrics_listener {
+        let (signal, auth) = (signal.clone(), auth.clone());
+        serve_metrics(listener, move || [signal.gather_metrics(), auth.metrics()].concat())?;
+    }
     let (signal_routes, auth_routes) = (signal.clone(), auth.clone());
     let server = connection::serve(listener, &signal, move || {
         configure_routes(signal_routes.clone(), auth_routes.clone())
@@ -146,15 +151,9 @@ fn configure_routes(
     move |config| {
         let gate = RequestGate::new(&signal.settings.server);
         let ready = signal.clone();
-        let (metrics_signal, metrics_auth) = (signal.clone(), auth.clone());
-        let metrics = move || {
-            let families = [metrics_signal.gather_metrics(), metrics_auth.metrics()].concat();
-            std::future::ready(metrics_response(&families))
-        };
         config
             .app_data(web::Data::new(gate))
             .configure(configure_health(move || std::future::ready(ready.check_ready())))
-            .service(resource("/metrics", "GET").route(web::get().to(metrics)))
             .configure(signalbox_auth::configure(auth))
             .configure(app::configure_signal_routes(signal))
             .configure(pages::configure_pages)

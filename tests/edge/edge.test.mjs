@@ -183,6 +183,17 @@ describe('the edge', () => {
       assert.equal(headers.origin, `https://${headers.host}`);
     });
 
+    it('only the paths of WebSockets may upgrade', async () => {
+      for (const [path, method] of [['/auth/token', 'POST'], ['/auth/validate', 'GET'], ['/api/rooms', 'POST'], ['/ws/validate', 'GET'], ['/ws/signal', 'POST'], ['/ws/events', 'POST']]) {
+        seen.length = 0;
+        const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'content-length': '2' };
+        const answer = await edge.request(path, { method, headers, body: '{}' });
+        assert.equal(answer.status, 200, path);
+        assert.equal(seen[0].headers.upgrade, undefined, path);
+        assert.notEqual(seen[0].headers.connection, 'upgrade', path);
+      }
+    });
+
     it('health, metrics and unknown paths are not reachable from outside', async () => {
       seen.length = 0;
       for (const path of ['/health/live', '/health/ready', '/metrics', '/ws/', '/ws/other', '/ws/signal/x', '/auth', '/%68ealth/live', '//metrics']) {

@@ -84,7 +84,7 @@ export class TestSite {
 
   /** Starts a service on a free port and waits until it is ready. */
   async startService(binary, user, redisPort, settings = {}) {
-    const port = await freePort();
+    const [port, metricsPort] = [await freePort(), await freePort()];
     const url = join(this.dir, `redis-url-${port}`);
     writeFileSync(url, this.secret(`redis_url_${user}`).replace('@redis:6379', `@127.0.0.1:${redisPort}`), { mode: 0o600 });
     const args = ['--listen', `127.0.0.1:${port}`, '--config', join(repo, 'deploy/signalbox.toml')];
@@ -93,14 +93,17 @@ export class TestSite {
       AUTH_SECRET_PREVIOUS_FILE: join(this.secrets, 'auth_secret_previous'),
       ...(user === 'auth' ? { SIGNALBOX_API_KEYS_FILE: join(this.secrets, 'api_keys'), ...SCOPES } : this.#sessionKeys()),
       REDIS_URL_FILE: url,
+      SIGNALBOX__SERVER__METRICS_LISTEN: `127.0.0.1:${metricsPort}`,
       SIGNALBOX__LOG__FILTER: 'debug',
       ...settings,
     };
-    return new RestartableProcess(port, async () => {
+    const service = new RestartableProcess(port, async () => {
       const child = this.startProcess(`${binary}-${port}`, join(bin, binary), args, env);
       await waitUntil(`${binary} is ready`, child, async () => (await fetch(`http://127.0.0.1:${port}/health/ready`)).ok);
       return child;
-    }).start();
+    });
+    service.metricsPort = metricsPort;
+    return service.start();
   }
 
   #sessionKeys() {

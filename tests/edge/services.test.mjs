@@ -173,8 +173,10 @@ describe('a deployment', () => {
   });
 
   it('serves health and metrics only on the inside', async () => {
-    for (const { port } of [auth, ...nodes]) {
-      for (const path of ['/health/live', '/health/ready', '/metrics']) assert.equal((await fetch(`http://127.0.0.1:${port}${path}`)).status, 200);
+    for (const { port, metricsPort } of [auth, ...nodes]) {
+      for (const path of ['/health/live', '/health/ready']) assert.equal((await fetch(`http://127.0.0.1:${port}${path}`)).status, 200);
+      assert.equal((await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).status, 200);
+      assert.equal((await fetch(`http://127.0.0.1:${port}/metrics`)).status, 404, 'not where clients connect');
     }
     for (const path of ['/health/live', '/health/ready', '/metrics']) assert.equal((await edge.request(path)).status, 404);
   });

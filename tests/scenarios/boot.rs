@@ -8,10 +8,11 @@ use signalbox_protocol::id::random_hex;
 use signalbox_tests::{
     cluster::random_secret,
     http::Request,
-    net::free_address,
+    net::{free_address, within},
     process::{EXIT_LIMIT, Process, ProcessOutput, run_to_exit},
     test_redis::TestRedis,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const BINARIES: [&str; 3] = ["signalbox", "signal-service", "auth-service"];
 
@@ -32,13 +33,16 @@ fn assert_one_line(ended: &ProcessOutput, code: i32, words: &[&str]) {
 #[tokio::test]
 async fn every_service_refuses_to_start_with_a_weak_secret() {
     let repeated = "0123456789abcdefg".repeat(2);
+    let short = &random_secret()[..62];
+    let ordered = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let rows = [
-        ("tiny-one", "32 random bytes"),
-        ("aaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbb", "different bytes"),
+        (short, "32 random bytes"),
         (&repeated, "repeated"),
         ("this-is-my-super-secret-key-0123456789", "known example"),
-        ("CHANGEME-changeme-0123456789-abcdefghij", "known example"),
-        ("abcdefghijklmnopqrstuvwxyz012345", "known example"),
+        ("qwertyuiopasdfghjklzxcvbnm1234567890", "known example"),
+        ("aaaaaaaaaaaaaaaaaaaaaaaaabcdefghij", "32 random bytes"),
+        ("our conference key, 2026: do not share it!!", "hexadecimal or base64"),
+        (ordered, "order of the alphabet"),
     ];
     for binary in BINARIES {
         for name in ["AUTH_SECRET", "AUTH_SECRET_PREVIOUS"] {
@@ -167,4 +171,108 @@ async fn an_unreachable_redis_server_fails_the_boot_within_its_deadline() {
     assert_one_line(&ended, 1, &["Redis did not answer", "is it running"]);
     let password = url.split(['/', ':', '@']).nth(4).unwrap();
     assert!(password.len() == 32 && !ended.stderr.contains(password), "{ended:?}");
+}
+
+#[tokio::test]
+async fn metrics_have_an_address_of_their_own() {
+    for binary in BINARIES {
+        let secret = random_secret();
+        let service = Process::start(binary, &env(&[("AUTH_SECRET", &secret)])).await;
+        for path in ["/metrics", "/metrics/", "//metrics", "/%6detrics", "/auth/../metrics"] {
+            let answer = Request::get(path).send(service.address).await;
+            assert!(
+                answer.status >= 400 && !answer.text.contains("# TYPE"),
+                "{binary} {path}: {}",
+                answer.text
+            );
+        }
+        let answer = Request::get("/metrics").send(service.metrics_address).await;
+        assert!(answer.status == 200 && answer.text.contains("# TYPE"), "{binary}: {}", answer.text);
+        for path in ["/", "/health/live", "/auth/token", "/ws/signal"] {
+            Request::get(path).send(service.metrics_address).await.assert_problem(404, "not_found");
+        }
+        let foreign = Request::get("/metrics").header("Host", "rebound.example");
+        foreign.send(service.metrics_address).await.assert_problem(403, "host_not_allowed");
+        let taken = service.metrics_address.to_string();
+        let second = env(&[("AUTH_SECRET", &secret), ("SIGNALBOX__SERVER__METRICS_LISTEN", &taken)]);
+        let ended =
+            run_to_exit(binary, &["--listen", &free_address().to_string()], &second, EXIT_LIMIT).await;
+        assert_one_line(&ended, 1, &[&taken, "the port is taken"]);
+        let same = free_address().to_string();
+        let shared = env(&[("AUTH_SECRET", &secret), ("SIGNALBOX__SERVER__METRICS_LISTEN", &same)]);
+        let ended = run_to_exit(binary, &["--listen", &same], &shared, EXIT_LIMIT).await;
+        assert_one_line(&ended, 2, &["server.metrics_listen"]);
+    }
+}
+
+/// Each header is one that a proxy on the same machine leaves.
+#[tokio::test]
+async fn guests_need_no_setting_only_on_this_machine() {
+    let token = || Request::post("/auth/token", &json!({"room": "r"}));
+    let service = Process::start("signalbox", &[]).await;
+    let port = service.address.port();
+    assert_eq!(token().send(service.address).await.status, 200);
+    for host in ["localhost", "127.0.0.1", "[::1]"] {
+        let page = token()
+            .header("Host", format!("{host}:{port}"))
+            .header("Origin", format!("http://{host}:{port}"));
+        assert_eq!(page.send(service.address).await.status, 200, "{host}");
+    }
+    for (name, value) in [
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("X-Forwarded-Host", "rtc.example"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Real-IP", "203.0.113.9"),
+        ("Forwarded", "for=203.0.113.9"),
+        ("Via", "1.1 edge"),
+    ] {
+        token().header(name, value).send(service.address).await.assert_problem(401, "guests_off");
+    }
+    let old =
+        String::from_utf8(token().to_bytes(service.address)).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1);
+    let mut stream = tokio::net::TcpStream::connect(service.address).await.unwrap();
+    stream.write_all(old.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("guests_off"), "a proxy without settings speaks HTTP/1.0: {answer}");
+    token().header("Host", "rtc.example").send(service.address).await.assert_problem(403, "host_not_allowed");
+
+    for settings in [
+        [("SIGNALBOX__SERVER__ALLOWED_HOSTS", "rtc.example,127.0.0.1")],
+        [("SIGNALBOX__SERVER__ALLOWED_ORIGINS", "https://rtc.example")],
+        [("SIGNALBOX__SERVER__TRUSTED_PROXIES", "127.0.0.1")],
+    ] {
+        let behind_proxy = Process::start("signalbox", &env(&settings)).await;
+        token().send(behind_proxy.address).await.assert_problem(401, "guests_off");
+        let chosen = [settings[0], ("SIGNALBOX__AUTH__GUESTS", "true")];
+        let chosen = Process::start("signalbox", &env(&chosen)).await;
+        let forwarded = token().header("X-Forwarded-For", "203.0.113.9");
+        assert_eq!(forwarded.send(chosen.address).await.status, 200, "{settings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_upgrades_is_answered_at_once() {
+    for binary in BINARIES {
+        let secret = random_secret();
+        let service = Process::start(binary, &env(&[("AUTH_SECRET", &secret)])).await;
+        for upgrade in ["websocket", "WebSocket", "h2c, websocket"] {
+            for path in ["/auth/token", "/ws/signal", "/nothing"] {
+                let request = Request::post(path, &json!({"room": "r"}));
+                let request = request.header("Connection", "Upgrade").header("Upgrade", upgrade);
+                let started = std::time::Instant::now();
+                let answer = request.send(service.address).await;
+                assert!(started.elapsed() < Duration::from_secs(3), "{binary} {path}");
+                // The head of a request for `/ws/signal` may be refused before.
+                assert!([400, 401].contains(&answer.status), "{binary} {path}: {}", answer.text);
+            }
+        }
+        let h2c = Request::post("/auth/token", &json!({"room": "r"}));
+        let h2c = h2c
+            .header("Connection", "Upgrade, HTTP2-Settings")
+            .header("Upgrade", "h2c")
+            .header("HTTP2-Settings", "");
+        assert_ne!(h2c.send(service.address).await.status, 400, "{binary}: an offer of HTTP/2 is ignored");
+    }
 }

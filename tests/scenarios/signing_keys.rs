@@ -60,7 +60,7 @@ async fn join_and_leave_until(cluster: &KeyedCluster, number: usize, stop: &Atom
 async fn refused_upgrades(cluster: &KeyedCluster) -> String {
     let mut refused = String::new();
     for node in &cluster.nodes {
-        let text = Request::get("/metrics").send(node.address).await.text;
+        let text = Request::get("/metrics").send(node.metrics_address).await.text;
         let lines = text.lines().filter(|line| line.starts_with("signalbox_refused_upgrades_total{"));
         refused.extend(lines.map(|line| format!("{line}\n")));
     }

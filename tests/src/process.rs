@@ -24,6 +24,8 @@ use crate::{
 pub struct Process {
     /// The address on which it listens.
     pub address: SocketAddr,
+    /// The address of `/metrics`.
+    pub metrics_address: SocketAddr,
     name: String,
     // A std mutex: held for one system call.
     child: Mutex<Child>,
@@ -125,6 +127,7 @@ impl Process {
     /// If the process cannot be started.
     pub fn launch_at(name: &str, address: SocketAddr, env: Env<'_>) -> Self {
         let (log, dir) = log_file(name);
+        let metrics_address = free_address();
         let out = File::create(&log).expect("a log file");
         let flags = env.iter().filter(|(name, _)| name.starts_with("--"));
         let child = Command::new(binary(name))
@@ -132,13 +135,14 @@ impl Process {
             .args(flags.flat_map(|(name, value)| [name, value]))
             .env_clear()
             .env("SIGNALBOX__LOG__FILTER", "debug")
+            .env("SIGNALBOX__SERVER__METRICS_LISTEN", metrics_address.to_string())
             .envs(env.iter().filter(|(name, _)| !name.starts_with("--")).cloned())
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a log file"))
             .stderr(out)
             .spawn()
             .expect("a process");
-        Self { address, name: name.to_owned(), child: Mutex::new(child), log, _dir: dir }
+        Self { address, metrics_address, name: name.to_owned(), child: Mutex::new(child), log, _dir: dir }
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
@@ -203,7 +207,7 @@ impl Process {
     /// The value of a metric; 0 if nothing was counted yet. `name` includes the labels, as in the
     /// text format.
     pub async fn metric(&self, name: &str) -> f64 {
-        let text = Request::get("/metrics").send(self.address).await.text;
+        let text = Request::get("/metrics").send(self.metrics_address).await.text;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a metric's value"))
     }

@@ -259,7 +259,10 @@ impl WebhookConfig {
         }
         let file = NamedTempFile::with_suffix(".toml").expect("a file");
         std::fs::write(file.path(), text).expect("a file");
-        let random: Vec<u8> = crate::cluster::random_secret().bytes().take(32).collect();
+        let hex = crate::cluster::random_secret();
+        let random: Vec<u8> = (0..hex.len() / 2)
+            .map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).expect("hexadecimal"))
+            .collect();
         Self { file, secret: format!("whsec_{}", STANDARD.encode(random)) }
     }
 

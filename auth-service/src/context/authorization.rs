@@ -18,7 +18,7 @@ use actix_web::{
     http::header::{self, HeaderMap},
 };
 use signalbox_access::AccessSubject;
-use signalbox_http::{ApiError, AuthorizationProof, check_origin};
+use signalbox_http::{ApiError, AuthorizationProof, check_origin, is_local_request};
 use signalbox_protocol::{CredentialRoot, clock, problem::Problem};
 use signalbox_token::{TokenError, UserClaims, scope::Scope};
 
@@ -127,7 +127,8 @@ pub(crate) fn authorize_api_key_or_guest(
         return Ok(RoomLimited::new(Principal::ApiKey(application)));
     }
     let guest = check_site(request, context).and_then(|_| {
-        if context.guests_allowed {
+        let is_allowed = !context.guests_must_be_local || is_local_request(request);
+        if context.guests_allowed && is_allowed {
             return Ok(Principal::Guest);
         }
         Err(Problem::new(401, "guests_off", "guests are off; send an API key as Authorization: Basic"))

@@ -19,10 +19,10 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-/// A display name.
+/// A display name: empty, or with a visible character. It has no invisible characters except spaces.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
-#[schema(value_type = String, pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]{0,64}$")]
+#[schema(value_type = String, pattern = r"^[^\x00-\x1F\x7F-\x9F\u061C\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF]{0,64}$")]
 pub(crate) struct DisplayName(Arc<str>);
 
 impl DisplayName {
@@ -66,7 +66,7 @@ pub(crate) type ReasonText = PlainText<256>;
 
 impl PartialSchema for ReasonText {
     fn schema() -> RefOr<Schema> {
-        let pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]{1,256}$";
+        let pattern = r"^[^\x00-\x1F\x7F-\x9F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]{1,256}$";
         let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
         text.description(Some("The reason of an access rule, for its readers.")).into()
     }

@@ -25,6 +25,8 @@ pub(crate) struct ServiceContext {
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) body_limit: usize,
     pub(crate) guests_allowed: bool,
+    /// Whether only guests on this machine are allowed, because no setting allows guests.
+    pub(crate) guests_must_be_local: bool,
     pub(crate) metrics: AuthMetrics,
     stop_signal: watch::Sender<bool>,
 }
@@ -50,6 +52,7 @@ impl ServiceContext {
             allowed_origins: settings.server.allowed_origins.clone(),
             body_limit: settings.limits.body.0,
             guests_allowed: parts.guests_allowed,
+            guests_must_be_local: settings.auth.guests.is_none(),
             metrics: AuthMetrics::new()?,
             stop_signal: watch::Sender::new(false),
         })

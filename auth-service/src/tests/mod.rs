@@ -48,9 +48,6 @@ use crate::{
     management::usage_reader::UsageReader,
 };
 
-/// The secret of the TURN servers, for tests that configure some.
-const TURN_SECRET: &str = "north0123456789abcdefghijklmnopqrstuvwxyz";
-
 /// A service with one application, whose API key is `backend`.
 struct TestService {
     state: web::Data<AuthState>,
@@ -79,7 +76,8 @@ impl TestService {
         settings.api_keys.insert(CallerId::parse("backend").unwrap(), table);
         change(&mut settings);
         let feed = FeedSender::new(8);
-        let turn = [SharedSecret::new(SecretBytes::new(TURN_SECRET)).unwrap()];
+        // For tests that configure TURN servers.
+        let turn = [random_secret()];
         let mut all = AuthParts {
             keys: SigningKeys::from_secret(&token_secret, None),
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
@@ -97,6 +95,9 @@ impl TestService {
             usage: UsageReader::None,
         };
         parts(&mut all);
+        if all.guests_allowed {
+            settings.auth.guests.get_or_insert(true);
+        }
         let state = web::Data::new(AuthState::new(&settings, all).unwrap());
         Self { state, token_secret, api_secret, feed }
     }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use signalbox_protocol::id::CallerId;
-use signalbox_token::count_distinct_bytes;
+use signalbox_token::{MIN_API_KEY_BYTES, WeakSecret, check_secret_digest, check_secret_strength};
 
 /// An API key: its id and the SHA-256 digest of its secret. The secret itself is not kept.
 #[derive(Debug, Clone)]
@@ -53,18 +53,18 @@ impl ApiKeys {
             let reserved = CallerId::RESERVED.join(", ");
             return Err(format!("key `{id}` has a reserved id ({reserved}); use another id"));
         }
+        let weak = |why: WeakSecret| {
+            format!("key `{id}` has a weak secret: it {why}; make one with: openssl rand -hex 32")
+        };
         let secret_digest = match secret.strip_prefix("sha256=") {
             Some(hex) => parse_digest(hex)
                 .ok_or(format!("key `{id}` has a sha256= that is not 64 hexadecimal digits"))?,
-            // 32 random hexadecimal digits almost never have fewer than six different ones, but
-            // sometimes only nine, so the bound of the other secrets would be too strict here.
-            None if secret.len() < 22 || count_distinct_bytes(secret.as_bytes()) < 6 => {
-                return Err(format!(
-                    "key `{id}` has a weak secret; use at least 128 random bits: openssl rand -hex 16"
-                ));
+            None => {
+                check_secret_strength(secret.as_bytes(), MIN_API_KEY_BYTES).map_err(weak)?;
+                Sha256::digest(secret.as_bytes()).into()
             }
-            None => Sha256::digest(secret.as_bytes()).into(),
         };
+        check_secret_digest(&secret_digest, &[id]).map_err(weak)?;
         Ok(ApiKey { id: id.to_owned(), secret_digest })
     }
 
@@ -91,6 +91,11 @@ impl ApiKeys {
         self.0.is_empty()
     }
 
+    /// The id of each key and the digest of its secret.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = (&str, [u8; 32])> {
+        self.0.iter().map(|key| (key.id.as_str(), key.secret_digest))
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|key| key.id.as_str())
     }
@@ -113,10 +118,14 @@ mod tests {
 
     use super::*;
 
+    fn to_hex(text: &[u8]) -> String {
+        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     #[test]
     fn an_api_key_needs_matching_id_and_secret() {
         let (a, b) = (random_hex(), random_hex());
-        let digest: String = Sha256::digest(b.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = to_hex(b.as_bytes());
         let keys = ApiKeys::parse(&format!("one:{a},\n two:sha256={digest}")).unwrap();
         assert_eq!(keys.authenticate("one", &a).unwrap().id, "one");
         assert_eq!(keys.authenticate("two", &b).unwrap().id, "two");
@@ -134,6 +143,12 @@ mod tests {
             ("weak:1234567890".to_owned(), "`weak`"),
             (format!("weak:{}", "a".repeat(40)), "`weak`"),
             (format!("weak:{}", "abcde".repeat(8)), "`weak`"),
+            ("weak:passwordpasswordpassword".to_owned(), "`weak`"),
+            ("weak:qwertyuiopasdfghjklzxcvbnm".to_owned(), "`weak`"),
+            (format!("empty:sha256={}", to_hex(b"")), "`empty`"),
+            (format!("word:sha256={}", to_hex(b"password")), "`word`"),
+            (format!("itself:sha256={}", to_hex(b"itself")), "`itself`"),
+            (format!("zero:sha256={}", "0".repeat(64)), "`zero`"),
             ("d:sha256=12".to_owned(), "`d`"),
             (format!("guest:{good}"), "`guest`"),
             (format!("x:{good},x:{good}"), "`x` twice"),
@@ -141,6 +156,5 @@ mod tests {
             let error = ApiKeys::parse(&text).unwrap_err();
             assert!(error.contains(expected) && !error.contains("1234567890"), "{error}");
         }
-        assert!(ApiKeys::parse(&format!("short:{}", &"abcdef".repeat(4)[..22])).is_ok());
     }
 }

@@ -29,10 +29,10 @@ pub use error::ConfigError;
 pub use flags::CommonFlags;
 pub use loader::LoadedConfig;
 pub use model::{
-    ApiKeySettings, AuthSettings, CandidateSettings, IceSettings, LimitSettings, LobbyPolicy, LogSettings,
-    PERMISSIONS, ProviderSettings, RedisSettings, RoleSettings, RoleTemplate, RoomDefaults, ServerSettings,
-    ServiceSettings, TimingSettings, TurnServer, UsageSettings, UserAlgorithm, WebhookEndpoint,
-    WebhookSettings,
+    ApiKeySettings, AuthSettings, CandidateSettings, IceSettings, LOOPBACK_HOSTS, LimitSettings, LobbyPolicy,
+    LogSettings, PERMISSIONS, ProviderSettings, RedisSettings, RoleSettings, RoleTemplate, RoomDefaults,
+    ServerSettings, ServiceSettings, TimingSettings, TurnServer, UsageSettings, UserAlgorithm,
+    WebhookEndpoint, WebhookSettings,
 };
 pub use redis_url::{HostPort, RedisHosts, RedisUrl};
 pub use secrets::SecretSettings;

@@ -40,6 +40,7 @@ impl LoadedConfig {
         let mut secrets = SecretSettings::read_from_env(flags, env)?;
         let mut warnings = check_settings(&settings)?;
         secrets.read_endpoint_secrets(&settings.webhooks, env)?;
+        secrets.check_distinct()?;
         check_turn_secrets(&settings, secrets.turn_secrets.len())?;
         warnings.extend(unused_setting_warnings(&settings, &secrets));
         let has_application = settings.auth.providers.iter().any(ProviderSettings::is_application);

@@ -6,6 +6,8 @@ use crate::{
     ApiKeys, CommonFlags, ConfigError, EndpointSecrets, EnvVars, RedisUrl, WebhookSecrets, WebhookSettings,
     environment::read_value_or_file, error::ensure_setting,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
 use signalbox_token::{SecretBytes, SharedSecret};
 
 const TURN_SECRETS: &str = "SIGNALBOX_TURN_SECRETS";
@@ -37,11 +39,6 @@ impl SecretSettings {
     pub(crate) fn read_from_env(flags: &CommonFlags, env: &EnvVars) -> Result<Self, ConfigError> {
         let auth = read_shared_secret("AUTH_SECRET", env)?;
         let auth_previous = read_shared_secret("AUTH_SECRET_PREVIOUS", env)?;
-        ensure_setting(
-            auth.is_none() || auth != auth_previous,
-            "AUTH_SECRET_PREVIOUS",
-            "is the same as AUTH_SECRET; unset it",
-        )?;
         let handle_key = read_shared_secret("SIGNALBOX_SESSION_KEY", env)?;
         let handle_key_previous = read_shared_secret("SIGNALBOX_SESSION_KEY_PREVIOUS", env)?;
         ensure_setting(
@@ -50,11 +47,6 @@ impl SecretSettings {
             "is set without SIGNALBOX_SESSION_KEY; a rotation needs both",
         )?;
         let user_secret = read_shared_secret("SIGNALBOX_USER_SECRET", env)?;
-        ensure_setting(
-            user_secret.is_none() || (user_secret != auth && user_secret != auth_previous),
-            "SIGNALBOX_USER_SECRET",
-            "is the same as AUTH_SECRET, but a system that names users must not be able to make tokens; use another value",
-        )?;
         let turn_secrets = read_value_or_file(TURN_SECRETS, env)?
             .map_or(Ok(Vec::new()), |text| parse_turn_secrets(&text))?;
         let api_keys = match read_value_or_file("SIGNALBOX_API_KEYS", env)? {
@@ -100,6 +92,46 @@ impl SecretSettings {
         Ok(())
     }
 
+    /// Checks that no two secrets are the same: the owner of one would have the rights of the other.
+    pub(crate) fn check_distinct(&self) -> Result<(), ConfigError> {
+        let shared = [
+            ("AUTH_SECRET", &self.auth),
+            ("AUTH_SECRET_PREVIOUS", &self.auth_previous),
+            ("SIGNALBOX_SESSION_KEY", &self.handle_key),
+            ("SIGNALBOX_SESSION_KEY_PREVIOUS", &self.handle_key_previous),
+            ("SIGNALBOX_USER_SECRET", &self.user_secret),
+        ];
+        let digest = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
+        let mut digests: Vec<(String, [u8; 32])> = Vec::new();
+        for (name, secret) in shared {
+            digests.extend(secret.iter().map(|secret| (name.to_owned(), digest(secret.expose()))));
+        }
+        for (index, secret) in self.turn_secrets.iter().enumerate() {
+            digests.push((format!("number {} of {TURN_SECRETS}", index + 1), digest(secret.expose())));
+        }
+        for (id, digest) in self.api_keys.digests() {
+            digests.push((format!("the key `{id}` of SIGNALBOX_API_KEYS"), digest));
+        }
+        let by_variable = self.webhooks.by_variable.iter().map(|(name, secrets)| (name.as_str(), secrets));
+        for (name, secrets) in
+            by_variable.chain([("SIGNALBOX_WEBHOOK_SECRETS", &self.webhooks.shared_secrets)])
+        {
+            for (index, secret) in secrets.expose().enumerate() {
+                let name = format!("number {} of {name}", index + 1);
+                digests.push((name, digest(STANDARD.encode(secret).as_bytes())));
+            }
+        }
+        for (index, (name, digest)) in digests.iter().enumerate() {
+            if let Some((other, _)) = digests[..index].iter().find(|(_, other)| other == digest) {
+                return Err(ConfigError::invalid_setting(
+                    name,
+                    format!("is the same as {other}; use another value"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Comment lines for `--check-config` that say which secrets are set.
     pub(crate) fn describe(&self) -> String {
         let set = |is_set: bool| if is_set { "set" } else { "not set" };
@@ -131,20 +163,12 @@ fn read_shared_secret(name: &str, env: &EnvVars) -> Result<Option<SharedSecret>,
 
 fn parse_turn_secrets(text: &str) -> Result<Vec<SharedSecret>, ConfigError> {
     let parts = text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|part| !part.is_empty());
-    let mut secrets: Vec<SharedSecret> = Vec::new();
-    for (index, part) in parts.enumerate() {
-        let number = index + 1;
-        let problem = |weak| format!("number {number} {weak}; make one with: openssl rand -hex 32");
-        let secret = SharedSecret::new(SecretBytes::new(part))
-            .map_err(|weak| ConfigError::invalid_setting(TURN_SECRETS, problem(weak)))?;
-        ensure_setting(
-            !secrets.contains(&secret),
-            TURN_SECRETS,
-            &format!("contains number {number} twice; remove one of them"),
-        )?;
-        secrets.push(secret);
-    }
-    Ok(secrets)
+    let parse = |(index, part): (usize, &str)| {
+        let problem = |weak| format!("number {} {weak}; make one with: openssl rand -hex 32", index + 1);
+        SharedSecret::new(SecretBytes::new(part))
+            .map_err(|weak| ConfigError::invalid_setting(TURN_SECRETS, problem(weak)))
+    };
+    parts.enumerate().map(parse).collect()
 }
 
 fn read_webhook_secrets(name: &str, env: &EnvVars) -> Result<Option<WebhookSecrets>, ConfigError> {
@@ -163,9 +187,56 @@ mod tests {
         let strong = || format!("{}{}", random_hex(), random_hex());
         let (a, b) = (strong(), strong());
         assert_eq!(parse_turn_secrets(&format!("{a}, {b}\n")).unwrap().len(), 2);
-        for (text, expected) in [(format!("{a},short"), "number 2"), (format!("{a} {a}"), "twice")] {
+        for (text, expected) in [(format!("{a},short"), "number 2"), (format!("{b} {a} 12345"), "number 3")] {
             let error = parse_turn_secrets(&text).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains(&a), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_two_secrets_may_be_the_same() {
+        let digest = |text: &str| -> String {
+            Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        // The text that each variable holds for one secret.
+        type Form = fn(&str) -> String;
+        let forms: [(&str, Form); 8] = [
+            ("AUTH_SECRET", str::to_owned),
+            ("AUTH_SECRET_PREVIOUS", str::to_owned),
+            ("SIGNALBOX_SESSION_KEY", str::to_owned),
+            ("SIGNALBOX_SESSION_KEY_PREVIOUS", str::to_owned),
+            ("SIGNALBOX_USER_SECRET", str::to_owned),
+            ("SIGNALBOX_TURN_SECRETS", str::to_owned),
+            ("SIGNALBOX_API_KEYS", |text| format!("shop:{text}")),
+            ("SIGNALBOX_WEBHOOK_SECRETS", |text| format!("whsec_{text}")),
+        ];
+        let random = || {
+            let bytes = Sha256::digest(random_hex());
+            STANDARD.encode(bytes)
+        };
+        let check = |values: &[(&str, String)]| {
+            let mut env: EnvVars =
+                values.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+            // The previous session key needs a current one.
+            env.entry("SIGNALBOX_SESSION_KEY".to_owned()).or_insert_with(random);
+            SecretSettings::read_from_env(&CommonFlags::default(), &env)?.check_distinct()
+        };
+        let same = random();
+        for (index, (first, first_form)) in forms.iter().enumerate() {
+            for (second, second_form) in &forms[index + 1..] {
+                let error = check(&[(first, first_form(&same)), (second, second_form(&same))]).unwrap_err();
+                let error = error.to_string();
+                assert!(error.contains(first) && error.contains(second) && !error.contains(&same), "{error}");
+                assert!(check(&[(first, first_form(&same)), (second, second_form(&random()))]).is_ok());
+            }
+        }
+        for (name, text) in [
+            ("SIGNALBOX_TURN_SECRETS", format!("{same} {same}")),
+            ("SIGNALBOX_API_KEYS", format!("a:{same} b:{same}")),
+            ("SIGNALBOX_API_KEYS", format!("a:{same} b:sha256={}", digest(&same))),
+            ("SIGNALBOX_WEBHOOK_SECRETS", format!("whsec_{same} whsec_{same}")),
+        ] {
+            assert!(check(&[(name, text)]).unwrap_err().to_string().contains(name), "{name}");
         }
     }
 

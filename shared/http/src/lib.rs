@@ -8,7 +8,7 @@
 //!   request
 //! - [`check_origin`]: the web sites that may use the server
 //! - [`TrustedProxies`]: the address of a client behind proxies
-//! - [`configure_health`], [`metrics_response`]: the routes for operators
+//! - [`configure_health`], [`serve_metrics`]: the routes for operators
 //! - [`HttpClient`]: requests to other servers within bounds; [`JwksCache`]: their public keys
 //! - [`run_process`], [`open_listener`], [`stop_signal()`]: start and stop of the process
 //!
@@ -49,11 +49,11 @@ pub use json_body::{AuthorizationProof, JsonBody, json_config};
 pub use json_members::{DeferredMember, bad_field};
 pub use jwks_cache::{JwksCache, JwksCacheSettings, KeySetSource};
 pub use listener::{ListenError, open_listener};
-pub use metrics::metrics_response;
+pub use metrics::{open_metrics_listener, serve_metrics};
 pub use process::{ProcessError, print_text, run_process};
 pub use query_params::parse_query;
 pub use request_gate::{
-    RequestGate, TrustedProxies, check_host, check_origin, guard_request, is_origin_allowed,
+    RequestGate, TrustedProxies, check_host, check_origin, guard_request, is_local_request, is_origin_allowed,
 };
 pub use route::{not_found, resource};
 pub use stop_signal::stop_signal;

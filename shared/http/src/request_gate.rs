@@ -12,14 +12,17 @@
 use std::{net::IpAddr, time::Instant};
 
 use actix_web::{
-    Error,
+    Error, HttpRequest,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::{
+        Method, Version,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web,
 };
-use signalbox_config::{ServerSettings, address_ranges::AddressRanges};
+use signalbox_config::{LOOPBACK_HOSTS, ServerSettings, address_ranges::AddressRanges};
 use signalbox_protocol::problem::Problem;
 use signalbox_token::JWKS_PATH;
 
@@ -27,8 +30,15 @@ use crate::problem_response;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The host names of a loopback address.
-const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// Headers that a proxy adds.
+const PROXY_HEADERS: [HeaderName; 6] = [
+    FORWARDED_FOR,
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+    header::FORWARDED,
+    header::VIA,
+];
 
 /// Headers that every response carries, unless its handler has set its own.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
@@ -84,7 +94,8 @@ pub async fn guard_request(
     // secret.
     let any_host = request.path() == JWKS_PATH;
     let hosts = if any_host { &[][..] } else { &rules.allowed_hosts };
-    let mut response = match check_host(request.headers(), hosts) {
+    let checked = check_host(request.headers(), hosts).and_then(|()| check_upgrade(&request));
+    let mut response = match checked {
         Ok(()) => next.call(request).await?.map_into_left_body(),
         Err(problem) => request.into_response(problem_response(&problem)).map_into_right_body(),
     };
@@ -114,6 +125,38 @@ fn log_request<B>(response: &ServiceResponse<B>, start: Instant) {
     } else {
         tracing::info!(target: "signalbox_http::access", %method, path, status, ms, "request");
     }
+}
+
+/// Refuses an upgrade to a WebSocket with a method other than GET (RFC 6455, section 4.1). The HTTP
+/// library takes its body for a stream without end, so a handler would wait for the end.
+fn check_upgrade(request: &ServiceRequest) -> Result<(), Problem> {
+    let is_websocket = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+    };
+    let upgrades = request.headers().get_all(header::UPGRADE).any(is_websocket);
+    if request.method() == Method::GET || !upgrades {
+        return Ok(());
+    }
+    Err(Problem::new(400, "bad_request", "only GET may upgrade to a WebSocket; drop the header Upgrade"))
+}
+
+/// Whether a request comes from this machine and not through a proxy: the other end of the socket,
+/// `Host` and `Origin` are loopback addresses, and no proxy has left a trace.
+pub fn is_local_request(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let is_local_host =
+        |host: &str| LOOPBACK_HOSTS.iter().any(|name| name.eq_ignore_ascii_case(strip_port(host)));
+    let is_local_origin =
+        |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| is_local_host(authority));
+    request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+        // A proxy without settings speaks HTTP/1.0.
+        && request.version() == Version::HTTP_11
+        && single_header_value(headers, header::HOST).is_some_and(is_local_host)
+        && single_header_value(headers, header::ORIGIN).is_none_or(is_local_origin)
+        && !PROXY_HEADERS.iter().any(|name| headers.contains_key(name))
 }
 
 /// Checks the `Origin` of a request (RFC 6454). A request without one comes from a native client

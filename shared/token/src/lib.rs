@@ -21,7 +21,9 @@ mod verifier;
 pub use claims::{ISSUER, ManagementClaims, RoomClaims, UserClaims};
 pub use jwk::{JWKS_PATH, JwksError, MAX_JWKS_BYTES, MAX_JWKS_KEYS, PublicJwk, parse_jwks};
 pub use opaque_token::{OpaqueToken, OpaqueTokenKind};
-pub use secret::{SecretBytes, SharedSecret, WeakSecret, count_distinct_bytes};
+pub use secret::{
+    MIN_API_KEY_BYTES, SecretBytes, SharedSecret, WeakSecret, check_secret_digest, check_secret_strength,
+};
 pub use ticket::{
     MemoryTicketStore, TICKET_LIFE, TicketRedemption, TooManyTickets, USED_TICKET_VALUE, parse_ticket_digest,
 };

@@ -2,6 +2,7 @@
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 
@@ -35,7 +36,9 @@ fn header_of_kind(kind: TokenKind) -> Header {
 }
 
 fn shared_secret() -> SharedSecret {
-    SharedSecret::new(SecretBytes::new("Zm9vYmFyMTIzNDU2Nzg5MHF3ZXJ0eXVpb3BhcwQx")).unwrap()
+    let digest = Sha256::digest("the secret of these tests");
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    SharedSecret::new(SecretBytes::new(hex)).unwrap()
 }
 
 fn sign(header: &Header, claims: &Value) -> String {

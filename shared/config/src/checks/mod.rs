@@ -71,6 +71,11 @@ fn check_server(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "server.allowed_hosts",
         "must have host names without a port, like rtc.example or [2001:db8::1]",
     )?;
+    ensure_setting(
+        server.metrics_listen.is_none_or(|address| address.port() == 0 || address != server.listen),
+        "server.metrics_listen",
+        "is the same as server.listen; choose another port, so that metrics are not public",
+    )?;
     let schemes = ["stun:", "stuns:", "turn:", "turns:"];
     let mut urls = settings.ice.servers.iter().flat_map(|server| &server.urls);
     ensure_setting(

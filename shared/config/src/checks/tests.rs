@@ -63,6 +63,37 @@ fn an_unsafe_setting_gives_a_warning() {
 }
 
 #[test]
+fn a_server_is_local_until_a_setting_names_a_proxy_or_another_site() {
+    let is_local = |change: &dyn Fn(&mut crate::ServerSettings)| {
+        let mut settings = ServiceSettings::default();
+        change(&mut settings.server);
+        settings.server.is_local()
+    };
+    let text = str::to_owned;
+    assert!(is_local(&|_| {}));
+    assert!(is_local(&|server| server.listen = "[::1]:1".parse().unwrap()));
+    assert!(is_local(&|server| server.allowed_hosts = vec![text("localhost"), text("[::1]")]));
+    assert!(is_local(
+        &|server| server.allowed_origins = vec![text("http://localhost:3000"), text("http://[::1]:1")]
+    ));
+    assert!(!is_local(&|server| server.listen = "0.0.0.0:1".parse().unwrap()));
+    assert!(!is_local(&|server| server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]));
+    assert!(!is_local(&|server| server.allowed_hosts = vec![text("localhost"), text("rtc.example")]));
+    assert!(!is_local(&|server| server.allowed_origins = vec![text("https://rtc.example")]));
+    assert!(!is_local(&|server| server.allowed_origins = vec![text("*")]));
+    assert!(!is_local(&|server| server.allowed_origins = vec![text("http://localhost.example")]));
+}
+
+#[test]
+fn metrics_do_not_share_the_address_of_clients() {
+    let mut settings = ServiceSettings::default();
+    settings.server.metrics_listen = Some(settings.server.listen);
+    assert!(check_settings(&settings).unwrap_err().to_string().contains("server.metrics_listen"));
+    settings.server.metrics_listen = Some("127.0.0.1:8081".parse().unwrap());
+    assert!(check_settings(&settings).is_ok());
+}
+
+#[test]
 fn a_ca_file_without_certificate_is_rejected_by_setting_name() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let block = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");

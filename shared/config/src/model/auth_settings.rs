@@ -14,7 +14,7 @@ use signalbox_token::scope::{RoomPattern, Scope};
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSettings {
     /// Whether callers without an API key get tokens. Unset: only in the all-in-one binary on
-    /// loopback.
+    /// loopback, without a proxy, and only clients on this machine.
     pub guests: Option<bool>,
     /// The rooms that guests may join. Empty: every room.
     pub guest_rooms: Vec<RoomPattern>,

@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{address_ranges::parse_range, logging::LogFormat, units::TimeSpan};
+use crate::{address_ranges::parse_range, logging::LogFormat, units::TimeSpan, url::HttpUrl};
 use signalbox_protocol::id::CallerId;
 
 pub use auth_settings::{ApiKeySettings, AuthSettings, ProviderSettings, UserAlgorithm};
@@ -80,6 +80,10 @@ impl ServiceSettings {
 pub struct ServerSettings {
     /// Address and port.
     pub listen: SocketAddr,
+    /// Address and port of `/metrics`, which the listening socket does not serve. Unset: no metrics
+    /// are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Other web sites that may use the server, like `https://app.example`; `*` is any site and
     /// unsafe.
     pub allowed_origins: Vec<String>,
@@ -97,11 +101,33 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            metrics_listen: None,
             allowed_origins: vec![],
             allowed_hosts: vec![],
             trusted_proxies: vec![],
             workers: 0,
         }
+    }
+}
+
+/// The host names of a loopback address.
+pub const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+impl ServerSettings {
+    /// Whether only clients on this machine are expected: the address is a loopback address, and no
+    /// setting names a proxy, another host or another web site.
+    pub fn is_local(&self) -> bool {
+        let is_local_host = |host: &str| LOOPBACK_HOSTS.iter().any(|name| name.eq_ignore_ascii_case(host));
+        let is_local_origin = |origin: &String| {
+            HttpUrl::split(origin).is_some_and(|url| {
+                let end = url.authority.rfind(':').filter(|colon| !url.authority[*colon..].contains(']'));
+                is_local_host(&url.authority[..end.unwrap_or(url.authority.len())])
+            })
+        };
+        self.listen.ip().is_loopback()
+            && self.trusted_proxies.is_empty()
+            && self.allowed_hosts.iter().all(|host| is_local_host(host))
+            && self.allowed_origins.iter().all(is_local_origin)
     }
 }
 
