@@ -24,8 +24,10 @@ use crate::{
 };
 
 /// How far a rule is dated ahead of the estimated time of the store, ms, so that it is not dated
-/// before its write. The script accepts a second.
-const LEAD_MS: u64 = 25;
+/// before its write: at the first attempt and, while Redis answers slowly, at the last ones. The
+/// script accepts a second.
+const FIRST_LEAD_MS: u64 = 25;
+const MAX_LEAD_MS: u64 = 800;
 
 /// The number of attempts to write a rule while another process writes one with the same key.
 const MAX_WRITE_ATTEMPTS: usize = 8;
@@ -150,10 +152,11 @@ impl RedisRuleLog {
         build: impl Fn(u64, Option<&AccessRule>) -> Option<AccessRule>,
     ) -> Result<RuleWriteResult, RedisUnavailable> {
         let (key_text, mut now_ms) = (key.to_string(), self.client.now_ms());
-        for _ in 0..MAX_WRITE_ATTEMPTS {
+        for attempt in 0..MAX_WRITE_ATTEMPTS {
+            let lead_ms = (FIRST_LEAD_MS << attempt).min(MAX_LEAD_MS);
             let old = AccessRule::parse(&key_text, &expected)
                 .filter(|old| self.proof.is_authentic(self.own_set(), old, now_ms));
-            let written_at = (now_ms + LEAD_MS).max(old.as_ref().map_or(0, |old| old.written_at + 1));
+            let written_at = (now_ms + lead_ms).max(old.as_ref().map_or(0, |old| old.written_at + 1));
             let Some(rule) = build(written_at, old.as_ref()) else {
                 return Ok(RuleWriteResult::NoSuchRule);
             };
