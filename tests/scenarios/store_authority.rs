@@ -197,7 +197,7 @@ async fn records_and_rules_outlive_the_rotation_of_the_signing_key() {
         assert!(TestConnection::open_with(node.address, &query).await.is_err(), "banned, or a removed key");
     }
     let newest = cluster.nodes.last().unwrap();
-    let reissued = Request::get("/metrics").send(newest.address).await.text;
+    let reissued = Request::get("/metrics").send(newest.metrics_address).await.text;
     assert!(reissued.contains("signalbox_rules{kind=\"ban\"} 1"), "{reissued}");
     assert!(reissued.contains("signalbox_rules_rejected 0"), "{reissued}");
     cluster.audit();
