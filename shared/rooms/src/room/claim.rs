@@ -82,7 +82,7 @@ impl DecisionBatch<'_> {
     /// token in it, so the room checks the peer as at a join.
     fn restore_member(&mut self, claim: &PeerClaim) -> InputOutcome {
         let epoch = claim.proof.known_epoch().saturating_add(1);
-        let member = Member { epoch, ..claim.member.clone() };
+        let member = Member { epoch, ..self.forgotten_record(&claim.member) };
         let restored = match claim.proof {
             ClaimProof::Handle { .. } => self.admit_member(&claim.peer, member),
             ClaimProof::Connection { .. } => self
@@ -115,7 +115,7 @@ impl DecisionBatch<'_> {
             }
             // The store has forgotten the old peer: see `restore_member`.
             None => {
-                let member = new_member(old.member.clone());
+                let member = new_member(self.forgotten_record(&old.member));
                 self.admit_member(new_peer, member).map_or_else(|refusal| refusal, |()| InputOutcome::Done)
             }
         }

@@ -131,9 +131,7 @@ impl DecisionBatch<'_> {
     /// this one. The sanctions of its user apply. After a removal, the record waits in the lobby only
     /// if both peers waited there.
     pub(super) fn reclaim_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
-        // A store that has forgotten the members may have forgotten the creation too.
-        let settings = &self.decision.next_state.settings;
-        if settings.is_created() && !settings.accepts_creation(member.creation.as_ref()) {
+        if !self.decision.next_state.settings.accepts_creation(member.creation.as_ref()) {
             return Err(InputOutcome::OtherCreation);
         }
         let sanctions = &self.decision.next_state.sanctions;
@@ -143,6 +141,13 @@ impl DecisionBatch<'_> {
         let member = &sanctions.apply_to(member.clone());
         let replacement = self.claim_grant(member)?.unwrap_or_else(|| member.clone());
         Ok(Member { waiting: member.waiting && replacement.waiting, ..replacement })
+    }
+
+    /// The record of a peer that the store has forgotten. The store may have forgotten the creation
+    /// of the room too; then the record fits the room without a creation.
+    pub(super) fn forgotten_record(&self, member: &Member) -> Member {
+        let is_created = self.decision.next_state.settings.is_created();
+        Member { creation: member.creation.clone().filter(|_| is_created), ..member.clone() }
     }
 
     /// The member of this user that has the grant of this token, and whether that member is detached.

@@ -476,11 +476,13 @@ fn a_newer_token_or_a_forgotten_peer_of_an_earlier_room_is_refused() {
     };
     assert_eq!(outcome_at(&room, 0, record(1)), InputOutcome::OtherCreation);
     assert_eq!(outcome_at(&room, 0, record(2)), InputOutcome::Done);
-    for (creation, is_admitted) in [(1, false), (2, true)] {
+    // A store that has forgotten the whole room has forgotten its creation too.
+    let forgotten = RoomState::new("r".into(), "L1".into());
+    for (room, creation, is_admitted) in [(&room, 1, false), (&room, 2, true), (&forgotten, 1, true)] {
         let mut claim = test_claim(3, 1, handle_proof(1), "another history");
         let RoomInput::Join { member, .. } = join_for_creation(3, Some(creation)) else { unreachable!() };
         claim.member = *member;
-        let outcome = outcome_at(&room, 0, RoomInput::Attach(Box::new(claim)));
+        let outcome = outcome_at(room, 0, RoomInput::Attach(Box::new(claim)));
         assert_eq!(matches!(outcome, InputOutcome::Attached(_)), is_admitted, "{creation}: {outcome:?}");
         assert_eq!(outcome == InputOutcome::OtherCreation, !is_admitted, "{creation}: {outcome:?}");
     }
