@@ -7,8 +7,8 @@
 //!   [`handle_authority`]
 //! - Sanctions: [`access_rules`], [`sanctions`], [`return_attempts`], [`mass_revocation`]
 //! - Rooms: [`rooms`], [`moderation`], [`lobby`]
-//! - Limits: [`limits`], [`peer_limits`], [`load_budgets`], [`abuse`], [`redis_traffic`],
-//!   [`data_retention`]
+//! - Limits: [`limits`], [`peer_limits`], [`table_shares`], [`load_budgets`], [`abuse`],
+//!   [`redis_traffic`], [`data_retention`]
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
 //!   [`partial_failure`]
 //! - Operation: [`boot`], [`event_feed`], [`usage`], [`webhooks`]
@@ -92,6 +92,7 @@ mod rooms;
 mod sanctions;
 mod signing_keys;
 mod store_authority;
+mod table_shares;
 mod tickets;
 mod token_lifetime;
 mod turn;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use signalbox_protocol::id::random_hex;
 use signalbox_tests::{
-    cluster::{StoreKind, TestCluster, TestRoom, random_secret},
+    cluster::{Settings, StoreKind, TestCluster, TestRoom, random_secret},
     http::{Request, Response},
     peer::{TestConnection, TestPeer},
     process::Process,
@@ -139,8 +139,14 @@ fn basic_auth(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
 
+/// The `Authorization` headers of two tenants.
+pub(crate) struct Tenants {
+    pub(crate) acme: String,
+    pub(crate) globex: String,
+}
+
 /// A deployment with two tenants whose keys are limited to their own rooms.
-async fn start_with_tenants(store: StoreKind) -> (TestCluster, [String; 2]) {
+pub(crate) async fn start_with_tenants(store: StoreKind, more: Settings<'_>) -> (TestCluster, Tenants) {
     let (own, secrets) = (random_secret(), [random_hex(), random_hex()]);
     let keys = format!("backend:{own},acme:{},globex:{}", secrets[0], secrets[1]);
     let mut env = vec![("SIGNALBOX_API_KEYS".to_owned(), keys)];
@@ -152,16 +158,24 @@ async fn start_with_tenants(store: StoreKind) -> (TestCluster, [String; 2]) {
     let settings = [
         ("LIMITS__RULES", "100"),
         ("LIMITS__KEY_RULES", "10"),
-        ("LIMITS__ROOM_RULES", "10"),
+        ("LIMITS__ROOM_RULES", "5"),
         ("AUTH__GUESTS", "true"),
         ("AUTH__GUEST_TTL", "15m"),
     ];
+    let settings = [&settings[..], more].concat();
     let mut cluster = TestCluster::start_with(store, &settings, &env).await;
     cluster.api_secret = own;
-    (cluster, [basic_auth("acme", &secrets[0]), basic_auth("globex", &secrets[1])])
+    let tenants =
+        Tenants { acme: basic_auth("acme", &secrets[0]), globex: basic_auth("globex", &secrets[1]) };
+    (cluster, tenants)
 }
 
-async fn ban_in_room(cluster: &TestCluster, credentials: &str, room: &str, user: &str) -> Response {
+pub(crate) async fn ban_in_room(
+    cluster: &TestCluster,
+    credentials: &str,
+    room: &str,
+    user: &str,
+) -> Response {
     let request = Request::post(format!("/api/rooms/{room}/bans"), &json!({"user": user, "for": 3600}));
     request.header("Authorization", credentials).send(cluster.auth_address()).await
 }
@@ -179,7 +193,7 @@ async fn assert_operator_has_places(cluster: &TestCluster) {
 }
 
 async fn a_tenant_cannot_fill_the_table_of_rules(store: StoreKind) {
-    let (cluster, [acme, globex]) = start_with_tenants(store).await;
+    let (cluster, Tenants { acme, globex }) = start_with_tenants(store, &[]).await;
     let mut written = 0;
     for n in 0..100 {
         let room = format!("acme-{}", n % 50);
@@ -206,7 +220,7 @@ async fn fill_rules(cluster: &TestCluster) {
 }
 
 async fn a_kick_has_effect_although_the_table_of_rules_is_full(store: StoreKind) {
-    let (cluster, _) = start_with_tenants(store).await;
+    let (cluster, _) = start_with_tenants(store, &[]).await;
     fill_rules(&cluster).await;
     let room = cluster.room("r");
     let host = join_host(&room).await;
@@ -238,7 +252,7 @@ async fn a_kick_has_effect_although_the_table_of_rules_is_full(store: StoreKind)
 }
 
 async fn kicked_guests_cannot_fill_the_table_of_rules(store: StoreKind) {
-    let (cluster, [_, globex]) = start_with_tenants(store).await;
+    let (cluster, Tenants { globex, .. }) = start_with_tenants(store, &[]).await;
     let room = cluster.room("r");
     let host = join_host(&room).await;
     for n in 0..100 {

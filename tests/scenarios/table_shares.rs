@@ -1,0 +1,209 @@
+//! One tenant fills a bounded table: another tenant and the operator still get a place. A setting of
+//! the section `limits` that this file does not know fails the test.
+
+use serde_json::{Value, json};
+use signalbox_config::LimitSettings;
+use signalbox_tests::{
+    cluster::{Settings, StoreKind, TestCluster},
+    http::{Request, Response},
+    peer::TestConnection,
+};
+
+use crate::sanctions::{Tenants, ban_in_room, start_with_tenants};
+
+const SMALL_TABLES: Settings<'static> =
+    &[("LIMITS__ROOM_PEERS", "10"), ("LIMITS__LOBBY_PEERS", "5"), ("LIMITS__ROOM_SANCTIONS", "16")];
+
+all_of!(
+    /// A table of which callers take places.
+    BoundedTable { AccessRules, RulesOfRoom, Sanctions, LobbyPlaces, RoomPlaces, Invites }
+);
+
+/// What a setting of the section `limits` bounds.
+enum LimitKind {
+    /// A table, with a row in this file.
+    Table(BoundedTable),
+    /// A table with a table test of its own.
+    TestedElsewhere,
+    /// The size or the rate of one message, peer, room or socket: no caller takes it from another.
+    OfOne,
+}
+
+fn limit_kind(setting: &str) -> LimitKind {
+    match setting {
+        "rules" | "key_rules" | "reserve" => LimitKind::Table(BoundedTable::AccessRules),
+        "room_rules" => LimitKind::Table(BoundedTable::RulesOfRoom),
+        "room_sanctions" => LimitKind::Table(BoundedTable::Sanctions),
+        "lobby_peers" => LimitKind::Table(BoundedTable::LobbyPlaces),
+        "room_peers" | "extra_moderators" => LimitKind::Table(BoundedTable::RoomPlaces),
+        // `room_limits.rs` of the auth service, `load_budgets.rs`, and the refusals of a full node.
+        "feed_readers" | "room_backlog_bytes" | "grant_backlog_bytes" | "node_outbox" | "connections" => {
+            LimitKind::TestedElsewhere
+        }
+        "frame" | "sdp" | "candidate" | "data" | "metadata" | "body" | "user_peers" | "burst" | "rate"
+        | "backlog" | "backlog_bytes" | "outbox" | "socket_buffer" => LimitKind::OfOne,
+        other => panic!("name the table that limits.{other} bounds, and give it a row"),
+    }
+}
+
+#[test]
+fn each_setting_of_limits_names_its_table() {
+    let settings = serde_json::to_value(LimitSettings::default()).unwrap();
+    let kinds: Vec<_> = settings.as_object().unwrap().keys().map(|name| limit_kind(name)).collect();
+    let has_setting =
+        |table: &&BoundedTable| kinds.iter().any(|kind| matches!(kind, LimitKind::Table(of) if of == *table));
+    let without: Vec<_> = BoundedTable::ALL.iter().filter(|table| !has_setting(table)).collect();
+    assert_eq!(without, [&BoundedTable::Invites], "its bound is no setting");
+}
+
+async fn api(
+    cluster: &TestCluster,
+    credentials: &str,
+    method: &'static str,
+    path: &str,
+    body: Value,
+) -> Response {
+    let request = Request::call(method, path, &body).header("Authorization", credentials);
+    request.send(cluster.auth_address()).await
+}
+
+/// Joins the room with this role, or as a guest without credentials. Returns the first frame.
+async fn join(
+    cluster: &TestCluster,
+    credentials: Option<&str>,
+    room: &str,
+    user: &str,
+    role: &str,
+) -> (TestConnection, Value) {
+    let body = match credentials {
+        Some(_) => json!({"room": room, "user": user, "role": role}),
+        None => json!({"room": room}),
+    };
+    let request = Request::post("/auth/token", &body);
+    let request = credentials.map_or(request.clone(), |value| request.header("Authorization", value));
+    let issued = request.send(cluster.auth_address()).await.assert_status(200).json();
+    let connection =
+        TestConnection::open(cluster.next_node().address, issued["token"].as_str().unwrap()).await;
+    let first = connection.next().await;
+    (connection, first)
+}
+
+/// One tenant, or the guests, take places until one is refused. Returns the code of the refusal.
+async fn fill(
+    cluster: &TestCluster,
+    tenants: &Tenants,
+    table: BoundedTable,
+    held: &mut Vec<TestConnection>,
+) -> String {
+    let code = |answer: &Response| answer.json()["code"].as_str().unwrap_or_default().to_owned();
+    for n in 0..300 {
+        let user = format!("u{n}");
+        let refused = match table {
+            BoundedTable::AccessRules | BoundedTable::RulesOfRoom => {
+                let room =
+                    if table == BoundedTable::AccessRules { format!("acme-{n}") } else { "acme-1".into() };
+                let answer = ban_in_room(cluster, &tenants.acme, &room, &user).await;
+                (answer.status != 201).then(|| code(&answer))
+            }
+            BoundedTable::Sanctions => {
+                let (peer, joined) = join(cluster, Some(&tenants.acme), "acme-1", &user, "guest").await;
+                let path = format!("/api/rooms/acme-1/participants/{}", joined["peerId"].as_str().unwrap());
+                held.push(peer);
+                let answer = api(cluster, &tenants.acme, "DELETE", &path, Value::Null).await;
+                (answer.status != 200).then(|| code(&answer))
+            }
+            BoundedTable::LobbyPlaces | BoundedTable::RoomPlaces => {
+                let (peer, first) = join(cluster, None, "globex-1", &user, "guest").await;
+                held.push(peer);
+                first["code"].as_str().map(str::to_owned)
+            }
+            BoundedTable::Invites => {
+                let answer =
+                    api(cluster, &tenants.acme, "POST", "/api/rooms/acme-1/invites", json!({})).await;
+                (answer.status != 201).then(|| code(&answer))
+            }
+        };
+        if let Some(code) = refused {
+            return code;
+        }
+    }
+    panic!("{table:?} is not full");
+}
+
+async fn assert_others_have_places(cluster: &TestCluster, tenants: &Tenants, table: BoundedTable) {
+    let (globex, operator) = (&tenants.globex, &cluster.basic_auth());
+    match table {
+        BoundedTable::AccessRules | BoundedTable::RulesOfRoom => {
+            ban_in_room(cluster, globex, "globex-1", "u").await.assert_status(201);
+            let banned = ban_in_room(cluster, operator, "acme-1", "eve").await;
+            assert!(banned.assert_status(201).json()["rule"].is_string(), "{table:?}: {}", banned.text);
+            for (path, body) in [
+                ("/api/bans", json!({"user": "eve", "for": 60})),
+                ("/api/revocations", json!({"key": "acme", "issued": true})),
+            ] {
+                api(cluster, operator, "POST", path, body).await.assert_status(200);
+            }
+        }
+        BoundedTable::Sanctions => {
+            let (_host, _) = join(cluster, Some(globex), "globex-1", "host", "host").await;
+            let (_peer, joined) = join(cluster, Some(globex), "globex-1", "u", "guest").await;
+            let path = format!("/api/rooms/globex-1/participants/{}", joined["peerId"].as_str().unwrap());
+            api(cluster, globex, "DELETE", &path, Value::Null).await.assert_status(200);
+            // In the full room the operator lifts a sanction, or bans the user by a rule.
+            let lift = "/api/rooms/acme-1/sanctions/u0";
+            api(cluster, operator, "DELETE", lift, Value::Null).await.assert_status(204);
+            ban_in_room(cluster, operator, "acme-1", "u1").await.assert_status(201);
+        }
+        BoundedTable::LobbyPlaces => {
+            let (_peer, first) = join(cluster, Some(globex), "globex-1", "u", "guest").await;
+            assert_eq!(first["type"], "waiting", "{first}");
+            let (_host, first) = join(cluster, Some(operator), "globex-1", "host", "host").await;
+            assert_eq!(first["type"], "joined", "{first}");
+        }
+        BoundedTable::RoomPlaces => {
+            for (credentials, user, role) in [(globex, "mod", "moderator"), (operator, "host", "host")] {
+                let (_peer, first) = join(cluster, Some(credentials), "globex-1", user, role).await;
+                assert_eq!(first["type"], "joined", "{user}: {first}");
+            }
+        }
+        BoundedTable::Invites => {
+            for (credentials, room) in [(globex, "globex-1"), (operator, "other")] {
+                let path = format!("/api/rooms/{room}/invites");
+                api(cluster, credentials, "POST", &path, json!({})).await.assert_status(201);
+            }
+        }
+    }
+}
+
+async fn no_tenant_takes_the_places_of_another(store: StoreKind) {
+    for table in BoundedTable::ALL {
+        let (cluster, tenants) = start_with_tenants(store, SMALL_TABLES).await;
+        let mut held = Vec::new();
+        if *table == BoundedTable::LobbyPlaces {
+            let room = json!({"id": "globex-1", "lobby": true});
+            api(&cluster, &tenants.globex, "POST", "/api/rooms", room).await.assert_status(201);
+        }
+        if *table == BoundedTable::Sanctions {
+            held.push(join(&cluster, Some(&tenants.acme), "acme-1", "host", "host").await.0);
+        }
+        let expected = match table {
+            BoundedTable::AccessRules => "key_rule_limit",
+            BoundedTable::RulesOfRoom => "room_rule_limit",
+            BoundedTable::Sanctions => "sanction_limit",
+            BoundedTable::LobbyPlaces | BoundedTable::RoomPlaces => "room_full",
+            BoundedTable::Invites => "conflict",
+        };
+        assert_eq!(fill(&cluster, &tenants, *table, &mut held).await, expected, "{table:?}");
+        assert_others_have_places(&cluster, &tenants, *table).await;
+    }
+}
+
+#[tokio::test]
+async fn no_tenant_takes_the_places_of_another_in_memory() {
+    no_tenant_takes_the_places_of_another(StoreKind::Memory).await;
+}
+
+#[tokio::test]
+async fn no_tenant_takes_the_places_of_another_over_redis() {
+    no_tenant_takes_the_places_of_another(StoreKind::Redis(2)).await;
+}
