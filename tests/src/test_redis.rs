@@ -30,6 +30,8 @@ const fn max_ttl_ms(kind: KeyKind) -> i64 {
         KeyKind::RefreshFamily | KeyKind::Invites => (30 * 24 + 1) * HOUR_MS,
         KeyKind::Room
         | KeyKind::Mailbox
+        | KeyKind::Bodies
+        | KeyKind::BodyHolders
         | KeyKind::NodeRooms
         | KeyKind::Due
         | KeyKind::UserRooms

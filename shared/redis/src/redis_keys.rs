@@ -129,6 +129,10 @@ key_kinds! {
     Room: "sb:room:", Hash, auth BOTH, signal BOTH;
     /// See [`mailbox_key`].
     Mailbox: "sb:box:", Stream, auth BOTH, signal BOTH;
+    /// See [`bodies_key`].
+    Bodies: "sb:body:", Stream, auth BOTH, signal BOTH;
+    /// See [`body_holders_key`].
+    BodyHolders: "sb:body-held:", SortedSet, auth BOTH, signal BOTH;
     /// See [`node_rooms_key`].
     NodeRooms: "sb:on:", Set, auth BOTH, signal BOTH;
     /// See [`due_key`].
@@ -242,6 +246,17 @@ pub fn room_key(room: &RoomId) -> String {
 /// The mailbox stream of one peer. TTL: the resume window and three leases.
 pub fn mailbox_key(room: &RoomId, peer: &PeerId) -> String {
     KeyKind::Mailbox.named_key_in(partition_of_room(room), format_args!("{room}:{peer}"))
+}
+
+/// The stream of the bodies that mailboxes of a room share. TTL: that of a mailbox, and 4 s.
+pub fn bodies_key(room: &RoomId) -> String {
+    KeyKind::Bodies.named_key_in(partition_of_room(room), room)
+}
+
+/// The peers whose mailboxes refer to shared bodies, by the time of the oldest entry that does. TTL:
+/// as [`bodies_key`].
+pub fn body_holders_key(room: &RoomId) -> String {
+    KeyKind::BodyHolders.named_key_in(partition_of_room(room), room)
 }
 
 /// The start of a node's topic in a room's partition. Scripts append the id of the node.
@@ -383,8 +398,14 @@ mod tests {
         let tag = format!("{{{}}}", HASH_TAGS[partition_of_room(&name)]);
         let p = partition_of_room(&name);
         let hooks = [webhook_queue_key(p), webhook_state_key(p), webhook_lease_key(p), webhook_dead_key(p)];
-        let others =
-            [room_key(&name), mailbox_key(&name, &peer), node_topic_prefix(&name), feed_topic(&name)];
+        let others = [
+            room_key(&name),
+            mailbox_key(&name, &peer),
+            bodies_key(&name),
+            body_holders_key(&name),
+            node_topic_prefix(&name),
+            feed_topic(&name),
+        ];
         for key in hooks.into_iter().chain(others) {
             assert!(key.contains(&tag), "{key}");
         }
@@ -397,6 +418,8 @@ mod tests {
         let keys = [
             (KeyKind::Room, room_key(&room)),
             (KeyKind::Mailbox, mailbox_key(&room, &peer)),
+            (KeyKind::Bodies, bodies_key(&room)),
+            (KeyKind::BodyHolders, body_holders_key(&room)),
             (KeyKind::NodeRooms, node_rooms_key(p, &node)),
             (KeyKind::Due, due_key(p)),
             (KeyKind::UserRooms, user_rooms_key(&user)),

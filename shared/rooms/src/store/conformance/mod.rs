@@ -30,6 +30,7 @@ mod nodes;
 mod redis_server;
 mod replication_id;
 mod rooms;
+mod shared_bodies;
 mod webhooks_and_usage;
 
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,7 @@ use redis::Value;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{MemoryLevel, RedisScript, ReplyReader, ScriptCall, redis_keys};
 
-use super::{COMMON_LUA, add_target, read_deliveries, room_call};
+use super::{COMMON_LUA, add_body_keys, add_target, read_deliveries, room_call};
 use crate::store::{
     AppendBatch, AppendError, AppendResult, AppendResults, BacklogBound, EntryKind, MessageTarget,
     OutgoingEntry, StoreLimits, StoreUnavailable,
@@ -30,6 +30,7 @@ pub(super) fn append_call(
     let mut call = room_call(room);
     call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
     call.add_key(redis_keys::mailbox_key(room, &batch.sender));
+    add_body_keys(&mut call, room);
     call.add_arg(batch.sender.as_str()).add_arg(node.as_str()).add_arg(batch.epoch);
     call.add_arg(batch.mailbox_version).add_arg(batch.acked_seq).add_arg(batch.known_last_id);
     match batch.handle_generation {

@@ -12,7 +12,7 @@ use signalbox_protocol::{
 };
 use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys, value_text};
 
-use super::{COMMON_LUA, add_target, read_deliveries, room_call};
+use super::{COMMON_LUA, add_body_keys, add_target, read_deliveries, room_call};
 use crate::{
     room::{Member, PeerAttachment, ReplicationId, RoomState, SanctionList, Tombstone},
     store::{Commit, Delivery, LoadedRoom, StateKind, StoreLimits},
@@ -30,6 +30,7 @@ pub(super) static COMMIT_WITHOUT_GROWTH: RedisScript =
 pub(super) fn commit_call(room: &RoomId, node: &NodeId, commit: &Commit, limits: &StoreLimits) -> ScriptCall {
     let mut call = room_call(room);
     call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
+    add_body_keys(&mut call, room);
     call.add_arg(&*commit.instance_id).add_arg(commit.version).add_arg(node.as_str()).add_arg(room.as_str());
     call.add_arg(redis_keys::node_topic_prefix(room)).add_arg(redis_keys::feed_topic(room));
     call.add_arg(2 * limits.backlog).add_arg(limits.entry_life_ms);

@@ -71,6 +71,11 @@ fn room_call(room: &RoomId) -> ScriptCall {
     call
 }
 
+/// Adds the keys of the bodies that several mailboxes share.
+fn add_body_keys(call: &mut ScriptCall, room: &RoomId) {
+    call.add_key(redis_keys::bodies_key(room)).add_key(redis_keys::body_holders_key(room));
+}
+
 /// Adds a peer and the index of its mailbox.
 fn add_target(call: &mut ScriptCall, room: &RoomId, peer: &PeerId) {
     call.add_arg(peer.as_str()).add_key_index(redis_keys::mailbox_key(room, peer));

@@ -25,7 +25,7 @@ pub(super) static MAILBOX_HEADS: RedisScript = room_script(include_str!("lua/mai
 
 pub(super) fn read_mailbox_call(room: &RoomId, reader: &MailboxReader, seq: u64) -> ScriptCall {
     let mut call = room_call(room);
-    call.add_key(redis_keys::mailbox_key(room, &reader.peer));
+    call.add_key(redis_keys::mailbox_key(room, &reader.peer)).add_key(redis_keys::bodies_key(room));
     call.add_arg(reader.peer.as_str()).add_arg(seq).add_arg(MAX_PAGE_ENTRIES).add_arg(MAX_PAGE_BYTES);
     call
 }

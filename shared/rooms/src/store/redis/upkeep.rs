@@ -9,7 +9,7 @@ use redis::Value;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
 use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys};
 
-use super::{room_call, room_script};
+use super::{add_body_keys, room_call, room_script};
 use crate::{
     store::{DueItem, NodeCensus, StoreLimits},
     usage::{UsageAmount, UsageKey, UtcDay},
@@ -46,6 +46,7 @@ pub(super) fn trim_mailboxes_call(
 ) -> ScriptCall {
     let mut call = room_call(room);
     call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
+    add_body_keys(&mut call, room);
     call.add_arg(room.as_str()).add_arg(limits.entry_life_ms).add_arg(limits.max_deletion_delay_ms);
     call.add_arg(room_version);
     for peer in peers {

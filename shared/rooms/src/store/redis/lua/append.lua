@@ -2,7 +2,8 @@
 -- records the seq that the sender's client has acknowledged.
 -- Runs after common.lua, which defines `room`, `replication_id` and the functions that are not
 -- defined here, and describes the data structures.
--- KEYS: 1 room hash, 2 deadlines of the partition, 3 mailbox of the sender, 4… mailboxes of targets
+-- KEYS: 1 room hash, 2 deadlines of the partition, 3 mailbox of the sender, 4 shared bodies,
+--       5 peers whose mailboxes refer to them, 6… mailboxes of targets
 -- ARGV: 1 sender, 2 node, 3 epoch, 4 mailbox version of the sender, 5 its acknowledged seq,
 --       6 highest id that the node knows to be accepted, also by direct delivery,
 --       7 handle generation of the client or '', 8 room name, 9 topic prefix,
@@ -22,7 +23,7 @@
 --         | {'r'} too much waits in the room, {'g'} of the grant, and a target does not read
 --         | {'s'} stale: the message depends on an old version of the room; later messages have no
 --           result
-local deadlines, sender_mailbox_key = KEYS[2], KEYS[3]
+local deadlines, sender_mailbox_key, bodies_key, holders_key = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local sender, me, epoch = ARGV[1], ARGV[2], ARGV[3]
 local known_mailbox_version, acked_seq = ARGV[4], tonumber(ARGV[5])
 local known_last_id, handle_generation = tonumber(ARGV[6]), ARGV[7]
@@ -41,8 +42,9 @@ local known_room_version, message_count, max_room_retention = ARGV[14], tonumber
 -- heal() repairs the mailboxes after a change of the replication id. It returns false if the room
 -- does not exist; then no node owns the sender.
 if not heal() then return { 'no' } end
-local room_version, owner_value, stored_last_id, stored_acked_seq =
-  unpack(redis.call('HMGET', room, 'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender))
+local room_version, owner_value, stored_last_id, stored_acked_seq, holds_bodies =
+  unpack(redis.call('HMGET', room,
+    'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender, 'y:' .. sender))
 if not owner_value then return { 'no' } end
 local node, owner_epoch, mailbox_version = owner(owner_value)
 if node ~= me or owner_epoch ~= epoch then return { 'no' } end
@@ -58,6 +60,7 @@ if mailbox_version == known_mailbox_version and acked_seq > tonumber(stored_acke
   else
     redis.call('HSET', room, 'a:' .. sender, text(acked_seq))
   end
+  if holds_bodies then release_bodies(sender, sender_mailbox_key, bodies_key, holders_key) end
 end
 
 stored_last_id = tonumber(stored_last_id or 0)
@@ -139,6 +142,9 @@ local function charge(targets, lagging_count, size)
   redis.call('HINCRBY', room, 's:' .. grant, lagging_count * size)
 end
 
+-- A shorter body is stored in each mailbox: that is about as small, and simpler to read.
+local MIN_SHARED_BYTES = 512
+
 local at = 21 -- after the 20 arguments above
 for _ = 1, message_count do
   local id, needs_room_version, body = ARGV[at], ARGV[at + 1] == '1', ARGV[at + 2]
@@ -154,6 +160,9 @@ for _ = 1, message_count do
     local targets, found = targets_of(at, count) -- the number that do not read, or the refusal
     if targets then
       local entry, written = { from = sender, id = id, kind = 'f', state = '', body = body }, {}
+      if found > 1 and #body >= MIN_SHARED_BYTES then
+        entry.shared_body = share_body(targets, body, bodies_key, holders_key, mailbox_limits)
+      end
       for n, target in ipairs(targets) do
         written[n] = { target = target, seq = write(target, name, { entry }, mailbox_limits) }
       end

@@ -1,6 +1,7 @@
 -- Commits a decision if the room still has the version that the decision was based on, and sends
 -- its events. All or nothing.
--- KEYS: 1 room hash, 2 deadlines of the partition, 3… sets of rooms by node, mailboxes
+-- KEYS: 1 room hash, 2 deadlines of the partition, 3 shared bodies, 4 peers whose mailboxes refer to
+--       them, 5… sets of rooms by node, mailboxes
 -- ARGV: 1 room instance, 2 version (0: the room must not exist), 3 node, 4 room name,
 --       5 topic prefix, 6 feed topic, 7 maximum number of entries of a mailbox, 8 entry life ms,
 --       9 maximum life of any room ms, 10 resume window ms, 11 '1' if the room was empty before,
@@ -96,17 +97,20 @@ for _, put in ipairs(writes) do
     redis.call('HSETNX', room, 'd:' .. peer, text(now + window))
   end
 end
+local bodies_key, holders_key, held_bodies = KEYS[3], KEYS[4], false
 each(function()
   local peer = take()
   settle_all(peer)
+  if redis.call('ZREM', holders_key, peer) == 1 then held_bodies = true end
   redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
     'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'm:' .. peer, 'n:' .. peer, 'x:' .. peer,
-    'w:' .. peer)
+    'y:' .. peer, 'w:' .. peer)
   local epoch, reason = take(), take()
   redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason)
   redis.call('DEL', KEYS[tonumber(take())])
   redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
 end)
+if held_bodies then trim_bodies(bodies_key, holders_key) end
 each(function() redis.call('HDEL', room, 't:' .. take()) end)
 if ARGV[18] == '1' then redis.call('HDEL', room, 'beg', 'end') end
 local kept_until, ends = tonumber(ARGV[16]), tonumber(redis.call('HGET', room, 'end') or 0)

@@ -4,6 +4,9 @@
 -- Data structures of a room. Times are milliseconds since 1970; P is the hash tag of the partition:
 --   sb:room:{P}:<room>        hash        the room; its fields are below
 --   sb:box:{P}:<room>:<peer>  stream      the mailbox of a peer; its entries are below
+--   sb:body:{P}:<room>        stream      the bodies that entries of several mailboxes share: t, d
+--   sb:body-held:{P}:<room>   sorted set  peers whose mailboxes may refer to shared bodies, by the
+--                                         time of the oldest such entry
 --   sb:due:{P}                sorted set  the deadlines of the partition, by time: <room>, or
 --                                         "<room> <peer>" for a mailbox with an entry to delete
 --   sb:on:{P}:<node>          set         the rooms in which the node has peers
@@ -22,9 +25,11 @@
 --   wb bytes of messages that wait in all mailboxes: the sum of b - c
 --   q:<peer> "<grant> <bytes> …": of the bytes that wait for the peer, those that were written while
 --     it did not read, by the grant of their sender · s:<grant> the sum of these bytes of a grant
+--   y:<peer> '1' if the mailbox may refer to shared bodies
 -- Entries of a mailbox have the id <mailbox version>-<seq> and these fields, in this order:
 --   f from · i id of the message or '' · k kind · t time · c value of b: · d body · m value of m:
 --   s the state that an event tells, a key of `replacements`; '' for a message
+--   r id of the shared body, whose entry has no body of its own; only if there is one
 local room = KEYS[1]
 
 -- A promoted replica or a restarted server has another replication id, and may lack acknowledged
@@ -269,9 +274,14 @@ local function write(target, name, entries, mailbox_limits)
       messages = messages + 1
     end
     has_event = has_event or entry.kind ~= 'f'
-    redis.call('XADD', mailbox_key, mailbox_version .. '-' .. text(last_seq + n), 'f', entry.from,
-      'i', entry.id, 'k', entry.kind, 't', text(now), 'c', bytes, 'd', entry.body, 'm', messages,
-      's', entry.state)
+    local entry_id = mailbox_version .. '-' .. text(last_seq + n)
+    if entry.shared_body and target.is_lagging then
+      redis.call('XADD', mailbox_key, entry_id, 'f', entry.from, 'i', entry.id, 'k', entry.kind,
+        't', text(now), 'c', bytes, 'd', '', 'm', messages, 's', entry.state, 'r', entry.shared_body)
+    else
+      redis.call('XADD', mailbox_key, entry_id, 'f', entry.from, 'i', entry.id, 'k', entry.kind,
+        't', text(now), 'c', bytes, 'd', entry.body, 'm', messages, 's', entry.state)
+    end
   end
   redis.call('HSET', room, 'h:' .. peer, last_seq + #entries, 'b:' .. peer, bytes, 'm:' .. peer, messages)
   redis.call('PEXPIRE', mailbox_key, entry_life)
@@ -279,11 +289,54 @@ local function write(target, name, entries, mailbox_limits)
     bound_mailbox(peer, mailbox_version, mailbox_key, length + #entries, messages - acked_messages,
       mailbox_limits.max_entries)
   end
-  local first_at = drop_old(peer, mailbox_version, mailbox_key, entry_life)
-  if first_at < now - delay then
-    redis.call('ZADD', KEYS[2], 'NX', text(first_at + entry_life + delay), name .. ' ' .. peer)
+  -- A mailbox that was empty has no old entry.
+  if counts.acked_seq < last_seq then
+    local first_at = drop_old(peer, mailbox_version, mailbox_key, entry_life)
+    if first_at < now - delay then
+      redis.call('ZADD', KEYS[2], 'NX', text(first_at + entry_life + delay), name .. ' ' .. peer)
+    end
   end
   return last_seq + 1
+end
+
+-- Shared bodies: a long message that several peers do not read is stored once. It is kept until all
+-- of them have confirmed it or left, and at most as long as their entries.
+
+-- Deletes the shared bodies to which no mailbox refers.
+local function trim_bodies(bodies_key, holders_key)
+  local oldest = redis.call('ZRANGE', holders_key, 0, 0, 'WITHSCORES')[2]
+  if oldest then
+    redis.call('XTRIM', bodies_key, 'MINID', oldest)
+  else
+    redis.call('DEL', bodies_key, holders_key)
+  end
+end
+
+-- The first entries of a mailbox were deleted, with their references to shared bodies.
+local function release_bodies(peer, mailbox_key, bodies_key, holders_key)
+  local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
+  if first then
+    redis.call('ZADD', holders_key, 'XX', first[2][8], peer)
+  else
+    redis.call('ZREM', holders_key, peer)
+    redis.call('HDEL', room, 'y:' .. peer)
+  end
+  trim_bodies(bodies_key, holders_key)
+end
+
+-- Stores a body for the targets that do not read. Returns its id.
+local function share_body(targets, body, bodies_key, holders_key, mailbox_limits)
+  local max_age = mailbox_limits.entry_life + mailbox_limits.max_deletion_delay
+  local id = redis.call('XADD', bodies_key, 'MINID', text(now - max_age), '*', 't', text(now), 'd', body)
+  for _, target in ipairs(targets) do
+    if target.is_lagging then
+      redis.call('ZADD', holders_key, 'NX', text(now), target.peer)
+      redis.call('HSET', room, 'y:' .. target.peer, '1')
+    end
+  end
+  redis.call('PEXPIRE', bodies_key, max_age)
+  redis.call('PEXPIRE', holders_key, max_age)
+  return id
 end
 
 -- Completes an entry that was written to mailboxes: counts it, and publishes it once to each other
