@@ -37,6 +37,7 @@ impl Source {
 struct Deployment {
     cluster: TestCluster,
     leaked: String,
+    inviting: String,
     user_secret: String,
 }
 
@@ -54,29 +55,33 @@ fn text(answer: &Value, member: &str) -> String {
 
 impl Deployment {
     async fn start(store: StoreKind) -> Self {
-        let (own, leaked, user_secret) = (random_hex(), random_hex(), random_secret());
+        let [own, leaked, inviting] = [(); 3].map(|()| random_hex());
+        let user_secret = random_secret();
         let env = [
-            ("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{own},leaked:{leaked},inviting:{leaked}")),
+            ("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{own},leaked:{leaked},inviting:{inviting}")),
             ("SIGNALBOX_USER_SECRET".to_owned(), user_secret.clone()),
         ];
         let settings = [("TIMING__RESUME_WINDOW", "10s")];
         let mut cluster = TestCluster::start_with(store, &settings, &env).await;
         cluster.api_secret = own;
-        Self { cluster, leaked, user_secret }
+        Self { cluster, leaked, inviting, user_secret }
     }
 
     /// A token and a refresh token of this source, for the room `r`.
     async fn issue(&self, source: Source) -> (String, String) {
         let cluster = &self.cluster;
-        let basic = |id: &str| Some(format!("Basic {}", STANDARD.encode(format!("{id}:{}", self.leaked))));
+        let basic = |id: &str, secret: &str| {
+            Some(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+        };
         let issued = match source {
             Source::Key => {
                 let body = json!({ "room": "r", "user": "u", "role": "host", "refresh": true });
-                post(cluster, "/auth/token", basic("leaked"), body).await
+                post(cluster, "/auth/token", basic("leaked", &self.leaked), body).await
             }
             Source::InviteOfKey => {
                 let body = json!({ "role": "host" });
-                let invite = post(cluster, "/api/rooms/r/invites", basic("inviting"), body).await;
+                let invite =
+                    post(cluster, "/api/rooms/r/invites", basic("inviting", &self.inviting), body).await;
                 let body = json!({ "invite": invite["code"], "refresh": true });
                 post(cluster, "/auth/token", None, body).await
             }
