@@ -70,9 +70,8 @@ impl Deployment {
     /// A token and a refresh token of this source, for the room `r`.
     async fn issue(&self, source: Source) -> (String, String) {
         let cluster = &self.cluster;
-        let basic = |id: &str, secret: &str| {
-            Some(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
-        };
+        let basic =
+            |id: &str, secret: &str| Some(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))));
         let issued = match source {
             Source::Key => {
                 let body = json!({ "room": "r", "user": "u", "role": "host", "refresh": true });
