@@ -5,19 +5,23 @@
 //! does), or decide whether its peer may resume; `room::decide` does, on the state of the room.
 //!
 //! A handle says which peer a client was. What the peer may do, the token in the handle says: the
-//! seal alone grants nothing. The form is `base64url(content) "." base64url(HMAC-SHA256)`. The
-//! content is a [`HandleRecord`] in JSON, then the header, the claims and the signature of the
-//! token, each after a zero byte. Decoded parts keep the handle short. It is not encrypted, because
-//! its client knows the content anyway.
+//! seal alone grants nothing. The content is a [`HandleRecord`] in JSON, then the header, the claims
+//! and the signature of the token, each after a zero byte. Decoded parts keep the handle short.
+//!
+//! The form is `base64url(salt) "." base64url(sealed content)`, sealed with ChaCha20-Poly1305 (RFC
+//! 8439). A handle is encrypted, so that who finds one, in a log for instance, does not have the
+//! token too. Each handle has a key of its own, which HKDF derives from the session key and the
+//! random salt. So the nonce may be constant, and there is no bound on the number of handles.
 
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::{
+    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{HKDF_SHA256, Salt},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::Sha256;
 use signalbox_protocol::{
     display_text::is_display_name,
     id::{NodeId, PeerId},
@@ -38,8 +42,11 @@ const MAX_HANDLE_METADATA_BYTES: usize = 512;
 
 /// The HKDF `info` of the keys: from a session key, and from a token secret. Another form of the
 /// handle needs another version here.
-const SESSION_KEY_INFO: &[u8] = b"signalbox handle v2";
-const TOKEN_SECRET_INFO: &[u8] = b"signalbox handle v2 from token secret";
+const SESSION_KEY_INFO: &[u8] = b"signalbox handle v3";
+const TOKEN_SECRET_INFO: &[u8] = b"signalbox handle v3 from token secret";
+
+/// The bytes of the random salt of a handle.
+const SALT_BYTES: usize = 16;
 
 /// The part of a handle that its token does not say.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -212,7 +219,35 @@ impl HandleContent<'_> {
 
 /// The keys of handles. The first key seals, and every key opens. So a key can be rotated without
 /// the loss of a peer.
-pub struct HandleKeys(Vec<Hmac<Sha256>>);
+pub struct HandleKeys(Vec<HandleKey>);
+
+/// A session key or a token secret, and its HKDF `info`.
+struct HandleKey {
+    secret: SharedSecret,
+    info: &'static [u8],
+}
+
+impl HandleKey {
+    /// The key of the handle with this salt (HKDF, RFC 5869). None only if the library fails.
+    fn derive(&self, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {
+        let derived = Salt::new(HKDF_SHA256, salt).extract(self.secret.expose());
+        let info = [self.info];
+        let key = derived.expand(&info, &CHACHA20_POLY1305).ok()?;
+        Some(LessSafeKey::new(UnboundKey::from(key)))
+    }
+
+    fn open(&self, salt: &[u8; SALT_BYTES], sealed: &[u8]) -> Option<Vec<u8>> {
+        let mut content = sealed.to_vec();
+        let length = self.derive(salt)?.open_in_place(fixed_nonce(), Aad::empty(), &mut content).ok()?.len();
+        content.truncate(length);
+        Some(content)
+    }
+}
+
+/// The nonce of each handle: a key seals one handle only.
+fn fixed_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; NONCE_LEN])
+}
 
 impl HandleKeys {
     /// The session keys, the newest first, followed by keys that are derived from the token
@@ -222,24 +257,28 @@ impl HandleKeys {
         session: impl IntoIterator<Item = &'a SharedSecret>,
         tokens: impl IntoIterator<Item = &'a SharedSecret>,
     ) -> Self {
-        let own = session.into_iter().map(|key| derive_seal_key(key, SESSION_KEY_INFO));
-        let derived = tokens.into_iter().map(|key| derive_seal_key(key, TOKEN_SECRET_INFO));
-        Self(own.chain(derived).collect())
+        let own = session.into_iter().map(|key| (key, SESSION_KEY_INFO));
+        let derived = tokens.into_iter().map(|key| (key, TOKEN_SECRET_INFO));
+        Self(own.chain(derived).map(|(key, info)| HandleKey { secret: key.clone(), info }).collect())
     }
 
-    /// The handle as text. None without a key, or if the token is malformed.
+    /// The handle as text. None without a key, if the token is malformed, or if the system has no
+    /// randomness.
     pub fn seal_handle(&self, content: HandleContent<'_>) -> Option<String> {
-        let body = BASE64.encode(content.to_bytes()?);
-        let tag = self.0.first()?.clone().chain_update(&body).finalize().into_bytes();
-        Some(format!("{body}.{}", BASE64.encode(tag)))
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt).ok()?;
+        let mut bytes = content.to_bytes()?;
+        let key = self.0.first()?.derive(&salt)?;
+        key.seal_in_place_append_tag(fixed_nonce(), Aad::empty(), &mut bytes).ok()?;
+        Some(format!("{}.{}", BASE64.encode(salt), BASE64.encode(bytes)))
     }
 
     /// The content of a handle that one of the keys sealed; none for any other text.
     pub fn open_handle(&self, text: &str) -> Option<OpenedHandle> {
-        let (body, tag) = text.split_once('.').filter(|_| text.len() <= MAX_HANDLE_BYTES)?;
-        let tag = BASE64.decode(tag).ok()?;
-        self.0.iter().find(|key| (*key).clone().chain_update(body).verify_slice(&tag).is_ok())?;
-        parse_content(&BASE64.decode(body).ok()?)
+        let (salt, sealed) = text.split_once('.').filter(|_| text.len() <= MAX_HANDLE_BYTES)?;
+        let salt = BASE64.decode(salt).ok()?.try_into().ok()?;
+        let sealed = BASE64.decode(sealed).ok()?;
+        parse_content(&self.0.iter().find_map(|key| key.open(&salt, &sealed))?)
     }
 }
 
@@ -256,14 +295,6 @@ fn parse_content(content: &[u8]) -> Option<OpenedHandle> {
     }
     let parts = [parts.next()?, parts.next()?, parts.next()?];
     Some(OpenedHandle { record, token: parts.map(|part| BASE64.encode(part)).join(".") })
-}
-
-/// Derives a key with HKDF (RFC 5869), so that a seal is valid for no other purpose.
-fn derive_seal_key(secret: &SharedSecret, info: &[u8]) -> Hmac<Sha256> {
-    let mut key = [0; 64];
-    let derived = Hkdf::<Sha256>::new(None, secret.expose()).expand(info, &mut key);
-    debug_assert!(derived.is_ok(), "64 bytes are two blocks of SHA-256");
-    Hmac::<Sha256>::new(&key.into())
 }
 
 #[cfg(test)]
@@ -341,6 +372,18 @@ mod tests {
     }
 
     #[test]
+    fn a_handle_does_not_show_its_token() {
+        let keys = HandleKeys::new([], [&random_secret()]);
+        let (text, same_content) = (seal_sample(&keys), seal_sample(&keys));
+        let readable: Vec<u8> = text.split('.').flat_map(|part| BASE64.decode(part).unwrap()).collect();
+        for part in ["alice", "metadata", "EdDSA", "grant"] {
+            assert!(!readable.windows(part.len()).any(|bytes| bytes == part.as_bytes()), "{part}");
+        }
+        let sealed = |text: &str| text.split_once('.').unwrap().1.to_owned();
+        assert_ne!(sealed(&text), sealed(&same_content), "each handle has a key of its own");
+    }
+
+    #[test]
     fn a_handle_is_little_longer_than_its_token_and_never_longer_than_its_bound() {
         let keys = HandleKeys::new([], [&random_secret()]);
         let text = seal_sample(&keys);
@@ -390,6 +433,7 @@ mod tests {
         let keys = HandleKeys::new([], [&random_secret()]);
         let text = seal_sample(&keys);
         assert!(HandleKeys::new([], [&random_secret()]).open_handle(&text).is_none());
+        assert!(!keys.open_handle(&text).unwrap().token.is_empty());
         for place in [0, 10, text.len() / 2, text.find('.').unwrap() + 3] {
             let mut bytes = text.clone().into_bytes();
             bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };

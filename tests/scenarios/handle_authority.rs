@@ -86,7 +86,7 @@ all_of! {
     /// permissions and expiry in the handle, without a token.
     Forgery {
         InventedMember,
-        InventedMemberOfOldFormat,
+        InventedMemberUnderAnotherPurpose,
         NoToken,
         TokenWithoutSignature,
         TokenSignedWithTheSessionKey,
@@ -104,8 +104,10 @@ impl Forgery {
                 "name": "Root", "metadata": {}}});
         match self {
             Self::InventedMember => forge.seal(invented_member.to_string().as_bytes()),
-            Self::InventedMemberOfOldFormat => HandleForge::new(&leaked.session_key, "signalbox handle v1")
-                .seal(invented_member.to_string().as_bytes()),
+            Self::InventedMemberUnderAnotherPurpose => {
+                HandleForge::new(&leaked.session_key, "signalbox handle v2")
+                    .seal(invented_member.to_string().as_bytes())
+            }
             Self::NoToken => forge.seal(record(&peer).to_string().as_bytes()),
             Self::TokenWithoutSignature => {
                 let header = json!({"alg": "HS256", "typ": "signalbox-room+jwt"});
