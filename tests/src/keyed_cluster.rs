@@ -43,7 +43,11 @@ impl KeyedCluster {
         let dir = TempDir::with_prefix("signalbox-keys-").expect("a temporary folder");
         let redis = TestRedis::with_acl().await;
         let auth_address = free_address();
-        let mut shared = vec![("SIGNALBOX__SERVER__WORKERS".to_owned(), "2".to_owned())];
+        // A later variable of the same name wins, so `settings` may set other scopes.
+        let mut shared = vec![
+            ("SIGNALBOX__SERVER__WORKERS".to_owned(), "2".to_owned()),
+            ("SIGNALBOX__API_KEYS__BACKEND__SCOPES".to_owned(), "tokens,rooms,security".to_owned()),
+        ];
         shared
             .extend(settings.iter().map(|(name, value)| (format!("SIGNALBOX__{name}"), (*value).to_owned())));
         let cluster = Self {
@@ -76,7 +80,6 @@ impl KeyedCluster {
         let mut env = self.shared_env.clone();
         env.push(("REDIS_URL".to_owned(), self.redis.url_for("auth")));
         env.push(("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{}", self.api_secret)));
-        env.push(("SIGNALBOX__API_KEYS__BACKEND__SCOPES".to_owned(), "tokens,rooms,security".to_owned()));
         env.push(("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), self.keys_dir.display().to_string()));
         let auth = Process::launch_at("auth-service", self.auth_address, &env);
         auth.wait_ready().await;

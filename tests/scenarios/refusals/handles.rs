@@ -1,11 +1,11 @@
 //! Resume handles. The table is nodes × locations × defects, for a resume and a takeover.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use signalbox_protocol::clock;
 use signalbox_tests::{
     cluster::{StoreKind, TestCluster, random_secret},
+    handle_forge::{HANDLE_INFO, HandleForge},
     http::Request,
     net::eventually,
     peer::{TestConnection, TestPeer},
@@ -84,20 +84,18 @@ const LIFE_S: u64 = 2;
 /// Longer than [`LIFE_S`], so that the token expires before the window.
 const WINDOW: (&str, &str) = ("TIMING__RESUME_WINDOW", "3s");
 
-/// The handle with another seal.
-fn with_seal_of(handle: &str, secret: &str) -> String {
-    let (body, _) = handle.split_once('.').unwrap();
-    let key = EncodingKey::from_secret(secret.as_bytes());
-    format!("{body}.{}", jsonwebtoken::crypto::sign(body.as_bytes(), &key, Algorithm::HS256).unwrap())
+/// A handle of this peer and its token, sealed with another secret.
+fn sealed_with(secret: &str, peer: &TestPeer, token: &str) -> String {
+    let record = json!({"p": peer.id(), "e": 1, "g": 1, "b": 1, "l": "0".repeat(40)});
+    HandleForge::new(secret, HANDLE_INFO).seal_with_token(&record, token)
 }
 
-/// The handle with another role and the same seal.
-fn with_altered_role(handle: &str) -> String {
-    let (body, seal) = handle.split_once('.').unwrap();
-    let mut content = URL_SAFE_NO_PAD.decode(body).unwrap();
-    let role = content.windows(5).position(|word| word == b"guest").expect("the handle contains the role");
-    content[role..role + 5].copy_from_slice(b"owner");
-    format!("{}.{seal}", URL_SAFE_NO_PAD.encode(content))
+/// The handle with one byte of its sealed content altered.
+fn with_altered_byte(handle: &str) -> String {
+    let (salt, sealed) = handle.split_once('.').unwrap();
+    let mut sealed = URL_SAFE_NO_PAD.decode(sealed).unwrap();
+    sealed[60] ^= 1;
+    format!("{salt}.{}", URL_SAFE_NO_PAD.encode(sealed))
 }
 
 /// The name of the room and of the user for a defect.
@@ -105,7 +103,8 @@ fn defect_name(defect: HandleDefect) -> String {
     format!("{defect:?}")
 }
 
-async fn join_for_defect(cluster: &TestCluster, defect: HandleDefect) -> TestPeer {
+/// Joins for the defect, and returns the peer and its token.
+async fn join_for_defect(cluster: &TestCluster, defect: HandleDefect) -> (TestPeer, String) {
     let valid = TokenBuilder::valid(&defect_name(defect), &defect_name(defect));
     let token = match defect {
         HandleDefect::TokenExpired | HandleDefect::TokenExpiredWhileAttached => {
@@ -116,8 +115,8 @@ async fn join_for_defect(cluster: &TestCluster, defect: HandleDefect) -> TestPee
         HandleDefect::RemovedByRole => valid.claim("role", "speaker"),
         _ => valid,
     };
-    let node = cluster.next_node().address;
-    TestConnection::open(node, &token.sign(&cluster.secret)).await.into_peer().await
+    let (node, token) = (cluster.next_node().address, token.sign(&cluster.secret));
+    (TestConnection::open(node, &token).await.into_peer().await, token)
 }
 
 /// Resumes, on another node if the cluster has two.
@@ -129,16 +128,16 @@ async fn resume_elsewhere(cluster: &TestCluster, peer: TestPeer) -> TestPeer {
 
 /// The handle with the defect, and the peer that stays in the room.
 async fn make_handle(cluster: &TestCluster, defect: HandleDefect) -> (String, Option<TestPeer>) {
-    let peer = join_for_defect(cluster, defect).await;
+    let (peer, token) = join_for_defect(cluster, defect).await;
     let handle = peer.joined["resume"].as_str().unwrap().to_owned();
     let (text, remaining_peer) = match defect {
         HandleDefect::Malformed => ("H".to_owned(), peer),
         HandleDefect::Unsealed => (format!("{}.", handle.split_once('.').unwrap().0), peer),
         HandleDefect::HalfSeal => (handle[..handle.len() - 20].to_owned(), peer),
-        HandleDefect::Altered => (with_altered_role(&handle), peer),
+        HandleDefect::Altered => (with_altered_byte(&handle), peer),
         HandleDefect::Oversized => (format!("{}{handle}", "e".repeat(14 * 1024)), peer),
-        HandleDefect::SealedByForeignKey => (with_seal_of(&handle, &random_secret()), peer),
-        HandleDefect::SealedByTokenSecret => (with_seal_of(&handle, &cluster.secret), peer),
+        HandleDefect::SealedByForeignKey => (sealed_with(&random_secret(), &peer, &token), peer),
+        HandleDefect::SealedByTokenSecret => (sealed_with(&cluster.secret, &peer, &token), peer),
         HandleDefect::RoomToken => (cluster.sign_token("r", "alice"), peer),
         HandleDefect::Replaced => (handle, resume_elsewhere(cluster, peer).await),
         HandleDefect::ReplacedTwice => {
