@@ -1,8 +1,12 @@
 //! A join: whether the room accepts a new peer, and what happens to an older peer with the same
 //! grant.
 //!
-//! All tokens that were refreshed from one token have the same grant. No two members of a room have
-//! the same grant.
+//! A token and all tokens that were refreshed from it belong to one grant. A grant belongs to one
+//! user, and no two members of a room have the same grant.
+//!
+//! A member is the record of a peer in the state of the room. A member without an owner (the node
+//! that holds its connection) is detached. A [`DecisionBatch`] handles several inputs in order:
+//! `decision.next_state` is the state after those so far, and each input gets an [`InputOutcome`].
 
 use std::sync::Arc;
 
@@ -36,7 +40,7 @@ impl DecisionBatch<'_> {
             return Err(refusal);
         }
         if let Some(replacement) = self.claim_grant(&member)? {
-            // One peer was removed for this one, so the limits are not checked.
+            // The room has one peer less, so this peer needs no free place.
             self.insert_member(peer, replacement);
             return Ok(());
         }
@@ -71,7 +75,8 @@ impl DecisionBatch<'_> {
         waiting.len() < self.policy.max_waiting_peers && of_caller < self.policy.max_waiting_per_caller
     }
 
-    /// Why this peer is refused, apart from the limits and its grant. `None` if nothing refuses it.
+    /// Why the settings and the sanctions of the room refuse this peer; `None` if they do not. The
+    /// limits and the grant are checked later.
     fn join_refusal(&self, member: &Member) -> Option<InputOutcome> {
         let (state, settings) = (&self.decision.next_state, &self.decision.next_state.settings);
         if !self.policy.auto_create_rooms && !state.exists(self.now) {
@@ -107,13 +112,12 @@ impl DecisionBatch<'_> {
         is_listed && !(settings.requires_e2ee() && is_inspected())
     }
 
-    /// Takes the grant from the peer that holds it, for a new peer.
+    /// Takes the grant for a new peer from the member that holds it.
     ///
-    /// - No peer holds the grant: `None`.
-    /// - The holder is detached: the holder is removed, and the result is the record to insert. Its
-    ///   client probably joins again without its resume handle.
-    /// - The holder is attached: the new peer is refused, because the token that the new peer
-    ///   presents may be stolen.
+    /// - No member holds the grant: `Ok(None)`.
+    /// - The holder is detached: its client probably joins again without its resume handle. The holder
+    ///   is removed. `Ok(Some(record))`, to insert in its place.
+    /// - The holder is attached: `Err`, because the token of the new peer may be stolen.
     fn claim_grant(&mut self, member: &Member) -> Result<Option<Member>, InputOutcome> {
         let Some((holder, is_detached)) = self.find_grant_holder(&member.user, &member.token, None) else {
             return Ok(None);
@@ -126,10 +130,11 @@ impl DecisionBatch<'_> {
         Ok(before.map(|before| replacement_of(&before, member, &self.policy.role_policy)))
     }
 
-    /// Returns the record to insert for a connected peer whose record the store has lost. If another
-    /// peer holds the grant by now, [`claim_grant`](Self::claim_grant) removes that peer or refuses
-    /// this one. The sanctions of its user apply. After a removal, the record waits in the lobby only
-    /// if both peers waited there.
+    /// The record to insert when a node reports a connected peer that the store has forgotten, after
+    /// Redis lost data. The sanctions of its user apply. Meanwhile another peer may have joined with
+    /// the same grant: [`claim_grant`](Self::claim_grant) then removes that other peer if it is
+    /// detached, and refuses this one if not. If the other peer was removed, this peer waits in the
+    /// lobby only if both waited there.
     pub(super) fn reclaim_grant(&mut self, member: &Member) -> Result<Member, InputOutcome> {
         if !self.decision.next_state.settings.accepts_creation(member.creation.as_ref()) {
             return Err(InputOutcome::OtherCreation);
