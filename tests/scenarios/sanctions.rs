@@ -147,9 +147,19 @@ pub(crate) struct Tenants {
 
 /// A deployment with two tenants whose keys are limited to their own rooms.
 pub(crate) async fn start_with_tenants(store: StoreKind, more: Settings<'_>) -> (TestCluster, Tenants) {
+    start_with_tenants_and_env(store, more, &[]).await
+}
+
+/// As [`start_with_tenants`], with more environment variables.
+pub(crate) async fn start_with_tenants_and_env(
+    store: StoreKind,
+    more: Settings<'_>,
+    more_env: &[(String, String)],
+) -> (TestCluster, Tenants) {
     let (own, secrets) = (random_secret(), [random_hex(), random_hex()]);
     let keys = format!("backend:{own},acme:{},globex:{}", secrets[0], secrets[1]);
-    let mut env = vec![("SIGNALBOX_API_KEYS".to_owned(), keys)];
+    let mut env = more_env.to_vec();
+    env.push(("SIGNALBOX_API_KEYS".to_owned(), keys));
     for tenant in ["acme", "globex"] {
         let name = tenant.to_uppercase();
         env.push((format!("SIGNALBOX__API_KEYS__{name}__SCOPES"), "tokens,rooms,moderate".to_owned()));

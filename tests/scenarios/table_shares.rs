@@ -1,22 +1,30 @@
 //! One tenant fills a bounded table: another tenant and the operator still get a place. A setting of
 //! the section `limits` that this file does not know fails the test.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use signalbox_config::LimitSettings;
+use signalbox_protocol::id::RoomId;
+use signalbox_redis::redis_keys::partition_of_room;
 use signalbox_tests::{
     cluster::{Settings, StoreKind, TestCluster},
     http::{Request, Response},
+    net::eventually_within,
     peer::TestConnection,
+    webhook_receiver::{WebhookConfig, WebhookReceiver, WebhookReply},
 };
 
-use crate::sanctions::{Tenants, ban_in_room, start_with_tenants};
+use crate::sanctions::{Tenants, ban_in_room, start_with_tenants_and_env};
 
 const SMALL_TABLES: Settings<'static> =
     &[("LIMITS__ROOM_PEERS", "10"), ("LIMITS__LOBBY_PEERS", "5"), ("LIMITS__ROOM_SANCTIONS", "16")];
 
 all_of!(
     /// A table of which callers take places.
-    BoundedTable { AccessRules, RulesOfRoom, Sanctions, LobbyPlaces, RoomPlaces, Invites }
+    BoundedTable {
+        AccessRules, RulesOfRoom, Sanctions, LobbyPlaces, RoomPlaces, Invites, DeadLetters, WebhookBacklog,
+    }
 );
 
 /// What a setting of the section `limits` bounds.
@@ -53,7 +61,8 @@ fn each_setting_of_limits_names_its_table() {
     let has_setting =
         |table: &&BoundedTable| kinds.iter().any(|kind| matches!(kind, LimitKind::Table(of) if of == *table));
     let without: Vec<_> = BoundedTable::ALL.iter().filter(|table| !has_setting(table)).collect();
-    assert_eq!(without, [&BoundedTable::Invites], "its bound is no setting");
+    let elsewhere = [&BoundedTable::Invites, &BoundedTable::DeadLetters, &BoundedTable::WebhookBacklog];
+    assert_eq!(without, elsewhere, "their bounds are no settings of `limits`");
 }
 
 async fn api(
@@ -86,6 +95,47 @@ async fn join(
         TestConnection::open(cluster.next_node().address, issued["token"].as_str().unwrap()).await;
     let first = connection.next().await;
     (connection, first)
+}
+
+const WEBHOOK_DEADLINE: Duration = Duration::from_secs(15);
+
+/// The events of one visit: `room-opened`, `peer-joined`, `peer-left`, `room-closed`.
+const VISIT_EVENTS: usize = 4;
+
+/// The settings of `[webhooks]` for a table; the endpoint accepts nothing.
+fn webhook_settings(table: BoundedTable) -> &'static str {
+    match table {
+        BoundedTable::DeadLetters => "attempts = 1\ndead = 8",
+        BoundedTable::WebhookBacklog => "backlog = 8\ndead = 1000",
+        _ => "",
+    }
+}
+
+/// A room of the other tenant whose events wait in the same partition as those of `acme-1`.
+fn globex_room_beside_acme() -> String {
+    let partition = |name: &str| partition_of_room(&RoomId::parse(name).unwrap());
+    (0..).map(|n| format!("globex-{n}")).find(|name| partition(name) == partition("acme-1")).unwrap()
+}
+
+async fn dead_letters_of(cluster: &TestCluster, room: &str) -> Vec<Value> {
+    let path = "/api/webhooks/dead?limit=500";
+    let page = api(cluster, &cluster.basic_auth(), "GET", path, Value::Null).await.assert_status(200).json();
+    let letters = page["dead"].as_array().unwrap().iter();
+    letters.filter(|letter| letter["event"]["room"] == room).cloned().collect()
+}
+
+/// A user visits the room. Waits until the events of this and all earlier visits wait or are dead.
+async fn visit(cluster: &TestCluster, room: &str, user: &str, visits: usize) {
+    cluster.room(room).join(user).await.leave().await;
+    let process = cluster.auth.as_ref().unwrap_or(&cluster.nodes[0]);
+    eventually_within(WEBHOOK_DEADLINE, &format!("the events of visit {visits}"), async || {
+        let mut handled = process.metric("signalbox_webhooks_waiting").await;
+        for cause in ["attempts", "backlog"] {
+            handled += process.metric(&format!("signalbox_webhooks_dead_total{{cause=\"{cause}\"}}")).await;
+        }
+        (handled >= (visits * VISIT_EVENTS) as f64).then_some(())
+    })
+    .await;
 }
 
 /// One tenant, or the guests, take places until one is refused. Returns the code of the refusal.
@@ -121,6 +171,11 @@ async fn fill(
                 let answer =
                     api(cluster, &tenants.acme, "POST", "/api/rooms/acme-1/invites", json!({})).await;
                 (answer.status != 201).then(|| code(&answer))
+            }
+            // The oldest are dropped: of the tenant that fills the table.
+            BoundedTable::DeadLetters | BoundedTable::WebhookBacklog => {
+                visit(cluster, "acme-1", &user, n + 2).await;
+                (n == 4).then(|| "dropped".to_owned())
             }
         };
         if let Some(code) = refused {
@@ -172,13 +227,35 @@ async fn assert_others_have_places(cluster: &TestCluster, tenants: &Tenants, tab
                 api(cluster, credentials, "POST", &path, json!({})).await.assert_status(201);
             }
         }
+        BoundedTable::DeadLetters => {
+            let process = cluster.auth.as_ref().unwrap_or(&cluster.nodes[0]);
+            eventually_within(WEBHOOK_DEADLINE, "all events are dead", async || {
+                (process.metric("signalbox_webhooks_waiting").await == 0.0).then_some(())
+            })
+            .await;
+            let kept = dead_letters_of(cluster, &globex_room_beside_acme()).await;
+            assert_eq!(kept.len(), VISIT_EVENTS, "the letters of the other tenant are kept");
+        }
+        BoundedTable::WebhookBacklog => {
+            eventually_within(WEBHOOK_DEADLINE, "the bound of the backlog applies", async || {
+                (dead_letters_of(cluster, "acme-1").await.len() >= 8).then_some(())
+            })
+            .await;
+            let dead = dead_letters_of(cluster, &globex_room_beside_acme()).await;
+            assert!(dead.is_empty(), "the events of the other tenant wait: {dead:?}");
+        }
     }
 }
 
 async fn no_tenant_takes_the_places_of_another(store: StoreKind) {
     for table in BoundedTable::ALL {
-        let (cluster, tenants) = start_with_tenants(store, SMALL_TABLES).await;
+        let receiver = WebhookReceiver::start(|_, _| WebhookReply::Status(500)).await;
+        let hooks = WebhookConfig::new(&[&receiver], webhook_settings(*table), "");
+        let (cluster, tenants) = start_with_tenants_and_env(store, SMALL_TABLES, &hooks.env()).await;
         let mut held = Vec::new();
+        if matches!(table, BoundedTable::DeadLetters | BoundedTable::WebhookBacklog) {
+            visit(&cluster, &globex_room_beside_acme(), "u", 1).await;
+        }
         if *table == BoundedTable::LobbyPlaces {
             let room = json!({"id": "globex-1", "lobby": true});
             api(&cluster, &tenants.globex, "POST", "/api/rooms", room).await.assert_status(201);
@@ -192,6 +269,7 @@ async fn no_tenant_takes_the_places_of_another(store: StoreKind) {
             BoundedTable::Sanctions => "sanction_limit",
             BoundedTable::LobbyPlaces | BoundedTable::RoomPlaces => "room_full",
             BoundedTable::Invites => "conflict",
+            BoundedTable::DeadLetters | BoundedTable::WebhookBacklog => "dropped",
         };
         assert_eq!(fill(&cluster, &tenants, *table, &mut held).await, expected, "{table:?}");
         assert_others_have_places(&cluster, &tenants, *table).await;

@@ -8,6 +8,7 @@
 //! failing event delays its own lane only.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
@@ -101,6 +102,8 @@ pub(super) struct DeliverySchedule {
     events: BTreeMap<(usize, StreamEntryId), PendingEvent>,
     /// The number of events of each partition.
     counts: HashMap<usize, usize>,
+    /// The events of each room, by partition.
+    rooms: HashMap<usize, HashMap<Arc<str>, BTreeSet<StreamEntryId>>>,
     assignments: HashMap<usize, u64>,
     writes: BTreeMap<usize, PendingWrites>,
 }
@@ -108,8 +111,8 @@ pub(super) struct DeliverySchedule {
 impl DeliverySchedule {
     pub(super) fn new(endpoints: Vec<EndpointTarget>, limits: DeliveryLimits) -> Self {
         let in_flight = vec![0; endpoints.len()];
-        let (lanes, due, events, counts, assignments, writes) = Default::default();
-        Self { limits, endpoints, lanes, due, in_flight, events, counts, assignments, writes }
+        let (lanes, due, events, counts, rooms, assignments, writes) = Default::default();
+        Self { limits, endpoints, lanes, due, in_flight, events, counts, rooms, assignments, writes }
     }
 
     /// The number of events, of all partitions.
@@ -168,20 +171,37 @@ impl DeliverySchedule {
         if pending.is_empty() {
             return self.writes.entry(partition).or_default().finished_entries.push(entry);
         }
+        let rooms = self.rooms.entry(partition).or_default();
+        rooms.entry(event.room.clone()).or_default().insert(entry);
         self.events.insert((partition, entry), PendingEvent { event, pending_endpoints: pending });
         *self.counts.entry(partition).or_default() += 1;
         self.enforce_backlog(partition);
     }
 
-    /// Turns the oldest events beyond the backlog into dead letters, except for running attempts.
-    fn enforce_backlog(&mut self, partition: usize) {
+    /// The events beyond the backlog: each is the oldest of the room that has most, so that a room
+    /// does not push out the events of another.
+    fn events_beyond_backlog(&self, partition: usize) -> Vec<StreamEntryId> {
         let excess = self.count_of(partition).saturating_sub(self.limits.max_backlog);
-        let oldest: Vec<Arc<WebhookEvent>> = self.events_of(partition).take(excess).cloned().collect();
-        for event in oldest {
-            let pending: Vec<usize> = match self.events.get(&(partition, event.entry_id)) {
-                Some(pending) => pending.pending_endpoints.iter().copied().collect(),
-                None => continue,
-            };
+        let Some(rooms) = self.rooms.get(&partition).filter(|_| excess > 0) else { return vec![] };
+        let mut chosen: HashMap<&str, usize> = HashMap::new();
+        let next_of_largest = |_| {
+            let taken_of = |room: &str| chosen.get(room).copied().unwrap_or(0);
+            let left = rooms.iter().map(|(room, entries)| (&**room, entries, taken_of(room)));
+            let (room, entries, taken) = left.max_by_key(|(_, entries, taken)| {
+                (entries.len() - taken, Reverse(entries.iter().nth(*taken)))
+            })?;
+            chosen.insert(room, taken + 1);
+            entries.iter().nth(taken).copied()
+        };
+        (0..excess).filter_map(next_of_largest).collect()
+    }
+
+    /// Turns the events beyond the backlog into dead letters, except for running attempts.
+    fn enforce_backlog(&mut self, partition: usize) {
+        for entry in self.events_beyond_backlog(partition) {
+            let Some(pending) = self.events.get(&(partition, entry)) else { continue };
+            let event = pending.event.clone();
+            let pending: Vec<usize> = pending.pending_endpoints.iter().copied().collect();
             for endpoint in pending {
                 let key = (endpoint, event.room.clone());
                 let Some(lane) = self.lanes.get_mut(&key) else { continue };
@@ -330,6 +350,13 @@ impl DeliverySchedule {
             self.events.remove(&key);
             self.counts.entry(event.partition).and_modify(|count| *count -= 1);
             writes.finished_entries.push(event.entry_id);
+            let rooms = self.rooms.entry(event.partition).or_default();
+            if let Some(entries) = rooms.get_mut(&event.room) {
+                entries.remove(&event.entry_id);
+                if entries.is_empty() {
+                    rooms.remove(&event.room);
+                }
+            }
         } else {
             writes.progress.insert((event.entry_id, self.endpoints[endpoint].id.clone()), None);
         }
@@ -365,6 +392,7 @@ impl DeliverySchedule {
             self.events.remove(&(partition, event.entry_id));
         }
         self.counts.remove(&partition);
+        self.rooms.remove(&partition);
         // All events of a room are in one partition.
         let rooms: BTreeSet<&Arc<str>> = events.iter().map(|event| &event.room).collect();
         self.lanes.retain(|(_, room), _| !rooms.contains(room));

@@ -2,7 +2,8 @@
 //! process ends.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,6 +39,20 @@ impl MemoryStreams {
         self.last_number += 1;
         StreamEntryId(clock::now_ms(), self.last_number)
     }
+}
+
+/// The oldest letters of the rooms that have most.
+fn letters_beyond_bound(stored: &VecDeque<StoredDeadLetter>, excess: usize) -> HashSet<StreamEntryId> {
+    let mut counts: HashMap<Option<String>, usize> = HashMap::new();
+    // The rank of a letter: how many letters of its room are as new.
+    let ranks = stored.iter().rev().map(|letter| {
+        let count = counts.entry(letter.room()).or_default();
+        *count += 1;
+        (Reverse(*count), letter.entry_id)
+    });
+    let mut ranks: Vec<_> = ranks.collect();
+    ranks.sort_unstable();
+    ranks.into_iter().take(excess).map(|(_, entry)| entry).collect()
 }
 
 impl MemoryWebhookStore {
@@ -101,7 +116,10 @@ impl MemoryWebhookStore {
         let stored = streams.dead_letters.entry(partition).or_default();
         stored.extend(letters);
         let excess = stored.len().saturating_sub(self.max_dead_letters);
-        stored.drain(..excess);
+        if excess > 0 {
+            let dropped = letters_beyond_bound(stored, excess);
+            stored.retain(|letter| !dropped.contains(&letter.entry_id));
+        }
         excess as u64
     }
 

@@ -170,6 +170,23 @@ fn full_backlog_turns_the_oldest_events_into_dead_letters() {
 }
 
 #[test]
+fn full_backlog_takes_the_events_of_the_room_that_has_most() {
+    let mut schedule = schedule(1, DeliveryLimits { max_backlog: 4, ..LIMITS });
+    for (n, room) in [(1, "quiet"), (2, "quiet"), (3, "busy"), (4, "busy"), (5, "busy"), (6, "busy")] {
+        schedule.add_event(event(n, room), 0, never_tried);
+    }
+    schedule.add_event(event(7, "new"), 0, never_tried);
+    let writes = schedule.take_pending_writes().remove(&7).unwrap();
+    let dead: Vec<&str> = writes.dead_letters.iter().map(|dead| &dead.line[7..12]).collect();
+    assert_eq!(dead, ["evt_3", "evt_4", "evt_1"], "of rooms that have as much, the oldest");
+    let left: Vec<&str> = schedule.events_of(7).map(|event| &*event.id).collect();
+    assert_eq!(left, ["evt_2", "evt_5", "evt_6", "evt_7"]);
+    schedule.drop_partition(7);
+    schedule.add_event(event(8, "new"), 0, never_tried);
+    assert!(schedule.take_pending_writes().is_empty(), "a dropped partition does not count");
+}
+
+#[test]
 fn parallel_attempts_per_endpoint_are_bounded() {
     let mut schedule = schedule(2, DeliveryLimits { max_parallel: 2, ..LIMITS });
     for (n, room) in [(1, "a"), (2, "b"), (3, "c")] {

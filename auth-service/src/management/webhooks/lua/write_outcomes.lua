@@ -19,6 +19,25 @@ local function each(action)
 end
 local time = redis.call('TIME')
 local oldest = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[4]))
+-- Drops the letters beyond the bound: the oldest of the rooms that have most, so that a room does
+-- not push out the letters of another. It looks at the oldest thousand and as many as must go.
+local function drop_excess(excess)
+  local count, by_rank = {}, {}
+  local letters = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', excess + 1000)
+  for n = #letters, 1, -1 do
+    local room = string.match(letters[n][2][2], '"room":"([^"]*)"') or ''
+    local rank = (count[room] or 0) + 1
+    count[room], by_rank[rank] = rank, by_rank[rank] or {}
+    table.insert(by_rank[rank], letters[n][1])
+  end
+  local ids = {}
+  for rank = #by_rank, 1, -1 do
+    for n = #by_rank[rank], 1, -1 do
+      if #ids < excess then ids[#ids + 1] = by_rank[rank][n] end
+    end
+  end
+  for _, id in ipairs(ids) do redis.call('XDEL', KEYS[4], id) end
+end
 local dropped, has_dead_letters = 0, false
 each(function()
   local endpoint, cause, attempts, last, line = take(), take(), take(), take(), take()
@@ -27,7 +46,8 @@ each(function()
 end)
 if has_dead_letters then
   redis.call('XTRIM', KEYS[4], 'MINID', oldest)
-  dropped = redis.call('XTRIM', KEYS[4], 'MAXLEN', ARGV[3])
+  dropped = math.max(redis.call('XLEN', KEYS[4]) - tonumber(ARGV[3]), 0)
+  if dropped > 0 then drop_excess(dropped) end
   redis.call('PEXPIRE', KEYS[4], ARGV[4])
 end
 local has_progress = false
