@@ -23,67 +23,52 @@
 --         | {'r'} too much waits in the room, {'g'} of the grant, and a target does not read
 --         | {'s'} stale: the message depends on an old version of the room; later messages have no
 --           result
-local deadlines, sender_mailbox_key, bodies_key, holders_key = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local sender_mailbox_key, bodies_key, holders_key = KEYS[3], KEYS[4], KEYS[5]
 local sender, me, epoch = ARGV[1], ARGV[2], ARGV[3]
 local known_mailbox_version, acked_seq = ARGV[4], tonumber(ARGV[5])
 local known_last_id, handle_generation = tonumber(ARGV[6]), ARGV[7]
 local name, topic = ARGV[8], ARGV[9]
 local backlog, backlog_bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
-local mailbox_limits = {
-  -- Room events are written even to a full mailbox, so it has space for a second backlog.
-  max_entries = 2 * backlog,
-  entry_life = tonumber(ARGV[12]),
-  max_deletion_delay = tonumber(ARGV[13]),
-}
-local lag_bytes, room_bytes, grant_bytes = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
-local grant = ARGV[20]
-local known_room_version, message_count, max_room_retention = ARGV[14], tonumber(ARGV[15]), ARGV[16]
+local mailbox_limits = { entry_life = ARGV[12], max_deletion_delay = ARGV[13], max_room_retention = ARGV[16] }
+local lag_bytes, grant = tonumber(ARGV[17]), ARGV[20]
+local known_room_version, message_count = ARGV[14], tonumber(ARGV[15])
 
--- heal() repairs the mailboxes after a change of the replication id. It returns false if the room
+-- heal() repairs the mailboxes after a change of the replication id. It returns nothing if the room
 -- does not exist; then no node owns the sender.
-if not heal() then return { 'no' } end
-local room_version, owner_value, stored_last_id, stored_acked_seq, holds_bodies =
-  unpack(redis.call('HMGET', room,
-    'ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender, 'y:' .. sender))
-if not owner_value then return { 'no' } end
-local node, owner_epoch, mailbox_version = owner(owner_value)
+local values = heal('ver', 'o:' .. sender, 'l:' .. sender, 'a:' .. sender, 'b:' .. sender,
+  'c:' .. sender, 'q:' .. sender, 'y:' .. sender)
+if not values or not values[4] then return { 'no' } end
+local room_version, stored_last_id, stored_acked_seq = values[3], tonumber(values[5] or 0), values[6]
+local node, owner_epoch, mailbox_version = owner(values[4])
 if node ~= me or owner_epoch ~= epoch then return { 'no' } end
 
 if handle_generation ~= '' then redis.call('HSET', room, 'g:' .. sender, handle_generation) end
+-- How many more bytes wait in the room after this call.
+local more_waiting = 0
 if mailbox_version == known_mailbox_version and acked_seq > tonumber(stored_acked_seq or 0) then
   local newest, oldest = mailbox_version .. '-' .. text(acked_seq), mailbox_version .. '-0'
   local last = redis.call('XREVRANGE', sender_mailbox_key, newest, oldest, 'COUNT', 1)[1]
   -- The last remaining entry knows the counts. If all have expired, the counts are corrected when
   -- the mailbox seems full.
   if last then
-    acknowledge(sender, mailbox_version, sender_mailbox_key, acked_seq, last[2])
+    local fields = last[2]
+    -- The counts come first, as in `acknowledge`.
+    more_waiting =
+      -settle_known(sender, acked_seq, fields[10], fields[14] or 0, values[7], values[8], values[9])
+    redis.call('XTRIM', sender_mailbox_key, 'MINID', mailbox_version .. '-' .. text(acked_seq + 1))
   else
     redis.call('HSET', room, 'a:' .. sender, text(acked_seq))
   end
-  if holds_bodies then release_bodies(sender, sender_mailbox_key, bodies_key, holders_key) end
+  if values[10] then release_bodies(sender, sender_mailbox_key, bodies_key, holders_key) end
 end
 
-stored_last_id = tonumber(stored_last_id or 0)
 local last_id = math.max(stored_last_id, known_last_id)
 local results = { 'ok', replication_id, mailbox_version }
 
--- Returns the state of a peer's mailbox: whether it is full of messages, whether much waits in it, its
--- counts, and whether the peer waits in the lobby.
-local function mailbox_state(peer)
-  local last_seq, acked_seq, bytes, acked_bytes, messages, acked_messages, in_lobby =
-    unpack(redis.call('HMGET', room, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer,
-      'm:' .. peer, 'n:' .. peer, 'w:' .. peer))
-  local counts = {
-    last_seq = tonumber(last_seq or 0), acked_seq = tonumber(acked_seq or 0),
-    bytes = tonumber(bytes or 0),
-    messages = tonumber(messages or 0), acked_messages = tonumber(acked_messages or 0),
-  }
-  local unacked_bytes = counts.bytes - tonumber(acked_bytes or 0)
-  return {
-    is_full = counts.messages - counts.acked_messages >= backlog or unacked_bytes >= backlog_bytes,
-    is_lagging = unacked_bytes >= lag_bytes,
-    counts = counts, in_lobby = in_lobby,
-  }
+-- Returns whether a mailbox is full of messages, and whether much waits in it.
+local function load_of(target)
+  local unacked_bytes = target.unacked_bytes
+  return target.unacked_messages >= backlog or unacked_bytes >= backlog_bytes, unacked_bytes >= lag_bytes
 end
 
 -- Returns the targets of the message whose target list begins at ARGV[`at`], and the number of those
@@ -93,33 +78,43 @@ local function targets_of(at, count)
   local targets, lagging_count = {}, 0
   for n = 1, count do
     local peer, mailbox_key = ARGV[at + 2 * n - 2], KEYS[tonumber(ARGV[at + 2 * n - 1])]
-    local value = redis.call('HGET', room, 'o:' .. peer)
-    if not value then return nil, 'n' end
-    local its_node, _, its_mailbox_version = owner(value)
-    local state = mailbox_state(peer)
+    local target = read_target(peer, mailbox_key)
     -- A peer in the lobby receives no messages, and the sender must not learn that it is there.
-    if state.in_lobby then return nil, 'n' end
+    if not target or target.in_lobby then return nil, 'n' end
+    local is_full, is_lagging = load_of(target)
     -- Before a refusal: counters of an expired stream are reset, and old entries are dropped.
-    if state.is_full or state.is_lagging then
-      if settle_if_empty(peer, mailbox_key) > 0 then
-        drop_old(peer, its_mailbox_version, mailbox_key, mailbox_limits.entry_life)
-      end
-      state = mailbox_state(peer)
-      if state.is_full then return nil, 'b' end
+    if is_full or is_lagging then
+      drop_old(peer, target.mailbox_version, mailbox_key, mailbox_limits.entry_life)
+      target = read_target(peer, mailbox_key)
+      is_full, is_lagging = load_of(target)
+      if is_full then return nil, 'b' end
     end
-    local is_lagging = state.is_lagging or its_node == '-'
-    if is_lagging then lagging_count = lagging_count + 1 end
-    targets[n] = {
-      peer = peer, node = its_node, mailbox_version = its_mailbox_version, mailbox_key = mailbox_key,
-      counts = state.counts, is_lagging = is_lagging,
-    }
+    target.is_lagging = is_lagging or target.node == '-'
+    if target.is_lagging then lagging_count = lagging_count + 1 end
+    targets[n] = target
   end
   if lagging_count > 0 then
     local waiting, charged = unpack(redis.call('HMGET', room, 'wb', 's:' .. grant))
-    if tonumber(waiting or 0) >= room_bytes then return nil, 'r' end
+    local room_bytes, grant_bytes = tonumber(ARGV[18]), tonumber(ARGV[19])
+    if tonumber(waiting or 0) + more_waiting >= room_bytes then return nil, 'r' end
     if tonumber(charged or 0) >= grant_bytes then return nil, 'g' end
   end
   return targets, lagging_count
+end
+
+-- Stores a body for the targets that do not read. Returns its id.
+local function share_body(targets, body, bodies_key, holders_key, mailbox_limits)
+  local max_age = mailbox_limits.entry_life + mailbox_limits.max_deletion_delay
+  local id = redis.call('XADD', bodies_key, 'MINID', text(now - max_age), '*', 't', text(now), 'd', body)
+  for _, target in ipairs(targets) do
+    if target.is_lagging then
+      redis.call('ZADD', holders_key, 'NX', text(now), target.peer)
+      redis.call('HSET', room, 'y:' .. target.peer, '1')
+    end
+  end
+  redis.call('PEXPIRE', bodies_key, max_age)
+  redis.call('PEXPIRE', holders_key, max_age)
+  return id
 end
 
 -- Charges a message of `size` bytes to the grant of its sender, for each target that does not read.
@@ -167,6 +162,7 @@ for _ = 1, message_count do
         written[n] = { target = target, seq = write(target, name, { entry }, mailbox_limits) }
       end
       result = { 'w', unpack(publish(written, me, topic, name, entry)) }
+      more_waiting = more_waiting + #body * #written
       if found > 0 then charge(targets, found, #body) end
       if id ~= '' then last_id = tonumber(id) end
     else
@@ -176,7 +172,6 @@ for _ = 1, message_count do
   results[#results + 1] = result
   at = at + 2 * count
 end
--- A mailbox may have a new deadline. Deadlines are kept for as long as any room may exist.
-redis.call('PEXPIRE', deadlines, max_room_retention)
+add_waiting(more_waiting)
 if last_id > stored_last_id then redis.call('HSET', room, 'l:' .. sender, text(last_id)) end
 return results

@@ -26,22 +26,82 @@
 -- Returns {'ok', replication id, {peer, mailbox version, seq, …} for each event (targets of this
 --         node)}
 --       | {'conflict', replication id, now, the hash (flat; empty if there is no room)}
+-- For each state that an event tells: the states that replace it, if they come later and are about
+-- the same peer. j joined · u updated · a attachment · l left · k knock · r room · o own permissions
+local replacements = {
+  j = { 'j', 'l' }, u = { 'j', 'u', 'l' }, a = { 'j', 'u', 'a', 'l' }, l = { 'l' },
+  k = { 'k' }, r = { 'r' }, o = { 'o' },
+}
+
+-- Drops the events of a mailbox that a later event replaces, then the oldest events beyond
+-- `max_events`, and all entries of older mailbox versions. A peer stays announced before its
+-- messages.
+local function thin_out(peer, mailbox_version, mailbox_key, max_events)
+  local entries = redis.call('XRANGE', mailbox_key, '-', '+')
+  local later, senders, dropped = {}, {}, {}
+  local events, dropped_seq = 0, nil
+  for n = #entries, 1, -1 do
+    local entry_id, fields = entries[n][1], entries[n][2]
+    local about, state = fields[2], fields[16] or ''
+    local its_mailbox_version, seq = string.match(entry_id, '^(%d+)-(%d+)$')
+    if its_mailbox_version ~= mailbox_version then
+      dropped[#dropped + 1] = entry_id
+    elseif state == '' then
+      senders[about] = true
+    else
+      local is_replaced = false
+      for _, other in ipairs(replacements[state] or {}) do
+        is_replaced = is_replaced or later[about .. other]
+      end
+      if is_replaced and not (state == 'j' and senders[about]) then
+        dropped[#dropped + 1] = entry_id
+      else
+        events = events + 1
+        if events > max_events then
+          dropped[#dropped + 1] = entry_id
+          dropped_seq = dropped_seq or seq
+        end
+      end
+      later[about .. state] = true
+    end
+  end
+  if dropped_seq then redis.call('HSET', room, 'x:' .. peer, dropped_seq) end
+  for n = 1, #dropped, 1000 do
+    redis.call('XDEL', mailbox_key, unpack(dropped, n, math.min(n + 999, #dropped)))
+  end
+end
+
+-- Bounds a mailbox of `length` entries after an event was written: a quarter of `max_entries` are
+-- events. The messages of peers are counted before they are accepted, so only messages of the
+-- application, which are never refused, can exceed `max_entries`.
+local function bound_mailbox(peer, mailbox_version, mailbox_key, length, unacked_messages, max_entries)
+  if length - unacked_messages > max_entries / 4 then
+    thin_out(peer, mailbox_version, mailbox_key, math.floor(max_entries / 8))
+  end
+  while length > max_entries and redis.call('XLEN', mailbox_key) > max_entries do
+    local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
+    local first_seq = tonumber(string.match(first[1], '-(%d+)$'))
+    acknowledge(peer, mailbox_version, mailbox_key, first_seq, first[2])
+  end
+end
+
 local me, name, topic = ARGV[3], ARGV[4], ARGV[5]
 local window = tonumber(ARGV[10])
 local mailbox_limits = {
+  -- Room events are written even to a full mailbox, so it has space for a second backlog.
   max_entries = tonumber(ARGV[7]),
-  entry_life = tonumber(ARGV[8]),
-  max_deletion_delay = tonumber(ARGV[12]),
+  entry_life = ARGV[8],
+  max_deletion_delay = ARGV[12],
+  max_room_retention = ARGV[17],
 }
 
-local exists = heal()
-local found = redis.call('HMGET', room, 'inc', 'ver')
+local found = heal('inc', 'ver') -- the third and the fourth value
 local version = tonumber(ARGV[2])
 local matches
 if version == 0 then
-  matches = not exists
+  matches = not found
 else
-  matches = exists and found[1] == ARGV[1] and tonumber(found[2]) == version
+  matches = found and found[3] == ARGV[1] and tonumber(found[4]) == version
 end
 
 local at = 20
@@ -142,13 +202,7 @@ each(function()
     local peer, mailbox_key = take(), KEYS[tonumber(take())]
     local reader = reader_of[peer]
     if not reader then
-      local owner_value, counts = read_counts(peer)
-      local node, _, mailbox_version = owner(owner_value)
-      local target = {
-        peer = peer, node = node, mailbox_version = mailbox_version, mailbox_key = mailbox_key,
-        counts = counts,
-      }
-      reader = { target = target, events = {} }
+      reader = { target = read_target(peer, mailbox_key), events = {} }
       reader_of[peer] = reader
       readers[#readers + 1] = reader
     end
@@ -156,13 +210,23 @@ each(function()
   end
 end)
 for _, reader in ipairs(readers) do
-  local first_seq = write(reader.target, name, reader.events, mailbox_limits)
+  local target, has_event, messages = reader.target, false, 0
+  local length = target.acked_seq < target.last_seq and redis.call('XLEN', target.mailbox_key) or 0
+  local first_seq = write(target, name, reader.events, mailbox_limits)
   for n, event in ipairs(reader.events) do
-    event.written[#event.written + 1] = { target = reader.target, seq = first_seq + n - 1 }
+    event.written[#event.written + 1] = { target = target, seq = first_seq + n - 1 }
+    has_event = has_event or event.kind ~= 'f'
+    if event.state == '' then messages = messages + 1 end
+  end
+  if length > 0 then messages = messages + target.unacked_messages end
+  if has_event then
+    bound_mailbox(target.peer, target.mailbox_version, target.mailbox_key, length + #reader.events, messages,
+      mailbox_limits.max_entries)
   end
 end
 local results = { 'ok', replication_id }
 for _, event in ipairs(events) do
+  if event.state == '' then add_waiting(#event.body * #event.written) end
   results[#results + 1] = publish(event.written, me, topic, name, event)
 end
 each(function()

@@ -28,13 +28,17 @@
 --   y:<peer> '1' if the mailbox may refer to shared bodies
 -- Entries of a mailbox have the id <mailbox version>-<seq> and these fields, in this order:
 --   f from · i id of the message or '' · k kind · t time · c value of b: · d body · m value of m:
---   s the state that an event tells, a key of `replacements`; '' for a message
+--   s the state that an event tells, a key of `replacements` in commit.lua; '' for a
+--   message
 --   r id of the shared body, whose entry has no body of its own; only if there is one
 local room = KEYS[1]
 
 -- A promoted replica or a restarted server has another replication id, and may lack acknowledged
 -- writes.
-local replication_id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+local replication_info = redis.call('INFO', 'replication')
+-- A plain search and the known length are cheaper than a pattern.
+local _, label_end = string.find(replication_info, 'master_replid:', 1, true)
+local replication_id = string.sub(replication_info, label_end + 1, label_end + 40)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -79,12 +83,19 @@ local function release(peer, charged, waiting)
 end
 
 -- Records that the entries of a peer up to `seq` do not wait any more, and with them the first
--- `written` bytes and the first `messages` messages that were ever written.
-local function settle(peer, seq, written, messages)
-  local f = redis.call('HMGET', room, 'b:' .. peer, 'c:' .. peer, 'q:' .. peer)
+-- `written` bytes and the first `messages` messages that were ever written. The others are fields b, c
+-- and q of the peer. Returns the number of bytes that waited until now, for `add_waiting`.
+local function settle_known(peer, seq, written, messages, bytes, acked_bytes, charged)
   redis.call('HSET', room, 'a:' .. peer, seq, 'c:' .. peer, written, 'n:' .. peer, messages)
-  add_waiting(tonumber(f[2] or 0) - tonumber(written))
-  if f[3] then release(peer, f[3], tonumber(f[1] or 0) - tonumber(written)) end
+  if charged then release(peer, charged, tonumber(bytes or 0) - tonumber(written)) end
+  return tonumber(written) - tonumber(acked_bytes or 0)
+end
+
+-- The same, if the fields are not known.
+local function settle(peer, seq, written, messages)
+  local bytes, acked_bytes, charged =
+    unpack(redis.call('HMGET', room, 'b:' .. peer, 'c:' .. peer, 'q:' .. peer))
+  add_waiting(-settle_known(peer, seq, written, messages, bytes, acked_bytes, charged))
 end
 
 -- Records that no entry waits for a peer.
@@ -117,11 +128,13 @@ end
 
 -- Heals a room after writes may have been lost: the room has another replication id, or a node has
 -- lost a write since the room was last healed. It is unknown which writes were lost, so each mailbox
--- gets a new version and all nodes resync. Moving a slot looks the same. Returns whether the room
--- exists.
-local function heal()
-  local known = redis.call('HMGET', room, 'lin', 'hl')
-  if not known[1] or known[1] == replication_id and last_lost() < tonumber(known[2]) then return known[1] end
+-- gets a new version and all nodes resync. Moving a slot looks the same. Returns nothing if the room
+-- does not exist; else two values that only this function needs, then the values of `...`, which are
+-- fields of the room.
+local function heal(...)
+  local known = redis.call('HMGET', room, 'lin', 'hl', ...)
+  if not known[1] then return nil end
+  if known[1] == replication_id and last_lost() < tonumber(known[2]) then return known end
   local tag, name = string.match(room, '^sb:room:({%w+}):(.*)$')
   local peers_by_node = {}
   for _, field in ipairs(redis.call('HKEYS', room)) do
@@ -138,7 +151,7 @@ local function heal()
   for node, peers in pairs(peers_by_node) do
     if node ~= '-' then redis.call('SPUBLISH', 'sb:node:' .. tag .. ':' .. node, '!' .. name .. ' ' .. peers) end
   end
-  return known[1]
+  return redis.call('HMGET', room, 'lin', 'hl', ...)
 end
 
 -- The room as the callers read it.
@@ -154,7 +167,8 @@ local function acknowledge(peer, mailbox_version, mailbox_key, seq, last)
 end
 
 -- Deletes the entries of a mailbox that are older than `entry_life` ms. Returns the time of the
--- first entry that remains.
+-- first entry that remains. If there is none, all entries count as acknowledged: they were read or were
+-- too old.
 local function drop_old(peer, mailbox_version, mailbox_key, entry_life)
   local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
   while first and tonumber(first[2][8]) < now - entry_life do
@@ -172,129 +186,68 @@ local function drop_old(peer, mailbox_version, mailbox_key, entry_life)
     end
     first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
   end
-  return first and tonumber(first[2][8])
+  if not first then
+    settle_all(peer)
+    return nil
+  end
+  return tonumber(first[2][8])
 end
 
--- Marks all entries of an empty mailbox as acknowledged: they were read or were too old. Returns the
--- number of entries in the mailbox.
-local function settle_if_empty(peer, mailbox_key)
-  local length = redis.call('XLEN', mailbox_key)
-  if length == 0 then settle_all(peer) end
-  return length
-end
-
--- For each state that an event tells: the states that replace it, if they come later and are about
--- the same peer. j joined · u updated · a attachment · l left · k knock · r room · o own permissions
-local replacements = {
-  j = { 'j', 'l' }, u = { 'j', 'u', 'l' }, a = { 'j', 'u', 'a', 'l' }, l = { 'l' },
-  k = { 'k' }, r = { 'r' }, o = { 'o' },
-}
-
--- Drops the events of a mailbox that a later event replaces, then the oldest events beyond
--- `max_events`, and all entries of older mailbox versions. A peer stays announced before its
--- messages.
-local function thin_out(peer, mailbox_version, mailbox_key, max_events)
-  local entries = redis.call('XRANGE', mailbox_key, '-', '+')
-  local later, senders, dropped = {}, {}, {}
-  local events, dropped_seq = 0, nil
-  for n = #entries, 1, -1 do
-    local entry_id, fields = entries[n][1], entries[n][2]
-    local about, state = fields[2], fields[16] or ''
-    local its_mailbox_version, seq = string.match(entry_id, '^(%d+)-(%d+)$')
-    if its_mailbox_version ~= mailbox_version then
-      dropped[#dropped + 1] = entry_id
-    elseif state == '' then
-      senders[about] = true
-    else
-      local is_replaced = false
-      for _, other in ipairs(replacements[state] or {}) do
-        is_replaced = is_replaced or later[about .. other]
-      end
-      if is_replaced and not (state == 'j' and senders[about]) then
-        dropped[#dropped + 1] = entry_id
-      else
-        events = events + 1
-        if events > max_events then
-          dropped[#dropped + 1] = entry_id
-          dropped_seq = dropped_seq or seq
-        end
-      end
-      later[about .. state] = true
-    end
-  end
-  if dropped_seq then redis.call('HSET', room, 'x:' .. peer, dropped_seq) end
-  for n = 1, #dropped, 1000 do
-    redis.call('XDEL', mailbox_key, unpack(dropped, n, math.min(n + 999, #dropped)))
-  end
-end
-
--- Bounds a mailbox of `length` entries after an event was written: a quarter of `max_entries` are
--- events. The messages of peers are counted before they are accepted, so only messages of the
--- application, which are never refused, can exceed `max_entries`.
-local function bound_mailbox(peer, mailbox_version, mailbox_key, length, unacked_messages, max_entries)
-  if length - unacked_messages > max_entries / 4 then
-    thin_out(peer, mailbox_version, mailbox_key, math.floor(max_entries / 8))
-  end
-  while length > max_entries and redis.call('XLEN', mailbox_key) > max_entries do
-    local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
-    local first_seq = tonumber(string.match(first[1], '-(%d+)$'))
-    acknowledge(peer, mailbox_version, mailbox_key, first_seq, first[2])
-  end
-end
-
--- The state of a peer's mailbox, as `write` needs it.
-local function read_counts(peer)
-  local owner_value, last_seq, acked_seq, bytes, messages, acked_messages =
-    unpack(redis.call('HMGET', room, 'o:' .. peer,
-      'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'm:' .. peer, 'n:' .. peer))
-  return owner_value, {
+-- Reads a peer that entries are written to, and the state of its mailbox. Returns nothing if there is no
+-- such peer.
+local function read_target(peer, mailbox_key)
+  local owner_value, last_seq, acked_seq, bytes, acked_bytes, messages, acked_messages, in_lobby =
+    unpack(redis.call('HMGET', room, 'o:' .. peer, 'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer,
+      'm:' .. peer, 'n:' .. peer, 'w:' .. peer))
+  if not owner_value then return nil end
+  local node, _, mailbox_version = owner(owner_value)
+  bytes, messages = tonumber(bytes or 0), tonumber(messages or 0)
+  return {
+    peer = peer, mailbox_key = mailbox_key, node = node, mailbox_version = mailbox_version,
     last_seq = tonumber(last_seq or 0), acked_seq = tonumber(acked_seq or 0),
-    bytes = tonumber(bytes or 0),
-    messages = tonumber(messages or 0), acked_messages = tonumber(acked_messages or 0),
+    bytes = bytes, unacked_bytes = bytes - tonumber(acked_bytes or 0),
+    messages = messages, unacked_messages = messages - tonumber(acked_messages or 0),
+    in_lobby = in_lobby,
   }
 end
 
--- Writes entries to one mailbox and returns the seq of the first one. `target` is {peer, node,
--- mailbox_version, mailbox_key, counts}; an entry is {from, id, kind, state, body}. An entry is
--- deleted after `entry_life` ms, with a delay of at most `max_deletion_delay` ms. Each entry renews
--- the TTL, so the TTL alone would never expire the first entry. A first entry that is older than the
--- delay gets a deadline of its own.
+-- Writes entries to one mailbox and returns the seq of the first one. `target` is the reply of
+-- `read_target`; an entry is {from, id, kind, state, body}. An entry is deleted after `entry_life` ms,
+-- with a delay of at most `max_deletion_delay` ms. Each entry renews the TTL, so the TTL alone would
+-- never expire the first entry. A first entry that is older than the delay gets a deadline of its own.
 local function write(target, name, entries, mailbox_limits)
   local peer, mailbox_version, mailbox_key = target.peer, target.mailbox_version, target.mailbox_key
   local entry_life, delay = mailbox_limits.entry_life, mailbox_limits.max_deletion_delay
-  local counts = target.counts
-  local last_seq, bytes, messages = counts.last_seq, counts.bytes, counts.messages
-  local acked_messages, length = counts.acked_messages, 0
-  if counts.acked_seq < last_seq then length = settle_if_empty(peer, mailbox_key) end
-  if length == 0 then acked_messages = messages end
-  local has_event = false
+  local last_seq, bytes, messages = target.last_seq, target.bytes, target.messages
+  -- A mailbox without unacknowledged entries has no old entry.
+  local first_at
+  if target.acked_seq < last_seq then
+    first_at = drop_old(peer, mailbox_version, mailbox_key, entry_life)
+  end
+  -- Each number becomes text once, and not again in each call.
+  local written_at, seq_text, bytes_text, messages_text = text(now), nil, nil, nil
   for n, entry in ipairs(entries) do
-    if entry.state == '' then
-      bytes = bytes + #entry.body
+    local body, state = entry.body, entry.state
+    if state == '' then
+      bytes = bytes + #body
       messages = messages + 1
     end
-    has_event = has_event or entry.kind ~= 'f'
-    local entry_id = mailbox_version .. '-' .. text(last_seq + n)
+    seq_text, bytes_text, messages_text = text(last_seq + n), text(bytes), text(messages)
+    local entry_id = mailbox_version .. '-' .. seq_text
     if entry.shared_body and target.is_lagging then
       redis.call('XADD', mailbox_key, entry_id, 'f', entry.from, 'i', entry.id, 'k', entry.kind,
-        't', text(now), 'c', bytes, 'd', '', 'm', messages, 's', entry.state, 'r', entry.shared_body)
+        't', written_at, 'c', bytes_text, 'd', '', 'm', messages_text, 's', state, 'r', entry.shared_body)
     else
       redis.call('XADD', mailbox_key, entry_id, 'f', entry.from, 'i', entry.id, 'k', entry.kind,
-        't', text(now), 'c', bytes, 'd', entry.body, 'm', messages, 's', entry.state)
+        't', written_at, 'c', bytes_text, 'd', body, 'm', messages_text, 's', state)
     end
   end
-  redis.call('HSET', room, 'h:' .. peer, last_seq + #entries, 'b:' .. peer, bytes, 'm:' .. peer, messages)
+  redis.call('HSET', room, 'h:' .. peer, seq_text, 'b:' .. peer, bytes_text, 'm:' .. peer, messages_text)
   redis.call('PEXPIRE', mailbox_key, entry_life)
-  if has_event then
-    bound_mailbox(peer, mailbox_version, mailbox_key, length + #entries, messages - acked_messages,
-      mailbox_limits.max_entries)
-  end
-  -- A mailbox that was empty has no old entry.
-  if counts.acked_seq < last_seq then
-    local first_at = drop_old(peer, mailbox_version, mailbox_key, entry_life)
-    if first_at < now - delay then
-      redis.call('ZADD', KEYS[2], 'NX', text(first_at + entry_life + delay), name .. ' ' .. peer)
-    end
+  if first_at and first_at < now - delay then
+    redis.call('ZADD', KEYS[2], 'NX', text(first_at + entry_life + delay), name .. ' ' .. peer)
+    -- Deadlines are kept for as long as any room may exist.
+    redis.call('PEXPIRE', KEYS[2], mailbox_limits.max_room_retention)
   end
   return last_seq + 1
 end
@@ -324,23 +277,8 @@ local function release_bodies(peer, mailbox_key, bodies_key, holders_key)
   trim_bodies(bodies_key, holders_key)
 end
 
--- Stores a body for the targets that do not read. Returns its id.
-local function share_body(targets, body, bodies_key, holders_key, mailbox_limits)
-  local max_age = mailbox_limits.entry_life + mailbox_limits.max_deletion_delay
-  local id = redis.call('XADD', bodies_key, 'MINID', text(now - max_age), '*', 't', text(now), 'd', body)
-  for _, target in ipairs(targets) do
-    if target.is_lagging then
-      redis.call('ZADD', holders_key, 'NX', text(now), target.peer)
-      redis.call('HSET', room, 'y:' .. target.peer, '1')
-    end
-  end
-  redis.call('PEXPIRE', bodies_key, max_age)
-  redis.call('PEXPIRE', holders_key, max_age)
-  return id
-end
-
--- Completes an entry that was written to mailboxes: counts it, and publishes it once to each other
--- node with a target, as a header line and the body. `written` is a list of {target, seq}. Returns the
+-- Publishes an entry that was written to mailboxes: once to each other node with a target, as a header
+-- line and the body. `written` is a list of {target, seq}. Returns the
 -- entries that the node `me` must deliver itself, flat: peer, mailbox version, seq, …
 local function publish(written, me, topic, name, entry)
   local mine, per_node = {}, {}
@@ -356,7 +294,6 @@ local function publish(written, me, topic, name, entry)
       per_node[t.node] = list
     end
   end
-  if entry.state == '' then add_waiting(#entry.body * #written) end
   local id = entry.id == '' and '-' or entry.id
   for node, list in pairs(per_node) do
     redis.call('SPUBLISH', topic .. node, name .. ' ' .. entry.from .. ' ' .. id .. ' ' .. entry.kind .. ' '

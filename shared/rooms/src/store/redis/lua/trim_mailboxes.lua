@@ -17,7 +17,6 @@ for n = 5, #KEYS do
   if value then
     local _, _, mailbox_version = owner(value)
     first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
-    if not first then settle_all(peer) end
     if holds_bodies then release_bodies(peer, mailbox_key, bodies_key, holders_key) end
     local bytes, acked_bytes, charges =
       unpack(redis.call('HMGET', room, 'b:' .. peer, 'c:' .. peer, 'q:' .. peer))
