@@ -68,7 +68,8 @@ impl LiveLimits {
 /// Bounds of the webhook queue.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookLimits {
-    /// The maximum number of events of one partition. The oldest are dropped and counted as lost.
+    /// The maximum number of events of one partition. Beyond it, old events of the room that has most
+    /// are dropped and counted as lost.
     pub max_events: u64,
     /// The life of an event, milliseconds.
     pub event_life_ms: u64,

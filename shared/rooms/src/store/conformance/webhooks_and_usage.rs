@@ -72,6 +72,26 @@ async fn webhook_events_beyond_the_limits_are_dropped_and_counted() {
     assert_eq!((recorded_events(&backend).await.len(), lost().await), (2, 3 + 2));
 }
 
+/// While no process delivers events, a room fills the stream. The events of another stay.
+#[tokio::test]
+async fn full_stream_takes_the_events_of_the_room_that_has_most() {
+    for kind in [RedisKind::Standalone, RedisKind::Cluster] {
+        let backend = StoreBackend::over_redis(kind, limits_with_webhooks(6, 60_000)).await;
+        let stream = redis_keys::webhook_queue_key(redis_keys::partition_of_room(&test_room()));
+        for n in 0..2 {
+            let line = format!(r#"{{"id":"evt_quiet_{n}","room":"quiet"}}"#);
+            let mut add = ::redis::cmd("XADD");
+            add.arg(&stream).arg("*").arg("d").arg(line);
+            let _: String = backend.run_raw_command(&add).await;
+        }
+        commit_with_feed(&backend, &RoomState::new("0a".into(), "".into()), 10).await;
+        let recorded = recorded_events(&backend).await;
+        assert_eq!(recorded.len(), 6);
+        let of_quiet = recorded.iter().filter(|(_, fields)| fields[1].contains("quiet")).count();
+        assert_eq!(of_quiet, 2, "{kind:?}: {recorded:?}");
+    }
+}
+
 fn usage_pair(room: &str) -> UsageKey {
     (CallerId::parse("shop").unwrap(), RoomId::parse(room).unwrap())
 }

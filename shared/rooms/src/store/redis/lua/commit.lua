@@ -233,6 +233,25 @@ each(function()
   local node = take()
   redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())
 end)
+-- Drops events beyond the bound: the oldest of the rooms that have most among the oldest 256, so
+-- that a room does not push out the events of another. It drops a few more, so that a full stream
+-- is seldom read.
+local function drop_excess(stream, excess)
+  local count, by_rank, ids = {}, {}, {}
+  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', 256)
+  for n = #entries, 1, -1 do
+    local of_room = string.match(entries[n][2][2], '"room":"([^"]*)"') or ''
+    local rank = (count[of_room] or 0) + 1
+    count[of_room], by_rank[rank] = rank, by_rank[rank] or {}
+    table.insert(by_rank[rank], entries[n][1])
+  end
+  for rank = #by_rank, 1, -1 do
+    for n = #by_rank[rank], 1, -1 do
+      if #ids < excess then ids[#ids + 1] = by_rank[rank][n] end
+    end
+  end
+  return redis.call('XDEL', stream, unpack(ids))
+end
 -- Events for webhooks are stored in the same step: pub/sub would lose them with a connection.
 local record = function() end
 each(function()
@@ -241,8 +260,12 @@ each(function()
   record = function(line)
     redis.call('XADD', stream, '*', 'd', line)
     redis.call('PEXPIRE', stream, life)
-    local lost = redis.call('XTRIM', stream, 'MAXLEN', max_events)
-      + redis.call('XTRIM', stream, 'MINID', text(now - life))
+    local lost = redis.call('XTRIM', stream, 'MINID', text(now - life))
+    local excess = redis.call('XLEN', stream) - max_events
+    if excess > 0 then
+      excess = excess + math.min(math.floor(max_events / 16), 31)
+      lost = lost + drop_excess(stream, math.min(excess, 256))
+    end
     if lost > 0 then
       redis.call('HINCRBY', progress, 'lost', lost)
       redis.call('PEXPIRE', progress, life)
