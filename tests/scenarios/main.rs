@@ -4,8 +4,9 @@
 //! - Messages: [`delivery`], [`presence`], [`resume`], [`policy`], [`turn`]
 //! - Admission and credentials: [`admission`], [`auth`], [`store_authority`], [`tickets`],
 //!   [`token_lifetime`], [`signing_keys`], [`refusals`], [`credential_kinds`], [`credential_roots`],
-//!   [`handle_authority`]
-//! - Sanctions: [`access_rules`], [`sanctions`], [`return_attempts`], [`mass_revocation`]
+//!   [`handle_authority`], [`compromised_node`]
+//! - Sanctions: [`access_rules`], [`sanctions`], [`return_attempts`], [`mass_revocation`],
+//!   [`leaked_api_key`]
 //! - Rooms: [`rooms`], [`moderation`], [`lobby`]
 //! - Limits: [`limits`], [`peer_limits`], [`table_shares`], [`load_budgets`], [`abuse`],
 //!   [`redis_traffic`], [`data_retention`]
@@ -64,6 +65,7 @@ mod access_rules;
 mod admission;
 mod auth;
 mod boot;
+mod compromised_node;
 mod credential_kinds;
 mod credential_roots;
 mod data_retention;
@@ -71,6 +73,7 @@ mod delivery;
 mod drain;
 mod event_feed;
 mod handle_authority;
+mod leaked_api_key;
 mod limits;
 mod load_budgets;
 mod lobby;

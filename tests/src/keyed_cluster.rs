@@ -12,7 +12,7 @@ use crate::{
     cluster::{Settings, random_secret},
     http::Request,
     net::free_address,
-    process::{EXIT_LIMIT, Process, ProcessOutput, run_to_exit},
+    process::{EXIT_LIMIT, Env, Process, ProcessOutput, run_to_exit},
     test_redis::TestRedis,
 };
 
@@ -32,6 +32,7 @@ pub struct KeyedCluster {
     api_secret: String,
     session_key: String,
     shared_env: Vec<(String, String)>,
+    auth_env: Vec<(String, String)>,
 }
 
 impl KeyedCluster {
@@ -60,6 +61,7 @@ impl KeyedCluster {
             api_secret: random_hex(),
             session_key: random_secret(),
             shared_env: shared,
+            auth_env: Vec::new(),
         };
         cluster.keys_command(&["new"]).await;
         cluster
@@ -67,7 +69,13 @@ impl KeyedCluster {
 
     /// Starts the auth service and two signaling nodes.
     pub async fn start(settings: Settings<'_>) -> Self {
+        Self::start_with(settings, &[]).await
+    }
+
+    /// The same, with more environment of the auth service alone.
+    pub async fn start_with(settings: Settings<'_>, auth_env: Env<'_>) -> Self {
         let mut cluster = Self::prepare(settings).await;
+        cluster.auth_env = auth_env.to_vec();
         cluster.start_auth().await;
         for _ in 0..2 {
             cluster.nodes.push(Process::start("signal-service", &cluster.node_env()).await);
@@ -81,6 +89,7 @@ impl KeyedCluster {
         env.push(("REDIS_URL".to_owned(), self.redis.url_for("auth")));
         env.push(("SIGNALBOX_API_KEYS".to_owned(), format!("backend:{}", self.api_secret)));
         env.push(("SIGNALBOX__AUTH__KEYS_DIR".to_owned(), self.keys_dir.display().to_string()));
+        env.extend_from_slice(&self.auth_env);
         let auth = Process::launch_at("auth-service", self.auth_address, &env);
         auth.wait_ready().await;
         self.auth = Some(auth);

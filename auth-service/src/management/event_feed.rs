@@ -4,12 +4,12 @@
 //! Messages of a reader are ignored, except for pongs. The feed is not on the message path, so
 //! actix-ws serves it.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, web};
 use actix_ws::{Closed, Message, MessageStream, ProtocolError, Session};
 use serde::Deserialize;
-use signalbox_protocol::problem::Problem;
+use signalbox_protocol::{CloseCode, CredentialRoot, problem::Problem};
 use signalbox_token::scope::Scope;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -35,6 +35,10 @@ pub(crate) async fn get(
 ) -> ApiResult {
     let (caller, filter) = authorize_api_key(&request, &service.context, Some(Scope::Events))?.filter_rooms();
     let reader = caller.id.clone();
+    let subject = FeedSubject {
+        key: CredentialRoot::ApiKey(reader.clone()),
+        address: service.context.client_address(&request),
+    };
     if service.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process is stopping; try again").into());
     }
@@ -45,8 +49,8 @@ pub(crate) async fn get(
     tracing::info!(target: "signalbox_auth::audit", caller = %reader, "feed_opened");
     actix_web::rt::spawn(async move {
         service.context.metrics.feed_readers.inc();
-        let outcome =
-            serve_feed(&service, session, messages.max_frame_size(MAX_FRAME_BYTES), events, &filter).await;
+        let messages = messages.max_frame_size(MAX_FRAME_BYTES);
+        let outcome = serve_feed(&service, session, messages, events, &filter, &subject).await;
         service.context.metrics.feed_readers.dec();
         drop(place);
         tracing::info!(target: "signalbox_auth::audit", caller = %reader, ?outcome, "feed_closed");
@@ -54,9 +58,28 @@ pub(crate) async fn get(
     Ok(response)
 }
 
+/// What an access rule about a reader names.
+struct FeedSubject {
+    key: CredentialRoot,
+    address: Option<IpAddr>,
+}
+
+impl FeedSubject {
+    /// The close code of the access rule that refuses the reader.
+    fn find_refusal(&self, service: &ManagementService) -> Option<CloseCode> {
+        let (rules, now) = (service.context.access.rules(), service.context.access.now_ms());
+        if self.address.is_some_and(|address| rules.denies_address(address, now)) {
+            return Some(CloseCode::AddressDenied);
+        }
+        rules.is_root_revoked(&self.key, now).then_some(CloseCode::Revoked)
+    }
+}
+
 /// Why a feed was closed.
 #[derive(Debug)]
 enum FeedCloseReason {
+    /// An access rule refuses the reader.
+    Refused,
     /// The reader closed it, or the socket failed.
     Gone,
     /// The reader did not read, or did not answer pings.
@@ -71,13 +94,17 @@ async fn serve_feed(
     mut messages: MessageStream,
     mut events: Receiver<Arc<str>>,
     filter: &RoomFilter,
+    subject: &FeedSubject,
 ) -> FeedCloseReason {
     let mut stop = service.context.subscribe_stop();
+    let mut rules = service.context.access.watch_rules();
+    // A rule may have come since the reader was authorized.
+    rules.mark_changed();
     let mut ping = interval(service.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_received_at = Instant::now();
     loop {
-        // The stop first, then the messages of the reader, so that a flood of events cannot starve
+        // The stop first, then the rules and the messages of the reader, so that a flood of events cannot starve
         // its pongs.
         let sent = tokio::select! {
             biased;
@@ -85,6 +112,17 @@ async fn serve_feed(
                 let _ = timeout(service.ping_interval, session.close(Some(actix_ws::CloseCode::Away.into()))).await;
                 return FeedCloseReason::Stopping;
             }
+            _ = rules.changed() => match subject.find_refusal(service) {
+                None => Ok(()),
+                Some(code) => {
+                    let reason = actix_ws::CloseReason {
+                        code: actix_ws::CloseCode::Other(code.number()),
+                        description: Some(code.reason().to_owned()),
+                    };
+                    let _ = timeout(service.ping_interval, session.close(Some(reason))).await;
+                    return FeedCloseReason::Refused;
+                }
+            },
             message = messages.recv() => {
                 last_received_at = Instant::now();
                 handle_message(&mut session, message, service.ping_interval).await

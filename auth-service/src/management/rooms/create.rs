@@ -19,7 +19,7 @@ use super::{
     room_access::{
         change_room, check_not_reserved, load_room, log_room_change, room_store, room_store_problem,
     },
-    room_principal::room_creator,
+    room_principal::{prove_creator, room_creator},
     room_settings_request::{RoomUpdateRequest, check_settings},
     views::RoomView,
 };
@@ -98,12 +98,17 @@ pub(crate) async fn post(
         check_not_reserved(&service, &id)?;
     }
     let patch = request.into_settings().into_patch(&service)?;
-    let now = room_store(&service)?.now_ms();
+    let (now, creation_id) = (room_store(&service)?.now_ms(), CreationId::random());
+    let creator_proof = match &*caller {
+        Principal::User(claims) => prove_creator(&service.tokens.keys, &id, &creation_id, &claims.sub),
+        _ => None,
+    };
     let kept_until = now + service.room_settings.retention_ms;
     let settings = RoomSettings {
         created_by: Some(room_creator(&caller)),
+        creator_proof,
         created_at: now,
-        creation_id: Some(CreationId::random()),
+        creation_id: Some(creation_id),
         kept_until,
         ..patch.apply_to(&RoomSettings::default())
     };

@@ -7,12 +7,13 @@ use signalbox_protocol::{
     id::{CallerId, RegionId, Role, RoomId},
     problem::Problem,
 };
-use signalbox_rooms::room::{RoomCreatorKind, RoomState};
+use signalbox_rooms::room::RoomState;
 use signalbox_token::UserClaims;
 use utoipa::ToSchema;
 
 use super::{
     room_access::{check_not_reserved, room_in_request},
+    room_principal::is_proven_creator,
     room_token::{RoomTokenResponse, load_or_new_room, respond_with_room_token, would_enter_lobby},
 };
 use crate::{
@@ -81,7 +82,7 @@ pub(crate) fn join_terms(
     room: RoomId,
     known_room: &RoomState,
 ) -> Result<RoomTokenTerms, Problem> {
-    let role = role_in_room(service, claims, known_room);
+    let role = role_in_room(service, claims, &room, known_room);
     Ok(RoomTokenTerms {
         permissions: service.tokens.grant_policy.permissions_of(&role)?,
         room,
@@ -98,11 +99,8 @@ pub(crate) fn join_terms(
 }
 
 /// The role of a user in a room. The creator of the room has a role of its own.
-pub(crate) fn role_in_room(service: &ManagementService, claims: &UserClaims, room: &RoomState) -> Role {
-    let is_own =
-        room.settings.created_by.as_ref().is_some_and(|creator| {
-            creator.kind == RoomCreatorKind::User && *creator.id == *claims.sub.as_str()
-        });
-    let own = service.room_settings.creator_role.as_ref().filter(|_| is_own);
+fn role_in_room(service: &ManagementService, claims: &UserClaims, id: &RoomId, room: &RoomState) -> Role {
+    let is_own = |_: &&Role| is_proven_creator(&service.tokens.keys, id, &room.settings, &claims.sub);
+    let own = service.room_settings.creator_role.as_ref().filter(is_own);
     own.cloned().unwrap_or_else(|| claims.role.clone())
 }

@@ -1,13 +1,17 @@
 //! The caller of a route of one room: an application with the scope for it, or a user.
 
+use std::sync::Arc;
+
 use actix_web::HttpRequest;
+use signalbox_access::StatementSigner as _;
 use signalbox_http::ApiError;
-use signalbox_protocol::id::RoomId;
-use signalbox_rooms::room::{RoomCreator, RoomCreatorKind};
+use signalbox_protocol::id::{CreationId, RoomId, UserId};
+use signalbox_rooms::room::{RoomCreator, RoomCreatorKind, RoomSettings};
 use signalbox_token::scope::Scope;
 
 use super::room_access::room_in_request;
 use crate::{
+    auth::keys::SigningKeys,
     context::{
         authorization::{authorize_application, authorize_application_or_user},
         authorized_caller::Authorized,
@@ -52,4 +56,34 @@ pub(crate) fn room_creator(caller: &Principal) -> RoomCreator {
         }
         application => RoomCreator { kind: RoomCreatorKind::Key, id: application.id().as_str().into() },
     }
+}
+
+/// The purpose of the signatures, so that they are valid for nothing else.
+const CREATOR_PURPOSE: &str = "signalbox room creator v1";
+
+fn creator_statement(room: &RoomId, creation: &CreationId, user: &UserId) -> String {
+    format!("{room} {creation} {user}")
+}
+
+/// The proof that a user has created a room. None only by a fault of the library.
+pub(crate) fn prove_creator(
+    keys: &SigningKeys,
+    room: &RoomId,
+    creation: &CreationId,
+    user: &UserId,
+) -> Option<Arc<str>> {
+    keys.sign_statement(CREATOR_PURPOSE, &creator_statement(room, creation, user)).map(Into::into)
+}
+
+/// Whether a user has created a room, by its proof: nodes can write the settings of a room.
+pub(crate) fn is_proven_creator(
+    keys: &SigningKeys,
+    room: &RoomId,
+    settings: &RoomSettings,
+    user: &UserId,
+) -> bool {
+    let (Some(proof), Some(creation)) = (&settings.creator_proof, &settings.creation_id) else {
+        return false;
+    };
+    keys.verify_statement(CREATOR_PURPOSE, &creator_statement(room, creation, user), proof)
 }

@@ -265,7 +265,10 @@ impl RedisRuleLog {
             [_, key, _, value] => AccessRule::parse(key, value)
                 .filter(|rule| self.proof.is_authentic(set, rule, now_ms))
                 .map(RuleLogEntry::Rule),
-            [_, notice] => serde_json::from_str(notice).ok().map(RuleLogEntry::Notice),
+            // A node writes no notice.
+            [_, notice] if set == RuleSet::Auth => {
+                serde_json::from_str(notice).ok().map(RuleLogEntry::Notice)
+            }
             _ => None,
         };
         found.unwrap_or(RuleLogEntry::Rejected)

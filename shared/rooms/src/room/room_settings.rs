@@ -47,6 +47,10 @@ pub struct RoomSettings {
     /// The creator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<RoomCreator>,
+    /// The signature of the auth service over the creator, if the creator is a user: the role of the
+    /// creator follows from it, and a node can write the other fields.
+    #[serde(rename = "proof", default, skip_serializing_if = "Option::is_none")]
+    pub creator_proof: Option<Arc<str>>,
     /// When the room was created, milliseconds since 1970 by the clock of the store; 0 if a join
     /// has created it.
     pub created_at: u64,
@@ -91,6 +95,7 @@ impl Default for RoomSettings {
             e2ee: E2eeMode::Off,
             roles: None,
             created_by: None,
+            creator_proof: None,
             created_at: 0,
             creation_id: None,
             kept_until: 0,
