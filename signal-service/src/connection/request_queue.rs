@@ -142,6 +142,8 @@ pub(super) struct RequestQueue {
     call: Option<PendingCall>,
     /// Whether the peer must be resynced before the next call.
     needs_resync: bool,
+    /// Whether the call in flight is the leave of the peer.
+    is_leaving: bool,
     ids: MessageIds,
     /// The last entry that the client has confirmed, if it confirms at all.
     received_seq: Option<u64>,
@@ -166,6 +168,7 @@ impl RequestQueue {
             queued_bytes: 0,
             call: None,
             needs_resync: false,
+            is_leaving: false,
             ids: MessageIds::new(settled_id),
             received_seq: None,
             acked_seq,
@@ -208,6 +211,11 @@ impl RequestQueue {
     /// Whether the outcome of an id, or of an earlier one, is unknown.
     pub(super) fn is_blocked_by_earlier(&self, id: u64) -> bool {
         self.ids.refused.range(..=id).next().is_some()
+    }
+
+    /// Whether the leave of the peer is in flight. Its answer ends the connection.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
     }
 
     /// The id up to which all ids are settled.
@@ -376,6 +384,7 @@ impl RequestQueue {
     fn start_leave(&mut self, id: Option<u64>) {
         let (peer, epoch) = (self.peer.id.clone(), self.peer.epoch());
         let (room, input) = (self.room.clone(), RoomInput::Leave { peer, epoch, reason: LeaveReason::Left });
+        self.is_leaving = true;
         self.call = Some(Box::pin(async move {
             // If the store is unavailable, the leave stays queued and the connection may end.
             let _ = room.submit_input(input, None).await;

@@ -500,6 +500,12 @@ impl<'a> ConnectionTask<'a> {
         if let Some(code) = pending.close_code {
             return Some(ConnectionEnd::ServerClose(code));
         }
+        // The answer to a leave ends the connection. A resync beside it might find that the peer has
+        // left, and close the connection as lost before the answer.
+        if self.state.queue.is_leaving() {
+            self.read_mailbox_at = None;
+            return None;
+        }
         if let Some(due_seq) = pending.ack_up_to {
             self.state.queue.acknowledge_entries(due_seq);
         }
