@@ -17,13 +17,17 @@ use signalbox_tests::{
 
 use crate::sanctions::{Tenants, ban_in_room, start_with_tenants_and_env};
 
-const SMALL_TABLES: Settings<'static> =
-    &[("LIMITS__ROOM_PEERS", "10"), ("LIMITS__LOBBY_PEERS", "5"), ("LIMITS__ROOM_SANCTIONS", "16")];
+const SMALL_TABLES: Settings<'static> = &[
+    ("LIMITS__ROOM_PEERS", "10"),
+    ("LIMITS__LOBBY_PEERS", "5"),
+    ("LIMITS__ROOM_SANCTIONS", "16"),
+    ("ROOMS__PER_KEY", "5"),
+];
 
 all_of!(
     /// A table of which callers take places.
     BoundedTable {
-        AccessRules, RulesOfRoom, Sanctions, LobbyPlaces, RoomPlaces, Invites, DeadLetters, WebhookBacklog,
+        AccessRules, RulesOfRoom, Sanctions, LobbyPlaces, RoomPlaces, Invites, CreatedRooms, DeadLetters, WebhookBacklog,
     }
 );
 
@@ -61,8 +65,12 @@ fn each_setting_of_limits_names_its_table() {
     let has_setting =
         |table: &&BoundedTable| kinds.iter().any(|kind| matches!(kind, LimitKind::Table(of) if of == *table));
     let without: Vec<_> = BoundedTable::ALL.iter().filter(|table| !has_setting(table)).collect();
-    let elsewhere = [&BoundedTable::Invites, &BoundedTable::DeadLetters, &BoundedTable::WebhookBacklog];
-    assert_eq!(without, elsewhere, "their bounds are no settings of `limits`");
+    use BoundedTable::{CreatedRooms, DeadLetters, Invites, WebhookBacklog};
+    assert_eq!(
+        without,
+        [&Invites, &CreatedRooms, &DeadLetters, &WebhookBacklog],
+        "their bounds are no settings of `limits`"
+    );
 }
 
 async fn api(
@@ -172,6 +180,11 @@ async fn fill(
                     api(cluster, &tenants.acme, "POST", "/api/rooms/acme-1/invites", json!({})).await;
                 (answer.status != 201).then(|| code(&answer))
             }
+            BoundedTable::CreatedRooms => {
+                let room = json!({"id": format!("acme-{n}")});
+                let answer = api(cluster, &tenants.acme, "POST", "/api/rooms", room).await;
+                (answer.status != 201).then(|| code(&answer))
+            }
             // The oldest are dropped: of the tenant that fills the table.
             BoundedTable::DeadLetters | BoundedTable::WebhookBacklog => {
                 visit(cluster, "acme-1", &user, n + 2).await;
@@ -227,6 +240,14 @@ async fn assert_others_have_places(cluster: &TestCluster, tenants: &Tenants, tab
                 api(cluster, credentials, "POST", &path, json!({})).await.assert_status(201);
             }
         }
+        BoundedTable::CreatedRooms => {
+            for (credentials, room) in [(globex, "globex-1"), (operator, "other")] {
+                api(cluster, credentials, "POST", "/api/rooms", json!({"id": room})).await.assert_status(201);
+            }
+            api(cluster, &tenants.acme, "DELETE", "/api/rooms/acme-1", Value::Null).await.assert_status(204);
+            let again = json!({"id": "acme-9"});
+            api(cluster, &tenants.acme, "POST", "/api/rooms", again).await.assert_status(201);
+        }
         BoundedTable::DeadLetters => {
             let process = cluster.auth.as_ref().unwrap_or(&cluster.nodes[0]);
             eventually_within(WEBHOOK_DEADLINE, "all events are dead", async || {
@@ -269,6 +290,7 @@ async fn no_tenant_takes_the_places_of_another(store: StoreKind) {
             BoundedTable::Sanctions => "sanction_limit",
             BoundedTable::LobbyPlaces | BoundedTable::RoomPlaces => "room_full",
             BoundedTable::Invites => "conflict",
+            BoundedTable::CreatedRooms => "room_limit",
             BoundedTable::DeadLetters | BoundedTable::WebhookBacklog => "dropped",
         };
         assert_eq!(fill(&cluster, &tenants, *table, &mut held).await, expected, "{table:?}");

@@ -34,7 +34,7 @@ const fn max_ttl_ms(kind: KeyKind) -> i64 {
         | KeyKind::BodyHolders
         | KeyKind::NodeRooms
         | KeyKind::Due
-        | KeyKind::UserRooms
+        | KeyKind::CreatedRooms
         | KeyKind::Nodes
         | KeyKind::PartitionCount
         | KeyKind::WebhookQueue
@@ -192,7 +192,7 @@ pub fn outlives_rooms(key: &str) -> bool {
     !matches!(
         KeyKind::of_key(key),
         None | Some(
-            KeyKind::Room | KeyKind::Mailbox | KeyKind::NodeRooms | KeyKind::Due | KeyKind::UserRooms
+            KeyKind::Room | KeyKind::Mailbox | KeyKind::NodeRooms | KeyKind::Due | KeyKind::CreatedRooms
         )
     )
 }

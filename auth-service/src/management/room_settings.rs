@@ -14,6 +14,8 @@ pub(crate) struct RoomApiSettings {
     pub(crate) retention_ms: u64,
     /// The most rooms of one user.
     pub(crate) max_rooms_per_user: u32,
+    /// The most rooms of one API key.
+    pub(crate) max_rooms_per_key: u32,
     /// The role of a user in a room that the user created.
     pub(crate) creator_role: Option<Role>,
     /// The URL that clients connect to.
@@ -35,6 +37,7 @@ impl RoomApiSettings {
             policy: RoomPolicy::new(settings),
             retention_ms: rooms.kept.as_ms().min(MAX_ROOM_RETENTION_MS),
             max_rooms_per_user: rooms.per_user,
+            max_rooms_per_key: rooms.per_key,
             creator_role: rooms.creator_role.clone().or_else(host),
             signal_url: rooms.signal_url.clone().unwrap_or_else(|| "/ws/signal".to_owned()),
             max_metadata_bytes: settings.limits.metadata.0,

@@ -13,7 +13,7 @@
 
 use std::fmt::Display;
 
-use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
+use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 
 /// The number of partitions. All nodes of a deployment must use the same number.
 pub const PARTITIONS: usize = 128;
@@ -137,8 +137,8 @@ key_kinds! {
     NodeRooms: "sb:on:", Set, auth BOTH, signal BOTH;
     /// See [`due_key`].
     Due: "sb:due:", SortedSet, auth BOTH, signal BOTH;
-    /// See [`user_rooms_key`].
-    UserRooms: "sb:a:made:", SortedSet, auth BOTH, signal NO;
+    /// See [`created_rooms_key`].
+    CreatedRooms: "sb:a:made:", SortedSet, auth BOTH, signal NO;
     /// See [`NODES_KEY`].
     Nodes: "sb:s:nodes", SortedSet, auth NO, signal BOTH;
     /// See [`PARTITION_COUNT_KEY`].
@@ -279,14 +279,16 @@ pub fn due_key(p: usize) -> String {
     KeyKind::Due.key_in(p)
 }
 
-/// The partition of a user's data.
-pub fn partition_of_user(user: &UserId) -> usize {
-    (fnv1a(user.as_str().bytes()) % PARTITIONS as u64) as usize
+/// The partition of the rooms that a user or an API key has created.
+pub fn partition_of_creator(name: &str) -> usize {
+    (fnv1a(name.bytes()) % PARTITIONS as u64) as usize
 }
 
-/// The rooms that a user has created, by the end of their retention. TTL: until the last one ends.
-pub fn user_rooms_key(user: &UserId) -> String {
-    KeyKind::UserRooms.named_key_in(partition_of_user(user), user)
+/// The rooms that a user or an API key has created, by the end of their retention. The name is that
+/// of the user, or `key/` and the id of the key: no user has a name with `/`. TTL: until the last
+/// one ends.
+pub fn created_rooms_key(name: &str) -> String {
+    KeyKind::CreatedRooms.named_key_in(partition_of_creator(name), name)
 }
 
 /// The nodes by the end of their leases. TTL: the longest life of a room.
@@ -413,7 +415,7 @@ mod tests {
 
     #[test]
     fn every_key_is_of_the_one_kind_that_its_name_begins_with() {
-        let (room, user, p) = (RoomId::parse("r").unwrap(), UserId::parse("u").unwrap(), 3);
+        let (room, p) = (RoomId::parse("r").unwrap(), 3);
         let (peer, node) = (PeerId::from_bits(7), NodeId::from_bits(8));
         let keys = [
             (KeyKind::Room, room_key(&room)),
@@ -422,7 +424,7 @@ mod tests {
             (KeyKind::BodyHolders, body_holders_key(&room)),
             (KeyKind::NodeRooms, node_rooms_key(p, &node)),
             (KeyKind::Due, due_key(p)),
-            (KeyKind::UserRooms, user_rooms_key(&user)),
+            (KeyKind::CreatedRooms, created_rooms_key("u")),
             (KeyKind::Nodes, NODES_KEY.to_owned()),
             (KeyKind::PartitionCount, PARTITION_COUNT_KEY.to_owned()),
             (KeyKind::Ticket, ticket_key("d")),

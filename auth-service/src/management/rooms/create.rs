@@ -10,7 +10,7 @@ use signalbox_protocol::{
     id::{CreationId, Role, RoomId, random_hex},
     problem::Problem,
 };
-use signalbox_rooms::room::{RoomAction, RoomSettings, RoomState};
+use signalbox_rooms::room::{RoomAction, RoomCreatorKind, RoomSettings, RoomState};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
@@ -133,33 +133,30 @@ pub(crate) fn check_create_permission(
     Err(Problem::new(403, "not_permitted", "the role lacks the permission `create`"))
 }
 
-/// Creates the room. A room of a user is reserved first, and released if the creation fails.
+/// Creates the room. It is reserved first, and released if the creation fails.
 pub(crate) async fn create_room(
     service: &ManagementService,
     caller: &Principal,
     id: &RoomId,
     settings: RoomSettings,
 ) -> Result<Arc<RoomState>, Problem> {
-    let rules = &service.room_settings;
-    if let Principal::User(claims) = caller {
-        let reserved = room_store(service)?.reserve_user_room(
-            &claims.sub,
-            id,
-            rules.retention_ms,
-            rules.max_rooms_per_user,
-        );
-        if !reserved.await.map_err(room_store_problem)? {
-            let detail = format!("this user has {} rooms, the most there may be", rules.max_rooms_per_user);
-            return Err(Problem::new(409, "room_limit", detail));
-        }
+    let (rules, creator) = (&service.room_settings, room_creator(caller));
+    let (max_rooms, kind) = match creator.kind {
+        RoomCreatorKind::User => (rules.max_rooms_per_user, "user"),
+        RoomCreatorKind::Key => (rules.max_rooms_per_key, "API key"),
+    };
+    let reserved = room_store(service)?.reserve_room(&creator, id, rules.retention_ms, max_rooms);
+    if !reserved.await.map_err(room_store_problem)? {
+        let detail = format!("this {kind} has {max_rooms} rooms, the most there may be");
+        return Err(Problem::new(409, "room_limit", detail));
     }
     let created = change_room(service, id, RoomAction::Create(settings.into())).await;
-    if let (Principal::User(claims), Err(problem)) = (caller, &created) {
-        // An existing room of this user with the same name keeps its reservation.
+    if let Err(problem) = &created {
+        // An existing room of this creator with the same name keeps its reservation.
         let owner = load_room(service, id).await.ok().and_then(|room| room.settings.created_by.clone());
-        if problem.status != 503 && owner != Some(room_creator(caller)) {
+        if problem.status != 503 && owner.as_ref() != Some(&creator) {
             // Otherwise the reservation expires with the room.
-            let _ = room_store(service)?.release_user_room(&claims.sub, id).await;
+            let _ = room_store(service)?.release_room(&creator, id).await;
         }
     }
     Ok(created?.1)

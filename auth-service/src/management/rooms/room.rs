@@ -3,11 +3,8 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use signalbox_http::JsonBody;
-use signalbox_protocol::{
-    id::{RoomId, UserId},
-    problem::Problem,
-};
-use signalbox_rooms::room::{InputOutcome, RoomAction, RoomCreatorKind, RoomPatch, RoomState};
+use signalbox_protocol::{id::RoomId, problem::Problem};
+use signalbox_rooms::room::{InputOutcome, RoomAction, RoomPatch, RoomState};
 use signalbox_token::{UserClaims, scope::Scope};
 use utoipa::ToSchema;
 
@@ -113,10 +110,9 @@ pub(crate) async fn delete(request: HttpRequest, service: web::Data<ManagementSe
     // First, so that after a failure the room still exists and the caller can retry.
     service.tokens.store.delete_room_invites(&id).await.map_err(store_problem)?;
     change_room(&service, &id, RoomAction::Delete).await?;
-    let creator = known.settings.created_by.as_ref().filter(|creator| creator.kind == RoomCreatorKind::User);
-    if let Some(user) = creator.and_then(|creator| UserId::parse(&creator.id).ok()) {
+    if let Some(creator) = &known.settings.created_by {
         // Otherwise the reservation expires with the room.
-        let _ = room_store(&service)?.release_user_room(&user, &id).await;
+        let _ = room_store(&service)?.release_room(creator, &id).await;
     }
     log_room_change("room_deleted", &caller.id(), &id);
     Ok(HttpResponse::NoContent().finish())

@@ -205,6 +205,7 @@ fn check_rooms(settings: &ServiceSettings) -> Result<(), ConfigError> {
     let rooms = &settings.rooms;
     ensure_within(rooms.kept, TimeSpan::secs(60)..=DAY, "rooms.kept", "must be from 1m to 24h")?;
     ensure_within(rooms.per_user, 1..=10_000, "rooms.per_user", "must be from 1 to 10000")?;
+    ensure_within(rooms.per_key, 1..=100_000, "rooms.per_key", "must be from 1 to 100000")?;
     ensure_setting(
         rooms.creator_role.as_ref().is_none_or(|role| settings.roles.0.contains_key(role)),
         "rooms.creator_role",

@@ -16,6 +16,8 @@ pub struct RoomDefaults {
     /// The most rooms that one user has created and that still exist; 1 to 10000. Rooms created
     /// with an API key do not count.
     pub per_user: u32,
+    /// The most rooms that one API key has created and that still exist; 1 to 100000.
+    pub per_key: u32,
     /// The role of a user in the rooms that the user has created. Unset: `host` if `[roles]` has
     /// it, else the user's own role.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,6 +34,7 @@ impl Default for RoomDefaults {
             implicit: true,
             kept: TimeSpan::secs(24 * 60 * 60),
             per_user: 100,
+            per_key: 10_000,
             creator_role: None,
             signal_url: None,
         }

@@ -63,7 +63,7 @@ pub struct RoomSettings {
 }
 
 /// The creator of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RoomCreator {
     /// The kind of the creator.
     pub kind: RoomCreatorKind,
@@ -71,8 +71,18 @@ pub struct RoomCreator {
     pub id: Arc<str>,
 }
 
+impl RoomCreator {
+    /// The name among all creators: no user has a name with `/`.
+    pub fn unique_name(&self) -> String {
+        match self.kind {
+            RoomCreatorKind::User => self.id.to_string(),
+            RoomCreatorKind::Key => format!("key/{}", self.id),
+        }
+    }
+}
+
 /// The kind of a creator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomCreatorKind {
     /// An API key, or a management token of it.

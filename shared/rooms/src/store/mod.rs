@@ -36,9 +36,9 @@ mod store_limits;
 use std::{sync::Arc, time::Duration};
 
 use crate::feed::FeedSender;
-use crate::room::RoomSettings;
+use crate::room::{RoomCreator, RoomSettings};
 use crate::usage::{MemoryUsageStore, UsageAmount, UsageKey, UtcDay};
-use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
+use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::MemoryLevel;
 
 pub use contract::*;
@@ -315,21 +315,21 @@ impl RoomStore {
         }
     }
 
-    /// Reserves one of the `max_rooms` places for rooms that a user creates. The place is free
+    /// Reserves one of the `max_rooms` places for rooms that a user or an API key creates. The place is free
     /// again after `retention_ms` milliseconds. Returns whether the room has a place now.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
-    pub async fn reserve_user_room(
+    pub async fn reserve_room(
         &self,
-        user: &UserId,
+        creator: &RoomCreator,
         room: &RoomId,
         retention_ms: u64,
         max_rooms: u32,
     ) -> Result<bool, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.reserve_user_room(user, room, retention_ms, max_rooms)),
-            Self::Redis(store) => store.reserve_user_room(user, room, retention_ms, max_rooms).await,
+            Self::Memory(store) => Ok(store.reserve_room(creator, room, retention_ms, max_rooms)),
+            Self::Redis(store) => store.reserve_room(creator, room, retention_ms, max_rooms).await,
         }
     }
 
@@ -337,13 +337,13 @@ impl RoomStore {
     ///
     /// # Errors
     /// [`StoreUnavailable`]: the place is then free after the retention.
-    pub async fn release_user_room(&self, user: &UserId, room: &RoomId) -> Result<(), StoreUnavailable> {
+    pub async fn release_room(&self, creator: &RoomCreator, room: &RoomId) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(store) => {
-                store.release_user_room(user, room);
+                store.release_room(creator, room);
                 Ok(())
             }
-            Self::Redis(store) => store.release_user_room(user, room).await,
+            Self::Redis(store) => store.release_room(creator, room).await,
         }
     }
 

@@ -3,6 +3,7 @@
 use signalbox_protocol::E2eeMode;
 
 use super::*;
+use crate::room::{RoomCreator, RoomCreatorKind};
 
 store_tests! {
     room_settings_are_stored_unchanged_and_bound_the_room_life(backend, SMALL_LIMITS) {
@@ -78,18 +79,21 @@ store_tests! {
 
     a_user_can_create_a_room_again_when_an_older_one_ends(backend, SMALL_LIMITS) {
         let auth_store = backend.auth_store(SMALL_LIMITS);
-        let (store, user) = (auth_store.as_ref().unwrap_or(&backend.store), UserId::parse("al:ice@x").unwrap());
+        let (store, user) = (auth_store.as_ref().unwrap_or(&backend.store), RoomCreator { kind: RoomCreatorKind::User, id: "al:ice@x".into() });
+        let key = RoomCreator { kind: RoomCreatorKind::Key, ..user.clone() };
         let name = |n: u32| RoomId::parse(&format!("r{n}")).unwrap();
         for (n, has_place) in [(1, true), (2, true), (2, true), (3, false)] {
-            assert_eq!(store.reserve_user_room(&user, &name(n), 300, 2).await.unwrap(), has_place, "{n}");
+            assert_eq!(store.reserve_room(&user, &name(n), 300, 2).await.unwrap(), has_place, "{n}");
         }
-        store.release_user_room(&user, &name(1)).await.unwrap();
-        assert!(store.reserve_user_room(&user, &name(3), 60_000, 2).await.unwrap());
+        assert!(store.reserve_room(&key, &name(3), 300, 1).await.unwrap(), "a key of the same name has its own places");
+        assert!(!store.reserve_room(&key, &name(4), 300, 1).await.unwrap());
+        store.release_room(&user, &name(1)).await.unwrap();
+        assert!(store.reserve_room(&user, &name(3), 60_000, 2).await.unwrap());
         tokio::time::sleep(std::time::Duration::from_millis(350)).await;
-        assert!(store.reserve_user_room(&user, &name(4), 300, 2).await.unwrap(), "the retention of the second room has ended");
+        assert!(store.reserve_room(&user, &name(4), 300, 2).await.unwrap(), "the retention of the second room has ended");
         if let Some(server) = &backend.server {
             let mut ttl = ::redis::cmd("PTTL");
-            let ttl: i64 = server.run_on_partition(redis_keys::partition_of_user(&user), ttl.arg(redis_keys::user_rooms_key(&user))).await;
+            let ttl: i64 = server.run_on_partition(redis_keys::partition_of_creator("al:ice@x"), ttl.arg(redis_keys::created_rooms_key("al:ice@x"))).await;
             assert!(ttl > 0, "{ttl}");
         }
     }

@@ -17,7 +17,7 @@ use crate::feed::FeedSender;
 use crate::usage::MemoryUsageStore;
 use signalbox_protocol::{
     clock,
-    id::{NodeId, PeerId, RoomId, UserId, random_hex},
+    id::{NodeId, PeerId, RoomId, random_hex},
 };
 use signalbox_redis::redis_keys;
 
@@ -25,7 +25,7 @@ use super::{
     AppendBatch, AppendError, AppendResult, AppendResults, Commit, CommitResult, DueItem, LoadedRoom,
     MailboxPage, MailboxReader, PeerStatus, RenewedMailbox, StoreLimits, store_limits::LiveLimits,
 };
-use crate::room::{Member, ReplicationId, RoomState};
+use crate::room::{Member, ReplicationId, RoomCreator, RoomState};
 use memory_room::MemoryRoom;
 
 /// The number of locks over which rooms are spread, so that workers rarely wait for each other.
@@ -41,9 +41,9 @@ pub struct MemoryRoomStore {
     shard_hasher: RandomState,
     // Locked after a shard or alone. A shard is never locked while this lock is held.
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
-    /// The rooms that users have created, and the time until which each is kept. A std mutex: held
+    /// The rooms that users and API keys have created, and the time until which each is kept. A std mutex: held
     /// for one map operation.
-    user_rooms: Mutex<HashMap<UserId, HashMap<RoomId, u64>>>,
+    created_rooms: Mutex<HashMap<RoomCreator, HashMap<RoomId, u64>>>,
     limits: LiveLimits,
     feed: Option<FeedSender>,
     usage: Arc<MemoryUsageStore>,
@@ -55,7 +55,7 @@ impl MemoryRoomStore {
     pub(super) fn new(limits: StoreLimits, feed: Option<FeedSender>) -> Self {
         let shards = (0..LOCK_SHARDS).map(|_| Mutex::default()).collect();
         let replication_id = random_hex().into();
-        let (deadlines, user_rooms) = (Mutex::default(), Mutex::default());
+        let (deadlines, created_rooms) = (Mutex::default(), Mutex::default());
         let usage =
             Arc::new(MemoryUsageStore::new(limits.usage.max_pairs as usize, limits.usage.retention_ms));
         let limits = LiveLimits::new(limits);
@@ -63,7 +63,7 @@ impl MemoryRoomStore {
             shards,
             shard_hasher: RandomState::new(),
             deadlines,
-            user_rooms,
+            created_rooms,
             limits,
             feed,
             usage,
@@ -247,21 +247,21 @@ impl MemoryRoomStore {
         names.filter(|name| redis_keys::partition_of_room(name) == partition).collect()
     }
 
-    pub(super) fn reserve_user_room(
+    pub(super) fn reserve_room(
         &self,
-        user: &UserId,
+        creator: &RoomCreator,
         room: &RoomId,
         retention_ms: u64,
         max_rooms: u32,
     ) -> bool {
         let now = clock::now_ms();
-        let mut user_rooms = self.user_rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each call forgets the users without a kept room.
-        user_rooms.retain(|_, rooms| {
+        let mut created_rooms = self.created_rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each call forgets the creators without a kept room.
+        created_rooms.retain(|_, rooms| {
             rooms.retain(|_, until| *until > now);
             !rooms.is_empty()
         });
-        let rooms = user_rooms.entry(user.clone()).or_default();
+        let rooms = created_rooms.entry(creator.clone()).or_default();
         let has_place = rooms.contains_key(room) || rooms.len() < max_rooms as usize;
         if has_place {
             rooms.insert(room.clone(), now + retention_ms);
@@ -269,9 +269,9 @@ impl MemoryRoomStore {
         has_place
     }
 
-    pub(super) fn release_user_room(&self, user: &UserId, room: &RoomId) {
-        let mut user_rooms = self.user_rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rooms) = user_rooms.get_mut(user) {
+    pub(super) fn release_room(&self, creator: &RoomCreator, room: &RoomId) {
+        let mut created_rooms = self.created_rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rooms) = created_rooms.get_mut(creator) {
             rooms.remove(room);
         }
     }

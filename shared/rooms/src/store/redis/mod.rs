@@ -20,7 +20,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use redis::Value;
-use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
+use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{
     MemoryLevel, RedisClient, RedisScript, RedisStartError, ReplyReader, ScriptCall,
     redis_keys::{self, PARTITIONS},
@@ -33,7 +33,7 @@ use super::{
     StoreUnavailable, store_limits::LiveLimits,
 };
 use crate::{
-    room::{ReplicationId, RoomSettings},
+    room::{ReplicationId, RoomCreator, RoomSettings},
     usage::{UsageAmount, UsageKey, UtcDay},
 };
 
@@ -60,7 +60,7 @@ static SCRIPTS: [&RedisScript; 15] = [
     &upkeep::UNLIST_NODE,
     &upkeep::DUE_ITEMS,
     &upkeep::RENEW_LEASE,
-    &upkeep::RESERVE_USER_ROOM,
+    &upkeep::RESERVE_ROOM,
     &upkeep::ADD_USAGE,
 ];
 
@@ -340,25 +340,25 @@ impl RedisRoomStore {
         Ok(upkeep::read_room_ids(self.client.run_command(partition, &cmd).await?))
     }
 
-    pub(super) async fn reserve_user_room(
+    pub(super) async fn reserve_room(
         &self,
-        user: &UserId,
+        creator: &RoomCreator,
         room: &RoomId,
         retention_ms: u64,
         max_rooms: u32,
     ) -> Result<bool, StoreUnavailable> {
-        let call = upkeep::reserve_user_room_call(user, room, retention_ms, max_rooms);
-        Ok(self.client.run_script(&upkeep::RESERVE_USER_ROOM, &call).await? == Value::Int(1))
+        let call = upkeep::reserve_room_call(creator, room, retention_ms, max_rooms);
+        Ok(self.client.run_script(&upkeep::RESERVE_ROOM, &call).await? == Value::Int(1))
     }
 
-    pub(super) async fn release_user_room(
+    pub(super) async fn release_room(
         &self,
-        user: &UserId,
+        creator: &RoomCreator,
         room: &RoomId,
     ) -> Result<(), StoreUnavailable> {
-        let mut cmd = redis::cmd("ZREM");
-        cmd.arg(redis_keys::user_rooms_key(user)).arg(room.as_str());
-        self.client.run_command(redis_keys::partition_of_user(user), &cmd).await?;
+        let (mut cmd, name) = (redis::cmd("ZREM"), creator.unique_name());
+        cmd.arg(redis_keys::created_rooms_key(&name)).arg(room.as_str());
+        self.client.run_command(redis_keys::partition_of_creator(&name), &cmd).await?;
         Ok(())
     }
 

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use redis::Value;
-use signalbox_protocol::id::{NodeId, PeerId, RoomId, UserId};
+use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys};
 
 use super::{add_body_keys, room_call, room_script};
 use crate::{
+    room::RoomCreator,
     store::{DueItem, NodeCensus, StoreLimits},
     usage::{UsageAmount, UsageKey, UtcDay},
 };
@@ -28,8 +29,8 @@ pub(super) static DUE_ITEMS: RedisScript =
     RedisScript::new(include_str!("lua/due_items.lua")).with_flags("allow-oom");
 pub(super) static RENEW_LEASE: RedisScript =
     RedisScript::new(include_str!("lua/renew_lease.lua")).with_flags("allow-oom");
-pub(super) static RESERVE_USER_ROOM: RedisScript =
-    RedisScript::new(include_str!("lua/reserve_user_room.lua")).with_flags("");
+pub(super) static RESERVE_ROOM: RedisScript =
+    RedisScript::new(include_str!("lua/reserve_room.lua")).with_flags("");
 pub(super) static ADD_USAGE: RedisScript = RedisScript::new(include_str!("lua/add_usage.lua"));
 
 pub(super) fn invalidate_mailbox_call(room: &RoomId, peer: &PeerId) -> ScriptCall {
@@ -103,14 +104,15 @@ pub(super) fn read_census(reply: &mut ReplyReader) -> Option<NodeCensus> {
     Some(NodeCensus { had_lease, live_nodes: nodes()?, dead_nodes: nodes()? })
 }
 
-pub(super) fn reserve_user_room_call(
-    user: &UserId,
+pub(super) fn reserve_room_call(
+    creator: &RoomCreator,
     room: &RoomId,
     retention_ms: u64,
     max_rooms: u32,
 ) -> ScriptCall {
-    let mut call = ScriptCall::in_partition(redis_keys::partition_of_user(user));
-    call.add_key(redis_keys::user_rooms_key(user));
+    let name = creator.unique_name();
+    let mut call = ScriptCall::in_partition(redis_keys::partition_of_creator(&name));
+    call.add_key(redis_keys::created_rooms_key(&name));
     call.add_arg(room.as_str()).add_arg(retention_ms).add_arg(max_rooms);
     call
 }
