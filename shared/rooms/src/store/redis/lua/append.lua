@@ -5,7 +5,8 @@
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3 mailbox of the sender, 4 shared bodies,
 --       5 peers whose mailboxes refer to them, 6… mailboxes of targets
 -- ARGV: 1 sender, 2 node, 3 epoch, 4 mailbox version of the sender, 5 its acknowledged seq,
---       6 highest id that the node knows to be accepted, also by direct delivery,
+--       6 highest id that the node knows to be accepted; it may have delivered messages directly, to
+--       peers of its own, while the store was unavailable,
 --       7 handle generation of the client or '', 8 room name, 9 topic prefix,
 --       10 maximum unacked entries, 11 maximum unacked bytes, 12 entry life ms,
 --       13 maximum deletion delay ms, 14 version of the room that the caller knows,
@@ -13,9 +14,11 @@
 --       17 unacked bytes with which an attached peer counts as one that does not read,
 --       for a message to a peer that does not read: 18 maximum bytes that wait in the room,
 --       19 maximum bytes of the sender's grant that wait, 20 that grant, then for each message:
---       id or '', '1' if its targets or its body depend on the room of version 14, else '0',
+--       id or '', '1' if the caller chose its targets or its body by the room version in argument
+--       14, else '0',
 --       body, number of targets (0 for a withheld message),
 --       then for each target: peer, index in KEYS
+-- The caller owns the sender if `o:<sender>` has its node and its epoch.
 -- Returns {'no'} if the caller does not own the sender
 --       | {'ok', replication id, mailbox version of the sender, one result for each message…}:
 --         {'w', peer, mailbox version, seq, …} written (targets of this node) | {'d'} duplicate
