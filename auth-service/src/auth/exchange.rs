@@ -17,9 +17,9 @@ use super::{
 use crate::{
     auth::token_service::TokenService,
     context::{
+        principal::{DerivedRight, LostRight},
         problem_responses::ProblemResponses,
         request::ApiResult,
-        root_directory::{DerivedRight, LostRight},
     },
 };
 

@@ -12,7 +12,7 @@ use super::{
     issuer::{InviteCode, InviteTerms, RoomTokenTerms, TokenRequest},
     token_issuer::{TokenResponse, find_creation, issue_room_token, store_problem},
 };
-use crate::{auth::token_service::TokenService, context::root_directory::DerivedRight};
+use crate::{auth::token_service::TokenService, context::principal::DerivedRight};
 
 /// Issues a token for an invite. The use is counted last, so a refused request costs no use.
 pub(crate) async fn issue_for_invite(

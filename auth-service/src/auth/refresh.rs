@@ -20,9 +20,9 @@ use crate::{
     auth::token_service::TokenService,
     context::{
         access_check::IssueTime,
+        principal::{DerivedRight, LostRight},
         problem_responses::ProblemResponses,
         request::ApiResult,
-        root_directory::{DerivedRight, LostRight},
     },
 };
 

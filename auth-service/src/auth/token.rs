@@ -13,8 +13,10 @@ use super::{
 use crate::{
     auth::token_service::TokenService,
     context::{
-        authorization::authorize_api_key_or_guest, authorized_caller::RoomLimited, principal::Principal,
-        problem_responses::ProblemResponses, request::ApiResult,
+        authorization::{RoomLimited, authorize_api_key_or_guest},
+        principal::Principal,
+        problem_responses::ProblemResponses,
+        request::ApiResult,
     },
 };
 

@@ -27,8 +27,8 @@ use crate::{
     context::{
         access_check::{IssueTime, NOT_BEFORE_SKEW_S},
         authorization::{CheckedSite, check_site},
+        principal::{DerivedRight, LostRight},
         request::ApiResult,
-        root_directory::{DerivedRight, LostRight},
     },
 };
 

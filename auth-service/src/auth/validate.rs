@@ -20,9 +20,9 @@ use crate::{
     context::{
         authorization::{bearer_room_token, check_site},
         member_types::{DisplayName, MetadataObject},
+        principal::{DerivedRight, LostRight},
         problem_responses::ProblemResponses,
         request::ApiResult,
-        root_directory::{DerivedRight, LostRight},
     },
 };
 

@@ -15,7 +15,7 @@ use signalbox_protocol::{
 use signalbox_token::{ManagementClaims, TokenError};
 
 use super::{
-    root_directory::{DerivedRight, LostRight},
+    principal::{DerivedRight, LostRight},
     service_context::ServiceContext,
 };
 

@@ -13,7 +13,10 @@ use signalbox_http::TrustedProxies;
 use signalbox_token::TokenVerifier;
 use tokio::sync::watch;
 
-use super::{metrics::AuthMetrics, principal::ApplicationDirectory, root_directory::RootDirectory};
+use super::{
+    metrics::AuthMetrics,
+    principal::{ApplicationDirectory, RootDirectory},
+};
 
 /// The part of the service that every request meets.
 pub(crate) struct ServiceContext {

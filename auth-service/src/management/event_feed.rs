@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    context::{authorization::authorize_api_key, authorized_caller::RoomFilter, request::ApiResult},
+    context::{
+        authorization::{RoomFilter, authorize_api_key},
+        request::ApiResult,
+    },
     management::management_service::ManagementService,
 };
 

@@ -11,8 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     context::{
-        authorization::authorize_application, authorized_caller::RoomFilter, member_types::QueryNumber,
-        problem_responses::ProblemResponses, request::ApiResult,
+        authorization::{RoomFilter, authorize_application},
+        member_types::QueryNumber,
+        problem_responses::ProblemResponses,
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };

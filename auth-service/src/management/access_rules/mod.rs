@@ -30,7 +30,7 @@ use super::access_rules::rule_view::RuleView;
 use crate::{
     context::{
         api_path::ApiPath,
-        authorized_caller::{Authorized, HasRoomLimit, RoomLimited},
+        authorization::{Authorized, HasRoomLimit, RoomLimited},
         member_types::Seconds,
         principal::Principal,
     },

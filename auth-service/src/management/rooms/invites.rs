@@ -19,8 +19,7 @@ use crate::{
         token_issuer::{find_creation, serialization_problem, store_problem},
     },
     context::{
-        authorization::authorize_application,
-        authorized_caller::Authorized,
+        authorization::{Authorized, authorize_application},
         member_types::{Seconds, UncheckedNumber, WholeNumber},
         principal::Principal,
         problem_responses::ProblemResponses,

@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     context::{
-        authorization::authorize_application, authorized_caller::RoomFilter,
-        problem_responses::ProblemResponses, request::ApiResult,
+        authorization::{RoomFilter, authorize_application},
+        problem_responses::ProblemResponses,
+        request::ApiResult,
     },
     management::management_service::ManagementService,
 };

@@ -13,8 +13,7 @@ use super::room_access::room_in_request;
 use crate::{
     auth::keys::SigningKeys,
     context::{
-        authorization::{authorize_application, authorize_application_or_user},
-        authorized_caller::Authorized,
+        authorization::{Authorized, authorize_application, authorize_application_or_user},
         principal::Principal,
     },
     management::management_service::ManagementService,
