@@ -296,11 +296,20 @@ function acceptKey(request) {
 }
 
 export async function freePort() {
-  const server = createTcpServer();
-  const port = await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    nextPort += 1;
+    const server = createTcpServer();
+    const isFree = await new Promise((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(nextPort, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (isFree) return nextPort;
+  }
 }
+
+// Below the range from which the kernel takes the ports of outgoing connections: one of these could
+// take a port between the check and its use.
+let nextPort = 10_000 + Math.floor(Math.random() * 20_000);
 
 /** Ends a process and waits for its exit. */
 export async function stopProcess(child) {
