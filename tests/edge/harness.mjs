@@ -297,13 +297,13 @@ function acceptKey(request) {
 
 export async function freePort() {
   for (;;) {
-    nextPort += 1;
+    const port = (nextPort += 1);
     const server = createTcpServer();
     const isFree = await new Promise((resolve) => {
       server.once('error', () => resolve(false));
-      server.listen(nextPort, '127.0.0.1', () => server.close(() => resolve(true)));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
     });
-    if (isFree) return nextPort;
+    if (isFree) return port;
   }
 }
 
