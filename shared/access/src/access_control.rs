@@ -12,7 +12,7 @@
 //!
 //! Every ten seconds the process compares the store with the rules that it holds. A rule that is
 //! missing, altered or set back stays in force here and is reported; a process that may write the set
-//! restores it. What is no authentic rule is ignored and reported.
+//! restores it. A rule that is not authentic is ignored and reported.
 //!
 //! Only the clock of the store counts. Between two replies it is advanced by the monotonic clock of
 //! the process.

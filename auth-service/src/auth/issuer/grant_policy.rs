@@ -83,6 +83,10 @@ impl TokenRequest {
     pub(crate) fn wants_refresh(&self) -> bool {
         self.refresh.unwrap_or(false)
     }
+
+    fn into_profile(self) -> PeerProfile {
+        (self.name, self.metadata, self.region)
+    }
 }
 
 /// The claims of a room token without its times. They are kept with a refresh token, except for the
@@ -133,6 +137,9 @@ pub(crate) struct UserTokenTerms {
 /// Room, user, role, life in seconds, the caller and the root.
 type BaseTerms = (RoomId, UserId, Role, u64, CallerId, CredentialRoot);
 
+/// The display name, the metadata and the region that a request gives a peer.
+pub(crate) type PeerProfile = (Option<DisplayName>, Option<MetadataObject>, Option<RegionId>);
+
 impl GrantPolicy {
     /// Reads the configuration.
     pub(crate) fn new(settings: &ServiceSettings) -> Self {
@@ -180,7 +187,24 @@ impl GrantPolicy {
             return Err(Problem::new(403, "not_permitted", detail).with_field("refresh"));
         }
         let (role, ttl_s) = self.role_and_life(caller, &request)?;
-        self.complete_terms(request, (room, user, role, ttl_s, caller.id(), caller.root()))
+        self.complete_terms(request.into_profile(), (room, user, role, ttl_s, caller.id(), caller.root()))
+    }
+
+    /// The terms that an application gives a user of its own, in a room of the API.
+    ///
+    /// # Errors
+    /// As [`GrantPolicy::terms_for_request`].
+    pub(crate) fn terms_for_user(
+        &self,
+        caller: &Principal,
+        (room, user): (RoomId, UserId),
+        (role, ttl): (Option<Role>, Option<UncheckedNumber>),
+        profile: PeerProfile,
+    ) -> Result<RoomTokenTerms, Problem> {
+        let user = self.application_user(user)?;
+        let (role, ttl_s) = self.role_and_ttl(role, ttl)?;
+        let ttl_s = ttl_s.unwrap_or(self.default_ttl_s);
+        self.complete_terms(profile, (room, user, role, ttl_s, caller.id(), caller.root()))
     }
 
     /// The terms of a guest with an invite. Room, role and life come from the invite and the user
@@ -197,18 +221,21 @@ impl GrantPolicy {
     ) -> Result<RoomTokenTerms, Problem> {
         let ttl_s = terms.ttl_s.unwrap_or(self.default_ttl_s).min(self.max_ttl_s);
         self.complete_terms(
-            request,
+            request.into_profile(),
             (room, invited_user(random)?, terms.role.clone(), ttl_s, CallerId::invite(), terms.root()),
         )
     }
 
-    /// Adds name, metadata, region and permissions, which are the same for all callers.
-    fn complete_terms(&self, request: TokenRequest, base: BaseTerms) -> Result<RoomTokenTerms, Problem> {
+    /// Adds name, metadata, region and permissions, in the same way for all callers.
+    fn complete_terms(
+        &self,
+        (name, metadata, region): PeerProfile,
+        base: BaseTerms,
+    ) -> Result<RoomTokenTerms, Problem> {
         let (room, user, role, ttl_s, caller, root) = base;
         let permissions = self.permissions_of(&role)?;
-        let name = request.name.map(DisplayName::into_text);
-        let region = request.region;
-        let metadata = request.metadata.map(|json| json.within(self.metadata_max)).transpose()?;
+        let name = name.map(DisplayName::into_text);
+        let metadata = metadata.map(|json| json.within(self.metadata_max)).transpose()?;
         Ok(RoomTokenTerms {
             room,
             user,

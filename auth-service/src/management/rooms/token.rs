@@ -3,10 +3,7 @@
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_http::JsonBody;
-use signalbox_protocol::{
-    id::{RegionId, Role, RoomId, UserId},
-    problem::Problem,
-};
+use signalbox_protocol::id::{RegionId, Role, RoomId, UserId};
 use signalbox_token::scope::Scope;
 use utoipa::ToSchema;
 
@@ -16,10 +13,8 @@ use super::{
     room_token::{RoomTokenResponse, load_or_new_room, respond_with_room_token, would_enter_lobby},
 };
 use crate::{
-    auth::issuer::{GrantPolicy, RoomTokenTerms},
     context::{
         member_types::{DisplayName, MetadataObject, UncheckedNumber},
-        principal::Principal,
         problem_responses::ProblemResponses,
         request::ApiResult,
     },
@@ -54,42 +49,14 @@ pub(crate) async fn token(
     body: JsonBody<RoomTokenRequest>,
 ) -> ApiResult {
     let (caller, room) = authorize_in_room(&request, &service, Scope::Tokens)?;
-    let request = body.parse(&caller)?;
-    let refresh = request.refresh.unwrap_or(false);
-    let mut terms = token_terms(&service.tokens.grant_policy, &caller, room, request)?;
+    let RoomTokenRequest { user, role, name, metadata, region, ttl, refresh } = body.parse(&caller)?;
+    let policy = &service.tokens.grant_policy;
+    let mut terms = policy.terms_for_user(&caller, (room, user), (role, ttl), (name, metadata, region))?;
     let known_room = load_or_new_room(&service, &terms.room).await?;
     terms.creation = known_room.settings.creation_id.clone();
     let lobby = match would_enter_lobby(&service, &terms, &known_room) {
         Err(problem) if problem.code == "room_not_allowed" => return Err(no_such_room().into()),
         would_wait => would_wait.unwrap_or(false),
     };
-    Ok(respond_with_room_token(&service, terms, refresh, lobby).await?)
-}
-
-fn token_terms(
-    policy: &GrantPolicy,
-    caller: &Principal,
-    room: RoomId,
-    request: RoomTokenRequest,
-) -> Result<RoomTokenTerms, Problem> {
-    let RoomTokenRequest { user, role, name, metadata, region, ttl, refresh: _ } = request;
-    let user = policy.application_user(user)?;
-    let role = role.unwrap_or_else(|| policy.default_role().clone());
-    let permissions = policy.permissions_of(&role)?;
-    let metadata = metadata.map(|json| json.within(policy.max_metadata_bytes())).transpose()?;
-    let ttl_s = policy.checked_ttl(ttl)?.unwrap_or_else(|| policy.default_ttl_s());
-    let name = name.map(DisplayName::into_text);
-    Ok(RoomTokenTerms {
-        room,
-        user,
-        role,
-        permissions,
-        name,
-        metadata,
-        caller: caller.id(),
-        root: caller.root(),
-        creation: None,
-        region,
-        ttl_s,
-    })
+    Ok(respond_with_room_token(&service, terms, refresh.unwrap_or(false), lobby).await?)
 }

@@ -66,7 +66,7 @@ pub(crate) type LogPositions = [Option<LogPosition>; 2];
 pub(crate) struct StoredRules {
     /// The authentic rules.
     pub(crate) rules: Vec<AccessRule>,
-    /// Key and text of what is no authentic rule.
+    /// Key and text of each rule that is not authentic.
     pub(crate) rejected: Vec<(String, String)>,
 }
 
