@@ -45,7 +45,7 @@ use crate::{
     peer_rate::{AttachKind, FrameRate, PeerRate, PeerRates},
     registry::RoomRegistry,
     resume_handle::{HandleKeys, ResumeHandle},
-    room_token::RoomToken,
+    room_token::{HandleToken, RoomToken, decode_token},
     ticket_store::{TicketDigest, TicketStore},
     token_keys::TokenKeys,
 };
@@ -343,7 +343,9 @@ impl AdmissionControl {
     /// 401 with the code of the defect; 503 `unavailable` before the first key set has come.
     pub async fn verify_room_token(&self, token: &str) -> Result<RoomToken, Problem> {
         let claims = self.verify_with(token, TokenVerifier::verify_room_token).await?;
-        Ok(RoomToken { claims, text: token.into() })
+        let bytes = decode_token(token).ok_or_else(|| TokenError::Malformed.to_problem())?;
+        let handle_token = HandleToken::new(bytes, &claims).into();
+        Ok(RoomToken { claims, handle_token })
     }
 
     async fn verify_with(

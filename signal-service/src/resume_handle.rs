@@ -29,7 +29,7 @@ use signalbox_protocol::{
 };
 use signalbox_token::{RoomClaims, SharedSecret};
 
-use crate::room_token::RoomToken;
+use crate::room_token::{HandleToken, RoomToken, encode_token};
 use signalbox_rooms::room::{ClaimProof, Member, PeerAttachment, PeerClaim, Permission, ReplicationId};
 
 /// The longest handle that is read, bytes: a token of the greatest length, and the record.
@@ -75,16 +75,10 @@ struct HandleRecord {
     waiting: bool,
 }
 
-/// The name and the metadata in the claims of a token.
-#[derive(Deserialize)]
-struct TokenProfile {
-    name: Option<Arc<str>>,
-    metadata: Option<Arc<RawValue>>,
-}
-
 /// A handle whose seal is valid. Its token is not verified yet.
 pub struct OpenedHandle {
     record: HandleRecord,
+    token_bytes: Box<[u8]>,
     /// The token in the compact serialisation.
     pub token: String,
 }
@@ -112,8 +106,9 @@ pub struct ResumeHandle {
 impl OpenedHandle {
     /// The handle with the verified claims of its token.
     pub(crate) fn into_handle(self, claims: RoomClaims) -> ResumeHandle {
-        let Self { record, token } = self;
-        let token = RoomToken { claims, text: token.into() };
+        let Self { record, token_bytes, .. } = self;
+        let handle_token = HandleToken::new(token_bytes, &claims).into();
+        let token = RoomToken { claims, handle_token };
         let (mut member, permissions) = (token.to_member(), &token.claims.permissions);
         if let Some(assigned) = &record.assigned_permissions {
             let is_assigned = |name: &&Arc<str>| assigned.contains(*name);
@@ -159,7 +154,7 @@ impl ResumeHandle {
 }
 
 /// What a node puts into a handle.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct HandleContent<'a> {
     /// The peer.
     pub peer: &'a PeerId,
@@ -173,27 +168,25 @@ pub struct HandleContent<'a> {
     pub replication_id: &'a ReplicationId,
     /// The record of the member.
     pub member: &'a Member,
-    /// The token of the peer, in the compact serialisation.
-    pub token: &'a str,
+    /// The token of the peer.
+    pub token: &'a HandleToken,
 }
 
 impl HandleContent<'_> {
-    /// The bytes that are sealed. None if the token is malformed.
+    /// The bytes that are sealed.
     fn to_bytes(self) -> Option<Vec<u8>> {
-        let parts: Option<Vec<_>> = self.token.split('.').map(|part| BASE64.decode(part).ok()).collect();
-        let parts = parts.filter(|parts| parts.len() == 3)?;
-        let profile: TokenProfile = serde_json::from_slice(&parts[1]).ok()?;
-        let mut bytes = serde_json::to_vec(&self.to_record(&profile)).ok()?;
-        for part in parts {
-            bytes.push(0);
-            bytes.extend(part);
-        }
+        let token = self.token.bytes();
+        // Room for the record and the tag as well.
+        let mut bytes = Vec::with_capacity(token.len() + 512);
+        serde_json::to_writer(&mut bytes, &self.to_record()).ok()?;
+        bytes.extend_from_slice(token);
         Some(bytes)
     }
 
-    fn to_record(self, profile: &TokenProfile) -> HandleRecord {
+    fn to_record(self) -> HandleRecord {
         let Member { name, metadata, .. } = self.member;
-        let is_of_token = metadata.get() == profile.metadata.as_ref().map_or("{}", |metadata| metadata.get());
+        let token_metadata = self.token.metadata.as_ref().map_or("{}", |metadata| metadata.get());
+        let is_of_token = metadata.get() == token_metadata;
         let fits = metadata.get().len() <= MAX_HANDLE_METADATA_BYTES;
         let handle_metadata = || {
             let short = if fits { metadata.get() } else { "{}" };
@@ -205,7 +198,7 @@ impl HandleContent<'_> {
             handle_generation: self.handle_generation,
             mailbox_version: self.mailbox_version,
             replication_id: self.replication_id.clone(),
-            name: (profile.name.as_deref().unwrap_or("") != &**name).then(|| name.clone()),
+            name: (self.token.name.as_deref().unwrap_or("") != &**name).then(|| name.clone()),
             metadata: (!is_of_token).then(handle_metadata).flatten(),
             assigned_permissions: self
                 .member
@@ -262,8 +255,7 @@ impl HandleKeys {
         Self(own.chain(derived).map(|(key, info)| HandleKey { secret: key.clone(), info }).collect())
     }
 
-    /// The handle as text. None without a key, if the token is malformed, or if the system has no
-    /// randomness.
+    /// The handle as text. None without a key, or if the system has no randomness.
     pub fn seal_handle(&self, content: HandleContent<'_>) -> Option<String> {
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt).ok()?;
@@ -285,16 +277,15 @@ impl HandleKeys {
 /// Reads the record and the token. A record within the bounds of the protocol is required, because a
 /// peer must not get a name or metadata that it could not set by itself.
 fn parse_content(content: &[u8]) -> Option<OpenedHandle> {
-    // The signature is the last part: it may contain a zero byte. JSON text contains none.
-    let mut parts = content.splitn(4, |byte| *byte == 0);
-    let record: HandleRecord = serde_json::from_slice(parts.next()?).ok()?;
+    // JSON text contains no zero byte.
+    let (record, token_bytes) = content.split_at(content.iter().position(|byte| *byte == 0)?);
+    let record: HandleRecord = serde_json::from_slice(record).ok()?;
     let has_valid_name = record.name.as_deref().is_none_or(is_display_name);
     let is_bounded = |metadata: &Arc<RawValue>| is_bounded_object(metadata.get(), MAX_HANDLE_METADATA_BYTES);
     if !has_valid_name || !record.metadata.as_ref().is_none_or(is_bounded) {
         return None;
     }
-    let parts = [parts.next()?, parts.next()?, parts.next()?];
-    Some(OpenedHandle { record, token: parts.map(|part| BASE64.encode(part)).join(".") })
+    Some(OpenedHandle { record, token: encode_token(token_bytes)?, token_bytes: token_bytes.into() })
 }
 
 #[cfg(test)]
@@ -303,6 +294,7 @@ mod tests {
     use signalbox_token::SecretBytes;
 
     use super::*;
+    use crate::room_token::decode_token;
 
     fn random_secret() -> SharedSecret {
         SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap()
@@ -325,8 +317,12 @@ mod tests {
             .join(".")
     }
 
+    fn sample_handle_token() -> HandleToken {
+        HandleToken::new(decode_token(&sample_token()).unwrap(), &sample_claims())
+    }
+
     fn sample_member() -> Member {
-        RoomToken { claims: sample_claims(), text: sample_token().into() }.to_member()
+        RoomToken { claims: sample_claims(), handle_token: sample_handle_token().into() }.to_member()
     }
 
     fn seal_member(keys: &HandleKeys, member: &Member) -> String {
@@ -337,7 +333,7 @@ mod tests {
             mailbox_version: 5,
             replication_id: &"L".into(),
             member,
-            token: &sample_token(),
+            token: &sample_handle_token(),
         };
         keys.seal_handle(content).unwrap()
     }

@@ -21,7 +21,7 @@ use crate::{
     node::SignalNode,
     peer_permissions::PeerPermissions,
     registry::{LocalPeer, LocalRoom},
-    room_token::RoomToken,
+    room_token::{HandleToken, RoomToken},
 };
 
 /// The progress of a refresh.
@@ -37,7 +37,7 @@ enum RefreshStage<'a> {
 /// The token before a refresh.
 struct PreviousToken {
     record: TokenRecord,
-    text: Arc<str>,
+    handle_token: Arc<HandleToken>,
 }
 
 /// The token in force on a connection.
@@ -163,8 +163,8 @@ impl<'a> ConnectionToken<'a> {
         self.apply_permissions(&mut record);
         let room = self.room.clone();
         let commit = Box::pin(async move { room.submit_input(input, None).await });
-        let text = self.peer.replace_token_text(token.text.clone());
-        let previous = PreviousToken { record: self.replace_record(record), text };
+        let handle_token = self.peer.replace_handle_token(token.handle_token.clone());
+        let previous = PreviousToken { record: self.replace_record(record), handle_token };
         self.stage = RefreshStage::Committing(commit, Box::new(previous));
         Ok(())
     }
@@ -229,7 +229,7 @@ impl<'a> ConnectionToken<'a> {
                 _,
             )) => {
                 if let RefreshStage::Committing(_, previous) = stage {
-                    self.peer.replace_token_text(previous.text);
+                    self.peer.replace_handle_token(previous.handle_token);
                     self.confirm_record(previous.record);
                 }
                 let text = match refused {

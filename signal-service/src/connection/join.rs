@@ -368,6 +368,6 @@ pub(super) fn build_resume_handle(
         mailbox_version,
         replication_id,
         member,
-        token: &peer.token_text(),
+        token: &peer.handle_token(),
     })
 }

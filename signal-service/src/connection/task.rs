@@ -76,8 +76,9 @@ pub(super) async fn run_connection(
     let context = node.registry.context();
     let limits = LimitSettings { backlog: context.limits.backlog(), ..node.settings.limits.clone() };
     let counted_bytes = context.socket_budget.open_connection();
-    let token_text = intent.token().text.clone();
-    let peer = LocalPeer::new(intent.peer_id(), subject, token_text, socket.clone(), &limits, counted_bytes);
+    let handle_token = intent.token().handle_token.clone();
+    let peer =
+        LocalPeer::new(intent.peer_id(), subject, handle_token, socket.clone(), &limits, counted_bytes);
     let room = node.registry.register_connection(intent.room_id(), &peer);
     if node.admission.is_draining() {
         // The drain began after this connection was admitted, and may have missed it.

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     connection_subject::ConnectionSubject,
     peer_permissions::PeerPermissions,
+    room_token::HandleToken,
     socket_budget::{BufferBytes, ConnectionBytes},
 };
 
@@ -52,7 +53,7 @@ pub struct LocalPeer {
     subject: Mutex<Arc<ConnectionSubject>>,
     /// The signed token of the peer, for its handles. A std mutex: held to clone or swap the
     /// pointer.
-    token_text: Mutex<Arc<str>>,
+    handle_token: Mutex<Arc<HandleToken>>,
     /// The epoch in which this node owns the peer; 0 before that.
     epoch: AtomicU64,
     /// The last entry that the socket has taken.
@@ -102,7 +103,7 @@ impl LocalPeer {
     pub fn new(
         id: PeerId,
         subject: ConnectionSubject,
-        token_text: Arc<str>,
+        handle_token: Arc<HandleToken>,
         socket: Arc<TcpStream>,
         limits: &LimitSettings,
         counted_bytes: Arc<ConnectionBytes>,
@@ -125,7 +126,7 @@ impl LocalPeer {
             counted_bytes,
             task_wake: Notify::new(),
             subject: Mutex::new(Arc::new(subject)),
-            token_text: Mutex::new(token_text),
+            handle_token: Mutex::new(handle_token),
             epoch: AtomicU64::new(0),
             written_seq: AtomicU64::new(0),
             permissions: Mutex::default(),
@@ -228,13 +229,13 @@ impl LocalPeer {
     }
 
     /// The signed token of the peer.
-    pub fn token_text(&self) -> Arc<str> {
-        self.token_text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn handle_token(&self) -> Arc<HandleToken> {
+        self.handle_token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces the signed token of the peer. Returns the token before it.
-    pub fn replace_token_text(&self, text: Arc<str>) -> Arc<str> {
-        std::mem::replace(&mut *self.token_text.lock().unwrap_or_else(PoisonError::into_inner), text)
+    pub fn replace_handle_token(&self, token: Arc<HandleToken>) -> Arc<HandleToken> {
+        std::mem::replace(&mut *self.handle_token.lock().unwrap_or_else(PoisonError::into_inner), token)
     }
 
     /// The permissions of the peer; none before its join was committed.

@@ -550,7 +550,7 @@ mod tests {
             let peer = LocalPeer::new(
                 PeerId::from_bits(7),
                 sample_subject(&name),
-                "".into(),
+                Arc::default(),
                 open_socket().await,
                 &settings.limits,
                 context.socket_budget.open_connection(),
