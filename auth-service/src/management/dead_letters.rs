@@ -120,7 +120,9 @@ pub(crate) async fn list_dead_letters(
         return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));
     };
     let (letters, next) = webhooks
-        .list_dead_letters(from, limit, |letter| filter.allows_name(letter.room().as_deref()))
+        .list_dead_letters(from, limit, |letter| {
+            filter.allows_name(letter.header().map(|header| header.room).as_deref())
+        })
         .await
         .map_err(unavailable_problem)?;
     let dead = letters.into_iter().filter_map(|letter| dead_letter_view(webhooks, letter)).collect();
@@ -171,7 +173,8 @@ pub(crate) async fn replay_dead_letters(
     let Some(webhooks) = &service.webhooks else {
         return Ok(HttpResponse::Ok().json(ReplayResponse { replayed: 0 }));
     };
-    let is_visible = |letter: &StoredDeadLetter| filter.allows_name(letter.room().as_deref());
+    let is_visible =
+        |letter: &StoredDeadLetter| filter.allows_name(letter.header().map(|header| header.room).as_deref());
     let replayed = match &which {
         ReplaySelection::All => webhooks.replay_dead_letters(None, is_visible).await,
         ReplaySelection::Room(room) => {

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::{
-    UserSource,
+    CredentialRoot, UserSource,
     id::{NodeId, PeerId, Role, RoomId, UserId},
 };
 
@@ -41,6 +41,10 @@ pub struct FeedEvent {
     pub room: RoomId,
     /// The node that committed the change.
     pub node: NodeId,
+    /// The root that the event counts for: the API key that created the room, otherwise the root of
+    /// a peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<CredentialRoot>,
     /// The peer of the event, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_id: Option<PeerId>,

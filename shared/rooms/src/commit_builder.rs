@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    KnockEndReason, LeaveReason, ServerMessage, UserSource,
+    CredentialRoot, KnockEndReason, LeaveReason, ServerMessage, UserSource,
     feed::FeedEvent,
-    id::{NodeId, PeerId, Role, RoomId, UserId, random_hex},
+    id::{CallerId, NodeId, PeerId, Role, RoomId, UserId, random_hex},
 };
 
 use crate::{
-    room::{Decision, Member, RoomEvent, RoomEventKind, RoomPolicy, RoomState},
+    room::{Decision, Member, RoomCreatorKind, RoomEvent, RoomEventKind, RoomPolicy, RoomState},
     store::{Commit, EntryKind, EventEntry, StateKind},
 };
 
@@ -234,6 +234,16 @@ impl FeedLineBuilder<'_> {
         lines
     }
 
+    /// The API key that created the room, otherwise the root of this or of any peer.
+    fn root_of_event(&self, member: Option<&Member>) -> Option<CredentialRoot> {
+        let next = &self.decision.next_state;
+        let creator = next.settings.created_by.as_ref().or(self.state.settings.created_by.as_ref());
+        let key = creator.filter(|creator| creator.kind == RoomCreatorKind::Key);
+        let key = key.and_then(|key| CallerId::parse(&key.id).ok()).map(CredentialRoot::ApiKey);
+        let any_member = || next.members.values().next().or(self.state.members.values().next());
+        key.or_else(|| member.or_else(any_member).map(Member::credential_root))
+    }
+
     fn build_line(
         &self,
         event: &'static str,
@@ -247,6 +257,7 @@ impl FeedLineBuilder<'_> {
             at: self.now,
             room: self.room.clone(),
             node: self.node.clone(),
+            root: self.root_of_event(member),
             peer_id: peer.cloned(),
             user_id: member.map(|member| member.user.clone()),
             source: member.map(Member::user_source),

@@ -49,9 +49,9 @@ pub(crate) struct StoredDeadLetter {
 }
 
 impl StoredDeadLetter {
-    /// The room of its event.
-    pub(crate) fn room(&self) -> Option<String> {
-        serde_json::from_str::<EventHeader>(&self.letter.line).ok().map(|header| header.room)
+    /// The header of its event.
+    pub(crate) fn header(&self) -> Option<EventHeader> {
+        serde_json::from_str(&self.letter.line).ok()
     }
 
     /// Whether its event has a header that matches.

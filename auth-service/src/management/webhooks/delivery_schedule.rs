@@ -85,6 +85,9 @@ struct DeliveryLane {
 
 type LaneKey = (usize, Arc<str>);
 
+/// The events by root, or room without a root, and then by room.
+type EventsByShare = HashMap<Arc<str>, HashMap<Arc<str>, BTreeSet<StreamEntryId>>>;
+
 struct PendingEvent {
     event: Arc<WebhookEvent>,
     /// The endpoints that have not finished the event.
@@ -102,8 +105,8 @@ pub(super) struct DeliverySchedule {
     events: BTreeMap<(usize, StreamEntryId), PendingEvent>,
     /// The number of events of each partition.
     counts: HashMap<usize, usize>,
-    /// The events of each room, by partition.
-    rooms: HashMap<usize, HashMap<Arc<str>, BTreeSet<StreamEntryId>>>,
+    /// The events of each partition.
+    rooms: HashMap<usize, EventsByShare>,
     assignments: HashMap<usize, u64>,
     writes: BTreeMap<usize, PendingWrites>,
 }
@@ -171,27 +174,31 @@ impl DeliverySchedule {
         if pending.is_empty() {
             return self.writes.entry(partition).or_default().finished_entries.push(entry);
         }
-        let rooms = self.rooms.entry(partition).or_default();
+        let rooms = self.rooms.entry(partition).or_default().entry(event.share.clone()).or_default();
         rooms.entry(event.room.clone()).or_default().insert(entry);
         self.events.insert((partition, entry), PendingEvent { event, pending_endpoints: pending });
         *self.counts.entry(partition).or_default() += 1;
         self.enforce_backlog(partition);
     }
 
-    /// The events beyond the backlog: each is the oldest of the room that has most, so that a room
-    /// does not push out the events of another.
+    /// The events beyond the backlog: each is, of the root that has most, the oldest of its room that
+    /// has most. So neither a tenant nor a room pushes out the events of another.
     fn events_beyond_backlog(&self, partition: usize) -> Vec<StreamEntryId> {
         let excess = self.count_of(partition).saturating_sub(self.limits.max_backlog);
-        let Some(rooms) = self.rooms.get(&partition).filter(|_| excess > 0) else { return vec![] };
-        let mut chosen: HashMap<&str, usize> = HashMap::new();
+        let Some(shares) = self.rooms.get(&partition).filter(|_| excess > 0) else { return vec![] };
+        // A share, the events of one of its rooms, and how many of them are chosen.
+        let rooms = shares.iter().flat_map(|(share, rooms)| rooms.values().map(move |of| (share, of, 0)));
+        let mut rooms: Vec<(&Arc<str>, &BTreeSet<StreamEntryId>, usize)> = rooms.collect();
         let next_of_largest = |_| {
-            let taken_of = |room: &str| chosen.get(room).copied().unwrap_or(0);
-            let left = rooms.iter().map(|(room, entries)| (&**room, entries, taken_of(room)));
-            let (room, entries, taken) = left.max_by_key(|(_, entries, taken)| {
-                (entries.len() - taken, Reverse(entries.iter().nth(*taken)))
+            let mut of_share: HashMap<&str, usize> = HashMap::new();
+            for (share, entries, chosen) in &rooms {
+                *of_share.entry(share).or_default() += entries.len() - chosen;
+            }
+            let (_, entries, chosen) = rooms.iter_mut().max_by_key(|(share, entries, chosen)| {
+                (of_share[&***share], entries.len() - *chosen, Reverse(entries.iter().nth(*chosen)))
             })?;
-            chosen.insert(room, taken + 1);
-            entries.iter().nth(taken).copied()
+            *chosen += 1;
+            entries.iter().nth(*chosen - 1).copied()
         };
         (0..excess).filter_map(next_of_largest).collect()
     }
@@ -350,12 +357,16 @@ impl DeliverySchedule {
             self.events.remove(&key);
             self.counts.entry(event.partition).and_modify(|count| *count -= 1);
             writes.finished_entries.push(event.entry_id);
-            let rooms = self.rooms.entry(event.partition).or_default();
+            let shares = self.rooms.entry(event.partition).or_default();
+            let rooms = shares.entry(event.share.clone()).or_default();
             if let Some(entries) = rooms.get_mut(&event.room) {
                 entries.remove(&event.entry_id);
                 if entries.is_empty() {
                     rooms.remove(&event.room);
                 }
+            }
+            if rooms.is_empty() {
+                shares.remove(&event.share);
             }
         } else {
             writes.progress.insert((event.entry_id, self.endpoints[endpoint].id.clone()), None);

@@ -36,6 +36,8 @@ pub(crate) struct WebhookEvent {
     /// The event name, such as `peer-joined`.
     pub(crate) kind: String,
     pub(crate) room: Arc<str>,
+    /// See [`EventHeader::share`].
+    pub(crate) share: Arc<str>,
     /// The body of the request.
     pub(crate) line: Arc<str>,
     /// The only endpoint that gets a replayed event.
@@ -48,6 +50,15 @@ pub(crate) struct EventHeader {
     pub(crate) id: String,
     pub(crate) event: String,
     pub(crate) room: String,
+    #[serde(default)]
+    pub(crate) root: Option<String>,
+}
+
+impl EventHeader {
+    /// The share of bounded tables that the event counts for: its root, or its room.
+    pub(crate) fn share(&self) -> &str {
+        self.root.as_deref().unwrap_or(&self.room)
+    }
 }
 
 impl WebhookEvent {
@@ -59,7 +70,8 @@ impl WebhookEvent {
         only: Option<String>,
     ) -> Option<Self> {
         let header: EventHeader = serde_json::from_str(line).ok()?;
-        let EventHeader { id, event: kind, room } = header;
+        let share = header.share().into();
+        let EventHeader { id, event: kind, room, .. } = header;
         // The id becomes the value of an HTTP header.
         let is_valid_id = id.len() <= 64 && id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
         is_valid_id.then(|| Self {
@@ -68,6 +80,7 @@ impl WebhookEvent {
             id,
             kind,
             room: room.into(),
+            share,
             line: line.into(),
             only_endpoint: only,
         })

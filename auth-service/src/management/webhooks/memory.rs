@@ -41,18 +41,28 @@ impl MemoryStreams {
     }
 }
 
-/// The oldest letters of the rooms that have most.
+/// Of the root that has most letters, the oldest of its room that has most.
 fn letters_beyond_bound(stored: &VecDeque<StoredDeadLetter>, excess: usize) -> HashSet<StreamEntryId> {
-    let mut counts: HashMap<Option<String>, usize> = HashMap::new();
+    let (mut of_room, mut of_root) = (HashMap::<_, usize>::new(), HashMap::<_, usize>::new());
     // The rank of a letter: how many letters of its room are as new.
     let ranks = stored.iter().rev().map(|letter| {
-        let count = counts.entry(letter.room()).or_default();
+        let header = letter.header();
+        let share = header.as_ref().map(|header| header.share().to_owned());
+        let count = of_room.entry(header.map(|header| header.room)).or_default();
         *count += 1;
-        (Reverse(*count), letter.entry_id)
+        (*count, Reverse(letter.entry_id), share)
     });
     let mut ranks: Vec<_> = ranks.collect();
     ranks.sort_unstable();
-    ranks.into_iter().take(excess).map(|(_, entry)| entry).collect()
+    // Then its place among all letters of its root, by that rank.
+    let places = ranks.into_iter().map(|(_, Reverse(entry_id), share)| {
+        let count = of_root.entry(share).or_default();
+        *count += 1;
+        (Reverse(*count), entry_id)
+    });
+    let mut places: Vec<_> = places.collect();
+    places.sort_unstable();
+    places.into_iter().take(excess).map(|(_, entry)| entry).collect()
 }
 
 impl MemoryWebhookStore {

@@ -186,6 +186,28 @@ fn full_backlog_takes_the_events_of_the_room_that_has_most() {
     assert!(schedule.take_pending_writes().is_empty(), "a dropped partition does not count");
 }
 
+/// A tenant with events in many rooms takes no place of a tenant with one room.
+#[test]
+fn full_backlog_takes_the_events_of_the_root_that_has_most() {
+    let mut schedule = schedule(1, DeliveryLimits { max_backlog: 5, ..LIMITS });
+    let mut add = |n: u64, root: &str, room: &str| {
+        let line = format!(r#"{{"id":"evt_{n}","event":"peer-left","room":"{room}","root":"{root}"}}"#);
+        let event = WebhookEvent::parse(7, StreamEntryId(n, 0), &line, None).unwrap();
+        schedule.add_event(event, 0, never_tried);
+    };
+    add(1, "key:globex", "globex-1");
+    add(2, "key:globex", "globex-1");
+    add(3, "key:acme", "acme-0");
+    add(4, "key:acme", "acme-0");
+    for n in 5..20 {
+        add(n, "key:acme", &format!("acme-{n}"));
+    }
+    let left: Vec<&str> = schedule.events_of(7).map(|event| &*event.id).collect();
+    assert_eq!(left, ["evt_1", "evt_2", "evt_17", "evt_18", "evt_19"]);
+    let writes = schedule.take_pending_writes().remove(&7).unwrap();
+    assert!(writes.dead_letters[0].line.contains("evt_3"), "of the room that has most of the root");
+}
+
 #[test]
 fn parallel_attempts_per_endpoint_are_bounded() {
     let mut schedule = schedule(2, DeliveryLimits { max_parallel: 2, ..LIMITS });

@@ -19,21 +19,30 @@ local function each(action)
 end
 local time = redis.call('TIME')
 local oldest = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[4]))
--- Drops the letters beyond the bound: the oldest of the rooms that have most, so that a room does
--- not push out the letters of another. It looks at the oldest thousand and as many as must go.
+-- Drops the letters beyond the bound: of the root that has most, those of its room that has most, the
+-- oldest first. So neither a tenant nor a room pushes out the letters of another. It looks at the
+-- oldest thousand and as many as must go.
 local function drop_excess(excess)
-  local count, by_rank = {}, {}
+  local of_room, by_rank, of_root, by_share = {}, {}, {}, {}
   local letters = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', excess + 1000)
   for n = #letters, 1, -1 do
-    local room = string.match(letters[n][2][2], '"room":"([^"]*)"') or ''
-    local rank = (count[room] or 0) + 1
-    count[room], by_rank[rank] = rank, by_rank[rank] or {}
-    table.insert(by_rank[rank], letters[n][1])
+    local line = letters[n][2][2]
+    local room = string.match(line, '"room":"([^"]*)"') or ''
+    local rank = (of_room[room] or 0) + 1
+    of_room[room], by_rank[rank] = rank, by_rank[rank] or {}
+    table.insert(by_rank[rank], { letters[n][1], string.match(line, '"root":"([^"]*)"') or room })
+  end
+  for rank = 1, #by_rank do
+    for _, letter in ipairs(by_rank[rank]) do
+      local share = (of_root[letter[2]] or 0) + 1
+      of_root[letter[2]], by_share[share] = share, by_share[share] or {}
+      table.insert(by_share[share], letter[1])
+    end
   end
   local ids = {}
-  for rank = #by_rank, 1, -1 do
-    for n = #by_rank[rank], 1, -1 do
-      if #ids < excess then ids[#ids + 1] = by_rank[rank][n] end
+  for share = #by_share, 1, -1 do
+    for n = #by_share[share], 1, -1 do
+      if #ids < excess then ids[#ids + 1] = by_share[share][n] end
     end
   end
   for _, id in ipairs(ids) do redis.call('XDEL', KEYS[4], id) end

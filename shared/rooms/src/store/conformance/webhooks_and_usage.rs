@@ -92,6 +92,39 @@ async fn full_stream_takes_the_events_of_the_room_that_has_most() {
     }
 }
 
+/// A tenant with many rooms fills the stream. The events of another tenant stay, also where those of
+/// the flood are all newer.
+#[tokio::test]
+async fn full_stream_takes_the_events_of_the_root_that_has_most() {
+    for (max_events, quiet) in [(6, 2), (900, 300)] {
+        let backend =
+            StoreBackend::over_redis(RedisKind::Standalone, limits_with_webhooks(max_events, 60_000)).await;
+        let stream = redis_keys::webhook_queue_key(redis_keys::partition_of_room(&test_room()));
+        let line = |root: &str, room: &str| format!(r#"{{"id":"evt_1","room":"{room}","root":"{root}"}}"#);
+        for _ in 0..quiet {
+            let mut add = ::redis::cmd("XADD");
+            add.arg(&stream).arg("*").arg("d").arg(line("key:globex", "globex-1"));
+            let _: String = backend.run_raw_command(&add).await;
+        }
+        let mut state = RoomState::new("0a".into(), "".into());
+        for batch in 0..10 {
+            let count = max_events / 3;
+            let room = |n: u64| format!("acme-{batch}-{n}");
+            let commit = Commit {
+                written_members: vec![(test_peer(1), test_member(1))],
+                adds_data: true,
+                feed_lines: (0..count).map(|n| line("key:acme", &room(n)).into()).collect(),
+                ..empty_commit(&state)
+            };
+            backend.store.commit(&test_room(), &test_node(1), &commit).await.unwrap();
+            state = backend.load_room().await.unwrap();
+        }
+        let recorded = recorded_events(&backend).await;
+        let of_globex = recorded.iter().filter(|(_, fields)| fields[1].contains("globex")).count();
+        assert_eq!(of_globex, quiet, "of {} events", recorded.len());
+    }
+}
+
 fn usage_pair(room: &str) -> UsageKey {
     (CallerId::parse("shop").unwrap(), RoomId::parse(room).unwrap())
 }

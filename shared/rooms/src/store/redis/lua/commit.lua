@@ -233,21 +233,34 @@ each(function()
   local node = take()
   redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())
 end)
--- Drops events beyond the bound: the oldest of the rooms that have most among the oldest 256, so
--- that a room does not push out the events of another. It drops a few more, so that a full stream
--- is seldom read.
+-- Drops events beyond the bound: of the root that has most, those of its room that has most, the
+-- oldest first. So neither a tenant nor a room pushes out the events of another. It looks at the
+-- oldest 256 and at the newest 512, among which the events of a flood are, and it drops a few more
+-- than it must, so that a full stream is seldom read.
 local function drop_excess(stream, excess)
-  local count, by_rank, ids = {}, {}, {}
-  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', 256)
-  for n = #entries, 1, -1 do
-    local of_room = string.match(entries[n][2][2], '"room":"([^"]*)"') or ''
-    local rank = (count[of_room] or 0) + 1
-    count[of_room], by_rank[rank] = rank, by_rank[rank] or {}
-    table.insert(by_rank[rank], entries[n][1])
+  local of_room, by_rank, of_root, by_share, ids = {}, {}, {}, {}, {}
+  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', 768)
+  if redis.call('XLEN', stream) > 768 then
+    local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 512)
+    for n = 1, 512 do entries[256 + n] = newest[513 - n] end
   end
-  for rank = #by_rank, 1, -1 do
-    for n = #by_rank[rank], 1, -1 do
-      if #ids < excess then ids[#ids + 1] = by_rank[rank][n] end
+  for n = #entries, 1, -1 do
+    local line = entries[n][2][2]
+    local of = string.match(line, '"room":"([^"]*)"') or ''
+    local rank = (of_room[of] or 0) + 1
+    of_room[of], by_rank[rank] = rank, by_rank[rank] or {}
+    table.insert(by_rank[rank], { entries[n][1], string.match(line, '"root":"([^"]*)"') or of })
+  end
+  for rank = 1, #by_rank do
+    for _, entry in ipairs(by_rank[rank]) do
+      local share = (of_root[entry[2]] or 0) + 1
+      of_root[entry[2]], by_share[share] = share, by_share[share] or {}
+      table.insert(by_share[share], entry[1])
+    end
+  end
+  for share = #by_share, 1, -1 do
+    for n = #by_share[share], 1, -1 do
+      if #ids < excess then ids[#ids + 1] = by_share[share][n] end
     end
   end
   return redis.call('XDEL', stream, unpack(ids))
