@@ -25,10 +25,11 @@ use tokio::sync::broadcast;
 use crate::{
     AuthParts, AuthState, AuthStateError,
     auth::{
-        credential_store::{CredentialStore, RedisCredentialStore},
+        credential_store::{CredentialStore, RedisCredentialStore, contract::CredentialLimits},
         keys::{KeysError, SigningKeys},
     },
     configure,
+    context::store_memory::memory_level_reader,
     management::{
         feed_subscription,
         usage_reader::UsageReader,
@@ -98,9 +99,10 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     let metrics_listener = open_metrics_listener(&settings)?;
     let redis = start_redis(&settings, &secrets)?;
     let feed = redis.as_ref().map_or_else(silent_feed, feed_subscription::subscribe_feed);
+    let limits = CredentialLimits::new(&settings.limits);
     let store = redis.clone().map_or_else(
-        || CredentialStore::in_memory(MemoryTicketStore::default()),
-        |client| CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client, keys.clone()))),
+        || CredentialStore::in_memory(MemoryTicketStore::default(), limits),
+        |client| CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client, keys.clone(), limits))),
     );
     tokio::spawn(keys.clone().watch_folder());
     let control = start_access_control(&settings, redis.clone(), keys.clone());
@@ -123,6 +125,7 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         webhooks: webhooks.clone(),
         usage: redis.clone().map_or(UsageReader::None, UsageReader::Redis),
         store,
+        memory_level: memory_level_reader(redis.clone()),
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     if let Some(listener) = metrics_listener {

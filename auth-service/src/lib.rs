@@ -24,6 +24,7 @@ mod state;
 mod tests;
 
 pub use auth::{credential_store, keys, providers::ProvidersError};
+pub use context::store_memory;
 pub use management::{feed_subscription, usage_reader, webhooks};
 pub use router::configure;
 pub use state::{AuthParts, AuthState, AuthStateError};

@@ -19,7 +19,10 @@ use crate::{
         providers::ProvidersError,
         token_service::{TokenService, TokenServiceParts},
     },
-    context::service_context::{ContextParts, ServiceContext},
+    context::{
+        service_context::{ContextParts, ServiceContext},
+        store_memory::MemoryLevelReader,
+    },
     management::{
         management_service::{ManagementParts, ManagementService},
         usage_reader::UsageReader,
@@ -52,6 +55,8 @@ pub struct AuthParts {
     pub webhooks: Option<WebhookService>,
     /// The reader of usage.
     pub usage: UsageReader,
+    /// How full the memory of the store is.
+    pub memory_level: MemoryLevelReader,
 }
 
 /// Why the service cannot be built.
@@ -90,9 +95,10 @@ impl AuthState {
             rooms,
             webhooks,
             usage,
+            memory_level,
         } = parts;
         let verifier = keys.verifier().clone();
-        let context = ContextParts { access, api_keys, verifier, guests_allowed };
+        let context = ContextParts { access, api_keys, verifier, guests_allowed, memory_level };
         let context = Arc::new(ServiceContext::new(settings, context)?);
         let tokens = TokenServiceParts { keys, user_secret, store, rooms: rooms.clone(), ice };
         let tokens = Arc::new(TokenService::new(settings, context.clone(), tokens)?);
@@ -104,6 +110,7 @@ impl AuthState {
     /// The metrics of this service.
     pub fn metrics(&self) -> Vec<MetricFamily> {
         self.context.metrics.update_rules(&self.context.access);
+        self.context.metrics.set_memory_level(self.context.memory_level());
         let webhooks = self.management.webhooks.as_ref().map(WebhookService::metrics);
         self.context.metrics.gather().into_iter().chain(webhooks.into_iter().flatten()).collect()
     }

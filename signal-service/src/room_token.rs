@@ -93,6 +93,7 @@ impl RoomToken {
             token: claims.jti.clone(),
             issued: claims.iat,
             expires: claims.exp,
+            grant_expires: claims.grant_exp,
             caller: claims.caller.clone(),
             root: claims.root.clone(),
             creation: claims.creation.clone(),

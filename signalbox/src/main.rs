@@ -14,8 +14,9 @@ use clap::Parser;
 use signalbox_access::RuleProof;
 use signalbox_auth::{
     AuthParts, AuthState,
-    credential_store::{CredentialStore, RedisCredentialStore},
+    credential_store::{CredentialStore, RedisCredentialStore, contract::CredentialLimits},
     keys::{KeysError, SigningKeys},
+    store_memory::memory_level_reader,
     usage_reader::UsageReader,
     webhooks::{WebhookEventSource, WebhookService},
 };
@@ -100,9 +101,13 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
     };
     let source = redis.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
     let webhooks = WebhookService::start(&settings, &secrets.webhooks, source, &feed)?;
+    let (memory_level, limits) =
+        (memory_level_reader(redis.clone()), CredentialLimits::new(&settings.limits));
     let store = match redis {
-        Some(client) => CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client, keys.clone()))),
-        None => CredentialStore::in_memory(signal.admission.ticket_shelf().unwrap_or_default()),
+        Some(client) => {
+            CredentialStore::Redis(Arc::new(RedisCredentialStore::new(client, keys.clone(), limits)))
+        }
+        None => CredentialStore::in_memory(signal.admission.ticket_shelf().unwrap_or_default(), limits),
     };
     let parts = AuthParts {
         keys,
@@ -116,6 +121,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         webhooks: webhooks.clone(),
         usage,
         store,
+        memory_level,
     };
     let auth = web::Data::new(AuthState::new(&settings, parts)?);
 

@@ -122,6 +122,63 @@ async fn messages_for_detached_peers_leave_memory_for_joins_tickets_and_rooms() 
     assert!((1..=2).contains(&logged), "one line for each level: {}", node.log());
 }
 
+async fn set_max_memory(cluster: &TestCluster, bytes: u64) {
+    let mut connection = cluster.redis.as_ref().unwrap().connect().await;
+    let mut set = redis::cmd("CONFIG");
+    set.arg("SET").arg("maxmemory").arg(bytes).exec_async(&mut connection).await.unwrap();
+}
+
+/// Metadata, invites, refresh tokens and messages of applications are refused; what a call needs is
+/// not.
+#[tokio::test]
+async fn applications_store_nothing_that_calls_can_do_without_in_the_last_memory() {
+    let cluster = TestCluster::start(StoreKind::Redis(1), &[]).await;
+    cluster.api("POST", "/api/rooms", &json!({"id": "r"})).await.assert_status(201);
+    let room = cluster.room("r");
+    let peer = room.join("alice").await;
+    let mut connection = cluster.redis.as_ref().unwrap().connect().await;
+    let mut ballast = redis::cmd("SET");
+    ballast.arg("ballast").arg("x".repeat(20_000_000)).arg("EX").arg(600);
+    ballast.exec_async(&mut connection).await.unwrap();
+    let used = memory_info(&cluster, "used_memory").await;
+    set_max_memory(&cluster, used * 100 / 75).await;
+    let auth = cluster.auth.as_ref().unwrap();
+    eventually("the auth service knows that little memory is left", async || {
+        (auth.metric("signalbox_auth_store_memory_level").await >= 1.0).then_some(())
+    })
+    .await;
+    let refused = [
+        ("POST", "/api/rooms", json!({"id": "s", "metadata": {"a": "x".repeat(1_000)}})),
+        ("PATCH", "/api/rooms/r", json!({"metadata": {"a": "x".repeat(1_000)}})),
+        ("POST", "/api/rooms/r/invites", json!({})),
+        ("POST", "/api/rooms/r/messages", json!({"data": "x".repeat(1_000)})),
+        ("POST", "/auth/token", json!({"room": "r", "user": "u", "refresh": true})),
+        ("POST", "/api/rooms/r/token", json!({"user": "u", "refresh": true})),
+    ];
+    for (method, path, body) in &refused {
+        let answer = cluster.api(method, path, body).await;
+        assert_eq!(answer.header("retry-after"), Some("10"), "{path}: {}", answer.text);
+        answer.assert_problem(503, "overloaded");
+    }
+    assert_eq!(auth.metric("signalbox_auth_memory_refusals_total").await, refused.len() as f64);
+    assert_admits_others(&cluster, 0).await;
+    cluster.api("POST", "/api/rooms/r/bans", &json!({"user": "eve", "for": 60})).await.assert_status(201);
+    cluster.api("POST", "/api/revocations", &json!({"user": "eve"})).await.assert_status(200);
+    let path = format!("/api/rooms/r/participants/{}", peer.id());
+    cluster.api("DELETE", &path, &json!(null)).await.assert_status(200);
+    assert_eq!(peer.wait_closed().await.code, 4513);
+
+    set_max_memory(&cluster, used * 2).await;
+    eventually("the auth service knows that there is memory", async || {
+        (auth.metric("signalbox_auth_store_memory_level").await == 0.0).then_some(())
+    })
+    .await;
+    for (method, path, body) in &refused {
+        let answer = cluster.api(method, path, body).await;
+        assert!(answer.status < 300, "{path}: {}", answer.text);
+    }
+}
+
 on_each_store! {
     async fn one_grant_does_not_use_up_what_may_wait_in_a_room(cluster,
         [("LIMITS__GRANT_BACKLOG_BYTES", "1MiB"), ("LIMITS__ROOM_BACKLOG_BYTES", "3MiB"), ("TIMING__RESUME_WINDOW", "3s")]) {

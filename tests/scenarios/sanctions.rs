@@ -6,6 +6,7 @@ use signalbox_protocol::id::random_hex;
 use signalbox_tests::{
     cluster::{Settings, StoreKind, TestCluster, TestRoom, random_secret},
     http::{Request, Response},
+    net::eventually,
     peer::{TestConnection, TestPeer},
     process::Process,
 };
@@ -104,6 +105,28 @@ on_each_store! {
         lift_sanction(cluster, "mallory").await.assert_status(204);
         lift_sanction(cluster, "mallory").await.assert_problem(404, "no_such_sanction");
         join_through_api(cluster, "mallory").await.assert_status(200);
+    }
+
+    async fn the_rule_of_a_kick_ends_with_the_last_credential_of_its_grant(cluster,
+        [("AUTH__REFRESH_TTL", "20m"), ("AUTH__REFRESH_TTL_MAX", "20m")]) {
+        let room = cluster.room("r");
+        let host = join_host(&room).await;
+        // A token lives for 15 minutes, and the last one of a family may start when the family ends.
+        for (count, refresh, minutes) in [(1, false, 15..=16), (2, true, 35..=36)] {
+            let body = json!({"room": "r", "user": format!("u{count}"), "refresh": refresh});
+            let issued = cluster.api("POST", "/auth/token", &body).await.assert_status(200).json();
+            let peer = join_with_token(cluster.next_node(), issued["token"].as_str().unwrap()).await;
+            host.send_acked(command("kick", peer.id())).await;
+            peer.wait_closed().await;
+            let longest_ms = eventually("the rule of the kick", async || {
+                let answer = cluster.api("GET", "/api/rules?kind=token", &Value::Null).await.json();
+                let rules = answer["rules"].as_array().unwrap().clone();
+                let life_ms = |rule: &Value| rule["until"].as_u64().unwrap() - rule["at"].as_u64().unwrap();
+                (rules.len() == count).then(|| rules.iter().map(life_ms).max().unwrap())
+            })
+            .await;
+            assert!(minutes.contains(&(longest_ms / 60_000)), "refresh {refresh}: {longest_ms} ms");
+        }
     }
 
     async fn waiting_peers_leave_the_places_of_the_room_to_its_host(cluster) {

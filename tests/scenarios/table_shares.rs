@@ -21,13 +21,17 @@ const SMALL_TABLES: Settings<'static> = &[
     ("LIMITS__ROOM_PEERS", "10"),
     ("LIMITS__LOBBY_PEERS", "5"),
     ("LIMITS__ROOM_SANCTIONS", "16"),
+    ("LIMITS__ROOT_FAMILIES", "10"),
+    ("LIMITS__USER_FAMILIES", "3"),
+    ("LIMITS__KEY_INVITES", "150"),
     ("ROOMS__PER_KEY", "5"),
 ];
 
 all_of!(
     /// A table of which callers take places.
     BoundedTable {
-        AccessRules, RulesOfRoom, Sanctions, LobbyPlaces, RoomPlaces, Invites, CreatedRooms, DeadLetters, WebhookBacklog,
+        AccessRules, RulesOfRoom, Sanctions, LobbyPlaces, RoomPlaces, Invites, InvitesOfKey, FamiliesOfRoot, FamiliesOfUser,
+        CreatedRooms, DeadLetters, DeadLettersOfTenant, WebhookBacklog, WebhookBacklogOfTenant,
     }
 );
 
@@ -46,6 +50,9 @@ fn limit_kind(setting: &str) -> LimitKind {
         "rules" | "key_rules" | "reserve" => LimitKind::Table(BoundedTable::AccessRules),
         "room_rules" => LimitKind::Table(BoundedTable::RulesOfRoom),
         "room_sanctions" => LimitKind::Table(BoundedTable::Sanctions),
+        "root_families" => LimitKind::Table(BoundedTable::FamiliesOfRoot),
+        "user_families" => LimitKind::Table(BoundedTable::FamiliesOfUser),
+        "key_invites" => LimitKind::Table(BoundedTable::InvitesOfKey),
         "lobby_peers" => LimitKind::Table(BoundedTable::LobbyPlaces),
         "room_peers" | "extra_moderators" => LimitKind::Table(BoundedTable::RoomPlaces),
         // `room_limits.rs` of the auth service, `load_budgets.rs`, and the refusals of a full node.
@@ -65,10 +72,19 @@ fn each_setting_of_limits_names_its_table() {
     let has_setting =
         |table: &&BoundedTable| kinds.iter().any(|kind| matches!(kind, LimitKind::Table(of) if of == *table));
     let without: Vec<_> = BoundedTable::ALL.iter().filter(|table| !has_setting(table)).collect();
-    use BoundedTable::{CreatedRooms, DeadLetters, Invites, WebhookBacklog};
+    use BoundedTable::{
+        CreatedRooms, DeadLetters, DeadLettersOfTenant, Invites, WebhookBacklog, WebhookBacklogOfTenant,
+    };
     assert_eq!(
         without,
-        [&Invites, &CreatedRooms, &DeadLetters, &WebhookBacklog],
+        [
+            &Invites,
+            &CreatedRooms,
+            &DeadLetters,
+            &DeadLettersOfTenant,
+            &WebhookBacklog,
+            &WebhookBacklogOfTenant
+        ],
         "their bounds are no settings of `limits`"
     );
 }
@@ -113,28 +129,42 @@ const VISIT_EVENTS: usize = 4;
 /// The settings of `[webhooks]` for a table; the endpoint accepts nothing.
 fn webhook_settings(table: BoundedTable) -> &'static str {
     match table {
-        BoundedTable::DeadLetters => "attempts = 1\ndead = 8",
-        BoundedTable::WebhookBacklog => "backlog = 8\ndead = 1000",
+        BoundedTable::DeadLetters | BoundedTable::DeadLettersOfTenant => "attempts = 1\ndead = 8",
+        BoundedTable::WebhookBacklog | BoundedTable::WebhookBacklogOfTenant => "backlog = 8\ndead = 1000",
         _ => "",
     }
 }
 
-/// A room of the other tenant whose events wait in the same partition as those of `acme-1`.
-fn globex_room_beside_acme() -> String {
+/// The rooms of a tenant whose events wait in the same partition as those of `acme-1`.
+fn rooms_beside_acme(tenant: &str) -> impl Iterator<Item = String> {
     let partition = |name: &str| partition_of_room(&RoomId::parse(name).unwrap());
-    (0..).map(|n| format!("globex-{n}")).find(|name| partition(name) == partition("acme-1")).unwrap()
+    (0..).map(move |n| format!("{tenant}-{n}")).filter(move |name| partition(name) == partition("acme-1"))
 }
 
-async fn dead_letters_of(cluster: &TestCluster, room: &str) -> Vec<Value> {
+fn globex_room_beside_acme() -> String {
+    rooms_beside_acme("globex").next().unwrap()
+}
+
+/// A user gets a token with a refresh token.
+async fn start_family(cluster: &TestCluster, credentials: &str, room: &str, user: &str) -> Response {
+    let body = json!({"room": room, "user": user, "refresh": true});
+    api(cluster, credentials, "POST", "/auth/token", body).await
+}
+
+/// The dead letters of the rooms whose names begin with `rooms`.
+async fn dead_letters_of(cluster: &TestCluster, rooms: &str) -> Vec<Value> {
     let path = "/api/webhooks/dead?limit=500";
     let page = api(cluster, &cluster.basic_auth(), "GET", path, Value::Null).await.assert_status(200).json();
     let letters = page["dead"].as_array().unwrap().iter();
-    letters.filter(|letter| letter["event"]["room"] == room).cloned().collect()
+    letters.filter(|letter| letter["event"]["room"].as_str().unwrap().starts_with(rooms)).cloned().collect()
 }
 
-/// A user visits the room. Waits until the events of this and all earlier visits wait or are dead.
-async fn visit(cluster: &TestCluster, room: &str, user: &str, visits: usize) {
-    cluster.room(room).join(user).await.leave().await;
+/// A user of the tenant visits the room. Waits until the events of this and all earlier visits wait or are dead.
+async fn visit(cluster: &TestCluster, credentials: &str, (room, user): (&str, &str), visits: usize) {
+    let body = json!({"room": room, "user": user});
+    let issued = api(cluster, credentials, "POST", "/auth/token", body).await.assert_status(200).json();
+    let token = issued["token"].as_str().unwrap();
+    TestConnection::open(cluster.next_node().address, token).await.into_peer().await.leave().await;
     let process = cluster.auth.as_ref().unwrap_or(&cluster.nodes[0]);
     eventually_within(WEBHOOK_DEADLINE, &format!("the events of visit {visits}"), async || {
         let mut handled = process.metric("signalbox_webhooks_waiting").await;
@@ -180,6 +210,22 @@ async fn fill(
                     api(cluster, &tenants.acme, "POST", "/api/rooms/acme-1/invites", json!({})).await;
                 (answer.status != 201).then(|| code(&answer))
             }
+            BoundedTable::InvitesOfKey => {
+                // A room has at most 100.
+                let path = format!("/api/rooms/acme-{}/invites", n / 60);
+                let answer = api(cluster, &tenants.acme, "POST", &path, json!({})).await;
+                (answer.status != 201).then(|| code(&answer))
+            }
+            BoundedTable::FamiliesOfRoot => {
+                let answer = start_family(cluster, &tenants.acme, "acme-1", &user).await;
+                (answer.status != 200).then(|| code(&answer))
+            }
+            // The oldest family of the same user ends.
+            BoundedTable::FamiliesOfUser => {
+                let answer = start_family(cluster, &tenants.acme, "acme-1", "u").await;
+                let refused = (answer.status != 200).then(|| code(&answer));
+                refused.or_else(|| (n == 20).then(|| "replaced".to_owned()))
+            }
             BoundedTable::CreatedRooms => {
                 let room = json!({"id": format!("acme-{n}")});
                 let answer = api(cluster, &tenants.acme, "POST", "/api/rooms", room).await;
@@ -187,7 +233,12 @@ async fn fill(
             }
             // The oldest are dropped: of the tenant that fills the table.
             BoundedTable::DeadLetters | BoundedTable::WebhookBacklog => {
-                visit(cluster, "acme-1", &user, n + 2).await;
+                visit(cluster, &tenants.acme, ("acme-1", &user), n + 2).await;
+                (n == 4).then(|| "dropped".to_owned())
+            }
+            BoundedTable::DeadLettersOfTenant | BoundedTable::WebhookBacklogOfTenant => {
+                let room = rooms_beside_acme("acme").nth(n).unwrap();
+                visit(cluster, &tenants.acme, (&room, &user), n + 2).await;
                 (n == 4).then(|| "dropped".to_owned())
             }
         };
@@ -234,7 +285,21 @@ async fn assert_others_have_places(cluster: &TestCluster, tenants: &Tenants, tab
                 assert_eq!(first["type"], "joined", "{user}: {first}");
             }
         }
-        BoundedTable::Invites => {
+        BoundedTable::FamiliesOfRoot => {
+            for (credentials, room) in [(globex, "globex-1"), (operator, "other")] {
+                start_family(cluster, credentials, room, "u0").await.assert_status(200);
+            }
+            // Without a refresh token the tenant still gets tokens.
+            let body = json!({"room": "acme-1", "user": "u99"});
+            api(cluster, &tenants.acme, "POST", "/auth/token", body).await.assert_status(200);
+        }
+        BoundedTable::FamiliesOfUser => {
+            for n in 0..7 {
+                let user = format!("v{n}");
+                start_family(cluster, &tenants.acme, "acme-1", &user).await.assert_status(200);
+            }
+        }
+        BoundedTable::Invites | BoundedTable::InvitesOfKey => {
             for (credentials, room) in [(globex, "globex-1"), (operator, "other")] {
                 let path = format!("/api/rooms/{room}/invites");
                 api(cluster, credentials, "POST", &path, json!({})).await.assert_status(201);
@@ -248,7 +313,7 @@ async fn assert_others_have_places(cluster: &TestCluster, tenants: &Tenants, tab
             let again = json!({"id": "acme-9"});
             api(cluster, &tenants.acme, "POST", "/api/rooms", again).await.assert_status(201);
         }
-        BoundedTable::DeadLetters => {
+        BoundedTable::DeadLetters | BoundedTable::DeadLettersOfTenant => {
             let process = cluster.auth.as_ref().unwrap_or(&cluster.nodes[0]);
             eventually_within(WEBHOOK_DEADLINE, "all events are dead", async || {
                 (process.metric("signalbox_webhooks_waiting").await == 0.0).then_some(())
@@ -257,9 +322,9 @@ async fn assert_others_have_places(cluster: &TestCluster, tenants: &Tenants, tab
             let kept = dead_letters_of(cluster, &globex_room_beside_acme()).await;
             assert_eq!(kept.len(), VISIT_EVENTS, "the letters of the other tenant are kept");
         }
-        BoundedTable::WebhookBacklog => {
+        BoundedTable::WebhookBacklog | BoundedTable::WebhookBacklogOfTenant => {
             eventually_within(WEBHOOK_DEADLINE, "the bound of the backlog applies", async || {
-                (dead_letters_of(cluster, "acme-1").await.len() >= 8).then_some(())
+                (dead_letters_of(cluster, "acme-").await.len() >= 8).then_some(())
             })
             .await;
             let dead = dead_letters_of(cluster, &globex_room_beside_acme()).await;
@@ -274,8 +339,8 @@ async fn no_tenant_takes_the_places_of_another(store: StoreKind) {
         let hooks = WebhookConfig::new(&[&receiver], webhook_settings(*table), "");
         let (cluster, tenants) = start_with_tenants_and_env(store, SMALL_TABLES, &hooks.env()).await;
         let mut held = Vec::new();
-        if matches!(table, BoundedTable::DeadLetters | BoundedTable::WebhookBacklog) {
-            visit(&cluster, &globex_room_beside_acme(), "u", 1).await;
+        if !webhook_settings(*table).is_empty() {
+            visit(&cluster, &tenants.globex, (&globex_room_beside_acme(), "u"), 1).await;
         }
         if *table == BoundedTable::LobbyPlaces {
             let room = json!({"id": "globex-1", "lobby": true});
@@ -290,8 +355,14 @@ async fn no_tenant_takes_the_places_of_another(store: StoreKind) {
             BoundedTable::Sanctions => "sanction_limit",
             BoundedTable::LobbyPlaces | BoundedTable::RoomPlaces => "room_full",
             BoundedTable::Invites => "conflict",
+            BoundedTable::InvitesOfKey => "invite_limit",
+            BoundedTable::FamiliesOfRoot => "refresh_limit",
+            BoundedTable::FamiliesOfUser => "replaced",
             BoundedTable::CreatedRooms => "room_limit",
-            BoundedTable::DeadLetters | BoundedTable::WebhookBacklog => "dropped",
+            BoundedTable::DeadLetters
+            | BoundedTable::DeadLettersOfTenant
+            | BoundedTable::WebhookBacklog
+            | BoundedTable::WebhookBacklogOfTenant => "dropped",
         };
         assert_eq!(fill(&cluster, &tenants, *table, &mut held).await, expected, "{table:?}");
         assert_others_have_places(&cluster, &tenants, *table).await;

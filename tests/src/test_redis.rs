@@ -27,7 +27,11 @@ const fn max_ttl_ms(kind: KeyKind) -> i64 {
         | KeyKind::NodeRuleLog => (31 * 24 + 1) * HOUR_MS,
         KeyKind::Usage => 35 * 24 * HOUR_MS,
         KeyKind::Ticket => 30_000,
-        KeyKind::RefreshFamily | KeyKind::Invites => (30 * 24 + 1) * HOUR_MS,
+        KeyKind::RefreshFamily
+        | KeyKind::RootFamilies
+        | KeyKind::UserFamilies
+        | KeyKind::KeyInvites
+        | KeyKind::Invites => (30 * 24 + 1) * HOUR_MS,
         KeyKind::Room
         | KeyKind::Mailbox
         | KeyKind::Bodies

@@ -49,6 +49,10 @@ pub(crate) async fn issue_for_invite(
             address: None,
         })?;
     }
+    // The family itself is started after the use.
+    if refresh && terms.is_some() {
+        service.context.check_store_memory(Some("refresh"))?;
+    }
     match (service.store.use_invite(&code.room, &id).await.map_err(store_problem)?, terms) {
         (InviteUse::Accepted(_), Some(terms)) => {
             let issued = issue_room_token(service, terms, refresh).await?;

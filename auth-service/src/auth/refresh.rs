@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use signalbox_access::{AccessSubject, RuleChange, RuleKey, RuleTerms};
 use signalbox_http::JsonBody;
-use signalbox_protocol::{CredentialRoot, id::TokenId, problem::Problem};
+use signalbox_protocol::{id::TokenId, problem::Problem};
 use signalbox_token::{OpaqueToken, OpaqueTokenKind, scope::Scope};
 use utoipa::ToSchema;
 
@@ -65,6 +65,7 @@ async fn refresh_token(
     let next = derive_successor(&token, &family.salt);
     let rotation = RefreshRotation {
         family_id,
+        holder: family.holder.clone(),
         presented_digest: keyed_digest(&token, &family.salt),
         successor_digest: keyed_digest(&next, &family.salt),
         repeat_ms: REFRESH_REPEAT_MS,
@@ -73,7 +74,7 @@ async fn refresh_token(
     match (service.store.rotate_refresh_token(&rotation).await.map_err(store_problem)?, terms) {
         (RefreshRotationResult::Rotated { number, left_ms }, Some((terms, time))) => {
             let jti = next_token_id(&family, number)?;
-            let refresh = Some(IssuedRefreshToken::new(&next, left_ms));
+            let refresh = Some(IssuedRefreshToken::new(&next, left_ms, family.ends_ms));
             match terms {
                 RenewableTerms::Room(grant) => sign_room_token(service, grant, time, jti, refresh),
                 RenewableTerms::User(grant) => sign_user_token(service, grant, time, jti, refresh),
@@ -139,15 +140,14 @@ async fn report_reuse(service: &TokenService, family: &RefreshFamily, first: boo
 /// rule again.
 async fn revoke_grant(service: &TokenService, family: &RefreshFamily) {
     let Ok(grant) = TokenId::parse(&family.grant) else { return };
-    let (root, room) = match serde_json::from_str(&family.terms_json) {
-        Ok(RenewableTerms::Room(terms)) => (terms.root, Some(terms.room)),
-        Ok(RenewableTerms::User(terms)) => (terms.root, None),
-        // A revoked family has lost its terms.
-        Err(_) => (CredentialRoot::App, None),
+    // A revoked family has lost its terms.
+    let room = match serde_json::from_str(&family.terms_json) {
+        Ok(RenewableTerms::Room(terms)) => Some(terms.room),
+        Ok(RenewableTerms::User(_)) | Err(_) => None,
     };
     let terms = RuleTerms {
         author: "refresh".into(),
-        charged_to: Some(root.to_string().into()),
+        charged_to: Some(family.holder.root.to_string().into()),
         room,
         reason: Some("refresh_reused".into()),
         ..RuleTerms::default()

@@ -9,6 +9,7 @@ use serde::Serialize;
 use signalbox_access::AccessSubject;
 use signalbox_http::ApiError;
 use signalbox_protocol::{
+    clock,
     id::{CreationId, Role, RoomId, TokenId, UserId},
     problem::Problem,
 };
@@ -19,7 +20,7 @@ use signalbox_token::{
 use utoipa::ToSchema;
 
 use super::{
-    credential_store::contract::{CredentialStoreError, NewRefreshFamily},
+    credential_store::contract::{CredentialStoreError, FamilyHolder, NewRefreshFamily},
     issuer::{RenewableTerms, RoomTokenTerms, UserTokenTerms, family_id, keyed_digest, new_salt},
 };
 use crate::{
@@ -65,7 +66,7 @@ impl TokenResponse {
         jti: TokenId,
         refresh: Option<IssuedRefreshToken>,
     ) -> Self {
-        let refresh = refresh.map(|IssuedRefreshToken { token, expires_in }| (token, expires_in));
+        let refresh = refresh.map(|IssuedRefreshToken { token, expires_in, .. }| (token, expires_in));
         let (refresh_token, refresh_expires_in) = refresh.unzip();
         Self { token, expires_in, room, user, role, refresh_token, refresh_expires_in, jti }
     }
@@ -88,11 +89,14 @@ impl TokenResponse {
 pub(crate) struct IssuedRefreshToken {
     token: String,
     expires_in: u64,
+    /// The end of the refresh family, seconds since 1970.
+    family_ends_s: u64,
 }
 
 impl IssuedRefreshToken {
-    pub(crate) fn new(token: &OpaqueToken, left_ms: u64) -> Self {
-        Self { token: token.to_text(OpaqueTokenKind::Refresh), expires_in: left_ms / 1_000 }
+    pub(crate) fn new(token: &OpaqueToken, left_ms: u64, family_ends_ms: u64) -> Self {
+        let token = token.to_text(OpaqueTokenKind::Refresh);
+        Self { token, expires_in: left_ms / 1_000, family_ends_s: family_ends_ms.div_ceil(1_000) }
     }
 }
 
@@ -127,6 +131,9 @@ pub(crate) fn sign_room_token(
     jti: TokenId,
     refresh: Option<IssuedRefreshToken>,
 ) -> Result<TokenResponse, Problem> {
+    let exp = now_s + terms.ttl_s;
+    // The last token of a family may be issued just before the end of the family.
+    let last_exp = refresh.as_ref().map_or(exp, |refresh| refresh.family_ends_s + terms.ttl_s);
     let claims = RoomClaims {
         iss: ISSUER.to_owned(),
         aud: TokenKind::Room.aud().to_owned(),
@@ -142,7 +149,8 @@ pub(crate) fn sign_room_token(
         region: terms.region,
         iat: issued_s,
         nbf: now_s.saturating_sub(NOT_BEFORE_SKEW_S),
-        exp: now_s + terms.ttl_s,
+        exp,
+        grant_exp: Some(last_exp.max(exp)),
         jti,
     };
     let token = sign(service, &claims)?;
@@ -184,25 +192,51 @@ pub(crate) fn sign(service: &TokenService, claims: &impl TokenClaims) -> Result<
 }
 
 /// Starts a family of refresh tokens.
+///
+/// A user may sign in again at any time, so a user with the most families loses the one that would
+/// expire first. Beyond the share of the root no other user loses a family: the request is refused.
+///
+/// # Errors
+/// 409 `refresh_limit`, 503 `overloaded` if Redis has little memory left, and those of the store.
 pub(crate) async fn start_refresh_family(
     service: &TokenService,
     terms: &RenewableTerms,
     jti: &TokenId,
 ) -> Result<IssuedRefreshToken, Problem> {
+    service.context.check_store_memory(Some("refresh"))?;
     let token = OpaqueToken::random();
     let lifetimes = service.refresh_lifetimes;
     let salt = new_salt();
+    let holder = match terms {
+        RenewableTerms::Room(RoomTokenTerms { root, user, .. })
+        | RenewableTerms::User(UserTokenTerms { root, user, .. }) => {
+            FamilyHolder { root: root.clone(), user: user.clone() }
+        }
+    };
     let family = NewRefreshFamily {
         family_id: family_id(&token),
         first_digest: keyed_digest(&token, &salt),
         salt,
         terms_json: serde_json::to_string(terms).map_err(|error| serialization_problem(&error))?,
         grant: jti.grant().to_owned(),
+        holder,
         token_life_ms: lifetimes.token_life_ms,
         family_life_ms: lifetimes.family_life_ms,
     };
-    service.store.start_family(family).await.map_err(store_problem)?;
-    Ok(IssuedRefreshToken::new(&token, lifetimes.token_life_ms))
+    let (root, user) = (family.holder.root.clone(), family.holder.user.clone());
+    let replaced = service.store.start_family(family).await.map_err(|why| match why {
+        CredentialStoreError::NoPlace => {
+            let detail = "the API key or provider has as many refresh tokens as it may have \
+                          (limits.root_families); ask for a token without `refresh`";
+            Problem::new(409, "refresh_limit", detail).with_field("refresh")
+        }
+        why => store_problem(why),
+    })?;
+    if replaced > 0 {
+        tracing::info!(target: "signalbox_auth::audit", %root, %user, replaced, "refresh_replaced");
+    }
+    let family_ends_ms = clock::now_ms() + lifetimes.family_life_ms;
+    Ok(IssuedRefreshToken::new(&token, lifetimes.token_life_ms, family_ends_ms))
 }
 
 /// The problem of an error of the credential store.
@@ -211,7 +245,9 @@ pub(crate) fn store_problem(refusal: CredentialStoreError) -> Problem {
         CredentialStoreError::Unavailable => {
             Problem::new(503, "unavailable", "the store is unavailable; try again")
         }
-        CredentialStoreError::Full => Problem::new(503, "overloaded", "the store is full; try again later"),
+        CredentialStoreError::Full | CredentialStoreError::NoPlace => {
+            Problem::new(503, "overloaded", "the store is full; try again later")
+        }
     }
 }
 

@@ -65,6 +65,9 @@ struct RoomClaimsView {
     iat: u64,
     nbf: u64,
     exp: u64,
+    /// When the last credential of the grant expires, refreshed tokens included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant_exp: Option<u64>,
     /// `GRANT` or `GRANT.N`: all tokens of a grant have the same text before the dot.
     #[schema(value_type = String)]
     jti: TokenId,
@@ -88,6 +91,7 @@ impl From<RoomClaims> for RoomClaimsView {
             iat: claims.iat,
             nbf: claims.nbf,
             exp: claims.exp,
+            grant_exp: claims.grant_exp,
             jti: claims.jti,
         }
     }

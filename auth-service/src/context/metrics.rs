@@ -6,6 +6,7 @@ use prometheus::{
     proto::MetricFamily,
 };
 use signalbox_access::{AccessControl, RULE_KINDS};
+use signalbox_redis::MemoryLevel;
 
 pub(crate) struct AuthMetrics {
     registry: Registry,
@@ -26,6 +27,9 @@ pub(crate) struct AuthMetrics {
     rules_rejected: IntGauge,
     rules_lost: IntCounter,
     refused_rules: IntCounterVec,
+    memory_level: IntGauge,
+    /// Requests that were refused because Redis has little memory left.
+    pub(crate) memory_refusals: IntCounter,
     /// Sockets on the operators' feed.
     pub(crate) feed_readers: IntGauge,
     /// Events that slow readers missed.
@@ -71,13 +75,23 @@ impl AuthMetrics {
                 "Access rules that a limit has refused",
                 "code",
             )?,
+            memory_level: IntGauge::new(
+                "signalbox_auth_store_memory_level",
+                "How full the memory of Redis is: 0, 1 (above redis.memory_percent) or 2",
+            )?,
+            memory_refusals: IntCounter::new(
+                "signalbox_auth_memory_refusals_total",
+                "Requests refused because Redis has little memory left",
+            )?,
             feed_readers: IntGauge::new("signalbox_auth_feed_readers", "Sockets on the event feed")?,
             feed_skipped: IntCounter::new(
                 "signalbox_auth_feed_skipped_total",
                 "Events that slow readers missed",
             )?,
         };
-        let all: [Box<dyn Collector>; 13] = [
+        let all: [Box<dyn Collector>; 15] = [
+            Box::new(metrics.memory_level.clone()),
+            Box::new(metrics.memory_refusals.clone()),
             Box::new(metrics.refused_rules.clone()),
             Box::new(metrics.rules.clone()),
             Box::new(metrics.rules_lag.clone()),
@@ -94,6 +108,10 @@ impl AuthMetrics {
         ];
         all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
+    }
+
+    pub(crate) fn set_memory_level(&self, level: MemoryLevel) {
+        self.memory_level.set(level.number().into());
     }
 
     /// Updates the gauges of the access rules.

@@ -1,9 +1,9 @@
 //! The parts that both areas of the service use: [`crate::auth`] and [`crate::management`].
 //!
 //! In the order in which a request meets them: `resource_guard`, `authorization` over `principal`,
-//! `access_check`. `service_context` holds the objects that they need. `member_types`, `request`,
-//! `api_path` and `problem_responses` are the types of requests and responses. Must not: know a
-//! route.
+//! `access_check`, `store_memory`. `service_context` holds the objects that they need. `member_types`,
+//! `request`, `api_path` and `problem_responses` are the types of requests and responses. Must not:
+//! know a route.
 
 pub(crate) mod access_check;
 pub(crate) mod api_path;
@@ -15,3 +15,4 @@ pub(crate) mod problem_responses;
 pub(crate) mod request;
 pub(crate) mod resource_guard;
 pub(crate) mod service_context;
+pub mod store_memory;

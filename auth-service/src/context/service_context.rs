@@ -10,12 +10,15 @@ use std::sync::Arc;
 use signalbox_access::AccessControl;
 use signalbox_config::{ApiKeys, ServiceSettings};
 use signalbox_http::TrustedProxies;
+use signalbox_protocol::problem::Problem;
+use signalbox_redis::MemoryLevel;
 use signalbox_token::TokenVerifier;
 use tokio::sync::watch;
 
 use super::{
     metrics::AuthMetrics,
     principal::{ApplicationDirectory, RootDirectory},
+    store_memory::{MemoryLevelReader, memory_refusal},
 };
 
 /// The part of the service that every request meets.
@@ -31,6 +34,7 @@ pub(crate) struct ServiceContext {
     /// Whether only guests on this machine are allowed, because no setting allows guests.
     pub(crate) guests_must_be_local: bool,
     pub(crate) metrics: AuthMetrics,
+    memory_level: MemoryLevelReader,
     stop_signal: watch::Sender<bool>,
 }
 
@@ -40,6 +44,7 @@ pub(crate) struct ContextParts {
     pub(crate) api_keys: ApiKeys,
     pub(crate) verifier: TokenVerifier,
     pub(crate) guests_allowed: bool,
+    pub(crate) memory_level: MemoryLevelReader,
 }
 
 impl ServiceContext {
@@ -57,6 +62,7 @@ impl ServiceContext {
             guests_allowed: parts.guests_allowed,
             guests_must_be_local: settings.auth.guests.is_none(),
             metrics: AuthMetrics::new()?,
+            memory_level: parts.memory_level,
             stop_signal: watch::Sender::new(false),
         })
     }
@@ -69,6 +75,24 @@ impl ServiceContext {
     /// Whether [`ServiceContext::stop`] was called.
     pub(crate) fn is_stopping(&self) -> bool {
         *self.stop_signal.borrow()
+    }
+
+    /// How full the memory of the store is.
+    pub(crate) fn memory_level(&self) -> MemoryLevel {
+        (self.memory_level)()
+    }
+
+    /// Checks that the store may grow by something that no running call needs. `field` is the member of
+    /// the request that would make it grow; without one, the whole request would.
+    ///
+    /// # Errors
+    /// 503 `overloaded` above `redis.memory_percent`.
+    pub(crate) fn check_store_memory(&self, field: Option<&'static str>) -> Result<(), Problem> {
+        if self.memory_level() == MemoryLevel::Normal {
+            return Ok(());
+        }
+        self.metrics.memory_refusals.inc();
+        Err(memory_refusal(field))
     }
 
     pub(crate) fn subscribe_stop(&self) -> watch::Receiver<bool> {

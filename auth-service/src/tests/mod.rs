@@ -16,6 +16,7 @@ mod refresh;
 mod room_limits;
 mod room_names;
 mod rooms;
+mod store_memory;
 mod tickets;
 mod token;
 mod validate;
@@ -43,8 +44,12 @@ use signalbox_turn::IceDirectory;
 
 use crate::{
     AuthParts, AuthState,
-    auth::{credential_store::CredentialStore, keys::SigningKeys},
+    auth::{
+        credential_store::{CredentialStore, contract::CredentialLimits},
+        keys::SigningKeys,
+    },
     configure,
+    context::store_memory::memory_level_reader,
     management::usage_reader::UsageReader,
 };
 
@@ -83,7 +88,10 @@ impl TestService {
             api_keys: ApiKeys::parse(&format!("backend:{api_secret}")).unwrap(),
             user_secret: None,
             guests_allowed: false,
-            store: CredentialStore::in_memory(MemoryTicketStore::default()),
+            store: CredentialStore::in_memory(
+                MemoryTicketStore::default(),
+                CredentialLimits::new(&settings.limits),
+            ),
             feed: feed.clone(),
             access: AccessControl::new(
                 RuleLog::Memory(std::sync::Arc::default()),
@@ -93,6 +101,7 @@ impl TestService {
             rooms: Some(std::sync::Arc::new(memory_rooms(&settings))),
             webhooks: None,
             usage: UsageReader::None,
+            memory_level: memory_level_reader(None),
         };
         parts(&mut all);
         if all.guests_allowed {

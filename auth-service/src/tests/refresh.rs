@@ -52,6 +52,56 @@ async fn refresh_token_gives_the_next_token_of_the_same_grant() {
 }
 
 #[actix_web::test]
+async fn token_says_when_the_last_credential_of_its_grant_expires() {
+    let service = TestService::new();
+    let claims_of = |answer: &Value| {
+        let verifier = TokenVerifier::from_secrets([&service.token_secret]);
+        verifier.verify_room_token(member_text(answer, "token"), clock::now_s()).unwrap()
+    };
+    let plain = service.request_token(r#"{"room":"r","user":"u","ttl":60}"#).await.1;
+    let claims = claims_of(&plain);
+    assert_eq!(claims.grant_exp, Some(claims.exp));
+    let first = service.request_token(r#"{"room":"r","user":"u","ttl":60,"refresh":true}"#).await.1;
+    let claims = claims_of(&first);
+    let family_end = claims.grant_exp.unwrap() - 60;
+    assert!(family_end.abs_diff(clock::now_s() + 30 * 24 * 60 * 60) < 10, "{claims:?}");
+    let next = refresh_token(&service, member_text(&first, "refreshToken")).await.1;
+    let renewed = claims_of(&next);
+    assert!(renewed.grant_exp.unwrap().abs_diff(family_end + 60) <= 1, "{renewed:?}");
+}
+
+#[actix_web::test]
+async fn user_with_many_refresh_tokens_loses_the_oldest_and_root_beyond_its_share_is_refused() {
+    let service = TestService::with(
+        |settings| (settings.limits.user_families, settings.limits.root_families) = (2, 3),
+        |_| {},
+    );
+    let issue = async |user: &str, refresh: bool| {
+        service.request_token(&json!({ "room": "r", "user": user, "refresh": refresh }).to_string()).await
+    };
+    let mut issued = Vec::new();
+    for _ in 0..3 {
+        let (status, answer) = issue("u", true).await;
+        assert_eq!(status, 200, "{answer}");
+        issued.push(member_text(&answer, "refreshToken").to_owned());
+    }
+    let (status, answer) = refresh_token(&service, &issued[0]).await;
+    assert_eq!((status, &answer["code"]), (401, &"refresh_invalid".into()));
+    for kept in &issued[1..] {
+        assert_eq!(refresh_token(&service, kept).await.0, 200);
+    }
+    assert_eq!(issue("v", true).await.0, 200);
+    let (status, answer) = issue("w", true).await;
+    assert_eq!(
+        (status, &answer["code"], &answer["field"]),
+        (409, &"refresh_limit".into(), &"refresh".into()),
+        "{answer}"
+    );
+    assert_eq!(issue("w", false).await.0, 200, "a token without a refresh token needs no place");
+    assert_eq!(issue("u", true).await.0, 200, "a user replaces an own refresh token");
+}
+
+#[actix_web::test]
 async fn bad_refresh_token_has_its_own_error() {
     let service = TestService::new();
     let (_, issued) = service.request_token(r#"{"room":"r","user":"u","refresh":true}"#).await;

@@ -1,17 +1,20 @@
 //! Tickets over HTTP.
 
 use actix_web::{http::header, test::TestRequest};
+use signalbox_config::LimitSettings;
 use signalbox_protocol::clock;
 use signalbox_token::{MemoryTicketStore, TicketRedemption, parse_ticket_digest};
 
 use super::{TestService, member_text};
-use crate::auth::credential_store::CredentialStore;
+use crate::auth::credential_store::{CredentialStore, contract::CredentialLimits};
 
 #[actix_web::test]
 async fn ticket_redeems_to_its_signed_token() {
     let tickets = MemoryTicketStore::default();
     let shared_tickets = tickets.clone();
-    let service = TestService::with(|_| {}, |parts| parts.store = CredentialStore::in_memory(shared_tickets));
+    let limits = CredentialLimits::new(&LimitSettings::default());
+    let service =
+        TestService::with(|_| {}, |parts| parts.store = CredentialStore::in_memory(shared_tickets, limits));
     let (_, issued) = service.request_token(r#"{"room":"r","user":"u","metadata":{"a": 1}}"#).await;
     let ticket_for = async |proof: &str| {
         let request = TestRequest::post().uri("/auth/ticket");

@@ -13,7 +13,7 @@
 
 use std::fmt::Display;
 
-use signalbox_protocol::id::{NodeId, PeerId, RoomId};
+use signalbox_protocol::id::{CallerId, NodeId, PeerId, RoomId, UserId};
 
 /// The number of partitions. All nodes of a deployment must use the same number.
 pub const PARTITIONS: usize = 128;
@@ -147,6 +147,12 @@ key_kinds! {
     Ticket: "sb:ticket:", Text, auth WRITE, signal BOTH;
     /// See [`refresh_family_key`].
     RefreshFamily: "sb:a:refresh:", Hash, auth BOTH, signal NO;
+    /// See [`root_families_key`].
+    RootFamilies: "sb:a:root-families:", SortedSet, auth BOTH, signal NO;
+    /// See [`user_families_key`].
+    UserFamilies: "sb:a:user-families:", SortedSet, auth BOTH, signal NO;
+    /// See [`key_invites_key`].
+    KeyInvites: "sb:a:key-invites:", SortedSet, auth BOTH, signal NO;
     /// See [`invites_key`].
     Invites: "sb:a:invite:", Hash, auth BOTH, signal NO;
     /// See [`RULES_KEY`].
@@ -310,6 +316,28 @@ pub fn refresh_family_key(family: &str) -> String {
     KeyKind::RefreshFamily.key(family)
 }
 
+/// The partition of the lists that count the records of a root or an API key.
+fn partition_of_root(root: &str) -> usize {
+    (fnv1a(root.bytes()) % PARTITIONS as u64) as usize
+}
+
+/// The refresh families of a root, by the end of their retention. TTL: until the last one ends.
+pub fn root_families_key(root: &str) -> String {
+    KeyKind::RootFamilies.named_key_in(partition_of_root(root), root)
+}
+
+/// The refresh families of a user of a root, in the slot of [`root_families_key`]. No root has a
+/// space. TTL: until the last one ends.
+pub fn user_families_key(root: &str, user: &UserId) -> String {
+    KeyKind::UserFamilies.named_key_in(partition_of_root(root), format_args!("{root} {user}"))
+}
+
+/// The invites that an API key has created, by the end of their retention. TTL: until the last one
+/// ends.
+pub fn key_invites_key(key: &CallerId) -> String {
+    KeyKind::KeyInvites.named_key_in(partition_of_root(key.as_str()), key)
+}
+
 /// The invites to a room. TTL: that of the last invite to expire.
 pub fn invites_key(room: &RoomId) -> String {
     KeyKind::Invites.key(room)
@@ -417,6 +445,7 @@ mod tests {
     fn every_key_is_of_the_one_kind_that_its_name_begins_with() {
         let (room, p) = (RoomId::parse("r").unwrap(), 3);
         let (peer, node) = (PeerId::from_bits(7), NodeId::from_bits(8));
+        let (user, key) = (UserId::parse("u").unwrap(), CallerId::parse("acme").unwrap());
         let keys = [
             (KeyKind::Room, room_key(&room)),
             (KeyKind::Mailbox, mailbox_key(&room, &peer)),
@@ -429,6 +458,9 @@ mod tests {
             (KeyKind::PartitionCount, PARTITION_COUNT_KEY.to_owned()),
             (KeyKind::Ticket, ticket_key("d")),
             (KeyKind::RefreshFamily, refresh_family_key("f")),
+            (KeyKind::RootFamilies, root_families_key("app")),
+            (KeyKind::UserFamilies, user_families_key("app", &user)),
+            (KeyKind::KeyInvites, key_invites_key(&key)),
             (KeyKind::Invites, invites_key(&room)),
             (KeyKind::Rules, RULES_KEY.to_owned()),
             (KeyKind::RuleEnds, RULE_ENDS_KEY.to_owned()),

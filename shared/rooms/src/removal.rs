@@ -32,6 +32,8 @@ pub struct RemovedPeer {
     pub token: TokenId,
     /// When that token expires, seconds since 1970.
     pub token_expires_s: u64,
+    /// When the last credential of the grant expires, seconds since 1970, if the token says it.
+    pub grant_expires_s: Option<u64>,
     /// The caller that requested the token.
     pub caller: CallerId,
     /// The root of the token.
@@ -44,13 +46,16 @@ const CLOCK_SLACK_MS: u64 = 60_000;
 
 impl RemovedPeer {
     /// For how long a credential of the grant may be valid, milliseconds. A guest, and an
-    /// application that signs its tokens, get no refresh token. Any other token may have one, whose
-    /// end this process does not know: then `longest_ms` is the bound.
+    /// application that signs its tokens, get no refresh token. Any other token says when its grant
+    /// ends. A token of an earlier release does not: then `longest_ms` is the bound.
     pub fn grant_life_ms(&self, now_ms: u64, longest_ms: u64) -> u64 {
-        if self.caller != CallerId::guest() && self.caller != CallerId::app() {
-            return longest_ms;
-        }
-        let left_ms = self.token_expires_s.saturating_mul(1_000).saturating_sub(now_ms);
+        let has_no_refresh = self.caller == CallerId::guest() || self.caller == CallerId::app();
+        let ends_s = match self.grant_expires_s {
+            _ if has_no_refresh => self.token_expires_s,
+            Some(grant_expires_s) => grant_expires_s.max(self.token_expires_s),
+            None => return longest_ms,
+        };
+        let left_ms = ends_s.saturating_mul(1_000).saturating_sub(now_ms);
         left_ms.saturating_add(CLOCK_SLACK_MS).min(longest_ms)
     }
 }
@@ -66,8 +71,9 @@ pub fn removed_peers(decision: &Decision) -> impl Iterator<Item = RemovedPeer> {
         decision.removed_members.iter().filter(move |(peer, _)| was_removed(&decision.next_state, peer));
     removed.map(|(peer, member)| {
         let (user, token, caller) = (member.user.clone(), member.token.clone(), member.caller.clone());
-        let (token_expires_s, root) = (member.expires, member.credential_root());
-        RemovedPeer { peer: peer.clone(), user, token, token_expires_s, caller, root }
+        let (token_expires_s, grant_expires_s) = (member.expires, member.grant_expires);
+        let (peer, root) = (peer.clone(), member.credential_root());
+        RemovedPeer { peer, user, token, token_expires_s, grant_expires_s, caller, root }
     })
 }
 
@@ -103,27 +109,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_revocation_of_a_guest_ends_with_its_token() {
-        let removed = |caller: CallerId| RemovedPeer {
+    fn the_revocation_of_a_removed_peer_ends_with_its_grant() {
+        let removed = |caller: CallerId, grant_expires_s| RemovedPeer {
             peer: PeerId::from_bits(1),
             user: UserId::parse("u").unwrap(),
             token: TokenId::random(),
             token_expires_s: 900,
+            grant_expires_s,
             root: CredentialRoot::of_caller(&caller),
             caller,
         };
         let backend = CallerId::parse("backend").unwrap();
-        for (caller, now_ms, expected) in [
-            (CallerId::guest(), 0, 960_000),
-            (CallerId::guest(), 899_000, 61_000),
-            (CallerId::guest(), 2_000_000, 60_000),
-            (CallerId::app(), 0, 960_000),
-            (CallerId::user(), 0, 5_000_000),
-            (CallerId::invite(), 0, 5_000_000),
-            (backend, 0, 5_000_000),
+        for (caller, grant_expires_s, now_ms, expected) in [
+            (CallerId::guest(), None, 0, 960_000),
+            (CallerId::guest(), None, 899_000, 61_000),
+            (CallerId::guest(), None, 2_000_000, 60_000),
+            (CallerId::app(), Some(4_000), 0, 960_000),
+            // A token of an earlier release does not say when its grant ends.
+            (CallerId::user(), None, 0, 5_000_000),
+            (CallerId::invite(), None, 0, 5_000_000),
+            (backend.clone(), None, 0, 5_000_000),
+            (CallerId::user(), Some(900), 0, 960_000),
+            (CallerId::invite(), Some(900), 899_000, 61_000),
+            (backend.clone(), Some(900), 2_000_000, 60_000),
+            (backend.clone(), Some(4_000), 0, 4_060_000),
+            (backend.clone(), Some(9_000), 0, 5_000_000),
+            (backend, Some(1), 0, 960_000),
         ] {
-            assert_eq!(removed(caller).grant_life_ms(now_ms, 5_000_000), expected);
+            let life_ms = removed(caller, grant_expires_s).grant_life_ms(now_ms, 5_000_000);
+            assert_eq!(life_ms, expected, "{grant_expires_s:?} at {now_ms}");
         }
-        assert_eq!(removed(CallerId::app()).grant_life_ms(0, 1_000), 1_000, "the longest life is a bound");
     }
 }

@@ -231,8 +231,10 @@ mod tests {
         let candidate = |n| {
             let member = *test_member(n, 1);
             let root = member.credential_root();
-            let Member { user, token, expires, caller, .. } = member;
-            RemovedPeer { peer: test_peer(n), user, token, token_expires_s: expires, caller, root }
+            let Member {
+                user, token, expires: token_expires_s, grant_expires: grant_expires_s, caller, ..
+            } = member;
+            RemovedPeer { peer: test_peer(n), user, token, token_expires_s, grant_expires_s, caller, root }
         };
         let removed =
             find_removed_peers(service.store(), &test_room(), vec![candidate(1), candidate(2)]).await;

@@ -59,6 +59,10 @@ pub struct RoomClaims {
     pub nbf: u64,
     /// The token is not valid from this time on, seconds since 1970.
     pub exp: u64,
+    /// When the last credential of the grant expires, refreshed tokens included, seconds since 1970.
+    /// It is `exp` for a token without a refresh token. If it is absent, it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_exp: Option<u64>,
     /// The id of the token; it contains the grant.
     pub jti: TokenId,
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use signalbox_protocol::{
-    clock,
-    id::{RoomId, random_hex},
+    CredentialRoot, clock,
+    id::{CallerId, RoomId, UserId, random_hex},
 };
 use signalbox_redis::{RedisClient, redis_keys};
 use signalbox_tests::redis_kind::{ExclusiveRedis, REDIS_KINDS};
@@ -16,8 +16,8 @@ use signalbox_token::{
 use super::{
     CredentialStore, MemoryCredentialStore, RedisCredentialStore,
     contract::{
-        CredentialStoreError, EXPIRED_RETENTION_MS, InviteUse, MAX_ROOM_INVITES, NewInvite, NewRefreshFamily,
-        RefreshRotation, RefreshRotationResult,
+        CredentialLimits, CredentialStoreError, EXPIRED_RETENTION_MS, FamilyHolder, InviteUse,
+        MAX_ROOM_INVITES, NewInvite, NewRefreshFamily, RefreshRotation, RefreshRotationResult,
     },
 };
 use crate::auth::{
@@ -35,9 +35,12 @@ struct StoreUnderTest {
     tickets: MemoryTicketStore,
 }
 
+const TEST_LIMITS: CredentialLimits =
+    CredentialLimits { root_families: 5, user_families: 3, key_invites: MAX_ROOM_INVITES + 2 };
+
 async fn stores_under_test() -> Vec<StoreUnderTest> {
     let tickets = MemoryTicketStore::default();
-    let store = CredentialStore::in_memory(tickets.clone());
+    let store = CredentialStore::in_memory(tickets.clone(), TEST_LIMITS);
     let mut stores = vec![StoreUnderTest { label: "memory".to_owned(), store, redis: None, tickets }];
     for kind in REDIS_KINDS {
         let redis = kind.acquire().await;
@@ -46,7 +49,7 @@ async fn stores_under_test() -> Vec<StoreUnderTest> {
         let secret =
             SharedSecret::new(SecretBytes::new(format!("{}{}", random_hex(), random_hex()))).unwrap();
         let keys = SigningKeys::from_secret(&secret, None);
-        let store = RedisCredentialStore::new(client, keys);
+        let store = RedisCredentialStore::new(client, keys, TEST_LIMITS);
         let (store, tickets) = (CredentialStore::Redis(Arc::new(store)), MemoryTicketStore::default());
         stores.push(StoreUnderTest { label: format!("{kind:?}"), store, redis: Some(redis), tickets });
     }
@@ -71,6 +74,7 @@ impl RefreshChain {
         let token = &self.tokens[index];
         RefreshRotation {
             family_id: family_id(token),
+            holder: holder("key:backend", "u"),
             presented_digest: token.digest(),
             successor_digest: derive_successor(token, &self.salt).digest(),
             repeat_ms,
@@ -84,6 +88,10 @@ impl RefreshChain {
     }
 }
 
+fn holder(root: &str, user: &str) -> FamilyHolder {
+    FamilyHolder { root: CredentialRoot::parse(root).unwrap(), user: UserId::parse(user).unwrap() }
+}
+
 fn new_family(token: &OpaqueToken, salt: &str, token_life_ms: u64, family_life_ms: u64) -> NewRefreshFamily {
     NewRefreshFamily {
         family_id: family_id(token),
@@ -91,6 +99,7 @@ fn new_family(token: &OpaqueToken, salt: &str, token_life_ms: u64, family_life_m
         first_digest: token.digest(),
         terms_json: r#"{"a":1}"#.to_owned(),
         grant: "g".to_owned(),
+        holder: holder("key:backend", "u"),
         token_life_ms,
         family_life_ms,
     }
@@ -255,6 +264,7 @@ fn new_invite(room: &RoomId, max_uses: u32, life_ms: u64) -> NewInvite {
     NewInvite {
         room: room.clone(),
         id: random_hex(),
+        key: CallerId::parse("backend").unwrap(),
         terms_json: r#"{"role":"guest"}"#.to_owned(),
         max_uses,
         life_ms,
@@ -319,6 +329,108 @@ async fn room_has_at_most_100_invites_and_all_can_be_deleted() {
     }
 }
 
+async fn start_family_of(
+    store: &CredentialStore,
+    root: &str,
+    user: &str,
+) -> Result<String, CredentialStoreError> {
+    let token = OpaqueToken::random();
+    let holder = holder(root, user);
+    let family = NewRefreshFamily { holder, ..new_family(&token, &new_salt(), DAY_MS, 30 * DAY_MS) };
+    store.start_family(family).await.map(|_| family_id(&token))
+}
+
+#[actix_web::test]
+async fn families_of_a_root_take_no_place_of_another_root() {
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        for n in 0..TEST_LIMITS.root_families {
+            start_family_of(&store, "key:acme", &format!("u{n}")).await.unwrap();
+        }
+        let refused = start_family_of(&store, "key:acme", "u9").await;
+        assert_eq!(refused, Err(CredentialStoreError::NoPlace), "{label}");
+        // Other roots, also for the same user, have places of their own.
+        for root in ["key:globex", "provider:acme", "app"] {
+            start_family_of(&store, root, "u0").await.unwrap();
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_user_with_the_most_families_loses_the_one_that_would_expire_first() {
+    for StoreUnderTest { label, store, redis, .. } in stores_under_test().await {
+        let root = "key:backend";
+        let other = start_family_of(&store, root, "v").await.unwrap();
+        let token_life = async |days: u64| {
+            let chain = RefreshChain::start(&store, days * DAY_MS, 30 * DAY_MS).await;
+            (family_id(&chain.tokens[0]), chain)
+        };
+        let (first, used) = token_life(2).await;
+        let (second, _) = token_life(3).await;
+        let (third, _) = token_life(4).await;
+        // A use moves the end of a family: the second one would expire first now.
+        let rotation = RefreshRotation { successor_life_ms: 9 * DAY_MS, ..used.rotation(0, 0) };
+        store.rotate_refresh_token(&rotation).await.unwrap();
+        let (fourth, _) = token_life(5).await;
+        let is_kept = async |id: &str| store.load_family(id).await.unwrap().is_some();
+        assert!(!is_kept(&second).await, "{label}: the second family was replaced");
+        for kept in [&first, &third, &fourth, &other] {
+            assert!(is_kept(kept).await, "{label}");
+        }
+        // Also while the root is full.
+        start_family_of(&store, root, "w").await.unwrap();
+        assert_eq!(start_family_of(&store, root, "x").await, Err(CredentialStoreError::NoPlace), "{label}");
+        let (fifth, _) = token_life(1).await;
+        assert!(!is_kept(&third).await && is_kept(&fifth).await && is_kept(&other).await, "{label}");
+        if let Some(redis) = redis {
+            let families = redis.keys().await;
+            let count = families.iter().filter(|key| key.starts_with("sb:a:refresh:")).count();
+            assert_eq!(count, TEST_LIMITS.root_families, "{label}: a replaced family is deleted");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_place_of_an_expired_family_is_free() {
+    let store = MemoryCredentialStore::new(MemoryTicketStore::default(), TEST_LIMITS);
+    let start = |user: &str, now_ms| {
+        let holder = holder("app", user);
+        let family = new_family(&OpaqueToken::random(), &new_salt(), DAY_MS, 30 * DAY_MS);
+        store.start_family(NewRefreshFamily { holder, ..family }, now_ms)
+    };
+    for n in 0..TEST_LIMITS.root_families {
+        start(&format!("u{n}"), 1).unwrap();
+    }
+    assert_eq!(start("v", DAY_MS + EXPIRED_RETENTION_MS), Err(CredentialStoreError::NoPlace));
+    assert_eq!(start("v", DAY_MS + EXPIRED_RETENTION_MS + 1), Ok(0));
+}
+
+#[actix_web::test]
+async fn invites_of_an_api_key_take_no_place_of_another_key() {
+    let (one, two) = (RoomId::parse("one").unwrap(), RoomId::parse("two").unwrap());
+    for StoreUnderTest { label, store, .. } in stores_under_test().await {
+        for _ in 0..MAX_ROOM_INVITES {
+            store.put_invite(new_invite(&one, 1, DAY_MS)).await.unwrap();
+        }
+        // A refusal because of the room takes no place of the key.
+        let refused = store.put_invite(new_invite(&one, 1, DAY_MS)).await;
+        assert_eq!(refused, Err(CredentialStoreError::Full), "{label}");
+        let deleted = new_invite(&two, 1, DAY_MS);
+        store.put_invite(deleted.clone()).await.unwrap();
+        store.put_invite(new_invite(&two, 1, DAY_MS)).await.unwrap();
+        let refused = store.put_invite(new_invite(&two, 1, DAY_MS)).await;
+        assert_eq!(refused, Err(CredentialStoreError::NoPlace), "{label}");
+        let of_globex = NewInvite { key: CallerId::parse("globex").unwrap(), ..new_invite(&two, 1, DAY_MS) };
+        store.put_invite(of_globex).await.unwrap();
+        // A deleted invite, and those of a deleted room, give their places back.
+        store.delete_invite(&two, &deleted.id).await.unwrap();
+        store.put_invite(new_invite(&two, 1, DAY_MS)).await.unwrap();
+        store.delete_room_invites(&one).await.unwrap();
+        for _ in 0..3 {
+            store.put_invite(new_invite(&two, 1, DAY_MS)).await.unwrap();
+        }
+    }
+}
+
 #[actix_web::test]
 async fn every_redis_key_has_a_ttl() {
     let room = RoomId::parse("r").unwrap();
@@ -335,14 +447,15 @@ async fn every_redis_key_has_a_ttl() {
         // A short invite does not shorten the life of the key.
         store.put_invite(new_invite(&room, 1, 1_000)).await.unwrap();
         let keys = redis.keys().await;
-        assert_eq!(keys.len(), 4, "{label}: {keys:?}");
+        assert_eq!(keys.len(), 7, "{label}: {keys:?}");
         for key in keys {
             let mut ttl = redis::cmd("PTTL");
             ttl.arg(&key);
             let answers = redis.try_run_on_masters::<i64>(&ttl).await;
             let ms = answers.into_iter().flatten().find(|ms| *ms != -2).unwrap();
             assert!(ms > 0 && ms as u64 <= 30 * DAY_MS + EXPIRED_RETENTION_MS, "{label}: {key} {ms}");
-            assert!(!key.contains("invite") || ms as u64 > 29 * DAY_MS, "{label}: {key} {ms}");
+            let is_long = key.contains("invite") || key.contains("famil");
+            assert!(!is_long || ms as u64 > 29 * DAY_MS, "{label}: {key} {ms}");
         }
     }
 }
@@ -363,7 +476,7 @@ proptest! {
     /// the repeat time. Any other token revokes the family.
     #[test]
     fn random_refresh_uses_match_the_model(steps in random_steps()) {
-        let store = MemoryCredentialStore::new(MemoryTicketStore::default());
+        let store = MemoryCredentialStore::new(MemoryTicketStore::default(), TEST_LIMITS);
         let (token, salt) = (OpaqueToken::random(), new_salt());
         let mut now = 1_000_000;
         store.start_family(new_family(&token, &salt, DAY_MS, 30 * DAY_MS), now).unwrap();

@@ -1,7 +1,12 @@
 //! The records of the credential store and the results of its operations, for both stores. The
 //! conformance suite tests the same rules.
 
-use signalbox_protocol::id::RoomId;
+use serde::{Deserialize, Serialize};
+use signalbox_config::LimitSettings;
+use signalbox_protocol::{
+    CredentialRoot,
+    id::{CallerId, RoomId, UserId},
+};
 
 /// Why an operation has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +17,40 @@ pub enum CredentialStoreError {
     /// A limit of the store is reached.
     #[error("the store is full")]
     Full,
+    /// The root or the API key has the most records that it may have.
+    #[error("the caller has the most records that it may have")]
+    NoPlace,
+}
+
+/// The most records of one caller, so that no caller takes the places of another.
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialLimits {
+    /// Refresh families of one root.
+    pub root_families: usize,
+    /// Refresh families of one user of a root.
+    pub user_families: usize,
+    /// Invites that one API key has created.
+    pub key_invites: usize,
+}
+
+impl CredentialLimits {
+    /// The configured limits.
+    pub fn new(limits: &LimitSettings) -> Self {
+        Self {
+            root_families: limits.root_families as usize,
+            user_families: limits.user_families as usize,
+            key_invites: limits.key_invites as usize,
+        }
+    }
+}
+
+/// The root and the user of a refresh family. The family takes a place of each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyHolder {
+    /// The root.
+    pub root: CredentialRoot,
+    /// The user.
+    pub user: UserId,
 }
 
 /// A new refresh family.
@@ -27,6 +66,8 @@ pub struct NewRefreshFamily {
     pub terms_json: String,
     /// The grant of its tokens.
     pub grant: String,
+    /// The root and the user that it counts for.
+    pub holder: FamilyHolder,
     /// The life of a token that is not used, ms.
     pub token_life_ms: u64,
     /// The life of the family, ms.
@@ -42,8 +83,12 @@ pub struct RefreshFamily {
     pub terms_json: String,
     /// The grant of its tokens.
     pub grant: String,
+    /// The root and the user that it counts for.
+    pub holder: FamilyHolder,
     /// The start of the family, ms since 1970.
     pub created_ms: u64,
+    /// The end of the family, ms since 1970.
+    pub ends_ms: u64,
 }
 
 /// A use of a refresh token.
@@ -51,6 +96,8 @@ pub struct RefreshFamily {
 pub struct RefreshRotation {
     /// The id of the family.
     pub family_id: String,
+    /// The root and the user that the family counts for.
+    pub holder: FamilyHolder,
     /// The digest of the presented token.
     pub presented_digest: String,
     /// The digest of its successor.
@@ -91,6 +138,8 @@ pub struct NewInvite {
     pub room: RoomId,
     /// The start of the digest of its code, in hexadecimal.
     pub id: String,
+    /// The API key that it counts for.
+    pub key: CallerId,
     /// The terms of the invite, as JSON.
     pub terms_json: String,
     /// The most uses.
@@ -104,6 +153,8 @@ pub struct NewInvite {
 pub struct Invite {
     /// The id of [`NewInvite`].
     pub id: String,
+    /// The API key that it counts for.
+    pub key: CallerId,
     /// The terms of the invite, as JSON.
     pub terms_json: String,
     /// The most uses.

@@ -8,26 +8,37 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use signalbox_protocol::id::RoomId;
+use signalbox_protocol::id::{CallerId, RoomId};
+use signalbox_redis::redis_keys;
 use signalbox_token::MemoryTicketStore;
 
-use super::contract::{
-    CredentialStoreError, EXPIRED_RETENTION_MS, Invite, InviteUse, MAX_ROOM_INVITES, NewInvite,
-    NewRefreshFamily, RefreshFamily, RefreshRotation, RefreshRotationResult,
+use super::{
+    contract::{
+        CredentialLimits, CredentialStoreError, EXPIRED_RETENTION_MS, FamilyHolder, Invite, InviteUse,
+        MAX_ROOM_INVITES, NewInvite, NewRefreshFamily, RefreshFamily, RefreshRotation, RefreshRotationResult,
+    },
+    place_table::PlaceTable,
 };
-
-/// The most refresh families at once.
-const MAX_FAMILIES: usize = 20_000;
-
-/// The most rooms with invites at once.
-const MAX_ROOMS_WITH_INVITES: usize = 10_000;
 
 /// See the module.
 pub struct MemoryCredentialStore {
     tickets: MemoryTicketStore,
-    // Std mutexes: held for one map operation, or one sweep of a full map.
-    families: Mutex<HashMap<String, StoredFamily>>,
-    invites: Mutex<HashMap<RoomId, Vec<Invite>>>,
+    limits: CredentialLimits,
+    // Std mutexes: held for some map operations.
+    families: Mutex<FamilyTable>,
+    invites: Mutex<InviteTable>,
+}
+
+#[derive(Default)]
+struct FamilyTable {
+    families: HashMap<String, StoredFamily>,
+    places: PlaceTable,
+}
+
+#[derive(Default)]
+struct InviteTable {
+    rooms: HashMap<RoomId, Vec<Invite>>,
+    places: PlaceTable,
 }
 
 struct StoredFamily {
@@ -36,22 +47,72 @@ struct StoredFamily {
     /// The digest before, and when its token was used, ms since 1970.
     previous: Option<(String, u64)>,
     token_ends_ms: u64,
-    family_ends_ms: u64,
     uses: u64,
     revoked: bool,
 }
 
 impl StoredFamily {
+    fn retained_until_ms(&self) -> u64 {
+        let last = if self.revoked { self.family.ends_ms } else { self.token_ends_ms };
+        last + EXPIRED_RETENTION_MS
+    }
+
     fn is_past_retention(&self, now_ms: u64) -> bool {
-        let last = if self.revoked { self.family_ends_ms } else { self.token_ends_ms };
-        now_ms >= last + EXPIRED_RETENTION_MS
+        now_ms >= self.retained_until_ms()
+    }
+}
+
+/// The lists of a root and of its user.
+fn family_lists(holder: &FamilyHolder) -> [String; 2] {
+    let root = holder.root.to_string();
+    [redis_keys::root_families_key(&root), redis_keys::user_families_key(&root, &holder.user)]
+}
+
+impl FamilyTable {
+    /// Removes the families of a root whose retention has ended.
+    fn remove_expired(&mut self, root_list: &str, now_ms: u64) {
+        for id in self.places.expired(root_list, now_ms) {
+            self.places.release(root_list, &id);
+            if let Some(stored) = self.families.remove(&id) {
+                let [_, user_list] = family_lists(&stored.family.holder);
+                self.places.release(&user_list, &id);
+            }
+        }
+    }
+}
+
+/// The name of an invite in the list of its API key.
+fn invite_record(room: &RoomId, id: &str) -> String {
+    format!("{room} {id}")
+}
+
+impl InviteTable {
+    fn remove(&mut self, room: &RoomId, id: &str) -> bool {
+        let Some(invites) = self.rooms.get_mut(room) else { return false };
+        let Some(position) = invites.iter().position(|invite| invite.id == id) else { return false };
+        let Invite { key, .. } = invites.remove(position);
+        if invites.is_empty() {
+            self.rooms.remove(room);
+        }
+        self.places.release(&redis_keys::key_invites_key(&key), &invite_record(room, id));
+        true
+    }
+
+    /// Removes the invites of an API key whose retention has ended.
+    fn remove_expired(&mut self, key: &CallerId, now_ms: u64) {
+        for record in self.places.expired(&redis_keys::key_invites_key(key), now_ms) {
+            let (room, id) = record.split_once(' ').unwrap_or_default();
+            if let Ok(room) = RoomId::parse(room) {
+                self.remove(&room, id);
+            }
+        }
     }
 }
 
 impl MemoryCredentialStore {
     /// An empty store.
-    pub fn new(tickets: MemoryTicketStore) -> Self {
-        Self { tickets, families: Mutex::default(), invites: Mutex::default() }
+    pub fn new(tickets: MemoryTicketStore, limits: CredentialLimits) -> Self {
+        Self { tickets, limits, families: Mutex::default(), invites: Mutex::default() }
     }
 
     pub(super) fn put_ticket(
@@ -67,12 +128,9 @@ impl MemoryCredentialStore {
         &self,
         new: NewRefreshFamily,
         now_ms: u64,
-    ) -> Result<(), CredentialStoreError> {
-        let mut families = self.lock_families();
-        if families.len() >= MAX_FAMILIES {
-            families.retain(|_, stored| !stored.is_past_retention(now_ms));
-        }
-        if families.len() >= MAX_FAMILIES || families.contains_key(&new.family_id) {
+    ) -> Result<usize, CredentialStoreError> {
+        let mut table = self.lock_families();
+        if table.families.contains_key(&new.family_id) {
             return Err(CredentialStoreError::Full);
         }
         let stored = StoredFamily {
@@ -80,22 +138,31 @@ impl MemoryCredentialStore {
                 salt: new.salt,
                 terms_json: new.terms_json,
                 grant: new.grant,
+                holder: new.holder,
                 created_ms: now_ms,
+                ends_ms: now_ms + new.family_life_ms,
             },
             current_digest: new.first_digest,
             previous: None,
             token_ends_ms: now_ms + new.token_life_ms.min(new.family_life_ms),
-            family_ends_ms: now_ms + new.family_life_ms,
             uses: 0,
             revoked: false,
         };
-        families.insert(new.family_id, stored);
-        Ok(())
+        let [root_list, user_list] = family_lists(&stored.family.holder);
+        table.remove_expired(&root_list, now_ms);
+        let share = (&*root_list, self.limits.root_families);
+        let user_share = Some((&*user_list, self.limits.user_families));
+        let retained_until_ms = stored.retained_until_ms();
+        let taken = table.places.take_place(&new.family_id, retained_until_ms, share, user_share);
+        let replaced = taken.ok_or(CredentialStoreError::NoPlace)?;
+        replaced.iter().for_each(|family| _ = table.families.remove(family));
+        table.families.insert(new.family_id, stored);
+        Ok(replaced.len())
     }
 
     pub(super) fn load_family(&self, family_id: &str, now_ms: u64) -> Option<RefreshFamily> {
-        let families = self.lock_families();
-        let stored = families.get(family_id).filter(|stored| !stored.is_past_retention(now_ms))?;
+        let table = self.lock_families();
+        let stored = table.families.get(family_id).filter(|stored| !stored.is_past_retention(now_ms))?;
         Some(stored.family.clone())
     }
 
@@ -104,30 +171,35 @@ impl MemoryCredentialStore {
         rotation: &RefreshRotation,
         now_ms: u64,
     ) -> RefreshRotationResult {
-        let mut families = self.lock_families();
+        let mut table = self.lock_families();
+        let FamilyTable { families, places } = &mut *table;
         match families.get_mut(&rotation.family_id).filter(|stored| !stored.is_past_retention(now_ms)) {
-            Some(stored) => stored.rotate(rotation, now_ms),
+            Some(stored) => {
+                let result = stored.rotate(rotation, now_ms);
+                let lists = family_lists(&stored.family.holder);
+                places.extend(&lists, &rotation.family_id, stored.retained_until_ms());
+                result
+            }
             None => RefreshRotationResult::Unknown,
         }
     }
 
     pub(super) fn put_invite(&self, new: NewInvite, now_ms: u64) -> Result<u64, CredentialStoreError> {
-        let mut rooms = self.invites.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_past_retention = |invite: &Invite| invite.ends_ms + EXPIRED_RETENTION_MS < now_ms;
-        if rooms.len() >= MAX_ROOMS_WITH_INVITES {
-            rooms.retain(|_, invites| !invites.iter().all(is_past_retention));
-        }
-        if rooms.len() >= MAX_ROOMS_WITH_INVITES && !rooms.contains_key(&new.room) {
-            return Err(CredentialStoreError::Full);
-        }
-        let invites = rooms.entry(new.room).or_default();
-        invites.retain(|invite| !is_past_retention(invite));
-        if invites.len() >= MAX_ROOM_INVITES {
+        let mut table = self.lock_invites();
+        table.remove_expired(&new.key, now_ms);
+        let invites = table.rooms.get(&new.room).map(Vec::as_slice).unwrap_or_default();
+        let is_kept = |invite: &&Invite| invite.ends_ms + EXPIRED_RETENTION_MS > now_ms;
+        if invites.iter().filter(is_kept).count() >= MAX_ROOM_INVITES {
             return Err(CredentialStoreError::Full);
         }
         let ends_ms = now_ms + new.life_ms;
-        invites.push(Invite {
+        let (list, record) = (redis_keys::key_invites_key(&new.key), invite_record(&new.room, &new.id));
+        let share = (&*list, self.limits.key_invites);
+        let taken = table.places.take_place(&record, ends_ms + EXPIRED_RETENTION_MS, share, None);
+        taken.ok_or(CredentialStoreError::NoPlace)?;
+        table.rooms.entry(new.room).or_default().push(Invite {
             id: new.id,
+            key: new.key,
             terms_json: new.terms_json,
             max_uses: new.max_uses,
             uses: 0,
@@ -137,8 +209,8 @@ impl MemoryCredentialStore {
     }
 
     pub(super) fn use_invite(&self, room: &RoomId, id: &str, now_ms: u64) -> InviteUse {
-        let mut rooms = self.invites.lock().unwrap_or_else(PoisonError::into_inner);
-        let invites = rooms.get_mut(room).into_iter().flatten();
+        let mut table = self.lock_invites();
+        let invites = table.rooms.get_mut(room).into_iter().flatten();
         match invites.into_iter().find(|invite| invite.id == id) {
             None => InviteUse::Unknown,
             Some(invite) if now_ms >= invite.ends_ms => InviteUse::Expired,
@@ -151,34 +223,32 @@ impl MemoryCredentialStore {
     }
 
     pub(super) fn list_invites(&self, room: &RoomId) -> Vec<Invite> {
-        self.invites.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned().unwrap_or_default()
+        self.lock_invites().rooms.get(room).cloned().unwrap_or_default()
     }
 
     pub(super) fn delete_invite(&self, room: &RoomId, id: &str) -> bool {
-        let mut rooms = self.invites.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(invites) = rooms.get_mut(room) else { return false };
-        let before = invites.len();
-        invites.retain(|invite| invite.id != id);
-        let was_deleted = invites.len() < before;
-        if invites.is_empty() {
-            rooms.remove(room);
-        }
-        was_deleted
+        self.lock_invites().remove(room, id)
     }
 
     pub(super) fn delete_room_invites(&self, room: &RoomId) {
-        self.invites.lock().unwrap_or_else(PoisonError::into_inner).remove(room);
+        let mut table = self.lock_invites();
+        let invites = table.rooms.get(room).cloned().unwrap_or_default();
+        invites.iter().for_each(|invite| _ = table.remove(room, &invite.id));
     }
 
-    fn lock_families(&self) -> MutexGuard<'_, HashMap<String, StoredFamily>> {
+    fn lock_families(&self) -> MutexGuard<'_, FamilyTable> {
         self.families.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_invites(&self) -> MutexGuard<'_, InviteTable> {
+        self.invites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StoredFamily {
     /// The same steps as `rotate_refresh_token.lua`.
     fn rotate(&mut self, rotation: &RefreshRotation, now_ms: u64) -> RefreshRotationResult {
-        let left_ms = self.family_ends_ms.saturating_sub(now_ms);
+        let left_ms = self.family.ends_ms.saturating_sub(now_ms);
         if self.revoked {
             return RefreshRotationResult::Reused { first: false, left_ms };
         }

@@ -3,6 +3,7 @@
 //!
 //! - [`CredentialStore`]: in Redis, or in this process if there is no Redis
 //! - [`contract`]: the records and results; `conformance`: the tests for both stores
+//! - `place_table`: the places that the records of a caller take, in memory
 //!
 //! Redis is not an authority: a record is sealed with a key that no node holds (`keys::RecordSeal`).
 //!
@@ -13,6 +14,7 @@
 mod conformance;
 pub mod contract;
 mod memory;
+mod place_table;
 mod redis;
 
 use std::sync::Arc;
@@ -21,8 +23,8 @@ use signalbox_protocol::{clock, id::RoomId};
 use signalbox_token::MemoryTicketStore;
 
 use contract::{
-    CredentialStoreError, Invite, InviteUse, NewInvite, NewRefreshFamily, RefreshFamily, RefreshRotation,
-    RefreshRotationResult,
+    CredentialLimits, CredentialStoreError, Invite, InviteUse, NewInvite, NewRefreshFamily, RefreshFamily,
+    RefreshRotation, RefreshRotationResult,
 };
 
 pub use memory::MemoryCredentialStore;
@@ -39,8 +41,8 @@ pub enum CredentialStore {
 
 impl CredentialStore {
     /// A store in this process. `tickets` is shared with the node of the process.
-    pub fn in_memory(tickets: MemoryTicketStore) -> Self {
-        Self::Memory(Arc::new(MemoryCredentialStore::new(tickets)))
+    pub fn in_memory(tickets: MemoryTicketStore, limits: CredentialLimits) -> Self {
+        Self::Memory(Arc::new(MemoryCredentialStore::new(tickets, limits)))
     }
 
     /// Stores a ticket: the signed token that it stands for, under its digest.
@@ -54,11 +56,12 @@ impl CredentialStore {
         }
     }
 
-    /// Starts a refresh family.
+    /// Starts a refresh family. A user with the most families loses the family that would expire
+    /// first; returns how many were lost.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
-    pub async fn start_family(&self, family: NewRefreshFamily) -> Result<(), CredentialStoreError> {
+    pub async fn start_family(&self, family: NewRefreshFamily) -> Result<usize, CredentialStoreError> {
         match self {
             Self::Memory(store) => store.start_family(family, clock::now_ms()),
             Self::Redis(store) => store.start_family(&family).await,

@@ -9,18 +9,23 @@ use std::{collections::HashMap, sync::Arc};
 
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use signalbox_protocol::{clock, id::RoomId};
+use signalbox_protocol::{
+    clock,
+    id::{CallerId, RoomId},
+};
 use signalbox_redis::{RedisClient, RedisScript, ReplyReader, RequestFailure, ScriptCall, redis_keys};
 use signalbox_token::TICKET_LIFE;
 
 use super::contract::{
-    CredentialStoreError, EXPIRED_RETENTION_MS, Invite, InviteUse, MAX_ROOM_INVITES, NewInvite,
-    NewRefreshFamily, RefreshFamily, RefreshRotation, RefreshRotationResult,
+    CredentialLimits, CredentialStoreError, EXPIRED_RETENTION_MS, FamilyHolder, Invite, InviteUse,
+    MAX_ROOM_INVITES, NewInvite, NewRefreshFamily, RefreshFamily, RefreshRotation, RefreshRotationResult,
 };
 use crate::auth::keys::SigningKeys;
 
 static START_FAMILY: RedisScript = RedisScript::new(include_str!("lua/start_refresh_family.lua"));
 static ROTATE_TOKEN: RedisScript = RedisScript::new(include_str!("lua/rotate_refresh_token.lua"));
+static TAKE_PLACE: RedisScript = RedisScript::new(include_str!("lua/take_place.lua"));
+static EXTEND_PLACE: RedisScript = RedisScript::new(include_str!("lua/extend_place.lua"));
 static PUT_INVITE: RedisScript = RedisScript::new(include_str!("lua/put_invite.lua"));
 static USE_INVITE: RedisScript = RedisScript::new(include_str!("lua/use_invite.lua"));
 
@@ -28,6 +33,7 @@ static USE_INVITE: RedisScript = RedisScript::new(include_str!("lua/use_invite.l
 pub struct RedisCredentialStore {
     client: Arc<RedisClient>,
     keys: Arc<SigningKeys>,
+    limits: CredentialLimits,
 }
 
 /// The sealed part of a family. It does not change.
@@ -36,14 +42,26 @@ struct SealedFamily {
     salt: String,
     terms_json: String,
     grant: String,
+    holder: FamilyHolder,
     created_ms: u64,
+    ends_ms: u64,
 }
 
 /// The sealed part of an invite. It does not change.
 #[derive(Serialize, Deserialize)]
 struct SealedInvite {
+    key: CallerId,
     terms_json: String,
     max_uses: u32,
+}
+
+/// A call of a script on the lists that count a family, with the family as the first argument.
+fn call_on_family_lists(holder: &FamilyHolder, family_id: &str) -> ScriptCall {
+    let root = holder.root.to_string();
+    let mut call = ScriptCall::on_key(redis_keys::root_families_key(&root));
+    call.add_key(redis_keys::user_families_key(&root, &holder.user));
+    call.add_arg(family_id);
+    call
 }
 
 /// The name under which an invite is sealed.
@@ -53,9 +71,10 @@ fn invite_name(room: &RoomId, id: &str) -> String {
 
 impl RedisCredentialStore {
     /// A store over the client of the process, with records sealed by its keys. Announces the scripts; does not wait for Redis.
-    pub fn new(client: Arc<RedisClient>, keys: Arc<SigningKeys>) -> Self {
-        client.load_scripts(&[&START_FAMILY, &ROTATE_TOKEN, &PUT_INVITE, &USE_INVITE]);
-        Self { client, keys }
+    pub fn new(client: Arc<RedisClient>, keys: Arc<SigningKeys>, limits: CredentialLimits) -> Self {
+        let scripts = [&START_FAMILY, &ROTATE_TOKEN, &TAKE_PLACE, &EXTEND_PLACE, &PUT_INVITE, &USE_INVITE];
+        client.load_scripts(&scripts);
+        Self { client, keys, limits }
     }
 
     fn seal_record(
@@ -89,13 +108,54 @@ impl RedisCredentialStore {
         written.map(|_| ()).ok_or(CredentialStoreError::Full)
     }
 
-    pub(super) async fn start_family(&self, new: &NewRefreshFamily) -> Result<(), CredentialStoreError> {
+    /// Takes a place, and returns the records that the new one replaces.
+    async fn take_place(&self, call: &ScriptCall) -> Result<Vec<String>, CredentialStoreError> {
+        let mut reply = ReplyReader::new(self.run_script(&TAKE_PLACE, call).await?);
+        match reply.next_number() {
+            Some(1) => Ok(std::iter::from_fn(|| reply.next_text()).map(|id| id.to_string()).collect()),
+            Some(_) => Err(CredentialStoreError::NoPlace),
+            None => Err(CredentialStoreError::Unavailable),
+        }
+    }
+
+    async fn release_place(&self, list: &str, record: &str) -> Result<(), CredentialStoreError> {
+        let mut remove = cmd("ZREM");
+        remove.arg(list).arg(record);
+        self.run_command::<u64>(list, &remove).await.map(drop)
+    }
+
+    pub(super) async fn start_family(&self, new: &NewRefreshFamily) -> Result<usize, CredentialStoreError> {
+        let mut place = call_on_family_lists(&new.holder, &new.family_id);
+        place.add_arg(new.token_life_ms.min(new.family_life_ms).saturating_add(EXPIRED_RETENTION_MS));
+        place.add_arg(self.limits.root_families).add_arg(self.limits.user_families);
+        let replaced = self.take_place(&place).await?;
+        for family_id in &replaced {
+            let key = redis_keys::refresh_family_key(family_id);
+            let mut delete = cmd("DEL");
+            delete.arg(&key);
+            self.run_command::<u64>(&key, &delete).await?;
+        }
+        let written = self.write_family(new).await;
+        if written.is_err() {
+            let FamilyHolder { root, user } = &new.holder;
+            let root = root.to_string();
+            for list in [redis_keys::root_families_key(&root), redis_keys::user_families_key(&root, user)] {
+                // Otherwise the place ends with the retention.
+                let _ = self.release_place(&list, &new.family_id).await;
+            }
+        }
+        written.map(|()| replaced.len())
+    }
+
+    async fn write_family(&self, new: &NewRefreshFamily) -> Result<(), CredentialStoreError> {
         let key = redis_keys::refresh_family_key(&new.family_id);
         let record = SealedFamily {
             salt: new.salt.clone(),
             terms_json: new.terms_json.clone(),
             grant: new.grant.clone(),
+            holder: new.holder.clone(),
             created_ms: clock::now_ms(),
+            ends_ms: clock::now_ms().saturating_add(new.family_life_ms),
         };
         // A late caller learns that the family has expired.
         let life_ms = new.family_life_ms.saturating_add(EXPIRED_RETENTION_MS);
@@ -123,7 +183,9 @@ impl RedisCredentialStore {
             salt: family.salt,
             terms_json: if dead.is_some() { String::new() } else { family.terms_json },
             grant: family.grant,
+            holder: family.holder,
             created_ms: family.created_ms,
+            ends_ms: family.ends_ms,
         }))
     }
 
@@ -136,23 +198,48 @@ impl RedisCredentialStore {
         call.add_arg(rotation.repeat_ms).add_arg(rotation.successor_life_ms).add_arg(EXPIRED_RETENTION_MS);
         let mut reply = ReplyReader::new(self.run_script(&ROTATE_TOKEN, &call).await?);
         let outcome = reply.next_text().ok_or(CredentialStoreError::Unavailable)?;
-        Ok(match (&*outcome, reply.next_number(), reply.next_number()) {
+        let result = match (&*outcome, reply.next_number(), reply.next_number()) {
             ("next", Some(number), Some(left_ms)) => RefreshRotationResult::Rotated { number, left_ms },
             ("reused", Some(first), Some(left_ms)) => {
                 RefreshRotationResult::Reused { first: first == 1, left_ms }
             }
             ("expired", ..) => RefreshRotationResult::Expired,
             _ => RefreshRotationResult::Unknown,
-        })
+        };
+        if let RefreshRotationResult::Rotated { left_ms, .. }
+        | RefreshRotationResult::Reused { left_ms, .. } = result
+        {
+            self.extend_place(rotation, left_ms).await;
+        }
+        Ok(result)
+    }
+
+    /// Keeps the place of a family as long as its record. The token is rotated already, so the result
+    /// stays the same if Redis does not answer now; then the place ends too early.
+    async fn extend_place(&self, rotation: &RefreshRotation, left_ms: u64) {
+        let mut call = call_on_family_lists(&rotation.holder, &rotation.family_id);
+        call.add_arg(left_ms.saturating_add(EXPIRED_RETENTION_MS));
+        let _ = self.run_script(&EXTEND_PLACE, &call).await;
     }
 
     pub(super) async fn put_invite(&self, new: &NewInvite) -> Result<u64, CredentialStoreError> {
-        let record = SealedInvite { terms_json: new.terms_json.clone(), max_uses: new.max_uses };
+        let record =
+            SealedInvite { key: new.key.clone(), terms_json: new.terms_json.clone(), max_uses: new.max_uses };
         let sealed = self.seal_record(&invite_name(&new.room, &new.id), new.life_ms, &record)?;
+        let list = redis_keys::key_invites_key(&new.key);
+        let mut place = ScriptCall::on_key(list.clone());
+        place.add_arg(&new.id).add_arg(new.life_ms.saturating_add(EXPIRED_RETENTION_MS));
+        place.add_arg(self.limits.key_invites);
+        self.take_place(&place).await?;
         let mut call = ScriptCall::on_key(redis_keys::invites_key(&new.room));
         call.add_arg(&new.id).add_arg(sealed).add_arg(new.max_uses).add_arg(new.life_ms);
         call.add_arg(MAX_ROOM_INVITES).add_arg(EXPIRED_RETENTION_MS);
-        match read::<u64>(self.run_script(&PUT_INVITE, &call).await?)? {
+        let put = self.run_script(&PUT_INVITE, &call).await.and_then(read::<u64>);
+        if matches!(put, Ok(0) | Err(_)) {
+            // Otherwise the place ends with the retention.
+            let _ = self.release_place(&list, &new.id).await;
+        }
+        match put? {
             0 => Err(CredentialStoreError::Full),
             ends_ms => Ok(ends_ms),
         }
@@ -168,15 +255,11 @@ impl RedisCredentialStore {
         let mut reply = ReplyReader::new(self.run_script(&USE_INVITE, &call).await?);
         let outcome = reply.next_text().ok_or(CredentialStoreError::Unavailable)?;
         Ok(match (&*outcome, reply.next_text(), reply.next_number()) {
-            ("ok", Some(sealed), Some(uses)) => {
-                match self.open_record::<SealedInvite>(&invite_name(room, id), &sealed) {
-                    Some(invite) if uses <= u64::from(invite.max_uses) => {
-                        InviteUse::Accepted(invite.terms_json)
-                    }
-                    Some(_) => InviteUse::UsedUp,
-                    None => InviteUse::Unknown,
-                }
-            }
+            ("ok", Some(sealed), Some(uses)) => match self.open_invite(room, id, &sealed) {
+                Some(invite) if uses <= u64::from(invite.max_uses) => InviteUse::Accepted(invite.terms_json),
+                Some(_) => InviteUse::UsedUp,
+                None => InviteUse::Unknown,
+            },
             ("expired", ..) => InviteUse::Expired,
             ("used_up", ..) => InviteUse::UsedUp,
             _ => InviteUse::Unknown,
@@ -196,9 +279,10 @@ impl RedisCredentialStore {
             if ends_ms <= clock::now_ms() {
                 return None;
             }
-            let invite: SealedInvite = self.open_record(&invite_name(room, id), sealed)?;
+            let invite = self.open_invite(room, id, sealed)?;
             Some(Invite {
                 id: id.to_owned(),
+                key: invite.key,
                 terms_json: invite.terms_json,
                 max_uses: invite.max_uses,
                 uses: number("n:", id)?.try_into().ok()?,
@@ -210,16 +294,33 @@ impl RedisCredentialStore {
 
     pub(super) async fn delete_invite(&self, room: &RoomId, id: &str) -> Result<bool, CredentialStoreError> {
         let key = redis_keys::invites_key(room);
+        let mut get = cmd("HGET");
+        get.arg(&key).arg(format!("j:{id}"));
+        let sealed: Option<String> = self.run_command(&key, &get).await?;
         let mut del = cmd("HDEL");
         del.arg(&key).arg(["j:", "e:", "m:", "n:"].map(|kind| format!("{kind}{id}")).as_slice());
-        Ok(self.run_command::<u64>(&key, &del).await? > 0)
+        let was_deleted = self.run_command::<u64>(&key, &del).await? > 0;
+        if let Some(invite) = sealed.and_then(|sealed| self.open_invite(room, id, &sealed)) {
+            self.release_place(&redis_keys::key_invites_key(&invite.key), id).await?;
+        }
+        Ok(was_deleted)
+    }
+
+    fn open_invite(&self, room: &RoomId, id: &str, sealed: &str) -> Option<SealedInvite> {
+        self.open_record(&invite_name(room, id), sealed)
     }
 
     pub(super) async fn delete_room_invites(&self, room: &RoomId) -> Result<(), CredentialStoreError> {
+        let invites = self.list_invites(room).await?;
         let key = redis_keys::invites_key(room);
         let mut del = cmd("DEL");
         del.arg(&key);
-        self.run_command::<u64>(&key, &del).await.map(drop)
+        self.run_command::<u64>(&key, &del).await?;
+        // The places of expired invites end with their retention.
+        for Invite { id, key, .. } in &invites {
+            self.release_place(&redis_keys::key_invites_key(key), id).await?;
+        }
+        Ok(())
     }
 
     async fn run_command<T: FromRedisValue>(&self, key: &str, cmd: &Cmd) -> Result<T, CredentialStoreError> {

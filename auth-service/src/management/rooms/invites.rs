@@ -149,6 +149,7 @@ async fn create_invite(
     request: InviteRequest,
 ) -> Result<InviteView, Problem> {
     let InviteRequest { role, ttl, max_uses, expires_in } = request;
+    service.context.check_store_memory(None)?;
     let (role, ttl_s) = service.tokens.grant_policy.role_and_ttl(role, ttl)?;
     let code = InviteCode::random(room.clone());
     let creation = find_creation(&service.tokens, &room).await;
@@ -162,18 +163,23 @@ async fn create_invite(
     let invite = NewInvite {
         room: room.clone(),
         id: code.id(),
+        key: caller.id(),
         terms_json: serde_json::to_string(&terms).map_err(|error| serialization_problem(&error))?,
         max_uses: max_uses.map_or(1, WholeNumber::get),
         life_ms: expires_in.map_or(DEFAULT_INVITE_LIFE_S * 1_000, Seconds::as_ms),
     };
-    let (id, max_uses) = (invite.id.clone(), invite.max_uses);
+    let (id, key, max_uses) = (invite.id.clone(), invite.key.clone(), invite.max_uses);
     let ends_ms = service.tokens.store.put_invite(invite).await.map_err(|why| match why {
         CredentialStoreError::Full => {
             Problem::new(409, "conflict", "the room has as many invites as it may have")
         }
+        CredentialStoreError::NoPlace => {
+            let detail = "this API key has as many invites as it may have (limits.key_invites); delete some";
+            Problem::new(409, "invite_limit", detail)
+        }
         CredentialStoreError::Unavailable => store_problem(why),
     })?;
-    let stored = Invite { id, terms_json: String::new(), max_uses, uses: 0, ends_ms };
+    let stored = Invite { id, key, terms_json: String::new(), max_uses, uses: 0, ends_ms };
     Ok(invite_view(&room, stored, terms, Some(code.to_text())))
 }
 

@@ -65,6 +65,7 @@ pub(crate) async fn post(
         let detail = format!("data is longer than {} bytes", service.room_settings.max_data_bytes);
         return Err(Problem::new(413, "body_too_large", detail).with_field("data").into());
     }
+    service.context.check_store_memory(None)?;
     change_room(&service, &id, RoomAction::SendMessage { to, data: data.into() }).await?;
     log_room_change("message_sent", &caller.id(), &id);
     Ok(HttpResponse::Accepted().json(EmptyResponse {}))

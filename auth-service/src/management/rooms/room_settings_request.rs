@@ -46,13 +46,18 @@ impl RoomUpdateRequest {
     /// The change of the settings. `""`, `{}`, `[]` and 0 unset a setting that may be unset.
     ///
     /// # Errors
-    /// 400 `bad_request` that names the member outside the limits in force.
+    /// 400 `bad_request` that names the member outside the limits in force; 503 `overloaded` for
+    /// metadata if Redis has little memory left.
     pub(crate) fn into_patch(self, service: &ManagementService) -> Result<RoomPatch, Problem> {
         let policy = service.room_policy_in_force();
         let max_peers = u64::try_from(policy.max_room_peers).unwrap_or(u64::MAX);
         let metadata = self.metadata.map(|json| json.within(service.room_settings.max_metadata_bytes));
+        let metadata = metadata.transpose()?.map(|json| Some(json).filter(|json| json.get() != "{}"));
+        if matches!(metadata, Some(Some(_))) {
+            service.context.check_store_memory(Some("metadata"))?;
+        }
         Ok(RoomPatch {
-            metadata: metadata.transpose()?.map(|json| Some(json).filter(|json| json.get() != "{}")),
+            metadata,
             name: self.name.map(|name| Some(name.into_text()).filter(|name| !name.is_empty())),
             max_peers: number_or_none("maxPeers", self.max_peers, max_peers)?
                 .map(|peers| peers.and_then(|peers| u32::try_from(peers).ok())),

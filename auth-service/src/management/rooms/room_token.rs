@@ -88,6 +88,7 @@ pub(crate) fn would_enter_lobby(
         token: TokenId::random(),
         issued: 0,
         expires: 0,
+        grant_expires: None,
         caller: terms.caller.clone(),
         root: Some(terms.root.clone()),
         creation: terms.creation.clone(),

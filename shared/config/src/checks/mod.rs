@@ -120,6 +120,11 @@ fn check_limits(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "limits.key_rules and limits.room_rules",
         "must be at least 1",
     )?;
+    ensure_setting(
+        limits.root_families >= 1 && limits.user_families >= 1 && limits.key_invites >= 1,
+        "limits.root_families, .user_families and .key_invites",
+        "must be at least 1",
+    )?;
     ensure_within(limits.reserve, 5..=50, "limits.reserve", "must be from 5 to 50")?;
     ensure_setting(limits.connections >= 1, "limits.connections", "must be at least 1")?;
     ensure_setting(

@@ -67,6 +67,13 @@ pub struct LimitSettings {
     pub key_rules: u32,
     /// Access rules that may concern one room, without those of the scope `security`; at least 1.
     pub room_rules: u32,
+    /// Refresh families of one root (an API key or a provider) that may exist at a time; at least 1.
+    pub root_families: u32,
+    /// Refresh families of one user of a root that may exist at a time; beyond it the one that would
+    /// expire first ends; at least 1.
+    pub user_families: u32,
+    /// Invites that one API key has created and that have not expired; at least 1.
+    pub key_invites: u32,
     /// The part of each bounded table that one caller cannot take, percent; 5 to 50. Of the access
     /// rules it is kept for the scope `security`.
     pub reserve: u32,
@@ -100,6 +107,9 @@ impl Default for LimitSettings {
             feed_readers: 16,
             key_rules: 1_000,
             room_rules: 100,
+            root_families: 100_000,
+            user_families: 20,
+            key_invites: 10_000,
             reserve: 20,
         }
     }

@@ -70,6 +70,9 @@ pub struct Member {
     pub issued: u64,
     /// When the token expires, seconds since 1970.
     pub expires: u64,
+    /// When the last credential of the grant expires, seconds since 1970. Absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_expires: Option<u64>,
     /// The caller that requested the token.
     pub caller: CallerId,
     /// The root of the token. If it is absent, it follows from `caller`.
@@ -119,6 +122,8 @@ pub struct TokenRecord {
     pub issued: u64,
     /// When the token expires, seconds since 1970.
     pub expires: u64,
+    /// When the last credential of the grant expires, seconds since 1970. Absent: unknown.
+    pub grant_expires: Option<u64>,
     /// The role.
     pub role: Role,
     /// The permissions of the role.
@@ -312,6 +317,7 @@ impl Member {
             token: self.token.clone(),
             issued: self.issued,
             expires: self.expires,
+            grant_expires: self.grant_expires,
             role: self.role.clone(),
             permissions: self.permissions.clone(),
             caller: self.caller.clone(),
@@ -323,12 +329,23 @@ impl Member {
 
     /// Applies another token of the peer. Assigned permissions stay.
     pub fn apply_token_record(&mut self, record: &TokenRecord) {
-        let TokenRecord { token, issued, expires, role, permissions, caller, root, creation, region } =
-            record.clone();
+        let TokenRecord {
+            token,
+            issued,
+            expires,
+            grant_expires,
+            role,
+            permissions,
+            caller,
+            root,
+            creation,
+            region,
+        } = record.clone();
         if !self.has_assigned_permissions {
             (self.role, self.permissions) = (role, permissions);
         }
         (self.token, self.issued, self.expires) = (token, issued, expires);
+        self.grant_expires = grant_expires;
         (self.caller, self.root, self.creation, self.region) = (caller, root, creation, region);
     }
 

@@ -49,6 +49,7 @@ pub(crate) fn test_member(user: u8, node: u128) -> Box<Member> {
         caller: CallerId::app(),
         root: None,
         creation: None,
+        grant_expires: None,
         region: None,
         waiting: false,
         muted: false,

@@ -227,6 +227,7 @@ fn test_member(owner: u128) -> Member {
         caller: CallerId::app(),
         root: None,
         creation: None,
+        grant_expires: None,
         region: None,
         waiting: false,
         muted: false,
