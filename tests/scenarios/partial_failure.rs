@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
+use signalbox_protocol::id::{NodeId, RoomId};
+use signalbox_redis::redis_keys;
 use signalbox_tests::{
     fleet::Fleet,
     http::Request,
@@ -89,6 +91,31 @@ async fn a_handle_confirmation_is_not_retried_without_pause_while_redis_is_unava
     })
     .await;
     bob.ping().await;
+}
+
+/// Bob leaves while his node has to read his mailbox. The read would find that he has left, before the
+/// answer to his leave arrives.
+#[tokio::test]
+async fn a_leave_is_acknowledged_although_the_mailbox_must_be_read() {
+    let settings = [("TIMING__LEASE", "10s"), ("TIMING__RESUME_WINDOW", "20s")];
+    let mut fleet = Fleet::over_single_redis(1, &settings).await;
+    let bob = join(&fleet, 0, "bob").await;
+    let room = RoomId::parse("r").unwrap();
+    let node = NodeId::parse(bob.joined["node"].as_str().unwrap()).unwrap();
+    let topic = redis_keys::node_topic(redis_keys::partition_of_room(&room), &node);
+    let mut redis = fleet.store.single().connect().await;
+    // A commit takes two delays, and the request to read takes one: it comes between the two.
+    fleet.nodes[0].redis_proxy().set_delay(Duration::from_millis(150));
+    let listeners: usize = redis::cmd("SPUBLISH")
+        .arg(topic)
+        .arg(format!("!r {}", bob.id()))
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    assert_eq!(listeners, 1);
+    bob.leave().await;
+    fleet.nodes[0].redis_proxy().set_delay(Duration::ZERO);
+    fleet.audit();
 }
 
 /// Redis returns empty, without its list of nodes, and one of the nodes has died meanwhile.
