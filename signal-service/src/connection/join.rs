@@ -22,7 +22,7 @@ use crate::{
     admission::ConnectIntent,
     connection_subject::ConnectionSubject,
     node::SignalNode,
-    registry::{LocalPeer, LocalRoom},
+    registry::{LocalPeer, LocalRoom, MailboxStart},
     resume_handle::{HandleContent, ResumeHandle},
     room_token::RoomToken,
 };
@@ -41,13 +41,6 @@ pub(super) struct JoinedPeer {
     pub(super) acked_seq: u64,
     /// The peer and the epoch of the connection before this one; none for a join.
     pub(super) previous: Option<(PeerId, u64)>,
-}
-
-/// The mailbox and the seq after which its entries follow a first frame.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct MailboxStart {
-    pub(super) mailbox_version: u64,
-    pub(super) seq: u64,
 }
 
 /// Commits the intent of a connection and sends the first frame.
@@ -117,9 +110,9 @@ async fn commit_join(
     }
     node.registry.context().metrics.joins.inc();
     tracing::info!(event = "joined", room = %room.id, peer = %peer.id, user = %member.user, role = %member.role);
-    let start = MailboxStart { mailbox_version: member.mailbox_version, seq: 0 };
+    let start = MailboxStart::acknowledged_up_to(member.mailbox_version, 0);
     let joined = ServerMessage::Joined(build_joined(node, room, peer, member, &state, start, generation));
-    peer.open_mailbox(&joined, &state.replication_id, start.mailbox_version, start.seq);
+    peer.open_mailbox(&joined, &state.replication_id, start);
     let member = member.clone();
     Ok(JoinedPeer {
         member,
@@ -180,7 +173,7 @@ fn send_resumed(
     point: ResumePoint,
     handle_generation: u64,
 ) -> Result<JoinedPeer, CloseCode> {
-    let ResumePoint { state, page, has_all_events, start, last_id, acked_seq } = point;
+    let ResumePoint { state, page, has_all_events, start, last_id } = point;
     let recovered = page.is_some() && has_all_events;
     node.registry.context().metrics.count_resume(recovered);
     tracing::info!(event = "resumed", room = %room.id, peer = %peer.id, recovered);
@@ -188,13 +181,20 @@ fn send_resumed(
     peer.apply_member(member);
     let joined = build_joined(node, room, peer, member, &state, start, handle_generation);
     let resumed = ServerMessage::Resumed { joined, recovered, last_id };
-    peer.open_mailbox(&resumed, &state.replication_id, start.mailbox_version, start.seq);
+    peer.open_mailbox(&resumed, &state.replication_id, start);
     peer.start_replay(page);
     // Before direct delivery is possible, the other local peers must have every message that this
     // peer sent through another node.
     node.registry.mark_rooms_stale([room.id.clone()]);
     let member = member.clone();
-    Ok(JoinedPeer { member, handle_generation, is_resumed: true, last_id, acked_seq, previous: None })
+    Ok(JoinedPeer {
+        member,
+        handle_generation,
+        is_resumed: true,
+        last_id,
+        acked_seq: start.acked_seq,
+        previous: None,
+    })
 }
 
 /// The point from which a resumed peer continues.
@@ -206,7 +206,6 @@ struct ResumePoint {
     has_all_events: bool,
     start: MailboxStart,
     last_id: u64,
-    acked_seq: u64,
 }
 
 async fn find_resume_point(
@@ -238,9 +237,12 @@ async fn find_resume_point(
         return Ok(ResumePoint {
             state,
             has_all_events,
-            start: MailboxStart { mailbox_version: page.mailbox_version, seq: since },
+            start: MailboxStart {
+                mailbox_version: page.mailbox_version,
+                seq: since,
+                acked_seq: page.acked_seq,
+            },
             last_id: page.last_id,
-            acked_seq: page.acked_seq,
             page: Some(page),
         });
     }
@@ -250,9 +252,8 @@ async fn find_resume_point(
         state: Arc::new(renewed.state),
         page: None,
         has_all_events: false,
-        start: MailboxStart { mailbox_version: renewed.mailbox_version, seq: renewed.base_seq },
+        start: MailboxStart::acknowledged_up_to(renewed.mailbox_version, renewed.base_seq),
         last_id: renewed.last_id,
-        acked_seq: renewed.base_seq,
     })
 }
 

@@ -16,10 +16,11 @@ use signalbox_rooms::{
 
 use super::{
     disconnect::{fenced_close_code, left_close_code},
-    join::{MailboxStart, build_joined},
+    join::build_joined,
     resync::{ResyncResult, reclaim_peer},
     state::ConnectionState,
 };
+use crate::registry::MailboxStart;
 
 /// How often the state may change during one resync before it is tried again later.
 const MAX_LOBBY_ATTEMPTS: usize = 4;
@@ -77,7 +78,7 @@ async fn join_from_lobby(
     let (node, room, peer) = (state.node, state.room, state.peer);
     let context = node.registry.context();
     let (mut member, mut known) = (member.clone(), known.clone());
-    let mut start = MailboxStart { mailbox_version: page.mailbox_version, seq: 0 };
+    let mut start = MailboxStart::acknowledged_up_to(page.mailbox_version, 0);
     let is_whole = page.is_contiguous_after(0);
     if page.dropped_seq > 0 {
         // `joined` stands for dropped events, so it must not be older than they are.
@@ -92,7 +93,7 @@ async fn join_from_lobby(
             return Ok(ResyncResult::MustClose(CloseCode::SessionGone));
         };
         member = found.clone();
-        start = MailboxStart { mailbox_version: renewed.mailbox_version, seq: renewed.base_seq };
+        start = MailboxStart::acknowledged_up_to(renewed.mailbox_version, renewed.base_seq);
         known = Arc::new(renewed.state);
     }
     context.metrics.joins.inc();

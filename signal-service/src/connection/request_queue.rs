@@ -23,7 +23,8 @@ use signalbox_rooms::{
 use super::request_answers::{duplicate_ack, forward_answer, unavailable_answer, unavailable_without_id};
 use crate::{
     registry::{
-        ForwardResult, LocalPeer, LocalRoom, OutgoingMessage, SenderProgress, append_messages, forward_direct,
+        ForwardResult, LocalPeer, LocalRoom, MailboxStart, OutgoingMessage, SenderProgress, append_messages,
+        forward_direct,
     },
     socket_budget::BufferBytes,
 };
@@ -303,11 +304,11 @@ impl RequestQueue {
         self.may_confirm_alone = true;
     }
 
-    /// The mailbox was replaced: it begins after `seq`.
-    pub(super) fn reset_mailbox(&mut self, seq: u64) {
+    /// The client got a new first frame: it has the entries up to `start.seq`.
+    pub(super) fn reset_mailbox(&mut self, start: MailboxStart) {
         self.mailbox_was_renewed = true;
-        self.received_seq = self.received_seq.map(|_| seq);
-        self.acked_seq = seq;
+        self.received_seq = self.received_seq.map(|_| start.seq);
+        self.acked_seq = start.acked_seq;
     }
 
     /// Records that the client has all entries up to `seq`. Returns false if no such entry was

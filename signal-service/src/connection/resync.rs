@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use super::{
     disconnect::{fenced_close_code, left_close_code},
-    join::{MailboxStart, build_joined},
+    join::build_joined,
     state::ConnectionState,
 };
+use crate::registry::MailboxStart;
 
 /// How often the state may change during one resync before it is tried again later.
 const MAX_RESYNC_ATTEMPTS: usize = 8;
@@ -144,7 +145,7 @@ async fn send_snapshot(
     let known = room.refresh_view().await?;
     let Some(member) = known.members.get(&peer.id) else { return Ok(false) };
     let member = state.token.apply_to_member(member.clone());
-    let start = MailboxStart { mailbox_version: page.mailbox_version, seq: since };
+    let start = MailboxStart { mailbox_version: page.mailbox_version, seq: since, acked_seq: page.acked_seq };
     let joined = build_joined(node, room, peer, &member, &known, start, state.handle_generation);
     let resumed = ServerMessage::Resumed { joined, recovered: false, last_id: page.last_id };
     state.begin_mailbox(member, &resumed, &known.replication_id, start);
@@ -161,7 +162,7 @@ async fn renew_mailbox(state: &mut ConnectionState<'_>) -> Result<(), StoreUnava
     let Some(renewed) = renewed else { return Ok(()) };
     let Some(member) = renewed.state.members.get(&peer.id) else { return Ok(()) };
     let member = state.token.apply_to_member(member.clone());
-    let start = MailboxStart { mailbox_version: renewed.mailbox_version, seq: renewed.base_seq };
+    let start = MailboxStart::acknowledged_up_to(renewed.mailbox_version, renewed.base_seq);
     let joined = build_joined(node, room, peer, &member, &renewed.state, start, state.handle_generation);
     let resumed = ServerMessage::Resumed { joined, recovered: false, last_id: renewed.last_id };
     context.metrics.mailboxes_renewed.inc();

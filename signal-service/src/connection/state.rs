@@ -11,14 +11,12 @@ use signalbox_rooms::room::{Member, ReplicationId};
 use tokio::time::{Duration, Instant};
 
 use super::{
-    connection_token::ConnectionToken,
-    deadlines::ConnectionDeadlines,
-    join::{JoinedPeer, MailboxStart},
+    connection_token::ConnectionToken, deadlines::ConnectionDeadlines, join::JoinedPeer,
     request_queue::RequestQueue,
 };
 use crate::{
     node::SignalNode,
-    registry::{LocalPeer, LocalRoom},
+    registry::{LocalPeer, LocalRoom, MailboxStart},
     usage_meter::ConnectionTimer,
 };
 
@@ -80,8 +78,8 @@ impl<'a> ConnectionState<'a> {
         self.peer.apply_member(&member);
         self.member = member;
         self.deadlines.set_ice_lifetime(Instant::now(), self.node.ice_directory.credential_lifetime());
-        self.peer.open_mailbox(first_frame, replication_id, start.mailbox_version, start.seq);
-        self.queue.reset_mailbox(start.seq);
+        self.peer.open_mailbox(first_frame, replication_id, start);
+        self.queue.reset_mailbox(start);
     }
 
     /// The peer is in the room: counts its time, and its join if that was never counted.

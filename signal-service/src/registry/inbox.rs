@@ -202,8 +202,13 @@ impl EntryRun {
 /// The entries of one peer that were delivered and that the store still counts as waiting, with
 /// their sizes.
 pub(super) struct UnackedEntries {
+    /// The entries that were sent on this connection.
     entries: VecDeque<(u64, usize)>,
     bytes: usize,
+    /// The last entry that the client had before them.
+    first_seq: u64,
+    /// The last entry that the store knows the peer to have.
+    acked_seq: u64,
     max_entries: usize,
     max_bytes: usize,
 }
@@ -212,7 +217,13 @@ impl UnackedEntries {
     /// No entries; the bounds are those of the mailbox.
     pub(super) fn new(limits: &LimitSettings) -> Self {
         let (max_entries, max_bytes) = (limits.backlog as usize, limits.backlog_bytes.0);
-        Self { entries: VecDeque::new(), bytes: 0, max_entries, max_bytes }
+        Self { entries: VecDeque::new(), bytes: 0, first_seq: 0, acked_seq: 0, max_entries, max_bytes }
+    }
+
+    /// Begins after `seq`. The store knows the peer to have the entries up to `acked_seq`, and still
+    /// counts those between the two.
+    pub(super) fn restart(&mut self, seq: u64, acked_seq: u64) {
+        (self.entries, self.bytes, self.first_seq, self.acked_seq) = (VecDeque::new(), 0, seq, acked_seq);
     }
 
     /// Sets the number of entries that the mailbox may hold.
@@ -235,18 +246,30 @@ impl UnackedEntries {
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
+        self.acked_seq = self.acked_seq.max(seq);
+    }
+
+    /// The number of entries that the client had before those of this connection.
+    fn earlier_entries(&self) -> usize {
+        self.first_seq.saturating_sub(self.acked_seq) as usize
     }
 
     /// Whether an ack should be written without waiting for a message: half of a bound is reached.
     pub(super) fn is_ack_due(&self) -> bool {
-        2 * self.entries.len() >= self.max_entries || 2 * self.bytes >= self.max_bytes
+        2 * (self.earlier_entries() + self.entries.len()) >= self.max_entries
+            || 2 * self.bytes >= self.max_bytes
     }
 
     /// The entry in the middle: an ack may go up to it for a client that sends no `received`. The
     /// newer half stays in the mailbox, because the client may lose its socket, and with it the
     /// frames that the network still holds.
     pub(super) fn middle_seq(&self) -> Option<u64> {
-        self.entries.get(self.entries.len() / 2).map(|(seq, _)| *seq)
+        let earlier = self.earlier_entries();
+        let middle = (earlier + self.entries.len()) / 2;
+        match middle.checked_sub(earlier) {
+            None => Some(self.acked_seq + middle as u64 + 1),
+            Some(index) => self.entries.get(index).map(|(seq, _)| *seq),
+        }
     }
 
     /// Whether the outbox shows a slow consumer: its mailbox would soon refuse the messages of
@@ -356,6 +379,24 @@ mod tests {
         assert!(unacked.is_ack_due());
         unacked.acknowledge_up_to(5);
         assert!(!unacked.is_ack_due() && unacked.bytes == 0);
+    }
+
+    #[test]
+    fn entries_that_the_client_had_before_a_resume_count_until_they_are_acknowledged() {
+        let limits = LimitSettings { backlog: 8, ..LimitSettings::default() };
+        let mut unacked = UnackedEntries::new(&limits);
+        unacked.restart(10, 7);
+        assert!(!unacked.is_ack_due());
+        unacked.push_entry(11, 1);
+        assert_eq!((unacked.is_ack_due(), unacked.middle_seq()), (true, Some(10)));
+        unacked.acknowledge_up_to(10);
+        assert!(!unacked.is_ack_due());
+        unacked.restart(15, 10);
+        assert_eq!((unacked.is_ack_due(), unacked.middle_seq()), (true, Some(13)));
+        unacked.acknowledge_up_to(13);
+        assert!(!unacked.is_ack_due());
+        (16..=20).for_each(|seq| unacked.push_entry(seq, 1));
+        assert_eq!(unacked.middle_seq(), Some(17));
     }
 
     proptest! {

@@ -83,6 +83,24 @@ struct DeliveryState {
     close_code: Option<CloseCode>,
 }
 
+/// The mailbox and the seq after which its entries follow a first frame.
+#[derive(Debug, Clone, Copy)]
+pub struct MailboxStart {
+    /// The version of the mailbox.
+    pub mailbox_version: u64,
+    /// The last entry that the client has.
+    pub seq: u64,
+    /// The last entry that the store knows the peer to have.
+    pub acked_seq: u64,
+}
+
+impl MailboxStart {
+    /// The store knows that the client has everything up to `seq`.
+    pub fn acknowledged_up_to(mailbox_version: u64, seq: u64) -> Self {
+        Self { mailbox_version, seq, acked_seq: seq }
+    }
+}
+
 /// The work that the task of a connection finds when it is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PendingWork {
@@ -280,21 +298,15 @@ impl LocalPeer {
         self.is_in_lobby.load(Ordering::Relaxed)
     }
 
-    /// Sends the first frame, then the entries after `seq` that have come already.
-    pub fn open_mailbox(
-        &self,
-        first: &ServerMessage,
-        replication_id: &ReplicationId,
-        mailbox_version: u64,
-        seq: u64,
-    ) {
+    /// Sends the first frame, then the entries after `start.seq` that have come already.
+    pub fn open_mailbox(&self, first: &ServerMessage, replication_id: &ReplicationId, start: MailboxStart) {
         let mut state = self.lock_delivery();
         let json = first.to_json();
         self.send_locked(&mut state, std::iter::once(json.as_bytes()));
         state.replication_id = replication_id.clone();
-        state.unacked.acknowledge_up_to(u64::MAX);
-        self.written_seq.store(seq, Ordering::Relaxed);
-        let run = state.inbox.open_mailbox(mailbox_version, seq);
+        state.unacked.restart(start.seq, start.acked_seq);
+        self.written_seq.store(start.seq, Ordering::Relaxed);
+        let run = state.inbox.open_mailbox(start.mailbox_version, start.seq);
         self.send_entries(&mut state, &run);
     }
 

@@ -19,6 +19,6 @@ mod room_registry;
 pub use forward::{
     ForwardResult, OutgoingMessage, PayloadRange, SenderProgress, append_messages, forward_direct,
 };
-pub use local_peer::{LocalPeer, PendingWork};
+pub use local_peer::{LocalPeer, MailboxStart, PendingWork};
 pub use local_room::LocalRoom;
 pub use room_registry::RoomRegistry;
