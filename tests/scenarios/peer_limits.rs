@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use signalbox_tests::{
     cluster::TestCluster,
     net::within,
-    peer::{ResumeState, TestPeer},
+    peer::{ResumeState, TestConnection, TestPeer},
 };
 use tokio::time::{Instant, timeout};
 
@@ -35,6 +35,16 @@ async fn send_burst(sender: &TestPeer, target: &str) {
     let _ = timeout(ROUND_LIMIT, sender.wait_closed()).await;
 }
 
+/// Mallory had one burst and the rate in this time.
+async fn assert_burst_is_not_renewed(alice: &TestPeer, bob: &TestPeer, elapsed: Duration) {
+    alice.message(bob, json!("fence")).await;
+    bob.next_where("the fence", |frame| frame["data"] == "fence").await;
+    let accepted = bob.take_unread().await.iter().filter(|frame| frame["type"] == "message").count();
+    let limit = BURST + RATE * elapsed.as_secs_f64() + 5.0;
+    assert!((accepted as f64) <= limit, "{accepted} messages in {elapsed:?}, at most {limit:.0} are allowed");
+    assert!(accepted >= 300, "a burst is allowed: {accepted}");
+}
+
 on_each_store! {
     /// Mallory sends a burst, drops the socket and resumes, on the nodes in turn.
     async fn a_resume_does_not_renew_the_burst(cluster, [super::WINDOW]) {
@@ -50,12 +60,31 @@ on_each_store! {
         send_burst(&mallory, bob.id()).await;
         let elapsed = start.elapsed();
         drop(mallory.disconnect().await);
-        alice.message(&bob, json!("fence")).await;
-        bob.next_where("the fence", |frame| frame["data"] == "fence").await;
-        let accepted = bob.take_unread().await.iter().filter(|frame| frame["type"] == "message").count();
-        let limit = BURST + RATE * elapsed.as_secs_f64() + 5.0;
-        assert!((accepted as f64) <= limit, "{accepted} messages in {elapsed:?}, at most {limit:.0} are allowed");
-        assert!(accepted >= 300, "a burst is allowed: {accepted}");
+        assert_burst_is_not_renewed(&alice, &bob, elapsed).await;
+    }
+
+    /// Mallory joins as a new peer, on the nodes in turn, always with the same token. Her peers leave,
+    /// or lose their sockets.
+    async fn a_join_with_the_same_token_does_not_renew_the_burst(cluster, [super::WINDOW]) {
+        for leaves in [true, false] {
+            let room = cluster.room(if leaves { "left" } else { "detached" });
+            let (alice, bob) = room.join2().await;
+            let token = room.token(json!({"user": "mallory"})).await;
+            let start = Instant::now();
+            for round in 0..ROUNDS {
+                let node = &cluster.nodes[round % cluster.nodes.len()];
+                let mallory = TestConnection::open(node.address, &token).await.into_peer().await;
+                send_burst(&mallory, bob.id()).await;
+                // Only the frames of the first burst are all read before the leave.
+                if leaves && round == 0 {
+                    mallory.leave().await;
+                } else {
+                    let id = mallory.disconnect().await.peer_id;
+                    alice.next_where("its end", |frame| frame["type"] == "peer-detached" && frame["peerId"] == id).await;
+                }
+            }
+            assert_burst_is_not_renewed(&alice, &bob, start.elapsed()).await;
+        }
     }
 
     /// Mallory has no permission and loops takeovers.

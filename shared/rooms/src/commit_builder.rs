@@ -56,8 +56,8 @@ pub fn build_commit(
     let written: Vec<&PeerId> =
         if state.version == 0 { next.keys().collect() } else { decision.written_peers.iter().collect() };
     let known_before = decision.removed_peers.iter().filter(|peer| before.contains_key(*peer));
-    let removed =
-        known_before.filter_map(|peer| Some((peer.clone(), *decision.next_state.tombstones.get(peer)?)));
+    let tombstones = &decision.next_state.tombstones;
+    let removed = known_before.filter_map(|peer| Some((peer.clone(), tombstones.get(peer)?.clone())));
     let ends_at = decision.next_state.ends_at;
     let (nodes_before, nodes_after) = (state.owner_nodes(), decision.next_state.owner_nodes());
     let is_listed = |node: &NodeId| state.version > 0 && nodes_before.contains(node);

@@ -39,7 +39,7 @@ pub(super) struct JoinedPeer {
     pub(super) last_id: u64,
     /// The last entry up to which the store knows that the peer has it.
     pub(super) acked_seq: u64,
-    /// The peer and the epoch of the connection before this one; none for a join.
+    /// The peer and the epoch of the connection of this grant before this one.
     pub(super) previous: Option<(PeerId, u64)>,
 }
 
@@ -103,7 +103,11 @@ async fn commit_join(
     let generation = member.generation;
     // Without a tombstone the store has forgotten the old peer, and its last epoch is unknown.
     let last_epoch = |old: &PeerId| state.tombstones.get(old).map_or(0, |tombstone| tombstone.epoch);
-    let previous = old_peer.map(|old| (old.clone(), last_epoch(old)));
+    let previous = match old_peer {
+        Some(old) => Some((old.clone(), last_epoch(old))),
+        // A peer of the same grant may have used up the rate limit on another node.
+        None => state.last_left_of_grant(member.token.grant()),
+    };
     if member.waiting {
         let waiting = enter_lobby(node, room, peer, member, &state, generation, false);
         return Ok(JoinedPeer { previous, ..waiting });

@@ -88,9 +88,10 @@ impl<'a> DecisionBatch<'a> {
     ) {
         let member = self.decision.next_state.members.remove(peer);
         let (epoch, waiting) = member.as_ref().map_or((0, false), |member| (member.epoch, member.waiting));
+        let token = member.as_ref().map(|member| member.token.clone());
         self.decision.removed_members.extend(member.map(|member| (peer.clone(), member)));
         let expires_at = self.now + self.policy.resume_window_ms;
-        let tombstone = Tombstone { epoch, reason: tombstone_reason, expires_at };
+        let tombstone = Tombstone { epoch, reason: tombstone_reason, token, expires_at };
         self.decision.next_state.tombstones.insert(peer.clone(), tombstone);
         self.decision.written_peers.remove(peer);
         self.decision.removed_peers.insert(peer.clone());

@@ -45,12 +45,14 @@ pub struct RoomState {
 
 /// The record that a peer has left, kept for the resume window: without it, the peer would look
 /// like a peer that the store has forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tombstone {
     /// The last epoch of the peer.
     pub epoch: u64,
     /// Why the peer left.
     pub reason: LeaveReason,
+    /// The id of its token, if it is known.
+    pub token: Option<TokenId>,
     /// Milliseconds since 1970 by the clock of the store.
     pub expires_at: u64,
 }
@@ -220,6 +222,15 @@ impl RoomState {
     /// The number of peers of a user.
     pub fn count_user_peers(&self, user: &UserId) -> usize {
         self.members.values().filter(|member| member.user == *user).count()
+    }
+
+    /// The peer of this grant that has left last within the resume window, and its last epoch.
+    pub fn last_left_of_grant(&self, grant: &str) -> Option<(PeerId, u64)> {
+        let is_of_grant =
+            |tombstone: &Tombstone| tombstone.token.as_ref().is_some_and(|token| token.grant() == grant);
+        let left = self.tombstones.iter().filter(|(_, tombstone)| is_of_grant(tombstone));
+        let (peer, tombstone) = left.max_by_key(|(_, tombstone)| tombstone.expires_at)?;
+        Some((peer.clone(), tombstone.epoch))
     }
 
     /// The nodes that own a member.

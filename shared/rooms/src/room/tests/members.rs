@@ -91,6 +91,18 @@ fn a_connection_reclaims_its_peer_unless_it_is_fenced() {
 }
 
 #[test]
+fn the_last_peer_of_a_grant_is_known_until_its_tombstone_expires() {
+    let room = room_after(&[join_input(1, 1), join_input(2, 2)]);
+    let grant = room.members[&test_peer(1)].token.grant();
+    assert_eq!(room.last_left_of_grant(grant), None, "it has not left");
+    let leave = RoomInput::Leave { peer: test_peer(1), epoch: 1, reason: LeaveReason::Left };
+    let left = decide(&room, 0, &[leave], &TEST_POLICY).next_state;
+    assert_eq!(left.last_left_of_grant(grant), Some((test_peer(1), 1)));
+    let later = decide(&left, 1_000, &[join_input(3, 3)], &TEST_POLICY).next_state;
+    assert_eq!(later.last_left_of_grant(grant), None);
+}
+
+#[test]
 fn a_peer_that_left_cannot_return_but_a_forgotten_peer_can() {
     let room = room_after(&[join_input(1, 1), join_input(2, 2)]);
     let left = decide(

@@ -66,7 +66,8 @@ async fn room_keys(server: &ExclusiveRedis) -> Vec<String> {
     server.keys().await.into_iter().filter(|key| key != redis_keys::PARTITION_COUNT_KEY).collect()
 }
 
-const LEFT_TOMBSTONE: Tombstone = Tombstone { epoch: 1, reason: LeaveReason::Left, expires_at: 0 };
+const LEFT_TOMBSTONE: Tombstone =
+    Tombstone { epoch: 1, reason: LeaveReason::Left, token: None, expires_at: 0 };
 
 /// The deliveries and resyncs for the peers of one node, in order.
 #[derive(Default)]

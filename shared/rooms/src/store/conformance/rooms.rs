@@ -125,10 +125,12 @@ store_tests! {
     an_empty_room_is_deleted_with_all_its_keys(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1]).await;
         backend.append_entries(vec![message_to(2, None, "x")], &state).await.unwrap();
-        let end = Commit { removed_peers: vec![(test_peer(1), LEFT_TOMBSTONE), (test_peer(2), LEFT_TOMBSTONE)], ends_room: true, ..empty_commit(&state) };
+        let with_token = Tombstone { token: Some(TokenId::random().sibling(2)), ..LEFT_TOMBSTONE };
+        let end = Commit { removed_peers: vec![(test_peer(1), LEFT_TOMBSTONE), (test_peer(2), with_token.clone())], ends_room: true, ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &end).await, Ok(CommitResult::Applied(..))));
         let left = backend.load_room().await.unwrap();
         assert!(left.members.is_empty() && left.tombstones.len() == 2, "peers that have left are remembered for a while");
+        assert_eq!((&left.tombstones[&test_peer(1)].token, &left.tombstones[&test_peer(2)].token), (&None, &with_token.token));
         assert!(matches!(backend.store.read_mailbox(&test_room(), &test_reader(1), 0).await, Ok(PeerStatus::Left(_))));
         assert_eq!(backend.append_entries(vec![message_to(2, None, "x")], &state).await.unwrap_err(), AppendError::NotOwner);
         // The resume window passes.

@@ -61,9 +61,8 @@ impl MemoryRoom {
         for (peer, tombstone) in &commit.removed_peers {
             state.members.remove(peer);
             self.mailboxes.remove(peer);
-            state
-                .tombstones
-                .insert(peer.clone(), Tombstone { expires_at: now + limits.resume_window_ms, ..*tombstone });
+            let tombstone = Tombstone { expires_at: now + limits.resume_window_ms, ..tombstone.clone() };
+            state.tombstones.insert(peer.clone(), tombstone);
         }
         for peer in &commit.expired_tombstones {
             state.tombstones.remove(peer);

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use redis::Value;
 use signalbox_protocol::{
     LeaveReason,
-    id::{NodeId, PeerId, RoomId},
+    id::{NodeId, PeerId, RoomId, TokenId},
 };
 use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys, value_text};
 
@@ -57,6 +57,7 @@ fn add_members(call: &mut ScriptCall, room: &RoomId, commit: &Commit) {
     });
     call.add_list(&commit.removed_peers, |call, (peer, tombstone)| {
         call.add_arg(peer.as_str()).add_arg(tombstone.epoch).add_arg(tombstone.reason.as_str());
+        call.add_arg(tombstone.token.as_ref().map_or("", TokenId::as_str));
         call.add_key_index(redis_keys::mailbox_key(room, peer));
     });
     call.add_list(&commit.expired_tombstones, |call, peer| _ = call.add_arg(peer.as_str()));
@@ -163,7 +164,9 @@ pub(super) fn parse_owner(value: &str) -> Option<(Option<NodeId>, u64, u64)> {
 pub(super) fn parse_tombstone(value: &str) -> Option<Tombstone> {
     let mut words = value.split(' ');
     let (epoch, expires_at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some(Tombstone { epoch, expires_at, reason: LeaveReason::parse(words.next()?)? })
+    let reason = LeaveReason::parse(words.next()?)?;
+    let token = words.next().and_then(|token| TokenId::parse(token).ok());
+    Some(Tombstone { epoch, expires_at, reason, token })
 }
 
 /// Reads fields and values of a hash or of a stream entry.

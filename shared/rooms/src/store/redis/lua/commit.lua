@@ -13,7 +13,7 @@
 --       then lists, each after its length:
 --       members to write: peer, record, node or '-', epoch, mailbox version (used if the peer has
 --         no mailbox), handle generation, '1' if the peer waits in the lobby
---       members to remove: peer, epoch, reason, index in KEYS
+--       members to remove: peer, epoch, reason, token id or '', index in KEYS
 --       tombstones to delete: peer · detached members: peer
 --       nodes with their first peer in the room: index in KEYS
 --       nodes without a peer in the room: index in KEYS
@@ -165,8 +165,8 @@ each(function()
   redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
     'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'm:' .. peer, 'n:' .. peer, 'x:' .. peer,
     'y:' .. peer, 'w:' .. peer)
-  local epoch, reason = take(), take()
-  redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason)
+  local epoch, reason, token = take(), take(), take()
+  redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason .. ' ' .. token)
   redis.call('DEL', KEYS[tonumber(take())])
   redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
 end)

@@ -17,7 +17,7 @@
 --   lin replication id · hl time since which all mailboxes belong to that replication id
 --   p:<peer> record (JSON) · o:<peer> "<node or -> <epoch> <mailbox version>"
 --   g:<peer> handle generation that the client has · d:<peer> end of its resume window
---   t:<peer> tombstone: "<epoch> <expiry> <reason>" · w:<peer> the peer waits in the lobby
+--   t:<peer> tombstone: "<epoch> <expiry> <reason> <token id>" · w:<peer> the peer waits in the lobby
 --   l:<peer> highest accepted id · h:<peer> last seq · a:<peer> acknowledged seq
 --   b:<peer> bytes of messages ever written · c:<peer> the same, acknowledged
 --   m:<peer> messages ever written · n:<peer> messages ever acknowledged
