@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use signalbox_protocol::problem::Problem;
-use signalbox_token::{OpaqueToken, OpaqueTokenKind, RoomClaims, TICKET_LIFE, TokenError};
+use signalbox_token::{OpaqueToken, OpaqueTokenKind, RoomClaims, TICKET_LIFE, TicketHolder, TokenError};
 use utoipa::ToSchema;
 
 use super::{token_issuer::store_problem, validate};
@@ -52,7 +52,8 @@ async fn issue_ticket(
     service.context.refresh_and_check_access(&validate::room_access_subject(&claims, &root)).await?;
     let ticket = OpaqueToken::random();
     let token = token.map_err(TokenError::to_problem)?.to_owned();
-    service.store.put_ticket(&ticket.digest(), token).await.map_err(store_problem)?;
+    let holder = TicketHolder { root, grant: claims.grant().into() };
+    service.store.put_ticket(&ticket.digest(), token, holder).await.map_err(store_problem)?;
     let ticket =
         TicketResponse { ticket: ticket.to_text(OpaqueTokenKind::Ticket), expires_in: TICKET_LIFE.as_secs() };
     Ok((ticket, claims))

@@ -25,7 +25,7 @@ pub use secret::{
     MIN_API_KEY_BYTES, SecretBytes, SharedSecret, WeakSecret, check_secret_digest, check_secret_strength,
 };
 pub use ticket::{
-    MemoryTicketStore, TICKET_LIFE, TicketRedemption, TooManyTickets, USED_TICKET_VALUE, parse_ticket_digest,
+    MemoryTicketStore, TICKET_LIFE, TicketHolder, TicketRedemption, USED_TICKET_VALUE, parse_ticket_digest,
 };
 pub use token_error::TokenError;
 pub use token_kind::TokenKind;

@@ -9,10 +9,13 @@
 //! the store is not an authority.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use signalbox_protocol::CredentialRoot;
 
 use super::{OpaqueToken, OpaqueTokenKind};
 
@@ -52,10 +55,14 @@ pub fn parse_ticket_digest(text: &str) -> Option<String> {
     OpaqueToken::parse(OpaqueTokenKind::Ticket, text).map(|ticket| ticket.digest())
 }
 
-/// The store holds its maximum of tickets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many tickets are not redeemed yet; try again later")]
-pub struct TooManyTickets;
+/// The root and the grant of the token of a ticket. The ticket takes a place of each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TicketHolder {
+    /// The root.
+    pub root: CredentialRoot,
+    /// The grant.
+    pub grant: Box<str>,
+}
 
 /// The tickets of one process in which both services run. Clones share the tickets.
 #[derive(Clone, Default)]
@@ -66,25 +73,24 @@ pub struct MemoryTicketStore {
 
 struct StoredTicket {
     value: Box<str>,
+    holder: TicketHolder,
     expires_ms: u64,
 }
 
 impl MemoryTicketStore {
-    /// Stores a signed token under a digest from `now_ms` (milliseconds since 1970) for [`TICKET_LIFE`].
-    ///
-    /// # Errors
-    /// [`TooManyTickets`].
-    pub fn store_ticket(&self, digest: String, token: String, now_ms: u64) -> Result<(), TooManyTickets> {
+    /// Stores a signed token under a digest from `now_ms` (milliseconds since 1970) for
+    /// [`TICKET_LIFE`]. In a full store, the root that has most tickets loses one, of its grant that
+    /// has most, so that no tenant and no peer takes the places of another.
+    pub fn store_ticket(&self, digest: String, token: String, holder: TicketHolder, now_ms: u64) {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         if tickets.len() >= MAX_TICKETS {
             tickets.retain(|_, ticket| ticket.expires_ms > now_ms);
         }
         if tickets.len() >= MAX_TICKETS {
-            return Err(TooManyTickets);
+            remove_ticket_of_largest(&mut tickets);
         }
         let expires_ms = now_ms + TICKET_LIFE.as_millis() as u64;
-        tickets.insert(digest, StoredTicket { value: token.into(), expires_ms });
-        Ok(())
+        tickets.insert(digest, StoredTicket { value: token.into(), holder, expires_ms });
     }
 
     /// Redeems a ticket.
@@ -104,16 +110,35 @@ impl MemoryTicketStore {
     }
 }
 
+/// Removes the oldest ticket of the grant that has most, of the root that has most.
+fn remove_ticket_of_largest(tickets: &mut HashMap<String, StoredTicket>) {
+    let (mut of_root, mut of_holder) = (HashMap::<_, usize>::new(), HashMap::<_, usize>::new());
+    for StoredTicket { holder, .. } in tickets.values() {
+        *of_root.entry(&holder.root).or_default() += 1;
+        *of_holder.entry(holder).or_default() += 1;
+    }
+    let oldest = tickets.iter().max_by_key(|(_, StoredTicket { holder, expires_ms, .. })| {
+        (of_root[&holder.root], of_holder[holder], Reverse(*expires_ms))
+    });
+    if let Some(digest) = oldest.map(|(digest, _)| digest.clone()) {
+        tickets.remove(&digest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const TOKEN: &str = "header.claims.signature";
 
+    fn holder(root: &str, grant: &str) -> TicketHolder {
+        TicketHolder { root: CredentialRoot::parse(root).unwrap(), grant: grant.into() }
+    }
+
     #[test]
     fn a_ticket_can_be_redeemed_once_within_its_life() {
         let store = MemoryTicketStore::default();
-        store.store_ticket("a".to_owned(), TOKEN.to_owned(), 1_000).unwrap();
+        store.store_ticket("a".to_owned(), TOKEN.to_owned(), holder("key:backend", "g"), 1_000);
         let is_token = |redemption| redemption == TicketRedemption::Token(TOKEN.into());
         assert!(is_token(store.peek_ticket("a", 1_000)));
         assert!(is_token(store.clone().redeem_ticket("a", 30_999)));
@@ -124,12 +149,19 @@ mod tests {
     }
 
     #[test]
-    fn a_full_store_rejects_tickets_until_old_ones_expire() {
+    fn a_flood_of_tickets_replaces_those_of_its_own_root_and_grant() {
         let store = MemoryTicketStore::default();
-        for n in 0..MAX_TICKETS {
-            store.store_ticket(n.to_string(), TOKEN.to_owned(), 0).unwrap();
+        let put = |digest: String, root: &str, grant: &str, now_ms| {
+            store.store_ticket(digest, TOKEN.to_owned(), holder(root, grant), now_ms);
+        };
+        put("globex".to_owned(), "key:globex", "g", 0);
+        put("acme".to_owned(), "key:acme", "other", 0);
+        for n in 0..MAX_TICKETS + 2 {
+            put(n.to_string(), "key:acme", "flood", 1 + n as u64);
         }
-        assert_eq!(store.store_ticket("x".to_owned(), TOKEN.to_owned(), 29_999), Err(TooManyTickets));
-        assert_eq!(store.store_ticket("x".to_owned(), TOKEN.to_owned(), 30_000), Ok(()));
+        let is_kept = |digest: &str| store.peek_ticket(digest, 29_999) != TicketRedemption::Unknown;
+        assert!(is_kept("globex") && is_kept("acme"));
+        let kept = (0..MAX_TICKETS + 2).filter(|n| is_kept(&n.to_string()));
+        assert_eq!(kept.min(), Some(4), "the oldest tickets of the flood are replaced");
     }
 }

@@ -10,7 +10,8 @@ use signalbox_protocol::{
 use signalbox_redis::{RedisClient, redis_keys};
 use signalbox_tests::redis_kind::{ExclusiveRedis, REDIS_KINDS};
 use signalbox_token::{
-    MemoryTicketStore, OpaqueToken, SecretBytes, SharedSecret, TicketRedemption, USED_TICKET_VALUE,
+    MemoryTicketStore, OpaqueToken, SecretBytes, SharedSecret, TicketHolder, TicketRedemption,
+    USED_TICKET_VALUE,
 };
 
 use super::{
@@ -86,6 +87,10 @@ impl RefreshChain {
         let next = derive_successor(self.tokens.last().unwrap(), &self.salt);
         self.tokens.push(next);
     }
+}
+
+fn ticket_holder() -> TicketHolder {
+    TicketHolder { root: CredentialRoot::App, grant: "g".into() }
 }
 
 fn holder(root: &str, user: &str) -> FamilyHolder {
@@ -231,7 +236,7 @@ async fn fifty_concurrent_uses_get_the_same_successor() {
 async fn ticket_is_stored_under_its_digest_until_it_expires() {
     for StoreUnderTest { label, store, redis, tickets } in stores_under_test().await {
         let (ticket, token) = (OpaqueToken::random(), "header.claims.signature");
-        store.put_ticket(&ticket.digest(), token.to_owned()).await.unwrap();
+        store.put_ticket(&ticket.digest(), token.to_owned(), ticket_holder()).await.unwrap();
         let Some(redis) = redis else {
             assert!(
                 tickets.redeem_ticket(&ticket.digest(), clock::now_ms())
@@ -442,7 +447,7 @@ async fn every_redis_key_has_a_ttl() {
         let guess =
             RefreshRotation { presented_digest: OpaqueToken::random().digest(), ..dead.rotation(0, 0) };
         store.rotate_refresh_token(&guess).await.unwrap();
-        store.put_ticket(&OpaqueToken::random().digest(), "{}".to_owned()).await.unwrap();
+        store.put_ticket(&OpaqueToken::random().digest(), "{}".to_owned(), ticket_holder()).await.unwrap();
         store.put_invite(new_invite(&room, 1, 30 * DAY_MS)).await.unwrap();
         // A short invite does not shorten the life of the key.
         store.put_invite(new_invite(&room, 1, 1_000)).await.unwrap();

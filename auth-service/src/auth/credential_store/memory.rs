@@ -10,7 +10,7 @@ use std::{
 
 use signalbox_protocol::id::{CallerId, RoomId};
 use signalbox_redis::redis_keys;
-use signalbox_token::MemoryTicketStore;
+use signalbox_token::{MemoryTicketStore, TicketHolder};
 
 use super::{
     contract::{
@@ -115,13 +115,8 @@ impl MemoryCredentialStore {
         Self { tickets, limits, families: Mutex::default(), invites: Mutex::default() }
     }
 
-    pub(super) fn put_ticket(
-        &self,
-        digest: &str,
-        token: String,
-        now_ms: u64,
-    ) -> Result<(), CredentialStoreError> {
-        self.tickets.store_ticket(digest.to_owned(), token, now_ms).map_err(|_| CredentialStoreError::Full)
+    pub(super) fn put_ticket(&self, digest: &str, token: String, holder: TicketHolder, now_ms: u64) {
+        self.tickets.store_ticket(digest.to_owned(), token, holder, now_ms);
     }
 
     pub(super) fn start_family(

@@ -20,7 +20,7 @@ mod redis;
 use std::sync::Arc;
 
 use signalbox_protocol::{clock, id::RoomId};
-use signalbox_token::MemoryTicketStore;
+use signalbox_token::{MemoryTicketStore, TicketHolder};
 
 use contract::{
     CredentialLimits, CredentialStoreError, Invite, InviteUse, NewInvite, NewRefreshFamily, RefreshFamily,
@@ -45,13 +45,22 @@ impl CredentialStore {
         Self::Memory(Arc::new(MemoryCredentialStore::new(tickets, limits)))
     }
 
-    /// Stores a ticket: the signed token that it stands for, under its digest.
+    /// Stores a ticket: the signed token that it stands for, under its digest. The holder takes a place
+    /// in memory; in Redis a ticket only has its short life.
     ///
     /// # Errors
     /// [`CredentialStoreError`]
-    pub async fn put_ticket(&self, digest: &str, token: String) -> Result<(), CredentialStoreError> {
+    pub async fn put_ticket(
+        &self,
+        digest: &str,
+        token: String,
+        holder: TicketHolder,
+    ) -> Result<(), CredentialStoreError> {
         match self {
-            Self::Memory(store) => store.put_ticket(digest, token, clock::now_ms()),
+            Self::Memory(store) => {
+                store.put_ticket(digest, token, holder, clock::now_ms());
+                Ok(())
+            }
             Self::Redis(store) => store.put_ticket(digest, &token).await,
         }
     }
