@@ -306,7 +306,8 @@ async fn the_playbook_of_a_leaked_api_key_leaves_the_attacker_nothing() {
     // The innocent peers noticed nothing.
     for peer in [alice, bob] {
         peer.ping().await;
-        assert!(peer.take_unread().await.is_empty());
+        let unread = peer.take_unread().await;
+        assert!(unread.is_empty(), "{unread:?}");
     }
     alice.send_acked(json!({"type": "message", "to": bob.id(), "data": "undisturbed"})).await;
     assert_eq!(bob.next_message().await.data, Some(json!("undisturbed")));
