@@ -340,7 +340,8 @@ impl AdmissionControl {
     /// Verifies a room token. A token whose key is unknown waits for the published keys.
     ///
     /// # Errors
-    /// 401 with the code of the defect; 503 `unavailable` before the first key set has come.
+    /// 401 with the code of the defect; 503 `unavailable` if its key is unknown and the keys cannot be
+    /// fetched.
     pub async fn verify_room_token(&self, token: &str) -> Result<RoomToken, Problem> {
         let claims = self.verify_with(token, TokenVerifier::verify_room_token).await?;
         let bytes = decode_token(token).ok_or_else(|| TokenError::Malformed.to_problem())?;
@@ -354,8 +355,8 @@ impl AdmissionControl {
         verify: fn(&TokenVerifier, &str, u64) -> Result<RoomClaims, TokenError>,
     ) -> Result<RoomClaims, Problem> {
         let mut verified = verify(&self.verifier, token, clock::now_s());
-        if verified.as_ref().is_err_and(|error| *error == TokenError::BadSignature) {
-            self.token_keys.fetch_missing_key(token).await?;
+        if let Err(refusal @ (TokenError::BadSignature | TokenError::KeysUnavailable)) = verified {
+            self.token_keys.fetch_missing_key(token, refusal).await?;
             verified = verify(&self.verifier, token, clock::now_s());
         }
         verified.map_err(TokenError::to_problem)

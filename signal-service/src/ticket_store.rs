@@ -67,10 +67,12 @@ async fn call_ticket_key(
     command: &redis::Cmd,
 ) -> Result<TicketRedemption, Problem> {
     let unavailable =
-        |_| Problem::new(503, "unavailable", "the store does not answer; keep the ticket and try again");
+        |_: signalbox_redis::RedisUnavailable| Problem::new(503, "unavailable", "the store does not answer; keep the ticket and try again");
     Ok(match client.run_key_command(key, command).await.map_err(unavailable)? {
         Value::BulkString(bytes) => TicketRedemption::from_stored(std::str::from_utf8(&bytes).ok()),
-        _ => TicketRedemption::Unknown,
+        Value::Nil => TicketRedemption::Unknown,
+        // A reply that this release does not understand says nothing about the ticket.
+        _ => return Err(unavailable(signalbox_redis::RedisUnavailable)),
     })
 }
 

@@ -23,8 +23,8 @@ use crate::node_metrics::NodeMetrics;
 /// The shortest time from one fetch to the next: tokens with unknown keys cost an attacker nothing.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an upgrade with an unknown key waits for a fetch.
-const MAX_KEY_WAIT: Duration = Duration::from_millis(500);
+/// How long a token with an unknown key waits until the next fetch begins and has ended.
+const MAX_KEY_WAIT: Duration = Duration::from_millis(1_500);
 
 /// The number of upgrades that may wait at the same time; further ones are refused at once.
 const MAX_WAITING_UPGRADES: usize = 256;
@@ -90,7 +90,7 @@ impl TokenKeys {
             max_age: None,
             min_fetch_interval: MIN_FETCH_INTERVAL.min(refresh_after),
             max_retry_delay: MAX_RETRY_DELAY,
-            max_start_delay: MAX_KEY_WAIT,
+            max_start_delay: MIN_FETCH_INTERVAL,
             max_wait: MAX_KEY_WAIT,
             max_waiting: MAX_WAITING_UPGRADES,
         };
@@ -149,17 +149,17 @@ impl TokenKeys {
         }
     }
 
-    /// Fetches the keys again, because no known key has signed this token.
+    /// Fetches the keys again, because no known key has signed this token: `refusal`.
     ///
     /// # Errors
-    /// 401 `token_bad_signature` if another fetch cannot help; 503 `unavailable` while no set has
-    /// come and the token may be valid.
-    pub async fn fetch_missing_key(&self, token: &str) -> Result<(), Problem> {
+    /// `refusal` if another fetch cannot help; 503 `unavailable` if the keys cannot be fetched now,
+    /// because the token may be valid.
+    pub async fn fetch_missing_key(&self, token: &str, refusal: TokenError) -> Result<(), Problem> {
         let published = self.published.as_ref().filter(|_| self.verifier.is_key_missing(token));
-        let Some(published) = published else { return Err(TokenError::BadSignature.to_problem()) };
+        let Some(published) = published else { return Err(refusal.to_problem()) };
         let was_fetched = published.cache.refresh(published.now_ms()).await;
         self.check_ready()?;
-        if was_fetched { Ok(()) } else { Err(TokenError::BadSignature.to_problem()) }
+        if was_fetched { Ok(()) } else { Err(TokenError::KeysUnavailable.to_problem()) }
     }
 }
 
@@ -219,6 +219,7 @@ impl KeySetSource for KeySetFetcher {
                 Some(())
             }
             Err(error) => {
+                self.verifier.keep_published_keys();
                 if log.failures == 0 {
                     tracing::warn!(
                         event = "jwks_unavailable",

@@ -109,19 +109,20 @@ async fn rotating_the_signing_key_under_load_closes_no_socket_and_refuses_no_tok
     cluster.audit();
 }
 
-/// Sends an upgrade with a token of an unknown key. Returns the time until its refusal.
-async fn time_refusal_of_unknown_key(node: &Process) -> Duration {
+/// Sends an upgrade with a token of an unknown key while the keys cannot be fetched: the token may be
+/// valid. Returns the time until the answer.
+async fn time_answer_to_unknown_key(node: &Process) -> Duration {
     let token = TokenBuilder::valid("r", "mallory").kid("unknown").sign_ed25519();
     let start = Instant::now();
     Request::upgrade(format!("/ws/signal?token={token}"))
         .send(node.address)
         .await
-        .assert_problem(401, "token_bad_signature");
+        .assert_problem(503, "unavailable");
     start.elapsed()
 }
 
 #[tokio::test]
-async fn during_an_auth_outage_sockets_work_known_keys_join_and_unknown_keys_are_refused_fast() {
+async fn during_an_auth_outage_sockets_work_known_keys_join_and_unknown_keys_are_told_to_retry() {
     let long = LoadedConfig::read_environment().contains_key("SIGNALBOX_TEST_LONG");
     let outage = Duration::from_secs(if long { 30 } else { 6 });
     let mut cluster = KeyedCluster::start(&[("AUTH__JWKS_TTL", "2s")]).await;
@@ -139,10 +140,10 @@ async fn during_an_auth_outage_sockets_work_known_keys_join_and_unknown_keys_are
         alice.message(&bob, json!("still here")).await;
         assert_eq!(bob.next_message().await.data, Some(json!("still here")));
         // Many concurrent upgrades, because they share one throttled refresh of the key set.
-        let upgrades = (0..20).map(|number| time_refusal_of_unknown_key(&cluster.nodes[number % 2]));
+        let upgrades = (0..20).map(|number| time_answer_to_unknown_key(&cluster.nodes[number % 2]));
         slowest = slowest.max(join_all(upgrades).await.into_iter().max().unwrap());
     }
-    assert!(slowest < Duration::from_secs(1), "an unknown key was refused after {slowest:?}");
+    assert!(slowest < Duration::from_secs(1), "an unknown key was answered after {slowest:?}");
     let peers =
         join_all(tokens.iter().enumerate().map(|(number, token)| join(&cluster.nodes[number % 2], token)));
     assert_eq!(peers.await.len(), 100);

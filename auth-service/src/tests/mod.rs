@@ -10,6 +10,7 @@ mod ice;
 mod invites;
 mod jwks;
 mod openapi;
+mod outage;
 mod principals;
 mod provenance;
 mod refresh;
@@ -140,6 +141,13 @@ impl TestService {
         let response = call_service(&app, request.to_request()).await;
         let status = response.status().as_u16();
         (status, serde_json::from_slice(&read_body(response).await).unwrap_or_default())
+    }
+
+    /// The `Retry-After` of the answer.
+    async fn retry_after(&self, request: TestRequest) -> Option<String> {
+        let app = init_service(App::new().configure(configure(self.state.clone()))).await;
+        let response = call_service(&app, request.to_request()).await;
+        response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned())
     }
 
     /// Requests a token with the API key of the backend.

@@ -37,7 +37,7 @@ use crate::{
 
 /// What a limited key may do with an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expectation {
+pub(super) enum Expectation {
     /// In its rooms only: 403 `room_not_allowed` in another room.
     OwnRooms,
     /// As `OwnRooms`; without a room the request concerns the whole server: 403 `room_limited`.
@@ -55,7 +55,7 @@ enum Expectation {
 use Expectation::{Filtered, OwnRooms, OwnRoomsOrRefused, PassesLimitOn, Refused, TakesNoKey};
 
 /// The expectation of an operation, and its body for a room; `null` is no body.
-fn expectation(operation: &str, room: &str) -> Option<(Expectation, Value)> {
+pub(super) fn expectation(operation: &str, room: &str) -> Option<(Expectation, Value)> {
     Some(match operation {
         "POST /auth/token" => (OwnRooms, json!({ "room": room, "user": "u" })),
         "POST /api/rooms" => (OwnRooms, json!({ "id": room })),
@@ -143,7 +143,7 @@ async fn call(service: &TestService, proof: &str, method: &str, path: &str, body
     service.call(if body.is_null() { request } else { request.set_json(body).insert_header(length) }).await
 }
 
-fn concrete_path(path: &str, room: &str) -> String {
+pub(super) fn concrete_path(path: &str, room: &str) -> String {
     path.replace("{peer}/{verb}", &format!("{:032x}/admit", 7))
         .replace("{verb}", "lock")
         .replace("{room}", room)

@@ -138,8 +138,8 @@ impl<S: KeySetSource> JwksCache<S> {
         self.lock_state().keys.is_none() || self.age(now_ms) > self.settings.refresh_after
     }
 
-    /// Waits for the fetch that runs, or for a new one. Returns false if no fetch ends within the
-    /// bounds.
+    /// Waits for the fetch that runs, or for a new one. Returns whether a fetch has succeeded within
+    /// the bounds. If not, a key that is missing may exist.
     pub async fn refresh(self: &Arc<Self>, now_ms: u64) -> bool {
         let waiting = self.waiting_callers.fetch_add(1, Ordering::Relaxed);
         let _guard = WaitGuard(&self.waiting_callers);
@@ -147,7 +147,8 @@ impl<S: KeySetSource> JwksCache<S> {
         if waiting >= self.settings.max_waiting || !self.start_fetch(now_ms) {
             return false;
         }
-        timeout(self.settings.max_wait, finished.changed()).await.is_ok_and(|changed| changed.is_ok())
+        let has_ended = timeout(self.settings.max_wait, finished.changed()).await;
+        has_ended.is_ok_and(|changed| changed.is_ok()) && self.lock_state().failures == 0
     }
 
     /// Fetches the keys whenever they are due, for ever. `now_ms` reads the clock.
@@ -169,7 +170,8 @@ impl<S: KeySetSource> JwksCache<S> {
         }
     }
 
-    /// Starts a fetch if none runs. Returns false if `min_fetch_interval` does not allow one soon.
+    /// Starts a fetch if none runs. Returns false if `min_fetch_interval` does not allow one soon. The
+    /// source that has just failed is not waited for.
     fn start_fetch(self: &Arc<Self>, now_ms: u64) -> bool {
         let mut state = self.lock_state();
         if state.is_fetching {
@@ -178,7 +180,8 @@ impl<S: KeySetSource> JwksCache<S> {
         let min_interval_ms = self.settings.min_fetch_interval.as_millis() as u64;
         let start_ms = state.started_ms.map_or(now_ms, |started| now_ms.max(started + min_interval_ms));
         let delay = Duration::from_millis(start_ms - now_ms);
-        if delay > self.settings.max_start_delay {
+        let has_failed = state.failures > 0 && !delay.is_zero();
+        if has_failed || delay > self.settings.max_start_delay {
             return false;
         }
         (state.is_fetching, state.started_ms) = (true, Some(start_ms));
@@ -268,7 +271,7 @@ mod tests {
         let cache = JwksCache::new(FakeSource::default(), SETTINGS);
         assert!(cache.refresh(0).await && !cache.is_refresh_due(300_000));
         cache.source().is_down.store(true, Ordering::Relaxed);
-        assert!(cache.is_refresh_due(300_001) && cache.refresh(300_001).await);
+        assert!(cache.is_refresh_due(300_001) && !cache.refresh(300_001).await, "the fetch has failed");
         assert_eq!((keys(&cache, 3_600_000), keys(&cache, 3_600_001)), (Some(1), None));
     }
 
@@ -288,6 +291,19 @@ mod tests {
         assert!(cache.refresh(0).await);
         assert!(!cache.refresh(9_499).await && cache.refresh(9_500).await);
         assert_eq!(keys(&cache, 10_000), Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_has_just_failed_is_not_waited_for() {
+        let settings = JwksCacheSettings { max_start_delay: Duration::from_secs(10), ..SETTINGS };
+        let cache = JwksCache::new(FakeSource::default(), settings);
+        cache.source().is_down.store(true, Ordering::Relaxed);
+        let start = Instant::now();
+        assert!(!cache.refresh(0).await && !cache.refresh(5_000).await);
+        assert_eq!((start.elapsed(), cache.source().fetches.load(Ordering::Relaxed)), (Duration::ZERO, 1));
+        cache.source().is_down.store(false, Ordering::Relaxed);
+        assert!(cache.refresh(10_000).await && cache.refresh(15_000).await);
+        assert_eq!(keys(&cache, 20_000), Some(3));
     }
 
     #[tokio::test(start_paused = true)]

@@ -84,7 +84,7 @@ impl RemoteRoom {
     async fn change(self, input: RoomInput) -> InputResult {
         let batch = InputBatch { inputs: vec![input], request_ids: vec![None] };
         let result = commit_inputs(&Arc::new(self), &batch).await.map_err(|_| StoreUnavailable)?;
-        let outcome = result.outcomes.first().copied().unwrap_or(InputOutcome::PeerGone);
+        let outcome = result.outcomes.first().copied().ok_or(StoreUnavailable)?;
         Ok((outcome, result.state))
     }
 }

@@ -20,6 +20,9 @@ pub enum TokenError {
     /// No key of this server made the signature.
     #[error("the token was not signed with a key that this server knows")]
     BadSignature,
+    /// No known key made the signature, and the current keys cannot be read now.
+    #[error("the keys that verify tokens cannot be read now; keep the token and try again")]
+    KeysUnavailable,
     /// The algorithm is not that of the key.
     #[error("this server does not accept the algorithm of the token")]
     WrongAlgorithm,
@@ -39,12 +42,13 @@ pub enum TokenError {
 
 impl TokenError {
     /// Every reason, for tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Missing,
         Self::Malformed,
         Self::Expired,
         Self::NotYetValid,
         Self::BadSignature,
+        Self::KeysUnavailable,
         Self::WrongAlgorithm,
         Self::WrongAudience,
         Self::WrongIssuer,
@@ -60,6 +64,7 @@ impl TokenError {
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
             Self::BadSignature => "token_bad_signature",
+            Self::KeysUnavailable => "unavailable",
             Self::WrongAlgorithm => "token_wrong_algorithm",
             Self::WrongAudience => "token_wrong_audience",
             Self::WrongIssuer => "token_wrong_issuer",
@@ -68,8 +73,9 @@ impl TokenError {
         }
     }
 
-    /// The problem over HTTP: always 401.
+    /// The problem over HTTP: 401, or 503 if the token may be valid.
     pub fn to_problem(self) -> signalbox_protocol::problem::Problem {
-        signalbox_protocol::problem::Problem::new(401, self.code(), self.to_string())
+        let status = if self == Self::KeysUnavailable { 503 } else { 401 };
+        signalbox_protocol::problem::Problem::new(status, self.code(), self.to_string())
     }
 }

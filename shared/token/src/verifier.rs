@@ -5,7 +5,10 @@
 //! of token shares and those of each kind. Must not: make a token, or decide what its holder may
 //! do. Next: `claims` for the claims of each kind.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -109,13 +112,20 @@ pub struct TokenVerifier {
     accepts_published_keys: bool,
     /// The keys that may be replaced. The lock is held for the copy of a pointer.
     published_keys: Arc<RwLock<Arc<[VerificationKey]>>>,
+    /// Whether the last attempt to read the published keys has failed, so that a key may be missing.
+    may_lack_keys: Arc<AtomicBool>,
 }
 
 impl TokenVerifier {
     /// A verifier for HS256 with the current secret and, during a rotation, the previous one.
     pub fn from_secrets<'a>(secrets: impl IntoIterator<Item = &'a SharedSecret>) -> Self {
         let static_keys = secrets.into_iter().map(VerificationKey::from_secret).collect();
-        Self { static_keys, accepts_published_keys: false, published_keys: Arc::default() }
+        Self {
+            static_keys,
+            accepts_published_keys: false,
+            published_keys: Arc::default(),
+            may_lack_keys: Arc::default(),
+        }
     }
 
     /// A verifier whose asymmetric keys [`TokenVerifier::replace_published_keys`] sets. It also
@@ -127,6 +137,18 @@ impl TokenVerifier {
     /// Replaces the asymmetric keys.
     pub fn replace_published_keys(&self, keys: Vec<VerificationKey>) {
         *self.published_keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+        self.may_lack_keys.store(false, Ordering::Relaxed);
+    }
+
+    /// Keeps the asymmetric keys after a failed attempt to read them. Until they are replaced, a
+    /// token with another key is [`TokenError::KeysUnavailable`].
+    pub fn keep_published_keys(&self) {
+        self.may_lack_keys.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last attempt to read the published keys has failed.
+    pub fn may_lack_keys(&self) -> bool {
+        self.may_lack_keys.load(Ordering::Relaxed)
     }
 
     /// Whether a statement that is no token, such as an access rule, was signed for this purpose by a
@@ -232,7 +254,10 @@ impl TokenVerifier {
         if parts.typ.as_deref() != Some(C::KIND.typ()) {
             return Err(TokenError::WrongType);
         }
-        check_signature(keys(), algorithm, &parts)?;
+        check_signature(keys(), algorithm, &parts).map_err(|error| {
+            let may_be_missing = self.may_lack_keys() && self.is_key_missing(token);
+            if may_be_missing { TokenError::KeysUnavailable } else { error }
+        })?;
         let json = URL_SAFE_NO_PAD.decode(parts.claims).map_err(|_| TokenError::Malformed)?;
         parse_object(&json).ok_or(TokenError::Malformed)
     }

@@ -92,12 +92,22 @@ impl RedisCredentialStore {
     }
 
     /// A record as it was sealed. A record that was not sealed under this name does not exist.
-    fn open_record<T: DeserializeOwned>(&self, name: &str, sealed: &str) -> Option<T> {
-        let record = self.keys.record_seal().open(name, clock::now_ms(), sealed);
-        if record.is_none() {
+    ///
+    /// # Errors
+    /// [`CredentialStoreError::Unavailable`] if the key that opens the record may be missing here.
+    fn open_record<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        sealed: &str,
+    ) -> Result<Option<T>, CredentialStoreError> {
+        let Some(record) = self.keys.record_seal().open(name, clock::now_ms(), sealed) else {
+            if self.keys.verifier().may_lack_keys() {
+                return Err(CredentialStoreError::Unavailable);
+            }
             tracing::warn!(event = "record_not_authentic", "a record of the store is ignored");
-        }
-        serde_json::from_slice(&record?).ok()
+            return Ok(None);
+        };
+        Ok(serde_json::from_slice(&record).ok())
     }
 
     pub(super) async fn put_ticket(&self, digest: &str, token: &str) -> Result<(), CredentialStoreError> {
@@ -178,8 +188,8 @@ impl RedisCredentialStore {
         let mut get = cmd("HMGET");
         get.arg(&key).arg(&["sealed", "dead"]);
         let (sealed, dead): (Option<String>, Option<u8>) = self.run_command(&key, &get).await?;
-        let family = sealed.and_then(|sealed| self.open_record::<SealedFamily>(&key, &sealed));
-        Ok(family.map(|family| RefreshFamily {
+        let Some(sealed) = sealed else { return Ok(None) };
+        Ok(self.open_record::<SealedFamily>(&key, &sealed)?.map(|family| RefreshFamily {
             salt: family.salt,
             terms_json: if dead.is_some() { String::new() } else { family.terms_json },
             grant: family.grant,
@@ -204,7 +214,8 @@ impl RedisCredentialStore {
                 RefreshRotationResult::Reused { first: first == 1, left_ms }
             }
             ("expired", ..) => RefreshRotationResult::Expired,
-            _ => RefreshRotationResult::Unknown,
+            ("unknown", ..) => RefreshRotationResult::Unknown,
+            _ => return Err(CredentialStoreError::Unavailable),
         };
         if let RefreshRotationResult::Rotated { left_ms, .. }
         | RefreshRotationResult::Reused { left_ms, .. } = result
@@ -255,14 +266,15 @@ impl RedisCredentialStore {
         let mut reply = ReplyReader::new(self.run_script(&USE_INVITE, &call).await?);
         let outcome = reply.next_text().ok_or(CredentialStoreError::Unavailable)?;
         Ok(match (&*outcome, reply.next_text(), reply.next_number()) {
-            ("ok", Some(sealed), Some(uses)) => match self.open_invite(room, id, &sealed) {
+            ("ok", Some(sealed), Some(uses)) => match self.open_invite(room, id, &sealed)? {
                 Some(invite) if uses <= u64::from(invite.max_uses) => InviteUse::Accepted(invite.terms_json),
                 Some(_) => InviteUse::UsedUp,
                 None => InviteUse::Unknown,
             },
             ("expired", ..) => InviteUse::Expired,
             ("used_up", ..) => InviteUse::UsedUp,
-            _ => InviteUse::Unknown,
+            ("unknown", ..) => InviteUse::Unknown,
+            _ => return Err(CredentialStoreError::Unavailable),
         })
     }
 
@@ -279,17 +291,18 @@ impl RedisCredentialStore {
             if ends_ms <= clock::now_ms() {
                 return None;
             }
-            let invite = self.open_invite(room, id, sealed)?;
-            Some(Invite {
+            let uses = number("n:", id)?.try_into().ok()?;
+            let opened = self.open_invite(room, id, sealed).transpose()?;
+            Some(opened.map(|SealedInvite { terms_json, max_uses, key }| Invite {
                 id: id.to_owned(),
-                key: invite.key,
-                terms_json: invite.terms_json,
-                max_uses: invite.max_uses,
-                uses: number("n:", id)?.try_into().ok()?,
+                key,
+                terms_json,
+                max_uses,
+                uses,
                 ends_ms,
-            })
+            }))
         };
-        Ok(fields.iter().filter_map(invite).collect())
+        fields.iter().filter_map(invite).collect()
     }
 
     pub(super) async fn delete_invite(&self, room: &RoomId, id: &str) -> Result<bool, CredentialStoreError> {
@@ -300,13 +313,18 @@ impl RedisCredentialStore {
         let mut del = cmd("HDEL");
         del.arg(&key).arg(["j:", "e:", "m:", "n:"].map(|kind| format!("{kind}{id}")).as_slice());
         let was_deleted = self.run_command::<u64>(&key, &del).await? > 0;
-        if let Some(invite) = sealed.and_then(|sealed| self.open_invite(room, id, &sealed)) {
+        if let Some(invite) = sealed.and_then(|sealed| self.open_invite(room, id, &sealed).ok().flatten()) {
             self.release_place(&redis_keys::key_invites_key(&invite.key), id).await?;
         }
         Ok(was_deleted)
     }
 
-    fn open_invite(&self, room: &RoomId, id: &str, sealed: &str) -> Option<SealedInvite> {
+    fn open_invite(
+        &self,
+        room: &RoomId,
+        id: &str,
+        sealed: &str,
+    ) -> Result<Option<SealedInvite>, CredentialStoreError> {
         self.open_record(&invite_name(room, id), sealed)
     }
 

@@ -127,13 +127,14 @@ impl SigningKeys {
         self.snapshot().published.clone()
     }
 
-    /// Reads the folder again. If the folder cannot be used now, the current keys stay.
+    /// Reads the folder again. If the folder cannot be used now, the current keys stay, and a token
+    /// with another key gets 503.
     ///
     /// # Errors
     /// [`KeysError`], for the operator.
     pub fn reload(&self, now_s: u64) -> Result<(), KeysError> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let (next, keys) = folder.load_snapshot(now_s)?;
+        let (next, keys) = folder.load_snapshot(now_s).inspect_err(|_| self.verifier.keep_published_keys())?;
         let before = self.snapshot();
         if before.signer.kid != next.signer.kid {
             tracing::info!(event = "signing_key_changed", kid = next.signer.kid);

@@ -116,6 +116,26 @@ fn broken_key_folder_leaves_the_loaded_keys_in_use() {
 }
 
 #[test]
+fn token_of_an_unknown_key_is_refused_only_while_the_folder_can_be_read() {
+    let (_dir, path, kid) = folder_with(KeyAlgorithm::EdDSA);
+    let keys = load_keys(&path, NOW);
+    let unknown = forge_token("EdDSA", Some("unknown"), |_| String::new());
+    let forged = forge_token("EdDSA", Some(&kid), |_| String::new());
+    let own = keys.sign(&claims(NOW)).unwrap();
+    let verify = |token: &str| keys.verifier().verify_user_token(token, NOW).map(drop);
+    for (is_readable, expected) in
+        [(true, TokenError::BadSignature), (false, TokenError::KeysUnavailable), (true, TokenError::BadSignature)]
+    {
+        fs::set_permissions(&path, Permissions::from_mode(if is_readable { 0o700 } else { 0o755 })).unwrap();
+        assert_eq!(keys.reload(NOW).is_ok(), is_readable);
+        assert_eq!(verify(&unknown), Err(expected));
+        assert_eq!(verify(&forged), Err(TokenError::BadSignature), "its key is known");
+        assert_eq!(verify(&own), Ok(()));
+    }
+    assert_eq!(TokenError::KeysUnavailable.to_problem().status, 503);
+}
+
+#[test]
 fn key_operations_explain_each_error() {
     let (dir, path, _) = folder_with(KeyAlgorithm::EdDSA);
     assert_eq!(create_first_key(&path, KeyAlgorithm::EdDSA, NOW).unwrap_err(), KeyOperationError::NotEmpty);

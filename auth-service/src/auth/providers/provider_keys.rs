@@ -22,17 +22,20 @@ const KEY_REQUEST_LIMITS: RequestLimits =
     RequestLimits { deadline: Duration::from_secs(3), max_body_bytes: 128 * 1024 };
 
 /// The bounds of the cache. While the provider does not answer, a set is used for a day. Tokens
-/// with unknown keys cause at most one fetch in ten seconds.
+/// with unknown keys cause at most one fetch in a second.
 const CACHE_SETTINGS: JwksCacheSettings = JwksCacheSettings {
     refresh_after: Duration::from_secs(5 * 60),
     max_age: Some(Duration::from_secs(24 * 60 * 60)),
-    min_fetch_interval: Duration::from_secs(10),
+    min_fetch_interval: MIN_FETCH_INTERVAL,
     max_retry_delay: Duration::from_secs(10),
-    max_start_delay: Duration::ZERO,
+    max_start_delay: MIN_FETCH_INTERVAL,
     // Discovery and the set are two requests, each with its own deadline.
-    max_wait: Duration::from_secs(7),
+    max_wait: Duration::from_secs(8),
     max_waiting: usize::MAX,
 };
+
+/// The shortest time from one fetch to the next.
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most keys of a set that are parsed.
 const MAX_KEYS: usize = 64;
@@ -84,6 +87,10 @@ impl ProviderKeyCache {
     }
 
     /// The key for a token. The set is fetched first if it is due, or lacks the key.
+    ///
+    /// # Errors
+    /// [`ExchangeRefusal::UnknownKey`] if the provider has answered without the key;
+    /// [`ExchangeRefusal::KeysUnavailable`] if it has not answered.
     pub(super) async fn find_key(
         &self,
         kid: Option<&str>,
@@ -95,9 +102,10 @@ impl ProviderKeyCache {
         if let Some(key) = found.filter(|_| !self.0.is_refresh_due(now_ms)) {
             return Ok(key.clone());
         }
-        self.0.refresh(now_ms).await;
+        let was_fetched = self.0.refresh(now_ms).await;
         let keys = self.0.keys(now_ms).ok_or(ExchangeRefusal::KeysUnavailable)?;
-        pick_key(&keys, kid, algorithm).cloned().ok_or(ExchangeRefusal::UnknownKey)
+        let missing = if was_fetched { ExchangeRefusal::UnknownKey } else { ExchangeRefusal::KeysUnavailable };
+        pick_key(&keys, kid, algorithm).cloned().ok_or(missing)
     }
 }
 
