@@ -5,7 +5,8 @@
 //! - [`peer`]: a client that follows the protocol, and how it resumes;
 //!   [`raw_socket`]: a client that sends broken frames or does not read
 //! - [`http`]: one request and its response, byte for byte; [`token`]: valid and broken tokens
-//! - [`provider`]: an OpenID provider; [`webhook_receiver`]: an HTTP server that receives webhooks
+//! - [`provider`]: an OpenID provider; [`provider_shape`]: tokens as known providers issue them;
+//!   [`webhook_receiver`]: an HTTP server that receives webhooks
 //! - [`protocol_client`]: the rules of a client that resumes; [`history`]: what clients saw;
 //!   [`checker`]: whether that was correct
 //! - [`swarm`]: many such clients at once; [`crowd`]: many peers that try every credential;
@@ -37,6 +38,7 @@ pub mod peer;
 pub mod process;
 pub mod protocol_client;
 pub mod provider;
+pub mod provider_shape;
 pub mod proxy;
 pub mod raw_socket;
 pub mod redis_cluster;

@@ -25,6 +25,7 @@ pub struct TestProvider {
 
 #[derive(Default)]
 struct ProviderState {
+    base: String,
     issuer: String,
     discovery_issuer: Option<String>,
     keys: Vec<Value>,
@@ -49,10 +50,19 @@ impl TestProvider {
     /// # Panics
     /// If no port is free.
     pub async fn start() -> Self {
+        Self::start_below("").await
+    }
+
+    /// Starts a provider without keys, whose issuer has this path.
+    ///
+    /// # Panics
+    /// If no port is free.
+    pub async fn start_below(path: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let issuer = format!("http://{}", listener.local_addr().expect("an address"));
-        let state =
-            Arc::new(Mutex::new(ProviderState { issuer: issuer.clone(), ..ProviderState::default() }));
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let issuer = format!("{base}{path}");
+        let state = ProviderState { base, issuer: issuer.clone(), ..ProviderState::default() };
+        let state = Arc::new(Mutex::new(state));
         let served = state.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -124,13 +134,18 @@ fn respond(path: &str, state: &Mutex<ProviderState>) -> (u16, String) {
     }
     match path {
         _ if state.down => (503, "{}".to_owned()),
-        "/.well-known/openid-configuration" => {
+        path if state.base.clone() + path == discovery_url(&state.issuer) => {
             let issuer = state.discovery_issuer.as_ref().unwrap_or(&state.issuer);
-            (200, json!({ "issuer": issuer, "jwks_uri": format!("{}/jwks", state.issuer) }).to_string())
+            (200, json!({ "issuer": issuer, "jwks_uri": format!("{}/jwks", state.base) }).to_string())
         }
         "/jwks" => (200, json!({ "keys": state.keys }).to_string()),
         _ => (404, "{}".to_owned()),
     }
+}
+
+/// OpenID Connect Discovery 1.0, section 4: a slash at the end of the issuer is removed.
+fn discovery_url(issuer: &str) -> String {
+    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
 }
 
 fn openssl(args: &[&str]) -> Vec<u8> {
@@ -213,6 +228,14 @@ impl ProviderKey {
     pub fn sign_as(&self, algorithm: Algorithm, kid: Option<&str>, claims: &Value) -> String {
         let mut header = Header::new(algorithm);
         header.kid = kid.map(str::to_owned);
-        jsonwebtoken::encode(&header, claims, &self.key).expect("a token")
+        self.sign_with_header(&header, claims)
+    }
+
+    /// Signs a token with this header.
+    ///
+    /// # Panics
+    /// If the token cannot be signed.
+    pub fn sign_with_header(&self, header: &Header, claims: &Value) -> String {
+        jsonwebtoken::encode(header, claims, &self.key).expect("a token")
     }
 }

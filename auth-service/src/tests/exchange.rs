@@ -3,11 +3,12 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use signalbox_config::ProviderSettings;
+use signalbox_config::{CommonFlags, EnvVars, LoadedConfig, ProviderSettings};
 use signalbox_protocol::clock;
 use signalbox_tests::{
     net::eventually,
     provider::{ProviderKey, TestProvider},
+    provider_shape::ProviderShape,
 };
 use signalbox_token::TokenVerifier;
 
@@ -117,7 +118,7 @@ async fn provider_token_with_one_defect_is_refused() {
         (changed("iss", format!("{}/", idp.issuer).into()), ExchangeRefusal::UnknownIssuer),
         (changed("iss", Value::Null), ExchangeRefusal::UnknownIssuer),
         (changed("aud", "other".into()), ExchangeRefusal::WrongAudience),
-        (changed("aud", json!(["signalbox", "other"])), ExchangeRefusal::WrongAudience),
+        (changed("aud", json!(["signalbox", "other"])), ExchangeRefusal::WrongParty),
         (changed("exp", now.into()), ExchangeRefusal::Expired),
         (changed("exp", Value::Null), ExchangeRefusal::Expired),
         (changed("nbf", (now + 120).into()), ExchangeRefusal::NotYetValid),
@@ -256,4 +257,58 @@ async fn provider_without_keys_or_with_a_foreign_discovery_document_gives_503() 
         exchange_token(&service_with_provider(&idp, by_url), &key.sign(&idp.claims("a"))).await.0,
         200
     );
+}
+
+/// The settings of a recipe in docs/PROVIDERS.md, with this issuer in place of its own.
+fn recipe_settings(heading: &str, issuer: &str) -> ProviderSettings {
+    let document = include_str!("../../../docs/PROVIDERS.md");
+    let recipe = document.split("\n## ").find(|part| part.lines().next() == Some(heading));
+    let toml = recipe.unwrap().split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let own_issuer = toml.split("issuer = \"").nth(1).unwrap().split('"').next().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, toml.replace(own_issuer, issuer).as_bytes()).unwrap();
+    let flags = CommonFlags { config: Some(file.path().to_owned()), ..CommonFlags::default() };
+    let mut loaded = LoadedConfig::load(&flags, &EnvVars::default()).unwrap();
+    assert_eq!(own_issuer.ends_with('/'), issuer.ends_with('/'), "{heading}: the slash at the end");
+    loaded.settings.auth.providers.remove(0)
+}
+
+#[actix_web::test]
+async fn token_of_every_known_provider_is_accepted_with_the_settings_of_its_recipe() {
+    let key = ProviderKey::new("key-1", Algorithm::RS256);
+    for shape in ProviderShape::ALL {
+        let idp = TestProvider::start_below(shape.issuer_path()).await;
+        idp.publish_raw(shape.key_set(&key, &idp.issuer));
+        let rules = recipe_settings(shape.recipe_heading(), &idp.issuer);
+        let service_with = |rules: ProviderSettings| {
+            TestService::with(|settings| settings.auth.providers.push(rules), |_| {})
+        };
+        let service = service_with(rules.clone());
+        let claims = shape.claims(&idp.issuer);
+        let token = key.sign_with_header(&shape.header(&key), &claims);
+        let (status, answer) = exchange_token(&service, &token).await;
+        assert_eq!(status, 200, "{shape:?} {answer}");
+        let verifier = TokenVerifier::from_secrets([&service.token_secret]);
+        let issued = verifier.verify_user_token(answer["token"].as_str().unwrap(), clock::now_s()).unwrap();
+        let found = (issued.sub.as_str(), issued.name.as_deref().unwrap(), issued.role.as_str());
+        assert_eq!(found, shape.expected_user(), "{shape:?}");
+
+        // A token for another application of the same provider is refused.
+        let mut foreign = claims.clone();
+        foreign["aud"] = "another-application".into();
+        let token = key.sign_with_header(&shape.header(&key), &foreign);
+        expect_refusal(&service, &token, ExchangeRefusal::WrongAudience).await;
+        let (mut foreign, party) = (claims.clone(), claims.get("client_id").map_or("azp", |_| "client_id"));
+        if !rules.authorized_parties.is_empty() {
+            foreign[party] = "another-application".into();
+            let token = key.sign_with_header(&shape.header(&key), &foreign);
+            expect_refusal(&service, &token, ExchangeRefusal::WrongParty).await;
+        }
+        if shape == ProviderShape::Keycloak {
+            let role_claim = Some("resource_access.web-app.roles".to_owned());
+            let service = service_with(ProviderSettings { role_claim, ..rules });
+            let (_, answer) = exchange_token(&service, &key.sign(&claims)).await;
+            assert_eq!(answer["role"], "host", "{answer}");
+        }
+    }
 }

@@ -51,14 +51,17 @@ export async function guestToken({ url, room, user, name, fetch }) {
 }
 
 /**
- * `POST /auth/token` or `/auth/refresh`.
+ * `POST /auth/token` or another endpoint that answers with a token.
  *
- * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, fetch?: Fetch,
- *   deadlineMs?: number }} options
+ * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, token?: string,
+ *   fetch?: Fetch, deadlineMs?: number }} options `token`: of the caller
  * @returns {Promise<Grant>}
  */
-export function requestGrant({ url, path, body, fetch, deadlineMs }) {
-  return post(fetch, endpointUrl(url, path), { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' }, deadlineMs });
+export function requestGrant({ url, path, body, token, fetch, deadlineMs }) {
+  /** @type {Record<string, string>} */
+  const headers = { 'Content-Type': 'application/json' };
+  if (token !== undefined) headers.Authorization = `Bearer ${token}`;
+  return post(fetch, endpointUrl(url, path), { body: JSON.stringify(body), headers, deadlineMs });
 }
 
 /**

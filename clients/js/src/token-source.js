@@ -1,6 +1,6 @@
 /**
  * Creates `getToken` functions: with a refresh token, which each use replaces, or with a request of
- * a guest or an invite. Owns the refresh token and keeps it in memory only. Does not know
+ * a guest, an invite, or a user with a token of an identity provider. Owns the refresh token and keeps it in memory only. Does not know
  * connections.
  */
 import { SignalingError } from './codes.js';
@@ -13,7 +13,9 @@ import { guestToken, requestGrant } from './http.js';
  * @property {string | URL} [url] of the server; default: the origin of the page
  * @property {() => Promise<Grant> | Grant} [grant] asks your backend for a token and a refresh
  *   token; called first, and again when the refresh token is no longer valid
- * @property {string} [room] without `grant`: the room of a guest
+ * @property {(() => Promise<string> | string) | string} [userToken] instead of `grant`, with `room`:
+ *   an ID or access token of your identity provider, or a function that returns a current one
+ * @property {string} [room] without `grant`: the room of a guest, or of the user of `userToken`
  * @property {string} [user]
  * @property {string} [name]
  * @property {string} [invite] instead of `room`: an invite code
@@ -75,11 +77,22 @@ class TokenSource {
   }
 
   async #firstGrant() {
-    const { grant, url, room, user, name, invite, fetch } = this.#options;
+    const { grant, userToken, url, room, user, name, invite, fetch } = this.#options;
     if (grant) return grant();
-    if (room === undefined && invite === undefined) throw new SignalingError('no_token', 'Set grant, room or invite.');
+    if (userToken !== undefined) return this.#exchange(userToken);
+    if (room === undefined && invite === undefined) throw new SignalingError('no_token', 'Set grant, userToken, room or invite.');
     if (invite === undefined) return { token: await guestToken({ url, room: room ?? '', user, name, fetch }) };
     return requestGrant({ url, path: 'auth/token', body: { invite, user, name, refresh: true }, fetch });
+  }
+
+  /** @param {NonNullable<TokenSourceOptions['userToken']>} userToken */
+  async #exchange(userToken) {
+    const { url, room, name, fetch } = this.#options;
+    if (room === undefined) throw new SignalingError('no_token', 'Set room: userToken gives a token for one room.');
+    const provided = typeof userToken === 'function' ? await userToken() : userToken;
+    const { token } = await requestGrant({ url, path: 'auth/exchange', body: { token: provided }, fetch });
+    const path = `api/rooms/${encodeURIComponent(room)}/join`;
+    return requestGrant({ url, path, body: { name, refresh: true }, token, fetch });
   }
 
   /** @returns {Promise<Grant | undefined>} undefined without a valid refresh token */
@@ -90,7 +103,8 @@ class TokenSource {
       this.#sentAt ||= Date.now();
       if (Date.now() - this.#sentAt > REPEAT_MS) return this.#setRefreshToken();
       try {
-        return await requestGrant({ ...this.#options, path: 'auth/refresh', body: { refreshToken }, deadlineMs: ANSWER_MS });
+        const { url, fetch } = this.#options;
+        return await requestGrant({ url, path: 'auth/refresh', body: { refreshToken }, fetch, deadlineMs: ANSWER_MS });
       } catch (error) {
         const { code, status } = /** @type {SignalingError} */ (error);
         if (status === 401) return this.#setRefreshToken();

@@ -186,6 +186,7 @@ describe('on an open connection', () => {
 describe('from a server', () => {
   /** The requests to the server, and its answers in order; without an answer it disconnects. */
   const asked = [];
+  const proofs = [];
   let answers = [];
   let server;
   let url;
@@ -196,6 +197,7 @@ describe('from a server', () => {
       request.on('data', (part) => (body += part));
       request.on('end', () => {
         asked.push([request.url, body ? JSON.parse(body) : request.headers.authorization]);
+        proofs.push(request.headers.authorization);
         const answer = answers.shift();
         if (!answer) return request.socket.destroy();
         const [status, content] = answer;
@@ -209,7 +211,7 @@ describe('from a server', () => {
     server.close();
     server.closeAllConnections();
   });
-  beforeEach(() => asked.splice(0));
+  beforeEach(() => [asked, proofs].forEach((list) => list.splice(0)));
 
   const paths = () => asked.map(([path]) => path);
 
@@ -269,6 +271,43 @@ describe('from a server', () => {
     const getToken = tokenSource({ url, invite: 'sbi_x', name: 'Ada' });
     assert.deepEqual([await getToken(), await getToken()], ['T1', 'T2']);
     assert.deepEqual(asked, [['/auth/token', { invite: 'sbi_x', name: 'Ada', refresh: true }], ['/auth/refresh', { refreshToken: 'R1' }]]);
+  });
+
+  test('a token of an identity provider is exchanged for a token of the room, and refreshed after that', async () => {
+    answers = [
+      [200, { token: 'U1', user: 'kc:ada' }],
+      [200, { token: 'T1', refreshToken: 'R1', url: '/ws/signal' }],
+      [200, { token: 'T2', refreshToken: 'R2' }],
+    ];
+    let provided = 0;
+    const getToken = tokenSource({ url, userToken: async () => `P${(provided += 1)}`, room: 'a b/c', name: 'Ada' });
+    assert.deepEqual([await getToken(), await getToken()], ['T1', 'T2']);
+    assert.deepEqual(asked, [
+      ['/auth/exchange', { token: 'P1' }],
+      ['/api/rooms/a%20b%2Fc/join', { name: 'Ada', refresh: true }],
+      ['/auth/refresh', { refreshToken: 'R1' }],
+    ]);
+    assert.deepEqual(proofs, [undefined, 'Bearer U1', undefined]);
+  });
+
+  test('when the refresh token is no longer valid, the identity provider is asked again', async () => {
+    const exchange = (n) => [[200, { token: `U${n}` }], [200, { token: `T${n}`, refreshToken: `R${n}` }]];
+    answers = [...exchange(1), [401, { code: 'refresh_expired' }], ...exchange(2)];
+    let provided = 0;
+    const getToken = tokenSource({ url, userToken: () => `P${(provided += 1)}`, room: 'r' });
+    assert.deepEqual([await getToken(), await getToken()], ['T1', 'T2']);
+    assert.deepEqual(asked.at(3), ['/auth/exchange', { token: 'P2' }]);
+  });
+
+  test('a refused exchange, a provider that fails and a missing room are errors of getToken', async () => {
+    answers = [[401, { code: 'exchange_refused', detail: 'its signature is wrong' }]];
+    await assert.rejects(tokenSource({ url, userToken: 'P', room: 'r' })(), { code: 'exchange_refused', retryable: false });
+    answers = [[503, { code: 'unavailable' }]];
+    await assert.rejects(tokenSource({ url, userToken: 'P', room: 'r' })(), { code: 'unavailable', retryable: true });
+    const failing = () => Promise.reject(new Error('signed out'));
+    await assert.rejects(tokenSource({ url, userToken: failing, room: 'r' })(), { message: 'signed out' });
+    await assert.rejects(tokenSource({ url, userToken: 'P' })(), { code: 'no_token' });
+    assert.deepEqual(paths(), ['/auth/exchange', '/auth/exchange']);
   });
 
   test('a guest requests a token for each call', async () => {

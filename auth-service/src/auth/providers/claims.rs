@@ -40,7 +40,7 @@ pub(super) fn verify_claims(
 ) -> Result<ProviderUser, ExchangeRefusal> {
     check_audience(rules, claims)?;
     check_times(claims, now_s as f64)?;
-    let user = match claims.get(&rules.user_claim) {
+    let user = match find_claim(claims, &rules.user_claim) {
         Some(Value::String(text)) if !text.is_empty() => text.clone(),
         Some(Value::Number(number)) if number.is_u64() => number.to_string(),
         _ => return Err(ExchangeRefusal::NoUser),
@@ -51,25 +51,37 @@ pub(super) fn verify_claims(
         prefix => format!("{prefix}{user}"),
     };
     let user = UserId::parse(&user).map_err(|_| ExchangeRefusal::NoUser)?;
-    let name = claims.get(&rules.name_claim).and_then(Value::as_str);
+    let name = find_claim(claims, &rules.name_claim).and_then(Value::as_str);
     let name = name.filter(|name| !name.is_empty() && is_display_name(name)).map(Arc::from);
     let root = CredentialRoot::Provider(rules.issuer.as_str().into());
     Ok(ProviderUser { user, name, role: map_role(rules, claims), root })
 }
 
-/// Checks `aud` (RFC 7519, section 4.1.3). A token for several audiences must name this server as
-/// its authorized party (`azp`), because another audience could present it.
+/// The claims that name the client to which a token was issued: OpenID Connect Core, section 2; RFC
+/// 9068, section 2.2; Microsoft Entra ID, version 1; Okta.
+const PARTY_CLAIMS: [&str; 4] = ["azp", "client_id", "appid", "cid"];
+
+/// Checks `aud` (RFC 7519, section 4.1.3) and the authorized party. A token for several audiences
+/// needs an authorized party, because another audience could present it.
 fn check_audience(rules: &ProviderSettings, claims: &Map<String, Value>) -> Result<(), ExchangeRefusal> {
-    let is_ours = |value: &Value| value.as_str() == Some(&rules.audience);
-    let ours = match claims.get("aud") {
-        Some(Value::Array(list)) if list.len() > 1 => {
-            list.iter().any(is_ours) && claims.get("azp").is_some_and(is_ours)
-        }
-        Some(Value::Array(list)) => list.iter().any(is_ours),
-        Some(one) => is_ours(one),
-        None => false,
+    let audiences = match claims.get("aud") {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
     };
-    if ours { Ok(()) } else { Err(ExchangeRefusal::WrongAudience) }
+    let is_ours = |value: &Value| value.as_str() == Some(&rules.audience);
+    if !audiences.iter().any(is_ours) {
+        return Err(ExchangeRefusal::WrongAudience);
+    }
+    let (is_only, parties) = (audiences.len() == 1, &rules.authorized_parties);
+    if is_only && parties.is_empty() {
+        return Ok(());
+    }
+    // Without such a claim the only audience is the client itself.
+    let party = PARTY_CLAIMS.iter().find_map(|name| claims.get(*name)).or(audiences.first().filter(|_| is_only));
+    let is_authorized =
+        |party: &Value| is_ours(party) || parties.iter().any(|listed| party.as_str() == Some(listed));
+    if party.is_some_and(is_authorized) { Ok(()) } else { Err(ExchangeRefusal::WrongParty) }
 }
 
 /// Checks `exp`, `nbf` and `iat`: numbers that may have fractions (RFC 7519, section 2).
@@ -117,6 +129,9 @@ fn map_role(rules: &ProviderSettings, claims: &Map<String, Value>) -> Option<Rol
     let found = rules.role_claim.as_deref().and_then(|path| find_claim(claims, path));
     let has = |wanted: &str| match found {
         Some(Value::Array(values)) => values.iter().any(|value| value.as_str() == Some(wanted)),
+        Some(Value::Object(members)) => {
+            members.get(wanted).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
+        }
         Some(value) => value.as_str() == Some(wanted),
         None => false,
     };
@@ -124,12 +139,12 @@ fn map_role(rules: &ProviderSettings, claims: &Map<String, Value>) -> Option<Rol
     mapped.or(rules.default_role.as_ref()).cloned()
 }
 
-/// A claim by its name, which may hold dots, or by a path of names with dots between.
+/// A claim by its name, or by a path of names with dots between. Each name may hold dots too, like
+/// the id of a client or a URL.
 fn find_claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     claims.get(path).or_else(|| {
-        let mut names = path.split('.');
-        let first = claims.get(names.next()?)?;
-        names.try_fold(first, |value, name| value.get(name))
+        let step = |(at, _): (usize, &str)| find_claim(claims.get(&path[..at])?.as_object()?, &path[at + 1..]);
+        path.match_indices('.').find_map(step)
     })
 }
 
@@ -162,8 +177,9 @@ mod tests {
             (json!({ "aud": "them" }), ExchangeRefusal::WrongAudience),
             (json!({ "aud": null }), ExchangeRefusal::WrongAudience),
             (json!({ "aud": ["them"] }), ExchangeRefusal::WrongAudience),
-            (json!({ "aud": ["us", "them"] }), ExchangeRefusal::WrongAudience),
-            (json!({ "aud": ["us", "them"], "azp": "them" }), ExchangeRefusal::WrongAudience),
+            (json!({ "aud": [] }), ExchangeRefusal::WrongAudience),
+            (json!({ "aud": ["us", "them"] }), ExchangeRefusal::WrongParty),
+            (json!({ "aud": ["us", "them"], "azp": "them" }), ExchangeRefusal::WrongParty),
             (json!({ "aud": ["a", "b"], "azp": "us" }), ExchangeRefusal::WrongAudience),
             (json!({ "exp": NOW }), ExchangeRefusal::Expired),
             (json!({ "exp": null }), ExchangeRefusal::Expired),
@@ -191,6 +207,82 @@ mod tests {
         ] {
             assert!(verify(&rules, good.clone()).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn token_for_several_audiences_needs_an_authorized_party() {
+        let (open, listed) =
+            (provider(json!({})), provider(json!({ "authorized_parties": ["web-app", "phone-app"] })));
+        // The claims, whether they are accepted without a list, and with it.
+        for (claims, without, with) in [
+            (json!({ "aud": "us" }), true, true),
+            (json!({ "aud": "us", "azp": "them" }), true, false),
+            (json!({ "aud": "us", "azp": "phone-app" }), true, true),
+            (json!({ "aud": ["us"], "azp": "web-app" }), true, true),
+            (json!({ "aud": ["us", "account"], "azp": "web-app" }), false, true),
+            (json!({ "aud": ["account", "us"], "azp": "phone-app" }), false, true),
+            (json!({ "aud": ["us", "account"], "azp": "us" }), true, true),
+            (json!({ "aud": ["us", "account"], "azp": "web-app2" }), false, false),
+            (json!({ "aud": ["us", "account"], "azp": "WEB-APP" }), false, false),
+            (json!({ "aud": ["us", "account"], "azp": ["web-app"] }), false, false),
+            (json!({ "aud": ["us", "account"], "azp": null, "client_id": "web-app" }), false, false),
+            (json!({ "aud": ["us", "account"] }), false, false),
+            (json!({ "aud": ["us", "web-app"] }), false, false),
+            (json!({ "aud": ["account"], "azp": "web-app" }), false, false),
+            (json!({ "aud": ["us", "account"], "client_id": "web-app" }), false, true),
+            (json!({ "aud": "us", "appid": "web-app" }), true, true),
+            (json!({ "aud": "us", "appid": "them" }), true, false),
+            (json!({ "aud": "us", "cid": "web-app" }), true, true),
+            (json!({ "aud": "us", "cid": "them" }), true, false),
+            (json!({ "aud": ["us", "account"], "azp": "them", "client_id": "web-app" }), false, false),
+        ] {
+            assert_eq!(verify(&open, claims.clone()).is_ok(), without, "without a list: {claims}");
+            assert_eq!(verify(&listed, claims.clone()).is_ok(), with, "with a list: {claims}");
+        }
+    }
+
+    #[test]
+    fn role_claim_of_every_shape_is_read() {
+        let role = |path: &str, claims: Value| {
+            let map = json!({ "role_claim": path, "role_map": { "lead": "host" }, "default_role": "viewer" });
+            verify(&provider(map), claims).unwrap().role.unwrap().as_str().to_owned()
+        };
+        let url = "https://app.example/roles";
+        for (path, claims) in [
+            ("roles", json!({ "roles": "lead" })),
+            ("roles", json!({ "roles": ["other", "lead"] })),
+            ("realm_access.roles", json!({ "realm_access": { "roles": ["lead"] } })),
+            ("resource_access.my-app.roles", json!({ "resource_access": { "my-app": { "roles": ["lead"] } } })),
+            ("resource_access.my.app.roles", json!({ "resource_access": { "my.app": { "roles": ["lead"] } } })),
+            (url, json!({ (url): ["lead"] })),
+            ("https://app.example/claims.roles", json!({ "https://app.example/claims": { "roles": ["lead"] } })),
+            ("urn:project:roles", json!({ "urn:project:roles": { "lead": { "1": "example" } } })),
+            ("roles", json!({ "roles": { "lead": true } })),
+            ("app.roles", json!({ "app": { "roles": { "lead": [] } } })),
+        ] {
+            assert_eq!(role(path, claims.clone()), "host", "{path} {claims}");
+        }
+        for (path, claims) in [
+            ("roles", json!({ "roles": { "lead": false } })),
+            ("roles", json!({ "roles": { "lead": null } })),
+            ("roles", json!({ "roles": { "list": ["lead"] } })),
+            ("roles", json!({ "roles": "lead other" })),
+            ("roles", json!({ "roles": [["lead"]] })),
+            ("resource_access.my-app.roles", json!({ "resource_access": { "other": { "roles": ["lead"] } } })),
+            ("realm_access.roles", json!({ "realm_access": ["roles", "lead"] })),
+            ("a..b", json!({ "a": { "b": "lead" } })),
+            (".", json!({ "": "lead" })),
+        ] {
+            assert_eq!(role(path, claims.clone()), "viewer", "{path} {claims}");
+        }
+    }
+
+    #[test]
+    fn user_and_name_may_be_in_an_object() {
+        let rules = provider(json!({ "user_claim": "act.id", "name_claim": "https://app.example/name" }));
+        let claims = json!({ "act": { "id": "alice" }, "https://app.example/name": "Alice" });
+        let user = verify(&rules, claims).unwrap();
+        assert_eq!((user.user.as_str(), user.name.as_deref()), ("alice", Some("Alice")));
     }
 
     #[test]

@@ -44,8 +44,12 @@ pub(crate) enum ExchangeRefusal {
     UnknownKey,
     #[error("its signature is wrong")]
     BadSignature,
-    #[error("its aud or its azp does not name this server")]
+    #[error("its aud does not name the audience of its provider in auth.providers")]
     WrongAudience,
+    #[error(
+        "the client it was issued to (azp) is not in authorized_parties of its provider in auth.providers"
+    )]
+    WrongParty,
     #[error("it has expired, or has no exp")]
     Expired,
     #[error("it is not valid yet")]
@@ -185,8 +189,9 @@ impl<'a> UnverifiedToken<'a> {
         if [crit, b64, zip, enc, jwk, jku, x5u].into_iter().any(Option::is_some) {
             return Err(ExchangeRefusal::ForbiddenHeader);
         }
+        // `application/` may be left out (RFC 7515, section 4.1.9).
         let typ = header.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
-        if !["jwt", "at+jwt", "application/at+jwt"].contains(&&*typ) {
+        if !["jwt", "at+jwt"].contains(&typ.strip_prefix("application/").unwrap_or(&typ)) {
             return Err(ExchangeRefusal::UnknownType);
         }
         let algorithm = header.alg.parse().map_err(|_| ExchangeRefusal::WrongAlgorithm)?;

@@ -66,6 +66,11 @@ pub(super) fn check_providers(settings: &ServiceSettings) -> Result<(), ConfigEr
             "must have an issuer of 1 to 200 visible ASCII characters, and an audience of at most 512 bytes",
         )?;
         ensure_setting(
+            provider.authorized_parties.iter().all(|party| (1..=512).contains(&party.len())),
+            setting,
+            "must have authorized_parties of 1 to 512 bytes each: the ids of clients",
+        )?;
+        ensure_setting(
             !providers[..index].iter().any(|other| other.issuer == provider.issuer),
             setting,
             "contain the same issuer twice; keep one of them",

@@ -78,6 +78,10 @@ pub struct ProviderSettings {
     pub issuer: String,
     /// The value that the `aud` of its tokens must contain.
     pub audience: String,
+    /// The clients whose tokens are accepted, by `azp`; the audience itself always is. Empty: any, if
+    /// the audience is the only one of the token.
+    #[serde(default)]
+    pub authorized_parties: Vec<String>,
     /// Where its keys are (RFC 7517). Unset: its discovery document names it (OpenID Connect
     /// Discovery 1.0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +96,8 @@ pub struct ProviderSettings {
     /// The claim with the display name.
     #[serde(default = "ProviderSettings::default_name_claim")]
     pub name_claim: String,
-    /// The claim with the role: a string or a list of strings. A dot steps into an object.
+    /// The claim with the role: a string, a list of strings, or an object whose members are named
+    /// like the values. A dot steps into an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_claim: Option<String>,
     /// Which value of the claim gives which role. Of several values, the alphabetically first
@@ -144,6 +149,7 @@ impl ProviderSettings {
         Self {
             issuer: "app".to_owned(),
             audience: "signalbox".to_owned(),
+            authorized_parties: vec![],
             jwks_url: None,
             algorithms: vec![UserAlgorithm::HS256],
             user_claim: Self::default_user_claim(),
