@@ -6,7 +6,7 @@ use std::{process::ExitCode, sync::Arc};
 use clap::Parser;
 use signalbox_access::RuleProof;
 use signalbox_config::{CommonFlags, ConfigError, LoadedConfig};
-use signalbox_http::{ProcessError, run_process};
+use signalbox_http::{HttpClient, ProcessError, run_process};
 use signalbox_redis::RedisClient;
 use signalbox_signal::{
     app::configure_standalone,
@@ -97,7 +97,9 @@ fn build_token_keys(loaded: &LoadedConfig) -> anyhow::Result<TokenKeys> {
         }
         (None, Some(_)) => Ok(TokenVerifier::from_secrets(shared).into()),
         (Some(source), _) => {
-            Ok(TokenKeys::from_source(TokenVerifier::with_published_keys(shared), source, auth.jwks_ttl.0)?)
+            let http_client = HttpClient::from_settings(&loaded.settings.http_client)?;
+            let verifier = TokenVerifier::with_published_keys(shared);
+            Ok(TokenKeys::from_source(verifier, source, http_client, auth.jwks_ttl.0))
         }
     }
 }

@@ -66,8 +66,9 @@ async fn call_ticket_key(
     key: &str,
     command: &redis::Cmd,
 ) -> Result<TicketRedemption, Problem> {
-    let unavailable =
-        |_: signalbox_redis::RedisUnavailable| Problem::new(503, "unavailable", "the store does not answer; keep the ticket and try again");
+    let unavailable = |_: signalbox_redis::RedisUnavailable| {
+        Problem::new(503, "unavailable", "the store does not answer; keep the ticket and try again")
+    };
     Ok(match client.run_key_command(key, command).await.map_err(unavailable)? {
         Value::BulkString(bytes) => TicketRedemption::from_stored(std::str::from_utf8(&bytes).ok()),
         Value::Nil => TicketRedemption::Unknown,

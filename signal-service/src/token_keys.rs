@@ -76,14 +76,12 @@ impl From<TokenVerifier> for TokenKeys {
 impl TokenKeys {
     /// Keys from a source, fetched again before they are `ttl` old. The verifier must accept
     /// published keys.
-    ///
-    /// # Errors
-    /// [`HttpClientError`] if TLS cannot be set up.
     pub fn from_source(
         verifier: TokenVerifier,
         source: KeySource,
+        http_client: HttpClient,
         ttl: Duration,
-    ) -> Result<Self, HttpClientError> {
+    ) -> Self {
         let refresh_after = ttl * 3 / 4;
         let settings = JwksCacheSettings {
             refresh_after,
@@ -97,12 +95,12 @@ impl TokenKeys {
         let fetcher = KeySetFetcher {
             verifier: verifier.clone(),
             source,
-            http_client: HttpClient::new(None)?,
+            http_client,
             metrics: OnceLock::new(),
             log: Mutex::default(),
         };
         let cache = JwksCache::new(fetcher, settings);
-        Ok(Self { verifier, published: Some(PublishedKeys { cache, created_at: Instant::now() }) })
+        Self { verifier, published: Some(PublishedKeys { cache, created_at: Instant::now() }) }
     }
 
     /// Starts to fetch the published keys in the background.

@@ -18,6 +18,8 @@ use signalbox_tests::{
     net::{eventually, free_address},
     peer::{TestConnection, TestPeer},
     process::{EXIT_LIMIT, Process, run_to_exit},
+    test_pki::TestPki,
+    tls_front::TlsFront,
     token::TokenBuilder,
 };
 
@@ -209,6 +211,28 @@ async fn a_node_without_keys_becomes_ready_when_it_has_loaded_them() {
     join(&node, &cluster.issue("r", "alice").await).await.leave().await;
     upgrade.send(node.address).await.assert_problem(401, "token_bad_signature");
     cluster.nodes.push(node);
+    cluster.audit();
+}
+
+#[tokio::test]
+async fn a_key_set_behind_a_private_authority_is_trusted_only_with_its_ca_file() {
+    let mut cluster = KeyedCluster::prepare(&[("AUTH__JWKS_TTL", "2s")]).await;
+    cluster.start_auth().await;
+    let pki = TestPki::generate();
+    let front = TlsFront::start(&pki, cluster.auth_address).await;
+    let mut env = cluster.node_env();
+    env.push(("SIGNALBOX__AUTH__JWKS_URL".to_owned(), format!("{}/.well-known/jwks.json", front.url)));
+    let without = Process::launch("signal-service", &env);
+    eventually("the node says what is missing", async || {
+        let log = without.log();
+        (log.contains("jwks_unavailable") && log.contains("http_client.ca_file")).then_some(())
+    })
+    .await;
+    Request::get("/health/ready").send(without.address).await.assert_problem(503, "unavailable");
+    env.push(("SIGNALBOX__HTTP_CLIENT__CA_FILE".to_owned(), pki.file("ca.crt").display().to_string()));
+    let node = Process::start("signal-service", &env).await;
+    join(&node, &cluster.issue("r", "alice").await).await.leave().await;
+    cluster.nodes.extend([without, node]);
     cluster.audit();
 }
 

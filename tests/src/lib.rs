@@ -17,6 +17,7 @@
 //! - [`redis_sentinel`], [`redis_cluster`]: Redis deployments that survive the loss of a server;
 //!   [`redis_kind`]: one deployment of each kind to test against
 //! - [`redis_server`]: one server of a deployment; [`redis_security`]: TLS and ACL users
+//! - [`test_pki`]: certificates; [`tls_front`]: TLS in front of another server
 //!
 //! Owns: starting, watching and ending processes by their own id; waiting for events with a
 //! deadline. Must not: know the inside of a service, or sleep where it can wait for an event.
@@ -52,7 +53,9 @@ pub mod socket;
 pub mod swarm;
 mod swarm_client;
 pub mod swarm_plan;
+pub mod test_pki;
 pub mod test_redis;
+pub mod tls_front;
 pub mod token;
 pub mod webhook_receiver;
 

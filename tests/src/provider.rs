@@ -28,6 +28,7 @@ struct ProviderState {
     base: String,
     issuer: String,
     discovery_issuer: Option<String>,
+    jwks_uri: Option<String>,
     keys: Vec<Value>,
     key_requests: usize,
     down: bool,
@@ -58,7 +59,15 @@ impl TestProvider {
     /// # Panics
     /// If no port is free.
     pub async fn start_below(path: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_on("127.0.0.1", path).await
+    }
+
+    /// The same, on this loopback address.
+    ///
+    /// # Panics
+    /// If no port is free.
+    pub async fn start_on(host: &str, path: &str) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let issuer = format!("{base}{path}");
         let state = ProviderState { base, issuer: issuer.clone(), ..ProviderState::default() };
@@ -91,6 +100,18 @@ impl TestProvider {
     /// Puts another issuer into the discovery document.
     pub fn set_discovery_issuer(&self, issuer: &str) {
         self.state().discovery_issuer = Some(issuer.to_owned());
+    }
+
+    /// Names another address of this provider in its discovery document and its tokens, such as that
+    /// of a [`crate::tls_front::TlsFront`].
+    pub fn set_public_url(&mut self, url: &str) {
+        (self.state().base, self.state().issuer) = (url.to_owned(), url.to_owned());
+        url.clone_into(&mut self.issuer);
+    }
+
+    /// Names another address for the keys in the discovery document.
+    pub fn set_jwks_uri(&self, url: &str) {
+        self.state().jwks_uri = Some(url.to_owned());
     }
 
     /// How often the keys were requested.
@@ -136,7 +157,8 @@ fn respond(path: &str, state: &Mutex<ProviderState>) -> (u16, String) {
         _ if state.down => (503, "{}".to_owned()),
         path if state.base.clone() + path == discovery_url(&state.issuer) => {
             let issuer = state.discovery_issuer.as_ref().unwrap_or(&state.issuer);
-            (200, json!({ "issuer": issuer, "jwks_uri": format!("{}/jwks", state.base) }).to_string())
+            let jwks_uri = state.jwks_uri.clone().unwrap_or_else(|| format!("{}/jwks", state.base));
+            (200, json!({ "issuer": issuer, "jwks_uri": jwks_uri }).to_string())
         }
         "/jwks" => (200, json!({ "keys": state.keys }).to_string()),
         _ => (404, "{}".to_owned()),

@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, TlsCertificates};
+use crate::{net::host_port, test_pki::TestPki};
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, TlsCertificates,
+};
 use signalbox_config as config;
 use signalbox_protocol::id::random_hex;
-use tempfile::TempDir;
-
-use crate::net::host_port;
 
 /// The users that `deploy/make-secrets.sh` makes.
 const ACL_TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis/users.acl.template");
@@ -21,34 +21,49 @@ const ACL_TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis
 pub struct RedisSecurity {
     pki: Option<Arc<TestPki>>,
     passwords: Option<Arc<AclPasswords>>,
-}
-
-/// A certificate authority and a certificate for 127.0.0.1, made by openssl for this run.
-struct TestPki {
-    dir: TempDir,
+    /// Whether a server accepts only clients with a certificate.
+    needs_client_certificate: bool,
+    /// Whether Sentinels accept only clients with a login of their own.
+    guards_sentinels: bool,
 }
 
 struct AclPasswords {
     signal: String,
     auth: String,
     admin: String,
+    watcher: String,
 }
 
 impl RedisSecurity {
     /// No TLS and no users.
     pub fn none() -> Self {
-        Self { pki: None, passwords: None }
+        Self { pki: None, passwords: None, needs_client_certificate: false, guards_sentinels: false }
     }
 
     /// TLS without users.
     pub fn tls() -> Self {
-        Self { pki: Some(Arc::new(TestPki::generate())), passwords: None }
+        Self { pki: Some(Arc::new(TestPki::generate())), ..Self::none() }
+    }
+
+    /// TLS where each side proves itself with a certificate.
+    pub fn mutual_tls() -> Self {
+        Self { needs_client_certificate: true, ..Self::tls() }
+    }
+
+    /// The users of the shipped ACL, and Sentinels with a user of their own.
+    pub fn acl_and_guarded_sentinels() -> Self {
+        Self { guards_sentinels: true, ..Self::acl() }
     }
 
     /// The users of the shipped ACL, and an administrator for the test.
     pub fn acl() -> Self {
-        let passwords = AclPasswords { signal: random_hex(), auth: random_hex(), admin: random_hex() };
-        Self { pki: None, passwords: Some(Arc::new(passwords)) }
+        let passwords = AclPasswords {
+            signal: random_hex(),
+            auth: random_hex(),
+            admin: random_hex(),
+            watcher: random_hex(),
+        };
+        Self { passwords: Some(Arc::new(passwords)), ..Self::none() }
     }
 
     /// TLS and the users of the shipped ACL.
@@ -58,17 +73,52 @@ impl RedisSecurity {
 
     /// The same TLS without users.
     pub(crate) fn without_users(&self) -> Self {
-        Self { pki: self.pki.clone(), passwords: None }
+        Self { passwords: None, ..self.clone() }
+    }
+
+    /// The security with which a test reaches a Sentinel.
+    pub(crate) fn of_sentinels(&self) -> Self {
+        if self.guards_sentinels { self.clone() } else { self.without_users() }
+    }
+
+    /// The lines of the configuration of a Sentinel that guard it.
+    pub(crate) fn sentinel_users(&self) -> String {
+        let Some(passwords) = self.passwords.as_ref().filter(|_| self.guards_sentinels) else {
+            return String::new();
+        };
+        let AclPasswords { admin, watcher, .. } = &**passwords;
+        format!(
+            "user default off\nuser admin on >{admin} ~* &* +@all\nsentinel sentinel-user admin\n\
+             sentinel sentinel-pass {admin}\nuser watcher on >{watcher} resetchannels -@all +ping +info \
+             +sentinel|get-master-addr-by-name +sentinel|masters\n"
+        )
+    }
+
+    /// The part of a URL with the login for Sentinels, if they are guarded.
+    pub(crate) fn sentinel_query(&self) -> String {
+        let passwords = self.passwords.as_ref().filter(|_| self.guards_sentinels);
+        passwords.map_or_else(String::new, |passwords| {
+            format!("?sentinel_user=watcher&sentinel_pass={}", passwords.watcher)
+        })
     }
 
     /// The PEM file of the certificate authority, if there is TLS.
     pub fn ca_file(&self) -> Option<PathBuf> {
-        self.pki.as_ref().map(|pki| pki.dir.path().join("ca.crt"))
+        self.pki.as_ref().map(|pki| pki.file("ca.crt"))
     }
 
     /// The settings of a service for these servers.
     pub fn settings(&self) -> config::RedisSettings {
-        config::RedisSettings { ca_file: self.ca_file(), ..config::RedisSettings::default() }
+        let client_file = |name: &str| {
+            let pki = self.pki.as_ref().filter(|_| self.needs_client_certificate)?;
+            Some(pki.file(name))
+        };
+        config::RedisSettings {
+            ca_file: self.ca_file(),
+            cert_file: client_file("client.crt"),
+            key_file: client_file("client.key"),
+            ..config::RedisSettings::default()
+        }
     }
 
     /// `redis` or `rediss`.
@@ -100,13 +150,13 @@ impl RedisSecurity {
         let mut args = Vec::new();
         let mut add = |name: &str, value: String| args.extend([format!("--{name}"), value]);
         if let Some(pki) = &self.pki {
-            let file = |name: &str| pki.dir.path().join(name).display().to_string();
+            let file = |name: &str| pki.file(name).display().to_string();
             add("port", "0".into());
             add("tls-port", port.to_string());
             add("tls-cert-file", file("server.crt"));
             add("tls-key-file", file("server.key"));
             add("tls-ca-cert-file", file("ca.crt"));
-            add("tls-auth-clients", "no".into());
+            add("tls-auth-clients", if self.needs_client_certificate { "yes" } else { "no" }.into());
             add("tls-replication", "yes".into());
         } else {
             add("port", port.to_string());
@@ -126,6 +176,10 @@ impl RedisSecurity {
         let mut cli = Command::new("redis-cli");
         if let Some(ca) = self.ca_file() {
             cli.arg("--tls").arg("--cacert").arg(ca);
+        }
+        let config::RedisSettings { cert_file, key_file, .. } = self.settings();
+        for (option, file) in [("--cert", cert_file), ("--key", key_file)] {
+            file.into_iter().for_each(|file| _ = cli.arg(option).arg(file));
         }
         if let Some(password) = self.admin_password() {
             cli.args(["--user", "admin", "--no-auth-warning"]).env("REDISCLI_AUTH", password);
@@ -147,8 +201,13 @@ impl RedisSecurity {
                 // An error means that a provider is installed already.
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-                let root_cert = Some(std::fs::read(ca).expect("the authority's certificate"));
-                let certificates = TlsCertificates { client_tls: None, root_cert };
+                let read = |path: PathBuf| std::fs::read(path).expect("a file of the test");
+                let config::RedisSettings { cert_file, key_file, .. } = self.settings();
+                let client_tls = cert_file.zip(key_file).map(|(certificate, key)| ClientTlsConfig {
+                    client_cert: read(certificate),
+                    client_key: read(key),
+                });
+                let certificates = TlsCertificates { client_tls, root_cert: Some(read(ca)) };
                 let client = Client::build_with_tls(address, certificates).expect("a TLS client");
                 client.get_connection_info().addr().clone()
             }
@@ -170,22 +229,5 @@ impl AclPasswords {
             .replace("#@SIGNAL@", &format!(">{}", self.signal))
             .replace("#@AUTH@", &format!(">{}", self.auth));
         format!("{rules}user admin on >{} ~* &* +@all\n", self.admin)
-    }
-}
-
-impl TestPki {
-    fn generate() -> Self {
-        let dir = TempDir::with_prefix("signalbox-pki-").expect("a temporary folder");
-        let script = "
-            set -e
-            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=signalbox-test-ca -keyout ca.key -out ca.crt
-            openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=redis -keyout server.key -out server.csr
-            printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' > ext
-            openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.crt
-        ";
-        let output = Command::new("sh").args(["-c", script]).current_dir(dir.path()).output();
-        let output = output.expect("openssl is installed");
-        assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-        Self { dir }
     }
 }

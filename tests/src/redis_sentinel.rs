@@ -65,7 +65,8 @@ impl TestSentinel {
     pub fn url(&self, user: &str) -> String {
         let hosts: Vec<_> = self.sentinels.iter().map(|sentinel| sentinel.address.to_string()).collect();
         let (scheme, login) = (self.security.scheme(), self.security.login(user));
-        format!("{scheme}+sentinel://{login}{}/{MASTER_NAME}", hosts.join(","))
+        let query = self.security.sentinel_query();
+        format!("{scheme}+sentinel://{login}{}/{MASTER_NAME}{query}", hosts.join(","))
     }
 
     /// The security of the servers.

@@ -45,13 +45,14 @@ impl RedisServer {
     pub(crate) async fn start_sentinel(address: SocketAddr, security: &RedisSecurity, config: &str) -> Self {
         let dir = TempDir::with_prefix("signalbox-sentinel-").expect("a temporary folder");
         let path = dir.path().join("sentinel.conf");
-        // The Sentinel has no users, so the test shows that a service does not send its own there.
-        let security_without_users = security.without_users();
+        // A Sentinel does not have the users of the servers, so the test shows that a service does not
+        // send its own there.
         let mut args = vec![path.display().to_string(), "--sentinel".to_owned()];
-        args.extend(security_without_users.server_args(address.port(), dir.path()));
-        std::fs::write(&path, format!("bind 127.0.0.1\ndir {}\n{config}", dir.path().display()))
+        args.extend(security.without_users().server_args(address.port(), dir.path()));
+        let users = security.sentinel_users();
+        std::fs::write(&path, format!("bind 127.0.0.1\ndir {}\n{users}{config}", dir.path().display()))
             .expect("a file");
-        let mut server = Self { address, security: security_without_users, child: None, args, _dir: dir };
+        let mut server = Self { address, security: security.of_sentinels(), child: None, args, _dir: dir };
         server.restart().await;
         server
     }

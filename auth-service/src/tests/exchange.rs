@@ -23,7 +23,7 @@ fn service_with_provider(idp: &TestProvider, more: Value) -> TestService {
     TestService::with(|settings| settings.auth.providers.push(provider), |_| {})
 }
 
-async fn exchange_token(service: &TestService, token: &str) -> (u16, Value) {
+pub(super) async fn exchange_token(service: &TestService, token: &str) -> (u16, Value) {
     service
         .call(token_request(&json!({ "token": token, "refresh": true }).to_string()).uri("/auth/exchange"))
         .await
@@ -215,8 +215,8 @@ async fn unknown_key_is_refused_only_if_the_provider_has_answered_without_it() {
             assert_eq!(exchange_token(&service, &known.sign(&idp.claims("a"))).await.0, 200, "{what}");
         }
         idp.set_down(is_down);
-        let request =
-            token_request(&json!({ "token": unknown.sign(&idp.claims("a")) }).to_string()).uri("/auth/exchange");
+        let request = token_request(&json!({ "token": unknown.sign(&idp.claims("a")) }).to_string())
+            .uri("/auth/exchange");
         // Twice: the second token meets the pause between two fetches.
         for token in [unknown.sign(&idp.claims("a")), unknown.sign(&idp.claims("b"))] {
             let (status, answer) = exchange_token(&service, &token).await;

@@ -12,6 +12,7 @@ mod jwks;
 mod openapi;
 mod outage;
 mod principals;
+mod private_network;
 mod provenance;
 mod refresh;
 mod room_limits;

@@ -29,11 +29,11 @@ pub use error::ConfigError;
 pub use flags::CommonFlags;
 pub use loader::LoadedConfig;
 pub use model::{
-    ApiKeySettings, AuthSettings, CandidateSettings, IceSettings, LOOPBACK_HOSTS, LimitSettings, LobbyPolicy,
-    LogSettings, PERMISSIONS, ProviderSettings, RedisSettings, RoleSettings, RoleTemplate, RoomDefaults,
-    ServerSettings, ServiceSettings, TimingSettings, TurnServer, UsageSettings, UserAlgorithm,
-    WebhookEndpoint, WebhookSettings,
+    ApiKeySettings, AuthSettings, CandidateSettings, HttpClientSettings, IceSettings, LOOPBACK_HOSTS,
+    LimitSettings, LobbyPolicy, LogSettings, PERMISSIONS, ProviderSettings, RedisSettings, RoleSettings,
+    RoleTemplate, RoomDefaults, ServerSettings, ServiceSettings, TimingSettings, TurnServer, UsageSettings,
+    UserAlgorithm, WebhookEndpoint, WebhookSettings,
 };
-pub use redis_url::{HostPort, RedisHosts, RedisUrl};
+pub use redis_url::{HostPort, RedisHosts, RedisUrl, SentinelLogin};
 pub use secrets::SecretSettings;
 pub use webhook_secrets::{EndpointSecrets, WebhookSecrets};

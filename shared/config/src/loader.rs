@@ -85,8 +85,13 @@ fn read_settings(flags: &CommonFlags, env: &EnvVars) -> Result<ServiceSettings, 
 /// The variables `SIGNALBOX__SECTION__NAME`. Only the settings named here are lists, with commas
 /// between their values.
 fn environment_source(env: &EnvVars) -> Environment {
-    let fixed =
-        ["server.allowed_origins", "server.allowed_hosts", "auth.guest_rooms", "server.trusted_proxies"];
+    let fixed = [
+        "server.allowed_origins",
+        "server.allowed_hosts",
+        "auth.guest_rooms",
+        "server.trusted_proxies",
+        "http_client.unencrypted_hosts",
+    ];
     let lists = fixed.map(str::to_owned).into_iter().chain(env.keys().filter_map(|name| table_list(name)));
     lists
         .fold(
@@ -125,8 +130,11 @@ fn naming_keys<'a>(settings: &ServiceSettings, secrets: &'a SecretSettings) -> V
 
 fn unused_setting_warnings(settings: &ServiceSettings, secrets: &SecretSettings) -> Vec<String> {
     let mut warnings = Vec::new();
-    if settings.redis.ca_file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
-        warnings.push("redis.ca_file is set, but REDIS_URL does not use TLS; write rediss://".to_owned());
+    let redis = &settings.redis;
+    for (setting, file) in [("ca_file", &redis.ca_file), ("cert_file", &redis.cert_file)] {
+        if file.is_some() && secrets.redis_url.as_ref().is_some_and(|url| !url.tls) {
+            warnings.push(format!("redis.{setting} is set, but REDIS_URL does not use TLS; write rediss://"));
+        }
     }
     for id in settings.api_keys.keys() {
         if !secrets.api_keys.is_empty() && secrets.api_keys.get(id.as_str()).is_none() {

@@ -24,6 +24,17 @@ pub struct RedisUrl {
     pub password: Option<String>,
     /// The number of the database; a Cluster has only 0.
     pub db: u32,
+    /// The user and password for Sentinels, if they differ from those of the servers.
+    pub sentinel_login: Option<SentinelLogin>,
+}
+
+/// The login of a Sentinel. `Debug` is not derived, because it would show the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SentinelLogin {
+    /// The ACL user; `None` is the user `default`.
+    pub user: Option<String>,
+    /// The decoded password.
+    pub password: String,
 }
 
 /// The servers to connect to first.
@@ -62,7 +73,7 @@ impl RedisUrl {
     /// Parses a URL in one of these forms; `rediss` instead of `redis` means TLS, user and password
     /// are percent-encoded:
     /// - `redis://[user:password@]host:port[,host:port…][/db]`
-    /// - `redis+sentinel://[user:password@]host:port[,host:port…]/MASTER_NAME[/db]`
+    /// - `redis+sentinel://[user:password@]host:port[,host:port…]/MASTER_NAME[/db][?sentinel_user=…&sentinel_pass=…]`
     /// - `unix:///path[?user=…&pass=…&db=…]`
     ///
     /// # Errors
@@ -78,11 +89,12 @@ impl RedisUrl {
             "unix" => return Self::parse_socket(text, rest),
             _ => return Err(SCHEME_ERROR.to_owned()),
         };
-        if rest.contains(['?', '#']) {
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (path, query) = path.split_once('?').filter(|_| sentinel).unwrap_or((path, ""));
+        if [authority, path, query].iter().any(|part| part.contains(['?', '#'])) {
             let problem = "contains ? or #, which have no meaning here; in a password, write %3F or %23";
             return Err(problem.to_owned());
         }
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = match authority.rsplit_once('@') {
             Some((login, hosts)) => (Some(login), hosts),
             None => (None, authority),
@@ -97,7 +109,8 @@ impl RedisUrl {
         } else {
             (RedisHosts::Servers(servers), path)
         };
-        Ok(Self { text: text.to_owned(), hosts, tls, user, password, db: parse_db(db)? })
+        let (db, sentinel_login) = (parse_db(db)?, parse_sentinel_login(query)?);
+        Ok(Self { text: text.to_owned(), hosts, tls, user, password, db, sentinel_login })
     }
 
     fn parse_socket(text: &str, rest: &str) -> Result<Self, String> {
@@ -106,7 +119,15 @@ impl RedisUrl {
             return Err("must have the absolute path of a socket, like unix:///run/redis.sock".to_owned());
         }
         let hosts = RedisHosts::Socket(PathBuf::from(decode_percent(path)?));
-        let mut url = Self { text: text.to_owned(), hosts, tls: false, user: None, password: None, db: 0 };
+        let mut url = Self {
+            text: text.to_owned(),
+            hosts,
+            tls: false,
+            user: None,
+            password: None,
+            db: 0,
+            sentinel_login: None,
+        };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("db", db)) => url.db = parse_db(db)?,
@@ -151,6 +172,23 @@ fn parse_login(login: &str) -> Result<RedisLogin, String> {
     }
     let user = Some(decode_percent(user)?).filter(|user| !user.is_empty());
     Ok((user, Some(decode_percent(password)?)))
+}
+
+/// Reads the query after the name of the master.
+fn parse_sentinel_login(query: &str) -> Result<Option<SentinelLogin>, String> {
+    let (mut user, mut password) = (None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("sentinel_user", text)) if !text.is_empty() => user = Some(decode_percent(text)?),
+            Some(("sentinel_pass", text)) if !text.is_empty() => password = Some(decode_percent(text)?),
+            _ => return Err("may have only sentinel_user=… and sentinel_pass=… after the ?".to_owned()),
+        }
+    }
+    match (user, password) {
+        (None, None) => Ok(None),
+        (user, Some(password)) => Ok(Some(SentinelLogin { user, password })),
+        (Some(_), None) => Err("has sentinel_user without sentinel_pass; write both".to_owned()),
+    }
 }
 
 fn parse_host(text: &str, default_port: u16) -> Result<HostPort, String> {
@@ -263,6 +301,27 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_may_have_a_login_of_their_own() {
+        for (query, expected) in [
+            ("", None),
+            ("?", None),
+            ("?sentinel_pass=s%40p%26", Some((None, "s@p&"))),
+            ("?sentinel_user=watcher&sentinel_pass=p", Some((Some("watcher"), "p"))),
+            ("?sentinel_pass=p&sentinel_user=watcher", Some((Some("watcher"), "p"))),
+        ] {
+            for path in ["m", "m/2"] {
+                let text = format!("redis+sentinel://u:q@a:1/{path}{query}");
+                let url = RedisUrl::parse(&text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+                let login = url.sentinel_login.as_ref();
+                let found = login.map(|login| (login.user.as_deref(), login.password.as_str()));
+                assert_eq!(found, expected, "{text}");
+                assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("u"), Some("q")));
+                assert_eq!(url.describe(), "redis+sentinel://a:1/m");
+            }
+        }
+    }
+
+    #[test]
     fn an_invalid_url_is_rejected_and_not_repeated() {
         for text in [
             "hunter2",
@@ -289,6 +348,15 @@ mod tests {
             "redis+sentinel://user:hunter2@h:1/",
             "redis+sentinel://user:hunter2@h:1/m/x",
             "redis+sentinel://user:hunter2@h:1/m a",
+            "redis+sentinel://user:hun?ter2@h:1/m",
+            "redis+sentinel://user:hunter2@h:1/m?sentinel_user=x",
+            "redis+sentinel://h:1/m?sentinel_pass=",
+            "redis+sentinel://h:1/m?sentinel_pass=hunter2#x",
+            "redis+sentinel://h:1/m?sentinel_pass=hunter2?x",
+            "redis+sentinel://h:1/m?sentinel_pass=hunter2%4",
+            "redis+sentinel://h:1/m?pass=hunter2",
+            "redis+sentinel://h:1/?sentinel_pass=hunter2",
+            "redis://h:1/0?sentinel_pass=hunter2",
             "unix://hunter2",
             "unix:///s?pass=hunter2&x=1",
         ] {

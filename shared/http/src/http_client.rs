@@ -25,6 +25,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
+use signalbox_config::HttpClientSettings;
 
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,6 +56,9 @@ pub enum HttpClientError {
     /// The URL is not an absolute `http:` or `https:` URL, or a header is invalid.
     #[error("the URL or a header of the request is invalid")]
     InvalidRequest,
+    /// The file of the certificate authorities cannot be read.
+    #[error("the PEM file of the certificate authorities cannot be read: {0}")]
+    UnreadableFile(String),
     /// The PEM text holds no readable certificate.
     #[error("the PEM file of the certificate authorities holds no readable certificate")]
     InvalidCertificates,
@@ -76,6 +80,16 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
+    /// A client with the settings of the process.
+    ///
+    /// # Errors
+    /// [`HttpClientError::UnreadableFile`] or [`HttpClientError::InvalidCertificates`]
+    pub fn from_settings(settings: &HttpClientSettings) -> Result<Self, HttpClientError> {
+        let Some(path) = &settings.ca_file else { return Self::new(None) };
+        let pem = std::fs::read(path).map_err(|error| HttpClientError::UnreadableFile(error.to_string()))?;
+        Self::new(Some(&pem))
+    }
+
     /// A client that trusts the public certificate authorities in Mozilla's list. If a PEM text is
     /// given, the client trusts only the authorities in it.
     ///
@@ -210,10 +224,28 @@ fn parse_root_certificates(pem: &[u8]) -> Result<RootCertStore, HttpClientError>
 /// The innermost cause of an error: "connection refused" is clearer than "client error".
 fn unreachable_error(error: hyper_util::client::legacy::Error) -> HttpClientError {
     let mut cause: &dyn std::error::Error = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
+    loop {
+        // An I/O error has the error of TLS inside, and is not its source.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match inner.map(|inner| inner as &dyn std::error::Error).or_else(|| cause.source()) {
+            Some(source) => cause = source,
+            None => break,
+        }
     }
-    HttpClientError::Unreachable(cause.to_string())
+    let tls = cause.downcast_ref::<rustls::Error>();
+    HttpClientError::Unreachable(tls.map_or_else(|| cause.to_string(), describe_tls_error))
+}
+
+fn describe_tls_error(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error};
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            "no authority trusted here has signed its certificate; set http_client.ca_file to its authority"
+                .to_owned()
+        }
+        Error::InvalidMessage(_) => "it does not speak TLS there".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

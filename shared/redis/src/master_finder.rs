@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use redis::{FromRedisValue, Pipeline, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -192,13 +192,23 @@ impl MasterFinder {
                     answers.push((node, answer));
                     end = end.min(Instant::now() + EXTRA_ANSWER_WAIT);
                 }
-                Err(error) if !why.needs_operator() => {
-                    why = RedisStartError::from_driver_error(&node, &error)
-                }
+                Err(error) if !why.needs_operator() => why = self.explain_failure(&node, &error),
                 Err(_) => {}
             }
         }
         if answers.is_empty() { Err(why) } else { Ok(answers) }
+    }
+
+    /// Explains an error to the operator. With TLS 1.3 a server that refuses a client certificate, or
+    /// misses it, ends the connection after the handshake.
+    fn explain_failure(&self, node: &RedisAddress, error: &RedisError) -> RedisStartError {
+        let has_ended = error.is_io_error() && !error.is_connection_refusal() && !error.is_timeout();
+        match (RedisStartError::from_driver_error(node, error), self.target.certificate_hint()) {
+            (RedisStartError::NoAnswer(_), Some(hint)) if has_ended => {
+                RedisStartError::NoAnswer(format!("{node} ended the connection; {hint}"))
+            }
+            (problem, _) => problem,
+        }
     }
 
     async fn ask_node<T: FromRedisValue>(

@@ -38,9 +38,14 @@ pub enum RedisStartError {
     /// The URL cannot be used.
     #[error("the Redis URL {0}")]
     Url(String),
-    /// The certificates of `redis.ca_file` cannot be used.
-    #[error("redis.ca_file: {0}")]
-    CaFile(String),
+    /// A file with certificates or a key cannot be used.
+    #[error("{setting}: {problem}")]
+    TlsFile {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The problem.
+        problem: String,
+    },
     /// No server answers, or a server is not ready. Waiting may help.
     #[error("Redis did not answer ({0}); is it running, and are the URL and password right?")]
     NoAnswer(String),
@@ -156,9 +161,24 @@ fn describe_tls_error(error: &rustls::Error) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "its certificate is for another name",
         Error::InvalidMessage(_) => "it does not speak TLS there",
+        Error::AlertReceived(alert) => return describe_tls_alert(*alert),
         other => return other.to_string(),
     };
     fixed.to_owned()
+}
+
+/// What a server says about the certificate of this process.
+fn describe_tls_alert(alert: rustls::AlertDescription) -> String {
+    use rustls::AlertDescription::{BadCertificate, CertificateExpired, CertificateRequired, UnknownCA};
+    match alert {
+        CertificateRequired => {
+            "it requires a client certificate; set redis.cert_file and redis.key_file".to_owned()
+        }
+        BadCertificate | CertificateExpired | UnknownCA => {
+            format!("it refused the client certificate of redis.cert_file ({alert:?})")
+        }
+        other => format!("it ended the connection ({other:?})"),
+    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,17 @@
 //! Owns: the login, the certificates and the time limits of connections. Must not: keep a
 //! connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, path::Path, sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
-    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
     aio::{AsyncPushSender, MultiplexedConnection},
     io::tcp::TcpSettings,
+};
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
 };
 use signalbox_config::{self as config, RedisHosts, RedisUrl};
 
@@ -19,8 +23,9 @@ use crate::{redis_address::RedisAddress, redis_error::RedisStartError};
 #[derive(Clone)]
 pub(crate) struct RedisTarget {
     url: Arc<RedisUrl>,
-    /// The trusted authorities of `redis.ca_file`, inside a TLS address.
+    /// The files of `redis.ca_file`, `redis.cert_file` and `redis.key_file`, inside a TLS address.
     tls: Option<ConnectionAddr>,
+    has_client_certificate: bool,
     pub(crate) deadline: Duration,
     pub(crate) max_reconnect_wait: Duration,
     /// The share of `maxmemory`, in percent, above which the level is high.
@@ -31,13 +36,14 @@ impl RedisTarget {
     /// Reads the URL and the certificates. Does not connect.
     ///
     /// # Errors
-    /// [`RedisStartError::Url`] or [`RedisStartError::CaFile`].
+    /// [`RedisStartError::Url`] or [`RedisStartError::TlsFile`].
     pub(crate) fn new(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisStartError> {
         let url = Arc::new(RedisUrl::parse(url).map_err(RedisStartError::Url)?);
         let tls = if url.tls { Some(load_tls_trust(settings)?) } else { None };
         Ok(Self {
             url,
             tls,
+            has_client_certificate: settings.cert_file.is_some(),
             deadline: settings.deadline.0,
             max_reconnect_wait: settings.reconnect.0,
             memory_percent: settings.memory_percent,
@@ -54,6 +60,15 @@ impl RedisTarget {
 
     pub(crate) fn uses_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// What to check if a server ends a TLS connection; none without TLS.
+    pub(crate) fn certificate_hint(&self) -> Option<&'static str> {
+        self.tls.as_ref()?;
+        Some(match self.has_client_certificate {
+            true => "does it trust the certificate in redis.cert_file?",
+            false => "if it requires client certificates, set redis.cert_file and redis.key_file",
+        })
     }
 
     pub(crate) fn database(&self) -> u32 {
@@ -128,9 +143,16 @@ impl RedisTarget {
             .await
     }
 
-    /// A connection to a Sentinel. Most Sentinels need no login, so it is sent only if one is
-    /// needed.
+    /// A connection to a Sentinel, with the login of the URL for Sentinels. Without one the login of
+    /// the servers is sent, but only if the Sentinel needs a login; most need none.
     pub(crate) async fn open_sentinel(&self, address: &RedisAddress) -> RedisResult<MultiplexedConnection> {
+        if let Some(login) = &self.url.sentinel_login {
+            let mut own = RedisConnectionInfo::default().set_password(&login.password);
+            if let Some(user) = &login.user {
+                own = own.set_username(user);
+            }
+            return self.open_with(self.build_connection_info(address, own)?, self.connection_config()).await;
+        }
         let anonymous = self.build_connection_info(address, RedisConnectionInfo::default())?;
         let mut connection = self.open_with(anonymous, self.connection_config()).await?;
         match redis::cmd("PING").exec_async(&mut connection).await {
@@ -158,17 +180,45 @@ impl RedisTarget {
     }
 }
 
-/// A TLS address with the trusted authorities. Its host and port are not used.
+/// A TLS address with the trusted authorities and the certificate of this process. Its host and port
+/// are not used.
 fn load_tls_trust(settings: &config::RedisSettings) -> Result<ConnectionAddr, RedisStartError> {
     // An error means that a provider is installed already. Only this one is compiled in.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let unused_address =
         ConnectionAddr::TcpTls { host: "0".to_owned(), port: 1, insecure: false, tls_params: None };
-    let Some(path) = &settings.ca_file else { return Ok(unused_address) };
-    let refused = |problem: String| RedisStartError::CaFile(problem);
-    let pem = std::fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-    Client::build_with_tls(unused_address, certificates)
+    let root_cert = settings.ca_file.as_deref().map(|path| read_file("redis.ca_file", path)).transpose()?;
+    let client_tls = match (&settings.cert_file, &settings.key_file) {
+        (Some(certificate), Some(key)) => Some(load_client_certificate(certificate, key)?),
+        _ => None,
+    };
+    Client::build_with_tls(unused_address, TlsCertificates { client_tls, root_cert })
         .map(|client| client.get_connection_info().addr().clone())
-        .map_err(|error: RedisError| refused(error.to_string()))
+        // The client certificate has been checked.
+        .map_err(|error: RedisError| tls_file_error("redis.ca_file", error))
+}
+
+/// The certificate with which this process proves itself, and its key.
+fn load_client_certificate(certificate: &Path, key: &Path) -> Result<ClientTlsConfig, RedisStartError> {
+    let client_cert = read_file("redis.cert_file", certificate)?;
+    let client_key = read_file("redis.key_file", key)?;
+    let chain = CertificateDer::pem_slice_iter(&client_cert).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| tls_file_error("redis.cert_file", error))?;
+    let private = PrivateKeyDer::from_pem_slice(&client_key)
+        .map_err(|error| tls_file_error("redis.key_file", error))?;
+    match CertifiedKey::from_der(chain, private, &rustls::crypto::ring::default_provider()) {
+        Ok(_) => Ok(ClientTlsConfig { client_cert, client_key }),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(tls_file_error("redis.key_file", "is not the key of the certificate in redis.cert_file"))
+        }
+        Err(error) => Err(tls_file_error("redis.key_file", error)),
+    }
+}
+
+fn read_file(setting: &'static str, path: &Path) -> Result<Vec<u8>, RedisStartError> {
+    std::fs::read(path).map_err(|error| tls_file_error(setting, format_args!("cannot be read: {error}")))
+}
+
+fn tls_file_error(setting: &'static str, problem: impl Display) -> RedisStartError {
+    RedisStartError::TlsFile { setting, problem: problem.to_string() }
 }

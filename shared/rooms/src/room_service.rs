@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{
     commit_loop::{AppliedCommit, CommitHost, InputBatch, InputResult, commit_inputs, state_or_new},
     removal::{RemovalHook, RemovedPeer},
-    room::{InputOutcome, RoomInput, RoomPolicy, RoomState},
+    room::{RoomInput, RoomPolicy, RoomState},
     store::{LoadedRoom, RoomStore, StoreUnavailable},
 };
 
@@ -139,7 +139,7 @@ mod tests {
     use crate::{
         removal::find_removed_peers,
         room::{
-            ManageRoom, Member, PeerSelector, RoomAction, RoomPatch, RoomSettings,
+            InputOutcome, ManageRoom, Member, PeerSelector, RoomAction, RoomPatch, RoomSettings,
             tests::{test_member, test_peer},
         },
     };

@@ -43,6 +43,16 @@ pub enum KeysError {
         /// The mode that it must have, octal.
         required_mode: &'static str,
     },
+    /// A mounted Secret is open to others.
+    #[error(
+        "{path} holds private keys and is open to others (mode {mode:03o}); give the volume of the Secret defaultMode: 0400, or 0440 with an fsGroup, and mount it with readOnly: true"
+    )]
+    OpenVolume {
+        /// The folder or file.
+        path: PathBuf,
+        /// The permission bits that it has.
+        mode: u32,
+    },
     /// The system refused to read or write.
     #[error("{path}: {problem}")]
     Unreadable {

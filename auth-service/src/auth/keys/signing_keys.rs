@@ -134,7 +134,8 @@ impl SigningKeys {
     /// [`KeysError`], for the operator.
     pub fn reload(&self, now_s: u64) -> Result<(), KeysError> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let (next, keys) = folder.load_snapshot(now_s).inspect_err(|_| self.verifier.keep_published_keys())?;
+        let (next, keys) =
+            folder.load_snapshot(now_s).inspect_err(|_| self.verifier.keep_published_keys())?;
         let before = self.snapshot();
         if before.signer.kid != next.signer.kid {
             tracing::info!(event = "signing_key_changed", kid = next.signer.kid);

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::Path,
 };
 
@@ -115,6 +115,82 @@ fn broken_key_folder_leaves_the_loaded_keys_in_use() {
     assert_eq!(kid_of(&keys.sign(&claims(NOW)).unwrap()), kid);
 }
 
+/// A Secret as Kubernetes mounts it: each file is a link through `..data` to the current version.
+struct MountedSecret {
+    root: TempDir,
+}
+
+impl MountedSecret {
+    fn new() -> Self {
+        let root = TempDir::new().unwrap();
+        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+        Self { root }
+    }
+
+    /// Puts the key files of a folder into the Secret, as its version with this name.
+    fn publish(&self, version: &str, keys: &Path, mode: u32) {
+        let folder = self.root.path().join(version);
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        for entry in fs::read_dir(keys).unwrap() {
+            let name = entry.unwrap().file_name();
+            fs::copy(keys.join(&name), folder.join(&name)).unwrap();
+            fs::set_permissions(folder.join(&name), Permissions::from_mode(mode)).unwrap();
+            let link = self.root.path().join(&name);
+            if fs::symlink_metadata(&link).is_err() {
+                symlink(Path::new("..data").join(&name), link).unwrap();
+            }
+        }
+        symlink(version, self.root.path().join("..data_tmp")).unwrap();
+        fs::rename(self.root.path().join("..data_tmp"), self.root.path().join("..data")).unwrap();
+    }
+}
+
+#[test]
+fn keys_of_a_mounted_kubernetes_secret_are_used_and_replaced() {
+    let (_dir, path, first) = folder_with(KeyAlgorithm::EdDSA);
+    let secret = MountedSecret::new();
+    secret.publish("..2026_11_29_1", &path, 0o440);
+    let volume = secret.root.path();
+    let loaded = SigningKeys::from_folder(volume.to_owned(), &auth(), [], NOW);
+    if !rustix::process::geteuid().is_root() {
+        // The files of this test belong to the user that runs it, and a Secret belongs to root.
+        assert!(matches!(loaded.map(drop), Err(KeysError::OpenVolume { .. })));
+        return;
+    }
+    let keys = loaded.unwrap();
+    assert_eq!(published_kids(&keys), [first]);
+    rotate_keys(&path, None, timing(), NOW, false).unwrap();
+    secret.publish("..2026_11_29_2", &path, 0o400);
+    keys.reload(NOW).unwrap();
+    assert_eq!(published_kids(&keys).len(), 2);
+    let refused = rotate_keys(volume, None, timing(), NOW + 9_999, true).unwrap_err().to_string();
+    assert!(refused.contains("put its files into the Secret"), "{refused}");
+
+    let file = fs::canonicalize(fs::read_dir(&path).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let file = fs::canonicalize(volume.join(file.file_name().unwrap())).unwrap();
+    let version = fs::canonicalize(volume.join("..data")).unwrap();
+    for (target, mode, closed) in [
+        (file.as_path(), 0o444, 0o440),
+        (&file, 0o460, 0o440),
+        (&version, 0o777, 0o755),
+        (volume, 0o777, 0o755),
+        (volume, 0o775, 0o755),
+    ] {
+        fs::set_permissions(target, Permissions::from_mode(mode)).unwrap();
+        let error = keys.reload(NOW).unwrap_err();
+        assert!(matches!(error, KeysError::OpenVolume { .. }), "{mode:03o} {error}");
+        assert!(error.to_string().contains("defaultMode: 0400"), "{error}");
+        fs::set_permissions(target, Permissions::from_mode(closed)).unwrap();
+        keys.reload(NOW).unwrap();
+    }
+    for (uid, gid) in [(Some(0), Some(54_321)), (Some(54_321), Some(0))] {
+        fs::set_permissions(&file, Permissions::from_mode(0o440)).unwrap();
+        chown(&file, uid, gid).unwrap();
+        assert!(matches!(keys.reload(NOW), Err(KeysError::OpenVolume { .. })), "{uid:?} {gid:?}");
+    }
+}
+
 #[test]
 fn token_of_an_unknown_key_is_refused_only_while_the_folder_can_be_read() {
     let (_dir, path, kid) = folder_with(KeyAlgorithm::EdDSA);
@@ -123,9 +199,11 @@ fn token_of_an_unknown_key_is_refused_only_while_the_folder_can_be_read() {
     let forged = forge_token("EdDSA", Some(&kid), |_| String::new());
     let own = keys.sign(&claims(NOW)).unwrap();
     let verify = |token: &str| keys.verifier().verify_user_token(token, NOW).map(drop);
-    for (is_readable, expected) in
-        [(true, TokenError::BadSignature), (false, TokenError::KeysUnavailable), (true, TokenError::BadSignature)]
-    {
+    for (is_readable, expected) in [
+        (true, TokenError::BadSignature),
+        (false, TokenError::KeysUnavailable),
+        (true, TokenError::BadSignature),
+    ] {
         fs::set_permissions(&path, Permissions::from_mode(if is_readable { 0o700 } else { 0o755 })).unwrap();
         assert_eq!(keys.reload(NOW).is_ok(), is_readable);
         assert_eq!(verify(&unknown), Err(expected));

@@ -78,7 +78,8 @@ fn check_audience(rules: &ProviderSettings, claims: &Map<String, Value>) -> Resu
         return Ok(());
     }
     // Without such a claim the only audience is the client itself.
-    let party = PARTY_CLAIMS.iter().find_map(|name| claims.get(*name)).or(audiences.first().filter(|_| is_only));
+    let party =
+        PARTY_CLAIMS.iter().find_map(|name| claims.get(*name)).or(audiences.first().filter(|_| is_only));
     let is_authorized =
         |party: &Value| is_ours(party) || parties.iter().any(|listed| party.as_str() == Some(listed));
     if party.is_some_and(is_authorized) { Ok(()) } else { Err(ExchangeRefusal::WrongParty) }
@@ -143,7 +144,8 @@ fn map_role(rules: &ProviderSettings, claims: &Map<String, Value>) -> Option<Rol
 /// the id of a client or a URL.
 fn find_claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     claims.get(path).or_else(|| {
-        let step = |(at, _): (usize, &str)| find_claim(claims.get(&path[..at])?.as_object()?, &path[at + 1..]);
+        let step =
+            |(at, _): (usize, &str)| find_claim(claims.get(&path[..at])?.as_object()?, &path[at + 1..]);
         path.match_indices('.').find_map(step)
     })
 }
@@ -252,10 +254,19 @@ mod tests {
             ("roles", json!({ "roles": "lead" })),
             ("roles", json!({ "roles": ["other", "lead"] })),
             ("realm_access.roles", json!({ "realm_access": { "roles": ["lead"] } })),
-            ("resource_access.my-app.roles", json!({ "resource_access": { "my-app": { "roles": ["lead"] } } })),
-            ("resource_access.my.app.roles", json!({ "resource_access": { "my.app": { "roles": ["lead"] } } })),
+            (
+                "resource_access.my-app.roles",
+                json!({ "resource_access": { "my-app": { "roles": ["lead"] } } }),
+            ),
+            (
+                "resource_access.my.app.roles",
+                json!({ "resource_access": { "my.app": { "roles": ["lead"] } } }),
+            ),
             (url, json!({ (url): ["lead"] })),
-            ("https://app.example/claims.roles", json!({ "https://app.example/claims": { "roles": ["lead"] } })),
+            (
+                "https://app.example/claims.roles",
+                json!({ "https://app.example/claims": { "roles": ["lead"] } }),
+            ),
             ("urn:project:roles", json!({ "urn:project:roles": { "lead": { "1": "example" } } })),
             ("roles", json!({ "roles": { "lead": true } })),
             ("app.roles", json!({ "app": { "roles": { "lead": [] } } })),
@@ -268,7 +279,10 @@ mod tests {
             ("roles", json!({ "roles": { "list": ["lead"] } })),
             ("roles", json!({ "roles": "lead other" })),
             ("roles", json!({ "roles": [["lead"]] })),
-            ("resource_access.my-app.roles", json!({ "resource_access": { "other": { "roles": ["lead"] } } })),
+            (
+                "resource_access.my-app.roles",
+                json!({ "resource_access": { "other": { "roles": ["lead"] } } }),
+            ),
             ("realm_access.roles", json!({ "realm_access": ["roles", "lead"] })),
             ("a..b", json!({ "a": { "b": "lead" } })),
             (".", json!({ "": "lead" })),

@@ -100,7 +100,7 @@ impl TokenExchange {
         settings: &ServiceSettings,
         secret: Option<&SharedSecret>,
     ) -> Result<Self, ProvidersError> {
-        let mut shared_client = None;
+        let (mut shared_client, client_settings) = (None, &settings.http_client);
         let mut providers = Vec::new();
         for rules in &settings.auth.providers {
             let keys = if rules.is_application() {
@@ -110,9 +110,9 @@ impl TokenExchange {
             } else {
                 let client: &HttpClient = match &shared_client {
                     Some(client) => client,
-                    None => shared_client.insert(HttpClient::new(None)?),
+                    None => shared_client.insert(HttpClient::from_settings(client_settings)?),
                 };
-                ProviderKeySource::Fetched(ProviderKeyCache::new(client.clone(), rules))
+                ProviderKeySource::Fetched(ProviderKeyCache::new(client.clone(), client_settings, rules))
             };
             let algorithms = rules.algorithms.iter().copied().map(library_algorithm).collect();
             providers.push(IdentityProvider { settings: rules.clone(), algorithms, keys });

@@ -49,6 +49,7 @@ pub(super) struct ProviderKeyCache(Arc<JwksCache<ProviderKeySet>>);
 /// The key set of one provider.
 struct ProviderKeySet {
     http: HttpClient,
+    client_settings: config::HttpClientSettings,
     issuer: String,
     jwks_url: Option<String>,
 }
@@ -81,9 +82,14 @@ struct ProviderJwkSet {
 }
 
 impl ProviderKeyCache {
-    pub(super) fn new(http: HttpClient, rules: &config::ProviderSettings) -> Self {
+    pub(super) fn new(
+        http: HttpClient,
+        client_settings: &config::HttpClientSettings,
+        rules: &config::ProviderSettings,
+    ) -> Self {
         let (issuer, jwks_url) = (rules.issuer.clone(), rules.jwks_url.clone());
-        Self(JwksCache::new(ProviderKeySet { http, issuer, jwks_url }, CACHE_SETTINGS))
+        let client_settings = client_settings.clone();
+        Self(JwksCache::new(ProviderKeySet { http, client_settings, issuer, jwks_url }, CACHE_SETTINGS))
     }
 
     /// The key for a token. The set is fetched first if it is due, or lacks the key.
@@ -104,7 +110,8 @@ impl ProviderKeyCache {
         }
         let was_fetched = self.0.refresh(now_ms).await;
         let keys = self.0.keys(now_ms).ok_or(ExchangeRefusal::KeysUnavailable)?;
-        let missing = if was_fetched { ExchangeRefusal::UnknownKey } else { ExchangeRefusal::KeysUnavailable };
+        let missing =
+            if was_fetched { ExchangeRefusal::UnknownKey } else { ExchangeRefusal::KeysUnavailable };
         pick_key(&keys, kid, algorithm).cloned().ok_or(missing)
     }
 }
@@ -128,13 +135,13 @@ impl ProviderKeySet {
         let found: DiscoveryDocument = self.fetch_json(&url).await?;
         // Section 4.3: the document must name this issuer. It may name any address for the keys,
         // but not an unencrypted one.
-        if found.issuer == self.issuer && is_trusted_key_url(&found.jwks_uri) {
+        if found.issuer == self.issuer && is_trusted_key_url(&found.jwks_uri, &self.client_settings) {
             return Some(found.jwks_uri);
         }
         tracing::warn!(
             event = "provider_unfit",
             issuer = self.issuer,
-            "the discovery document names another issuer or an unencrypted address; the keys are not fetched"
+            "the discovery document names another issuer, or an http:// address of a host that is not in http_client.unencrypted_hosts; the keys are not fetched"
         );
         None
     }

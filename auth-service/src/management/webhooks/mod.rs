@@ -145,7 +145,7 @@ impl WebhookService {
         };
         let context = Arc::new(WebhookContext {
             store,
-            http: HttpClient::new(None)?,
+            http: HttpClient::from_settings(&settings.http_client)?,
             deadline: rules.deadline.0,
             metrics: WebhookMetrics::new()?,
             new_events: Notify::new(),

@@ -2,10 +2,10 @@
 
 use super::DAY;
 use crate::{
-    AuthSettings, ConfigError, ProviderSettings, ServiceSettings, UserAlgorithm,
+    AuthSettings, ConfigError, HttpClientSettings, ProviderSettings, ServiceSettings, UserAlgorithm,
     error::{ensure_setting, ensure_within},
     units::TimeSpan,
-    url::HttpUrl,
+    url::{HttpUrl, split_host_port},
 };
 use signalbox_protocol::{id::UserId, is_issuer};
 
@@ -82,9 +82,13 @@ pub(super) fn check_providers(settings: &ServiceSettings) -> Result<(), ConfigEr
             "must have algorithms: HS256 alone, or some of the others",
         )?;
         ensure_setting(
-            has_hs256 || is_trusted_key_url(provider.jwks_url.as_ref().unwrap_or(&provider.issuer)),
+            has_hs256
+                || is_trusted_key_url(
+                    provider.jwks_url.as_ref().unwrap_or(&provider.issuer),
+                    &settings.http_client,
+                ),
             setting,
-            "must have a jwks_url, or an issuer that is a URL, with https:// (or http:// on this machine)",
+            "must have a jwks_url, or an issuer that is a URL, with https://, or with http:// on this machine or a host of http_client.unencrypted_hosts",
         )?;
         ensure_setting(
             provider.user_prefix.is_empty() || UserId::parse(&provider.user_prefix).is_ok(),
@@ -145,13 +149,11 @@ fn describe_provider(provider: &ProviderSettings) -> String {
     format!("the provider `{}`", provider.issuer)
 }
 
-/// Whether keys may be fetched from this URL: with `https:`, or with `http:` from this machine,
-/// because others on the network path can change an answer without TLS.
-pub fn is_trusted_key_url(url: &str) -> bool {
+/// Whether keys may be fetched from this URL: with `https:`, or with `http:` from this machine or
+/// from a host that the operator has listed, because others on the network path can change an answer
+/// without TLS.
+pub fn is_trusted_key_url(url: &str, client: &HttpClientSettings) -> bool {
     let Some(HttpUrl { is_https, authority, .. }) = HttpUrl::split(url) else { return false };
-    if is_https {
-        return !authority.is_empty() && !authority.contains(['@', ' ']);
-    }
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    ["localhost", "127.0.0.1", "[::1]"].contains(&host)
+    let Some((host, _)) = split_host_port(authority) else { return false };
+    is_https || ["localhost", "127.0.0.1", "::1"].contains(&host) || client.allows_unencrypted(host)
 }

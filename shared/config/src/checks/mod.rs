@@ -4,23 +4,23 @@
 //! This file checks the short sections; `auth` and `webhooks` check theirs.
 
 mod auth;
+mod pem_files;
 #[cfg(test)]
 mod tests;
 mod webhooks;
 
-use base64::Engine as _;
-
 use crate::{
-    ApiKeySettings, ConfigError, PERMISSIONS, ServiceSettings,
+    ApiKeySettings, ConfigError, HttpClientSettings, PERMISSIONS, ServiceSettings,
     error::{ensure_setting, ensure_within},
     logging::is_log_filter,
     model::ENVELOPE_BYTES,
     units::{ByteSize, TimeSpan},
-    url::HttpUrl,
+    url::{HttpUrl, split_host_port},
 };
 use signalbox_protocol::id::CallerId;
 
 use auth::{check_key_sources, check_providers, check_token_lifetimes};
+use pem_files::{check_certificates, check_private_key};
 use webhooks::{check_usage, check_webhooks};
 
 pub(super) use auth::check_user_sources;
@@ -37,13 +37,14 @@ pub(super) fn check_settings(settings: &ServiceSettings) -> Result<Vec<String>, 
     check_token_lifetimes(&settings.auth)?;
     check_timing(settings)?;
     check_redis(settings)?;
+    check_http_client(&settings.http_client)?;
     check_rooms(settings)?;
     check_reserved_rooms(settings)?;
     check_roles(settings)?;
     check_providers(settings)?;
     check_turn(settings)?;
     check_key_sources(&settings.auth)?;
-    let webhook_warnings = check_webhooks(&settings.webhooks)?;
+    let webhook_warnings = check_webhooks(&settings.webhooks, &settings.http_client)?;
     check_usage(&settings.usage)?;
     Ok(unsafe_setting_warnings(settings).into_iter().chain(webhook_warnings).collect())
 }
@@ -257,27 +258,25 @@ fn check_redis(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "must be from 10ms to 1m",
     )?;
     ensure_within(redis.memory_percent, 10..=90, "redis.memory_percent", "must be from 10 to 90")?;
-    let Some(path) = &redis.ca_file else { return Ok(()) };
-    let setting = "redis.ca_file";
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::invalid_setting(setting, format!("cannot be read: {error}")))?;
-    ensure_setting(
-        contains_certificate(&text),
-        setting,
-        "names a file without a certificate in PEM form (RFC 7468)",
-    )
+    check_certificates("redis.ca_file", redis.ca_file.as_deref())?;
+    check_certificates("redis.cert_file", redis.cert_file.as_deref())?;
+    check_private_key("redis.key_file", redis.key_file.as_deref())?;
+    let (missing, present) = match (&redis.cert_file, &redis.key_file) {
+        (Some(_), None) => ("redis.key_file", "redis.cert_file"),
+        (None, Some(_)) => ("redis.cert_file", "redis.key_file"),
+        _ => return Ok(()),
+    };
+    Err(ConfigError::invalid_setting(present, format!("is set without {missing}; set both")))
 }
 
-/// Whether the text has at least one PEM block for a certificate, and each is base64 of a DER
-/// sequence. TLS checks the certificates themselves.
-fn contains_certificate(text: &str) -> bool {
-    let begin = "-----BEGIN CERTIFICATE-----";
-    let mut blocks = text.split(begin).skip(1).map(|rest| {
-        let body = rest.split_once("-----END CERTIFICATE-----").map_or("", |(body, _)| body);
-        let body: String = body.split_ascii_whitespace().collect();
-        base64::engine::general_purpose::STANDARD.decode(body).is_ok_and(|der| der.first() == Some(&0x30))
-    });
-    blocks.clone().next().is_some() && blocks.all(|is_certificate| is_certificate)
+fn check_http_client(client: &HttpClientSettings) -> Result<(), ConfigError> {
+    check_certificates("http_client.ca_file", client.ca_file.as_deref())?;
+    let is_host = |host: &String| split_host_port(host).is_some_and(|(_, port)| port.is_none());
+    ensure_setting(
+        client.unencrypted_hosts.iter().all(is_host),
+        "http_client.unencrypted_hosts",
+        "must have host names without a scheme and a port, like keycloak or [2001:db8::1]",
+    )
 }
 
 fn check_turn(settings: &ServiceSettings) -> Result<(), ConfigError> {

@@ -93,51 +93,95 @@ fn metrics_do_not_share_the_address_of_clients() {
     assert!(check_settings(&settings).is_ok());
 }
 
+/// The settings that name a PEM file, and whether it holds a private key.
+const PEM_SETTINGS: [(&str, bool); 4] = [
+    ("redis.ca_file", false),
+    ("redis.cert_file", false),
+    ("redis.key_file", true),
+    ("http_client.ca_file", false),
+];
+
 #[test]
-fn a_ca_file_without_certificate_is_rejected_by_setting_name() {
+fn a_pem_file_without_its_content_is_rejected_by_setting_name() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let block = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
-    for (text, is_valid) in [
-        (block("MAA="), true),
-        (block("MAA=") + &block("MA\nA="), true),
-        (String::new(), false),
-        ("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n".to_owned(), false),
-        (block("not base64"), false),
-        (block(""), false),
-        ("-----BEGIN CERTIFICATE-----\nMAA=".to_owned(), false),
+    let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+    let (certificate, key) = ("CERTIFICATE", "PRIVATE KEY");
+    let with = |setting: &str, path: &str| {
+        let mut settings = ServiceSettings::default();
+        let member = match setting {
+            "redis.ca_file" => &mut settings.redis.ca_file,
+            "redis.cert_file" => &mut settings.redis.cert_file,
+            "redis.key_file" => &mut settings.redis.key_file,
+            "http_client.ca_file" => &mut settings.http_client.ca_file,
+            other => panic!("{other}"),
+        };
+        *member = Some(path.into());
+        check_settings(&settings).map(drop).map_err(|error| error.to_string())
+    };
+    for (text, as_certificate, as_key) in [
+        (block(certificate, "MAA="), true, false),
+        (block(certificate, "MAA=") + &block(certificate, "MA\nA="), true, false),
+        (block(key, "MAA="), false, true),
+        (block("EC PRIVATE KEY", "MAA="), false, true),
+        (block("ENCRYPTED PRIVATE KEY", "MAA="), false, false),
+        (block(key, "MAA=") + &block(certificate, "MAA="), true, true),
+        (String::new(), false, false),
+        (block(certificate, "not base64"), false, false),
+        (block(certificate, ""), false, false),
+        ("-----BEGIN CERTIFICATE-----\nMAA=".to_owned(), false, false),
+        ("-----BEGIN PRIVATE KEY".to_owned(), false, false),
     ] {
         std::fs::write(file.path(), &text).unwrap();
-        let mut settings = ServiceSettings::default();
-        settings.redis.ca_file = Some(file.path().to_owned());
-        match check_settings(&settings) {
-            Ok(_) => assert!(is_valid, "{text}"),
-            Err(error) => {
-                assert!(!is_valid && error.to_string().contains("redis.ca_file"), "{text}: {error}")
+        for (setting, is_key) in PEM_SETTINGS {
+            let expected = if is_key { as_key } else { as_certificate };
+            match with(setting, file.path().to_str().unwrap()) {
+                // The other file of the pair is missing.
+                Err(error) if error.contains("is set without") => assert!(expected, "{setting} {text}"),
+                Err(error) => assert!(!expected && error.contains(setting), "{setting} {text}: {error}"),
+                Ok(()) => assert!(expected, "{setting} {text}"),
             }
         }
     }
-    let mut settings = ServiceSettings::default();
-    settings.redis.ca_file = Some("/nowhere/ca.crt".into());
-    assert!(check_settings(&settings).unwrap_err().to_string().contains("redis.ca_file"));
+    for (setting, _) in PEM_SETTINGS {
+        let error = with(setting, "/nowhere/x.pem").unwrap_err();
+        assert!(error.contains(setting) && error.contains("cannot be read"), "{error}");
+    }
 }
 
 #[test]
-fn keys_are_fetched_with_https_or_from_this_machine() {
-    for url in ["https://a", "https://a:1/b?c", "http://localhost", "http://127.0.0.1:1/b", "http://[::1]:1/"]
-    {
-        assert!(is_trusted_key_url(url), "{url}");
-    }
-    for url in [
-        "",
-        "a",
-        "https://",
-        "https:///b",
-        "https://u@a",
-        "http://a",
-        "http://localhost.a",
-        "ftp://localhost",
+fn keys_are_fetched_without_tls_only_from_this_machine_and_listed_hosts() {
+    let hosts = ["keycloak", "IdP.internal", "10.0.0.7", "[2001:db8::7]"];
+    let listed = HttpClientSettings {
+        unencrypted_hosts: hosts.map(str::to_owned).to_vec(),
+        ..HttpClientSettings::default()
+    };
+    let none = HttpClientSettings::default();
+    for (url, without, with) in [
+        ("https://login.example/keys", true, true),
+        ("https://login.example:8443", true, true),
+        ("https://[2001:db8::1]/keys", true, true),
+        ("http://localhost:8080/keys", true, true),
+        ("http://127.0.0.1/keys", true, true),
+        ("http://[::1]/keys", true, true),
+        ("http://[::1]:8080/keys", true, true),
+        ("http://keycloak/keys", false, true),
+        ("http://keycloak:8080/realms/x", false, true),
+        ("http://KEYCLOAK:8080", false, true),
+        ("http://idp.internal", false, true),
+        ("http://10.0.0.7:80/", false, true),
+        ("http://[2001:db8::7]:8080/", false, true),
+        ("http://keycloak.example/keys", false, false),
+        ("http://keycloak@evil.example/", false, false),
+        ("http://evil.example/keycloak", false, false),
+        ("http://evil.example#keycloak", false, false),
+        ("http://10.0.0.70/", false, false),
+        ("https://", false, false),
+        ("https://user@login.example/", false, false),
+        ("ftp://keycloak/", false, false),
+        ("keycloak", false, false),
     ] {
-        assert!(!is_trusted_key_url(url), "{url}");
+        assert_eq!(is_trusted_key_url(url, &none), without, "without a list: {url}");
+        assert_eq!(is_trusted_key_url(url, &listed), with, "with a list: {url}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::DAY;
 use crate::{
-    ConfigError, UsageSettings, WebhookEndpoint, WebhookSettings,
+    ConfigError, HttpClientSettings, UsageSettings, WebhookEndpoint, WebhookSettings,
     error::{ensure_setting, ensure_within},
     units::TimeSpan,
     url::{HttpUrl, split_host_port},
@@ -14,7 +14,10 @@ use signalbox_protocol::{feed::FEED_EVENTS, id::RoomId};
 const ENDPOINTS: &str = "webhooks.endpoints";
 
 /// Returns a warning for each setting that is unsafe or has no effect.
-pub(super) fn check_webhooks(webhooks: &WebhookSettings) -> Result<Vec<String>, ConfigError> {
+pub(super) fn check_webhooks(
+    webhooks: &WebhookSettings,
+    client: &HttpClientSettings,
+) -> Result<Vec<String>, ConfigError> {
     let second = TimeSpan::secs(1);
     ensure_within(
         webhooks.deadline,
@@ -41,7 +44,7 @@ pub(super) fn check_webhooks(webhooks: &WebhookSettings) -> Result<Vec<String>, 
         ENDPOINTS,
         "must not contain the same url twice",
     )?;
-    webhooks.endpoints.iter().try_for_each(check_endpoint)?;
+    webhooks.endpoints.iter().try_for_each(|endpoint| check_endpoint(endpoint, client))?;
     let mut warnings = Vec::new();
     let is_readable = |endpoint: &WebhookEndpoint| endpoint.insecure && endpoint.url.starts_with("http://");
     if webhooks.endpoints.iter().any(is_readable) {
@@ -65,7 +68,7 @@ pub(super) fn check_usage(usage: &UsageSettings) -> Result<(), ConfigError> {
     ensure_within(usage.pairs, 1..=100_000, "usage.pairs", "must be from 1 to 100000")
 }
 
-fn check_endpoint(endpoint: &WebhookEndpoint) -> Result<(), ConfigError> {
+fn check_endpoint(endpoint: &WebhookEndpoint, client: &HttpClientSettings) -> Result<(), ConfigError> {
     let url = &endpoint.url;
     let parts = HttpUrl::split(url);
     let host = parts.and_then(|parts| split_host_port(parts.authority)).map(|(host, _)| host);
@@ -78,9 +81,11 @@ fn check_endpoint(endpoint: &WebhookEndpoint) -> Result<(), ConfigError> {
         "must have urls like https://app.example/hooks, without user, password and fragment, at most 2048 characters long",
     )?;
     ensure_setting(
-        endpoint.insecure || parts.is_some_and(|parts| parts.is_https) || host.is_some_and(is_private_host),
+        endpoint.insecure
+            || parts.is_some_and(|parts| parts.is_https)
+            || host.is_some_and(|host| is_private_host(host) || client.allows_unencrypted(host)),
         ENDPOINTS,
-        "has an http:// url to an address that is not private; use https://, or write insecure = true",
+        "has an http:// url to an address that is not private; use https://, add its host to http_client.unencrypted_hosts, or write insecure = true",
     )?;
     if let Some(unknown) = endpoint.events.iter().find(|event| !FEED_EVENTS.contains(&event.as_str())) {
         let problem = format!("names the unknown event `{unknown}`; events are {}", FEED_EVENTS.join(", "));
@@ -130,8 +135,18 @@ mod tests {
         }
     }
 
+    fn check_single_endpoint_with(
+        endpoint: WebhookEndpoint,
+        hosts: &[&str],
+    ) -> Result<Vec<String>, ConfigError> {
+        let unencrypted_hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let client = HttpClientSettings { unencrypted_hosts, ..HttpClientSettings::default() };
+        let webhooks = WebhookSettings { endpoints: vec![endpoint], ..WebhookSettings::default() };
+        check_webhooks(&webhooks, &client)
+    }
+
     fn check_single_endpoint(endpoint: WebhookEndpoint) -> Result<Vec<String>, ConfigError> {
-        check_webhooks(&WebhookSettings { endpoints: vec![endpoint], ..WebhookSettings::default() })
+        check_single_endpoint_with(endpoint, &[])
     }
 
     #[test]
@@ -176,7 +191,10 @@ mod tests {
             endpoints: vec![endpoint("https://a.example/"); 2],
             ..WebhookSettings::default()
         };
-        assert!(check_webhooks(&twice).is_err());
+        assert!(check_webhooks(&twice, &HttpClientSettings::default()).is_err());
+        let inner = || endpoint("http://hooks.internal:3000/x");
+        assert!(check_single_endpoint(inner()).is_err());
+        assert_eq!(check_single_endpoint_with(inner(), &["hooks.internal"]).unwrap(), [""; 0]);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct ServiceSettings {
     pub timing: TimingSettings,
     /// The connections to the shared store.
     pub redis: RedisSettings,
+    /// Requests to other HTTP servers.
+    pub http_client: HttpClientSettings,
     /// Events that are sent over HTTP.
     pub webhooks: WebhookSettings,
     /// Joins and peer-minutes that are counted.
@@ -152,6 +154,11 @@ pub struct RedisSettings {
     /// A PEM file with the certificates of the authorities that are trusted for a `rediss://`
     /// server. Unset: the public authorities.
     pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificate with which this process proves itself to a `rediss://` server
+    /// and to Sentinels, and the certificates between it and its authority. Needs `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file with the private key of `cert_file`.
+    pub key_file: Option<PathBuf>,
     /// The share of `maxmemory`, in percent, above which messages to peers that do not read are
     /// refused; 10 to 90.
     pub memory_percent: u8,
@@ -159,7 +166,34 @@ pub struct RedisSettings {
 
 impl Default for RedisSettings {
     fn default() -> Self {
-        Self { deadline: TimeSpan::secs(2), reconnect: TimeSpan::secs(1), ca_file: None, memory_percent: 70 }
+        Self {
+            deadline: TimeSpan::secs(2),
+            reconnect: TimeSpan::secs(1),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            memory_percent: 70,
+        }
+    }
+}
+
+/// The section `[http_client]`: requests to providers, to the auth service for its public keys, and
+/// to the receivers of webhooks.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpClientSettings {
+    /// A PEM file with the certificates of the authorities that are trusted for an `https://` server.
+    /// Unset: the public authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Hosts, without port, to which a request may go over `http://`.
+    pub unencrypted_hosts: Vec<String>,
+}
+
+impl HttpClientSettings {
+    /// Whether requests to this host, without port and brackets, may go over `http://`.
+    pub(crate) fn allows_unencrypted(&self, host: &str) -> bool {
+        let without_brackets = |listed: &str| -> String { listed.replace(['[', ']'], "") };
+        self.unencrypted_hosts.iter().any(|listed| without_brackets(listed).eq_ignore_ascii_case(host))
     }
 }
 

@@ -54,7 +54,7 @@ impl RedisClient {
     /// Reads the URL and the certificates, and begins to connect. Does not wait for Redis.
     ///
     /// # Errors
-    /// [`RedisStartError::Url`], [`RedisStartError::CaFile`] or [`RedisStartError::Thread`].
+    /// [`RedisStartError::Url`], [`RedisStartError::TlsFile`] or [`RedisStartError::Thread`].
     pub fn start(url: &str, settings: &config::RedisSettings) -> Result<Arc<Self>, RedisStartError> {
         let state = Arc::new(ClientState::new(RedisTarget::new(url, settings)?));
         let (runtime, thread_guard) = start_runtime_thread()?;

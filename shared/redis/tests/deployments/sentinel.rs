@@ -63,6 +63,29 @@ async fn a_killed_master_is_replaced_and_all_partitions_resync() {
 }
 
 #[tokio::test]
+async fn sentinels_get_the_login_that_the_url_has_for_them() {
+    let redis = TestSentinel::start(RedisSecurity::acl_and_guarded_sentinels()).await;
+    let (url, settings) = (redis.url("signal"), redis.security().settings());
+    let client = TestClient::connect(&url, &settings).await;
+    assert_eq!(client.count(9, "a").await, Ok(1));
+    let (without_login, _) = url.split_once('?').unwrap();
+    for refused in [without_login.to_owned(), format!("{without_login}?sentinel_pass=wrong")] {
+        let problem = match TestClient::try_connect(&refused, &settings).await {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("a wrong login was taken"),
+        };
+        assert!(problem.contains("refused the user or the password"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_master_behind_sentinels_is_used_with_client_certificates() {
+    let redis = TestSentinel::start(RedisSecurity::mutual_tls()).await;
+    let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;
+    assert_eq!(client.count(9, "a").await, Ok(1));
+}
+
+#[tokio::test]
 async fn the_client_leaves_a_master_that_was_demoted_alive() {
     let redis = TestSentinel::start(RedisSecurity::acl()).await;
     let client = TestClient::connect(&redis.url("signal"), &redis.security().settings()).await;

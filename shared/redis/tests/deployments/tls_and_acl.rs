@@ -50,6 +50,32 @@ async fn a_certificate_of_another_authority_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_requires_client_certificates_is_used_with_one_and_asks_for_it_without() {
+    let (ours, other) = (RedisSecurity::mutual_tls(), RedisSecurity::mutual_tls());
+    let (_node, url) = start_guarded(&ours).await;
+    let client = TestClient::connect(&url, &ours.settings()).await;
+    assert_eq!(client.count(3, "a").await, Ok(1));
+    TestListener::open(&client).await.publish_until_received(&client, 3, "hello").await;
+
+    let with = |cert_file, key_file| config::RedisSettings { cert_file, key_file, ..ours.settings() };
+    let theirs = other.settings();
+    for (settings, expected) in [
+        (with(None, None), "if it requires client certificates, set redis.cert_file"),
+        (
+            with(theirs.cert_file.clone(), theirs.key_file.clone()),
+            "does it trust the certificate in redis.cert_file?",
+        ),
+        (with(ours.settings().cert_file, theirs.key_file.clone()), "redis.key_file: is not the key"),
+        (with(ours.settings().cert_file, ours.settings().cert_file), "redis.key_file: "),
+        (with(ours.settings().key_file, ours.settings().key_file), "redis.key_file: "),
+        (with(Some("/nowhere".into()), theirs.key_file.clone()), "redis.cert_file: cannot be read"),
+    ] {
+        let problem = connect_error(&url, &settings).await;
+        assert!(problem.contains(expected), "{expected}: {problem}");
+    }
+}
+
+#[tokio::test]
 async fn tls_to_a_server_without_tls_is_reported() {
     let (node, _) = start_guarded(&RedisSecurity::none()).await;
     let problem =
