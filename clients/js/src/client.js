@@ -6,6 +6,7 @@
 import { SignalingError } from './codes.js';
 import { MailboxReader } from './mailbox-reader.js';
 import { parseFrame } from './messages.js';
+import { checkClientOptions } from './option-checks.js';
 import { ReconnectingSocket } from './reconnecting-socket.js';
 import { RoomState } from './room-state.js';
 import { SendQueue } from './send-queue.js';
@@ -95,9 +96,10 @@ export class SignalingClient extends TypedEmitter {
   #token;
   #mailbox = new MailboxReader((seq) => this.#socket.send(JSON.stringify({ type: 'received', seq })));
 
-  /** @param {ClientOptions} options */
+  /** @param {ClientOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
   constructor(options) {
     super();
+    checkClientOptions(options);
     this.#token = options.token;
     const getToken = options.getToken ?? (() => this.#token ?? '');
     this.#socket = new ReconnectingSocket({ ...options, getToken }, {

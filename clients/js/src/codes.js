@@ -70,16 +70,19 @@ export const ERROR_CODES = Object.freeze([
 /** Codes that this client creates itself. */
 export const LOCAL_CODES = Object.freeze([
   'bad_frame', // the server sent a frame that the protocol does not define
+  'bad_option', // an option of a constructor is missing or wrong; `field` names it
   'closed', // the application closed this client
   'join_timeout', // the socket opened, but no `joined` arrived
   'lost', // the connection broke without a close frame
   'no_answer', // the server did not answer a new token
   'no_pong', // the server did not answer a ping
   'no_token', // `getToken` returned no token
+  'not_supported', // this browser or runtime lacks WebSocket, fetch or WebRTC
   'queue_full', // too many messages are pending
   'seq_gap', // an entry of the mailbox is missing
   'session_gone', // the message belonged to the previous peer of this client, which could not be resumed
   'unreachable', // no HTTP answer
+  'wrong_room', // the token is for another room than the option `room`
 ]);
 
 /** Error codes after which the queue sends a message again instead of rejecting it. */

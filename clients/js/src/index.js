@@ -1,12 +1,15 @@
 /**
  * `@signalbox/client`: the client of the `signalbox.v1` signaling protocol. Start at client.js;
- * peer.js adds WebRTC, and room.js combines both.
+ * peer.js adds WebRTC, and room.js combines both. The file `signalbox.js` of a server has the same
+ * exports.
  */
 export { Backoff } from './backoff.js';
 export { SignalingClient } from './client.js';
 export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, SignalingError, isRetryable } from './codes.js';
 export { guestToken, ticketFor } from './http.js';
 export { parseFrame } from './messages.js';
+export { Peer } from './peer.js';
+export { Room } from './room.js';
 export { tokenSource } from './token-source.js';
 
 /**
@@ -22,4 +25,8 @@ export { tokenSource } from './token-source.js';
  * @typedef {import('./http.js').Grant} Grant
  * @typedef {import('./token-source.js').TokenSourceOptions} TokenSourceOptions
  * @typedef {import('./messages.js').Message} Message
+ * @typedef {import('./peer.js').PeerOptions} PeerOptions
+ * @typedef {import('./peer.js').PeerState} PeerState
+ * @typedef {import('./room.js').PeerReference} PeerReference
+ * @typedef {import('./room.js').RoomOptions} RoomOptions
  */

@@ -114,8 +114,9 @@ export class Peer extends TypedEmitter {
     return this.#info.peerId;
   }
 
+  /** The name of the peer, or its user if it gave no name. */
   get name() {
-    return this.#info.name ?? this.#info.userId;
+    return this.#info.name || this.#info.userId;
   }
 
   /** The public record of the peer. */

@@ -3,7 +3,9 @@
  * Owns these connections and the tracks that are sent on them. Does not touch the document.
  */
 import { SignalingClient } from './client.js';
+import { SignalingError } from './codes.js';
 import { guestToken } from './http.js';
+import { checkRoomOptions } from './option-checks.js';
 import { Peer } from './peer.js';
 import { TypedEmitter } from './typed-emitter.js';
 
@@ -41,15 +43,27 @@ export class Room extends TypedEmitter {
   /** Kind → the track that is sent to all peers. @type {Map<string, MediaStreamTrack | null>} */
   #tracks = new Map();
   #rtc;
+  /** The option `room`. */
+  #room;
+  /** The option `token`. */
+  #token;
+  /** Why this peer left a room for which it did not ask. @type {SignalingError | undefined} */
+  #wrongRoom;
 
-  /** @param {RoomOptions} options */
-  constructor({ room, name, user, media, url, getToken, token, ticket, rtc, handleStorage = tabStorage([url, room, user, name]) }) {
+  /** @param {RoomOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
+  constructor(options) {
     super();
+    checkRoomOptions(options);
+    const { room, name, user, media, url, getToken, token, ticket, rtc, handleStorage = tabStorage([url, room, user, name]) } = options;
     this.#rtc = rtc;
+    this.#room = room;
+    this.#token = token;
     for (const track of media?.getTracks() ?? []) this.#tracks.set(track.kind, track);
     const asGuest = token === undefined ? () => guestToken({ url, room, user, name }) : undefined;
-    this.client = new SignalingClient({ url, handleStorage, token, ticket, getToken: getToken ?? asGuest });
-    this.client.on('joined', ({ peers }) => this.#connectAll(peers));
+    const source = getToken ?? asGuest;
+    this.client = new SignalingClient({ url, handleStorage, token, ticket, getToken: source && (async () => checkToken(await source(), room)) });
+    for (const event of /** @type {const} */ (['joined', 'lobby'])) this.client.on(event, ({ roomId }) => this.#checkRoom(roomId));
+    this.client.on('joined', ({ peers }) => this.#wrongRoom || this.#connectAll(peers));
     this.client.on('resumed', ({ recovered }) => !recovered && this.#connectNew());
     this.client.on('peer-joined', ({ peerId }) => this.#peers.has(peerId) || this.#connect(peerId));
   }
@@ -74,8 +88,13 @@ export class Room extends TypedEmitter {
   }
 
   /** Resolves when this peer is in the room, after the lobby. Rejects with a `SignalingError`. */
-  join() {
-    return this.client.connect();
+  async join() {
+    if (this.#token !== undefined) checkToken(this.#token, this.#room);
+    try {
+      return await this.client.connect();
+    } catch (error) {
+      throw this.#wrongRoom ?? error;
+    }
   }
 
   /** Leaves the room. Synchronous, so that a page can call it on `pagehide`. */
@@ -142,6 +161,13 @@ export class Room extends TypedEmitter {
     return this.client.refresh(token);
   }
 
+  /** A ticket or a stored handle may be for another room. @param {string} roomId */
+  #checkRoom(roomId) {
+    if (roomId === this.#room) return;
+    this.#wrongRoom = wrongRoom(roomId, this.#room);
+    this.leave();
+  }
+
   /**
    * @param {{ peerId: string }[]} peers the other peers after this client has joined as a new peer
    */
@@ -171,6 +197,34 @@ export class Room extends TypedEmitter {
   #onClosed(peerId) {
     this.#peers.delete(peerId);
     if (this.client.peers.has(peerId)) this.#dismissed.add(peerId);
+  }
+}
+
+/** @param {string} actual @param {string} expected */
+function wrongRoom(actual, expected) {
+  return new SignalingError('wrong_room', `The token is for the room ${actual}, and not for ${expected}. Request a token for the room that you join.`);
+}
+
+/**
+ * Returns a token if it is for the room, or if it does not tell its room, as a ticket.
+ *
+ * @param {string} token
+ * @param {string} room
+ * @throws {SignalingError} `wrong_room`
+ */
+function checkToken(token, room) {
+  const roomOfToken = readRoom(token);
+  if (roomOfToken !== undefined && roomOfToken !== room) throw wrongRoom(roomOfToken, room);
+  return token;
+}
+
+/** The room in the claims of a JWT. @param {string} token */
+function readRoom(token) {
+  try {
+    const claims = token.split('.')[1] ?? '';
+    return JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))).room;
+  } catch {
+    return undefined;
   }
 }
 

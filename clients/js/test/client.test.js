@@ -152,7 +152,7 @@ test('a final refusal of getToken ends the client, and another failure is retrie
   const { SignalingError } = await import('../src/index.js');
   const answers = [() => Promise.reject(new TypeError('network')), () => Promise.reject(new SignalingError('guests_off', '', { status: 401 }))];
   const { SignalingClient } = await import('../src/index.js');
-  const client = new SignalingClient({ url: 'http://x', getToken: () => answers.shift()(), random: () => 0 });
+  const client = new SignalingClient({ url: 'http://x', getToken: () => answers.shift()(), WebSocket: class {}, random: () => 0 });
   const joined = client.connect();
   joined.catch(() => {});
   await client.next('state');

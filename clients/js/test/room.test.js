@@ -15,7 +15,7 @@ class CountedConnection extends EventTarget {
   setConfiguration = (configuration) => Object.assign(this, { configuration });
 }
 
-const GLOBALS = { RTCPeerConnection: CountedConnection, MediaStream: class {}, WebSocket: null };
+const GLOBALS = { RTCPeerConnection: CountedConnection, MediaStream: class {}, WebSocket: class {} };
 before(() => Object.assign(globalThis, GLOBALS));
 after(() => Object.keys(GLOBALS).forEach((name) => delete globalThis[name]));
 beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
@@ -183,4 +183,62 @@ test('the handle has its own sessionStorage key for each room and user, and none
     delete globalThis.sessionStorage;
   }
   assert.equal(new Set(asked).size, 3);
+});
+
+const tokenFor = (room) => `eyJ.${Buffer.from(JSON.stringify({ sub: 'ä', room })).toString('base64url')}.sig`;
+
+/** How a token can come to a room, and what the server would say. */
+const TOKENS = {
+  'getToken gives a token': { options: { getToken: () => tokenFor('other') } },
+  'getToken promises a token': { options: { getToken: async () => tokenFor('other') } },
+  'the option is a token': { options: { token: tokenFor('other') } },
+  'getToken gives a ticket, and the server admits this peer': { options: { getToken: () => 'sbt_ticket' }, frame: joinedFrame({ roomId: 'other', peers: [peerEntry(BOB)] }) },
+  'getToken gives a ticket, and this peer waits in the lobby': { options: { getToken: () => 'sbt_ticket' }, frame: { ...joinedFrame({ roomId: 'other' }), type: 'waiting' } },
+};
+
+for (const [name, { options, frame }] of Object.entries(TOKENS)) {
+  test(`Room refuses to join another room: ${name}`, async () => {
+    const server = scriptedServer();
+    globalThis.WebSocket = server.WebSocket;
+    const room = new Room({ room: 'r', url: 'http://signal.example', ...options });
+    const made = [];
+    room.on('peer', (peer) => made.push(peer));
+    const arrived = server.next();
+    const joined = room.join();
+    joined.catch(() => {});
+    if (frame) {
+      const socket = await arrived;
+      socket.open();
+      socket.deliver(frame);
+      assert.deepEqual(socket.frames('leave').length, 1);
+    }
+    await assert.rejects(joined, { code: 'wrong_room', retryable: false, message: /for the room other, and not for r/ });
+    assert.deepEqual(made, []);
+    if (!frame) assert.equal(server.sockets.length, 0, 'no connection is made');
+    mock.timers.runAll();
+    await settle();
+    assert.equal(server.sockets.length, frame ? 1 : 0, 'no attempt follows');
+  });
+}
+
+test('Room accepts a token for its room', async () => {
+  const server = scriptedServer();
+  globalThis.WebSocket = server.WebSocket;
+  for (const options of [{ getToken: () => tokenFor('r') }, { token: tokenFor('r') }]) {
+    const room = new Room({ room: 'r', url: 'http://signal.example', ...options });
+    const arrived = server.next();
+    const joined = room.join();
+    (await arrived).join();
+    assert.equal((await joined).roomId, 'r');
+    room.leave();
+  }
+});
+
+test('a peer without a name is called as its user', async () => {
+  const { room, socket, bob } = await joinRoom();
+  assert.equal(bob.name, 'b');
+  for (const [peerId, name] of [[CAROL, ''], ['d'.repeat(32), undefined]]) {
+    socket.deliver({ type: 'peer-joined', seq: room.peers.size, ...peerEntry(peerId, { name }) });
+    assert.equal(room.peers.get(peerId).name, `user-${peerId[0]}`);
+  }
 });
