@@ -7,7 +7,7 @@
 mod cli;
 mod pages;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use actix_web::web;
 use clap::Parser;
@@ -144,9 +144,20 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         }
         handle.stop(true).await;
     });
-    let hint = if guests_allowed { "open it in two tabs" } else { "guests are off: tokens need an API key" };
-    print_text(&format!("Signalbox listens on http://{bound}/ ({hint}; stop with Ctrl-C)\n"));
+    print_text(&format!("{}\n", start_text(bound, guests_allowed, settings.server.is_local())));
     Ok(server.await?)
+}
+
+/// What a start prints. README.md names the same address.
+fn start_text(bound: SocketAddr, guests_allowed: bool, is_local: bool) -> String {
+    if guests_allowed && is_local {
+        // With a room in the address, two tabs meet. Without one, each tab suggests a room of its own.
+        return format!(
+            "For a video call, open http://{bound}/?room=first-call in two tabs and join in both. Ctrl-C stops Signalbox."
+        );
+    }
+    let guests = if guests_allowed { "guests may join" } else { "guests are off: tokens need an API key" };
+    format!("Signalbox listens on http://{bound}/ ({guests}). Ctrl-C stops it.")
 }
 
 /// Registers the routes of both services and of the pages.
@@ -223,6 +234,18 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn the_printed_address_names_a_room_and_is_the_one_in_the_readme() {
+        let text = start_text(([127, 0, 0, 1], 8080).into(), true, true);
+        let address = text.split(' ').find(|word| word.starts_with("http://")).unwrap();
+        assert!(address.contains("/?room="), "{text}");
+        assert!(include_str!("../../README.md").contains(&format!("<{address}>")), "{address}");
+        for (guests_allowed, is_local) in [(true, false), (false, true), (false, false)] {
+            let text = start_text(([0, 0, 0, 0], 8080).into(), guests_allowed, is_local);
+            assert!(!text.contains("room="), "{text}");
+        }
+    }
 
     #[test]
     fn the_arguments_of_all_commands_are_consistent() {

@@ -15,7 +15,7 @@ const KEY = randomBytes(32).toString('hex');
 function servedPaths() {
   const files = (folder) => readdirSync(join(repo, folder), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const under = (folder, prefix) => files(folder).map((entry) => `${prefix}${join(entry.path, entry.name).slice(join(repo, folder).length + 1)}`);
-  return ['/', ...under('web/call', '/'), ...under('clients/js/src', '/client/')];
+  return ['/', ...under('web/call', '/'), ...under('clients/js/src', '/client/'), '/client/signalbox.js', '/client/signalbox.d.ts', '/client/signalbox-client.tgz'];
 }
 
 /** Runs in the page: returns all data that it stores or shows. */

@@ -22,12 +22,14 @@ const SCOPES = Object.fromEntries([readFileSync(join(repo, 'docker-compose.yml')
 export const bin = process.env.SIGNALBOX_BIN_DIR ?? join(repo, 'target/debug');
 const DEADLINE_MS = 10_000;
 
+/** Numbers the logs: several sites of one test file share a folder. */
+let startedProcesses = 0;
+
 /** The processes, folders and logs of one test file. `close` removes them. */
 export class TestSite {
   dir = mkdtempSync(join(tmpdir(), 'signalbox-edge-'));
   logs = process.env.SIGNALBOX_TEST_LOGS ?? join(this.dir, 'logs');
   #closeActions = [() => rmSync(this.dir, { recursive: true, force: true })];
-  #started = 0;
 
   constructor() {
     mkdirSync(this.logs, { recursive: true });
@@ -55,7 +57,7 @@ export class TestSite {
 
   /** Starts a program with its output in a log file. */
   startProcess(name, command, args, env = {}) {
-    const log = join(this.logs, `edge-${process.pid}-${++this.#started}-${name}.log`);
+    const log = join(this.logs, `edge-${process.pid}-${(startedProcesses += 1)}-${name}.log`);
     const fd = openSync(log, 'a');
     const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', fd, fd] });
     closeSync(fd);
@@ -120,6 +122,8 @@ export class TestSite {
   async startEdge({ signal, auth, limits = {} }) {
     const [plain, tls] = [await freePort(), await freePort()];
     const dir = mkdtempSync(join(this.dir, 'nginx-'));
+    const pages = join(dir, 'pages');
+    execFileSync(join(bin, 'signalbox'), ['pages', pages]);
     const accessLog = join(this.logs, `edge-${process.pid}-${tls}-access.log`);
     const env = {
       EDGE_HTTP_LISTEN: `127.0.0.1:${plain}`,
@@ -128,8 +132,8 @@ export class TestSite {
       EDGE_CERT: join(this.secrets, 'edge.crt'),
       EDGE_KEY: join(this.secrets, 'edge.key'),
       EDGE_ACCESS_LOG: accessLog,
-      EDGE_PAGE: join(repo, 'web/call'),
-      EDGE_CLIENT: join(repo, 'clients/js/src'),
+      EDGE_PAGE: pages,
+      EDGE_CLIENT: join(pages, 'client'),
       EDGE_SIGNAL_SERVERS: serverLines(signal),
       EDGE_AUTH_SERVERS: serverLines(auth),
       EDGE_WS_PER_MINUTE: '60000',

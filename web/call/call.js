@@ -7,7 +7,7 @@ import { Room } from '/client/room.js';
 import { CallView } from './call-view.js';
 import { bindToggles, find, setText, showStream } from './dom.js';
 import { LocalMedia } from './local-media.js';
-import { mediaProblemText, refusalText } from './page-texts.js';
+import { mediaProblemText, refusalText, unnamedGuest } from './page-texts.js';
 import { randomRoomName } from './room-names.js';
 import { currentRoom, personName, tabUser } from './tab-storage.js';
 
@@ -33,6 +33,12 @@ function parseRoomName(text) {
   return roomOfLink ?? trimmed.replace(/\s+/g, '-');
 }
 
+/** An invite is `sbi_SECRET.ROOM`. A link may have the invite alone. */
+function roomOfInvite() {
+  const invite = query.get('invite') ?? '';
+  return invite.includes('.') ? invite.slice(invite.indexOf('.') + 1) : null;
+}
+
 /** @param {string} room */
 function linkTo(room) {
   return `${location.origin}${location.pathname}?room=${encodeURIComponent(room)}`;
@@ -48,11 +54,11 @@ function showAddress(link) {
 
 async function join() {
   const title = parseRoomName(roomField.value) || randomRoomName();
-  const name = nameField.value.trim() || 'Guest';
+  const user = tabUser();
+  const name = nameField.value.trim() || unnamedGuest(user);
   personName.set(nameField.value.trim());
   setText(find('#start-error'), '');
   joinButton.disabled = true;
-  const user = tabUser();
   const invite = query.get('invite') ?? undefined;
   // A guest requests a new token each time. An invite is used once, and then its refresh token.
   const getToken = invite === undefined ? undefined : tokenSource({ invite, user, name });
@@ -150,7 +156,7 @@ function closeConnections() {
 }
 
 async function start() {
-  const linkedRoom = query.get('room');
+  const linkedRoom = query.get('room') ?? roomOfInvite();
   roomField.value = linkedRoom ?? randomRoomName();
   nameField.value = query.get('name') ?? personName.get();
   setText(find('#start-title'), linkedRoom ? 'Join the call' : 'Start a call');

@@ -35,6 +35,7 @@ const REFUSALS = {
   invite_used_up: () => 'This invitation has no uses left. Ask for a new one.',
   removed: (room) => `A moderator removed you from “${room}”. Ask the moderator before you join again.`,
   ended: (room) => `The call in “${room}” has ended. You can start a new one.`,
+  wrong_room: (room) => `You could not join “${room}”, because your invitation is for another room. Open the link of the invitation again.`,
 };
 
 /**
@@ -65,6 +66,16 @@ export function actionFailedText({ code, message }) {
     default:
       return `The action failed: ${message || 'the server did not answer'}. Try again.`;
   }
+}
+
+/**
+ * The name of a person who gives none. The number is the same after a reload, and tells two such
+ * people apart.
+ *
+ * @param {string} user hexadecimal
+ */
+export function unnamedGuest(user) {
+  return `Guest ${1_000 + (parseInt(user.slice(0, 6), 16) % 9_000)}`;
 }
 
 /** @param {string} name */

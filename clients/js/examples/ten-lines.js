@@ -1,4 +1,4 @@
-import { Room } from '/client/room.js';
+import { Room } from '/client/signalbox.js';
 const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
 const room = new Room({ room: 'ten-lines', name: 'Ada', media });
 room.on('peer', (peer) => {

@@ -1,20 +1,22 @@
 //! The commands for operators.
 //!
 //! Owns: the arguments of the commands, and what they print. Must not: contain rules; those are in
-//! the crates of the services. Next: `keys` works on files, the other commands call the API of a
-//! running service (`api`).
+//! the crates of the services. Next: `keys` and `pages` work on files, the other commands call the
+//! API of a running service (`api`).
 
 mod access;
 mod api;
 mod keys;
 mod webhooks;
 
-use std::{fmt::Display, io::Write as _, process::ExitCode};
+use std::{fmt::Display, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 use signalbox_config::{CommonFlags, LoadedConfig};
 
 use api::ApiCall;
+
+use crate::pages::write_pages;
 
 /// A command; without one, the binary serves.
 #[derive(Subcommand)]
@@ -42,6 +44,12 @@ pub(crate) enum CliCommand {
     Rules(ApiCall<access::RulesArgs>),
     /// List the dead letters of webhooks, or send them again
     Webhooks(ApiCall<webhooks::WebhooksArgs>),
+    /// Write the call page and the client into a folder, for a web server in front of the services
+    Pages {
+        /// The folder; it is created if it does not exist
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 pub(crate) fn run_command(command: &CliCommand, flags: &CommonFlags) -> ExitCode {
@@ -60,6 +68,10 @@ pub(crate) fn run_command(command: &CliCommand, flags: &CommonFlags) -> ExitCode
         CliCommand::Limits(call) => call.execute(),
         CliCommand::Rules(call) => call.execute(),
         CliCommand::Webhooks(call) => call.execute(),
+        CliCommand::Pages { folder } => match write_pages(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report_failure(1, &format!("cannot write into {}: {error}", folder.display())),
+        },
     }
 }
 

@@ -1,0 +1,82 @@
+/**
+ * The HTTP requests of a client: tokens, tickets, and the reason of a refused upgrade. Converts
+ * problem details (RFC 9457) into a {@link SignalingError}. Stores nothing.
+ */
+import { SignalingError } from './codes.js';
+export type Fetch = typeof globalThis.fetch;
+export type Grant = {
+    token: string;
+    refreshToken?: string;
+    expiresIn?: number;
+};
+/**
+ * @typedef {typeof globalThis.fetch} Fetch
+ * @typedef {{ token: string, refreshToken?: string, expiresIn?: number }} Grant `expiresIn` in
+ *   seconds
+ */
+/**
+ * Returns the address of an endpoint below the base address of the server.
+ *
+ * @param {string | URL | undefined} base `https://host[/prefix]`; default: the origin of the page
+ * @param {string} path without a leading slash
+ */
+export declare function endpointUrl(base: string | URL | undefined, path: string): URL;
+/**
+ * Returns the WebSocket address of the server.
+ *
+ * @param {string | URL | undefined} base
+ * @param {number} [since] the last entry that a resuming peer has read
+ */
+export declare function signalAddress(base: string | URL | undefined, since?: number): string;
+/**
+ * Requests a token for a guest: `POST /auth/token` without an API key.
+ *
+ * @param {{ url?: string | URL, room: string, user?: string, name?: string,
+ *   fetch?: Fetch }} options
+ * @returns {Promise<string>} rejected with a {@link SignalingError}
+ */
+export declare function guestToken({ url, room, user, name, fetch }: {
+    url?: string | URL;
+    room: string;
+    user?: string;
+    name?: string;
+    fetch?: Fetch;
+}): Promise<string>;
+/**
+ * `POST /auth/token` or `/auth/refresh`.
+ *
+ * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, fetch?: Fetch,
+ *   deadlineMs?: number }} options
+ * @returns {Promise<Grant>}
+ */
+export declare function requestGrant({ url, path, body, fetch, deadlineMs }: {
+    url?: string | URL;
+    path: string;
+    body: Record<string, unknown>;
+    fetch?: Fetch;
+    deadlineMs?: number;
+}): Promise<Grant>;
+/**
+ * Exchanges a token for a ticket, which opens one connection within half a minute.
+ *
+ * @param {{ url?: string | URL, token: string, fetch?: Fetch }} options
+ * @returns {Promise<string>} rejected with a {@link SignalingError}
+ */
+export declare function ticketFor({ url, token, fetch }: {
+    url?: string | URL;
+    token: string;
+    fetch?: Fetch;
+}): Promise<string>;
+/**
+ * Asks over HTTP why an upgrade failed, because a browser cannot read the status of an upgrade.
+ *
+ * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token,
+ *   or a handle
+ * @returns {Promise<SignalingError | undefined>} undefined: the server would accept the upgrade now
+ */
+export declare function fetchRefusal({ url, token, resume, fetch }: {
+    url?: string | URL;
+    token?: string;
+    resume?: string;
+    fetch?: Fetch;
+}): Promise<SignalingError | undefined>;

@@ -1,0 +1,36 @@
+export type NegotiationFrame = import('./messages.js').NegotiationFrame;
+export type DescriptionFrame = import('./messages.js').DescriptionFrame;
+export type CandidateFrame = import('./messages.js').CandidateFrame;
+export type PendingMessage = import('./send-queue.js').PendingMessage;
+export type ClientFrame = import('./send-queue.js').ClientFrame;
+export declare class Negotiation {
+    #private;
+    /**
+     * @param {{
+     *   pc: RTCPeerConnection, polite: boolean,
+     *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
+     *   isReachable?: () => boolean, random?: () => number, mayUseData?: () => boolean,
+     * }} options `post` adds the target; `isReachable`: whether this side and the peer are both
+     *   connected, as far as this side knows; `mayUseData`: whether this side may have data channels
+     */
+    constructor({ pc, polite, post, onError, isReachable, random, mayUseData }: {
+        pc: RTCPeerConnection;
+        polite: boolean;
+        post: (frame: ClientFrame) => PendingMessage;
+        onError: (error: unknown) => void;
+        isReachable?: () => boolean;
+        random?: () => number;
+        mayUseData?: () => boolean;
+    });
+    /** Handles a frame of the peer after all earlier frames. @param {NegotiationFrame} frame */
+    receive(frame: NegotiationFrame): Promise<void>;
+    /**
+     * Restarts ICE, because frames may be lost and the two sides may have different descriptions;
+     * media continues. A pending offer is replaced, and an answer to it is ignored. This needs no
+     * rollback (the impolite side never rolls back, see peer.js).
+     */
+    renegotiate(): Promise<void>;
+    /** The permissions of this side changed, so the server may now accept a refused offer. */
+    onPermissions(): void;
+    stop(): void;
+}

@@ -1,0 +1,65 @@
+import { SignalingError } from './codes.js';
+export type ErrorFrame = import('./messages.js').ErrorFrame;
+export type SocketClose = import('./signal-socket.js').SocketClose;
+export type Credential = {
+    token: string;
+    resume?: undefined;
+    since?: undefined;
+} | {
+    token?: undefined;
+    resume: string;
+    since?: number;
+};
+export type ConnectOptions = {
+    getToken: () => Promise<string> | string;
+    ticket?: boolean;
+    url?: string | URL;
+    WebSocket?: typeof WebSocket;
+    fetch?: typeof fetch;
+    random?: () => number;
+    handleStorage?: import('./resume-handle.js').HandleStorage | null;
+};
+export type SocketCallbacks = {
+    /**
+     * the last entry of the mailbox that was read
+     */
+    since: () => number;
+    onText: (text: unknown) => void;
+    /**
+     * the socket is closed, or a new one replaces it
+     */
+    onDown: () => void;
+    onConnecting: () => void;
+    onWaiting: (error: SignalingError, retryInMs: number) => void;
+    /**
+     * no attempt follows
+     */
+    onStopped: (error: SignalingError) => void;
+};
+export declare class ReconnectingSocket {
+    #private;
+    /** @param {ConnectOptions} options @param {SocketCallbacks} callbacks */
+    constructor(options: ConnectOptions, callbacks: SocketCallbacks);
+    start(): void;
+    /** Closes the socket and makes no further attempt. @param {SignalingError} error */
+    stop(error: SignalingError): void;
+    /** @param {string} text */
+    send(text: string): void;
+    /** Closes the socket and reconnects. @param {string} reason a code of `LOCAL_CODES` */
+    drop(reason: string): void;
+    /**
+     * `joined`, `resumed` or `waiting` arrived: the connection is open.
+     *
+     * @param {{ resume: string | null, pingInterval: number }} frame
+     */
+    markUp({ resume, pingInterval }: {
+        resume: string | null;
+        pingInterval: number;
+    }): void;
+    /** @param {string | null} resume the handle that belongs to a new token */
+    setHandle(resume: string | null): void;
+    /** @param {number} reconnectIn milliseconds, from a `goaway` */
+    reconnectIn(reconnectIn: number): void;
+    /** @param {ErrorFrame} frame an `error` without an id */
+    noteError(frame: ErrorFrame): void;
+}

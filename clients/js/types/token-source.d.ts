@@ -1,0 +1,31 @@
+export type Grant = import('./http.js').Grant;
+export type TokenSourceOptions = {
+    /**
+     * of the server; default: the origin of the page
+     */
+    url?: string | URL;
+    /**
+     * asks your backend for a token and a refresh
+     * token; called first, and again when the refresh token is no longer valid
+     */
+    grant?: () => Promise<Grant> | Grant;
+    /**
+     * without `grant`: the room of a guest
+     */
+    room?: string;
+    user?: string;
+    name?: string;
+    /**
+     * instead of `room`: an invite code
+     */
+    invite?: string;
+    fetch?: typeof fetch;
+};
+/**
+ * Creates a `getToken` for a client. Each call returns a new token; calls at the same time share
+ * one request.
+ *
+ * @param {TokenSourceOptions} options
+ * @returns {() => Promise<string>} rejected with a {@link SignalingError}
+ */
+export declare function tokenSource(options: TokenSourceOptions): () => Promise<string>;

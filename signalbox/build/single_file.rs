@@ -1,0 +1,194 @@
+//! Joins the modules of the client, or their types, into one file.
+//!
+//! Each module becomes a scope of its own, so names in different modules cannot collide. Only the
+//! forms of `import` and `export` that the client uses are known; any other is an error of the
+//! build.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+type Modules = BTreeMap<String, String>;
+
+const HEADER: &str =
+    "// The client of Signalbox in one file, made of the modules of clients/js/src. License: Apache-2.0.\n";
+
+/// A module as a function that returns its exports. The modules are in the order of their imports,
+/// and the file exports what the entry exports.
+pub(crate) fn join_modules(modules: &Modules, entry: &str) -> Result<String, String> {
+    let mut joined = HEADER.to_owned();
+    for name in sort_by_imports(modules, entry)? {
+        let module = &modules[&name];
+        if name == entry {
+            for (line, source) in re_exports(&name, module)? {
+                let _ = writeln!(
+                    joined,
+                    "export const {{ {} }} = {};",
+                    line.replace(" as ", ": "),
+                    variable_of(&source)
+                );
+            }
+            continue;
+        }
+        let mut exports = Vec::new();
+        let _ = writeln!(joined, "\n// {name}.js\nconst {} = /* @__PURE__ */ (() => {{", variable_of(&name));
+        for line in module.lines() {
+            if let Some((names, source)) = parse_import(&name, line)? {
+                let _ = writeln!(
+                    joined,
+                    "const {{ {} }} = {};",
+                    names.replace(" as ", ": "),
+                    variable_of(&source)
+                );
+            } else if let Some(declaration) = line.strip_prefix("export ") {
+                exports.push(declared_name(&name, declaration)?);
+                let _ = writeln!(joined, "{declaration}");
+            } else {
+                let _ = writeln!(joined, "{line}");
+            }
+        }
+        let _ = writeln!(joined, "return {{ {} }};\n}})();", exports.join(", "));
+    }
+    Ok(joined)
+}
+
+/// The declarations that `tsc` makes for each module, each module as a namespace.
+pub(crate) fn join_types(modules: &Modules, entry: &str) -> Result<String, String> {
+    let mut joined = HEADER.to_owned();
+    for (name, module) in modules {
+        if name != entry {
+            let _ = writeln!(joined, "\ndeclare namespace {} {{", variable_of(name));
+        }
+        for line in module.lines().filter(|line| *line != "export {};") {
+            let line = replace_type_imports(line);
+            if let Some((names, source)) = parse_import(name, &line)? {
+                for (own, theirs) in pairs_of(&names) {
+                    let _ = writeln!(joined, "import {own} = {}.{theirs};", variable_of(&source));
+                }
+            } else if let Some((names, source)) = parse_re_export(name, &line)? {
+                for (own, theirs) in pairs_of(&names) {
+                    let _ = writeln!(joined, "export import {own} = {}.{theirs};", variable_of(&source));
+                }
+            } else if name == entry {
+                let _ = writeln!(joined, "{line}");
+            } else {
+                let _ = writeln!(
+                    joined,
+                    "{}",
+                    line.replacen("export declare ", "export ", 1).trim_start_matches("declare ")
+                );
+            }
+        }
+        if name != entry {
+            joined.push_str("}\n");
+        }
+    }
+    Ok(joined)
+}
+
+/// The modules that the entry needs, each after those that it imports.
+fn sort_by_imports(modules: &Modules, entry: &str) -> Result<Vec<String>, String> {
+    let mut sorted = Vec::new();
+    visit(modules, entry, &mut Vec::new(), &mut sorted)?;
+    Ok(sorted)
+}
+
+fn visit(
+    modules: &Modules,
+    name: &str,
+    path: &mut Vec<String>,
+    sorted: &mut Vec<String>,
+) -> Result<(), String> {
+    if sorted.iter().any(|done| done == name) {
+        return Ok(());
+    }
+    path.push(name.to_owned());
+    if path.iter().filter(|on_path| *on_path == name).count() > 1 {
+        return Err(format!("modules import each other in a circle: {}", path.join(" → ")));
+    }
+    let module = modules.get(name).ok_or_else(|| format!("{} is missing", path.join(" → ")))?;
+    for line in module.lines() {
+        let source = match parse_re_export(name, line)? {
+            Some((_, source)) => Some(source),
+            None => parse_import(name, line)?.map(|(_, source)| source),
+        };
+        if let Some(source) = source {
+            visit(modules, &source, path, sorted)?;
+        }
+    }
+    path.pop();
+    sorted.push(name.to_owned());
+    Ok(())
+}
+
+/// What the entry exports; it contains nothing else.
+fn re_exports(name: &str, module: &str) -> Result<Vec<(String, String)>, String> {
+    let mut found = Vec::new();
+    for line in module.lines() {
+        if let Some(re_export) = parse_re_export(name, line)? {
+            found.push(re_export);
+        } else if !line.is_empty() && !line.starts_with("/*") && !line.starts_with(" *") {
+            return Err(format!("{name}: the entry may only export from other modules: {line}"));
+        }
+    }
+    Ok(found)
+}
+
+/// The names and the module of `import { A, B as C } from './x.js';`.
+fn parse_import(name: &str, line: &str) -> Result<Option<(String, String)>, String> {
+    parse_from(name, line, "import ")
+}
+
+/// The names and the module of `export { A, B as C } from './x.js';`.
+fn parse_re_export(name: &str, line: &str) -> Result<Option<(String, String)>, String> {
+    if line.starts_with("export {") { parse_from(name, line, "export ") } else { Ok(None) }
+}
+
+fn parse_from(name: &str, line: &str, keyword: &str) -> Result<Option<(String, String)>, String> {
+    let Some(rest) = line.strip_prefix(keyword) else { return Ok(None) };
+    let parsed = rest.strip_prefix("{ ").and_then(|rest| {
+        let (names, rest) = rest.split_once(" } from ")?;
+        let path = rest.trim_end_matches(';').trim_matches(['\'', '"']);
+        let source = path.strip_prefix("./")?.strip_suffix(".js")?;
+        Some((names.to_owned(), source.to_owned()))
+    });
+    parsed
+        .map(Some)
+        .ok_or_else(|| format!("{name}: write {keyword}{{ … }} from './….js' in one line: {line}"))
+}
+
+/// The name that follows `export ` in a module.
+fn declared_name(name: &str, declaration: &str) -> Result<String, String> {
+    let declaration = declaration.strip_prefix("async ").unwrap_or(declaration);
+    let identifier = ["class ", "function ", "const "]
+        .iter()
+        .find_map(|keyword| declaration.strip_prefix(keyword))
+        .and_then(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+    match identifier {
+        Some(identifier) if !identifier.is_empty() => Ok(identifier.to_owned()),
+        _ => Err(format!("{name}: export a class, a function or a const: {declaration}")),
+    }
+}
+
+/// `A, B as C` as pairs of the name here and the name in the other module.
+fn pairs_of(names: &str) -> impl Iterator<Item = (&str, &str)> {
+    names.split(", ").map(|name| name.split_once(" as ").map_or((name, name), |(theirs, own)| (own, theirs)))
+}
+
+/// `import("./x.js").Name` names a type of another module.
+fn replace_type_imports(line: &str) -> String {
+    let mut replaced = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("import(") {
+        let path = after.split_once(')').map(|(path, behind)| (path.trim_matches(['\'', '"']), behind));
+        let source =
+            path.and_then(|(path, behind)| Some((path.strip_prefix("./")?.strip_suffix(".js")?, behind)));
+        let Some((source, behind)) = source else { break };
+        let _ = write!(replaced, "{before}{}", variable_of(source));
+        rest = behind;
+    }
+    replaced + rest
+}
+
+/// The variable that stands for a module: `$send_queue`.
+fn variable_of(name: &str) -> String {
+    format!("${}", name.replace('-', "_"))
+}

@@ -1,0 +1,155 @@
+// The client that a server offers: every site may load it, one file and the npm package work, and
+// the binary and the edge serve the same bytes.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { TestSite, bin, freePort, repo } from './harness.mjs';
+
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+  '.js': 'text/javascript; charset=utf-8',
+  '.ts': 'application/typescript; charset=utf-8',
+  '.tgz': 'application/gzip',
+};
+const typeOf = (path) => TYPES[path.slice(path.lastIndexOf('.'))];
+
+/** All files below a folder, as paths below it, sorted. */
+function filesBelow(folder) {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return files.map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name))).sort();
+}
+
+/** Runs a program without a network configuration of npm. */
+function run(folder, program, ...args) {
+  const env = { PATH: process.env.PATH, HOME: folder, npm_config_cache: join(folder, '.npm'), npm_config_audit: 'false', npm_config_fund: 'false', npm_config_update_notifier: 'false' };
+  return execFileSync(program, args, { cwd: folder, encoding: 'utf8', env });
+}
+
+describe('the files under /client/', () => {
+  const site = new TestSite();
+  const pages = join(site.dir, 'pages');
+  const client = join(pages, 'client');
+  const servers = {};
+  let origin;
+
+  before(async () => {
+    execFileSync(join(bin, 'signalbox'), ['pages', pages]);
+    const port = await freePort();
+    origin = `http://127.0.0.1:${port}`;
+    await site.waitForPort(port, site.startProcess('signalbox', join(bin, 'signalbox'), ['--listen', `127.0.0.1:${port}`]));
+    const upstream = await site.startUpstream((_, response) => response.end());
+    servers.edge = await site.startEdge({ signal: [upstream.port], auth: [upstream.port] });
+    servers.binary = {
+      request: async (path, options) => {
+        const response = await fetch(origin + path, options);
+        return { status: response.status, headers: Object.fromEntries(response.headers), bytes: Buffer.from(await response.arrayBuffer()) };
+      },
+    };
+  });
+  after(() => site.close());
+
+  const folder = (name) => {
+    const path = join(site.dir, name);
+    mkdirSync(path);
+    return path;
+  };
+
+  it('contain the modules, one file, its types and the package', () => {
+    const modules = filesBelow(join(repo, 'clients/js/src'));
+    assert.deepEqual(filesBelow(client), [...modules, 'signalbox-client.tgz', 'signalbox.d.ts', 'signalbox.js'].sort());
+    for (const name of modules) assert.deepEqual(readFileSync(join(client, name)), readFileSync(join(repo, 'clients/js/src', name)), name);
+  });
+
+  for (const name of ['binary', 'edge']) {
+    it(`may be loaded by every site, and the call page by none: ${name}`, async () => {
+      const [onClient, onPage] = [filesBelow(client).map((path) => `/client/${path}`), filesBelow(pages).filter((path) => !path.startsWith('client/')).map((path) => `/${path}`)];
+      assert.ok(onClient.length > 20 && onPage.length > 10);
+      for (const path of ['/', ...onPage, ...onClient, '/client/nothing.js', '/client/', '/client/sub/nothing.js']) {
+        for (const method of ['GET', 'HEAD']) {
+          const { status, headers, bytes } = await servers[name].request(path, { method, headers: { Origin: 'https://app.example' } });
+          const isPublic = path.startsWith('/client/');
+          const what = `${method} ${path}`;
+          assert.equal(headers['access-control-allow-origin'], isPublic ? '*' : undefined, what);
+          assert.equal(headers['cross-origin-resource-policy'], isPublic ? 'cross-origin' : 'same-origin', what);
+          assert.equal(headers['access-control-allow-credentials'], undefined, what);
+          assert.equal(headers['x-content-type-options'], 'nosniff', what);
+          if (onClient.includes(path) || onPage.includes(path)) {
+            // The list of nginx has an older type for the scripts of the page.
+            const type = headers['content-type'].replace('application/javascript', 'text/javascript');
+            assert.deepEqual([status, type, headers['cache-control']], [200, typeOf(path), 'no-cache'], what);
+            if (bytes && method === 'GET') assert.deepEqual(bytes, readFileSync(join(pages, path)), what);
+          } else if (path !== '/') {
+            assert.ok([403, 404].includes(status), `${what}: ${status}`);
+          }
+        }
+      }
+    });
+  }
+
+  it('a page with plain HTTP follows the redirect of the edge', async () => {
+    const { headers, status } = await fetch(`http://localhost:${servers.edge.plain}/client/signalbox.js`, { redirect: 'manual' });
+    assert.deepEqual([status, headers.get('access-control-allow-origin')], [308, '*']);
+    const page = await fetch(`http://localhost:${servers.edge.plain}/call.js`, { redirect: 'manual' });
+    assert.deepEqual([page.status, page.headers.get('access-control-allow-origin')], [308, null]);
+  });
+
+  it('the one file exports what the modules export', async () => {
+    const [joined, modules] = await Promise.all([import(join(client, 'signalbox.js')), import(join(repo, 'clients/js/src/index.js'))]);
+    assert.deepEqual(Object.keys(joined).sort(), Object.keys(modules).sort());
+    assert.ok(joined.Room && joined.Peer && joined.SignalingClient);
+    assert.deepEqual(joined.CLOSE_CODES, modules.CLOSE_CODES);
+    assert.equal(await joined.guestToken({ url: origin, room: 'r' }).then((token) => token.split('.').length), 3);
+  });
+
+  it('the package is the one that npm makes in a fresh clone', () => {
+    const [ours, theirs, clone] = ['ours', 'theirs', 'clone'].map(folder);
+    const tracked = execFileSync('git', ['ls-files', 'clients/js'], { cwd: repo, encoding: 'utf8' }).trim().split('\n');
+    for (const path of tracked) cpSync(join(repo, path), join(clone, path));
+    const packed = run(join(clone, 'clients/js'), 'npm', 'pack', '--silent').trim();
+    execFileSync('tar', ['-xzf', join(clone, 'clients/js', packed), '-C', theirs]);
+    execFileSync('tar', ['-xzf', join(client, 'signalbox-client.tgz'), '-C', ours]);
+    assert.deepEqual(filesBelow(ours), filesBelow(theirs));
+    for (const path of filesBelow(ours)) assert.deepEqual(readFileSync(join(ours, path)), readFileSync(join(theirs, path)), path);
+  });
+
+  it('npm installs the package from the server, for JavaScript and TypeScript', () => {
+    const project = mkdtempSync(join(site.dir, 'project-'));
+    writeFileSync(join(project, 'package.json'), '{"name":"app","private":true,"type":"module"}');
+    run(project, 'npm', 'install', '--silent', `${origin}/client/signalbox-client.tgz`);
+    const exports = run(project, 'node', '-p', "import('@signalbox/client').then((all) => console.log(Object.keys(all).join()))");
+    assert.match(exports, /Room,SignalingClient/);
+    cpSync(join(client, 'signalbox.js'), join(project, 'signalbox.js'));
+    cpSync(join(client, 'signalbox.d.ts'), join(project, 'signalbox.d.ts'));
+    for (const [file, source, Peer, Joined] of [
+      ['package.ts', '@signalbox/client', 'Peer', 'Joined'],
+      ['one-file.ts', './signalbox.js', 'Peer', 'Joined'],
+    ]) {
+      writeFileSync(
+        join(project, file),
+        `import { Room, SignalingClient, SignalingError, type ${Peer}, type ${Joined} } from '${source}';
+        const room = new Room({ room: 'r', name: 'Ada' });
+        room.on('peer', (peer: Peer) => peer.on('datachannel', (channel) => channel.send(peer.name)));
+        const joined: Promise<Joined> = room.join();
+        joined.catch((error: unknown) => error instanceof SignalingError && error.code.toUpperCase());
+        new SignalingClient({ url: 'https://rtc.example', getToken: async () => 'T' }).on('peer-joined', ({ peerId, polite }) => [peerId.length, polite === true]);
+        // @ts-expect-error there is no such event
+        room.on('pear', () => {});
+        // @ts-expect-error the option room is missing
+        new Room({ name: 'Ada' });
+        // @ts-expect-error a peerId is a text
+        room.kick(7);
+        `,
+      );
+    }
+    const tsc = join(repo, 'clients/js/node_modules/.bin/tsc');
+    for (const [module, resolution] of [['NodeNext', 'NodeNext'], ['ESNext', 'Bundler']]) {
+      const flags = ['--noEmit', '--strict', '--target', 'ES2022', '--lib', 'ES2023,DOM,DOM.Iterable', '--module', module, '--moduleResolution', resolution, '--types', ''];
+      run(project, tsc, ...flags, 'package.ts', 'one-file.ts');
+    }
+  });
+});
