@@ -75,12 +75,13 @@ as_root() {
 
 install_packages() {
   local pair command missing=()
-  for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx turnserver:coturn openssl:openssl envsubst:gettext-base chromium:chromium \
+  for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx turnserver:coturn openssl:openssl envsubst:gettext-base chromium:chromium firefox-esr:firefox-esr \
     ip:iproute2 cc:gcc c++:g++ ld:libc6-dev unshare:util-linux; do
     command=${pair%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${pair#*:}")
   done
   python3 -c "import ensurepip" 2>/dev/null || missing+=(python3 python3-venv)
+  python3 -c "import websockets" 2>/dev/null || missing+=(python3-websockets)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || missing+=(docker-compose)
   # The npm package is large, and a recent enough node usually has its own npm.

@@ -1,18 +1,20 @@
-// The example of the client README, without a change.
+// The examples of the client and the code in the README files, without a change.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { AnyBrowser, BROWSERS, playsVideos } from './any-browser.mjs';
+import { readExample, startExampleSite, startOtherSite } from './example-site.mjs';
 import { SharedBrowser, until } from './person.mjs';
 import { EmbeddedServer, TestSite, repo } from './servers.mjs';
 
-const example = readFileSync(join(repo, 'clients/js/examples/ten-lines.js'), 'utf8');
+const tenLines = readExample('ten-lines.js');
 
-/** Returns the JavaScript code blocks that import the client. */
-function codeBlocks(file) {
-  const fences = readFileSync(join(repo, file), 'utf8').matchAll(/^```(?:js|javascript)\n(.*?)^```$/gms);
-  return [...fences].map(([, code]) => code).filter((code) => code.includes('/client/room.js'));
+/** Returns the code blocks of a document in one language. */
+function codeBlocks(file, language) {
+  const fences = readFileSync(join(repo, file), 'utf8').matchAll(/^```(\w+)\n(.*?)^```$/gms);
+  return [...fences].filter(([, name]) => name === language).map(([, , code]) => code);
 }
 
 describe('the example in ten lines', () => {
@@ -28,11 +30,11 @@ describe('the example in ten lines', () => {
     await site.close();
   });
 
-  it('has ten lines', () => assert.equal(example.trimEnd().split('\n').length, 10));
+  it('has ten lines', () => assert.equal(tenLines.trimEnd().split('\n').length, 10));
 
   for (const file of ['README.md', 'clients/js/README.md']) {
-    it(`is in ${file} byte for byte`, { skip: !existsSync(join(repo, file)) && `there is no ${file}` }, () => {
-      assert.deepEqual(codeBlocks(file), [example]);
+    it(`is in ${file} byte for byte`, () => {
+      assert.deepEqual(codeBlocks(file, 'js').filter((code) => code.includes("from '/client/")), [tenLines]);
     });
   }
 
@@ -40,18 +42,13 @@ describe('the example in ten lines', () => {
     // Any document of the server works: it gives an empty body, the origin and the policy.
     const open = async () => {
       const person = await browser.person();
-      await person.page.route('**/ten-lines.js', (route) => route.fulfill({ contentType: 'text/javascript', body: example }));
+      await person.page.route('**/ten-lines.js', (route) => route.fulfill({ contentType: 'text/javascript', body: tenLines }));
       await person.page.goto(`${server.origin}/client/index.js`);
       await person.page.addScriptTag({ url: '/ten-lines.js', type: 'module' });
       return person;
     };
     const [ada, grace] = [await open(), await open()];
-    const plays = (person) =>
-      until('one video plays', async () => {
-        const now = await person.page.$$eval('video', (videos) => videos.map(({ videoWidth, currentTime }) => ({ videoWidth, currentTime })));
-        return (now.length === 1 && now[0].videoWidth > 0 && now[0].currentTime > 0) || now;
-      });
-    await Promise.all([plays(ada), plays(grace)]);
+    await Promise.all([playsVideos(ada.page, 1), playsVideos(grace.page, 1)]);
     await Promise.all([ada.receives(1), grace.receives(1)]);
 
     await grace.page.goto('about:blank');
@@ -59,3 +56,74 @@ describe('the example in ten lines', () => {
     assert.deepEqual(await browser.closePages(), []);
   });
 });
+
+for (const name of BROWSERS) {
+  describe(`the examples in ${name}`, () => {
+    const site = new TestSite();
+    let browser;
+    let origin;
+    let otherOrigin;
+    /** The content of the page on another origin. */
+    let markup;
+    let atServer;
+
+    before(async () => {
+      otherOrigin = await startOtherSite(site, () => markup);
+      browser = await AnyBrowser.launch(name);
+      const server = await EmbeddedServer.start(site, { SIGNALBOX__SERVER__ALLOWED_ORIGINS: otherOrigin });
+      origin = await startExampleSite(site, server.port);
+      atServer = (code) => code.replaceAll('https://your.host', server.origin);
+    });
+    after(async () => {
+      await browser?.close();
+      await site.close();
+    });
+    // Each call has a server of its own, because the room of the example is always the same.
+    it('connect two pages that open at the same moment or one after the other, each time', async () => {
+      for (const atOnce of [true, true, false, true, false]) {
+        const call = `${await startExampleSite(site, (await EmbeddedServer.start(site)).port)}/pages/own-connection.js`;
+        const pages = atOnce ? await Promise.all([browser.open(call), browser.open(call)]) : [await browser.open(call), await browser.open(call)];
+        await Promise.all(pages.map((page) => playsVideos(page, 1)));
+        assert.deepEqual(await browser.closePages(), []);
+      }
+    });
+
+    it('connect three pages with connections of their own, and remove the video of a page that closes', async () => {
+      const pages = [];
+      for (let number = 0; number < 3; number++) pages.push(await browser.open(`${origin}/pages/own-connection.js`));
+      await Promise.all(pages.map((page) => playsVideos(page, 2)));
+      // Firefox closes the socket before `pagehide`, so the page cannot say that it leaves.
+      if (name === 'chromium') {
+        await pages[1].goto('about:blank');
+        await Promise.all([playsVideos(pages[0], 1), playsVideos(pages[2], 1)]);
+      }
+      assert.deepEqual(await browser.closePages(), []);
+    });
+
+    it('exchange data without media', async () => {
+      const pages = [await browser.open(`${origin}/pages/data-only.js`), await browser.open(`${origin}/pages/data-only.js`)];
+      for (const page of pages) await until('the other page has said hello', async () => (await page.evaluate(() => document.body.innerText)).includes('Ada says hello.'));
+      assert.deepEqual(await browser.closePages(), []);
+    });
+
+    it('join from another origin with the code of the README', async () => {
+      const [code, ...more] = codeBlocks('README.md', 'html');
+      assert.deepEqual(more, []);
+      markup = atServer(code).replace('await room.join();', "await room.join(); document.title = 'in the room';");
+      const page = await browser.open(`${otherOrigin}/`);
+      await until('the page is in the room', async () => (await page.evaluate(() => document.title)) === 'in the room');
+      assert.deepEqual(await browser.closePages(), []);
+    });
+
+    it('send messages with the code of the client README', async () => {
+      const [code, ...more] = codeBlocks('clients/js/README.md', 'js').filter((block) => block.includes("'hello to all'"));
+      assert.deepEqual(more, []);
+      markup = `<script type="module">${atServer(code).replace('console.log(', '(globalThis.seen ??= []).push(')}</script>`;
+      const first = await browser.open(`${otherOrigin}/`);
+      await until('the first page has joined', async () => (await first.evaluate(() => document.readyState)) === 'complete');
+      await browser.open(`${otherOrigin}/`);
+      await until('both messages arrive', async () => (await first.evaluate(() => String(globalThis.seen))) === 'Ada,hello to all,Ada,hello to you');
+      assert.deepEqual(await browser.closePages(), []);
+    });
+  });
+}

@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 const DEADLINE_MS = 20_000;
 
-const BROWSER_FLAGS = [
+export const CHROMIUM_FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -27,7 +27,7 @@ const BROWSER_FLAGS = [
   '--ignore-certificate-errors',
 ];
 
-const launchChromium = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: BROWSER_FLAGS });
+const launchChromium = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: CHROMIUM_FLAGS });
 
 /** Repeats a check until it returns true; the error after the deadline contains the last result. */
 export async function until(description, check, deadlineMs = DEADLINE_MS) {

@@ -36,6 +36,11 @@ export class EmbeddedServer {
     });
   }
 
+  /** What the process has printed and logged. */
+  logText() {
+    return readFileSync(this.#child.log, 'utf8');
+  }
+
   /** Ends the process without a drain. */
   async kill() {
     const exited = new Promise((resolve) => this.#child.once('exit', resolve));

@@ -43,16 +43,17 @@ export declare function guestToken({ url, room, user, name, fetch }: {
     fetch?: Fetch;
 }): Promise<string>;
 /**
- * `POST /auth/token` or `/auth/refresh`.
+ * `POST /auth/token` or another endpoint that answers with a token.
  *
- * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, fetch?: Fetch,
- *   deadlineMs?: number }} options
+ * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, token?: string,
+ *   fetch?: Fetch, deadlineMs?: number }} options `token`: of the caller
  * @returns {Promise<Grant>}
  */
-export declare function requestGrant({ url, path, body, fetch, deadlineMs }: {
+export declare function requestGrant({ url, path, body, token, fetch, deadlineMs }: {
     url?: string | URL;
     path: string;
     body: Record<string, unknown>;
+    token?: string;
     fetch?: Fetch;
     deadlineMs?: number;
 }): Promise<Grant>;

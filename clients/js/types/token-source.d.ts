@@ -10,7 +10,12 @@ export type TokenSourceOptions = {
      */
     grant?: () => Promise<Grant> | Grant;
     /**
-     * without `grant`: the room of a guest
+     * instead of `grant`, with `room`:
+     * an ID or access token of your identity provider, or a function that returns a current one
+     */
+    userToken?: (() => Promise<string> | string) | string;
+    /**
+     * without `grant`: the room of a guest, or of the user of `userToken`
      */
     room?: string;
     user?: string;

@@ -1,0 +1,72 @@
+// @ts-nocheck: an example, so it has no type annotations.
+// Your own RTCPeerConnection for each other peer of the room: perfect negotiation (webrtc-pc,
+// section 10.7), and the rule that the impolite peer makes the first offer.
+import { SignalingClient, guestToken } from '/client/signalbox.js';
+
+const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
+const client = new SignalingClient({ getToken: () => guestToken({ room: 'own-connection', name: 'Ada' }) });
+const connections = new Map();
+
+function connect({ peerId, polite }) {
+  const { iceServers, icePolicy } = client.self;
+  const pc = new RTCPeerConnection({ iceServers, iceTransportPolicy: icePolicy });
+  const video = document.body.appendChild(Object.assign(document.createElement('video'), { autoplay: true, playsInline: true }));
+  let makingOffer = false;
+  let settingAnswer = false;
+  let ignoreOffer = false;
+
+  const send = (frame) => client.send({ ...frame, to: peerId }).catch((error) => console.warn(`to ${peerId}:`, error));
+  const addTracks = () => media.getTracks().forEach((track) => pc.addTrack(track, media));
+  const describe = async () => {
+    await pc.setLocalDescription();
+    const { type, sdp } = pc.localDescription;
+    void send({ type, sdp });
+  };
+  const offer = async () => {
+    makingOffer = true;
+    await describe().finally(() => (makingOffer = false));
+  };
+  const receive = async ({ type, sdp, candidate }) => {
+    if (type === 'candidate') return pc.addIceCandidate(candidate).catch((error) => ignoreOffer || Promise.reject(error));
+    const isReady = !makingOffer && (pc.signalingState === 'stable' || settingAnswer);
+    ignoreOffer = type === 'offer' && !isReady && !polite;
+    if (ignoreOffer) return undefined;
+    settingAnswer = type === 'answer';
+    await pc.setRemoteDescription({ type, sdp }).finally(() => (settingAnswer = false));
+    if (type !== 'offer') return undefined;
+    // The polite peer adds its tracks now, so that it has nothing to offer before.
+    if (pc.getSenders().every(({ track }) => track === null)) addTracks();
+    return describe();
+  };
+  const restart = () => {
+    pc.restartIce();
+    if (pc.signalingState === 'have-local-offer') void offer();
+  };
+
+  pc.onnegotiationneeded = offer;
+  pc.onicecandidate = ({ candidate }) => candidate && void send({ type: 'candidate', candidate });
+  pc.ontrack = ({ streams: [stream] }) => (video.srcObject = stream);
+  pc.onconnectionstatechange = () => pc.connectionState === 'failed' && pc.restartIce();
+  if (!polite) addTracks();
+  connections.set(peerId, { receive, restart, close: () => (pc.close(), video.remove(), connections.delete(peerId)) });
+}
+
+function connectAll(peers) {
+  for (const connection of connections.values()) connection.close();
+  for (const peer of peers) connect(peer);
+}
+
+// A new peer: at first, and after a resume was impossible. A detached peer is in `peers` too: an
+// offer waits until it resumes, and `peer-left` follows if it does not.
+client.on('joined', ({ peers }) => connectAll(peers));
+client.on('peer-joined', (peer) => connections.has(peer.peerId) || connect(peer));
+client.on('peer-left', ({ peerId }) => connections.get(peerId)?.close());
+for (const type of ['offer', 'answer', 'candidate']) client.on(type, (frame) => void connections.get(frame.from)?.receive(frame));
+// Without `recovered`, frames may be lost, so the two sides may have different descriptions.
+client.on('resumed', ({ recovered }) => {
+  if (recovered) return;
+  for (const [peerId, connection] of connections) (client.peers.has(peerId) ? connection.restart : connection.close)();
+  for (const peer of client.peers.values()) if (!connections.has(peer.peerId)) connect(peer);
+});
+addEventListener('pagehide', () => client.leave());
+await client.connect();
