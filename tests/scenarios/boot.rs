@@ -1,7 +1,7 @@
 //! Configurations that are refused at boot: the error is one line that names the setting and never
 //! repeats a secret.
 
-use std::{net::TcpListener, time::Duration};
+use std::{io::Write as _, net::TcpListener, time::Duration};
 
 use serde_json::json;
 use signalbox_protocol::id::random_hex;
@@ -133,6 +133,31 @@ async fn check_config_prints_the_effective_settings_without_secrets() {
         let output = format!("{}{}", ended.stdout, ended.stderr);
         for value in [&secret, &previous, &key, &password] {
             assert!(!output.contains(value.as_str()), "{binary} prints a secret");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ice_servers_that_browsers_refuse_stop_every_service() {
+    let rows = [
+        ("servers = [{ urls = ['stun:h:3478?transport=udp'] }]", "a stun: URL has no ?transport"),
+        ("servers = [{ urls = ['stun:h:0'] }]", "from 1 to 65535"),
+        ("servers = [{ urls = ['stun:good', 'stun:h:99999'] }]", "from 1 to 65535"),
+        ("servers = [{ urls = ['turn:h'] }]", "username and credential"),
+        ("servers = [{ urls = [] }]", "without urls"),
+        ("turn = [{ urls = ['turn:h?transport=sctp'] }]", "transport=udp or transport=tcp"),
+        ("turn = [{ urls = ['turn:h:0'] }]", "from 1 to 65535"),
+    ];
+    let secret = random_secret();
+    for (setting, reason) in rows {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "[ice]\n{setting}\n").unwrap();
+        let config = file.path().to_str().unwrap();
+        for binary in BINARIES {
+            let listen = free_address().to_string();
+            let arguments = ["--config", config, "--listen", &listen];
+            let ended = run_to_exit(binary, &arguments, &env(&[("AUTH_SECRET", &secret)]), EXIT_LIMIT).await;
+            assert_one_line(&ended, 2, &["ice.", reason]);
         }
     }
 }

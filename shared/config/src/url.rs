@@ -45,11 +45,10 @@ pub(crate) fn split_host_port(authority: &str) -> Option<(&str, Option<u16>)> {
     if host.is_empty() || !host.chars().all(is_host_char) {
         return None;
     }
-    match port.map(str::parse) {
-        None => Some((host, None)),
-        Some(Ok(port)) if port > 0 => Some((host, Some(port))),
-        Some(_) => None,
-    }
+    let Some(port) = port else { return Some((host, None)) };
+    // `parse` accepts a plus sign.
+    let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
+    (port > 0).then_some((host, Some(port)))
 }
 
 #[cfg(test)]
@@ -82,6 +81,7 @@ mod tests {
             (":1", None),
             ("a:", None),
             ("a:0", None),
+            ("a:+1", None),
             ("a:65536", None),
             ("a:1:2", None),
             ("::1", None),

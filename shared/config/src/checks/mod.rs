@@ -1,9 +1,10 @@
 //! What the settings must satisfy beyond their form: bounds, and references between settings.
 //!
 //! Owns: the bounds that docs/CONFIGURATION.md lists. Must not: read a source, or change a setting.
-//! This file checks the short sections; `auth` and `webhooks` check theirs.
+//! This file checks the short sections; `auth`, `ice` and `webhooks` check theirs.
 
 mod auth;
+mod ice;
 mod pem_files;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::{
 use signalbox_protocol::id::CallerId;
 
 use auth::{check_key_sources, check_providers, check_token_lifetimes};
+use ice::check_ice;
 use pem_files::{check_certificates, check_private_key};
 use webhooks::{check_usage, check_webhooks};
 
@@ -42,11 +44,12 @@ pub(super) fn check_settings(settings: &ServiceSettings) -> Result<Vec<String>, 
     check_reserved_rooms(settings)?;
     check_roles(settings)?;
     check_providers(settings)?;
-    check_turn(settings)?;
+    let ice_warnings = check_ice(&settings.ice)?;
     check_key_sources(&settings.auth)?;
     let webhook_warnings = check_webhooks(&settings.webhooks, &settings.http_client)?;
     check_usage(&settings.usage)?;
-    Ok(unsafe_setting_warnings(settings).into_iter().chain(webhook_warnings).collect())
+    let warnings = unsafe_setting_warnings(settings).into_iter();
+    Ok(warnings.chain(ice_warnings).chain(webhook_warnings).collect())
 }
 
 fn check_server(settings: &ServiceSettings) -> Result<(), ConfigError> {
@@ -76,13 +79,6 @@ fn check_server(settings: &ServiceSettings) -> Result<(), ConfigError> {
         server.metrics_listen.is_none_or(|address| address.port() == 0 || address != server.listen),
         "server.metrics_listen",
         "is the same as server.listen; choose another port, so that metrics are not public",
-    )?;
-    let schemes = ["stun:", "stuns:", "turn:", "turns:"];
-    let mut urls = settings.ice.servers.iter().flat_map(|server| &server.urls);
-    ensure_setting(
-        urls.all(|url| schemes.iter().any(|scheme| url.starts_with(scheme))),
-        "ice.servers",
-        "must have urls that begin with stun:, stuns:, turn: or turns:",
     )?;
     ensure_setting(
         is_log_filter(&settings.log.filter),
@@ -217,12 +213,18 @@ fn check_rooms(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "rooms.creator_role",
         UNKNOWN_ROLE,
     )?;
-    let is_url = |url: &String| url.starts_with("wss://") || url.starts_with("ws://");
     ensure_setting(
-        rooms.signal_url.as_ref().is_none_or(is_url),
+        rooms.signal_url.as_deref().is_none_or(is_socket_url),
         "rooms.signal_url",
-        "must begin with wss:// or ws://",
+        "must be like wss://rtc.example/ws/signal, without a user and without #",
     )
+}
+
+/// Whether `new WebSocket(url)` accepts the URL.
+fn is_socket_url(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("wss://").or_else(|| url.strip_prefix("ws://")) else { return false };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    split_host_port(authority).is_some() && path.chars().all(|c| c.is_ascii_graphic() && c != '#')
 }
 
 /// A reserved name belongs to one API key. A key for all rooms is the operator's and may use it.
@@ -277,22 +279,6 @@ fn check_http_client(client: &HttpClientSettings) -> Result<(), ConfigError> {
         "http_client.unencrypted_hosts",
         "must have host names without a scheme and a port, like keycloak or [2001:db8::1]",
     )
-}
-
-fn check_turn(settings: &ServiceSettings) -> Result<(), ConfigError> {
-    let ice = &settings.ice;
-    let is_url = |url: &String| {
-        let rest = url.strip_prefix("turn:").or_else(|| url.strip_prefix("turns:"));
-        rest.is_some_and(|rest| {
-            !rest.is_empty() && !rest.starts_with(['/', '?']) && !rest.contains([' ', '@'])
-        })
-    };
-    ensure_setting(
-        ice.turn.iter().all(|server| !server.urls.is_empty() && server.urls.iter().all(is_url)),
-        "ice.turn",
-        "must have urls like turn:turn.example:3478?transport=udp or turns:turn.example:5349 (RFC 7065)",
-    )?;
-    ensure_within(ice.turn_ttl, TimeSpan::secs(4)..=DAY, "ice.turn_ttl", "must be from 4s to 24h")
 }
 
 /// TURN servers need a secret, and a secret needs TURN servers.

@@ -22,35 +22,46 @@ fn a_value_out_of_range_names_its_setting() {
 }
 
 #[test]
-fn turn_servers_need_turn_urls_and_a_secret() {
-    let with = |url: &str| {
-        let mut settings = ServiceSettings::default();
-        settings.ice.turn = vec![crate::TurnServer { urls: vec![url.to_owned()], region: None }];
-        settings
-    };
-    for good in ["turn:t.example", "turn:t.example:3478?transport=tcp", "turns:[2001:db8::1]:5349"] {
-        assert!(check_settings(&with(good)).is_ok(), "{good}");
-    }
-    for bad in
-        ["stun:t.example", "turn:", "turn://t.example", "turn:u@t.example", "turn:t example", "https://t"]
-    {
-        assert!(check_settings(&with(bad)).unwrap_err().to_string().contains("ice.turn"), "{bad}");
-    }
-    let mut settings = with("turn:t.example");
-    settings.ice.turn[0].urls.clear();
-    assert!(check_settings(&settings).is_err());
+fn turn_servers_need_a_secret() {
+    let mut settings = ServiceSettings::default();
+    settings.ice.turn = vec![crate::TurnServer { urls: vec!["turn:t".to_owned()], region: None }];
+    assert!(check_settings(&settings).is_ok());
+    assert!(check_turn_secrets(&settings, 0).unwrap_err().to_string().contains("ice.turn"));
+    assert!(check_turn_secrets(&settings, 2).is_ok());
+    let unused = check_turn_secrets(&ServiceSettings::default(), 1).unwrap_err().to_string();
+    assert!(unused.contains("SIGNALBOX_TURN_SECRETS"), "{unused}");
+    assert!(check_turn_secrets(&ServiceSettings::default(), 0).is_ok());
     for ttl in [TimeSpan::secs(3), TimeSpan::secs(24 * 60 * 60 + 1)] {
-        let mut settings = with("turn:t.example");
         settings.ice.turn_ttl = ttl;
         assert!(check_settings(&settings).unwrap_err().to_string().contains("ice.turn_ttl"));
     }
-    assert!(check_turn_secrets(&with("turn:t"), 0).unwrap_err().to_string().contains("ice.turn"));
-    let unused = check_turn_secrets(&ServiceSettings::default(), 1).unwrap_err().to_string();
-    assert!(unused.contains("SIGNALBOX_TURN_SECRETS"), "{unused}");
-    assert!(
-        check_turn_secrets(&with("turn:t"), 2).is_ok()
-            && check_turn_secrets(&ServiceSettings::default(), 0).is_ok()
-    );
+}
+
+#[test]
+fn the_signal_url_is_a_url_that_a_web_socket_accepts() {
+    let check = |url: &str| {
+        let mut settings = ServiceSettings::default();
+        settings.rooms.signal_url = Some(url.to_owned());
+        check_settings(&settings)
+    };
+    for good in
+        ["wss://rtc.example/ws/signal", "ws://127.0.0.1:8080/ws/signal", "wss://[::1]:8443/a?b=c", "wss://h"]
+    {
+        assert!(check(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        "https://h/ws/signal",
+        "wss://",
+        "wss:///ws",
+        "wss://u:p@h/",
+        "wss://h:0/",
+        "wss://h:99999/",
+        "wss://h/#x",
+        "wss://h/a b",
+    ] {
+        assert!(check(bad).unwrap_err().to_string().contains("rooms.signal_url"), "{bad}");
+    }
 }
 
 #[test]
