@@ -30,6 +30,12 @@ is_missing() {
   [ ! -e "$folder/$1" ] || { echo "kept $folder/$1"; return 1; }
 }
 random_hex() { openssl rand -hex 32; }
+# words FILE: the secrets of a file, one a line, as the services read them: without the byte order
+# mark and the line ends of an editor.
+words() {
+  mark=$(printf '\357\273\277')
+  tr -s ', \t\r' '\n' <"$1" | sed -e "s/$mark//g" -e '/^$/d'
+}
 sha256() { printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
 if is_missing auth_secret; then openssl rand -base64 48 | write_secret auth_secret; fi
@@ -45,17 +51,17 @@ if is_missing turn_secrets; then
   random_hex | write_secret turn_secrets
 fi
 if is_missing turnserver.conf; then
-  tr -s ', \t' '\n' <"$folder/turn_secrets" | sed -n 's/^..*$/static-auth-secret=&/p' | write_secret turnserver.conf
+  words "$folder/turn_secrets" | sed 's/^/static-auth-secret=/' | write_secret turnserver.conf
 fi
 # API keys, as id:secret: one for the application backend, and one for the operator, who may write
 # access rules. A service needs only their digests. These are in api_keys, next to the keys that you
 # have added.
 key_digest() {
   [ -s "$folder/$1_key" ] || return 0
-  key=$(cat "$folder/$1_key")
+  key=$(words "$folder/$1_key")
   printf '%s:sha256=%s\n' "${key%%:*}" "$(sha256 "${key#*:}")"
 }
-keys_except() { tr -s ', \t' '\n' <"$folder/api_keys" | grep -v -e "^$1:" -e '^$' || true; }
+keys_except() { words "$folder/api_keys" | grep -v "^$1:" || true; }
 for id in backend operator; do
   is_missing "${id}_key" || continue
   printf '%s:%s\n' "$id" "$(random_hex)" | write_secret "${id}_key"

@@ -6,8 +6,8 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use signalbox_access::{AccessControl, GrantRevocation, RedisRuleLog, RuleLimits, RuleLog, RuleProof};
 use signalbox_config::{LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
-    KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health, guard_request, not_found,
-    open_listener, open_metrics_listener, serve_metrics, stop_signal,
+    ConfigReloads, KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health,
+    guard_request, not_found, open_listener, open_metrics_listener, serve_metrics, stop_signal,
 };
 use signalbox_protocol::{clock, id::RoomId, problem::Problem};
 use signalbox_redis::{RedisClient, RedisStartError};
@@ -27,13 +27,14 @@ use crate::{
     auth::{
         credential_store::{CredentialStore, RedisCredentialStore, contract::CredentialLimits},
         keys::{KeysError, SigningKeys},
+        providers::TokenExchange,
     },
     configure,
     context::store_memory::memory_level_reader,
     management::{
         feed_subscription,
         usage_reader::UsageReader,
-        webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
+        webhooks::{WebhookEventSource, WebhookLauncher, WebhookStartError, endpoint_targets},
     },
 };
 
@@ -86,10 +87,11 @@ impl AuthStartError {
 ///
 /// # Errors
 /// [`AuthStartError`], for the operator.
-pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
+pub async fn serve(loaded: LoadedConfig, reloads: ConfigReloads) -> Result<(), AuthStartError> {
     let LoadedConfig { settings, secrets, .. } = loaded;
     let keys = load_signing_keys(&settings, &secrets)?;
     let guests = settings.auth.guests.unwrap_or(false);
+    let gate = RequestGate::new(&settings.server);
     if secrets.api_keys.is_empty() && !guests {
         tracing::warn!(
             "no caller can get a token: there are no API keys, and guests are off; set SIGNALBOX_API_KEYS, or turn guests on"
@@ -107,9 +109,9 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     tokio::spawn(keys.clone().watch_folder());
     let control = start_access_control(&settings, redis.clone(), keys.clone());
     let ice = IceDirectory::new(&settings, &secrets.turn_secrets);
-    let rooms = redis.clone().map(|client| remote_rooms(client, &settings, &control));
+    let rooms = redis.clone().map(|client| Arc::new(remote_rooms(client, &settings, &control)));
     let source = redis.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
-    let webhooks = WebhookService::start(&settings, &secrets.webhooks, source, &feed)?;
+    let webhooks = WebhookLauncher::start(&settings, &secrets.webhooks, source, &feed)?;
     if let Some(client) = &redis {
         wait_for_redis(client, settings.redis.deadline.0).await?;
     }
@@ -121,8 +123,9 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         feed,
         access: control,
         ice,
-        rooms,
-        webhooks: webhooks.clone(),
+        rooms: rooms.clone().map(|rooms| rooms as Arc<dyn RoomService>),
+        webhooks: webhooks.running(),
+        gate: gate.clone(),
         usage: redis.clone().map_or(UsageReader::None, UsageReader::Redis),
         store,
         memory_level: memory_level_reader(redis.clone()),
@@ -132,7 +135,17 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
         let state = state.clone();
         serve_metrics(listener, move || state.metrics())?;
     }
-    let gate_rules = web::Data::new(RequestGate::new(&settings.server));
+    let gate_rules = web::Data::new(gate);
+    let (webhooks, reloaded) = (Arc::new(webhooks), (state.clone(), rooms));
+    let reloaded_webhooks = webhooks.clone();
+    actix_web::rt::spawn(reloads.run(async move |reload| {
+        let (state, rooms) = &reloaded;
+        let settings = &reload.config.settings;
+        reloaded_webhooks.reload(reload).await.map_err(|error| error.to_string())?;
+        state.reload(reload, settings.auth.guests.unwrap_or(false)).map_err(|error| error.to_string())?;
+        rooms.iter().for_each(|rooms| rooms.reload(settings));
+        Ok(())
+    }));
     let (stopping_state, stop_signal) = (state.clone(), stop_signal()?);
     let app = move || {
         let (state, redis) = (state.clone(), redis.clone());
@@ -157,10 +170,24 @@ pub async fn serve(loaded: LoadedConfig) -> Result<(), AuthStartError> {
     }
     tracing::info!(listen = %settings.server.listen, "the auth service is ready");
     server.listen(listener)?.run().await?;
-    if let Some(webhooks) = webhooks {
-        webhooks.stop().await;
-    }
+    webhooks.stop().await;
     Ok(())
+}
+
+/// The secrets that the service lacks, as its start would report them.
+pub fn check_secrets(loaded: &LoadedConfig) -> Vec<String> {
+    let LoadedConfig { settings, secrets, .. } = loaded;
+    let keys = load_signing_keys(settings, secrets).map(drop).map_err(|error| error.to_string());
+    keys.err().into_iter().chain(missing_api_secrets(loaded)).collect()
+}
+
+/// The secrets of providers and webhook endpoints that are not set.
+pub fn missing_api_secrets(loaded: &LoadedConfig) -> Vec<String> {
+    let LoadedConfig { settings, secrets, .. } = loaded;
+    let providers = TokenExchange::new(settings, secrets.user_secret.as_ref()).map(drop);
+    let webhooks = endpoint_targets(&settings.webhooks, &secrets.webhooks).map(drop);
+    let providers = providers.map_err(|error| error.to_string()).err();
+    providers.into_iter().chain(webhooks.map_err(|error| error.to_string()).err()).collect()
 }
 
 /// The keys of the folder, if one is configured; else the shared secret. With a folder, tokens of a
@@ -218,7 +245,7 @@ fn remote_rooms(
     client: Arc<RedisClient>,
     settings: &ServiceSettings,
     control: &Arc<AccessControl>,
-) -> Arc<dyn RoomService> {
+) -> RemoteRoomService {
     let (control, longest_ms) = (control.clone(), settings.max_grant_life_ms());
     let runtime = tokio::runtime::Handle::current();
     let revoke_grant = move |room: &RoomId, removed: RemovedPeer| {
@@ -232,7 +259,7 @@ fn remote_rooms(
         runtime.spawn(async move { control.revoke_grant(revocation).await });
     };
     let store = RoomStore::Redis(RedisRoomStore::new(client, StoreLimits::new(settings)));
-    Arc::new(RemoteRoomService::new(store, RoomPolicy::new(settings), Arc::new(revoke_grant)))
+    RemoteRoomService::new(store, RoomPolicy::new(settings), Arc::new(revoke_grant))
 }
 
 /// A feed without events: without Redis this process learns of no room.

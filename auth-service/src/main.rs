@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use signalbox_auth::app;
+use signalbox_auth::app::{self, check_secrets};
 use signalbox_config::CommonFlags;
 use signalbox_http::{ProcessError, run_process};
 
@@ -16,7 +16,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    run_process("auth-service", &Cli::parse().flags, |loaded| async {
-        app::serve(loaded).await.map_err(|error| ProcessError::new(error.exit_code(), error))
+    run_process("auth-service", &Cli::parse().flags, check_secrets, |loaded, reloads| async {
+        app::serve(loaded, reloads).await.map_err(|error| ProcessError::new(error.exit_code(), error))
     })
 }

@@ -31,7 +31,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             if pattern.starts_with("/.well-known/") {
                 config.service(path);
             } else {
-                config.service(resource_guard::with_cors(path, &context.allowed_origins));
+                config.service(resource_guard::with_cors(path, &context.gate));
             }
         }
         let feed = resource("/ws/events", "GET").route(web::get().to(event_feed::get));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
 use signalbox_access::AccessControl;
-use signalbox_config::{ApiKeys, ServiceSettings};
+use signalbox_config::{ApiKeys, ConfigReload, LiveValue, ServiceSettings};
+use signalbox_http::RequestGate;
 use signalbox_rooms::{feed::FeedSender, room_service::RoomService};
 use signalbox_token::SharedSecret;
 use signalbox_turn::IceDirectory;
@@ -52,7 +53,9 @@ pub struct AuthParts {
     /// reach no store of rooms.
     pub rooms: Option<Arc<dyn RoomService>>,
     /// The webhooks, if any are configured.
-    pub webhooks: Option<WebhookService>,
+    pub webhooks: LiveValue<Option<WebhookService>>,
+    /// The hosts, web sites and proxies of the configuration.
+    pub gate: RequestGate,
     /// The reader of usage.
     pub usage: UsageReader,
     /// How full the memory of the store is.
@@ -96,9 +99,10 @@ impl AuthState {
             webhooks,
             usage,
             memory_level,
+            gate,
         } = parts;
         let verifier = keys.verifier().clone();
-        let context = ContextParts { access, api_keys, verifier, guests_allowed, memory_level };
+        let context = ContextParts { access, api_keys, verifier, gate, guests_allowed, memory_level };
         let context = Arc::new(ServiceContext::new(settings, context)?);
         let tokens = TokenServiceParts { keys, user_secret, store, rooms: rooms.clone(), ice };
         let tokens = Arc::new(TokenService::new(settings, context.clone(), tokens)?);
@@ -111,8 +115,19 @@ impl AuthState {
     pub fn metrics(&self) -> Vec<MetricFamily> {
         self.context.metrics.update_rules(&self.context.access);
         self.context.metrics.set_memory_level(self.context.memory_level());
-        let webhooks = self.management.webhooks.as_ref().map(WebhookService::metrics);
+        let webhooks = self.management.webhooks.read(|running| running.as_ref().map(WebhookService::metrics));
         self.context.metrics.gather().into_iter().chain(webhooks.into_iter().flatten()).collect()
+    }
+
+    /// Puts a new configuration in force.
+    ///
+    /// # Errors
+    /// [`AuthStateError`]; then nothing has changed.
+    pub fn reload(&self, reload: &ConfigReload, guests_allowed: bool) -> Result<(), AuthStateError> {
+        self.tokens.reload(reload)?;
+        self.context.reload(&reload.config, guests_allowed);
+        self.management.reload(&reload.config.settings);
+        Ok(())
     }
 
     /// Closes the sockets of the feed, which would delay the end of the process, and refuses new

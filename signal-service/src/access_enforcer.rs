@@ -73,7 +73,7 @@ impl AccessEnforcer {
         }
         let (backlog, connections) = (context.limits.backlog(), context.limits.connections());
         self.admission.set_max_connections(connections);
-        context.store.set_backlog(backlog);
+        context.store.set_limits(context.limits.store_limits());
         let (room_peers, user_peers, (burst, rate)) =
             (context.limits.room_peers(), context.limits.user_peers(), context.limits.burst_and_rate());
         tracing::warn!(event = "limits_changed", room_peers, user_peers, connections, burst, rate, backlog);

@@ -26,7 +26,7 @@ use actix_web::{
 };
 use signalbox_access::{AccessControl, AccessRefusal};
 use signalbox_config::ServiceSettings;
-use signalbox_http::{RequestGate, TrustedProxies, check_host, check_origin};
+use signalbox_http::RequestGate;
 use signalbox_protocol::{
     SUBPROTOCOL, clock,
     id::{PeerId, RoomId},
@@ -151,9 +151,7 @@ pub struct AdmissionControl {
     handle_keys: Arc<HandleKeys>,
     access_control: Arc<AccessControl>,
     registry: Arc<RoomRegistry>,
-    trusted_proxies: TrustedProxies,
-    allowed_origins: Vec<String>,
-    allowed_hosts: Vec<String>,
+    gate: RequestGate,
     max_connections: AtomicUsize,
     open_connections: AtomicUsize,
     is_draining: AtomicBool,
@@ -176,6 +174,7 @@ impl AdmissionControl {
         handle_keys: Arc<HandleKeys>,
         access_control: Arc<AccessControl>,
         registry: Arc<RoomRegistry>,
+        gate: RequestGate,
         settings: &ServiceSettings,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -187,9 +186,7 @@ impl AdmissionControl {
             handle_keys,
             access_control,
             registry,
-            trusted_proxies: TrustedProxies::new(&settings.server),
-            allowed_origins: settings.server.allowed_origins.clone(),
-            allowed_hosts: RequestGate::new(&settings.server).allowed_hosts().to_vec(),
+            gate,
             max_connections: AtomicUsize::new(settings.limits.connections),
             open_connections: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
@@ -209,6 +206,11 @@ impl AdmissionControl {
     /// Whether the node drains.
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// The hosts, web sites and proxies of the configuration.
+    pub fn gate(&self) -> &RequestGate {
+        &self.gate
     }
 
     /// The keys that verify tokens.
@@ -253,7 +255,7 @@ impl AdmissionControl {
     pub async fn verify_request(&self, source: &CredentialSource<'_>) -> Result<VerifiedRequest, Problem> {
         let (CredentialSource::Upgrade(query, headers) | CredentialSource::Validate(query, headers)) =
             *source;
-        check_host(headers, &self.allowed_hosts)?;
+        self.gate.check_host(headers)?;
         let mut credentials = RequestCredentials::from_query(query)?;
         match source {
             CredentialSource::Upgrade(..) => credentials.read_subprotocols(headers)?,
@@ -263,7 +265,7 @@ impl AdmissionControl {
             Some(text) => (self.verify_handle(&text, credentials.since).await?, None),
             None => self.verify_join(&credentials.take_token()?).await?,
         };
-        check_origin(headers, &self.allowed_origins)?;
+        self.gate.check_origin(headers)?;
         Ok(VerifiedRequest { intent, ticket, echo_subprotocol: credentials.offers_protocol })
     }
 
@@ -279,7 +281,7 @@ impl AdmissionControl {
         headers: &HeaderMap,
         socket_address: Option<IpAddr>,
     ) -> Result<(ConnectionSubject, u32), Problem> {
-        let address = self.trusted_proxies.client_address(socket_address, headers);
+        let address = self.gate.client_address(socket_address, headers);
         let subject = request.intent.to_subject(address);
         self.check_access(&subject)?;
         // A request that is refused in any case must not cost a call of the store.

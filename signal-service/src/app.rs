@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use signalbox_http::{ApiError, RequestGate, configure_health, not_found, resource};
+use signalbox_http::{ApiError, configure_health, not_found, resource};
 use signalbox_protocol::problem::Problem;
 
 use crate::{admission::CredentialSource, node::SignalNode};
@@ -24,7 +24,7 @@ pub fn configure_signal_routes(node: Arc<SignalNode>) -> impl FnOnce(&mut web::S
 /// All routes of the standalone service.
 pub fn configure_standalone(node: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        let gate = RequestGate::new(&node.settings.server);
+        let gate = node.admission.gate().clone();
         let ready_node = node.clone();
         config
             .app_data(web::Data::new(gate))

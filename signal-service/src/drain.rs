@@ -17,7 +17,8 @@ const CLOSE_DELAY: Duration = Duration::from_millis(100);
 /// Admits no new connection, asks every client to reconnect within `timing.drain_spread`, and
 /// returns when all connections have ended and all inputs are committed, or after `timing.drain`.
 pub async fn drain_node(node: &SignalNode) {
-    let deadline = Instant::now() + node.settings.timing.drain.0;
+    let timing = node.settings.read(|settings| settings.timing.clone());
+    let deadline = Instant::now() + timing.drain.0;
     node.admission.start_draining();
     let rooms = node.registry.local_rooms();
     let peers: Vec<_> = rooms.iter().flat_map(|room| room.local_connections()).collect();
@@ -25,7 +26,7 @@ pub async fn drain_node(node: &SignalNode) {
     let context = node.registry.context();
     let connections = &context.metrics.connections;
     let finished = async {
-        close_peers_gradually(&peers, node.settings.timing.drain_spread.0).await;
+        close_peers_gradually(&peers, timing.drain_spread.0).await;
         while connections.get() > 0 || !node.registry.is_idle() {
             sleep(Duration::from_millis(20)).await;
         }

@@ -1,23 +1,20 @@
 //! The limits that an operator may change while the node runs.
 //!
-//! Owns: the values in force, which open connections read, too. Must not: know why a limit has
-//! changed (`access_enforcer` does).
+//! Owns: the values in force, which open connections read, too: those of the configuration, which a
+//! reload replaces, with the changes of the access rules. Must not: know why a limit has changed
+//! (`access_enforcer` does).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use signalbox_access::LimitChanges;
-use signalbox_config::{LimitSettings, ServiceSettings};
+use signalbox_config::{LimitSettings, LiveValue, ServiceSettings};
 use signalbox_protocol::WireLimits;
-use signalbox_rooms::room::RoomPolicy;
+use signalbox_rooms::{room::RoomPolicy, store::StoreLimits};
 
 /// The limits in force.
 #[derive(Debug)]
 pub struct EffectiveLimits {
-    configured: LimitChanges,
-    /// The largest room whose `joined` frame still fits into an outbox, peers.
-    max_room_size: u32,
-    room_policy: RoomPolicy,
-    wire_limits: WireLimits,
+    configured: LiveValue<ConfiguredLimits>,
     room_peers: AtomicU32,
     user_peers: AtomicU32,
     connections: AtomicU32,
@@ -26,24 +23,44 @@ pub struct EffectiveLimits {
     backlog: AtomicU32,
 }
 
-impl EffectiveLimits {
-    /// The limits of the configuration.
-    pub fn new(settings: &ServiceSettings) -> Self {
+/// The limits of the configuration.
+#[derive(Debug)]
+struct ConfiguredLimits {
+    /// The limits that an access rule may change.
+    changeable: LimitChanges,
+    /// The largest room whose `joined` frame still fits into an outbox, peers.
+    max_room_size: u32,
+    room_policy: RoomPolicy,
+    wire_limits: WireLimits,
+    store_limits: StoreLimits,
+}
+
+impl ConfiguredLimits {
+    fn new(settings: &ServiceSettings) -> Self {
         let limits = &settings.limits;
         let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-        let configured = LimitChanges {
-            room_peers: Some(limits.room_peers),
-            user_peers: Some(limits.user_peers),
-            connections: Some(connections),
-            burst: Some(limits.burst),
-            rate: Some(limits.rate),
-            backlog: Some(limits.backlog),
-        };
-        let effective = Self {
-            configured,
+        Self {
+            changeable: LimitChanges {
+                room_peers: Some(limits.room_peers),
+                user_peers: Some(limits.user_peers),
+                connections: Some(connections),
+                burst: Some(limits.burst),
+                rate: Some(limits.rate),
+                backlog: Some(limits.backlog),
+            },
             max_room_size: limits.max_room_peers(),
             room_policy: RoomPolicy::new(settings),
             wire_limits: configured_wire_limits(limits),
+            store_limits: StoreLimits::new(settings),
+        }
+    }
+}
+
+impl EffectiveLimits {
+    /// The limits of the configuration.
+    pub fn new(settings: &ServiceSettings) -> Self {
+        let effective = Self {
+            configured: LiveValue::new(ConfiguredLimits::new(settings)),
             room_peers: 0.into(),
             user_peers: 0.into(),
             connections: 0.into(),
@@ -55,15 +72,22 @@ impl EffectiveLimits {
         effective
     }
 
+    /// Replaces the limits of the configuration. `access_enforcer` puts them in force, with the
+    /// changes of the access rules.
+    pub fn reload(&self, settings: &ServiceSettings) {
+        self.configured.replace(ConfiguredLimits::new(settings));
+    }
+
     /// Puts changed limits in force; a limit without a change gets its configured value. Returns
     /// whether a value has changed.
     pub fn apply_changes(&self, changes: &LimitChanges) -> bool {
-        let configured = &self.configured;
+        let configured = self.configured.load();
+        let (max_room_size, configured) = (configured.max_room_size, &configured.changeable);
         let set = |limit: &AtomicU32, changed: Option<u32>, configured: Option<u32>| {
             let value = changed.or(configured).unwrap_or(1).max(1);
             limit.swap(value, Ordering::Relaxed) != value
         };
-        let room_peers = changes.room_peers.map(|peers| peers.min(self.max_room_size));
+        let room_peers = changes.room_peers.map(|peers| peers.min(max_room_size));
         let has_changed = [
             set(&self.room_peers, room_peers, configured.room_peers),
             set(&self.user_peers, changes.user_peers, configured.user_peers),
@@ -79,7 +103,8 @@ impl EffectiveLimits {
     pub fn wire_limits(&self) -> WireLimits {
         let (burst, rate_per_second) = self.burst_and_rate();
         let (room_peers, backlog) = (self.room_peers(), self.backlog());
-        WireLimits { room_peers, burst, rate_per_second, backlog, ..self.wire_limits }
+        let configured = self.configured.read(|configured| configured.wire_limits);
+        WireLimits { room_peers, burst, rate_per_second, backlog, ..configured }
     }
 
     /// The limits and rules that a room decision needs.
@@ -87,8 +112,14 @@ impl EffectiveLimits {
         RoomPolicy {
             max_room_peers: self.room_peers() as usize,
             max_user_peers: self.user_peers() as usize,
-            ..self.room_policy.clone()
+            ..self.configured.read(|configured| configured.room_policy.clone())
         }
+    }
+
+    /// The limits of the store.
+    pub fn store_limits(&self) -> StoreLimits {
+        let configured = self.configured.read(|configured| configured.store_limits);
+        StoreLimits { backlog: u64::from(self.backlog()), ..configured }
     }
 
     /// The maximum of peers in a room.
@@ -146,7 +177,16 @@ mod tests {
         assert!(limits.apply_changes(&changes));
         assert!(!limits.apply_changes(&changes), "no value has changed");
         assert_eq!((limits.room_peers(), limits.burst_and_rate(), limits.backlog()), (159, (1_000, 5), 512));
+        let mut settings = ServiceSettings::default();
+        (settings.limits.room_peers, settings.limits.rate, settings.limits.user_peers) = (50, 50, 50);
+        limits.reload(&settings);
+        assert!(limits.apply_changes(&changes));
+        assert_eq!(
+            (limits.room_peers(), limits.burst_and_rate(), limits.user_peers()),
+            (159, (1_000, 5), 50),
+            "a changed limit also holds over a reload"
+        );
         assert!(limits.apply_changes(&LimitChanges::default()));
-        assert_eq!((limits.room_peers(), limits.burst_and_rate()), (100, (1_000, 100)));
+        assert_eq!((limits.room_peers(), limits.burst_and_rate()), (50, (1_000, 50)));
     }
 }

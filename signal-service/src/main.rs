@@ -6,7 +6,7 @@ use std::{process::ExitCode, sync::Arc};
 use clap::Parser;
 use signalbox_access::RuleProof;
 use signalbox_config::{CommonFlags, ConfigError, LoadedConfig};
-use signalbox_http::{HttpClient, ProcessError, run_process};
+use signalbox_http::{ConfigReloads, HttpClient, ProcessError, RequestGate, run_process};
 use signalbox_redis::RedisClient;
 use signalbox_signal::{
     app::configure_standalone,
@@ -28,14 +28,19 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    run_process("signal-service", &Cli::parse().flags, |loaded| async {
-        run_service(loaded)
+    run_process("signal-service", &Cli::parse().flags, check_secrets, |loaded, reloads| async {
+        run_service(loaded, reloads)
             .await
             .map_err(|error| ProcessError::new(if error.is::<ConfigError>() { 2 } else { 1 }, error))
     })
 }
 
-async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
+/// The secrets that the service lacks, as its start would report them.
+fn check_secrets(loaded: &LoadedConfig) -> Vec<String> {
+    build_token_keys(loaded).err().map(|error| format!("{error:#}")).into_iter().collect()
+}
+
+async fn run_service(loaded: LoadedConfig, reloads: ConfigReloads) -> anyhow::Result<()> {
     let secrets = &loaded.secrets;
     let keys = build_token_keys(&loaded)?;
     let handles = HandleKeys::new(
@@ -59,7 +64,13 @@ async fn run_service(loaded: LoadedConfig) -> anyhow::Result<()> {
             StoreConfig::Memory(None)
         }
     };
-    let signal = SignalNode::start(loaded.settings.clone(), keys, handles, ice, store)?;
+    let gate = RequestGate::new(&loaded.settings.server);
+    let signal = SignalNode::start(loaded.settings.clone(), keys, handles, ice, gate, store)?;
+    let reloaded = signal.clone();
+    actix_rt::spawn(reloads.run(async move |reload| {
+        reloaded.reload(reload);
+        Ok(())
+    }));
     if let Some(listener) = metrics {
         let node = signal.clone();
         signalbox_http::serve_metrics(listener, move || node.gather_metrics())?;

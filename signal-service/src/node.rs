@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use signalbox_access::{AccessControl, GrantRevocation, RedisRuleLog, RuleLimits, RuleLog, RuleProof};
-use signalbox_config::ServiceSettings;
+use signalbox_config::{ConfigReload, LiveValue, LoadedConfig, ServiceSettings};
+use signalbox_http::RequestGate;
 use signalbox_protocol::{
-    MessageLimits,
     id::{NodeId, RoomId},
     problem::Problem,
 };
@@ -37,14 +37,13 @@ use signalbox_rooms::{
 
 /// A signaling node. Built once, outside the app factory, so that all workers share its rooms.
 pub struct SignalNode {
-    /// The settings from the configuration.
-    pub settings: ServiceSettings,
+    /// The settings in force.
+    pub settings: LiveValue<ServiceSettings>,
     /// The admission control of new connections.
     pub admission: Arc<AdmissionControl>,
     /// The rooms with peers on this node.
     pub registry: Arc<RoomRegistry>,
     pub(crate) handle_keys: Arc<HandleKeys>,
-    pub(crate) message_limits: MessageLimits,
     /// The access rules.
     pub access_control: Arc<AccessControl>,
     pub(crate) ice_directory: IceDirectory,
@@ -81,6 +80,7 @@ impl SignalNode {
         token_keys: TokenKeys,
         handle_keys: HandleKeys,
         ice_directory: IceDirectory,
+        gate: RequestGate,
         store_config: StoreConfig,
     ) -> Result<Arc<Self>, NodeError> {
         let node_id = NodeId::random();
@@ -124,6 +124,7 @@ impl SignalNode {
             handle_keys.clone(),
             access_control.clone(),
             registry.clone(),
+            gate,
             &settings,
         );
         access_enforcer::start_access_enforcer(&registry, &admission, &access_control);
@@ -134,12 +135,23 @@ impl SignalNode {
             admission,
             registry,
             handle_keys,
-            message_limits: build_message_limits(&settings),
             access_control,
             ice_directory,
             usage_meter,
-            settings,
+            settings: LiveValue::new(settings),
         }))
+    }
+
+    /// Puts a new configuration in force. Open connections keep the sizes that their first frame
+    /// named; the other limits apply to them within a second.
+    pub fn reload(&self, reload: &ConfigReload) {
+        let LoadedConfig { settings, secrets, .. } = &reload.config;
+        let context = self.registry.context();
+        self.admission.gate().reload(&settings.server);
+        self.ice_directory.reload(settings, &secrets.turn_secrets);
+        context.limits.reload(settings);
+        context.store.set_limits(context.limits.store_limits());
+        self.settings.replace(settings.clone());
     }
 
     /// Whether the node can admit peers: it does not drain, the store answers, the access rules are
@@ -204,14 +216,4 @@ fn build_removal_hook(access_control: &Arc<AccessControl>, settings: &ServiceSet
         };
         runtime.spawn(async move { access_control.revoke_grant(revocation).await });
     })
-}
-
-fn build_message_limits(settings: &ServiceSettings) -> MessageLimits {
-    let limits = &settings.limits;
-    MessageLimits {
-        sdp: limits.sdp.0,
-        candidate: limits.candidate.0,
-        data: limits.data.0,
-        metadata: limits.metadata.0,
-    }
 }

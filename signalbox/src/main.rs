@@ -14,16 +14,17 @@ use clap::Parser;
 use signalbox_access::RuleProof;
 use signalbox_auth::{
     AuthParts, AuthState,
+    app::missing_api_secrets,
     credential_store::{CredentialStore, RedisCredentialStore, contract::CredentialLimits},
     keys::{KeysError, SigningKeys},
     store_memory::memory_level_reader,
     usage_reader::UsageReader,
-    webhooks::{WebhookEventSource, WebhookService},
+    webhooks::{WebhookEventSource, WebhookLauncher},
 };
 use signalbox_config::{CommonFlags, ConfigError, LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
-    ProcessError, RequestGate, configure_health, not_found, open_listener, open_metrics_listener, print_text,
-    run_process, serve_metrics, stop_signal,
+    ConfigReloads, ProcessError, RequestGate, configure_health, not_found, open_listener,
+    open_metrics_listener, print_text, run_process, serve_metrics, stop_signal,
 };
 use signalbox_protocol::{clock, id::random_hex};
 use signalbox_redis::RedisClient;
@@ -54,19 +55,31 @@ fn main() -> ExitCode {
     if let Some(command) = command {
         return cli::run_command(&command, &flags);
     }
-    run_process("signalbox", &flags, |loaded| async {
-        run_services(loaded).await.map_err(|error| {
+    run_process("signalbox", &flags, check_secrets, |loaded, reloads| async {
+        run_services(loaded, reloads).await.map_err(|error| {
             let is_configuration = error.is::<ConfigError>() || error.is::<KeysError>();
             ProcessError::new(if is_configuration { 2 } else { 1 }, error)
         })
     })
 }
 
-async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
+/// The secrets that the process lacks, as its start would report them.
+fn check_secrets(loaded: &LoadedConfig) -> Vec<String> {
+    let keys = load_keys(&loaded.settings, &loaded.secrets).err().map(|error| format!("{error:#}"));
+    keys.into_iter().chain(missing_api_secrets(loaded)).collect()
+}
+
+/// Whether guests may get tokens.
+fn are_guests_allowed(settings: &ServiceSettings) -> bool {
+    settings.auth.guests.unwrap_or(settings.server.is_local())
+}
+
+async fn run_services(loaded: LoadedConfig, reloads: ConfigReloads) -> anyhow::Result<()> {
     let LoadedConfig { settings, secrets, .. } = loaded;
     let address = settings.server.listen;
     let (keys, handle_keys) = load_keys(&settings, &secrets)?;
-    let guests_allowed = settings.auth.guests.unwrap_or(settings.server.is_local());
+    let guests_allowed = are_guests_allowed(&settings);
+    let gate = RequestGate::new(&settings.server);
     let listener = open_listener(address, settings.limits.socket_buffer.0)?;
     let bound = listener.local_addr()?;
     let metrics_listener = open_metrics_listener(&settings)?;
@@ -91,6 +104,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         keys.verifier().clone().into(),
         handle_keys,
         ice.clone(),
+        gate.clone(),
         store_config,
     )?;
     actix_rt::spawn(keys.clone().watch_folder());
@@ -100,7 +114,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         (None, None) => UsageReader::None,
     };
     let source = redis.clone().map_or(WebhookEventSource::Feed, WebhookEventSource::Redis);
-    let webhooks = WebhookService::start(&settings, &secrets.webhooks, source, &feed)?;
+    let webhooks = Arc::new(WebhookLauncher::start(&settings, &secrets.webhooks, source, &feed)?);
     let (memory_level, limits) =
         (memory_level_reader(redis.clone()), CredentialLimits::new(&settings.limits));
     let store = match redis {
@@ -118,7 +132,8 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         ice,
         access: signal.access_control.clone(),
         rooms: Some(signal.registry.clone()),
-        webhooks: webhooks.clone(),
+        webhooks: webhooks.running(),
+        gate,
         usage,
         store,
         memory_level,
@@ -129,6 +144,15 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         let (signal, auth) = (signal.clone(), auth.clone());
         serve_metrics(listener, move || [signal.gather_metrics(), auth.metrics()].concat())?;
     }
+    let reloaded = (signal.clone(), auth.clone(), webhooks.clone());
+    actix_rt::spawn(reloads.run(async move |reload| {
+        let (signal, auth, webhooks) = &reloaded;
+        webhooks.reload(reload).await.map_err(|error| error.to_string())?;
+        let guests_allowed = are_guests_allowed(&reload.config.settings);
+        auth.reload(reload, guests_allowed).map_err(|error| error.to_string())?;
+        signal.reload(reload);
+        Ok(())
+    }));
     let (signal_routes, auth_routes) = (signal.clone(), auth.clone());
     let server = connection::serve(listener, &signal, move || {
         configure_routes(signal_routes.clone(), auth_routes.clone())
@@ -139,9 +163,7 @@ async fn run_services(loaded: LoadedConfig) -> anyhow::Result<()> {
         auth.stop();
         drain_node(&signal).await;
         // The drain may create the last events, so webhooks stop after it.
-        if let Some(webhooks) = webhooks {
-            webhooks.stop().await;
-        }
+        webhooks.stop().await;
         handle.stop(true).await;
     });
     print_text(&format!("{}\n", start_text(bound, guests_allowed, settings.server.is_local())));
@@ -166,7 +188,7 @@ fn configure_routes(
     auth: web::Data<AuthState>,
 ) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        let gate = RequestGate::new(&signal.settings.server);
+        let gate = signal.admission.gate().clone();
         let ready = signal.clone();
         config
             .app_data(web::Data::new(gate))

@@ -76,8 +76,7 @@ fn file_resource(path: &str, file: &'static File<'static>) -> Resource {
             .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS_POLICY))
             .body(file.contents())
     };
-    let head = get;
-    resource(path, "GET, HEAD").route(web::get().to(get)).route(web::head().to(head))
+    resource(path, "GET").route(web::get().to(get))
 }
 
 fn content_type(path: &Path) -> &'static str {

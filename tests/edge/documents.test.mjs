@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -36,7 +36,7 @@ describe('deployment files', () => {
     const settings = { AUTH_SECRET: randomBytes(48).toString('base64'), REDIS_URL: 'redis://localhost' };
     const args = ['--config', join(repo, 'deploy/signalbox.toml'), '--check-config'];
     const checked = execFileSync(join(bin, 'signal-service'), args, { env: settings, encoding: 'utf8' });
-    const drain = Number(/^drain = "(\d+)s"$/m.exec(checked)[1]);
+    const drain = Number(/^drain = "(\d+)s" /m.exec(checked)[1]);
     const grace = Number(/x-service:[^]*?stop_grace_period: (\d+)s/.exec(compose)[1]);
     assert.ok(drain + 5 <= grace, `${drain} s of ${grace} s`);
   });
@@ -78,6 +78,20 @@ describe('deployment files', () => {
     const ids = (lines) => lines.map((line) => line.split(':')[0]).sort();
     assert.deepEqual(ids(keys()), ids(before));
     assert.deepEqual(keys().filter((line) => before.includes(line)).length, before.length - 1, 'one digest has changed');
+    execFileSync('rm', ['-rf', folder]);
+  });
+
+  it('read a secret that an editor has written as the services read it', () => {
+    const make = join(repo, 'deploy/make-secrets.sh');
+    const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
+    const [one, two, key] = [32, 32, 32].map((size) => randomBytes(size).toString('hex'));
+    writeFileSync(join(folder, 'turn_secrets'), `\ufeff${one}, ${two}\r\n`);
+    writeFileSync(join(folder, 'backend_key'), `\ufeffbackend:${key}\r\n`);
+    execFileSync(make, [folder]);
+    const written = (name) => readFileSync(join(folder, name), 'utf8');
+    assert.equal(written('turnserver.conf'), `static-auth-secret=${one}\nstatic-auth-secret=${two}\n`);
+    const digest = createHash('sha256').update(key).digest('hex');
+    assert.ok(written('api_keys').startsWith(`backend:sha256=${digest}\n`), 'the digest of the key alone');
     execFileSync('rm', ['-rf', folder]);
   });
 });

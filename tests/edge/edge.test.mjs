@@ -83,7 +83,7 @@ describe('the edge', () => {
 
     it('plain HTTP redirects to HTTPS', async () => {
       seen.length = 0;
-      for (const path of ['/', '/call.js', '/client/index.js', '/auth/token', '/ws/signal', '/health/live', '/?room=stand-up_1.~']) {
+      for (const path of ['/', '/call.js', '/client/index.js', '/auth/token', '/ws/signal', '/health/live', '/?room=stand-up_1.~', '/?room=B%C3%BCro%201', '/?room=..']) {
         for (const host of ['rtc.example', 'RTC.example:80', 'localhost']) {
           const { status, location } = await requestPlain(path, host);
           assert.equal(status, 308, path);
@@ -112,6 +112,7 @@ describe('the edge', () => {
         [`/?room=r&invite=${SECRET}`, '/'],
         [`/?invite=${SECRET}&room=r`, '/'],
         [`/?room=r%26token=${SECRET}`, '/'],
+        [`/?room=r%26token%3D${SECRET}`, '/'],
         [`/index.html?${SECRET}`, '/index.html'],
         [`/%3Ftoken=${SECRET}`, '/'],
         ['/a%0d%0aSet-Cookie:x', '/'],

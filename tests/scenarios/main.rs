@@ -12,7 +12,7 @@
 //!   [`redis_traffic`], [`data_retention`]
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
 //!   [`partial_failure`]
-//! - Operation: [`boot`], [`event_feed`], [`usage`], [`webhooks`]
+//! - Operation: [`boot`], [`configuration`], [`reload`], [`event_feed`], [`usage`], [`webhooks`]
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -66,6 +66,7 @@ mod admission;
 mod auth;
 mod boot;
 mod compromised_node;
+mod configuration;
 mod credential_kinds;
 mod credential_roots;
 mod data_retention;
@@ -89,6 +90,7 @@ mod redis_failover;
 mod redis_outage;
 mod redis_traffic;
 mod refusals;
+mod reload;
 mod resume;
 mod return_attempts;
 mod rooms;

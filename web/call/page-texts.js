@@ -46,7 +46,7 @@ const REFUSALS = {
  */
 export function refusalText(error, room) {
   const { code = '', field, message = '' } = /** @type {{ code?: string, field?: string, message?: string }} */ (error ?? {});
-  if (field === 'room') return 'This room name cannot be used: a room name has up to 64 letters, digits, and . _ ~ -, without spaces. Choose another.';
+  if (field === 'room') return 'This room name cannot be used: a room name has up to 64 of the letters A to Z and a to z, digits, and . _ ~ -, and is not just . or .. Choose another.';
   if (field === 'name') return 'This name cannot be used: a name has up to 64 characters. Choose another.';
   const known = REFUSALS[code];
   return known?.(room) ?? `The call could not continue: ${message || 'the server gave no reason'} (${code || 'unknown'}). Reload the page to try again.`;

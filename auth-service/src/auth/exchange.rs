@@ -52,9 +52,9 @@ async fn exchange_token(
     request: Result<ExchangeRequest, Problem>,
 ) -> Result<TokenResponse, Problem> {
     let ExchangeRequest { token, refresh } = request?;
-    let user = service.exchange.verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
-    let role = user.role.unwrap_or_else(|| service.grant_policy.default_role().clone());
-    let ttl_s = service.grant_policy.default_ttl_s();
+    let user = service.exchange.load().verify(&token, clock::now_ms()).await.map_err(exchange_problem)?;
+    let role = user.role.unwrap_or_else(|| service.grant_policy.load().default_role().clone());
+    let ttl_s = service.grant_policy.load().default_ttl_s();
     let terms = UserTokenTerms { user: user.user, role, name: user.name, root: user.root, ttl_s };
     let UserTokenTerms { user, role, root, .. } = &terms;
     let subject =

@@ -34,7 +34,8 @@ pub(crate) async fn issue_for_invite(
                 return Err(invite_invalid());
             }
             let room = code.room.clone();
-            let terms = service.grant_policy.terms_for_invite(room, &invite, request, &random_hex())?;
+            let terms =
+                service.grant_policy.load().terms_for_invite(room, &invite, request, &random_hex())?;
             Some(RoomTokenTerms { creation, ..terms })
         }
         None => None,

@@ -69,7 +69,7 @@ async fn refresh_token(
         presented_digest: keyed_digest(&token, &family.salt),
         successor_digest: keyed_digest(&next, &family.salt),
         repeat_ms: REFRESH_REPEAT_MS,
-        successor_life_ms: service.refresh_lifetimes.token_life_ms,
+        successor_life_ms: service.refresh_lifetimes.load().token_life_ms,
     };
     match (service.store.rotate_refresh_token(&rotation).await.map_err(store_problem)?, terms) {
         (RefreshRotationResult::Rotated { number, left_ms }, Some((terms, time))) => {
@@ -97,12 +97,12 @@ async fn load_allowed_terms(
         serde_json::from_str(&family.terms_json).map_err(|_| refresh_invalid())?;
     let (user, room, role, root) = match &mut terms {
         RenewableTerms::Room(grant) => {
-            service.grant_policy.renew_terms(grant)?;
+            service.grant_policy.load().renew_terms(grant)?;
             check_creation(service, &grant.room, grant.creation.as_ref()).await?;
             (&grant.user, Some(&grant.room), &grant.role, &grant.root)
         }
         RenewableTerms::User(grant) => {
-            service.grant_policy.permissions_of(&grant.role)?;
+            service.grant_policy.load().permissions_of(&grant.role)?;
             (&grant.user, None, &grant.role, &grant.root)
         }
     };

@@ -56,7 +56,7 @@ async fn issue_for_principal(
     let request = request?;
     let (refresh, room) = (request.wants_refresh(), request.room()?);
     let caller = caller.in_room(&service.context, &room).map_err(|ApiError(problem)| problem)?;
-    let mut terms = service.grant_policy.terms_for_request(&caller, room, request, &random_hex())?;
+    let mut terms = service.grant_policy.load().terms_for_request(&caller, room, request, &random_hex())?;
     terms.creation = find_creation(service, &terms.room).await.unwrap_or_default();
     issue_room_token(service, terms, refresh).await
 }

@@ -205,7 +205,7 @@ pub(crate) async fn start_refresh_family(
 ) -> Result<IssuedRefreshToken, Problem> {
     service.context.check_store_memory(Some("refresh"))?;
     let token = OpaqueToken::random();
-    let lifetimes = service.refresh_lifetimes;
+    let lifetimes = service.refresh_lifetimes.load();
     let salt = new_salt();
     let holder = match terms {
         RenewableTerms::Room(RoomTokenTerms { root, user, .. })

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use signalbox_config::ServiceSettings;
+use signalbox_config::{ConfigReload, LiveValue, LoadedConfig, ServiceSettings};
 use signalbox_rooms::room_service::RoomService;
 use signalbox_token::SharedSecret;
 use signalbox_turn::IceDirectory;
@@ -28,16 +28,25 @@ pub(crate) struct RefreshLifetimes {
     pub(crate) family_life_ms: u64,
 }
 
+impl RefreshLifetimes {
+    fn new(settings: &ServiceSettings) -> Self {
+        Self {
+            token_life_ms: settings.auth.refresh_ttl.as_ms(),
+            family_life_ms: settings.auth.refresh_ttl_max.as_ms(),
+        }
+    }
+}
+
 /// The token service of one process.
 pub(crate) struct TokenService {
     pub(crate) context: Arc<ServiceContext>,
-    pub(crate) grant_policy: GrantPolicy,
+    pub(crate) grant_policy: LiveValue<GrantPolicy>,
     pub(crate) keys: Arc<SigningKeys>,
-    pub(crate) exchange: TokenExchange,
+    pub(crate) exchange: LiveValue<TokenExchange>,
     pub(crate) store: CredentialStore,
     /// The rooms, for the creation that a credential is for; `None` if this process has no rooms.
     pub(crate) rooms: Option<Arc<dyn RoomService>>,
-    pub(crate) refresh_lifetimes: RefreshLifetimes,
+    pub(crate) refresh_lifetimes: LiveValue<RefreshLifetimes>,
     pub(crate) ice: IceDirectory,
     /// The longest time for which a token or handle of a grant is valid, without its refresh
     /// tokens.
@@ -63,17 +72,30 @@ impl TokenService {
     ) -> Result<Self, ProvidersError> {
         Ok(Self {
             context,
-            grant_policy: GrantPolicy::new(settings),
+            grant_policy: LiveValue::new(GrantPolicy::new(settings)),
             keys: parts.keys,
-            exchange: TokenExchange::new(settings, parts.user_secret.as_ref())?,
+            exchange: LiveValue::new(TokenExchange::new(settings, parts.user_secret.as_ref())?),
             store: parts.store,
             rooms: parts.rooms,
-            refresh_lifetimes: RefreshLifetimes {
-                token_life_ms: settings.auth.refresh_ttl.as_ms(),
-                family_life_ms: settings.auth.refresh_ttl_max.as_ms(),
-            },
+            refresh_lifetimes: LiveValue::new(RefreshLifetimes::new(settings)),
             ice: parts.ice,
             max_live_grant_ms: settings.max_credential_life_ms(),
         })
+    }
+
+    /// Puts the providers, the policy and the TURN servers of a new configuration in force.
+    ///
+    /// # Errors
+    /// [`ProvidersError`]; then nothing has changed.
+    pub(crate) fn reload(&self, reload: &ConfigReload) -> Result<(), ProvidersError> {
+        let LoadedConfig { settings, secrets, .. } = &reload.config;
+        // Unchanged providers keep the keys that are cached.
+        if reload.concerns(&["auth.providers", "SIGNALBOX_USER_SECRET"]) {
+            self.exchange.replace(TokenExchange::new(settings, secrets.user_secret.as_ref())?);
+        }
+        self.grant_policy.replace(GrantPolicy::new(settings));
+        self.refresh_lifetimes.replace(RefreshLifetimes::new(settings));
+        self.ice.reload(settings, &secrets.turn_secrets);
+        Ok(())
     }
 }

@@ -47,7 +47,7 @@ impl IssueTime {
 impl ServiceContext {
     /// The address of the client; see `server.trusted_proxies`.
     pub(crate) fn client_address(&self, request: &HttpRequest) -> Option<IpAddr> {
-        self.proxies.client_address(request.peer_addr().map(|peer| peer.ip()), request.headers())
+        self.gate.client_address(request.peer_addr().map(|peer| peer.ip()), request.headers())
     }
 
     /// Checks that a token may be issued or used, by the rules that this process has loaded; it
@@ -80,7 +80,7 @@ impl ServiceContext {
     /// # Errors
     /// [`LostRight`]: the first right that is gone.
     pub(crate) fn still_allowed(&self, right: &DerivedRight<'_>) -> Result<(), LostRight> {
-        self.roots.check_right(&self.applications, right)?;
+        self.roots.load().check_right(&self.applications.load(), right)?;
         if right.issues && self.access.rules().is_root_revoked(right.root, self.access.now_ms()) {
             return Err(LostRight::Revoked);
         }

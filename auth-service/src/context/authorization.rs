@@ -23,7 +23,7 @@ use actix_web::{
     http::header::{self, HeaderMap},
 };
 use signalbox_access::AccessSubject;
-use signalbox_http::{ApiError, AuthorizationProof, check_origin, is_local_request};
+use signalbox_http::{ApiError, AuthorizationProof, is_local_request};
 use signalbox_protocol::{
     CredentialRoot, clock,
     id::{CallerId, Role, RoomId},
@@ -38,7 +38,7 @@ use super::{
     principal::{
         Application, DerivedRight, LostRight, Principal, caller_unknown, room_not_allowed, scheme_credentials,
     },
-    service_context::ServiceContext,
+    service_context::{GuestAccess, ServiceContext},
 };
 
 /// The web site of a request is allowed, and the request itself holds the proof of its caller.
@@ -57,7 +57,7 @@ pub(crate) fn authorize_application(
 ) -> Result<RoomLimited<Principal>, ApiError> {
     authorize_with(request, context, scope, |header| match bearer_token(header) {
         Some(token) => authenticate_management_token(context, token),
-        None => context.applications.authenticate(header).map(Principal::ApiKey),
+        None => context.applications.load().authenticate(header).map(Principal::ApiKey),
     })
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn authorize_application_or_user(
             Err(TokenError::WrongType) => authenticate_management_token(context, token),
             Err(error) => Err(error.to_problem()),
         },
-        None => context.applications.authenticate(header).map(Principal::ApiKey),
+        None => context.applications.load().authenticate(header).map(Principal::ApiKey),
     })
 }
 
@@ -120,7 +120,7 @@ fn authenticate_api_key(
 ) -> Result<Application, ApiError> {
     let proven = check_site(request, context)
         .and_then(|_| authorization_header(request).ok_or_else(caller_unknown))
-        .and_then(|header| context.applications.authenticate(header))
+        .and_then(|header| context.applications.load().authenticate(header))
         .and_then(|application| check_key(context, application, scope));
     proven.map_err(|problem| report_unauthorized(context, problem))
 }
@@ -139,8 +139,12 @@ pub(crate) fn authorize_api_key_or_guest(
         return Ok(RoomLimited::new(Principal::ApiKey(application)));
     }
     let guest = check_site(request, context).and_then(|_| {
-        let is_allowed = !context.guests_must_be_local || is_local_request(request);
-        if context.guests_allowed && is_allowed {
+        let is_allowed = match *context.guests.load() {
+            GuestAccess::Off => false,
+            GuestAccess::Local => is_local_request(request),
+            GuestAccess::Everywhere => true,
+        };
+        if is_allowed {
             return Ok(Principal::Guest);
         }
         Err(Problem::new(401, "guests_off", "guests are off; send an API key as Authorization: Basic"))
@@ -153,7 +157,7 @@ pub(crate) fn authorize_api_key_or_guest(
 /// # Errors
 /// 403 `origin_not_allowed`.
 pub(crate) fn check_site(request: &HttpRequest, context: &ServiceContext) -> Result<CheckedSite, Problem> {
-    check_origin(request.headers(), &context.allowed_origins).map(CheckedSite)
+    context.gate.check_origin(request.headers()).map(CheckedSite)
 }
 
 /// The token in `Authorization: Bearer`, for a route that takes a room token.
@@ -226,8 +230,11 @@ fn authenticate_management_token(context: &ServiceContext, token: &str) -> Resul
     let claims =
         context.verifier.verify_management_token(token, clock::now_s()).map_err(TokenError::to_problem)?;
     context.check_management_token(&claims)?;
-    let application =
-        context.applications.find_by_claims(&claims).ok_or_else(|| TokenError::Revoked.to_problem())?;
+    let application = context
+        .applications
+        .load()
+        .find_by_claims(&claims)
+        .ok_or_else(|| TokenError::Revoked.to_problem())?;
     Ok(Principal::ManagementToken(application))
 }
 

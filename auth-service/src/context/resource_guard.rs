@@ -16,7 +16,7 @@ use actix_web::{
     web,
 };
 use signalbox_access::AccessRefusal;
-use signalbox_http::{check_origin, is_origin_allowed, problem_response};
+use signalbox_http::{RequestGate, problem_response};
 
 use super::service_context::ServiceContext;
 
@@ -24,13 +24,10 @@ use super::service_context::ServiceContext;
 const PREFLIGHT_MAX_AGE_S: usize = 600;
 
 /// Adds the guards to a path: preflights, CORS for the allowed sites, denied addresses.
-pub(crate) fn with_cors(resource: Resource, allowed: &[String]) -> impl HttpServiceFactory + use<> {
-    let (list, refused) = (allowed.to_vec(), allowed.to_vec());
+pub(crate) fn with_cors(resource: Resource, gate: &RequestGate) -> impl HttpServiceFactory + use<> {
+    let (gate, refusing_gate) = (gate.clone(), gate.clone());
     let cors = Cors::default()
-        .allowed_origin_fn(move |origin, head| {
-            let host = head.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-            is_origin_allowed(Some(origin.to_str().unwrap_or_default()), host, &list)
-        })
+        .allowed_origin_fn(move |_, head| gate.is_origin_allowed(head.headers()))
         .allowed_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
@@ -39,23 +36,26 @@ pub(crate) fn with_cors(resource: Resource, allowed: &[String]) -> impl HttpServ
     resource
         .wrap(from_fn(refuse_denied_address))
         .wrap(cors)
-        .wrap(from_fn(move |request, next| refuse_foreign_preflight(refused.clone(), request, next)))
+        .wrap(from_fn(move |request, next| refuse_foreign_preflight(refusing_gate.clone(), request, next)))
 }
 
 /// Refuses the preflight of a site that is not allowed, as its request would be refused.
 async fn refuse_foreign_preflight(
-    allowed: Vec<String>,
+    gate: RequestGate,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    match check_origin(request.headers(), &allowed) {
-        Err(problem) if is_preflight => {
+    if !is_preflight {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    match gate.check_origin(request.headers()) {
+        Err(problem) => {
             let response: HttpResponse = problem_response(&problem);
             Ok(request.into_response(response).map_into_right_body())
         }
-        _ => Ok(next.call(request).await?.map_into_left_body()),
+        Ok(()) => Ok(next.call(request).await?.map_into_left_body()),
     }
 }
 

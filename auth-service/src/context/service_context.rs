@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use signalbox_access::AccessControl;
-use signalbox_config::{ApiKeys, ServiceSettings};
-use signalbox_http::TrustedProxies;
+use signalbox_config::{ApiKeys, LiveValue, LoadedConfig, ServiceSettings};
+use signalbox_http::RequestGate;
 use signalbox_protocol::problem::Problem;
 use signalbox_redis::MemoryLevel;
 use signalbox_token::TokenVerifier;
@@ -24,18 +24,36 @@ use super::{
 /// The part of the service that every request meets.
 pub(crate) struct ServiceContext {
     pub(crate) access: Arc<AccessControl>,
-    pub(crate) applications: ApplicationDirectory,
-    pub(crate) roots: RootDirectory,
+    pub(crate) applications: LiveValue<ApplicationDirectory>,
+    pub(crate) roots: LiveValue<RootDirectory>,
     pub(crate) verifier: TokenVerifier,
-    pub(crate) proxies: TrustedProxies,
-    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) gate: RequestGate,
     pub(crate) body_limit: usize,
-    pub(crate) guests_allowed: bool,
-    /// Whether only guests on this machine are allowed, because no setting allows guests.
-    pub(crate) guests_must_be_local: bool,
+    pub(crate) guests: LiveValue<GuestAccess>,
     pub(crate) metrics: AuthMetrics,
     memory_level: MemoryLevelReader,
     stop_signal: watch::Sender<bool>,
+}
+
+/// Which guests may get tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GuestAccess {
+    /// None.
+    Off,
+    /// Those on this machine, because no setting allows guests.
+    Local,
+    /// All.
+    Everywhere,
+}
+
+impl GuestAccess {
+    fn new(settings: &ServiceSettings, guests_allowed: bool) -> Self {
+        match (guests_allowed, settings.auth.guests) {
+            (false, _) => Self::Off,
+            (true, None) => Self::Local,
+            (true, Some(_)) => Self::Everywhere,
+        }
+    }
 }
 
 /// What [`ServiceContext::new`] needs beside the settings.
@@ -43,6 +61,7 @@ pub(crate) struct ContextParts {
     pub(crate) access: Arc<AccessControl>,
     pub(crate) api_keys: ApiKeys,
     pub(crate) verifier: TokenVerifier,
+    pub(crate) gate: RequestGate,
     pub(crate) guests_allowed: bool,
     pub(crate) memory_level: MemoryLevelReader,
 }
@@ -53,18 +72,25 @@ impl ServiceContext {
     pub(crate) fn new(settings: &ServiceSettings, parts: ContextParts) -> prometheus::Result<Self> {
         Ok(Self {
             access: parts.access,
-            applications: ApplicationDirectory::new(parts.api_keys, settings),
-            roots: RootDirectory::new(settings, parts.guests_allowed),
+            applications: LiveValue::new(ApplicationDirectory::new(parts.api_keys, settings)),
+            roots: LiveValue::new(RootDirectory::new(settings, parts.guests_allowed)),
             verifier: parts.verifier,
-            proxies: TrustedProxies::new(&settings.server),
-            allowed_origins: settings.server.allowed_origins.clone(),
+            gate: parts.gate,
             body_limit: settings.limits.body.0,
-            guests_allowed: parts.guests_allowed,
-            guests_must_be_local: settings.auth.guests.is_none(),
+            guests: LiveValue::new(GuestAccess::new(settings, parts.guests_allowed)),
             metrics: AuthMetrics::new()?,
             memory_level: parts.memory_level,
             stop_signal: watch::Sender::new(false),
         })
+    }
+
+    /// Puts the callers of a new configuration in force.
+    pub(crate) fn reload(&self, config: &LoadedConfig, guests_allowed: bool) {
+        let settings = &config.settings;
+        self.applications.replace(ApplicationDirectory::new(config.secrets.api_keys.clone(), settings));
+        self.roots.replace(RootDirectory::new(settings, guests_allowed));
+        self.guests.replace(GuestAccess::new(settings, guests_allowed));
+        self.gate.reload(&settings.server);
     }
 
     /// Signals to all requests that the process is stopping.

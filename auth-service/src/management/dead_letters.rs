@@ -116,7 +116,7 @@ pub(crate) async fn list_dead_letters(
         Some(text) => parse_dead_letter_cursor(&text)
             .ok_or_else(|| bad_field("cursor", "is not a cursor of an earlier page"))?,
     };
-    let Some(webhooks) = &service.webhooks else {
+    let Some(webhooks) = &*service.webhooks.load() else {
         return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));
     };
     let (letters, next) = webhooks
@@ -170,7 +170,7 @@ pub(crate) async fn replay_dead_letters(
         ReplaySelection::Room(room) => (caller.in_room(&service.context, room)?, RoomFilter::one(room)),
         ReplaySelection::Id(_) | ReplaySelection::All => caller.filter_rooms(),
     };
-    let Some(webhooks) = &service.webhooks else {
+    let Some(webhooks) = &*service.webhooks.load() else {
         return Ok(HttpResponse::Ok().json(ReplayResponse { replayed: 0 }));
     };
     let is_visible =

@@ -3,7 +3,13 @@
 //! Owns: the counts. A key cannot take the places of the other keys, and the keys that are limited
 //! to some rooms leave places for the operator. Must not: serve a reader (`event_feed.rs` does).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use signalbox_protocol::{id::CallerId, problem::Problem};
 use tokio::sync::watch;
@@ -25,7 +31,7 @@ pub(crate) struct ReaderCounts {
 /// The places of the feed. One for each process.
 pub(crate) struct FeedReaders {
     pub(crate) counts: watch::Sender<ReaderCounts>,
-    max_per_key: usize,
+    max_per_key: AtomicUsize,
 }
 
 /// The place of one reader. A drop returns it.
@@ -37,7 +43,15 @@ pub(crate) struct FeedPlace {
 
 impl FeedReaders {
     pub(crate) fn new(max_per_key: usize) -> Arc<Self> {
-        Arc::new(Self { counts: watch::Sender::new(ReaderCounts::default()), max_per_key })
+        Arc::new(Self {
+            counts: watch::Sender::new(ReaderCounts::default()),
+            max_per_key: max_per_key.into(),
+        })
+    }
+
+    /// Changes the readers of one key; open ones stay.
+    pub(crate) fn set_max_per_key(&self, max_per_key: usize) {
+        self.max_per_key.store(max_per_key, Ordering::Relaxed);
     }
 
     /// Takes a place.
@@ -51,7 +65,7 @@ impl FeedReaders {
     ) -> Result<FeedPlace, Problem> {
         let mut taken = Ok(());
         self.counts.send_if_modified(|counts| {
-            taken = counts.add_reader(key, is_limited, self.max_per_key);
+            taken = counts.add_reader(key, is_limited, self.max_per_key.load(Ordering::Relaxed));
             taken.is_ok()
         });
         taken.map(|()| FeedPlace { readers: self.clone(), key: key.clone(), is_limited })

@@ -6,7 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use signalbox_config::ServiceSettings;
+use signalbox_config::{LiveValue, ServiceSettings};
+use signalbox_protocol::id::RoomId;
 use signalbox_rooms::{feed::FeedSender, room::RoomPolicy, room_service::RoomService};
 
 use super::{
@@ -20,8 +21,8 @@ pub(crate) struct ManagementService {
     pub(crate) context: Arc<ServiceContext>,
     pub(crate) tokens: Arc<TokenService>,
     pub(crate) rooms: Option<Arc<dyn RoomService>>,
-    pub(crate) room_settings: RoomApiSettings,
-    pub(crate) webhooks: Option<WebhookService>,
+    pub(crate) room_settings: LiveValue<RoomApiSettings>,
+    pub(crate) webhooks: LiveValue<Option<WebhookService>>,
     pub(crate) usage: UsageReader,
     pub(crate) feed: FeedSender,
     pub(crate) feed_readers: Arc<FeedReaders>,
@@ -34,7 +35,7 @@ pub(crate) struct ManagementService {
 pub(crate) struct ManagementParts {
     pub(crate) tokens: Arc<TokenService>,
     pub(crate) rooms: Option<Arc<dyn RoomService>>,
-    pub(crate) webhooks: Option<WebhookService>,
+    pub(crate) webhooks: LiveValue<Option<WebhookService>>,
     pub(crate) usage: UsageReader,
     pub(crate) feed: FeedSender,
 }
@@ -45,7 +46,7 @@ impl ManagementService {
             context: parts.tokens.context.clone(),
             tokens: parts.tokens,
             rooms: parts.rooms,
-            room_settings: RoomApiSettings::new(settings),
+            room_settings: LiveValue::new(RoomApiSettings::new(settings)),
             webhooks: parts.webhooks,
             usage: parts.usage,
             feed: parts.feed,
@@ -55,9 +56,20 @@ impl ManagementService {
         }
     }
 
+    /// Puts the limits of a new configuration in force.
+    pub(crate) fn reload(&self, settings: &ServiceSettings) {
+        self.room_settings.replace(RoomApiSettings::new(settings));
+        self.feed_readers.set_max_per_key(settings.limits.feed_readers as usize);
+    }
+
+    /// The link to a room on the call page.
+    pub(crate) fn room_link(&self, room: &RoomId) -> String {
+        format!("{}?room={room}", self.room_settings.load().page_url)
+    }
+
     /// The policy of rooms, with the limits in force.
     pub(crate) fn room_policy_in_force(&self) -> RoomPolicy {
         let access = &self.context.access;
-        self.room_settings.policy_with(&access.rules().limit_changes(access.now_ms()))
+        self.room_settings.load().policy_with(&access.rules().limit_changes(access.now_ms()))
     }
 }

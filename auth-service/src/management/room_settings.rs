@@ -20,6 +20,8 @@ pub(crate) struct RoomApiSettings {
     pub(crate) creator_role: Option<Role>,
     /// The URL that clients connect to.
     pub(crate) signal_url: String,
+    /// The URL of the call page.
+    pub(crate) page_url: String,
     pub(crate) max_metadata_bytes: usize,
     pub(crate) max_data_bytes: usize,
     /// The most peers of a room whose list fits into one frame.
@@ -40,6 +42,7 @@ impl RoomApiSettings {
             max_rooms_per_key: rooms.per_key,
             creator_role: rooms.creator_role.clone().or_else(host),
             signal_url: rooms.signal_url.clone().unwrap_or_else(|| "/ws/signal".to_owned()),
+            page_url: rooms.page_url.clone().unwrap_or_else(|| "/".to_owned()),
             max_metadata_bytes: settings.limits.metadata.0,
             max_data_bytes: settings.limits.data.0,
             max_room_peers: settings.limits.max_room_peers(),

@@ -1,7 +1,7 @@
 //! Compares docs/CONFIGURATION.md with the settings.
 
 use serde_json::Value;
-use signalbox_config::ServiceSettings;
+use signalbox_config::{SECRET_VARIABLES, ServiceSettings, TakesEffect, setting_names, takes_effect};
 
 const DOC: &str = include_str!("../../../docs/CONFIGURATION.md");
 
@@ -32,21 +32,31 @@ fn every_setting_is_documented_with_its_default() {
 }
 
 #[test]
-fn every_secret_and_flag_is_documented() {
-    for name in [
-        "AUTH_SECRET",
-        "AUTH_SECRET_PREVIOUS",
-        "SIGNALBOX_API_KEYS",
-        "SIGNALBOX_WEBHOOK_SECRETS",
-        "SIGNALBOX_USER_SECRET",
-        "REDIS_URL",
-        "SIGNALBOX_LISTEN",
-        "--listen",
-        "--redis",
-        "--config",
-        "--check-config",
-        "--guests",
-    ] {
+fn every_setting_and_secret_is_documented_with_the_time_of_its_effect() {
+    let effect_of = |name: &str| match takes_effect(name) {
+        TakesEffect::Reload => "reload",
+        TakesEffect::Restart => "restart",
+    };
+    let row_of = |name: &str| DOC.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+    for name in setting_names() {
+        if !name.contains('.') {
+            let section = DOC.split(&format!("## `[{name}]`")).nth(1).unwrap();
+            let effect = format!("Takes effect at a {}.", effect_of(&name));
+            assert!(section.trim_start().starts_with(&effect), "[{name}] does not begin with: {effect}");
+            continue;
+        }
+        let row = row_of(&name).unwrap_or_else(|| panic!("{name} has no row"));
+        assert_eq!(row.split('|').nth(3).map(str::trim), Some(effect_of(&name)), "{row}");
+    }
+    for name in SECRET_VARIABLES {
+        let row = row_of(name).unwrap_or_else(|| panic!("{name} has no row"));
+        assert_eq!(row.split('|').nth(2).map(str::trim), Some(effect_of(name)), "{row}");
+    }
+}
+
+#[test]
+fn every_flag_is_documented() {
+    for name in ["SIGNALBOX_LISTEN", "--listen", "--redis", "--config", "--check-config", "--guests"] {
         assert!(DOC.contains(&format!("`{name}")), "{name}");
     }
 }

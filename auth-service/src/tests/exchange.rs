@@ -174,7 +174,7 @@ async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
     let (one, two) = (ProviderKey::new("one", Algorithm::EdDSA), ProviderKey::new("two", Algorithm::EdDSA));
     idp.publish(&[&one]);
     let service = service_with_provider(&idp, json!({}));
-    let exchange = &service.state.tokens.exchange;
+    let exchange = service.state.tokens.exchange.load();
     let (mut now, claims) = (clock::now_ms(), idp.claims("alice"));
     let mut long = claims.clone();
     long["exp"] = (clock::now_s() + 80_000).into();

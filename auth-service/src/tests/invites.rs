@@ -22,6 +22,7 @@ async fn invite_gives_a_guest_a_token_for_its_room_and_role() {
         create_invite(&service, &json!({ "role": "speaker", "maxUses": 2, "ttl": 120 })).await;
     assert_eq!((status, &invite["role"], &invite["uses"]), (201, &"speaker".into(), &0.into()), "{invite}");
     let code = member_text(&invite, "code");
+    assert_eq!(member_text(&invite, "link"), format!("/?room=team&invite={code}"));
     // With an invite only name, metadata, region and refresh of the request count.
     let more =
         json!({ "room": "other", "role": "host", "user": "boss", "ttl": 9, "name": "Bo", "refresh": true });
@@ -43,7 +44,9 @@ async fn invite_gives_a_guest_a_token_for_its_room_and_role() {
 
     let (_, listed) = call_as_backend(&service, TestRequest::get().uri("/api/rooms/team/invites")).await;
     assert_eq!((listed["invites"].as_array().unwrap().len(), &listed["invites"][0]["uses"]), (1, &2.into()));
-    assert!(listed["invites"][0].get("code").is_none(), "the code is shown once");
+    for secret in ["code", "link"] {
+        assert!(listed["invites"][0].get(secret).is_none(), "the {secret} is shown once");
+    }
     let path = format!("/api/rooms/team/invites/{}", member_text(&invite, "invite"));
     assert_eq!(call_as_backend(&service, TestRequest::delete().uri(&path)).await.0, 204);
     let (status, answer) = call_as_backend(&service, TestRequest::delete().uri(&path)).await;

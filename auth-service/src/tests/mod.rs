@@ -33,7 +33,8 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signalbox_access::{AccessControl, RuleLimits, RuleLog};
-use signalbox_config::{ApiKeySettings, ApiKeys, ServiceSettings};
+use signalbox_config::{ApiKeySettings, ApiKeys, LiveValue, ServiceSettings};
+use signalbox_http::RequestGate;
 use signalbox_protocol::id::{CallerId, random_hex};
 use signalbox_rooms::{
     feed::FeedSender,
@@ -101,7 +102,8 @@ impl TestService {
             ),
             ice: IceDirectory::new(&settings, &turn),
             rooms: Some(std::sync::Arc::new(memory_rooms(&settings))),
-            webhooks: None,
+            webhooks: LiveValue::new(None),
+            gate: RequestGate::new(&settings.server),
             usage: UsageReader::None,
             memory_level: memory_level_reader(None),
         };

@@ -18,7 +18,7 @@ use signalbox_tests::{
 };
 
 use super::{TestService, exchange::exchange_token};
-use crate::management::webhooks::{WebhookEventSource, WebhookService};
+use crate::management::webhooks::{WebhookEventSource, WebhookLauncher};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -100,8 +100,9 @@ async fn webhook_receiver_with_a_private_authority_is_reached_only_with_its_ca_f
         let shared_secrets = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
         let secrets = EndpointSecrets { shared_secrets, ..EndpointSecrets::default() };
         let feed = FeedSender::new(8);
-        let webhooks = WebhookService::start(&settings, &secrets, WebhookEventSource::Feed, &feed);
-        let webhooks = webhooks.unwrap().unwrap();
+        let webhooks = WebhookLauncher::start(&settings, &secrets, WebhookEventSource::Feed, &feed);
+        let running = webhooks.unwrap().running().load();
+        let webhooks = running.as_ref().as_ref().unwrap();
         let line = r#"{"id":"evt_1","event":"room-opened","at":1,"room":"r","node":"x"}"#;
         feed.send(line.into()).unwrap();
         if is_reached {

@@ -31,7 +31,7 @@ use crate::{
     AuthParts,
     management::{
         usage_reader::UsageReader,
-        webhooks::{WebhookEventSource, WebhookService},
+        webhooks::{WebhookEventSource, WebhookLauncher},
     },
 };
 
@@ -242,8 +242,8 @@ async fn dead_letters_of_other_rooms_are_neither_listed_nor_replayed_by_a_limite
     let shared_secrets = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
     let secrets = EndpointSecrets { shared_secrets, ..EndpointSecrets::default() };
     let feed = FeedSender::new(8);
-    let webhooks = WebhookService::start(&settings, &secrets, WebhookEventSource::Feed, &feed).unwrap();
-    let (service, acme) = service_of_two_tenants_with(|parts| parts.webhooks = webhooks);
+    let webhooks = WebhookLauncher::start(&settings, &secrets, WebhookEventSource::Feed, &feed).unwrap();
+    let (service, acme) = service_of_two_tenants_with(|parts| parts.webhooks = webhooks.running());
     let all = service.basic_header();
     for room in ["acme-1", "globex-1", "globex-2"] {
         let line = format!(

@@ -135,3 +135,52 @@ async fn reserved_name_is_for_its_application_alone() {
     assert_eq!(join().await.0, 200, "a user joins the room of the application");
     assert_eq!(guest().await.1["code"], "room_not_allowed");
 }
+
+/// The rule is the same wherever a name of a room is read, and the refusal says which characters
+/// are allowed.
+#[actix_web::test]
+async fn name_that_is_no_room_is_refused_with_the_rule_on_every_path() {
+    let service = TestService::with_guests();
+    let key = service.basic_header();
+    for (name, encoded) in [
+        ("B\u{fc}ro", "B%C3%BCro"),
+        (".", "%2E"),
+        ("..", "%2e%2e"),
+        ("..", ".."),
+        ("a b", "a%20b"),
+        ("a:b", "a:b"),
+    ] {
+        let mut answers = vec![
+            call(&service, &key, "POST", "/auth/token", json!({ "room": name, "user": "u" })).await,
+            service.request_token_as_guest(&json!({ "room": name }).to_string()).await,
+            call(&service, &key, "POST", "/api/rooms", json!({ "id": name })).await,
+            call(&service, &key, "POST", "/api/bans", json!({ "user": "u", "room": name, "for": 60 })).await,
+            call(&service, &key, "POST", "/api/revocations", json!({ "room": name })).await,
+            call(&service, &key, "POST", "/api/notices", json!({ "message": "m", "room": name })).await,
+            call(&service, &key, "POST", "/api/webhooks/replay", json!({ "room": name })).await,
+        ];
+        for path in crate::router::api_paths().iter().filter(|path| path.pattern.contains("{room}")) {
+            let concrete = path.pattern.replace("{room}", encoded);
+            let concrete = concrete.split('{').enumerate().map(|(index, part)| match index {
+                0 => part.to_owned(),
+                _ => format!("lock{}", part.split_once('}').unwrap().1),
+            });
+            let concrete: String = concrete.collect();
+            for method in path.methods.split(", ") {
+                let body = if method == "GET" || method == "DELETE" { Value::Null } else { json!({}) };
+                let found = call(&service, &key, method, &concrete, body).await;
+                // Other parts of these paths were made up, and some need a user.
+                let is_read = found.0 != 401 && found.1["code"] != "not_found";
+                if is_read {
+                    answers.push(found);
+                }
+            }
+        }
+        assert!(answers.len() > 15, "{}", answers.len());
+        for (status, answer) in answers {
+            assert_eq!((status, &answer["code"]), (400, &"bad_request".into()), "{name}: {answer}");
+            let rule = "1 to 64 characters of A-Z a-z 0-9 . _ ~ -, and not . or ..";
+            assert!(answer["detail"].as_str().unwrap().contains(rule), "{name}: {answer}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ use signalbox_tests::{
 
 use crate::management::{
     usage_reader::UsageReader,
-    webhooks::{WebhookEventSource, WebhookService, WebhookStartError},
+    webhooks::{WebhookEventSource, WebhookLauncher, WebhookStartError},
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -62,13 +62,14 @@ async fn webhooks_are_delivered_and_replayed_over_every_kind_of_redis() {
         let client = RedisClient::start(&redis.url_for("auth"), &redis.settings()).unwrap();
         let common = WebhookSecrets::parse(&WebhookConfig::new(&[], "", "").secret).unwrap();
         let secrets = EndpointSecrets { shared_secrets: common, ..EndpointSecrets::default() };
-        let webhooks = WebhookService::start(
+        let webhooks = WebhookLauncher::start(
             &settings(&receiver),
             &secrets,
             WebhookEventSource::Redis(client),
             &FeedSender::new(8),
         );
-        let webhooks = webhooks.unwrap().unwrap();
+        let running = webhooks.unwrap().running().load();
+        let webhooks = running.as_ref().as_ref().unwrap();
         for n in 0..9 {
             record_event(&redis, n).await;
         }
@@ -116,7 +117,7 @@ async fn endpoint_without_a_secret_prevents_the_start() {
     let receiver = WebhookReceiver::accepting().await;
     let none = EndpointSecrets::default();
     let started =
-        WebhookService::start(&settings(&receiver), &none, WebhookEventSource::Feed, &FeedSender::new(8));
+        WebhookLauncher::start(&settings(&receiver), &none, WebhookEventSource::Feed, &FeedSender::new(8));
     assert!(
         matches!(started, Err(WebhookStartError::NoSigningSecret(name)) if name == "SIGNALBOX_WEBHOOK_SECRETS")
     );
@@ -125,13 +126,13 @@ async fn endpoint_without_a_secret_prevents_the_start() {
     let mut own = settings(&receiver);
     own.webhooks.endpoints[0].secrets_env = Some("SHOP_SECRETS".to_owned());
     let keys = EndpointSecrets { shared_secrets: common, ..EndpointSecrets::default() };
-    let started = WebhookService::start(&own, &keys, WebhookEventSource::Feed, &FeedSender::new(8));
+    let started = WebhookLauncher::start(&own, &keys, WebhookEventSource::Feed, &FeedSender::new(8));
     assert!(matches!(started, Err(WebhookStartError::NoSigningSecret(name)) if name == "SHOP_SECRETS"));
-    let without_endpoints = WebhookService::start(
+    let without_endpoints = WebhookLauncher::start(
         &ServiceSettings::default(),
         &none,
         WebhookEventSource::Feed,
         &FeedSender::new(8),
     );
-    assert!(matches!(without_endpoints, Ok(None)));
+    assert!(without_endpoints.unwrap().running().load().is_none());
 }

@@ -3,12 +3,17 @@
 //! Owns: [`LoadedConfig`] and the order of the sources. Must not: know the bounds of a setting
 //! (`checks`).
 
+use std::path::Path;
+
 use config::{Environment, File, FileFormat};
 
 use crate::{
     CommonFlags, ConfigError, EnvVars, ProviderSettings, SecretSettings, ServiceSettings,
     checks::{check_settings, check_turn_secrets, check_user_sources},
-    environment::variable,
+    environment::{process_environment, variable},
+    setting_names::nearest_name,
+    setting_sources::{SettingSources, find_unknown_setting, find_wrong_kind},
+    variable_names::{check_other_variables, check_setting_variables},
 };
 use signalbox_protocol::id::CallerId;
 use signalbox_token::scope::{Scope, ScopeSet};
@@ -22,12 +27,13 @@ pub struct LoadedConfig {
     pub secrets: SecretSettings,
     /// Unsafe or useless settings, each as one line for the log.
     pub warnings: Vec<String>,
+    pub(crate) sources: SettingSources,
 }
 
 impl LoadedConfig {
     /// The environment variables of this process.
     pub fn read_environment() -> EnvVars {
-        std::env::vars().collect()
+        process_environment()
     }
 
     /// Reads defaults, file, environment and flags, each overriding the ones before, and checks the
@@ -36,10 +42,22 @@ impl LoadedConfig {
     /// # Errors
     /// [`ConfigError`], one line that names the setting.
     pub fn load(flags: &CommonFlags, env: &EnvVars) -> Result<Self, ConfigError> {
-        let mut settings = read_settings(flags, env)?;
+        check_setting_variables(env)?;
+        let (settings, sources) = read_settings(flags, env)?;
+        check_other_variables(&settings, env)?;
         let mut secrets = SecretSettings::read_from_env(flags, env)?;
-        let mut warnings = check_settings(&settings)?;
+        check_settings(&settings)?;
         secrets.read_endpoint_secrets(&settings.webhooks, env)?;
+        Self::check(settings, secrets, sources)
+    }
+
+    /// Checks settings and secrets together.
+    pub(crate) fn check(
+        mut settings: ServiceSettings,
+        secrets: SecretSettings,
+        sources: SettingSources,
+    ) -> Result<Self, ConfigError> {
+        let mut warnings = check_settings(&settings)?;
         secrets.check_distinct()?;
         check_turn_secrets(&settings, secrets.turn_secrets.len())?;
         warnings.extend(unused_setting_warnings(&settings, &secrets));
@@ -48,30 +66,50 @@ impl LoadedConfig {
             settings.auth.providers.push(ProviderSettings::application());
         }
         check_user_sources(&settings.auth, &naming_keys(&settings, &secrets))?;
-        Ok(Self { settings, secrets, warnings })
+        Ok(Self { settings, secrets, warnings, sources })
     }
 
-    /// The settings in force as TOML, after comment lines that say which secrets are set.
+    /// The settings in force as TOML, each with its source, after comment lines that say which
+    /// secrets are set.
     pub fn describe(&self) -> String {
         let settings = toml::to_string(&self.settings).unwrap_or_default();
-        format!("{}\n{settings}", self.secrets.describe())
+        format!("{}\n{}", self.secrets.describe(&self.sources), self.sources.annotate(&settings))
     }
 }
 
-fn read_settings(flags: &CommonFlags, env: &EnvVars) -> Result<ServiceSettings, ConfigError> {
+fn read_settings(
+    flags: &CommonFlags,
+    env: &EnvVars,
+) -> Result<(ServiceSettings, SettingSources), ConfigError> {
     let mut sources = config::Config::builder();
+    let mut file = None;
     if let Some(path) = &flags.config {
-        sources = sources.add_source(File::from(path.as_path()).format(FileFormat::Toml));
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::invalid_setting(path.display().to_string(), format!("cannot be read: {error}"))
+        })?;
+        let text = text.trim_start_matches('\u{feff}');
+        file = Some(parse_file(path, text)?);
+        sources = sources.add_source(File::from_str(text, FileFormat::Toml));
+    }
+    let defaults = toml::Table::try_from(ServiceSettings::default()).unwrap_or_default();
+    if let Some((variable, problem)) = find_wrong_kind(env, &defaults) {
+        return Err(ConfigError::invalid_setting(variable, problem));
     }
     let mut settings: ServiceSettings =
         sources.add_source(environment_source(env)).build()?.try_deserialize()?;
     if let Some(listen) = variable("SIGNALBOX_LISTEN", env) {
-        settings.server.listen = listen.parse().map_err(|_| {
+        let address = listen.parse().map_err(|_| {
             ConfigError::invalid_setting(
                 "SIGNALBOX_LISTEN",
                 "must be an address and a port, like 0.0.0.0:8080",
             )
         })?;
+        let other = variable("SIGNALBOX__SERVER__LISTEN", env);
+        if other.is_some_and(|other| other.parse() != Ok(address)) {
+            let problem = "and SIGNALBOX__SERVER__LISTEN are both set, and they differ; keep one";
+            return Err(ConfigError::invalid_setting("SIGNALBOX_LISTEN", problem));
+        }
+        settings.server.listen = address;
     }
     if let Some(listen) = flags.listen {
         settings.server.listen = listen;
@@ -79,7 +117,29 @@ fn read_settings(flags: &CommonFlags, env: &EnvVars) -> Result<ServiceSettings, 
     if flags.guests {
         settings.auth.guests = Some(true);
     }
-    Ok(settings)
+    Ok((settings, SettingSources::new(flags, env, file.as_ref())))
+}
+
+/// Reads the file strictly: a number in quotes, or a switch that is a number, is no value.
+fn parse_file(path: &Path, text: &str) -> Result<toml::Table, ConfigError> {
+    let file = path.display();
+    let at_line = |error: &toml::de::Error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        ConfigError::invalid_setting(format!("{file}, line {line}:"), error.message().replace('\n', " "))
+    };
+    let table: toml::Table = toml::from_str(text).map_err(|error| at_line(&error))?;
+    if let Some((unknown, known)) = find_unknown_setting(&table) {
+        let next = match nearest_name(&unknown, &known) {
+            Some(name) => format!("did you mean {name}?"),
+            None => "docs/CONFIGURATION.md lists all settings".to_owned(),
+        };
+        return Err(ConfigError::invalid_setting(
+            format!("{file}: {unknown}"),
+            format!("is not a setting; {next}"),
+        ));
+    }
+    toml::from_str::<ServiceSettings>(text).map_err(|error| at_line(&error))?;
+    Ok(table)
 }
 
 /// The variables `SIGNALBOX__SECTION__NAME`. Only the settings named here are lists, with commas
@@ -145,122 +205,4 @@ fn unused_setting_warnings(settings: &ServiceSettings, secrets: &SecretSettings)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    fn env(pairs: &[(&str, &str)]) -> EnvVars {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    }
-
-    #[test]
-    fn a_flag_overrides_environment_file_and_default() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "[server]\nlisten = \"127.0.0.1:1001\"\n[limits]\nroom_peers = 7\nburst = 8").unwrap();
-        let mut flags = CommonFlags { config: Some(file.path().to_owned()), ..CommonFlags::default() };
-        let load = |flags: &CommonFlags, pairs| LoadedConfig::load(flags, &env(pairs)).unwrap().settings;
-
-        let from_file = load(&flags, &[]);
-        assert_eq!(
-            (from_file.server.listen.port(), from_file.limits.room_peers, from_file.limits.rate),
-            (1001, 7, 100)
-        );
-        let pairs = [("SIGNALBOX_LISTEN", "127.0.0.1:1002"), ("SIGNALBOX__LIMITS__ROOM_PEERS", "9")];
-        let from_env = load(&flags, &pairs);
-        assert_eq!(
-            (from_env.server.listen.port(), from_env.limits.room_peers, from_env.limits.burst),
-            (1002, 9, 8)
-        );
-        flags.listen = Some("127.0.0.1:1003".parse().unwrap());
-        assert_eq!(load(&flags, &pairs).server.listen.port(), 1003);
-    }
-
-    #[test]
-    fn an_empty_variable_counts_as_absent() {
-        let loaded =
-            LoadedConfig::load(&CommonFlags::default(), &env(&[("SIGNALBOX__SERVER__ALLOWED_HOSTS", "")]))
-                .unwrap();
-        assert!(loaded.settings.server.allowed_hosts.is_empty());
-    }
-
-    #[test]
-    fn sources_that_could_name_the_same_user_are_refused() {
-        let provider = |issuer: &str, prefix: &str| {
-            format!(
-                "[[auth.providers]]\nissuer = \"https://{issuer}\"\naudience = \"a\"\nuser_prefix = \"{prefix}\"\n"
-            )
-        };
-        let application = |prefix: &str| {
-            format!(
-                "[[auth.providers]]\nissuer = \"app\"\naudience = \"a\"\nalgorithms = [\"HS256\"]\nuser_prefix = \"{prefix}\"\n"
-            )
-        };
-        let two = |a: &str, b: &str| provider("one.example", a) + &provider("two.example", b);
-        let key = format!("backend:{}", signalbox_protocol::id::random_hex());
-        let user_secret = ["", ""].map(|_| signalbox_protocol::id::random_hex()).concat();
-        let moderator = "[api_keys.backend]\nscopes = [\"moderate\"]\n";
-        let (with_key, with_secret) =
-            ([("SIGNALBOX_API_KEYS", &*key)], [("SIGNALBOX_USER_SECRET", &*user_secret)]);
-        let load = |text: &str, pairs: &[(&str, &str)]| {
-            let mut file = tempfile::NamedTempFile::new().unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-            let flags = CommonFlags { config: Some(file.path().to_owned()), ..CommonFlags::default() };
-            LoadedConfig::load(&flags, &env(pairs)).map(|_| ()).map_err(|error| error.to_string())
-        };
-        for (text, pairs, names) in [
-            (two("", ""), &[][..], ["`https://one.example` (``)", "`https://two.example` (``)"]),
-            (two("a:", "a:"), &[], ["`https://one.example` (`a:`)", "`https://two.example` (`a:`)"]),
-            (two("", "b:"), &[], ["`https://one.example` (``)", "`https://two.example` (`b:`)"]),
-            (two("b:", ""), &[], ["`https://one.example` (`b:`)", "`https://two.example` (``)"]),
-            (two("corp", "corp-eu-"), &[], ["(`corp`)", "(`corp-eu-`)"]),
-            (two("corp-eu-", "corp"), &[], ["(`corp-eu-`)", "(`corp`)"]),
-            (provider("one.example", "guest:"), &[], ["guests (`guest:`)", "`https://one.example`"]),
-            (provider("one.example", "g"), &[], ["guests (`guest:`)", "`https://one.example` (`g`)"]),
-            (provider("one.example", "guest:x"), &[], ["guests (`guest:`)", "(`guest:x`)"]),
-            (provider("one.example", "inv"), &[], ["invites (`invite:`)", "(`inv`)"]),
-            (provider("one.example", ""), &with_key, ["`https://one.example`", "`backend`"]),
-            (provider("one.example", ""), &with_secret, ["`https://one.example`", "`app`"]),
-            (provider("one.example", "b:"), &with_secret, ["`https://one.example`", "`app`"]),
-            (
-                application("b:") + &provider("one.example", "b:x"),
-                &with_secret,
-                ["`app`", "`https://one.example`"],
-            ),
-        ] {
-            let error = load(&text, pairs).expect_err(&text);
-            assert!(names.iter().all(|name| error.contains(name)) && !error.contains('\n'), "{error}");
-        }
-        for (text, pairs) in [
-            (provider("one.example", ""), &[][..]),
-            (provider("one.example", "") + moderator, &with_key),
-            (provider("one.example", "idp:"), &with_key),
-            (two("a:", "b:"), &with_key),
-            (two("corp-us-", "corp-eu-"), &[]),
-            (application(""), &[with_key[0], with_secret[0]]),
-            (String::new(), &[with_key[0], with_secret[0]]),
-            (application("app:") + &provider("one.example", "b:"), &[with_key[0], with_secret[0]]),
-        ] {
-            assert_eq!(load(&text, pairs), Ok(()), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_misspelt_setting_is_rejected_by_name() {
-        let error = LoadedConfig::load(&CommonFlags::default(), &env(&[("SIGNALBOX__LIMITS__BURTS", "1")]))
-            .unwrap_err();
-        assert!(error.to_string().contains("burts"), "{error}");
-    }
-
-    #[test]
-    fn the_description_contains_no_secret() {
-        let hex = signalbox_protocol::id::random_hex();
-        let secret = format!("{hex}{}", signalbox_protocol::id::random_hex());
-        let api = format!("backend:{}", signalbox_protocol::id::random_hex());
-        let redis = format!("redis://user:{hex}@127.0.0.1:1/0");
-        let pairs = [("AUTH_SECRET", &*secret), ("SIGNALBOX_API_KEYS", &*api), ("REDIS_URL", &*redis)];
-        let text = LoadedConfig::load(&CommonFlags::default(), &env(&pairs)).unwrap().describe();
-        assert!(!text.contains(&hex) && !text.contains(&api[8..]), "{text}");
-        assert!(text.contains("backend"), "{text}");
-    }
-}
+mod tests;

@@ -4,13 +4,13 @@
 
 use crate::{
     ApiKeys, CommonFlags, ConfigError, EndpointSecrets, EnvVars, RedisUrl, WebhookSecrets, WebhookSettings,
-    environment::read_value_or_file, error::ensure_setting,
+    environment::{SECRET_VARIABLES, TURN_SECRETS, canonical_secret, read_secret},
+    error::ensure_setting,
+    setting_sources::SettingSources,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 use signalbox_token::{SecretBytes, SharedSecret};
-
-const TURN_SECRETS: &str = "SIGNALBOX_TURN_SECRETS";
 
 /// All secrets of a process.
 #[derive(Debug, Clone, Default)]
@@ -47,9 +47,9 @@ impl SecretSettings {
             "is set without SIGNALBOX_SESSION_KEY; a rotation needs both",
         )?;
         let user_secret = read_shared_secret("SIGNALBOX_USER_SECRET", env)?;
-        let turn_secrets = read_value_or_file(TURN_SECRETS, env)?
-            .map_or(Ok(Vec::new()), |text| parse_turn_secrets(&text))?;
-        let api_keys = match read_value_or_file("SIGNALBOX_API_KEYS", env)? {
+        let turn_secrets =
+            read_secret(TURN_SECRETS, env)?.map_or(Ok(Vec::new()), |text| parse_turn_secrets(&text))?;
+        let api_keys = match read_secret("SIGNALBOX_API_KEYS", env)? {
             Some(text) => ApiKeys::parse(&text)
                 .map_err(|problem| ConfigError::invalid_setting("SIGNALBOX_API_KEYS", problem))?,
             None => ApiKeys::default(),
@@ -57,8 +57,11 @@ impl SecretSettings {
         let shared_secrets = read_webhook_secrets("SIGNALBOX_WEBHOOK_SECRETS", env)?.unwrap_or_default();
         let webhooks = EndpointSecrets { shared_secrets, ..EndpointSecrets::default() };
         let redis_url = match &flags.redis {
-            Some(url) => Some(url.clone()),
-            None => read_value_or_file("REDIS_URL", env)?,
+            Some(url) => {
+                let url = canonical_secret(url);
+                Some(url.map_err(|problem| ConfigError::invalid_setting("--redis", problem))?)
+            }
+            None => read_secret("REDIS_URL", env)?,
         };
         let redis_url = redis_url
             .map(|url| RedisUrl::parse(&url))
@@ -132,29 +135,75 @@ impl SecretSettings {
         Ok(())
     }
 
-    /// Comment lines for `--check-config` that say which secrets are set.
-    pub(crate) fn describe(&self) -> String {
-        let set = |is_set: bool| if is_set { "set" } else { "not set" };
-        let keys: Vec<_> = self.api_keys.ids().collect();
-        format!(
-            "# AUTH_SECRET: {}\n# AUTH_SECRET_PREVIOUS: {}\n# SIGNALBOX_SESSION_KEY: {}\n\
-             # SIGNALBOX_SESSION_KEY_PREVIOUS: {}\n# SIGNALBOX_USER_SECRET: {}\n# {TURN_SECRETS}: {}\n\
-             # SIGNALBOX_API_KEYS: {}\n# SIGNALBOX_WEBHOOK_SECRETS: {}\n# REDIS_URL: {}\n",
-            set(self.auth.is_some()),
-            set(self.auth_previous.is_some()),
-            if self.handle_key.is_some() { "set" } else { "derived from AUTH_SECRET" },
-            set(self.handle_key_previous.is_some()),
-            set(self.user_secret.is_some()),
-            self.turn_secrets.len(),
-            if keys.is_empty() { "none".to_owned() } else { keys.join(", ") },
-            set(!self.webhooks.shared_secrets.is_empty()),
-            self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
-        )
+    /// The variables whose secrets differ. Secrets that webhook endpoints name count as
+    /// `SIGNALBOX_WEBHOOK_SECRETS`.
+    pub(crate) fn changed_variables(&self, other: &Self) -> Vec<&'static str> {
+        SECRET_VARIABLES.into_iter().filter(|name| self.exposed(name) != other.exposed(name)).collect()
+    }
+
+    /// These secrets, with those of `next` that a reload may change.
+    pub(crate) fn with_reloaded(&self, next: &Self) -> Self {
+        Self {
+            user_secret: next.user_secret.clone(),
+            turn_secrets: next.turn_secrets.clone(),
+            api_keys: next.api_keys.clone(),
+            webhooks: next.webhooks.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The parts of the secrets in this variable, to compare them.
+    fn exposed(&self, variable: &str) -> Vec<Vec<u8>> {
+        let bytes = |secrets: &mut dyn Iterator<Item = &SharedSecret>| -> Vec<Vec<u8>> {
+            secrets.map(|secret| secret.expose().to_vec()).collect()
+        };
+        match variable {
+            "AUTH_SECRET" => bytes(&mut self.auth.iter()),
+            "AUTH_SECRET_PREVIOUS" => bytes(&mut self.auth_previous.iter()),
+            "SIGNALBOX_SESSION_KEY" => bytes(&mut self.handle_key.iter()),
+            "SIGNALBOX_SESSION_KEY_PREVIOUS" => bytes(&mut self.handle_key_previous.iter()),
+            "SIGNALBOX_USER_SECRET" => bytes(&mut self.user_secret.iter()),
+            TURN_SECRETS => bytes(&mut self.turn_secrets.iter()),
+            "SIGNALBOX_API_KEYS" => {
+                let keys = self.api_keys.digests();
+                keys.flat_map(|(id, digest)| [id.as_bytes().to_vec(), digest.to_vec()]).collect()
+            }
+            "SIGNALBOX_WEBHOOK_SECRETS" => {
+                let own = self.webhooks.by_variable.iter().flat_map(|(name, secrets)| {
+                    [name.as_bytes()].into_iter().chain(secrets.expose()).map(<[u8]>::to_vec)
+                });
+                self.webhooks.shared_secrets.expose().map(<[u8]>::to_vec).chain(own).collect()
+            }
+            _ => self.redis_url.iter().map(|url| url.expose().as_bytes().to_vec()).collect(),
+        }
+    }
+
+    /// Comment lines for `--check-config` that say which secrets are set, and where.
+    pub(crate) fn describe(&self, sources: &SettingSources) -> String {
+        let line = |name: &&str| {
+            let source = sources.source_of(name).map_or(String::new(), |source| format!("  ({source})"));
+            format!("# {name}: {}{source}\n", self.describe_variable(name))
+        };
+        SECRET_VARIABLES.iter().map(line).collect()
+    }
+
+    fn describe_variable(&self, name: &str) -> String {
+        let secrets = self.exposed(name).len();
+        match name {
+            "SIGNALBOX_SESSION_KEY" if secrets == 0 && self.auth.is_some() => {
+                "derived from AUTH_SECRET".to_owned()
+            }
+            TURN_SECRETS => secrets.to_string(),
+            "SIGNALBOX_API_KEYS" if secrets > 0 => self.api_keys.ids().collect::<Vec<_>>().join(", "),
+            "REDIS_URL" => self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
+            _ if secrets > 0 => "set".to_owned(),
+            _ => "not set".to_owned(),
+        }
     }
 }
 
 fn read_shared_secret(name: &str, env: &EnvVars) -> Result<Option<SharedSecret>, ConfigError> {
-    let Some(text) = read_value_or_file(name, env)? else { return Ok(None) };
+    let Some(text) = read_secret(name, env)? else { return Ok(None) };
     let problem = |weak| format!("{weak}; make one with: openssl rand -base64 48");
     SharedSecret::new(SecretBytes::new(text))
         .map(Some)
@@ -172,7 +221,7 @@ fn parse_turn_secrets(text: &str) -> Result<Vec<SharedSecret>, ConfigError> {
 }
 
 fn read_webhook_secrets(name: &str, env: &EnvVars) -> Result<Option<WebhookSecrets>, ConfigError> {
-    let secrets = read_value_or_file(name, env)?.map(|text| WebhookSecrets::parse(&text)).transpose();
+    let secrets = read_secret(name, env)?.map(|text| WebhookSecrets::parse(&text)).transpose();
     secrets.map_err(|problem| ConfigError::invalid_setting(name, problem))
 }
 

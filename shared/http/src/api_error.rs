@@ -47,8 +47,14 @@ pub fn problem_response(problem: &Problem) -> HttpResponse {
         426 => response.insert_header((header::UPGRADE, "websocket")),
         _ => &mut response,
     };
-    response.body(problem.to_json())
+    let mut response = response.body(problem.to_json());
+    response.extensions_mut().insert(ProblemCode(problem.code));
+    response
 }
+
+/// The code of a problem, beside its response, for the access log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProblemCode(pub(crate) &'static str);
 
 /// The `WWW-Authenticate` header: Basic where the caller needs an API key (RFC 7617), Bearer where
 /// it needs a token (RFC 6750, section 3).

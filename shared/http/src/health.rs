@@ -6,6 +6,9 @@ use signalbox_protocol::problem::Problem;
 
 use crate::{ApiError, resource};
 
+/// The paths of the health checks.
+pub(crate) const HEALTH_PATHS: [&str; 2] = ["/health/live", "/health/ready"];
+
 /// Registers `/health/live`, which answers 200, and `/health/ready`. The latter answers 200, or the
 /// problem that `ready` returns: 503 `unavailable` or `draining`.
 pub fn configure_health<F, Fut>(ready: F) -> impl FnOnce(&mut web::ServiceConfig)
@@ -18,17 +21,11 @@ where
         async move { result.await.map(|()| status_response("ready")).map_err(ApiError) }
     };
     move |config| {
+        let [live_path, ready_path] = HEALTH_PATHS;
+        let live = || async { status_response("live") };
         config
-            .service(
-                resource("/health/live", "GET, HEAD")
-                    .route(web::get().to(|| async { status_response("live") }))
-                    .route(web::head().to(|| async { status_response("live") })),
-            )
-            .service(
-                resource("/health/ready", "GET, HEAD")
-                    .route(web::get().to(ready.clone()))
-                    .route(web::head().to(ready)),
-            );
+            .service(resource(live_path, "GET").route(web::get().to(live)))
+            .service(resource(ready_path, "GET").route(web::get().to(ready)));
     }
 }
 

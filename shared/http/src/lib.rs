@@ -6,17 +6,17 @@
 //! - [`resource`], [`not_found`]: answers for unknown paths and methods
 //! - [`RequestGate`], [`guard_request`]: the checks, security headers and access log of every
 //!   request
-//! - [`check_origin`]: the web sites that may use the server
-//! - [`TrustedProxies`]: the address of a client behind proxies
 //! - [`configure_health`], [`serve_metrics`]: the routes for operators
 //! - [`HttpClient`]: requests to other servers within bounds; [`JwksCache`]: their public keys
-//! - [`run_process`], [`open_listener`], [`stop_signal()`]: start and stop of the process
+//! - [`run_process`], [`open_listener`], [`stop_signal()`]: start and stop of the process;
+//!   [`ConfigReloads`]: its changes of configuration
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
 
 use std::time::Duration;
 
 mod api_error;
+mod client_address;
 mod health;
 mod http_client;
 mod json_body;
@@ -26,6 +26,8 @@ mod listener;
 mod metrics;
 mod process;
 mod query_params;
+mod refusal_log;
+mod reload;
 mod request_gate;
 mod route;
 mod stop_signal;
@@ -52,8 +54,7 @@ pub use listener::{ListenError, open_listener};
 pub use metrics::{open_metrics_listener, serve_metrics};
 pub use process::{ProcessError, print_text, run_process};
 pub use query_params::parse_query;
-pub use request_gate::{
-    RequestGate, TrustedProxies, check_host, check_origin, guard_request, is_local_request, is_origin_allowed,
-};
+pub use reload::{ConfigReloads, SecretCheck};
+pub use request_gate::{RequestGate, guard_request, is_local_request};
 pub use route::{not_found, resource};
 pub use stop_signal::stop_signal;

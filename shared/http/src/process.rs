@@ -5,6 +5,8 @@ use std::{fmt::Display, io::Write as _, process::ExitCode};
 use actix_web::rt::System;
 use signalbox_config::{CommonFlags, LoadedConfig, logging};
 
+use crate::reload::{ConfigReloads, ReloadSignal, SecretCheck};
+
 /// Why a process does not start, or ends. The exit code is 2 for a wrong configuration and 1 for
 /// every other error. The text has one line.
 #[derive(Debug)]
@@ -23,32 +25,49 @@ impl ProcessError {
 
 /// Loads the configuration. Then it prints the configuration for `--check-config`, or serves until
 /// `serve` ends. An error goes to standard error.
-pub fn run_process<F>(name: &str, flags: &CommonFlags, serve: impl FnOnce(LoadedConfig) -> F) -> ExitCode
+///
+/// `check` names the secrets that the service lacks. `--check-config` reports all of them, and a
+/// reload is refused if there is one.
+pub fn run_process<F>(
+    name: &str,
+    flags: &CommonFlags,
+    check: SecretCheck,
+    serve: impl FnOnce(LoadedConfig, ConfigReloads) -> F,
+) -> ExitCode
 where
     F: Future<Output = Result<(), ProcessError>>,
 {
-    let result = match LoadedConfig::load(flags, &LoadedConfig::read_environment()) {
-        Err(error) => Err(ProcessError::new(2, error)),
-        Ok(loaded) if flags.check_config => {
+    let system = System::new();
+    // First of all: until the process listens for SIGHUP, the signal would end it.
+    let signal = system.block_on(async { ReloadSignal::listen() });
+    let env = LoadedConfig::read_environment();
+    let result = match (signal, LoadedConfig::load(flags, &env)) {
+        (Err(error), _) => Err(vec![ProcessError::new(1, error)]),
+        (_, Err(error)) => Err(vec![ProcessError::new(2, error)]),
+        (_, Ok(loaded)) if flags.check_config => {
             print_text(&loaded.describe());
-            Ok(())
+            let missing = check(&loaded);
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(missing.into_iter().map(|text| ProcessError::new(2, text)).collect())
+            }
         }
-        Ok(loaded) => {
+        (Ok(signal), Ok(loaded)) => {
             logging::init_logging(&loaded.settings.log.filter, loaded.settings.log.format);
             for warning in &loaded.warnings {
                 tracing::warn!(event = "unsafe_setting", "{warning}");
             }
-            System::new().block_on(serve(loaded))
+            let reloads = ConfigReloads::new((flags.clone(), env), loaded.clone(), check, signal);
+            system.block_on(serve(loaded, reloads)).map_err(|error| vec![error])
         }
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Standard error may be closed, and the process has no other output.
-            let _ = writeln!(std::io::stderr(), "{name}: {}", error.message);
-            ExitCode::from(error.exit_code)
-        }
+    let Err(errors) = result else { return ExitCode::SUCCESS };
+    for error in &errors {
+        // Standard error may be closed, and the process has no other output.
+        let _ = writeln!(std::io::stderr(), "{name}: {}", error.message);
     }
+    ExitCode::from(errors.first().map_or(1, |error| error.exit_code))
 }
 
 /// Writes a text to standard output.

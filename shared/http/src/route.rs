@@ -1,20 +1,32 @@
 //! The answers for unknown paths and methods.
 
+use std::borrow::Cow;
+
 use actix_web::{HttpResponse, Resource, http::header, web};
 use signalbox_protocol::problem::Problem;
 
 use crate::{ApiError, problem_response};
 
 /// A path that answers 405 `method_not_allowed` to every method without a route (RFC 9110, section
-/// 15.5.6). `allow` is the value of the `Allow` header, such as `GET, POST`.
-pub fn resource(path: &str, allow: &'static str) -> Resource {
-    web::resource(path).default_service(web::to(move || async move { method_not_allowed(allow) }))
+/// 15.5.6). `methods` are those of its routes, such as `GET, POST`. The header `Allow` also has
+/// HEAD, which [`guard_request`](crate::guard_request) serves wherever GET is served.
+pub fn resource(path: &str, methods: &'static str) -> Resource {
+    let allow = match methods.strip_prefix("GET") {
+        Some(others) => Cow::Owned(format!("GET, HEAD{others}")),
+        None => Cow::Borrowed(methods),
+    };
+    web::resource(path).default_service(web::to(move || {
+        let allow = allow.clone();
+        async move { method_not_allowed(&allow) }
+    }))
 }
 
-fn method_not_allowed(allow: &'static str) -> HttpResponse {
+fn method_not_allowed(allow: &str) -> HttpResponse {
     let detail = format!("this path does not serve the method; use {allow}");
     let mut response = problem_response(&Problem::new(405, "method_not_allowed", detail));
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    if let Ok(allow) = header::HeaderValue::from_str(allow) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
     response
 }
 

@@ -10,17 +10,22 @@ use serde::{Deserialize, Serialize};
 
 /// Why a text is not a valid name. It gives the rule and never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be {min} to {max} characters of {alphabet}")]
+#[error("must be {min} to {max} characters of {alphabet}{exception}")]
 pub struct InvalidName {
     min: usize,
     max: usize,
     alphabet: &'static str,
+    exception: &'static str,
 }
+
+/// The names that a URL parser removes from a path (RFC 3986, section 5.2.4).
+const DOT_SEGMENTS: [&str; 2] = [".", ".."];
 
 macro_rules! name_type {
     (
         $(#[$doc:meta])*
         $type:ident, $min:literal..=$max:literal, $alphabet:literal, $allowed:expr
+        $(, except $exceptions:ident $exception:literal)?
         $(; $component:literal, $description:literal)?
     ) => {
         $(#[$doc])*
@@ -29,16 +34,25 @@ macro_rules! name_type {
         pub struct $type(Arc<str>);
 
         impl $type {
+            /// Texts of the alphabet that are no names.
+            const EXCEPTIONS: &'static [&'static str] = {
+                let exceptions: &[&str] = &[];
+                $(let exceptions: &[&str] = { let _ = exceptions; &$exceptions };)?
+                exceptions
+            };
+
             /// Checks length and alphabet.
             ///
             /// # Errors
             /// [`InvalidName`] gives the rule; it never repeats the text.
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
                 let allowed: fn(u8) -> bool = $allowed;
-                if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) {
+                let is_exception = Self::EXCEPTIONS.contains(&text);
+                if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) && !is_exception {
                     Ok(Self(Arc::from(text)))
                 } else {
-                    Err(InvalidName { min: $min, max: $max, alphabet: $alphabet })
+                    let exception = concat!("" $(, $exception)?);
+                    Err(InvalidName { min: $min, max: $max, alphabet: $alphabet, exception })
                 }
             }
 
@@ -77,7 +91,7 @@ macro_rules! name_type {
             #[cfg(feature = "openapi")]
             impl utoipa::PartialSchema for $type {
                 fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-                    name_schema($min, $max, $alphabet, $description)
+                    name_schema($min, $max, $alphabet, !Self::EXCEPTIONS.is_empty(), $description)
                 }
             }
 
@@ -96,7 +110,7 @@ macro_rules! name_type {
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 schemars::json_schema!({ "type": "string", "minLength": $min, "maxLength": $max,
-                    "description": concat!("characters: ", $alphabet) })
+                    "description": concat!("characters: ", $alphabet $(, $exception)?) })
             }
         }
     };
@@ -109,21 +123,28 @@ fn name_schema(
     min: usize,
     max: usize,
     alphabet: &str,
+    is_no_dot_segment: bool,
     description: &str,
 ) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
     let length = if min == max { max.to_string() } else { format!("{min},{max}") };
-    let pattern = format!("^[{}]{{{length}}}$", alphabet.replace(' ', ""));
-    utoipa::openapi::ObjectBuilder::new()
-        .schema_type(utoipa::openapi::Type::String)
-        .pattern(Some(pattern))
-        .description(Some(description))
-        .into()
+    let all = alphabet.replace(' ', "");
+    let builder = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+    let builder = if is_no_dot_segment {
+        // Without a look-ahead, which not every implementation of regular expressions has.
+        let pattern = format!(r"^(\.*[{}][{all}]*|\.{{3,}})$", all.replace('.', ""));
+        builder.pattern(Some(pattern)).min_length(Some(min)).max_length(Some(max))
+    } else {
+        builder.pattern(Some(format!("^[{all}]{{{length}}}$")))
+    };
+    builder.description(Some(description)).into()
 }
 
 name_type!(
     /// The name of a room. Its alphabet is the unreserved characters of RFC 3986, section 2.3, so a
-    /// URL and a Redis key can contain the name unchanged.
-    RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c);
+    /// URL and a Redis key can contain the name unchanged. The two names that a URL parser takes
+    /// for a step in the path are no rooms.
+    RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c),
+    except DOT_SEGMENTS ", and not . or ..";
     "RoomName", "The name of a room."
 );
 name_type!(
@@ -203,6 +224,13 @@ impl CallerId {
     }
 }
 
+impl RoomId {
+    /// Whether the name of a room may begin with this text.
+    pub fn may_begin_with(text: &str) -> bool {
+        text.is_empty() || DOT_SEGMENTS.contains(&text) || Self::parse(text).is_ok()
+    }
+}
+
 impl UserId {
     /// The start of the name of every guest.
     pub const GUEST_PREFIX: &str = "guest:";
@@ -276,10 +304,10 @@ mod tests {
 
     #[test]
     fn a_room_id_cannot_break_out_of_a_key_or_a_url() {
-        for bad in ["", "a b", "a/b", "a{b}", "a:b", "é", "a\n", &"x".repeat(65)] {
+        for bad in ["", ".", "..", "a b", "a/b", "a{b}", "a:b", "é", "a\n", &"x".repeat(65)] {
             assert!(RoomId::parse(bad).is_err(), "{bad:?}");
         }
-        for good in ["a", "Stand-up_1.~", &"x".repeat(64)] {
+        for good in ["a", "Stand-up_1.~", "...", ".a", &"x".repeat(64)] {
             assert!(RoomId::parse(good).is_ok(), "{good:?}");
         }
     }
@@ -304,8 +332,9 @@ mod tests {
             let schema = jsonschema::validator_for(&schema).unwrap();
             let characters = (0..=255u8).map(char::from);
             let texts =
-                characters.flat_map(|c| [1, 2, 32, 33, 64, 65, 128, 129].map(|n| c.to_string().repeat(n)));
-            for text in texts.chain([String::new()]) {
+                characters.flat_map(|c| [1, 2, 3, 32, 33, 64, 65, 128, 129].map(|n| c.to_string().repeat(n)));
+            let dotted = ["", "..a", "a..", ".a.", "...a"].map(str::to_owned);
+            for text in texts.chain(dotted) {
                 let is_valid = schema.is_valid(&serde_json::Value::from(&*text));
                 assert_eq!(is_valid, parses(&text), "{} {text:?}", T::name());
             }

@@ -7,6 +7,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use signalbox_config::{LiveValue, ServiceSettings};
 use signalbox_protocol::id::{NodeId, RoomId};
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use crate::{
     commit_loop::{AppliedCommit, CommitHost, InputBatch, InputResult, commit_inputs, state_or_new},
     removal::{RemovalHook, RemovedPeer},
     room::{RoomInput, RoomPolicy, RoomState},
-    store::{LoadedRoom, RoomStore, StoreUnavailable},
+    store::{LoadedRoom, RoomStore, StoreLimits, StoreUnavailable},
 };
 
 /// The time that one change may take, with all its attempts.
@@ -34,7 +35,7 @@ pub trait RoomService: Send + Sync {
 /// Changes rooms in a process that serves no peers.
 pub struct RemoteRoomService {
     store: Arc<RoomStore>,
-    policy: RoomPolicy,
+    policy: LiveValue<RoomPolicy>,
     /// The name of this process in commits. It owns no peer and has no lease.
     node_id: NodeId,
     removal_hook: RemovalHook,
@@ -43,7 +44,14 @@ pub struct RemoteRoomService {
 impl RemoteRoomService {
     /// A service over a store.
     pub fn new(store: RoomStore, policy: RoomPolicy, removal_hook: RemovalHook) -> Self {
+        let policy = LiveValue::new(policy);
         Self { store: Arc::new(store), policy, node_id: NodeId::random(), removal_hook }
+    }
+
+    /// Puts the limits and the policy of a new configuration in force.
+    pub fn reload(&self, settings: &ServiceSettings) {
+        self.policy.replace(RoomPolicy::new(settings));
+        self.store.set_limits(StoreLimits::new(settings));
     }
 }
 
@@ -53,7 +61,7 @@ impl RoomService for RemoteRoomService {
             room_id: room.clone(),
             node_id: self.node_id.clone(),
             store: self.store.clone(),
-            policy: self.policy.clone(),
+            policy: self.policy.read(RoomPolicy::clone),
             removal_hook: self.removal_hook.clone(),
         };
         // A task of its own: the caller may disconnect between a commit and the removal hook.
@@ -132,10 +140,7 @@ mod tests {
     use signalbox_protocol::LeaveReason;
     use tokio::sync::mpsc;
 
-    use signalbox_config::ServiceSettings;
-
     use super::*;
-    use crate::store::StoreLimits;
     use crate::{
         removal::find_removed_peers,
         room::{

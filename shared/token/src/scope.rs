@@ -133,8 +133,12 @@ impl TryFrom<String> for RoomPattern {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let (prefix, is_prefix) = text.strip_suffix('*').map_or((&*text, false), |prefix| (prefix, true));
-        if !(is_prefix && prefix.is_empty()) && RoomId::parse(prefix).is_err() {
-            return Err(format!("`{text}` must be a room name, or the start of one followed by *"));
+        let checked =
+            if is_prefix && RoomId::may_begin_with(prefix) { None } else { RoomId::parse(prefix).err() };
+        if let Some(rule) = checked {
+            return Err(format!(
+                "`{text}` must be a room name, or the start of one followed by *: a name {rule}"
+            ));
         }
         Ok(Self { prefix: prefix.into(), is_prefix })
     }
@@ -188,7 +192,8 @@ mod tests {
             assert_eq!(pattern(one).overlaps(&pattern(other)), expected, "{one} {other}");
             assert_eq!(pattern(other).overlaps(&pattern(one)), expected, "{other} {one}");
         }
-        for bad in ["", "a*b", "**", "a b", "é*"] {
+        assert!(matches(".*", ".a") && matches("..*", "..."));
+        for bad in ["", ".", "..", "a*b", "**", "a b", "é*"] {
             assert!(RoomPattern::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

@@ -16,7 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::{Digest as _, Sha1};
 
-use signalbox_config::{IceSettings, ServiceSettings, TurnServer};
+use signalbox_config::{IceSettings, LiveValue, ServiceSettings, TurnServer};
 use signalbox_protocol::{
     IcePolicy, IceServer,
     id::{RegionId, Role},
@@ -84,9 +84,11 @@ pub struct ClientIceConfig {
     pub lifetime: Option<Duration>,
 }
 
-/// Gives each client its ICE configuration.
+/// Gives each client its ICE configuration. All clones have the same servers.
 #[derive(Clone)]
-pub struct IceDirectory {
+pub struct IceDirectory(LiveValue<IceRules>);
+
+struct IceRules {
     static_servers: Arc<[IceServer]>,
     turn_servers: Arc<[TurnServer]>,
     minter: Option<TurnCredentialMinter>,
@@ -99,6 +101,42 @@ impl IceDirectory {
     /// The first secret makes the credentials. TURN servers may have the other secrets during a
     /// rotation.
     pub fn new(settings: &ServiceSettings, secrets: &[SharedSecret]) -> Self {
+        Self(LiveValue::new(IceRules::new(settings, secrets)))
+    }
+
+    /// Puts the servers and secrets of a new configuration in force. A connected client gets them
+    /// with its next credential.
+    pub fn reload(&self, settings: &ServiceSettings, secrets: &[SharedSecret]) {
+        self.0.replace(IceRules::new(settings, secrets));
+    }
+
+    /// The configuration of a client with this role, region and grant; `now_s` is in seconds since
+    /// 1970.
+    pub fn client_config(
+        &self,
+        role: &Role,
+        region: Option<&RegionId>,
+        grant: &str,
+        now_s: u64,
+    ) -> ClientIceConfig {
+        self.0.load().client_config(role, region, grant, now_s)
+    }
+
+    /// How long TURN credentials are valid; `None` if none are made.
+    pub fn credential_lifetime(&self) -> Option<Duration> {
+        self.0.read(|rules| {
+            (rules.minter.is_some() && !rules.turn_servers.is_empty()).then_some(rules.lifetime)
+        })
+    }
+
+    /// The transport policy of a role; unknown roles have the default.
+    pub fn policy_for_role(&self, role: &Role) -> IcePolicy {
+        self.0.read(|rules| rules.policy_for_role(role))
+    }
+}
+
+impl IceRules {
+    fn new(settings: &ServiceSettings, secrets: &[SharedSecret]) -> Self {
         let IceSettings { servers, turn, turn_ttl, policy } = &settings.ice;
         let roles = settings.roles.0.iter();
         Self {
@@ -111,9 +149,7 @@ impl IceDirectory {
         }
     }
 
-    /// The configuration of a client with this role, region and grant; `now_s` is in seconds since
-    /// 1970.
-    pub fn client_config(
+    fn client_config(
         &self,
         role: &Role,
         region: Option<&RegionId>,
@@ -134,13 +170,7 @@ impl IceDirectory {
         ClientIceConfig { servers, policy, lifetime: Some(self.lifetime) }
     }
 
-    /// How long TURN credentials are valid; `None` if none are made.
-    pub fn credential_lifetime(&self) -> Option<Duration> {
-        (self.minter.is_some() && !self.turn_servers.is_empty()).then_some(self.lifetime)
-    }
-
-    /// The transport policy of a role; unknown roles have the default.
-    pub fn policy_for_role(&self, role: &Role) -> IcePolicy {
+    fn policy_for_role(&self, role: &Role) -> IcePolicy {
         self.role_policies.get(role).copied().unwrap_or(self.default_policy)
     }
 

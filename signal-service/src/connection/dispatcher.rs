@@ -9,9 +9,11 @@
 use std::{borrow::Cow, sync::Arc};
 
 use actix_http::ws::OpCode;
+use signalbox_config::LimitSettings;
 use signalbox_policy::RolePolicy;
 use signalbox_protocol::{
-    ClientMessage, CloseCode, ErrorCode, ForwardKind, ForwardMessage, MessageError, RoomCommand,
+    ClientMessage, CloseCode, ErrorCode, ForwardKind, ForwardMessage, MessageError, MessageLimits,
+    RoomCommand,
 };
 use signalbox_rooms::{room::Permission, store::MessageTarget};
 
@@ -84,11 +86,14 @@ pub(super) struct MessageDispatcher<'a> {
     node: &'a SignalNode,
     peer: &'a LocalPeer,
     sender_policy: SenderPolicy,
+    /// The sizes that the first frame named.
+    limits: MessageLimits,
 }
 
 impl<'a> MessageDispatcher<'a> {
     pub(super) fn new(node: &'a SignalNode, peer: &'a LocalPeer) -> Self {
-        Self { node, peer, sender_policy: SenderPolicy::default() }
+        let limits = node.settings.read(|settings| message_limits(&settings.limits));
+        Self { node, peer, sender_policy: SenderPolicy::default(), limits }
     }
 
     /// The action for one frame. `rate` is the decision of the peer's bucket for this frame. Pings,
@@ -118,7 +123,7 @@ impl<'a> MessageDispatcher<'a> {
     }
 
     fn dispatch_text(&mut self, text: &str, rate: RateDecision) -> DispatchAction {
-        let parsed = ClientMessage::parse(text, &self.node.message_limits);
+        let parsed = ClientMessage::parse(text, &self.limits);
         // A refused message is parsed only to find the id for the answer.
         if rate == RateDecision::Refuse {
             let id = parsed.map_or_else(|error| error.id, |message| message.message_id());
@@ -256,11 +261,22 @@ impl SenderPolicy {
         }
         let current = permissions.as_deref();
         let relay_only_roles = node.registry.context().relay_only_roles.as_ref();
-        self.rules = current
-            .and_then(|current| build_sender_rules(&node.settings, &current.role, &current.permissions));
+        self.rules = current.and_then(|current| {
+            let settings = node.settings.load();
+            build_sender_rules(&settings, &current.role, &current.permissions)
+        });
         self.has_relay_only_role = relay_only_roles
             .zip(current)
             .is_some_and(|(relay_only_roles, current)| relay_only_roles.contains_role(&current.role));
         self.permissions = permissions;
+    }
+}
+
+fn message_limits(limits: &LimitSettings) -> MessageLimits {
+    MessageLimits {
+        sdp: limits.sdp.0,
+        candidate: limits.candidate.0,
+        data: limits.data.0,
+        metadata: limits.metadata.0,
     }
 }

@@ -312,7 +312,7 @@ fn enter_lobby(
         resume: build_resume_handle(node, peer, member, replication_id, mailbox_version, handle_generation),
         seq: 0,
         limits: context.limits.wire_limits(),
-        ping_interval: node.settings.timing.ping.as_ms(),
+        ping_interval: node.settings.read(|settings| settings.timing.ping.as_ms()),
         features: vec!["resume".to_owned()],
     };
     peer.set_replication_id(replication_id);
@@ -352,7 +352,7 @@ pub(super) fn build_joined(
         resume: build_resume_handle(node, peer, member, replication_id, mailbox_version, handle_generation),
         seq: start.seq,
         limits: context.limits.wire_limits(),
-        ping_interval: node.settings.timing.ping.as_ms(),
+        ping_interval: node.settings.read(|settings| settings.timing.ping.as_ms()),
         features: vec!["resume".to_owned()],
     }
 }

@@ -48,7 +48,8 @@ impl<'a> ConnectionState<'a> {
         joined: JoinedPeer,
     ) -> Self {
         let now = Instant::now();
-        let ping_interval = jitter_ping_interval(node.settings.timing.ping.0, &peer.id);
+        let ping_interval =
+            jitter_ping_interval(node.settings.read(|settings| settings.timing.ping.0), &peer.id);
         let token_lifetime = (joined.member.issued, joined.member.expires);
         let mut deadlines = ConnectionDeadlines::new(now, clock::now_ms(), ping_interval, token_lifetime);
         deadlines.set_ice_lifetime(now, node.ice_directory.credential_lifetime());

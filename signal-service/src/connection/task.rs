@@ -74,7 +74,10 @@ pub(super) async fn run_connection(
     let _ = socket.set_nodelay(true);
     let socket = Arc::new(socket);
     let context = node.registry.context();
-    let limits = LimitSettings { backlog: context.limits.backlog(), ..node.settings.limits.clone() };
+    let limits = LimitSettings {
+        backlog: context.limits.backlog(),
+        ..node.settings.read(|settings| settings.limits.clone())
+    };
     let counted_bytes = context.socket_budget.open_connection();
     let handle_token = intent.token().handle_token.clone();
     let peer =
@@ -193,6 +196,7 @@ impl<'a> ConnectionTask<'a> {
         rate: Arc<PeerRate>,
     ) -> Self {
         let now = Instant::now();
+        let settings = node.settings.load();
         let attachment = (peer.id.clone(), joined.member.epoch);
         rate.begin_attachment(joined.previous.as_ref(), attachment, frame_rate(node), now);
         let unconfirmed_handle = joined.is_resumed.then_some(joined.handle_generation);
@@ -200,13 +204,13 @@ impl<'a> ConnectionTask<'a> {
             state: ConnectionState::new(node, room, peer, joined),
             dispatcher: MessageDispatcher::new(node, peer),
             socket,
-            frame_reader: FrameReader::new(node.settings.limits.frame.0, early_bytes, peer.open_buffer()),
+            frame_reader: FrameReader::new(settings.limits.frame.0, early_bytes, peer.open_buffer()),
             rate,
             read_paused_until: None,
             answers: Vec::new(),
             unconfirmed_handle,
             last_heard_at: now,
-            max_silence: node.settings.timing.ping.0.mul_f32(2.5),
+            max_silence: settings.timing.ping.0.mul_f32(2.5),
             read_mailbox_at: None,
         }
     }

@@ -56,8 +56,9 @@ where
 {
     let node = node.clone();
     let mut builder = ServerBuilder::new().disable_signals().shutdown_timeout(1);
-    if node.settings.server.workers > 0 {
-        builder = builder.workers(node.settings.server.workers);
+    let workers = node.settings.read(|settings| settings.server.workers);
+    if workers > 0 {
+        builder = builder.workers(workers);
     }
     let builder = builder.listen("signalbox", listener, move || {
         let app = {

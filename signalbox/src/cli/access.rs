@@ -5,6 +5,7 @@ use std::{io::Read as _, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use signalbox_config::canonical_secret;
 
 use super::api::{ApiCommand, ApiRequest, append_query, json_object};
 
@@ -117,7 +118,7 @@ fn read_token_file(path: &PathBuf) -> Result<String, String> {
         std::fs::read_to_string(path).map(|read| text = read)
     };
     result.map_err(|error| format!("--token-file {}: {error}", path.display()))?;
-    Ok(text.trim().to_owned())
+    canonical_secret(&text).map_err(|problem| format!("--token-file {}: {problem}", path.display()))
 }
 
 #[derive(Args)]

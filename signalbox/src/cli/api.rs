@@ -8,7 +8,7 @@ use std::{fmt::Display, path::PathBuf, process::ExitCode, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use serde_json::{Map, Value};
-use signalbox_config::LoadedConfig;
+use signalbox_config::{LoadedConfig, read_secret};
 use signalbox_http::{
     ClientResponse, HeaderName, HeaderValue, HttpClient as Client, HttpClientError, RequestLimits,
     StatusCode, print_text,
@@ -148,29 +148,17 @@ fn build_client(server: &ServiceAddress) -> Result<Client, String> {
 }
 
 fn read_authorization() -> Result<HeaderValue, String> {
-    let env = LoadedConfig::read_environment();
-    let variable = |name: &str| env.get(name).filter(|value| !value.is_empty());
-    let mut source = "SIGNALBOX_API_KEY".to_owned();
-    let key = match (variable("SIGNALBOX_API_KEY"), variable("SIGNALBOX_API_KEY_FILE")) {
-        (Some(key), None) => key.clone(),
-        (None, Some(path)) => {
-            source = format!("SIGNALBOX_API_KEY_FILE: {path}");
-            std::fs::read_to_string(path).map_err(|error| format!("{source}: {error}"))?
-        }
-        (Some(_), Some(_)) => {
-            return Err("SIGNALBOX_API_KEY and SIGNALBOX_API_KEY_FILE are both set; keep one".to_owned());
-        }
-        (None, None) => {
-            let problem = "no API key is set; set SIGNALBOX_API_KEY to id:secret, or SIGNALBOX_API_KEY_FILE to the path of a file that holds it";
-            return Err(problem.to_owned());
-        }
-    };
-    let unusable = || format!("{source} must contain one API key, as id:secret");
-    if !key.trim().contains(':') || key.trim().contains(char::is_whitespace) {
+    let name = "SIGNALBOX_API_KEY";
+    let key = read_secret(name, &LoadedConfig::read_environment()).map_err(|error| error.to_string())?;
+    let key = key.ok_or(
+        "no API key is set; set SIGNALBOX_API_KEY to id:secret, or SIGNALBOX_API_KEY_FILE to the path of a file that holds it",
+    )?;
+    let unusable = || format!("{name} must contain one API key, as id:secret");
+    if !key.contains(':') || key.contains(char::is_whitespace) {
         return Err(unusable());
     }
     let mut value =
-        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(key.trim()))).map_err(|_| unusable())?;
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(key))).map_err(|_| unusable())?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -53,7 +53,7 @@ pub(crate) async fn put(
     let caller =
         authorize_application(&request, &service.context, Scope::Security)?.in_all_rooms(&service.context)?;
     let request = body.parse(&caller)?;
-    let changes = request.changes(service.room_settings.max_room_peers)?;
+    let changes = request.changes(service.room_settings.load().max_room_peers)?;
     if changes == LimitChanges::default() {
         return Err(bad_field("roomPeers", "or another limit must be there").into());
     }

@@ -103,7 +103,7 @@ pub(crate) async fn post(
         Principal::User(claims) => prove_creator(&service.tokens.keys, &id, &creation_id, &claims.sub),
         _ => None,
     };
-    let kept_until = now + service.room_settings.retention_ms;
+    let kept_until = now + service.room_settings.load().retention_ms;
     let settings = RoomSettings {
         created_by: Some(room_creator(&caller)),
         creator_proof,
@@ -117,7 +117,11 @@ pub(crate) async fn post(
     delete_stale_invites(&service, &id, created.settings.creation_id.as_ref()).await;
     log_room_change("room_created", &caller.id(), &id);
     let path = format!("/api/rooms/{id}");
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, path)).json(RoomView::new(&id, &created)))
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, path)).json(RoomView::new(
+        &id,
+        &created,
+        service.room_link(&id),
+    )))
 }
 
 /// A user may create rooms only if its role has the permission.
@@ -126,7 +130,7 @@ pub(crate) fn check_create_permission(
     user_role: Option<&Role>,
 ) -> Result<(), Problem> {
     let Some(role) = user_role else { return Ok(()) };
-    let permissions = service.tokens.grant_policy.permissions_of(role)?;
+    let permissions = service.tokens.grant_policy.load().permissions_of(role)?;
     if permissions.iter().any(|name| &**name == "create") {
         return Ok(());
     }
@@ -140,7 +144,7 @@ pub(crate) async fn create_room(
     id: &RoomId,
     settings: RoomSettings,
 ) -> Result<Arc<RoomState>, Problem> {
-    let (rules, creator) = (&service.room_settings, room_creator(caller));
+    let (rules, creator) = (service.room_settings.load(), room_creator(caller));
     let (max_rooms, kind) = match creator.kind {
         RoomCreatorKind::User => (rules.max_rooms_per_user, "user"),
         RoomCreatorKind::Key => (rules.max_rooms_per_key, "API key"),

@@ -71,6 +71,9 @@ pub(crate) struct InviteView {
     /// The code that guests send to `POST /auth/token`. Only this response holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
+    /// The call page with the code, for a guest. Only this response holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
 }
 
 /// Invites, ordered by their end.
@@ -150,7 +153,7 @@ async fn create_invite(
 ) -> Result<InviteView, Problem> {
     let InviteRequest { role, ttl, max_uses, expires_in } = request;
     service.context.check_store_memory(None)?;
-    let (role, ttl_s) = service.tokens.grant_policy.role_and_ttl(role, ttl)?;
+    let (role, ttl_s) = service.tokens.grant_policy.load().role_and_ttl(role, ttl)?;
     let code = InviteCode::random(room.clone());
     let creation = find_creation(&service.tokens, &room).await;
     let terms = InviteTerms {
@@ -180,7 +183,9 @@ async fn create_invite(
         CredentialStoreError::Unavailable => store_problem(why),
     })?;
     let stored = Invite { id, key, terms_json: String::new(), max_uses, uses: 0, ends_ms };
-    Ok(invite_view(&room, stored, terms, Some(code.to_text())))
+    let code = code.to_text();
+    let link = format!("{}&invite={code}", service.room_link(&room));
+    Ok(InviteView { code: Some(code), link: Some(link), ..invite_view(&room, stored, terms) })
 }
 
 /// Whether an invite is for the room of this creation, and not for an earlier one with its name.
@@ -205,10 +210,10 @@ pub(crate) async fn delete_stale_invites(
 /// The view of a stored invite; `None` if another release wrote the invite in another form.
 fn stored_invite_view(room: &RoomId, invite: Invite) -> Option<InviteView> {
     let terms = serde_json::from_str(&invite.terms_json).ok()?;
-    Some(invite_view(room, invite, terms, None))
+    Some(invite_view(room, invite, terms))
 }
 
-fn invite_view(room: &RoomId, invite: Invite, terms: InviteTerms, code: Option<String>) -> InviteView {
+fn invite_view(room: &RoomId, invite: Invite, terms: InviteTerms) -> InviteView {
     InviteView {
         invite: invite.id,
         room: room.clone(),
@@ -218,6 +223,7 @@ fn invite_view(room: &RoomId, invite: Invite, terms: InviteTerms, code: Option<S
         expires_at: invite.ends_ms,
         created_at: terms.created_at,
         created_by: terms.created_by,
-        code,
+        code: None,
+        link: None,
     }
 }

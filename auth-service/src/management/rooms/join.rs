@@ -56,7 +56,7 @@ pub(crate) async fn join(
     if !known_room.settings.is_created() {
         check_not_reserved(&service, &room)?;
     }
-    let metadata_max = service.tokens.grant_policy.max_metadata_bytes();
+    let metadata_max = service.tokens.grant_policy.load().max_metadata_bytes();
     let terms = join_terms(&service, &claims, room, &known_room)?;
     let terms = RoomTokenTerms {
         name: name.map(DisplayName::into_text).or(terms.name),
@@ -84,7 +84,7 @@ pub(crate) fn join_terms(
 ) -> Result<RoomTokenTerms, Problem> {
     let role = role_in_room(service, claims, &room, known_room);
     Ok(RoomTokenTerms {
-        permissions: service.tokens.grant_policy.permissions_of(&role)?,
+        permissions: service.tokens.grant_policy.load().permissions_of(&role)?,
         room,
         user: claims.sub.clone(),
         role,
@@ -94,13 +94,14 @@ pub(crate) fn join_terms(
         root: claims.credential_root(),
         creation: known_room.settings.creation_id.clone(),
         region: None,
-        ttl_s: service.tokens.grant_policy.default_ttl_s(),
+        ttl_s: service.tokens.grant_policy.load().default_ttl_s(),
     })
 }
 
 /// The role of a user in a room. The creator of the room has a role of its own.
 fn role_in_room(service: &ManagementService, claims: &UserClaims, id: &RoomId, room: &RoomState) -> Role {
     let is_own = |_: &&Role| is_proven_creator(&service.tokens.keys, id, &room.settings, &claims.sub);
-    let own = service.room_settings.creator_role.as_ref().filter(is_own);
+    let room_settings = service.room_settings.load();
+    let own = room_settings.creator_role.as_ref().filter(is_own);
     own.cloned().unwrap_or_else(|| claims.role.clone())
 }

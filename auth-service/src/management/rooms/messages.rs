@@ -61,8 +61,8 @@ pub(crate) async fn post(
 ) -> ApiResult {
     let (caller, id) = authorize_in_room(&request, &service, Scope::Moderate)?;
     let RoomMessageRequest { to, data: MessageData(data) } = body.parse(&caller)?;
-    if data.get().len() > service.room_settings.max_data_bytes {
-        let detail = format!("data is longer than {} bytes", service.room_settings.max_data_bytes);
+    if data.get().len() > service.room_settings.load().max_data_bytes {
+        let detail = format!("data is longer than {} bytes", service.room_settings.load().max_data_bytes);
         return Err(Problem::new(413, "body_too_large", detail).with_field("data").into());
     }
     service.context.check_store_memory(None)?;

@@ -97,8 +97,8 @@ pub(crate) async fn patch(
         return Err(bad_field("role", "or muted must be given").into());
     }
     if let Some(role) = role {
-        let permissions = service.tokens.grant_policy.permissions_of(&role)?;
-        let ice_policy = Some(service.room_settings.ice_policy_of(&role));
+        let permissions = service.tokens.grant_policy.load().permissions_of(&role)?;
+        let ice_policy = Some(service.room_settings.load().ice_policy_of(&role));
         change_room(
             &service,
             &room,

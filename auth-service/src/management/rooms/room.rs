@@ -49,7 +49,7 @@ pub(crate) struct RoomEndRequest {
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (caller, id) = authorize_user_in_room(&request, &service, Scope::Rooms)?;
     let room = load_room(&service, &id).await?;
-    let view = RoomView::new(&id, &room);
+    let view = RoomView::new(&id, &room, service.room_link(&id));
     Ok(HttpResponse::Ok().json(match &*caller {
         Principal::User(claims) if !sees_description(&service, claims, &id, &room)? => {
             view.without_description()
@@ -97,7 +97,7 @@ pub(crate) async fn patch(
     check_settings(&service, &patch.apply_to(&known.settings), known.settings.kept_until)?;
     let (_, room) = change_room(&service, &id, RoomAction::Configure(patch)).await?;
     log_room_change("room_updated", &caller.id(), &id);
-    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room, service.room_link(&id))))
 }
 
 /// Removes all peers, and deletes the room and its invites.
@@ -137,7 +137,7 @@ pub(crate) async fn run_room_verb(
     };
     let (_, room) = change_room(&service, &id, act).await?;
     log_room_change(event, &caller.id(), &id);
-    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room, service.room_link(&id))))
 }
 
 /// Ends a room: removes all peers, and deletes the room unless it is kept locked.
@@ -154,5 +154,5 @@ pub(crate) async fn end(
     let (outcome, room) = change_room(&service, &id, RoomAction::End { lock_room }).await?;
     log_room_change("room_ended", &caller.id(), &id);
     let removed = if let InputOutcome::Removed(count) = outcome { Some(count) } else { None };
-    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room).with_removed(removed)))
+    Ok(HttpResponse::Ok().json(RoomView::new(&id, &room, service.room_link(&id)).with_removed(removed)))
 }

@@ -16,11 +16,11 @@ use signalbox_rooms::{
     store::{RoomStore, StoreUnavailable},
 };
 
-use crate::management::management_service::ManagementService;
+use crate::{context::request::parse_room_path, management::management_service::ManagementService};
 
 /// The room in the path of a request.
 pub(crate) fn room_in_request(request: &HttpRequest) -> Result<RoomId, Problem> {
-    RoomId::parse(request.match_info().get("room").unwrap_or_default()).map_err(|_| no_such_room())
+    parse_room_path(request.match_info().get("room").unwrap_or_default())
 }
 
 pub(crate) fn no_such_room() -> Problem {
@@ -32,7 +32,7 @@ pub(crate) fn no_such_room() -> Problem {
 /// # Errors
 /// 403 `room_reserved`.
 pub(crate) fn check_not_reserved(service: &ManagementService, room: &RoomId) -> Result<(), Problem> {
-    if !service.context.applications.is_reserved(room) {
+    if !service.context.applications.load().is_reserved(room) {
         return Ok(());
     }
     let detail = "the name of this room is reserved for an application; choose another name";

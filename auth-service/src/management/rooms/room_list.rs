@@ -67,7 +67,7 @@ pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementServi
     let from = page.cursor.as_deref().map(parse_room_cursor).transpose()?;
     let (rooms, next) = list_rooms(room_store(&service)?, &filter, from, limit).await?;
     let cursor = next.map(|(partition, name)| URL_SAFE_NO_PAD.encode(format!("{partition} {name}")));
-    let rooms = rooms.iter().map(|(id, room)| RoomView::new(id, room)).collect();
+    let rooms = rooms.iter().map(|(id, room)| RoomView::new(id, room, service.room_link(id))).collect();
     Ok(HttpResponse::Ok().json(RoomPage { rooms, cursor }))
 }
 

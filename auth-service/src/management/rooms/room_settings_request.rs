@@ -51,7 +51,8 @@ impl RoomUpdateRequest {
     pub(crate) fn into_patch(self, service: &ManagementService) -> Result<RoomPatch, Problem> {
         let policy = service.room_policy_in_force();
         let max_peers = u64::try_from(policy.max_room_peers).unwrap_or(u64::MAX);
-        let metadata = self.metadata.map(|json| json.within(service.room_settings.max_metadata_bytes));
+        let max_bytes = service.room_settings.load().max_metadata_bytes;
+        let metadata = self.metadata.map(|json| json.within(max_bytes));
         let metadata = metadata.transpose()?.map(|json| Some(json).filter(|json| json.get() != "{}"));
         if matches!(metadata, Some(Some(_))) {
             service.context.check_store_memory(Some("metadata"))?;
@@ -88,7 +89,7 @@ fn known_roles(service: &ManagementService, roles: Vec<Role>) -> Result<Option<A
         let rule = format!("must be a list of at most {MAX_ROOM_ROLES} roles; an empty one is every role");
         return Err(bad_field("roles", rule));
     }
-    if roles.iter().any(|role| service.tokens.grant_policy.permissions_of(role).is_err()) {
+    if roles.iter().any(|role| service.tokens.grant_policy.load().permissions_of(role).is_err()) {
         return Err(bad_field("roles", "names a role that this server does not have"));
     }
     Ok(Some(roles.into()).filter(|roles: &Arc<[Role]>| !roles.is_empty()))
@@ -106,7 +107,7 @@ pub(crate) fn check_settings(
             "must be before the end of the room; an empty room is kept for rooms.kept",
         ));
     }
-    let book = &service.room_settings.policy.role_policy;
+    let book = &service.room_settings.load().policy.role_policy;
     let read = match &settings.roles {
         _ if !settings.requires_e2ee() => None,
         Some(roles) => book.first_payload_inspection_reason(roles.iter()),

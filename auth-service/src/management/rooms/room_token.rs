@@ -65,7 +65,7 @@ pub(crate) async fn respond_with_room_token(
     service.context.metrics.issued.with_label_values(&[kind]).inc();
     issued.log_issued("token_issued", caller.as_str(), kind);
     let ice = service.tokens.ice.client_config(&role, region.as_ref(), issued.grant(), clock::now_s());
-    let url = service.room_settings.signal_url.clone();
+    let url = service.room_settings.load().signal_url.clone();
     let response = RoomTokenResponse { issued, url, ice_servers: ice.servers, ice_policy: ice.policy, lobby };
     // The response holds a TURN password.
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(response))

@@ -50,7 +50,7 @@ pub(crate) async fn token(
 ) -> ApiResult {
     let (caller, room) = authorize_in_room(&request, &service, Scope::Tokens)?;
     let RoomTokenRequest { user, role, name, metadata, region, ttl, refresh } = body.parse(&caller)?;
-    let policy = &service.tokens.grant_policy;
+    let policy = service.tokens.grant_policy.load();
     let mut terms = policy.terms_for_user(&caller, (room, user), (role, ttl), (name, metadata, region))?;
     let known_room = load_or_new_room(&service, &terms.room).await?;
     terms.creation = known_room.settings.creation_id.clone();

@@ -19,6 +19,8 @@ use crate::context::member_types::{DisplayName, MetadataObject};
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RoomView<'a> {
     id: &'a RoomId,
+    /// The room on the call page.
+    link: String,
     /// The display name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<DisplayName>)]
@@ -107,12 +109,13 @@ impl<'a> RoomView<'a> {
         Self { name: None, metadata: None, created_by: None, created_at: None, ..self }
     }
 
-    pub(crate) fn new(id: &'a RoomId, state: &'a RoomState) -> Self {
+    pub(crate) fn new(id: &'a RoomId, state: &'a RoomState, link: String) -> Self {
         let set = &*state.settings;
         let if_set = |moment: u64| (moment > 0).then_some(moment);
         let inside = || state.members.values().filter(|member| !member.waiting);
         Self {
             id,
+            link,
             name: set.name.as_deref(),
             metadata: set.metadata.as_deref(),
             max_peers: set.max_peers,

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,7 +16,6 @@ use signalbox_config::WebhookSecrets;
 use signalbox_http::{HeaderName, HeaderValue, HttpClientError, RequestLimits};
 use signalbox_protocol::clock;
 use signalbox_redis::redis_keys::{self, PARTITIONS};
-use signalbox_rooms::feed::FeedSender;
 use tokio::{
     sync::{
         broadcast::{Receiver, error::RecvError},
@@ -68,7 +67,11 @@ struct DeliveryWorker {
 }
 
 /// Starts the task; it ends after the stop signal.
-pub(super) fn start_worker(context: Arc<WebhookContext>, schedule: DeliverySchedule, feed: &FeedSender) {
+pub(super) fn start_worker(
+    context: Arc<WebhookContext>,
+    schedule: DeliverySchedule,
+    feed: Receiver<Arc<str>>,
+) {
     let (outcome_sender, outcomes) = mpsc::unbounded_channel();
     let endpoint_ids = schedule.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
     let now = Instant::now();
@@ -82,7 +85,7 @@ pub(super) fn start_worker(context: Arc<WebhookContext>, schedule: DeliverySched
         poll_all_at: now,
         outcome_sender,
     };
-    tokio::spawn(worker.run(outcomes, feed.subscribe()));
+    tokio::spawn(worker.run(outcomes, feed));
 }
 
 impl DeliveryWorker {
@@ -120,7 +123,7 @@ impl DeliveryWorker {
             self.poll_store().await;
             context.metrics.waiting.set(self.schedule.len() as i64);
         }
-        self.shut_down(outcomes).await;
+        self.shut_down(outcomes, feed).await;
     }
 
     /// When the next poll or attempt is due, if no event arrives before.
@@ -170,7 +173,7 @@ impl DeliveryWorker {
     }
 
     fn handle_feed_line(&mut self, line: Result<Arc<str>, RecvError>) {
-        match (line, &self.context.store) {
+        match (line, &*self.context.store) {
             (Ok(line), WebhookStore::Memory(store)) => {
                 self.changed_partitions.extend(store.record_line(&line))
             }
@@ -327,7 +330,11 @@ impl DeliveryWorker {
     }
 
     /// Waits for the running attempts, writes their outcomes, and releases the leases.
-    async fn shut_down(mut self, mut outcomes: mpsc::UnboundedReceiver<(DeliveryAttempt, DeliveryOutcome)>) {
+    async fn shut_down(
+        mut self,
+        mut outcomes: mpsc::UnboundedReceiver<(DeliveryAttempt, DeliveryOutcome)>,
+        feed: Receiver<Arc<str>>,
+    ) {
         let end = Instant::now() + STOP_DEADLINE;
         while self.schedule.has_attempts_in_flight() {
             match timeout_at(end, outcomes.recv()).await {
@@ -339,7 +346,7 @@ impl DeliveryWorker {
         let leased: Vec<usize> =
             (0..PARTITIONS).filter(|partition| self.partitions[*partition].lease_until.is_some()).collect();
         self.context.store.release_leases(&leased).await;
-        self.context.stopped.send_replace(true);
+        self.context.stopped.send_replace(Some(Arc::new(Mutex::new(Some(feed)))));
     }
 }
 

@@ -22,13 +22,18 @@ mod redis;
 mod signature;
 mod webhook_store;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use signalbox_config::{EndpointSecrets, ServiceSettings, WebhookEndpoint};
+use signalbox_config::{
+    ConfigReload, EndpointSecrets, LiveValue, ServiceSettings, WebhookEndpoint, WebhookSettings,
+};
 use signalbox_http::{HttpClient, HttpClientError};
 use signalbox_redis::{RedisClient, RedisUnavailable, redis_keys::PARTITIONS};
 use signalbox_rooms::feed::FeedSender;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast::Receiver, watch};
 
 use delivery_schedule::{DeliveryLimits, DeliverySchedule};
 use event::EndpointTarget;
@@ -71,22 +76,26 @@ pub enum WebhookEventSource {
     Feed,
 }
 
-/// The webhooks of one process. Cheap to clone.
+/// The webhooks of one process, from one reload to the next. Cheap to clone.
 #[derive(Clone)]
 pub struct WebhookService(Arc<WebhookContext>);
 
 struct WebhookContext {
-    store: WebhookStore,
+    store: Arc<WebhookStore>,
     http: HttpClient,
     deadline: Duration,
-    metrics: WebhookMetrics,
+    metrics: Arc<WebhookMetrics>,
     /// Notified when a replay has added events.
     new_events: Notify,
     stop: watch::Sender<bool>,
-    stopped: watch::Sender<bool>,
+    /// The feed of the worker, when it has stopped: no line of the feed may be missed by the next.
+    stopped: watch::Sender<Option<Arc<FeedReceiver>>>,
     /// The id and the host of each endpoint.
     endpoints: Vec<(String, String)>,
 }
+
+/// The lines of the feed that a stopped worker has not read.
+type FeedReceiver = Mutex<Option<Receiver<Arc<str>>>>;
 
 /// An endpoint with the secrets that sign its requests.
 fn endpoint_target(
@@ -98,8 +107,17 @@ fn endpoint_target(
     Ok(EndpointTarget::new(rule, secrets.clone()))
 }
 
-impl WebhookService {
-    /// Starts the delivery if the configuration has endpoints. Call once, inside a runtime.
+/// Starts the webhooks, and again with each new configuration. The waiting events and the metrics
+/// stay.
+pub struct WebhookLauncher {
+    store: Arc<WebhookStore>,
+    metrics: Arc<WebhookMetrics>,
+    feed: FeedSender,
+    running: LiveValue<Option<WebhookService>>,
+}
+
+impl WebhookLauncher {
+    /// Starts the delivery if the configuration has endpoints. Call inside a runtime.
     ///
     /// # Errors
     /// [`WebhookStartError`], for the operator.
@@ -108,35 +126,51 @@ impl WebhookService {
         secrets: &EndpointSecrets,
         source: WebhookEventSource,
         feed: &FeedSender,
-    ) -> Result<Option<Self>, WebhookStartError> {
-        let rules = &settings.webhooks;
-        if rules.endpoints.is_empty() {
-            return Ok(None);
-        }
-        let endpoints: Vec<EndpointTarget> =
-            rules.endpoints.iter().map(|rule| endpoint_target(rule, secrets)).collect::<Result<_, _>>()?;
-        let max_events = max_recorded(rules.backlog);
-        let dead_letter_life_ms = rules.dead_kept.as_ms();
-        let store = match source {
-            WebhookEventSource::Redis(client) => {
-                let limits = RetentionLimits {
-                    lease_ms: PARTITION_LEASE.as_millis() as u64,
-                    max_events,
-                    event_life_ms: rules.give_up.as_ms() + 60_000,
-                    max_dead_letters: rules.dead,
-                    dead_letter_life_ms,
-                };
-                WebhookStore::Redis(RedisWebhookStore::new(client, limits))
-            }
-            WebhookEventSource::Feed => {
-                let max_dead_letters = rules.dead as usize;
-                WebhookStore::Memory(MemoryWebhookStore::new(
-                    max_events,
-                    max_dead_letters,
-                    dead_letter_life_ms,
-                ))
-            }
+    ) -> Result<Self, WebhookStartError> {
+        let launcher = Self {
+            store: Arc::new(open_store(source, &settings.webhooks)),
+            metrics: Arc::new(WebhookMetrics::new()?),
+            feed: feed.clone(),
+            running: LiveValue::new(None),
         };
+        launcher.launch(settings, endpoint_targets(&settings.webhooks, secrets)?, feed.subscribe())?;
+        Ok(launcher)
+    }
+
+    /// The webhooks that run now.
+    pub fn running(&self) -> LiveValue<Option<WebhookService>> {
+        self.running.clone()
+    }
+
+    /// Stops the webhooks, waiting a few seconds for their running attempts, and starts them with
+    /// the new configuration.
+    ///
+    /// # Errors
+    /// [`WebhookStartError`]; then the old webhooks run on.
+    pub async fn reload(&self, reload: &ConfigReload) -> Result<(), WebhookStartError> {
+        if !reload.concerns(&["webhooks.", "SIGNALBOX_WEBHOOK_SECRETS"]) {
+            return Ok(());
+        }
+        let settings = &reload.config.settings;
+        let endpoints = endpoint_targets(&settings.webhooks, &reload.config.secrets.webhooks)?;
+        let feed = match &*self.running.load() {
+            Some(old) => old.stop_and_take_feed().await,
+            None => None,
+        };
+        self.launch(settings, endpoints, feed.unwrap_or_else(|| self.feed.subscribe()))
+    }
+
+    fn launch(
+        &self,
+        settings: &ServiceSettings,
+        endpoints: Vec<EndpointTarget>,
+        feed: Receiver<Arc<str>>,
+    ) -> Result<(), WebhookStartError> {
+        if endpoints.is_empty() {
+            self.running.replace(None);
+            return Ok(());
+        }
+        let rules = &settings.webhooks;
         let limits = DeliveryLimits {
             give_up_ms: rules.give_up.as_ms(),
             max_attempts: rules.attempts,
@@ -144,13 +178,13 @@ impl WebhookService {
             max_backlog: rules.backlog as usize,
         };
         let context = Arc::new(WebhookContext {
-            store,
+            store: self.store.clone(),
             http: HttpClient::from_settings(&settings.http_client)?,
             deadline: rules.deadline.0,
-            metrics: WebhookMetrics::new()?,
+            metrics: self.metrics.clone(),
             new_events: Notify::new(),
             stop: watch::Sender::new(false),
-            stopped: watch::Sender::new(false),
+            stopped: watch::Sender::new(None),
             endpoints: endpoints
                 .iter()
                 .map(|endpoint| (endpoint.id.clone(), endpoint.host.clone()))
@@ -160,15 +194,63 @@ impl WebhookService {
             tracing::info!(event = "webhook_endpoint", endpoint, host);
         }
         delivery_worker::start_worker(context.clone(), DeliverySchedule::new(endpoints, limits), feed);
-        Ok(Some(Self(context)))
+        self.running.replace(Some(WebhookService(context)));
+        Ok(())
     }
 
+    /// Stops the webhooks that run.
+    pub async fn stop(&self) {
+        if let Some(running) = &*self.running.load() {
+            running.stop().await;
+        }
+    }
+}
+
+/// The endpoints of the configuration with their secrets.
+///
+/// # Errors
+/// [`WebhookStartError::NoSigningSecret`].
+pub(crate) fn endpoint_targets(
+    rules: &WebhookSettings,
+    secrets: &EndpointSecrets,
+) -> Result<Vec<EndpointTarget>, WebhookStartError> {
+    rules.endpoints.iter().map(|rule| endpoint_target(rule, secrets)).collect()
+}
+
+fn open_store(source: WebhookEventSource, rules: &WebhookSettings) -> WebhookStore {
+    let (max_events, dead_letter_life_ms) = (max_recorded(rules.backlog), rules.dead_kept.as_ms());
+    match source {
+        WebhookEventSource::Redis(client) => {
+            let limits = RetentionLimits {
+                lease_ms: PARTITION_LEASE.as_millis() as u64,
+                max_events,
+                event_life_ms: rules.give_up.as_ms() + 60_000,
+                max_dead_letters: rules.dead,
+                dead_letter_life_ms,
+            };
+            WebhookStore::Redis(RedisWebhookStore::new(client, limits))
+        }
+        WebhookEventSource::Feed => {
+            let max_dead_letters = rules.dead as usize;
+            WebhookStore::Memory(MemoryWebhookStore::new(max_events, max_dead_letters, dead_letter_life_ms))
+        }
+    }
+}
+
+impl WebhookService {
     /// Starts no new attempt, waits a few seconds for the running ones, and releases the leases.
     pub async fn stop(&self) {
+        let _ = self.stop_and_take_feed().await;
+    }
+
+    /// The lines of the feed that the stopped worker has not read.
+    async fn stop_and_take_feed(&self) -> Option<Receiver<Arc<str>>> {
         self.0.stop.send_replace(true);
         let mut stopped = self.0.stopped.subscribe();
         // The worker has its own deadline.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let stopped = stopped.wait_for(Option::is_some).await.ok()?;
+        let feed = stopped.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take();
+        feed
     }
 
     /// The metrics of the webhooks.

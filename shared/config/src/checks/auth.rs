@@ -2,7 +2,8 @@
 
 use super::DAY;
 use crate::{
-    AuthSettings, ConfigError, HttpClientSettings, ProviderSettings, ServiceSettings, UserAlgorithm,
+    AuthSettings, ConfigError, HostName, HttpClientSettings, ProviderSettings, ServiceSettings,
+    UserAlgorithm,
     error::{ensure_setting, ensure_within},
     units::TimeSpan,
     url::{HttpUrl, split_host_port},
@@ -155,5 +156,6 @@ fn describe_provider(provider: &ProviderSettings) -> String {
 pub fn is_trusted_key_url(url: &str, client: &HttpClientSettings) -> bool {
     let Some(HttpUrl { is_https, authority, .. }) = HttpUrl::split(url) else { return false };
     let Some((host, _)) = split_host_port(authority) else { return false };
-    is_https || ["localhost", "127.0.0.1", "::1"].contains(&host) || client.allows_unencrypted(host)
+    let is_loopback = || HostName::parse_entry(host).is_ok_and(|host| host.is_loopback());
+    is_https || is_loopback() || client.allows_unencrypted(host)
 }

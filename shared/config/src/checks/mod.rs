@@ -1,17 +1,19 @@
 //! What the settings must satisfy beyond their form: bounds, and references between settings.
 //!
 //! Owns: the bounds that docs/CONFIGURATION.md lists. Must not: read a source, or change a setting.
-//! This file checks the short sections; `auth`, `ice` and `webhooks` check theirs.
+//! This file checks the short sections; `auth`, `ice`, `server` and `webhooks` check theirs.
 
 mod auth;
 mod ice;
 mod pem_files;
+mod server;
 #[cfg(test)]
 mod tests;
 mod webhooks;
 
 use crate::{
-    ApiKeySettings, ConfigError, HttpClientSettings, PERMISSIONS, ServiceSettings,
+    ApiKeySettings, ConfigError, HostAuthority, HttpClientSettings, LogSettings, PERMISSIONS,
+    ServiceSettings,
     error::{ensure_setting, ensure_within},
     logging::is_log_filter,
     model::ENVELOPE_BYTES,
@@ -23,6 +25,7 @@ use signalbox_protocol::id::CallerId;
 use auth::{check_key_sources, check_providers, check_token_lifetimes};
 use ice::check_ice;
 use pem_files::{check_certificates, check_private_key};
+use server::{check_hosts, check_server};
 use webhooks::{check_usage, check_webhooks};
 
 pub(super) use auth::check_user_sources;
@@ -34,7 +37,8 @@ const UNKNOWN_ROLE: &str = "names a role that is not in [roles]";
 
 /// Checks all settings; returns a warning for each unsafe one.
 pub(super) fn check_settings(settings: &ServiceSettings) -> Result<Vec<String>, ConfigError> {
-    check_server(settings)?;
+    check_server(&settings.server)?;
+    check_log(&settings.log)?;
     check_limits(settings)?;
     check_token_lifetimes(&settings.auth)?;
     check_timing(settings)?;
@@ -52,36 +56,9 @@ pub(super) fn check_settings(settings: &ServiceSettings) -> Result<Vec<String>, 
     Ok(warnings.chain(ice_warnings).chain(webhook_warnings).collect())
 }
 
-fn check_server(settings: &ServiceSettings) -> Result<(), ConfigError> {
-    let server = &settings.server;
-    ensure_setting(server.workers <= 512, "server.workers", "must be at most 512; 0 is one per core")?;
-    let is_origin = |text: &String| {
-        text == "*"
-            || HttpUrl::split(text).is_some_and(|url| {
-                url.path.is_empty() && !url.authority.is_empty() && !url.authority.contains(['@', ' '])
-            })
-    };
+fn check_log(log: &LogSettings) -> Result<(), ConfigError> {
     ensure_setting(
-        server.allowed_origins.iter().all(is_origin),
-        "server.allowed_origins",
-        "must have origins like https://app.example, without a path and without a slash at the end",
-    )?;
-    let is_host = |text: &String| match text.strip_prefix('[') {
-        Some(rest) => rest.ends_with(']'),
-        None => !text.is_empty() && !text.contains([':', '/', ' ']),
-    };
-    ensure_setting(
-        server.allowed_hosts.iter().all(is_host),
-        "server.allowed_hosts",
-        "must have host names without a port, like rtc.example or [2001:db8::1]",
-    )?;
-    ensure_setting(
-        server.metrics_listen.is_none_or(|address| address.port() == 0 || address != server.listen),
-        "server.metrics_listen",
-        "is the same as server.listen; choose another port, so that metrics are not public",
-    )?;
-    ensure_setting(
-        is_log_filter(&settings.log.filter),
+        is_log_filter(&log.filter),
         "log.filter",
         "must be like info, debug or signalbox_signal=debug; the levels are error, warn, info, debug, trace, off",
     )
@@ -217,6 +194,18 @@ fn check_rooms(settings: &ServiceSettings) -> Result<(), ConfigError> {
         rooms.signal_url.as_deref().is_none_or(is_socket_url),
         "rooms.signal_url",
         "must be like wss://rtc.example/ws/signal, without a user and without #",
+    )?;
+    let is_page = |text: &String| {
+        HttpUrl::split(text).is_some_and(|url| {
+            HostAuthority::parse(url.authority).is_some()
+                && url.path.starts_with('/')
+                && !url.path.contains(|c: char| c <= ' ' || "?#".contains(c))
+        })
+    };
+    ensure_setting(
+        rooms.page_url.as_ref().is_none_or(is_page),
+        "rooms.page_url",
+        "must be like https://rtc.example/ or https://example.org/call/, without a query",
     )
 }
 
@@ -273,12 +262,7 @@ fn check_redis(settings: &ServiceSettings) -> Result<(), ConfigError> {
 
 fn check_http_client(client: &HttpClientSettings) -> Result<(), ConfigError> {
     check_certificates("http_client.ca_file", client.ca_file.as_deref())?;
-    let is_host = |host: &String| split_host_port(host).is_some_and(|(_, port)| port.is_none());
-    ensure_setting(
-        client.unencrypted_hosts.iter().all(is_host),
-        "http_client.unencrypted_hosts",
-        "must have host names without a scheme and a port, like keycloak or [2001:db8::1]",
-    )
+    check_hosts("http_client.unencrypted_hosts", &client.unencrypted_hosts)
 }
 
 /// TURN servers need a secret, and a secret needs TURN servers.

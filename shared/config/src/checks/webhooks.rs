@@ -9,7 +9,8 @@ use crate::{
     units::TimeSpan,
     url::{HttpUrl, split_host_port},
 };
-use signalbox_protocol::{feed::FEED_EVENTS, id::RoomId};
+use signalbox_protocol::feed::FEED_EVENTS;
+use signalbox_token::scope::RoomPattern;
 
 const ENDPOINTS: &str = "webhooks.endpoints";
 
@@ -91,13 +92,9 @@ fn check_endpoint(endpoint: &WebhookEndpoint, client: &HttpClientSettings) -> Re
         let problem = format!("names the unknown event `{unknown}`; events are {}", FEED_EVENTS.join(", "));
         return Err(ConfigError::invalid_setting(ENDPOINTS, problem));
     }
-    let is_room_pattern =
-        |pattern: &str| RoomId::parse(pattern.strip_suffix('*').unwrap_or(pattern)).is_ok() || pattern == "*";
-    ensure_setting(
-        endpoint.rooms.as_deref().is_none_or(is_room_pattern),
-        ENDPOINTS,
-        "must have in rooms the name of a room, or a prefix of names followed by *",
-    )?;
+    if let Some(Err(problem)) = endpoint.rooms.clone().map(RoomPattern::try_from) {
+        return Err(ConfigError::invalid_setting(ENDPOINTS, format!("has a wrong rooms: {problem}")));
+    }
     let is_variable = |name: &str| {
         name.len() <= 64
             && name.starts_with(|c: char| c.is_ascii_uppercase())

@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{address_ranges::parse_range, logging::LogFormat, units::TimeSpan, url::HttpUrl};
+use crate::{HostName, WebOrigin, address_ranges::parse_range, logging::LogFormat, units::TimeSpan};
 use signalbox_protocol::id::CallerId;
 
 pub use auth_settings::{ApiKeySettings, AuthSettings, ProviderSettings, UserAlgorithm};
@@ -112,23 +112,16 @@ impl Default for ServerSettings {
     }
 }
 
-/// The host names of a loopback address.
-pub const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
-
 impl ServerSettings {
     /// Whether only clients on this machine are expected: the address is a loopback address, and no
     /// setting names a proxy, another host or another web site.
     pub fn is_local(&self) -> bool {
-        let is_local_host = |host: &str| LOOPBACK_HOSTS.iter().any(|name| name.eq_ignore_ascii_case(host));
-        let is_local_origin = |origin: &String| {
-            HttpUrl::split(origin).is_some_and(|url| {
-                let end = url.authority.rfind(':').filter(|colon| !url.authority[*colon..].contains(']'));
-                is_local_host(&url.authority[..end.unwrap_or(url.authority.len())])
-            })
-        };
+        let is_local_host = |host: &String| HostName::parse_entry(host).is_ok_and(|host| host.is_loopback());
+        let is_local_origin =
+            |origin: &String| WebOrigin::parse(origin).is_ok_and(|origin| origin.is_local_site());
         self.listen.ip().is_loopback()
             && self.trusted_proxies.is_empty()
-            && self.allowed_hosts.iter().all(|host| is_local_host(host))
+            && self.allowed_hosts.iter().all(is_local_host)
             && self.allowed_origins.iter().all(is_local_origin)
     }
 }
@@ -192,8 +185,10 @@ pub struct HttpClientSettings {
 impl HttpClientSettings {
     /// Whether requests to this host, without port and brackets, may go over `http://`.
     pub(crate) fn allows_unencrypted(&self, host: &str) -> bool {
-        let without_brackets = |listed: &str| -> String { listed.replace(['[', ']'], "") };
-        self.unencrypted_hosts.iter().any(|listed| without_brackets(listed).eq_ignore_ascii_case(host))
+        let Ok(host) = HostName::parse_entry(host) else { return false };
+        self.unencrypted_hosts
+            .iter()
+            .any(|listed| HostName::parse_entry(listed).is_ok_and(|listed| listed == host))
     }
 }
 

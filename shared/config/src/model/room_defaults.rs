@@ -26,6 +26,10 @@ pub struct RoomDefaults {
     /// Unset: the path `/ws/signal` of the same site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal_url: Option<String>,
+    /// Where the call page is, like `https://rtc.example/`; the API returns links to it. Unset: the
+    /// path `/` of the same site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_url: Option<String>,
 }
 
 impl Default for RoomDefaults {
@@ -37,6 +41,7 @@ impl Default for RoomDefaults {
             per_key: 10_000,
             creator_role: None,
             signal_url: None,
+            page_url: None,
         }
     }
 }

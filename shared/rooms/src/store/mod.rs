@@ -110,11 +110,11 @@ impl RoomStore {
         }
     }
 
-    /// Sets the maximum number of unacknowledged entries of a mailbox.
-    pub fn set_backlog(&self, backlog: u32) {
+    /// Puts other limits in force.
+    pub fn set_limits(&self, limits: StoreLimits) {
         match self {
-            Self::Memory(store) => store.set_backlog(backlog.into()),
-            Self::Redis(store) => store.set_backlog(backlog.into()),
+            Self::Memory(store) => store.set_limits(limits),
+            Self::Redis(store) => store.set_limits(limits),
         }
     }
 

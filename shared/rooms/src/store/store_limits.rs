@@ -2,8 +2,6 @@
 //!
 //! Owns: the limits that the store enforces, derived from the settings. Must not: know a backend.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use signalbox_config::ServiceSettings;
 use signalbox_redis::MemoryLevel;
 
@@ -41,28 +39,6 @@ pub struct StoreLimits {
     pub webhooks: Option<WebhookLimits>,
     /// The bounds of usage data.
     pub usage: UsageLimits,
-}
-
-/// The limits in force. The backlog can change while the process runs.
-#[derive(Debug)]
-pub(super) struct LiveLimits {
-    configured: StoreLimits,
-    backlog: AtomicU64,
-}
-
-impl LiveLimits {
-    pub(super) fn new(configured: StoreLimits) -> Self {
-        Self { configured, backlog: configured.backlog.into() }
-    }
-
-    pub(super) fn current(&self) -> StoreLimits {
-        let backlog = self.backlog.load(Ordering::Relaxed);
-        StoreLimits { backlog, ..self.configured }
-    }
-
-    pub(super) fn set_backlog(&self, backlog: u64) {
-        self.backlog.store(backlog, Ordering::Relaxed);
-    }
 }
 
 /// Bounds of the webhook queue.

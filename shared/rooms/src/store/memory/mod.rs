@@ -15,6 +15,7 @@ use std::{
 
 use crate::feed::FeedSender;
 use crate::usage::MemoryUsageStore;
+use signalbox_config::LiveValue;
 use signalbox_protocol::{
     clock,
     id::{NodeId, PeerId, RoomId, random_hex},
@@ -23,7 +24,7 @@ use signalbox_redis::redis_keys;
 
 use super::{
     AppendBatch, AppendError, AppendResult, AppendResults, Commit, CommitResult, DueItem, LoadedRoom,
-    MailboxPage, MailboxReader, PeerStatus, RenewedMailbox, StoreLimits, store_limits::LiveLimits,
+    MailboxPage, MailboxReader, PeerStatus, RenewedMailbox, StoreLimits,
 };
 use crate::room::{Member, ReplicationId, RoomCreator, RoomState};
 use memory_room::MemoryRoom;
@@ -44,7 +45,7 @@ pub struct MemoryRoomStore {
     /// The rooms that users and API keys have created, and the time until which each is kept. A std mutex: held
     /// for one map operation.
     created_rooms: Mutex<HashMap<RoomCreator, HashMap<RoomId, u64>>>,
-    limits: LiveLimits,
+    limits: LiveValue<StoreLimits>,
     feed: Option<FeedSender>,
     usage: Arc<MemoryUsageStore>,
     /// Random in each process, because no write outlives the process.
@@ -58,7 +59,7 @@ impl MemoryRoomStore {
         let (deadlines, created_rooms) = (Mutex::default(), Mutex::default());
         let usage =
             Arc::new(MemoryUsageStore::new(limits.usage.max_pairs as usize, limits.usage.retention_ms));
-        let limits = LiveLimits::new(limits);
+        let limits = LiveValue::new(limits);
         Self {
             shards,
             shard_hasher: RandomState::new(),
@@ -75,8 +76,12 @@ impl MemoryRoomStore {
         &self.usage
     }
 
-    pub(super) fn set_backlog(&self, backlog: u64) {
-        self.limits.set_backlog(backlog);
+    pub(super) fn set_limits(&self, limits: StoreLimits) {
+        self.limits.replace(limits);
+    }
+
+    fn limits(&self) -> StoreLimits {
+        self.limits.read(|limits| *limits)
     }
 
     fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, MemoryRoom>> {
@@ -126,8 +131,8 @@ impl MemoryRoomStore {
             due_at: 0,
             forget_at: 0,
         });
-        let deliveries = room.apply_commit(commit, now, &self.limits.current());
-        let due = room.update_deadline(now, commit, &self.limits.current());
+        let deliveries = room.apply_commit(commit, now, &self.limits());
+        let due = room.update_deadline(now, commit, &self.limits());
         let before = std::mem::replace(&mut room.due_at, due);
         let mut deadlines = self.deadlines();
         deadlines.remove(&(before, name.clone()));
@@ -158,7 +163,7 @@ impl MemoryRoomStore {
         }
         let mut results = Vec::with_capacity(batch.entries.len());
         for entry in &batch.entries {
-            let result = room.append_message(batch, entry, now, &self.limits.current());
+            let result = room.append_message(batch, entry, now, &self.limits());
             let is_stale = matches!(result, AppendResult::Stale);
             results.push(result);
             if is_stale {

@@ -20,6 +20,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use redis::Value;
+use signalbox_config::LiveValue;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{
     MemoryLevel, RedisClient, RedisScript, RedisStartError, ReplyReader, ScriptCall,
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 use super::{
     AppendBatch, AppendError, AppendResults, Commit, CommitResult, Delivery, DueItem, Entry, EntryKind,
     LoadedRoom, MailboxHead, MailboxReader, NodeCensus, PeerStatus, RenewedMailbox, StoreEvents, StoreLimits,
-    StoreUnavailable, store_limits::LiveLimits,
+    StoreUnavailable,
 };
 use crate::{
     room::{ReplicationId, RoomCreator, RoomSettings},
@@ -103,7 +104,7 @@ fn read_deliveries(
 /// Rooms and mailboxes in Redis.
 pub struct RedisRoomStore {
     client: Arc<RedisClient>,
-    limits: LiveLimits,
+    limits: LiveValue<StoreLimits>,
     acked_writes: AckedWrites,
 }
 
@@ -111,11 +112,15 @@ impl RedisRoomStore {
     /// A store over the client of the process. Announces the scripts; does not wait for Redis.
     pub fn new(client: Arc<RedisClient>, limits: StoreLimits) -> Self {
         client.load_scripts(&SCRIPTS);
-        Self { client, limits: LiveLimits::new(limits), acked_writes: AckedWrites::default() }
+        Self { client, limits: LiveValue::new(limits), acked_writes: AckedWrites::default() }
     }
 
-    pub(super) fn set_backlog(&self, backlog: u64) {
-        self.limits.set_backlog(backlog);
+    pub(super) fn set_limits(&self, limits: StoreLimits) {
+        self.limits.replace(limits);
+    }
+
+    fn limits(&self) -> StoreLimits {
+        self.limits.read(|limits| *limits)
     }
 
     /// Checks that all nodes use the same number of partitions, then subscribes to the topics of
@@ -211,7 +216,7 @@ impl RedisRoomStore {
         commit: &Commit,
     ) -> Result<CommitResult, StoreUnavailable> {
         let script = if commit.adds_data { &commit::COMMIT } else { &commit::COMMIT_WITHOUT_GROWTH };
-        let call = commit::commit_call(room, node, commit, &self.limits.current());
+        let call = commit::commit_call(room, node, commit, &self.limits());
         let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
         match reply.next_text().as_deref() {
             Some("ok") => {
@@ -234,7 +239,7 @@ impl RedisRoomStore {
     ) -> Result<AppendResults, AppendError> {
         let script = if batch.entries.is_empty() { &append::ACKNOWLEDGE } else { &append::APPEND };
         let level = self.client.memory_level(redis_keys::partition_of_room(room));
-        let limits = self.limits.current().at_memory_level(level);
+        let limits = self.limits().at_memory_level(level);
         let call = append::append_call(room, node, batch, &limits);
         let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
         match reply.next_text().as_deref() {
@@ -310,12 +315,12 @@ impl RedisRoomStore {
         peers: &[PeerId],
         room_version: u64,
     ) -> Result<(), StoreUnavailable> {
-        let call = upkeep::trim_mailboxes_call(room, peers, room_version, &self.limits.current());
+        let call = upkeep::trim_mailboxes_call(room, peers, room_version, &self.limits());
         self.run_room_script(&upkeep::TRIM_MAILBOXES, room, call).await.map(drop)
     }
 
     pub(super) async fn renew_lease(&self, node: &NodeId) -> Result<NodeCensus, StoreUnavailable> {
-        let call = upkeep::renew_lease_call(node, &self.limits.current());
+        let call = upkeep::renew_lease_call(node, &self.limits());
         let reply = self.client.run_script(&upkeep::RENEW_LEASE, &call).await?;
         upkeep::read_census(&mut ReplyReader::new(reply)).ok_or(StoreUnavailable)
     }
@@ -374,7 +379,7 @@ impl RedisRoomStore {
         day: UtcDay,
         amounts: &[(UsageKey, UsageAmount)],
     ) -> Result<(), StoreUnavailable> {
-        let call = upkeep::add_usage_call(node, batch_number, day, amounts, &self.limits.current());
+        let call = upkeep::add_usage_call(node, batch_number, day, amounts, &self.limits());
         self.client.run_script(&upkeep::ADD_USAGE, &call).await?;
         Ok(())
     }
