@@ -192,3 +192,77 @@ fn replace_type_imports(line: &str) -> String {
 fn variable_of(name: &str) -> String {
     format!("${}", name.replace('-', "_"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modules(texts: &[(&str, &str)]) -> Modules {
+        texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn modules_keep_their_scope_and_come_after_their_imports() {
+        let joined = join_modules(
+            &modules(&[
+                ("index", "/** The entry. */\nexport { A as Z } from './a.js';\n"),
+                (
+                    "a",
+                    "import { limit as other } from './two-words.js';\nconst limit = 1;\nexport class A {}\n",
+                ),
+                ("two-words", "const own = 2;\nexport const limit = own;\nexport async function f() {}\n"),
+                ("unused", "export const unused = 1;\n"),
+            ]),
+            "index",
+        )
+        .unwrap();
+        let parts = [
+            "const $two_words = /* @__PURE__ */ (() => {\nconst own = 2;\nconst limit = own;\nasync function f() {}\nreturn { limit, f };",
+            "const { limit: other } = $two_words;\nconst limit = 1;\nclass A {}\nreturn { A };",
+            "export const { A: Z } = $a;",
+        ];
+        let places: Vec<_> = parts.iter().map(|part| joined.find(part)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {joined}");
+        assert!(!joined.contains("unused"), "{joined}");
+    }
+
+    #[test]
+    fn types_of_other_modules_are_found_in_their_namespaces() {
+        let joined = join_types(
+            &modules(&[
+                ("index", "export { A } from './a.js';\nexport type B = import('./two-words.js').B;\nexport {};\n"),
+                ("a", "import { B } from './two-words.js';\nexport declare class A extends B<import(\"./two-words.js\").C> {\n}\n"),
+            ]),
+            "index",
+        )
+        .unwrap();
+        for part in [
+            "declare namespace $a {\nimport B = $two_words.B;\nexport class A extends B<$two_words.C> {\n}\n}",
+            "export import A = $a.A;\nexport type B = $two_words.B;",
+        ] {
+            assert!(joined.contains(part), "{part} is missing in {joined}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_is_not_known_is_an_error() {
+        for (text, expected) in [
+            ("import x from './x.js';", "a: write import"),
+            ("import * as x from './x.js';", "a: write import"),
+            ("import './x.js';", "a: write import"),
+            ("import { x } from 'x';", "a: write import"),
+            ("import {\n  x,\n} from './x.js';", "a: write import"),
+            ("import { x } from './x.js';", "index → a → x is missing"),
+            ("import { a } from './a.js';", "circle: index → a → a"),
+            ("export default 1;", "a: export a class"),
+            ("export let x = 1;", "a: export a class"),
+            ("export * from './x.js';", "a: export a class"),
+        ] {
+            let error =
+                join_modules(&modules(&[("index", "export { a } from './a.js';"), ("a", text)]), "index");
+            assert!(error.as_ref().is_err_and(|error| error.contains(expected)), "{text}: {error:?}");
+        }
+        let error = join_modules(&modules(&[("index", "const own = 1;")]), "index");
+        assert!(error.is_err(), "{error:?}");
+    }
+}

@@ -6,6 +6,10 @@
 
 mod cli;
 mod pages;
+// The build script uses this module, and its tests run here.
+#[cfg(test)]
+#[path = "../build/single_file.rs"]
+mod single_file;
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
