@@ -31,7 +31,45 @@ struct ProviderState {
     jwks_uri: Option<String>,
     keys: Vec<Value>,
     key_requests: usize,
-    down: bool,
+    fault: Option<ProviderFault>,
+}
+
+/// How a provider fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderFault {
+    /// It answers every request with 503.
+    Unavailable,
+    /// It answers every request with 404, as a proxy without the provider does.
+    NotFound,
+    /// It redirects every request.
+    Redirect,
+    /// It answers every request with a web page.
+    WebPage,
+    /// Its discovery document names another issuer.
+    ForeignIssuer,
+    /// Its key set is empty.
+    NoKeys,
+    /// Its key set has no key that can verify.
+    UnusableKeys,
+    /// It does not answer.
+    NoAnswer,
+    /// It ends every connection.
+    Disconnect,
+}
+
+impl ProviderFault {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Unavailable,
+        Self::NotFound,
+        Self::Redirect,
+        Self::WebPage,
+        Self::ForeignIssuer,
+        Self::NoKeys,
+        Self::UnusableKeys,
+        Self::NoAnswer,
+        Self::Disconnect,
+    ];
 }
 
 /// A key that signs.
@@ -94,7 +132,12 @@ impl TestProvider {
 
     /// While `down`, answers every request with 503.
     pub fn set_down(&self, down: bool) {
-        self.state().down = down;
+        self.set_fault(down.then_some(ProviderFault::Unavailable));
+    }
+
+    /// Fails in this way from now on, or no longer.
+    pub fn set_fault(&self, fault: Option<ProviderFault>) {
+        self.state().fault = fault;
     }
 
     /// Puts another issuer into the discovery document.
@@ -137,6 +180,12 @@ async fn serve(mut socket: TcpStream, state: &Mutex<ProviderState>) {
             return;
         }
         let head = String::from_utf8_lossy(&bytes[..read]).into_owned();
+        let fault = state.lock().unwrap_or_else(PoisonError::into_inner).fault;
+        match fault {
+            Some(ProviderFault::Disconnect) => return,
+            Some(ProviderFault::NoAnswer) => std::future::pending().await,
+            _ => {}
+        }
         let (status, body) = respond(head.split(' ').nth(1).unwrap_or_default(), state);
         let text = format!(
             "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -154,11 +203,20 @@ fn respond(path: &str, state: &Mutex<ProviderState>) -> (u16, String) {
         state.key_requests += 1;
     }
     match path {
-        _ if state.down => (503, "{}".to_owned()),
+        _ if state.fault == Some(ProviderFault::Unavailable) => (503, "{}".to_owned()),
+        _ if state.fault == Some(ProviderFault::NotFound) => (404, "{}".to_owned()),
+        _ if state.fault == Some(ProviderFault::Redirect) => (302, String::new()),
+        _ if state.fault == Some(ProviderFault::WebPage) => (200, "<!doctype html>".to_owned()),
         path if state.base.clone() + path == discovery_url(&state.issuer) => {
-            let issuer = state.discovery_issuer.as_ref().unwrap_or(&state.issuer);
+            let foreign =
+                (state.fault == Some(ProviderFault::ForeignIssuer)).then_some("https://other.example");
+            let issuer = foreign.or(state.discovery_issuer.as_deref()).unwrap_or(&state.issuer).to_owned();
             let jwks_uri = state.jwks_uri.clone().unwrap_or_else(|| format!("{}/jwks", state.base));
             (200, json!({ "issuer": issuer, "jwks_uri": jwks_uri }).to_string())
+        }
+        "/jwks" if state.fault == Some(ProviderFault::NoKeys) => (200, json!({ "keys": [] }).to_string()),
+        "/jwks" if state.fault == Some(ProviderFault::UnusableKeys) => {
+            (200, json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }).to_string())
         }
         "/jwks" => (200, json!({ "keys": state.keys }).to_string()),
         _ => (404, "{}".to_owned()),

@@ -7,7 +7,7 @@ use signalbox_config::{CommonFlags, EnvVars, LoadedConfig, ProviderSettings};
 use signalbox_protocol::clock;
 use signalbox_tests::{
     net::eventually,
-    provider::{ProviderKey, TestProvider},
+    provider::{ProviderFault, ProviderKey, TestProvider},
     provider_shape::ProviderShape,
 };
 use signalbox_token::TokenVerifier;
@@ -196,39 +196,37 @@ async fn new_provider_key_is_fetched_and_cached_keys_survive_an_outage() {
     assert_eq!(exchange.verify(&one.sign(&long), now).await, Err(ExchangeRefusal::UnknownKey));
 }
 
-/// Whether a refusal is about the token, or about an answer that is missing. The rows are the states
-/// in which a token with an unknown key can meet the provider.
+/// Whether a refusal is about the token, or about an answer that is missing. The rows are all faults
+/// of a provider, and none, each with and without keys that were fetched before.
 #[actix_web::test]
 async fn unknown_key_is_refused_only_if_the_provider_has_answered_without_it() {
-    for (what, has_keys, is_down, expected) in [
-        ("the provider has never answered", false, true, (503, "unavailable")),
-        ("the provider answered before, and is down", true, true, (503, "unavailable")),
-        ("the provider answers, for the first time", false, false, (401, "exchange_refused")),
-        ("the provider answers again", true, false, (401, "exchange_refused")),
-    ] {
+    let (known, unknown) =
+        (ProviderKey::new("known", Algorithm::EdDSA), ProviderKey::new("new", Algorithm::EdDSA));
+    let rows = ProviderFault::ALL.map(Some).into_iter().chain([None]);
+    for (fault, has_keys) in rows.flat_map(|fault| [(fault, true), (fault, false)]) {
+        let row = format!("{fault:?}, {has_keys}");
         let idp = TestProvider::start().await;
-        let (known, unknown) =
-            (ProviderKey::new("known", Algorithm::EdDSA), ProviderKey::new("new", Algorithm::EdDSA));
         idp.publish(&[&known]);
         let service = service_with_provider(&idp, json!({}));
         if has_keys {
-            assert_eq!(exchange_token(&service, &known.sign(&idp.claims("a"))).await.0, 200, "{what}");
+            assert_eq!(exchange_token(&service, &known.sign(&idp.claims("a"))).await.0, 200, "{row}");
         }
-        idp.set_down(is_down);
-        let request = token_request(&json!({ "token": unknown.sign(&idp.claims("a")) }).to_string())
-            .uri("/auth/exchange");
-        // Twice: the second token meets the pause between two fetches.
-        for token in [unknown.sign(&idp.claims("a")), unknown.sign(&idp.claims("b"))] {
-            let (status, answer) = exchange_token(&service, &token).await;
-            assert_eq!((status, &answer["code"]), (expected.0, &expected.1.into()), "{what}: {answer}");
+        idp.set_fault(fault);
+        // The first token may meet the pause between two fetches; the second one does.
+        for user in ["a", "b"] {
+            let (status, answer) = exchange_token(&service, &unknown.sign(&idp.claims(user))).await;
+            let expected = if fault.is_some() { (503, "unavailable") } else { (401, "exchange_refused") };
+            assert_eq!((status, &answer["code"]), (expected.0, &expected.1.into()), "{row}: {answer}");
         }
-        assert_eq!(service.retry_after(request).await.is_some(), is_down, "{what}");
+        let body = json!({ "token": unknown.sign(&idp.claims("a")) }).to_string();
+        let retry_after = service.retry_after(token_request(&body).uri("/auth/exchange")).await;
+        assert_eq!(retry_after.is_some(), fault.is_some(), "{row}");
         if has_keys {
             let status = exchange_token(&service, &known.sign(&idp.claims("a"))).await.0;
-            assert_eq!(status, 200, "{what}: a known key needs no answer");
+            assert_eq!(status, 200, "{row}: a known key needs no answer");
         }
         // The same token is accepted as soon as the provider publishes its key.
-        idp.set_down(false);
+        idp.set_fault(None);
         idp.publish(&[&known, &unknown]);
         let token = unknown.sign(&idp.claims("a"));
         eventually("the new key is accepted", async || {

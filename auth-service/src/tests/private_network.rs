@@ -110,7 +110,7 @@ async fn webhook_receiver_with_a_private_authority_is_reached_only_with_its_ca_f
         } else {
             eventually_within(DEADLINE, "the event becomes a dead letter", async || {
                 let (letters, _) = webhooks.list_dead_letters((0, None), 5, |_| true).await.ok()?;
-                (letters.len() == 1).then_some(())
+                (letters.len() == 1).then(|| assert_eq!(letters[0].letter.last_failure, "untrusted"))
             })
             .await;
         }

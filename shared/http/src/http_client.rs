@@ -68,6 +68,11 @@ pub enum HttpClientError {
     /// The body is longer than [`RequestLimits::max_body_bytes`].
     #[error("the response is longer than {0} bytes")]
     BodyTooLong(usize),
+    /// No trusted authority has signed the certificate of the server.
+    #[error(
+        "no authority trusted here has signed the certificate of the server; name its authority in http_client.ca_file (for a command, in --ca-file)"
+    )]
+    Untrusted,
     /// The connection or TLS failed, or the response ended too early.
     #[error("the server is not reachable: {0}")]
     Unreachable(String),
@@ -232,19 +237,15 @@ fn unreachable_error(error: hyper_util::client::legacy::Error) -> HttpClientErro
             None => break,
         }
     }
-    let tls = cause.downcast_ref::<rustls::Error>();
-    HttpClientError::Unreachable(tls.map_or_else(|| cause.to_string(), describe_tls_error))
-}
-
-fn describe_tls_error(error: &rustls::Error) -> String {
     use rustls::{CertificateError, Error};
-    match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-            "no authority trusted here has signed its certificate; set http_client.ca_file to its authority"
-                .to_owned()
+    match cause.downcast_ref::<rustls::Error>() {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+            HttpClientError::Untrusted
         }
-        Error::InvalidMessage(_) => "it does not speak TLS there".to_owned(),
-        other => other.to_string(),
+        Some(Error::InvalidMessage(_)) => {
+            HttpClientError::Unreachable("it does not speak TLS there".to_owned())
+        }
+        _ => HttpClientError::Unreachable(cause.to_string()),
     }
 }
 

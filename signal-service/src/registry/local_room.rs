@@ -343,7 +343,7 @@ impl LocalRoom {
         self.forget_if_idle();
         let view = view?;
         let decision = decide(&view, view.read_at, &[input], &self.policy());
-        Ok(decision.outcomes.first().copied().unwrap_or(InputOutcome::PeerGone))
+        decision.outcomes.first().copied().ok_or(StoreUnavailable)
     }
 
     async fn commit_queued(self: &Arc<Self>, queued: Vec<QueuedInput>) {

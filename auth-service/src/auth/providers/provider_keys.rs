@@ -37,9 +37,6 @@ const CACHE_SETTINGS: JwksCacheSettings = JwksCacheSettings {
 /// The shortest time from one fetch to the next.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most keys of a set that are parsed.
-const MAX_KEYS: usize = 64;
-
 /// The shortest RSA modulus that is accepted (RFC 7518, section 3.3), bytes.
 const MIN_RSA_BYTES: usize = 256;
 
@@ -125,7 +122,12 @@ impl KeySetSource for ProviderKeySet {
             None => self.discover_jwks_url().await?,
         };
         let set: ProviderJwkSet = self.fetch_json(&url).await?;
-        Some(set.keys.into_iter().take(MAX_KEYS).filter_map(parse_key).collect())
+        let keys: Vec<ProviderKey> = set.keys.into_iter().filter_map(parse_key).collect();
+        if keys.is_empty() {
+            self.log_unavailable("its key set has no usable key");
+            return None;
+        }
+        Some(keys)
     }
 }
 
@@ -155,13 +157,17 @@ impl ProviderKeySet {
             Ok(answer) => format!("it answered {}", answer.status.as_u16()),
             Err(error) => error.to_string(),
         };
+        self.log_unavailable(&why);
+        None
+    }
+
+    fn log_unavailable(&self, why: &str) {
         tracing::warn!(
             event = "provider_unavailable",
             issuer = self.issuer,
             why,
             "the keys of a provider cannot be fetched"
         );
-        None
     }
 }
 

@@ -377,6 +377,7 @@ async fn send_event(
         Ok((status, _)) if status.as_u16() == 410 => DeliveryOutcome::EndpointGone,
         Ok((status, headers)) => retry(DeliveryFailure::Status(status.as_u16()), parse_retry_after(&headers)),
         Err(HttpClientError::TimedOut(_)) => retry(DeliveryFailure::Timeout, None),
+        Err(HttpClientError::Untrusted) => retry(DeliveryFailure::Untrusted, None),
         Err(_) => retry(DeliveryFailure::Unreachable, None),
     }
 }

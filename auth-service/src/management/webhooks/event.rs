@@ -134,6 +134,8 @@ pub(crate) enum DeliveryFailure {
     Status(u16),
     /// The endpoint did not answer in time.
     Timeout,
+    /// No trusted authority has signed the certificate of the endpoint.
+    Untrusted,
     /// The connection or TLS failed, or the endpoint closed it too early.
     Unreachable,
 }
@@ -144,6 +146,7 @@ impl DeliveryFailure {
         match self {
             Self::Status(_) => "status",
             Self::Timeout => "late",
+            Self::Untrusted => "untrusted",
             Self::Unreachable => "unreachable",
         }
     }
@@ -153,7 +156,7 @@ impl std::fmt::Display for DeliveryFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Status(status) => write!(f, "status {status}"),
-            Self::Timeout | Self::Unreachable => f.write_str(self.as_str()),
+            Self::Timeout | Self::Untrusted | Self::Unreachable => f.write_str(self.as_str()),
         }
     }
 }

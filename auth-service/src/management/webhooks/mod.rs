@@ -249,8 +249,7 @@ impl WebhookService {
         let mut stopped = self.0.stopped.subscribe();
         // The worker has its own deadline.
         let stopped = stopped.wait_for(Option::is_some).await.ok()?;
-        let feed = stopped.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take();
-        feed
+        stopped.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The metrics of the webhooks.
