@@ -6,7 +6,7 @@
 //! verifies tokens; `signalbox_http::JwksCache` decides when to fetch.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -16,7 +16,10 @@ use signalbox_http::{
 };
 use signalbox_protocol::problem::Problem;
 use signalbox_token::{JwksError, MAX_JWKS_BYTES, TokenError, TokenVerifier, VerificationKey, parse_jwks};
-use tokio::time::Instant;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 use crate::node_metrics::NodeMetrics;
 
@@ -98,6 +101,7 @@ impl TokenKeys {
             http_client,
             metrics: OnceLock::new(),
             log: Mutex::default(),
+            running_read: Mutex::default(),
         };
         let cache = JwksCache::new(fetcher, settings);
         Self { verifier, published: Some(PublishedKeys { cache, created_at: Instant::now() }) }
@@ -169,6 +173,8 @@ struct KeySetFetcher {
     metrics: OnceLock<NodeMetrics>,
     // A std mutex: held to compare and log. One fetch runs at a time.
     log: Mutex<FetchLog>,
+    /// A read of the file that has not ended within its deadline. A std mutex: held to take or set.
+    running_read: Mutex<Option<FileRead>>,
 }
 
 /// The last logged state, so that each change is logged once.
@@ -243,24 +249,37 @@ impl KeySetFetcher {
                 }
                 response.body.to_vec()
             }
-            KeySource::File(path) => read_key_file(path.clone()).await?,
+            KeySource::File(path) => self.read_key_file(path).await?,
         };
         let keys = parse_jwks(&text)?;
         if keys.is_empty() { Err(KeyFetchError::NoUsableKey) } else { Ok(keys) }
     }
 }
 
-async fn read_key_file(path: PathBuf) -> Result<Vec<u8>, KeyFetchError> {
-    let read_bounded = move || {
-        use std::io::Read as _;
-        let mut text = Vec::new();
-        // One byte beyond the bound shows that the file is too long.
-        std::fs::File::open(path)?.take(MAX_JWKS_BYTES as u64 + 1).read_to_end(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    };
-    let unreadable = |error: std::io::Error| KeyFetchError::File(error.to_string());
-    match tokio::task::spawn_blocking(read_bounded).await {
-        Ok(read) => read.map_err(unreadable),
-        Err(_) => Err(KeyFetchError::File("the read was cancelled".to_owned())),
+type FileRead = JoinHandle<std::io::Result<Vec<u8>>>;
+
+impl KeySetFetcher {
+    /// Reads the file within the deadline. While a read hangs, for example because a file system is
+    /// lost, no second one is started.
+    async fn read_key_file(&self, path: &Path) -> Result<Vec<u8>, KeyFetchError> {
+        let path = path.to_owned();
+        let running = self.running_read.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut read = running.unwrap_or_else(|| tokio::task::spawn_blocking(move || read_bounded(&path)));
+        match timeout(FETCH_DEADLINE, &mut read).await {
+            Ok(Ok(text)) => text.map_err(|error| KeyFetchError::File(error.to_string())),
+            Ok(Err(_)) => Err(KeyFetchError::File("the read was cancelled".to_owned())),
+            Err(_) => {
+                *self.running_read.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+                Err(KeyFetchError::File("the read did not end in time".to_owned()))
+            }
+        }
     }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    // One byte beyond the bound shows that the file is too long.
+    std::fs::File::open(path)?.take(MAX_JWKS_BYTES as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
 }

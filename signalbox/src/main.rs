@@ -28,7 +28,7 @@ use signalbox_auth::{
 use signalbox_config::{CommonFlags, ConfigError, LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
     ConfigReloads, ProcessError, RequestGate, configure_health, not_found, open_listener,
-    open_metrics_listener, print_text, run_process, serve_metrics, stop_signal,
+    open_metrics_listener, print_notice, run_process, serve_metrics, stop_signal,
 };
 use signalbox_protocol::{clock, id::random_hex};
 use signalbox_redis::RedisClient;
@@ -82,12 +82,6 @@ async fn run_services(loaded: LoadedConfig, reloads: ConfigReloads) -> anyhow::R
     let LoadedConfig { settings, secrets, .. } = loaded;
     let address = settings.server.listen;
     let (keys, handle_keys) = load_keys(&settings, &secrets)?;
-    if settings.auth.keys_dir.is_none() && secrets.auth.is_none() {
-        tracing::info!(
-            event = "own_secret",
-            "AUTH_SECRET is not set: a random key signs tokens until this process ends"
-        );
-    }
     let guests_allowed = are_guests_allowed(&settings);
     let gate = RequestGate::new(&settings.server);
     let listener = open_listener(address, settings.limits.socket_buffer.0)?;
@@ -176,7 +170,7 @@ async fn run_services(loaded: LoadedConfig, reloads: ConfigReloads) -> anyhow::R
         webhooks.stop().await;
         handle.stop(true).await;
     });
-    print_text(&format!("{}\n", start_text(bound, guests_allowed, settings.server.is_local())));
+    print_notice(format!("{}\n", start_text(bound, guests_allowed, settings.server.is_local())));
     Ok(server.await?)
 }
 
@@ -231,7 +225,7 @@ fn load_keys(
         (Some(_), None) if secrets.handle_key.is_none() => {
             return Err(missing("SIGNALBOX_SESSION_KEY").into());
         }
-        (None, None) if loopback => Some(random_secret()?),
+        (None, None) if loopback => Some(temporary_secret()?),
         (None, None) => return Err(missing("AUTH_SECRET").into()),
         _ => None,
     };
@@ -246,6 +240,15 @@ fn load_keys(
         (None, None) => return Err(missing("AUTH_SECRET").into()),
     };
     Ok((keys, handle_keys))
+}
+
+/// A random secret that signs tokens until the process ends.
+fn temporary_secret() -> anyhow::Result<SharedSecret> {
+    tracing::info!(
+        event = "own_secret",
+        "AUTH_SECRET is not set: a random key signs tokens until this process ends"
+    );
+    random_secret()
 }
 
 fn random_secret() -> anyhow::Result<SharedSecret> {

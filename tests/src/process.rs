@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     net::SocketAddr,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -126,9 +127,25 @@ impl Process {
     /// # Panics
     /// If the process cannot be started.
     pub fn launch_at(name: &str, address: SocketAddr, env: Env<'_>) -> Self {
+        Self::launch_with_log(name, address, env, None)
+    }
+
+    /// Starts a binary whose standard output and error are this socket, and does not wait. The log of
+    /// the process is empty.
+    ///
+    /// # Panics
+    /// If the process cannot be started.
+    pub fn launch_logging_to(name: &str, env: Env<'_>, output: UnixStream) -> Self {
+        Self::launch_with_log(name, free_address(), env, Some(output))
+    }
+
+    fn launch_with_log(name: &str, address: SocketAddr, env: Env<'_>, output: Option<UnixStream>) -> Self {
         let (log, dir) = log_file(name);
         let metrics_address = free_address();
-        let out = File::create(&log).expect("a log file");
+        let out = match output {
+            Some(socket) => OwnedFd::from(socket),
+            None => File::create(&log).expect("a log file").into(),
+        };
         let flags = env.iter().filter(|(name, _)| name.starts_with("--"));
         let child = Command::new(binary(name))
             .args(["--listen", &address.to_string()])
@@ -138,7 +155,7 @@ impl Process {
             .env("SIGNALBOX__SERVER__METRICS_LISTEN", metrics_address.to_string())
             .envs(env.iter().filter(|(name, _)| !name.starts_with("--")).cloned())
             .stdin(Stdio::null())
-            .stdout(out.try_clone().expect("a log file"))
+            .stdout(out.try_clone().expect("an output"))
             .stderr(out)
             .spawn()
             .expect("a process");

@@ -16,6 +16,7 @@ mod flags;
 mod host_name;
 mod live_value;
 mod loader;
+mod log_writer;
 pub mod logging;
 mod model;
 mod redis_url;

@@ -6,8 +6,10 @@ use std::{
 };
 
 use actix_web::{App, HttpResponse, HttpServer, middleware::from_fn, web};
-use prometheus::{Encoder, TextEncoder, proto::MetricFamily};
-use signalbox_config::{ServerSettings, ServiceSettings};
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, Opts, TextEncoder, core::Collector as _, proto::MetricFamily,
+};
+use signalbox_config::{ServerSettings, ServiceSettings, logging};
 
 use crate::{
     KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, guard_request, not_found, open_listener,
@@ -23,7 +25,8 @@ pub fn open_metrics_listener(settings: &ServiceSettings) -> Result<Option<TcpLis
     settings.server.metrics_listen.map(open).transpose()
 }
 
-/// Serves `/metrics` on this socket until the process ends. `gather` reads the metrics.
+/// Serves `/metrics` on this socket until the process ends. `gather` reads the metrics of the
+/// services; those of the process itself are added.
 ///
 /// # Errors
 /// If the socket cannot be used.
@@ -35,7 +38,10 @@ where
     let gate = web::Data::new(metrics_gate(address));
     let app = move || {
         let gather = gather.clone();
-        let respond = move || std::future::ready(metrics_response(&gather()));
+        let respond = move || {
+            let families: Vec<_> = gather().into_iter().chain(process_metrics()).collect();
+            std::future::ready(metrics_response(&families))
+        };
         App::new()
             .app_data(gate.clone())
             .wrap(from_fn(guard_request))
@@ -56,6 +62,29 @@ where
 /// On a loopback address, a web page in a browser on this machine must not read the metrics.
 fn metrics_gate(listen: SocketAddr) -> RequestGate {
     RequestGate::new(&ServerSettings { listen, ..ServerSettings::default() })
+}
+
+/// A counter with one label, from values that are counted elsewhere. Nothing without a value.
+pub fn counter_family<'a>(
+    name: &str,
+    help: &str,
+    label: &str,
+    counts: impl IntoIterator<Item = (&'a str, u64)>,
+) -> Vec<MetricFamily> {
+    let Ok(counters) = IntCounterVec::new(Opts::new(name, help), &[label]) else { return vec![] };
+    for (value, count) in counts {
+        counters.with_label_values(&[value]).inc_by(count);
+    }
+    // The encoder refuses a family without a value.
+    counters.collect().into_iter().filter(|family| !family.get_metric().is_empty()).collect()
+}
+
+/// The metrics that a process has once, whichever services run in it.
+fn process_metrics() -> Vec<MetricFamily> {
+    let help = "Log lines that were dropped because standard error was not read in time";
+    let Ok(dropped) = IntCounter::new("signalbox_log_lines_dropped_total", help) else { return vec![] };
+    dropped.inc_by(logging::dropped_lines());
+    dropped.collect()
 }
 
 /// Metrics in the text format of Prometheus. Each node and service has its own registry; none is

@@ -1,6 +1,6 @@
 //! The life of a process from its flags to its exit code, the same for all three binaries.
 
-use std::{fmt::Display, io::Write as _, process::ExitCode};
+use std::{fmt::Display, io::Write as _, process::ExitCode, thread};
 
 use actix_web::rt::System;
 use signalbox_config::{CommonFlags, LoadedConfig, logging};
@@ -54,24 +54,41 @@ where
             }
         }
         (Ok(signal), Ok(loaded)) => {
-            logging::init_logging(&loaded.settings.log.filter, loaded.settings.log.format);
-            for warning in &loaded.warnings {
-                tracing::warn!(event = "unsafe_setting", "{warning}");
-            }
+            let started = start_logging(&loaded);
             let reloads = ConfigReloads::new((flags.clone(), env), loaded.clone(), check, signal);
-            system.block_on(serve(loaded, reloads)).map_err(|error| vec![error])
+            let served = started.and_then(|()| system.block_on(serve(loaded, reloads)));
+            served.map_err(|error| vec![error])
         }
     };
+    // Not dropped: the drop waits for every look-up of a name and every read of a file that still
+    // hangs, and the end of the process does not.
+    std::mem::forget(system);
+    logging::flush_lines();
     let Err(errors) = result else { return ExitCode::SUCCESS };
     for error in &errors {
-        // Standard error may be closed, and the process has no other output.
-        let _ = writeln!(std::io::stderr(), "{name}: {}", error.message);
+        logging::write_last_line(format!("{name}: {}", error.message));
     }
     ExitCode::from(errors.first().map_or(1, |error| error.exit_code))
+}
+
+fn start_logging(loaded: &LoadedConfig) -> Result<(), ProcessError> {
+    let log = &loaded.settings.log;
+    logging::init_logging(&log.filter, log.format, log.buffer.0)
+        .map_err(|error| ProcessError::new(1, format!("the log has no thread: {error}")))?;
+    for warning in &loaded.warnings {
+        tracing::warn!(event = "unsafe_setting", "{warning}");
+    }
+    Ok(())
 }
 
 /// Writes a text to standard output.
 pub fn print_text(text: &str) {
     // The reader may have closed the pipe; that is no error.
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes a text to standard output and does not wait for its reader.
+pub fn print_notice(text: String) {
+    // Without a thread there is no notice, and the process serves all the same.
+    let _ = thread::Builder::new().spawn(move || print_text(&text));
 }

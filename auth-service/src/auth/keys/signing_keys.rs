@@ -17,6 +17,7 @@ use signalbox_protocol::clock;
 use signalbox_token::{
     MAX_JWKS_KEYS, PublicJwk, SharedSecret, TokenClaims, TokenVerifier, VerificationKey, signed_statement,
 };
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{KeyState, KeyTiming, KeysError, PrivateKey, RecordSeal, SealKey, folder, key_statuses};
@@ -24,6 +25,9 @@ use super::{KeyState, KeyTiming, KeysError, PrivateKey, RecordSeal, SealKey, fol
 /// How often the folder is read. A new key waits at least `KeyTiming::lead_s` for its first
 /// signature.
 const FOLDER_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After this time a read of the folder is reported as slow.
+const FOLDER_READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// The key that signs now.
 struct ActiveSigningKey {
@@ -156,7 +160,16 @@ impl SigningKeys {
         loop {
             tokio::time::sleep(FOLDER_POLL_INTERVAL).await;
             let keys = self.clone();
-            let reloaded = tokio::task::spawn_blocking(move || keys.reload(clock::now_s())).await;
+            let mut reload = tokio::task::spawn_blocking(move || keys.reload(clock::now_s()));
+            // A file system that does not answer is reported, and the read goes on. No second read
+            // is started.
+            let reloaded = match timeout(FOLDER_READ_LIMIT, &mut reload).await {
+                Ok(reloaded) => reloaded,
+                Err(_) => {
+                    tracing::error!(event = "keys_dir_slow", "the loaded keys stay in use");
+                    reload.await
+                }
+            };
             match reloaded {
                 Ok(Ok(())) if logged.is_some() => {
                     tracing::info!(event = "keys_dir_usable");

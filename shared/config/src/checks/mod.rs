@@ -57,6 +57,12 @@ pub(super) fn check_settings(settings: &ServiceSettings) -> Result<Vec<String>, 
 }
 
 fn check_log(log: &LogSettings) -> Result<(), ConfigError> {
+    ensure_within(
+        log.buffer,
+        ByteSize::kib(64)..=ByteSize::kib(256 * 1024),
+        "log.buffer",
+        "must be from 64KiB to 256MiB",
+    )?;
     ensure_setting(
         is_log_filter(&log.filter),
         "log.filter",
@@ -234,6 +240,17 @@ fn check_reserved_rooms(settings: &ServiceSettings) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Whether a text can stand before the names of a deployment and never be the beginning of the names
+/// of another one. A brace would move the hash tag, and a star would be a pattern in an ACL.
+fn is_redis_prefix(text: &str) -> bool {
+    let is_name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.is_empty()
+        || text.len() <= 32
+            && text != "sb"
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(is_name_char)
+}
+
 fn check_redis(settings: &ServiceSettings) -> Result<(), ConfigError> {
     let redis = &settings.redis;
     ensure_within(
@@ -249,6 +266,11 @@ fn check_redis(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "must be from 10ms to 1m",
     )?;
     ensure_within(redis.memory_percent, 10..=90, "redis.memory_percent", "must be from 10 to 90")?;
+    ensure_setting(
+        is_redis_prefix(&redis.prefix),
+        "redis.prefix",
+        "must have up to 32 letters, digits, -, _ or ., begin with a letter, and not be sb, with which the names without a prefix begin",
+    )?;
     check_certificates("redis.ca_file", redis.ca_file.as_deref())?;
     check_certificates("redis.cert_file", redis.cert_file.as_deref())?;
     check_private_key("redis.key_file", redis.key_file.as_deref())?;

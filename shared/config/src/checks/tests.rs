@@ -222,3 +222,36 @@ fn reserved_rooms_overlap_with_no_other_key() {
         assert!(with(bad).unwrap_err().contains(why), "{bad:?}: {:?}", with(bad));
     }
 }
+
+#[test]
+fn a_prefix_for_redis_keeps_the_names_of_deployments_apart() {
+    for (prefix, is_valid) in [
+        ("", true),
+        ("blue", true),
+        ("Blue-2.eu_west", true),
+        ("sb", false),
+        ("sbx", true),
+        ("2blue", false),
+        ("a:b", false),
+        ("a{b}", false),
+        ("a*", false),
+        ("a b", false),
+        ("ä", false),
+        (&"a".repeat(33), false),
+    ] {
+        let mut settings = ServiceSettings::default();
+        settings.redis.prefix = prefix.to_owned();
+        let error = check_settings(&settings).err().map(|error| error.to_string());
+        assert_eq!(error.is_none(), is_valid, "{prefix}: {error:?}");
+        assert!(error.is_none_or(|error| error.contains("redis.prefix")), "{prefix}");
+    }
+}
+
+#[test]
+fn the_bound_of_waiting_log_lines_is_checked() {
+    for (kib, is_valid) in [(63, false), (64, true), (256 * 1024, true), (256 * 1024 + 1, false)] {
+        let mut settings = ServiceSettings::default();
+        settings.log.buffer = crate::units::ByteSize::kib(kib);
+        assert_eq!(check_settings(&settings).is_ok(), is_valid, "{kib} KiB");
+    }
+}

@@ -17,7 +17,12 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{HostName, WebOrigin, address_ranges::parse_range, logging::LogFormat, units::TimeSpan};
+use crate::{
+    HostName, WebOrigin,
+    address_ranges::parse_range,
+    logging::LogFormat,
+    units::{ByteSize, TimeSpan},
+};
 use signalbox_protocol::id::CallerId;
 
 pub use auth_settings::{ApiKeySettings, AuthSettings, ProviderSettings, UserAlgorithm};
@@ -155,6 +160,9 @@ pub struct RedisSettings {
     /// The share of `maxmemory`, in percent, above which messages to peers that do not read are
     /// refused; 10 to 90.
     pub memory_percent: u8,
+    /// What stands before every key and topic of this deployment, with a colon; up to 32 letters,
+    /// digits, `-`, `_` and `.`. Empty: nothing.
+    pub prefix: String,
 }
 
 impl Default for RedisSettings {
@@ -166,6 +174,7 @@ impl Default for RedisSettings {
             cert_file: None,
             key_file: None,
             memory_percent: 70,
+            prefix: String::new(),
         }
     }
 }
@@ -200,10 +209,13 @@ pub struct LogSettings {
     pub filter: String,
     /// The format of log lines.
     pub format: LogFormat,
+    /// The bytes of log lines that may wait for the reader of standard error; 64KiB to 256MiB. More
+    /// lines are dropped and counted.
+    pub buffer: ByteSize,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self { filter: "info".to_owned(), format: LogFormat::Text, buffer: ByteSize::kib(4 * 1024) }
     }
 }
