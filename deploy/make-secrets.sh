@@ -1,17 +1,25 @@
 #!/bin/sh
 # Makes the secrets that docker-compose.yml mounts, in deploy/secrets or in FOLDER. It never
 # overwrites a file, except api_keys: this file gets the digest of a key that was made again.
-#   deploy/make-secrets.sh [--name HOST] [FOLDER]
-# --name is the name in the self-signed certificate of the edge (default localhost). Replace this
+#   deploy/make-secrets.sh [--name HOST] [--redis-prefix PREFIX] [FOLDER]
+# --redis-prefix is the value of redis.prefix, for the users of Redis. --name is the name in the self-signed certificate of the edge (default localhost). Replace this
 # certificate with your own.
 set -eu
 umask 077
 
 name=localhost
-if [ "${1-}" = --name ]; then
-  name=${2:?--name needs a host name}
+prefix=
+while :; do
+  case ${1-} in
+    --name) name=${2:?--name needs a host name} ;;
+    --redis-prefix) prefix=${2:?--redis-prefix needs the value of redis.prefix}: ;;
+    *) break ;;
+  esac
   shift 2
-fi
+done
+case $prefix in
+  *[!A-Za-z0-9._:-]*) echo "--redis-prefix may have letters, digits, -, _ and . only" >&2; exit 2 ;;
+esac
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 folder=${1-"$here/secrets"}
 
@@ -81,7 +89,7 @@ if is_missing redis.acl; then
   # Before Redis 7, an ACL file may have no comments, and before 7.2 no blank lines. So it gets only
   # the rules.
   grep '^user' "$here/redis/users.acl.template" |
-    sed -e "s/@SIGNAL@/$(sha256 "$signal")/" -e "s/@AUTH@/$(sha256 "$auth")/" | write_secret redis.acl
+    sed -e "s/\\([~&]\\)sb:/\\1${prefix}sb:/g" -e "s/@SIGNAL@/$(sha256 "$signal")/" -e "s/@AUTH@/$(sha256 "$auth")/" | write_secret redis.acl
 fi
 
 if is_missing edge.key; then

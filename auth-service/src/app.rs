@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
+use prometheus::proto::MetricFamily;
 use signalbox_access::{AccessControl, GrantRevocation, RedisRuleLog, RuleLimits, RuleLog, RuleProof};
 use signalbox_config::{LoadedConfig, SecretSettings, ServiceSettings};
 use signalbox_http::{
     ConfigReloads, KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, configure_health,
-    guard_request, not_found, open_listener, open_metrics_listener, serve_metrics, stop_signal,
+    counter_family, guard_request, not_found, open_listener, open_metrics_listener, serve_metrics,
+    stop_signal,
 };
 use signalbox_protocol::{clock, id::RoomId, problem::Problem};
 use signalbox_redis::{RedisClient, RedisStartError};
@@ -132,8 +134,8 @@ pub async fn serve(loaded: LoadedConfig, reloads: ConfigReloads) -> Result<(), A
     };
     let state = web::Data::new(AuthState::new(&settings, parts)?);
     if let Some(listener) = metrics_listener {
-        let state = state.clone();
-        serve_metrics(listener, move || state.metrics())?;
+        let (state, redis) = (state.clone(), redis.clone());
+        serve_metrics(listener, move || [state.metrics(), redis_refusals(redis.as_deref())].concat())?;
     }
     let gate_rules = web::Data::new(gate);
     let (webhooks, reloaded) = (Arc::new(webhooks), (state.clone(), rooms));
@@ -267,17 +269,18 @@ fn silent_feed() -> FeedSender {
     broadcast::Sender::new(FEED_BACKLOG)
 }
 
+/// What Redis has refused to this process, by its code.
+fn redis_refusals(redis: Option<&RedisClient>) -> Vec<MetricFamily> {
+    let help = "Requests and checks that Redis has refused, by its code";
+    let counts = redis.map(RedisClient::refusal_counts).unwrap_or_default();
+    counter_family("signalbox_redis_refusals_total", help, "code", counts)
+}
+
 async fn check_ready(state: web::Data<AuthState>, redis: Option<Arc<RedisClient>>) -> Result<(), Problem> {
     if state.context.is_stopping() {
         return Err(Problem::new(503, "draining", "this process is stopping"));
     }
     state.context.check_rules_loaded()?;
     let Some(client) = redis else { return Ok(()) };
-    client.check_ready().map_err(|error| {
-        let detail = match error {
-            RedisStartError::NoAnswer(reason) => format!("Redis does not answer: {reason}"),
-            error => error.to_string(),
-        };
-        Problem::new(503, "unavailable", detail)
-    })
+    client.check_ready().map_err(|error| error.to_problem())
 }

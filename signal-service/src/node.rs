@@ -23,7 +23,7 @@ use crate::{
     admission::AdmissionControl,
     maintenance,
     node_context::NodeContext,
-    node_metrics::NodeMetrics,
+    node_metrics::{self, NodeMetrics},
     registry::RoomRegistry,
     resume_handle::HandleKeys,
     ticket_store::TicketStore,
@@ -161,15 +161,14 @@ impl SignalNode {
     /// 503 `draining` or `unavailable`.
     pub fn check_ready(&self) -> Result<(), Problem> {
         if self.admission.is_draining() {
-            Err(Problem::new(503, "draining", "this node is draining; connect to another node"))
-        } else if !self.registry.context().store.is_ready() {
-            Err(Problem::new(503, "unavailable", "Redis does not answer; try again later"))
-        } else if !self.access_control.is_current() {
-            let detail = "this node has not loaded the access rules yet; try again later";
-            Err(Problem::new(503, "unavailable", detail))
-        } else {
-            self.admission.token_keys().check_ready()
+            return Err(Problem::new(503, "draining", "this node is draining; connect to another node"));
         }
+        self.registry.context().store.check_ready().map_err(|error| error.to_problem())?;
+        if !self.access_control.is_current() {
+            let detail = "this node has not loaded the access rules yet; try again later";
+            return Err(Problem::new(503, "unavailable", detail));
+        }
+        self.admission.token_keys().check_ready()
     }
 
     /// The usage of this process, if its store is the memory of the process.
@@ -186,7 +185,9 @@ impl SignalNode {
         if let Some(age_s) = self.admission.token_keys().key_set_age_s() {
             metrics.jwks_age_seconds.set(age_s);
         }
-        metrics.gather_families()
+        let mut families = metrics.gather_families();
+        families.extend(node_metrics::redis_refusals(&self.registry.context().store.refusal_counts()));
+        families
     }
 }
 

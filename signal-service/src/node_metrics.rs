@@ -53,6 +53,12 @@ pub struct NodeMetrics {
     jwks_fetches: IntCounterVec,
 }
 
+/// What Redis has refused to this process, by its code.
+pub(crate) fn redis_refusals(counts: &[(&'static str, u64)]) -> Vec<prometheus::proto::MetricFamily> {
+    let help = "Requests and checks that Redis has refused, by its code";
+    signalbox_http::counter_family("signalbox_redis_refusals_total", help, "code", counts.iter().copied())
+}
+
 impl NodeMetrics {
     /// All metrics, registered and at zero.
     ///

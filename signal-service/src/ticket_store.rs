@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use redis::Value;
 use signalbox_protocol::{clock, problem::Problem};
-use signalbox_redis::redis_keys;
+use signalbox_redis::{KeyCommand, RedisCommand, redis_keys};
 use signalbox_token::{MemoryTicketStore, TicketRedemption, USED_TICKET_VALUE, parse_ticket_digest};
 
 /// The place where tickets are kept.
@@ -33,10 +33,8 @@ impl TicketStore {
         let stored = match self {
             Self::Memory(tickets) => tickets.peek_ticket(&digest, clock::now_ms()),
             Self::Redis(client) => {
-                let mut get = redis::cmd("GET");
-                let key = redis_keys::ticket_key(&digest);
-                get.arg(&key);
-                call_ticket_key(client, &key, &get).await?
+                let get = KeyCommand::new(RedisCommand::Get, redis_keys::ticket_key(&digest));
+                call_ticket_key(client, &get).await?
             }
         };
         let token = require_token(stored)?;
@@ -51,10 +49,9 @@ impl TicketStore {
         let stored = match self {
             Self::Memory(tickets) => tickets.redeem_ticket(digest, clock::now_ms()),
             Self::Redis(client) => {
-                let mut set = redis::cmd("SET");
-                let key = redis_keys::ticket_key(digest);
-                set.arg(&key).arg(USED_TICKET_VALUE).arg("XX").arg("GET").arg("KEEPTTL");
-                call_ticket_key(client, &key, &set).await?
+                let set = KeyCommand::new(RedisCommand::Set, redis_keys::ticket_key(digest));
+                let set = set.arg(USED_TICKET_VALUE).arg(&["XX", "GET", "KEEPTTL"]);
+                call_ticket_key(client, &set).await?
             }
         };
         require_token(stored).map(drop)
@@ -63,13 +60,12 @@ impl TicketStore {
 
 async fn call_ticket_key(
     client: &signalbox_redis::RedisClient,
-    key: &str,
-    command: &redis::Cmd,
+    command: &KeyCommand,
 ) -> Result<TicketRedemption, Problem> {
     let unavailable = |_: signalbox_redis::RedisUnavailable| {
         Problem::new(503, "unavailable", "the store does not answer; keep the ticket and try again")
     };
-    Ok(match client.run_key_command(key, command).await.map_err(unavailable)? {
+    Ok(match client.run_command(command).await.map_err(unavailable)? {
         Value::BulkString(bytes) => TicketRedemption::from_stored(std::str::from_utf8(&bytes).ok()),
         Value::Nil => TicketRedemption::Unknown,
         // A reply that this release does not understand says nothing about the ticket.

@@ -15,7 +15,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-async fn open(cluster: &TestCluster) -> WebSocketStream<TcpStream> {
+/// The socket of a reader of the feed.
+pub(crate) type Feed = WebSocketStream<TcpStream>;
+
+pub(crate) async fn open(cluster: &TestCluster) -> Feed {
     let address = cluster.auth_address();
     let mut request = format!("ws://{address}/ws/events").into_client_request().unwrap();
     request.headers_mut().insert("Authorization", cluster.basic_auth().parse().unwrap());
@@ -23,7 +26,7 @@ async fn open(cluster: &TestCluster) -> WebSocketStream<TcpStream> {
     within("an upgrade", client_async(request, stream)).await.unwrap().0
 }
 
-async fn next(feed: &mut WebSocketStream<TcpStream>) -> Value {
+pub(crate) async fn next(feed: &mut Feed) -> Value {
     let text = async {
         loop {
             match feed.next().await.expect("an open feed").expect("an open feed") {

@@ -11,8 +11,9 @@
 //! - Limits: [`limits`], [`peer_limits`], [`table_shares`], [`load_budgets`], [`abuse`],
 //!   [`redis_traffic`], [`data_retention`]
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
-//!   [`partial_failure`]
-//! - Operation: [`boot`], [`configuration`], [`reload`], [`event_feed`], [`usage`], [`webhooks`]
+//!   [`redis_refusals`], [`partial_failure`]
+//! - Operation: [`boot`], [`configuration`], [`reload`], [`event_feed`], [`usage`], [`webhooks`],
+//!   [`hanging_dependencies`], [`shared_redis`]
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -74,6 +75,7 @@ mod delivery;
 mod drain;
 mod event_feed;
 mod handle_authority;
+mod hanging_dependencies;
 mod leaked_api_key;
 mod limits;
 mod load_budgets;
@@ -88,6 +90,7 @@ mod policy;
 mod presence;
 mod redis_failover;
 mod redis_outage;
+mod redis_refusals;
 mod redis_traffic;
 mod refusals;
 mod reload;
@@ -95,6 +98,7 @@ mod resume;
 mod return_attempts;
 mod rooms;
 mod sanctions;
+mod shared_redis;
 mod signing_keys;
 mod store_authority;
 mod table_shares;

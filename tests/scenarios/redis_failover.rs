@@ -7,11 +7,23 @@ use serde_json::json;
 use signalbox_protocol::id::RoomId;
 use signalbox_redis::redis_keys::partition_of_room;
 use signalbox_tests::{
-    checker::check, cluster::Settings, fleet::Fleet, fleet_store::FleetStore, history::RunRecord,
-    peer::TestConnection, swarm::Swarm, token::TokenBuilder,
+    checker::check,
+    cluster::{Settings, StoreKind, TestCluster},
+    fleet::Fleet,
+    fleet_store::FleetStore,
+    history::RunRecord,
+    http::Request,
+    net::{eventually, free_address},
+    peer::TestConnection,
+    proxy::FaultProxy,
+    redis_security::RedisSecurity,
+    redis_server::RedisServer,
+    swarm::Swarm,
+    token::TokenBuilder,
 };
+use tokio::time::timeout;
 
-use crate::node_death::plan;
+use crate::{event_feed, node_death::plan};
 
 const SETTINGS: Settings<'static> = &[
     ("TIMING__RESUME_WINDOW", "10s"),
@@ -105,4 +117,56 @@ async fn moving_slots_leaves_no_silent_gap() {
         }
     })
     .await;
+}
+
+/// The address of a single Redis leads to another master, and the old server lives on as its replica.
+/// The auth service uses pooled connections for refresh tokens, and a subscription for the feed.
+#[tokio::test]
+async fn both_services_follow_the_address_of_redis_to_another_master() {
+    let security = RedisSecurity::none();
+    let old = RedisServer::start(free_address(), &security, &[]).await;
+    let new = RedisServer::start(free_address(), &security, &[]).await;
+    let front = FaultProxy::start(old.address).await;
+    let env = [("REDIS_URL".to_owned(), format!("redis://{}/0", front.address))];
+    let cluster = TestCluster::start_with(StoreKind::Redis(1), &[], &env).await;
+    let request_token = async || {
+        let body = json!({"room": "r", "user": "alice", "refresh": true});
+        cluster.api("POST", "/auth/token", &body).await.status
+    };
+    for _ in 0..4 {
+        assert_eq!(request_token().await, 200);
+    }
+    new.run_text::<()>(&format!("REPLICAOF 127.0.0.1 {}", old.address.port())).await;
+    eventually("the replica follows", async || {
+        (new.replication_info("master_link_status").await? == "up").then_some(())
+    })
+    .await;
+
+    new.run_text::<()>("REPLICAOF NO ONE").await;
+    old.run_text::<()>(&format!("REPLICAOF 127.0.0.1 {}", new.address.port())).await;
+    front.set_upstream(new.address);
+    eventually("the auth service writes to the new master, on each of its connections", async || {
+        for _ in 0..8 {
+            if request_token().await != 200 {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    let mut feed = event_feed::open(&cluster).await;
+    eventually("a peer joins", async || {
+        let ready = Request::get("/health/ready").send(cluster.nodes[0].address).await;
+        (ready.status == 200).then_some(())
+    })
+    .await;
+    // An event that comes before the new subscription is lost.
+    let mut rooms = 0;
+    eventually("an event arrives", async || {
+        rooms += 1;
+        cluster.room(&format!("r{rooms}")).join("alice").await.leave().await;
+        timeout(Duration::from_millis(200), event_feed::next(&mut feed)).await.ok()
+    })
+    .await;
+    cluster.assert_clean_logs();
 }

@@ -111,9 +111,12 @@ impl TestCluster {
     }
 
     async fn start_over_redis(&mut self, nodes: usize) {
-        let redis = TestRedis::start().await;
-        self.env.push(("REDIS_URL".to_owned(), redis.url()));
-        self.redis = Some(redis);
+        // A test that shares one Redis between deployments names it.
+        if !self.env.iter().any(|(name, _)| name == "REDIS_URL") {
+            let redis = TestRedis::start().await;
+            self.env.push(("REDIS_URL".to_owned(), redis.url()));
+            self.redis = Some(redis);
+        }
         self.auth = Some(Process::start("auth-service", &self.env).await);
         for _ in 0..nodes {
             self.add_node().await;

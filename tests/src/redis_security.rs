@@ -32,6 +32,8 @@ struct AclPasswords {
     auth: String,
     admin: String,
     watcher: String,
+    /// What stands before each name in the rules: `redis.prefix` and a colon, or nothing.
+    prefix: String,
 }
 
 impl RedisSecurity {
@@ -57,12 +59,14 @@ impl RedisSecurity {
 
     /// The users of the shipped ACL, and an administrator for the test.
     pub fn acl() -> Self {
-        let passwords = AclPasswords {
-            signal: random_hex(),
-            auth: random_hex(),
-            admin: random_hex(),
-            watcher: random_hex(),
-        };
+        Self::acl_with_prefix("")
+    }
+
+    /// The users of the shipped ACL for a deployment with this `redis.prefix`.
+    pub fn acl_with_prefix(prefix: &str) -> Self {
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}:") };
+        let [signal, auth, admin, watcher] = [random_hex(), random_hex(), random_hex(), random_hex()];
+        let passwords = AclPasswords { signal, auth, admin, watcher, prefix };
         Self { passwords: Some(Arc::new(passwords)), ..Self::none() }
     }
 
@@ -109,6 +113,7 @@ impl RedisSecurity {
 
     /// The settings of a service for these servers.
     pub fn settings(&self) -> config::RedisSettings {
+        let prefix = self.passwords.as_ref().map_or("", |passwords| passwords.prefix.trim_end_matches(':'));
         let client_file = |name: &str| {
             let pki = self.pki.as_ref().filter(|_| self.needs_client_certificate)?;
             Some(pki.file(name))
@@ -117,6 +122,7 @@ impl RedisSecurity {
             ca_file: self.ca_file(),
             cert_file: client_file("client.crt"),
             key_file: client_file("client.key"),
+            prefix: prefix.to_owned(),
             ..config::RedisSettings::default()
         }
     }
@@ -227,7 +233,9 @@ impl AclPasswords {
             .collect();
         let rules = rules
             .replace("#@SIGNAL@", &format!(">{}", self.signal))
-            .replace("#@AUTH@", &format!(">{}", self.auth));
+            .replace("#@AUTH@", &format!(">{}", self.auth))
+            .replace("~sb:", &format!("~{}sb:", self.prefix))
+            .replace("&sb:", &format!("&{}sb:", self.prefix));
         format!("{rules}user admin on >{} ~* &* +@all\n", self.admin)
     }
 }

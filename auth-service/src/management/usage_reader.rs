@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use redis::FromRedisValue as _;
-use signalbox_redis::{RedisClient, RedisUnavailable, redis_keys};
+use signalbox_redis::{KeyCommand, RedisClient, RedisCommand, RedisUnavailable, redis_keys};
 use signalbox_rooms::usage::{DayUsage, MemoryUsageStore, UtcDay};
 
 /// Where the usage is stored.
@@ -31,9 +31,8 @@ impl UsageReader {
             Self::None => Ok(DayUsage::default()),
             Self::Redis(client) => {
                 let key = redis_keys::usage_key(&day.to_string());
-                let mut cmd = redis::cmd("HGETALL");
-                cmd.arg(&key);
-                let reply = client.run_pooled_command(&key, &cmd).await?;
+                let read = KeyCommand::new(RedisCommand::HGetAll, key);
+                let reply = client.run_pooled_command(&read).await?;
                 let fields =
                     Vec::<(String, String)>::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
                 Ok(DayUsage::from_fields(&fields))

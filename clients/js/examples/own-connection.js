@@ -48,13 +48,7 @@ function connect({ peerId, polite }) {
   pc.ontrack = ({ streams: [stream] }) => (video.srcObject = stream);
   pc.onconnectionstatechange = () => pc.connectionState === 'failed' && pc.restartIce();
   if (!polite) addTracks();
-  const close = () => {
-    pc.close();
-    video.remove();
-    if (connections.get(peerId) === connection) connections.delete(peerId);
-  };
-  const connection = { receive, restart, close };
-  connections.set(peerId, connection);
+  connections.set(peerId, { receive, restart, close: () => (pc.close(), video.remove(), connections.delete(peerId)) });
 }
 
 function connectAll(peers) {
@@ -65,18 +59,13 @@ function connectAll(peers) {
 // A new peer: at first, and after a resume was impossible. A detached peer is in `peers` too: an
 // offer waits until it resumes, and `peer-left` follows if it does not.
 client.on('joined', ({ peers }) => connectAll(peers));
-// A peer that is known already has come back after the server had lost its state.
-client.on('peer-joined', (peer) => (connections.has(peer.peerId) ? connections.get(peer.peerId).restart() : connect(peer)));
+client.on('peer-joined', (peer) => connections.has(peer.peerId) || connect(peer));
 client.on('peer-left', ({ peerId }) => connections.get(peerId)?.close());
 for (const type of ['offer', 'answer', 'candidate']) client.on(type, (frame) => void connections.get(frame.from)?.receive(frame));
-// Without `recovered`, frames may be lost, so the two sides may have different descriptions. A peer
-// that is missing may come back in a moment.
+// Without `recovered`, frames may be lost, so the two sides may have different descriptions.
 client.on('resumed', ({ recovered }) => {
   if (recovered) return;
-  for (const [peerId, connection] of connections) {
-    if (client.peers.has(peerId)) connection.restart();
-    else setTimeout(() => client.peers.has(peerId) || connection.close(), 5_000);
-  }
+  for (const [peerId, connection] of connections) (client.peers.has(peerId) ? connection.restart : connection.close)();
   for (const peer of client.peers.values()) if (!connections.has(peer.peerId)) connect(peer);
 });
 addEventListener('pagehide', () => client.leave());

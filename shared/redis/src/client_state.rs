@@ -8,11 +8,18 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
+use redis::RedisError;
 use tokio::sync::watch;
 
 use crate::{
-    interruption_clock::InterruptionClock, redis_address::RedisAddress, redis_error::RedisStartError,
-    redis_script::ScriptRegistry, redis_target::RedisTarget, redis_topology::RedisTopology,
+    interruption_clock::InterruptionClock,
+    redis_address::RedisAddress,
+    redis_error::RedisStartError,
+    redis_namespace::RedisNamespace,
+    redis_script::ScriptRegistry,
+    redis_target::RedisTarget,
+    redis_topology::RedisTopology,
+    refusal_log::{Refusal, RefusalLog},
     shard_map::partition_slot,
 };
 
@@ -23,6 +30,7 @@ pub(crate) type InterruptionListener = dyn Fn(&[usize]) + Send + Sync;
 pub(crate) struct ClientState {
     pub(crate) topology: RedisTopology,
     pub(crate) scripts: ScriptRegistry,
+    pub(crate) refusals: RefusalLog,
     /// Changes with each new connection, problem or map, so that a start can wait.
     changes: watch::Sender<()>,
     /// Whether every master was connected once.
@@ -40,6 +48,7 @@ impl ClientState {
         Self {
             topology: RedisTopology::new(target),
             scripts: ScriptRegistry::default(),
+            refusals: RefusalLog::default(),
             changes: watch::Sender::default(),
             has_started: AtomicBool::new(false),
             last_problem: Mutex::default(),
@@ -51,6 +60,18 @@ impl ClientState {
 
     pub(crate) fn target(&self) -> &RedisTarget {
         self.topology.target()
+    }
+
+    pub(crate) fn names(&self) -> &RedisNamespace {
+        &self.target().names
+    }
+
+    /// Explains an error of the driver to the operator, and records it if a server refuses requests.
+    pub(crate) fn explain_error(&self, address: &RedisAddress, error: &RedisError) -> RedisStartError {
+        if let Some(refusal) = Refusal::from_driver_error(error) {
+            self.refusals.record(address, refusal);
+        }
+        RedisStartError::from_driver_error(address, error)
     }
 
     pub(crate) fn has_started(&self) -> bool {

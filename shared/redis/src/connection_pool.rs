@@ -4,9 +4,12 @@
 //! request at a time, so a long reply does not hold up the messages on the shared connection. Must
 //! not: open a connection outside the client's thread; a worker that stops would close it.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
-use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, PoolError, Runtime};
+use deadpool_redis::{Connection, Hook, HookError, Manager, Metrics, Pool, PoolError, Runtime};
 use futures_util::FutureExt as _;
 use redis::{RedisResult, aio::MultiplexedConnection};
 
@@ -22,7 +25,10 @@ const POOL_SIZE: usize = 16;
 /// See the module.
 pub(crate) struct ConnectionPool {
     pool: Pool,
+    client: Arc<ClientState>,
     runtime: tokio::runtime::Handle,
+    /// Older connections are not used again. A std mutex: held to read or replace the time.
+    oldest_usable: Arc<Mutex<Instant>>,
 }
 
 impl ConnectionPool {
@@ -47,6 +53,12 @@ impl ConnectionPool {
             let state = state.clone();
             async move { prepare_connection(&state, connection).await }.boxed()
         });
+        let oldest_usable = Arc::new(Mutex::new(Instant::now()));
+        let oldest = oldest_usable.clone();
+        let check_age = Hook::sync_fn(move |_, metrics: &Metrics| {
+            let is_usable = metrics.created >= *oldest.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_usable { Ok(()) } else { Err(HookError::message("it may lead to another server")) }
+        });
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
@@ -54,9 +66,19 @@ impl ConnectionPool {
             .create_timeout(deadline)
             .recycle_timeout(deadline)
             .post_create(prepare)
+            .pre_recycle(check_age)
             .build()
             .map_err(|error| explain(error.to_string()))?;
-        Ok(Self { pool, runtime: runtime.clone() })
+        Ok(Self { pool, client: client.clone(), runtime: runtime.clone(), oldest_usable })
+    }
+
+    /// Replaces all connections: the address leads to another server now, or the server was lost. A
+    /// server that has become a replica keeps its connections open and answers on them.
+    pub(crate) fn replace_connections(&self) {
+        let oldest = Instant::now();
+        *self.oldest_usable.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
+        // Those that are in use are dropped before their next use.
+        self.pool.retain(|_, metrics| metrics.created >= oldest);
     }
 
     /// A connection to a master, with the scripts loaded. It returns to the pool when it is
@@ -72,7 +94,7 @@ impl ConnectionPool {
         match self.runtime.spawn(async move { pool.get().await }).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)))) => {
-                Err(RedisStartError::from_driver_error(address, &error))
+                Err(self.client.explain_error(address, &error))
             }
             Ok(Err(error)) => Err(RedisStartError::NoAnswer(error.to_string())),
             Err(_) => Err(RedisStartError::NoAnswer("the store's thread has stopped".to_owned())),
@@ -85,7 +107,7 @@ impl ConnectionPool {
     }
 }
 
-/// Checks that the server is a master, and loads the scripts.
+/// Checks that the server is a master and permits what the pool sends, and loads the scripts.
 async fn prepare_connection(
     client: &ClientState,
     connection: &mut MultiplexedConnection,
@@ -94,5 +116,8 @@ async fn prepare_connection(
     if !server_info::is_master(&info.map_err(HookError::Backend)?) {
         return Err(HookError::message("it is a replica"));
     }
+    // The pool sends UNWATCH before it uses a connection again. Without the permission it would open
+    // a connection for each request.
+    redis::cmd("UNWATCH").exec_async(connection).await.map_err(HookError::Backend)?;
     load_scripts(connection, &client.scripts.scripts_after(0)).await.map_err(HookError::Backend)
 }

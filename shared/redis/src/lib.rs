@@ -6,8 +6,12 @@
 //!   and reply
 //! - [`RedisStartError`], [`RedisUnavailable`], [`RequestFailure`]: errors
 //! - [`MemoryLevel`]: how full the memory of a server is
-//! - [`redis_keys`]: all keys and topics
-//! - `redis_shard`: the masters with their connections; `connection_pool`: pooled connections
+//! - [`redis_keys`]: all keys and topics; [`RedisNamespace`]: their names in a shared Redis
+//! - [`KeyCommand`]: a command on one key; [`RedisCommand`]: the table of commands in use, whose
+//!   permissions `permission_check` tries
+//! - [`RefusalCode`]: what servers refuse; `refusal_log` keeps it
+//! - `redis_shards`: the masters; `redis_shard`: one with its connections; `connection_pool`: pooled
+//!   connections
 //! - `redis_topology`: the masters of the slots; `master_finder` asks servers for them, and
 //!   `shard_map` is one answer
 //! - `redis_target`: the URL, and how a connection is opened; `server_info`: what a server must be
@@ -22,14 +26,19 @@ mod interruption_clock;
 mod jitter;
 mod master_finder;
 mod memory_level;
+mod permission_check;
 mod redis_address;
 mod redis_client;
+mod redis_command;
 mod redis_error;
 pub mod redis_keys;
+mod redis_namespace;
 mod redis_script;
 mod redis_shard;
+mod redis_shards;
 mod redis_target;
 mod redis_topology;
+mod refusal_log;
 mod runtime_thread;
 mod server_info;
 mod shard_map;
@@ -38,5 +47,8 @@ pub use interruption_clock::InterruptionClock;
 pub use memory_level::MemoryLevel;
 pub use redis_address::RedisAddress;
 pub use redis_client::{RedisClient, ReplyReader, ScriptCall, TopicListener, TopicProbe, value_text};
+pub use redis_command::{CommandSubject, KeyCommand, RedisCommand};
 pub use redis_error::{RedisStartError, RedisUnavailable, RequestFailure};
+pub use redis_namespace::RedisNamespace;
 pub use redis_script::RedisScript;
+pub use refusal_log::RefusalCode;

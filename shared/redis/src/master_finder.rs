@@ -40,11 +40,15 @@ pub(crate) enum RedisMode {
     Cluster,
 }
 
+/// A connection is kept for this long. After that a new one follows an address that leads to another
+/// server now.
+const CONNECTION_LIFE: Duration = Duration::from_secs(10);
+
 /// See the module. Keeps the connections between two questions.
 pub(crate) struct MasterFinder {
     target: RedisTarget,
-    // A std mutex: held for one map operation.
-    connections: Mutex<HashMap<RedisAddress, MultiplexedConnection>>,
+    // A std mutex: held for one map operation. With the time at which each was opened.
+    connections: Mutex<HashMap<RedisAddress, (MultiplexedConnection, Instant)>>,
     /// The epoch of the master that the Sentinels named last.
     sentinel_epoch: AtomicU64,
 }
@@ -145,7 +149,14 @@ impl MasterFinder {
         let mut question = redis::pipe();
         question.add_command(server_info::replication_command());
         match timeout(ANSWER_TIMEOUT, self.ask_node::<(String,)>(address, false, &question)).await {
-            Ok(Ok((info,))) => Ok(server_info::is_master(&info)),
+            Ok(Ok((info,))) => {
+                let is_master = server_info::is_master(&info);
+                if !is_master {
+                    // The next question asks the server to which the address leads then.
+                    self.kept_connections().remove(address);
+                }
+                Ok(is_master)
+            }
             Ok(Err(error)) => Err(RedisStartError::from_driver_error(address, &error)),
             Err(_) => Err(RedisStartError::NoAnswer(format!("{address} did not answer in time"))),
         }
@@ -217,24 +228,30 @@ impl MasterFinder {
         sentinel: bool,
         question: &Pipeline,
     ) -> RedisResult<T> {
-        let kept = self.kept_connections().get(address).cloned();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None if sentinel => self.target.open_sentinel(address).await?,
-            None => self.target.open_for_commands(address).await?,
-        };
         // Removed while it is in use: a connection that hangs is dropped with the question.
-        self.kept_connections().remove(address);
+        let kept = self.kept_connections().remove(address);
+        let (mut connection, opened_at) = match kept.filter(|(_, at)| at.elapsed() < CONNECTION_LIFE) {
+            Some(kept) => kept,
+            None if sentinel => (self.target.open_sentinel(address).await?, Instant::now()),
+            None => (self.target.open_for_commands(address).await?, Instant::now()),
+        };
         let count = question.cmd_iter().count();
         let answers = connection.send_packed_commands(question, 0, count).await?;
         // A refusal is the whole outcome, and it names the missing permission.
         let answers = answers.into_iter().map(Value::extract_error).collect::<RedisResult<_>>()?;
         let answer = redis::from_redis_value(Value::Array(answers))?;
-        self.kept_connections().insert(address.clone(), connection);
+        self.kept_connections().insert(address.clone(), (connection, opened_at));
         Ok(answer)
     }
 
-    fn kept_connections(&self) -> std::sync::MutexGuard<'_, HashMap<RedisAddress, MultiplexedConnection>> {
+    /// Closes the connections that are kept for the next question.
+    pub(crate) fn close_connections(&self) {
+        self.kept_connections().clear();
+    }
+
+    fn kept_connections(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<RedisAddress, (MultiplexedConnection, Instant)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 use std::{error::Error as _, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
+use signalbox_protocol::problem::Problem;
 
 use crate::redis_address::RedisAddress;
 
@@ -77,6 +78,16 @@ pub enum RedisStartError {
     /// The server is not of the kind that the URL names.
     #[error("{0}")]
     WrongServer(String),
+    /// The server answers and refuses requests.
+    #[error("Redis at {address} refuses requests with {code}: {reason}")]
+    Refuses {
+        /// The server.
+        address: RedisAddress,
+        /// Redis' own code.
+        code: String,
+        /// What it means.
+        reason: String,
+    },
     /// The thread could not be started.
     #[error("cannot start the store's thread: {0}")]
     Thread(String),
@@ -85,7 +96,16 @@ pub enum RedisStartError {
 impl RedisStartError {
     /// Whether an operator must change something: waiting does not help.
     pub fn needs_operator(&self) -> bool {
-        !matches!(self, Self::NoAnswer(_))
+        !matches!(self, Self::NoAnswer(_) | Self::Refuses { .. })
+    }
+
+    /// The answer of `/health/ready`: 503 `unavailable`.
+    pub fn to_problem(&self) -> Problem {
+        let detail = match self {
+            Self::NoAnswer(reason) => format!("Redis does not answer: {reason}"),
+            error => error.to_string(),
+        };
+        Problem::new(503, "unavailable", detail)
     }
 
     /// Explains an error of the driver to the operator.
@@ -131,7 +151,7 @@ pub(crate) fn describe_error(error: &RedisError) -> String {
 }
 
 /// The permission that a NOPERM reply names. The reply quotes a command, but no key and no channel.
-fn missing_permission(detail: &str) -> String {
+pub(crate) fn missing_permission(detail: &str) -> String {
     match detail.split('\'').nth(1) {
         Some(command) => format!("+{command}"),
         None if detail.contains("channel") => {

@@ -1,7 +1,8 @@
 //! All Redis keys and topics.
 //!
 //! Owns: the partition of a room, the name of each key, and which service may use it. Must not:
-//! talk to Redis. Next: `rooms/src/store/redis` writes most keys, each with a TTL.
+//! talk to Redis, or know the prefix of a deployment: the client puts it before each name
+//! (`redis_namespace`). Next: `rooms/src/store/redis` writes most keys, each with a TTL.
 //!
 //! A name begins with its kind ([`KeyKind`], [`TopicKind`]), because the users of Redis are limited
 //! by the beginning of names (`deploy/redis/users.acl.template`). `sb:a:` is for the auth service
@@ -241,6 +242,21 @@ impl TopicKind {
     fn topic_in(self, p: usize) -> String {
         format!("{}{{{}}}", self.prefix(), HASH_TAGS[p])
     }
+}
+
+/// A kind that both services read and write, with values of this type, and a key of this kind that
+/// holds nothing.
+pub(crate) fn sample_key(value_type: ValueType) -> (KeyKind, String) {
+    let is_shared = |kind: &KeyKind| RedisUser::ALL.iter().all(|user| kind.access(*user) == BOTH);
+    let mut kinds = KeyKind::ALL.iter().copied().filter(|kind| kind.value_type() == value_type);
+    let kind = kinds.find(is_shared).unwrap_or(KeyKind::Room);
+    let key = if kind.prefix().ends_with(':') { kind.key_in(0) } else { kind.prefix().to_owned() };
+    (kind, key)
+}
+
+/// A topic of this kind that nothing subscribes to.
+pub(crate) fn sample_topic(kind: TopicKind) -> String {
+    format!("{}:-", kind.topic_in(0))
 }
 
 /// The room hash: instance, replication id, version, members and their counters. TTL: the longest

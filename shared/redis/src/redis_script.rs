@@ -3,10 +3,15 @@
 //! Owns: the text of a script, its hash, and which scripts a client loads on a new connection. Must
 //! not: know a key or an argument. Next: `redis_client/redis_request.rs` runs a script.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 use futures_util::future::try_join_all;
 use redis::{RedisResult, Script, aio::MultiplexedConnection};
+
+use crate::redis_command::{RedisCommand, names_in_lua};
 
 /// A Lua script of this process: a `static` in the module that calls it.
 ///
@@ -55,6 +60,31 @@ impl RedisScript {
         self.driver.get_or_init(|| Script::new(&self.text()))
     }
 
+    /// The commands that the script calls. A command that is not in the table of commands is a fault
+    /// of the program: no start would check its permission.
+    pub(crate) fn commands(&self) -> Vec<RedisCommand> {
+        let texts = names_in_lua(self.common).chain(names_in_lua(self.own));
+        let find = |name: &str| {
+            let command = RedisCommand::from_name(name);
+            debug_assert!(command.is_some(), "{name} is not in the table of commands");
+            command
+        };
+        texts.filter_map(find).collect()
+    }
+
+    /// The permissions of the commands in the line that an error of this script names, like
+    /// `+hset`. `None` if it names no line with a command.
+    pub(crate) fn permissions_at_error(&self, details: &str) -> Option<String> {
+        let (_, after) = details.split_once("user_script:")?;
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let line: usize = after[..digits].parse().ok()?;
+        let text = self.text();
+        let names: Vec<_> = names_in_lua(text.lines().nth(line.checked_sub(1)?)?)
+            .map(|name| format!("+{}", name.to_ascii_lowercase()))
+            .collect();
+        if names.is_empty() { None } else { Some(names.join(" or ")) }
+    }
+
     fn text(&self) -> String {
         let first_line = match self.flags {
             None => String::new(),
@@ -95,6 +125,13 @@ impl ScriptRegistry {
         }
     }
 
+    /// The commands of all scripts, and those that every process sends directly.
+    pub(crate) fn commands(&self) -> BTreeSet<RedisCommand> {
+        let direct = RedisCommand::ALL.iter().copied().filter(|command| command.is_direct());
+        let scripts = self.scripts_after(0);
+        scripts.iter().flat_map(|script| script.commands()).chain(direct).collect()
+    }
+
     /// The number of scripts. The list only grows.
     pub(crate) fn count(&self) -> usize {
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -127,6 +164,18 @@ mod tests {
             ["EVALSHA", "EVALSHA", "EVALSHA_RO"]
         );
         assert_eq!(FLAGGED.hash(), Script::new(&FLAGGED.text()).get_hash());
+    }
+
+    #[test]
+    fn an_error_is_traced_to_the_commands_of_its_line() {
+        static SCRIPT: RedisScript =
+            RedisScript::new("local one = 1\nreturn redis.call('HSET', KEYS[1], 'f', one)")
+                .with_common("local key = KEYS[1]")
+                .with_flags("allow-oom");
+        assert_eq!(SCRIPT.commands(), [RedisCommand::HSet]);
+        let at = |line| SCRIPT.permissions_at_error(&format!("denied script: 2f0a, on @user_script:{line}."));
+        assert_eq!((at(4).as_deref(), at(3), at(99)), (Some("+hset"), None, None));
+        assert_eq!(SCRIPT.permissions_at_error("denied"), None);
     }
 
     #[test]

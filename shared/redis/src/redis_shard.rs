@@ -1,20 +1,19 @@
-//! The masters of a deployment, each with its connections.
+//! One master of a deployment, with its connections.
 //!
-//! Owns: for each master one shared connection, which is checked and opened again when it is lost,
-//! and one pool; and the table from a slot to its master. Must not: send a request of a caller; see
-//! `redis_client/redis_request.rs`. Next: `client_state` for what all masters of a client share.
+//! Owns: one shared connection, which is checked and opened again when it is lost, and one pool. Must
+//! not: send a request of a caller; see `redis_client/redis_request.rs`. Next: `client_state` for what
+//! all masters of a client share.
 
 use std::{
-    collections::HashMap,
     ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisError, Value, aio::MultiplexedConnection};
 use signalbox_protocol::clock;
 use tokio::{
     runtime::Handle,
@@ -27,15 +26,23 @@ use crate::{
     connection_pool::ConnectionPool,
     jitter::with_jitter,
     memory_level::{MemoryLevel, used_percent},
+    permission_check::find_missing_permissions,
     redis_address::RedisAddress,
     redis_error::{RedisStartError, RedisUnavailable, RequestFailure},
-    redis_script::load_scripts,
+    redis_script::{RedisScript, load_scripts},
+    refusal_log::Refusal,
     server_info,
-    shard_map::ShardMap,
 };
 
 /// Between two checks of a connection without requests.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two full checks of a server, on a new connection. While a server refuses requests, there
+/// is one with each check of its connection.
+const FULL_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A script that could write and does not: a server that refuses writes refuses it.
+static PROBE_WRITES: RedisScript = RedisScript::new("return 1").with_flags("");
 
 /// Between two looks at the memory of a server. A few clients can fill a quarter of a small server
 /// in a second.
@@ -52,112 +59,6 @@ const TOPOLOGY_REFRESH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The first wait before another attempt to connect. It doubles up to `redis.reconnect`.
 const FIRST_RECONNECT_WAIT: Duration = Duration::from_millis(50);
-
-/// All masters of one client.
-pub(crate) struct RedisShards {
-    client: Arc<ClientState>,
-    runtime: Handle,
-    // A std mutex: held for one look-up or one replacement.
-    table: Mutex<ShardTable>,
-}
-
-#[derive(Default)]
-struct ShardTable {
-    by_address: HashMap<RedisAddress, Arc<RedisShard>>,
-    /// For each slot an index into `masters`, or a number beyond its end.
-    slots: Vec<u16>,
-    /// `None` for a master without a slot.
-    masters: Vec<Option<Arc<RedisShard>>>,
-    is_complete: bool,
-}
-
-impl ShardTable {
-    fn shard_of_slot(&self, slot: u16) -> Option<&Arc<RedisShard>> {
-        self.masters.get(usize::from(*self.slots.get(usize::from(slot))?))?.as_ref()
-    }
-}
-
-impl RedisShards {
-    pub(crate) fn new(client: Arc<ClientState>, runtime: Handle) -> Self {
-        Self { client, runtime, table: Mutex::default() }
-    }
-
-    fn table(&self) -> MutexGuard<'_, ShardTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The master of a slot. `None` until Redis first answered.
-    pub(crate) fn shard_of_slot(&self, slot: u16) -> Option<Arc<RedisShard>> {
-        self.table().shard_of_slot(slot).cloned()
-    }
-
-    /// The master at an address, which may be new: a server redirects to it.
-    pub(crate) fn shard_at(&self, address: &RedisAddress) -> Arc<RedisShard> {
-        self.shard_in(&mut self.table(), address)
-    }
-
-    fn shard_in(&self, table: &mut ShardTable, address: &RedisAddress) -> Arc<RedisShard> {
-        if let Some(shard) = table.by_address.get(address) {
-            return shard.clone();
-        }
-        let shard = Arc::new(RedisShard::new(self.client.clone(), address.clone(), &self.runtime));
-        table.by_address.insert(address.clone(), shard.clone());
-        self.runtime.spawn(run_shard(shard.clone()));
-        shard
-    }
-
-    /// Connects to new masters, and closes the connections to those that are none now.
-    pub(crate) fn apply_map(&self, map: &ShardMap) {
-        let mut table = self.table();
-        let masters: Vec<_> = map
-            .indexed_masters()
-            .map(|(address, has_slot)| has_slot.then(|| self.shard_in(&mut table, address)))
-            .collect();
-        table.by_address.retain(|_, shard| {
-            let stays = masters.iter().flatten().any(|master| Arc::ptr_eq(master, shard));
-            if !stays {
-                shard.retire();
-            }
-            stays
-        });
-        table.slots = map.slots().to_vec();
-        table.masters = masters;
-        table.is_complete = map.is_complete();
-    }
-
-    /// Whether every partition has a master and every master is connected.
-    pub(crate) fn are_connected(&self) -> bool {
-        let table = self.table();
-        table.is_complete && table.masters.iter().flatten().all(|shard| shard.is_connected())
-    }
-
-    /// Whether every master is connected and has all announced scripts.
-    pub(crate) fn are_prepared(&self) -> bool {
-        self.are_connected() && self.table().masters.iter().flatten().all(|shard| shard.has_all_scripts())
-    }
-
-    /// Whether the master of a slot is connected.
-    pub(crate) fn is_slot_connected(&self, slot: u16) -> bool {
-        self.table().shard_of_slot(slot).is_some_and(|shard| shard.is_connected())
-    }
-
-    /// How full the memory of the master of a slot is.
-    pub(crate) fn memory_level_of_slot(&self, slot: u16) -> MemoryLevel {
-        self.table().shard_of_slot(slot).map_or(MemoryLevel::Normal, |shard| shard.memory_level())
-    }
-
-    /// How full the memory of the fullest master is.
-    pub(crate) fn highest_memory_level(&self) -> MemoryLevel {
-        let table = self.table();
-        let levels = table.masters.iter().flatten().map(|shard| shard.memory_level());
-        levels.max().unwrap_or(MemoryLevel::Normal)
-    }
-
-    /// Checks all connections now, and loads the scripts that are missing.
-    pub(crate) fn request_checks(&self) {
-        self.table().by_address.values().for_each(|shard| shard.request_check());
-    }
-}
 
 #[derive(Clone)]
 enum ConnectionState {
@@ -176,6 +77,19 @@ struct OpenedConnection {
     /// The server's clock minus the clock of this machine, in milliseconds.
     clock_offset_ms: i64,
     scripts: usize,
+    /// Whether the server refuses no request that was tried.
+    accepts_requests: bool,
+}
+
+/// What a full check has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FullCheck {
+    /// The server of the shared connection.
+    SameServer,
+    /// A master with another history of writes.
+    OtherServer,
+    /// No server could be asked.
+    Unknown,
 }
 
 /// Which connection a request uses.
@@ -230,7 +144,7 @@ pub(crate) struct RedisShard {
 }
 
 impl RedisShard {
-    fn new(client: Arc<ClientState>, address: RedisAddress, runtime: &Handle) -> Self {
+    pub(crate) fn new(client: Arc<ClientState>, address: RedisAddress, runtime: &Handle) -> Self {
         Self {
             pool: ConnectionPool::new(&client, &address, runtime),
             address,
@@ -244,15 +158,15 @@ impl RedisShard {
         }
     }
 
-    fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         matches!(*self.state.borrow(), ConnectionState::Connected(_))
     }
 
-    fn memory_level(&self) -> MemoryLevel {
+    pub(crate) fn memory_level(&self) -> MemoryLevel {
         MemoryLevel::from_number(self.memory_level.load(Ordering::Relaxed))
     }
 
-    fn has_all_scripts(&self) -> bool {
+    pub(crate) fn has_all_scripts(&self) -> bool {
         self.loaded_scripts.load(Ordering::Acquire) >= self.client.scripts.count()
     }
 
@@ -296,8 +210,15 @@ impl RedisShard {
         self.check_requested.notify_one();
     }
 
+    /// Opens new pooled connections before the next requests.
+    pub(crate) fn replace_pooled_connections(&self) {
+        if let Ok(pool) = &self.pool {
+            pool.replace_connections();
+        }
+    }
+
     /// Ends the task of this master and closes its connections.
-    fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         self.check_requested.notify_one();
         if let Ok(pool) = &self.pool {
@@ -309,9 +230,18 @@ impl RedisShard {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// Opens a connection to a master, loads the scripts and compares the clocks.
+    /// Explains an error of the driver, and records it if the server refuses requests.
+    pub(crate) fn explain_error(&self, error: &RedisError) -> RedisStartError {
+        self.client.explain_error(&self.address, error)
+    }
+
+    pub(crate) fn has_history(&self, replication_id: &str) -> bool {
+        *self.replication_id.lock().unwrap_or_else(PoisonError::into_inner) == replication_id
+    }
+
+    /// Opens a connection to a master, loads the scripts, tries the commands and compares the clocks.
     async fn open_connection(&self) -> Result<OpenedConnection, RedisStartError> {
-        let explain = |error: RedisError| RedisStartError::from_driver_error(&self.address, &error);
+        let explain = |error: RedisError| self.explain_error(&error);
         let mut connection = self.client.target().open_for_commands(&self.address).await.map_err(explain)?;
         let info = server_info::load_info(&mut connection).await.map_err(explain)?;
         if !server_info::is_master(&info) {
@@ -320,16 +250,62 @@ impl RedisShard {
         let scripts = self.client.scripts.scripts_after(0);
         load_scripts(&connection, &scripts).await.map_err(explain)?;
         // Finds a missing permission now and not at the first call. This script does not exist.
-        let unknown = redis::cmd("EVALSHA").arg("0".repeat(40)).arg(0).exec_async(&mut connection).await;
-        if let Err(error) = unknown
-            && error.code() != Some("NOSCRIPT")
-        {
-            return Err(explain(error));
+        for command in ["EVALSHA", "EVALSHA_RO"] {
+            let unknown = redis::cmd(command).arg("0".repeat(40)).arg(0).exec_async(&mut connection).await;
+            if let Err(error) = unknown
+                && error.code() != Some("NOSCRIPT")
+            {
+                return Err(explain(error));
+            }
+        }
+        if self.client.topology.current_map().is_cluster() {
+            // Sent while a slot moves. It changes only the next command, which this is for.
+            redis::cmd("ASKING").exec_async(&mut connection).await.map_err(explain)?;
         }
         let (seconds, micros): (i64, i64) =
             redis::cmd("TIME").query_async(&mut connection).await.map_err(explain)?;
         let clock_offset_ms = seconds * 1_000 + micros / 1_000 - clock::now_ms() as i64;
-        Ok(OpenedConnection { connection, info, clock_offset_ms, scripts: scripts.len() })
+        let may_run = self.check_permissions(&connection).await?;
+        let accepts_requests = self.accepts_writes(&connection).await && may_run;
+        Ok(OpenedConnection { connection, info, clock_offset_ms, scripts: scripts.len(), accepts_requests })
+    }
+
+    /// Whether the user may run every command in use. Before the first start a missing permission is
+    /// an error; after it, it is recorded, and the other commands still work.
+    async fn check_permissions(&self, connection: &MultiplexedConnection) -> Result<bool, RedisStartError> {
+        let (names, commands) = (self.client.names(), self.client.scripts.commands());
+        let missing = find_missing_permissions(connection, names, &commands).await;
+        let missing = missing.map_err(|error| self.explain_error(&error))?.join(", ");
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        self.client.refusals.record(&self.address, Refusal::missing_permission(missing.clone()));
+        if self.client.has_started() {
+            return Ok(false);
+        }
+        Err(RedisStartError::MissingPermission { address: self.address.clone(), missing })
+    }
+
+    /// Whether the server accepts a script that could write. A refusal is recorded.
+    async fn accepts_writes(&self, connection: &MultiplexedConnection) -> bool {
+        let outcome: Result<Value, RedisError> =
+            PROBE_WRITES.driver().prepare_invoke().invoke_async(&mut connection.clone()).await;
+        outcome.map_err(|error| self.explain_error(&error)).is_ok()
+    }
+
+    /// Opens a second connection as at the start, and closes it. So a check finds what the shared
+    /// connection does not show: a login that is refused now, a permission that is missing, or
+    /// another master to which the address leads.
+    async fn check_fully(&self) -> FullCheck {
+        let Ok(opened) = self.try_connect().await else { return FullCheck::Unknown };
+        if opened.accepts_requests {
+            self.client.refusals.end_after_check(&self.address);
+        }
+        if self.has_history(server_info::replication_id(&opened.info)) {
+            FullCheck::SameServer
+        } else {
+            FullCheck::OtherServer
+        }
     }
 
     /// Before the first start a server that does not meet the requirements is refused. After it,
@@ -349,6 +325,7 @@ impl RedisShard {
     }
 
     fn install_connection(&self, opened: OpenedConnection) {
+        self.replace_pooled_connections();
         // Recorded before the first use, so that no earlier state is taken for the current one.
         self.client.record_interruption();
         self.update_replication_id(&opened.info);
@@ -405,54 +382,92 @@ impl RedisShard {
         }
     }
 
-    /// Loads the scripts that were announced after the connection was opened.
-    async fn load_new_scripts(&self, connection: &MultiplexedConnection) {
+    /// Loads the scripts that were announced after the connection was opened, and tries their
+    /// commands.
+    async fn prepare_new_scripts(&self, connection: &MultiplexedConnection) {
         let loaded = self.loaded_scripts.load(Ordering::Relaxed);
         let missing = self.client.scripts.scripts_after(loaded);
         if missing.is_empty() {
             return;
         }
-        match load_scripts(connection, &missing).await {
-            Ok(()) => {
+        let preparing = async {
+            load_scripts(connection, &missing).await.map_err(|error| self.explain_error(&error))?;
+            self.check_permissions(connection).await
+        };
+        match preparing.await {
+            Ok(_) => {
                 self.loaded_scripts.store(loaded + missing.len(), Ordering::Release);
                 self.client.announce_change();
             }
-            Err(error) => {
-                self.client.report_problem(RedisStartError::from_driver_error(&self.address, &error))
-            }
+            Err(error) => self.client.report_problem(error),
         }
     }
 
     /// Checks the connection until it is lost or not needed.
     async fn watch_connection(&self) {
         let state = self.state.borrow().clone();
-        let ConnectionState::Connected(mut connection) = state else { return };
+        let ConnectionState::Connected(connection) = state else { return };
+        let mut next_full_check = Instant::now() + with_jitter(FULL_CHECK_INTERVAL);
         loop {
-            self.load_new_scripts(&connection).await;
+            self.prepare_new_scripts(&connection).await;
             let was_requested = timeout(CHECK_INTERVAL, self.check_requested.notified()).await.is_ok();
             if self.is_retired() {
                 return;
             }
             let limit = if was_requested { SHORT_CHECK_TIMEOUT } else { CHECK_TIMEOUT };
-            // Not a PING: a master that has become a replica answers it too.
-            let question = server_info::replication_command();
-            let reason = match timeout(limit, question.query_async::<String>(&mut connection)).await {
-                Ok(Ok(info)) if server_info::is_master(&info) => {
-                    if !self.update_replication_id(&info) {
-                        tracing::warn!(event = "redis_replication_id_changed", redis = %self.address);
-                        self.client.notify_shard_interruption(&self.address);
+            let mut problem = self.check_connection(&connection, limit).await.err();
+            let is_due = Instant::now() >= next_full_check;
+            if problem.is_none() && (is_due || self.client.refusals.has_current(&self.address)) {
+                next_full_check = Instant::now() + with_jitter(FULL_CHECK_INTERVAL);
+                problem = match self.check_fully().await {
+                    FullCheck::OtherServer if !self.is_retired() => {
+                        Some("the address leads to another server")
                     }
-                    continue;
-                }
-                Err(_) => "it does not answer",
-                Ok(Ok(_)) => "it has become a replica",
-                Ok(Err(_)) => "the connection is broken",
-            };
+                    _ => None,
+                };
+            }
+            let Some(reason) = problem else { continue };
             self.state.send_replace(ConnectionState::Lost);
             tracing::warn!(event = "redis_lost", redis = %self.address, reason, "trying to reconnect");
             // Another server may be the master now.
             self.client.topology.request_refresh();
             return;
+        }
+    }
+
+    /// Checks that a master answers on the connection, and whether it accepts writes.
+    ///
+    /// # Errors
+    /// Why the connection is not used any more.
+    async fn check_connection(
+        &self,
+        connection: &MultiplexedConnection,
+        limit: Duration,
+    ) -> Result<(), &'static str> {
+        // Not a PING: a master that has become a replica answers it too.
+        let question = server_info::replication_command();
+        let mut asked = connection.clone();
+        let asking = async {
+            let info = question.query_async::<String>(&mut asked).await;
+            if info.is_ok() {
+                self.accepts_writes(connection).await;
+            }
+            info
+        };
+        match timeout(limit, asking).await {
+            Ok(Ok(info)) if server_info::is_master(&info) => {
+                if !self.update_replication_id(&info) {
+                    tracing::warn!(event = "redis_replication_id_changed", redis = %self.address);
+                    self.client.notify_shard_interruption(&self.address);
+                }
+                Ok(())
+            }
+            Err(_) => Err("it does not answer"),
+            Ok(Ok(_)) => Err("it has become a replica"),
+            Ok(Err(error)) => {
+                self.explain_error(&error);
+                Err("the connection is broken")
+            }
         }
     }
 
@@ -480,6 +495,9 @@ impl RedisShard {
             }
             match outcome {
                 Ok(opened) => {
+                    if opened.accepts_requests {
+                        self.client.refusals.end_after_check(&self.address);
+                    }
                     if self.client.has_started() || self.client.last_problem().is_some() {
                         tracing::info!(event = "redis_back", redis = %self.address, "Redis answers");
                     }
@@ -516,7 +534,7 @@ impl RedisShard {
 }
 
 /// Keeps a master connected as long as it is needed.
-async fn run_shard(shard: Arc<RedisShard>) {
+pub(crate) async fn run_shard(shard: Arc<RedisShard>) {
     while !shard.is_retired() {
         if shard.is_connected() {
             tokio::select! {

@@ -17,7 +17,7 @@ use rustls::{
 };
 use signalbox_config::{self as config, RedisHosts, RedisUrl};
 
-use crate::{redis_address::RedisAddress, redis_error::RedisStartError};
+use crate::{redis_address::RedisAddress, redis_error::RedisStartError, redis_namespace::RedisNamespace};
 
 /// The servers that the URL names, and the user and password for them.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub(crate) struct RedisTarget {
     pub(crate) max_reconnect_wait: Duration,
     /// The share of `maxmemory`, in percent, above which the level is high.
     pub(crate) memory_percent: u8,
+    /// The names of this deployment.
+    pub(crate) names: RedisNamespace,
 }
 
 impl RedisTarget {
@@ -40,6 +42,7 @@ impl RedisTarget {
     pub(crate) fn new(url: &str, settings: &config::RedisSettings) -> Result<Self, RedisStartError> {
         let url = Arc::new(RedisUrl::parse(url).map_err(RedisStartError::Url)?);
         let tls = if url.tls { Some(load_tls_trust(settings)?) } else { None };
+        let names = RedisNamespace::new(&settings.prefix, url.db);
         Ok(Self {
             url,
             tls,
@@ -47,6 +50,7 @@ impl RedisTarget {
             deadline: settings.deadline.0,
             max_reconnect_wait: settings.reconnect.0,
             memory_percent: settings.memory_percent,
+            names,
         })
     }
 

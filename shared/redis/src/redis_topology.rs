@@ -82,6 +82,10 @@ impl RedisTopology {
         if !map.is_complete() {
             return Err(RedisStartError::NoAnswer("some slots of the cluster have no server".to_owned()));
         }
+        if mode == RedisMode::Standalone {
+            // There is no further question.
+            self.finder.close_connections();
+        }
         self.mode.get_or_init(|| mode);
         self.map.send_replace(Arc::new(map));
         Ok(())

@@ -7,13 +7,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
+use redis::{FromRedisValue, Value, from_redis_value};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use signalbox_protocol::{
     clock,
     id::{CallerId, RoomId},
 };
-use signalbox_redis::{RedisClient, RedisScript, ReplyReader, RequestFailure, ScriptCall, redis_keys};
+use signalbox_redis::{
+    KeyCommand, RedisClient, RedisCommand, RedisScript, ReplyReader, RequestFailure, ScriptCall, redis_keys,
+};
 use signalbox_token::TICKET_LIFE;
 
 use super::contract::{
@@ -112,9 +114,9 @@ impl RedisCredentialStore {
 
     pub(super) async fn put_ticket(&self, digest: &str, token: &str) -> Result<(), CredentialStoreError> {
         let key = redis_keys::ticket_key(digest);
-        let mut set = cmd("SET");
-        set.arg(&key).arg(token).arg("PX").arg(TICKET_LIFE.as_millis() as u64).arg("NX");
-        let written: Option<String> = self.run_command(&key, &set).await?;
+        let set = KeyCommand::new(RedisCommand::Set, key).arg(token);
+        let set = set.arg("PX").arg(TICKET_LIFE.as_millis() as u64).arg("NX");
+        let written: Option<String> = self.run_command(&set).await?;
         written.map(|_| ()).ok_or(CredentialStoreError::Full)
     }
 
@@ -129,9 +131,8 @@ impl RedisCredentialStore {
     }
 
     async fn release_place(&self, list: &str, record: &str) -> Result<(), CredentialStoreError> {
-        let mut remove = cmd("ZREM");
-        remove.arg(list).arg(record);
-        self.run_command::<u64>(list, &remove).await.map(drop)
+        let remove = KeyCommand::new(RedisCommand::ZRem, list).arg(record);
+        self.run_command::<u64>(&remove).await.map(drop)
     }
 
     pub(super) async fn start_family(&self, new: &NewRefreshFamily) -> Result<usize, CredentialStoreError> {
@@ -141,9 +142,7 @@ impl RedisCredentialStore {
         let replaced = self.take_place(&place).await?;
         for family_id in &replaced {
             let key = redis_keys::refresh_family_key(family_id);
-            let mut delete = cmd("DEL");
-            delete.arg(&key);
-            self.run_command::<u64>(&key, &delete).await?;
+            self.run_command::<u64>(&KeyCommand::new(RedisCommand::Del, key)).await?;
         }
         let written = self.write_family(new).await;
         if written.is_err() {
@@ -185,9 +184,8 @@ impl RedisCredentialStore {
         family_id: &str,
     ) -> Result<Option<RefreshFamily>, CredentialStoreError> {
         let key = redis_keys::refresh_family_key(family_id);
-        let mut get = cmd("HMGET");
-        get.arg(&key).arg(&["sealed", "dead"]);
-        let (sealed, dead): (Option<String>, Option<u8>) = self.run_command(&key, &get).await?;
+        let get = KeyCommand::new(RedisCommand::HmGet, &*key).arg(&["sealed", "dead"]);
+        let (sealed, dead): (Option<String>, Option<u8>) = self.run_command(&get).await?;
         let Some(sealed) = sealed else { return Ok(None) };
         Ok(self.open_record::<SealedFamily>(&key, &sealed)?.map(|family| RefreshFamily {
             salt: family.salt,
@@ -279,10 +277,8 @@ impl RedisCredentialStore {
     }
 
     pub(super) async fn list_invites(&self, room: &RoomId) -> Result<Vec<Invite>, CredentialStoreError> {
-        let key = redis_keys::invites_key(room);
-        let mut get = cmd("HGETALL");
-        get.arg(&key);
-        let fields: HashMap<String, String> = self.run_command(&key, &get).await?;
+        let get = KeyCommand::new(RedisCommand::HGetAll, redis_keys::invites_key(room));
+        let fields: HashMap<String, String> = self.run_command(&get).await?;
         let number = |kind: &str, id: &str| fields.get(&format!("{kind}{id}"))?.parse::<u64>().ok();
         let invite = |(field, sealed): (&String, &String)| {
             let id = field.strip_prefix("j:")?;
@@ -307,12 +303,11 @@ impl RedisCredentialStore {
 
     pub(super) async fn delete_invite(&self, room: &RoomId, id: &str) -> Result<bool, CredentialStoreError> {
         let key = redis_keys::invites_key(room);
-        let mut get = cmd("HGET");
-        get.arg(&key).arg(format!("j:{id}"));
-        let sealed: Option<String> = self.run_command(&key, &get).await?;
-        let mut del = cmd("HDEL");
-        del.arg(&key).arg(["j:", "e:", "m:", "n:"].map(|kind| format!("{kind}{id}")).as_slice());
-        let was_deleted = self.run_command::<u64>(&key, &del).await? > 0;
+        let get = KeyCommand::new(RedisCommand::HGet, &*key).arg(format!("j:{id}"));
+        let sealed: Option<String> = self.run_command(&get).await?;
+        let fields = ["j:", "e:", "m:", "n:"].map(|kind| format!("{kind}{id}"));
+        let del = KeyCommand::new(RedisCommand::HDel, key).arg(fields.as_slice());
+        let was_deleted = self.run_command::<u64>(&del).await? > 0;
         if let Some(invite) = sealed.and_then(|sealed| self.open_invite(room, id, &sealed).ok().flatten()) {
             self.release_place(&redis_keys::key_invites_key(&invite.key), id).await?;
         }
@@ -330,10 +325,8 @@ impl RedisCredentialStore {
 
     pub(super) async fn delete_room_invites(&self, room: &RoomId) -> Result<(), CredentialStoreError> {
         let invites = self.list_invites(room).await?;
-        let key = redis_keys::invites_key(room);
-        let mut del = cmd("DEL");
-        del.arg(&key);
-        self.run_command::<u64>(&key, &del).await?;
+        let del = KeyCommand::new(RedisCommand::Del, redis_keys::invites_key(room));
+        self.run_command::<u64>(&del).await?;
         // The places of expired invites end with their retention.
         for Invite { id, key, .. } in &invites {
             self.release_place(&redis_keys::key_invites_key(key), id).await?;
@@ -341,8 +334,8 @@ impl RedisCredentialStore {
         Ok(())
     }
 
-    async fn run_command<T: FromRedisValue>(&self, key: &str, cmd: &Cmd) -> Result<T, CredentialStoreError> {
-        read(self.client.run_pooled_command(key, cmd).await.map_err(log_failure)?)
+    async fn run_command<T: FromRedisValue>(&self, command: &KeyCommand) -> Result<T, CredentialStoreError> {
+        read(self.client.run_pooled_command(command).await.map_err(log_failure)?)
     }
 
     async fn run_script(

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use futures_util::future::{join_all, try_join_all};
 use redis::{FromRedisValue as _, Value};
 use signalbox_protocol::id::random_hex;
-use signalbox_redis::{RedisClient, RedisScript, RedisUnavailable, ScriptCall, redis_keys};
+use signalbox_redis::{
+    KeyCommand, RedisClient, RedisCommand, RedisScript, RedisUnavailable, ScriptCall, redis_keys,
+};
 
 use super::{
     contract::{DeadLetter, PartitionEvents, PartitionQuery, PollResults, RecordedEvent, StoredDeadLetter},
@@ -155,10 +157,10 @@ impl RedisWebhookStore {
         after: Option<StreamEntryId>,
         limit: usize,
     ) -> Result<Vec<StoredDeadLetter>, RedisUnavailable> {
-        let mut cmd = redis::cmd("XRANGE");
         let from = after.map_or("-".to_owned(), |after| format!("({after}"));
-        cmd.arg(redis_keys::webhook_dead_key(partition)).arg(from).arg("+").arg("COUNT").arg(limit);
-        let reply = self.client.run_command(partition, &cmd).await?;
+        let list = KeyCommand::new(RedisCommand::XRange, redis_keys::webhook_dead_key(partition));
+        let list = list.arg(from).arg("+").arg("COUNT").arg(limit);
+        let reply = self.client.run_command(&list).await?;
         let found = Vec::<(String, Vec<String>)>::from_redis_value(reply).map_err(|_| RedisUnavailable)?;
         let oldest = self.client.now_ms().saturating_sub(self.limits.dead_letter_life_ms);
         let letters = found.into_iter().filter_map(|(id, fields)| {

@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Value, from_redis_value};
 use signalbox_redis::{
-    InterruptionClock, RedisClient, RedisScript, RedisUnavailable, ReplyReader, ScriptCall, redis_keys,
-    value_text,
+    InterruptionClock, KeyCommand, RedisClient, RedisCommand, RedisScript, RedisUnavailable, ReplyReader,
+    ScriptCall, redis_keys, value_text,
 };
 
 use super::{
@@ -135,10 +135,9 @@ impl RedisRuleLog {
             lifted.is_from_node = false;
             Some(lifted)
         };
-        let mut get = redis::cmd("HGET");
         let [rules, ..] = keys_of(self.own_set());
-        get.arg(rules).arg(key.to_string());
-        let stored = value_text(self.client.run_key_command(rules, &get).await?).unwrap_or_default();
+        let get = KeyCommand::new(RedisCommand::HGet, rules).arg(key.to_string());
+        let stored = value_text(self.client.run_command(&get).await?).unwrap_or_default();
         self.run_write(key, stored, 0, build).await
     }
 

@@ -30,9 +30,10 @@ use crate::{
     client_state::ClientState,
     interruption_clock::InterruptionClock,
     memory_level::MemoryLevel,
+    redis_address::RedisAddress,
     redis_error::RedisStartError,
     redis_script::RedisScript,
-    redis_shard::RedisShards,
+    redis_shards::RedisShards,
     redis_target::RedisTarget,
     runtime_thread::{block_on_runtime, start_runtime_thread},
     shard_map::partition_slot,
@@ -107,12 +108,20 @@ impl RedisClient {
         timeout(limit, ready).await.unwrap_or_else(|_| Err(self.current_problem()))
     }
 
-    /// Whether every master is connected.
+    /// Whether every master is connected and refuses nothing.
     ///
     /// # Errors
     /// [`RedisStartError`]: why not.
     pub fn check_ready(&self) -> Result<(), RedisStartError> {
+        if let Some((address, code, reason)) = self.state.refusals.first_general() {
+            return Err(RedisStartError::Refuses { address, code, reason });
+        }
         if self.is_ready() { Ok(()) } else { Err(self.current_problem()) }
+    }
+
+    /// How many requests and checks the servers have refused, by Redis' own code.
+    pub fn refusal_counts(&self) -> Vec<(&'static str, u64)> {
+        self.state.refusals.totals()
     }
 
     fn current_problem(&self) -> RedisStartError {
@@ -158,6 +167,12 @@ impl RedisClient {
         let subscriber = TopicSubscriber::new(self, listener, probe, probe_interval);
         let stopped = |_| Err(RedisStartError::NoAnswer("the store's thread has stopped".to_owned()));
         self.runtime.spawn(subscriber.subscribe_all()).await.unwrap_or_else(stopped)
+    }
+
+    /// Whether a server with this id of its history of writes is the one at this address, as far as
+    /// the client knows.
+    fn has_history(&self, address: &RedisAddress, replication_id: &str) -> bool {
+        self.shards.has_history(address, replication_id)
     }
 
     /// The longest wait between two attempts to connect to a lost server.

@@ -7,16 +7,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, RedisResult, ServerError, ServerErrorKind, ToRedisArgs, Value};
+use redis::{Cmd, RedisError, RedisResult, ServerError, ServerErrorKind, ToRedisArgs, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::RedisClient;
 use crate::{
     jitter::with_jitter,
     redis_address::RedisAddress,
-    redis_error::{RedisStartError, RedisUnavailable, RequestFailure},
+    redis_command::KeyCommand,
+    redis_error::{RedisStartError, RedisUnavailable, RequestFailure, missing_permission},
+    redis_namespace::RedisNamespace,
     redis_script::{RedisScript, load_scripts},
     redis_shard::{ConnectionKind, RedisShard},
+    refusal_log::{Refusal, RefusalCode},
     shard_map::{key_slot, partition_slot},
 };
 
@@ -27,28 +30,32 @@ const RETRY_WAIT: Duration = Duration::from_millis(30);
 const FAST_REDIRECTS: u32 = 4;
 
 /// The keys and arguments of one script call. All keys are in one slot, and every key that the
-/// script uses is declared: a script that uses other keys breaks while slots move.
+/// script uses is declared: a script that uses other keys breaks while slots move. The client puts
+/// the names of the deployment into keys and topics.
 pub struct ScriptCall {
-    slot: u16,
+    /// The partition of the keys, or none for keys outside the partitions.
+    partition: Option<usize>,
     keys: Vec<String>,
     args: Vec<Vec<u8>>,
+    /// The indexes of the arguments that are topics, or beginnings of topics.
+    topics: Vec<usize>,
 }
 
 impl ScriptCall {
     /// A call on keys of a partition.
     pub fn in_partition(partition: usize) -> Self {
-        Self::in_slot(partition_slot(partition))
+        Self::with_partition(Some(partition))
     }
 
     /// A call on a key that may be outside the partitions.
     pub fn on_key(key: String) -> Self {
-        let mut call = Self::in_slot(key_slot(&key));
+        let mut call = Self::with_partition(None);
         call.add_key(key);
         call
     }
 
-    fn in_slot(slot: u16) -> Self {
-        Self { slot, keys: Vec::with_capacity(4), args: Vec::with_capacity(24) }
+    fn with_partition(partition: Option<usize>) -> Self {
+        Self { partition, keys: Vec::with_capacity(4), args: Vec::with_capacity(24), topics: Vec::new() }
     }
 
     /// Declares a key.
@@ -69,6 +76,12 @@ impl ScriptCall {
         self
     }
 
+    /// Adds a topic, or the beginning of one, as an argument.
+    pub fn add_topic(&mut self, topic: String) -> &mut Self {
+        self.topics.push(self.args.len());
+        self.add_arg(topic)
+    }
+
     /// Adds the length of a list, then each item.
     pub fn add_list<T>(&mut self, items: &[T], add_item: impl Fn(&mut Self, &T)) -> &mut Self {
         self.add_arg(items.len());
@@ -76,14 +89,27 @@ impl ScriptCall {
         self
     }
 
-    fn to_command(&self, script: &RedisScript) -> Cmd {
-        let key_bytes: usize = self.keys.iter().map(String::len).sum();
-        let arg_bytes: usize = self.args.iter().map(Vec::len).sum();
+    /// The slot of the keys, and the command.
+    fn to_command(&self, script: &RedisScript, names: &RedisNamespace) -> (u16, Cmd) {
+        let key_bytes: usize = self.keys.iter().map(|key| key.len() + names.prefix().len()).sum();
+        let arg_bytes: usize = self.args.iter().map(|arg| arg.len() + names.prefix().len()).sum();
         let count = self.keys.len() + self.args.len() + 3;
         // 63 bytes are enough for the name of the command, the hash and the number of keys.
         let mut cmd = Cmd::with_capacity(count, key_bytes + arg_bytes + 63);
-        cmd.arg(script.command()).arg(script.hash()).arg(self.keys.len()).arg(&self.keys).arg(&self.args);
-        cmd
+        cmd.arg(script.command()).arg(script.hash()).arg(self.keys.len());
+        if names.is_default() {
+            cmd.arg(&self.keys).arg(&self.args);
+        } else {
+            self.keys.iter().for_each(|key| _ = cmd.arg(names.key(key)));
+            for (index, arg) in self.args.iter().enumerate() {
+                match std::str::from_utf8(arg) {
+                    Ok(topic) if self.topics.contains(&index) => cmd.arg(names.topic(topic)),
+                    _ => cmd.arg(arg),
+                };
+            }
+        }
+        let first_key = || self.keys.first().map_or(0, |key| key_slot(&names.key(key)));
+        (self.partition.map_or_else(first_key, partition_slot), cmd)
     }
 }
 
@@ -189,27 +215,26 @@ struct RedisRequest<'a> {
 }
 
 impl RedisClient {
-    /// Runs a command on keys of a partition, after the earlier calls of the same caller.
+    /// Runs a command, after the earlier calls of the same caller.
     ///
     /// # Errors
     /// [`RedisUnavailable`]: it may or may not have been executed, or it was refused.
-    pub async fn run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
-        Ok(self.try_run_command(partition, cmd).await?)
+    pub async fn run_command(&self, command: &KeyCommand) -> Result<Value, RedisUnavailable> {
+        let (key, cmd) = command.to_command(self.state.names());
+        let request = RedisRequest { cmd: &cmd, script: None, connection: ConnectionKind::Shared };
+        Ok(self.execute_with_redirects(key_slot(&key), request).await?)
     }
 
-    /// As [`RedisClient::run_command`], with the reason of a refusal.
-    pub(super) async fn try_run_command(&self, partition: usize, cmd: &Cmd) -> Result<Value, RequestFailure> {
-        let request = RedisRequest { cmd, script: None, connection: ConnectionKind::Shared };
-        self.execute_with_redirects(partition_slot(partition), request).await
-    }
-
-    /// Runs a command on a key that may be outside the partitions.
+    /// Publishes a message on a topic of `redis_keys`, after the earlier calls of the same caller.
     ///
     /// # Errors
-    /// As [`RedisClient::run_command`].
-    pub async fn run_key_command(&self, key: &str, cmd: &Cmd) -> Result<Value, RedisUnavailable> {
-        let request = RedisRequest { cmd, script: None, connection: ConnectionKind::Shared };
-        Ok(self.execute_with_redirects(key_slot(key), request).await?)
+    /// [`RequestFailure`].
+    pub async fn publish(&self, topic: &str, message: &[u8]) -> Result<(), RequestFailure> {
+        let topic = self.state.names().topic(topic);
+        let mut cmd = redis::cmd("SPUBLISH");
+        cmd.arg(&topic).arg(message);
+        let request = RedisRequest { cmd: &cmd, script: None, connection: ConnectionKind::Shared };
+        self.execute_with_redirects(key_slot(&topic), request).await.map(drop)
     }
 
     /// Runs a script, after the earlier calls of the same caller.
@@ -221,18 +246,19 @@ impl RedisClient {
         script: &'static RedisScript,
         call: &ScriptCall,
     ) -> Result<Value, RedisUnavailable> {
-        let cmd = &call.to_command(script);
-        let request = RedisRequest { cmd, script: Some(script), connection: ConnectionKind::Shared };
-        Ok(self.execute_with_redirects(call.slot, request).await?)
+        let (slot, cmd) = call.to_command(script, self.state.names());
+        let request = RedisRequest { cmd: &cmd, script: Some(script), connection: ConnectionKind::Shared };
+        Ok(self.execute_with_redirects(slot, request).await?)
     }
 
     /// Runs a command on a pooled connection, in no order with other calls.
     ///
     /// # Errors
     /// [`RequestFailure`].
-    pub async fn run_pooled_command(&self, key: &str, cmd: &Cmd) -> Result<Value, RequestFailure> {
-        let request = RedisRequest { cmd, script: None, connection: ConnectionKind::Pooled };
-        self.execute_with_redirects(key_slot(key), request).await
+    pub async fn run_pooled_command(&self, command: &KeyCommand) -> Result<Value, RequestFailure> {
+        let (key, cmd) = command.to_command(self.state.names());
+        let request = RedisRequest { cmd: &cmd, script: None, connection: ConnectionKind::Pooled };
+        self.execute_with_redirects(key_slot(&key), request).await
     }
 
     /// Runs a script on a pooled connection, in no order with other calls.
@@ -244,9 +270,9 @@ impl RedisClient {
         script: &'static RedisScript,
         call: &ScriptCall,
     ) -> Result<Value, RequestFailure> {
-        let cmd = &call.to_command(script);
-        let request = RedisRequest { cmd, script: Some(script), connection: ConnectionKind::Pooled };
-        self.execute_with_redirects(call.slot, request).await
+        let (slot, cmd) = call.to_command(script, self.state.names());
+        let request = RedisRequest { cmd: &cmd, script: Some(script), connection: ConnectionKind::Pooled };
+        self.execute_with_redirects(slot, request).await
     }
 
     /// Sends a request until it was executed, was refused, or has an unknown outcome.
@@ -263,14 +289,22 @@ impl RedisClient {
                 Some(redirection) => redirection,
                 None => (self.shards.shard_of_slot(slot).ok_or(RedisUnavailable)?, false),
             };
-            let outcome = send_request(&request, &shard, asking, end).await?;
+            let reply = send_request(&request, &shard, asking, end).await?;
+            if let Value::ServerError(error) = &reply {
+                self.record_refusal(&request, &shard, &error.clone().into());
+            }
+            let outcome = ReplyOutcome::classify_reply(reply, &shard.address);
             if redirections > FAST_REDIRECTS || matches!(outcome, ReplyOutcome::RetryLater { .. }) {
                 wait_before_retry(end).await?;
             }
             match outcome {
                 // An error within the reply is a script's.
                 ReplyOutcome::Done(value) => {
-                    return Ok(value.extract_error().map_err(|_| RedisUnavailable)?);
+                    let outcome = value.extract_error();
+                    if let Err(error) = &outcome {
+                        self.record_refusal(&request, &shard, error);
+                    }
+                    return Ok(outcome.map_err(|_| RedisUnavailable)?);
                 }
                 ReplyOutcome::Refused(error) => {
                     let reason = RedisStartError::from_driver_error(&shard.address, &error.into());
@@ -288,6 +322,8 @@ impl RedisClient {
                 ReplyOutcome::RetryLater { ask_other_server: true } => {
                     self.state.topology.request_refresh();
                     shard.request_check();
+                    // The shared connection may already be one to the new master.
+                    shard.replace_pooled_connections();
                 }
                 // The slot moves. The old server names the server to ask.
                 ReplyOutcome::RetryLater { ask_other_server: false } => {}
@@ -297,13 +333,29 @@ impl RedisClient {
     }
 }
 
+impl RedisClient {
+    /// Records an error that refuses a request, and has the server checked: others may be refused too.
+    fn record_refusal(&self, request: &RedisRequest<'_>, shard: &RedisShard, error: &RedisError) {
+        let Some(mut refusal) = Refusal::from_driver_error(error) else { return };
+        let details = error.detail().unwrap_or_default();
+        if refusal.code == RefusalCode::NoPerm {
+            refusal.missing = request
+                .script
+                .and_then(|script| script.permissions_at_error(details))
+                .or_else(|| Some(missing_permission(details)));
+        }
+        self.state.refusals.record(&shard.address, refusal);
+        shard.request_check();
+    }
+}
+
 /// Sends a request once.
 async fn send_request(
     request: &RedisRequest<'_>,
     shard: &RedisShard,
     asking: bool,
     end: Instant,
-) -> Result<ReplyOutcome, RequestFailure> {
+) -> Result<Value, RequestFailure> {
     let mut connection = shard.connection(request.connection, end).await?;
     let sending = async {
         if asking {
@@ -313,7 +365,7 @@ async fn send_request(
         }
     };
     match timeout_at(end, sending).await {
-        Ok(Ok(reply)) => Ok(ReplyOutcome::classify_reply(reply, &shard.address)),
+        Ok(Ok(reply)) => Ok(reply),
         // The request may have been executed, so it is not sent again. The connection is checked.
         _ => {
             shard.request_check();
@@ -347,7 +399,8 @@ async fn load_forgotten_script(
     let script = request.script.ok_or(RedisUnavailable)?;
     let connection = shard.connection(request.connection, end).await?;
     let loading = timeout_at(end, load_scripts(&connection, &[script])).await;
-    Ok(loading.map_err(|_| RedisUnavailable)?.map_err(|_| RedisUnavailable)?)
+    let refused = |error: RedisError| RequestFailure::Refused(shard.explain_error(&error));
+    loading.map_err(|_| RedisUnavailable)?.map_err(refused)
 }
 
 async fn wait_before_retry(end: Instant) -> Result<(), RequestFailure> {

@@ -2,7 +2,7 @@
 
 /// Receives the messages of one topic of each partition.
 pub trait TopicListener: Send + Sync + 'static {
-    /// The topic of a partition.
+    /// The topic of a partition, by its name in `redis_keys`.
     fn topic_name(&self, partition: usize) -> String;
     /// Called with each message on one of the topics. A message must not begin with ` probe`. Must
     /// not block.

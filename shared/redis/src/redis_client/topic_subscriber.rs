@@ -103,10 +103,9 @@ impl<L: TopicListener> TopicSubscriber<L> {
         address: &RedisAddress,
         wanted: &BTreeSet<usize>,
     ) -> Result<TopicSubscription, RedisStartError> {
-        let topology = &self.state.topology;
         let mut subscription =
-            TopicSubscription::open_for_listener(topology, address, &self.listener).await?;
-        let fresh = subscription.subscribe_missing(topology, &*self.listener, wanted).await?;
+            TopicSubscription::open_for_listener(&self.state, address, &self.listener).await?;
+        let fresh = subscription.subscribe_missing(&self.state, &*self.listener, wanted).await?;
         if fresh.len() < wanted.len() {
             return Err(RedisStartError::NoAnswer("some topics are on another server".to_owned()));
         }
@@ -116,13 +115,12 @@ impl<L: TopicListener> TopicSubscriber<L> {
 
     async fn probe_subscription(&self, subscription: &mut TopicSubscription) -> Result<(), RedisStartError> {
         let deadline = self.state.target().deadline;
-        match (self.probe, self.client.upgrade()) {
-            (TopicProbe::AskRole, _) => subscription.check_role().await,
-            (TopicProbe::PublishProbe, Some(client)) => {
-                subscription.publish_probe(&client, &*self.listener, deadline).await
-            }
-            // The process ends.
-            (TopicProbe::PublishProbe, None) => Ok(()),
+        // Without a client the process ends.
+        let Some(client) = self.client.upgrade() else { return Ok(()) };
+        subscription.check_server(&self.state, &client).await?;
+        match self.probe {
+            TopicProbe::AskRole => Ok(()),
+            TopicProbe::PublishProbe => subscription.publish_probe(&client, &*self.listener, deadline).await,
         }
     }
 
@@ -176,7 +174,8 @@ impl<L: TopicListener> TopicSubscriber<L> {
         while self.listener.is_active() && partitions.has_changed().is_ok() {
             let wanted = partitions.borrow_and_update().clone();
             if subscription.is_none() {
-                let opened = TopicSubscription::open_for_listener(topology, &address, &self.listener).await;
+                let opened =
+                    TopicSubscription::open_for_listener(&self.state, &address, &self.listener).await;
                 subscription = opened.ok();
             }
             let outcome = match &mut subscription {
@@ -207,7 +206,7 @@ impl<L: TopicListener> TopicSubscriber<L> {
         wanted: &BTreeSet<usize>,
     ) -> Result<(), RedisStartError> {
         let (listener, topology) = (&*self.listener, &self.state.topology);
-        let fresh = subscription.subscribe_missing(topology, listener, wanted).await?;
+        let fresh = subscription.subscribe_missing(&self.state, listener, wanted).await?;
         if !fresh.is_empty() {
             self.probe_subscription(subscription).await?;
             let count = fresh.len();
@@ -223,7 +222,7 @@ impl<L: TopicListener> TopicSubscriber<L> {
         if subscription.is_broken() {
             return Err(RedisStartError::NoAnswer("the connection is broken".to_owned()));
         }
-        if subscription.drop_removed_topics(listener) {
+        if subscription.drop_removed_topics(self.state.names(), listener) {
             topology.request_refresh();
             // A removed topic is on another server now, or returns to this one. The next map shows
             // it.

@@ -17,9 +17,10 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{RedisClient, redis_request::ReplyOutcome, topic_listener::TopicListener};
 use crate::{
+    client_state::ClientState,
     redis_address::RedisAddress,
     redis_error::{RedisStartError, RequestFailure},
-    redis_topology::RedisTopology,
+    redis_namespace::RedisNamespace,
     server_info,
 };
 
@@ -48,7 +49,7 @@ pub(super) struct TopicSubscription {
 
 impl TopicSubscription {
     pub(super) async fn open_for_listener<L: TopicListener>(
-        topology: &RedisTopology,
+        state: &ClientState,
         address: &RedisAddress,
         listener: &Arc<L>,
     ) -> Result<Self, RedisStartError> {
@@ -75,11 +76,11 @@ impl TopicSubscription {
             }
             Ok(())
         };
-        let connection = topology
+        let connection = state
             .target()
             .open_for_pushes(address, receive)
             .await
-            .map_err(|error| RedisStartError::from_driver_error(address, &error))?;
+            .map_err(|error| state.explain_error(address, &error))?;
         Ok(Self {
             address: address.clone(),
             connection,
@@ -92,10 +93,11 @@ impl TopicSubscription {
     /// Subscribes to the wanted topics that are missing, and returns their partitions.
     pub(super) async fn subscribe_missing<L: TopicListener>(
         &mut self,
-        topology: &RedisTopology,
+        state: &ClientState,
         listener: &L,
         wanted: &BTreeSet<usize>,
     ) -> Result<Vec<usize>, RedisStartError> {
+        let (topology, names) = (&state.topology, state.names());
         self.subscribed_partitions.retain(|partition| wanted.contains(partition));
         let missing: Vec<usize> = wanted.difference(&self.subscribed_partitions).copied().collect();
         if missing.is_empty() {
@@ -104,24 +106,26 @@ impl TopicSubscription {
         // One command for each topic, in one round trip: each command has exactly one reply.
         let mut pipe = redis::pipe();
         for partition in &missing {
-            pipe.cmd("SSUBSCRIBE").arg(listener.topic_name(*partition));
+            pipe.cmd("SSUBSCRIBE").arg(names.topic(&listener.topic_name(*partition)));
         }
         let replies = self.connection.send_packed_commands(&pipe, 0, missing.len()).await;
-        let replies = replies.map_err(|error| RedisStartError::from_driver_error(&self.address, &error))?;
+        let replies = replies.map_err(|error| state.explain_error(&self.address, &error))?;
         let mut fresh = Vec::with_capacity(missing.len());
         let mut problem = None;
         for (partition, reply) in missing.into_iter().zip(replies) {
             match ReplyOutcome::classify_reply(reply, &self.address) {
                 ReplyOutcome::Done(Value::Push { kind: PushKind::SSubscribe, data })
                     if data.first()
-                        == Some(&Value::BulkString(listener.topic_name(partition).into_bytes())) =>
+                        == Some(&Value::BulkString(
+                            names.topic(&listener.topic_name(partition)).into_bytes(),
+                        )) =>
                 {
                     self.subscribed_partitions.insert(partition);
                     fresh.push(partition);
                 }
                 ReplyOutcome::Moved(slot, to) => topology.record_moved_slot(slot, &to),
                 ReplyOutcome::Refused(error) => {
-                    problem = Some(RedisStartError::from_driver_error(&self.address, &error.into()))
+                    problem = Some(state.explain_error(&self.address, &error.into()))
                 }
                 // An unrequested message was taken for a reply, so no later reply fits its command.
                 ReplyOutcome::Done(_) => {
@@ -143,13 +147,18 @@ impl TopicSubscription {
     }
 
     /// Drops the topics that the server has unsubscribed. Returns whether there were any.
-    pub(super) fn drop_removed_topics<L: TopicListener>(&mut self, listener: &L) -> bool {
+    pub(super) fn drop_removed_topics<L: TopicListener>(
+        &mut self,
+        names: &RedisNamespace,
+        listener: &L,
+    ) -> bool {
         let removed = std::mem::take(
             &mut *self.pushed_events.removed_topics.lock().unwrap_or_else(PoisonError::into_inner),
         );
         let before = self.subscribed_partitions.len();
-        self.subscribed_partitions
-            .retain(|partition| !removed.contains(&listener.topic_name(*partition).into_bytes()));
+        self.subscribed_partitions.retain(|partition| {
+            !removed.contains(&names.topic(&listener.topic_name(*partition)).into_bytes())
+        });
         self.subscribed_partitions.len() < before
     }
 
@@ -161,10 +170,8 @@ impl TopicSubscription {
         deadline: Duration,
     ) -> Result<(), RedisStartError> {
         let Some(partition) = self.next_probe_partition() else { return Ok(()) };
-        let mut publish = redis::cmd("SPUBLISH");
-        publish.arg(listener.topic_name(partition)).arg(PROBE_MESSAGE);
-        match client.try_run_command(partition, &publish).await {
-            Ok(_) => {}
+        match client.publish(&listener.topic_name(partition), PROBE_MESSAGE).await {
+            Ok(()) => {}
             Err(RequestFailure::Refused(reason)) => return Err(reason),
             Err(RequestFailure::Unavailable(_)) => {
                 return Err(RedisStartError::NoAnswer("a probe could not be published".to_owned()));
@@ -175,13 +182,23 @@ impl TopicSubscription {
             .map_err(|_| RedisStartError::NoAnswer("a published probe did not arrive".to_owned()))
     }
 
-    /// Asks the server whether it is a master.
-    pub(super) async fn check_role(&mut self) -> Result<(), RedisStartError> {
+    /// Asks the server whether it is a master, and the one to which requests are sent: the address
+    /// may lead to another server now.
+    pub(super) async fn check_server(
+        &mut self,
+        state: &ClientState,
+        client: &RedisClient,
+    ) -> Result<(), RedisStartError> {
         let info = server_info::replication_command().query_async::<String>(&mut self.connection).await;
         match info {
-            Ok(info) if server_info::is_master(&info) => Ok(()),
-            Ok(_) => Err(RedisStartError::NoAnswer(format!("{} is a replica", self.address))),
-            Err(error) => Err(RedisStartError::from_driver_error(&self.address, &error)),
+            Ok(info) if !server_info::is_master(&info) => {
+                Err(RedisStartError::NoAnswer(format!("{} is a replica", self.address)))
+            }
+            Ok(info) if !client.has_history(&self.address, server_info::replication_id(&info)) => {
+                Err(RedisStartError::NoAnswer(format!("{} is another server now", self.address)))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(state.explain_error(&self.address, &error)),
         }
     }
 

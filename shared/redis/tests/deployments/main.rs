@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
+mod moved_address;
 mod muting_proxy;
 mod sentinel;
 mod standalone;

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::Value;
 use signalbox_config as config;
 use signalbox_redis::{
-    RedisClient, RedisScript, RedisStartError, RedisUnavailable, ScriptCall, TopicListener, TopicProbe,
+    KeyCommand, RedisClient, RedisCommand, RedisScript, RedisStartError, RedisUnavailable, ScriptCall,
+    TopicListener, TopicProbe,
 };
 use signalbox_tests::{
     net::eventually_within,
@@ -61,6 +61,11 @@ impl TestClient {
         Ok(Self { client, interrupted_partitions: interrupted })
     }
 
+    /// Whether the client sends this command, directly or in its script.
+    pub(crate) fn needs(&self, command: RedisCommand) -> bool {
+        command.is_direct() || matches!(command, RedisCommand::HIncrBy | RedisCommand::PExpire)
+    }
+
     /// Counts an id in a partition. Returns how often it was counted there.
     pub(crate) async fn count(&self, partition: usize, id: &str) -> Result<i64, RedisUnavailable> {
         self.count_with(partition, id, &[]).await
@@ -90,9 +95,8 @@ impl TestClient {
 
     /// Every id that was counted in a partition, with its count.
     pub(crate) async fn counts(&self, partition: usize) -> Vec<(String, i64)> {
-        let mut cmd = redis::cmd("HGETALL");
-        cmd.arg(key_in(partition, "counts"));
-        redis::from_redis_value(self.client.run_command(partition, &cmd).await.unwrap()).unwrap()
+        let read = KeyCommand::new(RedisCommand::HGetAll, key_in(partition, "counts"));
+        redis::from_redis_value(self.client.run_command(&read).await.unwrap()).unwrap()
     }
 
     /// Waits until calls to a partition are answered again. Returns how long that took.
@@ -131,14 +135,15 @@ struct ReceivedMessages {
 }
 
 /// The topics of one node.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct TestListener {
+    name: &'static str,
     received: Arc<Mutex<ReceivedMessages>>,
 }
 
 impl TopicListener for TestListener {
     fn topic_name(&self, partition: usize) -> String {
-        topic_in(partition, "me")
+        topic_in(partition, self.name)
     }
     fn on_message(&self, message: &[u8]) {
         self.received.lock().unwrap().messages.push(String::from_utf8_lossy(message).into_owned());
@@ -158,9 +163,22 @@ impl TestListener {
     }
 
     pub(crate) async fn try_open(client: &TestClient) -> Result<Self, RedisStartError> {
-        let listener = Self::default();
+        Self::try_open_as(client, TopicProbe::PublishProbe, "me").await
+    }
+
+    /// Subscribes to the topics of a node with this name.
+    pub(crate) async fn open_as(client: &TestClient, probe: TopicProbe, name: &'static str) -> Self {
+        Self::try_open_as(client, probe, name).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn try_open_as(
+        client: &TestClient,
+        probe: TopicProbe,
+        name: &'static str,
+    ) -> Result<Self, RedisStartError> {
+        let listener = Self { name, received: Arc::default() };
         let probe_interval = Duration::from_secs(1);
-        client.client.subscribe(listener.clone(), TopicProbe::PublishProbe, probe_interval).await?;
+        client.client.subscribe(listener.clone(), probe, probe_interval).await?;
         Ok(listener)
     }
 
@@ -173,10 +191,7 @@ impl TestListener {
     ) -> Duration {
         let start = Instant::now();
         eventually_within(FAILOVER_DEADLINE, "a message arrives", async || {
-            let mut publish = redis::cmd("SPUBLISH");
-            publish.arg(self.topic_name(partition)).arg(text);
-            let published: Result<Value, _> = client.client.run_command(partition, &publish).await;
-            published.ok()?;
+            client.client.publish(&self.topic_name(partition), text.as_bytes()).await.ok()?;
             // A push arrives at once or not at all.
             tokio::time::sleep(Duration::from_millis(20)).await;
             self.has_received(text).then_some(())

@@ -3,7 +3,7 @@
 use redis::{Cmd, RedisResult, Value, aio::MultiplexedConnection, cmd};
 use signalbox_config as config;
 use signalbox_redis::{
-    RedisStartError,
+    CommandSubject, RedisCommand, RedisStartError,
     redis_keys::{KeyKind, RedisUser, TopicKind, ValueType},
 };
 use signalbox_tests::{net::free_address, redis_security::RedisSecurity, redis_server::RedisServer};
@@ -96,11 +96,80 @@ async fn a_wrong_password_is_reported_at_once_and_never_printed() {
     assert!(start.elapsed().as_secs() < 5);
 }
 
+/// The rows are the table of commands. The script of the client calls `HINCRBY` and `PEXPIRE`, and
+/// every process sends the others that are used outside scripts.
+#[tokio::test]
+async fn the_start_names_each_command_that_the_user_may_not_run() {
+    let guard = RedisSecurity::acl();
+    let (node, url) = start_guarded(&guard).await;
+    let mut named = 0;
+    for command in RedisCommand::ALL {
+        let name = command.name().to_ascii_lowercase();
+        node.run_text::<()>(&format!("ACL SETUSER signal -{name}")).await;
+        match TestClient::try_connect(&url, &guard.settings()).await {
+            Err(error @ RedisStartError::MissingPermission { .. }) => {
+                assert!(error.to_string().contains(&format!("+{name}")), "{name}: {error}");
+                named += 1;
+            }
+            Err(error) => panic!("{name}: {error}"),
+            Ok(client) => assert!(!client.needs(*command), "{name} is in use"),
+        }
+        node.run_text::<()>(&format!("ACL SETUSER signal +{name}")).await;
+    }
+    assert!(named >= 15, "{named}");
+}
+
+/// The rows are the table of commands: the shipped ACL permits each service what both send, and the
+/// auth service what only its scripts call.
+#[tokio::test]
+async fn the_shipped_acl_permits_every_command_of_the_table() {
+    let guard = RedisSecurity::acl();
+    let (node, _) = start_guarded(&guard).await;
+    for user in RedisUser::ALL {
+        for command in RedisCommand::ALL {
+            // Only the refresh tokens of the auth service need it.
+            if *command == RedisCommand::Exists && user == RedisUser::Signal {
+                continue;
+            }
+            let name = match command.subject() {
+                CommandSubject::Key(ValueType::Text) => Some("sb:partitions"),
+                CommandSubject::Key(_) => Some("sb:room:x"),
+                CommandSubject::Topic => Some("sb:node:x"),
+                CommandSubject::None => None,
+            };
+            let mut run = cmd("ACL");
+            run.arg(&["DRYRUN", user.name(), command.name()]).arg(name).arg(command.least_args());
+            assert_eq!(node.run::<String>(&run).await, "OK", "{} {}", user.name(), command.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_users_of_a_prefix_may_use_its_names_and_no_others() {
+    let guard = RedisSecurity::acl_with_prefix("blue");
+    let (node, url) = start_guarded(&guard).await;
+    let client = TestClient::connect(&url, &guard.settings()).await;
+    assert_eq!(client.count(3, "a").await, Ok(1));
+    assert_eq!(client.counts(3).await, [("a".to_owned(), 1)]);
+    TestListener::open(&client).await.publish_until_received(&client, 3, "hello").await;
+    let names: Vec<String> = node.run_text("KEYS *").await;
+    let topics: Vec<String> = node.run_text("PUBSUB SHARDCHANNELS").await;
+    assert!(!names.is_empty() && !topics.is_empty());
+    for name in names.iter().chain(&topics) {
+        assert!(name.starts_with("blue:sb:"), "{name}");
+    }
+    for prefix in ["", "green"] {
+        let other = config::RedisSettings { prefix: prefix.to_owned(), ..guard.settings() };
+        let problem = connect_error(&url, &other).await;
+        assert!(problem.contains("lacks a permission") && problem.contains("sb:room:*"), "{problem}");
+    }
+}
+
 #[tokio::test]
 async fn a_missing_permission_is_named() {
     let guard = RedisSecurity::acl();
     let (node, url) = start_guarded(&guard).await;
-    for lacking in ["info", "script|load", "evalsha", "time"] {
+    for lacking in ["info", "script|load", "evalsha", "evalsha_ro", "time"] {
         node.run_text::<()>(&format!("ACL SETUSER signal -{lacking}")).await;
         let problem = connect_error(&url, &guard.settings()).await;
         assert!(problem.contains(&format!("lacks a permission: +{lacking}")), "{problem}");

@@ -39,7 +39,7 @@ use crate::feed::FeedSender;
 use crate::room::{RoomCreator, RoomSettings};
 use crate::usage::{MemoryUsageStore, UsageAmount, UsageKey, UtcDay};
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
-use signalbox_redis::MemoryLevel;
+use signalbox_redis::{MemoryLevel, RedisStartError};
 
 pub use contract::*;
 pub use memory::MemoryRoomStore;
@@ -69,11 +69,22 @@ impl RoomStore {
         }
     }
 
-    /// Whether every part of the store is connected. Never waits.
-    pub fn is_ready(&self) -> bool {
+    /// Whether every part of the store is connected and refuses nothing. Never waits.
+    ///
+    /// # Errors
+    /// Why the store cannot be used.
+    pub fn check_ready(&self) -> Result<(), RedisStartError> {
         match self {
-            Self::Memory(_) => true,
-            Self::Redis(store) => store.is_ready(),
+            Self::Memory(_) => Ok(()),
+            Self::Redis(store) => store.check_ready(),
+        }
+    }
+
+    /// How many requests Redis has refused, by its code. Empty without Redis.
+    pub fn refusal_counts(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::Memory(_) => vec![],
+            Self::Redis(store) => store.refusal_counts(),
         }
     }
 

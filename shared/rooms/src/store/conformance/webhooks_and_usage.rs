@@ -133,12 +133,9 @@ fn usage_pair(room: &str) -> UsageKey {
 async fn load_usage(backend: &StoreBackend, day: UtcDay) -> DayUsage {
     let Some(server) = &backend.server else { return backend.store.usage_book().unwrap().read_day(day) };
     let key = redis_keys::usage_key(&day.to_string());
-    let RoomStore::Redis(store) = &backend.store else { unreachable!() };
-    let mut cmd = ::redis::cmd("HGETALL");
-    cmd.arg(&key);
-    assert!(server.keys().await.contains(&key));
-    let value = store.run_raw_command(&key, &cmd).await;
-    let fields: Vec<(String, String)> = ::redis::from_redis_value(value).unwrap();
+    let read = ::redis::cmd("HGETALL").arg(&key).clone();
+    let found = server.try_run_on_masters::<Vec<(String, String)>>(&read).await;
+    let fields = found.into_iter().flatten().find(|fields| !fields.is_empty()).unwrap();
     DayUsage::from_fields(&fields)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn append_call(
         Some(generation) => call.add_arg(generation),
         None => call.add_arg(""),
     };
-    call.add_arg(room.as_str()).add_arg(redis_keys::node_topic_prefix(room));
+    call.add_arg(room.as_str()).add_topic(redis_keys::node_topic_prefix(room));
     call.add_arg(limits.backlog).add_arg(limits.backlog_bytes);
     call.add_arg(limits.entry_life_ms).add_arg(limits.max_deletion_delay_ms);
     call.add_arg(batch.members.version).add_arg(batch.entries.len());

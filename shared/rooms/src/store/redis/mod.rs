@@ -23,7 +23,8 @@ use redis::Value;
 use signalbox_config::LiveValue;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{
-    MemoryLevel, RedisClient, RedisScript, RedisStartError, ReplyReader, ScriptCall,
+    KeyCommand, MemoryLevel, RedisClient, RedisCommand, RedisScript, RedisStartError, ReplyReader,
+    ScriptCall,
     redis_keys::{self, PARTITIONS},
 };
 use tokio::time::Instant;
@@ -140,11 +141,6 @@ impl RedisRoomStore {
         })
     }
 
-    #[cfg(test)]
-    pub(super) async fn run_raw_command(&self, key: &str, cmd: &redis::Cmd) -> Value {
-        self.client.run_key_command(key, cmd).await.unwrap()
-    }
-
     pub(super) async fn renew_partition_count(&self) -> Result<(), StoreUnavailable> {
         partition_count::load_partition_count(&self.client).await.map(drop)
     }
@@ -157,8 +153,12 @@ impl RedisRoomStore {
         self.client.highest_memory_level()
     }
 
-    pub(super) fn is_ready(&self) -> bool {
-        self.client.is_ready()
+    pub(super) fn check_ready(&self) -> Result<(), RedisStartError> {
+        self.client.check_ready()
+    }
+
+    pub(super) fn refusal_counts(&self) -> Vec<(&'static str, u64)> {
+        self.client.refusal_counts()
     }
 
     pub(super) fn is_room_available(&self, room: &RoomId) -> bool {
@@ -169,7 +169,8 @@ impl RedisRoomStore {
         self.client.stable_for()
     }
 
-    /// Runs a script on a room. Its last three arguments say which writes this node knows of.
+    /// Runs a script on a room. Its last four arguments are the beginning of the topics of nodes, and
+    /// which writes this node knows of.
     async fn run_room_script(
         &self,
         script: &'static RedisScript,
@@ -178,6 +179,7 @@ impl RedisRoomStore {
     ) -> Result<Value, StoreUnavailable> {
         let (replication_id, age_ms, older_age_ms) =
             self.acked_writes.last_write_ages(redis_keys::partition_of_room(room));
+        call.add_topic(redis_keys::node_topic_prefix(room));
         call.add_arg(&*replication_id).add_arg(age_ms).add_arg(older_age_ms);
         Ok(self.client.run_script(script, &call).await?)
     }
@@ -202,9 +204,8 @@ impl RedisRoomStore {
         &self,
         room: &RoomId,
     ) -> Result<Option<RoomSettings>, StoreUnavailable> {
-        let mut get = redis::cmd("HGET");
-        get.arg(redis_keys::room_key(room)).arg("set");
-        let reply = self.client.run_command(redis_keys::partition_of_room(room), &get).await?;
+        let get = KeyCommand::new(RedisCommand::HGet, redis_keys::room_key(room)).arg("set");
+        let reply = self.client.run_command(&get).await?;
         let json = ReplyReader::new(Value::Array(vec![reply])).next_text();
         Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
     }
@@ -330,19 +331,17 @@ impl RedisRoomStore {
         partition: usize,
         node: &NodeId,
     ) -> Result<Vec<RoomId>, StoreUnavailable> {
-        let mut cmd = redis::cmd("SMEMBERS");
-        cmd.arg(redis_keys::node_rooms_key(partition, node));
-        Ok(upkeep::read_room_ids(self.client.run_command(partition, &cmd).await?))
+        let list = KeyCommand::new(RedisCommand::SMembers, redis_keys::node_rooms_key(partition, node));
+        Ok(upkeep::read_room_ids(self.client.run_command(&list).await?))
     }
 
     pub(super) async fn list_rooms_in_partition(
         &self,
         partition: usize,
     ) -> Result<Vec<RoomId>, StoreUnavailable> {
-        let mut cmd = redis::cmd("ZRANGEBYSCORE");
-        cmd.arg(redis_keys::due_key(partition)).arg("-inf").arg("+inf");
+        let list = KeyCommand::new(RedisCommand::ZRangeByScore, redis_keys::due_key(partition));
         // The key also holds mailboxes with a deadline. Their names are not names of rooms.
-        Ok(upkeep::read_room_ids(self.client.run_command(partition, &cmd).await?))
+        Ok(upkeep::read_room_ids(self.client.run_command(&list.arg("-inf").arg("+inf")).await?))
     }
 
     pub(super) async fn reserve_room(
@@ -361,9 +360,8 @@ impl RedisRoomStore {
         creator: &RoomCreator,
         room: &RoomId,
     ) -> Result<(), StoreUnavailable> {
-        let (mut cmd, name) = (redis::cmd("ZREM"), creator.unique_name());
-        cmd.arg(redis_keys::created_rooms_key(&name)).arg(room.as_str());
-        self.client.run_command(redis_keys::partition_of_creator(&name), &cmd).await?;
+        let key = redis_keys::created_rooms_key(&creator.unique_name());
+        self.client.run_command(&KeyCommand::new(RedisCommand::ZRem, key).arg(room.as_str())).await?;
         Ok(())
     }
 
@@ -385,9 +383,8 @@ impl RedisRoomStore {
     }
 
     pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), StoreUnavailable> {
-        let mut cmd = redis::cmd("ZREM");
-        cmd.arg(redis_keys::NODES_KEY).arg(node.as_str());
-        self.client.run_key_command(redis_keys::NODES_KEY, &cmd).await?;
+        let remove = KeyCommand::new(RedisCommand::ZRem, redis_keys::NODES_KEY).arg(node.as_str());
+        self.client.run_command(&remove).await?;
         Ok(())
     }
 }

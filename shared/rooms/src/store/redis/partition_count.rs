@@ -1,6 +1,6 @@
 //! The number of partitions: all nodes must use the same.
 
-use signalbox_redis::{RedisClient, RedisStartError, redis_keys, value_text};
+use signalbox_redis::{KeyCommand, RedisClient, RedisCommand, RedisStartError, redis_keys, value_text};
 
 use crate::store::StoreUnavailable;
 
@@ -23,13 +23,8 @@ pub(super) async fn check_partition_count(client: &RedisClient) -> Result<(), Re
 /// The number of partitions in Redis. Writes the number of this release if there is none.
 pub(super) async fn load_partition_count(client: &RedisClient) -> Result<String, StoreUnavailable> {
     let (key, day_ms) = (redis_keys::PARTITION_COUNT_KEY, 24 * 60 * 60 * 1_000_u64);
-    let mut set = redis::cmd("SET");
-    set.arg(key).arg(redis_keys::PARTITIONS).arg("NX").arg("PX").arg(day_ms);
-    client.run_key_command(key, &set).await?;
-    let mut renew = redis::cmd("PEXPIRE");
-    renew.arg(key).arg(day_ms);
-    client.run_key_command(key, &renew).await?;
-    let mut get = redis::cmd("GET");
-    get.arg(key);
-    value_text(client.run_key_command(key, &get).await?).ok_or(StoreUnavailable)
+    let set = KeyCommand::new(RedisCommand::Set, key).arg(redis_keys::PARTITIONS);
+    client.run_command(&set.arg(&["NX", "PX"]).arg(day_ms)).await?;
+    client.run_command(&KeyCommand::new(RedisCommand::PExpire, key).arg(day_ms)).await?;
+    value_text(client.run_command(&KeyCommand::new(RedisCommand::Get, key)).await?).ok_or(StoreUnavailable)
 }

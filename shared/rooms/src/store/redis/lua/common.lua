@@ -1,6 +1,7 @@
 -- Functions and values that the scripts on a room share.
 -- KEYS: 1 room hash; 2 deadlines of the partition, for scripts that write entries
--- ARGV: the last three are the arguments of `last_lost`
+-- ARGV: the fourth from the end is the beginning of the topics of nodes in this partition; the last
+--       three are the arguments of `last_lost`
 -- Data structures of a room. Times are milliseconds since 1970; P is the hash tag of the partition:
 --   sb:room:{P}:<room>        hash        the room; its fields are below
 --   sb:box:{P}:<room>:<peer>  stream      the mailbox of a peer; its entries are below
@@ -32,6 +33,7 @@
 --   message
 --   r id of the shared body, whose entry has no body of its own; only if there is one
 local room = KEYS[1]
+local node_topics = ARGV[#ARGV - 3]
 
 -- A promoted replica or a restarted server has another replication id, and may lack acknowledged
 -- writes.
@@ -135,7 +137,7 @@ local function heal(...)
   local known = redis.call('HMGET', room, 'lin', 'hl', ...)
   if not known[1] then return nil end
   if known[1] == replication_id and last_lost() < tonumber(known[2]) then return known end
-  local tag, name = string.match(room, '^sb:room:({%w+}):(.*)$')
+  local name = string.match(room, '{%w+}:(.*)$')
   local peers_by_node = {}
   for _, field in ipairs(redis.call('HKEYS', room)) do
     local peer = string.match(field, '^o:(.+)$')
@@ -149,7 +151,7 @@ local function heal(...)
   local version = math.max(tonumber(redis.call('HGET', room, 'ver')) + 1, now * 1000)
   redis.call('HSET', room, 'lin', replication_id, 'hl', text(now), 'ver', text(version))
   for node, peers in pairs(peers_by_node) do
-    if node ~= '-' then redis.call('SPUBLISH', 'sb:node:' .. tag .. ':' .. node, '!' .. name .. ' ' .. peers) end
+    if node ~= '-' then redis.call('SPUBLISH', node_topics .. node, '!' .. name .. ' ' .. peers) end
   end
   return redis.call('HMGET', room, 'lin', 'hl', ...)
 end
